@@ -1,0 +1,79 @@
+//! A value's renderings, keyed by MIME type, `text/plain` always among them.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+/// One output in several forms; a front end shows the richest it understands.
+///
+/// `text/plain` is always present, so a terminal, a `git diff` or a test can read every output. Textual forms are JSON
+/// strings, `image/png` is base64 text, and `application/…+json` forms are JSON values, as in the Jupyter protocol.
+///
+/// ```
+/// use chandlery::display::MimeBundle;
+/// let bundle = MimeBundle::text("4 layers").with_html("<b>4 layers</b>");
+/// assert_eq!(bundle.plain(), "4 layers");
+/// ```
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct MimeBundle {
+    forms: Map<String, Value>,
+}
+
+impl MimeBundle {
+    /// A bundle whose only form is `text/plain`.
+    pub fn text(plain: impl Into<String>) -> Self {
+        let mut forms = Map::new();
+        forms.insert("text/plain".to_owned(), Value::String(plain.into()));
+        Self { forms }
+    }
+
+    /// Adds or replaces one form.
+    pub fn with(mut self, mime: &str, value: impl Into<Value>) -> Self {
+        self.forms.insert(mime.to_owned(), value.into());
+        self
+    }
+
+    /// Adds `text/html`.
+    pub fn with_html(self, html: impl Into<String>) -> Self {
+        self.with("text/html", html.into())
+    }
+
+    /// Adds `image/png` from the bytes of a PNG file.
+    pub fn with_png(self, png: &[u8]) -> Self {
+        use base64::Engine;
+        self.with("image/png", base64::engine::general_purpose::STANDARD.encode(png))
+    }
+
+    /// The `text/plain` form.
+    pub fn plain(&self) -> &str {
+        self.forms.get("text/plain").and_then(Value::as_str).unwrap_or("")
+    }
+
+    /// One form, if present.
+    pub fn get(&self, mime: &str) -> Option<&Value> {
+        self.forms.get(mime)
+    }
+
+    /// All forms, `text/plain` first.
+    pub fn forms(&self) -> &Map<String, Value> {
+        &self.forms
+    }
+}
+
+/// A value that has a rendering of its own: shown when it ends a cell, and by [`emit`](super::emit).
+pub trait View {
+    /// Renders the value in every form it has.
+    fn view(&self) -> MimeBundle;
+}
+
+impl View for MimeBundle {
+    fn view(&self) -> MimeBundle {
+        self.clone()
+    }
+}
+
+impl<T: View + ?Sized> View for &T {
+    fn view(&self) -> MimeBundle {
+        (**self).view()
+    }
+}

@@ -1,0 +1,3 @@
+//! What every notebook cell has in scope.
+
+pub use crate::display::{MimeBundle, View, emit};

@@ -1,0 +1,133 @@
+//! The seam between front ends (Jupyter sockets, headless runner) and languages.
+//!
+//! An engine runs one cell at a time on its caller's thread and reports through [`Output`] while it runs.
+//! Front ends know no Rust; engines know no ZeroMQ.
+
+use std::sync::Arc;
+
+use chandlery::display::MimeBundle;
+
+/// One cell to run.
+#[derive(Clone, Debug)]
+pub struct Cell {
+    /// The source text.
+    pub code: String,
+    /// The execution count this cell has in errors and prompts (`cell 3`).
+    pub number: u32,
+}
+
+/// Which of the two text streams.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stream {
+    /// Standard output.
+    Stdout,
+    /// Standard error.
+    Stderr,
+}
+
+/// Something a running cell shows.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Event {
+    /// Text as it was written, partial lines included.
+    Text {
+        /// Which stream.
+        stream: Stream,
+        /// The text.
+        text: String,
+    },
+    /// A new output; with an id, updates may follow.
+    Display {
+        /// Its renderings.
+        data: MimeBundle,
+        /// The id later updates name.
+        id: Option<String>,
+    },
+    /// New renderings for every output shown under an id, in this or an earlier cell.
+    Update {
+        /// The renderings.
+        data: MimeBundle,
+        /// The id.
+        id: String,
+    },
+    /// Clear the cell's outputs; with `wait`, when the next one comes.
+    Clear {
+        /// Whether to wait.
+        wait: bool,
+    },
+    /// The value of the cell's last expression.
+    Result {
+        /// Its renderings.
+        data: MimeBundle,
+    },
+}
+
+/// Where a running cell's output goes. Called from the thread that runs the cell.
+pub trait Output {
+    /// Shows something.
+    fn event(&mut self, event: Event);
+    /// Asks the user for a line; `None` where nobody can be asked (headless, or a front end without stdin).
+    fn input(&mut self, prompt: &str, password: bool) -> Option<String>;
+}
+
+/// How a cell ended.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Outcome {
+    /// It ran to its end.
+    Ok,
+    /// It failed: compile error, panic, `Err` from `?`, interrupt, a dead worker, a failing magic.
+    Error {
+        /// The kind: `CompileError[E0382]`, `Panic`, `Interrupted`, `WorkerDied`, or the error's type.
+        name: String,
+        /// One line that says what happened.
+        value: String,
+        /// The lines a front end prints, ANSI colours allowed; they name cell and line.
+        traceback: Vec<String>,
+    },
+}
+
+/// Stops what an engine is doing, from any thread. The first call asks, a second one within the same cell kills.
+pub type Interrupter = Arc<dyn Fn() + Send + Sync>;
+
+/// Whether a cell could run as typed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Completeness {
+    /// It parses.
+    Complete,
+    /// It needs more lines; the string is the indent to start the next one with.
+    Incomplete(String),
+    /// It cannot become valid by adding lines.
+    Invalid,
+}
+
+/// Completion candidates; positions are byte offsets into the code.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Completions {
+    /// What may replace `start..end`.
+    pub matches: Vec<String>,
+    /// Start of the replaced text, in bytes.
+    pub start: usize,
+    /// End of the replaced text, in bytes.
+    pub end: usize,
+}
+
+/// Answers about code that must not wait for a running cell.
+pub trait Assist: Send + Sync {
+    /// Candidates at `cursor` (byte offset).
+    fn complete(&self, code: &str, cursor: usize) -> Completions;
+    /// Documentation for what stands at `cursor` (byte offset).
+    fn inspect(&self, code: &str, cursor: usize) -> Option<MimeBundle>;
+    /// Whether the code is complete.
+    fn is_complete(&self, code: &str) -> Completeness;
+}
+
+/// A language: runs cells and keeps their variables.
+pub trait Engine: Send {
+    /// Runs one cell to its end, sending events as they happen; all of them are sent before this returns.
+    fn execute(&mut self, cell: &Cell, output: &mut dyn Output) -> Outcome;
+    /// A handle that stops the running cell.
+    fn interrupter(&self) -> Interrupter;
+    /// A handle that answers completion and inspection while a cell runs.
+    fn assist(&self) -> Arc<dyn Assist>;
+    /// Ends every process the engine started.
+    fn shutdown(&mut self);
+}

@@ -1,0 +1,2 @@
+//! The `chandlery` command.
+fn main() {}
