@@ -82,6 +82,11 @@ impl Updating {
         }
     }
 
+    /// True once something was drawn.
+    pub fn is_shown(&self) -> bool {
+        self.shown
+    }
+
     /// Draws the final state.
     pub fn finish(mut self, bundle: &MimeBundle) {
         self.draw(bundle);

@@ -1,0 +1,107 @@
+//! What can be wrong with weights on disk: always which file, and which tensor where there is one.
+
+use std::path::{Path, PathBuf};
+
+/// Why a checkpoint could not be read or written.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CheckpointError {
+    /// Nothing at this path, or nothing there that holds weights.
+    #[error("no weights found\n  where: {path}\n  do: {advice}", path = path.display())]
+    NotFound {
+        /// Where it was looked for.
+        path: PathBuf,
+        /// What would be found.
+        advice: String,
+    },
+    /// The file system refused.
+    #[error("{action} failed: {source}\n  where: {path}\n  do: {advice}", path = path.display(), advice = advice_for(source))]
+    Io {
+        /// What was attempted.
+        action: &'static str,
+        /// On which file.
+        path: PathBuf,
+        /// The system's word.
+        source: std::io::Error,
+    },
+    /// A safetensors header that lies or cannot be parsed.
+    #[error("not a valid safetensors file: {reason}\n  where: {path}\n  do: download or copy the file again", path = path.display())]
+    Header {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+    /// An index that cannot be parsed, or that disagrees with its shards.
+    #[error("the index of the shards is wrong: {reason}\n  where: {path}\n  do: copy index and shards again, all from one source", path = path.display())]
+    Index {
+        /// The index file.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+    /// Shards that an index names and that are not there.
+    #[error("{count} of {total} shards missing: {names}\n  where: {folder}\n  do: copy the missing files into this folder", folder = folder.display())]
+    MissingShards {
+        /// The folder.
+        folder: PathBuf,
+        /// How many are missing.
+        count: usize,
+        /// Of how many.
+        total: usize,
+        /// Their names, the first few.
+        names: String,
+    },
+    /// A tensor asked for by a name that the checkpoint does not have.
+    #[error("tensor `{tensor}` is not in the checkpoint\n  where: {path}\n  do: `chandlery inspect` lists what is there", path = path.display())]
+    NoTensor {
+        /// The name.
+        tensor: String,
+        /// The checkpoint.
+        path: PathBuf,
+    },
+    /// An element type that weights cannot be cast from or to.
+    #[error("tensor `{tensor}` is {dtype}, which cannot be cast\n  where: {path}\n  do: convert without --dtype", path = path.display())]
+    Cast {
+        /// The tensor.
+        tensor: String,
+        /// Its element type.
+        dtype: String,
+        /// The checkpoint.
+        path: PathBuf,
+    },
+    /// A destination that is already there.
+    #[error("the destination exists\n  where: {path}\n  do: name a new folder, or remove this one first", path = path.display())]
+    DestinationExists {
+        /// The destination.
+        path: PathBuf,
+    },
+    /// A destination in a folder that does not exist.
+    #[error("the folder that should hold the destination does not exist\n  where: {path}\n  do: create it first (mkdir -p)", path = path.display())]
+    NoParent {
+        /// The missing folder.
+        path: PathBuf,
+    },
+    /// The user stopped it; nothing was left behind.
+    #[error(transparent)]
+    Interrupted(#[from] crate::interrupt::Interrupted),
+}
+
+impl CheckpointError {
+    /// Wraps a file-system error with what was attempted and where.
+    pub(crate) fn io(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Self {
+        let path = path.to_owned();
+        move |source| Self::Io { action, path, source }
+    }
+}
+
+fn advice_for(source: &std::io::Error) -> &'static str {
+    match source.kind() {
+        std::io::ErrorKind::NotFound => "check the path",
+        std::io::ErrorKind::PermissionDenied => "check the permissions of the file and its folder",
+        std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => "free space on this disk, or write elsewhere",
+        std::io::ErrorKind::UnexpectedEof => "the file is shorter than its header says: copy it again",
+        std::io::ErrorKind::IsADirectory => "name a file",
+        _ => "check the disk and the path",
+    }
+}

@@ -1,0 +1,16 @@
+//! Weights on disk: headers first, tensors on demand, writing as a stream, folders that appear whole or not at all.
+
+mod copy;
+mod error;
+mod folder;
+mod header;
+mod layout;
+mod open;
+mod writer;
+
+pub use copy::CheckpointCopy;
+pub use error::CheckpointError;
+pub use folder::AtomicFolder;
+pub use layout::{WEIGHTS_FILE, WEIGHTS_INDEX, checkpoints_of, latest_checkpoint, step_of};
+pub use open::{Blocks, Checkpoint, TensorData};
+pub use writer::{DEFAULT_MAX_SHARD_SIZE, ShardPlan, TensorSource, Written, parse_size};

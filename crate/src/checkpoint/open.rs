@@ -1,0 +1,232 @@
+//! A checkpoint opened by its headers: names, shapes and types at once, data when asked for.
+
+use std::collections::HashMap;
+use std::os::unix::fs::FileExt;
+use std::path::{Component, Path, PathBuf};
+
+use serde::Deserialize;
+
+use super::header::{Extent, SafetensorsFile};
+use super::layout::{WEIGHTS_FILE, WEIGHTS_INDEX, latest_checkpoint, weights_in};
+use super::CheckpointError;
+use crate::spec::{DType, ParamPath, TensorRow, TensorTable};
+
+/// Weights on disk, one file or many, of which only the headers were read.
+#[derive(Debug)]
+pub struct Checkpoint {
+    path: PathBuf,
+    shards: Vec<SafetensorsFile>,
+    places: HashMap<ParamPath, (usize, usize)>,
+    table: TensorTable,
+}
+
+/// The bytes of one tensor, little endian, row-major.
+#[derive(Clone, Debug)]
+pub struct TensorData {
+    /// Element type.
+    pub dtype: DType,
+    /// Dimensions, outermost first.
+    pub shape: Vec<usize>,
+    /// `dtype.bytes() × elements` bytes.
+    pub bytes: Vec<u8>,
+}
+
+#[derive(Deserialize)]
+struct Index {
+    weight_map: HashMap<String, String>,
+}
+
+impl Checkpoint {
+    /// Opens a model folder (its weights, else its latest checkpoint), a checkpoint folder, a `.safetensors` file or an
+    /// index. Reads headers only.
+    ///
+    /// # Errors
+    /// [`CheckpointError`] if nothing is found, a header or index is invalid, or shards are missing.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self, CheckpointError> {
+        let path = path.as_ref();
+        if path.is_dir() {
+            if let Some(weights) = weights_in(path) {
+                return Self::open(weights);
+            }
+            if let Some(latest) = latest_checkpoint(path)? {
+                return Self::open(latest);
+            }
+            return Err(CheckpointError::NotFound { path: path.to_owned(), advice: advice_for_folder(path) });
+        }
+        if !path.exists() {
+            return Err(CheckpointError::NotFound { path: path.to_owned(), advice: "check the path".to_owned() });
+        }
+        if path.extension().is_some_and(|extension| extension == "json") {
+            return Self::open_index(path);
+        }
+        Self::assemble(path, vec![SafetensorsFile::open(path)?])
+    }
+
+    fn open_index(path: &Path) -> Result<Self, CheckpointError> {
+        let invalid = |reason: String| CheckpointError::Index { path: path.to_owned(), reason };
+        let text = std::fs::read_to_string(path).map_err(CheckpointError::io("reading", path))?;
+        let index: Index = serde_json::from_str(&text).map_err(|error| invalid(error.to_string()))?;
+        let folder = path.parent().unwrap_or(Path::new("."));
+        let mut names: Vec<&String> = index.weight_map.values().collect();
+        names.sort();
+        names.dedup();
+        for name in &names {
+            // A shard lies beside its index: anything else could read files the user did not name.
+            let plain = Path::new(name).components().all(|part| matches!(part, Component::Normal(_)));
+            if !plain || Path::new(name).components().count() != 1 {
+                return Err(invalid(format!("shard name `{name}` is not a plain file name")));
+            }
+        }
+        let missing: Vec<&str> =
+            names.iter().filter(|name| !folder.join(name).is_file()).map(|name| name.as_str()).collect();
+        if !missing.is_empty() {
+            return Err(CheckpointError::MissingShards {
+                folder: folder.to_owned(),
+                count: missing.len(),
+                total: names.len(),
+                names: missing.iter().take(5).copied().collect::<Vec<_>>().join(", "),
+            });
+        }
+        let shards =
+            names.iter().map(|name| SafetensorsFile::open(&folder.join(name))).collect::<Result<Vec<_>, _>>()?;
+        let checkpoint = Self::assemble(path, shards)?;
+        for (tensor, file) in &index.weight_map {
+            let place = checkpoint.places.get(&ParamPath::from(tensor.as_str()));
+            let found = place.and_then(|&(shard, _)| checkpoint.shards[shard].path.file_name()?.to_str());
+            if found != Some(file) {
+                let reason = match found {
+                    None => format!("tensor `{tensor}` is not in `{file}`"),
+                    Some(found) => format!("tensor `{tensor}` is in `{found}`, not in `{file}`"),
+                };
+                return Err(invalid(reason));
+            }
+        }
+        Ok(checkpoint)
+    }
+
+    fn assemble(path: &Path, shards: Vec<SafetensorsFile>) -> Result<Self, CheckpointError> {
+        let mut places = HashMap::new();
+        let mut rows = Vec::new();
+        for (shard, file) in shards.iter().enumerate() {
+            for (at, extent) in file.tensors.iter().enumerate() {
+                let name = ParamPath::from(extent.name.as_str());
+                if places.insert(name.clone(), (shard, at)).is_some() {
+                    let reason = format!("tensor `{name}` is in more than one shard");
+                    return Err(CheckpointError::Index { path: path.to_owned(), reason });
+                }
+                rows.push(TensorRow {
+                    path: name,
+                    shape: extent.shape.clone(),
+                    dtype: extent.dtype,
+                    init: None,
+                    tied_to: None,
+                });
+            }
+        }
+        Ok(Self { path: path.to_owned(), shards, places, table: TensorTable::from_rows(rows).sorted() })
+    }
+
+    /// The file or index that was opened.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Names, shapes and types of all tensors, in natural order.
+    pub fn table(&self) -> &TensorTable {
+        &self.table
+    }
+
+    /// Number of files that hold the tensors.
+    pub fn shards(&self) -> usize {
+        self.shards.len()
+    }
+
+    /// The `__metadata__` of the first file.
+    pub fn metadata(&self) -> &HashMap<String, String> {
+        static EMPTY: std::sync::LazyLock<HashMap<String, String>> = std::sync::LazyLock::new(HashMap::new);
+        self.shards.first().map_or(&EMPTY, |shard| &shard.metadata)
+    }
+
+    /// Names in the order of their bytes on disk: the order in which copying is fastest.
+    pub fn stored_order(&self) -> impl Iterator<Item = ParamPath> {
+        self.shards.iter().flat_map(|shard| shard.tensors.iter().map(|extent| ParamPath::from(extent.name.as_str())))
+    }
+
+    pub(super) fn place(&self, path: &ParamPath) -> Result<(&SafetensorsFile, &Extent), CheckpointError> {
+        let &(shard, at) = self
+            .places
+            .get(path)
+            .ok_or_else(|| CheckpointError::NoTensor { tensor: path.to_string(), path: self.path.clone() })?;
+        let file = &self.shards[shard];
+        Ok((file, &file.tensors[at]))
+    }
+
+    /// Reads one tensor.
+    ///
+    /// # Errors
+    /// [`CheckpointError::NoTensor`], or [`CheckpointError::Io`] if the file changed or cannot be read.
+    pub fn read(&self, path: &ParamPath) -> Result<TensorData, CheckpointError> {
+        let (file, extent) = self.place(path)?;
+        let mut bytes = vec![0u8; extent.len as usize];
+        file.file
+            .read_exact_at(&mut bytes, extent.start)
+            .map_err(CheckpointError::io("reading a tensor", &file.path))?;
+        Ok(TensorData { dtype: extent.dtype, shape: extent.shape.clone(), bytes })
+    }
+
+    /// The tensor's bytes in blocks of at most `block` bytes.
+    ///
+    /// # Errors
+    /// [`CheckpointError::NoTensor`].
+    pub fn blocks(&self, path: &ParamPath, block: usize) -> Result<Blocks<'_>, CheckpointError> {
+        let (file, extent) = self.place(path)?;
+        Ok(Blocks { file, extent, buffer: vec![0; block.min(extent.len as usize)], done: 0 })
+    }
+}
+
+/// One tensor's bytes, block by block.
+#[derive(Debug)]
+pub struct Blocks<'a> {
+    file: &'a SafetensorsFile,
+    extent: &'a Extent,
+    buffer: Vec<u8>,
+    done: u64,
+}
+
+impl Blocks<'_> {
+    /// The next block, `None` after the last.
+    ///
+    /// # Errors
+    /// [`CheckpointError::Io`] if the file changed or cannot be read, or an interrupt.
+    pub fn next_block(&mut self) -> Result<Option<&[u8]>, CheckpointError> {
+        crate::interrupt::check()?;
+        let size = (self.extent.len - self.done).min(self.buffer.len() as u64) as usize;
+        if size == 0 {
+            return Ok(None);
+        }
+        let block = &mut self.buffer[..size];
+        self.file
+            .file
+            .read_exact_at(block, self.extent.start + self.done)
+            .map_err(CheckpointError::io("reading a tensor", &self.file.path))?;
+        self.done += size as u64;
+        Ok(Some(block))
+    }
+}
+
+/// What a folder without safetensors weights most likely is, and what to do about it.
+fn advice_for_folder(folder: &Path) -> String {
+    let has = |prefix: &str, suffix: &str| {
+        std::fs::read_dir(folder).into_iter().flatten().flatten().any(|entry| {
+            let name = entry.file_name();
+            name.to_str().is_some_and(|name| name.starts_with(prefix) && name.ends_with(suffix))
+        })
+    };
+    if has("pytorch_model", ".bin") {
+        return "these are PyTorch .bin weights; save them as safetensors first".to_owned();
+    }
+    if has("", ".gguf") {
+        return "these are GGUF weights; name a folder of safetensors weights".to_owned();
+    }
+    format!("name a folder with {WEIGHTS_FILE}, {WEIGHTS_INDEX} or checkpoints/checkpoint-N inside")
+}

@@ -1,0 +1,67 @@
+//! Why a conversion, a comparison or a model folder failed.
+
+use std::path::PathBuf;
+
+use super::RemapError;
+use crate::checkpoint::CheckpointError;
+use crate::model::ModelError;
+use crate::spec::ConfigError;
+
+/// Why a model folder could not be opened, converted or compared.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConvertError {
+    /// The weights.
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
+    /// The configuration.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The rules.
+    #[error(transparent)]
+    Remap(#[from] RemapError),
+    /// The model.
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    /// The tokenizer.
+    #[error(transparent)]
+    Tokenizer(#[from] crate::tokenizer::TokenizerError),
+    /// A file of the folder that is missing or not JSON.
+    #[error("{what}\n  where: {path}\n  do: {advice}", path = path.display())]
+    Folder {
+        /// What is wrong.
+        what: String,
+        /// The file or folder.
+        path: PathBuf,
+        /// What to do.
+        advice: String,
+    },
+    /// Names or shapes that do not fit; the message lists all of them.
+    #[error("{0}")]
+    Incomplete(String),
+    /// Options that contradict each other or the folder.
+    #[error("{what}\n  where: {origin}\n  do: {advice}")]
+    Options {
+        /// What is wrong.
+        what: String,
+        /// Which option.
+        origin: String,
+        /// What to do.
+        advice: String,
+    },
+    /// The user stopped it; nothing was left behind.
+    #[error(transparent)]
+    Interrupted(#[from] crate::interrupt::Interrupted),
+}
+
+impl ConvertError {
+    /// True if the user's interrupt is the cause, at whatever depth.
+    pub fn is_interrupt(&self) -> bool {
+        matches!(
+            self,
+            Self::Interrupted(_)
+                | Self::Checkpoint(CheckpointError::Interrupted(_))
+                | Self::Model(ModelError::Interrupted(_) | ModelError::Checkpoint(CheckpointError::Interrupted(_)))
+        )
+    }
+}

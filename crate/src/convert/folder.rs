@@ -1,0 +1,133 @@
+//! A model folder of either side: its configuration, its weights' headers, and how to load it.
+
+use std::path::{Path, PathBuf};
+
+use candle_core::Device;
+use serde_json::Value;
+
+use super::{ConvertError, Family, RemapPlan};
+use crate::checkpoint::Checkpoint;
+use crate::model::{CausalLm, CheckpointWeights};
+use crate::spec::{DType, ModelConfig, ModelSpec, Side, TensorTable};
+
+/// A model folder, opened by its config.json and the headers of its weights.
+#[derive(Debug)]
+pub struct ModelFolder {
+    path: PathBuf,
+    json: Value,
+    config: ModelConfig,
+    side: Side,
+    checkpoint: Checkpoint,
+}
+
+impl ModelFolder {
+    /// Opens a folder; the weights are those of the folder itself, else of its latest checkpoint.
+    ///
+    /// # Errors
+    /// [`ConvertError`] if config.json or the weights are missing or invalid.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self, ConvertError> {
+        Self::open_checkpoint(path, None)
+    }
+
+    /// As [`open`](Self::open), with the weights of one checkpoint.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn open_checkpoint(path: impl AsRef<Path>, checkpoint: Option<&Path>) -> Result<Self, ConvertError> {
+        let path = path.as_ref();
+        let json = read_config(path)?;
+        let origin = path.join("config.json").display().to_string();
+        let (config, side) = ModelConfig::from_json(&json, &origin)?;
+        let checkpoint = Checkpoint::open(checkpoint.unwrap_or(path))?;
+        Ok(Self { path: path.to_owned(), json, config, side, checkpoint })
+    }
+
+    /// The folder.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// config.json as it stands.
+    pub fn config_json(&self) -> &Value {
+        &self.json
+    }
+
+    /// The configuration in normal form.
+    pub fn config(&self) -> &ModelConfig {
+        &self.config
+    }
+
+    /// Whose names the weights have.
+    pub fn side(&self) -> Side {
+        self.side
+    }
+
+    /// The weights.
+    pub fn checkpoint(&self) -> &Checkpoint {
+        &self.checkpoint
+    }
+
+    /// The table of the model that the configuration describes, by native names.
+    pub fn native_table(&self) -> TensorTable {
+        ModelSpec::resolve(&self.config).table(self.config.dtype)
+    }
+
+    /// The rules of the folder's family.
+    ///
+    /// # Errors
+    /// [`ConvertError::Remap`] if they cannot be read.
+    pub fn family(&self) -> Result<Family, ConvertError> {
+        Ok(Family::of(self.config.architecture)?)
+    }
+
+    /// Loads the model to compute in `dtype` on `device`, after checking that all tensors fit.
+    ///
+    /// # Errors
+    /// [`ConvertError::Incomplete`] listing what does not fit, or what reading fails with.
+    pub fn load(&self, dtype: DType, device: &Device, trainable: bool) -> Result<CausalLm, ConvertError> {
+        self.load_rounded(dtype, None, device, trainable)
+    }
+
+    /// As [`load`](Self::load), with every weight first rounded to another type.
+    pub(super) fn load_rounded(
+        &self,
+        dtype: DType,
+        rounding: Option<DType>,
+        device: &Device,
+        trainable: bool,
+    ) -> Result<CausalLm, ConvertError> {
+        let family = self.family()?;
+        RemapPlan::new(&self.checkpoint, self.side, &self.native_table(), &family, None).require_complete()?;
+        let side = self.side;
+        let weights = CheckpointWeights::new(&self.checkpoint, rounding, move |native| family.name_on(side, native));
+        Ok(CausalLm::build(&self.config, Box::new(weights), dtype, device, trainable)?)
+    }
+}
+
+/// Reads the config.json of a folder.
+///
+/// # Errors
+/// [`ConvertError::Folder`] if the folder or the file is missing, or it is not JSON.
+pub(crate) fn read_config(folder: &Path) -> Result<Value, ConvertError> {
+    if !folder.is_dir() {
+        return Err(ConvertError::Folder {
+            what: if folder.exists() { "this is not a folder" } else { "there is no such folder" }.to_owned(),
+            path: folder.to_owned(),
+            advice: "name a model folder: config.json and weights".to_owned(),
+        });
+    }
+    let path = folder.join("config.json");
+    let text = std::fs::read_to_string(&path).map_err(|error| ConvertError::Folder {
+        what: match error.kind() {
+            std::io::ErrorKind::NotFound => "config.json is missing".to_owned(),
+            _ => format!("config.json cannot be read: {error}"),
+        },
+        path: folder.to_owned(),
+        advice: "name a model folder: config.json and weights".to_owned(),
+    })?;
+    serde_json::from_str(&text).map_err(|error| ConvertError::Folder {
+        what: format!("config.json is not valid JSON: {error}"),
+        path,
+        advice: "correct the file at that line and column".to_owned(),
+    })
+}

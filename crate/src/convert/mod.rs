@@ -1,0 +1,21 @@
+//! Hugging Face ↔ native: rules, a plan to read before anything moves, streaming execution, and proof.
+
+mod error;
+mod family;
+mod folder;
+mod logit_diff;
+mod operation;
+mod plan;
+mod proof;
+mod reference;
+mod remap;
+
+pub use error::ConvertError;
+pub use family::Family;
+pub use folder::ModelFolder;
+pub use logit_diff::{LayerDiff, LogitDiff, PositionDiff};
+pub use operation::{Conversion, Convert, convert};
+pub use plan::{Mismatch, RemapPlan, RemapStep};
+pub use proof::{Proof, compare_tensors};
+pub use reference::ReferenceModel;
+pub use remap::{Remap, RemapError, Renamed};

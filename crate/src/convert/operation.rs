@@ -1,0 +1,308 @@
+//! The conversion itself: open, plan, stage, stream, validate, appear.
+
+use std::path::{Path, PathBuf};
+
+use candle_core::{DType as CandleType, Device};
+use serde_json::{Value, json};
+
+use super::{ConvertError, LayerDiff, LogitDiff, ModelFolder, Proof, ReferenceModel, RemapPlan, compare_tensors};
+use crate::checkpoint::{AtomicFolder, Checkpoint, CheckpointCopy, DEFAULT_MAX_SHARD_SIZE, ShardPlan};
+use crate::model::Batch;
+use crate::spec::{Architecture, DType, Side, TensorTable};
+use crate::tokenizer::TokenizerFiles;
+
+/// Tokenised for validation unless a prompt is given: long enough that rotary positions and grouping matter.
+const PROMPT: &str = "The candle maker's workshop stood where two lanes met. Each morning she trimmed the wicks, \
+                      melted the wax, and set the first row of candles out to cool before the market opened.";
+
+/// A conversion to be run; see [`convert`].
+#[derive(Clone, Debug)]
+pub struct Convert {
+    source: PathBuf,
+    destination: PathBuf,
+    checkpoint: Option<PathBuf>,
+    reverse: bool,
+    model_type: Option<Architecture>,
+    dtype: Option<DType>,
+    max_length: Option<usize>,
+    max_shard_size: u64,
+    prompt: Option<String>,
+    validate: bool,
+    dry_run: bool,
+}
+
+/// A conversion that ran: its plan and its evidence.
+#[derive(Clone, Debug)]
+pub struct Conversion {
+    /// The source folder.
+    pub source: PathBuf,
+    /// The destination folder; it exists unless the run was dry or did not pass.
+    pub destination: PathBuf,
+    /// Which names the destination has.
+    pub to: Side,
+    /// The way of every tensor.
+    pub plan: RemapPlan,
+    /// The destination's tensors.
+    pub table: TensorTable,
+    /// The destination's config.json.
+    pub config: Value,
+    /// Bit-by-bit comparison of the tensors, if it was made.
+    pub proof: Option<Proof>,
+    /// Logits of the independent reference forward against the candle model, if they were compared.
+    pub logits: Option<LogitDiff>,
+    /// True for a dry run: nothing was written.
+    pub dry_run: bool,
+}
+
+/// Starts a conversion of the model folder `source` into the new folder `destination`. The direction is read off the
+/// source: Hugging Face names become native ones, native names go back.
+///
+/// ```no_run
+/// let conversion = chandlery::convert("Llama-3.2-1B", "fg_llama").run()?;
+/// assert!(conversion.passed());
+/// # Ok::<(), chandlery::convert::ConvertError>(())
+/// ```
+pub fn convert(source: impl AsRef<Path>, destination: impl AsRef<Path>) -> Convert {
+    Convert {
+        source: source.as_ref().to_owned(),
+        destination: destination.as_ref().to_owned(),
+        checkpoint: None,
+        reverse: false,
+        model_type: None,
+        dtype: None,
+        max_length: None,
+        max_shard_size: DEFAULT_MAX_SHARD_SIZE,
+        prompt: None,
+        validate: true,
+        dry_run: false,
+    }
+}
+
+impl Convert {
+    /// Requires the direction native → Hugging Face.
+    pub fn reverse(mut self, reverse: bool) -> Self {
+        self.reverse = reverse;
+        self
+    }
+
+    /// Requires this family.
+    pub fn model_type(mut self, family: Option<Architecture>) -> Self {
+        self.model_type = family;
+        self
+    }
+
+    /// Casts the weights; without it their element type stays.
+    pub fn dtype(mut self, dtype: Option<DType>) -> Self {
+        self.dtype = dtype;
+        self
+    }
+
+    /// Replaces `max_position_embeddings`, in tokens.
+    pub fn max_length(mut self, tokens: Option<usize>) -> Self {
+        self.max_length = tokens;
+        self
+    }
+
+    /// Takes the weights of this checkpoint folder instead of the latest.
+    pub fn checkpoint(mut self, folder: Option<PathBuf>) -> Self {
+        self.checkpoint = folder;
+        self
+    }
+
+    /// Closes a shard before it exceeds this many bytes.
+    pub fn max_shard_size(mut self, bytes: u64) -> Self {
+        self.max_shard_size = bytes;
+        self
+    }
+
+    /// Validates on this text.
+    pub fn prompt(mut self, text: Option<String>) -> Self {
+        self.prompt = text;
+        self
+    }
+
+    /// Whether to compare bits and logits before the destination appears (default: yes).
+    pub fn validate(mut self, validate: bool) -> Self {
+        self.validate = validate;
+        self
+    }
+
+    /// Plans from headers only and writes nothing.
+    pub fn dry_run(mut self, dry_run: bool) -> Self {
+        self.dry_run = dry_run;
+        self
+    }
+
+    /// Runs it. If validation does not pass, the result says so and the destination does not appear.
+    ///
+    /// # Errors
+    /// [`ConvertError`]; nothing is left behind.
+    pub fn run(&self) -> Result<Conversion, ConvertError> {
+        let source = ModelFolder::open_checkpoint(&self.source, self.checkpoint.as_deref())?;
+        self.check_options(&source)?;
+        let mut config = source.config().clone();
+        config.dtype = self.dtype.unwrap_or(config.dtype);
+        config.max_position_embeddings = self.max_length.unwrap_or(config.max_position_embeddings);
+        let (to, json) = match source.side() {
+            Side::HuggingFace => (Side::Native, config.to_native_json(Some(source.config_json()))),
+            Side::Native => (Side::HuggingFace, config.to_hf_json(source.config_json())),
+        };
+        let plan =
+            RemapPlan::new(source.checkpoint(), source.side(), &source.native_table(), &source.family()?, self.dtype);
+        plan.require_complete()?;
+        let shards = ShardPlan::new(plan.rows(), self.max_shard_size);
+        let table = TensorTable::from_rows(plan.rows().collect()).sorted();
+        let mut conversion = Conversion {
+            source: self.source.clone(),
+            destination: self.destination.clone(),
+            to,
+            plan,
+            table,
+            config: json,
+            proof: None,
+            logits: None,
+            dry_run: self.dry_run,
+        };
+        if self.dry_run {
+            return Ok(conversion);
+        }
+
+        let stage = AtomicFolder::create(&self.destination)?;
+        let meter = crate::progress::bytes("converting", shards.bytes());
+        let advance = |bytes| meter.advance(bytes);
+        let copy = CheckpointCopy::new(source.checkpoint(), conversion.plan.sources()).on_progress(&advance);
+        shards.write(stage.path(), &copy)?;
+        meter.finish();
+        stage.write_json("config.json", &conversion.config)?;
+        let tokenizer = TokenizerFiles::read(&self.source)?;
+        for (name, bytes) in tokenizer.to_write() {
+            stage.write(&name, bytes)?;
+        }
+        carry(&self.source, &stage, "generation_config.json")?;
+        if self.validate {
+            let written = Checkpoint::open(stage.path())?;
+            conversion.proof = Some(compare_tensors(&conversion.plan, source.checkpoint(), &written)?);
+            conversion.logits = Some(self.compare_logits(&source, stage.path(), &tokenizer)?);
+        }
+        if conversion.passed() {
+            stage.commit()?;
+        }
+        Ok(conversion)
+    }
+
+    fn check_options(&self, source: &ModelFolder) -> Result<(), ConvertError> {
+        let refuse = |what: String, origin: &str, advice: &str| {
+            Err(ConvertError::Options { what, origin: origin.to_owned(), advice: advice.to_owned() })
+        };
+        if self.reverse && source.side() == Side::HuggingFace {
+            let what = format!("`{}` has Hugging Face names already", self.source.display());
+            return refuse(what, "--reverse", "leave --reverse out, or name a native folder");
+        }
+        let found = source.config().architecture;
+        if let Some(asked) = self.model_type.filter(|asked| *asked != found) {
+            let what = format!("the folder holds a {} model, not a {} one", found.name(), asked.name());
+            return refuse(what, "--model-type", "leave --model-type out: it is read off config.json");
+        }
+        if let Some(dtype) = self.dtype.filter(|dtype| !dtype.is_weight_float()) {
+            let what = format!("weights cannot be stored as {dtype}");
+            return refuse(what, "--dtype", "use float32, bfloat16, float16 or float64");
+        }
+        if self.max_length == Some(0) {
+            return refuse("a model needs at least one position".to_owned(), "--max-length", "give a number of tokens");
+        }
+        Ok(())
+    }
+
+    /// The reference forward over the Hugging Face side against the candle model over the native side, on one prompt.
+    fn compare_logits(&self, source: &ModelFolder, stage: &Path, tokenizer: &TokenizerFiles) -> Result<LogitDiff, ConvertError> {
+        let written = ModelFolder::open(stage)?;
+        let (hf, native) = match source.side() {
+            Side::HuggingFace => (source, &written),
+            Side::Native => (&written, source),
+        };
+        let vocab = native.config().vocab_size;
+        let longest = native.config().max_position_embeddings.min(64);
+        let mut ids = match (&self.prompt, tokenizer.encode(self.prompt.as_deref().unwrap_or(PROMPT))) {
+            (_, Ok(ids)) => ids,
+            (Some(_), Err(error)) => return Err(error.into()),
+            // Without a tokenizer any ids will do: these visit the whole vocabulary.
+            (None, Err(_)) => (0..32).map(|index| ((index * 7919 + 13) % vocab) as u32).collect(),
+        };
+        ids.truncate(longest);
+        let batch = Batch::new(vec![ids.clone()])?;
+        batch.check_vocabulary(vocab)?;
+        // A cast rounds the weights. The side that still reads the source rounds them likewise, so that names and
+        // formulas are judged, not rounding.
+        let (round_reference, round_native) = match source.side() {
+            Side::HuggingFace => (self.dtype, None),
+            Side::Native => (None, self.dtype),
+        };
+        let model = native.load_rounded(DType::F32, round_native, &Device::Cpu, false)?;
+        let mut observed = Vec::new();
+        let logits = model.forward_observed(&batch, &mut |_, stream| {
+            observed.push(stream.flatten_all().and_then(|flat| flat.to_vec1::<f32>()));
+        })?;
+        let logits = logits
+            .to_dtype(CandleType::F32)
+            .and_then(|logits| logits.flatten_all()?.to_vec1::<f32>())
+            .map_err(crate::model::ModelError::from)?;
+        let reference = ReferenceModel::new(hf.checkpoint(), hf.config_json()).rounded_to(round_reference);
+        let (expected, streams) = reference.forward(&ids)?;
+        let mut diff = LogitDiff::new(("reference", "candle"), &expected, &logits, vocab, ids.len(), |_, _| true);
+        for (layer, (left, right)) in streams.iter().zip(observed).enumerate() {
+            let right = right.map_err(crate::model::ModelError::from)?;
+            diff.layers.push(LayerDiff::new(layer, left, &right));
+        }
+        if let Ok(tokenizer) = tokenizer.tokenizer() {
+            for position in &mut diff.positions {
+                position.token = ids.get(position.position).and_then(|&id| tokenizer.id_to_token(id));
+            }
+        }
+        Ok(diff)
+    }
+}
+
+impl Conversion {
+    /// True unless a check was made and failed: bits that should be equal, or logits beyond the tolerance.
+    pub fn passed(&self) -> bool {
+        let bits = self.proof.as_ref().is_none_or(|proof| proof.cast || proof.different.is_empty());
+        bits && self.logits.as_ref().is_none_or(LogitDiff::passed)
+    }
+
+    /// The `--json` report.
+    pub fn report(&self) -> Value {
+        json!({
+            "passed": self.passed(),
+            "source": self.source,
+            "destination": self.destination,
+            "direction": match self.to { Side::Native => "to_native", Side::HuggingFace => "to_huggingface" },
+            "dry_run": self.dry_run,
+            "tensors": self.plan.steps.len(),
+            "bytes": self.table.bytes(),
+            "bit_identical": self.proof.as_ref().map(|proof| proof.bit_identical),
+            "max_abs_diff": self.logits.as_ref().map(LogitDiff::max_abs),
+            "mean_kl": self.logits.as_ref().map(LogitDiff::mean_kl),
+            "top1_agreement": self.logits.as_ref().map(LogitDiff::top1_agreement),
+            "tolerance": self.logits.as_ref().map(|logits| logits.tolerance),
+            "first_divergent_layer": self.logits.as_ref().and_then(LogitDiff::first_divergent_layer),
+            "missing": self.plan.missing,
+            "unused": self.plan.unused,
+            "mismatched": self.plan.mismatched.iter().map(|one| &one.from).collect::<Vec<_>>(),
+            "skipped": self.plan.skipped.iter().map(|(name, why)| json!({ "tensor": name, "why": why })).collect::<Vec<_>>(),
+        })
+    }
+}
+
+/// Copies a small file as it is, if the source has it.
+fn carry(source: &Path, stage: &AtomicFolder, name: &str) -> Result<(), ConvertError> {
+    let path = source.join(name);
+    if path.is_file() {
+        let bytes = std::fs::read(&path).map_err(|error| ConvertError::Folder {
+            what: format!("{name} cannot be read: {error}"),
+            path: path.clone(),
+            advice: "check its permissions".to_owned(),
+        })?;
+        stage.write(name, bytes)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,247 @@
+//! What a conversion shows: the remapping, the logits' differences, the proof, and a summary of all three.
+
+use std::collections::BTreeMap;
+
+use serde_json::json;
+
+use super::numbers::{binary_bytes, shape, thousands};
+use super::table::{Align, Cell, Mark, TableView, bar};
+use super::{Html, MimeBundle, View};
+use crate::convert::{Conversion, LogitDiff, Proof, RemapPlan, RemapStep};
+
+/// Rules that did the same to many layers, as one row.
+fn folded_steps(plan: &RemapPlan) -> Vec<(&RemapStep, usize)> {
+    let mut steps: Vec<(&RemapStep, usize)> = Vec::new();
+    let mut places: BTreeMap<(String, String), usize> = BTreeMap::new();
+    let mut ordered: Vec<&RemapStep> = plan.steps.iter().collect();
+    ordered.sort_by(|a, b| a.from.cmp(&b.from));
+    for step in ordered {
+        let place = *places.entry((step.from.folded().0, step.to.folded().0)).or_insert_with(|| {
+            steps.push((step, 0));
+            steps.len() - 1
+        });
+        steps[place].1 += 1;
+    }
+    steps
+}
+
+/// One of the two names, its rewritten pieces marked; layer numbers read `*` where rows are folded.
+fn name_cell(step: &RemapStep, count: usize, pick: impl Fn(&(String, String)) -> &String, style: &str) -> Cell {
+    let fold = |piece: &str| {
+        let folded = if count > 1 { crate::spec::ParamPath::from(piece).folded().0 } else { piece.to_owned() };
+        folded
+    };
+    let mut html = Html::new();
+    let mut text = String::new();
+    for segment in &step.segments {
+        let piece = fold(pick(segment));
+        text.push_str(&piece);
+        if segment.0 == segment.1 {
+            html.text(piece);
+        } else {
+            html.raw(format!("<span style=\"{style}\">")).text(piece).raw("</span>");
+        }
+    }
+    Cell::rich(text, html)
+}
+
+impl View for RemapPlan {
+    fn view(&self) -> MimeBundle {
+        let columns = [
+            ("from", Align::Left),
+            ("to", Align::Left),
+            ("×", Align::Right),
+            ("shape", Align::Left),
+            ("dtype", Align::Left),
+        ];
+        let mut view = TableView::new(format!("Remapping of {} tensors", thousands(self.steps.len() as u64)), &columns);
+        for (step, count) in folded_steps(self) {
+            let dtype = if step.from_dtype == step.to_dtype {
+                step.to_dtype.to_string()
+            } else {
+                format!("{} → {}", step.from_dtype, step.to_dtype)
+            };
+            view.row(
+                Mark::None,
+                [
+                    name_cell(step, count, |segment| &segment.0, "background-color:rgba(248,81,73,0.18)"),
+                    name_cell(step, count, |segment| &segment.1, "background-color:rgba(46,160,67,0.18)"),
+                    if count > 1 { format!("×{count}").into() } else { "".into() },
+                    shape(&step.shape).into(),
+                    dtype.into(),
+                ],
+            );
+        }
+        let nothing = || Cell::from("");
+        for name in &self.missing {
+            view.row(Mark::Bad, [name.to_string().into(), "missing in the source".into(), nothing(), nothing(), nothing()]);
+        }
+        for name in &self.unused {
+            view.row(Mark::Bad, [name.to_string().into(), "unused: no place in the model".into(), nothing(), nothing(), nothing()]);
+        }
+        for one in &self.mismatched {
+            let shapes = format!("{} but the model needs {}", shape(&one.found), shape(&one.expected));
+            view.row(Mark::Bad, [one.from.to_string().into(), "another shape".into(), nothing(), shapes.into(), nothing()]);
+        }
+        for (name, reason) in &self.skipped {
+            view.row(Mark::Muted, [name.to_string().into(), format!("skipped: {reason}").into(), nothing(), nothing(), nothing()]);
+        }
+        view.note(format!(
+            "{} matched, {} missing, {} unused, {} of another shape, {} skipped",
+            self.steps.len(),
+            self.missing.len(),
+            self.unused.len(),
+            self.mismatched.len(),
+            self.skipped.len()
+        ));
+        view.bundle()
+    }
+}
+
+impl View for LogitDiff {
+    fn view(&self) -> MimeBundle {
+        let columns = [
+            ("position", Align::Right),
+            ("token", Align::Left),
+            ("max |Δ|", Align::Right),
+            ("", Align::Left),
+            ("mean |Δ|", Align::Right),
+            ("KL (nats)", Align::Right),
+            ("top-1", Align::Left),
+        ];
+        let verdict = if self.passed() { "agree" } else { "DIFFER" };
+        let title = format!("Logits of {} and {} {verdict}", self.names.0, self.names.1);
+        let mut view = TableView::new(title, &columns).limit(40);
+        let several = self.positions.iter().any(|position| position.row > 0);
+        for position in &self.positions {
+            let place = if several { format!("{}:{}", position.row, position.position) } else { position.position.to_string() };
+            let agree = position.top1.0 == position.top1.1;
+            let top = if agree { format!("{}", position.top1.0) } else { format!("{} ≠ {}", position.top1.0, position.top1.1) };
+            let within = position.max_abs <= self.tolerance;
+            // The bar is full at the tolerance.
+            let share = f64::from(position.max_abs / self.tolerance);
+            view.row(
+                if within && agree { Mark::None } else { Mark::Bad },
+                [
+                    place.into(),
+                    position.token.clone().unwrap_or_default().into(),
+                    format!("{:.2e}", position.max_abs).into(),
+                    Cell::rich("", bar(share)),
+                    format!("{:.2e}", position.mean_abs).into(),
+                    format!("{:.2e}", position.kl).into(),
+                    top.into(),
+                ],
+            );
+        }
+        view.note(format!(
+            "{} positions: max |Δ| {:.2e} (tolerance {:.0e}), mean |Δ| {:.2e}, mean KL {:.2e} nats, top-1 agreement {:.1}%",
+            self.positions.len(),
+            self.max_abs(),
+            self.tolerance,
+            self.mean_abs(),
+            self.mean_kl(),
+            self.top1_agreement() * 100.0
+        ));
+        if let Some(layer) = self.first_divergent_layer() {
+            view.note(format!("the residual streams part at layer {layer}"));
+        }
+        let typed = json!({
+            "kind": "logit_diff",
+            "max_abs": self.max_abs(),
+            "mean_abs": self.mean_abs(),
+            "mean_kl": self.mean_kl(),
+            "top1_agreement": self.top1_agreement(),
+            "passed": self.passed(),
+            "first_divergent_layer": self.first_divergent_layer(),
+        });
+        view.bundle().with("application/vnd.chandlery.logits+json", typed)
+    }
+}
+
+impl View for Proof {
+    fn view(&self) -> MimeBundle {
+        let mut view = TableView::new(self.sentence(), &[("differs", Align::Left)]).limit(20);
+        if !self.cast {
+            for name in &self.different {
+                view.row(Mark::Bad, [name.to_string().into()]);
+            }
+        }
+        view.bundle()
+    }
+}
+
+impl Proof {
+    /// One sentence that says what the comparison found.
+    pub fn sentence(&self) -> String {
+        if self.cast {
+            return format!("{} tensors written, {} of them cast to another type", self.tensors, self.different.len());
+        }
+        format!("{} of {} tensors are bit-identical", self.bit_identical, self.tensors)
+    }
+}
+
+impl Conversion {
+    /// How each tensor was renamed.
+    pub fn remapping(&self) -> &RemapPlan {
+        &self.plan
+    }
+
+    /// The logits' comparison, if one was made.
+    pub fn logit_diff(&self) -> Option<&LogitDiff> {
+        self.logits.as_ref()
+    }
+
+    /// The bit-by-bit comparison, if one was made.
+    pub fn proof(&self) -> Option<&Proof> {
+        self.proof.as_ref()
+    }
+}
+
+impl View for Conversion {
+    fn view(&self) -> MimeBundle {
+        let verb = match (self.dry_run, self.passed()) {
+            (true, _) => "Would convert",
+            (false, true) => "Converted",
+            (false, false) => "NOT converted:",
+        };
+        let side = match self.to {
+            crate::spec::Side::Native => "native",
+            crate::spec::Side::HuggingFace => "Hugging Face",
+        };
+        let mut lines = vec![
+            format!("{verb} {} to {side} names in {}", self.source.display(), self.destination.display()),
+            format!("{} tensors, {}", thousands(self.plan.steps.len() as u64), binary_bytes(self.table.bytes())),
+        ];
+        lines.extend(self.proof.as_ref().map(Proof::sentence));
+        if let Some(logits) = &self.logits {
+            lines.push(format!(
+                "logits {}: max |Δ| {:.2e} (tolerance {:.0e}), top-1 agreement {:.1}%",
+                if logits.passed() { "agree with the reference forward" } else { "DIFFER from the reference forward" },
+                logits.max_abs(),
+                logits.tolerance,
+                logits.top1_agreement() * 100.0
+            ));
+            if let Some(layer) = logits.first_divergent_layer() {
+                lines.push(format!("the residual streams part at layer {layer}"));
+            }
+        }
+        if !self.passed() {
+            lines.push("nothing was written: validation failed".to_owned());
+        }
+        let mut html = Html::new();
+        for (index, line) in lines.iter().enumerate() {
+            html.raw(if index == 0 { "<div style=\"font-weight:bold\">" } else { "<div>" }).text(line).raw("</div>");
+        }
+        let plan = self.plan.view();
+        html.raw("<details><summary>Remapping</summary>").raw(plan.get("text/html").and_then(|html| html.as_str()).unwrap_or(""));
+        html.raw("</details>");
+        if let Some(logits) = &self.logits {
+            let view = logits.view();
+            html.raw("<details><summary>Logits by position</summary>");
+            html.raw(view.get("text/html").and_then(|html| html.as_str()).unwrap_or("")).raw("</details>");
+        }
+        MimeBundle::text(lines.join("\n"))
+            .with_html(html.finish())
+            .with("application/vnd.chandlery.conversion+json", self.report())
+    }
+}

@@ -1,0 +1,137 @@
+//! Parameter tables: folded over layers, with counts, bytes and shares.
+
+use std::collections::BTreeMap;
+
+use polars::prelude::{Column, DataFrame, PolarsResult};
+use serde_json::json;
+
+use super::numbers::{binary_bytes, shape, short_count, thousands};
+use super::table::{Align, Cell, Mark, TableView, bar};
+use super::{MimeBundle, View};
+use crate::spec::{TensorRow, TensorTable};
+
+/// Rows that differ only in the layer's number, as one.
+struct Fold<'a> {
+    name: String,
+    first: &'a TensorRow,
+    count: usize,
+    parameters: u64,
+    bytes: u64,
+}
+
+fn fold(table: &TensorTable) -> Vec<Fold<'_>> {
+    let mut folds: Vec<Fold<'_>> = Vec::new();
+    let mut places: BTreeMap<(String, Vec<usize>, &str), usize> = BTreeMap::new();
+    for row in table.rows() {
+        let (name, _) = row.path.folded();
+        let key = (name.clone(), row.shape.clone(), row.dtype.torch_name());
+        let place = *places.entry(key).or_insert_with(|| {
+            folds.push(Fold { name, first: row, count: 0, parameters: 0, bytes: 0 });
+            folds.len() - 1
+        });
+        let fold = &mut folds[place];
+        fold.count += 1;
+        fold.parameters += row.parameters();
+        fold.bytes += row.bytes();
+    }
+    folds
+}
+
+impl TensorTable {
+    /// The table as a polars frame: `name`, `shape`, `dtype`, `parameters`, `bytes`, `init`, `tied_to`; a tied row has
+    /// neither parameters nor bytes of its own.
+    ///
+    /// # Errors
+    /// polars' own, which cannot occur for columns of equal length.
+    ///
+    /// ```
+    /// use chandlery::spec::{DType, TensorRow, TensorTable};
+    /// let row = TensorRow { path: "w".into(), shape: vec![2, 3], dtype: DType::F32, init: None, tied_to: None };
+    /// let frame = TensorTable::from_rows(vec![row]).frame()?;
+    /// assert_eq!(frame.shape(), (1, 7));
+    /// # Ok::<(), chandlery::polars::error::PolarsError>(())
+    /// ```
+    pub fn frame(&self) -> PolarsResult<DataFrame> {
+        let text = |value: &dyn Fn(&TensorRow) -> String| self.rows().iter().map(value).collect::<Vec<_>>();
+        let optional = |value: &dyn Fn(&TensorRow) -> Option<String>| self.rows().iter().map(value).collect::<Vec<_>>();
+        let number = |value: fn(&TensorRow) -> u64| self.rows().iter().map(value).collect::<Vec<_>>();
+        DataFrame::new(
+            self.len(),
+            vec![
+                Column::new("name".into(), text(&|row| row.path.to_string())),
+                Column::new("shape".into(), text(&|row| shape(&row.shape))),
+                Column::new("dtype".into(), text(&|row| row.dtype.to_string())),
+                Column::new("parameters".into(), number(TensorRow::parameters)),
+                Column::new("bytes".into(), number(TensorRow::bytes)),
+                Column::new("init".into(), optional(&|row| row.init.map(|init| init.to_string()))),
+                Column::new("tied_to".into(), optional(&|row| row.tied_to.as_ref().map(ToString::to_string))),
+            ],
+        )
+    }
+
+    /// The table with layers folded (`layers.*` ×32).
+    pub(crate) fn folded_view(&self, title: &str) -> TableView {
+        let total = self.parameters();
+        let columns = [
+            ("tensor", Align::Left),
+            ("×", Align::Right),
+            ("shape", Align::Left),
+            ("dtype", Align::Left),
+            ("parameters", Align::Right),
+            ("bytes", Align::Right),
+            ("share", Align::Left),
+        ];
+        let mut view = TableView::new(title, &columns);
+        for fold in fold(self) {
+            let share = fold.parameters as f64 / total.max(1) as f64;
+            let (mark, parameters, bytes) = match &fold.first.tied_to {
+                Some(target) => (Mark::Muted, format!("tied to {target}"), String::new()),
+                None => (Mark::None, thousands(fold.parameters), binary_bytes(fold.bytes)),
+            };
+            let times = if fold.count > 1 { format!("×{}", fold.count) } else { String::new() };
+            view.row(
+                mark,
+                [
+                    fold.name.into(),
+                    times.into(),
+                    shape(&fold.first.shape).into(),
+                    fold.first.dtype.torch_name().into(),
+                    parameters.into(),
+                    bytes.into(),
+                    Cell::rich(format!("{:.1}%", share * 100.0), bar(share)),
+                ],
+            );
+        }
+        let by_dtype: Vec<String> =
+            self.bytes_by_dtype().iter().map(|(dtype, bytes)| format!("{} {dtype}", binary_bytes(*bytes))).collect();
+        view.note(format!(
+            "{} parameters ({}) in {} tensors, {}",
+            thousands(total),
+            short_count(total),
+            thousands(self.stored().count() as u64),
+            if by_dtype.is_empty() { "0 B".to_owned() } else { by_dtype.join(" + ") },
+        ));
+        view
+    }
+}
+
+/// The table with layers folded, beside it every row as typed JSON (up to 2,000).
+pub(crate) fn table_bundle(table: &TensorTable, title: &str) -> MimeBundle {
+    let rows: Vec<_> = table.rows().iter().take(2000).map(|row| {
+        json!({ "name": row.path, "shape": row.shape, "dtype": row.dtype.torch_name(), "parameters": row.parameters(), "bytes": row.bytes() })
+    }).collect();
+    let typed = json!({
+        "kind": "tensor_table",
+        "parameters": table.parameters(),
+        "bytes": table.bytes(),
+        "tensors": table.len(),
+        "rows": rows,
+    });
+    table.folded_view(title).bundle().with("application/vnd.chandlery.table+json", typed)
+}
+
+impl View for TensorTable {
+    fn view(&self) -> MimeBundle {
+        table_bundle(self, "Parameters")
+    }
+}

@@ -1,0 +1,40 @@
+//! What can go wrong between weights and logits.
+
+use crate::checkpoint::CheckpointError;
+
+/// Why a model could not be built or run.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ModelError {
+    /// The weights could not be read.
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
+    /// A tensor of the checkpoint has another shape than the model's parameter.
+    #[error("`{path}` has shape {found:?}, the model needs {expected:?}\n  where: {origin}\n  do: check that config.json belongs to these weights")]
+    Shape {
+        /// The parameter.
+        path: String,
+        /// The model's shape.
+        expected: Vec<usize>,
+        /// The checkpoint's shape.
+        found: Vec<usize>,
+        /// The checkpoint.
+        origin: String,
+    },
+    /// A batch that is not rectangular, or holds ids beyond the vocabulary.
+    #[error("{what}\n  where: {origin}\n  do: {advice}")]
+    Batch {
+        /// What is wrong.
+        what: String,
+        /// Which batch.
+        origin: String,
+        /// What to do.
+        advice: String,
+    },
+    /// A computation failed on the device.
+    #[error("{0}\n  where: the model's computation\n  do: check the device's memory and the tensor shapes above")]
+    Candle(#[from] candle_core::Error),
+    /// The user stopped it.
+    #[error(transparent)]
+    Interrupted(#[from] crate::interrupt::Interrupted),
+}

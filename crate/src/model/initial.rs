@@ -1,0 +1,93 @@
+//! First values of parameters: the spec's recipe, drawn on the host so that CPU and GPU start equal.
+
+use std::collections::HashMap;
+
+use candle_core::{Device, Tensor};
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
+use rand_distr::{Distribution, StandardNormal};
+
+use super::weights::{Weights, candle_dtype};
+use super::ModelError;
+use crate::spec::{DType, Init, ParamPath, TensorTable};
+
+/// Draws each parameter from a ChaCha8 stream of its own, keyed by seed and name: values do not depend on the order of
+/// construction, on threads or on the device.
+pub struct InitialWeights {
+    seed: u64,
+    recipe: HashMap<ParamPath, Init>,
+}
+
+impl InitialWeights {
+    /// The recipe of a model's table.
+    pub fn new(table: &TensorTable, seed: u64) -> Self {
+        let recipe = table.rows().iter().filter_map(|row| Some((row.path.clone(), row.init?))).collect();
+        Self { seed, recipe }
+    }
+
+    /// The values of one parameter.
+    pub fn values(&self, path: &ParamPath, elements: usize) -> Vec<f32> {
+        let init = self.recipe.get(path).copied().unwrap_or(Init::Zeros);
+        let mut random = stream(self.seed, path.as_str());
+        let mut normal = move || -> f64 { StandardNormal.sample(&mut random) };
+        match init {
+            Init::Zeros => vec![0.0; elements],
+            Init::Ones => vec![1.0; elements],
+            Init::Normal { std } => (0..elements).map(|_| (normal() * std) as f32).collect(),
+            Init::TruncatedNormal { std, bound } => (0..elements)
+                .map(|_| {
+                    loop {
+                        let value = normal() * std;
+                        // A bound under half a σ would loop for long; no recipe has one, and clamping stays in bounds.
+                        if value.abs() <= bound || bound < std / 2.0 {
+                            return value.clamp(-bound, bound) as f32;
+                        }
+                    }
+                })
+                .collect(),
+        }
+    }
+}
+
+/// The random stream of one name: FNV-1a of the name selects it, the seed keys it.
+pub(crate) fn stream(seed: u64, name: &str) -> ChaCha8Rng {
+    let hash = name.bytes().fold(0xcbf2_9ce4_8422_2325u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
+    let mut random = ChaCha8Rng::seed_from_u64(seed);
+    random.set_stream(hash);
+    random
+}
+
+impl Weights for InitialWeights {
+    fn tensor(&self, path: &ParamPath, shape: &[usize], dtype: DType, device: &Device) -> Result<Tensor, ModelError> {
+        crate::interrupt::check()?;
+        let values = self.values(path, shape.iter().product());
+        Ok(Tensor::from_vec(values, shape, &Device::Cpu)?.to_dtype(candle_dtype(dtype))?.to_device(device)?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::spec::TensorRow;
+
+    fn drawn(init: Init, seed: u64) -> Vec<f32> {
+        let row = TensorRow { path: "w".into(), shape: vec![20_000], dtype: DType::F32, init: Some(init), tied_to: None };
+        InitialWeights::new(&TensorTable::from_rows(vec![row]), seed).values(&"w".into(), 20_000)
+    }
+
+    #[test]
+    fn moments_and_bounds_are_those_of_the_recipe() {
+        let values = drawn(Init::TruncatedNormal { std: 0.02, bound: 0.06 }, 1);
+        let mean = values.iter().sum::<f32>() / 20_000.0;
+        let std = (values.iter().map(|value| value * value).sum::<f32>() / 20_000.0).sqrt();
+        assert!(mean.abs() < 5e-4 && (std - 0.0197).abs() < 5e-4, "mean {mean}, std {std}");
+        assert!(values.iter().all(|value| value.abs() <= 0.06));
+    }
+
+    #[test]
+    fn the_same_seed_draws_the_same_values_and_another_seed_others() {
+        let init = Init::Normal { std: 1.0 };
+        assert_eq!(drawn(init, 7), drawn(init, 7));
+        assert_ne!(drawn(init, 7), drawn(init, 8));
+    }
+}

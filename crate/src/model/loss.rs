@@ -1,0 +1,51 @@
+//! Next-token cross entropy.
+
+use candle_core::{D, DType, Tensor};
+
+use super::ModelError;
+
+/// Labels of this value are left out of the mean.
+pub const IGNORED_LABEL: i64 = -100;
+
+/// Mean cross entropy in float32 of logits `[batch, seq, vocab]` at position t against the label at t + 1.
+/// `labels` has the batch's shape; those equal to [`IGNORED_LABEL`] do not count.
+///
+/// # Errors
+/// [`ModelError::Batch`] if no label counts, or the device's refusal.
+pub fn next_token_loss(logits: &Tensor, labels: &[Vec<i64>]) -> Result<Tensor, ModelError> {
+    let (batch, seq, vocab) = logits.dims3()?;
+    let mut rows = Vec::new();
+    let mut targets = Vec::new();
+    for (row, labels) in labels.iter().enumerate().take(batch) {
+        for (column, &label) in labels.iter().enumerate().take(seq).skip(1) {
+            if label == IGNORED_LABEL {
+                continue;
+            }
+            let Some(target) = u32::try_from(label).ok().filter(|&target| (target as usize) < vocab) else {
+                return Err(ModelError::Batch {
+                    what: format!("label {label} is neither {IGNORED_LABEL} nor a token id below {vocab}"),
+                    origin: format!("labels, row {row}, column {column}"),
+                    advice: "use token ids, and -100 where nothing shall be learned".to_owned(),
+                });
+            };
+            rows.push((row * seq + column - 1) as u32);
+            targets.push(target);
+        }
+    }
+    if targets.is_empty() {
+        return Err(ModelError::Batch {
+            what: "no label counts: the mean loss would be 0/0".to_owned(),
+            origin: "labels".to_owned(),
+            advice: "give at least one row two real tokens".to_owned(),
+        });
+    }
+    let device = logits.device();
+    let count = targets.len();
+    let all = count == batch * (seq - 1) && batch == 1;
+    let rows = Tensor::from_vec(rows, count, device)?;
+    let targets = Tensor::from_vec(targets, (count, 1), device)?;
+    let flat = logits.reshape((batch * seq, vocab))?;
+    let picked = if all { flat.narrow(0, 0, count)? } else { flat.index_select(&rows, 0)? };
+    let log_probabilities = candle_nn::ops::log_softmax(&picked.to_dtype(DType::F32)?, D::Minus1)?;
+    Ok(log_probabilities.gather(&targets, 1)?.mean_all()?.neg()?)
+}

@@ -1,0 +1,28 @@
+//! The candle side: each part of a [`ModelSpec`](crate::spec::ModelSpec) as a module that computes, one file per part.
+
+mod attention;
+mod batch;
+mod causal_lm;
+mod embedding;
+mod error;
+mod feedforward;
+mod generate;
+mod initial;
+mod kv_cache;
+mod layer;
+mod linear;
+mod loss;
+mod mask;
+mod norm;
+mod rope;
+mod stack;
+mod weights;
+
+pub use batch::Batch;
+pub use causal_lm::CausalLm;
+pub use error::ModelError;
+pub use initial::InitialWeights;
+pub use kv_cache::KvCache;
+pub use loss::{IGNORED_LABEL, next_token_loss};
+pub use rope::inverse_frequencies;
+pub use weights::{CheckpointWeights, ParameterSet, Weights, candle_dtype, tensor_from};

@@ -1,0 +1,160 @@
+//! Where a model's parameters come from: a checkpoint, an initialisation, or nowhere (shapes only).
+
+use std::sync::{Arc, Mutex};
+
+use candle_core::{DType as CandleType, Device, Shape, Tensor, Var};
+use candle_nn::VarBuilder;
+use candle_nn::var_builder::SimpleBackend;
+
+use super::ModelError;
+use crate::checkpoint::{Checkpoint, TensorData};
+use crate::spec::{DType, ParamPath};
+
+/// The parameters of one model, in the order its construction asked for them.
+#[derive(Clone, Debug, Default)]
+pub struct ParameterSet(Arc<Mutex<Vec<(ParamPath, Tensor, Option<Var>)>>>);
+
+impl ParameterSet {
+    fn add(&self, name: &str, tensor: &Tensor, var: Option<Var>) {
+        let mut entries = self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        entries.push((ParamPath::from(name), tensor.clone(), var));
+    }
+
+    /// Names and values.
+    pub fn tensors(&self) -> Vec<(ParamPath, Tensor)> {
+        let entries = self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        entries.iter().map(|(path, tensor, _)| (path.clone(), tensor.clone())).collect()
+    }
+
+    /// Names and variables of the parameters that can be trained.
+    pub fn variables(&self) -> Vec<(ParamPath, Var)> {
+        let entries = self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        entries.iter().filter_map(|(path, _, var)| Some((path.clone(), var.clone()?))).collect()
+    }
+}
+
+/// A source of parameters by their native names.
+pub trait Weights: Send + Sync {
+    /// The parameter, of exactly this shape, on `device` as `dtype`.
+    ///
+    /// # Errors
+    /// [`ModelError`] if it is missing, of another shape, or cannot be read.
+    fn tensor(&self, path: &ParamPath, shape: &[usize], dtype: DType, device: &Device) -> Result<Tensor, ModelError>;
+}
+
+/// Parameters of a checkpoint; `names` maps a native name to the checkpoint's own.
+pub struct CheckpointWeights<'a, F> {
+    checkpoint: &'a Checkpoint,
+    rounding: Option<DType>,
+    names: F,
+}
+
+impl<'a, F: Fn(&ParamPath) -> ParamPath + Send + Sync> CheckpointWeights<'a, F> {
+    /// Reads from `checkpoint`, asking `names` for the name that each parameter has there, and rounding each value to
+    /// `rounding` first, if given.
+    pub fn new(checkpoint: &'a Checkpoint, rounding: Option<DType>, names: F) -> Self {
+        Self { checkpoint, rounding, names }
+    }
+}
+
+impl<F: Fn(&ParamPath) -> ParamPath + Send + Sync> Weights for CheckpointWeights<'_, F> {
+    fn tensor(&self, path: &ParamPath, shape: &[usize], dtype: DType, device: &Device) -> Result<Tensor, ModelError> {
+        crate::interrupt::check()?;
+        let name = (self.names)(path);
+        let data = self.checkpoint.read(&name)?;
+        if data.shape != shape {
+            return Err(ModelError::Shape {
+                path: name.to_string(),
+                expected: shape.to_vec(),
+                found: data.shape,
+                origin: self.checkpoint.path().display().to_string(),
+            });
+        }
+        let mut tensor = tensor_from(&data, device)?;
+        if let Some(rounding) = self.rounding {
+            tensor = tensor.to_dtype(candle_dtype(rounding))?;
+        }
+        Ok(tensor.to_dtype(candle_dtype(dtype))?)
+    }
+}
+
+/// A candle tensor of the bytes of a file.
+///
+/// # Errors
+/// candle's, for element types that it does not hold.
+pub fn tensor_from(data: &TensorData, device: &Device) -> candle_core::Result<Tensor> {
+    Tensor::from_raw_buffer(&data.bytes, candle_dtype(data.dtype), &data.shape, device)
+}
+
+/// The candle type of the same name; types that candle lacks read as bytes.
+pub fn candle_dtype(dtype: DType) -> CandleType {
+    match dtype {
+        DType::F32 => CandleType::F32,
+        DType::BF16 => CandleType::BF16,
+        DType::F16 => CandleType::F16,
+        DType::F64 => CandleType::F64,
+        DType::I64 => CandleType::I64,
+        DType::I32 => CandleType::I32,
+        DType::I16 => CandleType::I16,
+        DType::F8E4M3 => CandleType::F8E4M3,
+        DType::I8 | DType::U8 | DType::Bool | DType::F8E5M2 => CandleType::U8,
+    }
+}
+
+type Fault = Arc<Mutex<Option<ModelError>>>;
+
+/// candle's seam for parameter sources, in front of ours: records what was asked for, and the first failure as it was.
+struct Recorder<'a> {
+    weights: Box<dyn Weights + 'a>,
+    dtype: DType,
+    trainable: bool,
+    parameters: ParameterSet,
+    fault: Fault,
+}
+
+impl SimpleBackend for Recorder<'_> {
+    fn get(&self, shape: Shape, name: &str, _: candle_nn::Init, _: CandleType, device: &Device) -> candle_core::Result<Tensor> {
+        let tensor = match self.weights.tensor(&ParamPath::from(name), shape.dims(), self.dtype, device) {
+            Ok(tensor) => tensor,
+            Err(error) => {
+                let text = error.to_string();
+                *self.fault.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = Some(error);
+                candle_core::bail!("{text}")
+            }
+        };
+        let var = if self.trainable { Some(Var::from_tensor(&tensor)?) } else { None };
+        let tensor = var.as_ref().map_or(tensor, |var| var.as_tensor().clone());
+        self.parameters.add(name, &tensor, var);
+        Ok(tensor)
+    }
+
+    fn get_unchecked(&self, name: &str, _: CandleType, _: &Device) -> candle_core::Result<Tensor> {
+        candle_core::bail!("`{name}` was asked for without a shape")
+    }
+
+    fn contains_tensor(&self, _: &str) -> bool {
+        true
+    }
+}
+
+/// Runs `load` with a builder over `weights`; gives what it made and the parameters it asked for.
+pub(super) fn load_with<T>(
+    weights: Box<dyn Weights + '_>,
+    dtype: DType,
+    device: &Device,
+    trainable: bool,
+    load: impl FnOnce(&VarBuilder) -> candle_core::Result<T>,
+) -> Result<(T, ParameterSet), ModelError> {
+    let parameters = ParameterSet::default();
+    let fault = Fault::default();
+    let recorder = Recorder { weights, dtype, trainable, parameters: parameters.clone(), fault: fault.clone() };
+    let vb = VarBuilder::from_backend(Box::new(recorder), candle_dtype(dtype), device.clone());
+    match load(&vb) {
+        Ok(made) => Ok((made, parameters)),
+        // candle's errors carry text only; the source's own error is the one the person should see.
+        Err(error) => {
+            let own = fault.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).take();
+            Err(own.unwrap_or(ModelError::Candle(error)))
+        }
+    }
+}

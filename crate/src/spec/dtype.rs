@@ -1,0 +1,110 @@
+//! Element types, by the names that files and configurations use.
+
+use serde::{Deserialize, Serialize};
+
+/// The element type of a tensor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum DType {
+    /// 32-bit IEEE float.
+    F32,
+    /// 16-bit brain float: 8 exponent bits, 7 fraction bits.
+    BF16,
+    /// 16-bit IEEE float.
+    F16,
+    /// 64-bit IEEE float.
+    F64,
+    /// 64-bit signed integer.
+    I64,
+    /// 32-bit signed integer.
+    I32,
+    /// 16-bit signed integer.
+    I16,
+    /// 8-bit signed integer.
+    I8,
+    /// 8-bit unsigned integer.
+    U8,
+    /// Truth value, one byte.
+    Bool,
+    /// 8-bit float, 4 exponent bits.
+    F8E4M3,
+    /// 8-bit float, 5 exponent bits.
+    F8E5M2,
+}
+
+/// Every type with its safetensors name, its torch name and its bytes per element.
+const NAMES: &[(DType, &str, &str, usize)] = &[
+    (DType::F32, "F32", "float32", 4),
+    (DType::BF16, "BF16", "bfloat16", 2),
+    (DType::F16, "F16", "float16", 2),
+    (DType::F64, "F64", "float64", 8),
+    (DType::I64, "I64", "int64", 8),
+    (DType::I32, "I32", "int32", 4),
+    (DType::I16, "I16", "int16", 2),
+    (DType::I8, "I8", "int8", 1),
+    (DType::U8, "U8", "uint8", 1),
+    (DType::Bool, "BOOL", "bool", 1),
+    (DType::F8E4M3, "F8_E4M3", "float8_e4m3fn", 1),
+    (DType::F8E5M2, "F8_E5M2", "float8_e5m2", 1),
+];
+
+impl DType {
+    fn row(self) -> (&'static str, &'static str, usize) {
+        // NAMES lists every variant, which a test checks.
+        NAMES.iter().find(|row| row.0 == self).map_or(("F32", "float32", 4), |row| (row.1, row.2, row.3))
+    }
+
+    /// The name in safetensors headers, such as `BF16`.
+    pub fn safetensors_name(self) -> &'static str {
+        self.row().0
+    }
+
+    /// The name in torch and Hugging Face configurations, such as `bfloat16`.
+    pub fn torch_name(self) -> &'static str {
+        self.row().1
+    }
+
+    /// Bytes of one element.
+    pub fn bytes(self) -> usize {
+        self.row().2
+    }
+
+    /// True for types a weight may be cast to and computed in: `float32`, `bfloat16`, `float16`, `float64`.
+    pub fn is_weight_float(self) -> bool {
+        matches!(self, DType::F32 | DType::BF16 | DType::F16 | DType::F64)
+    }
+
+    /// Reads either name, also with the prefix `torch.`, or the short `float` and `half`.
+    pub fn parse(name: &str) -> Option<Self> {
+        let name = name.strip_prefix("torch.").unwrap_or(name);
+        match name {
+            "float" => return Some(DType::F32),
+            "half" => return Some(DType::F16),
+            "double" => return Some(DType::F64),
+            _ => {}
+        }
+        NAMES.iter().find(|row| row.1 == name || row.2 == name).map(|row| row.0)
+    }
+}
+
+impl std::fmt::Display for DType {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.torch_name())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_names_read_back() {
+        for &(dtype, short, long, bytes) in NAMES {
+            assert_eq!(DType::parse(short), Some(dtype));
+            assert_eq!(DType::parse(long), Some(dtype));
+            assert_eq!(DType::parse(&format!("torch.{long}")), Some(dtype));
+            assert_eq!((dtype.safetensors_name(), dtype.torch_name(), dtype.bytes()), (short, long, bytes));
+        }
+        assert_eq!(DType::parse("floot32"), None);
+    }
+}
