@@ -9,8 +9,7 @@ from workbench import NOTEBOOKS, check_outputs, copy_for_running
 def test_runs_headless(notebook, tmp_path, chandlery, kernel):
     copy = copy_for_running(notebook, tmp_path, kernel)
     executed, page = tmp_path / "executed.ipynb", tmp_path / "page.html"
-    done = chandlery("run", copy, "-o", executed, "--html", page, timeout=600)
-    assert done.returncode == 0, done.stdout + done.stderr
+    chandlery("run", copy, "-o", executed, "--html", page)
     check_outputs(executed)
     html = page.read_text()
     assert "<table" in html
@@ -22,8 +21,7 @@ def test_a_failing_cell_fails_the_run(tmp_path, chandlery, kernel):
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in cells])
     source, executed = tmp_path / "failing.ipynb", tmp_path / "executed.ipynb"
     nbformat.write(notebook, source)
-    done = chandlery("run", source, "-o", executed, timeout=120)
-    assert done.returncode == 1, done.stdout + done.stderr
-    assert "cell 2" in done.stderr, done.stderr
+    done = chandlery("run", source, "-o", executed, status=1)
+    assert "cell 2" in done.stdout + done.stderr
     counts = [cell.execution_count for cell in nbformat.read(executed, as_version=4).cells]
     assert counts == [1, 2, None], "what ran is kept, and nothing runs after the failure"

@@ -1,16 +1,12 @@
-"""Where things are, and a folder in which a notebook runs as it would in the repository, without writing into it."""
+"""A folder in which a notebook runs as it would in the repository, without writing into it."""
 
 import json
-import os
 import shutil
 from pathlib import Path
 
 import nbformat
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-COMMAND = os.environ.get("CHANDLERY") or str(
-    Path(os.environ.get("CARGO_TARGET_DIR", REPOSITORY / "target"), "release", "chandlery")
-)
 NOTEBOOKS = sorted((REPOSITORY / "notebooks").glob("*.ipynb"))
 
 
