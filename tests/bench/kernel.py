@@ -1,0 +1,141 @@
+#!/usr/bin/env python3
+"""The kernel as a front end feels it: start to first reply, and the latency of cells, beside ipykernel in the same run.
+
+usage: kernel.py [-n RUNS] [--only KERNEL]        needs jupyter_client; `tests/run bench` has it
+
+A latency runs from sending the request until both the reply and the idle status are here. No two cells have the same text.
+"""
+
+import argparse
+import itertools
+import os
+import subprocess
+import sys
+import tempfile
+import time
+
+from jupyter_client.manager import KernelManager, start_new_kernel
+from measure import COMMAND, FIXTURES, spread, table
+
+LIMIT_S = 120
+
+# What each kernel is asked, by the name of the row; `{n}` is another number each time.
+CELLS = {
+    "chandlery": {
+        "`1 + 1`": "1 + {n}",
+        "toolkit call": f'let table_{{n}} = open("{FIXTURES / "llama-gqa"}")?.table(); table_{{n}}.len() + {{n}}',
+        "polars query": (
+            "{{ use polars::prelude::*; "
+            'let frame = df!("layer" => [1i32, 1, 2, 2], "count" => [10i64, 20, 30, {n}])?; '
+            'frame.lazy().filter(col("count").gt(lit(15))).group_by([col("layer")]).agg([col("count").sum()]).collect()? }}'
+        ),
+        "magic": f"%inspect {FIXTURES / 'llama-gqa'}",
+    },
+    "python3": {"`1 + 1`": "1 + {n}"},
+}
+VARIABLE = {"chandlery": "let kept_{n} = vec![{n}u64; 3];", "python3": "kept_{n} = [{n}] * 3"}
+COUNTER = itertools.count(2)
+
+
+def numbered(code):
+    return code.format(n=next(COUNTER))
+
+
+class Kernel:
+    """A running kernel and a connected client."""
+
+    def __init__(self, name):
+        self.manager, self.client = start_new_kernel(kernel_name=name, startup_timeout=LIMIT_S)
+
+    def run(self, code):
+        """Seconds from request to idle; ends the benchmark if the cell fails."""
+        began = time.perf_counter()
+        request = self.client.execute(code)
+        wait(self.client, request, code)
+        return time.perf_counter() - began
+
+    def stop(self):
+        self.client.stop_channels()
+        self.manager.shutdown_kernel()
+
+
+def wait(client, request, code):
+    reply = client.get_shell_msg(timeout=LIMIT_S)
+    while reply["parent_header"].get("msg_id") != request:
+        reply = client.get_shell_msg(timeout=LIMIT_S)
+    if reply["content"]["status"] != "ok":
+        sys.exit(f"cell failed: {code}\n" + "\n".join(reply["content"].get("traceback", [str(reply["content"])])))
+    while True:
+        message = client.get_iopub_msg(timeout=LIMIT_S)
+        if message["parent_header"].get("msg_id") == request and message["content"].get("execution_state") == "idle":
+            return
+
+
+def start_to_first_reply(name):
+    """Seconds from starting the process to the reply of a cell that was sent at once."""
+    manager = KernelManager(kernel_name=name)
+    began = time.perf_counter()
+    manager.start_kernel()
+    client = manager.client()
+    client.start_channels()
+    try:
+        request = client.execute(numbered(CELLS[name]["`1 + 1`"]))
+        reply = client.get_shell_msg(timeout=LIMIT_S)
+        while reply["parent_header"].get("msg_id") != request:
+            reply = client.get_shell_msg(timeout=LIMIT_S)
+        return time.perf_counter() - began
+    finally:
+        client.stop_channels()
+        manager.shutdown_kernel(now=True)
+
+
+def latencies(name, runs):
+    """For each kind of cell: the first one ever, the warm ones in a fresh kernel, the warm ones after 50 cells with 30 variables."""
+    found = {}
+    for row, code in CELLS[name].items():
+        kernel = Kernel(name)
+        first = kernel.run(numbered(code))
+        found[row] = [first, [kernel.run(numbered(code)) for _ in range(runs)]]
+        kernel.stop()
+    kernel = Kernel(name)
+    for number in range(50):
+        kernel.run(numbered(VARIABLE[name] if number < 30 else CELLS[name]["`1 + 1`"]))
+    for row, code in CELLS[name].items():
+        kernel.run(numbered(code))
+        found[row].append([kernel.run(numbered(code)) for _ in range(runs)])
+    kernel.stop()
+    return found
+
+
+def install(folder):
+    os.environ["JUPYTER_PATH"] = os.path.join(folder, "share", "jupyter")
+    os.environ["JUPYTER_RUNTIME_DIR"] = os.path.join(folder, "runtime")
+    os.environ["IPYTHONDIR"] = os.path.join(folder, "ipython")
+    subprocess.run([COMMAND, "kernel", "install", "--prefix", folder], check=True, stdout=subprocess.DEVNULL)
+
+
+def main():
+    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    arguments.add_argument("-n", type=int, default=9, help="runs of each measurement (default 9)")
+    arguments.add_argument("--only", choices=CELLS, help="one kernel instead of all")
+    options = arguments.parse_args()
+    names = [options.only] if options.only else list(CELLS)
+    with tempfile.TemporaryDirectory() as folder:
+        if "chandlery" in names:
+            install(folder)
+        # In turns, so that a busy moment of the machine falls on both.
+        starts = {name: [] for name in names}
+        for _, name in itertools.product(range(options.n), names):
+            starts[name].append(start_to_first_reply(name))
+        table(["kernel", "start to first reply, median (range)"], [[name, spread(starts[name], "ms")] for name in names])
+        print()
+        rows = [
+            [name, row, spread([first], "ms").split(" (")[0], spread(fresh, "ms"), spread(later, "ms")]
+            for name in names
+            for row, (first, fresh, later) in latencies(name, options.n).items()
+        ]
+        table(["kernel", "cell", "first", "warm, median (range)", "warm after 50 cells and 30 variables"], rows)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,25 @@
+"""The command under test, for all Python tests: `CHANDLERY` names it, or it is the release build in the target folder."""
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+COMMAND = os.environ.get("CHANDLERY") or str(
+    Path(os.environ.get("CARGO_TARGET_DIR", REPOSITORY / "target"), "release", "chandlery")
+)
+
+
+@pytest.fixture(scope="session")
+def chandlery():
+    """Runs the command with the given words, insists on its exit status, and returns the finished process."""
+
+    def run(*words, status=0, **options):
+        done = subprocess.run([COMMAND, *map(str, words)], capture_output=True, text=True, **options)
+        said = f"chandlery {' '.join(map(str, words))}\n{done.stdout}{done.stderr}"
+        assert done.returncode == status, said
+        return done
+
+    return run

@@ -1,0 +1,46 @@
+// What the outputs of the open notebook look like, as plain data.
+() => {
+    const parse = (css) => {
+        const parts = css.match(/[\d.]+/g);
+        return parts ? [+parts[0], +parts[1], +parts[2], parts.length > 3 ? +parts[3] : 1] : [0, 0, 0, 0];
+    };
+    const over = (top, below) => [0, 1, 2].map((i) => top[i] * top[3] + below[i] * (1 - top[3]));
+    // The colour behind an element: its ancestors' translucent backgrounds, laid over one another.
+    const behind = (element) => {
+        const layers = [];
+        for (let e = element; e; e = e.parentElement) {
+            layers.push(parse(getComputedStyle(e).backgroundColor));
+            if (layers[layers.length - 1][3] === 1) break;
+        }
+        return layers.reduceRight((below, top) => over(top, below), [255, 255, 255]);
+    };
+    const luminance = (colour) => {
+        const [r, g, b] = colour.map((c) => (c / 255 <= 0.03928 ? c / 255 / 12.92 : ((c / 255 + 0.055) / 1.055) ** 2.4));
+        return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+    };
+    const contrast = (a, b) => {
+        const [dark, light] = [luminance(a), luminance(b)].sort((x, y) => x - y);
+        return (light + 0.05) / (dark + 0.05);
+    };
+    const ownText = (element) =>
+        [...element.childNodes].some((node) => node.nodeType === Node.TEXT_NODE && node.textContent.trim());
+
+    const outputs = [...document.querySelectorAll('.jp-CodeCell .jp-OutputArea-output')];
+    const find = (selector) => outputs.flatMap((output) => [...output.querySelectorAll(selector)]);
+    const images = find('img');
+    const faint = find('.jp-RenderedHTMLCommon *')
+        .filter((element) => ownText(element) && !element.closest('svg') && element.getClientRects().length)
+        .map((element) => {
+            const ground = behind(element);
+            const ink = over(parse(getComputedStyle(element).color), ground);
+            return { text: element.textContent.trim().slice(0, 40), contrast: contrast(ink, ground) };
+        })
+        .filter((found) => found.contrast < 3);
+    return {
+        types: outputs.map((output) => output.getAttribute('data-mime-type')),
+        tables: find('table').length,
+        pictures: images.filter((image) => image.naturalWidth > 0).length + find('svg').length,
+        broken: images.filter((image) => image.complete && !image.naturalWidth).length,
+        faint: faint.slice(0, 10),
+    };
+}
