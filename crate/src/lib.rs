@@ -3,17 +3,25 @@
 
 pub mod cell;
 pub mod checkpoint;
+pub mod construct;
 pub mod convert;
+pub mod device;
 pub mod command;
 pub mod display;
+pub mod finalize;
 pub mod interrupt;
+pub mod kicktest;
 pub mod model;
 pub mod prelude;
 pub mod progress;
+pub mod project;
 pub mod spec;
 pub mod tokenizer;
 
+pub use construct::Construction;
 pub use convert::{Conversion, convert};
+pub use finalize::finalize;
+pub use project::project;
 
 
 pub use {candle_core as candle, candle_nn, plotters, polars, serde_json};

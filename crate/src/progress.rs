@@ -9,7 +9,7 @@ use crate::display::{MimeBundle, Updating, progress_bundle};
 /// A running count towards a known total.
 pub struct Meter {
     bar: ProgressBar,
-    display: RefCell<Updating>,
+    display: Option<RefCell<Updating>>,
     label: &'static str,
     unit: Unit,
 }
@@ -28,24 +28,26 @@ pub fn bytes(label: &'static str, total: u64) -> Meter {
     Meter::new(label, total, Unit::Bytes, "{prefix} {bar:30} {binary_bytes}/{binary_total_bytes} {binary_bytes_per_sec} {eta}")
 }
 
-/// Counts steps. The bar is drawn on standard error when that is a terminal.
-pub fn steps(label: &'static str, total: u64) -> Meter {
-    Meter::new(label, total, Unit::Steps, "{prefix} {bar:30} {pos}/{len} {eta} {msg}")
+/// Counts steps on the terminal only: the notebook's output is the run's own, such as a curve.
+pub fn terminal_steps(label: &'static str, total: u64) -> Meter {
+    let mut meter = Meter::new(label, total, Unit::Steps, "{prefix} {bar:30} {pos}/{len} {eta} {msg}");
+    meter.display = None;
+    meter
 }
 
 impl Meter {
     fn new(label: &'static str, total: u64, unit: Unit, template: &str) -> Self {
         let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
         let bar = ProgressBar::new(total).with_style(style).with_prefix(label);
-        Self { bar, display: RefCell::new(Updating::new()), label, unit }
+        Self { bar, display: Some(RefCell::new(Updating::new())), label, unit }
     }
 
     /// Counts `amount` more.
     pub fn advance(&self, amount: u64) {
         self.bar.inc(amount);
         // Short work needs no bar: it would flash by.
-        if self.bar.elapsed().as_millis() >= 300 {
-            self.display.borrow_mut().update(|| self.bundle(false));
+        if let Some(display) = self.display.as_ref().filter(|_| self.bar.elapsed().as_millis() >= 300) {
+            display.borrow_mut().update(|| self.bundle(false));
         }
     }
 
@@ -58,8 +60,7 @@ impl Meter {
     pub fn finish(self) {
         self.bar.finish_and_clear();
         let bundle = self.bundle(true);
-        let display = self.display.into_inner();
-        if display.is_shown() {
+        if let Some(display) = self.display.map(RefCell::into_inner).filter(Updating::is_shown) {
             display.finish(&bundle);
         }
     }

@@ -6,14 +6,17 @@ mod bundle;
 mod conversion;
 mod emit;
 mod html;
+mod loss_curve;
 mod numbers;
 mod parameter_table;
 mod progress_view;
+mod runs;
 mod table;
 
 pub use bundle::{MimeBundle, View};
 pub use emit::{DisplayId, Sink, Updating, clear, emit, set_sink};
 pub use html::Html;
+pub use loss_curve::LossCurve;
 pub use numbers::{binary_bytes, short_count, thousands};
 pub use table::{Align, Cell, Mark, TableView};
 pub(crate) use parameter_table::table_bundle;

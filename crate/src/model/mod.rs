@@ -22,6 +22,7 @@ pub use batch::Batch;
 pub use causal_lm::CausalLm;
 pub use error::ModelError;
 pub use initial::InitialWeights;
+pub(crate) use initial::stream as random_stream;
 pub use kv_cache::KvCache;
 pub use loss::{IGNORED_LABEL, next_token_loss};
 pub use rope::inverse_frequencies;

@@ -127,6 +127,12 @@ impl TokenizerFiles {
         Ok(encoding.get_ids().to_vec())
     }
 
+    /// True if tokenizer_config.json holds a chat template, where older formats keep it.
+    pub fn has_chat_template(&self) -> bool {
+        let config = self.bytes("tokenizer_config.json").and_then(|bytes| serde_json::from_slice::<Value>(bytes).ok());
+        config.is_some_and(|config| config.get("chat_template").is_some_and(|template| !template.is_null()))
+    }
+
     /// The id of each role in `tokenizer_config.json`: `bos_token`, `eos_token`, `pad_token`, `unk_token`.
     pub fn role(&self, role: &str) -> Option<u32> {
         let config: Value = serde_json::from_slice(self.bytes("tokenizer_config.json")?).ok()?;

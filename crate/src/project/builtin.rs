@@ -1,0 +1,40 @@
+//! The projects and tokenizers that ship inside the library.
+
+/// A project's name and its files.
+pub(super) struct Builtin {
+    pub(super) name: &'static str,
+    pub(super) files: &'static [(&'static str, &'static str)],
+}
+
+macro_rules! project_files {
+    ($project:literal: $($file:literal),+ $(,)?) => {
+        Builtin {
+            name: $project,
+            files: &[$(($file, include_str!(concat!("../../projects/", $project, "/", $file)))),+],
+        }
+    };
+}
+
+/// Every built-in project.
+pub(super) const PROJECTS: &[Builtin] = &[project_files!(
+    "llama": "project.yaml", "model.yaml", "configs/4M.yaml", "configs/llama2_7b.yaml", "configs/llama3.2_1b.yaml",
+    "configs/llama3.1_70b.yaml",
+)];
+
+macro_rules! tokenizer_files {
+    ($tokenizer:literal) => {
+        ($tokenizer, &[
+            tokenizer_files!(@ $tokenizer, "tokenizer.json"),
+            tokenizer_files!(@ $tokenizer, "tokenizer_config.json"),
+            tokenizer_files!(@ $tokenizer, "special_tokens_map.json"),
+        ])
+    };
+    (@ $tokenizer:literal, $file:literal) => {
+        ($file, include_bytes!(concat!("../../projects/tokenizers/", $tokenizer, "/", $file)))
+    };
+}
+
+type Files = &'static [(&'static str, &'static [u8])];
+
+/// Every built-in tokenizer by name.
+pub(super) const TOKENIZERS: &[(&str, Files)] = &[tokenizer_files!("2k")];
