@@ -7,6 +7,7 @@ pub mod construct;
 pub mod convert;
 pub mod device;
 pub mod command;
+pub mod compare;
 pub mod display;
 pub mod finalize;
 pub mod interrupt;
@@ -18,6 +19,7 @@ pub mod project;
 pub mod spec;
 pub mod tokenizer;
 
+pub use compare::{Inspection, compare, inspect};
 pub use construct::Construction;
 pub use convert::{Conversion, convert};
 pub use finalize::finalize;

@@ -1,7 +1,17 @@
 //! The verbs, defined once for the shell (`chandlery convert …`) and the notebook (`%convert …`).
 
+mod compare;
+mod convert;
+mod failure;
+mod finalize;
+mod inspect;
+mod model;
+mod project;
+mod values;
+
 use std::any::Any;
 
+use clap::{Arg, ArgAction, ArgMatches, Command};
 use serde_json::Value;
 
 use crate::display::MimeBundle;
@@ -50,10 +60,91 @@ pub enum Failure {
 /// The verbs this module runs, in the order `--help` lists them.
 pub const VERBS: &[&str] = &["model", "convert", "finalize", "inspect", "compare", "logits", "project"];
 
+/// The flags that may stand before the verb, each with a value.
+const LEADING: &[&str] = &["-p", "--project-dir", "-t", "--config-template"];
+
+/// The verb among the words, if it is one of [`VERBS`]: the first word that is neither a leading flag nor its value.
+pub fn verb_of(words: &[String]) -> Option<&'static str> {
+    let mut words = words.iter().map(String::as_str);
+    while let Some(word) = words.next() {
+        if LEADING.contains(&word) {
+            words.next();
+        } else if !word.starts_with('-') {
+            return VERBS.iter().copied().find(|verb| *verb == word);
+        }
+    }
+    None
+}
+
+/// Every verb's definition, with a one-line description each.
+pub fn definitions() -> Vec<Command> {
+    vec![
+        model::definition(None),
+        convert::definition(),
+        finalize::definition(),
+        inspect::definition(),
+        compare::definition(),
+        compare::logits_definition(),
+        project::definition(),
+    ]
+}
+
 /// Runs one verb. `words` are those after `chandlery` or `%`, such as `["inspect", "some/folder"]`.
 ///
 /// # Errors
 /// [`Failure`], which says whether the words or the work were at fault.
 pub fn run(words: &[String]) -> Result<Outcome, Failure> {
-    Err(Failure::Usage { text: format!("unknown command: {}", words.join(" ")), help: false })
+    let verb = verb_of(words);
+    let verbs = match verb {
+        // The project's arguments are part of the verb's definition, so the project is looked up first.
+        Some("model") => vec![model::definition(Some(&model::project_among(words)?))],
+        Some(verb) => definitions().into_iter().filter(|command| command.get_name() == verb).collect(),
+        None => definitions(),
+    };
+    let root = Command::new("chandlery")
+        .no_binary_name(true)
+        .subcommand_required(true)
+        .arg_required_else_help(true)
+        .arg(flag_value('p', "project-dir", "NAME", "Model project").global(true))
+        .arg(flag_value('t', "config-template", "CONFIG", "Configuration of the project").global(true))
+        .arg(Arg::new("json").long("json").global(true).action(ArgAction::SetTrue).help("Print one JSON report"))
+        .subcommands(verbs);
+    let matches = root.try_get_matches_from(words)?;
+    match matches.subcommand() {
+        Some(("model", matches)) => model::run(matches),
+        Some(("convert", matches)) => convert::run(matches),
+        Some(("finalize", matches)) => finalize::run(matches),
+        Some(("inspect", matches)) => inspect::run(matches),
+        Some(("compare", matches)) => compare::run(matches),
+        Some(("logits", matches)) => compare::run_logits(matches),
+        Some(("project", matches)) => project::run(matches),
+        _ => Err(Failure::Usage { text: "name a command; see --help".to_owned(), help: false }),
+    }
+}
+
+fn flag_value(short: char, long: &'static str, value: &'static str, help: &'static str) -> Arg {
+    Arg::new(long).short(short).long(long).value_name(value).help(help)
+}
+
+/// An option with a value.
+fn option(long: &'static str, value: &'static str, help: &'static str) -> Arg {
+    Arg::new(long).long(long).value_name(value).help(help)
+}
+
+/// A flag without a value.
+fn flag(long: &'static str, help: &'static str) -> Arg {
+    Arg::new(long).long(long).action(ArgAction::SetTrue).help(help)
+}
+
+/// A positional path.
+fn path(name: &'static str, help: &'static str) -> Arg {
+    Arg::new(name).required(true).value_parser(values::path()).help(help)
+}
+
+fn given<T: Clone + Send + Sync + 'static>(matches: &ArgMatches, name: &str) -> Option<T> {
+    matches.try_get_one::<T>(name).ok().flatten().cloned()
+}
+
+fn set(matches: &ArgMatches, name: &str) -> bool {
+    given::<bool>(matches, name).unwrap_or(false)
 }

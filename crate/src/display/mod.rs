@@ -19,5 +19,4 @@ pub use html::Html;
 pub use loss_curve::LossCurve;
 pub use numbers::{binary_bytes, short_count, thousands};
 pub use table::{Align, Cell, Mark, TableView};
-pub(crate) use parameter_table::table_bundle;
 pub(crate) use progress_view::progress_bundle;

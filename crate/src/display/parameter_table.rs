@@ -8,7 +8,8 @@ use serde_json::json;
 use super::numbers::{binary_bytes, shape, short_count, thousands};
 use super::table::{Align, Cell, Mark, TableView, bar};
 use super::{MimeBundle, View};
-use crate::spec::{TensorRow, TensorTable};
+use crate::compare::Inspection;
+use crate::spec::{Side, TensorRow, TensorTable};
 
 /// Rows that differ only in the layer's number, as one.
 struct Fold<'a> {
@@ -128,6 +129,18 @@ pub(crate) fn table_bundle(table: &TensorTable, title: &str) -> MimeBundle {
         "rows": rows,
     });
     table.folded_view(title).bundle().with("application/vnd.chandlery.table+json", typed)
+}
+
+impl View for Inspection {
+    fn view(&self) -> MimeBundle {
+        let files = if self.shards == 1 { "one file".to_owned() } else { format!("{} files", self.shards) };
+        let what = match &self.config {
+            Some((config, Side::HuggingFace)) => format!("{} with Hugging Face names", config.architecture.name()),
+            Some((config, Side::Native)) => format!("{} with native names", config.architecture.name()),
+            None => "tensors".to_owned(),
+        };
+        table_bundle(&self.table, &format!("{}: {what}, {files}", self.path.display()))
+    }
 }
 
 impl View for TensorTable {

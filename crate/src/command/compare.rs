@@ -1,0 +1,109 @@
+//! `compare A B` and `logits MODEL`
+
+use std::path::{Path, PathBuf};
+
+use clap::{ArgMatches, Command};
+use serde_json::{Value, json};
+
+use super::{Failure, Kept, Outcome, flag, flag_value, given, option, path, set, values};
+use crate::convert::{ConvertError, LogitDiff};
+use crate::device::Device;
+use crate::display::{MimeBundle, View};
+use crate::model::Batch;
+
+pub(super) fn definition() -> Command {
+    Command::new("compare")
+        .about("Compare the logits of two model folders, or of one with a file of reference logits")
+        .arg(path("A", "Model folder"))
+        .arg(path("B", "Model folder").required(false).required_unless_present("reference"))
+        .arg(option("prompt", "TEXT", "Text to compare on"))
+        .arg(option("input-ids", "FILE", "JSON token ids to compare on").value_parser(values::path()).conflicts_with("prompt"))
+        .arg(option("reference", "FILE", "safetensors with NAME.input_ids and NAME.logits").value_parser(values::path()).conflicts_with("B"))
+        .arg(flag("by-layer", "Compare the residual stream after each layer, too"))
+        .arg(option("device", "DEVICE", "Where to compute (default: cpu)").value_parser(values::device()))
+}
+
+pub(super) fn logits_definition() -> Command {
+    Command::new("logits")
+        .about("Write the float32 logits of a model folder for given token ids")
+        .arg(path("MODEL", "Model folder"))
+        .arg(option("input-ids", "FILE", "JSON: list of lists of ids, or an object with input_ids, attention_mask, position_ids").value_parser(values::path()).required(true))
+        .arg(flag_value('o', "output", "FILE", "safetensors file to make; must not exist").value_parser(values::path()).required(true))
+        .arg(option("device", "DEVICE", "Where to compute (default: cpu)").value_parser(values::device()))
+}
+
+pub(super) fn run(matches: &ArgMatches) -> Result<Outcome, Failure> {
+    let device = given::<Device>(matches, "device").unwrap_or(Device::Cpu);
+    let left = given::<PathBuf>(matches, "A").unwrap_or_default();
+    if let Some(file) = given::<PathBuf>(matches, "reference") {
+        return Ok(reference_outcome(crate::compare::compare_with_reference(&left, &file, device)?));
+    }
+    let batch = given::<PathBuf>(matches, "input-ids").map(|file| read_batch(&file)).transpose()?;
+    let diff = crate::compare(left, given::<PathBuf>(matches, "B").unwrap_or_default())
+        .prompt(given::<String>(matches, "prompt"))
+        .batch(batch)
+        .by_layer(set(matches, "by-layer"))
+        .device(device)
+        .run()?;
+    Ok(Outcome {
+        view: diff.view(),
+        json: report(&diff),
+        passed: diff.passed(),
+        value: Some(Kept { value: Box::new(diff), type_path: "chandlery::convert::LogitDiff" }),
+    })
+}
+
+fn report(diff: &LogitDiff) -> Value {
+    json!({
+        "passed": diff.passed(),
+        "names": [diff.names.0, diff.names.1],
+        "positions": diff.positions.len(),
+        "max_abs_diff": diff.max_abs(),
+        "mean_abs_diff": diff.mean_abs(),
+        "mean_kl": diff.mean_kl(),
+        "top1_agreement": diff.top1_agreement(),
+        "tolerance": diff.tolerance,
+        "layers": diff.layers.iter().map(|layer| json!({ "layer": layer.layer, "max_abs_diff": layer.max_abs })).collect::<Vec<_>>(),
+        "first_divergent_layer": diff.first_divergent_layer(),
+    })
+}
+
+/// One line and one table per case of a reference file.
+fn reference_outcome(diffs: Vec<LogitDiff>) -> Outcome {
+    let passed = diffs.iter().all(LogitDiff::passed);
+    let views: Vec<MimeBundle> = diffs.iter().map(View::view).collect();
+    let text: Vec<&str> = views.iter().map(MimeBundle::plain).collect();
+    let html: String = views.iter().filter_map(|view| view.get("text/html")?.as_str()).collect();
+    Outcome {
+        view: MimeBundle::text(text.join("\n\n")).with_html(html),
+        json: json!({ "passed": passed, "cases": diffs.iter().map(report).collect::<Vec<_>>() }),
+        passed,
+        value: None,
+    }
+}
+
+pub(super) fn run_logits(matches: &ArgMatches) -> Result<Outcome, Failure> {
+    let device = given::<Device>(matches, "device").unwrap_or(Device::Cpu);
+    let model = given::<PathBuf>(matches, "MODEL").unwrap_or_default();
+    let output = given::<PathBuf>(matches, "output").unwrap_or_default();
+    let batch = read_batch(&given::<PathBuf>(matches, "input-ids").unwrap_or_default())?;
+    let (values, shape) = crate::compare::logits(&model, &batch, device)?;
+    crate::compare::write_logits(&output, &values, shape)?;
+    Ok(Outcome {
+        view: MimeBundle::text(format!("Logits {shape:?} of {} in {}", model.display(), output.display())),
+        json: json!({ "passed": true, "model": model, "output": output, "shape": shape }),
+        passed: true,
+        value: None,
+    })
+}
+
+fn read_batch(file: &Path) -> Result<Batch, Failure> {
+    let fault = |what: String| ConvertError::Folder {
+        what,
+        path: file.to_owned(),
+        advice: "name a JSON file such as [[1, 2, 3]]".to_owned(),
+    };
+    let text = std::fs::read_to_string(file).map_err(|error| fault(format!("the token ids cannot be read: {error}")))?;
+    let json: Value = serde_json::from_str(&text).map_err(|error| fault(format!("this is not JSON: {error}")))?;
+    Ok(Batch::from_json(&json, &file.display().to_string())?)
+}

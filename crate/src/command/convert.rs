@@ -1,0 +1,50 @@
+//! `convert SRC DST`
+
+use std::path::PathBuf;
+
+use clap::{ArgMatches, Command};
+
+use super::{Failure, Kept, Outcome, flag, flag_value, given, option, path, set, values};
+use crate::display::View;
+use crate::spec::{Architecture, DType};
+
+pub(super) fn definition() -> Command {
+    Command::new("convert")
+        .about("Convert a model folder: Hugging Face names to native ones, or back")
+        .arg(path("SRC", "Model folder to read"))
+        .arg(path("DST", "Folder to make; must not exist"))
+        .arg(flag("reverse", "Require the direction native to Hugging Face"))
+        .arg(option("model-type", "FAMILY", "Require this family").value_parser(values::family()))
+        .arg(option("dtype", "DTYPE", "Cast the weights (default: as they are)").value_parser(values::dtype()))
+        .arg(option("max-length", "TOKENS", "Replace max_position_embeddings").value_parser(clap::value_parser!(usize)))
+        .arg(flag_value('c', "checkpoint-path", "PATH", "Checkpoint to convert (default: the latest)").value_parser(values::path()))
+        .arg(option("max-shard-size", "SIZE", "Largest weights file (default: 5GB)").value_parser(values::size()))
+        .arg(option("prompt", "TEXT", "Text to validate on"))
+        .arg(flag("no-validate", "Skip the comparison of bits and logits"))
+        .arg(flag("dry-run", "Plan from headers; write nothing"))
+}
+
+pub(super) fn run(matches: &ArgMatches) -> Result<Outcome, Failure> {
+    let (Some(source), Some(destination)) = (given::<PathBuf>(matches, "SRC"), given::<PathBuf>(matches, "DST")) else {
+        return Err(Failure::Usage { text: "convert needs SRC and DST".to_owned(), help: false });
+    };
+    let mut convert = crate::convert(source, destination)
+        .reverse(set(matches, "reverse"))
+        .model_type(given::<Architecture>(matches, "model-type"))
+        .dtype(given::<DType>(matches, "dtype"))
+        .max_length(given::<usize>(matches, "max-length"))
+        .checkpoint(given::<PathBuf>(matches, "checkpoint-path"))
+        .prompt(given::<String>(matches, "prompt"))
+        .validate(!set(matches, "no-validate"))
+        .dry_run(set(matches, "dry-run"));
+    if let Some(size) = given::<u64>(matches, "max-shard-size") {
+        convert = convert.max_shard_size(size);
+    }
+    let conversion = convert.run()?;
+    Ok(Outcome {
+        view: conversion.view(),
+        json: conversion.report(),
+        passed: conversion.passed(),
+        value: Some(Kept { value: Box::new(conversion), type_path: "chandlery::Conversion" }),
+    })
+}

@@ -1,0 +1,36 @@
+//! How the library's errors become a command's failure.
+
+use super::Failure;
+use crate::checkpoint::CheckpointError;
+use crate::construct::ConstructError;
+use crate::convert::ConvertError;
+use crate::finalize::FinalizeError;
+use crate::kicktest::KickTestError;
+use crate::model::ModelError;
+use crate::project::ProjectError;
+
+/// An error whose kind a person may want to match on, and which may be the user's interrupt.
+macro_rules! failures {
+    ($($error:ident),+ $(,)?) => {
+        $(impl From<$error> for Failure {
+            fn from(error: $error) -> Self {
+                // The flag is the one truth about interrupts: errors wrap it at many depths.
+                if crate::interrupt::check().is_err() {
+                    return Failure::Interrupted;
+                }
+                Failure::Failed { name: stringify!($error).to_owned(), message: error.to_string() }
+            }
+        })+
+    };
+}
+
+failures!(CheckpointError, ConstructError, ConvertError, FinalizeError, KickTestError, ModelError, ProjectError);
+
+impl From<clap::Error> for Failure {
+    fn from(error: clap::Error) -> Self {
+        use clap::error::ErrorKind::{DisplayHelp, DisplayHelpOnMissingArgumentOrSubcommand, DisplayVersion};
+        let help = matches!(error.kind(), DisplayHelp | DisplayVersion);
+        let missing = error.kind() == DisplayHelpOnMissingArgumentOrSubcommand;
+        Failure::Usage { text: error.render().to_string(), help: help && !missing }
+    }
+}

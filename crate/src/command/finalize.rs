@@ -1,0 +1,45 @@
+//! `finalize SRC DST`
+
+use std::path::PathBuf;
+
+use clap::{ArgMatches, Command};
+
+use super::{Failure, Kept, Outcome, flag, flag_value, given, option, path, set, values};
+use crate::display::View;
+use crate::spec::DType;
+
+pub(super) fn definition() -> Command {
+    Command::new("finalize")
+        .about("Make a clean folder of a trained model: one checkpoint, tokenizer, configuration")
+        .arg(path("SRC", "Model folder to read"))
+        .arg(path("DST", "Folder to make; must not exist"))
+        .arg(flag_value('c', "checkpoint", "PATH", "Checkpoint to take (default: the latest)").value_parser(values::path()))
+        .arg(flag("root-copy", "Weights at the root only, no checkpoints folder"))
+        .arg(option("generation-config", "MODE", "carry (default) or none").value_parser(["carry", "none"]))
+        .arg(option("dtype", "DTYPE", "Cast the weights (default: as they are)").value_parser(values::dtype()))
+        .arg(flag("safetensors", "Write safetensors, which is the default"))
+        .arg(option("max-shard-size", "SIZE", "Largest weights file (default: 5GB)").value_parser(values::size()))
+        .arg(flag("dry-run", "Say what would be written, from headers; write nothing"))
+}
+
+pub(super) fn run(matches: &ArgMatches) -> Result<Outcome, Failure> {
+    let (Some(source), Some(destination)) = (given::<PathBuf>(matches, "SRC"), given::<PathBuf>(matches, "DST")) else {
+        return Err(Failure::Usage { text: "finalize needs SRC and DST".to_owned(), help: false });
+    };
+    let mut finalize = crate::finalize(source, destination)
+        .checkpoint(given::<PathBuf>(matches, "checkpoint"))
+        .root_copy(set(matches, "root-copy"))
+        .generation_config(given::<String>(matches, "generation-config").as_deref() != Some("none"))
+        .dtype(given::<DType>(matches, "dtype"))
+        .dry_run(set(matches, "dry-run"));
+    if let Some(size) = given::<u64>(matches, "max-shard-size") {
+        finalize = finalize.max_shard_size(size);
+    }
+    let finalization = finalize.run()?;
+    Ok(Outcome {
+        view: finalization.view(),
+        json: finalization.report(),
+        passed: true,
+        value: Some(Kept { value: Box::new(finalization), type_path: "chandlery::finalize::Finalization" }),
+    })
+}

@@ -1,0 +1,45 @@
+//! How words of a command line become values.
+
+use std::path::PathBuf;
+
+use clap::builder::{TypedValueParser, ValueParser};
+
+use crate::checkpoint::parse_size;
+use crate::device::Device;
+use crate::spec::{Architecture, DType};
+
+/// A path; a leading `~` is the home folder, also where no shell expands it.
+pub(super) fn path() -> impl TypedValueParser<Value = PathBuf> {
+    clap::builder::StringValueParser::new().map(|word: String| match (word.strip_prefix("~/"), std::env::home_dir()) {
+        (Some(rest), Some(home)) => home.join(rest),
+        _ => PathBuf::from(word),
+    })
+}
+
+/// An element type for weights.
+pub(super) fn dtype() -> ValueParser {
+    ValueParser::from(|word: &str| {
+        let dtype = DType::parse(word).filter(|dtype| dtype.is_weight_float());
+        dtype.ok_or_else(|| "use float32, bfloat16, float16 or float64".to_owned())
+    })
+}
+
+/// A device.
+pub(super) fn device() -> ValueParser {
+    ValueParser::from(|word: &str| Device::parse(word).map_err(|_| "use meta, cpu, cuda or cuda:N".to_owned()))
+}
+
+/// A number of bytes with a unit.
+pub(super) fn size() -> ValueParser {
+    ValueParser::from(|word: &str| parse_size(word).ok_or_else(|| "use a number with a unit, such as 5GB or 512MiB".to_owned()))
+}
+
+/// A family of models.
+pub(super) fn family() -> ValueParser {
+    ValueParser::from(|word: &str| {
+        Architecture::from_name(word).ok_or_else(|| {
+            let names: Vec<&str> = Architecture::ALL.iter().map(|family| family.name()).collect();
+            format!("use {}", names.join(", "))
+        })
+    })
+}

@@ -1,0 +1,73 @@
+//! What a folder or file of weights holds, from its headers.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+
+use crate::checkpoint::{Checkpoint, CheckpointError};
+use crate::spec::{ModelConfig, ModelSpec, Side, TensorTable};
+
+/// The tensors of a folder or file, and the configuration beside them if there is a readable one.
+#[derive(Clone, Debug)]
+pub struct Inspection {
+    /// What was opened.
+    pub path: PathBuf,
+    /// Its tensors, in natural order.
+    pub table: TensorTable,
+    /// Number of weights files.
+    pub shards: usize,
+    /// The configuration and whose names the tensors have.
+    pub config: Option<(ModelConfig, Side)>,
+}
+
+/// Reads the table of a model folder, checkpoint, `.safetensors` file or index. No tensor is read.
+///
+/// # Errors
+/// [`CheckpointError`] if there are no weights or their headers are invalid.
+///
+/// ```no_run
+/// let frame = chandlery::inspect("Llama-3.2-1B")?.frame()?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub fn inspect(path: impl AsRef<Path>) -> Result<Inspection, CheckpointError> {
+    let path = path.as_ref();
+    let checkpoint = Checkpoint::open(path)?;
+    // The weights speak for themselves; a configuration that cannot be read is another command's concern.
+    let config = std::fs::read_to_string(path.join("config.json"))
+        .ok()
+        .and_then(|text| serde_json::from_str::<Value>(&text).ok())
+        .and_then(|json| ModelConfig::from_json(&json, "config.json").ok());
+    let (table, shards) = (checkpoint.table().clone(), checkpoint.shards());
+    Ok(Inspection { path: path.to_owned(), table, shards, config })
+}
+
+impl Inspection {
+    /// Parameters that the configuration asks for, if there is one.
+    pub fn expected_parameters(&self) -> Option<u64> {
+        let (config, _) = self.config.as_ref()?;
+        Some(ModelSpec::resolve(config).table(config.dtype).parameters())
+    }
+
+    /// The table as a polars frame; see [`TensorTable::frame`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn frame(&self) -> polars::prelude::PolarsResult<polars::prelude::DataFrame> {
+        self.table.frame()
+    }
+
+    /// The `--json` report.
+    pub fn report(&self) -> Value {
+        let rows = self.table.rows().iter();
+        let rows = rows.map(|row| json!({ "name": row.path, "shape": row.shape, "dtype": row.dtype.torch_name() }));
+        json!({
+            "path": self.path,
+            "model_type": self.config.as_ref().map(|(config, _)| config.architecture.name()),
+            "names": self.config.as_ref().map(|(_, side)| match side { Side::Native => "native", Side::HuggingFace => "huggingface" }),
+            "parameters": { "total": self.table.parameters() },
+            "bytes": self.table.bytes(),
+            "shards": self.shards,
+            "tensors": rows.collect::<Vec<_>>(),
+        })
+    }
+}

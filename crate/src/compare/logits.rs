@@ -1,0 +1,164 @@
+//! Logits of model folders, and how far those of two folders are apart.
+
+use std::path::{Path, PathBuf};
+
+use candle_core::{DType as CandleType, Tensor};
+use safetensors::tensor::{Dtype, TensorView};
+
+use crate::checkpoint::{AtomicFolder, CheckpointError};
+use crate::convert::{ConvertError, LayerDiff, LogitDiff, ModelFolder};
+use crate::device::Device;
+use crate::model::{Batch, ModelError};
+use crate::spec::DType;
+use crate::tokenizer::TokenizerFiles;
+
+/// Compared when no prompt is given.
+const PROMPT: &str = "A candle is lit at both ends, and the room is bright twice as long as anyone expected.";
+
+/// Logits and the residual stream after each layer, in float32, row-major.
+struct Observed {
+    logits: Vec<f32>,
+    layers: Vec<Vec<f32>>,
+}
+
+/// A comparison to be made; see [`compare`].
+#[derive(Clone, Debug)]
+pub struct Compare {
+    left: PathBuf,
+    right: PathBuf,
+    prompt: Option<String>,
+    batch: Option<Batch>,
+    by_layer: bool,
+    device: Device,
+}
+
+/// Starts comparing the logits of two model folders of either side, computed in float32.
+///
+/// ```no_run
+/// let diff = chandlery::compare("Llama-3.2-1B", "fg_llama").by_layer(true).run()?;
+/// assert_eq!(diff.first_divergent_layer(), None);
+/// # Ok::<(), chandlery::convert::ConvertError>(())
+/// ```
+pub fn compare(left: impl AsRef<Path>, right: impl AsRef<Path>) -> Compare {
+    let (left, right) = (left.as_ref().to_owned(), right.as_ref().to_owned());
+    Compare { left, right, prompt: None, batch: None, by_layer: false, device: Device::Cpu }
+}
+
+impl Compare {
+    /// Compares on this text, tokenised by the left folder's tokenizer.
+    pub fn prompt(mut self, text: Option<String>) -> Self {
+        self.prompt = text;
+        self
+    }
+
+    /// Compares on these token ids.
+    pub fn batch(mut self, batch: Option<Batch>) -> Self {
+        self.batch = batch;
+        self
+    }
+
+    /// Also compares the residual stream after each layer.
+    pub fn by_layer(mut self, by_layer: bool) -> Self {
+        self.by_layer = by_layer;
+        self
+    }
+
+    /// Computes on this device.
+    pub fn device(mut self, device: Device) -> Self {
+        self.device = device;
+        self
+    }
+
+    /// Runs it.
+    ///
+    /// # Errors
+    /// [`ConvertError`] if a folder cannot be opened, vocabularies differ, or a computation fails.
+    pub fn run(&self) -> Result<LogitDiff, ConvertError> {
+        let left = ModelFolder::open(&self.left)?;
+        let right = ModelFolder::open(&self.right)?;
+        let vocab = left.config().vocab_size;
+        if right.config().vocab_size != vocab {
+            return Err(ConvertError::Options {
+                what: format!("the vocabularies have {vocab} and {} rows", right.config().vocab_size),
+                origin: format!("{} and {}", self.left.display(), self.right.display()),
+                advice: "compare models of one vocabulary".to_owned(),
+            });
+        }
+        let tokenizer = TokenizerFiles::read(&self.left)?;
+        let batch = match (&self.batch, &self.prompt) {
+            (Some(batch), _) => batch.clone(),
+            (None, Some(prompt)) => Batch::new(vec![tokenizer.encode(prompt)?])?,
+            (None, None) => match tokenizer.encode(PROMPT) {
+                Ok(ids) => Batch::new(vec![ids])?,
+                Err(_) => Batch::new(vec![(0..32.min(vocab as u32)).collect()])?,
+            },
+        };
+        let (_, seq) = batch.dims();
+        // One model in memory at a time.
+        let (first, second) = (observe(&left, &batch, self.device, self.by_layer)?, observe(&right, &batch, self.device, self.by_layer)?);
+        let names = (self.left.display().to_string(), self.right.display().to_string());
+        let real = |row: usize, position: usize| batch.attention_mask.as_ref().is_none_or(|mask| mask[row][position] != 0);
+        let mut diff = LogitDiff::new((&names.0, &names.1), &first.logits, &second.logits, vocab, seq, real);
+        if first.layers.len() == second.layers.len() {
+            let pairs = first.layers.iter().zip(&second.layers).enumerate();
+            diff.layers = pairs.map(|(layer, (left, right))| LayerDiff::new(layer, left, right)).collect();
+        }
+        if let Ok(tokenizer) = tokenizer.tokenizer() {
+            for position in &mut diff.positions {
+                let id = batch.input_ids.get(position.row).and_then(|row| row.get(position.position));
+                position.token = id.and_then(|&id| tokenizer.id_to_token(id));
+            }
+        }
+        Ok(diff)
+    }
+}
+
+fn observe(folder: &ModelFolder, batch: &Batch, device: Device, layers: bool) -> Result<Observed, ConvertError> {
+    let model = folder.load(DType::F32, &open(device)?, false)?;
+    let mut streams = Vec::new();
+    let logits = model.forward_observed(batch, &mut |_, stream| {
+        if layers {
+            streams.push(floats(stream));
+        }
+    })?;
+    let layers = streams.into_iter().collect::<candle_core::Result<_>>().map_err(ModelError::from)?;
+    Ok(Observed { logits: floats(&logits).map_err(ModelError::from)?, layers })
+}
+
+fn open(device: Device) -> Result<candle_core::Device, ConvertError> {
+    device.open().map_err(|error| ConvertError::Options {
+        what: error.to_string().lines().next().unwrap_or_default().to_owned(),
+        origin: "--device".to_owned(),
+        advice: "use cpu, or a device that this machine has".to_owned(),
+    })
+}
+
+fn floats(tensor: &Tensor) -> candle_core::Result<Vec<f32>> {
+    tensor.to_dtype(CandleType::F32)?.flatten_all()?.to_vec1()
+}
+
+/// Logits of a model folder of either side, computed in float32: values and their shape `[batch, seq, vocab]`.
+///
+/// # Errors
+/// [`ConvertError`] if the folder cannot be opened or the computation fails.
+pub fn logits(folder: impl AsRef<Path>, batch: &Batch, device: Device) -> Result<(Vec<f32>, [usize; 3]), ConvertError> {
+    let folder = ModelFolder::open(folder)?;
+    let observed = observe(&folder, batch, device, false)?;
+    let (rows, seq) = batch.dims();
+    Ok((observed.logits, [rows, seq, folder.config().vocab_size]))
+}
+
+/// Writes logits as the tensor `logits` of a new safetensors file, whole or not at all.
+///
+/// # Errors
+/// [`CheckpointError`] if the file exists or cannot be written.
+pub fn write_logits(path: &Path, values: &[f32], shape: [usize; 3]) -> Result<(), CheckpointError> {
+    if path.symlink_metadata().is_ok() {
+        return Err(CheckpointError::DestinationExists { path: path.to_owned() });
+    }
+    let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+    let invalid = |error: safetensors::SafeTensorError| CheckpointError::Header { path: path.to_owned(), reason: error.to_string() };
+    let view = TensorView::new(Dtype::F32, shape.to_vec(), &bytes).map_err(invalid)?;
+    let file = safetensors::serialize([("logits", view)], None).map_err(invalid)?;
+    AtomicFolder::write_file(path, &file)
+}

@@ -1,0 +1,9 @@
+//! Models side by side: tables from headers, logits from forward passes.
+
+mod inspect;
+mod logits;
+mod reference_file;
+
+pub use inspect::{Inspection, inspect};
+pub use logits::{Compare, compare, logits, write_logits};
+pub use reference_file::compare_with_reference;

@@ -1,0 +1,73 @@
+//! Logits against a file of reference outputs.
+
+use std::path::Path;
+
+use super::logits::logits;
+use crate::checkpoint::{Checkpoint, TensorData};
+use crate::convert::{ConvertError, LogitDiff};
+use crate::device::Device;
+use crate::model::Batch;
+use crate::spec::{DType, ParamPath};
+
+/// Compares a model folder's logits with those in a safetensors file. Each case in the file has `NAME.input_ids` and
+/// `NAME.logits`, and may have `NAME.attention_mask` and `NAME.position_ids`; without a prefix the file is one case.
+///
+/// # Errors
+/// [`ConvertError`] if the file holds no case, or a computation fails.
+pub fn compare_with_reference(folder: &Path, file: &Path, device: Device) -> Result<Vec<LogitDiff>, ConvertError> {
+    let reference = Checkpoint::open(file)?;
+    let mut diffs = Vec::new();
+    for row in reference.table().rows() {
+        let Some(prefix) = row.path.as_str().strip_suffix("input_ids") else { continue };
+        let expected = ParamPath::from(format!("{prefix}logits"));
+        if reference.table().get(&expected).is_none() {
+            continue;
+        }
+        let integers = |name: &str| -> Result<Option<Vec<Vec<u32>>>, ConvertError> {
+            let path = ParamPath::from(format!("{prefix}{name}"));
+            if reference.table().get(&path).is_none() { Ok(None) } else { Ok(Some(rows_of(&reference.read(&path)?))) }
+        };
+        let mask = integers("attention_mask")?;
+        let mask: Option<Vec<Vec<u8>>> =
+            mask.map(|rows| rows.iter().map(|row| row.iter().map(|&bit| u8::from(bit != 0)).collect()).collect());
+        let batch = Batch {
+            input_ids: integers("input_ids")?.unwrap_or_default(),
+            attention_mask: mask.clone(),
+            position_ids: integers("position_ids")?,
+        };
+        let (found, [_, seq, vocab]) = logits(folder, &batch, device)?;
+        let data = reference.read(&expected)?;
+        let expected: Vec<f32> =
+            data.bytes.chunks_exact(4).map(|raw| f32::from_le_bytes([raw[0], raw[1], raw[2], raw[3]])).collect();
+        if data.dtype != DType::F32 || expected.len() != found.len() {
+            return Err(ConvertError::Options {
+                what: format!("the reference logits are {} {:?}, the model's are float32 with {} values", data.dtype, data.shape, found.len()),
+                origin: file.display().to_string(),
+                advice: "use the reference file of this model".to_owned(),
+            });
+        }
+        let case = prefix.trim_end_matches('.');
+        let names = (format!("reference {case}").trim().to_owned(), folder.display().to_string());
+        let real = |row: usize, position: usize| mask.as_ref().is_none_or(|mask| mask[row][position] != 0);
+        diffs.push(LogitDiff::new((&names.0, &names.1), &expected, &found, vocab, seq, real));
+    }
+    if diffs.is_empty() {
+        return Err(ConvertError::Options {
+            what: "the file holds no reference case".to_owned(),
+            origin: file.display().to_string(),
+            advice: "name a file with tensors `input_ids` and `logits` (or `NAME.input_ids` and `NAME.logits`)".to_owned(),
+        });
+    }
+    Ok(diffs)
+}
+
+/// A two-dimensional integer tensor as rows.
+fn rows_of(data: &TensorData) -> Vec<Vec<u32>> {
+    let width = data.shape.last().copied().unwrap_or(1).max(1);
+    let values: Vec<u32> = match data.dtype {
+        DType::I64 => data.bytes.chunks_exact(8).map(|raw| u32::from_le_bytes([raw[0], raw[1], raw[2], raw[3]])).collect(),
+        DType::I32 => data.bytes.chunks_exact(4).map(|raw| u32::from_le_bytes([raw[0], raw[1], raw[2], raw[3]])).collect(),
+        _ => data.bytes.iter().map(|&byte| u32::from(byte)).collect(),
+    };
+    values.chunks(width).map(<[u32]>::to_vec).collect()
+}
