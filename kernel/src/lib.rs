@@ -1,4 +1,8 @@
 #![deny(missing_docs)]
 //! The Chandlery kernel: a Jupyter server, the engines that run cells, and the headless runner.
 
+pub mod doctor;
 pub mod engine;
+pub mod install;
+pub mod runner;
+pub mod server;
