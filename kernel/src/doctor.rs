@@ -96,7 +96,9 @@ fn compiler(rustc: Option<&Rustc>) -> Check {
             SUBJECT,
             Verdict::Missing,
             format!("{} found, but the toolkit was built by {BUILT_BY}; cells need the same", rustc.version()),
-            format!("`rustup toolchain install {version}`, then set `RUSTC` to `rustup which --toolchain {version} rustc`; or build Chandlery with your rustc"),
+            format!(
+                "`rustup toolchain install {version}`, then set `RUSTC` to `rustup which --toolchain {version} rustc`; or build Chandlery with your rustc"
+            ),
         ),
     }
 }
@@ -145,7 +147,8 @@ fn kernelspec() -> Check {
     const SUBJECT: &str = "kernelspec";
     let fix = "`chandlery kernel install`";
     let searched = Places::searched();
-    let Some(file) = searched.iter().map(|kernels| kernels.join("chandlery/kernel.json")).find(|file| file.is_file()) else {
+    let Some(file) = searched.iter().map(|kernels| kernels.join("chandlery/kernel.json")).find(|file| file.is_file())
+    else {
         return Check::bad(SUBJECT, Verdict::Advice, "Jupyter does not know the kernel `chandlery` yet", fix);
     };
     let command = std::fs::read_to_string(&file)
@@ -209,6 +212,10 @@ mod tests {
             assert_eq!(check.verdict == Verdict::Good, check.fix.is_none(), "{check:?}");
         }
         let checks = [Check::bad("rustc", Verdict::Missing, "none", "get one")];
-        assert!(report(&checks).contains("MISSING  rustc       none\n                     fix: get one\n"), "{}", report(&checks));
+        assert!(
+            report(&checks).contains("MISSING  rustc       none\n                     fix: get one\n"),
+            "{}",
+            report(&checks)
+        );
     }
 }

@@ -28,7 +28,9 @@ pub enum InstallError {
         source: std::io::Error,
     },
     /// A file of the running build is missing.
-    #[error("cannot find {what} of the running `chandlery`\nbuild it with `cargo build --release` and run `target/release/chandlery kernel install`")]
+    #[error(
+        "cannot find {what} of the running `chandlery`\nbuild it with `cargo build --release` and run `target/release/chandlery kernel install`"
+    )]
     Incomplete {
         /// What is missing.
         what: String,

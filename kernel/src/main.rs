@@ -105,7 +105,8 @@ fn run(args: RunArgs) -> ExitCode {
 fn kernel(action: KernelAction) -> ExitCode {
     match action {
         KernelAction::Start { connection_file, engine } => {
-            let start = Box::new(move || start_engine(engine).unwrap_or_else(|reason| Box::new(Unavailable::new(reason))));
+            let start =
+                Box::new(move || start_engine(engine).unwrap_or_else(|reason| Box::new(Unavailable::new(reason))));
             server::run_kernel(&connection_file, start).map_or_else(fail, |()| ExitCode::SUCCESS)
         }
         KernelAction::Install { place } => install_kernel(&place).map_or_else(fail, |()| ExitCode::SUCCESS),

@@ -140,7 +140,10 @@ async fn questions_about_code_are_answered_while_a_cell_runs() {
     // Positions are code points: each of these characters takes four bytes.
     let id = front.send(CompleteRequest { code: "😀😀 pr".to_owned(), cursor_pos: 5 }).await;
     let found = value(&front.reply(&id).await);
-    assert_eq!((&found["matches"], &found["cursor_start"], &found["cursor_end"]), (&json!(["print"]), &json!(3), &json!(5)));
+    assert_eq!(
+        (&found["matches"], &found["cursor_start"], &found["cursor_end"]),
+        (&json!(["print"]), &json!(3), &json!(5))
+    );
     front.transcript(&id).await;
     let id = front.send(InspectRequest { code: "print x".to_owned(), cursor_pos: 2, detail_level: Some(0) }).await;
     assert_eq!(value(&front.reply(&id).await)["found"], true);
@@ -257,7 +260,8 @@ async fn heartbeat_and_shutdown() {
     let mut front = FrontEnd::start().await;
     let mut heartbeat = zmq::create_client_heartbeat_connection(&front.info).await.unwrap();
     let cell = front.send(ExecuteRequest::new("sleep 10000".to_owned())).await;
-    let queued = front.send(ExecuteRequest { stop_on_error: false, ..ExecuteRequest::new("sleep 10000".to_owned()) }).await;
+    let queued =
+        front.send(ExecuteRequest { stop_on_error: false, ..ExecuteRequest::new("sleep 10000".to_owned()) }).await;
     tokio::time::sleep(Duration::from_millis(30)).await;
     heartbeat.single_heartbeat().await.unwrap();
 

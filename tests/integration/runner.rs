@@ -23,7 +23,8 @@ struct Folder(tempfile::TempDir);
 impl Folder {
     fn with(cells: &[Value]) -> Self {
         let folder = Self(tempfile::tempdir().unwrap());
-        let notebook = json!({"nbformat": 4, "nbformat_minor": 5, "metadata": {"theirs": [1]}, "cells": cells, "odd": 1});
+        let notebook =
+            json!({"nbformat": 4, "nbformat_minor": 5, "metadata": {"theirs": [1]}, "cells": cells, "odd": 1});
         std::fs::write(folder.path("in.ipynb"), notebook.to_string()).unwrap();
         folder
     }
@@ -33,11 +34,7 @@ impl Folder {
     }
 
     fn options(&self) -> Options {
-        Options {
-            notebooks: vec![self.path("in.ipynb")],
-            output: Some(self.path("out.ipynb")),
-            ..Default::default()
-        }
+        Options { notebooks: vec![self.path("in.ipynb")], output: Some(self.path("out.ipynb")), ..Default::default() }
     }
 
     fn out(&self) -> Value {
@@ -46,7 +43,8 @@ impl Folder {
 
     fn names(&self) -> Vec<String> {
         let entries = std::fs::read_dir(self.0.path()).unwrap();
-        let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned()).collect();
+        let mut names: Vec<_> =
+            entries.map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned()).collect();
         names.sort();
         names
     }
@@ -157,8 +155,15 @@ fn the_page_is_self_contained_and_escaped() {
     let (ran, _) = go(&Options { html: Some(folder.path("deep/page.html")), ..folder.options() });
     ran.unwrap();
     let page = std::fs::read_to_string(folder.path("deep/page.html")).unwrap();
-    for part in ["<h1>Title &amp; more</h1>", "<td>1</td>", "&lt;script&gt;", "<b>bold</b>", "<span class=\"a31\">red</span>",
-        "&lt;value&gt;", "prefers-color-scheme: dark"] {
+    for part in [
+        "<h1>Title &amp; more</h1>",
+        "<td>1</td>",
+        "&lt;script&gt;",
+        "<b>bold</b>",
+        "<span class=\"a31\">red</span>",
+        "&lt;value&gt;",
+        "prefers-color-scheme: dark",
+    ] {
         assert!(page.contains(part), "{part} is missing in\n{page}");
     }
     assert!(!page.contains("http"), "nothing is fetched");

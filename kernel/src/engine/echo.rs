@@ -10,8 +10,8 @@
 //! | `fail MESSAGE`, `panic MESSAGE` | an error, a fault of the engine |
 //! | anything else | on the last line: the cell's result |
 
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use super::{Assist, Cell, Completeness, Completions, Engine, Event, Interrupter, Outcome, Output, Stream};

@@ -72,9 +72,9 @@ impl Payload {
 fn standard_library() -> Option<PathBuf> {
     let maps = std::fs::read_to_string("/proc/self/maps").ok()?;
     let path = |line: &str| Some(PathBuf::from(&line[line.find('/')?..]));
-    maps.lines().filter_map(path).find(|path| {
-        path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("libstd-"))
-    })
+    maps.lines()
+        .filter_map(path)
+        .find(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("libstd-")))
 }
 
 /// Every crate rustc loads for a cell. Build folders also hold crates of build scripts and of earlier builds, so the
@@ -85,18 +85,19 @@ fn loaded_crates(rustc: &Rustc, toolkit: &Path, deps: &Path) -> Result<Vec<PathB
     std::fs::create_dir_all(&scratch).map_err(InstallError::write(&scratch))?;
     let probe = scratch.join("probe.rs");
     let listing = scratch.join("probe.d");
-    let asked = std::fs::write(&probe, "extern crate chandlery;\n").map_err(InstallError::write(&probe)).and_then(|()| {
-        Command::new(&rustc.path)
-            // The option is unstable; it only makes the listing longer.
-            .env("RUSTC_BOOTSTRAP", "1")
-            .args(["--edition=2024", "--crate-type=lib", "-Zbinary-dep-depinfo", "-Cprefer-dynamic"])
-            .arg(format!("--emit=dep-info={}", listing.display()))
-            .arg(format!("--extern=chandlery={}", toolkit.display()))
-            .arg(format!("-Ldependency={}", deps.display()))
-            .arg(&probe)
-            .output()
-            .map_err(|error| failed(error.to_string()))
-    });
+    let asked =
+        std::fs::write(&probe, "extern crate chandlery;\n").map_err(InstallError::write(&probe)).and_then(|()| {
+            Command::new(&rustc.path)
+                // The option is unstable; it only makes the listing longer.
+                .env("RUSTC_BOOTSTRAP", "1")
+                .args(["--edition=2024", "--crate-type=lib", "-Zbinary-dep-depinfo", "-Cprefer-dynamic"])
+                .arg(format!("--emit=dep-info={}", listing.display()))
+                .arg(format!("--extern=chandlery={}", toolkit.display()))
+                .arg(format!("-Ldependency={}", deps.display()))
+                .arg(&probe)
+                .output()
+                .map_err(|error| failed(error.to_string()))
+        });
     let listed = std::fs::read_to_string(&listing);
     let _ = std::fs::remove_dir_all(&scratch);
     let asked = asked?;

@@ -76,14 +76,17 @@ fn output(html: &mut Html, output: &Value) {
 /// The richest form of an output that a page can hold.
 fn data(html: &mut Html, data: &Value) {
     let form = |mime: &str| data.get(mime).map(joined);
-    let image = |mime: &str, base64: &str| format!("<img class=\"plot\" alt=\"\" src=\"data:{mime};base64,{}\">", base64.trim());
+    let image = |mime: &str, base64: &str| {
+        format!("<img class=\"plot\" alt=\"\" src=\"data:{mime};base64,{}\">", base64.trim())
+    };
     html.raw("<div class=\"output\">");
     if let Some(markup) = form("text/html") {
         html.raw(markup);
     } else if let Some(svg) = form("image/svg+xml") {
         // Not inline: as an image it cannot run scripts nor clash with the page's ids.
         html.raw(image("image/svg+xml", &base64::engine::general_purpose::STANDARD.encode(svg)));
-    } else if let Some((mime, picture)) = ["image/png", "image/jpeg"].iter().find_map(|&mime| Some((mime, form(mime)?))) {
+    } else if let Some((mime, picture)) = ["image/png", "image/jpeg"].iter().find_map(|&mime| Some((mime, form(mime)?)))
+    {
         // Base64 is letters, digits and `+/=`; anything else must not reach the attribute.
         let base64: String = picture.chars().filter(|c| c.is_ascii_alphanumeric() || "+/=".contains(*c)).collect();
         html.raw(image(mime, &base64));

@@ -85,9 +85,16 @@ pub type StartEngineIn<'a> = &'a mut dyn FnMut(&Path) -> Result<Box<dyn Engine>,
 ///
 /// # Errors
 /// [`RunError`]; outputs up to the failure have been saved.
-pub fn run(options: &Options, start: StartEngineIn<'_>, report: &mut dyn Write, ctrl_c: &CtrlC) -> Result<(), RunError> {
+pub fn run(
+    options: &Options,
+    start: StartEngineIn<'_>,
+    report: &mut dyn Write,
+    ctrl_c: &CtrlC,
+) -> Result<(), RunError> {
     if options.notebooks.len() > 1 && (options.output.is_some() || options.html.is_some()) {
-        return Err(RunError::Options("`-o` and `--html` name one file each, so they go with one notebook; use `--inplace` for several"));
+        return Err(RunError::Options(
+            "`-o` and `--html` name one file each, so they go with one notebook; use `--inplace` for several",
+        ));
     }
     if options.inplace && options.output.is_some() {
         return Err(RunError::Options("`--inplace` and `-o` say two different places; give one"));
@@ -260,11 +267,13 @@ fn first_line(code: &str) -> String {
 
 /// The line that a traceback names for a cell, in one of the two ways engines write it: `cell 3, line 7` or `cell 3:7`.
 fn failing_line(traceback: &[String], number: u32) -> Option<usize> {
-    [format!("cell {number}, line "), format!("cell {number}:"), format!("cell {number} line ")].iter().find_map(|mark| {
-        let text = traceback.iter().find(|line| line.contains(mark.as_str()))?;
-        let after = text.split_once(mark.as_str())?.1;
-        after.chars().take_while(char::is_ascii_digit).collect::<String>().parse().ok()
-    })
+    [format!("cell {number}, line "), format!("cell {number}:"), format!("cell {number} line ")].iter().find_map(
+        |mark| {
+            let text = traceback.iter().find(|line| line.contains(mark.as_str()))?;
+            let after = text.split_once(mark.as_str())?.1;
+            after.chars().take_while(char::is_ascii_digit).collect::<String>().parse().ok()
+        },
+    )
 }
 
 #[cfg(test)]

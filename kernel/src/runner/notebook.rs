@@ -144,7 +144,8 @@ impl Notebook {
     }
 
     pub(super) fn has_tag(&self, index: usize, tag: &str) -> bool {
-        let tags = self.cells[index].get("metadata").and_then(|metadata| metadata.get("tags")).and_then(Value::as_array);
+        let tags =
+            self.cells[index].get("metadata").and_then(|metadata| metadata.get("tags")).and_then(Value::as_array);
         tags.is_some_and(|tags| tags.iter().any(|given| given == tag))
     }
 

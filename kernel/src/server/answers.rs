@@ -48,7 +48,10 @@ pub(super) fn is_about_code(msg_type: &str) -> bool {
 ///
 /// # Errors
 /// What is wrong with the request's content.
-pub(super) fn about_code(message: &JupyterMessage, handles: &Handles) -> Result<JupyterMessageContent, serde_json::Error> {
+pub(super) fn about_code(
+    message: &JupyterMessage,
+    handles: &Handles,
+) -> Result<JupyterMessageContent, serde_json::Error> {
     Ok(match message.header.msg_type.as_str() {
         "complete_request" => complete(&wire::content(message, json!({}))?, handles).into(),
         "inspect_request" => inspect(&wire::content(message, json!({}))?, handles).into(),

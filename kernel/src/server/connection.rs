@@ -47,8 +47,8 @@ impl std::fmt::Debug for ConnectionError {
 pub fn read_connection_file(path: &Path) -> Result<ConnectionInfo, ConnectionError> {
     let text = std::fs::read_to_string(path)
         .map_err(|source| ConnectionError::Unreadable { path: path.to_owned(), source })?;
-    let info: ConnectionInfo = serde_json::from_str(&text)
-        .map_err(|source| ConnectionError::Malformed { path: path.to_owned(), source })?;
+    let info: ConnectionInfo =
+        serde_json::from_str(&text).map_err(|source| ConnectionError::Malformed { path: path.to_owned(), source })?;
     if info.signature_scheme != "hmac-sha256" && !info.key.is_empty() {
         return Err(ConnectionError::SignatureScheme { path: path.to_owned(), found: info.signature_scheme });
     }

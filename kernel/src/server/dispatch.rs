@@ -62,7 +62,9 @@ impl Dispatch {
             "comm_info_request" => self.answer(&message, replies, Some(answers::comm_info().into())),
             "comm_open" => self.published(&message, answers::refuse_comm(&message).map(Into::into)),
             "comm_msg" | "comm_close" => self.published(&message, None),
-            _ => self.refuse(&message, replies, "UnsupportedRequest", &format!("Chandlery does not answer `{msg_type}`")),
+            _ => {
+                self.refuse(&message, replies, "UnsupportedRequest", &format!("Chandlery does not answer `{msg_type}`"))
+            }
         }
     }
 

@@ -50,7 +50,12 @@ pub(super) struct Queue {
 
 impl Queue {
     /// Starts the thread. The engine starts on it, while the sockets already answer.
-    pub(super) fn start(engine: StartEngine, iopub: Iopub, asker: Asker, canceller: Canceller) -> std::io::Result<Self> {
+    pub(super) fn start(
+        engine: StartEngine,
+        iopub: Iopub,
+        asker: Asker,
+        canceller: Canceller,
+    ) -> std::io::Result<Self> {
         let (jobs, receiver) = mpsc::channel();
         let handles = Arc::new(OnceLock::new());
         let shared = Arc::clone(&handles);
@@ -138,11 +143,7 @@ impl Runner {
         self.iopub.send(wire::status(ExecutionState::Busy, message));
         let mut front =
             SocketFront { iopub: &self.iopub, asker: &self.asker, message, allow_stdin: request.allow_stdin };
-        let cell = Request {
-            code: request.code.clone(),
-            silent: request.silent,
-            store_history: request.store_history,
-        };
+        let cell = Request { code: request.code.clone(), silent: request.silent, store_history: request.store_history };
         self.running(true);
         let execution = self.session.execute(&cell, &mut front);
         self.running(false);

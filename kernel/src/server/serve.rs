@@ -31,7 +31,9 @@ pub enum ServeError {
     #[error(transparent)]
     Connection(#[from] ConnectionError),
     /// A socket could not be bound.
-    #[error("cannot open the {channel} socket at {address}: {source}\nanother process holds the address; start the kernel anew")]
+    #[error(
+        "cannot open the {channel} socket at {address}: {source}\nanother process holds the address; start the kernel anew"
+    )]
     Bind {
         /// The channel.
         channel: &'static str,
@@ -99,9 +101,7 @@ pub async fn serve(
     mut outside: mpsc::UnboundedReceiver<Outside>,
 ) -> Result<(), ServeError> {
     let session = uuid::Uuid::new_v4().to_string();
-    let bound = |channel, address| {
-        move |source| ServeError::Bind { channel, address, source: Box::new(source) }
-    };
+    let bound = |channel, address| move |source| ServeError::Bind { channel, address, source: Box::new(source) };
     let iopub = zmq::create_kernel_iopub_xpub_connection(&info, &session).await;
     let iopub = Iopub::start(iopub.map_err(bound("iopub", info.iopub_url()))?);
     let stdin = zmq::create_kernel_stdin_connection(&info, &session).await;

@@ -18,7 +18,9 @@ pub(super) const PROTOCOL: &str = "5.4";
 
 /// Receives one message and checks its signature. Its content stays JSON in an [`UnknownMessage`], because a request
 /// whose content has an unexpected shape must be answered too.
-pub(super) async fn receive<S: zeromq::SocketRecv>(connection: &mut Connection<S>) -> Result<JupyterMessage, RuntimeError> {
+pub(super) async fn receive<S: zeromq::SocketRecv>(
+    connection: &mut Connection<S>,
+) -> Result<JupyterMessage, RuntimeError> {
     let raw = RawMessage::from_multipart(connection.socket.recv().await?, &connection.mac)?;
     let header: Header = serde_json::from_slice(&raw.jparts[0])?;
     let content = serde_json::from_slice(&raw.jparts[3])?;
@@ -86,11 +88,7 @@ pub(super) fn refusal(parent: &JupyterMessage, name: &str, value: &str) -> Jupyt
 
 /// The error fields of a reply.
 pub(super) fn reply_error(name: &str, value: &str, traceback: &[String]) -> Option<Box<ReplyError>> {
-    Some(Box::new(ReplyError {
-        ename: name.to_owned(),
-        evalue: value.to_owned(),
-        traceback: traceback.to_vec(),
-    }))
+    Some(Box::new(ReplyError { ename: name.to_owned(), evalue: value.to_owned(), traceback: traceback.to_vec() }))
 }
 
 /// A bundle with every form as it is: the typed forms of [`MediaType`] would parse and reformat some.
