@@ -1,5 +1,7 @@
 //! Every integration test in one binary: each loose file would be one more link.
 
+mod command;
 mod front_end;
+mod install;
 mod protocol;
 mod runner;
