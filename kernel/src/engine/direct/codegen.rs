@@ -104,7 +104,10 @@ impl Unit<'_> {
             mentions.extend(known.mentions().iter().cloned());
         }
         // The cell's own definitions are checked even if nothing uses them yet.
-        mentions.extend(self.split.definitions.iter().filter_map(|own| own.name().map(str::to_owned)));
+        for own in &self.split.definitions {
+            mentions.extend(own.name().map(str::to_owned));
+            mentions.extend(own.mentions().iter().cloned());
+        }
         let mut needed = self.items.needed(&mentions);
         let missing = self.split.definitions.iter().filter(|own| !needed.iter().any(|item| item.at == own.at));
         let missing: Vec<&Definition> = missing.collect();

@@ -13,7 +13,13 @@ pub(super) struct Diagnostic {
     code: Option<Code>,
     level: String,
     spans: Vec<Span>,
+    children: Vec<Note>,
     rendered: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Note {
+    spans: Vec<Span>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -73,8 +79,9 @@ impl Diagnostics {
                 return None;
             }
             let kept = |primary: bool| {
-                let spans = error.spans.iter().filter(move |span| span.is_primary == primary);
-                spans.filter_map(|span| match lines.origin(span.line_start) {
+                let own = error.spans.iter().filter(move |span| span.is_primary == primary);
+                let notes = error.children.iter().flat_map(|note| &note.spans).filter(move |_| !primary);
+                own.chain(notes).filter_map(|span| match lines.origin(span.line_start) {
                     Origin::Kept(kept) => Some(kept.clone()),
                     _ => None,
                 })

@@ -24,7 +24,7 @@ enum Key {
 #[derive(Clone, Debug)]
 pub(super) struct Definition {
     key: Key,
-    /// The names of the type that an impl is for, and of its trait.
+    /// The names of the type that an impl is for. The trait does not count: its methods are called without naming it.
     implements: BTreeSet<String>,
     mentions: BTreeSet<String>,
     pub(super) text: String,
@@ -37,11 +37,7 @@ impl Definition {
     pub(super) fn new(item: &Item, text: String, range: Range<usize>, at: (u32, usize, usize)) -> Self {
         let key = key(item);
         let implements = match item {
-            Item::Impl(item) => {
-                let mut names = mentioned(&item.self_ty);
-                names.extend(item.trait_.iter().flat_map(|(_, path, _)| mentioned(path)));
-                names
-            }
+            Item::Impl(item) => mentioned(&item.self_ty),
             _ => BTreeSet::new(),
         };
         Self { key, implements, mentions: mentioned(item), text, range, at }
@@ -53,6 +49,11 @@ impl Definition {
             Key::Type(name) | Key::Value(name) | Key::Macro(name) => Some(name),
             Key::Use(_) | Key::Impl(..) => None,
         }
+    }
+
+    /// The names in it.
+    pub(super) fn mentions(&self) -> &BTreeSet<String> {
+        &self.mentions
     }
 
     /// Macros must stand before their uses.
@@ -134,8 +135,8 @@ impl Items {
         }
     }
 
-    /// The definitions that a piece of source can need: those it names, what those name, impls of what is named, and
-    /// all imports, in the order they were given, macros first. Leaving out the rest keeps late cells as quick as early ones.
+    /// The definitions that a piece of source can need: those it names, what those name, impls for those types and for
+    /// foreign ones with their traits, and all imports, in the order they were given, macros first. Leaving out the rest keeps late cells as quick as early ones.
     pub(super) fn needed(&self, mentions: &BTreeSet<String>) -> Vec<&Definition> {
         let defined: BTreeSet<&str> = self.0.iter().filter_map(Definition::name).collect();
         let mut reached = mentions.clone();
@@ -206,8 +207,10 @@ mod tests {
             "struct P; struct Q(P); fn q() -> Q { Q(P) } fn other() {}",
             "trait T {} impl T for P {} impl T for Vec<i32> {} macro_rules! m { () => {} } use std::fmt;",
         ]);
-        assert_eq!(texts(&items, &["q"]).len(), 4); // q, Q, P, use
-        assert!(texts(&items, &["P", "T"]).contains(&"impl T for Vec<i32> {}".to_owned()));
+        // q, Q, P, use, both impls and their trait.
+        assert_eq!(texts(&items, &["q"]).len(), 7);
+        assert_eq!(texts(&items, &[]).len(), 3);
+        assert!(texts(&items, &[]).contains(&"impl T for Vec<i32> {}".to_owned()));
         assert!(texts(&items, &["m", "other"])[0].starts_with("macro_rules"));
     }
 

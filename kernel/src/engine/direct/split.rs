@@ -117,13 +117,10 @@ fn definition(item: &Item, range: Range<usize>, code: &str, cell: u32) -> Defini
 fn syntax_error(code: &str, error: &syn::Error) -> SyntaxError {
     let start = error.span().start();
     let message = error.to_string();
-    let at_end = || {
-        let lines = code.trim_end().lines().count();
-        start.line >= lines.max(1) && code.lines().nth(start.line - 1).is_none_or(|line| {
-            line.chars().skip(start.column).all(char::is_whitespace)
-        })
-    };
-    let incomplete = unbalanced(code) || message.contains("unexpected end of input") || (message.starts_with("expected") && at_end());
+    // An error at the very end of the text is reported where the text begins.
+    let end = error.span().end();
+    let at_end = (start == end && start.column == 0) || code.trim_end().lines().count() < start.line;
+    let incomplete = unbalanced(code) || message.contains("unexpected end of input") || (at_end && message.starts_with("expected"));
     SyntaxError { message, line: start.line, column: start.column + 1, incomplete }
 }
 
