@@ -8,6 +8,7 @@ fn main() {
     println!("cargo::rerun-if-env-changed=RUSTC");
     println!("cargo::rerun-if-changed=build.rs");
     println!("cargo::rustc-env=CHANDLERY_RUSTC={}", rustc(&["--version"]));
+    println!("cargo::rustc-env=CHANDLERY_SYSROOT={}", rustc(&["--print", "sysroot"]));
 
     // `-Crpath` finds the standard library relative to `target/release/deps`; cargo then links the command into
     // `target/release`, from where that path leads astray. Installed commands have the library beside them.

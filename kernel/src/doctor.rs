@@ -2,7 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::install::{BUILT_BY, Places, Rustc};
+use crate::install::Places;
+use crate::toolkit::{BUILT_WITH, Toolkit, ToolkitError};
 
 /// How a check ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,8 +41,42 @@ impl Check {
 
 /// Looks at everything.
 pub fn examine() -> Vec<Check> {
-    let rustc = Rustc::find();
-    vec![toolkit(), compiler(rustc.as_ref()), linker(), sources(rustc.as_ref()), jupyter(), kernelspec(), disk()]
+    let located = Toolkit::locate();
+    let mut checks = match &located {
+        Ok(toolkit) => vec![
+            Check::good("toolkit", toolkit.library.display().to_string()),
+            Check::good("rustc", format!("{BUILT_WITH} at {}", toolkit.rustc.display())),
+            Check::good("linker", toolkit.linker.0.display().to_string()),
+            sources(toolkit),
+        ],
+        Err(error) => vec![obstacle(error)],
+    };
+    checks.extend([jupyter(), kernelspec(), disk()]);
+    checks
+}
+
+/// The first thing that keeps cells from being compiled; what lies behind it cannot be looked at yet.
+fn obstacle(error: &ToolkitError) -> Check {
+    let version = BUILT_WITH.split_whitespace().nth(1).unwrap_or("stable");
+    let (subject, fix) = match error {
+        ToolkitError::NoLibrary { .. } | ToolkitError::NoMetadata { .. } => (
+            "toolkit",
+            "build it with `cargo build --release`, or install it anew with `chandlery kernel install`".to_owned(),
+        ),
+        ToolkitError::NoCompiler => ("rustc", format!("`rustup toolchain install {version}` (https://rustup.rs)")),
+        ToolkitError::OtherCompiler { .. } => (
+            "rustc",
+            format!(
+                "`rustup toolchain install {version}`, then set `RUSTC` to what `rustup which --toolchain {version} rustc` \
+                 prints; or build Chandlery with your rustc"
+            ),
+        ),
+        ToolkitError::NoLinker => (
+            "linker",
+            "install binutils (Debian and Ubuntu: `apt install binutils`; Fedora: `dnf install binutils`)".to_owned(),
+        ),
+    };
+    Check::bad(subject, Verdict::Missing, error.to_string(), fix)
 }
 
 /// The checks as text, one line each and one for its fix.
@@ -66,59 +101,11 @@ pub fn report(checks: &[Check]) -> String {
     text
 }
 
-fn toolkit() -> Check {
-    const SUBJECT: &str = "toolkit";
-    let fix = "build it with `cargo build --release`, or install it anew with `chandlery kernel install`";
-    let Some(folder) = std::env::current_exe().ok().and_then(|exe| Some(exe.parent()?.to_owned())) else {
-        return Check::bad(SUBJECT, Verdict::Missing, "the running command's folder is unknown", fix);
-    };
-    let missing = ["libchandlery.so", "deps"].into_iter().find(|name| !folder.join(name).exists());
-    match missing {
-        Some(name) => Check::bad(SUBJECT, Verdict::Missing, format!("no `{name}` in `{}`", folder.display()), fix),
-        None => Check::good(SUBJECT, folder.join("libchandlery.so").display().to_string()),
-    }
-}
-
-fn compiler(rustc: Option<&Rustc>) -> Check {
-    const SUBJECT: &str = "rustc";
-    let version = BUILT_BY.split_whitespace().nth(1).unwrap_or("stable");
-    match rustc {
-        None => Check::bad(
-            SUBJECT,
-            Verdict::Missing,
-            "none in `RUSTC`, on the path or in `~/.cargo/bin`",
-            format!("`rustup toolchain install {version}` (https://rustup.rs)"),
-        ),
-        Some(rustc) if rustc.matches_build() => {
-            Check::good(SUBJECT, format!("{} at {}", rustc.version(), rustc.path.display()))
-        }
-        Some(rustc) => Check::bad(
-            SUBJECT,
-            Verdict::Missing,
-            format!("{} found, but the toolkit was built by {BUILT_BY}; cells need the same", rustc.version()),
-            format!(
-                "`rustup toolchain install {version}`, then set `RUSTC` to `rustup which --toolchain {version} rustc`; or build Chandlery with your rustc"
-            ),
-        ),
-    }
-}
-
-fn linker() -> Check {
-    const SUBJECT: &str = "linker";
-    match on_path("ld") {
-        Some(ld) => Check::good(SUBJECT, ld.display().to_string()),
-        None => Check::bad(
-            SUBJECT,
-            Verdict::Missing,
-            "no `ld` on the path",
-            "install binutils (Debian and Ubuntu: `apt install binutils`; Fedora: `dnf install binutils`)",
-        ),
-    }
-}
-
-fn sources(rustc: Option<&Rustc>) -> Check {
+fn sources(toolkit: &Toolkit) -> Check {
     const SUBJECT: &str = "rust-src";
-    let folder = rustc.map(|rustc| rustc.sysroot.join("lib/rustlib/src/rust/library"));
+    // `bin/rustc` of its sysroot.
+    let sysroot = toolkit.rustc.parent().and_then(Path::parent);
+    let folder = sysroot.map(|sysroot| sysroot.join("lib/rustlib/src/rust/library"));
     match folder.filter(|folder| folder.is_dir()) {
         Some(folder) => Check::good(SUBJECT, folder.display().to_string()),
         None => Check::bad(

@@ -2,15 +2,15 @@
 
 mod payload;
 mod places;
-mod rustc;
 
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
-pub use payload::Payload;
+use crate::toolkit::BUILT_WITH;
+
+pub use payload::{Payload, Rustc};
 pub use places::{Places, Scope};
-pub use rustc::{BUILT_BY, Rustc};
 
 /// The file in an installed folder that says which compiler its cells need.
 const RECORD: &str = "install.json";
@@ -89,7 +89,7 @@ pub fn install(places: &Places, name: &str, payload: &Payload) -> Result<Install
             "chandlery": env!("CARGO_PKG_VERSION"),
             "rustc": payload.rustc.as_ref().map(|rustc| rustc.path.clone()),
             "rustc_verbose_version": payload.rustc.as_ref().map(|rustc| rustc.verbose_version.clone()),
-            "built_by": BUILT_BY,
+            "built_with": BUILT_WITH,
         });
         write_json(&staged.join(RECORD), &record)?;
         replace(&staged, &library)?;
@@ -156,7 +156,7 @@ fn kernelspec(library: &Path, rustc: Option<&Rustc>) -> Value {
         "language": "rust",
         "interrupt_mode": "message",
         "env": env,
-        "metadata": {"debugger": false, "chandlery": {"version": env!("CARGO_PKG_VERSION"), "rustc": BUILT_BY}},
+        "metadata": {"debugger": false, "chandlery": {"version": env!("CARGO_PKG_VERSION"), "rustc": BUILT_WITH}},
     })
 }
 

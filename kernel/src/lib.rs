@@ -6,3 +6,5 @@ pub mod engine;
 pub mod install;
 pub mod runner;
 pub mod server;
+pub mod toolkit;
+pub mod worker;

@@ -7,9 +7,10 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use chandlery::command::Failure;
+use chandlery_kernel::engine::direct::DirectEngine;
 use chandlery_kernel::engine::{Echo, Engine, Unavailable};
 use chandlery_kernel::install::{Payload, Places, Scope};
-use chandlery_kernel::{doctor, install, runner, server};
+use chandlery_kernel::{doctor, install, runner, server, worker};
 use clap::Parser;
 
 use cli::{Cli, EngineName, KernelAction, Place, RunArgs};
@@ -34,6 +35,7 @@ fn main() -> ExitCode {
             say(concat!("chandlery ", env!("CARGO_PKG_VERSION")));
             ExitCode::SUCCESS
         }
+        Some(worker::COMMAND) => worker::main(),
         Some(word) if cli::WORDS.contains(&word) => match Cli::parse() {
             Cli::Run(args) => run(args),
             Cli::Kernel { action } => kernel(action),
@@ -137,10 +139,8 @@ fn install_kernel(place: &Place) -> Result<(), install::InstallError> {
     say(&format!("kernelspec  {}", installed.spec.display()));
     say(&format!("toolkit     {} ({} MB{how})", installed.library.display(), installed.bytes >> 20));
     match &payload.rustc {
-        Some(rustc) if rustc.matches_build() => {
-            say(&format!("rustc       {} at {}", rustc.version(), rustc.path.display()));
-        }
-        _ => say("rustc       none that fits; `chandlery kernel doctor` says which is needed for Rust cells"),
+        Some(rustc) => say(&format!("rustc       {} at {}", rustc.version(), rustc.path.display())),
+        None => say("rustc       none that fits; `chandlery kernel doctor` says which is needed for Rust cells"),
     }
     Ok(())
 }
@@ -155,7 +155,13 @@ fn scope(place: &Place) -> Scope {
 
 fn start_engine(name: EngineName) -> Result<Box<dyn Engine>, String> {
     match name {
-        EngineName::Direct => Err("the engine for Rust cells is not part of this build".to_owned()),
+        EngineName::Direct => {
+            let program =
+                std::env::current_exe().map_err(|error| format!("the command's own file is unknown: {error}"))?;
+            let mut engine = DirectEngine::new(program);
+            engine.start().map_err(|error| error.to_string())?;
+            Ok(Box::new(engine))
+        }
         EngineName::Echo => Ok(Box::new(Echo::new())),
     }
 }

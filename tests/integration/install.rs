@@ -2,7 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use chandlery_kernel::install::{BUILT_BY, InstallError, Payload, Places, Rustc, Scope, install, uninstall};
+use chandlery_kernel::install::{InstallError, Payload, Places, Rustc, Scope, install, uninstall};
+use chandlery_kernel::toolkit::BUILT_WITH;
 use serde_json::Value;
 
 fn payload(folder: &Path) -> Payload {
@@ -11,11 +12,8 @@ fn payload(folder: &Path) -> Payload {
         std::fs::write(&path, name).unwrap();
         path
     };
-    let rustc = Rustc {
-        path: PathBuf::from("/toolchain/bin/rustc"),
-        verbose_version: format!("{BUILT_BY}\nhost: here"),
-        sysroot: PathBuf::from("/toolchain"),
-    };
+    let rustc =
+        Rustc { path: PathBuf::from("/toolchain/bin/rustc"), verbose_version: format!("{BUILT_WITH}\nhost: here") };
     Payload {
         command: file("chandlery"),
         libraries: vec![file("libchandlery.so"), file("libstd-1.so")],

@@ -3,6 +3,7 @@
 //! An engine runs one cell at a time on its caller's thread and reports through [`Output`] while it runs.
 //! Front ends know no Rust; engines know no ZeroMQ.
 
+pub mod direct;
 mod echo;
 mod unavailable;
 

@@ -3,7 +3,30 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::{InstallError, Rustc};
+use super::InstallError;
+use crate::toolkit::{Toolkit, ToolkitError};
+
+/// The compiler an installation's cells will use.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rustc {
+    /// The compiler itself, not a proxy that chooses one by the current folder.
+    pub path: PathBuf,
+    /// What `rustc -vV` says.
+    pub verbose_version: String,
+}
+
+impl Rustc {
+    fn at(path: &Path) -> Option<Self> {
+        let answer = Command::new(path).arg("-vV").output().ok().filter(|answer| answer.status.success())?;
+        let verbose_version = String::from_utf8_lossy(&answer.stdout).into_owned();
+        Some(Self { path: path.to_owned(), verbose_version })
+    }
+
+    /// Its first line, as `rustc --version` says it.
+    pub fn version(&self) -> &str {
+        self.verbose_version.lines().next().unwrap_or("")
+    }
+}
 
 /// The files of one installation.
 #[derive(Clone, Debug, Default)]
@@ -32,19 +55,21 @@ impl Payload {
     pub fn of_this_build() -> Result<Self, InstallError> {
         let incomplete = |what: &str| InstallError::Incomplete { what: what.to_owned() };
         let command = std::env::current_exe().map_err(|_| incomplete("the file"))?;
-        let folder = command.parent().ok_or_else(|| incomplete("the folder"))?.to_owned();
-        let toolkit = folder.join("libchandlery.so");
-        if !toolkit.is_file() {
-            return Err(incomplete("`libchandlery.so`"));
-        }
-        let deps = folder.join("deps");
-        let rustc = Rustc::find();
-        let metadata = match &rustc {
-            Some(rustc) if rustc.matches_build() => loaded_crates(rustc, &toolkit, &deps)?,
+        let (library, metadata, rustc) = match Toolkit::locate() {
+            Ok(toolkit) => {
+                let metadata = loaded_crates(&toolkit)?;
+                (toolkit.library, metadata, Rustc::at(&toolkit.rustc))
+            }
+            Err(ToolkitError::NoLibrary { .. }) => return Err(incomplete("`libchandlery.so`")),
+            Err(ToolkitError::NoMetadata { .. }) => return Err(incomplete("the `deps` folder")),
             // Notebooks of magics run without a compiler; the metadata may serve one that is installed later.
-            _ => all_metadata(&deps).map_err(|_| incomplete("the `deps` folder"))?,
+            Err(_) => {
+                let folder = command.parent().ok_or_else(|| incomplete("the folder"))?;
+                let metadata = all_metadata(&folder.join("deps")).map_err(|_| incomplete("the `deps` folder"))?;
+                (folder.join("libchandlery.so"), metadata, None)
+            }
         };
-        let mut libraries = vec![toolkit];
+        let mut libraries = vec![library];
         libraries.extend(standard_library());
         Ok(Self { command, libraries, metadata, rustc })
     }
@@ -79,7 +104,7 @@ fn standard_library() -> Option<PathBuf> {
 
 /// Every crate rustc loads for a cell. Build folders also hold crates of build scripts and of earlier builds, so the
 /// compiler is asked instead of the folder: `binary-dep-depinfo` makes it list the crate files it has read.
-fn loaded_crates(rustc: &Rustc, toolkit: &Path, deps: &Path) -> Result<Vec<PathBuf>, InstallError> {
+fn loaded_crates(toolkit: &Toolkit) -> Result<Vec<PathBuf>, InstallError> {
     let failed = |detail: String| InstallError::Rustc { detail };
     let scratch = std::env::temp_dir().join(format!("chandlery-install-{}", std::process::id()));
     std::fs::create_dir_all(&scratch).map_err(InstallError::write(&scratch))?;
@@ -87,13 +112,13 @@ fn loaded_crates(rustc: &Rustc, toolkit: &Path, deps: &Path) -> Result<Vec<PathB
     let listing = scratch.join("probe.d");
     let asked =
         std::fs::write(&probe, "extern crate chandlery;\n").map_err(InstallError::write(&probe)).and_then(|()| {
-            Command::new(&rustc.path)
+            Command::new(&toolkit.rustc)
                 // The option is unstable; it only makes the listing longer.
                 .env("RUSTC_BOOTSTRAP", "1")
                 .args(["--edition=2024", "--crate-type=lib", "-Zbinary-dep-depinfo", "-Cprefer-dynamic"])
                 .arg(format!("--emit=dep-info={}", listing.display()))
-                .arg(format!("--extern=chandlery={}", toolkit.display()))
-                .arg(format!("-Ldependency={}", deps.display()))
+                .arg(format!("--extern=chandlery={}", toolkit.library.display()))
+                .arg(format!("-Ldependency={}", toolkit.metadata.display()))
                 .arg(&probe)
                 .output()
                 .map_err(|error| failed(error.to_string()))
@@ -109,7 +134,7 @@ fn loaded_crates(rustc: &Rustc, toolkit: &Path, deps: &Path) -> Result<Vec<PathB
         .lines()
         .filter_map(|line| line.strip_suffix(':'))
         .map(PathBuf::from)
-        .filter(|file| file.starts_with(deps) && !file.ends_with("libchandlery.so"))
+        .filter(|file| file.starts_with(&toolkit.metadata) && !file.ends_with("libchandlery.so"))
         .collect();
     // Where rustc read an archive its metadata lies beside it, a tenth as long, and serves as well.
     for file in &mut files {
