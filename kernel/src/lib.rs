@@ -1,4 +1,10 @@
 #![deny(missing_docs)]
 //! The Chandlery kernel: a Jupyter server, the engines that run cells, and the headless runner.
 
+pub mod doctor;
 pub mod engine;
+pub mod install;
+pub mod runner;
+pub mod server;
+pub mod toolkit;
+pub mod worker;

@@ -1,2 +1,203 @@
-//! The `chandlery` command.
-fn main() {}
+//! The `chandlery` command: the toolkit's verbs, the notebook runner and the Jupyter kernel.
+
+mod cli;
+
+use std::io::Write;
+use std::path::Path;
+use std::process::ExitCode;
+
+use chandlery::command::Failure;
+use chandlery_kernel::engine::direct::DirectEngine;
+use chandlery_kernel::engine::{Echo, Engine, Unavailable};
+use chandlery_kernel::install::{Payload, Places, Scope};
+use chandlery_kernel::{doctor, install, runner, server, worker};
+use clap::Parser;
+
+use cli::{Cli, EngineName, KernelAction, Place, RunArgs};
+
+const FAILED: u8 = 1;
+const USAGE: u8 = 2;
+/// What shells report for a process ended by Ctrl-C.
+const INTERRUPTED: u8 = 130;
+
+fn main() -> ExitCode {
+    let words: Vec<String> = std::env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned()).collect();
+    match words.first().map(String::as_str) {
+        None => {
+            say_error(cli::help().trim_end());
+            ExitCode::from(USAGE)
+        }
+        Some("-h" | "--help" | "help") => {
+            say(cli::help().trim_end());
+            ExitCode::SUCCESS
+        }
+        Some("-V" | "--version") => {
+            say(concat!("chandlery ", env!("CARGO_PKG_VERSION")));
+            ExitCode::SUCCESS
+        }
+        Some(worker::COMMAND) => worker::main(),
+        Some(word) if cli::WORDS.contains(&word) => match Cli::parse() {
+            Cli::Run(args) => run(args),
+            Cli::Kernel { action } => kernel(action),
+        },
+        Some(_) => verb(&words),
+    }
+}
+
+/// Runs one of the toolkit's verbs. Nothing is started before it: `chandlery inspect` is over in milliseconds.
+fn verb(words: &[String]) -> ExitCode {
+    stop_on_ctrl_c();
+    end_with_reader();
+    match chandlery::command::run(words) {
+        Ok(outcome) => {
+            if words.iter().any(|word| word == "--json") {
+                say(&format!("{:#}", outcome.json));
+            } else {
+                say(outcome.view.plain());
+            }
+            if outcome.passed { ExitCode::SUCCESS } else { ExitCode::from(FAILED) }
+        }
+        Err(Failure::Usage { text, help: true }) => {
+            say(text.trim_end());
+            ExitCode::SUCCESS
+        }
+        Err(Failure::Usage { text, help: false }) => {
+            say_error(text.trim_end());
+            ExitCode::from(USAGE)
+        }
+        Err(Failure::Failed { message, .. }) => fail(message),
+        Err(Failure::Interrupted) => {
+            say_error("interrupted");
+            ExitCode::from(INTERRUPTED)
+        }
+    }
+}
+
+fn run(args: RunArgs) -> ExitCode {
+    let options = runner::Options {
+        notebooks: args.notebooks,
+        output: args.output,
+        html: args.html,
+        inplace: args.inplace,
+        timeout: args.timeout,
+        allow_errors: args.allow_errors,
+    };
+    let mut start = |folder: &Path| {
+        // The worker starts in the folder it finds itself in, so that cells name files as their notebook's author does.
+        std::env::set_current_dir(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+        start_engine(args.engine)
+    };
+    let ran = runner::CtrlC::catch()
+        .map_err(runner::RunError::from)
+        .and_then(|ctrl_c| runner::run(&options, &mut start, &mut std::io::stderr(), &ctrl_c));
+    match ran {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error @ runner::RunError::Options(_)) => {
+            say_error(&format!("error: {error}"));
+            ExitCode::from(USAGE)
+        }
+        Err(error @ runner::RunError::Stopped { .. }) => {
+            say_error(&error.to_string());
+            ExitCode::from(INTERRUPTED)
+        }
+        Err(error) => fail(error),
+    }
+}
+
+fn kernel(action: KernelAction) -> ExitCode {
+    match action {
+        KernelAction::Start { connection_file, engine } => {
+            let start =
+                Box::new(move || start_engine(engine).unwrap_or_else(|reason| Box::new(Unavailable::new(reason))));
+            server::run_kernel(&connection_file, start).map_or_else(fail, |()| ExitCode::SUCCESS)
+        }
+        KernelAction::Install { place } => install_kernel(&place).map_or_else(fail, |()| ExitCode::SUCCESS),
+        KernelAction::Uninstall { place } => {
+            let removed = Places::of(&scope(&place)).and_then(|places| install::uninstall(&places, &place.name));
+            match removed {
+                Ok(folders) => {
+                    folders.iter().for_each(|folder| say(&format!("removed {}", folder.display())));
+                    ExitCode::SUCCESS
+                }
+                Err(error) => fail(error),
+            }
+        }
+        KernelAction::Doctor => {
+            let checks = doctor::examine();
+            say(doctor::report(&checks).trim_end());
+            let missing = checks.iter().any(|check| check.verdict == doctor::Verdict::Missing);
+            if missing { ExitCode::from(FAILED) } else { ExitCode::SUCCESS }
+        }
+    }
+}
+
+fn install_kernel(place: &Place) -> Result<(), install::InstallError> {
+    let places = Places::of(&scope(place))?;
+    let payload = Payload::of_this_build()?;
+    let installed = install::install(&places, &place.name, &payload)?;
+    let how = if installed.linked { ", linked to this build: no disk space used" } else { "" };
+    say(&format!("kernelspec  {}", installed.spec.display()));
+    say(&format!("toolkit     {} ({} MB{how})", installed.library.display(), installed.bytes >> 20));
+    match &payload.rustc {
+        Some(rustc) => say(&format!("rustc       {} at {}", rustc.version(), rustc.path.display())),
+        None => say("rustc       none that fits; `chandlery kernel doctor` says which is needed for Rust cells"),
+    }
+    Ok(())
+}
+
+fn scope(place: &Place) -> Scope {
+    match &place.prefix {
+        Some(prefix) => Scope::Prefix(prefix.clone()),
+        None if place.sys_prefix => Scope::SysPrefix,
+        None => Scope::User,
+    }
+}
+
+fn start_engine(name: EngineName) -> Result<Box<dyn Engine>, String> {
+    match name {
+        EngineName::Direct => {
+            let program =
+                std::env::current_exe().map_err(|error| format!("the command's own file is unknown: {error}"))?;
+            let mut engine = DirectEngine::new(program);
+            engine.start().map_err(|error| error.to_string())?;
+            Ok(Box::new(engine))
+        }
+        EngineName::Echo => Ok(Box::new(Echo::new())),
+    }
+}
+
+/// The first Ctrl-C asks the running verb to stop at a safe point; the second ends the process.
+fn stop_on_ctrl_c() {
+    extern "C" fn request(_signal: libc::c_int) {
+        chandlery::interrupt::request();
+    }
+    // SAFETY: all-zero is a valid `sigaction`, and the handler only stores to an atomic.
+    unsafe {
+        let mut action: libc::sigaction = std::mem::zeroed();
+        action.sa_sigaction = request as extern "C" fn(libc::c_int) as usize;
+        action.sa_flags = libc::SA_RESETHAND | libc::SA_RESTART;
+        libc::sigaction(libc::SIGINT, &action, std::ptr::null_mut());
+    }
+}
+
+/// `chandlery inspect … | head` ends quietly when `head` does. Not for kernels: they must outlive a closed socket.
+fn end_with_reader() {
+    // SAFETY: sets a disposition, before any thread is started.
+    unsafe {
+        libc::signal(libc::SIGPIPE, libc::SIG_DFL);
+    }
+}
+
+fn fail(error: impl std::fmt::Display) -> ExitCode {
+    say_error(&format!("error: {error}"));
+    ExitCode::from(FAILED)
+}
+
+/// A line for standard output; a closed pipe is no reason to panic.
+fn say(text: &str) {
+    let _ = writeln!(std::io::stdout(), "{text}");
+}
+
+fn say_error(text: &str) {
+    let _ = writeln!(std::io::stderr(), "{text}");
+}

@@ -5,6 +5,7 @@
 mod bundle;
 mod conversion;
 mod emit;
+mod foreign;
 mod html;
 mod loss_curve;
 mod numbers;

@@ -3,9 +3,16 @@
 //! An engine runs one cell at a time on its caller's thread and reports through [`Output`] while it runs.
 //! Front ends know no Rust; engines know no ZeroMQ.
 
+pub mod direct;
+mod echo;
+mod unavailable;
+
 use std::sync::Arc;
 
 use chandlery::display::MimeBundle;
+
+pub use echo::Echo;
+pub use unavailable::Unavailable;
 
 /// One cell to run.
 #[derive(Clone, Debug)]

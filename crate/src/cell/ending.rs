@@ -1,0 +1,107 @@
+//! How a cell's body ended, panics included.
+
+use std::any::Any;
+use std::cell::{Cell, RefCell};
+use std::io::Write;
+use std::panic::{AssertUnwindSafe, Location, catch_unwind};
+
+use serde::{Deserialize, Serialize};
+
+use super::CellError;
+
+/// A position in the generated source of a cell.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Place {
+    /// The file the compiler read.
+    pub file: String,
+    /// Line, from 1.
+    pub line: u32,
+    /// Column in characters, from 1.
+    pub column: u32,
+}
+
+impl Place {
+    pub(super) fn of(location: &Location<'_>) -> Self {
+        Self { file: location.file().to_owned(), line: location.line(), column: location.column() }
+    }
+}
+
+/// How a cell or a magic ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Ending {
+    /// It ran to its end.
+    Done,
+    /// It returned an error.
+    Failed {
+        /// The error's type, without module paths.
+        type_name: String,
+        /// Its message.
+        message: String,
+        /// Where the `?` stands.
+        place: Option<Place>,
+        /// Whether the user had asked it to stop.
+        interrupted: bool,
+    },
+    /// It panicked.
+    Panicked {
+        /// The message.
+        message: String,
+        /// Where.
+        place: Option<Place>,
+    },
+    /// It did not start, because stored variables are not what its code expects. Nothing was changed.
+    Refused {
+        /// One line for each variable.
+        reasons: Vec<String>,
+    },
+}
+
+thread_local! {
+    static RUNNING: Cell<bool> = const { Cell::new(false) };
+    static PANIC: RefCell<Option<Place>> = const { RefCell::new(None) };
+}
+
+/// Runs a cell's body or a magic, catching panics.
+pub(super) fn catch(body: &mut dyn FnMut() -> Result<(), CellError>) -> Ending {
+    let outer = RUNNING.replace(true);
+    PANIC.set(None);
+    let caught = catch_unwind(AssertUnwindSafe(body));
+    RUNNING.set(outer);
+    match caught {
+        Ok(Ok(())) => Ending::Done,
+        Ok(Err(error)) => error.ending(),
+        Err(payload) => {
+            let message = panic_message(&*payload);
+            // A payload whose own drop panics must not take the worker with it.
+            let _ = catch_unwind(AssertUnwindSafe(move || drop(payload)));
+            Ending::Panicked { message, place: PANIC.take() }
+        }
+    }
+}
+
+fn panic_message(payload: &(dyn Any + Send)) -> String {
+    if let Some(text) = payload.downcast_ref::<&str>() {
+        (*text).to_owned()
+    } else if let Some(text) = payload.downcast_ref::<String>() {
+        text.clone()
+    } else {
+        "panicked with a value that is not text".to_owned()
+    }
+}
+
+/// Makes panics of the running cell silent, because the kernel reports them with cell and line. Panics of other
+/// threads are still written to standard error.
+pub fn install_panic_hook() {
+    std::panic::set_hook(Box::new(|info| {
+        let place = info.location().map(Place::of);
+        if RUNNING.get() {
+            PANIC.set(place);
+        } else {
+            let thread = std::thread::current();
+            let name = thread.name().unwrap_or("<unnamed>");
+            let message = panic_message(info.payload());
+            let at = place.map(|p| format!("{}:{}:{}", p.file, p.line, p.column)).unwrap_or_default();
+            let _ = writeln!(std::io::stderr(), "thread '{name}' panicked at {at}: {message}");
+        }
+    }));
+}

@@ -1,0 +1,84 @@
+//! The error type of a cell's body: anything that can be displayed converts to it by `?`.
+
+use std::fmt::Display;
+use std::panic::Location;
+
+use super::ending::{Ending, Place};
+
+/// What `?` makes of an error in a cell: its message, the name of its type, and where the `?` stands.
+///
+/// It does not implement `Display`, because then the conversion from every displayable type would also be a conversion
+/// from itself, which the language reserves.
+#[derive(Debug)]
+pub struct CellError {
+    message: String,
+    type_name: &'static str,
+    location: &'static Location<'static>,
+}
+
+impl<E: Display> From<E> for CellError {
+    #[track_caller]
+    fn from(error: E) -> Self {
+        Self::new(&error, std::any::type_name::<E>(), Location::caller())
+    }
+}
+
+impl CellError {
+    fn new(error: &dyn Display, type_name: &'static str, location: &'static Location<'static>) -> Self {
+        Self { message: error.to_string(), type_name, location }
+    }
+
+    /// How a cell that returned this error ended.
+    pub(super) fn ending(self) -> Ending {
+        Ending::Failed {
+            type_name: short_type_name(self.type_name),
+            message: self.message,
+            place: Some(Place::of(self.location)),
+            interrupted: crate::interrupt::check().is_err(),
+        }
+    }
+}
+
+/// A type's name without module paths: `Vec<String>` for `alloc::vec::Vec<alloc::string::String>`.
+pub fn short_type_name(full: &str) -> String {
+    let mut short = String::with_capacity(full.len());
+    let mut word_start = 0;
+    let mut chars = full.char_indices().peekable();
+    while let Some((_, c)) = chars.next() {
+        if c == ':' && chars.peek().is_some_and(|(_, next)| *next == ':') {
+            chars.next();
+            short.truncate(word_start);
+            continue;
+        }
+        short.push(c);
+        if !(c.is_alphanumeric() || c == '_') {
+            word_start = short.len();
+        }
+    }
+    short
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fails() -> Result<(), CellError> {
+        let number: i32 = "x".parse()?;
+        let _ = number;
+        Ok(())
+    }
+
+    #[test]
+    fn question_mark_keeps_type_and_place() {
+        let Err(error) = fails() else { unreachable!("`x` is no number") };
+        assert_eq!(error.type_name, "core::num::error::ParseIntError");
+        assert!(error.location.file().ends_with("error.rs"), "{}", error.location);
+    }
+
+    #[test]
+    fn short_names() {
+        assert_eq!(short_type_name("alloc::vec::Vec<alloc::string::String>"), "Vec<String>");
+        assert_eq!(short_type_name("(i32, &str)"), "(i32, &str)");
+        assert_eq!(short_type_name("alloc::boxed::Box<dyn core::error::Error>"), "Box<dyn Error>");
+    }
+}

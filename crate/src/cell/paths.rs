@@ -1,0 +1,29 @@
+//! The public paths of the toolkit's types.
+
+use std::any::type_name;
+
+/// Pairs of a type's internal name (as [`std::any::type_name`] gives it) and the path by which a cell can name it.
+///
+/// A variable of a type that is listed here is annotated in later cells, which is cheaper than inferring its type
+/// again. A type that is not listed still works. Types with parameters are listed without them.
+pub fn type_paths() -> Vec<(&'static str, &'static str)> {
+    vec![
+        (type_name::<crate::display::MimeBundle>(), "::chandlery::display::MimeBundle"),
+        (type_name::<crate::display::Updating>(), "::chandlery::display::Updating"),
+        (type_name::<crate::display::DisplayId>(), "::chandlery::display::DisplayId"),
+        (type_name::<candle_core::Tensor>(), "::chandlery::candle::Tensor"),
+        (type_name::<candle_core::Var>(), "::chandlery::candle::Var"),
+        (type_name::<candle_core::Device>(), "::chandlery::candle::Device"),
+        (type_name::<candle_core::DType>(), "::chandlery::candle::DType"),
+        (type_name::<candle_core::Shape>(), "::chandlery::candle::Shape"),
+        (type_name::<candle_nn::VarMap>(), "::chandlery::candle_nn::VarMap"),
+        (type_name::<candle_nn::Linear>(), "::chandlery::candle_nn::Linear"),
+        (type_name::<candle_nn::Embedding>(), "::chandlery::candle_nn::Embedding"),
+        (type_name::<polars::prelude::DataFrame>(), "::chandlery::polars::prelude::DataFrame"),
+        (type_name::<polars::prelude::Series>(), "::chandlery::polars::prelude::Series"),
+        (type_name::<polars::prelude::Column>(), "::chandlery::polars::prelude::Column"),
+        (type_name::<polars::prelude::LazyFrame>(), "::chandlery::polars::prelude::LazyFrame"),
+        (type_name::<polars::prelude::Expr>(), "::chandlery::polars::prelude::Expr"),
+        (type_name::<serde_json::Value>(), "::chandlery::serde_json::Value"),
+    ]
+}

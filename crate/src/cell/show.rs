@@ -1,0 +1,151 @@
+//! How the value of a cell's last expression is shown: the richest rendering its type has.
+//!
+//! The kernel calls `(&&&&Shown(&value)).show()` with these traits in scope. Method lookup takes the first trait whose
+//! bounds hold, from the most references to the fewest, so one compile finds the best form without asking the compiler
+//! twice. Cells do not use this module by hand.
+
+use std::cell::RefCell;
+use std::fmt::{Debug, Display, Write};
+
+use crate::display::{MimeBundle, View};
+
+/// The value to show.
+pub struct Shown<'a, T: ?Sized>(pub &'a T);
+
+/// First choice: a rendering of its own.
+pub trait ByView {
+    /// Shows it.
+    fn show(&self);
+}
+impl<T: View + ?Sized> ByView for &&&Shown<'_, T> {
+    fn show(&self) {
+        view(&self.0);
+    }
+}
+
+/// Second choice: a result that holds something with a rendering of its own.
+pub trait ByResult {
+    /// Shows it.
+    fn show(&self);
+}
+impl<T: View, E: Display> ByResult for &&Shown<'_, Result<T, E>> {
+    fn show(&self) {
+        match self.0 {
+            Ok(value) => view(value),
+            Err(error) => failed(error),
+        }
+    }
+}
+
+/// Third choice: `{:?}`.
+pub trait ByDebug {
+    /// Shows it.
+    fn show(&self);
+}
+impl<T: Debug + ?Sized> ByDebug for &Shown<'_, T> {
+    fn show(&self) {
+        debug(&self.0, std::any::type_name::<T>());
+    }
+}
+
+/// Last choice: the name of its type.
+pub trait ByName {
+    /// Shows it.
+    fn show(&self);
+}
+impl<T: ?Sized> ByName for Shown<'_, T> {
+    fn show(&self) {
+        name(std::any::type_name::<T>());
+    }
+}
+
+thread_local! {
+    static RESULT: RefCell<Option<MimeBundle>> = const { RefCell::new(None) };
+}
+
+/// The bundle of the last value shown, once.
+pub fn take_result() -> Option<MimeBundle> {
+    RESULT.take()
+}
+
+fn view(value: &dyn View) {
+    RESULT.set(Some(value.view()));
+}
+
+fn failed(error: &dyn Display) {
+    RESULT.set(Some(MimeBundle::text(format!("Err: {error}"))));
+}
+
+fn name(type_name: &str) {
+    RESULT.set(Some(MimeBundle::text(super::short_type_name(type_name))));
+}
+
+fn debug(value: &dyn Debug, type_name: &str) {
+    if matches!(type_name, "()" | "!") {
+        return;
+    }
+    let mut short = Limited { text: String::new(), left: 100 };
+    let text = if write!(short, "{value:?}").is_ok() {
+        short.text
+    } else {
+        let mut long = Limited { text: String::new(), left: 100_000 };
+        match write!(long, "{value:#?}") {
+            Ok(()) => long.text,
+            Err(_) => long.text + "\n… (cut)",
+        }
+    };
+    RESULT.set(Some(MimeBundle::text(text)));
+}
+
+/// Text up to a number of bytes; writing more fails, so a huge value costs no more than what is shown.
+struct Limited {
+    text: String,
+    left: usize,
+}
+
+impl Write for Limited {
+    fn write_str(&mut self, text: &str) -> std::fmt::Result {
+        if text.len() > self.left {
+            let cut = (0..=self.left).rev().find(|i| text.is_char_boundary(*i)).unwrap_or(0);
+            self.text.push_str(&text[..cut]);
+            self.left = 0;
+            return Err(std::fmt::Error);
+        }
+        self.left -= text.len();
+        self.text.push_str(text);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Plain;
+
+    fn shown() -> String {
+        take_result().map(|bundle| bundle.plain().to_owned()).unwrap_or_default()
+    }
+
+    #[test]
+    fn takes_the_richest_form() {
+        (&&&&Shown(&MimeBundle::text("rich"))).show();
+        assert_eq!(shown(), "rich");
+        (&&&&Shown(&Ok::<_, String>(MimeBundle::text("inside")))).show();
+        assert_eq!(shown(), "inside");
+        (&&&&Shown(&vec![1, 2])).show();
+        assert_eq!(shown(), "[1, 2]");
+        (&&&&Shown(&Plain)).show();
+        assert_eq!(shown(), "Plain");
+        (&&&&Shown("text")).show();
+        assert_eq!(shown(), "\"text\"");
+        (&&&&Shown(&())).show();
+        assert_eq!(take_result(), None);
+    }
+
+    #[test]
+    fn long_values_are_cut() {
+        (&&&&Shown(&vec!["x".repeat(1000); 200])).show();
+        assert!(shown().len() < 100_100);
+    }
+}

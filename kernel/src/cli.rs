@@ -1,0 +1,153 @@
+//! The words of the command that are not the toolkit's: the runner, the kernel, and the page that lists everything.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// The kernel's own commands.
+#[derive(Debug, Parser)]
+#[command(name = "chandlery", version, disable_help_subcommand = true)]
+pub(crate) enum Cli {
+    /// Run notebooks without a browser, save their outputs, fail at the first failing cell
+    Run(RunArgs),
+    /// Install, remove, start or examine the Jupyter kernel
+    Kernel {
+        /// What to do.
+        #[command(subcommand)]
+        action: KernelAction,
+    },
+}
+
+/// `chandlery run`.
+#[derive(Debug, Args)]
+pub(crate) struct RunArgs {
+    /// The notebooks, each run in its own folder with an engine of its own
+    #[arg(required = true, value_name = "NOTEBOOK")]
+    pub(crate) notebooks: Vec<PathBuf>,
+    /// Save the executed notebook here
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+    /// Save it as one self-contained page
+    #[arg(long, value_name = "FILE")]
+    pub(crate) html: Option<PathBuf>,
+    /// Save each executed notebook over itself
+    #[arg(long)]
+    pub(crate) inplace: bool,
+    /// Stop a cell after this many seconds
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    pub(crate) timeout: Option<Duration>,
+    /// Go on after failing cells (the tag `raises-exception` allows one)
+    #[arg(long)]
+    pub(crate) allow_errors: bool,
+    #[arg(long, hide = true, default_value = "direct")]
+    pub(crate) engine: EngineName,
+}
+
+/// `chandlery kernel …`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum KernelAction {
+    /// Put the kernel where Jupyter finds it
+    Install {
+        #[command(flatten)]
+        place: Place,
+    },
+    /// Remove an installed kernel
+    Uninstall {
+        #[command(flatten)]
+        place: Place,
+    },
+    /// Serve one notebook; Jupyter calls this
+    Start {
+        /// The file in which Jupyter says where to listen
+        #[arg(short = 'f', long, value_name = "FILE")]
+        connection_file: PathBuf,
+        #[arg(long, hide = true, default_value = "direct")]
+        engine: EngineName,
+    },
+    /// Say what this machine lacks for notebooks, and how to get it
+    Doctor,
+}
+
+/// Where a kernel is installed.
+#[derive(Debug, Args)]
+pub(crate) struct Place {
+    /// For the current user (the default)
+    #[arg(long, conflicts_with_all = ["prefix", "sys_prefix"])]
+    pub(crate) user: bool,
+    /// Under this prefix, such as /usr/local
+    #[arg(long, value_name = "FOLDER", conflicts_with = "sys_prefix")]
+    pub(crate) prefix: Option<PathBuf>,
+    /// Under the prefix of the `python3` on the path, such as an active virtual environment
+    #[arg(long)]
+    pub(crate) sys_prefix: bool,
+    /// The kernel's name
+    #[arg(long, default_value = "chandlery")]
+    pub(crate) name: String,
+}
+
+/// Which engine runs the cells.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum EngineName {
+    /// Rust cells and magics.
+    Direct,
+    /// The toy language of the protocol tests.
+    Echo,
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    let seconds: f64 = text.parse().map_err(|_| "not a number of seconds".to_owned())?;
+    Duration::try_from_secs_f64(seconds)
+        .ok()
+        .filter(|limit| !limit.is_zero())
+        .ok_or_else(|| "must be above 0".to_owned())
+}
+
+/// The words that [`Cli`] understands; all others are the toolkit's.
+pub(crate) const WORDS: &[&str] = &["run", "kernel"];
+
+/// Everything the command can do, on one page. The toolkit's lines come from its own help.
+pub(crate) fn help() -> String {
+    use clap::CommandFactory;
+    let mut page = String::from(
+        "Chandlery: construct, test, convert and finalize causal language models on candle\n\n\
+         Usage: chandlery [-p DIR] [-t CONFIG] COMMAND ...\n\nModels:\n",
+    );
+    for verb in chandlery::command::VERBS {
+        line(&mut page, verb, &about_verb(verb));
+    }
+    page.push_str("\nNotebooks:\n");
+    for command in Cli::command().get_subcommands() {
+        if command.get_name() == "kernel" {
+            for action in command.get_subcommands().filter(|action| action.get_name() != "help") {
+                line(&mut page, &format!("kernel {}", action.get_name()), &about(action));
+            }
+        } else {
+            line(&mut page, command.get_name(), &about(command));
+        }
+    }
+    page.push_str(
+        "\n  -h, --help         this page; after a command, that command's options\n  \
+         -V, --version      the version\n\n\
+         In a notebook, `%` and the same words run a command of the first group: `%inspect DIR`.\n",
+    );
+    page
+}
+
+fn line(page: &mut String, words: &str, about: &str) {
+    page.push_str(format!("  {words:<18} {about}").trim_end());
+    page.push('\n');
+}
+
+fn about(command: &clap::Command) -> String {
+    command.get_about().map(ToString::to_string).unwrap_or_default()
+}
+
+fn about_verb(verb: &str) -> String {
+    match chandlery::command::run(&[verb.to_owned(), "-h".to_owned()]) {
+        Err(chandlery::command::Failure::Usage { text, help: true }) => {
+            text.lines().next().unwrap_or("").trim().to_owned()
+        }
+        _ => String::new(),
+    }
+}

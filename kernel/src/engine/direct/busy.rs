@@ -1,0 +1,97 @@
+//! What the engine is doing right now, so that another thread can stop it.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// The user asked to stop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Stopped;
+
+/// Shared between the running cell and its interrupter.
+#[derive(Default)]
+pub(super) struct Busy(Mutex<State>);
+
+#[derive(Default)]
+struct State {
+    phase: Phase,
+    asked: u32,
+}
+
+#[derive(Default)]
+enum Phase {
+    /// No cell.
+    #[default]
+    Idle,
+    /// Between two processes.
+    Between,
+    /// A compiler runs.
+    Compiling(u32),
+    /// The worker runs.
+    Running(u32),
+}
+
+impl Busy {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A cell begins.
+    pub(super) fn begin(&self) {
+        *self.state() = State { phase: Phase::Between, asked: 0 };
+    }
+
+    /// The cell ended.
+    pub(super) fn end(&self) {
+        self.state().phase = Phase::Idle;
+    }
+
+    /// A compiler starts. Until [`compiled`](Self::compiled), its process may be killed, so nobody may wait for it.
+    pub(super) fn compiling(&self, process: u32) -> Result<(), Stopped> {
+        self.enter(Phase::Compiling(process))
+    }
+
+    /// The compiler is about to be waited for.
+    pub(super) fn compiled(&self) -> Result<(), Stopped> {
+        self.enter(Phase::Between)
+    }
+
+    /// The worker starts on a request.
+    pub(super) fn running(&self, process: u32) -> Result<(), Stopped> {
+        self.enter(Phase::Running(process))
+    }
+
+    /// The worker is done, or about to be waited for.
+    pub(super) fn rested(&self) {
+        self.state().phase = Phase::Between;
+    }
+
+    /// How often the user asked to stop this cell.
+    pub(super) fn asked(&self) -> u32 {
+        self.state().asked
+    }
+
+    fn enter(&self, phase: Phase) -> Result<(), Stopped> {
+        let mut state = self.state();
+        state.phase = phase;
+        if state.asked > 0 { Err(Stopped) } else { Ok(()) }
+    }
+
+    /// Stops what is going on: a compiler at once; the worker first by asking, the second time by force.
+    pub(super) fn interrupt(&self) {
+        let mut state = self.state();
+        let (process, signal) = match state.phase {
+            Phase::Idle => return,
+            Phase::Between => {
+                state.asked += 1;
+                return;
+            }
+            Phase::Compiling(process) => (process, libc::SIGKILL),
+            Phase::Running(process) if state.asked == 0 => (process, libc::SIGINT),
+            Phase::Running(process) => (process, libc::SIGKILL),
+        };
+        state.asked += 1;
+        if let Ok(process) = libc::pid_t::try_from(process) {
+            // SAFETY: the process is a child of ours that was not waited for: the phase changes before that.
+            unsafe { libc::kill(process, signal) };
+        }
+    }
+}

@@ -1,0 +1,185 @@
+//! One rustc and one link per cell.
+//!
+//! A compiler is started ahead of time and waits for the cell's text on its standard input. It gets there late: the
+//! root file is `extern crate chandlery; include!(<standard input>);`, and a compiler loads the crates a file names
+//! before it expands the file's macros. So start-up and the metadata of three hundred crates are done when the cell
+//! arrives. The text is included through a link with a name of its own, which messages and panics then show.
+
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use super::busy::{Busy, Stopped};
+use crate::toolkit::Toolkit;
+
+/// Compiles cells in a folder of its own.
+pub(super) struct Compiler {
+    toolkit: Toolkit,
+    folder: PathBuf,
+    units: u32,
+    waiting: Option<Unit>,
+}
+
+/// A compiler that waits for its text.
+struct Unit {
+    child: Child,
+    name: String,
+}
+
+/// What came of a compile.
+pub(super) enum Compiled {
+    /// The shared object, and the name by which messages call its source.
+    Library(PathBuf, String),
+    /// The compiler's messages, about the source of this name.
+    Errors(String, String),
+    /// The user stopped it.
+    Stopped,
+}
+
+impl Compiler {
+    pub(super) fn new(toolkit: Toolkit) -> std::io::Result<Self> {
+        let folder = fresh_folder()?;
+        let mut compiler = Self { toolkit, folder, units: 0, waiting: None };
+        compiler.warm();
+        Ok(compiler)
+    }
+
+    /// Starts the next cell's compiler.
+    pub(super) fn warm(&mut self) {
+        if self.waiting.is_none() {
+            // If this fails, the cell's own attempt will, and will say why.
+            self.waiting = self.start().ok();
+        }
+    }
+
+    fn start(&mut self) -> std::io::Result<Unit> {
+        self.units += 1;
+        let name = format!("u{}.rs", self.units);
+        let root = format!("r{}.rs", self.units);
+        std::os::unix::fs::symlink("/proc/self/fd/0", self.folder.join(&name))?;
+        let text = format!("extern crate chandlery;\nuse chandlery::prelude::*;\ninclude!(\"{name}\");\n");
+        std::fs::write(self.folder.join(&root), text)?;
+        let mut command = Command::new(&self.toolkit.rustc);
+        command
+            .args(["--edition=2024", "--crate-name=cell", "--crate-type=cdylib", "--emit=obj", "-Awarnings"])
+            // A constant name and salt, so that a type keeps its identity from cell to cell.
+            .args([
+                "-Cmetadata=chandlery-cell",
+                "-Copt-level=0",
+                "-Cdebuginfo=0",
+                "-Ccodegen-units=1",
+                "-Cprefer-dynamic",
+            ])
+            .args(["--error-format=json", "--json=diagnostic-rendered-ansi", "--diagnostic-width=110"])
+            .arg("--extern")
+            .arg(joined("chandlery=", &self.toolkit.library))
+            .arg(joined("-Ldependency=", &self.toolkit.metadata))
+            .args(["-o", &format!("{name}.o"), &root])
+            .current_dir(&self.folder)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped());
+        std::os::unix::process::CommandExt::process_group(&mut command, 0);
+        Ok(Unit { child: command.spawn()?, name })
+    }
+
+    /// Compiles a cell.
+    pub(super) fn compile(&mut self, source: &str, busy: &Busy) -> std::io::Result<Compiled> {
+        let unit = match self.waiting.take() {
+            Some(mut unit) => match unit.child.try_wait() {
+                Ok(None) => unit,
+                _ => self.start()?,
+            },
+            None => self.start()?,
+        };
+        let Unit { mut child, name } = unit;
+        if busy.compiling(child.id()) == Err(Stopped) {
+            end(&mut child);
+            return Ok(Compiled::Stopped);
+        }
+        if let Some(mut input) = child.stdin.take() {
+            // A compiler that stopped reading has said why on its error stream.
+            let _ = input.write_all(source.as_bytes());
+        }
+        let mut messages = String::new();
+        if let Some(mut errors) = child.stderr.take() {
+            let mut bytes = Vec::new();
+            errors.read_to_end(&mut bytes)?;
+            messages = String::from_utf8_lossy(&bytes).into_owned();
+        }
+        let stopped = busy.compiled();
+        let status = child.wait()?;
+        if stopped == Err(Stopped) {
+            return Ok(Compiled::Stopped);
+        }
+        if !status.success() {
+            return Ok(Compiled::Errors(messages, name));
+        }
+        // The next one warms up while this cell links and runs.
+        self.warm();
+        self.link(&name)
+    }
+
+    /// Links without naming any library: the worker has the toolkit loaded, and the loader finds all symbols there.
+    /// Reading a 100 MB library would cost more than the rest of the cell.
+    fn link(&self, name: &str) -> std::io::Result<Compiled> {
+        let library = self.folder.join(format!("{name}.so"));
+        let (linker, words) = &self.toolkit.linker;
+        let output = Command::new(linker)
+            .args(words)
+            .args(["-shared", "--eh-frame-hdr", "--hash-style=gnu", "--gc-sections", "-Bsymbolic", "-o"])
+            .arg(&library)
+            .arg(self.folder.join(format!("{name}.o")))
+            .stdin(Stdio::null())
+            .output()?;
+        if output.status.success() {
+            Ok(Compiled::Library(library, name.to_owned()))
+        } else {
+            let message = format!("linking failed: {}", String::from_utf8_lossy(&output.stderr).trim());
+            Ok(Compiled::Errors(message, name.to_owned()))
+        }
+    }
+
+    /// Removes a unit's files; a loaded library stays loaded.
+    pub(super) fn clean(&self, name: &str) {
+        let root = name.replacen('u', "r", 1);
+        for file in [name.to_owned(), root, format!("{name}.o"), format!("{name}.so")] {
+            let _ = std::fs::remove_file(self.folder.join(file));
+        }
+    }
+}
+
+impl Drop for Compiler {
+    fn drop(&mut self) {
+        if let Some(mut unit) = self.waiting.take() {
+            end(&mut unit.child);
+        }
+        let _ = std::fs::remove_dir_all(&self.folder);
+    }
+}
+
+fn end(child: &mut Child) {
+    let _ = child.kill();
+    let _ = child.wait();
+}
+
+fn joined(option: &str, path: &Path) -> std::ffi::OsString {
+    let mut joined = std::ffi::OsString::from(option);
+    joined.push(path);
+    joined
+}
+
+/// A new folder that only this user can enter, since what is in it gets executed.
+fn fresh_folder() -> std::io::Result<PathBuf> {
+    use std::os::unix::fs::DirBuilderExt;
+    let base = std::env::temp_dir();
+    for attempt in 0..1000 {
+        let folder = base.join(format!("chandlery-{}-{attempt}", std::process::id()));
+        match std::fs::DirBuilder::new().mode(0o700).create(&folder) {
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(error),
+            Ok(()) => return Ok(folder),
+        }
+    }
+    Err(std::io::Error::other(format!("{} is full of old chandlery folders", base.display())))
+}

@@ -1,0 +1,103 @@
+//! Endings as outcomes: kind, one line, and a traceback that names cell and line.
+
+use std::collections::HashMap;
+
+use chandlery::cell::{Ending, Place};
+
+use super::source::Lines;
+use super::split::SyntaxError;
+use crate::engine::Outcome;
+
+const RED: &str = "\u{1b}[1;31m";
+const BLUE: &str = "\u{1b}[1;34m";
+const PLAIN: &str = "\u{1b}[0m";
+
+/// An error outcome.
+pub(super) fn error(name: &str, value: &str, mut traceback: Vec<String>) -> Outcome {
+    traceback.insert(0, format!("{RED}{name}{PLAIN}: {value}"));
+    Outcome::Error { name: name.to_owned(), value: value.to_owned(), traceback }
+}
+
+/// The user stopped the cell.
+pub(super) fn interrupted(how: &str) -> Outcome {
+    error("Interrupted", &format!("interrupted {how}"), Vec::new())
+}
+
+/// The compiler's errors, and notes on names that are gone.
+pub(super) fn compile_error(
+    (name, value, mut traceback): (String, String, Vec<String>),
+    notes: Vec<String>,
+) -> Outcome {
+    traceback.extend(notes.into_iter().map(|note| format!("{BLUE}note{PLAIN}: {note}")));
+    Outcome::Error { name, value, traceback }
+}
+
+/// The text of every cell, and the line maps of every compiled unit.
+#[derive(Default)]
+pub(super) struct Sources {
+    cells: HashMap<u32, String>,
+    units: HashMap<String, Lines>,
+}
+
+impl Sources {
+    pub(super) fn add(&mut self, cell: u32, code: &str) {
+        self.cells.insert(cell, code.to_owned());
+    }
+
+    pub(super) fn add_unit(&mut self, file: &str, lines: Lines) {
+        self.units.insert(file.to_owned(), lines);
+    }
+
+    pub(super) fn syntax_error(&self, cell: u32, problem: &SyntaxError) -> Outcome {
+        let SyntaxError { message, line, column, .. } = problem;
+        let value = format!("{message} (cell {cell}:{line}:{column})");
+        let mut traceback = vec![format!("  {BLUE}-->{PLAIN} cell {cell}:{line}:{column}")];
+        traceback.extend(self.excerpt(cell, *line, Some(*column)));
+        error("CompileError", &value, traceback)
+    }
+
+    /// How a request ended; `at` is the cell, and the line if it was a magic (else 0).
+    pub(super) fn outcome(&self, ending: Ending, at: (u32, usize)) -> Outcome {
+        match ending {
+            Ending::Done => Outcome::Ok,
+            Ending::Failed { interrupted: true, .. } => interrupted("; variables are kept"),
+            Ending::Failed { type_name, message, place, .. } => {
+                error(&type_name, &message, self.place("returned at", place.as_ref(), at))
+            }
+            Ending::Panicked { message, place } => {
+                error("Panic", &message, self.place("panicked at", place.as_ref(), at))
+            }
+            Ending::Refused { reasons } => error("Refused", &reasons.join("; "), Vec::new()),
+        }
+    }
+
+    fn place(&self, what: &str, place: Option<&Place>, (cell, line): (u32, usize)) -> Vec<String> {
+        if line > 0 {
+            let mut lines = vec![format!("{what} cell {cell}:{line}")];
+            lines.extend(self.excerpt(cell, line, None));
+            return lines;
+        }
+        let Some(place) = place else { return vec![format!("{what} cell {cell}")] };
+        let mapped = self.units.get(&place.file).and_then(|lines| lines.cell(place.line as usize));
+        let Some((cell, line)) = mapped else {
+            // Library code: its own path says where, without the folders of the machine it was built on.
+            let file = place.file.rsplit_once("/src/").map_or(place.file.as_str(), |(_, file)| file);
+            return vec![format!("{what} {file}:{}:{}, called from cell {cell}", place.line, place.column)];
+        };
+        let mut lines = vec![format!("{what} cell {cell}:{line}:{}", place.column)];
+        lines.extend(self.excerpt(cell, line, Some(place.column as usize)));
+        lines
+    }
+
+    /// The source line, with a caret.
+    fn excerpt(&self, cell: u32, line: usize, column: Option<usize>) -> Vec<String> {
+        let Some(text) = self.cells.get(&cell).and_then(|code| code.lines().nth(line.checked_sub(1)?)) else {
+            return Vec::new();
+        };
+        let mut lines = vec![format!("{BLUE}{line:>4} |{PLAIN} {text}")];
+        lines.extend(
+            column.map(|column| format!("     {BLUE}|{PLAIN} {}{RED}^{PLAIN}", " ".repeat(column.saturating_sub(1)))),
+        );
+        lines
+    }
+}

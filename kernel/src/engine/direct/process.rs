@@ -1,0 +1,201 @@
+//! The worker, seen from the engine: start it, send requests, forward what it reports.
+
+use std::io::Read;
+use std::os::fd::{AsRawFd, RawFd};
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::Path;
+use std::process::{Child, ChildStderr, ChildStdout, Command, ExitStatus, Stdio};
+
+use chandlery::cell::{Ending, Variable};
+
+use super::text::Decoder;
+use crate::engine::{Event, Output, Stream};
+use crate::worker::frame::{self, Report, Request};
+use crate::worker::{COMMAND, SOCKET};
+
+/// A running worker.
+pub(super) struct Worker {
+    child: Child,
+    socket: UnixStream,
+    out: (ChildStdout, Decoder),
+    err: (ChildStderr, Decoder),
+    /// Internal type names and public paths, from the worker's toolkit.
+    pub(super) type_paths: Vec<(String, String)>,
+}
+
+/// A request was served, or the worker died of it.
+pub(super) enum Served {
+    Done(Ending, Vec<Variable>),
+    /// Its last words were forwarded; how it ended.
+    Died(String),
+}
+
+impl Worker {
+    /// Starts a worker and waits until it is ready.
+    pub(super) fn start(program: &Path) -> std::io::Result<Self> {
+        let (ours, theirs) = UnixStream::pair()?;
+        let mut command = Command::new(program);
+        command.arg(COMMAND).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        // A group of its own: Ctrl-C in the server's terminal must not reach the worker, which treats it as "stop the cell".
+        command.process_group(0);
+        let passed = theirs.as_raw_fd();
+        // SAFETY: only calls that are allowed between fork and exec.
+        unsafe { command.pre_exec(move || pass(passed)) };
+        let mut child = command.spawn()?;
+        drop(theirs);
+        let (Some(out), Some(err)) = (child.stdout.take(), child.stderr.take()) else {
+            return Err(std::io::Error::other("the worker has no output pipes"));
+        };
+        for pipe in [out.as_raw_fd(), err.as_raw_fd()] {
+            // SAFETY: the descriptor is open.
+            unsafe { libc::fcntl(pipe, libc::F_SETFL, libc::O_NONBLOCK) };
+        }
+        let mut socket = ours;
+        let type_paths = match frame::read(&mut socket) {
+            Ok(Report::Ready { type_paths }) => type_paths,
+            _ => {
+                let mut words = String::new();
+                let mut err = err;
+                let _ = child.wait().and_then(|_| err.read_to_string(&mut words));
+                return Err(std::io::Error::other(format!("the worker did not start: {}", words.trim())));
+            }
+        };
+        Ok(Self { child, socket, out: (out, Decoder::default()), err: (err, Decoder::default()), type_paths })
+    }
+
+    /// Its process id.
+    pub(super) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Sends a request and forwards reports until it is served. All its text is forwarded before this returns.
+    ///
+    /// `before_wait` is called before a dead worker is waited for.
+    pub(super) fn serve(&mut self, request: &Request, output: &mut dyn Output, before_wait: &dyn Fn()) -> Served {
+        if frame::write(&mut self.socket, request).is_err() {
+            return self.died(output, before_wait);
+        }
+        loop {
+            let ready = self.wait();
+            // Text first: the worker flushed it before it sent the frame, and waits until displays are forwarded.
+            self.drain(output);
+            if !ready {
+                continue;
+            }
+            let Ok(report) = frame::read::<Report>(&mut self.socket) else {
+                return self.died(output, before_wait);
+            };
+            self.drain(output);
+            let answer = match report {
+                Report::Done { ending, variables } => {
+                    self.finish_text(output);
+                    return Served::Done(ending, variables);
+                }
+                Report::Ready { .. } => continue,
+                Report::Ask { prompt, password } => Request::Answer { text: output.input(&prompt, password) },
+                Report::Display { data, id } => forward(output, Event::Display { data, id }),
+                Report::Update { data, id } => forward(output, Event::Update { data, id }),
+                Report::Clear { wait } => forward(output, Event::Clear { wait }),
+                Report::Result { data } => forward(output, Event::Result { data }),
+            };
+            if frame::write(&mut self.socket, &answer).is_err() {
+                return self.died(output, before_wait);
+            }
+        }
+    }
+
+    /// Waits for text or a report; true if there is a report, or the worker is gone.
+    fn wait(&self) -> bool {
+        let on = |fd: RawFd| libc::pollfd { fd, events: libc::POLLIN, revents: 0 };
+        let mut all = [on(self.socket.as_raw_fd()), on(self.out.0.as_raw_fd()), on(self.err.0.as_raw_fd())];
+        // A pipe that the user's code closed stays ready for ever; then only the socket is worth waiting for.
+        // SAFETY: three valid entries.
+        unsafe { libc::poll(all.as_mut_ptr(), 3, -1) };
+        if all[0].revents == 0 && all[1..].iter().any(|pipe| pipe.revents & libc::POLLHUP != 0) {
+            // SAFETY: one valid entry.
+            unsafe { libc::poll(all.as_mut_ptr(), 1, 20) };
+        }
+        all[0].revents != 0
+    }
+
+    fn drain(&mut self, output: &mut dyn Output) {
+        pour(&mut self.out.0, &mut self.out.1, Stream::Stdout, output);
+        pour(&mut self.err.0, &mut self.err.1, Stream::Stderr, output);
+    }
+
+    fn finish_text(&mut self, output: &mut dyn Output) {
+        self.drain(output);
+        for (decoder, stream) in [(&mut self.out.1, Stream::Stdout), (&mut self.err.1, Stream::Stderr)] {
+            if let Some(text) = decoder.finish() {
+                output.event(Event::Text { stream, text });
+            }
+        }
+    }
+
+    fn died(&mut self, output: &mut dyn Output, before_wait: &dyn Fn()) -> Served {
+        self.finish_text(output);
+        before_wait();
+        // Its socket is closed, so it is ending; a worker that only closed its socket is ended.
+        let gone = (0..50).any(|_| {
+            let gone = matches!(self.child.try_wait(), Ok(Some(_)));
+            if !gone {
+                std::thread::sleep(std::time::Duration::from_millis(10));
+            }
+            gone
+        });
+        if !gone {
+            let _ = self.child.kill();
+        }
+        let how = self.child.wait().map_or_else(|error| error.to_string(), describe);
+        self.finish_text(output);
+        Served::Died(how)
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        // It may be in the middle of a cell, so closing the socket politely is not enough.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn forward(output: &mut dyn Output, event: Event) -> Request {
+    output.event(event);
+    Request::Forwarded
+}
+
+fn pour(pipe: &mut impl Read, decoder: &mut Decoder, stream: Stream, output: &mut dyn Output) {
+    let mut bytes = [0; 16384];
+    while let Ok(count @ 1..) = pipe.read(&mut bytes) {
+        if let Some(text) = decoder.push(&bytes[..count]) {
+            output.event(Event::Text { stream, text });
+        }
+    }
+}
+
+/// Gives the child its socket under the agreed number.
+fn pass(socket: RawFd) -> std::io::Result<()> {
+    // SAFETY: both are descriptors of this process; `dup2` onto itself would keep the close-on-exec flag.
+    let done =
+        unsafe { if socket == SOCKET { libc::fcntl(socket, libc::F_SETFD, 0) } else { libc::dup2(socket, SOCKET) } };
+    if done < 0 { Err(std::io::Error::last_os_error()) } else { Ok(()) }
+}
+
+fn describe(status: ExitStatus) -> String {
+    let Some(signal) = status.signal() else {
+        return format!("exit status {}", status.code().unwrap_or_default());
+    };
+    let name = match signal {
+        libc::SIGABRT => "SIGABRT (abort, or a stack overflow)",
+        libc::SIGSEGV => "SIGSEGV (invalid memory access, or a stack overflow)",
+        libc::SIGBUS => "SIGBUS",
+        libc::SIGFPE => "SIGFPE",
+        libc::SIGILL => "SIGILL",
+        libc::SIGKILL => "SIGKILL (killed; out of memory?)",
+        libc::SIGTERM => "SIGTERM",
+        _ => return format!("signal {signal}"),
+    };
+    name.to_owned()
+}

@@ -1,0 +1,115 @@
+//! ANSI colours in text: removed for files, turned into spans for pages.
+
+use chandlery::display::Html;
+
+/// A piece of text between escape sequences.
+enum Piece<'a> {
+    Text(&'a str),
+    /// The parameters of a colour sequence, such as `1;31`.
+    Style(&'a str),
+}
+
+fn pieces(text: &str) -> Vec<Piece<'_>> {
+    let mut pieces = Vec::new();
+    let mut rest = text;
+    while let Some(start) = rest.find('\u{1b}') {
+        pieces.push(Piece::Text(&rest[..start]));
+        rest = &rest[start + 1..];
+        let Some(after) = rest.strip_prefix('[') else { continue };
+        // A control sequence ends with its first byte from `@` to `~`; only `m` sets colours.
+        match after.find(|c: char| ('@'..='~').contains(&c)) {
+            Some(end) => {
+                if after.as_bytes()[end] == b'm' {
+                    pieces.push(Piece::Style(&after[..end]));
+                }
+                rest = &after[end + 1..];
+            }
+            None => rest = "",
+        }
+    }
+    pieces.push(Piece::Text(rest));
+    pieces
+}
+
+/// The text without escape sequences.
+pub(super) fn strip(text: &str) -> String {
+    pieces(text)
+        .into_iter()
+        .filter_map(|piece| match piece {
+            Piece::Text(text) => Some(text),
+            Piece::Style(_) => None,
+        })
+        .collect()
+}
+
+/// Writes text with its colours as spans; the page defines the classes `a1` (bold) to `a97` (bright white).
+pub(super) fn write_html(html: &mut Html, text: &str) {
+    let mut active: Vec<u8> = Vec::new();
+    for piece in pieces(&settled(text)) {
+        match piece {
+            Piece::Text("") => {}
+            Piece::Text(text) if active.is_empty() => {
+                html.text(text);
+            }
+            Piece::Text(text) => {
+                let classes = active.iter().map(|code| format!("a{code}")).collect::<Vec<_>>().join(" ");
+                html.raw(format!("<span class=\"{classes}\">")).text(text).raw("</span>");
+            }
+            Piece::Style(parameters) => restyle(&mut active, parameters),
+        }
+    }
+}
+
+fn restyle(active: &mut Vec<u8>, parameters: &str) {
+    let mut codes = parameters.split(';').map(|code| code.parse::<u8>().unwrap_or(0));
+    while let Some(code) = codes.next() {
+        match code {
+            0 => active.clear(),
+            1..=4 => active.push(code),
+            22 => active.retain(|&a| a > 2),
+            30..=37 | 90..=97 => {
+                active.retain(|&a| a < 30);
+                active.push(code);
+            }
+            39 => active.retain(|&a| a < 30),
+            // Of the 256 colours the first 16 have classes; true colours are left out. Both carry parameters.
+            38 | 48 => match (codes.next(), codes.next()) {
+                (Some(5), Some(n @ 0..=15)) if code == 38 => {
+                    active.retain(|&a| a < 30);
+                    active.push(if n < 8 { 30 + n } else { 82 + n });
+                }
+                (Some(2), _) => {
+                    codes.nth(1);
+                }
+                _ => {}
+            },
+            _ => {}
+        }
+    }
+}
+
+/// What a terminal shows of lines that were rewritten with carriage returns.
+fn settled(text: &str) -> String {
+    let line = |line: &str| line.trim_end_matches('\r').rsplit('\r').next().unwrap_or("").to_owned();
+    text.split('\n').map(line).collect::<Vec<_>>().join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn html(text: &str) -> String {
+        let mut html = Html::new();
+        write_html(&mut html, text);
+        html.finish()
+    }
+
+    #[test]
+    fn colours_become_spans_and_text_is_escaped() {
+        assert_eq!(html("\u{1b}[1;31mE<0>\u{1b}[0m ok"), "<span class=\"a1 a31\">E&lt;0&gt;</span> ok");
+        assert_eq!(html("\u{1b}[38;5;9mred\u{1b}[39m"), "<span class=\"a91\">red</span>");
+        assert_eq!(html("\u{1b}[38;2;1;2;3mtrue\u{1b}[2K"), "true");
+        assert_eq!(html("1%\r50%\r100%\r\ndone\u{1b}"), "100%\ndone");
+        assert_eq!(strip("\u{1b}[31ma\u{1b}[0mb\u{1b}[3"), "ab");
+    }
+}

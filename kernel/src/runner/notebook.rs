@@ -1,0 +1,218 @@
+//! A notebook file: JSON whose unknown fields and key order survive, because it belongs to its author.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+use serde_json::{Map, Value, json};
+
+/// A notebook that cannot be read or written.
+#[derive(thiserror::Error)]
+#[non_exhaustive]
+pub enum NotebookError {
+    /// A file cannot be read.
+    #[error("cannot read `{}`: {source}", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A file cannot be written; what was there before is untouched.
+    #[error("cannot write `{}`: {source}", path.display())]
+    Unwritable {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// It is not JSON.
+    #[error("`{}` is not a notebook: {source}", path.display())]
+    NotJson {
+        /// The file.
+        path: PathBuf,
+        /// What the parser says.
+        source: serde_json::Error,
+    },
+    /// It is JSON of another shape or age.
+    #[error("`{}` is not a notebook of format 4: {what}\n`jupyter nbconvert --to notebook` upgrades older ones", path.display())]
+    Format {
+        /// The file.
+        path: PathBuf,
+        /// What is missing.
+        what: String,
+    },
+}
+
+impl std::fmt::Debug for NotebookError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        std::fmt::Display::fmt(self, f)
+    }
+}
+
+impl NotebookError {
+    pub(super) fn unusable(path: &Path, source: std::io::Error) -> Self {
+        Self::Unreadable { path: path.to_owned(), source }
+    }
+}
+
+/// One notebook of format 4.5; older minor versions are raised to it when read.
+pub(super) struct Notebook {
+    fields: Map<String, Value>,
+    cells: Vec<Map<String, Value>>,
+}
+
+impl Notebook {
+    /// Reads and checks a notebook.
+    pub(super) fn read(path: &Path) -> Result<Self, NotebookError> {
+        let unreadable = |source| NotebookError::Unreadable { path: path.to_owned(), source };
+        let text = std::fs::read_to_string(path).map_err(unreadable)?;
+        let not_json = |source| NotebookError::NotJson { path: path.to_owned(), source };
+        Self::from_value(serde_json::from_str(&text).map_err(not_json)?)
+            .map_err(|what| NotebookError::Format { path: path.to_owned(), what })
+    }
+
+    fn from_value(value: Value) -> Result<Self, String> {
+        let Value::Object(mut fields) = value else { return Err("it is no JSON object".to_owned()) };
+        match fields.get("nbformat").and_then(Value::as_i64) {
+            Some(4) => {}
+            Some(other) => return Err(format!("`nbformat` is {other}")),
+            None => return Err("it has no `nbformat`".to_owned()),
+        }
+        // The cells live outside while they are worked on; `to_value` puts them back where they stood.
+        let Some(Value::Array(cells)) = fields.get_mut("cells").map(Value::take) else {
+            return Err("it has no list of `cells`".to_owned());
+        };
+        let cells = cells.into_iter().enumerate().map(|(index, cell)| match cell {
+            Value::Object(cell) if cell.contains_key("cell_type") => Ok(cell),
+            _ => Err(format!("cell {} has no `cell_type`", index + 1)),
+        });
+        let mut notebook = Self { cells: cells.collect::<Result<_, _>>()?, fields };
+        notebook.raise_to_4_5();
+        notebook.describe_language();
+        Ok(notebook)
+    }
+
+    /// Format 4.5 is 4.4 with an id in each cell. Ids given here are by position: the same input, the same file.
+    fn raise_to_4_5(&mut self) {
+        if self.fields.get("nbformat_minor").and_then(Value::as_i64).is_none_or(|minor| minor < 5) {
+            self.fields.insert("nbformat_minor".to_owned(), json!(5));
+        }
+        let taken: Vec<String> =
+            self.cells.iter().filter_map(|cell| Some(cell.get("id")?.as_str()?.to_owned())).collect();
+        for (index, cell) in self.cells.iter_mut().enumerate() {
+            if !cell.contains_key("id") {
+                let mut id = format!("cell-{}", index + 1);
+                while taken.contains(&id) {
+                    id.push('x');
+                }
+                cell.insert("id".to_owned(), json!(id));
+            }
+        }
+    }
+
+    /// Readers such as GitHub colour code by `language_info`, which a notebook that was never opened lacks.
+    fn describe_language(&mut self) {
+        let metadata = self.fields.entry("metadata").or_insert_with(|| json!({}));
+        if let Value::Object(metadata) = metadata {
+            metadata.insert("language_info".to_owned(), crate::server::language_info());
+        }
+    }
+
+    /// How many cells there are, of all kinds.
+    pub(super) fn len(&self) -> usize {
+        self.cells.len()
+    }
+
+    /// The source of a code cell; `None` for other kinds.
+    pub(super) fn code(&self, index: usize) -> Option<String> {
+        (self.kind(index) == "code").then(|| self.source(index))
+    }
+
+    /// `code`, `markdown` or `raw`.
+    pub(super) fn kind(&self, index: usize) -> &str {
+        self.cells[index].get("cell_type").and_then(Value::as_str).unwrap_or("")
+    }
+
+    /// The source of a cell of any kind.
+    pub(super) fn source(&self, index: usize) -> String {
+        self.cells[index].get("source").map(joined).unwrap_or_default()
+    }
+
+    pub(super) fn id(&self, index: usize) -> Option<&str> {
+        self.cells[index].get("id")?.as_str()
+    }
+
+    pub(super) fn has_tag(&self, index: usize, tag: &str) -> bool {
+        let tags =
+            self.cells[index].get("metadata").and_then(|metadata| metadata.get("tags")).and_then(Value::as_array);
+        tags.is_some_and(|tags| tags.iter().any(|given| given == tag))
+    }
+
+    pub(super) fn execution_count(&self, index: usize) -> Option<u64> {
+        self.cells[index].get("execution_count")?.as_u64()
+    }
+
+    pub(super) fn outputs(&self, index: usize) -> &[Value] {
+        self.cells[index].get("outputs").and_then(Value::as_array).map_or(&[], Vec::as_slice)
+    }
+
+    /// Forgets the outputs of an earlier run, so that none can be taken for one of this run.
+    pub(super) fn clear_outputs(&mut self) {
+        for cell in self.cells.iter_mut().filter(|cell| cell.get("cell_type").is_some_and(|kind| kind == "code")) {
+            cell.insert("execution_count".to_owned(), Value::Null);
+            cell.insert("outputs".to_owned(), json!([]));
+        }
+    }
+
+    pub(super) fn set_execution_count(&mut self, index: usize, number: u32) {
+        self.cells[index].insert("execution_count".to_owned(), json!(number));
+    }
+
+    pub(super) fn set_outputs(&mut self, index: usize, outputs: Vec<Value>) {
+        self.cells[index].insert("outputs".to_owned(), Value::Array(outputs));
+    }
+
+    /// Writes the file as Jupyter does: one space of indent, a newline at the end.
+    pub(super) fn write(&self, path: &Path) -> Result<(), NotebookError> {
+        let mut fields = self.fields.clone();
+        fields.insert("cells".to_owned(), self.cells.iter().cloned().map(Value::Object).collect());
+        let mut text = Vec::new();
+        let formatter = serde_json::ser::PrettyFormatter::with_indent(b" ");
+        let mut serializer = serde_json::Serializer::with_formatter(&mut text, formatter);
+        let unwritable = |source| NotebookError::Unwritable { path: path.to_owned(), source };
+        fields.serialize(&mut serializer).map_err(|error| unwritable(error.into()))?;
+        text.push(b'\n');
+        write_atomically(path, &text)
+    }
+}
+
+/// A multi-line string field: one string, or a list of lines.
+pub(super) fn joined(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        Value::Array(lines) => lines.iter().filter_map(Value::as_str).collect(),
+        _ => String::new(),
+    }
+}
+
+/// A multi-line string as notebooks store it: a list of lines, so that diffs are by line.
+pub(super) fn lines(text: &str) -> Value {
+    text.split_inclusive('\n').collect()
+}
+
+/// Writes a file beside its destination and renames it: readers see the old content or the new, never half.
+pub(super) fn write_atomically(path: &Path, content: &[u8]) -> Result<(), NotebookError> {
+    let unwritable = |source| NotebookError::Unwritable { path: path.to_owned(), source };
+    let folder = path.parent().unwrap_or(Path::new("."));
+    std::fs::create_dir_all(folder).map_err(unwritable)?;
+    let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    let beside = folder.join(format!(".{name}.{}.part", std::process::id()));
+    let written = std::fs::File::create(&beside)
+        .and_then(|mut file| file.write_all(content).and_then(|()| file.sync_all()))
+        .and_then(|()| std::fs::rename(&beside, path));
+    written.map_err(|source| {
+        let _ = std::fs::remove_file(&beside);
+        unwritable(source)
+    })
+}

@@ -1,0 +1,171 @@
+//! A front that writes what cells show as notebook outputs.
+
+use serde_json::{Map, Value, json};
+
+use super::notebook::{Notebook, lines};
+use crate::engine::{Event, Stream};
+use crate::server::{Front, Publication};
+use chandlery::display::MimeBundle;
+
+/// The outputs of every cell of one run. Updates reach displays of earlier cells, so all stay here until the end.
+pub(super) struct Recorder {
+    cells: Vec<Vec<Recorded>>,
+    current: usize,
+    clear_at_next: bool,
+}
+
+enum Recorded {
+    Text { stream: Stream, text: String },
+    Display { data: MimeBundle, id: Option<String> },
+    Result { data: MimeBundle, number: u32 },
+    Error { name: String, value: String, traceback: Vec<String> },
+}
+
+impl Recorder {
+    pub(super) fn new(cells: usize) -> Self {
+        Self { cells: (0..cells).map(|_| Vec::new()).collect(), current: 0, clear_at_next: false }
+    }
+
+    /// What comes next belongs to this cell.
+    pub(super) fn start_cell(&mut self, index: usize) {
+        self.current = index;
+        self.clear_at_next = false;
+    }
+
+    /// Gives the current cell's error the reason that only the runner knows.
+    pub(super) fn rename_error(&mut self, new_name: &str, new_value: &str) {
+        for recorded in &mut self.cells[self.current] {
+            if let Recorded::Error { name, value, traceback } = recorded {
+                traceback.push(format!("{new_name}: {new_value}"));
+                (*name, *value) = (new_name.to_owned(), new_value.to_owned());
+            }
+        }
+    }
+
+    /// Puts the outputs into the notebook's code cells.
+    pub(super) fn write_to(&self, notebook: &mut Notebook) {
+        for (index, outputs) in self.cells.iter().enumerate() {
+            if notebook.kind(index) == "code" {
+                notebook.set_outputs(index, outputs.iter().map(Recorded::to_output).collect());
+            }
+        }
+    }
+
+    fn add(&mut self, recorded: Recorded) {
+        let outputs = &mut self.cells[self.current];
+        if std::mem::take(&mut self.clear_at_next) {
+            outputs.clear();
+        }
+        if let (Recorded::Text { stream, text }, Some(Recorded::Text { stream: last, text: before })) =
+            (&recorded, outputs.last_mut())
+            && stream == last
+        {
+            before.push_str(text);
+        } else {
+            outputs.push(recorded);
+        }
+    }
+
+    fn update(&mut self, data: &MimeBundle, id: &str) {
+        for recorded in self.cells.iter_mut().flatten() {
+            if let Recorded::Display { data: shown, id: Some(given) } = recorded
+                && given == id
+            {
+                *shown = data.clone();
+            }
+        }
+    }
+
+    fn show(&mut self, event: Event, number: u32) {
+        match event {
+            Event::Text { stream, text } => self.add(Recorded::Text { stream, text }),
+            Event::Display { data, id } => self.add(Recorded::Display { data, id }),
+            Event::Update { data, id } => self.update(&data, &id),
+            Event::Clear { wait: true } => self.clear_at_next = true,
+            Event::Clear { wait: false } => self.cells[self.current].clear(),
+            Event::Result { data } => self.add(Recorded::Result { data, number }),
+        }
+    }
+}
+
+impl Front for Recorder {
+    fn publish(&mut self, publication: Publication) {
+        match publication {
+            Publication::Started { .. } => {}
+            Publication::Shown { event, number } => self.show(event, number),
+            Publication::Failed { name, value, traceback } => self.add(Recorded::Error { name, value, traceback }),
+        }
+    }
+
+    fn input(&mut self, _prompt: &str, _password: bool) -> Option<String> {
+        None
+    }
+}
+
+impl Recorded {
+    fn to_output(&self) -> Value {
+        match self {
+            Self::Text { stream, text } => {
+                let name = if *stream == Stream::Stdout { "stdout" } else { "stderr" };
+                json!({"name": name, "output_type": "stream", "text": lines(text)})
+            }
+            Self::Display { data, .. } => {
+                json!({"data": stored(data), "metadata": {}, "output_type": "display_data"})
+            }
+            Self::Result { data, number } => json!({
+                "data": stored(data), "execution_count": number, "metadata": {}, "output_type": "execute_result",
+            }),
+            Self::Error { name, value, traceback } => {
+                json!({"ename": name, "evalue": value, "output_type": "error", "traceback": traceback})
+            }
+        }
+    }
+}
+
+/// A bundle as notebooks store it: texts by line, base64 and JSON as they are.
+fn stored(bundle: &MimeBundle) -> Value {
+    let form = |mime: &str, value: &Value| match value {
+        Value::String(text) if mime.starts_with("text/") || mime == "image/svg+xml" => lines(text),
+        other => other.clone(),
+    };
+    bundle.forms().iter().map(|(mime, value)| (mime.clone(), form(mime, value))).collect::<Map<_, _>>().into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(text: &str) -> Publication {
+        let event = Event::Text { stream: Stream::Stdout, text: text.to_owned() };
+        Publication::Shown { event, number: 1 }
+    }
+
+    fn shown(event: Event) -> Publication {
+        Publication::Shown { event, number: 1 }
+    }
+
+    fn outputs(recorder: &Recorder, cell: usize) -> Vec<Value> {
+        recorder.cells[cell].iter().map(Recorded::to_output).collect()
+    }
+
+    #[test]
+    fn text_merges_and_waiting_clears_wait() {
+        let mut recorder = Recorder::new(1);
+        recorder.publish(text("a"));
+        recorder.publish(text("b\nc"));
+        recorder.publish(shown(Event::Clear { wait: true }));
+        assert_eq!(outputs(&recorder, 0)[0]["text"], json!(["ab\n", "c"]));
+        recorder.publish(text("d"));
+        assert_eq!(outputs(&recorder, 0), [json!({"name": "stdout", "output_type": "stream", "text": ["d"]})]);
+    }
+
+    #[test]
+    fn updates_reach_earlier_cells() {
+        let mut recorder = Recorder::new(2);
+        recorder.publish(shown(Event::Display { data: MimeBundle::text("0%"), id: Some("p".to_owned()) }));
+        recorder.start_cell(1);
+        recorder.publish(shown(Event::Update { data: MimeBundle::text("100%"), id: "p".to_owned() }));
+        assert_eq!(outputs(&recorder, 0)[0]["data"]["text/plain"], json!(["100%"]));
+        assert!(outputs(&recorder, 1).is_empty());
+    }
+}

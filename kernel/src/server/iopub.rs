@@ -1,0 +1,220 @@
+//! The one way onto iopub: keeps the order of messages, merges text, and keeps the pace that notebook servers accept.
+
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::Duration;
+
+use jupyter_protocol::{IoPubWelcome, JupyterMessage, JupyterMessageContent, Stdio, StreamContent};
+use jupyter_zmq_client::{KernelIoPubXPubConnection, SubscriptionEvent};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
+
+use super::wire;
+
+/// How long a piece of text may wait for more: short enough for a progress line, long enough for a tight loop.
+const MERGE: Duration = Duration::from_millis(40);
+/// Text goes out once it is this long.
+const CHUNK: usize = 32 * 1024;
+/// Notebook servers drop a kernel's output above 1 MB/s over three seconds. So text may burst, then is paced, and a
+/// cell that writes faster waits: late output is better than lost output.
+const BURST: f64 = 2e6;
+const BYTES_PER_SECOND: f64 = 0.8e6;
+/// Unsent text above which a writing cell waits.
+const BACKLOG: usize = 256 * 1024;
+
+enum Item {
+    Message(Box<JupyterMessage>),
+    Flush(oneshot::Sender<()>),
+}
+
+/// A handle to send with; clones share the order.
+#[derive(Clone)]
+pub(super) struct Iopub {
+    items: mpsc::UnboundedSender<Item>,
+    backlog: Arc<Backlog>,
+}
+
+impl Iopub {
+    /// Starts the task that owns the socket.
+    pub(super) fn start(connection: KernelIoPubXPubConnection) -> Self {
+        let (items, receiver) = mpsc::unbounded_channel();
+        let backlog = Arc::<Backlog>::default();
+        let publisher = Publisher { connection, pending: None, pace: Pace::new(), backlog: Arc::clone(&backlog) };
+        tokio::spawn(publisher.run(receiver));
+        Self { items, backlog }
+    }
+
+    /// Sends a message after all earlier ones. Never waits.
+    pub(super) fn send(&self, message: JupyterMessage) {
+        let _ = self.items.send(Item::Message(Box::new(message)));
+    }
+
+    /// Sends what a cell shows; waits while too much text is unsent. Not for async code.
+    pub(super) fn send_from_cell(&self, message: JupyterMessage) {
+        if let JupyterMessageContent::StreamContent(text) = &message.content {
+            self.backlog.add(text.text.len());
+        }
+        self.send(message);
+    }
+
+    /// Completes when everything sent before has left.
+    pub(super) fn flushed(&self) -> oneshot::Receiver<()> {
+        let (done, receiver) = oneshot::channel();
+        let _ = self.items.send(Item::Flush(done));
+        receiver
+    }
+}
+
+#[derive(Default)]
+struct Backlog {
+    bytes: Mutex<usize>,
+    sent: Condvar,
+}
+
+impl Backlog {
+    fn add(&self, bytes: usize) {
+        let mut unsent = self.bytes.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        while *unsent > BACKLOG {
+            unsent = self.sent.wait(unsent).unwrap_or_else(|poisoned| poisoned.into_inner());
+        }
+        *unsent += bytes;
+    }
+
+    fn remove(&self, bytes: usize) {
+        let mut unsent = self.bytes.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        *unsent = unsent.saturating_sub(bytes);
+        self.sent.notify_all();
+    }
+}
+
+/// A token bucket over bytes of text.
+struct Pace {
+    tokens: f64,
+    filled: Instant,
+}
+
+impl Pace {
+    fn new() -> Self {
+        Self { tokens: BURST, filled: Instant::now() }
+    }
+
+    /// Takes `bytes` and says how long to wait before sending them.
+    fn take(&mut self, bytes: usize, now: Instant) -> Duration {
+        let refill = now.duration_since(self.filled).as_secs_f64() * BYTES_PER_SECOND;
+        self.tokens = (self.tokens + refill).min(BURST) - bytes as f64;
+        self.filled = now;
+        Duration::from_secs_f64((-self.tokens).max(0.0) / BYTES_PER_SECOND)
+    }
+}
+
+/// Text of one request and one stream, waiting for more.
+struct Pending {
+    message: JupyterMessage,
+    name: Stdio,
+    text: String,
+    due: Instant,
+}
+
+struct Publisher {
+    connection: KernelIoPubXPubConnection,
+    pending: Option<Pending>,
+    pace: Pace,
+    backlog: Arc<Backlog>,
+}
+
+impl Publisher {
+    async fn run(mut self, mut items: mpsc::UnboundedReceiver<Item>) {
+        loop {
+            let due = self.pending.as_ref().map(|pending| pending.due);
+            tokio::select! {
+                // Subscriptions first: a message sent before its reader is registered is lost.
+                biased;
+                event = self.connection.recv_subscription() => match event {
+                    Ok(SubscriptionEvent::Subscribe(topic)) => self.welcome(topic).await,
+                    Ok(SubscriptionEvent::Unsubscribe(_)) => {}
+                    // A reader went away; the socket has forgotten it.
+                    Err(_) => tokio::task::yield_now().await,
+                },
+                item = items.recv() => match item {
+                    Some(Item::Message(message)) => self.accept(*message).await,
+                    Some(Item::Flush(done)) => {
+                        self.flush().await;
+                        let _ = done.send(());
+                    }
+                    None => return self.flush().await,
+                },
+                () = async { tokio::time::sleep_until(due.unwrap_or_else(Instant::now)).await }, if due.is_some() => {
+                    self.flush().await;
+                }
+            }
+        }
+    }
+
+    async fn accept(&mut self, mut message: JupyterMessage) {
+        let JupyterMessageContent::StreamContent(StreamContent { name, text }) = &mut message.content else {
+            self.flush().await;
+            return self.send(message).await;
+        };
+        let (name, text) = (name.clone(), std::mem::take(text));
+        match &mut self.pending {
+            Some(pending) if same_stream(&pending.name, &name) && same_parent(&pending.message, &message) => {
+                pending.text.push_str(&text);
+            }
+            _ => {
+                self.flush().await;
+                self.pending = Some(Pending { message, name, text, due: Instant::now() + MERGE });
+            }
+        }
+        if self.pending.as_ref().is_some_and(|pending| pending.text.len() >= CHUNK) {
+            self.flush().await;
+        }
+    }
+
+    async fn flush(&mut self) {
+        let Some(Pending { mut message, name, text, .. }) = self.pending.take() else { return };
+        let bytes = text.len();
+        let wait = self.pace.take(bytes, Instant::now());
+        if !wait.is_zero() {
+            tokio::time::sleep(wait).await;
+        }
+        message.content = StreamContent { name, text }.into();
+        self.send(message).await;
+        self.backlog.remove(bytes);
+    }
+
+    async fn welcome(&mut self, subscription: String) {
+        let mut message = wire::orphan(IoPubWelcome { subscription: subscription.clone() });
+        message.zmq_identities = vec![subscription.into()];
+        let _ = self.connection.send(message).await;
+    }
+
+    async fn send(&mut self, mut message: JupyterMessage) {
+        // On a publishing socket the first frame is the topic, not an address.
+        message.zmq_identities = vec![format!("kernel.{}", message.header.msg_type).into()];
+        // Nobody to tell: a reader that went away is not an error of the kernel.
+        let _ = self.connection.send(message).await;
+    }
+}
+
+fn same_stream(a: &Stdio, b: &Stdio) -> bool {
+    matches!((a, b), (Stdio::Stdout, Stdio::Stdout) | (Stdio::Stderr, Stdio::Stderr))
+}
+
+fn same_parent(a: &JupyterMessage, b: &JupyterMessage) -> bool {
+    let id = |message: &JupyterMessage| message.parent_header.as_ref().map(|header| header.msg_id.clone());
+    id(a) == id(b)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn text_bursts_then_keeps_the_pace() {
+        let mut pace = Pace::new();
+        let now = Instant::now();
+        assert!(pace.take(BURST as usize, now).is_zero());
+        let wait = pace.take(800_000, now);
+        assert!((wait.as_secs_f64() - 1.0).abs() < 0.01, "{wait:?}");
+        assert!(pace.take(0, now + Duration::from_secs(2)).is_zero());
+    }
+}

@@ -1,0 +1,28 @@
+//! The Jupyter side: a [`Session`] that knows what running a cell means, and the ZeroMQ sockets in front of it.
+//!
+//! ```text
+//! shell, control ─▶ dispatch ─┬─ execute ─▶ queue (one thread, owns the Session) ─▶ Engine
+//!                             └─ the rest ─▶ answers, while a cell runs
+//! queue, answers ─▶ iopub (one task: order, merged text, pace)      queue ⇄ stdin
+//! ```
+//!
+//! The headless runner uses [`Session`] with a front of its own and no sockets.
+
+mod answers;
+mod connection;
+mod dispatch;
+mod history;
+mod iopub;
+mod parent;
+mod position;
+mod queue;
+mod serve;
+mod session;
+mod stdin;
+mod wire;
+
+pub use answers::language_info;
+pub use connection::{ConnectionError, read_connection_file};
+pub use history::{Entry, History};
+pub use serve::{Outside, ServeError, StartEngine, run_kernel, serve};
+pub use session::{Execution, Front, Publication, Request, Session};

@@ -1,0 +1,178 @@
+//! Binding the sockets, and the life of a kernel from its first message to its last.
+
+use std::path::Path;
+use std::time::Duration;
+
+use jupyter_protocol::{ConnectionInfo, ExecutionState, Status};
+use jupyter_zmq_client as zmq;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{mpsc, oneshot};
+
+use super::connection::{ConnectionError, read_connection_file};
+use super::dispatch::{Dispatch, start_replies};
+use super::iopub::Iopub;
+use super::queue::Queue;
+use super::stdin::Asker;
+use super::{parent, wire};
+use crate::engine::Engine;
+
+/// Starts the engine, on the thread that will run its cells. An engine that cannot start still has to be one:
+/// see [`Unavailable`](crate::engine::Unavailable).
+pub type StartEngine = Box<dyn FnOnce() -> Box<dyn Engine> + Send>;
+
+/// How long a running cell may take to stop when the kernel is told to: first asked, then killed, then left behind.
+const GRACE: Duration = Duration::from_millis(1500);
+
+/// Why a kernel could not serve.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ServeError {
+    /// The connection file is at fault.
+    #[error(transparent)]
+    Connection(#[from] ConnectionError),
+    /// A socket could not be bound.
+    #[error(
+        "cannot open the {channel} socket at {address}: {source}\nanother process holds the address; start the kernel anew"
+    )]
+    Bind {
+        /// The channel.
+        channel: &'static str,
+        /// Its address.
+        address: String,
+        /// Why.
+        source: Box<zmq::RuntimeError>,
+    },
+    /// The system refused a thread or a signal handler.
+    #[error("cannot start the kernel: {0}")]
+    System(#[from] std::io::Error),
+}
+
+/// Runs a kernel process: reads the connection file, serves until it is told to stop.
+///
+/// # Errors
+/// [`ServeError`] if the file or the sockets cannot be used.
+pub fn run_kernel(connection_file: &Path, engine: StartEngine) -> Result<(), ServeError> {
+    let info = read_connection_file(connection_file)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    let served = runtime.block_on(async {
+        let (signals, outside) = mpsc::unbounded_channel();
+        tokio::spawn(watch(signals)?);
+        serve(info, engine, outside).await
+    });
+    // A completion that never comes back must not keep the process.
+    runtime.shutdown_background();
+    served
+}
+
+/// What may reach a kernel from outside its sockets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outside {
+    /// Stop the running cell.
+    Interrupt,
+    /// Stop the kernel.
+    Stop,
+}
+
+/// Signals and the end of the parent process, for as long as the kernel lives.
+fn watch(outside: mpsc::UnboundedSender<Outside>) -> std::io::Result<impl Future<Output = ()>> {
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    Ok(async move {
+        loop {
+            let event = tokio::select! {
+                _ = interrupt.recv() => Outside::Interrupt,
+                _ = terminate.recv() => Outside::Stop,
+                () = parent::gone() => Outside::Stop,
+            };
+            if outside.send(event).is_err() || event == Outside::Stop {
+                return;
+            }
+        }
+    })
+}
+
+/// Serves one kernel on the current runtime until a shutdown request or [`Outside::Stop`].
+///
+/// # Errors
+/// [`ServeError::Bind`] or [`ServeError::System`].
+pub async fn serve(
+    info: ConnectionInfo,
+    engine: StartEngine,
+    mut outside: mpsc::UnboundedReceiver<Outside>,
+) -> Result<(), ServeError> {
+    let session = uuid::Uuid::new_v4().to_string();
+    let bound = |channel, address| move |source| ServeError::Bind { channel, address, source: Box::new(source) };
+    let iopub = zmq::create_kernel_iopub_xpub_connection(&info, &session).await;
+    let iopub = Iopub::start(iopub.map_err(bound("iopub", info.iopub_url()))?);
+    let stdin = zmq::create_kernel_stdin_connection(&info, &session).await;
+    let (asker, canceller) = Asker::start(stdin.map_err(bound("stdin", info.stdin_url()))?);
+    let heartbeat = zmq::create_kernel_heartbeat_connection(&info).await;
+    tokio::spawn(echo(heartbeat.map_err(bound("heartbeat", info.hb_url()))?));
+    let control = zmq::create_kernel_control_connection(&info, &session).await;
+    let (control_out, control_in) = control.map_err(bound("control", info.control_url()))?.split();
+    let shell = zmq::create_kernel_shell_connection(&info, &session).await;
+    let (shell_out, shell_in) = shell.map_err(bound("shell", info.shell_url()))?.split();
+
+    let queue = Queue::start(engine, iopub.clone(), asker, canceller)?;
+    iopub.send(wire::orphan(Status { execution_state: ExecutionState::Starting }));
+    let (stop, mut stopped) = mpsc::unbounded_channel();
+    let dispatch = Dispatch { iopub: iopub.clone(), queue: queue.clone(), stop };
+    let (control_replies, control_sent) = start_replies(control_out);
+    let (shell_replies, shell_sent) = start_replies(shell_out);
+    let readers = [
+        tokio::spawn(dispatch.clone().read(control_in, control_replies)),
+        tokio::spawn(dispatch.read(shell_in, shell_replies)),
+    ];
+
+    loop {
+        tokio::select! {
+            _ = stopped.recv() => break,
+            event = outside.recv() => match event {
+                Some(Outside::Interrupt) => queue.interrupt(),
+                Some(Outside::Stop) => break,
+                None => {
+                    let _ = stopped.recv().await;
+                    break;
+                }
+            },
+        }
+    }
+
+    for reader in readers {
+        reader.abort();
+    }
+    end_engine(&queue).await;
+    let sent = async {
+        let _ = iopub.flushed().await;
+        let _ = control_sent.await;
+        let _ = shell_sent.await;
+    };
+    let _ = tokio::time::timeout(Duration::from_millis(500), sent).await;
+    Ok(())
+}
+
+/// Ends the engine: politely between cells, by interrupts when a cell runs.
+async fn end_engine(queue: &Queue) {
+    let (done, mut ended) = oneshot::channel();
+    queue.stop(done);
+    for _ in 0..3 {
+        queue.interrupt();
+        if tokio::time::timeout(GRACE / 3, &mut ended).await.is_ok() {
+            return;
+        }
+    }
+}
+
+/// The heartbeat: every ping comes back as it was.
+async fn echo(mut heartbeat: zmq::KernelHeartbeatConnection) {
+    use zeromq::{SocketRecv, SocketSend};
+    loop {
+        match heartbeat.socket.recv().await {
+            Ok(ping) => {
+                let _ = heartbeat.socket.send(ping).await;
+            }
+            Err(zeromq::ZmqError::NoMessage) => return,
+            Err(_) => tokio::task::yield_now().await,
+        }
+    }
+}

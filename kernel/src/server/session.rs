@@ -1,0 +1,179 @@
+//! What running a cell means, whoever asks: counting, history, silence, and the order of what is shown.
+
+use std::sync::{Arc, Mutex};
+
+use super::history::History;
+use crate::engine::{Assist, Cell, Engine, Event, Interrupter, Outcome, Output};
+
+/// A cell to run, as a front end asks for it.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// The source text.
+    pub code: String,
+    /// Show nothing and do not count.
+    pub silent: bool,
+    /// Count it and keep it in the history. A silent request never does.
+    pub store_history: bool,
+}
+
+impl Request {
+    /// A request that shows, counts and is remembered.
+    pub fn new(code: impl Into<String>) -> Self {
+        Self { code: code.into(), silent: false, store_history: true }
+    }
+}
+
+/// What a session shows while a cell runs, in order.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Publication {
+    /// The cell starts under this number.
+    Started {
+        /// Its source.
+        code: String,
+        /// Its execution count.
+        number: u32,
+    },
+    /// The cell shows something.
+    Shown {
+        /// What.
+        event: Event,
+        /// The cell's execution count.
+        number: u32,
+    },
+    /// The cell failed; always the last publication.
+    Failed {
+        /// The error's kind.
+        name: String,
+        /// One line that says what happened.
+        value: String,
+        /// The lines to print.
+        traceback: Vec<String>,
+    },
+}
+
+/// Where a session's publications go.
+pub trait Front {
+    /// Shows something.
+    fn publish(&mut self, publication: Publication);
+    /// Asks the user for a line; `None` where nobody can be asked.
+    fn input(&mut self, prompt: &str, password: bool) -> Option<String>;
+}
+
+/// How a request ended.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Execution {
+    /// The execution count to reply with.
+    pub number: u32,
+    /// Whether the cell ran to its end.
+    pub outcome: Outcome,
+}
+
+/// One engine with its counter and its history.
+pub struct Session {
+    engine: Box<dyn Engine>,
+    count: u32,
+    history: Arc<Mutex<History>>,
+}
+
+impl Session {
+    /// A session whose first counted cell is number 1.
+    pub fn new(engine: Box<dyn Engine>) -> Self {
+        Self { engine, count: 0, history: Arc::default() }
+    }
+
+    /// Runs one cell to its end. Every publication has been made when this returns.
+    pub fn execute(&mut self, request: &Request, front: &mut dyn Front) -> Execution {
+        let counted = request.store_history && !request.silent && !request.code.trim().is_empty();
+        if counted {
+            self.count += 1;
+        }
+        let number = self.count;
+        if !request.silent {
+            front.publish(Publication::Started { code: request.code.clone(), number });
+        }
+        if request.code.trim().is_empty() {
+            return Execution { number, outcome: Outcome::Ok };
+        }
+
+        let cell = Cell { code: request.code.clone(), number };
+        let mut output = Showing { front, silent: request.silent, number, result: None };
+        let outcome = run(self.engine.as_mut(), &cell, &mut output);
+        let result = output.result;
+
+        if let (Outcome::Error { name, value, traceback }, false) = (&outcome, request.silent) {
+            front.publish(Publication::Failed {
+                name: name.clone(),
+                value: value.clone(),
+                traceback: traceback.clone(),
+            });
+        }
+        if counted {
+            let mut history = self.history.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+            history.push(number, &request.code, result);
+        }
+        Execution { number, outcome }
+    }
+
+    /// The cells run so far; shared, so that it can be read while a cell runs.
+    pub fn history(&self) -> Arc<Mutex<History>> {
+        Arc::clone(&self.history)
+    }
+
+    /// A handle that stops the running cell.
+    pub fn interrupter(&self) -> Interrupter {
+        self.engine.interrupter()
+    }
+
+    /// A handle that answers completion and inspection while a cell runs.
+    pub fn assist(&self) -> Arc<dyn Assist> {
+        self.engine.assist()
+    }
+
+    /// Ends every process the engine started.
+    pub fn shutdown(&mut self) {
+        self.engine.shutdown();
+    }
+}
+
+/// A panic inside an engine is a fault of ours, but it must not leave a front end waiting for ever.
+fn run(engine: &mut dyn Engine, cell: &Cell, output: &mut dyn Output) -> Outcome {
+    let attempt = std::panic::AssertUnwindSafe(|| engine.execute(cell, output));
+    std::panic::catch_unwind(attempt).unwrap_or_else(|panic| {
+        let message = panic
+            .downcast_ref::<String>()
+            .map(String::as_str)
+            .or_else(|| panic.downcast_ref::<&str>().copied())
+            .unwrap_or("no message");
+        Outcome::Error {
+            name: "KernelFault".to_owned(),
+            value: format!("the kernel failed while it ran this cell: {message}"),
+            traceback: vec![
+                format!("KernelFault: the kernel failed while it ran cell {}: {message}", cell.number),
+                "This is a fault of Chandlery, not of the cell. Restart the kernel before you go on.".to_owned(),
+            ],
+        }
+    })
+}
+
+/// Passes an engine's events on, unless the request is silent, and remembers the result's text for the history.
+struct Showing<'a> {
+    front: &'a mut dyn Front,
+    silent: bool,
+    number: u32,
+    result: Option<String>,
+}
+
+impl Output for Showing<'_> {
+    fn event(&mut self, event: Event) {
+        if let Event::Result { data } = &event {
+            self.result = Some(data.plain().to_owned());
+        }
+        if !self.silent {
+            self.front.publish(Publication::Shown { event, number: self.number });
+        }
+    }
+
+    fn input(&mut self, prompt: &str, password: bool) -> Option<String> {
+        self.front.input(prompt, password)
+    }
+}

@@ -1,0 +1,84 @@
+//! Asking the user: `input_request` on the stdin socket, from the thread that runs cells.
+
+use std::sync::mpsc;
+
+use jupyter_protocol::{InputReply, InputRequest, JupyterMessage, ReplyStatus};
+use jupyter_zmq_client::KernelStdinConnection;
+use serde_json::json;
+use tokio::sync::mpsc as tasks;
+
+use super::wire;
+
+/// What may end a question.
+enum Answer {
+    Line(String),
+    Cancelled,
+}
+
+/// The asking end, owned by the thread that runs cells.
+pub(super) struct Asker {
+    questions: tasks::UnboundedSender<JupyterMessage>,
+    answers: mpsc::Receiver<Answer>,
+}
+
+/// Ends a question from outside, when the user interrupts the cell.
+#[derive(Clone)]
+pub(super) struct Canceller(mpsc::Sender<Answer>);
+
+impl Asker {
+    /// Starts the tasks that own the socket.
+    pub(super) fn start(connection: KernelStdinConnection) -> (Self, Canceller) {
+        let (questions, mut asked) = tasks::unbounded_channel::<JupyterMessage>();
+        let (answer, answers) = mpsc::channel();
+        let (mut send, mut receive) = connection.split();
+
+        let unreachable = answer.clone();
+        tokio::spawn(async move {
+            while let Some(question) = asked.recv().await {
+                // A front end without a stdin socket cannot be asked.
+                if send.send(question).await.is_err() {
+                    let _ = unreachable.send(Answer::Cancelled);
+                }
+            }
+        });
+
+        let canceller = Canceller(answer.clone());
+        tokio::spawn(async move {
+            loop {
+                let message = match wire::receive(&mut receive).await {
+                    Ok(message) => message,
+                    Err(error) if wire::is_fatal(&error) => return,
+                    Err(_) => continue,
+                };
+                if message.header.msg_type != "input_reply" {
+                    continue;
+                }
+                let answered = match wire::content::<InputReply>(&message, json!({})) {
+                    Ok(InputReply { value, status: ReplyStatus::Ok, .. }) => Answer::Line(value),
+                    _ => Answer::Cancelled,
+                };
+                let _ = answer.send(answered);
+            }
+        });
+        (Self { questions, answers }, canceller)
+    }
+
+    /// Asks the front end that sent `parent` and waits; `None` when it refuses or the cell is interrupted.
+    pub(super) fn ask(&self, parent: &JupyterMessage, prompt: &str, password: bool) -> Option<String> {
+        // An interrupt of an earlier cell, or a late answer to it, is not an answer to this question.
+        while self.answers.try_recv().is_ok() {}
+        let question = InputRequest { prompt: prompt.to_owned(), password };
+        self.questions.send(wire::child(question, parent)).ok()?;
+        match self.answers.recv() {
+            Ok(Answer::Line(line)) => Some(line),
+            Ok(Answer::Cancelled) | Err(_) => None,
+        }
+    }
+}
+
+impl Canceller {
+    /// Ends the question that is open, if any.
+    pub(super) fn cancel(&self) {
+        let _ = self.0.send(Answer::Cancelled);
+    }
+}

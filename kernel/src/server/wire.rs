@@ -1,0 +1,132 @@
+//! Messages as they travel: received with their content unparsed, sent with the content Jupyter expects.
+
+use jupyter_protocol::{
+    ClearOutput, DisplayData, ErrorOutput, ExecuteInput, ExecuteResult, ExecutionCount, ExecutionState, Header,
+    JupyterMessage, JupyterMessageContent, Media, MediaType, ReplyError, Status, Stdio, StreamContent, Transient,
+    UnknownMessage, UpdateDisplayData,
+};
+use jupyter_zmq_client::{Connection, RawMessage, RuntimeError};
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+use super::session::Publication;
+use crate::engine::{Event, Stream};
+use chandlery::display::MimeBundle;
+
+/// The protocol version of every message and of `kernel_info_reply`: 5.4 has `iopub_welcome` and control-channel requests.
+pub(super) const PROTOCOL: &str = "5.4";
+
+/// Receives one message and checks its signature. Its content stays JSON in an [`UnknownMessage`], because a request
+/// whose content has an unexpected shape must be answered too.
+pub(super) async fn receive<S: zeromq::SocketRecv>(
+    connection: &mut Connection<S>,
+) -> Result<JupyterMessage, RuntimeError> {
+    let raw = RawMessage::from_multipart(connection.socket.recv().await?, &connection.mac)?;
+    let header: Header = serde_json::from_slice(&raw.jparts[0])?;
+    let content = serde_json::from_slice(&raw.jparts[3])?;
+    Ok(JupyterMessage {
+        zmq_identities: raw.zmq_identities,
+        parent_header: serde_json::from_slice(&raw.jparts[1]).ok(),
+        metadata: json!({}),
+        content: UnknownMessage { msg_type: header.msg_type.clone(), content }.into(),
+        header,
+        buffers: Vec::new(),
+        channel: None,
+    })
+}
+
+/// Whether a receive error is the end of the socket rather than one bad message.
+pub(super) fn is_fatal(error: &RuntimeError) -> bool {
+    matches!(error, RuntimeError::ZmqError(zeromq::ZmqError::NoMessage))
+}
+
+/// A received message's content as a typed request; `missing` are the fields that some front ends leave out.
+pub(super) fn content<T: DeserializeOwned>(message: &JupyterMessage, missing: Value) -> Result<T, serde_json::Error> {
+    let JupyterMessageContent::UnknownMessage(UnknownMessage { content: Value::Object(given), .. }) = &message.content
+    else {
+        return serde_json::from_value(missing);
+    };
+    let Value::Object(mut fields) = missing else {
+        return serde_json::from_value(Value::Object(given.clone()));
+    };
+    fields.extend(given.iter().filter(|(_, value)| !value.is_null()).map(|(k, v)| (k.clone(), v.clone())));
+    serde_json::from_value(Value::Object(fields))
+}
+
+/// A message that answers or follows `parent`.
+pub(super) fn child(content: impl Into<JupyterMessageContent>, parent: &JupyterMessage) -> JupyterMessage {
+    signed(JupyterMessage::new(content, Some(parent)))
+}
+
+/// A message that follows none.
+pub(super) fn orphan(content: impl Into<JupyterMessageContent>) -> JupyterMessage {
+    signed(JupyterMessage::new(content, None))
+}
+
+fn signed(mut message: JupyterMessage) -> JupyterMessage {
+    message.header.username = "chandlery".to_owned();
+    message.header.version = PROTOCOL.to_owned();
+    message
+}
+
+/// `status` for a request.
+pub(super) fn status(state: ExecutionState, parent: &JupyterMessage) -> JupyterMessage {
+    child(Status { execution_state: state }, parent)
+}
+
+/// A reply that says why a request was refused.
+pub(super) fn refusal(parent: &JupyterMessage, name: &str, value: &str) -> JupyterMessage {
+    let msg_type = match parent.header.msg_type.strip_suffix("_request") {
+        Some(stem) => format!("{stem}_reply"),
+        None => format!("{}_reply", parent.header.msg_type),
+    };
+    let content = json!({
+        "status": "error", "ename": name, "evalue": value, "traceback": [format!("{name}: {value}")],
+    });
+    child(UnknownMessage { msg_type, content }, parent)
+}
+
+/// The error fields of a reply.
+pub(super) fn reply_error(name: &str, value: &str, traceback: &[String]) -> Option<Box<ReplyError>> {
+    Some(Box::new(ReplyError { ename: name.to_owned(), evalue: value.to_owned(), traceback: traceback.to_vec() }))
+}
+
+/// A bundle with every form as it is: the typed forms of [`MediaType`] would parse and reformat some.
+pub(super) fn media(bundle: &MimeBundle) -> Media {
+    Media::new(bundle.forms().iter().map(|(mime, value)| MediaType::Other((mime.clone(), value.clone()))).collect())
+}
+
+/// A session's publication as iopub content.
+pub(super) fn publication(publication: Publication) -> JupyterMessageContent {
+    match publication {
+        Publication::Started { code, number } => {
+            ExecuteInput { code, execution_count: ExecutionCount::new(number as usize) }.into()
+        }
+        Publication::Shown { event, number } => shown(event, number),
+        Publication::Failed { name, value, traceback } => ErrorOutput { ename: name, evalue: value, traceback }.into(),
+    }
+}
+
+fn shown(event: Event, number: u32) -> JupyterMessageContent {
+    let metadata = serde_json::Map::new();
+    match event {
+        Event::Text { stream: Stream::Stdout, text } => StreamContent { name: Stdio::Stdout, text }.into(),
+        Event::Text { stream: Stream::Stderr, text } => StreamContent { name: Stdio::Stderr, text }.into(),
+        Event::Display { data, id } => {
+            let transient = Some(Transient { display_id: id });
+            DisplayData { data: media(&data), metadata, transient }.into()
+        }
+        Event::Update { data, id } => {
+            UpdateDisplayData { data: media(&data), metadata, transient: Transient { display_id: Some(id) } }.into()
+        }
+        Event::Clear { wait } => ClearOutput { wait }.into(),
+        Event::Result { data } => ExecuteResult {
+            execution_count: ExecutionCount::new(number as usize),
+            data: media(&data),
+            metadata,
+            // Not `None`: that travels as null, on which nbclient fails.
+            transient: Some(Transient::default()),
+        }
+        .into(),
+    }
+}

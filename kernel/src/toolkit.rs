@@ -1,0 +1,131 @@
+//! Where the toolkit's library is, and the compiler that can build cells against it.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// What `rustc --version` said when the toolkit was built.
+pub const BUILT_WITH: &str = env!("CHANDLERY_RUSTC");
+
+/// Where that compiler was installed.
+const BUILT_IN: &str = env!("CHANDLERY_SYSROOT");
+
+/// Why Rust cells cannot be compiled. Magics run all the same.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ToolkitError {
+    /// The library is not where it should be.
+    #[error(
+        "libchandlery.so was not found near {near}: build it with `cargo build --release`, or install the kernel again"
+    )]
+    NoLibrary {
+        /// Where it was looked for.
+        near: PathBuf,
+    },
+    /// The metadata of the crates it was built from is missing.
+    #[error("{path} is missing: it holds the crate metadata that cells are compiled against")]
+    NoMetadata {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// No compiler.
+    #[error(
+        "no Rust compiler was found: Rust cells need {BUILT_WITH} (https://rustup.rs); lines that start with % run without it"
+    )]
+    NoCompiler,
+    /// Another compiler.
+    #[error(
+        "the toolkit was built with {BUILT_WITH}, but the compiler found is {found}: install that version, or build the toolkit again"
+    )]
+    OtherCompiler {
+        /// What `rustc --version` says.
+        found: String,
+    },
+    /// No linker.
+    #[error("no linker was found: install binutils (`ld`) or a Rust toolchain with rust-lld")]
+    NoLinker,
+}
+
+/// Everything that compiling a cell needs.
+#[derive(Clone, Debug)]
+pub struct Toolkit {
+    /// The toolkit's shared library.
+    pub library: PathBuf,
+    /// The folder with its dependencies' metadata.
+    pub metadata: PathBuf,
+    /// The compiler itself, not the rustup proxy.
+    pub rustc: PathBuf,
+    /// The linker and the words that make it a plain ELF linker.
+    pub linker: (PathBuf, Vec<OsString>),
+}
+
+impl Toolkit {
+    /// Finds the library this process has loaded, and its compiler.
+    ///
+    /// # Errors
+    /// [`ToolkitError`], which says what to install.
+    pub fn locate() -> Result<Self, ToolkitError> {
+        let library = loaded_library()?;
+        let folder = library.parent().unwrap_or(Path::new("."));
+        let beside = folder.join("deps");
+        let metadata = if beside.is_dir() { beside } else { folder.to_owned() };
+        let has_metadata = |folder: &Path| {
+            let entries = std::fs::read_dir(folder).ok()?;
+            entries.flatten().find(|e| e.path().extension().is_some_and(|x| x == "rmeta" || x == "rlib"))
+        };
+        if has_metadata(&metadata).is_none() {
+            return Err(ToolkitError::NoMetadata { path: metadata });
+        }
+        let (rustc, sysroot) = compiler()?;
+        Ok(Self { library, metadata, rustc, linker: linker(&sysroot)? })
+    }
+}
+
+/// The file that this process's toolkit code comes from.
+fn loaded_library() -> Result<PathBuf, ToolkitError> {
+    let near = std::env::current_exe().unwrap_or_default();
+    let maps = std::fs::read_to_string("/proc/self/maps").unwrap_or_default();
+    let loaded = maps.lines().filter_map(|line| line.find('/').map(|at| PathBuf::from(&line[at..])));
+    loaded
+        .filter(|path| path.file_name().is_some_and(|name| name == "libchandlery.so"))
+        .find(|path| path.is_file())
+        .ok_or(ToolkitError::NoLibrary { near })
+}
+
+/// The compiler and its sysroot: the one `RUSTC` names, the one the toolkit was built with if it is still there, or the
+/// one on the path; the first that is the right version.
+fn compiler() -> Result<(PathBuf, PathBuf), ToolkitError> {
+    let ask = |program: &Path, arguments: &[&str]| {
+        let output = Command::new(program).args(arguments).output().ok().filter(|output| output.status.success())?;
+        Some(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+    };
+    let sysroots = || {
+        // An installed kernelspec names the compiler; `bin/rustc` of a sysroot, so the sysroot needs no asking.
+        let named = std::env::var_os("RUSTC").map(PathBuf::from);
+        let given = named.and_then(|rustc| Some(rustc.parent()?.parent()?.to_owned()));
+        let recorded = Some(PathBuf::from(BUILT_IN));
+        // The proxy costs 30 ms, so it is asked last.
+        let current = || ask(Path::new("rustc"), &["--print", "sysroot"]).map(PathBuf::from);
+        given.into_iter().chain(recorded).chain(std::iter::once_with(current).flatten())
+    };
+    let mut other = None;
+    for sysroot in sysroots() {
+        let rustc = sysroot.join("bin/rustc");
+        match ask(&rustc, &["--version"]) {
+            Some(version) if version == BUILT_WITH => return Ok((rustc, sysroot)),
+            Some(version) => other = Some(version),
+            None => {}
+        }
+    }
+    Err(other.map_or(ToolkitError::NoCompiler, |found| ToolkitError::OtherCompiler { found }))
+}
+
+fn linker(sysroot: &Path) -> Result<(PathBuf, Vec<OsString>), ToolkitError> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    if let Some(ld) = std::env::split_paths(&path).map(|folder| folder.join("ld")).find(|ld| ld.is_file()) {
+        return Ok((ld, Vec::new()));
+    }
+    let targets = std::fs::read_dir(sysroot.join("lib/rustlib")).into_iter().flatten().flatten();
+    let lld = targets.map(|target| target.path().join("bin/rust-lld")).find(|lld| lld.is_file());
+    lld.map(|lld| (lld, vec!["-flavor".into(), "gnu".into()])).ok_or(ToolkitError::NoLinker)
+}

@@ -1,0 +1,89 @@
+//! The worker's end of the socket: one thread reads, any thread reports.
+
+use std::io::Write;
+use std::os::unix::net::UnixStream;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex};
+
+use chandlery::display::{DisplayId, MimeBundle, Sink};
+
+use super::frame::{self, Report, Request};
+
+/// Sends reports. Reports that need an answer hold the line until it came.
+pub(super) struct Channel {
+    line: Mutex<Line>,
+}
+
+struct Line {
+    stream: UnixStream,
+    answers: Receiver<Request>,
+}
+
+impl Channel {
+    /// Splits the socket into a channel for reports and a queue of requests.
+    ///
+    /// The process ends when the engine's end closes, whatever it is doing: this is how no worker outlives its server.
+    pub(super) fn open(stream: UnixStream) -> std::io::Result<(Arc<Self>, Receiver<Request>)> {
+        let (answer, answers) = channel();
+        let (request, requests) = channel();
+        let incoming = stream.try_clone()?;
+        std::thread::Builder::new().name("requests".into()).spawn(move || receive(incoming, &answer, &request))?;
+        Ok((Arc::new(Self { line: Mutex::new(Line { stream, answers }) }), requests))
+    }
+
+    /// Sends a report.
+    pub(super) fn send(&self, report: &Report) {
+        let mut line = self.line.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        // A failed write means that the engine is gone; the reading thread ends the process.
+        let _ = frame::write(&mut line.stream, report);
+    }
+
+    /// Sends a report and waits for its answer.
+    pub(super) fn ask(&self, report: &Report) -> Option<Request> {
+        let mut line = self.line.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        frame::write(&mut line.stream, report).ok()?;
+        line.answers.recv().ok()
+    }
+}
+
+fn receive(mut stream: UnixStream, answers: &Sender<Request>, requests: &Sender<Request>) {
+    loop {
+        let sent = match frame::read(&mut stream) {
+            Ok(answer @ (Request::Forwarded | Request::Answer { .. })) => answers.send(answer),
+            Ok(request) => requests.send(request),
+            // SAFETY: ends the process without running destructors under the feet of a running cell.
+            Err(_) => unsafe { libc::_exit(0) },
+        };
+        if sent.is_err() {
+            return;
+        }
+    }
+}
+
+/// Writes out what `print!` and C's stdio still hold back.
+pub(super) fn flush() {
+    let _ = std::io::stdout().flush();
+    // SAFETY: a null stream means all of them.
+    unsafe { libc::fflush(std::ptr::null_mut()) };
+}
+
+/// The toolkit's displays, as frames. Text printed before a display is on its way before it, and the display is
+/// forwarded before anything printed after it.
+pub(super) struct Displays(pub(super) Arc<Channel>);
+
+impl Sink for Displays {
+    fn display(&self, bundle: &MimeBundle, id: Option<&DisplayId>) {
+        flush();
+        self.0.ask(&Report::Display { data: bundle.clone(), id: id.map(|id| id.0.clone()) });
+    }
+
+    fn update(&self, bundle: &MimeBundle, id: &DisplayId) {
+        flush();
+        self.0.ask(&Report::Update { data: bundle.clone(), id: id.0.clone() });
+    }
+
+    fn clear(&self, wait: bool) {
+        flush();
+        self.0.ask(&Report::Clear { wait });
+    }
+}

@@ -1,0 +1,131 @@
+//! What the engine and the worker say to each other: JSON in frames with a length in front, over a socket pair.
+
+use std::io::{Read, Write};
+use std::path::PathBuf;
+
+use chandlery::cell::{Ending, Variable};
+use chandlery::display::MimeBundle;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+/// From the engine to the worker.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Request {
+    /// Load a compiled cell and run it.
+    Cell {
+        /// The shared object.
+        library: PathBuf,
+    },
+    /// Run a magic.
+    Magic {
+        /// The line, without its `%`.
+        line: String,
+    },
+    /// Drop variables.
+    Forget {
+        /// Their names.
+        names: Vec<String>,
+    },
+    /// A display was forwarded; the worker may go on.
+    Forwarded,
+    /// What the user typed.
+    Answer {
+        /// The line; `None` where nobody could be asked.
+        text: Option<String>,
+    },
+}
+
+/// From the worker to the engine.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Report {
+    /// The worker is up.
+    Ready {
+        /// Internal type names and the paths by which cells name them.
+        type_paths: Vec<(String, String)>,
+    },
+    /// Show a new output.
+    Display {
+        /// Its renderings.
+        data: MimeBundle,
+        /// The id later updates name.
+        id: Option<String>,
+    },
+    /// Replace outputs.
+    Update {
+        /// The renderings.
+        data: MimeBundle,
+        /// The id.
+        id: String,
+    },
+    /// Clear the cell's outputs.
+    Clear {
+        /// Whether to wait for the next one.
+        wait: bool,
+    },
+    /// The value of the last expression.
+    Result {
+        /// Its renderings.
+        data: MimeBundle,
+    },
+    /// Ask the user.
+    Ask {
+        /// The prompt.
+        prompt: String,
+        /// Whether typing is hidden.
+        password: bool,
+    },
+    /// The request is done, and all its text is in the pipes.
+    Done {
+        /// How it ended.
+        ending: Ending,
+        /// Every variable now stored.
+        variables: Vec<Variable>,
+    },
+}
+
+/// Frames above this are taken as a broken stream.
+const MAX_FRAME: u32 = 1 << 30;
+
+/// Writes one frame.
+///
+/// # Errors
+/// The stream's error, or a value that JSON cannot hold.
+pub fn write<T: Serialize>(stream: &mut impl Write, value: &T) -> std::io::Result<()> {
+    let body = serde_json::to_vec(value)?;
+    let length = u32::try_from(body.len()).map_err(|_| std::io::Error::other("a frame above 4 GB"))?;
+    let mut frame = Vec::with_capacity(body.len() + 4);
+    frame.extend_from_slice(&length.to_le_bytes());
+    frame.extend_from_slice(&body);
+    stream.write_all(&frame)
+}
+
+/// Reads one frame.
+///
+/// # Errors
+/// The stream's error (`UnexpectedEof` when the other side is gone), or bytes that are no frame.
+pub fn read<T: DeserializeOwned>(stream: &mut impl Read) -> std::io::Result<T> {
+    let mut length = [0; 4];
+    stream.read_exact(&mut length)?;
+    let length = u32::from_le_bytes(length);
+    if length > MAX_FRAME {
+        return Err(std::io::Error::other("a frame with an impossible length"));
+    }
+    let mut body = vec![0; length as usize];
+    stream.read_exact(&mut body)?;
+    Ok(serde_json::from_slice(&body)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn round_trip() {
+        let mut bytes = Vec::new();
+        let sent = Report::Display { data: MimeBundle::text("ä"), id: Some("x".into()) };
+        write(&mut bytes, &sent).unwrap();
+        assert_eq!(read::<Report>(&mut bytes.as_slice()).unwrap(), sent);
+        bytes.pop();
+        assert!(read::<Report>(&mut bytes.as_slice()).is_err());
+    }
+}

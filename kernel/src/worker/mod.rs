@@ -1,0 +1,110 @@
+//! The worker: the process that holds the toolkit, the variables and the devices, and runs cells and magics.
+//!
+//! It is the `chandlery` command itself, started with a hidden word. File descriptor 3 is a socket to the engine;
+//! 1 and 2 are pipes that carry the user's text and nothing else.
+
+mod channel;
+pub mod frame;
+mod load;
+mod magic;
+pub mod words;
+
+pub use load::ENTRY;
+pub use magic::OWN as OWN_MAGICS;
+
+use std::os::fd::{FromRawFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use chandlery::cell::{Ending, Store, show};
+
+use channel::{Channel, Displays, flush};
+use frame::{Report, Request};
+
+/// The word after `chandlery` that starts a worker.
+pub const COMMAND: &str = "__worker";
+
+/// The descriptor of the socket.
+pub const SOCKET: i32 = 3;
+
+/// While a cell runs, text that was printed without a line end appears after this long.
+const FLUSH_EVERY: Duration = Duration::from_millis(30);
+
+/// Runs until the engine closes the socket.
+pub fn main() -> ExitCode {
+    // SAFETY: asks whether the descriptor is open, and keeps programs that cells start from inheriting it.
+    if unsafe { libc::fcntl(SOCKET, libc::F_SETFD, libc::FD_CLOEXEC) } != 0 {
+        return ExitCode::from(2); // started by hand, without an engine
+    }
+    // SAFETY: the engine made this descriptor for us, and nothing else in this process owns it.
+    let stream = UnixStream::from(unsafe { OwnedFd::from_raw_fd(SOCKET) });
+    let handler: extern "C" fn(libc::c_int) = interrupted;
+    // SAFETY: the handler only stores to an atomic.
+    unsafe { libc::signal(libc::SIGINT, handler as libc::sighandler_t) };
+    let Ok((channel, requests)) = Channel::open(stream) else { return ExitCode::FAILURE };
+    chandlery::display::set_sink(Box::new(Displays(Arc::clone(&channel))));
+    let asking = Arc::clone(&channel);
+    chandlery::cell::set_input(move |prompt, password| {
+        flush();
+        match asking.ask(&Report::Ask { prompt: prompt.to_owned(), password }) {
+            Some(Request::Answer { text }) => text,
+            _ => None,
+        }
+    });
+    chandlery::cell::install_panic_hook();
+    let running = Arc::new(AtomicBool::new(false));
+    flush_while(Arc::clone(&running));
+
+    let owned = |(name, path): (&str, &str)| (name.to_owned(), path.to_owned());
+    channel.send(&Report::Ready { type_paths: chandlery::cell::type_paths().into_iter().map(owned).collect() });
+    let mut store = Store::new();
+    for request in requests {
+        chandlery::interrupt::reset();
+        running.store(true, Ordering::Relaxed);
+        let ending = serve(&request, &mut store, &channel);
+        running.store(false, Ordering::Relaxed);
+        flush();
+        if let Some(data) = show::take_result() {
+            channel.ask(&Report::Result { data });
+        }
+        channel.send(&Report::Done { ending, variables: store.variables() });
+    }
+    ExitCode::SUCCESS
+}
+
+fn serve(request: &Request, store: &mut Store, channel: &Channel) -> Ending {
+    match request {
+        Request::Cell { library } => match load::cell(library) {
+            Ok(cell) => {
+                cell(store);
+                store.finish()
+            }
+            Err(reason) => Ending::Refused { reasons: vec![reason] },
+        },
+        Request::Magic { line } => magic::run(line, store, channel),
+        Request::Forget { names } => {
+            names.iter().for_each(|name| store.remove(name));
+            Ending::Done
+        }
+        Request::Forwarded | Request::Answer { .. } => Ending::Done,
+    }
+}
+
+extern "C" fn interrupted(_signal: libc::c_int) {
+    chandlery::interrupt::request();
+}
+
+fn flush_while(running: Arc<AtomicBool>) {
+    // Without the thread, partial lines appear when the cell ends.
+    let _ = std::thread::Builder::new().name("flush".into()).spawn(move || {
+        loop {
+            std::thread::sleep(FLUSH_EVERY);
+            if running.load(Ordering::Relaxed) {
+                flush();
+            }
+        }
+    });
+}

@@ -1,0 +1,71 @@
+//! Splitting a magic's line into words, as a shell would.
+
+/// Splits at blanks outside quotes. `\` escapes the next character, also in double quotes; single quotes keep all.
+///
+/// # Errors
+/// A quote without its end.
+pub fn split(line: &str) -> Result<Vec<String>, String> {
+    let mut words = Vec::new();
+    let mut word: Option<String> = None;
+    let mut chars = line.chars();
+    while let Some(c) = chars.next() {
+        match c {
+            c if c.is_whitespace() => words.extend(word.take()),
+            quote @ ('\'' | '"') => {
+                let text = word.get_or_insert_default();
+                loop {
+                    match chars.next() {
+                        None => return Err(format!("missing closing {quote} in: %{line}")),
+                        Some(c) if c == quote => break,
+                        Some('\\') if quote == '"' => text.extend(chars.next()),
+                        Some(c) => text.push(c),
+                    }
+                }
+            }
+            '\\' => word.get_or_insert_default().extend(chars.next()),
+            c => word.get_or_insert_default().push(c),
+        }
+    }
+    words.extend(word);
+    Ok(words)
+}
+
+/// Takes `--as NAME` (or `--as=NAME`) out of the words.
+///
+/// # Errors
+/// A missing name, or one that is no Rust identifier.
+pub fn take_as(words: &mut Vec<String>) -> Result<Option<String>, String> {
+    let Some(at) = words.iter().position(|word| word == "--as" || word.starts_with("--as=")) else {
+        return Ok(None);
+    };
+    let name = match words.remove(at).strip_prefix("--as=") {
+        Some(name) => name.to_owned(),
+        None if at < words.len() => words.remove(at),
+        None => return Err("--as needs the name of a variable".to_owned()),
+    };
+    match syn::parse_str::<syn::Ident>(&name) {
+        Ok(_) => Ok(Some(name)),
+        Err(_) => Err(format!("--as {name}: not a name that a variable can have")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quotes_and_escapes() {
+        let words = split(r#"convert "my model" 'a\b' c\ d "" x"y"z"#).unwrap();
+        assert_eq!(words, ["convert", "my model", r"a\b", "c d", "", "xyz"]);
+        assert!(split("inspect 'x").is_err());
+    }
+
+    #[test]
+    fn the_variable_is_taken_out() {
+        let mut words = split("convert a b --as c --dry-run").unwrap();
+        assert_eq!(take_as(&mut words), Ok(Some("c".into())));
+        assert_eq!(words, ["convert", "a", "b", "--dry-run"]);
+        assert!(take_as(&mut split("x --as fn").unwrap()).is_err());
+        assert!(take_as(&mut split("x --as").unwrap()).is_err());
+    }
+}

@@ -1,0 +1,135 @@
+//! The built command as a process: exit codes, pipes, signals.
+
+use std::io::{Read, Write};
+use std::path::PathBuf;
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+/// The command of this build: named by `CHANDLERY`, or two folders above the test's own executable.
+fn command() -> Command {
+    let built = || PathBuf::from(std::env::current_exe().unwrap().ancestors().nth(2).unwrap().join("chandlery"));
+    let path = std::env::var_os("CHANDLERY").map_or_else(built, PathBuf::from);
+    assert!(path.is_file(), "{} is not built; run `cargo build --release` first", path.display());
+    Command::new(path)
+}
+
+fn say(words: &[&str]) -> Output {
+    command().args(words).output().unwrap()
+}
+
+fn text(bytes: &[u8]) -> &str {
+    std::str::from_utf8(bytes).unwrap()
+}
+
+#[test]
+fn one_page_lists_everything() {
+    let help = say(&["--help"]);
+    assert_eq!(help.status.code(), Some(0));
+    let listed = ["run ", "kernel install", "kernel uninstall", "kernel start", "kernel doctor"];
+    for words in chandlery::command::VERBS.iter().chain(&listed) {
+        assert!(text(&help.stdout).contains(&format!("\n  {words}")), "{words}\n{}", text(&help.stdout));
+    }
+    assert!(!text(&help.stdout).contains("__worker"));
+    let nothing = say(&[]);
+    assert_eq!((nothing.status.code(), nothing.stdout.len()), (Some(2), 0));
+    assert!(text(&say(&["run", "--help"]).stdout).contains("--html"));
+    assert!(text(&say(&["--version"]).stdout).starts_with("chandlery "));
+}
+
+#[test]
+fn usage_errors_exit_with_2_and_failures_with_1() {
+    for words in [&["no-such-verb"][..], &["run"], &["kernel"], &["kernel", "install", "--user", "--sys-prefix"]] {
+        let said = say(words);
+        assert_eq!((said.status.code(), said.stdout.len()), (Some(2), 0), "{words:?}");
+    }
+    for words in [&["run", "gone.ipynb"][..], &["kernel", "start", "--connection-file", "gone.json"]] {
+        let said = say(words);
+        assert_eq!(said.status.code(), Some(1), "{words:?}");
+        assert!(text(&said.stderr).starts_with("error: "), "{}", text(&said.stderr));
+    }
+}
+
+#[test]
+fn a_closed_pipe_is_no_panic() {
+    let mut child = command().arg("--help").stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    drop(child.stdout.take());
+    let mut said = String::new();
+    child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+    child.wait().unwrap();
+    assert_eq!(said, "");
+}
+
+#[test]
+fn a_notebook_runs_and_its_failure_is_the_exit_code() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.ipynb");
+    let write = |code: &str| {
+        let cell = serde_json::json!({"cell_type": "code", "metadata": {}, "outputs": [], "source": code});
+        let notebook = serde_json::json!({"nbformat": 4, "nbformat_minor": 5, "metadata": {}, "cells": [cell]});
+        std::fs::write(&path, notebook.to_string()).unwrap();
+    };
+    let run = || say(&["run", "--engine", "echo", "--inplace", path.to_str().unwrap()]);
+    write("print a");
+    assert_eq!(run().status.code(), Some(0));
+    assert!(std::fs::read_to_string(&path).unwrap().contains("\"a\\n\""));
+    write("fail no luck");
+    let failed = run();
+    assert_eq!(failed.status.code(), Some(1));
+    assert!(text(&failed.stderr).contains("Failed: no luck"), "{}", text(&failed.stderr));
+}
+
+/// A kernel process on ipc sockets.
+fn kernel(folder: &std::path::Path, parent: u32) -> Child {
+    let file = folder.join("connection.json");
+    let connection = serde_json::json!({
+        "transport": "ipc", "ip": folder.join("k"), "shell_port": 1, "iopub_port": 2, "stdin_port": 3,
+        "control_port": 4, "hb_port": 5, "key": "k", "signature_scheme": "hmac-sha256",
+    });
+    std::fs::File::create(&file).unwrap().write_all(connection.to_string().as_bytes()).unwrap();
+    let child = command()
+        .args(["kernel", "start", "--engine", "echo", "--connection-file"])
+        .arg(&file)
+        .env("JPY_PARENT_PID", parent.to_string())
+        .spawn()
+        .unwrap();
+    while !folder.join("k-1").exists() {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    child
+}
+
+fn ends_within(child: &mut Child, limit: Duration) -> bool {
+    let began = Instant::now();
+    while began.elapsed() < limit {
+        if child.try_wait().unwrap().is_some() {
+            return true;
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    false
+}
+
+fn signal(child: &Child, name: &str) {
+    assert!(Command::new("kill").args(["-s", name, &child.id().to_string()]).status().unwrap().success());
+}
+
+#[test]
+fn a_kernel_survives_sigint_and_ends_on_sigterm() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut kernel = kernel(folder.path(), std::process::id());
+    signal(&kernel, "INT");
+    assert!(!ends_within(&mut kernel, Duration::from_millis(200)));
+    signal(&kernel, "TERM");
+    assert!(ends_within(&mut kernel, Duration::from_secs(5)));
+}
+
+#[test]
+fn a_kernel_ends_when_its_parent_is_gone() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut parent = Command::new("sleep").arg("100").spawn().unwrap();
+    let mut kernel = kernel(folder.path(), parent.id());
+    assert!(!ends_within(&mut kernel, Duration::from_millis(100)));
+    parent.kill().unwrap();
+    parent.wait().unwrap();
+    assert!(ends_within(&mut kernel, Duration::from_secs(5)));
+}

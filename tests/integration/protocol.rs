@@ -1,0 +1,274 @@
+//! The Jupyter protocol over real sockets, with the echo engine behind it.
+
+use std::time::{Duration, Instant};
+
+use jupyter_protocol::{
+    CommInfoRequest, CommOpen, CompleteRequest, ExecuteRequest, HistoryRequest, InputReply, InspectRequest,
+    InterruptRequest, IsCompleteRequest, JupyterMessage, JupyterMessageContent as M, KernelInfoRequest, ReplyStatus,
+    ShutdownRequest, UnknownMessage,
+};
+use jupyter_zmq_client as zmq;
+use serde_json::{Value, json};
+
+use crate::front_end::{FrontEnd, between, error_of, execute_reply};
+
+fn value(content: &M) -> Value {
+    serde_json::to_value(content).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn kernel_info_describes_the_language() {
+    let mut front = FrontEnd::start().await;
+    let id = front.send(KernelInfoRequest {}).await;
+    let info = value(&front.reply(&id).await);
+    assert_eq!(info["status"], "ok");
+    assert_eq!(info["language_info"]["name"], "rust");
+    assert_eq!(info["language_info"]["file_extension"], ".rs");
+    assert_eq!(info["protocol_version"], "5.4");
+    assert_eq!(front.transcript(&id).await, ["busy", "idle"]);
+
+    let id = front.send_control(KernelInfoRequest {}).await;
+    assert_eq!(value(&front.control_reply(&id).await)["implementation"], "chandlery");
+    assert_eq!(front.transcript(&id).await, ["busy", "idle"]);
+    front.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn outputs_come_in_order_and_before_idle() {
+    let mut front = FrontEnd::start().await;
+    let code = "write a\nprint b\neprint c\nshow d\nshow@p 0%\nupdate@p 100%\nclear wait\nprint e\nlast";
+    let (lines, reply) = front.run(code).await;
+    let expected = [
+        &format!("input 1 {code:?}"),
+        r#"stdout "ab\n""#,
+        r#"stderr "c\n""#,
+        r#"display - "d""#,
+        r#"display p "0%""#,
+        r#"update p "100%""#,
+        "clear wait=true",
+        r#"stdout "e\n""#,
+        r#"result 1 "last""#,
+    ];
+    assert_eq!(lines, expected);
+    assert_eq!((reply.status, reply.execution_count.0), (ReplyStatus::Ok, 1));
+    assert_eq!(reply.user_expressions.unwrap().len(), 0);
+    front.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_partial_line_is_seen_while_the_cell_runs() {
+    let mut front = FrontEnd::start().await;
+    let id = front.send(ExecuteRequest::new("write 10%\nsleep 600\nwrite 20%".to_owned())).await;
+    let began = Instant::now();
+    let mut seen = Vec::new();
+    while seen.last().map(String::as_str) != Some(r#"stdout "10%""#) {
+        seen.push(front.published().await.1);
+    }
+    assert!(began.elapsed() < Duration::from_millis(500), "{:?}", began.elapsed());
+    execute_reply(front.reply(&id).await);
+    assert_eq!(front.transcript(&id).await, [r#"stdout "20%""#, "idle"]);
+    front.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failing_cell_says_so_twice_and_aborts_the_queue() {
+    let mut front = FrontEnd::start().await;
+    let failing = front.send(ExecuteRequest::new("print a\nfail no luck".to_owned())).await;
+    let behind = front.send(ExecuteRequest::new("print b".to_owned())).await;
+    let reply = execute_reply(front.reply(&failing).await);
+    assert_eq!(error_of(&reply), "Failed: no luck");
+    assert!(reply.error.unwrap().traceback[1].contains("cell 1, line 2"));
+    assert_eq!(execute_reply(front.reply(&behind).await).status, ReplyStatus::Aborted);
+    let lines = between(front.transcript(&failing).await);
+    assert_eq!(lines[1..], [r#"stdout "a\n""#, "error Failed: no luck"]);
+    assert_eq!(front.transcript(&behind).await, ["busy", "idle"]);
+
+    // What is sent after the reply was seen runs.
+    let (lines, reply) = front.run("print c").await;
+    assert_eq!(lines[1..], [r#"stdout "c\n""#]);
+    assert_eq!(reply.execution_count.0, 2);
+    front.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_queue_goes_on_when_the_front_end_wants_it() {
+    let mut front = FrontEnd::start().await;
+    let request = ExecuteRequest { stop_on_error: false, ..ExecuteRequest::new("fail no luck".to_owned()) };
+    let failing = front.send(request).await;
+    let behind = front.send(ExecuteRequest::new("print b".to_owned())).await;
+    assert_eq!(execute_reply(front.reply(&failing).await).status, ReplyStatus::Error);
+    assert_eq!(execute_reply(front.reply(&behind).await).status, ReplyStatus::Ok);
+    front.transcript(&failing).await;
+    assert_eq!(between(front.transcript(&behind).await)[1..], [r#"stdout "b\n""#]);
+    front.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fault_of_the_engine_does_not_hang_the_front_end() {
+    let mut front = FrontEnd::start().await;
+    let (lines, reply) = front.run("panic oh").await;
+    assert!(error_of(&reply).starts_with("KernelFault: "));
+    assert!(lines[1].contains("oh"), "{lines:?}");
+    assert_eq!(front.run("x").await.0[1..], [r#"result 2 "x""#]);
+    front.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn silent_cells_show_nothing_and_only_stored_cells_count() {
+    let mut front = FrontEnd::start().await;
+    let silent = ExecuteRequest { silent: true, ..ExecuteRequest::new("print a\nvalue".to_owned()) };
+    let (lines, reply) = front.run_request(silent).await;
+    assert_eq!((lines.len(), reply.execution_count.0), (0, 0));
+    let forgotten = ExecuteRequest { store_history: false, ..ExecuteRequest::new("print a".to_owned()) };
+    assert_eq!(front.run_request(forgotten).await.0, [r#"input 0 "print a""#, r#"stdout "a\n""#]);
+    assert_eq!(front.run("print b").await.1.execution_count.0, 1);
+    assert_eq!(front.run("print c").await.1.execution_count.0, 2);
+
+    let id = front.send(HistoryRequest::Tail { n: 10, output: false, raw: true }).await;
+    assert_eq!(value(&front.reply(&id).await)["history"], json!([[1, 1, "print b"], [1, 2, "print c"]]));
+    front.transcript(&id).await;
+    front.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn questions_about_code_are_answered_while_a_cell_runs() {
+    let mut front = FrontEnd::start().await;
+    let cell = front.send(ExecuteRequest::new("sleep 10000".to_owned())).await;
+    assert_eq!(front.published().await, (cell.clone(), "busy".to_owned()));
+    assert!(front.published().await.1.starts_with("input 1"));
+
+    // Positions are code points: each of these characters takes four bytes.
+    let id = front.send(CompleteRequest { code: "😀😀 pr".to_owned(), cursor_pos: 5 }).await;
+    let found = value(&front.reply(&id).await);
+    assert_eq!(
+        (&found["matches"], &found["cursor_start"], &found["cursor_end"]),
+        (&json!(["print"]), &json!(3), &json!(5))
+    );
+    front.transcript(&id).await;
+    let id = front.send(InspectRequest { code: "print x".to_owned(), cursor_pos: 2, detail_level: Some(0) }).await;
+    assert_eq!(value(&front.reply(&id).await)["found"], true);
+    front.transcript(&id).await;
+    for (code, status) in [("print x", "complete"), ("print \\", "incomplete"), ("print )", "invalid")] {
+        let id = front.send(IsCompleteRequest { code: code.to_owned() }).await;
+        assert_eq!(value(&front.reply(&id).await)["status"], status);
+        front.transcript(&id).await;
+    }
+    let id = front.send(CommInfoRequest { target_name: None }).await;
+    assert_eq!(value(&front.reply(&id).await)["comms"], json!({}));
+    front.transcript(&id).await;
+
+    let stop = front.send_control(InterruptRequest {}).await;
+    assert_eq!(value(&front.control_reply(&stop).await)["status"], "ok");
+    assert_eq!(error_of(&execute_reply(front.reply(&cell).await)), "Interrupted: interrupted");
+    let mut lines = Vec::new();
+    while lines.len() < 4 {
+        lines.push(front.published().await.1);
+    }
+    lines.sort();
+    assert_eq!(lines, ["busy", "error Interrupted: interrupted", "idle", "idle"]);
+    front.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn signals_interrupt_and_interrupts_between_cells_do_nothing() {
+    let mut front = FrontEnd::start().await;
+    front.run("print a").await;
+    front.outside.send(chandlery_kernel::server::Outside::Interrupt).unwrap();
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    assert_eq!(front.run("sleep 30").await.1.status, ReplyStatus::Ok);
+    let id = front.send(ExecuteRequest::new("sleep 10000".to_owned())).await;
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    front.outside.send(chandlery_kernel::server::Outside::Interrupt).unwrap();
+    assert_eq!(error_of(&execute_reply(front.reply(&id).await)), "Interrupted: interrupted");
+    front.transcript(&id).await;
+    front.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn cells_ask_the_user() {
+    let mut front = FrontEnd::start().await;
+    let asking = ExecuteRequest { allow_stdin: true, ..ExecuteRequest::new("write name:\nask who".to_owned()) };
+    let id = front.send(asking.clone()).await;
+    let question = front.stdin.read().await.unwrap();
+    assert_eq!(value(&question.content), json!({"prompt": "who", "password": false}));
+    let answer = InputReply { value: "Ada".to_owned(), ..Default::default() };
+    front.stdin.send(JupyterMessage::new(answer, Some(&question))).await.unwrap();
+    assert_eq!(execute_reply(front.reply(&id).await).status, ReplyStatus::Ok);
+    assert_eq!(between(front.transcript(&id).await)[1..], [r#"stdout "name:""#, r#"stdout "Ada\n""#]);
+
+    // A question ends with an interrupt, and is not asked where the front end cannot answer.
+    let id = front.send(asking).await;
+    front.stdin.read().await.unwrap();
+    let stop = front.send_control(InterruptRequest {}).await;
+    front.control_reply(&stop).await;
+    assert_eq!(error_of(&execute_reply(front.reply(&id).await)), "NoInput: nobody can be asked");
+    for _ in 0..7 {
+        front.published().await;
+    }
+    assert_eq!(error_of(&front.run("ask who").await.1), "NoInput: nobody can be asked");
+    front.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_request_stays_without_an_answer() {
+    let mut front = FrontEnd::start().await;
+    for msg_type in ["create_subshell_request", "debug_request", "connect_request", "never_heard_of_request"] {
+        let request = UnknownMessage { msg_type: msg_type.to_owned(), content: json!({}) };
+        let id = front.send_control(M::UnknownMessage(request)).await;
+        let reply = front.control_reply(&id).await;
+        assert_eq!(reply.message_type(), msg_type.replace("_request", "_reply"));
+        assert_eq!(value(&reply)["status"], "error", "{msg_type}");
+        assert_eq!(front.transcript(&id).await, ["busy", "idle"]);
+    }
+    // A request whose content is not what it should be, and one with fields left out.
+    for (msg_type, content, status) in [
+        ("execute_request", json!({"code": 3}), "error"),
+        ("execute_request", json!({"code": "print a"}), "ok"),
+        ("history_request", json!({"hist_access_type": "search", "pattern": "*"}), "ok"),
+        ("complete_request", json!({}), "error"),
+    ] {
+        let request = UnknownMessage { msg_type: msg_type.to_owned(), content };
+        let id = front.send(M::UnknownMessage(request)).await;
+        assert_eq!(value(&front.reply(&id).await)["status"], status, "{msg_type}");
+        front.transcript(&id).await;
+    }
+    let open = CommOpen {
+        comm_id: jupyter_protocol::CommId("c".to_owned()),
+        target_name: "unknown".to_owned(),
+        data: Default::default(),
+        target_module: None,
+    };
+    let id = front.send(open).await;
+    assert_eq!(front.transcript(&id).await, ["busy", "comm_close", "idle"]);
+    front.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wrong_signature_is_not_obeyed() {
+    let mut front = FrontEnd::start().await;
+    let forged = jupyter_protocol::ConnectionInfo { key: "another key".to_owned(), ..front.info.clone() };
+    let id = zmq::peer_identity_for_session("forger").unwrap();
+    let mut shell = zmq::create_client_shell_connection_with_identity(&forged, "forger", id).await.unwrap();
+    shell.send(JupyterMessage::new(ExecuteRequest::new("print a".to_owned()), None)).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    assert_eq!(front.run("print b").await.1.execution_count.0, 1);
+    front.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn heartbeat_and_shutdown() {
+    let mut front = FrontEnd::start().await;
+    let mut heartbeat = zmq::create_client_heartbeat_connection(&front.info).await.unwrap();
+    let cell = front.send(ExecuteRequest::new("sleep 10000".to_owned())).await;
+    let queued =
+        front.send(ExecuteRequest { stop_on_error: false, ..ExecuteRequest::new("sleep 10000".to_owned()) }).await;
+    tokio::time::sleep(Duration::from_millis(30)).await;
+    heartbeat.single_heartbeat().await.unwrap();
+
+    // In the middle of a cell: the reply comes at once, the cells are ended, and the kernel is gone soon.
+    let id = front.send_control(ShutdownRequest { restart: true }).await;
+    assert_eq!(value(&front.control_reply(&id).await), json!({"restart": true, "status": "ok"}));
+    assert_eq!(execute_reply(front.reply(&cell).await).status, ReplyStatus::Error);
+    assert_eq!(execute_reply(front.reply(&queued).await).status, ReplyStatus::Aborted);
+    front.ended().await;
+}
