@@ -1,3 +1,6 @@
-//! What every notebook cell has in scope.
+//! What every notebook cell has in scope: the verbs, their results, and what displays need. Everything else is a path
+//! away: `chandlery::candle`, `chandlery::polars`, `chandlery::plotters`.
 
 pub use crate::display::{MimeBundle, View, emit};
+pub use crate::spec::DType;
+pub use crate::{Construction, Conversion, Inspection, compare, convert, finalize, inspect, project};

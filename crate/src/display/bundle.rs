@@ -72,6 +72,13 @@ impl View for MimeBundle {
     }
 }
 
+/// What is not there says so.
+impl<T: View> View for Option<T> {
+    fn view(&self) -> MimeBundle {
+        self.as_ref().map_or_else(|| MimeBundle::text("None"), View::view)
+    }
+}
+
 impl<T: View + ?Sized> View for &T {
     fn view(&self) -> MimeBundle {
         (**self).view()

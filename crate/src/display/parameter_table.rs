@@ -105,10 +105,10 @@ impl TensorTable {
         }
         let by_dtype: Vec<String> =
             self.bytes_by_dtype().iter().map(|(dtype, bytes)| format!("{} {dtype}", binary_bytes(*bytes))).collect();
+        let short = if total < 1_000_000 { String::new() } else { format!(" ({})", short_count(total)) };
         view.note(format!(
-            "{} parameters ({}) in {} tensors, {}",
+            "{} parameters{short} in {} tensors, {}",
             thousands(total),
-            short_count(total),
             thousands(self.stored().count() as u64),
             if by_dtype.is_empty() { "0 B".to_owned() } else { by_dtype.join(" + ") },
         ));
