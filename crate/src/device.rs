@@ -27,7 +27,9 @@ impl Device {
     /// # Errors
     /// [`DeviceError`] for any other word.
     pub fn parse(name: &str) -> Result<Self, DeviceError> {
-        let cuda = name.strip_prefix("cuda").map(|rest| rest.strip_prefix(':').unwrap_or(if rest.is_empty() { "0" } else { rest }));
+        let cuda = name
+            .strip_prefix("cuda")
+            .map(|rest| rest.strip_prefix(':').unwrap_or(if rest.is_empty() { "0" } else { rest }));
         match (name, cuda.map(str::parse)) {
             ("meta", _) => Ok(Device::Meta),
             ("cpu", _) => Ok(Device::Cpu),

@@ -3,11 +3,11 @@
 
 pub mod cell;
 pub mod checkpoint;
+pub mod command;
+pub mod compare;
 pub mod construct;
 pub mod convert;
 pub mod device;
-pub mod command;
-pub mod compare;
 pub mod display;
 pub mod finalize;
 pub mod interrupt;
@@ -24,6 +24,5 @@ pub use construct::Construction;
 pub use convert::{Conversion, convert};
 pub use finalize::finalize;
 pub use project::project;
-
 
 pub use {candle_core as candle, candle_nn, plotters, polars, serde_json};

@@ -25,7 +25,12 @@ pub enum Unit {
 
 /// Counts bytes. The bar is drawn on standard error when that is a terminal.
 pub fn bytes(label: &'static str, total: u64) -> Meter {
-    Meter::new(label, total, Unit::Bytes, "{prefix} {bar:30} {binary_bytes}/{binary_total_bytes} {binary_bytes_per_sec} {eta}")
+    Meter::new(
+        label,
+        total,
+        Unit::Bytes,
+        "{prefix} {bar:30} {binary_bytes}/{binary_total_bytes} {binary_bytes_per_sec} {eta}",
+    )
 }
 
 /// Counts steps on the terminal only: the notebook's output is the run's own, such as a curve.

@@ -1,8 +1,13 @@
 //! Every integration test in one binary: each loose file would be one more link.
 
+mod bad_input;
 mod cells;
 mod command;
+mod construct;
+mod conversion;
 mod front_end;
 mod install;
+mod layering;
 mod protocol;
+mod reference_models;
 mod runner;

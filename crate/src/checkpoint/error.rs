@@ -99,7 +99,9 @@ fn advice_for(source: &std::io::Error) -> &'static str {
     match source.kind() {
         std::io::ErrorKind::NotFound => "check the path",
         std::io::ErrorKind::PermissionDenied => "check the permissions of the file and its folder",
-        std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => "free space on this disk, or write elsewhere",
+        std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => {
+            "free space on this disk, or write elsewhere"
+        }
         std::io::ErrorKind::UnexpectedEof => "the file is shorter than its header says: copy it again",
         std::io::ErrorKind::IsADirectory => "name a file",
         _ => "check the disk and the path",

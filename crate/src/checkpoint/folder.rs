@@ -24,7 +24,9 @@ impl AtomicFolder {
     pub fn create(destination: impl AsRef<Path>) -> Result<Self, CheckpointError> {
         let destination = destination.as_ref();
         refuse_existing(destination)?;
-        let name = destination.file_name().ok_or_else(|| CheckpointError::DestinationExists { path: destination.to_owned() })?;
+        let name = destination
+            .file_name()
+            .ok_or_else(|| CheckpointError::DestinationExists { path: destination.to_owned() })?;
         let parent = match destination.parent() {
             Some(parent) if !parent.as_os_str().is_empty() => parent,
             _ => Path::new("."),

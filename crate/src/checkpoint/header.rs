@@ -50,7 +50,10 @@ impl SafetensorsFile {
         file.read_exact(&mut length).map_err(CheckpointError::io("reading the header", path))?;
         let length = u64::from_le_bytes(length);
         if length > MAX_HEADER || length > size - 8 {
-            return Err(invalid(format!("the header claims {length} bytes, the file has {} after its length", size - 8)));
+            return Err(invalid(format!(
+                "the header claims {length} bytes, the file has {} after its length",
+                size - 8
+            )));
         }
         let mut header = vec![0u8; length as usize];
         file.read_exact(&mut header).map_err(CheckpointError::io("reading the header", path))?;

@@ -6,9 +6,9 @@ use std::path::{Component, Path, PathBuf};
 
 use serde::Deserialize;
 
+use super::CheckpointError;
 use super::header::{Extent, SafetensorsFile};
 use super::layout::{WEIGHTS_FILE, WEIGHTS_INDEX, latest_checkpoint, weights_in};
-use super::CheckpointError;
 use crate::spec::{DType, ParamPath, TensorRow, TensorTable};
 
 /// Weights on disk, one file or many, of which only the headers were read.

@@ -6,8 +6,8 @@ use std::path::Path;
 
 use serde_json::{Map, Value, json};
 
-use super::layout::{WEIGHTS_FILE, WEIGHTS_INDEX};
 use super::CheckpointError;
+use super::layout::{WEIGHTS_FILE, WEIGHTS_INDEX};
 use crate::interrupt;
 use crate::spec::{ParamPath, TensorRow};
 

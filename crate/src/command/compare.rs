@@ -17,8 +17,16 @@ pub(super) fn definition() -> Command {
         .arg(path("A", "Model folder"))
         .arg(path("B", "Model folder").required(false).required_unless_present("reference"))
         .arg(option("prompt", "TEXT", "Text to compare on"))
-        .arg(option("input-ids", "FILE", "JSON token ids to compare on").value_parser(values::path()).conflicts_with("prompt"))
-        .arg(option("reference", "FILE", "safetensors with NAME.input_ids and NAME.logits").value_parser(values::path()).conflicts_with("B"))
+        .arg(
+            option("input-ids", "FILE", "JSON token ids to compare on")
+                .value_parser(values::path())
+                .conflicts_with("prompt"),
+        )
+        .arg(
+            option("reference", "FILE", "safetensors with NAME.input_ids and NAME.logits")
+                .value_parser(values::path())
+                .conflicts_with("B"),
+        )
         .arg(flag("by-layer", "Compare the residual stream after each layer, too"))
         .arg(option("device", "DEVICE", "Where to compute (default: cpu)").value_parser(values::device()))
 }
@@ -27,8 +35,20 @@ pub(super) fn logits_definition() -> Command {
     Command::new("logits")
         .about("Write the float32 logits of a model folder for given token ids")
         .arg(path("MODEL", "Model folder"))
-        .arg(option("input-ids", "FILE", "JSON: list of lists of ids, or an object with input_ids, attention_mask, position_ids").value_parser(values::path()).required(true))
-        .arg(flag_value('o', "output", "FILE", "safetensors file to make; must not exist").value_parser(values::path()).required(true))
+        .arg(
+            option(
+                "input-ids",
+                "FILE",
+                "JSON: list of lists of ids, or an object with input_ids, attention_mask, position_ids",
+            )
+            .value_parser(values::path())
+            .required(true),
+        )
+        .arg(
+            flag_value('o', "output", "FILE", "safetensors file to make; must not exist")
+                .value_parser(values::path())
+                .required(true),
+        )
         .arg(option("device", "DEVICE", "Where to compute (default: cpu)").value_parser(values::device()))
 }
 
@@ -103,7 +123,8 @@ fn read_batch(file: &Path) -> Result<Batch, Failure> {
         path: file.to_owned(),
         advice: "name a JSON file such as [[1, 2, 3]]".to_owned(),
     };
-    let text = std::fs::read_to_string(file).map_err(|error| fault(format!("the token ids cannot be read: {error}")))?;
+    let text =
+        std::fs::read_to_string(file).map_err(|error| fault(format!("the token ids cannot be read: {error}")))?;
     let json: Value = serde_json::from_str(&text).map_err(|error| fault(format!("this is not JSON: {error}")))?;
     Ok(Batch::from_json(&json, &file.display().to_string())?)
 }

@@ -17,7 +17,10 @@ pub(super) fn definition() -> Command {
         .arg(option("model-type", "FAMILY", "Require this family").value_parser(values::family()))
         .arg(option("dtype", "DTYPE", "Cast the weights (default: as they are)").value_parser(values::dtype()))
         .arg(option("max-length", "TOKENS", "Replace max_position_embeddings").value_parser(clap::value_parser!(usize)))
-        .arg(flag_value('c', "checkpoint-path", "PATH", "Checkpoint to convert (default: the latest)").value_parser(values::path()))
+        .arg(
+            flag_value('c', "checkpoint-path", "PATH", "Checkpoint to convert (default: the latest)")
+                .value_parser(values::path()),
+        )
         .arg(option("max-shard-size", "SIZE", "Largest weights file (default: 5GB)").value_parser(values::size()))
         .arg(option("prompt", "TEXT", "Text to validate on"))
         .arg(flag("no-validate", "Skip the comparison of bits and logits"))

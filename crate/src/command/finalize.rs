@@ -13,7 +13,10 @@ pub(super) fn definition() -> Command {
         .about("Make a clean folder of a trained model: one checkpoint, tokenizer, configuration")
         .arg(path("SRC", "Model folder to read"))
         .arg(path("DST", "Folder to make; must not exist"))
-        .arg(flag_value('c', "checkpoint", "PATH", "Checkpoint to take (default: the latest)").value_parser(values::path()))
+        .arg(
+            flag_value('c', "checkpoint", "PATH", "Checkpoint to take (default: the latest)")
+                .value_parser(values::path()),
+        )
         .arg(flag("root-copy", "Weights at the root only, no checkpoints folder"))
         .arg(option("generation-config", "MODE", "carry (default) or none").value_parser(["carry", "none"]))
         .arg(option("dtype", "DTYPE", "Cast the weights (default: as they are)").value_parser(values::dtype()))

@@ -16,7 +16,8 @@ const DEFAULT_PROJECT: &str = "llama";
 pub(super) fn project_among(words: &[String]) -> Result<Project, Failure> {
     let mut words = words.iter();
     while let Some(word) = words.next() {
-        let attached = word.strip_prefix("--project-dir=").or_else(|| word.strip_prefix("-p").filter(|rest| !rest.is_empty()));
+        let attached =
+            word.strip_prefix("--project-dir=").or_else(|| word.strip_prefix("-p").filter(|rest| !rest.is_empty()));
         match (word.as_str(), attached) {
             (_, Some(name)) => return Ok(project(name)?),
             ("-p" | "--project-dir", None) => return Ok(project(words.next().map_or("", String::as_str))?),
@@ -32,24 +33,55 @@ pub(super) fn definition(project: Option<&Project>) -> Command {
     let test = Command::new("test")
         .about("Run forward, backward and SGD steps on random batches")
         .arg(option("batch-size", "ROWS", "Rows of each batch (default: 2)").value_parser(clap::value_parser!(usize)))
-        .arg(option("sequence-length", "TOKENS", "Tokens per row (default: 512)").value_parser(clap::value_parser!(usize)))
+        .arg(
+            option("sequence-length", "TOKENS", "Tokens per row (default: 512)")
+                .value_parser(clap::value_parser!(usize)),
+        )
         .arg(option("steps", "N", "Number of steps (default: 1)").value_parser(clap::value_parser!(usize)))
-        .arg(option("lr", "LR", "Learning rate of plain SGD (default: 0.01)").value_parser(clap::value_parser!(f64)).allow_negative_numbers(true))
+        .arg(
+            option("lr", "LR", "Learning rate of plain SGD (default: 0.01)")
+                .value_parser(clap::value_parser!(f64))
+                .allow_negative_numbers(true),
+        )
         .arg(flag("repeat-batch", "Feed the first batch again and again: the loss must fall"));
     let mut command = Command::new("model")
         .about("Construct or test a model of a project")
         .subcommand_required(true)
         .arg_required_else_help(true)
-        .arg(option("device", "DEVICE", "meta, cpu, cuda or cuda:N (default: meta; test: cpu)").value_parser(values::device()).global(true))
-        .arg(option("dtype", "DTYPE", "Element type of the parameters (default: float32)").value_parser(values::dtype()).global(true))
-        .arg(option("seed", "SEED", "Seed of initialisation and random batches (default: 42)").value_parser(clap::value_parser!(u64)).global(true))
+        .arg(
+            option("device", "DEVICE", "meta, cpu, cuda or cuda:N (default: meta; test: cpu)")
+                .value_parser(values::device())
+                .global(true),
+        )
+        .arg(
+            option("dtype", "DTYPE", "Element type of the parameters (default: float32)")
+                .value_parser(values::dtype())
+                .global(true),
+        )
+        .arg(
+            option("seed", "SEED", "Seed of initialisation and random batches (default: 42)")
+                .value_parser(clap::value_parser!(u64))
+                .global(true),
+        )
         .arg(flag("save-checkpoint", "Save the initialised weights, too; needs a real device").global(true))
         .arg(flag("safetensors", "Save as safetensors, which is the default").global(true))
-        .arg(option("max-shard-size", "SIZE", "Largest weights file (default: 5GB)").value_parser(values::size()).global(true))
-        .arg(option("output-dir", "FOLDER", "Output folder (default: output_models/MODEL_NAME)").value_parser(values::path()).global(true))
+        .arg(
+            option("max-shard-size", "SIZE", "Largest weights file (default: 5GB)")
+                .value_parser(values::size())
+                .global(true),
+        )
+        .arg(
+            option("output-dir", "FOLDER", "Output folder (default: output_models/MODEL_NAME)")
+                .value_parser(values::path())
+                .global(true),
+        )
         .arg(flag("refresh-model", "Replace the output folder").short('r').global(true))
         .arg(flag("force", "Let -r delete weights and checkpoints").global(true))
-        .arg(flag_value('o', "output-file", "FILE", "Write what is printed to a file, too").value_parser(values::path()).global(true))
+        .arg(
+            flag_value('o', "output-file", "FILE", "Write what is printed to a file, too")
+                .value_parser(values::path())
+                .global(true),
+        )
         .subcommands([construct, test]);
     if let Some(project) = project {
         command = command.args(project.arguments().iter().map(argument));
@@ -59,7 +91,11 @@ pub(super) fn definition(project: Option<&Project>) -> Command {
 
 fn argument(declared: &Argument) -> Arg {
     let flag = declared.flag();
-    let arg = Arg::new(declared.name.clone()).long(flag).help(declared.help.clone()).global(true).help_heading("Arguments of the project");
+    let arg = Arg::new(declared.name.clone())
+        .long(flag)
+        .help(declared.help.clone())
+        .global(true)
+        .help_heading("Arguments of the project");
     let parse = declared.clone();
     let arg = arg.value_parser(clap::builder::ValueParser::from(move |word: &str| {
         parse.parse(word).map_err(|expected| format!("expected {expected}"))

@@ -24,7 +24,8 @@ pub(super) fn run(matches: &ArgMatches) -> Result<Outcome, Failure> {
 }
 
 fn list() -> Result<Outcome, Failure> {
-    let mut view = TableView::new("Projects", &[("project", Align::Left), ("configurations", Align::Left), ("", Align::Left)]);
+    let mut view =
+        TableView::new("Projects", &[("project", Align::Left), ("configurations", Align::Left), ("", Align::Left)]);
     let mut entries = Vec::new();
     for name in Project::names() {
         let project = project(&name)?;

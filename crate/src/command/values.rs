@@ -31,7 +31,9 @@ pub(super) fn device() -> ValueParser {
 
 /// A number of bytes with a unit.
 pub(super) fn size() -> ValueParser {
-    ValueParser::from(|word: &str| parse_size(word).ok_or_else(|| "use a number with a unit, such as 5GB or 512MiB".to_owned()))
+    ValueParser::from(|word: &str| {
+        parse_size(word).ok_or_else(|| "use a number with a unit, such as 5GB or 512MiB".to_owned())
+    })
 }
 
 /// A family of models.

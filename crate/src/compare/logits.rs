@@ -95,20 +95,17 @@ impl Compare {
         };
         let (_, seq) = batch.dims();
         // One model in memory at a time.
-        let (first, second) = (observe(&left, &batch, self.device, self.by_layer)?, observe(&right, &batch, self.device, self.by_layer)?);
+        let (first, second) =
+            (observe(&left, &batch, self.device, self.by_layer)?, observe(&right, &batch, self.device, self.by_layer)?);
         let names = (self.left.display().to_string(), self.right.display().to_string());
-        let real = |row: usize, position: usize| batch.attention_mask.as_ref().is_none_or(|mask| mask[row][position] != 0);
+        let real =
+            |row: usize, position: usize| batch.attention_mask.as_ref().is_none_or(|mask| mask[row][position] != 0);
         let mut diff = LogitDiff::new((&names.0, &names.1), &first.logits, &second.logits, vocab, seq, real);
         if first.layers.len() == second.layers.len() {
             let pairs = first.layers.iter().zip(&second.layers).enumerate();
             diff.layers = pairs.map(|(layer, (left, right))| LayerDiff::new(layer, left, right)).collect();
         }
-        if let Ok(tokenizer) = tokenizer.tokenizer() {
-            for position in &mut diff.positions {
-                let id = batch.input_ids.get(position.row).and_then(|row| row.get(position.position));
-                position.token = id.and_then(|&id| tokenizer.id_to_token(id));
-            }
-        }
+        diff.name_tokens(&tokenizer, |row, position| batch.input_ids.get(row)?.get(position).copied());
         Ok(diff)
     }
 }
@@ -157,7 +154,10 @@ pub fn write_logits(path: &Path, values: &[f32], shape: [usize; 3]) -> Result<()
         return Err(CheckpointError::DestinationExists { path: path.to_owned() });
     }
     let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
-    let invalid = |error: safetensors::SafeTensorError| CheckpointError::Header { path: path.to_owned(), reason: error.to_string() };
+    let invalid = |error: safetensors::SafeTensorError| CheckpointError::Header {
+        path: path.to_owned(),
+        reason: error.to_string(),
+    };
     let view = TensorView::new(Dtype::F32, shape.to_vec(), &bytes).map_err(invalid)?;
     let file = safetensors::serialize([("logits", view)], None).map_err(invalid)?;
     AtomicFolder::write_file(path, &file)

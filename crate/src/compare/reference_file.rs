@@ -41,7 +41,12 @@ pub fn compare_with_reference(folder: &Path, file: &Path, device: Device) -> Res
             data.bytes.chunks_exact(4).map(|raw| f32::from_le_bytes([raw[0], raw[1], raw[2], raw[3]])).collect();
         if data.dtype != DType::F32 || expected.len() != found.len() {
             return Err(ConvertError::Options {
-                what: format!("the reference logits are {} {:?}, the model's are float32 with {} values", data.dtype, data.shape, found.len()),
+                what: format!(
+                    "the reference logits are {} {:?}, the model's are float32 with {} values",
+                    data.dtype,
+                    data.shape,
+                    found.len()
+                ),
                 origin: file.display().to_string(),
                 advice: "use the reference file of this model".to_owned(),
             });
@@ -55,7 +60,8 @@ pub fn compare_with_reference(folder: &Path, file: &Path, device: Device) -> Res
         return Err(ConvertError::Options {
             what: "the file holds no reference case".to_owned(),
             origin: file.display().to_string(),
-            advice: "name a file with tensors `input_ids` and `logits` (or `NAME.input_ids` and `NAME.logits`)".to_owned(),
+            advice: "name a file with tensors `input_ids` and `logits` (or `NAME.input_ids` and `NAME.logits`)"
+                .to_owned(),
         });
     }
     Ok(diffs)
@@ -65,8 +71,12 @@ pub fn compare_with_reference(folder: &Path, file: &Path, device: Device) -> Res
 fn rows_of(data: &TensorData) -> Vec<Vec<u32>> {
     let width = data.shape.last().copied().unwrap_or(1).max(1);
     let values: Vec<u32> = match data.dtype {
-        DType::I64 => data.bytes.chunks_exact(8).map(|raw| u32::from_le_bytes([raw[0], raw[1], raw[2], raw[3]])).collect(),
-        DType::I32 => data.bytes.chunks_exact(4).map(|raw| u32::from_le_bytes([raw[0], raw[1], raw[2], raw[3]])).collect(),
+        DType::I64 => {
+            data.bytes.chunks_exact(8).map(|raw| u32::from_le_bytes([raw[0], raw[1], raw[2], raw[3]])).collect()
+        }
+        DType::I32 => {
+            data.bytes.chunks_exact(4).map(|raw| u32::from_le_bytes([raw[0], raw[1], raw[2], raw[3]])).collect()
+        }
         _ => data.bytes.iter().map(|&byte| u32::from(byte)).collect(),
     };
     values.chunks(width).map(<[u32]>::to_vec).collect()

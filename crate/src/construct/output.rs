@@ -81,10 +81,11 @@ fn existing(request: &Request<'_>, config: &Value) -> Result<Existing, Construct
     let Some(found) = found.and_then(|text| serde_json::from_str::<Value>(&text).ok()) else {
         return refuse("the output folder exists and holds no model".to_owned(), "name another with --output-dir");
     };
-    let weights: Vec<&str> = [WEIGHTS_FILE, WEIGHTS_INDEX, "checkpoints", "pytorch_model.bin", "pytorch_model.bin.index.json"]
-        .into_iter()
-        .filter(|name| folder.join(name).exists())
-        .collect();
+    let weights: Vec<&str> =
+        [WEIGHTS_FILE, WEIGHTS_INDEX, "checkpoints", "pytorch_model.bin", "pytorch_model.bin.index.json"]
+            .into_iter()
+            .filter(|name| folder.join(name).exists())
+            .collect();
     if request.refresh {
         if !weights.is_empty() && !request.force {
             let what = format!("the output folder holds {}", weights.join(", "));

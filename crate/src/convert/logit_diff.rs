@@ -1,5 +1,7 @@
 //! How far two sets of logits are from each other: by position, and by layer.
 
+use crate::tokenizer::TokenizerFiles;
+
 /// One position of one row.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PositionDiff {
@@ -66,6 +68,19 @@ impl LogitDiff {
         }
         let names = (names.0.to_owned(), names.1.to_owned());
         Self { names, positions, layers: Vec::new(), tolerance: TOLERANCE }
+    }
+
+    /// Writes each position's text into the table; `id` gives the token at (row, position). Without a tokenizer nothing
+    /// changes.
+    pub(crate) fn name_tokens(&mut self, tokenizer: &TokenizerFiles, id: impl Fn(usize, usize) -> Option<u32>) {
+        let Ok(tokenizer) = tokenizer.tokenizer() else { return };
+        for position in &mut self.positions {
+            let Some(id) = id(position.row, position.position) else { continue };
+            let text = tokenizer.decode(&[id], false).ok().filter(|text| !text.contains('\u{fffd}'));
+            // A leading space is part of many tokens, and would not be seen.
+            position.token =
+                text.map(|text| text.replace(' ', "␣").replace('\n', "⏎")).or_else(|| tokenizer.id_to_token(id));
+        }
     }
 
     /// Largest absolute difference; infinite if any logit is not a number.

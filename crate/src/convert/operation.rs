@@ -214,7 +214,12 @@ impl Convert {
     }
 
     /// The reference forward over the Hugging Face side against the candle model over the native side, on one prompt.
-    fn compare_logits(&self, source: &ModelFolder, stage: &Path, tokenizer: &TokenizerFiles) -> Result<LogitDiff, ConvertError> {
+    fn compare_logits(
+        &self,
+        source: &ModelFolder,
+        stage: &Path,
+        tokenizer: &TokenizerFiles,
+    ) -> Result<LogitDiff, ConvertError> {
         let written = ModelFolder::open(stage)?;
         let (hf, native) = match source.side() {
             Side::HuggingFace => (source, &written),
@@ -253,11 +258,7 @@ impl Convert {
             let right = right.map_err(crate::model::ModelError::from)?;
             diff.layers.push(LayerDiff::new(layer, left, &right));
         }
-        if let Ok(tokenizer) = tokenizer.tokenizer() {
-            for position in &mut diff.positions {
-                position.token = ids.get(position.position).and_then(|&id| tokenizer.id_to_token(id));
-            }
-        }
+        diff.name_tokens(tokenizer, |_, position| ids.get(position).copied());
         Ok(diff)
     }
 }

@@ -97,7 +97,8 @@ impl<'a> ReferenceModel<'a> {
 
     /// Radians per token of each rotated pair.
     fn frequencies(&self, head: usize) -> Vec<f64> {
-        let rope = ["rope_parameters", "rope_scaling"].iter().find_map(|key| self.config.get(*key).filter(|v| v.is_object()));
+        let rope =
+            ["rope_parameters", "rope_scaling"].iter().find_map(|key| self.config.get(*key).filter(|v| v.is_object()));
         let rope = rope.unwrap_or(&Value::Null);
         let get = |key: &str| rope.get(key).and_then(Value::as_f64);
         let theta = get("rope_theta").or(self.number("rope_theta")).unwrap_or(10_000.0);
@@ -108,9 +109,13 @@ impl<'a> ReferenceModel<'a> {
                 if !stretched {
                     return frequency;
                 }
-                let (factor, low, high) =
-                    (get("factor").unwrap_or(1.0), get("low_freq_factor").unwrap_or(1.0), get("high_freq_factor").unwrap_or(4.0));
-                let turns = get("original_max_position_embeddings").unwrap_or(8192.0) * frequency / std::f64::consts::TAU;
+                let (factor, low, high) = (
+                    get("factor").unwrap_or(1.0),
+                    get("low_freq_factor").unwrap_or(1.0),
+                    get("high_freq_factor").unwrap_or(4.0),
+                );
+                let turns =
+                    get("original_max_position_embeddings").unwrap_or(8192.0) * frequency / std::f64::consts::TAU;
                 let keep = ((turns - low) / (high - low)).clamp(0.0, 1.0);
                 frequency * (keep + (1.0 - keep) / factor)
             })

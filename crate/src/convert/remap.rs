@@ -64,7 +64,9 @@ pub enum RemapError {
         origin: String,
     },
     /// A rule whose inverse cannot be computed.
-    #[error("rule `{pattern}` cannot be inverted: {reason}\n  do: use only literal text, `\\.` and groups such as `(\\d+)`, each once in the replacement")]
+    #[error(
+        "rule `{pattern}` cannot be inverted: {reason}\n  do: use only literal text, `\\.` and groups such as `(\\d+)`, each once in the replacement"
+    )]
     NotInvertible {
         /// The pattern.
         pattern: String,
@@ -116,9 +118,10 @@ impl Remap {
             rules
                 .iter()
                 .map(|rule| {
-                    let (pattern, replace) = invert_one(&rule.written.pattern, &rule.written.replace).map_err(|reason| {
-                        RemapError::NotInvertible { pattern: rule.written.pattern.clone(), reason }
-                    })?;
+                    let (pattern, replace) =
+                        invert_one(&rule.written.pattern, &rule.written.replace).map_err(|reason| {
+                            RemapError::NotInvertible { pattern: rule.written.pattern.clone(), reason }
+                        })?;
                     Ok(Written { pattern, replace, inside: invert(&rule.inside)? })
                 })
                 .collect()
@@ -252,7 +255,8 @@ mod tests {
 
     #[test]
     fn the_inverse_renames_back_also_with_swapped_groups() {
-        let remap = rules(r"[{match: 'p\.(\d+)\.q\.(\d+)\.', replace: 'r.$2.s.$1.', inside: [{match: 'x', replace: 'y'}]}]");
+        let remap =
+            rules(r"[{match: 'p\.(\d+)\.q\.(\d+)\.', replace: 'r.$2.s.$1.', inside: [{match: 'x', replace: 'y'}]}]");
         let there = remap.rename(&"p.1.q.22.x".into()).unwrap().to;
         assert_eq!(there.as_str(), "r.22.s.1.y");
         assert_eq!(remap.inverse().unwrap().rename(&there).unwrap().to.as_str(), "p.1.q.22.x");
@@ -260,7 +264,9 @@ mod tests {
 
     #[test]
     fn rules_that_lose_information_have_no_inverse() {
-        for rule in [r"{match: 'a.*', replace: 'b'}", r"{match: 'a(\d+)', replace: 'b'}", r"{match: '\d', replace: 'b'}"] {
+        for rule in
+            [r"{match: 'a.*', replace: 'b'}", r"{match: 'a(\d+)', replace: 'b'}", r"{match: '\d', replace: 'b'}"]
+        {
             let remap = rules(&format!("[{rule}]"));
             assert!(matches!(remap.inverse(), Err(RemapError::NotInvertible { .. })), "{rule}");
         }

@@ -8,6 +8,7 @@ use super::numbers::{binary_bytes, shape, thousands};
 use super::table::{Align, Cell, Mark, TableView, bar};
 use super::{Html, MimeBundle, View};
 use crate::convert::{Conversion, LogitDiff, Proof, RemapPlan, RemapStep};
+use crate::spec::{ParamPath, Side};
 
 /// Rules that did the same to many layers, as one row.
 fn folded_steps(plan: &RemapPlan) -> Vec<(&RemapStep, usize)> {
@@ -27,10 +28,7 @@ fn folded_steps(plan: &RemapPlan) -> Vec<(&RemapStep, usize)> {
 
 /// One of the two names, its rewritten pieces marked; layer numbers read `*` where rows are folded.
 fn name_cell(step: &RemapStep, count: usize, pick: impl Fn(&(String, String)) -> &String, style: &str) -> Cell {
-    let fold = |piece: &str| {
-        let folded = if count > 1 { crate::spec::ParamPath::from(piece).folded().0 } else { piece.to_owned() };
-        folded
-    };
+    let fold = |piece: &str| if count > 1 { ParamPath::from(piece).folded().0 } else { piece.to_owned() };
     let mut html = Html::new();
     let mut text = String::new();
     for segment in &step.segments {
@@ -74,17 +72,29 @@ impl View for RemapPlan {
         }
         let nothing = || Cell::from("");
         for name in &self.missing {
-            view.row(Mark::Bad, [name.to_string().into(), "missing in the source".into(), nothing(), nothing(), nothing()]);
+            view.row(
+                Mark::Bad,
+                [name.to_string().into(), "missing in the source".into(), nothing(), nothing(), nothing()],
+            );
         }
         for name in &self.unused {
-            view.row(Mark::Bad, [name.to_string().into(), "unused: no place in the model".into(), nothing(), nothing(), nothing()]);
+            view.row(
+                Mark::Bad,
+                [name.to_string().into(), "unused: no place in the model".into(), nothing(), nothing(), nothing()],
+            );
         }
         for one in &self.mismatched {
             let shapes = format!("{} but the model needs {}", shape(&one.found), shape(&one.expected));
-            view.row(Mark::Bad, [one.from.to_string().into(), "another shape".into(), nothing(), shapes.into(), nothing()]);
+            view.row(
+                Mark::Bad,
+                [one.from.to_string().into(), "another shape".into(), nothing(), shapes.into(), nothing()],
+            );
         }
         for (name, reason) in &self.skipped {
-            view.row(Mark::Muted, [name.to_string().into(), format!("skipped: {reason}").into(), nothing(), nothing(), nothing()]);
+            view.row(
+                Mark::Muted,
+                [name.to_string().into(), format!("skipped: {reason}").into(), nothing(), nothing(), nothing()],
+            );
         }
         view.note(format!(
             "{} matched, {} missing, {} unused, {} of another shape, {} skipped",
@@ -96,6 +106,11 @@ impl View for RemapPlan {
         ));
         view.bundle()
     }
+}
+
+/// Two digits and an exponent; nothing but `0` for equality.
+fn small(value: f64) -> String {
+    if value == 0.0 { "0".to_owned() } else { format!("{value:.1e}") }
 }
 
 impl View for LogitDiff {
@@ -111,35 +126,40 @@ impl View for LogitDiff {
         ];
         let verdict = if self.passed() { "agree" } else { "DIFFER" };
         let title = format!("Logits of {} and {} {verdict}", self.names.0, self.names.1);
-        let mut view = TableView::new(title, &columns).limit(40);
+        let mut view = TableView::new(title, &columns).limit(16);
         let several = self.positions.iter().any(|position| position.row > 0);
         for position in &self.positions {
-            let place = if several { format!("{}:{}", position.row, position.position) } else { position.position.to_string() };
+            let place =
+                if several { format!("{}:{}", position.row, position.position) } else { position.position.to_string() };
             let agree = position.top1.0 == position.top1.1;
-            let top = if agree { format!("{}", position.top1.0) } else { format!("{} ≠ {}", position.top1.0, position.top1.1) };
+            let top = if agree {
+                position.top1.0.to_string()
+            } else {
+                format!("{} ≠ {}", position.top1.0, position.top1.1)
+            };
             let within = position.max_abs <= self.tolerance;
-            // The bar is full at the tolerance.
-            let share = f64::from(position.max_abs / self.tolerance);
+            // A logarithmic bar: full at the tolerance, empty at a millionth of it.
+            let share = 1.0 + f64::from(position.max_abs / self.tolerance).log10() / 6.0;
             view.row(
                 if within && agree { Mark::None } else { Mark::Bad },
                 [
                     place.into(),
                     position.token.clone().unwrap_or_default().into(),
-                    format!("{:.2e}", position.max_abs).into(),
+                    small(f64::from(position.max_abs)).into(),
                     Cell::rich("", bar(share)),
-                    format!("{:.2e}", position.mean_abs).into(),
-                    format!("{:.2e}", position.kl).into(),
+                    small(f64::from(position.mean_abs)).into(),
+                    small(position.kl).into(),
                     top.into(),
                 ],
             );
         }
         view.note(format!(
-            "{} positions: max |Δ| {:.2e} (tolerance {:.0e}), mean |Δ| {:.2e}, mean KL {:.2e} nats, top-1 agreement {:.1}%",
+            "{} positions: max |Δ| {} (tolerance {:.0e}), mean |Δ| {}, mean KL {} nats, top-1 agreement {:.1}%",
             self.positions.len(),
-            self.max_abs(),
+            small(f64::from(self.max_abs())),
             self.tolerance,
-            self.mean_abs(),
-            self.mean_kl(),
+            small(f64::from(self.mean_abs())),
+            small(self.mean_kl()),
             self.top1_agreement() * 100.0
         ));
         if let Some(layer) = self.first_divergent_layer() {
@@ -205,8 +225,8 @@ impl View for Conversion {
             (false, false) => "NOT converted:",
         };
         let side = match self.to {
-            crate::spec::Side::Native => "native",
-            crate::spec::Side::HuggingFace => "Hugging Face",
+            Side::Native => "native",
+            Side::HuggingFace => "Hugging Face",
         };
         let mut lines = vec![
             format!("{verb} {} to {side} names in {}", self.source.display(), self.destination.display()),
@@ -215,9 +235,9 @@ impl View for Conversion {
         lines.extend(self.proof.as_ref().map(Proof::sentence));
         if let Some(logits) = &self.logits {
             lines.push(format!(
-                "logits {}: max |Δ| {:.2e} (tolerance {:.0e}), top-1 agreement {:.1}%",
+                "logits {}: max |Δ| {} (tolerance {:.0e}), top-1 agreement {:.1}%",
                 if logits.passed() { "agree with the reference forward" } else { "DIFFER from the reference forward" },
-                logits.max_abs(),
+                small(f64::from(logits.max_abs())),
                 logits.tolerance,
                 logits.top1_agreement() * 100.0
             ));
@@ -233,7 +253,8 @@ impl View for Conversion {
             html.raw(if index == 0 { "<div style=\"font-weight:bold\">" } else { "<div>" }).text(line).raw("</div>");
         }
         let plan = self.plan.view();
-        html.raw("<details><summary>Remapping</summary>").raw(plan.get("text/html").and_then(|html| html.as_str()).unwrap_or(""));
+        html.raw("<details><summary>Remapping</summary>")
+            .raw(plan.get("text/html").and_then(|html| html.as_str()).unwrap_or(""));
         html.raw("</details>");
         if let Some(logits) = &self.logits {
             let view = logits.view();

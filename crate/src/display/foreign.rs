@@ -1,8 +1,9 @@
 //! Renderings of candle's and polars' types.
 
 use candle_core::Tensor;
-use polars::prelude::{Column, DataFrame, Series};
+use polars::prelude::{AnyValue, Column, DataFrame, Series};
 
+use super::numbers::thousands;
 use super::{Html, MimeBundle, View};
 
 /// Rows and columns beyond these are left out of HTML tables; the heading still says how many there are.
@@ -30,7 +31,7 @@ impl View for DataFrame {
             for column in columns {
                 html.raw(format!("<td style=\"{CELL}text-align:{}\">", align(column)));
                 match column.get(row) {
-                    Ok(value) => html.text(value.str_value()),
+                    Ok(value) => html.text(cell_text(&value)),
                     Err(error) => html.text(error),
                 };
                 html.raw("</td>");
@@ -42,6 +43,14 @@ impl View for DataFrame {
             html.raw("<div style=\"opacity:0.7\">").text(format!("… {} more rows", rows - shown)).raw("</div>");
         }
         MimeBundle::text(self.to_string()).with_html(html.finish())
+    }
+}
+
+/// Whole numbers with their thousands separated, as in every table here.
+fn cell_text(value: &AnyValue<'_>) -> String {
+    match value.extract::<u64>().filter(|_| value.is_primitive_numeric() && !value.is_float()) {
+        Some(number) => thousands(number),
+        None => value.str_value().into_owned(),
     }
 }
 

@@ -38,10 +38,9 @@ impl LossCurve {
     pub fn bundle(&self) -> MimeBundle {
         let last = self.points.last();
         let text = match (self.points.first(), last) {
-            (Some(first), Some(last)) => format!(
-                "{}: loss {:.4} → {:.4} in {} of {} steps",
-                self.title, first.1, last.1, last.0, self.planned
-            ),
+            (Some(first), Some(last)) => {
+                format!("{}: loss {:.4} → {:.4} in {} of {} steps", self.title, first.1, last.1, last.0, self.planned)
+            }
             _ => format!("{}: no steps yet", self.title),
         };
         let typed = json!({

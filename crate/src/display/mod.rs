@@ -19,5 +19,5 @@ pub use emit::{DisplayId, Sink, Updating, clear, emit, set_sink};
 pub use html::Html;
 pub use loss_curve::LossCurve;
 pub use numbers::{binary_bytes, short_count, thousands};
-pub use table::{Align, Cell, Mark, TableView};
 pub(crate) use progress_view::progress_bundle;
+pub use table::{Align, Cell, Mark, TableView};

@@ -35,7 +35,8 @@ impl View for Construction {
             binary_bytes(self.kv_cache_bytes_per_token())
         ));
         if let Some(output) = &self.output {
-            let weights = if self.weights.is_empty() { "no weights written".to_owned() } else { self.weights.join(", ") };
+            let weights =
+                if self.weights.is_empty() { "no weights written".to_owned() } else { self.weights.join(", ") };
             table.note(format!("output: {} ({weights})", output.display()));
         }
         let typed = table_bundle(&self.table, "");
@@ -50,8 +51,12 @@ impl View for Construction {
 impl View for KickTestReport {
     fn view(&self) -> MimeBundle {
         let verdict = if self.passed() { "passed" } else { "FAILED" };
-        let columns = [("step", Align::Right), ("loss", Align::Right), ("ms", Align::Right), ("tokens/s", Align::Right)];
-        let title = format!("Test of {} on {} {verdict}: batch {} × {}, SGD lr {}", self.title, self.device, self.batch.0, self.batch.1, self.lr);
+        let columns =
+            [("step", Align::Right), ("loss", Align::Right), ("ms", Align::Right), ("tokens/s", Align::Right)];
+        let title = format!(
+            "Test of {} on {} {verdict}: batch {} × {}, SGD lr {}",
+            self.title, self.device, self.batch.0, self.batch.1, self.lr
+        );
         let mut view = TableView::new(title, &columns).limit(50);
         let tokens = (self.batch.0 * self.batch.1) as f64;
         for step in &self.steps {

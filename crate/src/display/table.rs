@@ -149,7 +149,10 @@ impl TableView {
         let mut lines = vec![self.title.clone()];
         if !shown.is_empty() {
             lines.push(line(" ", &mut self.columns.iter().map(|(name, _)| name.as_str())));
-            lines.push(line(" ", &mut widths.iter().map(|width| "─".repeat(*width)).collect::<Vec<_>>().iter().map(String::as_str)));
+            lines.push(line(
+                " ",
+                &mut widths.iter().map(|width| "─".repeat(*width)).collect::<Vec<_>>().iter().map(String::as_str),
+            ));
         }
         for row in shown {
             lines.push(line(row.mark.letter(), &mut row.cells.iter().map(|cell| cell.text.as_str())));
@@ -184,7 +187,10 @@ impl TableView {
         let padding = "padding:0.15em 0.7em";
         html.raw("<table style=\"border-collapse:collapse;font-variant-numeric:tabular-nums;margin:0\"><thead><tr>");
         for (index, (name, _)) in self.columns.iter().enumerate() {
-            html.raw(format!("<th style=\"text-align:{};{padding};border-bottom:1px solid rgba(128,128,128,0.6)\">", align(index)));
+            html.raw(format!(
+                "<th style=\"text-align:{};{padding};border-bottom:1px solid rgba(128,128,128,0.6)\">",
+                align(index)
+            ));
             html.text(name).raw("</th>");
         }
         html.raw("</tr></thead><tbody>");
@@ -226,7 +232,10 @@ mod tests {
         table.row(Mark::Bad, ["longer".into(), "1,000".into()]);
         table.row(Mark::None, ["hidden".into(), "1".into()]);
         table.note("done");
-        assert_eq!(table.text(), "T\n  name        n\n  ──────  ─────\n  a           5\n! longer  1,000\n… and 1 more rows\ndone");
+        assert_eq!(
+            table.text(),
+            "T\n  name        n\n  ──────  ─────\n  a           5\n! longer  1,000\n… and 1 more rows\ndone"
+        );
     }
 
     #[test]

@@ -148,7 +148,10 @@ impl Finalize {
         let rows: Vec<TensorRow> = weights
             .stored_order()
             .filter_map(|name| weights.table().get(&name).cloned())
-            .map(|row| TensorRow { dtype: self.dtype.filter(|_| row.dtype.is_weight_float()).unwrap_or(row.dtype), ..row })
+            .map(|row| TensorRow {
+                dtype: self.dtype.filter(|_| row.dtype.is_weight_float()).unwrap_or(row.dtype),
+                ..row
+            })
             .collect();
         let plan = ShardPlan::new(rows.iter().cloned(), self.max_shard_size);
         let tokenizer = TokenizerFiles::read(&self.source)?;
@@ -243,7 +246,13 @@ impl Finalize {
         Ok(Value::Object(fields))
     }
 
-    fn layout(&self, plan: &ShardPlan, tokenizer: &TokenizerFiles, generation: bool, inside: &str) -> Vec<(String, Option<String>)> {
+    fn layout(
+        &self,
+        plan: &ShardPlan,
+        tokenizer: &TokenizerFiles,
+        generation: bool,
+        inside: &str,
+    ) -> Vec<(String, Option<String>)> {
         let mut files = vec![("config.json".to_owned(), None)];
         files.extend(tokenizer.names().map(|name| (name.to_owned(), None)));
         if generation {

@@ -153,11 +153,13 @@ impl<'a> KickTest<'a> {
             let loss = next_token_loss(&model.forward(&batch)?, &labels)?;
             let gradients = loss.backward().map_err(ModelError::from)?;
             interrupt::check()?;
-            let value = loss.to_dtype(CandleType::F32).and_then(|loss| loss.to_scalar::<f32>()).map_err(ModelError::from)?;
+            let value =
+                loss.to_dtype(CandleType::F32).and_then(|loss| loss.to_scalar::<f32>()).map_err(ModelError::from)?;
             for (path, var) in &variables {
                 let gradient = gradients.get(var.as_tensor());
                 // Finite norms: one NaN or infinity anywhere makes the sum so.
-                let finite = gradient.map(square_norm).transpose().map_err(ModelError::from)?.is_some_and(f32::is_finite);
+                let finite =
+                    gradient.map(square_norm).transpose().map_err(ModelError::from)?.is_some_and(f32::is_finite);
                 if !finite && !report.without_gradient.contains(path) {
                     report.without_gradient.push(path.clone());
                 }
@@ -188,7 +190,11 @@ impl<'a> KickTest<'a> {
             Err(KickTestError::Refused { what, origin: origin.to_owned(), advice: advice.to_owned() })
         };
         let Some(model) = &self.construction.model else {
-            return refuse("the model is on the meta device: it has no tensors to compute with".to_owned(), "--device", "construct it with --device cpu");
+            return refuse(
+                "the model is on the meta device: it has no tensors to compute with".to_owned(),
+                "--device",
+                "construct it with --device cpu",
+            );
         };
         for (name, value) in [("--steps", self.steps), ("--batch-size", self.batch_size)] {
             if value == 0 {
@@ -208,7 +214,11 @@ impl<'a> KickTest<'a> {
 
     fn draw(&self, random: &mut impl Rng, model: &CausalLm) -> Result<Batch, ModelError> {
         let vocab = model.config().vocab_size as u32;
-        Batch::new((0..self.batch_size).map(|_| (0..self.sequence_length).map(|_| random.random_range(0..vocab)).collect()).collect())
+        Batch::new(
+            (0..self.batch_size)
+                .map(|_| (0..self.sequence_length).map(|_| random.random_range(0..vocab)).collect())
+                .collect(),
+        )
     }
 }
 

@@ -45,9 +45,15 @@ impl Attention {
     }
 
     /// x `[batch, seq, hidden]` → the same shape.
-    pub(super) fn forward(&self, x: &Tensor, context: &Context<'_>, cache: Option<(&mut KvCache, usize)>) -> Result<Tensor> {
+    pub(super) fn forward(
+        &self,
+        x: &Tensor,
+        context: &Context<'_>,
+        cache: Option<(&mut KvCache, usize)>,
+    ) -> Result<Tensor> {
         let (batch, seq, _) = x.dims3()?;
-        let split = |y: Tensor, heads: usize| y.reshape((batch, seq, heads, self.head_dim))?.transpose(1, 2)?.contiguous();
+        let split =
+            |y: Tensor, heads: usize| y.reshape((batch, seq, heads, self.head_dim))?.transpose(1, 2)?.contiguous();
         let query = context.rotation.apply(&split(self.query.forward(x)?, self.heads)?)?;
         let key = context.rotation.apply(&split(self.key.forward(x)?, self.kv_heads)?)?;
         let value = split(self.value.forward(x)?, self.kv_heads)?;
@@ -62,7 +68,8 @@ impl Attention {
         let columns = (batch * self.kv_heads, seen, self.head_dim);
         let query = (query * (1.0 / (self.head_dim as f64).sqrt()))?.reshape(rows)?;
         let scores = query.matmul(&key.reshape(columns)?.transpose(1, 2)?)?;
-        let scores = scores.reshape((batch, self.heads, seq, seen))?.to_dtype(DType::F32)?.broadcast_add(context.mask)?;
+        let scores =
+            scores.reshape((batch, self.heads, seq, seen))?.to_dtype(DType::F32)?.broadcast_add(context.mask)?;
         let weights = candle_nn::ops::softmax(&scores, D::Minus1)?.to_dtype(x.dtype())?;
         let mixed = weights.reshape((batch * self.kv_heads, group * seq, seen))?.matmul(&value.reshape(columns)?)?;
         let mixed = mixed.reshape((batch, self.heads, seq, self.head_dim))?.transpose(1, 2)?.contiguous()?;

@@ -102,11 +102,20 @@ impl CausalLm {
     ///
     /// # Errors
     /// As [`forward`](Self::forward).
-    pub fn forward_observed(&self, batch: &Batch, observe: &mut dyn FnMut(usize, &Tensor)) -> Result<Tensor, ModelError> {
+    pub fn forward_observed(
+        &self,
+        batch: &Batch,
+        observe: &mut dyn FnMut(usize, &Tensor),
+    ) -> Result<Tensor, ModelError> {
         self.run(batch, None, observe)
     }
 
-    fn run(&self, batch: &Batch, cache: Option<&mut KvCache>, observe: &mut dyn FnMut(usize, &Tensor)) -> Result<Tensor, ModelError> {
+    fn run(
+        &self,
+        batch: &Batch,
+        cache: Option<&mut KvCache>,
+        observe: &mut dyn FnMut(usize, &Tensor),
+    ) -> Result<Tensor, ModelError> {
         batch.check_vocabulary(self.config.vocab_size)?;
         let seen = cache.as_deref().map_or(0, KvCache::seen);
         let dtype = candle_dtype(self.dtype);
@@ -115,7 +124,8 @@ impl CausalLm {
         let rotation = Rotation::new(&self.frequencies, &batch.positions(seen), dtype, &self.device)?;
         let mask = mask::additive(batch, seen, &self.device)?;
         let context = Context { rotation: &rotation, mask: &mask };
-        let x = self.stack.forward(self.embedding.forward(&ids)?, &context, cache, observe).map_err(interrupted_first)?;
+        let x =
+            self.stack.forward(self.embedding.forward(&ids)?, &context, cache, observe).map_err(interrupted_first)?;
         Ok(self.head.forward(&self.final_norm.forward(&x)?)?)
     }
 }

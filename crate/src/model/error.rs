@@ -10,7 +10,9 @@ pub enum ModelError {
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
     /// A tensor of the checkpoint has another shape than the model's parameter.
-    #[error("`{path}` has shape {found:?}, the model needs {expected:?}\n  where: {origin}\n  do: check that config.json belongs to these weights")]
+    #[error(
+        "`{path}` has shape {found:?}, the model needs {expected:?}\n  where: {origin}\n  do: check that config.json belongs to these weights"
+    )]
     Shape {
         /// The parameter.
         path: String,

@@ -17,7 +17,8 @@ impl CausalLm {
             crate::interrupt::check()?;
             let logits = self.forward_cached(&Batch::new(vec![next])?, &mut cache)?;
             let last = logits.dim(1)? - 1;
-            let token = logits.narrow(1, last, 1)?.to_dtype(DType::F32)?.argmax(D::Minus1)?.flatten_all()?.to_vec1::<u32>()?;
+            let token =
+                logits.narrow(1, last, 1)?.to_dtype(DType::F32)?.argmax(D::Minus1)?.flatten_all()?.to_vec1::<u32>()?;
             let token = token.first().copied().unwrap_or_default();
             generated.push(token);
             if stop.contains(&token) {

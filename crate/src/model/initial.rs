@@ -7,8 +7,8 @@ use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution, StandardNormal};
 
-use super::weights::{Weights, candle_dtype};
 use super::ModelError;
+use super::weights::{Weights, candle_dtype};
 use crate::spec::{DType, Init, ParamPath, TensorTable};
 
 /// Draws each parameter from a ChaCha8 stream of its own, keyed by seed and name: values do not depend on the order of
@@ -51,7 +51,9 @@ impl InitialWeights {
 
 /// The random stream of one name: FNV-1a of the name selects it, the seed keys it.
 pub(crate) fn stream(seed: u64, name: &str) -> ChaCha8Rng {
-    let hash = name.bytes().fold(0xcbf2_9ce4_8422_2325u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
+    let hash = name
+        .bytes()
+        .fold(0xcbf2_9ce4_8422_2325u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
     let mut random = ChaCha8Rng::seed_from_u64(seed);
     random.set_stream(hash);
     random
@@ -71,7 +73,8 @@ mod tests {
     use crate::spec::TensorRow;
 
     fn drawn(init: Init, seed: u64) -> Vec<f32> {
-        let row = TensorRow { path: "w".into(), shape: vec![20_000], dtype: DType::F32, init: Some(init), tied_to: None };
+        let row =
+            TensorRow { path: "w".into(), shape: vec![20_000], dtype: DType::F32, init: Some(init), tied_to: None };
         InitialWeights::new(&TensorTable::from_rows(vec![row]), seed).values(&"w".into(), 20_000)
     }
 

@@ -58,7 +58,12 @@ impl Layer {
         })
     }
 
-    pub(super) fn forward(&self, x: &Tensor, context: &Context<'_>, cache: Option<(&mut KvCache, usize)>) -> Result<Tensor> {
+    pub(super) fn forward(
+        &self,
+        x: &Tensor,
+        context: &Context<'_>,
+        cache: Option<(&mut KvCache, usize)>,
+    ) -> Result<Tensor> {
         match self.placement {
             Placement::PreNorm => {
                 let x = (x + self.attention.forward(&self.norm1.forward(x)?, context, cache)?)?;

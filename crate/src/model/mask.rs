@@ -59,14 +59,21 @@ mod tests {
 
     fn visible(batch: &Batch) -> Vec<Vec<Vec<bool>>> {
         let mask = additive(batch, 0, &Device::Cpu).unwrap().squeeze(1).unwrap().to_vec3::<f32>().unwrap();
-        mask.into_iter().map(|row| row.into_iter().map(|line| line.iter().map(|&x| x == 0.0).collect()).collect()).collect()
+        mask.into_iter()
+            .map(|row| row.into_iter().map(|line| line.iter().map(|&x| x == 0.0).collect()).collect())
+            .collect()
     }
 
     #[test]
     fn documents_of_a_packed_row_do_not_see_each_other() {
         let mut batch = Batch::new(vec![vec![1, 2, 3, 4]]).unwrap();
         batch.position_ids = Some(vec![vec![0, 1, 0, 1]]);
-        let expected = [[true, false, false, false], [true, true, false, false], [false, false, true, false], [false, false, true, true]];
+        let expected = [
+            [true, false, false, false],
+            [true, true, false, false],
+            [false, false, true, false],
+            [false, false, true, true],
+        ];
         assert_eq!(visible(&batch)[0], expected);
     }
 

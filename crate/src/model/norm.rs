@@ -15,7 +15,9 @@ pub(super) struct RmsNorm {
 impl RmsNorm {
     pub(super) fn load(leaf: &Leaf, vb: &VarBuilder) -> Result<Self> {
         match (leaf, leaf.params().into_iter().next()) {
-            (Leaf::RmsNorm { eps, .. }, Some(param)) => Ok(Self { weight: vb.get(param.shape, param.name)?, eps: *eps }),
+            (Leaf::RmsNorm { eps, .. }, Some(param)) => {
+                Ok(Self { weight: vb.get(param.shape, param.name)?, eps: *eps })
+            }
             _ => candle_core::bail!("not an RMSNorm"),
         }
     }

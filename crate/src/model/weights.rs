@@ -113,7 +113,14 @@ struct Recorder<'a> {
 }
 
 impl SimpleBackend for Recorder<'_> {
-    fn get(&self, shape: Shape, name: &str, _: candle_nn::Init, _: CandleType, device: &Device) -> candle_core::Result<Tensor> {
+    fn get(
+        &self,
+        shape: Shape,
+        name: &str,
+        _: candle_nn::Init,
+        _: CandleType,
+        device: &Device,
+    ) -> candle_core::Result<Tensor> {
         let tensor = match self.weights.tensor(&ParamPath::from(name), shape.dims(), self.dtype, device) {
             Ok(tensor) => tensor,
             Err(error) => {

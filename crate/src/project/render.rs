@@ -44,7 +44,9 @@ pub enum ProjectError {
         place: String,
     },
     /// An argument that the configuration never reads.
-    #[error("argument `{argument}` has no effect\n  where: {place}\n  do: leave it out, or choose another configuration")]
+    #[error(
+        "argument `{argument}` has no effect\n  where: {place}\n  do: leave it out, or choose another configuration"
+    )]
     Unused {
         /// The argument.
         argument: String,
@@ -52,7 +54,9 @@ pub enum ProjectError {
         place: String,
     },
     /// A template or its YAML is wrong.
-    #[error("the configuration cannot be rendered: {reason}\n  where: {place}\n  do: correct the template at that line")]
+    #[error(
+        "the configuration cannot be rendered: {reason}\n  where: {place}\n  do: correct the template at that line"
+    )]
     Template {
         /// What the engine says.
         reason: String,
@@ -253,8 +257,10 @@ impl ProjectConfig {
 
     fn render_value(&self) -> Result<Value, ProjectError> {
         let yaml = self.render_yaml()?;
-        serde_yaml::from_str(&yaml)
-            .map_err(|error| ProjectError::Template { reason: format!("the YAML is wrong: {error}"), place: self.place() })
+        serde_yaml::from_str(&yaml).map_err(|error| ProjectError::Template {
+            reason: format!("the YAML is wrong: {error}"),
+            place: self.place(),
+        })
     }
 
     /// The model's configuration; token ids are those of the configuration's tokenizer.

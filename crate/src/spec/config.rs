@@ -187,7 +187,8 @@ impl ModelConfig {
         if let Some(RopeScaling::Llama3 { factor, low_freq_factor, high_freq_factor, .. }) = &self.rope.scaling
             && !(*factor >= 1.0 && *low_freq_factor > 0.0 && high_freq_factor > low_freq_factor)
         {
-            let found = format!("factor {factor}, low_freq_factor {low_freq_factor}, high_freq_factor {high_freq_factor}");
+            let found =
+                format!("factor {factor}, low_freq_factor {low_freq_factor}, high_freq_factor {high_freq_factor}");
             return Err(invalid("rope_parameters", found, "factor ≥ 1 and 0 < low_freq_factor < high_freq_factor"));
         }
         for (field, id) in [("bos_token_id", self.bos_token_id), ("pad_token_id", self.pad_token_id)] {

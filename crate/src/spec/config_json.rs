@@ -155,9 +155,9 @@ impl ModelConfig {
         };
         let dtype = match fields.text("dtype")?.or(fields.text("torch_dtype")?) {
             None => DType::F32,
-            Some(name) => DType::parse(name).filter(|dtype| dtype.is_weight_float()).ok_or_else(|| {
-                fields.invalid("dtype", &json!(name), "float32, bfloat16, float16 or float64")
-            })?,
+            Some(name) => DType::parse(name)
+                .filter(|dtype| dtype.is_weight_float())
+                .ok_or_else(|| fields.invalid("dtype", &json!(name), "float32, bfloat16, float16 or float64"))?,
         };
         let config = Self {
             architecture,
@@ -178,7 +178,10 @@ impl ModelConfig {
             bos_token_id: fields.id("bos_token_id")?,
             eos_token_id: fields.ids("eos_token_id")?,
             // transformers writes -1 for "no padding" in some old Llama configurations.
-            pad_token_id: fields.get("pad_token_id").filter(|id| id.as_i64() != Some(-1)).map_or(Ok(None), |_| fields.id("pad_token_id"))?,
+            pad_token_id: fields
+                .get("pad_token_id")
+                .filter(|id| id.as_i64() != Some(-1))
+                .map_or(Ok(None), |_| fields.id("pad_token_id"))?,
         };
         config.validate(origin)?;
         Ok((config, side))
@@ -188,8 +191,12 @@ impl ModelConfig {
     fn shared_fields(&self) -> Map<String, Value> {
         let mut rope = json!({ "rope_theta": self.rope.theta, "rope_type": "default" });
         let mut scaling = Value::Null;
-        if let Some(RopeScaling::Llama3 { factor, low_freq_factor, high_freq_factor, original_max_position_embeddings }) =
-            &self.rope.scaling
+        if let Some(RopeScaling::Llama3 {
+            factor,
+            low_freq_factor,
+            high_freq_factor,
+            original_max_position_embeddings,
+        }) = &self.rope.scaling
         {
             scaling = json!({
                 "factor": factor,
@@ -307,9 +314,5 @@ fn rope_from(fields: &Fields<'_>) -> Result<RopeConfig, ConfigError> {
 }
 
 fn missing_in(fields: &Fields<'_>, field: &str) -> ConfigError {
-    ConfigError::Missing {
-        field: field.to_owned(),
-        origin: fields.origin.to_owned(),
-        family: fields.family.to_owned(),
-    }
+    ConfigError::Missing { field: field.to_owned(), origin: fields.origin.to_owned(), family: fields.family.to_owned() }
 }

@@ -141,7 +141,8 @@ impl TensorTable {
                 Some(_) => {}
             }
         }
-        diff.added = other.rows.iter().filter(|row| self.get(&row.path).is_none()).map(|row| row.path.clone()).collect();
+        diff.added =
+            other.rows.iter().filter(|row| self.get(&row.path).is_none()).map(|row| row.path.clone()).collect();
         diff
     }
 }

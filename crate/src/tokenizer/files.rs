@@ -120,10 +120,10 @@ impl TokenizerFiles {
     /// # Errors
     /// [`TokenizerError`] if there is no tokenizer or it fails.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>, TokenizerError> {
-        let encoding = self.tokenizer()?.encode(text, true).map_err(|error| TokenizerError::Failed {
-            folder: self.folder.clone(),
-            reason: error.to_string(),
-        })?;
+        let encoding = self
+            .tokenizer()?
+            .encode(text, true)
+            .map_err(|error| TokenizerError::Failed { folder: self.folder.clone(), reason: error.to_string() })?;
         Ok(encoding.get_ids().to_vec())
     }
 

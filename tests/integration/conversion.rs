@@ -1,0 +1,164 @@
+//! Conversion there and back, and errors planted to be found.
+
+use std::path::Path;
+
+use chandlery::checkpoint::Checkpoint;
+use chandlery::convert::{Family, ReferenceModel, RemapPlan};
+use chandlery::spec::{Architecture, DType, ModelConfig, ModelSpec, Side};
+use chandlery::{compare, convert, finalize};
+use chandlery_tests::{LLAMAS, copy_of, edit_config, entries, fixture, json};
+use serde_json::json;
+use tempfile::tempdir;
+
+/// Every tensor's name and bytes.
+fn contents(folder: &Path) -> Vec<(String, Vec<u8>)> {
+    let checkpoint = Checkpoint::open(folder).unwrap();
+    let rows = checkpoint.table().rows().iter();
+    rows.map(|row| (row.path.to_string(), checkpoint.read(&row.path).unwrap().bytes)).collect()
+}
+
+#[test]
+fn there_and_back_gives_equal_bytes_and_an_equal_configuration() {
+    for name in LLAMAS {
+        let temp = tempdir().unwrap();
+        let (native, back) = (temp.path().join("native"), temp.path().join("back"));
+        let there = convert(fixture(name), &native).run().unwrap();
+        assert!(there.passed() && there.to == Side::Native, "{name}");
+        assert!(there.logits.as_ref().unwrap().max_abs() < 1e-4, "{name}");
+        let again = convert(&native, &back).run().unwrap();
+        assert!(again.passed() && again.to == Side::HuggingFace, "{name}");
+        assert_eq!(contents(&fixture(name)), contents(&back), "{name}");
+        assert_eq!(json(fixture(name).join("config.json")), json(back.join("config.json")), "{name}");
+        assert_eq!(json(native.join("config.json"))["hf_model_type"], "llama");
+        assert!(native.join("tokenizer.json").exists() && native.join("generation_config.json").exists());
+    }
+}
+
+#[test]
+fn shards_are_split_and_joined_without_changing_a_bit() {
+    let temp = tempdir().unwrap();
+    let (native, back) = (temp.path().join("native"), temp.path().join("back"));
+    convert(fixture("llama-gqa"), &native).max_shard_size(300_000).run().unwrap();
+    let index = json(native.join("model.safetensors.index.json"));
+    assert_eq!(index["metadata"]["total_parameters"], 254_400);
+    assert_eq!(index["metadata"]["total_size"], 254_400 * 4);
+    assert!(native.join("model-00002-of-00004.safetensors").exists());
+    convert(&native, &back).run().unwrap();
+    assert_eq!(contents(&fixture("llama-gqa")), contents(&back));
+}
+
+#[test]
+fn a_cast_changes_type_and_config_and_still_validates() {
+    let temp = tempdir().unwrap();
+    for (name, dtype) in [("llama-gqa", DType::BF16), ("llama-bf16", DType::F32), ("llama-tied", DType::F16)] {
+        let native = temp.path().join(name);
+        let conversion = convert(fixture(name), &native).dtype(Some(dtype)).run().unwrap();
+        assert!(conversion.passed(), "{name}: {}", conversion.logits.unwrap().max_abs());
+        let checkpoint = Checkpoint::open(&native).unwrap();
+        assert!(checkpoint.table().rows().iter().all(|row| row.dtype == dtype));
+        let config = json(native.join("config.json"));
+        assert_eq!(
+            (&config["dtype"], &config["torch_dtype"]),
+            (&json!(dtype.torch_name()), &json!(dtype.torch_name()))
+        );
+        let back = temp.path().join(format!("{name}-back"));
+        assert!(convert(&native, &back).run().unwrap().passed());
+        assert_eq!(json(back.join("config.json"))["dtype"], dtype.torch_name());
+    }
+}
+
+#[test]
+fn a_dry_run_plans_and_writes_nothing() {
+    let temp = tempdir().unwrap();
+    let conversion = convert(fixture("llama-tied"), temp.path().join("native")).dry_run(true).run().unwrap();
+    assert_eq!(conversion.plan.steps.len(), 29);
+    assert_eq!(entries(temp.path()), Vec::<String>::new());
+}
+
+/// A rotary base that the weights were not made with: names and shapes fit, only the logits can tell.
+#[test]
+fn a_wrong_rotary_base_fails_validation_and_the_destination_does_not_appear() {
+    let temp = tempdir().unwrap();
+    let native = temp.path().join("native");
+    convert(fixture("llama-gqa"), &native).run().unwrap();
+    edit_config(&native, |config| {
+        config["rope_parameters"]["rope_theta"] = json!(500.0);
+        config.insert("rope_theta".to_owned(), json!(500.0));
+    });
+    let diff = compare(fixture("llama-gqa"), &native).by_layer(true).run().unwrap();
+    assert!(!diff.passed());
+    assert_eq!(diff.first_divergent_layer(), Some(0));
+}
+
+/// The judge must not agree with whatever it is given: two projections swapped move its logits by far.
+#[test]
+fn swapped_projections_are_noticed_and_located() {
+    let temp = tempdir().unwrap();
+    let folder = copy_of("llama-gqa", temp.path());
+    let file = folder.join("model.safetensors");
+    chandlery_tests::edit_header(&file, |header| {
+        let gate = header["model.layers.1.mlp.gate_proj.weight"].clone();
+        let up = header.insert("model.layers.1.mlp.up_proj.weight".to_owned(), gate).unwrap();
+        header.insert("model.layers.1.mlp.gate_proj.weight".to_owned(), up);
+    });
+    let diff = compare(fixture("llama-gqa"), &folder).by_layer(true).run().unwrap();
+    assert!(!diff.passed());
+    assert_eq!(diff.first_divergent_layer(), Some(1));
+
+    let ids: Vec<u32> = (5..25).collect();
+    let config = json(folder.join("config.json"));
+    let (right, wrong) = (Checkpoint::open(fixture("llama-gqa")).unwrap(), Checkpoint::open(&folder).unwrap());
+    let (right, _) = ReferenceModel::new(&right, &config).forward(&ids).unwrap();
+    let (wrong, _) = ReferenceModel::new(&wrong, &config).forward(&ids).unwrap();
+    assert!(right.iter().zip(&wrong).any(|(a, b)| (a - b).abs() > 0.1));
+}
+
+#[test]
+fn rules_rename_every_parameter_of_every_shape_there_and_back() {
+    let family = Family::of(Architecture::Llama).unwrap();
+    for name in LLAMAS {
+        let (config, _) = ModelConfig::from_json(&json(fixture(name).join("config.json")), name).unwrap();
+        let table = ModelSpec::resolve(&config).table(DType::F32);
+        let source = Checkpoint::open(fixture(name)).unwrap();
+        let plan = RemapPlan::new(&source, Side::HuggingFace, &table, &family, None);
+        assert!(plan.is_complete(), "{name}");
+        for row in table.rows() {
+            let hf = family.name_on(Side::HuggingFace, &row.path);
+            assert_eq!(family.rules_to(Side::Native).rename(&hf).unwrap().to, row.path);
+        }
+    }
+}
+
+#[test]
+fn finalize_takes_the_latest_complete_checkpoint_and_links_it_at_the_root() {
+    let temp = tempdir().unwrap();
+    let source = temp.path().join("source");
+    convert(fixture("llama-tied"), &source).run().unwrap();
+    for step in [900, 1200] {
+        let folder = source.join(format!("checkpoints/checkpoint-{step}"));
+        std::fs::create_dir_all(&folder).unwrap();
+        std::fs::copy(source.join("model.safetensors"), folder.join("model.safetensors")).unwrap();
+        std::fs::write(folder.join("optimizer_state.pt"), "not carried").unwrap();
+    }
+    // A run that was killed while it saved step 1500.
+    let broken = source.join("checkpoints/checkpoint-1500");
+    std::fs::create_dir_all(&broken).unwrap();
+    std::fs::write(broken.join("model.safetensors"), [0; 100]).unwrap();
+
+    let done = temp.path().join("done");
+    finalize(&source, &done).run().unwrap();
+    let link = std::fs::read_link(done.join("model.safetensors")).unwrap();
+    assert_eq!(link, Path::new("checkpoints/checkpoint-1200/model.safetensors"));
+    assert_eq!(entries(&done.join("checkpoints/checkpoint-1200")), ["checkpoint_manifest.json", "model.safetensors"]);
+    assert_eq!(contents(&source), contents(&done));
+    // It moves as a whole: links are relative.
+    let moved = temp.path().join("moved");
+    std::fs::rename(&done, &moved).unwrap();
+    assert!(compare(&source, &moved).run().unwrap().max_abs() == 0.0);
+
+    let flat = temp.path().join("flat");
+    finalize(&source, &flat).root_copy(true).run().unwrap();
+    assert!(flat.join("model.safetensors").is_file() && !flat.join("checkpoints").exists());
+    finalize(&source, temp.path().join("nothing")).dry_run(true).run().unwrap();
+    assert_eq!(entries(temp.path()), ["flat", "moved", "source"]);
+}
