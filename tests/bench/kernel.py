@@ -23,9 +23,9 @@ LIMIT_S = 120
 CELLS = {
     "chandlery": {
         "`1 + 1`": "1 + {n}",
-        "toolkit call": f'let table_{{n}} = open("{FIXTURES / "llama-gqa"}")?.table(); table_{{n}}.len() + {{n}}',
+        "toolkit call": f'inspect("{FIXTURES / "llama-gqa"}")?.frame()?.height() + {{n}}',
         "polars query": (
-            "{{ use polars::prelude::*; "
+            "{{ use chandlery::polars::prelude::*; "
             'let frame = df!("layer" => [1i32, 1, 2, 2], "count" => [10i64, 20, 30, {n}])?; '
             'frame.lazy().filter(col("count").gt(lit(15))).group_by([col("layer")]).agg([col("count").sum()]).collect()? }}'
         ),

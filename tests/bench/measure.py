@@ -17,7 +17,7 @@ COMMAND = os.environ.get("CHANDLERY") or str(
 def process(words):
     """Runs a command to its end: seconds of wall time, peak resident bytes, and what it wrote.
 
-    The peak cannot read below this Python's own (about 12 MB): the kernel counts the moment before exec.
+    The peak cannot read below this Python's own (about 15 MB): the kernel counts the moment before exec.
     """
     began = time.perf_counter()
     child = subprocess.Popen([str(word) for word in words], stdout=subprocess.PIPE, stderr=subprocess.STDOUT)

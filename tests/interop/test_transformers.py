@@ -7,7 +7,7 @@ import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast
 
 FIXTURES = Path(__file__).resolve().parents[1] / "fixtures"
 MODELS = sorted(path.parent.name for path in FIXTURES.glob("*/config.json"))
@@ -79,19 +79,28 @@ def test_chandlery_computes_the_reference_logits(model, native, reference, chand
         found.unlink()
 
 
-def test_config_reads_the_same_in_transformers_4_and_5(model, back):
+def test_the_configuration_comes_back(model, back):
     before, after = (json.loads((folder / "config.json").read_text()) for folder in (model, back))
+    assert {name: after.get(name) for name in before} == before
+
+
+def test_a_new_configuration_reads_the_same_in_transformers_4_and_5(model, native, chandlery, tmp_path):
+    """A changed length makes Chandlery write the file itself: transformers 4 reads one form of each, 5 the other."""
+    chandlery("convert", native, tmp_path / "short", "--max-length", 128, "--no-validate")
+    before, after = (json.loads((folder / "config.json").read_text()) for folder in (model, tmp_path / "short"))
     rope = before.get("rope_parameters") or {**(before.get("rope_scaling") or {}), "rope_theta": before["rope_theta"]}
+    assert after["max_position_embeddings"] == 128
     assert after["torch_dtype"] == after["dtype"] == before.get("dtype", before.get("torch_dtype"))
     assert after["rope_theta"] == after["rope_parameters"]["rope_theta"] == rope["rope_theta"]
     assert (after.get("rope_scaling") or {}).get("factor") == after["rope_parameters"].get("factor") == rope.get("factor")
-    tokenizer = json.loads((back / "tokenizer_config.json").read_text())
+    tokenizer = json.loads((tmp_path / "short" / "tokenizer_config.json").read_text())
     assert tokenizer["tokenizer_class"] == "PreTrainedTokenizerFast"
 
 
-@pytest.mark.parametrize("form", ["native", "back"])
-def test_the_tokenizer_is_the_same(model, form, request):
-    tokenizer = AutoTokenizer.from_pretrained(request.getfixturevalue(form))
+# AutoTokenizer reads config.json too, and a native one is not transformers' to read.
+@pytest.mark.parametrize(("form", "loader"), [("native", PreTrainedTokenizerFast), ("back", AutoTokenizer)])
+def test_the_tokenizer_is_the_same(model, form, loader, request):
+    tokenizer = loader.from_pretrained(request.getfixturevalue(form))
     expected = json.loads((model / "tokenizer_reference.json").read_text())
     for sample in expected["samples"]:
         assert tokenizer(sample["text"])["input_ids"] == sample["ids"], sample["text"]

@@ -67,7 +67,7 @@ class JupyterLab:
 
     def open(self, browser, notebook):
         """Opens a notebook below the folder; returns when its kernel is idle."""
-        page = browser.new_page(viewport={"width": 1100, "height": 1000})
+        page = browser.new_page(viewport={"width": 1440, "height": 1000})
         page.goto(f"{self.address}/lab/tree/{notebook.relative_to(self.folder)}?reset", wait_until="domcontentloaded")
         page.wait_for_selector(".jp-Notebook .jp-Cell", timeout=60_000)
         # Until the kernel is connected, Run All asks which kernel to use and never ends.

@@ -32,11 +32,17 @@ class TestProtocol(jupyter_kernel_test.KernelTests):
     incomplete_code_samples = ["fn f() {", "let x = (1,", 'let s = "open']
     invalid_code_samples = ["let x = );"]
 
-    completion_samples = [{"text": "%insp", "matches": ["%inspect"]}]
-    code_inspect_sample = "%inspect"
+    # Of the variable that setUpClass makes, and of a magic, after its `%`.
+    completion_samples = [{"text": "candlewi", "matches": ["candlewick"]}, {"text": "%insp", "matches": ["inspect"]}]
+    code_inspect_sample = "candlewick"
 
     supported_history_operations = ("tail", "range", "search")
     code_history_pattern = "1 ?*"
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.kc.execute("let candlewick = 12u8;", reply=True, timeout=60)
 
     def execute_helper(self, code, timeout=60, **options):
         return super().execute_helper(code, timeout=timeout, **options)
