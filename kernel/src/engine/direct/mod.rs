@@ -26,7 +26,7 @@ use crate::worker::frame::Request;
 use assist::Names;
 use busy::Busy;
 use codegen::{Generated, Unit};
-use compile::{Compiled, Compiler};
+use compile::{Compiled, Compiler, Generics};
 use diagnostics::Diagnostics;
 use items::Items;
 use outcome::{Sources, error};
@@ -192,8 +192,9 @@ impl DirectEngine {
         for attempt in 1.. {
             let unit = Unit { code, cell: number, split: parsed, items, variables, dropped: &dropped };
             let Generated { text, lines } = unit.generate();
+            let generics = Generics::for_names(unit.mentions().iter());
             let compiler = self.compiler.as_mut().map_err(|problem| error("NoCompiler", problem, Vec::new()))?;
-            let compiled = compiler.compile(&text, &self.busy);
+            let compiled = compiler.compile(&text, generics, &self.busy);
             let compiled =
                 compiled.map_err(|problem| error("CompileError", &format!("rustc: {problem}"), Vec::new()))?;
             let (messages, file) = match compiled {
