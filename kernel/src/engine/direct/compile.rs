@@ -151,9 +151,10 @@ impl Compiler {
         if !status.success() {
             return Ok(Compiled::Errors(messages, name));
         }
-        // The next one warms up while this cell links and runs.
+        let linked = self.link(&name);
+        // The next one warms up while this cell runs.
         self.warm();
-        self.link(&name)
+        linked
     }
 
     /// Links without naming any library: the worker has the toolkit loaded, and the loader finds all symbols there.
