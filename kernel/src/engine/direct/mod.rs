@@ -39,6 +39,14 @@ use variables::{Change, Variables};
 /// How often a cell is compiled again without the variables that could not be stored.
 const MAX_COMPILES: usize = 4;
 
+/// A compiled cell.
+struct Ready {
+    library: PathBuf,
+    unit: String,
+    /// The variables it does not store, with the reasons.
+    dropped: Vec<(String, String)>,
+}
+
 /// Runs Rust cells and magics.
 pub struct DirectEngine {
     program: PathBuf,
@@ -132,7 +140,7 @@ impl DirectEngine {
         for (name, why) in &outdated {
             variables.lose(name, why.clone());
         }
-        let (library, unit, dropped) = match self.compile(code, number, &parsed, &items, &variables) {
+        let Ready { library, unit, dropped } = match self.compile(code, number, &parsed, &items, &variables) {
             Ok(compiled) => compiled,
             Err(outcome) => return outcome,
         };
@@ -178,7 +186,7 @@ impl DirectEngine {
         }
     }
 
-    /// Compiles a cell: the library, its unit's name, and the variables it will not store with the reasons.
+    /// Compiles a cell, if need be again without the variables that it cannot store.
     fn compile(
         &mut self,
         code: &str,
@@ -186,7 +194,7 @@ impl DirectEngine {
         parsed: &Split,
         items: &Items,
         variables: &Variables,
-    ) -> Result<(PathBuf, String, Vec<(String, String)>), Outcome> {
+    ) -> Result<Ready, Outcome> {
         let mut dropped: BTreeSet<Kept> = BTreeSet::new();
         let mut reasons = Vec::new();
         for attempt in 1.. {
@@ -200,7 +208,7 @@ impl DirectEngine {
             let (messages, file) = match compiled {
                 Compiled::Library(library, file) => {
                     self.sources.add_unit(&file, lines);
-                    return Ok((library, file, reasons));
+                    return Ok(Ready { library, unit: file, dropped: reasons });
                 }
                 Compiled::Stopped => return Err(outcome::interrupted("while compiling; no variable was changed")),
                 Compiled::Errors(messages, file) => (messages, file),
