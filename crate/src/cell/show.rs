@@ -118,6 +118,7 @@ impl Write for Limited {
 }
 
 #[cfg(test)]
+#[expect(clippy::needless_borrow, reason = "the call as the kernel writes it, whatever the type")]
 mod tests {
     use super::*;
 

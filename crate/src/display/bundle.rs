@@ -3,6 +3,8 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use crate::cell::Sealed;
+
 /// One output in several forms; a front end shows the richest it understands.
 ///
 /// `text/plain` is always present, so a terminal, a `git diff` or a test can read every output. Textual forms are JSON
@@ -16,26 +18,36 @@ use serde_json::{Map, Value};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct MimeBundle {
-    forms: Map<String, Value>,
+    /// Sealed, because cells hold bundles, and would otherwise compile the code that drops a JSON tree.
+    forms: Sealed<Map<String, Value>>,
 }
 
 impl MimeBundle {
     /// A bundle whose only form is `text/plain`.
     pub fn text(plain: impl Into<String>) -> Self {
+        Self::of_text(plain.into())
+    }
+
+    // What is generic is compiled again in every cell that uses it, so the work is in functions that are not.
+    fn of_text(plain: String) -> Self {
         let mut forms = Map::new();
-        forms.insert("text/plain".to_owned(), Value::String(plain.into()));
-        Self { forms }
+        forms.insert("text/plain".to_owned(), Value::String(plain));
+        Self { forms: Sealed::new(forms) }
+    }
+
+    fn set(mut self, mime: &str, value: Value) -> Self {
+        self.forms.insert(mime.to_owned(), value);
+        self
     }
 
     /// Adds or replaces one form.
-    pub fn with(mut self, mime: &str, value: impl Into<Value>) -> Self {
-        self.forms.insert(mime.to_owned(), value.into());
-        self
+    pub fn with(self, mime: &str, value: impl Into<Value>) -> Self {
+        self.set(mime, value.into())
     }
 
     /// Adds `text/html`.
     pub fn with_html(self, html: impl Into<String>) -> Self {
-        self.with("text/html", html.into())
+        self.set("text/html", Value::String(html.into()))
     }
 
     /// Adds `image/png` from the bytes of a PNG file.

@@ -39,11 +39,14 @@ fn with_sink<R>(act: impl FnOnce(Option<&dyn Sink>) -> R) -> R {
 }
 
 /// Shows a value now, in the middle of a cell.
-#[expect(clippy::print_stdout, reason = "the library's one exit for output when no notebook listens")]
 pub fn emit(value: &(impl View + ?Sized)) {
-    let bundle = value.view();
+    show(&value.view());
+}
+
+#[expect(clippy::print_stdout, reason = "the library's one exit for output when no notebook listens")]
+fn show(bundle: &MimeBundle) {
     with_sink(|sink| match sink {
-        Some(sink) => sink.display(&bundle, None),
+        Some(sink) => sink.display(bundle, None),
         None => println!("{}", bundle.plain()),
     });
 }
@@ -76,10 +79,14 @@ impl Updating {
 
     /// Draws what `render` returns, unless the last drawing is under 100 ms old.
     pub fn update(&mut self, render: impl FnOnce() -> MimeBundle) {
-        let due = self.last.is_none_or(|last| last.elapsed() >= std::time::Duration::from_millis(100));
-        if due && with_sink(|sink| sink.is_some()) {
+        if self.due() {
             self.draw(&render());
         }
+    }
+
+    fn due(&self) -> bool {
+        let due = self.last.is_none_or(|last| last.elapsed() >= std::time::Duration::from_millis(100));
+        due && with_sink(|sink| sink.is_some())
     }
 
     /// True once something was drawn.

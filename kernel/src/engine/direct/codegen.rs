@@ -60,7 +60,7 @@ impl Unit<'_> {
             .filter(|name| !self.dropped.contains(&Kept::made(name)))
             .collect();
         let mut source = Source::default();
-        for definition in self.definitions(&taken) {
+        for definition in self.definitions() {
             source.cell(&definition.text, definition.at);
         }
         source.ours(&format!("#[unsafe(no_mangle)] pub fn {ENTRY}(__store: &mut ::chandlery::cell::Store) {{"));
@@ -100,14 +100,16 @@ impl Unit<'_> {
         Generated { text, lines }
     }
 
-    fn definitions(&self, taken: &[(&str, &Known)]) -> Vec<&Definition> {
-        let mut mentions: BTreeSet<String> = BTreeSet::new();
-        for statement in &self.split.statements {
-            mentions.extend(statement.mentions.iter().cloned());
-        }
-        for (_, known) in taken {
-            mentions.extend(known.mentions().iter().cloned());
-        }
+    /// The names in the cell's statements and in the types of the variables it takes.
+    pub(super) fn mentions(&self) -> BTreeSet<String> {
+        let statements = self.split.statements.iter().flat_map(|statement| &statement.mentions);
+        let taken = self.taken();
+        let types = taken.iter().flat_map(|(_, known)| known.mentions());
+        statements.chain(types).cloned().collect()
+    }
+
+    fn definitions(&self) -> Vec<&Definition> {
+        let mut mentions = self.mentions();
         // The cell's own definitions are checked even if nothing uses them yet.
         for own in &self.split.definitions {
             mentions.extend(own.name().map(str::to_owned));

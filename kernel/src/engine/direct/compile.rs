@@ -17,7 +17,32 @@ pub(super) struct Compiler {
     toolkit: Toolkit,
     folder: PathBuf,
     units: u32,
-    waiting: Option<Unit>,
+    lean: Option<Unit>,
+    shared: Option<Unit>,
+    /// Some cell used the shared kind, so the next one may.
+    shares: bool,
+}
+
+/// Whether a cell compiles the generic functions it uses itself, or looks for compiled ones in the crates below.
+///
+/// The list of those is long: reading it takes 40 ms, more than a small cell compiles. A query on data frames,
+/// though, would compile for 100 ms what polars brings along.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Generics {
+    /// Compile them.
+    Own,
+    /// Look for them.
+    Shared,
+}
+
+/// Names that stand for data frames and queries on them.
+const FRAMES: &[&str] = &["polars", "df", "DataFrame", "LazyFrame", "Series", "Column", "Expr", "col"];
+
+impl Generics {
+    /// What is better for a cell that mentions these names. Either choice compiles every cell.
+    pub(super) fn for_names<'a>(mut names: impl Iterator<Item = &'a String>) -> Self {
+        if names.any(|name| FRAMES.contains(&name.as_str())) { Self::Shared } else { Self::Own }
+    }
 }
 
 /// A compiler that waits for its text.
@@ -39,20 +64,23 @@ pub(super) enum Compiled {
 impl Compiler {
     pub(super) fn new(toolkit: Toolkit) -> std::io::Result<Self> {
         let folder = fresh_folder()?;
-        let mut compiler = Self { toolkit, folder, units: 0, waiting: None };
+        let mut compiler = Self { toolkit, folder, units: 0, lean: None, shared: None, shares: false };
         compiler.warm();
         Ok(compiler)
     }
 
     /// Starts the next cell's compiler.
     pub(super) fn warm(&mut self) {
-        if self.waiting.is_none() {
-            // If this fails, the cell's own attempt will, and will say why.
-            self.waiting = self.start().ok();
+        // If this fails, the cell's own attempt will, and will say why.
+        if self.lean.is_none() {
+            self.lean = self.start(Generics::Own).ok();
+        }
+        if self.shares && self.shared.is_none() {
+            self.shared = self.start(Generics::Shared).ok();
         }
     }
 
-    fn start(&mut self) -> std::io::Result<Unit> {
+    fn start(&mut self, generics: Generics) -> std::io::Result<Unit> {
         self.units += 1;
         let name = format!("u{}.rs", self.units);
         let root = format!("r{}.rs", self.units);
@@ -79,18 +107,26 @@ impl Compiler {
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(Stdio::piped());
+        if generics == Generics::Own {
+            // The option is not stable yet; it changes nothing but where generic code comes from, and the toolkit is
+            // bound to one exact compiler, which is checked.
+            command.env("RUSTC_BOOTSTRAP", "1").arg("-Zshare-generics=no");
+        }
         std::os::unix::process::CommandExt::process_group(&mut command, 0);
         Ok(Unit { child: command.spawn()?, name })
     }
 
     /// Compiles a cell.
-    pub(super) fn compile(&mut self, source: &str, busy: &Busy) -> std::io::Result<Compiled> {
-        let unit = match self.waiting.take() {
-            Some(mut unit) => match unit.child.try_wait() {
-                Ok(None) => unit,
-                _ => self.start()?,
-            },
-            None => self.start()?,
+    pub(super) fn compile(&mut self, source: &str, generics: Generics, busy: &Busy) -> std::io::Result<Compiled> {
+        let waiting = match generics {
+            Generics::Own => self.lean.take(),
+            Generics::Shared => self.shared.take(),
+        };
+        self.shares |= generics == Generics::Shared;
+        let alive = waiting.and_then(|mut unit| matches!(unit.child.try_wait(), Ok(None)).then_some(unit));
+        let unit = match alive {
+            Some(unit) => unit,
+            None => self.start(generics)?,
         };
         let Unit { mut child, name } = unit;
         if busy.compiling(child.id()) == Err(Stopped) {
@@ -115,9 +151,10 @@ impl Compiler {
         if !status.success() {
             return Ok(Compiled::Errors(messages, name));
         }
-        // The next one warms up while this cell links and runs.
+        let linked = self.link(&name);
+        // The next one warms up while this cell runs.
         self.warm();
-        self.link(&name)
+        linked
     }
 
     /// Links without naming any library: the worker has the toolkit loaded, and the loader finds all symbols there.
@@ -151,7 +188,7 @@ impl Compiler {
 
 impl Drop for Compiler {
     fn drop(&mut self) {
-        if let Some(mut unit) = self.waiting.take() {
+        for mut unit in self.lean.take().into_iter().chain(self.shared.take()) {
             end(&mut unit.child);
         }
         let _ = std::fs::remove_dir_all(&self.folder);

@@ -26,7 +26,7 @@ use crate::worker::frame::Request;
 use assist::Names;
 use busy::Busy;
 use codegen::{Generated, Unit};
-use compile::{Compiled, Compiler};
+use compile::{Compiled, Compiler, Generics};
 use diagnostics::Diagnostics;
 use items::Items;
 use outcome::{Sources, error};
@@ -38,6 +38,14 @@ use variables::{Change, Variables};
 
 /// How often a cell is compiled again without the variables that could not be stored.
 const MAX_COMPILES: usize = 4;
+
+/// A compiled cell.
+struct Ready {
+    library: PathBuf,
+    unit: String,
+    /// The variables it does not store, with the reasons.
+    dropped: Vec<(String, String)>,
+}
 
 /// Runs Rust cells and magics.
 pub struct DirectEngine {
@@ -132,7 +140,7 @@ impl DirectEngine {
         for (name, why) in &outdated {
             variables.lose(name, why.clone());
         }
-        let (library, unit, dropped) = match self.compile(code, number, &parsed, &items, &variables) {
+        let Ready { library, unit, dropped } = match self.compile(code, number, &parsed, &items, &variables) {
             Ok(compiled) => compiled,
             Err(outcome) => return outcome,
         };
@@ -178,7 +186,7 @@ impl DirectEngine {
         }
     }
 
-    /// Compiles a cell: the library, its unit's name, and the variables it will not store with the reasons.
+    /// Compiles a cell, if need be again without the variables that it cannot store.
     fn compile(
         &mut self,
         code: &str,
@@ -186,20 +194,21 @@ impl DirectEngine {
         parsed: &Split,
         items: &Items,
         variables: &Variables,
-    ) -> Result<(PathBuf, String, Vec<(String, String)>), Outcome> {
+    ) -> Result<Ready, Outcome> {
         let mut dropped: BTreeSet<Kept> = BTreeSet::new();
         let mut reasons = Vec::new();
         for attempt in 1.. {
             let unit = Unit { code, cell: number, split: parsed, items, variables, dropped: &dropped };
             let Generated { text, lines } = unit.generate();
+            let generics = Generics::for_names(unit.mentions().iter());
             let compiler = self.compiler.as_mut().map_err(|problem| error("NoCompiler", problem, Vec::new()))?;
-            let compiled = compiler.compile(&text, &self.busy);
+            let compiled = compiler.compile(&text, generics, &self.busy);
             let compiled =
                 compiled.map_err(|problem| error("CompileError", &format!("rustc: {problem}"), Vec::new()))?;
             let (messages, file) = match compiled {
                 Compiled::Library(library, file) => {
                     self.sources.add_unit(&file, lines);
-                    return Ok((library, file, reasons));
+                    return Ok(Ready { library, unit: file, dropped: reasons });
                 }
                 Compiled::Stopped => return Err(outcome::interrupted("while compiling; no variable was changed")),
                 Compiled::Errors(messages, file) => (messages, file),
