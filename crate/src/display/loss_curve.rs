@@ -93,11 +93,11 @@ impl LossCurve {
         FONT.call_once(|| {
             let _ = register_font("sans-serif", FontStyle::Normal, include_bytes!("fonts/DejaVuSans-subset.ttf"));
         });
-        let finite: Vec<(f64, f64)> = self
+        let finite: Vec<(usize, f64)> = self
             .points
             .iter()
             .filter(|(_, loss)| loss.is_finite())
-            .map(|&(step, loss)| (step as f64, f64::from(loss)))
+            .map(|&(step, loss)| (step, f64::from(loss)))
             .collect();
         let low = finite.iter().map(|point| point.1).fold(f64::INFINITY, f64::min);
         let high = finite.iter().map(|point| point.1).fold(f64::NEG_INFINITY, f64::max);
@@ -110,7 +110,7 @@ impl LossCurve {
             .margin(12)
             .x_label_area_size(36)
             .y_label_area_size(56)
-            .build_cartesian_2d(1f64..(self.planned.max(2) as f64), (low - margin)..(high + margin))?;
+            .build_cartesian_2d(1..self.planned.max(2), (low - margin)..(high + margin))?;
         chart
             .configure_mesh()
             .axis_style(INK)
@@ -118,7 +118,7 @@ impl LossCurve {
             .light_line_style(CARD)
             .label_style(text(13))
             .x_desc("step")
-            .x_label_formatter(&|step| format!("{step:.0}"))
+            .x_labels(self.planned.clamp(2, 12))
             .y_label_formatter(&|loss| format!("{loss:.2}"))
             .draw()?;
         chart.draw_series(LineSeries::new(finite.iter().copied(), LINE.stroke_width(2)))?;
