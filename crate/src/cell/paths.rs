@@ -8,6 +8,10 @@ use std::any::type_name;
 /// again. A type that is not listed still works. Types with parameters are listed without them.
 pub fn type_paths() -> Vec<(&'static str, &'static str)> {
     vec![
+        (type_name::<crate::Construction>(), "::chandlery::Construction"),
+        (type_name::<crate::Conversion>(), "::chandlery::Conversion"),
+        (type_name::<crate::Inspection>(), "::chandlery::Inspection"),
+        (type_name::<crate::spec::DType>(), "::chandlery::spec::DType"),
         (type_name::<crate::display::MimeBundle>(), "::chandlery::display::MimeBundle"),
         (type_name::<crate::display::Updating>(), "::chandlery::display::Updating"),
         (type_name::<crate::display::DisplayId>(), "::chandlery::display::DisplayId"),
