@@ -16,6 +16,7 @@ pub mod model;
 pub mod prelude;
 pub mod progress;
 pub mod project;
+mod sealed;
 pub mod spec;
 pub mod tokenizer;
 
@@ -24,5 +25,6 @@ pub use construct::Construction;
 pub use convert::{Conversion, convert};
 pub use finalize::finalize;
 pub use project::project;
+pub use sealed::Sealed;
 
 pub use {candle_core as candle, candle_nn, plotters, polars, serde_json};

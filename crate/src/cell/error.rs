@@ -19,7 +19,10 @@ pub struct CellError {
 impl<E: Display> From<E> for CellError {
     #[track_caller]
     fn from(error: E) -> Self {
-        Self::new(&error, std::any::type_name::<E>(), Location::caller())
+        // Never dropped: an error ends its cell, and the code that drops it, down to candle's and the file system's errors,
+        // would be compiled into every cell that has a `?`.
+        let error = std::mem::ManuallyDrop::new(error);
+        Self::new(&*error, std::any::type_name::<E>(), Location::caller())
     }
 }
 

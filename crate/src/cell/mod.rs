@@ -7,7 +7,6 @@ mod ending;
 mod error;
 mod input;
 mod paths;
-mod sealed;
 pub mod show;
 mod store;
 
@@ -15,7 +14,6 @@ pub use ending::{Ending, Place, install_panic_hook};
 pub use error::{CellError, short_type_name};
 pub use input::{input, password, set_input};
 pub use paths::type_paths;
-pub use sealed::Sealed;
 pub use store::{Key, Store, Variable};
 
 /// A value of any type, for code that is checked and never run.

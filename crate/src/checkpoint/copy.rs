@@ -61,7 +61,7 @@ impl<'a> CheckpointCopy<'a> {
             let moved = std::io::copy(&mut input.take(size), out).map_err(CheckpointError::io("copying", to))?;
             if moved != size {
                 let source = std::io::Error::from(std::io::ErrorKind::UnexpectedEof);
-                return Err(CheckpointError::Io { action: "reading a tensor", path: from.to_owned(), source });
+                return Err(CheckpointError::io("reading a tensor", from)(source));
             }
             left -= size;
             self.advance(size)?;

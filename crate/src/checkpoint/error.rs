@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::sealed::Sealed;
+
 /// Why a checkpoint could not be read or written.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -22,7 +24,7 @@ pub enum CheckpointError {
         /// On which file.
         path: PathBuf,
         /// The system's word.
-        source: std::io::Error,
+        source: Sealed<std::io::Error>,
     },
     /// A safetensors header that lies or cannot be parsed.
     #[error("not a valid safetensors file: {reason}\n  where: {path}\n  do: download or copy the file again", path = path.display())]
@@ -91,7 +93,7 @@ impl CheckpointError {
     /// Wraps a file-system error with what was attempted and where.
     pub(crate) fn io(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Self {
         let path = path.to_owned();
-        move |source| Self::Io { action, path, source }
+        move |source| Self::Io { action, path, source: Sealed::new(source) }
     }
 }
 

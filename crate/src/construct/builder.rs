@@ -12,6 +12,7 @@ use crate::device::DeviceError;
 use crate::kicktest::KickTest;
 use crate::model::{CausalLm, InitialWeights, ModelError};
 use crate::project::{ProjectConfig, ProjectError};
+use crate::sealed::Sealed;
 use crate::spec::{DType, ModelConfig, ModelSpec, TensorTable};
 
 /// Why a model could not be constructed.
@@ -72,7 +73,7 @@ pub struct Construction {
     /// Where it was constructed.
     pub device: Device,
     /// The model, if it was allocated.
-    pub model: Option<CausalLm>,
+    pub model: Option<Sealed<CausalLm>>,
     /// The output folder, if one was written or found as asked for.
     pub output: Option<PathBuf>,
     /// The weights' files in it, if they were saved.
@@ -184,6 +185,7 @@ impl Construct {
             device => {
                 let weights = InitialWeights::new(&table, self.seed);
                 Some(CausalLm::build(&config, Box::new(weights), config.dtype, &device.open()?, self.trainable)?)
+                    .map(Sealed::new)
             }
         };
         let mut construction = Construction {
@@ -224,7 +226,7 @@ impl Construction {
         let table = ModelSpec::resolve(&config).table(config.dtype);
         let model = match device {
             Device::Meta => None,
-            device => Some(folder.load(config.dtype, &device.open()?, true)?),
+            device => Some(Sealed::new(folder.load(config.dtype, &device.open()?, true)?)),
         };
         let title = folder.path().display().to_string();
         let output = Some(folder.path().to_owned());

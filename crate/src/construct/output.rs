@@ -149,10 +149,8 @@ impl TensorSource for InMemory {
     fn append(&self, rows: &[TensorRow], out: &mut File, path: &Path) -> Result<(), CheckpointError> {
         for row in rows {
             let missing = || CheckpointError::NoTensor { tensor: row.path.to_string(), path: path.to_owned() };
-            let bytes = bytes_of(self.0.get(&row.path).ok_or_else(missing)?).map_err(|error| CheckpointError::Io {
-                action: "fetching a tensor",
-                path: path.to_owned(),
-                source: std::io::Error::other(error.to_string()),
+            let bytes = bytes_of(self.0.get(&row.path).ok_or_else(missing)?).map_err(|error| {
+                CheckpointError::io("fetching a tensor", path)(std::io::Error::other(error.to_string()))
             })?;
             out.write_all(&bytes).map_err(CheckpointError::io("writing", path))?;
             crate::interrupt::check()?;

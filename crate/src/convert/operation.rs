@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use super::{ConvertError, LayerDiff, LogitDiff, ModelFolder, Proof, ReferenceModel, RemapPlan, compare_tensors};
 use crate::checkpoint::{AtomicFolder, Checkpoint, CheckpointCopy, DEFAULT_MAX_SHARD_SIZE, ShardPlan};
 use crate::model::Batch;
+use crate::sealed::Sealed;
 use crate::spec::{Architecture, DType, Side, TensorTable};
 use crate::tokenizer::TokenizerFiles;
 
@@ -41,15 +42,15 @@ pub struct Conversion {
     /// Which names the destination has.
     pub to: Side,
     /// The way of every tensor.
-    pub plan: RemapPlan,
+    pub plan: Sealed<RemapPlan>,
     /// The destination's tensors.
     pub table: TensorTable,
     /// The destination's config.json.
-    pub config: Value,
+    pub config: Sealed<Value>,
     /// Bit-by-bit comparison of the tensors, if it was made.
-    pub proof: Option<Proof>,
+    pub proof: Option<Sealed<Proof>>,
     /// Logits of the independent reference forward against the candle model, if they were compared.
-    pub logits: Option<LogitDiff>,
+    pub logits: Option<Sealed<LogitDiff>>,
     /// True for a dry run: nothing was written.
     pub dry_run: bool,
 }
@@ -156,9 +157,9 @@ impl Convert {
             source: self.source.clone(),
             destination: self.destination.clone(),
             to,
-            plan,
+            plan: Sealed::new(plan),
             table,
-            config: json,
+            config: Sealed::new(json),
             proof: None,
             logits: None,
             dry_run: self.dry_run,
@@ -181,8 +182,10 @@ impl Convert {
         carry(&self.source, &stage, "generation_config.json")?;
         if self.validate {
             let written = Checkpoint::open(stage.path())?;
-            conversion.proof = Some(compare_tensors(&conversion.plan, source.checkpoint(), &written)?);
-            conversion.logits = Some(self.compare_logits(&source, stage.path(), &tokenizer)?);
+            let proof = compare_tensors(&conversion.plan, source.checkpoint(), &written)?;
+            conversion.proof = Some(Sealed::new(proof));
+            let logits = self.compare_logits(&source, stage.path(), &tokenizer)?;
+            conversion.logits = Some(Sealed::new(logits));
         }
         if conversion.passed() {
             stage.commit()?;
@@ -267,7 +270,7 @@ impl Conversion {
     /// True unless a check was made and failed: bits that should be equal, or logits beyond the tolerance.
     pub fn passed(&self) -> bool {
         let bits = self.proof.as_ref().is_none_or(|proof| proof.cast || proof.different.is_empty());
-        bits && self.logits.as_ref().is_none_or(LogitDiff::passed)
+        bits && self.logits.as_ref().is_none_or(|logits| logits.passed())
     }
 
     /// The `--json` report.
@@ -281,11 +284,11 @@ impl Conversion {
             "tensors": self.plan.steps.len(),
             "bytes": self.table.bytes(),
             "bit_identical": self.proof.as_ref().map(|proof| proof.bit_identical),
-            "max_abs_diff": self.logits.as_ref().map(LogitDiff::max_abs),
-            "mean_kl": self.logits.as_ref().map(LogitDiff::mean_kl),
-            "top1_agreement": self.logits.as_ref().map(LogitDiff::top1_agreement),
+            "max_abs_diff": self.logits.as_ref().map(|logits| logits.max_abs()),
+            "mean_kl": self.logits.as_ref().map(|logits| logits.mean_kl()),
+            "top1_agreement": self.logits.as_ref().map(|logits| logits.top1_agreement()),
             "tolerance": self.logits.as_ref().map(|logits| logits.tolerance),
-            "first_divergent_layer": self.logits.as_ref().and_then(LogitDiff::first_divergent_layer),
+            "first_divergent_layer": self.logits.as_ref().and_then(|logits| logits.first_divergent_layer()),
             "missing": self.plan.missing,
             "unused": self.plan.unused,
             "mismatched": self.plan.mismatched.iter().map(|one| &one.from).collect::<Vec<_>>(),

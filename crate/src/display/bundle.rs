@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::cell::Sealed;
+use crate::sealed::Sealed;
 
 /// One output in several forms; a front end shows the richest it understands.
 ///

@@ -208,12 +208,12 @@ impl Conversion {
 
     /// The logits' comparison, if one was made.
     pub fn logit_diff(&self) -> Option<&LogitDiff> {
-        self.logits.as_ref()
+        self.logits.as_deref()
     }
 
     /// The bit-by-bit comparison, if one was made.
     pub fn proof(&self) -> Option<&Proof> {
-        self.proof.as_ref()
+        self.proof.as_deref()
     }
 }
 
@@ -232,7 +232,7 @@ impl View for Conversion {
             format!("{verb} {} to {side} names in {}", self.source.display(), self.destination.display()),
             format!("{} tensors, {}", thousands(self.plan.steps.len() as u64), binary_bytes(self.table.bytes())),
         ];
-        lines.extend(self.proof.as_ref().map(Proof::sentence));
+        lines.extend(self.proof.as_deref().map(Proof::sentence));
         if let Some(logits) = &self.logits {
             lines.push(format!(
                 "logits {}: max |Δ| {} (tolerance {:.0e}), top-1 agreement {:.1}%",

@@ -1,6 +1,7 @@
 //! What can go wrong between weights and logits.
 
 use crate::checkpoint::CheckpointError;
+use crate::sealed::Sealed;
 
 /// Why a model could not be built or run.
 #[derive(Debug, thiserror::Error)]
@@ -35,8 +36,14 @@ pub enum ModelError {
     },
     /// A computation failed on the device.
     #[error("{0}\n  where: the model's computation\n  do: check the device's memory and the tensor shapes above")]
-    Candle(#[from] candle_core::Error),
+    Candle(Sealed<candle_core::Error>),
     /// The user stopped it.
     #[error(transparent)]
     Interrupted(#[from] crate::interrupt::Interrupted),
+}
+
+impl From<candle_core::Error> for ModelError {
+    fn from(error: candle_core::Error) -> Self {
+        Self::Candle(Sealed::new(error))
+    }
 }

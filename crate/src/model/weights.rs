@@ -161,7 +161,7 @@ pub(super) fn load_with<T>(
         // candle's errors carry text only; the source's own error is the one the person should see.
         Err(error) => {
             let own = fault.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).take();
-            Err(own.unwrap_or(ModelError::Candle(error)))
+            Err(own.unwrap_or(ModelError::from(error)))
         }
     }
 }

@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use super::argument::Argument;
 use super::builtin::{PROJECTS, TOKENIZERS};
+use crate::sealed::Sealed;
 use crate::spec::{ConfigError, ModelConfig};
 use crate::tokenizer::TokenizerFiles;
 
@@ -83,7 +84,7 @@ pub struct Project {
     name: String,
     description: String,
     default_config: String,
-    arguments: Vec<Argument>,
+    arguments: Sealed<Vec<Argument>>,
     files: &'static [(&'static str, &'static str)],
 }
 
@@ -92,7 +93,7 @@ pub struct Project {
 pub struct ProjectConfig {
     project: Project,
     name: String,
-    given: BTreeMap<String, Value>,
+    given: Sealed<BTreeMap<String, Value>>,
 }
 
 /// Opens a built-in project by name.
@@ -116,7 +117,7 @@ pub fn project(name: &str) -> Result<Project, ProjectError> {
         name: declared.name,
         description: declared.description,
         default_config: declared.default_config,
-        arguments: declared.arguments,
+        arguments: Sealed::new(declared.arguments),
         files: found.files,
     })
 }
@@ -170,7 +171,7 @@ impl Project {
         if !known.iter().any(|config| config == name) {
             return Err(unknown("configuration", name, &format!("project {}", self.name), &known));
         }
-        Ok(ProjectConfig { project: self.clone(), name: name.to_owned(), given: BTreeMap::new() })
+        Ok(ProjectConfig { project: self.clone(), name: name.to_owned(), given: Sealed::default() })
     }
 }
 
@@ -243,7 +244,7 @@ impl ProjectConfig {
             environment.add_template(name, text).map_err(|error| template(error.to_string()))?;
         }
         let file = format!("configs/{}.yaml", self.name);
-        let context = Arc::new(Tracked { values: self.given.clone(), read: Mutex::default() });
+        let context = Arc::new(Tracked { values: (*self.given).clone(), read: Mutex::default() });
         let rendered = environment
             .get_template(&file)
             .and_then(|template| template.render(Jinja::from_dyn_object(context.clone())))

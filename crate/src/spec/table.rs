@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use super::{DType, Init, ParamPath};
+use crate::sealed::Sealed;
 
 /// One tensor of a model or a checkpoint.
 #[derive(Clone, Debug, PartialEq)]
@@ -38,7 +39,10 @@ impl TensorRow {
 
 /// An ordered list of tensors with unique names.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct TensorTable {
+pub struct TensorTable(Sealed<Rows>);
+
+#[derive(Clone, Debug, Default, PartialEq)]
+struct Rows {
     rows: Vec<TensorRow>,
     index: HashMap<ParamPath, usize>,
 }
@@ -64,7 +68,7 @@ impl TableDiff {
 impl TensorTable {
     /// A table of these rows in this order; of rows with equal names the last one stays.
     pub fn from_rows(rows: Vec<TensorRow>) -> Self {
-        let mut table = Self { rows: Vec::with_capacity(rows.len()), index: HashMap::with_capacity(rows.len()) };
+        let mut table = Rows { rows: Vec::with_capacity(rows.len()), index: HashMap::with_capacity(rows.len()) };
         for row in rows {
             match table.index.get(&row.path) {
                 Some(&at) => table.rows[at] = row,
@@ -74,49 +78,49 @@ impl TensorTable {
                 }
             }
         }
-        table
+        Self(Sealed::new(table))
     }
 
     /// The same rows in natural order of their names.
     pub fn sorted(mut self) -> Self {
-        self.rows.sort_by(|a, b| a.path.cmp(&b.path));
-        Self::from_rows(self.rows)
+        self.0.rows.sort_by(|a, b| a.path.cmp(&b.path));
+        Self::from_rows(std::mem::take(&mut self.0.rows))
     }
 
     /// The rows.
     pub fn rows(&self) -> &[TensorRow] {
-        &self.rows
+        &self.0.rows
     }
 
     /// The row of this name.
     pub fn get(&self, path: &ParamPath) -> Option<&TensorRow> {
-        self.index.get(path).map(|&at| &self.rows[at])
+        self.0.index.get(path).map(|&at| &self.0.rows[at])
     }
 
     /// Number of names, tied ones included.
     pub fn len(&self) -> usize {
-        self.rows.len()
+        self.0.rows.len()
     }
 
     /// True without rows.
     pub fn is_empty(&self) -> bool {
-        self.rows.is_empty()
+        self.0.rows.is_empty()
     }
 
     /// Parameters, tied tensors counted once.
     pub fn parameters(&self) -> u64 {
-        self.rows.iter().map(TensorRow::parameters).sum()
+        self.0.rows.iter().map(TensorRow::parameters).sum()
     }
 
     /// Bytes of storage, tied tensors counted once.
     pub fn bytes(&self) -> u64 {
-        self.rows.iter().map(TensorRow::bytes).sum()
+        self.0.rows.iter().map(TensorRow::bytes).sum()
     }
 
     /// Bytes of storage by element type.
     pub fn bytes_by_dtype(&self) -> BTreeMap<DType, u64> {
         let mut bytes = BTreeMap::new();
-        for row in &self.rows {
+        for row in &self.0.rows {
             if row.tied_to.is_none() {
                 *bytes.entry(row.dtype).or_default() += row.bytes();
             }
@@ -126,13 +130,13 @@ impl TensorTable {
 
     /// Rows that have storage of their own: what a checkpoint stores.
     pub fn stored(&self) -> impl Iterator<Item = &TensorRow> {
-        self.rows.iter().filter(|row| row.tied_to.is_none())
+        self.0.rows.iter().filter(|row| row.tied_to.is_none())
     }
 
     /// Compares names, shapes and element types.
     pub fn diff(&self, other: &Self) -> TableDiff {
         let mut diff = TableDiff::default();
-        for row in &self.rows {
+        for row in &self.0.rows {
             match other.get(&row.path) {
                 None => diff.removed.push(row.path.clone()),
                 Some(found) if found.shape != row.shape || found.dtype != row.dtype => {
@@ -142,7 +146,7 @@ impl TensorTable {
             }
         }
         diff.added =
-            other.rows.iter().filter(|row| self.get(&row.path).is_none()).map(|row| row.path.clone()).collect();
+            other.0.rows.iter().filter(|row| self.get(&row.path).is_none()).map(|row| row.path.clone()).collect();
         diff
     }
 }
