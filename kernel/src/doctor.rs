@@ -157,7 +157,7 @@ fn kernelspec() -> Check {
 fn disk() -> Check {
     const SUBJECT: &str = "disk";
     let folder = std::env::temp_dir();
-    match free_bytes(&folder) {
+    match crate::system::free_bytes(&folder) {
         Some(free) if free < 1 << 30 => Check::bad(
             SUBJECT,
             Verdict::Advice,
@@ -171,16 +171,6 @@ fn disk() -> Check {
             format!("`{}` cannot be used", folder.display()),
             "set `TMPDIR` to a folder that exists",
         ),
-    }
-}
-
-fn free_bytes(folder: &Path) -> Option<u64> {
-    use std::os::unix::ffi::OsStrExt;
-    let path = std::ffi::CString::new(folder.as_os_str().as_bytes()).ok()?;
-    // SAFETY: all-zero is a valid value of this plain struct, and `statvfs` only writes to it.
-    unsafe {
-        let mut stat: libc::statvfs = std::mem::zeroed();
-        (libc::statvfs(path.as_ptr(), &mut stat) == 0).then(|| stat.f_bavail as u64 * stat.f_frsize as u64)
     }
 }
 

@@ -6,5 +6,6 @@ pub mod engine;
 pub mod install;
 pub mod runner;
 pub mod server;
+pub mod system;
 pub mod toolkit;
 pub mod worker;

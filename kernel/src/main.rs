@@ -10,6 +10,7 @@ use chandlery::command::Failure;
 use chandlery_kernel::engine::direct::DirectEngine;
 use chandlery_kernel::engine::{Echo, Engine, Unavailable};
 use chandlery_kernel::install::{Payload, Places, Scope};
+use chandlery_kernel::system::{self, Again};
 use chandlery_kernel::{doctor, install, runner, server, worker};
 use clap::Parser;
 
@@ -46,8 +47,10 @@ fn main() -> ExitCode {
 
 /// Runs one of the toolkit's verbs. Nothing is started before it: `chandlery inspect` is over in milliseconds.
 fn verb(words: &[String]) -> ExitCode {
-    stop_on_ctrl_c();
-    end_with_reader();
+    // The first Ctrl-C asks the verb to stop at a safe point; the second ends the process.
+    system::request_on_interrupt(Again::End);
+    // `chandlery inspect … | head` ends quietly when `head` does. Not for kernels: they must outlive a closed socket.
+    system::end_with_reader();
     match chandlery::command::run(words) {
         Ok(outcome) => {
             if words.iter().any(|word| word == "--json") {
@@ -163,28 +166,6 @@ fn start_engine(name: EngineName) -> Result<Box<dyn Engine>, String> {
             Ok(Box::new(engine))
         }
         EngineName::Echo => Ok(Box::new(Echo::new())),
-    }
-}
-
-/// The first Ctrl-C asks the running verb to stop at a safe point; the second ends the process.
-fn stop_on_ctrl_c() {
-    extern "C" fn request(_signal: libc::c_int) {
-        chandlery::interrupt::request();
-    }
-    // SAFETY: all-zero is a valid `sigaction`, and the handler only stores to an atomic.
-    unsafe {
-        let mut action: libc::sigaction = std::mem::zeroed();
-        action.sa_sigaction = request as extern "C" fn(libc::c_int) as usize;
-        action.sa_flags = libc::SA_RESETHAND | libc::SA_RESTART;
-        libc::sigaction(libc::SIGINT, &action, std::ptr::null_mut());
-    }
-}
-
-/// `chandlery inspect … | head` ends quietly when `head` does. Not for kernels: they must outlive a closed socket.
-fn end_with_reader() {
-    // SAFETY: sets a disposition, before any thread is started.
-    unsafe {
-        libc::signal(libc::SIGPIPE, libc::SIG_DFL);
     }
 }
 

@@ -67,7 +67,9 @@ fn overlapping_offsets() {
         let other = header["lm_head.weight"]["data_offsets"].clone();
         header["model.embed_tokens.weight"]["data_offsets"] = other;
     });
-    insta::assert_snapshot!(case.refused());
+    // Either of the two may be named.
+    let said = case.refused().replace("model.embed_tokens.weight", "[tensor]").replace("lm_head.weight", "[tensor]");
+    insta::assert_snapshot!(said);
 }
 
 #[test]

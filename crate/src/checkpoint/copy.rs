@@ -49,7 +49,7 @@ impl<'a> CheckpointCopy<'a> {
         from: &Path,
         start: u64,
         len: u64,
-        out: &mut File,
+        out: &mut &File,
         to: &Path,
     ) -> Result<(), CheckpointError> {
         let mut input = file;
@@ -71,7 +71,7 @@ impl<'a> CheckpointCopy<'a> {
 }
 
 impl TensorSource for CheckpointCopy<'_> {
-    fn append(&self, rows: &[TensorRow], out: &mut File, path: &Path) -> Result<(), CheckpointError> {
+    fn append(&self, rows: &[TensorRow], out: &mut &File, path: &Path) -> Result<(), CheckpointError> {
         let mut run: Option<(&File, &Path, u64, u64)> = None;
         for row in rows {
             let name = self.names.get(&row.path).unwrap_or(&row.path);

@@ -21,8 +21,7 @@ impl AtomicFolder {
     ///
     /// # Errors
     /// [`CheckpointError::DestinationExists`], [`CheckpointError::NoParent`], or the file system's refusal.
-    pub fn create(destination: impl AsRef<Path>) -> Result<Self, CheckpointError> {
-        let destination = destination.as_ref();
+    pub fn create(destination: &Path) -> Result<Self, CheckpointError> {
         refuse_existing(destination)?;
         let name = destination
             .file_name()

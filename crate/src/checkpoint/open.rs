@@ -43,7 +43,10 @@ impl Checkpoint {
     /// # Errors
     /// [`CheckpointError`] if nothing is found, a header or index is invalid, or shards are missing.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, CheckpointError> {
-        let path = path.as_ref();
+        Self::open_path(path.as_ref())
+    }
+
+    fn open_path(path: &Path) -> Result<Self, CheckpointError> {
         if path.is_dir() {
             if let Some(weights) = weights_in(path) {
                 return Self::open(weights);

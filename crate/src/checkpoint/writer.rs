@@ -3,6 +3,8 @@
 use std::fs::File;
 use std::io::Write;
 use std::path::Path;
+use std::sync::mpsc::RecvTimeoutError;
+use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
@@ -14,13 +16,16 @@ use crate::spec::{ParamPath, TensorRow};
 /// Shards are closed before they exceed this, unless one tensor alone does: 5 GB, as Hugging Face writers use.
 pub const DEFAULT_MAX_SHARD_SIZE: u64 = 5_000_000_000;
 
+/// Small files are written and gone by then; large ones reach the disk while they are written.
+const FLUSH_EVERY: Duration = Duration::from_millis(50);
+
 /// Where the data of the tensors being written comes from.
 pub trait TensorSource {
     /// Appends the bytes of all `rows`, in this order and without gaps. `path` names the file in errors.
     ///
     /// # Errors
     /// Whatever reading or writing fails with.
-    fn append(&self, rows: &[TensorRow], out: &mut File, path: &Path) -> Result<(), CheckpointError>;
+    fn append(&self, rows: &[TensorRow], out: &mut &File, path: &Path) -> Result<(), CheckpointError>;
 }
 
 /// Which tensor goes into which file: a value to print before anything is written.
@@ -86,10 +91,10 @@ impl ShardPlan {
             interrupt::check()?;
             let name = self.file_name(index);
             let path = folder.join(&name);
-            let mut file = File::create_new(&path).map_err(CheckpointError::io("creating", &path))?;
-            file.write_all(&header(rows)).map_err(CheckpointError::io("writing", &path))?;
-            source.append(rows, &mut file, &path)?;
-            file.sync_data().map_err(CheckpointError::io("syncing", &path))?;
+            let file = File::create_new(&path).map_err(CheckpointError::io("creating", &path))?;
+            (&file).write_all(&header(rows)).map_err(CheckpointError::io("writing", &path))?;
+            flushing_meanwhile(&file, || source.append(rows, &mut &file, &path))?;
+            file.sync_all().map_err(CheckpointError::io("syncing", &path))?;
             weight_map.extend(rows.iter().map(|row| (&row.path, name.clone())));
             files.push(name);
         }
@@ -108,6 +113,22 @@ impl ShardPlan {
         }
         Ok(Written { files, bytes: self.bytes() })
     }
+}
+
+/// Lets a thread send to the disk what `write` has written so far, so that little is left to wait for at the end.
+fn flushing_meanwhile<T>(file: &File, write: impl FnOnce() -> T) -> T {
+    let (done, ended) = std::sync::mpsc::channel::<()>();
+    std::thread::scope(|scope| {
+        scope.spawn(move || {
+            while ended.recv_timeout(FLUSH_EVERY) == Err(RecvTimeoutError::Timeout) {
+                // A refusal comes again at the final sync, which reports it.
+                let _ = file.sync_data();
+            }
+        });
+        let result = write();
+        drop(done);
+        result
+    })
 }
 
 /// The length prefix and JSON header of one file, padded to eight bytes. `format: pt` is what Hugging Face loaders ask for.

@@ -30,7 +30,11 @@ pub struct Inspection {
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub fn inspect(path: impl AsRef<Path>) -> Result<Inspection, CheckpointError> {
-    let path = path.as_ref();
+    inspect_path(path.as_ref())
+}
+
+// Public functions with a generic argument hand over to one without: a cell compiles what is generic itself.
+fn inspect_path(path: &Path) -> Result<Inspection, CheckpointError> {
     let checkpoint = Checkpoint::open(path)?;
     // The weights speak for themselves; a configuration that cannot be read is another command's concern.
     let config = std::fs::read_to_string(path.join("config.json"))

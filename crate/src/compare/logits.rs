@@ -40,7 +40,11 @@ pub struct Compare {
 /// # Ok::<(), chandlery::convert::ConvertError>(())
 /// ```
 pub fn compare(left: impl AsRef<Path>, right: impl AsRef<Path>) -> Compare {
-    let (left, right) = (left.as_ref().to_owned(), right.as_ref().to_owned());
+    compare_paths(left.as_ref(), right.as_ref())
+}
+
+fn compare_paths(left: &Path, right: &Path) -> Compare {
+    let (left, right) = (left.to_owned(), right.to_owned());
     Compare { left, right, prompt: None, batch: None, by_layer: false, device: Device::Cpu }
 }
 
@@ -138,7 +142,7 @@ fn floats(tensor: &Tensor) -> candle_core::Result<Vec<f32>> {
 ///
 /// # Errors
 /// [`ConvertError`] if the folder cannot be opened or the computation fails.
-pub fn logits(folder: impl AsRef<Path>, batch: &Batch, device: Device) -> Result<(Vec<f32>, [usize; 3]), ConvertError> {
+pub fn logits(folder: &Path, batch: &Batch, device: Device) -> Result<(Vec<f32>, [usize; 3]), ConvertError> {
     let folder = ModelFolder::open(folder)?;
     let observed = observe(&folder, batch, device, false)?;
     let (rows, seq) = batch.dims();

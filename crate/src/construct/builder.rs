@@ -129,8 +129,12 @@ impl Construct {
     }
 
     /// Writes configuration and tokenizer into this folder.
-    pub fn output_dir(mut self, folder: impl AsRef<Path>) -> Self {
-        self.output = Some(folder.as_ref().to_owned());
+    pub fn output_dir(self, folder: impl AsRef<Path>) -> Self {
+        self.output_path(folder.as_ref())
+    }
+
+    fn output_path(mut self, folder: &Path) -> Self {
+        self.output = Some(folder.to_owned());
         self
     }
 
@@ -219,7 +223,7 @@ impl Construction {
     ///
     /// # Errors
     /// [`ConstructError`] if the folder cannot be opened or its tensors do not fit.
-    pub fn open(folder: impl AsRef<Path>, device: Device, dtype: Option<DType>) -> Result<Self, ConstructError> {
+    pub fn open(folder: &Path, device: Device, dtype: Option<DType>) -> Result<Self, ConstructError> {
         let folder = ModelFolder::open(folder)?;
         let mut config = folder.config().clone();
         config.dtype = dtype.unwrap_or(config.dtype);

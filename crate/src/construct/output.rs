@@ -146,7 +146,7 @@ impl Drop for Aside<'_> {
 struct InMemory(BTreeMap<ParamPath, Tensor>);
 
 impl TensorSource for InMemory {
-    fn append(&self, rows: &[TensorRow], out: &mut File, path: &Path) -> Result<(), CheckpointError> {
+    fn append(&self, rows: &[TensorRow], out: &mut &File, path: &Path) -> Result<(), CheckpointError> {
         for row in rows {
             let missing = || CheckpointError::NoTensor { tensor: row.path.to_string(), path: path.to_owned() };
             let bytes = bytes_of(self.0.get(&row.path).ok_or_else(missing)?).map_err(|error| {

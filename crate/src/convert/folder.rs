@@ -26,15 +26,14 @@ impl ModelFolder {
     /// # Errors
     /// [`ConvertError`] if config.json or the weights are missing or invalid.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, ConvertError> {
-        Self::open_checkpoint(path, None)
+        Self::open_checkpoint(path.as_ref(), None)
     }
 
     /// As [`open`](Self::open), with the weights of one checkpoint.
     ///
     /// # Errors
     /// As [`open`](Self::open).
-    pub fn open_checkpoint(path: impl AsRef<Path>, checkpoint: Option<&Path>) -> Result<Self, ConvertError> {
-        let path = path.as_ref();
+    pub fn open_checkpoint(path: &Path, checkpoint: Option<&Path>) -> Result<Self, ConvertError> {
         let json = read_config(path)?;
         let origin = path.join("config.json").display().to_string();
         let (config, side) = ModelConfig::from_json(&json, &origin)?;

@@ -64,9 +64,13 @@ pub struct Conversion {
 /// # Ok::<(), chandlery::convert::ConvertError>(())
 /// ```
 pub fn convert(source: impl AsRef<Path>, destination: impl AsRef<Path>) -> Convert {
+    convert_paths(source.as_ref(), destination.as_ref())
+}
+
+fn convert_paths(source: &Path, destination: &Path) -> Convert {
     Convert {
-        source: source.as_ref().to_owned(),
-        destination: destination.as_ref().to_owned(),
+        source: source.to_owned(),
+        destination: destination.to_owned(),
         checkpoint: None,
         reverse: false,
         model_type: None,

@@ -76,9 +76,13 @@ pub struct Finalization {
 /// # Ok::<(), chandlery::finalize::FinalizeError>(())
 /// ```
 pub fn finalize(source: impl AsRef<Path>, destination: impl AsRef<Path>) -> Finalize {
+    finalize_paths(source.as_ref(), destination.as_ref())
+}
+
+fn finalize_paths(source: &Path, destination: &Path) -> Finalize {
     Finalize {
-        source: source.as_ref().to_owned(),
-        destination: destination.as_ref().to_owned(),
+        source: source.to_owned(),
+        destination: destination.to_owned(),
         checkpoint: None,
         root_copy: false,
         generation_config: true,

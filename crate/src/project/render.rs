@@ -214,13 +214,16 @@ impl ProjectConfig {
     ///
     /// # Errors
     /// [`ProjectError`] if the project declares no such argument, or one of another type.
-    pub fn set(mut self, argument: &str, value: impl Into<Value>) -> Result<Self, ProjectError> {
+    pub fn set(self, argument: &str, value: impl Into<Value>) -> Result<Self, ProjectError> {
+        self.set_value(argument, value.into())
+    }
+
+    fn set_value(mut self, argument: &str, value: Value) -> Result<Self, ProjectError> {
         let name = argument.replace('-', "_");
         let declared = self.project.arguments.iter().find(|declared| declared.name == name).ok_or_else(|| {
             let known: Vec<String> = self.project.arguments.iter().map(|argument| argument.name.clone()).collect();
             unknown("argument", &name, &self.place(), &known)
         })?;
-        let value = value.into();
         declared.check(&value).map_err(|expected| ProjectError::Argument {
             argument: name.clone(),
             found: value.to_string(),

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex};
 use chandlery::display::{DisplayId, MimeBundle, Sink};
 
 use super::frame::{self, Report, Request};
+use crate::system;
 
 /// Sends reports. Reports that need an answer hold the line until it came.
 pub(super) struct Channel {
@@ -51,8 +52,7 @@ fn receive(mut stream: UnixStream, answers: &Sender<Request>, requests: &Sender<
         let sent = match frame::read(&mut stream) {
             Ok(answer @ (Request::Forwarded | Request::Answer { .. })) => answers.send(answer),
             Ok(request) => requests.send(request),
-            // SAFETY: ends the process without running destructors under the feet of a running cell.
-            Err(_) => unsafe { libc::_exit(0) },
+            Err(_) => system::end_now(),
         };
         if sent.is_err() {
             return;
@@ -63,8 +63,7 @@ fn receive(mut stream: UnixStream, answers: &Sender<Request>, requests: &Sender<
 /// Writes out what `print!` and C's stdio still hold back.
 pub(super) fn flush() {
     let _ = std::io::stdout().flush();
-    // SAFETY: a null stream means all of them.
-    unsafe { libc::fflush(std::ptr::null_mut()) };
+    system::flush_c_streams();
 }
 
 /// The toolkit's displays, as frames. Text printed before a display is on its way before it, and the display is

@@ -12,8 +12,6 @@ pub mod words;
 pub use load::ENTRY;
 pub use magic::OWN as OWN_MAGICS;
 
-use std::os::fd::{FromRawFd, OwnedFd};
-use std::os::unix::net::UnixStream;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -23,6 +21,8 @@ use chandlery::cell::{Ending, Store, show};
 
 use channel::{Channel, Displays, flush};
 use frame::{Report, Request};
+
+use crate::system::{self, Again};
 
 /// The word after `chandlery` that starts a worker.
 pub const COMMAND: &str = "__worker";
@@ -35,15 +35,10 @@ const FLUSH_EVERY: Duration = Duration::from_millis(30);
 
 /// Runs until the engine closes the socket.
 pub fn main() -> ExitCode {
-    // SAFETY: asks whether the descriptor is open, and keeps programs that cells start from inheriting it.
-    if unsafe { libc::fcntl(SOCKET, libc::F_SETFD, libc::FD_CLOEXEC) } != 0 {
+    let Some(stream) = system::take_over(SOCKET) else {
         return ExitCode::from(2); // started by hand, without an engine
-    }
-    // SAFETY: the engine made this descriptor for us, and nothing else in this process owns it.
-    let stream = UnixStream::from(unsafe { OwnedFd::from_raw_fd(SOCKET) });
-    let handler: extern "C" fn(libc::c_int) = interrupted;
-    // SAFETY: the handler only stores to an atomic.
-    unsafe { libc::signal(libc::SIGINT, handler as libc::sighandler_t) };
+    };
+    system::request_on_interrupt(Again::Request);
     let Ok((channel, requests)) = Channel::open(stream) else { return ExitCode::FAILURE };
     chandlery::display::set_sink(Box::new(Displays(Arc::clone(&channel))));
     let asking = Arc::clone(&channel);
@@ -91,10 +86,6 @@ fn serve(request: &Request, store: &mut Store, channel: &Channel) -> Ending {
         }
         Request::Forwarded | Request::Answer { .. } => Ending::Done,
     }
-}
-
-extern "C" fn interrupted(_signal: libc::c_int) {
-    chandlery::interrupt::request();
 }
 
 fn flush_while(running: Arc<AtomicBool>) {

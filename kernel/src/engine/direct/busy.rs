@@ -2,6 +2,8 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use crate::system;
+
 /// The user asked to stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Stopped;
@@ -84,14 +86,12 @@ impl Busy {
                 state.asked += 1;
                 return;
             }
-            Phase::Compiling(process) => (process, libc::SIGKILL),
-            Phase::Running(process) if state.asked == 0 => (process, libc::SIGINT),
-            Phase::Running(process) => (process, libc::SIGKILL),
+            Phase::Compiling(process) => (process, system::KILL),
+            Phase::Running(process) if state.asked == 0 => (process, system::INTERRUPT),
+            Phase::Running(process) => (process, system::KILL),
         };
         state.asked += 1;
-        if let Ok(process) = libc::pid_t::try_from(process) {
-            // SAFETY: the process is a child of ours that was not waited for: the phase changes before that.
-            unsafe { libc::kill(process, signal) };
-        }
+        // A child of ours that was not waited for: the phase changes before that.
+        system::send(process, signal);
     }
 }

@@ -36,7 +36,7 @@ pub(super) enum Generics {
 }
 
 /// Names that stand for data frames and queries on them.
-const FRAMES: &[&str] = &["polars", "df", "DataFrame", "LazyFrame", "Series", "Column", "Expr", "col"];
+const FRAMES: &[&str] = &["polars", "frame", "df", "DataFrame", "LazyFrame", "Series", "Column", "Expr", "col"];
 
 impl Generics {
     /// What is better for a cell that mentions these names. Either choice compiles every cell.

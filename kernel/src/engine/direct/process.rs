@@ -1,7 +1,6 @@
 //! The worker, seen from the engine: start it, send requests, forward what it reports.
 
 use std::io::Read;
-use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
@@ -11,6 +10,7 @@ use chandlery::cell::{Ending, Variable};
 
 use super::text::Decoder;
 use crate::engine::{Event, Output, Stream};
+use crate::system;
 use crate::worker::frame::{self, Report, Request};
 use crate::worker::{COMMAND, SOCKET};
 
@@ -39,18 +39,14 @@ impl Worker {
         command.arg(COMMAND).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         // A group of its own: Ctrl-C in the server's terminal must not reach the worker, which treats it as "stop the cell".
         command.process_group(0);
-        let passed = theirs.as_raw_fd();
-        // SAFETY: only calls that are allowed between fork and exec.
-        unsafe { command.pre_exec(move || pass(passed)) };
+        system::hand_over(&mut command, &theirs, SOCKET);
         let mut child = command.spawn()?;
         drop(theirs);
         let (Some(out), Some(err)) = (child.stdout.take(), child.stderr.take()) else {
             return Err(std::io::Error::other("the worker has no output pipes"));
         };
-        for pipe in [out.as_raw_fd(), err.as_raw_fd()] {
-            // SAFETY: the descriptor is open.
-            unsafe { libc::fcntl(pipe, libc::F_SETFL, libc::O_NONBLOCK) };
-        }
+        system::never_wait(&out);
+        system::never_wait(&err);
         let mut socket = ours;
         let type_paths = match frame::read(&mut socket) {
             Ok(Report::Ready { type_paths }) => type_paths,
@@ -107,16 +103,7 @@ impl Worker {
 
     /// Waits for text or a report; true if there is a report, or the worker is gone.
     fn wait(&self) -> bool {
-        let on = |fd: RawFd| libc::pollfd { fd, events: libc::POLLIN, revents: 0 };
-        let mut all = [on(self.socket.as_raw_fd()), on(self.out.0.as_raw_fd()), on(self.err.0.as_raw_fd())];
-        // A pipe that the user's code closed stays ready for ever; then only the socket is worth waiting for.
-        // SAFETY: three valid entries.
-        unsafe { libc::poll(all.as_mut_ptr(), 3, -1) };
-        if all[0].revents == 0 && all[1..].iter().any(|pipe| pipe.revents & libc::POLLHUP != 0) {
-            // SAFETY: one valid entry.
-            unsafe { libc::poll(all.as_mut_ptr(), 1, 20) };
-        }
-        all[0].revents != 0
+        system::wait_for(&self.socket, [&self.out.0, &self.err.0])
     }
 
     fn drain(&mut self, output: &mut dyn Output) {
@@ -173,14 +160,6 @@ fn pour(pipe: &mut impl Read, decoder: &mut Decoder, stream: Stream, output: &mu
             output.event(Event::Text { stream, text });
         }
     }
-}
-
-/// Gives the child its socket under the agreed number.
-fn pass(socket: RawFd) -> std::io::Result<()> {
-    // SAFETY: both are descriptors of this process; `dup2` onto itself would keep the close-on-exec flag.
-    let done =
-        unsafe { if socket == SOCKET { libc::fcntl(socket, libc::F_SETFD, 0) } else { libc::dup2(socket, SOCKET) } };
-    if done < 0 { Err(std::io::Error::last_os_error()) } else { Ok(()) }
 }
 
 fn describe(status: ExitStatus) -> String {

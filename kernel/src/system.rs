@@ -1,0 +1,126 @@
+//! The operating system's calls that Rust's library does not wrap, each behind a safe function: with the loading of cells,
+//! all of this package's unsafe code.
+
+use std::ffi::c_int;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::Command;
+
+/// Asks a process to stop what it does, as Ctrl-C would.
+pub const INTERRUPT: c_int = libc::SIGINT;
+/// Ends a process.
+pub const KILL: c_int = libc::SIGKILL;
+
+/// What an interrupt does after the first one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Again {
+    /// The same.
+    Request,
+    /// It ends the process.
+    End,
+}
+
+/// From now on an interrupt asks the toolkit's loops to stop.
+pub fn request_on_interrupt(again: Again) {
+    extern "C" fn request(_signal: c_int) {
+        chandlery::interrupt::request();
+    }
+    // SAFETY: all-zero is a valid `sigaction`, and the handler only stores to an atomic.
+    unsafe {
+        let mut action: libc::sigaction = std::mem::zeroed();
+        action.sa_sigaction = request as extern "C" fn(c_int) as usize;
+        action.sa_flags = libc::SA_RESTART | if again == Again::End { libc::SA_RESETHAND } else { 0 };
+        libc::sigaction(libc::SIGINT, &action, std::ptr::null_mut());
+    }
+}
+
+/// From now on, writing to a pipe that nobody reads ends the process without a word.
+pub fn end_with_reader() {
+    // SAFETY: sets a disposition; no handler of ours is involved.
+    unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
+}
+
+/// Sends a signal; a process that is gone is none of our business.
+pub fn send(process: u32, signal: c_int) {
+    if let Ok(process) = libc::pid_t::try_from(process) {
+        // SAFETY: plain numbers in, a number out.
+        unsafe { libc::kill(process, signal) };
+    }
+}
+
+/// Whether a process exists.
+pub fn is_alive(process: u32) -> bool {
+    let Ok(process) = libc::pid_t::try_from(process) else { return false };
+    // SAFETY: signal 0 only asks.
+    let sent = unsafe { libc::kill(process, 0) };
+    sent == 0 || std::io::Error::last_os_error().raw_os_error() != Some(libc::ESRCH)
+}
+
+/// Bytes that may still be written to the file system of a folder.
+pub fn free_bytes(folder: &Path) -> Option<u64> {
+    let path = std::ffi::CString::new(folder.as_os_str().as_bytes()).ok()?;
+    // SAFETY: all-zero is a valid value of this plain struct, and `statvfs` only writes to it.
+    unsafe {
+        let mut stat: libc::statvfs = std::mem::zeroed();
+        (libc::statvfs(path.as_ptr(), &mut stat) == 0).then(|| stat.f_bavail as u64 * stat.f_frsize as u64)
+    }
+}
+
+/// Reading from it fails from now on where it would wait.
+pub fn never_wait(pipe: &impl AsRawFd) {
+    // SAFETY: the descriptor is open as long as its owner is borrowed.
+    unsafe { libc::fcntl(pipe.as_raw_fd(), libc::F_SETFL, libc::O_NONBLOCK) };
+}
+
+/// Waits until a socket or one of two pipes has something; true if it is the socket, also when its peer is gone.
+pub fn wait_for(socket: &impl AsRawFd, pipes: [&dyn AsRawFd; 2]) -> bool {
+    let on = |fd: RawFd| libc::pollfd { fd, events: libc::POLLIN, revents: 0 };
+    let mut all = [on(socket.as_raw_fd()), on(pipes[0].as_raw_fd()), on(pipes[1].as_raw_fd())];
+    // SAFETY: three valid entries.
+    unsafe { libc::poll(all.as_mut_ptr(), 3, -1) };
+    // A pipe that the user's code closed stays ready for ever; then only the socket is worth waiting for.
+    if all[0].revents == 0 && all[1..].iter().any(|pipe| pipe.revents & libc::POLLHUP != 0) {
+        // SAFETY: one valid entry.
+        unsafe { libc::poll(all.as_mut_ptr(), 1, 20) };
+    }
+    all[0].revents != 0
+}
+
+/// Gives a program, when it starts, a descriptor of ours under the number `number`. Ours must stay open until then.
+pub fn hand_over(command: &mut Command, ours: &impl AsRawFd, number: RawFd) {
+    let ours = ours.as_raw_fd();
+    let pass = move || {
+        // SAFETY: both are descriptors of this process; `dup2` onto itself would keep the close-on-exec flag.
+        let done =
+            unsafe { if ours == number { libc::fcntl(ours, libc::F_SETFD, 0) } else { libc::dup2(ours, number) } };
+        if done < 0 { Err(std::io::Error::last_os_error()) } else { Ok(()) }
+    };
+    // SAFETY: `pass` makes only calls that are allowed between fork and exec.
+    unsafe { command.pre_exec(pass) };
+}
+
+/// Takes the socket that [`hand_over`] gave this process, once; `None` if there is none. Programs that cells start do not
+/// inherit it.
+pub fn take_over(number: RawFd) -> Option<UnixStream> {
+    // SAFETY: fails on a descriptor that is not open.
+    if unsafe { libc::fcntl(number, libc::F_SETFD, libc::FD_CLOEXEC) } != 0 {
+        return None;
+    }
+    // SAFETY: our parent made this descriptor for us, and nothing else in this process owns it.
+    Some(UnixStream::from(unsafe { OwnedFd::from_raw_fd(number) }))
+}
+
+/// Writes out what C's output streams still hold back.
+pub fn flush_c_streams() {
+    // SAFETY: a null stream means all of them.
+    unsafe { libc::fflush(std::ptr::null_mut()) };
+}
+
+/// Ends the process without running destructors, which a running cell may still need.
+pub fn end_now() -> ! {
+    // SAFETY: does not return.
+    unsafe { libc::_exit(0) }
+}
