@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 /// The command of this build: named by `CHANDLERY`, or two folders above the test's own executable.
 pub(crate) fn command() -> Command {
-    let built = || PathBuf::from(std::env::current_exe().unwrap().ancestors().nth(2).unwrap().join("chandlery"));
+    let built = || std::env::current_exe().unwrap().ancestors().nth(2).unwrap().join("chandlery");
     let path = std::env::var_os("CHANDLERY").map_or_else(built, PathBuf::from);
     assert!(path.is_file(), "{} is not built; run `cargo build --release` first", path.display());
     Command::new(path)

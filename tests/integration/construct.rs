@@ -12,7 +12,9 @@ use chandlery_tests::{entries, json};
 use tempfile::tempdir;
 
 /// Answers every request with a tensor of one stored element, and writes it down.
-struct Probe(Arc<Mutex<Vec<(ParamPath, Vec<usize>)>>>);
+struct Probe(Arc<Mutex<Vec<Asked>>>);
+
+type Asked = (ParamPath, Vec<usize>);
 
 impl Weights for Probe {
     fn tensor(&self, path: &ParamPath, shape: &[usize], dtype: DType, device: &Device) -> Result<Tensor, ModelError> {
@@ -27,7 +29,7 @@ fn the_module_asks_for_exactly_the_parameters_of_the_spec_also_at_70b() {
         let config = project("llama").unwrap().config(&name).unwrap().render().unwrap();
         let asked = Arc::new(Mutex::new(Vec::new()));
         CausalLm::build(&config, Box::new(Probe(asked.clone())), DType::BF16, &Device::Cpu, false).unwrap();
-        let expected: Vec<(ParamPath, Vec<usize>)> = ModelSpec::resolve(&config)
+        let expected: Vec<Asked> = ModelSpec::resolve(&config)
             .table(DType::BF16)
             .stored()
             .map(|row| (row.path.clone(), row.shape.clone()))

@@ -152,7 +152,7 @@ mod tests {
     #[test]
     fn casts_round_to_nearest_even_and_widen_exactly() {
         let mut out = Vec::new();
-        cast_floats(&1.003_906_25f32.to_le_bytes(), DType::F32, DType::BF16, &mut out).unwrap();
+        cast_floats(&(1.0f32 + 1.0 / 256.0).to_le_bytes(), DType::F32, DType::BF16, &mut out).unwrap();
         assert_eq!(bf16::from_le_bytes([out[0], out[1]]).to_f32(), 1.0); // halfway between 1 and 1.0078125: even wins
         out.clear();
         // One unit of float32 above that tie: upwards.

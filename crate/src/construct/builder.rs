@@ -188,8 +188,8 @@ impl Construct {
             Device::Meta => None,
             device => {
                 let weights = InitialWeights::new(&table, self.seed);
-                Some(CausalLm::build(&config, Box::new(weights), config.dtype, &device.open()?, self.trainable)?)
-                    .map(Sealed::new)
+                let model = CausalLm::build(&config, Box::new(weights), config.dtype, &device.open()?, self.trainable)?;
+                Some(Sealed::new(model))
             }
         };
         let mut construction = Construction {

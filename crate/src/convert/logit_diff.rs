@@ -111,7 +111,7 @@ impl LogitDiff {
 
     /// The first layer whose residual stream differs by more than a thousandth of its size.
     pub fn first_divergent_layer(&self) -> Option<usize> {
-        let diverges = |layer: &&LayerDiff| !(layer.max_abs <= 1e-3 * layer.scale.max(1.0));
+        let diverges = |layer: &&LayerDiff| layer.max_abs > 1e-3 * layer.scale.max(1.0);
         self.layers.iter().find(diverges).map(|layer| layer.layer)
     }
 }

@@ -12,7 +12,10 @@ use crate::spec::{DType, ParamPath};
 
 /// The parameters of one model, in the order its construction asked for them.
 #[derive(Clone, Debug, Default)]
-pub struct ParameterSet(Arc<Mutex<Vec<(ParamPath, Tensor, Option<Var>)>>>);
+pub struct ParameterSet(Arc<Mutex<Vec<Parameter>>>);
+
+/// A name, its value, and the variable behind the value if it is trained.
+type Parameter = (ParamPath, Tensor, Option<Var>);
 
 impl ParameterSet {
     fn add(&self, name: &str, tensor: &Tensor, var: Option<Var>) {

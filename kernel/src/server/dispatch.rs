@@ -71,7 +71,9 @@ impl Dispatch {
     fn execute(&self, message: JupyterMessage, replies: &Replies) {
         let usual = json!({"silent": false, "store_history": true, "allow_stdin": false, "stop_on_error": true});
         match wire::content(&message, usual) {
-            Ok(request) => self.queue.push(Job::Execute { message, request, replies: replies.clone() }),
+            Ok(request) => {
+                self.queue.push(Job::Execute { message: Box::new(message), request, replies: replies.clone() })
+            }
             Err(error) => self.refuse(&message, replies, "MalformedRequest", &error.to_string()),
         }
     }

@@ -23,7 +23,7 @@ const STRAGGLERS: Duration = Duration::from_millis(10);
 /// What the queue is asked to do.
 pub(super) enum Job {
     /// Run a cell and answer on the given channel.
-    Execute { message: JupyterMessage, request: ExecuteRequest, replies: Replies },
+    Execute { message: Box<JupyterMessage>, request: ExecuteRequest, replies: Replies },
     /// End the engine, then say so.
     Stop { done: tokio::sync::oneshot::Sender<()> },
 }
