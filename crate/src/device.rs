@@ -54,7 +54,7 @@ impl Device {
             Device::Meta => refuse("holds no tensors".to_owned(), "use cpu or cuda"),
             Device::Cpu => Ok(candle_core::Device::Cpu),
             Device::Cuda(_) if !candle_core::utils::cuda_is_available() => {
-                refuse("is not compiled into this build".to_owned(), "use cpu, or a build with CUDA")
+                refuse("is not compiled into this build".to_owned(), "use cpu")
             }
             Device::Cuda(number) => match candle_core::Device::new_cuda(number) {
                 Ok(device) => Ok(device),

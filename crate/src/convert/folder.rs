@@ -36,8 +36,13 @@ impl ModelFolder {
     pub fn open_checkpoint(path: &Path, checkpoint: Option<&Path>) -> Result<Self, ConvertError> {
         let json = read_config(path)?;
         let origin = path.join("config.json").display().to_string();
-        let (config, side) = ModelConfig::from_json(&json, &origin)?;
+        let (mut config, side) = ModelConfig::from_json(&json, &origin)?;
         let checkpoint = Checkpoint::open(checkpoint.unwrap_or(path))?;
+        // Old configurations do not say their element type: then it is that of the weights.
+        if ["dtype", "torch_dtype"].iter().all(|key| json.get(key).is_none_or(Value::is_null)) {
+            let stored = checkpoint.table().rows().iter().map(|row| row.dtype).find(|dtype| dtype.is_weight_float());
+            config.dtype = stored.unwrap_or(config.dtype);
+        }
         Ok(Self { path: path.to_owned(), json, config, side, checkpoint })
     }
 

@@ -172,6 +172,9 @@ impl ModelConfig {
                 return Err(invalid(field, value.to_string(), "a number from 1 to 268435456"));
             }
         }
+        if self.num_hidden_layers > 10_000 {
+            return Err(invalid("num_hidden_layers", self.num_hidden_layers.to_string(), "a number from 1 to 10000"));
+        }
         if !self.num_attention_heads.is_multiple_of(self.num_key_value_heads) {
             let expected = format!("a divisor of num_attention_heads ({})", self.num_attention_heads);
             return Err(invalid("num_key_value_heads", self.num_key_value_heads.to_string(), &expected));

@@ -289,6 +289,15 @@ fn rope_from(fields: &Fields<'_>) -> Result<RopeConfig, ConfigError> {
     let origin = format!("{}, {place}", fields.origin);
     let empty = Map::new();
     let rope = Fields { object: parameters.or(scaling).unwrap_or(&empty), origin: &origin, family: fields.family };
+    let partial = rope.number("partial_rotary_factor")?.or(fields.number("partial_rotary_factor")?).unwrap_or(1.0);
+    if partial != 1.0 {
+        return Err(ConfigError::Unsupported {
+            what: "partial_rotary_factor".to_owned(),
+            found: partial.to_string(),
+            supported: "1.0".to_owned(),
+            origin,
+        });
+    }
     let theta = rope.number("rope_theta")?.or(fields.number("rope_theta")?).unwrap_or(10_000.0);
     let scaling = match rope.text("rope_type")?.or(rope.text("type")?).unwrap_or("default") {
         "default" => None,

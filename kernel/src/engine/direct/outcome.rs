@@ -60,7 +60,7 @@ impl Sources {
     pub(super) fn outcome(&self, ending: Ending, at: (u32, usize)) -> Outcome {
         match ending {
             Ending::Done => Outcome::Ok,
-            Ending::Failed { interrupted: true, .. } => interrupted("; variables are kept"),
+            Ending::Failed { interrupted: true, .. } => interrupted("while it ran; variables are kept"),
             Ending::Failed { type_name, message, place, .. } => {
                 error(&type_name, &message, self.place("returned at", place.as_ref(), at))
             }
