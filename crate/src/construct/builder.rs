@@ -53,7 +53,6 @@ pub struct Construct {
     device: Device,
     dtype: Option<DType>,
     seed: u64,
-    trainable: bool,
     output: Option<PathBuf>,
     save: bool,
     refresh: bool,
@@ -90,7 +89,6 @@ impl ProjectConfig {
             device: Device::Meta,
             dtype: None,
             seed: 42,
-            trainable: true,
             output: None,
             save: false,
             refresh: false,
@@ -188,7 +186,7 @@ impl Construct {
             Device::Meta => None,
             device => {
                 let weights = InitialWeights::new(&table, self.seed);
-                let model = CausalLm::build(&config, Box::new(weights), config.dtype, &device.open()?, self.trainable)?;
+                let model = CausalLm::build(&config, Box::new(weights), config.dtype, &device.open()?, true)?;
                 Some(Sealed::new(model))
             }
         };
