@@ -7,6 +7,7 @@ use chandlery::checkpoint::Checkpoint;
 use chandlery::compare;
 use chandlery::model::{CausalLm, ModelError, Weights, candle_dtype};
 use chandlery::project;
+use chandlery::project::Project;
 use chandlery::spec::{DType, ModelSpec, ParamPath};
 use chandlery_tests::{entries, json};
 use tempfile::tempdir;
@@ -25,8 +26,13 @@ impl Weights for Probe {
 
 #[test]
 fn the_module_asks_for_exactly_the_parameters_of_the_spec_also_at_70b() {
-    for name in project("llama").unwrap().configs() {
-        let config = project("llama").unwrap().config(&name).unwrap().render().unwrap();
+    let all = Project::names().into_iter().flat_map(|family| {
+        let project = project(&family).unwrap();
+        project.configs().into_iter().map(move |name| project.config(&name).unwrap())
+    });
+    for config in all {
+        let name = format!("{} {}", config.project().name(), config.name());
+        let config = config.render().unwrap();
         let asked = Arc::new(Mutex::new(Vec::new()));
         CausalLm::build(&config, Box::new(Probe(asked.clone())), DType::BF16, &Device::Cpu, false).unwrap();
         let expected: Vec<Asked> = ModelSpec::resolve(&config)

@@ -4,9 +4,9 @@ use std::path::Path;
 
 use chandlery::checkpoint::Checkpoint;
 use chandlery::convert::{Family, ReferenceModel, RemapPlan};
-use chandlery::spec::{Architecture, DType, ModelConfig, ModelSpec, Side};
+use chandlery::spec::{DType, ModelConfig, ModelSpec, Side};
 use chandlery::{compare, convert, finalize};
-use chandlery_tests::{LLAMAS, copy_of, edit_config, entries, fixture, json};
+use chandlery_tests::{MODELS, copy_of, edit_config, entries, fixture, json};
 use serde_json::json;
 use tempfile::tempdir;
 
@@ -19,7 +19,7 @@ fn contents(folder: &Path) -> Vec<(String, Vec<u8>)> {
 
 #[test]
 fn there_and_back_gives_equal_bytes_and_an_equal_configuration() {
-    for name in LLAMAS {
+    for name in MODELS {
         let temp = tempdir().unwrap();
         let (native, back) = (temp.path().join("native"), temp.path().join("back"));
         let there = convert(fixture(name), &native).run().unwrap();
@@ -29,7 +29,8 @@ fn there_and_back_gives_equal_bytes_and_an_equal_configuration() {
         assert!(again.passed() && again.to == Side::HuggingFace, "{name}");
         assert_eq!(contents(&fixture(name)), contents(&back), "{name}");
         assert_eq!(json(fixture(name).join("config.json")), json(back.join("config.json")), "{name}");
-        assert_eq!(json(native.join("config.json"))["hf_model_type"], "llama");
+        let family = json(fixture(name).join("config.json"))["model_type"].clone();
+        assert_eq!(json(native.join("config.json"))["hf_model_type"], family);
         assert!(native.join("tokenizer.json").exists() && native.join("generation_config.json").exists());
     }
 }
@@ -115,9 +116,9 @@ fn swapped_projections_are_noticed_and_located() {
 
 #[test]
 fn rules_rename_every_parameter_of_every_shape_there_and_back() {
-    let family = Family::of(Architecture::Llama).unwrap();
-    for name in LLAMAS {
+    for name in MODELS {
         let (config, _) = ModelConfig::from_json(&json(fixture(name).join("config.json")), name).unwrap();
+        let family = Family::of(config.architecture).unwrap();
         let table = ModelSpec::resolve(&config).table(DType::F32);
         let source = Checkpoint::open(fixture(name)).unwrap();
         let plan = RemapPlan::new(&source, Side::HuggingFace, &table, &family, None);

@@ -5,7 +5,7 @@ use chandlery::checkpoint::Checkpoint;
 use chandlery::convert::ModelFolder;
 use chandlery::model::{Batch, CausalLm, IGNORED_LABEL, next_token_loss};
 use chandlery::spec::{DType, Side};
-use chandlery_tests::{LLAMAS, fixture, json};
+use chandlery_tests::{MODELS, fixture, json};
 
 /// Largest absolute difference of float32 logits; the noise of transformers itself is about 1e-5.
 const LOGITS: f32 = 1e-3;
@@ -24,7 +24,7 @@ fn integers(reference: &Checkpoint, name: &str) -> Vec<Vec<u32>> {
 
 #[test]
 fn logits_agree_plain_padded_on_either_side_and_packed() {
-    for name in LLAMAS {
+    for name in MODELS {
         let file = fixture(name).join("reference.safetensors");
         let diffs =
             chandlery::compare::compare_with_reference(&fixture(name), &file, chandlery::device::Device::Cpu).unwrap();
@@ -52,7 +52,7 @@ fn ignoring_document_boundaries_would_be_noticed() {
 
 #[test]
 fn losses_and_gradient_norms_agree() {
-    for name in LLAMAS {
+    for name in MODELS {
         let reference = Checkpoint::open(fixture(name).join("reference.safetensors")).unwrap();
         let expected = json(fixture(name).join("reference.json"));
         let model = load(name, true);
@@ -82,7 +82,7 @@ fn losses_and_gradient_norms_agree() {
 
 #[test]
 fn padding_does_not_count_in_the_loss() {
-    for name in LLAMAS {
+    for name in MODELS {
         let reference = Checkpoint::open(fixture(name).join("reference.safetensors")).unwrap();
         let ids = integers(&reference, "right_pad.input_ids");
         let mask = integers(&reference, "right_pad.attention_mask");
@@ -103,7 +103,7 @@ fn padding_does_not_count_in_the_loss() {
 
 #[test]
 fn greedy_continuations_agree() {
-    for name in LLAMAS {
+    for name in MODELS {
         let reference = Checkpoint::open(fixture(name).join("reference.safetensors")).unwrap();
         let prompt = integers(&reference, "greedy.prompt_ids").remove(0);
         let expected = integers(&reference, "greedy.new_ids").remove(0);
@@ -113,7 +113,7 @@ fn greedy_continuations_agree() {
 
 #[test]
 fn both_styles_of_config_json_describe_the_same_model() {
-    for name in LLAMAS {
+    for name in MODELS {
         let old = fixture(name).join("config.4x.json");
         if old.exists() {
             let read = |path| chandlery::spec::ModelConfig::from_json(&json(path), name).unwrap();

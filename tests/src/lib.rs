@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-/// The nine reference models of the Llama family.
-pub const LLAMAS: &[&str] = &[
+/// All reference models.
+pub const MODELS: &[&str] = &[
     "llama-gqa",
     "llama-gqa-4x",
     "llama-headdim",
@@ -15,6 +15,10 @@ pub const LLAMAS: &[&str] = &[
     "llama-bias",
     "llama-bf16",
     "llama-sharded",
+    "mistral-sw8",
+    "mistral-sw8-4x",
+    "qwen3-tied",
+    "qwen3-4x",
 ];
 
 /// The folder of a reference model.

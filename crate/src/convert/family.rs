@@ -30,7 +30,10 @@ impl Family {
     /// [`RemapError`] if the rules cannot be read or inverted, which a test rules out for the built-in ones.
     pub fn of(architecture: Architecture) -> Result<Self, RemapError> {
         match architecture {
-            Architecture::Llama => Self::from_yaml(include_str!("families/llama.yaml"), "families/llama.yaml"),
+            // The same names: what Qwen3 adds, q_norm and k_norm, is called so on both sides.
+            Architecture::Llama | Architecture::Mistral | Architecture::Qwen3 => {
+                Self::from_yaml(include_str!("families/llama.yaml"), "families/llama.yaml")
+            }
         }
     }
 

@@ -95,6 +95,25 @@ impl<'a> ReferenceModel<'a> {
         Ok(Rows { data, width: x.width })
     }
 
+    /// The same over each head's part of a row, where the file has such a norm.
+    fn normalize_heads(&self, x: &mut Rows, name: &str) -> Result<(), CheckpointError> {
+        let weight = format!("{name}.weight");
+        let Some(row) = self.checkpoint.table().get(&weight.as_str().into()) else { return Ok(()) };
+        let heads = Rows { data: std::mem::take(&mut x.data), width: row.shape.iter().product() };
+        x.data = self.normalize(&heads, name)?.data;
+        Ok(())
+    }
+
+    /// How many tokens a query sees, itself included.
+    fn window(&self) -> usize {
+        let off = self.config.get("use_sliding_window").and_then(Value::as_bool) == Some(false);
+        let family = self.config.get("model_type").and_then(Value::as_str);
+        match self.size("sliding_window") {
+            Some(window) if !off && family != Some("llama") => window,
+            _ => usize::MAX,
+        }
+    }
+
     /// Radians per token of each rotated pair.
     fn frequencies(&self, head: usize) -> Vec<f64> {
         let rope =
@@ -159,9 +178,11 @@ impl<'a> ReferenceModel<'a> {
             let mut q = self.project(&input, &name("self_attn.q_proj"))?;
             let mut k = self.project(&input, &name("self_attn.k_proj"))?;
             let v = self.project(&input, &name("self_attn.v_proj"))?;
-            self.rotate(&mut q, head, &frequencies);
-            self.rotate(&mut k, head, &frequencies);
-            let mixed = attend(&q, &k, &v, heads, groups, head);
+            for (x, part) in [(&mut q, "self_attn.q_norm"), (&mut k, "self_attn.k_norm")] {
+                self.normalize_heads(x, &name(part))?;
+                self.rotate(x, head, &frequencies);
+            }
+            let mixed = attend(&q, &k, &v, (heads, groups, head), self.window());
             add(&mut x, &self.project(&mixed, &name("self_attn.o_proj"))?);
 
             let input = self.normalize(&x, &name("post_attention_layernorm"))?;
@@ -180,20 +201,21 @@ impl<'a> ReferenceModel<'a> {
     }
 }
 
-/// Causal attention of one sequence: query head h reads key head h / (heads / groups).
-fn attend(q: &Rows, k: &Rows, v: &Rows, heads: usize, groups: usize, head: usize) -> Rows {
+/// Causal attention of one sequence over a window: query head h reads key head h / (heads / groups).
+fn attend(q: &Rows, k: &Rows, v: &Rows, (heads, groups, head): (usize, usize, usize), window: usize) -> Rows {
     let tokens = q.data.len() / q.width;
     let mut data = vec![0.0f32; tokens * heads * head];
     data.par_chunks_exact_mut(heads * head).enumerate().for_each(|(token, out)| {
         for (index, out) in out.chunks_exact_mut(head).enumerate() {
             let query = &q.data[token * q.width + index * head..][..head];
             let offset = index / (heads / groups) * head;
-            let scores: Vec<f64> = (0..=token)
+            let first = (token + 1).saturating_sub(window);
+            let scores: Vec<f64> = (first..=token)
                 .map(|past| f64::from(dot(query, &k.data[past * k.width + offset..][..head])) / (head as f64).sqrt())
                 .collect();
             let top = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
             let total: f64 = scores.iter().map(|score| (score - top).exp()).sum();
-            for (past, score) in scores.iter().enumerate() {
+            for (past, score) in (first..).zip(&scores) {
                 let weight = ((score - top).exp() / total) as f32;
                 for (out, value) in out.iter_mut().zip(&v.data[past * v.width + offset..][..head]) {
                     *out += weight * value;

@@ -4,7 +4,9 @@ use candle_core::{D, DType, Result, Tensor};
 use candle_nn::VarBuilder;
 
 use super::kv_cache::KvCache;
+use super::layer::{child, norm};
 use super::linear::Linear;
+use super::norm::RmsNorm;
 use super::rope::Rotation;
 use crate::spec::{Node, Part};
 
@@ -15,6 +17,8 @@ pub(super) struct Attention {
     key: Linear,
     value: Linear,
     output: Linear,
+    /// Of queries and keys, per head, before rotation.
+    norms: Option<(RmsNorm, RmsNorm)>,
     heads: usize,
     kv_heads: usize,
     head_dim: usize,
@@ -38,6 +42,10 @@ impl Attention {
             key: linear("key_linear")?,
             value: linear("value_linear")?,
             output: linear("output_linear")?,
+            norms: match child(node, "q_norm") {
+                Ok(_) => Some((norm(node, "q_norm", vb)?, norm(node, "k_norm", vb)?)),
+                Err(_) => None,
+            },
             heads,
             kv_heads,
             head_dim,
@@ -54,8 +62,12 @@ impl Attention {
         let (batch, seq, _) = x.dims3()?;
         let split =
             |y: Tensor, heads: usize| y.reshape((batch, seq, heads, self.head_dim))?.transpose(1, 2)?.contiguous();
-        let query = context.rotation.apply(&split(self.query.forward(x)?, self.heads)?)?;
-        let key = context.rotation.apply(&split(self.key.forward(x)?, self.kv_heads)?)?;
+        let mut query = split(self.query.forward(x)?, self.heads)?;
+        let mut key = split(self.key.forward(x)?, self.kv_heads)?;
+        if let Some((query_norm, key_norm)) = &self.norms {
+            (query, key) = (query_norm.forward(&query)?, key_norm.forward(&key)?);
+        }
+        let (query, key) = (context.rotation.apply(&query)?, context.rotation.apply(&key)?);
         let value = split(self.value.forward(x)?, self.kv_heads)?;
         let (key, value) = match cache {
             Some((cache, layer)) => cache.extend(layer, key, value)?,

@@ -122,7 +122,7 @@ impl CausalLm {
         let ids: Vec<u32> = batch.input_ids.iter().flatten().copied().collect();
         let ids = Tensor::from_vec(ids, batch.dims(), &self.device)?;
         let rotation = Rotation::new(&self.frequencies, &batch.positions(seen), dtype, &self.device)?;
-        let mask = mask::additive(batch, seen, &self.device)?;
+        let mask = mask::additive(batch, seen, self.config.sliding_window, &self.device)?;
         let context = Context { rotation: &rotation, mask: &mask };
         let x =
             self.stack.forward(self.embedding.forward(&ids)?, &context, cache, observe).map_err(interrupted_first)?;

@@ -12,7 +12,8 @@ const HIDDEN: f32 = -1e30;
 /// A token sees itself and earlier tokens. With `attention_mask`, padding is never seen. With positions but without a
 /// mask, a row holds documents: a new one starts wherever a position is not its predecessor plus one, and documents do
 /// not see each other (the rule of transformers' packed sequences).
-pub(super) fn additive(batch: &Batch, seen: usize, device: &Device) -> Result<Tensor> {
+/// With a window of w, query q sees the keys k with q − w < k ≤ q.
+pub(super) fn additive(batch: &Batch, seen: usize, window: Option<usize>, device: &Device) -> Result<Tensor> {
     let (rows, seq) = batch.dims();
     let keys = seen + seq;
     let documents = match (&batch.attention_mask, &batch.position_ids) {
@@ -25,7 +26,8 @@ pub(super) fn additive(batch: &Batch, seen: usize, device: &Device) -> Result<Te
     for row in 0..count {
         for query in 0..seq {
             let line = &mut mask[(row * seq + query) * keys..][..keys];
-            for (key, cell) in line.iter_mut().enumerate().take(seen + query + 1) {
+            let first = window.map_or(0, |window| (seen + query + 1).saturating_sub(window));
+            for (key, cell) in line.iter_mut().enumerate().take(seen + query + 1).skip(first) {
                 // Keys from the cache are real tokens: padding is only known for the tokens of this batch.
                 let real = key < seen || batch.attention_mask.as_ref().is_none_or(|mask| mask[row][key - seen] != 0);
                 let together = documents.as_ref().is_none_or(|documents| documents[row][key] == documents[row][query]);
@@ -58,7 +60,11 @@ mod tests {
     use super::*;
 
     fn visible(batch: &Batch) -> Vec<Vec<Vec<bool>>> {
-        let mask = additive(batch, 0, &Device::Cpu).unwrap().squeeze(1).unwrap().to_vec3::<f32>().unwrap();
+        within(batch, None)
+    }
+
+    fn within(batch: &Batch, window: Option<usize>) -> Vec<Vec<Vec<bool>>> {
+        let mask = additive(batch, 0, window, &Device::Cpu).unwrap().squeeze(1).unwrap().to_vec3::<f32>().unwrap();
         mask.into_iter()
             .map(|row| row.into_iter().map(|line| line.iter().map(|&x| x == 0.0).collect()).collect())
             .collect()
@@ -75,6 +81,14 @@ mod tests {
             [false, false, true, true],
         ];
         assert_eq!(visible(&batch)[0], expected);
+    }
+
+    #[test]
+    fn a_window_counts_the_token_itself() {
+        let seen = within(&Batch::new(vec![vec![1; 8]]).unwrap(), Some(4));
+        assert_eq!(seen[0][7], [false, false, false, false, true, true, true, true]);
+        assert_eq!(seen[0][4], [false, true, true, true, true, false, false, false]);
+        assert_eq!(seen[0][2], [true, true, true, false, false, false, false, false]);
     }
 
     #[test]

@@ -16,10 +16,16 @@ macro_rules! project_files {
 }
 
 /// Every built-in project.
-pub(super) const PROJECTS: &[Builtin] = &[project_files!(
-    "llama": "project.yaml", "model.yaml", "configs/4M.yaml", "configs/llama2_7b.yaml", "configs/llama3.2_1b.yaml",
-    "configs/llama3.1_70b.yaml",
-)];
+pub(super) const PROJECTS: &[Builtin] = &[
+    project_files!(
+        "llama": "project.yaml", "model.yaml", "configs/4M.yaml", "configs/llama2_7b.yaml", "configs/llama3.2_1b.yaml",
+        "configs/llama3.1_70b.yaml",
+    ),
+    project_files!(
+        "mistral": "project.yaml", "model.yaml", "configs/4M.yaml", "configs/7B.yaml", "configs/7B_instruct.yaml",
+    ),
+    project_files!("qwen3": "project.yaml", "model.yaml", "configs/4M.yaml", "configs/8B.yaml"),
+];
 
 macro_rules! tokenizer_files {
     ($tokenizer:literal) => {

@@ -313,14 +313,19 @@ mod tests {
 
     #[test]
     fn built_in_configurations_have_the_published_parameter_counts() {
-        for (name, parameters) in [
-            ("4M", 4_434_176),
-            ("llama2_7b", 6_738_415_616),
-            ("llama3.2_1b", 1_235_814_400),
-            ("llama3.1_70b", 70_553_706_496),
+        for (family, name, parameters) in [
+            ("llama", "4M", 4_434_176),
+            ("llama", "llama2_7b", 6_738_415_616),
+            ("llama", "llama3.2_1b", 1_235_814_400),
+            ("llama", "llama3.1_70b", 70_553_706_496),
+            ("mistral", "4M", 4_172_032),
+            ("mistral", "7B", 7_241_732_096),
+            ("mistral", "7B_instruct", 7_241_732_096),
+            ("qwen3", "4M", 4_172_544),
+            ("qwen3", "8B", 8_190_735_360),
         ] {
-            let config = project("llama").unwrap().config(name).unwrap().render().unwrap();
-            assert_eq!(ModelSpec::resolve(&config).table(DType::BF16).parameters(), parameters, "{name}");
+            let config = project(family).unwrap().config(name).unwrap().render().unwrap();
+            assert_eq!(ModelSpec::resolve(&config).table(DType::BF16).parameters(), parameters, "{family} {name}");
         }
     }
 

@@ -11,16 +11,22 @@ use super::DType;
 pub enum Architecture {
     /// Llama 2 and 3: pre-norm, RMSNorm, grouped-query attention, rotary positions, gated SiLU feed-forward.
     Llama,
+    /// Mistral: Llama whose attention may look back over a window only.
+    Mistral,
+    /// Qwen3: Llama whose queries and keys are normalised per head before they are rotated.
+    Qwen3,
 }
 
 impl Architecture {
     /// Every family, for error messages and `--model-type`.
-    pub const ALL: &'static [Architecture] = &[Architecture::Llama];
+    pub const ALL: &'static [Architecture] = &[Architecture::Llama, Architecture::Mistral, Architecture::Qwen3];
 
     /// The name in `model_type` and `hf_model_type`.
     pub fn name(self) -> &'static str {
         match self {
             Architecture::Llama => "llama",
+            Architecture::Mistral => "mistral",
+            Architecture::Qwen3 => "qwen3",
         }
     }
 
@@ -33,6 +39,8 @@ impl Architecture {
     pub fn hf_class(self) -> &'static str {
         match self {
             Architecture::Llama => "LlamaForCausalLM",
+            Architecture::Mistral => "MistralForCausalLM",
+            Architecture::Qwen3 => "Qwen3ForCausalLM",
         }
     }
 }
@@ -89,6 +97,10 @@ pub struct ModelConfig {
     pub rms_norm_eps: f64,
     /// Rotary positions.
     pub rope: RopeConfig,
+    /// How many tokens a query sees, itself included; all earlier ones if not given.
+    pub sliding_window: Option<usize>,
+    /// Whether queries and keys are normalised per head (RMSNorm over `head_dim`) before rotation.
+    pub qk_norm: bool,
     /// Whether the head is the embedding.
     pub tie_word_embeddings: bool,
     /// Whether the attention projections have biases.
@@ -171,6 +183,9 @@ impl ModelConfig {
             if value == 0 || value > 1 << 28 {
                 return Err(invalid(field, value.to_string(), "a number from 1 to 268435456"));
             }
+        }
+        if self.sliding_window == Some(0) {
+            return Err(invalid("sliding_window", "0".to_owned(), "a number from 1, or null"));
         }
         if self.num_hidden_layers > 10_000 {
             return Err(invalid("num_hidden_layers", self.num_hidden_layers.to_string(), "a number from 1 to 10000"));

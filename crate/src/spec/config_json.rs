@@ -147,6 +147,8 @@ impl ModelConfig {
         let hidden_size = fields.required("hidden_size")?;
         let head_dim = match fields.size("head_dim")? {
             Some(head_dim) => head_dim,
+            // The defaults of the families' configuration classes in transformers.
+            None if architecture == Architecture::Qwen3 => 128,
             None if heads > 0 && hidden_size.is_multiple_of(heads) => hidden_size / heads,
             None => {
                 let expected = format!("a divisor of hidden_size ({hidden_size}), or a head_dim beside it");
@@ -166,11 +168,17 @@ impl ModelConfig {
             intermediate_size: fields.required("intermediate_size")?,
             num_hidden_layers: fields.required("num_hidden_layers")?,
             num_attention_heads: heads,
-            num_key_value_heads: fields.size("num_key_value_heads")?.unwrap_or(heads),
+            num_key_value_heads: fields.size("num_key_value_heads")?.unwrap_or(match architecture {
+                Architecture::Llama => heads,
+                Architecture::Mistral => 8,
+                Architecture::Qwen3 => 32,
+            }),
             head_dim,
             max_position_embeddings: fields.size("max_position_embeddings")?.unwrap_or(2048),
             rms_norm_eps: fields.number("rms_norm_eps")?.unwrap_or(1e-6),
             rope: rope_from(&fields)?,
+            sliding_window: window_from(&fields, architecture)?,
+            qk_norm: architecture == Architecture::Qwen3,
             tie_word_embeddings: fields.flag("tie_word_embeddings")?,
             attention_bias: fields.flag("attention_bias")?,
             mlp_bias: fields.flag("mlp_bias")?,
@@ -236,10 +244,19 @@ impl ModelConfig {
             "torch_dtype": self.dtype.torch_name(),
             "vocab_size": self.vocab_size,
         });
-        match fields {
-            Value::Object(fields) => fields,
-            _ => Map::new(),
+        let Value::Object(mut fields) = fields else { return Map::new() };
+        match self.architecture {
+            Architecture::Llama => {}
+            Architecture::Mistral => {
+                fields.insert("sliding_window".to_owned(), json!(self.sliding_window));
+            }
+            Architecture::Qwen3 => {
+                fields.insert("sliding_window".to_owned(), json!(self.sliding_window));
+                fields.insert("use_sliding_window".to_owned(), json!(self.sliding_window.is_some()));
+                fields.insert("max_window_layers".to_owned(), json!(0));
+            }
         }
+        fields
     }
 
     /// A native config.json. `source` is the Hugging Face configuration the model was converted from, kept whole.
@@ -279,6 +296,29 @@ fn sorted(fields: Map<String, Value>) -> Value {
     let mut entries: Vec<_> = fields.into_iter().collect();
     entries.sort_by(|a, b| a.0.cmp(&b.0));
     Value::Object(entries.into_iter().collect())
+}
+
+/// The window that all layers share. Qwen3 has one only where `use_sliding_window` says so, and may give it to some
+/// layers only, which is refused.
+fn window_from(fields: &Fields<'_>, architecture: Architecture) -> Result<Option<usize>, ConfigError> {
+    let window = fields.size("sliding_window")?;
+    match architecture {
+        Architecture::Llama => Ok(None),
+        Architecture::Mistral => Ok(window),
+        Architecture::Qwen3 if !fields.flag("use_sliding_window")? => Ok(None),
+        Architecture::Qwen3 => {
+            let full = fields.size("max_window_layers")?.unwrap_or(28).min(fields.required("num_hidden_layers")?);
+            if full > 0 && window.is_some() {
+                return Err(ConfigError::Unsupported {
+                    what: "max_window_layers".to_owned(),
+                    found: full.to_string(),
+                    supported: "0 (a window in every layer), or use_sliding_window false".to_owned(),
+                    origin: fields.origin.to_owned(),
+                });
+            }
+            Ok(window)
+        }
+    }
 }
 
 /// Rotary parameters in the 5.x place (`rope_parameters`), else in the 4.x places (`rope_theta`, `rope_scaling`).

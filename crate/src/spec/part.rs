@@ -50,6 +50,8 @@ pub enum Part {
         head_dim: usize,
         /// Rotary position embedding.
         rope: RopeConfig,
+        /// How many tokens a query sees, itself included.
+        window: Option<usize>,
     },
     /// down(activation(gate x) · up x) (Shazeer 2020).
     GatedFeedForward {

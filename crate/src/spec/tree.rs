@@ -44,7 +44,7 @@ impl Node {
 }
 
 impl ModelSpec {
-    /// The tree a configuration stands for. Initialisation follows the Llama recipe: embeddings N(0, 1); query, key,
+    /// The tree a configuration stands for. Initialisation follows the recipe of the Llama family: embeddings N(0, 1); query, key,
     /// value and up projections σ = 0.02; gate, down and output projections σ = 0.02 / sqrt(2 L); head σ = d^-½ cut at
     /// three σ. A tied embedding serves as head too, so it starts as a head would be scaled: N(0, d^-½).
     pub fn resolve(config: &ModelConfig) -> Self {
@@ -59,6 +59,17 @@ impl ModelSpec {
 
         let queries = config.num_attention_heads * config.head_dim;
         let keys = config.num_key_value_heads * config.head_dim;
+        let mut projections = vec![
+            linear("query_linear", hidden, queries, config.attention_bias, 0.02),
+            linear("key_linear", hidden, keys, config.attention_bias, 0.02),
+            linear("value_linear", hidden, keys, config.attention_bias, 0.02),
+            linear("output_linear", queries, hidden, config.attention_bias, by_depth),
+        ];
+        if config.qk_norm {
+            let per_head = Leaf::RmsNorm { dim: config.head_dim, eps: config.rms_norm_eps };
+            projections.push(Node::leaf("q_norm", per_head.clone()));
+            projections.push(Node::leaf("k_norm", per_head));
+        }
         let attention = Node::new(
             "attention",
             Part::Attention {
@@ -66,13 +77,9 @@ impl ModelSpec {
                 kv_heads: config.num_key_value_heads,
                 head_dim: config.head_dim,
                 rope: config.rope.clone(),
+                window: config.sliding_window,
             },
-            vec![
-                linear("query_linear", hidden, queries, config.attention_bias, 0.02),
-                linear("key_linear", hidden, keys, config.attention_bias, 0.02),
-                linear("value_linear", hidden, keys, config.attention_bias, 0.02),
-                linear("output_linear", queries, hidden, config.attention_bias, by_depth),
-            ],
+            projections,
         );
         let inner = config.intermediate_size;
         let feedforward = Node::new(
