@@ -159,17 +159,34 @@ fn a_destination_that_exists_stays_as_it_is() {
     assert_eq!((entries(temp.path()), entries(&precious)), (vec!["out".to_owned()], vec!["notes".to_owned()]));
 }
 
+/// A pickle that would run a command in Python, bare and inside a zip like torch's.
 #[test]
-fn pickled_weights_are_not_opened() {
-    let temp = tempdir().unwrap();
-    let folder = temp.path().join("bin");
-    std::fs::create_dir(&folder).unwrap();
-    std::fs::copy(fixture("llama-gqa").join("config.json"), folder.join("config.json")).unwrap();
-    std::fs::write(folder.join("pytorch_model.bin"), b"cos\nsystem\n(S'touch pwned'\ntR.").unwrap();
-    let said = convert(&folder, &temp.path().join("out"));
-    assert_eq!(said.status.code(), Some(1));
-    assert!(String::from_utf8(said.stderr).unwrap().contains("save them as safetensors first"));
-    assert_eq!(entries(temp.path()), ["bin"]);
+fn pickles_are_read_but_never_run() {
+    let payload = b"cos\nsystem\n(S'touch pwned'\ntR.";
+    let zipped = {
+        let mut zip = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
+        let stored = zip::write::SimpleFileOptions::default().compression_method(zip::CompressionMethod::Stored);
+        zip.start_file("pytorch_model/data.pkl", stored).unwrap();
+        std::io::Write::write_all(&mut zip, payload).unwrap();
+        zip.finish().unwrap().into_inner()
+    };
+    for bytes in [&payload[..], &zipped, b""] {
+        let temp = tempdir().unwrap();
+        let folder = temp.path().join("bin");
+        std::fs::create_dir(&folder).unwrap();
+        std::fs::copy(fixture("llama-gqa").join("config.json"), folder.join("config.json")).unwrap();
+        std::fs::write(folder.join("pytorch_model.bin"), bytes).unwrap();
+        let said = command()
+            .current_dir(temp.path())
+            .arg("convert")
+            .args([&folder, &temp.path().join("out")])
+            .output()
+            .unwrap();
+        assert_eq!(said.status.code(), Some(1), "{said:?}");
+        let text = String::from_utf8(said.stderr).unwrap();
+        assert!(text.starts_with("error: not a readable PyTorch file: ") && !text.contains("panicked"), "{text}");
+        assert_eq!(entries(temp.path()), ["bin"]);
+    }
 }
 
 /// /dev/full cannot hold a folder, so a file-size limit stands in: the kernel refuses the write all the same.

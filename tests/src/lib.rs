@@ -15,6 +15,8 @@ pub const MODELS: &[&str] = &[
     "llama-bias",
     "llama-bf16",
     "llama-sharded",
+    "llama-bin",
+    "llama-bin-sharded",
     "mistral-sw8",
     "mistral-sw8-4x",
     "qwen3-tied",

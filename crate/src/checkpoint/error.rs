@@ -34,6 +34,14 @@ pub enum CheckpointError {
         /// What is wrong.
         reason: String,
     },
+    /// A PyTorch file that is not a zip of plain tensors.
+    #[error("not a readable PyTorch file: {reason}\n  where: {path}\n  do: save the weights as safetensors, or copy the file again", path = path.display())]
+    Pickle {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
     /// An index that cannot be parsed, or that disagrees with its shards.
     #[error("the index of the shards is wrong: {reason}\n  where: {path}\n  do: copy index and shards again, all from one source", path = path.display())]
     Index {

@@ -1,4 +1,4 @@
-//! One safetensors file: its header, validated, without its data.
+//! One file of weights: its tensors' places, validated, without their data. Here from a safetensors header.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -26,15 +26,15 @@ pub(super) struct Extent {
 
 /// An open file with its tensors in order of position.
 #[derive(Debug)]
-pub(super) struct SafetensorsFile {
+pub(super) struct WeightsFile {
     pub(super) path: PathBuf,
     pub(super) file: File,
     pub(super) tensors: Vec<Extent>,
     pub(super) metadata: HashMap<String, String>,
 }
 
-impl SafetensorsFile {
-    /// Opens a file and checks its header against the file's size: lengths, offsets, overlaps and element types.
+impl WeightsFile {
+    /// Opens a safetensors file and checks its header against the file's size: lengths, offsets, overlaps and element types.
     pub(super) fn open(path: &Path) -> Result<Self, CheckpointError> {
         let invalid = |reason: String| CheckpointError::Header { path: path.to_owned(), reason };
         let mut file = File::open(path).map_err(CheckpointError::io("opening", path))?;

@@ -8,12 +8,19 @@ use super::{Checkpoint, CheckpointError};
 pub const WEIGHTS_FILE: &str = "model.safetensors";
 /// The index of a sharded model.
 pub const WEIGHTS_INDEX: &str = "model.safetensors.index.json";
+/// The same files as PyTorch writes them.
+const PYTORCH_FILE: &str = "pytorch_model.bin";
+const PYTORCH_INDEX: &str = "pytorch_model.bin.index.json";
 /// The folder of numbered checkpoints inside a model folder.
 const CHECKPOINTS: &str = "checkpoints";
 
-/// The file that opens a folder's weights: the single file before the index, as Hugging Face loaders choose.
+/// The file that opens a folder's weights: safetensors before PyTorch, a single file before an index, as Hugging Face
+/// loaders choose.
 pub(super) fn weights_in(folder: &Path) -> Option<PathBuf> {
-    [WEIGHTS_FILE, WEIGHTS_INDEX].iter().map(|name| folder.join(name)).find(|path| path.exists())
+    [WEIGHTS_FILE, WEIGHTS_INDEX, PYTORCH_FILE, PYTORCH_INDEX]
+        .iter()
+        .map(|name| folder.join(name))
+        .find(|path| path.exists())
 }
 
 /// The step number in a folder name such as `checkpoint-1200`.

@@ -6,6 +6,7 @@ mod folder;
 mod header;
 mod layout;
 mod open;
+mod pickle;
 mod writer;
 
 pub use copy::CheckpointCopy;

@@ -7,7 +7,7 @@ use std::path::{Component, Path, PathBuf};
 use serde::Deserialize;
 
 use super::CheckpointError;
-use super::header::{Extent, SafetensorsFile};
+use super::header::{Extent, WeightsFile};
 use super::layout::{WEIGHTS_FILE, WEIGHTS_INDEX, latest_checkpoint, weights_in};
 use crate::spec::{DType, ParamPath, TensorRow, TensorTable};
 
@@ -15,7 +15,7 @@ use crate::spec::{DType, ParamPath, TensorRow, TensorTable};
 #[derive(Debug)]
 pub struct Checkpoint {
     path: PathBuf,
-    shards: Vec<SafetensorsFile>,
+    shards: Vec<WeightsFile>,
     places: HashMap<ParamPath, (usize, usize)>,
     table: TensorTable,
 }
@@ -37,8 +37,8 @@ struct Index {
 }
 
 impl Checkpoint {
-    /// Opens a model folder (its weights, else its latest checkpoint), a checkpoint folder, a `.safetensors` file or an
-    /// index. Reads headers only.
+    /// Opens a model folder (its weights, else its latest checkpoint), a checkpoint folder, a `.safetensors` or PyTorch
+    /// `.bin` file, or an index. Reads headers only.
     ///
     /// # Errors
     /// [`CheckpointError`] if nothing is found, a header or index is invalid, or shards are missing.
@@ -62,7 +62,7 @@ impl Checkpoint {
         if path.extension().is_some_and(|extension| extension == "json") {
             return Self::open_index(path);
         }
-        Self::assemble(path, vec![SafetensorsFile::open(path)?])
+        Self::assemble(path, vec![open_file(path)?])
     }
 
     fn open_index(path: &Path) -> Result<Self, CheckpointError> {
@@ -90,8 +90,7 @@ impl Checkpoint {
                 names: missing.iter().take(5).copied().collect::<Vec<_>>().join(", "),
             });
         }
-        let shards =
-            names.iter().map(|name| SafetensorsFile::open(&folder.join(name))).collect::<Result<Vec<_>, _>>()?;
+        let shards = names.iter().map(|name| open_file(&folder.join(name))).collect::<Result<Vec<_>, _>>()?;
         let checkpoint = Self::assemble(path, shards)?;
         for (tensor, file) in &index.weight_map {
             let place = checkpoint.places.get(&ParamPath::from(tensor.as_str()));
@@ -107,7 +106,7 @@ impl Checkpoint {
         Ok(checkpoint)
     }
 
-    fn assemble(path: &Path, shards: Vec<SafetensorsFile>) -> Result<Self, CheckpointError> {
+    fn assemble(path: &Path, shards: Vec<WeightsFile>) -> Result<Self, CheckpointError> {
         let mut places = HashMap::new();
         let mut rows = Vec::new();
         for (shard, file) in shards.iter().enumerate() {
@@ -155,7 +154,7 @@ impl Checkpoint {
         self.shards.iter().flat_map(|shard| shard.tensors.iter().map(|extent| ParamPath::from(extent.name.as_str())))
     }
 
-    pub(super) fn place(&self, path: &ParamPath) -> Result<(&SafetensorsFile, &Extent), CheckpointError> {
+    pub(super) fn place(&self, path: &ParamPath) -> Result<(&WeightsFile, &Extent), CheckpointError> {
         let &(shard, at) = self
             .places
             .get(path)
@@ -190,7 +189,7 @@ impl Checkpoint {
 /// One tensor's bytes, block by block.
 #[derive(Debug)]
 pub struct Blocks<'a> {
-    file: &'a SafetensorsFile,
+    file: &'a WeightsFile,
     extent: &'a Extent,
     buffer: Vec<u8>,
     done: u64,
@@ -217,7 +216,15 @@ impl Blocks<'_> {
     }
 }
 
-/// What a folder without safetensors weights most likely is, and what to do about it.
+/// One file of weights, by its ending.
+fn open_file(path: &Path) -> Result<WeightsFile, CheckpointError> {
+    match path.extension().and_then(|extension| extension.to_str()) {
+        Some("bin" | "pt" | "pth") => WeightsFile::open_pickle(path),
+        _ => WeightsFile::open(path),
+    }
+}
+
+/// What a folder without weights most likely is, and what to do about it.
 fn advice_for_folder(folder: &Path) -> String {
     let has = |prefix: &str, suffix: &str| {
         std::fs::read_dir(folder).into_iter().flatten().flatten().any(|entry| {
@@ -225,9 +232,6 @@ fn advice_for_folder(folder: &Path) -> String {
             name.to_str().is_some_and(|name| name.starts_with(prefix) && name.ends_with(suffix))
         })
     };
-    if has("pytorch_model", ".bin") {
-        return "these are PyTorch .bin weights; save them as safetensors first".to_owned();
-    }
     if has("", ".gguf") {
         return "these are GGUF weights; name a folder of safetensors weights".to_owned();
     }

@@ -9,7 +9,7 @@ use crate::checkpoint::{
     AtomicFolder, CheckpointCopy, CheckpointError, DEFAULT_MAX_SHARD_SIZE, ShardPlan, latest_checkpoint, step_of,
 };
 use crate::convert::{ConvertError, ModelFolder};
-use crate::spec::{DType, TensorRow, TensorTable};
+use crate::spec::{DType, ParamPath, TensorRow, TensorTable};
 use crate::tokenizer::{TokenizerError, TokenizerFiles};
 
 /// Why a model could not be finalized.
@@ -149,8 +149,13 @@ impl Finalize {
         let checkpoint = chosen.unwrap_or_else(|| self.source.clone());
         let source = ModelFolder::open_checkpoint(&self.source, Some(&checkpoint))?;
         let weights = source.checkpoint();
+        // PyTorch files hold a tied tensor under both names; one of them is enough.
+        let (family, native) = (source.family()?, source.native_table());
+        let tied = native.rows().iter().filter(|row| row.tied_to.is_some());
+        let tied: Vec<ParamPath> = tied.map(|row| family.name_on(source.side(), &row.path)).collect();
         let rows: Vec<TensorRow> = weights
             .stored_order()
+            .filter(|name| !tied.contains(name))
             .filter_map(|name| weights.table().get(&name).cloned())
             .map(|row| TensorRow {
                 dtype: self.dtype.filter(|_| row.dtype.is_weight_float()).unwrap_or(row.dtype),
