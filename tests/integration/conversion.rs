@@ -70,6 +70,16 @@ fn a_cast_changes_type_and_config_and_still_validates() {
 }
 
 #[test]
+fn a_tied_head_that_a_file_repeats_counts_once_and_is_stored_once() {
+    let inspection = chandlery::inspect(fixture("llama-bin-sharded")).unwrap();
+    assert_eq!((inspection.table.len(), inspection.table.parameters()), (30, 188_864));
+    let temp = tempdir().unwrap();
+    finalize(fixture("llama-bin-sharded"), temp.path().join("done")).run().unwrap();
+    let done = chandlery::inspect(temp.path().join("done")).unwrap();
+    assert_eq!((done.table.len(), done.table.parameters()), (29, 188_864));
+}
+
+#[test]
 fn a_dry_run_plans_and_writes_nothing() {
     let temp = tempdir().unwrap();
     let conversion = convert(fixture("llama-tied"), temp.path().join("native")).dry_run(true).run().unwrap();

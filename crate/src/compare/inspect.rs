@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 
 use crate::checkpoint::{Checkpoint, CheckpointError};
+use crate::convert::Family;
 use crate::spec::{ModelConfig, ModelSpec, Side, TensorTable};
 
 /// The tensors of a folder or file, and the configuration beside them if there is a readable one.
@@ -41,8 +42,26 @@ fn inspect_path(path: &Path) -> Result<Inspection, CheckpointError> {
         .ok()
         .and_then(|text| serde_json::from_str::<Value>(&text).ok())
         .and_then(|json| ModelConfig::from_json(&json, "config.json").ok());
-    let (table, shards) = (checkpoint.table().clone(), checkpoint.shards());
+    let (mut table, shards) = (checkpoint.table().clone(), checkpoint.shards());
+    if let Some((config, side)) = &config {
+        table = mark_tied(&table, config, *side);
+    }
     Ok(Inspection { path: path.to_owned(), table, shards, config })
+}
+
+/// A tied tensor that a file holds under both names counts once.
+fn mark_tied(table: &TensorTable, config: &ModelConfig, side: Side) -> TensorTable {
+    let Ok(family) = Family::of(config.architecture) else { return table.clone() };
+    let mut rows = table.rows().to_vec();
+    for tie in ModelSpec::resolve(config).ties {
+        let (alias, target) = (family.name_on(side, &tie.alias), family.name_on(side, &tie.target));
+        if table.get(&target).is_some()
+            && let Some(row) = rows.iter_mut().find(|row| row.path == alias)
+        {
+            row.tied_to = Some(target);
+        }
+    }
+    TensorTable::from_rows(rows)
 }
 
 impl Inspection {
