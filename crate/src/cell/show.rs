@@ -1,6 +1,6 @@
 //! How the value of a cell's last expression is shown: the richest rendering its type has.
 //!
-//! The kernel calls `(&&&&Shown(&value)).show()` with these traits in scope. Method lookup takes the first trait whose
+//! The kernel calls `(&&&&&Shown(&value)).show()` with these traits in scope. Method lookup takes the first trait whose
 //! bounds hold, from the most references to the fewest, so one compile finds the best form without asking the compiler
 //! twice. Cells do not use this module by hand.
 
@@ -11,6 +11,36 @@ use crate::display::{MimeBundle, View};
 
 /// The value to show.
 pub struct Shown<'a, T: ?Sized>(pub &'a T);
+
+/// Numbers, truth values and text. Their `Debug` would do; but looking for it among the thousands of its
+/// implementations takes the compiler 10 ms, and most cells end in one of these.
+pub trait Simple {
+    /// Shows it as `{:?}` does.
+    fn show_simple(&self);
+}
+
+macro_rules! simple {
+    ($($simple:ty),+) => {
+        $(impl Simple for $simple {
+            fn show_simple(&self) {
+                debug(self, "");
+            }
+        })+
+    };
+}
+
+simple!(i8, i16, i32, i64, i128, isize, u8, u16, u32, u64, u128, usize, f32, f64, bool, char, String, &str);
+
+/// Before all others: what is simple.
+pub trait BySimple {
+    /// Shows it.
+    fn show(&self);
+}
+impl<T: Simple + ?Sized> BySimple for &&&&Shown<'_, T> {
+    fn show(&self) {
+        self.0.show_simple();
+    }
+}
 
 /// First choice: a rendering of its own.
 pub trait ByView {
@@ -130,23 +160,23 @@ mod tests {
 
     #[test]
     fn takes_the_richest_form() {
-        (&&&&Shown(&MimeBundle::text("rich"))).show();
+        (&&&&&Shown(&MimeBundle::text("rich"))).show();
         assert_eq!(shown(), "rich");
-        (&&&&Shown(&Ok::<_, String>(MimeBundle::text("inside")))).show();
+        (&&&&&Shown(&Ok::<_, String>(MimeBundle::text("inside")))).show();
         assert_eq!(shown(), "inside");
-        (&&&&Shown(&vec![1, 2])).show();
+        (&&&&&Shown(&vec![1, 2])).show();
         assert_eq!(shown(), "[1, 2]");
-        (&&&&Shown(&Plain)).show();
+        (&&&&&Shown(&Plain)).show();
         assert_eq!(shown(), "Plain");
-        (&&&&Shown("text")).show();
+        (&&&&&Shown("text")).show();
         assert_eq!(shown(), "\"text\"");
-        (&&&&Shown(&())).show();
+        (&&&&&Shown(&())).show();
         assert_eq!(take_result(), None);
     }
 
     #[test]
     fn long_values_are_cut() {
-        (&&&&Shown(&vec!["x".repeat(1000); 200])).show();
+        (&&&&&Shown(&vec!["x".repeat(1000); 200])).show();
         assert!(shown().len() < 100_100);
     }
 }

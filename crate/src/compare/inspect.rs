@@ -51,6 +51,10 @@ fn inspect_path(path: &Path) -> Result<Inspection, CheckpointError> {
 
 /// A tied tensor that a file holds under both names counts once.
 fn mark_tied(table: &TensorTable, config: &ModelConfig, side: Side) -> TensorTable {
+    // The rules take milliseconds to prepare: only for models that are tied.
+    if !config.tie_word_embeddings {
+        return table.clone();
+    }
     let Ok(family) = Family::of(config.architecture) else { return table.clone() };
     let mut rows = table.rows().to_vec();
     for tie in ModelSpec::resolve(config).ties {

@@ -142,7 +142,7 @@ impl Unit<'_> {
         source.cell(before, (self.cell, 1, 0));
         source.ours("match &(");
         source.cell(&text[tail.clone()], (self.cell, line, column));
-        source.ours(") { __shown => { use ::chandlery::cell::show::*; (&&&&Shown(__shown)).show(); } }");
+        source.ours(") { __shown => { use ::chandlery::cell::show::*; (&&&&&Shown(__shown)).show(); } }");
     }
 }
 
