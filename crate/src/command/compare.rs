@@ -44,11 +44,7 @@ pub(super) fn logits_definition() -> Command {
             .value_parser(values::path())
             .required(true),
         )
-        .arg(
-            flag_value('o', "output", "FILE", "safetensors file to make; must not exist")
-                .value_parser(values::path())
-                .required(true),
-        )
+        .arg(flag_value('o', "output", "FILE", "safetensors file to write").value_parser(values::path()).required(true))
         .arg(option("device", "DEVICE", "Where to compute (default: cpu)").value_parser(values::device()))
 }
 

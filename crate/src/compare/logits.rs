@@ -149,14 +149,11 @@ pub fn logits(folder: &Path, batch: &Batch, device: Device) -> Result<(Vec<f32>,
     Ok((observed.logits, [rows, seq, folder.config().vocab_size]))
 }
 
-/// Writes logits as the tensor `logits` of a new safetensors file, whole or not at all.
+/// Writes logits as the tensor `logits` of a safetensors file, whole or not at all; a file that is there is replaced.
 ///
 /// # Errors
-/// [`CheckpointError`] if the file exists or cannot be written.
+/// [`CheckpointError`] if the file cannot be written.
 pub fn write_logits(path: &Path, values: &[f32], shape: [usize; 3]) -> Result<(), CheckpointError> {
-    if path.symlink_metadata().is_ok() {
-        return Err(CheckpointError::DestinationExists { path: path.to_owned() });
-    }
     let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
     let invalid = |error: safetensors::SafeTensorError| CheckpointError::Header {
         path: path.to_owned(),
