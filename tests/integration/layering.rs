@@ -39,10 +39,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("model", &["spec", "interrupt", "checkpoint"]),
     ("convert", &["spec", "interrupt", "checkpoint", "tokenizer", "model", "progress"]),
     ("compare", &["spec", "checkpoint", "tokenizer", "model", "convert", "device"]),
-    (
-        "construct",
-        &["spec", "interrupt", "checkpoint", "tokenizer", "model", "convert", "project", "device", "kicktest"],
-    ),
+    ("construct", &["spec", "interrupt", "checkpoint", "tokenizer", "model", "project", "device", "kicktest"]),
     ("kicktest", &["spec", "interrupt", "model", "construct", "progress", "display"]),
     ("finalize", &["spec", "checkpoint", "tokenizer", "convert", "progress"]),
 ];

@@ -6,14 +6,11 @@ use candle_core::{DType as CandleType, Tensor};
 use safetensors::tensor::{Dtype, TensorView};
 
 use crate::checkpoint::{AtomicFolder, CheckpointError};
-use crate::convert::{ConvertError, LayerDiff, LogitDiff, ModelFolder};
+use crate::convert::{ConvertError, LayerDiff, LogitDiff, ModelFolder, token_ids};
 use crate::device::Device;
 use crate::model::{Batch, ModelError};
 use crate::spec::DType;
 use crate::tokenizer::TokenizerFiles;
-
-/// Compared when no prompt is given.
-const PROMPT: &str = "A candle is lit at both ends, and the room is bright twice as long as anyone expected.";
 
 /// Logits and the residual stream after each layer, in float32, row-major.
 struct Observed {
@@ -89,13 +86,12 @@ impl Compare {
             });
         }
         let tokenizer = TokenizerFiles::read(&self.left)?;
-        let batch = match (&self.batch, &self.prompt) {
-            (Some(batch), _) => batch.clone(),
-            (None, Some(prompt)) => Batch::new(vec![tokenizer.encode(prompt)?])?,
-            (None, None) => match tokenizer.encode(PROMPT) {
-                Ok(ids) => Batch::new(vec![ids])?,
-                Err(_) => Batch::new(vec![(0..32.min(vocab as u32)).collect()])?,
-            },
+        let batch = match &self.batch {
+            Some(batch) => batch.clone(),
+            None => {
+                let longest = left.config().max_position_embeddings.min(right.config().max_position_embeddings);
+                Batch::new(vec![token_ids(self.prompt.as_deref(), &tokenizer, vocab, longest)?])?
+            }
         };
         let (_, seq) = batch.dims();
         // One model in memory at a time.

@@ -6,7 +6,6 @@ use serde_json::{Value, json};
 
 use super::output;
 use crate::checkpoint::CheckpointError;
-use crate::convert::{ConvertError, ModelFolder};
 pub use crate::device::Device;
 use crate::device::DeviceError;
 use crate::kicktest::KickTest;
@@ -31,9 +30,6 @@ pub enum ConstructError {
     /// The model.
     #[error(transparent)]
     Model(#[from] ModelError),
-    /// The folder to load weights from.
-    #[error(transparent)]
-    Load(#[from] ConvertError),
     /// Options that contradict each other, or what is there already.
     #[error("{what}\n  where: {origin}\n  do: {advice}")]
     Refused {
@@ -217,24 +213,6 @@ impl Construct {
 }
 
 impl Construction {
-    /// Opens a model folder of either side on a device, ready to be tested.
-    ///
-    /// # Errors
-    /// [`ConstructError`] if the folder cannot be opened or its tensors do not fit.
-    pub fn open(folder: &Path, device: Device, dtype: Option<DType>) -> Result<Self, ConstructError> {
-        let folder = ModelFolder::open(folder)?;
-        let mut config = folder.config().clone();
-        config.dtype = dtype.unwrap_or(config.dtype);
-        let table = ModelSpec::resolve(&config).table(config.dtype);
-        let model = match device {
-            Device::Meta => None,
-            device => Some(Sealed::new(folder.load(config.dtype, &device.open()?, true)?)),
-        };
-        let title = folder.path().display().to_string();
-        let output = Some(folder.path().to_owned());
-        Ok(Self { title, config, table, device, model, output, weights: Vec::new(), seed: 42 })
-    }
-
     /// Starts a test run: forward, backward and an SGD step on random batches.
     pub fn test(&self) -> KickTest<'_> {
         KickTest::new(self)

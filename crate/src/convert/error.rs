@@ -49,19 +49,4 @@ pub enum ConvertError {
         /// What to do.
         advice: String,
     },
-    /// The user stopped it; nothing was left behind.
-    #[error(transparent)]
-    Interrupted(#[from] crate::interrupt::Interrupted),
-}
-
-impl ConvertError {
-    /// True if the user's interrupt is the cause, at whatever depth.
-    pub fn is_interrupt(&self) -> bool {
-        matches!(
-            self,
-            Self::Interrupted(_)
-                | Self::Checkpoint(CheckpointError::Interrupted(_))
-                | Self::Model(ModelError::Interrupted(_) | ModelError::Checkpoint(CheckpointError::Interrupted(_)))
-        )
-    }
 }

@@ -1,5 +1,7 @@
 //! Families as data: the rules that turn one side's names into the other's.
 
+use std::sync::OnceLock;
+
 use regex::Regex;
 use serde::Deserialize;
 
@@ -29,11 +31,13 @@ impl Family {
     /// # Errors
     /// [`RemapError`] if the rules cannot be read or inverted, which a test rules out for the built-in ones.
     pub fn of(architecture: Architecture) -> Result<Self, RemapError> {
+        // Preparing the rules takes milliseconds, so it is done once.
+        static LLAMA: OnceLock<Result<Family, RemapError>> = OnceLock::new();
         match architecture {
             // The same names: what Qwen3 adds, q_norm and k_norm, is called so on both sides.
-            Architecture::Llama | Architecture::Mistral | Architecture::Qwen3 => {
-                Self::from_yaml(include_str!("families/llama.yaml"), "families/llama.yaml")
-            }
+            Architecture::Llama | Architecture::Mistral | Architecture::Qwen3 => LLAMA
+                .get_or_init(|| Self::from_yaml(include_str!("families/llama.yaml"), "families/llama.yaml"))
+                .clone(),
         }
     }
 

@@ -5,16 +5,13 @@ use std::path::{Path, PathBuf};
 use candle_core::{DType as CandleType, Device};
 use serde_json::{Value, json};
 
+use super::prompt::token_ids;
 use super::{ConvertError, LayerDiff, LogitDiff, ModelFolder, Proof, ReferenceModel, RemapPlan, compare_tensors};
 use crate::checkpoint::{AtomicFolder, Checkpoint, CheckpointCopy, DEFAULT_MAX_SHARD_SIZE, ShardPlan};
 use crate::model::Batch;
 use crate::sealed::Sealed;
 use crate::spec::{Architecture, DType, Side, TensorTable};
 use crate::tokenizer::TokenizerFiles;
-
-/// Tokenised for validation unless a prompt is given: long enough that rotary positions and grouping matter.
-const PROMPT: &str = "The candle maker's workshop stood where two lanes met. Each morning she trimmed the wicks, \
-                      melted the wax, and set the first row of candles out to cool before the market opened.";
 
 /// A conversion to be run; see [`convert`].
 #[derive(Clone, Debug)]
@@ -233,16 +230,9 @@ impl Convert {
             Side::Native => (&written, source),
         };
         let vocab = native.config().vocab_size;
-        let longest = native.config().max_position_embeddings.min(64);
-        let mut ids = match (&self.prompt, tokenizer.encode(self.prompt.as_deref().unwrap_or(PROMPT))) {
-            (_, Ok(ids)) => ids,
-            (Some(_), Err(error)) => return Err(error.into()),
-            // Without a tokenizer any ids will do: these visit the whole vocabulary.
-            (None, Err(_)) => (0..32).map(|index| ((index * 7919 + 13) % vocab) as u32).collect(),
-        };
-        ids.truncate(longest);
+        let longest = native.config().max_position_embeddings;
+        let ids = token_ids(self.prompt.as_deref(), tokenizer, vocab, longest)?;
         let batch = Batch::new(vec![ids.clone()])?;
-        batch.check_vocabulary(vocab)?;
         // A cast rounds the weights. The side that still reads the source rounds them likewise, so that names and
         // formulas are judged, not rounding.
         let (round_reference, round_native) = match source.side() {

@@ -116,19 +116,30 @@ impl TensorTable {
     }
 }
 
-/// The table with layers folded, beside it every row as typed JSON (up to 2,000).
-pub(crate) fn table_bundle(table: &TensorTable, title: &str) -> MimeBundle {
-    let rows: Vec<_> = table.rows().iter().take(2000).map(|row| {
-        json!({ "name": row.path, "shape": row.shape, "dtype": row.dtype.torch_name(), "parameters": row.parameters(), "bytes": row.bytes() })
-    }).collect();
+/// The table with layers folded, and as typed JSON.
+fn table_bundle(table: &TensorTable, title: &str) -> MimeBundle {
+    with_typed_table(table.folded_view(title).bundle(), table)
+}
+
+/// Adds every row as typed JSON, up to 2,000, for programs that compare numbers.
+pub(super) fn with_typed_table(bundle: MimeBundle, table: &TensorTable) -> MimeBundle {
+    let row = |row: &TensorRow| {
+        json!({
+            "name": row.path,
+            "shape": row.shape,
+            "dtype": row.dtype.torch_name(),
+            "parameters": row.parameters(),
+            "bytes": row.bytes(),
+        })
+    };
     let typed = json!({
         "kind": "tensor_table",
         "parameters": table.parameters(),
         "bytes": table.bytes(),
         "tensors": table.len(),
-        "rows": rows,
+        "rows": table.rows().iter().take(2000).map(row).collect::<Vec<_>>(),
     });
-    table.folded_view(title).bundle().with("application/vnd.chandlery.table+json", typed)
+    bundle.with("application/vnd.chandlery.table+json", typed)
 }
 
 impl View for Inspection {

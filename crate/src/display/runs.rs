@@ -1,7 +1,7 @@
 //! What a construction, a test run and a finalization show.
 
 use super::numbers::{binary_bytes, thousands};
-use super::parameter_table::table_bundle;
+use super::parameter_table::with_typed_table;
 use super::table::{Align, Mark, TableView};
 use super::{MimeBundle, View};
 use crate::construct::{Construction, Device};
@@ -39,12 +39,7 @@ impl View for Construction {
                 if self.weights.is_empty() { "no weights written".to_owned() } else { self.weights.join(", ") };
             table.note(format!("output: {} ({weights})", output.display()));
         }
-        let typed = table_bundle(&self.table, "");
-        let mut bundle = table.bundle();
-        if let Some(rows) = typed.get("application/vnd.chandlery.table+json") {
-            bundle = bundle.with("application/vnd.chandlery.table+json", rows.clone());
-        }
-        bundle
+        with_typed_table(table.bundle(), &self.table)
     }
 }
 

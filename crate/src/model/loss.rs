@@ -41,11 +41,10 @@ pub fn next_token_loss(logits: &Tensor, labels: &[Vec<i64>]) -> Result<Tensor, M
     }
     let device = logits.device();
     let count = targets.len();
-    let all = count == batch * (seq - 1) && batch == 1;
     let rows = Tensor::from_vec(rows, count, device)?;
     let targets = Tensor::from_vec(targets, (count, 1), device)?;
     let flat = logits.reshape((batch * seq, vocab))?;
-    let picked = if all { flat.narrow(0, 0, count)? } else { flat.index_select(&rows, 0)? };
+    let picked = flat.index_select(&rows, 0)?;
     let log_probabilities = candle_nn::ops::log_softmax(&picked.to_dtype(DType::F32)?, D::Minus1)?;
     Ok(log_probabilities.gather(&targets, 1)?.mean_all()?.neg()?)
 }

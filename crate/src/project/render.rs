@@ -272,8 +272,9 @@ impl ProjectConfig {
     /// # Errors
     /// [`ProjectError`] if it cannot be rendered or describes no model.
     pub fn render(&self) -> Result<ModelConfig, ProjectError> {
-        let (mut config, _) = ModelConfig::from_json(&self.render_value()?, &self.place())?;
-        let tokenizer = self.tokenizer()?;
+        let value = self.render_value()?;
+        let (mut config, _) = ModelConfig::from_json(&value, &self.place())?;
+        let tokenizer = self.tokenizer_of(&value)?;
         config.bos_token_id = tokenizer.role("bos_token");
         config.eos_token_id = tokenizer.role("eos_token").into_iter().collect();
         config.pad_token_id = tokenizer.role("pad_token");
@@ -295,7 +296,10 @@ impl ProjectConfig {
     /// # Errors
     /// [`ProjectError::Unknown`] if it names a tokenizer that is not built in.
     pub fn tokenizer(&self) -> Result<TokenizerFiles, ProjectError> {
-        let value = self.render_value()?;
+        self.tokenizer_of(&self.render_value()?)
+    }
+
+    fn tokenizer_of(&self, value: &Value) -> Result<TokenizerFiles, ProjectError> {
         let name = value.get("tokenizer").and_then(Value::as_str).unwrap_or("2k");
         let found = TOKENIZERS.iter().find(|(known, _)| *known == name).ok_or_else(|| {
             let known: Vec<String> = TOKENIZERS.iter().map(|(known, _)| (*known).to_owned()).collect();

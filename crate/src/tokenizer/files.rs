@@ -1,6 +1,7 @@
 //! The files that make a tokenizer, and the tokenizer they make.
 
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use serde_json::Value;
 use tokenizers::Tokenizer;
@@ -50,6 +51,8 @@ pub enum TokenizerError {
 pub struct TokenizerFiles {
     folder: PathBuf,
     files: Vec<(String, Vec<u8>)>,
+    /// tokenizer.json, parsed when it is first needed.
+    parsed: OnceLock<Tokenizer>,
 }
 
 impl TokenizerFiles {
@@ -67,12 +70,12 @@ impl TokenizerFiles {
                 files.push(((*name).to_owned(), bytes));
             }
         }
-        Ok(Self { folder: folder.to_owned(), files })
+        Ok(Self { folder: folder.to_owned(), files, parsed: OnceLock::new() })
     }
 
     /// Files given by name and content; `folder` names their origin in errors.
     pub fn from_parts(folder: &str, files: Vec<(String, Vec<u8>)>) -> Self {
-        Self { folder: folder.into(), files }
+        Self { folder: folder.into(), files, parsed: OnceLock::new() }
     }
 
     /// Names and contents as they should be written: `tokenizer_class` is one that transformers 4.57 and 5.x both
@@ -106,13 +109,17 @@ impl TokenizerFiles {
     ///
     /// # Errors
     /// [`TokenizerError::Missing`] without tokenizer.json, [`TokenizerError::Invalid`] if it does not parse.
-    pub fn tokenizer(&self) -> Result<Tokenizer, TokenizerError> {
+    pub fn tokenizer(&self) -> Result<&Tokenizer, TokenizerError> {
+        if let Some(tokenizer) = self.parsed.get() {
+            return Ok(tokenizer);
+        }
         let bytes =
             self.bytes("tokenizer.json").ok_or_else(|| TokenizerError::Missing { folder: self.folder.clone() })?;
-        Tokenizer::from_bytes(bytes).map_err(|error| TokenizerError::Invalid {
+        let tokenizer = Tokenizer::from_bytes(bytes).map_err(|error| TokenizerError::Invalid {
             path: self.folder.join("tokenizer.json"),
             reason: error.to_string(),
-        })
+        })?;
+        Ok(self.parsed.get_or_init(|| tokenizer))
     }
 
     /// Token ids of a text, with the special tokens that the tokenizer adds.

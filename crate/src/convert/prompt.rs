@@ -1,0 +1,30 @@
+//! The token ids that comparisons of logits run on.
+
+use super::ConvertError;
+use crate::tokenizer::TokenizerFiles;
+
+/// Tokenised unless a prompt is given: long enough that rotary positions and grouping matter.
+const PROMPT: &str = "The candle maker's workshop stood where two lanes met. Each morning she trimmed the wicks, \
+                      melted the wax, and set the first row of candles out to cool before the market opened.";
+
+/// At most this many tokens: the reference forward is made of plain loops.
+const LONGEST: usize = 64;
+
+/// Ids of the prompt, or of a built-in one; where there is no tokenizer that fits the vocabulary, ids from all over it.
+///
+/// # Errors
+/// [`ConvertError::Tokenizer`] if a prompt was given and cannot be tokenised.
+pub(crate) fn token_ids(
+    prompt: Option<&str>,
+    tokenizer: &TokenizerFiles,
+    vocab_size: usize,
+    max_positions: usize,
+) -> Result<Vec<u32>, ConvertError> {
+    let mut ids = match (prompt, tokenizer.encode(prompt.unwrap_or(PROMPT))) {
+        (Some(_), encoded) => encoded?,
+        (None, Ok(ids)) if ids.iter().all(|&id| (id as usize) < vocab_size) => ids,
+        (None, _) => (0..32).map(|index| ((index * 7919 + 13) % vocab_size) as u32).collect(),
+    };
+    ids.truncate(max_positions.min(LONGEST));
+    Ok(ids)
+}
