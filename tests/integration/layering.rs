@@ -36,11 +36,17 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("checkpoint", &["spec", "interrupt"]),
     ("tokenizer", &["spec", "interrupt", "checkpoint"]),
     ("project", &["spec", "tokenizer"]),
-    ("model", &["spec", "interrupt", "checkpoint"]),
+    ("ops", &["interrupt"]),
+    ("model", &["spec", "interrupt", "checkpoint", "ops"]),
+    ("dataset", &["spec", "interrupt", "tokenizer", "model", "project", "progress"]),
+    ("export", &["spec"]),
     ("convert", &["spec", "interrupt", "checkpoint", "tokenizer", "model", "progress"]),
     ("compare", &["spec", "checkpoint", "tokenizer", "model", "convert", "device"]),
-    ("construct", &["spec", "interrupt", "checkpoint", "tokenizer", "model", "project", "device", "kicktest"]),
-    ("kicktest", &["spec", "interrupt", "model", "construct", "progress", "display"]),
+    (
+        "construct",
+        &["spec", "interrupt", "checkpoint", "tokenizer", "model", "project", "device", "kicktest", "export"],
+    ),
+    ("kicktest", &["spec", "interrupt", "model", "ops", "dataset", "construct", "progress", "display"]),
     ("finalize", &["spec", "checkpoint", "tokenizer", "convert", "progress"]),
 ];
 

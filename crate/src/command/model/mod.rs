@@ -1,14 +1,14 @@
 //! `model construct` and `model test`, with the arguments that the project declares.
 
+mod construct;
+mod test;
+
 use std::path::PathBuf;
 
 use clap::{Arg, ArgAction, ArgMatches, Command};
 
-use super::{Failure, Kept, Outcome, flag, flag_value, given, option, set, values};
-use crate::construct::{Construct, Device};
-use crate::display::View;
+use super::{Failure, Outcome, flag, flag_value, given, option, values};
 use crate::project::{Argument, ArgumentType, Project, ProjectConfig, project};
-use crate::spec::DType;
 
 const DEFAULT_PROJECT: &str = "llama";
 
@@ -29,21 +29,6 @@ pub(super) fn project_among(words: &[String]) -> Result<Project, Failure> {
 
 /// All flags are global: they may stand before and after `construct` and `test`.
 pub(super) fn definition(project: Option<&Project>) -> Command {
-    let construct = Command::new("construct").about("Construct the model and its output folder");
-    let test = Command::new("test")
-        .about("Run forward, backward and SGD steps on random batches")
-        .arg(option("batch-size", "ROWS", "Rows of each batch (default: 2)").value_parser(clap::value_parser!(usize)))
-        .arg(
-            option("sequence-length", "TOKENS", "Tokens per row (default: 512)")
-                .value_parser(clap::value_parser!(usize)),
-        )
-        .arg(option("steps", "N", "Number of steps (default: 1)").value_parser(clap::value_parser!(usize)))
-        .arg(
-            option("lr", "LR", "Learning rate of plain SGD (default: 0.01)")
-                .value_parser(clap::value_parser!(f64))
-                .allow_negative_numbers(true),
-        )
-        .arg(flag("repeat-batch", "Feed the first batch again and again: the loss must fall"));
     let mut command = Command::new("model")
         .about("Construct or test a model of a project")
         .subcommand_required(true)
@@ -82,7 +67,7 @@ pub(super) fn definition(project: Option<&Project>) -> Command {
                 .value_parser(values::path())
                 .global(true),
         )
-        .subcommands([construct, test]);
+        .subcommands([construct::definition(), test::definition()]);
     if let Some(project) = project {
         command = command.args(project.arguments().iter().map(argument));
     }
@@ -116,7 +101,7 @@ pub(super) fn run(matches: &ArgMatches) -> Result<Outcome, Failure> {
         return Err(Failure::Usage { text: "name `construct` or `test`".to_owned(), help: false });
     };
     let config = chosen(inner)?;
-    let outcome = if verb == "test" { test(inner, &config)? } else { construct(inner, &config)? };
+    let outcome = if verb == "test" { test::run(inner, &config)? } else { construct::run(inner, &config)? };
     if let Some(file) = given::<PathBuf>(inner, "output-file") {
         let text = format!("{}\n", outcome.view.plain());
         crate::checkpoint::AtomicFolder::write_file(&file, text.as_bytes())?;
@@ -135,63 +120,4 @@ fn chosen(matches: &ArgMatches) -> Result<ProjectConfig, Failure> {
         }
     }
     Ok(config)
-}
-
-fn builder(matches: &ArgMatches, config: &ProjectConfig, device: Device) -> Construct {
-    let mut builder = config.construct().on(device).save_checkpoint(set(matches, "save-checkpoint"));
-    builder = builder.refresh(set(matches, "refresh-model")).force(set(matches, "force"));
-    if let Some(dtype) = given::<DType>(matches, "dtype") {
-        builder = builder.dtype(dtype);
-    }
-    if let Some(seed) = given::<u64>(matches, "seed") {
-        builder = builder.seed(seed);
-    }
-    if let Some(size) = given::<u64>(matches, "max-shard-size") {
-        builder = builder.max_shard_size(size);
-    }
-    builder
-}
-
-fn construct(matches: &ArgMatches, config: &ProjectConfig) -> Result<Outcome, Failure> {
-    let device = given::<Device>(matches, "device").unwrap_or(Device::Meta);
-    let output = match given::<PathBuf>(matches, "output-dir") {
-        Some(folder) => folder,
-        None => PathBuf::from("output_models").join(config.model_name()?),
-    };
-    let construction = builder(matches, config, device).output_dir(output).build()?;
-    Ok(Outcome {
-        view: construction.view(),
-        json: construction.report(),
-        passed: true,
-        value: Some(Kept { value: Box::new(construction), type_path: "chandlery::Construction" }),
-    })
-}
-
-fn test(matches: &ArgMatches, config: &ProjectConfig) -> Result<Outcome, Failure> {
-    let device = given::<Device>(matches, "device").unwrap_or(Device::Cpu);
-    let mut builder = builder(matches, config, device);
-    if let Some(folder) = given::<PathBuf>(matches, "output-dir") {
-        builder = builder.output_dir(folder);
-    }
-    let construction = builder.build()?;
-    let mut test = construction.test().repeat_batch(set(matches, "repeat-batch"));
-    if let Some(rows) = given::<usize>(matches, "batch-size") {
-        test = test.batch_size(rows);
-    }
-    if let Some(tokens) = given::<usize>(matches, "sequence-length") {
-        test = test.sequence_length(tokens);
-    }
-    if let Some(steps) = given::<usize>(matches, "steps") {
-        test = test.steps(steps);
-    }
-    if let Some(lr) = given::<f64>(matches, "lr") {
-        test = test.lr(lr);
-    }
-    let report = test.run()?;
-    Ok(Outcome {
-        view: report.view(),
-        json: report.report(),
-        passed: report.passed(),
-        value: Some(Kept { value: Box::new(report), type_path: "chandlery::kicktest::KickTestReport" }),
-    })
 }

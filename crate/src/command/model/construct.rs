@@ -1,0 +1,46 @@
+//! `model construct`
+
+use std::path::PathBuf;
+
+use clap::{ArgMatches, Command};
+
+use crate::command::{Failure, Kept, Outcome, given, set};
+use crate::construct::{Construct, Device};
+use crate::display::View;
+use crate::project::ProjectConfig;
+use crate::spec::DType;
+
+pub(super) fn definition() -> Command {
+    Command::new("construct").about("Construct the model and its output folder")
+}
+
+/// What the flags that `construct` and `test` share ask for.
+pub(super) fn builder(matches: &ArgMatches, config: &ProjectConfig, device: Device) -> Construct {
+    let mut builder = config.construct().on(device).save_checkpoint(set(matches, "save-checkpoint"));
+    builder = builder.refresh(set(matches, "refresh-model")).force(set(matches, "force"));
+    if let Some(dtype) = given::<DType>(matches, "dtype") {
+        builder = builder.dtype(dtype);
+    }
+    if let Some(seed) = given::<u64>(matches, "seed") {
+        builder = builder.seed(seed);
+    }
+    if let Some(size) = given::<u64>(matches, "max-shard-size") {
+        builder = builder.max_shard_size(size);
+    }
+    builder
+}
+
+pub(super) fn run(matches: &ArgMatches, config: &ProjectConfig) -> Result<Outcome, Failure> {
+    let device = given::<Device>(matches, "device").unwrap_or(Device::Meta);
+    let output = match given::<PathBuf>(matches, "output-dir") {
+        Some(folder) => folder,
+        None => PathBuf::from("output_models").join(config.model_name()?),
+    };
+    let construction = builder(matches, config, device).output_dir(output).build()?;
+    Ok(Outcome {
+        view: construction.view(),
+        json: construction.report(),
+        passed: true,
+        value: Some(Kept { value: Box::new(construction), type_path: "chandlery::Construction" }),
+    })
+}

@@ -1,0 +1,1 @@
+//! A model as sources that a colleague would have written by hand: Python for transformers, Rust for candle.

@@ -1,0 +1,1 @@
+//! Differentiable fused operators: forward and backward in one pass over memory, on CPU and CUDA.
