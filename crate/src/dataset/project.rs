@@ -185,4 +185,17 @@ impl DatasetConfig {
     pub fn load(&self, tokenizer: &TokenizerFiles, sequence_length: usize) -> Result<Dataset, DatasetError> {
         Dataset::load(self, tokenizer, sequence_length, None)
     }
+
+    /// As [`load`](Self::load), but stops reading documents when they surely fill `blocks` blocks.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load).
+    pub(crate) fn load_enough(
+        &self,
+        tokenizer: &TokenizerFiles,
+        sequence_length: usize,
+        blocks: usize,
+    ) -> Result<Dataset, DatasetError> {
+        Dataset::load(self, tokenizer, sequence_length, Some(blocks))
+    }
 }
