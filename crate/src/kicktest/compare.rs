@@ -283,3 +283,63 @@ impl Weights for Copied {
         Ok(tensor.detach().to_device(device)?.to_dtype(candle_dtype(dtype))?.copy()?)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dataset::{Block, Collator};
+    use crate::project::project;
+
+    /// Compares one step after `plant` had its way with the second model; none of its learning is undone by then.
+    fn compared(plant: impl Fn(&CausalLm)) -> Comparison {
+        let config = project("llama").unwrap().config("4M").unwrap().set("num_hidden_layers", 2).unwrap();
+        let built = config.construct().device("cpu").unwrap().build().unwrap();
+        let model = built.model.as_ref().unwrap();
+        let collator = Collator { sequence_length: 12, packed: None, pad: 0, eos: None };
+        let data = collator.collate(&[Block { input_ids: (3..15).collect(), document_starts: None }]).unwrap();
+        let changes = CompareSettings { gradient_checkpointing: Some(true), ..CompareSettings::default() };
+        let mut second = Second::new(&built, model, Settings::default(), changes).unwrap();
+        let plan = StepPlan {
+            settings: Settings::default(),
+            lr: 0.1,
+            check: false,
+            update: true,
+            dropout_seed: 1,
+            observer: Some(second.observer()),
+        };
+        plant(&second.model);
+        for number in 1..=2 {
+            let outcome = step::run(model, &data, &plan).unwrap();
+            second.step(model, &data, number, outcome.loss, &plan).unwrap();
+        }
+        second.finish()
+    }
+
+    #[test]
+    fn a_planted_difference_fails_and_the_next_step_starts_from_equal_weights() {
+        assert!(compared(|_| {}).agrees());
+        let planted = compared(|model| {
+            let (_, var) = &model.parameters().variables()[3];
+            var.set(&(var.as_tensor().detach() * 1.5).unwrap()).unwrap();
+        });
+        assert!(!planted.agrees());
+        assert!(
+            !planted.step_agrees(&planted.steps[0]) && planted.step_agrees(&planted.steps[1]),
+            "{:?}",
+            planted.steps
+        );
+        assert!(planted.parameters.iter().any(|parameter| !planted.parameter_agrees(parameter)));
+    }
+
+    #[test]
+    fn a_gradient_that_one_of_both_lacks_is_an_infinite_difference() {
+        let config = project("llama").unwrap().config("4M").unwrap().set("num_hidden_layers", 1).unwrap();
+        let built = config.construct().device("cpu").unwrap().build().unwrap();
+        let model = built.model.as_ref().unwrap();
+        let changes = CompareSettings { gradient_checkpointing: Some(true), ..CompareSettings::default() };
+        let mut second = Second::new(&built, model, Settings::default(), changes).unwrap();
+        let path = model.parameters().variables()[0].0.clone();
+        let worst = second.note(&HashMap::from([(path, (1.0, f64::INFINITY))]));
+        assert!(worst.is_infinite() && !second.comparison.parameter_agrees(&second.comparison.parameters[0]));
+    }
+}
