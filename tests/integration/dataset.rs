@@ -30,7 +30,7 @@ fn load(folder: &Path, settings: &str) -> Result<Dataset, DatasetError> {
 fn texts(data: &Dataset) -> Vec<String> {
     let frame = data.frame();
     let texts = frame.column("text").unwrap().str().unwrap().clone();
-    texts.into_iter().flatten().map(str::to_owned).collect()
+    (0..texts.len()).filter_map(|index| texts.get(index)).map(str::to_owned).collect()
 }
 
 /// What is said, without the temporary folder's name.
@@ -91,6 +91,14 @@ fn several_columns_make_one_text() {
 }
 
 #[test]
+fn columns_may_have_the_names_that_the_frame_uses() {
+    let temp = tempdir().unwrap();
+    std::fs::write(temp.path().join("t.csv"), "row,file,text\nr,f,t\n").unwrap();
+    let data = load(temp.path(), "files: t.csv\ntext: '{{ text }} {{ row }} {{ file }}'").unwrap();
+    assert_eq!(texts(&data), ["t r f"]);
+}
+
+#[test]
 fn plain_text_is_divided_as_asked() {
     let temp = tempdir().unwrap();
     std::fs::write(temp.path().join("a.txt"), "one\ntwo\r\n\r\n\n three\n").unwrap();
@@ -101,7 +109,8 @@ fn plain_text_is_divided_as_asked() {
     ] {
         let data = load(temp.path(), &format!("files: a.txt\nseparator: {separator}")).unwrap();
         assert_eq!(texts(&data), expected, "{separator}");
-        let found: Vec<u64> = data.frame().column("row").unwrap().u64().unwrap().into_iter().flatten().collect();
+        let frame = data.frame();
+        let found: Vec<u64> = frame.column("row").unwrap().u64().unwrap().to_vec().into_iter().flatten().collect();
         assert_eq!(found, rows, "{separator}");
     }
 }

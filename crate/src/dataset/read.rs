@@ -125,11 +125,11 @@ fn table(
             });
         }
     }
-    let mut wanted = vec![col("row")];
+    let mut wanted = vec![col(INDEX).alias("row")];
     wanted.extend(rows.columns().iter().map(|column| col(column.as_str()).cast(DataType::String).alias(named(column))));
-    let mut frame = frame.with_row_index("row", Some(1)).select(wanted);
+    let mut frame = frame.with_row_index(INDEX, Some(1)).select(wanted);
     if rows.is_plain() {
-        frame = frame.filter(col("text").is_not_null());
+        frame = frame.filter(col(named(&rows.columns()[0])).is_not_null());
     }
     if let Some(most) = most {
         frame = frame.limit(most as u32);
@@ -140,6 +140,9 @@ fn table(
     let frame = frame.lazy().with_column(col("row").cast(DataType::UInt64)).filter(col("text").neq(lit("")));
     frame.collect().map_err(fault)
 }
+
+/// Named so that no file has a column of this name.
+const INDEX: &str = "chandlery row index";
 
 /// Columns get a prefix so that one called `row` cannot collide with ours.
 pub(super) fn named(column: &str) -> String {
