@@ -56,7 +56,11 @@ pub(super) fn flops_per_token(construction: &Construction, sequence_length: usiz
     let config = &construction.config;
     let table = if config.tie_word_embeddings { 0 } else { config.vocab_size * config.hidden_size };
     let weights = construction.table.parameters().saturating_sub(table as u64);
-    let keys = config.sliding_window.map_or(sequence_length, |window| window.min(sequence_length));
-    let attention = config.num_hidden_layers * config.num_attention_heads * config.head_dim * keys;
+    let attention = (0..config.num_hidden_layers).map(|index| {
+        let layer = config.layer(index);
+        let keys = layer.sliding_window.map_or(sequence_length, |window| window.min(sequence_length));
+        layer.num_attention_heads * layer.head_dim * keys
+    });
+    let attention: usize = attention.sum();
     6.0 * weights as f64 + 12.0 * attention as f64
 }

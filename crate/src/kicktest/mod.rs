@@ -12,7 +12,6 @@ mod memory;
 mod report;
 mod run;
 mod settings;
-mod shim;
 mod step;
 mod test;
 
@@ -21,5 +20,4 @@ pub use error::KickTestError;
 pub use fault::{Fault, FaultKind};
 pub use report::{GradientRecord, KickTestReport, StepRecord};
 pub use settings::{CompareSettings, Settings};
-pub use shim::AttentionImplementation;
 pub use test::KickTest;

@@ -1,8 +1,8 @@
 //! How a step is computed, and the second way that `--compare` asks for.
 
-use super::AttentionImplementation;
 use super::error::{KickTestError, refused};
 use crate::device::Device;
+use crate::ops::AttentionImplementation;
 use crate::spec::DType;
 
 /// How a step is computed. All settings give the same losses and gradients, within rounding.
@@ -71,7 +71,7 @@ impl CompareSettings {
             match key.as_str() {
                 "attn-implementation" => match value.parse() {
                     Ok(attention) => read.attention = Some(attention),
-                    Err(error) => return expected(format!("{error}")),
+                    Err(_) => return expected("use eager, sdpa, flash_attention_2 or flex_attention".to_owned()),
                 },
                 "gradient-checkpointing" | "fuse-optim-with-backward" => match switch() {
                     Some(on) if key == "gradient-checkpointing" => read.gradient_checkpointing = Some(on),

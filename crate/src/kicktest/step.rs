@@ -7,9 +7,8 @@ use std::time::{Duration, Instant};
 use candle_core::{DType as CandleType, Tensor, Var};
 
 use super::Settings;
-use super::shim::{self, StepOptions};
 use crate::dataset::LabelledBatch;
-use crate::model::{CausalLm, ModelError};
+use crate::model::{CausalLm, ModelError, StepOptions};
 use crate::spec::ParamPath;
 
 /// Sees each gradient before the update.
@@ -75,10 +74,10 @@ pub(super) fn run(model: &CausalLm, data: &LabelledBatch, plan: &StepPlan) -> Re
         attention: plan.settings.attention,
         gradient_checkpointing: plan.settings.gradient_checkpointing,
         fuse_optimizer: plan.settings.fuse_optim_with_backward,
-        dropout_seed: plan.dropout_seed,
+        dropout_seed: Some(plan.dropout_seed),
     };
     let began = Instant::now();
-    let loss = shim::loss_and_gradients(model, &data.batch, &data.labels, &options, sink)?;
+    let loss = model.loss_and_gradients(&data.batch, &data.labels, &options, sink)?;
     model.device().synchronize()?;
     let elapsed = began.elapsed();
     let seen = std::mem::take(&mut *seen.lock().unwrap_or_else(PoisonError::into_inner));
@@ -112,7 +111,7 @@ fn take(seen: &mut Seen, plan: &StepPlan, path: &ParamPath, var: &Var, gradient:
     seen.checking += began.elapsed();
     if update {
         let began = Instant::now();
-        shim::sgd_in_place(var, gradient, plan.lr)?;
+        var.set(&(var.as_tensor().detach() - (gradient * plan.lr)?)?)?;
         if plan.check {
             device.synchronize()?;
         }

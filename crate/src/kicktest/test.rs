@@ -1,10 +1,11 @@
 //! What to run.
 
 use super::error::{KickTestError, refused};
-use super::{AttentionImplementation, CompareSettings, KickTestReport, Settings};
+use super::{CompareSettings, KickTestReport, Settings};
 use crate::construct::Construction;
 use crate::dataset::DatasetConfig;
 use crate::model::CausalLm;
+use crate::ops::AttentionImplementation;
 
 /// A test run to be made; see [`Construction::test`].
 #[derive(Clone, Debug)]

@@ -10,7 +10,8 @@ use crate::command::{Failure, Kept, Outcome, flag, given, option, set};
 use crate::construct::Device;
 use crate::dataset::{DatasetConfig, dataset};
 use crate::display::View;
-use crate::kicktest::{AttentionImplementation, CompareSettings};
+use crate::kicktest::CompareSettings;
+use crate::ops::AttentionImplementation;
 use crate::project::ProjectConfig;
 
 pub(super) fn definition() -> Command {
@@ -19,7 +20,10 @@ pub(super) fn definition() -> Command {
 
 /// The flags of `test`. They are global, as all of `model`: they may stand before and after the word `test`.
 pub(super) fn arguments() -> Vec<Arg> {
-    let attention = ValueParser::from(|word: &str| word.parse::<AttentionImplementation>().map_err(|e| e.to_string()));
+    let attention = ValueParser::from(|word: &str| {
+        let parsed = word.parse::<AttentionImplementation>();
+        parsed.map_err(|_| "use eager, sdpa, flash_attention_2 or flex_attention".to_owned())
+    });
     // Only the first line: clap writes the flag and the value before it.
     let compare = ValueParser::from(|word: &str| {
         CompareSettings::parse(word).map_err(|error| error.to_string().replace("\n  where: --compare\n  do: ", "; "))
