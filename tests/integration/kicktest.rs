@@ -136,6 +136,8 @@ fn gradients_are_measured_for_every_parameter() {
     assert!(report.passed());
     assert_eq!(report.gradients.len(), report.tensors);
     assert!(report.gradients.iter().all(|gradient| gradient.norm > 0.0));
+    assert_eq!(report.frame().unwrap().shape(), (1, 6));
+    assert_eq!(report.gradient_frame().unwrap().height(), report.tensors);
     let share = report.utilization().unwrap();
     assert!(share > 0.0 && share < 1.5, "{share}");
 }

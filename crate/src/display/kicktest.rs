@@ -1,6 +1,9 @@
 //! What a test run shows: the verdict first, then steps, gradients by layer, and a comparison if one was made.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
+
+use polars::prelude::{Column, DataFrame, PolarsResult};
 
 use super::numbers::{binary_bytes, short_count, thousands};
 use super::table::{Align, Cell, Mark, TableView, bar};
@@ -22,7 +25,40 @@ impl View for KickTestReport {
     }
 }
 
-fn ms(duration: std::time::Duration) -> String {
+impl KickTestReport {
+    /// One row per step: `step`, `loss`, and in milliseconds `ms`, `data_ms`, `forward_backward_ms`, `update_ms`.
+    ///
+    /// # Errors
+    /// polars's, which a frame made of equally long columns does not give.
+    pub fn frame(&self) -> PolarsResult<DataFrame> {
+        let ms = |part: &dyn Fn(&StepRecord) -> Option<Duration>| -> Vec<Option<f64>> {
+            self.steps.iter().map(|step| Some(part(step)?.as_secs_f64() * 1e3)).collect()
+        };
+        DataFrame::new(
+            self.steps.len(),
+            vec![
+                Column::new("step".into(), self.steps.iter().map(|step| step.step as u64).collect::<Vec<_>>()),
+                Column::new("loss".into(), self.losses()),
+                Column::new("ms".into(), ms(&|step| Some(step.duration))),
+                Column::new("data_ms".into(), ms(&|step| Some(step.data))),
+                Column::new("forward_backward_ms".into(), ms(&|step| Some(step.forward_backward()))),
+                Column::new("update_ms".into(), ms(&|step| step.update)),
+            ],
+        )
+    }
+
+    /// One row per parameter: `name` and the `norm` of its gradient in the last checked step.
+    ///
+    /// # Errors
+    /// As [`frame`](Self::frame).
+    pub fn gradient_frame(&self) -> PolarsResult<DataFrame> {
+        let names: Vec<String> = self.gradients.iter().map(|gradient| gradient.path.to_string()).collect();
+        let norms: Vec<f32> = self.gradients.iter().map(|gradient| gradient.norm).collect();
+        DataFrame::new(names.len(), vec![Column::new("name".into(), names), Column::new("norm".into(), norms)])
+    }
+}
+
+fn ms(duration: Duration) -> String {
     format!("{:.1}", duration.as_secs_f64() * 1e3)
 }
 
@@ -80,6 +116,9 @@ fn steps(report: &KickTestReport) -> TableView {
         }
         None => format!("peak memory {}", memory(report.peak_memory_bytes)),
     });
+    if report.comparison.is_some() {
+        view.note("peak memory counts both of the compared models");
+    }
     if report.without_gradient.is_empty() && !report.steps.is_empty() {
         view.note(format!("all {} parameters received a gradient", report.tensors));
     }

@@ -3,6 +3,7 @@
 use candle_core::{DType as CandleType, Tensor};
 use serde::Serialize;
 
+use super::Settings;
 use super::step::StepOutcome;
 use crate::dataset::LabelledBatch;
 use crate::model::{CausalLm, ModelError};
@@ -36,7 +37,7 @@ impl std::fmt::Display for Fault {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let what = match self.kind {
             FaultKind::Activation => "the first output that is not finite is that of",
-            FaultKind::Loss => "the loss is not finite, but all outputs are:",
+            FaultKind::Loss => "the loss is not finite with",
             FaultKind::Gradient => "the first gradient of backward that is not finite is that of",
         };
         write!(f, "step {}: {what} {}", self.step, self.place)?;
@@ -53,6 +54,7 @@ pub(super) fn locate(
     model: &CausalLm,
     data: &LabelledBatch,
     step: usize,
+    settings: &Settings,
     outcome: &StepOutcome,
 ) -> Result<Option<Fault>, ModelError> {
     let broken = outcome.broken();
@@ -63,8 +65,8 @@ pub(super) fn locate(
         return Ok(Some(Fault { step, kind: FaultKind::Activation, place, detail }));
     }
     if !outcome.loss.is_finite() {
-        let detail = format!("computed again layer by layer, the loss was {}", outcome.loss);
-        return Ok(Some(Fault { step, kind: FaultKind::Loss, place: "the logits' cross entropy".to_owned(), detail }));
+        let detail = "computed again layer by layer with plain attention, every output is finite".to_owned();
+        return Ok(Some(Fault { step, kind: FaultKind::Loss, place: settings.to_string(), detail }));
     }
     // Parameters are listed as forward meets them, and backward goes the other way.
     let last =

@@ -147,5 +147,5 @@ fn find_fault(
         let again = StepPlan { check: true, update: false, observer: None, ..plan.clone() };
         outcome.norms = step::run(model, batch, &again)?.norms;
     }
-    fault::locate(model, batch, number, outcome)
+    fault::locate(model, batch, number, &plan.settings, outcome)
 }

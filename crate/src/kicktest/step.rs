@@ -8,7 +8,7 @@ use candle_core::{DType as CandleType, Tensor, Var};
 
 use super::Settings;
 use crate::dataset::LabelledBatch;
-use crate::model::{CausalLm, ModelError, StepOptions};
+use crate::model::{CausalLm, GradientSink, ModelError, StepOptions};
 use crate::spec::ParamPath;
 
 /// Sees each gradient before the update.
@@ -62,6 +62,14 @@ struct Seen {
 /// # Errors
 /// [`ModelError`] for a batch that does not fit, the device's refusal or an interrupt.
 pub(super) fn run(model: &CausalLm, data: &LabelledBatch, plan: &StepPlan) -> Result<StepOutcome, ModelError> {
+    run_pass(model, plan, |options, sink| model.loss_and_gradients(&data.batch, &data.labels, options, sink))
+}
+
+fn run_pass(
+    model: &CausalLm,
+    plan: &StepPlan,
+    pass: impl FnOnce(&StepOptions, GradientSink) -> Result<f32, ModelError>,
+) -> Result<StepOutcome, ModelError> {
     let seen = Arc::new(Mutex::new(Seen::default()));
     let sink = {
         let (seen, plan) = (seen.clone(), plan.clone());
@@ -77,7 +85,7 @@ pub(super) fn run(model: &CausalLm, data: &LabelledBatch, plan: &StepPlan) -> Re
         dropout_seed: Some(plan.dropout_seed),
     };
     let began = Instant::now();
-    let loss = model.loss_and_gradients(&data.batch, &data.labels, &options, sink)?;
+    let loss = pass(&options, sink)?;
     model.device().synchronize()?;
     let elapsed = began.elapsed();
     let seen = std::mem::take(&mut *seen.lock().unwrap_or_else(PoisonError::into_inner));
@@ -123,4 +131,49 @@ fn take(seen: &mut Seen, plan: &StepPlan, path: &ParamPath, var: &Var, gradient:
 /// Euclidean norm, summed in float32.
 pub(super) fn norm(tensor: &Tensor) -> candle_core::Result<f32> {
     Ok(tensor.to_dtype(CandleType::F32)?.sqr()?.sum_all()?.to_scalar::<f32>()?.sqrt())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dataset::{Block, Collator};
+    use crate::project::project;
+
+    #[test]
+    fn a_parameter_that_backward_forgets_is_noted_and_the_others_are_updated() {
+        let config = project("llama").unwrap().config("4M").unwrap().set("num_hidden_layers", 1).unwrap();
+        let built = config.construct().device("cpu").unwrap().build().unwrap();
+        let model = built.model.as_ref().unwrap();
+        let collator = Collator { sequence_length: 8, packed: None, pad: 0, eos: None };
+        let data = collator.collate(&[Block { input_ids: (3..11).collect(), document_starts: None }]).unwrap();
+        let plan = StepPlan {
+            settings: Settings::default(),
+            lr: 0.5,
+            check: true,
+            update: true,
+            dropout_seed: 1,
+            observer: None,
+        };
+        let norms = || -> Vec<(ParamPath, f32)> {
+            let variables = model.parameters().variables().into_iter();
+            variables.map(|(path, var)| (path, norm(var.as_tensor()).unwrap())).collect()
+        };
+        let before = norms();
+        let forgotten = "causal_lm.layer_stack.layers.0.attention.value_linear.weight";
+        let outcome = run_pass(model, &plan, |options, sink| {
+            let filtered: GradientSink =
+                Arc::new(
+                    move |path, var, gradient| {
+                        if path.as_str() == forgotten { Ok(()) } else { sink(path, var, gradient) }
+                    },
+                );
+            model.loss_and_gradients(&data.batch, &data.labels, options, filtered)
+        });
+        let outcome = outcome.unwrap();
+        assert_eq!(outcome.without_gradient, [ParamPath::from(forgotten)]);
+        assert_eq!(outcome.norms.len(), before.len() - 1);
+        for ((path, before), (_, after)) in before.iter().zip(norms()) {
+            assert_eq!(*before == after, path.as_str() == forgotten, "{path}: {before} and {after}");
+        }
+    }
 }
