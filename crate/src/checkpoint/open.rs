@@ -149,6 +149,16 @@ impl Checkpoint {
         self.shards.first().map_or(&EMPTY, |shard| &shard.metadata)
     }
 
+    /// Under which name a PyTorch file keeps the tensors, if they are not its whole: `state_dict`, `model` …
+    pub fn nested_in(&self) -> Option<&str> {
+        self.metadata().get(super::pickle::NESTED_IN).map(String::as_str)
+    }
+
+    /// The files that hold the tensors.
+    pub fn files(&self) -> impl Iterator<Item = &Path> {
+        self.shards.iter().map(|shard| shard.path.as_path())
+    }
+
     /// Names in the order of their bytes on disk: the order in which copying is fastest.
     pub fn stored_order(&self) -> impl Iterator<Item = ParamPath> {
         self.shards.iter().flat_map(|shard| shard.tensors.iter().map(|extent| ParamPath::from(extent.name.as_str())))
