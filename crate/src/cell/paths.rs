@@ -11,6 +11,8 @@ pub fn type_paths() -> Vec<(&'static str, &'static str)> {
         (type_name::<crate::Construction>(), "::chandlery::Construction"),
         (type_name::<crate::Conversion>(), "::chandlery::Conversion"),
         (type_name::<crate::Inspection>(), "::chandlery::Inspection"),
+        (type_name::<crate::LoadReport>(), "::chandlery::LoadReport"),
+        (type_name::<crate::construct::Estimate>(), "::chandlery::construct::Estimate"),
         (type_name::<crate::spec::DType>(), "::chandlery::spec::DType"),
         (type_name::<crate::display::MimeBundle>(), "::chandlery::display::MimeBundle"),
         (type_name::<crate::display::Updating>(), "::chandlery::display::Updating"),

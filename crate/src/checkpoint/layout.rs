@@ -19,10 +19,7 @@ const CHECKPOINTS: &str = "checkpoints";
 /// The file that opens a folder's weights: safetensors before PyTorch, a single file before an index, as Hugging Face
 /// loaders choose.
 pub(super) fn weights_in(folder: &Path) -> Option<PathBuf> {
-    WEIGHTS_NAMES
-        .iter()
-        .map(|name| folder.join(name))
-        .find(|path| path.exists())
+    WEIGHTS_NAMES.iter().map(|name| folder.join(name)).find(|path| path.exists())
 }
 
 /// The step number in a folder name such as `checkpoint-1200`.

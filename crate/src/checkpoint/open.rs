@@ -173,6 +173,29 @@ impl Checkpoint {
         Ok((file, &file.tensors[at]))
     }
 
+    /// True if two tensors are one storage, or of equal type, shape and bytes.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    pub fn equal(&self, left: &ParamPath, right: &ParamPath) -> Result<bool, CheckpointError> {
+        let ((file, a), (other, b)) = (self.place(left)?, self.place(right)?);
+        if (a.dtype, &a.shape) != (b.dtype, &b.shape) {
+            return Ok(false);
+        }
+        if std::ptr::eq(file, other) && a.start == b.start {
+            return Ok(true);
+        }
+        const BLOCK: usize = 4 << 20;
+        let (mut left, mut right) = (self.blocks(left, BLOCK)?, self.blocks(right, BLOCK)?);
+        loop {
+            match (left.next_block()?, right.next_block()?) {
+                (None, None) => return Ok(true),
+                (a, b) if a == b => {}
+                _ => return Ok(false),
+            }
+        }
+    }
+
     /// Reads one tensor.
     ///
     /// # Errors

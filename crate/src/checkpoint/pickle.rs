@@ -65,7 +65,9 @@ impl WeightsFile {
         let size = file.metadata().map_err(CheckpointError::io("reading the size", path))?.len();
         let mut begin = [0u8; LEGACY.len()];
         if file.read_exact_at(&mut begin, 0).is_ok() && begin == LEGACY {
-            return Err(invalid("it is in torch's format from before 1.6; load and save it with a newer torch".to_owned()));
+            return Err(invalid(
+                "it is in torch's format from before 1.6; load and save it with a newer torch".to_owned(),
+            ));
         }
         let reader = file.try_clone().map_err(CheckpointError::io("opening", path))?;
         let mut zip = ZipArchive::new(BufReader::new(reader))
@@ -117,7 +119,8 @@ fn describe(pickle: &Pickle, root: Id, metadata: &mut HashMap<String, String>) -
     };
     let mut entries = outer;
     for key in NESTED {
-        let found = entries.iter().rev().find(|(name, _)| matches!(pickle.node(*name), Node::Text(name) if name == key));
+        let found =
+            entries.iter().rev().find(|(name, _)| matches!(pickle.node(*name), Node::Text(name) if name == key));
         if let Some(Node::Dict(inner)) = found.map(|(_, value)| pickle.node(*value)) {
             metadata.insert(NESTED_IN.to_owned(), (*key).to_owned());
             entries = inner;

@@ -24,7 +24,10 @@ pub(super) enum Node {
     /// A class or function by its dotted name, not looked up.
     Global(String),
     /// What the file asks to be called with which arguments, not called.
-    Call { callable: Id, args: Id },
+    Call {
+        callable: Id,
+        args: Id,
+    },
     /// A storage by what the file says of it.
     Storage(Id),
 }

@@ -89,11 +89,7 @@ impl ShardPlan {
     }
 
     /// As [`new`](Self::new) in either format. In PyTorch files a row tied to another stands beside it.
-    pub fn with_format(
-        rows: impl IntoIterator<Item = TensorRow>,
-        max_shard_size: u64,
-        format: WeightsFormat,
-    ) -> Self {
+    pub fn with_format(rows: impl IntoIterator<Item = TensorRow>, max_shard_size: u64, format: WeightsFormat) -> Self {
         let mut shards: Vec<Vec<TensorRow>> = vec![Vec::new()];
         let mut tied = Vec::new();
         let mut size = 0u64;

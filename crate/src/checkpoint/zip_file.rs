@@ -45,7 +45,9 @@ impl<'a> ZipFile<'a> {
     /// An entry with this content.
     pub(super) fn add(&mut self, name: &str, content: &[u8]) -> Result<(), CheckpointError> {
         let path = self.path;
-        self.stream(name, content.len() as u64, |out| out.write_all(content).map_err(CheckpointError::io("writing", path)))
+        self.stream(name, content.len() as u64, |out| {
+            out.write_all(content).map_err(CheckpointError::io("writing", path))
+        })
     }
 
     /// An entry of `size` bytes that `write` puts at the file's position, wherever they come from. They do not pass
@@ -64,7 +66,8 @@ impl<'a> ZipFile<'a> {
         write(&mut out)?;
         let end = out.stream_position().map_err(CheckpointError::io("writing", self.path))?;
         if end != start + size {
-            let source = std::io::Error::other(format!("entry {name} has {} bytes, {size} were announced", end - start));
+            let source =
+                std::io::Error::other(format!("entry {name} has {} bytes, {size} were announced", end - start));
             return Err(CheckpointError::io("writing", self.path)(source));
         }
         let crc = self.checksum(start, size)?;
@@ -174,16 +177,28 @@ mod tests {
 
     use super::*;
 
-    fn open(path: &Path) -> File {
-        File::options().read(true).write(true).create_new(true).open(path).unwrap()
+    /// A new file that is gone after the test.
+    struct Scratch(std::path::PathBuf, File);
+
+    impl Scratch {
+        fn new(name: &str) -> Self {
+            let path = std::env::temp_dir().join(format!("chandlery-{}-{name}", std::process::id()));
+            let file = File::options().read(true).write(true).create(true).truncate(true).open(&path).unwrap();
+            Self(path, file)
+        }
+    }
+
+    impl Drop for Scratch {
+        fn drop(&mut self) {
+            let _ = std::fs::remove_file(&self.0);
+        }
     }
 
     #[test]
     fn what_is_written_a_zip_reader_reads_with_its_checksums() {
-        let temp = tempfile::tempdir().unwrap();
-        let path = temp.path().join("a.zip");
-        let file = open(&path);
-        let mut zip = ZipFile::new(&file, &path);
+        let scratch = Scratch::new("small.zip");
+        let Scratch(path, file) = &scratch;
+        let mut zip = ZipFile::new(file, path);
         zip.add("x/first", b"hello").unwrap();
         zip.add("x/empty", b"").unwrap();
         zip.stream("x/long", 100_000, |out| {
@@ -191,8 +206,9 @@ mod tests {
         })
         .unwrap();
         zip.finish().unwrap();
-        let mut archive = zip::ZipArchive::new(File::open(&path).unwrap()).unwrap();
-        for (name, expected) in [("x/first", b"hello".to_vec()), ("x/empty", Vec::new()), ("x/long", vec![7; 100_000])] {
+        let mut archive = zip::ZipArchive::new(File::open(path).unwrap()).unwrap();
+        for (name, expected) in [("x/first", b"hello".to_vec()), ("x/empty", Vec::new()), ("x/long", vec![7; 100_000])]
+        {
             let mut entry = archive.by_name(name).unwrap();
             assert_eq!(entry.data_start().unwrap() % ALIGNMENT, 0);
             let mut found = Vec::new();
@@ -204,18 +220,17 @@ mod tests {
 
     #[test]
     fn entries_beyond_four_gibibytes_use_the_wide_fields() {
-        let temp = tempfile::tempdir().unwrap();
-        let path = temp.path().join("wide.zip");
-        let file = open(&path);
-        let mut zip = ZipFile::new(&file, &path);
+        let scratch = Scratch::new("wide.zip");
+        let Scratch(path, file) = &scratch;
+        let mut zip = ZipFile::new(file, path);
         // A hole in a sparse file takes no space; its checksum is not taken, because that alone would take seconds.
         let size = WIDE + 10;
         zip.entries.push(Entry { name: "hole".to_owned(), crc: 0, size, header: 0 });
-        (&file).write_all(&local_header("hole", size, 0)).unwrap();
-        zip.end = (&file).seek(SeekFrom::Current(size as i64)).unwrap();
+        { file }.write_all(&local_header("hole", size, 0)).unwrap();
+        zip.end = { file }.seek(SeekFrom::Current(size as i64)).unwrap();
         zip.add("after", b"the hole").unwrap();
         zip.finish().unwrap();
-        let mut archive = zip::ZipArchive::new(File::open(&path).unwrap()).unwrap();
+        let mut archive = zip::ZipArchive::new(File::open(path).unwrap()).unwrap();
         assert_eq!(archive.by_name("hole").unwrap().size(), size);
         let mut found = String::new();
         archive.by_name("after").unwrap().read_to_string(&mut found).unwrap();
