@@ -60,7 +60,7 @@ fn every_type_comes_back_bit_for_bit_from_both_formats_whole_and_in_shards() {
                 let stored = row.tied_to.clone().unwrap_or(row.path.clone());
                 let path = if format == WeightsFormat::Safetensors { &stored } else { &row.path };
                 let found = checkpoint.read(path).unwrap();
-                let expected = bytes_of(&TensorRow { path: stored, tied_to: None, ..row.clone() });
+                let expected = bytes_of(&TensorRow { path: stored.clone(), tied_to: None, ..row.clone() });
                 assert_eq!((found.dtype, &found.shape), (row.dtype, &row.shape), "{path}");
                 assert!(found.bytes == expected, "{path}");
             }

@@ -118,7 +118,7 @@ fn an_output_folder_is_never_replaced_by_surprise() {
 
 /// A tensor as files hold it.
 pub(crate) fn row(name: &str, shape: &[usize], dtype: DType) -> TensorRow {
-    TensorRow { path: name.into(), shape: shape.to_vec(), dtype, init: None, tied_to: None }
+    TensorRow::stored(name.into(), shape.to_vec(), dtype)
 }
 
 /// One layer of the 4M configuration, in float32 on the CPU.
@@ -363,7 +363,8 @@ fn what_construct_prints_goes_to_a_file_and_an_editor_from_either_side_of_the_wo
         assert_eq!(std::fs::read_to_string(temp.path().join("f")).unwrap(), text);
         std::fs::remove_file(seen).unwrap();
     }
-    let run = command().args(["model", "construct", "-e", "--output-dir"]).arg(temp.path().join("n"));
+    let mut run = command();
+    run.args(["model", "construct", "-e", "--output-dir"]).arg(temp.path().join("n"));
     let said = run.env_remove("VISUAL").env_remove("EDITOR").output().unwrap();
     assert_eq!((said.status.code(), temp.path().join("n").exists()), (Some(1), false));
     insta::assert_snapshot!("no_editor_is_set", String::from_utf8(said.stderr).unwrap());

@@ -128,11 +128,11 @@ impl Estimate {
         let sums = sum(&spec.root, run);
         let width = dtype.bytes() as u64;
         let tokens = (batch_size * sequence_length) as u64;
-        // Embedding rows, the input of the last norm, and what the head and the loss keep.
+        // The head's input, and what the loss keeps.
         let vocabulary = head_rows(table);
-        let ends = tokens * (width * (2 * run.hidden + vocabulary) + MASTER * vocabulary);
+        let ends = tokens * (width * (run.hidden + vocabulary) + MASTER * vocabulary);
         let layers = tokens * (width * sums.activations.elements + MASTER * sums.activations.float32);
-        let trained = trainable(table);
+        let trained = table.trainable();
         let copies = if width < MASTER { 3 } else { 2 };
         let pairs = 2 * (batch_size * sequence_length * sequence_length) as u64 * width;
         let forward = sums.matmul_flops + sums.attention_flops;
@@ -200,21 +200,24 @@ fn sum(node: &Node, run: Run) -> Sums {
         sums.add(sum(child, run), 1);
     }
     match &node.part {
-        Part::Leaf(Leaf::Linear { inputs, outputs, .. }) => sums.matmul_flops += 2 * (inputs * outputs) as u64,
+        Part::Leaf(leaf) => match leaf {
+            Leaf::Linear { inputs, outputs, .. } => sums.matmul_flops += 2 * (inputs * outputs) as u64,
+            Leaf::RmsNorm { dim, .. } | Leaf::LayerNorm { dim, .. } => sums.activations.elements += *dim as u64,
+            Leaf::Embedding { .. } | Leaf::AlibiSlopes { .. } => {}
+        },
         Part::Attention { heads, kv_heads, head_dim, window, .. } => {
             attention(&mut sums, [*heads, *kv_heads, *head_dim], *window, run);
         }
-        Part::GatedFeedForward { .. } => {
-            // Gate, up and their product; the norm's output is both maps' input.
-            sums.activations.elements += 3 * inner(node) + run.hidden;
-        }
+        // Queries and keys are the input and its product with one matrix; values are of the same width.
+        Part::SingleHeadAttention { dim, window, .. } => attention(&mut sums, [1, 1, *dim], *window, run),
+        // Gate, up and their product, or the map before and after its activation; and the input.
+        Part::GatedFeedForward { .. } => sums.activations.elements += 3 * inner(node) + run.hidden,
+        Part::FeedForward { .. } => sums.activations.elements += 2 * inner(node) + run.hidden,
         Part::Layer { .. } => {
-            // The two inputs of the norms.
-            sums.activations.elements += 2 * run.hidden;
             sums.layer_inputs = run.hidden;
             sums.largest_layer = sums.activations.elements;
         }
-        _ => {}
+        Part::CausalLm | Part::Decoder | Part::InputEncoder { .. } | Part::LayerStack | Part::Layers => {}
     }
     match node.repeat {
         None => sums,
@@ -255,10 +258,6 @@ fn inner(node: &Node) -> u64 {
 fn head_rows(table: &TensorTable) -> u64 {
     let head = table.get(&"lm_head.weight".into());
     head.and_then(|row| row.shape.first()).map_or(0, |rows| *rows as u64)
-}
-
-fn trainable(table: &TensorTable) -> u64 {
-    table.parameters()
 }
 
 /// The kind of a parameter, by the part it belongs to.

@@ -3,12 +3,13 @@
 use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 
+use candle_core::Tensor;
 use serde_json::{Value, json};
 
 use super::ConstructError;
 use crate::checkpoint::{Checkpoint, CheckpointError};
 use crate::convert::{Family, closest};
-use crate::model::{CausalLm, ModelError, candle_dtype, tensor_from};
+use crate::model::{CausalLm, ModelError, tensor_from};
 use crate::spec::{DType, ModelConfig, ParamPath, TensorTable};
 
 /// Where Forgather's own checkpoints keep the final norm, and where this crate does.
@@ -283,21 +284,36 @@ fn load_into(path: &Path, model: &CausalLm) -> Result<LoadReport, ConstructError
     let report = LoadReport::new(&checkpoint, model.table(), model.config())?;
     report.require_usable()?;
     let variables: HashMap<ParamPath, candle_core::Var> = model.parameters().variables().into_iter().collect();
-    if let Some(fixed) = report.loaded.iter().find(|one| !variables.contains_key(&one.path)) {
-        return Err(ConstructError::Refused {
-            what: format!("the model was built without variables: `{}` cannot be set", fixed.path),
-            origin: "load_checkpoint".to_owned(),
-            advice: "give the checkpoint to Construct::load_from_checkpoint instead".to_owned(),
-        });
+    let values: HashMap<ParamPath, Tensor> = model.parameters().tensors().into_iter().collect();
+    for one in report.loaded.iter().filter(|one| !variables.contains_key(&one.path)) {
+        // What is not trained cannot be set, and need not be where it is the same.
+        let stored = read_as(&checkpoint, one, values.get(&one.path))?;
+        if values.get(&one.path).is_none_or(|value| !equal(value, &stored)) {
+            return Err(ConstructError::Refused {
+                what: format!("`{}` is not trained and has another value in the checkpoint", one.path),
+                origin: path.display().to_string(),
+                advice: "give the checkpoint to Construct::load_from_checkpoint instead".to_owned(),
+            });
+        }
     }
     for one in &report.loaded {
         crate::interrupt::check().map_err(ModelError::from)?;
         let Some(variable) = variables.get(&one.path) else { continue };
-        let dtype = model.table().get(&one.path).map_or(one.dtype, |row| row.dtype);
-        let tensor = tensor_from(&checkpoint.read(&one.from)?, &candle_core::Device::Cpu)
-            .and_then(|tensor| tensor.to_dtype(candle_dtype(dtype))?.to_device(variable.device()))
-            .and_then(|tensor| variable.set(&tensor));
-        tensor.map_err(ModelError::from)?;
+        let tensor = read_as(&checkpoint, one, values.get(&one.path))?;
+        variable.set(&tensor).map_err(ModelError::from)?;
     }
     Ok(report)
+}
+
+/// A tensor of the checkpoint in the type and on the device of `like`.
+fn read_as(checkpoint: &Checkpoint, one: &LoadedParameter, like: Option<&Tensor>) -> Result<Tensor, ConstructError> {
+    let tensor = tensor_from(&checkpoint.read(&one.from)?, &candle_core::Device::Cpu).map_err(ModelError::from)?;
+    let Some(like) = like else { return Ok(tensor) };
+    let tensor = tensor.to_dtype(like.dtype()).and_then(|tensor| tensor.to_device(like.device()));
+    Ok(tensor.map_err(ModelError::from)?)
+}
+
+fn equal(left: &Tensor, right: &Tensor) -> bool {
+    let different = left.ne(right).and_then(|mask| mask.flatten_all()?.to_vec1::<u8>());
+    different.is_ok_and(|mask| mask.iter().all(|bit| *bit == 0))
 }

@@ -273,7 +273,7 @@ impl ProjectConfig {
     /// [`ProjectError`] if it cannot be rendered or describes no model.
     pub fn render(&self) -> Result<ModelConfig, ProjectError> {
         let value = self.render_value()?;
-        let (mut config, _) = ModelConfig::from_json(&value, &self.place())?;
+        let mut config = ModelConfig::from_project(&value, &self.place())?;
         let tokenizer = self.tokenizer_of(&value)?;
         config.bos_token_id = tokenizer.role("bos_token");
         config.eos_token_id = tokenizer.role("eos_token").into_iter().collect();
