@@ -401,7 +401,7 @@ fn a_window_bounds_the_cache_and_the_work() {
         let config = project("mistral").unwrap().config("4M").unwrap().set("sliding_window", window).unwrap();
         config.construct().output_dir(temp.path().join(window.to_string())).build().unwrap().estimate_of(1, 64)
     };
-    let (narrow, wide) = (estimate(16), estimate(2048));
+    let (narrow, wide) = (estimate(16), estimate(32768));
     assert_eq!(narrow.kv_cache_full_context, 16 * narrow.kv_cache_per_token);
     assert_eq!(wide.kv_cache_full_context, wide.context as u64 * wide.kv_cache_per_token);
     // Mean visible tokens: (1 + … + 16 + 48 · 16) / 64 = 14.125 against 32.5.

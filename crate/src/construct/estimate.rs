@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use crate::device::{Device, DeviceMemory};
 use crate::spec::{DType, Leaf, ModelSpec, Node, Part, TensorRow, TensorTable};
 
 /// Optimizer state and float32 copies are kept in this many bytes per number.
@@ -166,6 +167,17 @@ impl Estimate {
         self.weights + self.gradients + state + kept
     }
 
+    /// What people want memory for, each with its sum: generating, and training in four ways.
+    pub fn purposes(&self) -> [(&'static str, u64); 5] {
+        [
+            ("generating one sequence of the full context", self.inference()),
+            ("training with SGD", self.training(false, false)),
+            ("training with SGD, gradient checkpointing", self.training(false, true)),
+            ("training with AdamW", self.training(true, false)),
+            ("training with AdamW, gradient checkpointing", self.training(true, true)),
+        ]
+    }
+
     /// The `--json` report.
     pub fn report(&self) -> Value {
         let group = |group: &ParameterGroup| json!({ "name": group.name, "parameters": group.parameters, "bytes": group.bytes });
@@ -186,11 +198,24 @@ impl Estimate {
                 "adamw_checkpointed": self.training(true, true),
             },
             "inference_bytes": self.inference(),
+            "purposes": self.purposes().iter()
+                .map(|(name, bytes)| json!({ "name": name, "bytes": bytes })).collect::<Vec<_>>(),
             "flops_per_token": { "forward": self.forward_flops_per_token, "training": self.training_flops_per_token },
             "kv_cache_bytes": { "per_token": self.kv_cache_per_token, "full_context": self.kv_cache_full_context },
             "context": self.context,
+            "devices": present().iter().map(|(device, memory)| json!({
+                "device": device.to_string(),
+                "free_bytes": memory.free,
+                "total_bytes": memory.total,
+                "fits": self.purposes().iter().map(|(_, bytes)| *bytes <= memory.free).collect::<Vec<_>>(),
+            })).collect::<Vec<_>>(),
         })
     }
+}
+
+/// The devices of this machine that tell their memory.
+pub(crate) fn present() -> Vec<(Device, DeviceMemory)> {
+    Device::present().into_iter().filter_map(|device| Some((device, device.memory()?))).collect()
 }
 
 /// Sums over a node and what is below it.

@@ -7,6 +7,7 @@ mod output;
 mod save;
 
 pub use builder::{Construct, ConstructError, Construction, Device};
+pub(crate) use estimate::present;
 pub use estimate::{Activations, Estimate, ParameterGroup};
 pub use load::{LoadReport, LoadedParameter, MismatchedParameter, MissingParameter, load_checkpoint};
 pub use save::{SaveOptions, save_checkpoint};

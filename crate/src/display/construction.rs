@@ -6,7 +6,8 @@ use super::numbers::{binary_bytes, thousands};
 use super::parameter_table::with_typed_table;
 use super::table::{Align, Cell, Mark, TableView, bar};
 use super::{Html, MimeBundle, View};
-use crate::construct::{Construction, Device, Estimate, LoadReport};
+use crate::construct::{Construction, Device, Estimate, LoadReport, present};
+use crate::device::DeviceMemory;
 
 impl View for Construction {
     fn view(&self) -> MimeBundle {
@@ -147,7 +148,17 @@ fn needs(estimate: &Estimate) -> TableView {
         estimate.batch_size,
         thousands(estimate.sequence_length as u64)
     );
-    let columns = [("", Align::Left), ("parameters", Align::Right), ("memory", Align::Right), ("share", Align::Left)];
+    let devices = present();
+    let mut columns = vec![
+        ("".to_owned(), Align::Left),
+        ("parameters".to_owned(), Align::Right),
+        ("memory".to_owned(), Align::Right),
+        ("share".to_owned(), Align::Left),
+    ];
+    columns.extend(devices.iter().map(|(device, memory)| {
+        (format!("{device} ({} of {} free)", binary_bytes(memory.free), binary_bytes(memory.total)), Align::Left)
+    }));
+    let columns: Vec<(&str, Align)> = columns.iter().map(|(name, align)| (name.as_str(), *align)).collect();
     let mut view = TableView::new(title, &columns);
     for group in &estimate.groups {
         let share = group.bytes as f64 / estimate.weights.max(1) as f64;
@@ -155,19 +166,21 @@ fn needs(estimate: &Estimate) -> TableView {
         let cells = [group.name.into(), thousands(group.parameters).into(), binary_bytes(group.bytes).into(), share];
         view.row(Mark::None, cells);
     }
-    let mut line = |mark, what: &str, bytes: u64| {
-        view.row(mark, [what.into(), Cell::default(), binary_bytes(bytes).into(), Cell::default()]);
-    };
-    line(Mark::Strong, "weights", estimate.weights);
-    line(Mark::None, "gradients", estimate.gradients);
-    line(Mark::None, "AdamW's state (SGD has none)", estimate.adamw);
-    line(Mark::None, "activations", estimate.activations);
-    line(Mark::None, "activations, gradient checkpointing", estimate.checkpointed_activations);
-    line(Mark::Strong, "one sequence of the full context", estimate.inference());
-    line(Mark::Strong, "training with SGD", estimate.training(false, false));
-    line(Mark::Strong, "training with SGD, gradient checkpointing", estimate.training(false, true));
-    line(Mark::Strong, "training with AdamW", estimate.training(true, false));
-    line(Mark::Strong, "training with AdamW, gradient checkpointing", estimate.training(true, true));
+    let total = estimate.groups.iter().map(|group| group.parameters).sum();
+    view.row(Mark::Strong, ["weights".into(), thousands(total).into(), binary_bytes(estimate.weights).into()]);
+    for (what, bytes) in [
+        ("gradients", estimate.gradients),
+        ("AdamW's state (SGD has none)", estimate.adamw),
+        ("activations", estimate.activations),
+        ("activations, gradient checkpointing", estimate.checkpointed_activations),
+    ] {
+        view.row(Mark::None, [what.into(), Cell::default(), binary_bytes(bytes).into()]);
+    }
+    for (purpose, bytes) in estimate.purposes() {
+        let mut cells = vec![purpose.into(), Cell::default(), binary_bytes(bytes).into(), Cell::default()];
+        cells.extend(devices.iter().map(|(_, memory)| Cell::from(verdict(bytes, *memory))));
+        view.row(Mark::Strong, cells);
+    }
     let (one, all) = estimate.eager_attention;
     view.note(format!("eager attention keeps {} more, {} of it in one layer", binary_bytes(all), binary_bytes(one)));
     view.note(format!(
@@ -182,6 +195,15 @@ fn needs(estimate: &Estimate) -> TableView {
         thousands(estimate.context as u64)
     ));
     view
+}
+
+/// Whether so many bytes find room, in words that read without colour.
+fn verdict(bytes: u64, memory: DeviceMemory) -> String {
+    match bytes {
+        _ if bytes <= memory.free => "fits".to_owned(),
+        _ if bytes <= memory.total => "fits if memory is freed".to_owned(),
+        _ => format!("lacks {}", binary_bytes(bytes - memory.total)),
+    }
 }
 
 impl View for Estimate {

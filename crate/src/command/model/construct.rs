@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{ArgMatches, Command};
 
 use crate::checkpoint::WeightsFormat;
-use crate::command::{Failure, Kept, Outcome, given, option, set};
+use crate::command::{Failure, Kept, Outcome, given, set};
 use crate::construct::{Construct, Device};
 use crate::display::View;
 use crate::project::ProjectConfig;
@@ -15,16 +15,7 @@ use crate::spec::DType;
 const DEFAULT_ROWS: usize = 2;
 
 pub(super) fn definition() -> Command {
-    Command::new("construct")
-        .about("Construct the model and its output folder")
-        .arg(
-            option("batch-size", "ROWS", "Rows of the batch to estimate for (default: 2)")
-                .value_parser(clap::value_parser!(usize)),
-        )
-        .arg(
-            option("sequence-length", "TOKENS", "Tokens of a row to estimate for (default: 512, or the context)")
-                .value_parser(clap::value_parser!(usize)),
-        )
+    Command::new("construct").about("Construct the model and its output folder")
 }
 
 /// What the flags that `construct` and `test` share ask for.

@@ -78,6 +78,16 @@ pub(super) fn definition(project: Option<&Project>) -> Command {
                 .value_parser(values::path())
                 .global(true),
         )
+        .arg(
+            option("batch-size", "ROWS", "Rows of a batch: of the estimate, or of the test (default: 2)")
+                .value_parser(clap::value_parser!(usize))
+                .global(true),
+        )
+        .arg(
+            option("sequence-length", "TOKENS", "Tokens of a row (default: 512)")
+                .value_parser(clap::value_parser!(usize))
+                .global(true),
+        )
         .arg(flag("refresh-model", "Replace the output folder").short('r').global(true))
         .arg(flag("force", "Let -r delete weights and checkpoints").global(true))
         .arg(
