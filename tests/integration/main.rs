@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod cells;
+mod checkpoint_files;
 mod command;
 mod construct;
 mod conversion;
