@@ -14,3 +14,4 @@ mod layering;
 mod protocol;
 mod reference_models;
 mod runner;
+mod training;
