@@ -8,6 +8,7 @@ use crate::finalize::FinalizeError;
 use crate::kicktest::KickTestError;
 use crate::model::ModelError;
 use crate::project::ProjectError;
+use crate::tokenizer::TokenizerError;
 
 /// An error whose kind a person may want to match on, and which may be the user's interrupt.
 macro_rules! failures {
@@ -24,7 +25,7 @@ macro_rules! failures {
     };
 }
 
-failures!(CheckpointError, ConstructError, ConvertError, FinalizeError, KickTestError, ModelError, ProjectError);
+failures!(CheckpointError, ConstructError, ConvertError, FinalizeError, KickTestError, ModelError, ProjectError, TokenizerError);
 
 impl From<clap::Error> for Failure {
     fn from(error: clap::Error) -> Self {

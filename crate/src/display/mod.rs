@@ -11,8 +11,10 @@ mod loss_curve;
 mod numbers;
 mod parameter_table;
 mod progress_view;
+mod project;
 mod runs;
 mod table;
+mod tokenizer;
 
 pub use bundle::{MimeBundle, View};
 pub use emit::{DisplayId, Sink, Updating, clear, emit, set_sink};

@@ -1,6 +1,7 @@
 //! The projects and tokenizers that ship inside the library.
 
 /// A project's name and its files.
+#[derive(Debug)]
 pub(super) struct Builtin {
     pub(super) name: &'static str,
     pub(super) files: &'static [(&'static str, &'static str)],
