@@ -174,7 +174,7 @@ impl Training {
             .vocab_size(self.vocab_size)
             .min_frequency(0)
             .special_tokens(special.clone())
-            .initial_alphabet(ByteLevel::alphabet())
+            .initial_alphabet(ByteLevel::alphabet().into_iter().collect())
             .show_progress(false)
             .build();
         let mut model = BPE::builder().unk_token("<|UNK|>".to_owned()).build().map_err(failed)?;
@@ -183,16 +183,15 @@ impl Training {
         let template = TemplateProcessing::builder()
             .try_single("<|BOS|> $A")
             .and_then(|template| template.try_pair("<|BOS|> $A <|BOS|>:1 $B:1"))
-            .map_err(failed)?
+            .map_err(|reason| failed(reason.into()))?
             .special_tokens(vec![("<|BOS|>", 0)])
             .build()
             .map_err(|error| failed(error.to_string().into()))?;
         let mut tokenizer = Tokenizer::new(model);
-        tokenizer
-            .with_normalizer(Some(NFC))
-            .with_pre_tokenizer(Some(splitting()))
-            .with_post_processor(Some(template))
-            .with_decoder(Some(ByteLevel::default()));
+        tokenizer.with_normalizer(Some(NFC)).map_err(failed)?;
+        tokenizer.with_pre_tokenizer(Some(splitting()));
+        tokenizer.with_post_processor(Some(template));
+        tokenizer.with_decoder(Some(ByteLevel::default()));
         tokenizer.add_special_tokens(special).map_err(failed)?;
         Ok(tokenizer)
     }
