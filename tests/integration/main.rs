@@ -8,6 +8,7 @@ mod conversion;
 mod front_end;
 mod install;
 mod layering;
+mod projects;
 mod protocol;
 mod reference_models;
 mod runner;

@@ -23,7 +23,7 @@ pub struct SpecialToken {
 pub struct SampleToken {
     /// Its id.
     pub id: u32,
-    /// The text it covers; empty for a token that was added.
+    /// The text it covers; empty for a token that was added, and for the later tokens of one character.
     pub text: String,
     /// The token itself, in the vocabulary's spelling.
     pub token: String,
@@ -72,10 +72,11 @@ impl TokenizerFiles {
             |error: tokenizers::Error| TokenizerError::Failed { folder: title.into(), reason: error.to_string() };
         let encoding = tokenizer.encode(sample, true).map_err(failed)?;
         let pieces = encoding.get_ids().iter().zip(encoding.get_tokens()).zip(encoding.get_offsets());
-        let split = pieces.map(|((id, token), (begin, end))| SampleToken {
-            id: *id,
-            text: sample.get(*begin..*end).unwrap_or("\u{FFFD}").to_owned(),
-            token: token.clone(),
+        let mut covered = 0;
+        let split = pieces.map(|((id, token), (begin, end))| {
+            let text = if *begin < covered { "" } else { sample.get(*begin..*end).unwrap_or_default() };
+            covered = covered.max(*end);
+            SampleToken { id: *id, text: text.to_owned(), token: token.clone() }
         });
         let config = self.json("tokenizer_config.json");
         let definition = self.json("tokenizer.json");
