@@ -11,7 +11,7 @@ use super::origin::{TracedValue, trace};
 use super::render::{Rendering, render};
 use super::tokenizers;
 use crate::sealed::Sealed;
-use crate::spec::ModelConfig;
+use crate::spec::{ConfigError, ModelConfig};
 use crate::tokenizer::TokenizerFiles;
 
 /// Arguments that say where and how, not what: no template needs to read them.
@@ -183,14 +183,26 @@ impl ProjectConfig {
     /// # Errors
     /// [`ProjectError`] if it cannot be rendered or describes no model.
     pub fn render(&self) -> Result<ModelConfig, ProjectError> {
-        let value = self.rendering()?.value;
-        let (mut config, _) = ModelConfig::from_json(&value, &self.place())?;
-        let tokenizer = self.tokenizer_of(&value)?;
+        let rendering = self.rendering()?;
+        let located = |error| self.located(error, &rendering);
+        let (mut config, _) = ModelConfig::from_json(&rendering.value, &self.place()).map_err(located)?;
+        let tokenizer = self.tokenizer_of(&rendering.value)?;
         config.bos_token_id = tokenizer.role("bos_token");
         config.eos_token_id = tokenizer.role("eos_token").into_iter().collect();
         config.pad_token_id = tokenizer.role("pad_token");
-        config.validate(&self.place())?;
+        config.validate(&self.place()).map_err(located)?;
         Ok(config)
+    }
+
+    /// Says with a wrong value where it comes from.
+    fn located(&self, mut error: ConfigError, rendering: &Rendering) -> ProjectError {
+        if let ConfigError::Invalid { field, origin, .. } = &mut error {
+            let values = trace(rendering, &self.project.source, &self.given);
+            if let Some(found) = values.iter().find(|value| value.key == *field) {
+                origin.push_str(&format!(", `{field}` from {}", found.origin));
+            }
+        }
+        error.into()
     }
 
     /// The name of the model, and of its output folder.

@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io::Write;
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use minijinja::value::{Enumerator, Object};
+use minijinja::filters::tojson;
+use minijinja::value::{Enumerator, Kwargs, Object};
 use minijinja::{Environment, Error, ErrorKind, Output, OutputSpan, OutputSpanKind, State, UndefinedBehavior, Value as Jinja};
 use serde_json::Value;
 
@@ -87,7 +88,7 @@ pub(super) fn render(
     });
     drop(environment);
     let mut log = std::mem::take(&mut *open(&log));
-    let (yaml, spans) = rendered.map_err(|error| blame(&error, source, &mut log))?;
+    let (yaml, spans) = rendered.map_err(|error| blame(&error, source, name, &mut log))?;
     let value = yaml::parse(&yaml).map_err(|error| {
         let place = error.line.and_then(|line| written_at(&yaml, &spans, line));
         let place = place.map_or_else(|| source.locate(own(source, name)), |(file, line)| {
@@ -157,6 +158,10 @@ fn environment(source: Source, log: &SharedLog) -> Environment<'static> {
         }
         Ok(())
     });
+    // The engine's own turns what is undefined into null, so that a misspelt name would pass.
+    environment.add_filter("tojson", |value: Jinja, indent: Option<Jinja>, options: Kwargs| {
+        if value.is_undefined() { Err(ErrorKind::UndefinedError.into()) } else { tojson(&value, indent, options) }
+    });
     environment.set_formatter(|output: &mut Output, state: &mut State, value: &Jinja| {
         limited(value)?;
         minijinja::escape_formatter(output, state, value)
@@ -191,7 +196,7 @@ impl Write for Bounded {
 }
 
 /// An engine's error as ours: the innermost template and line, and which templates included it.
-fn blame(error: &Error, source: &Source, log: &mut Log) -> ProjectError {
+fn blame(error: &Error, source: &Source, rendered: &str, log: &mut Log) -> ProjectError {
     let mut chain = vec![error];
     while let Some(inner) = chain.last().and_then(|error| std::error::Error::source(*error)) {
         let Some(inner) = inner.downcast_ref::<Error>() else { break };
@@ -205,12 +210,13 @@ fn blame(error: &Error, source: &Source, log: &mut Log) -> ProjectError {
             let text = log.sources.get(name).map_or("", |(text, _)| text);
             line_of(&locate(source, name), text, Some(line))
         }
-        None => source.locate(""),
+        None => source.locate(own(source, rendered)),
     };
     let outer = chain.iter().filter(|error| error.kind() == ErrorKind::BadInclude);
     let outer = outer.filter_map(|error| Some(format!("{}:{}", error.name()?, error.line()?)));
     let mut outer: Vec<String> = outer.collect();
     outer.reverse();
+    outer.dedup();
     outer.truncate(3);
     if !outer.is_empty() {
         place.push_str(&format!(", included from {}", outer.join(", ")));

@@ -75,7 +75,8 @@ mod tests {
         let mut text = String::from("a0: &a0 [x, x, x, x, x, x, x, x, x]\n");
         for n in 1..12 {
             let previous = n - 1;
-            text.push_str(&format!("a{n}: &a{n} [{}]\n", [format!("*a{previous}"); 9].join(", ").replace('"', "")));
+            let items = vec![format!("*a{previous}"); 9].join(", ");
+            text.push_str(&format!("a{n}: &a{n} [{items}]\n"));
         }
         let error = parse(&text).unwrap_err();
         assert!(error.reason.contains("repetition limit"), "{}", error.reason);
