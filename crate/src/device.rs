@@ -1,7 +1,11 @@
-//! Names of devices, and the candle devices they stand for. The only place that knows which are compiled in.
+//! Names of devices, and the candle devices they stand for, with their memory. The only place that knows which are
+//! compiled in.
+
+#[cfg(feature = "cuda")]
+use crate::ops::cuda::driver;
 
 /// Where tensors live.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
 pub enum Device {
     /// Nowhere: shapes only, nothing is allocated.
     #[default]
@@ -19,6 +23,15 @@ pub struct DeviceError {
     name: String,
     problem: String,
     advice: String,
+}
+
+/// What a device's memory holds, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DeviceMemory {
+    /// What can still be allocated. On a GPU this counts what other processes hold as taken.
+    pub free: u64,
+    /// What the device has.
+    pub total: u64,
 }
 
 impl Device {
@@ -42,26 +55,135 @@ impl Device {
         }
     }
 
-    /// The candle device.
+    /// The candle device. A GPU is opened once: every later call gives the same candle device, so that tensors made
+    /// through different calls can be used together.
     ///
     /// # Errors
     /// [`DeviceError`] for `meta`, which holds no tensors, and for GPUs that this build or machine does not have.
     pub fn open(self) -> Result<candle_core::Device, DeviceError> {
-        let refuse = |problem: String, advice: &str| {
-            Err(DeviceError { name: self.to_string(), problem, advice: advice.to_owned() })
-        };
         match self {
-            Device::Meta => refuse("holds no tensors".to_owned(), "use cpu or cuda"),
+            Device::Meta => Err(self.refused("holds no tensors", "use cpu or cuda")),
             Device::Cpu => Ok(candle_core::Device::Cpu),
-            Device::Cuda(_) if !candle_core::utils::cuda_is_available() => {
-                refuse("is not compiled into this build".to_owned(), "use cpu")
-            }
-            Device::Cuda(number) => match candle_core::Device::new_cuda(number) {
-                Ok(device) => Ok(device),
-                Err(error) => refuse(format!("cannot be opened: {error}"), "check nvidia-smi, or use cpu"),
-            },
+            #[cfg(not(feature = "cuda"))]
+            Device::Cuda(_) => Err(self.refused(
+                "is not compiled into this build",
+                "use cpu, or build with `--features chandlery-kernel/cuda`",
+            )),
+            #[cfg(feature = "cuda")]
+            Device::Cuda(number) => driver::open(number).map_err(|fault| self.refused(&fault.problem, fault.advice)),
         }
     }
+
+    /// The CPU and the GPUs that this build can use on this machine. Whatever keeps GPUs away ([`Device::obstacle`])
+    /// leaves them out.
+    pub fn present() -> Vec<Device> {
+        #[cfg(feature = "cuda")]
+        let gpus = driver::count().unwrap_or(0);
+        #[cfg(not(feature = "cuda"))]
+        let gpus = 0;
+        std::iter::once(Device::Cpu).chain((0..gpus).map(Device::Cuda)).collect()
+    }
+
+    /// Why this build finds no GPU on this machine, in one line; `None` if it finds one.
+    pub fn obstacle() -> Option<String> {
+        #[cfg(feature = "cuda")]
+        return match driver::count() {
+            Ok(0) => Some("the CUDA driver knows no GPU".to_owned()),
+            Ok(_) => None,
+            Err(fault) => Some(fault.problem),
+        };
+        #[cfg(not(feature = "cuda"))]
+        Some("this build has no CUDA".to_owned())
+    }
+
+    /// What the maker calls it, where the system tells.
+    pub fn model_name(self) -> Option<String> {
+        match self {
+            Device::Meta => None,
+            Device::Cpu => after_colon("/proc/cpuinfo", "model name"),
+            #[cfg(not(feature = "cuda"))]
+            Device::Cuda(_) => None,
+            #[cfg(feature = "cuda")]
+            Device::Cuda(number) => driver::model_name(number),
+        }
+    }
+
+    /// Free and total memory in bytes, where the system tells. For the CPU, free is what new allocations can take
+    /// without swapping.
+    pub fn memory(self) -> Option<DeviceMemory> {
+        match self {
+            Device::Meta => None,
+            Device::Cpu => Some(DeviceMemory {
+                free: kibibytes("/proc/meminfo", "MemAvailable")?,
+                total: kibibytes("/proc/meminfo", "MemTotal")?,
+            }),
+            #[cfg(not(feature = "cuda"))]
+            Device::Cuda(_) => None,
+            #[cfg(feature = "cuda")]
+            Device::Cuda(number) => driver::memory(number).map(|(free, total)| DeviceMemory { free, total }),
+        }
+    }
+
+    /// Starts [`Device::peak_memory`] anew from what is held now. Where the system cannot forget, the peak stays that
+    /// of the whole process.
+    pub fn reset_peak_memory(self) {
+        match self {
+            Device::Meta => {}
+            Device::Cpu => {
+                // 5 makes Linux forget the largest resident size so far; a system that refuses keeps counting.
+                let _ = std::fs::write("/proc/self/clear_refs", "5");
+            }
+            #[cfg(not(feature = "cuda"))]
+            Device::Cuda(_) => {}
+            #[cfg(feature = "cuda")]
+            Device::Cuda(number) => driver::reset_peak_memory(number),
+        }
+    }
+
+    /// The most memory in bytes that this process held at once since [`Device::reset_peak_memory`]: resident memory of
+    /// the CPU, tensors of a GPU (without the driver's own few hundred MB).
+    pub fn peak_memory(self) -> Option<u64> {
+        match self {
+            Device::Meta => None,
+            Device::Cpu => kibibytes("/proc/self/status", "VmHWM"),
+            #[cfg(not(feature = "cuda"))]
+            Device::Cuda(_) => None,
+            #[cfg(feature = "cuda")]
+            Device::Cuda(number) => driver::peak_memory(number),
+        }
+    }
+
+    /// Waits until the device has done all that it was given; work on a GPU runs behind the calls that ask for it.
+    ///
+    /// # Errors
+    /// [`DeviceError`] if the device is not there or a computation failed on it.
+    pub fn synchronize(self) -> Result<(), DeviceError> {
+        match self {
+            Device::Meta | Device::Cpu => Ok(()),
+            Device::Cuda(_) => self.open()?.synchronize().map_err(|error| {
+                let error = error.to_string();
+                let problem = format!("failed at a computation: {}", error.lines().next().unwrap_or_default());
+                self.refused(&problem, "run again with CUDA_LAUNCH_BLOCKING=1 to see which")
+            }),
+        }
+    }
+
+    fn refused(self, problem: &str, advice: &str) -> DeviceError {
+        DeviceError { name: self.to_string(), problem: problem.to_owned(), advice: advice.to_owned() }
+    }
+}
+
+/// The value of `key` in a file of `key : value` lines.
+fn after_colon(path: &str, key: &str) -> Option<String> {
+    let text = std::fs::read_to_string(path).ok()?;
+    let values = text.lines().filter_map(|line| line.split_once(':'));
+    values.into_iter().find(|(name, _)| name.trim() == key).map(|(_, value)| value.trim().to_owned())
+}
+
+/// The same for values in kB (which the kernel means as 1024 bytes), in bytes.
+fn kibibytes(path: &str, key: &str) -> Option<u64> {
+    let value = after_colon(path, key)?;
+    value.strip_suffix("kB")?.trim().parse::<u64>().ok().map(|kib| kib * 1024)
 }
 
 impl std::fmt::Display for Device {
@@ -79,5 +201,41 @@ impl std::str::FromStr for Device {
 
     fn from_str(name: &str) -> Result<Self, DeviceError> {
         Self::parse(name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_cpu_knows_its_memory_and_its_peak() {
+        let memory = Device::Cpu.memory().unwrap();
+        assert!(memory.free > 0 && memory.free <= memory.total, "{memory:?}");
+        Device::Cpu.reset_peak_memory();
+        let block = vec![1u8; 512 << 20];
+        assert!(std::hint::black_box(&block).iter().step_by(4096).all(|&byte| byte == 1));
+        let with_block = Device::Cpu.peak_memory().unwrap();
+        drop(block);
+        Device::Cpu.reset_peak_memory();
+        let without = Device::Cpu.peak_memory().unwrap();
+        assert!(with_block >= 512 << 20 && without < with_block, "{with_block} then {without}");
+    }
+
+    #[test]
+    fn the_cpu_is_present_first_and_gpus_are_absent_with_a_reason() {
+        let present = Device::present();
+        assert_eq!(present[0], Device::Cpu);
+        assert_eq!(present.len() == 1, Device::obstacle().is_some());
+        let next = Device::Cuda(present.len() - 1);
+        assert_eq!(next.memory(), None);
+        assert!(next.open().unwrap_err().to_string().contains("where: --device"));
+    }
+
+    #[test]
+    fn meta_holds_nothing() {
+        assert_eq!((Device::Meta.memory(), Device::Meta.peak_memory()), (None, None));
+        assert!(Device::Meta.open().is_err());
+        assert!(Device::Meta.synchronize().is_ok());
     }
 }

@@ -110,9 +110,8 @@ fn each_value_knows_the_line_or_the_argument_it_comes_from() {
     let own = Own::new(SMALL);
     let config = project(own.folder().to_str().unwrap()).unwrap().config("small").unwrap();
     let origin = |arguments: &[(&str, Value)], key: &str| {
-        let config = arguments.iter().fold(config.clone(), |config, (name, value)| {
-            config.set(name, value.clone()).unwrap()
-        });
+        let config =
+            arguments.iter().fold(config.clone(), |config, (name, value)| config.set(name, value.clone()).unwrap());
         let trace = config.trace().unwrap();
         trace.values.iter().find(|value| value.key == key).unwrap().origin.clone()
     };
@@ -154,7 +153,11 @@ fn a_project_extends_a_built_in_one() {
     let trace = config.trace().unwrap();
     let origin = |key: &str| trace.values.iter().find(|value| value.key == key).unwrap().origin.to_string();
     assert_eq!(origin("hidden_size"), "configs/small.yaml:1");
-    assert!(origin("intermediate_size").starts_with("builtin/llama/configs/4M.yaml:"), "{}", origin("intermediate_size"));
+    assert!(
+        origin("intermediate_size").starts_with("builtin/llama/configs/4M.yaml:"),
+        "{}",
+        origin("intermediate_size")
+    );
     assert!(origin("rms_norm_eps").starts_with("default in builtin/llama/model.yaml:"), "{}", origin("rms_norm_eps"));
 }
 
@@ -163,7 +166,9 @@ fn arguments_are_flags_with_types_defaults_and_help() {
     let own = Own::new(SMALL);
     let help = own.say(&["-p", "mine", "model", "--help"]);
     let help = own.anonymous(&help.stdout);
-    for line in ["--hidden-size <N>", "Width [default: 64]", "--depth <shallow|deep>", "--attn-implementation", "--output-dir"] {
+    for line in
+        ["--hidden-size <N>", "Width [default: 64]", "--depth <shallow|deep>", "--attn-implementation", "--output-dir"]
+    {
         assert!(help.contains(line), "{line}\n{help}");
     }
     let value = |flag: &[&str], key: &str| {

@@ -57,12 +57,14 @@ impl Named {
     fn flag(&self, declared: &Argument) -> Arg {
         let mut help = declared.help.clone();
         if let Some(default) = self.defaults.get(&declared.name).filter(|default| !default.is_null()) {
-            help.push_str(&format!(" [default: {}]", default.as_str().map_or_else(|| default.to_string(), str::to_owned)));
+            help.push_str(&format!(
+                " [default: {}]",
+                default.as_str().map_or_else(|| default.to_string(), str::to_owned)
+            ));
         }
         let parse = declared.clone();
-        let parser = ValueParser::from(move |word: &str| {
-            parse.parse(word).map_err(|expected| format!("expected {expected}"))
-        });
+        let parser =
+            ValueParser::from(move |word: &str| parse.parse(word).map_err(|expected| format!("expected {expected}")));
         let arg = Arg::new(declared.name.clone()).long(declared.flag()).help(help).global(true).help_heading(HEADING);
         let arg = arg.value_parser(parser).action(ArgAction::Set);
         match declared.kind {

@@ -4,6 +4,7 @@ use super::Failure;
 use crate::checkpoint::CheckpointError;
 use crate::construct::ConstructError;
 use crate::convert::ConvertError;
+use crate::dataset::DatasetError;
 use crate::finalize::FinalizeError;
 use crate::kicktest::KickTestError;
 use crate::model::ModelError;
@@ -25,7 +26,17 @@ macro_rules! failures {
     };
 }
 
-failures!(CheckpointError, ConstructError, ConvertError, FinalizeError, KickTestError, ModelError, ProjectError, TokenizerError);
+failures!(
+    CheckpointError,
+    ConstructError,
+    ConvertError,
+    DatasetError,
+    FinalizeError,
+    KickTestError,
+    ModelError,
+    ProjectError,
+    TokenizerError,
+);
 
 impl From<clap::Error> for Failure {
     fn from(error: clap::Error) -> Self {

@@ -114,7 +114,10 @@ pub fn run(words: &[String]) -> Result<Outcome, Failure> {
         .no_binary_name(true)
         .subcommand_required(true)
         .arg_required_else_help(true)
-        .arg(flag_value('p', "project-dir", "PROJECT", "Model project: its folder, or the name of a built-in one").global(true))
+        .arg(
+            flag_value('p', "project-dir", "PROJECT", "Model project: its folder, or the name of a built-in one")
+                .global(true),
+        )
         .arg(flag_value('t', "config-template", "CONFIG", "Configuration of the project").global(true))
         .arg(Arg::new("json").long("json").global(true).action(ArgAction::SetTrue).help("Print one JSON report"))
         .subcommands(verbs);

@@ -19,7 +19,11 @@ pub(super) fn definition() -> Command {
         .subcommand(
             Command::new("show")
                 .about("Vocabulary size, special tokens, and a text split")
-                .arg(Arg::new("TOKENIZER").required(true).help("A folder, a tokenizer.json, or the name of a built-in one"))
+                .arg(
+                    Arg::new("TOKENIZER")
+                        .required(true)
+                        .help("A folder, a tokenizer.json, or the name of a built-in one"),
+                )
                 .arg(option("text", "TEXT", "The text to split")),
         )
 }

@@ -137,7 +137,8 @@ impl ProjectConfig {
         let source = &self.project.source;
         let template = format!("{}configs/{}.yaml", source.prefix(), self.name);
         let (rendering, read) = render(source, &template, &self.given)?;
-        let unread = self.given.keys().find(|name| !read.contains(*name) && !NOT_FOR_TEMPLATES.contains(&name.as_str()));
+        let unread =
+            self.given.keys().find(|name| !read.contains(*name) && !NOT_FOR_TEMPLATES.contains(&name.as_str()));
         match unread {
             Some(argument) => Err(ProjectError::Unused { argument: argument.clone(), place: self.place() }),
             None => Ok(rendering),
@@ -185,7 +186,7 @@ impl ProjectConfig {
     pub fn render(&self) -> Result<ModelConfig, ProjectError> {
         let rendering = self.rendering()?;
         let located = |error| self.located(error, &rendering);
-        let (mut config, _) = ModelConfig::from_json(&rendering.value, &self.place()).map_err(located)?;
+        let mut config = ModelConfig::from_project(&rendering.value, &self.place()).map_err(located)?;
         let tokenizer = self.tokenizer_of(&rendering.value)?;
         config.bos_token_id = tokenizer.role("bos_token");
         config.eos_token_id = tokenizer.role("eos_token").into_iter().collect();
@@ -245,6 +246,44 @@ mod tests {
     use super::super::project;
     use super::*;
     use crate::project::Origin;
+    use crate::spec::{DType, ModelSpec};
+
+    #[test]
+    fn built_in_configurations_have_the_published_parameter_counts() {
+        for (family, name, parameters) in [
+            ("llama", "4M", 4_434_176),
+            ("llama", "small", 28_273_152),
+            ("llama", "medium", 137_847_552),
+            ("llama", "117M", 119_161_856),
+            ("llama", "default", 6_738_415_616),
+            ("llama", "llama2_7b", 6_738_415_616),
+            ("llama", "llama3.2_1b", 1_235_814_400),
+            ("llama", "llama3.1_70b", 70_553_706_496),
+            ("mistral", "4M", 4_172_032),
+            ("mistral", "119M", 119_161_856),
+            ("mistral", "medium", 123_691_776),
+            ("mistral", "default", 7_241_732_096),
+            ("mistral", "7B", 7_241_732_096),
+            ("mistral", "7B_instruct", 7_241_732_096),
+            ("qwen3", "4M", 4_172_544),
+            ("qwen3", "medium", 123_694_848),
+            ("qwen3", "default", 8_190_735_360),
+            ("qwen3", "8B", 8_190_735_360),
+            ("causal_lm", "4M", 4_178_944),
+            ("causal_lm", "small", 22_998_016),
+            ("causal_lm", "23M", 22_998_016),
+            ("causal_lm", "117M", 117_121_024),
+            ("causal_lm", "medium", 137_932_800),
+            ("deepone", "4M", 4_434_192),
+            ("deepone", "117M", 119_161_920),
+            ("deepone", "medium", 137_847_680),
+            ("deepone", "1_7B", 1_725_041_152),
+            ("single_head", "4M", 4_607_238),
+        ] {
+            let config = project(family).unwrap().config(name).unwrap().render().unwrap();
+            assert_eq!(ModelSpec::resolve(&config).table(DType::BF16).parameters(), parameters, "{family} {name}");
+        }
+    }
 
     #[test]
     fn unknown_and_ill_typed_arguments_say_what_was_meant() {

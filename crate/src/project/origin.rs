@@ -84,7 +84,9 @@ impl Origin {
     /// The template's line, unless an argument was given.
     pub fn place(&self) -> Option<&Place> {
         match self {
-            Self::Set(place) | Self::Default(place) | Self::Written(place) | Self::Computed { place, .. } => Some(place),
+            Self::Set(place) | Self::Default(place) | Self::Written(place) | Self::Computed { place, .. } => {
+                Some(place)
+            }
             Self::Argument(_) | Self::Unknown => None,
         }
     }
@@ -199,7 +201,12 @@ impl Tracer<'_> {
         let mut defined = Vec::new();
         let mut passed: Vec<Origin> = Vec::new();
         for name in &variables {
-            let sets = self.sets.iter().rev().filter(|(set, ..)| set == name).map(|(_, value, origin)| (value, origin.clone()));
+            let sets = self
+                .sets
+                .iter()
+                .rev()
+                .filter(|(set, ..)| set == name)
+                .map(|(_, value, origin)| (value, origin.clone()));
             let argument = self.given.get(name).map(|value| (value, Origin::Argument(name.clone())));
             let mut candidates = sets.chain(argument).peekable();
             if candidates.peek().is_some() {

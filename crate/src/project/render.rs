@@ -6,7 +6,9 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use minijinja::filters::tojson;
 use minijinja::value::{Enumerator, Kwargs, Object};
-use minijinja::{Environment, Error, ErrorKind, Output, OutputSpan, OutputSpanKind, State, UndefinedBehavior, Value as Jinja};
+use minijinja::{
+    Environment, Error, ErrorKind, Output, OutputSpan, OutputSpanKind, State, UndefinedBehavior, Value as Jinja,
+};
 use serde_json::Value;
 
 use super::error::{ProjectError, unknown};
@@ -91,12 +93,16 @@ pub(super) fn render(
     let (yaml, spans) = rendered.map_err(|error| blame(&error, source, name, &mut log))?;
     let value = yaml::parse(&yaml).map_err(|error| {
         let place = error.line.and_then(|line| written_at(&yaml, &spans, line));
-        let place = place.map_or_else(|| source.locate(own(source, name)), |(file, line)| {
-            let text = log.sources.get(file).map_or("", |(text, _)| text);
-            line_of(&locate(source, file), text, Some(line))
-        });
+        let place = place.map_or_else(
+            || source.locate(own(source, name)),
+            |(file, line)| {
+                let text = log.sources.get(file).map_or("", |(text, _)| text);
+                line_of(&locate(source, file), text, Some(line))
+            },
+        );
         let rendered = error.line.and_then(|line| yaml.lines().nth(line - 1)).map(str::trim).unwrap_or("");
-        let rendered = if rendered.is_empty() { String::new() } else { format!(", in the rendered line `{}`", short(rendered)) };
+        let rendered =
+            if rendered.is_empty() { String::new() } else { format!(", in the rendered line `{}`", short(rendered)) };
         ProjectError::Template {
             reason: format!("the YAML is wrong: {}{rendered}", error.reason),
             place,
@@ -224,7 +230,9 @@ fn blame(error: &Error, source: &Source, rendered: &str, log: &mut Log) -> Proje
     let (reason, advice) = match innermost.kind() {
         _ if log.refusal.is_some() => {
             return match log.refusal.take() {
-                Some(ProjectError::Refused { what, advice, .. }) => ProjectError::Template { reason: what, place, advice },
+                Some(ProjectError::Refused { what, advice, .. }) => {
+                    ProjectError::Template { reason: what, place, advice }
+                }
                 Some(other) => other,
                 None => ProjectError::Template { reason: String::new(), place, advice: String::new() },
             };
@@ -244,10 +252,8 @@ fn blame(error: &Error, source: &Source, rendered: &str, log: &mut Log) -> Proje
         ErrorKind::UndefinedError => {
             let expression = innermost.range().zip(innermost.template_source());
             let expression = expression.and_then(|(range, text)| text.get(range)).map(short);
-            let reason = expression.map_or_else(
-                || "an undefined value".to_owned(),
-                |expression| format!("`{expression}` is undefined"),
-            );
+            let reason = expression
+                .map_or_else(|| "an undefined value".to_owned(), |expression| format!("`{expression}` is undefined"));
             (reason, "set it before that line, or give it a default: {{ name | default(1) }}")
         }
         kind => {

@@ -36,7 +36,11 @@ pub(super) fn expand(patterns: &[String]) -> Result<Vec<PathBuf>, TokenizerError
             found.push(PathBuf::from(pattern));
         }
         if found.is_empty() {
-            return Err(wrong("there is no such file", pattern, "name text files, or a pattern such as 'texts/**/*.txt'"));
+            return Err(wrong(
+                "there is no such file",
+                pattern,
+                "name text files, or a pattern such as 'texts/**/*.txt'",
+            ));
         }
         for file in found {
             if !files.contains(&file) {
@@ -121,11 +125,14 @@ impl<'a> Pieces<'a> {
 
     fn document(&self, line: &str, field: &str) -> Result<String, TokenizerError> {
         let place = || format!("{}:{}", self.path.display(), self.line);
-        let object: Value = serde_json::from_str(line)
-            .map_err(|error| wrong(format!("not a line of JSON: {error}"), place(), "write one JSON object per line"))?;
+        let object: Value = serde_json::from_str(line).map_err(|error| {
+            wrong(format!("not a line of JSON: {error}"), place(), "write one JSON object per line")
+        })?;
         match object.get(field) {
             Some(Value::String(text)) => Ok(text.clone()),
-            Some(_) => Err(wrong(format!("the field `{field}` is not text"), place(), "name another with --text-field")),
+            Some(_) => {
+                Err(wrong(format!("the field `{field}` is not text"), place(), "name another with --text-field"))
+            }
             None => {
                 let known: Vec<&str> = object.as_object().into_iter().flatten().map(|(key, _)| key.as_str()).collect();
                 let advice = format!("name another with --text-field; there is: {}", known.join(", "));

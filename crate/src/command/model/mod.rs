@@ -58,6 +58,7 @@ fn own_flags() -> Command {
                 .value_parser(values::path())
                 .global(true),
         )
+        .args(test::arguments())
         .subcommands([construct::definition(), test::definition()])
 }
 

@@ -1,0 +1,374 @@
+"""Every kernel against torch, and the time of the large ones next to torch's own.
+
+    nvcc -std=c++17 -O3 -ptx -arch=compute_80 crate/src/ops/cuda/kernels/rows.cu -o rows.ptx     (and flash.cu)
+    python3 tests/gpu/kernels.py FOLDER_WITH_THE_PTX
+
+Needs a GPU, its driver and torch. Exits 1 if anything differs.
+"""
+import ctypes, math, sys
+import torch
+import torch.nn.functional as F
+
+torch.manual_seed(1)
+dev = "cuda"
+torch.zeros(1, device=dev)
+driver = ctypes.CDLL("libcuda.so.1")
+SUFFIX = {torch.float32: "f32", torch.bfloat16: "bf16", torch.float16: "f16"}
+failed = []
+
+
+def check(code):
+    if code != 0:
+        name = ctypes.c_char_p()
+        driver.cuGetErrorName(code, ctypes.byref(name))
+        raise RuntimeError(f"driver: {name.value}")
+
+
+class Module:
+    def __init__(self, path):
+        self.handle, self.functions = ctypes.c_void_p(), {}
+        check(driver.cuModuleLoadData(ctypes.byref(self.handle), open(path, "rb").read() + b"\0"))
+
+    def launch(self, name, grid, block, *args, shared=0):
+        if name not in self.functions:
+            self.functions[name] = function = ctypes.c_void_p()
+            check(driver.cuModuleGetFunction(ctypes.byref(function), self.handle, name.encode()))
+        function = self.functions[name]
+        if shared > 40 << 10:
+            check(driver.cuFuncSetAttribute(function, 8, shared))
+        held = []
+        for a in args:
+            if a is None:
+                a = ctypes.c_uint64(0)
+            elif isinstance(a, torch.Tensor):
+                a = ctypes.c_uint64(a.data_ptr())
+            elif isinstance(a, float):
+                a = ctypes.c_float(a)
+            elif isinstance(a, int):
+                a = ctypes.c_int(a)
+            held.append(a)
+        pointers = (ctypes.c_void_p * len(held))(*[ctypes.addressof(a) for a in held])
+        stream = ctypes.c_void_p(torch.cuda.current_stream().cuda_stream)
+        check(driver.cuLaunchKernel(function, *(list(grid) + [1, 1])[:3], *(list(block) + [1, 1])[:3], shared, stream, pointers, None))
+
+
+long = ctypes.c_long
+folder = sys.argv[1]
+rows, flash = Module(f"{folder}/rows.ptx"), Module(f"{folder}/flash.ptx")
+
+
+def close(what, got, want, dtype, factor=1.0):
+    """Largest difference relative to the largest value."""
+    got, want = got.float(), want.float()
+    tolerance = {torch.float32: 3e-6, torch.bfloat16: 1.2e-2, torch.float16: 2e-3}[dtype] * factor
+    error = ((got - want).abs().max() / want.abs().max().clamp_min(1e-20)).item()
+    good = error <= tolerance and bool(torch.isfinite(got).all())
+    print(f"{'ok  ' if good else 'BAD '} {what:58} {error:.1e} of {tolerance:.1e}")
+    if not good:
+        failed.append(what)
+
+
+def threads(width):
+    return min(1024, max(32, (width + 255) // 256 * 32))
+
+
+def rand(*shape, dtype=torch.float32, scale=1.0):
+    return (torch.randn(*shape, device=dev) * scale).to(dtype)
+
+
+def norms(dtype):
+    s = SUFFIX[dtype]
+    for n, h in [(7, 64), (300, 2048), (65, 333), (4096, 1000), (33, 8192)]:
+        x, w, b, g = rand(n, h, dtype=dtype), rand(h, dtype=dtype), rand(h, dtype=dtype), rand(n, h, dtype=dtype)
+        X, W, B, G = (t.double().requires_grad_() for t in (x, w, b, g))
+        y, dx = torch.empty_like(x), torch.empty_like(x)
+        blocks = min(n, 264)
+        want = X / (X.square().mean(-1, keepdim=True) + 1e-5).sqrt() * W
+        want.backward(G)
+        rows.launch(f"rms_norm_{s}", [n], [threads(h)], y, x, w, h, 1e-5)
+        close(f"rms_norm {s} {n}x{h}", y, want, dtype)
+        partial, dw = torch.empty(blocks, h, device=dev), torch.empty_like(w)
+        rows.launch(f"rms_norm_backward_{s}", [blocks], [threads(h)], dx, partial, x, w, g, long(n), h, 1e-5, shared=4 * h)
+        rows.launch(f"partial_sums_{s}", [(h + 31) // 32], [32, 32], dw, partial, long(blocks), h)
+        close(f"rms_norm dx {s} {n}x{h}", dx, X.grad, dtype)
+        close(f"rms_norm dw {s} {n}x{h}", dw, W.grad, dtype)
+        X.grad = W.grad = None
+        want = F.layer_norm(X, (h,), W, B, 1e-5)
+        want.backward(G)
+        rows.launch(f"layer_norm_{s}", [n], [threads(h)], y, x, w, b, h, 1e-5)
+        close(f"layer_norm {s} {n}x{h}", y, want, dtype)
+        partial, both = torch.empty(blocks, 2 * h, device=dev), torch.empty(2 * h, device=dev, dtype=dtype)
+        rows.launch(f"layer_norm_backward_{s}", [blocks], [threads(h)], dx, partial, x, w, g, long(n), h, 1e-5, shared=8 * h)
+        rows.launch(f"partial_sums_{s}", [(2 * h + 31) // 32], [32, 32], both, partial, long(blocks), 2 * h)
+        close(f"layer_norm dx {s} {n}x{h}", dx, X.grad, dtype)
+        close(f"layer_norm dw {s} {n}x{h}", both[:h], W.grad, dtype)
+        close(f"layer_norm db {s} {n}x{h}", both[h:], B.grad, dtype)
+        sums = torch.empty(h, device=dev, dtype=dtype)
+        rows.launch(f"column_sums_{s}", [(h + 31) // 32], [32, 32], sums, x, long(n), h)
+        close(f"column_sums {s} {n}x{h}", sums, x.double().sum(0), dtype)
+        biased = x.clone()
+        rows.launch(f"add_bias_{s}", [n], [threads(h)], biased, b, h)
+        close(f"add_bias {s} {n}x{h}", biased, x.double() + b.double(), dtype)
+
+
+def elements(dtype):
+    s = SUFFIX[dtype]
+    kinds = [F.silu, F.relu, F.gelu, lambda x: F.gelu(x, approximate="tanh")]
+    for n in [5, 4096, 1_000_003]:
+        gate, up, g = rand(n, dtype=dtype), rand(n, dtype=dtype), rand(n, dtype=dtype)
+        for kind, f in enumerate(kinds):
+            A, B = gate.double().requires_grad_(), up.double().requires_grad_()
+            want = f(A) * B
+            want.backward(g.double())
+            y, d = torch.empty_like(gate), torch.empty(2, n, device=dev, dtype=dtype)
+            rows.launch(f"gated_{s}", [64], [256], y, gate, up, long(n), kind)
+            rows.launch(f"gated_backward_{s}", [64], [256], d, gate, up, g, long(n), kind)
+            close(f"gated {kind} {s} {n}", y, want, dtype)
+            close(f"gated dgate {kind} {s} {n}", d[0], A.grad, dtype)
+            close(f"gated dup {kind} {s} {n}", d[1], B.grad, dtype)
+        w = rand(n, dtype=dtype)
+        want = w.double() - 0.3 * g.double()
+        rows.launch(f"sgd_{s}", [64], [256], w, g, long(n), 0.3)
+        close(f"sgd {s} {n}", w, want, dtype)
+    for b, h, t, d, tables in [(2, 3, 17, 64, 1), (2, 4, 9, 10, 2)]:
+        x = rand(b, h, t, d, dtype=dtype)
+        angle = torch.rand(tables, t, d // 2, device=dev) * 6
+        c, si = angle.cos(), angle.sin()
+        x1, x2 = x.double().chunk(2, -1)
+        C, S = c.double()[:, None], si.double()[:, None]
+        want = torch.cat((x1 * C - x2 * S, x2 * C + x1 * S), -1)
+        y = torch.empty_like(x)
+        rows.launch(f"rotate_{s}", [8], [256], y, x, c, si, long(x.numel() // 2), h, t, d // 2, 0, tables, 1.0)
+        close(f"rotate {s} heads first", y, want, dtype)
+        back = torch.empty_like(x)
+        rows.launch(f"rotate_{s}", [8], [256], back, y, c, si, long(x.numel() // 2), h, t, d // 2, 0, tables, -1.0)
+        close(f"rotate back {s}", back, x, dtype, 2)
+        xt, yt = x.transpose(1, 2).contiguous(), torch.empty(b, t, h, d, device=dev, dtype=dtype)
+        rows.launch(f"rotate_{s}", [8], [256], yt, xt, c, si, long(x.numel() // 2), t, h, d // 2, 1, tables, 1.0)
+        close(f"rotate {s} tokens first", yt.transpose(1, 2), want, dtype)
+
+
+def tables(dtype):
+    s = SUFFIX[dtype]
+    for v, h, n in [(50, 33, 400), (3000, 512, 5000), (7, 64, 6000)]:
+        table, g = rand(v, h, dtype=dtype), rand(n, h, dtype=dtype)
+        ids = torch.randint(0, v, (n,), device=dev, dtype=torch.int32)
+        y, d = torch.empty(n, h, device=dev, dtype=dtype), torch.empty_like(table)
+        rows.launch(f"embedding_{s}", [n], [threads(h)], y, table, ids, h, v)
+        close(f"embedding {s} {v}x{h}", y, table[ids.long()], dtype)
+        head, nxt = torch.full((v,), -1, device=dev, dtype=torch.int32), torch.empty(n, device=dev, dtype=torch.int32)
+        rows.launch("embedding_lists", [(n + 255) // 256], [256], head, nxt, ids, n, v)
+        rows.launch(f"embedding_backward_{s}", [v], [threads(h)], d, g, head, nxt, h)
+        close(f"embedding dtable {s} {v}x{h}", d, torch.zeros(v, h, device=dev, dtype=torch.double).index_add(0, ids.long(), g.double()), dtype)
+        again = torch.empty_like(d)
+        head.fill_(-1)
+        rows.launch("embedding_lists", [(n + 255) // 256], [256], head, nxt, ids, n, v)
+        rows.launch(f"embedding_backward_{s}", [v], [threads(h)], again, g, head, nxt, h)
+        if n // v < 2000:
+            close(f"embedding dtable twice {s} {v}x{h}", again, d, torch.float32, 0)
+    for n, v in [(5, 11), (300, 32000), (64, 128256)]:
+        logits = rand(n, v, dtype=dtype, scale=3)
+        targets = torch.randint(0, v, (n,), device=dev, dtype=torch.int32)
+        L = logits.double().requires_grad_()
+        want = F.cross_entropy(L, targets.long(), reduction="none")
+        want.mean().backward()
+        losses = torch.empty(n, device=dev)
+        rows.launch(f"cross_entropy_{s}", [n], [min(1024, threads(v))], logits, losses, targets, v, 1.0 / n)
+        close(f"cross_entropy {s} {n}x{v}", losses, want, torch.float32, 3)
+        close(f"cross_entropy gradient {s} {n}x{v}", logits, L.grad, dtype, 3)
+
+
+class Visible(ctypes.Structure):
+    _fields_ = [("padded", ctypes.c_uint64), ("documents", ctypes.c_uint64), ("seen", ctypes.c_int), ("window", ctypes.c_int), ("causal", ctypes.c_int)]
+
+
+class Flash(ctypes.Structure):
+    _fields_ = (
+        [(f"{t}_{n}", ctypes.c_long) for t in "qkvog" for n in ("batch", "head", "row")]
+        + [(n, ctypes.c_uint64) for n in ("padded", "documents", "slopes")]
+        + [(n, ctypes.c_int) for n in ("heads", "kv_heads", "queries", "keys", "seen", "window", "causal")]
+        + [("scale", ctypes.c_float)]
+    )
+
+
+def reference(q, k, v, g, seen, window, causal, padded, documents, slopes):
+    """In float64: output and gradients; rows that see nothing give `hidden` True."""
+    b, h, s, d = q.shape
+    t = k.shape[2]
+    Q, K, V = (x.double().requires_grad_() for x in (q, k, v))
+    A = slopes.double().requires_grad_() if slopes is not None else None
+    group = h // k.shape[1]
+    scores = Q @ K.repeat_interleave(group, 1).transpose(2, 3) / math.sqrt(d)
+    qi, ki = torch.arange(s, device=dev)[:, None] + seen, torch.arange(t, device=dev)[None]
+    if A is not None:
+        scores = scores + A[:, None, None] * (ki - qi)
+    see = torch.ones(b, 1, s, t, dtype=torch.bool, device=dev)
+    if causal:
+        see = see & (ki <= qi)
+    if window:
+        see = see & (ki > qi - window)
+    if padded is not None:
+        see = see & ~padded.bool()[:, None, None, :]
+    if documents is not None:
+        see = see & (documents[:, None, seen : seen + s, None] == documents[:, None, None, :])
+    P = torch.softmax(scores.masked_fill(~see, -1e30), -1)
+    hidden = ~see.any(-1, keepdim=True)
+    out = (P @ V.repeat_interleave(group, 1)).masked_fill(hidden, 0)
+    out.backward(g.double())
+    return out, Q.grad, K.grad, V.grad, (A.grad if A is not None else None), P.detach(), see
+
+
+SIZES = {64: dict(FM=2, FN=64, QM=2, QN=32, KM=1, KN=64), 128: dict(FM=1, FN=64, QM=1, QN=32, KM=1, KN=32)}
+
+
+def flash_arguments(q, k, v, o, g, seen, window, causal, padded, documents, slopes):
+    f = Flash()
+    for name, x in zip("qkvog", (q, k, v, o, g)):
+        for i, part in enumerate(("batch", "head", "row")):
+            setattr(f, f"{name}_{part}", x.stride(i))
+    f.padded, f.documents, f.slopes = (0 if x is None else x.data_ptr() for x in (padded, documents, slopes))
+    f.heads, f.kv_heads, f.queries, f.keys = q.shape[1], k.shape[1], q.shape[2], k.shape[2]
+    f.seen, f.window, f.causal, f.scale = seen, window, int(causal), 1 / math.sqrt(q.shape[3])
+    return f
+
+
+def flash_forward(f, q, k, v, o, lse):
+    d, z = q.shape[3], SIZES[q.shape[3]]
+    tile = 64 * z["FM"]
+    shared = 2 * d * (tile + 4 * z["FN"])
+    flash.launch(f"flash_forward_{d}_{SUFFIX[q.dtype]}", [(q.shape[2] + tile - 1) // tile, q.shape[1], q.shape[0]], [128], o, lse, q, k, v, f, shared=shared)
+
+
+def flash_backward(f, q, k, v, o, g, lse, delta, dq, dk, dv, of_slopes):
+    (b, h, s, d), z, name = q.shape, SIZES[q.shape[3]], SUFFIX[q.dtype]
+    flash.launch(f"flash_output_dot_{name}", [(b * h * s + 7) // 8], [256], delta, o, g, f, d, long(b * h * s))
+    tile = 64 * z["QM"]
+    flash.launch(f"flash_backward_queries_{d}_{name}", [(s + tile - 1) // tile, h, b], [128], dq, of_slopes, q, k, v, g, lse, delta, f, shared=2 * d * (2 * tile + 4 * z["QN"]))
+    tile = 64 * z["KM"]
+    flash.launch(f"flash_backward_keys_{d}_{name}", [(k.shape[2] + tile - 1) // tile, k.shape[1], b], [128], dk, dv, q, k, v, g, lse, delta, f, shared=2 * d * (2 * tile + 4 * z["KN"]) + 16 * z["KN"])
+
+
+def attention_case(what, dtype, b, h, kv, s, t, d, window=0, causal=True, padding=False, packed=False, alibi=False, swapped=True):
+    make = (lambda n, l: rand(b, l, n, d, dtype=dtype).transpose(1, 2)) if swapped else (lambda n, l: rand(b, n, l, d, dtype=dtype))
+    q, k, v, g = make(h, s), make(kv, t), make(kv, t), make(h, s)
+    seen = t - s
+    padded = torch.zeros(b, t, dtype=torch.uint8, device=dev) if padding else None
+    if padding:
+        padded[0, : t // 3] = 1
+        padded[-1, t - 5 :] = 1
+    documents = torch.cumsum((torch.rand(b, t, device=dev) < 0.02).int(), 1).int() if packed else None
+    slopes = torch.rand(h, device=dev) * 0.1 if alibi else None
+    out, dQ, dK, dV, dA, P, see = reference(q, k, v, g, seen, window, causal, padded, documents, slopes)
+    s_ = SUFFIX[dtype]
+    if dtype != torch.float32 and d in SIZES:
+        o, lse, delta = torch.empty_like(q), torch.empty(b, h, s, device=dev), torch.empty(b, h, s, device=dev)
+        dq, dk, dv = torch.full_like(q, math.nan), torch.full_like(k, math.nan), torch.full_like(v, math.nan)
+        blocks = (s + 64 * SIZES[d]["QM"] - 1) // (64 * SIZES[d]["QM"])
+        of_slopes = torch.empty(b, h, blocks, device=dev) if alibi else None
+        f = flash_arguments(q, k, v, o, g, seen, window, causal, padded, documents, slopes)
+        flash_forward(f, q, k, v, o, lse)
+        flash_backward(f, q, k, v, o, g, lse, delta, dq, dk, dv, of_slopes)
+        torch.cuda.synchronize()
+        for name, got, want in [("o", o, out), ("dq", dq, dQ), ("dk", dk, dK), ("dv", dv, dV)]:
+            close(f"flash {name} {s_} {what}", got, want, dtype)
+        if alibi:
+            close(f"flash dslopes {s_} {what}", of_slopes.sum((0, 2)), dA, dtype)
+    # whole rows of scores, in blocks of queries
+    first, n = s // 3, s - s // 3
+    scores = (q.float()[:, :, first:] @ k.float().repeat_interleave(h // kv, 1).transpose(2, 3)).to(dtype).contiguous()
+    m = Visible(*(0 if x is None else x.data_ptr() for x in (padded, documents)), seen, window, int(causal))
+    rows.launch(f"masked_softmax_{s_}", [b * h * n], [threads(t)], scores, slopes, m, h, n, first, t, 1 / math.sqrt(d))
+    P = P[:, :, first:]
+    close(f"masked_softmax {s_} {what}", scores, P, dtype, 3)
+    dp = rand(b, h, n, t, dtype=dtype)
+    p = P.to(dtype).contiguous()
+    want = (p.double() * (dp.double() - (p.double() * dp.double()).sum(-1, keepdim=True))).masked_fill(~see[:, :, first:], 0)
+    distance = torch.arange(t, device=dev)[None] - torch.arange(first, s, device=dev)[:, None] - seen
+    of_slopes = torch.empty(b, h, n, device=dev)
+    rows.launch(f"masked_softmax_backward_{s_}", [b * h * n], [threads(t)], dp, p, of_slopes, m, h, n, first, t, 1 / math.sqrt(d))
+    close(f"masked_softmax backward {s_} {what}", dp, want / math.sqrt(d), dtype)
+    close(f"masked_softmax dslopes {s_} {what}", of_slopes, (want * distance).sum(-1), torch.float32, 300)
+
+
+def attention(dtype):
+    for d in (64, 128, 40):
+        attention_case(f"causal d{d}", dtype, 2, 4, 2, 200, 200, d)
+        attention_case(f"one head each d{d}", dtype, 1, 3, 3, 256, 256, d, swapped=False)
+        attention_case(f"all keys d{d}", dtype, 2, 2, 1, 100, 170, d, causal=False)
+        attention_case(f"seen d{d}", dtype, 2, 4, 1, 77, 333, d)
+        attention_case(f"one query d{d}", dtype, 2, 4, 2, 1, 129, d)
+        attention_case(f"window d{d}", dtype, 2, 4, 2, 300, 340, d, window=70)
+        attention_case(f"padding d{d}", dtype, 2, 4, 2, 150, 150, d, padding=True)
+        attention_case(f"packed window d{d}", dtype, 2, 4, 2, 260, 260, d, packed=True, window=90)
+        attention_case(f"alibi d{d}", dtype, 2, 4, 2, 190, 190, d, alibi=True)
+
+
+def milliseconds(work, repeat=20):
+    for _ in range(3):
+        work()
+    start, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+    torch.cuda.synchronize()
+    start.record()
+    for _ in range(repeat):
+        work()
+    end.record()
+    torch.cuda.synchronize()
+    return start.elapsed_time(end) / repeat
+
+
+def times():
+    print("\ntimes, bf16, ms: ours | torch")
+    dtype = torch.bfloat16
+    for b, h, kv, s, d in [(4, 32, 8, 2048, 64), (2, 32, 8, 512, 64), (4, 16, 8, 2048, 128)]:
+        make = lambda n: rand(b, s, n, d, dtype=dtype).transpose(1, 2)
+        q, k, v, g = make(h), make(kv), make(kv), make(h)
+        o, lse, delta = torch.empty_like(q), torch.empty(b, h, s, device=dev), torch.empty(b, h, s, device=dev)
+        dq, dk, dv = torch.empty_like(q), torch.empty_like(k), torch.empty_like(v)
+        f = flash_arguments(q, k, v, o, g, 0, 0, True, None, None, None)
+        ours = milliseconds(lambda: flash_forward(f, q, k, v, o, lse)), milliseconds(lambda: flash_backward(f, q, k, v, o, g, lse, delta, dq, dk, dv, None))
+        Q, K, V = (x.detach().requires_grad_() for x in (q, k, v))
+        y = F.scaled_dot_product_attention(Q, K, V, is_causal=True, enable_gqa=True)
+        forward = milliseconds(lambda: F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=True))
+        backward = milliseconds(lambda: torch.autograd.grad(y, (Q, K, V), g, retain_graph=True))
+        flop = 2 * b * h * s * s * d
+        print(f"attention {b}x{h}/{kv}x{s}x{d}: forward {ours[0]:.3f} ({flop / ours[0] / 1e9:.0f} TFLOP/s) | {forward:.3f}, backward {ours[1]:.3f} ({2.5 * flop / ours[1] / 1e9:.0f} TFLOP/s) | {backward:.3f}")
+    n, h = 8192, 2048
+    x, w, g = rand(n, h, dtype=dtype), rand(h, dtype=dtype), rand(n, h, dtype=dtype)
+    y, dx, partial, dw = torch.empty_like(x), torch.empty_like(x), torch.empty(264, h, device=dev), torch.empty_like(w)
+    X, W = x.clone().requires_grad_(), w.clone().requires_grad_()
+    Y = F.rms_norm(X, (h,), W, 1e-5)
+    forward = milliseconds(lambda: rows.launch("rms_norm_bf16", [n], [threads(h)], y, x, w, h, 1e-5))
+    def back():
+        rows.launch("rms_norm_backward_bf16", [264], [threads(h)], dx, partial, x, w, g, long(n), h, 1e-5, shared=4 * h)
+        rows.launch("partial_sums_bf16", [h // 32], [32, 32], dw, partial, long(264), h)
+    print(f"rms_norm {n}x{h}: forward {forward:.4f} | {milliseconds(lambda: F.rms_norm(x, (h,), w, 1e-5)):.4f}, backward {milliseconds(back):.4f} | {milliseconds(lambda: torch.autograd.grad(Y, (X, W), g, retain_graph=True)):.4f}")
+    n = 8192 * 8192
+    a, b, g, y, d = (rand(8192, 8192, dtype=dtype) for _ in range(5))
+    d = torch.empty(2, n, device=dev, dtype=dtype)
+    print(f"gated 67M: forward {milliseconds(lambda: rows.launch('gated_bf16', [2112], [256], y, a, b, long(n), 0)):.4f} | {milliseconds(lambda: F.silu(a) * b):.4f}, backward {milliseconds(lambda: rows.launch('gated_backward_bf16', [2112], [256], d, a, b, g, long(n), 0)):.4f}")
+    n, v = 2048, 128256
+    logits, losses, targets = rand(n, v, dtype=dtype), torch.empty(n, device=dev), torch.randint(0, v, (n,), device=dev, dtype=torch.int32)
+    print(f"cross_entropy {n}x{v}, loss and gradient: {milliseconds(lambda: rows.launch('cross_entropy_bf16', [n], [1024], logits, losses, targets, v, 1e-3)):.4f} | forward alone {milliseconds(lambda: F.cross_entropy(logits.float(), targets.long())):.4f}")
+    x, c = rand(4, 2048, 32, 64, dtype=dtype), rand(1, 2048, 32)
+    y = torch.empty_like(x)
+    print(f"rotate 16.8M: {milliseconds(lambda: rows.launch('rotate_bf16', [2112], [256], y, x, c, c, long(x.numel() // 2), 2048, 32, 32, 1, 1, 1.0)):.4f}")
+    v, h, n = 128256, 2048, 8192
+    g, d, head, nxt = rand(n, h, dtype=dtype), torch.empty(v, h, device=dev, dtype=dtype), torch.empty(v, device=dev, dtype=torch.int32), torch.empty(n, device=dev, dtype=torch.int32)
+    ids = torch.randint(0, v, (n,), device=dev, dtype=torch.int32)
+    def table():
+        head.fill_(-1)
+        rows.launch("embedding_lists", [n // 256], [256], head, nxt, ids, n, v)
+        rows.launch("embedding_backward_bf16", [v], [threads(h)], d, g, head, nxt, h)
+    w = rand(v, h, dtype=dtype)
+    print(f"embedding gradient {v}x{h}: {milliseconds(table):.4f}; sgd of it: {milliseconds(lambda: rows.launch('sgd_bf16', [2112], [256], w, d, long(v * h), 0.1)):.4f} | {milliseconds(lambda: w.add_(d, alpha=-0.1)):.4f}")
+
+
+print(torch.cuda.get_device_name(), "torch", torch.__version__)
+for dtype in (torch.float32, torch.bfloat16, torch.float16):
+    norms(dtype)
+    elements(dtype)
+    tables(dtype)
+    attention(dtype)
+times()
+print(f"\n{len(failed)} failed" + "".join(f"\n  {name}" for name in failed))
+sys.exit(bool(failed))
