@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Output;
 
+use chandlery::ops::AttentionImplementation;
 use chandlery::project::{Origin, Place, Project, tokenizer};
 use chandlery::tokenizer::{TokenizerFiles, train_tokenizer};
 use chandlery::{command, project};
@@ -194,6 +195,19 @@ fn arguments_are_flags_with_types_defaults_and_help() {
         assert_eq!(said.status.code(), Some(2), "{said:?}");
         assert!(own.anonymous(&said.stderr).contains(expected), "{expected}: {}", own.anonymous(&said.stderr));
     }
+}
+
+#[test]
+fn the_arguments_of_every_project_have_an_effect() {
+    let temp = tempdir().unwrap();
+    let folder = temp.path().join("there");
+    let config = project("llama").unwrap().config("4M").unwrap();
+    let config = config.set("output_dir", folder.to_str().unwrap()).unwrap().set("model_name", "named").unwrap();
+    let config = config.set("attn-implementation", "eager").unwrap();
+    assert_eq!(config.model_name().unwrap(), "named");
+    let built = config.construct().build().unwrap();
+    assert_eq!(built.attention, AttentionImplementation::Eager);
+    assert!(folder.join("config.json").is_file());
 }
 
 #[test]

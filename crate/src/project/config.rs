@@ -128,7 +128,7 @@ impl ProjectConfig {
         self.given.get("output_dir").and_then(Value::as_str).map(PathBuf::from)
     }
 
-    /// The attention implementation that was asked for by the argument `attn_implementation`.
+    /// The attention implementation that was asked for by the argument `attn_implementation`; test runs use it.
     pub fn attn_implementation(&self) -> Option<&str> {
         self.given.get("attn_implementation").and_then(Value::as_str)
     }
