@@ -46,7 +46,10 @@ const MAY_USE: &[(&str, &[&str])] = &[
         "construct",
         &["spec", "interrupt", "checkpoint", "tokenizer", "model", "project", "device", "kicktest", "export"],
     ),
-    ("kicktest", &["spec", "device", "interrupt", "model", "ops", "dataset", "construct", "progress", "display"]),
+    (
+        "kicktest",
+        &["spec", "interrupt", "tokenizer", "model", "ops", "device", "dataset", "construct", "progress", "display"],
+    ),
     ("finalize", &["spec", "checkpoint", "tokenizer", "convert", "progress"]),
 ];
 

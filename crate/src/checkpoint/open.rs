@@ -116,13 +116,7 @@ impl Checkpoint {
                     let reason = format!("tensor `{name}` is in more than one shard");
                     return Err(CheckpointError::Index { path: path.to_owned(), reason });
                 }
-                rows.push(TensorRow {
-                    path: name,
-                    shape: extent.shape.clone(),
-                    dtype: extent.dtype,
-                    init: None,
-                    tied_to: None,
-                });
+                rows.push(TensorRow::stored(name, extent.shape.clone(), extent.dtype));
             }
         }
         Ok(Self { path: path.to_owned(), shards, places, table: TensorTable::from_rows(rows).sorted() })

@@ -176,7 +176,7 @@ mod tests {
     use crate::spec::DType;
 
     fn row(name: &str, elements: usize) -> TensorRow {
-        TensorRow { path: name.into(), shape: vec![elements], dtype: DType::F32, init: None, tied_to: None }
+        TensorRow::stored(name.into(), vec![elements], DType::F32)
     }
 
     #[test]

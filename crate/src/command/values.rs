@@ -39,8 +39,8 @@ pub(super) fn size() -> ValueParser {
 /// A family of models.
 pub(super) fn family() -> ValueParser {
     ValueParser::from(|word: &str| {
-        Architecture::from_name(word).ok_or_else(|| {
-            let names: Vec<&str> = Architecture::ALL.iter().map(|family| family.name()).collect();
+        Architecture::convertible().find(|family| family.name() == word).ok_or_else(|| {
+            let names: Vec<&str> = Architecture::convertible().map(Architecture::name).collect();
             format!("use {}", names.join(", "))
         })
     })

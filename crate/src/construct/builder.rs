@@ -13,6 +13,7 @@ use crate::model::{CausalLm, InitialWeights, ModelError};
 use crate::project::{ProjectConfig, ProjectError};
 use crate::sealed::Sealed;
 use crate::spec::{DType, ModelConfig, ModelSpec, TensorTable};
+use crate::tokenizer::TokenizerFiles;
 
 /// Why a model could not be constructed.
 #[derive(Debug, thiserror::Error)]
@@ -75,6 +76,8 @@ pub struct Construction {
     pub weights: Vec<String>,
     /// Seed of the initialisation and of random batches.
     pub seed: u64,
+    /// The tokenizer's files.
+    pub tokenizer: Sealed<TokenizerFiles>,
 }
 
 impl ProjectConfig {
@@ -195,6 +198,7 @@ impl Construct {
             output: None,
             weights: Vec::new(),
             seed: self.seed,
+            tokenizer: Sealed::new(self.config.tokenizer()?),
         };
         if let Some(folder) = &self.output {
             let request = output::Request {

@@ -33,7 +33,12 @@ impl Family {
     pub fn of(architecture: Architecture) -> Result<Self, RemapError> {
         // Preparing the rules takes milliseconds, so it is done once.
         static LLAMA: OnceLock<Result<Family, RemapError>> = OnceLock::new();
+        static NATIVE: OnceLock<Result<Family, RemapError>> = OnceLock::new();
         match architecture {
+            // Nobody else has these families, so there are no other names.
+            Architecture::CausalLm | Architecture::DeepOne | Architecture::SingleHead => {
+                NATIVE.get_or_init(|| Self::from_yaml("family: native\nto_native: []\n", "the native names")).clone()
+            }
             // The same names: what Qwen3 adds, q_norm and k_norm, is called so on both sides.
             Architecture::Llama | Architecture::Mistral | Architecture::Qwen3 => LLAMA
                 .get_or_init(|| Self::from_yaml(include_str!("families/llama.yaml"), "families/llama.yaml"))

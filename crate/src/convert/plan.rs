@@ -146,13 +146,7 @@ impl RemapPlan {
 
     /// The rows to write, under their new names.
     pub fn rows(&self) -> impl Iterator<Item = TensorRow> {
-        self.steps.iter().map(|step| TensorRow {
-            path: step.to.clone(),
-            shape: step.shape.clone(),
-            dtype: step.to_dtype,
-            init: None,
-            tied_to: None,
-        })
+        self.steps.iter().map(|step| TensorRow::stored(step.to.clone(), step.shape.clone(), step.to_dtype))
     }
 
     /// For each new name, the name to read.

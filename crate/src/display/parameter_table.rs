@@ -47,7 +47,7 @@ impl TensorTable {
     ///
     /// ```
     /// use chandlery::spec::{DType, TensorRow, TensorTable};
-    /// let row = TensorRow { path: "w".into(), shape: vec![2, 3], dtype: DType::F32, init: None, tied_to: None };
+    /// let row = TensorRow::stored("w".into(), vec![2, 3], DType::F32);
     /// let frame = TensorTable::from_rows(vec![row]).frame()?;
     /// assert_eq!(frame.shape(), (1, 7));
     /// # Ok::<(), chandlery::polars::error::PolarsError>(())

@@ -1,78 +1,138 @@
-//! Causal self-attention with grouped keys and values.
+//! Causal self-attention: several heads with grouped keys and values, or one.
 
 use candle_core::{D, DType, Result, Tensor};
 use candle_nn::VarBuilder;
 
+use super::context::Context;
+use super::dropout::{Site, dropped};
 use super::kv_cache::KvCache;
-use super::layer::{child, norm};
+use super::layer::{linear, norm_if_any};
 use super::linear::Linear;
-use super::norm::RmsNorm;
-use super::rope::Rotation;
-use crate::spec::{Node, Part};
+use super::norm::Norm;
+use crate::spec::{Leaf, Node, Part, PositionEmbedding};
 
-/// softmax(q kᵀ / sqrt(head_dim) + mask) v; query head h reads key and value head h / (heads / kv_heads).
+/// softmax(q kᵀ / sqrt(head_dim) + slope · (k − q) + mask) v; query head h reads key and value head h / (heads / kv_heads).
 #[derive(Clone, Debug)]
 pub(super) struct Attention {
-    query: Linear,
-    key: Linear,
-    value: Linear,
-    output: Linear,
-    /// Of queries and keys, per head, before rotation.
-    norms: Option<(RmsNorm, RmsNorm)>,
+    projections: Projections,
     heads: usize,
     kv_heads: usize,
     head_dim: usize,
+    position: PositionEmbedding,
+    /// ALiBi's `[heads]`, in float32.
+    slopes: Option<Tensor>,
+    window: Option<usize>,
+    dropout: f64,
 }
 
-/// What every layer of one forward pass shares.
-pub(super) struct Context<'a> {
-    pub(super) rotation: &'a Rotation,
-    /// `[batch or 1, 1, seq, seen + seq]`, added to the scores.
-    pub(super) mask: &'a Tensor,
+/// What makes queries, keys and values of x, and the output of the mixed values.
+#[derive(Clone, Debug)]
+enum Projections {
+    MultiHead {
+        query: Linear,
+        key: Linear,
+        value: Linear,
+        output: Linear,
+        /// Of queries and keys, per head, before rotation.
+        norms: Option<(Norm, Norm)>,
+    },
+    /// Queries are x W, keys are x itself, and values are not projected again.
+    SingleHead { query_key: Linear, value: Linear },
 }
 
 impl Attention {
     pub(super) fn load(node: &Node, vb: &VarBuilder) -> Result<Self> {
-        let Part::Attention { heads, kv_heads, head_dim, .. } = node.part else {
-            candle_core::bail!("`{}` is not an attention part", node.name)
-        };
-        let linear = |name: &str| super::layer::linear(node, name, vb);
-        Ok(Self {
-            query: linear("query_linear")?,
-            key: linear("key_linear")?,
-            value: linear("value_linear")?,
-            output: linear("output_linear")?,
-            norms: match child(node, "q_norm") {
-                Ok(_) => Some((norm(node, "q_norm", vb)?, norm(node, "k_norm", vb)?)),
-                Err(_) => None,
-            },
-            heads,
-            kv_heads,
-            head_dim,
-        })
+        let linear = |name: &str| linear(node, name, vb);
+        let slopes = node.children.iter().find_map(|child| match &child.part {
+            Part::Leaf(leaf @ Leaf::AlibiSlopes { .. }) => leaf.params().pop(),
+            _ => None,
+        });
+        let slopes = slopes.map(|param| vb.get(param.shape, param.name)).transpose()?;
+        match &node.part {
+            Part::Attention { heads, kv_heads, head_dim, position, window, dropout } => Ok(Self {
+                projections: Projections::MultiHead {
+                    query: linear("query_linear")?,
+                    key: linear("key_linear")?,
+                    value: linear("value_linear")?,
+                    output: linear("output_linear")?,
+                    norms: norm_if_any(node, "q_norm", vb)?.zip(norm_if_any(node, "k_norm", vb)?),
+                },
+                heads: *heads,
+                kv_heads: *kv_heads,
+                head_dim: *head_dim,
+                position: position.clone(),
+                slopes,
+                window: *window,
+                dropout: *dropout,
+            }),
+            Part::SingleHeadAttention { dim, position, window, dropout } => Ok(Self {
+                projections: Projections::SingleHead {
+                    query_key: linear("query_key_linear")?,
+                    value: linear("value_linear")?,
+                },
+                heads: 1,
+                kv_heads: 1,
+                head_dim: *dim,
+                position: position.clone(),
+                slopes,
+                window: *window,
+                dropout: *dropout,
+            }),
+            _ => candle_core::bail!("`{}` is not an attention part", node.name),
+        }
     }
 
-    /// x `[batch, seq, hidden]` → the same shape.
+    /// x `[batch, seq, hidden]` → the same shape; `layer` is the layer's number.
     pub(super) fn forward(
         &self,
         x: &Tensor,
-        context: &Context<'_>,
-        cache: Option<(&mut KvCache, usize)>,
+        context: &Context,
+        layer: usize,
+        cache: Option<&mut KvCache>,
     ) -> Result<Tensor> {
+        let (query, key, value) = self.project(x, context)?;
+        let (key, value) = match cache {
+            Some(cache) => cache.extend(layer, key, value)?,
+            None => (key, value),
+        };
+        let mixed = self.mix(&query, &key, &value, context, layer)?;
+        let (batch, seq, _) = x.dims3()?;
+        let mixed = mixed.transpose(1, 2)?.contiguous()?.reshape((batch, seq, self.heads * self.head_dim))?;
+        match &self.projections {
+            Projections::MultiHead { output, .. } => output.forward(&mixed),
+            Projections::SingleHead { .. } => Ok(mixed),
+        }
+    }
+
+    /// Queries `[batch, heads, seq, head_dim]`, keys and values `[batch, kv_heads, seq, head_dim]`, normalised and
+    /// rotated.
+    fn project(&self, x: &Tensor, context: &Context) -> Result<(Tensor, Tensor, Tensor)> {
         let (batch, seq, _) = x.dims3()?;
         let split =
             |y: Tensor, heads: usize| y.reshape((batch, seq, heads, self.head_dim))?.transpose(1, 2)?.contiguous();
-        let mut query = split(self.query.forward(x)?, self.heads)?;
-        let mut key = split(self.key.forward(x)?, self.kv_heads)?;
-        if let Some((query_norm, key_norm)) = &self.norms {
-            (query, key) = (query_norm.forward(&query)?, key_norm.forward(&key)?);
+        match &self.projections {
+            Projections::MultiHead { query, key, value, norms, .. } => {
+                let mut q = split(query.forward(x)?, self.heads)?;
+                let mut k = split(key.forward(x)?, self.kv_heads)?;
+                if let Some((query_norm, key_norm)) = norms {
+                    (q, k) = (query_norm.forward(&q)?, key_norm.forward(&k)?);
+                }
+                if let PositionEmbedding::Rope(rope) = &self.position {
+                    let rotation = context.rotation(rope, self.head_dim)?;
+                    (q, k) = (rotation.apply(&q)?, rotation.apply(&k)?);
+                }
+                Ok((q, k, split(value.forward(x)?, self.kv_heads)?))
+            }
+            Projections::SingleHead { query_key, value } => {
+                let k = x.unsqueeze(1)?;
+                Ok((query_key.forward_transposed(x)?.unsqueeze(1)?, k, value.forward(x)?.unsqueeze(1)?))
+            }
         }
-        let (query, key) = (context.rotation.apply(&query)?, context.rotation.apply(&key)?);
-        let value = split(self.value.forward(x)?, self.kv_heads)?;
-        let (key, value) = match cache {
-            Some((cache, layer)) => cache.extend(layer, key, value)?,
-            None => (key, value),
-        };
+    }
+
+    /// Values mixed by attention, `[batch, heads, seq, head_dim]`.
+    fn mix(&self, query: &Tensor, key: &Tensor, value: &Tensor, context: &Context, layer: usize) -> Result<Tensor> {
+        let (batch, _, seq, _) = query.dims4()?;
         let seen = key.dim(2)?;
         // The query heads of a group are rows of one product with their shared keys: nothing is repeated in memory.
         let group = self.heads / self.kv_heads;
@@ -80,11 +140,15 @@ impl Attention {
         let columns = (batch * self.kv_heads, seen, self.head_dim);
         let query = (query * (1.0 / (self.head_dim as f64).sqrt()))?.reshape(rows)?;
         let scores = query.matmul(&key.reshape(columns)?.transpose(1, 2)?)?;
-        let scores =
-            scores.reshape((batch, self.heads, seq, seen))?.to_dtype(DType::F32)?.broadcast_add(context.mask)?;
-        let weights = candle_nn::ops::softmax(&scores, D::Minus1)?.to_dtype(x.dtype())?;
+        let mut scores = scores.reshape((batch, self.heads, seq, seen))?.to_dtype(DType::F32)?;
+        if let Some(slopes) = &self.slopes {
+            let slopes = slopes.reshape((1, self.heads, 1, 1))?;
+            scores = scores.broadcast_add(&slopes.broadcast_mul(&context.distances)?)?;
+        }
+        let scores = scores.broadcast_add(context.mask(self.window)?)?;
+        let weights = candle_nn::ops::softmax(&scores, D::Minus1)?.to_dtype(query.dtype())?;
+        let weights = dropped(context.dropout, weights, self.dropout, layer, Site::AttentionWeights)?;
         let mixed = weights.reshape((batch * self.kv_heads, group * seq, seen))?.matmul(&value.reshape(columns)?)?;
-        let mixed = mixed.reshape((batch, self.heads, seq, self.head_dim))?.transpose(1, 2)?.contiguous()?;
-        self.output.forward(&mixed.reshape((batch, seq, self.heads * self.head_dim))?)
+        mixed.reshape((batch, self.heads, seq, self.head_dim))
     }
 }

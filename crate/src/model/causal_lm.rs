@@ -3,17 +3,17 @@
 use candle_core::{Device, Tensor};
 use candle_nn::VarBuilder;
 
-use super::attention::Context;
+use super::ModelError;
 use super::batch::Batch;
-use super::embedding::Embedding;
+use super::context::{Context, Needs};
+use super::dropout::Dropout;
+use super::embedding::InputEncoder;
 use super::kv_cache::KvCache;
-use super::layer::{child, leaf, linear, norm};
+use super::layer::{child, linear, norm_if_any};
 use super::linear::Linear;
-use super::norm::RmsNorm;
-use super::rope::{Rotation, inverse_frequencies};
+use super::norm::Norm;
 use super::stack::LayerStack;
 use super::weights::{ParameterSet, Weights, candle_dtype, load_with};
-use super::{ModelError, mask};
 use crate::spec::{DType, ModelConfig, ModelSpec, Node, TensorTable};
 
 /// A causal language model on a device, built from its spec.
@@ -21,11 +21,11 @@ use crate::spec::{DType, ModelConfig, ModelSpec, Node, TensorTable};
 pub struct CausalLm {
     config: ModelConfig,
     table: TensorTable,
-    embedding: Embedding,
+    encoder: InputEncoder,
     stack: LayerStack,
-    final_norm: RmsNorm,
+    final_norm: Option<Norm>,
     head: Linear,
-    frequencies: Vec<f32>,
+    needs: Needs,
     parameters: ParameterSet,
     device: Device,
     dtype: DType,
@@ -46,16 +46,17 @@ impl CausalLm {
     ) -> Result<Self, ModelError> {
         let spec = ModelSpec::resolve(config);
         let tied = !spec.ties.is_empty();
-        let ((embedding, stack, final_norm, head), parameters) =
-            load_with(weights, dtype, device, trainable, |vb| load(&spec.root, tied, vb))?;
+        let table = spec.table(dtype);
+        let ((encoder, stack, final_norm, head), parameters) =
+            load_with(weights, &table, dtype, device, trainable, |vb| load(&spec.root, tied, vb))?;
         Ok(Self {
             config: config.clone(),
-            table: spec.table(dtype),
-            embedding,
+            table,
+            encoder,
             stack,
             final_norm,
             head,
-            frequencies: inverse_frequencies(&config.rope, config.head_dim),
+            needs: Needs::of(&spec.root),
             parameters,
             device: device.clone(),
             dtype,
@@ -87,7 +88,7 @@ impl CausalLm {
     /// # Errors
     /// [`ModelError`] for ids beyond the vocabulary, an interrupt, or the device's refusal.
     pub fn forward(&self, batch: &Batch) -> Result<Tensor, ModelError> {
-        self.run(batch, None, &mut |_, _| {})
+        self.run(batch, None, None, &mut |_, _| {})
     }
 
     /// As [`forward`](Self::forward), continuing after the tokens in `cache` and adding to it.
@@ -95,7 +96,7 @@ impl CausalLm {
     /// # Errors
     /// As [`forward`](Self::forward).
     pub fn forward_cached(&self, batch: &Batch, cache: &mut KvCache) -> Result<Tensor, ModelError> {
-        self.run(batch, Some(cache), &mut |_, _| {})
+        self.run(batch, Some(cache), None, &mut |_, _| {})
     }
 
     /// As [`forward`](Self::forward); `observe` sees the residual stream `[batch, seq, hidden]` after each layer.
@@ -107,40 +108,49 @@ impl CausalLm {
         batch: &Batch,
         observe: &mut dyn FnMut(usize, &Tensor),
     ) -> Result<Tensor, ModelError> {
-        self.run(batch, None, observe)
+        self.run(batch, None, None, observe)
+    }
+
+    /// As [`forward`](Self::forward) with dropouts, whose masks follow from the seed. Models without dropout give the
+    /// same.
+    ///
+    /// # Errors
+    /// As [`forward`](Self::forward).
+    pub fn forward_training(&self, batch: &Batch, dropout_seed: u64) -> Result<Tensor, ModelError> {
+        self.run(batch, None, Some(Dropout { seed: dropout_seed }), &mut |_, _| {})
     }
 
     fn run(
         &self,
         batch: &Batch,
         cache: Option<&mut KvCache>,
+        dropout: Option<Dropout>,
         observe: &mut dyn FnMut(usize, &Tensor),
     ) -> Result<Tensor, ModelError> {
         batch.check_vocabulary(self.config.vocab_size)?;
         let seen = cache.as_deref().map_or(0, KvCache::seen);
-        let dtype = candle_dtype(self.dtype);
         let ids: Vec<u32> = batch.input_ids.iter().flatten().copied().collect();
         let ids = Tensor::from_vec(ids, batch.dims(), &self.device)?;
-        let rotation = Rotation::new(&self.frequencies, &batch.positions(seen), dtype, &self.device)?;
-        let mask = mask::additive(batch, seen, self.config.sliding_window, &self.device)?;
-        let context = Context { rotation: &rotation, mask: &mask };
-        let x =
-            self.stack.forward(self.embedding.forward(&ids)?, &context, cache, observe).map_err(interrupted_first)?;
-        Ok(self.head.forward(&self.final_norm.forward(&x)?)?)
+        let context = Context::new(&self.needs, batch, seen, candle_dtype(self.dtype), &self.device, dropout)?;
+        let x = self.encoder.forward(&ids, &batch.positions(seen), &context)?;
+        let mut x = self.stack.forward(x, &context, cache, observe).map_err(interrupted_first)?;
+        if let Some(norm) = &self.final_norm {
+            x = norm.forward(&x)?;
+        }
+        Ok(self.head.forward(&x)?)
     }
 }
 
-type Parts = (Embedding, LayerStack, RmsNorm, Linear);
+type Parts = (InputEncoder, LayerStack, Option<Norm>, Linear);
 
 fn load(root: &Node, tied: bool, vb: &VarBuilder) -> candle_core::Result<Parts> {
     let decoder = child(root, "causal_lm")?;
     let vb_decoder = vb.pp("causal_lm");
-    let (table, vb_embedding) = leaf(child(decoder, "input_encoder")?, "embedding", &vb_decoder.pp("input_encoder"))?;
-    let embedding = Embedding::load(table, &vb_embedding)?;
+    let encoder = InputEncoder::load(child(decoder, "input_encoder")?, &vb_decoder.pp("input_encoder"))?;
     let stack = LayerStack::load(child(decoder, "layer_stack")?, &vb_decoder.pp("layer_stack"))?;
-    let final_norm = norm(decoder, "layer_norm", &vb_decoder)?;
-    let head = if tied { Linear::from_weight(embedding.weight.clone()) } else { linear(root, "lm_head", vb)? };
-    Ok((embedding, stack, final_norm, head))
+    let final_norm = norm_if_any(decoder, "layer_norm", &vb_decoder)?;
+    let head = if tied { Linear::from_weight(encoder.weight.clone()) } else { linear(root, "lm_head", vb)? };
+    Ok((encoder, stack, final_norm, head))
 }
 
 fn interrupted_first(error: candle_core::Error) -> ModelError {

@@ -1,27 +1,78 @@
 //! Token ids to vectors.
 
-use candle_core::{Result, Tensor};
+use candle_core::{DType, Device, Result, Tensor};
 use candle_nn::VarBuilder;
 
-use crate::spec::Leaf;
+use super::context::Context;
+use super::dropout::{Site, dropped};
+use super::layer::leaf;
+use crate::spec::{Node, Part};
 
-/// A lookup table `[vocab, dim]`.
+/// dropout(positions(scale · embedding)).
 #[derive(Clone, Debug)]
-pub(super) struct Embedding {
+pub(super) struct InputEncoder {
+    /// `[vocab, hidden]`.
     pub(super) weight: Tensor,
+    scale: f64,
+    sinusoidal: bool,
+    dropout: f64,
 }
 
-impl Embedding {
-    pub(super) fn load(leaf: &Leaf, vb: &VarBuilder) -> Result<Self> {
-        match leaf.params().into_iter().next() {
-            Some(param) => Ok(Self { weight: vb.get(param.shape, param.name)? }),
+impl InputEncoder {
+    pub(super) fn load(node: &Node, vb: &VarBuilder) -> Result<Self> {
+        let Part::InputEncoder { scale, sinusoidal, dropout } = node.part else {
+            candle_core::bail!("`{}` is not an input encoder", node.name)
+        };
+        let (table, vb) = leaf(node, "embedding", vb)?;
+        match table.params().into_iter().next() {
+            Some(param) => Ok(Self { weight: vb.get(param.shape, param.name)?, scale, sinusoidal, dropout }),
             None => candle_core::bail!("an embedding has no weight"),
         }
     }
 
-    /// ids `[batch, seq]` → `[batch, seq, dim]`.
-    pub(super) fn forward(&self, ids: &Tensor) -> Result<Tensor> {
+    /// ids `[batch, seq]` → `[batch, seq, hidden]`; `positions` are the ids' places.
+    pub(super) fn forward(&self, ids: &Tensor, positions: &[Vec<u32>], context: &Context) -> Result<Tensor> {
         let (batch, seq) = ids.dims2()?;
-        self.weight.index_select(&ids.flatten_all()?, 0)?.reshape((batch, seq, ()))
+        let mut x = self.weight.index_select(&ids.flatten_all()?, 0)?.reshape((batch, seq, ()))?;
+        if self.scale != 1.0 {
+            x = (x * self.scale)?;
+        }
+        if self.sinusoidal {
+            x = (&x + sinusoidal(positions, self.weight.dim(1)?, x.device())?.to_dtype(x.dtype())?)?;
+        }
+        dropped(context.dropout, x, self.dropout, 0, Site::Embedding)
+    }
+}
+
+/// Sines and cosines `[rows, seq, dim]` in float32: W[p, 2j] = sin(p ω_j), W[p, 2j+1] = cos(p ω_j) with
+/// ω_j = 10000^(−2j/dim) (Vaswani et al. 2017).
+fn sinusoidal(positions: &[Vec<u32>], dim: usize, device: &Device) -> Result<Tensor> {
+    let seq = positions.first().map_or(0, Vec::len);
+    // PyTorch models compute the table in float32; so does this one, to be equal to them.
+    let frequencies: Vec<f32> =
+        (0..dim / 2).map(|j| (-(2.0 * j as f32) * (10_000f32.ln() / dim as f32)).exp()).collect();
+    let mut table = Vec::with_capacity(positions.len() * seq * dim);
+    for &position in positions.iter().flatten() {
+        for frequency in &frequencies {
+            let (sin, cos) = (position as f32 * frequency).sin_cos();
+            table.extend([sin, cos]);
+        }
+    }
+    Tensor::from_vec(table, (positions.len(), seq, dim), device)?.to_dtype(DType::F32)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sines_and_cosines_alternate() {
+        let table =
+            sinusoidal(&[vec![0, 1, 5]], 4, &Device::Cpu).unwrap().squeeze(0).unwrap().to_vec2::<f32>().unwrap();
+        assert_eq!(table[0], [0.0, 1.0, 0.0, 1.0]);
+        let expected = [5f64.sin(), 5f64.cos(), 0.05f64.sin(), 0.05f64.cos()];
+        for (a, b) in table[2].iter().zip(expected) {
+            assert!((f64::from(*a) - b).abs() < 1e-6);
+        }
     }
 }

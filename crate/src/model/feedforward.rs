@@ -1,33 +1,60 @@
-//! Gated feed-forward.
+//! Feed-forward parts.
 
 use candle_core::{Result, Tensor};
 use candle_nn::VarBuilder;
 
+use super::context::Context;
+use super::dropout::{Site, dropped};
 use super::linear::Linear;
 use crate::spec::{Activation, Node, Part};
 
-/// down(activation(gate x) · up x).
+/// The part of a layer that looks at one token at a time.
 #[derive(Clone, Debug)]
-pub(super) struct GatedFeedForward {
-    gate: Linear,
-    up: Linear,
-    down: Linear,
-    activation: Activation,
+pub(super) enum FeedForward {
+    /// down(dropout(activation(gate x) · up x)).
+    Gated { gate: Linear, up: Linear, down: Linear, activation: Activation, dropout: f64 },
+    /// second(activation(dropout(first x))).
+    Plain { first: Linear, second: Linear, activation: Activation, dropout: f64 },
 }
 
-impl GatedFeedForward {
+impl FeedForward {
     pub(super) fn load(node: &Node, vb: &VarBuilder) -> Result<Self> {
-        let Part::GatedFeedForward { activation } = node.part else {
-            candle_core::bail!("`{}` is not a gated feed-forward part", node.name)
-        };
         let linear = |name: &str| super::layer::linear(node, name, vb);
-        Ok(Self { gate: linear("gate_proj")?, up: linear("up_proj")?, down: linear("down_proj")?, activation })
+        match node.part {
+            Part::GatedFeedForward { activation, dropout } => Ok(Self::Gated {
+                gate: linear("gate_proj")?,
+                up: linear("up_proj")?,
+                down: linear("down_proj")?,
+                activation,
+                dropout,
+            }),
+            Part::FeedForward { activation, dropout } => {
+                Ok(Self::Plain { first: linear("linear1")?, second: linear("linear2")?, activation, dropout })
+            }
+            _ => candle_core::bail!("`{}` is not a feed-forward part", node.name),
+        }
     }
 
-    pub(super) fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let gate = match self.activation {
-            Activation::Silu => self.gate.forward(x)?.silu()?,
-        };
-        self.down.forward(&(gate * self.up.forward(x)?)?)
+    /// x `[batch, seq, hidden]` → the same shape; `layer` is the layer's number.
+    pub(super) fn forward(&self, x: &Tensor, context: &Context, layer: usize) -> Result<Tensor> {
+        let inside = |x: Tensor, p: f64| dropped(context.dropout, x, p, layer, Site::FeedForwardInside);
+        match self {
+            FeedForward::Gated { gate, up, down, activation, dropout } => {
+                let product = (activate(&gate.forward(x)?, *activation)? * up.forward(x)?)?;
+                down.forward(&inside(product, *dropout)?)
+            }
+            FeedForward::Plain { first, second, activation, dropout } => {
+                second.forward(&activate(&inside(first.forward(x)?, *dropout)?, *activation)?)
+            }
+        }
+    }
+}
+
+fn activate(x: &Tensor, activation: Activation) -> Result<Tensor> {
+    match activation {
+        Activation::Silu => x.silu(),
+        Activation::Relu => x.relu(),
+        Activation::Gelu => x.gelu_erf(),
+        Activation::GeluTanh => x.gelu(),
     }
 }

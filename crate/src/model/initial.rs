@@ -3,37 +3,48 @@
 use std::collections::HashMap;
 
 use candle_core::{Device, Tensor};
-use rand::SeedableRng;
+use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution, StandardNormal};
 
 use super::ModelError;
 use super::weights::{Weights, candle_dtype};
-use crate::spec::{DType, Init, ParamPath, TensorTable};
+use crate::spec::{DType, Init, ParamPath, TensorRow, TensorTable};
 
 /// Draws each parameter from a ChaCha8 stream of its own, keyed by seed and name: values do not depend on the order of
 /// construction, on threads or on the device.
 pub struct InitialWeights {
     seed: u64,
-    recipe: HashMap<ParamPath, Init>,
+    /// How each parameter is drawn, and the length of its rows.
+    recipe: HashMap<ParamPath, (Init, usize)>,
 }
 
 impl InitialWeights {
     /// The recipe of a model's table.
     pub fn new(table: &TensorTable, seed: u64) -> Self {
-        let recipe = table.rows().iter().filter_map(|row| Some((row.path.clone(), row.init?))).collect();
+        let entry = |row: &TensorRow| Some((row.path.clone(), (row.init?, row.shape.last().copied().unwrap_or(1))));
+        let recipe = table.rows().iter().filter_map(entry).collect();
         Self { seed, recipe }
     }
 
     /// The values of one parameter.
     pub fn values(&self, path: &ParamPath, elements: usize) -> Vec<f32> {
-        let init = self.recipe.get(path).copied().unwrap_or(Init::Zeros);
+        let (init, width) = self.recipe.get(path).copied().unwrap_or((Init::Zeros, 1));
         let mut random = stream(self.seed, path.as_str());
+        if let Init::Uniform { bound } = init {
+            return (0..elements).map(|_| (random.random_range(-1.0..1.0) * bound) as f32).collect();
+        }
         let mut normal = move || -> f64 { StandardNormal.sample(&mut random) };
         match init {
             Init::Zeros => vec![0.0; elements],
             Init::Ones => vec![1.0; elements],
-            Init::Normal { std } => (0..elements).map(|_| (normal() * std) as f32).collect(),
+            Init::Normal { std, zero_row } => {
+                let mut values: Vec<f32> = (0..elements).map(|_| (normal() * std) as f32).collect();
+                if let Some(row) = zero_row.and_then(|row| values.chunks_mut(width).nth(row)) {
+                    row.fill(0.0);
+                }
+                values
+            }
             Init::TruncatedNormal { std, bound } => (0..elements)
                 .map(|_| {
                     loop {
@@ -45,6 +56,9 @@ impl InitialWeights {
                     }
                 })
                 .collect(),
+            Init::Slopes(slopes) => slopes.values(elements),
+            // Drawn above.
+            Init::Uniform { .. } => Vec::new(),
         }
     }
 }
@@ -70,11 +84,9 @@ impl Weights for InitialWeights {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::spec::TensorRow;
 
     fn drawn(init: Init, seed: u64) -> Vec<f32> {
-        let row =
-            TensorRow { path: "w".into(), shape: vec![20_000], dtype: DType::F32, init: Some(init), tied_to: None };
+        let row = TensorRow { init: Some(init), ..TensorRow::stored("w".into(), vec![20_000], DType::F32) };
         InitialWeights::new(&TensorTable::from_rows(vec![row]), seed).values(&"w".into(), 20_000)
     }
 
@@ -89,7 +101,7 @@ mod tests {
 
     #[test]
     fn the_same_seed_draws_the_same_values_and_another_seed_others() {
-        let init = Init::Normal { std: 1.0 };
+        let init = Init::Normal { std: 1.0, zero_row: None };
         assert_eq!(drawn(init, 7), drawn(init, 7));
         assert_ne!(drawn(init, 7), drawn(init, 8));
     }

@@ -3,12 +3,14 @@
 use candle_core::{Result, Tensor};
 use candle_nn::VarBuilder;
 
-use super::attention::{Attention, Context};
-use super::feedforward::GatedFeedForward;
+use super::attention::Attention;
+use super::context::Context;
+use super::dropout::{Site, dropped};
+use super::feedforward::FeedForward;
 use super::kv_cache::KvCache;
 use super::linear::Linear;
-use super::norm::RmsNorm;
-use crate::spec::{Leaf, Node, Part, Placement};
+use super::norm::Norm;
+use crate::spec::{Leaf, Node, NormPlacement, Part};
 
 /// The child of this name.
 pub(super) fn child<'a>(node: &'a Node, name: &str) -> Result<&'a Node> {
@@ -31,43 +33,75 @@ pub(super) fn linear(node: &Node, name: &str, vb: &VarBuilder) -> Result<Linear>
     Linear::load(leaf, &vb)
 }
 
-pub(super) fn norm(node: &Node, name: &str, vb: &VarBuilder) -> Result<RmsNorm> {
+pub(super) fn norm(node: &Node, name: &str, vb: &VarBuilder) -> Result<Norm> {
     let (leaf, vb) = leaf(node, name, vb)?;
-    RmsNorm::load(leaf, &vb)
+    Norm::load(leaf, &vb)
 }
 
-/// x + attention(norm1 x), then + feedforward(norm2 x).
+/// The norm of this name, if the node has one.
+pub(super) fn norm_if_any(node: &Node, name: &str, vb: &VarBuilder) -> Result<Option<Norm>> {
+    child(node, name).ok().map(|_| norm(node, name, vb)).transpose()
+}
+
+/// Attention, then the feed-forward part if there is one, each added to the residual stream x:
+/// r(x) + D(f(norm x)), norm(r(x) + D(f(x))) or norm(α r(x) + D(f(x))), by placement.
 #[derive(Clone, Debug)]
 pub(super) struct Layer {
-    norm1: RmsNorm,
+    norm1: Norm,
     attention: Attention,
-    norm2: RmsNorm,
-    feedforward: GatedFeedForward,
-    placement: Placement,
+    feedforward: Option<(Norm, FeedForward)>,
+    placement: NormPlacement,
+    residual_scale: f64,
+    dropout: f64,
+    residual_dropout: f64,
 }
 
 impl Layer {
     pub(super) fn load(node: &Node, vb: &VarBuilder) -> Result<Self> {
-        let Part::Layer { placement } = node.part else { candle_core::bail!("`{}` is not a layer", node.name) };
-        Ok(Self {
-            norm1: norm(node, "norm1", vb)?,
-            attention: Attention::load(child(node, "attention")?, &vb.pp("attention"))?,
-            norm2: norm(node, "norm2", vb)?,
-            feedforward: GatedFeedForward::load(child(node, "feedforward")?, &vb.pp("feedforward"))?,
-            placement,
-        })
+        let Part::Layer { placement, residual_scale, dropout, residual_dropout } = node.part else {
+            candle_core::bail!("`{}` is not a layer", node.name)
+        };
+        let norm1 = norm(node, "norm1", vb)?;
+        let attention = Attention::load(child(node, "attention")?, &vb.pp("attention"))?;
+        let feedforward = match norm_if_any(node, "norm2", vb)? {
+            Some(norm2) => Some((norm2, FeedForward::load(child(node, "feedforward")?, &vb.pp("feedforward"))?)),
+            None => None,
+        };
+        Ok(Self { norm1, attention, feedforward, placement, residual_scale, dropout, residual_dropout })
     }
 
+    /// x `[batch, seq, hidden]` → the same shape; `index` is the layer's number.
     pub(super) fn forward(
         &self,
         x: &Tensor,
-        context: &Context<'_>,
-        cache: Option<(&mut KvCache, usize)>,
+        context: &Context,
+        index: usize,
+        cache: Option<&mut KvCache>,
     ) -> Result<Tensor> {
+        let sites = (Site::AttentionOutput, Site::AttentionResidual);
+        let x =
+            self.residual(x, &self.norm1, context, index, sites, |x| self.attention.forward(x, context, index, cache))?;
+        let Some((norm2, feedforward)) = &self.feedforward else { return Ok(x) };
+        let sites = (Site::FeedForwardOutput, Site::FeedForwardResidual);
+        self.residual(&x, norm2, context, index, sites, |x| feedforward.forward(x, context, index))
+    }
+
+    fn residual(
+        &self,
+        x: &Tensor,
+        norm: &Norm,
+        context: &Context,
+        index: usize,
+        (output, residual): (Site, Site),
+        inside: impl FnOnce(&Tensor) -> Result<Tensor>,
+    ) -> Result<Tensor> {
+        let dropped = |x: Tensor, p: f64, site: Site| dropped(context.dropout, x, p, index, site);
+        let kept = dropped(x.clone(), self.residual_dropout, residual)?;
         match self.placement {
-            Placement::PreNorm => {
-                let x = (x + self.attention.forward(&self.norm1.forward(x)?, context, cache)?)?;
-                &x + self.feedforward.forward(&self.norm2.forward(&x)?)?
+            NormPlacement::Pre => &kept + dropped(inside(&norm.forward(x)?)?, self.dropout, output)?,
+            NormPlacement::Post | NormPlacement::DeepNet { .. } => {
+                let kept = if self.residual_scale == 1.0 { kept } else { (kept * self.residual_scale)? };
+                norm.forward(&(&kept + dropped(inside(x)?, self.dropout, output)?)?)
             }
         }
     }

@@ -46,4 +46,10 @@ impl Linear {
         }
         y.reshape(shape)
     }
+
+    /// x `[batch, seq, outputs]` → x W `[batch, seq, inputs]`, without bias.
+    pub(super) fn forward_transposed(&self, x: &Tensor) -> Result<Tensor> {
+        let (batch, seq, width) = x.dims3()?;
+        x.reshape((batch * seq, width))?.matmul(&self.weight)?.reshape((batch, seq, ()))
+    }
 }

@@ -3,6 +3,8 @@
 mod attention;
 mod batch;
 mod causal_lm;
+mod context;
+mod dropout;
 mod embedding;
 mod error;
 mod feedforward;
@@ -16,6 +18,7 @@ mod mask;
 mod norm;
 mod rope;
 mod stack;
+mod training;
 mod weights;
 
 pub use batch::Batch;
@@ -26,4 +29,5 @@ pub(crate) use initial::stream as random_stream;
 pub use kv_cache::KvCache;
 pub use loss::{IGNORED_LABEL, next_token_loss};
 pub use rope::inverse_frequencies;
+pub use training::{GradientSink, StepOptions};
 pub use weights::{CheckpointWeights, ParameterSet, Weights, candle_dtype, tensor_from};

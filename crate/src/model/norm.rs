@@ -1,31 +1,40 @@
-//! Root-mean-square normalisation.
+//! Normalisation over the last dimension.
 
 use candle_core::{D, DType, Result, Tensor};
 use candle_nn::VarBuilder;
 
 use crate::spec::Leaf;
 
-/// x / sqrt(mean(x²) + eps) · w, in float32 inside. Built of differentiable operations: candle's fused one has no backward.
+/// RMSNorm or LayerNorm, in float32 inside. Built of differentiable operations: candle's fused ones have no backward.
 #[derive(Clone, Debug)]
-pub(super) struct RmsNorm {
-    weight: Tensor,
-    eps: f64,
+pub(super) enum Norm {
+    Rms { weight: Tensor, eps: f64 },
+    Layer { weight: Tensor, bias: Tensor, eps: f64 },
 }
 
-impl RmsNorm {
+impl Norm {
     pub(super) fn load(leaf: &Leaf, vb: &VarBuilder) -> Result<Self> {
-        match (leaf, leaf.params().into_iter().next()) {
-            (Leaf::RmsNorm { eps, .. }, Some(param)) => {
-                Ok(Self { weight: vb.get(param.shape, param.name)?, eps: *eps })
-            }
-            _ => candle_core::bail!("not an RMSNorm"),
+        let mut params = leaf.params().into_iter().map(|param| vb.get(param.shape, param.name));
+        match (leaf, params.next().transpose()?, params.next().transpose()?) {
+            (Leaf::RmsNorm { eps, .. }, Some(weight), None) => Ok(Self::Rms { weight, eps: *eps }),
+            (Leaf::LayerNorm { eps, .. }, Some(weight), Some(bias)) => Ok(Self::Layer { weight, bias, eps: *eps }),
+            _ => candle_core::bail!("not a norm"),
         }
     }
 
-    /// Over the last dimension.
+    /// x `[…, dim]` → the same shape.
     pub(super) fn forward(&self, x: &Tensor) -> Result<Tensor> {
         let wide = x.to_dtype(DType::F32)?;
-        let scale = (wide.sqr()?.mean_keepdim(D::Minus1)? + self.eps)?.sqrt()?.recip()?;
-        wide.broadcast_mul(&scale)?.to_dtype(x.dtype())?.broadcast_mul(&self.weight)
+        let normal = |centred: &Tensor, eps: f64| -> Result<Tensor> {
+            let scale = (centred.sqr()?.mean_keepdim(D::Minus1)? + eps)?.sqrt()?.recip()?;
+            centred.broadcast_mul(&scale)?.to_dtype(x.dtype())
+        };
+        match self {
+            Norm::Rms { weight, eps } => normal(&wide, *eps)?.broadcast_mul(weight),
+            Norm::Layer { weight, bias, eps } => {
+                let centred = wide.broadcast_sub(&wide.mean_keepdim(D::Minus1)?)?;
+                normal(&centred, *eps)?.broadcast_mul(weight)?.broadcast_add(bias)
+            }
+        }
     }
 }

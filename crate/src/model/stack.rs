@@ -3,12 +3,12 @@
 use candle_core::{Result, Tensor};
 use candle_nn::VarBuilder;
 
-use super::attention::Context;
+use super::context::Context;
 use super::kv_cache::KvCache;
 use super::layer::{Layer, child};
 use crate::spec::Node;
 
-/// All layers of a model.
+/// All layers of a model, equal or not.
 #[derive(Clone, Debug)]
 pub(super) struct LayerStack {
     layers: Vec<Layer>,
@@ -18,24 +18,25 @@ impl LayerStack {
     pub(super) fn load(node: &Node, vb: &VarBuilder) -> Result<Self> {
         let layers = child(node, "layers")?;
         let vb = vb.pp("layers");
-        let Some(layer) = layers.children.first() else { candle_core::bail!("the layer stack is empty") };
-        let count = layers.repeat.unwrap_or(1);
-        let layers = (0..count).map(|index| Layer::load(layer, &vb.pp(index))).collect::<Result<Vec<_>>>()?;
-        Ok(Self { layers })
+        let layers: Result<Vec<Layer>> = match (layers.repeat, layers.children.first()) {
+            (Some(count), Some(layer)) => (0..count).map(|index| Layer::load(layer, &vb.pp(index))).collect(),
+            _ => layers.children.iter().map(|layer| Layer::load(layer, &vb.pp(&layer.name))).collect(),
+        };
+        layers.map(|layers| Self { layers })
     }
 
     /// `observe` sees the residual stream after each layer.
     pub(super) fn forward(
         &self,
         x: Tensor,
-        context: &Context<'_>,
+        context: &Context,
         mut cache: Option<&mut KvCache>,
         observe: &mut dyn FnMut(usize, &Tensor),
     ) -> Result<Tensor> {
         let mut x = x;
         for (index, layer) in self.layers.iter().enumerate() {
             crate::interrupt::check().map_err(candle_core::Error::wrap)?;
-            x = layer.forward(&x, context, cache.as_deref_mut().map(|cache| (cache, index)))?;
+            x = layer.forward(&x, context, index, cache.as_deref_mut())?;
             observe(index, &x);
         }
         Ok(x)

@@ -8,7 +8,7 @@ use candle_nn::var_builder::SimpleBackend;
 
 use super::ModelError;
 use crate::checkpoint::{Checkpoint, TensorData};
-use crate::spec::{DType, ParamPath};
+use crate::spec::{DType, ParamPath, TensorTable};
 
 /// The parameters of one model, in the order its construction asked for them.
 #[derive(Clone, Debug, Default)]
@@ -109,6 +109,7 @@ type Fault = Arc<Mutex<Option<ModelError>>>;
 /// candle's seam for parameter sources, in front of ours: records what was asked for, and the first failure as it was.
 struct Recorder<'a> {
     weights: Box<dyn Weights + 'a>,
+    table: &'a TensorTable,
     dtype: DType,
     trainable: bool,
     parameters: ParameterSet,
@@ -124,7 +125,10 @@ impl SimpleBackend for Recorder<'_> {
         _: CandleType,
         device: &Device,
     ) -> candle_core::Result<Tensor> {
-        let tensor = match self.weights.tensor(&ParamPath::from(name), shape.dims(), self.dtype, device) {
+        let path = ParamPath::from(name);
+        let row = self.table.get(&path);
+        let dtype = row.map_or(self.dtype, |row| row.dtype);
+        let tensor = match self.weights.tensor(&path, shape.dims(), dtype, device) {
             Ok(tensor) => tensor,
             Err(error) => {
                 let text = error.to_string();
@@ -132,7 +136,8 @@ impl SimpleBackend for Recorder<'_> {
                 candle_core::bail!("{text}")
             }
         };
-        let var = if self.trainable { Some(Var::from_tensor(&tensor)?) } else { None };
+        let trainable = self.trainable && row.is_none_or(|row| row.trainable);
+        let var = if trainable { Some(Var::from_tensor(&tensor)?) } else { None };
         let tensor = var.as_ref().map_or(tensor, |var| var.as_tensor().clone());
         self.parameters.add(name, &tensor, var);
         Ok(tensor)
@@ -147,9 +152,11 @@ impl SimpleBackend for Recorder<'_> {
     }
 }
 
-/// Runs `load` with a builder over `weights`; gives what it made and the parameters it asked for.
-pub(super) fn load_with<T>(
-    weights: Box<dyn Weights + '_>,
+/// Runs `load` with a builder over `weights`; gives what it made and the parameters it asked for. `table` knows each
+/// parameter's type and whether it is trained.
+pub(super) fn load_with<'a, T>(
+    weights: Box<dyn Weights + 'a>,
+    table: &'a TensorTable,
     dtype: DType,
     device: &Device,
     trainable: bool,
@@ -157,7 +164,7 @@ pub(super) fn load_with<T>(
 ) -> Result<(T, ParameterSet), ModelError> {
     let parameters = ParameterSet::default();
     let fault = Fault::default();
-    let recorder = Recorder { weights, dtype, trainable, parameters: parameters.clone(), fault: fault.clone() };
+    let recorder = Recorder { weights, table, dtype, trainable, parameters: parameters.clone(), fault: fault.clone() };
     let vb = VarBuilder::from_backend(Box::new(recorder), candle_dtype(dtype), device.clone());
     match load(&vb) {
         Ok(made) => Ok((made, parameters)),

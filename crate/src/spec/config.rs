@@ -1,76 +1,11 @@
 //! A model's configuration in one normal form, whatever file style it came from.
 
+use regex::Regex;
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
-use super::DType;
-
-/// A family of models that this crate knows how to build.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-#[non_exhaustive]
-pub enum Architecture {
-    /// Llama 2 and 3: pre-norm, RMSNorm, grouped-query attention, rotary positions, gated SiLU feed-forward.
-    Llama,
-    /// Mistral: Llama whose attention may look back over a window only.
-    Mistral,
-    /// Qwen3: Llama whose queries and keys are normalised per head before they are rotated.
-    Qwen3,
-}
-
-impl Architecture {
-    /// Every family, for error messages and `--model-type`.
-    pub const ALL: &'static [Architecture] = &[Architecture::Llama, Architecture::Mistral, Architecture::Qwen3];
-
-    /// The name in `model_type` and `hf_model_type`.
-    pub fn name(self) -> &'static str {
-        match self {
-            Architecture::Llama => "llama",
-            Architecture::Mistral => "mistral",
-            Architecture::Qwen3 => "qwen3",
-        }
-    }
-
-    /// Finds a family by name.
-    pub fn from_name(name: &str) -> Option<Self> {
-        Self::ALL.iter().copied().find(|family| family.name() == name)
-    }
-
-    /// The model class that Hugging Face transformers has for it.
-    pub fn hf_class(self) -> &'static str {
-        match self {
-            Architecture::Llama => "LlamaForCausalLM",
-            Architecture::Mistral => "MistralForCausalLM",
-            Architecture::Qwen3 => "Qwen3ForCausalLM",
-        }
-    }
-}
-
-/// Rotary position embedding (Su et al. 2021), halves rotated as in Hugging Face models.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct RopeConfig {
-    /// Base θ of the geometric frequency series.
-    pub theta: f64,
-    /// Stretching of low frequencies for long contexts.
-    pub scaling: Option<RopeScaling>,
-}
-
-/// Ways to stretch rotary frequencies.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[non_exhaustive]
-pub enum RopeScaling {
-    /// Llama 3.1's rule: wavelengths beyond `original / low` are divided by `factor`, those within
-    /// `original / high` stay, and those between are blended linearly in original/wavelength.
-    Llama3 {
-        /// Division of the low frequencies.
-        factor: f64,
-        /// Lower bound of the blend.
-        low_freq_factor: f64,
-        /// Upper bound of the blend.
-        high_freq_factor: f64,
-        /// Context length of the original training, in tokens.
-        original_max_position_embeddings: usize,
-    },
-}
+use super::choices::{AttentionKind, Dropouts, NormConfig, NormPlacement, PositionEmbedding, RopeScaling};
+use super::{Activation, Architecture, DType, Initialization};
 
 /// Everything that shapes a model, with every default filled in.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -93,10 +28,24 @@ pub struct ModelConfig {
     pub head_dim: usize,
     /// Longest sequence, in tokens.
     pub max_position_embeddings: usize,
-    /// Added to the mean square inside RMSNorm.
-    pub rms_norm_eps: f64,
-    /// Rotary positions.
-    pub rope: RopeConfig,
+    /// The norms.
+    pub norm: NormConfig,
+    /// Where the norms of a layer stand.
+    pub placement: NormPlacement,
+    /// Whether a norm follows the last layer.
+    pub final_norm: bool,
+    /// The shape of self-attention.
+    pub attention: AttentionKind,
+    /// How tokens' positions enter.
+    pub position: PositionEmbedding,
+    /// Whether embeddings are multiplied by sqrt(hidden_size).
+    pub scale_embedding: bool,
+    /// The function inside the feed-forward part.
+    pub activation: Activation,
+    /// Whether the feed-forward part is gated: down(f(gate x) · up x), else linear2(f(linear1 x)).
+    pub gated: bool,
+    /// Whether layers have a feed-forward part at all.
+    pub feedforward: bool,
     /// How many tokens a query sees, itself included; all earlier ones if not given.
     pub sliding_window: Option<usize>,
     /// Whether queries and keys are normalised per head (RMSNorm over `head_dim`) before rotation.
@@ -107,6 +56,12 @@ pub struct ModelConfig {
     pub attention_bias: bool,
     /// Whether the feed-forward projections have biases.
     pub mlp_bias: bool,
+    /// Dropout probabilities.
+    pub dropout: Dropouts,
+    /// How a new model is drawn.
+    pub initialization: Initialization,
+    /// Runs of layers that differ, in order, together `num_hidden_layers`; empty if all layers are alike.
+    pub layers: Vec<LayerRun>,
     /// Element type of the stored weights.
     pub dtype: DType,
     /// Beginning-of-sequence id.
@@ -115,6 +70,17 @@ pub struct ModelConfig {
     pub eos_token_id: Vec<u32>,
     /// Padding id.
     pub pad_token_id: Option<u32>,
+}
+
+/// Consecutive equal layers of a stack whose layers are not all equal.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LayerRun {
+    /// How many.
+    pub count: usize,
+    /// The fields of config.json that these layers set otherwise than the model.
+    pub set: Map<String, Value>,
+    /// The configuration with those fields.
+    pub config: Box<ModelConfig>,
 }
 
 /// What is wrong with a configuration.
@@ -194,20 +160,59 @@ impl ModelConfig {
             let expected = format!("a divisor of num_attention_heads ({})", self.num_attention_heads);
             return Err(invalid("num_key_value_heads", self.num_key_value_heads.to_string(), &expected));
         }
-        if !self.head_dim.is_multiple_of(2) {
-            return Err(invalid("head_dim", self.head_dim.to_string(), "an even number (rotary halves)"));
+        if self.attention == AttentionKind::SingleHead
+            && (self.num_attention_heads, self.head_dim) != (1, self.hidden_size)
+        {
+            let found = format!("{} of width {}", self.num_attention_heads, self.head_dim);
+            return Err(invalid("num_attention_heads", found, "1 of the model's width (attention_type single_head)"));
         }
-        for (field, value) in [("rms_norm_eps", self.rms_norm_eps), ("rope_theta", self.rope.theta)] {
+        let mut positive = vec![(self.norm.kind.eps_field(), self.norm.eps)];
+        match &self.position {
+            PositionEmbedding::Rope(rope) => {
+                if !self.head_dim.is_multiple_of(2) {
+                    return Err(invalid("head_dim", self.head_dim.to_string(), "an even number (rotary halves)"));
+                }
+                positive.push(("rope_theta", rope.theta));
+                if let Some(RopeScaling::Llama3 { factor, low_freq_factor, high_freq_factor, .. }) = &rope.scaling
+                    && !(*factor >= 1.0 && *low_freq_factor > 0.0 && high_freq_factor > low_freq_factor)
+                {
+                    let found = format!(
+                        "factor {factor}, low_freq_factor {low_freq_factor}, high_freq_factor {high_freq_factor}"
+                    );
+                    let expected = "factor ≥ 1 and 0 < low_freq_factor < high_freq_factor";
+                    return Err(invalid("rope_parameters", found, expected));
+                }
+            }
+            PositionEmbedding::Sinusoidal if !self.hidden_size.is_multiple_of(2) => {
+                return Err(invalid("hidden_size", self.hidden_size.to_string(), "an even number (sines and cosines)"));
+            }
+            PositionEmbedding::Sinusoidal | PositionEmbedding::Alibi(_) | PositionEmbedding::None => {}
+        }
+        if let NormPlacement::DeepNet { alpha: Some(alpha) } = self.placement {
+            positive.push(("deepnet_alpha", alpha));
+        }
+        for (field, value) in positive {
             if !(value.is_finite() && value > 0.0) {
                 return Err(invalid(field, value.to_string(), "a positive number"));
             }
         }
-        if let Some(RopeScaling::Llama3 { factor, low_freq_factor, high_freq_factor, .. }) = &self.rope.scaling
-            && !(*factor >= 1.0 && *low_freq_factor > 0.0 && high_freq_factor > low_freq_factor)
-        {
-            let found =
-                format!("factor {factor}, low_freq_factor {low_freq_factor}, high_freq_factor {high_freq_factor}");
-            return Err(invalid("rope_parameters", found, "factor ≥ 1 and 0 < low_freq_factor < high_freq_factor"));
+        for (field, probability) in self.dropout.fields() {
+            if !(0.0..1.0).contains(&probability) {
+                return Err(invalid(field, probability.to_string(), "a probability from 0 to below 1"));
+            }
+        }
+        if let Initialization::Rules(rules) = &self.initialization {
+            for rule in rules {
+                Regex::new(&rule.pattern).map_err(|error| {
+                    let what = error.to_string().lines().last().unwrap_or_default().trim().to_owned();
+                    invalid("initialization", format!("`{}` ({what})", rule.pattern), "a regular expression")
+                })?;
+            }
+        }
+        let runs: usize = self.layers.iter().map(|run| run.count).sum();
+        if !self.layers.is_empty() && runs != self.num_hidden_layers {
+            let expected = format!("as many layers as num_hidden_layers ({})", self.num_hidden_layers);
+            return Err(invalid("layers", format!("{runs} layers"), &expected));
         }
         for (field, id) in [("bos_token_id", self.bos_token_id), ("pad_token_id", self.pad_token_id)] {
             if id.is_some_and(|id| id as usize >= self.vocab_size) {
@@ -216,5 +221,46 @@ impl ModelConfig {
             }
         }
         Ok(())
+    }
+
+    /// The configuration of each layer: the model's own, with what its run sets otherwise.
+    pub fn layer(&self, index: usize) -> &ModelConfig {
+        let mut before = 0;
+        for run in &self.layers {
+            before += run.count;
+            if index < before {
+                return &run.config;
+            }
+        }
+        self
+    }
+
+    /// The fields whose values no configuration of Hugging Face's class for this family can express; empty if a model
+    /// of this configuration can be converted.
+    pub fn beyond_hugging_face(&self) -> Vec<String> {
+        if self.architecture.hf_class().is_none() {
+            return vec![format!("the family {}", self.architecture.name())];
+        }
+        let usual = self.architecture.defaults();
+        let windowed = self.architecture == Architecture::Llama && self.sliding_window.is_some();
+        let dropout = Dropouts { attention: self.dropout.attention, ..Dropouts::default() };
+        [
+            ("norm_type", self.norm.kind != usual.norm.kind),
+            ("norm_placement", self.placement != usual.placement),
+            ("final_norm", self.final_norm != usual.final_norm),
+            ("attention_type", self.attention != usual.attention),
+            ("position_embedding", !matches!(self.position, PositionEmbedding::Rope(_))),
+            ("scale_embedding", self.scale_embedding != usual.scale_embedding),
+            ("hidden_act", self.activation != usual.activation),
+            ("gated_mlp", self.gated != usual.gated),
+            ("feedforward", !self.feedforward),
+            ("qk_norm", self.qk_norm != usual.qk_norm),
+            ("sliding_window", windowed),
+            ("embedding, layer, residual or activation dropout", self.dropout != dropout),
+            ("layers", !self.layers.is_empty()),
+        ]
+        .into_iter()
+        .filter_map(|(field, differs)| differs.then(|| field.to_owned()))
+        .collect()
     }
 }

@@ -2,8 +2,14 @@
 
 use serde_json::{Map, Value, json};
 
-use super::config::{Architecture, ConfigError, ModelConfig, RopeConfig, RopeScaling};
-use super::{Activation, DType};
+use super::choices::{AttentionKind, NormPlacement, PositionEmbedding};
+use super::config::{ConfigError, ModelConfig};
+use super::fields::Fields;
+use super::parts_json::{
+    activation_from, choice, dropout_from, initialization_from, layers_from, norm_from, placement_from, position_from,
+    rope_fields, window_from,
+};
+use super::{Architecture, DType};
 
 /// Whose parameter names a model folder uses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,79 +27,6 @@ const FORGATHER_PREFIX: &str = "forgather-dynamic-causal-";
 /// Where a native config.json keeps the Hugging Face configuration it came from, so that nothing is lost on the way back.
 const SOURCE_KEY: &str = "hf_source_config";
 
-/// Typed access to one JSON object with errors that name the field and the file.
-struct Fields<'a> {
-    object: &'a Map<String, Value>,
-    origin: &'a str,
-    family: &'a str,
-}
-
-impl Fields<'_> {
-    fn invalid(&self, field: &str, found: &Value, expected: &str) -> ConfigError {
-        ConfigError::Invalid {
-            field: field.to_owned(),
-            found: found.to_string(),
-            expected: expected.to_owned(),
-            origin: self.origin.to_owned(),
-        }
-    }
-
-    fn get(&self, field: &str) -> Option<&Value> {
-        self.object.get(field).filter(|value| !value.is_null())
-    }
-
-    fn size(&self, field: &str) -> Result<Option<usize>, ConfigError> {
-        let Some(value) = self.get(field) else { return Ok(None) };
-        let size = value.as_u64().and_then(|size| usize::try_from(size).ok());
-        size.map(Some).ok_or_else(|| self.invalid(field, value, "a whole number"))
-    }
-
-    fn required(&self, field: &str) -> Result<usize, ConfigError> {
-        self.size(field)?.ok_or_else(|| ConfigError::Missing {
-            field: field.to_owned(),
-            origin: self.origin.to_owned(),
-            family: self.family.to_owned(),
-        })
-    }
-
-    fn number(&self, field: &str) -> Result<Option<f64>, ConfigError> {
-        let Some(value) = self.get(field) else { return Ok(None) };
-        value.as_f64().map(Some).ok_or_else(|| self.invalid(field, value, "a number"))
-    }
-
-    fn flag(&self, field: &str) -> Result<bool, ConfigError> {
-        let Some(value) = self.get(field) else { return Ok(false) };
-        value.as_bool().ok_or_else(|| self.invalid(field, value, "true or false"))
-    }
-
-    fn text(&self, field: &str) -> Result<Option<&str>, ConfigError> {
-        let Some(value) = self.get(field) else { return Ok(None) };
-        value.as_str().map(Some).ok_or_else(|| self.invalid(field, value, "a string"))
-    }
-
-    fn id(&self, field: &str) -> Result<Option<u32>, ConfigError> {
-        let Some(value) = self.get(field) else { return Ok(None) };
-        let id = value.as_u64().and_then(|id| u32::try_from(id).ok());
-        id.map(Some).ok_or_else(|| self.invalid(field, value, "a token id"))
-    }
-
-    fn ids(&self, field: &str) -> Result<Vec<u32>, ConfigError> {
-        match self.get(field) {
-            Some(Value::Array(ids)) => ids
-                .iter()
-                .map(|id| id.as_u64().and_then(|id| u32::try_from(id).ok()))
-                .collect::<Option<Vec<u32>>>()
-                .ok_or_else(|| self.invalid(field, &Value::Array(ids.clone()), "a list of token ids")),
-            _ => Ok(self.id(field)?.into_iter().collect()),
-        }
-    }
-
-    fn object(&self, field: &str) -> Result<Option<&Map<String, Value>>, ConfigError> {
-        let Some(value) = self.get(field) else { return Ok(None) };
-        value.as_object().map(Some).ok_or_else(|| self.invalid(field, value, "an object"))
-    }
-}
-
 impl ModelConfig {
     /// Which side a config.json belongs to and which family it describes.
     ///
@@ -102,27 +35,38 @@ impl ModelConfig {
     pub fn identify(json: &Value, origin: &str) -> Result<(Side, Architecture), ConfigError> {
         let empty = Map::new();
         let fields = Fields { object: json.as_object().unwrap_or(&empty), origin, family: "language" };
-        let Some(model_type) = fields.text("model_type")? else {
-            return Err(ConfigError::Missing {
-                field: "model_type".to_owned(),
-                origin: origin.to_owned(),
-                family: "language".to_owned(),
-            });
-        };
+        let model_type = fields.text("model_type")?.ok_or_else(|| fields.missing("model_type"))?;
         let native = model_type.strip_prefix(NATIVE_PREFIX).or_else(|| model_type.strip_prefix(FORGATHER_PREFIX));
         let (side, name) = match (native, fields.text("hf_model_type")?) {
-            (Some(_), Some(name)) => (Side::Native, name),
-            (None, Some(name)) => (Side::Native, name),
-            (Some(name), None) => (Side::Native, name),
+            (_, Some(name)) | (Some(name), None) => (Side::Native, name),
             (None, None) => (Side::HuggingFace, model_type),
         };
-        let architecture = Architecture::from_name(name).ok_or_else(|| ConfigError::Unsupported {
-            what: "model_type".to_owned(),
-            found: name.to_owned(),
-            supported: Architecture::ALL.iter().map(|family| family.name()).collect::<Vec<_>>().join(", "),
-            origin: origin.to_owned(),
+        let found = match side {
+            Side::Native => Architecture::from_forgather_name(name),
+            Side::HuggingFace => Architecture::from_name(name).filter(|family| family.hf_class().is_some()),
+        };
+        let names =
+            |families: Vec<Architecture>| families.iter().map(|family| family.name()).collect::<Vec<_>>().join(", ");
+        let architecture = found.ok_or_else(|| {
+            let supported = match side {
+                Side::Native => Architecture::ALL.to_vec(),
+                Side::HuggingFace => Architecture::convertible().collect(),
+            };
+            fields.unsupported("model_type", name, &names(supported))
         })?;
         Ok((side, architecture))
+    }
+
+    /// Reads what a project renders to: the fields of a native config.json, with the family as `model_type`.
+    ///
+    /// # Errors
+    /// As [`from_json`](Self::from_json).
+    pub fn from_project(json: &Value, origin: &str) -> Result<Self, ConfigError> {
+        let empty = Map::new();
+        let fields = Fields { object: json.as_object().unwrap_or(&empty), origin, family: "language" };
+        let families: Vec<_> = Architecture::ALL.iter().map(|&family| (family.name(), family)).collect();
+        let architecture = fields.word("model_type", &families)?.ok_or_else(|| fields.missing("model_type"))?;
+        Self::from_fields(&fields, Side::Native, architecture)
     }
 
     /// Reads a config.json of either side. `origin` names the file in errors.
@@ -133,22 +77,32 @@ impl ModelConfig {
         let (side, architecture) = Self::identify(json, origin)?;
         let empty = Map::new();
         let fields = Fields { object: json.as_object().unwrap_or(&empty), origin, family: architecture.name() };
-        if let Some(activation) = fields.text("hidden_act")?
-            && serde_json::from_value::<Activation>(json!(activation)).is_err()
-        {
-            return Err(ConfigError::Unsupported {
-                what: "hidden_act".to_owned(),
-                found: activation.to_owned(),
-                supported: "silu".to_owned(),
-                origin: origin.to_owned(),
-            });
-        }
-        let heads = fields.required("num_attention_heads")?;
+        Ok((Self::from_fields(&fields, side, architecture)?, side))
+    }
+
+    pub(super) fn from_fields(
+        fields: &Fields<'_>,
+        side: Side,
+        architecture: Architecture,
+    ) -> Result<Self, ConfigError> {
+        // Only native configurations choose parts: a class of transformers is what its family is.
+        let part = match side {
+            Side::Native => Some(fields),
+            Side::HuggingFace => None,
+        };
+        let usual = architecture.defaults();
+        let attention =
+            choice(part, "attention_type", &[AttentionKind::MultiHead, AttentionKind::SingleHead], |kind| kind.name())?
+                .unwrap_or(usual.attention);
         let hidden_size = fields.required("hidden_size")?;
+        let heads = match attention {
+            AttentionKind::MultiHead => fields.required("num_attention_heads")?,
+            AttentionKind::SingleHead => 1,
+        };
         let head_dim = match fields.size("head_dim")? {
             Some(head_dim) => head_dim,
-            // The defaults of the families' configuration classes in transformers.
-            None if architecture == Architecture::Qwen3 => 128,
+            // The default of the family's configuration class in transformers.
+            None if architecture == Architecture::Qwen3 && side == Side::HuggingFace => 128,
             None if heads > 0 && hidden_size.is_multiple_of(heads) => hidden_size / heads,
             None => {
                 let expected = format!("a divisor of hidden_size ({hidden_size}), or a head_dim beside it");
@@ -161,27 +115,38 @@ impl ModelConfig {
                 .filter(|dtype| dtype.is_weight_float())
                 .ok_or_else(|| fields.invalid("dtype", &json!(name), "float32, bfloat16, float16 or float64"))?,
         };
-        let config = Self {
+        let mut config = Self {
             architecture,
             vocab_size: fields.required("vocab_size")?,
             hidden_size,
             intermediate_size: fields.required("intermediate_size")?,
             num_hidden_layers: fields.required("num_hidden_layers")?,
             num_attention_heads: heads,
-            num_key_value_heads: fields.size("num_key_value_heads")?.unwrap_or(match architecture {
-                Architecture::Llama => heads,
-                Architecture::Mistral => 8,
-                Architecture::Qwen3 => 32,
+            num_key_value_heads: fields.size("num_key_value_heads")?.unwrap_or(match (side, architecture) {
+                (Side::HuggingFace, Architecture::Mistral) => 8,
+                (Side::HuggingFace, Architecture::Qwen3) => 32,
+                _ => heads,
             }),
             head_dim,
             max_position_embeddings: fields.size("max_position_embeddings")?.unwrap_or(2048),
-            rms_norm_eps: fields.number("rms_norm_eps")?.unwrap_or(1e-6),
-            rope: rope_from(&fields)?,
-            sliding_window: window_from(&fields, architecture)?,
-            qk_norm: architecture == Architecture::Qwen3,
-            tie_word_embeddings: fields.flag("tie_word_embeddings")?,
-            attention_bias: fields.flag("attention_bias")?,
-            mlp_bias: fields.flag("mlp_bias")?,
+            norm: norm_from(fields, part, &usual)?,
+            placement: placement_from(part, &usual)?,
+            final_norm: part.map_or(Ok(usual.final_norm), |part| part.flag("final_norm", usual.final_norm))?,
+            attention,
+            position: position_from(fields, part, &usual)?,
+            scale_embedding: part
+                .map_or(Ok(usual.scale_embedding), |part| part.flag("scale_embedding", usual.scale_embedding))?,
+            activation: activation_from(fields, side)?.unwrap_or(usual.activation),
+            gated: part.map_or(Ok(usual.gated), |part| part.flag("gated_mlp", usual.gated))?,
+            feedforward: part.map_or(Ok(true), |part| part.flag("feedforward", true))?,
+            sliding_window: window_from(fields, side, architecture)?,
+            qk_norm: part.map_or(Ok(usual.qk_norm), |part| part.flag("qk_norm", usual.qk_norm))?,
+            tie_word_embeddings: fields.flag("tie_word_embeddings", usual.tied)?,
+            attention_bias: fields.flag("attention_bias", false)?,
+            mlp_bias: fields.flag("mlp_bias", usual.mlp_bias)?,
+            dropout: dropout_from(fields, part, &usual)?,
+            initialization: initialization_from(part, &usual)?,
+            layers: Vec::new(),
             dtype,
             bos_token_id: fields.id("bos_token_id")?,
             eos_token_id: fields.ids("eos_token_id")?,
@@ -191,31 +156,15 @@ impl ModelConfig {
                 .filter(|id| id.as_i64() != Some(-1))
                 .map_or(Ok(None), |_| fields.id("pad_token_id"))?,
         };
-        config.validate(origin)?;
-        Ok((config, side))
+        if let Some(part) = part {
+            config.layers = layers_from(part, architecture)?;
+        }
+        config.validate(fields.origin)?;
+        Ok(config)
     }
 
     /// The fields both sides share, with both spellings of the element type and of the rotary parameters.
     fn shared_fields(&self) -> Map<String, Value> {
-        let mut rope = json!({ "rope_theta": self.rope.theta, "rope_type": "default" });
-        let mut scaling = Value::Null;
-        if let Some(RopeScaling::Llama3 {
-            factor,
-            low_freq_factor,
-            high_freq_factor,
-            original_max_position_embeddings,
-        }) = &self.rope.scaling
-        {
-            scaling = json!({
-                "factor": factor,
-                "high_freq_factor": high_freq_factor,
-                "low_freq_factor": low_freq_factor,
-                "original_max_position_embeddings": original_max_position_embeddings,
-                "rope_type": "llama3",
-            });
-            rope = scaling.clone();
-            rope["rope_theta"] = json!(self.rope.theta);
-        }
         let eos = match self.eos_token_id.as_slice() {
             [] => Value::Null,
             [one] => json!(one),
@@ -223,11 +172,12 @@ impl ModelConfig {
         };
         let fields = json!({
             "attention_bias": self.attention_bias,
+            "attention_dropout": self.dropout.attention,
             "bos_token_id": self.bos_token_id,
             "dtype": self.dtype.torch_name(),
             "eos_token_id": eos,
             "head_dim": self.head_dim,
-            "hidden_act": "silu",
+            "hidden_act": self.activation.name(),
             "hidden_size": self.hidden_size,
             "intermediate_size": self.intermediate_size,
             "max_position_embeddings": self.max_position_embeddings,
@@ -236,17 +186,21 @@ impl ModelConfig {
             "num_hidden_layers": self.num_hidden_layers,
             "num_key_value_heads": self.num_key_value_heads,
             "pad_token_id": self.pad_token_id,
-            "rms_norm_eps": self.rms_norm_eps,
-            "rope_parameters": rope,
-            "rope_scaling": scaling,
-            "rope_theta": self.rope.theta,
             "tie_word_embeddings": self.tie_word_embeddings,
             "torch_dtype": self.dtype.torch_name(),
             "vocab_size": self.vocab_size,
         });
         let Value::Object(mut fields) = fields else { return Map::new() };
+        fields.insert(self.norm.kind.eps_field().to_owned(), json!(self.norm.eps));
+        if let PositionEmbedding::Rope(rope) = &self.position {
+            fields.extend(rope_fields(rope));
+        }
         match self.architecture {
-            Architecture::Llama => {}
+            Architecture::Llama | Architecture::CausalLm | Architecture::DeepOne | Architecture::SingleHead => {
+                if self.sliding_window.is_some() {
+                    fields.insert("sliding_window".to_owned(), json!(self.sliding_window));
+                }
+            }
             Architecture::Mistral => {
                 fields.insert("sliding_window".to_owned(), json!(self.sliding_window));
             }
@@ -259,9 +213,53 @@ impl ModelConfig {
         fields
     }
 
+    /// The choices of parts that are not what the family takes for granted.
+    fn part_fields(&self) -> Map<String, Value> {
+        let usual = self.architecture.defaults();
+        let mut fields = Map::new();
+        let mut differing = |field: &str, differs: bool, value: Value| {
+            if differs {
+                fields.insert(field.to_owned(), value);
+            }
+        };
+        differing("norm_type", self.norm.kind != usual.norm.kind, json!(self.norm.kind.name()));
+        differing("norm_placement", self.placement != usual.placement, json!(self.placement.name()));
+        if let NormPlacement::DeepNet { alpha } = self.placement {
+            differing("deepnet_alpha", alpha.is_some(), json!(alpha));
+        }
+        differing("final_norm", self.final_norm != usual.final_norm, json!(self.final_norm));
+        differing("attention_type", self.attention != usual.attention, json!(self.attention.name()));
+        differing("qk_norm", self.qk_norm != usual.qk_norm, json!(self.qk_norm));
+        let position = self.position.name() != usual.position.name();
+        differing("position_embedding", position, json!(self.position.name()));
+        if let PositionEmbedding::Alibi(alibi) = &self.position {
+            differing("alibi_slopes", self.position != usual.position, json!(alibi.slopes.name()));
+            differing("alibi_trainable", self.position != usual.position, json!(alibi.trainable));
+        }
+        differing("scale_embedding", self.scale_embedding != usual.scale_embedding, json!(self.scale_embedding));
+        differing("gated_mlp", self.gated != usual.gated, json!(self.gated));
+        differing("feedforward", !self.feedforward, json!(self.feedforward));
+        for ((field, value), (_, usual)) in self.dropout.fields().into_iter().zip(usual.dropout.fields()) {
+            differing(field, value != usual, json!(value));
+        }
+        let initialization = match self.initialization.name() {
+            Some(name) => json!(name),
+            None => json!(self.initialization.rules(self)),
+        };
+        differing("initialization", self.initialization != usual.initialization, initialization);
+        let runs = self.layers.iter().map(|run| {
+            let mut entry = run.set.clone();
+            entry.insert("count".to_owned(), json!(run.count));
+            Value::Object(entry)
+        });
+        differing("layers", !self.layers.is_empty(), runs.collect());
+        fields
+    }
+
     /// A native config.json. `source` is the Hugging Face configuration the model was converted from, kept whole.
     pub fn to_native_json(&self, source: Option<&Value>) -> Value {
         let mut fields = self.shared_fields();
+        fields.extend(self.part_fields());
         fields.insert("model_type".to_owned(), json!(format!("{NATIVE_PREFIX}{}", self.architecture.name())));
         fields.insert("chandlery_arch".to_owned(), json!(self.architecture.name()));
         fields.insert("chandlery_arch_version".to_owned(), json!("1"));
@@ -296,72 +294,4 @@ fn sorted(fields: Map<String, Value>) -> Value {
     let mut entries: Vec<_> = fields.into_iter().collect();
     entries.sort_by(|a, b| a.0.cmp(&b.0));
     Value::Object(entries.into_iter().collect())
-}
-
-/// The window that all layers share. Qwen3 has one only where `use_sliding_window` says so, and may give it to some
-/// layers only, which is refused.
-fn window_from(fields: &Fields<'_>, architecture: Architecture) -> Result<Option<usize>, ConfigError> {
-    let window = fields.size("sliding_window")?;
-    match architecture {
-        Architecture::Llama => Ok(None),
-        Architecture::Mistral => Ok(window),
-        Architecture::Qwen3 if !fields.flag("use_sliding_window")? => Ok(None),
-        Architecture::Qwen3 => {
-            let full = fields.size("max_window_layers")?.unwrap_or(28).min(fields.required("num_hidden_layers")?);
-            if full > 0 && window.is_some() {
-                return Err(ConfigError::Unsupported {
-                    what: "max_window_layers".to_owned(),
-                    found: full.to_string(),
-                    supported: "0 (a window in every layer), or use_sliding_window false".to_owned(),
-                    origin: fields.origin.to_owned(),
-                });
-            }
-            Ok(window)
-        }
-    }
-}
-
-/// Rotary parameters in the 5.x place (`rope_parameters`), else in the 4.x places (`rope_theta`, `rope_scaling`).
-fn rope_from(fields: &Fields<'_>) -> Result<RopeConfig, ConfigError> {
-    let parameters = fields.object("rope_parameters")?;
-    let scaling = fields.object("rope_scaling")?;
-    let place = if parameters.is_some() { "rope_parameters" } else { "rope_scaling" };
-    let origin = format!("{}, {place}", fields.origin);
-    let empty = Map::new();
-    let rope = Fields { object: parameters.or(scaling).unwrap_or(&empty), origin: &origin, family: fields.family };
-    let partial = rope.number("partial_rotary_factor")?.or(fields.number("partial_rotary_factor")?).unwrap_or(1.0);
-    if partial != 1.0 {
-        return Err(ConfigError::Unsupported {
-            what: "partial_rotary_factor".to_owned(),
-            found: partial.to_string(),
-            supported: "1.0".to_owned(),
-            origin,
-        });
-    }
-    let theta = rope.number("rope_theta")?.or(fields.number("rope_theta")?).unwrap_or(10_000.0);
-    let scaling = match rope.text("rope_type")?.or(rope.text("type")?).unwrap_or("default") {
-        "default" => None,
-        "llama3" => {
-            let number = |field| rope.number(field)?.ok_or_else(|| missing_in(&rope, field));
-            Some(RopeScaling::Llama3 {
-                factor: number("factor")?,
-                low_freq_factor: number("low_freq_factor")?,
-                high_freq_factor: number("high_freq_factor")?,
-                original_max_position_embeddings: rope.required("original_max_position_embeddings")?,
-            })
-        }
-        other => {
-            return Err(ConfigError::Unsupported {
-                what: "rope_type".to_owned(),
-                found: other.to_owned(),
-                supported: "default, llama3".to_owned(),
-                origin,
-            });
-        }
-    };
-    Ok(RopeConfig { theta, scaling })
-}
-
-fn missing_in(fields: &Fields<'_>, field: &str) -> ConfigError {
-    ConfigError::Missing { field: field.to_owned(), origin: fields.origin.to_owned(), family: fields.family.to_owned() }
 }

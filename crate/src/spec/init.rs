@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::choices::AlibiSlopes;
+
 /// The distribution a parameter is drawn from.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
@@ -14,6 +16,8 @@ pub enum Init {
     Normal {
         /// Standard deviation.
         std: f64,
+        /// A row that is zero: the padding token's embedding.
+        zero_row: Option<usize>,
     },
     /// Normal with mean 0, redrawn until its absolute value is at most `bound`.
     TruncatedNormal {
@@ -22,6 +26,13 @@ pub enum Init {
         /// Largest absolute value.
         bound: f64,
     },
+    /// Uniform between −bound and bound.
+    Uniform {
+        /// Largest absolute value.
+        bound: f64,
+    },
+    /// The slopes of ALiBi, one for each head.
+    Slopes(AlibiSlopes),
 }
 
 impl std::fmt::Display for Init {
@@ -29,8 +40,10 @@ impl std::fmt::Display for Init {
         match self {
             Init::Zeros => f.write_str("0"),
             Init::Ones => f.write_str("1"),
-            Init::Normal { std } => write!(f, "normal σ={std:.4}"),
+            Init::Normal { std, .. } => write!(f, "normal σ={std:.4}"),
             Init::TruncatedNormal { std, bound } => write!(f, "truncated normal σ={std:.4} |x|≤{bound:.3}"),
+            Init::Uniform { bound } => write!(f, "uniform |x|≤{bound:.4}"),
+            Init::Slopes(slopes) => write!(f, "{} slopes", slopes.name()),
         }
     }
 }

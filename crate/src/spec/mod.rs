@@ -2,20 +2,31 @@
 //!
 //! Nothing here touches files, candle or looks.
 
+mod architecture;
+mod choices;
 mod config;
 mod config_json;
 mod dtype;
+mod fields;
 mod init;
+mod initialization;
 mod part;
+mod parts_json;
 mod path;
 mod table;
 mod tree;
 
-pub use config::{Architecture, ConfigError, ModelConfig, RopeConfig, RopeScaling};
+pub use architecture::Architecture;
+pub use choices::{
+    AlibiConfig, AlibiSlopes, AttentionKind, Dropouts, NormConfig, NormKind, NormPlacement, PositionEmbedding,
+    RopeConfig, RopeScaling,
+};
+pub use config::{ConfigError, LayerRun, ModelConfig};
 pub use config_json::Side;
 pub use dtype::DType;
 pub use init::Init;
-pub use part::{Activation, Leaf, LocalParam, Part, Placement};
+pub use initialization::{Distribution, InitRule, Initialization};
+pub use part::{Activation, Leaf, LocalParam, Part};
 pub use path::ParamPath;
 pub use table::{TableDiff, TensorRow, TensorTable};
 pub use tree::{ModelSpec, Node, Tie};

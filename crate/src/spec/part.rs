@@ -2,7 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Init, RopeConfig};
+use super::choices::{AlibiSlopes, NormPlacement, PositionEmbedding};
+use super::{DType, Init};
 
 /// The elementwise function inside a feed-forward part.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -11,34 +12,67 @@ use super::{Init, RopeConfig};
 pub enum Activation {
     /// x · sigmoid(x) (Elfwing et al. 2018).
     Silu,
+    /// max(x, 0).
+    Relu,
+    /// x · Φ(x) (Hendrycks and Gimpel 2016).
+    Gelu,
+    /// GELU with Φ approximated by tanh.
+    #[serde(rename = "gelu_pytorch_tanh")]
+    GeluTanh,
 }
 
-/// Where a layer's norms stand relative to its residual additions.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[non_exhaustive]
-pub enum Placement {
-    /// x + f(norm(x)) (Xiong et al. 2020).
-    PreNorm,
+impl Activation {
+    /// Every activation.
+    pub const ALL: &'static [Activation] =
+        &[Activation::Silu, Activation::Relu, Activation::Gelu, Activation::GeluTanh];
+
+    /// The name in config.json, as Hugging Face writes it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Activation::Silu => "silu",
+            Activation::Relu => "relu",
+            Activation::Gelu => "gelu",
+            Activation::GeluTanh => "gelu_pytorch_tanh",
+        }
+    }
+
+    /// Finds an activation by name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|activation| activation.name() == name)
+    }
 }
 
 /// One kind of node in a model's tree. Containers carry hyper-parameters; only [`Leaf`] nodes own parameters.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Part {
     /// The whole model: a decoder and a head.
     CausalLm,
     /// Everything below the head.
     Decoder,
-    /// Token ids to vectors.
-    InputEncoder,
-    /// The layers in order, then a final norm.
+    /// Token ids to vectors: dropout(positions(scale · embedding)).
+    InputEncoder {
+        /// Factor on the embeddings.
+        scale: f64,
+        /// Whether sines and cosines of the position are added.
+        sinusoidal: bool,
+        /// Dropout of the result.
+        dropout: f64,
+    },
+    /// The layers in order.
     LayerStack,
     /// The numbered layers.
     Layers,
     /// One decoder layer.
     Layer {
         /// Where its norms stand.
-        placement: Placement,
+        placement: NormPlacement,
+        /// Factor on the residual stream where something is added (DeepNet's α, else 1).
+        residual_scale: f64,
+        /// Dropout of what is added.
+        dropout: f64,
+        /// Dropout of the residual stream.
+        residual_dropout: f64,
     },
     /// Causal self-attention with grouped keys and values (Ainslie et al. 2023).
     Attention {
@@ -48,22 +82,44 @@ pub enum Part {
         kv_heads: usize,
         /// Width of one head.
         head_dim: usize,
-        /// Rotary position embedding.
-        rope: RopeConfig,
+        /// Positions, of which only rotary ones and ALiBi happen inside attention.
+        position: PositionEmbedding,
         /// How many tokens a query sees, itself included.
         window: Option<usize>,
+        /// Dropout of the attention weights.
+        dropout: f64,
     },
-    /// down(activation(gate x) · up x) (Shazeer 2020).
+    /// Causal self-attention of one head: softmax(x W xᵀ / sqrt(dim) + biases) value(x).
+    SingleHeadAttention {
+        /// Width of x.
+        dim: usize,
+        /// Positions: ALiBi or none.
+        position: PositionEmbedding,
+        /// How many tokens a query sees, itself included.
+        window: Option<usize>,
+        /// Dropout of the attention weights.
+        dropout: f64,
+    },
+    /// down(dropout(activation(gate x) · up x)) (Shazeer 2020).
     GatedFeedForward {
         /// The function on the gate.
         activation: Activation,
+        /// Dropout of the product.
+        dropout: f64,
+    },
+    /// linear2(activation(dropout(linear1 x))).
+    FeedForward {
+        /// The function between the two.
+        activation: Activation,
+        /// Dropout before it.
+        dropout: f64,
     },
     /// A part with parameters of its own.
     Leaf(Leaf),
 }
 
 /// The parts that own parameters.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Leaf {
     /// A lookup table `[vocab, dim]`.
@@ -81,10 +137,10 @@ pub enum Leaf {
         inputs: usize,
         /// Width of y.
         outputs: usize,
-        /// Whether b exists; it starts at zero.
-        bias: bool,
         /// Initialisation of W.
         init: Init,
+        /// Initialisation of b, if it exists.
+        bias: Option<Init>,
     },
     /// x / sqrt(mean(x²) + eps) · w with w `[dim]` (Zhang and Sennrich 2019).
     RmsNorm {
@@ -92,6 +148,24 @@ pub enum Leaf {
         dim: usize,
         /// Added to the mean square.
         eps: f64,
+    },
+    /// (x − mean(x)) / sqrt(var(x) + eps) · w + b with w, b `[dim]` (Ba et al. 2016).
+    LayerNorm {
+        /// Width of x.
+        dim: usize,
+        /// Added to the variance.
+        eps: f64,
+    },
+    /// One slope for each head, in float32 whatever the model's type (Press et al. 2022).
+    AlibiSlopes {
+        /// The parameter's name: `alibi_slopes`, or `alibi_slope` where there is one head only.
+        name: &'static str,
+        /// Heads.
+        heads: usize,
+        /// First values.
+        slopes: AlibiSlopes,
+        /// Whether they are trained.
+        trainable: bool,
     },
 }
 
@@ -104,22 +178,36 @@ pub struct LocalParam {
     pub shape: Vec<usize>,
     /// Initialisation.
     pub init: Init,
+    /// Element type, where it is not the model's.
+    pub dtype: Option<DType>,
+    /// Whether training changes it.
+    pub trainable: bool,
 }
 
 impl Leaf {
     /// The parameters of this part: the only place where a shape is written.
     pub fn params(&self) -> Vec<LocalParam> {
-        let weight = |shape: &[usize], init| LocalParam { name: "weight", shape: shape.to_vec(), init };
+        let param = |name, shape: &[usize], init| LocalParam {
+            name,
+            shape: shape.to_vec(),
+            init,
+            dtype: None,
+            trainable: true,
+        };
         match *self {
-            Leaf::Embedding { vocab, dim, init } => vec![weight(&[vocab, dim], init)],
-            Leaf::Linear { inputs, outputs, bias, init } => {
-                let mut params = vec![weight(&[outputs, inputs], init)];
-                if bias {
-                    params.push(LocalParam { name: "bias", shape: vec![outputs], init: Init::Zeros });
-                }
+            Leaf::Embedding { vocab, dim, init } => vec![param("weight", &[vocab, dim], init)],
+            Leaf::Linear { inputs, outputs, init, bias } => {
+                let mut params = vec![param("weight", &[outputs, inputs], init)];
+                params.extend(bias.map(|init| param("bias", &[outputs], init)));
                 params
             }
-            Leaf::RmsNorm { dim, eps: _ } => vec![weight(&[dim], Init::Ones)],
+            Leaf::RmsNorm { dim, eps: _ } => vec![param("weight", &[dim], Init::Ones)],
+            Leaf::LayerNorm { dim, eps: _ } => {
+                vec![param("weight", &[dim], Init::Ones), param("bias", &[dim], Init::Zeros)]
+            }
+            Leaf::AlibiSlopes { name, heads, slopes, trainable } => {
+                vec![LocalParam { dtype: Some(DType::F32), trainable, ..param(name, &[heads], Init::Slopes(slopes)) }]
+            }
         }
     }
 }

@@ -18,9 +18,16 @@ pub struct TensorRow {
     pub init: Option<Init>,
     /// The tensor whose storage this one shares; such a row adds no parameters and no bytes.
     pub tied_to: Option<ParamPath>,
+    /// Whether training changes it; true for tensors that come from files.
+    pub trainable: bool,
 }
 
 impl TensorRow {
+    /// A tensor as files hold it: trained, tied to none, drawn by nobody knows what.
+    pub fn stored(path: ParamPath, shape: Vec<usize>, dtype: DType) -> Self {
+        Self { path, shape, dtype, init: None, tied_to: None, trainable: true }
+    }
+
     /// Number of elements.
     pub fn elements(&self) -> u64 {
         self.shape.iter().map(|&dim| dim as u64).product()
@@ -112,6 +119,11 @@ impl TensorTable {
         self.0.rows.iter().map(TensorRow::parameters).sum()
     }
 
+    /// Parameters that training changes, tied tensors counted once.
+    pub fn trainable(&self) -> u64 {
+        self.0.rows.iter().filter(|row| row.trainable).map(TensorRow::parameters).sum()
+    }
+
     /// Bytes of storage, tied tensors counted once.
     pub fn bytes(&self) -> u64 {
         self.0.rows.iter().map(TensorRow::bytes).sum()
@@ -162,6 +174,7 @@ mod tests {
             dtype: DType::BF16,
             init: None,
             tied_to: tied_to.map(ParamPath::from),
+            trainable: true,
         }
     }
 

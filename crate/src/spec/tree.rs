@@ -1,6 +1,8 @@
 //! The tree of parts, and the resolution of a configuration into it.
 
-use super::{Activation, DType, Init, Leaf, ModelConfig, ParamPath, Part, Placement, TensorRow, TensorTable};
+use super::choices::{AttentionKind, NormKind, PositionEmbedding};
+use super::initialization::Recipe;
+use super::{DType, Leaf, ModelConfig, ParamPath, Part, TensorRow, TensorTable};
 
 /// A model as data: the tree of its parts and which parameters are one tensor.
 #[derive(Clone, Debug, PartialEq)]
@@ -41,88 +43,150 @@ impl Node {
     fn leaf(name: &str, leaf: Leaf) -> Self {
         Self::new(name, Part::Leaf(leaf), Vec::new())
     }
+
+    fn named(mut self, name: &str) -> Self {
+        self.name = name.to_owned();
+        self
+    }
 }
 
-impl ModelSpec {
-    /// The tree a configuration stands for. Initialisation follows the recipe of the Llama family: embeddings N(0, 1); query, key,
-    /// value and up projections σ = 0.02; gate, down and output projections σ = 0.02 / sqrt(2 L); head σ = d^-½ cut at
-    /// three σ. A tied embedding serves as head too, so it starts as a head would be scaled: N(0, d^-½).
-    pub fn resolve(config: &ModelConfig) -> Self {
-        let hidden = config.hidden_size;
-        let by_depth = 0.02 / (2.0 * config.num_hidden_layers as f64).sqrt();
-        let head_std = (hidden as f64).powf(-0.5);
-        let linear = |name: &str, inputs, outputs, bias, std| {
-            let init = Init::TruncatedNormal { std, bound: 2.0 };
-            Node::leaf(name, Leaf::Linear { inputs, outputs, bias, init })
-        };
-        let norm = |name: &str| Node::leaf(name, Leaf::RmsNorm { dim: hidden, eps: config.rms_norm_eps });
+/// A linear part whose parameters the recipe knows as `pseudo`.
+fn linear(name: &str, pseudo: &str, inputs: usize, outputs: usize, bias: bool, recipe: &Recipe) -> Node {
+    let init = recipe.weight(pseudo, inputs, outputs);
+    let bias = bias.then(|| recipe.bias(pseudo, inputs, outputs));
+    Node::leaf(name, Leaf::Linear { inputs, outputs, init, bias })
+}
 
-        let queries = config.num_attention_heads * config.head_dim;
-        let keys = config.num_key_value_heads * config.head_dim;
-        let mut projections = vec![
-            linear("query_linear", hidden, queries, config.attention_bias, 0.02),
-            linear("key_linear", hidden, keys, config.attention_bias, 0.02),
-            linear("value_linear", hidden, keys, config.attention_bias, 0.02),
-            linear("output_linear", queries, hidden, config.attention_bias, by_depth),
-        ];
-        if config.qk_norm {
-            let per_head = Leaf::RmsNorm { dim: config.head_dim, eps: config.rms_norm_eps };
-            projections.push(Node::leaf("q_norm", per_head.clone()));
-            projections.push(Node::leaf("k_norm", per_head));
-        }
-        let attention = Node::new(
-            "attention",
+fn norm(name: &str, config: &ModelConfig, dim: usize) -> Node {
+    let eps = config.norm.eps;
+    Node::leaf(
+        name,
+        match config.norm.kind {
+            NormKind::RmsNorm => Leaf::RmsNorm { dim, eps },
+            NormKind::LayerNorm => Leaf::LayerNorm { dim, eps },
+        },
+    )
+}
+
+/// One layer. Depth-dependent constants are those of the whole `model`, all else is the layer's own.
+fn layer(model: &ModelConfig, config: &ModelConfig, recipe: &Recipe) -> Node {
+    let hidden = config.hidden_size;
+    let mut children = vec![norm("norm1", config, hidden), attention(config, recipe)];
+    if config.feedforward {
+        children.push(norm("norm2", config, hidden));
+        children.push(feedforward(config, recipe));
+    }
+    let part = Part::Layer {
+        placement: config.placement,
+        residual_scale: config.placement.residual_scale(model.num_hidden_layers),
+        dropout: config.dropout.layer,
+        residual_dropout: config.dropout.residual,
+    };
+    Node::new("", part, children)
+}
+
+fn attention(config: &ModelConfig, recipe: &Recipe) -> Node {
+    let (hidden, bias) = (config.hidden_size, config.attention_bias);
+    let (position, window, dropout) = (config.position.clone(), config.sliding_window, config.dropout.attention);
+    let queries = config.num_attention_heads * config.head_dim;
+    let keys = config.num_key_value_heads * config.head_dim;
+    let (part, mut children, slopes_name) = match config.attention {
+        AttentionKind::MultiHead => (
             Part::Attention {
                 heads: config.num_attention_heads,
                 kv_heads: config.num_key_value_heads,
                 head_dim: config.head_dim,
-                rope: config.rope.clone(),
-                window: config.sliding_window,
+                position,
+                window,
+                dropout,
             },
-            projections,
-        );
-        let inner = config.intermediate_size;
-        let feedforward = Node::new(
-            "feedforward",
-            Part::GatedFeedForward { activation: Activation::Silu },
             vec![
-                linear("gate_proj", hidden, inner, config.mlp_bias, by_depth),
-                linear("up_proj", hidden, inner, config.mlp_bias, 0.02),
-                linear("down_proj", inner, hidden, config.mlp_bias, by_depth),
+                linear("query_linear", "attn.query", hidden, queries, bias, recipe),
+                linear("key_linear", "attn.key", hidden, keys, bias, recipe),
+                linear("value_linear", "attn.value", hidden, keys, bias, recipe),
+                linear("output_linear", "attn.output", queries, hidden, bias, recipe),
             ],
-        );
-        let layer = Part::Layer { placement: Placement::PreNorm };
-        let layers = Node {
-            name: "layers".to_owned(),
-            part: Part::Layers,
-            repeat: Some(config.num_hidden_layers),
-            children: vec![Node::new("", layer, vec![norm("norm1"), attention, norm("norm2"), feedforward])],
-        };
-        let embedding_std = if config.tie_word_embeddings { head_std } else { 1.0 };
-        let embedding =
-            Leaf::Embedding { vocab: config.vocab_size, dim: hidden, init: Init::Normal { std: embedding_std } };
-        let decoder = Node::new(
-            "causal_lm",
-            Part::Decoder,
+            "alibi_slopes",
+        ),
+        AttentionKind::SingleHead => (
+            Part::SingleHeadAttention { dim: hidden, position, window, dropout },
             vec![
-                Node::new("input_encoder", Part::InputEncoder, vec![Node::leaf("embedding", embedding)]),
-                Node::new("layer_stack", Part::LayerStack, vec![layers]),
-                norm("layer_norm"),
+                linear("query_key_linear", "attn.query_key", hidden, hidden, false, recipe),
+                linear("value_linear", "attn.value", hidden, hidden, bias, recipe),
             ],
-        );
-        let head = Leaf::Linear {
-            inputs: hidden,
-            outputs: config.vocab_size,
-            bias: false,
-            init: Init::TruncatedNormal { std: head_std, bound: 3.0 * head_std },
+            "alibi_slope",
+        ),
+    };
+    if config.qk_norm && config.attention == AttentionKind::MultiHead {
+        children.push(norm("q_norm", config, config.head_dim));
+        children.push(norm("k_norm", config, config.head_dim));
+    }
+    if let PositionEmbedding::Alibi(alibi) = &config.position {
+        // Named by the attention part itself: the leaf adds no segment of its own.
+        let slopes = Leaf::AlibiSlopes {
+            name: slopes_name,
+            heads: config.num_attention_heads,
+            slopes: alibi.slopes,
+            trainable: alibi.trainable,
         };
+        children.push(Node::leaf("", slopes));
+    }
+    Node::new("attention", part, children)
+}
+
+fn feedforward(config: &ModelConfig, recipe: &Recipe) -> Node {
+    let (hidden, inner, bias) = (config.hidden_size, config.intermediate_size, config.mlp_bias);
+    let (activation, dropout) = (config.activation, config.dropout.activation);
+    if config.gated {
+        let children = vec![
+            linear("gate_proj", "ff.gate_proj", hidden, inner, bias, recipe),
+            linear("up_proj", "ff.up_proj", hidden, inner, bias, recipe),
+            linear("down_proj", "ff.down_proj", inner, hidden, bias, recipe),
+        ];
+        Node::new("feedforward", Part::GatedFeedForward { activation, dropout }, children)
+    } else {
+        let children = vec![
+            linear("linear1", "ff.up_proj", hidden, inner, bias, recipe),
+            linear("linear2", "ff.down_proj", inner, hidden, bias, recipe),
+        ];
+        Node::new("feedforward", Part::FeedForward { activation, dropout }, children)
+    }
+}
+
+impl ModelSpec {
+    /// The tree a configuration stands for.
+    pub fn resolve(config: &ModelConfig) -> Self {
+        let recipe = Recipe::of(config);
+        let layers = if config.layers.is_empty() {
+            let children = vec![layer(config, config, &recipe).named("")];
+            Node { name: "layers".to_owned(), part: Part::Layers, repeat: Some(config.num_hidden_layers), children }
+        } else {
+            let all = (0..config.num_hidden_layers)
+                .map(|index| layer(config, config.layer(index), &recipe).named(&index.to_string()));
+            Node::new("layers", Part::Layers, all.collect())
+        };
+        let (vocab, hidden) = (config.vocab_size, config.hidden_size);
+        let init = recipe.embedding(vocab, hidden, config.pad_token_id);
+        let input_encoder = Part::InputEncoder {
+            scale: if config.scale_embedding { (hidden as f64).sqrt() } else { 1.0 },
+            sinusoidal: config.position == PositionEmbedding::Sinusoidal,
+            dropout: config.dropout.embedding,
+        };
+        let embedding = Node::leaf("embedding", Leaf::Embedding { vocab, dim: hidden, init });
+        let mut inside = vec![
+            Node::new("input_encoder", input_encoder, vec![embedding]),
+            Node::new("layer_stack", Part::LayerStack, vec![layers]),
+        ];
+        if config.final_norm {
+            inside.push(norm("layer_norm", config, hidden));
+        }
+        let head = linear("lm_head", "lm_head", hidden, vocab, false, &recipe);
         let ties = if config.tie_word_embeddings {
             vec![Tie { alias: "lm_head.weight".into(), target: "causal_lm.input_encoder.embedding.weight".into() }]
         } else {
             Vec::new()
         };
-        let root = Node::new("", Part::CausalLm, vec![decoder, Node::leaf("lm_head", head)]);
-        Self { root, ties }
+        Self { root: Node::new("", Part::CausalLm, vec![Node::new("causal_lm", Part::Decoder, inside), head]), ties }
     }
 
     /// Every parameter with its shape, in the order a forward pass meets them, all stored as `dtype`.
@@ -137,7 +201,14 @@ impl ModelSpec {
             for param in leaf.params() {
                 let path = path.join(param.name);
                 let tied_to = self.ties.iter().find(|tie| tie.alias == path).map(|tie| tie.target.clone());
-                rows.push(TensorRow { path, shape: param.shape, dtype, init: Some(param.init), tied_to });
+                rows.push(TensorRow {
+                    path,
+                    shape: param.shape,
+                    dtype: param.dtype.unwrap_or(dtype),
+                    init: Some(param.init),
+                    tied_to,
+                    trainable: param.trainable,
+                });
             }
         }
         let indices: Vec<Option<usize>> = match node.repeat {

@@ -67,6 +67,7 @@ pub(super) fn definition(project: Option<&Project>) -> Command {
                 .value_parser(values::path())
                 .global(true),
         )
+        .args(test::arguments())
         .subcommands([construct::definition(), test::definition()]);
     if let Some(project) = project {
         command = command.args(project.arguments().iter().map(argument));

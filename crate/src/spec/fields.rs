@@ -1,0 +1,102 @@
+//! Typed access to the fields of a config.json.
+
+use serde_json::{Map, Value};
+
+use super::config::ConfigError;
+
+/// Typed access to one JSON object with errors that name the field and the file.
+pub(super) struct Fields<'a> {
+    pub(super) object: &'a Map<String, Value>,
+    pub(super) origin: &'a str,
+    pub(super) family: &'a str,
+}
+
+impl Fields<'_> {
+    pub(super) fn missing(&self, field: &str) -> ConfigError {
+        ConfigError::Missing { field: field.to_owned(), origin: self.origin.to_owned(), family: self.family.to_owned() }
+    }
+
+    pub(super) fn unsupported(&self, what: &str, found: impl ToString, supported: &str) -> ConfigError {
+        ConfigError::Unsupported {
+            what: what.to_owned(),
+            found: found.to_string(),
+            supported: supported.to_owned(),
+            origin: self.origin.to_owned(),
+        }
+    }
+
+    pub(super) fn invalid(&self, field: &str, found: &Value, expected: &str) -> ConfigError {
+        ConfigError::Invalid {
+            field: field.to_owned(),
+            found: found.to_string(),
+            expected: expected.to_owned(),
+            origin: self.origin.to_owned(),
+        }
+    }
+
+    pub(super) fn get(&self, field: &str) -> Option<&Value> {
+        self.object.get(field).filter(|value| !value.is_null())
+    }
+
+    pub(super) fn size(&self, field: &str) -> Result<Option<usize>, ConfigError> {
+        let Some(value) = self.get(field) else { return Ok(None) };
+        let size = value.as_u64().and_then(|size| usize::try_from(size).ok());
+        size.map(Some).ok_or_else(|| self.invalid(field, value, "a whole number"))
+    }
+
+    pub(super) fn required(&self, field: &str) -> Result<usize, ConfigError> {
+        self.size(field)?.ok_or_else(|| self.missing(field))
+    }
+
+    pub(super) fn number(&self, field: &str) -> Result<Option<f64>, ConfigError> {
+        let Some(value) = self.get(field) else { return Ok(None) };
+        value.as_f64().map(Some).ok_or_else(|| self.invalid(field, value, "a number"))
+    }
+
+    pub(super) fn flag(&self, field: &str, otherwise: bool) -> Result<bool, ConfigError> {
+        let Some(value) = self.get(field) else { return Ok(otherwise) };
+        value.as_bool().ok_or_else(|| self.invalid(field, value, "true or false"))
+    }
+
+    pub(super) fn text(&self, field: &str) -> Result<Option<&str>, ConfigError> {
+        let Some(value) = self.get(field) else { return Ok(None) };
+        value.as_str().map(Some).ok_or_else(|| self.invalid(field, value, "a string"))
+    }
+
+    /// A word out of a closed list.
+    pub(super) fn word<T>(&self, field: &str, words: &[(&str, T)]) -> Result<Option<T>, ConfigError>
+    where
+        T: Clone,
+    {
+        let Some(word) = self.text(field)? else { return Ok(None) };
+        match words.iter().find(|(name, _)| *name == word) {
+            Some((_, value)) => Ok(Some(value.clone())),
+            None => {
+                let supported = words.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ");
+                Err(self.unsupported(field, word, &supported))
+            }
+        }
+    }
+
+    pub(super) fn id(&self, field: &str) -> Result<Option<u32>, ConfigError> {
+        let Some(value) = self.get(field) else { return Ok(None) };
+        let id = value.as_u64().and_then(|id| u32::try_from(id).ok());
+        id.map(Some).ok_or_else(|| self.invalid(field, value, "a token id"))
+    }
+
+    pub(super) fn ids(&self, field: &str) -> Result<Vec<u32>, ConfigError> {
+        match self.get(field) {
+            Some(Value::Array(ids)) => ids
+                .iter()
+                .map(|id| id.as_u64().and_then(|id| u32::try_from(id).ok()))
+                .collect::<Option<Vec<u32>>>()
+                .ok_or_else(|| self.invalid(field, &Value::Array(ids.clone()), "a list of token ids")),
+            _ => Ok(self.id(field)?.into_iter().collect()),
+        }
+    }
+
+    pub(super) fn object(&self, field: &str) -> Result<Option<&Map<String, Value>>, ConfigError> {
+        let Some(value) = self.get(field) else { return Ok(None) };
+        value.as_object().map(Some).ok_or_else(|| self.invalid(field, value, "an object"))
+    }
+}
