@@ -44,7 +44,18 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("compare", &["spec", "checkpoint", "tokenizer", "model", "convert", "device"]),
     (
         "construct",
-        &["spec", "interrupt", "checkpoint", "tokenizer", "model", "project", "device", "kicktest", "export"],
+        &[
+            "spec",
+            "interrupt",
+            "checkpoint",
+            "tokenizer",
+            "model",
+            "project",
+            "device",
+            "convert",
+            "kicktest",
+            "export",
+        ],
     ),
     (
         "kicktest",
