@@ -258,14 +258,14 @@ fn sum(node: &Node, run: Run) -> Sums {
 fn attention(sums: &mut Sums, [heads, kv_heads, head_dim]: [usize; 3], window: Option<usize>, run: Run) {
     let (queries, keys) = ((heads * head_dim) as u64, (kv_heads * head_dim) as u64);
     let visible = |length: u64| window.map_or(length, |window| length.min(window as u64));
-    // The mean over the positions i = 1 … sequence of min(i, window), twice.
+    // The sum over the positions i = 1 … sequence of min(i, window), twice.
     let (sequence, seen) = (run.sequence, visible(run.sequence));
-    let twice_mean = (seen * (seen + 1) + 2 * (sequence - seen) * seen) / sequence.max(1);
+    let twice_sum = seen * (seen + 1) + 2 * (sequence - seen) * seen;
     sums.activations.elements += run.hidden + 2 * queries + 2 * keys;
     sums.scores += heads as u64;
     sums.largest_scores = sums.largest_scores.max(heads as u64);
     // q·k and weights·v: two operations each for every head dimension.
-    sums.attention_flops += 2 * queries * twice_mean;
+    sums.attention_flops += 2 * queries * twice_sum / sequence.max(1);
     sums.kv_elements += 2 * keys;
     sums.kv_full_context += 2 * keys * visible(run.context);
 }
