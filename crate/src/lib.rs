@@ -26,6 +26,7 @@ pub mod tokenizer;
 pub use compare::{Inspection, compare, inspect};
 pub use construct::{Construction, LoadReport, SaveOptions, load_checkpoint, save_checkpoint};
 pub use convert::{Conversion, convert};
+pub use dataset::dataset;
 pub use finalize::finalize;
 pub use project::project;
 pub use sealed::Sealed;

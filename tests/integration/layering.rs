@@ -57,7 +57,10 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "export",
         ],
     ),
-    ("kicktest", &["spec", "device", "interrupt", "model", "ops", "dataset", "construct", "progress", "display"]),
+    (
+        "kicktest",
+        &["spec", "interrupt", "tokenizer", "model", "ops", "device", "dataset", "construct", "progress", "display"],
+    ),
     ("finalize", &["spec", "checkpoint", "tokenizer", "convert", "progress"]),
 ];
 

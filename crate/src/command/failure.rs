@@ -4,6 +4,7 @@ use super::Failure;
 use crate::checkpoint::CheckpointError;
 use crate::construct::ConstructError;
 use crate::convert::ConvertError;
+use crate::dataset::DatasetError;
 use crate::finalize::FinalizeError;
 use crate::kicktest::KickTestError;
 use crate::model::ModelError;
@@ -24,7 +25,16 @@ macro_rules! failures {
     };
 }
 
-failures!(CheckpointError, ConstructError, ConvertError, FinalizeError, KickTestError, ModelError, ProjectError);
+failures!(
+    CheckpointError,
+    ConstructError,
+    ConvertError,
+    DatasetError,
+    FinalizeError,
+    KickTestError,
+    ModelError,
+    ProjectError,
+);
 
 impl From<clap::Error> for Failure {
     fn from(error: clap::Error) -> Self {

@@ -5,9 +5,11 @@
 mod bundle;
 mod construction;
 mod conversion;
+mod dataset;
 mod emit;
 mod foreign;
 mod html;
+mod kicktest;
 mod loss_curve;
 mod numbers;
 mod parameter_table;

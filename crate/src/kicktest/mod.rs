@@ -1,5 +1,23 @@
 //! The test run of a model: kick it and see whether it falls over.
+//!
+//! [`KickTest`] says what to run, [`KickTestReport`] what was found: a run that was made and found faults is a report
+//! that did not pass, not an error.
 
+mod batches;
+mod ceiling;
+mod compare;
+mod error;
+mod fault;
+mod memory;
+mod report;
 mod run;
+mod settings;
+mod step;
+mod test;
 
-pub use run::{KickTest, KickTestError, KickTestReport, StepRecord};
+pub use compare::{ComparedParameter, ComparedStep, Comparison, Tolerance};
+pub use error::KickTestError;
+pub use fault::{Fault, FaultKind};
+pub use report::{GradientRecord, KickTestReport, StepRecord};
+pub use settings::{CompareSettings, Settings};
+pub use test::KickTest;

@@ -18,13 +18,27 @@ macro_rules! project_files {
 /// Every built-in project.
 pub(super) const PROJECTS: &[Builtin] = &[
     project_files!(
-        "llama": "project.yaml", "model.yaml", "configs/4M.yaml", "configs/llama2_7b.yaml", "configs/llama3.2_1b.yaml",
+        "llama": "project.yaml", "model.yaml", "configs/4M.yaml", "configs/small.yaml", "configs/medium.yaml",
+        "configs/117M.yaml", "configs/default.yaml", "configs/llama2_7b.yaml", "configs/llama3.2_1b.yaml",
         "configs/llama3.1_70b.yaml",
     ),
     project_files!(
-        "mistral": "project.yaml", "model.yaml", "configs/4M.yaml", "configs/7B.yaml", "configs/7B_instruct.yaml",
+        "mistral": "project.yaml", "model.yaml", "configs/4M.yaml", "configs/119M.yaml", "configs/medium.yaml",
+        "configs/default.yaml", "configs/7B.yaml", "configs/7B_instruct.yaml",
     ),
-    project_files!("qwen3": "project.yaml", "model.yaml", "configs/4M.yaml", "configs/8B.yaml"),
+    project_files!(
+        "qwen3": "project.yaml", "model.yaml", "configs/4M.yaml", "configs/medium.yaml", "configs/default.yaml",
+        "configs/8B.yaml",
+    ),
+    project_files!(
+        "causal_lm": "project.yaml", "model.yaml", "configs/4M.yaml", "configs/small.yaml", "configs/23M.yaml",
+        "configs/117M.yaml", "configs/medium.yaml",
+    ),
+    project_files!(
+        "deepone": "project.yaml", "model.yaml", "configs/4M.yaml", "configs/117M.yaml", "configs/medium.yaml",
+        "configs/1_7B.yaml",
+    ),
+    project_files!("single_head": "project.yaml", "model.yaml", "configs/4M.yaml"),
 ];
 
 macro_rules! tokenizer_files {

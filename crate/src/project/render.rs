@@ -319,14 +319,33 @@ mod tests {
     fn built_in_configurations_have_the_published_parameter_counts() {
         for (family, name, parameters) in [
             ("llama", "4M", 4_434_176),
+            ("llama", "small", 28_273_152),
+            ("llama", "medium", 137_847_552),
+            ("llama", "117M", 119_161_856),
+            ("llama", "default", 6_738_415_616),
             ("llama", "llama2_7b", 6_738_415_616),
             ("llama", "llama3.2_1b", 1_235_814_400),
             ("llama", "llama3.1_70b", 70_553_706_496),
             ("mistral", "4M", 4_172_032),
+            ("mistral", "119M", 119_161_856),
+            ("mistral", "medium", 123_691_776),
+            ("mistral", "default", 7_241_732_096),
             ("mistral", "7B", 7_241_732_096),
             ("mistral", "7B_instruct", 7_241_732_096),
             ("qwen3", "4M", 4_172_544),
+            ("qwen3", "medium", 123_694_848),
+            ("qwen3", "default", 8_190_735_360),
             ("qwen3", "8B", 8_190_735_360),
+            ("causal_lm", "4M", 4_178_944),
+            ("causal_lm", "small", 22_998_016),
+            ("causal_lm", "23M", 22_998_016),
+            ("causal_lm", "117M", 117_121_024),
+            ("causal_lm", "medium", 137_932_800),
+            ("deepone", "4M", 4_434_192),
+            ("deepone", "117M", 119_161_920),
+            ("deepone", "medium", 137_847_680),
+            ("deepone", "1_7B", 1_725_041_152),
+            ("single_head", "4M", 4_607_238),
         ] {
             let config = project(family).unwrap().config(name).unwrap().render().unwrap();
             assert_eq!(ModelSpec::resolve(&config).table(DType::BF16).parameters(), parameters, "{family} {name}");
@@ -341,6 +360,6 @@ mod tests {
         let error = config.set("hidden_size", "wide").unwrap_err().to_string();
         assert!(error.contains("expected a value of type int"), "{error}");
         let error = project("llama").unwrap().config("4m").unwrap_err().to_string();
-        assert!(error.contains("4M, llama2_7b"), "{error}");
+        assert!(error.contains("4M, small"), "{error}");
     }
 }

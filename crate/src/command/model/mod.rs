@@ -95,6 +95,7 @@ pub(super) fn definition(project: Option<&Project>) -> Command {
                 .value_parser(values::path())
                 .global(true),
         )
+        .args(test::arguments())
         .arg(flag("edit", "Open what is printed in $VISUAL or $EDITOR").short('e').global(true))
         .subcommands([construct::definition(), test::definition()]);
     if let Some(project) = project {

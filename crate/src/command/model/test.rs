@@ -2,39 +2,89 @@
 
 use std::path::PathBuf;
 
-use clap::{ArgMatches, Command};
+use clap::builder::ValueParser;
+use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 
 use super::construct::builder;
 use crate::command::{Failure, Kept, Outcome, flag, given, option, set};
 use crate::construct::Device;
+use crate::dataset::{DatasetConfig, dataset};
 use crate::display::View;
+use crate::kicktest::CompareSettings;
+use crate::ops::AttentionImplementation;
 use crate::project::ProjectConfig;
 
 pub(super) fn definition() -> Command {
-    Command::new("test")
-        .about("Run forward, backward and SGD steps on random batches")
-        .arg(option("batch-size", "ROWS", "Rows of each batch (default: 2)").value_parser(clap::value_parser!(usize)))
-        .arg(
-            option("sequence-length", "TOKENS", "Tokens per row (default: 512)")
-                .value_parser(clap::value_parser!(usize)),
+    Command::new("test").about("Run forward, backward and SGD steps on random batches or a dataset")
+}
+
+/// The flags of `test`. They are global, as all of `model`: they may stand before and after the word `test`.
+pub(super) fn arguments() -> Vec<Arg> {
+    let attention = ValueParser::from(|word: &str| {
+        let parsed = word.parse::<AttentionImplementation>();
+        parsed.map_err(|_| "use eager, sdpa, flash_attention_2 or flex_attention".to_owned())
+    });
+    // Only the first line: clap writes the flag and the value before it.
+    let compare = ValueParser::from(|word: &str| {
+        CompareSettings::parse(word).map_err(|error| error.to_string().replace("\n  where: --compare\n  do: ", "; "))
+    });
+    let args = [
+        option("steps", "N", "Number of steps (default: 1)").value_parser(value_parser!(usize)),
+        option("lr", "LR", "Learning rate of plain SGD (default: 0.01)")
+            .value_parser(value_parser!(f64))
+            .allow_negative_numbers(true),
+        flag("repeat-batch", "Feed the first batch again and again: the loss must fall"),
+        option("dataset-project", "DIR|NAME", "Feed a dataset project: a folder with dataset.yaml, or classics"),
+        option("dataset-config", "CONFIG", "Configuration of the dataset project"),
+        option("packed", "BOOL", "Keep the documents of a row apart (default: where the data says where they start)")
+            .num_args(0..=1)
+            .require_equals(true)
+            .default_missing_value("true")
+            .value_parser(value_parser!(bool))
+            .action(ArgAction::Set),
+        option("attn-implementation", "NAME", "eager, sdpa, flash_attention_2 or flex_attention (default: sdpa)")
+            .value_parser(attention),
+        flag("gradient-checkpointing", "Compute layers again in backward instead of keeping them"),
+        flag("fuse-optim-with-backward", "Update each parameter as soon as backward has its gradient"),
+        option(
+            "compare",
+            "SETTINGS",
+            "Run other settings beside, such as attn-implementation=eager,device=cpu; they must agree",
         )
-        .arg(option("steps", "N", "Number of steps (default: 1)").value_parser(clap::value_parser!(usize)))
-        .arg(
-            option("lr", "LR", "Learning rate of plain SGD (default: 0.01)")
-                .value_parser(clap::value_parser!(f64))
-                .allow_negative_numbers(true),
-        )
-        .arg(flag("repeat-batch", "Feed the first batch again and again: the loss must fall"))
+        .value_parser(compare),
+    ];
+    args.into_iter().map(|arg| arg.global(true).help_heading("Options of test")).collect()
+}
+
+fn data(matches: &ArgMatches) -> Result<Option<DatasetConfig>, Failure> {
+    let name = given::<String>(matches, "dataset-config");
+    match (given::<String>(matches, "dataset-project"), name) {
+        (Some(project), name) => {
+            let project = dataset(&project)?;
+            let name = name.unwrap_or_else(|| project.default_config().to_owned());
+            Ok(Some(project.config(&name)?))
+        }
+        (None, Some(_)) => {
+            let text = "error: --dataset-config needs --dataset-project".to_owned();
+            Err(Failure::Usage { text, help: false })
+        }
+        (None, None) => Ok(None),
+    }
 }
 
 pub(super) fn run(matches: &ArgMatches, config: &ProjectConfig) -> Result<Outcome, Failure> {
+    let data = data(matches)?;
     let device = given::<Device>(matches, "device").unwrap_or(Device::Cpu);
     let mut builder = builder(matches, config, device);
     if let Some(folder) = given::<PathBuf>(matches, "output-dir") {
         builder = builder.output_dir(folder);
     }
     let construction = builder.build()?;
-    let mut test = construction.test().repeat_batch(set(matches, "repeat-batch"));
+    let mut test = construction
+        .test()
+        .repeat_batch(set(matches, "repeat-batch"))
+        .gradient_checkpointing(set(matches, "gradient-checkpointing"))
+        .fuse_optim_with_backward(set(matches, "fuse-optim-with-backward"));
     if let Some(rows) = given::<usize>(matches, "batch-size") {
         test = test.batch_size(rows);
     }
@@ -46,6 +96,18 @@ pub(super) fn run(matches: &ArgMatches, config: &ProjectConfig) -> Result<Outcom
     }
     if let Some(lr) = given::<f64>(matches, "lr") {
         test = test.lr(lr);
+    }
+    if let Some(packed) = given::<bool>(matches, "packed") {
+        test = test.packed(packed);
+    }
+    if let Some(attention) = given::<AttentionImplementation>(matches, "attn-implementation") {
+        test = test.attention(attention);
+    }
+    if let Some(changes) = given::<CompareSettings>(matches, "compare") {
+        test = test.compare(changes);
+    }
+    if let Some(data) = data {
+        test = test.dataset(data);
     }
     let report = test.run()?;
     Ok(Outcome {

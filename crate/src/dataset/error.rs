@@ -1,0 +1,92 @@
+//! What can be wrong between a folder of files and its token ids: always which file, and which column and row if any.
+
+use std::path::PathBuf;
+
+use crate::interrupt::Interrupted;
+use crate::sealed::Sealed;
+use crate::tokenizer::TokenizerError;
+
+/// Why a dataset could not be opened or loaded.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DatasetError {
+    /// A name that nothing has.
+    #[error("there is no {kind} `{name}`{suggestion}\n  where: {place}\n  do: use one of: {known}", suggestion = meant(hint))]
+    Unknown {
+        /// Dataset project or configuration.
+        kind: &'static str,
+        /// What was asked for.
+        name: String,
+        /// The closest name there is.
+        hint: Option<String>,
+        /// Where it was looked for.
+        place: String,
+        /// What there is.
+        known: String,
+    },
+    /// A column that a file does not have.
+    #[error("there is no column `{column}`{suggestion}\n  where: {file}\n  do: use one of: {known}", suggestion = meant(hint))]
+    Column {
+        /// What `text` names.
+        column: String,
+        /// The file.
+        file: String,
+        /// The closest column there is.
+        hint: Option<String>,
+        /// The columns there are.
+        known: String,
+    },
+    /// dataset.yaml is wrong.
+    #[error("the dataset's declaration cannot be used: {reason}\n  where: {place}\n  do: {advice}")]
+    Declaration {
+        /// What is wrong.
+        reason: String,
+        /// The file and the configuration.
+        place: String,
+        /// What to do.
+        advice: String,
+    },
+    /// Files that are not there, or that hold something else than was said.
+    #[error("{what}\n  where: {place}\n  do: {advice}")]
+    Content {
+        /// What is wrong.
+        what: String,
+        /// The file, with column and row where they are known.
+        place: String,
+        /// What to do.
+        advice: String,
+    },
+    /// The file system refused.
+    #[error("{action} failed: {source}\n  where: {path}\n  do: check that the file is there and may be read", path = path.display())]
+    Io {
+        /// What was attempted.
+        action: &'static str,
+        /// On which file.
+        path: PathBuf,
+        /// The system's word.
+        source: Sealed<std::io::Error>,
+    },
+    /// The tokenizer.
+    #[error(transparent)]
+    Tokenizer(#[from] TokenizerError),
+    /// The user stopped it.
+    #[error(transparent)]
+    Interrupted(#[from] Interrupted),
+}
+
+fn meant(hint: &Option<String>) -> String {
+    hint.as_ref().map_or_else(String::new, |hint| format!(" (is `{hint}` meant?)"))
+}
+
+impl DatasetError {
+    pub(super) fn io(action: &'static str, path: &std::path::Path, source: std::io::Error) -> Self {
+        Self::Io { action, path: path.to_owned(), source: Sealed::new(source) }
+    }
+}
+
+/// The known name that is most like `name`, if any is.
+pub(super) fn closest(name: &str, known: &[String]) -> Option<String> {
+    let likeness = |candidate: &String| strsim::jaro_winkler(&name.to_lowercase(), &candidate.to_lowercase());
+    let alike = known.iter().filter(|candidate| likeness(candidate) > 0.75);
+    alike.max_by(|a, b| likeness(a).total_cmp(&likeness(b))).cloned()
+}

@@ -1,0 +1,195 @@
+//! Files into frames of two columns: the row in the file, and its text.
+
+use std::num::NonZeroUsize;
+use std::path::Path;
+
+use polars::prelude::{
+    Column, DataFrame, DataType, IntoLazy, LazyCsvReader, LazyFileListReader, LazyFrame, LazyJsonLineReader, PlRefPath,
+    PolarsResult, ScanArgsParquet, col, lit,
+};
+
+use super::DatasetError;
+use super::declaration::{Format, Settings};
+use super::error::closest;
+use super::project::{DatasetConfig, Home};
+use super::rows::Rows;
+
+/// The documents of one file: `row` (counted from 1) and `text`, rows without text left out.
+///
+/// # Errors
+/// [`DatasetError`] with file, column and row.
+pub(super) fn documents(config: &DatasetConfig, file: &Path, most: Option<usize>) -> Result<DataFrame, DatasetError> {
+    let settings = &config.settings;
+    let place = file.display().to_string();
+    let format = match settings.format.or_else(|| Format::of(&place)) {
+        Some(format) => format,
+        None => {
+            return Err(DatasetError::Content {
+                what: "the file's name does not say what it holds".to_owned(),
+                place,
+                advice: "add `format: text`, `jsonlines`, `parquet` or `csv` to the configuration".to_owned(),
+            });
+        }
+    };
+    let frame = match (&config.home, format) {
+        (Home::Builtin(builtin), _) => plain(builtin.text(file).unwrap_or_default(), settings, &place)?,
+        (Home::Folder(_), Format::Text) => plain(&utf8(file)?, settings, &place)?,
+        (Home::Folder(_), format) => return table(file, format, settings, &place, most),
+    };
+    Ok(match most {
+        Some(most) => frame.head(Some(most)),
+        None => frame,
+    })
+}
+
+fn utf8(file: &Path) -> Result<String, DatasetError> {
+    let bytes = std::fs::read(file).map_err(|error| DatasetError::io("reading", file, error))?;
+    String::from_utf8(bytes).map_err(|error| {
+        let good = &error.as_bytes()[..error.utf8_error().valid_up_to()];
+        DatasetError::Content {
+            what: "the file is not UTF-8 text".to_owned(),
+            place: format!("{}, line {}", file.display(), 1 + good.iter().filter(|&&byte| byte == b'\n').count()),
+            advice: "convert it, for example with `iconv -t utf-8`, or name its format".to_owned(),
+        }
+    })
+}
+
+/// Plain text, divided into documents; `row` is the line on which a document begins.
+fn plain(text: &str, settings: &Settings, place: &str) -> Result<DataFrame, DatasetError> {
+    let text = text.replace("\r\n", "\n");
+    let pieces: Vec<(usize, &str)> = match settings.separator.as_str() {
+        "file" => vec![(0, text.as_str())],
+        "line" => divided(&text, "\n"),
+        "blank_line" => divided(&text, "\n\n"),
+        "" => {
+            return Err(DatasetError::Content {
+                what: "the separator of documents is empty".to_owned(),
+                place: place.to_owned(),
+                advice: "use `file`, `line`, `blank_line` or some text".to_owned(),
+            });
+        }
+        other => divided(&text, other),
+    };
+    let mut rows = Vec::new();
+    let mut texts = Vec::new();
+    let (mut line, mut counted) = (1, 0);
+    for (start, piece) in pieces {
+        let trimmed = piece.trim();
+        if trimmed.is_empty() {
+            continue;
+        }
+        let begins = start + (piece.len() - piece.trim_start().len());
+        line += text[counted..begins].matches('\n').count() as u64;
+        counted = begins;
+        rows.push(line);
+        texts.push(trimmed.to_owned());
+    }
+    DataFrame::new_infer_height(vec![Column::new("row".into(), rows), Column::new("text".into(), texts)])
+        .map_err(|error| unreadable(place, error.to_string()))
+}
+
+/// The pieces between separators, each with its offset.
+fn divided<'a>(text: &'a str, separator: &str) -> Vec<(usize, &'a str)> {
+    text.split(separator).map(|piece| (piece.as_ptr() as usize - text.as_ptr() as usize, piece)).collect()
+}
+
+/// Files of rows and columns.
+fn table(
+    file: &Path,
+    format: Format,
+    settings: &Settings,
+    place: &str,
+    most: Option<usize>,
+) -> Result<DataFrame, DatasetError> {
+    let rows = Rows::new(&settings.text, place)?;
+    let fault = |error: polars::prelude::PolarsError| malformed(file, format, place, error.to_string());
+    let mut frame = scan(file, format).map_err(fault)?;
+    let schema = frame.collect_schema().map_err(fault)?;
+    let known: Vec<String> = schema.iter_names().map(|name| name.to_string()).collect();
+    for column in rows.columns() {
+        if !known.contains(column) {
+            return Err(DatasetError::Column {
+                column: column.clone(),
+                file: place.to_owned(),
+                hint: closest(column, &known),
+                known: known.join(", "),
+            });
+        }
+        let holds = schema.get(column.as_str());
+        if holds.is_some_and(|holds| holds.is_nested() || (rows.is_plain() && !textual(holds))) {
+            let holds = holds.map(ToString::to_string).unwrap_or_default();
+            return Err(DatasetError::Content {
+                what: format!("column `{column}` holds {holds}, not text"),
+                place: place.to_owned(),
+                advice: format!("name a column of text, or write a template such as `{{{{ {column} }}}}` for numbers"),
+            });
+        }
+    }
+    let mut wanted = vec![col(INDEX).alias("row")];
+    wanted.extend(rows.columns().iter().map(|column| col(column.as_str()).cast(DataType::String).alias(named(column))));
+    let mut frame = frame.with_row_index(INDEX, Some(1)).select(wanted);
+    if rows.is_plain() {
+        frame = frame.filter(col(named(&rows.columns()[0])).is_not_null());
+    }
+    if let Some(most) = most {
+        frame = frame.limit(most as u32);
+    }
+    let frame = frame.collect().map_err(fault)?;
+    let frame = rows.texts(frame, place)?;
+    // Row indices count in the unsigned type polars was built with; the files of one dataset must agree.
+    let frame = frame.lazy().with_column(col("row").cast(DataType::UInt64)).filter(col("text").neq(lit("")));
+    frame.collect().map_err(fault)
+}
+
+/// Named so that no file has a column of this name.
+const INDEX: &str = "chandlery row index";
+
+/// Columns get a prefix so that one called `row` cannot collide with ours.
+pub(super) fn named(column: &str) -> String {
+    format!("column {column}")
+}
+
+fn textual(kind: &DataType) -> bool {
+    matches!(kind, DataType::String | DataType::Null)
+}
+
+fn scan(file: &Path, format: Format) -> PolarsResult<LazyFrame> {
+    let path = PlRefPath::try_from_path(file)?;
+    match format {
+        Format::Parquet => LazyFrame::scan_parquet(path, ScanArgsParquet { glob: false, ..Default::default() }),
+        // Everything is text here, so no types are guessed.
+        Format::Csv => LazyCsvReader::new(path).with_glob(false).with_infer_schema_length(Some(0)).finish(),
+        Format::JsonLines | Format::Text => {
+            LazyJsonLineReader::new(path).with_infer_schema_length(NonZeroUsize::new(usize::MAX)).finish()
+        }
+    }
+}
+
+fn malformed(file: &Path, format: Format, place: &str, reason: String) -> DatasetError {
+    // polars does not say which line of a JSON file is wrong.
+    let line = match format {
+        Format::JsonLines => std::fs::read_to_string(file).ok().and_then(|text| {
+            let bad =
+                |line: &str| !line.trim().is_empty() && serde_json::from_str::<serde_json::Map<_, _>>(line).is_err();
+            Some((1 + text.lines().position(bad)?).to_string())
+        }),
+        _ => None,
+    };
+    match line {
+        Some(line) => DatasetError::Content {
+            what: "the line is not a JSON object".to_owned(),
+            place: format!("{place}, line {line}"),
+            advice: "write one object per line, such as {\"text\": \"…\"}".to_owned(),
+        },
+        None => unreadable(place, reason),
+    }
+}
+
+pub(super) fn unreadable(place: &str, reason: String) -> DatasetError {
+    let reason = reason.lines().next().unwrap_or_default().trim_end_matches('.').to_owned();
+    DatasetError::Content {
+        what: format!("the file cannot be read: {reason}"),
+        place: place.to_owned(),
+        advice: "check that it holds what `format` or its name says, and make it again if it is damaged".to_owned(),
+    }
+}

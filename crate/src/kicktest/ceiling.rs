@@ -1,0 +1,66 @@
+//! How fast the device multiplies matrices, and how much multiplying a token takes.
+
+use std::collections::HashMap;
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use candle_core::{Device, Tensor};
+
+use crate::construct::Construction;
+use crate::model::candle_dtype;
+use crate::spec::DType;
+
+/// Measured rates by device and type: a process measures each once.
+static MEASURED: Mutex<Option<HashMap<(String, DType), f64>>> = Mutex::new(None);
+
+/// Floating-point operations per second of a square matrix product in `dtype`: the best of a few, which is the ceiling
+/// that a model made of such products could reach.
+///
+/// # Errors
+/// The device's refusal.
+pub(super) fn matmul_rate(device: &Device, dtype: DType) -> candle_core::Result<f64> {
+    let key = (format!("{:?}", device.location()), dtype);
+    let known = |rates: &Option<HashMap<_, f64>>| rates.as_ref().and_then(|rates| rates.get(&key).copied());
+    if let Some(rate) = known(&MEASURED.lock().unwrap_or_else(|poisoned| poisoned.into_inner())) {
+        return Ok(rate);
+    }
+    // Large enough to be bound by arithmetic, small enough to take milliseconds.
+    let side: usize = if device.is_cpu() { 1024 } else { 8192 };
+    let one = Tensor::full(0.5f32, (side, side), &Device::Cpu)?.to_dtype(candle_dtype(dtype))?.to_device(device)?;
+    let mut best = Duration::MAX;
+    let began = Instant::now();
+    for round in 0..8 {
+        let started = Instant::now();
+        one.matmul(&one)?;
+        device.synchronize()?;
+        // The first one loads kernels and wakes threads.
+        if round > 0 {
+            best = best.min(started.elapsed());
+            if began.elapsed() > Duration::from_millis(400) {
+                break;
+            }
+        }
+    }
+    let rate = 2.0 * (side as f64).powi(3) / best.as_secs_f64().max(1e-9);
+    let mut rates = MEASURED.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    rates.get_or_insert_default().insert(key, rate);
+    Ok(rate)
+}
+
+/// Operations of forward and backward per token: 6 N + 12 L H Q T, as in PaLM (Chowdhery et al. 2022, appendix B).
+///
+/// N counts the weights that multiply, so not the embedding table unless it is tied to the head; L layers of H heads of
+/// width Q attend to T tokens, or to the window if that is shorter. The formula counts attention to all T tokens, of
+/// which a causal model may skip half.
+pub(super) fn flops_per_token(construction: &Construction, sequence_length: usize) -> f64 {
+    let config = &construction.config;
+    let table = if config.tie_word_embeddings { 0 } else { config.vocab_size * config.hidden_size };
+    let weights = construction.table.parameters().saturating_sub(table as u64);
+    let attention = (0..config.num_hidden_layers).map(|index| {
+        let layer = config.layer(index);
+        let keys = layer.sliding_window.map_or(sequence_length, |window| window.min(sequence_length));
+        layer.num_attention_heads * layer.head_dim * keys
+    });
+    let attention: usize = attention.sum();
+    6.0 * weights as f64 + 12.0 * attention as f64
+}

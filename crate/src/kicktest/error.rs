@@ -1,0 +1,49 @@
+//! Why a test run could not be made.
+
+use crate::dataset::DatasetError;
+use crate::device::DeviceError;
+use crate::interrupt::Interrupted;
+use crate::model::ModelError;
+use crate::tokenizer::TokenizerError;
+
+/// Why a test run could not be made. A run that was made and found faults is a
+/// [`KickTestReport`](super::KickTestReport) that did not pass.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum KickTestError {
+    /// The model has no tensors, or an option does not fit it.
+    #[error("{what}\n  where: {origin}\n  do: {advice}")]
+    Refused {
+        /// What is wrong.
+        what: String,
+        /// The option.
+        origin: String,
+        /// What to do.
+        advice: String,
+    },
+    /// The data.
+    #[error(transparent)]
+    Dataset(#[from] DatasetError),
+    /// The model's tokenizer.
+    #[error(transparent)]
+    Tokenizer(#[from] TokenizerError),
+    /// The device of the second setting.
+    #[error(transparent)]
+    Device(#[from] DeviceError),
+    /// The computation.
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    /// The user stopped it.
+    #[error(transparent)]
+    Interrupted(#[from] Interrupted),
+}
+
+impl From<candle_core::Error> for KickTestError {
+    fn from(error: candle_core::Error) -> Self {
+        Self::Model(error.into())
+    }
+}
+
+pub(super) fn refused<T>(what: impl Into<String>, origin: &str, advice: impl Into<String>) -> Result<T, KickTestError> {
+    Err(KickTestError::Refused { what: what.into(), origin: origin.to_owned(), advice: advice.into() })
+}

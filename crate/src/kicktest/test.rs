@@ -1,0 +1,148 @@
+//! What to run.
+
+use super::error::{KickTestError, refused};
+use super::{CompareSettings, KickTestReport, Settings};
+use crate::construct::Construction;
+use crate::dataset::DatasetConfig;
+use crate::model::CausalLm;
+use crate::ops::AttentionImplementation;
+
+/// A test run to be made; see [`Construction::test`].
+#[derive(Clone, Debug)]
+pub struct KickTest<'a> {
+    pub(super) construction: &'a Construction,
+    pub(super) steps: usize,
+    pub(super) batch_size: usize,
+    pub(super) sequence_length: usize,
+    pub(super) lr: f64,
+    pub(super) seed: u64,
+    pub(super) repeat_batch: bool,
+    pub(super) packed: Option<bool>,
+    pub(super) dataset: Option<DatasetConfig>,
+    pub(super) settings: Settings,
+    pub(super) compare: Option<CompareSettings>,
+}
+
+impl<'a> KickTest<'a> {
+    pub(crate) fn new(construction: &'a Construction) -> Self {
+        Self {
+            construction,
+            steps: 1,
+            batch_size: 2,
+            sequence_length: 512,
+            lr: 0.01,
+            seed: construction.seed,
+            repeat_batch: false,
+            packed: None,
+            dataset: None,
+            settings: Settings::default(),
+            compare: None,
+        }
+    }
+
+    /// Number of steps (default 1).
+    pub fn steps(mut self, steps: usize) -> Self {
+        self.steps = steps;
+        self
+    }
+
+    /// Rows of each batch (default 2).
+    pub fn batch_size(mut self, rows: usize) -> Self {
+        self.batch_size = rows;
+        self
+    }
+
+    /// Tokens per row (default 512).
+    pub fn sequence_length(mut self, tokens: usize) -> Self {
+        self.sequence_length = tokens;
+        self
+    }
+
+    /// Learning rate of plain SGD (default 0.01).
+    pub fn lr(mut self, lr: f64) -> Self {
+        self.lr = lr;
+        self
+    }
+
+    /// Seed of the random batches and of dropout (default: the construction's).
+    pub fn seed(mut self, seed: u64) -> Self {
+        self.seed = seed;
+        self
+    }
+
+    /// Feeds the first batch again and again, so that the loss must fall. Fresh random tokens teach nothing.
+    pub fn repeat_batch(mut self, repeat: bool) -> Self {
+        self.repeat_batch = repeat;
+        self
+    }
+
+    /// Feeds this dataset instead of random tokens; from the start again when it is used up.
+    pub fn dataset(mut self, dataset: DatasetConfig) -> Self {
+        self.dataset = Some(dataset);
+        self
+    }
+
+    /// Keeps the documents of a row apart: always (`true`: where the data does not say, a new one starts after each end
+    /// of text; random rows are divided at random) or never (`false`). By default where the data says where they start.
+    pub fn packed(mut self, packed: bool) -> Self {
+        self.packed = Some(packed);
+        self
+    }
+
+    /// How attention is computed (default sdpa).
+    pub fn attention(mut self, attention: AttentionImplementation) -> Self {
+        self.settings.attention = attention;
+        self
+    }
+
+    /// Computes each layer again in backward instead of keeping what it computed.
+    pub fn gradient_checkpointing(mut self, on: bool) -> Self {
+        self.settings.gradient_checkpointing = on;
+        self
+    }
+
+    /// Updates each parameter as soon as backward has its gradient.
+    pub fn fuse_optim_with_backward(mut self, on: bool) -> Self {
+        self.settings.fuse_optim_with_backward = on;
+        self
+    }
+
+    /// Also runs every step with other settings, from the same weights, and compares losses and gradients.
+    pub fn compare(mut self, changes: CompareSettings) -> Self {
+        self.compare = Some(changes);
+        self
+    }
+
+    /// Runs it, drawing the loss live where a notebook listens. Stops at the first step with a NaN or an infinity.
+    ///
+    /// # Errors
+    /// [`KickTestError`] for a model without tensors, a batch or a dataset that does not fit, the device's refusal or an
+    /// interrupt.
+    pub fn run(&self) -> Result<KickTestReport, KickTestError> {
+        super::run::run(self, self.check()?)
+    }
+
+    fn check(&self) -> Result<&'a CausalLm, KickTestError> {
+        let Some(model) = &self.construction.model else {
+            return refused(
+                "the model is on the meta device: it has no tensors to compute with",
+                "--device",
+                "construct it on a real device, with --device cpu or --device cuda",
+            );
+        };
+        for (name, value) in [("--steps", self.steps), ("--batch-size", self.batch_size)] {
+            if value == 0 {
+                return refused("zero is not enough", name, "give a number from 1");
+            }
+        }
+        let longest = self.construction.config.max_position_embeddings;
+        if self.sequence_length < 2 || self.sequence_length > longest {
+            let what = format!("{} tokens per row do not fit the model", self.sequence_length);
+            return refused(what, "--sequence-length", format!("give a number from 2 to {longest}"));
+        }
+        if !(self.lr.is_finite() && self.lr >= 0.0) {
+            return refused(format!("{} is no learning rate", self.lr), "--lr", "give a number from 0");
+        }
+        Ok(model)
+    }
+}

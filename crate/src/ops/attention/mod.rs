@@ -1,0 +1,144 @@
+//! Causal attention with grouped keys and values, in four implementations that give the same numbers.
+
+mod blocks;
+mod eager;
+mod flex;
+mod implementation;
+mod operation;
+#[cfg(test)]
+mod tests;
+mod visibility;
+
+use std::sync::{Arc, OnceLock};
+
+use candle_core::Tensor;
+
+use blocks::Sizes;
+pub use flex::BlockMask;
+pub use implementation::{AttentionError, AttentionImplementation};
+use operation::{Attend, AttendWithSlopes, Blockwise, Pairs};
+pub use visibility::Visibility;
+
+/// Attention weights set to 0 at random during training.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Dropout {
+    /// Of each weight, below 1.
+    pub probability: f64,
+    /// Decides which; the same on every device.
+    pub seed: u64,
+}
+
+/// How [`attention`] is to be computed.
+#[derive(Clone, Debug)]
+pub struct AttentionOptions<'a> {
+    /// By which implementation.
+    pub implementation: AttentionImplementation,
+    /// Which keys each query sees.
+    pub visibility: &'a Visibility,
+    /// What products of queries and keys are multiplied by, usually 1/√width.
+    pub scale: f64,
+    /// ALiBi: `[heads]`; slope · (key − query) is added to the scaled score. Gradients flow to it.
+    pub slopes: Option<&'a Tensor>,
+    /// Only [`AttentionImplementation::Eager`] can.
+    pub dropout: Option<Dropout>,
+}
+
+/// softmax(q kᵀ · scale + bias) v over the keys that each query sees.
+///
+/// q `[b, heads, s, d]`, k and v `[b, kv_heads, t, d]` → `[b, heads, s, d]`. Query head h reads key head
+/// h / (heads / kv_heads). Queries are the last s of the t tokens.
+///
+/// # Errors
+/// [`AttentionError::Dropout`] if the implementation cannot drop weights, [`AttentionError::Shape`] if sizes do not fit,
+/// or the device's refusal.
+pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, options: &AttentionOptions<'_>) -> Result<Tensor, AttentionError> {
+    let AttentionOptions { implementation, visibility, scale, slopes, dropout } = *options;
+    let dropout = dropout.filter(|dropout| dropout.probability > 0.0);
+    implementation.check_dropout(dropout.map_or(0.0, |dropout| dropout.probability))?;
+    let sizes = sizes(q, k, v, slopes)?;
+    if (visibility.rows(), visibility.queries(), visibility.keys()) != (sizes.rows, sizes.queries, sizes.keys) {
+        return Err(AttentionError::Shape {
+            what: format!(
+                "the mask is for {} rows, {} queries and {} keys, the operands have {}, {} and {}",
+                visibility.rows(),
+                visibility.queries(),
+                visibility.keys(),
+                sizes.rows,
+                sizes.queries,
+                sizes.keys
+            ),
+            advice: "make the mask of the batch that is computed",
+        });
+    }
+    if implementation == AttentionImplementation::Eager || !q.device().is_cpu() {
+        return Ok(eager::eager((q, k, v), &visibility.dense(q.device())?, slopes, scale, dropout)?);
+    }
+    // Scores of one block of 64 queries and 512 keys take 128 KB: with what they are made of, a core's cache.
+    let (pairs, block) = match implementation {
+        AttentionImplementation::FlexAttention => {
+            (Pairs::Table(visibility.blocks().clone()), (flex::BLOCK, Some(flex::BLOCK)))
+        }
+        AttentionImplementation::FlashAttention2 => (Pairs::Rule(visibility.clone()), (128, Some(128))),
+        _ => (Pairs::Rule(visibility.clone()), (64, None)),
+    };
+    blockwise(q, k, v, slopes, Blockwise { sizes, pairs, scale, block, normalisers: OnceLock::new() })
+}
+
+/// As [`attention`] by [`AttentionImplementation::FlexAttention`], with any function as the mask, and one that adds to
+/// scores if the mask has it. Of CPU tensors.
+///
+/// # Errors
+/// [`AttentionError::Shape`] if sizes do not fit, or the device's refusal.
+pub fn flex_attention(
+    q: &Tensor,
+    k: &Tensor,
+    v: &Tensor,
+    mask: &BlockMask,
+    scale: f64,
+) -> Result<Tensor, AttentionError> {
+    let sizes = sizes(q, k, v, None)?;
+    if !mask.fits(sizes.rows, sizes.heads, sizes.queries, sizes.keys) {
+        return Err(AttentionError::Shape {
+            what: format!("the block mask does not fit {sizes:?}"),
+            advice: "make it for these numbers of rows, heads, queries and keys",
+        });
+    }
+    if !q.device().is_cpu() {
+        return Ok(eager::eager((q, k, v), &mask.dense(sizes.rows, sizes.heads, q.device())?, None, scale, None)?);
+    }
+    let (pairs, block) = (Pairs::Table(mask.clone()), (flex::BLOCK, Some(flex::BLOCK)));
+    blockwise(q, k, v, None, Blockwise { sizes, pairs, scale, block, normalisers: OnceLock::new() })
+}
+
+fn sizes(q: &Tensor, k: &Tensor, v: &Tensor, slopes: Option<&Tensor>) -> Result<Sizes, AttentionError> {
+    let (rows, heads, queries, width) = q.dims4()?;
+    let (_, kv_heads, keys, _) = k.dims4()?;
+    let fits = k.dims() == [rows, kv_heads, keys, width]
+        && v.dims() == k.dims()
+        && kv_heads > 0
+        && heads % kv_heads == 0
+        && queries <= keys
+        && slopes.is_none_or(|slopes| slopes.dims() == [heads]);
+    if fits {
+        return Ok(Sizes { rows, heads, kv_heads, queries, keys, width });
+    }
+    let of_slopes = slopes.map_or(String::new(), |slopes| format!(", slopes {:?}", slopes.dims()));
+    Err(AttentionError::Shape {
+        what: format!("q {:?}, k {:?}, v {:?}{of_slopes} do not belong together", q.dims(), k.dims(), v.dims()),
+        advice: "give q [b, heads, s, d], k and v [b, kv_heads, t, d] with t >= s and kv_heads dividing heads",
+    })
+}
+
+fn blockwise(
+    q: &Tensor,
+    k: &Tensor,
+    v: &Tensor,
+    slopes: Option<&Tensor>,
+    call: Blockwise,
+) -> Result<Tensor, AttentionError> {
+    let (q, call) = (q.contiguous()?, Arc::new(call));
+    Ok(match slopes {
+        None => q.apply_op3(&k.contiguous()?, &v.contiguous()?, Attend(call))?,
+        Some(slopes) => q.apply_op3(&Tensor::stack(&[k, v], 0)?, &slopes.contiguous()?, AttendWithSlopes(call))?,
+    })
+}

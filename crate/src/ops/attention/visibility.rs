@@ -1,0 +1,235 @@
+//! Which token sees which, as a rule.
+
+use std::ops::Range;
+use std::sync::{Arc, OnceLock};
+
+use candle_core::{Device, Result, Tensor};
+
+use super::blocks::{Cover, Place, Rule};
+use super::flex::BlockMask;
+use super::implementation::AttentionError;
+use crate::ops::element::Wide;
+
+/// Finite, so that a query that sees nothing (left padding) averages all keys instead of becoming NaN.
+const HIDDEN: f32 = -1e30;
+
+/// Which keys each query of a batch sees: itself and what is before it, within a window, without padding, within its
+/// document. Queries are the last tokens of a row; keys are all, those seen before (cached) first.
+///
+/// A query that sees nothing at all (left padding) gives the mean of all values, as an additive mask makes it.
+#[derive(Clone, Debug)]
+pub struct Visibility(Arc<Rules>);
+
+#[derive(Clone, Debug)]
+struct Rules {
+    rows: usize,
+    queries: usize,
+    seen: usize,
+    window: Option<usize>,
+    /// `[row][key]`: whether the token is real.
+    real: Option<Vec<Vec<bool>>>,
+    /// `[row][key]`: the number of the token's document.
+    documents: Option<Vec<Vec<u32>>>,
+    /// `[row][query]`: the first key of the query's document, if there are documents.
+    starts: Vec<Vec<usize>>,
+    /// `[row][query]`: whether the query sees nothing; empty if none can.
+    blind: Vec<Vec<bool>>,
+    /// Whether there may be hidden keys between the first and the last visible one of a query.
+    holes: bool,
+    /// Made when flex attention asks for it first.
+    blocks: OnceLock<BlockMask>,
+}
+
+impl Visibility {
+    /// Causal: query q of `queries` sees the keys up to `seen` + q, in each of `rows` rows.
+    pub fn causal(rows: usize, queries: usize, seen: usize) -> Self {
+        Self(Arc::new(Rules {
+            rows,
+            queries,
+            seen,
+            window: None,
+            real: None,
+            documents: None,
+            starts: Vec::new(),
+            blind: Vec::new(),
+            holes: false,
+            blocks: OnceLock::new(),
+        }))
+    }
+
+    /// Keeps of what is seen the last `window` tokens, the query's own included: q − w < k ≤ q. `None` keeps all.
+    #[must_use]
+    pub fn with_window(self, window: Option<usize>) -> Self {
+        self.changed(|rules| rules.window = window)
+    }
+
+    /// Hides the keys that are not real, `[row][key]`.
+    ///
+    /// # Errors
+    /// [`AttentionError::Shape`] if there is not one entry for each key.
+    pub fn with_padding(self, real: Vec<Vec<bool>>) -> std::result::Result<Self, AttentionError> {
+        self.check(real.iter().map(Vec::len), "padding")?;
+        Ok(self.changed(|rules| rules.real = Some(real)))
+    }
+
+    /// Confines attention to tokens of one document, `[row][key]` being each token's document number.
+    ///
+    /// # Errors
+    /// [`AttentionError::Shape`] if there is not one entry for each key.
+    pub fn with_documents(self, documents: Vec<Vec<u32>>) -> std::result::Result<Self, AttentionError> {
+        self.check(documents.iter().map(Vec::len), "document numbers")?;
+        Ok(self.changed(|rules| rules.documents = Some(documents)))
+    }
+
+    fn check(&self, lengths: impl Iterator<Item = usize>, what: &str) -> std::result::Result<(), AttentionError> {
+        let (lengths, expected) = (lengths.collect::<Vec<_>>(), vec![self.keys(); self.rows()]);
+        if lengths == expected {
+            return Ok(());
+        }
+        Err(AttentionError::Shape {
+            what: format!("{what} of {lengths:?} tokens for rows of {expected:?} keys"),
+            advice: "give one entry for each cached token and each token of the batch",
+        })
+    }
+
+    fn changed(mut self, change: impl FnOnce(&mut Rules)) -> Self {
+        let rules = Arc::make_mut(&mut self.0);
+        rules.blocks = OnceLock::new();
+        change(rules);
+        let (queries, seen) = (rules.queries, rules.seen);
+        let first_alike = |documents: &Vec<u32>| {
+            let mut firsts = std::collections::HashMap::new();
+            documents.iter().enumerate().for_each(|(key, document)| {
+                firsts.entry(*document).or_insert(key);
+            });
+            (0..queries).map(|query| firsts[&documents[seen + query]]).collect()
+        };
+        rules.starts = rules.documents.iter().flatten().map(first_alike).collect();
+        let rises = |documents: &Vec<u32>| documents.windows(2).all(|pair| pair[0] <= pair[1]);
+        rules.holes = rules.real.is_some() || rules.documents.iter().flatten().any(|documents| !rises(documents));
+        rules.blind = Vec::new();
+        if self.0.real.is_some() {
+            let rows = 0..self.0.rows;
+            let blind = rows.map(|row| (0..queries).map(|query| self.sees_nothing(row, query)).collect()).collect();
+            Arc::make_mut(&mut self.0).blind = blind;
+        }
+        self
+    }
+
+    /// Rows of the batch.
+    pub fn rows(&self) -> usize {
+        self.0.rows
+    }
+
+    /// Queries in each row.
+    pub fn queries(&self) -> usize {
+        self.0.queries
+    }
+
+    /// Keys in each row, cached ones included.
+    pub fn keys(&self) -> usize {
+        self.0.seen + self.0.queries
+    }
+
+    /// Whether `query` of `row` sees `key`.
+    pub fn allows(&self, row: usize, query: usize, key: usize) -> bool {
+        let rules = &*self.0;
+        let at = rules.seen + query;
+        key <= at
+            && rules.window.is_none_or(|window| key + window > at)
+            && rules.real.as_ref().is_none_or(|real| real[row][key])
+            && rules.documents.as_ref().is_none_or(|documents| documents[row][key] == documents[row][at])
+    }
+
+    /// The keys between the first and the last that `query` of `row` may see; padding within is still to be left out.
+    pub fn range(&self, row: usize, query: usize) -> Range<usize> {
+        let rules = &*self.0;
+        let end = rules.seen + query + 1;
+        let within = rules.window.map_or(0, |window| end.saturating_sub(window));
+        within.max(rules.starts.get(row).map_or(0, |starts| starts[query]))..end
+    }
+
+    fn sees_nothing(&self, row: usize, query: usize) -> bool {
+        !self.range(row, query).any(|key| self.allows(row, query, key))
+    }
+
+    pub(super) fn blind(&self, row: usize, query: usize) -> bool {
+        self.0.blind.get(row).is_some_and(|row| row[query])
+    }
+
+    /// The rule as a matrix to be added to scores, `[rows or 1, 1, queries, keys]` in float32: 0 where a key is seen,
+    /// −1e30 elsewhere.
+    ///
+    /// # Errors
+    /// candle's, if the device refuses.
+    pub fn dense(&self, device: &Device) -> Result<Tensor> {
+        let (queries, keys) = (self.queries(), self.keys());
+        let rows = if self.0.real.is_none() && self.0.documents.is_none() { 1 } else { self.rows() };
+        let mut mask = vec![HIDDEN; rows * queries * keys];
+        for (line, cells) in mask.chunks_mut(keys.max(1)).enumerate() {
+            let (row, query) = (line / queries, line % queries);
+            for key in self.range(row, query) {
+                if !self.0.holes || self.allows(row, query, key) {
+                    cells[key] = 0.0;
+                }
+            }
+        }
+        Tensor::from_vec(mask, (rows, 1, queries, keys), device)
+    }
+
+    /// The table of blocks that flex attention works by, made once.
+    pub fn blocks(&self) -> &BlockMask {
+        self.0.blocks.get_or_init(|| {
+            let rule = Self(Arc::new(Rules { blocks: OnceLock::new(), ..(*self.0).clone() }));
+            let rows = self.rows();
+            BlockMask::new(rows, 1, self.queries(), self.keys(), move |row, _, query, key| rule.allows(row, query, key))
+        })
+    }
+}
+
+impl Rule for Visibility {
+    fn span(&self, row: usize, _: usize, queries: Range<usize>) -> Range<usize> {
+        if queries.clone().any(|query| self.blind(row, query)) {
+            return 0..self.keys();
+        }
+        let first = queries.clone().map(|query| self.range(row, query).start).min().unwrap_or(0);
+        first..queries.end + self.0.seen
+    }
+
+    fn cover(&self, row: usize, _: usize, queries: Range<usize>, keys: Range<usize>) -> Cover {
+        if self.0.holes {
+            return Cover::Partial;
+        }
+        let ranges = || queries.clone().map(|query| self.range(row, query));
+        if ranges().all(|range| range.start <= keys.start && keys.end <= range.end) {
+            Cover::Full
+        } else if ranges().all(|range| range.end <= keys.start || keys.end <= range.start) {
+            Cover::Empty
+        } else {
+            Cover::Partial
+        }
+    }
+
+    fn apply<T: Wide>(&self, place: Place, cover: Cover, scores: &mut [T]) {
+        if cover == Cover::Full {
+            return;
+        }
+        let Place { row, query, first, .. } = place;
+        if self.blind(row, query) {
+            scores.fill(T::ZERO);
+            return;
+        }
+        let range = self.range(row, query);
+        let start = range.start.saturating_sub(first).min(scores.len());
+        let end = range.end.saturating_sub(first).clamp(start, scores.len());
+        scores[..start].fill(T::LOWEST);
+        scores[end..].fill(T::LOWEST);
+        if self.0.holes {
+            for (key, score) in (first + start..).zip(&mut scores[start..end]) {
+                if !self.allows(row, query, key) {
+                    *score = T::LOWEST;
+                }
+            }
+        }
+    }
+}
