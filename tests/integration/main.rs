@@ -11,6 +11,7 @@ mod front_end;
 mod install;
 mod kicktest;
 mod layering;
+mod parts;
 mod protocol;
 mod reference_models;
 mod runner;
