@@ -24,7 +24,7 @@ pub mod spec;
 pub mod tokenizer;
 
 pub use compare::{Inspection, compare, inspect};
-pub use construct::Construction;
+pub use construct::{Construction, LoadReport, SaveOptions, load_checkpoint, save_checkpoint};
 pub use convert::{Conversion, convert};
 pub use dataset::dataset;
 pub use finalize::finalize;

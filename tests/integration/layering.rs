@@ -44,7 +44,19 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("compare", &["spec", "checkpoint", "tokenizer", "model", "convert", "device"]),
     (
         "construct",
-        &["spec", "interrupt", "checkpoint", "tokenizer", "model", "ops", "project", "device", "kicktest", "export"],
+        &[
+            "spec",
+            "interrupt",
+            "checkpoint",
+            "tokenizer",
+            "model",
+            "ops",
+            "project",
+            "device",
+            "convert",
+            "kicktest",
+            "export",
+        ],
     ),
     (
         "kicktest",

@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod cells;
+mod checkpoint_files;
 mod command;
 mod construct;
 mod conversion;
@@ -10,6 +11,7 @@ mod front_end;
 mod install;
 mod kicktest;
 mod layering;
+mod parts;
 mod projects;
 mod protocol;
 mod reference_models;

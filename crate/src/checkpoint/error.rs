@@ -80,6 +80,16 @@ pub enum CheckpointError {
         /// The checkpoint.
         path: PathBuf,
     },
+    /// An element type that the chosen format has no place for.
+    #[error("tensor `{tensor}` is {dtype}, which PyTorch files of this kind do not hold\n  where: {path}\n  do: write safetensors", path = path.display())]
+    Unwritable {
+        /// The tensor.
+        tensor: String,
+        /// Its element type.
+        dtype: String,
+        /// The file.
+        path: PathBuf,
+    },
     /// A destination that is already there.
     #[error("the destination exists\n  where: {path}\n  do: name a new folder, or remove this one first", path = path.display())]
     DestinationExists {

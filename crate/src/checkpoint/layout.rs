@@ -11,16 +11,15 @@ pub const WEIGHTS_INDEX: &str = "model.safetensors.index.json";
 /// The same files as PyTorch writes them.
 const PYTORCH_FILE: &str = "pytorch_model.bin";
 const PYTORCH_INDEX: &str = "pytorch_model.bin.index.json";
+/// The files that open a folder's weights, in the order in which they are looked for.
+pub const WEIGHTS_NAMES: &[&str] = &[WEIGHTS_FILE, WEIGHTS_INDEX, PYTORCH_FILE, PYTORCH_INDEX];
 /// The folder of numbered checkpoints inside a model folder.
 const CHECKPOINTS: &str = "checkpoints";
 
 /// The file that opens a folder's weights: safetensors before PyTorch, a single file before an index, as Hugging Face
 /// loaders choose.
 pub(super) fn weights_in(folder: &Path) -> Option<PathBuf> {
-    [WEIGHTS_FILE, WEIGHTS_INDEX, PYTORCH_FILE, PYTORCH_INDEX]
-        .iter()
-        .map(|name| folder.join(name))
-        .find(|path| path.exists())
+    WEIGHTS_NAMES.iter().map(|name| folder.join(name)).find(|path| path.exists())
 }
 
 /// The step number in a folder name such as `checkpoint-1200`.

@@ -1,17 +1,21 @@
 //! Weights on disk: headers first, tensors on demand, writing as a stream, folders that appear whole or not at all.
 
 mod copy;
+mod crc;
 mod error;
 mod folder;
 mod header;
 mod layout;
 mod open;
 mod pickle;
+mod pickle_write;
+mod unpickle;
 mod writer;
+mod zip_file;
 
 pub use copy::CheckpointCopy;
 pub use error::CheckpointError;
 pub use folder::AtomicFolder;
-pub use layout::{WEIGHTS_FILE, WEIGHTS_INDEX, checkpoints_of, latest_checkpoint, step_of};
+pub use layout::{WEIGHTS_FILE, WEIGHTS_INDEX, WEIGHTS_NAMES, checkpoints_of, latest_checkpoint, step_of};
 pub use open::{Blocks, Checkpoint, TensorData};
-pub use writer::{DEFAULT_MAX_SHARD_SIZE, ShardPlan, TensorSource, Written, parse_size};
+pub use writer::{DEFAULT_MAX_SHARD_SIZE, ShardPlan, TensorSource, WeightsFormat, Written, parse_size};

@@ -143,6 +143,16 @@ impl Checkpoint {
         self.shards.first().map_or(&EMPTY, |shard| &shard.metadata)
     }
 
+    /// Under which name a PyTorch file keeps the tensors, if they are not its whole: `state_dict`, `model` …
+    pub fn nested_in(&self) -> Option<&str> {
+        self.metadata().get(super::pickle::NESTED_IN).map(String::as_str)
+    }
+
+    /// The files that hold the tensors.
+    pub fn files(&self) -> impl Iterator<Item = &Path> {
+        self.shards.iter().map(|shard| shard.path.as_path())
+    }
+
     /// Names in the order of their bytes on disk: the order in which copying is fastest.
     pub fn stored_order(&self) -> impl Iterator<Item = ParamPath> {
         self.shards.iter().flat_map(|shard| shard.tensors.iter().map(|extent| ParamPath::from(extent.name.as_str())))
@@ -155,6 +165,29 @@ impl Checkpoint {
             .ok_or_else(|| CheckpointError::NoTensor { tensor: path.to_string(), path: self.path.clone() })?;
         let file = &self.shards[shard];
         Ok((file, &file.tensors[at]))
+    }
+
+    /// True if two tensors are one storage, or of equal type, shape and bytes.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    pub fn equal(&self, left: &ParamPath, right: &ParamPath) -> Result<bool, CheckpointError> {
+        let ((file, a), (other, b)) = (self.place(left)?, self.place(right)?);
+        if (a.dtype, &a.shape) != (b.dtype, &b.shape) {
+            return Ok(false);
+        }
+        if std::ptr::eq(file, other) && a.start == b.start {
+            return Ok(true);
+        }
+        const BLOCK: usize = 4 << 20;
+        let (mut left, mut right) = (self.blocks(left, BLOCK)?, self.blocks(right, BLOCK)?);
+        loop {
+            match (left.next_block()?, right.next_block()?) {
+                (None, None) => return Ok(true),
+                (a, b) if a == b => {}
+                _ => return Ok(false),
+            }
+        }
     }
 
     /// Reads one tensor.

@@ -1,5 +1,6 @@
 //! Streaming writer: the headers of all shards are known before the first byte of data moves.
 
+use std::collections::HashMap;
 use std::fs::File;
 use std::io::Write;
 use std::path::Path;
@@ -8,8 +9,7 @@ use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
-use super::CheckpointError;
-use super::layout::{WEIGHTS_FILE, WEIGHTS_INDEX};
+use super::{CheckpointError, pickle_write};
 use crate::interrupt;
 use crate::spec::{ParamPath, TensorRow};
 
@@ -28,10 +28,49 @@ pub trait TensorSource {
     fn append(&self, rows: &[TensorRow], out: &mut &File, path: &Path) -> Result<(), CheckpointError>;
 }
 
+/// How weights are stored.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum WeightsFormat {
+    /// `model.safetensors`. Tied tensors are stored under one name.
+    #[default]
+    Safetensors,
+    /// `pytorch_model.bin`, as `torch.save` writes it and `torch.load(weights_only=True)` reads it. Tied tensors share
+    /// one storage under all their names.
+    Pytorch,
+}
+
+impl WeightsFormat {
+    /// Reads `safetensors` or `pytorch` (also `bin`).
+    pub fn parse(name: &str) -> Option<Self> {
+        match name {
+            "safetensors" => Some(Self::Safetensors),
+            "pytorch" | "bin" => Some(Self::Pytorch),
+            _ => None,
+        }
+    }
+
+    /// The beginning and the ending of its files' names.
+    fn name(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Safetensors => ("model", "safetensors"),
+            Self::Pytorch => ("pytorch_model", "bin"),
+        }
+    }
+
+    /// The name of the index of several files.
+    pub fn index_name(self) -> String {
+        let (stem, ending) = self.name();
+        format!("{stem}.{ending}.index.json")
+    }
+}
+
 /// Which tensor goes into which file: a value to print before anything is written.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ShardPlan {
     shards: Vec<Vec<TensorRow>>,
+    /// Further names of the tensors of each shard: PyTorch files only.
+    aliases: Vec<Vec<TensorRow>>,
+    format: WeightsFormat,
 }
 
 /// What was written.
@@ -44,11 +83,21 @@ pub struct Written {
 }
 
 impl ShardPlan {
-    /// Fills shards in the order of `rows`. Rows tied to another are not stored.
+    /// Fills safetensors shards in the order of `rows`. Rows tied to another are not stored.
     pub fn new(rows: impl IntoIterator<Item = TensorRow>, max_shard_size: u64) -> Self {
+        Self::with_format(rows, max_shard_size, WeightsFormat::Safetensors)
+    }
+
+    /// As [`new`](Self::new) in either format. In PyTorch files a row tied to another stands beside it.
+    pub fn with_format(rows: impl IntoIterator<Item = TensorRow>, max_shard_size: u64, format: WeightsFormat) -> Self {
         let mut shards: Vec<Vec<TensorRow>> = vec![Vec::new()];
+        let mut tied = Vec::new();
         let mut size = 0u64;
-        for row in rows.into_iter().filter(|row| row.tied_to.is_none()) {
+        for row in rows {
+            if row.tied_to.is_some() {
+                tied.push(row);
+                continue;
+            }
             let bytes = row.bytes();
             if size > 0 && size.saturating_add(bytes) > max_shard_size {
                 shards.push(Vec::new());
@@ -59,7 +108,25 @@ impl ShardPlan {
                 last.push(row);
             }
         }
-        Self { shards }
+        let mut aliases = vec![Vec::new(); shards.len()];
+        if format == WeightsFormat::Pytorch {
+            let place: HashMap<&ParamPath, usize> = shards
+                .iter()
+                .enumerate()
+                .flat_map(|(index, shard)| shard.iter().map(move |row| (&row.path, index)))
+                .collect();
+            for row in tied {
+                if let Some(&index) = row.tied_to.as_ref().and_then(|target| place.get(target)) {
+                    aliases[index].push(row);
+                }
+            }
+        }
+        Self { shards, aliases, format }
+    }
+
+    /// How the files will be stored.
+    pub fn format(&self) -> WeightsFormat {
+        self.format
     }
 
     /// The tensors of each file.
@@ -69,9 +136,10 @@ impl ShardPlan {
 
     /// The name of file number `index` (from 0): `model.safetensors`, or `model-00001-of-00003.safetensors`.
     pub fn file_name(&self, index: usize) -> String {
+        let (stem, ending) = self.format.name();
         match self.shards.len() {
-            1 => WEIGHTS_FILE.to_owned(),
-            count => format!("model-{:05}-of-{count:05}.safetensors", index + 1),
+            1 => format!("{stem}.{ending}"),
+            count => format!("{stem}-{:05}-of-{count:05}.{ending}", index + 1),
         }
     }
 
@@ -87,15 +155,21 @@ impl ShardPlan {
     pub fn write(&self, folder: &Path, source: &dyn TensorSource) -> Result<Written, CheckpointError> {
         let mut files = Vec::new();
         let mut weight_map: Vec<(&ParamPath, String)> = Vec::new();
-        for (index, rows) in self.shards.iter().enumerate() {
+        for (index, (rows, aliases)) in self.shards.iter().zip(&self.aliases).enumerate() {
             interrupt::check()?;
             let name = self.file_name(index);
             let path = folder.join(&name);
-            let file = File::create_new(&path).map_err(CheckpointError::io("creating", &path))?;
-            (&file).write_all(&header(rows)).map_err(CheckpointError::io("writing", &path))?;
-            flushing_meanwhile(&file, || source.append(rows, &mut &file, &path))?;
+            let open = File::options().read(true).write(true).create_new(true).open(&path);
+            let file = open.map_err(CheckpointError::io("creating", &path))?;
+            flushing_meanwhile(&file, || match self.format {
+                WeightsFormat::Safetensors => {
+                    (&file).write_all(&header(rows)).map_err(CheckpointError::io("writing", &path))?;
+                    source.append(rows, &mut &file, &path)
+                }
+                WeightsFormat::Pytorch => pickle_write::write_shard(&file, &path, rows, aliases, source),
+            })?;
             file.sync_all().map_err(CheckpointError::io("syncing", &path))?;
-            weight_map.extend(rows.iter().map(|row| (&row.path, name.clone())));
+            weight_map.extend(rows.iter().chain(aliases).map(|row| (&row.path, name.clone())));
             files.push(name);
         }
         if self.shards.len() > 1 {
@@ -107,9 +181,10 @@ impl ShardPlan {
                 "metadata": { "total_parameters": parameters, "total_size": self.bytes() },
                 "weight_map": map,
             });
-            let path = folder.join(WEIGHTS_INDEX);
+            let name = self.format.index_name();
+            let path = folder.join(&name);
             std::fs::write(&path, format!("{index:#}\n")).map_err(CheckpointError::io("writing", &path))?;
-            files.push(WEIGHTS_INDEX.to_owned());
+            files.push(name);
         }
         Ok(Written { files, bytes: self.bytes() })
     }
@@ -187,6 +262,16 @@ mod tests {
         assert_eq!(names, [vec!["a", "b"], vec!["c"], vec!["d"]]);
         assert_eq!(plan.file_name(1), "model-00002-of-00003.safetensors");
         assert_eq!(ShardPlan::new([row("a", 10)], 80).file_name(0), "model.safetensors");
+    }
+
+    #[test]
+    fn a_tied_name_is_left_out_of_safetensors_and_stands_beside_its_tensor_in_pytorch_files() {
+        let rows = || [row("a", 10), TensorRow { tied_to: Some("a".into()), ..row("alias", 10) }, row("b", 10)];
+        assert!(ShardPlan::new(rows(), 50).aliases.iter().all(Vec::is_empty));
+        let plan = ShardPlan::with_format(rows(), 50, WeightsFormat::Pytorch);
+        let names: Vec<&str> = plan.aliases[0].iter().map(|row| row.path.as_str()).collect();
+        assert_eq!((names, plan.aliases[1].len(), plan.bytes()), (vec!["alias"], 0, 80));
+        assert_eq!(plan.file_name(0), "pytorch_model-00001-of-00002.bin");
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{ArgMatches, Command};
 
 use super::{Failure, Kept, Outcome, flag, flag_value, given, option, path, set, values};
+use crate::checkpoint::WeightsFormat;
 use crate::display::View;
 use crate::spec::{Architecture, DType};
 
@@ -22,6 +23,10 @@ pub(super) fn definition() -> Command {
                 .value_parser(values::path()),
         )
         .arg(option("max-shard-size", "SIZE", "Largest weights file (default: 5GB)").value_parser(values::size()))
+        .arg(
+            option("format", "FORMAT", "safetensors, or pytorch for .bin files (default: safetensors)")
+                .value_parser(values::weights_format()),
+        )
         .arg(option("prompt", "TEXT", "Text to validate on"))
         .arg(flag("no-validate", "Skip the comparison of bits and logits"))
         .arg(flag("dry-run", "Plan from headers; write nothing"))
@@ -40,6 +45,9 @@ pub(super) fn run(matches: &ArgMatches) -> Result<Outcome, Failure> {
         .prompt(given::<String>(matches, "prompt"))
         .validate(!set(matches, "no-validate"))
         .dry_run(set(matches, "dry-run"));
+    if let Some(format) = given::<WeightsFormat>(matches, "format") {
+        convert = convert.format(format);
+    }
     if let Some(size) = given::<u64>(matches, "max-shard-size") {
         convert = convert.max_shard_size(size);
     }

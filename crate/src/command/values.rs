@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::builder::{TypedValueParser, ValueParser};
 
-use crate::checkpoint::parse_size;
+use crate::checkpoint::{WeightsFormat, parse_size};
 use crate::device::Device;
 use crate::spec::{Architecture, DType};
 
@@ -27,6 +27,11 @@ pub(super) fn dtype() -> ValueParser {
 /// A device.
 pub(super) fn device() -> ValueParser {
     ValueParser::from(|word: &str| Device::parse(word).map_err(|_| "use meta, cpu, cuda or cuda:N".to_owned()))
+}
+
+/// A format of weights.
+pub(super) fn weights_format() -> ValueParser {
+    ValueParser::from(|word: &str| WeightsFormat::parse(word).ok_or_else(|| "use safetensors or pytorch".to_owned()))
 }
 
 /// A number of bytes with a unit.

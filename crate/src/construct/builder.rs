@@ -4,12 +4,12 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
-use super::output;
-use crate::checkpoint::CheckpointError;
+use super::{Estimate, LoadReport, SaveOptions, output};
+use crate::checkpoint::{Checkpoint, CheckpointError, WeightsFormat};
 pub use crate::device::Device;
 use crate::device::DeviceError;
 use crate::kicktest::KickTest;
-use crate::model::{CausalLm, InitialWeights, ModelError};
+use crate::model::{CausalLm, InitialWeights, LayeredWeights, ModelError, NoWeights, Weights};
 use crate::ops::AttentionImplementation;
 use crate::project::{ProjectConfig, ProjectError};
 use crate::sealed::Sealed;
@@ -32,6 +32,9 @@ pub enum ConstructError {
     /// The model.
     #[error(transparent)]
     Model(#[from] ModelError),
+    /// A checkpoint whose tensors do not fit the model; the message lists them.
+    #[error("{0}")]
+    Misfit(String),
     /// Options that contradict each other, or what is there already.
     #[error("{what}\n  where: {origin}\n  do: {advice}")]
     Refused {
@@ -55,7 +58,12 @@ pub struct Construct {
     save: bool,
     refresh: bool,
     force: bool,
-    max_shard_size: u64,
+    load: Option<PathBuf>,
+    strict: bool,
+    allow_missing: bool,
+    no_init: bool,
+    saving: SaveOptions,
+    batch: (usize, Option<usize>),
 }
 
 /// A constructed model: its configuration and table always, its tensors unless it is on meta.
@@ -81,6 +89,12 @@ pub struct Construction {
     pub seed: u64,
     /// The tokenizer's files.
     pub tokenizer: Sealed<TokenizerFiles>,
+    /// What was loaded from a checkpoint, and what was not, if one was named.
+    pub load: Option<Sealed<LoadReport>>,
+    /// False if parameters that no checkpoint gave are zero instead of drawn.
+    pub initialized: bool,
+    /// Rows and tokens of the batch that estimates are about.
+    pub batch: (usize, usize),
 }
 
 impl ProjectConfig {
@@ -95,7 +109,12 @@ impl ProjectConfig {
             save: false,
             refresh: false,
             force: false,
-            max_shard_size: crate::checkpoint::DEFAULT_MAX_SHARD_SIZE,
+            load: None,
+            strict: false,
+            allow_missing: false,
+            no_init: false,
+            saving: SaveOptions::default(),
+            batch: (2, None),
         }
     }
 }
@@ -158,7 +177,50 @@ impl Construct {
 
     /// Closes a shard before it exceeds this many bytes.
     pub fn max_shard_size(mut self, bytes: u64) -> Self {
-        self.max_shard_size = bytes;
+        self.saving.max_shard_size = bytes;
+        self
+    }
+
+    /// Saves the weights in this format (default: safetensors).
+    pub fn format(mut self, format: WeightsFormat) -> Self {
+        self.saving.format = format;
+        self
+    }
+
+    /// Loads the weights of a file, a folder, a checkpoint or a model folder over the initial values. Parameters that it
+    /// lacks keep these, and [`Construction::load`] says which they are. Needs a real device.
+    pub fn load_from_checkpoint(self, path: impl AsRef<Path>) -> Self {
+        self.load_path(path.as_ref())
+    }
+
+    fn load_path(mut self, path: &Path) -> Self {
+        self.load = Some(path.to_owned());
+        self
+    }
+
+    /// Makes parameters that the checkpoint lacks, and tensors that the model has no place for, an error.
+    pub fn strict(mut self, strict: bool) -> Self {
+        self.strict = strict;
+        self
+    }
+
+    /// Allocates zeros instead of drawing initial values. With a checkpoint to load, a parameter that it lacks is then
+    /// an error, unless [`allow_missing`](Self::allow_missing) lets it stay zero.
+    pub fn no_init_weights(mut self, no_init: bool) -> Self {
+        self.no_init = no_init;
+        self
+    }
+
+    /// Lets parameters that the checkpoint lacks stay zero with [`no_init_weights`](Self::no_init_weights).
+    pub fn allow_missing(mut self, allow: bool) -> Self {
+        self.allow_missing = allow;
+        self
+    }
+
+    /// The batch that [`Construction::estimate`] is about: rows and tokens of a row (default: 2, and 512 or the whole
+    /// context if that is shorter).
+    pub fn estimate_for(mut self, batch_size: usize, sequence_length: Option<usize>) -> Self {
+        self.batch = (batch_size, sequence_length);
         self
     }
 
@@ -170,26 +232,15 @@ impl Construct {
         let mut config = self.config.render()?;
         config.dtype = self.dtype.unwrap_or(DType::F32);
         let table = ModelSpec::resolve(&config).table(config.dtype);
-        if self.save && self.device == Device::Meta {
-            return Err(ConstructError::Refused {
-                what: "the meta device holds no weights that could be saved".to_owned(),
-                origin: "--save-checkpoint".to_owned(),
-                advice: "add --device cpu".to_owned(),
-            });
-        }
-        if self.save && self.output.is_none() {
-            return Err(ConstructError::Refused {
-                what: "there is no folder to save the weights into".to_owned(),
-                origin: "save_checkpoint".to_owned(),
-                advice: "name one with output_dir".to_owned(),
-            });
-        }
-        let model = match self.device {
-            Device::Meta => None,
+        let context = config.max_position_embeddings;
+        let tokens = self.batch.1.unwrap_or(context.min(512));
+        self.check_options(context)?;
+        let tokenizer = self.config.tokenizer()?;
+        let (model, load) = match self.device {
+            Device::Meta => (None, None),
             device => {
-                let weights = InitialWeights::new(&table, self.seed);
-                let model = CausalLm::build(&config, Box::new(weights), config.dtype, &device.open()?, true)?;
-                Some(Sealed::new(model))
+                let (model, load) = self.allocate(&config, &table, device)?;
+                (Some(Sealed::new(model)), load.map(Sealed::new))
             }
         };
         let mut construction = Construction {
@@ -202,21 +253,90 @@ impl Construct {
             output: None,
             weights: Vec::new(),
             seed: self.seed,
-            tokenizer: Sealed::new(self.config.tokenizer()?),
+            tokenizer: Sealed::new(tokenizer),
+            load,
+            initialized: !self.no_init,
+            batch: (self.batch.0, tokens),
         };
         if let Some(folder) = &self.output {
             let request = output::Request {
                 folder,
-                tokenizer: self.config.tokenizer()?,
-                save: self.save,
+                save: self.save.then_some(self.saving),
                 refresh: self.refresh,
                 force: self.force,
-                max_shard_size: self.max_shard_size,
             };
             construction.weights = output::write(&request, &construction)?;
             construction.output = Some(folder.clone());
         }
         Ok(construction)
+    }
+
+    /// Refuses options that contradict each other, before anything is read or allocated.
+    fn check_options(&self, context: usize) -> Result<(), ConstructError> {
+        let refuse = |what: &str, origin: &str, advice: &str| {
+            Err(ConstructError::Refused { what: what.to_owned(), origin: origin.to_owned(), advice: advice.to_owned() })
+        };
+        let meta = self.device == Device::Meta;
+        if self.save && meta {
+            return refuse(
+                "the meta device holds no weights that could be saved",
+                "--save-checkpoint",
+                "add --device cpu",
+            );
+        }
+        if self.load.is_some() && meta {
+            let what = "the meta device has no memory to load weights into";
+            return refuse(what, "--load-from-checkpoint", "add --device cpu");
+        }
+        if self.save && self.output.is_none() {
+            let what = "there is no folder to save the weights into";
+            return refuse(what, "save_checkpoint", "name one with output_dir");
+        }
+        if self.load.is_none() && (self.strict || self.allow_missing) {
+            let origin = if self.strict { "--strict" } else { "--allow-missing" };
+            return refuse("there is no checkpoint to load", origin, "name one with --load-from-checkpoint");
+        }
+        if self.strict && self.allow_missing {
+            let what = "--strict forbids what --allow-missing allows";
+            return refuse(what, "--strict --allow-missing", "leave one of them out");
+        }
+        let (rows, tokens) = self.batch;
+        for (number, most, origin) in [(Some(rows), 1 << 24, "--batch-size"), (tokens, context, "--sequence-length")] {
+            if number.is_some_and(|number| number == 0 || number > most) {
+                let advice = format!("give a number from 1 to {most}");
+                return refuse("the model takes no such batch", origin, &advice);
+            }
+        }
+        Ok(())
+    }
+
+    /// The model with its first values: drawn or zero, under those of a checkpoint. The report comes first, so that
+    /// nothing is read or allocated for a checkpoint that does not fit.
+    fn allocate(
+        &self,
+        config: &ModelConfig,
+        table: &TensorTable,
+        device: Device,
+    ) -> Result<(CausalLm, Option<LoadReport>), ConstructError> {
+        let candle_device = device.open()?;
+        let first: Box<dyn Weights> =
+            if self.no_init { Box::new(NoWeights) } else { Box::new(InitialWeights::new(table, self.seed)) };
+        let Some(path) = &self.load else {
+            return Ok((CausalLm::build(config, first, config.dtype, &candle_device, true)?, None));
+        };
+        let checkpoint = Checkpoint::open(path)?;
+        let report = LoadReport::new(&checkpoint, table, config)?;
+        report.require_usable()?;
+        if self.strict {
+            report.require_complete()?;
+        }
+        if self.no_init && !self.allow_missing && !report.missing.is_empty() {
+            let advice = "leave --no-init-weights out to draw what is missing, or add --allow-missing to keep it zero";
+            return Err(report.misfit(advice));
+        }
+        let weights = LayeredWeights::new(&checkpoint, report.sources(), first);
+        let model = CausalLm::build(config, Box::new(weights), config.dtype, &candle_device, true)?;
+        Ok((model, Some(report)))
     }
 }
 
@@ -226,22 +346,33 @@ impl Construction {
         KickTest::new(self)
     }
 
-    /// Bytes of keys and values that one token adds to a cache, in the model's element type.
-    pub fn kv_cache_bytes_per_token(&self) -> u64 {
+    /// Memory and work, before anything is allocated.
+    pub fn estimate(&self) -> Estimate {
+        self.estimate_of(self.batch.0, self.batch.1)
+    }
+
+    /// As [`estimate`](Self::estimate), for another batch.
+    pub fn estimate_of(&self, batch_size: usize, sequence_length: usize) -> Estimate {
         let config = &self.config;
-        (2 * config.num_hidden_layers * config.num_key_value_heads * config.head_dim * config.dtype.bytes()) as u64
+        let spec = ModelSpec::resolve(config);
+        let sizes = (config.hidden_size, config.max_position_embeddings);
+        Estimate::new(&spec, &self.table, sizes, config.dtype, (batch_size, sequence_length))
     }
 
     /// The `--json` report.
     pub fn report(&self) -> Value {
+        let estimate = self.estimate();
         json!({
             "title": self.title,
             "device": self.device.to_string(),
             "dtype": self.config.dtype.torch_name(),
-            "parameters": { "total": self.table.parameters(), "trainable": self.table.parameters() },
+            "parameters": { "total": self.table.parameters(), "trainable": self.table.trainable() },
             "bytes": self.table.bytes(),
             "tensors": self.table.stored().count(),
-            "kv_cache_bytes_per_token": self.kv_cache_bytes_per_token(),
+            "kv_cache_bytes_per_token": estimate.kv_cache_per_token,
+            "estimate": estimate.report(),
+            "initialized": self.initialized,
+            "load": self.load.as_ref().map(|load| load.report()),
             "output": self.output,
             "weights": self.weights,
         })

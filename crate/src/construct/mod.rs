@@ -1,6 +1,13 @@
 //! From a project's configuration to a model and its output folder.
 
 mod builder;
+mod estimate;
+mod load;
 mod output;
+mod save;
 
 pub use builder::{Construct, ConstructError, Construction, Device};
+pub(crate) use estimate::present;
+pub use estimate::{Activations, Estimate, ParameterGroup};
+pub use load::{LoadReport, LoadedParameter, MismatchedParameter, MissingParameter, load_checkpoint};
+pub use save::{SaveOptions, save_checkpoint};

@@ -1,32 +1,26 @@
 //! The output folder: configuration, tokenizer and perhaps weights, never half of them.
 
-use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::Write;
 use std::path::Path;
 
-use candle_core::{DType as CandleType, Device as CandleDevice, Tensor};
 use serde_json::{Value, json};
 
-use super::{ConstructError, Construction};
-use crate::checkpoint::{AtomicFolder, CheckpointError, ShardPlan, TensorSource, WEIGHTS_FILE, WEIGHTS_INDEX};
-use crate::spec::{ParamPath, TensorRow};
-use crate::tokenizer::TokenizerFiles;
+use super::save::write_weights;
+use super::{ConstructError, Construction, LoadReport, SaveOptions};
+use crate::checkpoint::{AtomicFolder, CheckpointError, WEIGHTS_NAMES};
 
 /// What to write, and what may be replaced.
 pub(super) struct Request<'a> {
     pub(super) folder: &'a Path,
-    pub(super) tokenizer: TokenizerFiles,
-    pub(super) save: bool,
+    /// How to save the weights, if they are to be saved.
+    pub(super) save: Option<SaveOptions>,
     pub(super) refresh: bool,
     pub(super) force: bool,
-    pub(super) max_shard_size: u64,
 }
 
 /// Writes the folder, unless it is there already as it should be. Returns the names of the weights' files.
 pub(super) fn write(request: &Request<'_>, construction: &Construction) -> Result<Vec<String>, ConstructError> {
     let config = construction.config.to_native_json(None);
-    let replaced = existing(request, &config)?;
+    let replaced = existing(request, &config, construction.load.as_deref())?;
     if let Existing::Same = replaced {
         return Ok(Vec::new());
     }
@@ -46,14 +40,12 @@ pub(super) fn write(request: &Request<'_>, construction: &Construction) -> Resul
         "pad_token_id": config["pad_token_id"],
     });
     stage.write_json("generation_config.json", &generation)?;
-    for (name, bytes) in request.tokenizer.to_write() {
+    for (name, bytes) in construction.tokenizer.to_write() {
         stage.write(&name, bytes)?;
     }
     let mut files = Vec::new();
-    if let (true, Some(model)) = (request.save, &construction.model) {
-        let tensors = InMemory(model.parameters().tensors().into_iter().collect());
-        let plan = ShardPlan::new(construction.table.rows().iter().cloned(), request.max_shard_size);
-        files = plan.write(stage.path(), &tensors)?.files;
+    if let (Some(options), Some(model)) = (request.save, &construction.model) {
+        files = write_weights(stage.path(), model, options)?.files;
     }
     stage.commit()?;
     if let Some(aside) = aside {
@@ -69,7 +61,7 @@ enum Existing {
 }
 
 /// Decides about a folder that is there already.
-fn existing(request: &Request<'_>, config: &Value) -> Result<Existing, ConstructError> {
+fn existing(request: &Request<'_>, config: &Value, load: Option<&LoadReport>) -> Result<Existing, ConstructError> {
     let folder = request.folder;
     if folder.symlink_metadata().is_err() {
         return Ok(Existing::None);
@@ -82,13 +74,16 @@ fn existing(request: &Request<'_>, config: &Value) -> Result<Existing, Construct
         return refuse("the output folder exists and holds no model".to_owned(), "name another with --output-dir");
     };
     let weights: Vec<&str> =
-        [WEIGHTS_FILE, WEIGHTS_INDEX, "checkpoints", "pytorch_model.bin", "pytorch_model.bin.index.json"]
-            .into_iter()
-            .filter(|name| folder.join(name).exists())
-            .collect();
+        WEIGHTS_NAMES.iter().copied().chain(["checkpoints"]).filter(|name| folder.join(name).exists()).collect();
     if request.refresh {
-        if !weights.is_empty() && !request.force {
-            let what = format!("the output folder holds {}", weights.join(", "));
+        // Weights that were loaded whole and are saved again are carried forward, not deleted.
+        let carried = |name: &&str| {
+            let whole = request.save.is_some() && load.is_some_and(LoadReport::is_complete);
+            whole && load.is_some_and(|load| same_file(&load.path, &folder.join(name)))
+        };
+        let lost: Vec<&str> = weights.iter().copied().filter(|name| !carried(name)).collect();
+        if !lost.is_empty() && !request.force {
+            let what = format!("the output folder holds {}", lost.join(", "));
             return refuse(what, "keep it and name another with --output-dir, or add --force to delete it");
         }
         return Ok(Existing::Replace);
@@ -104,13 +99,20 @@ fn existing(request: &Request<'_>, config: &Value) -> Result<Existing, Construct
         let what = format!("the output folder holds another configuration: {}", different.join(", "));
         return refuse(what, "rebuild it with -r, or name another with --output-dir");
     }
-    match (request.save, weights.is_empty()) {
+    match (request.save.is_some(), weights.is_empty()) {
         (false, _) => Ok(Existing::Same),
         (true, true) => Ok(Existing::Replace),
         (true, false) => {
             let what = format!("the output folder holds {} already", weights.join(", "));
             refuse(what, "name another with --output-dir, or replace it with -r --force")
         }
+    }
+}
+
+fn same_file(left: &Path, right: &Path) -> bool {
+    match (left.canonicalize(), right.canonicalize()) {
+        (Ok(left), Ok(right)) => left == right,
+        _ => false,
     }
 }
 
@@ -140,32 +142,4 @@ impl Drop for Aside<'_> {
             let _ = std::fs::rename(&self.hidden, self.folder);
         }
     }
-}
-
-/// Tensors of a model in memory.
-struct InMemory(BTreeMap<ParamPath, Tensor>);
-
-impl TensorSource for InMemory {
-    fn append(&self, rows: &[TensorRow], out: &mut &File, path: &Path) -> Result<(), CheckpointError> {
-        for row in rows {
-            let missing = || CheckpointError::NoTensor { tensor: row.path.to_string(), path: path.to_owned() };
-            let bytes = bytes_of(self.0.get(&row.path).ok_or_else(missing)?).map_err(|error| {
-                CheckpointError::io("fetching a tensor", path)(std::io::Error::other(error.to_string()))
-            })?;
-            out.write_all(&bytes).map_err(CheckpointError::io("writing", path))?;
-            crate::interrupt::check()?;
-        }
-        Ok(())
-    }
-}
-
-/// Little-endian bytes of a float tensor, from any device.
-fn bytes_of(tensor: &Tensor) -> candle_core::Result<Vec<u8>> {
-    let flat = tensor.flatten_all()?.to_device(&CandleDevice::Cpu)?;
-    Ok(match flat.dtype() {
-        CandleType::BF16 => flat.to_vec1::<half::bf16>()?.iter().flat_map(|value| value.to_le_bytes()).collect(),
-        CandleType::F16 => flat.to_vec1::<half::f16>()?.iter().flat_map(|value| value.to_le_bytes()).collect(),
-        CandleType::F64 => flat.to_vec1::<f64>()?.iter().flat_map(|value| value.to_le_bytes()).collect(),
-        _ => flat.to_dtype(CandleType::F32)?.to_vec1::<f32>()?.iter().flat_map(|value| value.to_le_bytes()).collect(),
-    })
 }

@@ -16,6 +16,7 @@ pub use family::Family;
 pub use folder::ModelFolder;
 pub use logit_diff::{LayerDiff, LogitDiff, PositionDiff};
 pub use operation::{Conversion, Convert, convert};
+pub(crate) use plan::closest;
 pub use plan::{Mismatch, RemapPlan, RemapStep};
 pub(crate) use prompt::token_ids;
 pub use proof::{Proof, compare_tensors};

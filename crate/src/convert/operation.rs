@@ -7,10 +7,10 @@ use serde_json::{Value, json};
 
 use super::prompt::token_ids;
 use super::{ConvertError, LayerDiff, LogitDiff, ModelFolder, Proof, ReferenceModel, RemapPlan, compare_tensors};
-use crate::checkpoint::{AtomicFolder, Checkpoint, CheckpointCopy, DEFAULT_MAX_SHARD_SIZE, ShardPlan};
+use crate::checkpoint::{AtomicFolder, Checkpoint, CheckpointCopy, DEFAULT_MAX_SHARD_SIZE, ShardPlan, WeightsFormat};
 use crate::model::Batch;
 use crate::sealed::Sealed;
-use crate::spec::{Architecture, DType, Side, TensorTable};
+use crate::spec::{Architecture, DType, ModelSpec, Side, TensorRow, TensorTable};
 use crate::tokenizer::TokenizerFiles;
 
 /// A conversion to be run; see [`convert`].
@@ -24,6 +24,7 @@ pub struct Convert {
     dtype: Option<DType>,
     max_length: Option<usize>,
     max_shard_size: u64,
+    format: WeightsFormat,
     prompt: Option<String>,
     validate: bool,
     dry_run: bool,
@@ -74,6 +75,7 @@ fn convert_paths(source: &Path, destination: &Path) -> Convert {
         dtype: None,
         max_length: None,
         max_shard_size: DEFAULT_MAX_SHARD_SIZE,
+        format: WeightsFormat::default(),
         prompt: None,
         validate: true,
         dry_run: false,
@@ -117,6 +119,12 @@ impl Convert {
         self
     }
 
+    /// Stores the weights in this format (default: safetensors).
+    pub fn format(mut self, format: WeightsFormat) -> Self {
+        self.format = format;
+        self
+    }
+
     /// Validates on this text.
     pub fn prompt(mut self, text: Option<String>) -> Self {
         self.prompt = text;
@@ -152,7 +160,14 @@ impl Convert {
         let plan =
             RemapPlan::new(source.checkpoint(), source.side(), &source.native_table(), &source.family()?, self.dtype);
         plan.require_complete()?;
-        let shards = ShardPlan::new(plan.rows(), self.max_shard_size);
+        // Files that share storages name a tied tensor twice, on whichever side they are.
+        let family = source.family()?;
+        let tied = ModelSpec::resolve(&config).ties.into_iter().filter_map(|tie| {
+            let target = family.name_on(to, &tie.target);
+            let row = plan.rows().find(|row| row.path == target)?;
+            Some(TensorRow { path: family.name_on(to, &tie.alias), tied_to: Some(target), ..row })
+        });
+        let shards = ShardPlan::with_format(plan.rows().chain(tied), self.max_shard_size, self.format);
         let table = TensorTable::from_rows(plan.rows().collect()).sorted();
         let mut conversion = Conversion {
             source: self.source.clone(),

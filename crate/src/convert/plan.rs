@@ -156,7 +156,7 @@ impl RemapPlan {
 }
 
 /// The name among `candidates` most like `name`, if one is like it at all.
-fn closest<'a>(name: &ParamPath, candidates: &'a [ParamPath]) -> Option<&'a ParamPath> {
+pub(crate) fn closest<'a>(name: &ParamPath, candidates: &'a [ParamPath]) -> Option<&'a ParamPath> {
     let likeness = |candidate: &ParamPath| strsim::normalized_levenshtein(name.as_str(), candidate.as_str());
     // Beyond a few hundred leftovers suggestions help nobody, and comparing all pairs takes long.
     let best = candidates.iter().take(300).max_by(|a, b| likeness(a).total_cmp(&likeness(b)))?;

@@ -38,6 +38,11 @@ fn with_sink<R>(act: impl FnOnce(Option<&dyn Sink>) -> R) -> R {
     act(SINK.read().unwrap_or_else(|poisoned| poisoned.into_inner()).as_deref())
 }
 
+/// True where displays go to a notebook.
+pub(crate) fn in_notebook() -> bool {
+    with_sink(|sink| sink.is_some())
+}
+
 /// Shows a value now, in the middle of a cell.
 pub fn emit(value: &(impl View + ?Sized)) {
     show(&value.view());

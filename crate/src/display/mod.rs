@@ -3,6 +3,7 @@
 //! Nothing below this module knows HTML, colours or plotters.
 
 mod bundle;
+mod construction;
 mod conversion;
 mod dataset;
 mod emit;
@@ -19,6 +20,7 @@ mod table;
 mod tokenizer;
 
 pub use bundle::{MimeBundle, View};
+pub(crate) use emit::in_notebook;
 pub use emit::{DisplayId, Sink, Updating, clear, emit, set_sink};
 pub use html::Html;
 pub use loss_curve::LossCurve;

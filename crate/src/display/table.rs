@@ -92,6 +92,11 @@ impl TableView {
         Self { title: title.into(), columns, rows: Vec::new(), notes: Vec::new(), limit: 200 }
     }
 
+    /// What it is about.
+    pub fn title(&self) -> &str {
+        &self.title
+    }
+
     /// Shows at most this many rows; a note counts the rest.
     pub fn limit(mut self, rows: usize) -> Self {
         self.limit = rows;

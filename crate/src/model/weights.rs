@@ -1,5 +1,6 @@
 //! Where a model's parameters come from: a checkpoint, an initialisation, or nowhere (shapes only).
 
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
 use candle_core::{DType as CandleType, Device, Shape, Tensor, Var};
@@ -78,6 +79,42 @@ impl<F: Fn(&ParamPath) -> ParamPath + Send + Sync> Weights for CheckpointWeights
             tensor = tensor.to_dtype(candle_dtype(rounding))?;
         }
         Ok(tensor.to_dtype(candle_dtype(dtype))?)
+    }
+}
+
+/// Parameters that a checkpoint has, and the rest from elsewhere.
+pub struct LayeredWeights<'a> {
+    checkpoint: &'a Checkpoint,
+    sources: HashMap<ParamPath, ParamPath>,
+    rest: Box<dyn Weights + 'a>,
+}
+
+impl<'a> LayeredWeights<'a> {
+    /// Reads the parameters named in `sources` under the names given there, and asks `rest` for the others.
+    pub fn new(
+        checkpoint: &'a Checkpoint,
+        sources: HashMap<ParamPath, ParamPath>,
+        rest: Box<dyn Weights + 'a>,
+    ) -> Self {
+        Self { checkpoint, sources, rest }
+    }
+}
+
+impl Weights for LayeredWeights<'_> {
+    fn tensor(&self, path: &ParamPath, shape: &[usize], dtype: DType, device: &Device) -> Result<Tensor, ModelError> {
+        let Some(name) = self.sources.get(path) else { return self.rest.tensor(path, shape, dtype, device) };
+        let names = |_: &ParamPath| name.clone();
+        CheckpointWeights::new(self.checkpoint, None, names).tensor(path, shape, dtype, device)
+    }
+}
+
+/// Zeros: memory without values that anyone drew.
+pub struct NoWeights;
+
+impl Weights for NoWeights {
+    fn tensor(&self, _: &ParamPath, shape: &[usize], dtype: DType, device: &Device) -> Result<Tensor, ModelError> {
+        crate::interrupt::check()?;
+        Ok(Tensor::zeros(shape, candle_dtype(dtype), device)?)
     }
 }
 

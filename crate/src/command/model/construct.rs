@@ -4,11 +4,15 @@ use std::path::PathBuf;
 
 use clap::{ArgMatches, Command};
 
+use crate::checkpoint::WeightsFormat;
 use crate::command::{Failure, Kept, Outcome, given, set};
 use crate::construct::{Construct, Device};
 use crate::display::View;
 use crate::project::ProjectConfig;
 use crate::spec::DType;
+
+/// Rows of the batch that `model test` runs, too.
+const DEFAULT_ROWS: usize = 2;
 
 pub(super) fn definition() -> Command {
     Command::new("construct").about("Construct the model and its output folder")
@@ -27,6 +31,14 @@ pub(super) fn builder(matches: &ArgMatches, config: &ProjectConfig, device: Devi
     if let Some(size) = given::<u64>(matches, "max-shard-size") {
         builder = builder.max_shard_size(size);
     }
+    if let Some(format) = given::<WeightsFormat>(matches, "format") {
+        builder = builder.format(format);
+    }
+    if let Some(path) = given::<PathBuf>(matches, "load-from-checkpoint") {
+        builder = builder.load_from_checkpoint(path);
+    }
+    builder = builder.strict(set(matches, "strict")).allow_missing(set(matches, "allow-missing"));
+    builder = builder.no_init_weights(set(matches, "no-init-weights"));
     builder
 }
 
@@ -36,7 +48,12 @@ pub(super) fn run(matches: &ArgMatches, config: &ProjectConfig) -> Result<Outcom
         Some(folder) => folder,
         None => PathBuf::from("output_models").join(config.model_name()?),
     };
-    let construction = builder(matches, config, device).output_dir(output).build()?;
+    let mut builder = builder(matches, config, device).output_dir(output);
+    let (rows, tokens) = (given::<usize>(matches, "batch-size"), given::<usize>(matches, "sequence-length"));
+    if rows.is_some() || tokens.is_some() {
+        builder = builder.estimate_for(rows.unwrap_or(DEFAULT_ROWS), tokens);
+    }
+    let construction = builder.build()?;
     Ok(Outcome {
         view: construction.view(),
         json: construction.report(),

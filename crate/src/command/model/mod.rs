@@ -1,6 +1,7 @@
 //! `model construct` and `model test`, with the arguments that the project declares.
 
 mod construct;
+mod edit;
 mod test;
 
 use std::path::PathBuf;
@@ -8,7 +9,7 @@ use std::path::PathBuf;
 use clap::{ArgMatches, Command};
 
 use super::arguments::{Named, chosen, with_note};
-use super::{Failure, Outcome, flag, flag_value, given, option, values};
+use super::{Failure, Outcome, flag, flag_value, given, option, set, values};
 
 /// All flags are global: they may stand before and after `construct` and `test`.
 pub(super) fn definition(named: Option<&Named>) -> Command {
@@ -42,13 +43,40 @@ fn own_flags() -> Command {
         .arg(flag("save-checkpoint", "Save the initialised weights, too; needs a real device").global(true))
         .arg(flag("safetensors", "Save as safetensors, which is the default").global(true))
         .arg(
+            option("format", "FORMAT", "safetensors, or pytorch for .bin files (default: safetensors)")
+                .value_parser(values::weights_format())
+                .conflicts_with("safetensors")
+                .global(true),
+        )
+        .arg(
             option("max-shard-size", "SIZE", "Largest weights file (default: 5GB)")
                 .value_parser(values::size())
                 .global(true),
         )
         .arg(
+            option("load-from-checkpoint", "PATH", "Load weights: a file, a folder, a checkpoint or a model folder")
+                .value_parser(values::path())
+                .global(true),
+        )
+        .arg(flag("strict", "Fail if a parameter is missing in the checkpoint, or a tensor unused").global(true))
+        .arg(flag("no-init-weights", "Allocate zeros instead of drawing initial values").global(true))
+        .arg(
+            flag("allow-missing", "With --no-init-weights: keep parameters zero that the checkpoint lacks")
+                .global(true),
+        )
+        .arg(
             option("output-dir", "FOLDER", "Output folder (default: output_models/MODEL_NAME)")
                 .value_parser(values::path())
+                .global(true),
+        )
+        .arg(
+            option("batch-size", "ROWS", "Rows of a batch: of the estimate, or of the test (default: 2)")
+                .value_parser(clap::value_parser!(usize))
+                .global(true),
+        )
+        .arg(
+            option("sequence-length", "TOKENS", "Tokens of a row (default: 512)")
+                .value_parser(clap::value_parser!(usize))
                 .global(true),
         )
         .arg(flag("refresh-model", "Replace the output folder").short('r').global(true))
@@ -59,6 +87,7 @@ fn own_flags() -> Command {
                 .global(true),
         )
         .args(test::arguments())
+        .arg(flag("edit", "Open what is printed in $VISUAL or $EDITOR").short('e').global(true))
         .subcommands([construct::definition(), test::definition()])
 }
 
@@ -66,12 +95,18 @@ pub(super) fn run(matches: &ArgMatches) -> Result<Outcome, Failure> {
     let Some((verb, inner)) = matches.subcommand() else {
         return Err(Failure::Usage { text: "name `construct` or `test`".to_owned(), help: false });
     };
+    // Before the work: without an editor there is nothing to wait for.
+    let editor = if set(inner, "edit") { Some(edit::editor()?) } else { None };
     let config = chosen(inner)?;
     let outcome = if verb == "test" { test::run(inner, &config)? } else { construct::run(inner, &config)? };
     let outcome = with_note(outcome, config.project());
     if let Some(file) = given::<PathBuf>(inner, "output-file") {
         let text = format!("{}\n", outcome.view.plain());
         crate::checkpoint::AtomicFolder::write_file(&file, text.as_bytes())?;
+    }
+    if let Some(editor) = editor {
+        let config = format!("{}_{}", config.project().name(), config.name());
+        edit::open(&editor, &config, outcome.view.plain())?;
     }
     Ok(outcome)
 }

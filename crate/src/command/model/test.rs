@@ -29,8 +29,6 @@ pub(super) fn arguments() -> Vec<Arg> {
         CompareSettings::parse(word).map_err(|error| error.to_string().replace("\n  where: --compare\n  do: ", "; "))
     });
     let args = [
-        option("batch-size", "ROWS", "Rows of each batch (default: 2)").value_parser(value_parser!(usize)),
-        option("sequence-length", "TOKENS", "Tokens per row (default: 512)").value_parser(value_parser!(usize)),
         option("steps", "N", "Number of steps (default: 1)").value_parser(value_parser!(usize)),
         option("lr", "LR", "Learning rate of plain SGD (default: 0.01)")
             .value_parser(value_parser!(f64))

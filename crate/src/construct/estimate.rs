@@ -1,0 +1,316 @@
+//! What a model will need, computed from its tree before anything is allocated.
+
+use serde_json::{Value, json};
+
+use crate::device::{Device, DeviceMemory};
+use crate::spec::{DType, Leaf, ModelSpec, Node, Part, TensorRow, TensorTable};
+
+/// Optimizer state and float32 copies are kept in this many bytes per number.
+const MASTER: u64 = 4;
+
+/// Parameters of one kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ParameterGroup {
+    /// `embedding`, `attention`, `feed-forward`, `norms`, `head` or `other`.
+    pub name: &'static str,
+    /// Elements, tied ones counted once.
+    pub parameters: u64,
+    /// Bytes.
+    pub bytes: u64,
+}
+
+/// Memory in bytes and work in floating-point operations, for batches of `batch_size` rows of `sequence_length` tokens.
+///
+/// ```
+/// let built = chandlery::project("llama")?.config("llama3.1_70b")?.construct().build()?;
+/// let estimate = built.estimate();
+/// assert_eq!(estimate.weights, 4 * built.table.parameters());
+/// assert!(estimate.training_flops_per_token > 6 * 69_000_000_000);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Estimate {
+    /// Rows of a batch.
+    pub batch_size: usize,
+    /// Tokens of a row.
+    pub sequence_length: usize,
+    /// Parameters by kind, those without any left out.
+    pub groups: Vec<ParameterGroup>,
+    /// Weights, in the model's element type.
+    pub weights: u64,
+    /// Gradients of what is trained, in the same type.
+    pub gradients: u64,
+    /// What AdamW keeps: two moments in float32 and, for narrower weights, their float32 copy; 8 or 12 bytes a
+    /// parameter (Rajbhandari et al. 2020, ZeRO, section 3.1). Plain SGD keeps nothing.
+    pub adamw: u64,
+    /// What backward needs of one forward pass; see [`Activations`].
+    pub activations: u64,
+    /// The same with gradient checkpointing: the input of every layer, and one layer computed again (Chen et al. 2016).
+    pub checkpointed_activations: u64,
+    /// What eager attention keeps in addition: scores and weights of every pair of tokens, `batch · heads · sequence²`
+    /// of each, in one layer or in all.
+    pub eager_attention: (u64, u64),
+    /// Operations of a forward pass for one token at the mean position of the sequence: two for each weight of a matrix
+    /// product, four for each head dimension and visible token (Kaplan et al. 2020, table 1; here over the tokens that
+    /// causality and windows leave visible).
+    pub forward_flops_per_token: u64,
+    /// Operations of a training step for one token: forward, and twice as much backward.
+    pub training_flops_per_token: u64,
+    /// Keys and values that one token adds to a cache.
+    pub kv_cache_per_token: u64,
+    /// The longest context, in tokens.
+    pub context: usize,
+    /// Keys and values of one sequence of the longest context; a layer with a window keeps no more than its window.
+    pub kv_cache_full_context: u64,
+}
+
+/// What a pass keeps for backward, in elements of the model's type for each token, and in float32 numbers.
+///
+/// Counted as tensors that an autograd of matrix products and fused norms, activations and attention has to keep
+/// (Korthikanti et al. 2022, section 4.1, for the parts used here): of a norm its input; of a linear map its input; of
+/// attention queries, keys, values and result; of a gated feed-forward part gate, up and their product; of the loss the
+/// logits and, in float32, their softmax.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Activations {
+    /// Elements a token in the model's type.
+    pub elements: u64,
+    /// Elements a token in float32.
+    pub float32: u64,
+}
+
+/// Sums over the tree.
+#[derive(Clone, Copy, Debug, Default)]
+struct Sums {
+    activations: Activations,
+    largest_layer: u64,
+    layer_inputs: u64,
+    scores: u64,
+    largest_scores: u64,
+    matmul_flops: u64,
+    attention_flops: u64,
+    kv_elements: u64,
+    kv_full_context: u64,
+}
+
+impl Sums {
+    fn add(&mut self, other: Self, times: u64) {
+        self.activations.elements += times * other.activations.elements;
+        self.activations.float32 += times * other.activations.float32;
+        self.largest_layer = self.largest_layer.max(other.largest_layer);
+        self.layer_inputs += times * other.layer_inputs;
+        self.scores += times * other.scores;
+        self.largest_scores = self.largest_scores.max(other.largest_scores);
+        self.matmul_flops += times * other.matmul_flops;
+        self.attention_flops += times * other.attention_flops;
+        self.kv_elements += times * other.kv_elements;
+        self.kv_full_context += times * other.kv_full_context;
+    }
+}
+
+/// What the sums depend on beside the tree.
+#[derive(Clone, Copy)]
+struct Run {
+    sequence: u64,
+    context: u64,
+    hidden: u64,
+}
+
+impl Estimate {
+    /// The estimate of a model with this tree and table, whose residual stream is `hidden` wide and whose longest
+    /// sequence has `context` tokens.
+    pub fn new(
+        spec: &ModelSpec,
+        table: &TensorTable,
+        (hidden, context): (usize, usize),
+        dtype: DType,
+        (batch_size, sequence_length): (usize, usize),
+    ) -> Self {
+        let run = Run { sequence: sequence_length as u64, context: context as u64, hidden: hidden as u64 };
+        let sums = sum(&spec.root, run);
+        let width = dtype.bytes() as u64;
+        let tokens = (batch_size * sequence_length) as u64;
+        // The head's input, and what the loss keeps.
+        let vocabulary = head_rows(table);
+        let ends = tokens * (width * (run.hidden + vocabulary) + MASTER * vocabulary);
+        let layers = tokens * (width * sums.activations.elements + MASTER * sums.activations.float32);
+        let trained = table.trainable();
+        let copies = if width < MASTER { 3 } else { 2 };
+        let pairs = 2 * (batch_size * sequence_length * sequence_length) as u64 * width;
+        let forward = sums.matmul_flops + sums.attention_flops;
+        Self {
+            batch_size,
+            sequence_length,
+            groups: groups(table),
+            weights: table.bytes(),
+            gradients: trained * width,
+            adamw: trained * MASTER * copies,
+            activations: ends + layers,
+            checkpointed_activations: ends + tokens * width * (sums.layer_inputs + sums.largest_layer),
+            eager_attention: (sums.largest_scores * pairs, sums.scores * pairs),
+            forward_flops_per_token: forward,
+            training_flops_per_token: 3 * forward,
+            kv_cache_per_token: sums.kv_elements * width,
+            context,
+            kv_cache_full_context: sums.kv_full_context * width,
+        }
+    }
+
+    /// Memory to generate one sequence of the longest context: weights and cache.
+    pub fn inference(&self) -> u64 {
+        self.weights + self.kv_cache_full_context
+    }
+
+    /// Memory to train: weights, gradients, AdamW's state if asked for, and activations.
+    pub fn training(&self, adamw: bool, checkpointed: bool) -> u64 {
+        let state = if adamw { self.adamw } else { 0 };
+        let kept = if checkpointed { self.checkpointed_activations } else { self.activations };
+        self.weights + self.gradients + state + kept
+    }
+
+    /// What people want memory for, each with its sum: generating, and training in four ways.
+    pub fn purposes(&self) -> [(&'static str, u64); 5] {
+        [
+            ("generating one sequence of the full context", self.inference()),
+            ("training with SGD", self.training(false, false)),
+            ("training with SGD, gradient checkpointing", self.training(false, true)),
+            ("training with AdamW", self.training(true, false)),
+            ("training with AdamW, gradient checkpointing", self.training(true, true)),
+        ]
+    }
+
+    /// The `--json` report.
+    pub fn report(&self) -> Value {
+        let group = |group: &ParameterGroup| json!({ "name": group.name, "parameters": group.parameters, "bytes": group.bytes });
+        json!({
+            "batch_size": self.batch_size,
+            "sequence_length": self.sequence_length,
+            "groups": self.groups.iter().map(group).collect::<Vec<_>>(),
+            "weights_bytes": self.weights,
+            "gradients_bytes": self.gradients,
+            "optimizer_bytes": { "sgd": 0, "adamw": self.adamw },
+            "activations_bytes": self.activations,
+            "checkpointed_activations_bytes": self.checkpointed_activations,
+            "eager_attention_bytes": { "largest_layer": self.eager_attention.0, "all_layers": self.eager_attention.1 },
+            "training_bytes": {
+                "sgd": self.training(false, false),
+                "sgd_checkpointed": self.training(false, true),
+                "adamw": self.training(true, false),
+                "adamw_checkpointed": self.training(true, true),
+            },
+            "inference_bytes": self.inference(),
+            "purposes": self.purposes().iter()
+                .map(|(name, bytes)| json!({ "name": name, "bytes": bytes })).collect::<Vec<_>>(),
+            "flops_per_token": { "forward": self.forward_flops_per_token, "training": self.training_flops_per_token },
+            "kv_cache_bytes": { "per_token": self.kv_cache_per_token, "full_context": self.kv_cache_full_context },
+            "context": self.context,
+            "devices": present().iter().map(|(device, memory)| json!({
+                "device": device.to_string(),
+                "free_bytes": memory.free,
+                "total_bytes": memory.total,
+                "fits": self.purposes().iter().map(|(_, bytes)| *bytes <= memory.free).collect::<Vec<_>>(),
+            })).collect::<Vec<_>>(),
+        })
+    }
+}
+
+/// The devices of this machine that tell their memory.
+pub(crate) fn present() -> Vec<(Device, DeviceMemory)> {
+    Device::present().into_iter().filter_map(|device| Some((device, device.memory()?))).collect()
+}
+
+/// Sums over a node and what is below it.
+fn sum(node: &Node, run: Run) -> Sums {
+    let mut sums = Sums::default();
+    for child in &node.children {
+        sums.add(sum(child, run), 1);
+    }
+    match &node.part {
+        Part::Leaf(leaf) => match leaf {
+            Leaf::Linear { inputs, outputs, .. } => sums.matmul_flops += 2 * (inputs * outputs) as u64,
+            Leaf::RmsNorm { dim, .. } | Leaf::LayerNorm { dim, .. } => sums.activations.elements += *dim as u64,
+            Leaf::Embedding { .. } | Leaf::AlibiSlopes { .. } => {}
+        },
+        Part::Attention { heads, kv_heads, head_dim, window, .. } => {
+            attention(&mut sums, [*heads, *kv_heads, *head_dim], *window, run);
+        }
+        // Queries and keys are the input and its product with one matrix; values are of the same width.
+        Part::SingleHeadAttention { dim, window, .. } => attention(&mut sums, [1, 1, *dim], *window, run),
+        // Gate, up and their product, or the map before and after its activation; and the input.
+        Part::GatedFeedForward { .. } => sums.activations.elements += 3 * inner(node) + run.hidden,
+        Part::FeedForward { .. } => sums.activations.elements += 2 * inner(node) + run.hidden,
+        Part::Layer { .. } => {
+            sums.layer_inputs = run.hidden;
+            sums.largest_layer = sums.activations.elements;
+        }
+        Part::CausalLm | Part::Decoder | Part::InputEncoder { .. } | Part::LayerStack | Part::Layers => {}
+    }
+    match node.repeat {
+        None => sums,
+        Some(count) => {
+            let mut all = Sums::default();
+            all.add(sums, count as u64);
+            all
+        }
+    }
+}
+
+/// Queries, keys, values and result, the norm's output that the projections share, and the pairs of tokens.
+fn attention(sums: &mut Sums, [heads, kv_heads, head_dim]: [usize; 3], window: Option<usize>, run: Run) {
+    let (queries, keys) = ((heads * head_dim) as u64, (kv_heads * head_dim) as u64);
+    let visible = |length: u64| window.map_or(length, |window| length.min(window as u64));
+    // The mean over the positions i = 1 … sequence of min(i, window), twice.
+    let (sequence, seen) = (run.sequence, visible(run.sequence));
+    let twice_mean = (seen * (seen + 1) + 2 * (sequence - seen) * seen) / sequence.max(1);
+    sums.activations.elements += run.hidden + 2 * queries + 2 * keys;
+    sums.scores += heads as u64;
+    sums.largest_scores = sums.largest_scores.max(heads as u64);
+    // q·k and weights·v: two operations each for every head dimension.
+    sums.attention_flops += 2 * queries * twice_mean;
+    sums.kv_elements += 2 * keys;
+    sums.kv_full_context += 2 * keys * visible(run.context);
+}
+
+/// The width inside a feed-forward part: the outputs of its first map.
+fn inner(node: &Node) -> u64 {
+    let linear = node.children.iter().find_map(|child| match &child.part {
+        Part::Leaf(Leaf::Linear { outputs, .. }) => Some(*outputs as u64),
+        _ => None,
+    });
+    linear.unwrap_or_default()
+}
+
+/// Rows of the head, tied or not: the vocabulary.
+fn head_rows(table: &TensorTable) -> u64 {
+    let head = table.get(&"lm_head.weight".into());
+    head.and_then(|row| row.shape.first()).map_or(0, |rows| *rows as u64)
+}
+
+/// The kind of a parameter, by the part it belongs to.
+fn kind(row: &TensorRow) -> &'static str {
+    let segments: Vec<&str> = row.path.segments().collect();
+    let has = |part: &str| segments.contains(&part);
+    let owner = segments.iter().rev().nth(1).copied().unwrap_or_default();
+    match owner {
+        "lm_head" => "head",
+        "embedding" => "embedding",
+        _ if owner.contains("norm") => "norms",
+        _ if has("attention") => "attention",
+        _ if has("feedforward") => "feed-forward",
+        _ => "other",
+    }
+}
+
+fn groups(table: &TensorTable) -> Vec<ParameterGroup> {
+    let names = ["embedding", "attention", "feed-forward", "norms", "head", "other"];
+    let mut groups: Vec<ParameterGroup> =
+        names.into_iter().map(|name| ParameterGroup { name, parameters: 0, bytes: 0 }).collect();
+    for row in table.rows() {
+        let name = kind(row);
+        if let Some(group) = groups.iter_mut().find(|group| group.name == name) {
+            group.parameters += row.parameters();
+            group.bytes += row.bytes();
+        }
+    }
+    groups.retain(|group| group.parameters > 0);
+    groups
+}

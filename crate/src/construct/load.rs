@@ -1,0 +1,319 @@
+//! Weights of a checkpoint into a constructed model: what fits, what does not, and why, before a tensor is read.
+
+use std::collections::{BTreeSet, HashMap};
+use std::path::{Path, PathBuf};
+
+use candle_core::Tensor;
+use serde_json::{Value, json};
+
+use super::ConstructError;
+use crate::checkpoint::{Checkpoint, CheckpointError};
+use crate::convert::{Family, closest};
+use crate::model::{CausalLm, ModelError, tensor_from};
+use crate::spec::{DType, ModelConfig, ParamPath, TensorTable};
+
+/// Where Forgather's own checkpoints keep the final norm, and where this crate does.
+const FINAL_NORM: (&str, &str) = ("causal_lm.layer_stack.layer_norm.", "causal_lm.layer_norm.");
+
+/// A parameter that the checkpoint has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LoadedParameter {
+    /// The parameter.
+    pub path: ParamPath,
+    /// Its name in the checkpoint.
+    pub from: ParamPath,
+    /// Its element type there; it is cast to the model's.
+    pub dtype: DType,
+}
+
+/// A parameter that the checkpoint lacks; it keeps its initial value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MissingParameter {
+    /// The parameter.
+    pub path: ParamPath,
+    /// The unused tensor whose name is most like it.
+    pub did_you_mean: Option<ParamPath>,
+}
+
+/// A tensor whose shape or element type is none that the parameter can take.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MismatchedParameter {
+    /// The parameter.
+    pub path: ParamPath,
+    /// Its name in the checkpoint.
+    pub from: ParamPath,
+    /// The model's shape.
+    pub expected: Vec<usize>,
+    /// The checkpoint's shape.
+    pub found: Vec<usize>,
+    /// The checkpoint's element type.
+    pub dtype: DType,
+}
+
+/// How the tensors of a checkpoint and the parameters of a model belong together.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LoadReport {
+    /// The file or index that was opened.
+    pub path: PathBuf,
+    /// Under which name a PyTorch file keeps the tensors, if they are not its whole.
+    pub nested_in: Option<String>,
+    /// Parameters with a tensor, in the model's order.
+    pub loaded: Vec<LoadedParameter>,
+    /// Parameters without one.
+    pub missing: Vec<MissingParameter>,
+    /// Tensors without a parameter.
+    pub unused: Vec<ParamPath>,
+    /// Tensors that do not fit their parameter.
+    pub mismatched: Vec<MismatchedParameter>,
+    /// Tensors left out on purpose, with the reason.
+    pub skipped: Vec<(ParamPath, &'static str)>,
+}
+
+impl LoadReport {
+    /// Compares the headers of `checkpoint` with the parameters of `table`, which `config` describes. Names are the
+    /// model's own, Forgather's, or those that Hugging Face gives the family.
+    ///
+    /// # Errors
+    /// [`CheckpointError`] if a tied tensor that the file holds twice cannot be read.
+    pub fn new(checkpoint: &Checkpoint, table: &TensorTable, config: &ModelConfig) -> Result<Self, CheckpointError> {
+        let family = Family::of(config.architecture).ok();
+        let mut report = Self {
+            path: checkpoint.path().to_owned(),
+            nested_in: checkpoint.nested_in().map(str::to_owned),
+            loaded: Vec::new(),
+            missing: Vec::new(),
+            unused: Vec::new(),
+            mismatched: Vec::new(),
+            skipped: Vec::new(),
+        };
+        let mut found: HashMap<ParamPath, ParamPath> = HashMap::new();
+        // A name that is the model's own comes before one that is only renamed to it.
+        let mut names: Vec<(bool, ParamPath, Option<ParamPath>)> = checkpoint
+            .stored_order()
+            .map(|name| {
+                let place = native_name(&name, table, family.as_ref());
+                (place.as_ref() != Some(&name), name, place)
+            })
+            .collect();
+        names.sort_by_key(|(renamed, ..)| *renamed);
+        let mut aliases = Vec::new();
+        for (_, name, place) in names {
+            let row = place.as_ref().and_then(|place| table.get(place));
+            match (row, place) {
+                (Some(row), _) if row.tied_to.is_some() => aliases.push((name, row.tied_to.clone())),
+                (Some(_), Some(place)) if !found.contains_key(&place) => drop(found.insert(place, name)),
+                _ => match buffer(&name, family.as_ref()) {
+                    Some(why) => report.skipped.push((name, why)),
+                    None => report.unused.push(name),
+                },
+            }
+        }
+        for (name, target) in aliases {
+            let Some(target) = target else { continue };
+            match found.get(&target) {
+                // Files of tied models may hold the head alone.
+                None => drop(found.insert(target, name)),
+                Some(stored) if checkpoint.equal(stored, &name)? => {
+                    report.skipped.push((name, "tied: equal to the tensor that it is tied to"));
+                }
+                Some(_) => report.unused.push(name),
+            }
+        }
+        for row in table.stored() {
+            let Some(from) = found.remove(&row.path) else {
+                report.missing.push(MissingParameter { path: row.path.clone(), did_you_mean: None });
+                continue;
+            };
+            let Some(stored) = checkpoint.table().get(&from) else { continue };
+            let path = row.path.clone();
+            if stored.shape == row.shape && stored.dtype.is_weight_float() {
+                report.loaded.push(LoadedParameter { path, from, dtype: stored.dtype });
+            } else {
+                report.mismatched.push(MismatchedParameter {
+                    path,
+                    from,
+                    expected: row.shape.clone(),
+                    found: stored.shape.clone(),
+                    dtype: stored.dtype,
+                });
+            }
+        }
+        report.unused.sort();
+        for missing in &mut report.missing {
+            missing.did_you_mean = closest(&missing.path, &report.unused).cloned();
+        }
+        Ok(report)
+    }
+
+    /// True if every parameter has its tensor and every tensor its parameter.
+    pub fn is_complete(&self) -> bool {
+        self.missing.is_empty() && self.unused.is_empty() && self.mismatched.is_empty()
+    }
+
+    /// Turns anything missing, unused or mismatched into an error that lists it: what `--strict` does.
+    ///
+    /// # Errors
+    /// [`ConstructError::Misfit`].
+    pub fn require_complete(&self) -> Result<(), ConstructError> {
+        if self.is_complete() { Ok(()) } else { Err(self.misfit("check that the checkpoint belongs to this model")) }
+    }
+
+    /// Turns tensors that do not fit, or a checkpoint of which nothing fits, into an error.
+    ///
+    /// # Errors
+    /// [`ConstructError::Misfit`].
+    pub fn require_usable(&self) -> Result<(), ConstructError> {
+        if self.mismatched.is_empty() && !self.loaded.is_empty() {
+            return Ok(());
+        }
+        Err(self.misfit("check that the checkpoint belongs to this model and its arguments"))
+    }
+
+    /// An error that lists everything that does not fit.
+    pub(super) fn misfit(&self, advice: &str) -> ConstructError {
+        let mut lines = vec![format!(
+            "the checkpoint does not fit the model: {} loaded, {} missing, {} unused, {} mismatched",
+            self.loaded.len(),
+            self.missing.len(),
+            self.unused.len(),
+            self.mismatched.len()
+        )];
+        let mut list = |entries: Vec<String>| {
+            lines.extend(entries.iter().take(10).map(|entry| format!("  {entry}")));
+            if entries.len() > 10 {
+                lines.push(format!("  … and {} more", entries.len() - 10));
+            }
+        };
+        list(self.missing.iter().map(|one| format!("missing: `{}`{}", one.path, meant(&one.did_you_mean))).collect());
+        list(self.unused.iter().map(|name| format!("unused: `{name}`")).collect());
+        list(self.mismatched.iter().map(|one| format!("mismatched: {}", one.reason())).collect());
+        lines.push(format!("  where: {}", self.path.display()));
+        lines.push(format!("  do: {advice}"));
+        ConstructError::Misfit(lines.join("\n"))
+    }
+
+    /// For each parameter that the checkpoint has, its name there.
+    pub(super) fn sources(&self) -> HashMap<ParamPath, ParamPath> {
+        self.loaded.iter().map(|one| (one.path.clone(), one.from.clone())).collect()
+    }
+
+    /// The `--json` report.
+    pub fn report(&self) -> Value {
+        let dtypes: BTreeSet<&str> = self.loaded.iter().map(|one| one.dtype.torch_name()).collect();
+        json!({
+            "path": self.path,
+            "nested_in": self.nested_in,
+            "loaded": self.loaded.len(),
+            "renamed": self.loaded.iter().filter(|one| one.from != one.path).count(),
+            "dtypes": dtypes,
+            "missing": self.missing.iter()
+                .map(|one| json!({ "parameter": one.path, "did_you_mean": one.did_you_mean })).collect::<Vec<_>>(),
+            "unused": self.unused,
+            "mismatched": self.mismatched.iter()
+                .map(|one| json!({ "parameter": one.path, "tensor": one.from, "expected": one.expected,
+                    "found": one.found, "dtype": one.dtype.torch_name() }))
+                .collect::<Vec<_>>(),
+            "skipped": self.skipped.iter()
+                .map(|(name, why)| json!({ "tensor": name, "why": why })).collect::<Vec<_>>(),
+        })
+    }
+}
+
+impl MismatchedParameter {
+    /// What does not fit, in a line.
+    pub fn reason(&self) -> String {
+        let Self { from, expected, found, dtype, .. } = self;
+        if expected == found {
+            return format!("`{from}` is {dtype}, which is no type of weights");
+        }
+        format!("`{from}` is {found:?}, the model needs {expected:?}")
+    }
+}
+
+fn meant(name: &Option<ParamPath>) -> String {
+    name.as_ref().map_or_else(String::new, |name| format!(" (is `{name}` meant?)"))
+}
+
+/// The parameter that a tensor's name stands for.
+fn native_name(name: &ParamPath, table: &TensorTable, family: Option<&Family>) -> Option<ParamPath> {
+    if table.get(name).is_some() {
+        return Some(name.clone());
+    }
+    if let Some(rest) = name.as_str().strip_prefix(FINAL_NORM.0) {
+        return Some(ParamPath::from(format!("{}{rest}", FINAL_NORM.1))).filter(|native| table.get(native).is_some());
+    }
+    let renamed = family?.rules_to(crate::spec::Side::Native).rename(name)?;
+    table.get(&renamed.to).is_some().then_some(renamed.to)
+}
+
+/// Why a tensor without a parameter is left out, if it is one that models compute themselves.
+fn buffer(name: &ParamPath, family: Option<&Family>) -> Option<&'static str> {
+    let last = name.segments().last().unwrap_or_default();
+    let rotary = matches!(last, "cos_cached" | "sin_cached" | "inv_freq") || family.is_some_and(|all| all.skips(name));
+    if rotary {
+        return Some("a rotary buffer, which the model computes itself");
+    }
+    if name.as_str() == "causal_lm.input_encoder.positional_encoder.weight" {
+        return Some("the table of sines and cosines, which the model computes itself");
+    }
+    let (folded, _) = name.folded();
+    (folded == "causal_lm.layer_stack.layers.*.alpha").then_some("DeepNet's α, which the configuration gives")
+}
+
+/// Loads the weights of a file, a folder, a checkpoint or a model folder into a model that is there already, without
+/// insisting that all are found: the report says what was not. Call [`LoadReport::require_complete`] to insist.
+///
+/// ```no_run
+/// use chandlery::{load_checkpoint, project};
+/// let built = project("llama")?.config("4M")?.construct().device("cpu")?.build()?;
+/// if let Some(model) = &built.model {
+///     load_checkpoint("output_models/llama_4m", model)?.require_complete()?;
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// # Errors
+/// [`ConstructError`] if the weights cannot be read, a tensor does not fit its parameter, or the model was built without
+/// variables; then no parameter has changed unless reading itself broke off.
+pub fn load_checkpoint(path: impl AsRef<Path>, model: &CausalLm) -> Result<LoadReport, ConstructError> {
+    load_into(path.as_ref(), model)
+}
+
+fn load_into(path: &Path, model: &CausalLm) -> Result<LoadReport, ConstructError> {
+    let checkpoint = Checkpoint::open(path)?;
+    let report = LoadReport::new(&checkpoint, model.table(), model.config())?;
+    report.require_usable()?;
+    let variables: HashMap<ParamPath, candle_core::Var> = model.parameters().variables().into_iter().collect();
+    let values: HashMap<ParamPath, Tensor> = model.parameters().tensors().into_iter().collect();
+    for one in report.loaded.iter().filter(|one| !variables.contains_key(&one.path)) {
+        // What is not trained cannot be set, and need not be where it is the same.
+        let stored = read_as(&checkpoint, one, values.get(&one.path))?;
+        if values.get(&one.path).is_none_or(|value| !equal(value, &stored)) {
+            return Err(ConstructError::Refused {
+                what: format!("`{}` is not trained and has another value in the checkpoint", one.path),
+                origin: path.display().to_string(),
+                advice: "give the checkpoint to Construct::load_from_checkpoint instead".to_owned(),
+            });
+        }
+    }
+    for one in &report.loaded {
+        crate::interrupt::check().map_err(ModelError::from)?;
+        let Some(variable) = variables.get(&one.path) else { continue };
+        let tensor = read_as(&checkpoint, one, values.get(&one.path))?;
+        variable.set(&tensor).map_err(ModelError::from)?;
+    }
+    Ok(report)
+}
+
+/// A tensor of the checkpoint in the type and on the device of `like`.
+fn read_as(checkpoint: &Checkpoint, one: &LoadedParameter, like: Option<&Tensor>) -> Result<Tensor, ConstructError> {
+    let tensor = tensor_from(&checkpoint.read(&one.from)?, &candle_core::Device::Cpu).map_err(ModelError::from)?;
+    let Some(like) = like else { return Ok(tensor) };
+    let tensor = tensor.to_dtype(like.dtype()).and_then(|tensor| tensor.to_device(like.device()));
+    Ok(tensor.map_err(ModelError::from)?)
+}
+
+fn equal(left: &Tensor, right: &Tensor) -> bool {
+    let different = left.ne(right).and_then(|mask| mask.flatten_all()?.to_vec1::<u8>());
+    different.is_ok_and(|mask| mask.iter().all(|bit| *bit == 0))
+}
