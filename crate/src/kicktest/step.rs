@@ -119,7 +119,7 @@ fn take(seen: &mut Seen, plan: &StepPlan, path: &ParamPath, var: &Var, gradient:
     seen.checking += began.elapsed();
     if update {
         let began = Instant::now();
-        var.set(&(var.as_tensor().detach() - (gradient * plan.lr)?)?)?;
+        crate::ops::sgd_in_place(var, gradient, plan.lr)?;
         if plan.check {
             device.synchronize()?;
         }
