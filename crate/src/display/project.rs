@@ -2,7 +2,7 @@
 
 use super::table::{Align, Mark, TableView};
 use super::{MimeBundle, View};
-use crate::project::{Origin, Trace};
+use crate::project::{Origin, Project, ProjectConfig, Trace};
 
 /// Origins stand to the right of this column unless a value is longer.
 const MARGIN: usize = 40;
@@ -65,5 +65,36 @@ impl Trace {
         }
         table.note("+ given as argument, · left at its default");
         table
+    }
+}
+
+impl View for Project {
+    fn view(&self) -> MimeBundle {
+        let place = self.folder().map_or_else(|| "built in".to_owned(), |folder| folder.display().to_string());
+        let title = format!("Project {} ({place}): {}", self.name(), self.description());
+        let columns = [("argument", Align::Left), ("type", Align::Left), ("", Align::Left)];
+        let mut table = TableView::new(title, &columns);
+        for argument in self.arguments() {
+            let kind = match argument.choices.as_slice() {
+                [] => format!("{:?}", argument.kind).to_lowercase(),
+                choices => choices.join(" | "),
+            };
+            table.row(Mark::None, [argument.name.as_str().into(), kind.into(), argument.help.as_str().into()]);
+        }
+        table.note(format!("configurations: {} (default: {})", self.configs().join(", "), self.default_config()));
+        if let Some(note) = self.note() {
+            table.note(note);
+        }
+        table.bundle()
+    }
+}
+
+/// The values it renders to with the arguments given so far, or why it does not.
+impl View for ProjectConfig {
+    fn view(&self) -> MimeBundle {
+        match self.trace() {
+            Ok(trace) => MimeBundle::text(trace.text()).with_html(trace.table().html()),
+            Err(error) => MimeBundle::text(format!("{} {}: {error}", self.project().name(), self.name())),
+        }
     }
 }

@@ -156,7 +156,8 @@ impl Project {
         let wrong = |reason: String, line: Option<usize>| ProjectError::Template {
             reason,
             place: line_of(&source.locate(PROJECT_FILE), &text, line),
-            advice: "correct the declaration; `chandlery project new` makes one to start from".to_owned(),
+            advice: "correct the declaration, or name another project with -p; `chandlery project new` makes one"
+                .to_owned(),
         };
         let declared: Declaration = serde_yaml::from_str(&text)
             .map_err(|error| wrong(error.to_string(), error.location().map(|location| location.line())))?;

@@ -250,10 +250,10 @@ fn blame(error: &Error, source: &Source, rendered: &str, log: &mut Log) -> Proje
             "end the loop earlier; a configuration has a few hundred lines",
         ),
         ErrorKind::UndefinedError => {
-            let expression = innermost.range().zip(innermost.template_source());
-            let expression = expression.and_then(|(range, text)| text.get(range)).map(short);
-            let reason = expression
-                .map_or_else(|| "an undefined value".to_owned(), |expression| format!("`{expression}` is undefined"));
+            let reason = match innermost.range().zip(innermost.template_source()) {
+                Some((range, text)) => format!("`{}` is undefined", short(undefined_part(text, range))),
+                None => "an undefined value".to_owned(),
+            };
             (reason, "set it before that line, or give it a default: {{ name | default(1) }}")
         }
         kind => {
@@ -262,6 +262,15 @@ fn blame(error: &Error, source: &Source, rendered: &str, log: &mut Log) -> Proje
         }
     };
     ProjectError::Template { reason, place, advice: advice.to_owned() }
+}
+
+/// What was undefined: the expression itself, or what stands before a filter that refused it.
+fn undefined_part(text: &str, range: std::ops::Range<usize>) -> &str {
+    let before = text.get(..range.start).unwrap_or_default().trim_end();
+    match before.strip_suffix('|') {
+        Some(piped) => piped.rsplit_once(['{', '=']).map_or(piped, |(_, expression)| expression).trim(),
+        None => text.get(range).unwrap_or_default(),
+    }
 }
 
 /// `file:line: text of the line`, as far as it is known.
