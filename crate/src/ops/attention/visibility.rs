@@ -3,11 +3,12 @@
 use std::ops::Range;
 use std::sync::{Arc, OnceLock};
 
-use candle_core::{Device, Result, Tensor};
+use candle_core::{Device, DeviceLocation, Result, Tensor};
 
 use super::blocks::{Cover, Place, Rule};
 use super::flex::BlockMask;
 use super::implementation::AttentionError;
+use crate::ops::cuda::Sight;
 use crate::ops::element::Wide;
 
 /// Finite, so that a query that sees nothing (left padding) averages all keys instead of becoming NaN.
@@ -38,6 +39,8 @@ struct Rules {
     holes: bool,
     /// Made when flex attention asks for it first.
     blocks: OnceLock<BlockMask>,
+    /// Made when a GPU asks for it first.
+    sight: OnceLock<(DeviceLocation, Sight)>,
     /// Made when the reference asks for it first; for its device.
     matrix: OnceLock<Tensor>,
 }
@@ -56,6 +59,7 @@ impl Visibility {
             blind: Vec::new(),
             holes: false,
             blocks: OnceLock::new(),
+            sight: OnceLock::new(),
             matrix: OnceLock::new(),
         }))
     }
@@ -97,7 +101,7 @@ impl Visibility {
 
     fn changed(mut self, change: impl FnOnce(&mut Rules)) -> Self {
         let rules = Arc::make_mut(&mut self.0);
-        (rules.blocks, rules.matrix) = (OnceLock::new(), OnceLock::new());
+        (rules.blocks, rules.sight, rules.matrix) = (OnceLock::new(), OnceLock::new(), OnceLock::new());
         change(rules);
         let (queries, seen) = (rules.queries, rules.seen);
         let first_alike = |documents: &Vec<u32>| {
@@ -158,6 +162,26 @@ impl Visibility {
 
     pub(super) fn blind(&self, row: usize, query: usize) -> bool {
         self.0.blind.get(row).is_some_and(|row| row[query])
+    }
+
+    /// Whether a query sees nothing.
+    pub(super) fn has_blind(&self) -> bool {
+        self.0.blind.iter().flatten().any(|&blind| blind)
+    }
+
+    /// The rule as a GPU's kernels take it, uploaded once.
+    pub(super) fn sight(&self, device: &Device) -> Result<Sight> {
+        if let Some((_, sight)) = self.0.sight.get().filter(|(location, _)| *location == device.location()) {
+            return Ok(sight.clone());
+        }
+        let (rules, shape) = (&*self.0, (self.rows(), self.keys()));
+        let padded = rules.real.as_ref().map(|real| real.iter().flatten().map(|&real| u8::from(!real)).collect());
+        let padded = padded.map(|padded: Vec<u8>| Tensor::from_vec(padded, shape, device)).transpose()?;
+        let documents = rules.documents.as_ref().map(|documents| documents.concat());
+        let documents = documents.map(|documents| Tensor::from_vec(documents, shape, device)).transpose()?;
+        let sight = Sight { padded, documents, seen: rules.seen, window: rules.window };
+        let _ = rules.sight.set((device.location(), sight.clone()));
+        Ok(sight)
     }
 
     /// The rule as a matrix to be added to scores, `[rows or 1, 1, queries, keys]` in float32: 0 where a key is seen,
