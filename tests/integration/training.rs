@@ -241,20 +241,21 @@ fn attention_dropout_is_refused_by_all_but_eager() {
 
 #[test]
 fn checkpointing_and_the_fused_optimizer_hold_less_memory() {
-    let peak = |flags: &[&str]| {
+    let peak = |sizes: &[&str], flags: &[&str]| {
         let arguments = ["model", "-p", "llama", "-t", "4M", "--device", "cpu", "test", "--json", "--steps", "2"];
-        let sizes = ["--batch-size", "8", "--sequence-length", "256", "--attn-implementation", "sdpa"];
         let output = command().args(arguments).args(sizes).args(flags).output().unwrap();
         let report: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|error| {
             panic!("{error}: {}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
         });
         report["peak_memory_bytes"].as_f64().unwrap()
     };
-    let plain = peak(&[]);
-    let checkpointed = peak(&["--gradient-checkpointing"]);
-    let both = peak(&["--gradient-checkpointing", "--fuse-optim-with-backward"]);
-    assert!(checkpointed < 0.9 * plain, "{checkpointed} and {plain}");
-    assert!(both < checkpointed, "{both} and {checkpointed}");
+    // Where what layers compute is most of it, and where the weights are.
+    let long = ["--batch-size", "8", "--sequence-length", "256"];
+    let wide = ["--hidden-size", "512", "--num-hidden-layers", "12", "--batch-size", "1", "--sequence-length", "32"];
+    let (plain, checkpointed) = (peak(&long, &[]), peak(&long, &["--gradient-checkpointing"]));
+    assert!(checkpointed < 0.8 * plain, "{checkpointed} and {plain}");
+    let (plain, fused) = (peak(&wide, &[]), peak(&wide, &["--fuse-optim-with-backward"]));
+    assert!(fused < 0.8 * plain, "{fused} and {plain}");
 }
 
 fn near(found: f64, expected: f64, what: &str) {
