@@ -12,6 +12,7 @@ mod install;
 mod kicktest;
 mod layering;
 mod parts;
+mod projects;
 mod protocol;
 mod reference_models;
 mod runner;

@@ -228,13 +228,43 @@ fn cases() -> Vec<(&'static str, Case)> {
     ];
     let f32_eps = f64::from(f32::EPSILON);
     vec![
-        ("causal_lm", Case { config: config("causal_lm", json!({})), layers: vec![post.clone(); 2], eps: 1e-5, scale: 4.0, sinusoidal: true }),
-        ("deepone", Case { config: config("deepone", json!({ "sliding_window": 3, "rms_norm_eps": 1e-6 })), layers: vec![deepnet; 2], eps: 1e-6, scale: 1.0, sinusoidal: false }),
-        ("single_head", Case { config: config("single_head", json!({})), layers: vec![single; 2], eps: f32_eps, scale: 4.0, sinusoidal: false }),
+        (
+            "causal_lm",
+            Case {
+                config: config("causal_lm", json!({})),
+                layers: vec![post.clone(); 2],
+                eps: 1e-5,
+                scale: 4.0,
+                sinusoidal: true,
+            },
+        ),
+        (
+            "deepone",
+            Case {
+                config: config("deepone", json!({ "sliding_window": 3, "rms_norm_eps": 1e-6 })),
+                layers: vec![deepnet; 2],
+                eps: 1e-6,
+                scale: 1.0,
+                sinusoidal: false,
+            },
+        ),
+        (
+            "single_head",
+            Case {
+                config: config("single_head", json!({})),
+                layers: vec![single; 2],
+                eps: f32_eps,
+                scale: 4.0,
+                sinusoidal: false,
+            },
+        ),
         (
             "qwen3 with biases and tied head",
             Case {
-                config: config("qwen3", json!({ "attention_bias": true, "tie_word_embeddings": true, "num_key_value_heads": 2, "initialization": "pytorch", "rope_parameters": { "rope_theta": 10000.0 } })),
+                config: config(
+                    "qwen3",
+                    json!({ "attention_bias": true, "tie_word_embeddings": true, "num_key_value_heads": 2, "initialization": "pytorch", "rope_parameters": { "rope_theta": 10000.0 } }),
+                ),
                 layers: vec![Layer { kv_heads: 2, ..plain }; 2],
                 eps: 1e-6,
                 scale: 1.0,
@@ -244,15 +274,18 @@ fn cases() -> Vec<(&'static str, Case)> {
         (
             "a stack of unequal layers",
             Case {
-                config: config("llama", json!({
-                    "num_hidden_layers": 4, "rms_norm_eps": 1e-5, "final_norm": false, "norm_type": "layer_norm", "layer_norm_eps": 1e-5,
-                    "layers": [
-                        { "sliding_window": 3, "num_key_value_heads": 2 },
-                        { "rope_parameters": { "rope_theta": 1e6 }, "norm_placement": "post" },
-                        { "position_embedding": "none", "num_attention_heads": 2, "num_key_value_heads": 2, "feedforward": false },
-                        { "position_embedding": "alibi", "hidden_act": "gelu_pytorch_tanh", "gated_mlp": false, "mlp_bias": true, "intermediate_size": 40 },
-                    ],
-                })),
+                config: config(
+                    "llama",
+                    json!({
+                        "num_hidden_layers": 4, "rms_norm_eps": 1e-5, "final_norm": false, "norm_type": "layer_norm", "layer_norm_eps": 1e-5,
+                        "layers": [
+                            { "sliding_window": 3, "num_key_value_heads": 2 },
+                            { "rope_parameters": { "rope_theta": 1e6 }, "norm_placement": "post" },
+                            { "position_embedding": "none", "num_attention_heads": 2, "num_key_value_heads": 2, "feedforward": false },
+                            { "position_embedding": "alibi", "hidden_act": "gelu_pytorch_tanh", "gated_mlp": false, "mlp_bias": true, "intermediate_size": 40 },
+                        ],
+                    }),
+                ),
                 layers: mixed,
                 eps: 1e-5,
                 scale: 1.0,
@@ -312,11 +345,15 @@ fn every_trained_parameter_of_every_kind_receives_a_gradient() {
         let labels = vec![IDS.iter().map(|&id| i64::from(id)).collect()];
         let options = StepOptions { dropout_seed: Some(1), ..StepOptions::default() };
         let batch = Batch::new(vec![IDS.to_vec()]).unwrap();
-        let sink = std::sync::Arc::new(move |path: &chandlery::spec::ParamPath, _: &chandlery::candle::Var, gradient: chandlery::candle::Tensor| {
-            let norm = gradient.sqr()?.sum_all()?.to_scalar::<f32>()?;
-            sink.lock().unwrap().push((path.to_string(), norm));
-            Ok(())
-        });
+        let sink = std::sync::Arc::new(
+            move |path: &chandlery::spec::ParamPath,
+                  _: &chandlery::candle::Var,
+                  gradient: chandlery::candle::Tensor| {
+                let norm = gradient.sqr()?.sum_all()?.to_scalar::<f32>()?;
+                sink.lock().unwrap().push((path.to_string(), norm));
+                Ok(())
+            },
+        );
         model.loss_and_gradients(&batch, &labels, &options, sink).unwrap();
         let mut received = received.lock().unwrap().clone();
         received.sort_by(|a, b| a.0.cmp(&b.0));
@@ -332,7 +369,8 @@ fn every_trained_parameter_of_every_kind_receives_a_gradient() {
 
 #[test]
 fn dropout_acts_in_training_only_and_its_seed_decides() {
-    let mut config = config("causal_lm", json!({ "attention_dropout": 0.2, "activation_dropout": 0.2, "residual_dropout": 0.1 }));
+    let mut config =
+        config("causal_lm", json!({ "attention_dropout": 0.2, "activation_dropout": 0.2, "residual_dropout": 0.1 }));
     config["hidden_size"] = json!(32);
     let model = build(&ModelConfig::from_project(&config, "dropout").unwrap(), 8);
     let batch = Batch::new(vec![IDS.to_vec()]).unwrap();
@@ -367,7 +405,8 @@ fn recipes_draw_what_the_tables_say() {
         table.get(&name.into()).unwrap_or_else(|| panic!("no {name}")).init.unwrap()
     };
     let layer = "causal_lm.layer_stack.layers.1";
-    let llama = ModelConfig::from_project(&config("llama", json!({ "attention_bias": true, "pad_token_id": 1 })), "").unwrap();
+    let llama =
+        ModelConfig::from_project(&config("llama", json!({ "attention_bias": true, "pad_token_id": 1 })), "").unwrap();
     let truncated = |std| Init::TruncatedNormal { std, bound: 2.0 };
     for (name, expected) in [
         ("attention.query_linear.weight", truncated(0.02)),
@@ -409,7 +448,10 @@ fn choices_that_cannot_be_built_are_refused_by_field() {
     for (fields, expected) in [
         (json!({ "norm_placement": "sandwich" }), "norm_placement `sandwich` is not supported"),
         (json!({ "position_embedding": "alibi", "alibi_slopes": "steep" }), "alibi_slopes `steep` is not supported"),
-        (json!({ "layers": [{ "count": 1 }] }), "`layers` is 1 layers, expected as many layers as num_hidden_layers (2)"),
+        (
+            json!({ "layers": [{ "count": 1 }] }),
+            "`layers` is 1 layers, expected as many layers as num_hidden_layers (2)",
+        ),
         (json!({ "layers": [{ "vocab_size": 3 }, {}] }), "layer field `vocab_size` is not supported"),
         (json!({ "layers": [{ "num_key_value_heads": 3 }, {}] }), "`num_key_value_heads` is 3"),
         (json!({ "attention_dropout": 1.5 }), "`attention_dropout` is 1.5"),

@@ -75,7 +75,7 @@ pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, options: &AttentionOptions<
         return Ok(gpu::attend((q, k, v), slopes, visibility, scale)?);
     }
     if implementation == AttentionImplementation::Eager || !q.device().is_cpu() {
-        return Ok(eager::eager((q, k, v), &visibility.dense(q.device())?, slopes, scale, dropout)?);
+        return Ok(eager::eager((q, k, v), &visibility.matrix(q.device())?, slopes, scale, dropout)?);
     }
     // Scores of one block of 64 queries and 512 keys take 128 KB: with what they are made of, a core's cache.
     let (pairs, block) = match implementation {

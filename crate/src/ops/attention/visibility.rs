@@ -41,6 +41,8 @@ struct Rules {
     blocks: OnceLock<BlockMask>,
     /// Made when a GPU asks for it first.
     sight: OnceLock<(DeviceLocation, Sight)>,
+    /// Made when the reference asks for it first; for its device.
+    matrix: OnceLock<Tensor>,
 }
 
 impl Visibility {
@@ -58,6 +60,7 @@ impl Visibility {
             holes: false,
             blocks: OnceLock::new(),
             sight: OnceLock::new(),
+            matrix: OnceLock::new(),
         }))
     }
 
@@ -98,7 +101,7 @@ impl Visibility {
 
     fn changed(mut self, change: impl FnOnce(&mut Rules)) -> Self {
         let rules = Arc::make_mut(&mut self.0);
-        (rules.blocks, rules.sight) = (OnceLock::new(), OnceLock::new());
+        (rules.blocks, rules.sight, rules.matrix) = (OnceLock::new(), OnceLock::new(), OnceLock::new());
         change(rules);
         let (queries, seen) = (rules.queries, rules.seen);
         let first_alike = |documents: &Vec<u32>| {
@@ -201,10 +204,23 @@ impl Visibility {
         Tensor::from_vec(mask, (rows, 1, queries, keys), device)
     }
 
+    /// As [`dense`](Self::dense), made once for all layers.
+    pub(super) fn matrix(&self, device: &Device) -> Result<Tensor> {
+        match self.0.matrix.get() {
+            Some(matrix) if matrix.device().same_device(device) => Ok(matrix.clone()),
+            _ => {
+                let matrix = self.dense(device)?;
+                // Another device's stays; this one is then made anew for each layer.
+                let _ = self.0.matrix.set(matrix.clone());
+                Ok(matrix)
+            }
+        }
+    }
+
     /// The table of blocks that flex attention works by, made once.
     pub fn blocks(&self) -> &BlockMask {
         self.0.blocks.get_or_init(|| {
-            let rule = Self(Arc::new(Rules { blocks: OnceLock::new(), ..(*self.0).clone() }));
+            let rule = Self(Arc::new(Rules { blocks: OnceLock::new(), matrix: OnceLock::new(), ..(*self.0).clone() }));
             let rows = self.rows();
             BlockMask::new(rows, 1, self.queries(), self.keys(), move |row, _, query, key| rule.allows(row, query, key))
         })
