@@ -33,6 +33,7 @@ pub(crate) type Operand<'a> = (&'a CudaStorage, &'a Layout);
 
 /// Which keys a query sees, on a device.
 #[derive(Clone, Debug, Default)]
+#[cfg_attr(not(feature = "cuda"), allow(dead_code))]
 pub(crate) struct Sight {
     /// `[batch, keys]` of u8; 1 hides.
     pub(crate) padded: Option<Tensor>,

@@ -6,7 +6,7 @@ use candle_core::{DType, Device, Result, Tensor, Var};
 use crate::ops::check::{Inputs, close, gradients, values};
 use crate::ops::{
     AttentionImplementation, AttentionOptions, GateActivation, Visibility, attention, embedding, exchange_heads, gated,
-    layer_norm, linear, linear_cross_entropy, rms_norm, rotate, sgd_in_place,
+    gated_linear, layer_norm, linear, linear_cross_entropy, linear_heads, rms_norm, rotate, sgd_in_place,
 };
 
 fn gpu() -> Device {
@@ -70,6 +70,9 @@ fn gates_on_a_gpu() {
     for activation in [Silu, Relu, Gelu, GeluTanh] {
         agrees_on_a_gpu("gated", &inputs, |v| gated(&v[0], &v[1], activation));
     }
+    let inputs = Inputs::new(&[("x", &[2, 3, 16]), ("gate", &[8, 16]), ("up", &[8, 16])]);
+    agrees_on_a_gpu("gated_linear", &inputs, |v| gated_linear(&v[0], &v[1], &v[2], Silu));
+    agrees_on_a_gpu("linear_heads", &inputs, |v| linear_heads(&v[0], &(&v[1] + &v[2])?, 4));
 }
 
 #[test]
