@@ -16,3 +16,4 @@ mod projects;
 mod protocol;
 mod reference_models;
 mod runner;
+mod training;

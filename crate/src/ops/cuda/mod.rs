@@ -17,6 +17,8 @@ mod libraries;
 mod rows;
 #[cfg(feature = "cuda")]
 mod table;
+#[cfg(all(test, feature = "cuda"))]
+mod tests;
 
 use candle_core::{CudaStorage, DType, Layout, Tensor};
 
