@@ -146,6 +146,8 @@ def elements(dtype):
         xt, yt = x.transpose(1, 2).contiguous(), torch.empty(b, t, h, d, device=dev, dtype=dtype)
         rows.launch(f"rotate_{s}", [8], [256], yt, xt, c, si, long(x.numel() // 2), t, h, d // 2, 1, tables, 1.0)
         close(f"rotate {s} tokens first", yt.transpose(1, 2), want, dtype)
+        rows.launch(f"exchange_{s}", [8], [256], yt, x, long(x.numel()), h, t, d)
+        close(f"exchange {s}", yt, x.transpose(1, 2), dtype, 0)
 
 
 def tables(dtype):
@@ -184,7 +186,7 @@ class Visible(ctypes.Structure):
 
 class Flash(ctypes.Structure):
     _fields_ = (
-        [(f"{t}_{n}", ctypes.c_long) for t in "qkvog" for n in ("batch", "head", "row")]
+        [(f"{t}_{n}", ctypes.c_long) for t in "qkvg" for n in ("batch", "head", "row")]
         + [(n, ctypes.c_uint64) for n in ("padded", "documents", "slopes")]
         + [(n, ctypes.c_int) for n in ("heads", "kv_heads", "queries", "keys", "seen", "window", "causal")]
         + [("scale", ctypes.c_float)]
@@ -221,9 +223,9 @@ def reference(q, k, v, g, seen, window, causal, padded, documents, slopes):
 SIZES = {64: dict(FM=2, FN=64, QM=2, QN=32, KM=1, KN=64), 128: dict(FM=1, FN=64, QM=1, QN=32, KM=1, KN=32)}
 
 
-def flash_arguments(q, k, v, o, g, seen, window, causal, padded, documents, slopes):
+def flash_arguments(q, k, v, g, seen, window, causal, padded, documents, slopes):
     f = Flash()
-    for name, x in zip("qkvog", (q, k, v, o, g)):
+    for name, x in zip("qkvg", (q, k, v, g)):
         for i, part in enumerate(("batch", "head", "row")):
             setattr(f, f"{name}_{part}", x.stride(i))
     f.padded, f.documents, f.slopes = (0 if x is None else x.data_ptr() for x in (padded, documents, slopes))
@@ -261,11 +263,11 @@ def attention_case(what, dtype, b, h, kv, s, t, d, window=0, causal=True, paddin
     out, dQ, dK, dV, dA, P, see = reference(q, k, v, g, seen, window, causal, padded, documents, slopes)
     s_ = SUFFIX[dtype]
     if dtype != torch.float32 and d in SIZES:
-        o, lse, delta = torch.empty_like(q), torch.empty(b, h, s, device=dev), torch.empty(b, h, s, device=dev)
-        dq, dk, dv = torch.full_like(q, math.nan), torch.full_like(k, math.nan), torch.full_like(v, math.nan)
+        lse, delta = torch.empty(b, h, s, device=dev), torch.empty(b, h, s, device=dev)
+        o, dq, dk, dv = (torch.full(x.shape, math.nan, device=dev, dtype=dtype) for x in (q, q, k, v))
         blocks = (s + 64 * SIZES[d]["QM"] - 1) // (64 * SIZES[d]["QM"])
         of_slopes = torch.empty(b, h, blocks, device=dev) if alibi else None
-        f = flash_arguments(q, k, v, o, g, seen, window, causal, padded, documents, slopes)
+        f = flash_arguments(q, k, v, g, seen, window, causal, padded, documents, slopes)
         flash_forward(f, q, k, v, o, lse)
         flash_backward(f, q, k, v, o, g, lse, delta, dq, dk, dv, of_slopes)
         torch.cuda.synchronize()
@@ -322,9 +324,9 @@ def times():
     for b, h, kv, s, d in [(4, 32, 8, 2048, 64), (2, 32, 8, 512, 64), (4, 16, 8, 2048, 128)]:
         make = lambda n: rand(b, s, n, d, dtype=dtype).transpose(1, 2)
         q, k, v, g = make(h), make(kv), make(kv), make(h)
-        o, lse, delta = torch.empty_like(q), torch.empty(b, h, s, device=dev), torch.empty(b, h, s, device=dev)
-        dq, dk, dv = torch.empty_like(q), torch.empty_like(k), torch.empty_like(v)
-        f = flash_arguments(q, k, v, o, g, 0, 0, True, None, None, None)
+        lse, delta = torch.empty(b, h, s, device=dev), torch.empty(b, h, s, device=dev)
+        o, dq, dk, dv = (torch.empty(x.shape, device=dev, dtype=dtype) for x in (q, q, k, v))
+        f = flash_arguments(q, k, v, g, 0, 0, True, None, None, None)
         ours = milliseconds(lambda: flash_forward(f, q, k, v, o, lse)), milliseconds(lambda: flash_backward(f, q, k, v, o, g, lse, delta, dq, dk, dv, None))
         Q, K, V = (x.detach().requires_grad_() for x in (q, k, v))
         y = F.scaled_dot_product_attention(Q, K, V, is_causal=True, enable_gqa=True)

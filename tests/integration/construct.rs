@@ -371,6 +371,24 @@ fn what_construct_prints_goes_to_a_file_and_an_editor_from_either_side_of_the_wo
 }
 
 #[test]
+fn a_magic_opens_no_editor_and_says_what_to_do_instead() {
+    let temp = tempdir().unwrap();
+    let notebook = temp.path().join("edit.ipynb");
+    let source = format!("%model construct -e --output-dir {}", temp.path().join("m").display());
+    let cell = serde_json::json!({ "cell_type": "code", "id": "a", "metadata": {}, "execution_count": null,
+        "outputs": [], "source": source });
+    let json = serde_json::json!({ "nbformat": 4, "nbformat_minor": 5, "metadata": {}, "cells": [cell] });
+    std::fs::write(&notebook, json.to_string()).unwrap();
+    let out = temp.path().join("out.ipynb");
+    let run = command().arg("run").arg(&notebook).arg("--output").arg(&out).env("VISUAL", "true").output().unwrap();
+    let said = String::from_utf8_lossy(&run.stderr).into_owned() + &String::from_utf8_lossy(&run.stdout);
+    assert_eq!(run.status.code(), Some(1), "{said}");
+    let out = std::fs::read_to_string(out).unwrap();
+    assert!(out.contains("a notebook has no editor to open"), "{said}{out}");
+    assert!(!temp.path().join("m").exists());
+}
+
+#[test]
 fn the_estimate_of_a_known_model_is_what_is_known_of_it() {
     let temp = tempdir().unwrap();
     let folder = temp.path().join("llama2");
@@ -390,8 +408,36 @@ fn the_estimate_of_a_known_model_is_what_is_known_of_it() {
     let products = number(&json["parameters"]["total"]) - 32000 * 4096 - 65 * 4096;
     let attention = 32 * 4 * 4096 * 2049 / 2;
     assert_eq!(number(&estimate["flops_per_token"]["forward"]), 2 * products + attention);
+    // Results of operations in one layer: 6 of the width, 5 each of queries and keys, 3 of the feed-forward part.
+    let layer = (6 + 5 + 5) * 4096 + 3 * 11008;
     let (plain, checkpointed) = (&estimate["activations_bytes"], &estimate["checkpointed_activations_bytes"]);
+    assert_eq!(number(plain), 4 * 2048 * 2 * (32 * layer + 3 * 4096) + 2 * (64 << 20));
     assert!(number(plain) > 5 * number(checkpointed), "{plain} {checkpointed}");
+}
+
+/// Peak memory of one step of the 4M model in a process of its own, and its estimate's activations, in bytes.
+fn measured(tokens: usize, flags: &[&str]) -> (f64, f64) {
+    let tokens = tokens.to_string();
+    let batch = ["--batch-size", "4", "--sequence-length", tokens.as_str()];
+    let temp = tempdir().unwrap();
+    let folder = temp.path().join("m");
+    let tested = report(&[&["test"], &batch[..], flags].concat());
+    let built = report(&[&["construct", "--output-dir", folder.to_str().unwrap()], &batch[..]].concat());
+    let key = if flags.is_empty() { "activations_bytes" } else { "checkpointed_activations_bytes" };
+    (tested["peak_memory_bytes"].as_f64().unwrap(), built["estimate"][key].as_f64().unwrap())
+}
+
+#[test]
+fn estimated_activations_are_within_a_factor_of_two_of_the_measured_peak() {
+    for flags in [&[][..], &["--gradient-checkpointing"]] {
+        // The difference of two lengths leaves weights, gradients and the process itself out.
+        let ((short, few), (long, many)) = (measured(128, flags), measured(512, flags));
+        let ratio = (long - short) / (many - few);
+        assert!(
+            (0.5..2.0).contains(&ratio),
+            "{flags:?}: measured / estimated = {ratio:.2} ({short} to {long} against {few} to {many})"
+        );
+    }
 }
 
 #[test]

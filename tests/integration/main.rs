@@ -11,6 +11,8 @@ mod front_end;
 mod install;
 mod kicktest;
 mod layering;
+mod parts;
+mod projects;
 mod protocol;
 mod reference_models;
 mod runner;

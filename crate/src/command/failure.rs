@@ -9,6 +9,7 @@ use crate::finalize::FinalizeError;
 use crate::kicktest::KickTestError;
 use crate::model::ModelError;
 use crate::project::ProjectError;
+use crate::tokenizer::TokenizerError;
 
 /// An error whose kind a person may want to match on, and which may be the user's interrupt.
 macro_rules! failures {
@@ -34,6 +35,7 @@ failures!(
     KickTestError,
     ModelError,
     ProjectError,
+    TokenizerError,
 );
 
 impl From<clap::Error> for Failure {

@@ -1,12 +1,15 @@
 //! The verbs, defined once for the shell (`chandlery convert …`) and the notebook (`%convert …`).
 
+mod arguments;
 mod compare;
+mod complete;
 mod convert;
 mod failure;
 mod finalize;
 mod inspect;
 mod model;
 mod project;
+mod tokenizer;
 mod values;
 
 use std::any::Any;
@@ -15,6 +18,8 @@ use clap::{Arg, ArgAction, ArgMatches, Command};
 use serde_json::Value;
 
 use crate::display::MimeBundle;
+
+pub use complete::complete;
 
 /// What a verb has to say when it is done.
 pub struct Outcome {
@@ -58,7 +63,7 @@ pub enum Failure {
 }
 
 /// The verbs this module runs, in the order `--help` lists them.
-pub const VERBS: &[&str] = &["model", "convert", "finalize", "inspect", "compare", "logits", "project"];
+pub const VERBS: &[&str] = &["model", "convert", "finalize", "inspect", "compare", "logits", "project", "tokenizer"];
 
 /// The flags that may stand before the verb, each with a value.
 const LEADING: &[&str] = &["-p", "--project-dir", "-t", "--config-template"];
@@ -85,7 +90,8 @@ pub fn definitions() -> Vec<Command> {
         inspect::definition(),
         compare::definition(),
         compare::logits_definition(),
-        project::definition(),
+        project::definition(None),
+        tokenizer::definition(),
     ]
 }
 
@@ -97,7 +103,10 @@ pub fn run(words: &[String]) -> Result<Outcome, Failure> {
     let verb = verb_of(words);
     let verbs = match verb {
         // The project's arguments are part of the verb's definition, so the project is looked up first.
-        Some("model") => vec![model::definition(Some(&model::project_among(words)?))],
+        Some("model") => vec![model::definition(Some(&arguments::Named::among(words)?))],
+        Some("project") if words.iter().any(|word| word == "show") => {
+            vec![project::definition(Some(&arguments::Named::among(words)?))]
+        }
         Some(verb) => definitions().into_iter().filter(|command| command.get_name() == verb).collect(),
         None => definitions(),
     };
@@ -105,7 +114,10 @@ pub fn run(words: &[String]) -> Result<Outcome, Failure> {
         .no_binary_name(true)
         .subcommand_required(true)
         .arg_required_else_help(true)
-        .arg(flag_value('p', "project-dir", "NAME", "Model project").global(true))
+        .arg(
+            flag_value('p', "project-dir", "PROJECT", "Model project: its folder, or the name of a built-in one")
+                .global(true),
+        )
         .arg(flag_value('t', "config-template", "CONFIG", "Configuration of the project").global(true))
         .arg(Arg::new("json").long("json").global(true).action(ArgAction::SetTrue).help("Print one JSON report"))
         .subcommands(verbs);
@@ -118,6 +130,7 @@ pub fn run(words: &[String]) -> Result<Outcome, Failure> {
         Some(("compare", matches)) => compare::run(matches),
         Some(("logits", matches)) => compare::run_logits(matches),
         Some(("project", matches)) => project::run(matches),
+        Some(("tokenizer", matches)) => tokenizer::run(matches),
         _ => Err(Failure::Usage { text: "name a command; see --help".to_owned(), help: false }),
     }
 }

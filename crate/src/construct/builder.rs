@@ -10,6 +10,7 @@ pub use crate::device::Device;
 use crate::device::DeviceError;
 use crate::kicktest::KickTest;
 use crate::model::{CausalLm, InitialWeights, LayeredWeights, ModelError, NoWeights, Weights};
+use crate::ops::AttentionImplementation;
 use crate::project::{ProjectConfig, ProjectError};
 use crate::sealed::Sealed;
 use crate::spec::{DType, ModelConfig, ModelSpec, TensorTable};
@@ -76,6 +77,8 @@ pub struct Construction {
     pub table: TensorTable,
     /// Where it was constructed.
     pub device: Device,
+    /// How a test run computes attention, unless it is told otherwise.
+    pub attention: AttentionImplementation,
     /// The model, if it was allocated.
     pub model: Option<Sealed<CausalLm>>,
     /// The output folder, if one was written or found as asked for.
@@ -102,7 +105,7 @@ impl ProjectConfig {
             device: Device::Meta,
             dtype: None,
             seed: 42,
-            output: None,
+            output: self.output_dir(),
             save: false,
             refresh: false,
             force: false,
@@ -245,6 +248,7 @@ impl Construct {
             config,
             table,
             device: self.device,
+            attention: self.config.attn_implementation().and_then(|name| name.parse().ok()).unwrap_or_default(),
             model,
             output: None,
             weights: Vec::new(),

@@ -3,10 +3,13 @@
 use serde_json::{Value, json};
 
 use crate::device::{Device, DeviceMemory};
-use crate::spec::{DType, Leaf, ModelSpec, Node, Part, TensorRow, TensorTable};
+use crate::spec::{DType, Leaf, ModelSpec, Node, Part, PositionEmbedding, TensorRow, TensorTable};
 
 /// Optimizer state and float32 copies are kept in this many bytes per number.
 const MASTER: u64 = 4;
+
+/// The block of logits that the loss works on, as `ops` sizes it.
+const LOGITS: u64 = 64 << 20;
 
 /// Parameters of one kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,9 +46,14 @@ pub struct Estimate {
     /// What AdamW keeps: two moments in float32 and, for narrower weights, their float32 copy; 8 or 12 bytes a
     /// parameter (Rajbhandari et al. 2020, ZeRO, section 3.1). Plain SGD keeps nothing.
     pub adamw: u64,
-    /// What backward needs of one forward pass; see [`Activations`].
+    /// What one forward pass keeps for backward. candle keeps the result of every operation, and this counts them as
+    /// Korthikanti et al. (2022, section 4.1) count those of a GPT layer: for each token the results of norms (d wide), of
+    /// the query, key and value maps, their exchange of heads and tokens, normalisation and rotation, of attention and
+    /// its exchange back, of the output map (d), of the maps and the product in the feed-forward part (3 f gated, else
+    /// 2 f, and d), and of both residual sums (2 d). The loss adds the head's input and its gradient, and logits in
+    /// float32 for as many rows as fit 64 MiB, since output map and loss are computed together.
     pub activations: u64,
-    /// The same with gradient checkpointing: the input of every layer, and one layer computed again (Chen et al. 2016).
+    /// The same with gradient checkpointing: the result of every layer, and one layer computed again (Chen et al. 2016).
     pub checkpointed_activations: u64,
     /// What eager attention keeps in addition: scores and weights of every pair of tokens, `batch · heads · sequence²`
     /// of each, in one layer or in all.
@@ -64,24 +72,11 @@ pub struct Estimate {
     pub kv_cache_full_context: u64,
 }
 
-/// What a pass keeps for backward, in elements of the model's type for each token, and in float32 numbers.
-///
-/// Counted as tensors that an autograd of matrix products and fused norms, activations and attention has to keep
-/// (Korthikanti et al. 2022, section 4.1, for the parts used here): of a norm its input; of a linear map its input; of
-/// attention queries, keys, values and result; of a gated feed-forward part gate, up and their product; of the loss the
-/// logits and, in float32, their softmax.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Activations {
-    /// Elements a token in the model's type.
-    pub elements: u64,
-    /// Elements a token in float32.
-    pub float32: u64,
-}
-
 /// Sums over the tree.
 #[derive(Clone, Copy, Debug, Default)]
 struct Sums {
-    activations: Activations,
+    /// Elements that a token leaves for backward.
+    activations: u64,
     largest_layer: u64,
     layer_inputs: u64,
     scores: u64,
@@ -94,8 +89,7 @@ struct Sums {
 
 impl Sums {
     fn add(&mut self, other: Self, times: u64) {
-        self.activations.elements += times * other.activations.elements;
-        self.activations.float32 += times * other.activations.float32;
+        self.activations += times * other.activations;
         self.largest_layer = self.largest_layer.max(other.largest_layer);
         self.layer_inputs += times * other.layer_inputs;
         self.scores += times * other.scores;
@@ -129,10 +123,10 @@ impl Estimate {
         let sums = sum(&spec.root, run);
         let width = dtype.bytes() as u64;
         let tokens = (batch_size * sequence_length) as u64;
-        // The head's input, and what the loss keeps.
-        let vocabulary = head_rows(table);
-        let ends = tokens * (width * (run.hidden + vocabulary) + MASTER * vocabulary);
-        let layers = tokens * (width * sums.activations.elements + MASTER * sums.activations.float32);
+        // The embedding's rows, the head's input and its gradient, and a block of logits with its softmax.
+        let logits = (tokens * head_rows(table) * MASTER).min(LOGITS);
+        let ends = tokens * width * 3 * run.hidden + 2 * logits;
+        let layers = tokens * width * sums.activations;
         let trained = table.trainable();
         let copies = if width < MASTER { 3 } else { 2 };
         let pairs = 2 * (batch_size * sequence_length * sequence_length) as u64 * width;
@@ -227,20 +221,32 @@ fn sum(node: &Node, run: Run) -> Sums {
     match &node.part {
         Part::Leaf(leaf) => match leaf {
             Leaf::Linear { inputs, outputs, .. } => sums.matmul_flops += 2 * (inputs * outputs) as u64,
-            Leaf::RmsNorm { dim, .. } | Leaf::LayerNorm { dim, .. } => sums.activations.elements += *dim as u64,
-            Leaf::Embedding { .. } | Leaf::AlibiSlopes { .. } => {}
+            // Their results are counted where they stand.
+            Leaf::RmsNorm { .. } | Leaf::LayerNorm { .. } | Leaf::Embedding { .. } | Leaf::AlibiSlopes { .. } => {}
         },
-        Part::Attention { heads, kv_heads, head_dim, window, .. } => {
+        Part::Attention { heads, kv_heads, head_dim, position, window, .. } => {
             attention(&mut sums, [*heads, *kv_heads, *head_dim], *window, run);
+            let (queries, keys) = ((heads * head_dim) as u64, (kv_heads * head_dim) as u64);
+            let normed = node.children.iter().any(|child| child.name == "q_norm");
+            let rotated = matches!(position, PositionEmbedding::Rope(_));
+            // Map, exchange, norm, rotation; values are mapped and exchanged only; attention, exchange, output map.
+            let times = 2 + u64::from(normed) + u64::from(rotated);
+            sums.activations += times * (queries + keys) + 2 * keys + 2 * queries + run.hidden;
         }
-        // Queries and keys are the input and its product with one matrix; values are of the same width.
-        Part::SingleHeadAttention { dim, window, .. } => attention(&mut sums, [1, 1, *dim], *window, run),
-        // Gate, up and their product, or the map before and after its activation; and the input.
-        Part::GatedFeedForward { .. } => sums.activations.elements += 3 * inner(node) + run.hidden,
-        Part::FeedForward { .. } => sums.activations.elements += 2 * inner(node) + run.hidden,
+        Part::SingleHeadAttention { dim, window, .. } => {
+            attention(&mut sums, [1, 1, *dim], *window, run);
+            // x W, values, and the result.
+            sums.activations += 3 * *dim as u64;
+        }
+        Part::GatedFeedForward { .. } => sums.activations += 3 * inner(node) + run.hidden,
+        Part::FeedForward { .. } => sums.activations += 2 * inner(node) + run.hidden,
         Part::Layer { .. } => {
+            // A norm and a residual sum for each of attention and feed-forward.
+            let parts = node.children.iter().filter(|child| !matches!(child.part, Part::Leaf(_))).count();
+            let norms = node.children.iter().filter(|child| matches!(child.part, Part::Leaf(_))).count();
+            sums.activations += (parts + norms) as u64 * run.hidden;
             sums.layer_inputs = run.hidden;
-            sums.largest_layer = sums.activations.elements;
+            sums.largest_layer = sums.activations;
         }
         Part::CausalLm | Part::Decoder | Part::InputEncoder { .. } | Part::LayerStack | Part::Layers => {}
     }
@@ -254,18 +260,17 @@ fn sum(node: &Node, run: Run) -> Sums {
     }
 }
 
-/// Queries, keys, values and result, the norm's output that the projections share, and the pairs of tokens.
+/// The pairs of tokens, and what a cache keeps.
 fn attention(sums: &mut Sums, [heads, kv_heads, head_dim]: [usize; 3], window: Option<usize>, run: Run) {
     let (queries, keys) = ((heads * head_dim) as u64, (kv_heads * head_dim) as u64);
     let visible = |length: u64| window.map_or(length, |window| length.min(window as u64));
-    // The mean over the positions i = 1 … sequence of min(i, window), twice.
+    // The sum over the positions i = 1 … sequence of min(i, window), twice.
     let (sequence, seen) = (run.sequence, visible(run.sequence));
-    let twice_mean = (seen * (seen + 1) + 2 * (sequence - seen) * seen) / sequence.max(1);
-    sums.activations.elements += run.hidden + 2 * queries + 2 * keys;
+    let twice_sum = seen * (seen + 1) + 2 * (sequence - seen) * seen;
     sums.scores += heads as u64;
     sums.largest_scores = sums.largest_scores.max(heads as u64);
     // q·k and weights·v: two operations each for every head dimension.
-    sums.attention_flops += 2 * queries * twice_mean;
+    sums.attention_flops += 2 * queries * twice_sum / sequence.max(1);
     sums.kv_elements += 2 * keys;
     sums.kv_full_context += 2 * keys * visible(run.context);
 }

@@ -8,6 +8,6 @@ mod save;
 
 pub use builder::{Construct, ConstructError, Construction, Device};
 pub(crate) use estimate::present;
-pub use estimate::{Activations, Estimate, ParameterGroup};
+pub use estimate::{Estimate, ParameterGroup};
 pub use load::{LoadReport, LoadedParameter, MismatchedParameter, MissingParameter, load_checkpoint};
 pub use save::{SaveOptions, save_checkpoint};

@@ -50,6 +50,21 @@ impl MimeBundle {
         self.set("text/html", Value::String(html.into()))
     }
 
+    /// Adds a line below the text and the HTML.
+    pub fn with_note(self, note: &str) -> Self {
+        let plain = format!("{}\n{note}", self.plain());
+        let html = self.get("text/html").and_then(Value::as_str).map(|html| {
+            let mut more = super::Html::new();
+            more.raw(html).raw("<div style=\"opacity:0.75;margin-top:0.2em\">").text(note).raw("</div>");
+            more.finish()
+        });
+        let noted = self.with("text/plain", plain);
+        match html {
+            Some(html) => noted.with_html(html),
+            None => noted,
+        }
+    }
+
     /// Adds `image/png` from the bytes of a PNG file.
     pub fn with_png(self, png: &[u8]) -> Self {
         use base64::Engine;

@@ -14,8 +14,10 @@ mod loss_curve;
 mod numbers;
 mod parameter_table;
 mod progress_view;
+mod project;
 mod runs;
 mod table;
+mod tokenizer;
 
 pub use bundle::{MimeBundle, View};
 pub(crate) use emit::in_notebook;

@@ -1,4 +1,4 @@
-//! How fast the device multiplies matrices, and how much multiplying a token takes.
+//! How fast the device multiplies matrices.
 
 use std::collections::HashMap;
 use std::sync::Mutex;
@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 
 use candle_core::{Device, Tensor};
 
-use crate::construct::Construction;
 use crate::model::candle_dtype;
 use crate::spec::DType;
 
@@ -45,22 +44,4 @@ pub(super) fn matmul_rate(device: &Device, dtype: DType) -> candle_core::Result<
     let mut rates = MEASURED.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
     rates.get_or_insert_default().insert(key, rate);
     Ok(rate)
-}
-
-/// Operations of forward and backward per token: 6 N + 12 L H Q T, as in PaLM (Chowdhery et al. 2022, appendix B).
-///
-/// N counts the weights that multiply, so not the embedding table unless it is tied to the head; L layers of H heads of
-/// width Q attend to T tokens, or to the window if that is shorter. The formula counts attention to all T tokens, of
-/// which a causal model may skip half.
-pub(super) fn flops_per_token(construction: &Construction, sequence_length: usize) -> f64 {
-    let config = &construction.config;
-    let table = if config.tie_word_embeddings { 0 } else { config.vocab_size * config.hidden_size };
-    let weights = construction.table.parameters().saturating_sub(table as u64);
-    let attention = (0..config.num_hidden_layers).map(|index| {
-        let layer = config.layer(index);
-        let keys = layer.sliding_window.map_or(sequence_length, |window| window.min(sequence_length));
-        layer.num_attention_heads * layer.head_dim * keys
-    });
-    let attention: usize = attention.sum();
-    6.0 * weights as f64 + 12.0 * attention as f64
 }

@@ -81,7 +81,8 @@ pub struct KickTestReport {
     pub host_peak_memory_bytes: Option<u64>,
     /// Largest use of the GPU's memory during the run.
     pub device_peak_memory_bytes: Option<u64>,
-    /// Floating-point operations of forward and backward per token, estimated.
+    /// Floating-point operations of forward and backward per token, estimated
+    /// ([`Estimate::training_flops_per_token`](crate::construct::Estimate::training_flops_per_token)).
     pub flops_per_token: f64,
     /// Measured floating-point operations per second of a large matrix product in the model's type on its device.
     pub matmul_rate: Option<f64>,

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use super::batches::{Batches, vocabulary};
-use super::ceiling::{flops_per_token, matmul_rate};
+use super::ceiling::matmul_rate;
 use super::compare::Second;
 use super::error::KickTestError;
 use super::report::{GradientRecord, KickTestReport, StepRecord};
@@ -26,6 +26,7 @@ pub(super) fn run(test: &KickTest<'_>, model: &CausalLm) -> Result<KickTestRepor
         Some(changes) => Some(Second::new(construction, model, test.settings, changes)?),
         None => None,
     };
+    let estimate = construction.estimate_of(test.batch_size, test.sequence_length);
     let watch = memory::Watch::start(construction.device);
     let mut report = KickTestReport {
         title: construction.title.clone(),
@@ -46,7 +47,7 @@ pub(super) fn run(test: &KickTest<'_>, model: &CausalLm) -> Result<KickTestRepor
         peak_memory_bytes: None,
         host_peak_memory_bytes: None,
         device_peak_memory_bytes: None,
-        flops_per_token: flops_per_token(construction, test.sequence_length),
+        flops_per_token: estimate.training_flops_per_token as f64,
         matmul_rate: None,
         comparison: None,
     };

@@ -9,6 +9,7 @@ use candle_core::{DType as CandleType, Tensor, Var};
 use super::Settings;
 use crate::dataset::LabelledBatch;
 use crate::model::{CausalLm, GradientSink, ModelError, StepOptions};
+use crate::ops::sgd_in_place;
 use crate::spec::ParamPath;
 
 /// Sees each gradient before the update.
@@ -119,7 +120,7 @@ fn take(seen: &mut Seen, plan: &StepPlan, path: &ParamPath, var: &Var, gradient:
     seen.checking += began.elapsed();
     if update {
         let began = Instant::now();
-        var.set(&(var.as_tensor().detach() - (gradient * plan.lr)?)?)?;
+        sgd_in_place(var, gradient, plan.lr)?;
         if plan.check {
             device.synchronize()?;
         }

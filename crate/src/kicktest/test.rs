@@ -35,7 +35,7 @@ impl<'a> KickTest<'a> {
             repeat_batch: false,
             packed: None,
             dataset: None,
-            settings: Settings::default(),
+            settings: Settings { attention: construction.attention, ..Settings::default() },
             compare: None,
         }
     }

@@ -1,14 +1,14 @@
 //! Causal self-attention: several heads with grouped keys and values, or one.
 
-use candle_core::{D, DType, Result, Tensor};
+use candle_core::{Result, Tensor};
 use candle_nn::VarBuilder;
 
 use super::context::Context;
-use super::dropout::{Site, dropped};
 use super::kv_cache::KvCache;
 use super::layer::{linear, norm_if_any};
 use super::linear::Linear;
 use super::norm::Norm;
+use crate::ops::{self, AttentionOptions, exchange_heads};
 use crate::spec::{Leaf, Node, Part, PositionEmbedding};
 
 /// softmax(q kᵀ / sqrt(head_dim) + slope · (k − q) + mask) v; query head h reads key and value head h / (heads / kv_heads).
@@ -97,7 +97,7 @@ impl Attention {
         };
         let mixed = self.mix(&query, &key, &value, context, layer)?;
         let (batch, seq, _) = x.dims3()?;
-        let mixed = mixed.transpose(1, 2)?.contiguous()?.reshape((batch, seq, self.heads * self.head_dim))?;
+        let mixed = exchange_heads(&mixed)?.reshape((batch, seq, self.heads * self.head_dim))?;
         match &self.projections {
             Projections::MultiHead { output, .. } => output.forward(&mixed),
             Projections::SingleHead { .. } => Ok(mixed),
@@ -108,8 +108,7 @@ impl Attention {
     /// rotated.
     fn project(&self, x: &Tensor, context: &Context) -> Result<(Tensor, Tensor, Tensor)> {
         let (batch, seq, _) = x.dims3()?;
-        let split =
-            |y: Tensor, heads: usize| y.reshape((batch, seq, heads, self.head_dim))?.transpose(1, 2)?.contiguous();
+        let split = |y: Tensor, heads: usize| exchange_heads(&y.reshape((batch, seq, heads, self.head_dim))?);
         match &self.projections {
             Projections::MultiHead { query, key, value, norms, .. } => {
                 let mut q = split(query.forward(x)?, self.heads)?;
@@ -132,23 +131,13 @@ impl Attention {
 
     /// Values mixed by attention, `[batch, heads, seq, head_dim]`.
     fn mix(&self, query: &Tensor, key: &Tensor, value: &Tensor, context: &Context, layer: usize) -> Result<Tensor> {
-        let (batch, _, seq, _) = query.dims4()?;
-        let seen = key.dim(2)?;
-        // The query heads of a group are rows of one product with their shared keys: nothing is repeated in memory.
-        let group = self.heads / self.kv_heads;
-        let rows = (batch * self.kv_heads, group * seq, self.head_dim);
-        let columns = (batch * self.kv_heads, seen, self.head_dim);
-        let query = (query * (1.0 / (self.head_dim as f64).sqrt()))?.reshape(rows)?;
-        let scores = query.matmul(&key.reshape(columns)?.transpose(1, 2)?)?;
-        let mut scores = scores.reshape((batch, self.heads, seq, seen))?.to_dtype(DType::F32)?;
-        if let Some(slopes) = &self.slopes {
-            let slopes = slopes.reshape((1, self.heads, 1, 1))?;
-            scores = scores.broadcast_add(&slopes.broadcast_mul(&context.distances)?)?;
-        }
-        let scores = scores.broadcast_add(context.mask(self.window)?)?;
-        let weights = candle_nn::ops::softmax(&scores, D::Minus1)?.to_dtype(query.dtype())?;
-        let weights = dropped(context.dropout, weights, self.dropout, layer, Site::AttentionWeights)?;
-        let mixed = weights.reshape((batch * self.kv_heads, group * seq, seen))?.matmul(&value.reshape(columns)?)?;
-        mixed.reshape((batch, self.heads, seq, self.head_dim))
+        let options = AttentionOptions {
+            implementation: context.attention,
+            visibility: context.visibility(self.window)?,
+            scale: 1.0 / (self.head_dim as f64).sqrt(),
+            slopes: self.slopes.as_ref(),
+            dropout: context.dropout.map(|dropout| dropout.of_attention(self.dropout, layer)),
+        };
+        Ok(ops::attention(query, key, value, &options)?)
     }
 }

@@ -9,11 +9,12 @@ use super::context::{Context, Needs};
 use super::dropout::Dropout;
 use super::embedding::InputEncoder;
 use super::kv_cache::KvCache;
-use super::layer::{child, linear, norm_if_any};
+use super::layer::{Layer, child, linear, norm_if_any};
 use super::linear::Linear;
 use super::norm::Norm;
 use super::stack::LayerStack;
-use super::weights::{ParameterSet, Weights, candle_dtype, load_with};
+use super::weights::{ParameterSet, Weights, load_with};
+use crate::ops::AttentionImplementation;
 use crate::spec::{DType, ModelConfig, ModelSpec, Node, TensorTable};
 
 /// A causal language model on a device, built from its spec.
@@ -28,7 +29,7 @@ pub struct CausalLm {
     needs: Needs,
     parameters: ParameterSet,
     device: Device,
-    dtype: DType,
+    attention: AttentionImplementation,
 }
 
 impl CausalLm {
@@ -59,8 +60,15 @@ impl CausalLm {
             needs: Needs::of(&spec.root),
             parameters,
             device: device.clone(),
-            dtype,
+            attention: AttentionImplementation::default(),
         })
+    }
+
+    /// The same model, whose forward passes compute attention by this implementation (default: sdpa).
+    #[must_use]
+    pub fn with_attention(mut self, attention: AttentionImplementation) -> Self {
+        self.attention = attention;
+        self
     }
 
     /// The configuration it was built from.
@@ -129,15 +137,51 @@ impl CausalLm {
     ) -> Result<Tensor, ModelError> {
         batch.check_vocabulary(self.config.vocab_size)?;
         let seen = cache.as_deref().map_or(0, KvCache::seen);
-        let ids: Vec<u32> = batch.input_ids.iter().flatten().copied().collect();
-        let ids = Tensor::from_vec(ids, batch.dims(), &self.device)?;
-        let context = Context::new(&self.needs, batch, seen, candle_dtype(self.dtype), &self.device, dropout)?;
-        let x = self.encoder.forward(&ids, &batch.positions(seen), &context)?;
+        let context = Context::new(&self.needs, batch, seen, &self.device, self.attention, dropout)?;
+        let x = self.encode(batch, seen, &context)?;
         let mut x = self.stack.forward(x, &context, cache, observe).map_err(interrupted_first)?;
         if let Some(norm) = &self.final_norm {
             x = norm.forward(&x)?;
         }
         Ok(self.head.forward(&x)?)
+    }
+}
+
+/// What a training step takes the model apart for.
+impl CausalLm {
+    pub(super) fn context(
+        &self,
+        batch: &Batch,
+        attention: AttentionImplementation,
+        dropout_seed: Option<u64>,
+    ) -> Result<Context, ModelError> {
+        batch.check_vocabulary(self.config.vocab_size)?;
+        let dropout = dropout_seed.map(|seed| Dropout { seed });
+        Context::new(&self.needs, batch, 0, &self.device, attention, dropout)
+    }
+
+    /// Input vectors `[batch, seq, hidden]` of the tokens that follow `seen` others.
+    pub(super) fn encode(&self, batch: &Batch, seen: usize, context: &Context) -> candle_core::Result<Tensor> {
+        let ids: Vec<u32> = batch.input_ids.iter().flatten().copied().collect();
+        let ids = Tensor::from_vec(ids, batch.dims(), &self.device)?;
+        self.encoder.forward(&ids, &batch.positions(seen), context)
+    }
+
+    pub(super) fn layers(&self) -> &[Layer] {
+        self.stack.layers()
+    }
+
+    pub(super) fn final_norm(&self) -> Option<&Norm> {
+        self.final_norm.as_ref()
+    }
+
+    pub(super) fn head(&self) -> &Linear {
+        &self.head
+    }
+
+    /// The embedding table, if the head is tied to it.
+    pub(super) fn tied(&self) -> Option<&Tensor> {
+        Some(&self.encoder.weight).filter(|table| table.id() == self.head.weight.id())
     }
 }
 
@@ -153,6 +197,6 @@ fn load(root: &Node, tied: bool, vb: &VarBuilder) -> candle_core::Result<Parts> 
     Ok((encoder, stack, final_norm, head))
 }
 
-fn interrupted_first(error: candle_core::Error) -> ModelError {
+pub(super) fn interrupted_first(error: candle_core::Error) -> ModelError {
     if crate::interrupt::check().is_err() { crate::interrupt::Interrupted.into() } else { error.into() }
 }

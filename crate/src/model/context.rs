@@ -1,11 +1,12 @@
 //! What every layer of one forward pass shares.
 
-use candle_core::{DType, Device, Result, Tensor};
+use candle_core::{Device, Result};
 
 use super::dropout::Dropout;
 use super::mask;
 use super::rope::{Rotation, inverse_frequencies};
 use super::{Batch, ModelError};
+use crate::ops::{AttentionImplementation, Visibility};
 use crate::spec::{Node, Part, PositionEmbedding, RopeConfig};
 
 /// What the layers of a model need prepared, found once in its tree.
@@ -14,6 +15,8 @@ pub(super) struct Needs {
     /// Rotary parameters and head widths.
     rotations: Vec<(RopeConfig, usize)>,
     windows: Vec<Option<usize>>,
+    /// The highest probability with which a layer drops attention weights.
+    attention_dropout: f64,
 }
 
 impl Needs {
@@ -24,33 +27,33 @@ impl Needs {
     }
 
     fn collect(&mut self, node: &Node) {
-        let window = match &node.part {
-            Part::Attention { position, head_dim, window, .. } => {
+        let attention = match &node.part {
+            Part::Attention { position, head_dim, window, dropout, .. } => {
                 if let PositionEmbedding::Rope(rope) = position
                     && !self.rotations.iter().any(|(known, width)| known == rope && width == head_dim)
                 {
                     self.rotations.push((rope.clone(), *head_dim));
                 }
-                Some(window)
+                Some((window, dropout))
             }
-            Part::SingleHeadAttention { window, .. } => Some(window),
+            Part::SingleHeadAttention { window, dropout, .. } => Some((window, dropout)),
             _ => None,
         };
-        if let Some(window) = window
-            && !self.windows.contains(window)
-        {
-            self.windows.push(*window);
+        if let Some((window, dropout)) = attention {
+            if !self.windows.contains(window) {
+                self.windows.push(*window);
+            }
+            self.attention_dropout = self.attention_dropout.max(*dropout);
         }
         node.children.iter().for_each(|child| self.collect(child));
     }
 }
 
-/// Rotations, masks and distances of one batch, and the dropouts of the step.
+/// Rotations and masks of one batch, and how the step is computed.
 pub(super) struct Context {
     rotations: Vec<(RopeConfig, usize, Rotation)>,
-    masks: Vec<(Option<usize>, Tensor)>,
-    /// key − query `[1, 1, seq, seen + seq]` in float32, for ALiBi.
-    pub(super) distances: Tensor,
+    masks: Vec<(Option<usize>, Visibility)>,
+    pub(super) attention: AttentionImplementation,
     /// Set during training of models with dropout.
     pub(super) dropout: Option<Dropout>,
 }
@@ -60,22 +63,24 @@ impl Context {
         needs: &Needs,
         batch: &Batch,
         seen: usize,
-        dtype: DType,
         device: &Device,
+        attention: AttentionImplementation,
         dropout: Option<Dropout>,
     ) -> std::result::Result<Self, ModelError> {
         let positions = batch.positions(seen);
         let rotation = |(rope, width): &(RopeConfig, usize)| {
             let frequencies = inverse_frequencies(rope, *width);
-            Ok((rope.clone(), *width, Rotation::new(&frequencies, &positions, dtype, device)?))
+            Ok((rope.clone(), *width, Rotation::new(&frequencies, &positions, device)?))
         };
-        let mask = |window: &Option<usize>| Ok((*window, mask::additive(batch, seen, *window, device)?));
-        let (_, seq) = batch.dims();
-        let distances = (seen..seen + seq).flat_map(|q| (0..seen + seq).map(move |k| k as f32 - q as f32)).collect();
+        if dropout.is_some() {
+            attention.check_dropout(needs.attention_dropout)?;
+        }
+        let visible = mask::visibility(batch, seen)?;
+        let mask = |window: &Option<usize>| (*window, visible.clone().with_window(*window));
         Ok(Self {
             rotations: needs.rotations.iter().map(rotation).collect::<Result<_>>()?,
-            masks: needs.windows.iter().map(mask).collect::<Result<_>>()?,
-            distances: Tensor::from_vec(distances, (1, 1, seq, seen + seq), device)?,
+            masks: needs.windows.iter().map(mask).collect(),
+            attention,
             dropout,
         })
     }
@@ -87,10 +92,10 @@ impl Context {
         }
     }
 
-    /// `[batch or 1, 1, seq, seen + seq]`, added to the scores.
-    pub(super) fn mask(&self, window: Option<usize>) -> Result<&Tensor> {
+    /// Which token sees which in layers with this window.
+    pub(super) fn visibility(&self, window: Option<usize>) -> Result<&Visibility> {
         match self.masks.iter().find(|(known, _)| *known == window) {
-            Some((_, mask)) => Ok(mask),
+            Some((_, visibility)) => Ok(visibility),
             None => candle_core::bail!("no mask was prepared for the window {window:?}"),
         }
     }

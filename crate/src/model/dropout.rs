@@ -4,12 +4,12 @@ use candle_core::{Device, Result, Tensor};
 use rand::Rng;
 
 use super::initial::stream;
+use crate::ops;
 
 /// Where in a layer a dropout stands.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Site {
     Embedding,
-    AttentionWeights,
     AttentionOutput,
     AttentionResidual,
     FeedForwardInside,
@@ -36,6 +36,12 @@ impl Dropout {
         // Drawn on the host, so that CPU and GPU drop the same elements.
         let mask = Tensor::from_vec(mask, x.shape(), &Device::Cpu)?.to_dtype(x.dtype())?.to_device(x.device())?;
         x * mask
+    }
+
+    /// The dropout of a layer's attention weights.
+    pub(super) fn of_attention(self, probability: f64, layer: usize) -> ops::Dropout {
+        let seed = stream(self.seed, &format!("dropout {layer} attention weights")).random();
+        ops::Dropout { probability, seed }
     }
 }
 

@@ -6,6 +6,7 @@ use candle_nn::VarBuilder;
 use super::context::Context;
 use super::dropout::{Site, dropped};
 use super::layer::leaf;
+use crate::ops::embedding;
 use crate::spec::{Node, Part};
 
 /// dropout(positions(scale · embedding)).
@@ -32,8 +33,7 @@ impl InputEncoder {
 
     /// ids `[batch, seq]` → `[batch, seq, hidden]`; `positions` are the ids' places.
     pub(super) fn forward(&self, ids: &Tensor, positions: &[Vec<u32>], context: &Context) -> Result<Tensor> {
-        let (batch, seq) = ids.dims2()?;
-        let mut x = self.weight.index_select(&ids.flatten_all()?, 0)?.reshape((batch, seq, ()))?;
+        let mut x = embedding(&self.weight, ids)?;
         if self.scale != 1.0 {
             x = (x * self.scale)?;
         }

@@ -1,6 +1,7 @@
 //! What can go wrong between weights and logits.
 
 use crate::checkpoint::CheckpointError;
+use crate::ops::AttentionError;
 use crate::sealed::Sealed;
 
 /// Why a model could not be built or run.
@@ -37,6 +38,9 @@ pub enum ModelError {
     /// A computation failed on the device.
     #[error("{0}\n  where: the model's computation\n  do: check the device's memory and the tensor shapes above")]
     Candle(Sealed<candle_core::Error>),
+    /// An attention implementation that cannot serve the model, or was given what does not fit.
+    #[error(transparent)]
+    Attention(#[from] AttentionError),
     /// The user stopped it.
     #[error(transparent)]
     Interrupted(#[from] crate::interrupt::Interrupted),

@@ -6,6 +6,7 @@ use candle_nn::VarBuilder;
 use super::context::Context;
 use super::dropout::{Site, dropped};
 use super::linear::Linear;
+use crate::ops::{GateActivation, gated};
 use crate::spec::{Activation, Node, Part};
 
 /// The part of a layer that looks at one token at a time.
@@ -40,13 +41,22 @@ impl FeedForward {
         let inside = |x: Tensor, p: f64| dropped(context.dropout, x, p, layer, Site::FeedForwardInside);
         match self {
             FeedForward::Gated { gate, up, down, activation, dropout } => {
-                let product = (activate(&gate.forward(x)?, *activation)? * up.forward(x)?)?;
+                let product = gated(&gate.forward(x)?, &up.forward(x)?, gate_activation(*activation))?;
                 down.forward(&inside(product, *dropout)?)
             }
             FeedForward::Plain { first, second, activation, dropout } => {
                 second.forward(&activate(&inside(first.forward(x)?, *dropout)?, *activation)?)
             }
         }
+    }
+}
+
+fn gate_activation(activation: Activation) -> GateActivation {
+    match activation {
+        Activation::Silu => GateActivation::Silu,
+        Activation::Relu => GateActivation::Relu,
+        Activation::Gelu => GateActivation::Gelu,
+        Activation::GeluTanh => GateActivation::GeluTanh,
     }
 }
 

@@ -3,13 +3,14 @@
 use candle_core::{Result, Tensor};
 use candle_nn::VarBuilder;
 
+use crate::ops::linear;
 use crate::spec::Leaf;
 
 /// A linear map over the last dimension; W is `[outputs, inputs]`.
 #[derive(Clone, Debug)]
 pub(super) struct Linear {
-    weight: Tensor,
-    bias: Option<Tensor>,
+    pub(super) weight: Tensor,
+    pub(super) bias: Option<Tensor>,
 }
 
 impl Linear {
@@ -32,19 +33,7 @@ impl Linear {
 
     /// x `[…, inputs]` → `[…, outputs]`.
     pub(super) fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let (outputs, inputs) = self.weight.dims2()?;
-        let mut shape = x.dims().to_vec();
-        // One large product instead of a batch of small ones.
-        let rows = x.elem_count() / inputs;
-        let y = x.reshape((rows, inputs))?.matmul(&self.weight.t()?)?;
-        let y = match &self.bias {
-            Some(bias) => y.broadcast_add(bias)?,
-            None => y,
-        };
-        if let Some(last) = shape.last_mut() {
-            *last = outputs;
-        }
-        y.reshape(shape)
+        linear(x, &self.weight, self.bias.as_ref())
     }
 
     /// x `[batch, seq, outputs]` → x W `[batch, seq, inputs]`, without bias.

@@ -1,46 +1,33 @@
-//! Which token sees which: causality, padding and document boundaries as numbers added to attention scores.
-
-use candle_core::{Device, Result, Tensor};
+//! Which token sees which: causality, padding and document boundaries of a batch.
 
 use super::Batch;
+use crate::ops::{AttentionError, Visibility};
 
-/// Finite, so that a row which sees nothing (left padding) averages instead of becoming NaN.
-const HIDDEN: f32 = -1e30;
-
-/// `[batch or 1, 1, seq, seen + seq]` in float32: 0 where query q may see key k, hugely negative elsewhere.
+/// Who sees whom in a batch that follows `seen` cached tokens.
 ///
 /// A token sees itself and earlier tokens. With `attention_mask`, padding is never seen. With positions but without a
 /// mask, a row holds documents: a new one starts wherever a position is not its predecessor plus one, and documents do
 /// not see each other (the rule of transformers' packed sequences).
-/// With a window of w, query q sees the keys k with q − w < k ≤ q.
-pub(super) fn additive(batch: &Batch, seen: usize, window: Option<usize>, device: &Device) -> Result<Tensor> {
+pub(super) fn visibility(batch: &Batch, seen: usize) -> Result<Visibility, AttentionError> {
     let (rows, seq) = batch.dims();
-    let keys = seen + seq;
-    let documents = match (&batch.attention_mask, &batch.position_ids) {
-        (None, Some(positions)) if seen == 0 => Some(positions.iter().map(|row| document_of(row)).collect::<Vec<_>>()),
-        _ => None,
-    };
-    let shared = batch.attention_mask.is_none() && documents.is_none();
-    let count = if shared { 1 } else { rows };
-    let mut mask = vec![HIDDEN; count * seq * keys];
-    for row in 0..count {
-        for query in 0..seq {
-            let line = &mut mask[(row * seq + query) * keys..][..keys];
-            let first = window.map_or(0, |window| (seen + query + 1).saturating_sub(window));
-            for (key, cell) in line.iter_mut().enumerate().take(seen + query + 1).skip(first) {
-                // Keys from the cache are real tokens: padding is only known for the tokens of this batch.
-                let real = key < seen || batch.attention_mask.as_ref().is_none_or(|mask| mask[row][key - seen] != 0);
-                let together = documents.as_ref().is_none_or(|documents| documents[row][key] == documents[row][query]);
-                if real && together {
-                    *cell = 0.0;
-                }
-            }
+    let causal = Visibility::causal(rows, seq, seen);
+    match (&batch.attention_mask, &batch.position_ids) {
+        (Some(mask), _) => {
+            // Keys from the cache are real tokens: padding is only known for the tokens of this batch.
+            let real = |row: &Vec<u8>| std::iter::repeat_n(true, seen).chain(row.iter().map(|&bit| bit != 0)).collect();
+            causal.with_padding(mask.iter().map(real).collect())
         }
+        (None, Some(positions)) if seen == 0 => {
+            let documents: Vec<Vec<u32>> = positions.iter().map(|row| document_of(row)).collect();
+            // One document in each row is what causality gives anyway, and cheaper.
+            let several = documents.iter().any(|row| row.last() != Some(&0));
+            if several { causal.with_documents(documents) } else { Ok(causal) }
+        }
+        _ => Ok(causal),
     }
-    Tensor::from_vec(mask, (count, 1, seq, keys), device)
 }
 
-fn document_of(positions: &[u32]) -> Vec<usize> {
+fn document_of(positions: &[u32]) -> Vec<u32> {
     let mut document = 0;
     let mut previous = None;
     positions
@@ -57,6 +44,8 @@ fn document_of(positions: &[u32]) -> Vec<usize> {
 
 #[cfg(test)]
 mod tests {
+    use candle_core::Device;
+
     use super::*;
 
     fn visible(batch: &Batch) -> Vec<Vec<Vec<bool>>> {
@@ -64,7 +53,8 @@ mod tests {
     }
 
     fn within(batch: &Batch, window: Option<usize>) -> Vec<Vec<Vec<bool>>> {
-        let mask = additive(batch, 0, window, &Device::Cpu).unwrap().squeeze(1).unwrap().to_vec3::<f32>().unwrap();
+        let mask = visibility(batch, 0).unwrap().with_window(window).dense(&Device::Cpu).unwrap();
+        let mask = mask.squeeze(1).unwrap().to_vec3::<f32>().unwrap();
         mask.into_iter()
             .map(|row| row.into_iter().map(|line| line.iter().map(|&x| x == 0.0).collect()).collect())
             .collect()

@@ -1,11 +1,12 @@
 //! Normalisation over the last dimension.
 
-use candle_core::{D, DType, Result, Tensor};
+use candle_core::{Result, Tensor};
 use candle_nn::VarBuilder;
 
+use crate::ops::{layer_norm, rms_norm};
 use crate::spec::Leaf;
 
-/// RMSNorm or LayerNorm, in float32 inside. Built of differentiable operations: candle's fused ones have no backward.
+/// RMSNorm or LayerNorm, in float32 inside.
 #[derive(Clone, Debug)]
 pub(super) enum Norm {
     Rms { weight: Tensor, eps: f64 },
@@ -24,17 +25,9 @@ impl Norm {
 
     /// x `[…, dim]` → the same shape.
     pub(super) fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let wide = x.to_dtype(DType::F32)?;
-        let normal = |centred: &Tensor, eps: f64| -> Result<Tensor> {
-            let scale = (centred.sqr()?.mean_keepdim(D::Minus1)? + eps)?.sqrt()?.recip()?;
-            centred.broadcast_mul(&scale)?.to_dtype(x.dtype())
-        };
         match self {
-            Norm::Rms { weight, eps } => normal(&wide, *eps)?.broadcast_mul(weight),
-            Norm::Layer { weight, bias, eps } => {
-                let centred = wide.broadcast_sub(&wide.mean_keepdim(D::Minus1)?)?;
-                normal(&centred, *eps)?.broadcast_mul(weight)?.broadcast_add(bias)
-            }
+            Norm::Rms { weight, eps } => rms_norm(x, weight, *eps),
+            Norm::Layer { weight, bias, eps } => layer_norm(x, weight, Some(bias), *eps),
         }
     }
 }

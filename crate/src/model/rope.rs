@@ -1,7 +1,8 @@
 //! Rotary position embedding, halves rotated: (x₁, x₂) → (x₁ cos − x₂ sin, x₂ cos + x₁ sin).
 
-use candle_core::{D, DType, Device, Result, Tensor};
+use candle_core::{Device, Result, Tensor};
 
+use crate::ops::rotate;
 use crate::spec::{RopeConfig, RopeScaling};
 
 /// Frequencies in radians per token, one for each pair of a head's dimensions: θ^(−2j/head_dim), stretched for long
@@ -29,7 +30,7 @@ pub fn inverse_frequencies(rope: &RopeConfig, head_dim: usize) -> Vec<f32> {
     }
 }
 
-/// Cosines and sines of one batch's positions, each `[batch, 1, seq, head_dim / 2]`, shared by all layers.
+/// Cosines and sines of one batch's positions, each `[batch or 1, seq, head_dim / 2]` in float32, shared by all layers.
 #[derive(Clone, Debug)]
 pub(super) struct Rotation {
     cos: Tensor,
@@ -37,27 +38,24 @@ pub(super) struct Rotation {
 }
 
 impl Rotation {
-    pub(super) fn new(frequencies: &[f32], positions: &[Vec<u32>], dtype: DType, device: &Device) -> Result<Self> {
+    pub(super) fn new(frequencies: &[f32], positions: &[Vec<u32>], device: &Device) -> Result<Self> {
+        // Rows at the same places share one table.
+        let alike = positions.windows(2).all(|pair| pair[0] == pair[1]);
+        let positions = if alike { &positions[..positions.len().min(1)] } else { positions };
         let seq = positions.first().map_or(0, Vec::len);
         let angles: Vec<f32> = positions
             .iter()
             .flatten()
             .flat_map(|&position| frequencies.iter().map(move |frequency| position as f32 * frequency))
             .collect();
-        let shape = (positions.len(), 1, seq, frequencies.len());
-        let table = |f: fn(f32) -> f32| {
-            Tensor::from_vec(angles.iter().map(|&angle| f(angle)).collect(), shape, device)?.to_dtype(dtype)
-        };
+        let shape = (positions.len(), seq, frequencies.len());
+        let table = |f: fn(f32) -> f32| Tensor::from_vec(angles.iter().map(|&angle| f(angle)).collect(), shape, device);
         Ok(Self { cos: table(f32::cos)?, sin: table(f32::sin)? })
     }
 
     /// x `[batch, heads, seq, head_dim]`.
     pub(super) fn apply(&self, x: &Tensor) -> Result<Tensor> {
-        let half = x.dim(D::Minus1)? / 2;
-        let (first, second) = (x.narrow(D::Minus1, 0, half)?, x.narrow(D::Minus1, half, half)?);
-        let rotated_first = (first.broadcast_mul(&self.cos)? - second.broadcast_mul(&self.sin)?)?;
-        let rotated_second = (second.broadcast_mul(&self.cos)? + first.broadcast_mul(&self.sin)?)?;
-        Tensor::cat(&[rotated_first, rotated_second], D::Minus1)
+        rotate(x, &self.cos, &self.sin)
     }
 }
 

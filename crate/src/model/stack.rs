@@ -25,6 +25,10 @@ impl LayerStack {
         layers.map(|layers| Self { layers })
     }
 
+    pub(super) fn layers(&self) -> &[Layer] {
+        &self.layers
+    }
+
     /// `observe` sees the residual stream after each layer.
     pub(super) fn forward(
         &self,

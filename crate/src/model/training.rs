@@ -1,11 +1,21 @@
-//! One training step's loss and gradients.
+//! One training step's loss and gradients, a segment at a time.
+//!
+//! candle's backward keeps every gradient until it ends, walks the graph by recursion, and writes zeros for each gradient
+//! before it adds. Here encoder, layers and head are graphs of their own: forward leaves one for each, backward takes
+//! them from the last to the first and hands parameters' gradients on as it goes. Depth costs no stack, a layer can be
+//! computed again instead of kept, and a gradient can be applied and dropped before the next layer's exists.
 
 use std::sync::Arc;
 
+use candle_core::backprop::GradStore;
 use candle_core::{DType, Tensor, Var};
 
-use super::{Batch, CausalLm, ModelError, next_token_loss};
-use crate::ops::AttentionImplementation;
+use super::causal_lm::interrupted_first;
+use super::context::Context;
+use super::layer::Layer;
+use super::loss::targets;
+use super::{Batch, CausalLm, IGNORED_LABEL, ModelError, next_token_loss};
+use crate::ops::{AttentionImplementation, Gradients, backward_from, collected, linear_cross_entropy_gradients};
 use crate::spec::ParamPath;
 
 /// How a step is computed. None of it but dropout changes what is computed.
@@ -28,6 +38,10 @@ impl CausalLm {
     /// The mean next-token loss of a batch, in nats per token; `sink` receives the gradients. Parameters that receive none
     /// do not reach the sink.
     ///
+    /// With [`fuse_optimizer`](StepOptions::fuse_optimizer) a gradient reaches the sink as soon as its layer's backward
+    /// is done, those of the last layers first, and may be applied to its variable at once. A tied embedding comes last,
+    /// when both of its uses have added.
+    ///
     /// # Errors
     /// [`ModelError`] for ids beyond the vocabulary, an interrupt, the device's refusal, or the sink's.
     pub fn loss_and_gradients(
@@ -37,18 +51,200 @@ impl CausalLm {
         options: &StepOptions,
         sink: GradientSink,
     ) -> Result<f32, ModelError> {
-        let logits = match options.dropout_seed {
-            Some(seed) => self.forward_training(batch, seed)?,
-            None => self.forward(batch)?,
+        let context = self.context(batch, options.attention, options.dropout_seed)?;
+        let targets = targets(labels, batch.dims(), self.config().vocab_size)?;
+        let delivery = Delivery::new(self, options.fuse_optimizer, sink);
+        self.step(batch, &targets, labels, options, &context, delivery).map_err(|error| match error {
+            StepError::Model(error) => error,
+            StepError::Candle(error) => interrupted_first(error),
+        })
+    }
+
+    fn step(
+        &self,
+        batch: &Batch,
+        targets: &[i64],
+        labels: &[Vec<i64>],
+        options: &StepOptions,
+        context: &Context,
+        mut delivery: Delivery,
+    ) -> Result<f32, StepError> {
+        let encoded = self.encode(batch, 0, context)?;
+        let mut x = encoded.detach();
+        let mut segments = Vec::with_capacity(self.layers().len());
+        for (index, layer) in self.layers().iter().enumerate() {
+            crate::interrupt::check().map_err(candle_core::Error::wrap)?;
+            let segment = Segment::run(layer, index, &x, context, options.gradient_checkpointing)?;
+            x = segment.1;
+            segments.push(segment.0);
+        }
+        let (loss, mut of_x) = self.head_backward(&x, targets, labels, &mut delivery)?;
+        drop(x);
+        while let Some(segment) = segments.pop() {
+            crate::interrupt::check().map_err(candle_core::Error::wrap)?;
+            of_x = segment.backward(&self.layers()[segments.len()], segments.len(), context, &of_x, &mut delivery)?;
+        }
+        let (store, gradients) = collected(|| backward_from(&encoded, &of_x))?;
+        delivery.receive(gradients, store, true)?;
+        delivery.finish()?;
+        Ok(loss)
+    }
+
+    /// Final norm, output projection and loss, forward and backward: the loss and the gradient of x.
+    fn head_backward(
+        &self,
+        x: &Tensor,
+        targets: &[i64],
+        labels: &[Vec<i64>],
+        delivery: &mut Delivery,
+    ) -> Result<(f32, Tensor), StepError> {
+        let leaf = Var::from_tensor(x)?;
+        let normed = self.final_norm().map_or(Ok(leaf.as_tensor().clone()), |norm| norm.forward(&leaf))?;
+        let head = self.head();
+        let (loss, store, mut gradients) = if head.bias.is_none() {
+            let (batch, seq, hidden) = normed.dims3()?;
+            let flat = normed.detach().reshape((batch * seq, hidden))?;
+            let made = linear_cross_entropy_gradients(&flat, &head.weight, targets, IGNORED_LABEL, true)?;
+            let Some((of_normed, of_head)) = made.gradients else {
+                return Err(candle_core::Error::Msg("the loss has no gradients".to_owned()).into());
+            };
+            let of_normed = of_normed.reshape(normed.shape())?;
+            let (store, mut gradients) = collected(|| backward_from(&normed, &of_normed))?;
+            gradients.add(head.weight.id(), of_head)?;
+            (made.loss, store, gradients)
+        } else {
+            let loss = next_token_loss(&head.forward(&normed)?, labels)?;
+            let (store, gradients) = collected(|| loss.backward())?;
+            (loss, store, gradients)
         };
-        let loss = next_token_loss(&logits, labels)?;
-        let mut gradients = loss.backward()?;
-        crate::interrupt::check()?;
-        for (path, var) in self.parameters().variables() {
-            if let Some(gradient) = gradients.remove(var.as_tensor()) {
-                sink(&path, &var, gradient)?;
+        let (of_x, store) = gradient_of(&leaf, store, &mut gradients)?;
+        delivery.receive(gradients, store, false)?;
+        Ok((loss.to_dtype(DType::F32)?.to_scalar::<f32>()?, of_x))
+    }
+}
+
+/// A layer between its input as a leaf and, if it was kept, its output.
+struct Segment {
+    leaf: Var,
+    kept: Option<Tensor>,
+}
+
+impl Segment {
+    /// The segment, and the layer's output outside any graph.
+    fn run(
+        layer: &Layer,
+        index: usize,
+        x: &Tensor,
+        context: &Context,
+        recompute: bool,
+    ) -> candle_core::Result<(Self, Tensor)> {
+        let leaf = Var::from_tensor(x)?;
+        let y = layer.forward(leaf.as_tensor(), context, index, None)?;
+        let value = y.detach();
+        Ok((Self { leaf, kept: (!recompute).then_some(y) }, value))
+    }
+
+    /// The gradient of the layer's input for `of_y`, that of its output.
+    fn backward(
+        self,
+        layer: &Layer,
+        index: usize,
+        context: &Context,
+        of_y: &Tensor,
+        delivery: &mut Delivery,
+    ) -> candle_core::Result<Tensor> {
+        let Self { leaf, kept } = self;
+        let y = kept.map_or_else(|| layer.forward(leaf.as_tensor(), context, index, None), Ok)?;
+        let (store, mut gradients) = collected(|| backward_from(&y, of_y))?;
+        // The graph's values are no longer needed; the sink may want the memory.
+        drop(y);
+        let (of_x, store) = gradient_of(&leaf, store, &mut gradients)?;
+        delivery.receive(gradients, store, false)?;
+        Ok(of_x)
+    }
+}
+
+/// A leaf's gradient: fused operators leave it in one place, candle's own in the other.
+fn gradient_of(
+    leaf: &Var,
+    mut store: GradStore,
+    gradients: &mut Gradients,
+) -> candle_core::Result<(Tensor, GradStore)> {
+    let gradient = added(gradients.remove(leaf.as_tensor()), store.remove(leaf.as_tensor()))?;
+    match gradient {
+        Some(gradient) => Ok((gradient, store)),
+        None => candle_core::bail!("a layer's input got no gradient"),
+    }
+}
+
+fn added(one: Option<Tensor>, other: Option<Tensor>) -> candle_core::Result<Option<Tensor>> {
+    match (one, other) {
+        (Some(one), Some(other)) => (one + other).map(Some),
+        (one, other) => Ok(one.or(other)),
+    }
+}
+
+/// Brings gradients to the sink: as they come, or when backward is done.
+struct Delivery {
+    sink: GradientSink,
+    at_once: bool,
+    /// Parameters whose gradient has not come.
+    missing: Vec<(ParamPath, Var)>,
+    /// The head's part of the gradient of a tied embedding, until the embedding's comes.
+    tied: Option<Tensor>,
+    half: Option<Tensor>,
+    waiting: Vec<(ParamPath, Var, Tensor)>,
+}
+
+impl Delivery {
+    fn new(model: &CausalLm, at_once: bool, sink: GradientSink) -> Self {
+        let (missing, tied) = (model.parameters().variables(), model.tied().cloned());
+        Self { sink, at_once, missing, tied, half: None, waiting: Vec::new() }
+    }
+
+    /// Takes a segment's gradients; `last` says that it is the one with the embedding.
+    fn receive(&mut self, mut gradients: Gradients, mut store: GradStore, last: bool) -> candle_core::Result<()> {
+        let mut missing = Vec::with_capacity(self.missing.len());
+        for (path, var) in std::mem::take(&mut self.missing) {
+            let mut gradient = added(gradients.remove(var.as_tensor()), store.remove(var.as_tensor()))?;
+            if self.tied.as_ref().is_some_and(|tied| tied.id() == var.as_tensor().id()) {
+                gradient = added(self.half.take(), gradient)?;
+                if !last {
+                    self.half = gradient.take();
+                }
+            }
+            match gradient {
+                Some(gradient) if self.at_once => (self.sink)(&path, &var, gradient)?,
+                Some(gradient) => self.waiting.push((path, var, gradient)),
+                None => missing.push((path, var)),
             }
         }
-        Ok(loss.to_dtype(DType::F32)?.to_scalar::<f32>()?)
+        self.missing = missing;
+        Ok(())
+    }
+
+    fn finish(self) -> candle_core::Result<()> {
+        for (path, var, gradient) in self.waiting {
+            (self.sink)(&path, &var, gradient)?;
+        }
+        Ok(())
+    }
+}
+
+/// candle's errors are looked at for an interrupt at the end.
+enum StepError {
+    Model(ModelError),
+    Candle(candle_core::Error),
+}
+
+impl From<ModelError> for StepError {
+    fn from(error: ModelError) -> Self {
+        Self::Model(error)
+    }
+}
+
+impl From<candle_core::Error> for StepError {
+    fn from(error: candle_core::Error) -> Self {
+        Self::Candle(error)
     }
 }

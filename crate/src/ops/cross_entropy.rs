@@ -4,11 +4,13 @@ use candle_core::{D, DType, Device, Error, Result, Storage, Tensor};
 use rayon::prelude::*;
 
 use super::collect::offer;
+use super::cuda;
 use super::element::{Wide, Window, product};
 use super::stash::Stash;
 
-/// Bytes that the logits of one block of rows may take.
+/// Bytes that the logits of one block of rows may take; on a GPU, whose products want many rows.
 const LOGITS: usize = 64 << 20;
+const LOGITS_ON_GPU: usize = 2 << 30;
 
 /// Mean cross entropy, in nats, of the logits x Wᵀ against `targets`; rows whose target is `ignored` do not count.
 /// x `[n, h]`, weight `[v, h]`, n targets → a scalar in float32 (float64 for float64 tensors).
@@ -73,6 +75,7 @@ pub fn linear_cross_entropy_gradients(
             let wide = (picked.to_dtype(DType::F32)?, weight.to_dtype(DType::F32)?);
             in_blocks::<f32>(&wide.0, &wide.1, &counted, wanted)?
         }
+        _ if cuda::serves(&picked) && picked.dtype() == weight.dtype() => on_gpu(&picked, &weight, &counted, wanted)?,
         _ => composed(&picked, &weight, &counted, wanted)?,
     };
     let spread = |of_x: Tensor| match of_x.dim(0)? == n {
@@ -87,15 +90,15 @@ pub fn linear_cross_entropy_gradients(
 }
 
 fn scaled(gradient: &Tensor, g: &Tensor) -> Result<Tensor> {
-    // On the CPU a look at the scalar is free, and it nearly always is one.
-    if g.device().is_cpu() && g.to_dtype(DType::F64)?.to_scalar::<f64>()? == 1.0 {
+    // It nearly always is one, and a look at it costs less than a pass over a vocabulary's gradient, even on a GPU.
+    if g.to_dtype(DType::F64)?.to_scalar::<f64>()? == 1.0 {
         return Ok(gradient.clone());
     }
     gradient.broadcast_mul(&g.to_dtype(gradient.dtype())?)
 }
 
-fn block_rows(count: usize, vocab: usize, size: usize) -> usize {
-    let blocks = count.div_ceil((LOGITS / (vocab * size)).max(64));
+fn block_rows(count: usize, vocab: usize, size: usize, budget: usize) -> usize {
+    let blocks = count.div_ceil((budget / (vocab * size)).max(64));
     count.div_ceil(blocks)
 }
 
@@ -113,7 +116,7 @@ fn in_blocks<T: Wide + candle_core::WithDType>(
     let (Storage::Cpu(xs), Storage::Cpu(ws)) = (&*xs, &*ws) else {
         candle_core::bail!("linear cross entropy: operands on different devices")
     };
-    let block = block_rows(count, vocab, std::mem::size_of::<T>());
+    let block = block_rows(count, vocab, std::mem::size_of::<T>(), LOGITS);
     let share = T::ONE / T::of(count as f64);
     let mut loss = 0.0;
     let mut of_x = Vec::with_capacity(if wanted { count * width } else { 0 });
@@ -178,11 +181,37 @@ fn to_gradient<T: Wide>(row: &mut [T], target: usize, share: T) -> f64 {
     (sum.ln() + highest - chosen).to_f64()
 }
 
+/// The same with logits in the operands' own type, turned into their gradient in place.
+fn on_gpu(x: &Tensor, weight: &Tensor, targets: &[u32], wanted: bool) -> Result<Made> {
+    let (count, vocab) = (x.dim(0)?, weight.dim(0)?);
+    let block = block_rows(count, vocab, x.dtype().size_in_bytes(), LOGITS_ON_GPU);
+    let (mut losses, mut of_x, mut of_weight): (Vec<Tensor>, Vec<Tensor>, Option<Tensor>) = Default::default();
+    for (index, targets) in targets.chunks(block).enumerate() {
+        let x = x.narrow(0, index * block, targets.len())?;
+        let targets = Tensor::new(targets, x.device())?;
+        let logits = x.matmul(&weight.t()?)?;
+        losses.push(cuda::cross_entropy(&logits, &targets, 1.0 / count as f64)?);
+        if wanted {
+            of_x.push(logits.matmul(weight)?);
+            let part = logits.t()?.matmul(&x)?;
+            of_weight = Some(match of_weight {
+                Some(sum) => (sum + part)?,
+                None => part,
+            });
+        }
+    }
+    let loss = (Tensor::cat(&losses, 0)?.sum_all()? * (1.0 / count as f64))?;
+    Ok(match of_weight {
+        Some(of_weight) => (loss, Some((Tensor::cat(&of_x, 0)?, of_weight))),
+        None => (loss, None),
+    })
+}
+
 /// The same of candle's operations, for devices without a pass of their own.
 fn composed(x: &Tensor, weight: &Tensor, targets: &[u32], wanted: bool) -> Result<Made> {
     let (count, vocab) = (x.dim(0)?, weight.dim(0)?);
     let inside = if x.dtype() == DType::F64 { DType::F64 } else { DType::F32 };
-    let block = block_rows(count, vocab, 8);
+    let block = block_rows(count, vocab, 8, LOGITS);
     let (mut loss, mut of_x, mut of_weight): (Option<Tensor>, Vec<Tensor>, Option<Tensor>) = (None, Vec::new(), None);
     let added = |sum: Option<Tensor>, part: Tensor| match sum {
         Some(sum) => sum + part,
@@ -240,7 +269,7 @@ mod tests {
     #[test]
     fn blocks_change_nothing() {
         let (n, vocab) = (300, 200_000);
-        assert!(block_rows(n, vocab, 4) < n);
+        assert!(block_rows(n, vocab, 4, LOGITS) < n);
         let v = Inputs::new(&[("x", &[n, 4]), ("weight", &[vocab, 4])]).variables(DType::F32);
         let targets: Vec<i64> = (0..n as i64).map(|row| row * 617 % vocab as i64).collect();
         let (ours, theirs) =

@@ -1,10 +1,11 @@
 //! Rows of a table by number.
 
 use candle_core::backend::BackendStorage;
-use candle_core::{CpuStorage, CustomOp2, DType, Error, Layout, Result, Shape, Tensor};
+use candle_core::{CpuStorage, CudaStorage, CustomOp2, DType, Error, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
 
 use super::collect::offer;
+use super::cuda;
 use super::element::{Element, Wide, by_element, made, slice};
 use super::rows::per_task;
 
@@ -20,7 +21,7 @@ pub fn embedding(table: &Tensor, ids: &Tensor) -> Result<Tensor> {
         return Err(Error::UnexpectedDType { msg: "ids of an embedding", expected: DType::U32, got: ids.dtype() }.bt());
     }
     let (table, ids) = (table.contiguous()?, ids.contiguous()?);
-    if !table.device().is_cpu() {
+    if !table.device().is_cpu() && !cuda::serves(&table) {
         return composed(&table, &ids);
     }
     table.apply_op2(&ids, Embedding)
@@ -63,6 +64,10 @@ impl CustomOp2 for Embedding {
         })
     }
 
+    fn cuda_fwd(&self, s1: &CudaStorage, l1: &Layout, s2: &CudaStorage, l2: &Layout) -> Result<(CudaStorage, Shape)> {
+        cuda::embedding((s1, l1), (s2, l2))
+    }
+
     fn bwd(&self, table: &Tensor, ids: &Tensor, _: &Tensor, g: &Tensor) -> Result<(Option<Tensor>, Option<Tensor>)> {
         let gradient = g.contiguous()?.apply_op2_no_bwd(ids, &EmbeddingBackward { rows: table.dim(0)? })?;
         Ok((offer(table, gradient)?, None))
@@ -85,6 +90,10 @@ impl CustomOp2 for EmbeddingBackward {
         by_element!(s1, self.name(), T => {
             Ok(made(summed::<T>(slice(s1, l1, self.name())?, ids, self.rows, width), (self.rows, width)))
         })
+    }
+
+    fn cuda_fwd(&self, s1: &CudaStorage, l1: &Layout, s2: &CudaStorage, l2: &Layout) -> Result<(CudaStorage, Shape)> {
+        cuda::embedding_backward((s1, l1), (s2, l2), self.rows)
     }
 }
 

@@ -1,8 +1,9 @@
 //! Gated activations: SwiGLU and its relatives.
 
-use candle_core::{CpuStorage, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor};
+use candle_core::{CpuStorage, CudaStorage, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
 
+use super::cuda;
 use super::element::{Element, Wide, by_element, made, slice};
 
 /// The function that opens the gate.
@@ -23,7 +24,7 @@ pub enum GateActivation {
 /// # Errors
 /// candle's, if shapes, element types or devices do not fit.
 pub fn gated(gate: &Tensor, up: &Tensor, activation: GateActivation) -> Result<Tensor> {
-    if !gate.device().is_cpu() {
+    if !gate.device().is_cpu() && !cuda::serves(gate) {
         return composed(gate, up, activation);
     }
     gate.contiguous()?.apply_op2(&up.contiguous()?, Gated(activation))
@@ -63,6 +64,10 @@ impl CustomOp2 for Gated {
         })
     }
 
+    fn cuda_fwd(&self, s1: &CudaStorage, l1: &Layout, s2: &CudaStorage, l2: &Layout) -> Result<(CudaStorage, Shape)> {
+        cuda::gated((s1, l1), (s2, l2), self.0.number())
+    }
+
     fn bwd(&self, gate: &Tensor, up: &Tensor, _: &Tensor, g: &Tensor) -> Result<(Option<Tensor>, Option<Tensor>)> {
         let both = gate.apply_op3_no_bwd(up, &g.contiguous()?, &GatedBackward(self.0))?;
         Ok((Some(both.get(0)?.reshape(gate.shape())?), Some(both.get(1)?.reshape(up.shape())?)))
@@ -92,11 +97,33 @@ impl CustomOp3 for GatedBackward {
             Ok(made(self.0.backward(gate, up, g), (2, gate.len())))
         })
     }
+
+    fn cuda_fwd(
+        &self,
+        s1: &CudaStorage,
+        l1: &Layout,
+        s2: &CudaStorage,
+        l2: &Layout,
+        s3: &CudaStorage,
+        l3: &Layout,
+    ) -> Result<(CudaStorage, Shape)> {
+        cuda::gated_backward((s1, l1), (s2, l2), (s3, l3), self.0.number())
+    }
 }
 
 const BLOCK: usize = 4096;
 
 impl GateActivation {
+    /// As `rows.cu` numbers them.
+    fn number(self) -> i32 {
+        match self {
+            GateActivation::Silu => 0,
+            GateActivation::Relu => 1,
+            GateActivation::Gelu => 2,
+            GateActivation::GeluTanh => 3,
+        }
+    }
+
     fn forward<T: Element>(self, gate: &[T], up: &[T]) -> Vec<T> {
         let mut y = vec![T::default(); gate.len()];
         let blocks = y.par_chunks_mut(BLOCK).zip(gate.par_chunks(BLOCK)).zip(up.par_chunks(BLOCK));

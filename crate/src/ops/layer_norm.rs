@@ -1,9 +1,10 @@
 //! Layer normalisation.
 
-use candle_core::{CpuStorage, CustomOp3, D, DType, Layout, Result, Shape, Tensor};
+use candle_core::{CpuStorage, CudaStorage, CustomOp3, D, DType, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
 
 use super::collect::offer;
+use super::cuda;
 use super::element::{Element, Wide, by_element, made, slice};
 use super::rows::{dot, dot3, per_task, summed_rows, total, width};
 
@@ -13,7 +14,7 @@ use super::rows::{dot, dot3, per_task, summed_rows, total, width};
 /// # Errors
 /// candle's, if shapes, element types or devices do not fit.
 pub fn layer_norm(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>, eps: f64) -> Result<Tensor> {
-    if !x.device().is_cpu() {
+    if !x.device().is_cpu() && !cuda::serves(x) {
         return composed(x, weight, bias, eps);
     }
     let bias = match bias {
@@ -63,6 +64,18 @@ impl CustomOp3 for LayerNorm {
         })
     }
 
+    fn cuda_fwd(
+        &self,
+        s1: &CudaStorage,
+        l1: &Layout,
+        s2: &CudaStorage,
+        l2: &Layout,
+        s3: &CudaStorage,
+        l3: &Layout,
+    ) -> Result<(CudaStorage, Shape)> {
+        cuda::layer_norm((s1, l1), (s2, l2), (s3, l3), self.eps)
+    }
+
     fn bwd(
         &self,
         x: &Tensor,
@@ -106,6 +119,18 @@ impl CustomOp3 for LayerNormBackward {
             let gradients = backward(x, weight, slice::<T>(s3, l3, self.name())?, width, self.eps);
             Ok(made(gradients, (x.len() / width + 2, width)))
         })
+    }
+
+    fn cuda_fwd(
+        &self,
+        s1: &CudaStorage,
+        l1: &Layout,
+        s2: &CudaStorage,
+        l2: &Layout,
+        s3: &CudaStorage,
+        l3: &Layout,
+    ) -> Result<(CudaStorage, Shape)> {
+        cuda::layer_norm_backward((s1, l1), (s2, l2), (s3, l3), self.eps)
     }
 }
 

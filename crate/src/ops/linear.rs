@@ -5,6 +5,7 @@ use candle_core::{CpuStorage, CudaStorage, CustomOp2, CustomOp3, Layout, Result,
 use rayon::prelude::*;
 
 use super::collect::offer;
+use super::cuda;
 use super::element::{Element, Wide, by_element};
 use super::rows::per_task;
 
@@ -18,7 +19,7 @@ pub fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tens
     let (x, weight) = (x.contiguous()?, weight.contiguous()?);
     match bias {
         None => x.apply_op2(&weight, Linear),
-        Some(bias) if x.device().is_cpu() => x.apply_op3(&weight, &bias.contiguous()?, Linear),
+        Some(bias) if x.device().is_cpu() || cuda::serves(&x) => x.apply_op3(&weight, &bias.contiguous()?, Linear),
         Some(bias) => x.apply_op2(&weight, Linear)?.broadcast_add(bias),
     }
 }
@@ -104,6 +105,25 @@ impl CustomOp3 for Linear {
         Ok((product, shape))
     }
 
+    fn cuda_fwd(
+        &self,
+        s1: &CudaStorage,
+        l1: &Layout,
+        s2: &CudaStorage,
+        l2: &Layout,
+        s3: &CudaStorage,
+        l3: &Layout,
+    ) -> Result<(CudaStorage, Shape)> {
+        let (sizes, x, weight, shape) = sizes(l1, l2)?;
+        let product = s1.matmul(s2, sizes, &x, &weight)?;
+        if l3.dims() != [sizes.2] {
+            let (lhs, rhs) = (l2.shape().clone(), l3.shape().clone());
+            return Err(candle_core::Error::ShapeMismatchBinaryOp { lhs, rhs, op: "linear-with-bias" }.bt());
+        }
+        cuda::add_bias(&product, (s3, l3))?;
+        Ok((product, shape))
+    }
+
     fn bwd(
         &self,
         x: &Tensor,
@@ -144,6 +164,10 @@ impl candle_core::CustomOp1 for ColumnSums {
             }
             Ok(super::element::made(T::narrowed(total), width))
         })
+    }
+
+    fn cuda_fwd(&self, s1: &CudaStorage, l1: &Layout) -> Result<(CudaStorage, Shape)> {
+        cuda::column_sums((s1, l1))
     }
 }
 

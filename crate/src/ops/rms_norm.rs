@@ -1,9 +1,10 @@
 //! Root-mean-square normalisation.
 
-use candle_core::{CpuStorage, CustomOp2, CustomOp3, D, DType, Layout, Result, Shape, Tensor};
+use candle_core::{CpuStorage, CudaStorage, CustomOp2, CustomOp3, D, DType, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
 
 use super::collect::offer;
+use super::cuda;
 use super::element::{Element, Wide, by_element, made, slice};
 use super::rows::{dot, dot3, per_task, summed_rows, width};
 
@@ -13,7 +14,7 @@ use super::rows::{dot, dot3, per_task, summed_rows, width};
 /// # Errors
 /// candle's, if shapes, element types or devices do not fit.
 pub fn rms_norm(x: &Tensor, weight: &Tensor, eps: f64) -> Result<Tensor> {
-    if !x.device().is_cpu() {
+    if !x.device().is_cpu() && !cuda::serves(x) {
         return composed(x, weight, eps);
     }
     x.contiguous()?.apply_op2(&weight.contiguous()?, RmsNorm { eps })
@@ -42,6 +43,10 @@ impl CustomOp2 for RmsNorm {
             let width = width(l1, l2, self.name())?;
             Ok(made(forward(x, weight, width, self.eps), l1.shape()))
         })
+    }
+
+    fn cuda_fwd(&self, s1: &CudaStorage, l1: &Layout, s2: &CudaStorage, l2: &Layout) -> Result<(CudaStorage, Shape)> {
+        cuda::rms_norm((s1, l1), (s2, l2), self.eps)
     }
 
     fn bwd(&self, x: &Tensor, weight: &Tensor, _: &Tensor, g: &Tensor) -> Result<(Option<Tensor>, Option<Tensor>)> {
@@ -79,6 +84,18 @@ impl CustomOp3 for RmsNormBackward {
             let gradients = backward(x, weight, slice::<T>(s3, l3, self.name())?, width, self.eps);
             Ok(made(gradients, (x.len() / width + 1, width)))
         })
+    }
+
+    fn cuda_fwd(
+        &self,
+        s1: &CudaStorage,
+        l1: &Layout,
+        s2: &CudaStorage,
+        l2: &Layout,
+        s3: &CudaStorage,
+        l3: &Layout,
+    ) -> Result<(CudaStorage, Shape)> {
+        cuda::rms_norm_backward((s1, l1), (s2, l2), (s3, l3), self.eps)
     }
 }
 

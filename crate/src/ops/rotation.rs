@@ -1,8 +1,9 @@
 //! Rotary position embedding, and the exchange of heads and tokens around attention.
 
-use candle_core::{CpuStorage, CustomOp1, CustomOp3, D, Error, Layout, Result, Shape, Tensor};
+use candle_core::{CpuStorage, CudaStorage, CustomOp1, CustomOp3, D, Error, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
 
+use super::cuda;
 use super::element::{Element, Wide, by_element, made, slice};
 use super::rows::per_task;
 
@@ -13,7 +14,7 @@ use super::rows::per_task;
 /// # Errors
 /// candle's, if shapes, element types or devices do not fit.
 pub fn rotate(x: &Tensor, cos: &Tensor, sin: &Tensor) -> Result<Tensor> {
-    if !x.device().is_cpu() {
+    if !x.device().is_cpu() && !cuda::serves(x) {
         return composed(x, cos, sin);
     }
     x.contiguous()?.apply_op3(&cos.contiguous()?, &sin.contiguous()?, Rotate { inverse: false })
@@ -24,7 +25,7 @@ pub fn rotate(x: &Tensor, cos: &Tensor, sin: &Tensor) -> Result<Tensor> {
 /// # Errors
 /// candle's, for tensors of another rank.
 pub fn exchange_heads(x: &Tensor) -> Result<Tensor> {
-    if !x.device().is_cpu() || x.rank() != 4 {
+    if (!x.device().is_cpu() && !cuda::serves(x)) || x.rank() != 4 {
         return x.transpose(1, 2)?.contiguous();
     }
     x.contiguous()?.apply_op1(ExchangeHeads)
@@ -73,6 +74,18 @@ impl CustomOp3 for Rotate {
             let heads_per_table = if tables == 1 { batch * heads } else { heads };
             Ok(made(turned((x, cos, sin), (tokens, half), heads_per_table, self.inverse), l1.shape()))
         })
+    }
+
+    fn cuda_fwd(
+        &self,
+        s1: &CudaStorage,
+        l1: &Layout,
+        s2: &CudaStorage,
+        l2: &Layout,
+        s3: &CudaStorage,
+        l3: &Layout,
+    ) -> Result<(CudaStorage, Shape)> {
+        cuda::rotate((s1, l1), (s2, l2), (s3, l3), self.inverse)
     }
 
     fn bwd(
@@ -129,6 +142,10 @@ impl CustomOp1 for ExchangeHeads {
             });
             Ok(made(y, (a, c, b, d)))
         })
+    }
+
+    fn cuda_fwd(&self, s1: &CudaStorage, l1: &Layout) -> Result<(CudaStorage, Shape)> {
+        cuda::exchange_heads((s1, l1))
     }
 
     fn bwd(&self, _: &Tensor, _: &Tensor, g: &Tensor) -> Result<Option<Tensor>> {

@@ -1,8 +1,9 @@
 //! Stochastic gradient descent in place.
 
-use candle_core::{CpuStorage, Error, InplaceOp2, Layout, Result, Tensor, Var};
+use candle_core::{CpuStorage, CudaStorage, Error, InplaceOp2, Layout, Result, Tensor, Var};
 use rayon::prelude::*;
 
+use super::cuda;
 use super::element::{Element, Wide, by_element, slice};
 
 /// variable ← variable − lr · gradient, in one pass and without a copy. Sums in float32 for half-precision types.
@@ -14,7 +15,7 @@ pub fn sgd_in_place(variable: &Var, gradient: &Tensor, lr: f64) -> Result<()> {
         let (lhs, rhs) = (variable.shape().clone(), gradient.shape().clone());
         return Err(Error::ShapeMismatchBinaryOp { lhs, rhs, op: "sgd" }.bt());
     }
-    if !variable.device().is_cpu() {
+    if !variable.device().is_cpu() && !cuda::serves(variable) {
         return variable.set(&(variable.as_tensor().detach() - (gradient * lr)?)?);
     }
     variable.as_tensor().inplace_op2(&gradient.contiguous()?, &Sgd { lr })
@@ -45,6 +46,10 @@ impl InplaceOp2 for Sgd {
             });
             Ok(())
         })
+    }
+
+    fn cuda_fwd(&self, s1: &mut CudaStorage, l1: &Layout, s2: &CudaStorage, l2: &Layout) -> Result<()> {
+        cuda::sgd((s1, l1), (s2, l2), self.lr)
     }
 }
 

@@ -1,6 +1,7 @@
 //! The projects and tokenizers that ship inside the library.
 
 /// A project's name and its files.
+#[derive(Debug)]
 pub(super) struct Builtin {
     pub(super) name: &'static str,
     pub(super) files: &'static [(&'static str, &'static str)],
@@ -43,10 +44,14 @@ pub(super) const PROJECTS: &[Builtin] = &[
 
 macro_rules! tokenizer_files {
     ($tokenizer:literal) => {
+        tokenizer_files!($tokenizer, $tokenizer)
+    };
+    // The vocabulary of one folder with the configuration of another.
+    ($tokenizer:literal, $vocabulary:literal) => {
         ($tokenizer, &[
-            tokenizer_files!(@ $tokenizer, "tokenizer.json"),
+            tokenizer_files!(@ $vocabulary, "tokenizer.json"),
             tokenizer_files!(@ $tokenizer, "tokenizer_config.json"),
-            tokenizer_files!(@ $tokenizer, "special_tokens_map.json"),
+            tokenizer_files!(@ $vocabulary, "special_tokens_map.json"),
         ])
     };
     (@ $tokenizer:literal, $file:literal) => {
@@ -56,5 +61,6 @@ macro_rules! tokenizer_files {
 
 type Files = &'static [(&'static str, &'static [u8])];
 
-/// Every built-in tokenizer by name.
-pub(super) const TOKENIZERS: &[(&str, Files)] = &[tokenizer_files!("2k")];
+/// Every built-in tokenizer by name: 0.4 MB in all.
+pub(super) const TOKENIZERS: &[(&str, Files)] =
+    &[tokenizer_files!("2k"), tokenizer_files!("2k_32k", "2k"), tokenizer_files!("4k"), tokenizer_files!("8k")];

@@ -2,7 +2,22 @@
 
 mod argument;
 mod builtin;
+mod config;
+mod create;
+mod error;
+mod layout;
+mod open;
+mod origin;
 mod render;
+mod source;
+mod statements;
+mod tokenizers;
+mod yaml;
 
 pub use argument::{Argument, ArgumentType};
-pub use render::{Project, ProjectConfig, ProjectError, project};
+pub use config::{ProjectConfig, Trace};
+pub use create::new_project;
+pub use error::ProjectError;
+pub use open::{FoundProject, Project, project};
+pub use origin::{Origin, Place, TracedValue};
+pub use tokenizers::{tokenizer, tokenizer_names};

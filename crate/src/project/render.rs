@@ -1,178 +1,55 @@
-//! Projects, their configurations, and the rendering of both into a model's configuration.
+//! From templates to YAML: what is read is inside the project or built in, and neither time nor size is without limit.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::io::Write;
+use std::sync::{Arc, Mutex, MutexGuard};
 
-use minijinja::value::{Enumerator, Object};
-use minijinja::{Environment, UndefinedBehavior, Value as Jinja};
-use serde::Deserialize;
+use minijinja::filters::tojson;
+use minijinja::value::{Enumerator, Kwargs, Object};
+use minijinja::{
+    Environment, Error, ErrorKind, Output, OutputSpan, OutputSpanKind, State, UndefinedBehavior, Value as Jinja,
+};
 use serde_json::Value;
 
-use super::argument::Argument;
-use super::builtin::{PROJECTS, TOKENIZERS};
-use crate::sealed::Sealed;
-use crate::spec::{ConfigError, ModelConfig};
-use crate::tokenizer::TokenizerFiles;
+use super::error::{ProjectError, unknown};
+use super::source::{BUILTIN, Source, join};
+use super::statements::{REPORT, Statement, reporting};
+use super::yaml;
 
-/// Why a project could not be opened or rendered.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum ProjectError {
-    /// A name that nothing has.
-    #[error("there is no {kind} `{name}`{suggestion}\n  where: {place}\n  do: use one of: {known}", suggestion = hint.as_ref().map_or_else(String::new, |hint| format!(" (is `{hint}` meant?)")))]
-    Unknown {
-        /// Project, configuration, argument or tokenizer.
-        kind: &'static str,
-        /// What was asked for.
-        name: String,
-        /// The closest name there is.
-        hint: Option<String>,
-        /// Where it was looked for.
-        place: String,
-        /// What there is.
-        known: String,
-    },
-    /// An argument with a value of another type.
-    #[error("`{argument}` is `{found}`, expected {expected}\n  where: {place}\n  do: correct the value")]
-    Argument {
-        /// The argument.
-        argument: String,
-        /// What it was given.
-        found: String,
-        /// What it takes.
-        expected: String,
-        /// The project.
-        place: String,
-    },
-    /// An argument that the configuration never reads.
-    #[error(
-        "argument `{argument}` has no effect\n  where: {place}\n  do: leave it out, or choose another configuration"
-    )]
-    Unused {
-        /// The argument.
-        argument: String,
-        /// The configuration.
-        place: String,
-    },
-    /// A template or its YAML is wrong.
-    #[error(
-        "the configuration cannot be rendered: {reason}\n  where: {place}\n  do: correct the template at that line"
-    )]
-    Template {
-        /// What the engine says.
-        reason: String,
-        /// The configuration.
-        place: String,
-    },
-    /// The rendered configuration describes no model.
-    #[error(transparent)]
-    Config(#[from] ConfigError),
+/// Steps of the template engine. A definition takes a few hundred.
+const FUEL: u64 = 1_000_000;
+/// Bytes of YAML, and of any text in a variable.
+const MAX_TEXT: usize = 1 << 20;
+/// Values that `set` gave which are remembered; a configuration sets a few dozen.
+const MAX_RECORDS: usize = 2_000;
+
+/// What came out, and what is known about how.
+pub(super) struct Rendering {
+    pub(super) yaml: String,
+    pub(super) value: Value,
+    /// Which template wrote which bytes of the YAML.
+    pub(super) spans: Vec<OutputSpan>,
+    pub(super) log: Log,
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Declaration {
-    name: String,
-    description: String,
-    default_config: String,
-    arguments: Vec<Argument>,
+/// What happened during a rendering.
+#[derive(Default)]
+pub(super) struct Log {
+    /// Templates by name: as written, and as rendered (every `set` reports).
+    pub(super) sources: HashMap<String, (String, String)>,
+    pub(super) statements: Vec<Statement>,
+    /// Which statement gave which value, in order.
+    pub(super) records: Vec<(usize, Jinja)>,
+    /// Why a template could not be had.
+    refusal: Option<ProjectError>,
+    /// The last template that was not there.
+    missing: Option<String>,
 }
 
-/// A model project: a family of configurations with common arguments.
-#[derive(Clone, Debug)]
-pub struct Project {
-    name: String,
-    description: String,
-    default_config: String,
-    arguments: Sealed<Vec<Argument>>,
-    files: &'static [(&'static str, &'static str)],
-}
+type SharedLog = Arc<Mutex<Log>>;
 
-/// One configuration of a project, with the arguments given so far.
-#[derive(Clone, Debug)]
-pub struct ProjectConfig {
-    project: Project,
-    name: String,
-    given: Sealed<BTreeMap<String, Value>>,
-}
-
-/// Opens a built-in project by name.
-///
-/// ```
-/// let config = chandlery::project("llama")?.config("4M")?.set("num_hidden_layers", 2)?.render()?;
-/// assert_eq!(config.num_hidden_layers, 2);
-/// # Ok::<(), chandlery::project::ProjectError>(())
-/// ```
-///
-/// # Errors
-/// [`ProjectError::Unknown`] if there is none of this name.
-pub fn project(name: &str) -> Result<Project, ProjectError> {
-    let names = Project::names();
-    let found = PROJECTS.iter().find(|project| project.name == name);
-    let found = found.ok_or_else(|| unknown("project", name, "the built-in projects", &names))?;
-    let template = |reason: String| ProjectError::Template { reason, place: format!("{name}/project.yaml") };
-    let text = found.files.iter().find(|(file, _)| *file == "project.yaml").map_or("", |(_, text)| text);
-    let declared: Declaration = serde_yaml::from_str(text).map_err(|error| template(error.to_string()))?;
-    Ok(Project {
-        name: declared.name,
-        description: declared.description,
-        default_config: declared.default_config,
-        arguments: Sealed::new(declared.arguments),
-        files: found.files,
-    })
-}
-
-fn unknown(kind: &'static str, name: &str, place: &str, known: &[String]) -> ProjectError {
-    let likeness = |candidate: &String| strsim::jaro_winkler(name, candidate);
-    let hint = known.iter().filter(|candidate| likeness(candidate) > 0.75);
-    let hint = hint.max_by(|a, b| likeness(a).total_cmp(&likeness(b))).cloned();
-    ProjectError::Unknown { kind, name: name.to_owned(), hint, place: place.to_owned(), known: known.join(", ") }
-}
-
-impl Project {
-    /// The names of all built-in projects.
-    pub fn names() -> Vec<String> {
-        PROJECTS.iter().map(|project| project.name.to_owned()).collect()
-    }
-
-    /// Its name.
-    pub fn name(&self) -> &str {
-        &self.name
-    }
-
-    /// What it is, in a sentence.
-    pub fn description(&self) -> &str {
-        &self.description
-    }
-
-    /// The arguments it declares.
-    pub fn arguments(&self) -> &[Argument] {
-        &self.arguments
-    }
-
-    /// The names of its configurations.
-    pub fn configs(&self) -> Vec<String> {
-        let names = self.files.iter().filter_map(|(file, _)| file.strip_prefix("configs/")?.strip_suffix(".yaml"));
-        names.map(str::to_owned).collect()
-    }
-
-    /// The configuration used when none is named.
-    pub fn default_config(&self) -> &str {
-        &self.default_config
-    }
-
-    /// Chooses a configuration; the suffix `.yaml` may be written.
-    ///
-    /// # Errors
-    /// [`ProjectError::Unknown`] if there is none of this name.
-    pub fn config(&self, name: &str) -> Result<ProjectConfig, ProjectError> {
-        let name = name.strip_suffix(".yaml").unwrap_or(name);
-        let known = self.configs();
-        if !known.iter().any(|config| config == name) {
-            return Err(unknown("configuration", name, &format!("project {}", self.name), &known));
-        }
-        Ok(ProjectConfig { project: self.clone(), name: name.to_owned(), given: Sealed::default() })
-    }
+fn open(log: &SharedLog) -> MutexGuard<'_, Log> {
+    log.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
 }
 
 /// The template context: remembers which arguments were read.
@@ -195,171 +72,249 @@ impl Object for Tracked {
     }
 }
 
-impl ProjectConfig {
-    /// Its project.
-    pub fn project(&self) -> &Project {
-        &self.project
-    }
-
-    /// Its name.
-    pub fn name(&self) -> &str {
-        &self.name
-    }
-
-    fn place(&self) -> String {
-        format!("project {}, configuration {}", self.project.name, self.name)
-    }
-
-    /// Gives an argument a value.
-    ///
-    /// # Errors
-    /// [`ProjectError`] if the project declares no such argument, or one of another type.
-    pub fn set(self, argument: &str, value: impl Into<Value>) -> Result<Self, ProjectError> {
-        self.set_value(argument, value.into())
-    }
-
-    fn set_value(mut self, argument: &str, value: Value) -> Result<Self, ProjectError> {
-        let name = argument.replace('-', "_");
-        let declared = self.project.arguments.iter().find(|declared| declared.name == name).ok_or_else(|| {
-            let known: Vec<String> = self.project.arguments.iter().map(|argument| argument.name.clone()).collect();
-            unknown("argument", &name, &self.place(), &known)
-        })?;
-        declared.check(&value).map_err(|expected| ProjectError::Argument {
-            argument: name.clone(),
-            found: value.to_string(),
-            expected,
-            place: self.place(),
-        })?;
-        self.given.insert(name, value);
-        Ok(self)
-    }
-
-    /// The YAML that the templates give with the arguments.
-    ///
-    /// # Errors
-    /// [`ProjectError::Template`] if they cannot be rendered, [`ProjectError::Unused`] if an argument was never read.
-    pub fn render_yaml(&self) -> Result<String, ProjectError> {
-        let template = |reason: String| ProjectError::Template { reason, place: self.place() };
-        let mut environment = Environment::new();
-        environment.set_undefined_behavior(UndefinedBehavior::Strict);
-        environment.set_fuel(Some(1_000_000));
-        for (name, text) in self.project.files {
-            environment.add_template(name, text).map_err(|error| template(error.to_string()))?;
+/// Renders the template `name` of a project with `given`, and parses the YAML. Returns the arguments that were read, too.
+pub(super) fn render(
+    source: &Source,
+    name: &str,
+    given: &BTreeMap<String, Value>,
+) -> Result<(Rendering, BTreeSet<String>), ProjectError> {
+    let log = SharedLog::default();
+    let environment = environment(source.clone(), &log);
+    let context = Arc::new(Tracked { values: given.clone(), read: Mutex::default() });
+    let rendered = environment.get_template(name).and_then(|template| {
+        // Once with a bound on the output, then once more for the spans, which know none.
+        let bounded = Bounded(MAX_TEXT);
+        template.render_captured_to(Jinja::from_dyn_object(context.clone()), bounded)?;
+        open(&log).records.clear();
+        template.render_with_spans(Jinja::from_dyn_object(context.clone()))
+    });
+    drop(environment);
+    let mut log = std::mem::take(&mut *open(&log));
+    let (yaml, spans) = rendered.map_err(|error| blame(&error, source, name, &mut log))?;
+    let value = yaml::parse(&yaml).map_err(|error| {
+        let place = error.line.and_then(|line| written_at(&yaml, &spans, line));
+        let place = place.map_or_else(
+            || source.locate(own(source, name)),
+            |(file, line)| {
+                let text = log.sources.get(file).map_or("", |(text, _)| text);
+                line_of(&locate(source, file), text, Some(line))
+            },
+        );
+        let rendered = error.line.and_then(|line| yaml.lines().nth(line - 1)).map(str::trim).unwrap_or("");
+        let rendered =
+            if rendered.is_empty() { String::new() } else { format!(", in the rendered line `{}`", short(rendered)) };
+        ProjectError::Template {
+            reason: format!("the YAML is wrong: {}{rendered}", error.reason),
+            place,
+            advice: "correct the template; what it renders to must be YAML".to_owned(),
         }
-        let file = format!("configs/{}.yaml", self.name);
-        let context = Arc::new(Tracked { values: (*self.given).clone(), read: Mutex::default() });
-        let rendered = environment
-            .get_template(&file)
-            .and_then(|template| template.render(Jinja::from_dyn_object(context.clone())))
-            .map_err(|error| template(error.to_string()))?;
-        let read = context.read.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        if let Some(argument) = self.given.keys().find(|name| !read.contains(*name)) {
-            return Err(ProjectError::Unused { argument: argument.clone(), place: self.place() });
+    })?;
+    if !value.is_object() {
+        return Err(ProjectError::Template {
+            reason: format!("the YAML is `{}`, not a mapping of keys to values", short(&value.to_string())),
+            place: source.locate(own(source, name)),
+            advice: "write `key: value` lines, or include a template that does".to_owned(),
+        });
+    }
+    let read = context.read.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).clone();
+    Ok((Rendering { yaml, value, spans, log }, read))
+}
+
+fn environment(source: Source, log: &SharedLog) -> Environment<'static> {
+    let mut environment = Environment::new();
+    environment.set_undefined_behavior(UndefinedBehavior::Strict);
+    environment.set_fuel(Some(FUEL));
+    environment.set_debug(true);
+    environment.set_path_join_callback(|name, including| join(name, including).into());
+    let shared = Arc::clone(log);
+    environment.set_loader(move |name| {
+        let mut log = open(&shared);
+        match source.template(name) {
+            Ok(Some(text)) => {
+                let (with_reports, statements) = reporting(name, &text, log.statements.len());
+                // Should the rewriting ever break a template, it is rendered as it was written.
+                let intact = Environment::new().template_from_named_str(name, &with_reports).is_ok();
+                let rendered = if intact { with_reports } else { text.clone() };
+                if intact {
+                    log.statements.extend(statements);
+                }
+                log.sources.insert(name.to_owned(), (text, rendered.clone()));
+                Ok(Some(rendered))
+            }
+            Ok(None) => {
+                log.missing = Some(name.to_owned());
+                Ok(None)
+            }
+            Err(refusal) => {
+                let error = Error::new(ErrorKind::InvalidOperation, "the template cannot be read");
+                log.refusal = Some(refusal);
+                Err(error)
+            }
         }
-        Ok(rendered)
-    }
+    });
+    let shared = Arc::clone(log);
+    environment.add_function(REPORT, move |state: &State, statement: usize| -> Result<(), Error> {
+        let mut log = open(&shared);
+        let name = log.statements.get(statement).map(|set| set.name.clone());
+        if let Some(value) = name.and_then(|name| state.lookup(&name)) {
+            limited(&value)?;
+            if log.records.len() < MAX_RECORDS {
+                log.records.push((statement, value));
+            }
+        }
+        Ok(())
+    });
+    // The engine's own turns what is undefined into null, so that a misspelt name would pass.
+    environment.add_filter("tojson", |value: Jinja, indent: Option<Jinja>, options: Kwargs| {
+        if value.is_undefined() { Err(ErrorKind::UndefinedError.into()) } else { tojson(&value, indent, options) }
+    });
+    environment.set_formatter(|output: &mut Output, state: &mut State, value: &Jinja| {
+        limited(value)?;
+        minijinja::escape_formatter(output, state, value)
+    });
+    environment
+}
 
-    fn render_value(&self) -> Result<Value, ProjectError> {
-        let yaml = self.render_yaml()?;
-        serde_yaml::from_str(&yaml).map_err(|error| ProjectError::Template {
-            reason: format!("the YAML is wrong: {error}"),
-            place: self.place(),
-        })
-    }
-
-    /// The model's configuration; token ids are those of the configuration's tokenizer.
-    ///
-    /// # Errors
-    /// [`ProjectError`] if it cannot be rendered or describes no model.
-    pub fn render(&self) -> Result<ModelConfig, ProjectError> {
-        let value = self.render_value()?;
-        let mut config = ModelConfig::from_project(&value, &self.place())?;
-        let tokenizer = self.tokenizer_of(&value)?;
-        config.bos_token_id = tokenizer.role("bos_token");
-        config.eos_token_id = tokenizer.role("eos_token").into_iter().collect();
-        config.pad_token_id = tokenizer.role("pad_token");
-        config.validate(&self.place())?;
-        Ok(config)
-    }
-
-    /// The name of the model, and of its output folder.
-    ///
-    /// # Errors
-    /// As [`render`](Self::render).
-    pub fn model_name(&self) -> Result<String, ProjectError> {
-        let value = self.render_value()?;
-        Ok(value.get("model_name").and_then(Value::as_str).unwrap_or(&self.name).to_owned())
-    }
-
-    /// The files of its tokenizer.
-    ///
-    /// # Errors
-    /// [`ProjectError::Unknown`] if it names a tokenizer that is not built in.
-    pub fn tokenizer(&self) -> Result<TokenizerFiles, ProjectError> {
-        self.tokenizer_of(&self.render_value()?)
-    }
-
-    fn tokenizer_of(&self, value: &Value) -> Result<TokenizerFiles, ProjectError> {
-        let name = value.get("tokenizer").and_then(Value::as_str).unwrap_or("2k");
-        let found = TOKENIZERS.iter().find(|(known, _)| *known == name).ok_or_else(|| {
-            let known: Vec<String> = TOKENIZERS.iter().map(|(known, _)| (*known).to_owned()).collect();
-            unknown("tokenizer", name, &self.place(), &known)
-        })?;
-        let files = found.1.iter().map(|(file, bytes)| ((*file).to_owned(), bytes.to_vec())).collect();
-        Ok(TokenizerFiles::from_parts(&format!("the built-in tokenizer {name}"), files))
+/// Text that doubles with every `set` is stopped before it fills the memory.
+fn limited(value: &Jinja) -> Result<(), Error> {
+    match value.len() {
+        Some(length) if length > MAX_TEXT => Err(too_much()),
+        _ => Ok(()),
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::spec::{DType, ModelSpec};
+fn too_much() -> Error {
+    Error::new(ErrorKind::InvalidOperation, format!("more than {MAX_TEXT} bytes of text"))
+}
 
-    #[test]
-    fn built_in_configurations_have_the_published_parameter_counts() {
-        for (family, name, parameters) in [
-            ("llama", "4M", 4_434_176),
-            ("llama", "small", 28_273_152),
-            ("llama", "medium", 137_847_552),
-            ("llama", "117M", 119_161_856),
-            ("llama", "default", 6_738_415_616),
-            ("llama", "llama2_7b", 6_738_415_616),
-            ("llama", "llama3.2_1b", 1_235_814_400),
-            ("llama", "llama3.1_70b", 70_553_706_496),
-            ("mistral", "4M", 4_172_032),
-            ("mistral", "119M", 119_161_856),
-            ("mistral", "medium", 123_691_776),
-            ("mistral", "default", 7_241_732_096),
-            ("mistral", "7B", 7_241_732_096),
-            ("mistral", "7B_instruct", 7_241_732_096),
-            ("qwen3", "4M", 4_172_544),
-            ("qwen3", "medium", 123_694_848),
-            ("qwen3", "default", 8_190_735_360),
-            ("qwen3", "8B", 8_190_735_360),
-            ("causal_lm", "4M", 4_178_944),
-            ("causal_lm", "small", 22_998_016),
-            ("causal_lm", "23M", 22_998_016),
-            ("causal_lm", "117M", 117_121_024),
-            ("causal_lm", "medium", 137_932_800),
-            ("deepone", "4M", 4_434_192),
-            ("deepone", "117M", 119_161_920),
-            ("deepone", "medium", 137_847_680),
-            ("deepone", "1_7B", 1_725_041_152),
-            ("single_head", "4M", 4_607_238),
-        ] {
-            let config = project(family).unwrap().config(name).unwrap().render().unwrap();
-            assert_eq!(ModelSpec::resolve(&config).table(DType::BF16).parameters(), parameters, "{family} {name}");
+/// Takes so many bytes and refuses more.
+struct Bounded(usize);
+
+impl Write for Bounded {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0 = self.0.checked_sub(bytes.len()).ok_or_else(|| std::io::Error::other("too much"))?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+/// An engine's error as ours: the innermost template and line, and which templates included it.
+fn blame(error: &Error, source: &Source, rendered: &str, log: &mut Log) -> ProjectError {
+    let mut chain = vec![error];
+    while let Some(inner) = chain.last().and_then(|error| std::error::Error::source(*error)) {
+        let Some(inner) = inner.downcast_ref::<Error>() else { break };
+        chain.push(inner);
+    }
+    // Errors of our own loader carry no place; that of the statement that asked is on an outer one.
+    let placed = chain.iter().rev().find(|error| error.name().is_some() && error.line().is_some());
+    let innermost = chain.last().copied().unwrap_or(error);
+    let mut place = match placed.and_then(|error| error.name().zip(error.line())) {
+        Some((name, line)) => {
+            let text = log.sources.get(name).map_or("", |(text, _)| text);
+            line_of(&locate(source, name), text, Some(line))
         }
+        None => source.locate(own(source, rendered)),
+    };
+    let outer = chain.iter().filter(|error| error.kind() == ErrorKind::BadInclude);
+    let outer = outer.filter_map(|error| Some(format!("{}:{}", error.name()?, error.line()?)));
+    let mut outer: Vec<String> = outer.collect();
+    outer.reverse();
+    outer.dedup();
+    outer.truncate(3);
+    if !outer.is_empty() {
+        place.push_str(&format!(", included from {}", outer.join(", ")));
     }
+    let (reason, advice) = match innermost.kind() {
+        _ if log.refusal.is_some() => {
+            return match log.refusal.take() {
+                Some(ProjectError::Refused { what, advice, .. }) => {
+                    ProjectError::Template { reason: what, place, advice }
+                }
+                Some(other) => other,
+                None => ProjectError::Template { reason: String::new(), place, advice: String::new() },
+            };
+        }
+        ErrorKind::TemplateNotFound => {
+            let name = log.missing.take().unwrap_or_default();
+            return unknown("template", own(source, &name), &place, &source.templates());
+        }
+        ErrorKind::OutOfFuel => (
+            format!("it does not end within {FUEL} steps"),
+            "end the loop earlier, or write its result into the template",
+        ),
+        ErrorKind::WriteFailure => (
+            format!("it renders to more than {MAX_TEXT} bytes"),
+            "end the loop earlier; a configuration has a few hundred lines",
+        ),
+        ErrorKind::UndefinedError => {
+            let reason = match innermost.range().zip(innermost.template_source()) {
+                Some((range, text)) => format!("`{}` is undefined", short(undefined_part(text, range))),
+                None => "an undefined value".to_owned(),
+            };
+            (reason, "set it before that line, or give it a default: {{ name | default(1) }}")
+        }
+        kind => {
+            let detail = innermost.detail().map_or_else(|| kind.to_string(), |detail| format!("{kind}: {detail}"));
+            (detail, "correct the template at that line")
+        }
+    };
+    ProjectError::Template { reason, place, advice: advice.to_owned() }
+}
 
-    #[test]
-    fn unknown_and_ill_typed_arguments_say_what_was_meant() {
-        let config = project("llama").unwrap().config("4M.yaml").unwrap();
-        let error = config.clone().set("hiden_size", 8).unwrap_err().to_string();
-        assert!(error.contains("is `hidden_size` meant?"), "{error}");
-        let error = config.set("hidden_size", "wide").unwrap_err().to_string();
-        assert!(error.contains("expected a value of type int"), "{error}");
-        let error = project("llama").unwrap().config("4m").unwrap_err().to_string();
-        assert!(error.contains("4M, small"), "{error}");
+/// What was undefined: the expression itself, or what stands before a filter that refused it.
+fn undefined_part(text: &str, range: std::ops::Range<usize>) -> &str {
+    let before = text.get(..range.start).unwrap_or_default().trim_end();
+    match before.strip_suffix('|') {
+        Some(piped) => piped.rsplit_once(['{', '=']).map_or(piped, |(_, expression)| expression).trim(),
+        None => text.get(range).unwrap_or_default(),
     }
+}
+
+/// `file:line: text of the line`, as far as it is known.
+pub(super) fn line_of(file: &str, text: &str, line: Option<usize>) -> String {
+    let Some(line) = line.filter(|line| *line > 0) else { return file.to_owned() };
+    match text.lines().nth(line - 1).map(str::trim).filter(|text| !text.is_empty()) {
+        Some(text) => format!("{file}:{line}: {}", short(text)),
+        None => format!("{file}:{line}"),
+    }
+}
+
+/// One line of at most 100 characters.
+fn short(text: &str) -> String {
+    let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    if text.chars().count() <= 100 { text } else { text.chars().take(99).chain(['…']).collect() }
+}
+
+/// A template's name as a person can find it.
+pub(super) fn locate(source: &Source, template: &str) -> String {
+    if template.starts_with(BUILTIN) { template.to_owned() } else { source.locate(template) }
+}
+
+/// A template's name without the prefix of its own project.
+pub(super) fn own<'a>(source: &Source, template: &'a str) -> &'a str {
+    template.strip_prefix(source.prefix().as_str()).unwrap_or(template)
+}
+
+/// Which template, and which line of it, wrote a line of the YAML.
+fn written_at<'a>(yaml: &str, spans: &'a [OutputSpan], line: usize) -> Option<(&'a str, usize)> {
+    let begin: usize = yaml.split_inclusive('\n').take(line - 1).map(str::len).sum();
+    let begin = begin + yaml[begin..].len() - yaml[begin..].trim_start().len();
+    template_line(yaml, spans, begin)
+}
+
+/// Which template, and which line of it, wrote the byte at `at`.
+pub(super) fn template_line<'a>(yaml: &str, spans: &'a [OutputSpan], at: usize) -> Option<(&'a str, usize)> {
+    let span = spans.iter().find(|span| span.output_range().contains(&at)).or(spans.last())?;
+    let into = match span.kind() {
+        // Raw text is its own source, line by line.
+        OutputSpanKind::Raw => {
+            let begin = span.output_range().start;
+            yaml.get(begin..at.max(begin)).map_or(0, |text| text.matches('\n').count())
+        }
+        _ => 0,
+    };
+    Some((span.name(), span.line() + into))
 }

@@ -18,7 +18,7 @@ pub const TOKENIZER_FILES: &[&str] = &[
     "merges.txt",
 ];
 
-/// Why a tokenizer could not be read or used.
+/// Why a tokenizer could not be read, used or trained.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum TokenizerError {
@@ -36,6 +36,22 @@ pub enum TokenizerError {
         /// What is wrong.
         reason: String,
     },
+    /// A text to train on that cannot be had.
+    #[error("{what}\n  where: {place}\n  do: {advice}")]
+    Text {
+        /// What is wrong.
+        what: String,
+        /// The file, and the line where there is one.
+        place: String,
+        /// What to do.
+        advice: String,
+    },
+    /// The folder of a trained tokenizer.
+    #[error(transparent)]
+    Folder(#[from] crate::checkpoint::CheckpointError),
+    /// The user stopped it; nothing was left behind.
+    #[error(transparent)]
+    Interrupted(#[from] crate::interrupt::Interrupted),
     /// Text that cannot be encoded, or ids that cannot be decoded.
     #[error("the tokenizer failed: {reason}\n  where: {folder}\n  do: check that the tokenizer belongs to this model", folder = folder.display())]
     Failed {
@@ -103,6 +119,11 @@ impl TokenizerFiles {
 
     fn bytes(&self, name: &str) -> Option<&[u8]> {
         self.files.iter().find(|(file, _)| file == name).map(|(_, bytes)| bytes.as_slice())
+    }
+
+    /// A file as JSON, if it is there and is JSON.
+    pub(super) fn json(&self, name: &str) -> Option<Value> {
+        serde_json::from_slice(self.bytes(name)?).ok()
     }
 
     /// The tokenizer itself.

@@ -6,31 +6,22 @@ mod test;
 
 use std::path::PathBuf;
 
-use clap::{Arg, ArgAction, ArgMatches, Command};
+use clap::{ArgMatches, Command};
 
+use super::arguments::{Named, chosen, with_note};
 use super::{Failure, Outcome, flag, flag_value, given, option, set, values};
-use crate::project::{Argument, ArgumentType, Project, ProjectConfig, project};
-
-const DEFAULT_PROJECT: &str = "llama";
-
-/// The project that the words name, read before they are parsed, because it adds to the definition.
-pub(super) fn project_among(words: &[String]) -> Result<Project, Failure> {
-    let mut words = words.iter();
-    while let Some(word) = words.next() {
-        let attached =
-            word.strip_prefix("--project-dir=").or_else(|| word.strip_prefix("-p").filter(|rest| !rest.is_empty()));
-        match (word.as_str(), attached) {
-            (_, Some(name)) => return Ok(project(name)?),
-            ("-p" | "--project-dir", None) => return Ok(project(words.next().map_or("", String::as_str))?),
-            _ => {}
-        }
-    }
-    Ok(project(DEFAULT_PROJECT)?)
-}
 
 /// All flags are global: they may stand before and after `construct` and `test`.
-pub(super) fn definition(project: Option<&Project>) -> Command {
-    let mut command = Command::new("model")
+pub(super) fn definition(named: Option<&Named>) -> Command {
+    let command = own_flags();
+    match named {
+        Some(named) => named.add_flags(command),
+        None => command,
+    }
+}
+
+fn own_flags() -> Command {
+    Command::new("model")
         .about("Construct or test a model of a project")
         .subcommand_required(true)
         .arg_required_else_help(true)
@@ -97,33 +88,7 @@ pub(super) fn definition(project: Option<&Project>) -> Command {
         )
         .args(test::arguments())
         .arg(flag("edit", "Open what is printed in $VISUAL or $EDITOR").short('e').global(true))
-        .subcommands([construct::definition(), test::definition()]);
-    if let Some(project) = project {
-        command = command.args(project.arguments().iter().map(argument));
-    }
-    command
-}
-
-fn argument(declared: &Argument) -> Arg {
-    let flag = declared.flag();
-    let arg = Arg::new(declared.name.clone())
-        .long(flag)
-        .help(declared.help.clone())
-        .global(true)
-        .help_heading("Arguments of the project");
-    let parse = declared.clone();
-    let arg = arg.value_parser(clap::builder::ValueParser::from(move |word: &str| {
-        parse.parse(word).map_err(|expected| format!("expected {expected}"))
-    }));
-    match declared.kind {
-        // `--flag`, `--flag=true` and `--flag=false`.
-        ArgumentType::Bool => arg.num_args(0..=1).require_equals(true).default_missing_value("true").value_name("BOOL"),
-        ArgumentType::Int => arg.value_name("N").allow_negative_numbers(true),
-        ArgumentType::Float => arg.value_name("X").allow_negative_numbers(true),
-        ArgumentType::Dict => arg.value_name("JSON"),
-        ArgumentType::Str => arg.value_name("TEXT"),
-    }
-    .action(ArgAction::Set)
+        .subcommands([construct::definition(), test::definition()])
 }
 
 pub(super) fn run(matches: &ArgMatches) -> Result<Outcome, Failure> {
@@ -134,6 +99,7 @@ pub(super) fn run(matches: &ArgMatches) -> Result<Outcome, Failure> {
     let editor = if set(inner, "edit") { Some(edit::editor()?) } else { None };
     let config = chosen(inner)?;
     let outcome = if verb == "test" { test::run(inner, &config)? } else { construct::run(inner, &config)? };
+    let outcome = with_note(outcome, config.project());
     if let Some(file) = given::<PathBuf>(inner, "output-file") {
         let text = format!("{}\n", outcome.view.plain());
         crate::checkpoint::AtomicFolder::write_file(&file, text.as_bytes())?;
@@ -143,17 +109,4 @@ pub(super) fn run(matches: &ArgMatches) -> Result<Outcome, Failure> {
         edit::open(&editor, &config, outcome.view.plain())?;
     }
     Ok(outcome)
-}
-
-/// The configuration with its arguments.
-fn chosen(matches: &ArgMatches) -> Result<ProjectConfig, Failure> {
-    let project = project(given::<String>(matches, "project-dir").as_deref().unwrap_or(DEFAULT_PROJECT))?;
-    let name = given::<String>(matches, "config-template").unwrap_or_else(|| project.default_config().to_owned());
-    let mut config = project.config(&name)?;
-    for argument in project.arguments() {
-        if let Some(value) = given::<serde_json::Value>(matches, &argument.name) {
-            config = config.set(&argument.name, value)?;
-        }
-    }
-    Ok(config)
 }

@@ -3,6 +3,7 @@
 mod blocks;
 mod eager;
 mod flex;
+mod gpu;
 mod implementation;
 mod operation;
 #[cfg(test)]
@@ -70,8 +71,11 @@ pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, options: &AttentionOptions<
             advice: "make the mask of the batch that is computed",
         });
     }
+    if implementation != AttentionImplementation::Eager && crate::ops::cuda::serves(q) {
+        return Ok(gpu::attend((q, k, v), slopes, visibility, scale)?);
+    }
     if implementation == AttentionImplementation::Eager || !q.device().is_cpu() {
-        return Ok(eager::eager((q, k, v), &visibility.dense(q.device())?, slopes, scale, dropout)?);
+        return Ok(eager::eager((q, k, v), &visibility.matrix(q.device())?, slopes, scale, dropout)?);
     }
     // Scores of one block of 64 queries and 512 keys take 128 KB: with what they are made of, a core's cache.
     let (pairs, block) = match implementation {

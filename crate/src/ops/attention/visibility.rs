@@ -3,11 +3,12 @@
 use std::ops::Range;
 use std::sync::{Arc, OnceLock};
 
-use candle_core::{Device, Result, Tensor};
+use candle_core::{Device, DeviceLocation, Result, Tensor};
 
 use super::blocks::{Cover, Place, Rule};
 use super::flex::BlockMask;
 use super::implementation::AttentionError;
+use crate::ops::cuda::Sight;
 use crate::ops::element::Wide;
 
 /// Finite, so that a query that sees nothing (left padding) averages all keys instead of becoming NaN.
@@ -38,6 +39,10 @@ struct Rules {
     holes: bool,
     /// Made when flex attention asks for it first.
     blocks: OnceLock<BlockMask>,
+    /// Made when a GPU asks for it first.
+    sight: OnceLock<(DeviceLocation, Sight)>,
+    /// Made when the reference asks for it first; for its device.
+    matrix: OnceLock<Tensor>,
 }
 
 impl Visibility {
@@ -54,6 +59,8 @@ impl Visibility {
             blind: Vec::new(),
             holes: false,
             blocks: OnceLock::new(),
+            sight: OnceLock::new(),
+            matrix: OnceLock::new(),
         }))
     }
 
@@ -94,7 +101,7 @@ impl Visibility {
 
     fn changed(mut self, change: impl FnOnce(&mut Rules)) -> Self {
         let rules = Arc::make_mut(&mut self.0);
-        rules.blocks = OnceLock::new();
+        (rules.blocks, rules.sight, rules.matrix) = (OnceLock::new(), OnceLock::new(), OnceLock::new());
         change(rules);
         let (queries, seen) = (rules.queries, rules.seen);
         let first_alike = |documents: &Vec<u32>| {
@@ -157,6 +164,26 @@ impl Visibility {
         self.0.blind.get(row).is_some_and(|row| row[query])
     }
 
+    /// Whether a query sees nothing.
+    pub(super) fn has_blind(&self) -> bool {
+        self.0.blind.iter().flatten().any(|&blind| blind)
+    }
+
+    /// The rule as a GPU's kernels take it, uploaded once.
+    pub(super) fn sight(&self, device: &Device) -> Result<Sight> {
+        if let Some((_, sight)) = self.0.sight.get().filter(|(location, _)| *location == device.location()) {
+            return Ok(sight.clone());
+        }
+        let (rules, shape) = (&*self.0, (self.rows(), self.keys()));
+        let padded = rules.real.as_ref().map(|real| real.iter().flatten().map(|&real| u8::from(!real)).collect());
+        let padded = padded.map(|padded: Vec<u8>| Tensor::from_vec(padded, shape, device)).transpose()?;
+        let documents = rules.documents.as_ref().map(|documents| documents.concat());
+        let documents = documents.map(|documents| Tensor::from_vec(documents, shape, device)).transpose()?;
+        let sight = Sight { padded, documents, seen: rules.seen, window: rules.window };
+        let _ = rules.sight.set((device.location(), sight.clone()));
+        Ok(sight)
+    }
+
     /// The rule as a matrix to be added to scores, `[rows or 1, 1, queries, keys]` in float32: 0 where a key is seen,
     /// −1e30 elsewhere.
     ///
@@ -177,10 +204,23 @@ impl Visibility {
         Tensor::from_vec(mask, (rows, 1, queries, keys), device)
     }
 
+    /// As [`dense`](Self::dense), made once for all layers.
+    pub(super) fn matrix(&self, device: &Device) -> Result<Tensor> {
+        match self.0.matrix.get() {
+            Some(matrix) if matrix.device().same_device(device) => Ok(matrix.clone()),
+            _ => {
+                let matrix = self.dense(device)?;
+                // Another device's stays; this one is then made anew for each layer.
+                let _ = self.0.matrix.set(matrix.clone());
+                Ok(matrix)
+            }
+        }
+    }
+
     /// The table of blocks that flex attention works by, made once.
     pub fn blocks(&self) -> &BlockMask {
         self.0.blocks.get_or_init(|| {
-            let rule = Self(Arc::new(Rules { blocks: OnceLock::new(), ..(*self.0).clone() }));
+            let rule = Self(Arc::new(Rules { blocks: OnceLock::new(), matrix: OnceLock::new(), ..(*self.0).clone() }));
             let rows = self.rows();
             BlockMask::new(rows, 1, self.queries(), self.keys(), move |row, _, query, key| rule.allows(row, query, key))
         })

@@ -15,11 +15,12 @@ pub(crate) struct Fault {
     pub(crate) advice: &'static str,
 }
 
-/// Number of GPUs.
+/// Number of GPUs. Every function here asks for it first, because that finds the driver.
 ///
 /// # Errors
 /// [`Fault`] if the machine lacks the driver.
 pub(crate) fn count() -> Result<usize, Fault> {
+    super::libraries::load()?;
     let count = CudaContext::device_count().map_err(|error| Fault {
         problem: format!("cannot be used: the driver says {error}"),
         advice: "check nvidia-smi, or use cpu",

@@ -1,5 +1,79 @@
 //! What runs on a GPU: the driver's libraries, found when the first GPU is opened, and the kernels of the operators.
-//! Without the `cuda` feature nothing of it is compiled.
-#![cfg(feature = "cuda")]
+//!
+//! Without the `cuda` feature the same functions exist and refuse, so that nothing outside this folder and `device.rs`
+//! asks for the feature.
 
+#[cfg(feature = "cuda")]
+mod attention;
+#[cfg(feature = "cuda")]
 pub(crate) mod driver;
+#[cfg(feature = "cuda")]
+mod elements;
+#[cfg(feature = "cuda")]
+mod launch;
+#[cfg(feature = "cuda")]
+mod libraries;
+#[cfg(feature = "cuda")]
+mod rows;
+#[cfg(feature = "cuda")]
+mod table;
+
+use candle_core::{CudaStorage, DType, Layout, Tensor};
+
+/// Whether the kernels here take this tensor: on a GPU, of float32, bfloat16 or float16.
+pub(crate) fn serves(tensor: &Tensor) -> bool {
+    let known = matches!(tensor.dtype(), DType::F32 | DType::BF16 | DType::F16);
+    cfg!(feature = "cuda") && known && tensor.device().is_cuda()
+}
+
+/// An operand of a kernel.
+pub(crate) type Operand<'a> = (&'a CudaStorage, &'a Layout);
+
+/// Which keys a query sees, on a device.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Sight {
+    /// `[batch, keys]` of u8; 1 hides.
+    pub(crate) padded: Option<Tensor>,
+    /// `[batch, keys]` of u32.
+    pub(crate) documents: Option<Tensor>,
+    /// Keys before the first query.
+    pub(crate) seen: usize,
+    /// The last keys that are seen.
+    pub(crate) window: Option<usize>,
+}
+
+/// The gradients of q, k, v and, if there are slopes, of theirs.
+pub(crate) type AttentionGradients = (Tensor, Tensor, Tensor, Option<Tensor>);
+
+/// The functions of the files above, and without the feature the same ones refusing.
+macro_rules! kernels {
+    ($($file:ident::$name:ident($($argument:ty),*) -> $result:ty;)*) => {
+        $(
+            #[cfg(feature = "cuda")]
+            pub(crate) use $file::$name;
+            #[cfg(not(feature = "cuda"))]
+            pub(crate) fn $name($(_: $argument),*) -> candle_core::Result<$result> {
+                Err(candle_core::Error::NotCompiledWithCudaSupport)
+            }
+        )*
+    };
+}
+
+kernels! {
+    rows::rms_norm(Operand<'_>, Operand<'_>, f64) -> (CudaStorage, candle_core::Shape);
+    rows::rms_norm_backward(Operand<'_>, Operand<'_>, Operand<'_>, f64) -> (CudaStorage, candle_core::Shape);
+    rows::layer_norm(Operand<'_>, Operand<'_>, Operand<'_>, f64) -> (CudaStorage, candle_core::Shape);
+    rows::layer_norm_backward(Operand<'_>, Operand<'_>, Operand<'_>, f64) -> (CudaStorage, candle_core::Shape);
+    rows::column_sums(Operand<'_>) -> (CudaStorage, candle_core::Shape);
+    rows::add_bias(&CudaStorage, Operand<'_>) -> ();
+    elements::rotate(Operand<'_>, Operand<'_>, Operand<'_>, bool) -> (CudaStorage, candle_core::Shape);
+    elements::exchange_heads(Operand<'_>) -> (CudaStorage, candle_core::Shape);
+    elements::gated(Operand<'_>, Operand<'_>, i32) -> (CudaStorage, candle_core::Shape);
+    elements::gated_backward(Operand<'_>, Operand<'_>, Operand<'_>, i32) -> (CudaStorage, candle_core::Shape);
+    elements::sgd(Operand<'_>, Operand<'_>, f64) -> ();
+    table::embedding(Operand<'_>, Operand<'_>) -> (CudaStorage, candle_core::Shape);
+    table::embedding_backward(Operand<'_>, Operand<'_>, usize) -> (CudaStorage, candle_core::Shape);
+    table::cross_entropy(&Tensor, &Tensor, f64) -> Tensor;
+    attention::attend((&Tensor, &Tensor, &Tensor), Option<&Tensor>, &Sight, f64, bool) -> (Tensor, Tensor);
+    attention::attend_backward((&Tensor, &Tensor, &Tensor), Option<&Tensor>, &Sight, f64, (&Tensor, &Tensor, &Tensor)) -> AttentionGradients;
+}

@@ -70,11 +70,15 @@ impl Assist for Names {
     fn complete(&self, code: &str, cursor: usize) -> Completions {
         let before = code.get(..cursor).unwrap_or(code);
         let end = before.len();
+        let line = before.rsplit('\n').next().unwrap_or("").trim_start();
+        if let Some(words) = line.strip_prefix('%').filter(|words| words.contains(char::is_whitespace)) {
+            let (typed, matches) = super::magics::complete(words);
+            return Completions { matches, start: end - typed.len(), end };
+        }
         let word = |c: char| c.is_alphanumeric() || c == '_';
         let start =
             before.rfind(|c| !word(c)).map_or(0, |at| at + before[at..].chars().next().map_or(1, char::len_utf8));
         let typed = &before[start..];
-        let line = before.rsplit('\n').next().unwrap_or("").trim_start();
         let mut matches: Vec<String> = if line.strip_prefix('%') == Some(typed) {
             let own = OWN_MAGICS.iter().map(|(name, _)| *name);
             own.chain(chandlery::command::VERBS.iter().copied()).map(str::to_owned).collect()
@@ -129,6 +133,8 @@ mod tests {
         assert_eq!((found.start, found.end), (8, 11));
         assert_eq!(found.matches, ["model", "modify"]);
         assert_eq!(names.complete("%con", 4).matches, ["convert"]);
+        let found = names.complete("%model -p qwen3 construct --hid", 31);
+        assert_eq!((found.start, found.end, found.matches), (26, 31, vec!["--hidden-size".to_owned()]));
         assert!(names.complete("x.mod", 5).matches.is_empty());
         assert_eq!(names.inspect("f(model)", 4).unwrap().plain(), "model: Model");
         assert_eq!(names.inspect("f(other)", 4), None);

@@ -22,6 +22,15 @@ pub(super) fn leading(code: &str) -> (Vec<(usize, String)>, String) {
     (magics, rest)
 }
 
+/// The last word of a magic's line (given without its `%`), and what it may become.
+pub(super) fn complete(line: &str) -> (&str, Vec<String>) {
+    let typed = line.rsplit(char::is_whitespace).next().unwrap_or("");
+    let before = &line[..line.len() - typed.len()];
+    // A quote without its end is the word being typed.
+    let before = crate::worker::words::split(before).unwrap_or_default();
+    (typed, chandlery::command::complete(&before, typed))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

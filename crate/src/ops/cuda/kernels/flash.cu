@@ -9,10 +9,9 @@
 #include "element.cuh"
 
 struct Flash {
-    long q_batch, q_head, q_row;  // strides in elements; of the gradients of q the same as of q, and so on
+    long q_batch, q_head, q_row;  // strides in elements; what the kernels write is contiguous
     long k_batch, k_head, k_row;
     long v_batch, v_head, v_row;
-    long o_batch, o_head, o_row;
     long g_batch, g_head, g_row;  // of the output's gradient
     const unsigned char *padded;  // [batch, keys], 1 hides; or null
     const unsigned *documents;    // [batch, keys]; or null
@@ -323,7 +322,7 @@ __device__ void forward(T *o, float *lse, const T *q, const T *k, const T *v, co
         add_times<T, D, M, N>(sums, s, tile_v + buffer * N * D);
         __syncthreads();
     }
-    o += batch * f.o_batch + head * f.o_head;
+    o += ((long)batch * f.heads + head) * f.queries * D;
     lse += ((long)batch * f.heads + head) * f.queries;
 #pragma unroll
     for (int m = 0; m < M; m++) {
@@ -338,7 +337,7 @@ __device__ void forward(T *o, float *lse, const T *q, const T *k, const T *v, co
             // Infinity makes the probabilities of a row that sees nothing zero in the backward.
             if ((lane & 3) == 0 && r < f.queries) lse[r] = sum > 0.0f ? top[m][half] * to_log2 + log2f(sum) : INFINITY;
         }
-        put<T, D>(o, f.o_row, sums[m], row + 16 * m, f.queries, inverse[0], inverse[1]);
+        put<T, D>(o, D, sums[m], row + 16 * m, f.queries, inverse[0], inverse[1]);
     }
 }
 
@@ -349,7 +348,7 @@ __device__ void output_dot(float *delta, const T *o, const T *g, const Flash &f,
     if (r >= rows) return;
     const int query = r % f.queries, head = r / f.queries % f.heads;
     const long batch = r / f.queries / f.heads;
-    o += batch * f.o_batch + head * f.o_head + query * f.o_row;
+    o += r * width;
     g += batch * f.g_batch + head * f.g_head + query * f.g_row;
     float sum = 0.0f;
     for (int c = 2 * (threadIdx.x & 31); c < width; c += 64) sum += wide(o[c]) * wide(g[c]) + wide(o[c + 1]) * wide(g[c + 1]);
@@ -451,9 +450,9 @@ __device__ void backward_queries(T *dq, float *of_slopes, const T *q, const T *k
         add_times<T, D, M, N>(sums, d, tile_k + buffer * N * D);
         __syncthreads();
     }
-    dq += batch * f.q_batch + head * f.q_head;
+    dq += ((long)batch * f.heads + head) * f.queries * D;
 #pragma unroll
-    for (int m = 0; m < M; m++) put<T, D>(dq, f.q_row, sums[m], row + 16 * m, f.queries, f.scale, f.scale);
+    for (int m = 0; m < M; m++) put<T, D>(dq, D, sums[m], row + 16 * m, f.queries, f.scale, f.scale);
     if (of_slopes) {
         of_slope = block_sum(of_slope);
         if (threadIdx.x == 0) of_slopes[((long)batch * f.heads + head) * gridDim.x + blockIdx.x] = of_slope;
@@ -560,12 +559,12 @@ __device__ void backward_keys(T *dk, T *dv, const T *q, const T *k, const T *v, 
         add_times<T, D, M, N>(of_k, d, tile_q + buffer * N * D);
         __syncthreads();
     }
-    dk += batch * f.k_batch + kv_head * f.k_head;
-    dv += batch * f.v_batch + kv_head * f.v_head;
+    dk += ((long)batch * f.kv_heads + kv_head) * f.keys * D;
+    dv += ((long)batch * f.kv_heads + kv_head) * f.keys * D;
 #pragma unroll
     for (int m = 0; m < M; m++) {
-        put<T, D>(dk, f.k_row, of_k[m], row + 16 * m, f.keys, f.scale, f.scale);
-        put<T, D>(dv, f.v_row, of_v[m], row + 16 * m, f.keys, 1.0f, 1.0f);
+        put<T, D>(dk, D, of_k[m], row + 16 * m, f.keys, f.scale, f.scale);
+        put<T, D>(dv, D, of_v[m], row + 16 * m, f.keys, 1.0f, 1.0f);
     }
 }
 

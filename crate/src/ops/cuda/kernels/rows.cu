@@ -181,6 +181,21 @@ __device__ void rotate(T *y, const T *x, const float *cosines, const float *sine
     }
 }
 
+// ---- Heads of tokens to tokens of heads: x [batch, outer, inner, width] -> y [batch, inner, outer, width].
+template <typename T>
+__device__ void exchange(T *y, const T *x, long n, int outer, int inner, int width) {
+    const bool fast = aligned(x, width) && aligned(y, width);
+    const int chunks = (width + 7) / 8;
+    const long all = n / width * chunks;
+    for (long i = blockIdx.x * (long)blockDim.x + threadIdx.x; i < all; i += (long)gridDim.x * blockDim.x) {
+        const long row = i / chunks, batch = row / ((long)outer * inner);
+        const int c = (i - row * chunks) * 8, within = row - batch * outer * inner, o = within / inner;
+        float a[8];
+        load8(a, x + row * width + c, fast, width - c);
+        store8(y + (batch * outer * inner + (long)(within - o * inner) * outer + o) * width + c, a, fast, width - c);
+    }
+}
+
 // ---- Gates: y = f(gate) * up
 
 enum { SILU = 0, RELU = 1, GELU = 2, GELU_TANH = 3 };
@@ -438,6 +453,9 @@ __device__ void masked_softmax_backward(T *dp, const T *p, float *of_slopes, Vis
     extern "C" __global__ void rotate_##S(T *y, const T *x, const float *cosines, const float *sines, long pairs, int outer,      \
                                           int inner, int half, int token_outer, int tables, float direction) {                    \
         rotate(y, x, cosines, sines, pairs, outer, inner, half, token_outer, tables, direction);                                  \
+    }                                                                                                                             \
+    extern "C" __global__ void exchange_##S(T *y, const T *x, long n, int outer, int inner, int width) {                          \
+        exchange(y, x, n, outer, inner, width);                                                                                   \
     }                                                                                                                             \
     extern "C" __global__ void gated_##S(T *y, const T *gate, const T *up, long n, int kind) { gated(y, gate, up, n, kind); }     \
     extern "C" __global__ void gated_backward_##S(T *d, const T *gate, const T *up, const T *g, long n, int kind) {               \

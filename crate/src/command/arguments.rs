@@ -1,0 +1,138 @@
+//! The arguments that a project declares, as flags: of `model` and of `project show`, in the shell and in the notebook.
+
+use std::collections::BTreeMap;
+
+use clap::builder::ValueParser;
+use clap::{Arg, ArgAction, ArgMatches, Command};
+use serde_json::Value;
+
+use super::{Failure, Outcome, given};
+use crate::project::{Argument, ArgumentType, Project, ProjectConfig, project};
+
+/// The heading of the flags in `--help`.
+const HEADING: &str = "Arguments of the project";
+
+/// The project that the words of a command name, and what its arguments are when they are not given.
+pub(super) struct Named {
+    pub(super) project: Project,
+    defaults: BTreeMap<String, Value>,
+}
+
+impl Named {
+    /// Reads the words before they are parsed, because the project adds to what they may be. Without `-p` it is the
+    /// project around the current folder, else a built-in one.
+    pub(super) fn among(words: &[String]) -> Result<Self, Failure> {
+        let project = match value_among(words, "-p", "--project-dir") {
+            Some(name) => project(name)?,
+            None => Project::here()?,
+        };
+        let taken = super::model::definition(None);
+        let clash = project.arguments().iter().find(|argument| is_taken(&taken, argument) && !is_base(argument));
+        if let Some(argument) = clash {
+            return Err(Failure::Failed {
+                name: "ProjectError".to_owned(),
+                message: format!(
+                    "the project declares `{}`, but --{} means something else already\n  where: {}\n  do: rename the argument",
+                    argument.name,
+                    argument.flag(),
+                    project.folder().map_or_else(|| project.name().to_owned(), |folder| folder.display().to_string()),
+                ),
+            });
+        }
+        // Only the help shows them, and a configuration that cannot be rendered says so when it is used.
+        let help = words.iter().any(|word| word == "--help" || word == "-h");
+        let config = value_among(words, "-t", "--config-template").unwrap_or(project.default_config());
+        let config = help.then(|| project.config(config)).and_then(Result::ok);
+        let defaults = config.map(|config| config.defaults()).unwrap_or_default();
+        Ok(Self { project, defaults })
+    }
+
+    /// Adds the project's arguments to a command whose own flags go first.
+    pub(super) fn add_flags(&self, command: Command) -> Command {
+        let arguments = self.project.arguments().iter().filter(|argument| !is_taken(&command, argument));
+        let flags: Vec<Arg> = arguments.map(|argument| self.flag(argument)).collect();
+        command.args(flags)
+    }
+
+    fn flag(&self, declared: &Argument) -> Arg {
+        let mut help = declared.help.clone();
+        if let Some(default) = self.defaults.get(&declared.name).filter(|default| !default.is_null()) {
+            help.push_str(&format!(
+                " [default: {}]",
+                default.as_str().map_or_else(|| default.to_string(), str::to_owned)
+            ));
+        }
+        let parse = declared.clone();
+        let parser =
+            ValueParser::from(move |word: &str| parse.parse(word).map_err(|expected| format!("expected {expected}")));
+        let arg = Arg::new(declared.name.clone()).long(declared.flag()).help(help).global(true).help_heading(HEADING);
+        let arg = arg.value_parser(parser).action(ArgAction::Set);
+        match declared.kind {
+            // `--flag`, `--flag=true` and `--flag=false`.
+            ArgumentType::Bool => {
+                arg.num_args(0..=1).require_equals(true).default_missing_value("true").value_name("BOOL")
+            }
+            ArgumentType::Int => arg.value_name("N").allow_negative_numbers(true),
+            ArgumentType::Float => arg.value_name("X").allow_negative_numbers(true),
+            ArgumentType::Dict => arg.value_name("DICT"),
+            ArgumentType::Str => arg.value_name("TEXT"),
+            ArgumentType::Path => arg.value_name("PATH"),
+            ArgumentType::Choices => arg.value_name(declared.choices.join("|")),
+        }
+    }
+}
+
+/// The value of a flag that takes one, however it is attached.
+pub(super) fn value_among<'a>(words: &'a [String], short: &str, long: &str) -> Option<&'a str> {
+    let mut words = words.iter().map(String::as_str);
+    while let Some(word) = words.next() {
+        if word == short || word == long {
+            return words.next();
+        }
+        let attached = word.strip_prefix(long).and_then(|rest| rest.strip_prefix('='));
+        let attached = attached.or_else(|| word.strip_prefix(short).filter(|_| !word.starts_with("--")));
+        if let Some(value) = attached {
+            return Some(value.strip_prefix('=').unwrap_or(value));
+        }
+    }
+    None
+}
+
+fn is_base(argument: &Argument) -> bool {
+    Argument::base().iter().any(|base| base.name == argument.name)
+}
+
+/// True if the command, a subcommand, or every command has this flag already.
+fn is_taken(command: &Command, argument: &Argument) -> bool {
+    let flag = argument.flag();
+    let has = |command: &Command| command.get_arguments().any(|arg| arg.get_long() == Some(flag.as_str()));
+    let everywhere = ["help", "version", "json", "project-dir", "config-template", "as"];
+    everywhere.contains(&flag.as_str()) || has(command) || command.get_subcommands().any(has)
+}
+
+/// The configuration that the words chose, with its arguments.
+pub(super) fn chosen(matches: &ArgMatches) -> Result<ProjectConfig, Failure> {
+    let project = match given::<String>(matches, "project-dir") {
+        Some(name) => project(&name)?,
+        None => Project::here()?,
+    };
+    let name = given::<String>(matches, "config-template").unwrap_or_else(|| project.default_config().to_owned());
+    let mut config = project.config(&name)?;
+    for argument in project.arguments() {
+        if let Some(value) = given::<Value>(matches, &argument.name) {
+            config = config.set(&argument.name, value)?;
+        }
+    }
+    Ok(config)
+}
+
+/// Says with the result how the project was found, where that may surprise.
+pub(super) fn with_note(mut outcome: Outcome, project: &Project) -> Outcome {
+    if let Some(note) = project.note() {
+        outcome.view = outcome.view.with_note(note);
+        if let Value::Object(report) = &mut outcome.json {
+            report.insert("note".to_owned(), Value::from(note));
+        }
+    }
+    outcome
+}

@@ -1,0 +1,132 @@
+//! `tokenizer train` and `tokenizer show`
+
+use std::path::PathBuf;
+
+use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
+use serde_json::{Value, json};
+
+use super::{Failure, Kept, Outcome, given, option, values};
+use crate::display::View;
+use crate::project::{tokenizer, tokenizer_names};
+use crate::tokenizer::train_tokenizer;
+
+pub(super) fn definition() -> Command {
+    Command::new("tokenizer")
+        .about("Train a byte-level BPE vocabulary, or show a tokenizer")
+        .subcommand_required(true)
+        .arg_required_else_help(true)
+        .subcommand(train_definition())
+        .subcommand(
+            Command::new("show")
+                .about("Vocabulary size, special tokens, and a text split")
+                .arg(
+                    Arg::new("TOKENIZER")
+                        .required(true)
+                        .help("A folder, a tokenizer.json, or the name of a built-in one"),
+                )
+                .arg(option("text", "TEXT", "The text to split")),
+        )
+}
+
+fn train_definition() -> Command {
+    Command::new("train")
+        .about("Train a byte-level BPE vocabulary: NFC, special tokens first, <|BOS|> before each text")
+        .arg(
+            option("vocab-size", "N", "Tokens, special ones and the 256 bytes included")
+                .required(true)
+                .value_parser(value_parser!(usize)),
+        )
+        .arg(
+            option("files", "GLOB", "Texts: paths, or patterns with *, ? and ** (quote them)")
+                .required(true)
+                .num_args(1..)
+                .action(ArgAction::Append),
+        )
+        .arg(option("text-field", "FIELD", "Read the files as JSON lines and take this field of each"))
+        .arg(
+            Arg::new("output-dir")
+                .short('o')
+                .long("output-dir")
+                .value_name("FOLDER")
+                .required(true)
+                .value_parser(values::path())
+                .help("The folder to make: tokenizer.json, tokenizer_config.json, special_tokens_map.json"),
+        )
+        .arg(
+            option("special-tokens", "TOKEN", "More special tokens, after the usual six")
+                .num_args(1..)
+                .action(ArgAction::Append),
+        )
+        .arg(
+            option("model-max-length", "TOKENS", "Longest sequence that the tokenizer declares (default: 2048)")
+                .value_parser(value_parser!(usize)),
+        )
+}
+
+pub(super) fn run(matches: &ArgMatches) -> Result<Outcome, Failure> {
+    match matches.subcommand() {
+        Some(("train", inner)) => train(inner),
+        Some((_, inner)) => show(inner),
+        None => Err(Failure::Usage { text: "name `train` or `show`".to_owned(), help: false }),
+    }
+}
+
+fn words(matches: &ArgMatches, name: &str) -> Vec<String> {
+    matches.get_many::<String>(name).into_iter().flatten().cloned().collect()
+}
+
+fn train(matches: &ArgMatches) -> Result<Outcome, Failure> {
+    let folder = given::<PathBuf>(matches, "output-dir").unwrap_or_default();
+    // Said before the work, not after it.
+    if folder.symlink_metadata().is_ok() {
+        return Err(crate::checkpoint::CheckpointError::DestinationExists { path: folder }.into());
+    }
+    let mut training = train_tokenizer(given::<usize>(matches, "vocab-size").unwrap_or_default())
+        .files(words(matches, "files"))
+        .special_tokens(words(matches, "special-tokens"));
+    if let Some(field) = given::<String>(matches, "text-field") {
+        training = training.text_field(&field);
+    }
+    if let Some(tokens) = given::<usize>(matches, "model-max-length") {
+        training = training.max_length(tokens);
+    }
+    let trained = training.run()?;
+    trained.write(&folder)?;
+    let json = json!({
+        "path": folder,
+        "vocab_size": trained.vocab_size,
+        "texts": trained.texts,
+        "bytes": trained.bytes,
+        "words": trained.words,
+        "counting_ms": trained.counting.as_secs_f64() * 1e3,
+        "merging_ms": trained.merging.as_secs_f64() * 1e3,
+    });
+    let view = trained.view().with_note(&format!("written to {}", folder.display()));
+    let value = Some(Kept { value: Box::new(trained), type_path: "chandlery::tokenizer::TrainedTokenizer" });
+    Ok(Outcome { view, json, passed: true, value })
+}
+
+fn show(matches: &ArgMatches) -> Result<Outcome, Failure> {
+    let name = given::<String>(matches, "TOKENIZER").unwrap_or_default();
+    let built_in = tokenizer_names().contains(&name);
+    let title = if built_in { format!("built-in tokenizer {name}") } else { name.clone() };
+    let sample = given::<String>(matches, "text");
+    let summary = tokenizer(&name)?.summary(&title, sample.as_deref())?;
+    let special = summary.special_tokens.iter();
+    let special: Vec<Value> =
+        special.map(|token| json!({ "id": token.id, "content": token.content, "role": token.role })).collect();
+    let split: Vec<Value> =
+        summary.split.iter().map(|piece| json!({ "id": piece.id, "text": piece.text, "token": piece.token })).collect();
+    let json = json!({
+        "tokenizer": name,
+        "vocab_size": summary.vocab_size,
+        "model": summary.model,
+        "model_max_length": summary.max_length,
+        "special_tokens": special,
+        "chat_template": summary.chat_template,
+        "sample": { "text": summary.sample, "tokens": split },
+    });
+    let view = summary.view();
+    let value = Some(Kept { value: Box::new(summary), type_path: "chandlery::tokenizer::TokenizerSummary" });
+    Ok(Outcome { view, json, passed: true, value })
+}

@@ -1,0 +1,336 @@
+//! One configuration of a project with the arguments given to it.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+use super::error::{ProjectError, unknown};
+use super::open::Project;
+use super::origin::{TracedValue, trace};
+use super::render::{Rendering, render};
+use super::tokenizers;
+use crate::sealed::Sealed;
+use crate::spec::{ConfigError, ModelConfig};
+use crate::tokenizer::TokenizerFiles;
+
+/// Arguments that say where and how, not what: no template needs to read them.
+const NOT_FOR_TEMPLATES: &[&str] = &["output_dir", "attn_implementation"];
+
+/// One configuration of a project, with the arguments given so far.
+#[derive(Clone, Debug)]
+pub struct ProjectConfig {
+    project: Project,
+    name: String,
+    given: Sealed<BTreeMap<String, Value>>,
+}
+
+/// A rendered configuration with the origin of each value; made by [`ProjectConfig::trace`].
+#[derive(Clone, Debug)]
+pub struct Trace {
+    /// Project and configuration, such as `llama 4M`.
+    pub title: String,
+    /// The project's folder, if it has one.
+    pub folder: Option<PathBuf>,
+    /// The YAML as rendered.
+    pub yaml: String,
+    /// Each value, in the YAML's order.
+    pub values: Sealed<Vec<TracedValue>>,
+    /// What a person should know about how the project was found.
+    pub note: Option<String>,
+}
+
+macro_rules! setters {
+    ($($name:ident: $kind:ty, $doc:literal;)+) => {
+        /// The documented arguments by name. A project that does not declare one refuses it.
+        impl ProjectConfig {
+            $(
+                #[doc = $doc]
+                ///
+                /// # Errors
+                /// [`ProjectError::Unknown`] if the project declares no such argument.
+                pub fn $name(self, value: $kind) -> Result<Self, ProjectError> {
+                    self.set_value(stringify!($name), Value::from(value))
+                }
+            )+
+        }
+    };
+}
+
+setters! {
+    hidden_size: usize, "Width of the residual stream (d_model).";
+    num_hidden_layers: usize, "Number of layers.";
+    num_attention_heads: usize, "Query heads.";
+    num_key_value_heads: Option<usize>, "Key and value heads; `None` for as many as query heads.";
+    intermediate_size: usize, "Width inside the feed-forward part.";
+    rope_parameters: Value, "Rotary parameters, such as `json!({ \"rope_theta\": 500000.0 })`.";
+    rms_norm_eps: f64, "Added to the mean square inside RMSNorm.";
+    tie_word_embeddings: bool, "Whether the embedding is the head, too.";
+    sliding_window: Option<usize>, "Tokens that a query sees, itself included; `None` for all.";
+    attention_dropout: f64, "Probability that an attention weight is dropped in training.";
+    vocab_size: usize, "Rows of the embedding and the head.";
+    max_position_embeddings: usize, "Longest sequence, in tokens.";
+}
+
+impl ProjectConfig {
+    pub(super) fn new(project: Project, name: &str) -> Self {
+        Self { project, name: name.to_owned(), given: Sealed::default() }
+    }
+
+    /// Its project.
+    pub fn project(&self) -> &Project {
+        &self.project
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The arguments given so far.
+    pub fn given(&self) -> &BTreeMap<String, Value> {
+        &self.given
+    }
+
+    fn place(&self) -> String {
+        match self.project.folder() {
+            None => format!("project {}, configuration {}", self.project.name(), self.name),
+            Some(folder) => folder.join("configs").join(format!("{}.yaml", self.name)).display().to_string(),
+        }
+    }
+
+    /// Gives an argument a value.
+    ///
+    /// # Errors
+    /// [`ProjectError`] if the project declares no such argument, or one of another type.
+    pub fn set(self, argument: &str, value: impl Into<Value>) -> Result<Self, ProjectError> {
+        self.set_value(argument, value.into())
+    }
+
+    fn set_value(mut self, argument: &str, value: Value) -> Result<Self, ProjectError> {
+        let name = argument.replace('-', "_");
+        let declared = self.project.arguments().iter().find(|declared| declared.name == name).ok_or_else(|| {
+            let known: Vec<String> = self.project.arguments().iter().map(|argument| argument.name.clone()).collect();
+            unknown("argument", &name, &self.place(), &known)
+        })?;
+        declared.check(&value).map_err(|expected| ProjectError::Argument {
+            argument: name.clone(),
+            found: value.to_string(),
+            expected,
+            place: self.place(),
+        })?;
+        self.given.insert(name, value);
+        Ok(self)
+    }
+
+    /// The output folder that was asked for by the argument `output_dir`.
+    pub fn output_dir(&self) -> Option<PathBuf> {
+        self.given.get("output_dir").and_then(Value::as_str).map(PathBuf::from)
+    }
+
+    /// The attention implementation that was asked for by the argument `attn_implementation`; test runs use it.
+    pub fn attn_implementation(&self) -> Option<&str> {
+        self.given.get("attn_implementation").and_then(Value::as_str)
+    }
+
+    fn rendering(&self) -> Result<Rendering, ProjectError> {
+        let source = &self.project.source;
+        let template = format!("{}configs/{}.yaml", source.prefix(), self.name);
+        let (rendering, read) = render(source, &template, &self.given)?;
+        let unread =
+            self.given.keys().find(|name| !read.contains(*name) && !NOT_FOR_TEMPLATES.contains(&name.as_str()));
+        match unread {
+            Some(argument) => Err(ProjectError::Unused { argument: argument.clone(), place: self.place() }),
+            None => Ok(rendering),
+        }
+    }
+
+    /// The YAML that the templates give with the arguments.
+    ///
+    /// # Errors
+    /// [`ProjectError::Template`] if they cannot be rendered, [`ProjectError::Unused`] if an argument was never read.
+    pub fn render_yaml(&self) -> Result<String, ProjectError> {
+        Ok(self.rendering()?.yaml)
+    }
+
+    /// The YAML, and where each of its values comes from: an argument, a line that set it, a default.
+    ///
+    /// # Errors
+    /// As [`render_yaml`](Self::render_yaml).
+    pub fn trace(&self) -> Result<Trace, ProjectError> {
+        let rendering = self.rendering()?;
+        Ok(Trace {
+            title: format!("{} {}", self.project.name(), self.name),
+            folder: self.project.folder().map(Path::to_owned),
+            values: Sealed::new(trace(&rendering, &self.project.source, &self.given)),
+            yaml: rendering.yaml,
+            note: self.project.note().map(str::to_owned),
+        })
+    }
+
+    /// The value that the configuration renders to for each argument it has a key for, without any argument given.
+    /// Empty if it cannot be rendered: that error belongs to who uses it.
+    pub fn defaults(&self) -> BTreeMap<String, Value> {
+        let Ok(rendering) = Self::new(self.project.clone(), &self.name).rendering() else { return BTreeMap::new() };
+        let known = self.project.arguments().iter().filter_map(|argument| {
+            let value = argument.default.as_ref().or_else(|| rendering.value.get(&argument.name))?;
+            Some((argument.name.clone(), value.clone()))
+        });
+        known.collect()
+    }
+
+    /// The model's configuration; token ids are those of the configuration's tokenizer.
+    ///
+    /// # Errors
+    /// [`ProjectError`] if it cannot be rendered or describes no model.
+    pub fn render(&self) -> Result<ModelConfig, ProjectError> {
+        let rendering = self.rendering()?;
+        let located = |error| self.located(error, &rendering);
+        let mut config = ModelConfig::from_project(&rendering.value, &self.place()).map_err(located)?;
+        let tokenizer = self.tokenizer_of(&rendering.value)?;
+        config.bos_token_id = tokenizer.role("bos_token");
+        config.eos_token_id = tokenizer.role("eos_token").into_iter().collect();
+        config.pad_token_id = tokenizer.role("pad_token");
+        config.validate(&self.place()).map_err(located)?;
+        Ok(config)
+    }
+
+    /// Says with a wrong value where it comes from.
+    fn located(&self, mut error: ConfigError, rendering: &Rendering) -> ProjectError {
+        if let ConfigError::Invalid { field, origin, .. } = &mut error {
+            let values = trace(rendering, &self.project.source, &self.given);
+            if let Some(found) = values.iter().find(|value| value.key == *field) {
+                origin.push_str(&format!(", `{field}` from {}", found.origin));
+            }
+        }
+        error.into()
+    }
+
+    /// The name of the model, and of its output folder.
+    ///
+    /// # Errors
+    /// As [`render`](Self::render).
+    pub fn model_name(&self) -> Result<String, ProjectError> {
+        let value = self.rendering()?.value;
+        Ok(value.get("model_name").and_then(Value::as_str).unwrap_or(&self.name).to_owned())
+    }
+
+    /// The files of its tokenizer: a built-in one by name, or those of a folder or `tokenizer.json` by path, seen from the
+    /// project's folder.
+    ///
+    /// # Errors
+    /// [`ProjectError`] if there is none, which says what was looked for.
+    pub fn tokenizer(&self) -> Result<TokenizerFiles, ProjectError> {
+        self.tokenizer_of(&self.rendering()?.value)
+    }
+
+    fn tokenizer_of(&self, value: &Value) -> Result<TokenizerFiles, ProjectError> {
+        let name = match value.get("tokenizer") {
+            None | Some(Value::Null) => tokenizers::DEFAULT,
+            Some(Value::String(name)) => name,
+            Some(other) => {
+                return Err(ProjectError::Argument {
+                    argument: "tokenizer".to_owned(),
+                    found: other.to_string(),
+                    expected: "the name of a built-in tokenizer, or a path".to_owned(),
+                    place: self.place(),
+                });
+            }
+        };
+        tokenizers::find(name, self.project.folder(), &self.place())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::project;
+    use super::*;
+    use crate::project::Origin;
+    use crate::spec::{DType, ModelSpec};
+
+    #[test]
+    fn built_in_configurations_have_the_published_parameter_counts() {
+        for (family, name, parameters) in [
+            ("llama", "4M", 4_434_176),
+            ("llama", "small", 28_273_152),
+            ("llama", "medium", 137_847_552),
+            ("llama", "117M", 119_161_856),
+            ("llama", "default", 6_738_415_616),
+            ("llama", "llama2_7b", 6_738_415_616),
+            ("llama", "llama3.2_1b", 1_235_814_400),
+            ("llama", "llama3.1_70b", 70_553_706_496),
+            ("mistral", "4M", 4_172_032),
+            ("mistral", "119M", 119_161_856),
+            ("mistral", "medium", 123_691_776),
+            ("mistral", "default", 7_241_732_096),
+            ("mistral", "7B", 7_241_732_096),
+            ("mistral", "7B_instruct", 7_241_732_096),
+            ("qwen3", "4M", 4_172_544),
+            ("qwen3", "medium", 123_694_848),
+            ("qwen3", "default", 8_190_735_360),
+            ("qwen3", "8B", 8_190_735_360),
+            ("causal_lm", "4M", 4_178_944),
+            ("causal_lm", "small", 22_998_016),
+            ("causal_lm", "23M", 22_998_016),
+            ("causal_lm", "117M", 117_121_024),
+            ("causal_lm", "medium", 137_932_800),
+            ("deepone", "4M", 4_434_192),
+            ("deepone", "117M", 119_161_920),
+            ("deepone", "medium", 137_847_680),
+            ("deepone", "1_7B", 1_725_041_152),
+            ("single_head", "4M", 4_607_238),
+        ] {
+            let config = project(family).unwrap().config(name).unwrap().render().unwrap();
+            assert_eq!(ModelSpec::resolve(&config).table(DType::BF16).parameters(), parameters, "{family} {name}");
+        }
+    }
+
+    #[test]
+    fn unknown_and_ill_typed_arguments_say_what_was_meant() {
+        let config = project("llama").unwrap().config("4M.yaml").unwrap();
+        let error = config.clone().set("hiden_size", 8).unwrap_err().to_string();
+        assert!(error.contains("is `hidden_size` meant?"), "{error}");
+        let error = config.clone().set("hidden_size", "wide").unwrap_err().to_string();
+        assert!(error.contains("expected a whole number"), "{error}");
+        let error = config.set("attn_implementation", "fast").unwrap_err().to_string();
+        assert!(error.contains("one of eager, sdpa, flash_attention_2, flex_attention"), "{error}");
+        let error = project("llama").unwrap().config("4m").unwrap_err().to_string();
+        assert!(error.contains("4M, "), "{error}");
+    }
+
+    #[test]
+    fn arguments_have_methods_and_a_project_without_one_refuses_it() {
+        let llama = project("llama").unwrap().config("4M").unwrap();
+        let config = llama.clone().hidden_size(64).unwrap().num_key_value_heads(Some(2)).unwrap();
+        let config = config.tie_word_embeddings(true).unwrap().render().unwrap();
+        assert_eq!((config.hidden_size, config.num_key_value_heads, config.tie_word_embeddings), (64, 2, true));
+        let error = project("qwen3").unwrap().config("4M").unwrap().set("mlp_bias", true).unwrap_err().to_string();
+        assert!(error.contains("there is no argument `mlp_bias`"), "{error}");
+    }
+
+    #[test]
+    fn every_value_of_every_built_in_configuration_is_traced() {
+        for name in Project::names() {
+            let project = project(&name).unwrap();
+            for config in project.configs() {
+                let trace = project.config(&config).unwrap().trace().unwrap();
+                assert!(!trace.values.is_empty());
+                for value in trace.values.iter() {
+                    assert!(value.origin.place().is_some(), "{name} {config}: {} {}", value.key, value.origin);
+                    assert_ne!(value.origin.kind(), "unknown");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_given_argument_is_an_origin_whatever_its_value() {
+        let config = project("llama").unwrap().config("4M").unwrap();
+        // 256 is what the configuration sets, 4096 the definition's default, null its default for another key.
+        for value in [Value::from(256), Value::from(4096), Value::from(64)] {
+            let trace = config.clone().set("hidden_size", value.clone()).unwrap().trace().unwrap();
+            let found = trace.values.iter().find(|found| found.key == "hidden_size").unwrap();
+            assert_eq!((&found.value, &found.origin), (&value, &Origin::Argument("hidden_size".to_owned())));
+        }
+    }
+}

@@ -1,0 +1,244 @@
+//! Projects, and how one is found: by name, by path, or around the current folder.
+
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+use super::argument::Argument;
+use super::builtin::PROJECTS;
+use super::config::ProjectConfig;
+use super::error::{ProjectError, unknown};
+use super::render::line_of;
+use super::source::{PROJECT_FILE, Source};
+use crate::sealed::Sealed;
+
+/// The project used when none is named and the current folder is in none.
+const DEFAULT: &str = "llama";
+
+/// How deep below a folder projects are looked for, and how many entries are looked at.
+const DEPTH: usize = 4;
+const ENTRIES: usize = 20_000;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Declaration {
+    name: String,
+    description: String,
+    default_config: Option<String>,
+    #[serde(default)]
+    arguments: Vec<Argument>,
+}
+
+/// A model project: a family of configurations with common arguments.
+#[derive(Clone, Debug)]
+pub struct Project {
+    name: String,
+    description: String,
+    default_config: String,
+    arguments: Sealed<Vec<Argument>>,
+    pub(super) source: Source,
+    /// What was decided while it was looked for.
+    note: Option<String>,
+}
+
+/// A project found below a folder.
+#[derive(Debug)]
+pub struct FoundProject {
+    /// Its folder.
+    pub folder: PathBuf,
+    /// The project, or why it cannot be used.
+    pub project: Result<Project, ProjectError>,
+}
+
+/// Opens a project: the one in (or above) a folder if `name` is a path that exists, else the built-in one of this name.
+///
+/// A folder here that has a built-in project's name is used if it holds `project.yaml` itself; [`Project::note`] then
+/// says so.
+///
+/// ```
+/// let config = chandlery::project("llama")?.config("4M")?.set("num_hidden_layers", 2)?.render()?;
+/// assert_eq!(config.num_hidden_layers, 2);
+/// # Ok::<(), chandlery::project::ProjectError>(())
+/// ```
+///
+/// # Errors
+/// [`ProjectError::Unknown`] if there is neither, [`ProjectError::Refused`] or [`ProjectError::Template`] if its
+/// declaration is wrong.
+pub fn project(name: &str) -> Result<Project, ProjectError> {
+    let path = Path::new(name);
+    let builtin = Source::builtin(name);
+    let mut note = None;
+    if path.exists() && !name.is_empty() {
+        let own = path.join(PROJECT_FILE).is_file();
+        match &builtin {
+            Some(_) if own => note = Some(format!("the folder `{name}` is meant, not the built-in project `{name}`")),
+            Some(_) => {
+                note = Some(format!("the built-in project is meant: the folder `{name}` here holds no {PROJECT_FILE}"));
+            }
+            None => {}
+        }
+        if own || builtin.is_none() {
+            let folder = enclosing(path).ok_or_else(|| no_project(path))?;
+            return Project::load(Source::Folder(folder), note);
+        }
+    }
+    match builtin {
+        Some(source) => Project::load(source, note),
+        None if name.contains('/') => Err(ProjectError::Refused {
+            what: format!("there is no project at `{name}`"),
+            place: std::path::absolute(path).unwrap_or(path.to_owned()).display().to_string(),
+            advice: format!("name a folder that holds {PROJECT_FILE}, or one of: {}", Project::names().join(", ")),
+        }),
+        None => {
+            let here = std::env::current_dir().map_or_else(|_| ".".to_owned(), |here| here.display().to_string());
+            Err(unknown("project", name, &format!("the built-in projects, and {here}"), &Project::names()))
+        }
+    }
+}
+
+fn no_project(path: &Path) -> ProjectError {
+    ProjectError::Refused {
+        what: format!("there is no {PROJECT_FILE} in `{}` nor above it", path.display()),
+        place: std::path::absolute(path).unwrap_or(path.to_owned()).display().to_string(),
+        advice: format!(
+            "name a project's folder, or one of: {}; `chandlery project new` makes one",
+            Project::names().join(", ")
+        ),
+    }
+}
+
+/// The folder with the project's declaration, at `path` or above it.
+fn enclosing(path: &Path) -> Option<PathBuf> {
+    let path = path.canonicalize().ok()?;
+    path.ancestors().find(|folder| folder.join(PROJECT_FILE).is_file()).map(Path::to_owned)
+}
+
+impl Project {
+    /// The project that the current folder is in, walking up; without one, the built-in `llama`.
+    ///
+    /// # Errors
+    /// [`ProjectError`] if there is one, and it cannot be used.
+    pub fn here() -> Result<Self, ProjectError> {
+        match enclosing(Path::new(".")) {
+            Some(folder) => {
+                let note = format!("the project of the current folder: {}", folder.display());
+                Self::load(Source::Folder(folder), Some(note))
+            }
+            None => project(DEFAULT),
+        }
+    }
+
+    /// The projects below a folder (four levels; hidden folders and links are left out), by path.
+    pub fn below(folder: &Path) -> Vec<FoundProject> {
+        let mut found = Vec::new();
+        let mut left = ENTRIES;
+        let mut todo = vec![(folder.to_owned(), 0)];
+        while let Some((folder, depth)) = todo.pop() {
+            for entry in std::fs::read_dir(&folder).into_iter().flatten().flatten() {
+                left = left.saturating_sub(1);
+                let hidden = entry.file_name().to_string_lossy().starts_with('.');
+                // The type of the entry itself: links are not followed.
+                if entry.file_type().is_ok_and(|kind| kind.is_dir()) && !hidden && depth < DEPTH && left > 0 {
+                    todo.push((entry.path(), depth + 1));
+                }
+            }
+            if let (true, Ok(root)) = (folder.join(PROJECT_FILE).is_file(), folder.canonicalize()) {
+                found.push(FoundProject { folder, project: Self::load(Source::Folder(root), None) });
+            }
+        }
+        found.sort_by(|a, b| a.folder.cmp(&b.folder));
+        found
+    }
+
+    fn load(source: Source, note: Option<String>) -> Result<Self, ProjectError> {
+        let file = format!("{}{PROJECT_FILE}", source.prefix());
+        let text = source.template(&file)?.unwrap_or_default();
+        let wrong = |reason: String, line: Option<usize>| ProjectError::Template {
+            reason,
+            place: line_of(&source.locate(PROJECT_FILE), &text, line),
+            advice: "correct the declaration, or name another project with -p; `chandlery project new` makes one"
+                .to_owned(),
+        };
+        let declared: Declaration = serde_yaml::from_str(&text)
+            .map_err(|error| wrong(error.to_string(), error.location().map(|location| location.line())))?;
+        let mut arguments = declared.arguments;
+        for (index, argument) in arguments.iter().enumerate() {
+            argument.check_declaration().map_err(|reason| wrong(reason, None))?;
+            if arguments[..index].iter().any(|other| other.name == argument.name) {
+                return Err(wrong(format!("argument `{}` is declared twice", argument.name), None));
+            }
+        }
+        let configs = source.configs();
+        let default_config = match (declared.default_config, configs.first()) {
+            (Some(name), _) if configs.contains(&name) => name,
+            (Some(name), _) => return Err(wrong(format!("there is no configs/{name}.yaml, its default_config"), None)),
+            (None, Some(first)) => first.clone(),
+            (None, None) => return Err(wrong("the project has no configuration (configs/NAME.yaml)".to_owned(), None)),
+        };
+        let base = Argument::base().into_iter();
+        let more: Vec<Argument> = base.filter(|base| arguments.iter().all(|own| own.name != base.name)).collect();
+        arguments.extend(more);
+        let arguments = Sealed::new(arguments);
+        Ok(Self { name: declared.name, description: declared.description, default_config, arguments, source, note })
+    }
+
+    /// The names of all built-in projects.
+    pub fn names() -> Vec<String> {
+        PROJECTS.iter().map(|project| project.name.to_owned()).collect()
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// What it is, in a sentence.
+    pub fn description(&self) -> &str {
+        &self.description
+    }
+
+    /// Its folder; `None` if it ships inside the library.
+    pub fn folder(&self) -> Option<&Path> {
+        match &self.source {
+            Source::Builtin(_) => None,
+            Source::Folder(root) => Some(root),
+        }
+    }
+
+    /// What a person should know about how it was found: two things had the name, or the current folder decided.
+    pub fn note(&self) -> Option<&str> {
+        self.note.as_deref()
+    }
+
+    /// The arguments it declares, and those that every project has ([`Argument::base`]).
+    pub fn arguments(&self) -> &[Argument] {
+        &self.arguments
+    }
+
+    /// The names of its configurations.
+    pub fn configs(&self) -> Vec<String> {
+        self.source.configs()
+    }
+
+    /// The configuration used when none is named.
+    pub fn default_config(&self) -> &str {
+        &self.default_config
+    }
+
+    /// Chooses a configuration; the suffix `.yaml` may be written.
+    ///
+    /// # Errors
+    /// [`ProjectError::Unknown`] if there is none of this name.
+    pub fn config(&self, name: &str) -> Result<ProjectConfig, ProjectError> {
+        let name = name.strip_suffix(".yaml").unwrap_or(name);
+        let known = self.configs();
+        if !known.iter().any(|config| config == name) {
+            let place = match self.folder() {
+                None => format!("project {}", self.name),
+                Some(folder) => folder.join("configs").display().to_string(),
+            };
+            return Err(unknown("configuration", name, &place, &known));
+        }
+        Ok(ProjectConfig::new(self.clone(), name))
+    }
+}
