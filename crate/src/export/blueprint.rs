@@ -90,7 +90,8 @@ impl Blueprint {
         for ((count, own), (attention, feedforward)) in runs.iter().zip(parts) {
             let feedforward = feedforward.map(|index| &feedforwards[index]);
             let layer = Layer::of(own, attentions[attention].name.clone(), feedforward.map(|part| part.name.clone()));
-            let parts = attentions[attention].words().into_iter().chain(feedforward.into_iter().flat_map(FeedForward::words));
+            let parts =
+                attentions[attention].words().into_iter().chain(feedforward.into_iter().flat_map(FeedForward::words));
             let layer_words = layer.words(parts.collect());
             let kind = position(&mut layers, layer);
             if kind == words.len() {
@@ -155,13 +156,15 @@ pub(super) fn parts_in_words(config: &ModelConfig) -> String {
         for (_, own) in runs_of(config) {
             position(&mut names, name(own));
         }
-        names.join(" and ")
+        names.join(" or ")
     };
-    words.push(distinct(&|own| match own.placement.name() {
-        "pre" => "pre-norm",
-        "post" => "post-norm",
-        _ => "DeepNet",
-    }) + " layers");
+    words.push(
+        distinct(&|own| match own.placement.name() {
+            "pre" => "pre-norm",
+            "post" => "post-norm",
+            _ => "DeepNet",
+        }) + " layers",
+    );
     words.push(distinct(&|own| match own.norm.kind {
         NormKind::RmsNorm => "RMSNorm",
         NormKind::LayerNorm => "LayerNorm",

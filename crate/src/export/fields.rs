@@ -90,6 +90,27 @@ pub(super) fn python_literal(value: &Value) -> String {
     }
 }
 
+/// As [`python_literal`], with one line for each entry where one line for all would be long.
+pub(super) fn python_block(value: &Value, indent: usize) -> String {
+    let whole = python_literal(value);
+    if whole.len() + indent <= 90 {
+        return whole;
+    }
+    let inside = " ".repeat(indent + 4);
+    let block = |open: char, entries: Vec<String>, close: char| {
+        let lines: String = entries.iter().map(|entry| format!("{inside}{entry},\n")).collect();
+        format!("{open}\n{lines}{}{close}", " ".repeat(indent))
+    };
+    match value {
+        Value::Array(items) => block('[', items.iter().map(|item| python_block(item, indent + 4)).collect(), ']'),
+        Value::Object(fields) => {
+            let fields = fields.iter().map(|(name, value)| format!("\"{name}\": {}", python_block(value, indent + 4)));
+            block('{', fields.collect(), '}')
+        }
+        _ => whole,
+    }
+}
+
 /// The runs of a stack of unequal layers as config.json has them.
 pub(super) fn runs_json(config: &ModelConfig) -> Value {
     let runs = config.layers.iter().map(|run| {

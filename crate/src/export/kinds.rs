@@ -209,14 +209,16 @@ impl Layer {
 
     /// `parts` are the words of its attention and its feed-forward part.
     pub(super) fn words(&self, parts: Vec<&'static str>) -> Vec<&'static str> {
-        let mut words = vec![match self.placement {
+        let mut words = Vec::new();
+        words.extend(self.feedforward.is_none().then_some("AttentionOnly"));
+        words.push(match self.placement {
             "pre" => "PreNorm",
             "post" => "PostNorm",
             _ => "DeepNet",
-        }];
-        words.push(if self.norm.class == "RMSNorm" { "Rms" } else { "Centred" });
+        });
         words.extend(parts);
-        words.extend(self.feedforward.is_none().then_some("AttentionOnly"));
+        words.push(if self.norm.class == "RMSNorm" { "RmsNorm" } else { "LayerNorm" });
+        words.extend(self.dropout.then_some("Dropout"));
         words
     }
 }

@@ -11,6 +11,8 @@ mod python;
 mod recipe;
 mod rust;
 
+use std::path::Path;
+
 pub use python::python;
 pub use rust::rust;
 
@@ -25,7 +27,23 @@ pub fn sources(config: &crate::spec::ModelConfig) -> Vec<SourceFile> {
     files
 }
 
-/// Whether a file of a model's folder is one of its sources, by its name below the folder.
-pub fn is_source(name: &str) -> bool {
-    name.starts_with("rust/") || python::FILES.contains(&name)
+/// The sources that a model's folder holds, as they are there: they may have been edited.
+///
+/// # Errors
+/// What the file system says.
+pub fn sources_in(folder: impl AsRef<Path>) -> std::io::Result<Vec<SourceFile>> {
+    read_sources(folder.as_ref())
+}
+
+fn read_sources(folder: &Path) -> std::io::Result<Vec<SourceFile>> {
+    let mut names: Vec<String> = python::FILES.into_iter().chain(["rust/Cargo.toml"]).map(str::to_owned).collect();
+    if folder.join("rust/src").is_dir() {
+        for entry in std::fs::read_dir(folder.join("rust/src"))? {
+            let name = entry?.file_name().to_string_lossy().into_owned();
+            names.extend(name.ends_with(".rs").then(|| format!("rust/src/{name}")));
+        }
+    }
+    names.sort();
+    let present = names.into_iter().filter(|name| folder.join(name).is_file());
+    present.map(|name| Ok((name.clone(), std::fs::read_to_string(folder.join(&name))?))).collect()
 }

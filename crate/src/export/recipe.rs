@@ -62,7 +62,9 @@ pub(super) fn groups_of(config: &ModelConfig) -> Vec<Group> {
         match (centred.contains(&true), centred.contains(&false)) {
             (true, false) => lines.push("nn.init.zeros_(module.bias)".to_owned()),
             (true, true) => {
-                lines.extend(["if isinstance(module, nn.LayerNorm):", "    nn.init.zeros_(module.bias)"].map(str::to_owned));
+                lines.extend(
+                    ["if isinstance(module, nn.LayerNorm):", "    nn.init.zeros_(module.bias)"].map(str::to_owned),
+                );
             }
             (false, _) => {}
         }

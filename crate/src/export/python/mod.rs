@@ -1,15 +1,15 @@
 //! The Python sources: a configuration class and the model, for `trust_remote_code`.
 
-use minijinja::syntax::SyntaxConfig;
 use minijinja::Environment;
+use minijinja::syntax::SyntaxConfig;
 use minijinja::value::Serde;
 use serde_json::{Value, json};
 
 use super::SourceFile;
 use super::blueprint::{Blueprint, parts_in_words, runs_of};
-use super::fields::{fields_of, python_literal, runs_json};
+use super::fields::{fields_of, python_block, runs_json};
 use super::kinds::{rope_json, slopes_formula};
-use super::naming::position;
+use super::naming::{position, wrapped};
 use super::recipe::groups_of;
 use crate::spec::{AlibiSlopes, ModelConfig, PositionEmbedding};
 
@@ -60,7 +60,7 @@ pub fn python(config: &ModelConfig) -> Vec<SourceFile> {
         _ => None,
     });
     // The model's own parameters if it rotates, else those of the layers that do.
-    let rope = rope.last().map(|rope| python_literal(&rope));
+    let rope = rope.last().map(|rope| python_block(&rope, 8));
     let mut kinds: Vec<AlibiSlopes> = Vec::new();
     for (_, own) in runs_of(config) {
         if let PositionEmbedding::Alibi(alibi) = &own.position {
@@ -77,7 +77,8 @@ pub fn python(config: &ModelConfig) -> Vec<SourceFile> {
     for alibi in blueprint.attentions.iter().filter_map(|kind| kind.alibi.as_ref()) {
         position(&mut parameters, alibi.parameter);
     }
-    let quoted = |names: &mut dyn Iterator<Item = &str>| names.map(|name| format!("\"{name}\"")).collect::<Vec<_>>().join(", ");
+    let quoted =
+        |names: &mut dyn Iterator<Item = &str>| names.map(|name| format!("\"{name}\"")).collect::<Vec<_>>().join(", ");
     let id = |id: Option<u32>| id.map_or("None".to_owned(), |id| id.to_string());
     let eos = match config.eos_token_id.as_slice() {
         [] => "None".to_owned(),
@@ -114,12 +115,12 @@ pub fn python(config: &ModelConfig) -> Vec<SourceFile> {
         .collect();
     let layer_name = |kind: usize| blueprint.layers[kind].name.as_str();
     let own = json!({
-        "parts": parts_in_words(config),
+        "parts": wrapped(&format!("{}.", parts_in_words(config)), 110),
         "model_type": format!("chandlery-{}", config.architecture.name()),
         "first_linear": if blueprint.attentions[0].single_head { "query_key_linear" } else { "query_linear" },
         "fields": fields_of(config, &blueprint),
         "rope_parameters": rope,
-        "runs_python": python_literal(&runs_json(config)),
+        "runs_python": python_block(&runs_json(config), 8),
         "ids": { "bos": id(config.bos_token_id), "eos": eos, "pad": id(config.pad_token_id) },
         "math": math,
         "alibi_slopes": slopes,
@@ -129,7 +130,7 @@ pub fn python(config: &ModelConfig) -> Vec<SourceFile> {
         },
         "feedforwards": feedforwards,
         "kinds": blueprint.runs.iter().map(|&(_, kind)| layer_name(kind)).collect::<Vec<_>>().join(", "),
-        "stack_doc": blueprint.runs.iter().map(|&(count, kind)| format!("{count} × {}", layer_name(kind))).collect::<Vec<_>>().join(", "),
+        "stack_doc": blueprint.runs.iter().map(|&(count, kind)| format!("{count} × {}", layer_name(kind))).collect::<Vec<_>>(),
         "no_split": quoted(&mut blueprint.layers.iter().map(|layer| layer.name.as_str())),
         "recipe": groups,
     });

@@ -5,6 +5,7 @@ use serde_json::json;
 use super::SourceFile;
 use super::blueprint::{Blueprint, parts_in_words};
 use super::fields::fields_of;
+use super::naming::wrapped;
 use super::python::{render, with};
 use crate::spec::{ModelConfig, PositionEmbedding};
 
@@ -41,11 +42,18 @@ pub fn rust(config: &ModelConfig, name: &str) -> Vec<SourceFile> {
             with(part, json!({ "method": method }))
         })
         .collect();
+    // What only training or generation asks for is not read.
+    let counted = blueprint.runs.is_empty() || blueprint.layers.iter().any(|layer| layer.alpha == Some("computed"));
+    let read = |name: &str| {
+        !name.ends_with("_dropout") && name != "max_position_embeddings" && (counted || name != "num_hidden_layers")
+    };
+    let fields: Vec<_> =
+        fields_of(config, &blueprint).iter().map(|field| with(field, json!({ "read": read(field.name) }))).collect();
     let layer_name = |kind: usize| blueprint.layers[kind].name.as_str();
     let own = json!({
         "crate_name": name,
-        "parts": parts_in_words(config),
-        "fields": fields_of(config, &blueprint),
+        "parts": wrapped(&format!("{}.", parts_in_words(config)), 110),
+        "fields": fields,
         "feedforwards": feedforwards,
         "encoder": { "scale": config.scale_embedding, "sinusoidal": sinusoidal },
         "kinds": blueprint.runs.iter().map(|&(_, kind)| layer_name(kind)).collect::<Vec<_>>(),
