@@ -76,16 +76,15 @@ def training(folder, batches):
         value = model(batches["ids"], labels=batches["ids"]).loss
         value.backward()
         losses.append(value.item())
-        trained = {name: parameter.grad for name, parameter in model.named_parameters() if parameter.requires_grad}
-        assert all(gradient is not None for gradient in trained.values())
-        gradients.append(trained)
+        trained = {name: parameter.grad for name, parameter in model.named_parameters()}
+        gradients.append({name: gradient for name, gradient in trained.items() if gradient is not None})
     largest = max(gradient.abs().max().item() for gradient in gradients[0].values())
     with torch.no_grad():
         again = model(batches["ids"], labels=batches["ids"]).loss.item()
     return {
         "checkpointing": max(furthest(gradients[1][name], gradients[0][name]) for name in gradients[0]) / largest,
         "dropout": abs(again - losses[0]),
-        "frozen": sorted(name for name, parameter in model.named_parameters() if not parameter.requires_grad),
+        "frozen": sorted(name for name, gradient in trained.items() if gradient is None),
     }
 
 
@@ -114,15 +113,17 @@ def initialization(config):
 
 
 def narrow(folder, batches):
-    """Types of the parameters of a model loaded in bfloat16, and whether it computes."""
+    """Types of the tensors of a model loaded in bfloat16, and whether it computes."""
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.bfloat16, **CODE)
     with torch.no_grad():
         finite = torch.isfinite(model(batches["ids"], attention_mask=batches["left"]).logits).all().item()
-    types = {name: str(parameter.dtype) for name, parameter in model.named_parameters()}
+    types = {name: str(tensor.dtype) for name, tensor in model.state_dict().items()}
     return {"finite": finite, "types": types}
 
 
 def main():
+    # The models are tiny: threads would only wait for each other.
+    torch.set_num_threads(1)
     transformers.logging.set_verbosity_error()
     report = {"version": transformers.__version__}
     for folder in sys.argv[2:]:
