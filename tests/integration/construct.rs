@@ -69,8 +69,11 @@ fn a_saved_construction_is_a_model_folder_and_the_seed_decides_its_bits() {
         entries(&temp.path().join("first")),
         [
             "config.json",
+            "configuration_chandlery.py",
             "generation_config.json",
             "model.safetensors",
+            "modeling_chandlery.py",
+            "rust",
             "special_tokens_map.json",
             "tokenizer.json",
             "tokenizer_config.json"

@@ -40,7 +40,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("model", &["spec", "interrupt", "checkpoint", "ops"]),
     ("dataset", &["spec", "interrupt", "tokenizer", "model", "project", "progress"]),
     ("export", &["spec"]),
-    ("convert", &["spec", "interrupt", "checkpoint", "tokenizer", "model", "progress"]),
+    ("convert", &["spec", "interrupt", "checkpoint", "tokenizer", "model", "progress", "export"]),
     ("compare", &["spec", "checkpoint", "tokenizer", "model", "convert", "device"]),
     (
         "construct",
@@ -62,7 +62,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
         "kicktest",
         &["spec", "interrupt", "tokenizer", "model", "ops", "device", "dataset", "construct", "progress", "display"],
     ),
-    ("finalize", &["spec", "checkpoint", "tokenizer", "convert", "progress"]),
+    ("finalize", &["spec", "checkpoint", "tokenizer", "convert", "progress", "export"]),
 ];
 
 #[test]

@@ -7,6 +7,7 @@ mod command;
 mod construct;
 mod conversion;
 mod dataset;
+mod export;
 mod front_end;
 mod install;
 mod kicktest;

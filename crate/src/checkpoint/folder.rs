@@ -52,12 +52,15 @@ impl AtomicFolder {
         &self.destination
     }
 
-    /// Writes a small file inside.
+    /// Writes a small file inside; `name` may lead into folders, which are made.
     ///
     /// # Errors
     /// The file system's refusal.
     pub fn write(&self, name: &str, contents: impl AsRef<[u8]>) -> Result<(), CheckpointError> {
         let path = self.stage.join(name);
+        if let Some(folder) = path.parent().filter(|folder| !folder.exists()) {
+            std::fs::create_dir_all(folder).map_err(CheckpointError::io("creating", folder))?;
+        }
         std::fs::write(&path, contents).map_err(CheckpointError::io("writing", &path))?;
         let file = File::open(&path).map_err(CheckpointError::io("opening", &path))?;
         file.sync_all().map_err(CheckpointError::io("syncing", &path))

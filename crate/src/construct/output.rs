@@ -46,6 +46,9 @@ pub(super) fn write(
     for (name, bytes) in construction.tokenizer.to_write() {
         stage.write(&name, bytes)?;
     }
+    for (name, text) in crate::export::sources(&construction.config) {
+        stage.write(&name, text)?;
+    }
     let mut files = Vec::new();
     if let (Some(options), Some(model)) = (request.save, &construction.model) {
         files = write_weights(stage.path(), model, options)?.files;

@@ -16,6 +16,13 @@ pub struct Family {
     skip: Vec<Regex>,
 }
 
+/// Every name of a model as it is.
+const NATIVE_NAMES: &str = r"family: native
+to_native:
+  - { match: 'causal_lm\.', replace: 'causal_lm.' }
+  - { match: 'lm_head\.', replace: 'lm_head.' }
+";
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Written {
@@ -37,7 +44,7 @@ impl Family {
         match architecture {
             // Nobody else has these families, so there are no other names.
             Architecture::CausalLm | Architecture::DeepOne | Architecture::SingleHead => {
-                NATIVE.get_or_init(|| Self::from_yaml("family: native\nto_native: []\n", "the native names")).clone()
+                NATIVE.get_or_init(|| Self::from_yaml(NATIVE_NAMES, "the native names")).clone()
             }
             // The same names: what Qwen3 adds, q_norm and k_norm, is called so on both sides.
             Architecture::Llama | Architecture::Mistral | Architecture::Qwen3 => LLAMA
@@ -108,6 +115,16 @@ mod tests {
         ] {
             assert_eq!(family.rules_to(Side::Native).rename(&hf.into()).unwrap().to.as_str(), native);
             assert_eq!(family.name_on(Side::HuggingFace, &native.into()).as_str(), hf);
+        }
+    }
+
+    #[test]
+    fn families_that_nobody_else_has_keep_their_names_both_ways() {
+        let family = Family::of(Architecture::SingleHead).unwrap();
+        for name in ["lm_head.weight", "causal_lm.layer_stack.layers.3.attention.alibi_slope"] {
+            for side in [Side::Native, Side::HuggingFace] {
+                assert_eq!(family.rules_to(side).rename(&name.into()).unwrap().to.as_str(), name);
+            }
         }
     }
 }

@@ -191,6 +191,11 @@ impl Convert {
         shards.write(stage.path(), &copy)?;
         meter.finish();
         stage.write_json("config.json", &conversion.config)?;
+        if to == Side::Native {
+            for (name, text) in crate::export::sources(&config) {
+                stage.write(&name, text)?;
+            }
+        }
         let tokenizer = TokenizerFiles::read(&self.source)?;
         for (name, bytes) in tokenizer.to_write() {
             stage.write(&name, bytes)?;

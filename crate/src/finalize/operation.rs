@@ -164,6 +164,8 @@ impl Finalize {
             .collect();
         let plan = ShardPlan::new(rows.iter().cloned(), self.max_shard_size);
         let tokenizer = TokenizerFiles::read(&self.source)?;
+        let sources =
+            crate::export::sources_in(&self.source).map_err(CheckpointError::io("reading sources", &self.source))?;
         let mut config = source.config_json().clone();
         sync_config(&mut config, &tokenizer, self.dtype);
         let generation = if self.generation_config { Some(self.generation_json(&config)?) } else { None };
@@ -181,6 +183,7 @@ impl Finalize {
             warnings: Vec::new(),
             dry_run: self.dry_run,
         };
+        result.files.splice(1..1, sources.iter().map(|(name, _)| (name.clone(), None)));
         let templated = tokenizer.names().any(|name| name == "chat_template.jinja") || tokenizer.has_chat_template();
         if !templated {
             result.warnings.push("the tokenizer has no chat template".to_owned());
@@ -193,6 +196,9 @@ impl Finalize {
         stage.write_json("config.json", &config)?;
         for (name, bytes) in tokenizer.to_write() {
             stage.write(&name, bytes)?;
+        }
+        for (name, text) in &sources {
+            stage.write(name, text)?;
         }
         if let Some(generation) = &generation {
             stage.write_json("generation_config.json", generation)?;

@@ -263,6 +263,14 @@ impl ModelConfig {
         fields.insert("model_type".to_owned(), json!(format!("{NATIVE_PREFIX}{}", self.architecture.name())));
         fields.insert("chandlery_arch".to_owned(), json!(self.architecture.name()));
         fields.insert("chandlery_arch_version".to_owned(), json!("1"));
+        // The classes of the Python sources beside it, which transformers imports if `trust_remote_code` allows it.
+        fields.insert("architectures".to_owned(), json!(["ChandleryForCausalLM"]));
+        let classes = json!({
+            "AutoConfig": "configuration_chandlery.ChandleryConfig",
+            "AutoModel": "modeling_chandlery.ChandleryModel",
+            "AutoModelForCausalLM": "modeling_chandlery.ChandleryForCausalLM",
+        });
+        fields.insert("auto_map".to_owned(), classes);
         if let Some(source) = source {
             fields.insert("hf_model_type".to_owned(), json!(self.architecture.name()));
             fields.insert(SOURCE_KEY.to_owned(), source.clone());

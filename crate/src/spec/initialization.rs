@@ -79,7 +79,7 @@ pub enum Distribution {
 
 impl Distribution {
     /// The distribution of a parameter of a map from `inputs` to `outputs`.
-    fn of(self, inputs: usize, outputs: usize) -> Init {
+    pub fn of(self, inputs: usize, outputs: usize) -> Init {
         match self {
             Distribution::Zeros => Init::Zeros,
             Distribution::Ones => Init::Ones,

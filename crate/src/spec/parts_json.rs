@@ -184,6 +184,17 @@ pub(super) fn layers_from(fields: &Fields<'_>, architecture: Architecture) -> Re
         object.extend(set.clone());
         let whole = Fields { object: &object, origin: &origin, family: fields.family };
         let config = Box::new(ModelConfig::from_fields(&whole, Side::Native, architecture)?);
+        // Sizes of heads that follow from a run's other fields are set too: the model's own would hold otherwise when the
+        // configuration is written whole and read again.
+        if ["attention_type", "num_attention_heads"].iter().any(|field| set.contains_key(*field)) {
+            for (field, size) in [
+                ("head_dim", config.head_dim),
+                ("num_attention_heads", config.num_attention_heads),
+                ("num_key_value_heads", config.num_key_value_heads),
+            ] {
+                set.insert(field.to_owned(), json!(size));
+            }
+        }
         runs.push(LayerRun { count, set, config });
     }
     Ok(runs)

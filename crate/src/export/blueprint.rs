@@ -1,0 +1,198 @@
+//! What a model's sources have to say: its kinds of parts, which layers are of which kind, and what layers share.
+
+use std::collections::BTreeSet;
+
+use serde::Serialize;
+
+use super::kinds::{Attention, FeedForward, Layer, Norm};
+use super::naming::{distinct_names, position};
+use crate::spec::{ModelConfig, NormKind, PositionEmbedding, RopeConfig};
+
+/// The kinds of parts of one model and how they are put together.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct Blueprint {
+    pub(super) attentions: Vec<Attention>,
+    pub(super) feedforwards: Vec<FeedForward>,
+    pub(super) layers: Vec<Layer>,
+    /// (how many, which of `layers`); empty if all layers are alike.
+    pub(super) runs: Vec<(usize, usize)>,
+    pub(super) final_norm: Option<Norm>,
+    pub(super) any: Any,
+    pub(super) shared: Shared,
+    /// Whether a token sees all tokens before it and scores have no biases: what fused kernels know by themselves.
+    pub(super) plain_causal: bool,
+    /// `plain`, `llama3`, or `mixed` where layers differ.
+    pub(super) rope_kind: &'static str,
+    pub(super) tied: bool,
+}
+
+/// Which kinds of things occur anywhere in the model.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub(super) struct Any {
+    pub(super) rms_norm: bool,
+    pub(super) layer_norm: bool,
+    pub(super) rope: bool,
+    pub(super) alibi: bool,
+    pub(super) window: bool,
+    pub(super) grouped: bool,
+    /// Positions of tokens.
+    pub(super) positions: bool,
+    /// Distances between tokens.
+    pub(super) distances: bool,
+    pub(super) multi_head: bool,
+}
+
+/// What is the same in all layers, so that it is computed once.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub(super) struct Shared {
+    pub(super) rope: bool,
+    pub(super) window: bool,
+}
+
+/// The configuration of each run of layers, with their number.
+pub(super) fn runs_of(config: &ModelConfig) -> Vec<(usize, &ModelConfig)> {
+    match config.layers.as_slice() {
+        [] => vec![(config.num_hidden_layers, config)],
+        runs => runs.iter().map(|run| (run.count, &*run.config)).collect(),
+    }
+}
+
+/// Rotary parameters and head width, of layers that rotate.
+pub(super) fn rotation_of(config: &ModelConfig) -> Option<(&RopeConfig, usize)> {
+    match &config.position {
+        PositionEmbedding::Rope(rope) if Attention::of(config).rope => Some((rope, config.head_dim)),
+        _ => None,
+    }
+}
+
+impl Blueprint {
+    pub(super) fn new(config: &ModelConfig) -> Self {
+        let runs = runs_of(config);
+        let (mut attentions, mut feedforwards) = (Vec::new(), Vec::new());
+        let parts: Vec<_> = runs
+            .iter()
+            .map(|(_, own)| {
+                let attention = position(&mut attentions, Attention::of(own));
+                let feedforward = own.feedforward.then(|| position(&mut feedforwards, FeedForward::of(own)));
+                (attention, feedforward)
+            })
+            .collect();
+        let words: Vec<_> = attentions.iter().map(Attention::words).collect();
+        for (kind, name) in attentions.iter_mut().zip(distinct_names("Attention", &words)) {
+            kind.name = name;
+        }
+        let words: Vec<_> = feedforwards.iter().map(FeedForward::words).collect();
+        for (kind, name) in feedforwards.iter_mut().zip(distinct_names("FeedForward", &words)) {
+            kind.name = name;
+        }
+
+        let (mut layers, mut words, mut kinds) = (Vec::new(), Vec::new(), Vec::new());
+        for ((count, own), (attention, feedforward)) in runs.iter().zip(parts) {
+            let feedforward = feedforward.map(|index| &feedforwards[index]);
+            let layer = Layer::of(own, attentions[attention].name.clone(), feedforward.map(|part| part.name.clone()));
+            let parts =
+                attentions[attention].words().into_iter().chain(feedforward.into_iter().flat_map(FeedForward::words));
+            let layer_words = layer.words(parts.collect());
+            let kind = position(&mut layers, layer);
+            if kind == words.len() {
+                words.push(layer_words);
+            }
+            kinds.push((*count, kind));
+        }
+        for (layer, name) in layers.iter_mut().zip(distinct_names("Layer", &words)) {
+            layer.name = name;
+        }
+
+        let norms: BTreeSet<&str> = runs
+            .iter()
+            .map(|(_, own)| own.norm.kind)
+            .chain(config.final_norm.then_some(config.norm.kind))
+            .map(NormKind::name)
+            .collect();
+        let rotations: Vec<_> = runs.iter().filter_map(|(_, own)| rotation_of(own)).collect();
+        let scaled = rotations.iter().filter(|(rope, _)| rope.scaling.is_some()).count();
+        let alibi = attentions.iter().any(|kind| kind.alibi.is_some());
+        let window = attentions.iter().any(|kind| kind.window);
+        let shared = Shared {
+            rope: rotations.iter().all(|rotation| Some(*rotation) == rotation_of(config)),
+            window: runs.iter().all(|(_, own)| own.sliding_window == config.sliding_window),
+        };
+        let any = Any {
+            rms_norm: norms.contains(NormKind::RmsNorm.name()),
+            layer_norm: norms.contains(NormKind::LayerNorm.name()),
+            rope: !rotations.is_empty(),
+            alibi,
+            window,
+            grouped: attentions.iter().any(|kind| kind.grouped),
+            positions: !rotations.is_empty() || config.position == PositionEmbedding::Sinusoidal,
+            distances: alibi || (window && !shared.window),
+            multi_head: attentions.iter().any(|kind| !kind.single_head),
+        };
+        Self {
+            attentions,
+            feedforwards,
+            layers,
+            runs: if config.layers.is_empty() { Vec::new() } else { kinds },
+            final_norm: config.final_norm.then(|| Norm::of(&config.norm)),
+            any,
+            shared,
+            plain_causal: !alibi && !window,
+            rope_kind: match scaled {
+                0 => "plain",
+                all if all == rotations.len() => "llama3",
+                _ => "mixed",
+            },
+            tied: config.tie_word_embeddings,
+        }
+    }
+}
+
+/// What it is made of, in one line.
+pub(super) fn parts_in_words(config: &ModelConfig) -> String {
+    let blueprint = Blueprint::new(config);
+    let mut words = Vec::new();
+    let distinct = |name: &dyn Fn(&ModelConfig) -> &'static str| {
+        let mut names: Vec<&str> = Vec::new();
+        for (_, own) in runs_of(config) {
+            position(&mut names, name(own));
+        }
+        names.join(" or ")
+    };
+    words.push(
+        distinct(&|own| match own.placement.name() {
+            "pre" => "pre-norm",
+            "post" => "post-norm",
+            _ => "DeepNet",
+        }) + " layers",
+    );
+    words.push(distinct(&|own| match own.norm.kind {
+        NormKind::RmsNorm => "RMSNorm",
+        NormKind::LayerNorm => "LayerNorm",
+    }));
+    words.push(distinct(&|own| {
+        let kind = Attention::of(own);
+        match (kind.single_head, kind.grouped, kind.window) {
+            (true, ..) => "single-head attention",
+            (_, true, true) => "grouped-query attention within a window",
+            (_, true, false) => "grouped-query attention",
+            (_, false, true) => "multi-head attention within a window",
+            (_, false, false) => "multi-head attention",
+        }
+    }));
+    words.push(distinct(&|own| match own.position {
+        PositionEmbedding::Rope(_) => "rotary positions",
+        PositionEmbedding::Alibi(_) => "ALiBi",
+        PositionEmbedding::Sinusoidal => "sinusoidal positions",
+        PositionEmbedding::None => "no positions",
+    }));
+    if !blueprint.feedforwards.is_empty() {
+        let formulas = blueprint.feedforwards.iter().map(|part| part.doc.trim_end_matches('.'));
+        words.push(format!("feed-forward {}", formulas.collect::<Vec<_>>().join(" and ")));
+    }
+    if config.tie_word_embeddings {
+        words.push("the head is the embedding".to_owned());
+    }
+    let text = words.join(", ");
+    // The first word is ASCII: a placement of norms.
+    text[..1].to_uppercase() + &text[1..]
+}

@@ -1,0 +1,165 @@
+//! The Python sources: a configuration class and the model, for `trust_remote_code`.
+
+use minijinja::Environment;
+use minijinja::syntax::SyntaxConfig;
+use minijinja::value::Serde;
+use serde_json::{Value, json};
+
+use super::SourceFile;
+use super::blueprint::{Blueprint, parts_in_words, runs_of};
+use super::fields::{fields_of, python_block, runs_json};
+use super::kinds::{rope_json, slopes_formula};
+use super::naming::{position, wrapped};
+use super::recipe::groups_of;
+use crate::spec::{AlibiSlopes, ModelConfig, PositionEmbedding};
+
+/// The files' names.
+pub(super) const FILES: [&str; 2] = ["configuration_chandlery.py", "modeling_chandlery.py"];
+
+const CONFIGURATION: &str = include_str!("configuration.py.jinja");
+
+/// The parts of the model's file, in order.
+const MODELING: &[(&str, &str)] = &[
+    ("head.py", include_str!("head.py.jinja")),
+    ("norm.py", include_str!("norm.py.jinja")),
+    ("rope.py", include_str!("rope.py.jinja")),
+    ("alibi.py", include_str!("alibi.py.jinja")),
+    ("mask.py", include_str!("mask.py.jinja")),
+    ("attention.py", include_str!("attention.py.jinja")),
+    ("feedforward.py", include_str!("feedforward.py.jinja")),
+    ("layer.py", include_str!("layer.py.jinja")),
+    ("stack.py", include_str!("stack.py.jinja")),
+    ("embedding.py", include_str!("embedding.py.jinja")),
+    ("initial.py", include_str!("initial.py.jinja")),
+    ("causal_lm.py", include_str!("causal_lm.py.jinja")),
+];
+
+/// Python sources of a model for Hugging Face transformers 4.57 and 5: (file name, text). `auto_map` of the native
+/// config.json names their classes.
+pub fn python(config: &ModelConfig) -> Vec<SourceFile> {
+    let blueprint = Blueprint::new(config);
+    let recipe = groups_of(config);
+    let scaled = config.scale_embedding;
+    let sinusoidal = config.position == PositionEmbedding::Sinusoidal;
+    let math = blueprint.rope_kind != "plain"
+        || scaled
+        || sinusoidal
+        || recipe.iter().flat_map(|group| &group.lines).any(|line| line.contains("math."));
+    let mut encoded = "embedding".to_owned();
+    if scaled {
+        encoded = format!("sqrt(hidden_size) · {encoded}");
+    }
+    if sinusoidal {
+        encoded = format!("{encoded} + sines and cosines of the position");
+    }
+    if config.dropout.embedding > 0.0 {
+        encoded = format!("dropout({encoded})");
+    }
+    let rope = runs_of(config).into_iter().chain([(0, config)]).filter_map(|(_, own)| match &own.position {
+        PositionEmbedding::Rope(rope) => Some(rope_json(rope)),
+        _ => None,
+    });
+    // The model's own parameters if it rotates, else those of the layers that do.
+    let rope = rope.last().map(|rope| python_block(&rope, 8));
+    let mut kinds: Vec<AlibiSlopes> = Vec::new();
+    for (_, own) in runs_of(config) {
+        if let PositionEmbedding::Alibi(alibi) = &own.position {
+            position(&mut kinds, alibi.slopes);
+        }
+    }
+    let slopes: Vec<_> = kinds
+        .into_iter()
+        .map(|kind| {
+            json!({ "kind": kind.name(), "function": format!("{}_slopes", kind.name()), "formula": slopes_formula(kind) })
+        })
+        .collect();
+    let mut parameters: Vec<&str> = Vec::new();
+    for alibi in blueprint.attentions.iter().filter_map(|kind| kind.alibi.as_ref()) {
+        position(&mut parameters, alibi.parameter);
+    }
+    let quoted =
+        |names: &mut dyn Iterator<Item = &str>| names.map(|name| format!("\"{name}\"")).collect::<Vec<_>>().join(", ");
+    let id = |id: Option<u32>| id.map_or("None".to_owned(), |id| id.to_string());
+    let eos = match config.eos_token_id.as_slice() {
+        [] => "None".to_owned(),
+        [one] => one.to_string(),
+        several => format!("{several:?}"),
+    };
+    let groups: Vec<_> = recipe
+        .iter()
+        .map(|group| {
+            let test = match group.roles.as_slice() {
+                [one] => format!("role == \"{one}\""),
+                several => format!("role in ({})", quoted(&mut several.iter().map(String::as_str))),
+            };
+            json!({ "test": test, "lines": group.lines })
+        })
+        .chain(blueprint.attentions.iter().filter_map(|kind| {
+            let alibi = kind.alibi.as_ref()?;
+            let draw = format!("module.{0}.copy_({1}(len(module.{0})))", alibi.parameter, alibi.function);
+            Some(json!({ "test": format!("isinstance(module, {})", kind.name), "lines": [draw] }))
+        }))
+        .collect();
+    let feedforwards: Vec<_> = blueprint
+        .feedforwards
+        .iter()
+        .map(|part| {
+            let (function, more) = match part.activation {
+                "silu" => ("F.silu", ""),
+                "relu" => ("F.relu", ""),
+                "gelu" => ("F.gelu", ""),
+                _ => ("F.gelu", ", approximate=\"tanh\""),
+            };
+            with(part, json!({ "python": function, "python_more": more }))
+        })
+        .collect();
+    let layer_name = |kind: usize| blueprint.layers[kind].name.as_str();
+    let own = json!({
+        "parts": wrapped(&format!("{}.", parts_in_words(config)), 110),
+        "model_type": format!("chandlery-{}", config.architecture.name()),
+        "first_linear": if blueprint.attentions[0].single_head { "query_key_linear" } else { "query_linear" },
+        "fields": fields_of(config, &blueprint),
+        "rope_parameters": rope,
+        "runs_python": python_block(&runs_json(config), 8),
+        "ids": { "bos": id(config.bos_token_id), "eos": eos, "pad": id(config.pad_token_id) },
+        "math": math,
+        "alibi_slopes": slopes,
+        "slopes_names": quoted(&mut parameters.iter().copied()),
+        "encoder": {
+            "scale": scaled, "sinusoidal": sinusoidal, "dropout": config.dropout.embedding > 0.0, "doc": encoded + ".",
+        },
+        "feedforwards": feedforwards,
+        "kinds": blueprint.runs.iter().map(|&(_, kind)| layer_name(kind)).collect::<Vec<_>>().join(", "),
+        "stack_doc": blueprint.runs.iter().map(|&(count, kind)| format!("{count} × {}", layer_name(kind))).collect::<Vec<_>>(),
+        "no_split": quoted(&mut blueprint.layers.iter().map(|layer| layer.name.as_str())),
+        "recipe": groups,
+    });
+    let context = with(&blueprint, own);
+    let configuration = render("configuration.py", CONFIGURATION, &context);
+    let modeling = MODELING.iter().map(|(name, template)| render(name, template, &context)).collect::<String>();
+    FILES.into_iter().map(str::to_owned).zip([configuration, modeling]).collect()
+}
+
+/// Renders an embedded template. They are part of the program: unit tests render each of their branches.
+pub(super) fn render(name: &str, template: &str, context: &Value) -> String {
+    let mut environment = Environment::new();
+    let mut syntax = SyntaxConfig::builder();
+    syntax.trim_blocks(true).lstrip_blocks(true).keep_trailing_newline(true);
+    if let Ok(syntax) = syntax.build() {
+        environment.set_syntax(syntax);
+    }
+    environment.set_undefined_behavior(minijinja::UndefinedBehavior::Strict);
+    environment.set_auto_escape_callback(|_| minijinja::AutoEscape::None);
+    environment
+        .render_named_str(name, template, minijinja::Value::from(Serde(context)))
+        .unwrap_or_else(|error| format!("# {name}: {error:#}\n"))
+}
+
+/// The fields of `part`, and `more` in their place or beside them.
+pub(super) fn with(part: &impl serde::Serialize, more: Value) -> Value {
+    let mut whole = json!(part);
+    if let (Value::Object(whole), Value::Object(more)) = (&mut whole, more) {
+        whole.extend(more);
+    }
+    whole
+}

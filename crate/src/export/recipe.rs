@@ -1,0 +1,163 @@
+//! How a new model's parameters are drawn, as statements of Python: the spec's own distributions, their numbers written as
+//! the formulas they come from.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use super::fields::literal;
+use crate::spec::{Distribution, Init, Initialization, Leaf, ModelConfig, ModelSpec, Node, Part};
+
+/// Parts that are drawn alike: the last words of their names, and the statements that draw a `module`.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub(super) struct Group {
+    pub(super) roles: Vec<String>,
+    pub(super) lines: Vec<String>,
+}
+
+/// All linear parts or embeddings of one name: (inputs, outputs, weight, bias) of each.
+type Members = Vec<(usize, usize, Init, Option<Init>)>;
+
+fn collect(node: &Node, found: &mut Vec<(String, Members)>, norms: &mut Vec<(String, bool)>) {
+    let member = match &node.part {
+        Part::Leaf(Leaf::Linear { inputs, outputs, init, bias }) => Some((*inputs, *outputs, *init, *bias)),
+        Part::Leaf(Leaf::Embedding { vocab, dim, init }) => Some((*vocab, *dim, *init, None)),
+        Part::Leaf(leaf @ (Leaf::RmsNorm { .. } | Leaf::LayerNorm { .. })) => {
+            let centred = matches!(leaf, Leaf::LayerNorm { .. });
+            if !norms.contains(&(node.name.clone(), centred)) {
+                norms.push((node.name.clone(), centred));
+            }
+            None
+        }
+        _ => None,
+    };
+    if let Some(member) = member {
+        match found.iter_mut().find(|(name, _)| *name == node.name) {
+            Some((_, members)) => members.push(member),
+            None => found.push((node.name.clone(), vec![member])),
+        }
+    }
+    node.children.iter().for_each(|child| collect(child, found, norms));
+}
+
+/// The statements for all parts that own weights, ALiBi's slopes aside.
+pub(super) fn groups_of(config: &ModelConfig) -> Vec<Group> {
+    let (mut found, mut norms) = (Vec::new(), Vec::new());
+    collect(&ModelSpec::resolve(config).root, &mut found, &mut norms);
+    let mut groups: Vec<Group> = Vec::new();
+    let mut add = |role: String, lines: Vec<String>| match groups.iter_mut().find(|group| group.lines == lines) {
+        Some(group) => group.roles.push(role),
+        None => groups.push(Group { roles: vec![role], lines }),
+    };
+    for (role, members) in found {
+        let lines = draw(config, &role, &members);
+        add(role, lines);
+    }
+    let mut kinds: BTreeMap<String, Vec<bool>> = BTreeMap::new();
+    for (role, centred) in norms {
+        kinds.entry(role).or_default().push(centred);
+    }
+    for (role, centred) in kinds {
+        let mut lines = vec!["nn.init.ones_(module.weight)".to_owned()];
+        match (centred.contains(&true), centred.contains(&false)) {
+            (true, false) => lines.push("nn.init.zeros_(module.bias)".to_owned()),
+            (true, true) => {
+                lines.extend(
+                    ["if isinstance(module, nn.LayerNorm):", "    nn.init.zeros_(module.bias)"].map(str::to_owned),
+                );
+            }
+            (false, _) => {}
+        }
+        add(role, lines);
+    }
+    groups
+}
+
+fn draw(config: &ModelConfig, role: &str, members: &Members) -> Vec<String> {
+    let embedding = role == "embedding";
+    let rules = config.initialization.rules(config).into_iter().map(|rule| rule.init);
+    let usual = if embedding { Distribution::Normal { std: 1.0 } } else { Distribution::LinearDefault };
+    let candidates: Vec<Distribution> = rules.chain([usual]).collect();
+    let find = |of: &dyn Fn(&(usize, usize, Init, Option<Init>)) -> Option<Init>| {
+        candidates.iter().copied().find(|candidate| {
+            let drawn = |member| of(member).map(without_row);
+            members.iter().all(|member| drawn(member).is_none_or(|init| init == candidate.of(member.0, member.1)))
+        })
+    };
+    let mut lines = Vec::new();
+    if let Some(weight) = find(&|member| Some(member.2)) {
+        lines.extend(statements(config, weight, "module.weight", embedding));
+    }
+    if embedding && members.iter().any(|member| matches!(member.2, Init::Normal { zero_row: Some(_), .. })) {
+        lines.push("module.weight[self.config.pad_token_id] = 0.0".to_owned());
+    }
+    if members.iter().any(|member| member.3.is_some())
+        && let Some(bias) = find(&|member| member.3)
+    {
+        let drawn = statements(config, bias, "module.bias", false);
+        if members.iter().all(|member| member.3.is_some()) {
+            lines.extend(drawn);
+        } else {
+            lines.push("if module.bias is not None:".to_owned());
+            lines.extend(drawn.into_iter().map(|line| format!("    {line}")));
+        }
+    }
+    lines
+}
+
+fn without_row(init: Init) -> Init {
+    match init {
+        Init::Normal { std, .. } => Init::Normal { std, zero_row: None },
+        other => other,
+    }
+}
+
+fn statements(config: &ModelConfig, distribution: Distribution, target: &str, embedding: bool) -> Vec<String> {
+    let (inputs, outputs) = if embedding {
+        ("module.num_embeddings", "module.embedding_dim")
+    } else {
+        ("module.in_features", "module.out_features")
+    };
+    let number = |value| formula(config, value);
+    match distribution {
+        Distribution::Zeros => vec![format!("nn.init.zeros_({target})")],
+        Distribution::Ones => vec![format!("nn.init.ones_({target})")],
+        Distribution::Normal { std: 1.0 } => vec![format!("nn.init.normal_({target})")],
+        Distribution::Normal { std } => vec![format!("nn.init.normal_({target}, std={})", number(std))],
+        Distribution::TruncatedNormal { std, bound } if bound == 3.0 * std => vec![
+            format!("std = {}", number(std)),
+            format!("nn.init.trunc_normal_({target}, std=std, a=-3 * std, b=3 * std)"),
+        ],
+        Distribution::TruncatedNormal { std, bound } => {
+            let (std, bound) = (number(std), number(bound));
+            vec![format!("nn.init.trunc_normal_({target}, std={std}, a=-{bound}, b={bound})")]
+        }
+        Distribution::Uniform { bound } => vec![format!("nn.init.uniform_({target}, -{0}, {0})", number(bound))],
+        Distribution::XavierUniform { gain } if target.ends_with("weight") => {
+            let gain = if gain == 1.0 { String::new() } else { format!(", gain={}", number(gain)) };
+            vec![format!("nn.init.xavier_uniform_({target}{gain})")]
+        }
+        Distribution::XavierUniform { gain } => vec![
+            format!("bound = {} * math.sqrt(6 / ({inputs} + {outputs}))", number(gain)),
+            format!("nn.init.uniform_({target}, -bound, bound)"),
+        ],
+        Distribution::LinearDefault => {
+            vec![format!("bound = {inputs}**-0.5"), format!("nn.init.uniform_({target}, -bound, bound)")]
+        }
+    }
+}
+
+/// A number of a named recipe as the formula it comes from; numbers of rules stay as they were written.
+fn formula(config: &ModelConfig, value: f64) -> String {
+    if matches!(config.initialization, Initialization::Rules(_)) {
+        return literal(value);
+    }
+    let (layers, hidden) = (config.num_hidden_layers as f64, config.hidden_size as f64);
+    let formulas = [
+        (0.02 / (2.0 * layers).sqrt(), "0.02 / math.sqrt(2 * self.config.num_hidden_layers)"),
+        (hidden.powf(-0.5), "self.config.hidden_size**-0.5"),
+        ((8.0 * layers).powf(-0.25), "(8 * self.config.num_hidden_layers) ** -0.25"),
+    ];
+    let known = formulas.iter().find(|(result, _)| *result == value);
+    known.map_or_else(|| literal(value), |(_, text)| (*text).to_owned())
+}

@@ -1,0 +1,69 @@
+//! The Rust sources: a crate on candle that loads the folder and prints logits.
+
+use serde_json::json;
+
+use super::SourceFile;
+use super::blueprint::{Blueprint, parts_in_words};
+use super::fields::fields_of;
+use super::naming::wrapped;
+use super::python::{render, with};
+use crate::spec::{ModelConfig, PositionEmbedding};
+
+/// Templates of the crate's files.
+const FILES: &[(&str, &str)] = &[
+    ("Cargo.toml", include_str!("Cargo.toml.jinja")),
+    ("src/main.rs", include_str!("main.rs.jinja")),
+    ("src/config.rs", include_str!("config.rs.jinja")),
+    ("src/causal_lm.rs", include_str!("causal_lm.rs.jinja")),
+    ("src/embedding.rs", include_str!("embedding.rs.jinja")),
+    ("src/layer.rs", include_str!("layer.rs.jinja")),
+    ("src/attention.rs", include_str!("attention.rs.jinja")),
+    ("src/feedforward.rs", include_str!("feedforward.rs.jinja")),
+    ("src/rope.rs", include_str!("rope.rs.jinja")),
+    ("src/mask.rs", include_str!("mask.rs.jinja")),
+];
+
+/// Rust sources of a model: a crate called `name` that depends on candle, serde and serde_json alone, loads the model's
+/// folder and prints logits. (File name in the crate, text.)
+pub fn rust(config: &ModelConfig, name: &str) -> Vec<SourceFile> {
+    let blueprint = Blueprint::new(config);
+    let sinusoidal = config.position == PositionEmbedding::Sinusoidal;
+    let feedforwards: Vec<_> = blueprint
+        .feedforwards
+        .iter()
+        .map(|part| {
+            // candle's `gelu` is the approximation by tanh.
+            let method = match part.activation {
+                "silu" => "silu",
+                "relu" => "relu",
+                "gelu" => "gelu_erf",
+                _ => "gelu",
+            };
+            with(part, json!({ "method": method }))
+        })
+        .collect();
+    // What only training or generation asks for is not read.
+    let counted = blueprint.runs.is_empty() || blueprint.layers.iter().any(|layer| layer.alpha == Some("computed"));
+    let read = |name: &str| {
+        !name.ends_with("_dropout") && name != "max_position_embeddings" && (counted || name != "num_hidden_layers")
+    };
+    let fields: Vec<_> =
+        fields_of(config, &blueprint).iter().map(|field| with(field, json!({ "read": read(field.name) }))).collect();
+    let layer_name = |kind: usize| blueprint.layers[kind].name.as_str();
+    let own = json!({
+        "crate_name": name,
+        "parts": wrapped(&format!("{}.", parts_in_words(config)), 110),
+        "fields": fields,
+        "feedforwards": feedforwards,
+        "encoder": { "scale": config.scale_embedding, "sinusoidal": sinusoidal },
+        "kinds": blueprint.runs.iter().map(|&(_, kind)| layer_name(kind)).collect::<Vec<_>>(),
+    });
+    let context = with(&blueprint, own);
+    let present = |file: &str| match file {
+        "src/rope.rs" => blueprint.any.rope,
+        "src/feedforward.rs" => !blueprint.feedforwards.is_empty(),
+        _ => true,
+    };
+    let files = FILES.iter().filter(|(file, _)| present(file));
+    files.map(|(file, template)| ((*file).to_owned(), render(file, template, &context))).collect()
+}
