@@ -212,7 +212,7 @@ fn sources_mention_no_part_that_the_model_lacks() {
         (&["query_key"], &["single_head", "layers"]),
         (&["gate_proj", "silu"], &["llama", "llama_small", "llama3", "mistral", "qwen3", "layers"]),
         (&["alpha"], &["deepone", "layers", "deepnet_layer_norm"]),
-        (&["Dropout(", "_dropout"], &["causal_lm", "causal_lm_small", "deepnet_layer_norm"]),
+        (&["Dropout(", "_dropout"], &["causal_lm_small", "deepnet_layer_norm"]),
         (&["_tied_weights_keys"], &["llama_small", "llama3", "single_head", "deepnet_layer_norm"]),
         (&["linear1"], &["causal_lm", "causal_lm_small", "layers", "alibi_post_norm"]),
         (&["SimpleNamespace", "dyn Layered", "isinstance(module, nn.LayerNorm)"], &["layers"]),
