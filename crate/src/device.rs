@@ -84,6 +84,11 @@ impl Device {
         std::iter::once(Device::Cpu).chain((0..gpus).map(Device::Cuda)).collect()
     }
 
+    /// Whether this build can use GPUs, if the machine has any.
+    pub fn has_cuda() -> bool {
+        cfg!(feature = "cuda")
+    }
+
     /// Why this build finds no GPU on this machine, in one line; `None` if it finds one.
     pub fn obstacle() -> Option<String> {
         #[cfg(feature = "cuda")]
@@ -237,5 +242,61 @@ mod tests {
         assert_eq!((Device::Meta.memory(), Device::Meta.peak_memory()), (None, None));
         assert!(Device::Meta.open().is_err());
         assert!(Device::Meta.synchronize().is_ok());
+    }
+
+    #[test]
+    #[ignore = "needs a GPU"]
+    fn memory_on_a_gpu_is_told() {
+        let device = Device::Cuda(0);
+        let here = device.open().unwrap();
+        device.synchronize().unwrap();
+        device.reset_peak_memory();
+        let (before, peak) = (device.memory().unwrap(), device.peak_memory().unwrap());
+        let block = candle_core::Tensor::zeros(64 << 20, candle_core::DType::F32, &here).unwrap();
+        device.synchronize().unwrap();
+        assert!(device.peak_memory().unwrap() >= peak + (256 << 20));
+        assert!(device.memory().unwrap().free <= before.free - (200 << 20));
+        drop(block);
+        device.synchronize().unwrap();
+        assert!(device.memory().unwrap().free >= before.free - (32 << 20));
+        assert!(device.model_name().is_some_and(|name| !name.is_empty()));
+    }
+
+    /// Logits of a small model relative to the largest, and the text it makes.
+    #[test]
+    #[ignore = "needs a GPU"]
+    fn models_on_a_gpu_give_the_cpus_logits_and_text() {
+        use crate::model::Batch;
+        use crate::ops::AttentionImplementation;
+        use crate::spec::DType;
+        let project = crate::project::project("llama").unwrap();
+        // Heads of 64, which have a kernel of their own, and of 32, which have none.
+        for heads in [4, 8] {
+            let config = project.config("4M").unwrap().set("num_attention_heads", heads).unwrap();
+            let config = config.set("num_key_value_heads", 2).unwrap();
+            let build = |device: Device, dtype: DType| config.construct().on(device).dtype(dtype).build().unwrap();
+            let prompt: Vec<u32> = (0..40).map(|place| place * 37 % 1000).collect();
+            let exact = build(Device::Cpu, DType::F32).model.unwrap();
+            let logits = |model: &crate::model::CausalLm| -> Vec<f32> {
+                let logits = model.forward(&Batch::new(vec![prompt.clone(), prompt.clone()]).unwrap()).unwrap();
+                logits.to_dtype(candle_core::DType::F32).unwrap().flatten_all().unwrap().to_vec1().unwrap()
+            };
+            let expected = logits(&exact);
+            let largest = expected.iter().fold(0.0f32, |most, logit| most.max(logit.abs()));
+            let text = exact.generate_greedy(&prompt, 24, &[]).unwrap();
+            for attention in AttentionImplementation::ALL {
+                for (dtype, tolerance) in [(DType::F32, 1e-4), (DType::BF16, 4e-2)] {
+                    let model = build(Device::Cuda(0), dtype).model.unwrap();
+                    let model = crate::model::CausalLm::clone(&model).with_attention(attention);
+                    let found = logits(&model);
+                    let differences = found.iter().zip(&expected).map(|(found, expected)| (found - expected).abs());
+                    let error = differences.fold(0.0f32, f32::max) / largest;
+                    assert!(error <= tolerance, "{attention} {dtype:?}, {heads} heads: {error:e}");
+                    let made = model.generate_greedy(&prompt, 24, &[]).unwrap();
+                    // Rounding to bfloat16 may prefer another of two tokens that are nearly as probable.
+                    assert!(made.len() == 24 && (dtype == DType::BF16 || made == text), "{attention}: {made:?}");
+                }
+            }
+        }
     }
 }

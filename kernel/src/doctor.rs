@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use chandlery::device::Device;
+
 use crate::install::Places;
 use crate::toolkit::{BUILT_WITH, Toolkit, ToolkitError};
 
@@ -51,7 +53,7 @@ pub fn examine() -> Vec<Check> {
         ],
         Err(error) => vec![obstacle(error)],
     };
-    checks.extend([jupyter(), kernelspec(), disk()]);
+    checks.extend([jupyter(), kernelspec(), disk(), gpu()]);
     checks
 }
 
@@ -170,6 +172,23 @@ fn disk() -> Check {
             Verdict::Missing,
             format!("`{}` cannot be used", folder.display()),
             "set `TMPDIR` to a folder that exists",
+        ),
+    }
+}
+
+fn gpu() -> Check {
+    const SUBJECT: &str = "gpu";
+    let gpus = Device::present().into_iter().filter(|&device| device != Device::Cpu);
+    let names: Vec<String> =
+        gpus.map(|gpu| format!("{gpu} ({})", gpu.model_name().unwrap_or_else(|| "unnamed".to_owned()))).collect();
+    match Device::obstacle() {
+        None => Check::good(SUBJECT, names.join(", ")),
+        Some(reason) if !Device::has_cuda() => Check::good(SUBJECT, format!("not used: {reason}")),
+        Some(reason) => Check::bad(
+            SUBJECT,
+            Verdict::Advice,
+            format!("none can be used: {reason}"),
+            "on a machine with an NVIDIA GPU, install its driver and CUDA's run-time libraries; elsewhere all is well",
         ),
     }
 }

@@ -78,7 +78,7 @@ def rand(*shape, dtype=torch.float32, scale=1.0):
 
 def norms(dtype):
     s = SUFFIX[dtype]
-    for n, h in [(7, 64), (300, 2048), (65, 333), (4096, 1000), (33, 8192)]:
+    for n, h in [(7, 64), (300, 2048), (65, 333), (4096, 1000), (33, 8192), (5, 100)]:
         x, w, b, g = rand(n, h, dtype=dtype), rand(h, dtype=dtype), rand(h, dtype=dtype), rand(n, h, dtype=dtype)
         X, W, B, G = (t.double().requires_grad_() for t in (x, w, b, g))
         y, dx = torch.empty_like(x), torch.empty_like(x)
@@ -284,10 +284,10 @@ def attention_case(what, dtype, b, h, kv, s, t, d, window=0, causal=True, paddin
     close(f"masked_softmax {s_} {what}", scores, P, dtype, 3)
     dp = rand(b, h, n, t, dtype=dtype)
     p = P.to(dtype).contiguous()
-    want = (p.double() * (dp.double() - (p.double() * dp.double()).sum(-1, keepdim=True))).masked_fill(~see[:, :, first:], 0)
+    want = p.double() * (dp.double() - (p.double() * dp.double()).sum(-1, keepdim=True))
     distance = torch.arange(t, device=dev)[None] - torch.arange(first, s, device=dev)[:, None] - seen
     of_slopes = torch.empty(b, h, n, device=dev)
-    rows.launch(f"masked_softmax_backward_{s_}", [b * h * n], [threads(t)], dp, p, of_slopes, m, h, n, first, t, 1 / math.sqrt(d))
+    rows.launch(f"masked_softmax_backward_{s_}", [b * h * n], [threads(t)], dp, p, of_slopes, n, first + seen, t, 1 / math.sqrt(d))
     close(f"masked_softmax backward {s_} {what}", dp, want / math.sqrt(d), dtype)
     close(f"masked_softmax dslopes {s_} {what}", of_slopes, (want * distance).sum(-1), torch.float32, 300)
 

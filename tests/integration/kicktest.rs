@@ -8,6 +8,7 @@ use chandlery::dataset;
 use chandlery::dataset::{Block, Collator};
 use chandlery::kicktest::{CompareSettings, FaultKind};
 use chandlery::model::{Batch, next_token_loss};
+use chandlery::ops::AttentionImplementation;
 use chandlery::project;
 use serde_json::Value;
 
@@ -29,7 +30,7 @@ fn documents_in_a_packed_row_are_computed_as_if_alone() {
     let documents: [&[u32]; 3] = [&[5, 6, 7, 8, 9], &[10, 11], &[12, 13, 14, 15]];
     let block = Block { input_ids: documents.concat(), document_starts: Some(vec![0, 5, 7]) };
     let collator = Collator { sequence_length: 16, packed: None, pad: 1, eos: Some(2) };
-    let packed = collator.collate(&[block.clone()]).unwrap();
+    let packed = collator.collate(std::slice::from_ref(&block)).unwrap();
     let logits = model.forward(&packed.batch).unwrap();
     let (mut start, mut sum, mut count) = (0, 0.0, 0);
     for document in documents {
@@ -117,6 +118,24 @@ fn settings_that_compute_the_same_agree_and_say_by_how_much() {
         let worst = comparison.parameters.iter().map(|parameter| parameter.difference).fold(0.0, f64::max);
         assert!(worst <= largest, "{changes}: {worst:e}");
         assert!(changes.starts_with("gradient") || worst > 0.0, "{changes} cannot be bitwise equal");
+    }
+}
+
+#[test]
+fn every_attention_agrees_with_eager_on_packed_documents() {
+    let built = small();
+    for changes in [
+        "attn-implementation=sdpa",
+        "attn-implementation=flash_attention_2,fuse-optim-with-backward=true",
+        "attn-implementation=flex_attention,gradient-checkpointing=true",
+    ] {
+        let data = dataset("classics").unwrap().config("best_fit").unwrap();
+        let test = built.test().attention(AttentionImplementation::Eager).dataset(data).steps(2).sequence_length(96);
+        let report = test.compare(CompareSettings::parse(changes).unwrap()).run().unwrap();
+        let comparison = report.comparison.as_ref().unwrap();
+        assert!(report.passed() && comparison.agrees(), "{changes}: {:?}", report.failures());
+        let worst = comparison.parameters.iter().map(|parameter| parameter.difference).fold(0.0, f64::max);
+        assert!(worst > 0.0 && worst < 2e-5, "{changes}: {worst:e}");
     }
 }
 

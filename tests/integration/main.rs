@@ -17,3 +17,4 @@ mod projects;
 mod protocol;
 mod reference_models;
 mod runner;
+mod training;

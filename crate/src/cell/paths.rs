@@ -24,6 +24,7 @@ pub fn type_paths() -> Vec<(&'static str, &'static str)> {
         (type_name::<crate::LoadReport>(), "::chandlery::LoadReport"),
         (type_name::<crate::construct::Estimate>(), "::chandlery::construct::Estimate"),
         (type_name::<crate::spec::DType>(), "::chandlery::spec::DType"),
+        (type_name::<crate::model::StepOptions>(), "::chandlery::model::StepOptions"),
         (type_name::<crate::ops::AttentionImplementation>(), "::chandlery::ops::AttentionImplementation"),
         (type_name::<crate::ops::BlockMask>(), "::chandlery::ops::BlockMask"),
         (type_name::<crate::ops::GateActivation>(), "::chandlery::ops::GateActivation"),

@@ -236,12 +236,24 @@ impl Construct {
         let tokens = self.batch.1.unwrap_or(context.min(512));
         self.check_options(context)?;
         let tokenizer = self.config.tokenizer()?;
-        let (model, load) = match self.device {
-            Device::Meta => (None, None),
-            device => {
-                let (model, load) = self.allocate(&config, &table, device)?;
-                (Some(Sealed::new(model)), load.map(Sealed::new))
+        let load = self.load.as_deref().map(|path| self.opened(path, &table, &config)).transpose()?;
+        // What is in the way is said before minutes are spent on drawing and reading.
+        let output = match &self.output {
+            Some(folder) => {
+                let request = output::Request {
+                    folder,
+                    save: self.save.then_some(self.saving),
+                    refresh: self.refresh,
+                    force: self.force,
+                };
+                let report = load.as_ref().map(|(_, report)| report);
+                Some((output::existing(&request, &config.to_native_json(None), report)?, request))
             }
+            None => None,
+        };
+        let model = match self.device {
+            Device::Meta => None,
+            device => Some(Sealed::new(self.allocate(&config, &table, device, load.as_ref())?)),
         };
         let mut construction = Construction {
             title: format!("{} {}", self.config.project().name(), self.config.name()),
@@ -254,19 +266,13 @@ impl Construct {
             weights: Vec::new(),
             seed: self.seed,
             tokenizer: Sealed::new(tokenizer),
-            load,
+            load: load.map(|(_, report)| Sealed::new(report)),
             initialized: !self.no_init,
             batch: (self.batch.0, tokens),
         };
-        if let Some(folder) = &self.output {
-            let request = output::Request {
-                folder,
-                save: self.save.then_some(self.saving),
-                refresh: self.refresh,
-                force: self.force,
-            };
-            construction.weights = output::write(&request, &construction)?;
-            construction.output = Some(folder.clone());
+        if let Some((existing, request)) = output {
+            construction.weights = output::write(&request, existing, &construction)?;
+            construction.output = Some(request.folder.to_owned());
         }
         Ok(construction)
     }
@@ -310,20 +316,13 @@ impl Construct {
         Ok(())
     }
 
-    /// The model with its first values: drawn or zero, under those of a checkpoint. The report comes first, so that
-    /// nothing is read or allocated for a checkpoint that does not fit.
-    fn allocate(
+    /// The checkpoint by its headers, and how it fits: nothing is read or allocated for one that does not.
+    fn opened(
         &self,
-        config: &ModelConfig,
+        path: &Path,
         table: &TensorTable,
-        device: Device,
-    ) -> Result<(CausalLm, Option<LoadReport>), ConstructError> {
-        let candle_device = device.open()?;
-        let first: Box<dyn Weights> =
-            if self.no_init { Box::new(NoWeights) } else { Box::new(InitialWeights::new(table, self.seed)) };
-        let Some(path) = &self.load else {
-            return Ok((CausalLm::build(config, first, config.dtype, &candle_device, true)?, None));
-        };
+        config: &ModelConfig,
+    ) -> Result<(Checkpoint, LoadReport), ConstructError> {
         let checkpoint = Checkpoint::open(path)?;
         let report = LoadReport::new(&checkpoint, table, config)?;
         report.require_usable()?;
@@ -334,9 +333,23 @@ impl Construct {
             let advice = "leave --no-init-weights out to draw what is missing, or add --allow-missing to keep it zero";
             return Err(report.misfit(advice));
         }
-        let weights = LayeredWeights::new(&checkpoint, report.sources(), first);
-        let model = CausalLm::build(config, Box::new(weights), config.dtype, &candle_device, true)?;
-        Ok((model, Some(report)))
+        Ok((checkpoint, report))
+    }
+
+    /// The model with its first values: drawn or zero, under those of a checkpoint.
+    fn allocate(
+        &self,
+        config: &ModelConfig,
+        table: &TensorTable,
+        device: Device,
+        load: Option<&(Checkpoint, LoadReport)>,
+    ) -> Result<CausalLm, ConstructError> {
+        let mut weights: Box<dyn Weights> =
+            if self.no_init { Box::new(NoWeights) } else { Box::new(InitialWeights::new(table, self.seed)) };
+        if let Some((checkpoint, report)) = load {
+            weights = Box::new(LayeredWeights::new(checkpoint, report.sources(), weights));
+        }
+        Ok(CausalLm::build(config, weights, config.dtype, &device.open()?, true)?)
     }
 }
 

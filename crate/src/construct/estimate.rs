@@ -50,13 +50,14 @@ pub struct Estimate {
     /// Korthikanti et al. (2022, section 4.1) count those of a GPT layer: for each token the results of norms (d wide), of
     /// the query, key and value maps, their exchange of heads and tokens, normalisation and rotation, of attention and
     /// its exchange back, of the output map (d), of the maps and the product in the feed-forward part (3 f gated, else
-    /// 2 f, and d), and of both residual sums (2 d). The loss adds the head's input and its gradient, and logits in
+    /// 2 f, and d), of both residual sums (2 d), and the layer's input (d). The loss adds the head's input and its gradient, and logits in
     /// float32 for as many rows as fit 64 MiB, since output map and loss are computed together.
     pub activations: u64,
-    /// The same with gradient checkpointing: the result of every layer, and one layer computed again (Chen et al. 2016).
+    /// The same with gradient checkpointing: the input of every layer, and one layer computed again (Chen et al. 2016).
     pub checkpointed_activations: u64,
-    /// What eager attention keeps in addition: scores and weights of every pair of tokens, `batch · heads · sequence²`
-    /// of each, in one layer or in all.
+    /// What eager attention keeps in addition, in one layer and in all: for every head and pair of tokens the scores, their
+    /// sum with the mask and the three results of the softmax, in float32, and for narrower models scores and weights once
+    /// more in their type.
     pub eager_attention: (u64, u64),
     /// Operations of a forward pass for one token at the mean position of the sequence: two for each weight of a matrix
     /// product, four for each head dimension and visible token (Kaplan et al. 2020, table 1; here over the tokens that
@@ -129,7 +130,8 @@ impl Estimate {
         let layers = tokens * width * sums.activations;
         let trained = table.trainable();
         let copies = if width < MASTER { 3 } else { 2 };
-        let pairs = 2 * (batch_size * sequence_length * sequence_length) as u64 * width;
+        let pair = 5 * MASTER + if width < MASTER { 2 * width } else { 0 };
+        let pairs = (batch_size * sequence_length * sequence_length) as u64 * pair;
         let forward = sums.matmul_flops + sums.attention_flops;
         Self {
             batch_size,
@@ -241,10 +243,10 @@ fn sum(node: &Node, run: Run) -> Sums {
         Part::GatedFeedForward { .. } => sums.activations += 3 * inner(node) + run.hidden,
         Part::FeedForward { .. } => sums.activations += 2 * inner(node) + run.hidden,
         Part::Layer { .. } => {
-            // A norm and a residual sum for each of attention and feed-forward.
+            // A norm and a residual sum for each of attention and feed-forward, and the input as a leaf of its own graph.
             let parts = node.children.iter().filter(|child| !matches!(child.part, Part::Leaf(_))).count();
             let norms = node.children.iter().filter(|child| matches!(child.part, Part::Leaf(_))).count();
-            sums.activations += (parts + norms) as u64 * run.hidden;
+            sums.activations += (parts + norms + 1) as u64 * run.hidden;
             sums.layer_inputs = run.hidden;
             sums.largest_layer = sums.activations;
         }

@@ -18,17 +18,20 @@ pub(super) struct Request<'a> {
 }
 
 /// Writes the folder, unless it is there already as it should be. Returns the names of the weights' files.
-pub(super) fn write(request: &Request<'_>, construction: &Construction) -> Result<Vec<String>, ConstructError> {
-    let config = construction.config.to_native_json(None);
-    let replaced = existing(request, &config, construction.load.as_deref())?;
-    if let Existing::Same = replaced {
+pub(super) fn write(
+    request: &Request<'_>,
+    existing: Existing,
+    construction: &Construction,
+) -> Result<Vec<String>, ConstructError> {
+    if let Existing::Same = existing {
         return Ok(Vec::new());
     }
+    let config = construction.config.to_native_json(None);
     if let Some(parent) = request.folder.parent().filter(|parent| !parent.as_os_str().is_empty()) {
         std::fs::create_dir_all(parent).map_err(CheckpointError::io("creating", parent))?;
     }
     // The old folder steps aside under a hidden name, and comes back if anything below fails.
-    let aside = match replaced {
+    let aside = match existing {
         Existing::Replace => Some(Aside::new(request.folder)?),
         _ => None,
     };
@@ -57,14 +60,22 @@ pub(super) fn write(request: &Request<'_>, construction: &Construction) -> Resul
     Ok(files)
 }
 
-enum Existing {
+/// What is at the output folder's path.
+pub(super) enum Existing {
+    /// Nothing.
     None,
+    /// What was asked for.
     Same,
+    /// What may be replaced.
     Replace,
 }
 
 /// Decides about a folder that is there already.
-fn existing(request: &Request<'_>, config: &Value, load: Option<&LoadReport>) -> Result<Existing, ConstructError> {
+pub(super) fn existing(
+    request: &Request<'_>,
+    config: &Value,
+    load: Option<&LoadReport>,
+) -> Result<Existing, ConstructError> {
     let folder = request.folder;
     if folder.symlink_metadata().is_err() {
         return Ok(Existing::None);

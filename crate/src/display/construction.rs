@@ -135,6 +135,17 @@ fn load_table(load: &LoadReport, initialized: bool) -> TableView {
     view
 }
 
+/// What was loaded, above what was done with it.
+pub(crate) fn below_load(load: &LoadReport, initialized: bool, view: MimeBundle) -> MimeBundle {
+    let table = load_table(load, initialized);
+    let text = format!("{}\n\n{}", table.text(), view.plain());
+    let mut html = Html::new();
+    html.raw(table.html());
+    html.raw(view.get("text/html").and_then(Value::as_str).unwrap_or_default());
+    let html = html.finish();
+    view.with("text/plain", text).with_html(html)
+}
+
 impl View for LoadReport {
     fn view(&self) -> MimeBundle {
         load_table(self, true).bundle().with("application/vnd.chandlery.load+json", self.report())

@@ -20,6 +20,7 @@ mod table;
 mod tokenizer;
 
 pub use bundle::{MimeBundle, View};
+pub(crate) use construction::below_load;
 pub(crate) use emit::in_notebook;
 pub use emit::{DisplayId, Sink, Updating, clear, emit, set_sink};
 pub use html::Html;

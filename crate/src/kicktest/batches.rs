@@ -16,7 +16,7 @@ pub(super) struct Batches {
 
 enum Source {
     /// Uniform ids below a vocabulary size.
-    Random { random: ChaCha8Rng, vocabulary: u32 },
+    Random { random: Box<ChaCha8Rng>, vocabulary: u32 },
     /// Blocks in order, from the start again when they are used up.
     Blocks { dataset: Dataset, next: usize },
 }
@@ -30,7 +30,7 @@ impl Batches {
         sequence_length: usize,
         packed: Option<bool>,
     ) -> Self {
-        let random = crate::model::random_stream(seed, "kicktest batches");
+        let random = Box::new(crate::model::random_stream(seed, "kicktest batches"));
         let collator = Collator { sequence_length, packed, pad: 0, eos: None };
         Self { rows, collator, source: Source::Random { random, vocabulary } }
     }

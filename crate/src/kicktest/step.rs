@@ -102,9 +102,13 @@ fn run_pass(
 }
 
 fn take(seen: &mut Seen, plan: &StepPlan, path: &ParamPath, var: &Var, gradient: &Tensor) -> candle_core::Result<()> {
-    let began = Instant::now();
     let device = gradient.device();
     let first = seen.paths.is_empty();
+    if plan.check || first || plan.observer.is_some() {
+        // A GPU works behind the calls: what is still to be done is the step's time, not the check's.
+        device.synchronize()?;
+    }
+    let began = Instant::now();
     seen.paths.insert(path.clone());
     if let Some(observer) = &plan.observer {
         observer(path, gradient)?;
@@ -129,9 +133,17 @@ fn take(seen: &mut Seen, plan: &StepPlan, path: &ParamPath, var: &Var, gradient:
     Ok(())
 }
 
-/// Euclidean norm, summed in float32.
+/// Euclidean norm, summed in float32 over blocks, so that its own memory stays small beside a vocabulary's gradient.
 pub(super) fn norm(tensor: &Tensor) -> candle_core::Result<f32> {
-    Ok(tensor.to_dtype(CandleType::F32)?.sqr()?.sum_all()?.to_scalar::<f32>()?.sqrt())
+    const BLOCK: usize = 16 << 20;
+    let flat = tensor.flatten_all()?;
+    let count = flat.elem_count();
+    let mut squares = 0.0f64;
+    for first in (0..count).step_by(BLOCK) {
+        let block = flat.narrow(0, first, BLOCK.min(count - first))?.to_dtype(CandleType::F32)?;
+        squares += f64::from(block.sqr()?.sum_all()?.to_scalar::<f32>()?);
+    }
+    Ok(squares.sqrt() as f32)
 }
 
 #[cfg(test)]

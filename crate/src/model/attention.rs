@@ -107,12 +107,10 @@ impl Attention {
     /// Queries `[batch, heads, seq, head_dim]`, keys and values `[batch, kv_heads, seq, head_dim]`, normalised and
     /// rotated.
     fn project(&self, x: &Tensor, context: &Context) -> Result<(Tensor, Tensor, Tensor)> {
-        let (batch, seq, _) = x.dims3()?;
-        let split = |y: Tensor, heads: usize| exchange_heads(&y.reshape((batch, seq, heads, self.head_dim))?);
         match &self.projections {
             Projections::MultiHead { query, key, value, norms, .. } => {
-                let mut q = split(query.forward(x)?, self.heads)?;
-                let mut k = split(key.forward(x)?, self.kv_heads)?;
+                let mut q = query.forward_heads(x, self.heads)?;
+                let mut k = key.forward_heads(x, self.kv_heads)?;
                 if let Some((query_norm, key_norm)) = norms {
                     (q, k) = (query_norm.forward(&q)?, key_norm.forward(&k)?);
                 }
@@ -120,7 +118,7 @@ impl Attention {
                     let rotation = context.rotation(rope, self.head_dim)?;
                     (q, k) = (rotation.apply(&q)?, rotation.apply(&k)?);
                 }
-                Ok((q, k, split(value.forward(x)?, self.kv_heads)?))
+                Ok((q, k, value.forward_heads(x, self.kv_heads)?))
             }
             Projections::SingleHead { query_key, value } => {
                 let k = x.unsqueeze(1)?;

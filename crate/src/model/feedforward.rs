@@ -6,7 +6,7 @@ use candle_nn::VarBuilder;
 use super::context::Context;
 use super::dropout::{Site, dropped};
 use super::linear::Linear;
-use crate::ops::{GateActivation, gated};
+use crate::ops::{GateActivation, gated, gated_linear};
 use crate::spec::{Activation, Node, Part};
 
 /// The part of a layer that looks at one token at a time.
@@ -41,7 +41,11 @@ impl FeedForward {
         let inside = |x: Tensor, p: f64| dropped(context.dropout, x, p, layer, Site::FeedForwardInside);
         match self {
             FeedForward::Gated { gate, up, down, activation, dropout } => {
-                let product = gated(&gate.forward(x)?, &up.forward(x)?, gate_activation(*activation))?;
+                let activation = gate_activation(*activation);
+                let product = match (&gate.bias, &up.bias) {
+                    (None, None) => gated_linear(x, &gate.weight, &up.weight, activation)?,
+                    _ => gated(&gate.forward(x)?, &up.forward(x)?, activation)?,
+                };
                 down.forward(&inside(product, *dropout)?)
             }
             FeedForward::Plain { first, second, activation, dropout } => {

@@ -3,7 +3,7 @@
 use candle_core::{Result, Tensor};
 use candle_nn::VarBuilder;
 
-use crate::ops::linear;
+use crate::ops::{exchange_heads, linear, linear_heads};
 use crate::spec::Leaf;
 
 /// A linear map over the last dimension; W is `[outputs, inputs]`.
@@ -34,6 +34,15 @@ impl Linear {
     /// x `[…, inputs]` → `[…, outputs]`.
     pub(super) fn forward(&self, x: &Tensor) -> Result<Tensor> {
         linear(x, &self.weight, self.bias.as_ref())
+    }
+
+    /// x `[batch, seq, inputs]` → `[batch, heads, seq, outputs / heads]`.
+    pub(super) fn forward_heads(&self, x: &Tensor, heads: usize) -> Result<Tensor> {
+        if self.bias.is_none() {
+            return linear_heads(x, &self.weight, heads);
+        }
+        let (batch, seq, _) = x.dims3()?;
+        exchange_heads(&self.forward(x)?.reshape((batch, seq, heads, ()))?)
     }
 
     /// x `[batch, seq, outputs]` → x W `[batch, seq, inputs]`, without bias.

@@ -46,6 +46,7 @@ fn scalar(y: &Tensor) -> Tensor {
     let mut state = 99u64;
     let weights: Vec<f64> = (0..y.elem_count()).map(|_| draw(&mut state)).collect();
     let weights = Tensor::from_vec(weights, y.shape(), &Device::Cpu).unwrap().to_dtype(y.dtype()).unwrap();
+    let weights = weights.to_device(y.device()).unwrap();
     (y * weights).unwrap().sum_all().unwrap()
 }
 

@@ -75,7 +75,7 @@ impl CustomOp2 for Gated {
 }
 
 /// (gate, up, gradient of y) → `[2, elements]`: the gradients of gate and of up.
-struct GatedBackward(GateActivation);
+pub(super) struct GatedBackward(pub(super) GateActivation);
 
 impl CustomOp3 for GatedBackward {
     fn name(&self) -> &'static str {
@@ -115,7 +115,7 @@ const BLOCK: usize = 4096;
 
 impl GateActivation {
     /// As `rows.cu` numbers them.
-    fn number(self) -> i32 {
+    pub(super) fn number(self) -> i32 {
         match self {
             GateActivation::Silu => 0,
             GateActivation::Relu => 1,

@@ -27,7 +27,7 @@ pub fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tens
 struct Linear;
 
 /// The product's sizes (1, rows, out, in), the layouts of x and Wᵀ as matrices, and the result's shape.
-fn sizes(x: &Layout, weight: &Layout) -> Result<((usize, usize, usize, usize), Layout, Layout, Shape)> {
+pub(super) fn sizes(x: &Layout, weight: &Layout) -> Result<((usize, usize, usize, usize), Layout, Layout, Shape)> {
     let (outputs, inputs) = weight.shape().dims2()?;
     let mut dims = x.dims().to_vec();
     match dims.last_mut() {
@@ -43,7 +43,7 @@ fn sizes(x: &Layout, weight: &Layout) -> Result<((usize, usize, usize, usize), L
 }
 
 /// The gradients of x and W for g `[…, out]`.
-fn backward(x: &Tensor, weight: &Tensor, g: &Tensor) -> Result<(Tensor, Tensor)> {
+pub(super) fn backward(x: &Tensor, weight: &Tensor, g: &Tensor) -> Result<(Tensor, Tensor)> {
     let (outputs, inputs) = weight.dims2()?;
     let rows = x.elem_count() / inputs;
     let g = g.contiguous()?.reshape((rows, outputs))?;

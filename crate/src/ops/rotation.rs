@@ -1,6 +1,6 @@
 //! Rotary position embedding, and the exchange of heads and tokens around attention.
 
-use candle_core::{CpuStorage, CudaStorage, CustomOp1, CustomOp3, D, Error, Layout, Result, Shape, Tensor};
+use candle_core::{CpuStorage, CudaStorage, CustomOp1, CustomOp3, D, DType, Error, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
 
 use super::cuda;
@@ -8,8 +8,7 @@ use super::element::{Element, Wide, by_element, made, slice};
 use super::rows::per_task;
 
 /// Rotates pairs of dimensions, half-split: (x₁, x₂) → (x₁ cos − x₂ sin, x₂ cos + x₁ sin).
-/// x `[b, h, s, d]`; cos and sin `[b or 1, s, d / 2]` in float32 (float64 for float64 tensors), through which no
-/// gradient flows.
+/// x `[b, h, s, d]`; cos and sin `[b or 1, s, d / 2]` in float32 or float64, through which no gradient flows.
 ///
 /// # Errors
 /// candle's, if shapes, element types or devices do not fit.
@@ -17,7 +16,9 @@ pub fn rotate(x: &Tensor, cos: &Tensor, sin: &Tensor) -> Result<Tensor> {
     if !x.device().is_cpu() && !cuda::serves(x) {
         return composed(x, cos, sin);
     }
-    x.contiguous()?.apply_op3(&cos.contiguous()?, &sin.contiguous()?, Rotate { inverse: false })
+    let inside = if x.dtype() == DType::F64 { DType::F64 } else { DType::F32 };
+    let table = |table: &Tensor| table.to_dtype(inside)?.contiguous();
+    x.contiguous()?.apply_op3(&table(cos)?, &table(sin)?, Rotate { inverse: false })
 }
 
 /// `[a, b, c, d]` → `[a, c, b, d]`, contiguous: tokens of heads to heads of tokens, and back.

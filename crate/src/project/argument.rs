@@ -174,7 +174,7 @@ mod tests {
         for (kind, word, expected) in [
             (Int, "8", "8"),
             (Int, "none", "null"),
-            (Float, "1e-5", "1e-5"),
+            (Float, "1e-5", "0.00001"),
             (Bool, "off", "false"),
             (Str, "none", "\"none\""),
             (Path, "null", "null"),

@@ -32,7 +32,7 @@ pub(super) fn leaves(yaml: &str) -> Vec<Leaf> {
             continue;
         }
         if content.starts_with("- ") || content == "-" {
-            within = Some(indent);
+            within = Some(indent + 1);
             continue;
         }
         // A list may stand at its key's own indent; then the next key ends it.

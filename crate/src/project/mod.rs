@@ -1,6 +1,7 @@
 //! Model projects: templates that render to YAML, which is a model's configuration; arguments that projects declare.
 
 mod argument;
+mod blame;
 mod builtin;
 mod config;
 mod create;

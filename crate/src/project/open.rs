@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use super::argument::Argument;
+use super::blame::line_of;
 use super::builtin::PROJECTS;
 use super::config::ProjectConfig;
 use super::error::{ProjectError, unknown};
-use super::render::line_of;
 use super::source::{PROJECT_FILE, Source};
 use crate::sealed::Sealed;
 

@@ -12,8 +12,9 @@ use std::fmt;
 use minijinja::{Environment, OutputSpanKind};
 use serde_json::Value;
 
+use super::blame::{own, template_line};
 use super::layout::leaves;
-use super::render::{Rendering, own, template_line};
+use super::render::Rendering;
 use super::source::Source;
 use super::yaml;
 

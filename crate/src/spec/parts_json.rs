@@ -176,6 +176,11 @@ pub(super) fn layers_from(fields: &Fields<'_>, architecture: Architecture) -> Re
         }
         let mut object = fields.object.clone();
         object.remove("layers");
+        if set.contains_key("num_attention_heads") {
+            // What follows from the number of heads is the model's only as long as the number is.
+            object.remove("head_dim");
+            object.remove("num_key_value_heads");
+        }
         object.extend(set.clone());
         let whole = Fields { object: &object, origin: &origin, family: fields.family };
         let config = Box::new(ModelConfig::from_fields(&whole, Side::Native, architecture)?);

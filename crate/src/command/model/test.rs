@@ -9,7 +9,7 @@ use super::construct::builder;
 use crate::command::{Failure, Kept, Outcome, flag, given, option, set};
 use crate::construct::Device;
 use crate::dataset::{DatasetConfig, dataset};
-use crate::display::View;
+use crate::display::{View, below_load};
 use crate::kicktest::CompareSettings;
 use crate::ops::AttentionImplementation;
 use crate::project::ProjectConfig;
@@ -110,9 +110,14 @@ pub(super) fn run(matches: &ArgMatches, config: &ProjectConfig) -> Result<Outcom
         test = test.dataset(data);
     }
     let report = test.run()?;
+    let (mut view, mut json) = (report.view(), report.report());
+    if let Some(load) = &construction.load {
+        view = below_load(load, construction.initialized, view);
+        json["load"] = load.report();
+    }
     Ok(Outcome {
-        view: report.view(),
-        json: report.report(),
+        view,
+        json,
         passed: report.passed(),
         value: Some(Kept { value: Box::new(report), type_path: "chandlery::kicktest::KickTestReport" }),
     })

@@ -173,7 +173,8 @@ impl<T: Wide, R: Rule> Call<'_, T, R> {
             for (line, weights) in weights.chunks_mut(keys.len()).enumerate() {
                 let before = highest[line];
                 let now = weights.iter().fold(before, |most, &score| score.at_least(most));
-                if now == T::LOWEST {
+                // Nothing to see in this block. Scores that are no numbers are not nothing: they reach the output.
+                if now == T::LOWEST && weights.iter().all(|&score| score == T::LOWEST) {
                     weights.fill(T::ZERO);
                     continue;
                 }

@@ -75,8 +75,9 @@ pub(crate) fn attend_backward(
             let share = empty(device, DType::F32, if slopes.is_some() { rows } else { 1 })?;
             let sums = if slopes.is_some() { whole(&share) } else { Argument::At(0) };
             with(&weights, |weights| {
-                let operands = [contiguous(of_scores, dtype, OP)?, contiguous(weights, dtype, OP)?, sums];
-                let arguments = [operands.as_slice(), &sizes.softmax(sight, scale, first, count)?].concat();
+                let mut arguments = vec![contiguous(of_scores, dtype, OP)?, contiguous(weights, dtype, OP)?, sums];
+                arguments.extend([count, first + sight.seen, sizes.keys].map(Argument::Int));
+                arguments.push(Argument::Real(scale));
                 let kernel = format!("masked_softmax_backward_{}", suffix(dtype, OP)?);
                 launch(device, &kernel, Extent::rows(rows, sizes.keys), &arguments)
             })?;
@@ -132,7 +133,7 @@ impl Sizes {
         (0..queries).step_by(count).map(move |first| (first, count.min(queries - first)))
     }
 
-    /// The parameters that both softmax kernels end with.
+    /// The parameters that the softmax kernel ends with.
     fn softmax(self, sight: &Sight, scale: f64, first: usize, count: usize) -> Result<Vec<Argument>> {
         let visible = Visible {
             padded: optional(sight.padded.as_ref(), DType::U8)?,

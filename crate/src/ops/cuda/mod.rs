@@ -17,6 +17,8 @@ mod libraries;
 mod rows;
 #[cfg(feature = "cuda")]
 mod table;
+#[cfg(all(test, feature = "cuda"))]
+mod tests;
 
 use candle_core::{CudaStorage, DType, Layout, Tensor};
 
@@ -31,6 +33,7 @@ pub(crate) type Operand<'a> = (&'a CudaStorage, &'a Layout);
 
 /// Which keys a query sees, on a device.
 #[derive(Clone, Debug, Default)]
+#[cfg_attr(not(feature = "cuda"), allow(dead_code))]
 pub(crate) struct Sight {
     /// `[batch, keys]` of u8; 1 hides.
     pub(crate) padded: Option<Tensor>,

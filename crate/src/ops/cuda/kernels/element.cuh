@@ -18,9 +18,9 @@ template <> __device__ __forceinline__ f16 narrow<f16>(float x) { return __float
 
 template <typename T> struct __align__(16) Vector { T at[16 / sizeof(T)]; };
 
-// True if rows of `width` elements from here can be read sixteen bytes at a time.
+// True if rows of `width` elements from here can be read eight elements at a time, in steps of sixteen bytes.
 template <typename T> __device__ __forceinline__ bool aligned(const T *p, long width) {
-    return ((reinterpret_cast<uintptr_t>(p) | (width * sizeof(T))) & 15) == 0;
+    return (reinterpret_cast<uintptr_t>(p) & 15) == 0 && (width & 7) == 0;
 }
 
 // Reads eight elements, or the first `count` and zeros.

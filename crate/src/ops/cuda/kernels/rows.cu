@@ -409,20 +409,20 @@ __device__ void masked_softmax(T *scores, const float *slopes, Visible m, int he
 }
 
 // From probabilities p and their gradients dp, in dp's place: the gradients of the unscaled scores,
-// p*(dp - sum p*dp)*scale. The row's share of the slopes' gradients, sum ds*(k - q)/scale, goes to `of_slopes` [rows].
+// p*(dp - sum p*dp)*scale, which are zero where p is. The row's share of the slopes' gradients, sum ds*(k - q)/scale,
+// goes to `of_slopes` [rows] if that is not null; the first query of the block comes after `before` keys.
 template <typename T>
-__device__ void masked_softmax_backward(T *dp, const T *p, float *of_slopes, Visible m, int heads, int queries, int first, int keys, float scale) {
+__device__ void masked_softmax_backward(T *dp, const T *p, float *of_slopes, int queries, int before, int keys, float scale) {
     const long row = blockIdx.x;
-    const int q = first + row % queries;
-    const long batch = row / queries / heads;
+    const int at = before + row % queries;
     dp += row * keys, p += row * keys;
     float level = 0.0f;
     for (int k = threadIdx.x; k < keys; k += blockDim.x) level += wide(p[k]) * wide(dp[k]);
     level = block_sum(level);
     float slope = 0.0f;
     for (int k = threadIdx.x; k < keys; k += blockDim.x) {
-        const float d = visible(m, batch, keys, q, k) ? wide(p[k]) * (wide(dp[k]) - level) : 0.0f;
-        slope += d * (k - q - m.seen);
+        const float d = wide(p[k]) * (wide(dp[k]) - level);
+        slope += d * (k - at);
         dp[k] = narrow<T>(d * scale);
     }
     if (of_slopes) {
@@ -476,9 +476,9 @@ __device__ void masked_softmax_backward(T *dp, const T *p, float *of_slopes, Vis
                                                   int keys, float scale) {                                                        \
         masked_softmax(scores, slopes, m, heads, queries, first, keys, scale);                                                    \
     }                                                                                                                             \
-    extern "C" __global__ void masked_softmax_backward_##S(T *dp, const T *p, float *of_slopes, Visible m, int heads,             \
-                                                           int queries, int first, int keys, float scale) {                       \
-        masked_softmax_backward(dp, p, of_slopes, m, heads, queries, first, keys, scale);                                         \
+    extern "C" __global__ void masked_softmax_backward_##S(T *dp, const T *p, float *of_slopes, int queries, int before, int keys, \
+                                                           float scale) {                                                         \
+        masked_softmax_backward(dp, p, of_slopes, queries, before, keys, scale);                                                  \
     }
 
 KERNELS(float, f32)

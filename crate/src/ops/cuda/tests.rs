@@ -1,0 +1,150 @@
+//! Every operator on a GPU against itself on the CPU in float64. Ignored where there may be no GPU:
+//! `cargo test --features chandlery-kernel/cuda --workspace --lib on_a_gpu -- --ignored`.
+
+use candle_core::{DType, Device, Result, Tensor, Var};
+
+use crate::ops::check::{Inputs, close, gradients, values};
+use crate::ops::{
+    AttentionImplementation, AttentionOptions, GateActivation, Visibility, attention, embedding, exchange_heads, gated,
+    gated_linear, layer_norm, linear, linear_cross_entropy, linear_heads, rms_norm, rotate, sgd_in_place,
+};
+
+fn gpu() -> Device {
+    super::driver::open(0).unwrap()
+}
+
+/// Values and gradients; `f` makes its constants on the device of what it gets.
+fn agrees_on_a_gpu(what: &str, inputs: &Inputs, f: impl Fn(&[Tensor]) -> Result<Tensor>) {
+    for (dtype, tolerance) in [(DType::F32, 1e-5), (DType::BF16, 2e-2), (DType::F16, 3e-3)] {
+        let rounded = inputs.variables(dtype);
+        let moved = |tensor: &Tensor, dtype: DType, device: &Device| {
+            let moved = tensor.detach().to_dtype(dtype).unwrap().to_device(device).unwrap();
+            Var::from_tensor(&moved).unwrap().into_inner()
+        };
+        let exact: Vec<Tensor> = rounded.iter().map(|v| moved(v, DType::F64, &Device::Cpu)).collect();
+        let ours: Vec<Tensor> = rounded.iter().map(|v| moved(v, dtype, &gpu())).collect();
+        let (y, of) = gradients(&ours, &f, what);
+        let (expected, of_expected) = gradients(&exact, &f, what);
+        close(&y, &expected, tolerance, &format!("{what}, {dtype:?}, value"));
+        for (index, (of, expected)) in of.iter().zip(&of_expected).enumerate() {
+            close(of, expected, tolerance, &format!("{what}, {dtype:?}, gradient of input {index}"));
+        }
+    }
+}
+
+#[test]
+#[ignore = "needs a GPU"]
+fn norms_on_a_gpu() {
+    for width in [24, 100, 2048] {
+        let inputs = Inputs::new(&[("x", &[2, 5, width]), ("weight", &[width]), ("bias", &[width])]);
+        agrees_on_a_gpu("rms_norm", &inputs, |v| {
+            rms_norm(&v[0], &v[1], 1e-5)? + v[2].mean_all()?.broadcast_as((2, 5, width))?
+        });
+        agrees_on_a_gpu("layer_norm", &inputs, |v| layer_norm(&v[0], &v[1], Some(&v[2]), 1e-5));
+    }
+    let inputs = Inputs::new(&[("x", &[3, 17]), ("weight", &[17])]);
+    agrees_on_a_gpu("layer_norm without bias", &inputs, |v| layer_norm(&v[0], &v[1], None, 1e-5));
+}
+
+#[test]
+#[ignore = "needs a GPU"]
+fn rotation_and_exchange_on_a_gpu() {
+    for (batch, width) in [(1, 8), (2, 64)] {
+        let inputs = Inputs::new(&[("x", &[2, 3, 5, width])]);
+        agrees_on_a_gpu("rotate", &inputs, |v| {
+            let inside = if v[0].dtype() == DType::F64 { DType::F64 } else { DType::F32 };
+            let angles = Tensor::arange(0f64, (batch * 5 * width / 2) as f64, &Device::Cpu)?;
+            let angles = (angles * 0.37)?.reshape((batch, 5, width / 2))?;
+            let table = |x: Tensor| x.to_dtype(inside)?.to_device(v[0].device());
+            rotate(&v[0], &table(angles.cos()?)?, &table(angles.sin()?)?)
+        });
+        agrees_on_a_gpu("exchange_heads", &inputs, |v| exchange_heads(&v[0]));
+    }
+}
+
+#[test]
+#[ignore = "needs a GPU"]
+fn gates_on_a_gpu() {
+    use GateActivation::{Gelu, GeluTanh, Relu, Silu};
+    let inputs = Inputs::new(&[("gate", &[3, 7, 5]), ("up", &[3, 7, 5])]);
+    for activation in [Silu, Relu, Gelu, GeluTanh] {
+        agrees_on_a_gpu("gated", &inputs, |v| gated(&v[0], &v[1], activation));
+    }
+    let inputs = Inputs::new(&[("x", &[2, 3, 16]), ("gate", &[8, 16]), ("up", &[8, 16])]);
+    agrees_on_a_gpu("gated_linear", &inputs, |v| gated_linear(&v[0], &v[1], &v[2], Silu));
+    agrees_on_a_gpu("linear_heads", &inputs, |v| linear_heads(&v[0], &(&v[1] + &v[2])?, 4));
+}
+
+#[test]
+#[ignore = "needs a GPU"]
+fn linear_maps_and_tables_on_a_gpu() {
+    let inputs = Inputs::new(&[("x", &[2, 3, 7]), ("weight", &[5, 7]), ("bias", &[5])]);
+    agrees_on_a_gpu("linear", &inputs, |v| linear(&v[0], &v[1], Some(&v[2])));
+    let inputs = Inputs::new(&[("table", &[11, 40])]);
+    agrees_on_a_gpu("embedding", &inputs, |v| {
+        let ids = Tensor::new(&[[3u32, 0, 3, 10], [3, 10, 9, 1]], v[0].device())?;
+        embedding(&v[0], &ids)
+    });
+    let inputs = Inputs::new(&[("x", &[7, 16]), ("weight", &[33, 16])]);
+    agrees_on_a_gpu("linear_cross_entropy", &inputs, |v| {
+        linear_cross_entropy(&v[0], &v[1], &[3, -100, 0, 32, 3, -100, 7], -100)
+    });
+}
+
+#[test]
+#[ignore = "needs a GPU"]
+fn attention_on_a_gpu() {
+    let documents =
+        |keys: u32| -> Vec<Vec<u32>> { (0..2).map(|row| (0..keys).map(|k| (k + 9 * row) / 31).collect()).collect() };
+    let padded = |keys: usize, left: usize| -> Vec<Vec<bool>> {
+        vec![(0..keys).map(|key| key >= left).collect(), (0..keys).map(|key| key < keys - 6).collect()]
+    };
+    for implementation in AttentionImplementation::ALL {
+        for width in [40, 64, 128] {
+            let (queries, keys) = (70, 90);
+            let inputs = Inputs::new(&[
+                ("q", &[2, 4, queries, width]),
+                ("k", &[2, 2, keys, width]),
+                ("v", &[2, 2, keys, width]),
+                ("slopes", &[4]),
+            ]);
+            let causal = Visibility::causal(2, queries, keys - queries);
+            let cases = [
+                ("causal", causal.clone()),
+                ("window", causal.clone().with_window(Some(33))),
+                ("packed", causal.clone().with_documents(documents(keys as u32)).unwrap()),
+                ("padded right", causal.clone().with_padding(padded(keys, 0)).unwrap()),
+                ("padded left", causal.clone().with_padding(padded(keys, 25)).unwrap()),
+            ];
+            for (name, visibility) in &cases {
+                for alibi in [false, true] {
+                    let what = format!("{implementation} {name} width {width} slopes {alibi}");
+                    agrees_on_a_gpu(&what, &inputs, |v| {
+                        // Long rows of steep slopes would leave one key visible.
+                        let slopes = (&v[3] * 0.02)?;
+                        let options = AttentionOptions {
+                            implementation,
+                            visibility,
+                            scale: 1.0 / (width as f64).sqrt(),
+                            slopes: alibi.then_some(&slopes),
+                            dropout: None,
+                        };
+                        let out = attention(&v[0], &v[1], &v[2], &options)?;
+                        if alibi { Ok(out) } else { out.broadcast_add(&v[3].mean_all()?) }
+                    });
+                }
+            }
+        }
+    }
+}
+
+#[test]
+#[ignore = "needs a GPU"]
+fn a_step_of_descent_on_a_gpu() {
+    for dtype in [DType::F32, DType::BF16, DType::F16] {
+        let tensor = |values: &[f64]| Tensor::new(values, &gpu()).unwrap().to_dtype(dtype).unwrap();
+        let variable = Var::from_tensor(&tensor(&[1.0, 2.0, -4.0])).unwrap();
+        sgd_in_place(&variable, &tensor(&[2.0, 0.0, -8.0]), 0.25).unwrap();
+        assert_eq!(values(&variable.to_device(&Device::Cpu).unwrap()), [0.5, 2.0, -2.0]);
+    }
+}
