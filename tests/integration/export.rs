@@ -195,7 +195,7 @@ fn sources_mention_no_part_that_the_model_lacks() {
     // (words of a part, the models that have it)
     let parts: &[(&[&str], &[&str])] = &[
         (
-            &["LayerNorm", "layer_norm("],
+            &["LayerNorm", "layer_norm_eps"],
             &["causal_lm", "causal_lm_small", "layers", "alibi_post_norm", "deepnet_layer_norm"],
         ),
         (
@@ -206,13 +206,16 @@ fn sources_mention_no_part_that_the_model_lacks() {
         (&["low_freq_factor"], &["llama3", "layers"]),
         (&["alibi", "slope", "distances"], &["deepone", "single_head", "layers", "alibi_post_norm"]),
         (&["sinusoidal"], &["causal_lm", "causal_lm_small"]),
-        (&["sliding_window"], &["mistral", "layers", "alibi_post_norm"]),
-        (&["repeat_interleave", "repeated(", "num_key_value_heads"], &["llama_small", "llama3", "layers"]),
+        (&["sliding_window"], &["mistral", "layers", "deepone", "alibi_post_norm"]),
+        (
+            &["repeat_interleave", "repeated(", "num_key_value_heads"],
+            &["mistral", "qwen3", "llama_small", "llama3", "layers"],
+        ),
         (&["q_norm", "query_norm"], &["qwen3", "layers", "deepnet_layer_norm"]),
         (&["query_key"], &["single_head", "layers"]),
         (&["gate_proj", "silu"], &["llama", "llama_small", "llama3", "mistral", "qwen3", "layers"]),
         (&["alpha"], &["deepone", "layers", "deepnet_layer_norm"]),
-        (&["Dropout(", "_dropout"], &["causal_lm", "causal_lm_small", "deepnet_layer_norm"]),
+        (&["Dropout(", "_dropout"], &["causal_lm_small", "deepnet_layer_norm"]),
         (&["_tied_weights_keys"], &["llama_small", "llama3", "single_head", "deepnet_layer_norm"]),
         (&["linear1"], &["causal_lm", "causal_lm_small", "layers", "alibi_post_norm"]),
         (&["SimpleNamespace", "dyn Layered", "isinstance(module, nn.LayerNorm)"], &["layers"]),

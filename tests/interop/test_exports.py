@@ -42,7 +42,7 @@ MODELS = {
     "alibi_post_norm": (FIXTURES / "mixes", "alibi_post_norm", []),
     "deepnet_layer_norm": (FIXTURES / "mixes", "deepnet_layer_norm", []),
 }
-DROPPING = {"causal_lm", "causal_lm_small", "deepnet_layer_norm"}
+DROPPING = {"causal_lm_small", "deepnet_layer_norm"}
 TIED = {"llama_small", "single_head", "deepnet_layer_norm"}
 # Those whose slopes of ALiBi are not trained.
 FROZEN = {"layers", "alibi_post_norm"}
@@ -138,7 +138,7 @@ def test_it_trains_and_saves(name, report, folders, chandlery, tmp_path):
     assert (training["dropout"] > 1e-4) == (name in DROPPING)
     assert all("slope" in parameter for parameter in training["frozen"])
     assert bool(training["frozen"]) == (name in FROZEN)
-    assert saving == {"difference": 0.0, "tied": name in TIED}
+    assert saving["difference"] <= TOLERANCE and saving["tied"] == (name in TIED)
     assert report[name]["bfloat16"]["finite"]
     for parameter, dtype in types.items():
         assert dtype == ("torch.float32" if "slope" in parameter else "torch.bfloat16"), parameter
@@ -146,6 +146,8 @@ def test_it_trains_and_saves(name, report, folders, chandlery, tmp_path):
     given = load_file(folders / f"{name}.safetensors")
     (tmp_path / "ids.json").write_text(json.dumps(given["ids"].tolist()))
     saved = folders / f"{name}-saved-{report['version']}"
+    before, after = (load_file(folder / "model.safetensors") for folder in (folders / name, saved))
+    assert before.keys() == after.keys() and all(torch.equal(after[key], tensor) for key, tensor in before.items())
     chandlery("logits", saved, "--input-ids", tmp_path / "ids.json", "-o", tmp_path / "logits.safetensors")
     (again,) = load_file(tmp_path / "logits.safetensors").values()
     assert (again - given["plain"]).abs().max() <= TOLERANCE

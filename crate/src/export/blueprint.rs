@@ -186,8 +186,15 @@ pub(super) fn parts_in_words(config: &ModelConfig) -> String {
         PositionEmbedding::None => "no positions",
     }));
     if !blueprint.feedforwards.is_empty() {
-        let formulas = blueprint.feedforwards.iter().map(|part| part.doc.trim_end_matches('.'));
-        words.push(format!("feed-forward {}", formulas.collect::<Vec<_>>().join(" and ")));
+        let kinds = blueprint.feedforwards.iter().map(|part| {
+            let function = match part.activation {
+                "silu" => "SiLU",
+                "relu" => "ReLU",
+                _ => "GELU",
+            };
+            if part.gated { format!("gated {function}") } else { function.to_owned() }
+        });
+        words.push(format!("{} feed-forward", kinds.collect::<Vec<_>>().join(" or ")));
     }
     if config.tie_word_embeddings {
         words.push("the head is the embedding".to_owned());

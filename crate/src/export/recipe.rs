@@ -96,7 +96,13 @@ fn draw(config: &ModelConfig, role: &str, members: &Members) -> Vec<String> {
     {
         let drawn = statements(config, bias, "module.bias", false);
         if members.iter().all(|member| member.3.is_some()) {
-            lines.extend(drawn);
+            // The bound of the weight may be that of the bias.
+            lines = drawn.into_iter().fold(lines, |mut lines, line| {
+                if !lines.contains(&line) {
+                    lines.push(line);
+                }
+                lines
+            });
         } else {
             lines.push("if module.bias is not None:".to_owned());
             lines.extend(drawn.into_iter().map(|line| format!("    {line}")));

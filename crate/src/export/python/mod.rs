@@ -45,15 +45,13 @@ pub fn python(config: &ModelConfig) -> Vec<SourceFile> {
         || scaled
         || sinusoidal
         || recipe.iter().flat_map(|group| &group.lines).any(|line| line.contains("math."));
-    let mut encoded = "embedding".to_owned();
-    if scaled {
-        encoded = format!("sqrt(hidden_size) · {encoded}");
-    }
-    if sinusoidal {
-        encoded = format!("{encoded} + sines and cosines of the position");
-    }
-    if config.dropout.embedding > 0.0 {
-        encoded = format!("dropout({encoded})");
+    let mut encoded = "The embedding of the ids".to_owned();
+    for (holds, words) in [
+        (scaled, " times sqrt(hidden_size)"),
+        (sinusoidal, " plus sines and cosines of the position"),
+        (config.dropout.embedding > 0.0, ", with dropout"),
+    ] {
+        encoded.push_str(if holds { words } else { "" });
     }
     let rope = runs_of(config).into_iter().chain([(0, config)]).filter_map(|(_, own)| match &own.position {
         PositionEmbedding::Rope(rope) => Some(rope_json(rope)),
