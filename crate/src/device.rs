@@ -286,8 +286,8 @@ mod tests {
             let text = exact.generate_greedy(&prompt, 24, &[]).unwrap();
             for attention in AttentionImplementation::ALL {
                 for (dtype, tolerance) in [(DType::F32, 1e-4), (DType::BF16, 4e-2)] {
-                    let model = build(Device::Cuda(0), dtype).model.unwrap();
-                    let model = crate::model::CausalLm::clone(&model).with_attention(attention);
+                    let model = crate::model::CausalLm::clone(&build(Device::Cuda(0), dtype).model.unwrap())
+                        .with_attention(attention);
                     let found = logits(&model);
                     let differences = found.iter().zip(&expected).map(|(found, expected)| (found - expected).abs());
                     let error = differences.fold(0.0f32, f32::max) / largest;
