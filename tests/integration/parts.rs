@@ -466,3 +466,21 @@ fn choices_that_cannot_be_built_are_refused_by_field() {
         assert!(error.contains("where: a test"), "{error}");
     }
 }
+
+#[test]
+fn models_that_hugging_face_has_no_class_for_are_not_converted() {
+    let temp = tempfile::tempdir().unwrap();
+    for (family, argument, value, expected) in [
+        ("deepone", "num_hidden_layers", json!(1), "the family deepone"),
+        ("llama", "layer_dropout", json!(0.1), "layer or activation dropout"),
+        ("llama", "sliding_window", json!(8), "sliding_window"),
+    ] {
+        let folder = temp.path().join(format!("{family}-{argument}"));
+        let config = project(family).unwrap().config("4M").unwrap().set(argument, value).unwrap();
+        let config = config.set("hidden_size", 64).unwrap();
+        config.construct().device("cpu").unwrap().output_dir(&folder).save_checkpoint(true).build().unwrap();
+        let error = chandlery::convert(&folder, temp.path().join("hf")).run().unwrap_err().to_string();
+        assert!(error.contains(expected) && error.contains("trust_remote_code"), "{error}");
+        assert!(!temp.path().join("hf").exists());
+    }
+}

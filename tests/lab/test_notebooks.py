@@ -1,5 +1,7 @@
 """Every notebook runs headless through `chandlery run`."""
 
+import re
+
 import nbformat
 import pytest
 from workbench import NOTEBOOKS, check_outputs, copy_for_running
@@ -10,10 +12,10 @@ def test_runs_headless(notebook, tmp_path, chandlery, kernel):
     copy = copy_for_running(notebook, tmp_path, kernel)
     executed, page = tmp_path / "executed.ipynb", tmp_path / "page.html"
     chandlery("run", copy, "-o", executed, "--html", page)
-    check_outputs(executed)
+    plots = check_outputs(executed)
     html = page.read_text()
     assert "<table" in html
-    assert "data:image/" in html or "<svg" in html
+    assert plots == len(re.findall(r"<img |<svg ", html)), "every plot is on the page, once"
 
 
 def test_a_failing_cell_fails_the_run(tmp_path, chandlery, kernel):

@@ -227,6 +227,14 @@ impl Convert {
             let what = format!("the folder holds a {} model, not a {} one", found.name(), asked.name());
             return refuse(what, "--model-type", "leave --model-type out: it is read off config.json");
         }
+        let beyond = source.config().beyond_hugging_face();
+        if source.side() == Side::Native && !beyond.is_empty() {
+            let what = format!("no model class of Hugging Face can express this model's {}", beyond.join(", "));
+            let origin = self.source.join("config.json").display().to_string();
+            let advice =
+                "hand it on as it is: its folder holds Python sources that transformers loads with trust_remote_code";
+            return refuse(what, &origin, advice);
+        }
         if let Some(dtype) = self.dtype.filter(|dtype| !dtype.is_weight_float()) {
             let what = format!("weights cannot be stored as {dtype}");
             return refuse(what, "--dtype", "use float32, bfloat16, float16 or float64");
