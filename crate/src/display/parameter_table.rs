@@ -83,10 +83,14 @@ impl TensorTable {
             ("share", Align::Left),
         ];
         let mut view = TableView::new(title, &columns);
+        let mut ties = Vec::new();
         for fold in fold(self) {
             let share = fold.parameters as f64 / total.max(1) as f64;
             let (mark, parameters, bytes) = match &fold.first.tied_to {
-                Some(target) => (Mark::Muted, format!("tied to {target}"), String::new()),
+                Some(target) => {
+                    ties.push(format!("{} is tied to {target}", fold.name));
+                    (Mark::Muted, "tied".to_owned(), String::new())
+                }
                 None => (Mark::None, thousands(fold.parameters), binary_bytes(fold.bytes)),
             };
             let times = if fold.count > 1 { format!("×{}", fold.count) } else { String::new() };
@@ -112,6 +116,7 @@ impl TensorTable {
             thousands(self.stored().count() as u64),
             if by_dtype.is_empty() { "0 B".to_owned() } else { by_dtype.join(" + ") },
         ));
+        ties.into_iter().for_each(|tie| view.note(tie));
         view
     }
 }

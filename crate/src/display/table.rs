@@ -105,7 +105,12 @@ impl TableView {
 
     /// Adds a row.
     pub fn row(&mut self, mark: Mark, cells: impl IntoIterator<Item = Cell>) {
-        self.rows.push(Row { cells: cells.into_iter().collect(), mark });
+        let mut cells: Vec<Cell> = cells.into_iter().collect();
+        // Rows are as wide as the table, so that their lines are.
+        while cells.len() < self.columns.len() {
+            cells.push(Cell::from(""));
+        }
+        self.rows.push(Row { cells, mark });
     }
 
     /// Adds a line below the table.

@@ -195,6 +195,9 @@ pub(super) fn layers_from(fields: &Fields<'_>, architecture: Architecture) -> Re
                 set.insert(field.to_owned(), json!(size));
             }
         }
+        if let (PositionEmbedding::Rope(rope), true) = (&config.position, set.contains_key("position_embedding")) {
+            set.extend(rope_fields(rope).into_iter().filter(|(field, _)| field == "rope_parameters"));
+        }
         runs.push(LayerRun { count, set, config });
     }
     Ok(runs)
