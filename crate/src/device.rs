@@ -89,16 +89,16 @@ impl Device {
         cfg!(feature = "cuda")
     }
 
-    /// Why this build finds no GPU on this machine, in one line; `None` if it finds one.
+    /// Why this build finds no GPU on this machine, continuing "CUDA ..."; `None` if it finds one.
     pub fn obstacle() -> Option<String> {
         #[cfg(feature = "cuda")]
         return match driver::count() {
-            Ok(0) => Some("the CUDA driver knows no GPU".to_owned()),
+            Ok(0) => Some("finds no GPU".to_owned()),
             Ok(_) => None,
             Err(fault) => Some(fault.problem),
         };
         #[cfg(not(feature = "cuda"))]
-        Some("this build has no CUDA".to_owned())
+        Some("is not compiled into this build".to_owned())
     }
 
     /// What the maker calls it, where the system tells.

@@ -183,11 +183,11 @@ fn gpu() -> Check {
         gpus.map(|gpu| format!("{gpu} ({})", gpu.model_name().unwrap_or_else(|| "unnamed".to_owned()))).collect();
     match Device::obstacle() {
         None => Check::good(SUBJECT, names.join(", ")),
-        Some(reason) if !Device::has_cuda() => Check::good(SUBJECT, format!("not used: {reason}")),
+        Some(reason) if !Device::has_cuda() => Check::good(SUBJECT, format!("none: CUDA {reason}")),
         Some(reason) => Check::bad(
             SUBJECT,
             Verdict::Advice,
-            format!("none can be used: {reason}"),
+            format!("none: CUDA {reason}"),
             "on a machine with an NVIDIA GPU, install its driver and CUDA's run-time libraries; elsewhere all is well",
         ),
     }

@@ -26,8 +26,11 @@ pub fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tens
 
 struct Linear;
 
+/// Matrices, rows, columns and summed side of a product, as candle takes them.
+pub(super) type Product = (usize, usize, usize, usize);
+
 /// The product's sizes (1, rows, out, in), the layouts of x and Wᵀ as matrices, and the result's shape.
-pub(super) fn sizes(x: &Layout, weight: &Layout) -> Result<((usize, usize, usize, usize), Layout, Layout, Shape)> {
+pub(super) fn sizes(x: &Layout, weight: &Layout) -> Result<(Product, Layout, Layout, Shape)> {
     let (outputs, inputs) = weight.shape().dims2()?;
     let mut dims = x.dims().to_vec();
     match dims.last_mut() {

@@ -21,9 +21,10 @@ pub(crate) struct Fault {
 /// [`Fault`] if the machine lacks the driver.
 pub(crate) fn count() -> Result<usize, Fault> {
     super::libraries::load()?;
-    let count = CudaContext::device_count().map_err(|error| Fault {
-        problem: format!("cannot be used: the driver says {error}"),
-        advice: "check nvidia-smi, or use cpu",
+    let count = CudaContext::device_count().map_err(|error| {
+        let said =
+            error.error_string().map_or_else(|_| format!("{error:?}"), |said| said.to_string_lossy().into_owned());
+        Fault { problem: format!("cannot be used: the driver says \"{said}\""), advice: "check nvidia-smi, or use cpu" }
     })?;
     Ok(usize::try_from(count).unwrap_or(0))
 }
