@@ -145,7 +145,7 @@ fn the_crates_compute_the_logits_of_the_candle_models() {
         let printed =
             run(Command::new(programs.join(name)).arg(&folder).arg(words.join(" ")).arg("--all").arg(&found_file));
         let found = json(&found_file);
-        let found: Vec<f32> = rows(&found).flat_map(|row| rows(row)).map(|x| x.as_f64().unwrap() as f32).collect();
+        let found: Vec<f32> = rows(&found).flat_map(rows).map(|x| x.as_f64().unwrap() as f32).collect();
         assert_eq!(found.len(), expected.len(), "{name}");
         let largest = expected.iter().fold(0f32, |largest, x| largest.max(x.abs()));
         let worst = found.iter().zip(&expected).map(|(a, b)| (a - b).abs()).fold(0f32, f32::max);

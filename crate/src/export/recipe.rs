@@ -16,7 +16,10 @@ pub(super) struct Group {
 }
 
 /// All linear parts or embeddings of one name: (inputs, outputs, weight, bias) of each.
-type Members = Vec<(usize, usize, Init, Option<Init>)>;
+type Members = Vec<Member>;
+
+/// Inputs, outputs, and how weight and bias are drawn.
+type Member = (usize, usize, Init, Option<Init>);
 
 fn collect(node: &Node, found: &mut Vec<(String, Members)>, norms: &mut Vec<(String, bool)>) {
     let member = match &node.part {
@@ -78,7 +81,7 @@ fn draw(config: &ModelConfig, role: &str, members: &Members) -> Vec<String> {
     let rules = config.initialization.rules(config).into_iter().map(|rule| rule.init);
     let usual = if embedding { Distribution::Normal { std: 1.0 } } else { Distribution::LinearDefault };
     let candidates: Vec<Distribution> = rules.chain([usual]).collect();
-    let find = |of: &dyn Fn(&(usize, usize, Init, Option<Init>)) -> Option<Init>| {
+    let find = |of: &dyn Fn(&Member) -> Option<Init>| {
         candidates.iter().copied().find(|candidate| {
             let drawn = |member| of(member).map(without_row);
             members.iter().all(|member| drawn(member).is_none_or(|init| init == candidate.of(member.0, member.1)))

@@ -260,7 +260,8 @@ impl ModelConfig {
             ("layers", !self.layers.is_empty()),
         ]
         .into_iter()
-        .filter_map(|(field, differs)| differs.then(|| field.to_owned()))
+        .filter(|(_, differs)| *differs)
+        .map(|(field, _)| field.to_owned())
         .collect()
     }
 }

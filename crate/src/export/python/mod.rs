@@ -58,7 +58,7 @@ pub fn python(config: &ModelConfig) -> Vec<SourceFile> {
         _ => None,
     });
     // The model's own parameters if it rotates, else those of the layers that do.
-    let rope = rope.last().map(|rope| python_block(&rope, 8));
+    let rope = rope.reduce(|_, last| last).map(|rope| python_block(&rope, 8));
     let mut kinds: Vec<AlibiSlopes> = Vec::new();
     for (_, own) in runs_of(config) {
         if let PositionEmbedding::Alibi(alibi) = &own.position {

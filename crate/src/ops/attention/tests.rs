@@ -138,7 +138,7 @@ fn the_reference_is_attention_as_it_is_written_down() {
     let (q, k, v) = (tensor([1.0, 2.0]), tensor([0.5, -1.0]), tensor([3.0, 7.0]));
     let visibility = Visibility::causal(1, 2, 0);
     let slopes = Tensor::new(&[0.25f64], &Device::Cpu).unwrap();
-    let weight = (2.0 * 0.5 * 0.5 - 0.25f64).exp() / ((2.0 * 0.5 * 0.5 - 0.25f64).exp() + (2.0 * -1.0 * 0.5f64).exp());
+    let weight = (2.0 * 0.5 * 0.5 - 0.25f64).exp() / ((2.0 * 0.5 * 0.5 - 0.25f64).exp() + (-2.0 * 0.5f64).exp());
     for implementation in AttentionImplementation::ALL {
         let options = AttentionOptions {
             implementation,
