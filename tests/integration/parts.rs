@@ -472,7 +472,7 @@ fn models_that_hugging_face_has_no_class_for_are_not_converted() {
     let temp = tempfile::tempdir().unwrap();
     for (family, argument, value, expected) in [
         ("deepone", "num_hidden_layers", json!(1), "the family deepone"),
-        ("llama", "layer_dropout", json!(0.1), "layer or activation dropout"),
+        ("llama", "layer_dropout", json!(0.1), "residual or activation dropout"),
         ("llama", "sliding_window", json!(8), "sliding_window"),
     ] {
         let folder = temp.path().join(format!("{family}-{argument}"));
