@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use crate::checkpoint::{Checkpoint, CheckpointError};
 use crate::convert::Family;
+use crate::sealed::Sealed;
 use crate::spec::{ModelConfig, ModelSpec, Side, TensorTable};
 
 /// The tensors of a folder or file, and the configuration beside them if there is a readable one.
@@ -18,7 +19,7 @@ pub struct Inspection {
     /// Number of weights files.
     pub shards: usize,
     /// The configuration and whose names the tensors have.
-    pub config: Option<(ModelConfig, Side)>,
+    pub config: Option<(Sealed<ModelConfig>, Side)>,
 }
 
 /// Reads the table of a model folder, checkpoint, `.safetensors` file or index. No tensor is read.
@@ -41,7 +42,8 @@ fn inspect_path(path: &Path) -> Result<Inspection, CheckpointError> {
     let config = std::fs::read_to_string(path.join("config.json"))
         .ok()
         .and_then(|text| serde_json::from_str::<Value>(&text).ok())
-        .and_then(|json| ModelConfig::from_json(&json, "config.json").ok());
+        .and_then(|json| ModelConfig::from_json(&json, "config.json").ok())
+        .map(|(config, side)| (Sealed::new(config), side));
     let (mut table, shards) = (checkpoint.table().clone(), checkpoint.shards());
     if let Some((config, side)) = &config {
         table = mark_tied(&table, config, *side);

@@ -72,7 +72,7 @@ pub struct Construction {
     /// Project and configuration, such as `llama 4M`.
     pub title: String,
     /// The configuration.
-    pub config: ModelConfig,
+    pub config: Sealed<ModelConfig>,
     /// Names, shapes and types of all parameters.
     pub table: TensorTable,
     /// Where it was constructed.
@@ -257,7 +257,7 @@ impl Construct {
         };
         let mut construction = Construction {
             title: format!("{} {}", self.config.project().name(), self.config.name()),
-            config,
+            config: Sealed::new(config),
             table,
             device: self.device,
             attention: self.config.attn_implementation().and_then(|name| name.parse().ok()).unwrap_or_default(),
