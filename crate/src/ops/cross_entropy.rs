@@ -5,7 +5,8 @@ use rayon::prelude::*;
 
 use super::collect::offer;
 use super::cuda;
-use super::element::{Wide, Window, product};
+use super::element::{Wide, Window, inside, product};
+use super::rows::exponentials;
 use super::stash::Stash;
 
 /// Bytes that the logits of one block of rows may take; on a GPU, whose products want many rows.
@@ -162,19 +163,7 @@ fn in_blocks<T: Wide + candle_core::WithDType>(
 fn to_gradient<T: Wide>(row: &mut [T], target: usize, share: T) -> f64 {
     let highest = row.iter().fold(T::LOWEST, |highest, &x| x.at_least(highest));
     let chosen = row[target];
-    let mut strands = [T::ZERO; 16];
-    let mut blocks = row.chunks_exact_mut(16);
-    for block in &mut blocks {
-        for (x, strand) in block.iter_mut().zip(&mut strands) {
-            *x = (*x - highest).exp();
-            *strand += *x;
-        }
-    }
-    for (x, strand) in blocks.into_remainder().iter_mut().zip(&mut strands) {
-        *x = (*x - highest).exp();
-        *strand += *x;
-    }
-    let sum: T = strands.into_iter().sum();
+    let sum = exponentials(row, highest);
     let scale = share / sum;
     row.iter_mut().for_each(|x| *x *= scale);
     row[target] = row[target] - share;
@@ -210,7 +199,7 @@ fn on_gpu(x: &Tensor, weight: &Tensor, targets: &[u32], wanted: bool) -> Result<
 /// The same of candle's operations, for devices without a pass of their own.
 fn composed(x: &Tensor, weight: &Tensor, targets: &[u32], wanted: bool) -> Result<Made> {
     let (count, vocab) = (x.dim(0)?, weight.dim(0)?);
-    let inside = if x.dtype() == DType::F64 { DType::F64 } else { DType::F32 };
+    let inside = inside(x.dtype());
     let block = block_rows(count, vocab, 8, LOGITS);
     let (mut loss, mut of_x, mut of_weight): (Option<Tensor>, Vec<Tensor>, Option<Tensor>) = (None, Vec::new(), None);
     let added = |sum: Option<Tensor>, part: Tensor| match sum {
@@ -254,7 +243,7 @@ mod tests {
         let kept: Vec<u32> = (0..targets.len() as u32).filter(|&row| targets[row as usize] != -100).collect();
         let chosen: Vec<u32> = kept.iter().map(|&row| targets[row as usize] as u32).collect();
         let logits = x.matmul(&weight.t()?)?.index_select(&Tensor::new(kept.as_slice(), x.device())?, 0)?;
-        let inside = if x.dtype() == DType::F64 { DType::F64 } else { DType::F32 };
+        let inside = inside(x.dtype());
         let logs = candle_nn::ops::log_softmax(&logits.to_dtype(inside)?, D::Minus1)?;
         logs.gather(&Tensor::new(chosen.as_slice(), x.device())?.unsqueeze(1)?, 1)?.mean_all()?.neg()
     }

@@ -5,7 +5,7 @@ use std::iter::Sum;
 use std::ops::{Add, AddAssign, Div, Mul, MulAssign, Neg, Sub};
 
 use candle_core::backend::BackendStorage;
-use candle_core::{CpuStorage, Error, Layout, Result, Shape};
+use candle_core::{CpuStorage, DType, Error, Layout, Result, Shape};
 use half::{bf16, f16};
 
 /// What arithmetic is done in: float32, or float64 for float64 tensors.
@@ -161,6 +161,11 @@ fn exp_f32(x: f32) -> f32 {
     } else {
         scaled
     }
+}
+
+/// The type that values of `dtype` are computed in: float64 for float64, else float32.
+pub(crate) fn inside(dtype: DType) -> DType {
+    if dtype == DType::F64 { DType::F64 } else { DType::F32 }
 }
 
 /// The elements of a contiguous operand.

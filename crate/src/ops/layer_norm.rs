@@ -1,11 +1,11 @@
 //! Layer normalisation.
 
-use candle_core::{CpuStorage, CudaStorage, CustomOp3, D, DType, Layout, Result, Shape, Tensor};
+use candle_core::{CpuStorage, CudaStorage, CustomOp3, D, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
 
 use super::collect::offer;
 use super::cuda;
-use super::element::{Element, Wide, by_element, made, slice};
+use super::element::{Element, Wide, by_element, inside, made, slice};
 use super::rows::{dot, dot3, per_task, summed_rows, total, width};
 
 /// (x − mean x) / √(variance x + eps) · weight + bias over the last dimension, in float32 inside (float64 for float64
@@ -26,7 +26,7 @@ pub fn layer_norm(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>, eps: f64) 
 
 /// The same of candle's own differentiable operations.
 fn composed(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>, eps: f64) -> Result<Tensor> {
-    let inside = if x.dtype() == DType::F64 { DType::F64 } else { DType::F32 };
+    let inside = inside(x.dtype());
     let wide = x.to_dtype(inside)?;
     let centred = wide.broadcast_sub(&wide.mean_keepdim(D::Minus1)?)?;
     let scale = (centred.sqr()?.mean_keepdim(D::Minus1)? + eps)?.sqrt()?.recip()?;

@@ -1,11 +1,11 @@
 //! Root-mean-square normalisation.
 
-use candle_core::{CpuStorage, CudaStorage, CustomOp2, CustomOp3, D, DType, Layout, Result, Shape, Tensor};
+use candle_core::{CpuStorage, CudaStorage, CustomOp2, CustomOp3, D, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
 
 use super::collect::offer;
 use super::cuda;
-use super::element::{Element, Wide, by_element, made, slice};
+use super::element::{Element, Wide, by_element, inside, made, slice};
 use super::rows::{dot, dot3, per_task, summed_rows, width};
 
 /// x / √(mean(x²) + eps) · weight over the last dimension, in float32 inside (float64 for float64 tensors).
@@ -22,7 +22,7 @@ pub fn rms_norm(x: &Tensor, weight: &Tensor, eps: f64) -> Result<Tensor> {
 
 /// The same of candle's own differentiable operations.
 fn composed(x: &Tensor, weight: &Tensor, eps: f64) -> Result<Tensor> {
-    let inside = if x.dtype() == DType::F64 { DType::F64 } else { DType::F32 };
+    let inside = inside(x.dtype());
     let wide = x.to_dtype(inside)?;
     let scale = (wide.sqr()?.mean_keepdim(D::Minus1)? + eps)?.sqrt()?.recip()?;
     wide.broadcast_mul(&scale)?.broadcast_mul(&weight.to_dtype(inside)?)?.to_dtype(x.dtype())
@@ -136,6 +136,8 @@ fn backward<T: Element>(x: &[T], weight: &[T], g: &[T], width: usize, eps: f64) 
 
 #[cfg(test)]
 mod tests {
+    use candle_core::DType;
+
     use super::*;
     use crate::ops::check::{Inputs, agree};
 

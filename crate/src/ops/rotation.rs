@@ -1,10 +1,10 @@
 //! Rotary position embedding, and the exchange of heads and tokens around attention.
 
-use candle_core::{CpuStorage, CudaStorage, CustomOp1, CustomOp3, D, DType, Error, Layout, Result, Shape, Tensor};
+use candle_core::{CpuStorage, CudaStorage, CustomOp1, CustomOp3, D, Error, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
 
 use super::cuda;
-use super::element::{Element, Wide, by_element, made, slice};
+use super::element::{Element, Wide, by_element, inside, made, slice};
 use super::rows::per_task;
 
 /// Rotates pairs of dimensions, half-split: (x₁, x₂) → (x₁ cos − x₂ sin, x₂ cos + x₁ sin).
@@ -16,7 +16,7 @@ pub fn rotate(x: &Tensor, cos: &Tensor, sin: &Tensor) -> Result<Tensor> {
     if !x.device().is_cpu() && !cuda::serves(x) {
         return composed(x, cos, sin);
     }
-    let inside = if x.dtype() == DType::F64 { DType::F64 } else { DType::F32 };
+    let inside = inside(x.dtype());
     let table = |table: &Tensor| table.to_dtype(inside)?.contiguous();
     x.contiguous()?.apply_op3(&table(cos)?, &table(sin)?, Rotate { inverse: false })
 }
@@ -165,7 +165,7 @@ mod tests {
         let angles =
             Tensor::arange(0f64, (batch * 5 * 4) as f64, &Device::Cpu).unwrap().reshape((batch, 5, 4)).unwrap();
         let angles = (angles * 0.37).unwrap();
-        let dtype = if dtype == DType::F64 { DType::F64 } else { DType::F32 };
+        let dtype = inside(dtype);
         (angles.cos().unwrap().to_dtype(dtype).unwrap(), angles.sin().unwrap().to_dtype(dtype).unwrap())
     }
 

@@ -90,3 +90,20 @@ pub(super) fn total<T: Element>(a: &[T]) -> T::Wide {
     }
     strands.into_iter().sum()
 }
+
+/// Scores to exp(score − highest); gives their sum, in strands as [`dot`].
+pub(super) fn exponentials<T: Wide>(scores: &mut [T], highest: T) -> T {
+    let mut strands = [T::ZERO; 16];
+    let mut blocks = scores.chunks_exact_mut(16);
+    for block in &mut blocks {
+        for (score, strand) in block.iter_mut().zip(&mut strands) {
+            *score = (*score - highest).exp();
+            *strand += *score;
+        }
+    }
+    for (score, strand) in blocks.into_remainder().iter_mut().zip(&mut strands) {
+        *score = (*score - highest).exp();
+        *strand += *score;
+    }
+    strands.into_iter().sum()
+}

@@ -11,6 +11,7 @@ use candle_core::{CpuStorage, Result};
 use rayon::prelude::*;
 
 use crate::ops::element::{Wide, Window, product};
+use crate::ops::rows::exponentials;
 
 /// What of a block of pairs is visible.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -300,21 +301,4 @@ impl SlopeGradient {
 
 fn add<T: Wide>(sum: &mut [T], part: Vec<T>) {
     sum.iter_mut().zip(part).for_each(|(sum, part)| *sum += part);
-}
-
-/// Scores to exp(score − highest); gives their sum.
-fn exponentials<T: Wide>(scores: &mut [T], highest: T) -> T {
-    let mut strands = [T::ZERO; 16];
-    let mut blocks = scores.chunks_exact_mut(16);
-    for block in &mut blocks {
-        for (score, strand) in block.iter_mut().zip(&mut strands) {
-            *score = (*score - highest).exp();
-            *strand += *score;
-        }
-    }
-    for (score, strand) in blocks.into_remainder().iter_mut().zip(&mut strands) {
-        *score = (*score - highest).exp();
-        *strand += *score;
-    }
-    strands.into_iter().sum()
 }

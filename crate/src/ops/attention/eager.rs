@@ -5,6 +5,7 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use super::Dropout;
+use crate::ops::element::inside;
 
 /// softmax(q kᵀ · scale + slope · (k − q) + mask) v, the softmax in float32 (float64 for float64 tensors).
 /// The query heads of a group are rows of one product with their shared keys: nothing is repeated in memory.
@@ -16,7 +17,7 @@ pub(super) fn eager(
     dropout: Option<Dropout>,
 ) -> Result<Tensor> {
     let ((batch, heads, queries, width), (_, kv_heads, keys, _)) = (q.dims4()?, k.dims4()?);
-    let inside = if q.dtype() == DType::F64 { DType::F64 } else { DType::F32 };
+    let inside = inside(q.dtype());
     let rows = (batch * kv_heads, heads / kv_heads * queries, width);
     let columns = (batch * kv_heads, keys, width);
     let q = (q.contiguous()? * scale)?.reshape(rows)?;

@@ -4,6 +4,7 @@
 use candle_core::{DType, Device, Result, Tensor, Var};
 
 use crate::ops::check::{Inputs, close, gradients, values};
+use crate::ops::element::inside;
 use crate::ops::{
     AttentionImplementation, AttentionOptions, GateActivation, Visibility, attention, embedding, exchange_heads, gated,
     gated_linear, layer_norm, linear, linear_cross_entropy, linear_heads, rms_norm, rotate, sgd_in_place,
@@ -52,7 +53,7 @@ fn rotation_and_exchange_on_a_gpu() {
     for (batch, width) in [(1, 8), (2, 64)] {
         let inputs = Inputs::new(&[("x", &[2, 3, 5, width])]);
         agrees_on_a_gpu("rotate", &inputs, |v| {
-            let inside = if v[0].dtype() == DType::F64 { DType::F64 } else { DType::F32 };
+            let inside = inside(v[0].dtype());
             let angles = Tensor::arange(0f64, (batch * 5 * width / 2) as f64, &Device::Cpu)?;
             let angles = (angles * 0.37)?.reshape((batch, 5, width / 2))?;
             let table = |x: Tensor| x.to_dtype(inside)?.to_device(v[0].device());
