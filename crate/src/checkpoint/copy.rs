@@ -5,8 +5,7 @@ use std::fs::File;
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::Path;
 
-use half::{bf16, f16};
-
+use super::cast::cast_floats;
 use super::writer::TensorSource;
 use super::{Checkpoint, CheckpointError};
 use crate::interrupt;
@@ -16,17 +15,44 @@ use crate::spec::{DType, ParamPath, TensorRow};
 const BLOCK: u64 = 64 << 20;
 const CAST_BLOCK: usize = 8 << 20;
 
-/// A source that takes each tensor from an open checkpoint, perhaps under another name.
+/// What a written tensor is made of. Its pieces follow each other along the first dimension.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Piece {
+    /// All of a source tensor.
+    Tensor(ParamPath),
+    /// Some rows (first dimension) of a source tensor.
+    Rows {
+        /// The source tensor.
+        tensor: ParamPath,
+        /// The first row taken.
+        start: usize,
+        /// How many.
+        count: usize,
+    },
+    /// Numbers made here, row-major; they become the written tensor's element type.
+    Values(Vec<f32>),
+}
+
+/// A source that makes each tensor of pieces of an open checkpoint.
 pub struct CheckpointCopy<'a> {
     from: &'a Checkpoint,
-    names: HashMap<ParamPath, ParamPath>,
+    pieces: HashMap<ParamPath, Vec<Piece>>,
     progress: Option<&'a dyn Fn(u64)>,
 }
 
+/// Bytes of one source file that lie together and are written as they are.
+struct Run<'a> {
+    file: &'a File,
+    path: &'a Path,
+    start: u64,
+    len: u64,
+}
+
 impl<'a> CheckpointCopy<'a> {
-    /// Copies from `from`; `names` gives, for each name to write, the name to read. Names not in it stay.
-    pub fn new(from: &'a Checkpoint, names: HashMap<ParamPath, ParamPath>) -> Self {
-        Self { from, names, progress: None }
+    /// Copies from `from`; `pieces` says what each tensor to write is made of. One that it does not name is the source's
+    /// tensor of the same name.
+    pub fn new(from: &'a Checkpoint, pieces: HashMap<ParamPath, Vec<Piece>>) -> Self {
+        Self { from, pieces, progress: None }
     }
 
     /// Calls `progress` with the number of bytes after each block.
@@ -42,17 +68,8 @@ impl<'a> CheckpointCopy<'a> {
         Ok(interrupt::check()?)
     }
 
-    /// Copies a run of bytes that is contiguous in the source.
-    fn copy_run(
-        &self,
-        file: &File,
-        from: &Path,
-        start: u64,
-        len: u64,
-        out: &mut &File,
-        to: &Path,
-    ) -> Result<(), CheckpointError> {
-        let mut input = file;
+    fn copy_run(&self, run: Option<Run<'_>>, out: &mut &File, to: &Path) -> Result<(), CheckpointError> {
+        let Some(Run { file: mut input, path: from, start, len }) = run else { return Ok(()) };
         input.seek(SeekFrom::Start(start)).map_err(CheckpointError::io("reading", from))?;
         let mut left = len;
         while left > 0 {
@@ -68,99 +85,82 @@ impl<'a> CheckpointCopy<'a> {
         }
         Ok(())
     }
-}
 
-impl TensorSource for CheckpointCopy<'_> {
-    fn append(&self, rows: &[TensorRow], out: &mut &File, path: &Path) -> Result<(), CheckpointError> {
-        let mut run: Option<(&File, &Path, u64, u64)> = None;
-        for row in rows {
-            let name = self.names.get(&row.path).unwrap_or(&row.path);
-            let (file, extent) = self.from.place(name)?;
-            if extent.dtype == row.dtype {
-                run = match run {
-                    Some((open, from, start, len)) if std::ptr::eq(open, &file.file) && start + len == extent.start => {
-                        Some((open, from, start, len + extent.len))
-                    }
-                    earlier => {
-                        if let Some((open, from, start, len)) = earlier {
-                            self.copy_run(open, from, start, len, out, path)?;
-                        }
-                        Some((&file.file, &file.path, extent.start, extent.len))
-                    }
-                };
-                continue;
-            }
-            if let Some((open, from, start, len)) = run.take() {
-                self.copy_run(open, from, start, len, out, path)?;
-            }
-            let mut cast = Vec::new();
-            let mut blocks = self.from.blocks(name, CAST_BLOCK)?;
-            while let Some(block) = blocks.next_block()? {
-                cast.clear();
-                cast_floats(block, extent.dtype, row.dtype, &mut cast).ok_or_else(|| CheckpointError::Cast {
-                    tensor: name.to_string(),
-                    dtype: extent.dtype.to_string(),
-                    path: file.path.clone(),
-                })?;
-                out.write_all(&cast).map_err(CheckpointError::io("writing", path))?;
-                self.advance(block.len() as u64)?;
-            }
-        }
-        if let Some((open, from, start, len)) = run {
-            self.copy_run(open, from, start, len, out, path)?;
+    /// Writes the bytes `start..start + len` of a tensor of another element type.
+    fn cast_run(
+        &self,
+        tensor: &ParamPath,
+        (start, len): (u64, u64),
+        dtype: DType,
+        out: &mut &File,
+        to: &Path,
+    ) -> Result<(), CheckpointError> {
+        let (file, extent) = self.from.place(tensor)?;
+        let mut cast = Vec::new();
+        let mut blocks = self.from.blocks_within(tensor, start, len, CAST_BLOCK)?;
+        while let Some(block) = blocks.next_block()? {
+            cast.clear();
+            cast_floats(block, extent.dtype, dtype, &mut cast).ok_or_else(|| CheckpointError::Cast {
+                tensor: tensor.to_string(),
+                dtype: extent.dtype.to_string(),
+                path: file.path.clone(),
+            })?;
+            out.write_all(&cast).map_err(CheckpointError::io("writing", to))?;
+            self.advance(block.len() as u64)?;
         }
         Ok(())
     }
 }
 
-/// Appends `bytes`, little-endian floats of type `from`, as type `to`, rounded to nearest even.
-/// `None` unless both are floats.
-pub(crate) fn cast_floats(bytes: &[u8], from: DType, to: DType, out: &mut Vec<u8>) -> Option<()> {
-    if !to.is_weight_float() {
-        return None;
-    }
-    // half's conversions from f64 drop bits before they round, so narrow types are rounded from f32: once for every type
-    // but float64 itself.
-    fn each<const N: usize>(bytes: &[u8], out: &mut Vec<u8>, to: DType, value: impl Fn([u8; N]) -> f64) {
-        for chunk in bytes.chunks_exact(N) {
-            let mut raw = [0u8; N];
-            raw.copy_from_slice(chunk);
-            let value = value(raw);
-            match to {
-                DType::BF16 => out.extend_from_slice(&bf16::from_f32(value as f32).to_le_bytes()),
-                DType::F16 => out.extend_from_slice(&f16::from_f32(value as f32).to_le_bytes()),
-                DType::F64 => out.extend_from_slice(&value.to_le_bytes()),
-                _ => out.extend_from_slice(&(value as f32).to_le_bytes()),
+impl TensorSource for CheckpointCopy<'_> {
+    fn append(&self, rows: &[TensorRow], out: &mut &File, path: &Path) -> Result<(), CheckpointError> {
+        // What lies together in the source and is wanted together is copied at once.
+        let mut run: Option<Run<'_>> = None;
+        for row in rows {
+            let whole = [Piece::Tensor(row.path.clone())];
+            for piece in self.pieces.get(&row.path).map_or(&whole[..], Vec::as_slice) {
+                let (tensor, part) = match piece {
+                    Piece::Tensor(tensor) => (tensor, None),
+                    Piece::Rows { tensor, start, count } => (tensor, Some((*start, *count))),
+                    Piece::Values(values) => {
+                        self.copy_run(run.take(), out, path)?;
+                        let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+                        let mut cast = Vec::new();
+                        cast_floats(&bytes, DType::F32, row.dtype, &mut cast).ok_or_else(|| CheckpointError::Cast {
+                            tensor: row.path.to_string(),
+                            dtype: row.dtype.to_string(),
+                            path: path.to_owned(),
+                        })?;
+                        out.write_all(&cast).map_err(CheckpointError::io("writing", path))?;
+                        self.advance(cast.len() as u64)?;
+                        continue;
+                    }
+                };
+                let (file, extent) = self.from.place(tensor)?;
+                let (offset, len) = match part {
+                    None => (0, extent.len),
+                    Some((start, count)) => {
+                        let row_bytes = extent.len / extent.shape.first().map_or(1, |&rows| rows.max(1)) as u64;
+                        (start as u64 * row_bytes, count as u64 * row_bytes)
+                    }
+                };
+                if extent.dtype != row.dtype {
+                    self.copy_run(run.take(), out, path)?;
+                    self.cast_run(tensor, (offset, len), row.dtype, out, path)?;
+                    continue;
+                }
+                let start = extent.start + offset;
+                run = match run {
+                    Some(open) if std::ptr::eq(open.file, &file.file) && open.start + open.len == start => {
+                        Some(Run { len: open.len + len, ..open })
+                    }
+                    earlier => {
+                        self.copy_run(earlier, out, path)?;
+                        Some(Run { file: &file.file, path: &file.path, start, len })
+                    }
+                };
             }
         }
-    }
-    out.reserve(bytes.len() / from.bytes() * to.bytes());
-    match from {
-        DType::F32 => each::<4>(bytes, out, to, |raw| f64::from(f32::from_le_bytes(raw))),
-        DType::BF16 => each::<2>(bytes, out, to, |raw| f64::from(bf16::from_le_bytes(raw).to_f32())),
-        DType::F16 => each::<2>(bytes, out, to, |raw| f64::from(f16::from_le_bytes(raw).to_f32())),
-        DType::F64 => each::<8>(bytes, out, to, f64::from_le_bytes),
-        _ => return None,
-    }
-    Some(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn casts_round_to_nearest_even_and_widen_exactly() {
-        let mut out = Vec::new();
-        cast_floats(&(1.0f32 + 1.0 / 256.0).to_le_bytes(), DType::F32, DType::BF16, &mut out).unwrap();
-        assert_eq!(bf16::from_le_bytes([out[0], out[1]]).to_f32(), 1.0); // halfway between 1 and 1.0078125: even wins
-        out.clear();
-        // One unit of float32 above that tie: upwards.
-        cast_floats(&1.003_906_4f32.to_le_bytes(), DType::F32, DType::BF16, &mut out).unwrap();
-        assert_eq!(bf16::from_le_bytes([out[0], out[1]]).to_f32(), 1.007_812_5);
-        let mut wide = Vec::new();
-        cast_floats(&bf16::from_f32(-3.25).to_le_bytes(), DType::BF16, DType::F32, &mut wide).unwrap();
-        assert_eq!(wide, (-3.25f32).to_le_bytes());
-        assert!(cast_floats(&[0; 8], DType::I64, DType::F32, &mut out).is_none());
+        self.copy_run(run, out, path)
     }
 }

@@ -1,5 +1,6 @@
 //! Weights on disk: headers first, tensors on demand, writing as a stream, folders that appear whole or not at all.
 
+mod cast;
 mod copy;
 mod crc;
 mod error;
@@ -13,7 +14,7 @@ mod unpickle;
 mod writer;
 mod zip_file;
 
-pub use copy::CheckpointCopy;
+pub use copy::{CheckpointCopy, Piece};
 pub use error::CheckpointError;
 pub use folder::AtomicFolder;
 pub use layout::{WEIGHTS_FILE, WEIGHTS_INDEX, WEIGHTS_NAMES, checkpoints_of, latest_checkpoint, step_of};

@@ -208,8 +208,22 @@ impl Checkpoint {
     /// # Errors
     /// [`CheckpointError::NoTensor`].
     pub fn blocks(&self, path: &ParamPath, block: usize) -> Result<Blocks<'_>, CheckpointError> {
+        let len = self.place(path)?.1.len;
+        self.blocks_within(path, 0, len, block)
+    }
+
+    /// As [`blocks`](Self::blocks), of the tensor's bytes `start..start + len` only. What lies beyond the tensor is not
+    /// read.
+    pub(super) fn blocks_within(
+        &self,
+        path: &ParamPath,
+        start: u64,
+        len: u64,
+        block: usize,
+    ) -> Result<Blocks<'_>, CheckpointError> {
         let (file, extent) = self.place(path)?;
-        Ok(Blocks { file, extent, buffer: vec![0; block.min(extent.len as usize)], done: 0 })
+        let len = len.min(extent.len.saturating_sub(start));
+        Ok(Blocks { file, start: extent.start + start, len, buffer: vec![0; block.min(len as usize)], done: 0 })
     }
 }
 
@@ -217,7 +231,8 @@ impl Checkpoint {
 #[derive(Debug)]
 pub struct Blocks<'a> {
     file: &'a WeightsFile,
-    extent: &'a Extent,
+    start: u64,
+    len: u64,
     buffer: Vec<u8>,
     done: u64,
 }
@@ -229,14 +244,14 @@ impl Blocks<'_> {
     /// [`CheckpointError::Io`] if the file changed or cannot be read, or an interrupt.
     pub fn next_block(&mut self) -> Result<Option<&[u8]>, CheckpointError> {
         crate::interrupt::check()?;
-        let size = (self.extent.len - self.done).min(self.buffer.len() as u64) as usize;
+        let size = (self.len - self.done).min(self.buffer.len() as u64) as usize;
         if size == 0 {
             return Ok(None);
         }
         let block = &mut self.buffer[..size];
         self.file
             .file
-            .read_exact_at(block, self.extent.start + self.done)
+            .read_exact_at(block, self.start + self.done)
             .map_err(CheckpointError::io("reading a tensor", &self.file.path))?;
         self.done += size as u64;
         Ok(Some(block))

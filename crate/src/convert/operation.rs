@@ -187,7 +187,7 @@ impl Convert {
         let stage = AtomicFolder::create(&self.destination)?;
         let meter = crate::progress::bytes("converting", shards.bytes());
         let advance = |bytes| meter.advance(bytes);
-        let copy = CheckpointCopy::new(source.checkpoint(), conversion.plan.sources()).on_progress(&advance);
+        let copy = CheckpointCopy::new(source.checkpoint(), conversion.plan.pieces()).on_progress(&advance);
         shards.write(stage.path(), &copy)?;
         meter.finish();
         stage.write_json("config.json", &conversion.config)?;

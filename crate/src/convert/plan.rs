@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::{ConvertError, Family};
-use crate::checkpoint::Checkpoint;
+use crate::checkpoint::{Checkpoint, Piece};
 use crate::spec::{DType, ParamPath, Side, TensorRow, TensorTable};
 
 /// One tensor's way from the source to the destination.
@@ -149,9 +149,9 @@ impl RemapPlan {
         self.steps.iter().map(|step| TensorRow::stored(step.to.clone(), step.shape.clone(), step.to_dtype))
     }
 
-    /// For each new name, the name to read.
-    pub fn sources(&self) -> HashMap<ParamPath, ParamPath> {
-        self.steps.iter().map(|step| (step.to.clone(), step.from.clone())).collect()
+    /// For each new name, what to read.
+    pub fn pieces(&self) -> HashMap<ParamPath, Vec<Piece>> {
+        self.steps.iter().map(|step| (step.to.clone(), vec![Piece::Tensor(step.from.clone())])).collect()
     }
 }
 
