@@ -19,6 +19,7 @@ pub mod ops;
 pub mod prelude;
 pub mod progress;
 pub mod project;
+pub mod quantize;
 mod sealed;
 pub mod spec;
 pub mod tokenizer;

@@ -36,7 +36,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("checkpoint", &["spec", "interrupt"]),
     ("tokenizer", &["spec", "interrupt", "checkpoint", "progress"]),
     ("project", &["spec", "checkpoint", "tokenizer"]),
-    ("ops", &["interrupt"]),
+    ("ops", &["spec", "interrupt"]),
     ("model", &["spec", "interrupt", "checkpoint", "ops"]),
     ("dataset", &["spec", "interrupt", "tokenizer", "model", "project", "progress"]),
     ("export", &["spec"]),
@@ -62,6 +62,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
         "kicktest",
         &["spec", "interrupt", "tokenizer", "model", "ops", "device", "dataset", "construct", "progress", "display"],
     ),
+    ("quantize", &["spec", "checkpoint", "ops", "convert"]),
     ("finalize", &["spec", "checkpoint", "tokenizer", "convert", "progress", "export"]),
 ];
 

@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::{ConvertError, Family, RemapPlan};
 use crate::checkpoint::Checkpoint;
 use crate::model::{CausalLm, CheckpointWeights};
-use crate::spec::{DType, ModelConfig, ModelSpec, Side, TensorTable};
+use crate::spec::{DType, ModelConfig, ModelSpec, Quantization, Side, TensorTable};
 
 /// A model folder, opened by its config.json and the headers of its weights.
 #[derive(Debug)]
@@ -37,6 +37,9 @@ impl ModelFolder {
         let json = read_config(path)?;
         let origin = path.join("config.json").display().to_string();
         let (mut config, side) = ModelConfig::from_json(&json, &origin)?;
+        if side == Side::HuggingFace {
+            config.quantization = config.quantization.as_ref().map(|own| native_names(own, &config)).transpose()?;
+        }
         let checkpoint = Checkpoint::open(checkpoint.unwrap_or(path))?;
         // Old configurations do not say their element type: then it is that of the weights.
         if ["dtype", "torch_dtype"].iter().all(|key| json.get(key).is_none_or(Value::is_null)) {
@@ -106,6 +109,20 @@ impl ModelFolder {
         let weights = CheckpointWeights::new(&self.checkpoint, rounding, move |native| family.name_on(side, native));
         Ok(CausalLm::build(&self.config, Box::new(weights), dtype, device, trainable)?)
     }
+}
+
+/// A quantization whose names are Hugging Face's, by native ones.
+fn native_names(quantization: &Quantization, config: &ModelConfig) -> Result<Quantization, ConvertError> {
+    let family = Family::of(config.architecture)?;
+    let modules: Vec<(String, String)> = ModelSpec::resolve(config)
+        .linear_maps()
+        .into_iter()
+        .map(|map| {
+            let weight = family.name_on(Side::HuggingFace, &map.path.join("weight"));
+            (weight.as_str().trim_end_matches(".weight").to_owned(), map.path.to_string())
+        })
+        .collect();
+    Ok(quantization.renamed(&modules))
 }
 
 /// Reads the config.json of a folder.

@@ -15,6 +15,7 @@ mod numbers;
 mod parameter_table;
 mod progress_view;
 mod project;
+mod quantize;
 mod runs;
 mod table;
 mod tokenizer;
