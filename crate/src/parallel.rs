@@ -46,7 +46,7 @@ pub(crate) fn for_each<J: Sync, S, E: Send + From<Interrupted>>(
         let workers: Vec<_> = (0..threads().min(jobs.len())).map(spawn).collect();
         drop(sender);
         receiver.into_iter().for_each(progress);
-        workers.into_iter().map(|worker| worker.join().unwrap_or_else(|panic| resume_unwind(panic))).collect()
+        workers.into_iter().try_for_each(|worker| worker.join().unwrap_or_else(|panic| resume_unwind(panic)))
     })
 }
 

@@ -31,6 +31,16 @@ pub enum Piece {
     Values(Vec<f32>),
 }
 
+impl Piece {
+    /// The source tensor that it is taken from, if it is.
+    pub fn tensor(&self) -> Option<&ParamPath> {
+        match self {
+            Piece::Tensor(tensor) | Piece::Rows { tensor, .. } => Some(tensor),
+            Piece::Values(_) => None,
+        }
+    }
+}
+
 /// The pieces of every tensor to write, over the checkpoint that they come from.
 pub(crate) struct Pieces<'a> {
     from: &'a Checkpoint,

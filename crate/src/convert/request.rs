@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::checkpoint::{DEFAULT_MAX_SHARD_SIZE, WeightsFormat};
+use crate::device::Device;
 use crate::spec::{Architecture, DType};
 
 /// A conversion to be run; see [`convert`].
@@ -19,6 +20,8 @@ pub struct Convert {
     pub(super) format: WeightsFormat,
     pub(super) prompt: Option<String>,
     pub(super) validate: bool,
+    pub(super) device: Device,
+    pub(super) generation_test: bool,
     pub(super) dry_run: bool,
 }
 
@@ -47,6 +50,8 @@ fn convert_paths(source: &Path, destination: &Path) -> Convert {
         format: WeightsFormat::default(),
         prompt: None,
         validate: true,
+        device: Device::Cpu,
+        generation_test: false,
         dry_run: false,
     }
 }
@@ -103,6 +108,18 @@ impl Convert {
     /// Whether to compare bits and logits before the destination appears (default: yes).
     pub fn validate(mut self, validate: bool) -> Self {
         self.validate = validate;
+        self
+    }
+
+    /// Computes the candle model's logits on this device (default: the CPU).
+    pub fn device(mut self, device: Device) -> Self {
+        self.device = device;
+        self
+    }
+
+    /// Also has both sides continue the prompt greedily, and compares their tokens.
+    pub fn generation_test(mut self, test: bool) -> Self {
+        self.generation_test = test;
         self
     }
 

@@ -2,7 +2,8 @@
 
 use std::path::Path;
 
-use super::{Conversion, Convert, ConvertError, ModelFolder, RemapPlan, compare_tensors};
+use super::proof::prove;
+use super::{Conversion, Convert, ConvertError, ModelFolder, RemapPlan};
 use crate::checkpoint::{AtomicFolder, Checkpoint, CheckpointCopy, ShardPlan};
 use crate::sealed::Sealed;
 use crate::spec::{ModelSpec, Side, TensorRow, TensorTable};
@@ -44,12 +45,16 @@ impl Convert {
             config: Sealed::new(json),
             proof: None,
             logits: None,
+            generation: None,
             dry_run: self.dry_run,
         };
         if self.dry_run {
             return Ok(conversion);
         }
 
+        if self.validate {
+            self.require_memory(&conversion.table)?;
+        }
         let stage = AtomicFolder::create(&self.destination)?;
         let meter = crate::progress::bytes("converting", shards.bytes());
         let advance = |bytes| meter.advance(bytes);
@@ -69,10 +74,12 @@ impl Convert {
         carry(&self.source, &stage, "generation_config.json")?;
         if self.validate {
             let written = Checkpoint::open(stage.path())?;
-            let proof = compare_tensors(&conversion.plan, source.checkpoint(), &written)?;
+            let rows: Vec<TensorRow> = conversion.plan.rows().collect();
+            let proof = prove(&rows, &conversion.plan.pieces(), source.checkpoint(), &written)?;
             conversion.proof = Some(Sealed::new(proof));
-            let logits = self.compare_logits(&source, stage.path(), &tokenizer)?;
-            conversion.logits = Some(Sealed::new(logits));
+            let verdict = self.judge(&source, stage.path(), &tokenizer, &[])?;
+            conversion.logits = Some(Sealed::new(verdict.logits));
+            conversion.generation = verdict.generation.map(Sealed::new);
         }
         if conversion.passed() {
             stage.commit()?;

@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::numbers::small;
 use super::table::{Align, Cell, Mark, TableView, bar};
-use super::{MimeBundle, View};
+use super::{Html, MimeBundle, View};
 use crate::convert::LogitDiff;
 
 impl View for LogitDiff {
@@ -56,8 +56,14 @@ impl View for LogitDiff {
             small(self.mean_kl()),
             self.top1_agreement() * 100.0
         ));
-        if let Some(layer) = self.first_divergent_layer() {
-            view.note(format!("the residual streams part at layer {layer}"));
+        if self.vocabularies.0 != self.vocabularies.1 || self.columns < self.vocabularies.0 {
+            view.note(format!(
+                "compared over {} tokens of vocabularies of {} and {}",
+                self.columns, self.vocabularies.0, self.vocabularies.1
+            ));
+        }
+        if let Some(place) = self.located() {
+            view.note(place);
         }
         let typed = json!({
             "kind": "logit_diff",
@@ -68,6 +74,64 @@ impl View for LogitDiff {
             "passed": self.passed(),
             "first_divergent_layer": self.first_divergent_layer(),
         });
-        view.bundle().with("application/vnd.chandlery.logits+json", typed)
+        let bundle = view.bundle().with("application/vnd.chandlery.logits+json", typed);
+        match self.layer_table() {
+            Some(layers) => bundle.followed_by(&layers.bundle()),
+            None => bundle,
+        }
     }
+}
+
+impl LogitDiff {
+    /// Where the two sides part, in words: nothing where they agree or no layers were compared.
+    pub(super) fn located(&self) -> Option<String> {
+        match self.first_divergent_layer() {
+            Some(0) => Some("the residual streams part at layer 0: look at the embedding and that layer".to_owned()),
+            Some(layer) => Some(format!("the residual streams part at layer {layer}")),
+            None if self.passed() || self.layers.is_empty() => None,
+            None => Some("the residual streams agree in every layer: look at the final norm and the head".to_owned()),
+        }
+    }
+
+    /// The residual stream after each layer: how far the sides are apart there, and a strip of its positions.
+    fn layer_table(&self) -> Option<TableView> {
+        if self.layers.is_empty() {
+            return None;
+        }
+        let columns = [
+            ("layer", Align::Right),
+            ("max |Δ|", Align::Right),
+            ("of the stream's size", Align::Right),
+            ("by position", Align::Left),
+        ];
+        let mut view = TableView::new("Residual streams after each layer", &columns).limit(128);
+        for layer in &self.layers {
+            let mark = if layer.diverges() { Mark::Bad } else { Mark::None };
+            view.row(
+                mark,
+                [
+                    layer.layer.to_string().into(),
+                    small(f64::from(layer.max_abs)).into(),
+                    small(f64::from(layer.max_abs / layer.scale.max(1.0))).into(),
+                    Cell::rich("", strip(&layer.by_position, layer.scale)),
+                ],
+            );
+        }
+        Some(view)
+    }
+}
+
+/// One small box for each position, or for a few neighbours where there are many: the stronger its colour, the further
+/// apart the sides are, on a logarithmic scale that is full at a thousandth of the stream's size.
+fn strip(values: &[f32], scale: f32) -> Html {
+    const BOXES: usize = 32;
+    let mut html = Html::new();
+    for neighbours in values.chunks(values.len().div_ceil(BOXES).max(1)) {
+        let worst = f64::from(neighbours.iter().copied().fold(0.0, f32::max) / (1e-3 * scale.max(1.0)));
+        let strength = (1.0 + worst.log10() / 5.0).clamp(0.05, 1.0);
+        html.raw(format!(
+            "<span style=\"display:inline-block;width:8px;height:0.9em;background-color:rgba(214,125,46,{strength:.2})\"></span>"
+        ));
+    }
+    html
 }
