@@ -12,7 +12,7 @@ use rayon::prelude::*;
 use super::QuantizePlan;
 use super::plan::Role;
 use super::report::{Missed, TensorError};
-use crate::checkpoint::{Checkpoint, CheckpointError, TensorSource};
+use crate::checkpoint::{Checkpoint, CheckpointError, TensorSource, cast_floats, read_floats};
 use crate::ops::{Quantized, quantize_rows};
 use crate::spec::{DType, ParamPath, Scheme, TensorRow};
 
@@ -119,7 +119,14 @@ impl TensorSource for QuantizingSource<'_> {
                 Role::Scales => {
                     let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
                     let scales = made.scales.remove(&weight).unwrap_or_default();
-                    let bytes = bytes_of(&scales, row.dtype);
+                    let wide: Vec<u8> = scales.iter().flat_map(|scale| scale.to_le_bytes()).collect();
+                    let mut bytes = Vec::new();
+                    let cast = cast_floats(&wide, DType::F32, row.dtype, &mut bytes);
+                    cast.ok_or_else(|| CheckpointError::Cast {
+                        tensor: row.path.to_string(),
+                        dtype: row.dtype.to_string(),
+                        path: path.to_owned(),
+                    })?;
                     out.write_all(&bytes).map_err(CheckpointError::io("writing", path))?;
                 }
                 Role::Shape => {
@@ -135,21 +142,11 @@ impl TensorSource for QuantizingSource<'_> {
 
 /// Little-endian floats as float32, on all cores; `None` for element types that are no floats.
 fn floats(bytes: &[u8], dtype: DType) -> Option<Vec<f32>> {
-    fn each<const N: usize>(bytes: &[u8], value: impl Fn([u8; N]) -> f32 + Sync) -> Vec<f32> {
-        let raw = |chunk: &[u8]| {
-            let mut raw = [0u8; N];
-            raw.copy_from_slice(chunk);
-            raw
-        };
-        bytes.par_chunks_exact(N).with_min_len(1 << 14).map(|chunk| value(raw(chunk))).collect()
-    }
-    Some(match dtype {
-        DType::F32 => each::<4>(bytes, f32::from_le_bytes),
-        DType::BF16 => each::<2>(bytes, |raw| bf16::from_le_bytes(raw).to_f32()),
-        DType::F16 => each::<2>(bytes, |raw| f16::from_le_bytes(raw).to_f32()),
-        DType::F64 => each::<8>(bytes, |raw| f64::from_le_bytes(raw) as f32),
-        _ => return None,
-    })
+    const SHARE: usize = 1 << 16;
+    let mut floats = vec![0f32; bytes.len() / dtype.bytes()];
+    let shares = floats.par_chunks_mut(SHARE).zip(bytes.par_chunks(SHARE * dtype.bytes()));
+    let read: Option<()> = shares.map(|(floats, bytes)| read_floats(bytes, dtype, floats)).collect();
+    read.map(|()| floats)
 }
 
 /// A scale as the element type keeps it; one too small for the type becomes its smallest number.
@@ -158,14 +155,5 @@ fn rounded_to(dtype: DType, scale: f32) -> f32 {
         DType::BF16 => bf16::from_f32(scale).to_f32(),
         DType::F16 => f16::from_f32(scale).max(f16::from_bits(1)).min(f16::MAX).to_f32(),
         _ => scale,
-    }
-}
-
-fn bytes_of(scales: &[f32], dtype: DType) -> Vec<u8> {
-    match dtype {
-        DType::BF16 => scales.iter().flat_map(|scale| bf16::from_f32(*scale).to_le_bytes()).collect(),
-        DType::F16 => scales.iter().flat_map(|scale| f16::from_f32(*scale).to_le_bytes()).collect(),
-        DType::F64 => scales.iter().flat_map(|scale| f64::from(*scale).to_le_bytes()).collect(),
-        _ => scales.iter().flat_map(|scale| scale.to_le_bytes()).collect(),
     }
 }
