@@ -61,9 +61,21 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ),
     (
         "kicktest",
-        &["spec", "interrupt", "tokenizer", "model", "ops", "device", "dataset", "construct", "progress", "display"],
+        &[
+            "spec",
+            "interrupt",
+            "checkpoint",
+            "tokenizer",
+            "model",
+            "ops",
+            "device",
+            "dataset",
+            "construct",
+            "progress",
+            "display",
+        ],
     ),
-    ("quantize", &["spec", "checkpoint", "ops", "convert"]),
+    ("quantize", &["spec", "checkpoint", "tokenizer", "ops", "model", "convert"]),
     ("finalize", &["spec", "checkpoint", "tokenizer", "convert", "progress", "export"]),
 ];
 

@@ -3,11 +3,13 @@
 //!
 //! The layout is that of compressed-tensors in safetensors files, which transformers loads by itself.
 
+mod effect;
 mod error;
 mod plan;
 mod report;
 mod source;
 
+pub use effect::logit_effect;
 pub use error::QuantizeError;
 pub use plan::QuantizePlan;
 pub use report::{QuantizationReport, TensorError, WorstGroup};

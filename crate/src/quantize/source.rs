@@ -153,7 +153,7 @@ fn floats(bytes: &[u8], dtype: DType) -> Option<Vec<f32>> {
 fn rounded_to(dtype: DType, scale: f32) -> f32 {
     match dtype {
         DType::BF16 => bf16::from_f32(scale).to_f32(),
-        DType::F16 => f16::from_f32(scale).max(f16::from_bits(1)).min(f16::MAX).to_f32(),
+        DType::F16 => f16::from_f32(scale.abs()).clamp(f16::from_bits(1), f16::MAX).to_f32().copysign(scale),
         _ => scale,
     }
 }

@@ -7,7 +7,7 @@ use super::super::collect::offer;
 use super::super::cuda;
 use super::super::element::{Element, Wide, by_element, made, slice};
 use super::super::rows::per_task;
-use super::fit::{TRIED, largest, positive, scale_of};
+use super::fit::{TRIED, largest, nonzero, scale_of};
 use super::numbers::{half_range, round_all};
 use crate::spec::{Grain, Numbers, Scheme};
 
@@ -39,7 +39,7 @@ pub fn rounded_activations(x: &Tensor, numbers: Numbers) -> Result<Tensor> {
 /// Rounds rows of this width in place, each with a scale of its own.
 pub(super) fn round_rows(numbers: Numbers, values: &mut [f32], width: usize) {
     values.par_chunks_mut(width).with_min_len(per_task(width)).for_each(|row| {
-        let scale = positive(largest(row) / half_range(numbers));
+        let scale = nonzero(largest(row) / half_range(numbers));
         row.iter_mut().for_each(|x| *x /= scale);
         round_all(numbers, row);
         row.iter_mut().for_each(|x| *x *= scale);
@@ -71,7 +71,7 @@ impl CustomOp1 for Rounding {
                 values.extend(x.iter().map(|x| wide(*x)));
                 let scale = match self.fitted {
                     true => scale_of(self.numbers, values, stored),
-                    false => positive(largest(values) / half_range(self.numbers)),
+                    false => nonzero(largest(values) / half_range(self.numbers)),
                 };
                 values.iter_mut().for_each(|x| *x /= scale);
                 round_all(self.numbers, values);

@@ -11,7 +11,7 @@ use super::super::element::{Window, by_element, made, product, slice};
 use super::super::rows::{dot, per_task};
 use super::decode;
 use super::fake::{narrow, round_rows, wide};
-use super::fit::{largest, positive};
+use super::fit::{largest, nonzero};
 use super::numbers::{bounds, half_range, round_whole};
 use super::weight::{QuantizedWeight, Rows};
 use crate::spec::Numbers;
@@ -177,7 +177,7 @@ impl QuantizedWeight {
 
 /// A token's values as whole numbers; gives their scale.
 fn whole_numbers(x: &[f32], numbers: &mut [i8]) -> f32 {
-    let step = positive(largest(x) / half_range(Numbers::Int8));
+    let step = nonzero(largest(x) / half_range(Numbers::Int8));
     let bounds = bounds(Numbers::Int8);
     numbers.iter_mut().zip(x).for_each(|(number, x)| *number = round_whole(x / step, bounds) as i8);
     step

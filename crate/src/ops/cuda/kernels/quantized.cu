@@ -120,14 +120,16 @@ __device__ __forceinline__ float nearest(float x, int numbers) {
     return fabsf(x) < 0.015625f ? rintf(x * 512.0f) / 512.0f : normal;
 }
 
-__device__ __forceinline__ float positive(float scale) { return scale > 0.0f ? scale : 1.1920929e-7f; }
+__device__ __forceinline__ float nonzero(float scale) { return scale == 0.0f ? 1.1920929e-7f : scale; }
 
 // The scale of least squared error among some, as `fit.rs` looks for it. One warp, whose lanes share the group.
 template <typename T> __device__ float fitted_scale(const T *x, long n, float largest, int tried, int lane) {
-    const float whole = positive(wide(narrow<T>(largest / half_range(FOUR))));
-    float best = whole, least = INFINITY;
+    bool found = false;
+    for (long i = lane; i < n; i += 32) found |= wide(x[i]) == largest;
+    const float whole = __any_sync(0xffffffffu, found) ? largest / -8.0f : largest / 8.0f;
+    float best = nonzero(wide(narrow<T>(whole))), least = INFINITY;
     for (int smaller = 0; smaller < tried; smaller++) {
-        const float scale = positive(wide(narrow<T>(whole * (1.0f - smaller / 32.0f)))), inverse = 1.0f / scale;
+        const float scale = nonzero(wide(narrow<T>(whole * ((float)(33 - smaller) / 32.0f)))), inverse = 1.0f / scale;
         float error = 0.0f;
         for (long i = lane; i < n; i += 32) {
             const float v = wide(x[i]), missed = nearest(v * inverse, FOUR) * scale - v;
@@ -149,8 +151,8 @@ template <typename T> __device__ void rounded(T *y, const T *x, long groups, lon
         float largest = 0.0f;
         for (long i = lane; i < group; i += 32) largest = fmaxf(largest, fabsf(wide(from[i])));
         largest = warp_max(largest);
-        float scale = positive(largest / half_range(numbers));
-        if (tried) scale = positive(wide(narrow<T>(scale)));
+        float scale = nonzero(largest / half_range(numbers));
+        if (tried) scale = nonzero(wide(narrow<T>(scale)));
         if (tried && numbers == FOUR) scale = fitted_scale(from, group, largest, tried, lane);
         for (long i = lane; i < group; i += 32) y[g * group + i] = narrow<T>(nearest(wide(from[i]) / scale, numbers) * scale);
     }
