@@ -39,7 +39,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("ops", &["interrupt"]),
     ("model", &["spec", "interrupt", "checkpoint", "ops"]),
     ("dataset", &["spec", "interrupt", "tokenizer", "model", "project", "progress"]),
-    ("export", &["spec"]),
+    ("export", &["spec", "checkpoint"]),
     ("convert", &["spec", "interrupt", "checkpoint", "tokenizer", "model", "progress", "export"]),
     ("compare", &["spec", "checkpoint", "tokenizer", "model", "convert", "device"]),
     (

@@ -8,6 +8,8 @@ mod construct;
 mod conversion;
 mod dataset;
 mod export;
+mod finalize;
+mod folders;
 mod front_end;
 mod install;
 mod kicktest;

@@ -65,6 +65,9 @@ pub enum Failure {
 /// The verbs this module runs, in the order `--help` lists them.
 pub const VERBS: &[&str] = &["model", "convert", "finalize", "inspect", "compare", "logits", "project", "tokenizer"];
 
+/// The verbs that work on a model project.
+const WITH_PROJECT: &[&str] = &["model", "project"];
+
 /// The flags that may stand before the verb, each with a value.
 const LEADING: &[&str] = &["-p", "--project-dir", "-t", "--config-template"];
 
@@ -110,15 +113,16 @@ pub fn run(words: &[String]) -> Result<Outcome, Failure> {
         Some(verb) => definitions().into_iter().filter(|command| command.get_name() == verb).collect(),
         None => definitions(),
     };
-    let root = Command::new("chandlery")
-        .no_binary_name(true)
-        .subcommand_required(true)
-        .arg_required_else_help(true)
-        .arg(
-            flag_value('p', "project-dir", "PROJECT", "Model project: its folder, or the name of a built-in one")
-                .global(true),
-        )
-        .arg(flag_value('t', "config-template", "CONFIG", "Configuration of the project").global(true))
+    let mut root =
+        Command::new("chandlery").no_binary_name(true).subcommand_required(true).arg_required_else_help(true);
+    // Elsewhere -t is the chat template.
+    if verb.is_none_or(|verb| WITH_PROJECT.contains(&verb)) {
+        let project = "Model project: its folder, or the name of a built-in one";
+        root = root
+            .arg(flag_value('p', "project-dir", "PROJECT", project).global(true))
+            .arg(flag_value('t', "config-template", "CONFIG", "Configuration of the project").global(true));
+    }
+    let root = root
         .arg(Arg::new("json").long("json").global(true).action(ArgAction::SetTrue).help("Print one JSON report"))
         .subcommands(verbs);
     let matches = root.try_get_matches_from(words)?;
@@ -147,6 +151,14 @@ fn option(long: &'static str, value: &'static str, help: &'static str) -> Arg {
 /// A flag without a value.
 fn flag(long: &'static str, help: &'static str) -> Arg {
     Arg::new(long).long(long).action(ArgAction::SetTrue).help(help)
+}
+
+/// The level of log lines, which other programs have. Ours speak through reports and errors.
+fn log_level() -> Arg {
+    let levels = ["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"];
+    option("log-level", "LEVEL", "Accepted; there are no log lines, a report says what happened")
+        .value_parser(clap::builder::PossibleValuesParser::new(levels))
+        .ignore_case(true)
 }
 
 /// A positional path.

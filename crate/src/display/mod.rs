@@ -7,6 +7,7 @@ mod construction;
 mod conversion;
 mod dataset;
 mod emit;
+mod finalization;
 mod foreign;
 mod html;
 mod kicktest;
@@ -15,7 +16,6 @@ mod numbers;
 mod parameter_table;
 mod progress_view;
 mod project;
-mod runs;
 mod table;
 mod tokenizer;
 
