@@ -16,12 +16,14 @@ pub mod interrupt;
 pub mod kicktest;
 pub mod model;
 pub mod ops;
+mod parallel;
 pub mod prelude;
 pub mod progress;
 pub mod project;
 mod sealed;
 pub mod spec;
 pub mod tokenizer;
+pub mod update;
 
 pub use compare::{Inspection, compare, inspect};
 pub use construct::{Construction, LoadReport, SaveOptions, load_checkpoint, save_checkpoint};
@@ -30,5 +32,6 @@ pub use dataset::dataset;
 pub use finalize::finalize;
 pub use project::project;
 pub use sealed::Sealed;
+pub use update::update;
 
 pub use {candle_core as candle, candle_nn, plotters, polars, serde_json};

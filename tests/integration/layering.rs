@@ -33,14 +33,15 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("interrupt", &[]),
     ("sealed", &[]),
     ("device", &["ops"]),
-    ("checkpoint", &["spec", "interrupt"]),
+    ("parallel", &["interrupt"]),
+    ("checkpoint", &["spec", "interrupt", "parallel"]),
     ("tokenizer", &["spec", "interrupt", "checkpoint", "progress"]),
     ("project", &["spec", "checkpoint", "tokenizer"]),
     ("ops", &["interrupt"]),
     ("model", &["spec", "interrupt", "checkpoint", "ops"]),
     ("dataset", &["spec", "interrupt", "tokenizer", "model", "project", "progress"]),
     ("export", &["spec", "checkpoint"]),
-    ("convert", &["spec", "interrupt", "checkpoint", "tokenizer", "model", "progress", "export"]),
+    ("convert", &["spec", "interrupt", "parallel", "checkpoint", "tokenizer", "model", "device", "progress", "export"]),
     ("compare", &["spec", "checkpoint", "tokenizer", "model", "convert", "device"]),
     (
         "construct",
@@ -63,6 +64,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
         &["spec", "interrupt", "tokenizer", "model", "ops", "device", "dataset", "construct", "progress", "display"],
     ),
     ("finalize", &["spec", "checkpoint", "tokenizer", "convert", "progress", "export"]),
+    ("update", &["spec", "checkpoint", "tokenizer", "convert", "progress", "export"]),
 ];
 
 #[test]

@@ -20,3 +20,4 @@ mod protocol;
 mod reference_models;
 mod runner;
 mod training;
+mod update;

@@ -1,8 +1,10 @@
 //! checkpoint_manifest.json: what a checkpoint folder is made of.
 
+use std::path::Path;
+
 use serde_json::{Map, Value, json};
 
-use super::timestamp;
+use super::{CheckpointError, timestamp};
 
 /// One component of a checkpoint: the model, or what else training saved beside it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,6 +50,18 @@ impl Manifest {
 }
 
 impl Component {
+    /// The weights in these files of a folder.
+    ///
+    /// # Errors
+    /// The file system's refusal to tell their sizes.
+    pub fn model(folder: &Path, files: Vec<String>) -> Result<Self, CheckpointError> {
+        let sizes = files.iter().map(|name| {
+            let path = folder.join(name);
+            path.metadata().map(|status| status.len()).map_err(CheckpointError::io("reading the size", &path))
+        });
+        Ok(Self { key: "model", bytes: sizes.sum::<Result<u64, _>>()?, files, note: None })
+    }
+
     fn to_json(&self) -> Value {
         let mut metadata = json!({ "files": self.files });
         if let Some(note) = &self.note {

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{ArgMatches, Command};
 
-use super::{Failure, Kept, Outcome, flag, flag_value, given, log_level, option, path, set, values};
+use super::{Failure, Kept, Outcome, flag, flag_value, given, option, path, set, values};
 use crate::checkpoint::WeightsFormat;
 use crate::device::Device;
 use crate::display::View;
@@ -34,7 +34,7 @@ pub(super) fn definition() -> Command {
                 .value_parser(values::device()),
         )
         .arg(flag("dry-run", "Say what would be written, from headers; write nothing"))
-        .arg(log_level())
+        .arg(values::log_level())
 }
 
 pub(super) fn run(matches: &ArgMatches) -> Result<Outcome, Failure> {

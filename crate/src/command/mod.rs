@@ -10,6 +10,7 @@ mod inspect;
 mod model;
 mod project;
 mod tokenizer;
+mod update;
 mod values;
 
 use std::any::Any;
@@ -63,7 +64,8 @@ pub enum Failure {
 }
 
 /// The verbs this module runs, in the order `--help` lists them.
-pub const VERBS: &[&str] = &["model", "convert", "finalize", "inspect", "compare", "logits", "project", "tokenizer"];
+pub const VERBS: &[&str] =
+    &["model", "convert", "finalize", "update", "inspect", "compare", "logits", "project", "tokenizer"];
 
 /// The verbs that work on a model project.
 const WITH_PROJECT: &[&str] = &["model", "project"];
@@ -90,6 +92,7 @@ pub fn definitions() -> Vec<Command> {
         model::definition(None),
         convert::definition(),
         finalize::definition(),
+        update::definition(),
         inspect::definition(),
         compare::definition(),
         compare::logits_definition(),
@@ -130,6 +133,7 @@ pub fn run(words: &[String]) -> Result<Outcome, Failure> {
         Some(("model", matches)) => model::run(matches),
         Some(("convert", matches)) => convert::run(matches),
         Some(("finalize", matches)) => finalize::run(matches),
+        Some(("update", matches)) => update::run(matches),
         Some(("inspect", matches)) => inspect::run(matches),
         Some(("compare", matches)) => compare::run(matches),
         Some(("logits", matches)) => compare::run_logits(matches),
@@ -151,14 +155,6 @@ fn option(long: &'static str, value: &'static str, help: &'static str) -> Arg {
 /// A flag without a value.
 fn flag(long: &'static str, help: &'static str) -> Arg {
     Arg::new(long).long(long).action(ArgAction::SetTrue).help(help)
-}
-
-/// The level of log lines, which other programs have. Ours speak through reports and errors.
-fn log_level() -> Arg {
-    let levels = ["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"];
-    option("log-level", "LEVEL", "Accepted; there are no log lines, a report says what happened")
-        .value_parser(clap::builder::PossibleValuesParser::new(levels))
-        .ignore_case(true)
 }
 
 /// A positional path.

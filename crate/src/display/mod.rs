@@ -11,13 +11,16 @@ mod finalization;
 mod foreign;
 mod html;
 mod kicktest;
+mod logit_diff;
 mod loss_curve;
 mod numbers;
 mod parameter_table;
 mod progress_view;
 mod project;
+mod remapping;
 mod table;
 mod tokenizer;
+mod update;
 
 pub use bundle::{MimeBundle, View};
 pub(crate) use construction::below_load;

@@ -30,12 +30,7 @@ impl Prepared {
         let meter = crate::progress::bytes("finalizing", self.weights.bytes() + optimizer_bytes);
         let advance = |bytes| meter.advance(bytes);
         let written = self.weights.write(&folder, self.folder.checkpoint(), &advance)?;
-        let mut components = vec![Component {
-            key: "model",
-            bytes: size_of(&folder, &written.files)?,
-            files: written.files,
-            note: None,
-        }];
+        let mut components = vec![Component::model(&folder, written.files)?];
         if let Some(optimizer) = &plan.optimizer {
             let mut files = Vec::new();
             for from in &optimizer.files {
@@ -59,13 +54,4 @@ impl Prepared {
         stage.commit()?;
         Ok(())
     }
-}
-
-/// The sizes of files together, in bytes.
-fn size_of(folder: &std::path::Path, files: &[String]) -> Result<u64, CheckpointError> {
-    let sizes = files.iter().map(|name| {
-        let path = folder.join(name);
-        path.metadata().map(|status| status.len()).map_err(CheckpointError::io("reading the size", &path))
-    });
-    sizes.sum()
 }
