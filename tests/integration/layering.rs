@@ -40,7 +40,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("ops", &["spec", "interrupt"]),
     ("model", &["spec", "interrupt", "checkpoint", "ops"]),
     ("dataset", &["spec", "interrupt", "tokenizer", "model", "project", "progress"]),
-    ("export", &["spec"]),
+    ("export", &["spec", "checkpoint"]),
     ("convert", &["spec", "interrupt", "parallel", "checkpoint", "tokenizer", "model", "device", "progress", "export"]),
     ("compare", &["spec", "checkpoint", "tokenizer", "model", "convert", "device"]),
     (
@@ -77,6 +77,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ),
     ("quantize", &["spec", "checkpoint", "tokenizer", "ops", "model", "convert"]),
     ("finalize", &["spec", "checkpoint", "tokenizer", "convert", "progress", "export"]),
+    ("update", &["spec", "checkpoint", "tokenizer", "convert", "progress", "export"]),
 ];
 
 #[test]

@@ -7,6 +7,7 @@ mod construction;
 mod conversion;
 mod dataset;
 mod emit;
+mod finalization;
 mod foreign;
 mod html;
 mod kicktest;
@@ -18,9 +19,9 @@ mod progress_view;
 mod project;
 mod quantize;
 mod remapping;
-mod runs;
 mod table;
 mod tokenizer;
+mod update;
 
 pub use bundle::{MimeBundle, View};
 pub(crate) use construction::below_load;
