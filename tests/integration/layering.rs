@@ -75,8 +75,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "display",
         ],
     ),
-    ("quantize", &["spec", "checkpoint", "tokenizer", "ops", "model", "convert"]),
-    ("finalize", &["spec", "checkpoint", "tokenizer", "convert", "progress", "export"]),
+    ("quantize", &["spec", "checkpoint", "tokenizer", "ops", "model", "device", "convert"]),
+    ("finalize", &["spec", "checkpoint", "tokenizer", "convert", "progress", "export", "quantize"]),
     ("update", &["spec", "checkpoint", "tokenizer", "convert", "progress", "export"]),
 ];
 

@@ -106,7 +106,10 @@ fn packing_is_that_of_plain_loops() {
         // Nearest, or clipped.
         let missed = (number as f32 * scale - x).abs();
         let clipped = number == -8 || number == 7;
-        assert!(missed <= scale.abs() * 0.5001 || clipped && missed < scale.abs() * 2.5, "{place}: {x} as {number} · {scale}");
+        assert!(
+            missed <= scale.abs() * 0.5001 || clipped && missed < scale.abs() * 2.5,
+            "{place}: {x} as {number} · {scale}"
+        );
     }
     // The recipe's numbers stay in few bits in memory, too.
     let float = Tensor::from_vec(weight, (dims[0] as usize, width), &Device::Cpu).unwrap();
@@ -146,7 +149,10 @@ fn what_cannot_be_quantized_is_refused_and_nothing_is_written() {
         said(&output).replace(temp.path().to_str().unwrap(), "[temp]")
     };
     insta::assert_snapshot!("unknown_recipe", run(&source, &["--quantize", "int4-weights-only"]));
-    insta::assert_snapshot!("quantized_pickle", run(&source, &["--quantize", "int4-weight-only", "--format", "pytorch"]));
+    insta::assert_snapshot!(
+        "quantized_pickle",
+        run(&source, &["--quantize", "int4-weight-only", "--format", "pytorch"])
+    );
     quantized(&source, &done, Recipe::Int8WeightOnly);
     insta::assert_snapshot!("quantized_already", run(&done, &["--quantize", "int4-weight-only"]));
     let converted = command().arg("convert").args([&done, &temp.path().join("out")]).output().unwrap();
@@ -192,7 +198,11 @@ fn a_block_that_does_not_describe_the_weights_is_refused_by_name() {
         (format!("{weights}/num_bits"), json!(8), "weight_packed` is"),
         (format!("{weights}/group_size"), json!(8), "weight_scale` is"),
         (format!("{weights}/strategy"), json!("channel"), "weight_scale` is"),
-        ("/ignore".to_owned(), json!(["lm_head", "model.layers.0.mlp.up_proj"]), "missing: `model.layers.0.mlp.up_proj.weight`"),
+        (
+            "/ignore".to_owned(),
+            json!(["lm_head", "model.layers.0.mlp.up_proj"]),
+            "missing: `model.layers.0.mlp.up_proj.weight`",
+        ),
         ("/ignore".to_owned(), json!([]), "missing: `lm_head.weight_packed`"),
     ] {
         let error = refused(&pointer, value);

@@ -8,7 +8,7 @@ use super::{Failure, Kept, Outcome, flag, flag_value, given, option, path, set, 
 use crate::checkpoint::WeightsFormat;
 use crate::device::Device;
 use crate::display::View;
-use crate::spec::DType;
+use crate::spec::{DType, Recipe};
 
 pub(super) fn definition() -> Command {
     Command::new("finalize")
@@ -23,6 +23,12 @@ pub(super) fn definition() -> Command {
         .arg(flag("root-copy", "Weights at the root only, no checkpoints folder").conflicts_with("keep-optimizer"))
         .arg(option("generation-config", "MODE", "carry (default) or none").value_parser(["carry", "none"]))
         .arg(option("dtype", "DTYPE", "Cast the weights (default: as they are)").value_parser(values::dtype()))
+        .arg(
+            option("quantize", "RECIPE", "Quantize the linear maps, and compare logits before and after")
+                .value_parser(values::recipe()),
+        )
+        .arg(option("prompt", "TEXT", "With --quantize: compare logits on this text").requires("quantize"))
+        .arg(flag("no-validate", "With --quantize: do not compare logits").requires("quantize"))
         .arg(flag("safetensors", "Write safetensors, which is the default").conflicts_with("format"))
         .arg(
             option("format", "FORMAT", "safetensors, or pytorch for .bin files (default: safetensors)")
@@ -47,6 +53,9 @@ pub(super) fn run(matches: &ArgMatches) -> Result<Outcome, Failure> {
         .keep_optimizer(set(matches, "keep-optimizer"))
         .generation_config(given::<String>(matches, "generation-config").as_deref() != Some("none"))
         .dtype(given::<DType>(matches, "dtype"))
+        .quantize(given::<Recipe>(matches, "quantize"))
+        .prompt(given::<String>(matches, "prompt"))
+        .validate(!set(matches, "no-validate"))
         .dry_run(set(matches, "dry-run"));
     if let Some(format) = given::<WeightsFormat>(matches, "format") {
         finalize = finalize.format(format);

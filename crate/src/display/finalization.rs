@@ -14,7 +14,12 @@ impl View for FinalizePlan {
 impl View for Finalization {
     fn view(&self) -> MimeBundle {
         let verb = if self.dry_run { "Would finalize" } else { "Finalized" };
-        table(&self.plan, verb).bundle().with("application/vnd.chandlery.finalization+json", self.report())
+        let mut tables = vec![table(&self.plan, verb)];
+        tables.extend(self.quantization.as_ref().map(|quantization| quantization.table()));
+        let text: Vec<String> = tables.iter().map(TableView::text).collect();
+        let html: String = tables.iter().map(TableView::html).collect();
+        let bundle = MimeBundle::text(text.join("\n\n")).with_html(html);
+        bundle.with("application/vnd.chandlery.finalization+json", self.report())
     }
 }
 

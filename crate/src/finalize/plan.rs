@@ -10,6 +10,7 @@ use super::{Finalize, FinalizeError, generation};
 use crate::checkpoint::{Manifest, Placement, inside, latest_checkpoint, step_of};
 use crate::convert::ModelFolder;
 use crate::export::{CarriedSource, carried_sources};
+use crate::quantize::QuantizationReport;
 use crate::sealed::Sealed;
 use crate::spec::{ModelConfig, TensorTable};
 use crate::tokenizer::TokenizerFiles;
@@ -66,6 +67,8 @@ pub struct FinalizePlan {
 pub struct Finalization {
     /// What was, or would be, written.
     pub plan: Sealed<FinalizePlan>,
+    /// What quantization cost and saved, if it was asked for and made.
+    pub quantization: Option<Sealed<QuantizationReport>>,
     /// True for a dry run: nothing was written.
     pub dry_run: bool,
 }
@@ -218,8 +221,8 @@ fn changes(old: &Value, new: &Value) -> String {
 }
 
 impl Finalization {
-    pub(super) fn new(plan: FinalizePlan, dry_run: bool) -> Self {
-        Self { plan: Sealed::new(plan), dry_run }
+    pub(super) fn new(plan: FinalizePlan, quantization: Option<QuantizationReport>, dry_run: bool) -> Self {
+        Self { plan: Sealed::new(plan), quantization: quantization.map(Sealed::new), dry_run }
     }
 
     /// The `--json` report.
@@ -244,6 +247,7 @@ impl Finalization {
                 "bytes": optimizer.bytes,
                 "note": optimizer.note,
             })),
+            "quantization": self.quantization.as_ref().map(|quantization| quantization.report()),
             "warnings": plan.warnings,
         })
     }

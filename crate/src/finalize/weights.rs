@@ -9,8 +9,9 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use super::{Finalize, FinalizeError};
-use crate::checkpoint::{Checkpoint, CheckpointCopy, Piece, ShardPlan, Written};
+use crate::checkpoint::{Checkpoint, CheckpointCopy, Piece, ShardPlan, WeightsFormat, Written};
 use crate::convert::ModelFolder;
+use crate::quantize::{QuantizePlan, TensorError};
 use crate::spec::{DType, ParamPath, TensorRow, TensorTable};
 
 /// The weights as they will be written.
@@ -19,6 +20,7 @@ pub(super) struct WeightsPlan {
     shards: ShardPlan,
     pieces: HashMap<ParamPath, Vec<Piece>>,
     dtype: Option<DType>,
+    quantize: Option<QuantizePlan>,
 }
 
 impl WeightsPlan {
@@ -44,8 +46,16 @@ impl WeightsPlan {
             rows.push(TensorRow { dtype, ..row.clone() });
             rows.extend(aliases);
         }
+        let quantize = asked.quantize.map(|recipe| QuantizePlan::new(source, recipe)).transpose()?;
+        if let Some(plan) = &quantize {
+            if asked.format != WeightsFormat::Safetensors {
+                let what = "quantized weights are stored in safetensors files, as compressed-tensors lays them out";
+                return Err(FinalizeError::refused(what, "--quantize and --format", "leave --format out"));
+            }
+            rows = plan.rows(rows);
+        }
         let shards = ShardPlan::with_format(rows, asked.max_shard_size, asked.format);
-        Ok(Self { shards, pieces: HashMap::new(), dtype: asked.dtype })
+        Ok(Self { shards, pieces: HashMap::new(), dtype: asked.dtype, quantize })
     }
 
     /// The files' names, the index last if there is one.
@@ -60,9 +70,10 @@ impl WeightsPlan {
 
     /// What the files will hold, in a few words.
     pub(super) fn in_words(&self) -> String {
-        match self.dtype {
-            Some(dtype) => format!("cast to {dtype}"),
-            None => "as the source stores them".to_owned(),
+        match (&self.quantize, self.dtype) {
+            (Some(plan), _) => format!("{}: {}", plan.recipe(), plan.scheme()),
+            (None, Some(dtype)) => format!("cast to {dtype}"),
+            (None, None) => "as the source stores them".to_owned(),
         }
     }
 
@@ -78,16 +89,27 @@ impl WeightsPlan {
                 fields.insert(key.to_owned(), json!(dtype.torch_name()));
             }
         }
+        if let (Some(plan), Some(fields)) = (&self.quantize, config.as_object_mut()) {
+            fields.insert("quantization_config".to_owned(), plan.config_block());
+        }
     }
 
-    /// Writes the files into `folder`.
+    /// How the linear maps are quantized, if they are.
+    pub(super) fn quantization(&self) -> Option<&QuantizePlan> {
+        self.quantize.as_ref()
+    }
+
+    /// Writes the files into `folder`; says how far each quantized weight is from what it was.
     pub(super) fn write(
         &self,
         folder: &Path,
         from: &Checkpoint,
         progress: &dyn Fn(u64),
-    ) -> Result<Written, FinalizeError> {
+    ) -> Result<(Written, Vec<TensorError>), FinalizeError> {
         let copy = CheckpointCopy::new(from, self.pieces.clone()).on_progress(progress);
-        Ok(self.shards.write(folder, &copy)?)
+        let Some(plan) = &self.quantize else { return Ok((self.shards.write(folder, &copy)?, Vec::new())) };
+        let source = plan.source(from, &copy, progress);
+        let written = self.shards.write(folder, &source)?;
+        Ok((written, source.into_errors()))
     }
 }

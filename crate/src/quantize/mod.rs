@@ -9,7 +9,7 @@ mod plan;
 mod report;
 mod source;
 
-pub use effect::logit_effect;
+pub use effect::{Effect, logit_effect};
 pub use error::QuantizeError;
 pub use plan::QuantizePlan;
 pub use report::{QuantizationReport, TensorError, WorstGroup};

@@ -37,7 +37,7 @@ pub struct TensorError {
 }
 
 /// What a quantization cost and saved.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct QuantizationReport {
     /// The recipe.
     pub recipe: Recipe,

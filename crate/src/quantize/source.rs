@@ -88,7 +88,9 @@ impl<'a> QuantizingSource<'a> {
             scales.extend(made.scales);
             (self.progress)(block.len() as u64);
         }
-        let stored_bytes = row.shape[0] * scheme.row_bytes(inputs) + scales.len() * stored.bytes();
+        // A packed weight's shape is two numbers of eight bytes.
+        let shape_bytes = if scheme.packed { 16 } else { 0 };
+        let stored_bytes = row.shape[0] * scheme.row_bytes(inputs) + scales.len() * stored.bytes() + shape_bytes;
         let error = missed.of(weight.clone(), row, stored_bytes as u64);
         let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
         made.errors.push(error);

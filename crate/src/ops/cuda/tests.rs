@@ -221,7 +221,8 @@ fn rounding_on_a_gpu() {
             let missed = |found: Vec<f64>| -> f64 {
                 found.iter().zip(values(&x)).map(|(found, x)| (found - x) * (found - x)).sum()
             };
-            let (found, expected) = (back(rounded_weight(&there, &scheme).unwrap()), rounded_weight(&x, &scheme).unwrap());
+            let (found, expected) =
+                (back(rounded_weight(&there, &scheme).unwrap()), rounded_weight(&x, &scheme).unwrap());
             // Where two scales miss by the same, sums in another order may choose the other.
             let (found, expected) = (missed(found), missed(values(&expected)));
             assert!((found - expected).abs() <= 1e-3 * expected, "{scheme}, {dtype:?}: {found} and {expected}");
