@@ -249,7 +249,7 @@ fn tiny() -> ProjectConfig {
         ("hidden_size", 64),
         ("intermediate_size", 128),
         ("num_attention_heads", 4),
-        ("vocab_size", 2000),
+        ("vocab_size", 40),
     ] {
         config = config.set(argument, value).unwrap();
     }
@@ -260,7 +260,7 @@ fn tiny() -> ProjectConfig {
 fn trained(temp: &TempDir, name: &str, recipe: Option<Recipe>, steps: usize) -> (PathBuf, f32) {
     let folder = temp.path().join(name);
     let built = tiny().construct().device("cpu").unwrap().output_dir(&folder).build().unwrap();
-    let test = built.test().steps(steps).sequence_length(32).lr(0.5).repeat_batch(true).qat_recipe(recipe);
+    let test = built.test().steps(steps).sequence_length(64).lr(1.0).repeat_batch(true).qat_recipe(recipe);
     let saved = folder.join(format!("checkpoints/checkpoint-{steps}"));
     let report = test.save_checkpoint(&saved, Default::default()).run().unwrap();
     assert!(report.passed(), "{:?}", report.failures());
@@ -272,33 +272,33 @@ fn trained(temp: &TempDir, name: &str, recipe: Option<Recipe>, steps: usize) -> 
 fn loss_when_stored(folder: &Path, recipe: Option<Recipe>) -> f32 {
     let builder = tiny().construct().device("cpu").unwrap();
     let built = builder.load_from_checkpoint(folder).strict(true).build().unwrap();
-    built.test().sequence_length(32).lr(0.0).qat_recipe(recipe).run().unwrap().losses()[0]
+    built.test().sequence_length(64).lr(0.0).qat_recipe(recipe).run().unwrap().losses()[0]
 }
 
 #[test]
 fn training_for_four_bits_loses_less_when_it_is_quantized_than_training_without() {
     let temp = tempdir().unwrap();
-    let recipe = Recipe::Int8DynamicActInt4Weight;
-    let steps = 60;
+    let recipe = Recipe::Int4WeightOnly;
+    // Until little is left to learn: before, what is learned in a step outweighs what rounding costs.
+    let steps = 200;
     let (plain, plain_loss) = trained(&temp, "plain", None, steps);
     let (aware, aware_loss) = trained(&temp, "aware", Some(recipe), steps);
     let (ptq, qat) = (loss_when_stored(&plain, Some(recipe)), loss_when_stored(&aware, Some(recipe)));
-    assert!(plain_loss < 5.0 && aware_loss < 5.0, "nothing was learned: {plain_loss}, {aware_loss}");
+    assert!(plain_loss < 0.1 && aware_loss < 0.1, "nothing was learned: {plain_loss}, {aware_loss}");
     assert!(ptq > loss_when_stored(&plain, None), "rounding costs nothing here: the test shows nothing");
-    assert!(qat <= ptq, "quantized after training without: {ptq}, with: {qat}");
-    eprintln!("loss {plain_loss} → {ptq} without, {aware_loss} → {qat} with");
+    assert!(qat < ptq, "quantized after training without: {ptq}, with: {qat}");
 
     // What is stored is what training saw: the folder's logits are those of the rounded model.
     let done = temp.path().join("done");
     let report = quantized(&aware, &done, recipe);
     assert_eq!(report.tensors.len(), 14);
     let source = ModelFolder::open(&aware).unwrap().load(DType::F32, &Device::Cpu, false).unwrap();
-    let batch = Batch::new(vec![(0..20).map(|index| index * 31 % 2000).collect()]).unwrap();
+    let batch = Batch::new(vec![(0..20).map(|index| index * 31 % 40).collect()]).unwrap();
     let expected = values(&source.rounded_by(recipe).unwrap().forward(&batch).unwrap());
     let found = values(&load(&done).forward(&batch).unwrap());
     let scale = expected.iter().fold(0f32, |most, x| most.max(x.abs()));
     let apart = found.iter().zip(&expected).fold(0f32, |most, (a, b)| most.max((a - b).abs()));
-    assert!(apart <= 2e-2 * scale, "{apart} of {scale}");
+    assert!(apart <= 1e-4 * scale, "{apart} of {scale}");
 }
 
 #[test]
@@ -332,8 +332,10 @@ fn the_round_trip_in_a_shell() {
     assert!(text.contains("checkpoints/checkpoint-3") && text.contains(recipe), "{text}");
     assert!(!temp.path().join("trained/model.safetensors").exists(), "what the steps began with is not saved");
     run(&["finalize", "trained", "done", "--quantize", recipe]);
-    let compared: Value = serde_json::from_str(&run(&["compare", "trained", "done", "--json"])).unwrap_or_default();
-    assert!(compared.is_object() || compared.is_array());
+    // They differ, which is what `compare` is asked about.
+    let compared = command().current_dir(temp.path()).args(["compare", "trained", "done", "--json"]).output().unwrap();
+    let compared: Value = serde_json::from_slice(&compared.stdout).unwrap();
+    assert!(compared["max_abs_diff"].as_f64().unwrap() > 0.0, "{compared}");
     // Before the steps, not after them.
     let again = command().current_dir(temp.path()).args([&train[..], &size, &save].concat()).output().unwrap();
     assert!(!again.status.success() && said(&again).contains("the destination exists"), "{}", said(&again));

@@ -105,9 +105,38 @@ impl ModelFolder {
     ) -> Result<CausalLm, ConvertError> {
         let family = self.family()?;
         RemapPlan::new(&self.checkpoint, self.side, &self.native_table(), &family, None).require_complete()?;
+        self.check_packed_shapes(&family)?;
         let side = self.side;
         let weights = CheckpointWeights::new(&self.checkpoint, rounding, move |native| family.name_on(side, native));
         Ok(CausalLm::build(&self.config, Box::new(weights), dtype, device, trainable)?)
+    }
+}
+
+impl ModelFolder {
+    /// Packed weights say their shape once more, in numbers of their own.
+    fn check_packed_shapes(&self, family: &Family) -> Result<(), ConvertError> {
+        let mut wrong = Vec::new();
+        for map in ModelSpec::resolve(&self.config).linear_maps() {
+            if map.quantized.is_none_or(|scheme| !scheme.packed) {
+                continue;
+            }
+            let name = family.name_on(self.side, &map.path.join("weight_shape"));
+            let data = self.checkpoint.read(&name)?;
+            let number = |raw: &[u8]| raw.iter().rev().fold(0i64, |number, byte| number << 8 | i64::from(*byte));
+            let found: Vec<i64> = data.bytes.chunks(8).map(number).collect();
+            if found != [map.outputs as i64, map.inputs as i64] {
+                wrong.push(format!("`{name}` says {found:?}, the model needs [{}, {}]", map.outputs, map.inputs));
+            }
+        }
+        if wrong.is_empty() {
+            return Ok(());
+        }
+        let more = if wrong.len() > 1 { format!(", and {} more", wrong.len() - 1) } else { String::new() };
+        Err(ConvertError::Folder {
+            what: format!("{}{more}", wrong[0]),
+            path: self.path.clone(),
+            advice: "check that config.json belongs to these weights".to_owned(),
+        })
     }
 }
 

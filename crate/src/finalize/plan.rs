@@ -213,6 +213,7 @@ fn changes(old: &Value, new: &Value) -> String {
     let changed = new.as_object().into_iter().flatten().filter(|(key, value)| old.get(key.as_str()) != Some(value));
     let lines: Vec<String> = changed
         .map(|(key, value)| match old.get(key.as_str()).unwrap_or(&empty) {
+            _ if value.is_object() => format!("{key} set"),
             Value::Null => format!("{key}: {value}"),
             before => format!("{key}: {before} → {value}"),
         })
