@@ -35,12 +35,13 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("device", &["ops"]),
     ("checkpoint", &["spec", "interrupt"]),
     ("tokenizer", &["spec", "interrupt", "checkpoint", "progress"]),
+    ("vocabulary", &["spec", "checkpoint", "tokenizer"]),
     ("project", &["spec", "checkpoint", "tokenizer"]),
     ("ops", &["interrupt"]),
     ("model", &["spec", "interrupt", "checkpoint", "ops"]),
     ("dataset", &["spec", "interrupt", "tokenizer", "model", "project", "progress"]),
     ("export", &["spec"]),
-    ("convert", &["spec", "interrupt", "checkpoint", "tokenizer", "model", "progress", "export"]),
+    ("convert", &["spec", "interrupt", "checkpoint", "tokenizer", "vocabulary", "model", "progress", "export"]),
     ("compare", &["spec", "checkpoint", "tokenizer", "model", "convert", "device"]),
     (
         "construct",
@@ -62,7 +63,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
         "kicktest",
         &["spec", "interrupt", "tokenizer", "model", "ops", "device", "dataset", "construct", "progress", "display"],
     ),
-    ("finalize", &["spec", "checkpoint", "tokenizer", "convert", "progress", "export"]),
+    ("finalize", &["spec", "checkpoint", "tokenizer", "vocabulary", "convert", "progress", "export"]),
 ];
 
 #[test]

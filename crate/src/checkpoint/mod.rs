@@ -14,6 +14,7 @@ mod unpickle;
 mod writer;
 mod zip_file;
 
+pub(crate) use cast::cast_floats;
 pub use copy::{CheckpointCopy, Piece};
 pub use error::CheckpointError;
 pub use folder::AtomicFolder;

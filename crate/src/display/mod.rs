@@ -18,6 +18,7 @@ mod project;
 mod runs;
 mod table;
 mod tokenizer;
+mod tokens;
 
 pub use bundle::{MimeBundle, View};
 pub(crate) use construction::below_load;
