@@ -6,6 +6,7 @@ use clap::{ArgMatches, Command};
 
 use super::{Failure, Kept, Outcome, flag, flag_value, given, option, path, set, values};
 use crate::checkpoint::WeightsFormat;
+use crate::device::Device;
 use crate::display::View;
 use crate::spec::{Architecture, DType};
 
@@ -27,9 +28,17 @@ pub(super) fn definition() -> Command {
             option("format", "FORMAT", "safetensors, or pytorch for .bin files (default: safetensors)")
                 .value_parser(values::weights_format()),
         )
+        .arg(option("device", "DEVICE", "Where to validate (default: cpu)").value_parser(values::device()))
         .arg(option("prompt", "TEXT", "Text to validate on"))
+        .arg(
+            flag("generation-test", "Have both sides continue the prompt, and compare their tokens")
+                .short('g')
+                .conflicts_with("no-validate"),
+        )
+        .arg(flag("debug-params", "List every tensor with both names, shape, type and digest"))
         .arg(flag("no-validate", "Skip the comparison of bits and logits"))
         .arg(flag("dry-run", "Plan from headers; write nothing"))
+        .arg(values::log_level())
 }
 
 pub(super) fn run(matches: &ArgMatches) -> Result<Outcome, Failure> {
@@ -42,6 +51,8 @@ pub(super) fn run(matches: &ArgMatches) -> Result<Outcome, Failure> {
         .dtype(given::<DType>(matches, "dtype"))
         .max_length(given::<usize>(matches, "max-length"))
         .checkpoint(given::<PathBuf>(matches, "checkpoint-path"))
+        .device(given::<Device>(matches, "device").unwrap_or(Device::Cpu))
+        .generation_test(set(matches, "generation-test"))
         .prompt(given::<String>(matches, "prompt"))
         .validate(!set(matches, "no-validate"))
         .dry_run(set(matches, "dry-run"));
@@ -52,9 +63,15 @@ pub(super) fn run(matches: &ArgMatches) -> Result<Outcome, Failure> {
         convert = convert.max_shard_size(size);
     }
     let conversion = convert.run()?;
+    let (mut view, mut json) = (conversion.view(), conversion.report());
+    if set(matches, "debug-params") {
+        let pairs = conversion.pairs();
+        view = view.followed_by(&pairs.view());
+        json["parameters"] = pairs.report();
+    }
     Ok(Outcome {
-        view: conversion.view(),
-        json: conversion.report(),
+        view,
+        json,
         passed: conversion.passed(),
         value: Some(Kept { value: Box::new(conversion), type_path: "chandlery::Conversion" }),
     })

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use clap::Arg;
 use clap::builder::{TypedValueParser, ValueParser};
 
 use crate::checkpoint::{WeightsFormat, parse_size};
@@ -49,4 +50,14 @@ pub(super) fn family() -> ValueParser {
             format!("use {}", names.join(", "))
         })
     })
+}
+
+/// `--log-level`, which the commands take so that scripts written for others run.
+pub(super) fn log_level() -> Arg {
+    Arg::new("log-level")
+        .long("log-level")
+        .value_name("LEVEL")
+        .ignore_case(true)
+        .value_parser(["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"])
+        .help("Accepted for scripts that give it; there is no log, and the report is always the same")
 }

@@ -1,24 +1,32 @@
 //! Hugging Face ↔ native: rules, a plan to read before anything moves, streaming execution, and proof.
 
+mod conversion;
 mod error;
 mod family;
 mod folder;
+mod generation;
 mod logit_diff;
-mod operation;
+mod options;
 mod plan;
 mod prompt;
 mod proof;
 mod reference;
 mod remap;
+mod request;
+mod run;
+mod validation;
 
+pub use conversion::{Conversion, Pair, Pairs};
 pub use error::ConvertError;
 pub use family::Family;
 pub use folder::ModelFolder;
-pub use logit_diff::{LayerDiff, LogitDiff, PositionDiff};
-pub use operation::{Conversion, Convert, convert};
+pub use generation::{Continuation, GenerationTest, Parting};
+pub use logit_diff::{LayerDiff, LogitDiff, Logits, PositionDiff};
 pub(crate) use plan::closest;
 pub use plan::{Mismatch, RemapPlan, RemapStep};
 pub(crate) use prompt::token_ids;
-pub use proof::{Proof, compare_tensors};
+pub use proof::{Digest, Proof, TensorProof, Way};
 pub use reference::ReferenceModel;
 pub use remap::{Remap, RemapError, Renamed};
+pub use request::{Convert, convert};
+pub(crate) use validation::open_device;
