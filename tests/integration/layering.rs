@@ -41,7 +41,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("ops", &["interrupt"]),
     ("model", &["spec", "interrupt", "checkpoint", "ops"]),
     ("dataset", &["spec", "interrupt", "tokenizer", "model", "project", "progress"]),
-    ("export", &["spec"]),
+    ("export", &["spec", "checkpoint"]),
     (
         "convert",
         &[
