@@ -110,4 +110,4 @@ def test_every_chat_is_rendered_as_in_python(chandlery, theirs, tmp_path):
         if text != expected:
             different.append((name, expected, text))
     assert not different, "\n".join(f"{name}\ntheirs: {theirs!r}\nours:   {ours!r}" for name, theirs, ours in different)
-    assert compared > 80 and refused >= 5, (compared, refused)
+    assert compared > 80 and refused >= 4, (compared, refused)
