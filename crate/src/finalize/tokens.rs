@@ -87,12 +87,7 @@ impl Tokens {
 }
 
 /// Adds what happened to the files that differ.
-fn note_changes(
-    before: &TokenizerFiles,
-    after: &TokenizerFiles,
-    what: &str,
-    changed: &mut HashMap<String, String>,
-) {
+fn note_changes(before: &TokenizerFiles, after: &TokenizerFiles, what: &str, changed: &mut HashMap<String, String>) {
     let old: HashMap<String, Vec<u8>> = before.to_write().into_iter().collect();
     for (name, bytes) in after.to_write() {
         if old.get(&name) != Some(&bytes) {
