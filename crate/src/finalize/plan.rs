@@ -157,7 +157,7 @@ impl FinalizePlan {
         let links = self.placement.links(&names).into_iter();
         files.extend(links.map(|(path, target)| PlannedFile { path, link_to: Some(target), origin: String::new() }));
         if self.placement != Placement::Root {
-            files.push(file(format!("{inside}{}", Manifest::FILE), String::new()));
+            files.push(file(format!("{inside}{}", Manifest::FILE), "what this checkpoint holds".to_owned()));
         }
         files.extend(names.into_iter().map(|name| file(format!("{inside}{name}"), weights.in_words())));
         for from in self.optimizer.iter().flat_map(|optimizer| &optimizer.files) {

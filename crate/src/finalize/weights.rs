@@ -76,9 +76,13 @@ impl WeightsPlan {
 
     /// What the files will hold, in a few words.
     pub(super) fn in_words(&self) -> String {
-        match self.dtype {
+        let stored = match self.dtype {
             Some(dtype) => format!("cast to {dtype}"),
             None => "as the source stores them".to_owned(),
+        };
+        match &self.tokens {
+            Some(plan) => format!("{stored}, with {} rows for tokens", plan.vocab_size()),
+            None => stored,
         }
     }
 
