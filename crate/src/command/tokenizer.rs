@@ -67,7 +67,7 @@ fn add_definition() -> Command {
 
 fn template_flag(help: &str) -> Arg {
     let names = ChatTemplate::names().join(", ");
-    flag_value('t', "chat-template-path", "TEMPLATE", &format!("{help}: a file, or {names}"))
+    flag_value('t', "chat-template-path", "TEMPLATE", "").help(format!("{help}: a file, or {names}"))
 }
 
 fn train_definition() -> Command {

@@ -17,7 +17,6 @@ use tokenizers::{
 
 use super::corpus::{Pieces, expand};
 use super::{TokenizerError, TokenizerFiles};
-use crate::checkpoint::AtomicFolder;
 use crate::{interrupt, progress};
 
 /// The special tokens that every trained vocabulary begins with: their order is their ids, from 0.
