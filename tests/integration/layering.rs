@@ -79,6 +79,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
         &["spec", "interrupt", "tokenizer", "model", "ops", "device", "dataset", "construct", "progress", "display"],
     ),
     ("finalize", &["spec", "checkpoint", "tokenizer", "vocabulary", "convert", "progress", "export"]),
+    ("update", &["spec", "checkpoint", "tokenizer", "convert", "progress", "export"]),
 ];
 
 #[test]
