@@ -36,12 +36,27 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("parallel", &["interrupt"]),
     ("checkpoint", &["spec", "interrupt", "parallel"]),
     ("tokenizer", &["spec", "interrupt", "checkpoint", "progress"]),
+    ("vocabulary", &["spec", "checkpoint", "tokenizer"]),
     ("project", &["spec", "checkpoint", "tokenizer"]),
     ("ops", &["spec", "interrupt"]),
     ("model", &["spec", "interrupt", "checkpoint", "ops"]),
     ("dataset", &["spec", "interrupt", "tokenizer", "model", "project", "progress"]),
     ("export", &["spec", "checkpoint"]),
-    ("convert", &["spec", "interrupt", "parallel", "checkpoint", "tokenizer", "model", "device", "progress", "export"]),
+    (
+        "convert",
+        &[
+            "spec",
+            "interrupt",
+            "parallel",
+            "checkpoint",
+            "tokenizer",
+            "vocabulary",
+            "model",
+            "device",
+            "progress",
+            "export",
+        ],
+    ),
     ("compare", &["spec", "checkpoint", "tokenizer", "model", "convert", "device"]),
     (
         "construct",
@@ -76,7 +91,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
         ],
     ),
     ("quantize", &["spec", "checkpoint", "tokenizer", "ops", "model", "device", "convert"]),
-    ("finalize", &["spec", "checkpoint", "tokenizer", "convert", "progress", "export", "quantize"]),
+    ("finalize", &["spec", "checkpoint", "tokenizer", "vocabulary", "convert", "progress", "export", "quantize"]),
     ("update", &["spec", "checkpoint", "tokenizer", "convert", "progress", "export"]),
 ];
 

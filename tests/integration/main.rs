@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod cells;
+mod chat;
 mod checkpoint_files;
 mod command;
 mod construct;
@@ -20,5 +21,7 @@ mod protocol;
 mod quantize;
 mod reference_models;
 mod runner;
+mod tokens;
 mod training;
 mod update;
+mod vocabulary;

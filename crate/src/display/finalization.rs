@@ -7,19 +7,31 @@ use crate::finalize::{Finalization, FinalizePlan};
 
 impl View for FinalizePlan {
     fn view(&self) -> MimeBundle {
-        table(self, "Would finalize").bundle()
+        whole(self, "Would finalize")
     }
 }
 
 impl View for Finalization {
     fn view(&self) -> MimeBundle {
         let verb = if self.dry_run { "Would finalize" } else { "Finalized" };
-        let mut tables = vec![table(&self.plan, verb)];
-        tables.extend(self.quantization.as_ref().map(|quantization| quantization.table()));
-        let text: Vec<String> = tables.iter().map(TableView::text).collect();
-        let html: String = tables.iter().map(TableView::html).collect();
-        let bundle = MimeBundle::text(text.join("\n\n")).with_html(html);
-        bundle.with("application/vnd.chandlery.finalization+json", self.report())
+        let files = whole(&self.plan, verb);
+        let all = match &self.quantization {
+            Some(quantization) => files.followed_by(&quantization.table().bundle()),
+            None => files,
+        };
+        all.with("application/vnd.chandlery.finalization+json", self.report())
+    }
+}
+
+/// The files, and below them the tokens where some are added.
+fn whole(plan: &FinalizePlan, verb: &str) -> MimeBundle {
+    let files = table(plan, verb).bundle();
+    match plan.tokens.as_ref().filter(|tokens| !tokens.is_empty()) {
+        Some(tokens) => {
+            let tied = plan.config.get("tie_word_embeddings").and_then(serde_json::Value::as_bool);
+            files.followed_by(&super::tokens::table(tokens, tied).bundle())
+        }
+        None => files,
     }
 }
 
