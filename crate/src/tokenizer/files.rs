@@ -181,6 +181,14 @@ impl TokenizerFiles {
         TokenizerError::Invalid { path: self.folder.join("tokenizer.json"), reason: reason.to_string() }
     }
 
+    /// The rows that an embedding needs: one more than the largest id.
+    ///
+    /// # Errors
+    /// [`TokenizerError`] if there is no tokenizer, or its file cannot be read.
+    pub fn rows(&self) -> Result<usize, TokenizerError> {
+        Ok(self.outline()?.next as usize)
+    }
+
     /// The ids of tokens by their texts, `None` for those that there are not. The tokenizer is not built for it.
     ///
     /// # Errors

@@ -160,7 +160,8 @@ impl TokenPlan {
         };
         let planned = tokens.entries().iter().map(|entry| draft.token(entry)).collect::<Result<Vec<_>, _>>()?;
         let added = draft.next - next;
-        if added > 0 && draft.next as usize > vocab_size.saturating_add(MAX_GROWTH) {
+        let adds = planned.iter().any(|token| token.change == TokenChange::Added);
+        if adds && draft.next as usize > vocab_size.saturating_add(MAX_GROWTH) {
             let what = format!("the next token would get the id {next}, but the model has {vocab_size} rows");
             let place = tokenizer.folder().display().to_string();
             return Err(TokenizerError::refused(what, place, "check that tokenizer and model belong together"));
