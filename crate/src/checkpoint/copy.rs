@@ -6,6 +6,7 @@ use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::Path;
 
 use super::cast::cast_floats;
+use super::weave::{Strand, cast_values, weave};
 use super::writer::TensorSource;
 use super::{Checkpoint, CheckpointError};
 use crate::interrupt;
@@ -31,6 +32,14 @@ pub enum Piece {
     },
     /// Numbers made here, row-major; they become the written tensor's element type.
     Values(Vec<f32>),
+    /// Elements of source tensors in another order: a transpose, a permutation, columns side by side. Together the
+    /// strands reach every element of the piece once.
+    Woven {
+        /// How many elements the piece has.
+        elements: usize,
+        /// Where they come from.
+        strands: Vec<Strand>,
+    },
 }
 
 /// A source that makes each tensor of pieces of an open checkpoint.
@@ -124,15 +133,16 @@ impl TensorSource for CheckpointCopy<'_> {
                     Piece::Rows { tensor, start, count } => (tensor, Some((*start, *count))),
                     Piece::Values(values) => {
                         self.copy_run(run.take(), out, path)?;
-                        let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
-                        let mut cast = Vec::new();
-                        cast_floats(&bytes, DType::F32, row.dtype, &mut cast).ok_or_else(|| CheckpointError::Cast {
-                            tensor: row.path.to_string(),
-                            dtype: row.dtype.to_string(),
-                            path: path.to_owned(),
-                        })?;
+                        let cast = cast_values(values, row, path)?;
                         out.write_all(&cast).map_err(CheckpointError::io("writing", path))?;
                         self.advance(cast.len() as u64)?;
+                        continue;
+                    }
+                    Piece::Woven { elements, strands } => {
+                        self.copy_run(run.take(), out, path)?;
+                        let woven = weave(self.from, *elements, strands, row.dtype)?;
+                        out.write_all(&woven).map_err(CheckpointError::io("writing", path))?;
+                        self.advance(woven.len() as u64)?;
                         continue;
                     }
                 };
@@ -140,7 +150,7 @@ impl TensorSource for CheckpointCopy<'_> {
                 let (offset, len) = match part {
                     None => (0, extent.len),
                     Some((start, count)) => {
-                        let row_bytes = extent.len / extent.shape.first().map_or(1, |&rows| rows.max(1)) as u64;
+                        let row_bytes = extent.row_bytes();
                         (start as u64 * row_bytes, count as u64 * row_bytes)
                     }
                 };

@@ -11,6 +11,7 @@ mod open;
 mod pickle;
 mod pickle_write;
 mod unpickle;
+mod weave;
 mod writer;
 mod zip_file;
 
@@ -19,4 +20,5 @@ pub use error::CheckpointError;
 pub use folder::AtomicFolder;
 pub use layout::{WEIGHTS_FILE, WEIGHTS_INDEX, WEIGHTS_NAMES, checkpoints_of, latest_checkpoint, step_of};
 pub use open::{Blocks, Checkpoint, TensorData};
+pub use weave::{Strand, Walk};
 pub use writer::{DEFAULT_MAX_SHARD_SIZE, ShardPlan, TensorSource, WeightsFormat, Written, parse_size};

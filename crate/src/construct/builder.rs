@@ -347,7 +347,7 @@ impl Construct {
         let mut weights: Box<dyn Weights> =
             if self.no_init { Box::new(NoWeights) } else { Box::new(InitialWeights::new(table, self.seed)) };
         if let Some((checkpoint, report)) = load {
-            weights = Box::new(LayeredWeights::new(checkpoint, report.sources(), weights));
+            weights = Box::new(LayeredWeights::new(report.weights(checkpoint), weights));
         }
         Ok(CausalLm::build(config, weights, config.dtype, &device.open()?, true)?)
     }

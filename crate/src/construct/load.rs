@@ -7,13 +7,10 @@ use candle_core::Tensor;
 use serde_json::{Value, json};
 
 use super::ConstructError;
-use crate::checkpoint::{Checkpoint, CheckpointError};
-use crate::convert::{Family, closest};
-use crate::model::{CausalLm, ModelError, tensor_from};
-use crate::spec::{DType, ModelConfig, ParamPath, TensorTable};
-
-/// Where Forgather's own checkpoints keep the final norm, and where this crate does.
-const FINAL_NORM: (&str, &str) = ("causal_lm.layer_stack.layer_norm.", "causal_lm.layer_norm.");
+use crate::checkpoint::{Checkpoint, CheckpointError, Piece};
+use crate::convert::{Family, buffer, closest, native_spelling};
+use crate::model::{CausalLm, ModelError, PieceWeights, tensor_from};
+use crate::spec::{DType, ModelConfig, ParamPath, Side, TensorRow, TensorTable};
 
 /// A parameter that the checkpoint has.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -102,7 +99,7 @@ impl LoadReport {
             match (row, place) {
                 (Some(row), _) if row.tied_to.is_some() => aliases.push((name, row.tied_to.clone())),
                 (Some(_), Some(place)) if !found.contains_key(&place) => drop(found.insert(place, name)),
-                _ => match buffer(&name, family.as_ref()) {
+                _ => match left_out(&name, family.as_ref()) {
                     Some(why) => report.skipped.push((name, why)),
                     None => report.unused.push(name),
                 },
@@ -192,9 +189,14 @@ impl LoadReport {
         ConstructError::Misfit(lines.join("\n"))
     }
 
-    /// For each parameter that the checkpoint has, its name there.
-    pub(super) fn sources(&self) -> HashMap<ParamPath, ParamPath> {
-        self.loaded.iter().map(|one| (one.path.clone(), one.from.clone())).collect()
+    /// The parameters that the checkpoint has.
+    pub(super) fn weights<'a>(&self, checkpoint: &'a Checkpoint) -> PieceWeights<'a> {
+        let parameters = self.loaded.iter().filter_map(|one| {
+            let stored = checkpoint.table().get(&one.from)?;
+            let row = TensorRow::stored(one.path.clone(), stored.shape.clone(), stored.dtype);
+            Some((row, vec![Piece::Tensor(one.from.clone())]))
+        });
+        PieceWeights::new(checkpoint, parameters, None)
     }
 
     /// The `--json` report.
@@ -239,25 +241,15 @@ fn native_name(name: &ParamPath, table: &TensorTable, family: Option<&Family>) -
     if table.get(name).is_some() {
         return Some(name.clone());
     }
-    if let Some(rest) = name.as_str().strip_prefix(FINAL_NORM.0) {
-        return Some(ParamPath::from(format!("{}{rest}", FINAL_NORM.1))).filter(|native| table.get(native).is_some());
-    }
-    let renamed = family?.rules_to(crate::spec::Side::Native).rename(name)?;
-    table.get(&renamed.to).is_some().then_some(renamed.to)
+    let spelled = native_spelling(name);
+    let renamed = || family?.rules_to(Side::Native).rename_one(name);
+    spelled.or_else(renamed).filter(|native| table.get(native).is_some())
 }
 
 /// Why a tensor without a parameter is left out, if it is one that models compute themselves.
-fn buffer(name: &ParamPath, family: Option<&Family>) -> Option<&'static str> {
-    let last = name.segments().last().unwrap_or_default();
-    let rotary = matches!(last, "cos_cached" | "sin_cached" | "inv_freq") || family.is_some_and(|all| all.skips(name));
-    if rotary {
-        return Some("a rotary buffer, which the model computes itself");
-    }
-    if name.as_str() == "causal_lm.input_encoder.positional_encoder.weight" {
-        return Some("the table of sines and cosines, which the model computes itself");
-    }
-    let (folded, _) = name.folded();
-    (folded == "causal_lm.layer_stack.layers.*.alpha").then_some("DeepNet's α, which the configuration gives")
+fn left_out(name: &ParamPath, family: Option<&Family>) -> Option<&'static str> {
+    let skipped = || family.is_some_and(|family| family.skips(name)).then_some("a buffer that the model computes itself");
+    buffer(name).or_else(skipped)
 }
 
 /// Loads the weights of a file, a folder, a checkpoint or a model folder into a model that is there already, without

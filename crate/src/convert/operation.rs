@@ -6,7 +6,7 @@ use candle_core::{DType as CandleType, Device};
 use serde_json::{Value, json};
 
 use super::prompt::token_ids;
-use super::{ConvertError, LayerDiff, LogitDiff, ModelFolder, Proof, ReferenceModel, RemapPlan, compare_tensors};
+use super::{ConvertError, Families, LayerDiff, LogitDiff, ModelFolder, Proof, ReferenceModel, RemapPlan, compare_tensors};
 use crate::checkpoint::{AtomicFolder, Checkpoint, CheckpointCopy, DEFAULT_MAX_SHARD_SIZE, ShardPlan, WeightsFormat};
 use crate::model::Batch;
 use crate::sealed::Sealed;
@@ -148,20 +148,21 @@ impl Convert {
     /// # Errors
     /// [`ConvertError`]; nothing is left behind.
     pub fn run(&self) -> Result<Conversion, ConvertError> {
-        let source = ModelFolder::open_checkpoint(&self.source, self.checkpoint.as_deref())?;
+        let families = Families::built_in()?;
+        let source = ModelFolder::open_as(&self.source, self.checkpoint.as_deref(), &families, None)?;
         self.check_options(&source)?;
         let mut config = source.config().clone();
         config.dtype = self.dtype.unwrap_or(config.dtype);
         config.max_position_embeddings = self.max_length.unwrap_or(config.max_position_embeddings);
+        let family = source.family_at_hugging_face(&families, None)?;
+        let origin = self.source.join("config.json").display().to_string();
         let (to, json) = match source.side() {
-            Side::HuggingFace => (Side::Native, config.to_native_json(Some(source.config_json()))),
-            Side::Native => (Side::HuggingFace, config.to_hf_json(source.config_json())),
+            Side::HuggingFace => (Side::Native, family.native_config(&config, source.config_json())),
+            Side::Native => (Side::HuggingFace, family.write_config(&config, source.config_json(), &origin)?),
         };
-        let plan =
-            RemapPlan::new(source.checkpoint(), source.side(), &source.native_table(), &source.family()?, self.dtype);
+        let plan = RemapPlan::new(source.checkpoint(), source.side(), source.config(), &family, self.dtype)?;
         plan.require_complete()?;
         // Files that share storages name a tied tensor twice, on whichever side they are.
-        let family = source.family()?;
         let tied = ModelSpec::resolve(&config).ties.into_iter().filter_map(|tie| {
             let target = family.name_on(to, &tie.target);
             let row = plan.rows().find(|row| row.path == target)?;
@@ -303,7 +304,7 @@ impl Conversion {
             "destination": self.destination,
             "direction": match self.to { Side::Native => "to_native", Side::HuggingFace => "to_huggingface" },
             "dry_run": self.dry_run,
-            "tensors": self.plan.steps.len(),
+            "tensors": self.plan.tensors(),
             "bytes": self.table.bytes(),
             "bit_identical": self.proof.as_ref().map(|proof| proof.bit_identical),
             "max_abs_diff": self.logits.as_ref().map(|logits| logits.max_abs()),

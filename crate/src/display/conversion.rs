@@ -51,8 +51,10 @@ impl View for RemapPlan {
             ("×", Align::Right),
             ("shape", Align::Left),
             ("dtype", Align::Left),
+            ("", Align::Left),
         ];
-        let mut view = TableView::new(format!("Remapping of {} tensors", thousands(self.steps.len() as u64)), &columns);
+        let title = format!("Remapping of {} tensors", thousands(self.tensors() as u64));
+        let mut view = TableView::new(title, &columns);
         for (step, count) in folded_steps(self) {
             let dtype = if step.from_dtype == step.to_dtype {
                 step.to_dtype.to_string()
@@ -65,8 +67,12 @@ impl View for RemapPlan {
                     name_cell(step, count, |segment| &segment.0, "background-color:rgba(248,81,73,0.18)"),
                     name_cell(step, count, |segment| &segment.1, "background-color:rgba(46,160,67,0.18)"),
                     if count > 1 { format!("×{count}").into() } else { "".into() },
-                    shape(&step.shape).into(),
+                    match step.from_shape == step.shape {
+                        true => shape(&step.shape).into(),
+                        false => format!("{} → {}", shape(&step.from_shape), shape(&step.shape)).into(),
+                    },
                     dtype.into(),
+                    step.change.clone().unwrap_or_default().into(),
                 ],
             );
         }
@@ -74,31 +80,45 @@ impl View for RemapPlan {
         for name in &self.missing {
             view.row(
                 Mark::Bad,
-                [name.to_string().into(), "missing in the source".into(), nothing(), nothing(), nothing()],
+                [name.to_string().into(), "missing in the source".into(), nothing(), nothing(), nothing(), nothing()],
             );
         }
         for name in &self.unused {
             view.row(
                 Mark::Bad,
-                [name.to_string().into(), "unused: no place in the model".into(), nothing(), nothing(), nothing()],
+                [
+                    name.to_string().into(),
+                    "unused: no place in the model".into(),
+                    nothing(),
+                    nothing(),
+                    nothing(),
+                    nothing(),
+                ],
             );
         }
         for one in &self.mismatched {
             let shapes = format!("{} but the model needs {}", shape(&one.found), shape(&one.expected));
             view.row(
                 Mark::Bad,
-                [one.from.to_string().into(), "another shape".into(), nothing(), shapes.into(), nothing()],
+                [one.from.to_string().into(), "another shape".into(), nothing(), shapes.into(), nothing(), nothing()],
             );
         }
         for (name, reason) in &self.skipped {
             view.row(
                 Mark::Muted,
-                [name.to_string().into(), format!("skipped: {reason}").into(), nothing(), nothing(), nothing()],
+                [
+                    name.to_string().into(),
+                    format!("skipped: {reason}").into(),
+                    nothing(),
+                    nothing(),
+                    nothing(),
+                    nothing(),
+                ],
             );
         }
         view.note(format!(
             "{} matched, {} missing, {} unused, {} of another shape, {} skipped",
-            self.steps.len(),
+            self.tensors(),
             self.missing.len(),
             self.unused.len(),
             self.mismatched.len(),
@@ -230,7 +250,7 @@ impl View for Conversion {
         };
         let mut lines = vec![
             format!("{verb} {} to {side} names in {}", self.source.display(), self.destination.display()),
-            format!("{} tensors, {}", thousands(self.plan.steps.len() as u64), binary_bytes(self.table.bytes())),
+            format!("{} tensors, {}", thousands(self.plan.tensors() as u64), binary_bytes(self.table.bytes())),
         ];
         lines.extend(self.proof.as_deref().map(Proof::sentence));
         if let Some(logits) = &self.logits {

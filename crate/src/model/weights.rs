@@ -8,8 +8,8 @@ use candle_nn::VarBuilder;
 use candle_nn::var_builder::SimpleBackend;
 
 use super::ModelError;
-use crate::checkpoint::{Checkpoint, TensorData};
-use crate::spec::{DType, ParamPath, TensorTable};
+use crate::checkpoint::{Checkpoint, Piece, TensorData};
+use crate::spec::{DType, ParamPath, TensorRow, TensorTable};
 
 /// The parameters of one model, in the order its construction asked for them.
 #[derive(Clone, Debug, Default)]
@@ -46,29 +46,36 @@ pub trait Weights: Send + Sync {
     fn tensor(&self, path: &ParamPath, shape: &[usize], dtype: DType, device: &Device) -> Result<Tensor, ModelError>;
 }
 
-/// Parameters of a checkpoint; `names` maps a native name to the checkpoint's own.
-pub struct CheckpointWeights<'a, F> {
+/// Parameters made of pieces of a checkpoint.
+pub struct PieceWeights<'a> {
     checkpoint: &'a Checkpoint,
+    parameters: HashMap<ParamPath, (TensorRow, Vec<Piece>)>,
     rounding: Option<DType>,
-    names: F,
 }
 
-impl<'a, F: Fn(&ParamPath) -> ParamPath + Send + Sync> CheckpointWeights<'a, F> {
-    /// Reads from `checkpoint`, asking `names` for the name that each parameter has there, and rounding each value to
+impl<'a> PieceWeights<'a> {
+    /// Each parameter with its shape, its type in the checkpoint, and what it is made of; each value is rounded to
     /// `rounding` first, if given.
-    pub fn new(checkpoint: &'a Checkpoint, rounding: Option<DType>, names: F) -> Self {
-        Self { checkpoint, rounding, names }
+    pub fn new(
+        checkpoint: &'a Checkpoint,
+        parameters: impl IntoIterator<Item = (TensorRow, Vec<Piece>)>,
+        rounding: Option<DType>,
+    ) -> Self {
+        let parameters = parameters.into_iter().map(|(row, pieces)| (row.path.clone(), (row, pieces)));
+        Self { checkpoint, parameters: parameters.collect(), rounding }
     }
 }
 
-impl<F: Fn(&ParamPath) -> ParamPath + Send + Sync> Weights for CheckpointWeights<'_, F> {
+impl Weights for PieceWeights<'_> {
     fn tensor(&self, path: &ParamPath, shape: &[usize], dtype: DType, device: &Device) -> Result<Tensor, ModelError> {
         crate::interrupt::check()?;
-        let name = (self.names)(path);
-        let data = self.checkpoint.read(&name)?;
+        let data = match self.parameters.get(path) {
+            Some((row, pieces)) => self.checkpoint.assemble(row, pieces)?,
+            None => self.checkpoint.read(path)?,
+        };
         if data.shape != shape {
             return Err(ModelError::Shape {
-                path: name.to_string(),
+                path: path.to_string(),
                 expected: shape.to_vec(),
                 found: data.shape,
                 origin: self.checkpoint.path().display().to_string(),
@@ -84,27 +91,21 @@ impl<F: Fn(&ParamPath) -> ParamPath + Send + Sync> Weights for CheckpointWeights
 
 /// Parameters that a checkpoint has, and the rest from elsewhere.
 pub struct LayeredWeights<'a> {
-    checkpoint: &'a Checkpoint,
-    sources: HashMap<ParamPath, ParamPath>,
+    pieces: PieceWeights<'a>,
     rest: Box<dyn Weights + 'a>,
 }
 
 impl<'a> LayeredWeights<'a> {
-    /// Reads the parameters named in `sources` under the names given there, and asks `rest` for the others.
-    pub fn new(
-        checkpoint: &'a Checkpoint,
-        sources: HashMap<ParamPath, ParamPath>,
-        rest: Box<dyn Weights + 'a>,
-    ) -> Self {
-        Self { checkpoint, sources, rest }
+    /// Reads the parameters that `pieces` has, and asks `rest` for the others.
+    pub fn new(pieces: PieceWeights<'a>, rest: Box<dyn Weights + 'a>) -> Self {
+        Self { pieces, rest }
     }
 }
 
 impl Weights for LayeredWeights<'_> {
     fn tensor(&self, path: &ParamPath, shape: &[usize], dtype: DType, device: &Device) -> Result<Tensor, ModelError> {
-        let Some(name) = self.sources.get(path) else { return self.rest.tensor(path, shape, dtype, device) };
-        let names = |_: &ParamPath| name.clone();
-        CheckpointWeights::new(self.checkpoint, None, names).tensor(path, shape, dtype, device)
+        let from: &dyn Weights = if self.pieces.parameters.contains_key(path) { &self.pieces } else { &*self.rest };
+        from.tensor(path, shape, dtype, device)
     }
 }
 
