@@ -16,6 +16,7 @@ pub mod interrupt;
 pub mod kicktest;
 pub mod model;
 pub mod ops;
+mod parallel;
 pub mod prelude;
 pub mod progress;
 pub mod project;

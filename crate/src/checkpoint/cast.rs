@@ -1,57 +1,125 @@
 //! Element types of weights, one into another.
 
-use half::{bf16, f16};
+use half::f16;
+use half::slice::HalfFloatSliceExt;
 
 use crate::spec::DType;
 
-/// Appends `bytes`, little-endian floats of type `from`, as type `to`, rounded to nearest even.
-/// `None` unless both are floats.
+/// Elements cast at a time: they and their float32 form stay in the nearest cache.
+const LANES: usize = 256;
+
+/// Appends `bytes`, little-endian floats of type `from`, as type `to`, rounded to nearest even. From float64 they are
+/// rounded to float32 first. `None` unless both are floats.
 pub(crate) fn cast_floats(bytes: &[u8], from: DType, to: DType, out: &mut Vec<u8>) -> Option<()> {
-    if !to.is_weight_float() {
+    if !from.is_weight_float() || !to.is_weight_float() {
         return None;
     }
-    // half's conversions from f64 drop bits before they round, so narrow types are rounded from f32: once for every type
-    // but float64 itself.
-    fn each<const N: usize>(bytes: &[u8], out: &mut Vec<u8>, to: DType, value: impl Fn([u8; N]) -> f64) {
-        for chunk in bytes.chunks_exact(N) {
-            let mut raw = [0u8; N];
-            raw.copy_from_slice(chunk);
-            let value = value(raw);
-            match to {
-                DType::BF16 => out.extend_from_slice(&bf16::from_f32(value as f32).to_le_bytes()),
-                DType::F16 => out.extend_from_slice(&f16::from_f32(value as f32).to_le_bytes()),
-                DType::F64 => out.extend_from_slice(&value.to_le_bytes()),
-                _ => out.extend_from_slice(&(value as f32).to_le_bytes()),
-            }
-        }
+    if from == to {
+        out.extend_from_slice(bytes);
+        return Some(());
     }
-    out.reserve(bytes.len() / from.bytes() * to.bytes());
-    match from {
-        DType::F32 => each::<4>(bytes, out, to, |raw| f64::from(f32::from_le_bytes(raw))),
-        DType::BF16 => each::<2>(bytes, out, to, |raw| f64::from(bf16::from_le_bytes(raw).to_f32())),
-        DType::F16 => each::<2>(bytes, out, to, |raw| f64::from(f16::from_le_bytes(raw).to_f32())),
-        DType::F64 => each::<8>(bytes, out, to, f64::from_le_bytes),
-        _ => return None,
+    let start = out.len();
+    out.resize(start + bytes.len() / from.bytes() * to.bytes(), 0);
+    let mut floats = [0f32; LANES];
+    for (source, target) in bytes.chunks(LANES * from.bytes()).zip(out[start..].chunks_mut(LANES * to.bytes())) {
+        let floats = &mut floats[..source.len() / from.bytes()];
+        widen(source, from, floats);
+        narrow(floats, to, target);
     }
     Some(())
 }
 
+fn widen(source: &[u8], from: DType, floats: &mut [f32]) {
+    match from {
+        DType::BF16 => each(source, floats, |raw| f32::from_bits(u32::from(u16::from_le_bytes(raw)) << 16)),
+        DType::F16 => {
+            let mut halves = [f16::ZERO; LANES];
+            let halves = &mut halves[..floats.len()];
+            each(source, halves, f16::from_le_bytes);
+            halves.convert_to_f32_slice(floats);
+        }
+        DType::F64 => each(source, floats, |raw| f64::from_le_bytes(raw) as f32),
+        _ => each(source, floats, f32::from_le_bytes),
+    }
+}
+
+fn narrow(floats: &[f32], to: DType, target: &mut [u8]) {
+    match to {
+        DType::BF16 => each_back(floats, target, |value| bf16_bits(value).to_le_bytes()),
+        DType::F16 => {
+            let mut halves = [f16::ZERO; LANES];
+            let halves = &mut halves[..floats.len()];
+            halves.convert_from_f32_slice(floats);
+            each_back(halves, target, f16::to_le_bytes);
+        }
+        DType::F64 => each_back(floats, target, |value| f64::from(value).to_le_bytes()),
+        _ => each_back(floats, target, f32::to_le_bytes),
+    }
+}
+
+/// The upper half of a float32, rounded to nearest even; what is not a number stays so. Without a branch, so that the
+/// compiler can use vector registers.
+fn bf16_bits(value: f32) -> u16 {
+    let bits = value.to_bits();
+    let rounded = (bits.wrapping_add(0x7fff + ((bits >> 16) & 1)) >> 16) as u16;
+    if value.is_nan() { (bits >> 16) as u16 | 0x40 } else { rounded }
+}
+
+fn each<const N: usize, T>(source: &[u8], target: &mut [T], value: impl Fn([u8; N]) -> T) {
+    for (target, raw) in target.iter_mut().zip(source.as_chunks().0) {
+        *target = value(*raw);
+    }
+}
+
+fn each_back<const N: usize, T: Copy>(source: &[T], target: &mut [u8], bytes: impl Fn(T) -> [u8; N]) {
+    for (raw, value) in target.as_chunks_mut().0.iter_mut().zip(source) {
+        *raw = bytes(*value);
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use half::bf16;
+
     use super::*;
+
+    fn cast(bytes: &[u8], from: DType, to: DType) -> Vec<u8> {
+        let mut out = Vec::new();
+        cast_floats(bytes, from, to, &mut out).unwrap();
+        out
+    }
 
     #[test]
     fn casts_round_to_nearest_even_and_widen_exactly() {
-        let mut out = Vec::new();
-        cast_floats(&(1.0f32 + 1.0 / 256.0).to_le_bytes(), DType::F32, DType::BF16, &mut out).unwrap();
-        assert_eq!(bf16::from_le_bytes([out[0], out[1]]).to_f32(), 1.0); // halfway between 1 and 1.0078125: even wins
-        out.clear();
+        let halfway = cast(&(1.0f32 + 1.0 / 256.0).to_le_bytes(), DType::F32, DType::BF16);
+        assert_eq!(bf16::from_le_bytes([halfway[0], halfway[1]]).to_f32(), 1.0); // between 1 and 1.0078125: even wins
         // One unit of float32 above that tie: upwards.
-        cast_floats(&1.003_906_4f32.to_le_bytes(), DType::F32, DType::BF16, &mut out).unwrap();
-        assert_eq!(bf16::from_le_bytes([out[0], out[1]]).to_f32(), 1.007_812_5);
-        let mut wide = Vec::new();
-        cast_floats(&bf16::from_f32(-3.25).to_le_bytes(), DType::BF16, DType::F32, &mut wide).unwrap();
-        assert_eq!(wide, (-3.25f32).to_le_bytes());
-        assert!(cast_floats(&[0; 8], DType::I64, DType::F32, &mut out).is_none());
+        let above = cast(&1.003_906_4f32.to_le_bytes(), DType::F32, DType::BF16);
+        assert_eq!(bf16::from_le_bytes([above[0], above[1]]).to_f32(), 1.007_812_5);
+        assert_eq!(cast(&bf16::from_f32(-3.25).to_le_bytes(), DType::BF16, DType::F32), (-3.25f32).to_le_bytes());
+        assert!(cast_floats(&[0; 8], DType::I64, DType::F32, &mut Vec::new()).is_none());
+    }
+
+    #[test]
+    fn every_half_comes_back_and_every_rounding_is_that_of_the_half_crate() {
+        let all: Vec<u8> = (0..=u16::MAX).flat_map(u16::to_le_bytes).collect();
+        for dtype in [DType::BF16, DType::F16] {
+            let wide = cast(&all, dtype, DType::F32);
+            for (raw, back) in all.as_chunks::<2>().0.iter().zip(cast(&wide, DType::F32, dtype).as_chunks::<2>().0) {
+                let not_a_number = match dtype {
+                    DType::BF16 => bf16::from_le_bytes(*raw).is_nan() && bf16::from_le_bytes(*back).is_nan(),
+                    _ => f16::from_le_bytes(*raw).is_nan() && f16::from_le_bytes(*back).is_nan(),
+                };
+                assert!(raw == back || not_a_number, "{dtype} {raw:?} {back:?}");
+            }
+        }
+        // Bit patterns from all over float32, in a length that is no multiple of the lanes.
+        let floats: Vec<f32> = (0..100_003u32).map(|n| f32::from_bits(n.wrapping_mul(2_654_435_761))).collect();
+        let bytes: Vec<u8> = floats.iter().flat_map(|value| value.to_le_bytes()).collect();
+        let (brains, halves) = (cast(&bytes, DType::F32, DType::BF16), cast(&bytes, DType::F32, DType::F16));
+        for ((value, brain), half) in floats.iter().zip(brains.as_chunks::<2>().0).zip(halves.as_chunks::<2>().0) {
+            assert_eq!(bf16::from_le_bytes(*brain).to_bits(), bf16::from_f32(*value).to_bits(), "{value}");
+            assert_eq!(f16::from_le_bytes(*half).to_bits(), f16::from_f32(*value).to_bits(), "{value}");
+        }
     }
 }

@@ -203,6 +203,19 @@ impl Checkpoint {
         Ok(TensorData { dtype: extent.dtype, shape: extent.shape.clone(), bytes })
     }
 
+    /// Fills `bytes` with the tensor's own, from its byte `start` on.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read), and [`CheckpointError::Io`] beyond the tensor's end.
+    pub(crate) fn read_at(&self, path: &ParamPath, start: u64, bytes: &mut [u8]) -> Result<(), CheckpointError> {
+        let (file, extent) = self.place(path)?;
+        let reading = match start.checked_add(bytes.len() as u64) {
+            Some(end) if end <= extent.len => file.file.read_exact_at(bytes, extent.start + start),
+            _ => Err(std::io::ErrorKind::UnexpectedEof.into()),
+        };
+        reading.map_err(CheckpointError::io("reading a tensor", &file.path))
+    }
+
     /// The tensor's bytes in blocks of at most `block` bytes.
     ///
     /// # Errors

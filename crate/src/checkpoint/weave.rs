@@ -1,14 +1,9 @@
 //! Elements in another order: transposes, permutations and columns side by side, as boxes of indices that are walked in
 //! the source and in the written tensor at once.
 
-use std::path::Path;
-
 use super::cast::cast_floats;
-use super::{Checkpoint, CheckpointError, Piece, TensorData};
-use crate::spec::{DType, ParamPath, TensorRow};
-
-/// Bytes read at a time from a tensor that is put together in memory.
-const READ_BLOCK: usize = 8 << 20;
+use super::{Checkpoint, CheckpointError};
+use crate::spec::{DType, ParamPath};
 
 /// Source bytes held at a time beside the piece that is made.
 const BLOCK: usize = 1 << 20;
@@ -48,59 +43,6 @@ impl Walk {
     fn end(&self, sizes: &[usize]) -> usize {
         self.start + 1 + sizes.iter().zip(&self.steps).map(|(size, step)| (size - 1) * step).sum::<usize>()
     }
-}
-
-impl Checkpoint {
-    /// Puts a tensor together out of pieces of this checkpoint, with the shape and the element type of `row`.
-    ///
-    /// # Errors
-    /// [`CheckpointError`] if a source tensor cannot be read or cast.
-    pub fn assemble(&self, row: &TensorRow, pieces: &[Piece]) -> Result<TensorData, CheckpointError> {
-        let mut bytes = Vec::new();
-        for piece in pieces {
-            let (tensor, start, len) = match piece {
-                Piece::Tensor(tensor) => (tensor, 0, u64::MAX),
-                Piece::Rows { tensor, start, count } => {
-                    let row_bytes = self.place(tensor)?.1.row_bytes();
-                    (tensor, *start as u64 * row_bytes, *count as u64 * row_bytes)
-                }
-                Piece::Values(values) => {
-                    bytes.extend(cast_values(values, row, self.path())?);
-                    continue;
-                }
-                Piece::Woven { elements, strands } => {
-                    bytes.extend(weave(self, *elements, strands, row.dtype)?);
-                    continue;
-                }
-            };
-            let (file, extent) = self.place(tensor)?;
-            let mut blocks = self.blocks_within(tensor, start, len, READ_BLOCK)?;
-            while let Some(block) = blocks.next_block()? {
-                if extent.dtype == row.dtype {
-                    bytes.extend_from_slice(block);
-                } else {
-                    cast_floats(block, extent.dtype, row.dtype, &mut bytes).ok_or_else(|| CheckpointError::Cast {
-                        tensor: tensor.to_string(),
-                        dtype: extent.dtype.to_string(),
-                        path: file.path.clone(),
-                    })?;
-                }
-            }
-        }
-        Ok(TensorData { dtype: row.dtype, shape: row.shape.clone(), bytes })
-    }
-}
-
-/// Numbers as bytes of the element type of `row`; `path` is for messages.
-pub(super) fn cast_values(values: &[f32], row: &TensorRow, path: &Path) -> Result<Vec<u8>, CheckpointError> {
-    let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
-    let mut cast = Vec::new();
-    cast_floats(&bytes, DType::F32, row.dtype, &mut cast).ok_or_else(|| CheckpointError::Cast {
-        tensor: row.path.to_string(),
-        dtype: row.dtype.to_string(),
-        path: path.to_owned(),
-    })?;
-    Ok(cast)
 }
 
 /// Makes a piece of `elements` elements of type `dtype`. In memory are the piece and one block of the source.

@@ -79,7 +79,8 @@ fn report(diff: &LogitDiff) -> Value {
         "mean_kl": diff.mean_kl(),
         "top1_agreement": diff.top1_agreement(),
         "tolerance": diff.tolerance,
-        "layers": diff.layers.iter().map(|layer| json!({ "layer": layer.layer, "max_abs_diff": layer.max_abs })).collect::<Vec<_>>(),
+        "columns": diff.columns,
+        "layers": diff.layer_report(),
         "first_divergent_layer": diff.first_divergent_layer(),
     })
 }

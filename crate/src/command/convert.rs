@@ -6,8 +6,9 @@ use clap::{ArgMatches, Command};
 
 use super::{Failure, Kept, Outcome, flag, flag_value, given, option, path, set, values};
 use crate::checkpoint::WeightsFormat;
+use crate::device::Device;
 use crate::display::View;
-use crate::spec::{Architecture, DType};
+use crate::spec::DType;
 
 pub(super) fn definition() -> Command {
     Command::new("convert")
@@ -15,7 +16,8 @@ pub(super) fn definition() -> Command {
         .arg(path("SRC", "Model folder to read"))
         .arg(path("DST", "Folder to make; must not exist"))
         .arg(flag("reverse", "Require the direction native to Hugging Face"))
-        .arg(option("model-type", "FAMILY", "Require this family").value_parser(values::family()))
+        .arg(option("model-type", "FAMILY", "Take the model for one of this family: llama, mistral, qwen3, or one of --converter-path"))
+        .arg(values::converter_path())
         .arg(option("dtype", "DTYPE", "Cast the weights (default: as they are)").value_parser(values::dtype()))
         .arg(option("max-length", "TOKENS", "Replace max_position_embeddings").value_parser(clap::value_parser!(usize)))
         .arg(
@@ -27,9 +29,17 @@ pub(super) fn definition() -> Command {
             option("format", "FORMAT", "safetensors, or pytorch for .bin files (default: safetensors)")
                 .value_parser(values::weights_format()),
         )
+        .arg(option("device", "DEVICE", "Where to validate (default: cpu)").value_parser(values::device()))
         .arg(option("prompt", "TEXT", "Text to validate on"))
+        .arg(
+            flag("generation-test", "Have both sides continue the prompt, and compare their tokens")
+                .short('g')
+                .conflicts_with("no-validate"),
+        )
+        .arg(flag("debug-params", "List every tensor with both names, shape, type and digest"))
         .arg(flag("no-validate", "Skip the comparison of bits and logits"))
         .arg(flag("dry-run", "Plan from headers; write nothing"))
+        .arg(values::log_level())
 }
 
 pub(super) fn run(matches: &ArgMatches) -> Result<Outcome, Failure> {
@@ -38,13 +48,18 @@ pub(super) fn run(matches: &ArgMatches) -> Result<Outcome, Failure> {
     };
     let mut convert = crate::convert(source, destination)
         .reverse(set(matches, "reverse"))
-        .model_type(given::<Architecture>(matches, "model-type"))
+        .model_type(given::<String>(matches, "model-type"))
         .dtype(given::<DType>(matches, "dtype"))
         .max_length(given::<usize>(matches, "max-length"))
         .checkpoint(given::<PathBuf>(matches, "checkpoint-path"))
+        .device(given::<Device>(matches, "device").unwrap_or(Device::Cpu))
+        .generation_test(set(matches, "generation-test"))
         .prompt(given::<String>(matches, "prompt"))
         .validate(!set(matches, "no-validate"))
         .dry_run(set(matches, "dry-run"));
+    for path in values::converter_paths(matches) {
+        convert = convert.converter_path(path);
+    }
     if let Some(format) = given::<WeightsFormat>(matches, "format") {
         convert = convert.format(format);
     }
@@ -52,9 +67,15 @@ pub(super) fn run(matches: &ArgMatches) -> Result<Outcome, Failure> {
         convert = convert.max_shard_size(size);
     }
     let conversion = convert.run()?;
+    let (mut view, mut json) = (conversion.view(), conversion.report());
+    if set(matches, "debug-params") {
+        let pairs = conversion.pairs();
+        view = view.followed_by(&pairs.view());
+        json["parameters"] = pairs.report();
+    }
     Ok(Outcome {
-        view: conversion.view(),
-        json: conversion.report(),
+        view,
+        json,
         passed: conversion.passed(),
         value: Some(Kept { value: Box::new(conversion), type_path: "chandlery::Conversion" }),
     })

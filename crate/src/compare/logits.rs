@@ -6,7 +6,7 @@ use candle_core::{DType as CandleType, Tensor};
 use safetensors::tensor::{Dtype, TensorView};
 
 use crate::checkpoint::{AtomicFolder, CheckpointError};
-use crate::convert::{ConvertError, LayerDiff, LogitDiff, ModelFolder, token_ids};
+use crate::convert::{ConvertError, LayerDiff, LogitDiff, Logits, ModelFolder, open_device, token_ids};
 use crate::device::Device;
 use crate::model::{Batch, ModelError};
 use crate::spec::DType;
@@ -16,6 +16,12 @@ use crate::tokenizer::TokenizerFiles;
 struct Observed {
     logits: Vec<f32>,
     layers: Vec<Vec<f32>>,
+}
+
+impl Observed {
+    fn of(&self, folder: &ModelFolder) -> Logits<'_> {
+        Logits { values: &self.logits, vocab: folder.config().vocab_size }
+    }
 }
 
 /// A comparison to be made; see [`compare`].
@@ -70,21 +76,15 @@ impl Compare {
         self
     }
 
-    /// Runs it.
+    /// Runs it. Vocabularies of different sizes are compared over the tokens that both have.
     ///
     /// # Errors
-    /// [`ConvertError`] if a folder cannot be opened, vocabularies differ, or a computation fails.
+    /// [`ConvertError`] if a folder cannot be opened or a computation fails.
     pub fn run(&self) -> Result<LogitDiff, ConvertError> {
         let left = ModelFolder::open(&self.left)?;
         let right = ModelFolder::open(&self.right)?;
-        let vocab = left.config().vocab_size;
-        if right.config().vocab_size != vocab {
-            return Err(ConvertError::Options {
-                what: format!("the vocabularies have {vocab} and {} rows", right.config().vocab_size),
-                origin: format!("{} and {}", self.left.display(), self.right.display()),
-                advice: "compare models of one vocabulary".to_owned(),
-            });
-        }
+        // A vocabulary that grew is compared over the tokens that both have.
+        let vocab = left.config().vocab_size.min(right.config().vocab_size);
         let tokenizer = TokenizerFiles::read(&self.left)?;
         let batch = match &self.batch {
             Some(batch) => batch.clone(),
@@ -93,17 +93,18 @@ impl Compare {
                 Batch::new(vec![token_ids(self.prompt.as_deref(), &tokenizer, vocab, longest)?])?
             }
         };
-        let (_, seq) = batch.dims();
+        let (rows, seq) = batch.dims();
         // One model in memory at a time.
         let (first, second) =
             (observe(&left, &batch, self.device, self.by_layer)?, observe(&right, &batch, self.device, self.by_layer)?);
         let names = (self.left.display().to_string(), self.right.display().to_string());
         let real =
             |row: usize, position: usize| batch.attention_mask.as_ref().is_none_or(|mask| mask[row][position] != 0);
-        let mut diff = LogitDiff::new((&names.0, &names.1), &first.logits, &second.logits, vocab, seq, real);
+        let (a, b) = (first.of(&left), second.of(&right));
+        let mut diff = LogitDiff::new((&names.0, &names.1), a, b, seq, real);
         if first.layers.len() == second.layers.len() {
             let pairs = first.layers.iter().zip(&second.layers).enumerate();
-            diff.layers = pairs.map(|(layer, (left, right))| LayerDiff::new(layer, left, right)).collect();
+            diff.layers = pairs.map(|(layer, (left, right))| LayerDiff::new(layer, left, right, rows * seq)).collect();
         }
         diff.name_tokens(&tokenizer, |row, position| batch.input_ids.get(row)?.get(position).copied());
         Ok(diff)
@@ -111,7 +112,7 @@ impl Compare {
 }
 
 fn observe(folder: &ModelFolder, batch: &Batch, device: Device, layers: bool) -> Result<Observed, ConvertError> {
-    let model = folder.load(DType::F32, &open(device)?, false)?;
+    let model = folder.load(DType::F32, &open_device(device)?, false)?;
     let mut streams = Vec::new();
     let logits = model.forward_observed(batch, &mut |_, stream| {
         if layers {
@@ -120,14 +121,6 @@ fn observe(folder: &ModelFolder, batch: &Batch, device: Device, layers: bool) ->
     })?;
     let layers = streams.into_iter().collect::<candle_core::Result<_>>().map_err(ModelError::from)?;
     Ok(Observed { logits: floats(&logits).map_err(ModelError::from)?, layers })
-}
-
-fn open(device: Device) -> Result<candle_core::Device, ConvertError> {
-    device.open().map_err(|error| ConvertError::Options {
-        what: error.to_string().lines().next().unwrap_or_default().to_owned(),
-        origin: "--device".to_owned(),
-        advice: "use cpu, or a device that this machine has".to_owned(),
-    })
 }
 
 fn floats(tensor: &Tensor) -> candle_core::Result<Vec<f32>> {

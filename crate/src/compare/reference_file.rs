@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::logits::logits;
 use crate::checkpoint::{Checkpoint, TensorData};
-use crate::convert::{ConvertError, LogitDiff};
+use crate::convert::{ConvertError, LogitDiff, Logits};
 use crate::device::Device;
 use crate::model::Batch;
 use crate::spec::{DType, ParamPath};
@@ -54,7 +54,8 @@ pub fn compare_with_reference(folder: &Path, file: &Path, device: Device) -> Res
         let case = prefix.trim_end_matches('.');
         let names = (format!("reference {case}").trim().to_owned(), folder.display().to_string());
         let real = |row: usize, position: usize| mask.as_ref().is_none_or(|mask| mask[row][position] != 0);
-        diffs.push(LogitDiff::new((&names.0, &names.1), &expected, &found, vocab, seq, real));
+        let (expected, found) = (Logits { values: &expected, vocab }, Logits { values: &found, vocab });
+        diffs.push(LogitDiff::new((&names.0, &names.1), expected, found, seq, real));
     }
     if diffs.is_empty() {
         return Err(ConvertError::Options {

@@ -191,12 +191,12 @@ impl LoadReport {
 
     /// The parameters that the checkpoint has.
     pub(super) fn weights<'a>(&self, checkpoint: &'a Checkpoint) -> PieceWeights<'a> {
-        let parameters = self.loaded.iter().filter_map(|one| {
+        let rows = self.loaded.iter().filter_map(|one| {
             let stored = checkpoint.table().get(&one.from)?;
-            let row = TensorRow::stored(one.path.clone(), stored.shape.clone(), stored.dtype);
-            Some((row, vec![Piece::Tensor(one.from.clone())]))
+            Some(TensorRow::stored(one.path.clone(), stored.shape.clone(), stored.dtype))
         });
-        PieceWeights::new(checkpoint, parameters, None)
+        let pieces = self.loaded.iter().map(|one| (one.path.clone(), vec![Piece::Tensor(one.from.clone())]));
+        PieceWeights::new(checkpoint, rows, pieces.collect(), None)
     }
 
     /// The `--json` report.

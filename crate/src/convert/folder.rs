@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use candle_core::Device;
 use serde_json::Value;
 
-use super::plan::Way;
+use super::plan::Direction;
 use super::{ConvertError, Families, Family, FamilyError, RemapPlan};
 use crate::checkpoint::Checkpoint;
 use crate::model::{CausalLm, PieceWeights};
@@ -165,15 +165,10 @@ impl ModelFolder {
         device: &Device,
         trainable: bool,
     ) -> Result<CausalLm, ConvertError> {
-        let way = Way { from: self.side, to: Side::Native };
+        let way = Direction { from: self.side, to: Side::Native };
         let plan = RemapPlan::between(&self.checkpoint, way, &self.config, &self.family, None)?;
         plan.require_complete()?;
-        let pieces = plan.pieces();
-        let parameters = plan.rows().map(|row| {
-            let pieces = pieces.get(&row.path).cloned().unwrap_or_default();
-            (row, pieces)
-        });
-        let weights = PieceWeights::new(&self.checkpoint, parameters, rounding);
+        let weights = PieceWeights::new(&self.checkpoint, plan.rows(), plan.pieces(), rounding);
         Ok(CausalLm::build(&self.config, Box::new(weights), dtype, device, trainable)?)
     }
 }

@@ -1,5 +1,7 @@
 //! How far two sets of logits are from each other: by position, and by layer.
 
+use serde_json::{Value, json};
+
 use crate::tokenizer::TokenizerFiles;
 
 /// One position of one row.
@@ -22,12 +24,14 @@ pub struct PositionDiff {
 }
 
 /// One layer's residual stream on both sides.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct LayerDiff {
     /// The layer's number.
     pub layer: usize,
     /// Largest absolute difference.
     pub max_abs: f32,
+    /// The same at each position, row after row.
+    pub by_position: Vec<f32>,
     /// Largest absolute value of the first side, to judge the difference by.
     pub scale: f32,
 }
@@ -43,6 +47,19 @@ pub struct LogitDiff {
     pub layers: Vec<LayerDiff>,
     /// Largest difference that passes.
     pub tolerance: f32,
+    /// How many columns of the vocabulary were compared.
+    pub columns: usize,
+    /// The two vocabularies' rows.
+    pub vocabularies: (usize, usize),
+}
+
+/// Logits of one side, row-major `[rows × seq × vocab]`.
+#[derive(Clone, Copy, Debug)]
+pub struct Logits<'a> {
+    /// The numbers.
+    pub values: &'a [f32],
+    /// How many there are for each position.
+    pub vocab: usize,
 }
 
 /// Largest absolute difference of float32 logits that passes: a hundred times the noise between two correct
@@ -50,24 +67,46 @@ pub struct LogitDiff {
 pub(super) const TOLERANCE: f32 = 1e-3;
 
 impl LogitDiff {
-    /// Compares logits `[rows × seq × vocab]`; `compared` says which positions count (all, or those that are not padding).
+    /// Compares logits over the columns that both vocabularies have; `compared` says which positions count (all, or
+    /// those that are not padding), by row and place in it.
     pub fn new(
         names: (&str, &str),
-        left: &[f32],
-        right: &[f32],
-        vocab: usize,
+        left: Logits<'_>,
+        right: Logits<'_>,
         seq: usize,
         compared: impl Fn(usize, usize) -> bool,
     ) -> Self {
-        let mut positions = Vec::new();
-        for (index, (a, b)) in left.chunks_exact(vocab).zip(right.chunks_exact(vocab)).enumerate() {
-            let (row, position) = (index / seq, index % seq);
-            if compared(row, position) {
-                positions.push(compare(row, position, a, b));
-            }
+        let columns: Vec<u32> = (0..left.vocab.min(right.vocab) as u32).collect();
+        Self::over(&columns, names, left, right, seq, compared)
+    }
+
+    /// As [`new`](Self::new), over these columns only, which both must have.
+    pub(super) fn over(
+        columns: &[u32],
+        names: (&str, &str),
+        left: Logits<'_>,
+        right: Logits<'_>,
+        seq: usize,
+        compared: impl Fn(usize, usize) -> bool,
+    ) -> Self {
+        let chosen = |row: &[f32]| columns.iter().map(|&column| row[column as usize]).collect::<Vec<f32>>();
+        let sides = left.values.chunks_exact(left.vocab).zip(right.values.chunks_exact(right.vocab));
+        let positions = sides.enumerate().filter(|(index, _)| compared(index / seq, index % seq));
+        let positions = positions.map(|(index, (a, b))| {
+            let mut position = compare(index / seq, index % seq, &chosen(a), &chosen(b));
+            let (a, b) = position.top1;
+            let id = |place: u32| columns.get(place as usize).copied().unwrap_or_default();
+            position.top1 = (id(a), id(b));
+            position
+        });
+        Self {
+            names: (names.0.to_owned(), names.1.to_owned()),
+            positions: positions.collect(),
+            layers: Vec::new(),
+            tolerance: TOLERANCE,
+            columns: columns.len(),
+            vocabularies: (left.vocab, right.vocab),
         }
-        let names = (names.0.to_owned(), names.1.to_owned());
-        Self { names, positions, layers: Vec::new(), tolerance: TOLERANCE }
     }
 
     /// Writes each position's text into the table; `id` gives the token at (row, position). Without a tokenizer nothing
@@ -109,18 +148,37 @@ impl LogitDiff {
         !self.positions.is_empty() && self.max_abs() <= self.tolerance
     }
 
+    /// Each layer's difference, for `--json` reports.
+    pub(crate) fn layer_report(&self) -> Value {
+        let layer =
+            |layer: &LayerDiff| json!({ "layer": layer.layer, "max_abs_diff": layer.max_abs, "scale": layer.scale });
+        self.layers.iter().map(layer).collect()
+    }
+
     /// The first layer whose residual stream differs by more than a thousandth of its size.
     pub fn first_divergent_layer(&self) -> Option<usize> {
-        let diverges = |layer: &&LayerDiff| layer.max_abs > 1e-3 * layer.scale.max(1.0);
-        self.layers.iter().find(diverges).map(|layer| layer.layer)
+        self.layers.iter().find(|layer| layer.diverges()).map(|layer| layer.layer)
     }
 }
 
 impl LayerDiff {
-    /// Compares the residual stream of two sides after one layer.
-    pub fn new(layer: usize, left: &[f32], right: &[f32]) -> Self {
-        let max_abs = left.iter().zip(right).map(|(a, b)| nan_is_infinite((a - b).abs())).fold(0.0, f32::max);
-        Self { layer, max_abs, scale: left.iter().map(|value| value.abs()).fold(0.0, f32::max) }
+    /// Compares the residual stream `[positions × hidden]` of two sides after one layer.
+    pub fn new(layer: usize, left: &[f32], right: &[f32], positions: usize) -> Self {
+        let hidden = (left.len() / positions.max(1)).max(1);
+        let largest =
+            |(a, b): (&[f32], &[f32])| a.iter().zip(b).map(|(a, b)| nan_is_infinite((a - b).abs())).fold(0.0, f32::max);
+        let by_position: Vec<f32> = left.chunks(hidden).zip(right.chunks(hidden)).map(largest).collect();
+        Self {
+            layer,
+            max_abs: by_position.iter().copied().fold(0.0, f32::max),
+            by_position,
+            scale: left.iter().map(|value| value.abs()).fold(0.0, f32::max),
+        }
+    }
+
+    /// True if the difference is more than a thousandth of the stream's own size.
+    pub fn diverges(&self) -> bool {
+        self.max_abs > 1e-3 * self.scale.max(1.0)
     }
 }
 
@@ -153,21 +211,37 @@ fn argmax(logits: &[f32]) -> u32 {
 mod tests {
     use super::*;
 
+    fn logits(values: &[f32], vocab: usize) -> Logits<'_> {
+        Logits { values, vocab }
+    }
+
     #[test]
     fn equal_logits_pass_and_nan_never_does() {
         let a = [0.5, 1.5, -2.0, 0.0, 1.0, 2.0];
-        let same = LogitDiff::new(("a", "b"), &a, &a, 3, 2, |_, _| true);
+        let same = LogitDiff::new(("a", "b"), logits(&a, 3), logits(&a, 3), 2, |_, _| true);
         assert!(same.passed());
         assert_eq!((same.max_abs(), same.top1_agreement(), same.positions.len()), (0.0, 1.0, 2));
         let mut broken = a;
         broken[4] = f32::NAN;
-        assert!(!LogitDiff::new(("a", "b"), &a, &broken, 3, 2, |_, _| true).passed());
+        assert!(!LogitDiff::new(("a", "b"), logits(&a, 3), logits(&broken, 3), 2, |_, _| true).passed());
     }
 
     #[test]
     fn divergence_is_that_of_the_definition() {
         // p = (1/2, 1/2), q = (1/4, 3/4): KL = ½ ln 2 + ½ ln ⅔.
-        let diff = LogitDiff::new(("p", "q"), &[0.0, 0.0], &[0.0, 3f32.ln()], 2, 1, |_, _| true);
+        let (p, q) = ([0.0, 0.0], [0.0, 3f32.ln()]);
+        let diff = LogitDiff::new(("p", "q"), logits(&p, 2), logits(&q, 2), 1, |_, _| true);
         assert!((diff.mean_kl() - (0.5 * 2f64.ln() + 0.5 * (2.0 / 3.0f64).ln())).abs() < 1e-6);
+    }
+
+    #[test]
+    fn a_grown_vocabulary_is_compared_over_the_columns_that_both_have() {
+        let (old, grown) = ([1.0, 2.0, 3.0, 1.0], [1.0, 2.0, 9.0, 3.0, 1.0, 9.0]);
+        let diff = LogitDiff::new(("old", "grown"), logits(&old, 2), logits(&grown, 3), 2, |_, _| true);
+        assert_eq!((diff.max_abs(), diff.columns, diff.vocabularies), (0.0, 2, (2, 3)));
+        // Column 0 was rewritten: what is most probable is looked for among the others, under its own number.
+        let edited = [7.0, 2.0, 7.0, 1.0];
+        let diff = LogitDiff::over(&[1], ("old", "edited"), logits(&old, 2), logits(&edited, 2), 2, |_, _| true);
+        assert!(diff.passed() && diff.positions.iter().all(|position| position.top1 == (1, 1)));
     }
 }

@@ -63,7 +63,7 @@ pub struct RemapPlan {
 
 /// Whose names the source has, and whose the destination will have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Way {
+pub(crate) struct Direction {
     pub(crate) from: Side,
     pub(crate) to: Side,
 }
@@ -85,19 +85,19 @@ impl RemapPlan {
             Side::HuggingFace => Side::Native,
             Side::Native => Side::HuggingFace,
         };
-        Self::between(source, Way { from, to }, config, family, dtype)
+        Self::between(source, Direction { from, to }, config, family, dtype)
     }
 
     /// As [`new`](Self::new), also from native names to native names.
     pub(crate) fn between(
         source: &Checkpoint,
-        way: Way,
+        way: Direction,
         config: &ModelConfig,
         family: &Family,
         dtype: Option<DType>,
     ) -> Result<Self, FamilyError> {
         let links = match way {
-            Way { from: Side::Native, to: Side::Native } => Links::native(config),
+            Direction { from: Side::Native, to: Side::Native } => Links::native(config),
             _ => Links::new(family, config)?,
         };
         let mut plan = Self {
@@ -120,15 +120,19 @@ impl RemapPlan {
             .map(|sides| &sides[if way.from == Side::HuggingFace { 0 } else { 1 }])
             .map(|(alias, target)| (alias, target))
             .collect();
-        // The family's names of the tensors that are there; native files of others may spell them otherwise.
+        // The family's names of the tensors that are there; files of others may spell them otherwise.
         let known = |name: &ParamPath| expected.contains_key(name) || tied.contains_key(name);
         let mut places: HashMap<ParamPath, ParamPath> = HashMap::new();
         let mut order = Vec::new();
         let mut aliases = Vec::new();
         for name in source.stored_order() {
             let ours = match way.from {
-                Side::Native if !known(&name) => {
-                    spelling::native(&name).filter(known).filter(|ours| source.table().get(ours).is_none())
+                _ if !known(&name) => {
+                    let spelled = match way.from {
+                        Side::Native => spelling::native(&name),
+                        Side::HuggingFace => family.spelled(&name),
+                    };
+                    spelled.filter(known).filter(|ours| source.table().get(ours).is_none())
                 }
                 _ => Some(name.clone()).filter(known),
             };
@@ -174,7 +178,7 @@ impl RemapPlan {
         link: &Link,
         source: &Checkpoint,
         places: &HashMap<ParamPath, ParamPath>,
-        way: Way,
+        way: Direction,
         family: &Family,
         dtype: Option<DType>,
     ) {
@@ -199,7 +203,7 @@ impl RemapPlan {
         let targets = link.names(way.to);
         for (index, to) in targets.iter().enumerate() {
             let (pieces, changed) = match way {
-                Way { from: Side::Native, to: Side::Native } => (vec![Piece::Tensor(in_file(to))], false),
+                Direction { from: Side::Native, to: Side::Native } => (vec![Piece::Tensor(in_file(to))], false),
                 _ => {
                     let changed = names.len() + targets.len() > 2 || link.words(0).is_some();
                     (link.pieces(way.to, index, &in_file), changed)
@@ -297,12 +301,12 @@ impl RemapPlan {
 fn segments(
     (from, in_file): (&ParamPath, &ParamPath),
     (to, index): (&ParamPath, usize),
-    way: Way,
+    way: Direction,
     family: &Family,
 ) -> Vec<(String, String)> {
     let renamed = match way {
-        Way { from: Side::Native, to: Side::Native } => None,
-        Way { to, .. } => family.rules_to(to).rename(from).and_then(|renamed| {
+        Direction { from: Side::Native, to: Side::Native } => None,
+        Direction { to, .. } => family.rules_to(to).rename(from).and_then(|renamed| {
             let several = renamed.to.len() > 1;
             renamed.segments.into_iter().nth(if several { index } else { 0 })
         }),
@@ -315,7 +319,7 @@ fn segments(
 }
 
 /// What is done to a step's elements.
-fn words(link: &Link, way: Way, at: usize, index: usize) -> String {
+fn words(link: &Link, way: Direction, at: usize, index: usize) -> String {
     let (hf, native) = match way.to {
         Side::Native => (&link.hf[at], &link.native[index]),
         Side::HuggingFace => (&link.hf[index], &link.native[at]),

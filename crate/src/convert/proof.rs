@@ -1,71 +1,230 @@
-//! Evidence that a conversion moved every bit.
+//! Evidence that a conversion moved every bit: each tensor's digest, and its bytes held against those of the plan.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashMap};
+use std::fmt;
+use std::sync::Mutex;
+use std::sync::mpsc::Sender;
 
-use super::RemapPlan;
-use crate::checkpoint::{Checkpoint, CheckpointError};
+use sha2::{Digest as _, Sha256};
+
+use crate::checkpoint::{Checkpoint, CheckpointError, Piece, Pieces};
+use crate::parallel;
+use crate::progress;
 use crate::spec::{ParamPath, TensorRow};
 
-/// A byte-for-byte comparison of two checkpoints under a renaming.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Proof {
-    /// Tensors compared.
-    pub tensors: usize,
-    /// How many hold the same bits.
-    pub bit_identical: usize,
-    /// Those that do not, by source name.
-    pub different: Vec<ParamPath>,
-    /// True if the element type was changed on purpose, so that bits must differ.
-    pub cast: bool,
+/// SHA-256 of a tensor's bytes as a file stores them, which any other program can compute as well.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Digest([u8; 32]);
+
+/// How a written tensor comes from the source.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// It is a source tensor under another name.
+    Moved,
+    /// It is taken from parts of source tensors, or put together from several.
+    Rearranged,
+    /// Rows were added or rewritten; the others are the source's.
+    Grown,
+    /// Its values are the source's, rounded to another element type.
+    Cast,
 }
 
-/// Compared in blocks of this size, so that memory does not grow with the tensors.
-const BLOCK: usize = 8 << 20;
+/// One written tensor.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TensorProof {
+    /// Its name in the destination.
+    pub to: ParamPath,
+    /// How it comes from the source.
+    pub way: Way,
+    /// True if every byte is the one that the plan makes of the source.
+    pub as_planned: bool,
+    /// Its digest in the destination.
+    pub digest: Digest,
+}
 
-/// Compares the bytes of every source tensor with those of the destination; what was split, joined, transposed or
-/// permuted is put together again out of the destination first, so that the way back is proven, too.
+/// A byte-for-byte comparison of what was written with what the plan makes of the source.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Proof {
+    /// Every written tensor, in natural order.
+    pub tensors: Vec<TensorProof>,
+    /// Rearranged source tensors that do not come back when they are put together again out of what was written.
+    pub lost: Vec<ParamPath>,
+    /// The digests of the source's tensors.
+    pub sources: BTreeMap<ParamPath, Digest>,
+}
+
+impl Proof {
+    /// How many tensors hold the bits of one source tensor, moved as they were.
+    pub fn bit_identical(&self) -> usize {
+        self.tensors.iter().filter(|tensor| tensor.way == Way::Moved && tensor.as_planned).count()
+    }
+
+    /// How many tensors came in this way and are as the plan makes them.
+    pub fn count(&self, way: Way) -> usize {
+        self.tensors.iter().filter(|tensor| tensor.way == way && tensor.as_planned).count()
+    }
+
+    /// The tensors that hold other bytes than the plan makes of the source: there should be none.
+    pub fn different(&self) -> impl Iterator<Item = &ParamPath> {
+        self.tensors.iter().filter(|tensor| !tensor.as_planned).map(|tensor| &tensor.to)
+    }
+
+    /// A written tensor, by its name in the destination.
+    pub fn tensor(&self, to: &ParamPath) -> Option<&TensorProof> {
+        self.tensors.iter().find(|tensor| tensor.to == *to)
+    }
+}
+
+/// Compares every tensor of `written` with what `pieces` make of `source`, on all cores and in blocks, and
+/// the source's tensors in `back` with what those pieces make of `written`.
 ///
 /// # Errors
 /// [`CheckpointError`] if a tensor cannot be read, or on an interrupt.
-pub fn compare_tensors(plan: &RemapPlan, from: &Checkpoint, to: &Checkpoint) -> Result<Proof, CheckpointError> {
-    let mut proof = Proof { tensors: 0, bit_identical: 0, different: Vec::new(), cast: false };
-    let mut seen = HashSet::new();
-    for step in plan.steps.iter().filter(|step| seen.insert(&step.from)) {
-        proof.tensors += 1;
-        proof.cast |= step.from_dtype != step.to_dtype;
-        let same = || match plan.pieces_back().get(&step.from) {
-            None => same_bytes(from, &step.from, to, &step.to),
-            Some(pieces) => {
-                let row = TensorRow::stored(step.from.clone(), step.from_shape.clone(), step.from_dtype);
-                same_as(from, &step.from, &to.assemble(&row, pieces)?.bytes)
-            }
+pub(super) fn prove(
+    rows: &[TensorRow],
+    pieces: &HashMap<ParamPath, Vec<Piece>>,
+    back: &HashMap<ParamPath, Vec<Piece>>,
+    source: &Checkpoint,
+    written: &Checkpoint,
+) -> Result<Proof, CheckpointError> {
+    let planned = Pieces::new(source, pieces.clone());
+    let meter = progress::bytes("comparing", rows.iter().map(TensorRow::bytes).sum());
+    // The largest first, so that no thread is left alone with one at the end.
+    let mut jobs: Vec<&TensorRow> = rows.iter().collect();
+    jobs.sort_by_key(|row| std::cmp::Reverse(row.bytes()));
+    let (tensors, digests) = (Mutex::new(Vec::new()), Mutex::new(BTreeMap::new()));
+    let compare = |_: &mut (), row: &&TensorRow, sender: &Sender<u64>| {
+        let made = pieces.get(&row.path).map(Vec::as_slice).unwrap_or_default();
+        let way = way_of(row, made, source);
+        let same = same_as_planned(&planned, row, written, sender)?;
+        let digest = match same {
+            Some(digest) => digest,
+            None => digest(written, &row.path)?,
         };
-        if step.from_dtype == step.to_dtype && same()? {
-            proof.bit_identical += 1;
-        } else {
-            proof.different.push(step.from.clone());
+        if let ([Piece::Tensor(from)], Way::Moved, Some(digest)) = (made, way, same) {
+            lock(&digests).insert(from.clone(), digest);
         }
-    }
-    Ok(proof)
+        lock(&tensors).push(TensorProof { to: row.path.clone(), way, as_planned: same.is_some(), digest });
+        Ok::<_, CheckpointError>(())
+    };
+    parallel::for_each(&jobs, || (), compare, &|bytes| meter.advance(bytes))?;
+
+    // What did not arrive as it was has another digest in the source.
+    let mut others: Vec<&ParamPath> = pieces.values().flatten().flat_map(Piece::tensors).collect();
+    others.sort();
+    others.dedup();
+    others.retain(|from| !lock(&digests).contains_key(*from));
+    let take = |_: &mut (), from: &&ParamPath, _: &Sender<u64>| {
+        let digest = digest(source, from)?;
+        lock(&digests).insert((*from).clone(), digest);
+        Ok::<_, CheckpointError>(())
+    };
+    parallel::for_each(&others, || (), take, &|_| ())?;
+    meter.finish();
+    let mut tensors = tensors.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner());
+    tensors.sort_by(|a, b| a.to.cmp(&b.to));
+    let lost = lost(back, source, written)?;
+    Ok(Proof { tensors, lost, sources: digests.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner()) })
 }
 
-fn same_bytes(a: &Checkpoint, a_name: &ParamPath, b: &Checkpoint, b_name: &ParamPath) -> Result<bool, CheckpointError> {
-    let (mut left, mut right) = (a.blocks(a_name, BLOCK)?, b.blocks(b_name, BLOCK)?);
-    loop {
-        match (left.next_block()?, right.next_block()?) {
-            (None, None) => return Ok(true),
-            (left, right) if left != right => return Ok(false),
-            _ => {}
+/// The way back of what was split, joined, transposed or permuted: it must give the source's bytes.
+fn lost(
+    back: &HashMap<ParamPath, Vec<Piece>>,
+    source: &Checkpoint,
+    written: &Checkpoint,
+) -> Result<Vec<ParamPath>, CheckpointError> {
+    let pieces = Pieces::new(written, back.clone());
+    let mut lost = Vec::new();
+    for name in back.keys() {
+        let Some(row) = source.table().get(name) else { continue };
+        let (mut found, mut done, mut same) = (Vec::new(), 0, true);
+        pieces.planned(row, &mut |expected| {
+            found.resize(expected.len(), 0);
+            source.read_at(name, done, &mut found)?;
+            done += found.len() as u64;
+            same = found == expected;
+            Ok(same)
+        })?;
+        if !same {
+            lost.push(name.clone());
         }
+    }
+    lost.sort();
+    Ok(lost)
+}
+
+fn lock<T>(shared: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    shared.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+}
+
+fn way_of(row: &TensorRow, pieces: &[Piece], source: &Checkpoint) -> Way {
+    let cast = |piece: &Piece| {
+        let mut tensors = piece.tensors().into_iter().filter_map(|from| source.table().get(from));
+        tensors.any(|from| from.dtype != row.dtype)
+    };
+    match pieces {
+        _ if pieces.iter().any(cast) => Way::Cast,
+        [Piece::Tensor(_)] => Way::Moved,
+        _ if pieces.iter().any(|piece| matches!(piece, Piece::Values(_))) => Way::Grown,
+        _ => Way::Rearranged,
     }
 }
 
-fn same_as(checkpoint: &Checkpoint, name: &ParamPath, bytes: &[u8]) -> Result<bool, CheckpointError> {
-    let mut rest = bytes;
-    let mut blocks = checkpoint.blocks(name, BLOCK)?;
+/// The digest of a written tensor if it is what the plan makes of the source, `None` if it is not.
+fn same_as_planned(
+    planned: &Pieces<'_>,
+    row: &TensorRow,
+    written: &Checkpoint,
+    sender: &Sender<u64>,
+) -> Result<Option<Digest>, CheckpointError> {
+    let found = written.table().get(&row.path);
+    if found.is_none_or(|found| (&found.shape, found.dtype) != (&row.shape, row.dtype)) {
+        return Ok(None);
+    }
+    let (mut hash, mut done, mut same) = (Sha256::new(), 0u64, true);
+    let mut bytes = Vec::new();
+    planned.planned(row, &mut |expected| {
+        bytes.resize(expected.len(), 0);
+        written.read_at(&row.path, done, &mut bytes)?;
+        done += bytes.len() as u64;
+        hash.update(&bytes);
+        same = bytes == expected;
+        // Nobody listens any more if another thread failed.
+        let _ = sender.send(bytes.len() as u64);
+        Ok(same)
+    })?;
+    Ok((same && done == row.bytes()).then(|| Digest(hash.finalize().into())))
+}
+
+/// The digest of a tensor; zeros if it is not there at all.
+fn digest(checkpoint: &Checkpoint, path: &ParamPath) -> Result<Digest, CheckpointError> {
+    const BLOCK: usize = 1 << 20;
+    if checkpoint.table().get(path).is_none() {
+        return Ok(Digest([0; 32]));
+    }
+    let mut hash = Sha256::new();
+    let mut blocks = checkpoint.blocks(path, BLOCK)?;
     while let Some(block) = blocks.next_block()? {
-        let Some(tail) = rest.strip_prefix(block) else { return Ok(false) };
-        rest = tail;
+        hash.update(block);
     }
-    Ok(rest.is_empty())
+    Ok(Digest(hash.finalize().into()))
+}
+
+impl Digest {
+    /// The first twelve digits, which tell the tensors of a model apart.
+    pub fn short(&self) -> String {
+        self.to_string().chars().take(12).collect()
+    }
+}
+
+impl fmt::Display for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
 }

@@ -65,6 +65,14 @@ impl MimeBundle {
         }
     }
 
+    /// Another bundle's text and HTML below its own. Other forms stay its own.
+    pub fn followed_by(self, other: &MimeBundle) -> Self {
+        let plain = format!("{}\n\n{}", self.plain(), other.plain());
+        let html = |bundle: &MimeBundle| bundle.get("text/html").and_then(Value::as_str).unwrap_or_default().to_owned();
+        let html = html(&self) + &html(other);
+        self.with("text/plain", plain).with_html(html)
+    }
+
     /// Adds `image/png` from the bytes of a PNG file.
     pub fn with_png(self, png: &[u8]) -> Self {
         use base64::Engine;

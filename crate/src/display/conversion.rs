@@ -1,210 +1,16 @@
-//! What a conversion shows: the remapping, the logits' differences, the proof, and a summary of all three.
+//! What a conversion shows: a summary, the proof, and the remapping and the logits inside.
 
-use std::collections::BTreeMap;
-
-use serde_json::json;
-
-use super::numbers::{binary_bytes, shape, thousands};
-use super::table::{Align, Cell, Mark, TableView, bar};
+use super::numbers::{binary_bytes, shape, small, thousands};
+use super::table::{Align, Cell, Mark, TableView};
 use super::{Html, MimeBundle, View};
-use crate::convert::{Conversion, LogitDiff, Proof, RemapPlan, RemapStep};
-use crate::spec::{ParamPath, Side};
-
-/// Rules that did the same to many layers, as one row.
-fn folded_steps(plan: &RemapPlan) -> Vec<(&RemapStep, usize)> {
-    let mut steps: Vec<(&RemapStep, usize)> = Vec::new();
-    let mut places: BTreeMap<(String, String), usize> = BTreeMap::new();
-    let mut ordered: Vec<&RemapStep> = plan.steps.iter().collect();
-    ordered.sort_by(|a, b| a.from.cmp(&b.from));
-    for step in ordered {
-        let place = *places.entry((step.from.folded().0, step.to.folded().0)).or_insert_with(|| {
-            steps.push((step, 0));
-            steps.len() - 1
-        });
-        steps[place].1 += 1;
-    }
-    steps
-}
-
-/// One of the two names, its rewritten pieces marked; layer numbers read `*` where rows are folded.
-fn name_cell(step: &RemapStep, count: usize, pick: impl Fn(&(String, String)) -> &String, style: &str) -> Cell {
-    let fold = |piece: &str| if count > 1 { ParamPath::from(piece).folded().0 } else { piece.to_owned() };
-    let mut html = Html::new();
-    let mut text = String::new();
-    for segment in &step.segments {
-        let piece = fold(pick(segment));
-        text.push_str(&piece);
-        if segment.0 == segment.1 {
-            html.text(piece);
-        } else {
-            html.raw(format!("<span style=\"{style}\">")).text(piece).raw("</span>");
-        }
-    }
-    Cell::rich(text, html)
-}
-
-impl View for RemapPlan {
-    fn view(&self) -> MimeBundle {
-        let columns = [
-            ("from", Align::Left),
-            ("to", Align::Left),
-            ("×", Align::Right),
-            ("shape", Align::Left),
-            ("dtype", Align::Left),
-            ("", Align::Left),
-        ];
-        let title = format!("Remapping of {} tensors", thousands(self.tensors() as u64));
-        let mut view = TableView::new(title, &columns);
-        for (step, count) in folded_steps(self) {
-            let dtype = if step.from_dtype == step.to_dtype {
-                step.to_dtype.to_string()
-            } else {
-                format!("{} → {}", step.from_dtype, step.to_dtype)
-            };
-            view.row(
-                Mark::None,
-                [
-                    name_cell(step, count, |segment| &segment.0, "background-color:rgba(248,81,73,0.18)"),
-                    name_cell(step, count, |segment| &segment.1, "background-color:rgba(46,160,67,0.18)"),
-                    if count > 1 { format!("×{count}").into() } else { "".into() },
-                    match step.from_shape == step.shape {
-                        true => shape(&step.shape).into(),
-                        false => format!("{} → {}", shape(&step.from_shape), shape(&step.shape)).into(),
-                    },
-                    dtype.into(),
-                    step.change.clone().unwrap_or_default().into(),
-                ],
-            );
-        }
-        let nothing = || Cell::from("");
-        for name in &self.missing {
-            view.row(
-                Mark::Bad,
-                [name.to_string().into(), "missing in the source".into(), nothing(), nothing(), nothing(), nothing()],
-            );
-        }
-        for name in &self.unused {
-            view.row(
-                Mark::Bad,
-                [
-                    name.to_string().into(),
-                    "unused: no place in the model".into(),
-                    nothing(),
-                    nothing(),
-                    nothing(),
-                    nothing(),
-                ],
-            );
-        }
-        for one in &self.mismatched {
-            let shapes = format!("{} but the model needs {}", shape(&one.found), shape(&one.expected));
-            view.row(
-                Mark::Bad,
-                [one.from.to_string().into(), "another shape".into(), nothing(), shapes.into(), nothing(), nothing()],
-            );
-        }
-        for (name, reason) in &self.skipped {
-            view.row(
-                Mark::Muted,
-                [
-                    name.to_string().into(),
-                    format!("skipped: {reason}").into(),
-                    nothing(),
-                    nothing(),
-                    nothing(),
-                    nothing(),
-                ],
-            );
-        }
-        view.note(format!(
-            "{} matched, {} missing, {} unused, {} of another shape, {} skipped",
-            self.tensors(),
-            self.missing.len(),
-            self.unused.len(),
-            self.mismatched.len(),
-            self.skipped.len()
-        ));
-        view.bundle()
-    }
-}
-
-/// Two digits and an exponent; nothing but `0` for equality.
-fn small(value: f64) -> String {
-    if value == 0.0 { "0".to_owned() } else { format!("{value:.1e}") }
-}
-
-impl View for LogitDiff {
-    fn view(&self) -> MimeBundle {
-        let columns = [
-            ("position", Align::Right),
-            ("token", Align::Left),
-            ("max |Δ|", Align::Right),
-            ("", Align::Left),
-            ("mean |Δ|", Align::Right),
-            ("KL (nats)", Align::Right),
-            ("top-1", Align::Left),
-        ];
-        let verdict = if self.passed() { "agree" } else { "DIFFER" };
-        let title = format!("Logits of {} and {} {verdict}", self.names.0, self.names.1);
-        let mut view = TableView::new(title, &columns).limit(16);
-        let several = self.positions.iter().any(|position| position.row > 0);
-        for position in &self.positions {
-            let place =
-                if several { format!("{}:{}", position.row, position.position) } else { position.position.to_string() };
-            let agree = position.top1.0 == position.top1.1;
-            let top = if agree {
-                position.top1.0.to_string()
-            } else {
-                format!("{} ≠ {}", position.top1.0, position.top1.1)
-            };
-            let within = position.max_abs <= self.tolerance;
-            // A logarithmic bar: full at the tolerance, empty at a millionth of it.
-            let share = 1.0 + f64::from(position.max_abs / self.tolerance).log10() / 6.0;
-            view.row(
-                if within && agree { Mark::None } else { Mark::Bad },
-                [
-                    place.into(),
-                    position.token.clone().unwrap_or_default().into(),
-                    small(f64::from(position.max_abs)).into(),
-                    Cell::rich("", bar(share)),
-                    small(f64::from(position.mean_abs)).into(),
-                    small(position.kl).into(),
-                    top.into(),
-                ],
-            );
-        }
-        view.note(format!(
-            "{} positions: max |Δ| {} (tolerance {:.0e}), mean |Δ| {}, mean KL {} nats, top-1 agreement {:.1}%",
-            self.positions.len(),
-            small(f64::from(self.max_abs())),
-            self.tolerance,
-            small(f64::from(self.mean_abs())),
-            small(self.mean_kl()),
-            self.top1_agreement() * 100.0
-        ));
-        if let Some(layer) = self.first_divergent_layer() {
-            view.note(format!("the residual streams part at layer {layer}"));
-        }
-        let typed = json!({
-            "kind": "logit_diff",
-            "max_abs": self.max_abs(),
-            "mean_abs": self.mean_abs(),
-            "mean_kl": self.mean_kl(),
-            "top1_agreement": self.top1_agreement(),
-            "passed": self.passed(),
-            "first_divergent_layer": self.first_divergent_layer(),
-        });
-        view.bundle().with("application/vnd.chandlery.logits+json", typed)
-    }
-}
+use crate::convert::{Continuation, Conversion, GenerationTest, LogitDiff, Pair, Pairs, Proof, RemapPlan, Way};
+use crate::spec::Side;
 
 impl View for Proof {
     fn view(&self) -> MimeBundle {
-        let mut view = TableView::new(self.sentence(), &[("differs", Align::Left)]).limit(20);
-        if !self.cast {
-            for name in &self.different {
-                view.row(Mark::Bad, [name.to_string().into()]);
-            }
+        let mut view = TableView::new(self.sentence(), &[("not as planned", Align::Left)]).limit(20);
+        for name in self.different() {
+            view.row(Mark::Bad, [name.to_string().into()]);
         }
         view.bundle()
     }
@@ -213,10 +19,104 @@ impl View for Proof {
 impl Proof {
     /// One sentence that says what the comparison found.
     pub fn sentence(&self) -> String {
-        if self.cast {
-            return format!("{} tensors written, {} of them cast to another type", self.tensors, self.different.len());
+        let total = self.tensors.len();
+        let (moved, cast) = (self.bit_identical(), self.count(Way::Cast));
+        let mut parts = Vec::new();
+        if moved > 0 || cast == 0 {
+            parts.push(format!("{moved} of {total} tensors are bit-identical"));
         }
-        format!("{} of {} tensors are bit-identical", self.bit_identical, self.tensors)
+        if cast > 0 {
+            parts.push(format!("{cast} of {total} tensors hold the source's values in another type, each compared"));
+        }
+        for (way, what) in [
+            (Way::Rearranged, "rearranged, every element compared there and back"),
+            (Way::Grown, "with new rows, the others bit-identical"),
+        ] {
+            match self.count(way) {
+                0 => {}
+                count => parts.push(format!("{count} {what}")),
+            }
+        }
+        match self.lost.len() {
+            0 => {}
+            count => parts.push(format!("{count} do NOT come back on the way back")),
+        }
+        match self.different().count() {
+            0 => {}
+            count => parts.push(format!("{count} DIFFER from the plan")),
+        }
+        parts.join("; ")
+    }
+}
+
+/// The tokens of one side, those from the parting on marked.
+fn tokens_cell(side: &Continuation, parting: Option<usize>) -> Cell {
+    let at = parting.unwrap_or(side.ids.len()).min(side.ids.len());
+    let words = |ids: &[u32]| ids.iter().map(u32::to_string).collect::<Vec<_>>().join(" ");
+    let mut html = Html::new();
+    html.text(words(&side.ids[..at]));
+    if at < side.ids.len() {
+        html.raw(" <span style=\"background-color:rgba(248,81,73,0.22)\">").text(words(&side.ids[at..])).raw("</span>");
+    }
+    Cell::rich(words(&side.ids), html)
+}
+
+impl View for GenerationTest {
+    fn view(&self) -> MimeBundle {
+        let verdict = if self.passed() { "agree" } else { "DIFFER" };
+        let columns = [("", Align::Left), ("continuation", Align::Left), ("tokens", Align::Left)];
+        let mut view = TableView::new(format!("Greedy continuations {verdict}"), &columns);
+        view.row(Mark::Muted, ["prompt".into(), visible(&self.prompt).into(), "".into()]);
+        let parting = self.parting.map(|parting| parting.step);
+        let mark = if self.passed() { Mark::None } else { Mark::Bad };
+        for (name, side) in [("reference", &self.reference), ("candle", &self.candle)] {
+            view.row(mark, [name.into(), visible(&side.text).into(), tokens_cell(side, parting)]);
+        }
+        view.note(match self.parting {
+            None => format!("{} tokens, the same on both sides", self.candle.ids.len()),
+            Some(parting) => format!(
+                "they part at token {}, where the best logit exceeds the second by {} (reference) and {} (candle){}",
+                parting.step + 1,
+                small(f64::from(parting.margins.0)),
+                small(f64::from(parting.margins.1)),
+                if parting.is_tie() { ": a tie but for rounding" } else { "" }
+            ),
+        });
+        view.bundle()
+    }
+}
+
+/// Text in one line.
+fn visible(text: &str) -> String {
+    text.replace('\n', "⏎")
+}
+
+impl View for Pairs {
+    fn view(&self) -> MimeBundle {
+        let columns = [
+            ("from", Align::Left),
+            ("to", Align::Left),
+            ("shape", Align::Left),
+            ("dtype", Align::Left),
+            ("sha256", Align::Left),
+        ];
+        let title = format!("{} tensors and their names on both sides", thousands(self.0.len() as u64));
+        let mut view = TableView::new(title, &columns).limit(usize::MAX);
+        for Pair { step, source_digest, written_digest } in self.0.iter() {
+            let dtype = if step.from_dtype == step.to_dtype {
+                step.to_dtype.to_string()
+            } else {
+                format!("{} → {}", step.from_dtype, step.to_dtype)
+            };
+            let digest = match (source_digest, written_digest) {
+                (Some(from), Some(to)) if from == to => from.short(),
+                (Some(from), Some(to)) => format!("{} → {}", from.short(), to.short()),
+                _ => String::new(),
+            };
+            let cells = [step.from.to_string(), step.to.to_string(), shape(&step.shape), dtype, digest];
+            view.row(Mark::None, cells.map(Cell::from));
+        }
+        view.bundle().with("application/vnd.chandlery.pairs+json", self.report())
     }
 }
 
@@ -229,6 +129,11 @@ impl Conversion {
     /// The logits' comparison, if one was made.
     pub fn logit_diff(&self) -> Option<&LogitDiff> {
         self.logits.as_deref()
+    }
+
+    /// The generation test, if one was made.
+    pub fn generation_test(&self) -> Option<&GenerationTest> {
+        self.generation.as_deref()
     }
 
     /// The bit-by-bit comparison, if one was made.
@@ -261,9 +166,22 @@ impl View for Conversion {
                 logits.tolerance,
                 logits.top1_agreement() * 100.0
             ));
-            if let Some(layer) = logits.first_divergent_layer() {
-                lines.push(format!("the residual streams part at layer {layer}"));
-            }
+            lines.extend(logits.located());
+        }
+        lines.extend(self.unjudged.as_ref().map(|why| format!("logits were NOT compared: {why}")));
+        lines.extend(self.generation.as_deref().map(|generation| match generation.parting {
+            None => format!("both sides continue the prompt with the same {} tokens", generation.candle.ids.len()),
+            Some(parting) => format!(
+                "the sides continue the prompt alike for {} tokens, then {}",
+                parting.step,
+                if generation.passed() { "a tie parts them" } else { "they DIFFER" }
+            ),
+        }));
+        if self.dry_run {
+            lines.push(format!(
+                "comparing logits will load the model in float32: {} of memory",
+                binary_bytes(self.validation_memory())
+            ));
         }
         if !self.passed() {
             lines.push("nothing was written: validation failed".to_owned());
@@ -272,13 +190,15 @@ impl View for Conversion {
         for (index, line) in lines.iter().enumerate() {
             html.raw(if index == 0 { "<div style=\"font-weight:bold\">" } else { "<div>" }).text(line).raw("</div>");
         }
-        let plan = self.plan.view();
-        html.raw("<details><summary>Remapping</summary>")
-            .raw(plan.get("text/html").and_then(|html| html.as_str()).unwrap_or(""));
-        html.raw("</details>");
+        let mut details = vec![("Remapping", self.plan.view())];
         if let Some(logits) = &self.logits {
-            let view = logits.view();
-            html.raw("<details><summary>Logits by position</summary>");
+            details.push(("Logits by position and layer", logits.view()));
+        }
+        if let Some(generation) = &self.generation {
+            details.push(("Greedy continuations", generation.view()));
+        }
+        for (summary, view) in details {
+            html.raw("<details><summary>").text(summary).raw("</summary>");
             html.raw(view.get("text/html").and_then(|html| html.as_str()).unwrap_or("")).raw("</details>");
         }
         MimeBundle::text(lines.join("\n"))

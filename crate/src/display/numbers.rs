@@ -39,6 +39,11 @@ pub(super) fn shape(dims: &[usize]) -> String {
     format!("{dims:?}")
 }
 
+/// Two digits and an exponent; nothing but `0` for equality.
+pub(super) fn small(value: f64) -> String {
+    if value == 0.0 { "0".to_owned() } else { format!("{value:.1e}") }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -8,7 +8,7 @@ use candle_nn::VarBuilder;
 use candle_nn::var_builder::SimpleBackend;
 
 use super::ModelError;
-use crate::checkpoint::{Checkpoint, Piece, TensorData};
+use crate::checkpoint::{Checkpoint, Piece, Pieces, TensorData};
 use crate::spec::{DType, ParamPath, TensorRow, TensorTable};
 
 /// The parameters of one model, in the order its construction asked for them.
@@ -48,40 +48,39 @@ pub trait Weights: Send + Sync {
 
 /// Parameters made of pieces of a checkpoint.
 pub struct PieceWeights<'a> {
-    checkpoint: &'a Checkpoint,
-    parameters: HashMap<ParamPath, (TensorRow, Vec<Piece>)>,
+    pieces: Pieces<'a>,
+    rows: HashMap<ParamPath, TensorRow>,
     rounding: Option<DType>,
 }
 
 impl<'a> PieceWeights<'a> {
-    /// Each parameter with its shape, its type in the checkpoint, and what it is made of; each value is rounded to
-    /// `rounding` first, if given.
+    /// The parameters of `rows`, each with its shape and its type in the checkpoint, made of `pieces`. Each value is
+    /// rounded to `rounding` first, if given.
     pub fn new(
         checkpoint: &'a Checkpoint,
-        parameters: impl IntoIterator<Item = (TensorRow, Vec<Piece>)>,
+        rows: impl IntoIterator<Item = TensorRow>,
+        pieces: HashMap<ParamPath, Vec<Piece>>,
         rounding: Option<DType>,
     ) -> Self {
-        let parameters = parameters.into_iter().map(|(row, pieces)| (row.path.clone(), (row, pieces)));
-        Self { checkpoint, parameters: parameters.collect(), rounding }
+        let rows = rows.into_iter().map(|row| (row.path.clone(), row)).collect();
+        Self { pieces: Pieces::new(checkpoint, pieces), rows, rounding }
     }
 }
 
 impl Weights for PieceWeights<'_> {
     fn tensor(&self, path: &ParamPath, shape: &[usize], dtype: DType, device: &Device) -> Result<Tensor, ModelError> {
         crate::interrupt::check()?;
-        let data = match self.parameters.get(path) {
-            Some((row, pieces)) => self.checkpoint.assemble(row, pieces)?,
-            None => self.checkpoint.read(path)?,
-        };
-        if data.shape != shape {
+        let own = TensorRow::stored(path.clone(), shape.to_vec(), dtype);
+        let row = self.rows.get(path).unwrap_or(&own);
+        if row.shape != shape {
             return Err(ModelError::Shape {
                 path: path.to_string(),
                 expected: shape.to_vec(),
-                found: data.shape,
-                origin: self.checkpoint.path().display().to_string(),
+                found: row.shape.clone(),
+                origin: self.pieces.origin().display().to_string(),
             });
         }
-        let mut tensor = tensor_from(&data, device)?;
+        let mut tensor = tensor_from(&self.pieces.read(row)?, device)?;
         if let Some(rounding) = self.rounding {
             tensor = tensor.to_dtype(candle_dtype(rounding))?;
         }
@@ -104,7 +103,7 @@ impl<'a> LayeredWeights<'a> {
 
 impl Weights for LayeredWeights<'_> {
     fn tensor(&self, path: &ParamPath, shape: &[usize], dtype: DType, device: &Device) -> Result<Tensor, ModelError> {
-        let from: &dyn Weights = if self.pieces.parameters.contains_key(path) { &self.pieces } else { &*self.rest };
+        let from: &dyn Weights = if self.pieces.rows.contains_key(path) { &self.pieces } else { &*self.rest };
         from.tensor(path, shape, dtype, device)
     }
 }

@@ -61,6 +61,7 @@ struct Inside {
     checks: Vec<WrittenCheck>,
     to_native: Remap,
     to_hf: Remap,
+    spellings: Remap,
     skip: Vec<Regex>,
     outline: Option<Outline>,
     origin: String,
@@ -155,7 +156,7 @@ impl Family {
             return Err(refuse(format!("the family {name} does not say how to read its config.json"), advice));
         };
         let to_native = Remap::new(&written.to_native)?;
-        let skip = written.skip.iter().map(|pattern| remap::whole(pattern)).collect::<Result<_, _>>()?;
+        let skip = written.skip.iter().map(remap::whole).collect::<Result<_, _>>()?;
         let inside = Inside {
             model_type,
             class: written.hugging_face.class.or_else(|| architecture.hf_class().map(str::to_owned)),
@@ -164,6 +165,7 @@ impl Family {
             checks: written.checks,
             to_hf: to_native.inverse()?,
             to_native,
+            spellings: Remap::new(&written.spellings)?,
             skip,
             outline: written.reference,
             origin: written.family.place.as_ref().map_or_else(|| format!("family {name}"), ToString::to_string),
@@ -214,6 +216,11 @@ impl Family {
         renamed.and_then(|renamed| renamed.to.into_iter().next()).unwrap_or_else(|| native.clone())
     }
 
+    /// The family's own name of a Hugging Face tensor that is spelled otherwise.
+    pub(crate) fn spelled(&self, name: &ParamPath) -> Option<ParamPath> {
+        self.0.spellings.rename_one(name)
+    }
+
     /// True for names that files may hold and models do not need, such as rotary buffers.
     pub fn skips(&self, name: &ParamPath) -> bool {
         self.0.skip.iter().any(|pattern| pattern.is_match(name.as_str()))
@@ -254,13 +261,18 @@ impl Family {
     /// # Errors
     /// [`FamilyError::Config`] naming what no configuration of this family can say.
     pub fn write_config(&self, config: &ModelConfig, native: &Value, origin: &str) -> Result<Value, FamilyError> {
-        let source = ModelConfig::source_of(native);
+        // What another family's configuration said is of no use to this one.
+        let known = native.get("hf_model_type").and_then(Value::as_str);
+        let own = known.is_some_and(|known| known == self.model_type() || known == self.name());
+        let source = ModelConfig::source_of(native).filter(|_| own);
         let Some(map) = &self.0.config else {
-            let mut json = config.to_hf_json(native);
-            if source.is_none() {
-                json["architectures"] = json!([self.class()]);
-                json["model_type"] = json!(self.model_type());
+            let config = ModelConfig { architecture: self.0.architecture, ..config.clone() };
+            if source.is_some() {
+                return Ok(config.to_hf_json(native));
             }
+            let mut json = config.to_hf_json(&Value::Null);
+            json["architectures"] = json!([self.class()]);
+            json["model_type"] = json!(self.model_type());
             return Ok(json);
         };
         if let Some(source) = source
@@ -279,7 +291,10 @@ impl Family {
     /// What of a model this family's configurations cannot say; empty if it can be converted.
     pub(crate) fn cannot_say(&self, config: &ModelConfig) -> Vec<String> {
         // A mapping says so when it is tried.
-        if self.0.config.is_some() { Vec::new() } else { config.beyond_hugging_face() }
+        if self.0.config.is_some() {
+            return Vec::new();
+        }
+        ModelConfig { architecture: self.0.architecture, ..config.clone() }.beyond_hugging_face()
     }
 
     /// How the reference forward reads this family's tensors; `None` if it is not said, and nothing built in says it.

@@ -32,6 +32,8 @@ pub(super) struct Written {
     #[serde(default)]
     pub(super) to_native: Vec<WrittenRule>,
     #[serde(default)]
+    pub(super) spellings: Vec<WrittenRule>,
+    #[serde(default)]
     pub(super) skip: Vec<Marked>,
     #[serde(default)]
     pub(super) reference: Option<Outline>,
@@ -175,6 +177,7 @@ impl Written {
             config: if self.config.is_empty() { parent.config.clone() } else { self.config },
             checks: parent.checks.iter().cloned().chain(self.checks).collect(),
             to_native: merged(self.to_native, &parent.to_native),
+            spellings: merged(self.spellings, &parent.spellings),
             skip: parent.skip.iter().cloned().chain(self.skip).collect(),
             reference: self.reference.or_else(|| parent.reference.clone()),
         }

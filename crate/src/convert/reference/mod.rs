@@ -13,7 +13,7 @@ use crate::checkpoint::{Checkpoint, CheckpointError};
 use crate::interrupt;
 use crate::spec::DType;
 use arithmetic::{Rows, activate, add, attend, normalize, project, rotate, widen};
-pub use outline::Outline;
+pub(super) use outline::Outline;
 use outline::{Map, MatrixOutline, PositionOutline, Projection};
 
 /// A checkpoint in Hugging Face names together with its config.json.
@@ -39,7 +39,7 @@ impl<'a> ReferenceModel<'a> {
 
     /// Over a checkpoint that is read by `outline`, or has Llama's names where there is none. `None` if it has neither: then
     /// there is nothing to judge by.
-    pub fn with_outline(checkpoint: &'a Checkpoint, config: &'a Value, outline: Option<&Outline>) -> Option<Self> {
+    pub(super) fn with_outline(checkpoint: &'a Checkpoint, config: &'a Value, outline: Option<&Outline>) -> Option<Self> {
         let model = Self::new(checkpoint, config);
         let named = |name: &str| checkpoint.table().get(&format!("{name}.weight").into()).is_some();
         match outline {
@@ -62,9 +62,15 @@ impl<'a> ReferenceModel<'a> {
         self.config.get(key).and_then(Value::as_u64).map(|size| size as usize)
     }
 
+    /// A name as the file has it: some leave the first word out.
+    fn stored<'n>(&self, name: &'n str) -> &'n str {
+        let short = self.outline.optional_prefix.as_deref().and_then(|prefix| name.strip_prefix(prefix));
+        short.filter(|short| self.checkpoint.table().get(&(*short).into()).is_some()).unwrap_or(name)
+    }
+
     fn tensor(&self, name: &str) -> Result<Vec<f32>, CheckpointError> {
         interrupt::check()?;
-        let values = widen(&self.checkpoint.read(&name.into())?);
+        let values = widen(&self.checkpoint.read(&self.stored(name).into())?);
         Ok(match self.rounding {
             Some(DType::BF16) => values.into_iter().map(|value| bf16::from_f32(value).to_f32()).collect(),
             Some(DType::F16) => values.into_iter().map(|value| f16::from_f32(value).to_f32()).collect(),
@@ -73,7 +79,8 @@ impl<'a> ReferenceModel<'a> {
     }
 
     fn optional(&self, name: &str) -> Result<Option<Vec<f32>>, CheckpointError> {
-        if self.checkpoint.table().get(&name.into()).is_some() { self.tensor(name).map(Some) } else { Ok(None) }
+        let found = self.checkpoint.table().get(&self.stored(name).into()).is_some();
+        if found { self.tensor(name).map(Some) } else { Ok(None) }
     }
 
     /// A linear map of `outputs` outputs (all of its tensor's, if not given), of which `first` others come before it.
@@ -237,7 +244,7 @@ impl<'a> ReferenceModel<'a> {
     /// The width inside the feed-forward part: the inputs of its last map.
     fn inner(&self, layer: usize) -> Result<usize, CheckpointError> {
         let name = format!("{}.weight", self.outline.tensors.down.tensor.replace("{layer}", &layer.to_string()));
-        let elements = self.checkpoint.table().get(&name.as_str().into()).map(|row| row.shape.iter().product::<usize>());
+        let elements = self.checkpoint.table().get(&self.stored(&name).into()).map(|row| row.shape.iter().product::<usize>());
         let missing = || CheckpointError::NoTensor { tensor: name.clone(), path: self.checkpoint.path().to_owned() };
         Ok(elements.ok_or_else(missing)? / self.size(&self.outline.width).unwrap_or(1).max(1))
     }

@@ -31,6 +31,9 @@ pub struct Outline {
     /// Whether the head is the embedding where config.json does not say it.
     #[serde(default)]
     pub(super) tied: bool,
+    /// What files may leave out at the beginning of names.
+    #[serde(default)]
+    pub(super) optional_prefix: Option<String>,
     /// The tensors, without `.weight` and `.bias`; `{layer}` stands for a layer's number.
     pub(super) tensors: Tensors,
 }
@@ -144,6 +147,7 @@ impl Outline {
             positions: PositionOutline::RotaryHalves,
             matrices: MatrixOutline::OutputsFirst,
             tied: false,
+            optional_prefix: None,
             tensors: Tensors {
                 embedding: "model.embed_tokens".to_owned(),
                 positions: None,

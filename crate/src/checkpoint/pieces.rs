@@ -1,0 +1,171 @@
+//! What written tensors are made of, and the bytes that come of it.
+
+use std::collections::HashMap;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+use super::cast::cast_floats;
+use super::header::WeightsFile;
+use super::weave::{Strand, weave};
+use super::{Checkpoint, CheckpointError, TensorData};
+use crate::interrupt;
+use crate::spec::{DType, ParamPath, TensorRow};
+
+/// Bytes read at a time where they are only looked at.
+const BLOCK: usize = 1 << 20;
+
+/// What a written tensor is made of. Its pieces follow each other along the first dimension.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Piece {
+    /// All of a source tensor.
+    Tensor(ParamPath),
+    /// Some rows (first dimension) of a source tensor.
+    Rows {
+        /// The source tensor.
+        tensor: ParamPath,
+        /// The first row taken.
+        start: usize,
+        /// How many.
+        count: usize,
+    },
+    /// Numbers made here, row-major; they become the written tensor's element type.
+    Values(Vec<f32>),
+    /// Elements of source tensors in another order: a transpose, a permutation, columns side by side. Together the
+    /// strands reach every element of the piece once.
+    Woven {
+        /// How many elements the piece has.
+        elements: usize,
+        /// Where they come from.
+        strands: Vec<Strand>,
+    },
+}
+
+impl Piece {
+    /// The source tensors that it is taken from.
+    pub fn tensors(&self) -> Vec<&ParamPath> {
+        match self {
+            Piece::Tensor(tensor) | Piece::Rows { tensor, .. } => vec![tensor],
+            Piece::Values(_) => Vec::new(),
+            Piece::Woven { strands, .. } => strands.iter().map(|strand| &strand.tensor).collect(),
+        }
+    }
+}
+
+/// The pieces of every tensor to write, over the checkpoint that they come from.
+pub(crate) struct Pieces<'a> {
+    from: &'a Checkpoint,
+    pieces: HashMap<ParamPath, Vec<Piece>>,
+}
+
+/// A part of a written tensor.
+pub(super) enum Stretch<'a> {
+    /// Bytes of a source file, cast if the tensor's element type is another.
+    Stored { file: &'a WeightsFile, start: u64, len: u64, dtype: DType },
+    /// Bytes made here, in the tensor's element type.
+    Made(Vec<u8>),
+}
+
+impl<'a> Pieces<'a> {
+    /// A tensor that `pieces` does not name is the source's tensor of the same name.
+    pub(crate) fn new(from: &'a Checkpoint, pieces: HashMap<ParamPath, Vec<Piece>>) -> Self {
+        Self { from, pieces }
+    }
+
+    /// The file or index that they come from.
+    pub(crate) fn origin(&self) -> &Path {
+        self.from.path()
+    }
+
+    /// What a tensor is made of, from its first byte to its last.
+    pub(super) fn stretches(&self, row: &TensorRow) -> Result<Vec<Stretch<'a>>, CheckpointError> {
+        let whole = [Piece::Tensor(row.path.clone())];
+        let pieces = self.pieces.get(&row.path).map_or(&whole[..], Vec::as_slice);
+        pieces.iter().map(|piece| self.stretch(piece, row)).collect()
+    }
+
+    fn stretch(&self, piece: &Piece, row: &TensorRow) -> Result<Stretch<'a>, CheckpointError> {
+        let (tensor, part) = match piece {
+            Piece::Tensor(tensor) => (tensor, None),
+            Piece::Rows { tensor, start, count } => (tensor, Some((*start as u64, *count as u64))),
+            Piece::Values(values) => {
+                let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+                let mut made = Vec::new();
+                cast_floats(&bytes, DType::F32, row.dtype, &mut made)
+                    .ok_or_else(|| unfit(&row.path, row.dtype, self.from.path()))?;
+                return Ok(Stretch::Made(made));
+            }
+            Piece::Woven { elements, strands } => {
+                return Ok(Stretch::Made(weave(self.from, *elements, strands, row.dtype)?));
+            }
+        };
+        let (file, extent) = self.from.place(tensor)?;
+        let floats = extent.dtype.is_weight_float() && row.dtype.is_weight_float();
+        if extent.dtype != row.dtype && !floats {
+            return Err(unfit(tensor, extent.dtype, &file.path));
+        }
+        let (offset, len) = part.map_or((0, extent.len), |(start, count)| {
+            (start * extent.row_bytes(), count * extent.row_bytes())
+        });
+        Ok(Stretch::Stored { file, start: extent.start + offset, len, dtype: extent.dtype })
+    }
+
+    /// A whole tensor, in memory.
+    ///
+    /// # Errors
+    /// What reading fails with, or an interrupt.
+    pub(crate) fn read(&self, row: &TensorRow) -> Result<TensorData, CheckpointError> {
+        let mut bytes = Vec::with_capacity(row.bytes() as usize);
+        self.planned(row, &mut |block| {
+            bytes.extend_from_slice(block);
+            Ok(true)
+        })?;
+        Ok(TensorData { dtype: row.dtype, shape: row.shape.clone(), bytes })
+    }
+
+    /// Hands the bytes that a tensor is to have to `take`, block by block from first to last, until it says no.
+    ///
+    /// # Errors
+    /// What reading or `take` fails with, or an interrupt.
+    pub(crate) fn planned(
+        &self,
+        row: &TensorRow,
+        take: &mut dyn FnMut(&[u8]) -> Result<bool, CheckpointError>,
+    ) -> Result<(), CheckpointError> {
+        let (mut read, mut cast) = (Vec::new(), Vec::new());
+        for stretch in self.stretches(row)? {
+            let (file, start, len, dtype) = match stretch {
+                Stretch::Stored { file, start, len, dtype } => (file, start, len, dtype),
+                Stretch::Made(bytes) => {
+                    if !take(&bytes)? {
+                        return Ok(());
+                    }
+                    continue;
+                }
+            };
+            let mut done = 0;
+            while done < len {
+                interrupt::check()?;
+                read.resize((len - done).min(BLOCK as u64) as usize, 0);
+                let reading = file.file.read_exact_at(&mut read, start + done);
+                reading.map_err(CheckpointError::io("reading a tensor", &file.path))?;
+                done += read.len() as u64;
+                cast.clear();
+                let more = if dtype == row.dtype {
+                    take(&read)?
+                } else {
+                    cast_floats(&read, dtype, row.dtype, &mut cast)
+                        .ok_or_else(|| unfit(&row.path, dtype, &file.path))?;
+                    take(&cast)?
+                };
+                if !more {
+                    return Ok(());
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn unfit(tensor: &ParamPath, dtype: DType, path: &Path) -> CheckpointError {
+    CheckpointError::Cast { tensor: tensor.to_string(), dtype: dtype.to_string(), path: path.to_owned() }
+}

@@ -1,0 +1,138 @@
+//! A conversion that ran, as a value.
+
+use std::path::PathBuf;
+
+use serde_json::{Value, json};
+
+use super::validation::validation_memory;
+use super::{Digest, GenerationTest, LogitDiff, Proof, RemapPlan, RemapStep, Way};
+use crate::sealed::Sealed;
+use crate::spec::{Side, TensorTable};
+
+/// A conversion that ran: its plan and its evidence.
+#[derive(Clone, Debug)]
+pub struct Conversion {
+    /// The source folder.
+    pub source: PathBuf,
+    /// The destination folder; it exists unless the run was dry or did not pass.
+    pub destination: PathBuf,
+    /// Which names the destination has.
+    pub to: Side,
+    /// The way of every tensor.
+    pub plan: Sealed<RemapPlan>,
+    /// The destination's tensors.
+    pub table: TensorTable,
+    /// The destination's config.json.
+    pub config: Sealed<Value>,
+    /// Bit-by-bit comparison of the tensors, if it was made.
+    pub proof: Option<Sealed<Proof>>,
+    /// Logits of the independent reference forward against the candle model, if they were compared.
+    pub logits: Option<Sealed<LogitDiff>>,
+    /// Why logits were not compared, if they were to be and could not.
+    pub unjudged: Option<String>,
+    /// What both sides made of a prompt, if they were asked to continue it.
+    pub generation: Option<Sealed<GenerationTest>>,
+    /// True for a dry run: nothing was written.
+    pub dry_run: bool,
+}
+
+/// Where one tensor came from and where it went.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Pair {
+    /// Its way.
+    pub step: RemapStep,
+    /// Its digest in the source, if tensors were compared.
+    pub source_digest: Option<Digest>,
+    /// Its digest in the destination, if tensors were compared.
+    pub written_digest: Option<Digest>,
+}
+
+/// Every tensor of a conversion, name by name, none folded.
+#[derive(Clone, Debug)]
+pub struct Pairs(pub Sealed<Vec<Pair>>);
+
+impl Conversion {
+    /// True unless a check was made and failed: bytes that are not those of the plan, logits beyond the tolerance, or a
+    /// prompt that the two sides continue differently.
+    pub fn passed(&self) -> bool {
+        self.proof.as_ref().is_none_or(|proof| proof.different().next().is_none() && proof.lost.is_empty())
+            && self.logits.as_ref().is_none_or(|logits| logits.passed())
+            && self.generation.as_ref().is_none_or(|generation| generation.passed())
+    }
+
+    /// What comparing logits takes or took, in bytes: the model in float32, and one tensor of it once more.
+    pub fn validation_memory(&self) -> u64 {
+        validation_memory(&self.table)
+    }
+
+    /// Every tensor with both names, and both digests if tensors were compared.
+    pub fn pairs(&self) -> Pairs {
+        let proof = self.proof.as_deref();
+        let mut pairs: Vec<Pair> = self
+            .plan
+            .steps
+            .iter()
+            .map(|step| Pair {
+                step: step.clone(),
+                source_digest: proof.and_then(|proof| proof.sources.get(&step.from).copied()),
+                written_digest: proof.and_then(|proof| Some(proof.tensor(&step.to)?.digest)),
+            })
+            .collect();
+        pairs.sort_by(|a, b| a.step.from.cmp(&b.step.from));
+        Pairs(Sealed::new(pairs))
+    }
+
+    /// The `--json` report.
+    pub fn report(&self) -> Value {
+        let logits = self.logits.as_deref();
+        let proof = self.proof.as_deref();
+        json!({
+            "passed": self.passed(),
+            "source": self.source,
+            "destination": self.destination,
+            "direction": match self.to { Side::Native => "to_native", Side::HuggingFace => "to_huggingface" },
+            "dry_run": self.dry_run,
+            "tensors": self.plan.tensors(),
+            "bytes": self.table.bytes(),
+            "bit_identical": proof.map(Proof::bit_identical),
+            "cast": proof.map(|proof| proof.count(Way::Cast)),
+            "rearranged": proof.map(|proof| proof.count(Way::Rearranged)),
+            "grown": proof.map(|proof| proof.count(Way::Grown)),
+            "different": proof.map(|proof| proof.different().collect::<Vec<_>>()),
+            "lost": proof.map(|proof| &proof.lost),
+            "max_abs_diff": logits.map(LogitDiff::max_abs),
+            "mean_kl": logits.map(LogitDiff::mean_kl),
+            "top1_agreement": logits.map(LogitDiff::top1_agreement),
+            "unjudged": self.unjudged,
+            "tolerance": logits.map(|logits| logits.tolerance),
+            "columns": logits.map(|logits| logits.columns),
+            "first_divergent_layer": logits.and_then(LogitDiff::first_divergent_layer),
+            "layers": logits.map(LogitDiff::layer_report),
+            "generation": self.generation.as_deref().map(GenerationTest::report),
+            "validation_memory": self.validation_memory(),
+            "missing": self.plan.missing,
+            "unused": self.plan.unused,
+            "mismatched": self.plan.mismatched.iter().map(|one| &one.from).collect::<Vec<_>>(),
+            "skipped": self.plan.skipped.iter().map(|(name, why)| json!({ "tensor": name, "why": why })).collect::<Vec<_>>(),
+        })
+    }
+}
+
+impl Pairs {
+    /// The pairs as JSON, digests in full.
+    pub fn report(&self) -> Value {
+        let pair = |pair: &Pair| {
+            json!({
+                "from": pair.step.from,
+                "to": pair.step.to,
+                "shape": pair.step.shape,
+                "change": pair.step.change,
+                "from_dtype": pair.step.from_dtype.torch_name(),
+                "to_dtype": pair.step.to_dtype.torch_name(),
+                "from_sha256": pair.source_digest.map(|digest| digest.to_string()),
+                "to_sha256": pair.written_digest.map(|digest| digest.to_string()),
+            })
+        };
+        self.0.iter().map(pair).collect()
+    }
+}

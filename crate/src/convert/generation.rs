@@ -1,0 +1,203 @@
+//! A prompt continued by both sides, each taking its most probable token.
+
+use candle_core::DType;
+use serde_json::{Value, json};
+
+use super::{ConvertError, ReferenceModel};
+use crate::model::{Batch, CausalLm, KvCache, ModelError};
+use crate::tokenizer::TokenizerFiles;
+
+/// Tokens that each side adds.
+const COUNT: usize = 16;
+
+/// Two logits that are no further apart than this may change places between two correct implementations: twice the
+/// largest difference that passes as equal.
+const TIE: f32 = 2.0 * super::logit_diff::TOLERANCE;
+
+/// What both sides made of a prompt.
+#[derive(Clone, Debug, PartialEq)]
+pub struct GenerationTest {
+    /// The prompt's text, or its ids where there is no tokenizer.
+    pub prompt: String,
+    /// The reference's continuation.
+    pub reference: Continuation,
+    /// The candle model's continuation.
+    pub candle: Continuation,
+    /// Where the two part, if they do.
+    pub parting: Option<Parting>,
+}
+
+/// One side's tokens and their text.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Continuation {
+    /// The ids.
+    pub ids: Vec<u32>,
+    /// Their text; the ids where there is no tokenizer.
+    pub text: String,
+}
+
+/// The first token that the two sides do not share.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Parting {
+    /// Its number in the continuation, from 0.
+    pub step: usize,
+    /// By how much each side's best logit exceeds its second best there: the reference, then candle.
+    pub margins: (f32, f32),
+}
+
+impl GenerationTest {
+    /// True if the ids are equal, or part where both sides see two tokens of the same logit but for rounding.
+    pub fn passed(&self) -> bool {
+        self.parting.is_none_or(|parting| parting.is_tie())
+    }
+}
+
+impl GenerationTest {
+    /// The test as JSON.
+    pub fn report(&self) -> Value {
+        let side = |side: &Continuation| json!({ "ids": side.ids, "text": side.text });
+        json!({
+            "passed": self.passed(),
+            "prompt": self.prompt,
+            "reference": side(&self.reference),
+            "candle": side(&self.candle),
+            "first_difference": self.parting.map(|parting| json!({
+                "step": parting.step,
+                "reference_margin": parting.margins.0,
+                "candle_margin": parting.margins.1,
+            })),
+        })
+    }
+}
+
+impl Parting {
+    /// True if rounding alone may decide between the two best tokens.
+    pub fn is_tie(&self) -> bool {
+        self.margins.0.max(self.margins.1) <= TIE
+    }
+}
+
+/// The two sides, and the columns of the vocabulary that may be chosen.
+pub(super) struct Judged<'a> {
+    pub(super) reference: &'a ReferenceModel<'a>,
+    pub(super) model: &'a CausalLm,
+    pub(super) columns: &'a [u32],
+}
+
+/// A token and by how much its logit exceeds the second best.
+#[derive(Clone, Copy)]
+struct Choice {
+    id: u32,
+    margin: f32,
+}
+
+/// Continues `prompt` on both sides, up to a token of `stop` or the longest sequence that the model takes.
+pub(super) fn generation_test(
+    sides: Judged<'_>,
+    prompt: &[u32],
+    longest: usize,
+    stop: &[u32],
+    tokenizer: &TokenizerFiles,
+) -> Result<GenerationTest, ConvertError> {
+    // A prompt that fills the model's positions is cut, so that there is something to continue.
+    let prompt = &prompt[..prompt.len().min(longest.saturating_sub(COUNT)).max(1)];
+    let count = COUNT.min(longest - prompt.len());
+    let candle = sides.draft(prompt, count, stop)?;
+    let mut guess = candle.clone();
+    let mut reference: Vec<Choice> = Vec::new();
+    // One pass of the reference judges a whole guess: as long as its own choice is the guessed token, what follows is its
+    // own continuation as well. Where it is not, candle guesses anew from there.
+    loop {
+        let known: Vec<u32> = prompt.iter().copied().chain(reference.iter().map(|choice| choice.id)).collect();
+        let mut ids = known.clone();
+        ids.extend(guess.iter().take(guess.len().saturating_sub(1)).map(|choice| choice.id));
+        let (logits, _) = sides.reference.forward(&ids)?;
+        let vocab = logits.len() / ids.len();
+        for (row, guessed) in logits.chunks_exact(vocab).skip(known.len() - 1).zip(&guess) {
+            let own = best(row, sides.columns);
+            reference.push(own);
+            if own.id != guessed.id {
+                break;
+            }
+        }
+        if reference.len() >= count || reference.last().is_none_or(|last| stop.contains(&last.id)) {
+            break;
+        }
+        let known: Vec<u32> = prompt.iter().copied().chain(reference.iter().map(|choice| choice.id)).collect();
+        guess = sides.draft(&known, count - reference.len(), stop)?;
+    }
+    let parting = reference.iter().zip(&candle).position(|(a, b)| a.id != b.id);
+    let parting = parting.map(|step| Parting { step, margins: (reference[step].margin, candle[step].margin) });
+    let told = |choices: &[Choice]| {
+        let ids: Vec<u32> = choices.iter().map(|choice| choice.id).collect();
+        Continuation { text: text_of(tokenizer, &ids), ids }
+    };
+    Ok(GenerationTest {
+        prompt: text_of(tokenizer, prompt),
+        reference: told(&reference),
+        candle: told(&candle),
+        parting,
+    })
+}
+
+impl Judged<'_> {
+    /// The candle model's continuation.
+    fn draft(&self, prompt: &[u32], count: usize, stop: &[u32]) -> Result<Vec<Choice>, ModelError> {
+        let mut cache = KvCache::new();
+        let mut next = prompt.to_vec();
+        let mut choices: Vec<Choice> = Vec::new();
+        while choices.len() < count && choices.last().is_none_or(|last| !stop.contains(&last.id)) {
+            crate::interrupt::check()?;
+            let logits = self.model.forward_cached(&Batch::new(vec![next])?, &mut cache)?;
+            let last = logits.dim(1)? - 1;
+            let row = logits.narrow(1, last, 1)?.to_dtype(DType::F32)?.flatten_all()?.to_vec1::<f32>()?;
+            let choice = best(&row, self.columns);
+            choices.push(choice);
+            next = vec![choice.id];
+        }
+        Ok(choices)
+    }
+}
+
+/// The column of the largest logit.
+fn best(row: &[f32], columns: &[u32]) -> Choice {
+    let (mut choice, mut top, mut second) = (0, f32::NEG_INFINITY, f32::NEG_INFINITY);
+    for &id in columns {
+        let Some(&logit) = row.get(id as usize) else { continue };
+        if logit > top {
+            (choice, second, top) = (id, top, logit);
+        } else if logit > second {
+            second = logit;
+        }
+    }
+    Choice { id: choice, margin: top - second }
+}
+
+fn text_of(tokenizer: &TokenizerFiles, ids: &[u32]) -> String {
+    let decoded = tokenizer.tokenizer().ok().and_then(|tokenizer| tokenizer.decode(ids, false).ok());
+    decoded.unwrap_or_else(|| format!("{ids:?}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_best_column_is_chosen_among_those_that_count() {
+        let row = [9.0, 1.0, 4.0, 3.5];
+        let choice = best(&row, &[1, 2, 3]);
+        assert_eq!((choice.id, choice.margin), (2, 0.5));
+    }
+
+    #[test]
+    fn parting_over_a_tie_passes_and_over_a_difference_does_not() {
+        let test = |margins| GenerationTest {
+            prompt: String::new(),
+            reference: Continuation::default(),
+            candle: Continuation::default(),
+            parting: Some(Parting { step: 3, margins }),
+        };
+        assert!(test((1e-4, 2e-4)).passed());
+        assert!(!test((1e-4, 0.5)).passed());
+    }
+}

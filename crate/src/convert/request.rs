@@ -1,0 +1,156 @@
+//! What to convert and how: the request that [`convert`] starts.
+
+use std::path::{Path, PathBuf};
+
+use super::{Families, Family, FamilyError};
+use crate::checkpoint::{DEFAULT_MAX_SHARD_SIZE, WeightsFormat};
+use crate::device::Device;
+use crate::sealed::Sealed;
+use crate::spec::DType;
+
+/// A conversion to be run; see [`convert`].
+#[derive(Clone, Debug)]
+pub struct Convert {
+    pub(super) source: PathBuf,
+    pub(super) destination: PathBuf,
+    pub(super) checkpoint: Option<PathBuf>,
+    pub(super) reverse: bool,
+    pub(super) model_type: Option<String>,
+    pub(super) families: Sealed<Vec<Family>>,
+    pub(super) converter_paths: Vec<PathBuf>,
+    pub(super) dtype: Option<DType>,
+    pub(super) max_length: Option<usize>,
+    pub(super) max_shard_size: u64,
+    pub(super) format: WeightsFormat,
+    pub(super) prompt: Option<String>,
+    pub(super) validate: bool,
+    pub(super) device: Device,
+    pub(super) generation_test: bool,
+    pub(super) dry_run: bool,
+}
+
+/// Starts a conversion of the model folder `source` into the new folder `destination`. The direction is read off the
+/// source: Hugging Face names become native ones, native names go back.
+///
+/// ```no_run
+/// let conversion = chandlery::convert("Llama-3.2-1B", "fg_llama").run()?;
+/// assert!(conversion.passed());
+/// # Ok::<(), chandlery::convert::ConvertError>(())
+/// ```
+pub fn convert(source: impl AsRef<Path>, destination: impl AsRef<Path>) -> Convert {
+    convert_paths(source.as_ref(), destination.as_ref())
+}
+
+fn convert_paths(source: &Path, destination: &Path) -> Convert {
+    Convert {
+        source: source.to_owned(),
+        destination: destination.to_owned(),
+        checkpoint: None,
+        reverse: false,
+        model_type: None,
+        families: Sealed::new(Vec::new()),
+        converter_paths: Vec::new(),
+        dtype: None,
+        max_length: None,
+        max_shard_size: DEFAULT_MAX_SHARD_SIZE,
+        format: WeightsFormat::default(),
+        prompt: None,
+        validate: true,
+        device: Device::Cpu,
+        generation_test: false,
+        dry_run: false,
+    }
+}
+
+impl Convert {
+    /// Requires the direction native → Hugging Face.
+    pub fn reverse(mut self, reverse: bool) -> Self {
+        self.reverse = reverse;
+        self
+    }
+
+    /// Takes the model for one of this family, by its `model_type` or its name, whatever the source says; on the way to
+    /// Hugging Face it becomes one.
+    pub fn model_type(mut self, family: Option<String>) -> Self {
+        self.model_type = family;
+        self
+    }
+
+    /// Knows one more family, which comes before all others of its name.
+    pub fn family(mut self, family: Family) -> Self {
+        self.families.push(family);
+        self
+    }
+
+    /// Looks for families in this YAML file, or in those of this folder.
+    pub fn converter_path(mut self, path: impl AsRef<Path>) -> Self {
+        self.converter_paths.push(path.as_ref().to_owned());
+        self
+    }
+
+    /// The families that the request knows.
+    pub(super) fn known_families(&self) -> Result<Families, FamilyError> {
+        let families = Families::with_paths(&self.converter_paths)?;
+        Ok(self.families.iter().fold(families, |families, family| families.with(family.clone())))
+    }
+
+    /// Casts the weights; without it their element type stays.
+    pub fn dtype(mut self, dtype: Option<DType>) -> Self {
+        self.dtype = dtype;
+        self
+    }
+
+    /// Replaces `max_position_embeddings`, in tokens.
+    pub fn max_length(mut self, tokens: Option<usize>) -> Self {
+        self.max_length = tokens;
+        self
+    }
+
+    /// Takes the weights of this checkpoint folder instead of the latest.
+    pub fn checkpoint(mut self, folder: Option<PathBuf>) -> Self {
+        self.checkpoint = folder;
+        self
+    }
+
+    /// Closes a shard before it exceeds this many bytes.
+    pub fn max_shard_size(mut self, bytes: u64) -> Self {
+        self.max_shard_size = bytes;
+        self
+    }
+
+    /// Stores the weights in this format (default: safetensors).
+    pub fn format(mut self, format: WeightsFormat) -> Self {
+        self.format = format;
+        self
+    }
+
+    /// Validates on this text.
+    pub fn prompt(mut self, text: Option<String>) -> Self {
+        self.prompt = text;
+        self
+    }
+
+    /// Whether to compare bits and logits before the destination appears (default: yes).
+    pub fn validate(mut self, validate: bool) -> Self {
+        self.validate = validate;
+        self
+    }
+
+    /// Computes the candle model's logits on this device (default: the CPU).
+    pub fn device(mut self, device: Device) -> Self {
+        self.device = device;
+        self
+    }
+
+    /// Also has both sides continue the prompt greedily, and compares their tokens.
+    pub fn generation_test(mut self, test: bool) -> Self {
+        self.generation_test = test;
+        self
+    }
+
+    /// Plans from headers only and writes nothing.
+    pub fn dry_run(mut self, dry_run: bool) -> Self {
+        self.dry_run = dry_run;
+        self
+    }
+}

@@ -1,0 +1,137 @@
+//! Logits side by side, by position.
+
+use serde_json::json;
+
+use super::numbers::small;
+use super::table::{Align, Cell, Mark, TableView, bar};
+use super::{Html, MimeBundle, View};
+use crate::convert::LogitDiff;
+
+impl View for LogitDiff {
+    fn view(&self) -> MimeBundle {
+        let columns = [
+            ("position", Align::Right),
+            ("token", Align::Left),
+            ("max |Δ|", Align::Right),
+            ("", Align::Left),
+            ("mean |Δ|", Align::Right),
+            ("KL (nats)", Align::Right),
+            ("top-1", Align::Left),
+        ];
+        let verdict = if self.passed() { "agree" } else { "DIFFER" };
+        let title = format!("Logits of {} and {} {verdict}", self.names.0, self.names.1);
+        let mut view = TableView::new(title, &columns).limit(16);
+        let several = self.positions.iter().any(|position| position.row > 0);
+        for position in &self.positions {
+            let place =
+                if several { format!("{}:{}", position.row, position.position) } else { position.position.to_string() };
+            let agree = position.top1.0 == position.top1.1;
+            let top = if agree {
+                position.top1.0.to_string()
+            } else {
+                format!("{} ≠ {}", position.top1.0, position.top1.1)
+            };
+            let within = position.max_abs <= self.tolerance;
+            // A logarithmic bar: full at the tolerance, empty at a millionth of it.
+            let share = 1.0 + f64::from(position.max_abs / self.tolerance).log10() / 6.0;
+            view.row(
+                if within && agree { Mark::None } else { Mark::Bad },
+                [
+                    place.into(),
+                    position.token.clone().unwrap_or_default().into(),
+                    small(f64::from(position.max_abs)).into(),
+                    Cell::rich("", bar(share)),
+                    small(f64::from(position.mean_abs)).into(),
+                    small(position.kl).into(),
+                    top.into(),
+                ],
+            );
+        }
+        view.note(format!(
+            "{} positions: max |Δ| {} (tolerance {:.0e}), mean |Δ| {}, mean KL {} nats, top-1 agreement {:.1}%",
+            self.positions.len(),
+            small(f64::from(self.max_abs())),
+            self.tolerance,
+            small(f64::from(self.mean_abs())),
+            small(self.mean_kl()),
+            self.top1_agreement() * 100.0
+        ));
+        if self.vocabularies.0 != self.vocabularies.1 || self.columns < self.vocabularies.0 {
+            view.note(format!(
+                "compared over {} tokens of vocabularies of {} and {}",
+                self.columns, self.vocabularies.0, self.vocabularies.1
+            ));
+        }
+        if let Some(place) = self.located() {
+            view.note(place);
+        }
+        let typed = json!({
+            "kind": "logit_diff",
+            "max_abs": self.max_abs(),
+            "mean_abs": self.mean_abs(),
+            "mean_kl": self.mean_kl(),
+            "top1_agreement": self.top1_agreement(),
+            "passed": self.passed(),
+            "first_divergent_layer": self.first_divergent_layer(),
+        });
+        let bundle = view.bundle().with("application/vnd.chandlery.logits+json", typed);
+        match self.layer_table() {
+            Some(layers) => bundle.followed_by(&layers.bundle()),
+            None => bundle,
+        }
+    }
+}
+
+impl LogitDiff {
+    /// Where the two sides part, in words: nothing where they agree or no layers were compared.
+    pub(super) fn located(&self) -> Option<String> {
+        match self.first_divergent_layer() {
+            Some(0) => Some("the residual streams part at layer 0: look at the embedding and that layer".to_owned()),
+            Some(layer) => Some(format!("the residual streams part at layer {layer}")),
+            None if self.passed() || self.layers.is_empty() => None,
+            None => Some("the residual streams agree in every layer: look at the final norm and the head".to_owned()),
+        }
+    }
+
+    /// The residual stream after each layer: how far the sides are apart there, and a strip of its positions.
+    fn layer_table(&self) -> Option<TableView> {
+        if self.layers.is_empty() {
+            return None;
+        }
+        let columns = [
+            ("layer", Align::Right),
+            ("max |Δ|", Align::Right),
+            ("of the stream's size", Align::Right),
+            ("by position", Align::Left),
+        ];
+        let mut view = TableView::new("Residual streams after each layer", &columns).limit(128);
+        for layer in &self.layers {
+            let mark = if layer.diverges() { Mark::Bad } else { Mark::None };
+            view.row(
+                mark,
+                [
+                    layer.layer.to_string().into(),
+                    small(f64::from(layer.max_abs)).into(),
+                    small(f64::from(layer.max_abs / layer.scale.max(1.0))).into(),
+                    Cell::rich("", strip(&layer.by_position, layer.scale)),
+                ],
+            );
+        }
+        Some(view)
+    }
+}
+
+/// One small box for each position, or for a few neighbours where there are many: the stronger its colour, the further
+/// apart the sides are, on a logarithmic scale that is full at a thousandth of the stream's size.
+fn strip(values: &[f32], scale: f32) -> Html {
+    const BOXES: usize = 32;
+    let mut html = Html::new();
+    for neighbours in values.chunks(values.len().div_ceil(BOXES).max(1)) {
+        let worst = f64::from(neighbours.iter().copied().fold(0.0, f32::max) / (1e-3 * scale.max(1.0)));
+        let strength = (1.0 + worst.log10() / 5.0).clamp(0.05, 1.0);
+        html.raw(format!(
+            "<span style=\"display:inline-block;width:8px;height:0.9em;background-color:rgba(214,125,46,{strength:.2})\"></span>"
+        ));
+    }
+    html
+}
