@@ -103,9 +103,8 @@ impl<'a> Pieces<'a> {
         if extent.dtype != row.dtype && !floats {
             return Err(unfit(tensor, extent.dtype, &file.path));
         }
-        let (offset, len) = part.map_or((0, extent.len), |(start, count)| {
-            (start * extent.row_bytes(), count * extent.row_bytes())
-        });
+        let (offset, len) =
+            part.map_or((0, extent.len), |(start, count)| (start * extent.row_bytes(), count * extent.row_bytes()));
         Ok(Stretch::Stored { file, start: extent.start + offset, len, dtype: extent.dtype })
     }
 

@@ -16,7 +16,11 @@ pub(super) fn definition() -> Command {
         .arg(path("SRC", "Model folder to read"))
         .arg(path("DST", "Folder to make; must not exist"))
         .arg(flag("reverse", "Require the direction native to Hugging Face"))
-        .arg(option("model-type", "FAMILY", "Take the model for one of this family: llama, mistral, qwen3, or one of --converter-path"))
+        .arg(option(
+            "model-type",
+            "FAMILY",
+            "Take the model for one of this family: llama, mistral, qwen3, or one of --converter-path",
+        ))
         .arg(values::converter_path())
         .arg(option("dtype", "DTYPE", "Cast the weights (default: as they are)").value_parser(values::dtype()))
         .arg(option("max-length", "TOKENS", "Replace max_position_embeddings").value_parser(clap::value_parser!(usize)))

@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 
-use clap::{Arg, ArgAction, ArgMatches};
 use clap::builder::{TypedValueParser, ValueParser};
+use clap::{Arg, ArgAction, ArgMatches};
 
 use super::option;
 use crate::checkpoint::{WeightsFormat, parse_size};

@@ -7,10 +7,10 @@ use candle_core::Tensor;
 use serde_json::{Value, json};
 
 use super::ConstructError;
-use crate::checkpoint::{Checkpoint, CheckpointError, Piece};
-use crate::convert::{Family, buffer, closest, native_spelling};
+use crate::checkpoint::{Checkpoint, CheckpointError, Piece, Pieces};
+use crate::convert::{Family, FamilyError, RemapPlan, buffer, closest, native_spelling};
 use crate::model::{CausalLm, ModelError, PieceWeights, tensor_from};
-use crate::spec::{DType, ModelConfig, ParamPath, Side, TensorRow, TensorTable};
+use crate::spec::{DType, ModelConfig, ModelSpec, ParamPath, Side, TensorRow, TensorTable};
 
 /// A parameter that the checkpoint has.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,6 +21,9 @@ pub struct LoadedParameter {
     pub from: ParamPath,
     /// Its element type there; it is cast to the model's.
     pub dtype: DType,
+    /// What it is made of, row by row of the shape it has in the model.
+    pub(super) pieces: Vec<Piece>,
+    pub(super) shape: Vec<usize>,
 }
 
 /// A parameter that the checkpoint lacks; it keeps its initial value.
@@ -124,7 +127,14 @@ impl LoadReport {
             let Some(stored) = checkpoint.table().get(&from) else { continue };
             let path = row.path.clone();
             if stored.shape == row.shape && stored.dtype.is_weight_float() {
-                report.loaded.push(LoadedParameter { path, from, dtype: stored.dtype });
+                let pieces = vec![Piece::Tensor(from.clone())];
+                report.loaded.push(LoadedParameter {
+                    path,
+                    from,
+                    dtype: stored.dtype,
+                    pieces,
+                    shape: row.shape.clone(),
+                });
             } else {
                 report.mismatched.push(MismatchedParameter {
                     path,
@@ -140,6 +150,48 @@ impl LoadReport {
             missing.did_you_mean = closest(&missing.path, &report.unused).cloned();
         }
         Ok(report)
+    }
+
+    /// The same for a checkpoint in the names of `family`, whose tensors may have to be split, joined or transposed.
+    ///
+    /// # Errors
+    /// [`FamilyError`] if the family's rules do not lead there and back for this model.
+    pub fn of_family(checkpoint: &Checkpoint, config: &ModelConfig, family: &Family) -> Result<Self, FamilyError> {
+        let plan = RemapPlan::new(checkpoint, Side::HuggingFace, config, family, None)?;
+        let pieces = plan.pieces();
+        let loaded: Vec<LoadedParameter> = plan
+            .rows()
+            .filter_map(|row| {
+                let step = plan.steps.iter().find(|step| step.to == row.path)?;
+                Some(LoadedParameter {
+                    from: step.from.clone(),
+                    dtype: row.dtype,
+                    pieces: pieces.get(&row.path).cloned().unwrap_or_default(),
+                    shape: row.shape,
+                    path: row.path,
+                })
+            })
+            .collect();
+        let table = ModelSpec::resolve(config).table(config.dtype);
+        let known = |path: &ParamPath| loaded.iter().any(|one| one.path == *path);
+        let missing = table.stored().filter(|row| !known(&row.path));
+        let missing = missing.map(|row| MissingParameter { path: row.path.clone(), did_you_mean: None }).collect();
+        let mismatched = plan.mismatched.iter().map(|one| MismatchedParameter {
+            path: family.rules_to(Side::Native).rename_one(&one.from).unwrap_or_else(|| one.from.clone()),
+            from: one.from.clone(),
+            expected: one.expected.clone(),
+            found: one.found.clone(),
+            dtype: config.dtype,
+        });
+        Ok(Self {
+            path: checkpoint.path().to_owned(),
+            nested_in: checkpoint.nested_in().map(str::to_owned),
+            missing,
+            mismatched: mismatched.collect(),
+            unused: plan.unused.clone(),
+            skipped: plan.skipped.clone(),
+            loaded,
+        })
     }
 
     /// True if every parameter has its tensor and every tensor its parameter.
@@ -191,11 +243,9 @@ impl LoadReport {
 
     /// The parameters that the checkpoint has.
     pub(super) fn weights<'a>(&self, checkpoint: &'a Checkpoint) -> PieceWeights<'a> {
-        let rows = self.loaded.iter().filter_map(|one| {
-            let stored = checkpoint.table().get(&one.from)?;
-            Some(TensorRow::stored(one.path.clone(), stored.shape.clone(), stored.dtype))
-        });
-        let pieces = self.loaded.iter().map(|one| (one.path.clone(), vec![Piece::Tensor(one.from.clone())]));
+        let rows = self.loaded.iter();
+        let rows = rows.map(|one| TensorRow::stored(one.path.clone(), one.shape.clone(), one.dtype));
+        let pieces = self.loaded.iter().map(|one| (one.path.clone(), one.pieces.clone()));
         PieceWeights::new(checkpoint, rows, pieces.collect(), None)
     }
 
@@ -248,7 +298,8 @@ fn native_name(name: &ParamPath, table: &TensorTable, family: Option<&Family>) -
 
 /// Why a tensor without a parameter is left out, if it is one that models compute themselves.
 fn left_out(name: &ParamPath, family: Option<&Family>) -> Option<&'static str> {
-    let skipped = || family.is_some_and(|family| family.skips(name)).then_some("a buffer that the model computes itself");
+    let skipped =
+        || family.is_some_and(|family| family.skips(name)).then_some("a buffer that the model computes itself");
     buffer(name).or_else(skipped)
 }
 
@@ -299,7 +350,10 @@ fn load_into(path: &Path, model: &CausalLm) -> Result<LoadReport, ConstructError
 
 /// A tensor of the checkpoint in the type and on the device of `like`.
 fn read_as(checkpoint: &Checkpoint, one: &LoadedParameter, like: Option<&Tensor>) -> Result<Tensor, ConstructError> {
-    let tensor = tensor_from(&checkpoint.read(&one.from)?, &candle_core::Device::Cpu).map_err(ModelError::from)?;
+    let pieces = [(one.path.clone(), one.pieces.clone())].into_iter().collect();
+    let row = TensorRow::stored(one.path.clone(), one.shape.clone(), one.dtype);
+    let data = Pieces::new(checkpoint, pieces).read(&row)?;
+    let tensor = tensor_from(&data, &candle_core::Device::Cpu).map_err(ModelError::from)?;
     let Some(like) = like else { return Ok(tensor) };
     let tensor = tensor.to_dtype(like.dtype()).and_then(|tensor| tensor.to_device(like.device()));
     Ok(tensor.map_err(ModelError::from)?)

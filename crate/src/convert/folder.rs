@@ -132,7 +132,10 @@ impl ModelFolder {
         }
         let own = self.config.architecture.name();
         if self.config.architecture.hf_class().is_some() {
-            return families.of_type(own).cloned().ok_or_else(|| unknown(own, &origin, families, "name another").into());
+            return families
+                .of_type(own)
+                .cloned()
+                .ok_or_else(|| unknown(own, &origin, families, "name another").into());
         }
         let built = families.iter().filter(|family| family.architecture() == self.config.architecture);
         let built: Vec<&str> = built.map(Family::model_type).collect();

@@ -119,7 +119,10 @@ impl Links {
             prove(row, &renamed, &forth)?;
             let first = &renamed.to[0];
             if let Some(target) = &row.tied_to {
-                found.tied.push([(first.clone(), family.name_on(Side::HuggingFace, target)), (row.path.clone(), target.clone())]);
+                found.tied.push([
+                    (first.clone(), family.name_on(Side::HuggingFace, target)),
+                    (row.path.clone(), target.clone()),
+                ]);
                 continue;
             }
             // A split tensor is met once for each of its parts.
@@ -212,12 +215,16 @@ fn link(
         .iter()
         .map(|text| {
             let advice = "write sizes out of native fields of the configuration";
-            size(&text.text, fields).map_err(|reason| fault(format!("`{first}` cannot be split: {reason}"), text, advice))
+            size(&text.text, fields)
+                .map_err(|reason| fault(format!("`{first}` cannot be split: {reason}"), text, advice))
         })
         .collect::<Result<_, _>>()?;
     let row = natives[0].shape.get(1..).unwrap_or_default();
     if let Some(other) = natives.iter().find(|other| other.shape.get(1..).unwrap_or_default() != row) {
-        let what = format!("`{first}` splits into `{}` {:?} and `{}` {:?}", natives[0].path, natives[0].shape, other.path, other.shape);
+        let what = format!(
+            "`{first}` splits into `{}` {:?} and `{}` {:?}",
+            natives[0].path, natives[0].shape, other.path, other.shape
+        );
         return Err(fault(what, rule, "the parts of one tensor have rows of one width"));
     }
     let mut whole = 0;

@@ -80,23 +80,20 @@ impl Convert {
         if self.validate {
             let written = Checkpoint::open(stage.path())?;
             let rows: Vec<TensorRow> = conversion.plan.rows().collect();
-            let proof = prove(
-                &rows,
-                &conversion.plan.pieces(),
-                conversion.plan.pieces_back(),
-                source.checkpoint(),
-                &written,
-            )?;
+            let proof =
+                prove(&rows, &conversion.plan.pieces(), conversion.plan.pieces_back(), source.checkpoint(), &written)?;
             conversion.proof = Some(Sealed::new(proof));
             match self.judge((&source, stage.path()), &family, &tokenizer, &[])? {
                 Some(verdict) => {
                     conversion.logits = Some(Sealed::new(verdict.logits));
                     conversion.generation = verdict.generation.map(Sealed::new);
                 }
-                None => conversion.unjudged = Some(format!(
-                    "the family {} says nothing under `reference:`, so nothing independent of its rules can judge them",
-                    family.name()
-                )),
+                None => {
+                    conversion.unjudged = Some(format!(
+                        "the family {} says nothing under `reference:`, so nothing independent of its rules can judge them",
+                        family.name()
+                    ))
+                }
             }
         }
         if conversion.passed() {

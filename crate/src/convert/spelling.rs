@@ -31,13 +31,12 @@ struct Spellings {
 }
 
 static SPELLINGS: LazyLock<Result<Spellings, FamilyError>> = LazyLock::new(|| {
-    let written: Written = serde_yaml::from_str(include_str!("families/forgather.yaml")).map_err(|error| {
-        FamilyError::Syntax {
+    let written: Written =
+        serde_yaml::from_str(include_str!("families/forgather.yaml")).map_err(|error| FamilyError::Syntax {
             reason: error.to_string(),
             place: "families/forgather.yaml".to_owned(),
             advice: "correct the file".to_owned(),
-        }
-    })?;
+        })?;
     let buffers = written.buffers.iter().map(|buffer| Ok((remap::whole(&buffer.pattern)?, buffer.why.clone())));
     Ok(Spellings { names: Remap::new(&written.spellings)?, buffers: buffers.collect::<Result<_, FamilyError>>()? })
 });

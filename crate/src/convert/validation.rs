@@ -6,7 +6,9 @@ use candle_core::{DType as CandleType, Tensor};
 
 use super::generation::{Judged, generation_test};
 use super::prompt::token_ids;
-use super::{Convert, ConvertError, Families, Family, GenerationTest, LayerDiff, LogitDiff, Logits, ModelFolder, ReferenceModel};
+use super::{
+    Convert, ConvertError, Families, Family, GenerationTest, LayerDiff, LogitDiff, Logits, ModelFolder, ReferenceModel,
+};
 use crate::device::Device;
 use crate::model::{Batch, ModelError};
 use crate::spec::{DType, Side, TensorTable};

@@ -318,7 +318,9 @@ impl ModelConfig {
         {
             let mut before = Self::from_hf_json(source, self.architecture, SOURCE_KEY);
             // A configuration that does not say its element type leaves that to the weights, and may go on doing so.
-            let dtype = |json: &Value| ["dtype", "torch_dtype"].iter().find_map(|key| json.get(*key)?.as_str().map(DType::parse));
+            let dtype = |json: &Value| {
+                ["dtype", "torch_dtype"].iter().find_map(|key| json.get(*key)?.as_str().map(DType::parse))
+            };
             if let (Ok(before), None) = (&mut before, dtype(source))
                 && dtype(native).flatten() == Some(self.dtype)
             {

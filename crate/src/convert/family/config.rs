@@ -4,7 +4,7 @@ use serde_json::{Map, Value, json};
 
 use super::expression::{evaluate, holds};
 use super::marked::Marked;
-use super::written::{WrittenField, Written};
+use super::written::{Written, WrittenField};
 use super::{FamilyError, expression};
 use crate::spec::{Architecture, ConfigError, ModelConfig};
 
@@ -199,7 +199,8 @@ impl ConfigMap {
             .collect();
         lost.extend(said.keys().filter(|field| !meant.contains_key(*field)).map(|field| format!("no {field}")));
         let what = format!("a {} configuration cannot say that this model has {}", self.family, lost.join(", "));
-        let advice = "add an entry under `config:` if the family has a field for it; else no folder of it can hold this model";
+        let advice =
+            "add an entry under `config:` if the family has a field for it; else no folder of it can hold this model";
         Err(self.fault(what, origin, &self.place, advice))
     }
 

@@ -116,10 +116,7 @@ impl Visitor<'_> for MarkedVisitor {
             if reading.stop_at == Some(mark) {
                 return Err(E::custom(STOPPED));
             }
-            Ok(Marked {
-                text: text.to_owned(),
-                place: Some(Place { source: Arc::clone(&reading.source), mark }),
-            })
+            Ok(Marked { text: text.to_owned(), place: Some(Place { source: Arc::clone(&reading.source), mark }) })
         })
     }
 }

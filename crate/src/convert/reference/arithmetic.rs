@@ -98,7 +98,13 @@ fn erf(x: f64) -> f64 {
 }
 
 /// Causal attention of one sequence over a window: query head h reads key head h / (heads / groups).
-pub(super) fn attend(q: &Rows, k: &Rows, v: &Rows, (heads, groups, head): (usize, usize, usize), window: usize) -> Rows {
+pub(super) fn attend(
+    q: &Rows,
+    k: &Rows,
+    v: &Rows,
+    (heads, groups, head): (usize, usize, usize),
+    window: usize,
+) -> Rows {
     let tokens = q.data.len() / q.width;
     let mut data = vec![0.0f32; tokens * heads * head];
     data.par_chunks_exact_mut(heads * head).enumerate().for_each(|(token, out)| {
@@ -162,7 +168,8 @@ mod tests {
 
     #[test]
     fn the_error_function_is_that_of_the_tables() {
-        for (x, y) in [(0.5, 0.520_499_877_8), (1.0, 0.842_700_792_9), (2.0, 0.995_322_265_0), (-3.0, -0.999_977_909_5)] {
+        for (x, y) in [(0.5, 0.520_499_877_8), (1.0, 0.842_700_792_9), (2.0, 0.995_322_265_0), (-3.0, -0.999_977_909_5)]
+        {
             assert!((erf(x) - y).abs() < 1e-9, "{x}");
         }
     }

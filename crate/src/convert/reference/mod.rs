@@ -39,7 +39,11 @@ impl<'a> ReferenceModel<'a> {
 
     /// Over a checkpoint that is read by `outline`, or has Llama's names where there is none. `None` if it has neither: then
     /// there is nothing to judge by.
-    pub(super) fn with_outline(checkpoint: &'a Checkpoint, config: &'a Value, outline: Option<&Outline>) -> Option<Self> {
+    pub(super) fn with_outline(
+        checkpoint: &'a Checkpoint,
+        config: &'a Value,
+        outline: Option<&Outline>,
+    ) -> Option<Self> {
         let model = Self::new(checkpoint, config);
         let named = |name: &str| checkpoint.table().get(&format!("{name}.weight").into()).is_some();
         match outline {
@@ -95,7 +99,10 @@ impl<'a> ReferenceModel<'a> {
         let mut bias = self.optional(&format!("{name}.bias"))?;
         let all = weight.len() / x.width;
         if self.outline.matrices == MatrixOutline::InputsFirst {
-            weight = (0..all).flat_map(|output| (0..x.width).map(move |input| (input, output))).map(|(input, output)| weight[input * all + output]).collect();
+            weight = (0..all)
+                .flat_map(|output| (0..x.width).map(move |input| (input, output)))
+                .map(|(input, output)| weight[input * all + output])
+                .collect();
         }
         if let Some((first, outputs)) = part {
             weight = weight[first * x.width..][..outputs * x.width].to_vec();
@@ -244,7 +251,8 @@ impl<'a> ReferenceModel<'a> {
     /// The width inside the feed-forward part: the inputs of its last map.
     fn inner(&self, layer: usize) -> Result<usize, CheckpointError> {
         let name = format!("{}.weight", self.outline.tensors.down.tensor.replace("{layer}", &layer.to_string()));
-        let elements = self.checkpoint.table().get(&self.stored(&name).into()).map(|row| row.shape.iter().product::<usize>());
+        let elements =
+            self.checkpoint.table().get(&self.stored(&name).into()).map(|row| row.shape.iter().product::<usize>());
         let missing = || CheckpointError::NoTensor { tensor: name.clone(), path: self.checkpoint.path().to_owned() };
         Ok(elements.ok_or_else(missing)? / self.size(&self.outline.width).unwrap_or(1).max(1))
     }

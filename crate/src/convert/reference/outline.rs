@@ -6,7 +6,7 @@ use serde::Deserialize;
 /// A model as the reference forward reads it: a pre-norm decoder.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Outline {
+pub(crate) struct Outline {
     /// The field of config.json with the width of the residual stream.
     pub(super) width: String,
     /// The field with the number of layers.

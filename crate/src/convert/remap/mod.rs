@@ -147,7 +147,8 @@ fn compile(written: &[WrittenRule], several: bool) -> Result<Vec<Rule>, FamilyEr
             let mut sorted = permute.order.clone();
             sorted.sort_unstable();
             if sorted != (0..permute.rows.len()).collect::<Vec<_>>() {
-                let reason = format!("order {:?} does not name each of {} sides once", permute.order, permute.rows.len());
+                let reason =
+                    format!("order {:?} does not name each of {} sides once", permute.order, permute.rows.len());
                 return Err(syntax(&reason, permute.rows.first().unwrap_or(first)));
             }
             changes.push(Change::Permute(permute.clone()));
@@ -197,7 +198,8 @@ fn invert(rules: &[Rule]) -> Result<Vec<Rule>, FamilyError> {
                 pattern: rule.written.text.clone(),
                 reason,
                 place: rule.written.at(),
-                advice: "use only literal text, `\\.` and groups such as `(\\d+)`, each once in the replacement".to_owned(),
+                advice: "use only literal text, `\\.` and groups such as `(\\d+)`, each once in the replacement"
+                    .to_owned(),
             };
             let (pattern, back) = invert_one(rule.written.text.as_str(), replacement).map_err(refuse)?;
             // The parts of a join come from one tensor on the way back.
