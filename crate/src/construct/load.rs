@@ -102,7 +102,7 @@ impl LoadReport {
             match (row, place) {
                 (Some(row), _) if row.tied_to.is_some() => aliases.push((name, row.tied_to.clone())),
                 (Some(_), Some(place)) if !found.contains_key(&place) => drop(found.insert(place, name)),
-                _ => match left_out(&name, family.as_ref()) {
+                _ => match left_out(&name, family.as_ref(), config) {
                     Some(why) => report.skipped.push((name, why)),
                     None => report.unused.push(name),
                 },
@@ -297,10 +297,10 @@ fn native_name(name: &ParamPath, table: &TensorTable, family: Option<&Family>) -
 }
 
 /// Why a tensor without a parameter is left out, if it is one that models compute themselves.
-fn left_out(name: &ParamPath, family: Option<&Family>) -> Option<&'static str> {
+fn left_out(name: &ParamPath, family: Option<&Family>, config: &ModelConfig) -> Option<&'static str> {
     let skipped =
         || family.is_some_and(|family| family.skips(name)).then_some("a buffer that the model computes itself");
-    buffer(name).or_else(skipped)
+    buffer(name, config).or_else(skipped)
 }
 
 /// Loads the weights of a file, a folder, a checkpoint or a model folder into a model that is there already, without

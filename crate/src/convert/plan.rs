@@ -145,7 +145,7 @@ impl RemapPlan {
                 _ if way.from == Side::HuggingFace && family.skips(&name) => {
                     plan.skipped.push((name, "a buffer that the model computes itself"));
                 }
-                _ => match spelling::buffer(&name) {
+                _ => match spelling::buffer(&name, config) {
                     Some(why) => plan.skipped.push((name, why)),
                     None => plan.unused.push(name),
                 },

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use super::Remap;
 use super::family::{FamilyError, Marked, WrittenRule};
 use super::remap;
-use crate::spec::ParamPath;
+use crate::spec::{ModelConfig, ParamPath};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -23,11 +23,14 @@ struct WrittenBuffer {
     #[serde(rename = "match")]
     pattern: Marked,
     why: String,
+    /// Only in models of these positions.
+    #[serde(default)]
+    positions: Option<String>,
 }
 
 struct Spellings {
     names: Remap,
-    buffers: Vec<(Regex, String)>,
+    buffers: Vec<(Regex, WrittenBuffer)>,
 }
 
 static SPELLINGS: LazyLock<Result<Spellings, FamilyError>> = LazyLock::new(|| {
@@ -37,7 +40,7 @@ static SPELLINGS: LazyLock<Result<Spellings, FamilyError>> = LazyLock::new(|| {
             place: "families/forgather.yaml".to_owned(),
             advice: "correct the file".to_owned(),
         })?;
-    let buffers = written.buffers.iter().map(|buffer| Ok((remap::whole(&buffer.pattern)?, buffer.why.clone())));
+    let buffers = written.buffers.into_iter().map(|buffer| Ok((remap::whole(&buffer.pattern)?, buffer)));
     Ok(Spellings { names: Remap::new(&written.spellings)?, buffers: buffers.collect::<Result<_, FamilyError>>()? })
 });
 
@@ -47,9 +50,11 @@ pub(crate) fn native(name: &ParamPath) -> Option<ParamPath> {
 }
 
 /// Why a tensor that is no parameter of the model is left out, if it is one that models compute themselves.
-pub(crate) fn buffer(name: &ParamPath) -> Option<&'static str> {
-    let buffers = &SPELLINGS.as_ref().ok()?.buffers;
-    buffers.iter().find(|(pattern, _)| pattern.is_match(name.as_str())).map(|(_, why)| why.as_str())
+pub(crate) fn buffer(name: &ParamPath, config: &ModelConfig) -> Option<&'static str> {
+    let applies = |buffer: &WrittenBuffer| buffer.positions.as_deref().is_none_or(|one| one == config.position.name());
+    let buffers = SPELLINGS.as_ref().ok()?.buffers.iter();
+    let mut found = buffers.filter(|(pattern, buffer)| applies(buffer) && pattern.is_match(name.as_str()));
+    found.next().map(|(_, buffer)| buffer.why.as_str())
 }
 
 #[cfg(test)]
@@ -61,13 +66,20 @@ mod tests {
         let norm = native(&"causal_lm.layer_stack.layer_norm.weight".into()).unwrap();
         assert_eq!(norm.as_str(), "causal_lm.layer_norm.weight");
         assert_eq!(native(&"causal_lm.layer_norm.weight".into()), None);
-        for name in [
-            "causal_lm.layer_stack.layers.3.attention.rotary.cos_cached",
-            "causal_lm.input_encoder.positional_encoder.weight",
-            "causal_lm.layer_stack.layers.11.alpha",
-        ] {
-            assert!(buffer(&name.into()).is_some(), "{name}");
+        let config = |position: &str| {
+            let json = serde_json::json!({
+                "model_type": "chandlery-causal_lm", "vocab_size": 8, "hidden_size": 8, "intermediate_size": 8,
+                "num_hidden_layers": 1, "num_attention_heads": 1, "position_embedding": position,
+            });
+            ModelConfig::from_json(&json, "test").unwrap().0
+        };
+        let sines = config("sinusoidal");
+        let table = "causal_lm.input_encoder.positional_encoder.weight";
+        for name in ["causal_lm.layer_stack.layers.3.attention.rotary.cos_cached", "causal_lm.layer_stack.layers.11.alpha", table]
+        {
+            assert!(buffer(&name.into(), &sines).is_some(), "{name}");
         }
-        assert_eq!(buffer(&"causal_lm.layer_stack.layers.11.alpha.weight".into()), None);
+        assert_eq!(buffer(&"causal_lm.layer_stack.layers.11.alpha.weight".into(), &sines), None);
+        assert_eq!(buffer(&table.into(), &config("rope")), None);
     }
 }
