@@ -8,6 +8,7 @@ mod construct;
 mod conversion;
 mod dataset;
 mod export;
+mod families;
 mod front_end;
 mod install;
 mod kicktest;
