@@ -173,3 +173,24 @@ fn finalize_takes_the_latest_complete_checkpoint_and_links_it_at_the_root() {
     finalize(&source, temp.path().join("nothing")).dry_run(true).run().unwrap();
     assert_eq!(entries(temp.path()), ["flat", "moved", "source"]);
 }
+
+/// What has no place in a native configuration comes back, also where something else was changed on the way.
+#[test]
+fn fields_that_nobody_here_knows_come_back_after_changes_of_length_and_type() {
+    let temp = tempdir().unwrap();
+    let folder = copy_of("llama-rope3", temp.path());
+    edit_config(&folder, |config| {
+        config.insert("initializer_range".to_owned(), json!(0.017));
+        config.insert("my_own_field".to_owned(), json!({ "a": [1, 2] }));
+        config["rope_parameters"]["somebody_elses"] = json!("kept");
+    });
+    let before = json(folder.join("config.json"));
+    let (native, back) = (temp.path().join("native"), temp.path().join("back"));
+    convert(&folder, &native).max_length(Some(99)).run().unwrap();
+    convert(&native, &back).dtype(Some(DType::BF16)).run().unwrap();
+    let mut expected = before;
+    expected["max_position_embeddings"] = json!(99);
+    expected["dtype"] = json!("bfloat16");
+    expected["torch_dtype"] = json!("bfloat16");
+    assert_eq!(json(back.join("config.json")), expected);
+}

@@ -198,7 +198,7 @@ fn a_model_that_never_was_a_gpt2_becomes_one_if_it_can() {
     let made = with_gpt2(&native, &hf).model_type(Some("gpt2".to_owned())).run().unwrap();
     assert!(made.passed());
     let config = json(hf.join("config.json"));
-    assert_eq!((&config["n_inner"], &config["activation_function"]), (&json!(null), &json!("gelu_pytorch_tanh")));
+    assert_eq!((&config["n_inner"], &config["activation_function"]), (&json!(128), &json!("gelu_new")));
     assert_eq!(config["architectures"], json!(["GPT2LMHeadModel"]));
     assert!(with_gpt2(&hf, &again).run().unwrap().passed());
 

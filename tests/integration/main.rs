@@ -9,6 +9,7 @@ mod conversion;
 mod dataset;
 mod export;
 mod families;
+mod forgather;
 mod front_end;
 mod install;
 mod kicktest;
