@@ -400,7 +400,7 @@ fn faults_of_a_yaml_are_said_with_line_and_column() {
 #[test]
 fn two_names_that_become_one_are_no_family_of_this_model() {
     let temp = tempdir().unwrap();
-    let yaml = "family: llama\nextends: llama\nto_native:\n  - match: 'model\\.'\n    replace: 'causal_lm.'\n    inside:\n      - { match: 'wte\\.', replace: 'layer_norm.' }\n";
+    let yaml = "family: llama\nextends: llama\nto_native:\n  - match: 'model\\.'\n    replace: 'causal_lm.'\n    inside:\n      - { match: 'embed_tokens\\.', replace: 'layer_norm.' }\n";
     let family = Family::from_yaml(yaml, "two.yaml").unwrap();
     let error = convert(fixture("llama-gqa"), temp.path().join("native")).family(family).run().unwrap_err();
     insta::assert_snapshot!(said(error, temp.path()));

@@ -40,7 +40,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("ops", &["interrupt"]),
     ("model", &["spec", "interrupt", "checkpoint", "ops"]),
     ("dataset", &["spec", "interrupt", "tokenizer", "model", "project", "progress"]),
-    ("export", &["spec"]),
+    ("export", &["spec", "checkpoint"]),
     ("convert", &["spec", "interrupt", "parallel", "checkpoint", "tokenizer", "model", "device", "progress", "export"]),
     ("compare", &["spec", "checkpoint", "tokenizer", "model", "convert", "device"]),
     (
@@ -64,6 +64,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
         &["spec", "interrupt", "tokenizer", "model", "ops", "device", "dataset", "construct", "progress", "display"],
     ),
     ("finalize", &["spec", "checkpoint", "tokenizer", "convert", "progress", "export"]),
+    ("update", &["spec", "checkpoint", "tokenizer", "convert", "progress", "export"]),
 ];
 
 #[test]
