@@ -6,6 +6,7 @@ mod checkpoint_files;
 mod command;
 mod construct;
 mod conversion;
+mod conversion_options;
 mod dataset;
 mod export;
 mod front_end;

@@ -100,7 +100,7 @@ impl Conversion {
             "max_abs_diff": logits.map(LogitDiff::max_abs),
             "mean_kl": logits.map(LogitDiff::mean_kl),
             "top1_agreement": logits.map(LogitDiff::top1_agreement),
-            "tolerance": logits.map(|logits| logits.tolerance),
+            "tolerance": logits.map(LogitDiff::tolerance_report),
             "columns": logits.map(|logits| logits.columns),
             "first_divergent_layer": logits.and_then(LogitDiff::first_divergent_layer),
             "layers": logits.map(LogitDiff::layer_report),

@@ -52,9 +52,7 @@ impl Convert {
             return Ok(conversion);
         }
 
-        if self.validate {
-            self.require_memory(&conversion.table)?;
-        }
+        let device = if self.validate { Some(self.device_for(&conversion.table)?) } else { None };
         let stage = AtomicFolder::create(&self.destination)?;
         let meter = crate::progress::bytes("converting", shards.bytes());
         let advance = |bytes| meter.advance(bytes);
@@ -72,12 +70,12 @@ impl Convert {
             stage.write(&name, bytes)?;
         }
         carry(&self.source, &stage, "generation_config.json")?;
-        if self.validate {
+        if let Some(device) = &device {
             let written = Checkpoint::open(stage.path())?;
             let rows: Vec<TensorRow> = conversion.plan.rows().collect();
             let proof = prove(&rows, &conversion.plan.pieces(), source.checkpoint(), &written)?;
             conversion.proof = Some(Sealed::new(proof));
-            let verdict = self.judge(&source, stage.path(), &tokenizer, &[])?;
+            let verdict = self.judge(&source, stage.path(), &tokenizer, &[], device)?;
             conversion.logits = Some(Sealed::new(verdict.logits));
             conversion.generation = verdict.generation.map(Sealed::new);
         }

@@ -27,6 +27,7 @@ impl Convert {
         stage: &Path,
         tokenizer: &TokenizerFiles,
         rewritten: &[u32],
+        device: &candle_core::Device,
     ) -> Result<Verdict, ConvertError> {
         let written = ModelFolder::open(stage)?;
         let (hf, native) = match source.side() {
@@ -46,7 +47,7 @@ impl Convert {
             Side::HuggingFace => (self.dtype, None),
             Side::Native => (None, self.dtype),
         };
-        let model = native.load_rounded(DType::F32, round_native, &open_device(self.device)?, false)?;
+        let model = native.load_rounded(DType::F32, round_native, device, false)?;
         let mut observed = Vec::new();
         let logits = model.forward_observed(&batch, &mut |_, stream| observed.push(floats(stream)))?;
         let logits = floats(&logits).map_err(ModelError::from)?;
@@ -69,8 +70,8 @@ impl Convert {
         Ok(Verdict { logits: diff, generation: generation.transpose()? })
     }
 
-    /// Refuses a validation that this machine's memory cannot hold, before anything is written.
-    pub(super) fn require_memory(&self, table: &TensorTable) -> Result<(), ConvertError> {
+    /// The device to validate on, opened before anything is written. Main memory that cannot hold the model is refused.
+    pub(super) fn device_for(&self, table: &TensorTable) -> Result<candle_core::Device, ConvertError> {
         let needed = validation_memory(table);
         match Device::Cpu.memory() {
             Some(memory) if self.device == Device::Cpu && needed > memory.free => Err(ConvertError::Options {
@@ -82,7 +83,7 @@ impl Convert {
                 origin: "this machine's memory".to_owned(),
                 advice: "convert with --no-validate, or validate on a --device that has the memory".to_owned(),
             }),
-            _ => Ok(()),
+            _ => open_device(self.device),
         }
     }
 }
