@@ -30,6 +30,7 @@ const MODELS: &[Model] = &[
     ("layers", "mixes", "layers", &[]),
     ("alibi_post_norm", "mixes", "alibi_post_norm", &[]),
     ("deepnet_layer_norm", "mixes", "deepnet_layer_norm", &[]),
+    ("learned_positions", "mixes", "learned_positions", &[]),
 ];
 
 const SMALL: &[(&str, i64)] =
@@ -196,7 +197,7 @@ fn sources_mention_no_part_that_the_model_lacks() {
     let parts: &[(&[&str], &[&str])] = &[
         (
             &["LayerNorm", "layer_norm_eps"],
-            &["causal_lm", "causal_lm_small", "layers", "alibi_post_norm", "deepnet_layer_norm"],
+            &["causal_lm", "causal_lm_small", "layers", "alibi_post_norm", "deepnet_layer_norm", "learned_positions"],
         ),
         (
             &["RMSNorm", "rms_norm("],
@@ -206,6 +207,7 @@ fn sources_mention_no_part_that_the_model_lacks() {
         (&["low_freq_factor"], &["llama3", "layers"]),
         (&["alibi", "slope", "distances"], &["deepone", "single_head", "layers", "alibi_post_norm"]),
         (&["sinusoidal"], &["causal_lm", "causal_lm_small"]),
+        (&["positional_encoder"], &["learned_positions"]),
         (&["sliding_window"], &["mistral", "layers", "deepone", "alibi_post_norm"]),
         (
             &["repeat_interleave", "repeated(", "num_key_value_heads"],
@@ -215,9 +217,9 @@ fn sources_mention_no_part_that_the_model_lacks() {
         (&["query_key"], &["single_head", "layers"]),
         (&["gate_proj", "silu"], &["llama", "llama_small", "llama3", "mistral", "qwen3", "layers"]),
         (&["alpha"], &["deepone", "layers", "deepnet_layer_norm"]),
-        (&["Dropout(", "_dropout"], &["causal_lm_small", "deepnet_layer_norm"]),
-        (&["_tied_weights_keys"], &["llama_small", "llama3", "single_head", "deepnet_layer_norm"]),
-        (&["linear1"], &["causal_lm", "causal_lm_small", "layers", "alibi_post_norm"]),
+        (&["Dropout(", "_dropout"], &["causal_lm_small", "deepnet_layer_norm", "learned_positions"]),
+        (&["_tied_weights_keys"], &["llama_small", "llama3", "single_head", "deepnet_layer_norm", "learned_positions"]),
+        (&["linear1"], &["causal_lm", "causal_lm_small", "layers", "alibi_post_norm", "learned_positions"]),
         (&["SimpleNamespace", "dyn Layered", "isinstance(module, nn.LayerNorm)"], &["layers"]),
     ];
     for model in MODELS {

@@ -171,6 +171,9 @@ fn by_hand(p: &Parameters, case: &Case, ids: &[u32]) -> Matrix {
             }
         }
     }
+    if let Some(table) = p.0.get("causal_lm.input_encoder.positional_encoder.weight") {
+        x.iter_mut().zip(table).for_each(|(x, row)| x.iter_mut().zip(row).for_each(|(x, y)| *x += y));
+    }
     for (index, layer) in case.layers.iter().enumerate() {
         let name = format!("causal_lm.layer_stack.layers.{index}");
         let norm = |which: &str, x: &Matrix| -> Matrix {
@@ -207,6 +210,19 @@ fn config(family: &str, fields: Value) -> Value {
     });
     config.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
     config
+}
+
+/// Pre-norm LayerNorm, learned positions, biases everywhere, a plain GELU feed-forward part and a tied head. Biases are
+/// drawn too, so that a forgotten one shows.
+fn gpt2_like() -> Value {
+    config(
+        "llama",
+        json!({
+            "norm_type": "layer_norm", "layer_norm_eps": 1e-5, "position_embedding": "learned", "max_position_embeddings": 12,
+            "attention_bias": true, "mlp_bias": true, "gated_mlp": false, "hidden_act": "gelu_pytorch_tanh",
+            "tie_word_embeddings": true, "initialization": "pytorch",
+        }),
+    )
 }
 
 fn cases() -> Vec<(&'static str, Case)> {
@@ -266,8 +282,18 @@ fn cases() -> Vec<(&'static str, Case)> {
                     "qwen3",
                     json!({ "attention_bias": true, "tie_word_embeddings": true, "num_key_value_heads": 2, "initialization": "pytorch", "rope_parameters": { "rope_theta": 10000.0 } }),
                 ),
-                layers: vec![Layer { kv_heads: 2, ..plain }; 2],
+                layers: vec![Layer { kv_heads: 2, ..plain.clone() }; 2],
                 eps: 1e-6,
+                scale: 1.0,
+                sinusoidal: false,
+            },
+        ),
+        (
+            "learned positions, in a model of GPT-2's shape",
+            Case {
+                config: gpt2_like(),
+                layers: vec![Layer { rope_theta: None, activation: gelu_tanh, ..plain.clone() }; 2],
+                eps: 1e-5,
                 scale: 1.0,
                 sinusoidal: false,
             },
@@ -334,6 +360,31 @@ fn a_cache_continues_every_kind_of_model() {
         let difference = difference.to_scalar::<f32>().unwrap();
         assert!(difference < 2e-5, "{name}: {difference}");
     }
+}
+
+#[test]
+fn learned_positions_restart_with_packed_documents_and_end_with_their_table() {
+    let model = build(&ModelConfig::from_project(&gpt2_like(), "a test").unwrap(), 9);
+    let one = |ids: &[u32]| model.forward(&Batch::new(vec![ids.to_vec()]).unwrap()).unwrap();
+    let mut packed = Batch::new(vec![IDS.to_vec()]).unwrap();
+    packed.position_ids = Some(vec![vec![0, 1, 2, 3, 0, 1, 2, 3, 4]]);
+    let together = model.forward(&packed).unwrap();
+    for (start, alone) in [(0, one(&IDS[..4])), (4, one(&IDS[4..]))] {
+        let part = together.narrow(1, start, alone.dim(1).unwrap()).unwrap();
+        let difference = (part - alone).unwrap().abs().unwrap().max_all().unwrap().to_scalar::<f32>().unwrap();
+        assert!(difference < 2e-5, "{difference}");
+    }
+
+    let fault = |batch: Batch, cache: &mut KvCache| model.forward_cached(&batch, cache).unwrap_err().to_string();
+    let long = fault(Batch::new(vec![vec![1; 13]]).unwrap(), &mut KvCache::new());
+    insta::assert_snapshot!("more_tokens_than_learned_positions", long);
+    packed.position_ids = Some(vec![vec![0, 1, 2, 12, 0, 1, 2, 3, 4]]);
+    let placed = fault(packed, &mut KvCache::new());
+    assert!(placed.contains("where: position_ids, row 0, column 3"), "{placed}");
+    let mut cache = KvCache::new();
+    model.forward_cached(&Batch::new(vec![vec![1; 12]]).unwrap(), &mut cache).unwrap();
+    let continued = fault(Batch::new(vec![vec![1]]).unwrap(), &mut cache);
+    assert_eq!(continued, long);
 }
 
 #[test]
@@ -439,6 +490,13 @@ fn recipes_draw_what_the_tables_say() {
     let plain = ModelConfig::from_project(&config("causal_lm", json!({})), "").unwrap();
     assert_eq!(init(&plain, embedding), Init::Normal { std: 0.25, zero_row: None });
     assert_eq!(init(&plain, &format!("{layer}.feedforward.linear2.bias")), Init::Uniform { bound: 24f64.powf(-0.5) });
+
+    let positions = "causal_lm.input_encoder.positional_encoder.weight";
+    let learned = ModelConfig::from_project(&gpt2_like(), "").unwrap();
+    assert_eq!(init(&learned, positions), Init::Normal { std: 0.02, zero_row: None });
+    let mut placed = gpt2_like();
+    placed["initialization"] = json!([{ "match": "positions", "init": "zeros" }]);
+    assert_eq!(init(&ModelConfig::from_project(&placed, "").unwrap(), positions), Init::Zeros);
 
     let own = json!({ "initialization": [{ "match": "attn\\.(query|key)", "init": { "normal": { "std": 0.5 } } }] });
     let own = ModelConfig::from_project(&config("llama", own), "").unwrap();

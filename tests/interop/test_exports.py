@@ -41,9 +41,10 @@ MODELS = {
     "layers": (FIXTURES / "mixes", "layers", []),
     "alibi_post_norm": (FIXTURES / "mixes", "alibi_post_norm", []),
     "deepnet_layer_norm": (FIXTURES / "mixes", "deepnet_layer_norm", []),
+    "learned_positions": (FIXTURES / "mixes", "learned_positions", []),
 }
-DROPPING = {"causal_lm_small", "deepnet_layer_norm"}
-TIED = {"llama_small", "single_head", "deepnet_layer_norm"}
+DROPPING = {"causal_lm_small", "deepnet_layer_norm", "learned_positions"}
+TIED = {"llama_small", "single_head", "deepnet_layer_norm", "learned_positions"}
 # Those whose slopes of ALiBi are not trained.
 FROZEN = {"layers", "alibi_post_norm"}
 TOLERANCE = 1e-4

@@ -299,7 +299,7 @@ fn kind(row: &TensorRow) -> &'static str {
     let owner = segments.iter().rev().nth(1).copied().unwrap_or_default();
     match owner {
         "lm_head" => "head",
-        "embedding" => "embedding",
+        "embedding" | "positional_encoder" => "embedding",
         _ if owner.contains("norm") => "norms",
         _ if has("attention") => "attention",
         _ if has("feedforward") => "feed-forward",

@@ -10,7 +10,7 @@ use super::ConstructError;
 use crate::checkpoint::{Checkpoint, CheckpointError};
 use crate::convert::{Family, closest};
 use crate::model::{CausalLm, ModelError, tensor_from};
-use crate::spec::{DType, ModelConfig, ParamPath, TensorTable};
+use crate::spec::{DType, ModelConfig, ParamPath, PositionEmbedding, TensorTable};
 
 /// Where Forgather's own checkpoints keep the final norm, and where this crate does.
 const FINAL_NORM: (&str, &str) = ("causal_lm.layer_stack.layer_norm.", "causal_lm.layer_norm.");
@@ -102,7 +102,7 @@ impl LoadReport {
             match (row, place) {
                 (Some(row), _) if row.tied_to.is_some() => aliases.push((name, row.tied_to.clone())),
                 (Some(_), Some(place)) if !found.contains_key(&place) => drop(found.insert(place, name)),
-                _ => match buffer(&name, family.as_ref()) {
+                _ => match buffer(&name, family.as_ref(), config) {
                     Some(why) => report.skipped.push((name, why)),
                     None => report.unused.push(name),
                 },
@@ -247,13 +247,15 @@ fn native_name(name: &ParamPath, table: &TensorTable, family: Option<&Family>) -
 }
 
 /// Why a tensor without a parameter is left out, if it is one that models compute themselves.
-fn buffer(name: &ParamPath, family: Option<&Family>) -> Option<&'static str> {
+fn buffer(name: &ParamPath, family: Option<&Family>, config: &ModelConfig) -> Option<&'static str> {
     let last = name.segments().last().unwrap_or_default();
     let rotary = matches!(last, "cos_cached" | "sin_cached" | "inv_freq") || family.is_some_and(|all| all.skips(name));
     if rotary {
         return Some("a rotary buffer, which the model computes itself");
     }
-    if name.as_str() == "causal_lm.input_encoder.positional_encoder.weight" {
+    // The same name holds what was trained where positions are learned.
+    let computed = config.position == PositionEmbedding::Sinusoidal;
+    if computed && name.as_str() == "causal_lm.input_encoder.positional_encoder.weight" {
         return Some("the table of sines and cosines, which the model computes itself");
     }
     let (folded, _) = name.folded();

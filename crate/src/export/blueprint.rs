@@ -124,7 +124,8 @@ impl Blueprint {
             alibi,
             window,
             grouped: attentions.iter().any(|kind| kind.grouped),
-            positions: !rotations.is_empty() || config.position == PositionEmbedding::Sinusoidal,
+            positions: !rotations.is_empty()
+                || matches!(config.position, PositionEmbedding::Sinusoidal | PositionEmbedding::Learned),
             distances: alibi || (window && !shared.window),
             multi_head: attentions.iter().any(|kind| !kind.single_head),
         };
@@ -183,6 +184,7 @@ pub(super) fn parts_in_words(config: &ModelConfig) -> String {
         PositionEmbedding::Rope(_) => "rotary positions",
         PositionEmbedding::Alibi(_) => "ALiBi",
         PositionEmbedding::Sinusoidal => "sinusoidal positions",
+        PositionEmbedding::Learned => "learned positions",
         PositionEmbedding::None => "no positions",
     }));
     if !blueprint.feedforwards.is_empty() {

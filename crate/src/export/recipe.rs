@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::fields::literal;
-use crate::spec::{Distribution, Init, Initialization, Leaf, ModelConfig, ModelSpec, Node, Part};
+use crate::spec::{Distribution, Init, Initialization, Leaf, ModelConfig, ModelSpec, Node, POSITIONS, Part};
 
 /// Parts that are drawn alike: the last words of their names, and the statements that draw a `module`.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -18,8 +18,12 @@ pub(super) struct Group {
 /// All linear parts or embeddings of one name: (inputs, outputs, weight, bias) of each.
 type Members = Vec<Member>;
 
-/// Inputs, outputs, and how weight and bias are drawn.
+/// Inputs and outputs (of a table: rows and columns), and how weight and bias are drawn.
 type Member = (usize, usize, Init, Option<Init>);
+
+/// Roles whose parts are tables, and how those are drawn where no rule says.
+const TABLES: [(&str, Distribution); 2] =
+    [("embedding", Distribution::Normal { std: 1.0 }), ("positional_encoder", POSITIONS)];
 
 fn collect(node: &Node, found: &mut Vec<(String, Members)>, norms: &mut Vec<(String, bool)>) {
     let member = match &node.part {
@@ -77,9 +81,9 @@ pub(super) fn groups_of(config: &ModelConfig) -> Vec<Group> {
 }
 
 fn draw(config: &ModelConfig, role: &str, members: &Members) -> Vec<String> {
-    let embedding = role == "embedding";
+    let table = TABLES.iter().find(|(name, _)| *name == role);
     let rules = config.initialization.rules(config).into_iter().map(|rule| rule.init);
-    let usual = if embedding { Distribution::Normal { std: 1.0 } } else { Distribution::LinearDefault };
+    let usual = table.map_or(Distribution::LinearDefault, |(_, usual)| *usual);
     let candidates: Vec<Distribution> = rules.chain([usual]).collect();
     let find = |of: &dyn Fn(&Member) -> Option<Init>| {
         candidates.iter().copied().find(|candidate| {
@@ -89,9 +93,9 @@ fn draw(config: &ModelConfig, role: &str, members: &Members) -> Vec<String> {
     };
     let mut lines = Vec::new();
     if let Some(weight) = find(&|member| Some(member.2)) {
-        lines.extend(statements(config, weight, "module.weight", embedding));
+        lines.extend(statements(config, weight, "module.weight", table.is_some()));
     }
-    if embedding && members.iter().any(|member| matches!(member.2, Init::Normal { zero_row: Some(_), .. })) {
+    if table.is_some() && members.iter().any(|member| matches!(member.2, Init::Normal { zero_row: Some(_), .. })) {
         lines.push("module.weight[self.config.pad_token_id] = 0.0".to_owned());
     }
     if members.iter().any(|member| member.3.is_some())
@@ -121,8 +125,8 @@ fn without_row(init: Init) -> Init {
     }
 }
 
-fn statements(config: &ModelConfig, distribution: Distribution, target: &str, embedding: bool) -> Vec<String> {
-    let (inputs, outputs) = if embedding {
+fn statements(config: &ModelConfig, distribution: Distribution, target: &str, table: bool) -> Vec<String> {
+    let (inputs, outputs) = if table {
         ("module.num_embeddings", "module.embedding_dim")
     } else {
         ("module.in_features", "module.out_features")

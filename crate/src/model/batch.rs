@@ -98,6 +98,24 @@ impl Batch {
         Ok(())
     }
 
+    /// Checks that every position has a row in a table of `longest`.
+    pub(super) fn check_positions(&self, longest: usize, seen: usize) -> Result<(), ModelError> {
+        for (row, positions) in self.positions(seen).iter().enumerate() {
+            if let Some(column) = positions.iter().position(|&position| position as usize >= longest) {
+                let (_, seq) = self.dims();
+                return Err(ModelError::Batch {
+                    what: format!("position {} is beyond the {longest} that the model learned", positions[column]),
+                    origin: match &self.position_ids {
+                        Some(_) => format!("position_ids, row {row}, column {column}"),
+                        None => format!("a row of {} tokens", seen + seq),
+                    },
+                    advice: format!("give at most {longest} tokens (max_position_embeddings in config.json)"),
+                });
+            }
+        }
+        Ok(())
+    }
+
     /// Positions as given, else counted from `seen`.
     pub(super) fn positions(&self, seen: usize) -> Vec<Vec<u32>> {
         let (_, seq) = self.dims();

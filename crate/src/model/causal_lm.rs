@@ -135,8 +135,8 @@ impl CausalLm {
         dropout: Option<Dropout>,
         observe: &mut dyn FnMut(usize, &Tensor),
     ) -> Result<Tensor, ModelError> {
-        batch.check_vocabulary(self.config.vocab_size)?;
         let seen = cache.as_deref().map_or(0, KvCache::seen);
+        self.check(batch, seen)?;
         let context = Context::new(&self.needs, batch, seen, &self.device, self.attention, dropout)?;
         let x = self.encode(batch, seen, &context)?;
         let mut x = self.stack.forward(x, &context, cache, observe).map_err(interrupted_first)?;
@@ -149,13 +149,19 @@ impl CausalLm {
 
 /// What a training step takes the model apart for.
 impl CausalLm {
+    /// That the tables have a row for each token, and for each position after `seen` others.
+    fn check(&self, batch: &Batch, seen: usize) -> Result<(), ModelError> {
+        batch.check_vocabulary(self.config.vocab_size)?;
+        self.encoder.longest().map_or(Ok(()), |longest| batch.check_positions(longest, seen))
+    }
+
     pub(super) fn context(
         &self,
         batch: &Batch,
         attention: AttentionImplementation,
         dropout_seed: Option<u64>,
     ) -> Result<Context, ModelError> {
-        batch.check_vocabulary(self.config.vocab_size)?;
+        self.check(batch, 0)?;
         let dropout = dropout_seed.map(|seed| Dropout { seed });
         Context::new(&self.needs, batch, 0, &self.device, attention, dropout)
     }

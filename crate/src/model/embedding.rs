@@ -5,15 +5,17 @@ use candle_nn::VarBuilder;
 
 use super::context::Context;
 use super::dropout::{Site, dropped};
-use super::layer::leaf;
+use super::layer::{child, leaf};
 use crate::ops::embedding;
 use crate::spec::{Node, Part};
 
-/// dropout(positions(scale · embedding)).
+/// dropout(scale · embedding + positions).
 #[derive(Clone, Debug)]
 pub(super) struct InputEncoder {
     /// `[vocab, hidden]`.
     pub(super) weight: Tensor,
+    /// `[positions, hidden]`, where positions are learned.
+    positions: Option<Tensor>,
     scale: f64,
     sinusoidal: bool,
     dropout: f64,
@@ -24,14 +26,18 @@ impl InputEncoder {
         let Part::InputEncoder { scale, sinusoidal, dropout } = node.part else {
             candle_core::bail!("`{}` is not an input encoder", node.name)
         };
-        let (table, vb) = leaf(node, "embedding", vb)?;
-        match table.params().into_iter().next() {
-            Some(param) => Ok(Self { weight: vb.get(param.shape, param.name)?, scale, sinusoidal, dropout }),
-            None => candle_core::bail!("an embedding has no weight"),
-        }
+        let weight = table(node, "embedding", vb)?;
+        let learned = child(node, "positional_encoder").is_ok();
+        let positions = if learned { Some(table(node, "positional_encoder", vb)?) } else { None };
+        Ok(Self { weight, positions, scale, sinusoidal, dropout })
     }
 
-    /// ids `[batch, seq]` → `[batch, seq, hidden]`; `positions` are the ids' places.
+    /// How many positions there are, if they are rows of a table.
+    pub(super) fn longest(&self) -> Option<usize> {
+        self.positions.as_ref().and_then(|table| table.dim(0).ok())
+    }
+
+    /// ids `[batch, seq]` → `[batch, seq, hidden]`; `positions` are the ids' places, below [`longest`](Self::longest).
     pub(super) fn forward(&self, ids: &Tensor, positions: &[Vec<u32>], context: &Context) -> Result<Tensor> {
         let mut x = embedding(&self.weight, ids)?;
         if self.scale != 1.0 {
@@ -40,7 +46,20 @@ impl InputEncoder {
         if self.sinusoidal {
             x = (&x + sinusoidal(positions, self.weight.dim(1)?, x.device())?.to_dtype(x.dtype())?)?;
         }
+        if let Some(table) = &self.positions {
+            let places: Vec<u32> = positions.iter().flatten().copied().collect();
+            x = (&x + embedding(table, &Tensor::from_vec(places, ids.shape(), x.device())?)?)?;
+        }
         dropped(context.dropout, x, self.dropout, 0, Site::Embedding)
+    }
+}
+
+/// The table of the leaf of this name.
+fn table(node: &Node, name: &str, vb: &VarBuilder) -> Result<Tensor> {
+    let (table, vb) = leaf(node, name, vb)?;
+    match table.params().into_iter().next() {
+        Some(param) => vb.get(param.shape, param.name),
+        None => candle_core::bail!("`{name}` has no weight"),
     }
 }
 

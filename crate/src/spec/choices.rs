@@ -116,6 +116,8 @@ pub enum PositionEmbedding {
     /// sin and cos of the position are added to the embeddings: W[p, 2j] = sin(p ω_j), W[p, 2j+1] = cos(p ω_j),
     /// ω_j = 10000^(−2j/d) (Vaswani et al. 2017).
     Sinusoidal,
+    /// A trained row for each of the `max_position_embeddings` positions is added to the embeddings (Gehring et al. 2017).
+    Learned,
     /// Order is known from causality alone.
     None,
 }
@@ -127,6 +129,7 @@ impl PositionEmbedding {
             PositionEmbedding::Rope(_) => "rope",
             PositionEmbedding::Alibi(_) => "alibi",
             PositionEmbedding::Sinusoidal => "sinusoidal",
+            PositionEmbedding::Learned => "learned",
             PositionEmbedding::None => "none",
         }
     }

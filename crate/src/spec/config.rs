@@ -26,7 +26,7 @@ pub struct ModelConfig {
     pub num_key_value_heads: usize,
     /// Width of one head; `hidden_size / num_attention_heads` unless given.
     pub head_dim: usize,
-    /// Longest sequence, in tokens.
+    /// Longest sequence, in tokens; the rows of the table where positions are learned.
     pub max_position_embeddings: usize,
     /// The norms.
     pub norm: NormConfig,
@@ -186,7 +186,10 @@ impl ModelConfig {
             PositionEmbedding::Sinusoidal if !self.hidden_size.is_multiple_of(2) => {
                 return Err(invalid("hidden_size", self.hidden_size.to_string(), "an even number (sines and cosines)"));
             }
-            PositionEmbedding::Sinusoidal | PositionEmbedding::Alibi(_) | PositionEmbedding::None => {}
+            PositionEmbedding::Sinusoidal
+            | PositionEmbedding::Learned
+            | PositionEmbedding::Alibi(_)
+            | PositionEmbedding::None => {}
         }
         if let NormPlacement::DeepNet { alpha: Some(alpha) } = self.placement {
             positive.push(("deepnet_alpha", alpha));

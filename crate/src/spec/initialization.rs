@@ -9,9 +9,10 @@ use super::{Init, ModelConfig};
 /// How a new model's parameters are drawn.
 ///
 /// Rules see pseudo-names: `attn.query`, `attn.key`, `attn.value`, `attn.output`, `ff.up_proj`, `ff.gate_proj`,
-/// `ff.down_proj`, `embedding` and `lm_head`, each followed by `.weight` or `.bias`. A parameter that no rule matches
-/// is drawn as PyTorch would: linear weights and biases U(±1/sqrt(inputs)), embeddings N(0, 1). Norms start at one (their
-/// biases at zero) and ALiBi slopes at their own values: no rule sees them. The embedding of the padding token is zero.
+/// `ff.down_proj`, `embedding`, `positions` (a learned table of them) and `lm_head`, each followed by `.weight` or
+/// `.bias`. A parameter that no rule matches is drawn as PyTorch would: linear weights and biases U(±1/sqrt(inputs)),
+/// embeddings N(0, 1); learned positions as GPT-2's, N(0, 0.02²). Norms start at one (their biases at zero) and ALiBi
+/// slopes at their own values: no rule sees them. The embedding of the padding token is zero.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
@@ -94,6 +95,9 @@ impl Distribution {
     }
 }
 
+/// How a learned table of positions is drawn where no rule says: as GPT-2's (Radford et al. 2019).
+pub(crate) const POSITIONS: Distribution = Distribution::Normal { std: 0.02 };
+
 impl Initialization {
     /// The name in config.json, if it is not a list of rules.
     pub fn name(&self) -> Option<&'static str> {
@@ -165,5 +169,9 @@ impl Recipe {
             Init::Normal { std, .. } => Init::Normal { std, zero_row: padding.map(|id| id as usize) },
             other => other,
         }
+    }
+    /// Of a learned table of positions.
+    pub(super) fn positions(&self, positions: usize, dim: usize) -> Init {
+        self.find("positions.weight").unwrap_or(POSITIONS).of(positions, dim)
     }
 }

@@ -25,6 +25,7 @@ pub use config::{ConfigError, LayerRun, ModelConfig};
 pub use config_json::Side;
 pub use dtype::DType;
 pub use init::Init;
+pub(crate) use initialization::POSITIONS;
 pub use initialization::{Distribution, InitRule, Initialization};
 pub use part::{Activation, Leaf, LocalParam, Part};
 pub use path::ParamPath;

@@ -50,7 +50,8 @@ pub enum Part {
     CausalLm,
     /// Everything below the head.
     Decoder,
-    /// Token ids to vectors: dropout(positions(scale · embedding)).
+    /// Token ids to vectors: dropout(scale · embedding + positions). The rows of a learned table of positions are a leaf
+    /// inside.
     InputEncoder {
         /// Factor on the embeddings.
         scale: f64,
@@ -122,7 +123,7 @@ pub enum Part {
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Leaf {
-    /// A lookup table `[vocab, dim]`.
+    /// A lookup table `[vocab, dim]`, by token or by position.
     Embedding {
         /// Rows.
         vocab: usize,

@@ -48,7 +48,7 @@ pub(super) fn position_from(
     part: Option<&Fields<'_>>,
     usual: &Defaults,
 ) -> Result<PositionEmbedding, ConfigError> {
-    let names = ["rope", "alibi", "sinusoidal", "none"];
+    let names = ["rope", "alibi", "sinusoidal", "learned", "none"];
     match choice(part, "position_embedding", &names, |name| name)?.unwrap_or(usual.position.name()) {
         "rope" => Ok(PositionEmbedding::Rope(rope_from(fields)?)),
         "alibi" => {
@@ -64,6 +64,7 @@ pub(super) fn position_from(
             }))
         }
         "sinusoidal" => Ok(PositionEmbedding::Sinusoidal),
+        "learned" => Ok(PositionEmbedding::Learned),
         _ => Ok(PositionEmbedding::None),
     }
 }

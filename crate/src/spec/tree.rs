@@ -172,9 +172,14 @@ impl ModelSpec {
             sinusoidal: config.position == PositionEmbedding::Sinusoidal,
             dropout: config.dropout.embedding,
         };
-        let embedding = Node::leaf("embedding", Leaf::Embedding { vocab, dim: hidden, init });
+        let mut tables = vec![Node::leaf("embedding", Leaf::Embedding { vocab, dim: hidden, init })];
+        if config.position == PositionEmbedding::Learned {
+            let positions = config.max_position_embeddings;
+            let init = recipe.positions(positions, hidden);
+            tables.push(Node::leaf("positional_encoder", Leaf::Embedding { vocab: positions, dim: hidden, init }));
+        }
         let mut inside = vec![
-            Node::new("input_encoder", input_encoder, vec![embedding]),
+            Node::new("input_encoder", input_encoder, tables),
             Node::new("layer_stack", Part::LayerStack, vec![layers]),
         ];
         if config.final_norm {

@@ -41,6 +41,7 @@ pub fn python(config: &ModelConfig) -> Vec<SourceFile> {
     let recipe = groups_of(config);
     let scaled = config.scale_embedding;
     let sinusoidal = config.position == PositionEmbedding::Sinusoidal;
+    let learned = config.position == PositionEmbedding::Learned;
     let math = blueprint.rope_kind != "plain"
         || scaled
         || sinusoidal
@@ -49,6 +50,7 @@ pub fn python(config: &ModelConfig) -> Vec<SourceFile> {
     for (holds, words) in [
         (scaled, " times sqrt(hidden_size)"),
         (sinusoidal, " plus sines and cosines of the position"),
+        (learned, " plus the row of the position"),
         (config.dropout.embedding > 0.0, ", with dropout"),
     ] {
         encoded.push_str(if holds { words } else { "" });
@@ -124,7 +126,8 @@ pub fn python(config: &ModelConfig) -> Vec<SourceFile> {
         "alibi_slopes": slopes,
         "slopes_names": quoted(&mut parameters.iter().copied()),
         "encoder": {
-            "scale": scaled, "sinusoidal": sinusoidal, "dropout": config.dropout.embedding > 0.0, "doc": encoded + ".",
+            "scale": scaled, "sinusoidal": sinusoidal, "learned": learned, "dropout": config.dropout.embedding > 0.0,
+            "doc": encoded + ".",
         },
         "feedforwards": feedforwards,
         "kinds": blueprint.runs.iter().map(|&(_, kind)| layer_name(kind)).collect::<Vec<_>>().join(", "),

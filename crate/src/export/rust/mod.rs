@@ -28,6 +28,7 @@ const FILES: &[(&str, &str)] = &[
 pub fn rust(config: &ModelConfig, name: &str) -> Vec<SourceFile> {
     let blueprint = Blueprint::new(config);
     let sinusoidal = config.position == PositionEmbedding::Sinusoidal;
+    let learned = config.position == PositionEmbedding::Learned;
     let feedforwards: Vec<_> = blueprint
         .feedforwards
         .iter()
@@ -45,7 +46,9 @@ pub fn rust(config: &ModelConfig, name: &str) -> Vec<SourceFile> {
     // What only training or generation asks for is not read.
     let counted = blueprint.runs.is_empty() || blueprint.layers.iter().any(|layer| layer.alpha == Some("computed"));
     let read = |name: &str| {
-        !name.ends_with("_dropout") && name != "max_position_embeddings" && (counted || name != "num_hidden_layers")
+        !name.ends_with("_dropout")
+            && (learned || name != "max_position_embeddings")
+            && (counted || name != "num_hidden_layers")
     };
     let fields: Vec<_> =
         fields_of(config, &blueprint).iter().map(|field| with(field, json!({ "read": read(field.name) }))).collect();
@@ -55,7 +58,7 @@ pub fn rust(config: &ModelConfig, name: &str) -> Vec<SourceFile> {
         "parts": wrapped(&format!("{}.", parts_in_words(config)), 110),
         "fields": fields,
         "feedforwards": feedforwards,
-        "encoder": { "scale": config.scale_embedding, "sinusoidal": sinusoidal },
+        "encoder": { "scale": config.scale_embedding, "sinusoidal": sinusoidal, "learned": learned },
         "kinds": blueprint.runs.iter().map(|&(_, kind)| layer_name(kind)).collect::<Vec<_>>(),
     });
     let context = with(&blueprint, own);
