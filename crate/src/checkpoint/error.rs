@@ -70,6 +70,14 @@ pub enum CheckpointError {
         /// The checkpoint.
         path: PathBuf,
     },
+    /// A part of a tensor that lies beyond its end.
+    #[error("tensor `{tensor}` is smaller than the part that is asked of it\n  where: {path}\n  do: check that config.json belongs to these weights", path = path.display())]
+    Part {
+        /// The tensor.
+        tensor: String,
+        /// Its file.
+        path: PathBuf,
+    },
     /// An element type that weights cannot be cast from or to.
     #[error("tensor `{tensor}` is {dtype}, which cannot be cast\n  where: {path}\n  do: convert without --dtype", path = path.display())]
     Cast {

@@ -12,6 +12,7 @@ mod pickle;
 mod pickle_write;
 mod pieces;
 mod unpickle;
+mod weave;
 mod writer;
 mod zip_file;
 
@@ -22,4 +23,5 @@ pub use layout::{WEIGHTS_FILE, WEIGHTS_INDEX, WEIGHTS_NAMES, checkpoints_of, lat
 pub use open::{Blocks, Checkpoint, TensorData};
 pub use pieces::Piece;
 pub(crate) use pieces::Pieces;
+pub use weave::{Strand, Walk};
 pub use writer::{DEFAULT_MAX_SHARD_SIZE, ShardPlan, TensorSource, WeightsFormat, Written, parse_size};

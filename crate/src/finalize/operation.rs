@@ -150,7 +150,7 @@ impl Finalize {
         let source = ModelFolder::open_checkpoint(&self.source, Some(&checkpoint))?;
         let weights = source.checkpoint();
         // PyTorch files hold a tied tensor under both names; one of them is enough.
-        let (family, native) = (source.family()?, source.native_table());
+        let (family, native) = (source.family(), source.native_table());
         let tied = native.rows().iter().filter(|row| row.tied_to.is_some());
         let tied: Vec<ParamPath> = tied.map(|row| family.name_on(source.side(), &row.path)).collect();
         let rows: Vec<TensorRow> = weights
