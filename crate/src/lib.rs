@@ -23,6 +23,7 @@ pub mod project;
 mod sealed;
 pub mod spec;
 pub mod tokenizer;
+pub mod vocabulary;
 
 pub use compare::{Inspection, compare, inspect};
 pub use construct::{Construction, LoadReport, SaveOptions, load_checkpoint, save_checkpoint};

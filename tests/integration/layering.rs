@@ -36,12 +36,27 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("parallel", &["interrupt"]),
     ("checkpoint", &["spec", "interrupt", "parallel"]),
     ("tokenizer", &["spec", "interrupt", "checkpoint", "progress"]),
+    ("vocabulary", &["spec", "checkpoint", "tokenizer"]),
     ("project", &["spec", "checkpoint", "tokenizer"]),
     ("ops", &["interrupt"]),
     ("model", &["spec", "interrupt", "checkpoint", "ops"]),
     ("dataset", &["spec", "interrupt", "tokenizer", "model", "project", "progress"]),
     ("export", &["spec"]),
-    ("convert", &["spec", "interrupt", "parallel", "checkpoint", "tokenizer", "model", "device", "progress", "export"]),
+    (
+        "convert",
+        &[
+            "spec",
+            "interrupt",
+            "parallel",
+            "checkpoint",
+            "tokenizer",
+            "vocabulary",
+            "model",
+            "device",
+            "progress",
+            "export",
+        ],
+    ),
     ("compare", &["spec", "checkpoint", "tokenizer", "model", "convert", "device"]),
     (
         "construct",
@@ -63,7 +78,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
         "kicktest",
         &["spec", "interrupt", "tokenizer", "model", "ops", "device", "dataset", "construct", "progress", "display"],
     ),
-    ("finalize", &["spec", "checkpoint", "tokenizer", "convert", "progress", "export"]),
+    ("finalize", &["spec", "checkpoint", "tokenizer", "vocabulary", "convert", "progress", "export"]),
 ];
 
 #[test]

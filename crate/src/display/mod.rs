@@ -20,6 +20,7 @@ mod remapping;
 mod runs;
 mod table;
 mod tokenizer;
+mod tokens;
 
 pub use bundle::{MimeBundle, View};
 pub(crate) use construction::below_load;
