@@ -26,8 +26,13 @@ fn integers(reference: &Checkpoint, name: &str) -> Vec<Vec<u32>> {
 fn logits_agree_plain_padded_on_either_side_and_packed() {
     for name in MODELS {
         let file = fixture(name).join("reference.safetensors");
-        let diffs =
-            chandlery::compare::compare_with_reference(&fixture(name), &file, chandlery::device::Device::Cpu, &Families::built_in().unwrap()).unwrap();
+        let diffs = chandlery::compare::compare_with_reference(
+            &fixture(name),
+            &file,
+            chandlery::device::Device::Cpu,
+            &Families::built_in().unwrap(),
+        )
+        .unwrap();
         assert_eq!(diffs.len(), 4, "{name}");
         for diff in diffs {
             assert!(diff.max_abs() <= LOGITS, "{name}, {}: {}", diff.names.0, diff.max_abs());

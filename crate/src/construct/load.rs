@@ -13,7 +13,7 @@ use crate::model::{CausalLm, ModelError, PieceWeights, tensor_from};
 use crate::spec::{DType, ModelConfig, ModelSpec, ParamPath, Side, TensorRow, TensorTable};
 
 /// A parameter that the checkpoint has.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct LoadedParameter {
     /// The parameter.
     pub path: ParamPath,

@@ -75,8 +75,11 @@ mod tests {
         };
         let sines = config("sinusoidal");
         let table = "causal_lm.input_encoder.positional_encoder.weight";
-        for name in ["causal_lm.layer_stack.layers.3.attention.rotary.cos_cached", "causal_lm.layer_stack.layers.11.alpha", table]
-        {
+        for name in [
+            "causal_lm.layer_stack.layers.3.attention.rotary.cos_cached",
+            "causal_lm.layer_stack.layers.11.alpha",
+            table,
+        ] {
             assert!(buffer(&name.into(), &sines).is_some(), "{name}");
         }
         assert_eq!(buffer(&"causal_lm.layer_stack.layers.11.alpha.weight".into(), &sines), None);

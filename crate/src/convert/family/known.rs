@@ -84,7 +84,8 @@ impl Families {
 
     /// The given family whose folder this is, or in whose folder this is, by the `model_type` of config.json.
     pub(crate) fn of_folder(&self, path: &Path) -> Option<Family> {
-        let config = [path, path.parent()?].into_iter().map(|folder| folder.join("config.json")).find(|file| file.is_file());
+        let config =
+            [path, path.parent()?].into_iter().map(|folder| folder.join("config.json")).find(|file| file.is_file());
         let json: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(config?).ok()?).ok()?;
         let model_type = json.get("model_type")?.as_str()?;
         self.given.iter().find(|family| family.model_type() == model_type).cloned()
