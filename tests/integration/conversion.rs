@@ -23,7 +23,8 @@ fn there_and_back_gives_equal_bytes_and_an_equal_configuration() {
     for name in MODELS {
         let temp = tempdir().unwrap();
         let (native, back) = (temp.path().join("native"), temp.path().join("back"));
-        let there = convert(fixture(name), &native).run().unwrap();
+        // Mistral's tokenizer has no padding token: by default it would get one.
+        let there = convert(fixture(name), &native).skip_default_tokens(true).run().unwrap();
         assert!(there.passed() && there.to == Side::Native, "{name}");
         assert!(there.logits.as_ref().unwrap().max_abs() < 1e-4, "{name}");
         let again = convert(&native, &back).run().unwrap();
