@@ -41,7 +41,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("ops", &["interrupt"]),
     ("model", &["spec", "interrupt", "checkpoint", "ops"]),
     ("dataset", &["spec", "interrupt", "tokenizer", "model", "project", "progress"]),
-    ("export", &["spec"]),
+    ("export", &["spec", "checkpoint"]),
     (
         "convert",
         &[
@@ -79,6 +79,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
         &["spec", "interrupt", "tokenizer", "model", "ops", "device", "dataset", "construct", "progress", "display"],
     ),
     ("finalize", &["spec", "checkpoint", "tokenizer", "vocabulary", "convert", "progress", "export"]),
+    ("update", &["spec", "checkpoint", "tokenizer", "convert", "progress", "export"]),
 ];
 
 #[test]

@@ -123,19 +123,21 @@ impl ModelFolder {
         if self.side == Side::HuggingFace {
             return Ok(self.family.clone());
         }
-        if let Some(name) = model_type.or(remembered) {
-            let advice = match model_type {
-                Some(_) => "name one of these",
-                None => "give the file that describes it, or name another family with --model-type",
+        if let Some(name) = model_type {
+            return families.of_type(name).cloned().ok_or_else(|| unknown(name, "--model-type", families).into());
+        }
+        if let Some(name) = remembered {
+            let unknown = || FamilyError::File {
+                what: format!("this model was a `{name}`, which is no family known here; known are {}", families.names()),
+                place: origin,
+                advice: "name the file that describes it with --converter-path, or another family with --model-type"
+                    .to_owned(),
             };
-            return families.of_type(name).cloned().ok_or_else(|| unknown(name, &origin, families, advice).into());
+            return families.of_type(name).cloned().ok_or_else(|| unknown().into());
         }
         let own = self.config.architecture.name();
         if self.config.architecture.hf_class().is_some() {
-            return families
-                .of_type(own)
-                .cloned()
-                .ok_or_else(|| unknown(own, &origin, families, "name another").into());
+            return families.of_type(own).cloned().ok_or_else(|| unknown(own, &origin, families).into());
         }
         let built = families.iter().filter(|family| family.architecture() == self.config.architecture);
         let built: Vec<&str> = built.map(Family::model_type).collect();
@@ -189,14 +191,15 @@ fn hf_family(
         return Ok(Family::native_names()?);
     };
     let name = model_type.unwrap_or(own);
-    families.of_type(name).cloned().ok_or_else(|| unknown(name, origin, families, "use one of these").into())
+    let place = if model_type.is_some() { "--model-type" } else { origin };
+    families.of_type(name).cloned().ok_or_else(|| unknown(name, place, families).into())
 }
 
-fn unknown(name: &str, origin: &str, families: &Families, advice: &str) -> FamilyError {
+fn unknown(name: &str, place: &str, families: &Families) -> FamilyError {
     FamilyError::File {
         what: format!("model_type `{name}` is not supported; supported are {}", families.names()),
-        place: origin.to_owned(),
-        advice: format!("{advice}, or describe the family in a YAML file and name it with --converter-path"),
+        place: place.to_owned(),
+        advice: "use one of these, or describe the family in a YAML file and name it with --converter-path".to_owned(),
     }
 }
 

@@ -141,7 +141,9 @@ impl ConfigMap {
                 continue;
             }
             let wanted = get(&native, &field.native.text).cloned().unwrap_or(Value::Null);
-            if self.native_value(field, &hf, origin).is_ok_and(|value| same(&value, &wanted)) {
+            // A default may stay unsaid where it was.
+            let said = source.is_some() || get(&hf, &field.hf.text).is_some();
+            if said && self.native_value(field, &hf, origin).is_ok_and(|value| same(&value, &wanted)) {
                 continue;
             }
             let value = self.hf_value(field, &native, wanted, origin)?;

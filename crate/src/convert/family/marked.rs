@@ -13,11 +13,13 @@ pub(crate) struct Source {
     pub(super) yaml: String,
 }
 
-/// One text of a YAML: which source, and how many marked texts come before it.
+/// Where a text stands.
 #[derive(Clone, Debug)]
-pub(crate) struct Place {
-    source: Arc<Source>,
-    mark: usize,
+pub(crate) enum Place {
+    /// In a YAML: which source, and how many marked texts come before it.
+    Marked { source: Arc<Source>, mark: usize },
+    /// Somewhere that is only known by name.
+    Named(Arc<str>),
 }
 
 /// A text that knows its place, if it was read from a YAML.
@@ -56,25 +58,30 @@ fn read_until<T: for<'de> Deserialize<'de>>(
     read
 }
 
-impl Place {
-    /// Line and column, from 1. The parser knows them only where it fails, so it is made to fail there.
-    fn position(&self) -> Option<(usize, usize)> {
-        let error = read_until::<super::written::Written>(&self.source, Some(self.mark)).err()?;
-        error.location().map(|location| (location.line(), location.column()))
-    }
+/// Line and column of a mark, from 1. The parser knows them only where it fails, so it is made to fail there.
+fn position(source: &Arc<Source>, mark: usize) -> Option<(usize, usize)> {
+    let error = read_until::<super::written::Written>(source, Some(mark)).err()?;
+    error.location().map(|location| (location.line(), location.column()))
 }
 
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.source.origin)?;
-        match self.position() {
-            Some((line, column)) => write!(f, ":{line}:{column}"),
-            None => Ok(()),
+        match self {
+            Place::Named(name) => f.write_str(name),
+            Place::Marked { source, mark } => match position(source, *mark) {
+                Some((line, column)) => write!(f, "{}:{line}:{column}", source.origin),
+                None => f.write_str(&source.origin),
+            },
         }
     }
 }
 
 impl Marked {
+    /// Says where it stands, if nothing better is known.
+    pub(crate) fn named(&mut self, place: &Arc<str>) {
+        self.place.get_or_insert_with(|| Place::Named(Arc::clone(place)));
+    }
+
     /// Where it stands, for messages.
     pub(crate) fn at(&self) -> String {
         self.place.as_ref().map_or_else(|| "a family made in Rust".to_owned(), Place::to_string)
@@ -116,7 +123,7 @@ impl Visitor<'_> for MarkedVisitor {
             if reading.stop_at == Some(mark) {
                 return Err(E::custom(STOPPED));
             }
-            Ok(Marked { text: text.to_owned(), place: Some(Place { source: Arc::clone(&reading.source), mark }) })
+            Ok(Marked { text: text.to_owned(), place: Some(Place::Marked { source: Arc::clone(&reading.source), mark }) })
         })
     }
 }

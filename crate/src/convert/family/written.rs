@@ -133,6 +133,16 @@ impl<'de> Deserialize<'de> for OneOrMore {
     }
 }
 
+impl WrittenRule {
+    /// Says of all its texts where they stand, if nothing better is known.
+    pub(crate) fn named(&mut self, place: &Arc<str>) {
+        let permuted = self.permute.iter_mut().flat_map(|permute| &mut permute.rows);
+        let texts = self.patterns.0.iter_mut().chain(&mut self.replace.0).chain(&mut self.sizes);
+        texts.chain(permuted).for_each(|text| text.named(place));
+        self.inside.iter_mut().for_each(|rule| rule.named(place));
+    }
+}
+
 impl Written {
     /// Reads a YAML; `origin` names it in errors.
     pub(super) fn from_yaml(yaml: &str, origin: &str) -> Result<Self, FamilyError> {

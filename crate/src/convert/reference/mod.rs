@@ -48,7 +48,11 @@ impl<'a> ReferenceModel<'a> {
         let named = |name: &str| checkpoint.table().get(&format!("{name}.weight").into()).is_some();
         match outline {
             Some(outline) => Some(Self { outline: outline.clone(), ..model }),
-            None => named(&model.outline.tensors.embedding).then_some(model),
+            None => {
+                let tensors = &model.outline.tensors;
+                let [query, value, up] = [&tensors.query, &tensors.value, &tensors.up].map(|map| map.tensor.replace("{layer}", "0"));
+                [&tensors.embedding, &query, &value, &up].iter().all(|name| named(name)).then_some(model)
+            }
         }
     }
 
@@ -152,9 +156,9 @@ impl<'a> ReferenceModel<'a> {
     /// How many tokens a query sees, itself included.
     fn window(&self) -> usize {
         let off = self.config.get("use_sliding_window").and_then(Value::as_bool) == Some(false);
-        let family = self.config.get("model_type").and_then(Value::as_str);
+        let kind = self.config.get("model_type").and_then(Value::as_str);
         match self.size("sliding_window") {
-            Some(window) if !off && family != Some("llama") => window,
+            Some(window) if !off && kind != Some("llama") => window,
             _ => usize::MAX,
         }
     }

@@ -63,6 +63,22 @@ impl Remap {
         Ok(Self { rules: compile(written, false)? })
     }
 
+    /// Reads rules from YAML: a list of `{match, replace, inside}`. `origin` names the place in errors.
+    ///
+    /// # Errors
+    /// [`FamilyError`] for YAML, patterns or rules that cannot be read.
+    pub fn from_yaml(yaml: &serde_yaml::Value, origin: &str) -> Result<Self, FamilyError> {
+        let mut written: Vec<WrittenRule> =
+            serde_yaml::from_value(yaml.clone()).map_err(|error| FamilyError::Syntax {
+                reason: error.to_string(),
+                place: origin.to_owned(),
+                advice: "write a list of {match, replace, inside}".to_owned(),
+            })?;
+        let place = origin.into();
+        written.iter_mut().for_each(|rule| rule.named(&place));
+        Self::new(&written)
+    }
+
     /// Renames one name; `None` if no outermost rule matches.
     pub fn rename(&self, name: &ParamPath) -> Option<Renamed> {
         let mut renamed = Renamed {
