@@ -82,7 +82,7 @@ fn templates_use_the_python_that_they_are_written_for() {
         ),
         ("    {% if true %}\n  x\n    {% endif %}\ny\n", "  x\ny"),
     ] {
-        let text_of = ChatTemplate::new(&format!("{{{{ '' }}}}{template}"), "t.jinja");
+        let text_of = ChatTemplate::new(template, "t.jinja");
         let tokens = [("bos_token", "<s>".to_owned())];
         let written = text_of.unwrap_or_else(|error| panic!("{template}\n{error}")).render(&chat, &tokens).unwrap();
         assert_eq!(written, text, "{template}");

@@ -107,7 +107,7 @@ fn rewritten_rows_are_left_out_of_the_comparison() {
     assert!(conversion.passed(), "{}", conversion.logit_diff().unwrap().max_abs());
     assert_eq!(conversion.logit_diff().unwrap().columns, 1023);
     let change = conversion.plan.steps.iter().find(|step| step.to.as_str() == EMBEDDING).unwrap().change.clone();
-    assert_eq!(change.as_deref(), Some("1 rows rewritten"));
+    assert_eq!(change.as_deref(), Some("rows rewritten: 1"));
 }
 
 #[test]

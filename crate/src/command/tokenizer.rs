@@ -41,24 +41,33 @@ fn chat_definition() -> Command {
                 .value_parser(values::path()),
         )
         .arg(flag("add-generation-prompt", "End with the beginning of the assistant's turn"))
-        .arg(flag_value(
-            't',
-            "chat-template-path",
-            "TEMPLATE",
-            "Another template: a file, or chatml, chatml_eos, alpaca, llama3, mistral, plain",
-        ))
+        .arg(template_flag("Another template"))
 }
 
 fn add_definition() -> Command {
     Command::new("add")
-        .about("Say what adding tokens would do to a tokenizer; `convert` and `finalize` do it")
+        .about("Plan new tokens and a chat template for a tokenizer; with -o, write it. `convert` and `finalize` grow models")
         .arg(name())
-        .arg(option("add-tokens", "YAML", "The tokens: a file, or chatml").required(true))
+        .arg(option("add-tokens", "YAML", "The tokens: a file, or chatml (default: [PAD], if there is no padding token)"))
+        .arg(template_flag("The chat template"))
         .arg(
             option("vocab-size", "ROWS", "Rows of the model's embedding (default: one per token)")
                 .value_parser(value_parser!(usize)),
         )
         .arg(option("pad-to-multiple", "N", "Round the rows up to a multiple of N").value_parser(value_parser!(usize)))
+        .arg(
+            Arg::new("output-dir")
+                .short('o')
+                .long("output-dir")
+                .value_name("FOLDER")
+                .value_parser(values::path())
+                .help("The folder to make, with the tokenizer's files"),
+        )
+}
+
+fn template_flag(help: &str) -> Arg {
+    let names = ChatTemplate::names().join(", ");
+    flag_value('t', "chat-template-path", "TEMPLATE", "").help(format!("{help}: a file, or {names}"))
 }
 
 fn train_definition() -> Command {
@@ -170,8 +179,7 @@ fn chat(matches: &ArgMatches) -> Result<Outcome, Failure> {
     let files = tokenizer(&given::<String>(matches, "TOKENIZER").unwrap_or_default())?;
     let chat = Chat::open(given::<PathBuf>(matches, "messages").unwrap_or_default())?;
     let chat = if set(matches, "add-generation-prompt") { chat.generation_prompt(true) } else { chat };
-    let template = given::<String>(matches, "chat-template-path").map(|name| ChatTemplate::open(&name)).transpose()?;
-    let text = match &template {
+    let text = match &given_template(matches)? {
         Some(template) => files.render_chat_by(template, &chat)?,
         None => files.render_chat(&chat)?,
     };
@@ -183,13 +191,28 @@ fn chat(matches: &ArgMatches) -> Result<Outcome, Failure> {
 
 fn add(matches: &ArgMatches) -> Result<Outcome, Failure> {
     let files = tokenizer(&given::<String>(matches, "TOKENIZER").unwrap_or_default())?;
-    let tokens = AddTokens::open(&given::<String>(matches, "add-tokens").unwrap_or_default())?;
+    let tokens = match given::<String>(matches, "add-tokens") {
+        Some(name) => AddTokens::open(&name)?,
+        None => AddTokens::default_pad(),
+    };
+    let template = given_template(matches)?;
     let rows = match given::<usize>(matches, "vocab-size") {
         Some(rows) => rows,
         None => files.tokenizer()?.get_vocab_size(true),
     };
     let plan = tokens.plan(&files, rows, given::<usize>(matches, "pad-to-multiple"))?;
-    let (view, json) = (plan.view(), plan.report());
+    let (mut view, json) = (plan.view(), plan.report());
+    if let Some(folder) = given::<PathBuf>(matches, "output-dir") {
+        match &template {
+            Some(template) => plan.tokenizer().with_chat_template(template).write(&folder)?,
+            None => plan.tokenizer().write(&folder)?,
+        }
+        view = view.with_note(&format!("written to {}", folder.display()));
+    }
     let value = Some(Kept { value: Box::new(plan), type_path: "chandlery::tokenizer::TokenPlan" });
     Ok(Outcome { view, json, passed: true, value })
+}
+
+fn given_template(matches: &ArgMatches) -> Result<Option<ChatTemplate>, Failure> {
+    Ok(given::<String>(matches, "chat-template-path").map(|name| ChatTemplate::open(&name)).transpose()?)
 }

@@ -289,9 +289,9 @@ impl RemapPlan {
                 *dim = rows;
             }
             step.change = Some(match (added, rewritten) {
-                (added, 0) => format!("{added} rows added"),
-                (0, rewritten) => format!("{rewritten} rows rewritten"),
-                (added, rewritten) => format!("{added} rows added, {rewritten} rewritten"),
+                (added, 0) => format!("rows added: {added}"),
+                (0, rewritten) => format!("rows rewritten: {rewritten}"),
+                (added, rewritten) => format!("rows added: {added}, rewritten: {rewritten}"),
             });
         }
     }

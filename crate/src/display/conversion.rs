@@ -31,7 +31,7 @@ impl Proof {
         }
         for (way, what) in [
             (Way::Rearranged, "rearranged, every element compared there and back"),
-            (Way::Grown, "with new rows, the others bit-identical"),
+            (Way::Grown, "with new rows beside old ones, which are bit-identical"),
         ] {
             match self.count(way) {
                 0 => {}

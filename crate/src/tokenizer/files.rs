@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 use tokenizers::Tokenizer;
 
 use super::TokenizerError;
+use crate::checkpoint::AtomicFolder;
 
 /// The files of a Hugging Face tokenizer, those of older formats included; a folder holds some of them.
 pub const TOKENIZER_FILES: &[&str] = &[
@@ -81,6 +82,23 @@ impl TokenizerFiles {
             *bytes = format!("{:#}\n", Value::Object(config)).into_bytes();
         }
         files
+    }
+
+    /// Writes them into a new folder, which appears whole or not at all.
+    ///
+    /// # Errors
+    /// [`TokenizerError::Folder`] if the folder exists or cannot be written.
+    pub fn write(&self, folder: impl AsRef<Path>) -> Result<(), TokenizerError> {
+        self.write_into(folder.as_ref())
+    }
+
+    fn write_into(&self, folder: &Path) -> Result<(), TokenizerError> {
+        let stage = AtomicFolder::create(folder)?;
+        for (name, bytes) in self.to_write() {
+            stage.write(&name, bytes)?;
+        }
+        stage.commit()?;
+        Ok(())
     }
 
     /// The names present.
