@@ -145,8 +145,19 @@ fn the_direction_of_a_model_from_scratch_is_known_and_its_family_can_be_chosen()
 fn buffers_of_its_other_families_are_left_out_with_a_word() {
     let temp = tempdir().unwrap();
     for (family, forgathers, buffers) in [
-        ("causal_lm", "dynamic_causal_transformer", vec![("causal_lm.input_encoder.positional_encoder.weight", vec![64, 256], 0.5)]),
-        ("deepone", "deepone", vec![("causal_lm.layer_stack.layers.0.alpha", vec![1], 1.5), ("causal_lm.layer_stack.layers.1.alpha", vec![1], 1.5)]),
+        (
+            "causal_lm",
+            "dynamic_causal_transformer",
+            vec![("causal_lm.input_encoder.positional_encoder.weight", vec![64, 256], 0.5)],
+        ),
+        (
+            "deepone",
+            "deepone",
+            vec![
+                ("causal_lm.layer_stack.layers.0.alpha", vec![1], 1.5),
+                ("causal_lm.layer_stack.layers.1.alpha", vec![1], 1.5),
+            ],
+        ),
     ] {
         let native = temp.path().join(family);
         let built = project(family).unwrap().config("4M").unwrap().num_hidden_layers(2).unwrap();
@@ -161,7 +172,8 @@ fn buffers_of_its_other_families_are_left_out_with_a_word() {
         assert_eq!(compare(&native, &folder).run().unwrap().max_abs(), 0.0, "{family}");
 
         let again = project(family).unwrap().config("4M").unwrap().num_hidden_layers(2).unwrap();
-        let loaded = again.construct().device("cpu").unwrap().load_from_checkpoint(&folder).strict(true).build().unwrap();
+        let loaded =
+            again.construct().device("cpu").unwrap().load_from_checkpoint(&folder).strict(true).build().unwrap();
         assert_eq!(loaded.load.as_ref().unwrap().skipped.len(), buffers.len(), "{family}");
     }
 }

@@ -128,7 +128,10 @@ impl ModelFolder {
         }
         if let Some(name) = remembered {
             let unknown = || FamilyError::File {
-                what: format!("this model was a `{name}`, which is no family known here; known are {}", families.names()),
+                what: format!(
+                    "this model was a `{name}`, which is no family known here; known are {}",
+                    families.names()
+                ),
                 place: origin,
                 advice: "name the file that describes it with --converter-path, or another family with --model-type"
                     .to_owned(),

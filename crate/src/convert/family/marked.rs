@@ -123,7 +123,10 @@ impl Visitor<'_> for MarkedVisitor {
             if reading.stop_at == Some(mark) {
                 return Err(E::custom(STOPPED));
             }
-            Ok(Marked { text: text.to_owned(), place: Some(Place::Marked { source: Arc::clone(&reading.source), mark }) })
+            Ok(Marked {
+                text: text.to_owned(),
+                place: Some(Place::Marked { source: Arc::clone(&reading.source), mark }),
+            })
         })
     }
 }

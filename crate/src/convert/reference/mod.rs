@@ -50,7 +50,8 @@ impl<'a> ReferenceModel<'a> {
             Some(outline) => Some(Self { outline: outline.clone(), ..model }),
             None => {
                 let tensors = &model.outline.tensors;
-                let [query, value, up] = [&tensors.query, &tensors.value, &tensors.up].map(|map| map.tensor.replace("{layer}", "0"));
+                let [query, value, up] =
+                    [&tensors.query, &tensors.value, &tensors.up].map(|map| map.tensor.replace("{layer}", "0"));
                 [&tensors.embedding, &query, &value, &up].iter().all(|name| named(name)).then_some(model)
             }
         }
