@@ -178,10 +178,12 @@ fn prove(row: &TensorRow, renamed: &Renamed, forth: &[Renamed]) -> Result<(), Fa
                 || "nothing".to_owned(),
                 |forth| forth.to.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", "),
             );
+            // The rule that leads elsewhere; without one, the one that led here.
+            let rule = forth.get(index).map_or(&renamed.rule, |forth| &forth.rule);
             return Err(FamilyError::NotInvertible {
-                pattern: renamed.rule.text.clone(),
+                pattern: rule.text.clone(),
                 reason: format!("`{}` comes from `{hf}`, which becomes {became}", row.path),
-                place: renamed.rule.at(),
+                place: rule.at(),
                 advice: "change the rule, or one before it, so that no two names become one".to_owned(),
             });
         }

@@ -10,6 +10,9 @@ use super::{AddTokens, ROLES};
 use crate::sealed::Sealed;
 use crate::tokenizer::{TokenizerError, TokenizerFiles};
 
+/// Rows without a token are made in memory; what hardware likes are multiples of 8 to 1024.
+const MAX_MULTIPLE: usize = 8192;
+
 /// What a token is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TokenKind {
@@ -151,25 +154,13 @@ impl TokenPlan {
         let planned = tokens.entries().iter().map(|entry| draft.token(entry)).collect::<Result<Vec<_>, _>>()?;
         let added = draft.next - next;
         let mut rows_after = if added > 0 { vocab_size.max(draft.next as usize) } else { vocab_size };
-        match pad_to_multiple {
-            Some(0) => {
-                let advice = "name the multiple, such as 64";
-                return Err(TokenizerError::refused("a vocabulary has no multiple of 0", "--pad-to-multiple", advice));
+        if let Some(multiple) = pad_to_multiple {
+            if !(1..=MAX_MULTIPLE).contains(&multiple) {
+                let what = format!("a vocabulary is not padded to a multiple of {multiple}");
+                let advice = format!("name a multiple from 1 to {MAX_MULTIPLE}, such as 64");
+                return Err(TokenizerError::refused(what, "--pad-to-multiple", advice));
             }
-            Some(multiple) => {
-                rows_after = rows_after
-                    .checked_next_multiple_of(multiple)
-                    .filter(|rows| *rows <= u32::MAX as usize)
-                    .ok_or_else(|| {
-                        let advice = "name a smaller multiple, such as 64";
-                        TokenizerError::refused(
-                            format!("a vocabulary cannot grow to a multiple of {multiple}"),
-                            "--pad-to-multiple",
-                            advice,
-                        )
-                    })?;
-            }
-            None => {}
+            rows_after = rows_after.next_multiple_of(multiple);
         }
         let files = files::apply(tokenizer, &draft.edits)?;
         let mut plan = Self {

@@ -74,6 +74,10 @@ fn environment(now: Option<SystemTime>) -> Environment<'static> {
     environment.set_debug(true);
     environment.set_auto_escape_callback(|_| AutoEscape::None);
     environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
+    environment.set_formatter(|output, state, value| match f64::try_from(value.clone()) {
+        Ok(float) if value.is_number() && !value.is_integer() => Ok(output.write_str(&python_json::float_text(float))?),
+        _ => minijinja::escape_formatter(output, state, value),
+    });
     environment.add_filter("tojson", python_json::tojson);
     environment.add_function("raise_exception", |message: String| -> Result<Value, Error> {
         Err(Error::new(ErrorKind::InvalidOperation, message.clone()).with_source(Raised(message)))

@@ -118,7 +118,7 @@ fn write_text(text: &str, ascii: bool, out: &mut String) {
 }
 
 /// A float as Python writes it: the shortest digits, an exponent below 1e-4 and from 1e16 on.
-fn float_text(float: f64) -> String {
+pub(super) fn float_text(float: f64) -> String {
     let scientific = format!("{float:e}");
     let (digits, exponent) = scientific.split_once('e').unwrap_or((&scientific, "0"));
     match exponent.parse::<i32>() {
