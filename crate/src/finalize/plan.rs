@@ -11,7 +11,7 @@ use crate::checkpoint::{Manifest, Placement, inside, latest_checkpoint, step_of}
 use crate::convert::ModelFolder;
 use crate::export::{CarriedSource, carried_sources};
 use crate::sealed::Sealed;
-use crate::spec::{ModelConfig, TensorTable};
+use crate::spec::{ModelConfig, Side, TensorTable};
 use crate::tokenizer::{GenerationMode, TokenPlan, TokenizerFiles};
 
 /// One path of the new folder.
@@ -99,8 +99,17 @@ impl Prepared {
         let mut config = folder.config_json().clone();
         tokens.sync(&mut config);
         weights.describe(&mut config);
-        let origin = asked.source.join("config.json").display().to_string();
-        let (new, _) = ModelConfig::from_json(&config, &origin).map_err(crate::convert::ConvertError::from)?;
+        let new = match folder.side() {
+            Side::Native => {
+                let origin = asked.source.join("config.json").display().to_string();
+                ModelConfig::from_json(&config, &origin).map_err(crate::convert::ConvertError::from)?.0
+            }
+            Side::HuggingFace => {
+                let dtype = asked.dtype.unwrap_or(folder.config().dtype);
+                ModelConfig { dtype, ..folder.config().clone() }
+            }
+        };
+        new.spell_for_all_readers(&mut config);
         let sources = carried_sources(&asked.source, folder.side(), folder.config(), &new)?;
         let generation = tokens.generation(asked, folder.config_json())?;
         let optimizer = match asked.keep_optimizer {
