@@ -3,8 +3,8 @@
 
 usage: commands.py [-n RUNS] [--scratch FOLDER] [--transformers PYTHON] [--large]
 
-The scratch folder needs 12 GB; a 2.47 GB checkpoint is made there once (make_llama.py) and kept. --large adds one of
-20 GB, which needs 45 GB and is removed at the end. --transformers names the Python of an environment that has it.
+The scratch folder needs 10 GB; a 2.47 GB checkpoint is made there once (make_llama.py) and kept. --large adds one of
+20 GB, mostly a hole, whose copies need 20 GB and are removed. --transformers names the Python of an environment that has it.
 """
 
 import argparse
@@ -92,7 +92,7 @@ def flatness(scratch):
     large, destination = made(scratch, "--large"), scratch / "destination"
     size = sum(path.stat().st_size for path in large.iterdir())
     commands = {
-        f"`cp -r`, {size / 1e9:.1f} GB": ["cp", "-r", large, destination],
+        f"`cp -r`, {size / 1e9:.1f} GB": ["cp", "-r", "--sparse=never", large, destination],
         "`convert` to native": [COMMAND, "convert", large, destination, "--no-validate"],
         "`convert --dtype float16`": [COMMAND, "convert", large, destination, "--no-validate", "--dtype", "float16"],
         "`finalize`": [COMMAND, "finalize", large, destination],

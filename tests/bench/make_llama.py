@@ -3,7 +3,7 @@
 
 usage: make_llama.py FOLDER [--large]
 
-With --large, the widths of Llama-3.1-8B in 40 layers: 20 GB in five files, its numbers repeated every 256 MB.
+With --large, the widths of Llama-3.1-8B in 40 layers: 20 GB in files of 5 GB, each a hole after its first 256 MB.
 """
 
 import json
@@ -107,18 +107,14 @@ def header(tensors):
 
 
 def blocks():
-    """Random blocks without end; the large model's come around again, because drawing 20 GB takes minutes."""
+    """Random blocks without end."""
     # The upper byte of a bfloat16 is its sign and most of its exponent: these eight give values from 2^-15 to 2^-7.
     upper = bytes([(byte & 0x80) | (0x38 + (byte & 3)) for byte in range(256)])
-    numbers, kept = random.Random(1), []
-    while not LARGE or len(kept) < 16:
+    numbers = random.Random(1)
+    while True:
         block = bytearray(numbers.randbytes(BLOCK))
         block[1::2] = block[1::2].translate(upper)
-        if LARGE:
-            kept.append(block)
         yield block
-    while True:
-        yield from kept
 
 
 def main():
@@ -128,12 +124,12 @@ def main():
     for number, tensors in enumerate(files, 1):
         name = "model.safetensors" if len(files) == 1 else f"model-{number:05}-of-{len(files):05}.safetensors"
         places |= {tensor: name for tensor, _ in tensors}
-        head, remaining = header(tensors)
+        head, size = header(tensors)
         with open(folder / name, "wb") as file:
             file.write(head)
-            while remaining:
-                file.write(next(data)[: min(BLOCK, remaining)])
-                remaining -= min(BLOCK, remaining)
+            for start in range(0, min(size, 16 * BLOCK) if LARGE else size, BLOCK):
+                file.write(next(data)[: size - start])
+            file.truncate(len(head) + size)
     if len(files) > 1:
         index = {"metadata": {}, "weight_map": places}
         (folder / "model.safetensors.index.json").write_text(json.dumps(index, indent=2))

@@ -68,6 +68,10 @@ impl Convert {
             notes.extend(made.warnings);
             generation = made.json.map(|json| (format!("{:#}\n", *json).into_bytes(), Value::Null));
         }
+        // A configuration that is not the source's own as it was is one that transformers 4 and 5 must read alike.
+        if to == Side::HuggingFace && ModelConfig::source_of(source.config_json()) != Some(&json) {
+            config.spell_for_all_readers(&mut json);
+        }
         if to == Side::Native {
             (config, _) = ModelConfig::from_json(&json, &origin)?;
         }
