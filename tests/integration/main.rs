@@ -23,6 +23,7 @@ mod parts;
 mod planted_errors;
 mod projects;
 mod protocol;
+mod quantize;
 mod reference_models;
 mod runner;
 mod tokens;
