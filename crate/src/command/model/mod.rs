@@ -40,7 +40,13 @@ fn own_flags() -> Command {
                 .value_parser(clap::value_parser!(u64))
                 .global(true),
         )
-        .arg(flag("save-checkpoint", "Save the initialised weights, too; needs a real device").global(true))
+        .arg(
+            flag(
+                "save-checkpoint",
+                "Save the weights: as initialised, or with `test` as the steps leave them; needs a real device",
+            )
+            .global(true),
+        )
         .arg(flag("safetensors", "Save as safetensors, which is the default").global(true))
         .arg(
             option("format", "FORMAT", "safetensors, or pytorch for .bin files (default: safetensors)")
@@ -58,6 +64,7 @@ fn own_flags() -> Command {
                 .value_parser(values::path())
                 .global(true),
         )
+        .arg(values::converter_path().global(true))
         .arg(flag("strict", "Fail if a parameter is missing in the checkpoint, or a tensor unused").global(true))
         .arg(flag("no-init-weights", "Allocate zeros instead of drawing initial values").global(true))
         .arg(
