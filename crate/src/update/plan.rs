@@ -9,7 +9,7 @@ use super::config::{difference, migrated, stored_dtype};
 use super::provenance::provenance;
 use super::ways::{Rename, Ways};
 use super::{Migrations, Update, UpdateError, Version};
-use crate::checkpoint::{Checkpoint, Piece, Placement, ShardPlan, latest_checkpoint, step_of, timestamp};
+use crate::checkpoint::{AtomicFolder, Checkpoint, Piece, Placement, ShardPlan, latest_checkpoint, step_of, timestamp};
 use crate::convert::ConvertError;
 use crate::export::{CarriedSource, carried_sources, sources};
 use crate::sealed::Sealed;
@@ -84,6 +84,7 @@ impl Prepared {
             let what = format!("weights cannot be stored as {dtype}");
             return Err(UpdateError::refused(what, "--dtype", "use float32, bfloat16, float16 or float64"));
         }
+        AtomicFolder::place(&asked.destination)?;
         let old = crate::convert::read_config(&asked.source)?;
         let origin = asked.source.join("config.json").display().to_string();
         let told = (asked.architecture.as_deref(), asked.from_version.as_ref());
