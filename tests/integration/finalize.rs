@@ -406,3 +406,13 @@ fn a_folder_without_a_tokenizer_is_finalized_with_a_word_about_it() {
     let asked = finalize(&source, temp.path().join("not")).add_tokens("chatml");
     assert!(asked.run().unwrap_err().to_string().contains("no tokenizer"));
 }
+
+#[test]
+fn weights_of_another_model_are_not_handed_on() {
+    let (temp, source) = trained("llama-tied");
+    edit_config(&source, |config| {
+        config.insert("num_hidden_layers".to_owned(), json!(4));
+    });
+    let words = finalize(&source, temp.path().join("not")).dry_run(true).run().unwrap_err().to_string();
+    assert!(words.contains("9 missing, 0 unused") && words.contains("checkpoint-1200"), "{words}");
+}

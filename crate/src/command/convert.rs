@@ -8,7 +8,7 @@ use super::{Failure, Kept, Outcome, flag, flag_value, given, option, path, set, 
 use crate::checkpoint::WeightsFormat;
 use crate::device::Device;
 use crate::display::View;
-use crate::spec::{Architecture, DType};
+use crate::spec::DType;
 
 pub(super) fn definition() -> Command {
     Command::new("convert")
@@ -16,7 +16,12 @@ pub(super) fn definition() -> Command {
         .arg(path("SRC", "Model folder to read"))
         .arg(path("DST", "Folder to make; must not exist"))
         .arg(flag("reverse", "Require the direction native to Hugging Face"))
-        .arg(option("model-type", "FAMILY", "Require this family").value_parser(values::family()))
+        .arg(option(
+            "model-type",
+            "FAMILY",
+            "Take the model for one of this family: llama, mistral, qwen3, or one of --converter-path",
+        ))
+        .arg(values::converter_path())
         .arg(option("dtype", "DTYPE", "Cast the weights (default: as they are)").value_parser(values::dtype()))
         .arg(option("max-length", "TOKENS", "Replace max_position_embeddings").value_parser(clap::value_parser!(usize)))
         .arg(
@@ -47,7 +52,7 @@ pub(super) fn run(matches: &ArgMatches) -> Result<Outcome, Failure> {
     };
     let mut convert = crate::convert(source, destination)
         .reverse(set(matches, "reverse"))
-        .model_type(given::<Architecture>(matches, "model-type"))
+        .model_type(given::<String>(matches, "model-type"))
         .dtype(given::<DType>(matches, "dtype"))
         .max_length(given::<usize>(matches, "max-length"))
         .checkpoint(given::<PathBuf>(matches, "checkpoint-path"))
@@ -56,6 +61,9 @@ pub(super) fn run(matches: &ArgMatches) -> Result<Outcome, Failure> {
         .prompt(given::<String>(matches, "prompt"))
         .validate(!set(matches, "no-validate"))
         .dry_run(set(matches, "dry-run"));
+    for path in values::converter_paths(matches) {
+        convert = convert.converter_path(path);
+    }
     if let Some(format) = given::<WeightsFormat>(matches, "format") {
         convert = convert.format(format);
     }

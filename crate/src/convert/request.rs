@@ -2,9 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
+use super::{Families, Family, FamilyError};
 use crate::checkpoint::{DEFAULT_MAX_SHARD_SIZE, WeightsFormat};
 use crate::device::Device;
-use crate::spec::{Architecture, DType};
+use crate::sealed::Sealed;
+use crate::spec::DType;
 
 /// A conversion to be run; see [`convert`].
 #[derive(Clone, Debug)]
@@ -13,7 +15,9 @@ pub struct Convert {
     pub(super) destination: PathBuf,
     pub(super) checkpoint: Option<PathBuf>,
     pub(super) reverse: bool,
-    pub(super) model_type: Option<Architecture>,
+    pub(super) model_type: Option<String>,
+    pub(super) families: Sealed<Vec<Family>>,
+    pub(super) converter_paths: Vec<PathBuf>,
     pub(super) dtype: Option<DType>,
     pub(super) max_length: Option<usize>,
     pub(super) max_shard_size: u64,
@@ -44,6 +48,8 @@ fn convert_paths(source: &Path, destination: &Path) -> Convert {
         checkpoint: None,
         reverse: false,
         model_type: None,
+        families: Sealed::new(Vec::new()),
+        converter_paths: Vec::new(),
         dtype: None,
         max_length: None,
         max_shard_size: DEFAULT_MAX_SHARD_SIZE,
@@ -63,10 +69,29 @@ impl Convert {
         self
     }
 
-    /// Requires this family.
-    pub fn model_type(mut self, family: Option<Architecture>) -> Self {
+    /// Takes the model for one of this family, by its `model_type` or its name, whatever the source says; on the way to
+    /// Hugging Face it becomes one.
+    pub fn model_type(mut self, family: Option<String>) -> Self {
         self.model_type = family;
         self
+    }
+
+    /// Knows one more family, which comes before all others of its name.
+    pub fn family(mut self, family: Family) -> Self {
+        self.families.push(family);
+        self
+    }
+
+    /// Looks for families in this YAML file, or in those of this folder.
+    pub fn converter_path(mut self, path: impl AsRef<Path>) -> Self {
+        self.converter_paths.push(path.as_ref().to_owned());
+        self
+    }
+
+    /// The families that the request knows.
+    pub(super) fn known_families(&self) -> Result<Families, FamilyError> {
+        let families = Families::with_paths(&self.converter_paths)?;
+        Ok(self.families.iter().fold(families, |families, family| families.with(family.clone())))
     }
 
     /// Casts the weights; without it their element type stays.

@@ -15,20 +15,24 @@ impl Convert {
     /// # Errors
     /// [`ConvertError`]; nothing is left behind.
     pub fn run(&self) -> Result<Conversion, ConvertError> {
-        let source = ModelFolder::open_checkpoint(&self.source, self.checkpoint.as_deref())?;
-        self.check_options(&source)?;
+        let families = self.known_families()?;
+        let asked = self.model_type.as_deref();
+        let source = ModelFolder::open_as(&self.source, self.checkpoint.as_deref(), &families, asked)?;
+        let family = source.family_at_hugging_face(&families, asked)?;
+        self.check_options(&source, &families, &family)?;
         let mut config = source.config().clone();
         config.dtype = self.dtype.unwrap_or(config.dtype);
         config.max_position_embeddings = self.max_length.unwrap_or(config.max_position_embeddings);
         let (to, json) = match source.side() {
-            Side::HuggingFace => (Side::Native, config.to_native_json(Some(source.config_json()))),
-            Side::Native => (Side::HuggingFace, config.to_hf_json(source.config_json())),
+            Side::HuggingFace => (Side::Native, family.native_config(&config, source.config_json())),
+            Side::Native => {
+                let origin = self.source.join("config.json").display().to_string();
+                (Side::HuggingFace, family.write_config(&config, source.config_json(), &origin)?)
+            }
         };
-        let plan =
-            RemapPlan::new(source.checkpoint(), source.side(), &source.native_table(), &source.family()?, self.dtype);
+        let plan = RemapPlan::new(source.checkpoint(), source.side(), source.config(), &family, self.dtype)?;
         plan.require_complete()?;
         // Files that share storages name a tied tensor twice, on whichever side they are.
-        let family = source.family()?;
         let tied = ModelSpec::resolve(&config).ties.into_iter().filter_map(|tie| {
             let target = family.name_on(to, &tie.target);
             let row = plan.rows().find(|row| row.path == target)?;
@@ -45,6 +49,7 @@ impl Convert {
             config: Sealed::new(json),
             proof: None,
             logits: None,
+            unjudged: None,
             generation: None,
             dry_run: self.dry_run,
         };
@@ -75,11 +80,21 @@ impl Convert {
         if self.validate {
             let written = Checkpoint::open(stage.path())?;
             let rows: Vec<TensorRow> = conversion.plan.rows().collect();
-            let proof = prove(&rows, &conversion.plan.pieces(), source.checkpoint(), &written)?;
+            let proof =
+                prove(&rows, &conversion.plan.pieces(), conversion.plan.pieces_back(), source.checkpoint(), &written)?;
             conversion.proof = Some(Sealed::new(proof));
-            let verdict = self.judge(&source, stage.path(), &tokenizer, &[])?;
-            conversion.logits = Some(Sealed::new(verdict.logits));
-            conversion.generation = verdict.generation.map(Sealed::new);
+            match self.judge((&source, stage.path()), &family, &tokenizer, &[])? {
+                Some(verdict) => {
+                    conversion.logits = Some(Sealed::new(verdict.logits));
+                    conversion.generation = verdict.generation.map(Sealed::new);
+                }
+                None => {
+                    conversion.unjudged = Some(format!(
+                        "the family {} says nothing under `reference:`, so nothing independent of its rules can judge them",
+                        family.name()
+                    ))
+                }
+            }
         }
         if conversion.passed() {
             stage.commit()?;

@@ -6,7 +6,9 @@ use candle_core::{DType as CandleType, Tensor};
 
 use super::generation::{Judged, generation_test};
 use super::prompt::token_ids;
-use super::{Convert, ConvertError, GenerationTest, LayerDiff, LogitDiff, Logits, ModelFolder, ReferenceModel};
+use super::{
+    Convert, ConvertError, Families, Family, GenerationTest, LayerDiff, LogitDiff, Logits, ModelFolder, ReferenceModel,
+};
 use crate::device::Device;
 use crate::model::{Batch, ModelError};
 use crate::spec::{DType, Side, TensorTable};
@@ -20,19 +22,23 @@ pub(super) struct Verdict {
 
 impl Convert {
     /// The reference forward over the Hugging Face side against the candle model over the native side. The text is that
-    /// of the source's tokenizer; rows of the vocabulary that the conversion rewrote do not count.
+    /// of the source's tokenizer; rows of the vocabulary that the conversion rewrote do not count. `None` if nothing independent of the family's rules can read
+    /// its tensors.
     pub(super) fn judge(
         &self,
-        source: &ModelFolder,
-        stage: &Path,
+        (source, stage): (&ModelFolder, &Path),
+        family: &Family,
         tokenizer: &TokenizerFiles,
         rewritten: &[u32],
-    ) -> Result<Verdict, ConvertError> {
-        let written = ModelFolder::open(stage)?;
+    ) -> Result<Option<Verdict>, ConvertError> {
+        let families = Families::built_in()?.with(family.clone());
+        let written = ModelFolder::open_as(stage, None, &families, Some(family.model_type()))?;
         let (hf, native) = match source.side() {
             Side::HuggingFace => (source, &written),
             Side::Native => (&written, source),
         };
+        let reference = ReferenceModel::with_outline(hf.checkpoint(), hf.config_json(), family.outline());
+        let Some(reference) = reference else { return Ok(None) };
         let config = native.config();
         let vocab = source.config().vocab_size.min(written.config().vocab_size);
         let columns: Vec<u32> = (0..vocab as u32).filter(|id| !rewritten.contains(id)).collect();
@@ -50,7 +56,7 @@ impl Convert {
         let mut observed = Vec::new();
         let logits = model.forward_observed(&batch, &mut |_, stream| observed.push(floats(stream)))?;
         let logits = floats(&logits).map_err(ModelError::from)?;
-        let reference = ReferenceModel::new(hf.checkpoint(), hf.config_json()).rounded_to(round_reference);
+        let reference = reference.rounded_to(round_reference);
         let (expected, streams) = reference.forward(&ids)?;
         let (expected, found) = (
             Logits { values: &expected, vocab: hf.config().vocab_size },
@@ -66,7 +72,7 @@ impl Convert {
             let sides = Judged { reference: &reference, model: &model, columns: &columns };
             generation_test(sides, &ids, longest, &config.eos_token_id, tokenizer)
         });
-        Ok(Verdict { logits: diff, generation: generation.transpose()? })
+        Ok(Some(Verdict { logits: diff, generation: generation.transpose()? }))
     }
 
     /// Refuses a validation that this machine's memory cannot hold, before anything is written.

@@ -29,13 +29,17 @@ impl Proof {
             parts.push(format!("{cast} of {total} tensors hold the source's values in another type, each compared"));
         }
         for (way, what) in [
-            (Way::Rearranged, "rearranged, every element compared"),
+            (Way::Rearranged, "rearranged, every element compared there and back"),
             (Way::Grown, "with new rows, the others bit-identical"),
         ] {
             match self.count(way) {
                 0 => {}
                 count => parts.push(format!("{count} {what}")),
             }
+        }
+        match self.lost.len() {
+            0 => {}
+            count => parts.push(format!("{count} do NOT come back on the way back")),
         }
         match self.different().count() {
             0 => {}
@@ -151,7 +155,7 @@ impl View for Conversion {
         };
         let mut lines = vec![
             format!("{verb} {} to {side} names in {}", self.source.display(), self.destination.display()),
-            format!("{} tensors, {}", thousands(self.plan.steps.len() as u64), binary_bytes(self.table.bytes())),
+            format!("{} tensors, {}", thousands(self.plan.tensors() as u64), binary_bytes(self.table.bytes())),
         ];
         lines.extend(self.proof.as_deref().map(Proof::sentence));
         if let Some(logits) = &self.logits {
@@ -164,6 +168,7 @@ impl View for Conversion {
             ));
             lines.extend(logits.located());
         }
+        lines.extend(self.unjudged.as_ref().map(|why| format!("logits were NOT compared: {why}")));
         lines.extend(self.generation.as_deref().map(|generation| match generation.parting {
             None => format!("both sides continue the prompt with the same {} tokens", generation.candle.ids.len()),
             Some(parting) => format!(

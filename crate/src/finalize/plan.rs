@@ -95,6 +95,10 @@ impl Prepared {
         AtomicFolder::place(&asked.destination)?;
         let checkpoint = checkpoint_of(&asked.source, asked.checkpoint.as_deref())?;
         let folder = ModelFolder::open_checkpoint(&asked.source, Some(&checkpoint))?;
+        // What is packed has no shapes to compare with.
+        if folder.config_json().get("quantization_config").is_none_or(Value::is_null) {
+            folder.require_complete()?;
+        }
         let tokens = Tokens::new(asked, folder.config().vocab_size)?;
         let weights = WeightsPlan::new(asked, &folder, tokens.plan.as_ref())?;
         let mut config = folder.config_json().clone();

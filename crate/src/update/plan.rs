@@ -100,7 +100,7 @@ impl Prepared {
         let (new, _) = ModelConfig::from_json(&config, &origin).map_err(ConvertError::from)?;
 
         let native = ModelSpec::resolve(&new).table(new.dtype);
-        let ways = Ways::new(&weights, &chain, &native)?;
+        let ways = Ways::new(&weights, &chain, &new, &native)?;
         ways.require(asked.strict, &weights)?;
         let rows = ways.rows(&weights, &native, asked.dtype);
         let shards = ShardPlan::with_format(rows, asked.max_shard_size, asked.format);

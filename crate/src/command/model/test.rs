@@ -75,7 +75,7 @@ fn data(matches: &ArgMatches) -> Result<Option<DatasetConfig>, Failure> {
 pub(super) fn run(matches: &ArgMatches, config: &ProjectConfig) -> Result<Outcome, Failure> {
     let data = data(matches)?;
     let device = given::<Device>(matches, "device").unwrap_or(Device::Cpu);
-    let mut builder = builder(matches, config, device);
+    let mut builder = builder(matches, config, device)?;
     if let Some(folder) = given::<PathBuf>(matches, "output-dir") {
         builder = builder.output_dir(folder);
     }
