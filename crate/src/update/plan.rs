@@ -114,9 +114,10 @@ impl Prepared {
         let mut left = Vec::new();
         let mut carried = carried_sources(&asked.source, Side::Native, &new, &new)?;
         carried.retain(|file| {
-            let leave = chain.iter().any(|step| step.leaves(&file.name));
+            let rewritten = sources.iter().any(|(name, _)| *name == file.name);
+            let leave = !rewritten && chain.iter().any(|step| step.leaves(&file.name));
             left.extend(leave.then(|| file.name.clone()));
-            !leave && !sources.iter().any(|(name, _)| *name == file.name)
+            !leave && !rewritten
         });
         if !left.is_empty() {
             warnings.push(format!("left behind, of no use to the new version: {}", left.join(", ")));
