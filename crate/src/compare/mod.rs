@@ -4,6 +4,6 @@ mod inspect;
 mod logits;
 mod reference_file;
 
-pub use inspect::{Inspection, inspect};
+pub use inspect::{Inspection, QuantizedTensors, inspect};
 pub use logits::{Compare, compare, logits, write_logits};
 pub use reference_file::compare_with_reference;

@@ -9,7 +9,7 @@ use super::plan::Direction;
 use super::{ConvertError, Families, Family, FamilyError, RemapPlan};
 use crate::checkpoint::Checkpoint;
 use crate::model::{CausalLm, PieceWeights};
-use crate::spec::{DType, ModelConfig, ModelSpec, Side, TensorTable};
+use crate::spec::{DType, ModelConfig, ModelSpec, Quantization, Side, TensorTable};
 
 /// A model folder, opened by its config.json and the headers of its weights.
 #[derive(Debug)]
@@ -61,7 +61,9 @@ impl ModelFolder {
             }
             Side::HuggingFace => {
                 let family = hf_family(&json, &origin, families, model_type)?;
-                (family.read_config(&json, &origin)?, family)
+                let mut config = family.read_config(&json, &origin)?;
+                config.quantization = config.quantization.as_ref().map(|own| native_names(own, &config, &family));
+                (config, family)
             }
         };
         let checkpoint = Checkpoint::open(checkpoint.unwrap_or(path))?;
@@ -185,6 +187,7 @@ impl ModelFolder {
         let way = Direction { from: self.side, to: Side::Native };
         let plan = RemapPlan::between(&self.checkpoint, way, &self.config, &self.family, None)?;
         plan.require_complete()?;
+        self.check_packed_shapes()?;
         let weights = PieceWeights::new(&self.checkpoint, plan.rows(), plan.pieces(), rounding);
         Ok(CausalLm::build(&self.config, Box::new(weights), dtype, device, trainable)?)
     }
@@ -213,6 +216,47 @@ fn unknown(name: &str, place: &str, families: &Families) -> FamilyError {
         place: place.to_owned(),
         advice: "use one of these, or describe the family in a YAML file and name it with --converter-path".to_owned(),
     }
+}
+
+impl ModelFolder {
+    /// Packed weights say their shape once more, in numbers of their own.
+    fn check_packed_shapes(&self) -> Result<(), ConvertError> {
+        let mut wrong = Vec::new();
+        for map in ModelSpec::resolve(&self.config).linear_maps() {
+            if map.quantized.is_none_or(|scheme| !scheme.packed) {
+                continue;
+            }
+            let name = self.family.name_on(self.side, &map.path.join("weight_shape"));
+            let data = self.checkpoint.read(&name)?;
+            let number = |raw: &[u8]| raw.iter().rev().fold(0i64, |number, byte| number << 8 | i64::from(*byte));
+            let found: Vec<i64> = data.bytes.chunks(8).map(number).collect();
+            if found != [map.outputs as i64, map.inputs as i64] {
+                wrong.push(format!("`{name}` says {found:?}, the model needs [{}, {}]", map.outputs, map.inputs));
+            }
+        }
+        if wrong.is_empty() {
+            return Ok(());
+        }
+        let more = if wrong.len() > 1 { format!(", and {} more", wrong.len() - 1) } else { String::new() };
+        Err(ConvertError::Folder {
+            what: format!("{}{more}", wrong[0]),
+            path: self.path.clone(),
+            advice: "check that config.json belongs to these weights".to_owned(),
+        })
+    }
+}
+
+/// A quantization whose names are Hugging Face's, by native ones.
+fn native_names(quantization: &Quantization, config: &ModelConfig, family: &Family) -> Quantization {
+    let modules: Vec<(String, String)> = ModelSpec::resolve(config)
+        .linear_maps()
+        .into_iter()
+        .map(|map| {
+            let weight = family.name_on(Side::HuggingFace, &map.path.join("weight"));
+            (weight.as_str().trim_end_matches(".weight").to_owned(), map.path.to_string())
+        })
+        .collect();
+    quantization.renamed(&modules)
 }
 
 /// Reads the config.json of a folder.

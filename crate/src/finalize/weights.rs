@@ -9,8 +9,9 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use super::{Finalize, FinalizeError};
-use crate::checkpoint::{Checkpoint, CheckpointCopy, Piece, ShardPlan, Written};
+use crate::checkpoint::{Checkpoint, CheckpointCopy, Piece, ShardPlan, WeightsFormat, Written};
 use crate::convert::ModelFolder;
+use crate::quantize::{QuantizePlan, TensorError};
 use crate::spec::{DType, ParamPath, TensorRow, TensorTable};
 use crate::tokenizer::TokenPlan;
 use crate::vocabulary::{grown, grown_shape, has_row_per_token};
@@ -23,6 +24,7 @@ pub(super) struct WeightsPlan {
     growing: Vec<ParamPath>,
     tokens: Option<TokenPlan>,
     dtype: Option<DType>,
+    quantize: Option<QuantizePlan>,
 }
 
 impl WeightsPlan {
@@ -60,8 +62,16 @@ impl WeightsPlan {
             rows.push(row);
             rows.extend(aliases);
         }
+        let quantize = asked.quantize.map(|recipe| QuantizePlan::new(source, recipe)).transpose()?;
+        if let Some(plan) = &quantize {
+            if asked.format != WeightsFormat::Safetensors {
+                let what = "quantized weights are stored in safetensors files, as compressed-tensors lays them out";
+                return Err(FinalizeError::refused(what, "--quantize and --format", "leave --format out"));
+            }
+            rows = plan.rows(rows);
+        }
         let shards = ShardPlan::with_format(rows, asked.max_shard_size, asked.format);
-        Ok(Self { shards, growing, tokens: tokens.cloned(), dtype: asked.dtype })
+        Ok(Self { shards, growing, tokens: tokens.cloned(), dtype: asked.dtype, quantize })
     }
 
     /// The files' names, the index last if there is one.
@@ -76,9 +86,10 @@ impl WeightsPlan {
 
     /// What the files will hold, in a few words.
     pub(super) fn in_words(&self) -> String {
-        let stored = match self.dtype {
-            Some(dtype) => format!("cast to {dtype}"),
-            None => "as the source stores them".to_owned(),
+        let stored = match (&self.quantize, self.dtype) {
+            (Some(plan), _) => format!("{}: {}", plan.recipe(), plan.scheme()),
+            (None, Some(dtype)) => format!("cast to {dtype}"),
+            (None, None) => "as the source stores them".to_owned(),
         };
         match &self.tokens {
             Some(plan) => format!("{stored}, with {} rows for tokens", plan.vocab_size()),
@@ -98,6 +109,14 @@ impl WeightsPlan {
                 fields.insert(key.to_owned(), json!(dtype.torch_name()));
             }
         }
+        if let (Some(plan), Some(fields)) = (&self.quantize, config.as_object_mut()) {
+            fields.insert("quantization_config".to_owned(), plan.config_block());
+        }
+    }
+
+    /// How the linear maps are quantized, if they are.
+    pub(super) fn quantization(&self) -> Option<&QuantizePlan> {
+        self.quantize.as_ref()
     }
 
     /// What the tensors are made of that are not the source's as they are. New rows may be the mean of old ones, which are
@@ -108,14 +127,17 @@ impl WeightsPlan {
         pieces.collect()
     }
 
-    /// Writes the files into `folder`.
+    /// Writes the files into `folder`; says how far each quantized weight is from what it was.
     pub(super) fn write(
         &self,
         folder: &Path,
         from: &Checkpoint,
         progress: &dyn Fn(u64),
-    ) -> Result<Written, FinalizeError> {
+    ) -> Result<(Written, Vec<TensorError>), FinalizeError> {
         let copy = CheckpointCopy::new(from, self.pieces(from)?).on_progress(progress);
-        Ok(self.shards.write(folder, &copy)?)
+        let Some(plan) = &self.quantize else { return Ok((self.shards.write(folder, &copy)?, Vec::new())) };
+        let source = plan.source(from, &copy, progress);
+        let written = self.shards.write(folder, &source)?;
+        Ok((written, source.into_errors()))
     }
 }

@@ -39,7 +39,8 @@ impl ParameterSet {
 
 /// A source of parameters by their native names.
 pub trait Weights: Send + Sync {
-    /// The parameter, of exactly this shape, on `device` as `dtype`.
+    /// The parameter, of exactly this shape, on `device` as `dtype`. Element types that are no floats, those of quantized
+    /// parts, come as bytes (u8), the last dimension as long as a row's.
     ///
     /// # Errors
     /// [`ModelError`] if it is missing, of another shape, or cannot be read.
@@ -72,15 +73,25 @@ impl Weights for PieceWeights<'_> {
         crate::interrupt::check()?;
         let own = TensorRow::stored(path.clone(), shape.to_vec(), dtype);
         let row = self.rows.get(path).unwrap_or(&own);
+        let origin = || self.pieces.origin().display().to_string();
         if row.shape != shape {
             return Err(ModelError::Shape {
                 path: path.to_string(),
                 expected: shape.to_vec(),
                 found: row.shape.clone(),
-                origin: self.pieces.origin().display().to_string(),
+                origin: origin(),
             });
         }
-        let mut tensor = tensor_from(&self.pieces.read(row)?, device)?;
+        let data = self.pieces.read(row)?;
+        if !dtype.is_weight_float() || data.dtype.is_few_bits() {
+            // Numbers of a quantized part are read as what they are, or not at all.
+            if data.dtype != dtype {
+                let (expected, found) = (dtype.to_string(), data.dtype.to_string());
+                return Err(ModelError::ElementType { path: path.to_string(), expected, found, origin: origin() });
+            }
+            return bytes_from(data, device);
+        }
+        let mut tensor = tensor_from(&data, device)?;
         if let Some(rounding) = self.rounding {
             tensor = tensor.to_dtype(candle_dtype(rounding))?;
         }
@@ -114,8 +125,21 @@ pub struct NoWeights;
 impl Weights for NoWeights {
     fn tensor(&self, _: &ParamPath, shape: &[usize], dtype: DType, device: &Device) -> Result<Tensor, ModelError> {
         crate::interrupt::check()?;
+        if !dtype.is_weight_float() {
+            let bytes = vec![0; shape.iter().product::<usize>() * dtype.bytes()];
+            return bytes_from(TensorData { dtype, shape: shape.to_vec(), bytes }, device);
+        }
         Ok(Tensor::zeros(shape, candle_dtype(dtype), device)?)
     }
+}
+
+/// The bytes of a file as they are, `[…, bytes of a row]`.
+fn bytes_from(data: TensorData, device: &Device) -> Result<Tensor, ModelError> {
+    let mut shape = data.shape;
+    if let Some(last) = shape.last_mut() {
+        *last *= data.dtype.bytes();
+    }
+    Ok(Tensor::from_vec(data.bytes, shape, device)?)
 }
 
 /// A candle tensor of the bytes of a file.
