@@ -13,7 +13,8 @@ fn there_and_back_gives_equal_bytes_and_an_equal_configuration() {
     for name in MODELS {
         let temp = tempdir().unwrap();
         let (native, back) = (temp.path().join("native"), temp.path().join("back"));
-        let there = convert(fixture(name), &native).run().unwrap();
+        // Mistral's tokenizer has no padding token: by default it would get one.
+        let there = convert(fixture(name), &native).skip_default_tokens(true).run().unwrap();
         assert!(there.passed() && there.to == Side::Native, "{name}");
         assert!(there.logits.as_ref().unwrap().max_abs() < 1e-4, "{name}");
         let again = convert(&native, &back).run().unwrap();
@@ -147,6 +148,11 @@ fn fields_that_nobody_here_knows_come_back_after_changes_of_length_and_type() {
     let mut expected = before;
     expected["max_position_embeddings"] = json!(99);
     expected["dtype"] = json!("bfloat16");
-    expected["torch_dtype"] = json!("bfloat16");
-    assert_eq!(json(back.join("config.json")), expected);
+    let found = json(back.join("config.json"));
+    for (field, value) in expected.as_object().unwrap() {
+        assert_eq!(found[field], *value, "{field}");
+    }
+    // What is written anew is for transformers 4, too, which passes over the names of version 5.
+    assert_eq!((&found["torch_dtype"], &found["rope_theta"]), (&json!("bfloat16"), &json!(500_000.0)));
+    assert_eq!(found["rope_scaling"]["factor"], json!(8.0));
 }

@@ -8,7 +8,7 @@ use chandlery::compare::compare_with_reference;
 use chandlery::convert::{Convert, Families, Family, FamilyError, Rule};
 use chandlery::device::Device;
 use chandlery::spec::Side;
-use chandlery::{convert, project};
+use chandlery::{convert, finalize, project};
 use chandlery_tests::{copy_of, edit_config, edit_header, entries, fixture, json};
 use serde_json::json;
 use tempfile::tempdir;
@@ -42,7 +42,7 @@ fn said(error: impl std::fmt::Display, temp: &Path) -> String {
 fn gpt2_goes_there_and_back_with_its_matrices_transposed_and_split() {
     let temp = tempdir().unwrap();
     let (native, back) = (temp.path().join("native"), temp.path().join("back"));
-    let there = with_gpt2(fixture("gpt2"), &native).generation_test(true).run().unwrap();
+    let there = with_gpt2(fixture("families/gpt2"), &native).generation_test(true).run().unwrap();
     assert!(there.passed() && there.to == Side::Native);
     assert!(there.logits.as_ref().unwrap().max_abs() < 1e-4);
     let proof = there.proof.as_ref().unwrap();
@@ -55,23 +55,23 @@ fn gpt2_goes_there_and_back_with_its_matrices_transposed_and_split() {
 
     let again = with_gpt2(&native, &back).run().unwrap();
     assert!(again.passed() && again.to == Side::HuggingFace);
-    assert_eq!(contents(&fixture("gpt2")), contents(&back));
-    assert_eq!(json(fixture("gpt2").join("config.json")), json(back.join("config.json")));
+    assert_eq!(contents(&fixture("families/gpt2")), contents(&back));
+    assert_eq!(json(fixture("families/gpt2").join("config.json")), json(back.join("config.json")));
 }
 
 #[test]
 fn logits_of_gpt2_are_those_of_transformers_on_both_sides() {
     let temp = tempdir().unwrap();
     let native = temp.path().join("native");
-    with_gpt2(fixture("gpt2"), &native).run().unwrap();
+    with_gpt2(fixture("families/gpt2"), &native).run().unwrap();
     let families = Families::with_paths([gpt2_yaml()]).unwrap();
-    let file = fixture("gpt2").join("reference.safetensors");
-    for folder in [fixture("gpt2"), native.clone()] {
+    let file = fixture("families/gpt2").join("reference.safetensors");
+    for folder in [fixture("families/gpt2"), native.clone()] {
         for diff in compare_with_reference(&folder, &file, Device::Cpu, &families).unwrap() {
             assert!(diff.max_abs() < 1e-3, "{}: {}", folder.display(), diff.max_abs());
         }
     }
-    let diff = compare(fixture("gpt2"), &native).families(families).by_layer(true).run().unwrap();
+    let diff = compare(fixture("families/gpt2"), &native).families(families).by_layer(true).run().unwrap();
     assert_eq!(diff.max_abs(), 0.0);
 }
 
@@ -80,7 +80,7 @@ fn gpt2_in_shards_and_in_another_type_still_validates() {
     let temp = tempdir().unwrap();
     let native = temp.path().join("native");
     let bf16 = chandlery::spec::DType::BF16;
-    let cast = with_gpt2(fixture("gpt2"), &native).dtype(Some(bf16)).max_shard_size(30_000).run().unwrap();
+    let cast = with_gpt2(fixture("families/gpt2"), &native).dtype(Some(bf16)).max_shard_size(30_000).run().unwrap();
     assert!(cast.passed());
     assert!(native.join("model.safetensors.index.json").exists());
     assert!(Checkpoint::open(&native).unwrap().table().rows().iter().all(|row| row.dtype == bf16));
@@ -94,7 +94,7 @@ fn gpt2_in_shards_and_in_another_type_still_validates() {
 #[test]
 fn other_spellings_and_masks_of_old_gpt2_files_are_read() {
     let temp = tempdir().unwrap();
-    let folder = copy_of("gpt2", temp.path());
+    let folder = copy_of("families/gpt2", temp.path());
     edit_header(&folder.join("model.safetensors"), |header| {
         let names: Vec<String> = header.keys().cloned().collect();
         for name in names {
@@ -125,9 +125,16 @@ fn sizes_of_a_split_that_are_not_the_models_are_located() {
         "sizes: [hidden_size, hidden_size // 2, hidden_size]",
     );
     let family = Family::from_yaml(&wrong, "gpt2.yaml").unwrap();
-    let error = convert(fixture("gpt2"), temp.path().join("native")).family(family).run().unwrap_err();
+    let error = convert(fixture("families/gpt2"), temp.path().join("native")).family(family).run().unwrap_err();
     insta::assert_snapshot!(said(error, temp.path()));
     assert!(entries(temp.path()).is_empty());
+}
+
+#[test]
+fn a_table_of_positions_has_the_length_it_has() {
+    let temp = tempdir().unwrap();
+    let error = with_gpt2(fixture("families/gpt2"), temp.path().join("native")).max_length(Some(20)).run().unwrap_err();
+    assert!(error.to_string().contains("a trained row for each of 48 positions"), "{error}");
 }
 
 /// The judge knows nothing of the rules: queries and keys that change places have all the right names and shapes.
@@ -140,7 +147,7 @@ fn queries_and_keys_swapped_in_the_rules_are_noticed_by_the_logits() {
     );
     assert_ne!(wrong, gpt2_text());
     let family = Family::from_yaml(&wrong, "gpt2.yaml").unwrap();
-    let conversion = convert(fixture("gpt2"), temp.path().join("native")).family(family).run().unwrap();
+    let conversion = convert(fixture("families/gpt2"), temp.path().join("native")).family(family).run().unwrap();
     assert!(!conversion.passed() && conversion.proof().unwrap().different().next().is_none());
     assert_eq!(conversion.logit_diff().unwrap().first_divergent_layer(), Some(0));
     assert!(entries(temp.path()).is_empty());
@@ -151,7 +158,7 @@ fn without_a_reference_bits_are_proven_and_it_is_said_that_logits_are_not() {
     let temp = tempdir().unwrap();
     let text = gpt2_text();
     let family = Family::from_yaml(&text[..text.find("reference:\n").unwrap()], "gpt2.yaml").unwrap();
-    let conversion = convert(fixture("gpt2"), temp.path().join("native")).family(family).run().unwrap();
+    let conversion = convert(fixture("families/gpt2"), temp.path().join("native")).family(family).run().unwrap();
     assert!(conversion.passed() && conversion.logits.is_none());
     let text = chandlery::display::View::view(&conversion).plain().to_owned();
     assert!(text.contains("logits were NOT compared: the family gpt2 says nothing under `reference:`"), "{text}");
@@ -161,7 +168,7 @@ fn without_a_reference_bits_are_proven_and_it_is_said_that_logits_are_not() {
 fn the_way_back_names_the_family_that_it_needs() {
     let temp = tempdir().unwrap();
     let native = temp.path().join("native");
-    with_gpt2(fixture("gpt2"), &native).run().unwrap();
+    with_gpt2(fixture("families/gpt2"), &native).run().unwrap();
     let error = convert(&native, temp.path().join("back")).run().unwrap_err();
     insta::assert_snapshot!(said(error, temp.path()));
 }
@@ -176,7 +183,7 @@ fn what_is_not_covered_is_refused_with_the_line_that_says_so() {
         ("n_layer", json!(null)),
         ("n_embd", json!("wide")),
     ] {
-        let folder = copy_of("gpt2", temp.path());
+        let folder = copy_of("families/gpt2", temp.path());
         edit_config(&folder, |config| drop(config.insert(field.to_owned(), value)));
         let error = with_gpt2(&folder, temp.path().join("native")).run().unwrap_err();
         texts.push(said(error, temp.path()));
@@ -189,7 +196,7 @@ fn a_model_that_never_was_a_gpt2_becomes_one_if_it_can() {
     let temp = tempdir().unwrap();
     let (native, hf, again) = (temp.path().join("native"), temp.path().join("hf"), temp.path().join("again"));
     let plain = temp.path().join("plain");
-    with_gpt2(fixture("gpt2"), &native).run().unwrap();
+    with_gpt2(fixture("families/gpt2"), &native).run().unwrap();
     edit_config(&native, |config| {
         config.remove("hf_model_type");
         config.remove("hf_source_config");
@@ -360,6 +367,18 @@ fn construct_loads_a_folder_of_a_family_that_is_given() {
         values.map(|(_, tensor)| tensor.flatten_all().unwrap().to_vec1().unwrap()).collect()
     };
     assert_eq!(bytes(&from_meta), bytes(&from_native));
+}
+
+#[test]
+fn finalize_takes_folders_of_a_family_that_is_given() {
+    let temp = tempdir().unwrap();
+    let families = Families::with_paths([gpt2_yaml()]).unwrap();
+    let (source, done) = (fixture("families/gpt2"), temp.path().join("done"));
+    finalize(&source, &done).families(families.clone()).default_tokens(false).root_copy(true).run().unwrap();
+    assert_eq!(contents(&source), contents(&done));
+    assert_eq!(compare(&source, &done).families(families).run().unwrap().max_abs(), 0.0);
+    let unknown = finalize(&source, temp.path().join("no")).run().unwrap_err();
+    assert!(unknown.to_string().contains("--converter-path"), "{unknown}");
 }
 
 #[test]

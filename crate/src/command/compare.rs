@@ -82,7 +82,7 @@ fn report(diff: &LogitDiff) -> Value {
         "mean_abs_diff": diff.mean_abs(),
         "mean_kl": diff.mean_kl(),
         "top1_agreement": diff.top1_agreement(),
-        "tolerance": diff.tolerance,
+        "tolerance": diff.tolerance_report(),
         "columns": diff.columns,
         "layers": diff.layer_report(),
         "first_divergent_layer": diff.first_divergent_layer(),

@@ -8,6 +8,7 @@ use super::validation::validation_memory;
 use super::{Digest, GenerationTest, LogitDiff, Proof, RemapPlan, RemapStep, Way};
 use crate::sealed::Sealed;
 use crate::spec::{Side, TensorTable};
+use crate::tokenizer::TokenPlan;
 
 /// A conversion that ran: its plan and its evidence.
 #[derive(Clone, Debug)]
@@ -24,6 +25,8 @@ pub struct Conversion {
     pub table: TensorTable,
     /// The destination's config.json.
     pub config: Sealed<Value>,
+    /// The tokens that are added, if any were asked for or needed.
+    pub tokens: Option<Sealed<TokenPlan>>,
     /// Bit-by-bit comparison of the tensors, if it was made.
     pub proof: Option<Sealed<Proof>>,
     /// Logits of the independent reference forward against the candle model, if they were compared.
@@ -32,6 +35,8 @@ pub struct Conversion {
     pub unjudged: Option<String>,
     /// What both sides made of a prompt, if they were asked to continue it.
     pub generation: Option<Sealed<GenerationTest>>,
+    /// What a person should know beside all this.
+    pub notes: Sealed<Vec<String>>,
     /// True for a dry run: nothing was written.
     pub dry_run: bool,
 }
@@ -100,15 +105,17 @@ impl Conversion {
             "grown": proof.map(|proof| proof.count(Way::Grown)),
             "different": proof.map(|proof| proof.different().collect::<Vec<_>>()),
             "lost": proof.map(|proof| &proof.lost),
+            "tokens": self.tokens.as_ref().map(|tokens| tokens.report()),
             "max_abs_diff": logits.map(LogitDiff::max_abs),
             "mean_kl": logits.map(LogitDiff::mean_kl),
             "top1_agreement": logits.map(LogitDiff::top1_agreement),
             "unjudged": self.unjudged,
-            "tolerance": logits.map(|logits| logits.tolerance),
+            "tolerance": logits.map(LogitDiff::tolerance_report),
             "columns": logits.map(|logits| logits.columns),
             "first_divergent_layer": logits.and_then(LogitDiff::first_divergent_layer),
             "layers": logits.map(LogitDiff::layer_report),
             "generation": self.generation.as_deref().map(GenerationTest::report),
+            "notes": *self.notes,
             "validation_memory": self.validation_memory(),
             "missing": self.plan.missing,
             "unused": self.plan.unused,

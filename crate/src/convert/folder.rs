@@ -286,3 +286,22 @@ pub(crate) fn read_config(folder: &Path) -> Result<Value, ConvertError> {
         advice: "correct the file at that line and column".to_owned(),
     })
 }
+
+/// A small JSON file of a folder, its bytes and its content, if it is there.
+///
+/// # Errors
+/// [`ConvertError::Folder`] if it cannot be read or is not JSON.
+pub(super) fn read_json(folder: &Path, name: &str) -> Result<Option<(Vec<u8>, Value)>, ConvertError> {
+    let path = folder.join(name);
+    if !path.is_file() {
+        return Ok(None);
+    }
+    let fault =
+        |what: String, advice: &str| ConvertError::Folder { what, path: path.clone(), advice: advice.to_owned() };
+    let bytes = std::fs::read(&path)
+        .map_err(|error| fault(format!("{name} cannot be read: {error}"), "check its permissions"))?;
+    let json = serde_json::from_slice(&bytes).map_err(|error| {
+        fault(format!("{name} is not valid JSON: {error}"), "correct the file at that line and column, or remove it")
+    })?;
+    Ok(Some((bytes, json)))
+}

@@ -2,10 +2,12 @@
 
 mod arrangement;
 mod conversion;
+mod draft;
 mod error;
 mod family;
 mod folder;
 mod generation;
+mod growth;
 mod links;
 mod logit_diff;
 mod options;

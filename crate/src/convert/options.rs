@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::{Convert, ConvertError, Families, Family, ModelFolder};
-use crate::spec::Side;
+use crate::spec::{PositionEmbedding, Side};
 
 impl Convert {
     /// Refuses what cannot be done, before anything is read but headers.
@@ -44,6 +44,13 @@ impl Convert {
         if let Some(dtype) = self.dtype.filter(|dtype| !dtype.is_weight_float()) {
             let what = format!("weights cannot be stored as {dtype}");
             return refuse(what, "--dtype", "use float32, bfloat16, float16 or float64");
+        }
+        let positions = source.config().max_position_embeddings;
+        if self.max_length.is_some_and(|length| length != positions)
+            && source.config().position == PositionEmbedding::Learned
+        {
+            let what = format!("the model has a trained row for each of {positions} positions");
+            return refuse(what, "--max-length", "leave --max-length out");
         }
         if self.max_length == Some(0) {
             return refuse("a model needs at least one position".to_owned(), "--max-length", "give a number of tokens");

@@ -280,6 +280,22 @@ impl RemapPlan {
         first.map(|step| TensorRow::stored(step.to.clone(), step.shape.clone(), step.to_dtype))
     }
 
+    /// Says that a tensor will have `rows` rows, of which `written` are not the source's.
+    pub(super) fn grow(&mut self, to: &ParamPath, rows: usize, written: usize) {
+        for step in self.steps.iter_mut().filter(|step| step.to == *to) {
+            let added = rows - step.shape.first().copied().unwrap_or(0).min(rows);
+            let rewritten = written.saturating_sub(added);
+            if let Some(dim) = step.shape.first_mut() {
+                *dim = rows;
+            }
+            step.change = Some(match (added, rewritten) {
+                (added, 0) => format!("rows added: {added}"),
+                (0, rewritten) => format!("rows rewritten: {rewritten}"),
+                (added, rewritten) => format!("rows added: {added}, rewritten: {rewritten}"),
+            });
+        }
+    }
+
     /// How many tensors will be written.
     pub fn tensors(&self) -> usize {
         self.pieces.len()

@@ -75,18 +75,24 @@ impl Proof {
     }
 }
 
-/// Compares every tensor of `written` with what `pieces` make of `source`, on all cores and in blocks, and
-/// the source's tensors in `back` with what those pieces make of `written`.
+/// What was to be written.
+pub(super) struct Claim<'a> {
+    pub(super) rows: &'a [TensorRow],
+    /// What each tensor is made of, out of the source.
+    pub(super) pieces: &'a HashMap<ParamPath, Vec<Piece>>,
+    /// What rearranged tensors of the source are made of again, out of what was written.
+    pub(super) back: &'a HashMap<ParamPath, Vec<Piece>>,
+    /// The tensors that got rows for tokens.
+    pub(super) grown: &'a [&'a ParamPath],
+}
+
+/// Compares every tensor of `written` with what the claim makes of `source`, on all cores and in blocks, and the rearranged
+/// tensors of the source with what it makes of `written`.
 ///
 /// # Errors
 /// [`CheckpointError`] if a tensor cannot be read, or on an interrupt.
-pub(super) fn prove(
-    rows: &[TensorRow],
-    pieces: &HashMap<ParamPath, Vec<Piece>>,
-    back: &HashMap<ParamPath, Vec<Piece>>,
-    source: &Checkpoint,
-    written: &Checkpoint,
-) -> Result<Proof, CheckpointError> {
+pub(super) fn prove(claim: &Claim<'_>, source: &Checkpoint, written: &Checkpoint) -> Result<Proof, CheckpointError> {
+    let Claim { rows, pieces, back, grown } = *claim;
     let planned = Pieces::new(source, pieces.clone());
     let meter = progress::bytes("comparing", rows.iter().map(TensorRow::bytes).sum());
     // The largest first, so that no thread is left alone with one at the end.
@@ -95,7 +101,7 @@ pub(super) fn prove(
     let (tensors, digests) = (Mutex::new(Vec::new()), Mutex::new(BTreeMap::new()));
     let compare = |_: &mut (), row: &&TensorRow, sender: &Sender<u64>| {
         let made = pieces.get(&row.path).map(Vec::as_slice).unwrap_or_default();
-        let way = way_of(row, made, source);
+        let way = if grown.contains(&&row.path) { Way::Grown } else { way_of(row, made, source) };
         let same = same_as_planned(&planned, row, written, sender)?;
         let digest = match same {
             Some(digest) => digest,
@@ -170,7 +176,6 @@ fn way_of(row: &TensorRow, pieces: &[Piece], source: &Checkpoint) -> Way {
     match pieces {
         _ if pieces.iter().any(cast) => Way::Cast,
         [Piece::Tensor(_)] => Way::Moved,
-        _ if pieces.iter().any(|piece| matches!(piece, Piece::Values(_))) => Way::Grown,
         _ => Way::Rearranged,
     }
 }

@@ -26,6 +26,10 @@ pub struct Convert {
     pub(super) validate: bool,
     pub(super) device: Device,
     pub(super) generation_test: bool,
+    pub(super) add_tokens: Option<String>,
+    pub(super) skip_default_tokens: bool,
+    pub(super) pad_to_multiple: Option<usize>,
+    pub(super) chat_template: Option<String>,
     pub(super) dry_run: bool,
 }
 
@@ -58,6 +62,10 @@ fn convert_paths(source: &Path, destination: &Path) -> Convert {
         validate: true,
         device: Device::Cpu,
         generation_test: false,
+        add_tokens: None,
+        skip_default_tokens: false,
+        pad_to_multiple: None,
+        chat_template: None,
         dry_run: false,
     }
 }
@@ -100,7 +108,7 @@ impl Convert {
         self
     }
 
-    /// Replaces `max_position_embeddings`, in tokens.
+    /// Replaces the longest sequence, in tokens: `max_position_embeddings`, and the tokenizer's `model_max_length`.
     pub fn max_length(mut self, tokens: Option<usize>) -> Self {
         self.max_length = tokens;
         self
@@ -145,6 +153,31 @@ impl Convert {
     /// Also has both sides continue the prompt greedily, and compares their tokens.
     pub fn generation_test(mut self, test: bool) -> Self {
         self.generation_test = test;
+        self
+    }
+
+    /// Adds the tokens of this YAML file, or of an embedded one by its name (`chatml`).
+    pub fn add_tokens(mut self, name_or_path: Option<String>) -> Self {
+        self.add_tokens = name_or_path;
+        self
+    }
+
+    /// Does not add a padding token where there is none. Without this and without tokens of one's own, a tokenizer that
+    /// has none gets `[PAD]` on the way to native names.
+    pub fn skip_default_tokens(mut self, skip: bool) -> Self {
+        self.skip_default_tokens = skip;
+        self
+    }
+
+    /// Rounds the rows of the embedding up to a multiple of this number.
+    pub fn pad_to_multiple(mut self, rows: Option<usize>) -> Self {
+        self.pad_to_multiple = rows;
+        self
+    }
+
+    /// Gives the tokenizer this chat template: a file, or an embedded one by its name.
+    pub fn chat_template(mut self, name_or_path: Option<String>) -> Self {
+        self.chat_template = name_or_path;
         self
     }
 

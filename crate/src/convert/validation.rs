@@ -20,19 +20,26 @@ pub(super) struct Verdict {
     pub(super) generation: Option<GenerationTest>,
 }
 
+/// What is judged.
+pub(super) struct Case<'a> {
+    pub(super) source: &'a ModelFolder,
+    /// The folder that was written.
+    pub(super) written: &'a Path,
+    pub(super) family: &'a Family,
+    /// The source's tokenizer.
+    pub(super) tokenizer: &'a TokenizerFiles,
+    /// Rows of the vocabulary that the conversion rewrote: they do not count.
+    pub(super) rewritten: &'a [u32],
+    pub(super) device: &'a candle_core::Device,
+}
+
 impl Convert {
-    /// The reference forward over the Hugging Face side against the candle model over the native side. The text is that
-    /// of the source's tokenizer; rows of the vocabulary that the conversion rewrote do not count. `None` if nothing independent of the family's rules can read
-    /// its tensors.
-    pub(super) fn judge(
-        &self,
-        (source, stage): (&ModelFolder, &Path),
-        family: &Family,
-        tokenizer: &TokenizerFiles,
-        rewritten: &[u32],
-    ) -> Result<Option<Verdict>, ConvertError> {
+    /// The reference forward over the Hugging Face side against the candle model over the native side, on a text in the
+    /// source's tokens. `None` if nothing independent of the family's rules can read its tensors.
+    pub(super) fn judge(&self, case: &Case<'_>) -> Result<Option<Verdict>, ConvertError> {
+        let Case { source, family, tokenizer, rewritten, .. } = *case;
         let families = Families::built_in()?.with(family.clone());
-        let written = ModelFolder::open_as(stage, None, &families, Some(family.model_type()))?;
+        let written = ModelFolder::open_as(case.written, None, &families, Some(family.model_type()))?;
         let (hf, native) = match source.side() {
             Side::HuggingFace => (source, &written),
             Side::Native => (&written, source),
@@ -52,7 +59,7 @@ impl Convert {
             Side::HuggingFace => (self.dtype, None),
             Side::Native => (None, self.dtype),
         };
-        let model = native.load_rounded(DType::F32, round_native, &open_device(self.device)?, false)?;
+        let model = native.load_rounded(DType::F32, round_native, case.device, false)?;
         let mut observed = Vec::new();
         let logits = model.forward_observed(&batch, &mut |_, stream| observed.push(floats(stream)))?;
         let logits = floats(&logits).map_err(ModelError::from)?;
@@ -75,8 +82,8 @@ impl Convert {
         Ok(Some(Verdict { logits: diff, generation: generation.transpose()? }))
     }
 
-    /// Refuses a validation that this machine's memory cannot hold, before anything is written.
-    pub(super) fn require_memory(&self, table: &TensorTable) -> Result<(), ConvertError> {
+    /// The device to validate on, opened before anything is written. Main memory that cannot hold the model is refused.
+    pub(super) fn device_for(&self, table: &TensorTable) -> Result<candle_core::Device, ConvertError> {
         let needed = validation_memory(table);
         match Device::Cpu.memory() {
             Some(memory) if self.device == Device::Cpu && needed > memory.free => Err(ConvertError::Options {
@@ -88,7 +95,7 @@ impl Convert {
                 origin: "this machine's memory".to_owned(),
                 advice: "convert with --no-validate, or validate on a --device that has the memory".to_owned(),
             }),
-            _ => Ok(()),
+            _ => open_device(self.device),
         }
     }
 }

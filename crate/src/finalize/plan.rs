@@ -97,7 +97,7 @@ impl Prepared {
         }
         AtomicFolder::place(&asked.destination)?;
         let checkpoint = checkpoint_of(&asked.source, asked.checkpoint.as_deref())?;
-        let folder = ModelFolder::open_checkpoint(&asked.source, Some(&checkpoint))?;
+        let folder = asked.open(&asked.source, Some(&checkpoint))?;
         // What is packed has no shapes to compare with.
         if folder.config_json().get("quantization_config").is_none_or(Value::is_null) {
             folder.require_complete()?;
