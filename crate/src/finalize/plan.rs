@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::tokens::Tokens;
 use super::weights::WeightsPlan;
 use super::{Finalize, FinalizeError};
-use crate::checkpoint::{Manifest, Placement, inside, latest_checkpoint, step_of};
+use crate::checkpoint::{AtomicFolder, Manifest, Placement, inside, latest_checkpoint, step_of};
 use crate::convert::ModelFolder;
 use crate::export::{CarriedSource, carried_sources};
 use crate::quantize::QuantizationReport;
@@ -95,8 +95,13 @@ impl Prepared {
                 "leave one of them out",
             ));
         }
+        AtomicFolder::place(&asked.destination)?;
         let checkpoint = checkpoint_of(&asked.source, asked.checkpoint.as_deref())?;
         let folder = asked.open(&asked.source, Some(&checkpoint))?;
+        // What is packed has no shapes to compare with.
+        if folder.config_json().get("quantization_config").is_none_or(Value::is_null) {
+            folder.require_complete()?;
+        }
         let tokens = Tokens::new(asked, folder.config().vocab_size)?;
         let weights = WeightsPlan::new(asked, &folder, tokens.plan.as_ref())?;
         let mut config = folder.config_json().clone();
@@ -228,8 +233,8 @@ fn optimizer_of(checkpoint: &Path, tokens: Option<&TokenPlan>) -> Result<Optimiz
     found.files.sort();
     if let Some(plan) = tokens.filter(|plan| plan.vocab_size() != plan.vocab_before()) {
         found.note = Some(format!(
-            "the optimizer's state goes along as it is: its moments of the embedding and the head have {} rows, the model \
-             now has {}; reset these moments before training goes on",
+            "the optimizer's state is for {} tokens, the model has {} now: reset its moments of the embedding and the \
+             head before training goes on",
             plan.vocab_before(),
             plan.vocab_size()
         ));
