@@ -42,7 +42,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("dataset", &["spec", "interrupt", "tokenizer", "model", "project", "progress"]),
     ("export", &["spec"]),
     ("convert", &["spec", "interrupt", "parallel", "checkpoint", "tokenizer", "model", "device", "progress", "export"]),
-    ("compare", &["spec", "checkpoint", "tokenizer", "model", "convert", "device"]),
+    ("gguf", &["spec", "interrupt", "checkpoint", "tokenizer", "model", "convert"]),
+    ("compare", &["spec", "checkpoint", "tokenizer", "model", "convert", "gguf", "device"]),
     (
         "construct",
         &[
@@ -63,7 +64,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
         "kicktest",
         &["spec", "interrupt", "tokenizer", "model", "ops", "device", "dataset", "construct", "progress", "display"],
     ),
-    ("finalize", &["spec", "checkpoint", "tokenizer", "convert", "progress", "export"]),
+    ("finalize", &["spec", "checkpoint", "tokenizer", "convert", "gguf", "progress", "export"]),
 ];
 
 #[test]

@@ -9,6 +9,7 @@ mod conversion;
 mod dataset;
 mod export;
 mod front_end;
+mod gguf;
 mod install;
 mod kicktest;
 mod layering;

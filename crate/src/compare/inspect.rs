@@ -4,8 +4,9 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
-use crate::checkpoint::{Checkpoint, CheckpointError};
+use crate::checkpoint::{Checkpoint, CheckpointError, GgufMetadata};
 use crate::convert::Family;
+use crate::gguf::gguf_in;
 use crate::sealed::Sealed;
 use crate::spec::{ModelConfig, ModelSpec, Side, TensorTable};
 
@@ -20,9 +21,11 @@ pub struct Inspection {
     pub shards: usize,
     /// The configuration and whose names the tensors have.
     pub config: Option<(Sealed<ModelConfig>, Side)>,
+    /// The metadata of a GGUF file.
+    pub gguf: Option<Sealed<GgufMetadata>>,
 }
 
-/// Reads the table of a model folder, checkpoint, `.safetensors` file or index. No tensor is read.
+/// Reads the table of a model folder, checkpoint, `.safetensors`, `.bin` or `.gguf` file, or index. No tensor is read.
 ///
 /// # Errors
 /// [`CheckpointError`] if there are no weights or their headers are invalid.
@@ -37,10 +40,13 @@ pub fn inspect(path: impl AsRef<Path>) -> Result<Inspection, CheckpointError> {
 
 // Public functions with a generic argument hand over to one without: a cell compiles what is generic itself.
 fn inspect_path(path: &Path) -> Result<Inspection, CheckpointError> {
-    let checkpoint = Checkpoint::open(path)?;
+    let file = gguf_in(path);
+    let checkpoint = Checkpoint::open(file.as_deref().unwrap_or(path))?;
     // The weights speak for themselves; a configuration that cannot be read is another command's concern.
-    let config = std::fs::read_to_string(path.join("config.json"))
-        .ok()
+    // Names in a GGUF file are those of neither side.
+    let config = Some(path.join("config.json"))
+        .filter(|_| checkpoint.gguf().is_none())
+        .and_then(|path| std::fs::read_to_string(path).ok())
         .and_then(|text| serde_json::from_str::<Value>(&text).ok())
         .and_then(|json| ModelConfig::from_json(&json, "config.json").ok())
         .map(|(config, side)| (Sealed::new(config), side));
@@ -48,7 +54,8 @@ fn inspect_path(path: &Path) -> Result<Inspection, CheckpointError> {
     if let Some((config, side)) = &config {
         table = mark_tied(&table, config, *side);
     }
-    Ok(Inspection { path: path.to_owned(), table, shards, config })
+    let gguf = checkpoint.gguf().cloned().map(Sealed::new);
+    Ok(Inspection { path: path.to_owned(), table, shards, config, gguf })
 }
 
 /// A tied tensor that a file holds under both names counts once.
@@ -96,6 +103,7 @@ impl Inspection {
             "parameters": { "total": self.table.parameters() },
             "bytes": self.table.bytes(),
             "shards": self.shards,
+            "gguf": self.gguf.as_ref().map(|metadata| metadata.iter().map(|(key, value)| (key.to_owned(), json!(GgufMetadata::shown(value)))).collect::<serde_json::Map<_, _>>()),
             "tensors": rows.collect::<Vec<_>>(),
         })
     }

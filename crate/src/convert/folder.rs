@@ -84,6 +84,15 @@ impl ModelFolder {
         Ok(Family::of(self.config.architecture)?)
     }
 
+    /// Checks that the weights are those of the configuration: nothing missing, left over, or of another shape.
+    ///
+    /// # Errors
+    /// [`ConvertError::Incomplete`] listing what does not fit.
+    pub fn require_complete(&self) -> Result<(), ConvertError> {
+        let family = self.family()?;
+        RemapPlan::new(&self.checkpoint, self.side, &self.native_table(), &family, None).require_complete()
+    }
+
     /// Loads the model to compute in `dtype` on `device`, after checking that all tensors fit.
     ///
     /// # Errors
@@ -100,8 +109,8 @@ impl ModelFolder {
         device: &Device,
         trainable: bool,
     ) -> Result<CausalLm, ConvertError> {
+        self.require_complete()?;
         let family = self.family()?;
-        RemapPlan::new(&self.checkpoint, self.side, &self.native_table(), &family, None).require_complete()?;
         let side = self.side;
         let weights = CheckpointWeights::new(&self.checkpoint, rounding, move |native| family.name_on(side, native));
         Ok(CausalLm::build(&self.config, Box::new(weights), dtype, device, trainable)?)

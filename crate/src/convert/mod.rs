@@ -20,6 +20,7 @@ pub use conversion::{Conversion, Pair, Pairs};
 pub use error::ConvertError;
 pub use family::Family;
 pub use folder::ModelFolder;
+pub(crate) use folder::read_config;
 pub use generation::{Continuation, GenerationTest, Parting};
 pub use logit_diff::{LayerDiff, LogitDiff, Logits, PositionDiff};
 pub(crate) use plan::closest;

@@ -8,6 +8,7 @@ mod conversion;
 mod dataset;
 mod emit;
 mod foreign;
+mod gguf;
 mod html;
 mod kicktest;
 mod logit_diff;
