@@ -13,6 +13,12 @@ COMMAND = os.environ.get("CHANDLERY") or str(
 
 
 @pytest.fixture(scope="session")
+def command():
+    """The command's path."""
+    return COMMAND
+
+
+@pytest.fixture(scope="session")
 def chandlery():
     """Runs the command with the given words, insists on its exit status, and returns the finished process."""
 

@@ -24,6 +24,7 @@ pub mod project;
 mod sealed;
 pub mod spec;
 pub mod tokenizer;
+pub mod update;
 
 pub use compare::{Inspection, compare, inspect};
 pub use construct::{Construction, LoadReport, SaveOptions, load_checkpoint, save_checkpoint};
@@ -32,5 +33,6 @@ pub use dataset::dataset;
 pub use finalize::finalize;
 pub use project::project;
 pub use sealed::Sealed;
+pub use update::update;
 
 pub use {candle_core as candle, candle_nn, plotters, polars, serde_json};

@@ -3,4 +3,4 @@
 
 pub use crate::display::{MimeBundle, View, emit};
 pub use crate::spec::DType;
-pub use crate::{Construction, Conversion, Inspection, compare, convert, dataset, finalize, inspect, project};
+pub use crate::{Construction, Conversion, Inspection, compare, convert, dataset, finalize, inspect, project, update};

@@ -1,22 +1,12 @@
 //! Conversion there and back, and errors planted to be found.
 
-use std::path::Path;
-
 use chandlery::checkpoint::Checkpoint;
 use chandlery::convert::{Family, ReferenceModel, RemapPlan};
 use chandlery::spec::{DType, ModelConfig, ModelSpec, Side};
 use chandlery::{compare, convert, finalize};
-use chandlery_tests::{MODELS, copy_of, edit_config, entries, fixture, json};
+use chandlery_tests::{MODELS, contents, copy_of, edit_config, entries, fixture, json};
 use serde_json::json;
 use tempfile::tempdir;
-
-/// Every tensor's name and bytes; a tied head that a PyTorch file repeats is left out.
-fn contents(folder: &Path) -> Vec<(String, Vec<u8>)> {
-    let checkpoint = Checkpoint::open(folder).unwrap();
-    let tied = json(folder.join("config.json"))["tie_word_embeddings"] == true;
-    let rows = checkpoint.table().rows().iter().filter(|row| !(tied && row.path.as_str() == "lm_head.weight"));
-    rows.map(|row| (row.path.to_string(), checkpoint.read(&row.path).unwrap().bytes)).collect()
-}
 
 #[test]
 fn there_and_back_gives_equal_bytes_and_an_equal_configuration() {
@@ -139,38 +129,4 @@ fn rules_rename_every_parameter_of_every_shape_there_and_back() {
             assert_eq!(family.rules_to(Side::Native).rename(&hf).unwrap().to, row.path);
         }
     }
-}
-
-#[test]
-fn finalize_takes_the_latest_complete_checkpoint_and_links_it_at_the_root() {
-    let temp = tempdir().unwrap();
-    let source = temp.path().join("source");
-    convert(fixture("llama-tied"), &source).run().unwrap();
-    for step in [900, 1200] {
-        let folder = source.join(format!("checkpoints/checkpoint-{step}"));
-        std::fs::create_dir_all(&folder).unwrap();
-        std::fs::copy(source.join("model.safetensors"), folder.join("model.safetensors")).unwrap();
-        std::fs::write(folder.join("optimizer_state.pt"), "not carried").unwrap();
-    }
-    // A run that was killed while it saved step 1500.
-    let broken = source.join("checkpoints/checkpoint-1500");
-    std::fs::create_dir_all(&broken).unwrap();
-    std::fs::write(broken.join("model.safetensors"), [0; 100]).unwrap();
-
-    let done = temp.path().join("done");
-    finalize(&source, &done).run().unwrap();
-    let link = std::fs::read_link(done.join("model.safetensors")).unwrap();
-    assert_eq!(link, Path::new("checkpoints/checkpoint-1200/model.safetensors"));
-    assert_eq!(entries(&done.join("checkpoints/checkpoint-1200")), ["checkpoint_manifest.json", "model.safetensors"]);
-    assert_eq!(contents(&source), contents(&done));
-    // It moves as a whole: links are relative.
-    let moved = temp.path().join("moved");
-    std::fs::rename(&done, &moved).unwrap();
-    assert!(compare(&source, &moved).run().unwrap().max_abs() == 0.0);
-
-    let flat = temp.path().join("flat");
-    finalize(&source, &flat).root_copy(true).run().unwrap();
-    assert!(flat.join("model.safetensors").is_file() && !flat.join("checkpoints").exists());
-    finalize(&source, temp.path().join("nothing")).dry_run(true).run().unwrap();
-    assert_eq!(entries(temp.path()), ["flat", "moved", "source"]);
 }

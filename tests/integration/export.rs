@@ -278,7 +278,7 @@ fn conversion_writes_sources_and_finalizing_carries_them() {
     ] {
         let bytes = |folder: &Path| std::fs::read(folder.join(name)).unwrap();
         assert!(bytes(&native) == bytes(&last), "{name}");
-        assert!(finalized.files.iter().any(|(file, _)| file == name), "{name}");
+        assert!(finalized.plan.files.iter().any(|file| file.path == name), "{name}");
     }
     chandlery::convert(&native, &back).run().unwrap();
     assert!(!back.join("rust").exists() && !back.join("modeling_chandlery.py").exists());

@@ -40,7 +40,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("ops", &["interrupt"]),
     ("model", &["spec", "interrupt", "checkpoint", "ops"]),
     ("dataset", &["spec", "interrupt", "tokenizer", "model", "project", "progress"]),
-    ("export", &["spec"]),
+    ("export", &["spec", "checkpoint"]),
     ("convert", &["spec", "interrupt", "parallel", "checkpoint", "tokenizer", "model", "device", "progress", "export"]),
     ("gguf", &["spec", "interrupt", "checkpoint", "tokenizer", "model", "convert"]),
     ("compare", &["spec", "checkpoint", "tokenizer", "model", "convert", "gguf", "device"]),
@@ -65,6 +65,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
         &["spec", "interrupt", "tokenizer", "model", "ops", "device", "dataset", "construct", "progress", "display"],
     ),
     ("finalize", &["spec", "checkpoint", "tokenizer", "convert", "gguf", "progress", "export"]),
+    ("update", &["spec", "checkpoint", "tokenizer", "convert", "progress", "export"]),
 ];
 
 #[test]

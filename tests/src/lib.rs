@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use chandlery::checkpoint::Checkpoint;
 use serde_json::Value;
 
 /// All reference models.
@@ -72,6 +73,14 @@ pub fn edit_config(folder: &Path, edit: impl FnOnce(&mut serde_json::Map<String,
     let mut config = json(&path);
     edit(config.as_object_mut().expect("an object"));
     std::fs::write(path, config.to_string()).expect("the file can be written");
+}
+
+/// Every tensor's name and bytes; a tied head that a PyTorch file repeats is left out.
+pub fn contents(folder: &Path) -> Vec<(String, Vec<u8>)> {
+    let checkpoint = Checkpoint::open(folder).expect("a model folder");
+    let tied = json(folder.join("config.json"))["tie_word_embeddings"] == true;
+    let rows = checkpoint.table().rows().iter().filter(|row| !(tied && row.path.as_str() == "lm_head.weight"));
+    rows.map(|row| (row.path.to_string(), checkpoint.read(&row.path).expect("it was listed").bytes)).collect()
 }
 
 /// The names of a folder's entries, hidden ones included, sorted.

@@ -106,6 +106,16 @@ pub enum CheckpointError {
         /// The destination.
         path: PathBuf,
     },
+    /// A link in a folder to something that does not belong to it.
+    #[error("`{link}` leads out of the folder, to {target}\n  where: {folder}\n  do: put the file itself into the folder if it belongs there, else remove the link", target = target.display(), folder = folder.display())]
+    LeavesFolder {
+        /// The entry, below the folder.
+        link: String,
+        /// What it leads to.
+        target: PathBuf,
+        /// The folder.
+        folder: PathBuf,
+    },
     /// A destination in a folder that does not exist.
     #[error("the folder that should hold the destination does not exist\n  where: {path}\n  do: create it first (mkdir -p)", path = path.display())]
     NoParent {

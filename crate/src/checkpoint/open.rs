@@ -8,6 +8,7 @@ use serde::Deserialize;
 
 use super::header::{Extent, WeightsFile};
 use super::layout::{WEIGHTS_FILE, WEIGHTS_INDEX, latest_checkpoint, weights_in};
+use super::links::inside;
 use super::{CheckpointError, GgufMetadata};
 use crate::spec::{DType, ParamPath, TensorRow, TensorTable};
 
@@ -90,7 +91,14 @@ impl Checkpoint {
                 names: missing.iter().take(5).copied().collect::<Vec<_>>().join(", "),
             });
         }
-        let shards = names.iter().map(|name| open_file(&folder.join(name))).collect::<Result<Vec<_>, _>>()?;
+        let shards = names
+            .iter()
+            .map(|name| {
+                let path = folder.join(name);
+                inside(folder, &path)?;
+                open_file(&path)
+            })
+            .collect::<Result<Vec<_>, _>>()?;
         let checkpoint = Self::assemble(path, shards)?;
         for (tensor, file) in &index.weight_map {
             let place = checkpoint.places.get(&ParamPath::from(tensor.as_str()));

@@ -143,6 +143,15 @@ impl ShardPlan {
         }
     }
 
+    /// The names of all files, the index last if there is one.
+    pub fn file_names(&self) -> Vec<String> {
+        let mut names: Vec<String> = (0..self.shards.len()).map(|index| self.file_name(index)).collect();
+        if names.len() > 1 {
+            names.push(self.format.index_name());
+        }
+        names
+    }
+
     /// Bytes of tensor data in all files.
     pub fn bytes(&self) -> u64 {
         self.shards.iter().flatten().map(TensorRow::bytes).sum()
@@ -191,7 +200,9 @@ impl ShardPlan {
             });
             let name = self.format.index_name();
             let path = folder.join(&name);
-            std::fs::write(&path, format!("{index:#}\n")).map_err(CheckpointError::io("writing", &path))?;
+            let mut file = File::create_new(&path).map_err(CheckpointError::io("creating", &path))?;
+            file.write_all(format!("{index:#}\n").as_bytes()).map_err(CheckpointError::io("writing", &path))?;
+            file.sync_all().map_err(CheckpointError::io("syncing", &path))?;
             files.push(name);
         }
         Ok(Written { files, bytes: self.bytes() })

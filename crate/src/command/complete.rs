@@ -36,6 +36,7 @@ fn values_of(before: &[String], flag: &str) -> Vec<String> {
             names.extend(folders.filter(|folder| !folder.is_empty()));
             names
         }
+        "-t" if verb_of(before).is_some_and(|verb| !super::WITH_PROJECT.contains(&verb)) => Vec::new(),
         "-t" | "--config-template" => Named::among(before).map(|named| named.project.configs()).unwrap_or_default(),
         _ => {
             let Some(name) = flag.strip_prefix("--") else { return Vec::new() };
@@ -71,7 +72,10 @@ fn words_of(verb: &str, before: &[String], flags: bool) -> Vec<String> {
     };
     let mut found = chosen.map(of).unwrap_or_default();
     found.extend(of(&command));
-    found.extend(["--json", "--project-dir", "--config-template", "--as", "--help"].map(str::to_owned));
+    found.extend(["--json", "--as", "--help"].map(str::to_owned));
+    if super::WITH_PROJECT.contains(&verb) {
+        found.extend(["--project-dir", "--config-template"].map(str::to_owned));
+    }
     if value_among(before, "-p", "--project-dir").is_some() {
         found.retain(|flag| flag != "--project-dir");
     }

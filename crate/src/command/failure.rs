@@ -10,6 +10,7 @@ use crate::kicktest::KickTestError;
 use crate::model::ModelError;
 use crate::project::ProjectError;
 use crate::tokenizer::TokenizerError;
+use crate::update::UpdateError;
 
 /// An error whose kind a person may want to match on, and which may be the user's interrupt.
 macro_rules! failures {
@@ -36,6 +37,7 @@ failures!(
     ModelError,
     ProjectError,
     TokenizerError,
+    UpdateError,
 );
 
 impl From<clap::Error> for Failure {

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use clap::{ArgMatches, Command};
 
 use super::{Failure, Kept, Outcome, flag, flag_value, given, option, path, set, values};
+use crate::checkpoint::WeightsFormat;
+use crate::device::Device;
 use crate::display::View;
 use crate::spec::DType;
 
@@ -17,12 +19,22 @@ pub(super) fn definition() -> Command {
             flag_value('c', "checkpoint", "PATH", "Checkpoint to take (default: the latest)")
                 .value_parser(values::path()),
         )
-        .arg(flag("root-copy", "Weights at the root only, no checkpoints folder"))
+        .arg(flag("keep-optimizer", "Carry the checkpoint's optimizer_state.pt"))
+        .arg(flag("root-copy", "Weights at the root only, no checkpoints folder").conflicts_with("keep-optimizer"))
         .arg(option("generation-config", "MODE", "carry (default) or none").value_parser(["carry", "none"]))
         .arg(option("dtype", "DTYPE", "Cast the weights (default: as they are)").value_parser(values::dtype()))
-        .arg(flag("safetensors", "Write safetensors, which is the default"))
+        .arg(flag("safetensors", "Write safetensors, which is the default").conflicts_with("format"))
+        .arg(
+            option("format", "FORMAT", "safetensors, or pytorch for .bin files (default: safetensors)")
+                .value_parser(values::weights_format()),
+        )
         .arg(option("max-shard-size", "SIZE", "Largest weights file (default: 5GB)").value_parser(values::size()))
+        .arg(
+            option("device", "DEVICE", "Accepted; finalizing computes nothing on a device")
+                .value_parser(values::device()),
+        )
         .arg(flag("dry-run", "Say what would be written, from headers; write nothing"))
+        .arg(values::log_level())
 }
 
 pub(super) fn run(matches: &ArgMatches) -> Result<Outcome, Failure> {
@@ -32,15 +44,23 @@ pub(super) fn run(matches: &ArgMatches) -> Result<Outcome, Failure> {
     let mut finalize = crate::finalize(source, destination)
         .checkpoint(given::<PathBuf>(matches, "checkpoint"))
         .root_copy(set(matches, "root-copy"))
+        .keep_optimizer(set(matches, "keep-optimizer"))
         .generation_config(given::<String>(matches, "generation-config").as_deref() != Some("none"))
         .dtype(given::<DType>(matches, "dtype"))
         .dry_run(set(matches, "dry-run"));
+    if let Some(format) = given::<WeightsFormat>(matches, "format") {
+        finalize = finalize.format(format);
+    }
     if let Some(size) = given::<u64>(matches, "max-shard-size") {
         finalize = finalize.max_shard_size(size);
     }
     let finalization = finalize.run()?;
+    let mut view = finalization.view();
+    if given::<Device>(matches, "device").is_some() {
+        view = view.with_note("--device was not needed: finalizing computes nothing");
+    }
     Ok(Outcome {
-        view: finalization.view(),
+        view,
         json: finalization.report(),
         passed: true,
         value: Some(Kept { value: Box::new(finalization), type_path: "chandlery::finalize::Finalization" }),

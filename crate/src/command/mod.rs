@@ -10,6 +10,7 @@ mod inspect;
 mod model;
 mod project;
 mod tokenizer;
+mod update;
 mod values;
 
 use std::any::Any;
@@ -63,7 +64,11 @@ pub enum Failure {
 }
 
 /// The verbs this module runs, in the order `--help` lists them.
-pub const VERBS: &[&str] = &["model", "convert", "finalize", "inspect", "compare", "logits", "project", "tokenizer"];
+pub const VERBS: &[&str] =
+    &["model", "convert", "finalize", "update", "inspect", "compare", "logits", "project", "tokenizer"];
+
+/// The verbs that work on a model project.
+const WITH_PROJECT: &[&str] = &["model", "project"];
 
 /// The flags that may stand before the verb, each with a value.
 const LEADING: &[&str] = &["-p", "--project-dir", "-t", "--config-template"];
@@ -87,6 +92,7 @@ pub fn definitions() -> Vec<Command> {
         model::definition(None),
         convert::definition(),
         finalize::definition(),
+        update::definition(),
         inspect::definition(),
         compare::definition(),
         compare::logits_definition(),
@@ -110,15 +116,16 @@ pub fn run(words: &[String]) -> Result<Outcome, Failure> {
         Some(verb) => definitions().into_iter().filter(|command| command.get_name() == verb).collect(),
         None => definitions(),
     };
-    let root = Command::new("chandlery")
-        .no_binary_name(true)
-        .subcommand_required(true)
-        .arg_required_else_help(true)
-        .arg(
-            flag_value('p', "project-dir", "PROJECT", "Model project: its folder, or the name of a built-in one")
-                .global(true),
-        )
-        .arg(flag_value('t', "config-template", "CONFIG", "Configuration of the project").global(true))
+    let mut root =
+        Command::new("chandlery").no_binary_name(true).subcommand_required(true).arg_required_else_help(true);
+    // Elsewhere -t is the chat template.
+    if verb.is_none_or(|verb| WITH_PROJECT.contains(&verb)) {
+        let project = "Model project: its folder, or the name of a built-in one";
+        root = root
+            .arg(flag_value('p', "project-dir", "PROJECT", project).global(true))
+            .arg(flag_value('t', "config-template", "CONFIG", "Configuration of the project").global(true));
+    }
+    let root = root
         .arg(Arg::new("json").long("json").global(true).action(ArgAction::SetTrue).help("Print one JSON report"))
         .subcommands(verbs);
     let matches = root.try_get_matches_from(words)?;
@@ -126,6 +133,7 @@ pub fn run(words: &[String]) -> Result<Outcome, Failure> {
         Some(("model", matches)) => model::run(matches),
         Some(("convert", matches)) => convert::run(matches),
         Some(("finalize", matches)) => finalize::run(matches),
+        Some(("update", matches)) => update::run(matches),
         Some(("inspect", matches)) => inspect::run(matches),
         Some(("compare", matches)) => compare::run(matches),
         Some(("logits", matches)) => compare::run_logits(matches),

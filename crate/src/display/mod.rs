@@ -7,6 +7,7 @@ mod construction;
 mod conversion;
 mod dataset;
 mod emit;
+mod finalization;
 mod foreign;
 mod gguf;
 mod html;
@@ -18,9 +19,9 @@ mod parameter_table;
 mod progress_view;
 mod project;
 mod remapping;
-mod runs;
 mod table;
 mod tokenizer;
+mod update;
 
 pub use bundle::{MimeBundle, View};
 pub(crate) use construction::below_load;

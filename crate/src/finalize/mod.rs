@@ -1,5 +1,13 @@
-//! A clean folder to hand on: configuration, tokenizer, exactly one checkpoint, nothing of the training run.
+//! A clean folder to hand on: configuration, tokenizer, sources, exactly one checkpoint, nothing of the training run.
 
-mod operation;
+mod config;
+mod error;
+mod generation;
+mod options;
+mod plan;
+mod run;
+mod weights;
 
-pub use operation::{Finalization, Finalize, FinalizeError, finalize};
+pub use error::FinalizeError;
+pub use options::{Finalize, finalize};
+pub use plan::{Finalization, FinalizePlan, Optimizer, PlannedFile};

@@ -6,6 +6,7 @@ use super::choices::{
     AlibiConfig, AlibiSlopes, AttentionKind, Dropouts, NormConfig, NormKind, NormPlacement, PositionEmbedding,
     RopeConfig,
 };
+use super::config_json::NATIVE_PREFIX;
 use super::{Activation, Initialization};
 
 /// A family of models that this crate knows how to build.
@@ -71,6 +72,15 @@ impl Architecture {
             Architecture::DeepOne => "deepone",
             Architecture::SingleHead => "single_head",
         }
+    }
+
+    /// The version of the names of parameters and of the fields of config.json that this crate writes. A change of either
+    /// is a new version, and a step in `update/migrations` that leads to it.
+    pub const VERSION: u64 = 1;
+
+    /// The `model_type` of native folders.
+    pub fn native_model_type(self) -> String {
+        format!("{NATIVE_PREFIX}{}", self.name())
     }
 
     /// Finds a family by name.

@@ -21,7 +21,7 @@ pub enum Side {
 }
 
 /// `model_type` of native folders: this prefix and the family's name.
-const NATIVE_PREFIX: &str = "chandlery-";
+pub(super) const NATIVE_PREFIX: &str = "chandlery-";
 /// Prefix that Forgather's generated models carry.
 const FORGATHER_PREFIX: &str = "forgather-dynamic-causal-";
 /// Where a native config.json keeps the Hugging Face configuration it came from, so that nothing is lost on the way back.
@@ -260,9 +260,9 @@ impl ModelConfig {
     pub fn to_native_json(&self, source: Option<&Value>) -> Value {
         let mut fields = self.shared_fields();
         fields.extend(self.part_fields());
-        fields.insert("model_type".to_owned(), json!(format!("{NATIVE_PREFIX}{}", self.architecture.name())));
+        fields.insert("model_type".to_owned(), json!(self.architecture.native_model_type()));
         fields.insert("chandlery_arch".to_owned(), json!(self.architecture.name()));
-        fields.insert("chandlery_arch_version".to_owned(), json!("1"));
+        fields.insert("chandlery_arch_version".to_owned(), json!(Architecture::VERSION.to_string()));
         // The classes of the Python sources beside it, which transformers imports if `trust_remote_code` allows it.
         fields.insert("architectures".to_owned(), json!(["ChandleryForCausalLM"]));
         let classes = json!({

@@ -1,0 +1,88 @@
+//! The sources in a model's folder, on their way to another folder.
+
+use std::path::{Path, PathBuf};
+
+use super::sources;
+use crate::checkpoint::{CheckpointError, inside};
+use crate::spec::{ModelConfig, Side};
+
+/// Folders that hold what training and compilers made, not sources.
+const NOT_SOURCES: &[&str] = &["checkpoints", "runs", "evals", "logs", "target", "__pycache__"];
+/// What Forgather's exporter leaves beside the packages it copied.
+const PACKAGES_COPIED: &str = ".package_files_copied";
+/// Deeper folders are no packages of sources.
+const MAX_DEPTH: usize = 12;
+
+/// A source file that goes along with a model.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CarriedSource {
+    /// Its name below the model's folder.
+    pub name: String,
+    /// The file in the old folder.
+    pub file: PathBuf,
+    /// Its text where it is written anew, because the configuration changed.
+    pub text: Option<String>,
+}
+
+/// The sources of a model's folder as they should stand beside the configuration `new`, in order of their names: Python
+/// and Rust, with their subfolders. What this crate wrote for `old` and nobody edited is written again for `new`; all
+/// else goes along as it is. Folders that are links are left out.
+///
+/// # Errors
+/// [`CheckpointError::LeavesFolder`] for a source that is a link out of the folder, or what the file system says.
+pub fn carried_sources(
+    folder: &Path,
+    side: Side,
+    old: &ModelConfig,
+    new: &ModelConfig,
+) -> Result<Vec<CarriedSource>, CheckpointError> {
+    let mut names = Vec::new();
+    list(folder, "", 0, &mut names)?;
+    names.sort();
+    let (ours, again) = match side {
+        Side::Native if old != new => (sources(old), sources(new)),
+        _ => (Vec::new(), Vec::new()),
+    };
+    let carried = names.into_iter().map(|name| {
+        let file = inside(folder, &folder.join(&name))?;
+        let written = ours.iter().find(|(written, _)| *written == name);
+        let unedited = match written {
+            Some((_, text)) => std::fs::read(&file).map_err(CheckpointError::io("reading", &file))? == text.as_bytes(),
+            None => false,
+        };
+        let text = again.iter().find(|(written, _)| unedited && *written == name).map(|(_, text)| text.clone());
+        Ok(CarriedSource { name, file, text })
+    });
+    carried.collect()
+}
+
+/// Adds the names of all sources below `folder/prefix`.
+fn list(folder: &Path, prefix: &str, depth: usize, names: &mut Vec<String>) -> Result<(), CheckpointError> {
+    let here = folder.join(prefix);
+    for entry in std::fs::read_dir(&here).map_err(CheckpointError::io("listing", &here))? {
+        let entry = entry.map_err(CheckpointError::io("listing", &here))?;
+        // A name that is not UTF-8 is none that our sources, Python or Rust would import.
+        let Ok(file) = entry.file_name().into_string() else { continue };
+        let kind = entry.file_type().map_err(CheckpointError::io("listing", &here))?;
+        let name = format!("{prefix}{file}");
+        let hidden = file.starts_with('.');
+        if kind.is_dir() && !hidden && depth < MAX_DEPTH && !NOT_SOURCES.contains(&file.as_str()) {
+            list(folder, &format!("{name}/"), depth + 1, names)?;
+        } else if (kind.is_file() || entry.path().is_file()) && is_source(&file, depth) {
+            names.push(name);
+        }
+    }
+    Ok(())
+}
+
+fn is_source(file: &str, depth: usize) -> bool {
+    let hidden = file.starts_with('.');
+    let ending = Path::new(file).extension().and_then(|ending| ending.to_str());
+    match ending {
+        _ if depth == 0 && file == PACKAGES_COPIED => true,
+        Some("py") => !hidden,
+        // A crate of ours or of the user's: at the root there is none.
+        Some("rs") => !hidden && depth > 0,
+        _ => depth > 0 && ["Cargo.toml", "Cargo.lock"].contains(&file),
+    }
+}

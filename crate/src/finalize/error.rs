@@ -1,0 +1,37 @@
+//! Why a model could not be finalized.
+
+use crate::checkpoint::CheckpointError;
+use crate::convert::ConvertError;
+use crate::tokenizer::TokenizerError;
+
+/// Why a model could not be finalized.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum FinalizeError {
+    /// The source folder.
+    #[error(transparent)]
+    Source(#[from] ConvertError),
+    /// Its weights, or the destination.
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
+    /// Its tokenizer, or what was asked of it.
+    #[error(transparent)]
+    Tokenizer(#[from] TokenizerError),
+    /// A file that is not what it should be, or an option that does not fit.
+    #[error("{what}\n  where: {origin}\n  do: {advice}")]
+    Refused {
+        /// What is wrong.
+        what: String,
+        /// The file or option.
+        origin: String,
+        /// What to do.
+        advice: String,
+    },
+}
+
+impl FinalizeError {
+    /// Refuses an option or a file.
+    pub(super) fn refused(what: impl Into<String>, origin: impl std::fmt::Display, advice: &str) -> Self {
+        Self::Refused { what: what.into(), origin: origin.to_string(), advice: advice.to_owned() }
+    }
+}

@@ -1,0 +1,250 @@
+//! What a finalization will write, as a value: every file with its origin, made from headers and small files only.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+
+use super::config::sync_roles;
+use super::weights::WeightsPlan;
+use super::{Finalize, FinalizeError, generation};
+use crate::checkpoint::{Manifest, Placement, inside, latest_checkpoint, step_of};
+use crate::convert::ModelFolder;
+use crate::export::{CarriedSource, carried_sources};
+use crate::sealed::Sealed;
+use crate::spec::{ModelConfig, TensorTable};
+use crate::tokenizer::TokenizerFiles;
+
+/// One path of the new folder.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PlannedFile {
+    /// Below the folder.
+    pub path: String,
+    /// Where it leads, if it is a link.
+    pub link_to: Option<String>,
+    /// Where its content comes from, in a few words.
+    pub origin: String,
+}
+
+/// The optimizer's state that goes along.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Optimizer {
+    /// Its files in the source checkpoint.
+    pub files: Vec<PathBuf>,
+    /// Their sizes together, in bytes.
+    pub bytes: u64,
+    /// What has to be known before it is used.
+    pub note: Option<String>,
+}
+
+/// A finalization before it happens.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FinalizePlan {
+    /// The source folder.
+    pub source: PathBuf,
+    /// The checkpoint whose weights are taken.
+    pub checkpoint: PathBuf,
+    /// The destination folder.
+    pub destination: PathBuf,
+    /// Where the weights go.
+    pub placement: Placement,
+    /// Every path of the destination, in the order of writing.
+    pub files: Vec<PlannedFile>,
+    /// The stored tensors.
+    pub table: TensorTable,
+    /// config.json.
+    pub config: Sealed<Value>,
+    /// generation_config.json, unless none was asked for.
+    pub generation: Option<Sealed<Value>>,
+    /// The optimizer's state, if it was asked for.
+    pub optimizer: Option<Optimizer>,
+    /// What a person should know: a missing chat template, for instance.
+    pub warnings: Vec<String>,
+}
+
+/// A finalization that ran, or would run.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Finalization {
+    /// What was, or would be, written.
+    pub plan: Sealed<FinalizePlan>,
+    /// True for a dry run: nothing was written.
+    pub dry_run: bool,
+}
+
+/// A plan with everything that writing needs open.
+pub(super) struct Prepared {
+    pub(super) plan: FinalizePlan,
+    pub(super) folder: ModelFolder,
+    pub(super) tokenizer: TokenizerFiles,
+    pub(super) sources: Vec<CarriedSource>,
+    pub(super) weights: WeightsPlan,
+}
+
+impl Prepared {
+    pub(super) fn new(asked: &Finalize) -> Result<Self, FinalizeError> {
+        if asked.root_copy && asked.keep_optimizer {
+            return Err(FinalizeError::refused(
+                "an optimizer's state belongs to a checkpoint, and there will be none",
+                "--root-copy and --keep-optimizer",
+                "leave one of them out",
+            ));
+        }
+        let checkpoint = checkpoint_of(&asked.source, asked.checkpoint.as_deref())?;
+        let folder = ModelFolder::open_checkpoint(&asked.source, Some(&checkpoint))?;
+        let weights = WeightsPlan::new(asked, &folder)?;
+        let tokenizer = TokenizerFiles::read(&asked.source)?;
+        let mut config = folder.config_json().clone();
+        sync_roles(&mut config, &tokenizer);
+        weights.describe(&mut config);
+        let origin = asked.source.join("config.json").display().to_string();
+        let (read_back, _) = ModelConfig::from_json(&config, &origin).map_err(crate::convert::ConvertError::from)?;
+        let sources = carried_sources(&asked.source, folder.side(), folder.config(), &read_back)?;
+        let generation = match asked.generation_config {
+            true => Some(Sealed::new(generation::carried(&asked.source, &config)?)),
+            false => None,
+        };
+        let optimizer = if asked.keep_optimizer { Some(optimizer_of(&checkpoint)?) } else { None };
+        let placement = match asked.root_copy {
+            true => Placement::Root,
+            false => Placement::Checkpoint { step: step_of(&checkpoint).unwrap_or(0) },
+        };
+        let mut warnings = Vec::new();
+        let templated = tokenizer.names().any(|name| name == "chat_template.jinja") || tokenizer.has_chat_template();
+        if !templated {
+            warnings.push("the tokenizer has no chat template".to_owned());
+        }
+        warnings.extend(optimizer.as_ref().and_then(|optimizer| optimizer.note.clone()));
+        let mut plan = FinalizePlan {
+            source: asked.source.clone(),
+            checkpoint,
+            destination: asked.destination.clone(),
+            placement,
+            files: Vec::new(),
+            table: weights.table(),
+            config: Sealed::new(config),
+            generation,
+            optimizer,
+            warnings,
+        };
+        plan.files = plan.list(folder.config_json(), &tokenizer, &sources, &weights);
+        Ok(Self { plan, folder, tokenizer, sources, weights })
+    }
+}
+
+impl FinalizePlan {
+    /// Every path with its origin.
+    fn list(
+        &self,
+        old: &Value,
+        tokenizer: &TokenizerFiles,
+        sources: &[CarriedSource],
+        weights: &WeightsPlan,
+    ) -> Vec<PlannedFile> {
+        let file = |path: String, origin: String| PlannedFile { path, link_to: None, origin };
+        let mut files = vec![file("config.json".to_owned(), changes(old, &self.config))];
+        files.extend(sources.iter().map(|source| {
+            let origin = if source.text.is_some() { "written again for the new configuration" } else { "carried" };
+            file(source.name.clone(), origin.to_owned())
+        }));
+        files.extend(tokenizer.names().map(|name| file(name.to_owned(), "carried".to_owned())));
+        if self.generation.is_some() {
+            files.push(file("generation_config.json".to_owned(), String::new()));
+        }
+        let (names, inside) = (weights.files(), self.placement.folder());
+        let links = self.placement.links(&names).into_iter();
+        files.extend(links.map(|(path, target)| PlannedFile { path, link_to: Some(target), origin: String::new() }));
+        if self.placement != Placement::Root {
+            files.push(file(format!("{inside}{}", Manifest::FILE), String::new()));
+        }
+        files.extend(names.into_iter().map(|name| file(format!("{inside}{name}"), weights.in_words())));
+        for from in self.optimizer.iter().flat_map(|optimizer| &optimizer.files) {
+            files.push(file(format!("{inside}{}", name_of(from)), "carried".to_owned()));
+        }
+        files
+    }
+}
+
+/// The checkpoint that was named, else the latest, else the folder itself: weights at the root serve where there are no
+/// checkpoints.
+fn checkpoint_of(source: &Path, named: Option<&Path>) -> Result<PathBuf, FinalizeError> {
+    match named {
+        Some(folder) if folder.is_dir() => Ok(folder.to_owned()),
+        Some(other) => {
+            let what = if other.exists() { "this is no folder" } else { "there is no such folder" };
+            let advice = "name a checkpoint's folder, such as SRC/checkpoints/checkpoint-1200";
+            Err(FinalizeError::refused(what, format!("--checkpoint {}", other.display()), advice))
+        }
+        None => Ok(latest_checkpoint(source)?.unwrap_or_else(|| source.to_owned())),
+    }
+}
+
+/// The optimizer's files of a checkpoint: one, or one for each rank of the training run.
+fn optimizer_of(checkpoint: &Path) -> Result<Optimizer, FinalizeError> {
+    let mut found = Optimizer::default();
+    for entry in std::fs::read_dir(checkpoint).into_iter().flatten().flatten() {
+        let path = entry.path();
+        let name = name_of(&path);
+        if name.starts_with("optimizer_state") && name.ends_with(".pt") && path.is_file() {
+            inside(checkpoint, &path)?;
+            found.bytes += path.metadata().map_or(0, |status| status.len());
+            found.files.push(path);
+        }
+    }
+    if found.files.is_empty() {
+        return Err(FinalizeError::refused(
+            "the checkpoint holds no optimizer_state.pt",
+            checkpoint.display(),
+            "leave --keep-optimizer out, or name a checkpoint that has one with -c",
+        ));
+    }
+    found.files.sort();
+    Ok(found)
+}
+
+fn name_of(path: &Path) -> String {
+    path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned())
+}
+
+/// Which fields of config.json change, and how.
+fn changes(old: &Value, new: &Value) -> String {
+    let empty = Value::Null;
+    let changed = new.as_object().into_iter().flatten().filter(|(key, value)| old.get(key.as_str()) != Some(value));
+    let lines: Vec<String> = changed
+        .map(|(key, value)| match old.get(key.as_str()).unwrap_or(&empty) {
+            Value::Null => format!("{key}: {value}"),
+            before => format!("{key}: {before} → {value}"),
+        })
+        .collect();
+    if lines.is_empty() { "carried".to_owned() } else { lines.join(", ") }
+}
+
+impl Finalization {
+    pub(super) fn new(plan: FinalizePlan, dry_run: bool) -> Self {
+        Self { plan: Sealed::new(plan), dry_run }
+    }
+
+    /// The `--json` report.
+    pub fn report(&self) -> Value {
+        let plan = &self.plan;
+        let files = plan.files.iter();
+        json!({
+            "passed": true,
+            "source": plan.source,
+            "checkpoint": plan.checkpoint,
+            "destination": plan.destination,
+            "dry_run": self.dry_run,
+            "tensors": plan.table.len(),
+            "bytes": plan.table.bytes(),
+            "files": files
+                .map(|file| json!({ "path": file.path, "link_to": file.link_to, "origin": file.origin }))
+                .collect::<Vec<_>>(),
+            "config": *plan.config,
+            "generation_config": plan.generation.as_deref(),
+            "optimizer": plan.optimizer.as_ref().map(|optimizer| json!({
+                "files": optimizer.files,
+                "bytes": optimizer.bytes,
+                "note": optimizer.note,
+            })),
+            "warnings": plan.warnings,
+        })
+    }
+}

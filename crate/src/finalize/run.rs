@@ -1,0 +1,57 @@
+//! The writing itself: everything into a staged folder, which appears when it is complete.
+
+use super::FinalizeError;
+use super::plan::Prepared;
+use crate::checkpoint::{AtomicFolder, CheckpointError, Component, Manifest, Placement};
+
+impl Prepared {
+    /// Writes what the plan says.
+    pub(super) fn write(&self) -> Result<(), FinalizeError> {
+        let plan = &self.plan;
+        let stage = AtomicFolder::create(&plan.destination)?;
+        stage.write_json("config.json", &plan.config)?;
+        for source in &self.sources {
+            match &source.text {
+                Some(text) => stage.write(&source.name, text)?,
+                None => stage.copy(&source.name, &source.file, &|_| {})?,
+            }
+        }
+        for (name, bytes) in self.tokenizer.to_write() {
+            stage.write(&name, bytes)?;
+        }
+        if let Some(generation) = &plan.generation {
+            stage.write_json("generation_config.json", generation)?;
+        }
+
+        let inside = plan.placement.folder();
+        let folder = stage.path().join(&inside);
+        std::fs::create_dir_all(&folder).map_err(CheckpointError::io("creating", &folder))?;
+        let optimizer_bytes = plan.optimizer.as_ref().map_or(0, |optimizer| optimizer.bytes);
+        let meter = crate::progress::bytes("finalizing", self.weights.bytes() + optimizer_bytes);
+        let advance = |bytes| meter.advance(bytes);
+        let written = self.weights.write(&folder, self.folder.checkpoint(), &advance)?;
+        let mut components = vec![Component::model(&folder, written.files)?];
+        if let Some(optimizer) = &plan.optimizer {
+            let mut files = Vec::new();
+            for from in &optimizer.files {
+                let name = from.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
+                stage.copy(&format!("{inside}{name}"), from, &advance)?;
+                files.push(name);
+            }
+            components.push(Component {
+                key: "optimizer",
+                bytes: optimizer.bytes,
+                files,
+                note: optimizer.note.clone(),
+            });
+        }
+        meter.finish();
+        plan.placement.link(&stage, &components[0].files)?;
+        if plan.placement != Placement::Root {
+            let manifest = Manifest { checkpoint: inside.trim_end_matches('/').to_owned(), components };
+            stage.write_json(&format!("{inside}{}", Manifest::FILE), &manifest.to_json())?;
+        }
+        stage.commit()?;
+        Ok(())
+    }
+}

@@ -1,0 +1,93 @@
+//! The weights of the new folder: which tensors, in which files, and what each is made of.
+//!
+//! Every way of storing them has the same three sides: files and table for the plan, fields for config.json, and writing
+//! as a stream.
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use super::{Finalize, FinalizeError};
+use crate::checkpoint::{Checkpoint, CheckpointCopy, Piece, ShardPlan, Written};
+use crate::convert::ModelFolder;
+use crate::spec::{DType, ParamPath, TensorRow, TensorTable};
+
+/// The weights as they will be written.
+#[derive(Clone, Debug)]
+pub(super) struct WeightsPlan {
+    shards: ShardPlan,
+    pieces: HashMap<ParamPath, Vec<Piece>>,
+    dtype: Option<DType>,
+}
+
+impl WeightsPlan {
+    /// Plans from headers. The tensors keep the order in which the source stores them: so copying is fastest.
+    pub(super) fn new(asked: &Finalize, source: &ModelFolder) -> Result<Self, FinalizeError> {
+        if let Some(dtype) = asked.dtype.filter(|dtype| !dtype.is_weight_float()) {
+            let what = format!("weights cannot be stored as {dtype}");
+            return Err(FinalizeError::refused(what, "--dtype", "use float32, bfloat16, float16 or float64"));
+        }
+        let (family, native, weights) = (source.family()?, source.native_table(), source.checkpoint());
+        // PyTorch files hold a tied tensor under both names; one of them is enough to store.
+        let named = |path: &ParamPath| family.name_on(source.side(), path);
+        let tied: HashMap<ParamPath, ParamPath> =
+            native.rows().iter().filter_map(|row| Some((named(&row.path), named(row.tied_to.as_ref()?)))).collect();
+        let mut rows = Vec::new();
+        for name in weights.stored_order().filter(|name| !tied.contains_key(name)) {
+            let Some(row) = weights.table().get(&name) else { continue };
+            let dtype = asked.dtype.filter(|_| row.dtype.is_weight_float()).unwrap_or(row.dtype);
+            let aliases = tied.iter().filter(|(_, target)| **target == name);
+            let aliases: Vec<TensorRow> = aliases
+                .map(|(alias, _)| TensorRow { path: alias.clone(), tied_to: Some(name.clone()), dtype, ..row.clone() })
+                .collect();
+            rows.push(TensorRow { dtype, ..row.clone() });
+            rows.extend(aliases);
+        }
+        let shards = ShardPlan::with_format(rows, asked.max_shard_size, asked.format);
+        Ok(Self { shards, pieces: HashMap::new(), dtype: asked.dtype })
+    }
+
+    /// The files' names, the index last if there is one.
+    pub(super) fn files(&self) -> Vec<String> {
+        self.shards.file_names()
+    }
+
+    /// The stored tensors.
+    pub(super) fn table(&self) -> TensorTable {
+        TensorTable::from_rows(self.shards.shards().iter().flatten().cloned().collect()).sorted()
+    }
+
+    /// What the files will hold, in a few words.
+    pub(super) fn in_words(&self) -> String {
+        match self.dtype {
+            Some(dtype) => format!("cast to {dtype}"),
+            None => "as the source stores them".to_owned(),
+        }
+    }
+
+    /// Bytes of tensor data.
+    pub(super) fn bytes(&self) -> u64 {
+        self.shards.bytes()
+    }
+
+    /// Tells config.json how the weights are stored.
+    pub(super) fn describe(&self, config: &mut Value) {
+        if let (Some(dtype), Some(fields)) = (self.dtype, config.as_object_mut()) {
+            for key in ["dtype", "torch_dtype"] {
+                fields.insert(key.to_owned(), json!(dtype.torch_name()));
+            }
+        }
+    }
+
+    /// Writes the files into `folder`.
+    pub(super) fn write(
+        &self,
+        folder: &Path,
+        from: &Checkpoint,
+        progress: &dyn Fn(u64),
+    ) -> Result<Written, FinalizeError> {
+        let copy = CheckpointCopy::new(from, self.pieces.clone()).on_progress(progress);
+        Ok(self.shards.write(folder, &copy)?)
+    }
+}

@@ -1,0 +1,18 @@
+//! A native model folder brought to the names and fields of a newer version of its architecture.
+//!
+//! Versions are stamped in config.json. What leads from one to the next is data: steps in YAML files, embedded or named.
+
+mod change;
+mod error;
+mod migration;
+mod options;
+mod plan;
+mod provenance;
+mod run;
+mod version;
+
+pub use error::UpdateError;
+pub use migration::{Migrations, Step};
+pub use options::{Update, update};
+pub use plan::{UpdatePlan, Updated};
+pub use version::Version;

@@ -1,0 +1,259 @@
+//! Finalizing: one checkpoint and what belongs to it, in a folder that stands for itself.
+
+use std::collections::BTreeMap;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+
+use chandlery::checkpoint::Checkpoint;
+use chandlery::spec::DType;
+use chandlery::{command, compare, convert, finalize};
+use chandlery_tests::{MODELS, contents, copy_of, edit_config, entries, fixture, json};
+use serde_json::{Value, json};
+use tempfile::{TempDir, tempdir};
+
+/// A native model folder with checkpoints at steps 900 and 1200, an optimizer each, and a run that was killed at 1500.
+fn trained(name: &str) -> (TempDir, PathBuf) {
+    let temp = tempdir().unwrap();
+    let source = temp.path().join("source");
+    convert(fixture(name), &source).validate(false).run().unwrap();
+    for step in [900, 1200] {
+        let folder = source.join(format!("checkpoints/checkpoint-{step}"));
+        std::fs::create_dir_all(&folder).unwrap();
+        std::fs::copy(source.join("model.safetensors"), folder.join("model.safetensors")).unwrap();
+        std::fs::write(folder.join("optimizer_state.pt"), format!("moments of step {step}")).unwrap();
+        for state in ["scheduler_state.pt", "rng_state.pt", "trainer_state.pt"] {
+            std::fs::write(folder.join(state), "not carried").unwrap();
+        }
+    }
+    let broken = source.join("checkpoints/checkpoint-1500");
+    std::fs::create_dir_all(&broken).unwrap();
+    std::fs::write(broken.join("model.safetensors"), [0; 100]).unwrap();
+    (temp, source)
+}
+
+/// Every path below a folder with its bytes or, for links, its target.
+fn tree(folder: &Path) -> BTreeMap<String, Vec<u8>> {
+    let mut found = BTreeMap::new();
+    for name in entries(folder) {
+        let path = folder.join(&name);
+        let status = path.symlink_metadata().unwrap();
+        if status.is_dir() {
+            found.extend(tree(&path).into_iter().map(|(inner, bytes)| (format!("{name}/{inner}"), bytes)));
+        } else if status.is_symlink() {
+            found.insert(name, format!("→ {}", std::fs::read_link(&path).unwrap().display()).into_bytes());
+        } else {
+            found.insert(name, std::fs::read(&path).unwrap());
+        }
+    }
+    found
+}
+
+fn failure(words: &[&str]) -> String {
+    match command::run(&words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>()) {
+        Err(command::Failure::Failed { message, .. }) => message,
+        Err(command::Failure::Usage { text, .. }) => text,
+        Err(other) => panic!("{other:?}"),
+        Ok(_) => panic!("{words:?} did not fail"),
+    }
+}
+
+#[test]
+fn finalize_takes_the_latest_complete_checkpoint_and_links_it_at_the_root() {
+    let (temp, source) = trained("llama-tied");
+    let done = temp.path().join("done");
+    finalize(&source, &done).run().unwrap();
+    let link = std::fs::read_link(done.join("model.safetensors")).unwrap();
+    assert_eq!(link, Path::new("checkpoints/checkpoint-1200/model.safetensors"));
+    assert_eq!(entries(&done.join("checkpoints/checkpoint-1200")), ["checkpoint_manifest.json", "model.safetensors"]);
+    assert_eq!(contents(&source), contents(&done));
+    // It moves as a whole: links are relative.
+    let moved = temp.path().join("moved");
+    std::fs::rename(&done, &moved).unwrap();
+    assert!(compare(&source, &moved).run().unwrap().max_abs() == 0.0);
+
+    let flat = temp.path().join("flat");
+    finalize(&source, &flat).root_copy(true).run().unwrap();
+    assert!(flat.join("model.safetensors").is_file() && !flat.join("checkpoints").exists());
+    finalize(&source, temp.path().join("nothing")).dry_run(true).run().unwrap();
+    assert_eq!(entries(temp.path()), ["flat", "moved", "source"]);
+}
+
+#[test]
+fn a_plan_names_every_file_that_is_then_written_and_none_else() {
+    let (temp, source) = trained("qwen3-tied");
+    std::fs::create_dir_all(source.join("parts/__pycache__")).unwrap();
+    std::fs::write(source.join("parts/attention.py"), "# a package of code").unwrap();
+    std::fs::write(source.join("parts/__pycache__/attention.pyc"), "").unwrap();
+    std::fs::write(source.join("tools.py"), "# mine").unwrap();
+    std::fs::write(source.join(".package_files_copied"), "parts").unwrap();
+    std::fs::write(source.join("training.log"), "not carried").unwrap();
+    for (name, asked) in [
+        ("plain", finalize(&source, temp.path().join("plain"))),
+        ("flat", finalize(&source, temp.path().join("flat")).root_copy(true).max_shard_size(100_000)),
+        ("sharded", finalize(&source, temp.path().join("sharded")).max_shard_size(100_000).keep_optimizer(true)),
+    ] {
+        let plan = asked.plan().unwrap();
+        assert!(!plan.destination.exists());
+        let run = asked.run().unwrap();
+        assert_eq!(*run.plan, plan);
+        let mut planned: Vec<&str> = plan.files.iter().map(|file| file.path.as_str()).collect();
+        planned.sort_unstable();
+        let written = tree(&plan.destination);
+        assert_eq!(planned, written.keys().map(String::as_str).collect::<Vec<_>>(), "{name}");
+        for carried in ["parts/attention.py", "tools.py", "rust/src/main.rs", ".package_files_copied"] {
+            assert_eq!(written[carried], std::fs::read(source.join(carried)).unwrap(), "{name}: {carried}");
+        }
+        assert_eq!(contents(&source), contents(&plan.destination), "{name}");
+    }
+}
+
+#[test]
+fn all_reference_models_are_finalized_in_both_formats_and_layouts() {
+    for name in MODELS {
+        let temp = tempdir().unwrap();
+        let source = copy_of(name, temp.path());
+        for (format, root) in [("safetensors", false), ("safetensors", true), ("pytorch", false), ("pytorch", true)] {
+            let done = temp.path().join(format!("{format}-{root}"));
+            let mut words = vec!["finalize", source.to_str().unwrap(), done.to_str().unwrap(), "--format", format];
+            words.extend(root.then_some("--root-copy"));
+            words.extend(["--max-shard-size", "200kB"]);
+            command::run(&words.into_iter().map(str::to_owned).collect::<Vec<_>>()).ok().unwrap();
+            assert_eq!(contents(&source), contents(&done), "{name} {format} {root}");
+            assert_eq!(compare(&source, &done).run().unwrap().max_abs(), 0.0, "{name} {format} {root}");
+            assert_eq!(done.join("checkpoints/checkpoint-0").is_dir(), !root);
+        }
+    }
+}
+
+#[test]
+fn a_checkpoint_may_be_named_and_must_be_a_folder() {
+    let (temp, source) = trained("llama-tied");
+    let older = source.join("checkpoints/checkpoint-900");
+    let asked = finalize(&source, temp.path().join("older")).checkpoint(Some(older.clone()));
+    asked.keep_optimizer(true).run().unwrap();
+    let state = temp.path().join("older/checkpoints/checkpoint-900/optimizer_state.pt");
+    assert_eq!(std::fs::read_to_string(state).unwrap(), "moments of step 900");
+    let file = older.join("model.safetensors");
+    for named in [file, source.join("checkpoints/checkpoint-901")] {
+        let asked = finalize(&source, temp.path().join("not")).checkpoint(Some(named));
+        let words = asked.run().unwrap_err().to_string();
+        assert!(words.contains("--checkpoint") && words.contains("checkpoint-1200"), "{words}");
+    }
+    let broken =
+        finalize(&source, temp.path().join("not")).checkpoint(Some(source.join("checkpoints/checkpoint-1500")));
+    assert!(broken.run().is_err());
+    assert_eq!(entries(temp.path()), ["older", "source"]);
+}
+
+#[test]
+fn the_manifest_lists_what_the_checkpoint_holds() {
+    let (temp, source) = trained("llama-tied");
+    let done = temp.path().join("done");
+    finalize(&source, &done).keep_optimizer(true).max_shard_size(200_000).run().unwrap();
+    let folder = done.join("checkpoints/checkpoint-1200");
+    let manifest = json(folder.join("checkpoint_manifest.json"));
+    assert_eq!(manifest["checkpoint_path"], "checkpoints/checkpoint-1200");
+    assert_eq!(manifest["world_size"], 1);
+    assert_eq!(manifest["metadata"]["finalized"], true);
+    let size = |names: &Value| -> u64 {
+        let names = names.as_array().unwrap().iter();
+        names.map(|name| folder.join(name.as_str().unwrap()).metadata().unwrap().len()).sum()
+    };
+    for (key, files) in [("model", 5), ("optimizer", 1)] {
+        let component = &manifest["components"][key];
+        assert_eq!(component["key"], key);
+        assert_eq!(component["sharing_pattern"], "replicated");
+        let names = &component["metadata"]["files"];
+        assert_eq!((names.as_array().unwrap().len(), component["size_bytes"].as_u64()), (files, Some(size(names))));
+    }
+    let date = manifest["timestamp"].as_str().unwrap();
+    assert!(date.len() == 25 && date.starts_with("20") && date.ends_with("+00:00"), "{date}");
+}
+
+#[test]
+fn the_optimizer_goes_along_with_all_its_ranks_or_is_missed_before_anything_is_written() {
+    let (temp, source) = trained("llama-tied");
+    let latest = source.join("checkpoints/checkpoint-1200");
+    std::fs::rename(latest.join("optimizer_state.pt"), latest.join("optimizer_state_rank_0.pt")).unwrap();
+    std::fs::write(latest.join("optimizer_state_rank_1.pt"), "moments of the other rank").unwrap();
+    finalize(&source, temp.path().join("done")).keep_optimizer(true).run().unwrap();
+    assert_eq!(
+        entries(&temp.path().join("done/checkpoints/checkpoint-1200")),
+        ["checkpoint_manifest.json", "model.safetensors", "optimizer_state_rank_0.pt", "optimizer_state_rank_1.pt"]
+    );
+    std::fs::remove_file(latest.join("optimizer_state_rank_0.pt")).unwrap();
+    std::fs::remove_file(latest.join("optimizer_state_rank_1.pt")).unwrap();
+    let words = finalize(&source, temp.path().join("not")).keep_optimizer(true).run().unwrap_err().to_string();
+    insta::assert_snapshot!("finalize_no_optimizer", words.replace(temp.path().to_str().unwrap(), "TEMP"));
+    let words = finalize(&source, temp.path().join("not")).keep_optimizer(true).root_copy(true).run().unwrap_err();
+    insta::assert_snapshot!("finalize_optimizer_and_root_copy", words);
+    let folders = [source.to_str().unwrap(), "not"];
+    let words = failure(&["finalize", folders[0], folders[1], "--keep-optimizer", "--root-copy"]);
+    assert!(words.contains("cannot be used with"), "{words}");
+    assert_eq!(entries(temp.path()), ["done", "source"]);
+}
+
+#[test]
+fn a_cast_is_written_and_config_says_so() {
+    let (temp, source) = trained("llama-tied");
+    let done = temp.path().join("done");
+    finalize(&source, &done).dtype(Some(DType::BF16)).run().unwrap();
+    assert!(Checkpoint::open(&done).unwrap().table().rows().iter().all(|row| row.dtype == DType::BF16));
+    let config = json(done.join("config.json"));
+    assert_eq!((&config["dtype"], &config["torch_dtype"]), (&json!("bfloat16"), &json!("bfloat16")));
+    let words = finalize(&source, temp.path().join("not")).dtype(Some(DType::I8)).run().unwrap_err().to_string();
+    assert!(words.contains("--dtype") && !temp.path().join("not").exists());
+}
+
+#[test]
+fn a_finalized_folder_can_be_finalized_again_and_stays_as_it_is() {
+    let (temp, source) = trained("llama-tied");
+    let (once, twice) = (temp.path().join("once"), temp.path().join("twice"));
+    finalize(&source, &once).run().unwrap();
+    finalize(&once, &twice).run().unwrap();
+    let without_date = |folder: &Path| {
+        let mut tree = tree(folder);
+        tree.remove("checkpoints/checkpoint-1200/checkpoint_manifest.json").unwrap();
+        tree
+    };
+    assert_eq!(without_date(&once), without_date(&twice));
+}
+
+#[test]
+fn links_out_of_the_folder_are_refused_and_those_inside_are_followed() {
+    let (temp, source) = trained("llama-tied");
+    let secret = temp.path().join("secret.py");
+    std::fs::write(&secret, "password = 1").unwrap();
+    std::fs::create_dir(source.join("parts")).unwrap();
+    std::fs::write(source.join("parts/real.py"), "# mine").unwrap();
+    symlink("parts/real.py", source.join("inside.py")).unwrap();
+    finalize(&source, temp.path().join("done")).run().unwrap();
+    assert_eq!(std::fs::read_to_string(temp.path().join("done/inside.py")).unwrap(), "# mine");
+    assert!(temp.path().join("done/inside.py").symlink_metadata().unwrap().is_file());
+
+    symlink("../secret.py", source.join("outside.py")).unwrap();
+    let words = finalize(&source, temp.path().join("not")).run().unwrap_err().to_string();
+    insta::assert_snapshot!("finalize_link_out", words.replace(temp.path().to_str().unwrap(), "TEMP"));
+    std::fs::remove_file(source.join("outside.py")).unwrap();
+    let latest = source.join("checkpoints/checkpoint-1200");
+    std::fs::remove_file(latest.join("optimizer_state.pt")).unwrap();
+    symlink("/etc/hostname", latest.join("optimizer_state.pt")).unwrap();
+    let words = finalize(&source, temp.path().join("not")).keep_optimizer(true).run().unwrap_err().to_string();
+    assert!(words.contains("leads out of the folder"), "{words}");
+    assert_eq!(entries(temp.path()), ["done", "secret.py", "source"]);
+}
+
+#[test]
+fn several_end_of_sequence_ids_stay_and_stop_generation_too() {
+    let (temp, source) = trained("llama-tied");
+    let role = json(source.join("config.json"))["eos_token_id"].clone();
+    edit_config(&source, |config| {
+        config.insert("eos_token_id".to_owned(), json!([7, role, 9]));
+    });
+    std::fs::write(source.join("generation_config.json"), r#"{"eos_token_id": 9, "temperature": 0.5}"#).unwrap();
+    finalize(&source, temp.path().join("done")).run().unwrap();
+    assert_eq!(json(temp.path().join("done/config.json"))["eos_token_id"], json!([7, role, 9]));
+    let generation = json(temp.path().join("done/generation_config.json"));
+    assert_eq!(generation["eos_token_id"], json!([9, 7, role]));
+    assert_eq!(generation["temperature"], 0.5);
+}

@@ -1,0 +1,105 @@
+"""Runs that are killed: what they were to make is there whole, or not at all.
+
+`CHANDLERY_KILLS` sets the number of kills (30 if it is not set). Their moments are drawn from a fixed seed, but what a run has
+done by then depends on the machine.
+"""
+
+import hashlib
+import os
+import random
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+KILLS = int(os.environ.get("CHANDLERY_KILLS", "30"))
+FIXTURES = Path(__file__).resolve().parents[1] / "fixtures"
+# Records carry a date, and two runs have to be equal byte by byte.
+ENVIRONMENT = os.environ | {"SOURCE_DATE_EPOCH": "1700000000"}
+
+
+def tree(folder):
+    """Every path below a folder, with a digest of its file or its link's target."""
+    found = {}
+    for path in sorted(folder.rglob("*")):
+        name = str(path.relative_to(folder))
+        if path.is_symlink():
+            found[name] = os.readlink(path)
+        elif path.is_file():
+            found[name] = hashlib.sha256(path.read_bytes()).hexdigest()
+    return found
+
+
+@pytest.fixture(scope="module")
+def trained(chandlery, tmp_path_factory):
+    """A native model of 57 MB in a checkpoint, with an optimizer's state beside it."""
+    folder = tmp_path_factory.mktemp("trained") / "model"
+    words = ["--device", "cpu", "--dtype", "bfloat16", "--output-dir", folder, "--save-checkpoint"]
+    chandlery("-p", "llama", "-t", "small", "model", *words, "--max-shard-size", "10MB", "construct")
+    latest = folder / "checkpoints" / "checkpoint-30"
+    latest.mkdir(parents=True)
+    for weights in folder.glob("model*.safetensors*"):
+        weights.rename(latest / weights.name)
+    (latest / "optimizer_state.pt").write_bytes(random.Random(1).randbytes(20_000_000))
+    return folder
+
+
+def jobs(trained):
+    shards = ["--max-shard-size", "7MB"]
+    return {
+        "convert": ["convert", FIXTURES / "llama-sharded"],
+        "convert without validation": ["convert", trained, "--no-validate", *shards],
+        "finalize": ["finalize", trained, "--keep-optimizer", *shards],
+        "finalize and cast": ["finalize", trained, "--dtype", "float32", "--root-copy", "--format", "pytorch", *shards],
+        "update": ["update", trained, *shards],
+    }
+
+
+def start(command, words, destination):
+    words = [*words[:2], destination, *words[2:]]
+    return subprocess.Popen(
+        [command, *map(str, words)], env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+
+
+def test_a_killed_run_leaves_its_destination_whole_or_absent(command, trained, tmp_path):
+    rng = random.Random(20)
+    work = jobs(trained)
+    expected, duration = {}, {}
+    for name, words in work.items():
+        folder = tmp_path / f"{name}-whole"
+        begin = time.monotonic()
+        assert start(command, words, folder).wait() == 0, name
+        duration[name] = time.monotonic() - begin
+        expected[name] = tree(folder)
+        assert len(expected[name]) > 5, name
+
+    whole = partial = absent = 0
+    for kill in range(KILLS):
+        name = list(work)[kill % len(work)]
+        # A parent of its own, so that what is left over can be counted.
+        room = tmp_path / f"kill-{kill}"
+        room.mkdir()
+        process = start(command, work[name], room / "made")
+        time.sleep(rng.uniform(0, 1.1 * duration[name]))
+        process.kill()
+        process.wait()
+        left = sorted(entry.name for entry in room.iterdir())
+        if "made" in left:
+            assert tree(room / "made") == expected[name], f"kill {kill} of {name}"
+            assert left == ["made"], left
+            whole += 1
+        else:
+            assert all(entry.startswith(".made.partial-") for entry in left), left
+            partial += bool(left)
+            absent += not left
+        # The next run is in nobody's way, and clears up.
+        if "made" not in left and kill < 2 * len(work):
+            assert start(command, work[name], room / "made").wait() == 0
+            assert [entry.name for entry in room.iterdir()] == ["made"]
+            assert tree(room / "made") == expected[name]
+        subprocess.run(["rm", "-rf", room], check=True)
+    print(f"{KILLS} kills: {whole} whole, {partial} under way, {absent} before anything was written")
+    # Else the moments were not those that matter.
+    assert partial >= KILLS / 10, (whole, partial, absent)
