@@ -2,6 +2,7 @@
 
 use crate::checkpoint::CheckpointError;
 use crate::convert::ConvertError;
+use crate::gguf::GgufError;
 use crate::tokenizer::TokenizerError;
 
 /// Why a model could not be finalized.
@@ -17,6 +18,9 @@ pub enum FinalizeError {
     /// Its tokenizer, or what was asked of it.
     #[error(transparent)]
     Tokenizer(#[from] TokenizerError),
+    /// The GGUF file that was asked for.
+    #[error(transparent)]
+    Gguf(#[from] GgufError),
     /// A file that is not what it should be, or an option that does not fit.
     #[error("{what}\n  where: {origin}\n  do: {advice}")]
     Refused {

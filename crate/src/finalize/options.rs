@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use super::plan::Prepared;
 use super::{Finalization, FinalizeError, FinalizePlan};
 use crate::checkpoint::{DEFAULT_MAX_SHARD_SIZE, WeightsFormat};
+use crate::gguf::GgufType;
 use crate::spec::DType;
 
 /// A finalization to be planned or run; see [`finalize`].
@@ -17,6 +18,7 @@ pub struct Finalize {
     pub(super) keep_optimizer: bool,
     pub(super) generation_config: bool,
     pub(super) format: WeightsFormat,
+    pub(super) gguf: Option<GgufType>,
     pub(super) dtype: Option<DType>,
     pub(super) max_shard_size: u64,
     pub(super) dry_run: bool,
@@ -41,6 +43,7 @@ fn finalize_paths(source: &Path, destination: &Path) -> Finalize {
         keep_optimizer: false,
         generation_config: true,
         format: WeightsFormat::default(),
+        gguf: None,
         dtype: None,
         max_shard_size: DEFAULT_MAX_SHARD_SIZE,
         dry_run: false,
@@ -75,6 +78,12 @@ impl Finalize {
     /// Stores the weights as safetensors (the default) or as PyTorch does.
     pub fn format(mut self, format: WeightsFormat) -> Self {
         self.format = format;
+        self
+    }
+
+    /// Stores the weights as one GGUF file at the root instead, matrices in this type.
+    pub fn gguf(mut self, kind: Option<GgufType>) -> Self {
+        self.gguf = kind;
         self
     }
 

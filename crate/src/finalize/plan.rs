@@ -10,6 +10,7 @@ use super::{Finalize, FinalizeError, generation};
 use crate::checkpoint::{Manifest, Placement, inside, latest_checkpoint, step_of};
 use crate::convert::ModelFolder;
 use crate::export::{CarriedSource, carried_sources};
+use crate::gguf::GgufPlan;
 use crate::sealed::Sealed;
 use crate::spec::{ModelConfig, TensorTable};
 use crate::tokenizer::TokenizerFiles;
@@ -51,6 +52,8 @@ pub struct FinalizePlan {
     pub files: Vec<PlannedFile>,
     /// The stored tensors.
     pub table: TensorTable,
+    /// The GGUF file, if it was asked for.
+    pub gguf: Option<GgufPlan>,
     /// config.json.
     pub config: Sealed<Value>,
     /// generation_config.json, unless none was asked for.
@@ -97,13 +100,17 @@ impl Prepared {
         weights.describe(&mut config);
         let origin = asked.source.join("config.json").display().to_string();
         let (read_back, _) = ModelConfig::from_json(&config, &origin).map_err(crate::convert::ConvertError::from)?;
+        let weights = match asked.gguf {
+            Some(kind) => weights.into_gguf(kind, asked, &folder, &read_back, &tokenizer)?,
+            None => weights,
+        };
         let sources = carried_sources(&asked.source, folder.side(), folder.config(), &read_back)?;
         let generation = match asked.generation_config {
             true => Some(Sealed::new(generation::carried(&asked.source, &config)?)),
             false => None,
         };
         let optimizer = if asked.keep_optimizer { Some(optimizer_of(&checkpoint)?) } else { None };
-        let placement = match asked.root_copy {
+        let placement = match asked.root_copy || asked.gguf.is_some() {
             true => Placement::Root,
             false => Placement::Checkpoint { step: step_of(&checkpoint).unwrap_or(0) },
         };
@@ -112,6 +119,7 @@ impl Prepared {
         if !templated {
             warnings.push("the tokenizer has no chat template".to_owned());
         }
+        warnings.extend(weights.gguf().into_iter().flat_map(GgufPlan::warnings).cloned());
         warnings.extend(optimizer.as_ref().and_then(|optimizer| optimizer.note.clone()));
         let mut plan = FinalizePlan {
             source: asked.source.clone(),
@@ -120,6 +128,7 @@ impl Prepared {
             placement,
             files: Vec::new(),
             table: weights.table(),
+            gguf: weights.gguf().cloned(),
             config: Sealed::new(config),
             generation,
             optimizer,
@@ -237,6 +246,7 @@ impl Finalization {
             "files": files
                 .map(|file| json!({ "path": file.path, "link_to": file.link_to, "origin": file.origin }))
                 .collect::<Vec<_>>(),
+            "gguf": plan.gguf.as_ref().map(GgufPlan::report),
             "config": *plan.config,
             "generation_config": plan.generation.as_deref(),
             "optimizer": plan.optimizer.as_ref().map(|optimizer| json!({

@@ -11,7 +11,9 @@ use serde_json::{Value, json};
 use super::{Finalize, FinalizeError};
 use crate::checkpoint::{Checkpoint, CheckpointCopy, Piece, ShardPlan, Written};
 use crate::convert::ModelFolder;
-use crate::spec::{DType, ParamPath, TensorRow, TensorTable};
+use crate::gguf::{GGUF_FILE, GgufPlan, GgufType};
+use crate::spec::{DType, ModelConfig, ParamPath, TensorRow, TensorTable};
+use crate::tokenizer::TokenizerFiles;
 
 /// The weights as they will be written.
 #[derive(Clone, Debug)]
@@ -19,6 +21,7 @@ pub(super) struct WeightsPlan {
     shards: ShardPlan,
     pieces: HashMap<ParamPath, Vec<Piece>>,
     dtype: Option<DType>,
+    gguf: Option<GgufPlan>,
 }
 
 impl WeightsPlan {
@@ -45,30 +48,71 @@ impl WeightsPlan {
             rows.extend(aliases);
         }
         let shards = ShardPlan::with_format(rows, asked.max_shard_size, asked.format);
-        Ok(Self { shards, pieces: HashMap::new(), dtype: asked.dtype })
+        Ok(Self { shards, pieces: HashMap::new(), dtype: asked.dtype, gguf: None })
+    }
+
+    /// The same weights in a GGUF file, whose metadata hold configuration and tokenizer as they will be.
+    pub(super) fn into_gguf(
+        self,
+        kind: GgufType,
+        asked: &Finalize,
+        source: &ModelFolder,
+        config: &ModelConfig,
+        tokenizer: &TokenizerFiles,
+    ) -> Result<Self, FinalizeError> {
+        let refused = |what: &str, origin: &str, advice: &str| Err(FinalizeError::refused(what, origin, advice));
+        if asked.dtype.is_some() {
+            return refused(
+                "--gguf-type says how the numbers of a GGUF file are stored",
+                "--dtype",
+                "leave --dtype out",
+            );
+        }
+        if asked.keep_optimizer {
+            return refused(
+                "an optimizer's state belongs to a checkpoint, and a GGUF file is none",
+                "--keep-optimizer and --format gguf",
+                "leave one of them out",
+            );
+        }
+        let name = asked.destination.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
+        let gguf = GgufPlan::new(source, config, tokenizer, &self.pieces, kind, &name)?;
+        Ok(Self { gguf: Some(gguf), ..self })
+    }
+
+    /// The GGUF file, if it is one.
+    pub(super) fn gguf(&self) -> Option<&GgufPlan> {
+        self.gguf.as_ref()
     }
 
     /// The files' names, the index last if there is one.
     pub(super) fn files(&self) -> Vec<String> {
+        if self.gguf.is_some() {
+            return vec![GGUF_FILE.to_owned()];
+        }
         self.shards.file_names()
     }
 
     /// The stored tensors.
     pub(super) fn table(&self) -> TensorTable {
+        if let Some(gguf) = &self.gguf {
+            return gguf.table();
+        }
         TensorTable::from_rows(self.shards.shards().iter().flatten().cloned().collect()).sorted()
     }
 
     /// What the files will hold, in a few words.
     pub(super) fn in_words(&self) -> String {
-        match self.dtype {
-            Some(dtype) => format!("cast to {dtype}"),
-            None => "as the source stores them".to_owned(),
+        match (&self.gguf, self.dtype) {
+            (Some(gguf), _) => format!("stored as {}", gguf.kind().name()),
+            (None, Some(dtype)) => format!("cast to {dtype}"),
+            (None, None) => "as the source stores them".to_owned(),
         }
     }
 
     /// Bytes of tensor data.
     pub(super) fn bytes(&self) -> u64 {
-        self.shards.bytes()
+        self.gguf.as_ref().map_or_else(|| self.shards.bytes(), |gguf| gguf.table().bytes())
     }
 
     /// Tells config.json how the weights are stored.
@@ -87,6 +131,10 @@ impl WeightsPlan {
         from: &Checkpoint,
         progress: &dyn Fn(u64),
     ) -> Result<Written, FinalizeError> {
+        if let Some(gguf) = &self.gguf {
+            let written = gguf.write(from, &folder.join(GGUF_FILE), progress)?;
+            return Ok(Written { files: self.files(), bytes: written.bytes });
+        }
         let copy = CheckpointCopy::new(from, self.pieces.clone()).on_progress(progress);
         Ok(self.shards.write(folder, &copy)?)
     }

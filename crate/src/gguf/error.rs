@@ -19,10 +19,12 @@ pub enum GgufError {
         origin: PathBuf,
     },
     /// A tokenizer that cannot be expressed.
-    #[error("GGUF has no place for this tokenizer: {what}\n  where: {origin}\n  do: use a byte-level BPE tokenizer, or one with byte fallback", origin = origin.display())]
+    #[error("GGUF has no place for this tokenizer: {what}\n  where: {origin}\n  do: {advice}", origin = origin.display())]
     Tokenizer {
         /// What is wrong.
         what: String,
+        /// What to do.
+        advice: &'static str,
         /// The model's folder.
         origin: PathBuf,
     },

@@ -56,8 +56,11 @@ pub(super) fn vocabulary(
         metadata.set("tokenizer.ggml.model", GgufValue::Text("none".to_owned()));
         return Ok(());
     };
-    let unfit = |what: String| GgufError::Tokenizer { what, origin: origin.to_owned() };
-    let written = Written::read(&definition, vocab_size).map_err(unfit)?;
+    let written = Written::read(&definition, vocab_size).map_err(|(what, advice)| GgufError::Tokenizer {
+        what,
+        advice,
+        origin: origin.to_owned(),
+    })?;
     let text = |text: &str| GgufValue::Text(text.to_owned());
     metadata.set("tokenizer.ggml.model", text(if written.byte_level { "gpt2" } else { "llama" }));
     if written.byte_level {
@@ -106,6 +109,9 @@ pub(super) fn vocabulary(
     Ok(())
 }
 
+/// What is wrong, and what to do.
+type Fault = (String, &'static str);
+
 /// A vocabulary as lists.
 struct Written {
     byte_level: bool,
@@ -116,7 +122,7 @@ struct Written {
 }
 
 impl Written {
-    fn read(definition: &Value, vocab_size: usize) -> Result<Self, String> {
+    fn read(definition: &Value, vocab_size: usize) -> Result<Self, Fault> {
         let model = &definition["model"];
         // Old files do not name the type of the one kind of model that has merges.
         let kind = model["type"].as_str().unwrap_or(if model["merges"].is_array() { "BPE" } else { "unknown" });
@@ -125,15 +131,19 @@ impl Written {
         let (Some(vocabulary), Some(merges), "BPE", true) =
             (model["vocab"].as_object(), model["merges"].as_array(), kind, byte_level || fallback)
         else {
-            return Err(format!("its model is {kind}{}", if kind == "BPE" { ", of characters" } else { "" }));
+            let what = format!("its model is {kind}{}", if kind == "BPE" { ", of characters" } else { "" });
+            return Err((what, "use a byte-level BPE tokenizer, or one with byte fallback"));
         };
-        let mut written = Self {
-            byte_level,
-            tokens: (0..vocab_size).map(|id| format!("[PAD{id}]")).collect(),
-            kinds: vec![UNUSED; vocab_size],
-            merges: merges.iter().map(merge).collect::<Option<_>>().ok_or("a merge has parts with spaces")?,
-            ids: HashMap::new(),
-        };
+        let mut written =
+            Self {
+                byte_level,
+                tokens: (0..vocab_size).map(|id| format!("[PAD{id}]")).collect(),
+                kinds: vec![UNUSED; vocab_size],
+                merges: merges.iter().map(merge).collect::<Option<_>>().ok_or_else(|| {
+                    ("a merge is no pair of tokens without spaces".to_owned(), "correct tokenizer.json")
+                })?,
+                ids: HashMap::new(),
+            };
         let unknown = model["unk_token"].as_str();
         for (token, id) in vocabulary {
             let kind = match token.as_str() {
@@ -155,10 +165,13 @@ impl Written {
         Ok(written)
     }
 
-    fn set(&mut self, token: &str, id: &Value, kind: i32) -> Result<(), String> {
+    fn set(&mut self, token: &str, id: &Value, kind: i32) -> Result<(), Fault> {
         let size = self.tokens.len();
         let place = id.as_u64().and_then(|id| usize::try_from(id).ok()).filter(|id| *id < size);
-        let place = place.ok_or_else(|| format!("token {token:?} has id {id}, but the embedding has {size} rows"))?;
+        let place = place.ok_or_else(|| {
+            let what = format!("token {token:?} has id {id}, but the embedding has {size} rows");
+            (what, "use the tokenizer that belongs to this model")
+        })?;
         token.clone_into(&mut self.tokens[place]);
         self.kinds[place] = kind;
         self.ids.insert(token.to_owned(), place);
