@@ -25,6 +25,7 @@ mod sealed;
 pub mod spec;
 pub mod tokenizer;
 pub mod update;
+pub mod vocabulary;
 
 pub use compare::{Inspection, compare, inspect};
 pub use construct::{Construction, LoadReport, SaveOptions, load_checkpoint, save_checkpoint};

@@ -13,7 +13,7 @@ pub(crate) fn command() -> Command {
     Command::new(path)
 }
 
-fn say(words: &[&str]) -> Output {
+pub(super) fn say(words: &[&str]) -> Output {
     command().args(words).output().unwrap()
 }
 

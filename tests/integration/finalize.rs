@@ -5,7 +5,9 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
 use chandlery::checkpoint::Checkpoint;
+use chandlery::display::View;
 use chandlery::spec::DType;
+use chandlery::tokenizer::GenerationMode;
 use chandlery::{command, compare, convert, finalize};
 use chandlery_tests::{MODELS, contents, copy_of, edit_config, entries, fixture, json};
 use serde_json::{Value, json};
@@ -95,7 +97,7 @@ fn a_plan_names_every_file_that_is_then_written_and_none_else() {
         let plan = asked.plan().unwrap();
         assert!(!plan.destination.exists());
         let run = asked.run().unwrap();
-        assert_eq!(*run.plan, plan);
+        assert_eq!((&run.plan.files, &run.plan.config, &run.plan.table), (&plan.files, &plan.config, &plan.table));
         let mut planned: Vec<&str> = plan.files.iter().map(|file| file.path.as_str()).collect();
         planned.sort_unstable();
         let written = tree(&plan.destination);
@@ -116,7 +118,7 @@ fn all_reference_models_are_finalized_in_both_formats_and_layouts() {
             let done = temp.path().join(format!("{format}-{root}"));
             let mut words = vec!["finalize", source.to_str().unwrap(), done.to_str().unwrap(), "--format", format];
             words.extend(root.then_some("--root-copy"));
-            words.extend(["--max-shard-size", "200kB"]);
+            words.extend(["--max-shard-size", "200kB", "--skip-default-tokens"]);
             command::run(&words.into_iter().map(str::to_owned).collect::<Vec<_>>()).ok().unwrap();
             assert_eq!(contents(&source), contents(&done), "{name} {format} {root}");
             assert_eq!(compare(&source, &done).run().unwrap().max_abs(), 0.0, "{name} {format} {root}");
@@ -256,4 +258,148 @@ fn several_end_of_sequence_ids_stay_and_stop_generation_too() {
     let generation = json(temp.path().join("done/generation_config.json"));
     assert_eq!(generation["eos_token_id"], json!([9, 7, role]));
     assert_eq!(generation["temperature"], 0.5);
+}
+
+/// The rows of a tensor as bytes.
+fn rows(folder: &Path, name: &str) -> Vec<Vec<u8>> {
+    let data = Checkpoint::open(folder).unwrap().read(&name.into()).unwrap();
+    data.bytes.chunks(data.bytes.len() / data.shape[0]).map(<[u8]>::to_vec).collect()
+}
+
+#[test]
+fn added_tokens_reach_every_file_that_knows_of_them() {
+    for (name, head) in [("llama-gqa", Some("lm_head.weight")), ("llama-tied", None)] {
+        let (temp, source) = trained(name);
+        let done = temp.path().join("done");
+        let asked = finalize(&source, &done)
+            .add_tokens(Some("chatml".to_owned()))
+            .chat_template(Some("chatml".to_owned()))
+            .keep_optimizer(true);
+        let plan = asked.plan().unwrap();
+        let words = plan.view().plain().replace(temp.path().to_str().unwrap(), "TEMP");
+        insta::assert_snapshot!(format!("finalize_with_tokens_{name}"), words);
+        asked.run().unwrap();
+
+        let (before, config) = (json(source.join("config.json")), json(done.join("config.json")));
+        let tokens = plan.tokens.as_ref().unwrap();
+        let (old, new) = (tokens.vocab_before(), tokens.vocab_size());
+        assert!(new > old);
+        assert_eq!((&before["vocab_size"], &config["vocab_size"]), (&json!(old), &json!(new)));
+        let id = |token: &str| tokens.mentioned().find(|(text, _)| *text == token).unwrap().1;
+        assert_eq!(config["eos_token_id"], json!(id("<|im_end|>")));
+        let generation = json(done.join("generation_config.json"));
+        let stops = json(source.join("generation_config.json"))["eos_token_id"].clone();
+        assert_eq!(generation["eos_token_id"], json!([stops, id("<|im_end|>")]));
+
+        for tensor in ["causal_lm.input_encoder.embedding.weight"].into_iter().chain(head) {
+            let (old_rows, new_rows) = (rows(&source, tensor), rows(&done, tensor));
+            assert_eq!((old_rows.len(), new_rows.len()), (old, new), "{tensor}");
+            assert!(old_rows == new_rows[..old], "{tensor}");
+        }
+        // Sources that nobody edited know the new sizes as their defaults.
+        let python = std::fs::read_to_string(done.join("configuration_chandlery.py")).unwrap();
+        assert!(python.contains(&format!("vocab_size={new}")), "{python}");
+        let template = std::fs::read_to_string(done.join("chat_template.jinja")).unwrap();
+        assert!(template.contains("<|im_start|>"));
+        let manifest = json(done.join("checkpoints/checkpoint-1200/checkpoint_manifest.json"));
+        let note = manifest["components"]["optimizer"]["metadata"]["note"].as_str().unwrap();
+        assert!(note.contains(&format!("have {old} rows")) && plan.warnings.iter().any(|warning| warning == note));
+        // The old tokens' logits are what they were.
+        let ids = chandlery::tokenizer::TokenizerFiles::read(&done).unwrap().encode("<|im_start|>a").unwrap();
+        assert!(ids.contains(&id("<|im_start|>")));
+    }
+}
+
+#[test]
+fn a_padding_token_is_added_where_there_is_none_unless_that_is_not_wanted() {
+    let temp = tempdir().unwrap();
+    let (added, skipped) = (temp.path().join("added"), temp.path().join("skipped"));
+    let source = fixture("mistral-sw8");
+    finalize(&source, &added).run().unwrap();
+    finalize(&source, &skipped).default_tokens(false).run().unwrap();
+    let vocab = json(source.join("config.json"))["vocab_size"].as_u64().unwrap();
+    let config = json(added.join("config.json"));
+    let pad = config["pad_token_id"].as_u64().unwrap();
+    assert_eq!(json(added.join("tokenizer_config.json"))["pad_token"], "[PAD]");
+    assert_eq!(json(added.join("generation_config.json"))["pad_token_id"], pad);
+    assert_eq!(config["vocab_size"].as_u64().unwrap(), vocab.max(pad + 1));
+    let row = rows(&added, "model.embed_tokens.weight").swap_remove(pad as usize);
+    assert!(row.iter().all(|byte| *byte == 0));
+    assert!(json(skipped.join("tokenizer_config.json")).get("pad_token").is_none());
+    assert_eq!(contents(&source), contents(&skipped));
+    let padded = temp.path().join("padded");
+    finalize(&source, &padded).pad_to_multiple(Some(64)).run().unwrap();
+    let rounded = json(padded.join("config.json"))["vocab_size"].as_u64().unwrap();
+    assert_eq!((rounded % 64, rows(&padded, "lm_head.weight").len() as u64), (0, rounded));
+}
+
+#[test]
+fn stop_tokens_and_presets_shape_the_generation_config() {
+    let (temp, source) = trained("llama-tied");
+    let preset = temp.path().join("precise.json");
+    std::fs::write(&preset, r#"{"max_tokens": 32, "temperature": 0.2, "comment": "mine"}"#).unwrap();
+    let asked = |name: &str| finalize(&source, temp.path().join(name));
+    let stops = json(source.join("generation_config.json"))["eos_token_id"].clone();
+
+    let plan = asked("a").stop_tokens(vec!["<|pad|>".to_owned(), "nowhere".to_owned()]).plan().unwrap();
+    let generation = plan.generation.unwrap();
+    let pad = generation["pad_token_id"].clone();
+    assert_eq!(generation["eos_token_id"], json!([stops, pad]));
+    assert!(plan.warnings.iter().any(|warning| warning.contains("nowhere")), "{:?}", plan.warnings);
+
+    let tokens = asked("a").add_tokens(Some("chatml".to_owned())).auto_stop_tokens(false).plan().unwrap();
+    assert_eq!(tokens.generation.unwrap()["eos_token_id"], stops);
+
+    let mode = GenerationMode::from_word(preset.to_str().unwrap());
+    asked("preset").generation_config(mode).run().unwrap();
+    let written = json(temp.path().join("preset/generation_config.json"));
+    assert_eq!(written["max_new_tokens"], 32);
+    assert_eq!((&written["do_sample"], &written["eos_token_id"]), (&json!(true), &stops));
+    asked("none").generation_config(GenerationMode::None).run().unwrap();
+    assert!(!temp.path().join("none/generation_config.json").exists());
+    std::fs::remove_file(source.join("generation_config.json")).unwrap();
+    asked("made").run().unwrap();
+    let made = json(temp.path().join("made/generation_config.json"));
+    assert_eq!(made["eos_token_id"], json(source.join("config.json"))["eos_token_id"]);
+}
+
+#[test]
+fn what_cannot_be_done_is_said_before_anything_is_written() {
+    let (temp, source) = trained("llama-tied");
+    let (from, to) = (source.to_str().unwrap().to_owned(), temp.path().join("not").to_str().unwrap().to_owned());
+    std::fs::write(
+        temp.path().join("loop.jinja"),
+        "{% for a in range(99999) %}{% for b in range(99999) %}x{% endfor %}{% endfor %}",
+    )
+    .unwrap();
+    std::fs::write(temp.path().join("tokens.yaml"), "eos_token: 7\n").unwrap();
+    let file = |name: &str| temp.path().join(name).to_str().unwrap().to_owned();
+    for (words, found) in [
+        (vec!["-t", &file("gone.jinja")], "gone.jinja"),
+        (vec!["-t", &file("loop.jinja")], "loop.jinja"),
+        (vec!["--add-tokens", &file("tokens.yaml")], "tokens.yaml:1"),
+        (vec!["--generation-config", "no-such-preset"], "no-such-preset"),
+        (vec!["--pad-to-multiple", "0"], "--pad-to-multiple"),
+        (vec!["--dtype", "int8"], "--dtype"),
+        (vec!["-c", "nowhere"], "nowhere"),
+    ] {
+        let words: Vec<&str> = ["finalize", &from, &to].into_iter().chain(words).collect();
+        let said = failure(&words);
+        assert!(said.contains(found), "{said}");
+    }
+    std::fs::write(source.join("generation_config.json"), "[1]").unwrap();
+    assert!(failure(&["finalize", &from, &to]).contains("not a JSON object"));
+    assert_eq!(entries(temp.path()), ["loop.jinja", "source", "tokens.yaml"]);
+}
+
+#[test]
+fn a_folder_without_a_tokenizer_is_finalized_with_a_word_about_it() {
+    let (temp, source) = trained("llama-tied");
+    for name in ["tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"] {
+        std::fs::remove_file(source.join(name)).unwrap();
+    }
+    let done = finalize(&source, temp.path().join("done")).run().unwrap();
+    assert!(done.plan.warnings.iter().any(|warning| warning.contains("unread")), "{:?}", done.plan.warnings);
+    let asked = finalize(&source, temp.path().join("not")).add_tokens(Some("chatml".to_owned()));
+    assert!(asked.run().unwrap_err().to_string().contains("no tokenizer"));
 }

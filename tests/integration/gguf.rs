@@ -19,13 +19,13 @@ use crate::command::command;
 fn plan(source: &Path, kind: GgufType) -> Result<(ModelFolder, GgufPlan), String> {
     let folder = ModelFolder::open(source).unwrap();
     let tokenizer = TokenizerFiles::read(source).unwrap();
-    let planned = GgufPlan::new(&folder, folder.config(), &tokenizer, &HashMap::new(), kind, "a test");
+    let planned = GgufPlan::new(&folder, folder.config(), &tokenizer, kind, "a test");
     planned.map(|plan| (folder, plan)).map_err(|error| error.to_string())
 }
 
 fn write(source: &Path, kind: GgufType, into: &Path) -> Result<GgufWritten, String> {
     let (folder, plan) = plan(source, kind)?;
-    let written = plan.write(folder.checkpoint(), into, &|_| {}).map_err(|error| error.to_string())?;
+    let written = plan.write(folder.checkpoint(), &HashMap::new(), into, &|_| {}).map_err(|error| error.to_string())?;
     assert_eq!(written.bytes, into.metadata().unwrap().len());
     Ok(written)
 }

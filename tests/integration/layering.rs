@@ -36,12 +36,27 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("parallel", &["interrupt"]),
     ("checkpoint", &["spec", "interrupt", "parallel"]),
     ("tokenizer", &["spec", "interrupt", "checkpoint", "progress"]),
+    ("vocabulary", &["spec", "checkpoint", "tokenizer"]),
     ("project", &["spec", "checkpoint", "tokenizer"]),
     ("ops", &["interrupt"]),
     ("model", &["spec", "interrupt", "checkpoint", "ops"]),
     ("dataset", &["spec", "interrupt", "tokenizer", "model", "project", "progress"]),
     ("export", &["spec", "checkpoint"]),
-    ("convert", &["spec", "interrupt", "parallel", "checkpoint", "tokenizer", "model", "device", "progress", "export"]),
+    (
+        "convert",
+        &[
+            "spec",
+            "interrupt",
+            "parallel",
+            "checkpoint",
+            "tokenizer",
+            "vocabulary",
+            "model",
+            "device",
+            "progress",
+            "export",
+        ],
+    ),
     ("gguf", &["spec", "interrupt", "checkpoint", "tokenizer", "model", "convert"]),
     ("compare", &["spec", "checkpoint", "tokenizer", "model", "convert", "gguf", "device"]),
     (
@@ -64,7 +79,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
         "kicktest",
         &["spec", "interrupt", "tokenizer", "model", "ops", "device", "dataset", "construct", "progress", "display"],
     ),
-    ("finalize", &["spec", "checkpoint", "tokenizer", "convert", "gguf", "progress", "export"]),
+    ("finalize", &["spec", "checkpoint", "tokenizer", "vocabulary", "convert", "gguf", "progress", "export"]),
     ("update", &["spec", "checkpoint", "tokenizer", "convert", "progress", "export"]),
 ];
 

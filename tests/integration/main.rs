@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod cells;
+mod chat;
 mod checkpoint_files;
 mod command;
 mod construct;
@@ -21,5 +22,7 @@ mod projects;
 mod protocol;
 mod reference_models;
 mod runner;
+mod tokens;
 mod training;
 mod update;
+mod vocabulary;

@@ -78,6 +78,18 @@ pub enum CheckpointError {
         /// The checkpoint.
         path: PathBuf,
     },
+    /// An embedding or head that does not have one row for each token.
+    #[error("tensor `{tensor}` has {found} rows, and the configuration says vocab_size {expected}\n  where: {path}\n  do: check that weights and config.json belong together", path = path.display())]
+    VocabularyRows {
+        /// The tensor.
+        tensor: String,
+        /// How many it has.
+        found: usize,
+        /// How many the vocabulary has.
+        expected: usize,
+        /// The checkpoint.
+        path: PathBuf,
+    },
     /// An element type that weights cannot be cast from or to.
     #[error("tensor `{tensor}` is {dtype}, which cannot be cast\n  where: {path}\n  do: convert without --dtype", path = path.display())]
     Cast {

@@ -10,6 +10,7 @@ use crate::device::Device;
 use crate::display::View;
 use crate::gguf::GgufType;
 use crate::spec::DType;
+use crate::tokenizer::{Generation, GenerationMode};
 
 pub(super) fn definition() -> Command {
     Command::new("finalize")
@@ -22,7 +23,16 @@ pub(super) fn definition() -> Command {
         )
         .arg(flag("keep-optimizer", "Carry the checkpoint's optimizer_state.pt"))
         .arg(flag("root-copy", "Weights at the root only, no checkpoints folder").conflicts_with("keep-optimizer"))
-        .arg(option("generation-config", "MODE", "carry (default) or none").value_parser(["carry", "none"]))
+        .arg(option("add-tokens", "YAML", "Tokens to add: a file, or `chatml`"))
+        .arg(flag("skip-default-tokens", "Do not add [PAD] where the tokenizer has no padding token"))
+        .arg(
+            option("pad-to-multiple", "N", "Round the rows of the embedding up to a multiple of N")
+                .value_parser(clap::value_parser!(usize)),
+        )
+        .arg(flag_value('t', "chat-template-path", "FILE", "Chat template: a file, or a built-in one such as chatml"))
+        .arg(option("stop-tokens", "TOK1,TOK2", "More tokens at which generation stops"))
+        .arg(flag("no-auto-stop-tokens", "Do not stop at ends of turns that the added tokens name"))
+        .arg(option("generation-config", "MODE", "carry (default), none, or a preset: a JSON file or its name"))
         .arg(option("dtype", "DTYPE", "Cast the weights (default: as they are)").value_parser(values::dtype()))
         .arg(flag("safetensors", "Write safetensors, which is the default").conflicts_with("format"))
         .arg(
@@ -50,7 +60,15 @@ pub(super) fn run(matches: &ArgMatches) -> Result<Outcome, Failure> {
         .checkpoint(given::<PathBuf>(matches, "checkpoint"))
         .root_copy(set(matches, "root-copy"))
         .keep_optimizer(set(matches, "keep-optimizer"))
-        .generation_config(given::<String>(matches, "generation-config").as_deref() != Some("none"))
+        .add_tokens(given::<String>(matches, "add-tokens"))
+        .default_tokens(!set(matches, "skip-default-tokens"))
+        .pad_to_multiple(given::<usize>(matches, "pad-to-multiple"))
+        .chat_template(given::<String>(matches, "chat-template-path"))
+        .auto_stop_tokens(!set(matches, "no-auto-stop-tokens"))
+        .stop_tokens(Generation::stop_token_list(&given::<String>(matches, "stop-tokens").unwrap_or_default()))
+        .generation_config(GenerationMode::from_word(
+            &given::<String>(matches, "generation-config").unwrap_or_else(|| "carry".to_owned()),
+        ))
         .dtype(given::<DType>(matches, "dtype"))
         .dry_run(set(matches, "dry-run"));
     let kind = given::<GgufType>(matches, "gguf-type");

@@ -1,31 +1,73 @@
-//! `tokenizer train` and `tokenizer show`
+//! `tokenizer train`, `tokenizer show`, `tokenizer chat` and `tokenizer add`
 
 use std::path::PathBuf;
 
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use serde_json::{Value, json};
 
-use super::{Failure, Kept, Outcome, given, option, values};
-use crate::display::View;
+use super::{Failure, Kept, Outcome, flag, flag_value, given, option, set, values};
+use crate::display::{MimeBundle, View};
 use crate::project::{tokenizer, tokenizer_names};
-use crate::tokenizer::train_tokenizer;
+use crate::tokenizer::{AddTokens, Chat, ChatTemplate, train_tokenizer};
 
 pub(super) fn definition() -> Command {
     Command::new("tokenizer")
-        .about("Train a byte-level BPE vocabulary, or show a tokenizer")
+        .about("Train a byte-level BPE vocabulary, show a tokenizer, render a chat, plan new tokens")
         .subcommand_required(true)
         .arg_required_else_help(true)
         .subcommand(train_definition())
         .subcommand(
-            Command::new("show")
-                .about("Vocabulary size, special tokens, and a text split")
-                .arg(
-                    Arg::new("TOKENIZER")
-                        .required(true)
-                        .help("A folder, a tokenizer.json, or the name of a built-in one"),
-                )
-                .arg(option("text", "TEXT", "The text to split")),
+            Command::new("show").about("Vocabulary size, special tokens, and a text split").arg(name()).arg(option(
+                "text",
+                "TEXT",
+                "The text to split",
+            )),
         )
+        .subcommand(chat_definition())
+        .subcommand(add_definition())
+}
+
+fn name() -> Arg {
+    Arg::new("TOKENIZER").required(true).help("A folder, a tokenizer.json, or the name of a built-in one")
+}
+
+fn chat_definition() -> Command {
+    Command::new("chat")
+        .about("Turn a conversation into the text that a model continues")
+        .arg(name())
+        .arg(
+            option("messages", "FILE", "The conversation: a JSON list of {role, content}, or {messages, tools, ...}")
+                .required(true)
+                .value_parser(values::path()),
+        )
+        .arg(flag("add-generation-prompt", "End with the beginning of the assistant's turn"))
+        .arg(template_flag("Another template"))
+}
+
+fn add_definition() -> Command {
+    Command::new("add")
+        .about("Plan new tokens and a chat template for a tokenizer; with -o, write it. `convert` and `finalize` grow models")
+        .arg(name())
+        .arg(option("add-tokens", "YAML", "The tokens: a file, or chatml (default: [PAD], if there is no padding token)"))
+        .arg(template_flag("The chat template"))
+        .arg(
+            option("vocab-size", "ROWS", "Rows of the model's embedding (default: one per token)")
+                .value_parser(value_parser!(usize)),
+        )
+        .arg(option("pad-to-multiple", "N", "Round the rows up to a multiple of N").value_parser(value_parser!(usize)))
+        .arg(
+            Arg::new("output-dir")
+                .short('o')
+                .long("output-dir")
+                .value_name("FOLDER")
+                .value_parser(values::path())
+                .help("The folder to make, with the tokenizer's files"),
+        )
+}
+
+fn template_flag(help: &str) -> Arg {
+    let names = ChatTemplate::names().join(", ");
+    flag_value('t', "chat-template-path", "TEMPLATE", "").help(format!("{help}: a file, or {names}"))
 }
 
 fn train_definition() -> Command {
@@ -66,8 +108,10 @@ fn train_definition() -> Command {
 pub(super) fn run(matches: &ArgMatches) -> Result<Outcome, Failure> {
     match matches.subcommand() {
         Some(("train", inner)) => train(inner),
+        Some(("chat", inner)) => chat(inner),
+        Some(("add", inner)) => add(inner),
         Some((_, inner)) => show(inner),
-        None => Err(Failure::Usage { text: "name `train` or `show`".to_owned(), help: false }),
+        None => Err(Failure::Usage { text: "name `train`, `show`, `chat` or `add`".to_owned(), help: false }),
     }
 }
 
@@ -129,4 +173,46 @@ fn show(matches: &ArgMatches) -> Result<Outcome, Failure> {
     let view = summary.view();
     let value = Some(Kept { value: Box::new(summary), type_path: "chandlery::tokenizer::TokenizerSummary" });
     Ok(Outcome { view, json, passed: true, value })
+}
+
+fn chat(matches: &ArgMatches) -> Result<Outcome, Failure> {
+    let files = tokenizer(&given::<String>(matches, "TOKENIZER").unwrap_or_default())?;
+    let chat = Chat::open(given::<PathBuf>(matches, "messages").unwrap_or_default())?;
+    let chat = if set(matches, "add-generation-prompt") { chat.generation_prompt(true) } else { chat };
+    let text = match &given_template(matches)? {
+        Some(template) => files.render_chat_by(template, &chat)?,
+        None => files.render_chat(&chat)?,
+    };
+    let ids = files.encode_rendered(&text)?;
+    let json = json!({ "text": text, "ids": ids });
+    let value = Some(Kept { value: Box::new(text.clone()), type_path: "String" });
+    Ok(Outcome { view: MimeBundle::text(text), json, passed: true, value })
+}
+
+fn add(matches: &ArgMatches) -> Result<Outcome, Failure> {
+    let files = tokenizer(&given::<String>(matches, "TOKENIZER").unwrap_or_default())?;
+    let tokens = match given::<String>(matches, "add-tokens") {
+        Some(name) => AddTokens::open(&name)?,
+        None => AddTokens::default_pad(),
+    };
+    let template = given_template(matches)?;
+    let rows = match given::<usize>(matches, "vocab-size") {
+        Some(rows) => rows,
+        None => files.tokenizer()?.get_vocab_size(true),
+    };
+    let plan = tokens.plan(&files, rows, given::<usize>(matches, "pad-to-multiple"))?;
+    let (mut view, json) = (plan.view(), plan.report());
+    if let Some(folder) = given::<PathBuf>(matches, "output-dir") {
+        match &template {
+            Some(template) => plan.tokenizer().with_chat_template(template).write(&folder)?,
+            None => plan.tokenizer().write(&folder)?,
+        }
+        view = view.with_note(&format!("written to {}", folder.display()));
+    }
+    let value = Some(Kept { value: Box::new(plan), type_path: "chandlery::tokenizer::TokenPlan" });
+    Ok(Outcome { view, json, passed: true, value })
+}
+
+fn given_template(matches: &ArgMatches) -> Result<Option<ChatTemplate>, Failure> {
+    Ok(given::<String>(matches, "chat-template-path").map(|name| ChatTemplate::open(&name)).transpose()?)
 }

@@ -67,8 +67,8 @@ fn tokenizer(construction: &Construction) -> TableView {
             view.row(Mark::None, [role.into(), format!("{token} ({id})").into()]);
         }
     }
-    let template = tokenizer.has_chat_template() || tokenizer.names().any(|name| name == "chat_template.jinja");
-    view.row(Mark::None, ["chat template".into(), if template { "yes" } else { "no" }.into()]);
+    let template = if tokenizer.has_chat_template() { "yes" } else { "no" };
+    view.row(Mark::None, ["chat template".into(), template.into()]);
     view.row(Mark::None, ["files".into(), tokenizer.names().collect::<Vec<_>>().join(", ").into()]);
     let rows = construction.config.vocab_size;
     if rows > size {

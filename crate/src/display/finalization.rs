@@ -8,14 +8,26 @@ use crate::gguf::GgufPlan;
 
 impl View for FinalizePlan {
     fn view(&self) -> MimeBundle {
-        table(self, "Would finalize").bundle()
+        whole(self, "Would finalize")
     }
 }
 
 impl View for Finalization {
     fn view(&self) -> MimeBundle {
         let verb = if self.dry_run { "Would finalize" } else { "Finalized" };
-        table(&self.plan, verb).bundle().with("application/vnd.chandlery.finalization+json", self.report())
+        whole(&self.plan, verb).with("application/vnd.chandlery.finalization+json", self.report())
+    }
+}
+
+/// The files, and below them the tokens where some are added.
+fn whole(plan: &FinalizePlan, verb: &str) -> MimeBundle {
+    let files = table(plan, verb).bundle();
+    match plan.tokens.as_ref().filter(|tokens| !tokens.is_empty()) {
+        Some(tokens) => {
+            let tied = plan.config.get("tie_word_embeddings").and_then(serde_json::Value::as_bool);
+            files.followed_by(&super::tokens::table(tokens, tied).bundle())
+        }
+        None => files,
     }
 }
 

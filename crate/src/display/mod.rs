@@ -21,6 +21,7 @@ mod project;
 mod remapping;
 mod table;
 mod tokenizer;
+mod tokens;
 mod update;
 
 pub use bundle::{MimeBundle, View};

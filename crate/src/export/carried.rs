@@ -45,12 +45,15 @@ pub fn carried_sources(
     };
     let carried = names.into_iter().map(|name| {
         let file = inside(folder, &folder.join(&name))?;
-        let written = ours.iter().find(|(written, _)| *written == name);
-        let unedited = match written {
-            Some((_, text)) => std::fs::read(&file).map_err(CheckpointError::io("reading", &file))? == text.as_bytes(),
-            None => false,
+        let ours = ours.iter().find(|(written, _)| *written == name).map(|(_, text)| text);
+        let again = again.iter().find(|(written, _)| *written == name).map(|(_, text)| text);
+        let text = match (ours, again) {
+            (Some(ours), Some(again)) if ours != again => {
+                let found = std::fs::read(&file).map_err(CheckpointError::io("reading", &file))?;
+                (found == ours.as_bytes()).then(|| again.clone())
+            }
+            _ => None,
         };
-        let text = again.iter().find(|(written, _)| unedited && *written == name).map(|(_, text)| text.clone());
         Ok(CarriedSource { name, file, text })
     });
     carried.collect()

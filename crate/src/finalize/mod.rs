@@ -1,11 +1,10 @@
 //! A clean folder to hand on: configuration, tokenizer, sources, exactly one checkpoint, nothing of the training run.
 
-mod config;
 mod error;
-mod generation;
 mod options;
 mod plan;
 mod run;
+mod tokens;
 mod weights;
 
 pub use error::FinalizeError;

@@ -7,6 +7,7 @@ use super::{Finalization, FinalizeError, FinalizePlan};
 use crate::checkpoint::{DEFAULT_MAX_SHARD_SIZE, WeightsFormat};
 use crate::gguf::GgufType;
 use crate::spec::DType;
+use crate::tokenizer::{Generation, GenerationMode};
 
 /// A finalization to be planned or run; see [`finalize`].
 #[derive(Clone, Debug)]
@@ -16,7 +17,11 @@ pub struct Finalize {
     pub(super) checkpoint: Option<PathBuf>,
     pub(super) root_copy: bool,
     pub(super) keep_optimizer: bool,
-    pub(super) generation_config: bool,
+    pub(super) add_tokens: Option<String>,
+    pub(super) default_tokens: bool,
+    pub(super) pad_to_multiple: Option<usize>,
+    pub(super) chat_template: Option<String>,
+    pub(super) generation: Generation,
     pub(super) format: WeightsFormat,
     pub(super) gguf: Option<GgufType>,
     pub(super) dtype: Option<DType>,
@@ -41,7 +46,11 @@ fn finalize_paths(source: &Path, destination: &Path) -> Finalize {
         checkpoint: None,
         root_copy: false,
         keep_optimizer: false,
-        generation_config: true,
+        add_tokens: None,
+        default_tokens: true,
+        pad_to_multiple: None,
+        chat_template: None,
+        generation: Generation::default(),
         format: WeightsFormat::default(),
         gguf: None,
         dtype: None,
@@ -69,9 +78,46 @@ impl Finalize {
         self
     }
 
-    /// Whether to write generation_config.json: the source's, else a minimal one (default: yes).
-    pub fn generation_config(mut self, write: bool) -> Self {
-        self.generation_config = write;
+    /// Adds the tokens that a YAML file or a built-in list (`chatml`) names. Without it `[PAD]` is added where the
+    /// tokenizer has no padding token.
+    pub fn add_tokens(mut self, name_or_path: Option<String>) -> Self {
+        self.add_tokens = name_or_path;
+        self
+    }
+
+    /// Whether `[PAD]` is added where it is missing and no other tokens were asked for (default: yes).
+    pub fn default_tokens(mut self, add: bool) -> Self {
+        self.default_tokens = add;
+        self
+    }
+
+    /// Rounds the rows of the embedding up to a multiple.
+    pub fn pad_to_multiple(mut self, rows: Option<usize>) -> Self {
+        self.pad_to_multiple = rows;
+        self
+    }
+
+    /// Gives the tokenizer a chat template: a file, or the name of a built-in one (`chatml`, `llama3` …).
+    pub fn chat_template(mut self, name_or_path: Option<String>) -> Self {
+        self.chat_template = name_or_path;
+        self
+    }
+
+    /// Where generation_config.json comes from: the source (the default), nowhere, or a preset.
+    pub fn generation_config(mut self, mode: GenerationMode) -> Self {
+        self.generation.mode = mode;
+        self
+    }
+
+    /// Whether generation stops at ends of turns that the added tokens name (default: yes).
+    pub fn auto_stop_tokens(mut self, auto: bool) -> Self {
+        self.generation.auto_stop_tokens = auto;
+        self
+    }
+
+    /// More tokens at which generation stops.
+    pub fn stop_tokens(mut self, tokens: Vec<String>) -> Self {
+        self.generation.stop_tokens = tokens;
         self
     }
 

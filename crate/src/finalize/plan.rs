@@ -4,16 +4,16 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
-use super::config::sync_roles;
+use super::tokens::Tokens;
 use super::weights::WeightsPlan;
-use super::{Finalize, FinalizeError, generation};
+use super::{Finalize, FinalizeError};
 use crate::checkpoint::{Manifest, Placement, inside, latest_checkpoint, step_of};
 use crate::convert::ModelFolder;
 use crate::export::{CarriedSource, carried_sources};
 use crate::gguf::GgufPlan;
 use crate::sealed::Sealed;
 use crate::spec::{ModelConfig, TensorTable};
-use crate::tokenizer::TokenizerFiles;
+use crate::tokenizer::{GenerationMode, TokenPlan, TokenizerFiles};
 
 /// One path of the new folder.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,7 +38,7 @@ pub struct Optimizer {
 }
 
 /// A finalization before it happens.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct FinalizePlan {
     /// The source folder.
     pub source: PathBuf,
@@ -56,8 +56,12 @@ pub struct FinalizePlan {
     pub gguf: Option<GgufPlan>,
     /// config.json.
     pub config: Sealed<Value>,
+    /// What is added to the tokenizer; none where no tokenizer can be read.
+    pub tokens: Option<TokenPlan>,
     /// generation_config.json, unless none was asked for.
     pub generation: Option<Sealed<Value>>,
+    /// The ids at which generation stops.
+    pub stop_ids: Vec<u64>,
     /// The optimizer's state, if it was asked for.
     pub optimizer: Option<Optimizer>,
     /// What a person should know: a missing chat template, for instance.
@@ -65,7 +69,7 @@ pub struct FinalizePlan {
 }
 
 /// A finalization that ran, or would run.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct Finalization {
     /// What was, or would be, written.
     pub plan: Sealed<FinalizePlan>,
@@ -93,32 +97,29 @@ impl Prepared {
         }
         let checkpoint = checkpoint_of(&asked.source, asked.checkpoint.as_deref())?;
         let folder = ModelFolder::open_checkpoint(&asked.source, Some(&checkpoint))?;
-        let weights = WeightsPlan::new(asked, &folder)?;
-        let tokenizer = TokenizerFiles::read(&asked.source)?;
+        let tokens = Tokens::new(asked, folder.config().vocab_size)?;
+        let weights = WeightsPlan::new(asked, &folder, tokens.plan.as_ref())?;
         let mut config = folder.config_json().clone();
-        sync_roles(&mut config, &tokenizer);
+        tokens.sync(&mut config);
         weights.describe(&mut config);
         let origin = asked.source.join("config.json").display().to_string();
-        let (read_back, _) = ModelConfig::from_json(&config, &origin).map_err(crate::convert::ConvertError::from)?;
+        let (new, _) = ModelConfig::from_json(&config, &origin).map_err(crate::convert::ConvertError::from)?;
         let weights = match asked.gguf {
-            Some(kind) => weights.into_gguf(kind, asked, &folder, &read_back, &tokenizer)?,
+            Some(kind) => weights.into_gguf(kind, asked, &folder, &new, &tokens.files)?,
             None => weights,
         };
-        let sources = carried_sources(&asked.source, folder.side(), folder.config(), &read_back)?;
-        let generation = match asked.generation_config {
-            true => Some(Sealed::new(generation::carried(&asked.source, &config)?)),
+        let sources = carried_sources(&asked.source, folder.side(), folder.config(), &new)?;
+        let generation = tokens.generation(asked, folder.config_json())?;
+        let optimizer = match asked.keep_optimizer {
+            true => Some(optimizer_of(&checkpoint, tokens.plan.as_ref())?),
             false => None,
         };
-        let optimizer = if asked.keep_optimizer { Some(optimizer_of(&checkpoint)?) } else { None };
         let placement = match asked.root_copy || asked.gguf.is_some() {
             true => Placement::Root,
             false => Placement::Checkpoint { step: step_of(&checkpoint).unwrap_or(0) },
         };
-        let mut warnings = Vec::new();
-        let templated = tokenizer.names().any(|name| name == "chat_template.jinja") || tokenizer.has_chat_template();
-        if !templated {
-            warnings.push("the tokenizer has no chat template".to_owned());
-        }
+        let mut warnings = tokens.warnings.clone();
+        warnings.extend(generation.warnings.iter().cloned());
         warnings.extend(weights.gguf().into_iter().flat_map(GgufPlan::warnings).cloned());
         warnings.extend(optimizer.as_ref().and_then(|optimizer| optimizer.note.clone()));
         let mut plan = FinalizePlan {
@@ -130,12 +131,14 @@ impl Prepared {
             table: weights.table(),
             gguf: weights.gguf().cloned(),
             config: Sealed::new(config),
-            generation,
+            tokens: tokens.plan.clone(),
+            generation: generation.json,
+            stop_ids: generation.stop_ids,
             optimizer,
             warnings,
         };
-        plan.files = plan.list(folder.config_json(), &tokenizer, &sources, &weights);
-        Ok(Self { plan, folder, tokenizer, sources, weights })
+        plan.files = plan.list(asked, folder.config_json(), &tokens, &sources, &weights);
+        Ok(Self { plan, folder, tokenizer: tokens.files, sources, weights })
     }
 }
 
@@ -143,8 +146,9 @@ impl FinalizePlan {
     /// Every path with its origin.
     fn list(
         &self,
+        asked: &Finalize,
         old: &Value,
-        tokenizer: &TokenizerFiles,
+        tokens: &Tokens,
         sources: &[CarriedSource],
         weights: &WeightsPlan,
     ) -> Vec<PlannedFile> {
@@ -154,21 +158,31 @@ impl FinalizePlan {
             let origin = if source.text.is_some() { "written again for the new configuration" } else { "carried" };
             file(source.name.clone(), origin.to_owned())
         }));
-        files.extend(tokenizer.names().map(|name| file(name.to_owned(), "carried".to_owned())));
+        files.extend(tokens.files.names().map(|name| file(name.to_owned(), tokens.origin(name))));
         if self.generation.is_some() {
-            files.push(file("generation_config.json".to_owned(), String::new()));
+            files.push(file("generation_config.json".to_owned(), self.generation_in_words(asked)));
         }
         let (names, inside) = (weights.files(), self.placement.folder());
         let links = self.placement.links(&names).into_iter();
         files.extend(links.map(|(path, target)| PlannedFile { path, link_to: Some(target), origin: String::new() }));
         if self.placement != Placement::Root {
-            files.push(file(format!("{inside}{}", Manifest::FILE), String::new()));
+            files.push(file(format!("{inside}{}", Manifest::FILE), "what this checkpoint holds".to_owned()));
         }
         files.extend(names.into_iter().map(|name| file(format!("{inside}{name}"), weights.in_words())));
         for from in self.optimizer.iter().flat_map(|optimizer| &optimizer.files) {
             files.push(file(format!("{inside}{}", name_of(from)), "carried".to_owned()));
         }
         files
+    }
+
+    fn generation_in_words(&self, asked: &Finalize) -> String {
+        let origin = match &asked.generation.mode {
+            GenerationMode::Preset(name) => format!("preset {name}"),
+            _ if asked.source.join("generation_config.json").exists() => "carried".to_owned(),
+            _ => "made: the source has none".to_owned(),
+        };
+        let ids: Vec<String> = self.stop_ids.iter().map(u64::to_string).collect();
+        if ids.is_empty() { origin } else { format!("{origin}; stops at {}", ids.join(", ")) }
     }
 }
 
@@ -187,7 +201,7 @@ fn checkpoint_of(source: &Path, named: Option<&Path>) -> Result<PathBuf, Finaliz
 }
 
 /// The optimizer's files of a checkpoint: one, or one for each rank of the training run.
-fn optimizer_of(checkpoint: &Path) -> Result<Optimizer, FinalizeError> {
+fn optimizer_of(checkpoint: &Path, tokens: Option<&TokenPlan>) -> Result<Optimizer, FinalizeError> {
     let mut found = Optimizer::default();
     for entry in std::fs::read_dir(checkpoint).into_iter().flatten().flatten() {
         let path = entry.path();
@@ -206,6 +220,14 @@ fn optimizer_of(checkpoint: &Path) -> Result<Optimizer, FinalizeError> {
         ));
     }
     found.files.sort();
+    if let Some(plan) = tokens.filter(|plan| plan.vocab_size() != plan.vocab_before()) {
+        found.note = Some(format!(
+            "the optimizer's state goes along as it is: its moments of the embedding and the head have {} rows, the model \
+             now has {}; reset these moments before training goes on",
+            plan.vocab_before(),
+            plan.vocab_size()
+        ));
+    }
     Ok(found)
 }
 
@@ -248,7 +270,9 @@ impl Finalization {
                 .collect::<Vec<_>>(),
             "gguf": plan.gguf.as_ref().map(GgufPlan::report),
             "config": *plan.config,
+            "tokens": plan.tokens.as_ref().map(TokenPlan::report),
             "generation_config": plan.generation.as_deref(),
+            "stop_ids": plan.stop_ids,
             "optimizer": plan.optimizer.as_ref().map(|optimizer| json!({
                 "files": optimizer.files,
                 "bytes": optimizer.bytes,

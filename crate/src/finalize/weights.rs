@@ -3,7 +3,7 @@
 //! Every way of storing them has the same three sides: files and table for the plan, fields for config.json, and writing
 //! as a stream.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
 use serde_json::{Value, json};
@@ -13,20 +13,27 @@ use crate::checkpoint::{Checkpoint, CheckpointCopy, Piece, ShardPlan, Written};
 use crate::convert::ModelFolder;
 use crate::gguf::{GGUF_FILE, GgufPlan, GgufType};
 use crate::spec::{DType, ModelConfig, ParamPath, TensorRow, TensorTable};
-use crate::tokenizer::TokenizerFiles;
+use crate::tokenizer::{TokenPlan, TokenizerFiles};
+use crate::vocabulary::{grown, grown_shape, has_row_per_token};
 
 /// The weights as they will be written.
 #[derive(Clone, Debug)]
 pub(super) struct WeightsPlan {
     shards: ShardPlan,
-    pieces: HashMap<ParamPath, Vec<Piece>>,
+    /// The tensors with a row for each token, where tokens are added.
+    growing: Vec<ParamPath>,
+    tokens: Option<TokenPlan>,
     dtype: Option<DType>,
     gguf: Option<GgufPlan>,
 }
 
 impl WeightsPlan {
     /// Plans from headers. The tensors keep the order in which the source stores them: so copying is fastest.
-    pub(super) fn new(asked: &Finalize, source: &ModelFolder) -> Result<Self, FinalizeError> {
+    pub(super) fn new(
+        asked: &Finalize,
+        source: &ModelFolder,
+        tokens: Option<&TokenPlan>,
+    ) -> Result<Self, FinalizeError> {
         if let Some(dtype) = asked.dtype.filter(|dtype| !dtype.is_weight_float()) {
             let what = format!("weights cannot be stored as {dtype}");
             return Err(FinalizeError::refused(what, "--dtype", "use float32, bfloat16, float16 or float64"));
@@ -36,19 +43,27 @@ impl WeightsPlan {
         let named = |path: &ParamPath| family.name_on(source.side(), path);
         let tied: HashMap<ParamPath, ParamPath> =
             native.rows().iter().filter_map(|row| Some((named(&row.path), named(row.tied_to.as_ref()?)))).collect();
-        let mut rows = Vec::new();
+        let grows: HashSet<ParamPath> =
+            native.rows().iter().filter(|row| has_row_per_token(&row.path)).map(|row| named(&row.path)).collect();
+        let tokens = tokens.filter(|plan| plan.changes_rows());
+        let (mut rows, mut growing) = (Vec::new(), Vec::new());
         for name in weights.stored_order().filter(|name| !tied.contains_key(name)) {
             let Some(row) = weights.table().get(&name) else { continue };
             let dtype = asked.dtype.filter(|_| row.dtype.is_weight_float()).unwrap_or(row.dtype);
+            let mut row = TensorRow { dtype, ..row.clone() };
+            if let Some(plan) = tokens.filter(|_| grows.contains(&name)) {
+                row.shape = grown_shape(plan, &row.shape);
+                growing.push(name.clone());
+            }
             let aliases = tied.iter().filter(|(_, target)| **target == name);
             let aliases: Vec<TensorRow> = aliases
-                .map(|(alias, _)| TensorRow { path: alias.clone(), tied_to: Some(name.clone()), dtype, ..row.clone() })
+                .map(|(alias, _)| TensorRow { path: alias.clone(), tied_to: Some(name.clone()), ..row.clone() })
                 .collect();
-            rows.push(TensorRow { dtype, ..row.clone() });
+            rows.push(row);
             rows.extend(aliases);
         }
         let shards = ShardPlan::with_format(rows, asked.max_shard_size, asked.format);
-        Ok(Self { shards, pieces: HashMap::new(), dtype: asked.dtype, gguf: None })
+        Ok(Self { shards, growing, tokens: tokens.cloned(), dtype: asked.dtype, gguf: None })
     }
 
     /// The same weights in a GGUF file, whose metadata hold configuration and tokenizer as they will be.
@@ -76,7 +91,7 @@ impl WeightsPlan {
             );
         }
         let name = asked.destination.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
-        let gguf = GgufPlan::new(source, config, tokenizer, &self.pieces, kind, &name)?;
+        let gguf = GgufPlan::new(source, config, tokenizer, kind, &name)?;
         Ok(Self { gguf: Some(gguf), ..self })
     }
 
@@ -103,10 +118,14 @@ impl WeightsPlan {
 
     /// What the files will hold, in a few words.
     pub(super) fn in_words(&self) -> String {
-        match (&self.gguf, self.dtype) {
+        let stored = match (&self.gguf, self.dtype) {
             (Some(gguf), _) => format!("stored as {}", gguf.kind().name()),
             (None, Some(dtype)) => format!("cast to {dtype}"),
             (None, None) => "as the source stores them".to_owned(),
+        };
+        match &self.tokens {
+            Some(plan) => format!("{stored}, with {} rows for tokens", plan.vocab_size()),
+            None => stored,
         }
     }
 
@@ -124,6 +143,14 @@ impl WeightsPlan {
         }
     }
 
+    /// What the tensors are made of that are not the source's as they are. New rows may be the mean of old ones, which are
+    /// read for it.
+    fn pieces(&self, from: &Checkpoint) -> Result<HashMap<ParamPath, Vec<Piece>>, FinalizeError> {
+        let Some(plan) = &self.tokens else { return Ok(HashMap::new()) };
+        let pieces = self.growing.iter().map(|name| Ok((name.clone(), grown(plan, from, name)?)));
+        pieces.collect()
+    }
+
     /// Writes the files into `folder`.
     pub(super) fn write(
         &self,
@@ -132,10 +159,10 @@ impl WeightsPlan {
         progress: &dyn Fn(u64),
     ) -> Result<Written, FinalizeError> {
         if let Some(gguf) = &self.gguf {
-            let written = gguf.write(from, &folder.join(GGUF_FILE), progress)?;
+            let written = gguf.write(from, &self.pieces(from)?, &folder.join(GGUF_FILE), progress)?;
             return Ok(Written { files: self.files(), bytes: written.bytes });
         }
-        let copy = CheckpointCopy::new(from, self.pieces.clone()).on_progress(progress);
+        let copy = CheckpointCopy::new(from, self.pieces(from)?).on_progress(progress);
         Ok(self.shards.write(folder, &copy)?)
     }
 }

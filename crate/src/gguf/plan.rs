@@ -1,14 +1,12 @@
 //! What a GGUF file will hold, as a value to look at before anything is written.
 
-use std::collections::HashMap;
-
 use serde_json::{Value, json};
 
 use super::metadata::{architecture, metadata, rope_factors, warnings};
 use super::names::{ROPE_FACTORS, gguf_name, is_rotated};
 use super::vocabulary::vocabulary;
 use super::{GgufError, GgufType};
-use crate::checkpoint::{GgufMetadata, Piece};
+use crate::checkpoint::GgufMetadata;
 use crate::convert::ModelFolder;
 use crate::sealed::Sealed;
 use crate::spec::{DType, ModelConfig, ModelSpec, ParamPath, TensorRow, TensorTable};
@@ -26,10 +24,19 @@ pub struct GgufTensor {
     pub native: Option<ParamPath>,
     /// Why it is not stored as asked for.
     pub why: Option<String>,
-    /// What it is made of.
-    pub(super) pieces: Vec<Piece>,
+    /// Where its values come from.
+    pub(super) origin: Origin,
     /// Rows of a head, if they are to be put into another order.
     pub(super) heads: Option<usize>,
+}
+
+/// Where a tensor's values come from.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Origin {
+    /// A tensor of the source, by its name there.
+    Source(ParamPath),
+    /// They are made for the file.
+    Made(Vec<f32>),
 }
 
 /// What a GGUF file will hold: tensors in the order of a forward pass, and metadata.
@@ -42,9 +49,8 @@ pub struct GgufPlan {
 }
 
 impl GgufPlan {
-    /// Plans the file of a model whose weights are those of `source`, changed as `config` and `tokenizer` are: `pieces` says
-    /// what tensors of the source, by their names there, are to be made of if not of themselves. `name` goes into
-    /// `general.name`.
+    /// Plans the file of a model whose weights are those of `source`, changed as `config` and `tokenizer` are. `name` goes
+    /// into `general.name`.
     ///
     /// # Errors
     /// [`GgufError`] for models and tokenizers that GGUF has no place for, or tensors that do not fit the configuration.
@@ -52,7 +58,6 @@ impl GgufPlan {
         source: &ModelFolder,
         config: &ModelConfig,
         tokenizer: &TokenizerFiles,
-        pieces: &HashMap<ParamPath, Vec<Piece>>,
         kind: GgufType,
         name: &str,
     ) -> Result<Self, GgufError> {
@@ -68,12 +73,11 @@ impl GgufPlan {
             };
             let head = name.as_str() == "output.weight" || (tied && name.as_str() == "token_embd.weight");
             let (dtype, why) = kind.of(&row.shape, head);
-            let from = family.name_on(source.side(), &row.path);
             tensors.push(GgufTensor {
                 row: TensorRow::stored(name, row.shape.clone(), dtype),
                 native: Some(row.path.clone()),
                 why,
-                pieces: pieces.get(&from).cloned().unwrap_or_else(|| vec![Piece::Tensor(from)]),
+                origin: Origin::Source(family.name_on(source.side(), &row.path)),
                 heads: (architecture == "llama" && is_rotated(&row.path)).then_some(config.head_dim),
             });
         }
@@ -82,7 +86,7 @@ impl GgufPlan {
                 row: TensorRow::stored(ROPE_FACTORS.into(), vec![factors.len()], DType::F32),
                 native: None,
                 why: None,
-                pieces: vec![Piece::Values(factors)],
+                origin: Origin::Made(factors),
                 heads: None,
             });
         }

@@ -7,11 +7,11 @@ use std::path::Path;
 
 use super::GgufError;
 use super::names::interleaved;
-use super::plan::{GgufPlan, GgufTensor};
+use super::plan::{GgufPlan, GgufTensor, Origin};
 use super::storage::encode;
-use crate::checkpoint::{Checkpoint, CheckpointError, Pieces, gguf_header};
+use crate::checkpoint::{Checkpoint, CheckpointError, Piece, Pieces, gguf_header};
 use crate::interrupt;
-use crate::spec::{DType, TensorRow};
+use crate::spec::{DType, ParamPath, TensorRow};
 
 /// Numbers of the rows in memory at a time, unless one row or one head has more.
 const BLOCK: usize = 4 << 20;
@@ -29,18 +29,28 @@ pub struct GgufWritten {
 }
 
 impl GgufPlan {
-    /// Writes the file, which must not exist. `progress` gets the bytes of data as they are written.
+    /// Writes the file, which must not exist. `pieces` says what tensors of `from`, by their names there, are made of where
+    /// not of themselves. `progress` gets the bytes of data as they are written.
     ///
     /// # Errors
     /// [`GgufError::Values`] for values that the type cannot hold, and what reading or writing fails with.
-    pub fn write(&self, from: &Checkpoint, path: &Path, progress: &dyn Fn(u64)) -> Result<GgufWritten, GgufError> {
+    pub fn write(
+        &self,
+        from: &Checkpoint,
+        pieces: &HashMap<ParamPath, Vec<Piece>>,
+        path: &Path,
+        progress: &dyn Fn(u64),
+    ) -> Result<GgufWritten, GgufError> {
         let rows: Vec<TensorRow> = self.tensors().iter().map(|tensor| tensor.row.clone()).collect();
         let Some((header, places)) = gguf_header(self.metadata(), &rows) else {
             let what = "an element type that GGUF files do not hold".to_owned();
             return Err(GgufError::Beyond { what, origin: from.path().to_owned() });
         };
-        let pieces: HashMap<_, _> =
-            self.tensors().iter().map(|tensor| (tensor.row.path.clone(), tensor.pieces.clone())).collect();
+        let made_of = |tensor: &GgufTensor| match &tensor.origin {
+            Origin::Source(name) => pieces.get(name).cloned().unwrap_or_else(|| vec![Piece::Tensor(name.clone())]),
+            Origin::Made(values) => vec![Piece::Values(values.clone())],
+        };
+        let pieces = self.tensors().iter().map(|tensor| (tensor.row.path.clone(), made_of(tensor))).collect();
         let pieces = Pieces::new(from, pieces);
         let open = File::options().write(true).create_new(true).open(path);
         let mut file = open.map_err(CheckpointError::io("creating", path))?;

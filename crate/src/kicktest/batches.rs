@@ -6,6 +6,7 @@ use rand_chacha::ChaCha8Rng;
 use super::error::KickTestError;
 use crate::dataset::{Block, Collator, Dataset, LabelledBatch};
 use crate::model::ModelError;
+use crate::tokenizer::TokenizerError;
 
 /// An endless source of batches of one shape.
 pub(super) struct Batches {
@@ -108,7 +109,7 @@ pub(super) fn vocabulary(construction: &crate::construct::Construction) -> Resul
     let model = construction.config.vocab_size;
     let tokenizer = match construction.tokenizer.tokenizer() {
         Ok(tokenizer) => tokenizer.get_vocab_size(true),
-        Err(crate::tokenizer::TokenizerError::Missing { .. }) => model,
+        Err(TokenizerError::Missing { .. } | TokenizerError::SlowOnly { .. }) => model,
         Err(error) => return Err(error.into()),
     };
     Ok(model.min(tokenizer).max(1) as u32)

@@ -3,8 +3,11 @@
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 use tokenizers::Tokenizer;
+
+use super::TokenizerError;
+use crate::checkpoint::AtomicFolder;
 
 /// The files of a Hugging Face tokenizer, those of older formats included; a folder holds some of them.
 pub const TOKENIZER_FILES: &[&str] = &[
@@ -17,50 +20,6 @@ pub const TOKENIZER_FILES: &[&str] = &[
     "vocab.json",
     "merges.txt",
 ];
-
-/// Why a tokenizer could not be read, used or trained.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum TokenizerError {
-    /// No tokenizer.json.
-    #[error("there is no tokenizer here\n  where: {folder}\n  do: put tokenizer.json into the folder, or give token ids (--input-ids)", folder = folder.display())]
-    Missing {
-        /// The folder.
-        folder: PathBuf,
-    },
-    /// A file that cannot be read.
-    #[error("the tokenizer cannot be read: {reason}\n  where: {path}\n  do: copy the file again from its source", path = path.display())]
-    Invalid {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong.
-        reason: String,
-    },
-    /// A text to train on that cannot be had.
-    #[error("{what}\n  where: {place}\n  do: {advice}")]
-    Text {
-        /// What is wrong.
-        what: String,
-        /// The file, and the line where there is one.
-        place: String,
-        /// What to do.
-        advice: String,
-    },
-    /// The folder of a trained tokenizer.
-    #[error(transparent)]
-    Folder(#[from] crate::checkpoint::CheckpointError),
-    /// The user stopped it; nothing was left behind.
-    #[error(transparent)]
-    Interrupted(#[from] crate::interrupt::Interrupted),
-    /// Text that cannot be encoded, or ids that cannot be decoded.
-    #[error("the tokenizer failed: {reason}\n  where: {folder}\n  do: check that the tokenizer belongs to this model", folder = folder.display())]
-    Failed {
-        /// The folder.
-        folder: PathBuf,
-        /// What it says.
-        reason: String,
-    },
-}
 
 /// The contents of a folder's tokenizer files.
 #[derive(Clone, Debug, Default)]
@@ -112,6 +71,23 @@ impl TokenizerFiles {
         files
     }
 
+    /// Writes them into a new folder, which appears whole or not at all.
+    ///
+    /// # Errors
+    /// [`TokenizerError::Folder`] if the folder exists or cannot be written.
+    pub fn write(&self, folder: impl AsRef<Path>) -> Result<(), TokenizerError> {
+        self.write_into(folder.as_ref())
+    }
+
+    fn write_into(&self, folder: &Path) -> Result<(), TokenizerError> {
+        let stage = AtomicFolder::create(folder)?;
+        for (name, bytes) in self.to_write() {
+            stage.write(&name, bytes)?;
+        }
+        stage.commit()?;
+        Ok(())
+    }
+
     /// The names present.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.files.iter().map(|(name, _)| name.as_str())
@@ -126,16 +102,52 @@ impl TokenizerFiles {
         serde_json::from_slice(self.bytes(name)?).ok()
     }
 
+    /// A file as a JSON object, `None` if it is not there.
+    pub(super) fn object(&self, name: &str) -> Result<Option<Map<String, Value>>, TokenizerError> {
+        let Some(bytes) = self.bytes(name) else { return Ok(None) };
+        serde_json::from_slice(bytes).map(Some).map_err(|error| TokenizerError::Invalid {
+            path: self.folder.join(name),
+            reason: format!("it is not a JSON object: {error}"),
+        })
+    }
+
+    /// A file as text.
+    pub(super) fn text(&self, name: &str) -> Result<&str, TokenizerError> {
+        std::str::from_utf8(self.bytes(name).unwrap_or_default())
+            .map_err(|error| TokenizerError::Invalid { path: self.folder.join(name), reason: error.to_string() })
+    }
+
+    /// The same with some files replaced or added.
+    pub(super) fn with(&self, changed: Vec<(String, Vec<u8>)>) -> Self {
+        let mut files = self.files.clone();
+        for (name, bytes) in changed {
+            match files.iter_mut().find(|(known, _)| *known == name) {
+                Some((_, old)) => *old = bytes,
+                None => files.push((name, bytes)),
+            }
+        }
+        Self { folder: self.folder.clone(), files, parsed: OnceLock::new() }
+    }
+
+    /// The folder or built-in name they are from.
+    pub(super) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    pub(super) fn failed(&self, reason: impl std::fmt::Display) -> TokenizerError {
+        TokenizerError::Failed { folder: self.folder.clone(), reason: reason.to_string() }
+    }
+
     /// The tokenizer itself.
     ///
     /// # Errors
-    /// [`TokenizerError::Missing`] without tokenizer.json, [`TokenizerError::Invalid`] if it does not parse.
+    /// [`TokenizerError::Missing`] without a tokenizer, [`TokenizerError::SlowOnly`] if its files are of a kind that only
+    /// Python reads, [`TokenizerError::Invalid`] if tokenizer.json does not parse.
     pub fn tokenizer(&self) -> Result<&Tokenizer, TokenizerError> {
         if let Some(tokenizer) = self.parsed.get() {
             return Ok(tokenizer);
         }
-        let bytes =
-            self.bytes("tokenizer.json").ok_or_else(|| TokenizerError::Missing { folder: self.folder.clone() })?;
+        let bytes = self.bytes("tokenizer.json").ok_or_else(|| self.without_definition())?;
         let tokenizer = Tokenizer::from_bytes(bytes).map_err(|error| TokenizerError::Invalid {
             path: self.folder.join("tokenizer.json"),
             reason: error.to_string(),
@@ -143,29 +155,52 @@ impl TokenizerFiles {
         Ok(self.parsed.get_or_init(|| tokenizer))
     }
 
+    fn without_definition(&self) -> TokenizerError {
+        let folder = self.folder.clone();
+        let slow: Vec<&str> = self.names().filter(|name| ["tokenizer.model", "vocab.json"].contains(name)).collect();
+        if slow.is_empty() {
+            TokenizerError::Missing { folder }
+        } else {
+            TokenizerError::SlowOnly { folder, found: slow.join(", ") }
+        }
+    }
+
+    /// True if `token` is one of the added tokens that are special.
+    pub(super) fn is_special(&self, token: &str) -> Result<bool, TokenizerError> {
+        let tokenizer = self.tokenizer()?;
+        let Some(id) = tokenizer.token_to_id(token) else { return Ok(false) };
+        Ok(tokenizer.get_added_tokens_decoder().get(&id).is_some_and(|added| added.special))
+    }
+
     /// Token ids of a text, with the special tokens that the tokenizer adds.
     ///
     /// # Errors
     /// [`TokenizerError`] if there is no tokenizer or it fails.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>, TokenizerError> {
-        let encoding = self
-            .tokenizer()?
-            .encode(text, true)
-            .map_err(|error| TokenizerError::Failed { folder: self.folder.clone(), reason: error.to_string() })?;
+        let encoding = self.tokenizer()?.encode(text, true).map_err(|error| self.failed(error))?;
         Ok(encoding.get_ids().to_vec())
     }
 
-    /// True if tokenizer_config.json holds a chat template, where older formats keep it.
-    pub fn has_chat_template(&self) -> bool {
-        let config = self.bytes("tokenizer_config.json").and_then(|bytes| serde_json::from_slice::<Value>(bytes).ok());
-        config.is_some_and(|config| config.get("chat_template").is_some_and(|template| !template.is_null()))
+    /// Token ids of a text that holds its special tokens already, as a rendered chat does.
+    ///
+    /// # Errors
+    /// [`TokenizerError`] if there is no tokenizer or it fails.
+    pub fn encode_rendered(&self, text: &str) -> Result<Vec<u32>, TokenizerError> {
+        let encoding = self.tokenizer()?.encode(text, false).map_err(|error| self.failed(error))?;
+        Ok(encoding.get_ids().to_vec())
     }
 
-    /// The id of each role in `tokenizer_config.json`: `bos_token`, `eos_token`, `pad_token`, `unk_token`.
+    /// The token of each role, such as `bos_token`: tokenizer_config.json's, else that of special_tokens_map.json, where
+    /// older formats keep it. It may be missing from the vocabulary.
+    pub fn role_text(&self, role: &str) -> Option<String> {
+        ["tokenizer_config.json", "special_tokens_map.json"].iter().find_map(|name| {
+            let token = self.json(name)?.get(role)?.clone();
+            token.as_str().or_else(|| token.get("content").and_then(Value::as_str)).map(str::to_owned)
+        })
+    }
+
+    /// The id of a role's token: `bos_token`, `eos_token`, `pad_token`, `unk_token`, ...
     pub fn role(&self, role: &str) -> Option<u32> {
-        let config: Value = serde_json::from_slice(self.bytes("tokenizer_config.json")?).ok()?;
-        let token = config.get(role)?;
-        let text = token.as_str().or_else(|| token.get("content").and_then(Value::as_str))?;
-        self.tokenizer().ok()?.token_to_id(text)
+        self.tokenizer().ok()?.token_to_id(&self.role_text(role)?)
     }
 }

@@ -1,10 +1,20 @@
-//! Tokenizer files: which belong to a model folder, carried whole, read to encode and decode, and trained.
+//! Tokenizer files: which belong to a model folder, carried whole, read to encode and decode, and trained; tokens added to
+//! them, chat templates, and how generation is told to stop.
 
+mod add_tokens;
+mod chat;
 mod corpus;
+mod error;
 mod files;
+mod generation;
+mod small_file;
 mod summary;
 mod train;
 
-pub use files::{TOKENIZER_FILES, TokenizerError, TokenizerFiles};
+pub use add_tokens::{AddTokens, PlannedToken, ROLES, RowEdit, RowInit, TokenChange, TokenKind, TokenPlan};
+pub use chat::{Chat, ChatTemplate};
+pub use error::TokenizerError;
+pub use files::{TOKENIZER_FILES, TokenizerFiles};
+pub use generation::{Generation, GenerationConfig, GenerationMode};
 pub use summary::{SampleToken, SpecialToken, TokenizerSummary};
 pub use train::{SPECIAL_TOKENS, TrainedTokenizer, Training, train_tokenizer};

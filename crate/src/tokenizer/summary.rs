@@ -87,7 +87,7 @@ impl TokenizerFiles {
             model: model.to_owned(),
             max_length: config.and_then(|config| config.get("model_max_length").and_then(Value::as_u64)),
             special_tokens,
-            chat_template: self.has_chat_template() || self.names().any(|name| name == "chat_template.jinja"),
+            chat_template: self.has_chat_template(),
             sample: sample.to_owned(),
             split: split.collect(),
         })

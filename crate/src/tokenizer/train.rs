@@ -17,7 +17,6 @@ use tokenizers::{
 
 use super::corpus::{Pieces, expand};
 use super::{TokenizerError, TokenizerFiles};
-use crate::checkpoint::AtomicFolder;
 use crate::{interrupt, progress};
 
 /// The special tokens that every trained vocabulary begins with: their order is their ids, from 0.
@@ -231,16 +230,7 @@ impl TrainedTokenizer {
     /// # Errors
     /// [`TokenizerError::Folder`] if the folder exists or cannot be written.
     pub fn write(&self, folder: impl AsRef<Path>) -> Result<(), TokenizerError> {
-        self.write_into(folder.as_ref())
-    }
-
-    fn write_into(&self, folder: &Path) -> Result<(), TokenizerError> {
-        let stage = AtomicFolder::create(folder)?;
-        for (name, bytes) in self.files.to_write() {
-            stage.write(&name, bytes)?;
-        }
-        stage.commit()?;
-        Ok(())
+        self.files.write(folder)
     }
 }
 

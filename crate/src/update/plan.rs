@@ -1,27 +1,20 @@
 //! What an update will do, as a value: the chain of steps, every parameter's new name, and what does not fit.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
+use super::config::{difference, migrated, stored_dtype};
 use super::provenance::provenance;
-use super::{Migrations, Step, Update, UpdateError, Version};
+use super::ways::{Rename, Ways};
+use super::{Migrations, Update, UpdateError, Version};
 use crate::checkpoint::{Checkpoint, Piece, Placement, ShardPlan, latest_checkpoint, step_of, timestamp};
 use crate::convert::ConvertError;
 use crate::export::{CarriedSource, carried_sources, sources};
 use crate::sealed::Sealed;
-use crate::spec::{Architecture, DType, ModelConfig, ModelSpec, ParamPath, Side, TensorRow, TensorTable};
+use crate::spec::{DType, ModelConfig, ModelSpec, ParamPath, Side, TensorTable};
 use crate::tokenizer::TokenizerFiles;
-
-/// One parameter's way into the new folder.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Rename {
-    /// Its name in the source.
-    pub from: ParamPath,
-    /// Its name in the destination.
-    pub to: ParamPath,
-}
 
 /// An update before it happens.
 #[derive(Clone, Debug, PartialEq)]
@@ -161,45 +154,6 @@ impl Prepared {
     }
 }
 
-/// config.json after all steps: every field that no step names stays, and what shapes the model is written in full.
-fn migrated(
-    old: &Value,
-    chain: &[&Step],
-    (architecture, to): (Architecture, &Version),
-    dtype: Option<DType>,
-) -> Result<Value, UpdateError> {
-    let mut fields: Map<String, Value> = old.as_object().cloned().unwrap_or_default();
-    for step in chain {
-        step.change(&mut fields)?;
-    }
-    if let Some(dtype) = dtype {
-        for key in ["dtype", "torch_dtype"] {
-            fields.insert(key.to_owned(), json!(dtype.torch_name()));
-        }
-    }
-    let after = "config.json after the migrations";
-    let said = ModelConfig::identify(&Value::Object(fields.clone()), after).map_err(ConvertError::from)?;
-    if said.1 != architecture {
-        // It was told, and stands above what the folder says.
-        fields.insert("model_type".to_owned(), json!(architecture.native_model_type()));
-        fields.shift_remove("hf_model_type");
-    }
-    let (config, _) = ModelConfig::from_json(&Value::Object(fields.clone()), after).map_err(ConvertError::from)?;
-    if let Value::Object(written) = config.to_native_json(None) {
-        fields.extend(written);
-    }
-    fields.insert("chandlery_arch_version".to_owned(), json!(to.to_string()));
-    fields.sort_keys();
-    Ok(Value::Object(fields))
-}
-
-/// The element type of the weights, where config.json does not say one.
-fn stored_dtype(config: &Value, weights: &Checkpoint) -> Option<DType> {
-    let said = ["dtype", "torch_dtype"].iter().any(|key| config.get(key).is_some_and(|dtype| !dtype.is_null()));
-    let mut types = weights.table().rows().iter().map(|row| row.dtype);
-    if said { None } else { types.find(|dtype| dtype.is_weight_float()) }
-}
-
 /// The checkpoint that was named, else the latest, else the folder itself.
 fn checkpoint_of(asked: &Update) -> Result<PathBuf, UpdateError> {
     match &asked.checkpoint {
@@ -210,101 +164,6 @@ fn checkpoint_of(asked: &Update) -> Result<PathBuf, UpdateError> {
             Err(UpdateError::refused(what, format!("--checkpoint {}", other.display()), advice))
         }
         None => Ok(latest_checkpoint(&asked.source)?.unwrap_or_else(|| asked.source.clone())),
-    }
-}
-
-/// Where each parameter goes.
-struct Ways {
-    renames: Vec<Rename>,
-    dropped: Vec<ParamPath>,
-    missing: Vec<ParamPath>,
-    unexpected: Vec<ParamPath>,
-    /// Names with the shapes expected and found.
-    mismatched: Vec<(ParamPath, Vec<usize>, Vec<usize>)>,
-}
-
-impl Ways {
-    fn new(weights: &Checkpoint, chain: &[&Step], native: &TensorTable) -> Result<Self, UpdateError> {
-        let mut ways = Self {
-            renames: Vec::new(),
-            dropped: Vec::new(),
-            missing: Vec::new(),
-            unexpected: Vec::new(),
-            mismatched: Vec::new(),
-        };
-        let mut taken: HashMap<ParamPath, ParamPath> = HashMap::new();
-        for from in weights.stored_order() {
-            let Some(found) = weights.table().get(&from) else { continue };
-            let Some(to) = chain.iter().try_fold(from.clone(), |name, step| step.rename(&name)) else {
-                ways.dropped.push(from);
-                continue;
-            };
-            if let Some(other) = taken.insert(to.clone(), from.clone()) {
-                let what = format!("the migrations give `{other}` and `{from}` one name, `{to}`");
-                let advice = "correct the rules, so that every parameter keeps a name of its own";
-                return Err(UpdateError::migrations(what, weights.path().display().to_string(), advice));
-            }
-            match native.get(&to) {
-                // PyTorch files hold a tied tensor under both names; one of them is enough.
-                Some(row) if row.tied_to.is_some() => {}
-                Some(row) if row.shape != found.shape => {
-                    ways.mismatched.push((to, row.shape.clone(), found.shape.clone()));
-                }
-                Some(_) => ways.renames.push(Rename { from, to }),
-                None => ways.unexpected.push(from),
-            }
-        }
-        let there: HashSet<&ParamPath> = ways.renames.iter().map(|way| &way.to).collect();
-        let shaped: HashSet<&ParamPath> = ways.mismatched.iter().map(|(name, ..)| name).collect();
-        let needed = native.rows().iter().filter(|row| row.tied_to.is_none()).map(|row| &row.path);
-        ways.missing = needed.filter(|name| !there.contains(name) && !shaped.contains(name)).cloned().collect();
-        Ok(ways)
-    }
-
-    /// Turns what does not fit into an error that lists all of it. Shapes are never passed over.
-    fn require(&self, strict: bool, weights: &Checkpoint) -> Result<(), UpdateError> {
-        let complete = self.missing.is_empty() && self.unexpected.is_empty();
-        if self.mismatched.is_empty() && (complete || !strict) {
-            return Ok(());
-        }
-        let mut lines = vec![format!(
-            "the parameters do not fit the new version: {} missing, {} unexpected, {} of another shape",
-            self.missing.len(),
-            self.unexpected.len(),
-            self.mismatched.len()
-        )];
-        let mut list = |title: &str, entries: Vec<String>| {
-            lines.extend(entries.iter().take(10).map(|entry| format!("  {title} {entry}")));
-            lines.extend((entries.len() > 10).then(|| format!("  {title} and {} more", entries.len() - 10)));
-        };
-        list("missing:", self.missing.iter().map(|name| format!("`{name}`")).collect());
-        list("unexpected:", self.unexpected.iter().map(|name| format!("`{name}`")).collect());
-        let shapes = self.mismatched.iter();
-        list(
-            "shape:",
-            shapes.map(|(name, needs, is)| format!("`{name}` is {is:?}, the model needs {needs:?}")).collect(),
-        );
-        lines.push(format!("  where: {}", weights.path().display()));
-        let lenient = if self.mismatched.is_empty() { ", or update what there is with --no-strict" } else { "" };
-        lines.push(format!("  do: check --arch and --from-version{lenient}"));
-        Err(UpdateError::Incomplete(lines.join("\n")))
-    }
-
-    /// The rows to write, tied names behind the tensors that they share.
-    fn rows(&self, weights: &Checkpoint, native: &TensorTable, dtype: Option<DType>) -> Vec<TensorRow> {
-        let mut rows = Vec::new();
-        for way in &self.renames {
-            let Some(found) = weights.table().get(&way.from) else { continue };
-            let dtype = dtype.filter(|_| found.dtype.is_weight_float()).unwrap_or(found.dtype);
-            let row = TensorRow { path: way.to.clone(), dtype, ..found.clone() };
-            let tied = native.rows().iter().filter(|tied| tied.tied_to.as_ref() == Some(&way.to));
-            let aliases: Vec<TensorRow> = tied
-                .map(|tied| TensorRow { path: tied.path.clone(), tied_to: Some(way.to.clone()), ..row.clone() })
-                .collect();
-            rows.push(row);
-            rows.extend(aliases);
-        }
-        rows
     }
 }
 
@@ -326,19 +185,6 @@ fn has_optimizer(checkpoint: &Path) -> bool {
         .flatten()
         .flatten()
         .any(|entry| entry.file_name().to_string_lossy().starts_with("optimizer_state"))
-}
-
-fn difference(old: &Value, new: &Value) -> Vec<(String, Value, Value)> {
-    let empty = Map::new();
-    let (old, new) = (old.as_object().unwrap_or(&empty), new.as_object().unwrap_or(&empty));
-    let changed = new.iter().filter(|(key, value)| old.get(key.as_str()).unwrap_or(&Value::Null) != *value);
-    let removed = old.iter().filter(|(key, value)| !new.contains_key(key.as_str()) && !value.is_null());
-    let changed = changed
-        .map(|(key, value)| (key.clone(), old.get(key.as_str()).cloned().unwrap_or(Value::Null), value.clone()))
-        .chain(removed.map(|(key, value)| (key.clone(), value.clone(), Value::Null)));
-    let mut changed: Vec<_> = changed.collect();
-    changed.sort_by(|a, b| a.0.cmp(&b.0));
-    changed
 }
 
 impl UpdatePlan {

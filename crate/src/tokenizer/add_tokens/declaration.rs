@@ -1,0 +1,299 @@
+//! The YAML that says which tokens to add.
+//!
+//! ```yaml
+//! eos_token: "<|im_end|>"            # roles: bos, eos, pad, unk, sep, cls, mask
+//! pad_token:
+//!   token: "<|pad|>"
+//!   init: "zero"                     # zero, mean, copy:ID or copy:TOKEN
+//!   if_missing: true                 # only where the tokenizer has none
+//! special_tokens: ["<|im_start|>"]   # entries are texts, or mappings with token and init
+//! regular_tokens: [{token: "custom", init: "copy:42"}]
+//! ```
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use serde_yaml::{Mapping, Value as Yaml};
+
+use super::line::{Step, line_at};
+use super::plan::TokenKind;
+use super::{ROLES, TokenPlan};
+use crate::tokenizer::error::meant;
+use crate::tokenizer::small_file::{self, MAX_BYTES};
+use crate::tokenizer::{TokenizerError, TokenizerFiles};
+
+/// Files that come with the crate, by name.
+const BUILT_IN: &[(&str, &str)] = &[("chatml", include_str!("chatml.yaml"))];
+
+const DEFAULT_PAD: &str = "pad_token: { token: '[PAD]', init: zero, if_missing: true }\n";
+
+const LISTS: [&str; 2] = ["special_tokens", "regular_tokens"];
+
+/// Which tokens to add to a tokenizer, and how their rows of the embedding begin.
+///
+/// ```
+/// use chandlery::tokenizer::AddTokens;
+///
+/// AddTokens::open("chatml")?;
+/// let error = AddTokens::from_yaml("eos_tokn: '<|end|>'", "tokens.yaml").unwrap_err();
+/// assert!(error.to_string().starts_with("there is no key `eos_tokn` (is `eos_token` meant?)\n  where: tokens.yaml:1"));
+/// # Ok::<(), chandlery::tokenizer::TokenizerError>(())
+/// ```
+#[derive(Clone, Debug, PartialEq)]
+pub struct AddTokens {
+    origin: String,
+    text: String,
+    entries: Vec<Entry>,
+}
+
+/// One token to add.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Entry {
+    pub(super) kind: TokenKind,
+    pub(super) token: String,
+    pub(super) init: Option<Init>,
+    pub(super) if_missing: bool,
+    pub(super) steps: Vec<Step>,
+}
+
+/// How a new row begins, as written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Init {
+    Zero,
+    Mean,
+    CopyId(u32),
+    CopyToken(String),
+}
+
+impl AddTokens {
+    /// A built-in list by name (`chatml`), else a YAML file.
+    ///
+    /// # Errors
+    /// [`TokenizerError::Refused`] for a file that cannot be read or used; it names file and line.
+    pub fn open(name_or_path: &str) -> Result<Self, TokenizerError> {
+        if let Some((name, text)) = BUILT_IN.iter().find(|(name, _)| *name == name_or_path) {
+            return Self::from_yaml(text, &format!("the built-in list {name}"));
+        }
+        let path = Path::new(name_or_path);
+        if !path.exists() {
+            let known: Vec<&str> = BUILT_IN.iter().map(|(name, _)| *name).collect();
+            return Err(TokenizerError::refused(
+                format!("there is no file of tokens `{name_or_path}`{}", meant(name_or_path, &known)),
+                std::path::absolute(path).unwrap_or_else(|_| path.to_owned()).display().to_string(),
+                format!("name a YAML file, or one of: {}", known.join(", ")),
+            ));
+        }
+        Self::from_yaml(&small_file::read(path, "file of tokens")?, name_or_path)
+    }
+
+    /// Reads the YAML; `origin` names the file in errors.
+    ///
+    /// # Errors
+    /// [`TokenizerError::Refused`] for YAML that is not a list of tokens; it names the line.
+    pub fn from_yaml(text: &str, origin: &str) -> Result<Self, TokenizerError> {
+        let mut tokens = Self { origin: origin.to_owned(), text: text.to_owned(), entries: Vec::new() };
+        if text.len() as u64 > MAX_BYTES {
+            let what = format!("the file of tokens has more than {MAX_BYTES} bytes");
+            return Err(TokenizerError::refused(what, origin, "name a file of a few lines"));
+        }
+        let document = serde_yaml::from_str(text).map_err(|error| tokens.not_yaml(&error))?;
+        let mapping = match document {
+            Yaml::Null => Mapping::new(),
+            Yaml::Mapping(mapping) => mapping,
+            other => {
+                let what = format!("the file of tokens is {}, not a mapping", kind_of(&other));
+                return Err(tokens.fault(&[], what, "write lines such as `eos_token: \"<|im_end|>\"`"));
+            }
+        };
+        tokens.check_keys(&mapping, &[], &[ROLES.as_slice(), LISTS.as_slice()].concat())?;
+        for role in ROLES {
+            if let Some(value) = mapping.get(role) {
+                let entry = tokens.entry(value, TokenKind::Role(role), vec![Step::Key(role.to_owned())])?;
+                tokens.entries.push(entry);
+            }
+        }
+        for (list, kind) in LISTS.into_iter().zip([TokenKind::Special, TokenKind::Regular]) {
+            let steps = vec![Step::Key(list.to_owned())];
+            let items = match mapping.get(list) {
+                None | Some(Yaml::Null) => continue,
+                Some(Yaml::Sequence(items)) => items,
+                Some(other) => {
+                    let what = format!("`{list}` is {}, not a list", kind_of(other));
+                    return Err(tokens.fault(&steps, what, "write one `- \"token\"` per line below it"));
+                }
+            };
+            for (index, item) in items.iter().enumerate() {
+                let steps = [steps.clone(), vec![Step::Item(index)]].concat();
+                let entry = tokens.entry(item, kind, steps)?;
+                tokens.entries.push(entry);
+            }
+        }
+        tokens.check_repetitions()?;
+        Ok(tokens)
+    }
+
+    /// What happens where nothing is asked for: a padding token `[PAD]`, its row zero, if the tokenizer has none.
+    pub fn default_pad() -> Self {
+        let steps = vec![Step::Key("pad_token".to_owned())];
+        let entry = Entry {
+            kind: TokenKind::Role("pad_token"),
+            token: "[PAD]".to_owned(),
+            init: Some(Init::Zero),
+            if_missing: true,
+            steps,
+        };
+        Self { origin: "the default padding token".to_owned(), text: DEFAULT_PAD.to_owned(), entries: vec![entry] }
+    }
+
+    /// What adding them to `tokenizer` means for its files and for an embedding of `vocab_size` rows, which is rounded up
+    /// to a multiple of `pad_to_multiple` rows if that is given. Nothing is changed.
+    ///
+    /// # Errors
+    /// [`TokenizerError`] for a tokenizer that cannot be read, or a row to copy that there is not.
+    pub fn plan(
+        &self,
+        tokenizer: &TokenizerFiles,
+        vocab_size: usize,
+        pad_to_multiple: Option<usize>,
+    ) -> Result<TokenPlan, TokenizerError> {
+        TokenPlan::make(self, tokenizer, vocab_size, pad_to_multiple)
+    }
+
+    pub(super) fn entries(&self) -> &[Entry] {
+        &self.entries
+    }
+
+    /// An error at what `steps` lead to.
+    pub(super) fn fault(&self, steps: &[Step], what: impl Into<String>, advice: impl Into<String>) -> TokenizerError {
+        let line = if steps.is_empty() { None } else { line_at(&self.text, steps) };
+        TokenizerError::refused(what, small_file::place(&self.origin, &self.text, line), advice)
+    }
+
+    fn not_yaml(&self, error: &serde_yaml::Error) -> TokenizerError {
+        let line = error.location().map(|location| location.line());
+        let what = format!("the file of tokens is not YAML: {error}");
+        let advice = "correct that line; texts with special characters stand in \"quotes\"";
+        TokenizerError::refused(what, small_file::place(&self.origin, &self.text, line), advice)
+    }
+
+    fn check_keys(&self, mapping: &Mapping, steps: &[Step], known: &[&str]) -> Result<(), TokenizerError> {
+        for key in mapping.keys() {
+            let Yaml::String(name) = key else {
+                let what = format!("a key is {}, not text", kind_of(key));
+                return Err(self.fault(steps, what, format!("use the keys {}", known.join(", "))));
+            };
+            if !known.contains(&name.as_str()) {
+                let steps = [steps, &[Step::KeyOf(name.clone())]].concat();
+                let what = format!("there is no key `{name}`{}", meant(name, known));
+                return Err(self.fault(&steps, what, format!("use the keys {}", known.join(", "))));
+            }
+        }
+        Ok(())
+    }
+
+    /// A text, or a mapping with `token` and more.
+    fn entry(&self, value: &Yaml, kind: TokenKind, steps: Vec<Step>) -> Result<Entry, TokenizerError> {
+        let inside = |key: &str| [steps.as_slice(), &[Step::Key(key.to_owned())]].concat();
+        let role = matches!(kind, TokenKind::Role(_));
+        let (token, init, if_missing) = match value {
+            Yaml::String(token) => (token, None, false),
+            Yaml::Mapping(mapping) => {
+                let known: &[&str] = if role { &["token", "init", "if_missing"] } else { &["token", "init"] };
+                self.check_keys(mapping, &steps, known)?;
+                let token = match mapping.get("token") {
+                    Some(Yaml::String(token)) => token,
+                    Some(other) => return Err(self.not_text("`token`", other, &inside("token"))),
+                    None => {
+                        let what = "the entry has no `token`";
+                        return Err(self.fault(&steps, what, "add `token: \"...\"`, the text of the token"));
+                    }
+                };
+                let init = mapping.get("init").map(|init| self.init(init, &inside("init"))).transpose()?;
+                let if_missing = match mapping.get("if_missing") {
+                    None => false,
+                    Some(Yaml::Bool(flag)) => *flag,
+                    Some(other) => {
+                        let what = format!("`if_missing` is {}, not true or false", kind_of(other));
+                        return Err(self.fault(&inside("if_missing"), what, "write true or false"));
+                    }
+                };
+                (token, init, if_missing)
+            }
+            other => return Err(self.not_text("the token", other, &steps)),
+        };
+        if token.is_empty() {
+            return Err(self.fault(&steps, "the token has no text", "give it one, such as \"<|end|>\""));
+        }
+        Ok(Entry { kind, token: token.clone(), init, if_missing, steps })
+    }
+
+    fn not_text(&self, name: &str, found: &Yaml, steps: &[Step]) -> TokenizerError {
+        let advice = match found {
+            Yaml::Number(_) | Yaml::Bool(_) => "put it in quotes if that is its text",
+            _ => "write a text in quotes",
+        };
+        self.fault(steps, format!("{name} is {}, not text", kind_of(found)), advice)
+    }
+
+    fn init(&self, value: &Yaml, steps: &[Step]) -> Result<Init, TokenizerError> {
+        let advice = "use zero, mean, copy:ID (a token id) or copy:TOKEN (its text)";
+        let Yaml::String(text) = value else {
+            return Err(self.fault(steps, format!("`init` is {}, not text", kind_of(value)), advice));
+        };
+        match text.as_str() {
+            "zero" => Ok(Init::Zero),
+            "mean" => Ok(Init::Mean),
+            _ => match text.strip_prefix("copy:").map(str::trim).filter(|source| !source.is_empty()) {
+                Some(id) if id.bytes().all(|byte| byte.is_ascii_digit()) => match id.parse() {
+                    Ok(id) => Ok(Init::CopyId(id)),
+                    Err(_) => Err(self.fault(steps, format!("there is no token id {id}"), advice)),
+                },
+                Some(token) => Ok(Init::CopyToken(token.to_owned())),
+                None => {
+                    let what = format!("there is no init `{text}`{}", meant(text, &["zero", "mean", "copy:ID"]));
+                    Err(self.fault(steps, what, advice))
+                }
+            },
+        }
+    }
+
+    /// A token may have several roles and be in one list, but no two entries may contradict each other.
+    fn check_repetitions(&self) -> Result<(), TokenizerError> {
+        let mut first: HashMap<&str, &Entry> = HashMap::new();
+        for entry in &self.entries {
+            let Some(earlier) = first.get(entry.token.as_str()) else {
+                first.insert(&entry.token, entry);
+                continue;
+            };
+            let listed = |entry: &Entry| !matches!(entry.kind, TokenKind::Role(_));
+            let inits = earlier.init.as_ref().zip(entry.init.as_ref());
+            let reason = if listed(earlier) && listed(entry) {
+                "is listed twice"
+            } else if entry.kind == TokenKind::Regular {
+                "has a role and is listed as a regular token"
+            } else if inits.is_some_and(|(one, other)| one != other) {
+                "is given two different inits"
+            } else {
+                continue;
+            };
+            let line =
+                line_at(&self.text, &earlier.steps).map_or_else(String::new, |line| format!(" (first: line {line})"));
+            let what = format!("the token `{}` {reason}{line}", entry.token);
+            return Err(self.fault(&entry.steps, what, "keep one of the two"));
+        }
+        Ok(())
+    }
+}
+
+/// What a YAML value is, in words.
+fn kind_of(value: &Yaml) -> &'static str {
+    match value {
+        Yaml::Null => "empty",
+        Yaml::Bool(_) => "true or false",
+        Yaml::Number(_) => "a number",
+        Yaml::String(_) => "a text",
+        Yaml::Sequence(_) => "a list",
+        Yaml::Mapping(_) => "a mapping",
+        Yaml::Tagged(_) => "tagged",
+    }
+}

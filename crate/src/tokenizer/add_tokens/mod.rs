@@ -1,0 +1,14 @@
+//! Tokens added to a tokenizer: a YAML file says which, a plan says what will happen to files and rows.
+
+mod declaration;
+mod files;
+mod line;
+mod plan;
+mod splice;
+
+pub use declaration::AddTokens;
+pub use plan::{PlannedToken, RowEdit, RowInit, TokenChange, TokenKind, TokenPlan};
+
+/// The roles a token can have, in the order in which they are added.
+pub const ROLES: [&str; 7] =
+    ["bos_token", "eos_token", "pad_token", "unk_token", "sep_token", "cls_token", "mask_token"];
