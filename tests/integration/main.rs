@@ -13,7 +13,6 @@ mod finalize;
 mod folders;
 mod front_end;
 mod gguf;
-mod hostile;
 mod install;
 mod kicktest;
 mod layering;
