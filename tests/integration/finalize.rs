@@ -123,6 +123,9 @@ fn all_reference_models_are_finalized_in_both_formats_and_layouts() {
             assert_eq!(contents(&source), contents(&done), "{name} {format} {root}");
             assert_eq!(compare(&source, &done).run().unwrap().max_abs(), 0.0, "{name} {format} {root}");
             assert_eq!(done.join("checkpoints/checkpoint-0").is_dir(), !root);
+            let config = json(done.join("config.json"));
+            assert_eq!(config["rope_parameters"]["rope_theta"], config["rope_theta"], "{name}");
+            assert_eq!(config["dtype"], config["torch_dtype"], "{name}");
         }
     }
 }
@@ -271,10 +274,7 @@ fn added_tokens_reach_every_file_that_knows_of_them() {
     for (name, head) in [("llama-gqa", Some("lm_head.weight")), ("llama-tied", None)] {
         let (temp, source) = trained(name);
         let done = temp.path().join("done");
-        let asked = finalize(&source, &done)
-            .add_tokens(Some("chatml".to_owned()))
-            .chat_template(Some("chatml".to_owned()))
-            .keep_optimizer(true);
+        let asked = finalize(&source, &done).add_tokens("chatml").chat_template("chatml").keep_optimizer(true);
         let plan = asked.plan().unwrap();
         let words = plan.view().plain().replace(temp.path().to_str().unwrap(), "TEMP");
         insta::assert_snapshot!(format!("finalize_with_tokens_{name}"), words);
@@ -347,7 +347,7 @@ fn stop_tokens_and_presets_shape_the_generation_config() {
     assert_eq!(generation["eos_token_id"], json!([stops, pad]));
     assert!(plan.warnings.iter().any(|warning| warning.contains("nowhere")), "{:?}", plan.warnings);
 
-    let tokens = asked("a").add_tokens(Some("chatml".to_owned())).auto_stop_tokens(false).plan().unwrap();
+    let tokens = asked("a").add_tokens("chatml").auto_stop_tokens(false).plan().unwrap();
     assert_eq!(tokens.generation.unwrap()["eos_token_id"], stops);
 
     let mode = GenerationMode::from_word(preset.to_str().unwrap());
@@ -400,6 +400,6 @@ fn a_folder_without_a_tokenizer_is_finalized_with_a_word_about_it() {
     }
     let done = finalize(&source, temp.path().join("done")).run().unwrap();
     assert!(done.plan.warnings.iter().any(|warning| warning.contains("unread")), "{:?}", done.plan.warnings);
-    let asked = finalize(&source, temp.path().join("not")).add_tokens(Some("chatml".to_owned()));
+    let asked = finalize(&source, temp.path().join("not")).add_tokens("chatml");
     assert!(asked.run().unwrap_err().to_string().contains("no tokenizer"));
 }

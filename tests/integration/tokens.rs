@@ -270,3 +270,18 @@ fn a_tokenizer_that_only_python_reads_is_refused_with_the_way_out() {
     let error = AddTokens::default_pad().plan(&hollow, 1024, None).unwrap_err().to_string();
     assert!(error.contains("there is no tokenizer here"), "{error}");
 }
+
+#[test]
+fn a_tokenizer_whose_ids_lie_far_beyond_the_model_is_refused() {
+    let mut definition = json_of(&plan("llama-gqa", "{}"), "tokenizer.json");
+    definition["model"]["vocab"]["<|end|>"] = json!(4_294_967_295u32);
+    let hostile =
+        TokenizerFiles::from_parts("far", vec![("tokenizer.json".to_owned(), definition.to_string().into_bytes())]);
+    let error = AddTokens::open("chatml").unwrap().plan(&hostile, 1024, None).unwrap_err().to_string();
+    assert!(error.contains("the id 4294967295, but the model has 1024 rows\n  where: far"), "{error}");
+    for text in ["{\"model\": {\"vocab\": {\"a\": -1}}}", "[1]", "{\"added_tokens\": 3}", "\u{ff}"] {
+        let broken = TokenizerFiles::from_parts("far", vec![("tokenizer.json".to_owned(), text.as_bytes().to_vec())]);
+        let error = AddTokens::default_pad().plan(&broken, 1024, None).unwrap_err().to_string();
+        assert!(error.contains("cannot be read: ") && error.contains("far/tokenizer.json"), "{error}");
+    }
+}

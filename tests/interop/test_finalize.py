@@ -73,7 +73,7 @@ def test_logits_are_ours_and_those_of_old_tokens_the_sources(name, described, fo
     before = load_file(folders / f"{name}-source.safetensors")["logits"]
     assert (theirs - ours).abs().max() <= 1e-3
     # A cast rounds the weights; nothing else may move what the model says of the tokens it had.
-    tolerance = 0.1 if "cast" in name else 0.0
+    tolerance = 0.25 if "cast" in name else 0.0
     assert (ours[..., : before.shape[-1]] - before).abs().max() <= tolerance
     assert torch.isfinite(ours).all()
 

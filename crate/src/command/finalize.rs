@@ -60,10 +60,8 @@ pub(super) fn run(matches: &ArgMatches) -> Result<Outcome, Failure> {
         .checkpoint(given::<PathBuf>(matches, "checkpoint"))
         .root_copy(set(matches, "root-copy"))
         .keep_optimizer(set(matches, "keep-optimizer"))
-        .add_tokens(given::<String>(matches, "add-tokens"))
         .default_tokens(!set(matches, "skip-default-tokens"))
         .pad_to_multiple(given::<usize>(matches, "pad-to-multiple"))
-        .chat_template(given::<String>(matches, "chat-template-path"))
         .auto_stop_tokens(!set(matches, "no-auto-stop-tokens"))
         .stop_tokens(Generation::stop_token_list(&given::<String>(matches, "stop-tokens").unwrap_or_default()))
         .generation_config(GenerationMode::from_word(
@@ -71,6 +69,12 @@ pub(super) fn run(matches: &ArgMatches) -> Result<Outcome, Failure> {
         ))
         .dtype(given::<DType>(matches, "dtype"))
         .dry_run(set(matches, "dry-run"));
+    if let Some(tokens) = given::<String>(matches, "add-tokens") {
+        finalize = finalize.add_tokens(&tokens);
+    }
+    if let Some(template) = given::<String>(matches, "chat-template-path") {
+        finalize = finalize.chat_template(&template);
+    }
     let kind = given::<GgufType>(matches, "gguf-type");
     match given::<String>(matches, "format").as_deref() {
         Some("gguf") => finalize = finalize.gguf(Some(kind.unwrap_or_default())),

@@ -198,7 +198,7 @@ fn add(matches: &ArgMatches) -> Result<Outcome, Failure> {
     let template = given_template(matches)?;
     let rows = match given::<usize>(matches, "vocab-size") {
         Some(rows) => rows,
-        None => files.tokenizer()?.get_vocab_size(true),
+        None => files.rows()?,
     };
     let plan = tokens.plan(&files, rows, given::<usize>(matches, "pad-to-multiple"))?;
     let (mut view, json) = (plan.view(), plan.report());

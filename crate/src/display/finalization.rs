@@ -3,7 +3,7 @@
 use super::numbers::binary_bytes;
 use super::table::{Align, Mark, TableView};
 use super::{MimeBundle, View};
-use crate::finalize::{Finalization, FinalizePlan};
+use crate::finalize::{Finalization, FinalizePlan, PlannedFile};
 use crate::gguf::GgufPlan;
 
 impl View for FinalizePlan {
@@ -33,13 +33,13 @@ fn whole(plan: &FinalizePlan, verb: &str) -> MimeBundle {
 
 fn table(plan: &FinalizePlan, verb: &str) -> TableView {
     let title = format!("{verb} {} into {}", plan.checkpoint.display(), plan.destination.display());
-    let mut view = TableView::new(title, &[("file", Align::Left), ("", Align::Left)]);
-    for file in &plan.files {
+    let mut view = TableView::new(title, &[("file", Align::Left), ("origin", Align::Left)]);
+    for (path, file) in folded(&plan.files) {
         let (mark, note) = match &file.link_to {
             Some(target) => (Mark::Muted, format!("→ {target}")),
             None => (Mark::None, file.origin.clone()),
         };
-        view.row(mark, [file.path.clone().into(), note.into()]);
+        view.row(mark, [path.into(), note.into()]);
     }
     view.note(format!("{} tensors, {}", plan.table.len(), binary_bytes(plan.table.bytes())));
     plan.gguf.iter().flat_map(GgufPlan::exceptions_in_words).for_each(|note| view.note(note));
@@ -47,4 +47,21 @@ fn table(plan: &FinalizePlan, verb: &str) -> TableView {
         view.note(format!("! {warning}"));
     }
     view
+}
+
+/// Neighbours in one folder of sources, of one origin, as one row. What a checkpoint holds stays apart.
+fn folded(files: &[PlannedFile]) -> Vec<(String, &PlannedFile)> {
+    let room = |file: &PlannedFile| {
+        let folder = file.path.split_once('/').map(|(folder, _)| folder.to_owned());
+        folder.filter(|folder| folder != "checkpoints")
+    };
+    let groups = files.chunk_by(|a, b| room(a).is_some() && room(a) == room(b) && a.origin == b.origin);
+    let rows = groups.filter_map(|group| {
+        let first = group.first()?;
+        Some(match (room(first), group.len()) {
+            (Some(folder), count) if count > 1 => (format!("{folder}/ ({count} files)"), first),
+            _ => (first.path.clone(), first),
+        })
+    });
+    rows.collect()
 }

@@ -80,8 +80,8 @@ impl Finalize {
 
     /// Adds the tokens that a YAML file or a built-in list (`chatml`) names. Without it `[PAD]` is added where the
     /// tokenizer has no padding token.
-    pub fn add_tokens(mut self, name_or_path: Option<String>) -> Self {
-        self.add_tokens = name_or_path;
+    pub fn add_tokens(mut self, name_or_path: &str) -> Self {
+        self.add_tokens = Some(name_or_path.to_owned());
         self
     }
 
@@ -98,8 +98,8 @@ impl Finalize {
     }
 
     /// Gives the tokenizer a chat template: a file, or the name of a built-in one (`chatml`, `llama3` …).
-    pub fn chat_template(mut self, name_or_path: Option<String>) -> Self {
-        self.chat_template = name_or_path;
+    pub fn chat_template(mut self, name_or_path: &str) -> Self {
+        self.chat_template = Some(name_or_path.to_owned());
         self
     }
 

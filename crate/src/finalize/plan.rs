@@ -12,7 +12,7 @@ use crate::convert::ModelFolder;
 use crate::export::{CarriedSource, carried_sources};
 use crate::gguf::GgufPlan;
 use crate::sealed::Sealed;
-use crate::spec::{ModelConfig, TensorTable};
+use crate::spec::{ModelConfig, Side, TensorTable};
 use crate::tokenizer::{GenerationMode, TokenPlan, TokenizerFiles};
 
 /// One path of the new folder.
@@ -102,10 +102,23 @@ impl Prepared {
         let mut config = folder.config_json().clone();
         tokens.sync(&mut config);
         weights.describe(&mut config);
-        let origin = asked.source.join("config.json").display().to_string();
-        let (new, _) = ModelConfig::from_json(&config, &origin).map_err(crate::convert::ConvertError::from)?;
+        let new = match folder.side() {
+            Side::Native => {
+                let origin = asked.source.join("config.json").display().to_string();
+                ModelConfig::from_json(&config, &origin).map_err(crate::convert::ConvertError::from)?.0
+            }
+            Side::HuggingFace => {
+                let dtype = asked.dtype.unwrap_or(folder.config().dtype);
+                ModelConfig { dtype, ..folder.config().clone() }
+            }
+        };
+        new.spell_for_all_readers(&mut config);
         let weights = match asked.gguf {
-            Some(kind) => weights.into_gguf(kind, asked, &folder, &new, &tokens.files)?,
+            Some(kind) => {
+                let vocab_size = tokens.plan.as_ref().map_or(new.vocab_size, TokenPlan::vocab_size);
+                let grown = ModelConfig { vocab_size, ..new.clone() };
+                weights.into_gguf(kind, asked, &folder, &grown, &tokens.files)?
+            }
             None => weights,
         };
         let sources = carried_sources(&asked.source, folder.side(), folder.config(), &new)?;

@@ -256,6 +256,19 @@ impl ModelConfig {
         fields
     }
 
+    /// Adds to a config.json of this configuration what it lacks of either spelling of the element type and of the rotary
+    /// parameters: transformers 4 passes over those of version 5, and assumes others in silence.
+    pub fn spell_for_all_readers(&self, json: &mut Value) {
+        let Some(fields) = json.as_object_mut() else { return };
+        let doubled = ["dtype", "torch_dtype", "rope_parameters", "rope_theta", "rope_scaling"];
+        for (key, value) in self.shared_fields().into_iter().filter(|(key, _)| doubled.contains(&key.as_str())) {
+            let set = fields.get(&key).is_some_and(|value| !value.is_null());
+            if !set && !value.is_null() {
+                fields.insert(key, value);
+            }
+        }
+    }
+
     /// A native config.json. `source` is the Hugging Face configuration the model was converted from, kept whole.
     pub fn to_native_json(&self, source: Option<&Value>) -> Value {
         let mut fields = self.shared_fields();

@@ -1,12 +1,14 @@
 //! The files that make a tokenizer, and the tokenizer they make.
 
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use serde_json::{Map, Value};
 use tokenizers::Tokenizer;
 
-use super::TokenizerError;
+use super::outline::{self, Outline};
+use super::{ROLES, TokenizerError};
 use crate::checkpoint::AtomicFolder;
 
 /// The files of a Hugging Face tokenizer, those of older formats included; a folder holds some of them.
@@ -28,6 +30,8 @@ pub struct TokenizerFiles {
     files: Vec<(String, Vec<u8>)>,
     /// tokenizer.json, parsed when it is first needed.
     parsed: OnceLock<Tokenizer>,
+    /// Its added tokens and those with a role, when they are first needed.
+    outline: OnceLock<Outline>,
 }
 
 impl TokenizerFiles {
@@ -45,12 +49,12 @@ impl TokenizerFiles {
                 files.push(((*name).to_owned(), bytes));
             }
         }
-        Ok(Self { folder: folder.to_owned(), files, parsed: OnceLock::new() })
+        Ok(Self { folder: folder.to_owned(), files, parsed: OnceLock::new(), outline: OnceLock::new() })
     }
 
     /// Files given by name and content; `folder` names their origin in errors.
     pub fn from_parts(folder: &str, files: Vec<(String, Vec<u8>)>) -> Self {
-        Self { folder: folder.into(), files, parsed: OnceLock::new() }
+        Self { folder: folder.into(), files, parsed: OnceLock::new(), outline: OnceLock::new() }
     }
 
     /// Names and contents as they should be written: `tokenizer_class` is one that transformers 4.57 and 5.x both
@@ -126,7 +130,7 @@ impl TokenizerFiles {
                 None => files.push((name, bytes)),
             }
         }
-        Self { folder: self.folder.clone(), files, parsed: OnceLock::new() }
+        Self { folder: self.folder.clone(), files, parsed: OnceLock::new(), outline: OnceLock::new() }
     }
 
     /// The folder or built-in name they are from.
@@ -148,10 +152,7 @@ impl TokenizerFiles {
             return Ok(tokenizer);
         }
         let bytes = self.bytes("tokenizer.json").ok_or_else(|| self.without_definition())?;
-        let tokenizer = Tokenizer::from_bytes(bytes).map_err(|error| TokenizerError::Invalid {
-            path: self.folder.join("tokenizer.json"),
-            reason: error.to_string(),
-        })?;
+        let tokenizer = Tokenizer::from_bytes(bytes).map_err(|error| self.invalid_definition(&error))?;
         Ok(self.parsed.get_or_init(|| tokenizer))
     }
 
@@ -165,11 +166,42 @@ impl TokenizerFiles {
         }
     }
 
-    /// True if `token` is one of the added tokens that are special.
-    pub(super) fn is_special(&self, token: &str) -> Result<bool, TokenizerError> {
-        let tokenizer = self.tokenizer()?;
-        let Some(id) = tokenizer.token_to_id(token) else { return Ok(false) };
-        Ok(tokenizer.get_added_tokens_decoder().get(&id).is_some_and(|added| added.special))
+    /// The added tokens, and those that have a role.
+    pub(super) fn outline(&self) -> Result<&Outline, TokenizerError> {
+        if let Some(outline) = self.outline.get() {
+            return Ok(outline);
+        }
+        let bytes = self.bytes("tokenizer.json").ok_or_else(|| self.without_definition())?;
+        let roles: Vec<String> = ROLES.iter().filter_map(|role| self.role_text(role)).collect();
+        let outline = Outline::read(bytes, &roles).map_err(|error| self.invalid_definition(&error))?;
+        Ok(self.outline.get_or_init(|| outline))
+    }
+
+    fn invalid_definition(&self, reason: &dyn std::fmt::Display) -> TokenizerError {
+        TokenizerError::Invalid { path: self.folder.join("tokenizer.json"), reason: reason.to_string() }
+    }
+
+    /// The rows that an embedding needs: one more than the largest id.
+    ///
+    /// # Errors
+    /// [`TokenizerError`] if there is no tokenizer, or its file cannot be read.
+    pub fn rows(&self) -> Result<usize, TokenizerError> {
+        Ok(self.outline()?.next as usize)
+    }
+
+    /// The ids of tokens by their texts, `None` for those that there are not. The tokenizer is not built for it.
+    ///
+    /// # Errors
+    /// [`TokenizerError`] if there is no tokenizer, or its file cannot be read.
+    pub fn token_ids(&self, tokens: &[&str]) -> Result<Vec<Option<u32>>, TokenizerError> {
+        let outline = self.outline()?;
+        let unknown: HashSet<&str> = tokens.iter().copied().filter(|token| outline.id(token).is_none()).collect();
+        let bytes = self.bytes("tokenizer.json").unwrap_or_default();
+        let found = match unknown.is_empty() {
+            true => HashMap::new(),
+            false => outline::vocabulary(bytes, unknown).map_err(|error| self.invalid_definition(&error))?.1,
+        };
+        Ok(tokens.iter().map(|token| outline.id(token).or(found.get(*token).copied())).collect())
     }
 
     /// Token ids of a text, with the special tokens that the tokenizer adds.
@@ -201,6 +233,6 @@ impl TokenizerFiles {
 
     /// The id of a role's token: `bos_token`, `eos_token`, `pad_token`, `unk_token`, ...
     pub fn role(&self, role: &str) -> Option<u32> {
-        self.tokenizer().ok()?.token_to_id(&self.role_text(role)?)
+        self.outline().ok()?.id(&self.role_text(role)?)
     }
 }

@@ -7,6 +7,7 @@ mod corpus;
 mod error;
 mod files;
 mod generation;
+mod outline;
 mod small_file;
 mod summary;
 mod train;

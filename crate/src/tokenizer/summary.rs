@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{TokenizerError, TokenizerFiles};
+use super::{ROLES, TokenizerError, TokenizerFiles};
 
 /// The example that is split when no text is given.
 const SAMPLE: &str = "The chandler lit 12 candles; déjà vu!\n    return x + 1";
@@ -57,7 +57,7 @@ impl TokenizerFiles {
     /// [`TokenizerError`] if there is no tokenizer or it fails.
     pub fn summary(&self, title: &str, sample: Option<&str>) -> Result<TokenizerSummary, TokenizerError> {
         let tokenizer = self.tokenizer()?;
-        let roles = ["bos_token", "eos_token", "pad_token", "unk_token"].map(|role| (role, self.role(role)));
+        let roles = ROLES.map(|role| (role, self.role(role)));
         let added = tokenizer.get_added_tokens_decoder().into_iter().filter(|(_, token)| token.special);
         let mut special_tokens: Vec<SpecialToken> = added
             .map(|(id, token)| SpecialToken {

@@ -10,7 +10,7 @@
 //! regular_tokens: [{token: "custom", init: "copy:42"}]
 //! ```
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
 use serde_yaml::{Mapping, Value as Yaml};
@@ -157,6 +157,19 @@ impl AddTokens {
         pad_to_multiple: Option<usize>,
     ) -> Result<TokenPlan, TokenizerError> {
         TokenPlan::make(self, tokenizer, vocab_size, pad_to_multiple)
+    }
+
+    /// The ids of the tokens that it speaks of and a tokenizer has.
+    pub(super) fn ids_in(&self, tokenizer: &TokenizerFiles) -> Result<BTreeMap<String, u32>, TokenizerError> {
+        let copied = |entry: &'_ Entry| match &entry.init {
+            Some(Init::CopyToken(token)) => Some(token.clone()),
+            _ => None,
+        };
+        let tokens: Vec<String> =
+            self.entries.iter().flat_map(|entry| [Some(entry.token.clone()), copied(entry)]).flatten().collect();
+        let names: Vec<&str> = tokens.iter().map(String::as_str).collect();
+        let ids = tokenizer.token_ids(&names)?;
+        Ok(tokens.into_iter().zip(ids).filter_map(|(token, id)| Some((token, id?))).collect())
     }
 
     pub(super) fn entries(&self) -> &[Entry] {

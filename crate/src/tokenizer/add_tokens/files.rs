@@ -54,10 +54,9 @@ pub(super) fn apply(files: &TokenizerFiles, edits: &Edits) -> Result<Option<Toke
         return Ok(None);
     }
     let edited = files.with(changed);
-    for (id, (token, _)) in &edits.added {
-        if edited.tokenizer()?.token_to_id(token) != Some(*id) {
-            return Err(files.failed(format!("the token {token} does not get the id {id}")));
-        }
+    let outline = edited.outline()?;
+    if let Some((id, (token, _))) = edits.added.iter().find(|(id, (token, _))| outline.id(token) != Some(**id)) {
+        return Err(files.failed(format!("the token {token} does not get the id {id}")));
     }
     Ok(Some(edited))
 }
@@ -68,8 +67,7 @@ fn pretty(object: Map<String, Value>) -> Vec<u8> {
 
 /// tokenizer.json with the entries of `added_tokens`, by id; everything else stays as it was, byte by byte.
 fn definition(files: &TokenizerFiles, edits: &Edits) -> Result<String, TokenizerError> {
-    let json = files.object("tokenizer.json")?.unwrap_or_default();
-    let mut added = json.get("added_tokens").and_then(Value::as_array).cloned().unwrap_or_default();
+    let mut added: Vec<Value> = files.outline()?.added.iter().cloned().map(Value::Object).collect();
     for (id, (token, special)) in &edits.added {
         match added.iter_mut().find(|entry| entry["content"] == *token) {
             Some(entry) => entry["special"] = json!(special),

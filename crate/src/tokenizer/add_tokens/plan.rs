@@ -13,6 +13,9 @@ use crate::tokenizer::{TokenizerError, TokenizerFiles};
 /// Rows without a token are made in memory; what hardware likes are multiples of 8 to 1024.
 const MAX_MULTIPLE: usize = 8192;
 
+/// Rows that may be added at once; a tokenizer whose ids lie further out belongs to another model, or lies.
+const MAX_GROWTH: usize = 1 << 17;
+
 /// What a token is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TokenKind {
@@ -129,6 +132,9 @@ struct Draft<'a> {
     tokenizer: &'a TokenizerFiles,
     vocab_size: usize,
     next: u32,
+    /// Tokens that the entries speak of and the tokenizer has.
+    there: BTreeMap<String, u32>,
+    /// Tokens that were added.
     ids: BTreeMap<String, u32>,
     edits: Edits,
     rows: BTreeMap<u32, RowInit>,
@@ -141,18 +147,25 @@ impl TokenPlan {
         vocab_size: usize,
         pad_to_multiple: Option<usize>,
     ) -> Result<Self, TokenizerError> {
-        let next = next_id(tokenizer)?;
+        let next = tokenizer.outline()?.next;
         let mut draft = Draft {
             tokens,
             tokenizer,
             vocab_size,
             next,
+            there: tokens.ids_in(tokenizer)?,
             ids: BTreeMap::new(),
             edits: Edits::default(),
             rows: BTreeMap::new(),
         };
         let planned = tokens.entries().iter().map(|entry| draft.token(entry)).collect::<Result<Vec<_>, _>>()?;
         let added = draft.next - next;
+        let adds = planned.iter().any(|token| token.change == TokenChange::Added);
+        if adds && draft.next as usize > vocab_size.saturating_add(MAX_GROWTH) {
+            let what = format!("the next token would get the id {next}, but the model has {vocab_size} rows");
+            let place = tokenizer.folder().display().to_string();
+            return Err(TokenizerError::refused(what, place, "check that tokenizer and model belong together"));
+        }
         let mut rows_after = if added > 0 { vocab_size.max(draft.next as usize) } else { vocab_size };
         if let Some(multiple) = pad_to_multiple {
             if !(1..=MAX_MULTIPLE).contains(&multiple) {
@@ -291,8 +304,8 @@ impl TokenPlan {
         let bos = self.tokens.iter().find(|token| token.kind == TokenKind::Role("bos_token"));
         if let Some(before) = bos.and_then(|token| token.before.as_ref())
             && self.tokenizer().role_text("bos_token").as_ref() != Some(before)
-            && tokenizer.json("tokenizer.json").is_some_and(|json| {
-                json["post_processor"].to_string().contains(&Value::from(before.as_str()).to_string())
+            && tokenizer.outline().is_ok_and(|outline| {
+                outline.post_processor.to_string().contains(&Value::from(before.as_str()).to_string())
             })
         {
             notes.push(format!("texts still begin with {before}: the post-processor of tokenizer.json says so"));
@@ -302,8 +315,8 @@ impl TokenPlan {
 }
 
 impl Draft<'_> {
-    fn id_of(&self, token: &str) -> Result<Option<u32>, TokenizerError> {
-        Ok(self.ids.get(token).copied().or(self.tokenizer.tokenizer()?.token_to_id(token)))
+    fn id_of(&self, token: &str) -> Option<u32> {
+        self.ids.get(token).or(self.there.get(token)).copied()
     }
 
     /// The row that a written init means.
@@ -320,7 +333,7 @@ impl Draft<'_> {
                     format!("use an id from 0 to {}", self.vocab_size.saturating_sub(1)),
                 ))
             }
-            Init::CopyToken(token) => match self.tokenizer.tokenizer()?.token_to_id(token) {
+            Init::CopyToken(token) => match self.there.get(token).copied() {
                 Some(id) if (id as usize) < self.vocab_size => Ok(RowInit::Copy(id)),
                 _ => {
                     let what = format!("there is no token `{token}` to copy");
@@ -332,7 +345,7 @@ impl Draft<'_> {
 
     fn token(&mut self, entry: &Entry) -> Result<PlannedToken, TokenizerError> {
         let explicit = entry.init.as_ref().map(|init| self.row(entry, init)).transpose()?;
-        let there = self.id_of(&entry.token)?;
+        let there = self.id_of(&entry.token);
         let mut planned = PlannedToken {
             kind: entry.kind,
             token: entry.token.clone(),
@@ -344,7 +357,7 @@ impl Draft<'_> {
         let mut default = RowInit::Mean;
         if let TokenKind::Role(role) = entry.kind {
             let before = self.tokenizer.role_text(role);
-            let id = before.as_ref().map(|token| self.id_of(token)).transpose()?.flatten();
+            let id = before.as_ref().and_then(|_| self.tokenizer.role(role));
             planned.before = before.clone();
             if entry.if_missing && id.is_some() {
                 if before.as_ref() != Some(&entry.token) {
@@ -374,7 +387,7 @@ impl Draft<'_> {
             self.rows.insert(id, init);
             return Ok(PlannedToken { id: Some(id), change: TokenChange::Added, init: Some(init), ..planned });
         };
-        if special && !self.tokenizer.is_special(&entry.token)? && !self.ids.contains_key(&entry.token) {
+        if special && !self.tokenizer.outline()?.is_special(&entry.token) && !self.ids.contains_key(&entry.token) {
             self.edits.add(id, &entry.token, true);
             if planned.change == TokenChange::Kept {
                 planned.change = TokenChange::MadeSpecial;
@@ -398,11 +411,4 @@ impl Draft<'_> {
             self.edits.additional.push(entry.token.clone());
         }
     }
-}
-
-/// The id that the next token gets: behind the vocabulary and behind every added token.
-fn next_id(tokenizer: &TokenizerFiles) -> Result<u32, TokenizerError> {
-    let parsed = tokenizer.tokenizer()?;
-    let added = parsed.get_added_tokens_decoder().into_keys().max().map_or(0, |id| id.saturating_add(1));
-    Ok(added.max(u32::try_from(parsed.get_vocab_size(false)).unwrap_or(u32::MAX)))
 }

@@ -74,7 +74,7 @@ impl Generation {
     /// fields are the source's or the preset's; the ids of tokens are the tokenizer's.
     ///
     /// # Errors
-    /// [`TokenizerError::Refused`] for a preset that is not there or cannot be used.
+    /// [`TokenizerError::Refused`] for a preset that is not there or cannot be used; stop tokens without a tokenizer.
     pub fn make(
         &self,
         source: Option<&Map<String, Value>>,
@@ -96,8 +96,10 @@ impl Generation {
             mentioned.filter(|(token, _)| TURN_ENDS.contains(token)).for_each(|(_, id)| stop(id.into()));
             tokenizer.role("eos_token").into_iter().for_each(|id| stop(id.into()));
         }
-        for token in &self.stop_tokens {
-            match tokenizer.tokenizer().ok().and_then(|known| known.token_to_id(token)) {
+        let named: Vec<&str> = self.stop_tokens.iter().map(String::as_str).collect();
+        let known = if named.is_empty() { Vec::new() } else { tokenizer.token_ids(&named)? };
+        for (token, id) in named.iter().zip(known) {
+            match id {
                 Some(id) => stop(id.into()),
                 None => warnings.push(format!("the stop token `{token}` is not in the vocabulary and was left out")),
             }
