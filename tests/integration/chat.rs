@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant, SystemTime};
 
 use chandlery::tokenizer::{AddTokens, Chat, ChatTemplate, Generation, GenerationMode, TokenizerFiles};
-use chandlery_tests::{MODELS, fixture, json};
+use chandlery_tests::{MODELS, copy_of, fixture, json};
 use serde_json::{Map, Value, json};
 
 use super::command::say;
@@ -172,6 +172,22 @@ fn of_several_templates_the_one_for_tools_is_taken_when_there_are_tools() {
     let chat = Chat::of(&[("user", "x")]);
     assert_eq!(files.render_chat(&chat).unwrap(), "plain");
     assert_eq!(files.render_chat(&chat.tools(json!([{ "name": "f" }]))).unwrap(), "tools");
+}
+
+#[test]
+fn templates_with_names_go_along() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = copy_of("llama-gqa", folder.path());
+    std::fs::create_dir(model.join("additional_chat_templates")).unwrap();
+    std::fs::write(model.join("additional_chat_templates/tool_use.jinja"), "tools").unwrap();
+    std::fs::write(model.join("additional_chat_templates/notes.txt"), "not a template").unwrap();
+    TokenizerFiles::read(&model).unwrap().write(folder.path().join("out")).unwrap();
+    let carried = TokenizerFiles::read(&folder.path().join("out")).unwrap();
+    assert!(carried.names().any(|name| name == "additional_chat_templates/tool_use.jinja"));
+    assert!(!carried.names().any(|name| name.contains("notes")));
+    let chat = Chat::of(&[("user", "x")]);
+    assert!(carried.render_chat(&chat).unwrap().starts_with("<|begin|>"));
+    assert_eq!(carried.render_chat(&chat.tools(json!([{ "name": "f" }]))).unwrap(), "tools");
 }
 
 #[test]

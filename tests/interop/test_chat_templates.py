@@ -59,7 +59,7 @@ def cases():
     files = FIXTURES / "chat_templates"
     for messages in (TURNS, TURNS[1:], CALLS):
         for tools in ({}, {"tools": TOOLS}):
-            for more in ({}, {"tools_in_user_message": False, "builtin_tools": ["code_interpreter", "search"]}):
+            for more in ({}, {"in_question": False, "extras": ["code", "search"]}):
                 arguments = {"add_generation_prompt": True, **DATE, **tools, **more}
                 yield "tools", files / "tools_and_dates.jinja", "llama-gqa", messages, arguments
     for messages in (TURNS, THINKING, THINKING[:3], CALLS, [*CALLS, CALLS[2], THINKING[3]]):

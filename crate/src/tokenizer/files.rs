@@ -11,17 +11,30 @@ use super::outline::{self, Outline};
 use super::{ROLES, TokenizerError};
 use crate::checkpoint::AtomicFolder;
 
-/// The files of a Hugging Face tokenizer, those of older formats included; a folder holds some of them.
+/// The files of a Hugging Face tokenizer, those of older formats included; a folder holds some of them, and perhaps
+/// templates with names in `additional_chat_templates`.
 pub const TOKENIZER_FILES: &[&str] = &[
     "tokenizer.json",
     "tokenizer_config.json",
     "special_tokens_map.json",
     "added_tokens.json",
     "chat_template.jinja",
+    "chat_template.json",
     "tokenizer.model",
     "vocab.json",
     "merges.txt",
+    "vocab.txt",
+    "spiece.model",
+    "sentencepiece.bpe.model",
+    "tekken.json",
 ];
+
+/// Those that hold a vocabulary and need Python.
+const SLOW_FILES: &[&str] =
+    &["tokenizer.model", "vocab.json", "vocab.txt", "spiece.model", "sentencepiece.bpe.model", "tekken.json"];
+
+/// Where transformers keeps templates beside the default one.
+pub(super) const NAMED_TEMPLATES: &str = "additional_chat_templates";
 
 /// The contents of a folder's tokenizer files.
 #[derive(Clone, Debug, Default)]
@@ -40,13 +53,20 @@ impl TokenizerFiles {
     /// # Errors
     /// [`TokenizerError::Invalid`] if one is there and cannot be read.
     pub fn read(folder: &Path) -> Result<Self, TokenizerError> {
+        let mut names: Vec<String> = TOKENIZER_FILES.iter().map(|name| (*name).to_owned()).collect();
+        let named = std::fs::read_dir(folder.join(NAMED_TEMPLATES)).into_iter().flatten().flatten();
+        let named = named.filter_map(|entry| entry.file_name().into_string().ok());
+        let templates = named.filter(|name| name.ends_with(".jinja")).map(|name| format!("{NAMED_TEMPLATES}/{name}"));
+        let mut templates: Vec<String> = templates.collect();
+        templates.sort();
+        names.extend(templates);
         let mut files = Vec::new();
-        for name in TOKENIZER_FILES {
-            let path = folder.join(name);
+        for name in names {
+            let path = folder.join(&name);
             if path.is_file() {
                 let bytes = std::fs::read(&path)
                     .map_err(|error| TokenizerError::Invalid { path: path.clone(), reason: error.to_string() })?;
-                files.push(((*name).to_owned(), bytes));
+                files.push((name, bytes));
             }
         }
         Ok(Self { folder: folder.to_owned(), files, parsed: OnceLock::new(), outline: OnceLock::new() })
@@ -158,7 +178,7 @@ impl TokenizerFiles {
 
     fn without_definition(&self) -> TokenizerError {
         let folder = self.folder.clone();
-        let slow: Vec<&str> = self.names().filter(|name| ["tokenizer.model", "vocab.json"].contains(name)).collect();
+        let slow: Vec<&str> = self.names().filter(|name| SLOW_FILES.contains(name)).collect();
         if slow.is_empty() {
             TokenizerError::Missing { folder }
         } else {

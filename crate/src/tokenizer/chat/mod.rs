@@ -10,6 +10,7 @@ pub use template::ChatTemplate;
 
 use serde_json::Value;
 
+use super::files::NAMED_TEMPLATES;
 use super::{ROLES, TokenizerError, TokenizerFiles};
 
 const FILE: &str = "chat_template.jinja";
@@ -28,6 +29,10 @@ impl TokenizerFiles {
 
     fn named_template(&self, wanted: &str) -> Option<ChatTemplate> {
         let origin = |name: &str| self.folder().join(name).display().to_string();
+        let named = format!("{NAMED_TEMPLATES}/{wanted}.jinja");
+        if self.names().any(|name| name == named) {
+            return Some(ChatTemplate::unchecked(self.text(&named).ok()?, &origin(&named)));
+        }
         if self.names().any(|name| name == FILE) {
             return Some(ChatTemplate::unchecked(self.text(FILE).ok()?, &origin(FILE)));
         }
