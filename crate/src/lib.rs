@@ -21,6 +21,7 @@ mod parallel;
 pub mod prelude;
 pub mod progress;
 pub mod project;
+pub mod quantize;
 mod sealed;
 pub mod spec;
 pub mod tokenizer;

@@ -38,7 +38,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("tokenizer", &["spec", "interrupt", "checkpoint", "progress"]),
     ("vocabulary", &["spec", "checkpoint", "tokenizer"]),
     ("project", &["spec", "checkpoint", "tokenizer"]),
-    ("ops", &["interrupt"]),
+    ("ops", &["spec", "interrupt"]),
     ("model", &["spec", "interrupt", "checkpoint", "ops"]),
     ("dataset", &["spec", "interrupt", "tokenizer", "model", "project", "progress"]),
     ("export", &["spec", "checkpoint"]),
@@ -77,9 +77,25 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ),
     (
         "kicktest",
-        &["spec", "interrupt", "tokenizer", "model", "ops", "device", "dataset", "construct", "progress", "display"],
+        &[
+            "spec",
+            "interrupt",
+            "checkpoint",
+            "tokenizer",
+            "model",
+            "ops",
+            "device",
+            "dataset",
+            "construct",
+            "progress",
+            "display",
+        ],
     ),
-    ("finalize", &["spec", "checkpoint", "tokenizer", "vocabulary", "convert", "gguf", "progress", "export"]),
+    ("quantize", &["spec", "checkpoint", "tokenizer", "ops", "model", "device", "convert"]),
+    (
+        "finalize",
+        &["spec", "checkpoint", "tokenizer", "vocabulary", "convert", "gguf", "progress", "export", "quantize"],
+    ),
     ("update", &["spec", "checkpoint", "tokenizer", "convert", "progress", "export"]),
 ];
 

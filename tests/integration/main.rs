@@ -19,6 +19,7 @@ mod layering;
 mod parts;
 mod projects;
 mod protocol;
+mod quantize;
 mod reference_models;
 mod runner;
 mod tokens;

@@ -29,6 +29,17 @@ pub(crate) fn cast_floats(bytes: &[u8], from: DType, to: DType, out: &mut Vec<u8
     Some(())
 }
 
+/// `bytes`, little-endian floats of type `from`, as float32. `None` for element types that are no floats.
+pub(crate) fn read_floats(bytes: &[u8], from: DType, floats: &mut [f32]) -> Option<()> {
+    if !from.is_weight_float() {
+        return None;
+    }
+    for (source, floats) in bytes.chunks(LANES * from.bytes()).zip(floats.chunks_mut(LANES)) {
+        widen(source, from, floats);
+    }
+    Some(())
+}
+
 fn widen(source: &[u8], from: DType, floats: &mut [f32]) {
     match from {
         DType::BF16 => each(source, floats, |raw| f32::from_bits(u32::from(u16::from_le_bytes(raw)) << 16)),

@@ -100,6 +100,14 @@ pub enum CheckpointError {
         /// The checkpoint.
         path: PathBuf,
     },
+    /// A weight that cannot be rounded to few bits.
+    #[error("tensor `{tensor}` holds NaN or infinity, which few bits cannot hold\n  where: {path}\n  do: train from an earlier checkpoint; `model test` finds the step that broke it", path = path.display())]
+    NotFinite {
+        /// The tensor.
+        tensor: String,
+        /// The checkpoint.
+        path: PathBuf,
+    },
     /// An element type that the chosen format has no place for.
     #[error("tensor `{tensor}` is {dtype}, which files of this kind do not hold\n  where: {path}\n  do: {advice}", path = path.display())]
     Unwritable {

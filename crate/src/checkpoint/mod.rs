@@ -20,7 +20,7 @@ mod unpickle;
 mod writer;
 mod zip_file;
 
-pub(crate) use cast::cast_floats;
+pub(crate) use cast::{cast_floats, read_floats};
 pub use copy::CheckpointCopy;
 pub use error::CheckpointError;
 pub use folder::AtomicFolder;

@@ -9,7 +9,7 @@ use crate::checkpoint::WeightsFormat;
 use crate::device::Device;
 use crate::display::View;
 use crate::gguf::GgufType;
-use crate::spec::DType;
+use crate::spec::{DType, Recipe};
 use crate::tokenizer::{Generation, GenerationMode};
 
 pub(super) fn definition() -> Command {
@@ -34,6 +34,12 @@ pub(super) fn definition() -> Command {
         .arg(flag("no-auto-stop-tokens", "Do not stop at ends of turns that the added tokens name"))
         .arg(option("generation-config", "MODE", "carry (default), none, or a preset: a JSON file or its name"))
         .arg(option("dtype", "DTYPE", "Cast the weights (default: as they are)").value_parser(values::dtype()))
+        .arg(
+            option("quantize", "RECIPE", "Quantize the linear maps, and compare logits before and after")
+                .value_parser(values::recipe()),
+        )
+        .arg(option("prompt", "TEXT", "With --quantize: compare logits on this text").requires("quantize"))
+        .arg(flag("no-validate", "With --quantize: do not compare logits").requires("quantize"))
         .arg(flag("safetensors", "Write safetensors, which is the default").conflicts_with("format"))
         .arg(
             option("format", "FORMAT", "safetensors, pytorch for .bin files, or gguf (default: safetensors)")
@@ -68,6 +74,9 @@ pub(super) fn run(matches: &ArgMatches) -> Result<Outcome, Failure> {
             &given::<String>(matches, "generation-config").unwrap_or_else(|| "carry".to_owned()),
         ))
         .dtype(given::<DType>(matches, "dtype"))
+        .quantize(given::<Recipe>(matches, "quantize"))
+        .prompt(given::<String>(matches, "prompt"))
+        .validate(!set(matches, "no-validate"))
         .dry_run(set(matches, "dry-run"));
     if let Some(tokens) = given::<String>(matches, "add-tokens") {
         finalize = finalize.add_tokens(&tokens);

@@ -8,7 +8,7 @@ use clap::builder::{TypedValueParser, ValueParser};
 use crate::checkpoint::{WeightsFormat, parse_size};
 use crate::device::Device;
 use crate::gguf::GgufType;
-use crate::spec::{Architecture, DType};
+use crate::spec::{Architecture, DType, Recipe};
 
 /// A path; a leading `~` is the home folder, also where no shell expands it.
 pub(super) fn path() -> impl TypedValueParser<Value = PathBuf> {
@@ -50,6 +50,15 @@ pub(super) fn gguf_type() -> ValueParser {
 pub(super) fn size() -> ValueParser {
     ValueParser::from(|word: &str| {
         parse_size(word).ok_or_else(|| "use a number with a unit, such as 5GB or 512MiB".to_owned())
+    })
+}
+
+/// A way to quantize. Only the first line of an error has room here: clap writes the flag and the value before it.
+pub(super) fn recipe() -> ValueParser {
+    const ORIGIN: &str = "the command line";
+    ValueParser::from(|word: &str| {
+        let aside = format!("\n  where: {ORIGIN}\n  do: ");
+        Recipe::parse(word, ORIGIN).map_err(|error| error.to_string().replace(&aside, "; "))
     })
 }
 

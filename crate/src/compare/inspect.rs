@@ -1,5 +1,6 @@
 //! What a folder or file of weights holds, from its headers.
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
@@ -8,7 +9,7 @@ use crate::checkpoint::{Checkpoint, CheckpointError, GgufMetadata};
 use crate::convert::Family;
 use crate::gguf::gguf_in;
 use crate::sealed::Sealed;
-use crate::spec::{ModelConfig, ModelSpec, Side, TensorTable};
+use crate::spec::{ModelConfig, ModelSpec, ParamPath, Scheme, Side, TensorRow, TensorTable};
 
 /// The tensors of a folder or file, and the configuration beside them if there is a readable one.
 #[derive(Clone, Debug)]
@@ -23,6 +24,30 @@ pub struct Inspection {
     pub config: Option<(Sealed<ModelConfig>, Side)>,
     /// The metadata of a GGUF file.
     pub gguf: Option<Sealed<GgufMetadata>>,
+    /// Weights that are stored in few bits, in natural order; the table has the tensors that they are stored as.
+    pub quantized: Sealed<Vec<QuantizedTensors>>,
+}
+
+/// The tensors that a quantized weight is stored as.
+#[derive(Clone, Debug, PartialEq)]
+pub struct QuantizedTensors {
+    /// The name that the weight has where it is not quantized.
+    pub path: ParamPath,
+    /// `[outputs, inputs]`.
+    pub shape: [usize; 2],
+    /// How it is stored.
+    pub scheme: Scheme,
+    /// The names of numbers, scales and what else belongs to it.
+    pub parts: Vec<ParamPath>,
+    /// Their bytes together.
+    pub bytes: u64,
+}
+
+impl QuantizedTensors {
+    /// Parameters of the weight.
+    pub fn parameters(&self) -> u64 {
+        self.shape.iter().map(|&dim| dim as u64).product()
+    }
 }
 
 /// Reads the table of a model folder, checkpoint, `.safetensors`, `.bin` or `.gguf` file, or index. No tensor is read.
@@ -54,8 +79,35 @@ fn inspect_path(path: &Path) -> Result<Inspection, CheckpointError> {
     if let Some((config, side)) = &config {
         table = mark_tied(&table, config, *side);
     }
+    let quantized = config.as_ref().map(|(config, side)| quantized(&table, config, *side)).unwrap_or_default();
     let gguf = checkpoint.gguf().cloned().map(Sealed::new);
-    Ok(Inspection { path: path.to_owned(), table, shards, config, gguf })
+    Ok(Inspection { path: path.to_owned(), table, shards, config, gguf, quantized: Sealed::new(quantized) })
+}
+
+/// The weights of linear maps that the configuration says are quantized, and whose numbers are there.
+fn quantized(table: &TensorTable, config: &ModelConfig, side: Side) -> Vec<QuantizedTensors> {
+    let (Some(quantization), Ok(family)) = (&config.quantization, Family::of(config.architecture)) else {
+        return Vec::new();
+    };
+    let plain = ModelConfig { quantization: None, ..config.clone() };
+    let mut found: Vec<QuantizedTensors> = ModelSpec::resolve(&plain)
+        .linear_maps()
+        .into_iter()
+        .filter_map(|map| {
+            let path = family.name_on(side, &map.path.join("weight"));
+            let module = path.as_str().trim_end_matches(".weight");
+            let scheme = quantization.scheme_of(module)?;
+            let parts = scheme.params(map.inputs, map.outputs).into_iter();
+            let rows: Vec<&TensorRow> =
+                parts.filter_map(|part| table.get(&format!("{module}.{}", part.name).into())).collect();
+            let bytes = rows.iter().map(|row| row.bytes()).sum();
+            let parts: Vec<ParamPath> = rows.into_iter().map(|row| row.path.clone()).collect();
+            let shape = [map.outputs, map.inputs];
+            (!parts.is_empty()).then_some(QuantizedTensors { path, shape, scheme, parts, bytes })
+        })
+        .collect();
+    found.sort_by(|a, b| a.path.cmp(&b.path));
+    found
 }
 
 /// A tied tensor that a file holds under both names counts once.
@@ -81,7 +133,16 @@ impl Inspection {
     /// Parameters that the configuration asks for, if there is one.
     pub fn expected_parameters(&self) -> Option<u64> {
         let (config, _) = self.config.as_ref()?;
-        Some(ModelSpec::resolve(config).table(config.dtype).parameters())
+        let plain = ModelConfig { quantization: None, ..(**config).clone() };
+        Some(ModelSpec::resolve(&plain).table(config.dtype).parameters())
+    }
+
+    /// Parameters of the stored model, a quantized weight's counted as what it stands for.
+    pub fn parameters(&self) -> u64 {
+        let parts: HashSet<&ParamPath> = self.quantized.iter().flat_map(|weight| &weight.parts).collect();
+        let others = self.table.rows().iter().filter(|row| !parts.contains(&row.path));
+        others.map(TensorRow::parameters).sum::<u64>()
+            + self.quantized.iter().map(QuantizedTensors::parameters).sum::<u64>()
     }
 
     /// The table as a polars frame; see [`TensorTable::frame`].
@@ -100,11 +161,17 @@ impl Inspection {
             "path": self.path,
             "model_type": self.config.as_ref().map(|(config, _)| config.architecture.name()),
             "names": self.config.as_ref().map(|(_, side)| match side { Side::Native => "native", Side::HuggingFace => "huggingface" }),
-            "parameters": { "total": self.table.parameters() },
+            "parameters": { "total": self.parameters() },
             "bytes": self.table.bytes(),
             "shards": self.shards,
             "gguf": self.gguf.as_ref().map(|metadata| metadata.iter().map(|(key, value)| (key.to_owned(), json!(GgufMetadata::shown(value)))).collect::<serde_json::Map<_, _>>()),
             "tensors": rows.collect::<Vec<_>>(),
+            "quantized": self.quantized.iter().map(|weight| json!({
+                "name": weight.path,
+                "shape": weight.shape,
+                "scheme": weight.scheme.to_string(),
+                "bytes": weight.bytes,
+            })).collect::<Vec<_>>(),
         })
     }
 }

@@ -5,6 +5,6 @@ mod logits;
 mod model;
 mod reference_file;
 
-pub use inspect::{Inspection, inspect};
+pub use inspect::{Inspection, QuantizedTensors, inspect};
 pub use logits::{Compare, compare, logits, write_logits};
 pub use reference_file::compare_with_reference;

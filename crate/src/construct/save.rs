@@ -99,6 +99,8 @@ impl TensorSource for InMemory {
 fn bytes_of(tensor: &Tensor) -> candle_core::Result<Vec<u8>> {
     let flat = tensor.flatten_all()?.to_device(&CandleDevice::Cpu)?;
     Ok(match flat.dtype() {
+        // Numbers of a quantized part, as they were read.
+        CandleType::U8 => flat.to_vec1::<u8>()?,
         CandleType::BF16 => flat.to_vec1::<half::bf16>()?.iter().flat_map(|value| value.to_le_bytes()).collect(),
         CandleType::F16 => flat.to_vec1::<half::f16>()?.iter().flat_map(|value| value.to_le_bytes()).collect(),
         CandleType::F64 => flat.to_vec1::<f64>()?.iter().flat_map(|value| value.to_le_bytes()).collect(),

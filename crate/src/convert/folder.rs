@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::{ConvertError, Family, RemapPlan};
 use crate::checkpoint::Checkpoint;
 use crate::model::{CausalLm, CheckpointWeights};
-use crate::spec::{DType, ModelConfig, ModelSpec, Side, TensorTable};
+use crate::spec::{DType, ModelConfig, ModelSpec, Quantization, Side, TensorTable};
 
 /// A model folder, opened by its config.json and the headers of its weights.
 #[derive(Debug)]
@@ -37,6 +37,9 @@ impl ModelFolder {
         let json = read_config(path)?;
         let origin = path.join("config.json").display().to_string();
         let (mut config, side) = ModelConfig::from_json(&json, &origin)?;
+        if side == Side::HuggingFace {
+            config.quantization = config.quantization.as_ref().map(|own| native_names(own, &config)).transpose()?;
+        }
         let checkpoint = Checkpoint::open(checkpoint.unwrap_or(path))?;
         // Old configurations do not say their element type: then it is that of the weights.
         if ["dtype", "torch_dtype"].iter().all(|key| json.get(key).is_none_or(Value::is_null)) {
@@ -111,10 +114,53 @@ impl ModelFolder {
     ) -> Result<CausalLm, ConvertError> {
         self.require_complete()?;
         let family = self.family()?;
+        self.check_packed_shapes(&family)?;
         let side = self.side;
         let weights = CheckpointWeights::new(&self.checkpoint, rounding, move |native| family.name_on(side, native));
         Ok(CausalLm::build(&self.config, Box::new(weights), dtype, device, trainable)?)
     }
+}
+
+impl ModelFolder {
+    /// Packed weights say their shape once more, in numbers of their own.
+    fn check_packed_shapes(&self, family: &Family) -> Result<(), ConvertError> {
+        let mut wrong = Vec::new();
+        for map in ModelSpec::resolve(&self.config).linear_maps() {
+            if map.quantized.is_none_or(|scheme| !scheme.packed) {
+                continue;
+            }
+            let name = family.name_on(self.side, &map.path.join("weight_shape"));
+            let data = self.checkpoint.read(&name)?;
+            let number = |raw: &[u8]| raw.iter().rev().fold(0i64, |number, byte| number << 8 | i64::from(*byte));
+            let found: Vec<i64> = data.bytes.chunks(8).map(number).collect();
+            if found != [map.outputs as i64, map.inputs as i64] {
+                wrong.push(format!("`{name}` says {found:?}, the model needs [{}, {}]", map.outputs, map.inputs));
+            }
+        }
+        if wrong.is_empty() {
+            return Ok(());
+        }
+        let more = if wrong.len() > 1 { format!(", and {} more", wrong.len() - 1) } else { String::new() };
+        Err(ConvertError::Folder {
+            what: format!("{}{more}", wrong[0]),
+            path: self.path.clone(),
+            advice: "check that config.json belongs to these weights".to_owned(),
+        })
+    }
+}
+
+/// A quantization whose names are Hugging Face's, by native ones.
+fn native_names(quantization: &Quantization, config: &ModelConfig) -> Result<Quantization, ConvertError> {
+    let family = Family::of(config.architecture)?;
+    let modules: Vec<(String, String)> = ModelSpec::resolve(config)
+        .linear_maps()
+        .into_iter()
+        .map(|map| {
+            let weight = family.name_on(Side::HuggingFace, &map.path.join("weight"));
+            (weight.as_str().trim_end_matches(".weight").to_owned(), map.path.to_string())
+        })
+        .collect();
+    Ok(quantization.renamed(&modules))
 }
 
 /// Reads the config.json of a folder.

@@ -18,6 +18,15 @@ impl Convert {
             let what = format!("the folder holds a {} model, not a {} one", found.name(), asked.name());
             return refuse(what, "--model-type", "leave --model-type out: it is read off config.json");
         }
+        if source.config().quantization.is_some() {
+            let origin = self.source.join("config.json").display().to_string();
+            let advice = "convert the model that it was made from, then `finalize --quantize` the result";
+            return refuse(
+                "the model is quantized, and conversion moves weights as they were trained".to_owned(),
+                &origin,
+                advice,
+            );
+        }
         let beyond = source.config().beyond_hugging_face();
         if source.side() == Side::Native && !beyond.is_empty() {
             let what = format!("no model class of Hugging Face can express this model's {}", beyond.join(", "));

@@ -15,7 +15,12 @@ impl View for FinalizePlan {
 impl View for Finalization {
     fn view(&self) -> MimeBundle {
         let verb = if self.dry_run { "Would finalize" } else { "Finalized" };
-        whole(&self.plan, verb).with("application/vnd.chandlery.finalization+json", self.report())
+        let files = whole(&self.plan, verb);
+        let all = match &self.quantization {
+            Some(quantization) => files.followed_by(&quantization.table().bundle()),
+            None => files,
+        };
+        all.with("application/vnd.chandlery.finalization+json", self.report())
     }
 }
 

@@ -122,6 +122,9 @@ fn steps(report: &KickTestReport) -> TableView {
     if report.without_gradient.is_empty() && !report.steps.is_empty() {
         view.note(format!("all {} parameters received a gradient", report.tensors));
     }
+    if let Some(folder) = &report.checkpoint {
+        view.note(format!("the weights after these steps are in {}", folder.display()));
+    }
     for failure in failures {
         view.note(format!("! {failure}"));
     }

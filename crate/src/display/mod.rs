@@ -18,6 +18,7 @@ mod numbers;
 mod parameter_table;
 mod progress_view;
 mod project;
+mod quantize;
 mod remapping;
 mod table;
 mod tokenizer;

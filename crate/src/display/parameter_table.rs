@@ -1,6 +1,7 @@
 //! Parameter tables: folded over layers, with counts, bytes and shares.
 
-use std::collections::BTreeMap;
+use std::collections::btree_map::Entry::{Occupied, Vacant};
+use std::collections::{BTreeMap, HashSet};
 
 use polars::prelude::{Column, DataFrame, PolarsResult};
 use serde_json::json;
@@ -9,34 +10,127 @@ use super::numbers::{binary_bytes, shape, short_count, thousands};
 use super::table::{Align, Cell, Mark, TableView, bar};
 use super::{MimeBundle, View};
 use crate::checkpoint::GgufMetadata;
-use crate::compare::Inspection;
-use crate::spec::{Side, TensorRow, TensorTable};
+use crate::compare::{Inspection, QuantizedTensors};
+use crate::spec::{Grain, ParamPath, Side, TensorRow, TensorTable};
+
+/// A line of the table: a tensor, or the tensors of a quantized weight together.
+struct Entry<'a> {
+    path: &'a ParamPath,
+    shape: Vec<usize>,
+    dtype: String,
+    parameters: u64,
+    bytes: u64,
+    tied_to: Option<&'a ParamPath>,
+}
+
+impl<'a> Entry<'a> {
+    fn tensor(row: &'a TensorRow) -> Self {
+        Self {
+            path: &row.path,
+            shape: row.shape.clone(),
+            dtype: row.dtype.torch_name().to_owned(),
+            parameters: row.parameters(),
+            bytes: row.bytes(),
+            tied_to: row.tied_to.as_ref(),
+        }
+    }
+
+    fn quantized(weight: &'a QuantizedTensors) -> Self {
+        let grain = match weight.scheme.grain {
+            Grain::Group(size) => format!(" by {size}"),
+            _ => String::new(),
+        };
+        Self {
+            path: &weight.path,
+            shape: weight.shape.to_vec(),
+            dtype: format!("{}{grain}", weight.scheme.weights.name()),
+            parameters: weight.parameters(),
+            bytes: weight.bytes,
+            tied_to: None,
+        }
+    }
+}
 
 /// Rows that differ only in the layer's number, as one.
 struct Fold<'a> {
     name: String,
-    first: &'a TensorRow,
+    first: Entry<'a>,
     count: usize,
     parameters: u64,
     bytes: u64,
 }
 
-fn fold(table: &TensorTable) -> Vec<Fold<'_>> {
+fn fold<'a>(entries: impl IntoIterator<Item = Entry<'a>>) -> Vec<Fold<'a>> {
     let mut folds: Vec<Fold<'_>> = Vec::new();
-    let mut places: BTreeMap<(String, Vec<usize>, &str), usize> = BTreeMap::new();
-    for row in table.rows() {
-        let (name, _) = row.path.folded();
-        let key = (name.clone(), row.shape.clone(), row.dtype.torch_name());
-        let place = *places.entry(key).or_insert_with(|| {
-            folds.push(Fold { name, first: row, count: 0, parameters: 0, bytes: 0 });
-            folds.len() - 1
-        });
+    let mut places: BTreeMap<(String, Vec<usize>, String), usize> = BTreeMap::new();
+    for entry in entries {
+        let (name, _) = entry.path.folded();
+        let (parameters, bytes) = (entry.parameters, entry.bytes);
+        let place = match places.entry((name.clone(), entry.shape.clone(), entry.dtype.clone())) {
+            Occupied(known) => *known.get(),
+            Vacant(free) => {
+                folds.push(Fold { name, first: entry, count: 0, parameters: 0, bytes: 0 });
+                *free.insert(folds.len() - 1)
+            }
+        };
         let fold = &mut folds[place];
         fold.count += 1;
-        fold.parameters += row.parameters();
-        fold.bytes += row.bytes();
+        fold.parameters += parameters;
+        fold.bytes += bytes;
     }
     folds
+}
+
+/// A table of entries with layers folded (`layers.*` ×32), and what tensors are tied to.
+fn folded<'a>(title: &str, entries: impl IntoIterator<Item = Entry<'a>>, total: u64) -> (TableView, Vec<String>) {
+    let columns = [
+        ("tensor", Align::Left),
+        ("×", Align::Right),
+        ("shape", Align::Left),
+        ("dtype", Align::Left),
+        ("parameters", Align::Right),
+        ("bytes", Align::Right),
+        ("share", Align::Left),
+    ];
+    let mut view = TableView::new(title, &columns);
+    let mut ties = Vec::new();
+    for fold in fold(entries) {
+        let share = fold.parameters as f64 / total.max(1) as f64;
+        let (mark, parameters, bytes) = match &fold.first.tied_to {
+            Some(target) => {
+                ties.push(format!("{} is tied to {target}", fold.name));
+                (Mark::Muted, "tied".to_owned(), String::new())
+            }
+            None => (Mark::None, thousands(fold.parameters), binary_bytes(fold.bytes)),
+        };
+        let times = if fold.count > 1 { format!("×{}", fold.count) } else { String::new() };
+        view.row(
+            mark,
+            [
+                fold.name.into(),
+                times.into(),
+                shape(&fold.first.shape).into(),
+                fold.first.dtype.into(),
+                parameters.into(),
+                bytes.into(),
+                Cell::rich(format!("{:.1}%", share * 100.0), bar(share)),
+            ],
+        );
+    }
+    (view, ties)
+}
+
+/// `1,235,814,400 parameters (1.24 B) in 147 tensors, 2.30 GiB bfloat16`.
+fn sum_of(table: &TensorTable, total: u64) -> String {
+    let by_dtype: Vec<String> =
+        table.bytes_by_dtype().iter().map(|(dtype, bytes)| format!("{} {dtype}", binary_bytes(*bytes))).collect();
+    let short = if total < 1_000_000 { String::new() } else { format!(" ({})", short_count(total)) };
+    format!(
+        "{} parameters{short} in {} tensors, {}",
+        thousands(total),
+        thousands(table.stored().count() as u64),
+        if by_dtype.is_empty() { "0 B".to_owned() } else { by_dtype.join(" + ") },
+    )
 }
 
 impl TensorTable {
@@ -74,49 +168,8 @@ impl TensorTable {
     /// The table with layers folded (`layers.*` ×32).
     pub(crate) fn folded_view(&self, title: &str) -> TableView {
         let total = self.parameters();
-        let columns = [
-            ("tensor", Align::Left),
-            ("×", Align::Right),
-            ("shape", Align::Left),
-            ("dtype", Align::Left),
-            ("parameters", Align::Right),
-            ("bytes", Align::Right),
-            ("share", Align::Left),
-        ];
-        let mut view = TableView::new(title, &columns);
-        let mut ties = Vec::new();
-        for fold in fold(self) {
-            let share = fold.parameters as f64 / total.max(1) as f64;
-            let (mark, parameters, bytes) = match &fold.first.tied_to {
-                Some(target) => {
-                    ties.push(format!("{} is tied to {target}", fold.name));
-                    (Mark::Muted, "tied".to_owned(), String::new())
-                }
-                None => (Mark::None, thousands(fold.parameters), binary_bytes(fold.bytes)),
-            };
-            let times = if fold.count > 1 { format!("×{}", fold.count) } else { String::new() };
-            view.row(
-                mark,
-                [
-                    fold.name.into(),
-                    times.into(),
-                    shape(&fold.first.shape).into(),
-                    fold.first.dtype.torch_name().into(),
-                    parameters.into(),
-                    bytes.into(),
-                    Cell::rich(format!("{:.1}%", share * 100.0), bar(share)),
-                ],
-            );
-        }
-        let by_dtype: Vec<String> =
-            self.bytes_by_dtype().iter().map(|(dtype, bytes)| format!("{} {dtype}", binary_bytes(*bytes))).collect();
-        let short = if total < 1_000_000 { String::new() } else { format!(" ({})", short_count(total)) };
-        view.note(format!(
-            "{} parameters{short} in {} tensors, {}",
-            thousands(total),
-            thousands(self.stored().count() as u64),
-            if by_dtype.is_empty() { "0 B".to_owned() } else { by_dtype.join(" + ") },
-        ));
+        let (mut view, ties) = folded(title, self.rows().iter().map(Entry::tensor), total);
+        view.note(sum_of(self, total));
         ties.into_iter().for_each(|tie| view.note(tie));
         view
     }
@@ -167,13 +220,47 @@ impl View for Inspection {
             Some((config, Side::Native)) => format!("{} with native names", config.architecture.name()),
             None => "tensors".to_owned(),
         };
-        let Some(metadata) = &self.gguf else {
-            return table_bundle(&self.table, &format!("{}: {what}, {files}", self.path.display()));
-        };
-        let architecture = metadata.text("general.architecture").unwrap_or("unknown");
-        let mut view = self.table.folded_view(&format!("{}: GGUF, {architecture}", self.path.display()));
-        metadata_notes(metadata).into_iter().for_each(|note| view.note(note));
-        with_typed_table(view.bundle(), &self.table)
+        if let Some(metadata) = &self.gguf {
+            let architecture = metadata.text("general.architecture").unwrap_or("unknown");
+            let mut view = self.table.folded_view(&format!("{}: GGUF, {architecture}", self.path.display()));
+            metadata_notes(metadata).into_iter().for_each(|note| view.note(note));
+            return with_typed_table(view.bundle(), &self.table);
+        }
+        let title = format!("{}: {what}, {files}", self.path.display());
+        if self.quantized.is_empty() {
+            return table_bundle(&self.table, &title);
+        }
+        with_typed_table(self.quantized_view(&title).bundle(), &self.table)
+    }
+}
+
+impl Inspection {
+    /// The table with a line for each quantized weight instead of the tensors that it is stored as.
+    fn quantized_view(&self, title: &str) -> TableView {
+        let parts: HashSet<&ParamPath> = self.quantized.iter().flat_map(|weight| &weight.parts).collect();
+        let others = self.table.rows().iter().filter(|row| !parts.contains(&row.path));
+        let mut entries: Vec<Entry<'_>> =
+            others.map(Entry::tensor).chain(self.quantized.iter().map(Entry::quantized)).collect();
+        entries.sort_by(|a, b| a.path.cmp(b.path));
+        let (mut view, ties) = folded(title, entries, self.parameters());
+        view.note(sum_of(&self.table, self.parameters()));
+        let (bytes, parameters) = self
+            .quantized
+            .iter()
+            .fold((0, 0), |(bytes, parameters), weight| (bytes + weight.bytes, parameters + weight.parameters()));
+        let mut schemes: Vec<String> = self.quantized.iter().map(|weight| weight.scheme.to_string()).collect();
+        schemes.sort_unstable();
+        schemes.dedup();
+        view.note(format!(
+            "{} weights are quantized, {:.2} bits a parameter: {}",
+            thousands(self.quantized.len() as u64),
+            bytes as f64 * 8.0 / parameters.max(1) as f64,
+            schemes.join("; "),
+        ));
+        let recipe = self.config.as_ref().and_then(|(config, _)| config.quantization.as_ref()?.recipe.clone());
+        recipe.into_iter().for_each(|recipe| view.note(format!("recipe {recipe}")));
+        ties.into_iter().for_each(|tie| view.note(tie));
+        view
     }
 }
 

@@ -27,7 +27,7 @@ const TABLES: [(&str, Distribution); 2] =
 
 fn collect(node: &Node, found: &mut Vec<(String, Members)>, norms: &mut Vec<(String, bool)>) {
     let member = match &node.part {
-        Part::Leaf(Leaf::Linear { inputs, outputs, init, bias }) => Some((*inputs, *outputs, *init, *bias)),
+        Part::Leaf(Leaf::Linear { inputs, outputs, init, bias, .. }) => Some((*inputs, *outputs, *init, *bias)),
         Part::Leaf(Leaf::Embedding { vocab, dim, init }) => Some((*vocab, *dim, *init, None)),
         Part::Leaf(leaf @ (Leaf::RmsNorm { .. } | Leaf::LayerNorm { .. })) => {
             let centred = matches!(leaf, Leaf::LayerNorm { .. });

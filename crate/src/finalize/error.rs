@@ -3,6 +3,7 @@
 use crate::checkpoint::CheckpointError;
 use crate::convert::ConvertError;
 use crate::gguf::GgufError;
+use crate::quantize::QuantizeError;
 use crate::tokenizer::TokenizerError;
 
 /// Why a model could not be finalized.
@@ -21,6 +22,9 @@ pub enum FinalizeError {
     /// The GGUF file that was asked for.
     #[error(transparent)]
     Gguf(#[from] GgufError),
+    /// The quantization that was asked for.
+    #[error(transparent)]
+    Quantize(#[from] QuantizeError),
     /// A file that is not what it should be, or an option that does not fit.
     #[error("{what}\n  where: {origin}\n  do: {advice}")]
     Refused {

@@ -6,7 +6,7 @@ use super::plan::Prepared;
 use super::{Finalization, FinalizeError, FinalizePlan};
 use crate::checkpoint::{DEFAULT_MAX_SHARD_SIZE, WeightsFormat};
 use crate::gguf::GgufType;
-use crate::spec::DType;
+use crate::spec::{DType, Recipe};
 use crate::tokenizer::{Generation, GenerationMode};
 
 /// A finalization to be planned or run; see [`finalize`].
@@ -25,6 +25,9 @@ pub struct Finalize {
     pub(super) format: WeightsFormat,
     pub(super) gguf: Option<GgufType>,
     pub(super) dtype: Option<DType>,
+    pub(super) quantize: Option<Recipe>,
+    pub(super) prompt: Option<String>,
+    pub(super) validate: bool,
     pub(super) max_shard_size: u64,
     pub(super) dry_run: bool,
 }
@@ -54,6 +57,9 @@ fn finalize_paths(source: &Path, destination: &Path) -> Finalize {
         format: WeightsFormat::default(),
         gguf: None,
         dtype: None,
+        quantize: None,
+        prompt: None,
+        validate: true,
         max_shard_size: DEFAULT_MAX_SHARD_SIZE,
         dry_run: false,
     }
@@ -139,6 +145,24 @@ impl Finalize {
         self
     }
 
+    /// Quantizes the linear maps by this recipe, and compares logits before and after.
+    pub fn quantize(mut self, recipe: Option<Recipe>) -> Self {
+        self.quantize = recipe;
+        self
+    }
+
+    /// Compares logits before and after quantization on this text.
+    pub fn prompt(mut self, text: Option<String>) -> Self {
+        self.prompt = text;
+        self
+    }
+
+    /// Whether to compare logits before and after quantization (default: yes). It loads the model in float32.
+    pub fn validate(mut self, validate: bool) -> Self {
+        self.validate = validate;
+        self
+    }
+
     /// Closes a shard before it exceeds this many bytes.
     pub fn max_shard_size(mut self, bytes: u64) -> Self {
         self.max_shard_size = bytes;
@@ -165,9 +189,7 @@ impl Finalize {
     /// [`FinalizeError`]; the destination appears whole or not at all.
     pub fn run(&self) -> Result<Finalization, FinalizeError> {
         let prepared = Prepared::new(self)?;
-        if !self.dry_run {
-            prepared.write()?;
-        }
-        Ok(Finalization::new(prepared.plan, self.dry_run))
+        let quantization = if self.dry_run { None } else { prepared.write(self)? };
+        Ok(Finalization::new(prepared.plan, quantization, self.dry_run))
     }
 }

@@ -11,6 +11,7 @@ use crate::checkpoint::{Manifest, Placement, inside, latest_checkpoint, step_of}
 use crate::convert::ModelFolder;
 use crate::export::{CarriedSource, carried_sources};
 use crate::gguf::GgufPlan;
+use crate::quantize::QuantizationReport;
 use crate::sealed::Sealed;
 use crate::spec::{ModelConfig, Side, TensorTable};
 use crate::tokenizer::{GenerationMode, TokenPlan, TokenizerFiles};
@@ -73,6 +74,8 @@ pub struct FinalizePlan {
 pub struct Finalization {
     /// What was, or would be, written.
     pub plan: Sealed<FinalizePlan>,
+    /// What quantization cost and saved, if it was asked for and made.
+    pub quantization: Option<Sealed<QuantizationReport>>,
     /// True for a dry run: nothing was written.
     pub dry_run: bool,
 }
@@ -254,6 +257,7 @@ fn changes(old: &Value, new: &Value) -> String {
     let changed = new.as_object().into_iter().flatten().filter(|(key, value)| old.get(key.as_str()) != Some(value));
     let lines: Vec<String> = changed
         .map(|(key, value)| match old.get(key.as_str()).unwrap_or(&empty) {
+            _ if value.is_object() => format!("{key} set"),
             Value::Null => format!("{key}: {value}"),
             before => format!("{key}: {before} → {value}"),
         })
@@ -262,8 +266,8 @@ fn changes(old: &Value, new: &Value) -> String {
 }
 
 impl Finalization {
-    pub(super) fn new(plan: FinalizePlan, dry_run: bool) -> Self {
-        Self { plan: Sealed::new(plan), dry_run }
+    pub(super) fn new(plan: FinalizePlan, quantization: Option<QuantizationReport>, dry_run: bool) -> Self {
+        Self { plan: Sealed::new(plan), quantization: quantization.map(Sealed::new), dry_run }
     }
 
     /// The `--json` report.
@@ -291,6 +295,7 @@ impl Finalization {
                 "bytes": optimizer.bytes,
                 "note": optimizer.note,
             })),
+            "quantization": self.quantization.as_ref().map(|quantization| quantization.report()),
             "warnings": plan.warnings,
         })
     }

@@ -1,12 +1,17 @@
 //! The writing itself: everything into a staged folder, which appears when it is complete.
 
-use super::FinalizeError;
+use std::path::Path;
+
 use super::plan::Prepared;
+use super::{Finalize, FinalizeError};
 use crate::checkpoint::{AtomicFolder, CheckpointError, Component, Manifest, Placement};
+use crate::convert::ModelFolder;
+use crate::quantize::{Effect, QuantizationReport, QuantizePlan, TensorError, logit_effect};
+use crate::sealed::Sealed;
 
 impl Prepared {
-    /// Writes what the plan says.
-    pub(super) fn write(&self) -> Result<(), FinalizeError> {
+    /// Writes what the plan says; gives what quantization cost, if it was asked for.
+    pub(super) fn write(&self, asked: &Finalize) -> Result<Option<QuantizationReport>, FinalizeError> {
         let plan = &self.plan;
         let stage = AtomicFolder::create(&plan.destination)?;
         stage.write_json("config.json", &plan.config)?;
@@ -29,7 +34,7 @@ impl Prepared {
         let optimizer_bytes = plan.optimizer.as_ref().map_or(0, |optimizer| optimizer.bytes);
         let meter = crate::progress::bytes("finalizing", self.weights.bytes() + optimizer_bytes);
         let advance = |bytes| meter.advance(bytes);
-        let written = self.weights.write(&folder, self.folder.checkpoint(), &advance)?;
+        let (written, errors) = self.weights.write(&folder, self.folder.checkpoint(), &advance)?;
         let mut components = vec![Component::model(&folder, written.files)?];
         if let Some(optimizer) = &plan.optimizer {
             let mut files = Vec::new();
@@ -51,7 +56,43 @@ impl Prepared {
             let manifest = Manifest { checkpoint: inside.trim_end_matches('/').to_owned(), components };
             stage.write_json(&format!("{inside}{}", Manifest::FILE), &manifest.to_json())?;
         }
+        let quantization = match self.weights.quantization() {
+            Some(quantize) => Some(self.judge(quantize, errors, asked, stage.path())?),
+            None => None,
+        };
         stage.commit()?;
-        Ok(())
+        Ok(quantization)
+    }
+
+    /// What quantization cost and saved, with logits of the staged folder against those of the source.
+    fn judge(
+        &self,
+        quantize: &QuantizePlan,
+        errors: Vec<TensorError>,
+        asked: &Finalize,
+        stage: &Path,
+    ) -> Result<QuantizationReport, FinalizeError> {
+        let mut notes = quantize.notes();
+        let logits = match asked.validate {
+            true => match logit_effect(&self.folder, &ModelFolder::open(stage)?, asked.prompt.as_deref())? {
+                Effect::Compared(diff) => Some(Sealed::new(diff)),
+                Effect::TooLarge(note) => {
+                    notes.push(note);
+                    None
+                }
+            },
+            false => None,
+        };
+        let sum = |pick: fn(&TensorError) -> u64| errors.iter().map(pick).sum::<u64>();
+        let after = self.weights.bytes();
+        let before = after - sum(|error| error.bytes.1) + sum(|error| error.bytes.0);
+        Ok(QuantizationReport {
+            recipe: quantize.recipe(),
+            scheme: quantize.scheme(),
+            tensors: Sealed::new(errors),
+            bytes: (before, after),
+            logits,
+            notes,
+        })
     }
 }

@@ -9,9 +9,10 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use super::{Finalize, FinalizeError};
-use crate::checkpoint::{Checkpoint, CheckpointCopy, Piece, ShardPlan, Written};
+use crate::checkpoint::{Checkpoint, CheckpointCopy, Piece, ShardPlan, WeightsFormat, Written};
 use crate::convert::ModelFolder;
 use crate::gguf::{GGUF_FILE, GgufPlan, GgufType};
+use crate::quantize::{QuantizePlan, TensorError};
 use crate::spec::{DType, ModelConfig, ParamPath, TensorRow, TensorTable};
 use crate::tokenizer::{TokenPlan, TokenizerFiles};
 use crate::vocabulary::{grown, grown_shape, has_row_per_token};
@@ -24,6 +25,7 @@ pub(super) struct WeightsPlan {
     growing: Vec<ParamPath>,
     tokens: Option<TokenPlan>,
     dtype: Option<DType>,
+    quantize: Option<QuantizePlan>,
     gguf: Option<GgufPlan>,
 }
 
@@ -62,8 +64,16 @@ impl WeightsPlan {
             rows.push(row);
             rows.extend(aliases);
         }
+        let quantize = asked.quantize.map(|recipe| QuantizePlan::new(source, recipe)).transpose()?;
+        if let Some(plan) = &quantize {
+            if asked.format != WeightsFormat::Safetensors {
+                let what = "quantized weights are stored in safetensors files, as compressed-tensors lays them out";
+                return Err(FinalizeError::refused(what, "--quantize and --format", "leave --format out"));
+            }
+            rows = plan.rows(rows);
+        }
         let shards = ShardPlan::with_format(rows, asked.max_shard_size, asked.format);
-        Ok(Self { shards, growing, tokens: tokens.cloned(), dtype: asked.dtype, gguf: None })
+        Ok(Self { shards, growing, tokens: tokens.cloned(), dtype: asked.dtype, quantize, gguf: None })
     }
 
     /// The same weights in a GGUF file, whose metadata hold configuration and tokenizer as they will be.
@@ -81,6 +91,13 @@ impl WeightsPlan {
                 "--gguf-type says how the numbers of a GGUF file are stored",
                 "--dtype",
                 "leave --dtype out",
+            );
+        }
+        if asked.quantize.is_some() {
+            return refused(
+                "recipes are for safetensors files; --gguf-type says how a GGUF file is quantized",
+                "--quantize and --format gguf",
+                "leave one of them out",
             );
         }
         if asked.keep_optimizer {
@@ -118,10 +135,11 @@ impl WeightsPlan {
 
     /// What the files will hold, in a few words.
     pub(super) fn in_words(&self) -> String {
-        let stored = match (&self.gguf, self.dtype) {
-            (Some(gguf), _) => format!("stored as {}", gguf.kind().name()),
-            (None, Some(dtype)) => format!("cast to {dtype}"),
-            (None, None) => "as the source stores them".to_owned(),
+        let stored = match (&self.gguf, &self.quantize, self.dtype) {
+            (Some(gguf), ..) => format!("stored as {}", gguf.kind().name()),
+            (None, Some(plan), _) => format!("{}: {}", plan.recipe(), plan.scheme()),
+            (None, None, Some(dtype)) => format!("cast to {dtype}"),
+            (None, None, None) => "as the source stores them".to_owned(),
         };
         match &self.tokens {
             Some(plan) => format!("{stored}, with {} rows for tokens", plan.vocab_size()),
@@ -141,6 +159,14 @@ impl WeightsPlan {
                 fields.insert(key.to_owned(), json!(dtype.torch_name()));
             }
         }
+        if let (Some(plan), Some(fields)) = (&self.quantize, config.as_object_mut()) {
+            fields.insert("quantization_config".to_owned(), plan.config_block());
+        }
+    }
+
+    /// How the linear maps are quantized, if they are.
+    pub(super) fn quantization(&self) -> Option<&QuantizePlan> {
+        self.quantize.as_ref()
     }
 
     /// What the tensors are made of that are not the source's as they are. New rows may be the mean of old ones, which are
@@ -151,18 +177,21 @@ impl WeightsPlan {
         pieces.collect()
     }
 
-    /// Writes the files into `folder`.
+    /// Writes the files into `folder`; says how far each quantized weight is from what it was.
     pub(super) fn write(
         &self,
         folder: &Path,
         from: &Checkpoint,
         progress: &dyn Fn(u64),
-    ) -> Result<Written, FinalizeError> {
+    ) -> Result<(Written, Vec<TensorError>), FinalizeError> {
         if let Some(gguf) = &self.gguf {
             let written = gguf.write(from, &self.pieces(from)?, &folder.join(GGUF_FILE), progress)?;
-            return Ok(Written { files: self.files(), bytes: written.bytes });
+            return Ok((Written { files: self.files(), bytes: written.bytes }, Vec::new()));
         }
         let copy = CheckpointCopy::new(from, self.pieces(from)?).on_progress(progress);
-        Ok(self.shards.write(folder, &copy)?)
+        let Some(plan) = &self.quantize else { return Ok((self.shards.write(folder, &copy)?, Vec::new())) };
+        let source = plan.source(from, &copy, progress);
+        let written = self.shards.write(folder, &source)?;
+        Ok((written, source.into_errors()))
     }
 }

@@ -16,6 +16,7 @@ pub(super) fn architecture(config: &ModelConfig, origin: &Path) -> Result<&'stat
     let fields = config.beyond_hugging_face();
     let beyond = |what: String| GgufError::Beyond { what, origin: origin.to_owned() };
     match config.architecture {
+        _ if config.quantization.is_some() => Err(beyond("its weights are quantized already".to_owned())),
         _ if !fields.is_empty() => Err(beyond(fields.join(", "))),
         Architecture::Llama | Architecture::Mistral => Ok("llama"),
         Architecture::Qwen3 => Ok("qwen3"),

@@ -161,7 +161,10 @@ impl Second {
             _ => model.device().clone(),
         };
         let weights = Copied(model.parameters().tensors().into_iter().collect());
-        let copy = CausalLm::build(model.config(), Box::new(weights), dtype, &device, true)?;
+        let mut copy = CausalLm::build(model.config(), Box::new(weights), dtype, &device, true)?;
+        if let Some(recipe) = first.qat_recipe {
+            copy = copy.rounded_by(recipe)?;
+        }
         let coarser = if Tolerance::of(dtype).gradient > Tolerance::of(construction.config.dtype).gradient {
             dtype
         } else {

@@ -1,9 +1,11 @@
 //! Why a test run could not be made.
 
+use crate::checkpoint::CheckpointError;
 use crate::dataset::DatasetError;
 use crate::device::DeviceError;
 use crate::interrupt::Interrupted;
 use crate::model::ModelError;
+use crate::spec::RecipeMisfit;
 use crate::tokenizer::TokenizerError;
 
 /// Why a test run could not be made. A run that was made and found faults is a
@@ -21,6 +23,12 @@ pub enum KickTestError {
         /// What to do.
         advice: String,
     },
+    /// The recipe to train for does not fit the model.
+    #[error(transparent)]
+    Recipe(#[from] RecipeMisfit),
+    /// The weights could not be saved.
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
     /// The data.
     #[error(transparent)]
     Dataset(#[from] DatasetError),

@@ -1,12 +1,13 @@
 //! What a test run found.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use super::{Comparison, Fault, Settings};
 use crate::sealed::Sealed;
-use crate::spec::{DType, ParamPath};
+use crate::spec::{DType, ParamPath, Recipe};
 
 /// One step of the run.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -88,6 +89,8 @@ pub struct KickTestReport {
     pub matmul_rate: Option<f64>,
     /// The comparison with other settings, if one was asked for.
     pub comparison: Option<Sealed<Comparison>>,
+    /// Where the weights were saved after the last step, if they were.
+    pub checkpoint: Option<PathBuf>,
 }
 
 impl KickTestReport {
@@ -181,6 +184,7 @@ impl KickTestReport {
                 "attn_implementation": self.settings.attention.to_string(),
                 "gradient_checkpointing": self.settings.gradient_checkpointing,
                 "fuse_optim_with_backward": self.settings.fuse_optim_with_backward,
+                "qat_recipe": self.settings.qat_recipe.map(Recipe::name),
             },
             "data": self.data,
             "passes": self.passes,
@@ -199,6 +203,7 @@ impl KickTestReport {
             "gradients": self.gradients.iter().map(|gradient| json!({ "path": gradient.path, "norm": gradient.norm })).collect::<Vec<_>>(),
             "without_gradient": *self.without_gradient,
             "fault": self.fault,
+            "checkpoint": self.checkpoint,
             "comparison": self.comparison.as_ref().map(|comparison| comparison.report()),
         })
     }
@@ -236,6 +241,7 @@ mod tests {
             flops_per_token: 5e6,
             matmul_rate: Some(1e10),
             comparison: None,
+            checkpoint: None,
         }
     }
 

@@ -1,5 +1,6 @@
 //! The loop.
 
+use std::path::Path;
 use std::time::Instant;
 
 use super::batches::{Batches, vocabulary};
@@ -9,6 +10,8 @@ use super::error::KickTestError;
 use super::report::{GradientRecord, KickTestReport, StepRecord};
 use super::step::{self, StepOutcome, StepPlan};
 use super::{KickTest, fault, memory};
+use crate::checkpoint::CheckpointError;
+use crate::construct::{SaveOptions, save_checkpoint};
 use crate::dataset::LabelledBatch;
 use crate::display::{LossCurve, Updating};
 use crate::interrupt;
@@ -50,6 +53,7 @@ pub(super) fn run(test: &KickTest<'_>, model: &CausalLm) -> Result<KickTestRepor
         flops_per_token: estimate.training_flops_per_token as f64,
         matmul_rate: None,
         comparison: None,
+        checkpoint: None,
     };
     let mut data: Option<LabelledBatch> = None;
     let mut curve = LossCurve::new(&construction.title, test.steps);
@@ -104,8 +108,20 @@ pub(super) fn run(test: &KickTest<'_>, model: &CausalLm) -> Result<KickTestRepor
     report.comparison = second.map(|second| Sealed::new(second.finish()));
     (report.host_peak_memory_bytes, report.device_peak_memory_bytes) = watch.peaks();
     report.peak_memory_bytes = report.device_peak_memory_bytes.or(report.host_peak_memory_bytes);
+    if let (Some((folder, options)), None) = (&test.save, &report.fault) {
+        save(folder, model, *options)?;
+        report.checkpoint = Some(folder.clone());
+    }
     report.matmul_rate = matmul_rate(model.device(), construction.config.dtype).ok();
     Ok(report)
+}
+
+fn save(folder: &Path, model: &CausalLm, options: SaveOptions) -> Result<(), KickTestError> {
+    if let Some(parent) = folder.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+        std::fs::create_dir_all(parent).map_err(CheckpointError::io("creating", parent))?;
+    }
+    save_checkpoint(folder, model, options)?;
+    Ok(())
 }
 
 fn batches(test: &KickTest<'_>) -> Result<Batches, KickTestError> {

@@ -3,9 +3,9 @@
 use super::error::{KickTestError, refused};
 use crate::device::Device;
 use crate::ops::AttentionImplementation;
-use crate::spec::DType;
+use crate::spec::{DType, Recipe};
 
-/// How a step is computed. All settings give the same losses and gradients, within rounding.
+/// How a step is computed. All settings but the recipe give the same losses and gradients, within rounding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct Settings {
     /// How attention is computed.
@@ -14,6 +14,8 @@ pub struct Settings {
     pub gradient_checkpointing: bool,
     /// Updates each parameter, and drops its gradient, as soon as backward has it.
     pub fuse_optim_with_backward: bool,
+    /// Trains for being quantized: weights, and inputs if the recipe says so, are rounded in the forward pass.
+    pub qat_recipe: Option<Recipe>,
 }
 
 impl std::fmt::Display for Settings {
@@ -24,6 +26,9 @@ impl std::fmt::Display for Settings {
         }
         if self.fuse_optim_with_backward {
             f.write_str(", optimizer fused with backward")?;
+        }
+        if let Some(recipe) = self.qat_recipe {
+            write!(f, ", rounded by {recipe}")?;
         }
         Ok(())
     }
@@ -111,6 +116,8 @@ impl CompareSettings {
             attention: self.attention.unwrap_or(first.attention),
             gradient_checkpointing: self.gradient_checkpointing.unwrap_or(first.gradient_checkpointing),
             fuse_optim_with_backward: self.fuse_optim_with_backward.unwrap_or(first.fuse_optim_with_backward),
+            // Another recipe, or none, is another computation: there would be nothing to agree on.
+            qat_recipe: first.qat_recipe,
         }
     }
 }

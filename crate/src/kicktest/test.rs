@@ -1,11 +1,15 @@
 //! What to run.
 
+use std::path::{Path, PathBuf};
+
 use super::error::{KickTestError, refused};
 use super::{CompareSettings, KickTestReport, Settings};
-use crate::construct::Construction;
+use crate::checkpoint::{CheckpointError, WEIGHTS_NAMES};
+use crate::construct::{Construction, SaveOptions};
 use crate::dataset::DatasetConfig;
 use crate::model::CausalLm;
 use crate::ops::AttentionImplementation;
+use crate::spec::Recipe;
 
 /// A test run to be made; see [`Construction::test`].
 #[derive(Clone, Debug)]
@@ -21,6 +25,7 @@ pub struct KickTest<'a> {
     pub(super) dataset: Option<DatasetConfig>,
     pub(super) settings: Settings,
     pub(super) compare: Option<CompareSettings>,
+    pub(super) save: Option<(PathBuf, SaveOptions)>,
 }
 
 impl<'a> KickTest<'a> {
@@ -37,6 +42,7 @@ impl<'a> KickTest<'a> {
             dataset: None,
             settings: Settings { attention: construction.attention, ..Settings::default() },
             compare: None,
+            save: None,
         }
     }
 
@@ -107,6 +113,24 @@ impl<'a> KickTest<'a> {
         self
     }
 
+    /// Trains for being quantized by this recipe: weights, and inputs if it says so, are rounded in the forward pass as
+    /// they will be when they are stored. The weights themselves stay floats.
+    pub fn qat_recipe(mut self, recipe: Option<Recipe>) -> Self {
+        self.settings.qat_recipe = recipe;
+        self
+    }
+
+    /// Saves the weights after the last step into this folder, which must not hold weights. A run with a fault saves
+    /// nothing.
+    pub fn save_checkpoint(self, folder: impl AsRef<Path>, options: SaveOptions) -> Self {
+        self.save_into(folder.as_ref(), options)
+    }
+
+    fn save_into(mut self, folder: &Path, options: SaveOptions) -> Self {
+        self.save = Some((folder.to_owned(), options));
+        self
+    }
+
     /// Also runs every step with other settings, from the same weights, and compares losses and gradients.
     pub fn compare(mut self, changes: CompareSettings) -> Self {
         self.compare = Some(changes);
@@ -119,7 +143,11 @@ impl<'a> KickTest<'a> {
     /// [`KickTestError`] for a model without tensors, a batch or a dataset that does not fit, the device's refusal or an
     /// interrupt.
     pub fn run(&self) -> Result<KickTestReport, KickTestError> {
-        super::run::run(self, self.check()?)
+        let model = self.check()?;
+        match self.settings.qat_recipe {
+            Some(recipe) => super::run::run(self, &model.clone().rounded_by(recipe)?),
+            None => super::run::run(self, model),
+        }
     }
 
     fn check(&self) -> Result<&'a CausalLm, KickTestError> {
@@ -142,6 +170,12 @@ impl<'a> KickTest<'a> {
         }
         if !(self.lr.is_finite() && self.lr >= 0.0) {
             return refused(format!("{} is no learning rate", self.lr), "--lr", "give a number from 0");
+        }
+        // Before minutes are spent on steps.
+        if let Some((folder, _)) = &self.save
+            && let Some(path) = WEIGHTS_NAMES.iter().map(|name| folder.join(name)).find(|path| path.exists())
+        {
+            return Err(CheckpointError::DestinationExists { path }.into());
         }
         Ok(model)
     }

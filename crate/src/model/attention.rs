@@ -104,6 +104,14 @@ impl Attention {
         }
     }
 
+    /// The linear maps that can be quantized: one that is used transposed cannot.
+    pub(super) fn linears_mut(&mut self) -> Vec<&mut Linear> {
+        match &mut self.projections {
+            Projections::MultiHead { query, key, value, output, .. } => vec![query, key, value, output],
+            Projections::SingleHead { value, .. } => vec![value],
+        }
+    }
+
     /// Queries `[batch, heads, seq, head_dim]`, keys and values `[batch, kv_heads, seq, head_dim]`, normalised and
     /// rotated.
     fn project(&self, x: &Tensor, context: &Context) -> Result<(Tensor, Tensor, Tensor)> {

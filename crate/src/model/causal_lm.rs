@@ -15,7 +15,7 @@ use super::norm::Norm;
 use super::stack::LayerStack;
 use super::weights::{ParameterSet, Weights, load_with};
 use crate::ops::AttentionImplementation;
-use crate::spec::{DType, ModelConfig, ModelSpec, Node, TensorTable};
+use crate::spec::{DType, ModelConfig, ModelSpec, Node, Recipe, RecipeMisfit, TensorTable};
 
 /// A causal language model on a device, built from its spec.
 #[derive(Clone, Debug)]
@@ -69,6 +69,21 @@ impl CausalLm {
     pub fn with_attention(mut self, attention: AttentionImplementation) -> Self {
         self.attention = attention;
         self
+    }
+
+    /// The same model over the same parameters, whose forward passes round weights and inputs of all linear maps but the
+    /// head as `recipe` will when they are stored: what it learns then is what survives. Gradients pass through the
+    /// rounding. Weights that are stored in few bits already stay as they are.
+    ///
+    /// # Errors
+    /// [`RecipeMisfit`] if the recipe has no groups for one of the maps.
+    pub fn rounded_by(mut self, recipe: Recipe) -> Result<Self, RecipeMisfit> {
+        let quantization = recipe.for_model(&self.config)?;
+        for layer in self.stack.layers_mut() {
+            let linears = layer.linears_mut();
+            linears.into_iter().for_each(|linear| linear.round(quantization.groups[0].scheme));
+        }
+        Ok(self)
     }
 
     /// The configuration it was built from.
@@ -187,7 +202,7 @@ impl CausalLm {
 
     /// The embedding table, if the head is tied to it.
     pub(super) fn tied(&self) -> Option<&Tensor> {
-        Some(&self.encoder.weight).filter(|table| table.id() == self.head.weight.id())
+        Some(&self.encoder.weight).filter(|table| self.head.plain().is_some_and(|head| head.id() == table.id()))
     }
 }
 

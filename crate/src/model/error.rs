@@ -25,6 +25,20 @@ pub enum ModelError {
         /// The checkpoint.
         origin: String,
     },
+    /// A tensor of the checkpoint holds other numbers than its place in the model: those of a quantized part, or floats.
+    #[error(
+        "`{path}` is {found}, the model needs {expected}\n  where: {origin}\n  do: check that config.json, quantization_config above all, belongs to these weights"
+    )]
+    ElementType {
+        /// The parameter.
+        path: String,
+        /// The model's element type.
+        expected: String,
+        /// The checkpoint's element type.
+        found: String,
+        /// The checkpoint.
+        origin: String,
+    },
     /// A batch that is not rectangular, or holds ids beyond the vocabulary.
     #[error("{what}\n  where: {origin}\n  do: {advice}")]
     Batch {

@@ -42,8 +42,8 @@ impl FeedForward {
         match self {
             FeedForward::Gated { gate, up, down, activation, dropout } => {
                 let activation = gate_activation(*activation);
-                let product = match (&gate.bias, &up.bias) {
-                    (None, None) => gated_linear(x, &gate.weight, &up.weight, activation)?,
+                let product = match (gate.plain(), up.plain()) {
+                    (Some(gate), Some(up)) => gated_linear(x, gate, up, activation)?,
                     _ => gated(&gate.forward(x)?, &up.forward(x)?, activation)?,
                 };
                 down.forward(&inside(product, *dropout)?)
@@ -51,6 +51,16 @@ impl FeedForward {
             FeedForward::Plain { first, second, activation, dropout } => {
                 second.forward(&activate(&inside(first.forward(x)?, *dropout)?, *activation)?)
             }
+        }
+    }
+}
+
+impl FeedForward {
+    /// The linear maps that can be quantized.
+    pub(super) fn linears_mut(&mut self) -> Vec<&mut Linear> {
+        match self {
+            FeedForward::Gated { gate, up, down, .. } => vec![gate, up, down],
+            FeedForward::Plain { first, second, .. } => vec![first, second],
         }
     }
 }

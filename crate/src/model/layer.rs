@@ -70,6 +70,13 @@ impl Layer {
         Ok(Self { norm1, attention, feedforward, placement, residual_scale, dropout, residual_dropout })
     }
 
+    /// The linear maps that can be quantized.
+    pub(super) fn linears_mut(&mut self) -> Vec<&mut Linear> {
+        let mut linears = self.attention.linears_mut();
+        linears.extend(self.feedforward.iter_mut().flat_map(|(_, feedforward)| feedforward.linears_mut()));
+        linears
+    }
+
     /// x `[batch, seq, hidden]` → the same shape; `index` is the layer's number.
     pub(super) fn forward(
         &self,

@@ -3,43 +3,84 @@
 use candle_core::{Result, Tensor};
 use candle_nn::VarBuilder;
 
-use crate::ops::{exchange_heads, linear, linear_heads};
-use crate::spec::Leaf;
+use crate::ops::{
+    QuantizedWeight, exchange_heads, linear, linear_heads, quantized_linear, rounded_activations, rounded_weight,
+};
+use crate::spec::{Leaf, LocalParam, Scheme};
 
 /// A linear map over the last dimension; W is `[outputs, inputs]`.
 #[derive(Clone, Debug)]
 pub(super) struct Linear {
-    pub(super) weight: Tensor,
-    pub(super) bias: Option<Tensor>,
+    weight: Weight,
+    bias: Option<Tensor>,
+}
+
+/// How W is kept.
+#[derive(Clone, Debug)]
+enum Weight {
+    /// As floats.
+    Floats(Tensor),
+    /// As floats that each forward pass rounds as the scheme will when it stores them; so are inputs.
+    Rounded(Tensor, Scheme),
+    /// As it was stored, in few bits.
+    FewBits(QuantizedWeight),
 }
 
 impl Linear {
     pub(super) fn load(leaf: &Leaf, vb: &VarBuilder) -> Result<Self> {
         let mut bias = None;
-        let mut weight = None;
+        let mut tensors = Vec::new();
         for param in leaf.params() {
-            let tensor = vb.get(param.shape, param.name)?;
-            if param.name == "bias" { bias = Some(tensor) } else { weight = Some(tensor) }
+            let tensor = vb.get(param.shape.clone(), param.name)?;
+            if param.name == "bias" { bias = Some(tensor) } else { tensors.push((param, tensor)) }
         }
-        match weight {
-            Some(weight) => Ok(Self { weight, bias }),
-            None => candle_core::bail!("a linear part has no weight"),
-        }
+        let weight = match leaf {
+            Leaf::Linear { inputs, outputs, quantized: Some(scheme), .. } => {
+                Weight::FewBits(few_bits(*scheme, (*outputs, *inputs), tensors)?)
+            }
+            _ => match tensors.pop() {
+                Some((_, weight)) => Weight::Floats(weight),
+                None => candle_core::bail!("a linear part has no weight"),
+            },
+        };
+        Ok(Self { weight, bias })
     }
 
     pub(super) fn from_weight(weight: Tensor) -> Self {
-        Self { weight, bias: None }
+        Self { weight: Weight::Floats(weight), bias: None }
+    }
+
+    /// The weight, if the map is nothing but a product with it: what operators of several maps in one take.
+    pub(super) fn plain(&self) -> Option<&Tensor> {
+        match (&self.weight, &self.bias) {
+            (Weight::Floats(weight), None) => Some(weight),
+            _ => None,
+        }
+    }
+
+    /// Rounds weight and inputs in every forward pass from now on, and lets gradients through.
+    pub(super) fn round(&mut self, scheme: Scheme) {
+        if let Weight::Floats(weight) | Weight::Rounded(weight, _) = &self.weight {
+            self.weight = Weight::Rounded(weight.clone(), scheme);
+        }
     }
 
     /// x `[…, inputs]` → `[…, outputs]`.
     pub(super) fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        linear(x, &self.weight, self.bias.as_ref())
+        match &self.weight {
+            Weight::Floats(weight) => linear(x, weight, self.bias.as_ref()),
+            Weight::Rounded(weight, scheme) => {
+                let x = scheme.activations.map_or(Ok(x.clone()), |numbers| rounded_activations(x, numbers))?;
+                linear(&x, &rounded_weight(weight, scheme)?, self.bias.as_ref())
+            }
+            Weight::FewBits(weight) => quantized_linear(x, weight, self.bias.as_ref()),
+        }
     }
 
     /// x `[batch, seq, inputs]` → `[batch, heads, seq, outputs / heads]`.
     pub(super) fn forward_heads(&self, x: &Tensor, heads: usize) -> Result<Tensor> {
-        if self.bias.is_none() {
-            return linear_heads(x, &self.weight, heads);
+        if let Some(weight) = self.plain() {
+            return linear_heads(x, weight, heads);
         }
         let (batch, seq, _) = x.dims3()?;
         exchange_heads(&self.forward(x)?.reshape((batch, seq, heads, ()))?)
@@ -47,7 +88,27 @@ impl Linear {
 
     /// x `[batch, seq, outputs]` → x W `[batch, seq, inputs]`, without bias.
     pub(super) fn forward_transposed(&self, x: &Tensor) -> Result<Tensor> {
+        let Weight::Floats(weight) = &self.weight else {
+            candle_core::bail!("a map that is used transposed cannot be quantized: name it in `ignore`")
+        };
         let (batch, seq, width) = x.dims3()?;
-        x.reshape((batch * seq, width))?.matmul(&self.weight)?.reshape((batch, seq, ()))
+        x.reshape((batch * seq, width))?.matmul(weight)?.reshape((batch, seq, ()))
+    }
+}
+
+/// The tensors of a quantized weight together; numbers come as bytes.
+fn few_bits(scheme: Scheme, dims: (usize, usize), tensors: Vec<(LocalParam, Tensor)>) -> Result<QuantizedWeight> {
+    let mut parts = (None, None);
+    for (param, tensor) in tensors {
+        match param.name {
+            "weight_scale" => parts.1 = Some(tensor),
+            // It says again what the configuration says; whoever opens a folder compares the two.
+            "weight_shape" => {}
+            _ => parts.0 = Some(tensor),
+        }
+    }
+    match parts {
+        (Some(numbers), Some(scales)) => QuantizedWeight::new(scheme, dims, numbers, scales),
+        _ => candle_core::bail!("a quantized part has no numbers or no scales"),
     }
 }

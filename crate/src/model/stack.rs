@@ -29,6 +29,10 @@ impl LayerStack {
         &self.layers
     }
 
+    pub(super) fn layers_mut(&mut self) -> &mut [Layer] {
+        &mut self.layers
+    }
+
     /// `observe` sees the residual stream after each layer.
     pub(super) fn forward(
         &self,

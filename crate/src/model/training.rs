@@ -101,16 +101,16 @@ impl CausalLm {
         let leaf = Var::from_tensor(x)?;
         let normed = self.final_norm().map_or(Ok(leaf.as_tensor().clone()), |norm| norm.forward(&leaf))?;
         let head = self.head();
-        let (loss, store, mut gradients) = if head.bias.is_none() {
+        let (loss, store, mut gradients) = if let Some(weight) = head.plain() {
             let (batch, seq, hidden) = normed.dims3()?;
             let flat = normed.detach().reshape((batch * seq, hidden))?;
-            let made = linear_cross_entropy_gradients(&flat, &head.weight, targets, IGNORED_LABEL, true)?;
+            let made = linear_cross_entropy_gradients(&flat, weight, targets, IGNORED_LABEL, true)?;
             let Some((of_normed, of_head)) = made.gradients else {
                 return Err(candle_core::Error::Msg("the loss has no gradients".to_owned()).into());
             };
             let of_normed = of_normed.reshape(normed.shape())?;
             let (store, mut gradients) = collected(|| backward_from(&normed, &of_normed))?;
-            gradients.add(head.weight.id(), of_head)?;
+            gradients.add(weight.id(), of_head)?;
             (made.loss, store, gradients)
         } else {
             let loss = next_token_loss(&head.forward(&normed)?, labels)?;

@@ -40,7 +40,8 @@ impl ParameterSet {
 
 /// A source of parameters by their native names.
 pub trait Weights: Send + Sync {
-    /// The parameter, of exactly this shape, on `device` as `dtype`.
+    /// The parameter, of exactly this shape, on `device` as `dtype`. Element types that are no floats, those of quantized
+    /// parts, come as bytes (u8), the last dimension as long as a row's.
     ///
     /// # Errors
     /// [`ModelError`] if it is missing, of another shape, or cannot be read.
@@ -67,13 +68,22 @@ impl<F: Fn(&ParamPath) -> ParamPath + Send + Sync> Weights for CheckpointWeights
         crate::interrupt::check()?;
         let name = (self.names)(path);
         let data = self.checkpoint.read(&name)?;
+        let origin = || self.checkpoint.path().display().to_string();
         if data.shape != shape {
             return Err(ModelError::Shape {
                 path: name.to_string(),
                 expected: shape.to_vec(),
                 found: data.shape,
-                origin: self.checkpoint.path().display().to_string(),
+                origin: origin(),
             });
+        }
+        if !dtype.is_weight_float() || data.dtype.is_few_bits() {
+            // Numbers of a quantized part are read as what they are, or not at all.
+            if data.dtype != dtype {
+                let (expected, found) = (dtype.to_string(), data.dtype.to_string());
+                return Err(ModelError::ElementType { path: name.to_string(), expected, found, origin: origin() });
+            }
+            return bytes_from(data, device);
         }
         let mut tensor = tensor_from(&data, device)?;
         if let Some(rounding) = self.rounding {
@@ -115,8 +125,21 @@ pub struct NoWeights;
 impl Weights for NoWeights {
     fn tensor(&self, _: &ParamPath, shape: &[usize], dtype: DType, device: &Device) -> Result<Tensor, ModelError> {
         crate::interrupt::check()?;
+        if !dtype.is_weight_float() {
+            let bytes = vec![0; shape.iter().product::<usize>() * dtype.bytes()];
+            return bytes_from(TensorData { dtype, shape: shape.to_vec(), bytes }, device);
+        }
         Ok(Tensor::zeros(shape, candle_dtype(dtype), device)?)
     }
+}
+
+/// The bytes of a file as they are, `[…, bytes of a row]`.
+fn bytes_from(data: TensorData, device: &Device) -> Result<Tensor, ModelError> {
+    let mut shape = data.shape;
+    if let Some(last) = shape.last_mut() {
+        *last *= data.dtype.bytes();
+    }
+    Ok(Tensor::from_vec(data.bytes, shape, device)?)
 }
 
 /// A candle tensor of the bytes of a file; of numbers quantized in blocks, in float32.

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::choices::{AttentionKind, Dropouts, NormConfig, NormPlacement, PositionEmbedding, RopeScaling};
-use super::{Activation, Architecture, DType, Initialization};
+use super::{Activation, Architecture, DType, Initialization, ModelSpec, Quantization};
 
 /// Everything that shapes a model, with every default filled in.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -70,6 +70,9 @@ pub struct ModelConfig {
     pub eos_token_id: Vec<u32>,
     /// Padding id.
     pub pad_token_id: Option<u32>,
+    /// Which linear maps are stored in few bits, if any are. The names are native ones in a native configuration, and
+    /// Hugging Face's in one of theirs.
+    pub quantization: Option<Quantization>,
 }
 
 /// Consecutive equal layers of a stack whose layers are not all equal.
@@ -216,6 +219,12 @@ impl ModelConfig {
         if !self.layers.is_empty() && runs != self.num_hidden_layers {
             let expected = format!("as many layers as num_hidden_layers ({})", self.num_hidden_layers);
             return Err(invalid("layers", format!("{runs} layers"), &expected));
+        }
+        if self.quantization.is_some()
+            && let Some((name, inputs, group)) = Quantization::misfit(&ModelSpec::resolve(self).root)
+        {
+            let expected = format!("a divisor of {inputs}, the width of {name}");
+            return Err(invalid("quantization_config group_size", group.to_string(), &expected));
         }
         for (field, id) in [("bos_token_id", self.bos_token_id), ("pad_token_id", self.pad_token_id)] {
             if id.is_some_and(|id| id as usize >= self.vocab_size) {

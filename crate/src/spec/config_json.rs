@@ -9,6 +9,7 @@ use super::parts_json::{
     activation_from, choice, dropout_from, initialization_from, layers_from, norm_from, placement_from, position_from,
     rope_fields, window_from,
 };
+use super::quantization_json::{self, quantization_from};
 use super::{Architecture, DType};
 
 /// Whose parameter names a model folder uses.
@@ -155,6 +156,7 @@ impl ModelConfig {
                 .get("pad_token_id")
                 .filter(|id| id.as_i64() != Some(-1))
                 .map_or(Ok(None), |_| fields.id("pad_token_id"))?,
+            quantization: quantization_from(fields)?,
         };
         if let Some(part) = part {
             config.layers = layers_from(part, architecture)?;
@@ -191,6 +193,9 @@ impl ModelConfig {
             "vocab_size": self.vocab_size,
         });
         let Value::Object(mut fields) = fields else { return Map::new() };
+        if let Some(quantization) = &self.quantization {
+            fields.insert(quantization_json::KEY.to_owned(), quantization.to_json());
+        }
         fields.insert(self.norm.kind.eps_field().to_owned(), json!(self.norm.eps));
         if let PositionEmbedding::Rope(rope) = &self.position {
             fields.extend(rope_fields(rope));

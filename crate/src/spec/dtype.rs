@@ -95,6 +95,11 @@ impl DType {
         matches!(self, DType::F32 | DType::BF16 | DType::F16 | DType::F64)
     }
 
+    /// True for types of one byte: what quantized weights are stored in, never a weight that was trained.
+    pub fn is_few_bits(self) -> bool {
+        matches!(self, DType::I8 | DType::U8 | DType::F8E4M3 | DType::F8E5M2)
+    }
+
     /// Reads either name, also with the prefix `torch.`, or the short `float` and `half`.
     pub fn parse(name: &str) -> Option<Self> {
         let name = name.strip_prefix("torch.").unwrap_or(name);

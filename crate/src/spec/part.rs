@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::choices::{AlibiSlopes, NormPlacement, PositionEmbedding};
-use super::{DType, Init};
+use super::{DType, Init, Scheme};
 
 /// The elementwise function inside a feed-forward part.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -142,6 +142,8 @@ pub enum Leaf {
         init: Init,
         /// Initialisation of b, if it exists.
         bias: Option<Init>,
+        /// How W is stored, if it is quantized.
+        quantized: Option<Scheme>,
     },
     /// x / sqrt(mean(x²) + eps) · w with w `[dim]` (Zhang and Sennrich 2019).
     RmsNorm {
@@ -197,8 +199,11 @@ impl Leaf {
         };
         match *self {
             Leaf::Embedding { vocab, dim, init } => vec![param("weight", &[vocab, dim], init)],
-            Leaf::Linear { inputs, outputs, init, bias } => {
-                let mut params = vec![param("weight", &[outputs, inputs], init)];
+            Leaf::Linear { inputs, outputs, init, bias, quantized } => {
+                let mut params = match quantized {
+                    Some(scheme) => scheme.params(inputs, outputs),
+                    None => vec![param("weight", &[outputs, inputs], init)],
+                };
                 params.extend(bias.map(|init| param("bias", &[outputs], init)));
                 params
             }

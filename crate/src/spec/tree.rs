@@ -2,7 +2,7 @@
 
 use super::choices::{AttentionKind, NormKind, PositionEmbedding};
 use super::initialization::Recipe;
-use super::{DType, Leaf, ModelConfig, ParamPath, Part, TensorRow, TensorTable};
+use super::{DType, Leaf, ModelConfig, ParamPath, Part, Scheme, TensorRow, TensorTable};
 
 /// A model as data: the tree of its parts and which parameters are one tensor.
 #[derive(Clone, Debug, PartialEq)]
@@ -35,6 +35,19 @@ pub struct Tie {
     pub target: ParamPath,
 }
 
+/// A linear map of a model.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LinearMap {
+    /// Its name: that of its weight without `.weight`.
+    pub path: ParamPath,
+    /// Width of a row of its weight.
+    pub inputs: usize,
+    /// Rows of its weight.
+    pub outputs: usize,
+    /// How it is stored, if it is quantized.
+    pub quantized: Option<Scheme>,
+}
+
 impl Node {
     fn new(name: &str, part: Part, children: Vec<Node>) -> Self {
         Self { name: name.to_owned(), part, repeat: None, children }
@@ -54,7 +67,7 @@ impl Node {
 fn linear(name: &str, pseudo: &str, inputs: usize, outputs: usize, bias: bool, recipe: &Recipe) -> Node {
     let init = recipe.weight(pseudo, inputs, outputs);
     let bias = bias.then(|| recipe.bias(pseudo, inputs, outputs));
-    Node::leaf(name, Leaf::Linear { inputs, outputs, init, bias })
+    Node::leaf(name, Leaf::Linear { inputs, outputs, init, bias, quantized: None })
 }
 
 fn norm(name: &str, config: &ModelConfig, dim: usize) -> Node {
@@ -191,18 +204,30 @@ impl ModelSpec {
         } else {
             Vec::new()
         };
-        Self { root: Node::new("", Part::CausalLm, vec![Node::new("causal_lm", Part::Decoder, inside), head]), ties }
+        let mut root = Node::new("", Part::CausalLm, vec![Node::new("causal_lm", Part::Decoder, inside), head]);
+        if let Some(quantization) = &config.quantization {
+            quantization.install(&mut root, &ties);
+        }
+        Self { root, ties }
+    }
+
+    /// Every linear map that has a weight of its own, in the order of a forward pass.
+    pub fn linear_maps(&self) -> Vec<LinearMap> {
+        let mut maps = Vec::new();
+        walk(&self.root, &ParamPath::from(""), &mut |path, leaf| {
+            if let Leaf::Linear { inputs, outputs, quantized, .. } = *leaf
+                && !self.ties.iter().any(|tie| tie.alias == path.join("weight"))
+            {
+                maps.push(LinearMap { path: path.clone(), inputs, outputs, quantized });
+            }
+        });
+        maps
     }
 
     /// Every parameter with its shape, in the order a forward pass meets them, all stored as `dtype`.
     pub fn table(&self, dtype: DType) -> TensorTable {
         let mut rows = Vec::new();
-        self.collect(&self.root, &ParamPath::from(""), dtype, &mut rows);
-        TensorTable::from_rows(rows)
-    }
-
-    fn collect(&self, node: &Node, path: &ParamPath, dtype: DType, rows: &mut Vec<TensorRow>) {
-        if let Part::Leaf(leaf) = &node.part {
+        walk(&self.root, &ParamPath::from(""), &mut |path, leaf| {
             for param in leaf.params() {
                 let path = path.join(param.name);
                 let tied_to = self.ties.iter().find(|tie| tie.alias == path).map(|tie| tie.target.clone());
@@ -215,17 +240,25 @@ impl ModelSpec {
                     trainable: param.trainable,
                 });
             }
-        }
-        let indices: Vec<Option<usize>> = match node.repeat {
-            Some(count) => (0..count).map(Some).collect(),
-            None => vec![None],
-        };
-        for index in indices {
-            for child in &node.children {
-                let numbered = index.map_or_else(|| path.clone(), |index| path.join(&index.to_string()));
-                let inside = if child.name.is_empty() { numbered } else { numbered.join(&child.name) };
-                self.collect(child, &inside, dtype, rows);
-            }
+        });
+        TensorTable::from_rows(rows)
+    }
+}
+
+/// Visits every part that owns parameters, with its path, repeated ones every time.
+fn walk(node: &Node, path: &ParamPath, visit: &mut impl FnMut(&ParamPath, &Leaf)) {
+    if let Part::Leaf(leaf) = &node.part {
+        visit(path, leaf);
+    }
+    let indices: Vec<Option<usize>> = match node.repeat {
+        Some(count) => (0..count).map(Some).collect(),
+        None => vec![None],
+    };
+    for index in indices {
+        for child in &node.children {
+            let numbered = index.map_or_else(|| path.clone(), |index| path.join(&index.to_string()));
+            let inside = if child.name.is_empty() { numbered } else { numbered.join(&child.name) };
+            walk(child, &inside, visit);
         }
     }
 }

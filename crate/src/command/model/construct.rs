@@ -6,7 +6,7 @@ use clap::{ArgMatches, Command};
 
 use crate::checkpoint::WeightsFormat;
 use crate::command::{Failure, Kept, Outcome, given, set};
-use crate::construct::{Construct, Device};
+use crate::construct::{Construct, Device, SaveOptions};
 use crate::display::View;
 use crate::project::ProjectConfig;
 use crate::spec::DType;
@@ -28,12 +28,8 @@ pub(super) fn builder(matches: &ArgMatches, config: &ProjectConfig, device: Devi
     if let Some(seed) = given::<u64>(matches, "seed") {
         builder = builder.seed(seed);
     }
-    if let Some(size) = given::<u64>(matches, "max-shard-size") {
-        builder = builder.max_shard_size(size);
-    }
-    if let Some(format) = given::<WeightsFormat>(matches, "format") {
-        builder = builder.format(format);
-    }
+    let saving = save_options(matches);
+    builder = builder.max_shard_size(saving.max_shard_size).format(saving.format);
     if let Some(path) = given::<PathBuf>(matches, "load-from-checkpoint") {
         builder = builder.load_from_checkpoint(path);
     }
@@ -42,11 +38,25 @@ pub(super) fn builder(matches: &ArgMatches, config: &ProjectConfig, device: Devi
     builder
 }
 
+/// How weights are saved.
+pub(super) fn save_options(matches: &ArgMatches) -> SaveOptions {
+    let usual = SaveOptions::default();
+    SaveOptions {
+        format: given::<WeightsFormat>(matches, "format").unwrap_or(usual.format),
+        max_shard_size: given::<u64>(matches, "max-shard-size").unwrap_or(usual.max_shard_size),
+    }
+}
+
+/// The output folder where none is named.
+pub(super) fn default_output(config: &ProjectConfig) -> Result<PathBuf, Failure> {
+    Ok(PathBuf::from("output_models").join(config.model_name()?))
+}
+
 pub(super) fn run(matches: &ArgMatches, config: &ProjectConfig) -> Result<Outcome, Failure> {
     let device = given::<Device>(matches, "device").unwrap_or(Device::Meta);
     let output = match given::<PathBuf>(matches, "output-dir") {
         Some(folder) => folder,
-        None => PathBuf::from("output_models").join(config.model_name()?),
+        None => default_output(config)?,
     };
     let mut builder = builder(matches, config, device).output_dir(output);
     let (rows, tokens) = (given::<usize>(matches, "batch-size"), given::<usize>(matches, "sequence-length"));

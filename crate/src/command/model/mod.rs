@@ -40,7 +40,13 @@ fn own_flags() -> Command {
                 .value_parser(clap::value_parser!(u64))
                 .global(true),
         )
-        .arg(flag("save-checkpoint", "Save the initialised weights, too; needs a real device").global(true))
+        .arg(
+            flag(
+                "save-checkpoint",
+                "Save the weights: as initialised, or with `test` as the steps leave them; needs a real device",
+            )
+            .global(true),
+        )
         .arg(flag("safetensors", "Save as safetensors, which is the default").global(true))
         .arg(
             option("format", "FORMAT", "safetensors, or pytorch for .bin files (default: safetensors)")

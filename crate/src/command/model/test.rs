@@ -5,14 +5,15 @@ use std::path::PathBuf;
 use clap::builder::ValueParser;
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 
-use super::construct::builder;
-use crate::command::{Failure, Kept, Outcome, flag, given, option, set};
+use super::construct::{builder, default_output, save_options};
+use crate::command::{Failure, Kept, Outcome, flag, given, option, set, values};
 use crate::construct::Device;
 use crate::dataset::{DatasetConfig, dataset};
 use crate::display::{View, below_load};
 use crate::kicktest::CompareSettings;
 use crate::ops::AttentionImplementation;
 use crate::project::ProjectConfig;
+use crate::spec::Recipe;
 
 pub(super) fn definition() -> Command {
     Command::new("test").about("Run forward, backward and SGD steps on random batches or a dataset")
@@ -47,6 +48,12 @@ pub(super) fn arguments() -> Vec<Arg> {
         flag("gradient-checkpointing", "Compute layers again in backward instead of keeping them"),
         flag("fuse-optim-with-backward", "Update each parameter as soon as backward has its gradient"),
         option(
+            "qat-recipe",
+            "RECIPE",
+            "Train for being quantized so: round in forward what `finalize --quantize` will",
+        )
+        .value_parser(values::recipe()),
+        option(
             "compare",
             "SETTINGS",
             "Run other settings beside, such as attn-implementation=eager,device=cpu; they must agree",
@@ -75,9 +82,13 @@ fn data(matches: &ArgMatches) -> Result<Option<DatasetConfig>, Failure> {
 pub(super) fn run(matches: &ArgMatches, config: &ProjectConfig) -> Result<Outcome, Failure> {
     let data = data(matches)?;
     let device = given::<Device>(matches, "device").unwrap_or(Device::Cpu);
-    let mut builder = builder(matches, config, device);
-    if let Some(folder) = given::<PathBuf>(matches, "output-dir") {
-        builder = builder.output_dir(folder);
+    let saving = set(matches, "save-checkpoint");
+    // What is saved is what the steps have made of the weights, not what they began with.
+    let mut builder = builder(matches, config, device).save_checkpoint(false);
+    match given::<PathBuf>(matches, "output-dir") {
+        Some(folder) => builder = builder.output_dir(folder),
+        None if saving => builder = builder.output_dir(default_output(config)?),
+        None => {}
     }
     let construction = builder.build()?;
     let mut test = construction
@@ -108,6 +119,11 @@ pub(super) fn run(matches: &ArgMatches, config: &ProjectConfig) -> Result<Outcom
     }
     if let Some(data) = data {
         test = test.dataset(data);
+    }
+    test = test.qat_recipe(given::<Recipe>(matches, "qat-recipe"));
+    if let (true, Some(output)) = (saving, &construction.output) {
+        let steps = given::<usize>(matches, "steps").unwrap_or(1);
+        test = test.save_checkpoint(output.join(format!("checkpoints/checkpoint-{steps}")), save_options(matches));
     }
     let report = test.run()?;
     let (mut view, mut json) = (report.view(), report.report());

@@ -7,10 +7,12 @@ use candle_core::{CudaDevice, CudaStorage, DType, Error, Layout, Result, Shape, 
 use half::{bf16, f16};
 
 use super::Operand;
+use super::quantized::Stored;
 
 /// The kernels as text for the driver's compiler, made by nvcc when this crate is built.
 const ROWS: &str = include_str!(concat!(env!("OUT_DIR"), "/rows.ptx"));
 const FLASH: &str = include_str!(concat!(env!("OUT_DIR"), "/flash.ptx"));
+const QUANTIZED: &str = include_str!(concat!(env!("OUT_DIR"), "/quantized.ptx"));
 
 /// Bytes of shared memory that every kernel may have without asking, with room for what kernels declare themselves.
 const UNASKED: usize = 40 << 10;
@@ -25,6 +27,7 @@ pub(super) enum Argument {
     Real(f64),
     Visible(Visible),
     Flash(Flash),
+    FewBits(Stored),
 }
 
 /// `struct Visible` of `rows.cu`.
@@ -63,6 +66,8 @@ pub(super) struct Flash {
 unsafe impl DeviceRepr for Visible {}
 // SAFETY: as above.
 unsafe impl DeviceRepr for Flash {}
+// SAFETY: as above.
+unsafe impl DeviceRepr for Stored {}
 
 /// How many threads run.
 #[derive(Clone, Copy, Debug)]
@@ -90,7 +95,7 @@ impl Extent {
     }
 }
 
-/// Starts `kernel` of `rows.cu`, or of `flash.cu` if its name says so, on the device's stream.
+/// Starts `kernel` of `rows.cu`, or of `flash.cu` or `quantized.cu` if its name says so, on the device's stream.
 ///
 /// The addresses among the arguments must be those of operands that live until the call returns: what frees them later
 /// does so behind the kernel, on the same stream.
@@ -101,8 +106,11 @@ pub(super) fn launch(device: &CudaDevice, kernel: &str, extent: Extent, argument
     if extent.blocks.0 == 0 || extent.blocks.1 == 0 || extent.blocks.2 == 0 {
         return Ok(());
     }
-    let (module, text) =
-        if kernel.starts_with("flash") { ("chandlery-flash", FLASH) } else { ("chandlery-rows", ROWS) };
+    let (module, text) = match kernel {
+        _ if kernel.starts_with("flash") => ("chandlery-flash", FLASH),
+        _ if kernel.starts_with("quantized") => ("chandlery-quantized", QUANTIZED),
+        _ => ("chandlery-rows", ROWS),
+    };
     let function = device.get_or_load_custom_func(kernel, module, text)?;
     if extent.shared > UNASKED {
         let most = sys::CUfunction_attribute::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
@@ -124,6 +132,7 @@ pub(super) fn launch(device: &CudaDevice, kernel: &str, extent: Extent, argument
             Argument::Real(_) => builder.arg(&reals[index]),
             Argument::Visible(visible) => builder.arg(visible),
             Argument::Flash(flash) => builder.arg(flash),
+            Argument::FewBits(stored) => builder.arg(stored),
         };
     }
     let configuration = LaunchConfig {

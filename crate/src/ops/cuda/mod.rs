@@ -14,6 +14,8 @@ mod launch;
 #[cfg(feature = "cuda")]
 mod libraries;
 #[cfg(feature = "cuda")]
+mod quantized;
+#[cfg(feature = "cuda")]
 mod rows;
 #[cfg(feature = "cuda")]
 mod table;
@@ -21,6 +23,8 @@ mod table;
 mod tests;
 
 use candle_core::{CudaStorage, DType, Layout, Tensor};
+
+use crate::spec::{Numbers, Scheme};
 
 /// Whether the kernels here take this tensor: on a GPU, of float32, bfloat16 or float16.
 pub(crate) fn serves(tensor: &Tensor) -> bool {
@@ -47,6 +51,16 @@ pub(crate) struct Sight {
 
 /// The gradients of q, k, v and, if there are slopes, of theirs.
 pub(crate) type AttentionGradients = (Tensor, Tensor, Tensor, Option<Tensor>);
+
+/// A weight in few bits: numbers and scales as [`Scheme`] lays them out, `[outputs, inputs]`.
+#[derive(Clone, Copy, Debug)]
+#[cfg_attr(not(feature = "cuda"), allow(dead_code))]
+pub(crate) struct FewBits<'a> {
+    pub(crate) numbers: &'a Tensor,
+    pub(crate) scales: &'a Tensor,
+    pub(crate) scheme: Scheme,
+    pub(crate) dims: (usize, usize),
+}
 
 /// The functions of the files above, and without the feature the same ones refusing.
 macro_rules! kernels {
@@ -76,6 +90,9 @@ kernels! {
     elements::sgd(Operand<'_>, Operand<'_>, f64) -> ();
     table::embedding(Operand<'_>, Operand<'_>) -> (CudaStorage, candle_core::Shape);
     table::embedding_backward(Operand<'_>, Operand<'_>, usize) -> (CudaStorage, candle_core::Shape);
+    quantized::quantized_linear(Operand<'_>, &FewBits<'_>) -> CudaStorage;
+    quantized::dequantize(&FewBits<'_>, DType) -> Tensor;
+    quantized::rounded(Operand<'_>, Numbers, usize, usize) -> CudaStorage;
     table::cross_entropy(&Tensor, &Tensor, f64) -> Tensor;
     attention::attend((&Tensor, &Tensor, &Tensor), Option<&Tensor>, &Sight, f64, bool) -> (Tensor, Tensor);
     attention::attend_backward((&Tensor, &Tensor, &Tensor), Option<&Tensor>, &Sight, f64, (&Tensor, &Tensor, &Tensor)) -> AttentionGradients;

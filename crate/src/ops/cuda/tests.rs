@@ -6,9 +6,11 @@ use candle_core::{DType, Device, Result, Tensor, Var};
 use crate::ops::check::{Inputs, close, gradients, values};
 use crate::ops::element::inside;
 use crate::ops::{
-    AttentionImplementation, AttentionOptions, GateActivation, Visibility, attention, embedding, exchange_heads, gated,
-    gated_linear, layer_norm, linear, linear_cross_entropy, linear_heads, rms_norm, rotate, sgd_in_place,
+    AttentionImplementation, AttentionOptions, GateActivation, QuantizedWeight, Visibility, attention, embedding,
+    exchange_heads, gated, gated_linear, layer_norm, linear, linear_cross_entropy, linear_heads, quantized_linear,
+    rms_norm, rotate, rounded_activations, rounded_weight, sgd_in_place,
 };
+use crate::spec::{Grain, Numbers, Recipe, Scheme};
 
 fn gpu() -> Device {
     super::driver::open(0).unwrap()
@@ -147,5 +149,87 @@ fn a_step_of_descent_on_a_gpu() {
         let variable = Var::from_tensor(&tensor(&[1.0, 2.0, -4.0])).unwrap();
         sgd_in_place(&variable, &tensor(&[2.0, 0.0, -8.0]), 0.25).unwrap();
         assert_eq!(values(&variable.to_device(&Device::Cpu).unwrap()), [0.5, 2.0, -2.0]);
+    }
+}
+
+/// Every way of storing weights that is read.
+fn schemes() -> Vec<Scheme> {
+    let mut schemes: Vec<Scheme> = Recipe::ALL.into_iter().map(Recipe::scheme).collect();
+    schemes.push(Scheme { grain: Grain::Channel, ..schemes[0] });
+    schemes.push(Scheme { grain: Grain::Group(2), ..schemes[1] });
+    schemes.push(Scheme { grain: Grain::Group(32), ..schemes[2] });
+    schemes.push(Scheme { grain: Grain::Tensor, ..schemes[3] });
+    schemes.push(Scheme { grain: Grain::Tensor, ..schemes[4] });
+    schemes
+}
+
+#[test]
+#[ignore = "needs a GPU"]
+fn weights_in_few_bits_on_a_gpu() {
+    for (width, outputs) in [(128, 24), (2048, 130), (50, 7)] {
+        let inputs = Inputs::new(&[("x", &[40, width]), ("weight", &[outputs, width]), ("bias", &[outputs])]);
+        for scheme in schemes().into_iter().filter(|scheme| width % scheme.group_size(width) == 0) {
+            for (dtype, tolerance) in [(DType::F32, 1e-5), (DType::BF16, 2e-2), (DType::F16, 3e-3)] {
+                let v: Vec<Tensor> = inputs.variables(dtype).iter().map(Tensor::detach).collect();
+                let here = QuantizedWeight::quantize(&v[1], scheme).unwrap();
+                let there = QuantizedWeight::quantize(&v[1].to_device(&gpu()).unwrap(), scheme).unwrap();
+                let what = format!("{scheme}, width {width}, {dtype:?}");
+                let floats = |weight: &QuantizedWeight, dtype| {
+                    values(&weight.dequantize(dtype).unwrap().to_device(&Device::Cpu).unwrap())
+                };
+                assert_eq!(floats(&here, dtype), floats(&there, dtype), "{what}");
+                for tokens in [1, 3, 8, 9, 40] {
+                    let x = v[0].narrow(0, 0, tokens).unwrap();
+                    let y = quantized_linear(&x, &here, Some(&v[2])).unwrap();
+                    let (x, bias) = (x.to_device(&gpu()).unwrap(), v[2].to_device(&gpu()).unwrap());
+                    let found = quantized_linear(&x, &there, Some(&bias)).unwrap().to_device(&Device::Cpu).unwrap();
+                    close(&values(&found), &values(&y), tolerance, &format!("{what}, {tokens} tokens"));
+                }
+            }
+        }
+    }
+}
+
+#[test]
+#[ignore = "needs a GPU"]
+fn the_gradient_through_few_bits_on_a_gpu() {
+    let inputs = Inputs::new(&[("x", &[2, 3, 64]), ("weight", &[10, 64])]);
+    let v = inputs.variables(DType::F32);
+    let scheme = Recipe::Int8WeightOnly.scheme();
+    let gradient = |device: &Device| {
+        let x = Var::from_tensor(&v[0].detach().to_device(device).unwrap()).unwrap();
+        let weight = QuantizedWeight::quantize(&v[1].detach().to_device(device).unwrap(), scheme).unwrap();
+        let store = quantized_linear(&x, &weight, None).unwrap().sum_all().unwrap().backward().unwrap();
+        values(&store.get(&x).unwrap().to_device(&Device::Cpu).unwrap())
+    };
+    close(&gradient(&gpu()), &gradient(&Device::Cpu), 1e-5, "gradient of x");
+}
+
+#[test]
+#[ignore = "needs a GPU"]
+fn rounding_on_a_gpu() {
+    let inputs = Inputs::new(&[("x", &[48, 256])]);
+    for (dtype, ulp) in [(DType::F32, 0.0), (DType::BF16, 0.0), (DType::F16, 0.0)] {
+        let x = inputs.variables(dtype)[0].detach();
+        let there = x.to_device(&gpu()).unwrap();
+        let back = |tensor: Tensor| values(&tensor.to_device(&Device::Cpu).unwrap());
+        for numbers in [Numbers::Int8, Numbers::F8E4M3] {
+            let found = back(rounded_activations(&there, numbers).unwrap());
+            close(&found, &values(&rounded_activations(&x, numbers).unwrap()), ulp, &format!("{numbers:?}, {dtype:?}"));
+        }
+        for scheme in Recipe::ALL.map(Recipe::scheme) {
+            let missed = |found: Vec<f64>| -> f64 {
+                found.iter().zip(values(&x)).map(|(found, x)| (found - x) * (found - x)).sum()
+            };
+            let (found, expected) =
+                (back(rounded_weight(&there, &scheme).unwrap()), rounded_weight(&x, &scheme).unwrap());
+            // Where two scales miss by the same, sums in another order may choose the other.
+            let (found, expected) = (missed(found), missed(values(&expected)));
+            assert!((found - expected).abs() <= 1e-3 * expected, "{scheme}, {dtype:?}: {found} and {expected}");
+        }
+        let variable = Var::from_tensor(&there).unwrap();
+        let y = rounded_weight(&variable, &Recipe::Int4WeightOnly.scheme()).unwrap();
+        let store = y.sum_all().unwrap().backward().unwrap();
+        assert!(back(store.get(&variable).unwrap().clone()).iter().all(|g| *g == 1.0));
     }
 }

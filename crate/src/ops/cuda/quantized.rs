@@ -1,0 +1,117 @@
+//! Weights in few bits: products, values, rounding.
+
+use candle_core::backend::BackendStorage;
+use candle_core::{CudaStorage, DType, Error, Layout, Result, Shape, Tensor};
+
+use super::launch::{Argument, Extent, address, contiguous, empty, launch, suffix, tensor, whole, with};
+use super::{FewBits, Operand};
+use crate::spec::{Grain, Numbers};
+
+/// Up to so many tokens are multiplied with the numbers as they are read; for more, the values are laid out for cuBLAS.
+const FEW: usize = 8;
+
+/// `struct FewBits` of `quantized.cu`.
+#[derive(Clone, Copy, Debug, Default)]
+#[repr(C)]
+pub(super) struct Stored {
+    numbers: u64,
+    scales: u64,
+    outputs: i32,
+    inputs: i32,
+    row_bytes: i32,
+    groups: i32,
+    group: i32,
+    kind: i32,
+}
+
+impl FewBits<'_> {
+    /// Calls `work` with the parameter that kernels take, while numbers and scales are held.
+    fn stored<R>(&self, work: impl FnOnce(Stored) -> Result<R>) -> Result<R> {
+        const OP: &str = "quantized-linear";
+        with(self.numbers, |numbers| {
+            with(self.scales, |scales| {
+                contiguous(numbers, DType::U8, OP)?;
+                contiguous(scales, DType::F32, OP)?;
+                let (outputs, inputs) = self.dims;
+                work(Stored {
+                    numbers: address(numbers),
+                    scales: address(scales),
+                    outputs: outputs as i32,
+                    inputs: inputs as i32,
+                    row_bytes: self.scheme.row_bytes(inputs) as i32,
+                    groups: if self.scheme.grain == Grain::Tensor { 0 } else { self.scheme.groups(inputs) as i32 },
+                    group: self.scheme.group_size(inputs) as i32,
+                    kind: match (self.scheme.weights, self.scheme.packed) {
+                        (Numbers::Int4, _) => 0,
+                        (Numbers::Int8, true) => 1,
+                        (Numbers::Int8, false) => 2,
+                        (Numbers::F8E4M3, _) => 3,
+                    },
+                })
+            })
+        })
+    }
+
+    /// The values `[outputs, inputs]`, not in any tensor.
+    fn values(&self, dtype: DType, device: &candle_core::CudaDevice) -> Result<CudaStorage> {
+        let (outputs, inputs) = self.dims;
+        let y = empty(device, dtype, outputs * inputs)?;
+        let kernel = format!("quantized_dequantize_{}", suffix(dtype, "dequantize")?);
+        self.stored(|stored| {
+            launch(device, &kernel, Extent::rows(outputs, inputs), &[whole(&y), Argument::FewBits(stored)])
+        })?;
+        Ok(y)
+    }
+}
+
+/// The weight as floats.
+pub(crate) fn dequantize(weight: &FewBits<'_>, dtype: DType) -> Result<Tensor> {
+    let device = weight.numbers.device().as_cuda_device()?;
+    Ok(tensor(weight.values(dtype, device)?, weight.dims))
+}
+
+/// x `[…, in]` → `[…, out]`. Activations are rounded before, if the scheme says so.
+pub(crate) fn quantized_linear(x: Operand<'_>, weight: &FewBits<'_>) -> Result<CudaStorage> {
+    const OP: &str = "quantized-linear";
+    let (dtype, device, (outputs, inputs)) = (x.0.dtype(), x.0.device(), weight.dims);
+    let tokens = x.1.shape().elem_count() / inputs;
+    contiguous(x, dtype, OP)?;
+    let flat = Layout::contiguous_with_offset((tokens, inputs), x.1.start_offset());
+    let made = weight.scheme.activations.map(|numbers| rounded((x.0, &flat), numbers, inputs, 0)).transpose()?;
+    let of_made = Layout::contiguous((tokens, inputs));
+    let x = made.as_ref().map_or((x.0, &flat), |made| (made, &of_made));
+    if tokens > FEW {
+        let values = weight.values(dtype, device)?;
+        let transposed = Layout::contiguous((outputs, inputs)).transpose(0, 1)?;
+        return x.0.matmul(&values, (1, tokens, outputs, inputs), x.1, &transposed);
+    }
+    let y = empty(device, dtype, tokens * outputs)?;
+    let extent = Extent { blocks: (outputs.div_ceil(4), 1, 1), threads: (128, 1), shared: 0 };
+    weight.stored(|stored| {
+        let arguments = [whole(&y), contiguous(x, dtype, OP)?, Argument::FewBits(stored), Argument::Int(tokens)];
+        launch(device, &format!("quantized_few_tokens_{}", suffix(dtype, OP)?), extent, &arguments)
+    })?;
+    Ok(y)
+}
+
+/// Every `group` neighbours rounded with a scale of their own: the best of `tried`, or that of their largest magnitude.
+pub(crate) fn rounded(x: Operand<'_>, numbers: Numbers, group: usize, tried: usize) -> Result<CudaStorage> {
+    const OP: &str = "rounding";
+    let (count, dtype, device) = (x.1.shape().elem_count(), x.0.dtype(), x.0.device());
+    if group == 0 || !count.is_multiple_of(group) {
+        let (lhs, rhs) = (x.1.shape().clone(), Shape::from(group));
+        return Err(Error::ShapeMismatchBinaryOp { lhs, rhs, op: OP }.bt());
+    }
+    let y = empty(device, dtype, count)?;
+    let kind = match numbers {
+        Numbers::Int4 => 0,
+        Numbers::Int8 => 1,
+        Numbers::F8E4M3 => 2,
+    };
+    let sizes = [Argument::Long(count / group), Argument::Long(group)];
+    let choices = [Argument::Int(kind), Argument::Int(tried)];
+    let arguments = [[whole(&y), contiguous(x, dtype, OP)?].as_slice(), &sizes, &choices].concat();
+    let extent = Extent { blocks: ((count / group).div_ceil(8).clamp(1, 4224), 1, 1), threads: (256, 1), shared: 0 };
+    launch(device, &format!("quantized_rounded_{}", suffix(dtype, OP)?), extent, &arguments)?;
+    Ok(y)
+}

@@ -1,0 +1,60 @@
+//! Rows of numbers back into values.
+
+use super::numbers::f8_values;
+use crate::spec::{Numbers, Scheme};
+
+/// The numbers of a row, as float32 and without their scales. Groups are read off the row's beginning.
+#[inline(always)]
+pub(super) fn numbers(scheme: &Scheme, bytes: &[u8], out: &mut [f32]) {
+    match (scheme.packed, scheme.weights) {
+        (_, Numbers::F8E4M3) => {
+            let values = f8_values();
+            out.iter_mut().zip(bytes).for_each(|(out, byte)| *out = values[usize::from(*byte)]);
+        }
+        (true, Numbers::Int4) => {
+            let half = bytes.get(out.len() / 2);
+            let mut pairs = out.chunks_exact_mut(2);
+            for (pair, byte) in (&mut pairs).zip(bytes) {
+                pair[0] = (i32::from(byte & 15) - 8) as f32;
+                pair[1] = (i32::from(byte >> 4) - 8) as f32;
+            }
+            if let ([last], Some(byte)) = (pairs.into_remainder(), half) {
+                *last = (i32::from(byte & 15) - 8) as f32;
+            }
+        }
+        (true, Numbers::Int8) => {
+            out.iter_mut().zip(bytes).for_each(|(out, byte)| *out = (i32::from(*byte) - 128) as f32);
+        }
+        (false, Numbers::Int4 | Numbers::Int8) => {
+            out.iter_mut().zip(bytes).for_each(|(out, byte)| *out = f32::from(byte.cast_signed()));
+        }
+    }
+}
+
+/// The values of a row: numbers times their scales.
+pub(crate) fn values(scheme: &Scheme, bytes: &[u8], scales: &[f32], out: &mut [f32]) {
+    numbers(scheme, bytes, out);
+    let size = scheme.group_size(out.len());
+    for (group, scale) in out.chunks_mut(size).zip(scales) {
+        group.iter_mut().for_each(|x| *x *= scale);
+    }
+}
+
+/// The numbers of a row of whole numbers as bytes with a sign.
+pub(super) fn whole_numbers(scheme: &Scheme, bytes: &[u8], out: &mut [i8]) {
+    match (scheme.packed, scheme.weights) {
+        (true, Numbers::Int4) => {
+            let half = bytes.get(out.len() / 2);
+            let mut pairs = out.chunks_exact_mut(2);
+            for (pair, byte) in (&mut pairs).zip(bytes) {
+                pair[0] = (byte & 15).cast_signed() - 8;
+                pair[1] = (byte >> 4).cast_signed() - 8;
+            }
+            if let ([last], Some(byte)) = (pairs.into_remainder(), half) {
+                *last = (byte & 15).cast_signed() - 8;
+            }
+        }
+        (true, _) => out.iter_mut().zip(bytes).for_each(|(out, byte)| *out = (byte ^ 0x80).cast_signed()),
+        (false, _) => out.iter_mut().zip(bytes).for_each(|(out, byte)| *out = byte.cast_signed()),
+    }
+}

@@ -1,0 +1,18 @@
+//! Linear maps whose weights are stored in few bits: the numbers, their scales, products with them, and the rounding
+//! that trains for it.
+//!
+//! A value x is stored as the number nearest to x / scale, and stands for number · scale. Scales are symmetric: zero is
+//! always exact.
+
+mod decode;
+mod fake;
+mod fit;
+mod linear;
+mod numbers;
+mod weight;
+
+pub(crate) use decode::values as decoded_row;
+pub use fake::{rounded_activations, rounded_weight};
+pub(crate) use fit::{Quantized, quantize_rows};
+pub use linear::quantized_linear;
+pub use weight::QuantizedWeight;

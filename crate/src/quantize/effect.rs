@@ -1,0 +1,53 @@
+//! What quantization does to logits.
+
+use candle_core::{DType as CandleType, Device};
+
+use crate::convert::{ConvertError, LogitDiff, Logits, ModelFolder, token_ids};
+use crate::model::{Batch, ModelError};
+use crate::spec::DType;
+use crate::tokenizer::TokenizerFiles;
+
+/// What came of comparing logits.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Effect {
+    /// They were compared.
+    Compared(LogitDiff),
+    /// The model in float32 does not fit into the memory that is free; the sentence says so.
+    TooLarge(String),
+}
+
+/// Logits of a model before and after it was quantized, in float32 on the CPU, over the tokens that both have. One of the
+/// two is in memory at a time.
+///
+/// # Errors
+/// [`ConvertError`] if the prompt cannot be tokenised, or a model cannot be loaded or run.
+pub fn logit_effect(before: &ModelFolder, after: &ModelFolder, prompt: Option<&str>) -> Result<Effect, ConvertError> {
+    let needed = 4 * before.native_table().parameters();
+    if let Some(memory) = crate::device::Device::Cpu.memory()
+        && needed > memory.free
+    {
+        let giga = |bytes: u64| bytes as f64 / 1e9;
+        return Ok(Effect::TooLarge(format!(
+            "logits were not compared: the model takes {:.1} GB in float32, and {:.1} GB are free",
+            giga(needed),
+            giga(memory.free)
+        )));
+    }
+    let tokenizer = TokenizerFiles::read(before.path())?;
+    let config = before.config();
+    let ids = token_ids(prompt, &tokenizer, config.vocab_size, config.max_position_embeddings)?;
+    let batch = Batch::new(vec![ids.clone()])?;
+    let (first, second) = (logits_of(before, &batch)?, logits_of(after, &batch)?);
+    let side = |values, folder: &ModelFolder| Logits { values, vocab: folder.config().vocab_size };
+    let sides = (side(first.as_slice(), before), side(second.as_slice(), after));
+    let mut diff = LogitDiff::new(("before", "quantized"), sides.0, sides.1, ids.len(), |_, _| true);
+    diff.name_tokens(&tokenizer, |_, position| ids.get(position).copied());
+    Ok(Effect::Compared(diff))
+}
+
+fn logits_of(folder: &ModelFolder, batch: &Batch) -> Result<Vec<f32>, ConvertError> {
+    let model = folder.load(DType::F32, &Device::Cpu, false)?;
+    let logits = model.forward(batch)?;
+    let values = logits.to_dtype(CandleType::F32).and_then(|logits| logits.flatten_all()?.to_vec1::<f32>());
+    Ok(values.map_err(ModelError::from)?)
+}

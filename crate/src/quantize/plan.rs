@@ -1,0 +1,142 @@
+//! Which tensors become which, from headers.
+
+use std::collections::HashMap;
+
+use serde_json::Value;
+
+use super::{QuantizeError, QuantizingSource};
+use crate::checkpoint::{Checkpoint, TensorSource};
+use crate::convert::ModelFolder;
+use crate::spec::{Grain, ModelSpec, ParamPath, Quantization, Recipe, Scheme, TensorRow};
+
+/// What a recipe makes of the tensors of a model folder.
+#[derive(Clone, Debug, PartialEq)]
+pub struct QuantizePlan {
+    recipe: Recipe,
+    quantization: Quantization,
+    /// Weights that are quantized, by the folder's names, and how.
+    maps: HashMap<ParamPath, Scheme>,
+}
+
+/// The three tensors that may stand for a weight.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Role {
+    Numbers,
+    Scales,
+    Shape,
+}
+
+impl QuantizePlan {
+    /// Plans for a folder of either side.
+    ///
+    /// # Errors
+    /// [`QuantizeError`] if the model is quantized already, has no linear maps to quantize, or the recipe does not fit.
+    pub fn new(folder: &ModelFolder, recipe: Recipe) -> Result<Self, QuantizeError> {
+        let origin = || folder.path().display().to_string();
+        if folder.config().quantization.is_some() {
+            return Err(QuantizeError::Refused {
+                what: "the model is quantized already".to_owned(),
+                origin: origin(),
+                advice: "quantize the model that it was made from".to_owned(),
+            });
+        }
+        // Hugging Face calls the head what we call it, and has no model with a map that it would have to name otherwise.
+        let quantization = recipe.for_model(folder.config())?;
+        let family = folder.family()?;
+        let weight = |module: &ParamPath| family.name_on(folder.side(), &module.join("weight"));
+        let maps = ModelSpec::resolve(folder.config()).linear_maps();
+        let quantized = maps.iter().filter_map(|map| Some((map, quantization.scheme_of(map.path.as_str())?)));
+        let maps: HashMap<ParamPath, Scheme> = quantized.map(|(map, scheme)| (weight(&map.path), scheme)).collect();
+        if maps.is_empty() {
+            return Err(QuantizeError::Refused {
+                what: "the model has no linear maps to quantize".to_owned(),
+                origin: origin(),
+                advice: "leave --quantize out".to_owned(),
+            });
+        }
+        Ok(Self { recipe, quantization, maps })
+    }
+
+    /// The recipe.
+    pub fn recipe(&self) -> Recipe {
+        self.recipe
+    }
+
+    /// How every quantized weight is stored.
+    pub fn scheme(&self) -> Scheme {
+        self.quantization.groups.first().map_or_else(|| self.recipe.scheme(), |group| group.scheme)
+    }
+
+    /// Number of weights that are quantized.
+    pub fn quantized(&self) -> usize {
+        self.maps.len()
+    }
+
+    /// The block `quantization_config` of config.json.
+    pub fn config_block(&self) -> Value {
+        self.quantization.to_json()
+    }
+
+    /// What a person should know before.
+    pub fn notes(&self) -> Vec<String> {
+        let mut notes = vec!["the head stays as it is, and so do embeddings and norms".to_owned()];
+        if let (Grain::Group(asked), Grain::Group(used)) = (self.recipe.scheme().grain, self.scheme().grain)
+            && asked != used
+        {
+            notes.push(format!("groups of {used} instead of {asked}: {asked} does not divide every width"));
+        }
+        notes
+    }
+
+    /// The tensors to write instead of `rows`: a quantized weight's numbers, scales and shape stand at its place. Scales
+    /// have the weight's element type.
+    pub fn rows(&self, rows: impl IntoIterator<Item = TensorRow>) -> Vec<TensorRow> {
+        rows.into_iter()
+            .flat_map(|row| match self.maps.get(&row.path) {
+                None => vec![row],
+                Some(scheme) => {
+                    let (outputs, inputs) = (row.shape[0], row.shape.get(1).copied().unwrap_or(1));
+                    let parts = scheme.params(inputs, outputs).into_iter();
+                    let parts = parts.map(|part| {
+                        let dtype = match part.name {
+                            "weight_scale" => row.dtype,
+                            _ => part.dtype.unwrap_or(row.dtype),
+                        };
+                        TensorRow::stored(part_of(&row.path, part.name), part.shape, dtype)
+                    });
+                    parts.collect()
+                }
+            })
+            .collect()
+    }
+
+    /// A source of the quantized tensors out of `from`, and of all others out of `rest`. `progress` is told the bytes of
+    /// quantized weights that were read.
+    pub fn source<'a>(
+        &'a self,
+        from: &'a Checkpoint,
+        rest: &'a dyn TensorSource,
+        progress: &'a dyn Fn(u64),
+    ) -> QuantizingSource<'a> {
+        QuantizingSource::new(self, from, rest, progress)
+    }
+
+    /// The weight that a tensor to write stands for, with its scheme and which part of it the tensor is.
+    pub(super) fn part(&self, path: &ParamPath) -> Option<(ParamPath, Scheme, Role)> {
+        let (module, name) = path.as_str().rsplit_once('.')?;
+        let role = match name {
+            "weight" | "weight_packed" => Role::Numbers,
+            "weight_scale" => Role::Scales,
+            "weight_shape" => Role::Shape,
+            _ => return None,
+        };
+        let weight = ParamPath::from(format!("{module}.weight"));
+        let scheme = *self.maps.get(&weight)?;
+        Some((weight, scheme, role))
+    }
+}
+
+/// The name of a part of a weight.
+fn part_of(weight: &ParamPath, part: &str) -> ParamPath {
+    ParamPath::from(format!("{}{part}", weight.as_str().trim_end_matches("weight")))
+}

@@ -1,0 +1,146 @@
+//! Quantization by name.
+
+use super::scheme::{Grain, Numbers, Scheme};
+use super::{AttentionKind, ModelConfig, ModelSpec, ParamPath, Quantization};
+
+/// A way to quantize all linear maps of a model, by the name that `--quantize` and `--qat-recipe` take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Recipe {
+    /// 4-bit weights in groups of 32; activations are rounded to 8 bits, token by token.
+    Int8DynamicActInt4Weight,
+    /// 4-bit weights in groups of 128.
+    Int4WeightOnly,
+    /// 8-bit weights, a scale for each output.
+    Int8WeightOnly,
+    /// 8-bit weights, a scale for each output; activations are rounded to 8 bits, token by token.
+    Int8DynamicActInt8Weight,
+    /// 8-bit float weights, a scale for each output; activations are rounded to 8-bit floats, token by token.
+    Float8DynamicActFloat8Weight,
+}
+
+/// A recipe that does not exist.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("there is no recipe `{name}`{meant}\n  where: {origin}\n  do: use one of: {known}")]
+pub struct UnknownRecipe {
+    name: String,
+    meant: String,
+    origin: String,
+    known: String,
+}
+
+impl Recipe {
+    /// Every recipe, the recommended one first.
+    pub const ALL: [Recipe; 5] = [
+        Recipe::Int8DynamicActInt4Weight,
+        Recipe::Int4WeightOnly,
+        Recipe::Int8WeightOnly,
+        Recipe::Int8DynamicActInt8Weight,
+        Recipe::Float8DynamicActFloat8Weight,
+    ];
+
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Recipe::Int8DynamicActInt4Weight => "int8-dynamic-act-int4-weight",
+            Recipe::Int4WeightOnly => "int4-weight-only",
+            Recipe::Int8WeightOnly => "int8-weight-only",
+            Recipe::Int8DynamicActInt8Weight => "int8-dynamic-act-int8-weight",
+            Recipe::Float8DynamicActFloat8Weight => "float8-dynamic-act-float8-weight",
+        }
+    }
+
+    /// The recipe of this name; `origin` says where the name was given.
+    ///
+    /// # Errors
+    /// [`UnknownRecipe`] with the names that exist.
+    pub fn parse(name: &str, origin: &str) -> Result<Self, UnknownRecipe> {
+        Self::ALL.into_iter().find(|recipe| recipe.name() == name).ok_or_else(|| {
+            let likeness = |recipe: &Recipe| strsim::jaro_winkler(name, recipe.name());
+            let close = Self::ALL.into_iter().max_by(|a, b| likeness(a).total_cmp(&likeness(b)));
+            let meant = close.filter(|recipe| likeness(recipe) > 0.85);
+            UnknownRecipe {
+                name: name.to_owned(),
+                meant: meant.map_or_else(String::new, |recipe| format!(" (is `{}` meant?)", recipe.name())),
+                origin: origin.to_owned(),
+                known: Self::ALL.map(Recipe::name).join(", "),
+            }
+        })
+    }
+
+    /// What it makes of a linear map.
+    pub fn scheme(self) -> Scheme {
+        let (weights, grain, packed, activations) = match self {
+            Recipe::Int8DynamicActInt4Weight => (Numbers::Int4, Grain::Group(32), true, Some(Numbers::Int8)),
+            Recipe::Int4WeightOnly => (Numbers::Int4, Grain::Group(128), true, None),
+            Recipe::Int8WeightOnly => (Numbers::Int8, Grain::Channel, true, None),
+            Recipe::Int8DynamicActInt8Weight => (Numbers::Int8, Grain::Channel, false, Some(Numbers::Int8)),
+            Recipe::Float8DynamicActFloat8Weight => (Numbers::F8E4M3, Grain::Channel, false, Some(Numbers::F8E4M3)),
+        };
+        Scheme { weights, grain, packed, activations }
+    }
+}
+
+/// Groups are not made smaller than this: their scales would outweigh the numbers.
+const SMALLEST_GROUP: usize = 8;
+
+/// A linear map that a recipe has no groups for.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "the rows of `{name}` are {width} weights, which do not divide into groups of {SMALLEST_GROUP} or more\n  where: {recipe}\n  do: use int8-weight-only, whose scales are for whole rows"
+)]
+pub struct RecipeMisfit {
+    name: ParamPath,
+    width: usize,
+    recipe: &'static str,
+}
+
+impl Recipe {
+    /// What it makes of a model: every linear map is quantized, except the head, which stays as it is, and maps that are
+    /// not used as such. Where the recipe's groups do not divide every width, the largest power of two that does is the
+    /// group of all.
+    ///
+    /// # Errors
+    /// [`RecipeMisfit`], if that would be less than 8.
+    pub fn for_model(self, config: &ModelConfig) -> Result<Quantization, RecipeMisfit> {
+        let plain = ModelConfig { quantization: None, ..config.clone() };
+        let single = config.attention == AttentionKind::SingleHead
+            || config.layers.iter().any(|run| run.config.attention == AttentionKind::SingleHead);
+        let mut ignore = vec!["lm_head".to_owned()];
+        ignore.extend(single.then(|| r"re:.*\.query_key_linear$".to_owned()));
+        let mut quantization = Quantization::of(self, self.scheme(), ignore);
+        let maps = ModelSpec::resolve(&plain).linear_maps();
+        let widths: Vec<_> = maps.iter().filter(|map| quantization.scheme_of(map.path.as_str()).is_some()).collect();
+        for group in &mut quantization.groups {
+            let Grain::Group(size) = &mut group.scheme.grain else { continue };
+            while let Some(map) = widths.iter().find(|map| !map.inputs.is_multiple_of(*size)) {
+                *size /= 2;
+                if *size < SMALLEST_GROUP {
+                    return Err(RecipeMisfit { name: map.path.clone(), width: map.inputs, recipe: self.name() });
+                }
+            }
+        }
+        Ok(quantization)
+    }
+}
+
+impl std::fmt::Display for Recipe {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_recipe_is_found_by_its_name_and_others_are_refused_with_a_list() {
+        for recipe in Recipe::ALL {
+            assert_eq!(Recipe::parse(recipe.name(), "--quantize"), Ok(recipe));
+        }
+        let error = Recipe::parse("int4-weights-only", "--quantize").unwrap_err().to_string();
+        assert!(error.contains("is `int4-weight-only` meant?") && error.contains("float8-dynamic-act"), "{error}");
+        assert!(!Recipe::parse("fp4", "--quantize").unwrap_err().to_string().contains("meant"));
+    }
+}
