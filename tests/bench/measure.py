@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 FIXTURES = REPOSITORY / "tests" / "fixtures"
@@ -14,8 +15,17 @@ COMMAND = os.environ.get("CHANDLERY") or str(
 )
 
 
+class Run(NamedTuple):
+    """A process from start to end: seconds of wall time and of processor time, peak resident bytes, and what it wrote."""
+
+    wall: float
+    cpu: float
+    peak: int
+    text: str
+
+
 def process(words):
-    """Runs a command to its end: seconds of wall time, peak resident bytes, and what it wrote.
+    """Runs a command to its end.
 
     The peak cannot read below this Python's own (about 15 MB): the kernel counts the moment before exec.
     """
@@ -23,11 +33,11 @@ def process(words):
     child = subprocess.Popen([str(word) for word in words], stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     text = child.stdout.read().decode()
     _, status, usage = os.wait4(child.pid, 0)
-    seconds = time.perf_counter() - began
+    wall = time.perf_counter() - began
     child.returncode = os.waitstatus_to_exitcode(status)
     if child.returncode != 0:
         sys.exit(f"{' '.join(map(str, words))}: exit {child.returncode}\n{text}")
-    return seconds, usage.ru_maxrss * 1024, text
+    return Run(wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024, text)
 
 
 def spread(values, unit):

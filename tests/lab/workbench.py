@@ -11,10 +11,11 @@ NOTEBOOKS = sorted((REPOSITORY / "notebooks").glob("*.ipynb"))
 
 
 def copy_for_running(notebook, folder, kernel):
-    """Copies a notebook to `folder`/notebooks without its outputs; `../tests/fixtures` leads to the repository's."""
+    """Copies a notebook to `folder`/notebooks without its outputs; `../tests/fixtures` and `converters` lead to the repository's."""
     (folder / "notebooks").mkdir(parents=True)
     (folder / "tests").mkdir()
     (folder / "tests" / "fixtures").symlink_to(REPOSITORY / "tests" / "fixtures")
+    (folder / "notebooks" / "converters").symlink_to(REPOSITORY / "notebooks" / "converters")
     copy = folder / "notebooks" / notebook.name
     shutil.copy(notebook, copy)
     content = nbformat.read(copy, as_version=4)

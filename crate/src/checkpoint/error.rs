@@ -78,6 +78,14 @@ pub enum CheckpointError {
         /// The checkpoint.
         path: PathBuf,
     },
+    /// A part of a tensor that lies beyond its end.
+    #[error("tensor `{tensor}` is smaller than the part that is asked of it\n  where: {path}\n  do: check that config.json belongs to these weights", path = path.display())]
+    Part {
+        /// The tensor.
+        tensor: String,
+        /// Its file.
+        path: PathBuf,
+    },
     /// An embedding or head that does not have one row for each token.
     #[error("tensor `{tensor}` has {found} rows, and the configuration says vocab_size {expected}\n  where: {path}\n  do: check that weights and config.json belong together", path = path.display())]
     VocabularyRows {

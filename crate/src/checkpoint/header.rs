@@ -24,6 +24,13 @@ pub(super) struct Extent {
     pub(super) len: u64,
 }
 
+impl Extent {
+    /// Bytes of one index of the first dimension.
+    pub(super) fn row_bytes(&self) -> u64 {
+        self.len / self.shape.first().map_or(1, |&rows| rows.max(1)) as u64
+    }
+}
+
 /// An open file with its tensors in order of position.
 #[derive(Debug)]
 pub(super) struct WeightsFile {

@@ -17,6 +17,7 @@ mod pieces;
 mod placement;
 mod timestamp;
 mod unpickle;
+mod weave;
 mod writer;
 mod zip_file;
 
@@ -33,4 +34,5 @@ pub use pieces::Piece;
 pub(crate) use pieces::Pieces;
 pub use placement::Placement;
 pub use timestamp::timestamp;
+pub use weave::{Strand, Walk};
 pub use writer::{DEFAULT_MAX_SHARD_SIZE, ShardPlan, TensorSource, WeightsFormat, Written, parse_size};

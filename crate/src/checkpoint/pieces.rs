@@ -6,7 +6,8 @@ use std::path::Path;
 
 use super::cast::cast_floats;
 use super::header::WeightsFile;
-use super::{Checkpoint, CheckpointError};
+use super::weave::{Strand, weave};
+use super::{Checkpoint, CheckpointError, TensorData};
 use crate::interrupt;
 use crate::spec::{DType, ParamPath, TensorRow};
 
@@ -29,14 +30,23 @@ pub enum Piece {
     },
     /// Numbers made here, row-major; they become the written tensor's element type.
     Values(Vec<f32>),
+    /// Elements of source tensors in another order: a transpose, a permutation, columns side by side. Together the
+    /// strands reach every element of the piece once.
+    Woven {
+        /// How many elements the piece has.
+        elements: usize,
+        /// Where they come from.
+        strands: Vec<Strand>,
+    },
 }
 
 impl Piece {
-    /// The source tensor that it is taken from, if it is.
-    pub fn tensor(&self) -> Option<&ParamPath> {
+    /// The source tensors that it is taken from.
+    pub fn tensors(&self) -> Vec<&ParamPath> {
         match self {
-            Piece::Tensor(tensor) | Piece::Rows { tensor, .. } => Some(tensor),
-            Piece::Values(_) => None,
+            Piece::Tensor(tensor) | Piece::Rows { tensor, .. } => vec![tensor],
+            Piece::Values(_) => Vec::new(),
+            Piece::Woven { strands, .. } => strands.iter().map(|strand| &strand.tensor).collect(),
         }
     }
 }
@@ -61,6 +71,11 @@ impl<'a> Pieces<'a> {
         Self { from, pieces }
     }
 
+    /// The file or index that they come from.
+    pub(crate) fn origin(&self) -> &Path {
+        self.from.path()
+    }
+
     /// What a tensor is made of, from its first byte to its last.
     pub(super) fn stretches(&self, row: &TensorRow) -> Result<Vec<Stretch<'a>>, CheckpointError> {
         let whole = [Piece::Tensor(row.path.clone())];
@@ -79,17 +94,31 @@ impl<'a> Pieces<'a> {
                     .ok_or_else(|| unfit(&row.path, row.dtype, self.from.path()))?;
                 return Ok(Stretch::Made(made));
             }
+            Piece::Woven { elements, strands } => {
+                return Ok(Stretch::Made(weave(self.from, *elements, strands, row.dtype)?));
+            }
         };
         let (file, extent) = self.from.place(tensor)?;
         let floats = extent.dtype.is_weight_float() && row.dtype.is_weight_float();
         if extent.dtype != row.dtype && !floats {
             return Err(unfit(tensor, extent.dtype, &file.path));
         }
-        let (offset, len) = part.map_or((0, extent.len), |(start, count)| {
-            let bytes = extent.len / extent.shape.first().map_or(1, |&rows| rows.max(1)) as u64;
-            (start * bytes, count * bytes)
-        });
+        let (offset, len) =
+            part.map_or((0, extent.len), |(start, count)| (start * extent.row_bytes(), count * extent.row_bytes()));
         Ok(Stretch::Stored { file, start: extent.start + offset, len, dtype: extent.dtype })
+    }
+
+    /// A whole tensor, in memory.
+    ///
+    /// # Errors
+    /// What reading fails with, or an interrupt.
+    pub(crate) fn read(&self, row: &TensorRow) -> Result<TensorData, CheckpointError> {
+        let mut bytes = Vec::with_capacity(row.bytes() as usize);
+        self.planned(row, &mut |block| {
+            bytes.extend_from_slice(block);
+            Ok(true)
+        })?;
+        Ok(TensorData { dtype: row.dtype, shape: row.shape.clone(), bytes })
     }
 
     /// Hands the bytes that a tensor is to have to `take`, block by block from first to last, until it says no.

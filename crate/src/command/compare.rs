@@ -6,7 +6,7 @@ use clap::{ArgMatches, Command};
 use serde_json::{Value, json};
 
 use super::{Failure, Kept, Outcome, flag, flag_value, given, option, path, set, values};
-use crate::convert::{ConvertError, LogitDiff};
+use crate::convert::{ConvertError, Families, LogitDiff};
 use crate::device::Device;
 use crate::display::{MimeBundle, View};
 use crate::model::Batch;
@@ -28,6 +28,7 @@ pub(super) fn definition() -> Command {
                 .conflicts_with("B"),
         )
         .arg(flag("by-layer", "Compare the residual stream after each layer, too"))
+        .arg(values::converter_path())
         .arg(option("device", "DEVICE", "Where to compute (default: cpu)").value_parser(values::device()))
 }
 
@@ -45,14 +46,16 @@ pub(super) fn logits_definition() -> Command {
             .required(true),
         )
         .arg(flag_value('o', "output", "FILE", "safetensors file to write").value_parser(values::path()).required(true))
+        .arg(values::converter_path())
         .arg(option("device", "DEVICE", "Where to compute (default: cpu)").value_parser(values::device()))
 }
 
 pub(super) fn run(matches: &ArgMatches) -> Result<Outcome, Failure> {
     let device = given::<Device>(matches, "device").unwrap_or(Device::Cpu);
     let left = given::<PathBuf>(matches, "A").unwrap_or_default();
+    let families = Families::with_paths(values::converter_paths(matches)).map_err(ConvertError::from)?;
     if let Some(file) = given::<PathBuf>(matches, "reference") {
-        return Ok(reference_outcome(crate::compare::compare_with_reference(&left, &file, device)?));
+        return Ok(reference_outcome(crate::compare::compare_with_reference(&left, &file, device, &families)?));
     }
     let batch = given::<PathBuf>(matches, "input-ids").map(|file| read_batch(&file)).transpose()?;
     let diff = crate::compare(left, given::<PathBuf>(matches, "B").unwrap_or_default())
@@ -60,6 +63,7 @@ pub(super) fn run(matches: &ArgMatches) -> Result<Outcome, Failure> {
         .batch(batch)
         .by_layer(set(matches, "by-layer"))
         .device(device)
+        .families(families)
         .run()?;
     Ok(Outcome {
         view: diff.view(),
@@ -78,7 +82,7 @@ fn report(diff: &LogitDiff) -> Value {
         "mean_abs_diff": diff.mean_abs(),
         "mean_kl": diff.mean_kl(),
         "top1_agreement": diff.top1_agreement(),
-        "tolerance": diff.tolerance,
+        "tolerance": diff.tolerance_report(),
         "columns": diff.columns,
         "layers": diff.layer_report(),
         "first_divergent_layer": diff.first_divergent_layer(),
@@ -104,7 +108,8 @@ pub(super) fn run_logits(matches: &ArgMatches) -> Result<Outcome, Failure> {
     let model = given::<PathBuf>(matches, "MODEL").unwrap_or_default();
     let output = given::<PathBuf>(matches, "output").unwrap_or_default();
     let batch = read_batch(&given::<PathBuf>(matches, "input-ids").unwrap_or_default())?;
-    let (values, shape) = crate::compare::logits(&model, &batch, device)?;
+    let families = Families::with_paths(values::converter_paths(matches)).map_err(ConvertError::from)?;
+    let (values, shape) = crate::compare::logits(&model, &batch, device, &families)?;
     crate::compare::write_logits(&output, &values, shape)?;
     Ok(Outcome {
         view: MimeBundle::text(format!("Logits {shape:?} of {} in {}", model.display(), output.display())),

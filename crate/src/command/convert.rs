@@ -8,7 +8,7 @@ use super::{Failure, Kept, Outcome, flag, flag_value, given, option, path, set, 
 use crate::checkpoint::WeightsFormat;
 use crate::device::Device;
 use crate::display::View;
-use crate::spec::{Architecture, DType};
+use crate::spec::DType;
 
 pub(super) fn definition() -> Command {
     Command::new("convert")
@@ -16,9 +16,17 @@ pub(super) fn definition() -> Command {
         .arg(path("SRC", "Model folder to read"))
         .arg(path("DST", "Folder to make; must not exist"))
         .arg(flag("reverse", "Require the direction native to Hugging Face"))
-        .arg(option("model-type", "FAMILY", "Require this family").value_parser(values::family()))
+        .arg(option(
+            "model-type",
+            "FAMILY",
+            "Take the model for one of this family: llama, mistral, qwen3, or one of --converter-path",
+        ))
+        .arg(values::converter_path())
         .arg(option("dtype", "DTYPE", "Cast the weights (default: as they are)").value_parser(values::dtype()))
-        .arg(option("max-length", "TOKENS", "Replace max_position_embeddings").value_parser(clap::value_parser!(usize)))
+        .arg(
+            option("max-length", "TOKENS", "Replace the longest sequence, in config.json and for the tokenizer")
+                .value_parser(clap::value_parser!(usize)),
+        )
         .arg(
             flag_value('c', "checkpoint-path", "PATH", "Checkpoint to convert (default: the latest)")
                 .value_parser(values::path()),
@@ -28,6 +36,18 @@ pub(super) fn definition() -> Command {
             option("format", "FORMAT", "safetensors, or pytorch for .bin files (default: safetensors)")
                 .value_parser(values::weights_format()),
         )
+        .arg(option("add-tokens", "YAML", "Add the tokens of this file, or of an embedded one: chatml"))
+        .arg(flag("skip-default-tokens", "Do not add [PAD] where the tokenizer has no padding token"))
+        .arg(
+            option("pad-to-multiple", "N", "Round the rows of the embedding up to a multiple of N")
+                .value_parser(clap::value_parser!(usize)),
+        )
+        .arg(flag_value(
+            't',
+            "chat-template-path",
+            "FILE",
+            "Chat template for the tokenizer: a file, or an embedded one by name",
+        ))
         .arg(option("device", "DEVICE", "Where to validate (default: cpu)").value_parser(values::device()))
         .arg(option("prompt", "TEXT", "Text to validate on"))
         .arg(
@@ -47,15 +67,22 @@ pub(super) fn run(matches: &ArgMatches) -> Result<Outcome, Failure> {
     };
     let mut convert = crate::convert(source, destination)
         .reverse(set(matches, "reverse"))
-        .model_type(given::<Architecture>(matches, "model-type"))
+        .model_type(given::<String>(matches, "model-type"))
         .dtype(given::<DType>(matches, "dtype"))
         .max_length(given::<usize>(matches, "max-length"))
         .checkpoint(given::<PathBuf>(matches, "checkpoint-path"))
         .device(given::<Device>(matches, "device").unwrap_or(Device::Cpu))
         .generation_test(set(matches, "generation-test"))
+        .add_tokens(given::<String>(matches, "add-tokens"))
+        .skip_default_tokens(set(matches, "skip-default-tokens"))
+        .pad_to_multiple(given::<usize>(matches, "pad-to-multiple"))
+        .chat_template(given::<String>(matches, "chat-template-path"))
         .prompt(given::<String>(matches, "prompt"))
         .validate(!set(matches, "no-validate"))
         .dry_run(set(matches, "dry-run"));
+    for path in values::converter_paths(matches) {
+        convert = convert.converter_path(path);
+    }
     if let Some(format) = given::<WeightsFormat>(matches, "format") {
         convert = convert.format(format);
     }

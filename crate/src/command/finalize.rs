@@ -6,6 +6,7 @@ use clap::{ArgMatches, Command};
 
 use super::{Failure, Kept, Outcome, flag, flag_value, given, option, path, set, values};
 use crate::checkpoint::WeightsFormat;
+use crate::convert::{ConvertError, Families};
 use crate::device::Device;
 use crate::display::View;
 use crate::gguf::GgufType;
@@ -21,6 +22,7 @@ pub(super) fn definition() -> Command {
             flag_value('c', "checkpoint", "PATH", "Checkpoint to take (default: the latest)")
                 .value_parser(values::path()),
         )
+        .arg(values::converter_path())
         .arg(flag("keep-optimizer", "Carry the checkpoint's optimizer_state.pt"))
         .arg(flag("root-copy", "Weights at the root only, no checkpoints folder").conflicts_with("keep-optimizer"))
         .arg(option("add-tokens", "YAML", "Tokens to add: a file, or `chatml`"))
@@ -62,7 +64,9 @@ pub(super) fn run(matches: &ArgMatches) -> Result<Outcome, Failure> {
     let (Some(source), Some(destination)) = (given::<PathBuf>(matches, "SRC"), given::<PathBuf>(matches, "DST")) else {
         return Err(Failure::Usage { text: "finalize needs SRC and DST".to_owned(), help: false });
     };
+    let families = Families::with_paths(values::converter_paths(matches)).map_err(ConvertError::from)?;
     let mut finalize = crate::finalize(source, destination)
+        .families(families)
         .checkpoint(given::<PathBuf>(matches, "checkpoint"))
         .root_copy(set(matches, "root-copy"))
         .keep_optimizer(set(matches, "keep-optimizer"))

@@ -2,13 +2,14 @@
 
 use std::path::PathBuf;
 
-use clap::Arg;
 use clap::builder::{TypedValueParser, ValueParser};
+use clap::{Arg, ArgAction, ArgMatches};
 
+use super::option;
 use crate::checkpoint::{WeightsFormat, parse_size};
 use crate::device::Device;
 use crate::gguf::GgufType;
-use crate::spec::{Architecture, DType, Recipe};
+use crate::spec::{DType, Recipe};
 
 /// A path; a leading `~` is the home folder, also where no shell expands it.
 pub(super) fn path() -> impl TypedValueParser<Value = PathBuf> {
@@ -62,14 +63,16 @@ pub(super) fn recipe() -> ValueParser {
     })
 }
 
-/// A family of models.
-pub(super) fn family() -> ValueParser {
-    ValueParser::from(|word: &str| {
-        Architecture::convertible().find(|family| family.name() == word).ok_or_else(|| {
-            let names: Vec<&str> = Architecture::convertible().map(Architecture::name).collect();
-            format!("use {}", names.join(", "))
-        })
-    })
+/// Where to look for families of models beside the built-in ones; may be given several times.
+pub(super) fn converter_path() -> Arg {
+    option("converter-path", "PATH", "YAML file, or folder of them, that describes more families (repeatable)")
+        .value_parser(path())
+        .action(ArgAction::Append)
+}
+
+/// The values of [`converter_path`].
+pub(super) fn converter_paths(matches: &ArgMatches) -> Vec<PathBuf> {
+    matches.get_many::<PathBuf>("converter-path").into_iter().flatten().cloned().collect()
 }
 
 /// `--log-level`, which the commands take so that scripts written for others run.

@@ -7,9 +7,10 @@ use safetensors::tensor::{Dtype, TensorView};
 
 use super::model::Model;
 use crate::checkpoint::{AtomicFolder, CheckpointError};
-use crate::convert::{ConvertError, LayerDiff, LogitDiff, Logits, open_device, token_ids};
+use crate::convert::{ConvertError, Families, LayerDiff, LogitDiff, Logits, open_device, token_ids};
 use crate::device::Device;
 use crate::model::{Batch, ModelError};
+use crate::sealed::Sealed;
 use crate::tokenizer::TokenizerFiles;
 
 /// Logits and the residual stream after each layer, in float32, row-major.
@@ -33,6 +34,7 @@ pub struct Compare {
     batch: Option<Batch>,
     by_layer: bool,
     device: Device,
+    families: Option<Sealed<Families>>,
 }
 
 /// Starts comparing the logits of two model folders of either side, computed in float32.
@@ -48,7 +50,7 @@ pub fn compare(left: impl AsRef<Path>, right: impl AsRef<Path>) -> Compare {
 
 fn compare_paths(left: &Path, right: &Path) -> Compare {
     let (left, right) = (left.to_owned(), right.to_owned());
-    Compare { left, right, prompt: None, batch: None, by_layer: false, device: Device::Cpu }
+    Compare { left, right, prompt: None, batch: None, by_layer: false, device: Device::Cpu, families: None }
 }
 
 impl Compare {
@@ -76,13 +78,23 @@ impl Compare {
         self
     }
 
+    /// Knows these families of Hugging Face folders (default: the built-in ones).
+    pub fn families(mut self, families: Families) -> Self {
+        self.families = Some(Sealed::new(families));
+        self
+    }
+
     /// Runs it. Vocabularies of different sizes are compared over the tokens that both have.
     ///
     /// # Errors
     /// [`ConvertError`] if a folder cannot be opened or a computation fails.
     pub fn run(&self) -> Result<LogitDiff, ConvertError> {
-        let left = Model::open(&self.left)?;
-        let right = Model::open(&self.right)?;
+        let families = match &self.families {
+            Some(families) => (**families).clone(),
+            None => Families::built_in()?,
+        };
+        let left = Model::open(&self.left, &families)?;
+        let right = Model::open(&self.right, &families)?;
         // A vocabulary that grew is compared over the tokens that both have.
         let vocab = left.config().vocab_size.min(right.config().vocab_size);
         let tokenizer = TokenizerFiles::read(left.folder())?;
@@ -127,12 +139,18 @@ fn floats(tensor: &Tensor) -> candle_core::Result<Vec<f32>> {
     tensor.to_dtype(CandleType::F32)?.flatten_all()?.to_vec1()
 }
 
-/// Logits of a model folder of either side, or of a GGUF file, computed in float32: values and their shape `[batch, seq, vocab]`.
+/// Logits of a model folder of either side, of one of `families`, or of a GGUF file, computed in float32: values and their shape
+/// `[batch, seq, vocab]`.
 ///
 /// # Errors
 /// [`ConvertError`] if the folder cannot be opened or the computation fails.
-pub fn logits(path: &Path, batch: &Batch, device: Device) -> Result<(Vec<f32>, [usize; 3]), ConvertError> {
-    let model = Model::open(path)?;
+pub fn logits(
+    path: &Path,
+    batch: &Batch,
+    device: Device,
+    families: &Families,
+) -> Result<(Vec<f32>, [usize; 3]), ConvertError> {
+    let model = Model::open(path, families)?;
     let observed = observe(&model, batch, device, false)?;
     let (rows, seq) = batch.dims();
     Ok((observed.logits, [rows, seq, model.config().vocab_size]))

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::convert::{ConvertError, ModelFolder};
+use crate::convert::{ConvertError, Families, ModelFolder};
 use crate::gguf::{GgufModel, gguf_in};
 use crate::model::CausalLm;
 use crate::spec::{DType, ModelConfig};
@@ -14,10 +14,10 @@ pub(super) enum Model {
 }
 
 impl Model {
-    pub(super) fn open(path: &Path) -> Result<Self, ConvertError> {
+    pub(super) fn open(path: &Path, families: &Families) -> Result<Self, ConvertError> {
         match gguf_in(path) {
             Some(file) => GgufModel::open(&file).map(Self::Gguf),
-            None => ModelFolder::open(path).map(Self::Folder),
+            None => ModelFolder::open_as(path, None, families, None).map(Self::Folder),
         }
     }
 

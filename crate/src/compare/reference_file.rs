@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::logits::logits;
 use crate::checkpoint::{Checkpoint, TensorData};
-use crate::convert::{ConvertError, LogitDiff, Logits};
+use crate::convert::{ConvertError, Families, LogitDiff, Logits};
 use crate::device::Device;
 use crate::model::Batch;
 use crate::spec::{DType, ParamPath};
@@ -14,7 +14,12 @@ use crate::spec::{DType, ParamPath};
 ///
 /// # Errors
 /// [`ConvertError`] if the file holds no case, or a computation fails.
-pub fn compare_with_reference(folder: &Path, file: &Path, device: Device) -> Result<Vec<LogitDiff>, ConvertError> {
+pub fn compare_with_reference(
+    folder: &Path,
+    file: &Path,
+    device: Device,
+    families: &Families,
+) -> Result<Vec<LogitDiff>, ConvertError> {
     let reference = Checkpoint::open(file)?;
     let mut diffs = Vec::new();
     for row in reference.table().rows() {
@@ -35,7 +40,7 @@ pub fn compare_with_reference(folder: &Path, file: &Path, device: Device) -> Res
             attention_mask: mask.clone(),
             position_ids: integers("position_ids")?,
         };
-        let (found, [_, seq, vocab]) = logits(folder, &batch, device)?;
+        let (found, [_, seq, vocab]) = logits(folder, &batch, device, families)?;
         let data = reference.read(&expected)?;
         let expected: Vec<f32> =
             data.bytes.chunks_exact(4).map(|raw| f32::from_le_bytes([raw[0], raw[1], raw[2], raw[3]])).collect();

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::{Estimate, LoadReport, SaveOptions, output};
 use crate::checkpoint::{Checkpoint, CheckpointError, WeightsFormat};
+use crate::convert::{Families, FamilyError};
 pub use crate::device::Device;
 use crate::device::DeviceError;
 use crate::kicktest::KickTest;
@@ -32,6 +33,9 @@ pub enum ConstructError {
     /// The model.
     #[error(transparent)]
     Model(#[from] ModelError),
+    /// The family that a checkpoint to be loaded is of.
+    #[error(transparent)]
+    Family(#[from] FamilyError),
     /// A checkpoint whose tensors do not fit the model; the message lists them.
     #[error("{0}")]
     Misfit(String),
@@ -59,6 +63,7 @@ pub struct Construct {
     refresh: bool,
     force: bool,
     load: Option<PathBuf>,
+    families: Sealed<Families>,
     strict: bool,
     allow_missing: bool,
     no_init: bool,
@@ -110,6 +115,7 @@ impl ProjectConfig {
             refresh: false,
             force: false,
             load: None,
+            families: Sealed::default(),
             strict: false,
             allow_missing: false,
             no_init: false,
@@ -191,6 +197,12 @@ impl Construct {
     /// lacks keep these, and [`Construction::load`] says which they are. Needs a real device.
     pub fn load_from_checkpoint(self, path: impl AsRef<Path>) -> Self {
         self.load_path(path.as_ref())
+    }
+
+    /// Knows these families of Hugging Face folders to load from, beside the built-in ones.
+    pub fn families(mut self, families: Families) -> Self {
+        self.families = Sealed::new(families);
+        self
     }
 
     fn load_path(mut self, path: &Path) -> Self {
@@ -324,7 +336,10 @@ impl Construct {
         config: &ModelConfig,
     ) -> Result<(Checkpoint, LoadReport), ConstructError> {
         let checkpoint = Checkpoint::open(path)?;
-        let report = LoadReport::new(&checkpoint, table, config)?;
+        let report = match self.families.of_folder(path) {
+            Some(family) => LoadReport::of_family(&checkpoint, config, &family)?,
+            None => LoadReport::new(&checkpoint, table, config)?,
+        };
         report.require_usable()?;
         if self.strict {
             report.require_complete()?;
@@ -347,7 +362,7 @@ impl Construct {
         let mut weights: Box<dyn Weights> =
             if self.no_init { Box::new(NoWeights) } else { Box::new(InitialWeights::new(table, self.seed)) };
         if let Some((checkpoint, report)) = load {
-            weights = Box::new(LayeredWeights::new(checkpoint, report.sources(), weights));
+            weights = Box::new(LayeredWeights::new(report.weights(checkpoint), weights));
         }
         Ok(CausalLm::build(config, weights, config.dtype, &device.open()?, true)?)
     }

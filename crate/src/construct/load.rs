@@ -7,16 +7,13 @@ use candle_core::Tensor;
 use serde_json::{Value, json};
 
 use super::ConstructError;
-use crate::checkpoint::{Checkpoint, CheckpointError};
-use crate::convert::{Family, closest};
-use crate::model::{CausalLm, ModelError, tensor_from};
-use crate::spec::{DType, ModelConfig, ParamPath, PositionEmbedding, TensorTable};
-
-/// Where Forgather's own checkpoints keep the final norm, and where this crate does.
-const FINAL_NORM: (&str, &str) = ("causal_lm.layer_stack.layer_norm.", "causal_lm.layer_norm.");
+use crate::checkpoint::{Checkpoint, CheckpointError, Piece, Pieces};
+use crate::convert::{Family, FamilyError, RemapPlan, buffer, closest, native_spelling};
+use crate::model::{CausalLm, ModelError, PieceWeights, tensor_from};
+use crate::spec::{DType, ModelConfig, ModelSpec, ParamPath, Side, TensorRow, TensorTable};
 
 /// A parameter that the checkpoint has.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct LoadedParameter {
     /// The parameter.
     pub path: ParamPath,
@@ -24,6 +21,9 @@ pub struct LoadedParameter {
     pub from: ParamPath,
     /// Its element type there; it is cast to the model's.
     pub dtype: DType,
+    /// What it is made of, row by row of the shape it has in the model.
+    pub(super) pieces: Vec<Piece>,
+    pub(super) shape: Vec<usize>,
 }
 
 /// A parameter that the checkpoint lacks; it keeps its initial value.
@@ -102,7 +102,7 @@ impl LoadReport {
             match (row, place) {
                 (Some(row), _) if row.tied_to.is_some() => aliases.push((name, row.tied_to.clone())),
                 (Some(_), Some(place)) if !found.contains_key(&place) => drop(found.insert(place, name)),
-                _ => match buffer(&name, family.as_ref(), config) {
+                _ => match left_out(&name, family.as_ref(), config) {
                     Some(why) => report.skipped.push((name, why)),
                     None => report.unused.push(name),
                 },
@@ -127,7 +127,14 @@ impl LoadReport {
             let Some(stored) = checkpoint.table().get(&from) else { continue };
             let path = row.path.clone();
             if stored.shape == row.shape && stored.dtype.is_weight_float() {
-                report.loaded.push(LoadedParameter { path, from, dtype: stored.dtype });
+                let pieces = vec![Piece::Tensor(from.clone())];
+                report.loaded.push(LoadedParameter {
+                    path,
+                    from,
+                    dtype: stored.dtype,
+                    pieces,
+                    shape: row.shape.clone(),
+                });
             } else {
                 report.mismatched.push(MismatchedParameter {
                     path,
@@ -143,6 +150,48 @@ impl LoadReport {
             missing.did_you_mean = closest(&missing.path, &report.unused).cloned();
         }
         Ok(report)
+    }
+
+    /// The same for a checkpoint in the names of `family`, whose tensors may have to be split, joined or transposed.
+    ///
+    /// # Errors
+    /// [`FamilyError`] if the family's rules do not lead there and back for this model.
+    pub fn of_family(checkpoint: &Checkpoint, config: &ModelConfig, family: &Family) -> Result<Self, FamilyError> {
+        let plan = RemapPlan::new(checkpoint, Side::HuggingFace, config, family, None)?;
+        let pieces = plan.pieces();
+        let loaded: Vec<LoadedParameter> = plan
+            .rows()
+            .filter_map(|row| {
+                let step = plan.steps.iter().find(|step| step.to == row.path)?;
+                Some(LoadedParameter {
+                    from: step.from.clone(),
+                    dtype: row.dtype,
+                    pieces: pieces.get(&row.path).cloned().unwrap_or_default(),
+                    shape: row.shape,
+                    path: row.path,
+                })
+            })
+            .collect();
+        let table = ModelSpec::resolve(config).table(config.dtype);
+        let known = |path: &ParamPath| loaded.iter().any(|one| one.path == *path);
+        let missing = table.stored().filter(|row| !known(&row.path));
+        let missing = missing.map(|row| MissingParameter { path: row.path.clone(), did_you_mean: None }).collect();
+        let mismatched = plan.mismatched.iter().map(|one| MismatchedParameter {
+            path: family.rules_to(Side::Native).rename_one(&one.from).unwrap_or_else(|| one.from.clone()),
+            from: one.from.clone(),
+            expected: one.expected.clone(),
+            found: one.found.clone(),
+            dtype: config.dtype,
+        });
+        Ok(Self {
+            path: checkpoint.path().to_owned(),
+            nested_in: checkpoint.nested_in().map(str::to_owned),
+            missing,
+            mismatched: mismatched.collect(),
+            unused: plan.unused.clone(),
+            skipped: plan.skipped.clone(),
+            loaded,
+        })
     }
 
     /// True if every parameter has its tensor and every tensor its parameter.
@@ -192,9 +241,12 @@ impl LoadReport {
         ConstructError::Misfit(lines.join("\n"))
     }
 
-    /// For each parameter that the checkpoint has, its name there.
-    pub(super) fn sources(&self) -> HashMap<ParamPath, ParamPath> {
-        self.loaded.iter().map(|one| (one.path.clone(), one.from.clone())).collect()
+    /// The parameters that the checkpoint has.
+    pub(super) fn weights<'a>(&self, checkpoint: &'a Checkpoint) -> PieceWeights<'a> {
+        let rows = self.loaded.iter();
+        let rows = rows.map(|one| TensorRow::stored(one.path.clone(), one.shape.clone(), one.dtype));
+        let pieces = self.loaded.iter().map(|one| (one.path.clone(), one.pieces.clone()));
+        PieceWeights::new(checkpoint, rows, pieces.collect(), None)
     }
 
     /// The `--json` report.
@@ -239,27 +291,16 @@ fn native_name(name: &ParamPath, table: &TensorTable, family: Option<&Family>) -
     if table.get(name).is_some() {
         return Some(name.clone());
     }
-    if let Some(rest) = name.as_str().strip_prefix(FINAL_NORM.0) {
-        return Some(ParamPath::from(format!("{}{rest}", FINAL_NORM.1))).filter(|native| table.get(native).is_some());
-    }
-    let renamed = family?.rules_to(crate::spec::Side::Native).rename(name)?;
-    table.get(&renamed.to).is_some().then_some(renamed.to)
+    let spelled = native_spelling(name);
+    let renamed = || family?.rules_to(Side::Native).rename_one(name);
+    spelled.or_else(renamed).filter(|native| table.get(native).is_some())
 }
 
 /// Why a tensor without a parameter is left out, if it is one that models compute themselves.
-fn buffer(name: &ParamPath, family: Option<&Family>, config: &ModelConfig) -> Option<&'static str> {
-    let last = name.segments().last().unwrap_or_default();
-    let rotary = matches!(last, "cos_cached" | "sin_cached" | "inv_freq") || family.is_some_and(|all| all.skips(name));
-    if rotary {
-        return Some("a rotary buffer, which the model computes itself");
-    }
-    // The same name holds what was trained where positions are learned.
-    let computed = config.position == PositionEmbedding::Sinusoidal;
-    if computed && name.as_str() == "causal_lm.input_encoder.positional_encoder.weight" {
-        return Some("the table of sines and cosines, which the model computes itself");
-    }
-    let (folded, _) = name.folded();
-    (folded == "causal_lm.layer_stack.layers.*.alpha").then_some("DeepNet's α, which the configuration gives")
+fn left_out(name: &ParamPath, family: Option<&Family>, config: &ModelConfig) -> Option<&'static str> {
+    let skipped =
+        || family.is_some_and(|family| family.skips(name)).then_some("a buffer that the model computes itself");
+    buffer(name, config).or_else(skipped)
 }
 
 /// Loads the weights of a file, a folder, a checkpoint or a model folder into a model that is there already, without
@@ -309,7 +350,10 @@ fn load_into(path: &Path, model: &CausalLm) -> Result<LoadReport, ConstructError
 
 /// A tensor of the checkpoint in the type and on the device of `like`.
 fn read_as(checkpoint: &Checkpoint, one: &LoadedParameter, like: Option<&Tensor>) -> Result<Tensor, ConstructError> {
-    let tensor = tensor_from(&checkpoint.read(&one.from)?, &candle_core::Device::Cpu).map_err(ModelError::from)?;
+    let pieces = [(one.path.clone(), one.pieces.clone())].into_iter().collect();
+    let row = TensorRow::stored(one.path.clone(), one.shape.clone(), one.dtype);
+    let data = Pieces::new(checkpoint, pieces).read(&row)?;
+    let tensor = tensor_from(&data, &candle_core::Device::Cpu).map_err(ModelError::from)?;
     let Some(like) = like else { return Ok(tensor) };
     let tensor = tensor.to_dtype(like.dtype()).and_then(|tensor| tensor.to_device(like.device()));
     Ok(tensor.map_err(ModelError::from)?)

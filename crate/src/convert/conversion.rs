@@ -8,6 +8,7 @@ use super::validation::validation_memory;
 use super::{Digest, GenerationTest, LogitDiff, Proof, RemapPlan, RemapStep, Way};
 use crate::sealed::Sealed;
 use crate::spec::{Side, TensorTable};
+use crate::tokenizer::TokenPlan;
 
 /// A conversion that ran: its plan and its evidence.
 #[derive(Clone, Debug)]
@@ -24,12 +25,18 @@ pub struct Conversion {
     pub table: TensorTable,
     /// The destination's config.json.
     pub config: Sealed<Value>,
+    /// The tokens that are added, if any were asked for or needed.
+    pub tokens: Option<Sealed<TokenPlan>>,
     /// Bit-by-bit comparison of the tensors, if it was made.
     pub proof: Option<Sealed<Proof>>,
     /// Logits of the independent reference forward against the candle model, if they were compared.
     pub logits: Option<Sealed<LogitDiff>>,
+    /// Why logits were not compared, if they were to be and could not.
+    pub unjudged: Option<String>,
     /// What both sides made of a prompt, if they were asked to continue it.
     pub generation: Option<Sealed<GenerationTest>>,
+    /// What a person should know beside all this.
+    pub notes: Sealed<Vec<String>>,
     /// True for a dry run: nothing was written.
     pub dry_run: bool,
 }
@@ -53,7 +60,7 @@ impl Conversion {
     /// True unless a check was made and failed: bytes that are not those of the plan, logits beyond the tolerance, or a
     /// prompt that the two sides continue differently.
     pub fn passed(&self) -> bool {
-        self.proof.as_ref().is_none_or(|proof| proof.different().next().is_none())
+        self.proof.as_ref().is_none_or(|proof| proof.different().next().is_none() && proof.lost.is_empty())
             && self.logits.as_ref().is_none_or(|logits| logits.passed())
             && self.generation.as_ref().is_none_or(|generation| generation.passed())
     }
@@ -90,21 +97,25 @@ impl Conversion {
             "destination": self.destination,
             "direction": match self.to { Side::Native => "to_native", Side::HuggingFace => "to_huggingface" },
             "dry_run": self.dry_run,
-            "tensors": self.plan.steps.len(),
+            "tensors": self.plan.tensors(),
             "bytes": self.table.bytes(),
             "bit_identical": proof.map(Proof::bit_identical),
             "cast": proof.map(|proof| proof.count(Way::Cast)),
             "rearranged": proof.map(|proof| proof.count(Way::Rearranged)),
             "grown": proof.map(|proof| proof.count(Way::Grown)),
             "different": proof.map(|proof| proof.different().collect::<Vec<_>>()),
+            "lost": proof.map(|proof| &proof.lost),
+            "tokens": self.tokens.as_ref().map(|tokens| tokens.report()),
             "max_abs_diff": logits.map(LogitDiff::max_abs),
             "mean_kl": logits.map(LogitDiff::mean_kl),
             "top1_agreement": logits.map(LogitDiff::top1_agreement),
-            "tolerance": logits.map(|logits| logits.tolerance),
+            "unjudged": self.unjudged,
+            "tolerance": logits.map(LogitDiff::tolerance_report),
             "columns": logits.map(|logits| logits.columns),
             "first_divergent_layer": logits.and_then(LogitDiff::first_divergent_layer),
             "layers": logits.map(LogitDiff::layer_report),
             "generation": self.generation.as_deref().map(GenerationTest::report),
+            "notes": *self.notes,
             "validation_memory": self.validation_memory(),
             "missing": self.plan.missing,
             "unused": self.plan.unused,
@@ -122,6 +133,7 @@ impl Pairs {
                 "from": pair.step.from,
                 "to": pair.step.to,
                 "shape": pair.step.shape,
+                "change": pair.step.change,
                 "from_dtype": pair.step.from_dtype.torch_name(),
                 "to_dtype": pair.step.to_dtype.torch_name(),
                 "from_sha256": pair.source_digest.map(|digest| digest.to_string()),

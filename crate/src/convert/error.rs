@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::RemapError;
+use super::FamilyError;
 use crate::checkpoint::CheckpointError;
 use crate::model::ModelError;
 use crate::spec::ConfigError;
@@ -17,9 +17,9 @@ pub enum ConvertError {
     /// The configuration.
     #[error(transparent)]
     Config(#[from] ConfigError),
-    /// The rules.
+    /// The family: its file, its rules, or a configuration that it does not cover.
     #[error(transparent)]
-    Remap(#[from] RemapError),
+    Family(#[from] FamilyError),
     /// The model.
     #[error(transparent)]
     Model(#[from] ModelError),

@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 use candle_core::Device;
 use serde_json::Value;
 
-use super::{ConvertError, Family, RemapPlan};
+use super::plan::Direction;
+use super::{ConvertError, Families, Family, FamilyError, RemapPlan};
 use crate::checkpoint::Checkpoint;
-use crate::model::{CausalLm, CheckpointWeights};
+use crate::model::{CausalLm, PieceWeights};
 use crate::spec::{DType, ModelConfig, ModelSpec, Quantization, Side, TensorTable};
 
 /// A model folder, opened by its config.json and the headers of its weights.
@@ -17,6 +18,8 @@ pub struct ModelFolder {
     json: Value,
     config: ModelConfig,
     side: Side,
+    /// The family whose names the weights have.
+    family: Family,
     checkpoint: Checkpoint,
 }
 
@@ -34,19 +37,42 @@ impl ModelFolder {
     /// # Errors
     /// As [`open`](Self::open).
     pub fn open_checkpoint(path: &Path, checkpoint: Option<&Path>) -> Result<Self, ConvertError> {
+        Self::open_as(path, checkpoint, &Families::built_in()?, None)
+    }
+
+    /// As [`open_checkpoint`](Self::open_checkpoint), where the folder may be of any of `families`. `model_type` says of
+    /// which, for a Hugging Face folder whose own `model_type` is not to be believed.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open), and [`ConvertError::Family`] if the folder is of none of them.
+    pub fn open_as(
+        path: &Path,
+        checkpoint: Option<&Path>,
+        families: &Families,
+        model_type: Option<&str>,
+    ) -> Result<Self, ConvertError> {
         let json = read_config(path)?;
         let origin = path.join("config.json").display().to_string();
-        let (mut config, side) = ModelConfig::from_json(&json, &origin)?;
-        if side == Side::HuggingFace {
-            config.quantization = config.quantization.as_ref().map(|own| native_names(own, &config)).transpose()?;
-        }
+        let side = ModelConfig::side_of(&json);
+        let (mut config, family) = match side {
+            Side::Native => {
+                let (config, _) = ModelConfig::from_json(&json, &origin)?;
+                (config, Family::native_names()?)
+            }
+            Side::HuggingFace => {
+                let family = hf_family(&json, &origin, families, model_type)?;
+                let mut config = family.read_config(&json, &origin)?;
+                config.quantization = config.quantization.as_ref().map(|own| native_names(own, &config, &family));
+                (config, family)
+            }
+        };
         let checkpoint = Checkpoint::open(checkpoint.unwrap_or(path))?;
         // Old configurations do not say their element type: then it is that of the weights.
         if ["dtype", "torch_dtype"].iter().all(|key| json.get(key).is_none_or(Value::is_null)) {
             let stored = checkpoint.table().rows().iter().map(|row| row.dtype).find(|dtype| dtype.is_weight_float());
             config.dtype = stored.unwrap_or(config.dtype);
         }
-        Ok(Self { path: path.to_owned(), json, config, side, checkpoint })
+        Ok(Self { path: path.to_owned(), json, config, side, family, checkpoint })
     }
 
     /// The folder.
@@ -79,21 +105,58 @@ impl ModelFolder {
         ModelSpec::resolve(&self.config).table(self.config.dtype)
     }
 
-    /// The rules of the folder's family.
-    ///
-    /// # Errors
-    /// [`ConvertError::Remap`] if they cannot be read.
-    pub fn family(&self) -> Result<Family, ConvertError> {
-        Ok(Family::of(self.config.architecture)?)
+    /// The family whose names the weights have; of a native folder, one in which every name is its own.
+    pub fn family(&self) -> &Family {
+        &self.family
     }
 
-    /// Checks that the weights are those of the configuration: nothing missing, left over, or of another shape.
+    /// The family that a native folder is converted to: the one asked for, else the one that it was converted from, else
+    /// the one of its own architecture. A Hugging Face folder's is its own.
     ///
     /// # Errors
-    /// [`ConvertError::Incomplete`] listing what does not fit.
-    pub fn require_complete(&self) -> Result<(), ConvertError> {
-        let family = self.family()?;
-        RemapPlan::new(&self.checkpoint, self.side, &self.native_table(), &family, None).require_complete()
+    /// [`ConvertError::Family`] if that family is not among `families`; [`ConvertError::Options`] if there is none.
+    pub fn family_at_hugging_face(
+        &self,
+        families: &Families,
+        model_type: Option<&str>,
+    ) -> Result<Family, ConvertError> {
+        let origin = self.path.join("config.json").display().to_string();
+        let remembered = self.json.get("hf_model_type").and_then(Value::as_str);
+        if self.side == Side::HuggingFace {
+            return Ok(self.family.clone());
+        }
+        if let Some(name) = model_type {
+            return families.of_type(name).cloned().ok_or_else(|| unknown(name, "--model-type", families).into());
+        }
+        if let Some(name) = remembered {
+            let unknown = || FamilyError::File {
+                what: format!(
+                    "this model was a `{name}`, which is no family known here; known are {}",
+                    families.names()
+                ),
+                place: origin,
+                advice: "name the file that describes it with --converter-path, or another family with --model-type"
+                    .to_owned(),
+            };
+            return families.of_type(name).cloned().ok_or_else(|| unknown().into());
+        }
+        let own = self.config.architecture.name();
+        if self.config.architecture.hf_class().is_some() {
+            return families.of_type(own).cloned().ok_or_else(|| unknown(own, &origin, families).into());
+        }
+        let built = families.iter().filter(|family| family.architecture() == self.config.architecture);
+        let built: Vec<&str> = built.map(Family::model_type).collect();
+        Err(ConvertError::Options {
+            what: format!("nothing says which family of Hugging Face this {own} model is to become"),
+            origin,
+            advice: match built.as_slice() {
+                [] => "hand it on as it is: its folder holds Python sources that transformers loads with \
+                       trust_remote_code; or describe a family for it in a YAML file and name both with --converter-path \
+                       and --model-type"
+                    .to_owned(),
+                names => format!("name one with --model-type: {}", names.join(", ")),
+            },
+        })
     }
 
     /// Loads the model to compute in `dtype` on `device`, after checking that all tensors fit.
@@ -112,24 +175,49 @@ impl ModelFolder {
         device: &Device,
         trainable: bool,
     ) -> Result<CausalLm, ConvertError> {
-        self.require_complete()?;
-        let family = self.family()?;
-        self.check_packed_shapes(&family)?;
-        let side = self.side;
-        let weights = CheckpointWeights::new(&self.checkpoint, rounding, move |native| family.name_on(side, native));
+        let way = Direction { from: self.side, to: Side::Native };
+        let plan = RemapPlan::between(&self.checkpoint, way, &self.config, &self.family, None)?;
+        plan.require_complete()?;
+        self.check_packed_shapes()?;
+        let weights = PieceWeights::new(&self.checkpoint, plan.rows(), plan.pieces(), rounding);
         Ok(CausalLm::build(&self.config, Box::new(weights), dtype, device, trainable)?)
+    }
+}
+
+/// The family of a Hugging Face folder.
+fn hf_family(
+    json: &Value,
+    origin: &str,
+    families: &Families,
+    model_type: Option<&str>,
+) -> Result<Family, ConvertError> {
+    let Some(own) = json.get("model_type").and_then(Value::as_str) else {
+        // Its own words for a field that is missing or no text.
+        ModelConfig::from_json(json, origin)?;
+        return Ok(Family::native_names()?);
+    };
+    let name = model_type.unwrap_or(own);
+    let place = if model_type.is_some() { "--model-type" } else { origin };
+    families.of_type(name).cloned().ok_or_else(|| unknown(name, place, families).into())
+}
+
+fn unknown(name: &str, place: &str, families: &Families) -> FamilyError {
+    FamilyError::File {
+        what: format!("model_type `{name}` is not supported; supported are {}", families.names()),
+        place: place.to_owned(),
+        advice: "use one of these, or describe the family in a YAML file and name it with --converter-path".to_owned(),
     }
 }
 
 impl ModelFolder {
     /// Packed weights say their shape once more, in numbers of their own.
-    fn check_packed_shapes(&self, family: &Family) -> Result<(), ConvertError> {
+    fn check_packed_shapes(&self) -> Result<(), ConvertError> {
         let mut wrong = Vec::new();
         for map in ModelSpec::resolve(&self.config).linear_maps() {
             if map.quantized.is_none_or(|scheme| !scheme.packed) {
                 continue;
             }
-            let name = family.name_on(self.side, &map.path.join("weight_shape"));
+            let name = self.family.name_on(self.side, &map.path.join("weight_shape"));
             let data = self.checkpoint.read(&name)?;
             let number = |raw: &[u8]| raw.iter().rev().fold(0i64, |number, byte| number << 8 | i64::from(*byte));
             let found: Vec<i64> = data.bytes.chunks(8).map(number).collect();
@@ -150,8 +238,7 @@ impl ModelFolder {
 }
 
 /// A quantization whose names are Hugging Face's, by native ones.
-fn native_names(quantization: &Quantization, config: &ModelConfig) -> Result<Quantization, ConvertError> {
-    let family = Family::of(config.architecture)?;
+fn native_names(quantization: &Quantization, config: &ModelConfig, family: &Family) -> Quantization {
     let modules: Vec<(String, String)> = ModelSpec::resolve(config)
         .linear_maps()
         .into_iter()
@@ -160,7 +247,7 @@ fn native_names(quantization: &Quantization, config: &ModelConfig) -> Result<Qua
             (weight.as_str().trim_end_matches(".weight").to_owned(), map.path.to_string())
         })
         .collect();
-    Ok(quantization.renamed(&modules))
+    quantization.renamed(&modules)
 }
 
 /// Reads the config.json of a folder.
@@ -189,4 +276,23 @@ pub(crate) fn read_config(folder: &Path) -> Result<Value, ConvertError> {
         path,
         advice: "correct the file at that line and column".to_owned(),
     })
+}
+
+/// A small JSON file of a folder, its bytes and its content, if it is there.
+///
+/// # Errors
+/// [`ConvertError::Folder`] if it cannot be read or is not JSON.
+pub(super) fn read_json(folder: &Path, name: &str) -> Result<Option<(Vec<u8>, Value)>, ConvertError> {
+    let path = folder.join(name);
+    if !path.is_file() {
+        return Ok(None);
+    }
+    let fault =
+        |what: String, advice: &str| ConvertError::Folder { what, path: path.clone(), advice: advice.to_owned() };
+    let bytes = std::fs::read(&path)
+        .map_err(|error| fault(format!("{name} cannot be read: {error}"), "check its permissions"))?;
+    let json = serde_json::from_slice(&bytes).map_err(|error| {
+        fault(format!("{name} is not valid JSON: {error}"), "correct the file at that line and column, or remove it")
+    })?;
+    Ok(Some((bytes, json)))
 }

@@ -148,6 +148,11 @@ impl LogitDiff {
         !self.positions.is_empty() && self.max_abs() <= self.tolerance
     }
 
+    /// The tolerance as people write it: widened to float64 as it is, a thousandth would get more digits.
+    pub(crate) fn tolerance_report(&self) -> f64 {
+        (f64::from(self.tolerance) * 1e9).round() / 1e9
+    }
+
     /// Each layer's difference, for `--json` reports.
     pub(crate) fn layer_report(&self) -> Value {
         let layer =

@@ -1,11 +1,18 @@
 //! Options that contradict each other or the folder.
 
-use super::{Convert, ConvertError, ModelFolder};
-use crate::spec::Side;
+use serde_json::Value;
+
+use super::{Convert, ConvertError, Families, Family, ModelFolder};
+use crate::spec::{PositionEmbedding, Side};
 
 impl Convert {
     /// Refuses what cannot be done, before anything is read but headers.
-    pub(super) fn check_options(&self, source: &ModelFolder) -> Result<(), ConvertError> {
+    pub(super) fn check_options(
+        &self,
+        source: &ModelFolder,
+        families: &Families,
+        family: &Family,
+    ) -> Result<(), ConvertError> {
         let refuse = |what: String, origin: &str, advice: &str| {
             Err(ConvertError::Options { what, origin: origin.to_owned(), advice: advice.to_owned() })
         };
@@ -13,9 +20,8 @@ impl Convert {
             let what = format!("`{}` has Hugging Face names already", self.source.display());
             return refuse(what, "--reverse", "leave --reverse out, or name a native folder");
         }
-        let found = source.config().architecture;
-        if let Some(asked) = self.model_type.filter(|asked| *asked != found) {
-            let what = format!("the folder holds a {} model, not a {} one", found.name(), asked.name());
+        if let Some(own) = self.other_family(source, families)? {
+            let what = format!("the folder holds a {} model, which is none as a {} one", own.name(), family.name());
             return refuse(what, "--model-type", "leave --model-type out: it is read off config.json");
         }
         if source.config().quantization.is_some() {
@@ -27,7 +33,7 @@ impl Convert {
                 advice,
             );
         }
-        let beyond = source.config().beyond_hugging_face();
+        let beyond = family.cannot_say(source.config());
         if source.side() == Side::Native && !beyond.is_empty() {
             let what = format!("no model class of Hugging Face can express this model's {}", beyond.join(", "));
             let origin = self.source.join("config.json").display().to_string();
@@ -39,9 +45,29 @@ impl Convert {
             let what = format!("weights cannot be stored as {dtype}");
             return refuse(what, "--dtype", "use float32, bfloat16, float16 or float64");
         }
+        let positions = source.config().max_position_embeddings;
+        if self.max_length.is_some_and(|length| length != positions)
+            && source.config().position == PositionEmbedding::Learned
+        {
+            let what = format!("the model has a trained row for each of {positions} positions");
+            return refuse(what, "--max-length", "leave --max-length out");
+        }
         if self.max_length == Some(0) {
             return refuse("a model needs at least one position".to_owned(), "--max-length", "give a number of tokens");
         }
         Ok(())
+    }
+
+    /// The family that a Hugging Face folder says it is of, if another one is asked for that reads another model out of it.
+    fn other_family(&self, source: &ModelFolder, families: &Families) -> Result<Option<Family>, ConvertError> {
+        let own = source.config_json().get("model_type").and_then(Value::as_str).and_then(|own| families.of_type(own));
+        let Some(own) = own.filter(|own| source.side() == Side::HuggingFace && own.name() != source.family().name())
+        else {
+            return Ok(None);
+        };
+        let origin = self.source.join("config.json").display().to_string();
+        let mut config = own.read_config(source.config_json(), &origin)?;
+        (config.architecture, config.dtype) = (source.config().architecture, source.config().dtype);
+        Ok((config != *source.config()).then(|| own.clone()))
     }
 }

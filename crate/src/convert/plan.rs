@@ -1,12 +1,14 @@
 //! What a conversion will do, as a value: every tensor's way, and everything that does not fit.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
-use super::{ConvertError, Family};
+use super::links::{Link, Links};
+use super::{ConvertError, Family, FamilyError, spelling};
 use crate::checkpoint::{Checkpoint, Piece};
-use crate::spec::{DType, ParamPath, Side, TensorRow, TensorTable};
+use crate::spec::{DType, ModelConfig, ParamPath, Side, TensorRow};
 
-/// One tensor's way from the source to the destination.
+/// One tensor's way from the source to the destination. A tensor that is split has one step for each part, and so has a
+/// tensor that is joined.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RemapStep {
     /// Its name in the source.
@@ -15,8 +17,12 @@ pub struct RemapStep {
     pub to: ParamPath,
     /// (source, destination) pieces of the two names, from left to right.
     pub segments: Vec<(String, String)>,
-    /// Dimensions, the same on both sides.
+    /// Dimensions in the source.
+    pub from_shape: Vec<usize>,
+    /// Dimensions in the destination.
     pub shape: Vec<usize>,
+    /// What is done to the elements, in words, where they do not all move as they are.
+    pub change: Option<String>,
     /// Element type in the source.
     pub from_dtype: DType,
     /// Element type in the destination.
@@ -49,19 +55,51 @@ pub struct RemapPlan {
     pub skipped: Vec<(ParamPath, &'static str)>,
     /// The folder or file of the source, for messages.
     pub origin: String,
+    /// What each destination tensor is made of.
+    pieces: HashMap<ParamPath, Vec<Piece>>,
+    /// What each source tensor that changed would be made of again, out of the destination's.
+    back: HashMap<ParamPath, Vec<Piece>>,
+}
+
+/// Whose names the source has, and whose the destination will have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Direction {
+    pub(crate) from: Side,
+    pub(crate) to: Side,
 }
 
 impl RemapPlan {
-    /// Plans the way of every tensor of `source`, which uses the names of `from`, to the other side. `native` is the
-    /// table of the model that the source's configuration describes; `dtype` casts, if given.
-    pub fn new(source: &Checkpoint, from: Side, native: &TensorTable, family: &Family, dtype: Option<DType>) -> Self {
+    /// Plans the way of every tensor of `source`, which uses the names of `from`, to the other side. `config` describes
+    /// the model; `dtype` casts, if given.
+    ///
+    /// # Errors
+    /// [`FamilyError`] if the family's rules do not lead there and back for this model.
+    pub fn new(
+        source: &Checkpoint,
+        from: Side,
+        config: &ModelConfig,
+        family: &Family,
+        dtype: Option<DType>,
+    ) -> Result<Self, FamilyError> {
         let to = match from {
             Side::HuggingFace => Side::Native,
             Side::Native => Side::HuggingFace,
         };
-        // What the source should hold, by its own names.
-        let expected: HashMap<ParamPath, &TensorRow> =
-            native.rows().iter().map(|row| (family.name_on(from, &row.path), row)).collect();
+        Self::between(source, Direction { from, to }, config, family, dtype)
+    }
+
+    /// As [`new`](Self::new), also from native names to native names.
+    pub(crate) fn between(
+        source: &Checkpoint,
+        way: Direction,
+        config: &ModelConfig,
+        family: &Family,
+        dtype: Option<DType>,
+    ) -> Result<Self, FamilyError> {
+        let links = match way {
+            Direction { from: Side::Native, to: Side::Native } => Links::native(config),
+            _ => Links::new(family, config)?,
+        };
         let mut plan = Self {
             steps: Vec::new(),
             missing: Vec::new(),
@@ -69,38 +107,129 @@ impl RemapPlan {
             mismatched: Vec::new(),
             skipped: Vec::new(),
             origin: source.path().display().to_string(),
+            pieces: HashMap::new(),
+            back: HashMap::new(),
         };
+        let mut expected: HashMap<&ParamPath, usize> = HashMap::new();
+        for (index, link) in links.links.iter().enumerate() {
+            expected.extend(link.names(way.from).into_iter().map(|name| (name, index)));
+        }
+        let tied: HashMap<&ParamPath, &ParamPath> = links
+            .tied
+            .iter()
+            .map(|sides| &sides[if way.from == Side::HuggingFace { 0 } else { 1 }])
+            .map(|(alias, target)| (alias, target))
+            .collect();
+        // The family's names of the tensors that are there; files of others may spell them otherwise.
+        let known = |name: &ParamPath| expected.contains_key(name) || tied.contains_key(name);
+        let mut places: HashMap<ParamPath, ParamPath> = HashMap::new();
+        let mut order = Vec::new();
+        let mut aliases = Vec::new();
         for name in source.stored_order() {
-            let Some(found) = source.table().get(&name) else { continue };
-            match (expected.get(&name), family.rules_to(to).rename(&name)) {
-                _ if family.skips(&name) => plan.skipped.push((name, "a buffer that the model computes itself")),
-                (Some(row), _) if row.tied_to.is_some() => {
-                    plan.skipped.push((name, "tied: it is the embedding, which is stored once"));
+            let ours = match way.from {
+                _ if !known(&name) => {
+                    let spelled = match way.from {
+                        Side::Native => spelling::native(&name),
+                        Side::HuggingFace => family.spelled(&name),
+                    };
+                    spelled.filter(known).filter(|ours| source.table().get(ours).is_none())
                 }
-                (Some(row), _) if row.shape != found.shape => plan.mismatched.push(Mismatch {
-                    from: name,
-                    expected: row.shape.clone(),
-                    found: found.shape.clone(),
-                }),
-                (Some(_), Some(renamed)) => plan.steps.push(RemapStep {
-                    from: name,
-                    to: renamed.to,
-                    segments: renamed.segments,
-                    shape: found.shape.clone(),
-                    from_dtype: found.dtype,
-                    to_dtype: dtype.filter(|_| found.dtype.is_weight_float()).unwrap_or(found.dtype),
-                }),
-                _ => plan.unused.push(name),
+                _ => Some(name.clone()).filter(known),
+            };
+            match ours {
+                Some(ours) if tied.contains_key(&ours) => aliases.push((ours, name)),
+                Some(ours) if !places.contains_key(&ours) => {
+                    order.push(expected[&ours]);
+                    places.insert(ours, name);
+                }
+                _ if way.from == Side::HuggingFace && family.skips(&name) => {
+                    plan.skipped.push((name, "a buffer that the model computes itself"));
+                }
+                _ => match spelling::buffer(&name, config) {
+                    Some(why) => plan.skipped.push((name, why)),
+                    None => plan.unused.push(name),
+                },
             }
         }
-        let mut missing: Vec<ParamPath> = expected
-            .iter()
-            .filter(|(name, row)| row.tied_to.is_none() && source.table().get(name).is_none())
-            .map(|(name, _)| name.clone())
-            .collect();
-        missing.sort();
-        plan.missing = missing;
-        plan
+        for (ours, name) in aliases {
+            let target = tied[&ours];
+            if let (false, Some(index)) = (places.contains_key(target), expected.get(target)) {
+                // Some files of tied models hold the head alone.
+                order.push(*index);
+                places.insert(target.clone(), name);
+            } else {
+                plan.skipped.push((name, "tied: it is the embedding, which is stored once"));
+            }
+        }
+        plan.missing.extend(links.unnamed.iter().filter(|_| way.from == Side::HuggingFace).cloned());
+        let mut done = HashSet::new();
+        for index in order.into_iter().chain(0..links.links.len()) {
+            if done.insert(index) {
+                plan.add(&links.links[index], source, &places, way, family, dtype);
+            }
+        }
+        plan.missing.sort();
+        Ok(plan)
+    }
+
+    /// Adds the steps of one link, if its tensors are all there and fit.
+    fn add(
+        &mut self,
+        link: &Link,
+        source: &Checkpoint,
+        places: &HashMap<ParamPath, ParamPath>,
+        way: Direction,
+        family: &Family,
+        dtype: Option<DType>,
+    ) {
+        let mut found = Vec::new();
+        let names = link.names(way.from);
+        for (index, ours) in names.iter().enumerate() {
+            let row = places.get(*ours).and_then(|name| source.table().get(name));
+            match row {
+                None => self.missing.push((*ours).clone()),
+                Some(row) if row.shape != link.shape(way.from, index) => self.mismatched.push(Mismatch {
+                    from: row.path.clone(),
+                    expected: link.shape(way.from, index).to_vec(),
+                    found: row.shape.clone(),
+                }),
+                Some(row) => found.push(row),
+            }
+        }
+        if found.len() < names.len() {
+            return;
+        }
+        let in_file = |ours: &ParamPath| places.get(ours).cloned().unwrap_or_else(|| ours.clone());
+        let targets = link.names(way.to);
+        for (index, to) in targets.iter().enumerate() {
+            let (pieces, changed) = match way {
+                Direction { from: Side::Native, to: Side::Native } => (vec![Piece::Tensor(in_file(to))], false),
+                _ => {
+                    let changed = names.len() + targets.len() > 2 || link.words(0).is_some();
+                    (link.pieces(way.to, index, &in_file), changed)
+                }
+            };
+            let first = found[0].dtype;
+            let to_dtype = dtype.filter(|_| first.is_weight_float()).unwrap_or(first);
+            for (at, row) in found.iter().enumerate() {
+                self.steps.push(RemapStep {
+                    from: row.path.clone(),
+                    to: (*to).clone(),
+                    segments: segments((names[at], &row.path), (to, index), way, family),
+                    from_shape: row.shape.clone(),
+                    shape: link.shape(way.to, index).to_vec(),
+                    change: changed.then(|| words(link, way, at, index)),
+                    from_dtype: row.dtype,
+                    to_dtype,
+                });
+            }
+            self.pieces.insert((*to).clone(), pieces);
+            if changed {
+                for (at, row) in found.iter().enumerate() {
+                    self.back.insert(row.path.clone(), link.pieces(way.from, at, &Clone::clone));
+                }
+            }
+        }
     }
 
     /// True if every tensor of the model has its source and nothing is left over.
@@ -146,13 +275,83 @@ impl RemapPlan {
 
     /// The rows to write, under their new names.
     pub fn rows(&self) -> impl Iterator<Item = TensorRow> {
-        self.steps.iter().map(|step| TensorRow::stored(step.to.clone(), step.shape.clone(), step.to_dtype))
+        let mut seen = HashSet::new();
+        let first = self.steps.iter().filter(move |step| seen.insert(&step.to));
+        first.map(|step| TensorRow::stored(step.to.clone(), step.shape.clone(), step.to_dtype))
+    }
+
+    /// Says that a tensor will have `rows` rows, of which `written` are not the source's.
+    pub(super) fn grow(&mut self, to: &ParamPath, rows: usize, written: usize) {
+        for step in self.steps.iter_mut().filter(|step| step.to == *to) {
+            let added = rows - step.shape.first().copied().unwrap_or(0).min(rows);
+            let rewritten = written.saturating_sub(added);
+            if let Some(dim) = step.shape.first_mut() {
+                *dim = rows;
+            }
+            step.change = Some(match (added, rewritten) {
+                (added, 0) => format!("rows added: {added}"),
+                (0, rewritten) => format!("rows rewritten: {rewritten}"),
+                (added, rewritten) => format!("rows added: {added}, rewritten: {rewritten}"),
+            });
+        }
+    }
+
+    /// How many tensors will be written.
+    pub fn tensors(&self) -> usize {
+        self.pieces.len()
     }
 
     /// For each new name, what to read.
     pub fn pieces(&self) -> HashMap<ParamPath, Vec<Piece>> {
-        self.steps.iter().map(|step| (step.to.clone(), vec![Piece::Tensor(step.from.clone())])).collect()
+        self.pieces.clone()
     }
+
+    /// For each source tensor that is not one of the destination's as it is, what to read there to have it again: the way
+    /// back, which proves that nothing was lost.
+    pub fn pieces_back(&self) -> &HashMap<ParamPath, Vec<Piece>> {
+        &self.back
+    }
+}
+
+/// The pieces of a step's two names: `from` by the family's rules and in the file, `to` with its place among several.
+fn segments(
+    (from, in_file): (&ParamPath, &ParamPath),
+    (to, index): (&ParamPath, usize),
+    way: Direction,
+    family: &Family,
+) -> Vec<(String, String)> {
+    let renamed = match way {
+        Direction { from: Side::Native, to: Side::Native } => None,
+        Direction { to, .. } => family.rules_to(to).rename(from).and_then(|renamed| {
+            let several = renamed.to.len() > 1;
+            renamed.segments.into_iter().nth(if several { index } else { 0 })
+        }),
+    };
+    match renamed {
+        Some(segments) if from == in_file => segments,
+        // Spelled otherwise in the file: its name and the new one, whole.
+        _ => vec![(in_file.to_string(), to.to_string())],
+    }
+}
+
+/// What is done to a step's elements.
+fn words(link: &Link, way: Direction, at: usize, index: usize) -> String {
+    let (hf, native) = match way.to {
+        Side::Native => (&link.hf[at], &link.native[index]),
+        Side::HuggingFace => (&link.hf[index], &link.native[at]),
+    };
+    let mut words: Vec<String> = hf.tensor.words().map(str::to_owned).into_iter().collect();
+    // Rows of whichever of the two is the larger one.
+    let part = match (link.hf.len(), link.native.len()) {
+        (1, 1) => None,
+        (1, _) => Some((native.start, native.rows, hf.rows, way.to == Side::Native)),
+        _ => Some((hf.start, hf.rows, native.rows, way.to == Side::HuggingFace)),
+    };
+    words.extend(part.map(|(start, rows, whole, split)| {
+        let preposition = if split { "of" } else { "of the new" };
+        format!("rows {start} to {} {preposition} {whole}", start + rows - 1)
+    }));
+    words.join(", ")
 }
 
 /// The name among `candidates` most like `name`, if one is like it at all.

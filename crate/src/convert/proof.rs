@@ -47,6 +47,8 @@ pub struct TensorProof {
 pub struct Proof {
     /// Every written tensor, in natural order.
     pub tensors: Vec<TensorProof>,
+    /// Rearranged source tensors that do not come back when they are put together again out of what was written.
+    pub lost: Vec<ParamPath>,
     /// The digests of the source's tensors.
     pub sources: BTreeMap<ParamPath, Digest>,
 }
@@ -73,16 +75,24 @@ impl Proof {
     }
 }
 
-/// Compares every tensor of `written` with what `pieces` make of `source`, on all cores and in blocks.
+/// What was to be written.
+pub(super) struct Claim<'a> {
+    pub(super) rows: &'a [TensorRow],
+    /// What each tensor is made of, out of the source.
+    pub(super) pieces: &'a HashMap<ParamPath, Vec<Piece>>,
+    /// What rearranged tensors of the source are made of again, out of what was written.
+    pub(super) back: &'a HashMap<ParamPath, Vec<Piece>>,
+    /// The tensors that got rows for tokens.
+    pub(super) grown: &'a [&'a ParamPath],
+}
+
+/// Compares every tensor of `written` with what the claim makes of `source`, on all cores and in blocks, and the rearranged
+/// tensors of the source with what it makes of `written`.
 ///
 /// # Errors
 /// [`CheckpointError`] if a tensor cannot be read, or on an interrupt.
-pub(super) fn prove(
-    rows: &[TensorRow],
-    pieces: &HashMap<ParamPath, Vec<Piece>>,
-    source: &Checkpoint,
-    written: &Checkpoint,
-) -> Result<Proof, CheckpointError> {
+pub(super) fn prove(claim: &Claim<'_>, source: &Checkpoint, written: &Checkpoint) -> Result<Proof, CheckpointError> {
+    let Claim { rows, pieces, back, grown } = *claim;
     let planned = Pieces::new(source, pieces.clone());
     let meter = progress::bytes("comparing", rows.iter().map(TensorRow::bytes).sum());
     // The largest first, so that no thread is left alone with one at the end.
@@ -91,7 +101,7 @@ pub(super) fn prove(
     let (tensors, digests) = (Mutex::new(Vec::new()), Mutex::new(BTreeMap::new()));
     let compare = |_: &mut (), row: &&TensorRow, sender: &Sender<u64>| {
         let made = pieces.get(&row.path).map(Vec::as_slice).unwrap_or_default();
-        let way = way_of(row, made, source);
+        let way = if grown.contains(&&row.path) { Way::Grown } else { way_of(row, made, source) };
         let same = same_as_planned(&planned, row, written, sender)?;
         let digest = match same {
             Some(digest) => digest,
@@ -106,7 +116,7 @@ pub(super) fn prove(
     parallel::for_each(&jobs, || (), compare, &|bytes| meter.advance(bytes))?;
 
     // What did not arrive as it was has another digest in the source.
-    let mut others: Vec<&ParamPath> = pieces.values().flatten().filter_map(Piece::tensor).collect();
+    let mut others: Vec<&ParamPath> = pieces.values().flatten().flat_map(Piece::tensors).collect();
     others.sort();
     others.dedup();
     others.retain(|from| !lock(&digests).contains_key(*from));
@@ -119,7 +129,39 @@ pub(super) fn prove(
     meter.finish();
     let mut tensors = tensors.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner());
     tensors.sort_by(|a, b| a.to.cmp(&b.to));
-    Ok(Proof { tensors, sources: digests.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner()) })
+    let lost = lost(back, source, written)?;
+    Ok(Proof { tensors, lost, sources: digests.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner()) })
+}
+
+/// The way back of what was split, joined, transposed or permuted: it must give the source's bytes.
+fn lost(
+    back: &HashMap<ParamPath, Vec<Piece>>,
+    source: &Checkpoint,
+    written: &Checkpoint,
+) -> Result<Vec<ParamPath>, CheckpointError> {
+    let pieces = Pieces::new(written, back.clone());
+    let mut lost = Vec::new();
+    for name in back.keys() {
+        let Some(row) = source.table().get(name) else { continue };
+        // What was rounded cannot come back.
+        let made_of = back[name].iter().flat_map(Piece::tensors).filter_map(|from| written.table().get(from));
+        if made_of.into_iter().any(|from| from.dtype != row.dtype) {
+            continue;
+        }
+        let (mut found, mut done, mut same) = (Vec::new(), 0, true);
+        pieces.planned(row, &mut |expected| {
+            found.resize(expected.len(), 0);
+            source.read_at(name, done, &mut found)?;
+            done += found.len() as u64;
+            same = found == expected;
+            Ok(same)
+        })?;
+        if !same {
+            lost.push(name.clone());
+        }
+    }
+    lost.sort();
+    Ok(lost)
 }
 
 fn lock<T>(shared: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
@@ -128,12 +170,12 @@ fn lock<T>(shared: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 
 fn way_of(row: &TensorRow, pieces: &[Piece], source: &Checkpoint) -> Way {
     let cast = |piece: &Piece| {
-        piece.tensor().and_then(|from| source.table().get(from)).is_some_and(|from| from.dtype != row.dtype)
+        let mut tensors = piece.tensors().into_iter().filter_map(|from| source.table().get(from));
+        tensors.any(|from| from.dtype != row.dtype)
     };
     match pieces {
         _ if pieces.iter().any(cast) => Way::Cast,
         [Piece::Tensor(_)] => Way::Moved,
-        _ if pieces.iter().any(|piece| matches!(piece, Piece::Values(_))) => Way::Grown,
         _ => Way::Rearranged,
     }
 }

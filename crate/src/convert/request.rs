@@ -2,9 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
+use super::{Families, Family, FamilyError};
 use crate::checkpoint::{DEFAULT_MAX_SHARD_SIZE, WeightsFormat};
 use crate::device::Device;
-use crate::spec::{Architecture, DType};
+use crate::sealed::Sealed;
+use crate::spec::DType;
 
 /// A conversion to be run; see [`convert`].
 #[derive(Clone, Debug)]
@@ -13,7 +15,9 @@ pub struct Convert {
     pub(super) destination: PathBuf,
     pub(super) checkpoint: Option<PathBuf>,
     pub(super) reverse: bool,
-    pub(super) model_type: Option<Architecture>,
+    pub(super) model_type: Option<String>,
+    pub(super) families: Sealed<Vec<Family>>,
+    pub(super) converter_paths: Vec<PathBuf>,
     pub(super) dtype: Option<DType>,
     pub(super) max_length: Option<usize>,
     pub(super) max_shard_size: u64,
@@ -22,6 +26,10 @@ pub struct Convert {
     pub(super) validate: bool,
     pub(super) device: Device,
     pub(super) generation_test: bool,
+    pub(super) add_tokens: Option<String>,
+    pub(super) skip_default_tokens: bool,
+    pub(super) pad_to_multiple: Option<usize>,
+    pub(super) chat_template: Option<String>,
     pub(super) dry_run: bool,
 }
 
@@ -44,6 +52,8 @@ fn convert_paths(source: &Path, destination: &Path) -> Convert {
         checkpoint: None,
         reverse: false,
         model_type: None,
+        families: Sealed::new(Vec::new()),
+        converter_paths: Vec::new(),
         dtype: None,
         max_length: None,
         max_shard_size: DEFAULT_MAX_SHARD_SIZE,
@@ -52,6 +62,10 @@ fn convert_paths(source: &Path, destination: &Path) -> Convert {
         validate: true,
         device: Device::Cpu,
         generation_test: false,
+        add_tokens: None,
+        skip_default_tokens: false,
+        pad_to_multiple: None,
+        chat_template: None,
         dry_run: false,
     }
 }
@@ -63,10 +77,29 @@ impl Convert {
         self
     }
 
-    /// Requires this family.
-    pub fn model_type(mut self, family: Option<Architecture>) -> Self {
+    /// Takes the model for one of this family, by its `model_type` or its name, whatever the source says; on the way to
+    /// Hugging Face it becomes one.
+    pub fn model_type(mut self, family: Option<String>) -> Self {
         self.model_type = family;
         self
+    }
+
+    /// Knows one more family, which comes before all others of its name.
+    pub fn family(mut self, family: Family) -> Self {
+        self.families.push(family);
+        self
+    }
+
+    /// Looks for families in this YAML file, or in those of this folder.
+    pub fn converter_path(mut self, path: impl AsRef<Path>) -> Self {
+        self.converter_paths.push(path.as_ref().to_owned());
+        self
+    }
+
+    /// The families that the request knows.
+    pub(super) fn known_families(&self) -> Result<Families, FamilyError> {
+        let families = Families::with_paths(&self.converter_paths)?;
+        Ok(self.families.iter().fold(families, |families, family| families.with(family.clone())))
     }
 
     /// Casts the weights; without it their element type stays.
@@ -75,7 +108,7 @@ impl Convert {
         self
     }
 
-    /// Replaces `max_position_embeddings`, in tokens.
+    /// Replaces the longest sequence, in tokens: `max_position_embeddings`, and the tokenizer's `model_max_length`.
     pub fn max_length(mut self, tokens: Option<usize>) -> Self {
         self.max_length = tokens;
         self
@@ -120,6 +153,31 @@ impl Convert {
     /// Also has both sides continue the prompt greedily, and compares their tokens.
     pub fn generation_test(mut self, test: bool) -> Self {
         self.generation_test = test;
+        self
+    }
+
+    /// Adds the tokens of this YAML file, or of an embedded one by its name (`chatml`).
+    pub fn add_tokens(mut self, name_or_path: Option<String>) -> Self {
+        self.add_tokens = name_or_path;
+        self
+    }
+
+    /// Does not add a padding token where there is none. Without this and without tokens of one's own, a tokenizer that
+    /// has none gets `[PAD]` on the way to native names.
+    pub fn skip_default_tokens(mut self, skip: bool) -> Self {
+        self.skip_default_tokens = skip;
+        self
+    }
+
+    /// Rounds the rows of the embedding up to a multiple of this number.
+    pub fn pad_to_multiple(mut self, rows: Option<usize>) -> Self {
+        self.pad_to_multiple = rows;
+        self
+    }
+
+    /// Gives the tokenizer this chat template: a file, or an embedded one by its name.
+    pub fn chat_template(mut self, name_or_path: Option<String>) -> Self {
+        self.chat_template = name_or_path;
         self
     }
 

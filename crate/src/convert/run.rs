@@ -1,13 +1,12 @@
-//! The conversion itself: open, plan, stage, stream, validate, appear.
+//! The conversion itself: draft, stage, stream, validate, appear.
 
-use std::path::Path;
-
-use super::proof::prove;
-use super::{Conversion, Convert, ConvertError, ModelFolder, RemapPlan};
-use crate::checkpoint::{AtomicFolder, Checkpoint, CheckpointCopy, ShardPlan};
+use super::draft::Draft;
+use super::proof::{Claim, prove};
+use super::validation::Case;
+use super::{Conversion, Convert, ConvertError};
+use crate::checkpoint::{AtomicFolder, Checkpoint};
 use crate::sealed::Sealed;
-use crate::spec::{ModelSpec, Side, TensorRow, TensorTable};
-use crate::tokenizer::TokenizerFiles;
+use crate::spec::TensorRow;
 
 impl Convert {
     /// Runs it. If validation does not pass, the result says so and the destination does not appear.
@@ -15,89 +14,61 @@ impl Convert {
     /// # Errors
     /// [`ConvertError`]; nothing is left behind.
     pub fn run(&self) -> Result<Conversion, ConvertError> {
-        let source = ModelFolder::open_checkpoint(&self.source, self.checkpoint.as_deref())?;
-        self.check_options(&source)?;
-        let mut config = source.config().clone();
-        config.dtype = self.dtype.unwrap_or(config.dtype);
-        config.max_position_embeddings = self.max_length.unwrap_or(config.max_position_embeddings);
-        let (to, json) = match source.side() {
-            Side::HuggingFace => (Side::Native, config.to_native_json(Some(source.config_json()))),
-            Side::Native => (Side::HuggingFace, config.to_hf_json(source.config_json())),
-        };
-        let plan =
-            RemapPlan::new(source.checkpoint(), source.side(), &source.native_table(), &source.family()?, self.dtype);
-        plan.require_complete()?;
-        // Files that share storages name a tied tensor twice, on whichever side they are.
-        let family = source.family()?;
-        let tied = ModelSpec::resolve(&config).ties.into_iter().filter_map(|tie| {
-            let target = family.name_on(to, &tie.target);
-            let row = plan.rows().find(|row| row.path == target)?;
-            Some(TensorRow { path: family.name_on(to, &tie.alias), tied_to: Some(target), ..row })
-        });
-        let shards = ShardPlan::with_format(plan.rows().chain(tied), self.max_shard_size, self.format);
-        let table = TensorTable::from_rows(plan.rows().collect()).sorted();
-        let mut conversion = Conversion {
-            source: self.source.clone(),
-            destination: self.destination.clone(),
-            to,
-            plan: Sealed::new(plan),
-            table,
-            config: Sealed::new(json),
-            proof: None,
-            logits: None,
-            generation: None,
-            dry_run: self.dry_run,
-        };
+        let draft = self.draft()?;
+        let mut conversion = draft.conversion(self);
         if self.dry_run {
             return Ok(conversion);
         }
-
-        if self.validate {
-            self.require_memory(&conversion.table)?;
-        }
+        let device = if self.validate { Some(self.device_for(&conversion.table)?) } else { None };
         let stage = AtomicFolder::create(&self.destination)?;
-        let meter = crate::progress::bytes("converting", shards.bytes());
-        let advance = |bytes| meter.advance(bytes);
-        let copy = CheckpointCopy::new(source.checkpoint(), conversion.plan.pieces()).on_progress(&advance);
-        shards.write(stage.path(), &copy)?;
-        meter.finish();
-        stage.write_json("config.json", &conversion.config)?;
-        if to == Side::Native {
-            for (name, text) in crate::export::sources(&config) {
-                stage.write(&name, text)?;
-            }
-        }
-        let tokenizer = TokenizerFiles::read(&self.source)?;
-        for (name, bytes) in tokenizer.to_write() {
-            stage.write(&name, bytes)?;
-        }
-        carry(&self.source, &stage, "generation_config.json")?;
-        if self.validate {
+        let pieces = draft.pieces()?;
+        let claimed = device.as_ref().map(|_| pieces.clone());
+        draft.write(&stage, &draft.shards(self), pieces)?;
+        if let (Some(device), Some(pieces)) = (&device, &claimed) {
             let written = Checkpoint::open(stage.path())?;
-            let rows: Vec<TensorRow> = conversion.plan.rows().collect();
-            let proof = prove(&rows, &conversion.plan.pieces(), source.checkpoint(), &written)?;
-            conversion.proof = Some(Sealed::new(proof));
-            let verdict = self.judge(&source, stage.path(), &tokenizer, &[])?;
-            conversion.logits = Some(Sealed::new(verdict.logits));
-            conversion.generation = verdict.generation.map(Sealed::new);
+            let claim = Claim {
+                rows: &draft.plan.rows().collect::<Vec<TensorRow>>(),
+                pieces,
+                back: draft.plan.pieces_back(),
+                grown: &draft.growth.iter().flat_map(|growth| growth.names()).collect::<Vec<_>>(),
+            };
+            conversion.proof = Some(Sealed::new(prove(&claim, draft.source.checkpoint(), &written)?));
+            self.compare_logits(&draft, &stage, device, &mut conversion)?;
         }
         if conversion.passed() {
             stage.commit()?;
         }
         Ok(conversion)
     }
-}
 
-/// Copies a small file as it is, if the source has it.
-fn carry(source: &Path, stage: &AtomicFolder, name: &str) -> Result<(), ConvertError> {
-    let path = source.join(name);
-    if path.is_file() {
-        let bytes = std::fs::read(&path).map_err(|error| ConvertError::Folder {
-            what: format!("{name} cannot be read: {error}"),
-            path: path.clone(),
-            advice: "check its permissions".to_owned(),
-        })?;
-        stage.write(name, bytes)?;
+    fn compare_logits(
+        &self,
+        draft: &Draft,
+        stage: &AtomicFolder,
+        device: &candle_core::Device,
+        conversion: &mut Conversion,
+    ) -> Result<(), ConvertError> {
+        let rewritten = draft.growth.as_ref().map(|growth| growth.rewritten()).unwrap_or_default();
+        let case = Case {
+            source: &draft.source,
+            written: stage.path(),
+            family: &draft.family,
+            tokenizer: &draft.source_tokenizer,
+            rewritten: &rewritten,
+            device,
+        };
+        match self.judge(&case)? {
+            Some(verdict) => {
+                conversion.logits = Some(Sealed::new(verdict.logits));
+                conversion.generation = verdict.generation.map(Sealed::new);
+            }
+            None => {
+                conversion.unjudged = Some(format!(
+                    "the family {} says nothing under `reference:`, so nothing independent of its rules can judge them",
+                    draft.family.name()
+                ));
+            }
+        }
+        Ok(())
     }
-    Ok(())
 }

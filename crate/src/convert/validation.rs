@@ -6,7 +6,9 @@ use candle_core::{DType as CandleType, Tensor};
 
 use super::generation::{Judged, generation_test};
 use super::prompt::token_ids;
-use super::{Convert, ConvertError, GenerationTest, LayerDiff, LogitDiff, Logits, ModelFolder, ReferenceModel};
+use super::{
+    Convert, ConvertError, Families, Family, GenerationTest, LayerDiff, LogitDiff, Logits, ModelFolder, ReferenceModel,
+};
 use crate::device::Device;
 use crate::model::{Batch, ModelError};
 use crate::spec::{DType, Side, TensorTable};
@@ -18,21 +20,32 @@ pub(super) struct Verdict {
     pub(super) generation: Option<GenerationTest>,
 }
 
+/// What is judged.
+pub(super) struct Case<'a> {
+    pub(super) source: &'a ModelFolder,
+    /// The folder that was written.
+    pub(super) written: &'a Path,
+    pub(super) family: &'a Family,
+    /// The source's tokenizer.
+    pub(super) tokenizer: &'a TokenizerFiles,
+    /// Rows of the vocabulary that the conversion rewrote: they do not count.
+    pub(super) rewritten: &'a [u32],
+    pub(super) device: &'a candle_core::Device,
+}
+
 impl Convert {
-    /// The reference forward over the Hugging Face side against the candle model over the native side. The text is that
-    /// of the source's tokenizer; rows of the vocabulary that the conversion rewrote do not count.
-    pub(super) fn judge(
-        &self,
-        source: &ModelFolder,
-        stage: &Path,
-        tokenizer: &TokenizerFiles,
-        rewritten: &[u32],
-    ) -> Result<Verdict, ConvertError> {
-        let written = ModelFolder::open(stage)?;
+    /// The reference forward over the Hugging Face side against the candle model over the native side, on a text in the
+    /// source's tokens. `None` if nothing independent of the family's rules can read its tensors.
+    pub(super) fn judge(&self, case: &Case<'_>) -> Result<Option<Verdict>, ConvertError> {
+        let Case { source, family, tokenizer, rewritten, .. } = *case;
+        let families = Families::built_in()?.with(family.clone());
+        let written = ModelFolder::open_as(case.written, None, &families, Some(family.model_type()))?;
         let (hf, native) = match source.side() {
             Side::HuggingFace => (source, &written),
             Side::Native => (&written, source),
         };
+        let reference = ReferenceModel::with_outline(hf.checkpoint(), hf.config_json(), family.outline());
+        let Some(reference) = reference else { return Ok(None) };
         let config = native.config();
         let vocab = source.config().vocab_size.min(written.config().vocab_size);
         let columns: Vec<u32> = (0..vocab as u32).filter(|id| !rewritten.contains(id)).collect();
@@ -46,11 +59,11 @@ impl Convert {
             Side::HuggingFace => (self.dtype, None),
             Side::Native => (None, self.dtype),
         };
-        let model = native.load_rounded(DType::F32, round_native, &open_device(self.device)?, false)?;
+        let model = native.load_rounded(DType::F32, round_native, case.device, false)?;
         let mut observed = Vec::new();
         let logits = model.forward_observed(&batch, &mut |_, stream| observed.push(floats(stream)))?;
         let logits = floats(&logits).map_err(ModelError::from)?;
-        let reference = ReferenceModel::new(hf.checkpoint(), hf.config_json()).rounded_to(round_reference);
+        let reference = reference.rounded_to(round_reference);
         let (expected, streams) = reference.forward(&ids)?;
         let (expected, found) = (
             Logits { values: &expected, vocab: hf.config().vocab_size },
@@ -66,11 +79,11 @@ impl Convert {
             let sides = Judged { reference: &reference, model: &model, columns: &columns };
             generation_test(sides, &ids, longest, &config.eos_token_id, tokenizer)
         });
-        Ok(Verdict { logits: diff, generation: generation.transpose()? })
+        Ok(Some(Verdict { logits: diff, generation: generation.transpose()? }))
     }
 
-    /// Refuses a validation that this machine's memory cannot hold, before anything is written.
-    pub(super) fn require_memory(&self, table: &TensorTable) -> Result<(), ConvertError> {
+    /// The device to validate on, opened before anything is written. Main memory that cannot hold the model is refused.
+    pub(super) fn device_for(&self, table: &TensorTable) -> Result<candle_core::Device, ConvertError> {
         let needed = validation_memory(table);
         match Device::Cpu.memory() {
             Some(memory) if self.device == Device::Cpu && needed > memory.free => Err(ConvertError::Options {
@@ -82,7 +95,7 @@ impl Convert {
                 origin: "this machine's memory".to_owned(),
                 advice: "convert with --no-validate, or validate on a --device that has the memory".to_owned(),
             }),
-            _ => Ok(()),
+            _ => open_device(self.device),
         }
     }
 }

@@ -5,6 +5,7 @@ use super::table::{Align, Cell, Mark, TableView};
 use super::{Html, MimeBundle, View};
 use crate::convert::{Continuation, Conversion, GenerationTest, LogitDiff, Pair, Pairs, Proof, RemapPlan, Way};
 use crate::spec::Side;
+use crate::tokenizer::{TokenChange, TokenPlan};
 
 impl View for Proof {
     fn view(&self) -> MimeBundle {
@@ -29,13 +30,17 @@ impl Proof {
             parts.push(format!("{cast} of {total} tensors hold the source's values in another type, each compared"));
         }
         for (way, what) in [
-            (Way::Rearranged, "rearranged, every element compared"),
-            (Way::Grown, "with new rows, the others bit-identical"),
+            (Way::Rearranged, "rearranged, every element compared there and back"),
+            (Way::Grown, "with new rows beside old ones, which are bit-identical"),
         ] {
             match self.count(way) {
                 0 => {}
                 count => parts.push(format!("{count} {what}")),
             }
+        }
+        match self.lost.len() {
+            0 => {}
+            count => parts.push(format!("{count} do NOT come back on the way back")),
         }
         match self.different().count() {
             0 => {}
@@ -79,6 +84,23 @@ impl View for GenerationTest {
             ),
         });
         view.bundle()
+    }
+}
+
+/// Which tokens come in, and how many rows there are.
+fn tokens_sentence(plan: &TokenPlan) -> String {
+    let changed =
+        plan.tokens().iter().filter(|token| !matches!(token.change, TokenChange::Kept | TokenChange::Skipped));
+    let names: Vec<String> = changed
+        .map(|token| format!("{} = {} ({})", token.token, token.id.unwrap_or_default(), token.change.name()))
+        .collect();
+    let tokens = if names.is_empty() { "no token changes".to_owned() } else { format!("tokens: {}", names.join(", ")) };
+    match plan.vocab_size() - plan.vocab_before() {
+        0 => format!("{tokens}; the vocabulary keeps its {} rows", thousands(plan.vocab_before() as u64)),
+        _ => {
+            let (before, after) = (thousands(plan.vocab_before() as u64), thousands(plan.vocab_size() as u64));
+            format!("{tokens}; the vocabulary grows from {before} to {after} rows")
+        }
     }
 }
 
@@ -127,6 +149,11 @@ impl Conversion {
         self.logits.as_deref()
     }
 
+    /// The tokens that are added, if any were asked for or needed.
+    pub fn tokens(&self) -> Option<&TokenPlan> {
+        self.tokens.as_deref()
+    }
+
     /// The generation test, if one was made.
     pub fn generation_test(&self) -> Option<&GenerationTest> {
         self.generation.as_deref()
@@ -151,8 +178,9 @@ impl View for Conversion {
         };
         let mut lines = vec![
             format!("{verb} {} to {side} names in {}", self.source.display(), self.destination.display()),
-            format!("{} tensors, {}", thousands(self.plan.steps.len() as u64), binary_bytes(self.table.bytes())),
+            format!("{} tensors, {}", thousands(self.plan.tensors() as u64), binary_bytes(self.table.bytes())),
         ];
+        lines.extend(self.tokens.as_deref().map(tokens_sentence));
         lines.extend(self.proof.as_deref().map(Proof::sentence));
         if let Some(logits) = &self.logits {
             lines.push(format!(
@@ -164,6 +192,7 @@ impl View for Conversion {
             ));
             lines.extend(logits.located());
         }
+        lines.extend(self.unjudged.as_ref().map(|why| format!("logits were NOT compared: {why}")));
         lines.extend(self.generation.as_deref().map(|generation| match generation.parting {
             None => format!("both sides continue the prompt with the same {} tokens", generation.candle.ids.len()),
             Some(parting) => format!(
@@ -178,6 +207,7 @@ impl View for Conversion {
                 binary_bytes(self.validation_memory())
             ));
         }
+        lines.extend(self.notes.iter().cloned());
         if !self.passed() {
             lines.push("nothing was written: validation failed".to_owned());
         }
@@ -186,6 +216,9 @@ impl View for Conversion {
             html.raw(if index == 0 { "<div style=\"font-weight:bold\">" } else { "<div>" }).text(line).raw("</div>");
         }
         let mut details = vec![("Remapping", self.plan.view())];
+        if let Some(tokens) = &self.tokens {
+            details.push(("Tokens", tokens.view()));
+        }
         if let Some(logits) = &self.logits {
             details.push(("Logits by position and layer", logits.view()));
         }

@@ -113,7 +113,7 @@ impl LogitDiff {
                     layer.layer.to_string().into(),
                     small(f64::from(layer.max_abs)).into(),
                     small(f64::from(layer.max_abs / layer.scale.max(1.0))).into(),
-                    Cell::rich("", strip(&layer.by_position, layer.scale)),
+                    strip(&layer.by_position, layer.scale),
                 ],
             );
         }
@@ -122,16 +122,19 @@ impl LogitDiff {
 }
 
 /// One small box for each position, or for a few neighbours where there are many: the stronger its colour, the further
-/// apart the sides are, on a logarithmic scale that is full at a thousandth of the stream's size.
-fn strip(values: &[f32], scale: f32) -> Html {
+/// apart the sides are, on a logarithmic scale that is full at a thousandth of the stream's size. In text, bars.
+fn strip(values: &[f32], scale: f32) -> Cell {
     const BOXES: usize = 32;
-    let mut html = Html::new();
+    const BARS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
+    let (mut text, mut html) = (String::new(), Html::new());
     for neighbours in values.chunks(values.len().div_ceil(BOXES).max(1)) {
         let worst = f64::from(neighbours.iter().copied().fold(0.0, f32::max) / (1e-3 * scale.max(1.0)));
-        let strength = (1.0 + worst.log10() / 5.0).clamp(0.05, 1.0);
+        let strength = (1.0 + worst.log10() / 5.0).clamp(0.0, 1.0);
+        text.push(BARS[(strength * 7.0).round() as usize]);
         html.raw(format!(
-            "<span style=\"display:inline-block;width:8px;height:0.9em;background-color:rgba(214,125,46,{strength:.2})\"></span>"
+            "<span style=\"display:inline-block;width:8px;height:0.9em;background-color:rgba(214,125,46,{:.2})\"></span>",
+            strength.max(0.08)
         ));
     }
-    html
+    Cell::rich(text, html)
 }

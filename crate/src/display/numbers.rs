@@ -39,9 +39,13 @@ pub(super) fn shape(dims: &[usize]) -> String {
     format!("{dims:?}")
 }
 
-/// Two digits and an exponent; nothing but `0` for equality.
+/// Two digits and an exponent where numbers are small; nothing but `0` for equality.
 pub(super) fn small(value: f64) -> String {
-    if value == 0.0 { "0".to_owned() } else { format!("{value:.1e}") }
+    match value {
+        0.0 => "0".to_owned(),
+        0.1..1000.0 => format!("{value:.1}"),
+        _ => format!("{value:.1e}"),
+    }
 }
 
 #[cfg(test)]
@@ -52,6 +56,7 @@ mod tests {
     fn numbers_read_as_people_write_them() {
         assert_eq!([0, 999, 1000, 1_234_567].map(thousands), ["0", "999", "1,000", "1,234,567"]);
         assert_eq!([0, 1023, 1024, 2_471_645_184].map(binary_bytes), ["0 B", "1023 B", "1.00 KiB", "2.30 GiB"]);
+        assert_eq!([0.0, 1.3e-5, 0.25, 5.04, 12345.0].map(small), ["0", "1.3e-5", "0.2", "5.0", "1.2e4"]);
         assert_eq!([999, 4_434_176, 1_235_814_400].map(short_count), ["999", "4.43 M", "1.24 B"]);
     }
 }

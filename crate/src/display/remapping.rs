@@ -49,8 +49,10 @@ impl View for RemapPlan {
             ("×", Align::Right),
             ("shape", Align::Left),
             ("dtype", Align::Left),
+            ("", Align::Left),
         ];
-        let mut view = TableView::new(format!("Remapping of {} tensors", thousands(self.steps.len() as u64)), &columns);
+        let title = format!("Remapping of {} tensors", thousands(self.tensors() as u64));
+        let mut view = TableView::new(title, &columns);
         for (step, count) in folded_steps(self) {
             let dtype = if step.from_dtype == step.to_dtype {
                 step.to_dtype.to_string()
@@ -63,40 +65,34 @@ impl View for RemapPlan {
                     name_cell(step, count, |segment| &segment.0, "background-color:rgba(248,81,73,0.18)"),
                     name_cell(step, count, |segment| &segment.1, "background-color:rgba(46,160,67,0.18)"),
                     if count > 1 { format!("×{count}").into() } else { "".into() },
-                    shape(&step.shape).into(),
+                    match step.from_shape == step.shape {
+                        true => shape(&step.shape).into(),
+                        false => format!("{} → {}", shape(&step.from_shape), shape(&step.shape)).into(),
+                    },
                     dtype.into(),
+                    step.change.clone().unwrap_or_default().into(),
                 ],
             );
         }
-        let nothing = || Cell::from("");
+        let mut other = |mark, name: &ParamPath, what: String, shapes: String| {
+            view.row(mark, [name.to_string().into(), what.into(), "".into(), shapes.into(), "".into(), "".into()]);
+        };
         for name in &self.missing {
-            view.row(
-                Mark::Bad,
-                [name.to_string().into(), "missing in the source".into(), nothing(), nothing(), nothing()],
-            );
+            other(Mark::Bad, name, "missing in the source".to_owned(), String::new());
         }
         for name in &self.unused {
-            view.row(
-                Mark::Bad,
-                [name.to_string().into(), "unused: no place in the model".into(), nothing(), nothing(), nothing()],
-            );
+            other(Mark::Bad, name, "unused: no place in the model".to_owned(), String::new());
         }
         for one in &self.mismatched {
             let shapes = format!("{} but the model needs {}", shape(&one.found), shape(&one.expected));
-            view.row(
-                Mark::Bad,
-                [one.from.to_string().into(), "another shape".into(), nothing(), shapes.into(), nothing()],
-            );
+            other(Mark::Bad, &one.from, "another shape".to_owned(), shapes);
         }
         for (name, reason) in &self.skipped {
-            view.row(
-                Mark::Muted,
-                [name.to_string().into(), format!("skipped: {reason}").into(), nothing(), nothing(), nothing()],
-            );
+            other(Mark::Muted, name, format!("skipped: {reason}"), String::new());
         }
         view.note(format!(
             "{} matched, {} missing, {} unused, {} of another shape, {} skipped",
-            self.steps.len(),
+            self.tensors(),
             self.missing.len(),
             self.unused.len(),
             self.mismatched.len(),

@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 use super::plan::Prepared;
 use super::{Finalization, FinalizeError, FinalizePlan};
 use crate::checkpoint::{DEFAULT_MAX_SHARD_SIZE, WeightsFormat};
+use crate::convert::{ConvertError, Families, ModelFolder};
 use crate::gguf::GgufType;
+use crate::sealed::Sealed;
 use crate::spec::{DType, Recipe};
 use crate::tokenizer::{Generation, GenerationMode};
 
@@ -30,6 +32,7 @@ pub struct Finalize {
     pub(super) validate: bool,
     pub(super) max_shard_size: u64,
     pub(super) dry_run: bool,
+    pub(super) families: Option<Sealed<Families>>,
 }
 
 /// Starts finalizing the model folder `source` into the new folder `destination`.
@@ -62,6 +65,7 @@ fn finalize_paths(source: &Path, destination: &Path) -> Finalize {
         validate: true,
         max_shard_size: DEFAULT_MAX_SHARD_SIZE,
         dry_run: false,
+        families: None,
     }
 }
 
@@ -70,6 +74,20 @@ impl Finalize {
     pub fn checkpoint(mut self, folder: Option<PathBuf>) -> Self {
         self.checkpoint = folder;
         self
+    }
+
+    /// Knows these families of Hugging Face folders (default: the built-in ones).
+    pub fn families(mut self, families: Families) -> Self {
+        self.families = Some(Sealed::new(families));
+        self
+    }
+
+    /// A folder, which may be of any family that is known.
+    pub(super) fn open(&self, folder: &Path, checkpoint: Option<&Path>) -> Result<ModelFolder, ConvertError> {
+        match &self.families {
+            Some(families) => ModelFolder::open_as(folder, checkpoint, families, None),
+            None => ModelFolder::open_checkpoint(folder, checkpoint),
+        }
     }
 
     /// Writes the weights at the root instead of into `checkpoints/checkpoint-N` with links at the root.

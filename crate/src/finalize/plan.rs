@@ -99,7 +99,7 @@ impl Prepared {
             ));
         }
         let checkpoint = checkpoint_of(&asked.source, asked.checkpoint.as_deref())?;
-        let folder = ModelFolder::open_checkpoint(&asked.source, Some(&checkpoint))?;
+        let folder = asked.open(&asked.source, Some(&checkpoint))?;
         let tokens = Tokens::new(asked, folder.config().vocab_size)?;
         let weights = WeightsPlan::new(asked, &folder, tokens.plan.as_ref())?;
         let mut config = folder.config_json().clone();

@@ -5,7 +5,6 @@ use std::path::Path;
 use super::plan::Prepared;
 use super::{Finalize, FinalizeError};
 use crate::checkpoint::{AtomicFolder, CheckpointError, Component, Manifest, Placement};
-use crate::convert::ModelFolder;
 use crate::quantize::{Effect, QuantizationReport, QuantizePlan, TensorError, logit_effect};
 use crate::sealed::Sealed;
 
@@ -74,7 +73,7 @@ impl Prepared {
     ) -> Result<QuantizationReport, FinalizeError> {
         let mut notes = quantize.notes();
         let logits = match asked.validate {
-            true => match logit_effect(&self.folder, &ModelFolder::open(stage)?, asked.prompt.as_deref())? {
+            true => match logit_effect(&self.folder, &asked.open(stage, None)?, asked.prompt.as_deref())? {
                 Effect::Compared(diff) => Some(Sealed::new(diff)),
                 Effect::TooLarge(note) => {
                     notes.push(note);

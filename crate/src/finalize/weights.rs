@@ -40,7 +40,7 @@ impl WeightsPlan {
             let what = format!("weights cannot be stored as {dtype}");
             return Err(FinalizeError::refused(what, "--dtype", "use float32, bfloat16, float16 or float64"));
         }
-        let (family, native, weights) = (source.family()?, source.native_table(), source.checkpoint());
+        let (family, native, weights) = (source.family(), source.native_table(), source.checkpoint());
         // PyTorch files hold a tied tensor under both names; one of them is enough to store.
         let named = |path: &ParamPath| family.name_on(source.side(), path);
         let tied: HashMap<ParamPath, ParamPath> =

@@ -6,10 +6,10 @@ use super::metadata::{architecture, metadata, rope_factors, warnings};
 use super::names::{ROPE_FACTORS, gguf_name, is_rotated};
 use super::vocabulary::vocabulary;
 use super::{GgufError, GgufType};
-use crate::checkpoint::GgufMetadata;
-use crate::convert::ModelFolder;
+use crate::checkpoint::{GgufMetadata, Piece};
+use crate::convert::{ConvertError, Direction, ModelFolder, RemapPlan};
 use crate::sealed::Sealed;
-use crate::spec::{DType, ModelConfig, ModelSpec, ParamPath, TensorRow, TensorTable};
+use crate::spec::{DType, ModelConfig, ModelSpec, ParamPath, Side, TensorRow, TensorTable};
 use crate::tokenizer::TokenizerFiles;
 
 /// The name of the file in a model's folder.
@@ -24,19 +24,10 @@ pub struct GgufTensor {
     pub native: Option<ParamPath>,
     /// Why it is not stored as asked for.
     pub why: Option<String>,
-    /// Where its values come from.
-    pub(super) origin: Origin,
+    /// What it is made of, in the source.
+    pub(super) origin: Vec<Piece>,
     /// Rows of a head, if they are to be put into another order.
     pub(super) heads: Option<usize>,
-}
-
-/// Where a tensor's values come from.
-#[derive(Clone, Debug, PartialEq)]
-pub(super) enum Origin {
-    /// A tensor of the source, by its name there.
-    Source(ParamPath),
-    /// They are made for the file.
-    Made(Vec<f32>),
 }
 
 /// What a GGUF file will hold: tensors in the order of a forward pass, and metadata.
@@ -62,8 +53,11 @@ impl GgufPlan {
         name: &str,
     ) -> Result<Self, GgufError> {
         let architecture = architecture(config, source.path())?;
-        source.require_complete()?;
-        let family = source.family()?;
+        let way = Direction { from: source.side(), to: Side::Native };
+        let remap = RemapPlan::between(source.checkpoint(), way, source.config(), source.family(), None)
+            .map_err(ConvertError::from)?;
+        remap.require_complete()?;
+        let pieces = remap.pieces();
         let tied = config.tie_word_embeddings;
         let mut tensors = Vec::new();
         for row in ModelSpec::resolve(config).table(DType::F32).stored() {
@@ -77,7 +71,7 @@ impl GgufPlan {
                 row: TensorRow::stored(name, row.shape.clone(), dtype),
                 native: Some(row.path.clone()),
                 why,
-                origin: Origin::Source(family.name_on(source.side(), &row.path)),
+                origin: pieces.get(&row.path).map_or_else(|| vec![Piece::Tensor(row.path.clone())], Clone::clone),
                 heads: (architecture == "llama" && is_rotated(&row.path)).then_some(config.head_dim),
             });
         }
@@ -86,7 +80,7 @@ impl GgufPlan {
                 row: TensorRow::stored(ROPE_FACTORS.into(), vec![factors.len()], DType::F32),
                 native: None,
                 why: None,
-                origin: Origin::Made(factors),
+                origin: vec![Piece::Values(factors)],
                 heads: None,
             });
         }

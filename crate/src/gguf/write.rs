@@ -7,7 +7,7 @@ use std::path::Path;
 
 use super::GgufError;
 use super::names::interleaved;
-use super::plan::{GgufPlan, GgufTensor, Origin};
+use super::plan::{GgufPlan, GgufTensor};
 use super::storage::encode;
 use crate::checkpoint::{Checkpoint, CheckpointError, Piece, Pieces, gguf_header};
 use crate::interrupt;
@@ -46,9 +46,9 @@ impl GgufPlan {
             let what = "an element type that GGUF files do not hold".to_owned();
             return Err(GgufError::Beyond { what, origin: from.path().to_owned() });
         };
-        let made_of = |tensor: &GgufTensor| match &tensor.origin {
-            Origin::Source(name) => pieces.get(name).cloned().unwrap_or_else(|| vec![Piece::Tensor(name.clone())]),
-            Origin::Made(values) => vec![Piece::Values(values.clone())],
+        let made_of = |tensor: &GgufTensor| match tensor.origin.as_slice() {
+            [Piece::Tensor(name)] => pieces.get(name).unwrap_or(&tensor.origin).clone(),
+            woven => woven.to_vec(),
         };
         let pieces = self.tensors().iter().map(|tensor| (tensor.row.path.clone(), made_of(tensor))).collect();
         let pieces = Pieces::new(from, pieces);

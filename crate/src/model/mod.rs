@@ -32,4 +32,4 @@ pub use kv_cache::KvCache;
 pub use loss::{IGNORED_LABEL, next_token_loss};
 pub use rope::inverse_frequencies;
 pub use training::{GradientSink, StepOptions};
-pub use weights::{CheckpointWeights, LayeredWeights, NoWeights, ParameterSet, Weights, candle_dtype, tensor_from};
+pub use weights::{LayeredWeights, NoWeights, ParameterSet, PieceWeights, Weights, candle_dtype, tensor_from};

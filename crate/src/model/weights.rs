@@ -9,8 +9,8 @@ use candle_nn::var_builder::SimpleBackend;
 
 use super::ModelError;
 use super::blocks::dequantized;
-use crate::checkpoint::{Checkpoint, TensorData};
-use crate::spec::{DType, ParamPath, TensorTable};
+use crate::checkpoint::{Checkpoint, Piece, Pieces, TensorData};
+use crate::spec::{DType, ParamPath, TensorRow, TensorTable};
 
 /// The parameters of one model, in the order its construction asked for them.
 #[derive(Clone, Debug, Default)]
@@ -48,40 +48,47 @@ pub trait Weights: Send + Sync {
     fn tensor(&self, path: &ParamPath, shape: &[usize], dtype: DType, device: &Device) -> Result<Tensor, ModelError>;
 }
 
-/// Parameters of a checkpoint; `names` maps a native name to the checkpoint's own.
-pub struct CheckpointWeights<'a, F> {
-    checkpoint: &'a Checkpoint,
+/// Parameters made of pieces of a checkpoint.
+pub struct PieceWeights<'a> {
+    pieces: Pieces<'a>,
+    rows: HashMap<ParamPath, TensorRow>,
     rounding: Option<DType>,
-    names: F,
 }
 
-impl<'a, F: Fn(&ParamPath) -> ParamPath + Send + Sync> CheckpointWeights<'a, F> {
-    /// Reads from `checkpoint`, asking `names` for the name that each parameter has there, and rounding each value to
-    /// `rounding` first, if given.
-    pub fn new(checkpoint: &'a Checkpoint, rounding: Option<DType>, names: F) -> Self {
-        Self { checkpoint, rounding, names }
+impl<'a> PieceWeights<'a> {
+    /// The parameters of `rows`, each with its shape and its type in the checkpoint, made of `pieces`. Each value is
+    /// rounded to `rounding` first, if given.
+    pub fn new(
+        checkpoint: &'a Checkpoint,
+        rows: impl IntoIterator<Item = TensorRow>,
+        pieces: HashMap<ParamPath, Vec<Piece>>,
+        rounding: Option<DType>,
+    ) -> Self {
+        let rows = rows.into_iter().map(|row| (row.path.clone(), row)).collect();
+        Self { pieces: Pieces::new(checkpoint, pieces), rows, rounding }
     }
 }
 
-impl<F: Fn(&ParamPath) -> ParamPath + Send + Sync> Weights for CheckpointWeights<'_, F> {
+impl Weights for PieceWeights<'_> {
     fn tensor(&self, path: &ParamPath, shape: &[usize], dtype: DType, device: &Device) -> Result<Tensor, ModelError> {
         crate::interrupt::check()?;
-        let name = (self.names)(path);
-        let data = self.checkpoint.read(&name)?;
-        let origin = || self.checkpoint.path().display().to_string();
-        if data.shape != shape {
+        let own = TensorRow::stored(path.clone(), shape.to_vec(), dtype);
+        let row = self.rows.get(path).unwrap_or(&own);
+        let origin = || self.pieces.origin().display().to_string();
+        if row.shape != shape {
             return Err(ModelError::Shape {
-                path: name.to_string(),
+                path: path.to_string(),
                 expected: shape.to_vec(),
-                found: data.shape,
+                found: row.shape.clone(),
                 origin: origin(),
             });
         }
+        let data = self.pieces.read(row)?;
         if !dtype.is_weight_float() || data.dtype.is_few_bits() {
             // Numbers of a quantized part are read as what they are, or not at all.
             if data.dtype != dtype {
                 let (expected, found) = (dtype.to_string(), data.dtype.to_string());
-                return Err(ModelError::ElementType { path: name.to_string(), expected, found, origin: origin() });
+                return Err(ModelError::ElementType { path: path.to_string(), expected, found, origin: origin() });
             }
             return bytes_from(data, device);
         }
@@ -95,27 +102,21 @@ impl<F: Fn(&ParamPath) -> ParamPath + Send + Sync> Weights for CheckpointWeights
 
 /// Parameters that a checkpoint has, and the rest from elsewhere.
 pub struct LayeredWeights<'a> {
-    checkpoint: &'a Checkpoint,
-    sources: HashMap<ParamPath, ParamPath>,
+    pieces: PieceWeights<'a>,
     rest: Box<dyn Weights + 'a>,
 }
 
 impl<'a> LayeredWeights<'a> {
-    /// Reads the parameters named in `sources` under the names given there, and asks `rest` for the others.
-    pub fn new(
-        checkpoint: &'a Checkpoint,
-        sources: HashMap<ParamPath, ParamPath>,
-        rest: Box<dyn Weights + 'a>,
-    ) -> Self {
-        Self { checkpoint, sources, rest }
+    /// Reads the parameters that `pieces` has, and asks `rest` for the others.
+    pub fn new(pieces: PieceWeights<'a>, rest: Box<dyn Weights + 'a>) -> Self {
+        Self { pieces, rest }
     }
 }
 
 impl Weights for LayeredWeights<'_> {
     fn tensor(&self, path: &ParamPath, shape: &[usize], dtype: DType, device: &Device) -> Result<Tensor, ModelError> {
-        let Some(name) = self.sources.get(path) else { return self.rest.tensor(path, shape, dtype, device) };
-        let names = |_: &ParamPath| name.clone();
-        CheckpointWeights::new(self.checkpoint, None, names).tensor(path, shape, dtype, device)
+        let from: &dyn Weights = if self.pieces.rows.contains_key(path) { &self.pieces } else { &*self.rest };
+        from.tensor(path, shape, dtype, device)
     }
 }
 

@@ -42,7 +42,7 @@ impl QuantizePlan {
         }
         // Hugging Face calls the head what we call it, and has no model with a map that it would have to name otherwise.
         let quantization = recipe.for_model(folder.config())?;
-        let family = folder.family()?;
+        let family = folder.family();
         let weight = |module: &ParamPath| family.name_on(folder.side(), &module.join("weight"));
         let maps = ModelSpec::resolve(folder.config()).linear_maps();
         let quantized = maps.iter().filter_map(|map| Some((map, quantization.scheme_of(map.path.as_str())?)));

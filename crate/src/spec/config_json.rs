@@ -29,6 +29,14 @@ const FORGATHER_PREFIX: &str = "forgather-dynamic-causal-";
 const SOURCE_KEY: &str = "hf_source_config";
 
 impl ModelConfig {
+    /// Whose names the weights beside a config.json have: native ones if its `model_type` is ours or Forgather's, or if it
+    /// says what it was converted from.
+    pub fn side_of(json: &Value) -> Side {
+        let native = json.get("model_type").and_then(Value::as_str).is_some_and(|name| native_type(name).is_some());
+        let converted = json.get("hf_model_type").is_some_and(Value::is_string);
+        if native || converted { Side::Native } else { Side::HuggingFace }
+    }
+
     /// Which side a config.json belongs to and which family it describes.
     ///
     /// # Errors
@@ -37,9 +45,9 @@ impl ModelConfig {
         let empty = Map::new();
         let fields = Fields { object: json.as_object().unwrap_or(&empty), origin, family: "language" };
         let model_type = fields.text("model_type")?.ok_or_else(|| fields.missing("model_type"))?;
-        let native = model_type.strip_prefix(NATIVE_PREFIX).or_else(|| model_type.strip_prefix(FORGATHER_PREFIX));
-        let (side, name) = match (native, fields.text("hf_model_type")?) {
-            (_, Some(name)) | (Some(name), None) => (Side::Native, name),
+        // A native type says which parts there are; where it was converted from matters only for the way back.
+        let (side, name) = match (native_type(model_type), fields.text("hf_model_type")?) {
+            (Some(name), _) | (None, Some(name)) => (Side::Native, name),
             (None, None) => (Side::HuggingFace, model_type),
         };
         let found = match side {
@@ -56,6 +64,16 @@ impl ModelConfig {
             fields.unsupported("model_type", name, &names(supported))
         })?;
         Ok((side, architecture))
+    }
+
+    /// Reads a Hugging Face config.json as one of `architecture`, whatever its `model_type` says.
+    ///
+    /// # Errors
+    /// As [`from_json`](Self::from_json).
+    pub fn from_hf_json(json: &Value, architecture: Architecture, origin: &str) -> Result<Self, ConfigError> {
+        let empty = Map::new();
+        let fields = Fields { object: json.as_object().unwrap_or(&empty), origin, family: architecture.name() };
+        Self::from_fields(&fields, Side::HuggingFace, architecture)
     }
 
     /// Reads what a project renders to: the fields of a native config.json, with the family as `model_type`.
@@ -218,12 +236,12 @@ impl ModelConfig {
         fields
     }
 
-    /// The choices of parts that are not what the family takes for granted.
-    fn part_fields(&self) -> Map<String, Value> {
+    /// The choices of parts that are not what the family takes for granted, or all of them.
+    fn part_fields(&self, all: bool) -> Map<String, Value> {
         let usual = self.architecture.defaults();
         let mut fields = Map::new();
         let mut differing = |field: &str, differs: bool, value: Value| {
-            if differs {
+            if differs || all && !value.is_null() {
                 fields.insert(field.to_owned(), value);
             }
         };
@@ -274,10 +292,19 @@ impl ModelConfig {
         }
     }
 
-    /// A native config.json. `source` is the Hugging Face configuration the model was converted from, kept whole.
-    pub fn to_native_json(&self, source: Option<&Value>) -> Value {
+    /// Every field that describes the model to the native side, those included that its family takes for granted.
+    pub fn to_all_fields(&self) -> Map<String, Value> {
         let mut fields = self.shared_fields();
-        fields.extend(self.part_fields());
+        fields.extend(self.part_fields(true));
+        fields.insert("model_type".to_owned(), json!(self.architecture.native_model_type()));
+        fields
+    }
+
+    /// A native config.json. `source` is what the model was converted from, kept whole for the way back: the family's
+    /// `model_type` at Hugging Face and the configuration.
+    pub fn to_native_json(&self, source: Option<(&str, &Value)>) -> Value {
+        let mut fields = self.shared_fields();
+        fields.extend(self.part_fields(false));
         fields.insert("model_type".to_owned(), json!(self.architecture.native_model_type()));
         fields.insert("chandlery_arch".to_owned(), json!(self.architecture.name()));
         fields.insert("chandlery_arch_version".to_owned(), json!(Architecture::VERSION.to_string()));
@@ -289,31 +316,53 @@ impl ModelConfig {
             "AutoModelForCausalLM": "modeling_chandlery.ChandleryForCausalLM",
         });
         fields.insert("auto_map".to_owned(), classes);
-        if let Some(source) = source {
-            fields.insert("hf_model_type".to_owned(), json!(self.architecture.name()));
+        if let Some((model_type, source)) = source {
+            fields.insert("hf_model_type".to_owned(), json!(model_type));
             fields.insert(SOURCE_KEY.to_owned(), source.clone());
         }
         sorted(fields)
     }
 
+    /// The Hugging Face configuration that a native config.json remembers.
+    pub fn source_of(native: &Value) -> Option<&Value> {
+        native.get(SOURCE_KEY).filter(|source| source.is_object())
+    }
+
     /// A Hugging Face config.json. `native` is the native one: if it remembers the configuration it was converted
     /// from and nothing that matters changed since, that configuration comes back as it was.
     pub fn to_hf_json(&self, native: &Value) -> Value {
-        if let Some(source) = native.get(SOURCE_KEY) {
-            if Self::from_json(source, SOURCE_KEY).is_ok_and(|(config, _)| config == *self) {
+        if let Some(source) = Self::source_of(native)
+            && let Value::Object(kept) = source
+        {
+            let mut before = Self::from_hf_json(source, self.architecture, SOURCE_KEY);
+            // A configuration that does not say its element type leaves that to the weights, and may go on doing so.
+            let dtype = |json: &Value| {
+                ["dtype", "torch_dtype"].iter().find_map(|key| json.get(*key)?.as_str().map(DType::parse))
+            };
+            if let (Ok(before), None) = (&mut before, dtype(source))
+                && dtype(native).flatten() == Some(self.dtype)
+            {
+                before.dtype = self.dtype;
+            }
+            if before.as_ref().is_ok_and(|before| before == self) {
                 return source.clone();
             }
-            if let Value::Object(kept) = source {
-                let mut fields = kept.clone();
-                fields.extend(self.shared_fields());
-                return sorted(fields);
-            }
+            // What did not change keeps the form that it had.
+            let before = before.map(|before| before.shared_fields()).unwrap_or_default();
+            let mut fields = kept.clone();
+            fields.extend(self.shared_fields().into_iter().filter(|(field, value)| before.get(field) != Some(value)));
+            return sorted(fields);
         }
         let mut fields = self.shared_fields();
         fields.insert("architectures".to_owned(), json!([self.architecture.hf_class()]));
         fields.insert("model_type".to_owned(), json!(self.architecture.name()));
         sorted(fields)
     }
+}
+
+/// The family in a native `model_type`, ours or Forgather's.
+fn native_type(model_type: &str) -> Option<&str> {
+    model_type.strip_prefix(NATIVE_PREFIX).or_else(|| model_type.strip_prefix(FORGATHER_PREFIX))
 }
 
 fn sorted(fields: Map<String, Value>) -> Value {

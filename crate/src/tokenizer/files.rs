@@ -95,6 +95,19 @@ impl TokenizerFiles {
         files
     }
 
+    /// The same files with this `model_max_length`, in tokens, where tokenizer_config.json is among them.
+    pub fn with_max_length(&self, tokens: usize) -> Self {
+        let mut files = self.clone();
+        let config = files.files.iter_mut().find(|(name, _)| name == "tokenizer_config.json");
+        if let Some((_, bytes)) = config
+            && let Ok(Value::Object(mut config)) = serde_json::from_slice(bytes)
+        {
+            config.insert("model_max_length".to_owned(), Value::from(tokens));
+            *bytes = format!("{:#}\n", Value::Object(config)).into_bytes();
+        }
+        files
+    }
+
     /// Writes them into a new folder, which appears whole or not at all.
     ///
     /// # Errors

@@ -95,8 +95,8 @@ impl Step {
         if self.drop.iter().any(|pattern| pattern.is_match(name.as_str())) {
             return None;
         }
-        let renamed = self.rules.as_ref().and_then(|rules| rules.rename(name));
-        Some(renamed.map_or_else(|| name.clone(), |renamed| renamed.to))
+        let renamed = self.rules.as_ref().and_then(|rules| rules.rename_one(name));
+        Some(renamed.unwrap_or_else(|| name.clone()))
     }
 
     /// True for a source file that is of no use to the new version.

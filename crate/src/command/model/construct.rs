@@ -5,8 +5,9 @@ use std::path::PathBuf;
 use clap::{ArgMatches, Command};
 
 use crate::checkpoint::WeightsFormat;
-use crate::command::{Failure, Kept, Outcome, given, set};
-use crate::construct::{Construct, Device, SaveOptions};
+use crate::command::{Failure, Kept, Outcome, given, set, values};
+use crate::construct::{Construct, ConstructError, Device, SaveOptions};
+use crate::convert::Families;
 use crate::display::View;
 use crate::project::ProjectConfig;
 use crate::spec::DType;
@@ -19,7 +20,7 @@ pub(super) fn definition() -> Command {
 }
 
 /// What the flags that `construct` and `test` share ask for.
-pub(super) fn builder(matches: &ArgMatches, config: &ProjectConfig, device: Device) -> Construct {
+pub(super) fn builder(matches: &ArgMatches, config: &ProjectConfig, device: Device) -> Result<Construct, Failure> {
     let mut builder = config.construct().on(device).save_checkpoint(set(matches, "save-checkpoint"));
     builder = builder.refresh(set(matches, "refresh-model")).force(set(matches, "force"));
     if let Some(dtype) = given::<DType>(matches, "dtype") {
@@ -33,9 +34,12 @@ pub(super) fn builder(matches: &ArgMatches, config: &ProjectConfig, device: Devi
     if let Some(path) = given::<PathBuf>(matches, "load-from-checkpoint") {
         builder = builder.load_from_checkpoint(path);
     }
+    let paths = values::converter_paths(matches);
+    if !paths.is_empty() {
+        builder = builder.families(Families::with_paths(paths).map_err(ConstructError::from)?);
+    }
     builder = builder.strict(set(matches, "strict")).allow_missing(set(matches, "allow-missing"));
-    builder = builder.no_init_weights(set(matches, "no-init-weights"));
-    builder
+    Ok(builder.no_init_weights(set(matches, "no-init-weights")))
 }
 
 /// How weights are saved.
@@ -58,7 +62,7 @@ pub(super) fn run(matches: &ArgMatches, config: &ProjectConfig) -> Result<Outcom
         Some(folder) => folder,
         None => default_output(config)?,
     };
-    let mut builder = builder(matches, config, device).output_dir(output);
+    let mut builder = builder(matches, config, device)?.output_dir(output);
     let (rows, tokens) = (given::<usize>(matches, "batch-size"), given::<usize>(matches, "sequence-length"));
     if rows.is_some() || tokens.is_some() {
         builder = builder.estimate_for(rows.unwrap_or(DEFAULT_ROWS), tokens);

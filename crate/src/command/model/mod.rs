@@ -64,6 +64,7 @@ fn own_flags() -> Command {
                 .value_parser(values::path())
                 .global(true),
         )
+        .arg(values::converter_path().global(true))
         .arg(flag("strict", "Fail if a parameter is missing in the checkpoint, or a tensor unused").global(true))
         .arg(flag("no-init-weights", "Allocate zeros instead of drawing initial values").global(true))
         .arg(

@@ -84,7 +84,7 @@ pub(super) fn run(matches: &ArgMatches, config: &ProjectConfig) -> Result<Outcom
     let device = given::<Device>(matches, "device").unwrap_or(Device::Cpu);
     let saving = set(matches, "save-checkpoint");
     // What is saved is what the steps have made of the weights, not what they began with.
-    let mut builder = builder(matches, config, device).save_checkpoint(false);
+    let mut builder = builder(matches, config, device)?.save_checkpoint(false);
     match given::<PathBuf>(matches, "output-dir") {
         Some(folder) => builder = builder.output_dir(folder),
         None if saving => builder = builder.output_dir(default_output(config)?),

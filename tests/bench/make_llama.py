@@ -1,7 +1,9 @@
 #!/usr/bin/env python3
-"""Write a checkpoint in the shape of Llama-3.2-1B with random weights: 2.47 GB of finite bfloat16, one file, tied embeddings.
+"""Write a checkpoint with random weights, finite bfloat16: the shape of Llama-3.2-1B, 2.47 GB in one file, tied embeddings.
 
-usage: make_llama_1b.py FOLDER
+usage: make_llama.py FOLDER [--large]
+
+With --large, the widths of Llama-3.1-8B in 40 layers: 20 GB in files of 5 GB, each a hole after its first 256 MB.
 """
 
 import json
@@ -12,8 +14,12 @@ from pathlib import Path
 
 from measure import FIXTURES
 
-HIDDEN, LAYERS, HEADS, KV_HEADS, HEAD_DIM, FEED_FORWARD, VOCABULARY = 2048, 16, 32, 8, 64, 8192, 128256
+LARGE = "--large" in sys.argv
+HIDDEN, LAYERS, HEADS, KV_HEADS, HEAD_DIM, FEED_FORWARD, VOCABULARY = (
+    (4096, 40, 32, 8, 128, 14336, 128256) if LARGE else (2048, 16, 32, 8, 64, 8192, 128256)
+)
 BLOCK = 16 << 20
+SHARD = 5_000_000_000
 
 CONFIG = {
     "architectures": ["LlamaForCausalLM"],
@@ -43,7 +49,7 @@ CONFIG = {
         "rope_type": "llama3",
     },
     "rope_theta": 500000.0,
-    "tie_word_embeddings": True,
+    "tie_word_embeddings": not LARGE,
     "torch_dtype": "bfloat16",
     "transformers_version": "4.45.0",
     "use_cache": True,
@@ -65,6 +71,8 @@ def shapes():
         yield f"{prefix}.self_attn.q_proj.weight", [HEADS * HEAD_DIM, HIDDEN]
         yield f"{prefix}.self_attn.v_proj.weight", [KV_HEADS * HEAD_DIM, HIDDEN]
     yield "model.norm.weight", [HIDDEN]
+    if LARGE:
+        yield "lm_head.weight", [VOCABULARY, HIDDEN]
 
 
 def elements(shape):
@@ -74,10 +82,22 @@ def elements(shape):
     return count
 
 
-def header():
+def shards():
+    """The tensors of each file."""
+    files, size = [[]], 0
+    for name, shape in shapes():
+        if size and size + 2 * elements(shape) > SHARD:
+            files.append([])
+            size = 0
+        files[-1].append((name, shape))
+        size += 2 * elements(shape)
+    return files
+
+
+def header(tensors):
     """The safetensors header and the number of data bytes after it."""
     entries, offset = {"__metadata__": {"format": "pt"}}, 0
-    for name, shape in shapes():
+    for name, shape in tensors:
         end = offset + 2 * elements(shape)
         entries[name] = {"dtype": "BF16", "shape": shape, "data_offsets": [offset, end]}
         offset = end
@@ -86,20 +106,33 @@ def header():
     return len(text).to_bytes(8, "little") + text, offset
 
 
-def main():
-    folder = Path(sys.argv[1])
-    folder.mkdir(parents=True)
+def blocks():
+    """Random blocks without end."""
     # The upper byte of a bfloat16 is its sign and most of its exponent: these eight give values from 2^-15 to 2^-7.
     upper = bytes([(byte & 0x80) | (0x38 + (byte & 3)) for byte in range(256)])
     numbers = random.Random(1)
-    head, remaining = header()
-    with open(folder / "model.safetensors", "wb") as file:
-        file.write(head)
-        while remaining:
-            block = bytearray(numbers.randbytes(min(BLOCK, remaining)))
-            block[1::2] = block[1::2].translate(upper)
-            file.write(block)
-            remaining -= len(block)
+    while True:
+        block = bytearray(numbers.randbytes(BLOCK))
+        block[1::2] = block[1::2].translate(upper)
+        yield block
+
+
+def main():
+    folder = Path(sys.argv[1])
+    folder.mkdir(parents=True)
+    files, data, places = shards(), blocks(), {}
+    for number, tensors in enumerate(files, 1):
+        name = "model.safetensors" if len(files) == 1 else f"model-{number:05}-of-{len(files):05}.safetensors"
+        places |= {tensor: name for tensor, _ in tensors}
+        head, size = header(tensors)
+        with open(folder / name, "wb") as file:
+            file.write(head)
+            for start in range(0, min(size, 16 * BLOCK) if LARGE else size, BLOCK):
+                file.write(next(data)[: size - start])
+            file.truncate(len(head) + size)
+    if len(files) > 1:
+        index = {"metadata": {}, "weight_map": places}
+        (folder / "model.safetensors.index.json").write_text(json.dumps(index, indent=2))
     (folder / "config.json").write_text(json.dumps(CONFIG, indent=2))
     for name in ("generation_config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"):
         shutil.copy(FIXTURES / "llama-rope3-4x" / name, folder / name)

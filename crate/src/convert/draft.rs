@@ -1,0 +1,187 @@
+//! What a conversion will write, decided from headers and small files.
+
+use std::collections::HashMap;
+
+use serde_json::Value;
+
+use super::folder::read_json;
+use super::growth::Growth;
+use super::{Conversion, Convert, ConvertError, Family, ModelFolder, RemapPlan};
+use crate::checkpoint::{AtomicFolder, CheckpointCopy, CheckpointError, Piece, ShardPlan};
+use crate::sealed::Sealed;
+use crate::spec::{ModelConfig, ModelSpec, ParamPath, Side, TensorRow, TensorTable};
+use crate::tokenizer::{AddTokens, ChatTemplate, Generation, TokenPlan, TokenizerFiles};
+
+/// The name of the file that says how text is generated.
+const GENERATION: &str = "generation_config.json";
+
+/// Everything that will be in the destination, but for the weights' bytes.
+pub(super) struct Draft {
+    pub(super) source: ModelFolder,
+    pub(super) family: Family,
+    pub(super) to: Side,
+    pub(super) plan: RemapPlan,
+    pub(super) growth: Option<Growth>,
+    /// The tokenizer that the source has.
+    pub(super) source_tokenizer: TokenizerFiles,
+    config: ModelConfig,
+    json: Value,
+    tokenizer: TokenizerFiles,
+    generation: Option<Vec<u8>>,
+    notes: Vec<String>,
+}
+
+impl Convert {
+    /// Decides everything, and refuses what cannot be done.
+    pub(super) fn draft(&self) -> Result<Draft, ConvertError> {
+        let families = self.known_families()?;
+        let asked = self.model_type.as_deref();
+        let source = ModelFolder::open_as(&self.source, self.checkpoint.as_deref(), &families, asked)?;
+        let family = source.family_at_hugging_face(&families, asked)?;
+        self.check_options(&source, &families, &family)?;
+        let to = match source.side() {
+            Side::HuggingFace => Side::Native,
+            Side::Native => Side::HuggingFace,
+        };
+        let mut plan = RemapPlan::new(source.checkpoint(), source.side(), source.config(), &family, self.dtype)?;
+        plan.require_complete()?;
+
+        let mut notes = Vec::new();
+        let source_tokenizer = TokenizerFiles::read(&self.source)?;
+        let tokens = self.tokens(&source_tokenizer, source.config().vocab_size, to, &mut notes)?;
+        let mut config = source.config().clone();
+        config.dtype = self.dtype.unwrap_or(config.dtype);
+        config.max_position_embeddings = self.max_length.unwrap_or(config.max_position_embeddings);
+        config.vocab_size = tokens.as_ref().map_or(config.vocab_size, TokenPlan::vocab_size);
+        let origin = self.source.join("config.json").display().to_string();
+        let mut json = match to {
+            Side::Native => family.native_config(&config, source.config_json()),
+            Side::HuggingFace => family.write_config(&config, source.config_json(), &origin)?,
+        };
+        let mut tokenizer = source_tokenizer.clone();
+        let mut generation = read_json(&self.source, GENERATION)?;
+        if let Some(tokens) = tokens.as_ref().filter(|tokens| !tokens.is_empty()) {
+            tokens.sync_config(&mut json);
+            tokenizer = tokens.tokenizer().clone();
+            let before = generation.as_ref().and_then(|(_, json)| json.as_object());
+            let made = Generation::default().make(before, source.config_json(), &tokenizer, Some(tokens))?;
+            notes.extend(made.warnings);
+            generation = made.json.map(|json| (format!("{:#}\n", *json).into_bytes(), Value::Null));
+        }
+        // A configuration that is not the source's own as it was is one that transformers 4 and 5 must read alike.
+        if to == Side::HuggingFace && ModelConfig::source_of(source.config_json()) != Some(&json) {
+            config.spell_for_all_readers(&mut json);
+        }
+        if to == Side::Native {
+            (config, _) = ModelConfig::from_json(&json, &origin)?;
+        }
+        if let Some(name) = &self.chat_template {
+            tokenizer = tokenizer.with_chat_template(&ChatTemplate::open(name)?);
+        }
+        if let Some(tokens) = self.max_length {
+            tokenizer = tokenizer.with_max_length(tokens);
+        }
+        let growth = tokens.map(|tokens| Growth::new(tokens, &source, &mut plan, (&family, to))).transpose()?;
+        let generation = generation.map(|(bytes, _)| bytes);
+        Ok(Draft { source, family, to, plan, growth, source_tokenizer, config, json, tokenizer, generation, notes })
+    }
+
+    /// The tokens to add: those asked for; on the way to native names, where nobody asks, a padding token if there is none.
+    fn tokens(
+        &self,
+        tokenizer: &TokenizerFiles,
+        vocab_size: usize,
+        to: Side,
+        notes: &mut Vec<String>,
+    ) -> Result<Option<TokenPlan>, ConvertError> {
+        let default = to == Side::Native && !self.skip_default_tokens;
+        let tokens = match &self.add_tokens {
+            Some(name) => AddTokens::open(name)?,
+            None if default || self.pad_to_multiple.is_some() => match default {
+                true => AddTokens::default_pad(),
+                false => AddTokens::from_yaml("{}", "no tokens")?,
+            },
+            None => return Ok(None),
+        };
+        let asked = self.add_tokens.is_some() || self.pad_to_multiple.is_some();
+        match tokens.plan(tokenizer, vocab_size, self.pad_to_multiple) {
+            Ok(plan) if asked || !plan.is_empty() => Ok(Some(plan)),
+            Ok(_) => Ok(None),
+            Err(error) if asked => Err(error.into()),
+            // Whoever did not ask for tokens may convert a model without a tokenizer, or with one of a kind not known here.
+            Err(error) => {
+                let reason = error.to_string();
+                let reason = reason.lines().next().unwrap_or_default();
+                notes.push(format!("no padding token was looked for: {reason}"));
+                Ok(None)
+            }
+        }
+    }
+}
+
+impl Draft {
+    /// The files of weights.
+    pub(super) fn shards(&self, convert: &Convert) -> ShardPlan {
+        // Files that share storages name a tied tensor twice, on whichever side they are.
+        let tied = ModelSpec::resolve(&self.config).ties.into_iter().filter_map(|tie| {
+            let target = self.family.name_on(self.to, &tie.target);
+            let row = self.plan.rows().find(|row| row.path == target)?;
+            Some(TensorRow { path: self.family.name_on(self.to, &tie.alias), tied_to: Some(target), ..row })
+        });
+        ShardPlan::with_format(self.plan.rows().chain(tied), convert.max_shard_size, convert.format)
+    }
+
+    /// What every tensor is made of. Reads an embedding if rows become the mean of its rows.
+    pub(super) fn pieces(&self) -> Result<HashMap<ParamPath, Vec<Piece>>, CheckpointError> {
+        let mut pieces = self.plan.pieces();
+        if let Some(growth) = &self.growth {
+            growth.put_into(&mut pieces, self.source.checkpoint())?;
+        }
+        Ok(pieces)
+    }
+
+    /// The conversion before anything is done.
+    pub(super) fn conversion(&self, convert: &Convert) -> Conversion {
+        Conversion {
+            source: convert.source.clone(),
+            destination: convert.destination.clone(),
+            to: self.to,
+            table: TensorTable::from_rows(self.plan.rows().collect()).sorted(),
+            plan: Sealed::new(self.plan.clone()),
+            config: Sealed::new(self.json.clone()),
+            tokens: self.growth.as_ref().map(|growth| growth.tokens.clone()),
+            proof: None,
+            logits: None,
+            unjudged: None,
+            generation: None,
+            notes: Sealed::new(self.notes.clone()),
+            dry_run: convert.dry_run,
+        }
+    }
+
+    /// Writes all files.
+    pub(super) fn write(
+        &self,
+        stage: &AtomicFolder,
+        shards: &ShardPlan,
+        pieces: HashMap<ParamPath, Vec<Piece>>,
+    ) -> Result<(), ConvertError> {
+        let meter = crate::progress::bytes("converting", shards.bytes());
+        let advance = |bytes| meter.advance(bytes);
+        shards.write(stage.path(), &CheckpointCopy::new(self.source.checkpoint(), pieces).on_progress(&advance))?;
+        meter.finish();
+        stage.write_json("config.json", &self.json)?;
+        if self.to == Side::Native {
+            for (name, text) in crate::export::sources(&self.config) {
+                stage.write(&name, text)?;
+            }
+        }
+        for (name, bytes) in self.tokenizer.to_write() {
+            stage.write(&name, bytes)?;
+        }
+        if let Some(generation) = &self.generation {
+            stage.write(GENERATION, generation)?;
+        }
+        Ok(())
+    }
+}

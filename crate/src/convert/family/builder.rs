@@ -1,0 +1,139 @@
+//! Families made in Rust, for a notebook cell: the same keys as in YAML.
+
+use serde_json::Value;
+
+use super::marked::Marked;
+use super::written::{OneOrMore, Written, WrittenCheck, WrittenField, WrittenPermute, WrittenRule};
+use super::{Family, FamilyError, known};
+use crate::sealed::Sealed;
+
+/// A family being made; see [`Family::builder`].
+#[derive(Clone, Debug)]
+pub struct FamilyBuilder(Sealed<Written>);
+
+/// A rule of renaming, and what happens to the tensors that it renames.
+#[derive(Clone, Debug)]
+pub struct Rule(Sealed<WrittenRule>);
+
+impl Rule {
+    /// What matches the regular expression `pattern`, where the enclosing rule's match ended, becomes `replace`.
+    pub fn new(pattern: &str, replace: &str) -> Self {
+        Self::between([pattern], [replace])
+    }
+
+    /// One tensor becomes several, in the order of its rows.
+    pub fn split<'a>(pattern: &'a str, replace: impl IntoIterator<Item = &'a str>) -> Self {
+        Self::between([pattern], replace)
+    }
+
+    /// Several tensors become one, one below the other.
+    pub fn join<'a>(patterns: impl IntoIterator<Item = &'a str>, replace: &'a str) -> Self {
+        Self::between(patterns, [replace])
+    }
+
+    fn between<'a>(patterns: impl IntoIterator<Item = &'a str>, replace: impl IntoIterator<Item = &'a str>) -> Self {
+        let (patterns, replace) = (texts(patterns), texts(replace));
+        Self(Sealed::new(WrittenRule {
+            patterns: OneOrMore(patterns),
+            replace: OneOrMore(replace),
+            ..WrittenRule::default()
+        }))
+    }
+
+    /// Matrices are stored the other way round there: inputs × outputs.
+    pub fn transposed(mut self) -> Self {
+        self.0.transpose = true;
+        self
+    }
+
+    /// The rows of each part: expressions of native fields, such as `num_key_value_heads * head_dim`.
+    pub fn sizes<'a>(mut self, sizes: impl IntoIterator<Item = &'a str>) -> Self {
+        self.0.sizes = texts(sizes);
+        self
+    }
+
+    /// Sees the rows as a box of these sizes (expressions of native fields) and puts its sides in this order.
+    pub fn permuted<'a>(mut self, rows: impl IntoIterator<Item = &'a str>, order: &[usize]) -> Self {
+        self.0.permute = Some(WrittenPermute { rows: texts(rows), order: order.to_vec() });
+        self
+    }
+
+    /// Rules for what follows in the name.
+    pub fn inside(mut self, rules: impl IntoIterator<Item = Rule>) -> Self {
+        self.0.inside = rules.into_iter().map(|rule| (*rule.0).clone()).collect();
+        self
+    }
+}
+
+fn texts<'a>(texts: impl IntoIterator<Item = &'a str>) -> Vec<Marked> {
+    texts.into_iter().map(Marked::from).collect()
+}
+
+impl FamilyBuilder {
+    pub(super) fn new(name: &str) -> Self {
+        Self(Sealed::new(Written { family: name.into(), ..Written::default() }))
+    }
+
+    /// Begins with all that a built-in family says.
+    pub fn extends(mut self, family: &str) -> Self {
+        self.0.extends = Some(family.into());
+        self
+    }
+
+    /// The `model_type` of its folders at Hugging Face, if it is not the family's name.
+    pub fn model_type(mut self, model_type: &str) -> Self {
+        self.0.hugging_face.model_type = Some(model_type.to_owned());
+        self
+    }
+
+    /// The class of transformers that runs it.
+    pub fn class(mut self, class: &str) -> Self {
+        self.0.hugging_face.class = Some(class.to_owned());
+        self
+    }
+
+    /// Sets a field of every native config.json: `architecture`, or a choice of parts such as `norm_type`.
+    pub fn native(mut self, field: &str, value: impl Into<Value>) -> Self {
+        self.0.native.insert(field.to_owned(), value.into());
+        self
+    }
+
+    /// The native field that a field of Hugging Face's config.json becomes.
+    pub fn field(mut self, hf: &str, native: &str) -> Self {
+        self.0.config.push(WrittenField { hf: hf.into(), native: native.into(), ..WrittenField::default() });
+        self
+    }
+
+    /// As [`field`](Self::field), with an expression for where it is missing or null.
+    pub fn field_or(mut self, hf: &str, native: &str, default: &str) -> Self {
+        let default = Some(default.into());
+        self.0.config.push(WrittenField { hf: hf.into(), native: native.into(), default, ..WrittenField::default() });
+        self
+    }
+
+    /// Refuses configurations of which the expression `that` is not true, with these words.
+    pub fn check(mut self, that: &str, otherwise: &str) -> Self {
+        self.0.checks.push(WrittenCheck { that: that.into(), otherwise: otherwise.to_owned() });
+        self
+    }
+
+    /// A rule; the first one that matches wins.
+    pub fn rule(mut self, rule: Rule) -> Self {
+        self.0.to_native.push((*rule.0).clone());
+        self
+    }
+
+    /// Names, as a regular expression, that files may hold and models do not need.
+    pub fn skip(mut self, pattern: &str) -> Self {
+        self.0.skip.push(pattern.into());
+        self
+    }
+
+    /// Reads it.
+    ///
+    /// # Errors
+    /// [`FamilyError`] for patterns or rules that cannot be read or inverted.
+    pub fn build(self) -> Result<Family, FamilyError> {
+        known::resolve((*self.0).clone(), &[])
+    }
+}

@@ -1,0 +1,195 @@
+//! All families at hand: the built-in ones and those that were given.
+
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+use super::written::{LARGEST, Written};
+use super::{BUILT_IN, Family, FamilyError};
+use crate::spec::Architecture;
+
+/// Families that models can be of.
+#[derive(Clone, Debug, Default)]
+pub struct Families {
+    given: Vec<Family>,
+    built_in: Vec<Family>,
+}
+
+impl Families {
+    /// Llama, Mistral and Qwen3.
+    ///
+    /// # Errors
+    /// [`FamilyError`] if one of them cannot be read, which a test rules out.
+    pub fn built_in() -> Result<Self, FamilyError> {
+        // Preparing the rules takes milliseconds, so it is done once.
+        static KNOWN: OnceLock<Result<Vec<Family>, FamilyError>> = OnceLock::new();
+        let known = KNOWN.get_or_init(|| {
+            let written = BUILT_IN.iter().map(|(origin, yaml)| Written::from_yaml(yaml, origin));
+            let written = written.collect::<Result<Vec<_>, _>>()?;
+            written.iter().map(|family| resolve(family.clone(), &written)).collect()
+        });
+        Ok(Self { given: Vec::new(), built_in: known.clone()? })
+    }
+
+    /// The built-in families, and those of files and folders: every `.yaml` of a folder whose first key is `family`.
+    /// They may extend each other.
+    ///
+    /// # Errors
+    /// [`FamilyError`] for a path that does not exist or holds no family, a file that cannot be read, and two families of
+    /// one name.
+    pub fn with_paths<P: AsRef<Path>>(paths: impl IntoIterator<Item = P>) -> Result<Self, FamilyError> {
+        let paths: Vec<PathBuf> = paths.into_iter().map(|path| path.as_ref().to_owned()).collect();
+        Self::from_paths(&paths)
+    }
+
+    fn from_paths(paths: &[PathBuf]) -> Result<Self, FamilyError> {
+        let mut families = Self::built_in()?;
+        let mut written: Vec<(Written, String)> = Vec::new();
+        for path in paths {
+            for (file, yaml) in files_of(path)? {
+                let origin = file.display().to_string();
+                let family = Written::from_yaml(&yaml, &origin)?;
+                if let Some((_, earlier)) = written.iter().find(|(known, _)| known.family == family.family) {
+                    return Err(FamilyError::File {
+                        what: format!("the family {} is described twice", family.family.text),
+                        place: format!("{earlier} and {origin}"),
+                        advice: "give one of them another name, or leave one out".to_owned(),
+                    });
+                }
+                written.push((family, origin));
+            }
+        }
+        let all: Vec<Written> = written.into_iter().map(|(family, _)| family).collect();
+        for family in &all {
+            families.given.push(resolve(family.clone(), &all)?);
+        }
+        Ok(families)
+    }
+
+    /// With one more family, which comes before all others of its name or `model_type`.
+    pub fn with(mut self, family: Family) -> Self {
+        self.given.insert(0, family);
+        self
+    }
+
+    /// Every family, given ones first.
+    pub fn iter(&self) -> impl Iterator<Item = &Family> {
+        self.given.iter().chain(&self.built_in)
+    }
+
+    /// The family of a `model_type` at Hugging Face, or of this name.
+    pub fn of_type(&self, model_type: &str) -> Option<&Family> {
+        let named = self.iter().find(|family| family.model_type() == model_type);
+        named.or_else(|| self.iter().find(|family| family.name() == model_type))
+    }
+
+    /// The given family whose folder this is, or in whose folder this is, by the `model_type` of config.json.
+    pub(crate) fn of_folder(&self, path: &Path) -> Option<Family> {
+        let config =
+            [path, path.parent()?].into_iter().map(|folder| folder.join("config.json")).find(|file| file.is_file());
+        let json: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(config?).ok()?).ok()?;
+        let model_type = json.get("model_type")?.as_str()?;
+        self.given.iter().find(|family| family.model_type() == model_type).cloned()
+    }
+
+    /// Their types, for messages.
+    pub fn names(&self) -> String {
+        let mut names: Vec<&str> = Vec::new();
+        for family in self.built_in.iter().chain(&self.given) {
+            if !names.contains(&family.model_type()) {
+                names.push(family.model_type());
+            }
+        }
+        names.join(", ")
+    }
+}
+
+/// Follows what a family extends: among `others`, else a built-in one.
+pub(super) fn resolve(mut written: Written, others: &[Written]) -> Result<Family, FamilyError> {
+    let mut seen = vec![written.family.text.clone()];
+    while let Some(parent) = written.extends.take() {
+        let refuse = |reason: String, advice: &str| FamilyError::Syntax {
+            reason,
+            place: parent.at(),
+            advice: advice.to_owned(),
+        };
+        if seen.contains(&parent.text) && !built_in_parent(&parent.text, &seen) {
+            return Err(refuse(format!("the family {} extends itself", parent.text), "extend another family"));
+        }
+        let found = others.iter().find(|other| other.family == parent && !seen.contains(&parent.text));
+        let found = match found {
+            Some(found) => found.clone(),
+            None => built_in(&parent.text)?.ok_or_else(|| {
+                let advice = "extend a built-in family (llama, mistral, qwen3), or give its file, too";
+                refuse(format!("there is no family {} to extend", parent.text), advice)
+            })?,
+        };
+        seen.push(parent.text.clone());
+        let next = found.extends.clone();
+        written = written.over(&found);
+        written.extends = next;
+        // What is no architecture by its own name is built as the family that it extends.
+        if Architecture::from_name(&written.family.text).is_none() && Architecture::from_name(&parent.text).is_some() {
+            written.native.entry("architecture").or_insert(parent.text.into());
+        }
+    }
+    Family::assemble(written, None)
+}
+
+/// A family may replace a built-in one of its name by extending it.
+fn built_in_parent(name: &str, seen: &[String]) -> bool {
+    seen.len() == 1 && BUILT_IN.iter().any(|(origin, _)| *origin == format!("families/{name}.yaml"))
+}
+
+fn built_in(name: &str) -> Result<Option<Written>, FamilyError> {
+    let found = BUILT_IN.iter().find(|(origin, _)| *origin == format!("families/{name}.yaml"));
+    found.map(|(origin, yaml)| Written::from_yaml(yaml, origin)).transpose()
+}
+
+/// The files of a path that describe families, with their texts.
+fn files_of(path: &Path) -> Result<Vec<(PathBuf, String)>, FamilyError> {
+    let fault = |what: String, place: &Path, advice: &str| FamilyError::File {
+        what,
+        place: place.display().to_string(),
+        advice: advice.to_owned(),
+    };
+    if path.is_file() {
+        return Ok(vec![(path.to_owned(), text_of(path)?)]);
+    }
+    let listing = std::fs::read_dir(path).map_err(|error| {
+        fault(format!("converters cannot be looked for here: {error}"), path, "name a YAML file or a folder of them")
+    })?;
+    let mut files: Vec<PathBuf> = listing
+        .flatten()
+        .map(|entry| entry.path())
+        .filter(|file| file.extension().is_some_and(|ending| ending == "yaml" || ending == "yml") && file.is_file())
+        .collect();
+    files.sort();
+    let mut found = Vec::new();
+    for file in files {
+        let text = text_of(&file)?;
+        let first = text.lines().find(|line| !line.trim().is_empty() && !line.starts_with(['#', '-', '%']));
+        if first.is_some_and(|line| line.starts_with("family:")) {
+            found.push((file, text));
+        }
+    }
+    if found.is_empty() {
+        let advice = "name a folder with YAML files that begin with `family:`";
+        return Err(fault("no family is described here".to_owned(), path, advice));
+    }
+    Ok(found)
+}
+
+fn text_of(file: &Path) -> Result<String, FamilyError> {
+    let fault = |what: String, advice: &str| FamilyError::File {
+        what,
+        place: file.display().to_string(),
+        advice: advice.to_owned(),
+    };
+    let read = |error: std::io::Error| fault(format!("the file cannot be read: {error}"), "check the file");
+    let size = std::fs::metadata(file).map_err(read)?.len();
+    if size > LARGEST as u64 {
+        let what = format!("{size} bytes are too many for a family (at most {LARGEST})");
+        return Err(fault(what, "name the family's own file"));
+    }
+    std::fs::read_to_string(file).map_err(read)
+}

@@ -1,0 +1,336 @@
+//! Families as data: names, operations on tensors, configuration and checks, in both directions.
+
+mod builder;
+mod config;
+mod error;
+mod expression;
+mod known;
+mod marked;
+mod written;
+
+use std::sync::{Arc, OnceLock};
+
+use regex::Regex;
+use serde_json::{Value, json};
+
+use super::reference::Outline;
+use super::{Remap, remap};
+use crate::sealed::Sealed;
+use crate::spec::{Architecture, ModelConfig, ParamPath, Side};
+use config::ConfigMap;
+
+pub use builder::{FamilyBuilder, Rule};
+pub use error::FamilyError;
+pub(super) use expression::size;
+pub use known::Families;
+pub(super) use marked::Marked;
+use written::{Written, WrittenCheck};
+pub(super) use written::{WrittenPermute, WrittenRule};
+
+/// What conversion knows about one family of models.
+///
+/// Llama, Mistral and Qwen3 are built in. Others are YAML files: `notebooks/converters/gpt2.yaml` explains every key.
+///
+/// ```
+/// use chandlery::convert::Family;
+/// let family = Family::from_yaml(
+///     r"
+///     family: my_llama
+///     extends: llama
+///     to_native:
+///       - match: 'model\.'
+///         replace: 'causal_lm.'
+///         inside: [{ match: 'wte\.', replace: 'input_encoder.embedding.' }]
+///     ",
+///     "a cell",
+/// )?;
+/// assert_eq!(family.model_type(), "my_llama");
+/// # Ok::<(), chandlery::convert::FamilyError>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Family(Sealed<Arc<Inside>>);
+
+#[derive(Debug)]
+struct Inside {
+    name: String,
+    model_type: String,
+    class: Option<String>,
+    architecture: Architecture,
+    /// Nothing for families whose config.json `spec` reads itself.
+    config: Option<ConfigMap>,
+    checks: Vec<WrittenCheck>,
+    to_native: Remap,
+    to_hf: Remap,
+    spellings: Remap,
+    skip: Vec<Regex>,
+    outline: Option<Outline>,
+    origin: String,
+}
+
+/// Every name of a model as it is.
+const NATIVE_NAMES: &str = r"family: native
+to_native:
+  - { match: 'causal_lm\.', replace: 'causal_lm.' }
+  - { match: 'lm_head\.', replace: 'lm_head.' }
+";
+
+/// The built-in families.
+const BUILT_IN: &[(&str, &str)] = &[
+    ("families/llama.yaml", include_str!("../families/llama.yaml")),
+    ("families/mistral.yaml", include_str!("../families/mistral.yaml")),
+    ("families/qwen3.yaml", include_str!("../families/qwen3.yaml")),
+];
+
+impl Family {
+    /// The built-in family of an architecture. One that nobody else has keeps its native names.
+    ///
+    /// # Errors
+    /// [`FamilyError`] if the rules cannot be read or inverted, which a test rules out for the built-in ones.
+    pub fn of(architecture: Architecture) -> Result<Self, FamilyError> {
+        if architecture.hf_class().is_some()
+            && let Some(family) = Families::built_in()?.of_type(architecture.name())
+        {
+            return Ok(family.clone());
+        }
+        Self::native_names()
+    }
+
+    /// A family in which every name is the native one.
+    pub(crate) fn native_names() -> Result<Self, FamilyError> {
+        static NATIVE: OnceLock<Result<Family, FamilyError>> = OnceLock::new();
+        let native = NATIVE.get_or_init(|| {
+            Self::assemble(Written::from_yaml(NATIVE_NAMES, "the native names")?, Some(Architecture::CausalLm))
+        });
+        native.clone()
+    }
+
+    /// Reads a family's YAML, which may extend a built-in one; `origin` names the file in errors.
+    ///
+    /// # Errors
+    /// [`FamilyError`] with file and line for YAML, patterns or rules that cannot be read or inverted.
+    pub fn from_yaml(yaml: &str, origin: &str) -> Result<Self, FamilyError> {
+        known::resolve(Written::from_yaml(yaml, origin)?, &[])
+    }
+
+    /// Starts a family in Rust.
+    ///
+    /// ```
+    /// use chandlery::convert::{Family, Rule};
+    /// let family = Family::builder("fused_llama")
+    ///     .extends("llama")
+    ///     .rule(Rule::new(r"model\.", "causal_lm.").inside([Rule::new(r"layers\.(\d+)\.", "layer_stack.layers.$1.").inside([
+    ///         Rule::new(r"self_attn\.", "attention.").inside([
+    ///             Rule::split(r"qkv_proj\.", ["query_linear.", "key_linear.", "value_linear."]),
+    ///         ]),
+    ///     ])]))
+    ///     .build()?;
+    /// # Ok::<(), chandlery::convert::FamilyError>(())
+    /// ```
+    pub fn builder(name: &str) -> FamilyBuilder {
+        FamilyBuilder::new(name)
+    }
+
+    /// Makes a family of what is written; `names_only` is the architecture of one that has no configuration of its own.
+    fn assemble(written: Written, names_only: Option<Architecture>) -> Result<Self, FamilyError> {
+        let name = written.family.text.clone();
+        let refuse = |reason: String, advice: &str| FamilyError::Syntax {
+            reason,
+            place: written.family.at(),
+            advice: advice.to_owned(),
+        };
+        let asked = written.native.get("architecture").and_then(Value::as_str).unwrap_or(&name);
+        let architecture = names_only.or_else(|| Architecture::from_name(asked)).ok_or_else(|| {
+            let known = Architecture::ALL.iter().map(|known| known.name()).collect::<Vec<_>>().join(", ");
+            refuse(
+                format!("`{asked}` is no architecture of this toolkit"),
+                &format!("say what a model of it is here: `native: {{ architecture: … }}` with one of {known}"),
+            )
+        })?;
+        let model_type = written.hugging_face.model_type.clone().unwrap_or_else(|| name.clone());
+        let config = if !written.config.is_empty() {
+            Some(ConfigMap::new(&written, &model_type, architecture)?)
+        } else if architecture.hf_class().is_some() || names_only.is_some() {
+            None
+        } else {
+            let advice = "add `config:`, a list of { hf: FIELD, native: FIELD }";
+            return Err(refuse(format!("the family {name} does not say how to read its config.json"), advice));
+        };
+        let to_native = Remap::new(&written.to_native)?;
+        let skip = written.skip.iter().map(remap::whole).collect::<Result<_, _>>()?;
+        let inside = Inside {
+            model_type,
+            class: written.hugging_face.class.or_else(|| architecture.hf_class().map(str::to_owned)),
+            architecture,
+            config,
+            checks: written.checks,
+            to_hf: to_native.inverse()?,
+            to_native,
+            spellings: Remap::new(&written.spellings)?,
+            skip,
+            outline: written.reference,
+            origin: written.family.place.as_ref().map_or_else(|| format!("family {name}"), ToString::to_string),
+            name,
+        };
+        Ok(Self(Sealed::new(Arc::new(inside))))
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.0.name
+    }
+
+    /// The `model_type` of its folders at Hugging Face.
+    pub fn model_type(&self) -> &str {
+        &self.0.model_type
+    }
+
+    /// The class of transformers that runs it, if the family names one.
+    pub fn class(&self) -> Option<&str> {
+        self.0.class.as_deref()
+    }
+
+    /// The architecture that its models are built as.
+    pub fn architecture(&self) -> Architecture {
+        self.0.architecture
+    }
+
+    /// Where it was read from, with the line.
+    pub fn origin(&self) -> &str {
+        &self.0.origin
+    }
+
+    /// The rules that lead to `side`.
+    pub fn rules_to(&self, side: Side) -> &Remap {
+        match side {
+            Side::Native => &self.0.to_native,
+            Side::HuggingFace => &self.0.to_hf,
+        }
+    }
+
+    /// A native name as `side` writes it; of several tensors that it is made of, the first.
+    pub fn name_on(&self, side: Side, native: &ParamPath) -> ParamPath {
+        let renamed = match side {
+            Side::Native => None,
+            Side::HuggingFace => self.0.to_hf.rename(native),
+        };
+        renamed.and_then(|renamed| renamed.to.into_iter().next()).unwrap_or_else(|| native.clone())
+    }
+
+    /// The family's own name of a Hugging Face tensor that is spelled otherwise.
+    pub(crate) fn spelled(&self, name: &ParamPath) -> Option<ParamPath> {
+        self.0.spellings.rename_one(name)
+    }
+
+    /// True for names that files may hold and models do not need, such as rotary buffers.
+    pub fn skips(&self, name: &ParamPath) -> bool {
+        self.0.skip.iter().any(|pattern| pattern.is_match(name.as_str()))
+    }
+
+    /// Reads a Hugging Face config.json of this family; `origin` names the file in errors.
+    ///
+    /// # Errors
+    /// [`FamilyError`] for fields that are missing, wrong, or that the family does not cover.
+    pub fn read_config(&self, json: &Value, origin: &str) -> Result<ModelConfig, FamilyError> {
+        let empty = serde_json::Map::new();
+        let fields = json.as_object().unwrap_or(&empty);
+        for check in &self.0.checks {
+            let fault = |what: String, advice: String| FamilyError::Config {
+                what,
+                origin: origin.to_owned(),
+                place: check.that.at(),
+                advice,
+            };
+            let holds = expression::holds(&check.that.text, fields).map_err(|reason| {
+                let what = format!("`{}` cannot be checked: {reason}", check.that.text);
+                fault(what, "correct the check, or the configuration".to_owned())
+            })?;
+            if !holds {
+                let what = format!("this {} configuration is not covered: {}", self.0.name, check.otherwise);
+                return Err(fault(what, format!("use a model of which `{}` is true", check.that.text)));
+            }
+        }
+        match &self.0.config {
+            Some(config) => config.read(json, origin),
+            None => Ok(ModelConfig::from_hf_json(json, self.0.architecture, origin)?),
+        }
+    }
+
+    /// Writes the Hugging Face config.json of a model. `native` is its native one: if it remembers the configuration that
+    /// it was converted from, all that did not change since comes back as it was.
+    ///
+    /// # Errors
+    /// [`FamilyError::Config`] naming what no configuration of this family can say.
+    pub fn write_config(&self, config: &ModelConfig, native: &Value, origin: &str) -> Result<Value, FamilyError> {
+        // What another family's configuration said is of no use to this one.
+        let known = native.get("hf_model_type").and_then(Value::as_str);
+        let own = known.is_some_and(|known| known == self.model_type() || known == self.name());
+        let source = ModelConfig::source_of(native).filter(|_| own);
+        let Some(map) = &self.0.config else {
+            let config = ModelConfig { architecture: self.0.architecture, ..config.clone() };
+            if source.is_some() {
+                return Ok(config.to_hf_json(native));
+            }
+            let mut json = config.to_hf_json(&Value::Null);
+            json["architectures"] = json!([self.class()]);
+            json["model_type"] = json!(self.model_type());
+            return Ok(json);
+        };
+        if let Some(source) = source
+            && self.read_config(source, origin).is_ok_and(|before| before == *config)
+        {
+            return Ok(source.clone());
+        }
+        Ok(Value::Object(map.write(config, source, origin)?))
+    }
+
+    /// The native config.json of a model that was read from `source`.
+    pub fn native_config(&self, config: &ModelConfig, source: &Value) -> Value {
+        config.to_native_json(Some((self.model_type(), source)))
+    }
+
+    /// What of a model this family's configurations cannot say; empty if it can be converted.
+    pub(crate) fn cannot_say(&self, config: &ModelConfig) -> Vec<String> {
+        // A mapping says so when it is tried.
+        if self.0.config.is_some() {
+            return Vec::new();
+        }
+        ModelConfig { architecture: self.0.architecture, ..config.clone() }.beyond_hugging_face()
+    }
+
+    /// How the reference forward reads this family's tensors; `None` if it is not said, and nothing built in says it.
+    pub(crate) fn outline(&self) -> Option<&Outline> {
+        self.0.outline.as_ref()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_built_in_rules_are_those_of_the_contract_and_invert() {
+        let family = Family::of(Architecture::Llama).unwrap();
+        for (hf, native) in [
+            ("model.layers.0.self_attn.q_proj.weight", "causal_lm.layer_stack.layers.0.attention.query_linear.weight"),
+            ("model.layers.0.mlp.gate_proj.weight", "causal_lm.layer_stack.layers.0.feedforward.gate_proj.weight"),
+            ("model.embed_tokens.weight", "causal_lm.input_encoder.embedding.weight"),
+            ("model.norm.weight", "causal_lm.layer_norm.weight"),
+            ("model.layers.31.post_attention_layernorm.weight", "causal_lm.layer_stack.layers.31.norm2.weight"),
+            ("model.layers.7.self_attn.o_proj.bias", "causal_lm.layer_stack.layers.7.attention.output_linear.bias"),
+            ("lm_head.weight", "lm_head.weight"),
+        ] {
+            assert_eq!(family.rules_to(Side::Native).rename_one(&hf.into()).unwrap().as_str(), native);
+            assert_eq!(family.name_on(Side::HuggingFace, &native.into()).as_str(), hf);
+        }
+    }
+
+    #[test]
+    fn families_that_nobody_else_has_keep_their_names_both_ways() {
+        let family = Family::of(Architecture::SingleHead).unwrap();
+        for name in ["lm_head.weight", "causal_lm.layer_stack.layers.3.attention.alibi_slope"] {
+            for side in [Side::Native, Side::HuggingFace] {
+                assert_eq!(family.rules_to(side).rename_one(&name.into()).unwrap().as_str(), name);
+            }
+        }
+    }
+}

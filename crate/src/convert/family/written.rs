@@ -1,0 +1,211 @@
+//! A family as its YAML says it, before anything is made of it.
+
+use std::fmt;
+use std::sync::Arc;
+
+use serde::Deserialize;
+use serde::de::{Deserializer, SeqAccess, Visitor};
+use serde_json::{Map, Value};
+
+use super::FamilyError;
+use super::marked::{self, Marked, MarkedVisitor, Source};
+use crate::convert::reference::Outline;
+
+/// Families are a few pages; what is longer is something else.
+pub(super) const LARGEST: usize = 1 << 20;
+
+/// The whole file.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Written {
+    pub(super) family: Marked,
+    #[serde(default)]
+    pub(super) extends: Option<Marked>,
+    #[serde(default)]
+    pub(super) hugging_face: HuggingFace,
+    #[serde(default)]
+    pub(super) native: Map<String, Value>,
+    #[serde(default)]
+    pub(super) config: Vec<WrittenField>,
+    #[serde(default)]
+    pub(super) checks: Vec<WrittenCheck>,
+    #[serde(default)]
+    pub(super) to_native: Vec<WrittenRule>,
+    #[serde(default)]
+    pub(super) spellings: Vec<WrittenRule>,
+    #[serde(default)]
+    pub(super) skip: Vec<Marked>,
+    #[serde(default)]
+    pub(super) reference: Option<Outline>,
+}
+
+/// What Hugging Face calls the family, and what its config.json says where nothing else is known.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct HuggingFace {
+    #[serde(default)]
+    pub(super) model_type: Option<String>,
+    #[serde(default)]
+    pub(super) class: Option<String>,
+    #[serde(default)]
+    pub(super) fields: Map<String, Value>,
+}
+
+/// One field of the two configurations.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct WrittenField {
+    pub(super) hf: Marked,
+    pub(super) native: Marked,
+    #[serde(default)]
+    pub(super) default: Option<Marked>,
+    #[serde(default)]
+    pub(super) values: Option<Map<String, Value>>,
+    #[serde(default)]
+    pub(super) to_native: Option<Marked>,
+    #[serde(default)]
+    pub(super) to_hf: Option<Marked>,
+    #[serde(default)]
+    pub(super) when: Option<Marked>,
+}
+
+/// What a Hugging Face configuration must say.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct WrittenCheck {
+    pub(super) that: Marked,
+    #[serde(rename = "else")]
+    pub(super) otherwise: String,
+}
+
+/// One rule of renaming, with what happens to the tensors it renames.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct WrittenRule {
+    #[serde(rename = "match")]
+    pub(crate) patterns: OneOrMore,
+    pub(crate) replace: OneOrMore,
+    #[serde(default)]
+    pub(crate) transpose: bool,
+    #[serde(default)]
+    pub(crate) permute: Option<WrittenPermute>,
+    #[serde(default)]
+    pub(crate) sizes: Vec<Marked>,
+    #[serde(default)]
+    pub(crate) inside: Vec<WrittenRule>,
+}
+
+/// Rows seen as a box of these sizes, whose sides change places.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct WrittenPermute {
+    pub(crate) rows: Vec<Marked>,
+    pub(crate) order: Vec<usize>,
+}
+
+/// A text, or a list of texts.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct OneOrMore(pub(crate) Vec<Marked>);
+
+impl<'de> Deserialize<'de> for OneOrMore {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Texts;
+        impl<'de> Visitor<'de> for Texts {
+            type Value = OneOrMore;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a text or a list of texts")
+            }
+
+            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<OneOrMore, E> {
+                Ok(OneOrMore(vec![MarkedVisitor.visit_str(text)?]))
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<OneOrMore, A::Error> {
+                let mut texts = Vec::new();
+                while let Some(text) = list.next_element()? {
+                    texts.push(text);
+                }
+                Ok(OneOrMore(texts))
+            }
+        }
+        deserializer.deserialize_any(Texts)
+    }
+}
+
+impl WrittenRule {
+    /// Says of all its texts where they stand, if nothing better is known.
+    pub(crate) fn named(&mut self, place: &Arc<str>) {
+        let permuted = self.permute.iter_mut().flat_map(|permute| &mut permute.rows);
+        let texts = self.patterns.0.iter_mut().chain(&mut self.replace.0).chain(&mut self.sizes);
+        texts.chain(permuted).for_each(|text| text.named(place));
+        self.inside.iter_mut().for_each(|rule| rule.named(place));
+    }
+}
+
+impl Written {
+    /// Reads a YAML; `origin` names it in errors.
+    pub(super) fn from_yaml(yaml: &str, origin: &str) -> Result<Self, FamilyError> {
+        let syntax = |reason: String, place: String| FamilyError::Syntax {
+            reason,
+            place,
+            advice: "correct the file there; notebooks/converters/gpt2.yaml shows every key".to_owned(),
+        };
+        if yaml.len() > LARGEST {
+            let reason = format!("{} bytes are too many (at most {LARGEST})", yaml.len());
+            return Err(syntax(reason, origin.to_owned()));
+        }
+        let source = Arc::new(Source { origin: origin.to_owned(), yaml: yaml.to_owned() });
+        marked::read(&source).map_err(|error| {
+            let text = error.to_string();
+            match error.location() {
+                None => syntax(text, origin.to_owned()),
+                Some(at) => {
+                    // The place stands in the line below.
+                    let reason = text.rsplit_once(" at line ").map_or(text.as_str(), |(reason, _)| reason);
+                    syntax(reason.to_owned(), format!("{origin}:{}:{}", at.line(), at.column()))
+                }
+            }
+        })
+    }
+
+    /// This family on top of the one it extends.
+    pub(super) fn over(self, parent: &Self) -> Self {
+        let mut native = parent.native.clone();
+        native.extend(self.native);
+        let mut fields = parent.hugging_face.fields.clone();
+        fields.extend(self.hugging_face.fields);
+        Self {
+            family: self.family,
+            extends: None,
+            hugging_face: HuggingFace {
+                model_type: self.hugging_face.model_type,
+                class: self.hugging_face.class.or_else(|| parent.hugging_face.class.clone()),
+                fields,
+            },
+            native,
+            config: if self.config.is_empty() { parent.config.clone() } else { self.config },
+            checks: parent.checks.iter().cloned().chain(self.checks).collect(),
+            to_native: merged(self.to_native, &parent.to_native),
+            spellings: merged(self.spellings, &parent.spellings),
+            skip: parent.skip.iter().cloned().chain(self.skip).collect(),
+            reference: self.reference.or_else(|| parent.reference.clone()),
+        }
+    }
+}
+
+/// One's own rules before those of the parent; rules for the same name are one rule.
+fn merged(own: Vec<WrittenRule>, parent: &[WrittenRule]) -> Vec<WrittenRule> {
+    let same = |a: &WrittenRule, b: &WrittenRule| a.patterns.0 == b.patterns.0 && a.replace.0 == b.replace.0;
+    let mut rules: Vec<WrittenRule> = own
+        .into_iter()
+        .map(|rule| match parent.iter().find(|old| same(&rule, old)) {
+            Some(old) => WrittenRule { inside: merged(rule.inside, &old.inside), ..rule },
+            None => rule,
+        })
+        .collect();
+    let inherited = parent.iter().filter(|old| !rules.iter().any(|rule| same(rule, old)));
+    let inherited: Vec<WrittenRule> = inherited.cloned().collect();
+    rules.extend(inherited);
+    rules
+}

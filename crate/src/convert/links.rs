@@ -1,0 +1,267 @@
+//! Which tensors of a concrete model belong together on the two sides, proven there and back.
+
+use std::collections::HashMap;
+
+use serde_json::{Map, Value};
+
+use super::arrangement::{Arrangement, Stretch, rows_of};
+use super::family::{Family, FamilyError, Marked, size};
+use super::remap::Renamed;
+use crate::checkpoint::Piece;
+use crate::spec::{ModelConfig, ModelSpec, ParamPath, Side, TensorRow};
+
+/// Tensors that become each other: one and one, one and several (a split), or several and one (a join).
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Link {
+    /// Hugging Face's tensors.
+    pub(super) hf: Vec<Part<Arrangement>>,
+    /// The native tensors.
+    pub(super) native: Vec<Part<TensorRow>>,
+}
+
+/// A tensor and the rows that it is of the whole.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Part<T> {
+    pub(super) name: ParamPath,
+    pub(super) start: usize,
+    pub(super) rows: usize,
+    pub(super) tensor: T,
+}
+
+/// What becomes what, for all tensors of a model that are stored. `unnamed` are native tensors that no rule names.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Links {
+    pub(super) links: Vec<Link>,
+    pub(super) unnamed: Vec<ParamPath>,
+    /// (alias, target) by the names of each side.
+    pub(super) tied: Vec<[(ParamPath, ParamPath); 2]>,
+}
+
+impl Link {
+    /// The names on one side.
+    pub(super) fn names(&self, side: Side) -> Vec<&ParamPath> {
+        match side {
+            Side::HuggingFace => self.hf.iter().map(|part| &part.name).collect(),
+            Side::Native => self.native.iter().map(|part| &part.name).collect(),
+        }
+    }
+
+    /// The shape of a tensor of one side.
+    pub(super) fn shape(&self, side: Side, index: usize) -> &[usize] {
+        match side {
+            Side::HuggingFace => &self.hf[index].tensor.shape,
+            Side::Native => &self.native[index].tensor.shape,
+        }
+    }
+
+    /// What is done to elements of tensor `index` of Hugging Face, beside being one of several parts.
+    pub(super) fn words(&self, index: usize) -> Option<&'static str> {
+        self.hf[index].tensor.words()
+    }
+
+    /// What tensor `index` of side `to` is made of. `there` gives the source's tensors other names than the family's.
+    pub(super) fn pieces(&self, to: Side, index: usize, there: &dyn Fn(&ParamPath) -> ParamPath) -> Vec<Piece> {
+        let plain = self.hf.iter().all(|part| part.tensor.is_plain());
+        match to {
+            Side::Native => {
+                let whole = &self.native[index];
+                let parts = self.hf.iter().map(|part| (part, there(&part.name)));
+                if plain {
+                    let rows = |(part, name): (&Part<Arrangement>, ParamPath)| {
+                        let stretch = overlap(part, whole);
+                        rows_of(&name, stretch.start, stretch.count, part.rows)
+                    };
+                    return parts.map(rows).collect();
+                }
+                let strands = parts.flat_map(|(part, name)| part.tensor.strands_from(&name, overlap(part, whole)));
+                vec![Piece::Woven { elements: whole.tensor.shape.iter().product(), strands: strands.collect() }]
+            }
+            Side::HuggingFace => {
+                let whole = &self.hf[index];
+                let parts = self.native.iter().map(|part| (part, there(&part.name)));
+                if plain {
+                    let rows = |(part, name): (&Part<TensorRow>, ParamPath)| {
+                        let stretch = overlap(whole, part);
+                        rows_of(&name, stretch.other, stretch.count, part.rows)
+                    };
+                    return parts.map(rows).collect();
+                }
+                let strands = parts.flat_map(|(part, name)| whole.tensor.strands_to(&name, overlap(whole, part)));
+                vec![Piece::Woven { elements: whole.tensor.shape.iter().product(), strands: strands.collect() }]
+            }
+        }
+    }
+}
+
+/// The rows that two parts of one whole share; the one lies within the other.
+fn overlap<A, B>(here: &Part<A>, there: &Part<B>) -> Stretch {
+    let start = here.start.max(there.start);
+    Stretch { start: start - here.start, other: start - there.start, count: here.rows.min(there.rows) }
+}
+
+impl Links {
+    /// Of the model that `config` describes, in a family's names.
+    ///
+    /// # Errors
+    /// [`FamilyError`] if a name does not come back, or an operation does not fit a tensor.
+    pub(super) fn new(family: &Family, config: &ModelConfig) -> Result<Self, FamilyError> {
+        let table = ModelSpec::resolve(config).table(config.dtype);
+        let fields = config.to_all_fields();
+        let (there, back) = (family.rules_to(Side::Native), family.rules_to(Side::HuggingFace));
+        let mut found = Self::default();
+        let mut done: HashMap<ParamPath, ParamPath> = HashMap::new();
+        for row in table.rows() {
+            let Some(renamed) = back.rename(&row.path) else {
+                found.unnamed.push(row.path.clone());
+                continue;
+            };
+            let forth: Vec<Renamed> = renamed.to.iter().filter_map(|name| there.rename(name)).collect();
+            prove(row, &renamed, &forth)?;
+            let first = &renamed.to[0];
+            if let Some(target) = &row.tied_to {
+                found.tied.push([
+                    (first.clone(), family.name_on(Side::HuggingFace, target)),
+                    (row.path.clone(), target.clone()),
+                ]);
+                continue;
+            }
+            // A split tensor is met once for each of its parts.
+            if let Some(other) = done.insert(first.clone(), forth[0].to[0].clone()) {
+                if other != forth[0].to[0] || forth[0].to.len() == 1 {
+                    return Err(crossing(&renamed.rule, &row.path, first, &other));
+                }
+                continue;
+            }
+            let parts = &forth[0].to;
+            let natives: Vec<&TensorRow> = parts
+                .iter()
+                .map(|name| {
+                    table.get(name).ok_or_else(|| FamilyError::Operation {
+                        what: format!("`{first}` splits into `{name}`, which this model does not have"),
+                        place: forth[0].rule.at(),
+                        advice: "let the rule apply only to tensors that all its parts exist of".to_owned(),
+                    })
+                })
+                .collect::<Result<_, _>>()?;
+            found.links.push(link(&renamed.to, &forth, &natives, &fields)?);
+        }
+        Ok(found)
+    }
+
+    /// Of a model in native names on both sides.
+    pub(super) fn native(config: &ModelConfig) -> Self {
+        let mut found = Self::default();
+        for row in ModelSpec::resolve(config).table(config.dtype).rows() {
+            if let Some(target) = &row.tied_to {
+                let pair = (row.path.clone(), target.clone());
+                found.tied.push([pair.clone(), pair]);
+                continue;
+            }
+            let rows = row.shape.first().copied().unwrap_or(1);
+            let part = Part { name: row.path.clone(), start: 0, rows, tensor: row.clone() };
+            found.links.push(Link { hf: Vec::new(), native: vec![part] });
+        }
+        found
+    }
+}
+
+/// Every name must come back as it was.
+fn prove(row: &TensorRow, renamed: &Renamed, forth: &[Renamed]) -> Result<(), FamilyError> {
+    for (index, hf) in renamed.to.iter().enumerate() {
+        let comes_back = forth.get(index).is_some_and(|forth| {
+            let place = renamed.part.map_or(0, |(place, _)| place);
+            let part = (renamed.to.len() > 1).then_some((index, renamed.to.len()));
+            forth.to.get(place) == Some(&row.path) && forth.part == part
+        });
+        if !comes_back {
+            let became = forth.get(index).map_or_else(
+                || "nothing".to_owned(),
+                |forth| forth.to.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", "),
+            );
+            // The rule that leads elsewhere; without one, the one that led here.
+            let rule = forth.get(index).map_or(&renamed.rule, |forth| &forth.rule);
+            return Err(FamilyError::NotInvertible {
+                pattern: rule.text.clone(),
+                reason: format!("`{}` comes from `{hf}`, which becomes {became}", row.path),
+                place: rule.at(),
+                advice: "change the rule, or one before it, so that no two names become one".to_owned(),
+            });
+        }
+    }
+    Ok(())
+}
+
+fn crossing(rule: &Marked, path: &ParamPath, hf: &ParamPath, other: &ParamPath) -> FamilyError {
+    FamilyError::NotInvertible {
+        pattern: rule.text.clone(),
+        reason: format!("`{path}` and `{other}` both come from `{hf}`"),
+        place: rule.at(),
+        advice: "change the rules so that no two names become one".to_owned(),
+    }
+}
+
+fn link(
+    names: &[ParamPath],
+    forth: &[Renamed],
+    natives: &[&TensorRow],
+    fields: &Map<String, Value>,
+) -> Result<Link, FamilyError> {
+    let (first, rule) = (&names[0], &forth[0].rule);
+    let fault = |what: String, at: &Marked, advice: &str| FamilyError::Operation {
+        what,
+        place: at.at(),
+        advice: advice.to_owned(),
+    };
+    let sizes: Vec<usize> = forth[0]
+        .sizes
+        .iter()
+        .map(|text| {
+            let advice = "write sizes out of native fields of the configuration";
+            size(&text.text, fields)
+                .map_err(|reason| fault(format!("`{first}` cannot be split: {reason}"), text, advice))
+        })
+        .collect::<Result<_, _>>()?;
+    let row = natives[0].shape.get(1..).unwrap_or_default();
+    if let Some(other) = natives.iter().find(|other| other.shape.get(1..).unwrap_or_default() != row) {
+        let what = format!(
+            "`{first}` splits into `{}` {:?} and `{}` {:?}",
+            natives[0].path, natives[0].shape, other.path, other.shape
+        );
+        return Err(fault(what, rule, "the parts of one tensor have rows of one width"));
+    }
+    let mut whole = 0;
+    let mut native = Vec::new();
+    for one in natives {
+        let rows = one.shape.first().copied().unwrap_or(1);
+        native.push(Part { name: one.path.clone(), start: whole, rows, tensor: (*one).clone() });
+        whole += rows;
+    }
+    let parts: Vec<usize> = if names.len() == 1 {
+        let have: Vec<usize> = native.iter().map(|part| part.rows).collect();
+        if !sizes.is_empty() && sizes != have {
+            let what = format!("`{first}` splits into {sizes:?} rows, but the model's tensors have {have:?}");
+            return Err(fault(what, &forth[0].sizes[0], "correct the sizes, or leave them out: the model knows them"));
+        }
+        vec![whole]
+    } else if sizes.is_empty() {
+        if !whole.is_multiple_of(names.len()) {
+            let what = format!("`{}` has {whole} rows, which are not {} equal parts", natives[0].path, names.len());
+            return Err(fault(what, rule, "say the rows of each part: `sizes: [ … ]`"));
+        }
+        vec![whole / names.len(); names.len()]
+    } else {
+        if sizes.iter().sum::<usize>() != whole {
+            let what = format!("`{}` has {whole} rows, the parts {sizes:?}", natives[0].path);
+            return Err(fault(what, &forth[0].sizes[0], "correct the sizes: their sum is the number of rows"));
+        }
+        sizes
+    };
+    let mut start = 0;
+    let mut hf = Vec::new();
+    for ((name, renamed), rows) in names.iter().zip(forth).zip(parts) {
+        let tensor = Arrangement::new(rows, row, &renamed.changes, fields, &renamed.rule, name)?;
+        hf.push(Part { name: name.clone(), start, rows, tensor });
+        start += rows;
+    }
+    Ok(Link { hf, native })
+}

@@ -1,0 +1,264 @@
+//! An independent forward pass over Hugging Face names: plain loops in float32, one tensor in memory at a time.
+//!
+//! It judges conversions, so it shares nothing with `model/`, `spec/` names or the remapping rules: what it computes is
+//! written here once more, from the published formulas, against the names that Hugging Face files have.
+
+mod arithmetic;
+mod outline;
+
+use half::{bf16, f16};
+use serde_json::Value;
+
+use crate::checkpoint::{Checkpoint, CheckpointError};
+use crate::interrupt;
+use crate::spec::DType;
+use arithmetic::{Rows, activate, add, attend, normalize, project, rotate, widen};
+pub(super) use outline::Outline;
+use outline::{Map, MatrixOutline, PositionOutline, Projection};
+
+/// A checkpoint in Hugging Face names together with its config.json.
+pub struct ReferenceModel<'a> {
+    checkpoint: &'a Checkpoint,
+    config: &'a Value,
+    outline: Outline,
+    rounding: Option<DType>,
+}
+
+/// Sizes that config.json gives.
+struct Sizes {
+    heads: usize,
+    groups: usize,
+    head: usize,
+}
+
+impl<'a> ReferenceModel<'a> {
+    /// Over an opened checkpoint of the Llama family and its config.json.
+    pub fn new(checkpoint: &'a Checkpoint, config: &'a Value) -> Self {
+        Self { checkpoint, config, outline: Outline::llama(), rounding: None }
+    }
+
+    /// Over a checkpoint that is read by `outline`, or has Llama's names where there is none. `None` if it has neither: then
+    /// there is nothing to judge by.
+    pub(super) fn with_outline(
+        checkpoint: &'a Checkpoint,
+        config: &'a Value,
+        outline: Option<&Outline>,
+    ) -> Option<Self> {
+        let model = Self::new(checkpoint, config);
+        let named = |name: &str| checkpoint.table().get(&format!("{name}.weight").into()).is_some();
+        match outline {
+            Some(outline) => Some(Self { outline: outline.clone(), ..model }),
+            None => {
+                let tensors = &model.outline.tensors;
+                let [query, value, up] =
+                    [&tensors.query, &tensors.value, &tensors.up].map(|map| map.tensor.replace("{layer}", "0"));
+                [&tensors.embedding, &query, &value, &up].iter().all(|name| named(name)).then_some(model)
+            }
+        }
+    }
+
+    /// Rounds every weight to this type before computing, as a cast checkpoint would hold it.
+    pub fn rounded_to(mut self, dtype: Option<DType>) -> Self {
+        self.rounding = dtype;
+        self
+    }
+
+    fn number(&self, key: &str) -> Option<f64> {
+        self.config.get(key).and_then(Value::as_f64)
+    }
+
+    fn size(&self, key: &str) -> Option<usize> {
+        self.config.get(key).and_then(Value::as_u64).map(|size| size as usize)
+    }
+
+    /// A name as the file has it: some leave the first word out.
+    fn stored<'n>(&self, name: &'n str) -> &'n str {
+        let short = self.outline.optional_prefix.as_deref().and_then(|prefix| name.strip_prefix(prefix));
+        short.filter(|short| self.checkpoint.table().get(&(*short).into()).is_some()).unwrap_or(name)
+    }
+
+    fn tensor(&self, name: &str) -> Result<Vec<f32>, CheckpointError> {
+        interrupt::check()?;
+        let values = widen(&self.checkpoint.read(&self.stored(name).into())?);
+        Ok(match self.rounding {
+            Some(DType::BF16) => values.into_iter().map(|value| bf16::from_f32(value).to_f32()).collect(),
+            Some(DType::F16) => values.into_iter().map(|value| f16::from_f32(value).to_f32()).collect(),
+            _ => values,
+        })
+    }
+
+    fn optional(&self, name: &str) -> Result<Option<Vec<f32>>, CheckpointError> {
+        let found = self.checkpoint.table().get(&self.stored(name).into()).is_some();
+        if found { self.tensor(name).map(Some) } else { Ok(None) }
+    }
+
+    /// A linear map of `outputs` outputs (all of its tensor's, if not given), of which `first` others come before it.
+    fn linear(
+        &self,
+        x: &Rows,
+        (map, layer): (&Projection, usize),
+        part: Option<(usize, usize)>,
+    ) -> Result<Rows, CheckpointError> {
+        let name = map.tensor.replace("{layer}", &layer.to_string());
+        let mut weight = self.tensor(&format!("{name}.weight"))?;
+        let mut bias = self.optional(&format!("{name}.bias"))?;
+        let all = weight.len() / x.width;
+        if self.outline.matrices == MatrixOutline::InputsFirst {
+            weight = (0..all)
+                .flat_map(|output| (0..x.width).map(move |input| (input, output)))
+                .map(|(input, output)| weight[input * all + output])
+                .collect();
+        }
+        if let Some((first, outputs)) = part {
+            weight = weight[first * x.width..][..outputs * x.width].to_vec();
+            bias = bias.map(|bias| bias[first..][..outputs].to_vec());
+        }
+        Ok(project(x, &weight, bias.as_deref()))
+    }
+
+    /// As [`linear`](Self::linear) for a map that may share its tensor with others, whose sizes are known.
+    fn shared(
+        &self,
+        x: &Rows,
+        (map, layer): (&Projection, usize),
+        role: Map,
+        sizes: &Sizes,
+        inner: usize,
+    ) -> Result<Rows, CheckpointError> {
+        let outputs = |role: &Map| match role {
+            Map::Query => sizes.heads * sizes.head,
+            Map::Key | Map::Value => sizes.groups * sizes.head,
+            Map::Gate | Map::Up => inner,
+        };
+        let first = map.after.iter().map(outputs).sum();
+        self.linear(x, (map, layer), Some((first, outputs(&role))))
+    }
+
+    fn norm(&self, x: &Rows, name: &str) -> Result<Rows, CheckpointError> {
+        let weight = self.tensor(&format!("{name}.weight"))?;
+        let bias = self.optional(&format!("{name}.bias"))?;
+        let norm = &self.outline.norm;
+        let eps = self.number(&norm.eps).unwrap_or(match norm.kind {
+            outline::NormKind::RmsNorm => 1e-6,
+            outline::NormKind::LayerNorm => 1e-5,
+        });
+        Ok(normalize(x, norm.kind, &weight, bias.as_deref(), eps))
+    }
+
+    /// The same over each head's part of a row, where the file has such a norm.
+    fn norm_heads(&self, x: &mut Rows, name: &str) -> Result<(), CheckpointError> {
+        let weight = format!("{name}.weight");
+        let Some(row) = self.checkpoint.table().get(&weight.as_str().into()) else { return Ok(()) };
+        let heads = Rows { data: std::mem::take(&mut x.data), width: row.shape.iter().product() };
+        x.data = self.norm(&heads, name)?.data;
+        Ok(())
+    }
+
+    /// How many tokens a query sees, itself included.
+    fn window(&self) -> usize {
+        let off = self.config.get("use_sliding_window").and_then(Value::as_bool) == Some(false);
+        let kind = self.config.get("model_type").and_then(Value::as_str);
+        match self.size("sliding_window") {
+            Some(window) if !off && kind != Some("llama") => window,
+            _ => usize::MAX,
+        }
+    }
+
+    /// Radians per token of each rotated pair.
+    fn frequencies(&self, head: usize) -> Vec<f64> {
+        let rope =
+            ["rope_parameters", "rope_scaling"].iter().find_map(|key| self.config.get(*key).filter(|v| v.is_object()));
+        let rope = rope.unwrap_or(&Value::Null);
+        let get = |key: &str| rope.get(key).and_then(Value::as_f64);
+        let theta = get("rope_theta").or(self.number("rope_theta")).unwrap_or(10_000.0);
+        let stretched = rope.get("rope_type").or(rope.get("type")).and_then(Value::as_str) == Some("llama3");
+        (0..head / 2)
+            .map(|pair| {
+                let frequency = 1.0 / theta.powf(2.0 * pair as f64 / head as f64);
+                if !stretched {
+                    return frequency;
+                }
+                let (factor, low, high) = (
+                    get("factor").unwrap_or(1.0),
+                    get("low_freq_factor").unwrap_or(1.0),
+                    get("high_freq_factor").unwrap_or(4.0),
+                );
+                let turns =
+                    get("original_max_position_embeddings").unwrap_or(8192.0) * frequency / std::f64::consts::TAU;
+                let keep = ((turns - low) / (high - low)).clamp(0.0, 1.0);
+                frequency * (keep + (1.0 - keep) / factor)
+            })
+            .collect()
+    }
+
+    /// Logits `[tokens × vocab]` of one sequence, and the residual stream `[tokens × hidden]` after each layer.
+    ///
+    /// # Errors
+    /// [`CheckpointError`] if a tensor is missing or cannot be read, or on an interrupt.
+    pub fn forward(&self, ids: &[u32]) -> Result<(Vec<f32>, Vec<Vec<f32>>), CheckpointError> {
+        let (outline, tensors) = (&self.outline, &self.outline.tensors);
+        let hidden = self.size(&outline.width).unwrap_or(0);
+        let heads = self.size(&outline.heads).unwrap_or(1);
+        let of = |field: &Option<String>| field.as_deref().and_then(|field| self.size(field));
+        let groups = of(&outline.kv_heads).unwrap_or(heads);
+        let head = of(&outline.head_dim).unwrap_or(hidden / heads);
+        let sizes = Sizes { heads, groups, head };
+        let frequencies = self.frequencies(head);
+
+        let rows_of = |table: Vec<f32>, rows: &mut dyn Iterator<Item = usize>| -> Vec<f32> {
+            rows.flat_map(|row| table[row * hidden..][..hidden].to_vec()).collect()
+        };
+        let table = self.tensor(&format!("{}.weight", tensors.embedding))?;
+        let mut x = Rows { data: rows_of(table, &mut ids.iter().map(|&id| id as usize)), width: hidden };
+        if let (PositionOutline::Learned, Some(name)) = (outline.positions, &tensors.positions) {
+            let table = self.tensor(&format!("{name}.weight"))?;
+            add(&mut x, &Rows { data: rows_of(table, &mut (0..ids.len())), width: hidden });
+        }
+        let mut streams = Vec::new();
+        for layer in 0..self.size(&outline.layers).unwrap_or(0) {
+            let named = |name: &str| name.replace("{layer}", &layer.to_string());
+            let input = self.norm(&x, &named(&tensors.attention_norm))?;
+            let mut q = self.shared(&input, (&tensors.query, layer), Map::Query, &sizes, 0)?;
+            let mut k = self.shared(&input, (&tensors.key, layer), Map::Key, &sizes, 0)?;
+            let v = self.shared(&input, (&tensors.value, layer), Map::Value, &sizes, 0)?;
+            for (x, norm) in [(&mut q, &tensors.query_norm), (&mut k, &tensors.key_norm)] {
+                if let Some(norm) = norm {
+                    self.norm_heads(x, &named(norm))?;
+                }
+                match outline.positions {
+                    PositionOutline::RotaryHalves => rotate(x, head, &frequencies, false),
+                    PositionOutline::RotaryNeighbours => rotate(x, head, &frequencies, true),
+                    PositionOutline::Learned | PositionOutline::None => {}
+                }
+            }
+            let mixed = attend(&q, &k, &v, (heads, groups, head), self.window());
+            add(&mut x, &self.linear(&mixed, (&tensors.output, layer), None)?);
+
+            let input = self.norm(&x, &named(&tensors.feedforward_norm))?;
+            let inner = self.inner(layer)?;
+            let up = self.shared(&input, (&tensors.up, layer), Map::Up, &sizes, inner)?;
+            let mut inside = match &tensors.gate {
+                Some(gate) => self.shared(&input, (gate, layer), Map::Gate, &sizes, inner)?,
+                None => Rows { data: up.data.clone(), width: up.width },
+            };
+            for (value, up) in inside.data.iter_mut().zip(&up.data) {
+                *value = activate(*value, outline.activation) * if tensors.gate.is_some() { *up } else { 1.0 };
+            }
+            add(&mut x, &self.linear(&inside, (&tensors.down, layer), None)?);
+            streams.push(x.data.clone());
+        }
+        let x = self.norm(&x, &tensors.final_norm)?;
+        let tied = self.config.get("tie_word_embeddings").and_then(Value::as_bool).unwrap_or(outline.tied);
+        let head = self.tensor(&format!("{}.weight", if tied { &tensors.embedding } else { &tensors.head }))?;
+        Ok((project(&x, &head, None).data, streams))
+    }
+
+    /// The width inside the feed-forward part: the inputs of its last map.
+    fn inner(&self, layer: usize) -> Result<usize, CheckpointError> {
+        let name = format!("{}.weight", self.outline.tensors.down.tensor.replace("{layer}", &layer.to_string()));
+        let elements =
+            self.checkpoint.table().get(&self.stored(&name).into()).map(|row| row.shape.iter().product::<usize>());
+        let missing = || CheckpointError::NoTensor { tensor: name.clone(), path: self.checkpoint.path().to_owned() };
+        Ok(elements.ok_or_else(missing)? / self.size(&self.outline.width).unwrap_or(1).max(1))
+    }
+}
