@@ -4,6 +4,7 @@ use super::numbers::binary_bytes;
 use super::table::{Align, Mark, TableView};
 use super::{MimeBundle, View};
 use crate::finalize::{Finalization, FinalizePlan, PlannedFile};
+use crate::gguf::GgufPlan;
 
 impl View for FinalizePlan {
     fn view(&self) -> MimeBundle {
@@ -46,6 +47,7 @@ fn table(plan: &FinalizePlan, verb: &str) -> TableView {
         view.row(mark, [path.into(), note.into()]);
     }
     view.note(format!("{} tensors, {}", plan.table.len(), binary_bytes(plan.table.bytes())));
+    plan.gguf.iter().flat_map(GgufPlan::exceptions_in_words).for_each(|note| view.note(note));
     for warning in &plan.warnings {
         view.note(format!("! {warning}"));
     }
