@@ -17,6 +17,7 @@ mod folders;
 mod forgather;
 mod front_end;
 mod gguf;
+mod hostile;
 mod install;
 mod kicktest;
 mod layering;

@@ -50,6 +50,7 @@ impl Checkpoint {
     fn open_path(path: &Path) -> Result<Self, CheckpointError> {
         if path.is_dir() {
             if let Some(weights) = weights_in(path) {
+                inside(path, &weights)?;
                 return Self::open(weights);
             }
             if let Some(latest) = latest_checkpoint(path)? {

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::plan::Direction;
 use super::{ConvertError, Families, Family, FamilyError, RemapPlan};
-use crate::checkpoint::Checkpoint;
+use crate::checkpoint::{Checkpoint, inside};
 use crate::model::{CausalLm, PieceWeights};
 use crate::spec::{DType, ModelConfig, ModelSpec, Quantization, Side, TensorTable};
 
@@ -278,6 +278,9 @@ pub(crate) fn read_config(folder: &Path) -> Result<Value, ConvertError> {
         });
     }
     let path = folder.join("config.json");
+    if path.exists() {
+        inside(folder, &path)?;
+    }
     let text = std::fs::read_to_string(&path).map_err(|error| ConvertError::Folder {
         what: match error.kind() {
             std::io::ErrorKind::NotFound => "config.json is missing".to_owned(),

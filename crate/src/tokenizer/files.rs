@@ -9,7 +9,7 @@ use tokenizers::Tokenizer;
 
 use super::outline::{self, Outline};
 use super::{ROLES, TokenizerError};
-use crate::checkpoint::AtomicFolder;
+use crate::checkpoint::{AtomicFolder, inside};
 
 /// The files of a Hugging Face tokenizer, those of older formats included; a folder holds some of them, and perhaps
 /// templates with names in `additional_chat_templates`.
@@ -64,6 +64,7 @@ impl TokenizerFiles {
         for name in names {
             let path = folder.join(&name);
             if path.is_file() {
+                inside(folder, &path)?;
                 let bytes = std::fs::read(&path)
                     .map_err(|error| TokenizerError::Invalid { path: path.clone(), reason: error.to_string() })?;
                 files.push((name, bytes));
