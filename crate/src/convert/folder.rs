@@ -167,6 +167,14 @@ impl ModelFolder {
         self.load_rounded(dtype, None, device, trainable)
     }
 
+    /// What each parameter is made of, after checking that all tensors fit.
+    pub(crate) fn way_to_native(&self) -> Result<RemapPlan, ConvertError> {
+        let way = Direction { from: self.side, to: Side::Native };
+        let plan = RemapPlan::between(&self.checkpoint, way, &self.config, &self.family, None)?;
+        plan.require_complete()?;
+        Ok(plan)
+    }
+
     /// As [`load`](Self::load), with every weight first rounded to another type.
     pub(super) fn load_rounded(
         &self,
@@ -175,9 +183,7 @@ impl ModelFolder {
         device: &Device,
         trainable: bool,
     ) -> Result<CausalLm, ConvertError> {
-        let way = Direction { from: self.side, to: Side::Native };
-        let plan = RemapPlan::between(&self.checkpoint, way, &self.config, &self.family, None)?;
-        plan.require_complete()?;
+        let plan = self.way_to_native()?;
         self.check_packed_shapes()?;
         let weights = PieceWeights::new(&self.checkpoint, plan.rows(), plan.pieces(), rounding);
         Ok(CausalLm::build(&self.config, Box::new(weights), dtype, device, trainable)?)

@@ -125,6 +125,9 @@ impl Prepared {
         };
         let mut warnings = tokens.warnings.clone();
         warnings.extend(generation.warnings.iter().cloned());
+        if weights.quantization().is_some() && sources.iter().any(|source| source.name.starts_with("rust/")) {
+            warnings.push("the crate in rust/ reads weights as floats: it cannot load quantized ones".to_owned());
+        }
         warnings.extend(optimizer.as_ref().and_then(|optimizer| optimizer.note.clone()));
         let mut plan = FinalizePlan {
             source: asked.source.clone(),

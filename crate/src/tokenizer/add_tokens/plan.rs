@@ -41,7 +41,8 @@ impl TokenKind {
 /// How a row of the embedding and the head begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RowInit {
-    /// All zero.
+    /// All zero. A token whose row of the head is zero has the logit 0, which is a high one for models whose logits are all
+    /// negative, as GPT-2's are: there, [`Mean`](Self::Mean) or a copy is the better choice.
     Zero,
     /// The mean of the rows that the tokenizer's tokens had.
     Mean,
