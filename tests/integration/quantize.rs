@@ -307,10 +307,11 @@ fn rounding_reaches_every_linear_map_of_every_kind_of_model() {
         let config = project(name).unwrap();
         let config = config.config(config.default_config()).unwrap().set("num_hidden_layers", 1).unwrap();
         let built = config.construct().device("cpu").unwrap().build().unwrap();
-        for recipe in Recipe::ALL {
-            let report = built.test().sequence_length(16).qat_recipe(Some(recipe)).run().unwrap();
+        let plain = built.test().batch_size(1).sequence_length(8).lr(0.0).run().unwrap();
+        for recipe in [Recipe::Int8DynamicActInt4Weight, Recipe::Int8WeightOnly, Recipe::Float8DynamicActFloat8Weight] {
+            let test = built.test().batch_size(1).sequence_length(8).lr(0.0);
+            let report = test.qat_recipe(Some(recipe)).run().unwrap();
             assert!(report.passed(), "{name} {recipe}: {:?}", report.failures());
-            let plain = built.test().sequence_length(16).lr(0.0).run().unwrap();
             assert!(report.losses() != plain.losses(), "{name} {recipe}: rounding changed nothing");
         }
     }
@@ -331,11 +332,15 @@ fn the_round_trip_in_a_shell() {
     let text = run(&[&train[..], &size, &save].concat());
     assert!(text.contains("checkpoints/checkpoint-3") && text.contains(recipe), "{text}");
     assert!(!temp.path().join("trained/model.safetensors").exists(), "what the steps began with is not saved");
-    run(&["finalize", "trained", "done", "--quantize", recipe]);
+    let text = run(&["finalize", "trained", "done", "--quantize", recipe]);
+    assert!(text.contains("the crate in rust/ reads weights as floats"), "{text}");
     // They differ, which is what `compare` is asked about.
     let compared = command().current_dir(temp.path()).args(["compare", "trained", "done", "--json"]).output().unwrap();
     let compared: Value = serde_json::from_slice(&compared.stdout).unwrap();
     assert!(compared["max_abs_diff"].as_f64().unwrap() > 0.0, "{compared}");
+    let load = ["-p", "llama", "-t", "4M", "model", "--device", "cpu", "--load-from-checkpoint", "done", "construct"];
+    let loaded = command().current_dir(temp.path()).args([&load[..], &size].concat()).output().unwrap();
+    assert!(!loaded.status.success() && said(&loaded).contains("the checkpoint is quantized"), "{}", said(&loaded));
     // Before the steps, not after them.
     let again = command().current_dir(temp.path()).args([&train[..], &size, &save].concat()).output().unwrap();
     assert!(!again.status.success() && said(&again).contains("the destination exists"), "{}", said(&again));

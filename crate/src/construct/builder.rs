@@ -336,6 +336,13 @@ impl Construct {
         config: &ModelConfig,
     ) -> Result<(Checkpoint, LoadReport), ConstructError> {
         let checkpoint = Checkpoint::open(path)?;
+        if checkpoint.table().rows().iter().any(|row| row.path.as_str().ends_with(".weight_scale")) {
+            return Err(ConstructError::Refused {
+                what: "the checkpoint is quantized: in place of weights it has numbers and scales".to_owned(),
+                origin: path.display().to_string(),
+                advice: "load the checkpoint that it was made from".to_owned(),
+            });
+        }
         let report = match self.families.of_folder(path) {
             Some(family) => LoadReport::of_family(&checkpoint, config, &family)?,
             None => LoadReport::new(&checkpoint, table, config)?,

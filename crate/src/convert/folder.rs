@@ -159,12 +159,29 @@ impl ModelFolder {
         })
     }
 
+    /// Checks by headers that the weights are those of the configuration.
+    ///
+    /// # Errors
+    /// [`ConvertError::Incomplete`] listing what does not fit.
+    pub fn require_complete(&self) -> Result<(), ConvertError> {
+        let way = Direction { from: self.side, to: Side::Native };
+        RemapPlan::between(&self.checkpoint, way, &self.config, &self.family, None)?.require_complete()
+    }
+
     /// Loads the model to compute in `dtype` on `device`, after checking that all tensors fit.
     ///
     /// # Errors
     /// [`ConvertError::Incomplete`] listing what does not fit, or what reading fails with.
     pub fn load(&self, dtype: DType, device: &Device, trainable: bool) -> Result<CausalLm, ConvertError> {
         self.load_rounded(dtype, None, device, trainable)
+    }
+
+    /// What each parameter is made of, after checking that all tensors fit.
+    pub(crate) fn way_to_native(&self) -> Result<RemapPlan, ConvertError> {
+        let way = Direction { from: self.side, to: Side::Native };
+        let plan = RemapPlan::between(&self.checkpoint, way, &self.config, &self.family, None)?;
+        plan.require_complete()?;
+        Ok(plan)
     }
 
     /// As [`load`](Self::load), with every weight first rounded to another type.
@@ -175,9 +192,7 @@ impl ModelFolder {
         device: &Device,
         trainable: bool,
     ) -> Result<CausalLm, ConvertError> {
-        let way = Direction { from: self.side, to: Side::Native };
-        let plan = RemapPlan::between(&self.checkpoint, way, &self.config, &self.family, None)?;
-        plan.require_complete()?;
+        let plan = self.way_to_native()?;
         self.check_packed_shapes()?;
         let weights = PieceWeights::new(&self.checkpoint, plan.rows(), plan.pieces(), rounding);
         Ok(CausalLm::build(&self.config, Box::new(weights), dtype, device, trainable)?)

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use serde_json::Value;
 
 use super::{QuantizeError, QuantizingSource};
-use crate::checkpoint::{Checkpoint, TensorSource};
+use crate::checkpoint::{Checkpoint, Piece, TensorSource};
 use crate::convert::ModelFolder;
 use crate::spec::{Grain, ModelSpec, ParamPath, Quantization, Recipe, Scheme, TensorRow};
 
@@ -42,11 +42,24 @@ impl QuantizePlan {
         }
         // Hugging Face calls the head what we call it, and has no model with a map that it would have to name otherwise.
         let quantization = recipe.for_model(folder.config())?;
-        let family = folder.family();
-        let weight = |module: &ParamPath| family.name_on(folder.side(), &module.join("weight"));
-        let maps = ModelSpec::resolve(folder.config()).linear_maps();
-        let quantized = maps.iter().filter_map(|map| Some((map, quantization.scheme_of(map.path.as_str())?)));
-        let maps: HashMap<ParamPath, Scheme> = quantized.map(|(map, scheme)| (weight(&map.path), scheme)).collect();
+        let pieces = folder.way_to_native()?.pieces();
+        let mut maps = HashMap::new();
+        for map in ModelSpec::resolve(folder.config()).linear_maps() {
+            let Some(scheme) = quantization.scheme_of(map.path.as_str()) else { continue };
+            let weight = map.path.join("weight");
+            let stored = match pieces.get(&weight).map(Vec::as_slice) {
+                None => weight,
+                Some([Piece::Tensor(stored)]) => stored.clone(),
+                Some(_) => {
+                    return Err(QuantizeError::Refused {
+                        what: format!("`{weight}` is not one tensor here: transposed, or together with others"),
+                        origin: origin(),
+                        advice: "convert the folder to native names, and quantize that".to_owned(),
+                    });
+                }
+            };
+            maps.insert(stored, scheme);
+        }
         if maps.is_empty() {
             return Err(QuantizeError::Refused {
                 what: "the model has no linear maps to quantize".to_owned(),

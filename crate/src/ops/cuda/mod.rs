@@ -24,7 +24,7 @@ mod tests;
 
 use candle_core::{CudaStorage, DType, Layout, Tensor};
 
-use crate::spec::{Numbers, Scheme};
+use crate::spec::Scheme;
 
 /// Whether the kernels here take this tensor: on a GPU, of float32, bfloat16 or float16.
 pub(crate) fn serves(tensor: &Tensor) -> bool {
@@ -92,7 +92,7 @@ kernels! {
     table::embedding_backward(Operand<'_>, Operand<'_>, usize) -> (CudaStorage, candle_core::Shape);
     quantized::quantized_linear(Operand<'_>, &FewBits<'_>) -> CudaStorage;
     quantized::dequantize(&FewBits<'_>, DType) -> Tensor;
-    quantized::rounded(Operand<'_>, Numbers, usize, usize) -> CudaStorage;
+    quantized::rounded(Operand<'_>, crate::spec::Numbers, usize, usize) -> CudaStorage;
     table::cross_entropy(&Tensor, &Tensor, f64) -> Tensor;
     attention::attend((&Tensor, &Tensor, &Tensor), Option<&Tensor>, &Sight, f64, bool) -> (Tensor, Tensor);
     attention::attend_backward((&Tensor, &Tensor, &Tensor), Option<&Tensor>, &Sight, f64, (&Tensor, &Tensor, &Tensor)) -> AttentionGradients;
