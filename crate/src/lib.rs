@@ -12,6 +12,7 @@ pub mod device;
 pub mod display;
 pub mod export;
 pub mod finalize;
+pub mod gguf;
 pub mod interrupt;
 pub mod kicktest;
 pub mod model;

@@ -303,7 +303,7 @@ fn added_tokens_reach_every_file_that_knows_of_them() {
         assert!(template.contains("<|im_start|>"));
         let manifest = json(done.join("checkpoints/checkpoint-1200/checkpoint_manifest.json"));
         let note = manifest["components"]["optimizer"]["metadata"]["note"].as_str().unwrap();
-        assert!(note.contains(&format!("have {old} rows")) && plan.warnings.iter().any(|warning| warning == note));
+        assert!(note.contains(&format!("is for {old} tokens")) && plan.warnings.iter().any(|warning| warning == note));
         // The old tokens' logits are what they were.
         let ids = chandlery::tokenizer::TokenizerFiles::read(&done).unwrap().encode("<|im_start|>a").unwrap();
         assert!(ids.contains(&id("<|im_start|>")));
@@ -387,6 +387,9 @@ fn what_cannot_be_done_is_said_before_anything_is_written() {
         let said = failure(&words);
         assert!(said.contains(found), "{said}");
     }
+    // A plan that could not be carried out is none.
+    assert!(failure(&["finalize", &from, &from, "--dry-run"]).contains("the destination exists"));
+    assert!(failure(&["finalize", &from, "no/such/folder", "--dry-run"]).contains("mkdir"));
     std::fs::write(source.join("generation_config.json"), "[1]").unwrap();
     assert!(failure(&["finalize", &from, &to]).contains("not a JSON object"));
     assert_eq!(entries(temp.path()), ["loop.jinja", "source", "tokens.yaml"]);
@@ -402,4 +405,14 @@ fn a_folder_without_a_tokenizer_is_finalized_with_a_word_about_it() {
     assert!(done.plan.warnings.iter().any(|warning| warning.contains("unread")), "{:?}", done.plan.warnings);
     let asked = finalize(&source, temp.path().join("not")).add_tokens("chatml");
     assert!(asked.run().unwrap_err().to_string().contains("no tokenizer"));
+}
+
+#[test]
+fn weights_of_another_model_are_not_handed_on() {
+    let (temp, source) = trained("llama-tied");
+    edit_config(&source, |config| {
+        config.insert("num_hidden_layers".to_owned(), json!(4));
+    });
+    let words = finalize(&source, temp.path().join("not")).dry_run(true).run().unwrap_err().to_string();
+    assert!(words.contains("9 missing, 0 unused") && words.contains("checkpoint-1200"), "{words}");
 }

@@ -57,7 +57,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "export",
         ],
     ),
-    ("compare", &["spec", "checkpoint", "tokenizer", "model", "convert", "device"]),
+    ("gguf", &["spec", "interrupt", "checkpoint", "tokenizer", "model", "convert"]),
+    ("compare", &["spec", "checkpoint", "tokenizer", "model", "convert", "gguf", "device"]),
     (
         "construct",
         &[
@@ -91,7 +92,10 @@ const MAY_USE: &[(&str, &[&str])] = &[
         ],
     ),
     ("quantize", &["spec", "checkpoint", "tokenizer", "ops", "model", "device", "convert"]),
-    ("finalize", &["spec", "checkpoint", "tokenizer", "vocabulary", "convert", "progress", "export", "quantize"]),
+    (
+        "finalize",
+        &["spec", "checkpoint", "tokenizer", "vocabulary", "convert", "gguf", "progress", "export", "quantize"],
+    ),
     ("update", &["spec", "checkpoint", "tokenizer", "convert", "progress", "export"]),
 ];
 

@@ -16,6 +16,7 @@ mod finalize;
 mod folders;
 mod forgather;
 mod front_end;
+mod gguf;
 mod install;
 mod kicktest;
 mod layering;

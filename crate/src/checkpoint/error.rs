@@ -42,6 +42,14 @@ pub enum CheckpointError {
         /// What is wrong.
         reason: String,
     },
+    /// A GGUF file whose header lies or cannot be read.
+    #[error("not a readable GGUF file: {reason}\n  where: {path}\n  do: download or copy the file again", path = path.display())]
+    Gguf {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
     /// An index that cannot be parsed, or that disagrees with its shards.
     #[error("the index of the shards is wrong: {reason}\n  where: {path}\n  do: copy index and shards again, all from one source", path = path.display())]
     Index {
@@ -109,7 +117,7 @@ pub enum CheckpointError {
         path: PathBuf,
     },
     /// An element type that the chosen format has no place for.
-    #[error("tensor `{tensor}` is {dtype}, which PyTorch files of this kind do not hold\n  where: {path}\n  do: write safetensors", path = path.display())]
+    #[error("tensor `{tensor}` is {dtype}, which files of this kind do not hold\n  where: {path}\n  do: {advice}", path = path.display())]
     Unwritable {
         /// The tensor.
         tensor: String,
@@ -117,6 +125,8 @@ pub enum CheckpointError {
         dtype: String,
         /// The file.
         path: PathBuf,
+        /// What to do.
+        advice: &'static str,
     },
     /// A destination that is already there.
     #[error("the destination exists\n  where: {path}\n  do: name a new folder, or remove this one first", path = path.display())]

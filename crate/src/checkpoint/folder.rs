@@ -1,5 +1,6 @@
 //! Destinations that appear whole or not at all.
 
+use std::ffi::OsStr;
 use std::fs::{File, TryLockError};
 use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
@@ -24,11 +25,11 @@ pub struct AtomicFolder {
 }
 
 impl AtomicFolder {
-    /// Starts a folder that will appear at `destination`.
+    /// Where a folder at `destination` would be: its parent and its name.
     ///
     /// # Errors
-    /// [`CheckpointError::DestinationExists`], [`CheckpointError::NoParent`], or the file system's refusal.
-    pub fn create(destination: &Path) -> Result<Self, CheckpointError> {
+    /// [`CheckpointError::DestinationExists`] or [`CheckpointError::NoParent`].
+    pub fn place(destination: &Path) -> Result<(&Path, &OsStr), CheckpointError> {
         refuse_existing(destination)?;
         let name = destination
             .file_name()
@@ -40,6 +41,15 @@ impl AtomicFolder {
         if !parent.is_dir() {
             return Err(CheckpointError::NoParent { path: parent.to_owned() });
         }
+        Ok((parent, name))
+    }
+
+    /// Starts a folder that will appear at `destination`.
+    ///
+    /// # Errors
+    /// [`CheckpointError::DestinationExists`], [`CheckpointError::NoParent`], or the file system's refusal.
+    pub fn create(destination: &Path) -> Result<Self, CheckpointError> {
+        let (parent, name) = Self::place(destination)?;
         let prefix = format!(".{}.partial-", name.to_string_lossy());
         remove_leftovers(parent, &prefix);
         let stage = parent.join(format!("{prefix}{}", std::process::id()));

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use safetensors::tensor::Metadata;
 
-use super::CheckpointError;
+use super::{CheckpointError, GgufMetadata};
 use crate::spec::DType;
 
 /// Headers beyond this are refused, as in the reference implementation.
@@ -38,6 +38,8 @@ pub(super) struct WeightsFile {
     pub(super) file: File,
     pub(super) tensors: Vec<Extent>,
     pub(super) metadata: HashMap<String, String>,
+    /// The typed metadata of a GGUF file.
+    pub(super) gguf: Option<GgufMetadata>,
 }
 
 impl WeightsFile {
@@ -84,6 +86,6 @@ impl WeightsFile {
         }
         tensors.sort_by_key(|extent| extent.start);
         let metadata = parsed.metadata().clone().unwrap_or_default();
-        Ok(Self { path: path.to_owned(), file, tensors, metadata })
+        Ok(Self { path: path.to_owned(), file, tensors, metadata, gguf: None })
     }
 }

@@ -6,10 +6,10 @@ use std::path::{Component, Path, PathBuf};
 
 use serde::Deserialize;
 
-use super::CheckpointError;
 use super::header::{Extent, WeightsFile};
 use super::layout::{WEIGHTS_FILE, WEIGHTS_INDEX, latest_checkpoint, weights_in};
 use super::links::inside;
+use super::{CheckpointError, GgufMetadata};
 use crate::spec::{DType, ParamPath, TensorRow, TensorTable};
 
 /// Weights on disk, one file or many, of which only the headers were read.
@@ -38,8 +38,8 @@ struct Index {
 }
 
 impl Checkpoint {
-    /// Opens a model folder (its weights, else its latest checkpoint), a checkpoint folder, a `.safetensors` or PyTorch
-    /// `.bin` file, or an index. Reads headers only.
+    /// Opens a model folder (its weights, else its latest checkpoint), a checkpoint folder, a `.safetensors`, PyTorch
+    /// `.bin` or `.gguf` file, or an index. Reads headers only.
     ///
     /// # Errors
     /// [`CheckpointError`] if nothing is found, a header or index is invalid, or shards are missing.
@@ -149,6 +149,11 @@ impl Checkpoint {
     pub fn metadata(&self) -> &HashMap<String, String> {
         static EMPTY: std::sync::LazyLock<HashMap<String, String>> = std::sync::LazyLock::new(HashMap::new);
         self.shards.first().map_or(&EMPTY, |shard| &shard.metadata)
+    }
+
+    /// The typed metadata of a GGUF file.
+    pub fn gguf(&self) -> Option<&GgufMetadata> {
+        self.shards.first().and_then(|shard| shard.gguf.as_ref())
     }
 
     /// Under which name a PyTorch file keeps the tensors, if they are not its whole: `state_dict`, `model` …
@@ -283,6 +288,7 @@ impl Blocks<'_> {
 fn open_file(path: &Path) -> Result<WeightsFile, CheckpointError> {
     match path.extension().and_then(|extension| extension.to_str()) {
         Some("bin" | "pt" | "pth") => WeightsFile::open_pickle(path),
+        Some("gguf") => WeightsFile::open_gguf(path),
         _ => WeightsFile::open(path),
     }
 }
@@ -296,7 +302,7 @@ fn advice_for_folder(folder: &Path) -> String {
         })
     };
     if has("", ".gguf") {
-        return "these are GGUF weights; name a folder of safetensors weights".to_owned();
+        return "these are GGUF weights; inspect, logits and compare take the file itself".to_owned();
     }
     format!("name a folder with {WEIGHTS_FILE}, {WEIGHTS_INDEX} or checkpoints/checkpoint-N inside")
 }

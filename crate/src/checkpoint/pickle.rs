@@ -81,7 +81,7 @@ impl WeightsFile {
             tensors.push(extent.map_err(|reason| invalid(format!("tensor `{}`: {reason}", one.name)))?);
         }
         tensors.sort_by(|a, b| (a.start, &a.name).cmp(&(b.start, &b.name)));
-        Ok(Self { path: path.to_owned(), file, tensors, metadata })
+        Ok(Self { path: path.to_owned(), file, tensors, metadata, gguf: None })
     }
 }
 

@@ -54,6 +54,7 @@ fn tensor(out: &mut Vec<u8>, row: &TensorRow, key: usize, path: &Path) -> Result
         tensor: row.path.to_string(),
         dtype: row.dtype.to_string(),
         path: path.to_owned(),
+        advice: "write safetensors",
     })?;
     text(out, row.path.as_str());
     global(out, "torch._utils", "_rebuild_tensor_v2");

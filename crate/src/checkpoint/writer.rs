@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 
 use super::{CheckpointError, pickle_write};
 use crate::interrupt;
-use crate::spec::{ParamPath, TensorRow};
+use crate::spec::{DType, ParamPath, TensorRow};
 
 /// Shards are closed before they exceed this, unless one tensor alone does: 5 GB, as Hugging Face writers use.
 pub const DEFAULT_MAX_SHARD_SIZE: u64 = 5_000_000_000;
@@ -166,6 +166,14 @@ impl ShardPlan {
         let mut weight_map: Vec<(&ParamPath, String)> = Vec::new();
         for (index, (rows, aliases)) in self.shards.iter().zip(&self.aliases).enumerate() {
             interrupt::check()?;
+            if let Some(row) = rows.iter().find(|row| matches!(row.dtype, DType::Block(_))) {
+                return Err(CheckpointError::Unwritable {
+                    tensor: row.path.to_string(),
+                    dtype: row.dtype.to_string(),
+                    path: folder.join(self.file_name(index)),
+                    advice: "start from the weights that the GGUF file was made of",
+                });
+            }
             let name = self.file_name(index);
             let path = folder.join(&name);
             let open = File::options().read(true).write(true).create_new(true).open(&path);

@@ -9,6 +9,7 @@ use crate::checkpoint::WeightsFormat;
 use crate::convert::{ConvertError, Families};
 use crate::device::Device;
 use crate::display::View;
+use crate::gguf::GgufType;
 use crate::spec::{DType, Recipe};
 use crate::tokenizer::{Generation, GenerationMode};
 
@@ -43,8 +44,12 @@ pub(super) fn definition() -> Command {
         .arg(flag("no-validate", "With --quantize: do not compare logits").requires("quantize"))
         .arg(flag("safetensors", "Write safetensors, which is the default").conflicts_with("format"))
         .arg(
-            option("format", "FORMAT", "safetensors, or pytorch for .bin files (default: safetensors)")
-                .value_parser(values::weights_format()),
+            option("format", "FORMAT", "safetensors, pytorch for .bin files, or gguf (default: safetensors)")
+                .value_parser(["safetensors", "pytorch", "bin", "gguf"]),
+        )
+        .arg(
+            option("gguf-type", "TYPE", "With --format gguf: f32, f16 (default), bf16, q8_0, q4_0 or q4_k")
+                .value_parser(values::gguf_type()),
         )
         .arg(option("max-shard-size", "SIZE", "Largest weights file (default: 5GB)").value_parser(values::size()))
         .arg(
@@ -83,8 +88,15 @@ pub(super) fn run(matches: &ArgMatches) -> Result<Outcome, Failure> {
     if let Some(template) = given::<String>(matches, "chat-template-path") {
         finalize = finalize.chat_template(&template);
     }
-    if let Some(format) = given::<WeightsFormat>(matches, "format") {
-        finalize = finalize.format(format);
+    let kind = given::<GgufType>(matches, "gguf-type");
+    match given::<String>(matches, "format").as_deref() {
+        Some("gguf") => finalize = finalize.gguf(Some(kind.unwrap_or_default())),
+        _ if kind.is_some() => {
+            let text = "--gguf-type says how --format gguf stores the weights: give both".to_owned();
+            return Err(Failure::Usage { text, help: false });
+        }
+        Some(other) => finalize = finalize.format(WeightsFormat::parse(other).unwrap_or_default()),
+        None => {}
     }
     if let Some(size) = given::<u64>(matches, "max-shard-size") {
         finalize = finalize.max_shard_size(size);

@@ -8,6 +8,7 @@ use clap::{Arg, ArgAction, ArgMatches};
 use super::option;
 use crate::checkpoint::{WeightsFormat, parse_size};
 use crate::device::Device;
+use crate::gguf::GgufType;
 use crate::spec::{DType, Recipe};
 
 /// A path; a leading `~` is the home folder, also where no shell expands it.
@@ -34,6 +35,16 @@ pub(super) fn device() -> ValueParser {
 /// A format of weights.
 pub(super) fn weights_format() -> ValueParser {
     ValueParser::from(|word: &str| WeightsFormat::parse(word).ok_or_else(|| "use safetensors or pytorch".to_owned()))
+}
+
+/// How a GGUF file stores matrices.
+pub(super) fn gguf_type() -> ValueParser {
+    ValueParser::from(|word: &str| {
+        GgufType::parse(word).ok_or_else(|| {
+            let names: Vec<&str> = GgufType::ALL.iter().map(|kind| kind.name()).collect();
+            format!("use {}; recipes such as int4-weight-only are for --quantize", names.join(", "))
+        })
+    })
 }
 
 /// A number of bytes with a unit.

@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
-use crate::checkpoint::{Checkpoint, CheckpointError};
+use crate::checkpoint::{Checkpoint, CheckpointError, GgufMetadata};
 use crate::convert::Family;
+use crate::gguf::gguf_in;
 use crate::sealed::Sealed;
 use crate::spec::{ModelConfig, ModelSpec, ParamPath, Scheme, Side, TensorRow, TensorTable};
 
@@ -21,6 +22,8 @@ pub struct Inspection {
     pub shards: usize,
     /// The configuration and whose names the tensors have.
     pub config: Option<(Sealed<ModelConfig>, Side)>,
+    /// The metadata of a GGUF file.
+    pub gguf: Option<Sealed<GgufMetadata>>,
     /// Weights that are stored in few bits, in natural order; the table has the tensors that they are stored as.
     pub quantized: Sealed<Vec<QuantizedTensors>>,
 }
@@ -47,7 +50,7 @@ impl QuantizedTensors {
     }
 }
 
-/// Reads the table of a model folder, checkpoint, `.safetensors` file or index. No tensor is read.
+/// Reads the table of a model folder, checkpoint, `.safetensors`, `.bin` or `.gguf` file, or index. No tensor is read.
 ///
 /// # Errors
 /// [`CheckpointError`] if there are no weights or their headers are invalid.
@@ -62,10 +65,13 @@ pub fn inspect(path: impl AsRef<Path>) -> Result<Inspection, CheckpointError> {
 
 // Public functions with a generic argument hand over to one without: a cell compiles what is generic itself.
 fn inspect_path(path: &Path) -> Result<Inspection, CheckpointError> {
-    let checkpoint = Checkpoint::open(path)?;
+    let file = gguf_in(path);
+    let checkpoint = Checkpoint::open(file.as_deref().unwrap_or(path))?;
     // The weights speak for themselves; a configuration that cannot be read is another command's concern.
-    let config = std::fs::read_to_string(path.join("config.json"))
-        .ok()
+    // Names in a GGUF file are those of neither side.
+    let config = Some(path.join("config.json"))
+        .filter(|_| checkpoint.gguf().is_none())
+        .and_then(|path| std::fs::read_to_string(path).ok())
         .and_then(|text| serde_json::from_str::<Value>(&text).ok())
         .and_then(|json| ModelConfig::from_json(&json, "config.json").ok())
         .map(|(config, side)| (Sealed::new(config), side));
@@ -74,7 +80,8 @@ fn inspect_path(path: &Path) -> Result<Inspection, CheckpointError> {
         table = mark_tied(&table, config, *side);
     }
     let quantized = config.as_ref().map(|(config, side)| quantized(&table, config, *side)).unwrap_or_default();
-    Ok(Inspection { path: path.to_owned(), table, shards, config, quantized: Sealed::new(quantized) })
+    let gguf = checkpoint.gguf().cloned().map(Sealed::new);
+    Ok(Inspection { path: path.to_owned(), table, shards, config, gguf, quantized: Sealed::new(quantized) })
 }
 
 /// The weights of linear maps that the configuration says are quantized, and whose numbers are there.
@@ -157,6 +164,7 @@ impl Inspection {
             "parameters": { "total": self.parameters() },
             "bytes": self.table.bytes(),
             "shards": self.shards,
+            "gguf": self.gguf.as_ref().map(|metadata| metadata.iter().map(|(key, value)| (key.to_owned(), json!(GgufMetadata::shown(value)))).collect::<serde_json::Map<_, _>>()),
             "tensors": rows.collect::<Vec<_>>(),
             "quantized": self.quantized.iter().map(|weight| json!({
                 "name": weight.path,

@@ -5,12 +5,12 @@ use std::path::{Path, PathBuf};
 use candle_core::{DType as CandleType, Tensor};
 use safetensors::tensor::{Dtype, TensorView};
 
+use super::model::Model;
 use crate::checkpoint::{AtomicFolder, CheckpointError};
-use crate::convert::{ConvertError, Families, LayerDiff, LogitDiff, Logits, ModelFolder, open_device, token_ids};
+use crate::convert::{ConvertError, Families, LayerDiff, LogitDiff, Logits, open_device, token_ids};
 use crate::device::Device;
 use crate::model::{Batch, ModelError};
 use crate::sealed::Sealed;
-use crate::spec::DType;
 use crate::tokenizer::TokenizerFiles;
 
 /// Logits and the residual stream after each layer, in float32, row-major.
@@ -20,8 +20,8 @@ struct Observed {
 }
 
 impl Observed {
-    fn of(&self, folder: &ModelFolder) -> Logits<'_> {
-        Logits { values: &self.logits, vocab: folder.config().vocab_size }
+    fn of(&self, model: &Model) -> Logits<'_> {
+        Logits { values: &self.logits, vocab: model.config().vocab_size }
     }
 }
 
@@ -93,11 +93,11 @@ impl Compare {
             Some(families) => (**families).clone(),
             None => Families::built_in()?,
         };
-        let left = ModelFolder::open_as(&self.left, None, &families, None)?;
-        let right = ModelFolder::open_as(&self.right, None, &families, None)?;
+        let left = Model::open(&self.left, &families)?;
+        let right = Model::open(&self.right, &families)?;
         // A vocabulary that grew is compared over the tokens that both have.
         let vocab = left.config().vocab_size.min(right.config().vocab_size);
-        let tokenizer = TokenizerFiles::read(&self.left)?;
+        let tokenizer = TokenizerFiles::read(left.folder())?;
         let batch = match &self.batch {
             Some(batch) => batch.clone(),
             None => {
@@ -123,8 +123,8 @@ impl Compare {
     }
 }
 
-fn observe(folder: &ModelFolder, batch: &Batch, device: Device, layers: bool) -> Result<Observed, ConvertError> {
-    let model = folder.load(DType::F32, &open_device(device)?, false)?;
+fn observe(model: &Model, batch: &Batch, device: Device, layers: bool) -> Result<Observed, ConvertError> {
+    let model = model.load(&open_device(device)?)?;
     let mut streams = Vec::new();
     let logits = model.forward_observed(batch, &mut |_, stream| {
         if layers {
@@ -139,21 +139,21 @@ fn floats(tensor: &Tensor) -> candle_core::Result<Vec<f32>> {
     tensor.to_dtype(CandleType::F32)?.flatten_all()?.to_vec1()
 }
 
-/// Logits of a model folder of either side, of one of `families`, computed in float32: values and their shape
+/// Logits of a model folder of either side, of one of `families`, or of a GGUF file, computed in float32: values and their shape
 /// `[batch, seq, vocab]`.
 ///
 /// # Errors
 /// [`ConvertError`] if the folder cannot be opened or the computation fails.
 pub fn logits(
-    folder: &Path,
+    path: &Path,
     batch: &Batch,
     device: Device,
     families: &Families,
 ) -> Result<(Vec<f32>, [usize; 3]), ConvertError> {
-    let folder = ModelFolder::open_as(folder, None, families, None)?;
-    let observed = observe(&folder, batch, device, false)?;
+    let model = Model::open(path, families)?;
+    let observed = observe(&model, batch, device, false)?;
     let (rows, seq) = batch.dims();
-    Ok((observed.logits, [rows, seq, folder.config().vocab_size]))
+    Ok((observed.logits, [rows, seq, model.config().vocab_size]))
 }
 
 /// Writes logits as the tensor `logits` of a safetensors file, whole or not at all; a file that is there is replaced.

@@ -2,6 +2,7 @@
 
 mod inspect;
 mod logits;
+mod model;
 mod reference_file;
 
 pub use inspect::{Inspection, QuantizedTensors, inspect};

@@ -159,6 +159,15 @@ impl ModelFolder {
         })
     }
 
+    /// Checks by headers that the weights are those of the configuration.
+    ///
+    /// # Errors
+    /// [`ConvertError::Incomplete`] listing what does not fit.
+    pub fn require_complete(&self) -> Result<(), ConvertError> {
+        let way = Direction { from: self.side, to: Side::Native };
+        RemapPlan::between(&self.checkpoint, way, &self.config, &self.family, None)?.require_complete()
+    }
+
     /// Loads the model to compute in `dtype` on `device`, after checking that all tensors fit.
     ///
     /// # Errors

@@ -28,7 +28,7 @@ pub use folder::ModelFolder;
 pub(crate) use folder::read_config;
 pub use generation::{Continuation, GenerationTest, Parting};
 pub use logit_diff::{LayerDiff, LogitDiff, Logits, PositionDiff};
-pub(crate) use plan::closest;
+pub(crate) use plan::{Direction, closest};
 pub use plan::{Mismatch, RemapPlan, RemapStep};
 pub(crate) use prompt::token_ids;
 pub use proof::{Digest, Proof, TensorProof, Way};

@@ -4,6 +4,7 @@ use super::numbers::binary_bytes;
 use super::table::{Align, Mark, TableView};
 use super::{MimeBundle, View};
 use crate::finalize::{Finalization, FinalizePlan, PlannedFile};
+use crate::gguf::GgufPlan;
 
 impl View for FinalizePlan {
     fn view(&self) -> MimeBundle {
@@ -26,7 +27,7 @@ impl View for Finalization {
 /// The files, and below them the tokens where some are added.
 fn whole(plan: &FinalizePlan, verb: &str) -> MimeBundle {
     let files = table(plan, verb).bundle();
-    match plan.tokens.as_ref().filter(|tokens| !tokens.is_empty()) {
+    match plan.tokens.as_ref().filter(|tokens| !tokens.is_empty() || !tokens.notes().is_empty()) {
         Some(tokens) => {
             let tied = plan.config.get("tie_word_embeddings").and_then(serde_json::Value::as_bool);
             files.followed_by(&super::tokens::table(tokens, tied).bundle())
@@ -46,6 +47,7 @@ fn table(plan: &FinalizePlan, verb: &str) -> TableView {
         view.row(mark, [path.into(), note.into()]);
     }
     view.note(format!("{} tensors, {}", plan.table.len(), binary_bytes(plan.table.bytes())));
+    plan.gguf.iter().flat_map(GgufPlan::exceptions_in_words).for_each(|note| view.note(note));
     for warning in &plan.warnings {
         view.note(format!("! {warning}"));
     }

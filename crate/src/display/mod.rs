@@ -9,6 +9,7 @@ mod dataset;
 mod emit;
 mod finalization;
 mod foreign;
+mod gguf;
 mod html;
 mod kicktest;
 mod logit_diff;

@@ -9,6 +9,7 @@ use serde_json::json;
 use super::numbers::{binary_bytes, shape, short_count, thousands};
 use super::table::{Align, Cell, Mark, TableView, bar};
 use super::{MimeBundle, View};
+use crate::checkpoint::GgufMetadata;
 use crate::compare::{Inspection, QuantizedTensors};
 use crate::spec::{Grain, ParamPath, Side, TensorRow, TensorTable};
 
@@ -200,6 +201,17 @@ pub(super) fn with_typed_table(bundle: MimeBundle, table: &TensorTable) -> MimeB
     bundle.with("application/vnd.chandlery.table+json", typed)
 }
 
+/// Keys and values as lines, the longest left out.
+fn metadata_notes(metadata: &GgufMetadata) -> Vec<String> {
+    let short = metadata.iter().filter(|(key, _)| *key != "general.architecture" && !key.ends_with("chat_template"));
+    let mut notes: Vec<String> =
+        short.take(40).map(|(key, value)| format!("{key}: {}", GgufMetadata::shown(value))).collect();
+    if metadata.get("tokenizer.chat_template").is_some() {
+        notes.push("tokenizer.chat_template is there".to_owned());
+    }
+    notes
+}
+
 impl View for Inspection {
     fn view(&self) -> MimeBundle {
         let files = if self.shards == 1 { "one file".to_owned() } else { format!("{} files", self.shards) };
@@ -208,6 +220,12 @@ impl View for Inspection {
             Some((config, Side::Native)) => format!("{} with native names", config.architecture.name()),
             None => "tensors".to_owned(),
         };
+        if let Some(metadata) = &self.gguf {
+            let architecture = metadata.text("general.architecture").unwrap_or("unknown");
+            let mut view = self.table.folded_view(&format!("{}: GGUF, {architecture}", self.path.display()));
+            metadata_notes(metadata).into_iter().for_each(|note| view.note(note));
+            return with_typed_table(view.bundle(), &self.table);
+        }
         let title = format!("{}: {what}, {files}", self.path.display());
         if self.quantized.is_empty() {
             return table_bundle(&self.table, &title);

@@ -2,6 +2,7 @@
 
 use crate::checkpoint::CheckpointError;
 use crate::convert::ConvertError;
+use crate::gguf::GgufError;
 use crate::quantize::QuantizeError;
 use crate::tokenizer::TokenizerError;
 
@@ -18,6 +19,9 @@ pub enum FinalizeError {
     /// Its tokenizer, or what was asked of it.
     #[error(transparent)]
     Tokenizer(#[from] TokenizerError),
+    /// The GGUF file that was asked for.
+    #[error(transparent)]
+    Gguf(#[from] GgufError),
     /// The quantization that was asked for.
     #[error(transparent)]
     Quantize(#[from] QuantizeError),

@@ -6,6 +6,7 @@ use super::plan::Prepared;
 use super::{Finalization, FinalizeError, FinalizePlan};
 use crate::checkpoint::{DEFAULT_MAX_SHARD_SIZE, WeightsFormat};
 use crate::convert::{ConvertError, Families, ModelFolder};
+use crate::gguf::GgufType;
 use crate::sealed::Sealed;
 use crate::spec::{DType, Recipe};
 use crate::tokenizer::{Generation, GenerationMode};
@@ -24,6 +25,7 @@ pub struct Finalize {
     pub(super) chat_template: Option<String>,
     pub(super) generation: Generation,
     pub(super) format: WeightsFormat,
+    pub(super) gguf: Option<GgufType>,
     pub(super) dtype: Option<DType>,
     pub(super) quantize: Option<Recipe>,
     pub(super) prompt: Option<String>,
@@ -56,6 +58,7 @@ fn finalize_paths(source: &Path, destination: &Path) -> Finalize {
         chat_template: None,
         generation: Generation::default(),
         format: WeightsFormat::default(),
+        gguf: None,
         dtype: None,
         quantize: None,
         prompt: None,
@@ -145,6 +148,12 @@ impl Finalize {
     /// Stores the weights as safetensors (the default) or as PyTorch does.
     pub fn format(mut self, format: WeightsFormat) -> Self {
         self.format = format;
+        self
+    }
+
+    /// Stores the weights as one GGUF file at the root instead, matrices in this type.
+    pub fn gguf(mut self, kind: Option<GgufType>) -> Self {
+        self.gguf = kind;
         self
     }
 

@@ -7,9 +7,10 @@ use serde_json::{Value, json};
 use super::tokens::Tokens;
 use super::weights::WeightsPlan;
 use super::{Finalize, FinalizeError};
-use crate::checkpoint::{Manifest, Placement, inside, latest_checkpoint, step_of};
+use crate::checkpoint::{AtomicFolder, Manifest, Placement, inside, latest_checkpoint, step_of};
 use crate::convert::ModelFolder;
 use crate::export::{CarriedSource, carried_sources};
+use crate::gguf::GgufPlan;
 use crate::quantize::QuantizationReport;
 use crate::sealed::Sealed;
 use crate::spec::{ModelConfig, Side, TensorTable};
@@ -52,6 +53,8 @@ pub struct FinalizePlan {
     pub files: Vec<PlannedFile>,
     /// The stored tensors.
     pub table: TensorTable,
+    /// The GGUF file, if it was asked for.
+    pub gguf: Option<GgufPlan>,
     /// config.json.
     pub config: Sealed<Value>,
     /// What is added to the tokenizer; none where no tokenizer can be read.
@@ -95,8 +98,13 @@ impl Prepared {
                 "leave one of them out",
             ));
         }
+        AtomicFolder::place(&asked.destination)?;
         let checkpoint = checkpoint_of(&asked.source, asked.checkpoint.as_deref())?;
         let folder = asked.open(&asked.source, Some(&checkpoint))?;
+        // What is packed has no shapes to compare with.
+        if folder.config_json().get("quantization_config").is_none_or(Value::is_null) {
+            folder.require_complete()?;
+        }
         let tokens = Tokens::new(asked, folder.config().vocab_size)?;
         let weights = WeightsPlan::new(asked, &folder, tokens.plan.as_ref())?;
         let mut config = folder.config_json().clone();
@@ -113,13 +121,21 @@ impl Prepared {
             }
         };
         new.spell_for_all_readers(&mut config);
+        let weights = match asked.gguf {
+            Some(kind) => {
+                let vocab_size = tokens.plan.as_ref().map_or(new.vocab_size, TokenPlan::vocab_size);
+                let grown = ModelConfig { vocab_size, ..new.clone() };
+                weights.into_gguf(kind, asked, &folder, &grown, &tokens.files)?
+            }
+            None => weights,
+        };
         let sources = carried_sources(&asked.source, folder.side(), folder.config(), &new)?;
         let generation = tokens.generation(asked, folder.config_json())?;
         let optimizer = match asked.keep_optimizer {
             true => Some(optimizer_of(&checkpoint, tokens.plan.as_ref())?),
             false => None,
         };
-        let placement = match asked.root_copy {
+        let placement = match asked.root_copy || asked.gguf.is_some() {
             true => Placement::Root,
             false => Placement::Checkpoint { step: step_of(&checkpoint).unwrap_or(0) },
         };
@@ -128,6 +144,7 @@ impl Prepared {
         if weights.quantization().is_some() && sources.iter().any(|source| source.name.starts_with("rust/")) {
             warnings.push("the crate in rust/ reads weights as floats: it cannot load quantized ones".to_owned());
         }
+        warnings.extend(weights.gguf().into_iter().flat_map(GgufPlan::warnings).cloned());
         warnings.extend(optimizer.as_ref().and_then(|optimizer| optimizer.note.clone()));
         let mut plan = FinalizePlan {
             source: asked.source.clone(),
@@ -136,6 +153,7 @@ impl Prepared {
             placement,
             files: Vec::new(),
             table: weights.table(),
+            gguf: weights.gguf().cloned(),
             config: Sealed::new(config),
             tokens: tokens.plan.clone(),
             generation: generation.json,
@@ -228,8 +246,8 @@ fn optimizer_of(checkpoint: &Path, tokens: Option<&TokenPlan>) -> Result<Optimiz
     found.files.sort();
     if let Some(plan) = tokens.filter(|plan| plan.vocab_size() != plan.vocab_before()) {
         found.note = Some(format!(
-            "the optimizer's state goes along as it is: its moments of the embedding and the head have {} rows, the model \
-             now has {}; reset these moments before training goes on",
+            "the optimizer's state is for {} tokens, the model has {} now: reset its moments of the embedding and the \
+             head before training goes on",
             plan.vocab_before(),
             plan.vocab_size()
         ));
@@ -275,6 +293,7 @@ impl Finalization {
             "files": files
                 .map(|file| json!({ "path": file.path, "link_to": file.link_to, "origin": file.origin }))
                 .collect::<Vec<_>>(),
+            "gguf": plan.gguf.as_ref().map(GgufPlan::report),
             "config": *plan.config,
             "tokens": plan.tokens.as_ref().map(TokenPlan::report),
             "generation_config": plan.generation.as_deref(),

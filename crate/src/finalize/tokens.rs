@@ -40,7 +40,6 @@ impl Tokens {
                 None
             }
         };
-        warnings.extend(plan.iter().flat_map(|plan| plan.notes().iter().cloned()));
         let mut changed = HashMap::new();
         let mut files = source.clone();
         if let Some(plan) = &plan {

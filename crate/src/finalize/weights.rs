@@ -11,9 +11,10 @@ use serde_json::{Value, json};
 use super::{Finalize, FinalizeError};
 use crate::checkpoint::{Checkpoint, CheckpointCopy, Piece, ShardPlan, WeightsFormat, Written};
 use crate::convert::ModelFolder;
+use crate::gguf::{GGUF_FILE, GgufPlan, GgufType};
 use crate::quantize::{QuantizePlan, TensorError};
-use crate::spec::{DType, ParamPath, TensorRow, TensorTable};
-use crate::tokenizer::TokenPlan;
+use crate::spec::{DType, ModelConfig, ParamPath, TensorRow, TensorTable};
+use crate::tokenizer::{TokenPlan, TokenizerFiles};
 use crate::vocabulary::{grown, grown_shape, has_row_per_token};
 
 /// The weights as they will be written.
@@ -25,6 +26,7 @@ pub(super) struct WeightsPlan {
     tokens: Option<TokenPlan>,
     dtype: Option<DType>,
     quantize: Option<QuantizePlan>,
+    gguf: Option<GgufPlan>,
 }
 
 impl WeightsPlan {
@@ -71,25 +73,73 @@ impl WeightsPlan {
             rows = plan.rows(rows);
         }
         let shards = ShardPlan::with_format(rows, asked.max_shard_size, asked.format);
-        Ok(Self { shards, growing, tokens: tokens.cloned(), dtype: asked.dtype, quantize })
+        Ok(Self { shards, growing, tokens: tokens.cloned(), dtype: asked.dtype, quantize, gguf: None })
+    }
+
+    /// The same weights in a GGUF file, whose metadata hold configuration and tokenizer as they will be.
+    pub(super) fn into_gguf(
+        self,
+        kind: GgufType,
+        asked: &Finalize,
+        source: &ModelFolder,
+        config: &ModelConfig,
+        tokenizer: &TokenizerFiles,
+    ) -> Result<Self, FinalizeError> {
+        let refused = |what: &str, origin: &str, advice: &str| Err(FinalizeError::refused(what, origin, advice));
+        if asked.dtype.is_some() {
+            return refused(
+                "--gguf-type says how the numbers of a GGUF file are stored",
+                "--dtype",
+                "leave --dtype out",
+            );
+        }
+        if asked.quantize.is_some() {
+            return refused(
+                "recipes are for safetensors files; --gguf-type says how a GGUF file is quantized",
+                "--quantize and --format gguf",
+                "leave one of them out",
+            );
+        }
+        if asked.keep_optimizer {
+            return refused(
+                "an optimizer's state belongs to a checkpoint, and a GGUF file is none",
+                "--keep-optimizer and --format gguf",
+                "leave one of them out",
+            );
+        }
+        let name = asked.destination.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
+        let gguf = GgufPlan::new(source, config, tokenizer, kind, &name)?;
+        Ok(Self { gguf: Some(gguf), ..self })
+    }
+
+    /// The GGUF file, if it is one.
+    pub(super) fn gguf(&self) -> Option<&GgufPlan> {
+        self.gguf.as_ref()
     }
 
     /// The files' names, the index last if there is one.
     pub(super) fn files(&self) -> Vec<String> {
+        if self.gguf.is_some() {
+            return vec![GGUF_FILE.to_owned()];
+        }
         self.shards.file_names()
     }
 
     /// The stored tensors.
     pub(super) fn table(&self) -> TensorTable {
+        if let Some(gguf) = &self.gguf {
+            return gguf.table();
+        }
         TensorTable::from_rows(self.shards.shards().iter().flatten().cloned().collect()).sorted()
     }
 
     /// What the files will hold, in a few words.
     pub(super) fn in_words(&self) -> String {
-        let stored = match (&self.quantize, self.dtype) {
-            (Some(plan), _) => format!("{}: {}", plan.recipe(), plan.scheme()),
-            (None, Some(dtype)) => format!("cast to {dtype}"),
-            (None, None) => "as the source stores them".to_owned(),
+        let stored = match (&self.gguf, &self.quantize, self.dtype) {
+            (Some(gguf), ..) => format!("stored as {}", gguf.kind().name()),
+            (None, Some(plan), _) => format!("{}: {}", plan.recipe(), plan.scheme()),
+            (None, None, Some(dtype)) => format!("cast to {dtype}"),
+            (None, None, None) => "as the source stores them".to_owned(),
         };
         match &self.tokens {
             Some(plan) => format!("{stored}, with {} rows for tokens", plan.vocab_size()),
@@ -99,7 +149,7 @@ impl WeightsPlan {
 
     /// Bytes of tensor data.
     pub(super) fn bytes(&self) -> u64 {
-        self.shards.bytes()
+        self.gguf.as_ref().map_or_else(|| self.shards.bytes(), |gguf| gguf.table().bytes())
     }
 
     /// Tells config.json how the weights are stored.
@@ -134,6 +184,10 @@ impl WeightsPlan {
         from: &Checkpoint,
         progress: &dyn Fn(u64),
     ) -> Result<(Written, Vec<TensorError>), FinalizeError> {
+        if let Some(gguf) = &self.gguf {
+            let written = gguf.write(from, &self.pieces(from)?, &folder.join(GGUF_FILE), progress)?;
+            return Ok((Written { files: self.files(), bytes: written.bytes }, Vec::new()));
+        }
         let copy = CheckpointCopy::new(from, self.pieces(from)?).on_progress(progress);
         let Some(plan) = &self.quantize else { return Ok((self.shards.write(folder, &copy)?, Vec::new())) };
         let source = plan.source(from, &copy, progress);

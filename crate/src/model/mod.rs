@@ -2,6 +2,7 @@
 
 mod attention;
 mod batch;
+mod blocks;
 mod causal_lm;
 mod context;
 mod dropout;
@@ -22,6 +23,7 @@ mod training;
 mod weights;
 
 pub use batch::Batch;
+pub use blocks::quantize_blocks;
 pub use causal_lm::CausalLm;
 pub use error::ModelError;
 pub use initial::InitialWeights;

@@ -8,6 +8,7 @@ use candle_nn::VarBuilder;
 use candle_nn::var_builder::SimpleBackend;
 
 use super::ModelError;
+use super::blocks::dequantized;
 use crate::checkpoint::{Checkpoint, Piece, Pieces, TensorData};
 use crate::spec::{DType, ParamPath, TensorRow, TensorTable};
 
@@ -142,11 +143,14 @@ fn bytes_from(data: TensorData, device: &Device) -> Result<Tensor, ModelError> {
     Ok(Tensor::from_vec(data.bytes, shape, device)?)
 }
 
-/// A candle tensor of the bytes of a file.
+/// A candle tensor of the bytes of a file; of numbers quantized in blocks, in float32.
 ///
 /// # Errors
 /// candle's, for element types that it does not hold.
 pub fn tensor_from(data: &TensorData, device: &Device) -> candle_core::Result<Tensor> {
+    if let DType::Block(block) = data.dtype {
+        return dequantized(&data.bytes, &data.shape, block)?.to_device(device);
+    }
     Tensor::from_raw_buffer(&data.bytes, candle_dtype(data.dtype), &data.shape, device)
 }
 
@@ -161,7 +165,7 @@ pub fn candle_dtype(dtype: DType) -> CandleType {
         DType::I32 => CandleType::I32,
         DType::I16 => CandleType::I16,
         DType::F8E4M3 => CandleType::F8E4M3,
-        DType::I8 | DType::U8 | DType::Bool | DType::F8E5M2 => CandleType::U8,
+        DType::I8 | DType::U8 | DType::Bool | DType::F8E5M2 | DType::Block(_) => CandleType::U8,
     }
 }
 

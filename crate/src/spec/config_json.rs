@@ -282,6 +282,11 @@ impl ModelConfig {
     /// Adds to a config.json of this configuration what it lacks of either spelling of the element type and of the rotary
     /// parameters: transformers 4 passes over those of version 5, and assumes others in silence.
     pub fn spell_for_all_readers(&self, json: &mut Value) {
+        let model_type = json.get("model_type").and_then(Value::as_str).unwrap_or_default();
+        // Other families' fields have other names.
+        if model_type != self.architecture.name() && !model_type.starts_with(NATIVE_PREFIX) {
+            return;
+        }
         let Some(fields) = json.as_object_mut() else { return };
         let doubled = ["dtype", "torch_dtype", "rope_parameters", "rope_theta", "rope_scaling"];
         for (key, value) in self.shared_fields().into_iter().filter(|(key, _)| doubled.contains(&key.as_str())) {

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::BlockType;
+
 /// The element type of a tensor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[non_exhaustive]
@@ -30,9 +32,11 @@ pub enum DType {
     F8E4M3,
     /// 8-bit float, 5 exponent bits.
     F8E5M2,
+    /// Numbers quantized in blocks, in GGUF files.
+    Block(BlockType),
 }
 
-/// Every type with its safetensors name, its torch name and its bytes per element.
+/// Every type but blocks, with its safetensors name, its torch name and its bytes per element.
 const NAMES: &[(DType, &str, &str, usize)] = &[
     (DType::F32, "F32", "float32", 4),
     (DType::BF16, "BF16", "bfloat16", 2),
@@ -50,7 +54,10 @@ const NAMES: &[(DType, &str, &str, usize)] = &[
 
 impl DType {
     fn row(self) -> (&'static str, &'static str, usize) {
-        // NAMES lists every variant, which a test checks.
+        if let DType::Block(block) = self {
+            return (block.name(), block.name(), block.bytes());
+        }
+        // NAMES lists every other variant, which a test checks.
         NAMES.iter().find(|row| row.0 == self).map_or(("F32", "float32", 4), |row| (row.1, row.2, row.3))
     }
 
@@ -64,9 +71,23 @@ impl DType {
         self.row().1
     }
 
-    /// Bytes of one element.
+    /// Bytes of one element; of a whole block where numbers are quantized in blocks, see [`unit`](Self::unit).
     pub fn bytes(self) -> usize {
         self.row().2
+    }
+
+    /// The smallest piece of data of this type: how many elements it holds, and how many bytes it takes.
+    pub fn unit(self) -> (usize, usize) {
+        match self {
+            DType::Block(block) => (block.numbers(), block.bytes()),
+            plain => (1, plain.bytes()),
+        }
+    }
+
+    /// Bits of one element, those of a block's scales included.
+    pub fn bits(self) -> f64 {
+        let (elements, bytes) = self.unit();
+        8.0 * bytes as f64 / elements as f64
     }
 
     /// True for types a weight may be cast to and computed in: `float32`, `bfloat16`, `float16`, `float64`.

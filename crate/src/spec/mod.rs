@@ -3,6 +3,7 @@
 //! Nothing here touches files, candle or looks.
 
 mod architecture;
+mod block_type;
 mod choices;
 mod config;
 mod config_json;
@@ -21,6 +22,7 @@ mod table;
 mod tree;
 
 pub use architecture::Architecture;
+pub use block_type::BlockType;
 pub use choices::{
     AlibiConfig, AlibiSlopes, AttentionKind, Dropouts, NormConfig, NormKind, NormPlacement, PositionEmbedding,
     RopeConfig, RopeScaling,

@@ -40,7 +40,8 @@ impl TensorRow {
 
     /// Bytes of storage that this row adds: none if tied.
     pub fn bytes(&self) -> u64 {
-        self.parameters() * self.dtype.bytes() as u64
+        let (elements, bytes) = self.dtype.unit();
+        self.parameters() / elements as u64 * bytes as u64
     }
 }
 

@@ -9,8 +9,8 @@ use serde_json::{Map, Value};
 
 use super::change::Change;
 use super::{UpdateError, Version};
-use crate::convert::Remap;
-use crate::spec::ParamPath;
+use crate::convert::{Remap, buffer, native_spelling};
+use crate::spec::{ModelConfig, ParamPath};
 
 /// A file of migrations is a page, not a data set.
 const MAX_FILE: u64 = 1 << 20;
@@ -40,6 +40,9 @@ struct WrittenStep {
     description: String,
     #[serde(default)]
     config: Vec<Change>,
+    /// Names and buffers as reading takes them: `convert/families/forgather.yaml` is their one home.
+    #[serde(default)]
+    names_as_read: bool,
     #[serde(default)]
     rules: Option<serde_yaml::Value>,
     #[serde(default)]
@@ -55,6 +58,7 @@ pub struct Step {
     description: String,
     origin: String,
     changes: Vec<Change>,
+    names_as_read: bool,
     rules: Option<Remap>,
     drop: Vec<Regex>,
     leave: Vec<Regex>,
@@ -90,13 +94,15 @@ impl Step {
         Ok(())
     }
 
-    /// A parameter's name after this step; none if the new version has no such parameter.
-    pub(super) fn rename(&self, name: &ParamPath) -> Option<ParamPath> {
-        if self.drop.iter().any(|pattern| pattern.is_match(name.as_str())) {
+    /// A parameter's name after this step; none if the new version has no such parameter. `config` is the new model's.
+    pub(super) fn rename(&self, name: &ParamPath, config: &ModelConfig) -> Option<ParamPath> {
+        let is_buffer = self.names_as_read && buffer(name, config).is_some();
+        if is_buffer || self.drop.iter().any(|pattern| pattern.is_match(name.as_str())) {
             return None;
         }
-        let renamed = self.rules.as_ref().and_then(|rules| rules.rename_one(name));
-        Some(renamed.unwrap_or_else(|| name.clone()))
+        let read = if self.names_as_read { native_spelling(name) } else { None };
+        let name = read.unwrap_or_else(|| name.clone());
+        Some(self.rules.as_ref().and_then(|rules| rules.rename_one(&name)).unwrap_or(name))
     }
 
     /// True for a source file that is of no use to the new version.
@@ -177,7 +183,16 @@ impl Migrations {
                 return Err(fault(what));
             }
             let (from, description) = (step.from, step.description);
-            self.steps.push(Step { from, description, origin: place, changes: step.config, rules, drop, leave });
+            self.steps.push(Step {
+                from,
+                description,
+                origin: place,
+                changes: step.config,
+                names_as_read: step.names_as_read,
+                rules,
+                drop,
+                leave,
+            });
         }
         Ok(())
     }

@@ -9,7 +9,7 @@ use super::config::{difference, migrated, stored_dtype};
 use super::provenance::provenance;
 use super::ways::{Rename, Ways};
 use super::{Migrations, Update, UpdateError, Version};
-use crate::checkpoint::{Checkpoint, Piece, Placement, ShardPlan, latest_checkpoint, step_of, timestamp};
+use crate::checkpoint::{AtomicFolder, Checkpoint, Piece, Placement, ShardPlan, latest_checkpoint, step_of, timestamp};
 use crate::convert::ConvertError;
 use crate::export::{CarriedSource, carried_sources, sources};
 use crate::sealed::Sealed;
@@ -84,6 +84,7 @@ impl Prepared {
             let what = format!("weights cannot be stored as {dtype}");
             return Err(UpdateError::refused(what, "--dtype", "use float32, bfloat16, float16 or float64"));
         }
+        AtomicFolder::place(&asked.destination)?;
         let old = crate::convert::read_config(&asked.source)?;
         let origin = asked.source.join("config.json").display().to_string();
         let told = (asked.architecture.as_deref(), asked.from_version.as_ref());
@@ -99,7 +100,7 @@ impl Prepared {
         let (new, _) = ModelConfig::from_json(&config, &origin).map_err(ConvertError::from)?;
 
         let native = ModelSpec::resolve(&new).table(new.dtype);
-        let ways = Ways::new(&weights, &chain, &native)?;
+        let ways = Ways::new(&weights, &chain, &new, &native)?;
         ways.require(asked.strict, &weights)?;
         let rows = ways.rows(&weights, &native, asked.dtype);
         let shards = ShardPlan::with_format(rows, asked.max_shard_size, asked.format);
@@ -113,9 +114,10 @@ impl Prepared {
         let mut left = Vec::new();
         let mut carried = carried_sources(&asked.source, Side::Native, &new, &new)?;
         carried.retain(|file| {
-            let leave = chain.iter().any(|step| step.leaves(&file.name));
+            let rewritten = sources.iter().any(|(name, _)| *name == file.name);
+            let leave = !rewritten && chain.iter().any(|step| step.leaves(&file.name));
             left.extend(leave.then(|| file.name.clone()));
-            !leave && !sources.iter().any(|(name, _)| *name == file.name)
+            !leave && !rewritten
         });
         if !left.is_empty() {
             warnings.push(format!("left behind, of no use to the new version: {}", left.join(", ")));

@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use super::{Step, UpdateError};
 use crate::checkpoint::Checkpoint;
-use crate::spec::{DType, ParamPath, TensorRow, TensorTable};
+use crate::spec::{DType, ModelConfig, ParamPath, TensorRow, TensorTable};
 
 /// One parameter's way into the new folder.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,7 +26,12 @@ pub(super) struct Ways {
 }
 
 impl Ways {
-    pub(super) fn new(weights: &Checkpoint, chain: &[&Step], native: &TensorTable) -> Result<Self, UpdateError> {
+    pub(super) fn new(
+        weights: &Checkpoint,
+        chain: &[&Step],
+        config: &ModelConfig,
+        native: &TensorTable,
+    ) -> Result<Self, UpdateError> {
         let mut ways = Self {
             renames: Vec::new(),
             dropped: Vec::new(),
@@ -37,7 +42,7 @@ impl Ways {
         let mut taken: HashMap<ParamPath, ParamPath> = HashMap::new();
         for from in weights.stored_order() {
             let Some(found) = weights.table().get(&from) else { continue };
-            let Some(to) = chain.iter().try_fold(from.clone(), |name, step| step.rename(&name)) else {
+            let Some(to) = chain.iter().try_fold(from.clone(), |name, step| step.rename(&name, config)) else {
                 ways.dropped.push(from);
                 continue;
             };

@@ -1,0 +1,52 @@
+//! Why a model could not be written as GGUF.
+
+use std::path::PathBuf;
+
+use crate::checkpoint::CheckpointError;
+use crate::convert::ConvertError;
+use crate::tokenizer::TokenizerError;
+
+/// Why a model could not be written as GGUF.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum GgufError {
+    /// A model that the file's readers have no architecture for.
+    #[error("GGUF has no place for this model: {what}\n  where: {origin}\n  do: write safetensors, whose folder carries the model's sources", origin = origin.display())]
+    Beyond {
+        /// What it has that none of the architectures has.
+        what: String,
+        /// The model's folder.
+        origin: PathBuf,
+    },
+    /// A tokenizer that cannot be expressed.
+    #[error("GGUF has no place for this tokenizer: {what}\n  where: {origin}\n  do: {advice}", origin = origin.display())]
+    Tokenizer {
+        /// What is wrong.
+        what: String,
+        /// What to do.
+        advice: &'static str,
+        /// The model's folder.
+        origin: PathBuf,
+    },
+    /// Values that the chosen type cannot hold.
+    #[error("tensor `{tensor}` {what}\n  where: {origin}\n  do: {advice}", origin = origin.display())]
+    Values {
+        /// The tensor.
+        tensor: String,
+        /// What is wrong with its values.
+        what: String,
+        /// What to do.
+        advice: &'static str,
+        /// The weights.
+        origin: PathBuf,
+    },
+    /// Reading the source or writing the file.
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
+    /// Tensors that do not fit the configuration.
+    #[error(transparent)]
+    Source(#[from] ConvertError),
+    /// The tokenizer's files.
+    #[error(transparent)]
+    Files(#[from] TokenizerError),
+}

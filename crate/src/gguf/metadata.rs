@@ -1,0 +1,102 @@
+//! A model's settings as the metadata of a GGUF file.
+
+use std::path::Path;
+
+use super::GgufError;
+use super::storage::GgufType;
+use crate::checkpoint::{GgufMetadata, GgufValue};
+use crate::model::inverse_frequencies;
+use crate::spec::{Architecture, ModelConfig, PositionEmbedding, RopeConfig};
+
+/// What readers call the model's architecture. Mistral's models are read as `llama`.
+///
+/// # Errors
+/// [`GgufError::Beyond`] for models that are not Llama, Mistral or Qwen3 as Hugging Face has them.
+pub(super) fn architecture(config: &ModelConfig, origin: &Path) -> Result<&'static str, GgufError> {
+    let fields = config.beyond_hugging_face();
+    let beyond = |what: String| GgufError::Beyond { what, origin: origin.to_owned() };
+    match config.architecture {
+        _ if config.quantization.is_some() => Err(beyond("its weights are quantized already".to_owned())),
+        _ if !fields.is_empty() => Err(beyond(fields.join(", "))),
+        Architecture::Llama | Architecture::Mistral => Ok("llama"),
+        Architecture::Qwen3 => Ok("qwen3"),
+        other => Err(beyond(format!("the family {}", other.name()))),
+    }
+}
+
+/// The settings that shape the model, and how it is stored.
+pub(super) fn metadata(config: &ModelConfig, architecture: &str, name: &str, kind: GgufType) -> GgufMetadata {
+    let mut metadata = GgufMetadata::new();
+    let text = |text: &str| GgufValue::Text(text.to_owned());
+    metadata.set("general.architecture", text(architecture));
+    metadata.set("general.type", text("model"));
+    metadata.set("general.name", text(name));
+    metadata.set("general.file_type", GgufValue::Unsigned(kind.file_type()));
+    if kind.is_quantized() {
+        metadata.set("general.quantization_version", GgufValue::Unsigned(2));
+    }
+    for (key, size) in [
+        ("context_length", config.max_position_embeddings),
+        ("embedding_length", config.hidden_size),
+        ("block_count", config.num_hidden_layers),
+        ("feed_forward_length", config.intermediate_size),
+        ("attention.head_count", config.num_attention_heads),
+        ("attention.head_count_kv", config.num_key_value_heads),
+        ("attention.key_length", config.head_dim),
+        ("attention.value_length", config.head_dim),
+        ("rope.dimension_count", config.head_dim),
+        ("vocab_size", config.vocab_size),
+    ] {
+        metadata.set(format!("{architecture}.{key}"), GgufValue::Unsigned(size as u64));
+    }
+    if let Some(window) = config.sliding_window {
+        metadata.set(format!("{architecture}.attention.sliding_window"), GgufValue::Unsigned(window as u64));
+    }
+    metadata.set(format!("{architecture}.attention.layer_norm_rms_epsilon"), GgufValue::F32(config.norm.eps as f32));
+    if let PositionEmbedding::Rope(rope) = &config.position {
+        metadata.set(format!("{architecture}.rope.freq_base"), GgufValue::F32(rope.theta as f32));
+    }
+    metadata
+}
+
+/// What the rotary frequencies are divided by, one factor for each pair of a head's dimensions, if they are stretched.
+pub(super) fn rope_factors(config: &ModelConfig) -> Option<Vec<f32>> {
+    let PositionEmbedding::Rope(rope) = &config.position else { return None };
+    rope.scaling.as_ref()?;
+    let plain = inverse_frequencies(&RopeConfig { theta: rope.theta, scaling: None }, config.head_dim);
+    let stretched = inverse_frequencies(rope, config.head_dim);
+    Some(plain.iter().zip(stretched).map(|(plain, stretched)| plain / stretched).collect())
+}
+
+/// What readers of the file will not do as the model does.
+pub(super) fn warnings(config: &ModelConfig, architecture: &str) -> Vec<String> {
+    let mut warnings = Vec::new();
+    if let Some(window) = config.sliding_window {
+        warnings.push(format!(
+            "readers of the architecture {architecture} ignore sliding_window: texts of more than {window} tokens will \
+             differ"
+        ));
+    }
+    if config.attention_bias || config.mlp_bias {
+        warnings.push(
+            "transformers leaves out the biases of attention and feed-forward part when it reads a GGUF file, unless it \
+             is given config.json"
+                .to_owned(),
+        );
+    }
+    if rope_factors(config).is_some() {
+        warnings.push(
+            "transformers leaves out the stretching of rotary frequencies when it reads a GGUF file, unless it is given \
+             config.json"
+                .to_owned(),
+        );
+    }
+    if architecture == "qwen3" && config.head_dim != 128 {
+        warnings.push(
+            "transformers takes 128 for the width of Qwen3's heads when it reads a GGUF file, unless it is given \
+             config.json"
+                .to_owned(),
+        );
+    }
+    warnings
+}

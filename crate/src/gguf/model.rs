@@ -1,0 +1,196 @@
+//! A GGUF file as a model to compute with: its settings, and its weights under our names.
+
+use std::path::{Path, PathBuf};
+
+use candle_core::{Device, Tensor};
+use serde_json::{Value, json};
+
+use super::names::{ROPE_FACTORS, gguf_name, is_rotated};
+use super::plan::GGUF_FILE;
+use crate::checkpoint::{Checkpoint, GgufMetadata, WEIGHTS_NAMES};
+use crate::convert::{ConvertError, read_config};
+use crate::model::{CausalLm, ModelError, Weights, candle_dtype, tensor_from};
+use crate::spec::{DType, ModelConfig, ModelSpec, ParamPath, TensorTable};
+
+/// A GGUF file, opened by its header, and the model that it describes.
+#[derive(Debug)]
+pub struct GgufModel {
+    path: PathBuf,
+    checkpoint: Checkpoint,
+    config: ModelConfig,
+    /// Whether pairs that rotate together stand together.
+    interleaved: bool,
+}
+
+/// The GGUF file that a path names: itself, or the only weights of a folder.
+pub fn gguf_in(path: &Path) -> Option<PathBuf> {
+    if path.is_dir() {
+        let others = WEIGHTS_NAMES.iter().any(|name| path.join(name).exists());
+        return Some(path.join(GGUF_FILE)).filter(|file| !others && file.is_file());
+    }
+    path.extension().is_some_and(|extension| extension == "gguf").then(|| path.to_owned())
+}
+
+impl GgufModel {
+    /// Opens a file. The configuration is the config.json beside it, if there is one, else what the file's metadata say.
+    ///
+    /// # Errors
+    /// [`ConvertError`] for files that cannot be read, models of other architectures than `llama` and `qwen3`, and what
+    /// metadata cannot say.
+    pub fn open(path: &Path) -> Result<Self, ConvertError> {
+        let checkpoint = Checkpoint::open(path)?;
+        let Some(metadata) = checkpoint.gguf() else {
+            return Err(unfit("this is not a GGUF file", path, "name a file whose name ends in .gguf"));
+        };
+        let architecture = metadata.text("general.architecture").unwrap_or_default().to_owned();
+        if !["llama", "qwen3"].contains(&architecture.as_str()) {
+            let what = format!("GGUF models of the architecture `{architecture}` cannot be computed");
+            return Err(unfit(&what, path, "use a file of the architecture llama or qwen3; inspect shows all"));
+        }
+        let folder = folder_of(path);
+        let config = if folder.join("config.json").exists() {
+            let origin = folder.join("config.json").display().to_string();
+            ModelConfig::from_json(&read_config(folder)?, &origin)?.0
+        } else {
+            let described = described(metadata, checkpoint.table(), &architecture, path)?;
+            ModelConfig::from_json(&described, &path.display().to_string())?.0
+        };
+        Ok(Self { path: path.to_owned(), checkpoint, config, interleaved: architecture == "llama" })
+    }
+
+    /// The configuration.
+    pub fn config(&self) -> &ModelConfig {
+        &self.config
+    }
+
+    /// The folder that the file lies in.
+    pub fn folder(&self) -> &Path {
+        folder_of(&self.path)
+    }
+
+    /// Loads the model to compute in `dtype` on `device`; blocks become numbers of that type.
+    ///
+    /// # Errors
+    /// [`ConvertError::Incomplete`] listing what does not fit the configuration, or what reading fails with.
+    pub fn load(&self, dtype: DType, device: &Device) -> Result<CausalLm, ConvertError> {
+        self.require_complete()?;
+        Ok(CausalLm::build(&self.config, Box::new(GgufWeights { of: self }), dtype, device, false)?)
+    }
+
+    fn require_complete(&self) -> Result<(), ConvertError> {
+        let table = ModelSpec::resolve(&self.config).table(DType::F32);
+        let mut faults = Vec::new();
+        for row in table.stored() {
+            let found = gguf_name(&row.path).and_then(|name| self.checkpoint.table().get(&name));
+            match found {
+                None => faults.push(format!("{} is missing", row.path)),
+                Some(found) if found.shape != row.shape => {
+                    faults.push(format!("{} has shape {:?}, expected {:?}", found.path, found.shape, row.shape));
+                }
+                Some(_) => {}
+            }
+        }
+        if faults.is_empty() {
+            return Ok(());
+        }
+        let count = faults.len();
+        let mut lines = vec![format!("the tensors do not fit the configuration: {count} missing or of another shape")];
+        lines.extend(faults.iter().take(10).map(|fault| format!("  {fault}")));
+        lines.extend((count > 10).then(|| format!("  … and {} more", count - 10)));
+        lines.push(format!("  where: {}", self.path.display()));
+        lines.push("  do: check that config.json beside the file belongs to it".to_owned());
+        Err(ConvertError::Incomplete(lines.join("\n")))
+    }
+}
+
+fn folder_of(path: &Path) -> &Path {
+    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+fn unfit(what: &str, path: &Path, advice: &str) -> ConvertError {
+    ConvertError::Options { what: what.to_owned(), origin: path.display().to_string(), advice: advice.to_owned() }
+}
+
+/// The weights under our names.
+struct GgufWeights<'a> {
+    of: &'a GgufModel,
+}
+
+impl Weights for GgufWeights<'_> {
+    fn tensor(&self, path: &ParamPath, shape: &[usize], dtype: DType, device: &Device) -> Result<Tensor, ModelError> {
+        crate::interrupt::check()?;
+        let name = gguf_name(path).unwrap_or_else(|| path.clone());
+        let data = self.of.checkpoint.read(&name)?;
+        if data.shape != shape {
+            return Err(ModelError::Shape {
+                path: name.to_string(),
+                expected: shape.to_vec(),
+                found: data.shape,
+                origin: self.of.path.display().to_string(),
+            });
+        }
+        let mut tensor = tensor_from(&data, &Device::Cpu)?;
+        if self.of.interleaved && is_rotated(path) {
+            // Rows (0, n/2), (1, n/2 + 1) … of each head back into two halves.
+            let half = self.of.config.head_dim / 2;
+            let heads = shape[0] / (2 * half);
+            let wide = [&[heads, half, 2], &shape[1..]].concat();
+            tensor = tensor.reshape(wide)?.transpose(1, 2)?.contiguous()?.reshape(shape)?;
+        }
+        Ok(tensor.to_dtype(candle_dtype(dtype))?.to_device(device)?)
+    }
+}
+
+/// The metadata as a configuration of Hugging Face's class.
+fn described(
+    metadata: &GgufMetadata,
+    table: &TensorTable,
+    architecture: &str,
+    path: &Path,
+) -> Result<Value, ConvertError> {
+    let beside = "put the model's config.json beside the file";
+    let has = |name: &str| table.get(&name.into()).is_some();
+    if has(ROPE_FACTORS) {
+        let what =
+            format!("the file stretches its rotary frequencies (`{ROPE_FACTORS}`), but does not say by which rule");
+        return Err(unfit(&what, path, beside));
+    }
+    let key = |key: &str| format!("{architecture}.{key}");
+    for beyond in ["rope.scaling.type", "expert_count"] {
+        let set = metadata.text(&key(beyond)).is_some_and(|kind| kind != "none")
+            || metadata.unsigned(&key(beyond)).is_some_and(|count| count > 0);
+        if set {
+            return Err(unfit(&format!("models with {beyond} cannot be computed"), path, beside));
+        }
+    }
+    let size = |name: &str| {
+        metadata.unsigned(&key(name)).ok_or_else(|| unfit(&format!("the key `{}` is missing", key(name)), path, beside))
+    };
+    let heads = size("attention.head_count")?;
+    let hidden = size("embedding_length")?;
+    let window = metadata.unsigned(&key("attention.sliding_window")).filter(|_| architecture == "llama");
+    let id = |role: &str| metadata.unsigned(&format!("tokenizer.ggml.{role}_token_id"));
+    let rows = table.get(&"token_embd.weight".into()).and_then(|row| row.shape.first().copied());
+    let head_dim = metadata.unsigned(&key("attention.key_length")).or(metadata.unsigned(&key("rope.dimension_count")));
+    Ok(json!({
+        "model_type": if window.is_some() { "mistral" } else { architecture },
+        "vocab_size": rows,
+        "hidden_size": hidden,
+        "intermediate_size": size("feed_forward_length")?,
+        "num_hidden_layers": size("block_count")?,
+        "num_attention_heads": heads,
+        "num_key_value_heads": metadata.unsigned(&key("attention.head_count_kv")).unwrap_or(heads),
+        "head_dim": head_dim.unwrap_or(hidden / heads.max(1)),
+        "max_position_embeddings": metadata.unsigned(&key("context_length")),
+        "rms_norm_eps": metadata.number(&key("attention.layer_norm_rms_epsilon")).unwrap_or(1e-5),
+        "rope_theta": metadata.number(&key("rope.freq_base")).unwrap_or(10_000.0),
+        "sliding_window": window,
+        "attention_bias": has("blk.0.attn_q.bias"),
+        "mlp_bias": has("blk.0.ffn_up.bias"),
+        "tie_word_embeddings": !has("output.weight"),
+        "bos_token_id": id("bos"),
+        "eos_token_id": id("eos"),
+        "pad_token_id": id("padding"),
+        "dtype": "float32",
+    }))
+}

@@ -1,0 +1,153 @@
+//! What a GGUF file will hold, as a value to look at before anything is written.
+
+use serde_json::{Value, json};
+
+use super::metadata::{architecture, metadata, rope_factors, warnings};
+use super::names::{ROPE_FACTORS, gguf_name, is_rotated};
+use super::vocabulary::vocabulary;
+use super::{GgufError, GgufType};
+use crate::checkpoint::{GgufMetadata, Piece};
+use crate::convert::{ConvertError, Direction, ModelFolder, RemapPlan};
+use crate::sealed::Sealed;
+use crate::spec::{DType, ModelConfig, ModelSpec, ParamPath, Side, TensorRow, TensorTable};
+use crate::tokenizer::TokenizerFiles;
+
+/// The name of the file in a model's folder.
+pub const GGUF_FILE: &str = "model.gguf";
+
+/// One tensor of the file.
+#[derive(Clone, Debug, PartialEq)]
+pub struct GgufTensor {
+    /// Its name, shape and type in the file.
+    pub row: TensorRow,
+    /// Our name of it; none for what is made for the file.
+    pub native: Option<ParamPath>,
+    /// Why it is not stored as asked for.
+    pub why: Option<String>,
+    /// What it is made of, in the source.
+    pub(super) origin: Vec<Piece>,
+    /// Rows of a head, if they are to be put into another order.
+    pub(super) heads: Option<usize>,
+}
+
+/// What a GGUF file will hold: tensors in the order of a forward pass, and metadata.
+#[derive(Clone, Debug, PartialEq)]
+pub struct GgufPlan {
+    tensors: Sealed<Vec<GgufTensor>>,
+    metadata: Sealed<GgufMetadata>,
+    kind: GgufType,
+    warnings: Vec<String>,
+}
+
+impl GgufPlan {
+    /// Plans the file of a model whose weights are those of `source`, changed as `config` and `tokenizer` are. `name` goes
+    /// into `general.name`.
+    ///
+    /// # Errors
+    /// [`GgufError`] for models and tokenizers that GGUF has no place for, or tensors that do not fit the configuration.
+    pub fn new(
+        source: &ModelFolder,
+        config: &ModelConfig,
+        tokenizer: &TokenizerFiles,
+        kind: GgufType,
+        name: &str,
+    ) -> Result<Self, GgufError> {
+        let architecture = architecture(config, source.path())?;
+        let way = Direction { from: source.side(), to: Side::Native };
+        let remap = RemapPlan::between(source.checkpoint(), way, source.config(), source.family(), None)
+            .map_err(ConvertError::from)?;
+        remap.require_complete()?;
+        let pieces = remap.pieces();
+        let tied = config.tie_word_embeddings;
+        let mut tensors = Vec::new();
+        for row in ModelSpec::resolve(config).table(DType::F32).stored() {
+            let Some(name) = gguf_name(&row.path) else {
+                let what = format!("the parameter `{}`", row.path);
+                return Err(GgufError::Beyond { what, origin: source.path().to_owned() });
+            };
+            let head = name.as_str() == "output.weight" || (tied && name.as_str() == "token_embd.weight");
+            let (dtype, why) = kind.of(&row.shape, head);
+            tensors.push(GgufTensor {
+                row: TensorRow::stored(name, row.shape.clone(), dtype),
+                native: Some(row.path.clone()),
+                why,
+                origin: pieces.get(&row.path).map_or_else(|| vec![Piece::Tensor(row.path.clone())], Clone::clone),
+                heads: (architecture == "llama" && is_rotated(&row.path)).then_some(config.head_dim),
+            });
+        }
+        if let Some(factors) = rope_factors(config) {
+            tensors.push(GgufTensor {
+                row: TensorRow::stored(ROPE_FACTORS.into(), vec![factors.len()], DType::F32),
+                native: None,
+                why: None,
+                origin: vec![Piece::Values(factors)],
+                heads: None,
+            });
+        }
+        let mut metadata = metadata(config, architecture, name, kind);
+        let mut warnings = warnings(config, architecture);
+        vocabulary(tokenizer, config.vocab_size, source.path(), &mut metadata, &mut warnings)?;
+        Ok(Self { tensors: Sealed::new(tensors), metadata: Sealed::new(metadata), kind, warnings })
+    }
+
+    /// The tensors.
+    pub fn tensors(&self) -> &[GgufTensor] {
+        &self.tensors
+    }
+
+    /// Names, shapes and types in the file.
+    pub fn table(&self) -> TensorTable {
+        TensorTable::from_rows(self.tensors.iter().map(|tensor| tensor.row.clone()).collect())
+    }
+
+    /// Keys and values.
+    pub fn metadata(&self) -> &GgufMetadata {
+        &self.metadata
+    }
+
+    /// How matrices are stored, but for exceptions.
+    pub fn kind(&self) -> GgufType {
+        self.kind
+    }
+
+    /// What readers of the file will not do as the model does, and what the file leaves out.
+    pub fn warnings(&self) -> &[String] {
+        &self.warnings
+    }
+
+    /// Why tensors are not stored as asked for: type, reason, and how many.
+    pub fn exceptions(&self) -> Vec<(DType, &str, usize)> {
+        let mut found: Vec<(DType, &str, usize)> = Vec::new();
+        for tensor in self.tensors.iter() {
+            let Some(why) = tensor.why.as_deref() else { continue };
+            match found.iter_mut().find(|(dtype, known, _)| (*dtype, *known) == (tensor.row.dtype, why)) {
+                Some((.., count)) => *count += 1,
+                None => found.push((tensor.row.dtype, why, 1)),
+            }
+        }
+        found
+    }
+
+    /// The `--json` report.
+    pub fn report(&self) -> Value {
+        let exception = |(dtype, why, count): (DType, &str, usize)| json!({ "dtype": dtype.torch_name(), "why": why, "tensors": count });
+        let tensor = |tensor: &GgufTensor| {
+            json!({
+                "name": tensor.row.path,
+                "native": tensor.native,
+                "shape": tensor.row.shape,
+                "dtype": tensor.row.dtype.torch_name(),
+                "why": tensor.why,
+            })
+        };
+        json!({
+            "file": GGUF_FILE,
+            "type": self.kind.name(),
+            "bytes": self.table().bytes(),
+            "exceptions": self.exceptions().into_iter().map(exception).collect::<Vec<_>>(),
+            "metadata": self.metadata.iter().map(|(key, value)| (key.to_owned(), json!(GgufMetadata::shown(value)))).collect::<serde_json::Map<_, _>>(),
+            "tensors": self.tensors.iter().map(tensor).collect::<Vec<_>>(),
+            "warnings": self.warnings,
+        })
+    }
+}
