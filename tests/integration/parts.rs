@@ -529,7 +529,7 @@ fn choices_that_cannot_be_built_are_refused_by_field() {
 fn models_that_hugging_face_has_no_class_for_are_not_converted() {
     let temp = tempfile::tempdir().unwrap();
     for (family, argument, value, expected) in [
-        ("deepone", "num_hidden_layers", json!(1), "the family deepone"),
+        ("deepone", "num_hidden_layers", json!(1), "this deepone model"),
         ("llama", "layer_dropout", json!(0.1), "residual or activation dropout"),
         ("llama", "sliding_window", json!(8), "sliding_window"),
     ] {

@@ -7,6 +7,9 @@ use serde_json::{Map, Value};
 /// Steps after which an expression is given up.
 const FUEL: u64 = 10_000;
 
+/// Bytes of the longest expression: enough for any formula, and not for one that fills the memory with repeated text.
+const LONGEST: usize = 200;
+
 fn environment() -> Environment<'static> {
     let mut environment = Environment::new();
     // Arithmetic with a field that is not there is an error; asking whether it is there is not.
@@ -17,11 +20,18 @@ fn environment() -> Environment<'static> {
 
 /// Why an expression cannot be read, in a line.
 pub(super) fn check(expression: &str) -> Result<(), String> {
+    require_short(expression)?;
     environment().compile_expression(expression).map(drop).map_err(|error| reason(&error))
+}
+
+fn require_short(expression: &str) -> Result<(), String> {
+    let long = format!("it has more than {LONGEST} characters");
+    if expression.len() > LONGEST { Err(long) } else { Ok(()) }
 }
 
 /// Evaluates an expression over some fields.
 pub(super) fn evaluate(expression: &str, fields: &Map<String, Value>) -> Result<Value, String> {
+    require_short(expression)?;
     let environment = environment();
     let compiled = environment.compile_expression(expression).map_err(|error| reason(&error))?;
     let value = compiled.eval(Serde(fields)).map_err(|error| reason(&error))?;
@@ -47,6 +57,7 @@ pub(in crate::convert) fn size(expression: &str, fields: &Map<String, Value>) ->
 
 /// Evaluates a condition.
 pub(super) fn holds(expression: &str, fields: &Map<String, Value>) -> Result<bool, String> {
+    require_short(expression)?;
     let environment = environment();
     let compiled = environment.compile_expression(expression).map_err(|error| reason(&error))?;
     Ok(compiled.eval(Serde(fields)).map_err(|error| reason(&error))?.is_true())
@@ -91,5 +102,7 @@ mod tests {
     #[test]
     fn an_expression_without_end_is_given_up() {
         evaluate("range(100000) | map('abs') | list | length", &fields()).unwrap_err();
+        evaluate("'x' * 10000000000", &fields()).unwrap_err();
+        evaluate(&"1 + ".repeat(100_000), &fields()).unwrap_err();
     }
 }
