@@ -156,3 +156,23 @@ fn fields_that_nobody_here_knows_come_back_after_changes_of_length_and_type() {
     assert_eq!((&found["torch_dtype"], &found["rope_theta"]), (&json!("bfloat16"), &json!(500_000.0)));
     assert_eq!(found["rope_scaling"]["factor"], json!(8.0));
 }
+
+#[test]
+fn weights_that_are_no_numbers_are_named_and_nothing_is_written() {
+    let temp = tempdir().unwrap();
+    let folder = copy_of("llama-bf16", temp.path());
+    let file = folder.join("model.safetensors");
+    let mut bytes = std::fs::read(&file).unwrap();
+    let end = bytes.len();
+    bytes[end - 2..].copy_from_slice(&[0xc0, 0x7f]);
+    std::fs::write(&file, bytes).unwrap();
+    let checkpoint = Checkpoint::open(&folder).unwrap();
+    let last = checkpoint.stored_order().last().unwrap();
+
+    let conversion = convert(&folder, temp.path().join("native")).run().unwrap();
+    assert!(!conversion.passed());
+    assert_eq!(*conversion.not_finite, [last.clone()]);
+    let said = chandlery::display::View::view(&conversion).plain().to_owned();
+    assert!(said.contains(&format!("holds NaN or infinities, in {last}")), "{said}");
+    assert_eq!(entries(temp.path()), ["llama-bf16"]);
+}

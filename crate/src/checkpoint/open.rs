@@ -6,6 +6,7 @@ use std::path::{Component, Path, PathBuf};
 
 use serde::Deserialize;
 
+use super::cast::read_floats;
 use super::header::{Extent, WeightsFile};
 use super::layout::{WEIGHTS_FILE, WEIGHTS_INDEX, latest_checkpoint, weights_in};
 use super::links::inside;
@@ -202,6 +203,25 @@ impl Checkpoint {
                 _ => return Ok(false),
             }
         }
+    }
+
+    /// True if no element is NaN or infinite. Elements that are no floats never are.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    pub fn is_finite(&self, path: &ParamPath) -> Result<bool, CheckpointError> {
+        let dtype = self.place(path)?.1.dtype;
+        let mut blocks = self.blocks(path, 4 << 20)?;
+        while let Some(block) = blocks.next_block()? {
+            let mut floats = vec![0.0f32; block.len() / dtype.bytes()];
+            if read_floats(block, dtype, &mut floats).is_none() {
+                return Ok(true);
+            }
+            if floats.iter().any(|value| !value.is_finite()) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     /// Reads one tensor.

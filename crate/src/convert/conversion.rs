@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::validation::validation_memory;
 use super::{Digest, GenerationTest, LogitDiff, Proof, RemapPlan, RemapStep, Way};
 use crate::sealed::Sealed;
-use crate::spec::{Side, TensorTable};
+use crate::spec::{ParamPath, Side, TensorTable};
 use crate::tokenizer::TokenPlan;
 
 /// A conversion that ran: its plan and its evidence.
@@ -33,6 +33,8 @@ pub struct Conversion {
     pub logits: Option<Sealed<LogitDiff>>,
     /// Why logits were not compared, if they were to be and could not.
     pub unjudged: Option<String>,
+    /// Tensors of the source with NaN or infinite elements. They are looked for where the logits are no numbers.
+    pub not_finite: Sealed<Vec<ParamPath>>,
     /// What both sides made of a prompt, if they were asked to continue it.
     pub generation: Option<Sealed<GenerationTest>>,
     /// What a person should know beside all this.
@@ -117,6 +119,7 @@ impl Conversion {
             "generation": self.generation.as_deref().map(GenerationTest::report),
             "notes": *self.notes,
             "validation_memory": self.validation_memory(),
+            "not_finite": *self.not_finite,
             "missing": self.plan.missing,
             "unused": self.plan.unused,
             "mismatched": self.plan.mismatched.iter().map(|one| &one.from).collect::<Vec<_>>(),

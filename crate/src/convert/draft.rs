@@ -154,6 +154,7 @@ impl Draft {
             logits: None,
             unjudged: None,
             generation: None,
+            not_finite: Sealed::new(Vec::new()),
             notes: Sealed::new(self.notes.clone()),
             dry_run: convert.dry_run,
         }

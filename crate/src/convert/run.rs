@@ -6,7 +6,7 @@ use super::validation::Case;
 use super::{Conversion, Convert, ConvertError};
 use crate::checkpoint::{AtomicFolder, Checkpoint};
 use crate::sealed::Sealed;
-use crate::spec::TensorRow;
+use crate::spec::{ParamPath, TensorRow};
 
 impl Convert {
     /// Runs it. If validation does not pass, the result says so and the destination does not appear.
@@ -59,6 +59,9 @@ impl Convert {
         };
         match self.judge(&case)? {
             Some(verdict) => {
+                if !verdict.logits.max_abs().is_finite() {
+                    conversion.not_finite = Sealed::new(not_finite(case.source.checkpoint())?);
+                }
                 conversion.logits = Some(Sealed::new(verdict.logits));
                 conversion.generation = verdict.generation.map(Sealed::new);
             }
@@ -71,4 +74,15 @@ impl Convert {
         }
         Ok(())
     }
+}
+
+/// The tensors that hold NaN or infinities.
+fn not_finite(source: &Checkpoint) -> Result<Vec<ParamPath>, ConvertError> {
+    let mut found = Vec::new();
+    for row in source.table().rows() {
+        if !source.is_finite(&row.path)? {
+            found.push(row.path.clone());
+        }
+    }
+    Ok(found)
 }

@@ -192,6 +192,13 @@ impl View for Conversion {
             ));
             lines.extend(logits.located());
         }
+        if let Some(first) = self.not_finite.first() {
+            let others = match self.not_finite.len() - 1 {
+                0 => String::new(),
+                others => format!(" and {others} more"),
+            };
+            lines.push(format!("the source itself holds NaN or infinities, in {first}{others}"));
+        }
         lines.extend(self.unjudged.as_ref().map(|why| format!("logits were NOT compared: {why}")));
         lines.extend(self.generation.as_deref().map(|generation| match generation.parting {
             None => format!("both sides continue the prompt with the same {} tokens", generation.candle.ids.len()),
