@@ -71,6 +71,14 @@ impl<'a> Pieces<'a> {
         Self { from, pieces }
     }
 
+    /// What the source calls `path`, if that is one tensor there; else `path` itself.
+    pub(crate) fn stored_name<'b>(&'b self, path: &'b ParamPath) -> &'b ParamPath {
+        match self.pieces.get(path).map(Vec::as_slice) {
+            Some([Piece::Tensor(from)]) => from,
+            _ => path,
+        }
+    }
+
     /// The file or index that they come from.
     pub(crate) fn origin(&self) -> &Path {
         self.from.path()

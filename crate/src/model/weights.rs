@@ -77,7 +77,7 @@ impl Weights for PieceWeights<'_> {
         let origin = || self.pieces.origin().display().to_string();
         if row.shape != shape {
             return Err(ModelError::Shape {
-                path: path.to_string(),
+                path: self.pieces.stored_name(path).to_string(),
                 expected: shape.to_vec(),
                 found: row.shape.clone(),
                 origin: origin(),
@@ -88,7 +88,8 @@ impl Weights for PieceWeights<'_> {
             // Numbers of a quantized part are read as what they are, or not at all.
             if data.dtype != dtype {
                 let (expected, found) = (dtype.to_string(), data.dtype.to_string());
-                return Err(ModelError::ElementType { path: path.to_string(), expected, found, origin: origin() });
+                let path = self.pieces.stored_name(path).to_string();
+                return Err(ModelError::ElementType { path, expected, found, origin: origin() });
             }
             return bytes_from(data, device);
         }
