@@ -171,7 +171,7 @@ fn weights_that_are_no_numbers_are_named_and_nothing_is_written() {
 
     let conversion = convert(&folder, temp.path().join("native")).run().unwrap();
     assert!(!conversion.passed());
-    assert_eq!(*conversion.not_finite, [last.clone()]);
+    assert_eq!(conversion.not_finite.as_slice(), std::slice::from_ref(&last));
     let said = chandlery::display::View::view(&conversion).plain().to_owned();
     assert!(said.contains(&format!("holds NaN or infinities, in {last}")), "{said}");
     assert_eq!(entries(temp.path()), ["llama-bf16"]);
