@@ -37,4 +37,4 @@ pub use project::project;
 pub use sealed::Sealed;
 pub use update::update;
 
-pub use {candle_core as candle, candle_nn, plotters, polars, serde_json};
+pub use {candle_core as candle, candle_nn, plotters, polars, polars_io, serde_json};

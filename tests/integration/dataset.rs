@@ -4,9 +4,8 @@ use std::path::Path;
 
 use chandlery::dataset;
 use chandlery::dataset::{Dataset, DatasetError, Packing};
-use chandlery::polars::prelude::{
-    CsvWriter, DataFrame, IntoLazy, JsonFormat, JsonWriter, ParquetWriter, SerWriter, col, df,
-};
+use chandlery::polars::prelude::{DataFrame, IntoLazy, col, df};
+use chandlery::polars_io::prelude::{CsvWriter, JsonFormat, JsonWriter, ParquetWriter, SerWriter};
 use chandlery::project;
 use chandlery::tokenizer::TokenizerFiles;
 use tempfile::tempdir;

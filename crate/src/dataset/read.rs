@@ -1,12 +1,10 @@
 //! Files into frames of two columns: the row in the file, and its text.
 
-use std::num::NonZeroUsize;
+use std::fs::File;
 use std::path::Path;
 
-use polars::prelude::{
-    Column, DataFrame, DataType, IntoLazy, LazyCsvReader, LazyFileListReader, LazyFrame, LazyJsonLineReader, PlRefPath,
-    PolarsResult, ScanArgsParquet, col, lit,
-};
+use polars::prelude::{Column, DataFrame, DataType, IntoLazy, PlSmallStr, PolarsResult, Schema, col, lit};
+use polars_io::prelude::{CsvReadOptions, JsonFormat, JsonReader, ParquetReader, SerReader};
 
 use super::DatasetError;
 use super::declaration::{Format, Settings};
@@ -103,8 +101,12 @@ fn table(
 ) -> Result<DataFrame, DatasetError> {
     let rows = Rows::new(&settings.text, place)?;
     let fault = |error: polars::prelude::PolarsError| malformed(file, format, place, error.to_string());
-    let mut frame = scan(file, format).map_err(fault)?;
-    let schema = frame.collect_schema().map_err(fault)?;
+    // JSON tells its columns only when all of it was read.
+    let whole = if format == Format::JsonLines { Some(read(file, format, None, None).map_err(fault)?) } else { None };
+    let schema: Schema = match &whole {
+        Some(frame) => (**frame.schema()).clone(),
+        None => (**read(file, format, None, Some(0)).map_err(fault)?.schema()).clone(),
+    };
     let known: Vec<String> = schema.iter_names().map(|name| name.to_string()).collect();
     for column in rows.columns() {
         if !known.contains(column) {
@@ -125,16 +127,21 @@ fn table(
             });
         }
     }
-    let mut wanted = vec![col(INDEX).alias("row")];
-    wanted.extend(rows.columns().iter().map(|column| col(column.as_str()).cast(DataType::String).alias(named(column))));
-    let mut frame = frame.with_row_index(INDEX, Some(1)).select(wanted);
-    if rows.is_plain() {
-        frame = frame.filter(col(named(&rows.columns()[0])).is_not_null());
-    }
-    if let Some(most) = most {
-        frame = frame.limit(most as u32);
-    }
-    let frame = frame.collect().map_err(fault)?;
+    let columns: Vec<PlSmallStr> = rows.columns().iter().map(PlSmallStr::from).collect();
+    let mut limit = most;
+    let frame = loop {
+        let frame = match &whole {
+            Some(frame) => frame.clone(),
+            None => read(file, format, Some(&columns), limit).map_err(fault)?,
+        };
+        let ended = whole.is_some() || limit.is_none_or(|limit| frame.height() < limit);
+        let frame = chosen(frame, &rows, most).map_err(fault)?;
+        // Rows without text do not count, so it may take more of them.
+        if ended || most.is_none_or(|most| frame.height() >= most) {
+            break frame;
+        }
+        limit = limit.map(|limit| limit.saturating_mul(4).max(1024));
+    };
     let frame = rows.texts(frame, place)?;
     // Row indices count in the unsigned type polars was built with; the files of one dataset must agree.
     let frame = frame.lazy().with_column(col("row").cast(DataType::UInt64)).filter(col("text").neq(lit("")));
@@ -153,14 +160,36 @@ fn textual(kind: &DataType) -> bool {
     matches!(kind, DataType::String | DataType::Null)
 }
 
-fn scan(file: &Path, format: Format) -> PolarsResult<LazyFrame> {
-    let path = PlRefPath::try_from_path(file)?;
+/// The rows with text, numbered from 1 as in the file, at most `most` of them.
+fn chosen(frame: DataFrame, rows: &Rows, most: Option<usize>) -> PolarsResult<DataFrame> {
+    let mut wanted = vec![col(INDEX).alias("row")];
+    wanted.extend(rows.columns().iter().map(|column| col(column.as_str()).cast(DataType::String).alias(named(column))));
+    let mut frame = frame.lazy().with_row_index(INDEX, Some(1)).select(wanted);
+    if rows.is_plain() {
+        frame = frame.filter(col(named(&rows.columns()[0])).is_not_null());
+    }
+    if let Some(most) = most {
+        frame = frame.limit(most as u32);
+    }
+    frame.collect()
+}
+
+/// The first `most` rows of a file, of these columns only.
+fn read(file: &Path, format: Format, columns: Option<&[PlSmallStr]>, most: Option<usize>) -> PolarsResult<DataFrame> {
     match format {
-        Format::Parquet => LazyFrame::scan_parquet(path, ScanArgsParquet { glob: false, ..Default::default() }),
+        Format::Parquet => ParquetReader::new(File::open(file)?)
+            .with_columns(columns.map(|columns| columns.iter().map(ToString::to_string).collect()))
+            .with_slice(most.map(|most| (0, most)))
+            .finish(),
         // Everything is text here, so no types are guessed.
-        Format::Csv => LazyCsvReader::new(path).with_glob(false).with_infer_schema_length(Some(0)).finish(),
+        Format::Csv => CsvReadOptions::default()
+            .with_infer_schema_length(Some(0))
+            .with_columns(columns.map(Into::into))
+            .with_n_rows(most)
+            .try_into_reader_with_file_path(Some(file.to_owned()))?
+            .finish(),
         Format::JsonLines | Format::Text => {
-            LazyJsonLineReader::new(path).with_infer_schema_length(NonZeroUsize::new(usize::MAX)).finish()
+            JsonReader::new(File::open(file)?).with_json_format(JsonFormat::JsonLines).infer_schema_len(None).finish()
         }
     }
 }
