@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""The kernel as a front end feels it: start to first reply, and the latency of cells, beside ipykernel in the same run.
+"""The kernel as a front end feels it: start to first reply, and the latency of cells, beside evcxr and ipykernel in the same run.
 
 usage: kernel.py [-n RUNS] [--only KERNEL]        needs jupyter_client; `tests/run bench` has it
 
@@ -10,11 +10,13 @@ follow at once, as in a headless run, are measured in a row of their own.
 
 import argparse
 import itertools
+import json
 import os
 import subprocess
 import sys
 import tempfile
 import time
+from pathlib import Path
 
 from jupyter_client.manager import KernelManager, start_new_kernel
 from measure import COMMAND, FIXTURES, spread, table
@@ -35,9 +37,10 @@ CELLS = {
         "frame of a checkpoint": f'inspect("{FIXTURES / "llama-gqa"}")?.frame()?.height() + {{n}}',
         "magic": f"%inspect {FIXTURES / 'llama-gqa'}",
     },
+    "evcxr": {"`1 + 1`": "1 + {n}"},
     "python3": {"`1 + 1`": "1 + {n}"},
 }
-VARIABLE = {"chandlery": "let kept_{n} = vec![{n}u64; 3];", "python3": "kept_{n} = [{n}] * 3"}
+VARIABLE = {name: "let kept_{n} = vec![{n}u64; 3];" for name in ("chandlery", "evcxr")} | {"python3": "kept_{n} = [{n}] * 3"}
 COUNTER = itertools.count(2)
 
 
@@ -125,6 +128,11 @@ def install(folder):
     os.environ["JUPYTER_RUNTIME_DIR"] = os.path.join(folder, "runtime")
     os.environ["IPYTHONDIR"] = os.path.join(folder, "ipython")
     subprocess.run([COMMAND, "kernel", "install", "--prefix", folder], check=True, stdout=subprocess.DEVNULL)
+    evcxr = Path(folder, "share", "jupyter", "kernels", "evcxr")
+    evcxr.mkdir(parents=True)
+    argv = [str(Path(COMMAND).with_name("bench-evcxr")), "--control_file", "{connection_file}"]
+    spec = {"argv": argv, "display_name": "evcxr", "language": "rust", "interrupt_mode": "message"}
+    evcxr.joinpath("kernel.json").write_text(json.dumps(spec))
 
 
 def main():
@@ -134,9 +142,8 @@ def main():
     options = arguments.parse_args()
     names = [options.only] if options.only else list(CELLS)
     with tempfile.TemporaryDirectory() as folder:
-        if "chandlery" in names:
-            install(folder)
-        # In turns, so that a busy moment of the machine falls on both.
+        install(folder)
+        # In turns, so that a busy moment of the machine falls on all.
         starts = {name: [] for name in names}
         for _, name in itertools.product(range(options.n), names):
             starts[name].append(start_to_first_reply(name))
