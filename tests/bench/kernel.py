@@ -131,7 +131,10 @@ def install(folder):
     evcxr = Path(folder, "share", "jupyter", "kernels", "evcxr")
     evcxr.mkdir(parents=True)
     argv = [str(Path(COMMAND).with_name("bench-evcxr")), "--control_file", "{connection_file}"]
-    spec = {"argv": argv, "display_name": "evcxr", "language": "rust", "interrupt_mode": "message"}
+    # Its executable shares the standard library, as all of this workspace do; ours finds it by itself.
+    libraries = subprocess.run(["rustc", "--print", "target-libdir"], check=True, capture_output=True, text=True).stdout.strip()
+    environment = {"LD_LIBRARY_PATH": libraries}
+    spec = {"argv": argv, "display_name": "evcxr", "language": "rust", "interrupt_mode": "message", "env": environment}
     evcxr.joinpath("kernel.json").write_text(json.dumps(spec))
 
 
