@@ -3,6 +3,7 @@
 mod ansi;
 mod html;
 mod notebook;
+mod parameters;
 mod recorder;
 mod watchdog;
 
@@ -33,6 +34,8 @@ pub struct Options {
     pub timeout: Option<Duration>,
     /// Go on after failing cells.
     pub allow_errors: bool,
+    /// Names and values that override the `let`s of the cell tagged `parameters`.
+    pub parameters: Vec<(String, String)>,
 }
 
 /// Why a run did not succeed.
@@ -45,6 +48,14 @@ pub enum RunError {
     /// A notebook could not be read or written.
     #[error(transparent)]
     Notebook(#[from] NotebookError),
+    /// A parameter does not fit the notebook; nothing ran.
+    #[error("cannot set the parameters of `{}`: {reason}", path.display())]
+    Parameters {
+        /// The notebook.
+        path: PathBuf,
+        /// What is wrong where, and what to do.
+        reason: String,
+    },
     /// No engine could be started.
     #[error("cannot start the engine for `{}`: {reason}\nrun `chandlery kernel doctor`; it says what is missing", path.display())]
     Engine {
@@ -104,11 +115,23 @@ pub fn run(
     let output = options.output.as_ref().map(absolute).transpose()?;
     let html = options.html.as_ref().map(absolute).transpose()?;
     let notebooks = options.notebooks.iter().map(absolute).collect::<Result<Vec<_>, _>>()?;
+    // A parameter that one notebook refuses is told before another has run for hours.
+    if !options.parameters.is_empty() {
+        notebooks.iter().try_for_each(|path| read(path, options).map(drop))?;
+    }
     for path in notebooks {
         let output = if options.inplace { Some(path.clone()) } else { output.clone() };
         Run { options, path, output, html: html.clone(), ctrl_c }.run(start, report)?;
     }
     Ok(())
+}
+
+/// A notebook with its parameters set.
+fn read(path: &Path, options: &Options) -> Result<Notebook, RunError> {
+    let mut notebook = Notebook::read(path)?;
+    parameters::inject(&mut notebook, &options.parameters)
+        .map_err(|reason| RunError::Parameters { path: path.to_owned(), reason })?;
+    Ok(notebook)
 }
 
 /// Long runs are saved on the way, but not after every quick cell.
@@ -125,7 +148,7 @@ struct Run<'a> {
 
 impl Run<'_> {
     fn run(&self, start: StartEngineIn<'_>, report: &mut dyn Write) -> Result<(), RunError> {
-        let mut notebook = Notebook::read(&self.path)?;
+        let mut notebook = read(&self.path, self.options)?;
         let folder = self.path.parent().unwrap_or(Path::new("."));
         let engine = start(folder).map_err(|reason| RunError::Engine { path: self.path.clone(), reason })?;
         let mut session = Session::new(engine);
