@@ -31,6 +31,9 @@ pub(crate) struct RunArgs {
     /// Save it as one self-contained page
     #[arg(long, value_name = "FILE")]
     pub(crate) html: Option<PathBuf>,
+    /// Write a JUnit report here: a suite a notebook, a case a code cell
+    #[arg(long, value_name = "FILE")]
+    pub(crate) junit: Option<PathBuf>,
     /// Save each executed notebook over itself
     #[arg(long)]
     pub(crate) inplace: bool,

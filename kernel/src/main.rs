@@ -85,6 +85,7 @@ fn run(args: RunArgs) -> ExitCode {
         timeout: args.timeout,
         allow_errors: args.allow_errors,
         parameters: args.parameters,
+        junit: args.junit,
     };
     let mut start = |folder: &Path| {
         // The worker starts in the folder it finds itself in, so that cells name files as their notebook's author does.

@@ -227,3 +227,25 @@ fn the_outputs_of_a_cell_tagged_remove_output_are_not_saved() {
     assert_eq!((&out["cells"][0]["outputs"], &out["cells"][0]["execution_count"]), (&json!([]), &json!(1)));
     assert_eq!(out["cells"][1]["outputs"][0]["text"], json!(["shown\n"]));
 }
+
+#[test]
+fn the_junit_report_tells_passed_skipped_and_failed_cells_even_of_a_failed_run() {
+    let folder =
+        Folder::with(&[cell("print a"), tagged("fail x", "skip-execution"), cell("fail <here>"), cell("print b")]);
+    let (ran, _) = go(&Options { junit: Some(folder.path("junit.xml")), ..folder.options() });
+    assert!(matches!(ran, Err(RunError::Cell { cell: 3, .. })));
+    let report = std::fs::read_to_string(folder.path("junit.xml")).unwrap();
+    for part in [
+        "tests=\"4\"",
+        "failures=\"1\"",
+        "name=\"cell 1\"",
+        "skip-execution",
+        "type=\"Failed\"",
+        "&lt;here",
+        "Failed: ",
+        "an earlier cell failed",
+    ] {
+        assert!(report.contains(part), "{part} is missing in\n{report}");
+    }
+    assert!(!report.contains("[31m"), "{report}");
+}
