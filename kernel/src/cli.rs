@@ -31,6 +31,9 @@ pub(crate) struct RunArgs {
     /// Save it as one self-contained page
     #[arg(long, value_name = "FILE")]
     pub(crate) html: Option<PathBuf>,
+    /// Write a JUnit report here: a suite a notebook, a case a code cell
+    #[arg(long, value_name = "FILE")]
+    pub(crate) junit: Option<PathBuf>,
     /// Save each executed notebook over itself
     #[arg(long)]
     pub(crate) inplace: bool,
@@ -40,6 +43,9 @@ pub(crate) struct RunArgs {
     /// Go on after failing cells (the tag `raises-exception` allows one)
     #[arg(long)]
     pub(crate) allow_errors: bool,
+    /// Override a `let` of the cell tagged `parameters`; may be repeated
+    #[arg(short, long = "parameter", value_name = "NAME=VALUE", value_parser = parameter)]
+    pub(crate) parameters: Vec<(String, String)>,
     #[arg(long, hide = true, default_value = "direct")]
     pub(crate) engine: EngineName,
 }
@@ -101,6 +107,13 @@ fn seconds(text: &str) -> Result<Duration, String> {
         .ok()
         .filter(|limit| !limit.is_zero())
         .ok_or_else(|| "must be above 0".to_owned())
+}
+
+fn parameter(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.trim().is_empty() => Ok((name.trim().to_owned(), value.to_owned())),
+        _ => Err("write it as NAME=VALUE".to_owned()),
+    }
 }
 
 /// The words that [`Cli`] understands; all others are the toolkit's.

@@ -84,6 +84,8 @@ fn run(args: RunArgs) -> ExitCode {
         inplace: args.inplace,
         timeout: args.timeout,
         allow_errors: args.allow_errors,
+        parameters: args.parameters,
+        junit: args.junit,
     };
     let mut start = |folder: &Path| {
         // The worker starts in the folder it finds itself in, so that cells name files as their notebook's author does.

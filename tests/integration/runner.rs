@@ -81,7 +81,7 @@ fn outputs_replace_the_old_and_the_rest_of_the_file_stays() {
     assert_eq!(out["cells"][1]["outputs"][1]["data"]["text/plain"], json!(["100%"]), "updated by a later cell");
     assert_eq!(out["cells"][2]["outputs"][0]["output_type"], "execute_result");
     assert_eq!(out["cells"][2]["outputs"][0]["execution_count"], 2);
-    assert_eq!((&out["cells"][3]["outputs"], &out["cells"][3]["execution_count"]), (&json!([]), &Value::Null));
+    assert_eq!(out["cells"][3], tagged("fail skipped", "skip-execution"), "a skipped cell is left as it is");
     assert_eq!(out["cells"][4]["outputs"][0]["evalue"], "on purpose");
     assert_eq!(out["cells"][5]["execution_count"], 4);
     assert_eq!(report.lines().filter(|line| line.starts_with('[')).count(), 5, "{report}");
@@ -178,4 +178,74 @@ fn contradicting_options_are_refused() {
     let inplace = Options { inplace: true, output: None, ..folder.options() };
     go(&inplace).0.unwrap();
     assert_eq!(folder.names(), ["in.ipynb"]);
+}
+
+#[test]
+fn parameters_go_into_a_cell_after_the_declaring_one() {
+    let folder =
+        Folder::with(&[cell("print a"), tagged("let steps = 1;\nlet name = \"x\";", "parameters"), cell("print b")]);
+    let with = |given: &[(&str, &str)]| Options {
+        parameters: given.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())).collect(),
+        ..folder.options()
+    };
+    go(&with(&[("steps", "5"), ("name", "\"y"), ("steps", "6")])).0.unwrap();
+    let out = folder.out();
+    assert_eq!(out["cells"].as_array().unwrap().len(), 4);
+    assert_eq!(out["cells"][2]["metadata"]["tags"], json!(["injected-parameters"]));
+    assert_eq!(out["cells"][2]["source"][1], "let steps: i32 = 6;\n");
+    assert_eq!(out["cells"][2]["source"][2], "let name: &'static str = \"\\\"y\";");
+
+    // A second run replaces the cell of the first.
+    std::fs::copy(folder.path("out.ipynb"), folder.path("in.ipynb")).unwrap();
+    go(&with(&[("steps", "7")])).0.unwrap();
+    let out = folder.out();
+    assert_eq!(out["cells"].as_array().unwrap().len(), 4);
+    assert_eq!(out["cells"][2]["source"][1], "let steps: i32 = 7;");
+}
+
+#[test]
+fn parameters_that_do_not_fit_are_refused_before_anything_runs() {
+    let folder = Folder::with(&[tagged("let steps = 1;", "parameters")]);
+    for (name, value, reason) in [("step", "1", "did you mean `steps`?"), ("steps", "many", "`steps: i32`")] {
+        let options = Options { parameters: vec![(name.to_owned(), value.to_owned())], ..folder.options() };
+        let (ran, report) = go(&options);
+        let error = ran.unwrap_err().to_string();
+        assert!(error.contains(reason) && error.contains("cell 1 (tagged `parameters`)"), "{error}");
+        assert_eq!(report, "");
+    }
+    let bare = Folder::with(&[cell("print a")]);
+    let options = Options { parameters: vec![("steps".to_owned(), "1".to_owned())], ..bare.options() };
+    assert!(go(&options).0.unwrap_err().to_string().contains("no code cell is tagged `parameters`"));
+    assert_eq!((folder.names(), bare.names()), (vec!["in.ipynb".to_owned()], vec!["in.ipynb".to_owned()]));
+}
+
+#[test]
+fn the_outputs_of_a_cell_tagged_remove_output_are_not_saved() {
+    let folder = Folder::with(&[tagged("print secret", "remove-output"), cell("print shown")]);
+    go(&folder.options()).0.unwrap();
+    let out = folder.out();
+    assert_eq!((&out["cells"][0]["outputs"], &out["cells"][0]["execution_count"]), (&json!([]), &json!(1)));
+    assert_eq!(out["cells"][1]["outputs"][0]["text"], json!(["shown\n"]));
+}
+
+#[test]
+fn the_junit_report_tells_passed_skipped_and_failed_cells_even_of_a_failed_run() {
+    let folder =
+        Folder::with(&[cell("print a"), tagged("fail x", "skip-execution"), cell("fail <here>"), cell("print b")]);
+    let (ran, _) = go(&Options { junit: Some(folder.path("junit.xml")), ..folder.options() });
+    assert!(matches!(ran, Err(RunError::Cell { cell: 3, .. })));
+    let report = std::fs::read_to_string(folder.path("junit.xml")).unwrap();
+    for part in [
+        "tests=\"4\"",
+        "failures=\"1\"",
+        "name=\"cell 1\"",
+        "skip-execution",
+        "type=\"Failed\"",
+        "&lt;here",
+        "Failed: ",
+        "an earlier cell failed",
+    ] {
+        assert!(report.contains(part), "{part} is missing in\n{report}");
+    }
+    assert!(!report.contains("[31m"), "{report}");
 }

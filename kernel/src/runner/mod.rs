@@ -2,7 +2,9 @@
 
 mod ansi;
 mod html;
+mod junit;
 mod notebook;
+mod parameters;
 mod recorder;
 mod watchdog;
 
@@ -33,6 +35,10 @@ pub struct Options {
     pub timeout: Option<Duration>,
     /// Go on after failing cells.
     pub allow_errors: bool,
+    /// Names and values that override the `let`s of the cell tagged `parameters`.
+    pub parameters: Vec<(String, String)>,
+    /// Where to write a JUnit report of all notebooks.
+    pub junit: Option<PathBuf>,
 }
 
 /// Why a run did not succeed.
@@ -45,6 +51,14 @@ pub enum RunError {
     /// A notebook could not be read or written.
     #[error(transparent)]
     Notebook(#[from] NotebookError),
+    /// A parameter does not fit the notebook; nothing ran.
+    #[error("cannot set the parameters of `{}`: {reason}", path.display())]
+    Parameters {
+        /// The notebook.
+        path: PathBuf,
+        /// What is wrong where, and what to do.
+        reason: String,
+    },
     /// No engine could be started.
     #[error("cannot start the engine for `{}`: {reason}\nrun `chandlery kernel doctor`; it says what is missing", path.display())]
     Engine {
@@ -104,11 +118,33 @@ pub fn run(
     let output = options.output.as_ref().map(absolute).transpose()?;
     let html = options.html.as_ref().map(absolute).transpose()?;
     let notebooks = options.notebooks.iter().map(absolute).collect::<Result<Vec<_>, _>>()?;
-    for path in notebooks {
-        let output = if options.inplace { Some(path.clone()) } else { output.clone() };
-        Run { options, path, output, html: html.clone(), ctrl_c }.run(start, report)?;
+    // A parameter that one notebook refuses is told before another has run for hours.
+    if !options.parameters.is_empty() {
+        notebooks.iter().try_for_each(|path| read(path, options).map(drop))?;
     }
-    Ok(())
+    let junit = options.junit.as_ref().map(absolute).transpose()?;
+    let mut suites = Vec::new();
+    let mut ran = Ok(());
+    for (path, given) in notebooks.into_iter().zip(&options.notebooks) {
+        let output = if options.inplace { Some(path.clone()) } else { output.clone() };
+        let mut suite = junit::Suite::new(given);
+        ran = Run { options, path, output, html: html.clone(), ctrl_c }.run(start, report, &mut suite);
+        suites.push(suite);
+        if ran.is_err() {
+            break;
+        }
+    }
+    // Above all a failed run needs its report; the failure is told before a report that cannot be written.
+    let written = junit.map_or(Ok(()), |path| junit::write(&path, suites));
+    ran.and(written.map_err(RunError::from))
+}
+
+/// A notebook with its parameters set.
+fn read(path: &Path, options: &Options) -> Result<Notebook, RunError> {
+    let mut notebook = Notebook::read(path)?;
+    parameters::inject(&mut notebook, &options.parameters)
+        .map_err(|reason| RunError::Parameters { path: path.to_owned(), reason })?;
+    Ok(notebook)
 }
 
 /// Long runs are saved on the way, but not after every quick cell.
@@ -124,8 +160,8 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
-    fn run(&self, start: StartEngineIn<'_>, report: &mut dyn Write) -> Result<(), RunError> {
-        let mut notebook = Notebook::read(&self.path)?;
+    fn run(&self, start: StartEngineIn<'_>, report: &mut dyn Write, suite: &mut junit::Suite) -> Result<(), RunError> {
+        let mut notebook = read(&self.path, self.options)?;
         let folder = self.path.parent().unwrap_or(Path::new("."));
         let engine = start(folder).map_err(|reason| RunError::Engine { path: self.path.clone(), reason })?;
         let mut session = Session::new(engine);
@@ -133,7 +169,7 @@ impl Run<'_> {
 
         notebook.clear_outputs();
         let mut recorder = Recorder::new(notebook.len());
-        let ran = self.cells(&mut session, &mut notebook, &mut recorder, report);
+        let ran = self.cells(&mut session, &mut notebook, &mut recorder, report, suite);
         session.shutdown();
         recorder.write_to(&mut notebook);
         self.save(&notebook, report)?;
@@ -146,6 +182,7 @@ impl Run<'_> {
         notebook: &mut Notebook,
         recorder: &mut Recorder,
         report: &mut dyn Write,
+        suite: &mut junit::Suite,
     ) -> Result<(), RunError> {
         let interrupter = session.interrupter();
         let mut saved = Instant::now();
@@ -153,6 +190,7 @@ impl Run<'_> {
             let Some(code) = notebook.code(index) else { continue };
             let place = format!("[{}/{}]", index + 1, notebook.len());
             if notebook.has_tag(index, "skip-execution") || code.trim().is_empty() {
+                suite.skipped(index + 1, "tagged `skip-execution`, or empty");
                 writeln!(report, "{place} skipped  {}", first_line(&code))?;
                 continue;
             }
@@ -161,6 +199,15 @@ impl Run<'_> {
             notebook.set_execution_count(index, number);
             let seconds = began.elapsed().as_secs_f64();
 
+            match &outcome {
+                Outcome::Error { name, value, traceback } if !self.is_tolerated(notebook, index) => {
+                    suite.failed(index + 1, seconds, (name, value), traceback);
+                    for later in (index + 1..notebook.len()).filter(|&later| notebook.kind(later) == "code") {
+                        suite.skipped(later + 1, "an earlier cell failed");
+                    }
+                }
+                _ => suite.passed(index + 1, seconds),
+            }
             match outcome {
                 Outcome::Ok => writeln!(report, "{place} {seconds:6.2} s  {}", first_line(&code))?,
                 Outcome::Error { name, value, .. } if self.is_tolerated(notebook, index) => {

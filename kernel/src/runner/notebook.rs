@@ -157,9 +157,14 @@ impl Notebook {
         self.cells[index].get("outputs").and_then(Value::as_array).map_or(&[], Vec::as_slice)
     }
 
-    /// Forgets the outputs of an earlier run, so that none can be taken for one of this run.
+    /// Forgets the outputs of an earlier run, so that none can be taken for one of this run. Cells that are
+    /// not to run stay as they are.
     pub(super) fn clear_outputs(&mut self) {
-        for cell in self.cells.iter_mut().filter(|cell| cell.get("cell_type").is_some_and(|kind| kind == "code")) {
+        for index in 0..self.len() {
+            if self.kind(index) != "code" || self.has_tag(index, "skip-execution") {
+                continue;
+            }
+            let cell = &mut self.cells[index];
             cell.insert("execution_count".to_owned(), Value::Null);
             cell.insert("outputs".to_owned(), json!([]));
         }
@@ -171,6 +176,26 @@ impl Notebook {
 
     pub(super) fn set_outputs(&mut self, index: usize, outputs: Vec<Value>) {
         self.cells[index].insert("outputs".to_owned(), Value::Array(outputs));
+    }
+
+    /// Takes a cell out.
+    pub(super) fn remove(&mut self, index: usize) {
+        self.cells.remove(index);
+    }
+
+    /// Puts in a code cell that bears the tag, and the tag as its id where that is free.
+    pub(super) fn insert_code(&mut self, index: usize, tag: &str, source: &str) {
+        let mut id = tag.to_owned();
+        while (0..self.len()).any(|other| self.id(other) == Some(&id)) {
+            id.push('x');
+        }
+        let cell = json!({
+            "cell_type": "code", "execution_count": null, "id": id, "metadata": {"tags": [tag]}, "outputs": [],
+            "source": lines(source),
+        });
+        if let Value::Object(cell) = cell {
+            self.cells.insert(index, cell);
+        }
     }
 
     /// Writes the file as Jupyter does: one space of indent, a newline at the end.

@@ -42,10 +42,15 @@ impl Recorder {
         }
     }
 
-    /// Puts the outputs into the notebook's code cells.
+    /// Puts the outputs into the notebook's code cells, but for those whose tags say otherwise.
     pub(super) fn write_to(&self, notebook: &mut Notebook) {
         for (index, outputs) in self.cells.iter().enumerate() {
-            if notebook.kind(index) == "code" {
+            if notebook.kind(index) != "code" || notebook.has_tag(index, "skip-execution") {
+                continue;
+            }
+            if notebook.has_tag(index, "remove-output") {
+                notebook.set_outputs(index, Vec::new());
+            } else {
                 notebook.set_outputs(index, outputs.iter().map(Recorded::to_output).collect());
             }
         }

@@ -1,0 +1,225 @@
+//! Parameters of a notebook: the `let`s of its cell tagged `parameters`, overridden by a cell put right after it.
+
+use std::collections::BTreeMap;
+
+use quote::ToTokens;
+use syn::parse::Parser;
+use syn::{Expr, ExprLit, Lit, Pat, Stmt, Type, UnOp};
+
+use super::notebook::Notebook;
+
+const DECLARED: &str = "parameters";
+const INJECTED: &str = "injected-parameters";
+/// Below this likeness a suggestion would be a guess.
+const LIKE: f64 = 0.75;
+
+/// A parameter as its cell declares it.
+struct Declared {
+    /// The Rust type; `&'static str` for string literals.
+    kind: String,
+    mutable: bool,
+}
+
+/// Puts the given values into the notebook. The error is what is wrong, where, and what to do.
+pub(super) fn inject(notebook: &mut Notebook, given: &[(String, String)]) -> Result<(), String> {
+    if given.is_empty() {
+        return Ok(());
+    }
+    let tagged = |notebook: &Notebook, tag: &str| {
+        (0..notebook.len()).find(|&index| notebook.kind(index) == "code" && notebook.has_tag(index, tag))
+    };
+    let Some(index) = tagged(notebook, DECLARED) else {
+        return Err(format!(
+            "no code cell is tagged `{DECLARED}`, so `{}` has nothing to override\n\
+             tag the cell that declares it, or leave out `-p`",
+            given[0].0
+        ));
+    };
+    let source = overrides(&notebook.source(index), given)
+        .map_err(|(what, advice)| format!("cell {} (tagged `{DECLARED}`) {what}\n{advice}", index + 1))?;
+    while let Some(old) = tagged(notebook, INJECTED).filter(|&old| old != index) {
+        notebook.remove(old);
+    }
+    let index = tagged(notebook, DECLARED).map_or(0, |index| index + 1);
+    notebook.insert_code(index, INJECTED, &source);
+    Ok(())
+}
+
+/// The source of the overriding cell; or what is wrong, and what to do.
+fn overrides(source: &str, given: &[(String, String)]) -> Result<String, (String, String)> {
+    let declared = declared(source)?;
+    // As in a shell, the last of several values counts; the lines stand in the order of first mention.
+    let mut lines: Vec<(&str, String)> = Vec::new();
+    for (name, value) in given {
+        let Some(Declared { kind, mutable }) = declared.get(name) else {
+            return Err((format!("declares no parameter `{name}`"), known(name, &declared)));
+        };
+        let Some(literal) = literal(kind, value) else {
+            return Err((
+                format!("declares `{name}: {kind}`, and `{value}` is no such value"),
+                format!("give `-p {name}=VALUE` a value of the type `{kind}`{}", range(kind)),
+            ));
+        };
+        let mutable = if *mutable { "mut " } else { "" };
+        let line = format!("let {mutable}{name}: {kind} = {literal};");
+        match lines.iter_mut().find(|(before, _)| before == name) {
+            Some((_, before)) => *before = line,
+            None => lines.push((name, line)),
+        }
+    }
+    let lines: Vec<String> = lines.into_iter().map(|(_, line)| line).collect();
+    Ok(format!("// Given by `chandlery run -p`\n{}", lines.join("\n")))
+}
+
+/// The parameters of a cell by name; those of types that a word cannot spell are left out.
+fn declared(source: &str) -> Result<BTreeMap<String, Declared>, (String, String)> {
+    let statements = syn::Block::parse_within.parse_str(source).map_err(|error| {
+        (format!("is not plain Rust: {error}"), "keep `let name = literal;` lines in it, and the rest elsewhere".into())
+    })?;
+    let mut declared = BTreeMap::new();
+    for statement in statements {
+        let Stmt::Local(local) = statement else { continue };
+        let (pattern, annotation) = match local.pat {
+            Pat::Type(typed) => (*typed.pat, Some(*typed.ty)),
+            other => (other, None),
+        };
+        let Pat::Ident(pattern) = pattern else { continue };
+        let kind = match annotation {
+            Some(kind) => of_type(&kind),
+            None => local.init.as_ref().and_then(|init| of_value(&init.expr)),
+        };
+        if let Some(kind) = kind {
+            declared.insert(pattern.ident.to_string(), Declared { kind, mutable: pattern.mutability.is_some() });
+        }
+    }
+    Ok(declared)
+}
+
+fn of_type(kind: &Type) -> Option<String> {
+    let name = match kind {
+        Type::Reference(reference) if reference.elem.to_token_stream().to_string() == "str" => "&'static str".into(),
+        Type::Path(path) => path.path.segments.last()?.to_token_stream().to_string(),
+        _ => return None,
+    };
+    const KNOWN: &str = "i8 i16 i32 i64 i128 isize u8 u16 u32 u64 u128 usize f32 f64 bool String &'static str";
+    (name == "&'static str" || KNOWN.split(' ').any(|known| known == name)).then_some(name)
+}
+
+fn of_value(value: &Expr) -> Option<String> {
+    let or = |suffix: &str, default: &str| Some(if suffix.is_empty() { default } else { suffix }.to_owned());
+    match value {
+        Expr::Lit(ExprLit { lit, .. }) => match lit {
+            Lit::Int(number) => or(number.suffix(), "i32"),
+            Lit::Float(number) => or(number.suffix(), "f64"),
+            Lit::Bool(_) => Some("bool".to_owned()),
+            Lit::Str(_) => Some("&'static str".to_owned()),
+            _ => None,
+        },
+        Expr::Unary(negated) if matches!(negated.op, UnOp::Neg(_)) => of_value(&negated.expr),
+        Expr::MethodCall(call) if call.method == "to_string" || call.method == "to_owned" => {
+            (of_value(&call.receiver)? == "&'static str").then(|| "String".to_owned())
+        }
+        Expr::Call(call) if call.func.to_token_stream().to_string() == "String :: from" => Some("String".to_owned()),
+        _ => None,
+    }
+}
+
+/// The value as a Rust literal of the type. It is parsed and written anew, so no value can bring code along.
+fn literal(kind: &str, value: &str) -> Option<String> {
+    fn number<T: std::str::FromStr + std::fmt::Debug>(value: &str) -> Option<String> {
+        // `inf` and `NaN` are numbers to the parser but no literals.
+        let text = format!("{:?}", value.trim().parse::<T>().ok()?);
+        text.ends_with(|c: char| c.is_ascii_digit()).then_some(text)
+    }
+    match kind {
+        "i8" => number::<i8>(value),
+        "i16" => number::<i16>(value),
+        "i32" => number::<i32>(value),
+        "i64" => number::<i64>(value),
+        "i128" => number::<i128>(value),
+        "isize" => number::<isize>(value),
+        "u8" => number::<u8>(value),
+        "u16" => number::<u16>(value),
+        "u32" => number::<u32>(value),
+        "u64" => number::<u64>(value),
+        "u128" => number::<u128>(value),
+        "usize" => number::<usize>(value),
+        "f32" => number::<f32>(value),
+        "f64" => number::<f64>(value),
+        "bool" => value.trim().parse::<bool>().ok().map(|value| value.to_string()),
+        "String" => Some(format!("String::from({value:?})")),
+        _ => Some(format!("{value:?}")),
+    }
+}
+
+fn range(kind: &str) -> &'static str {
+    match kind {
+        "bool" => ": `true` or `false`",
+        "f32" | "f64" => ": a finite number",
+        _ => ": a whole number in its range",
+    }
+}
+
+/// What to do about an unknown name.
+fn known(name: &str, declared: &BTreeMap<String, Declared>) -> String {
+    if declared.is_empty() {
+        return "it declares none: add `let name = literal;`".to_owned();
+    }
+    let names: Vec<String> = declared.iter().map(|(name, Declared { kind, .. })| format!("`{name}: {kind}`")).collect();
+    let names = names.join(", ");
+    let likeness = |candidate: &&String| strsim::jaro_winkler(name, candidate);
+    match declared.keys().max_by(|a, b| likeness(a).total_cmp(&likeness(b))).filter(|best| likeness(best) > LIKE) {
+        Some(best) => format!("did you mean `{best}`? it declares {names}"),
+        None => format!("it declares {names}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CELL: &str = "// What to train\nlet steps = 10;\nlet mut rate = -1e-3;\nlet seed: u64 = 1;\nlet fast = true;\n\
+                        let name = \"a\";\nlet folder = \"b\".to_string();\nlet note = String::from(\"c\");\n\
+                        let list = vec![1];";
+
+    fn of(name: &str, value: &str) -> Result<String, (String, String)> {
+        let text = overrides(CELL, &[(name.to_owned(), value.to_owned())])?;
+        Ok(text.lines().nth(1).unwrap_or("").to_owned())
+    }
+
+    #[test]
+    fn values_are_written_as_the_declared_type() {
+        for (name, value, line) in [
+            ("steps", "20", "let steps: i32 = 20;"),
+            ("rate", "2", "let mut rate: f64 = 2.0;"),
+            ("seed", "18446744073709551615", "let seed: u64 = 18446744073709551615;"),
+            ("fast", "false", "let fast: bool = false;"),
+            ("name", "x", "let name: &'static str = \"x\";"),
+            ("folder", "a b", "let folder: String = String::from(\"a b\");"),
+            ("note", "", "let note: String = String::from(\"\");"),
+        ] {
+            assert_eq!(of(name, value).unwrap(), line);
+        }
+    }
+
+    #[test]
+    fn no_value_brings_code_along() {
+        let line = of("note", "\"); std::process::exit(1); (\"\n\\").unwrap();
+        let statements = syn::Block::parse_within.parse_str(&line).unwrap();
+        assert_eq!(statements.len(), 1, "{line}");
+        for (name, value) in
+            [("steps", "1; x()"), ("steps", "3000000000"), ("seed", "-1"), ("rate", "inf"), ("fast", "1")]
+        {
+            let (what, advice) = of(name, value).unwrap_err();
+            assert!(what.contains(value) && advice.contains("-p"), "{what} {advice}");
+        }
+    }
+
+    #[test]
+    fn an_unknown_name_is_answered_with_the_known_ones() {
+        let (what, advice) = of("step", "1").unwrap_err();
+        assert!(what.contains("`step`") && advice.starts_with("did you mean `steps`?"), "{what} {advice}");
+        assert!(of("list", "1").unwrap_err().1.contains("`seed: u64`"));
+        assert!(overrides("%inspect x", &[("a".into(), "1".into())]).unwrap_err().0.contains("not plain Rust"));
+    }
+}
