@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use chandlery_kernel::engine::direct::DirectEngine;
 use chandlery_kernel::engine::{Cell, Engine, Event, Outcome, Output, Stream};
+use chandlery_kernel::server::Session;
 
 #[derive(Default)]
 struct Recorded {
@@ -329,4 +330,24 @@ fn magics_run_without_compiling() {
     assert_eq!(nb.fails("alpha").0, "CompileError[E0425]");
     nb.ok("%vars");
     assert!(matches!(&nb.seen.events[0].1, Event::Display { data, .. } if data.plain() == "no variables"));
+}
+
+#[test]
+fn expressions_are_evaluated_beside_the_cells() {
+    let mut nb = Notebook::new();
+    nb.ok("let kept = vec![1u8, 2, 3];");
+    let mut session = Session::new(Box::new(nb.engine));
+    let mut evaluate = |code: &str| match session.evaluate(code) {
+        Ok(value) => value.map(|data| data.plain().to_owned()).unwrap_or_default(),
+        Err(Outcome::Error { name, traceback, .. }) => {
+            assert!(!traceback.is_empty(), "{code}");
+            name
+        }
+        Err(Outcome::Ok) => panic!("{code} neither failed nor has a value"),
+    };
+    assert_eq!(evaluate("println!(\"noise\");\nkept.len() * 14"), "42");
+    assert_eq!(evaluate("nothing_of_this_name"), "CompileError[E0425]");
+    assert_eq!(evaluate("panic!(\"oh\")"), "Panic");
+    assert_eq!(evaluate("let other = 1;"), "");
+    assert_eq!(evaluate("kept.iter().map(|&n| n as u32).sum::<u32>()"), "6");
 }

@@ -209,6 +209,65 @@ async fn cells_ask_the_user() {
     front.finish().await;
 }
 
+/// A request to run a cell, then expressions.
+fn with_expressions(code: &str, expressions: &[(&str, &str)]) -> ExecuteRequest {
+    let expressions = expressions.iter().map(|&(name, code)| (name.to_owned(), code.to_owned())).collect();
+    ExecuteRequest { user_expressions: Some(expressions), allow_stdin: true, ..ExecuteRequest::new(code.to_owned()) }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn expressions_are_evaluated_after_a_cell_and_shown_nowhere_else() {
+    let mut front = FrontEnd::start().await;
+    let expressions = [
+        ("asking", "ask who"),
+        ("bad", "fail no luck"),
+        ("empty", ""),
+        ("fault", "panic oh"),
+        ("good", "print noise\nshow noise\n6 × 7"),
+        ("last", "after"),
+    ];
+    let (lines, reply) = front.run_request(with_expressions("print a", &expressions)).await;
+    assert_eq!(lines, [r#"input 1 "print a""#, r#"stdout "a\n""#]);
+    assert_eq!((reply.status, reply.execution_count.0), (ReplyStatus::Ok, 1));
+    let values = serde_json::to_value(reply.user_expressions.unwrap()).unwrap();
+    assert_eq!(values["good"], json!({"status": "ok", "data": {"text/plain": "6 × 7"}, "metadata": {}}));
+    assert_eq!(values["last"]["data"]["text/plain"], "after");
+    assert_eq!(values["empty"], json!({"status": "ok", "data": {}, "metadata": {}}));
+    assert_eq!((&values["bad"]["status"], &values["bad"]["ename"]), (&json!("error"), &json!("Failed")));
+    assert_eq!(values["bad"]["evalue"], "no luck");
+    assert!(!values["bad"]["traceback"].as_array().unwrap().is_empty());
+    assert_eq!(values["asking"]["ename"], "NoInput");
+    assert_eq!(values["fault"]["ename"], "KernelFault");
+
+    // Neither counted nor remembered.
+    let id = front.send(HistoryRequest::Tail { n: 10, output: false, raw: true }).await;
+    assert_eq!(value(&front.reply(&id).await)["history"], json!([[1, 1, "print a"]]));
+    front.transcript(&id).await;
+    assert_eq!(front.run("print b").await.1.execution_count.0, 2);
+
+    let (_, reply) = front.run_request(with_expressions("fail it", &expressions)).await;
+    assert_eq!(reply.status, ReplyStatus::Error);
+    assert_eq!(reply.user_expressions.unwrap().len(), 0);
+    front.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_interrupt_stops_the_expressions() {
+    let mut front = FrontEnd::start().await;
+    let request = with_expressions("print a", &[("a", "sleep 10000"), ("b", "sleep 10000"), ("c", "value")]);
+    let id = front.send(request).await;
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    front.outside.send(chandlery_kernel::server::Outside::Interrupt).unwrap();
+    let reply = execute_reply(front.reply(&id).await);
+    assert_eq!(reply.status, ReplyStatus::Ok);
+    let values = serde_json::to_value(reply.user_expressions.unwrap()).unwrap();
+    for name in ["a", "b", "c"] {
+        assert_eq!(values[name]["ename"], "Interrupted", "{name}");
+    }
+    front.transcript(&id).await;
+    front.finish().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn no_request_stays_without_an_answer() {
     let mut front = FrontEnd::start().await;

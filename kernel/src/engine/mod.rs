@@ -92,6 +92,14 @@ pub enum Outcome {
     },
 }
 
+impl Outcome {
+    /// Whether the user stopped the cell.
+    #[must_use]
+    pub fn is_interrupt(&self) -> bool {
+        matches!(self, Self::Error { name, .. } if name == "Interrupted")
+    }
+}
+
 /// Stops what an engine is doing, from any thread. The first call asks, a second one within the same cell kills.
 pub type Interrupter = Arc<dyn Fn() + Send + Sync>;
 

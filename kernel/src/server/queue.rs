@@ -1,6 +1,6 @@
 //! The queue of cells: one thread that owns the session, runs requests in order, and aborts those behind a failure.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, mpsc};
 use std::time::Duration;
@@ -27,6 +27,9 @@ pub(super) enum Job {
     /// End the engine, then say so.
     Stop { done: tokio::sync::oneshot::Sender<()> },
 }
+
+/// The values of a request's `user_expressions`.
+type Values = HashMap<String, ExpressionResult>;
 
 /// Where the replies of one channel go.
 pub(super) type Replies = tokio::sync::mpsc::UnboundedSender<JupyterMessage>;
@@ -146,6 +149,10 @@ impl Runner {
         let cell = Request { code: request.code.clone(), silent: request.silent, store_history: request.store_history };
         self.running(true);
         let execution = self.session.execute(&cell, &mut front);
+        let values = match execution.outcome {
+            Outcome::Ok => self.evaluate(request),
+            Outcome::Error { .. } => Values::new(),
+        };
         self.running(false);
 
         let failed = matches!(execution.outcome, Outcome::Error { .. });
@@ -155,13 +162,26 @@ impl Runner {
                 behind.push_back(job);
             }
         }
-        let _ = replies.send(wire::child(reply(&execution.outcome, execution.number, request), message));
+        let _ = replies.send(wire::child(reply(&execution.outcome, execution.number, values), message));
         self.iopub.send(wire::status(ExecutionState::Idle, message));
 
         if failed && request.stop_on_error && !request.silent {
             behind = behind.into_iter().filter_map(|job| self.abort(job, execution.number)).collect();
         }
         (execution.number, behind)
+    }
+
+    /// The request's `user_expressions`, in the order of their names; after an interrupt the rest is not run.
+    fn evaluate(&mut self, request: &ExecuteRequest) -> Values {
+        let expressions: BTreeMap<_, _> = request.user_expressions.iter().flatten().collect();
+        let mut interrupted = None;
+        let mut values = Values::new();
+        for (name, code) in expressions {
+            let value = interrupted.clone().map_or_else(|| self.session.evaluate(code), Err);
+            interrupted = value.as_ref().err().filter(|outcome| outcome.is_interrupt()).cloned();
+            values.insert(name.clone(), wire::expression(value));
+        }
+        values
     }
 
     /// Answers a queued request without running it.
@@ -186,23 +206,16 @@ impl Runner {
     }
 }
 
-fn reply(outcome: &Outcome, number: u32, request: &ExecuteRequest) -> ExecuteReply {
+fn reply(outcome: &Outcome, number: u32, values: Values) -> ExecuteReply {
     let (status, error) = match outcome {
         Outcome::Ok => (ReplyStatus::Ok, None),
         Outcome::Error { name, value, traceback } => (ReplyStatus::Error, wire::reply_error(name, value, traceback)),
     };
-    // A Rust expression cannot be evaluated beside a cell without compiling another one; saying so is the honest answer.
-    let unsupported = ExpressionResult::Error {
-        ename: "Unsupported".to_owned(),
-        evalue: "Chandlery does not evaluate user_expressions".to_owned(),
-        traceback: Vec::new(),
-    };
-    let expressions = request.user_expressions.iter().flatten();
     ExecuteReply {
         status,
         execution_count: ExecutionCount::new(number as usize),
         payload: Vec::new(),
-        user_expressions: Some(expressions.map(|(name, _)| (name.clone(), unsupported.clone())).collect()),
+        user_expressions: Some(values),
         error,
     }
 }

@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex};
 
 use super::history::History;
 use crate::engine::{Assist, Cell, Engine, Event, Interrupter, Outcome, Output};
+use chandlery::display::MimeBundle;
 
 /// A cell to run, as a front end asks for it.
 #[derive(Clone, Debug)]
@@ -114,6 +115,24 @@ impl Session {
         Execution { number, outcome }
     }
 
+    /// The value of an expression, run as a cell that shows nothing, is not counted and cannot ask; `None` where
+    /// the code has no value.
+    ///
+    /// # Errors
+    ///
+    /// How it failed, always an [`Outcome::Error`].
+    pub fn evaluate(&mut self, code: &str) -> Result<Option<MimeBundle>, Outcome> {
+        if code.trim().is_empty() {
+            return Ok(None);
+        }
+        // Number 0 is no cell's: the text and lines of the cell before it stay what later errors name.
+        let mut value = Value::default();
+        match run(self.engine.as_mut(), &Cell { code: code.to_owned(), number: 0 }, &mut value) {
+            Outcome::Ok => Ok(value.0),
+            failed => Err(failed),
+        }
+    }
+
     /// The cells run so far; shared, so that it can be read while a cell runs.
     pub fn history(&self) -> Arc<Mutex<History>> {
         Arc::clone(&self.history)
@@ -175,5 +194,21 @@ impl Output for Showing<'_> {
 
     fn input(&mut self, prompt: &str, password: bool) -> Option<String> {
         self.front.input(prompt, password)
+    }
+}
+
+/// Keeps the result of an expression and nothing else.
+#[derive(Default)]
+struct Value(Option<MimeBundle>);
+
+impl Output for Value {
+    fn event(&mut self, event: Event) {
+        if let Event::Result { data } = event {
+            self.0 = Some(data);
+        }
+    }
+
+    fn input(&mut self, _prompt: &str, _password: bool) -> Option<String> {
+        None
     }
 }

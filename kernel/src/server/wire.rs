@@ -1,16 +1,16 @@
 //! Messages as they travel: received with their content unparsed, sent with the content Jupyter expects.
 
 use jupyter_protocol::{
-    ClearOutput, DisplayData, ErrorOutput, ExecuteInput, ExecuteResult, ExecutionCount, ExecutionState, Header,
-    JupyterMessage, JupyterMessageContent, Media, MediaType, ReplyError, Status, Stdio, StreamContent, Transient,
-    UnknownMessage, UpdateDisplayData,
+    ClearOutput, DisplayData, ErrorOutput, ExecuteInput, ExecuteResult, ExecutionCount, ExecutionState,
+    ExpressionResult, Header, JupyterMessage, JupyterMessageContent, Media, MediaType, ReplyError, Status, Stdio,
+    StreamContent, Transient, UnknownMessage, UpdateDisplayData,
 };
 use jupyter_zmq_client::{Connection, RawMessage, RuntimeError};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use super::session::Publication;
-use crate::engine::{Event, Stream};
+use crate::engine::{Event, Outcome, Stream};
 use chandlery::display::MimeBundle;
 
 /// The protocol version of every message and of `kernel_info_reply`: 5.4 has `iopub_welcome` and control-channel requests.
@@ -94,6 +94,15 @@ pub(super) fn reply_error(name: &str, value: &str, traceback: &[String]) -> Opti
 /// A bundle with every form as it is: the typed forms of [`MediaType`] would parse and reformat some.
 pub(super) fn media(bundle: &MimeBundle) -> Media {
     Media::new(bundle.forms().iter().map(|(mime, value)| MediaType::Other((mime.clone(), value.clone()))).collect())
+}
+
+/// The answer to one of a request's `user_expressions`.
+pub(super) fn expression(value: Result<Option<MimeBundle>, Outcome>) -> ExpressionResult {
+    if let Err(Outcome::Error { name, value, traceback }) = value {
+        return ExpressionResult::Error { ename: name, evalue: value, traceback };
+    }
+    let data = value.ok().flatten().map_or_else(|| Media::new(Vec::new()), |bundle| media(&bundle));
+    ExpressionResult::Ok { data, metadata: serde_json::Map::new() }
 }
 
 /// A session's publication as iopub content.
