@@ -1,0 +1,4 @@
+//! The process that holds evcxr.
+fn main() {
+    evcxr::runtime_hook();
+}
