@@ -52,6 +52,27 @@ pub fn send(process: u32, signal: c_int) {
     }
 }
 
+/// Sends a signal to a process that leads a group, and to all of its group.
+pub fn send_group(leader: u32, signal: c_int) {
+    if let Ok(leader) = libc::pid_t::try_from(leader) {
+        // SAFETY: plain numbers in, a number out.
+        unsafe { libc::kill(-leader, signal) };
+    }
+}
+
+/// A program that ends, when it is started, with the process that started it.
+pub fn end_with_parent(command: &mut Command) {
+    let ask = || {
+        // SAFETY: plain numbers in, a number out.
+        match unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) } {
+            0 => Ok(()),
+            _ => Err(std::io::Error::last_os_error()),
+        }
+    };
+    // SAFETY: `ask` makes only a call that is allowed between fork and exec.
+    unsafe { command.pre_exec(ask) };
+}
+
 /// Whether a process exists.
 pub fn is_alive(process: u32) -> bool {
     let Ok(process) = libc::pid_t::try_from(process) else { return false };

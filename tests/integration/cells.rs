@@ -240,7 +240,7 @@ fn input_reaches_the_cell() {
     assert_eq!(nb.ok("chandlery::cell::input(\"name? \").unwrap_or_default()"), "\"Ada\"");
 }
 
-fn interrupted_after(nb: &mut Notebook, code: &str, presses: &[u64]) -> (Outcome, Duration) {
+pub(crate) fn interrupted_after(nb: &mut Notebook, code: &str, presses: &[u64]) -> (Outcome, Duration) {
     let press = nb.engine.interrupter();
     let presses = presses.to_vec();
     let (stop, stopped) = channel::<()>();
@@ -260,7 +260,7 @@ fn interrupted_after(nb: &mut Notebook, code: &str, presses: &[u64]) -> (Outcome
     (outcome, took)
 }
 
-fn name(outcome: &Outcome) -> &str {
+pub(crate) fn name(outcome: &Outcome) -> &str {
     match outcome {
         Outcome::Ok => "Ok",
         Outcome::Error { name, .. } => name,
@@ -322,7 +322,9 @@ fn magics_run_without_compiling() {
     assert!(matches!(&nb.seen.events[0].1, Event::Display { data, .. } if data.plain().contains("%vars")));
     nb.ok("let alpha = vec![1u8];");
     assert_eq!(nb.ok("\n%vars\nalpha.len()"), "1");
-    assert!(matches!(&nb.seen.events[0].1, Event::Display { data, .. } if data.plain() == "alpha  Vec<u8>"));
+    assert!(
+        matches!(&nb.seen.events[0].1, Event::Display { data, .. } if data.plain().contains("alpha  Vec<u8>  [1]       2"))
+    );
     let (name, _, traceback) = nb.fails("%vars\n%inspect 'oops");
     assert_eq!(name, "UsageError");
     assert!(traceback.contains("cell 4:2"), "{traceback}");

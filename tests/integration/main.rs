@@ -11,6 +11,7 @@ mod conversion_options;
 mod conversion_tokens;
 mod dataset;
 mod evcxr;
+mod directives;
 mod export;
 mod families;
 mod finalize;

@@ -185,6 +185,13 @@ fn debug(value: &dyn Debug, type_name: &str) {
     RESULT.set(Some(MimeBundle::text(text)));
 }
 
+/// What `{:?}` writes, up to a number of bytes.
+pub(super) fn limited(value: &dyn Debug, bytes: usize) -> String {
+    let mut short = Limited { text: String::new(), left: bytes };
+    let _ = write!(short, "{value:?}");
+    short.text
+}
+
 /// Text up to a number of bytes; writing more fails, so a huge value costs no more than what is shown.
 struct Limited {
     text: String,

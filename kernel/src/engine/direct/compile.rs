@@ -8,8 +8,10 @@
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::time::Instant;
 
 use super::busy::{Busy, Stopped};
+use super::directives::Spent;
 use crate::toolkit::Toolkit;
 
 /// Compiles cells in a folder of its own.
@@ -73,14 +75,14 @@ impl Compiler {
     pub(super) fn warm(&mut self) {
         // If this fails, the cell's own attempt will, and will say why.
         if self.lean.is_none() {
-            self.lean = self.start(Generics::Own).ok();
+            self.lean = self.start(Generics::Own, '0').ok();
         }
         if self.shares && self.shared.is_none() {
-            self.shared = self.start(Generics::Shared).ok();
+            self.shared = self.start(Generics::Shared, '0').ok();
         }
     }
 
-    fn start(&mut self, generics: Generics) -> std::io::Result<Unit> {
+    fn start(&mut self, generics: Generics, level: char) -> std::io::Result<Unit> {
         self.units += 1;
         let name = format!("u{}.rs", self.units);
         let root = format!("r{}.rs", self.units);
@@ -91,13 +93,8 @@ impl Compiler {
         command
             .args(["--edition=2024", "--crate-name=cell", "--crate-type=cdylib", "--emit=obj", "-Awarnings"])
             // A constant name and salt, so that a type keeps its identity from cell to cell.
-            .args([
-                "-Cmetadata=chandlery-cell",
-                "-Copt-level=0",
-                "-Cdebuginfo=0",
-                "-Ccodegen-units=1",
-                "-Cprefer-dynamic",
-            ])
+            .args(["-Cmetadata=chandlery-cell", "-Cdebuginfo=0", "-Ccodegen-units=1", "-Cprefer-dynamic"])
+            .arg(format!("-Copt-level={level}"))
             .args(["--error-format=json", "--json=diagnostic-rendered-ansi", "--diagnostic-width=110"])
             .arg("--extern")
             .arg(joined("chandlery=", &self.toolkit.library))
@@ -116,17 +113,27 @@ impl Compiler {
         Ok(Unit { child: command.spawn()?, name })
     }
 
-    /// Compiles a cell.
-    pub(super) fn compile(&mut self, source: &str, generics: Generics, busy: &Busy) -> std::io::Result<Compiled> {
-        let waiting = match generics {
-            Generics::Own => self.lean.take(),
-            Generics::Shared => self.shared.take(),
+    /// Compiles a cell, at another opt-level than 0 if one is named.
+    pub(super) fn compile(
+        &mut self,
+        source: &str,
+        generics: Generics,
+        level: Option<char>,
+        busy: &Busy,
+        spent: &mut Spent,
+    ) -> std::io::Result<Compiled> {
+        let begun = Instant::now();
+        let waiting = match (level, generics) {
+            // Optimised cells are rare, so no compiler waits for them.
+            (Some(_), _) => None,
+            (None, Generics::Own) => self.lean.take(),
+            (None, Generics::Shared) => self.shared.take(),
         };
-        self.shares |= generics == Generics::Shared;
+        self.shares |= level.is_none() && generics == Generics::Shared;
         let alive = waiting.and_then(|mut unit| matches!(unit.child.try_wait(), Ok(None)).then_some(unit));
         let unit = match alive {
             Some(unit) => unit,
-            None => self.start(generics)?,
+            None => self.start(generics, level.unwrap_or('0'))?,
         };
         let Unit { mut child, name } = unit;
         if busy.compiling(child.id()) == Err(Stopped) {
@@ -148,13 +155,29 @@ impl Compiler {
         if stopped == Err(Stopped) {
             return Ok(Compiled::Stopped);
         }
+        spent.compile += begun.elapsed();
         if !status.success() {
             return Ok(Compiled::Errors(messages, name));
         }
+        let begun = Instant::now();
         let linked = self.link(&name);
+        spent.link += begun.elapsed();
         // The next one warms up while this cell runs.
         self.warm();
         linked
+    }
+
+    /// What the compiler says about one of its errors.
+    ///
+    /// # Errors
+    /// That there is none of this code.
+    pub(super) fn explain(&self, code: &str) -> Result<String, String> {
+        let answer = Command::new(&self.toolkit.rustc).args(["--explain", code]).stdin(Stdio::null()).output();
+        let answer = answer.map_err(|problem| format!("rustc: {problem}"))?;
+        if answer.status.success() {
+            return Ok(String::from_utf8_lossy(&answer.stdout).trim().to_owned());
+        }
+        Err(String::from_utf8_lossy(&answer.stderr).trim().trim_start_matches("error: ").to_owned())
     }
 
     /// Links without naming any library: the worker has the toolkit loaded, and the loader finds all symbols there.

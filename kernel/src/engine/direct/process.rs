@@ -32,7 +32,13 @@ pub(super) struct Worker {
 
 /// A request was served, or the worker died of it.
 pub(super) enum Served {
-    Done(Ending, Vec<Variable>),
+    Done {
+        ending: Ending,
+        variables: Vec<Variable>,
+        /// How long it took to load a cell, and to run it.
+        load: Duration,
+        run: Duration,
+    },
     /// Its last words were forwarded; how it ended.
     Died(String),
 }
@@ -92,9 +98,9 @@ impl Worker {
             self.drain(output);
             self.contents.settle(&mut |event| output.event(event));
             let answer = match report {
-                Report::Done { ending, variables } => {
+                Report::Done { ending, variables, load, run } => {
                     self.finish_text(output);
-                    return Served::Done(ending, variables);
+                    return Served::Done { ending, variables, load, run };
                 }
                 Report::Ready { .. } => continue,
                 Report::Ask { prompt, password } => Request::Answer { text: output.input(&prompt, password) },
