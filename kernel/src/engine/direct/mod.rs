@@ -4,6 +4,7 @@ mod assist;
 mod busy;
 mod codegen;
 mod compile;
+mod content;
 mod diagnostics;
 mod directives;
 mod items;
