@@ -53,6 +53,7 @@ struct Ready {
 /// Runs Rust cells and magics.
 pub struct DirectEngine {
     program: PathBuf,
+    folder: Option<PathBuf>,
     worker: Option<Worker>,
     compiler: Result<Compiler, String>,
     items: Items,
@@ -77,6 +78,7 @@ impl DirectEngine {
         });
         Self {
             program: program.into(),
+            folder: None,
             worker: None,
             compiler,
             items: Items::default(),
@@ -91,6 +93,12 @@ impl DirectEngine {
         }
     }
 
+    /// The folder in which cells run, instead of this process's own.
+    #[must_use]
+    pub fn in_folder(self, folder: impl Into<PathBuf>) -> Self {
+        Self { folder: Some(folder.into()), ..self }
+    }
+
     /// Why Rust cells cannot run here, if they cannot. Magics run all the same.
     pub fn problem(&self) -> Option<&str> {
         self.compiler.as_ref().err().map(String::as_str)
@@ -102,7 +110,7 @@ impl DirectEngine {
     /// The reason why it did not start.
     pub fn start(&mut self) -> std::io::Result<()> {
         if self.worker.is_none() {
-            let worker = Worker::start(&self.program)?;
+            let worker = Worker::start(&self.program, self.folder.as_deref())?;
             self.toolkit_types = worker.type_paths.iter().cloned().collect();
             self.worker = Some(worker);
         }
@@ -330,6 +338,10 @@ impl Engine for DirectEngine {
 
     fn assist(&self) -> Arc<dyn Assist> {
         Arc::clone(&self.names) as Arc<dyn Assist>
+    }
+
+    fn process(&self) -> Option<u32> {
+        self.worker.as_ref().map(Worker::id)
     }
 
     fn shutdown(&mut self) {

@@ -44,11 +44,14 @@ pub(super) enum Served {
 }
 
 impl Worker {
-    /// Starts a worker and waits until it is ready.
-    pub(super) fn start(program: &Path) -> std::io::Result<Self> {
+    /// Starts a worker, in a folder if one is given, and waits until it is ready.
+    pub(super) fn start(program: &Path, folder: Option<&Path>) -> std::io::Result<Self> {
         let (ours, theirs) = UnixStream::pair()?;
         let mut command = Command::new(program);
         command.arg(COMMAND).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        if let Some(folder) = folder {
+            command.current_dir(folder);
+        }
         // A group of its own: Ctrl-C in the server's terminal must not reach the worker, which treats it as "stop the cell".
         command.process_group(0);
         system::hand_over(&mut command, &theirs, SOCKET);
