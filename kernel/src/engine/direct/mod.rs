@@ -5,6 +5,7 @@ mod busy;
 mod codegen;
 mod compile;
 mod diagnostics;
+mod folder;
 mod items;
 mod magics;
 mod names;
