@@ -7,6 +7,7 @@ mod compile;
 mod content;
 mod diagnostics;
 mod directives;
+mod folder;
 mod items;
 mod names;
 mod outcome;
