@@ -149,6 +149,18 @@ pub fn flush_c_streams() {
     unsafe { libc::fflush(std::ptr::null_mut()) };
 }
 
+/// From now on C's standard output is written line by line, as Rust's is, so that lines of both keep their order.
+pub fn write_c_lines() {
+    #[cfg(target_os = "linux")]
+    // SAFETY: `stdout` is C's own stream, open since the process started, and nothing was written to it yet.
+    unsafe {
+        unsafe extern "C" {
+            static stdout: *mut libc::FILE;
+        }
+        libc::setvbuf(stdout, std::ptr::null_mut(), libc::_IOLBF, 0);
+    }
+}
+
 /// Ends the process without running destructors, which a running cell may still need.
 pub fn end_now() -> ! {
     // SAFETY: does not return.

@@ -58,7 +58,8 @@ pub enum Ending {
 
 thread_local! {
     static RUNNING: Cell<bool> = const { Cell::new(false) };
-    static PANIC: RefCell<Option<Place>> = const { RefCell::new(None) };
+    /// The last panic, until it is known whether it ends the cell.
+    static PANIC: RefCell<Option<(Place, String)>> = const { RefCell::new(None) };
 }
 
 /// Runs a cell's body or a magic, catching panics.
@@ -67,6 +68,9 @@ pub(super) fn catch(body: &mut dyn FnMut() -> Result<(), CellError>) -> Ending {
     PANIC.set(None);
     let caught = catch_unwind(AssertUnwindSafe(body));
     RUNNING.set(outer);
+    if caught.is_ok() {
+        write_pending(); // the cell caught it itself
+    }
     match caught {
         Ok(Ok(())) => Ending::Done,
         Ok(Err(error)) => error.ending(),
@@ -74,7 +78,7 @@ pub(super) fn catch(body: &mut dyn FnMut() -> Result<(), CellError>) -> Ending {
             let message = panic_message(&*payload);
             // A payload whose own drop panics must not take the worker with it.
             let _ = catch_unwind(AssertUnwindSafe(move || drop(payload)));
-            Ending::Panicked { message, place: PANIC.take() }
+            Ending::Panicked { message, place: PANIC.take().map(|(place, _)| place) }
         }
     }
 }
@@ -89,19 +93,34 @@ fn panic_message(payload: &(dyn Any + Send)) -> String {
     }
 }
 
-/// Makes panics of the running cell silent, because the kernel reports them with cell and line. Panics of other
-/// threads are still written to standard error.
+/// Writes a panic that did not end the cell, as the standard library would have done at once.
+fn write_pending() {
+    if let Some((place, message)) = PANIC.take() {
+        write("the cell", &place, &message);
+    }
+}
+
+fn write(thread: &str, Place { file, line, column }: &Place, message: &str) {
+    // In one piece, so that the kernel finds the place in it.
+    let _ = std::io::stderr().write_all(format!("{thread} panicked at {file}:{line}:{column}: {message}\n").as_bytes());
+}
+
+/// Makes the panic that ends a cell silent, because the kernel reports it with cell and line. Panics of other threads
+/// are written to standard error, as are those that the cell caught, or that come while it unwinds.
 pub fn install_panic_hook() {
     std::panic::set_hook(Box::new(|info| {
-        let place = info.location().map(Place::of);
-        if RUNNING.get() {
-            PANIC.set(place);
-        } else {
+        let place = info.location().map_or(Place { file: String::new(), line: 0, column: 0 }, Place::of);
+        let message = panic_message(info.payload());
+        if !RUNNING.get() {
             let thread = std::thread::current();
-            let name = thread.name().unwrap_or("<unnamed>");
-            let message = panic_message(info.payload());
-            let at = place.map(|p| format!("{}:{}:{}", p.file, p.line, p.column)).unwrap_or_default();
-            let _ = writeln!(std::io::stderr(), "thread '{name}' panicked at {at}: {message}");
+            write(&format!("thread '{}'", thread.name().unwrap_or("<unnamed>")), &place, &message);
+            return;
+        }
+        write_pending();
+        if place.file.starts_with("library/core/src/panicking") || place.file.contains("/core/src/panicking") {
+            write("the cell", &place, &message); // it aborts
+        } else {
+            PANIC.set(Some((place, message)));
         }
     }));
 }

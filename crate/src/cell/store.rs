@@ -8,7 +8,7 @@ use std::marker::PhantomData;
 use serde::{Deserialize, Serialize};
 
 use super::ending::{Ending, catch};
-use super::{CellError, short_type_name};
+use super::{CellError, Like, short_type_name};
 
 /// What the kernel knows about a stored variable.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -77,8 +77,8 @@ impl Store {
         Key(name, PhantomData)
     }
 
-    /// The same, with the type that a closure would return. The closure is never called.
-    pub fn key_like<T: 'static, F: FnOnce() -> Result<T, CellError>>(&mut self, name: &'static str, _: F) -> Key<T> {
+    /// The same, with a type that only the compiler knows.
+    pub fn key_of<T: 'static>(&mut self, name: &'static str, _: &Like<T>) -> Key<T> {
         self.key(name)
     }
 
@@ -171,8 +171,8 @@ impl Store {
                 let found = short_type_name(&slot.type_name);
                 let expected = short_type_name(type_name);
                 self.refusals.push(format!(
-                    "`{name}` was stored as `{found}` and this cell sees another type `{expected}`: a closure or a \
-                     redefined type is new in each cell; write it as a `fn`, or run the cell that makes `{name}` again"
+                    "`{name}` was stored as `{found}` and this cell sees another type `{expected}`, because what the type is \
+                     made of was defined anew; run the cell that makes `{name}` again"
                 ));
             }
             Some(_) => {}

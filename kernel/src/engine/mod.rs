@@ -139,6 +139,10 @@ pub trait Assist: Send + Sync {
 pub trait Engine: Send {
     /// Runs one cell to its end, sending events as they happen; all of them are sent before this returns.
     fn execute(&mut self, cell: &Cell, output: &mut dyn Output) -> Outcome;
+    /// Shows what came since the last cell ended, as from threads that it left running.
+    fn between(&mut self, output: &mut dyn Output) {
+        let _ = output;
+    }
     /// A handle that stops the running cell.
     fn interrupter(&self) -> Interrupter;
     /// A handle that answers completion and inspection while a cell runs.

@@ -20,6 +20,9 @@ use crate::engine::{Assist, Interrupter, Outcome};
 /// waits for them: what a front end sends after it has seen the reply is never aborted.
 const STRAGGLERS: Duration = Duration::from_millis(10);
 
+/// How late what a thread prints between two cells may appear.
+const LISTEN_EVERY: Duration = Duration::from_millis(100);
+
 /// What the queue is asked to do.
 pub(super) enum Job {
     /// Run a cell and answer on the given channel.
@@ -117,13 +120,15 @@ impl Runner {
     fn run(mut self) {
         let mut held = VecDeque::new();
         let mut number = 0;
-        while let Some(job) = held.pop_front().or_else(|| self.jobs.recv().ok()) {
+        let mut last = None;
+        while let Some(job) = held.pop_front().or_else(|| self.next(last.as_deref())) {
             match job {
                 job @ Job::Execute { .. } if self.stopping.load(Ordering::SeqCst) => {
                     self.abort(job, number);
                 }
                 Job::Execute { message, request, replies } => {
                     (number, held) = self.execute(&message, &request, &replies, held);
+                    last = Some(message);
                 }
                 Job::Stop { done } => {
                     self.session.shutdown();
@@ -133,6 +138,21 @@ impl Runner {
             }
         }
         self.session.shutdown();
+    }
+
+    /// Waits for a job. What the threads of earlier cells print meanwhile belongs to the last request.
+    fn next(&mut self, last: Option<&JupyterMessage>) -> Option<Job> {
+        let Some(message) = last else { return self.jobs.recv().ok() };
+        loop {
+            match self.jobs.recv_timeout(LISTEN_EVERY) {
+                Ok(job) => return Some(job),
+                Err(mpsc::RecvTimeoutError::Disconnected) => return None,
+                Err(mpsc::RecvTimeoutError::Timeout) => {
+                    let mut front = SocketFront { iopub: &self.iopub, asker: &self.asker, message, allow_stdin: false };
+                    self.session.between(&mut front);
+                }
+            }
+        }
     }
 
     /// Runs one request; returns its number and the jobs that were taken off the queue but not done.

@@ -133,6 +133,12 @@ impl Session {
         }
     }
 
+    /// Shows what came since the last cell ended, under that cell's number.
+    pub fn between(&mut self, front: &mut dyn Front) {
+        let number = self.count;
+        self.engine.between(&mut Showing { front, silent: false, number, result: None });
+    }
+
     /// The number that the next counted cell gets, unless cells have reached it already.
     pub fn count_from(&mut self, number: u32) {
         self.count = self.count.max(number.saturating_sub(1));

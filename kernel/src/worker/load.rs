@@ -3,15 +3,16 @@
 use std::path::Path;
 
 use chandlery::cell::Store;
-use libloading::os::unix::{Library, RTLD_LOCAL, RTLD_NOW};
+use libloading::os::unix::{Library, RTLD_GLOBAL, RTLD_NOW};
 
 /// The name of the function every cell exports.
 pub const ENTRY: &str = "chandlery_cell";
 
-/// Loads a cell for the rest of the process's life: what it stored may point into it.
+/// Loads a cell for the rest of the process's life: what it stored may point into it. Its statics are visible to the cells
+/// after it, whose own copies of them thereby are never used.
 pub(super) fn cell(path: &Path) -> Result<fn(&mut Store), String> {
     // SAFETY: the compiler made this file from safe-to-load code: it has no initialisers of its own.
-    let library = unsafe { Library::open(Some(path), RTLD_NOW | RTLD_LOCAL) };
+    let library = unsafe { Library::open(Some(path), RTLD_NOW | RTLD_GLOBAL) };
     let library = library.map_err(|error| format!("the compiled cell cannot be loaded: {error}"))?;
     // SAFETY: the kernel wrote this function with this signature, for this compiler.
     let entry = unsafe { library.get::<fn(&mut Store)>(ENTRY.as_bytes()) }.map(|symbol| *symbol);

@@ -34,12 +34,16 @@ pub const SOCKET: i32 = 3;
 /// While a cell runs, text that was printed without a line end appears after this long.
 const FLUSH_EVERY: Duration = Duration::from_millis(30);
 
+/// The same between cells, in such steps: only threads that a cell left behind can print then.
+const STEPS_BETWEEN: u32 = 10;
+
 /// Runs until the engine closes the socket.
 pub fn main() -> ExitCode {
     let Some(stream) = system::take_over(SOCKET) else {
         return ExitCode::from(2); // started by hand, without an engine
     };
     system::request_on_interrupt(Again::Request);
+    system::write_c_lines();
     let Ok((channel, requests)) = Channel::open(stream) else { return ExitCode::FAILURE };
     chandlery::display::set_sink(Box::new(Displays(Arc::clone(&channel))));
     let asking = Arc::clone(&channel);
@@ -109,9 +113,9 @@ fn directive(request: &Request, store: &mut Store, channel: &Channel) -> Ending 
 fn flush_while(running: Arc<AtomicBool>) {
     // Without the thread, partial lines appear when the cell ends.
     let _ = std::thread::Builder::new().name("flush".into()).spawn(move || {
-        loop {
+        for step in (0..STEPS_BETWEEN).cycle() {
             std::thread::sleep(FLUSH_EVERY);
-            if running.load(Ordering::Relaxed) {
+            if step == 0 || running.load(Ordering::Relaxed) {
                 flush();
             }
         }

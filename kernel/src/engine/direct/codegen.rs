@@ -1,11 +1,13 @@
 //! The source that is compiled for a cell: the user's text, unchanged in line and column, inside a few calls.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
-use super::items::{Definition, Items};
+use super::definition::Definition;
+use super::items::{At, Items};
 use super::source::{Kept, Lines, Source};
-use super::split::Split;
-use super::variables::{Known, Variables};
+use super::split::{RETURNED, Split, Statement};
+use super::variables::{How, Known, Made, Variables};
 use crate::worker::ENTRY;
 
 /// A cell ready to compile.
@@ -23,9 +25,35 @@ pub(super) struct Unit<'a> {
     pub(super) variables: &'a Variables,
     /// Variables that are not put into the store afterwards, because an earlier try showed that they cannot be.
     pub(super) dropped: &'a BTreeSet<Kept>,
+    /// Earlier definitions that are compiled though nothing needs them, because the cell changes what they depend on.
+    pub(super) checked: &'a BTreeSet<At>,
+    /// Attributes for all that the cell itself says.
+    pub(super) lints: &'a [String],
 }
 
 const ERROR: &str = "::chandlery::cell::CellError";
+const RESULT: &str = "::core::result::Result";
+const OK_LATER: &str = "::core::result::Result::<(), ::chandlery::cell::CellError>::Ok(())\n}));";
+
+/// The expression whose type stands for the type of `value` after some statements.
+fn like(statements: &str, value: &str, later: bool) -> String {
+    if later {
+        format!("::chandlery::cell::like_later(|| async {{\n{statements}\n; {RESULT}::<_, {ERROR}>::Ok({value}) }});")
+    } else {
+        format!("::chandlery::cell::like(|| -> {RESULT}<_, {ERROR}> {{\n{statements}\n; Ok({value}) }});")
+    }
+}
+
+fn infer(name: &str, text: &str, later: bool, source: &mut Source) {
+    source.witness(&[name.to_owned()], &format!("let __like_{name} = {}", like(text, name, later)));
+}
+
+/// The cells whose bodies made the types of these variables, by their places.
+fn makers(taken: &[(&str, &Known)]) -> BTreeMap<u32, (Arc<Made>, BTreeSet<String>)> {
+    let mut makers = BTreeMap::new();
+    taken.iter().for_each(|(name, known)| known.makers(name, &mut makers));
+    makers
+}
 
 impl Unit<'_> {
     /// The stored variables that the cell needs: mentioned before a `let` of the same name makes them anew.
@@ -50,6 +78,24 @@ impl Unit<'_> {
         made
     }
 
+    /// Which closure of the cell's function its body is, if the cell may make types that later cells must find there.
+    pub(super) fn place(&self) -> Option<u32> {
+        let makes = |statement: &Statement| {
+            ["|", "async", "struct ", "enum "].iter().any(|word| self.code[statement.range.clone()].contains(word))
+        };
+        let taken = self.taken();
+        let holds = taken.iter().any(|(_, known)| matches!(known.how, How::Made(_)));
+        if self.made().is_empty() || !(holds || self.split.statements.iter().any(makes)) {
+            return None;
+        }
+        let makers = makers(&taken);
+        let inferred = taken.iter().filter(|(_, known)| matches!(known.how, How::Witness { .. })).count();
+        let live = self.variables.places();
+        let after = makers.keys().next_back().map_or(0, |last| last + 1);
+        // The witnesses of the variables it takes stand before the body, where no maker's body stood.
+        (after..).find(|place| !live.contains(place) && *place as usize >= makers.len() + inferred)
+    }
+
     /// Writes the source.
     pub(super) fn generate(&self) -> Generated {
         let taken = self.taken();
@@ -61,18 +107,14 @@ impl Unit<'_> {
             .collect();
         let mut source = Source::default();
         for definition in self.definitions() {
-            source.cell(&definition.text, definition.at);
+            if definition.at.0 == self.cell {
+                self.lints.iter().for_each(|lint| source.ours(lint));
+            }
+            definition.emit(&mut source);
         }
+        self.lints.iter().for_each(|lint| source.ours(lint));
         source.ours(&format!("#[unsafe(no_mangle)] pub fn {ENTRY}(__store: &mut ::chandlery::cell::Store) {{"));
-        for (name, known) in &taken {
-            source.ours(&match known.witness() {
-                None => format!("let __key_{name} = __store.key::<{}>(\"{name}\");", known.annotation()),
-                Some(statements) => format!(
-                    "let __key_{name} = __store.key_like(\"{name}\", || -> ::core::result::Result<_, {ERROR}> {{\n\
-                     {statements}\n; Ok({name}) }});"
-                ),
-            });
-        }
+        self.keys(&taken, &mut source);
         if !taken.is_empty() {
             source.ours("if __store.refused() { return; }");
         }
@@ -83,12 +125,16 @@ impl Unit<'_> {
         for name in &made {
             source.ours(&format!("let mut __new_{name} = None;"));
         }
-        source.ours(&format!("__store.body(|| -> ::core::result::Result<(), {ERROR}> {{"));
+        let awaits = self.split.awaits;
+        source.ours(&match awaits {
+            false => format!("__store.body(|| -> {RESULT}<(), {ERROR}> {{"),
+            true => "__store.body(|| ::chandlery::cell::wait(async {".to_owned(),
+        });
         self.body(&mut source);
         for name in &made {
             source.keeps(Kept::made(name), &format!("__new_{name} = Some({name});"));
         }
-        source.ours("Ok(())\n});");
+        source.ours(if awaits { OK_LATER } else { "Ok(())\n});" });
         for (name, _) in taken.iter().filter(|(name, _)| !self.dropped.contains(&Kept::taken(name))) {
             source.keeps(Kept::taken(name), &format!("__store.put(\"{name}\", {name});"));
         }
@@ -98,6 +144,45 @@ impl Unit<'_> {
         source.ours("}");
         let (text, lines) = source.finish();
         Generated { text, lines }
+    }
+
+    /// The checks that each variable still has the type that this cell sees. A closure for each type that cannot be
+    /// written, in the order that [`Made`](super::variables::Made) asks for; gaps are filled with closures that do nothing.
+    fn keys(&self, taken: &[(&str, &Known)], source: &mut Source) {
+        let makers = makers(taken);
+        let mut inferred = taken.iter().filter_map(|(name, known)| match &known.how {
+            How::Witness { text, later } => Some((*name, text, *later)),
+            _ => None,
+        });
+        let end = self.place().unwrap_or_else(|| makers.keys().next_back().map_or(0, |last| last + 1));
+        for place in 0..end {
+            if let Some((made, names)) = makers.get(&place) {
+                let names: Vec<String> = names.iter().cloned().collect();
+                let stand_ins: String = made.outside.iter().map(|(name, known)| known.stand_in(name) + "\n").collect();
+                let value = names.iter().rev().fold("()".to_owned(), |rest, name| format!("({name}, {rest})"));
+                source.witness(
+                    &names,
+                    &format!("let __like = {}", like(&format!("{stand_ins}{}", made.text), &value, made.later)),
+                );
+                for name in &names {
+                    source.ours(&format!("let ({}, __like) = __like.split();", made.like(name)));
+                }
+            } else if let Some((name, text, later)) = inferred.next() {
+                infer(name, text, later, source);
+            } else {
+                source.ours("let _ = || ();");
+            }
+        }
+        for (name, text, later) in inferred {
+            infer(name, text, later, source);
+        }
+        for (name, known) in taken {
+            source.ours(&match &known.how {
+                How::Named(annotation) => format!("let __key_{name} = __store.key::<{annotation}>(\"{name}\");"),
+                How::Witness { .. } => format!("let __key_{name} = __store.key_of(\"{name}\", &__like_{name});"),
+                How::Made(made) => format!("let __key_{name} = __store.key_of(\"{name}\", &{});", made.like(name)),
+            });
+        }
     }
 
     /// The names in the cell's statements and in the types of the variables it takes.
@@ -112,10 +197,10 @@ impl Unit<'_> {
         let mut mentions = self.mentions();
         // The cell's own definitions are checked even if nothing uses them yet.
         for own in &self.split.definitions {
-            mentions.extend(own.name().map(str::to_owned));
+            mentions.extend(own.names().map(str::to_owned));
             mentions.extend(own.mentions().iter().cloned());
         }
-        let mut needed = self.items.needed(&mentions);
+        let mut needed = self.items.needed(&mentions, self.checked);
         let missing = self.split.definitions.iter().filter(|own| !needed.iter().any(|item| item.at == own.at));
         let missing: Vec<&Definition> = missing.collect();
         needed.extend(missing);
@@ -132,25 +217,37 @@ impl Unit<'_> {
             let padding = " ".repeat(definition.range.len() - blank.len());
             text.replace_range(definition.range.clone(), &(blank + &padding));
         }
-        let Some(tail) = &self.split.tail else {
-            source.cell(&text, (self.cell, 1, 0));
-            return;
-        };
-        let before = &text[..tail.start];
-        let line = before.matches('\n').count() + 1;
-        let column = before.rsplit('\n').next().unwrap_or("").chars().count();
-        source.cell(before, (self.cell, 1, 0));
-        source.ours("match &(");
-        source.cell(&text[tail.clone()], (self.cell, line, column));
         // Looking for the method costs the compiler time, so only what may have it is asked.
         let unless = if self.definitions().iter().any(|item| item.mentions().contains("evcxr_display")) {
             "if (&&&Own(__shown)).is_there() || is_missing(&__shown.evcxr_display())"
         } else {
             ""
         };
-        source.ours(&format!(
+        let show = format!(
             ") {{ __shown => {{ use ::chandlery::cell::show::*; {unless} {{ (&&&&&Shown(__shown)).show(); }} }} }}"
-        ));
+        );
+        // What goes between the user's words, by offset.
+        let returns = self.split.statements.iter().flat_map(|statement| &statement.returns);
+        let mut insertions: Vec<(usize, &str)> = returns.map(|at| (*at, RETURNED)).collect();
+        if let Some(tail) = &self.split.tail {
+            insertions.push((tail.start, "match &("));
+            insertions.push((tail.end, &show));
+        }
+        insertions.sort_by_key(|(at, _)| *at);
+        insertions.extend(self.split.main.map(|call| (text.len(), call)));
+        let mut from = 0;
+        for (at, ours) in insertions.into_iter().chain([(text.len(), "")]) {
+            if from < at {
+                let before = &text[..from];
+                let line = before.matches('\n').count() + 1;
+                let column = before.rsplit('\n').next().unwrap_or("").chars().count();
+                source.cell(&text[from..at], (self.cell, line, column));
+            }
+            if !ours.is_empty() {
+                source.ours(ours);
+            }
+            from = at;
+        }
     }
 }
 
@@ -163,7 +260,17 @@ mod tests {
         let split = split(code, 2).unwrap();
         let items = Items::default().with(&split.definitions);
         let dropped = BTreeSet::new();
-        Unit { code, cell: 2, split: &split, items: &items, variables, dropped: &dropped }.generate()
+        Unit {
+            code,
+            cell: 2,
+            split: &split,
+            items: &items,
+            variables,
+            dropped: &dropped,
+            checked: &BTreeSet::new(),
+            lints: &[],
+        }
+        .generate()
     }
 
     #[test]

@@ -56,8 +56,8 @@ struct Unit {
 
 /// What came of a compile.
 pub(super) enum Compiled {
-    /// The shared object, and the name by which messages call its source.
-    Library(PathBuf, String),
+    /// The shared object, the name by which messages call its source, and the compiler's warnings.
+    Library(PathBuf, String, String),
     /// The compiler's messages, about the source of this name.
     Errors(String, String),
     /// The user stopped it.
@@ -92,7 +92,9 @@ impl Compiler {
         std::fs::write(self.folder.path().join(&root), text)?;
         let mut command = Command::new(&self.toolkit.rustc);
         command
-            .args(["--edition=2024", "--crate-name=cell", "--crate-type=cdylib", "--emit=obj", "-Awarnings"])
+            .args(["--edition=2024", "--crate-name=cell", "--crate-type=cdylib", "--emit=obj"])
+            // What a cell defines is for later cells.
+            .args(["-Adead_code", "-Aunused_imports", "-Aunused_macros", "-Aunused_macro_rules"])
             // A constant name and salt, so that a type keeps its identity from cell to cell.
             .args(["-Cmetadata=chandlery-cell", "-Cdebuginfo=0", "-Ccodegen-units=1", "-Cprefer-dynamic"])
             .arg(format!("-Copt-level={level}"))
@@ -161,7 +163,7 @@ impl Compiler {
             return Ok(Compiled::Errors(messages, name));
         }
         let begun = Instant::now();
-        let linked = self.link(&name);
+        let linked = self.link(&name, messages);
         spent.link += begun.elapsed();
         // The next one warms up while this cell runs.
         self.warm();
@@ -183,18 +185,18 @@ impl Compiler {
 
     /// Links without naming any library: the worker has the toolkit loaded, and the loader finds all symbols there.
     /// Reading a 100 MB library would cost more than the rest of the cell.
-    fn link(&self, name: &str) -> std::io::Result<Compiled> {
+    fn link(&self, name: &str, messages: String) -> std::io::Result<Compiled> {
         let library = self.folder.path().join(format!("{name}.so"));
         let (linker, words) = &self.toolkit.linker;
         let output = Command::new(linker)
             .args(words)
-            .args(["-shared", "--eh-frame-hdr", "--hash-style=gnu", "--gc-sections", "-Bsymbolic", "-o"])
+            .args(["-shared", "--eh-frame-hdr", "--hash-style=gnu", "--gc-sections", "-Bsymbolic-functions", "-o"])
             .arg(&library)
             .arg(self.folder.path().join(format!("{name}.o")))
             .stdin(Stdio::null())
             .output()?;
         if output.status.success() {
-            Ok(Compiled::Library(library, name.to_owned()))
+            Ok(Compiled::Library(library, name.to_owned(), messages))
         } else {
             let message = format!("linking failed: {}", String::from_utf8_lossy(&output.stderr).trim());
             Ok(Compiled::Errors(message, name.to_owned()))

@@ -1,9 +1,11 @@
 //! The compiler's messages, with cell and line instead of generated source.
 
 use std::collections::BTreeSet;
+use std::ops::Range;
 
 use serde::Deserialize;
 
+use super::rendered::Rendering;
 use super::source::{Kept, Lines, Origin};
 
 /// One message of `rustc --error-format=json`.
@@ -33,12 +35,21 @@ struct Span {
     line_start: usize,
     column_start: usize,
     is_primary: bool,
+    #[serde(default)]
+    expansion: Option<Box<Expansion>>,
 }
 
-/// Errors of one compile.
+/// The macro call that a place is in.
+#[derive(Debug, Deserialize)]
+struct Expansion {
+    span: Span,
+}
+
+/// Errors and warnings of one compile.
 #[derive(Debug)]
 pub(super) struct Diagnostics {
     errors: Vec<Diagnostic>,
+    warnings: Vec<Diagnostic>,
     /// What the compiler wrote that is no message, as when it crashes.
     other: String,
 }
@@ -49,9 +60,16 @@ const OWNERSHIP: &[&str] = &[
     "E0621", "E0700", "E0712", "E0713", "E0716",
 ];
 
+/// Errors about two definitions that cannot both stand.
+const CONFLICTS: &[&str] = &["E0119", "E0201", "E0252", "E0254", "E0255", "E0260", "E0428", "E0592"];
+
+/// Lints on how a variable is used or called that mean nothing for the variables of a notebook.
+const UNUSED: &[&str] = &["unused_variables", "unused_mut", "unused_assignments", "non_snake_case"];
+
 impl Diagnostics {
     pub(super) fn parse(output: &str) -> Self {
         let mut errors = Vec::new();
+        let mut warnings = Vec::new();
         let mut other = String::new();
         for line in output.lines() {
             match serde_json::from_str::<Diagnostic>(line) {
@@ -60,6 +78,7 @@ impl Diagnostics {
                 {
                     errors.push(message);
                 }
+                Ok(message) if message.level == "warning" => warnings.push(message),
                 Ok(_) => {}
                 Err(_) => {
                     other.push_str(line);
@@ -67,18 +86,18 @@ impl Diagnostics {
                 }
             }
         }
-        Self { errors, other }
+        Self { errors, warnings, other }
     }
 
-    /// If every error says that a variable cannot be put into the store (it was moved, or it borrows), those variables
-    /// with the reason.
+    /// The variables of which an error says that they cannot be put into the store, and whether because they were moved
+    /// (else they borrow). Other errors are looked at when those are out of the way.
     pub(super) fn not_storable(&self, lines: &Lines) -> Option<Vec<(Kept, bool)>> {
         let mut names = Vec::new();
         let mut seen = BTreeSet::new();
         for error in &self.errors {
-            let code = error.code.as_ref().map(|code| code.code.as_str())?;
+            let code = error.code.as_ref().map_or("", |code| code.code.as_str());
             if !OWNERSHIP.contains(&code) {
-                return None;
+                continue;
             }
             let kept = |primary: bool| {
                 let own = error.spans.iter().filter(move |span| span.is_primary == primary);
@@ -92,12 +111,48 @@ impl Diagnostics {
             // A move is reported at our line; a borrow where it is made, with our line as the place it must last until.
             let found: Vec<Kept> = if moved { kept(true).collect() } else { kept(false).collect() };
             let found = if found.is_empty() { kept(true).chain(kept(false)).collect() } else { found };
-            if found.is_empty() {
-                return None;
-            }
             names.extend(found.into_iter().filter(|name| seen.insert(name.clone())).map(|name| (name, moved)));
         }
         (!names.is_empty()).then_some(names)
+    }
+
+    /// The places of errors in what earlier cells defined. An error's message, or `None` for a definition that only
+    /// stands against one of the cell's own.
+    pub(super) fn in_earlier_cells(&self, at: &Rendering<'_>) -> Vec<((u32, usize, usize), Option<&str>)> {
+        let mut places = Vec::new();
+        for error in &self.errors {
+            let Some(place) = error.place(at) else { continue };
+            let code = error.code.as_ref().map_or("", |code| code.code.as_str());
+            if CONFLICTS.contains(&code) {
+                // Whichever of the two comes first in the source.
+                let both = error.spans.iter().filter(|span| span.file_name == at.file);
+                let both = both.filter_map(|span| {
+                    at.lines.cell(span.line_start).map(|(cell, line)| (cell, line, span.column_start))
+                });
+                places.extend(both.filter(|(cell, ..)| *cell != at.cell).map(|place| (place, None)));
+            } else if place.0 != at.cell {
+                places.push((place, Some(error.message.as_str())));
+            }
+        }
+        places
+    }
+
+    /// Errors in the statements that are repeated to infer types, with the variables of those types.
+    pub(super) fn in_witnesses<'a>(&'a self, lines: &'a Lines) -> impl Iterator<Item = (Vec<String>, &'a str)> {
+        self.errors.iter().filter_map(|error| {
+            let mut primary = error.spans.iter().filter(|span| span.is_primary);
+            let names = primary.find_map(|span| match lines.origin(span.outermost().line_start) {
+                Origin::Witness(names) => Some(names.clone()),
+                _ => None,
+            })?;
+            Some((names, error.message.as_str()))
+        })
+    }
+
+    /// Whether every error is one of syntax, which has no code, and at least one is the user's.
+    pub(super) fn is_syntax(&self, at: &Rendering<'_>) -> bool {
+        self.errors.iter().all(|error| error.code.is_none())
+            && self.errors.iter().any(|error| error.place(at).is_some())
     }
 
     /// The names that were not found, to explain what happened to them.
@@ -110,8 +165,14 @@ impl Diagnostics {
     }
 
     /// Kind, one line, and the lines to print.
-    pub(super) fn report(&self, file: &str, lines: &Lines) -> (String, String, Vec<String>) {
-        let Some(first) = self.errors.first() else {
+    pub(super) fn report(&self, at: &Rendering<'_>) -> (String, String, Vec<String>) {
+        // Errors at our own lines follow from those at the user's.
+        let users = |error: &&Diagnostic| error.place(at).is_some();
+        let mut errors: Vec<&Diagnostic> = self.errors.iter().filter(users).collect();
+        if errors.is_empty() {
+            errors = self.errors.iter().collect();
+        }
+        let Some(first) = errors.first() else {
             let text = self.other.trim();
             let value = if text.is_empty() { "the compiler ended without a message" } else { text };
             return ("CompileError".to_owned(), value.to_owned(), value.lines().map(str::to_owned).collect());
@@ -120,62 +181,59 @@ impl Diagnostics {
             Some(code) => format!("CompileError[{}]", code.code),
             None => "CompileError".to_owned(),
         };
-        let place = first.spans.iter().filter(|span| span.is_primary && span.file_name == file).find_map(|span| {
-            let (cell, line) = lines.cell(span.line_start)?;
-            Some(format!(" (cell {cell}:{line}:{})", span.column_start))
-        });
+        let place = first.place(at).map(|(cell, line, column)| format!(" (cell {cell}:{line}:{column})"));
         let value = format!("{}{}", first.message, place.unwrap_or_default());
-        let rendered = self.errors.iter().filter_map(|error| error.rendered.as_deref());
-        let traceback =
-            rendered.flat_map(|text| text.trim_end().lines().map(|line| map_line(line, file, lines))).collect();
-        (name, value, traceback)
+        let mut seen = BTreeSet::new();
+        let rendered = errors.iter().filter_map(|error| error.rendered.as_deref()).filter(|text| seen.insert(*text));
+        (name, value, rendered.flat_map(|text| at.render(text)).collect())
     }
-}
 
-/// Rewrites one line of a rendered message: the place after an arrow, or the line number in the gutter.
-fn map_line(line: &str, file: &str, lines: &Lines) -> String {
-    if let Some((before, place)) = line.split_once(&format!("{file}:")) {
-        let number = |text: &str| text.chars().take_while(char::is_ascii_digit).collect::<String>();
-        let row = number(place);
-        let rest = &place[row.len()..];
-        return match row.parse().ok().and_then(|row| lines.cell(row)) {
-            Some((cell, row)) => format!("{before}cell {cell}:{row}{rest}"),
-            None => {
-                format!("{before}(generated code){}", rest.trim_start_matches(|c: char| c == ':' || c.is_ascii_digit()))
-            }
+    /// The compiler's warnings about the cell's own text, to print. `tops` are the patterns of its top-level `let`s:
+    /// what is made there is used by later cells, whatever this one does with it.
+    pub(super) fn warnings(&self, at: &Rendering<'_>, tops: &[Range<(usize, usize)>]) -> String {
+        let own = |warning: &&Diagnostic| {
+            let lint = warning.code.as_ref().map_or("", |code| code.code.as_str());
+            warning.place(at).is_some_and(|(cell, line, column)| {
+                let kept = UNUSED.contains(&lint) && tops.iter().any(|top| top.contains(&(line, column)));
+                cell == at.cell && !kept
+            })
         };
+        let rendered = self.warnings.iter().filter(own).filter_map(|warning| warning.rendered.as_deref());
+        let mut text = String::new();
+        for line in rendered.flat_map(|text| at.render(text)) {
+            text.push_str(&line);
+            text.push('\n');
+        }
+        text
     }
-    // The gutter: perhaps colours, digits, blanks, then `|`, or a sign in a suggestion.
-    let Some((start, digits)) = gutter(line) else { return line.to_owned() };
-    let end = start + digits;
-    let number = line[start..end].parse().ok().and_then(|row| lines.cell(row)).map(|(_, row)| row.to_string());
-    format!("{}{:<digits$}{}", &line[..start], number.unwrap_or_default(), &line[end..])
 }
 
-/// Start and length of the line number in a rendered line.
-fn gutter(line: &str) -> Option<(usize, usize)> {
-    let bytes = line.as_bytes();
-    let mut at = 0;
-    while at < bytes.len() {
-        match bytes[at] {
-            b' ' => at += 1,
-            0x1b => at += line[at..].find('m')? + 1,
-            b'0'..=b'9' => break,
-            _ => return None,
-        }
+impl Diagnostic {
+    /// Cell, line and column of the text it is about. For what a macro made, that is the macro's call.
+    fn place(&self, at: &Rendering<'_>) -> Option<(u32, usize, usize)> {
+        let mut primary = self.spans.iter().filter(|span| span.is_primary).map(Span::outermost);
+        primary.find_map(|span| {
+            let (cell, line) = at.lines.cell(span.line_start).filter(|_| span.file_name == at.file)?;
+            Some((cell, line, span.column_start))
+        })
     }
-    let digits = bytes[at..].iter().take_while(|byte| byte.is_ascii_digit()).count();
-    let mut rest = &line[at + digits..];
-    loop {
-        if let Some(after) = rest.strip_prefix('\u{1b}') {
-            rest = &after[after.find('m')? + 1..];
-        } else if let Some(after) = rest.strip_prefix(' ') {
-            rest = after;
-        } else {
-            break;
+}
+
+impl Span {
+    /// Itself, or the macro call it comes from that is not in a macro. The inclusion of the cell's own source is none.
+    fn outermost(&self) -> &Self {
+        let mut span = self;
+        while let Some(expansion) = &span.expansion {
+            if expansion.span.expansion.is_none()
+                && expansion.span.file_name != span.file_name
+                && expansion.span.file_name.starts_with('r')
+            {
+                break;
+            }
+            span = &expansion.span;
         }
+        span
     }
-    (digits > 0 && rest.starts_with(['|', '+', '-', '~', '/', '\\'])).then_some((at, digits))
 }
 
 #[cfg(test)]
@@ -192,18 +250,6 @@ mod tests {
     }
 
     #[test]
-    fn rendered_lines_are_mapped() {
-        assert_eq!(map_line("  --> u1.rs:10:5", "u1.rs", &lines()), "  --> cell 3:2:5");
-        assert_eq!(map_line("10 | let x", "u1.rs", &lines()), "2  | let x");
-        assert_eq!(
-            map_line("\u{1b}[1m10\u{1b}[0m \u{1b}[1m|\u{1b}[0m let", "u1.rs", &lines()),
-            "\u{1b}[1m2 \u{1b}[0m \u{1b}[1m|\u{1b}[0m let"
-        );
-        assert_eq!(map_line("1 |  ours", "u1.rs", &lines()), "  |  ours");
-        assert_eq!(map_line("   | 10 |", "u1.rs", &lines()), "   | 10 |");
-    }
-
-    #[test]
     fn a_moved_variable_is_recognised() {
         let error = |code: &str, line: usize| {
             format!(
@@ -215,6 +261,6 @@ mod tests {
         let parse = |text: String| Diagnostics::parse(&text).not_storable(&lines());
         assert_eq!(parse(error("E0382", 11)), Some(vec![(Kept::taken("x"), true)]));
         assert_eq!(parse(error("E0308", 11)), None);
-        assert_eq!(parse(format!("{}\n{}", error("E0382", 11), error("E0382", 10))), None);
+        assert_eq!(parse(error("E0382", 10)), None);
     }
 }

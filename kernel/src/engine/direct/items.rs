@@ -1,110 +1,11 @@
-//! Definitions that outlive their cell: functions, types, impls, macros, imports.
+//! Definitions in force: which are replaced, which change with others, and which a piece of source needs.
 
 use std::collections::BTreeSet;
-use std::ops::Range;
 
-use quote::ToTokens;
-use syn::Item;
+use super::definition::{Definition, Key};
 
-use super::names::mentioned;
-
-/// What a definition is found by. A later definition of the same key replaces it.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Key {
-    Type(String),
-    Value(String),
-    Macro(String),
-    /// An import, by its tokens.
-    Use(String),
-    /// An impl, by what stands before its braces; inherent impls also by the names they define.
-    Impl(String, BTreeSet<String>),
-}
-
-/// One definition, as the user wrote it.
-#[derive(Clone, Debug)]
-pub(super) struct Definition {
-    key: Key,
-    /// The names of the type that an impl is for. The trait does not count: its methods are called without naming it.
-    implements: BTreeSet<String>,
-    mentions: BTreeSet<String>,
-    pub(super) text: String,
-    pub(super) range: Range<usize>,
-    /// Cell, line (from 1) and column (from 0, in characters) of its first character.
-    pub(super) at: (u32, usize, usize),
-}
-
-impl Definition {
-    pub(super) fn new(item: &Item, text: String, range: Range<usize>, at: (u32, usize, usize)) -> Self {
-        let key = key(item);
-        let implements = match item {
-            Item::Impl(item) => mentioned(&item.self_ty),
-            _ => BTreeSet::new(),
-        };
-        Self { key, implements, mentions: mentioned(item), text, range, at }
-    }
-
-    /// The name it defines, if it defines one.
-    pub(super) fn name(&self) -> Option<&str> {
-        match &self.key {
-            Key::Type(name) | Key::Value(name) | Key::Macro(name) => Some(name),
-            Key::Use(_) | Key::Impl(..) => None,
-        }
-    }
-
-    /// The names in it.
-    pub(super) fn mentions(&self) -> &BTreeSet<String> {
-        &self.mentions
-    }
-
-    /// Macros must stand before their uses.
-    pub(super) fn is_macro(&self) -> bool {
-        matches!(self.key, Key::Macro(_))
-    }
-
-    fn replaces(&self, other: &Self) -> bool {
-        match (&self.key, &other.key) {
-            (Key::Impl(head, names), Key::Impl(old, others)) => {
-                head == old && (names.is_empty() || others.is_empty() || !names.is_disjoint(others))
-            }
-            (new, old) => new == old,
-        }
-    }
-}
-
-fn key(item: &Item) -> Key {
-    let named = |ident: &syn::Ident| ident.to_string();
-    match item {
-        Item::Struct(item) => Key::Type(named(&item.ident)),
-        Item::Enum(item) => Key::Type(named(&item.ident)),
-        Item::Union(item) => Key::Type(named(&item.ident)),
-        Item::Type(item) => Key::Type(named(&item.ident)),
-        Item::Trait(item) => Key::Type(named(&item.ident)),
-        Item::TraitAlias(item) => Key::Type(named(&item.ident)),
-        Item::Mod(item) => Key::Type(named(&item.ident)),
-        Item::Fn(item) => Key::Value(named(&item.sig.ident)),
-        Item::Const(item) => Key::Value(named(&item.ident)),
-        Item::Static(item) => Key::Value(named(&item.ident)),
-        Item::Macro(item) => Key::Macro(item.ident.as_ref().map(named).unwrap_or_default()),
-        Item::Impl(item) => {
-            let generics = &item.generics;
-            let of = item.trait_.as_ref().map(|(not, path, _)| format!("{} {}", not.is_some(), path.to_token_stream()));
-            let head = format!(
-                "{} {:?} {} {}",
-                generics.to_token_stream(),
-                of,
-                item.self_ty.to_token_stream(),
-                generics.where_clause.to_token_stream()
-            );
-            let members = item.items.iter().filter_map(|member| match member {
-                syn::ImplItem::Fn(member) => Some(member.sig.ident.to_string()),
-                syn::ImplItem::Const(member) => Some(member.ident.to_string()),
-                _ => None,
-            });
-            Key::Impl(head, if of.is_some() { BTreeSet::new() } else { members.collect() })
-        }
-        other => Key::Use(other.to_token_stream().to_string()),
-    }
-}
+/// Cell, line (from 1) and column (from 0, in characters) of a definition's first character.
+pub(super) type At = (u32, usize, usize);
 
 /// The definitions in force.
 #[derive(Clone, Debug, Default)]
@@ -114,47 +15,88 @@ impl Items {
     /// These definitions with a cell's own in place of those they replace.
     pub(super) fn with(&self, new: &[Definition]) -> Self {
         let kept = self.0.iter().filter(|old| !new.iter().any(|new| new.replaces(old)));
-        Self(kept.chain(new).cloned().collect())
+        let mut items = Self(kept.chain(new).cloned().collect());
+        // A static of a type that is another one now is another static.
+        let changed = self.changed_types(new);
+        let statics = items.0.iter_mut().filter(|item| !item.mentions().is_disjoint(&changed));
+        statics.for_each(Definition::renew);
+        items
+    }
+
+    /// These definitions without some.
+    pub(super) fn without(&self, dropped: &BTreeSet<At>) -> Self {
+        Self(self.0.iter().filter(|item| !dropped.contains(&item.at)).cloned().collect())
+    }
+
+    /// The names that `new` defines differently.
+    pub(super) fn changed(&self, new: &[Definition]) -> BTreeSet<String> {
+        self.differ(new).flat_map(Definition::names).map(str::to_owned).collect()
+    }
+
+    fn differ<'a>(&'a self, new: &'a [Definition]) -> impl Iterator<Item = &'a Definition> {
+        self.0.iter().filter(|old| new.iter().any(|new| new.replaces(old) && new.tokens != old.tokens))
     }
 
     /// Types whose definition changes when `new` comes into force, those built from them included. Values of such
     /// types are not what the new definition says, so variables that hold them must go.
     pub(super) fn changed_types(&self, new: &[Definition]) -> BTreeSet<String> {
-        let changes = |old: &&Definition| new.iter().any(|new| new.replaces(old) && new.text != old.text);
-        let types = |definition: &&Definition| matches!(definition.key, Key::Type(_));
-        let mut changed: BTreeSet<String> =
-            self.0.iter().filter(types).filter(changes).filter_map(|old| old.name().map(str::to_owned)).collect();
+        // A constant or a macro can be part of a type.
+        let shapes = |item: &&Definition| item.shapes_types();
+        let changed = self.differ(new).filter(shapes).flat_map(Definition::names).map(str::to_owned).collect();
+        let spread = self.spread(changed, &|item| item.shapes_types());
+        let types = self.0.iter().filter(|item| matches!(item.key, Key::Type(_)));
+        types.flat_map(Definition::names).filter(|name| spread.contains(*name)).map(str::to_owned).collect()
+    }
+
+    /// The definitions that depend on these names, also through others.
+    pub(super) fn dependents(&self, names: &BTreeSet<String>) -> BTreeSet<At> {
+        let spread = self.spread(names.clone(), &|_| true);
+        self.0.iter().filter(|item| !item.mentions().is_disjoint(&spread)).map(|item| item.at).collect()
+    }
+
+    /// Adds the names of definitions that mention one of the names.
+    fn spread(&self, mut names: BTreeSet<String>, of: &dyn Fn(&Definition) -> bool) -> BTreeSet<String> {
         loop {
-            let before = changed.len();
-            let users = self.0.iter().filter(types).filter(|user| !user.mentions.is_disjoint(&changed));
-            let users: Vec<String> = users.filter_map(|user| user.name().map(str::to_owned)).collect();
-            changed.extend(users);
-            if changed.len() == before {
-                return changed;
+            let before = names.len();
+            let users = self.0.iter().filter(|item| of(item) && !item.mentions().is_disjoint(&names));
+            let users: Vec<String> = users.flat_map(Definition::names).map(str::to_owned).collect();
+            names.extend(users);
+            if names.len() == before {
+                return names;
             }
         }
     }
 
+    /// The definition that a place in a cell belongs to; line and column from 1.
+    pub(super) fn at(&self, (cell, line, column): (u32, usize, usize)) -> Option<&Definition> {
+        let inside = |item: &&Definition| item.at.0 == cell && (item.at.1, item.at.2 + 1) <= (line, column);
+        self.0.iter().filter(inside).max_by_key(|item| item.at)
+    }
+
     /// The definitions that a piece of source can need: those it names, what those name, impls for those types and for
-    /// foreign ones with their traits, and all imports, in the order they were given, macros first. Leaving out the rest keeps late cells as quick as early ones.
-    pub(super) fn needed(&self, mentions: &BTreeSet<String>) -> Vec<&Definition> {
-        let defined: BTreeSet<&str> = self.0.iter().filter_map(Definition::name).collect();
+    /// foreign ones with their traits, and all imports, in the order they were given, macros first. Leaving out the rest
+    /// keeps late cells as quick as early ones. Those in `also` are taken anyway.
+    pub(super) fn needed(&self, mentions: &BTreeSet<String>, also: &BTreeSet<At>) -> Vec<&Definition> {
+        let defined: BTreeSet<&str> = self.0.iter().flat_map(Definition::names).collect();
         let mut reached = mentions.clone();
         let mut taken = vec![false; self.0.len()];
         loop {
             let mut grew = false;
             for (item, taken) in self.0.iter().zip(&mut taken).filter(|(_, taken)| !**taken) {
-                let needed = match &item.key {
-                    Key::Use(_) => true,
-                    Key::Impl(..) => {
-                        item.implements.iter().all(|name| reached.contains(name) || !defined.contains(name.as_str()))
-                    }
-                    Key::Type(name) | Key::Value(name) | Key::Macro(name) => reached.contains(name),
-                };
+                let needed = also.contains(&item.at)
+                    || match &item.key {
+                        Key::Use(_) => true,
+                        Key::Impl(..) => {
+                            let mut types = item.implements().iter();
+                            types.all(|name| reached.contains(name) || !defined.contains(name.as_str()))
+                        }
+                        Key::Call(names) if names.is_empty() => true,
+                        _ => item.names().any(|name| reached.contains(name)),
+                    };
                 if needed {
                     *taken = true;
                     grew = true;
-                    reached.extend(item.mentions.iter().cloned());
+                    reached.extend(item.mentions().iter().cloned());
                 }
             }
             if !grew {
@@ -172,9 +114,14 @@ impl Items {
         self.0.iter().any(|item| matches!(&item.key, Key::Type(defined) if defined == name))
     }
 
+    /// Whether a macro of this name is defined in a cell and expands to items.
+    pub(super) fn makes_items(&self, name: &str) -> bool {
+        self.0.iter().any(|item| item.makes_items && matches!(&item.key, Key::Macro(defined) if defined == name))
+    }
+
     /// The defined names.
     pub(super) fn names(&self) -> impl Iterator<Item = &str> {
-        self.0.iter().filter_map(Definition::name)
+        self.0.iter().flat_map(Definition::names)
     }
 }
 
@@ -191,7 +138,7 @@ mod tests {
 
     fn texts(items: &Items, names: &[&str]) -> Vec<String> {
         let names = names.iter().map(|name| (*name).to_owned()).collect();
-        items.needed(&names).into_iter().map(|item| item.text.clone()).collect()
+        items.needed(&names, &BTreeSet::new()).into_iter().map(|item| item.text.clone()).collect()
     }
 
     #[test]
@@ -221,5 +168,18 @@ mod tests {
         let changed = items.changed_types(&split("struct P(i32);", 2).unwrap().definitions);
         assert_eq!(changed.into_iter().collect::<Vec<_>>(), ["P", "Q"]);
         assert!(items.changed_types(&split("struct P;", 2).unwrap().definitions).is_empty());
+    }
+
+    #[test]
+    fn what_a_type_is_made_of_changes_it() {
+        let items = items(&["const N: usize = 3; struct P { a: [f32; N] } fn f() -> usize { N } fn g() { f(); }"]);
+        let new = split("const N: usize = 4;", 2).unwrap().definitions;
+        assert_eq!(items.changed_types(&new).into_iter().collect::<Vec<_>>(), ["P"]);
+        // The constant itself, what uses it, and what uses that.
+        assert_eq!(items.dependents(&items.changed(&new)).len(), 4);
+        let comment = split("const N: usize = 3; // the same", 2).unwrap().definitions;
+        assert!(items.changed_types(&comment).is_empty());
+        let function = split("fn f() -> usize { 5 }", 2).unwrap().definitions;
+        assert!(items.changed_types(&function).is_empty());
     }
 }

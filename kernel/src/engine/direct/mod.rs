@@ -1,10 +1,13 @@
 //! The `direct` engine: one rustc and one link per cell, run in a worker that holds the toolkit and the variables.
 
 mod assist;
+mod attempts;
+mod attributes;
 mod busy;
 mod codegen;
 mod compile;
 mod content;
+mod definition;
 mod diagnostics;
 mod directives;
 mod folder;
@@ -12,6 +15,8 @@ mod items;
 mod names;
 mod outcome;
 mod process;
+mod rendered;
+mod serving;
 mod source;
 mod split;
 mod text;
@@ -25,23 +30,18 @@ use std::time::Instant;
 
 use super::{Assist, Cell, Engine, Event, Interrupter, Outcome, Output, Stream};
 use crate::toolkit::{Toolkit, ToolkitError};
-use crate::worker::frame::Request;
 use assist::Names;
+use attempts::Attempt;
 use busy::Busy;
-use codegen::{Generated, Unit};
 use compile::{Compiled, Compiler, Generics};
 use diagnostics::Diagnostics;
 use directives::{Settings, Spent};
 use items::Items;
 use outcome::{Sources, error};
-use process::{Served, Worker};
-use source::Kept;
-use split::{Split, split};
-use types::Namer;
-use variables::{Change, Variables};
-
-/// How often a cell is compiled again without the variables that could not be stored.
-const MAX_COMPILES: usize = 4;
+use process::Worker;
+use rendered::Rendering;
+use split::split;
+use variables::Variables;
 
 /// A compiled cell.
 struct Ready {
@@ -49,6 +49,14 @@ struct Ready {
     unit: String,
     /// The variables it does not store, with the reasons.
     dropped: Vec<(String, String)>,
+    /// What the compiler warns of.
+    warnings: String,
+    /// Earlier definitions that are dropped: their names, and what to say.
+    notices: Vec<(Vec<String>, String)>,
+    /// The definitions in force from now on.
+    items: Items,
+    /// The place of its body among the closures of its function, if that matters to later cells.
+    place: Option<u32>,
 }
 
 /// Runs Rust cells and magics.
@@ -120,6 +128,7 @@ impl DirectEngine {
 
     fn cell(&mut self, cell: &Cell, output: &mut dyn Output) -> Outcome {
         self.sources.add(cell.number, &cell.code);
+        self.bury_between(cell.number, output);
         if let Err(problem) = self.start() {
             return error("WorkerFailed", &format!("{}: {problem}", self.program.display()), Vec::new());
         }
@@ -132,189 +141,91 @@ impl DirectEngine {
         if let Some(problem) = self.problem() {
             return error("NoCompiler", problem, Vec::new());
         }
-        let parsed = match split(code, number) {
-            Ok(parsed) => parsed,
-            Err(problem) => return self.sources.syntax_error(number, &problem),
+        let apart = match attributes::apart(code) {
+            Ok(apart) => apart,
+            Err(refused) => return self.sources.refused(number, &refused),
         };
+        let code = apart.code.as_str();
+        let mut parsed = match split(code, number) {
+            Ok(parsed) => parsed,
+            Err(problem) => return self.syntax_error(code, number, &problem),
+        };
+        let with_macros = self.items.with(&parsed.definitions);
+        parsed.define(code, number, &|name| with_macros.makes_items(name));
         let outdated = self.outdated(&self.items.changed_types(&parsed.definitions));
+        let changed = self.items.changed(&parsed.definitions);
         let items = self.items.with(&parsed.definitions);
         let mut variables = self.variables.clone();
         for (name, why) in &outdated {
             variables.lose(name, why.clone());
         }
+        let attempt = Attempt { code, number, level, parsed: &parsed, lints: &apart.lints, items, variables, changed };
         self.spent.split += begun.elapsed();
-        let Ready { library, unit, dropped } = match self.compile(code, number, level, &parsed, &items, &variables) {
+        let ready = match self.compile(attempt) {
             Ok(compiled) => compiled,
             Err(outcome) => return outcome,
         };
-        self.items = items;
+        self.items = ready.items.clone();
         self.forget(outdated, output);
-        let result = self.run(code, number, &parsed, &dropped, library, output);
+        for (names, why) in &ready.notices {
+            serving::say(output, why);
+            names.iter().for_each(|name| self.variables.explain(name, why.clone()));
+        }
+        if !ready.warnings.is_empty() {
+            output.event(Event::Text { stream: Stream::Stderr, text: ready.warnings.clone() });
+        }
+        let unit = ready.unit.clone();
+        let result = self.run(code, number, &parsed, ready, output);
         if let Ok(compiler) = &self.compiler {
             compiler.clean(&unit);
         }
         result
     }
 
+    /// What the compiler says about a text that cannot be parsed; it says it better than the parser.
+    fn syntax_error(&mut self, code: &str, number: u32, problem: &split::SyntaxError) -> Outcome {
+        let Ok(compiler) = &mut self.compiler else { return self.sources.syntax_error(number, problem) };
+        let mut source = source::Source::default();
+        source.ours("fn cell() {");
+        source.cell(code, (number, 1, 0));
+        source.ours("}");
+        let (text, lines) = source.finish();
+        let compiled = compiler.compile(&text, Generics::Own, None, &self.busy, &mut self.spent);
+        compiler.warm();
+        let Ok(Compiled::Errors(messages, file)) = compiled else {
+            return self.sources.syntax_error(number, problem);
+        };
+        compiler.clean(&file);
+        let found = Diagnostics::parse(&messages);
+        let written = |cell, line| self.sources.line(cell, line);
+        let at = Rendering { file: &file, cell: number, lines: &lines, text: &text, written: &written };
+        if found.is_syntax(&at) {
+            outcome::compile_error(found.report(&at), Vec::new())
+        } else {
+            self.sources.syntax_error(number, problem)
+        }
+    }
+
     /// The variables whose type is redefined, with the reason to give.
     fn outdated(&self, changed: &BTreeSet<String>) -> Vec<(String, String)> {
+        if changed.is_empty() {
+            return Vec::new();
+        }
         let holds = |type_name: &str| {
             let mut words = type_name.split(|c: char| !(c.is_alphanumeric() || c == '_' || c == ':'));
             words.find_map(|word| word.strip_prefix("cell::").filter(|name| changed.contains(*name)).map(str::to_owned))
         };
-        let all = self.variables.iter().filter_map(|(name, known)| Some((name.to_owned(), holds(&known.type_name)?)));
+        let all = self.variables.iter().filter_map(|(name, known)| {
+            // A type that is inferred does not show in the name what a closure in it holds.
+            let inferred =
+                || known.mentions().iter().find(|name| known.is_inferred() && changed.contains(*name)).cloned();
+            Some((name.to_owned(), holds(&known.type_name).or_else(inferred)?))
+        });
         all.map(|(name, kind)| {
             let why = format!("`{name}` was dropped: its type `{kind}` was defined anew");
             (name, why)
         })
         .collect()
-    }
-
-    fn forget(&mut self, gone: Vec<(String, String)>, output: &mut dyn Output) {
-        if gone.is_empty() {
-            return;
-        }
-        let names = gone.iter().map(|(name, _)| name.clone()).collect();
-        for (name, why) in gone {
-            output.event(Event::Text { stream: Stream::Stderr, text: format!("{why}\n") });
-            self.variables.lose(&name, why);
-        }
-        self.tell(&Request::Forget { names }, output);
-    }
-
-    /// A request whose outcome does not matter to the cell.
-    fn tell(&mut self, request: &Request, output: &mut dyn Output) {
-        if let Some(worker) = &mut self.worker {
-            let _ = worker.serve(request, output, &|| {});
-        }
-    }
-
-    /// Compiles a cell, if need be again without the variables that it cannot store.
-    fn compile(
-        &mut self,
-        code: &str,
-        number: u32,
-        level: Option<char>,
-        parsed: &Split,
-        items: &Items,
-        variables: &Variables,
-    ) -> Result<Ready, Outcome> {
-        let mut dropped: BTreeSet<Kept> = BTreeSet::new();
-        let mut reasons = Vec::new();
-        for attempt in 1.. {
-            let unit = Unit { code, cell: number, split: parsed, items, variables, dropped: &dropped };
-            let begun = Instant::now();
-            let Generated { text, lines } = unit.generate();
-            let generics = Generics::for_names(unit.mentions().iter());
-            let compiler = self.compiler.as_mut().map_err(|problem| error("NoCompiler", problem, Vec::new()))?;
-            self.spent.split += begun.elapsed();
-            let compiled = compiler.compile(&text, generics, level, &self.busy, &mut self.spent);
-            let compiled =
-                compiled.map_err(|problem| error("CompileError", &format!("rustc: {problem}"), Vec::new()))?;
-            let (messages, file) = match compiled {
-                Compiled::Library(library, file) => {
-                    self.sources.add_unit(&file, lines);
-                    return Ok(Ready { library, unit: file, dropped: reasons });
-                }
-                Compiled::Stopped => return Err(outcome::interrupted("while compiling; no variable was changed")),
-                Compiled::Errors(messages, file) => (messages, file),
-            };
-            compiler.clean(&file);
-            let found = Diagnostics::parse(&messages);
-            let lost = found.not_storable(&lines).filter(|_| attempt < MAX_COMPILES);
-            let lost: Vec<_> = lost.into_iter().flatten().filter(|(kept, _)| !dropped.contains(kept)).collect();
-            if lost.is_empty() {
-                compiler.warm();
-                let notes =
-                    found.unknown_names().filter_map(|name| variables.why_gone(name)).map(str::to_owned).collect();
-                return Err(outcome::compile_error(found.report(&file, &lines), notes));
-            }
-            for (kept, moved) in lost {
-                let name = &kept.name;
-                let why = if moved {
-                    format!("`{name}` was moved in cell {number}; clone it there to keep it")
-                } else {
-                    format!(
-                        "`{name}` of cell {number} holds a reference, and references do not outlive their cell: clone what it refers to"
-                    )
-                };
-                reasons.push((name.clone(), why));
-                dropped.insert(kept);
-            }
-        }
-        Err(error("CompileError", "the cell moves variables in a way that is not understood", Vec::new()))
-    }
-
-    fn run(
-        &mut self,
-        code: &str,
-        number: u32,
-        parsed: &Split,
-        dropped: &[(String, String)],
-        library: PathBuf,
-        output: &mut dyn Output,
-    ) -> Outcome {
-        let none = BTreeSet::new();
-        let (items, variables) = (self.items.clone(), self.variables.clone());
-        let unit = Unit { code, cell: number, split: parsed, items: &items, variables: &variables, dropped: &none };
-        let made = unit.made();
-        let change = Change { code, split: parsed, made: &made };
-        let outcome = self.request(&Request::Cell { library }, Some(&change), (number, 0), output);
-        for (name, why) in dropped {
-            if !self.variables.iter().any(|(known, _)| known == name) {
-                self.variables.lose(name, why.clone());
-            }
-        }
-        outcome
-    }
-
-    /// Sends a request to the worker and takes over what it changed.
-    fn request(
-        &mut self,
-        request: &Request,
-        change: Option<&Change<'_>>,
-        at: (u32, usize),
-        output: &mut dyn Output,
-    ) -> Outcome {
-        let Some(worker) = &mut self.worker else {
-            return error("WorkerDied", "the worker is not running", Vec::new());
-        };
-        if self.busy.running(worker.id()).is_err() {
-            self.busy.rested();
-            return outcome::interrupted("before it ran; no variable was changed");
-        }
-        let served = worker.serve(request, output, &|| self.busy.rested());
-        self.busy.rested();
-        let (ending, stored) = match served {
-            Served::Done { ending, variables, load, run } => {
-                self.spent.load += load;
-                self.spent.run += run;
-                (ending, variables)
-            }
-            Served::Died(how) => return self.buried(&how, at.0),
-        };
-        let namer = Namer { toolkit: &self.toolkit_types, items: &self.items };
-        let useless = self.variables.update(&stored, change, at.0, &namer);
-        if !useless.is_empty() {
-            self.tell(&Request::Forget { names: useless }, output);
-        }
-        self.sources.outcome(ending, at)
-    }
-
-    /// The worker died: its variables are lost, definitions stay, and the next cell gets a new worker.
-    fn buried(&mut self, how: &str, number: u32) -> Outcome {
-        self.worker = None;
-        let lost =
-            self.variables.clear(Some(&format!("this variable was lost when the worker ended in cell {number}")));
-        let lost = match lost.is_empty() {
-            true => "no variables were lost".to_owned(),
-            false => format!("variables lost: {}", lost.join(", ")),
-        };
-        if self.busy.asked() > 1 {
-            return outcome::interrupted(&format!("by force: the worker was ended; {lost}"));
-        }
-        let value = format!("{how}; {lost}");
-        error("WorkerDied", &value, vec![format!("the worker ended in cell {number}: {how}"), lost])
     }
 }
 
@@ -330,6 +241,10 @@ impl Engine for DirectEngine {
         let variables = self.variables.iter().map(|(name, known)| (name, known.type_name.as_str()));
         self.names.set(variables, self.items.names());
         outcome
+    }
+
+    fn between(&mut self, output: &mut dyn Output) {
+        self.overhear(output);
     }
 
     fn interrupter(&self) -> Interrupter {

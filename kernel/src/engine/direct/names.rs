@@ -61,20 +61,22 @@ pub(super) struct Binding {
     pub(super) mutable: bool,
 }
 
-/// The variables of a pattern, in order. Names that start with a capital letter are constants or variants.
-pub(super) fn bound(pattern: &syn::Pat) -> Vec<Binding> {
-    struct Bound(Vec<Binding>);
+/// The variables of a pattern, in order. In a pattern that may fail to match, names that start with a capital letter are
+/// constants or variants.
+pub(super) fn bound(pattern: &syn::Pat, refutable: bool) -> Vec<Binding> {
+    struct Bound(Vec<Binding>, bool);
     impl<'ast> Visit<'ast> for Bound {
         fn visit_pat_ident(&mut self, pattern: &'ast syn::PatIdent) {
             let name = pattern.ident.to_string();
-            if !name.starts_with(char::is_uppercase) {
+            let sure = pattern.by_ref.is_some() || pattern.mutability.is_some();
+            if sure || !(self.1 && name.starts_with(char::is_uppercase)) {
                 self.0.push(Binding { name, mutable: pattern.mutability.is_some() });
             }
             syn::visit::visit_pat_ident(self, pattern);
         }
         fn visit_expr(&mut self, _: &'ast syn::Expr) {}
     }
-    let mut bound = Bound(Vec::new());
+    let mut bound = Bound(Vec::new(), refutable);
     bound.visit_pat(pattern);
     bound.0
 }
@@ -100,12 +102,13 @@ mod tests {
     #[test]
     fn patterns() {
         let pattern = |code: &str| match syn::parse_str::<syn::Stmt>(code).unwrap() {
-            syn::Stmt::Local(local) => bound(&local.pat),
+            syn::Stmt::Local(local) => bound(&local.pat, local.init.is_some_and(|init| init.diverge.is_some())),
             _ => Vec::new(),
         };
         let names = |code| pattern(code).into_iter().map(|b| b.name).collect::<Vec<_>>();
         assert_eq!(names("let (a, P { b, c: [d, ..], .. }) = x;"), ["a", "b", "d"]);
-        assert_eq!(names("let (None, _) = x;"), [""; 0]);
+        assert_eq!(names("let (None, _) = x else { return };"), [""; 0]);
+        assert_eq!(names("let (X, y) = x;"), ["X", "y"]);
         assert!(pattern("let mut a = 1;")[0].mutable);
     }
 }

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use chandlery::cell::{Ending, Place};
 
+use super::attributes::Refused;
 use super::source::Lines;
 use super::split::SyntaxError;
 use crate::engine::Outcome;
@@ -32,6 +33,13 @@ pub(super) fn compile_error(
     Outcome::Error { name, value, traceback }
 }
 
+/// Text without the folder that the standard library was compiled in.
+fn shortened(text: &str) -> String {
+    let mut parts = text.split("/rustc/");
+    let first = parts.next().unwrap_or("").to_owned();
+    parts.fold(first, |out, part| out + part.split_once('/').map_or(part, |(_, path)| path))
+}
+
 /// The text of every cell, and the line maps of every compiled unit.
 #[derive(Default)]
 pub(super) struct Sources {
@@ -44,6 +52,11 @@ impl Sources {
         self.cells.insert(cell, code.to_owned());
     }
 
+    /// A line of a cell.
+    pub(super) fn line(&self, cell: u32, line: usize) -> Option<&str> {
+        self.cells.get(&cell)?.lines().nth(line.checked_sub(1)?)
+    }
+
     pub(super) fn add_unit(&mut self, file: &str, lines: Lines) {
         self.units.insert(file.to_owned(), lines);
     }
@@ -54,6 +67,31 @@ impl Sources {
         let mut traceback = vec![format!("  {BLUE}-->{PLAIN} cell {cell}:{line}:{column}")];
         traceback.extend(self.excerpt(cell, *line, Some(*column)));
         error("CompileError", &value, traceback)
+    }
+
+    /// An inner attribute that no cell can have.
+    pub(super) fn refused(&self, cell: u32, Refused { line, column, message }: &Refused) -> Outcome {
+        let place = SyntaxError { message: message.clone(), line: *line, column: *column, incomplete: false };
+        self.syntax_error(cell, &place)
+    }
+
+    /// Text with places in generated sources as cell and line.
+    pub(super) fn placed(&self, text: String) -> String {
+        let text = text.lines().any(|line| line.contains(" at /rustc/")).then(|| shortened(&text)).unwrap_or(text);
+        let mut out = String::new();
+        let mut rest = text.as_str();
+        while let Some(at) = rest.find(".rs:") {
+            let start = rest[..at].rfind(|c: char| !c.is_ascii_alphanumeric()).map_or(0, |before| before + 1);
+            let after = &rest[at + 4..];
+            let digits = after.bytes().take_while(u8::is_ascii_digit).count();
+            let lines = self.units.get(&rest[start..at + 3]);
+            match lines.zip(after[..digits].parse().ok()).and_then(|(lines, row)| lines.cell(row)) {
+                Some((cell, line)) => out.push_str(&format!("{}cell {cell}:{line}", &rest[..start])),
+                None => out.push_str(&rest[..at + 4 + digits]),
+            }
+            rest = &after[digits..];
+        }
+        if out.is_empty() { text } else { out + rest }
     }
 
     /// How a request ended; `at` is the cell, and the line if it was a magic (else 0).
@@ -98,9 +136,7 @@ impl Sources {
 
     /// The source line, with a caret.
     fn excerpt(&self, cell: u32, line: usize, column: Option<usize>) -> Vec<String> {
-        let Some(text) = self.cells.get(&cell).and_then(|code| code.lines().nth(line.checked_sub(1)?)) else {
-            return Vec::new();
-        };
+        let Some(text) = self.line(cell, line) else { return Vec::new() };
         let mut lines = vec![format!("{BLUE}{line:>4} |{PLAIN} {text}")];
         lines.extend(
             column.map(|column| format!("     {BLUE}|{PLAIN} {}{RED}^{PLAIN}", " ".repeat(column.saturating_sub(1)))),

@@ -25,6 +25,9 @@ pub(super) struct Worker {
     socket: UnixStream,
     out: (ChildStdout, Decoder),
     err: (ChildStderr, Decoder),
+    /// The end of what it wrote to standard error, which tells of its death.
+    last_words: String,
+    kills: u64,
     contents: Contents,
     /// Internal type names and public paths, from the worker's toolkit.
     pub(super) type_paths: Vec<(String, String)>,
@@ -73,7 +76,8 @@ impl Worker {
             }
         };
         let (out, err) = ((out, Decoder::default()), (err, Decoder::default()));
-        Ok(Self { child, socket, out, err, contents: Contents::default(), type_paths })
+        let contents = Contents::default();
+        Ok(Self { child, socket, out, err, last_words: String::new(), kills: kills_for_memory(), contents, type_paths })
     }
 
     /// Its process id.
@@ -127,9 +131,14 @@ impl Worker {
     }
 
     fn drain(&mut self, output: &mut dyn Output) {
-        let Self { out, err, contents, .. } = self;
+        let Self { out, err, contents, last_words, .. } = self;
         pour(&mut out.0, &mut out.1, &mut |text| contents.push(&text, &mut |event| output.event(event)));
-        pour(&mut err.0, &mut err.1, &mut |text| output.event(Event::Text { stream: Stream::Stderr, text }));
+        pour(&mut err.0, &mut err.1, &mut |text| {
+            last_words.push_str(&text);
+            let cut = last_words.len().saturating_sub(WORDS);
+            last_words.drain(..(cut..=last_words.len()).find(|at| last_words.is_char_boundary(*at)).unwrap_or(0));
+            output.event(Event::Text { stream: Stream::Stderr, text });
+        });
     }
 
     fn finish_text(&mut self, output: &mut dyn Output) {
@@ -157,9 +166,48 @@ impl Worker {
         if !gone {
             let _ = self.child.kill();
         }
-        let how = self.child.wait().map_or_else(|error| error.to_string(), describe);
+        let status = self.child.wait();
         self.finish_text(output);
-        Served::Died(how)
+        Served::Died(status.map_or_else(|error| error.to_string(), |status| self.describe(status)))
+    }
+
+    /// Forwards the text that is there.
+    pub(super) fn overhear(&mut self, output: &mut dyn Output) {
+        self.drain(output);
+    }
+
+    /// How it ended, if it did.
+    pub(super) fn dead(&mut self, output: &mut dyn Output) -> Option<String> {
+        let status = self.child.try_wait().ok()??;
+        self.finish_text(output);
+        Some(self.describe(status))
+    }
+
+    fn describe(&self, status: ExitStatus) -> String {
+        let Some(signal) = status.signal() else {
+            return format!(
+                "exit status {} (the process was ended from inside, as by `std::process::exit`)",
+                status.code().unwrap_or_default()
+            );
+        };
+        let said = |words: &str| self.last_words.contains(words);
+        let why = match signal {
+            libc::SIGABRT if said("memory allocation of") => "SIGABRT: out of memory, an allocation failed",
+            libc::SIGABRT if said("overflowed its stack") => "SIGABRT: stack overflow, perhaps a recursion without end",
+            libc::SIGABRT if said("non-unwinding panic") || said("while processing panic") => {
+                "SIGABRT: a panic where none may be, such as in `drop` during another panic"
+            }
+            libc::SIGABRT => "SIGABRT: abort",
+            libc::SIGSEGV => "SIGSEGV: invalid memory access, or a stack overflow",
+            libc::SIGBUS => "SIGBUS: memory that is not there, such as of a mapped file that was cut",
+            libc::SIGFPE => "SIGFPE: arithmetic error",
+            libc::SIGILL => "SIGILL: illegal instruction",
+            libc::SIGKILL if kills_for_memory() > self.kills => "SIGKILL: the system ran out of memory and ended it",
+            libc::SIGKILL => "SIGKILL: ended from outside, perhaps because memory ran out",
+            libc::SIGTERM => "SIGTERM: ended from outside",
+            _ => return format!("signal {signal}"),
+        };
+        why.to_owned()
     }
 }
 
@@ -185,19 +233,12 @@ fn pour(pipe: &mut impl Read, decoder: &mut Decoder, pass: &mut dyn FnMut(String
     }
 }
 
-fn describe(status: ExitStatus) -> String {
-    let Some(signal) = status.signal() else {
-        return format!("exit status {}", status.code().unwrap_or_default());
-    };
-    let name = match signal {
-        libc::SIGABRT => "SIGABRT (abort, or a stack overflow)",
-        libc::SIGSEGV => "SIGSEGV (invalid memory access, or a stack overflow)",
-        libc::SIGBUS => "SIGBUS",
-        libc::SIGFPE => "SIGFPE",
-        libc::SIGILL => "SIGILL",
-        libc::SIGKILL => "SIGKILL (killed; out of memory?)",
-        libc::SIGTERM => "SIGTERM",
-        _ => return format!("signal {signal}"),
-    };
-    name.to_owned()
+/// How much of the last words is kept.
+const WORDS: usize = 4096;
+
+/// How many processes the system ended because memory ran out, since it started.
+fn kills_for_memory() -> u64 {
+    let counters = std::fs::read_to_string("/proc/vmstat").unwrap_or_default();
+    let count = counters.lines().find_map(|line| line.strip_prefix("oom_kill "));
+    count.and_then(|count| count.trim().parse().ok()).unwrap_or(0)
 }

@@ -12,6 +12,8 @@ pub(super) enum Origin {
     },
     /// Our own line that moves a variable into the store.
     Kept(Kept),
+    /// Statements of earlier cells, repeated because the types of these variables follow from them.
+    Witness(Vec<String>),
     /// Our own line.
     Ours,
 }
@@ -52,6 +54,11 @@ impl Source {
         self.lines(lines, |_| Origin::Kept(variable.clone()));
     }
 
+    /// Adds lines that say what types variables have.
+    pub(super) fn witness(&mut self, names: &[String], lines: &str) {
+        self.lines(lines, |_| Origin::Witness(names.to_vec()));
+    }
+
     /// Adds the user's text, whose first line is this line of the cell and starts at this column (from 0).
     pub(super) fn cell(&mut self, text: &str, (cell, line, column): (u32, usize, usize)) {
         self.text.extend(std::iter::repeat_n(' ', column));
@@ -84,7 +91,7 @@ impl Lines {
     pub(super) fn cell(&self, line: usize) -> Option<(u32, usize)> {
         match self.origin(line) {
             Origin::Cell { cell, line } => Some((*cell, *line)),
-            Origin::Kept(_) | Origin::Ours => None,
+            Origin::Kept(_) | Origin::Witness(_) | Origin::Ours => None,
         }
     }
 }

@@ -3,12 +3,14 @@
 use std::collections::BTreeSet;
 use std::ops::Range;
 
+use proc_macro2::{TokenStream, TokenTree};
 use quote::ToTokens;
 use syn::parse::Parser;
 use syn::spanned::Spanned;
+use syn::visit::Visit;
 use syn::{Block, Item, Stmt};
 
-use super::items::Definition;
+use super::definition::Definition;
 use super::names::{Binding, bound, mentioned};
 
 /// A parsed cell. Ranges are byte ranges of its text.
@@ -16,6 +18,10 @@ pub(super) struct Split {
     pub(super) definitions: Vec<Definition>,
     pub(super) statements: Vec<Statement>,
     pub(super) tail: Option<Range<usize>>,
+    /// The call of `main` of a cell that defines it and does nothing else.
+    pub(super) main: Option<&'static str>,
+    /// Something is awaited outside of functions and closures.
+    pub(super) awaits: bool,
 }
 
 /// A statement of the cell's top level, the tail included.
@@ -27,6 +33,12 @@ pub(super) struct Statement {
     pub(super) uses: BTreeSet<String>,
     /// The type written in the `let`, if it is a plain name and says it all.
     pub(super) declared: Option<String>,
+    /// Offsets in the cell behind each `return` that has no value and ends the cell.
+    pub(super) returns: Vec<usize>,
+    /// A macro call that is a statement of its own.
+    pub(super) call: Option<syn::ItemMacro>,
+    /// The place of a `let`'s pattern: lines and columns, from 1.
+    pub(super) pattern: Option<Range<(usize, usize)>>,
 }
 
 /// Why a cell could not be parsed.
@@ -46,12 +58,27 @@ pub(super) fn split(code: &str, cell: u32) -> Result<Split, SyntaxError> {
     // The parser remembers every text it has seen; spans of earlier cells are not used any more.
     proc_macro2::extra::invalidate_current_thread_spans();
     let parsed = Block::parse_within.parse_str(code).map_err(|error| syntax_error(code, &error))?;
-    let mut split = Split { definitions: Vec::new(), statements: Vec::new(), tail: None };
+    let mut split = Split { definitions: Vec::new(), statements: Vec::new(), tail: None, main: None, awaits: false };
     let last = parsed.len().saturating_sub(1);
     for (index, statement) in parsed.into_iter().enumerate() {
         let range = statement.span().byte_range();
+        let ends = ends(&statement);
+        split.awaits |= !matches!(statement, Stmt::Item(_)) && ends.awaits;
+        let mut found = Statement {
+            range: range.clone(),
+            mentions: BTreeSet::new(),
+            binds: Vec::new(),
+            uses: BTreeSet::new(),
+            declared: None,
+            returns: ends.returns,
+            call: None,
+            pattern: None,
+        };
         match statement {
-            Stmt::Item(item) => split.definitions.push(definition(&item, range, code, cell)),
+            Stmt::Item(item) => {
+                split.definitions.push(definition(&item, range, code, cell));
+                continue;
+            }
             Stmt::Local(local) => {
                 let init = local.init.as_ref();
                 let uses = init.map(|init| {
@@ -59,30 +86,109 @@ pub(super) fn split(code: &str, cell: u32) -> Result<Split, SyntaxError> {
                     uses.extend(init.diverge.iter().flat_map(|(_, other)| mentioned(other)));
                     uses
                 });
-                split.statements.push(Statement {
-                    range,
-                    mentions: mentioned(&local),
-                    binds: bound(&local.pat),
-                    uses: uses.unwrap_or_default(),
-                    declared: declared(&local.pat),
-                });
+                found.mentions = mentioned(&local);
+                let refutable = init.is_some_and(|init| init.diverge.is_some());
+                found.binds = bound(&local.pat, refutable);
+                found.uses = uses.unwrap_or_default();
+                found.declared = declared(&local.pat);
+                found.pattern = Some(place(local.pat.span()));
             }
             other => {
                 if index == last && is_value(&other) {
-                    split.tail = Some(range.clone());
+                    split.tail = Some(range);
                 }
-                let mentions = mentioned(&other);
-                split.statements.push(Statement {
-                    range,
-                    uses: mentions.clone(),
-                    mentions,
-                    binds: Vec::new(),
-                    declared: None,
-                });
+                found.mentions = mentioned(&other);
+                found.uses.clone_from(&found.mentions);
+                if let Stmt::Macro(call) = other {
+                    found.call = Some(syn::ItemMacro {
+                        attrs: call.attrs,
+                        ident: None,
+                        mac: call.mac,
+                        semi_token: call.semi_token,
+                    });
+                }
             }
         }
+        split.statements.push(found);
     }
+    split.define(code, cell, &|name| name == "thread_local");
     Ok(split)
+}
+
+impl Split {
+    /// Makes definitions of the macro calls that expand to items.
+    pub(super) fn define(&mut self, code: &str, cell: u32, makes_items: &dyn Fn(&str) -> bool) {
+        let (calls, others) = std::mem::take(&mut self.statements).into_iter().partition(|statement: &Statement| {
+            let name = statement.call.as_ref().and_then(|call| call.mac.path.segments.last());
+            self.tail.as_ref() != Some(&statement.range)
+                && name.is_some_and(|name| makes_items(&name.ident.to_string()))
+        });
+        self.statements = others;
+        let calls: Vec<Statement> = calls;
+        let calls = calls.into_iter().filter_map(|statement| Some((statement.call?, statement.range)));
+        self.definitions.extend(calls.map(|(call, range)| definition(&Item::Macro(call), range, code, cell)));
+        self.main = self.statements.is_empty().then(|| self.definitions.iter().find_map(Definition::as_main)).flatten();
+    }
+
+    /// A statement's text with a value for each `return` that ends the cell.
+    pub(super) fn text(&self, code: &str, statement: &Statement) -> String {
+        let mut text = code[statement.range.clone()].to_owned();
+        for at in statement.returns.iter().rev() {
+            text.insert_str(at - statement.range.start, RETURNED);
+        }
+        if self.tail.as_ref() == Some(&statement.range) {
+            text.push(';');
+        }
+        text
+    }
+}
+
+/// What a `return` without a value returns.
+pub(super) const RETURNED: &str = " Ok(())";
+
+#[derive(Default)]
+struct Ends {
+    returns: Vec<usize>,
+    awaits: bool,
+}
+
+impl<'ast> Visit<'ast> for Ends {
+    fn visit_expr_return(&mut self, expression: &'ast syn::ExprReturn) {
+        if expression.expr.is_none() {
+            self.returns.push(expression.span().byte_range().end);
+        }
+        syn::visit::visit_expr_return(self, expression);
+    }
+    fn visit_expr_await(&mut self, expression: &'ast syn::ExprAwait) {
+        self.awaits = true;
+        syn::visit::visit_expr_await(self, expression);
+    }
+    fn visit_macro(&mut self, call: &'ast syn::Macro) {
+        self.awaits |= awaits(call.tokens.clone());
+    }
+    fn visit_expr_closure(&mut self, _: &'ast syn::ExprClosure) {}
+    fn visit_expr_async(&mut self, _: &'ast syn::ExprAsync) {}
+    fn visit_item(&mut self, _: &'ast Item) {}
+}
+
+/// What a statement does to the function it stands in.
+fn ends(statement: &Stmt) -> Ends {
+    let mut ends = Ends::default();
+    ends.visit_stmt(statement);
+    ends
+}
+
+fn awaits(tokens: TokenStream) -> bool {
+    let mut dot = false;
+    tokens.into_iter().any(|token| match token {
+        TokenTree::Group(group) => awaits(group.stream()),
+        TokenTree::Ident(ident) => std::mem::take(&mut dot) && ident == "await",
+        TokenTree::Punct(punct) => {
+            dot = punct.as_char() == '.';
+            false
+        }
+        TokenTree::Literal(_) => false,
+    })
 }
 
 /// Whether a cell's last statement has a value to show. A macro call in braces may expand to items, so it has none.
@@ -92,6 +198,11 @@ fn is_value(statement: &Stmt) -> bool {
         Stmt::Macro(call) => call.semi_token.is_none() && !matches!(call.mac.delimiter, syn::MacroDelimiter::Brace(_)),
         Stmt::Local(_) | Stmt::Item(_) => false,
     }
+}
+
+fn place(span: proc_macro2::Span) -> Range<(usize, usize)> {
+    let (start, end) = (span.start(), span.end());
+    (start.line, start.column + 1)..(end.line, end.column + 1)
 }
 
 fn declared(pattern: &syn::Pat) -> Option<String> {
@@ -210,6 +321,25 @@ mod tests {
         assert_eq!(incomplete("let = 1;"), Some(false));
         assert_eq!(incomplete("f())"), Some(false));
         assert_eq!(incomplete("x.iter()"), None);
+    }
+
+    #[test]
+    fn what_ends_the_cell() {
+        let code = "let f = || { return; };\nif x { return; } async { g().await };\nprintln!(\"{}\", h().await);";
+        let split = split(code, 1).unwrap();
+        let returns: Vec<usize> = split.statements.iter().map(|statement| statement.returns.len()).collect();
+        assert_eq!((returns, split.awaits), (vec![0, 1, 0, 0], true));
+        assert_eq!(split.text(code, &split.statements[1]), "if x { return Ok(()); }");
+        assert!(!super::split("async { g().await };", 1).unwrap().awaits);
+    }
+
+    #[test]
+    fn a_program_is_run() {
+        let main = |code: &str| split(code, 1).unwrap().main;
+        assert_eq!(main("use std::fmt;\nfn main() { f() } fn f() {}"), Some("main();"));
+        assert_eq!(main("fn main() -> Result<(), E> { f() }"), Some("main()?;"));
+        assert_eq!(main("fn main() {} main()"), None);
+        assert_eq!(main("fn main(x: u8) {}"), None);
     }
 
     #[test]

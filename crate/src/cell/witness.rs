@@ -1,0 +1,46 @@
+//! Types that only the compiler knows, carried from the statements that made a variable to where a later cell takes it.
+
+use std::marker::PhantomData;
+
+use super::CellError;
+
+/// A value of any type, for code that is checked and never run.
+///
+/// The kernel infers the type of a variable it cannot name by type-checking the statements that made it, inside a
+/// closure that nobody calls; the variables those statements used come from here.
+///
+/// # Panics
+/// Always, when called.
+pub fn any<T>() -> T {
+    unreachable!("a closure that only exists to be type-checked was called")
+}
+
+/// The type `T`, without a value of it.
+pub struct Like<T>(PhantomData<fn() -> T>);
+
+/// The type that a closure would return. The closure is never called.
+pub fn like<T, F: FnOnce() -> Result<T, CellError>>(_: F) -> Like<T> {
+    Like(PhantomData)
+}
+
+/// The type that an asynchronous block would return. It is never polled.
+pub fn like_later<T, F: FnOnce() -> W, W: Future<Output = Result<T, CellError>>>(_: F) -> Like<T> {
+    Like(PhantomData)
+}
+
+impl<A, B> Like<(A, B)> {
+    /// The types of the two parts.
+    pub fn split(self) -> (Like<A>, Like<B>) {
+        (Like(PhantomData), Like(PhantomData))
+    }
+}
+
+impl<T> Like<T> {
+    /// A value of the type, for code that is checked and never run.
+    ///
+    /// # Panics
+    /// Always, when called.
+    pub fn any(&self) -> T {
+        any()
+    }
+}
