@@ -22,6 +22,11 @@ pub enum Request {
         /// The line, without its `%`.
         line: String,
     },
+    /// Load a library that cells link to.
+    Library {
+        /// The shared object.
+        library: PathBuf,
+    },
     /// Run a script of the shell, in the worker's folder and with its environment.
     Shell {
         /// The shell: `bash` or `sh`.

@@ -4,6 +4,7 @@ mod assist;
 mod busy;
 mod codegen;
 mod compile;
+mod dependencies;
 mod diagnostics;
 mod directives;
 mod items;
@@ -28,6 +29,7 @@ use assist::Names;
 use busy::Busy;
 use codegen::{Generated, Unit};
 use compile::{Compiled, Compiler, Generics};
+use dependencies::Dependencies;
 use diagnostics::Diagnostics;
 use directives::{Settings, Spent};
 use items::Items;
@@ -61,6 +63,7 @@ pub struct DirectEngine {
     busy: Arc<Busy>,
     names: Arc<Names>,
     settings: Settings,
+    dependencies: Dependencies,
     /// By the cell that runs, or ran last.
     spent: Spent,
     /// The code of the last compile error.
@@ -85,9 +88,15 @@ impl DirectEngine {
             busy: Arc::default(),
             names: Arc::default(),
             settings: Settings::default(),
+            dependencies: Dependencies::default(),
             spent: Spent::default(),
             last_error: None,
         }
+    }
+
+    /// Keeps built dependencies in this folder, instead of the user's cache.
+    pub fn keep_dependencies_in(&mut self, folder: impl Into<PathBuf>) {
+        self.dependencies.cache = folder.into();
     }
 
     /// Why Rust cells cannot run here, if they cannot. Magics run all the same.
@@ -110,8 +119,15 @@ impl DirectEngine {
 
     fn cell(&mut self, cell: &Cell, output: &mut dyn Output) -> Outcome {
         self.sources.add(cell.number, &cell.code);
+        let fresh = self.worker.is_none();
         if let Err(problem) = self.start() {
             return error("WorkerFailed", &format!("{}: {problem}", self.program.display()), Vec::new());
+        }
+        if fresh {
+            let loaded = self.load_dependencies(output);
+            if loaded != Outcome::Ok {
+                return loaded;
+            }
         }
         self.perform(cell, output)
     }
