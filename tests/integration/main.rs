@@ -12,6 +12,7 @@ mod conversion_tokens;
 mod dataset;
 mod dependencies;
 mod directives;
+mod evcxr;
 mod export;
 mod families;
 mod finalize;

@@ -82,7 +82,13 @@ pub enum Report {
         /// Whether to wait for the next one.
         wait: bool,
     },
-    /// The value of the last expression.
+    /// Show a new output, like [`Display`](Self::Display), but the worker does not wait until it is forwarded: what follows
+    /// is on this socket.
+    Shown {
+        /// Its renderings.
+        data: MimeBundle,
+    },
+    /// The value of the last expression. The worker does not wait until it is forwarded.
     Result {
         /// Its renderings.
         data: MimeBundle,

@@ -66,7 +66,7 @@ pub fn main() -> ExitCode {
         running.store(false, Ordering::Relaxed);
         flush();
         if let Some(data) = show::take_result() {
-            channel.ask(&Report::Result { data });
+            channel.send(&Report::Result { data });
         }
         channel.send(&Report::Done { ending, variables: store.variables(), load, run });
     }

@@ -13,12 +13,13 @@ use std::time::Instant;
 use super::busy::{Busy, Stopped};
 use super::dependencies::Built;
 use super::directives::Spent;
+use super::folder::Folder;
 use crate::toolkit::Toolkit;
 
 /// Compiles cells in a folder of its own.
 pub(super) struct Compiler {
     toolkit: Toolkit,
-    folder: PathBuf,
+    folder: Folder,
     units: u32,
     lean: Option<Unit>,
     shared: Option<Unit>,
@@ -68,7 +69,7 @@ pub(super) enum Compiled {
 
 impl Compiler {
     pub(super) fn new(toolkit: Toolkit) -> std::io::Result<Self> {
-        let folder = fresh_folder()?;
+        let folder = Folder::fresh(&std::env::temp_dir())?;
         let mut compiler =
             Self { toolkit, folder, units: 0, lean: None, shared: None, shares: false, dependencies: Vec::new() };
         compiler.warm();
@@ -109,9 +110,9 @@ impl Compiler {
         self.units += 1;
         let name = format!("u{}.rs", self.units);
         let root = format!("r{}.rs", self.units);
-        std::os::unix::fs::symlink("/proc/self/fd/0", self.folder.join(&name))?;
+        std::os::unix::fs::symlink("/proc/self/fd/0", self.folder.path().join(&name))?;
         let text = format!("extern crate chandlery;\nuse chandlery::prelude::*;\ninclude!(\"{name}\");\n");
-        std::fs::write(self.folder.join(&root), text)?;
+        std::fs::write(self.folder.path().join(&root), text)?;
         let mut command = Command::new(&self.toolkit.rustc);
         command
             .args(["--edition=2024", "--crate-name=cell", "--crate-type=cdylib", "--emit=obj", "-Awarnings"])
@@ -124,7 +125,7 @@ impl Compiler {
             .arg(joined("-Ldependency=", &self.toolkit.metadata))
             .args(&self.dependencies)
             .args(["-o", &format!("{name}.o"), &root])
-            .current_dir(&self.folder)
+            .current_dir(self.folder.path())
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(Stdio::piped());
@@ -207,13 +208,13 @@ impl Compiler {
     /// Links without naming any library: the worker has the toolkit loaded, and the loader finds all symbols there.
     /// Reading a 100 MB library would cost more than the rest of the cell.
     fn link(&self, name: &str) -> std::io::Result<Compiled> {
-        let library = self.folder.join(format!("{name}.so"));
+        let library = self.folder.path().join(format!("{name}.so"));
         let (linker, words) = &self.toolkit.linker;
         let output = Command::new(linker)
             .args(words)
             .args(["-shared", "--eh-frame-hdr", "--hash-style=gnu", "--gc-sections", "-Bsymbolic", "-o"])
             .arg(&library)
-            .arg(self.folder.join(format!("{name}.o")))
+            .arg(self.folder.path().join(format!("{name}.o")))
             .stdin(Stdio::null())
             .output()?;
         if output.status.success() {
@@ -228,7 +229,7 @@ impl Compiler {
     pub(super) fn clean(&self, name: &str) {
         let root = name.replacen('u', "r", 1);
         for file in [name.to_owned(), root, format!("{name}.o"), format!("{name}.so")] {
-            let _ = std::fs::remove_file(self.folder.join(file));
+            let _ = std::fs::remove_file(self.folder.path().join(file));
         }
     }
 }
@@ -238,7 +239,6 @@ impl Drop for Compiler {
         for mut unit in self.lean.take().into_iter().chain(self.shared.take()) {
             end(&mut unit.child);
         }
-        let _ = std::fs::remove_dir_all(&self.folder);
     }
 }
 
@@ -251,19 +251,4 @@ fn joined(option: &str, path: &Path) -> std::ffi::OsString {
     let mut joined = std::ffi::OsString::from(option);
     joined.push(path);
     joined
-}
-
-/// A new folder that only this user can enter, since what is in it gets executed.
-fn fresh_folder() -> std::io::Result<PathBuf> {
-    use std::os::unix::fs::DirBuilderExt;
-    let base = std::env::temp_dir();
-    for attempt in 0..1000 {
-        let folder = base.join(format!("chandlery-{}-{attempt}", std::process::id()));
-        match std::fs::DirBuilder::new().mode(0o700).create(&folder) {
-            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
-            Err(error) => return Err(error),
-            Ok(()) => return Ok(folder),
-        }
-    }
-    Err(std::io::Error::other(format!("{} is full of old chandlery folders", base.display())))
 }

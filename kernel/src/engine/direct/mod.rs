@@ -4,9 +4,11 @@ mod assist;
 mod busy;
 mod codegen;
 mod compile;
+mod content;
 mod dependencies;
 mod diagnostics;
 mod directives;
+mod folder;
 mod items;
 mod names;
 mod outcome;
@@ -54,6 +56,7 @@ struct Ready {
 /// Runs Rust cells and magics.
 pub struct DirectEngine {
     program: PathBuf,
+    folder: Option<PathBuf>,
     worker: Option<Worker>,
     compiler: Result<Compiler, String>,
     items: Items,
@@ -79,6 +82,7 @@ impl DirectEngine {
         });
         Self {
             program: program.into(),
+            folder: None,
             worker: None,
             compiler,
             items: Items::default(),
@@ -99,6 +103,12 @@ impl DirectEngine {
         self.dependencies.cache = folder.into();
     }
 
+    /// The folder in which cells run, instead of this process's own.
+    #[must_use]
+    pub fn in_folder(self, folder: impl Into<PathBuf>) -> Self {
+        Self { folder: Some(folder.into()), ..self }
+    }
+
     /// Why Rust cells cannot run here, if they cannot. Magics run all the same.
     pub fn problem(&self) -> Option<&str> {
         self.compiler.as_ref().err().map(String::as_str)
@@ -110,7 +120,7 @@ impl DirectEngine {
     /// The reason why it did not start.
     pub fn start(&mut self) -> std::io::Result<()> {
         if self.worker.is_none() {
-            let worker = Worker::start(&self.program)?;
+            let worker = Worker::start(&self.program, self.folder.as_deref())?;
             self.toolkit_types = worker.type_paths.iter().cloned().collect();
             self.worker = Some(worker);
         }
@@ -142,6 +152,9 @@ impl DirectEngine {
             Ok(parsed) => parsed,
             Err(problem) => return self.sources.syntax_error(number, &problem),
         };
+        if parsed.statements.is_empty() && parsed.definitions.is_empty() {
+            return Outcome::Ok; // nothing but comments
+        }
         let outdated = self.outdated(&self.items.changed_types(&parsed.definitions));
         let items = self.items.with(&parsed.definitions);
         let mut variables = self.variables.clone();
@@ -345,6 +358,10 @@ impl Engine for DirectEngine {
 
     fn assist(&self) -> Arc<dyn Assist> {
         Arc::clone(&self.names) as Arc<dyn Assist>
+    }
+
+    fn process(&self) -> Option<u32> {
+        self.worker.as_ref().map(Worker::id)
     }
 
     fn shutdown(&mut self) {

@@ -53,8 +53,8 @@ impl DirectEngine {
         }
         if time {
             show(output, self.spent.halves());
-        } else if timing {
-            show(output, self.spent.steps());
+        } else if timing && let Some(steps) = self.spent.steps() {
+            show(output, steps);
         }
         outcome
     }
