@@ -10,6 +10,7 @@ mod conversion;
 mod conversion_options;
 mod conversion_tokens;
 mod dataset;
+mod dependencies;
 mod directives;
 mod evcxr;
 mod export;

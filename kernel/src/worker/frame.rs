@@ -22,6 +22,11 @@ pub enum Request {
         /// The line, without its `%`.
         line: String,
     },
+    /// Load a library that cells link to.
+    Library {
+        /// The shared object.
+        library: PathBuf,
+    },
     /// Run a script of the shell, in the worker's folder and with its environment.
     Shell {
         /// The shell: `bash` or `sh`.
@@ -77,7 +82,13 @@ pub enum Report {
         /// Whether to wait for the next one.
         wait: bool,
     },
-    /// The value of the last expression.
+    /// Show a new output, like [`Display`](Self::Display), but the worker does not wait until it is forwarded: what follows
+    /// is on this socket.
+    Shown {
+        /// Its renderings.
+        data: MimeBundle,
+    },
+    /// The value of the last expression. The worker does not wait until it is forwarded.
     Result {
         /// Its renderings.
         data: MimeBundle,

@@ -19,3 +19,10 @@ pub(super) fn cell(path: &Path) -> Result<fn(&mut Store), String> {
     std::mem::forget(library);
     entry.map_err(|error| format!("the compiled cell has no entry: {error}"))
 }
+
+/// Loads a library of dependencies for the rest of the process's life; cells that are loaded later find its symbols.
+pub(super) fn library(path: &Path) -> Result<(), String> {
+    // SAFETY: the user asked for this crate; what its initialisers do is like what its functions do in a cell.
+    let library = unsafe { Library::open(Some(path), RTLD_NOW | RTLD_GLOBAL) };
+    library.map(std::mem::forget).map_err(|error| format!("the dependencies cannot be loaded: {error}"))
+}

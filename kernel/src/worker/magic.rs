@@ -60,7 +60,7 @@ fn verb(all: &[String], keep: Option<String>, store: &mut Store, channel: &Chann
 pub(super) fn show(channel: &Channel, data: MimeBundle) -> Ending {
     if !data.plain().is_empty() || data.forms().len() > 1 {
         super::flush();
-        channel.ask(&Report::Display { data, id: None });
+        channel.send(&Report::Shown { data });
     }
     Ending::Done
 }

@@ -70,7 +70,7 @@ pub fn main() -> ExitCode {
         running.store(false, Ordering::Relaxed);
         flush();
         if let Some(data) = show::take_result() {
-            channel.ask(&Report::Result { data });
+            channel.send(&Report::Result { data });
         }
         channel.send(&Report::Done { ending, variables: store.variables(), load, run });
     }
@@ -96,6 +96,10 @@ fn serve(request: &Request, store: &mut Store, channel: &Channel) -> (Ending, Du
 fn directive(request: &Request, store: &mut Store, channel: &Channel) -> Ending {
     match request {
         Request::Magic { line } => magic::run(line, store, channel),
+        Request::Library { library } => match load::library(library) {
+            Ok(()) => Ending::Done,
+            Err(reason) => Ending::Refused { reasons: vec![reason] },
+        },
         Request::Shell { shell, script } => shell::run(shell, script),
         Request::List { cells } => magic::show(channel, listing::variables(store, cells)),
         Request::Reset => {

@@ -86,7 +86,12 @@ impl Busy {
                 state.asked += 1;
                 return;
             }
-            Phase::Compiling(process) => (process, system::KILL),
+            Phase::Compiling(process) => {
+                state.asked += 1;
+                // It leads a group: cargo has compilers of its own.
+                system::send_group(process, system::KILL);
+                return;
+            }
             Phase::Running(process) if state.asked == 0 => (process, system::INTERRUPT),
             Phase::Running(process) => (process, system::KILL),
         };

@@ -11,6 +11,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Instant;
 
 use super::busy::{Busy, Stopped};
+use super::dependencies::Built;
 use super::directives::Spent;
 use super::folder::Folder;
 use crate::toolkit::Toolkit;
@@ -24,6 +25,8 @@ pub(super) struct Compiler {
     shared: Option<Unit>,
     /// Some cell used the shared kind, so the next one may.
     shares: bool,
+    /// Options that name the notebook's dependencies.
+    dependencies: Vec<std::ffi::OsString>,
 }
 
 /// Whether a cell compiles the generic functions it uses itself, or looks for compiled ones in the crates below.
@@ -67,9 +70,29 @@ pub(super) enum Compiled {
 impl Compiler {
     pub(super) fn new(toolkit: Toolkit) -> std::io::Result<Self> {
         let folder = Folder::fresh(&std::env::temp_dir())?;
-        let mut compiler = Self { toolkit, folder, units: 0, lean: None, shared: None, shares: false };
+        let mut compiler =
+            Self { toolkit, folder, units: 0, lean: None, shared: None, shares: false, dependencies: Vec::new() };
         compiler.warm();
         Ok(compiler)
+    }
+
+    /// The toolkit and its compiler.
+    pub(super) fn toolkit(&self) -> &Toolkit {
+        &self.toolkit
+    }
+
+    /// From now on cells may use these crates.
+    pub(super) fn depend(&mut self, built: &Built) {
+        self.dependencies = vec![joined("-Ldependency=", &built.search)];
+        for (name, file) in &built.externs {
+            self.dependencies.extend(["--extern".into(), joined(&format!("{name}="), file)]);
+        }
+        // Those that wait do not know them.
+        for mut unit in self.lean.take().into_iter().chain(self.shared.take()) {
+            end(&mut unit.child);
+            self.clean(&unit.name);
+        }
+        self.warm();
     }
 
     /// Starts the next cell's compiler.
@@ -102,6 +125,7 @@ impl Compiler {
             .arg("--extern")
             .arg(joined("chandlery=", &self.toolkit.library))
             .arg(joined("-Ldependency=", &self.toolkit.metadata))
+            .args(&self.dependencies)
             .args(["-o", &format!("{name}.o"), &root])
             .current_dir(self.folder.path())
             .stdin(Stdio::piped())

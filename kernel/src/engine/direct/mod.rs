@@ -8,6 +8,7 @@ mod codegen;
 mod compile;
 mod content;
 mod definition;
+mod dependencies;
 mod diagnostics;
 mod directives;
 mod folder;
@@ -34,6 +35,7 @@ use assist::Names;
 use attempts::Attempt;
 use busy::Busy;
 use compile::{Compiled, Compiler, Generics};
+use dependencies::Dependencies;
 use diagnostics::Diagnostics;
 use directives::{Settings, Spent};
 use items::Items;
@@ -72,6 +74,7 @@ pub struct DirectEngine {
     busy: Arc<Busy>,
     names: Arc<Names>,
     settings: Settings,
+    dependencies: Dependencies,
     /// By the cell that runs, or ran last.
     spent: Spent,
     /// The code of the last compile error.
@@ -97,9 +100,15 @@ impl DirectEngine {
             busy: Arc::default(),
             names: Arc::default(),
             settings: Settings::default(),
+            dependencies: Dependencies::default(),
             spent: Spent::default(),
             last_error: None,
         }
+    }
+
+    /// Keeps built dependencies in this folder, instead of the user's cache.
+    pub fn keep_dependencies_in(&mut self, folder: impl Into<PathBuf>) {
+        self.dependencies.cache = folder.into();
     }
 
     /// The folder in which cells run, instead of this process's own.
@@ -129,8 +138,15 @@ impl DirectEngine {
     fn cell(&mut self, cell: &Cell, output: &mut dyn Output) -> Outcome {
         self.sources.add(cell.number, &cell.code);
         self.bury_between(cell.number, output);
+        let fresh = self.worker.is_none();
         if let Err(problem) = self.start() {
             return error("WorkerFailed", &format!("{}: {problem}", self.program.display()), Vec::new());
+        }
+        if fresh {
+            let loaded = self.load_dependencies(output);
+            if loaded != Outcome::Ok {
+                return loaded;
+            }
         }
         self.perform(cell, output)
     }
@@ -152,6 +168,9 @@ impl DirectEngine {
         };
         let with_macros = self.items.with(&parsed.definitions);
         parsed.define(code, number, &|name| with_macros.makes_items(name));
+        if parsed.statements.is_empty() && parsed.definitions.is_empty() {
+            return Outcome::Ok; // nothing but comments
+        }
         let outdated = self.outdated(&self.items.changed_types(&parsed.definitions));
         let changed = self.items.changed(&parsed.definitions);
         let items = self.items.with(&parsed.definitions);

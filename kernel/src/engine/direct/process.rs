@@ -110,11 +110,18 @@ impl Worker {
                     return Served::Done { ending, variables, load, run };
                 }
                 Report::Ready { .. } => continue,
+                Report::Shown { data } => {
+                    output.event(Event::Display { data, id: None });
+                    continue;
+                }
+                Report::Result { data } => {
+                    output.event(Event::Result { data });
+                    continue;
+                }
                 Report::Ask { prompt, password } => Request::Answer { text: output.input(&prompt, password) },
                 Report::Display { data, id } => forward(output, Event::Display { data, id }),
                 Report::Update { data, id } => forward(output, Event::Update { data, id }),
                 Report::Clear { wait } => forward(output, Event::Clear { wait }),
-                Report::Result { data } => forward(output, Event::Result { data }),
             };
             if frame::write(&mut self.socket, &answer).is_err() {
                 return self.died(output, before_wait);

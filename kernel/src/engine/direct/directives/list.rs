@@ -22,6 +22,13 @@ pub(in crate::engine::direct) const ENTRIES: &[Entry] = &[
     entry("vars", "%vars", "The variables: type, what is in them, the cell that made them"),
     Entry { also: &["clear"], ..entry("reset", "%reset", "Forget all variables and definitions") },
     entry(
+        "dep",
+        "%dep NAME = \"1\"",
+        "Build and load a crate for all later cells; or NAME = { path = \"…\", features = […] }",
+    ),
+    Entry { also: &["show_deps"], ..entry("deps", "%deps", "The crates that %dep loaded") },
+    entry("offline", "%offline [on|off]", "Whether %dep does without the network"),
+    entry(
         "time",
         "%time STATEMENT",
         "Run a statement once and say how long compiling and running took; %%time: the cell",

@@ -1,6 +1,7 @@
 //! Directives: lines that start with `%` (`%inspect model`, `%%time`) or, as in evcxr, with `:` (`:vars`). They stand
 //! before the Rust code of a cell; `%%bash` makes the whole cell a script.
 
+mod depend;
 mod list;
 mod run;
 mod tables;
@@ -18,6 +19,10 @@ pub(super) enum Directive {
     Help,
     Vars,
     Reset,
+    /// A dependency, as it stands in a manifest.
+    Dep(String),
+    Deps,
+    Offline(Option<bool>),
     Time(String),
     Timing(Option<bool>),
     Shell(String, String),
@@ -129,13 +134,17 @@ fn directive(written: &Written<'_>) -> Result<Directive, String> {
         Some("time") => return Ok(Directive::Time(rest.to_owned())),
         Some("bash") if rest.is_empty() => return Err(format!("{sign}{name} needs a command")),
         Some("bash") => return Ok(Directive::Shell(name.to_owned(), rest.to_owned())),
-        Some("timing") => {
-            return match rest {
-                "" => Ok(Directive::Timing(None)),
-                "on" | "1" => Ok(Directive::Timing(Some(true))),
-                "off" | "0" => Ok(Directive::Timing(Some(false))),
-                other => Err(format!("{sign}timing takes on or off, found: {other}")),
+        Some("dep") if rest.is_empty() => return Err(format!("{sign}dep needs a crate: {sign}dep name = \"1\"")),
+        Some("dep") => return Ok(Directive::Dep(rest.to_owned())),
+        Some("deps") => return nothing(Directive::Deps),
+        Some(entry @ ("timing" | "offline")) => {
+            let on = match rest {
+                "" => None,
+                "on" | "1" => Some(true),
+                "off" | "0" => Some(false),
+                other => return Err(format!("{sign}{entry} takes on or off, found: {other}")),
             };
+            return Ok(if entry == "timing" { Directive::Timing(on) } else { Directive::Offline(on) });
         }
         Some("opt") => {
             let mut level = rest.chars();

@@ -28,7 +28,19 @@ impl DirectEngine {
             }
         };
         let timing = self.settings.timing;
+        let mut depends = false;
         for step in &steps {
+            if let Directive::Dep(_) = step.directive {
+                // Those of a cell are built together.
+                if std::mem::replace(&mut depends, true) {
+                    continue;
+                }
+                let outcome = self.depend(&steps, (cell.number, step.line), output);
+                if outcome != Outcome::Ok {
+                    return outcome;
+                }
+                continue;
+            }
             let outcome = self.directive(step, cell, output);
             if outcome != Outcome::Ok {
                 return outcome;
@@ -41,8 +53,8 @@ impl DirectEngine {
         }
         if time {
             show(output, self.spent.halves());
-        } else if timing {
-            show(output, self.spent.steps());
+        } else if timing && let Some(steps) = self.spent.steps() {
+            show(output, steps);
         }
         outcome
     }
@@ -67,6 +79,15 @@ impl DirectEngine {
             Directive::Shell(shell, script) => {
                 let request = Request::Shell { shell: shell.clone(), script: script.clone() };
                 return self.request(&request, None, at, output);
+            }
+            // `perform` does them.
+            Directive::Dep(_) => {}
+            Directive::Deps => show(output, self.dependency_table()),
+            Directive::Offline(on) => {
+                let offline = &mut self.dependencies.offline;
+                *offline = on.unwrap_or(!*offline);
+                let how = if *offline { "without the network" } else { "with the network" };
+                show(output, MimeBundle::text(format!(":dep works {how}")));
             }
             Directive::Time(statement) => return self.time(statement, at, cell, output),
             Directive::Timing(on) => {

@@ -16,11 +16,13 @@ pub(in crate::engine::direct) struct Spent {
 }
 
 impl Spent {
-    /// Every step, for `%timing`.
-    pub(super) fn steps(&self) -> MimeBundle {
+    /// Every step that was taken, for `%timing`; nothing if there was none.
+    pub(super) fn steps(&self) -> Option<MimeBundle> {
         let Self { split, compile, link, load, run } = *self;
         let steps = [("split", split), ("compile", compile), ("link", link), ("load", load), ("run", run)];
-        line(&steps.map(|(name, time)| format!("{name} {}", short(time))).join(" · "))
+        let taken = steps.into_iter().filter(|(_, time)| !time.is_zero());
+        let taken: Vec<_> = taken.map(|(name, time)| format!("{name} {}", short(time))).collect();
+        (!taken.is_empty()).then(|| line(&taken.join(" · ")))
     }
 
     /// Compiling and running, for `%time`.

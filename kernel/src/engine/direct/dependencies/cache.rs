@@ -1,0 +1,114 @@
+//! Where built dependencies are kept, for all kernels of a user.
+//!
+//! `~/.cache/chandlery/deps/COMPILER/target` is one target folder for everything, so that a crate is built once, whatever
+//! set it is part of; beside it each set has a folder with its package, the lock of its versions and what was built.
+
+use std::fs::File;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::toolkit::BUILT_WITH;
+
+/// What was built of a set of dependencies.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(in crate::engine::direct) struct Built {
+    /// The shared library that holds all of them.
+    pub(in crate::engine::direct) library: PathBuf,
+    /// The names by which cells call them, and the files that say what is in them.
+    pub(in crate::engine::direct) externs: Vec<(String, PathBuf)>,
+    /// The folder with what those files refer to.
+    pub(in crate::engine::direct) search: PathBuf,
+    /// Each with its version.
+    pub(super) versions: Vec<(String, String)>,
+}
+
+/// The folder of one set of dependencies.
+pub(super) struct Place {
+    /// The name of the package.
+    pub(super) package: String,
+    pub(super) folder: PathBuf,
+    pub(super) target: PathBuf,
+}
+
+impl Place {
+    pub(super) fn new(cache: &Path, key: &str) -> std::io::Result<Self> {
+        let compiler = cache.join(hash(BUILT_WITH));
+        let key = hash(key);
+        let folder = compiler.join(&key);
+        std::fs::create_dir_all(&folder)?;
+        Ok(Self { package: format!("chandlery_deps_{key}"), folder, target: compiler.join("target") })
+    }
+
+    /// Waits until no other kernel builds this set.
+    pub(super) fn lock(&self) -> std::io::Result<File> {
+        let file = File::options().create(true).append(true).open(self.folder.join("lock"))?;
+        file.lock()?;
+        Ok(file)
+    }
+
+    /// What was built here earlier, if it is all there.
+    pub(super) fn built(&self) -> Option<Built> {
+        let text = std::fs::read(self.folder.join("built.json")).ok()?;
+        let built: Built = serde_json::from_slice(&text).ok()?;
+        let complete = built.library.is_file() && built.externs.iter().all(|(_, file)| file.is_file());
+        complete.then_some(built)
+    }
+
+    /// Keeps a built library under a name made of its content: a running kernel may still use an earlier one.
+    pub(super) fn keep(&self, library: &Path) -> std::io::Result<PathBuf> {
+        let content = std::fs::read(library)?;
+        let kept = self.folder.join(format!("lib{}_{}.so", self.package, hash(&content)));
+        if !kept.is_file() {
+            let part = self.folder.join(format!("part.{}", std::process::id()));
+            std::fs::write(&part, content)?;
+            std::fs::rename(&part, &kept)?;
+        }
+        Ok(kept)
+    }
+
+    /// Remembers what was built.
+    pub(super) fn remember(&self, built: &Built) -> std::io::Result<()> {
+        let part = self.folder.join(format!("part.{}", std::process::id()));
+        std::fs::write(&part, serde_json::to_vec(built)?)?;
+        std::fs::rename(part, self.folder.join("built.json"))
+    }
+}
+
+/// The folder for all dependencies: that of `XDG_CACHE_HOME`, or `~/.cache`.
+pub(in crate::engine::direct) fn folder() -> PathBuf {
+    let absolute = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let base = absolute("XDG_CACHE_HOME").or_else(|| Some(absolute("HOME")?.join(".cache")));
+    base.unwrap_or_else(std::env::temp_dir).join("chandlery/deps")
+}
+
+/// A short name for content.
+pub(super) fn hash(content: impl Hash) -> String {
+    let mut hasher = DefaultHasher::new();
+    content.hash(&mut hasher);
+    format!("{:016x}", hasher.finish())
+}
+
+/// A number that changes when a file below these folders does.
+pub(super) fn state_of(folders: &[PathBuf]) -> String {
+    fn visit(folder: &Path, hasher: &mut DefaultHasher) {
+        let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+        let mut entries: Vec<_> = entries.map(|entry| (entry.file_name(), entry)).collect();
+        entries.sort_by(|(a, _), (b, _)| a.cmp(b));
+        for (name, entry) in entries {
+            let hidden = name.to_string_lossy().starts_with('.');
+            let Ok(metadata) = entry.metadata() else { continue };
+            if metadata.is_dir() {
+                if !hidden && name != "target" {
+                    visit(&entry.path(), hasher);
+                }
+            } else {
+                (name, metadata.len(), metadata.modified().ok()).hash(hasher);
+            }
+        }
+    }
+    let mut hasher = DefaultHasher::new();
+    folders.iter().for_each(|folder| visit(folder, &mut hasher));
+    format!("{:016x}", hasher.finish())
+}

@@ -1,0 +1,140 @@
+//! What `%dep` was given, and the package that is made of it.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use toml::{Table, Value};
+
+/// Dependencies by the name that stands before the `=`.
+pub(in crate::engine::direct) type Wanted = BTreeMap<String, Value>;
+
+/// The toolkit's own crates that cells can use, and where they are.
+const IN_TOOLKIT: &[(&str, &str)] = &[
+    ("candle-core", "chandlery::candle"),
+    ("candle-nn", "chandlery::candle_nn"),
+    ("plotters", "chandlery::plotters"),
+    ("polars", "chandlery::polars"),
+    ("polars-io", "chandlery::polars_io"),
+    ("serde_json", "chandlery::serde_json"),
+];
+
+/// Parses `name = "1"`, `name = { … }` or `name`. A path may be relative to `folder`.
+///
+/// # Errors
+/// What is wrong with it.
+pub(super) fn parse(line: &str, folder: &Path) -> Result<(String, Value), String> {
+    let how = "write `:dep name = \"1\"` or `:dep name = { path = \"../name\", features = [\"a\"] }`";
+    let line = line.trim();
+    let is_name = |name: &str| !name.is_empty() && name.chars().all(|c| c.is_alphanumeric() || "_-".contains(c));
+    let (name, mut value) = if is_name(line) {
+        (line.to_owned(), Value::String("*".to_owned()))
+    } else {
+        let table: Table = line.parse().map_err(|error: toml::de::Error| format!("{}; {how}", error.message()))?;
+        let mut entries = table.into_iter();
+        match (entries.next(), entries.next()) {
+            (Some(entry), None) if is_name(&entry.0) => entry,
+            _ => return Err(format!("this names no dependency; {how}")),
+        }
+    };
+    match &mut value {
+        Value::String(_) => {}
+        Value::Table(table) => {
+            if let Some(Value::String(path)) = table.get_mut("path") {
+                let full = folder.join(&*path);
+                let full = full.canonicalize().map_err(|error| format!("{}: {error}", full.display()))?;
+                *path = full.to_string_lossy().into_owned();
+            }
+        }
+        _ => return Err(format!("a dependency is a version or a table; {how}")),
+    }
+    if name.replace('-', "_") == "chandlery" {
+        return Err("`chandlery` is in scope in every cell".to_owned());
+    }
+    Ok((name, value))
+}
+
+/// Where the toolkit has a crate of this name.
+pub(super) fn in_toolkit(name: &str) -> Option<&'static str> {
+    let same = |known: &str| known.replace('-', "_") == name.replace('-', "_");
+    IN_TOOLKIT.iter().find(|(known, _)| same(known)).map(|(_, path)| *path)
+}
+
+/// The manifest of a package that has them all as dependencies, and is one shared library.
+pub(super) fn write(wanted: &Wanted, package: &str) -> String {
+    let mut text = format!(
+        "[package]\nname = \"{package}\"\nversion = \"0.0.0\"\nedition = \"2024\"\n\n\
+         [lib]\npath = \"lib.rs\"\ncrate-type = [\"dylib\"]\n\n[workspace]\n\n\
+         [profile.release]\ndebug = false\nstrip = \"debuginfo\"\n\n[dependencies]\n"
+    );
+    for (name, value) in wanted {
+        text.push_str(&format!("{name} = {}\n", inline(value)));
+    }
+    text
+}
+
+/// A value on one line.
+pub(super) fn inline(value: &Value) -> String {
+    let joined = |parts: Vec<String>| parts.join(", ");
+    match value {
+        Value::String(text) => quoted(text),
+        Value::Array(items) => format!("[{}]", joined(items.iter().map(inline).collect())),
+        Value::Table(table) => {
+            let entries = table.iter().map(|(key, value)| format!("{} = {}", key_of(key), inline(value)));
+            format!("{{ {} }}", joined(entries.collect()))
+        }
+        Value::Integer(number) => number.to_string(),
+        Value::Float(number) => number.to_string(),
+        Value::Boolean(yes) => yes.to_string(),
+        Value::Datetime(when) => when.to_string(),
+    }
+}
+
+fn key_of(key: &str) -> String {
+    let bare = !key.is_empty() && key.chars().all(|c| c.is_ascii_alphanumeric() || "_-".contains(c));
+    if bare { key.to_owned() } else { quoted(key) }
+}
+
+fn quoted(text: &str) -> String {
+    let mut quoted = String::from("\"");
+    for c in text.chars() {
+        match c {
+            '"' | '\\' => quoted.extend(['\\', c]),
+            c if c.is_control() => quoted.push_str(&format!("\\u{:04X}", u32::from(c))),
+            c => quoted.push(c),
+        }
+    }
+    quoted + "\""
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn manifest(line: &str) -> Result<String, String> {
+        let (name, value) = parse(line, Path::new("/"))?;
+        Ok(format!("{name} = {}", inline(&value)))
+    }
+
+    #[test]
+    fn the_forms_of_a_dependency() {
+        assert_eq!(manifest("itoa").unwrap(), "itoa = \"*\"");
+        assert_eq!(manifest(" rand = \"0.8\" ").unwrap(), "rand = \"0.8\"");
+        assert_eq!(
+            manifest("a-b = { version = \"1\", features = [\"x\", 'y\"'], default-features = false }").unwrap(),
+            "a-b = { version = \"1\", features = [\"x\", \"y\\\"\"], default-features = false }"
+        );
+        assert!(manifest("x = { path = \"no/such/folder\" }").unwrap_err().contains("/no/such/folder"));
+        for wrong in ["", "x = 1", "x = ", "two words", "a.b = \"1\"", "chandlery = \"1\""] {
+            assert!(manifest(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn manifests_are_read_back() {
+        let wanted = Wanted::from([parse("x = { git = \"https://a/b\", rev = \"c\" }", Path::new("/")).unwrap()]);
+        let read: Table = write(&wanted, "p").parse().unwrap();
+        assert_eq!(read["dependencies"]["x"], wanted["x"]);
+        assert_eq!(in_toolkit("candle_core"), Some("chandlery::candle"));
+        assert_eq!(in_toolkit("rand"), None);
+    }
+}
