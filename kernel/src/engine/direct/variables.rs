@@ -65,9 +65,19 @@ impl Known {
 
     /// A `let` that brings a variable of this type into a witness.
     fn stand_in(&self, name: &str) -> String {
+        self.bring(name, true)
+    }
+
+    /// A `let` that declares the variable, for readers of source text.
+    pub(super) fn declaration(&self, name: &str) -> String {
+        self.bring(name, self.mutable)
+    }
+
+    fn bring(&self, name: &str, mutable: bool) -> String {
+        let mutable = if mutable { "mut " } else { "" };
         match &self.how {
-            How::Named(annotation) => format!("let mut {name}: {annotation} = ::chandlery::cell::any();"),
-            How::Witness(statements) => format!("let mut {name} = {{ {statements}\n; {name} }};"),
+            How::Named(annotation) => format!("let {mutable}{name}: {annotation} = ::chandlery::cell::any();"),
+            How::Witness(statements) => format!("let {mutable}{name} = {{ {statements}\n; {name} }};"),
         }
     }
 }

@@ -1,12 +1,13 @@
 //! Directives: lines that start with `%` (`%inspect model`, `%%time`) or, as in evcxr, with `:` (`:vars`). They stand
 //! before the Rust code of a cell; `%%bash` makes the whole cell a script.
 
+mod complete;
 mod list;
 mod run;
 mod tables;
 mod timing;
 
-pub(super) use list::names;
+pub(super) use complete::{Completed, complete};
 pub(super) use run::Settings;
 pub(super) use timing::Spent;
 
@@ -162,15 +163,6 @@ fn directive(written: &Written<'_>) -> Result<Directive, String> {
     }
     let meant = list::nearest(name).map(|near| format!("; did you mean {sign}{near}?")).unwrap_or_default();
     Err(format!("there is no directive {sign}{name}{meant} ({sign}help lists them)"))
-}
-
-/// The last word of a directive's line (given without its sign), and what it may become.
-pub(super) fn complete(line: &str) -> (&str, Vec<String>) {
-    let typed = line.rsplit(char::is_whitespace).next().unwrap_or("");
-    let before = &line[..line.len() - typed.len()];
-    // A quote without its end is the word being typed.
-    let before = crate::worker::words::split(before).unwrap_or_default();
-    (typed, chandlery::command::complete(&before, typed))
 }
 
 #[cfg(test)]
