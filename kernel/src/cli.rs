@@ -18,6 +18,12 @@ pub(crate) enum Cli {
         #[command(subcommand)]
         action: KernelAction,
     },
+    /// Measure what a notebook feels, as a table
+    Bench {
+        /// What to measure.
+        #[command(subcommand)]
+        subject: BenchSubject,
+    },
 }
 
 const RUN_HELP: &str = "\
@@ -29,6 +35,23 @@ Tags of cells:
   setup             run even before the cell given by --from
 
 Exit codes: 0 all cells ran, 1 a cell failed or the time was over, 2 usage, 130 Ctrl-C";
+
+/// `chandlery bench`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum BenchSubject {
+    /// Cells through the engines side by side: the budget, warm, after 50 cells, one after another
+    Cells {
+        /// The code cells of this notebook instead of the built-in ones
+        #[arg(long, value_name = "FILE")]
+        notebook: Option<PathBuf>,
+        /// Runs of each cell; the table shows the median, the least and the greatest
+        #[arg(short = 'n', long, default_value_t = 9, value_parser = clap::value_parser!(u32).range(5..))]
+        runs: u32,
+        /// Only this engine; may be repeated
+        #[arg(long)]
+        engine: Vec<EngineName>,
+    },
+}
 
 /// `chandlery run`.
 #[derive(Debug, Args)]
@@ -123,10 +146,12 @@ pub(crate) struct Place {
 }
 
 /// Which engine runs the cells.
-#[derive(Clone, Copy, Debug, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum EngineName {
     /// Rust cells and magics.
     Direct,
+    /// evcxr, for comparison: Rust cells without the toolkit.
+    Evcxr,
     /// The toy language of the protocol tests.
     Echo,
 }
@@ -147,7 +172,7 @@ fn parameter(text: &str) -> Result<(String, String), String> {
 }
 
 /// The words that [`Cli`] understands; all others are the toolkit's.
-pub(crate) const WORDS: &[&str] = &["run", "kernel"];
+pub(crate) const WORDS: &[&str] = &["run", "kernel", "bench"];
 
 /// Everything the command can do, on one page. The toolkit's lines come from its own help.
 pub(crate) fn help() -> String {
@@ -161,9 +186,9 @@ pub(crate) fn help() -> String {
     }
     page.push_str("\nNotebooks:\n");
     for command in Cli::command().get_subcommands() {
-        if command.get_name() == "kernel" {
+        if matches!(command.get_name(), "kernel" | "bench") {
             for action in command.get_subcommands().filter(|action| action.get_name() != "help") {
-                line(&mut page, &format!("kernel {}", action.get_name()), &about(action));
+                line(&mut page, &format!("{} {}", command.get_name(), action.get_name()), &about(action));
             }
         } else {
             line(&mut page, command.get_name(), &about(command));

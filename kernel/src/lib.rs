@@ -1,9 +1,11 @@
 #![deny(missing_docs)]
 //! The Chandlery kernel: a Jupyter server, the engines that run cells, and the headless runner.
 
+pub mod bench;
 pub mod doctor;
 pub mod engine;
 pub mod install;
+pub mod language;
 pub mod runner;
 pub mod server;
 pub mod system;

@@ -8,13 +8,14 @@ use std::process::ExitCode;
 
 use chandlery::command::Failure;
 use chandlery_kernel::engine::direct::DirectEngine;
-use chandlery_kernel::engine::{Echo, Engine, Unavailable};
+use chandlery_kernel::engine::{Echo, Engine, Evcxr, Unavailable};
 use chandlery_kernel::install::{Payload, Places, Scope};
 use chandlery_kernel::system::{self, Again};
-use chandlery_kernel::{doctor, install, runner, server, worker};
+use chandlery_kernel::toolkit::Toolkit;
+use chandlery_kernel::{bench, doctor, install, runner, server, worker};
 use clap::Parser;
 
-use cli::{Cli, EngineName, KernelAction, Place, RunArgs};
+use cli::{BenchSubject, Cli, EngineName, KernelAction, Place, RunArgs};
 
 const FAILED: u8 = 1;
 const USAGE: u8 = 2;
@@ -40,6 +41,7 @@ fn main() -> ExitCode {
         Some(word) if cli::WORDS.contains(&word) => match Cli::parse() {
             Cli::Run(args) => run(*args),
             Cli::Kernel { action } => kernel(action),
+            Cli::Bench { subject } => bench(subject),
         },
         Some(_) => verb(&words),
     }
@@ -163,6 +165,31 @@ fn scope(place: &Place) -> Scope {
     }
 }
 
+fn bench(subject: BenchSubject) -> ExitCode {
+    let BenchSubject::Cells { notebook, runs, engine } = subject;
+    let wanted = |name: EngineName| engine.is_empty() || engine.contains(&name);
+    let mut contenders = Vec::new();
+    for (name, text) in [(EngineName::Direct, "direct"), (EngineName::Evcxr, "evcxr")] {
+        let began = std::time::Instant::now();
+        match wanted(name).then(|| start_engine(name, None)) {
+            Some(Ok(engine)) => contenders.push(bench::Contender {
+                name: text,
+                toolkit: name == EngineName::Direct,
+                engine,
+                started: began.elapsed(),
+            }),
+            Some(Err(problem)) => say_error(&format!("{text} is left out: {problem}")),
+            None => {}
+        }
+    }
+    let measured = match &notebook {
+        Some(path) => bench::notebook(path, &mut contenders, &mut say),
+        None => bench::cells(&mut contenders, runs as usize, &mut say),
+    };
+    contenders.iter_mut().for_each(|contender| contender.engine.shutdown());
+    measured.map_or_else(fail, |()| ExitCode::SUCCESS)
+}
+
 fn start_engine(name: EngineName, folder: Option<&Path>) -> Result<Box<dyn Engine>, String> {
     match name {
         EngineName::Direct => {
@@ -173,6 +200,12 @@ fn start_engine(name: EngineName, folder: Option<&Path>) -> Result<Box<dyn Engin
                 engine = engine.in_folder(folder);
             }
             engine.start().map_err(|error| error.to_string())?;
+            Ok(Box::new(engine))
+        }
+        EngineName::Evcxr => {
+            let toolkit = Toolkit::locate().map_err(|error| error.to_string())?;
+            let program = std::env::current_exe().map_err(|error| error.to_string())?;
+            let engine = Evcxr::start(&program, &toolkit.rustc, folder).map_err(|error| error.to_string())?;
             Ok(Box::new(engine))
         }
         EngineName::Echo => Ok(Box::new(Echo::new())),

@@ -73,3 +73,41 @@ fn blocks_of_threads_and_blocks_without_an_end_lose_nothing() {
     assert_eq!(nb.text(chandlery_kernel::engine::Stream::Stdout), "EVCXR_BEGIN_CONTENT text/html\n<b>never ended\n");
     assert_eq!(nb.ok("1 + 1"), "2");
 }
+
+#[test]
+fn the_adapter_runs_cells_and_says_honestly_how_they_end() {
+    use chandlery_kernel::engine::{Cell, Engine, Evcxr, Outcome};
+    let exe = std::env::current_exe().unwrap();
+    let program = exe.ancestors().map(|folder| folder.join("chandlery")).find(|program| program.is_file()).unwrap();
+    let toolkit = chandlery_kernel::toolkit::Toolkit::locate().unwrap();
+    let mut engine = Evcxr::start(&program, &toolkit.rustc, None).unwrap();
+    let mut seen = crate::cells::Recorded::default();
+    let mut run = |engine: &mut Evcxr, code: &str| {
+        seen.events.clear();
+        let outcome = engine.execute(&Cell { code: code.to_owned(), number: 1 }, &mut seen);
+        (outcome, seen.events.iter().map(|(_, event)| event.clone()).collect::<Vec<_>>())
+    };
+    let (outcome, events) = run(&mut engine, "let x = 41; println!(\"hi\"); x + 1");
+    assert_eq!(outcome, Outcome::Ok);
+    assert!(events.iter().any(|event| matches!(event, Event::Text { text, .. } if text == "hi\n")), "{events:?}");
+    assert!(events.iter().any(|event| matches!(event, Event::Result { data } if data.plain() == "42")), "{events:?}");
+    let name = |outcome: Outcome| match outcome {
+        Outcome::Error { name, value, .. } => format!("{name}: {value}"),
+        Outcome::Ok => panic!("reported as success"),
+    };
+    assert!(name(run(&mut engine, "x.no_such_method()").0).starts_with("CompileError[E0599]"));
+    assert_eq!(name(run(&mut engine, "panic!(\"too {}\", x)").0), "Panic: too 41");
+    assert!(name(run(&mut engine, "let n: i32 = \"7x\".parse()?;").0).contains("invalid digit"));
+    let interrupt = engine.interrupter();
+    let stop = std::thread::spawn(move || {
+        std::thread::sleep(std::time::Duration::from_secs(6));
+        interrupt();
+    });
+    assert!(
+        name(run(&mut engine, "loop { std::thread::sleep(std::time::Duration::from_millis(50)); }").0)
+            .starts_with("Interrupted")
+    );
+    stop.join().unwrap();
+    assert_eq!(run(&mut engine, "1 + 1").0, Outcome::Ok);
+    engine.shutdown();
+}

@@ -5,6 +5,7 @@ mod cells;
 mod chat;
 mod checkpoint_files;
 mod command;
+mod completion;
 mod construct;
 mod conversion;
 mod conversion_options;

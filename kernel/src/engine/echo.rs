@@ -115,7 +115,7 @@ impl Assist for EchoAssist {
         let start = code[..cursor].rfind([' ', '\n']).map_or(0, |space| space + 1);
         let word = &code[start..cursor];
         let matches = COMMANDS.iter().filter(|command| command.starts_with(word)).map(|&c| c.to_owned()).collect();
-        Completions { matches, start, end: cursor }
+        Completions { matches, start, end: cursor, ..Completions::default() }
     }
 
     fn inspect(&self, code: &str, cursor: usize) -> Option<MimeBundle> {

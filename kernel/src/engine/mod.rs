@@ -5,6 +5,7 @@
 
 pub mod direct;
 mod echo;
+mod evcxr;
 mod unavailable;
 
 use std::sync::Arc;
@@ -12,6 +13,7 @@ use std::sync::Arc;
 use chandlery::display::MimeBundle;
 
 pub use echo::Echo;
+pub use evcxr::Evcxr;
 pub use unavailable::Unavailable;
 
 /// One cell to run.
@@ -119,6 +121,8 @@ pub enum Completeness {
 pub struct Completions {
     /// What may replace `start..end`.
     pub matches: Vec<String>,
+    /// What each match is: `function`, `class`, `module`, `instance`, `keyword`, `magic`; empty where that is not known.
+    pub kinds: Vec<String>,
     /// Start of the replaced text, in bytes.
     pub start: usize,
     /// End of the replaced text, in bytes.

@@ -45,7 +45,7 @@ struct NoAssist;
 
 impl Assist for NoAssist {
     fn complete(&self, _code: &str, cursor: usize) -> Completions {
-        Completions { matches: Vec::new(), start: cursor, end: cursor }
+        Completions { start: cursor, end: cursor, ..Completions::default() }
     }
 
     fn inspect(&self, _code: &str, _cursor: usize) -> Option<MimeBundle> {

@@ -5,7 +5,7 @@ use jupyter_protocol::{
     InspectRequest, IsCompleteReply, IsCompleteRequest, JupyterMessage, JupyterMessageContent, KernelInfoReply,
     LanguageInfo, ReplyStatus,
 };
-use serde_json::json;
+use serde_json::{Map, json};
 
 use super::history::HistoryQuery;
 use super::queue::Handles;
@@ -66,12 +66,16 @@ pub(super) fn about_code(
 fn complete(request: &CompleteRequest, handles: &Handles) -> CompleteReply {
     let cursor = position::to_bytes(&request.code, request.cursor_pos);
     let found = handles.assist.complete(&request.code, cursor);
-    CompleteReply {
-        matches: found.matches,
-        cursor_start: position::to_code_points(&request.code, found.start),
-        cursor_end: position::to_code_points(&request.code, found.end),
-        ..Default::default()
+    let cursor_start = position::to_code_points(&request.code, found.start);
+    let cursor_end = position::to_code_points(&request.code, found.end);
+    let mut metadata = Map::new();
+    if found.kinds.iter().any(|kind| !kind.is_empty()) {
+        // Front ends show its types; JupyterLab takes the matches from it, so it lists all of them or is left out.
+        let all = found.matches.iter().zip(found.kinds.iter().map(String::as_str));
+        let all = all.map(|(text, kind)| json!({"text": text, "type": kind, "start": cursor_start, "end": cursor_end}));
+        metadata.insert("_jupyter_types_experimental".to_owned(), all.collect());
     }
+    CompleteReply { matches: found.matches, cursor_start, cursor_end, metadata, ..Default::default() }
 }
 
 fn inspect(request: &InspectRequest, handles: &Handles) -> InspectReply {

@@ -1,19 +1,23 @@
 //! Completion, inspection and completeness from what the engine knows, answered while a cell runs.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use chandlery::cell::short_type_name;
 use chandlery::display::MimeBundle;
 
+use super::directives;
 use super::split::split;
 use crate::engine::{Assist, Completeness, Completions};
+use crate::language::{Answer, Language};
 
 /// The names in scope: variables with their types, and definitions.
 #[derive(Default)]
 pub(super) struct Names {
     variables: Mutex<BTreeMap<String, String>>,
     items: Mutex<Vec<String>>,
+    scope: Mutex<String>,
+    language: Option<Language>,
 }
 
 /// Names that are in scope without an import.
@@ -53,61 +57,123 @@ const ALWAYS: &[&str] = &[
 ];
 
 impl Names {
-    /// Takes over the state after a cell.
+    /// With a language process to ask first.
+    pub(super) fn with(language: Language) -> Self {
+        Self { language: Some(language), ..Self::default() }
+    }
+
+    /// Takes over the state after a cell; `scope` is its source, for the language process.
     pub(super) fn set<'a>(
         &self,
         variables: impl Iterator<Item = (&'a str, &'a str)>,
         items: impl Iterator<Item = &'a str>,
+        scope: String,
     ) {
         let variables = variables.map(|(name, kind)| (name.to_owned(), short_type_name(kind))).collect();
-        *self.variables.lock().unwrap_or_else(PoisonError::into_inner) = variables;
-        *self.items.lock().unwrap_or_else(PoisonError::into_inner) = items.map(str::to_owned).collect();
+        *lock(&self.variables) = variables;
+        *lock(&self.items) = items.map(str::to_owned).collect();
+        *lock(&self.scope) = scope;
     }
+
+    /// The language process, if there can be one.
+    pub(super) fn language(&self) -> Option<&Language> {
+        self.language.as_ref()
+    }
+
+    /// Asks the language process about `code` with all that earlier cells left in scope. The answer, and what to add to
+    /// its positions to get those in `code`.
+    fn ask(&self, code: &str, cursor: usize, inspect: bool) -> Option<(Answer, isize)> {
+        let language = self.language.as_ref()?;
+        // A directive's line has no Rust in it, so what stands before the cursor is as long as its own Rust part.
+        let before = directives::parse(code.get(..cursor)?).ok()?.rust;
+        let mut text = lock(&self.scope).clone();
+        if text.is_empty() {
+            text.push_str(PRELUDE);
+        }
+        text.push_str(&before);
+        let sent = text.len();
+        text.push_str(code.get(cursor..)?);
+        let shift = cursor.checked_signed_diff(sent)?;
+        Some((language.ask(&text, sent, inspect)?, shift))
+    }
+
+    /// What analysis of the code says.
+    fn analysed(&self, code: &str, cursor: usize) -> Option<Completions> {
+        let (Answer::Completions { matches, start, end, .. }, shift) = self.ask(code, cursor, false)? else {
+            return None;
+        };
+        let (start, end) = (start.checked_add_signed(shift)?, end.checked_add_signed(shift)?);
+        // The front end replaces this part of its text, so it must be one.
+        code.get(start..end).filter(|_| !matches.is_empty())?;
+        let (matches, kinds) = matches.into_iter().map(|found| (found.text, found.kind)).unzip();
+        Some(Completions { matches, kinds, start, end })
+    }
+
+    /// What is known by name.
+    fn named(&self, before: &str) -> Completions {
+        let start = word_start(before);
+        let typed = &before[start..];
+        let mut found: Vec<(String, &str)> = Vec::new();
+        if !before[..start].ends_with('.') {
+            found.extend(lock(&self.variables).keys().map(|name| (name.clone(), "instance")));
+            found.extend(lock(&self.items).iter().map(|name| (name.clone(), "")));
+            let always = ALWAYS.iter().filter(|_| !typed.is_empty());
+            found.extend(always.map(|name| ((*name).to_owned(), "")));
+        }
+        found.retain(|(name, _)| name.starts_with(typed));
+        found.dedup_by(|later, earlier| later.0 == earlier.0);
+        let (matches, kinds) = found.into_iter().map(|(name, kind)| (name, kind.to_owned())).unzip();
+        Completions { matches, kinds, start, end: before.len() }
+    }
+}
+
+/// What every cell begins with.
+pub(super) const PRELUDE: &str = "use chandlery::prelude::*;\n";
+
+fn is_word(c: char) -> bool {
+    c.is_alphanumeric() || c == '_'
+}
+
+/// Where the word at the end of a text starts.
+fn word_start(before: &str) -> usize {
+    before.rfind(|c| !is_word(c)).map_or(0, |at| at + before[at..].chars().next().map_or(1, char::len_utf8))
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Assist for Names {
     fn complete(&self, code: &str, cursor: usize) -> Completions {
         let before = code.get(..cursor).unwrap_or(code);
-        let end = before.len();
-        let line = before.rsplit('\n').next().unwrap_or("").trim_start();
-        let signed = line.strip_prefix('%').or_else(|| line.strip_prefix(':'));
-        if let Some(words) = signed.filter(|words| words.contains(char::is_whitespace)) {
-            let (typed, matches) = super::directives::complete(words);
-            return Completions { matches, start: end - typed.len(), end };
+        match directives::complete(before) {
+            directives::Completed::Words { typed, matches } => {
+                let kinds = vec!["magic".to_owned(); matches.len()];
+                let end = before.len();
+                Completions { matches, kinds, start: end - typed.len(), end }
+            }
+            directives::Completed::Rust => self.analysed(code, cursor).unwrap_or_else(|| self.named(before)),
         }
-        let word = |c: char| c.is_alphanumeric() || c == '_';
-        let start =
-            before.rfind(|c| !word(c)).map_or(0, |at| at + before[at..].chars().next().map_or(1, char::len_utf8));
-        let typed = &before[start..];
-        let mut matches: Vec<String> = if signed.map(|name| name.trim_start_matches('%')) == Some(typed) {
-            super::directives::names().map(str::to_owned).collect()
-        } else if signed.is_some() || before[..start].ends_with('.') {
-            Vec::new()
-        } else {
-            let variables = self.variables.lock().unwrap_or_else(PoisonError::into_inner);
-            let items = self.items.lock().unwrap_or_else(PoisonError::into_inner);
-            let always = ALWAYS.iter().map(|name| (*name).to_owned()).filter(|_| !typed.is_empty());
-            variables.keys().cloned().chain(items.iter().cloned()).chain(always).collect()
-        };
-        matches.retain(|name| name.starts_with(typed));
-        matches.dedup();
-        Completions { matches, start, end }
     }
 
     fn inspect(&self, code: &str, cursor: usize) -> Option<MimeBundle> {
-        let word = |c: char| c.is_alphanumeric() || c == '_';
         let cursor = (0..=cursor.min(code.len())).rev().find(|at| code.is_char_boundary(*at))?;
-        let start =
-            code[..cursor].rfind(|c| !word(c)).map_or(0, |at| at + code[at..].chars().next().map_or(1, char::len_utf8));
-        let end = code[cursor..].find(|c| !word(c)).map_or(code.len(), |at| cursor + at);
-        let name = code.get(start..end)?;
-        let variables = self.variables.lock().unwrap_or_else(PoisonError::into_inner);
-        variables.get(name).map(|kind| MimeBundle::text(format!("{name}: {kind}")))
+        let start = word_start(&code[..cursor]);
+        let end = code[cursor..].find(|c| !is_word(c)).map_or(code.len(), |at| cursor + at);
+        let name = code.get(start..end).filter(|name| !name.is_empty())?;
+        // What is called is found by its bracket.
+        let called = end + usize::from(code[end..].starts_with('('));
+        if let directives::Completed::Rust = directives::complete(&code[..cursor])
+            && let Some((Answer::Inspection { plain, html, .. }, _)) = self.ask(code, called, true)
+        {
+            return Some(MimeBundle::text(plain).with_html(html));
+        }
+        lock(&self.variables).get(name).map(|kind| MimeBundle::text(format!("{name}: {kind}")))
     }
 
     fn is_complete(&self, code: &str) -> Completeness {
         // An error in a directive is best told by running it.
-        let Ok(parsed) = super::directives::parse(code) else { return Completeness::Complete };
+        let Ok(parsed) = directives::parse(code) else { return Completeness::Complete };
         match split(&parsed.rust, 0) {
             Ok(_) => Completeness::Complete,
             Err(error) if error.incomplete => {
@@ -128,7 +194,7 @@ mod tests {
     #[test]
     fn completes_variables_and_verbs() {
         let names = Names::default();
-        names.set([("model", "a::Model")].into_iter(), ["modify"].into_iter());
+        names.set([("model", "a::Model")].into_iter(), ["modify"].into_iter(), String::new());
         let found = names.complete("let x = mod", 11);
         assert_eq!((found.start, found.end), (8, 11));
         assert_eq!(found.matches, ["model", "modify"]);

@@ -95,6 +95,11 @@ impl Compiler {
         self.warm();
     }
 
+    /// The compiler's executable.
+    pub(super) fn rustc(&self) -> &Path {
+        &self.toolkit.rustc
+    }
+
     /// Starts the next cell's compiler.
     pub(super) fn warm(&mut self) {
         // If this fails, the cell's own attempt will, and will say why.

@@ -13,7 +13,7 @@ use crate::system;
 const PREFIX: &str = "chandlery-";
 
 /// A folder that only this user can enter, since what is in it gets executed. Dropping it removes it.
-pub(super) struct Folder {
+pub(crate) struct Folder {
     path: PathBuf,
     /// Released by the system however the process ends. File systems without locks give none.
     _lock: Option<File>,
@@ -21,7 +21,7 @@ pub(super) struct Folder {
 
 impl Folder {
     /// A new folder in `base`, after removing what killed kernels left there.
-    pub(super) fn fresh(base: &Path) -> Result<Self> {
+    pub(crate) fn fresh(base: &Path) -> Result<Self> {
         remove_leftovers(base);
         for attempt in 0..1000 {
             let path = base.join(format!("{PREFIX}{}-{attempt}", std::process::id()));
@@ -39,7 +39,7 @@ impl Folder {
         Err(Error::other(format!("{} is full of old chandlery folders", base.display())))
     }
 
-    pub(super) fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 }

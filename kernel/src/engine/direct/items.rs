@@ -119,6 +119,12 @@ impl Items {
         self.0.iter().any(|item| item.makes_items && matches!(&item.key, Key::Macro(defined) if defined == name))
     }
 
+    /// All definitions, macros first.
+    pub(super) fn texts(&self) -> impl Iterator<Item = &str> {
+        let part = |macros: bool| self.0.iter().filter(move |item| item.is_macro() == macros);
+        part(true).chain(part(false)).map(|item| item.text.as_str())
+    }
+
     /// The defined names.
     pub(super) fn names(&self) -> impl Iterator<Item = &str> {
         self.0.iter().flat_map(Definition::names)

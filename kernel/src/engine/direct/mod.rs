@@ -11,10 +11,11 @@ mod definition;
 mod dependencies;
 mod diagnostics;
 mod directives;
-mod folder;
+pub(crate) mod folder;
 mod items;
 mod names;
 mod outcome;
+mod paths;
 mod process;
 mod rendered;
 mod serving;
@@ -30,6 +31,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::{Assist, Cell, Engine, Event, Interrupter, Outcome, Output, Stream};
+use crate::language::Language;
 use crate::toolkit::{Toolkit, ToolkitError};
 use assist::Names;
 use attempts::Attempt;
@@ -88,8 +90,11 @@ impl DirectEngine {
         let compiler = compiler.and_then(|toolkit| {
             Compiler::new(toolkit).map_err(|error| format!("no folder to compile cells in: {error}"))
         });
+        let program = program.into();
+        let rustc = compiler.as_ref().ok().map(|compiler| compiler.rustc().to_owned());
+        let names = Arc::new(Names::with(Language::new(&program, rustc)));
         Self {
-            program: program.into(),
+            program,
             folder: None,
             worker: None,
             compiler,
@@ -98,7 +103,7 @@ impl DirectEngine {
             sources: Sources::default(),
             toolkit_types: HashMap::new(),
             busy: Arc::default(),
-            names: Arc::default(),
+            names,
             settings: Settings::default(),
             dependencies: Dependencies::default(),
             spent: Spent::default(),
@@ -109,6 +114,18 @@ impl DirectEngine {
     /// Keeps built dependencies in this folder, instead of the user's cache.
     pub fn keep_dependencies_in(&mut self, folder: impl Into<PathBuf>) {
         self.dependencies.cache = folder.into();
+    }
+
+    /// The language process, which completes and inspects; for those who want to know how it is.
+    pub fn language(&self) -> Option<&Language> {
+        self.names.language()
+    }
+
+    /// What earlier cells left in scope, as source.
+    fn scope(&self) -> String {
+        let items = self.items.texts().map(str::to_owned);
+        let variables = self.variables.iter().map(|(name, known)| known.declaration(name));
+        items.chain(variables).fold(assist::PRELUDE.to_owned(), |scope, part| scope + &part + "\n")
     }
 
     /// The folder in which cells run, instead of this process's own.
@@ -258,7 +275,7 @@ impl Engine for DirectEngine {
         }
         self.busy.end();
         let variables = self.variables.iter().map(|(name, known)| (name, known.type_name.as_str()));
-        self.names.set(variables, self.items.names());
+        self.names.set(variables, self.items.names(), self.scope());
         outcome
     }
 
@@ -280,6 +297,9 @@ impl Engine for DirectEngine {
     }
 
     fn shutdown(&mut self) {
+        if let Some(language) = self.names.language() {
+            language.stop();
+        }
         self.worker = None;
         self.compiler = Err("the engine was shut down".to_owned());
     }

@@ -82,9 +82,23 @@ impl Known {
     /// A `let` that brings a variable of this type into a witness.
     pub(super) fn stand_in(&self, name: &str) -> String {
         match &self.how {
-            How::Named(annotation) => format!("let mut {name}: {annotation} = ::chandlery::cell::any();"),
-            How::Witness { text, .. } => format!("let mut {name} = {{ {text}\n; {name} }};"),
             How::Made(made) => format!("let mut {name} = {}.any();", made.like(name)),
+            _ => self.bring(name, true),
+        }
+    }
+
+    /// A `let` that declares the variable, for readers of source text.
+    pub(super) fn declaration(&self, name: &str) -> String {
+        self.bring(name, self.mutable)
+    }
+
+    fn bring(&self, name: &str, mutable: bool) -> String {
+        let mutable = if mutable { "mut " } else { "" };
+        match &self.how {
+            How::Named(annotation) => format!("let {mutable}{name}: {annotation} = ::chandlery::cell::any();"),
+            How::Witness { text, .. } => format!("let {mutable}{name} = {{ {text}\n; {name} }};"),
+            // Its type has no name, and its makers are not at hand.
+            How::Made(_) => format!("let {mutable}{name} = ::chandlery::cell::any();"),
         }
     }
 

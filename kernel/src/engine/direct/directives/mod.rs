@@ -2,12 +2,13 @@
 //! before the Rust code of a cell; `%%bash` makes the whole cell a script.
 
 mod depend;
+mod complete;
 mod list;
 mod run;
 mod tables;
 mod timing;
 
-pub(super) use list::names;
+pub(super) use complete::{Completed, complete};
 pub(super) use run::Settings;
 pub(super) use timing::Spent;
 
@@ -171,15 +172,6 @@ fn directive(written: &Written<'_>) -> Result<Directive, String> {
     }
     let meant = list::nearest(name).map(|near| format!("; did you mean {sign}{near}?")).unwrap_or_default();
     Err(format!("there is no directive {sign}{name}{meant} ({sign}help lists them)"))
-}
-
-/// The last word of a directive's line (given without its sign), and what it may become.
-pub(super) fn complete(line: &str) -> (&str, Vec<String>) {
-    let typed = line.rsplit(char::is_whitespace).next().unwrap_or("");
-    let before = &line[..line.len() - typed.len()];
-    // A quote without its end is the word being typed.
-    let before = crate::worker::words::split(before).unwrap_or_default();
-    (typed, chandlery::command::complete(&before, typed))
 }
 
 #[cfg(test)]

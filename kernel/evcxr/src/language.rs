@@ -1,0 +1,172 @@
+//! Completion and inspection.
+
+use std::io::{BufRead, Write};
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, channel};
+use std::time::Instant;
+
+use evcxr::CommandContext;
+use serde::{Deserialize, Serialize};
+
+use crate::toolkit;
+
+/// A question about source text. Positions are byte offsets.
+#[derive(Deserialize)]
+struct Question {
+    id: u64,
+    code: String,
+    cursor: usize,
+    /// What stands at the cursor, instead of what may follow.
+    inspect: bool,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "snake_case")]
+enum Answer {
+    /// From now on questions are answered.
+    Ready {
+        milliseconds: u128,
+        /// The toolkit's dependencies whose types are known as well.
+        dependencies: Vec<&'static str>,
+    },
+    Completions {
+        id: u64,
+        matches: Vec<Match>,
+        start: usize,
+        end: usize,
+    },
+    Inspection {
+        id: u64,
+        plain: String,
+        html: String,
+    },
+    /// Nothing is known, or a later question came before this one was looked at.
+    Nothing {
+        id: u64,
+    },
+}
+
+#[derive(Serialize)]
+struct Match {
+    text: String,
+    kind: &'static str,
+}
+
+/// Answers questions until standard input ends.
+pub(crate) fn run(folder: &Path) -> Result<(), String> {
+    let began = Instant::now();
+    let questions = listen(folder.to_owned());
+    let (mut context, dependencies) = start(folder)?;
+    say(&Answer::Ready { milliseconds: began.elapsed().as_millis(), dependencies });
+    while let Ok(mut question) = questions.recv() {
+        // A person who types on has no use for earlier answers.
+        for later in questions.try_iter() {
+            say(&Answer::Nothing { id: question.id });
+            question = later;
+        }
+        say(&answer(&mut context, &question));
+    }
+    Ok(())
+}
+
+/// Reads questions on a thread of its own, which ends the process when the kernel is gone, whatever it is doing.
+fn listen(folder: PathBuf) -> Receiver<Question> {
+    let (sender, questions) = channel();
+    std::thread::spawn(move || {
+        for line in std::io::stdin().lock().lines() {
+            let Ok(line) = line else { break };
+            if let Ok(question) = serde_json::from_str(&line) {
+                let _ = sender.send(question);
+            }
+        }
+        let _ = std::fs::remove_dir_all(folder);
+        std::process::exit(0);
+    });
+    questions
+}
+
+/// evcxr with the toolkit as a dependency, and those of the toolkit's own dependencies that it knows.
+fn start(folder: &Path) -> Result<(CommandContext, Vec<&'static str>), String> {
+    let fault = |error: std::io::Error| format!("{}: {error}", folder.display());
+    // The kernel has named this folder in EVCXR_TMPDIR.
+    let context_folder = folder.join("context");
+    let package_folder = folder.join("toolkit");
+    std::fs::create_dir_all(&context_folder).map_err(fault)?;
+    let package = toolkit::stand_in(&package_folder).map_err(fault)?;
+    let (mut context, outputs) = CommandContext::new().map_err(|error| error.to_string())?;
+    // No cell runs here, but evcxr waits until its output was read.
+    std::thread::spawn(move || outputs.stdout.iter().for_each(drop));
+    let run = |context: &mut CommandContext, code: &str| {
+        context.execute(code).map(drop).map_err(|error| format!("{code}: {error}"))
+    };
+    run(&mut context, &format!(":dep chandlery = {{ path = {:?} }}", package.display().to_string()))?;
+    // From here on the package is only read. rust-analyzer looks again when the context's manifest changes. Dependencies
+    // that are not on this machine make it find nothing; then fewer are tried.
+    for groups in (0..=toolkit::groups()).rev() {
+        let dependencies = toolkit::shown(groups);
+        toolkit::write(&package_folder, &context_folder, &dependencies).map_err(fault)?;
+        // Any level but evcxr's own, 2; nothing is compiled any more.
+        run(&mut context, [":opt 0", ":opt 1", ":opt 3"][groups.min(2)])?;
+        // The first methods take seconds to find; nobody should wait for them.
+        let warm = "let name = String::new(); chandlery::";
+        if context.completions(warm, warm.len()).is_ok_and(|found| !found.completions.is_empty()) {
+            return Ok((context, dependencies));
+        }
+    }
+    Err("rust-analyzer does not find the toolkit".to_owned())
+}
+
+fn answer(context: &mut CommandContext, question: &Question) -> Answer {
+    let Question { id, ref code, cursor, inspect } = *question;
+    let nothing = Answer::Nothing { id };
+    if !code.is_char_boundary(cursor) {
+        return nothing;
+    }
+    if inspect {
+        return match context.hover_at(code, cursor) {
+            Ok((plain, html)) if plain != "No documentation found" => {
+                // Things of the notebook come with the name of evcxr's own crate.
+                let plain = plain.strip_prefix("ctx\n\n").unwrap_or(&plain).to_owned();
+                let html =
+                    html.strip_prefix("<pre><code class=\"language-rust\">ctx\n</code></pre>\n").unwrap_or(&html);
+                Answer::Inspection { id, html: html.to_owned(), plain }
+            }
+            _ => nothing,
+        };
+    }
+    let Ok(found) = context.completions(code, cursor) else { return nothing };
+    let mut matches: Vec<Match> = Vec::new();
+    for completion in found.completions {
+        let text = name(&completion.code).to_owned();
+        if !text.starts_with("evcxr_") && !matches.iter().any(|other| other.text == text) {
+            matches.push(Match { text, kind: completion.kind });
+        }
+    }
+    Answer::Completions { id, matches, start: found.start_offset, end: found.end_offset }
+}
+
+/// A call without its arguments, as a person types it: the arguments are placeholders, which no front end removes.
+fn name(code: &str) -> &str {
+    let end = code.find(|c: char| !(c.is_alphanumeric() || matches!(c, '_' | '!' | '#' | ':'))).unwrap_or(code.len());
+    if code[end..].starts_with('(') { &code[..end] } else { code }
+}
+
+fn say(answer: &Answer) {
+    let mut out = std::io::stdout().lock();
+    // A closed pipe means that the kernel is gone; the listening thread ends the process.
+    let _ = serde_json::to_writer(&mut out, answer).map(|()| out.write_all(b"\n").and_then(|()| out.flush()));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn calls_lose_their_arguments() {
+        assert_eq!(name("push(value)"), "push");
+        assert_eq!(name("len()"), "len");
+        assert_eq!(name("println!()"), "println!");
+        assert_eq!(name("Vec"), "Vec");
+        assert_eq!(name("if let Some(x) = y"), "if let Some(x) = y");
+    }
+}

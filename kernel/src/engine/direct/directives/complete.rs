@@ -1,0 +1,103 @@
+//! Completion of directives: names, verbs' flags and configurations, paths. It waits for nothing.
+
+use super::super::paths;
+use super::{list, written};
+
+/// What stands before the cursor.
+#[derive(Debug, PartialEq, Eq)]
+pub(in crate::engine::direct) enum Completed<'a> {
+    /// A directive whose last word may become one of these.
+    Words { typed: &'a str, matches: Vec<String> },
+    /// Rust code.
+    Rust,
+}
+
+/// What the end of a text may become, if it is a directive's line, or in a script of the shell.
+pub(in crate::engine::direct) fn complete(before: &str) -> Completed<'_> {
+    let line = before.rsplit('\n').next().unwrap_or("").trim_start();
+    let first = before.lines().find(|line| !line.trim().is_empty()).map(str::trim).unwrap_or("");
+    let is_script = written(first).is_some_and(|w| w.whole && list::find(w.name).is_some_and(|e| e.name == "bash"));
+    let typed = line.rsplit(char::is_whitespace).next().unwrap_or("");
+    if is_script && !std::ptr::eq(line, first) && before.trim_start().contains('\n') {
+        return Completed::Words { typed, matches: paths::complete(typed) };
+    }
+    let Some(signed) = line.strip_prefix('%').or_else(|| line.strip_prefix(':').filter(|rest| !rest.starts_with(':')))
+    else {
+        return Completed::Rust;
+    };
+    let words = signed.trim_start_matches('%');
+    let Some((name, rest)) = words.split_once(char::is_whitespace) else {
+        let mut matches: Vec<String> =
+            list::names().filter(|name| name.starts_with(words)).map(str::to_owned).collect();
+        matches.dedup();
+        return Completed::Words { typed: words, matches };
+    };
+    let one_of = |all: &[&str]| all.iter().filter(|word| word.starts_with(typed)).map(|w| (*w).to_owned()).collect();
+    let matches = match list::find(name).map(|entry| entry.name) {
+        Some("time") if !rest.trim().is_empty() => return Completed::Rust,
+        Some("bash") => paths::complete(typed),
+        Some("timing") => one_of(&["on", "off"]),
+        Some("opt") => one_of(&["0", "1", "2", "3"]),
+        Some(_) => Vec::new(),
+        None => verb(&words[..words.len() - typed.len()], typed),
+    };
+    Completed::Words { typed, matches }
+}
+
+/// The words of one of the toolkit's verbs, and paths where those are none.
+fn verb(before: &str, typed: &str) -> Vec<String> {
+    // A quote without its end is the word being typed.
+    let before = crate::worker::words::split(before).unwrap_or_default();
+    let mut found = chandlery::command::complete(&before, typed);
+    if found.is_empty() || typed.contains('/') && !typed.starts_with('-') {
+        match typed.split_once('=').filter(|_| typed.starts_with("--")) {
+            Some((flag, path)) => found.extend(paths::complete(path).into_iter().map(|path| format!("{flag}={path}"))),
+            None if typed.starts_with('-') => {}
+            None => {
+                found.extend(paths::complete(typed));
+                found.sort();
+                found.dedup();
+            }
+        }
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn words(before: &str) -> Vec<String> {
+        match complete(before) {
+            Completed::Words { matches, .. } => matches,
+            Completed::Rust => panic!("{before} is no directive"),
+        }
+    }
+
+    #[test]
+    fn names_after_either_sign() {
+        assert_eq!(words("%con"), ["convert"]);
+        assert_eq!(words("let x = 1;\n:ti"), ["time", "timing"]);
+        assert_eq!(words("%%rel"), ["release"]);
+        assert_eq!(complete("let x = y::z"), Completed::Rust);
+        assert_eq!(complete("::std"), Completed::Rust);
+    }
+
+    #[test]
+    fn flags_configurations_and_values_of_words() {
+        assert_eq!(words("%model -p qwen3 construct --hid"), ["--hidden-size"]);
+        assert!(words("%model -p llama -t 4").contains(&"4M".to_owned()));
+        assert!(words("%model -p lla").contains(&"llama".to_owned()));
+        assert_eq!(words("%timing o"), ["on", "off"]);
+        assert!(words("%vars x").is_empty());
+    }
+
+    #[test]
+    fn paths_and_code_where_they_belong() {
+        // Tests run in the folder of their package.
+        assert_eq!(words("%inspect sr"), ["src/"]);
+        assert_eq!(words("%bash cat Cargo.to"), ["Cargo.toml"]);
+        assert_eq!(words("%%bash\ncat src/m"), ["src/main.rs"]);
+        assert_eq!(complete("%time model.for"), Completed::Rust);
+    }
+}
