@@ -9,16 +9,22 @@
 //! The headless runner uses [`Session`] with a front of its own and no sockets.
 
 mod answers;
+mod comm;
 mod connection;
 mod dispatch;
 mod history;
+mod history_file;
 mod iopub;
+mod lanes;
 mod parent;
 mod position;
+mod question;
 mod queue;
+mod replay;
 mod serve;
 mod session;
 mod stdin;
+mod subshell;
 mod wire;
 
 pub use answers::language_info;

@@ -7,7 +7,7 @@ use chandlery::cell::short_type_name;
 use chandlery::display::MimeBundle;
 
 use super::split::split;
-use crate::engine::{Assist, Completeness, Completions};
+use crate::engine::{Assist, Completeness, Completions, VariableSummary};
 use crate::worker::OWN_MAGICS;
 
 /// The names in scope: variables with their types, and definitions.
@@ -118,6 +118,16 @@ impl Assist for Names {
             }
             Err(_) => Completeness::Invalid,
         }
+    }
+
+    fn variables(&self) -> Vec<VariableSummary> {
+        let variables = self.variables.lock().unwrap_or_else(PoisonError::into_inner);
+        let summary = |(name, kind): (&String, &String)| VariableSummary {
+            name: name.clone(),
+            type_name: kind.clone(),
+            value: None,
+        };
+        variables.iter().map(summary).collect()
     }
 }
 
