@@ -31,6 +31,7 @@ mod quantize;
 mod reference_models;
 mod runner;
 mod sockets;
+mod standard_input;
 mod subshells;
 mod tokens;
 mod training;

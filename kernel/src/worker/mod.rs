@@ -7,6 +7,7 @@ mod channel;
 pub mod frame;
 mod load;
 mod magic;
+mod typed;
 pub mod words;
 
 pub use load::ENTRY;
@@ -49,6 +50,7 @@ pub fn main() -> ExitCode {
             _ => None,
         }
     });
+    typed::install();
     chandlery::cell::install_panic_hook();
     let running = Arc::new(AtomicBool::new(false));
     flush_while(Arc::clone(&running));
