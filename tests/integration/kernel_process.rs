@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use jupyter_protocol::{ConnectionInfo, ExecuteRequest, ReplyStatus, ShutdownRequest};
+use jupyter_protocol::{CommId, CommOpen, ConnectionInfo, ExecuteRequest, ReplyStatus, ShutdownRequest};
 
 use crate::front_end::{FrontEnd, error_of, execute_reply, ipc};
 
@@ -145,6 +145,28 @@ async fn whatever_ends_the_kernel_ends_its_worker_and_its_compilers() {
         assert_eq!(kernel.ended(), how != "-KILL", "{how}");
         all_end(&children);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pane_shows_the_variables_of_rust_cells() {
+    let kernel = Kernel::start("direct", None);
+    let mut front = kernel.front().await;
+    let open = CommOpen {
+        comm_id: CommId("pane".to_owned()),
+        target_name: "chandlery.variables".to_owned(),
+        data: Default::default(),
+        target_module: None,
+    };
+    let opened = front.send(open).await;
+    front.transcript(&opened).await;
+    let (lines, _) = front.run(r#"let steps = vec![1, 2, 3]; let name = "wick".to_owned();"#).await;
+    let told = lines.last().unwrap().strip_prefix("comm_msg pane ").unwrap();
+    let told: serde_json::Value = serde_json::from_str(told).unwrap();
+    let expected = [
+        serde_json::json!({"name": "name", "type": "String", "value": r#""wick""#}),
+        serde_json::json!({"name": "steps", "type": "Vec<i32>", "value": "[1, 2, 3]"}),
+    ];
+    assert_eq!(told["variables"], serde_json::json!(expected));
 }
 
 #[test]

@@ -340,6 +340,7 @@ async fn no_request_stays_without_an_answer() {
     for (msg_type, content, status) in [
         ("inspect_request", json!({"code": "x", "cursor_pos": -1}), "error"),
         ("comm_info_request", json!({"target_name": 5}), "error"),
+        ("is_complete_request", json!({"code": 7}), "unknown"),
         ("execute_request", json!({"code": 3}), "error"),
         ("execute_request", json!({"code": "print a"}), "ok"),
         ("history_request", json!({"hist_access_type": "search", "pattern": "*"}), "ok"),

@@ -2,7 +2,7 @@
 //! are made here, for a kernel without a key.
 
 use chandlery_kernel::server::History;
-use jupyter_protocol::{ExecuteRequest, JupyterMessageContent as M, UnknownMessage};
+use jupyter_protocol::{ExecuteRequest, JupyterMessageContent as M, KernelInfoRequest, UnknownMessage};
 use serde_json::{Value, json};
 use zeromq::{SocketSend, ZmqMessage};
 
@@ -95,7 +95,7 @@ async fn subshells_are_made_listed_and_deleted() {
 async fn a_cell_of_a_subshell_does_not_wait_for_the_whole_main_shell() {
     let mut front = start().await;
     let shell = create(&mut front).await;
-    let running = sleep(&mut front, 150).await;
+    let running = sleep(&mut front, 500).await;
     let first = front.send(ExecuteRequest::new("print a".to_owned())).await;
     let second = front.send(ExecuteRequest::new("print b".to_owned())).await;
     send_in(&mut front, &shell, "aside", "execute_request", json!({"code": "print c"})).await;
@@ -109,7 +109,7 @@ async fn a_cell_of_a_subshell_does_not_wait_for_the_whole_main_shell() {
 async fn a_failure_aborts_what_waits_in_its_own_shell() {
     let mut front = start().await;
     let shell = create(&mut front).await;
-    let running = sleep(&mut front, 150).await;
+    let running = sleep(&mut front, 500).await;
     send_in(&mut front, &shell, "failing", "execute_request", json!({"code": "fail it"})).await;
     send_in(&mut front, &shell, "behind", "execute_request", json!({"code": "print a"})).await;
     let main = front.send(ExecuteRequest::new("print b".to_owned())).await;
@@ -138,12 +138,17 @@ async fn questions_in_a_subshell_are_answered_while_the_main_shell_runs() {
 
     // Deleting the subshell answers what waits in it.
     send_in(&mut front, &shell, "waiting", "execute_request", json!({"code": "print a"})).await;
-    front.outside.send(chandlery_kernel::server::Outside::Interrupt).unwrap();
+    // What is sent on another socket may overtake it: it has arrived once the next request on its own is answered.
+    let next = front.send(KernelInfoRequest {}).await;
+    front.reply(&next).await;
+    assert_eq!(front.transcript(&next).await, ["busy", "idle"]);
     let deleted = UnknownMessage { msg_type: "delete_subshell_request".into(), content: json!({"subshell_id": shell}) };
     let deleted = front.send_control(M::UnknownMessage(deleted)).await;
     front.control_reply(&deleted).await;
+    assert_eq!(front.transcript(&deleted).await, ["busy", "idle"]);
+    front.outside.send(chandlery_kernel::server::Outside::Interrupt).unwrap();
     let ended = replies(&mut front, &[&running, "waiting"]).await;
-    assert_eq!(ended[0].0, "error");
-    idle(&mut front, 3).await;
+    assert_eq!((ended[0].0.as_str(), ended[1].0.as_str()), ("error", "aborted"));
+    idle(&mut front, 2).await;
     front.finish().await;
 }

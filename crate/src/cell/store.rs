@@ -19,6 +19,8 @@ pub struct Variable {
     pub type_name: String,
     /// The path by which a cell can name its type, where that is known.
     pub type_path: Option<String>,
+    /// A few words on its value.
+    pub summary: String,
 }
 
 /// Proof that the variable of this name has type `T`, or that the cell was refused.
@@ -146,12 +148,20 @@ impl Store {
         self.slots.clear();
     }
 
+    /// A few words on what is in a variable.
+    pub fn summary(&self, name: &str) -> Option<String> {
+        let slot = self.slots.get(name).filter(|slot| !slot.open)?;
+        // SAFETY: the slot holds a value, and nothing takes it out while the store is borrowed.
+        Some(super::summary::summary(unsafe { &*slot.value }))
+    }
+
     /// The variables, by name.
     pub fn variables(&self) -> Vec<Variable> {
         let variable = |(name, slot): (&String, &Slot)| Variable {
             name: name.clone(),
             type_name: slot.type_name.clone(),
             type_path: slot.type_path.clone(),
+            summary: self.summary(name).unwrap_or_default(),
         };
         self.slots.iter().map(variable).collect()
     }

@@ -108,6 +108,10 @@ impl Engine for Echo {
         Arc::clone(&self.assist) as Arc<dyn Assist>
     }
 
+    fn process(&self) -> Option<u32> {
+        Some(std::process::id())
+    }
+
     fn shutdown(&mut self) {}
 }
 

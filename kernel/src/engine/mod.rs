@@ -132,7 +132,7 @@ pub struct VariableSummary {
     pub name: String,
     /// Its type, without module paths.
     pub type_name: String,
-    /// Its value on one line, where it has such a form.
+    /// A few words on its value, where the engine has them.
     pub value: Option<String>,
 }
 
@@ -158,6 +158,10 @@ pub trait Engine: Send {
     fn interrupter(&self) -> Interrupter;
     /// A handle that answers completion and inspection while a cell runs.
     fn assist(&self) -> Arc<dyn Assist>;
+    /// The process that runs the cells, if one is up: what they need, it needs.
+    fn process(&self) -> Option<u32> {
+        None
+    }
     /// Ends every process the engine started.
     fn shutdown(&mut self);
 }

@@ -75,7 +75,10 @@ pub(super) fn about_code(
     Ok(match message.header.msg_type.as_str() {
         "complete_request" => complete(&wire::content(message, json!({}))?, handles).into(),
         "inspect_request" => inspect(&wire::content(message, json!({}))?, handles).into(),
-        "is_complete_request" => is_complete(&wire::content(message, json!({}))?, handles).into(),
+        // This reply has no status "error": what cannot be understood is unknown.
+        "is_complete_request" => wire::content(message, json!({}))
+            .map_or_else(|_| IsCompleteReply::unknown(), |request| is_complete(&request, handles))
+            .into(),
         _ => {
             let query: HistoryQuery = wire::content(message, json!({}))?;
             handles.history.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).answer(&query).into()

@@ -110,7 +110,7 @@ fn says(comm: &str, data: Value) -> JupyterMessageContent {
     CommMsg { comm_id: CommId(comm.to_owned()), data }.into()
 }
 
-/// `{"variables": [{"name", "type", "value"}]}`, by name; the value is null where it has no short form.
+/// `{"variables": [{"name", "type", "value"}]}`, by name; the value is a few words, or null.
 fn variables(assist: Option<&dyn Assist>) -> Value {
     let known = assist.map(Assist::variables).unwrap_or_default();
     let one = |variable: &crate::engine::VariableSummary| json!({"name": variable.name, "type": variable.type_name, "value": variable.value});

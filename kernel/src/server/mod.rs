@@ -1,7 +1,7 @@
 //! The Jupyter side: a [`Session`] that knows what running a cell means, and the ZeroMQ sockets in front of it.
 //!
 //! ```text
-//! shell, control ─▶ dispatch ─┬─ execute ─▶ queue (one thread, owns the Session) ─▶ Engine
+//! shell, control ─▶ dispatch ─┬─ execute ─▶ lanes ─▶ queue (one thread, owns the Session) ─▶ Engine
 //!                             └─ the rest ─▶ answers, while a cell runs
 //! queue, answers ─▶ iopub (one task: order, merged text, pace)      queue ⇄ stdin
 //! ```

@@ -3,17 +3,18 @@
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
-use chandlery::cell::short_type_name;
+use chandlery::cell::{Variable, short_type_name};
 use chandlery::display::MimeBundle;
 
 use super::split::split;
 use crate::engine::{Assist, Completeness, Completions, VariableSummary};
-use crate::worker::OWN_MAGICS;
 
 /// The names in scope: variables with their types, and definitions.
 #[derive(Default)]
 pub(super) struct Names {
     variables: Mutex<BTreeMap<String, String>>,
+    /// A few words on the value of each, and maybe of some that are none any more.
+    values: Mutex<BTreeMap<String, String>>,
     items: Mutex<Vec<String>>,
 }
 
@@ -66,23 +67,31 @@ impl Names {
     }
 }
 
+impl Names {
+    /// Takes over what the worker says about the values.
+    pub(super) fn set_values(&self, stored: &[Variable]) {
+        let values = stored.iter().map(|variable| (variable.name.clone(), variable.summary.clone())).collect();
+        *self.values.lock().unwrap_or_else(PoisonError::into_inner) = values;
+    }
+}
+
 impl Assist for Names {
     fn complete(&self, code: &str, cursor: usize) -> Completions {
         let before = code.get(..cursor).unwrap_or(code);
         let end = before.len();
         let line = before.rsplit('\n').next().unwrap_or("").trim_start();
-        if let Some(words) = line.strip_prefix('%').filter(|words| words.contains(char::is_whitespace)) {
-            let (typed, matches) = super::magics::complete(words);
+        let signed = line.strip_prefix('%').or_else(|| line.strip_prefix(':'));
+        if let Some(words) = signed.filter(|words| words.contains(char::is_whitespace)) {
+            let (typed, matches) = super::directives::complete(words);
             return Completions { matches, start: end - typed.len(), end };
         }
         let word = |c: char| c.is_alphanumeric() || c == '_';
         let start =
             before.rfind(|c| !word(c)).map_or(0, |at| at + before[at..].chars().next().map_or(1, char::len_utf8));
         let typed = &before[start..];
-        let mut matches: Vec<String> = if line.strip_prefix('%') == Some(typed) {
-            let own = OWN_MAGICS.iter().map(|(name, _)| *name);
-            own.chain(chandlery::command::VERBS.iter().copied()).map(str::to_owned).collect()
-        } else if line.starts_with('%') || before[..start].ends_with('.') {
+        let mut matches: Vec<String> = if signed.map(|name| name.trim_start_matches('%')) == Some(typed) {
+            super::directives::names().map(str::to_owned).collect()
+        } else if signed.is_some() || before[..start].ends_with('.') {
             Vec::new()
         } else {
             let variables = self.variables.lock().unwrap_or_else(PoisonError::into_inner);
@@ -107,8 +116,9 @@ impl Assist for Names {
     }
 
     fn is_complete(&self, code: &str) -> Completeness {
-        let (_, rust) = super::magics::leading(code);
-        match split(&rust, 0) {
+        // An error in a directive is best told by running it.
+        let Ok(parsed) = super::directives::parse(code) else { return Completeness::Complete };
+        match split(&parsed.rust, 0) {
             Ok(_) => Completeness::Complete,
             Err(error) if error.incomplete => {
                 let last = code.lines().last().unwrap_or("");
@@ -122,10 +132,11 @@ impl Assist for Names {
 
     fn variables(&self) -> Vec<VariableSummary> {
         let variables = self.variables.lock().unwrap_or_else(PoisonError::into_inner);
+        let values = self.values.lock().unwrap_or_else(PoisonError::into_inner);
         let summary = |(name, kind): (&String, &String)| VariableSummary {
             name: name.clone(),
             type_name: kind.clone(),
-            value: None,
+            value: values.get(name).cloned(),
         };
         variables.iter().map(summary).collect()
     }
