@@ -109,6 +109,8 @@ async fn a_signal_interrupts_and_a_request_ends_the_process() {
     let cell = front.send(ExecuteRequest::new("sleep 10000".to_owned())).await;
     assert_eq!(front.published().await.1, "busy");
     assert!(front.published().await.1.starts_with("input"));
+    // The input is shown a moment before the engine starts on it.
+    tokio::time::sleep(Duration::from_millis(300)).await;
     kernel.signal("-INT");
     assert_eq!(error_of(&execute_reply(front.reply(&cell).await)), "Interrupted: interrupted");
     front.transcript(&cell).await;
