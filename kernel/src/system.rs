@@ -1,13 +1,14 @@
 //! The operating system's calls that Rust's library does not wrap, each behind a safe function: with the loading of cells,
 //! all of this package's unsafe code.
 
-use std::ffi::c_int;
+use std::ffi::{c_int, c_void};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 /// Asks a process to stop what it does, as Ctrl-C would.
@@ -165,4 +166,41 @@ pub fn write_c_lines() {
 pub fn end_now() -> ! {
     // SAFETY: does not return.
     unsafe { libc::_exit(0) }
+}
+
+/// Gives at most so many bytes of standard input; none is its end.
+type Typed = Box<dyn Fn(usize) -> std::io::Result<Vec<u8>> + Send + Sync>;
+
+static TYPED: OnceLock<Typed> = OnceLock::new();
+
+/// From now on this process, in all its Rust code, reads standard input from `typed`. Programs it starts do not.
+pub fn replace_stdin(typed: impl Fn(usize) -> std::io::Result<Vec<u8>> + Send + Sync + 'static) {
+    let _ = TYPED.set(Box::new(typed));
+}
+
+/// The system library's `read`, for every library that this command loads: Rust's own has no other place where its
+/// standard input could be replaced, and a pipe does not tell that somebody waits for it.
+///
+/// # Safety
+/// As for `read(2)`: `buffer` has room for `count` bytes.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn read(descriptor: c_int, buffer: *mut c_void, count: usize) -> isize {
+    let typed = match TYPED.get() {
+        Some(typed) if descriptor == libc::STDIN_FILENO => typed(count),
+        // SAFETY: the caller's arguments, handed on.
+        _ => return unsafe { libc::syscall(libc::SYS_read, descriptor, buffer, count) } as isize,
+    };
+    match typed {
+        Ok(bytes) => {
+            let given = bytes.len().min(count);
+            // SAFETY: `given` bytes fit in both, which are different memory.
+            unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), buffer.cast(), given) };
+            given as isize
+        }
+        Err(error) => {
+            // SAFETY: the address of this thread's own error number.
+            unsafe { *libc::__errno_location() = error.raw_os_error().unwrap_or(libc::EIO) };
+            -1
+        }
+    }
 }

@@ -1,10 +1,12 @@
 //! A Jupyter front end that speaks in transcripts: every message a request causes is one line, and a line that no test
-//! expected fails it.
+//! expected fails it. So does a request without its one reply, its busy or its idle.
 
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use chandlery_kernel::engine::Echo;
-use chandlery_kernel::server::{Outside, serve};
+use chandlery_kernel::server::{History, Outside, serve};
 use jupyter_protocol::connection_info::Transport;
 use jupyter_protocol::{
     ConnectionInfo, ExecuteReply, ExecuteRequest, JupyterMessage, JupyterMessageContent, ReplyStatus, Stdio,
@@ -14,9 +16,9 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-const PATIENCE: Duration = Duration::from_secs(5);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
 
-/// A kernel with the echo engine, and the sockets of one client.
+/// The sockets of one client, and the kernel with the echo engine if the client started it.
 pub(crate) struct FrontEnd {
     pub(crate) shell: zmq::ClientShellConnection,
     pub(crate) control: zmq::ClientControlConnection,
@@ -24,53 +26,116 @@ pub(crate) struct FrontEnd {
     pub(crate) stdin: zmq::ClientStdinConnection,
     pub(crate) info: ConnectionInfo,
     pub(crate) outside: mpsc::UnboundedSender<Outside>,
-    kernel: JoinHandle<()>,
-    _folder: tempfile::TempDir,
+    kernel: Option<JoinHandle<()>>,
+    /// Where each request of this client stands, by its id.
+    requests: HashMap<String, Standing>,
+    _folder: Option<tempfile::TempDir>,
+}
+
+/// What came for a request.
+#[derive(Default)]
+struct Standing {
+    msg_type: String,
+    replied: bool,
+    status: Option<&'static str>,
+}
+
+impl Standing {
+    fn wants_reply(&self) -> bool {
+        self.msg_type.ends_with("_request")
+    }
+}
+
+/// Sockets in a folder of their own.
+pub(crate) fn ipc(folder: &Path) -> ConnectionInfo {
+    ConnectionInfo {
+        ip: folder.join("k").display().to_string(),
+        transport: Transport::IPC,
+        shell_port: 1,
+        iopub_port: 2,
+        stdin_port: 3,
+        control_port: 4,
+        hb_port: 5,
+        key: "a key".to_owned(),
+        signature_scheme: "hmac-sha256".to_owned(),
+        kernel_name: None,
+    }
+}
+
+/// Sockets on ports that were free a moment ago.
+pub(crate) async fn tcp() -> ConnectionInfo {
+    let ports = zmq::peek_ports([127, 0, 0, 1].into(), 5).await.unwrap();
+    ConnectionInfo {
+        ip: "127.0.0.1".to_owned(),
+        transport: Transport::TCP,
+        shell_port: ports[0],
+        iopub_port: ports[1],
+        stdin_port: ports[2],
+        control_port: ports[3],
+        hb_port: ports[4],
+        ..ipc(Path::new(""))
+    }
 }
 
 impl FrontEnd {
     /// Starts a kernel and waits for its welcome and nothing else.
     pub(crate) async fn start() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let info = ConnectionInfo {
-            ip: folder.path().join("k").display().to_string(),
-            transport: Transport::IPC,
-            shell_port: 1,
-            iopub_port: 2,
-            stdin_port: 3,
-            control_port: 4,
-            hb_port: 5,
-            key: "a key".to_owned(),
-            signature_scheme: "hmac-sha256".to_owned(),
-            kernel_name: None,
-        };
-        let (outside, events) = mpsc::unbounded_channel();
-        let served = serve(info.clone(), Box::new(|| Box::new(Echo::new())), events);
-        let kernel = tokio::spawn(async { served.await.unwrap() });
-        while !std::path::Path::new(&format!("{}-1", info.ip)).exists() {
-            tokio::time::sleep(Duration::from_millis(2)).await;
-        }
+        Self::start_with(|_| {}, History::default()).await
+    }
 
-        let id = zmq::peer_identity_for_session("test").unwrap();
-        let mut iopub = zmq::create_client_iopub_connection(&info, "", "test").await.unwrap();
+    /// Starts a kernel whose history is kept in a file.
+    pub(crate) async fn start_remembering(history: PathBuf) -> Self {
+        Self::start_with(|_| {}, History::kept_in(history)).await
+    }
+
+    /// Starts a kernel on sockets like the usual ones but for a change.
+    pub(crate) async fn start_with(change: impl FnOnce(&mut ConnectionInfo), history: History) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let mut info = ipc(folder.path());
+        change(&mut info);
+        let (outside, events) = mpsc::unbounded_channel();
+        let served = serve(info.clone(), Box::new(|| Box::new(Echo::new())), history, events);
+        let kernel = tokio::spawn(async { served.await.unwrap() });
+        if matches!(info.transport, Transport::IPC) {
+            while !Path::new(&format!("{}-1", info.ip)).exists() {
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+        }
+        let mut front = Self::connect(info, "test").await;
+        (front.outside, front.kernel, front._folder) = (outside, Some(kernel), Some(folder));
+        front
+    }
+
+    /// Joins a running kernel and waits for its welcome and nothing else.
+    pub(crate) async fn connect(info: ConnectionInfo, session: &str) -> Self {
+        let id = zmq::peer_identity_for_session(session).unwrap();
+        let mut iopub = zmq::create_client_iopub_connection(&info, "", session).await.unwrap();
         let welcome = timeout(PATIENCE, iopub.read()).await.expect("no iopub_welcome").unwrap();
         assert_eq!(welcome.message_type(), "iopub_welcome");
         Self {
-            shell: zmq::create_client_shell_connection_with_identity(&info, "test", id.clone()).await.unwrap(),
-            control: zmq::create_client_control_connection(&info, "test").await.unwrap(),
-            stdin: zmq::create_client_stdin_connection_with_identity(&info, "test", id).await.unwrap(),
+            shell: zmq::create_client_shell_connection_with_identity(&info, session, id.clone()).await.unwrap(),
+            control: zmq::create_client_control_connection(&info, session).await.unwrap(),
+            stdin: zmq::create_client_stdin_connection_with_identity(&info, session, id).await.unwrap(),
             iopub,
             info,
-            outside,
-            kernel,
-            _folder: folder,
+            outside: mpsc::unbounded_channel().0,
+            kernel: None,
+            requests: HashMap::new(),
+            _folder: None,
         }
+    }
+
+    /// Notes a request that was sent to the kernel.
+    pub(crate) fn expect(&mut self, id: &str, msg_type: &str) {
+        let standing = Standing { msg_type: msg_type.to_owned(), ..Standing::default() };
+        self.requests.insert(id.to_owned(), standing);
     }
 
     /// Sends a request on shell and returns its id.
     pub(crate) async fn send(&mut self, content: impl Into<JupyterMessageContent>) -> String {
         let message = JupyterMessage::new(content, None);
         let id = message.header.msg_id.clone();
+        self.expect(&id, message.message_type());
         self.shell.send(message).await.unwrap();
         id
     }
@@ -79,6 +144,7 @@ impl FrontEnd {
     pub(crate) async fn send_control(&mut self, content: impl Into<JupyterMessageContent>) -> String {
         let message = JupyterMessage::new(content, None);
         let id = message.header.msg_id.clone();
+        self.expect(&id, message.message_type());
         self.control.send(message).await.unwrap();
         id
     }
@@ -86,13 +152,29 @@ impl FrontEnd {
     /// The next reply on shell, which must answer this request.
     pub(crate) async fn reply(&mut self, id: &str) -> JupyterMessageContent {
         let message = timeout(PATIENCE, self.shell.read()).await.expect("no reply").unwrap();
-        answers(message, id)
+        self.answers(message, id)
     }
 
     /// The next reply on control, which must answer this request.
     pub(crate) async fn control_reply(&mut self, id: &str) -> JupyterMessageContent {
         let message = timeout(PATIENCE, self.control.read()).await.expect("no reply").unwrap();
-        answers(message, id)
+        self.answers(message, id)
+    }
+
+    /// Notes a reply that a test read itself.
+    pub(crate) fn replied(&mut self, id: &str) {
+        let request = self.requests.get_mut(id).expect("a reply to a request of ours");
+        assert!(!std::mem::replace(&mut request.replied, true), "a second reply to {}", request.msg_type);
+    }
+
+    fn answers(&mut self, message: JupyterMessage, id: &str) -> JupyterMessageContent {
+        let parent = message.parent_header.as_ref().map(|header| header.msg_id.as_str());
+        assert_eq!(parent, Some(id), "a {} for another request", message.message_type());
+        assert_eq!(message.header.version, "5.5");
+        self.replied(id);
+        let request = &self.requests[id];
+        assert_eq!(request.msg_type.strip_suffix("_request"), message.message_type().strip_suffix("_reply"));
+        message.content
     }
 
     /// What iopub says about a request up to its idle; a message about anything else fails the test.
@@ -100,10 +182,6 @@ impl FrontEnd {
         let mut lines = Vec::new();
         while lines.last().map(String::as_str) != Some("idle") {
             let (parent, line) = self.published().await;
-            if parent.is_empty() && line == "starting" {
-                // The kernel's own first word, which a slow start may bring this late.
-                continue;
-            }
             assert_eq!(parent, id, "`{line}` belongs to another request; so far: {lines:?}");
             lines.push(line);
         }
@@ -112,9 +190,30 @@ impl FrontEnd {
 
     /// The next message on iopub, as its parent's id and a line.
     pub(crate) async fn published(&mut self) -> (String, String) {
-        let message = timeout(PATIENCE, self.iopub.read()).await.expect("iopub is silent").unwrap();
-        let parent = message.parent_header.as_ref().map(|header| header.msg_id.clone()).unwrap_or_default();
-        (parent, line(&message.content))
+        let message = self.published_message().await;
+        (parent_of(&message), line(&message.content))
+    }
+
+    /// The next message on iopub. About a request, busy comes first and nothing after idle.
+    pub(crate) async fn published_message(&mut self) -> JupyterMessage {
+        loop {
+            let message = timeout(PATIENCE, self.iopub.read()).await.expect("iopub is silent").unwrap();
+            let (parent, line) = (parent_of(&message), line(&message.content));
+            if parent.is_empty() && line == "starting" {
+                // The kernel's own first word, which a slow start may bring this late.
+                continue;
+            }
+            assert_eq!(message.header.version, "5.5");
+            if let Some(request) = self.requests.get_mut(&parent) {
+                request.status = match (request.status, line.as_str()) {
+                    (None, "busy") => Some("busy"),
+                    (Some("busy"), "idle") => Some("idle"),
+                    (Some("busy"), line) if line != "busy" => Some("busy"),
+                    (status, line) => panic!("`{line}` while {} is {status:?}", request.msg_type),
+                };
+            }
+            return message;
+        }
     }
 
     /// Runs a cell; its transcript without busy and idle, which every request has, and its reply.
@@ -129,29 +228,45 @@ impl FrontEnd {
         (between(self.transcript(&id).await), reply)
     }
 
-    /// Stops the kernel and fails on anything that nobody read.
-    pub(crate) async fn finish(mut self) {
-        let quiet = Duration::from_millis(60);
-        if let Ok(message) = timeout(quiet, self.iopub.read()).await {
-            panic!("unread on iopub: {}", line(&message.unwrap().content));
+    /// Fails on anything that nobody read, and on requests that were not served to their end.
+    pub(crate) async fn all_is_read(&mut self) {
+        if let Ok(message) = timeout(Duration::from_millis(60), self.iopub.read()).await {
+            let message = message.unwrap();
+            let line = line(&message.content);
+            assert!(parent_of(&message).is_empty() && line == "starting", "unread on iopub: {line}");
         }
-        if let Ok(message) = timeout(Duration::from_millis(1), self.shell.read()).await {
+        let moment = Duration::from_millis(1);
+        if let Ok(message) = timeout(moment, self.shell.read()).await {
             panic!("unread on shell: {}", message.unwrap().message_type());
         }
+        if let Ok(message) = timeout(moment, self.control.read()).await {
+            panic!("unread on control: {}", message.unwrap().message_type());
+        }
+        if let Ok(message) = timeout(moment, self.stdin.read()).await {
+            panic!("unread on stdin: {}", message.unwrap().message_type());
+        }
+        for request in self.requests.values() {
+            assert_eq!(request.replied, request.wants_reply(), "the reply to {}", request.msg_type);
+            assert_eq!(request.status, Some("idle"), "{}", request.msg_type);
+        }
+    }
+
+    /// Stops the kernel when everything is read.
+    pub(crate) async fn finish(mut self) {
+        self.all_is_read().await;
         self.outside.send(Outside::Stop).unwrap();
         self.ended().await;
     }
 
     /// Waits for the kernel to end by itself.
     pub(crate) async fn ended(self) {
-        timeout(PATIENCE, self.kernel).await.expect("the kernel does not end").unwrap();
+        let kernel = self.kernel.expect("the client that started the kernel");
+        timeout(PATIENCE, kernel).await.expect("the kernel does not end").unwrap();
     }
 }
 
-fn answers(message: JupyterMessage, id: &str) -> JupyterMessageContent {
-    let parent = message.parent_header.as_ref().map(|header| header.msg_id.as_str());
-    assert_eq!(parent, Some(id), "a {} for another request", message.message_type());
-    message.content
+fn parent_of(message: &JupyterMessage) -> String {
+    message.parent_header.as_ref().map(|header| header.msg_id.clone()).unwrap_or_default()
 }
 
 /// The reply to a cell.
@@ -177,7 +292,7 @@ pub(crate) fn error_of(reply: &ExecuteReply) -> String {
 }
 
 /// One message as a line of a transcript.
-fn line(content: &JupyterMessageContent) -> String {
+pub(crate) fn line(content: &JupyterMessageContent) -> String {
     use JupyterMessageContent as M;
     let plain = |media: &jupyter_protocol::Media| serde_json::to_value(media).unwrap()["text/plain"].to_string();
     match content {
@@ -196,6 +311,8 @@ fn line(content: &JupyterMessageContent) -> String {
         }
         M::ExecuteResult(result) => format!("result {} {}", result.execution_count.0, plain(&result.data)),
         M::ClearOutput(clear) => format!("clear wait={}", clear.wait),
+        M::CommMsg(message) => format!("comm_msg {} {}", message.comm_id.0, serde_json::json!(message.data)),
+        M::CommClose(close) => format!("comm_close {}", close.comm_id.0),
         M::ErrorOutput(error) => format!("error {}: {}", error.ename, error.evalue),
         other => other.message_type().to_owned(),
     }

@@ -3,14 +3,18 @@
 use std::time::{Duration, Instant};
 
 use jupyter_protocol::{
-    CommInfoRequest, CommOpen, CompleteRequest, ExecuteRequest, HistoryRequest, InputReply, InspectRequest,
-    InterruptRequest, IsCompleteRequest, JupyterMessage, JupyterMessageContent as M, KernelInfoRequest, ReplyStatus,
-    ShutdownRequest, UnknownMessage,
+    CommInfoRequest, CompleteRequest, ExecuteRequest, HistoryRequest, InputReply, InspectRequest, InterruptRequest,
+    IsCompleteRequest, JupyterMessage, JupyterMessageContent as M, KernelInfoRequest, ReplyStatus, ShutdownRequest,
+    UnknownMessage,
 };
 use jupyter_zmq_client as zmq;
 use serde_json::{Value, json};
+use tokio::time::timeout;
+use zeromq::SocketRecv;
 
-use crate::front_end::{FrontEnd, between, error_of, execute_reply};
+use chandlery_kernel::toolkit::BUILT_WITH;
+
+use crate::front_end::{FrontEnd, PATIENCE, between, error_of, execute_reply};
 
 fn value(content: &M) -> Value {
     serde_json::to_value(content).unwrap()
@@ -24,7 +28,22 @@ async fn kernel_info_describes_the_language() {
     assert_eq!(info["status"], "ok");
     assert_eq!(info["language_info"]["name"], "rust");
     assert_eq!(info["language_info"]["file_extension"], ".rs");
-    assert_eq!(info["protocol_version"], "5.4");
+    assert_eq!(info["protocol_version"], "5.5");
+    assert_eq!(info["language_info"]["version"], BUILT_WITH.split(' ').nth(1).unwrap());
+    for (key, means) in [("pygments_lexer", "rust"), ("codemirror_mode", "rust"), ("nbconvert_exporter", "script")] {
+        assert_eq!(info["language_info"][key], means);
+    }
+    assert!(
+        info["help_links"].as_array().unwrap().iter().all(|link| link["text"].is_string() && link["url"].is_string())
+    );
+    assert_eq!(front.transcript(&id).await, ["busy", "idle"]);
+
+    // The protocol's crate does not know this field.
+    let id = front.send(KernelInfoRequest {}).await;
+    let frames = timeout(PATIENCE, front.shell.socket.recv()).await.unwrap().unwrap();
+    let raw: Value = serde_json::from_slice(frames.iter().last().unwrap()).unwrap();
+    assert_eq!(raw["supported_features"], json!(["kernel subshells"]));
+    front.replied(&id);
     assert_eq!(front.transcript(&id).await, ["busy", "idle"]);
 
     let id = front.send_control(KernelInfoRequest {}).await;
@@ -185,16 +204,46 @@ async fn signals_interrupt_and_interrupts_between_cells_do_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_question_mark_before_a_name_opens_the_pager() {
+    let mut front = FrontEnd::start().await;
+    let id = front.send(IsCompleteRequest { code: "?print".to_owned() }).await;
+    assert_eq!(value(&front.reply(&id).await)["status"], "complete");
+    front.transcript(&id).await;
+    let (lines, reply) = front.run("?print").await;
+    assert_eq!(lines, [r#"input 1 "?print""#]);
+    let page = "`print` is a command of the echo engine";
+    assert_eq!(
+        serde_json::to_value(&reply.payload).unwrap(),
+        json!([{"source": "page", "data": {"text/plain": page}, "start": 0}])
+    );
+    let (lines, reply) = front.run("?nothing").await;
+    assert_eq!(lines[1..], [r#"stdout "`nothing` is not known\n""#]);
+    assert_eq!((reply.status, reply.payload.len()), (ReplyStatus::Ok, 0));
+    front.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn cells_ask_the_user() {
     let mut front = FrontEnd::start().await;
     let asking = ExecuteRequest { allow_stdin: true, ..ExecuteRequest::new("write name:\nask who".to_owned()) };
     let id = front.send(asking.clone()).await;
     let question = front.stdin.read().await.unwrap();
     assert_eq!(value(&question.content), json!({"prompt": "who", "password": false}));
+    assert_eq!(question.parent_header.as_ref().unwrap().msg_id, id);
     let answer = InputReply { value: "Ada".to_owned(), ..Default::default() };
     front.stdin.send(JupyterMessage::new(answer, Some(&question))).await.unwrap();
     assert_eq!(execute_reply(front.reply(&id).await).status, ReplyStatus::Ok);
     assert_eq!(between(front.transcript(&id).await)[1..], [r#"stdout "name:""#, r#"stdout "Ada\n""#]);
+
+    // A password is asked for as one; an answer that is none is no answer.
+    let secret = ExecuteRequest { allow_stdin: true, ..ExecuteRequest::new("secret key".to_owned()) };
+    let id = front.send(secret).await;
+    let question = front.stdin.read().await.unwrap();
+    assert_eq!(value(&question.content), json!({"prompt": "key", "password": true}));
+    let nonsense = UnknownMessage { msg_type: "input_reply".to_owned(), content: json!({"value": 3}) };
+    front.stdin.send(JupyterMessage::new(M::UnknownMessage(nonsense), Some(&question))).await.unwrap();
+    assert_eq!(error_of(&execute_reply(front.reply(&id).await)), "NoInput: nobody can be asked");
+    front.transcript(&id).await;
 
     // A question ends with an interrupt, and is not asked where the front end cannot answer.
     let id = front.send(asking).await;
@@ -271,7 +320,7 @@ async fn an_interrupt_stops_the_expressions() {
 #[tokio::test(flavor = "multi_thread")]
 async fn no_request_stays_without_an_answer() {
     let mut front = FrontEnd::start().await;
-    for msg_type in ["create_subshell_request", "debug_request", "connect_request", "never_heard_of_request"] {
+    for msg_type in ["debug_request", "never_heard_of_request"] {
         let request = UnknownMessage { msg_type: msg_type.to_owned(), content: json!({}) };
         let id = front.send_control(M::UnknownMessage(request)).await;
         let reply = front.control_reply(&id).await;
@@ -279,8 +328,19 @@ async fn no_request_stays_without_an_answer() {
         assert_eq!(value(&reply)["status"], "error", "{msg_type}");
         assert_eq!(front.transcript(&id).await, ["busy", "idle"]);
     }
+    // What old front ends ask.
+    let id =
+        front.send(M::UnknownMessage(UnknownMessage { msg_type: "connect_request".into(), content: json!({}) })).await;
+    assert_eq!(value(&front.reply(&id).await)["hb_port"], 5);
+    assert_eq!(front.transcript(&id).await, ["busy", "idle"]);
+    // No request, so no reply: but not silence.
+    let id = front.send(M::UnknownMessage(UnknownMessage { msg_type: "gossip".into(), content: json!({}) })).await;
+    assert_eq!(front.transcript(&id).await, ["busy", "idle"]);
     // A request whose content is not what it should be, and one with fields left out.
     for (msg_type, content, status) in [
+        ("inspect_request", json!({"code": "x", "cursor_pos": -1}), "error"),
+        ("comm_info_request", json!({"target_name": 5}), "error"),
+        ("is_complete_request", json!({"code": 7}), "unknown"),
         ("execute_request", json!({"code": 3}), "error"),
         ("execute_request", json!({"code": "print a"}), "ok"),
         ("history_request", json!({"hist_access_type": "search", "pattern": "*"}), "ok"),
@@ -291,14 +351,6 @@ async fn no_request_stays_without_an_answer() {
         assert_eq!(value(&front.reply(&id).await)["status"], status, "{msg_type}");
         front.transcript(&id).await;
     }
-    let open = CommOpen {
-        comm_id: jupyter_protocol::CommId("c".to_owned()),
-        target_name: "unknown".to_owned(),
-        data: Default::default(),
-        target_module: None,
-    };
-    let id = front.send(open).await;
-    assert_eq!(front.transcript(&id).await, ["busy", "comm_close", "idle"]);
     front.finish().await;
 }
 

@@ -20,6 +20,7 @@ def kernel(tmp_path_factory, chandlery):
         "JUPYTERLAB_SETTINGS_DIR": str(home / "lab-settings"),
         "JUPYTERLAB_WORKSPACES_DIR": str(home / "lab-workspaces"),
         "IPYTHONDIR": str(home / "ipython"),
+        "CHANDLERY_HISTORY": "off",
     }
     other = os.environ.get("CHANDLERY_TEST_KERNEL")
     if other:

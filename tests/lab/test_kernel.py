@@ -3,6 +3,7 @@
 import jupyter_kernel_test
 import nbformat
 import pytest
+from jupyter_client.manager import start_new_kernel
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 from workbench import REPOSITORY
@@ -26,6 +27,7 @@ class TestProtocol(jupyter_kernel_test.KernelTests):
         {"code": 'let word = "wick"; word.len()', "result": "4"},
     ]
     code_display_data = [{"code": "emit(&chandlery::display::MimeBundle::text(\"shown\"));", "mime": "text/plain"}]
+    code_page_something = "?candlewick"
     code_clear_output = "chandlery::display::clear(false);"
 
     complete_code_samples = ["1 + 1", "let x = 1;", "fn f() -> u8 { 1 }", f"%inspect {MODEL}"]
@@ -55,6 +57,29 @@ class TestWelcome(jupyter_kernel_test.IopubWelcomeTests):
 
 # pytest would run the imported suites themselves, against ipykernel.
 del jupyter_kernel_test
+
+
+def test_standard_input_is_a_question_to_the_front_end(kernel):
+    manager, client = start_new_kernel(kernel_name=kernel, startup_timeout=60)
+    try:
+        asked, shown = [], []
+
+        def answer(message):
+            asked.append((message["content"]["prompt"], list(shown)))
+            client.input("Ada")
+
+        def output(message):
+            if message["msg_type"] == "stream":
+                shown.append(message["content"]["text"])
+
+        code = 'print!("name: "); let mut line = String::new(); std::io::stdin().read_line(&mut line)?; print!("Hello {line}");'
+        reply = client.execute_interactive(code, timeout=60, stdin_hook=answer, output_hook=output)
+        assert reply["content"]["status"] == "ok"
+        assert "".join(shown) == "name: Hello Ada\n"
+        assert [prompt for prompt, _ in asked] == [""]
+    finally:
+        client.stop_channels()
+        manager.shutdown_kernel(now=True)
 
 
 def execute(kernel, *cells):

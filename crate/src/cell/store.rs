@@ -19,6 +19,8 @@ pub struct Variable {
     pub type_name: String,
     /// The path by which a cell can name its type, where that is known.
     pub type_path: Option<String>,
+    /// A few words on its value.
+    pub summary: String,
 }
 
 /// Proof that the variable of this name has type `T`, or that the cell was refused.
@@ -159,6 +161,7 @@ impl Store {
             name: name.clone(),
             type_name: slot.type_name.clone(),
             type_path: slot.type_path.clone(),
+            summary: self.summary(name).unwrap_or_default(),
         };
         self.slots.iter().map(variable).collect()
     }

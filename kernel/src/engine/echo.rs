@@ -6,21 +6,26 @@
 //! | `show TEXT`, `show@ID TEXT`, `update@ID TEXT` | a display, one with an id, its update |
 //! | `clear`, `clear wait` | clears the outputs |
 //! | `sleep MILLISECONDS` | waits; stops when interrupted |
-//! | `ask PROMPT` | asks, and prints the answer |
+//! | `ask PROMPT`, `secret PROMPT` | asks, and prints the answer |
+//! | `set NAME VALUE` | a variable |
 //! | `fail MESSAGE`, `panic MESSAGE` | an error, a fault of the engine |
 //! | anything else | on the last line: the cell's result |
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::{Assist, Cell, Completeness, Completions, Engine, Event, Interrupter, Outcome, Output, Stream};
+use super::{
+    Assist, Cell, Completeness, Completions, Engine, Event, Interrupter, Outcome, Output, Stream, VariableSummary,
+};
 use chandlery::display::MimeBundle;
 
 /// The toy engine.
 #[derive(Default)]
 pub struct Echo {
     interrupted: Arc<AtomicBool>,
+    assist: Arc<EchoAssist>,
 }
 
 impl Echo {
@@ -41,7 +46,8 @@ impl Echo {
             ("update", Some(id)) => output.event(Event::Update { data: bundle(rest), id }),
             ("clear", _) => output.event(Event::Clear { wait: rest == "wait" }),
             ("sleep", _) => return self.sleep(rest.parse().unwrap_or(0)),
-            ("ask", _) => match output.input(rest, false) {
+            ("set", _) => self.assist.set(rest),
+            ("ask" | "secret", _) => match output.input(rest, command == "secret") {
                 Some(answer) => output.event(text(Stream::Stdout, format!("{answer}\n"))),
                 None => return Err(("NoInput", "nobody can be asked".to_owned())),
             },
@@ -64,7 +70,8 @@ impl Echo {
     }
 }
 
-const COMMANDS: &[&str] = &["ask", "clear", "eprint", "fail", "panic", "print", "show", "sleep", "update", "write"];
+const COMMANDS: &[&str] =
+    &["ask", "clear", "eprint", "fail", "panic", "print", "secret", "set", "show", "sleep", "update", "write"];
 
 fn is_command(line: &str) -> bool {
     line.split([' ', '@']).next().is_some_and(|word| COMMANDS.contains(&word))
@@ -98,7 +105,7 @@ impl Engine for Echo {
     }
 
     fn assist(&self) -> Arc<dyn Assist> {
-        Arc::new(EchoAssist)
+        Arc::clone(&self.assist) as Arc<dyn Assist>
     }
 
     fn process(&self) -> Option<u32> {
@@ -108,7 +115,18 @@ impl Engine for Echo {
     fn shutdown(&mut self) {}
 }
 
-struct EchoAssist;
+#[derive(Default)]
+struct EchoAssist {
+    variables: Mutex<BTreeMap<String, String>>,
+}
+
+impl EchoAssist {
+    fn set(&self, line: &str) {
+        let (name, value) = line.split_once(' ').unwrap_or((line, ""));
+        let mut variables = self.variables.lock().unwrap_or_else(PoisonError::into_inner);
+        variables.insert(name.to_owned(), value.to_owned());
+    }
+}
 
 impl Assist for EchoAssist {
     fn complete(&self, code: &str, cursor: usize) -> Completions {
@@ -130,5 +148,15 @@ impl Assist for EchoAssist {
             code if code.ends_with(')') => Completeness::Invalid,
             _ => Completeness::Complete,
         }
+    }
+
+    fn variables(&self) -> Vec<VariableSummary> {
+        let variables = self.variables.lock().unwrap_or_else(PoisonError::into_inner);
+        let summary = |(name, value): (&String, &String)| VariableSummary {
+            name: name.clone(),
+            type_name: "text".to_owned(),
+            value: Some(value.clone()),
+        };
+        variables.iter().map(summary).collect()
     }
 }

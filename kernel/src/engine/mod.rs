@@ -129,6 +129,17 @@ pub struct Completions {
     pub end: usize,
 }
 
+/// A variable as lists of variables show it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VariableSummary {
+    /// Its name.
+    pub name: String,
+    /// Its type, without module paths.
+    pub type_name: String,
+    /// A few words on its value, where the engine has them.
+    pub value: Option<String>,
+}
+
 /// Answers about code that must not wait for a running cell.
 pub trait Assist: Send + Sync {
     /// Candidates at `cursor` (byte offset).
@@ -137,6 +148,10 @@ pub trait Assist: Send + Sync {
     fn inspect(&self, code: &str, cursor: usize) -> Option<MimeBundle>;
     /// Whether the code is complete.
     fn is_complete(&self, code: &str) -> Completeness;
+    /// The variables after the last cell, by name.
+    fn variables(&self) -> Vec<VariableSummary> {
+        Vec::new()
+    }
 }
 
 /// A language: runs cells and keeps their variables.

@@ -1,42 +1,62 @@
 //! Replies that do not need the engine's thread: they are given while a cell runs.
 
 use jupyter_protocol::{
-    CodeMirrorMode, CommClose, CommInfoReply, CommOpen, CompleteReply, CompleteRequest, HelpLink, InspectReply,
-    InspectRequest, IsCompleteReply, IsCompleteRequest, JupyterMessage, JupyterMessageContent, KernelInfoReply,
-    LanguageInfo, ReplyStatus,
+    CodeMirrorMode, CompleteReply, CompleteRequest, ConnectionInfo, InspectReply, InspectRequest, IsCompleteReply,
+    IsCompleteRequest, JupyterMessage, JupyterMessageContent, LanguageInfo, ReplyStatus,
 };
-use serde_json::{Map, json};
+use serde_json::{Map, Value, json};
 
 use super::history::HistoryQuery;
 use super::queue::Handles;
-use super::{position, wire};
+use super::{position, question, wire};
 use crate::engine::Completeness;
+use crate::toolkit::BUILT_WITH;
 
-/// The reply to `kernel_info_request`.
-pub(super) fn kernel_info() -> KernelInfoReply {
+/// The content of the reply to `kernel_info_request`, which also names features that came with protocol 5.5.
+pub(super) fn kernel_info() -> Value {
     let version = env!("CARGO_PKG_VERSION");
-    KernelInfoReply {
-        status: ReplyStatus::Ok,
-        protocol_version: wire::PROTOCOL.to_owned(),
-        implementation: "chandlery".to_owned(),
-        implementation_version: version.to_owned(),
-        language_info: LanguageInfo {
-            name: "rust".to_owned(),
-            version: env!("CARGO_PKG_RUST_VERSION").to_owned(),
-            mimetype: Some("text/x-rust".to_owned()),
-            file_extension: Some(".rs".to_owned()),
-            pygments_lexer: Some("rust".to_owned()),
-            codemirror_mode: Some(CodeMirrorMode::Simple("rust".to_owned())),
-            nbconvert_exporter: Some("script".to_owned()),
-        },
-        banner: format!("Chandlery {version}: causal language models on candle, cell by cell"),
-        help_links: vec![
-            HelpLink { text: "candle".to_owned(), url: "https://docs.rs/candle-core".to_owned() },
-            HelpLink { text: "Rust".to_owned(), url: "https://doc.rust-lang.org/std/".to_owned() },
+    json!({
+        "status": ReplyStatus::Ok,
+        "protocol_version": wire::PROTOCOL,
+        "implementation": "chandlery",
+        "implementation_version": version,
+        "language_info": language(),
+        "banner": format!("Chandlery {version}: causal language models on candle, cell by cell"),
+        "help_links": [
+            {"text": "The Rust standard library", "url": "https://doc.rust-lang.org/std/"},
+            {"text": "The Rust book", "url": "https://doc.rust-lang.org/book/"},
+            {"text": "candle: tensors and layers", "url": "https://docs.rs/candle-core"},
+            {"text": "polars: data frames", "url": "https://docs.rs/polars"},
         ],
-        debugger: false,
-        error: None,
+        "debugger": false,
+        "supported_features": ["kernel subshells"],
+    })
+}
+
+fn language() -> LanguageInfo {
+    // "rustc 1.95.0 (59807616e 2026-04-14)": the only compiler whose cells fit this library.
+    let version = BUILT_WITH.split(' ').nth(1).unwrap_or(env!("CARGO_PKG_RUST_VERSION"));
+    LanguageInfo {
+        name: "rust".to_owned(),
+        version: version.to_owned(),
+        mimetype: Some("text/x-rust".to_owned()),
+        file_extension: Some(".rs".to_owned()),
+        pygments_lexer: Some("rust".to_owned()),
+        codemirror_mode: Some(CodeMirrorMode::Simple("rust".to_owned())),
+        nbconvert_exporter: Some("script".to_owned()),
     }
+}
+
+/// The content of the reply to `connect_request`, by which old front ends find the other sockets.
+pub(super) fn connect(info: &ConnectionInfo) -> Value {
+    json!({
+        "status": ReplyStatus::Ok,
+        "shell_port": info.shell_port,
+        "iopub_port": info.iopub_port,
+        "stdin_port": info.stdin_port,
+        "control_port": info.control_port,
+        "hb_port": info.hb_port,
+    })
 }
 
 /// Whether [`about_code`] answers this kind of request.
@@ -55,7 +75,10 @@ pub(super) fn about_code(
     Ok(match message.header.msg_type.as_str() {
         "complete_request" => complete(&wire::content(message, json!({}))?, handles).into(),
         "inspect_request" => inspect(&wire::content(message, json!({}))?, handles).into(),
-        "is_complete_request" => is_complete(&wire::content(message, json!({}))?, handles).into(),
+        // This reply has no status "error": what cannot be understood is unknown.
+        "is_complete_request" => wire::content(message, json!({}))
+            .map_or_else(|_| IsCompleteReply::unknown(), |request| is_complete(&request, handles))
+            .into(),
         _ => {
             let query: HistoryQuery = wire::content(message, json!({}))?;
             handles.history.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).answer(&query).into()
@@ -87,6 +110,9 @@ fn inspect(request: &InspectRequest, handles: &Handles) -> InspectReply {
 }
 
 fn is_complete(request: &IsCompleteRequest, handles: &Handles) -> IsCompleteReply {
+    if question::subject(&request.code).is_some() {
+        return IsCompleteReply::complete();
+    }
     match handles.assist.is_complete(&request.code) {
         Completeness::Complete => IsCompleteReply::complete(),
         Completeness::Incomplete(indent) => IsCompleteReply::incomplete(indent),
@@ -94,18 +120,7 @@ fn is_complete(request: &IsCompleteRequest, handles: &Handles) -> IsCompleteRepl
     }
 }
 
-/// No comm target is registered, so no comm is open.
-pub(super) fn comm_info() -> CommInfoReply {
-    CommInfoReply { status: ReplyStatus::Ok, comms: Default::default(), error: None }
-}
-
-/// What the protocol prescribes for a comm whose target the kernel does not know: close it.
-pub(super) fn refuse_comm(message: &JupyterMessage) -> Option<CommClose> {
-    let open: CommOpen = wire::content(message, json!({ "data": {} })).ok()?;
-    Some(CommClose { comm_id: open.comm_id, data: Default::default() })
-}
-
 /// The language as notebooks name it in their metadata.
-pub fn language_info() -> serde_json::Value {
-    serde_json::to_value(kernel_info().language_info).unwrap_or_default()
+pub fn language_info() -> Value {
+    serde_json::to_value(language()).unwrap_or_default()
 }

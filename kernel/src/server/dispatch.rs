@@ -1,21 +1,38 @@
 //! Shell and control: every request gets busy, an answer and idle; cells are queued, the rest is answered at once.
 
+use std::sync::Arc;
+
 use jupyter_protocol::{
-    ExecutionState, InterruptReply, JupyterMessage, JupyterMessageContent, ShutdownReply, ShutdownRequest,
+    ConnectionInfo, ExecutionState, JupyterMessage, JupyterMessageContent, ShutdownReply, ShutdownRequest,
 };
 use jupyter_zmq_client::{RouterRecvConnection, RouterSendConnection};
-use serde_json::json;
+use serde::Deserialize;
+use serde_json::{Value, json};
 use tokio::sync::{mpsc, oneshot};
 
+use super::comm::Comms;
 use super::iopub::Iopub;
-use super::queue::{Job, Queue, Replies};
+use super::queue::{Job, Queue, QueuedCell, Replies};
+use super::replay::Replays;
+use super::subshell::Subshells;
+use super::wire::Received;
 use super::{answers, wire};
+
+/// A `delete_subshell_request`.
+#[derive(Deserialize)]
+struct DeleteSubshell {
+    subshell_id: String,
+}
 
 /// What the shell and control channels share.
 #[derive(Clone)]
 pub(super) struct Dispatch {
+    pub(super) info: Arc<ConnectionInfo>,
     pub(super) iopub: Iopub,
     pub(super) queue: Queue,
+    pub(super) comms: Comms,
+    pub(super) subshells: Subshells,
+    pub(super) replays: Replays,
     /// Where a shutdown request goes, with what to do once everything else has stopped.
     pub(super) stop: mpsc::UnboundedSender<()>,
 }
@@ -38,43 +55,84 @@ impl Dispatch {
     /// Reads one channel to its end.
     pub(super) async fn read(self, mut socket: RouterRecvConnection, replies: Replies) {
         loop {
-            match wire::receive(&mut socket).await {
-                Ok(message) => self.handle(message, &replies),
+            match wire::receive(&mut socket, &self.replays).await {
+                Ok(received) => self.handle(received, &replies),
                 Err(error) if wire::is_fatal(&error) => return,
                 // A bad signature or frames that are no message: whoever sent them cannot be answered safely.
-                Err(_) => {}
+                Err(error) => wire::log(format_args!("a message is dropped: {error}")),
             }
         }
     }
 
-    fn handle(&self, message: JupyterMessage, replies: &Replies) {
+    fn handle(&self, Received { message, subshell }: Received, replies: &Replies) {
         let msg_type = message.header.msg_type.as_str();
+        if !self.subshells.has(subshell.as_deref()) {
+            let why = format!("there is no subshell `{}`", subshell.unwrap_or_default());
+            return self.refuse(&message, replies, "SubshellNotFound", &why);
+        }
         match msg_type {
-            "execute_request" => self.execute(message, replies),
+            "execute_request" => self.execute(message, subshell, replies),
             _ if answers::is_about_code(msg_type) => self.answer_aside(message, replies.clone()),
             // The cell is told to stop before anything that might wait behind its output.
             "interrupt_request" => {
                 self.queue.interrupt();
-                self.answer(&message, replies, Some(InterruptReply::new().into()));
+                self.answer(&message, replies, json!({"status": "ok"}));
             }
             "shutdown_request" => self.shutdown(&message, replies),
-            "kernel_info_request" => self.answer(&message, replies, Some(answers::kernel_info().into())),
-            "comm_info_request" => self.answer(&message, replies, Some(answers::comm_info().into())),
-            "comm_open" => self.published(&message, answers::refuse_comm(&message).map(Into::into)),
-            "comm_msg" | "comm_close" => self.published(&message, None),
+            "kernel_info_request" => self.answer(&message, replies, answers::kernel_info()),
+            "connect_request" => self.answer(&message, replies, answers::connect(&self.info)),
+            "create_subshell_request" => {
+                self.answer(&message, replies, json!({"status": "ok", "subshell_id": self.subshells.create()}));
+            }
+            "list_subshell_request" => {
+                self.answer(&message, replies, json!({"status": "ok", "subshell_id": self.subshells.list()}));
+            }
+            "delete_subshell_request" => self.delete_subshell(&message, replies),
+            "comm_info_request" => match wire::content(&message, json!({})) {
+                Ok(query) => self.reply(&message, replies, wire::child(self.comms.info(&query), &message)),
+                Err(error) => self.refuse(&message, replies, "MalformedRequest", &error.to_string()),
+            },
+            "comm_open" | "comm_msg" | "comm_close" => {
+                let assist = self.queue.handles_now().map(|handles| &*handles.assist);
+                self.publish(&message, self.comms.handle(&message, assist));
+            }
+            _ if msg_type.ends_with("_request") => {
+                self.refuse(
+                    &message,
+                    replies,
+                    "UnsupportedRequest",
+                    &format!("Chandlery does not answer `{msg_type}`"),
+                );
+            }
             _ => {
-                self.refuse(&message, replies, "UnsupportedRequest", &format!("Chandlery does not answer `{msg_type}`"))
+                wire::log(format_args!("a `{msg_type}` is no request, and is dropped"));
+                self.publish(&message, Vec::new());
             }
         }
     }
 
-    fn execute(&self, message: JupyterMessage, replies: &Replies) {
+    fn execute(&self, message: JupyterMessage, subshell: Option<String>, replies: &Replies) {
         let usual = json!({"silent": false, "store_history": true, "allow_stdin": false, "stop_on_error": true});
         match wire::content(&message, usual) {
             Ok(request) => {
-                self.queue.push(Job::Execute { message: Box::new(message), request, replies: replies.clone() })
+                let replies = replies.clone();
+                self.queue.push(Job::Cell(Box::new(QueuedCell { message, request, subshell, replies })));
             }
             Err(error) => self.refuse(&message, replies, "MalformedRequest", &error.to_string()),
+        }
+    }
+
+    fn delete_subshell(&self, message: &JupyterMessage, replies: &Replies) {
+        let asked = wire::content(message, json!({}));
+        match asked.map(|DeleteSubshell { subshell_id }| (self.subshells.delete(&subshell_id), subshell_id)) {
+            Ok((true, subshell)) => {
+                self.queue.push(Job::Close { subshell });
+                self.answer(message, replies, json!({"status": "ok"}));
+            }
+            Ok((false, id)) => {
+                self.refuse(message, replies, "SubshellNotFound", &format!("there is no subshell `{id}`"))
+            }
+            Err(error) => self.refuse(message, replies, "MalformedRequest", &error.to_string()),
         }
     }
 
@@ -82,29 +140,32 @@ impl Dispatch {
     fn answer_aside(&self, message: JupyterMessage, replies: Replies) {
         let this = self.clone();
         tokio::task::spawn_blocking(move || match answers::about_code(&message, this.queue.handles()) {
-            Ok(content) => this.answer(&message, &replies, Some(content)),
+            Ok(content) => this.reply(&message, &replies, wire::child(content, &message)),
             Err(error) => this.refuse(&message, &replies, "MalformedRequest", &error.to_string()),
         });
     }
 
-    fn answer(&self, message: &JupyterMessage, replies: &Replies, content: Option<JupyterMessageContent>) {
+    fn reply(&self, message: &JupyterMessage, replies: &Replies, reply: JupyterMessage) {
         self.iopub.send(wire::status(ExecutionState::Busy, message));
-        if let Some(content) = content {
-            let _ = replies.send(wire::child(content, message));
-        }
+        let _ = replies.send(reply);
         self.iopub.send(wire::status(ExecutionState::Idle, message));
+    }
+
+    fn answer(&self, message: &JupyterMessage, replies: &Replies, content: Value) {
+        match wire::reply(message, content) {
+            Some(reply) => self.reply(message, replies, reply),
+            None => self.publish(message, Vec::new()),
+        }
     }
 
     fn refuse(&self, message: &JupyterMessage, replies: &Replies, name: &str, value: &str) {
-        self.iopub.send(wire::status(ExecutionState::Busy, message));
-        let _ = replies.send(wire::refusal(message, name, value));
-        self.iopub.send(wire::status(ExecutionState::Idle, message));
+        self.answer(message, replies, wire::refusal(name, value));
     }
 
-    /// Comm messages have no reply; what the kernel has to say to them goes to iopub.
-    fn published(&self, message: &JupyterMessage, content: Option<JupyterMessageContent>) {
+    /// For messages without a reply: what the kernel has to say to them goes to iopub.
+    fn publish(&self, message: &JupyterMessage, contents: Vec<JupyterMessageContent>) {
         self.iopub.send(wire::status(ExecutionState::Busy, message));
-        if let Some(content) = content {
+        for content in contents {
             self.iopub.send(wire::child(content, message));
         }
         self.iopub.send(wire::status(ExecutionState::Idle, message));

@@ -1,7 +1,13 @@
-//! The cells of this session, for `history_request`.
+//! The cells of this and earlier sessions, for `history_request`.
+
+use std::collections::HashSet;
+use std::path::PathBuf;
 
 use jupyter_protocol::{HistoryEntry, HistoryReply};
 use serde::Deserialize;
+
+use super::history_file::{HistoryFile, Line};
+use super::wire;
 
 /// One remembered cell.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -14,11 +20,15 @@ pub struct Entry {
     pub result: Option<String>,
 }
 
-/// Every counted cell of a session, oldest first. Kept in memory only.
+/// Every counted cell of a session, oldest first, and where those of all sessions are kept.
 #[derive(Debug, Default)]
 pub struct History {
     entries: Vec<Entry>,
+    kept: Option<(HistoryFile, usize)>,
 }
+
+/// The variable of the environment that names the file of the history, or is `off`.
+const PLACE: &str = "CHANDLERY_HISTORY";
 
 /// Front ends leave out what they do not need, so every field has a default.
 #[derive(Debug, Deserialize)]
@@ -49,66 +59,113 @@ impl Default for HistoryQuery {
     }
 }
 
-/// The number this session has in history replies; there is no other, because nothing is kept on disk.
-const THIS_SESSION: usize = 1;
+/// The number of a session whose history is not kept.
+const ONLY_SESSION: usize = 1;
 
 impl History {
+    /// The history of whoever runs this kernel: in the file that `CHANDLERY_HISTORY` names, or where data of users
+    /// belongs. In memory alone when that variable is `off`, or where nothing can be written.
+    pub fn of_this_user() -> Self {
+        let named = std::env::var_os(PLACE).filter(|place| !place.is_empty());
+        let path = match named {
+            Some(place) if place == "off" => None,
+            Some(place) => Some(PathBuf::from(place)),
+            None => data_folder().map(|folder| folder.join("chandlery").join("history.jsonl")),
+        };
+        path.map_or_else(Self::default, Self::kept_in)
+    }
+
+    /// A history that is kept in a file, together with that of other sessions.
+    pub fn kept_in(path: PathBuf) -> Self {
+        match HistoryFile::begin(path.clone()) {
+            Ok(kept) => Self { entries: Vec::new(), kept: Some(kept) },
+            Err(error) => {
+                wire::log(format_args!("the history is not kept: {}: {error}", path.display()));
+                Self::default()
+            }
+        }
+    }
+
+    fn session(&self) -> usize {
+        self.kept.as_ref().map_or(ONLY_SESSION, |(_, session)| *session)
+    }
+
     pub(super) fn push(&mut self, number: u32, code: &str, result: Option<String>) {
+        if let Some((file, session)) = &self.kept {
+            let line = Line { session: *session, number, code: code.to_owned(), result: result.clone() };
+            if let Err(error) = file.add(line) {
+                wire::log(format_args!("cell {number} is not in the kept history: {error}"));
+            }
+        }
         self.entries.push(Entry { number, code: code.to_owned(), result });
     }
 
-    /// All entries, oldest first.
+    /// The cells of this session, oldest first.
     pub fn entries(&self) -> &[Entry] {
         &self.entries
+    }
+
+    /// The cells of all sessions; those of this one last, whatever became of the file.
+    fn all(&self) -> Vec<(usize, Entry)> {
+        let session = self.session();
+        let earlier = self.kept.iter().flat_map(|(file, _)| file.cells()).filter(|line| line.session != session);
+        let earlier = earlier.map(|Line { session, number, code, result }| (session, Entry { number, code, result }));
+        earlier.chain(self.entries.iter().map(|entry| (session, entry.clone()))).collect()
     }
 
     pub(super) fn answer(&self, query: &HistoryQuery) -> HistoryReply {
         let found = match query.hist_access_type.as_str() {
             "range" => self.range(query),
             "search" => self.search(query),
-            _ => tail(self.entries.iter().collect(), query.n),
+            _ => tail(self.all(), query.n),
         };
-        let entry = |entry: &Entry| {
-            let (number, code) = (entry.number as usize, entry.code.clone());
+        let entry = |(session, Entry { number, code, result }): (usize, Entry)| {
             if query.output {
-                HistoryEntry::InputOutput(THIS_SESSION, number, (code, entry.result.clone().unwrap_or_default()))
+                HistoryEntry::InputOutput(session, number as usize, (code, result.unwrap_or_default()))
             } else {
-                HistoryEntry::Input(THIS_SESSION, number, code)
+                HistoryEntry::Input(session, number as usize, code)
             }
         };
         HistoryReply::new(found.into_iter().map(entry).collect())
     }
 
-    /// Numbers `start..stop` of this session, which front ends call 0 or 1; earlier ones (negative) are not kept.
-    fn range(&self, query: &HistoryQuery) -> Vec<&Entry> {
-        if !matches!(query.session.unwrap_or(0), 0 | 1) {
-            return Vec::new();
-        }
-        let start = query.start.unwrap_or(0);
-        let stop = query.stop.unwrap_or(i64::MAX);
-        self.entries.iter().filter(|entry| (start..stop).contains(&i64::from(entry.number))).collect()
+    /// Numbers `start..stop` of one session: 0 is this one, -1 the one before.
+    fn range(&self, query: &HistoryQuery) -> Vec<(usize, Entry)> {
+        let wanted = match query.session.unwrap_or(0) {
+            back @ ..=0 => i64::try_from(self.session()).unwrap_or(i64::MAX).saturating_add(back),
+            session => session,
+        };
+        let numbers = query.start.unwrap_or(0)..query.stop.unwrap_or(i64::MAX);
+        let inside = |(session, entry): &(usize, Entry)| {
+            i64::try_from(*session) == Ok(wanted) && numbers.contains(&i64::from(entry.number))
+        };
+        self.all().into_iter().filter(inside).collect()
     }
 
-    fn search(&self, query: &HistoryQuery) -> Vec<&Entry> {
+    fn search(&self, query: &HistoryQuery) -> Vec<(usize, Entry)> {
         let pattern: Vec<char> = query.pattern.as_deref().unwrap_or("*").chars().collect();
-        let mut found: Vec<&Entry> = Vec::new();
-        for entry in &self.entries {
-            if !glob(&pattern, &entry.code.chars().collect::<Vec<_>>()) {
-                continue;
-            }
-            if query.unique {
-                found.retain(|earlier| earlier.code != entry.code);
-            }
-            found.push(entry);
+        let mut found = self.all();
+        found.retain(|(_, entry)| glob(&pattern, &entry.code.chars().collect::<Vec<_>>()));
+        if query.unique {
+            let mut seen = HashSet::new();
+            found.reverse();
+            found.retain(|(_, entry)| seen.insert(entry.code.clone()));
+            found.reverse();
         }
         tail(found, query.n)
     }
 }
 
-fn tail(mut entries: Vec<&Entry>, n: Option<usize>) -> Vec<&Entry> {
+fn tail(mut entries: Vec<(usize, Entry)>, n: Option<usize>) -> Vec<(usize, Entry)> {
     let skip = n.map_or(0, |n| entries.len().saturating_sub(n));
     entries.drain(..skip);
     entries
+}
+
+/// Where programs keep the data of a user.
+fn data_folder() -> Option<PathBuf> {
+    let absolute = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    absolute("XDG_DATA_HOME").or_else(|| absolute("HOME").map(|home| home.join(".local/share")))
 }
 
 /// Shell-style matching of the whole text: `*` any text, `?` any one character.
@@ -140,6 +197,7 @@ fn glob(pattern: &[char], text: &[char]) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use super::super::history_file::Scratch;
     use super::*;
 
     fn history() -> History {
@@ -170,5 +228,42 @@ mod tests {
         assert_eq!(numbers(json!({"hist_access_type": "search", "pattern": "a*1"})), [2, 3]);
         assert_eq!(numbers(json!({"hist_access_type": "search", "pattern": "*=?1;", "n": 5})), [1]);
         assert_eq!(numbers(json!({"hist_access_type": "search", "pattern": "a*", "unique": true})), [3]);
+    }
+
+    #[test]
+    fn earlier_sessions_are_found_by_number_or_by_counting_back() {
+        use serde_json::json;
+        let folder = Scratch::new("earlier");
+        let path = folder.0.join("history.jsonl");
+        let mut first = History::kept_in(path.clone());
+        first.push(1, "let a = 1;", None);
+        first.push(2, "a + 1", Some("2".to_owned()));
+        let mut second = History::kept_in(path);
+        second.push(1, "a + 1", Some("5".to_owned()));
+        let answer = |query| {
+            let reply = second.answer(&serde_json::from_value(query).unwrap());
+            serde_json::to_value(reply.history).unwrap()
+        };
+        assert_eq!(answer(json!({"hist_access_type": "tail", "n": 2})), json!([[1, 2, "a + 1"], [2, 1, "a + 1"]]));
+        assert_eq!(answer(json!({"hist_access_type": "range", "session": 0})), json!([[2, 1, "a + 1"]]));
+        assert_eq!(
+            answer(json!({"hist_access_type": "range", "session": -1, "start": 2, "output": true})),
+            json!([[1, 2, ["a + 1", "2"]]])
+        );
+        assert_eq!(
+            answer(json!({"hist_access_type": "range", "session": 1, "stop": 2})),
+            json!([[1, 1, "let a = 1;"]])
+        );
+        assert_eq!(
+            answer(json!({"hist_access_type": "search", "pattern": "*", "unique": true})),
+            json!([[1, 1, "let a = 1;"], [2, 1, "a + 1"]])
+        );
+    }
+
+    #[test]
+    fn a_place_that_cannot_be_written_costs_nothing_but_the_file() {
+        let mut history = History::kept_in(PathBuf::from("/proc/nowhere/history.jsonl"));
+        history.push(1, "a", None);
+        assert_eq!(history.answer(&HistoryQuery::default()).history.len(), 1);
     }
 }

@@ -1,7 +1,7 @@
 //! The Jupyter side: a [`Session`] that knows what running a cell means, and the ZeroMQ sockets in front of it.
 //!
 //! ```text
-//! shell, control ─▶ dispatch ─┬─ execute ─▶ queue (one thread, owns the Session) ─▶ Engine
+//! shell, control ─▶ dispatch ─┬─ execute ─▶ lanes ─▶ queue (one thread, owns the Session) ─▶ Engine
 //!                             └─ the rest ─▶ answers, while a cell runs
 //! queue, answers ─▶ iopub (one task: order, merged text, pace)      queue ⇄ stdin
 //! ```
@@ -9,16 +9,22 @@
 //! The headless runner uses [`Session`] with a front of its own and no sockets.
 
 mod answers;
+mod comm;
 mod connection;
 mod dispatch;
 mod history;
+mod history_file;
 mod iopub;
+mod lanes;
 mod parent;
 mod position;
+mod question;
 mod queue;
+mod replay;
 mod serve;
 mod session;
 mod stdin;
+mod subshell;
 mod wire;
 
 pub use answers::language_info;

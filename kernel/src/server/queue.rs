@@ -1,20 +1,25 @@
-//! The queue of cells: one thread that owns the session, runs requests in order, and aborts those behind a failure.
+//! The queue of cells: one thread that owns the session, runs the requests of each shell in order, and aborts those
+//! behind a failure.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, mpsc};
 use std::time::Duration;
 
 use jupyter_protocol::{
-    ExecuteReply, ExecuteRequest, ExecutionCount, ExecutionState, ExpressionResult, JupyterMessage, ReplyStatus,
+    ExecuteReply, ExecuteRequest, ExecutionCount, ExecutionState, ExpressionResult, JupyterMessage, Payload,
+    ReplyStatus,
 };
 
+use super::comm::Comms;
 use super::history::History;
 use super::iopub::Iopub;
-use super::session::{Front, Publication, Request, Session};
+use super::lanes::Lanes;
+use super::session::{Execution, Front, Publication, Request, Session};
 use super::stdin::{Asker, Canceller};
 use super::{StartEngine, wire};
 use crate::engine::{Assist, Interrupter, Outcome};
+use chandlery::display::MimeBundle;
 
 /// After a failure, how long requests sent together with the failed one may take to arrive. The failure's reply
 /// waits for them: what a front end sends after it has seen the reply is never aborted.
@@ -25,10 +30,22 @@ const LISTEN_EVERY: Duration = Duration::from_millis(100);
 
 /// What the queue is asked to do.
 pub(super) enum Job {
-    /// Run a cell and answer on the given channel.
-    Execute { message: Box<JupyterMessage>, request: ExecuteRequest, replies: Replies },
+    /// Run a cell.
+    Cell(Box<QueuedCell>),
+    /// Answer the cells that wait in a subshell as aborted.
+    Close { subshell: String },
     /// End the engine, then say so.
     Stop { done: tokio::sync::oneshot::Sender<()> },
+}
+
+/// A cell that waits for its turn.
+pub(super) struct QueuedCell {
+    pub(super) message: JupyterMessage,
+    pub(super) request: ExecuteRequest,
+    /// The shell it came in; `None` is the main one.
+    pub(super) subshell: Option<String>,
+    /// Where its reply goes.
+    pub(super) replies: Replies,
 }
 
 /// The values of a request's `user_expressions`.
@@ -58,9 +75,9 @@ impl Queue {
     /// Starts the thread. The engine starts on it, while the sockets already answer.
     pub(super) fn start(
         engine: StartEngine,
-        iopub: Iopub,
-        asker: Asker,
-        canceller: Canceller,
+        history: History,
+        (iopub, comms): (Iopub, Comms),
+        (asker, canceller): (Asker, Canceller),
     ) -> std::io::Result<Self> {
         let (jobs, receiver) = mpsc::channel();
         let handles = Arc::new(OnceLock::new());
@@ -68,14 +85,16 @@ impl Queue {
         let stopping = Arc::<AtomicBool>::default();
         let told = Arc::clone(&stopping);
         std::thread::Builder::new().name("cells".to_owned()).spawn(move || {
-            let session = Session::new(engine());
+            let session = Session::with_history(engine(), history);
             let _ = shared.set(Handles {
                 assist: session.assist(),
                 history: session.history(),
                 interrupter: session.interrupter(),
                 running: AtomicBool::new(false),
             });
-            Runner { session, handles: shared, stopping: told, jobs: receiver, iopub, asker }.run();
+            let lanes = Lanes::default();
+            Runner { session, number: 0, handles: shared, stopping: told, jobs: receiver, lanes, iopub, comms, asker }
+                .run();
         })?;
         Ok(Self { jobs, handles, canceller, stopping })
     }
@@ -96,48 +115,64 @@ impl Queue {
         self.handles.wait()
     }
 
+    /// The same, or `None` while the engine starts.
+    pub(super) fn handles_now(&self) -> Option<&Handles> {
+        self.handles.get()
+    }
+
     /// Asks the running cell to stop; does nothing between cells.
     pub(super) fn interrupt(&self) {
         if let Some(handles) = self.handles.get()
             && handles.running.load(Ordering::SeqCst)
         {
-            self.canceller.cancel();
+            // The cell that waits for an answer must find itself interrupted when it gets none.
             (handles.interrupter)();
+            self.canceller.cancel();
         }
     }
 }
 
 struct Runner {
     session: Session,
+    /// The number of the last cell.
+    number: u32,
     handles: Arc<OnceLock<Handles>>,
     stopping: Arc<AtomicBool>,
     jobs: mpsc::Receiver<Job>,
+    lanes: Lanes,
     iopub: Iopub,
+    comms: Comms,
     asker: Asker,
 }
 
 impl Runner {
     fn run(mut self) {
-        let mut held = VecDeque::new();
-        let mut number = 0;
         let mut last = None;
-        while let Some(job) = held.pop_front().or_else(|| self.next(last.as_deref())) {
-            match job {
-                job @ Job::Execute { .. } if self.stopping.load(Ordering::SeqCst) => {
-                    self.abort(job, number);
-                }
-                Job::Execute { message, request, replies } => {
-                    (number, held) = self.execute(&message, &request, &replies, held);
-                    last = Some(message);
-                }
-                Job::Stop { done } => {
-                    self.session.shutdown();
-                    let _ = done.send(());
+        loop {
+            while let Ok(job) = self.jobs.try_recv() {
+                if self.arrived(job) {
                     return;
                 }
             }
+            let next = if self.stopping.load(Ordering::SeqCst) { None } else { self.lanes.next() };
+            match next {
+                Some(cell) => {
+                    let others = self.execute(&cell);
+                    last = Some(cell.message);
+                    if others.into_iter().any(|job| self.arrived(job)) {
+                        return;
+                    }
+                }
+                None => match self.next(last.as_ref()) {
+                    Some(job) => {
+                        if self.arrived(job) {
+                            return;
+                        }
+                    }
+                    None => return self.session.shutdown(),
+                },
+            }
         }
-        self.session.shutdown();
     }
 
     /// Waits for a job. What the threads of earlier cells print meanwhile belongs to the last request.
@@ -155,40 +190,63 @@ impl Runner {
         }
     }
 
-    /// Runs one request; returns its number and the jobs that were taken off the queue but not done.
-    fn execute(
-        &mut self,
-        message: &JupyterMessage,
-        request: &ExecuteRequest,
-        replies: &Replies,
-        held: VecDeque<Job>,
-    ) -> (u32, VecDeque<Job>) {
+    /// Takes a job off the queue; true when the engine was ended.
+    fn arrived(&mut self, job: Job) -> bool {
+        match job {
+            Job::Cell(cell) => self.lanes.push(*cell),
+            Job::Close { subshell } => {
+                let waiting = self.lanes.take(Some(&subshell));
+                self.abort(waiting);
+            }
+            Job::Stop { done } => {
+                let waiting = self.lanes.take_all();
+                self.abort(waiting);
+                self.session.shutdown();
+                let _ = done.send(());
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Runs one request and answers it; after a failure also those that wait behind it. Returns other jobs that came
+    /// meanwhile.
+    fn execute(&mut self, QueuedCell { message, request, subshell, replies }: &QueuedCell) -> Vec<Job> {
         self.iopub.send(wire::status(ExecutionState::Busy, message));
         let mut front =
             SocketFront { iopub: &self.iopub, asker: &self.asker, message, allow_stdin: request.allow_stdin };
         let cell = Request { code: request.code.clone(), silent: request.silent, store_history: request.store_history };
         self.running(true);
-        let execution = self.session.execute(&cell, &mut front);
-        let values = match execution.outcome {
+        let Execution { number, outcome, page } = self.session.execute(&cell, &mut front);
+        let values = match outcome {
             Outcome::Ok => self.evaluate(request),
             Outcome::Error { .. } => Values::new(),
         };
         self.running(false);
-
-        let failed = matches!(execution.outcome, Outcome::Error { .. });
-        let mut behind = held;
-        if failed && request.stop_on_error && !request.silent {
-            while let Ok(job) = self.jobs.recv_timeout(STRAGGLERS) {
-                behind.push_back(job);
+        self.number = number;
+        if let Some(handles) = self.handles.get() {
+            for content in self.comms.after_cell(&*handles.assist) {
+                self.iopub.send(wire::child(content, message));
             }
         }
-        let _ = replies.send(wire::child(reply(&execution.outcome, execution.number, values), message));
-        self.iopub.send(wire::status(ExecutionState::Idle, message));
 
-        if failed && request.stop_on_error && !request.silent {
-            behind = behind.into_iter().filter_map(|job| self.abort(job, execution.number)).collect();
+        let aborts = matches!(outcome, Outcome::Error { .. }) && request.stop_on_error && !request.silent;
+        let mut late = Vec::new();
+        if aborts {
+            while let Ok(job) = self.jobs.recv_timeout(STRAGGLERS) {
+                match job {
+                    Job::Cell(cell) => self.lanes.push(*cell),
+                    job => late.push(job),
+                }
+            }
         }
-        (execution.number, behind)
+        let _ = replies.send(wire::child(reply(&outcome, number, values, page), message));
+        self.iopub.send(wire::status(ExecutionState::Idle, message));
+        if aborts {
+            let behind = self.lanes.take(subshell.as_deref());
+            self.abort(behind);
+        }
+        late
     }
 
     /// The request's `user_expressions`, in the order of their names; after an interrupt the rest is not run.
@@ -204,19 +262,19 @@ impl Runner {
         values
     }
 
-    /// Answers a queued request without running it.
-    fn abort(&self, job: Job, number: u32) -> Option<Job> {
-        let Job::Execute { message, replies, .. } = job else { return Some(job) };
-        self.iopub.send(wire::status(ExecutionState::Busy, &message));
-        let aborted = ExecuteReply {
-            status: ReplyStatus::Aborted,
-            execution_count: ExecutionCount::new(number as usize),
-            user_expressions: Some(Default::default()),
-            ..Default::default()
-        };
-        let _ = replies.send(wire::child(aborted, &message));
-        self.iopub.send(wire::status(ExecutionState::Idle, &message));
-        None
+    /// Answers requests without running them.
+    fn abort(&self, cells: Vec<QueuedCell>) {
+        for QueuedCell { message, replies, .. } in cells {
+            self.iopub.send(wire::status(ExecutionState::Busy, &message));
+            let aborted = ExecuteReply {
+                status: ReplyStatus::Aborted,
+                execution_count: ExecutionCount::new(self.number as usize),
+                user_expressions: Some(Default::default()),
+                ..Default::default()
+            };
+            let _ = replies.send(wire::child(aborted, &message));
+            self.iopub.send(wire::status(ExecutionState::Idle, &message));
+        }
     }
 
     fn running(&self, running: bool) {
@@ -226,7 +284,7 @@ impl Runner {
     }
 }
 
-fn reply(outcome: &Outcome, number: u32, values: Values) -> ExecuteReply {
+fn reply(outcome: &Outcome, number: u32, values: Values, page: Option<MimeBundle>) -> ExecuteReply {
     let (status, error) = match outcome {
         Outcome::Ok => (ReplyStatus::Ok, None),
         Outcome::Error { name, value, traceback } => (ReplyStatus::Error, wire::reply_error(name, value, traceback)),
@@ -234,7 +292,7 @@ fn reply(outcome: &Outcome, number: u32, values: Values) -> ExecuteReply {
     ExecuteReply {
         status,
         execution_count: ExecutionCount::new(number as usize),
-        payload: Vec::new(),
+        payload: page.iter().map(|page| Payload::Page { data: wire::media(page), start: 0 }).collect(),
         user_expressions: Some(values),
         error,
     }

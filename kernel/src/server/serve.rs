@@ -1,6 +1,7 @@
 //! Binding the sockets, and the life of a kernel from its first message to its last.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use jupyter_protocol::{ConnectionInfo, ExecutionState, Status};
@@ -8,11 +9,15 @@ use jupyter_zmq_client as zmq;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
 
+use super::comm::Comms;
 use super::connection::{ConnectionError, read_connection_file};
 use super::dispatch::{Dispatch, start_replies};
+use super::history::History;
 use super::iopub::Iopub;
 use super::queue::Queue;
+use super::replay::Replays;
 use super::stdin::Asker;
+use super::subshell::Subshells;
 use super::{parent, wire};
 use crate::engine::Engine;
 
@@ -57,7 +62,7 @@ pub fn run_kernel(connection_file: &Path, engine: StartEngine) -> Result<(), Ser
     let served = runtime.block_on(async {
         let (signals, outside) = mpsc::unbounded_channel();
         tokio::spawn(watch(signals)?);
-        serve(info, engine, outside).await
+        serve(info, engine, History::of_this_user(), outside).await
     });
     // A completion that never comes back must not keep the process.
     runtime.shutdown_background();
@@ -98,14 +103,16 @@ fn watch(outside: mpsc::UnboundedSender<Outside>) -> std::io::Result<impl Future
 pub async fn serve(
     info: ConnectionInfo,
     engine: StartEngine,
+    history: History,
     mut outside: mpsc::UnboundedReceiver<Outside>,
 ) -> Result<(), ServeError> {
+    let replays = Replays::default();
     let session = uuid::Uuid::new_v4().to_string();
     let bound = |channel, address| move |source| ServeError::Bind { channel, address, source: Box::new(source) };
     let iopub = zmq::create_kernel_iopub_xpub_connection(&info, &session).await;
     let iopub = Iopub::start(iopub.map_err(bound("iopub", info.iopub_url()))?);
     let stdin = zmq::create_kernel_stdin_connection(&info, &session).await;
-    let (asker, canceller) = Asker::start(stdin.map_err(bound("stdin", info.stdin_url()))?);
+    let (asker, canceller) = Asker::start(stdin.map_err(bound("stdin", info.stdin_url()))?, replays.clone());
     let heartbeat = zmq::create_kernel_heartbeat_connection(&info).await;
     tokio::spawn(echo(heartbeat.map_err(bound("heartbeat", info.hb_url()))?));
     let control = zmq::create_kernel_control_connection(&info, &session).await;
@@ -113,10 +120,19 @@ pub async fn serve(
     let shell = zmq::create_kernel_shell_connection(&info, &session).await;
     let (shell_out, shell_in) = shell.map_err(bound("shell", info.shell_url()))?.split();
 
-    let queue = Queue::start(engine, iopub.clone(), asker, canceller)?;
+    let comms = Comms::default();
+    let queue = Queue::start(engine, history, (iopub.clone(), comms.clone()), (asker, canceller))?;
     iopub.send(wire::orphan(Status { execution_state: ExecutionState::Starting }));
     let (stop, mut stopped) = mpsc::unbounded_channel();
-    let dispatch = Dispatch { iopub: iopub.clone(), queue: queue.clone(), stop };
+    let dispatch = Dispatch {
+        info: Arc::new(info),
+        iopub: iopub.clone(),
+        queue: queue.clone(),
+        comms: comms.clone(),
+        subshells: Subshells::default(),
+        replays,
+        stop,
+    };
     let (control_replies, control_sent) = start_replies(control_out);
     let (shell_replies, shell_sent) = start_replies(shell_out);
     let readers = [
@@ -142,6 +158,9 @@ pub async fn serve(
         reader.abort();
     }
     end_engine(&queue).await;
+    for closed in comms.close_all() {
+        iopub.send(wire::orphan(closed));
+    }
     let sent = async {
         let _ = iopub.flushed().await;
         let _ = control_sent.await;

@@ -3,7 +3,8 @@
 use std::sync::{Arc, Mutex};
 
 use super::history::History;
-use crate::engine::{Assist, Cell, Engine, Event, Interrupter, Outcome, Output};
+use super::question;
+use crate::engine::{Assist, Cell, Engine, Event, Interrupter, Outcome, Output, Stream};
 use chandlery::display::MimeBundle;
 
 /// A cell to run, as a front end asks for it.
@@ -67,6 +68,8 @@ pub struct Execution {
     pub number: u32,
     /// Whether the cell ran to its end.
     pub outcome: Outcome,
+    /// What the front end shall show in its pager: the answer to `?name`.
+    pub page: Option<MimeBundle>,
 }
 
 /// One engine with its counter and its history.
@@ -79,7 +82,12 @@ pub struct Session {
 impl Session {
     /// A session whose first counted cell is number 1.
     pub fn new(engine: Box<dyn Engine>) -> Self {
-        Self { engine, count: 0, history: Arc::default() }
+        Self::with_history(engine, History::default())
+    }
+
+    /// The same, with cells of earlier sessions, or a place to keep those of this one.
+    pub fn with_history(engine: Box<dyn Engine>, history: History) -> Self {
+        Self { engine, count: 0, history: Arc::new(Mutex::new(history)) }
     }
 
     /// Runs one cell to its end. Every publication has been made when this returns.
@@ -93,12 +101,15 @@ impl Session {
             front.publish(Publication::Started { code: request.code.clone(), number });
         }
         if request.code.trim().is_empty() {
-            return Execution { number, outcome: Outcome::Ok };
+            return Execution { number, outcome: Outcome::Ok, page: None };
         }
 
         let cell = Cell { code: request.code.clone(), number };
         let mut output = Showing { front, silent: request.silent, number, result: None };
-        let outcome = run(self.engine.as_mut(), &cell, &mut output);
+        let (outcome, page) = match question::subject(&request.code) {
+            Some(subject) => (Outcome::Ok, self.page(subject, &mut output)),
+            None => (run(self.engine.as_mut(), &cell, &mut output), None),
+        };
         let result = output.result;
 
         if let (Outcome::Error { name, value, traceback }, false) = (&outcome, request.silent) {
@@ -112,7 +123,16 @@ impl Session {
             let mut history = self.history.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
             history.push(number, &request.code, result);
         }
-        Execution { number, outcome }
+        Execution { number, outcome, page }
+    }
+
+    /// What is known about a name; where nothing is, the cell says so.
+    fn page(&self, subject: &str, output: &mut dyn Output) -> Option<MimeBundle> {
+        let found = self.engine.assist().inspect(subject, subject.len());
+        if found.is_none() {
+            output.event(Event::Text { stream: Stream::Stdout, text: format!("`{subject}` is not known\n") });
+        }
+        found
     }
 
     /// The value of an expression, run as a cell that shows nothing, is not counted and cannot ask; `None` where

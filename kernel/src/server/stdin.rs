@@ -7,6 +7,7 @@ use jupyter_zmq_client::KernelStdinConnection;
 use serde_json::json;
 use tokio::sync::mpsc as tasks;
 
+use super::replay::Replays;
 use super::wire;
 
 /// What may end a question.
@@ -27,7 +28,7 @@ pub(super) struct Canceller(mpsc::Sender<Answer>);
 
 impl Asker {
     /// Starts the tasks that own the socket.
-    pub(super) fn start(connection: KernelStdinConnection) -> (Self, Canceller) {
+    pub(super) fn start(connection: KernelStdinConnection, replays: Replays) -> (Self, Canceller) {
         let (questions, mut asked) = tasks::unbounded_channel::<JupyterMessage>();
         let (answer, answers) = mpsc::channel();
         let (mut send, mut receive) = connection.split();
@@ -45,10 +46,13 @@ impl Asker {
         let canceller = Canceller(answer.clone());
         tokio::spawn(async move {
             loop {
-                let message = match wire::receive(&mut receive).await {
-                    Ok(message) => message,
+                let message = match wire::receive(&mut receive, &replays).await {
+                    Ok(received) => received.message,
                     Err(error) if wire::is_fatal(&error) => return,
-                    Err(_) => continue,
+                    Err(error) => {
+                        wire::log(format_args!("a message on stdin is dropped: {error}"));
+                        continue;
+                    }
                 };
                 if message.header.msg_type != "input_reply" {
                     continue;

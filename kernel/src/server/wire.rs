@@ -1,30 +1,48 @@
 //! Messages as they travel: received with their content unparsed, sent with the content Jupyter expects.
 
+use std::io::Write;
+
 use jupyter_protocol::{
     ClearOutput, DisplayData, ErrorOutput, ExecuteInput, ExecuteResult, ExecutionCount, ExecutionState,
     ExpressionResult, Header, JupyterMessage, JupyterMessageContent, Media, MediaType, ReplyError, Status, Stdio,
     StreamContent, Transient, UnknownMessage, UpdateDisplayData,
 };
 use jupyter_zmq_client::{Connection, RawMessage, RuntimeError};
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
+use super::replay::Replays;
 use super::session::Publication;
 use crate::engine::{Event, Outcome, Stream};
 use chandlery::display::MimeBundle;
 
-/// The protocol version of every message and of `kernel_info_reply`: 5.4 has `iopub_welcome` and control-channel requests.
-pub(super) const PROTOCOL: &str = "5.4";
+/// The protocol version of every message and of `kernel_info_reply`: 5.5 has subshells and `supported_features`.
+pub(super) const PROTOCOL: &str = "5.5";
 
-/// Receives one message and checks its signature. Its content stays JSON in an [`UnknownMessage`], because a request
-/// whose content has an unexpected shape must be answered too.
+/// A message as it came.
+pub(super) struct Received {
+    pub(super) message: JupyterMessage,
+    /// The subshell that its header names.
+    pub(super) subshell: Option<String>,
+}
+
+/// Receives one message and checks that it is signed and comes for the first time. Its content stays JSON in an
+/// [`UnknownMessage`], because a request whose content has an unexpected shape must be answered too.
 pub(super) async fn receive<S: zeromq::SocketRecv>(
     connection: &mut Connection<S>,
-) -> Result<JupyterMessage, RuntimeError> {
-    let raw = RawMessage::from_multipart(connection.socket.recv().await?, &connection.mac)?;
+    replays: &Replays,
+) -> Result<Received, RuntimeError> {
+    let frames = connection.socket.recv().await?;
+    let signature = frames.iter().skip_while(|frame| frame[..] != *b"<IDS|MSG>").nth(1).map(|frame| frame.to_vec());
+    let raw = RawMessage::from_multipart(frames, &connection.mac)?;
+    if connection.mac.is_some() && !signature.is_some_and(|signature| replays.is_new(signature)) {
+        return Err(RuntimeError::ZmqMessageError("its signature was used before".to_owned()));
+    }
     let header: Header = serde_json::from_slice(&raw.jparts[0])?;
-    let content = serde_json::from_slice(&raw.jparts[3])?;
-    Ok(JupyterMessage {
+    let more: Subshell = serde_json::from_slice(&raw.jparts[0])?;
+    let content = serde_json::from_slice(&raw.jparts[3]).unwrap_or(Value::Null);
+    let message = JupyterMessage {
         zmq_identities: raw.zmq_identities,
         parent_header: serde_json::from_slice(&raw.jparts[1]).ok(),
         metadata: json!({}),
@@ -32,7 +50,15 @@ pub(super) async fn receive<S: zeromq::SocketRecv>(
         header,
         buffers: Vec::new(),
         channel: None,
-    })
+    };
+    Ok(Received { message, subshell: more.subshell_id })
+}
+
+/// The field of a header that [`Header`] does not have.
+#[derive(Deserialize)]
+struct Subshell {
+    #[serde(default)]
+    subshell_id: Option<String>,
 }
 
 /// Whether a receive error is the end of the socket rather than one bad message.
@@ -74,16 +100,21 @@ pub(super) fn status(state: ExecutionState, parent: &JupyterMessage) -> JupyterM
     child(Status { execution_state: state }, parent)
 }
 
-/// A reply that says why a request was refused.
-pub(super) fn refusal(parent: &JupyterMessage, name: &str, value: &str) -> JupyterMessage {
-    let msg_type = match parent.header.msg_type.strip_suffix("_request") {
-        Some(stem) => format!("{stem}_reply"),
-        None => format!("{}_reply", parent.header.msg_type),
-    };
-    let content = json!({
-        "status": "error", "ename": name, "evalue": value, "traceback": [format!("{name}: {value}")],
-    });
-    child(UnknownMessage { msg_type, content }, parent)
+/// The reply to a request, for replies that the protocol's crate has no type for; `None` where the message is no
+/// request, and has no reply.
+pub(super) fn reply(request: &JupyterMessage, content: Value) -> Option<JupyterMessage> {
+    let stem = request.header.msg_type.strip_suffix("_request")?;
+    Some(child(UnknownMessage { msg_type: format!("{stem}_reply"), content }, request))
+}
+
+/// The content of a reply that says why a request was refused.
+pub(super) fn refusal(name: &str, value: &str) -> Value {
+    json!({"status": "error", "ename": name, "evalue": value, "traceback": [format!("{name}: {value}")]})
+}
+
+/// Tells whoever reads the kernel's log; nobody else could be told.
+pub(super) fn log(what: impl std::fmt::Display) {
+    let _ = writeln!(std::io::stderr(), "chandlery: {what}");
 }
 
 /// The error fields of a reply.

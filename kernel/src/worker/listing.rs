@@ -16,8 +16,10 @@ pub(super) fn variables(store: &Store, cells: &[(String, u32)]) -> MimeBundle {
     for variable in variables {
         let cell = cells.iter().find(|(name, _)| *name == variable.name).map(|(_, cell)| cell.to_string());
         let kind = short_type_name(&variable.type_name);
-        let summary = store.summary(&variable.name).unwrap_or_default();
-        table.row(Mark::None, [variable.name.into(), kind.into(), summary.into(), cell.unwrap_or_default().into()]);
+        table.row(
+            Mark::None,
+            [variable.name.into(), kind.into(), variable.summary.into(), cell.unwrap_or_default().into()],
+        );
     }
     table.bundle()
 }

@@ -9,6 +9,7 @@ mod listing;
 mod load;
 mod magic;
 mod shell;
+mod typed;
 pub mod words;
 
 pub use load::ENTRY;
@@ -54,6 +55,7 @@ pub fn main() -> ExitCode {
             _ => None,
         }
     });
+    typed::install();
     chandlery::cell::install_panic_hook();
     let running = Arc::new(AtomicBool::new(false));
     flush_while(Arc::clone(&running));

@@ -3,18 +3,20 @@
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use chandlery::cell::short_type_name;
+use chandlery::cell::{Variable, short_type_name};
 use chandlery::display::MimeBundle;
 
 use super::directives;
 use super::split::split;
-use crate::engine::{Assist, Completeness, Completions};
+use crate::engine::{Assist, Completeness, Completions, VariableSummary};
 use crate::language::{Answer, Language};
 
 /// The names in scope: variables with their types, and definitions.
 #[derive(Default)]
 pub(super) struct Names {
     variables: Mutex<BTreeMap<String, String>>,
+    /// A few words on the value of each, and maybe of some that are none any more.
+    values: Mutex<BTreeMap<String, String>>,
     items: Mutex<Vec<String>>,
     scope: Mutex<String>,
     language: Option<Language>,
@@ -143,6 +145,14 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+impl Names {
+    /// Takes over what the worker says about the values.
+    pub(super) fn set_values(&self, stored: &[Variable]) {
+        let values = stored.iter().map(|variable| (variable.name.clone(), variable.summary.clone())).collect();
+        *lock(&self.values) = values;
+    }
+}
+
 impl Assist for Names {
     fn complete(&self, code: &str, cursor: usize) -> Completions {
         let before = code.get(..cursor).unwrap_or(code);
@@ -184,6 +194,17 @@ impl Assist for Names {
             }
             Err(_) => Completeness::Invalid,
         }
+    }
+
+    fn variables(&self) -> Vec<VariableSummary> {
+        let variables = self.variables.lock().unwrap_or_else(PoisonError::into_inner);
+        let values = self.values.lock().unwrap_or_else(PoisonError::into_inner);
+        let summary = |(name, kind): (&String, &String)| VariableSummary {
+            name: name.clone(),
+            type_name: kind.clone(),
+            value: values.get(name).cloned(),
+        };
+        variables.iter().map(summary).collect()
     }
 }
 

@@ -115,6 +115,7 @@ impl DirectEngine {
             }
             Served::Died(how) => return self.buried(&how, at.0),
         };
+        self.names.set_values(&stored);
         let namer = Namer { toolkit: &self.toolkit_types, items: &self.items };
         let useless = self.variables.update(&stored, change, at.0, &namer);
         if !useless.is_empty() {

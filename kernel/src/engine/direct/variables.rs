@@ -295,7 +295,7 @@ mod tests {
         let (items, toolkit) = (Items::default(), HashMap::new());
         let namer = Namer { toolkit: &toolkit, items: &items };
         let type_name = format!("cell::{ENTRY}::{{{{closure}}}}::{{{{closure}}}}");
-        let stored = Variable { name: "f".into(), type_name, type_path: None };
+        let stored = Variable { name: "f".into(), type_name, type_path: None, summary: String::new() };
         let code = "let f = |x: i32| x + 1; return; f(1)";
         let split = split(code, 1).unwrap();
         let change = |place| Change { code, split: &split, made: &[("f", false)], place };
