@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use chandlery_kernel::runner::{Images, Tolerance};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 /// The kernel's own commands.
@@ -34,7 +35,7 @@ Tags of cells:
   remove-output     run, but its outputs are not saved
   setup             run even before the cell given by --from
 
-Exit codes: 0 all cells ran, 1 a cell failed or the time was over, 2 usage, 130 Ctrl-C";
+Exit codes: 0 all cells ran, 1 a cell failed, differs from the golden one,\nor the time was over, 2 usage, 130 Ctrl-C";
 
 /// `chandlery bench`.
 #[derive(Debug, Subcommand)]
@@ -96,6 +97,34 @@ pub(crate) struct RunArgs {
     /// Keep this many bytes of what a cell prints, the first and the last
     #[arg(long, value_name = "BYTES", default_value = "1048576")]
     pub(crate) max_output: usize,
+    /// Compare what cells show with a golden notebook, or one of the same name in a folder; fail where it differs
+    #[arg(long, value_name = "GOLDEN")]
+    pub(crate) compare: Option<PathBuf>,
+    /// Make the executed notebook the golden one
+    #[arg(long, requires = "compare")]
+    pub(crate) accept: bool,
+    /// Compare notebooks as they are, without running them
+    #[arg(long, requires = "compare")]
+    pub(crate) no_execute: bool,
+    /// How much fractional numbers may differ [default: 1e-8]
+    #[arg(long, value_name = "NUMBER", requires = "compare", value_parser = from_zero)]
+    pub(crate) atol: Option<f64>,
+    /// By which fraction of the golden number they may differ as well [default: 1e-5]
+    #[arg(long, value_name = "NUMBER", requires = "compare", value_parser = from_zero)]
+    pub(crate) rtol: Option<f64>,
+    /// How much a field may differ: `loss=0.05`, `loss=5%`, `n=exact`, `rows.seconds=ignore`; may be repeated.
+    /// Seconds, rates and peak memory are ignored
+    #[arg(long, value_name = "FIELD=HOW", requires = "compare", value_parser = tolerance)]
+    pub(crate) tolerance: Vec<(String, Tolerance)>,
+    /// What of images is compared: `ignore` (the default), `size` or `exact`
+    #[arg(long, value_name = "RULE", requires = "compare")]
+    pub(crate) images: Option<Images>,
+    /// Numbers in text may differ as other numbers do
+    #[arg(long, requires = "compare")]
+    pub(crate) text_numbers: bool,
+    /// Print a report for programs
+    #[arg(long)]
+    pub(crate) json: bool,
     /// Override a `let` of the cell tagged `parameters`; may be repeated
     #[arg(short, long = "parameter", value_name = "NAME=VALUE", value_parser = parameter)]
     pub(crate) parameters: Vec<(String, String)>,
@@ -162,6 +191,18 @@ fn seconds(text: &str) -> Result<Duration, String> {
         .ok()
         .filter(|limit| !limit.is_zero())
         .ok_or_else(|| "must be above 0".to_owned())
+}
+
+fn from_zero(text: &str) -> Result<f64, String> {
+    text.parse()
+        .ok()
+        .filter(|number: &f64| *number >= 0.0 && number.is_finite())
+        .ok_or_else(|| "must be a number from 0 on".to_owned())
+}
+
+fn tolerance(text: &str) -> Result<(String, Tolerance), String> {
+    let (field, how) = parameter(text).map_err(|_| "write it as FIELD=HOW".to_owned())?;
+    Ok((field, how.parse()?))
 }
 
 fn parameter(text: &str) -> Result<(String, String), String> {

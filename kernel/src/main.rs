@@ -92,6 +92,17 @@ fn run(args: RunArgs) -> ExitCode {
         jobs: usize::from(args.jobs),
         timings: args.timings,
         max_output: Some(args.max_output),
+        compare: args.compare,
+        rules: runner::Rules {
+            atol: args.atol,
+            rtol: args.rtol,
+            fields: args.tolerance,
+            images: args.images,
+            text_numbers: args.text_numbers.then_some(true),
+        },
+        accept: args.accept,
+        no_execute: args.no_execute,
+        json: args.json,
         live: std::io::stderr().is_terminal(),
         parameters: args.parameters,
         junit: args.junit,
@@ -100,7 +111,7 @@ fn run(args: RunArgs) -> ExitCode {
     let start = |folder: &Path| start_engine(args.engine, Some(folder));
     let ran = runner::CtrlC::catch()
         .map_err(runner::RunError::from)
-        .and_then(|ctrl_c| runner::run(&options, &start, &mut std::io::stderr(), &ctrl_c));
+        .and_then(|ctrl_c| runner::run(&options, &start, &mut std::io::stderr(), &mut std::io::stdout(), &ctrl_c));
     match ran {
         Ok(()) => ExitCode::SUCCESS,
         Err(error @ runner::RunError::Options(_)) => {

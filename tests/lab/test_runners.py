@@ -1,7 +1,10 @@
 """The programs of others that run notebooks: each keeps what was shown, and each fails when a cell fails."""
 
+import os
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import nbformat
 import pytest
@@ -39,11 +42,72 @@ def test_a_good_notebook_passes(runner, tmp_path, kernel):
 @pytest.mark.parametrize("runner", RUNNERS)
 @pytest.mark.parametrize(
     ("code", "name"),
-    [("let number: u32 = true;", "E0308"), ('panic!("on purpose")', "Panic"), ('"x".parse::<u32>()?;', "ParseIntError")],
-    ids=["compile-error", "panic", "question-mark"],
+    [
+        ("let number: u32 = true;", "E0308"),
+        ("std::process::abort();", "WorkerDied"),
+        ('panic!("on purpose")', "Panic"),
+        ('"x".parse::<u32>()?;', "ParseIntError"),
+    ],
+    ids=["compile-error", "process-death", "panic", "question-mark"],
 )
 def test_a_failing_cell_fails_it(runner, code, name, tmp_path, kernel):
     status, said, _ = run(runner, tmp_path, kernel, "let before = 1;", code, 'println!("{}", 6 * 111);')
     assert status != 0
     assert name in said
     assert "666" not in said
+
+
+TIMEOUTS = {
+    "nbclient": ["-m", "jupyter", "execute", "--timeout", "3", "--output", "{out}", "{notebook}"],
+    "nbconvert": RUNNERS["nbconvert"] + ["--ExecutePreprocessor.timeout=3"],
+    "papermill": RUNNERS["papermill"] + ["--execution-timeout", "3"],
+    "nbmake": RUNNERS["nbmake"] + ["--nbmake-timeout", "3"],
+}
+
+
+@pytest.mark.parametrize("runner", TIMEOUTS)
+def test_a_cell_that_takes_too_long_fails_it(runner, tmp_path, kernel, monkeypatch):
+    monkeypatch.setitem(RUNNERS, runner, TIMEOUTS[runner])
+    status, said, _ = run(runner, tmp_path, kernel, "std::thread::sleep(std::time::Duration::from_secs(600));")
+    assert status != 0
+    assert "timeout" in said.lower() or "timed out" in said.lower()
+
+
+PARAMETERS = """let steps: usize = 1; // how many
+let rate = 1e-3;
+let name = "a";
+let note = "b".to_string();
+let some: Option<u8> = None;
+let list: Vec<f32> = vec![];"""
+
+
+def test_papermill_sets_typed_parameters(tmp_path, kernel):
+    """With the package beside the kernel installed, as pip would lay it out."""
+    package = tmp_path / "package"
+    shutil.copytree(Path(__file__).parents[2] / "kernel" / "papermill", package)
+    setup = [sys.executable, "-W", "ignore", "-c", "import setuptools; setuptools.setup()", "-q", "egg_info"]
+    subprocess.run(setup, cwd=package, check=True)
+    use = (
+        "fn takes(steps: usize, rate: f64, name: &str, note: String, some: Option<u8>, list: Vec<f32>) -> String {\n"
+        '    format!("{steps} {rate:?} {name:?} {note:?} {some:?} {list:?}")\n}\n'
+        'println!("{}", takes(steps, rate, name, note.clone(), some, list.clone()))'
+    )
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in (PARAMETERS, use)])
+    notebook.cells[0].metadata.tags = ["parameters"]
+    notebook.metadata.kernelspec = {"name": kernel, "display_name": kernel, "language": "rust"}
+    nbformat.write(notebook, tmp_path / "in.ipynb")
+
+    def papermill(*words):
+        command = [sys.executable, "-m", "papermill", "--no-progress-bar", "in.ipynb", "out.ipynb", *words]
+        environment = os.environ | {"PYTHONPATH": str(package)}
+        return subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=180)
+
+    given = "{steps: 7, rate: 2, name: 'q\"\\', note: é, some: 3, list: [1, 2.5]}"
+    done = papermill("-y", given)
+    assert done.returncode == 0, done.stderr
+    shown = nbformat.read(tmp_path / "out.ipynb", as_version=4).cells[-1].outputs[0].text
+    assert shown.strip() == r'''7 2.0 "q\"\\" "é" Some(3) [1.0, 2.5]'''
+
+    refused = papermill("-p", "steps", "many")
+    assert refused.returncode != 0
+    assert "declares `steps: usize`" in refused.stderr

@@ -53,6 +53,32 @@ pub enum RunError {
         /// What happened.
         value: String,
     },
+    /// There is no golden notebook; nothing ran.
+    #[error("there is no golden notebook `{}`; `--accept` makes this run's notebook the golden one", path.display())]
+    NoGolden {
+        /// The file that was to be compared with.
+        path: PathBuf,
+    },
+    /// The golden notebook's metadata holds a rule that is none.
+    #[error("cannot compare with `{}`: {reason}", path.display())]
+    Rules {
+        /// The golden notebook.
+        path: PathBuf,
+        /// What is wrong where.
+        reason: String,
+    },
+    /// Cells show something else than in the golden notebook. What differs has been told in the report.
+    #[error("`{}` differs from `{}` in {different} of {of} cells", path.display(), golden.display())]
+    Different {
+        /// The notebook.
+        path: PathBuf,
+        /// What it was compared with.
+        golden: PathBuf,
+        /// How many cells differ.
+        different: usize,
+        /// How many were compared.
+        of: usize,
+    },
     /// The time for the whole run was over.
     #[error("`{}` was stopped at cell {cell} of {of}: the run took longer than {} s (--total-timeout)", path.display(), limit.as_secs_f64())]
     Late {

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use super::compare::{self, Comparison};
 use super::console::Teller;
 use super::error::RunError;
 use super::junit::Suite;
@@ -29,6 +30,12 @@ pub(super) struct Run<'a> {
     pub(super) teller: &'a Teller,
 }
 
+/// What the run of a notebook leaves for the reports.
+pub(super) struct Found {
+    pub(super) suite: Suite,
+    pub(super) comparison: Option<Comparison>,
+}
+
 /// A cell that ran.
 struct Ran {
     number: u32,
@@ -48,8 +55,60 @@ pub(super) fn read(path: &Path, options: &Options) -> Result<Notebook, RunError>
 }
 
 impl Run<'_> {
-    /// Runs the notebook and saves it, also when a cell failed.
-    pub(super) fn run(&self, start: StartEngineIn<'_>, suite: &mut Suite) -> Result<(), RunError> {
+    /// Runs the notebook, saves it, also when a cell failed, and compares what a golden one is given for.
+    pub(super) fn run(&self, start: StartEngineIn<'_>, found: &mut Found) -> Result<(), RunError> {
+        // Read before anything runs: it may be the very file that this run saves.
+        let golden = match &self.job.golden {
+            Some(path) if path.exists() => Some(Notebook::read(path)?),
+            Some(path) if !self.options.accept => return Err(RunError::NoGolden { path: path.clone() }),
+            _ => None,
+        };
+        let notebook = if self.options.no_execute {
+            Notebook::read(&self.job.path)?
+        } else {
+            self.execute(start, &mut found.suite)?
+        };
+        match &self.job.golden {
+            Some(path) => self.hold_against(path, golden.as_ref(), &notebook, found),
+            None => Ok(()),
+        }
+    }
+
+    fn hold_against(
+        &self,
+        path: &Path,
+        golden: Option<&Notebook>,
+        notebook: &Notebook,
+        found: &mut Found,
+    ) -> Result<(), RunError> {
+        let mut different = 0;
+        if let Some(golden) = golden {
+            let comparison = compare::compare(golden, notebook, &self.options.rules);
+            let comparison = comparison.map_err(|reason| RunError::Rules { path: path.to_owned(), reason })?;
+            different = comparison.different();
+            let of = comparison.cells.len();
+            if different > 0 {
+                self.teller.line(&format!("\ncompared with {}:\n\n{}", path.display(), comparison.story()));
+            } else {
+                self.teller.line(&format!("{of} cells show what they show in {}", path.display()));
+            }
+            if !self.options.accept {
+                comparison.cells.iter().for_each(|cell| found.suite.compared(cell));
+            }
+            found.comparison = Some(comparison);
+            if different > 0 && !self.options.accept {
+                let (golden, path) = (path.to_owned(), self.job.path.clone());
+                return Err(RunError::Different { path, golden, different, of });
+            }
+        }
+        if self.options.accept && (golden.is_none() || different > 0) {
+            notebook.write(path)?;
+            self.teller.line(&format!("accepted as {}", path.display()));
+        }
+        Ok(())
+    }
+
+    fn execute(&self, start: StartEngineIn<'_>, suite: &mut Suite) -> Result<Notebook, RunError> {
         let mut notebook = read(&self.job.path, self.options)?;
         let from = self.options.from.as_deref().map(|cell| resume::find(&notebook, cell)).transpose();
         let from = from.map_err(|reason| RunError::Resume { path: self.job.path.clone(), reason })?.unwrap_or(0);
@@ -70,7 +129,7 @@ impl Run<'_> {
         session.shutdown();
         recorder.write_to(&mut notebook, from);
         self.save(&notebook, true)?;
-        ran
+        ran.map(|()| notebook)
     }
 
     fn cells(

@@ -6,6 +6,7 @@ use std::time::Duration;
 use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
 
 use super::ansi;
+use super::compare::ComparedCell;
 use super::notebook::{Notebook, NotebookError, write_atomically};
 
 /// The cases of one notebook, in the order of its cells.
@@ -33,6 +34,19 @@ impl Suite {
         self.add(cell, seconds, status);
     }
 
+    /// A cell that was held against the golden notebook's.
+    pub(super) fn compared(&mut self, cell: &ComparedCell) {
+        let status = if cell.is_equal() {
+            TestCaseStatus::success()
+        } else {
+            let mut status = TestCaseStatus::non_success(NonSuccessKind::Failure);
+            let message = "differs from the golden notebook";
+            status.set_type("Different").set_message(message).set_description(cell.story());
+            status
+        };
+        self.case(format!("cell {} compared", cell.number), 0.0, status);
+    }
+
     /// The code cells from an index on, which did not run.
     pub(super) fn skip_rest(&mut self, notebook: &Notebook, from: usize, why: &str) {
         for later in (from..notebook.len()).filter(|&later| notebook.kind(later) == "code") {
@@ -41,7 +55,11 @@ impl Suite {
     }
 
     fn add(&mut self, cell: usize, seconds: f64, status: TestCaseStatus) {
-        let mut case = TestCase::new(format!("cell {cell}"), status);
+        self.case(format!("cell {cell}"), seconds, status);
+    }
+
+    fn case(&mut self, name: String, seconds: f64, status: TestCaseStatus) {
+        let mut case = TestCase::new(name, status);
         case.set_classname(self.0.name.clone()).set_time(Duration::from_secs_f64(seconds));
         self.0.time = Some(self.0.time.unwrap_or_default() + Duration::from_secs_f64(seconds));
         self.0.add_test_case(case);

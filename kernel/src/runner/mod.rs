@@ -2,6 +2,7 @@
 //! what they show.
 
 mod ansi;
+mod compare;
 mod console;
 mod error;
 mod execution;
@@ -23,9 +24,11 @@ use std::path::Path;
 use std::time::Instant;
 
 use crate::engine::Engine;
-use execution::{Run, read};
+use execution::{Found, Run, read};
 use junit::Suite;
+use serde_json::{Value, json};
 
+pub use compare::{Images, Rules, Tolerance};
 pub use error::RunError;
 pub use notebook::NotebookError;
 pub use options::Options;
@@ -35,7 +38,7 @@ pub use watchdog::{CtrlC, with_timeout};
 pub type StartEngineIn<'a> = &'a (dyn Fn(&Path) -> Result<Box<dyn Engine>, String> + Sync);
 
 /// Runs notebooks, each up to its first failing cell. Progress and the story of a failure go to `report`, one line a
-/// cell.
+/// cell. A report for programs, if one is asked for, goes to `data`.
 ///
 /// # Errors
 /// [`RunError`]; outputs up to the failure have been saved.
@@ -43,6 +46,7 @@ pub fn run(
     options: &Options,
     start: StartEngineIn<'_>,
     report: &mut dyn Write,
+    data: &mut dyn Write,
     ctrl_c: &CtrlC,
 ) -> Result<(), RunError> {
     let jobs = options.jobs()?;
@@ -55,26 +59,42 @@ pub fn run(
     let (ended, printed) =
         schedule::run(jobs.len(), options.jobs, options.keep_going, (report, options.live), &|index, over, teller| {
             let job = &jobs[index];
-            let mut suite = Suite::new(&job.given);
+            let mut found = Found { suite: Suite::new(&job.given), comparison: None };
             if over || ctrl_c.was_pressed() {
                 if let Ok(notebook) = read(&job.path, options) {
-                    suite.skip_rest(&notebook, 0, "an earlier notebook ended the run");
+                    found.suite.skip_rest(&notebook, 0, "an earlier notebook ended the run");
                 }
-                return (suite, Ok(()));
+                return (found, Ok(()));
             }
             if jobs.len() > 1 {
                 teller.line(&format!("{}:", job.given.display()));
             }
-            let ran = Run { options, job, deadline, ctrl_c, teller }.run(start, &mut suite);
+            let ran = Run { options, job, deadline, ctrl_c, teller }.run(start, &mut found);
             if let (Err(error), true) = (&ran, jobs.len() > 1) {
                 teller.line(&format!("{error}\n"));
             }
-            (suite, ran)
+            (found, ran)
         });
-    let (suites, results): (Vec<Suite>, Vec<_>) = ended.into_iter().unzip();
+    if options.json {
+        let notebooks: Vec<Value> =
+            ended.iter().zip(&jobs).map(|((found, ran), job)| summary(job, found, ran)).collect();
+        writeln!(data, "{:#}", json!({"notebooks": notebooks}))?;
+    }
+    let (suites, results): (Vec<Suite>, Vec<_>) = ended.into_iter().map(|(found, ran)| (found.suite, ran)).unzip();
     // Above all a failed run needs its report; the failure is told before a report that cannot be written.
     let written = junit.map_or(Ok(()), |path| junit::write(&path, suites));
     sum(results).and(written.map_err(RunError::from)).and(printed.map_err(RunError::from))
+}
+
+/// One notebook's part of the report for programs.
+fn summary(job: &options::Job, found: &Found, ran: &Result<(), RunError>) -> Value {
+    json!({
+        "notebook": job.given.display().to_string(),
+        "passed": ran.is_ok(),
+        "error": ran.as_ref().err().map(ToString::to_string),
+        "golden": job.golden.as_ref().map(|path| path.display().to_string()),
+        "comparison": found.comparison.as_ref().map(compare::Comparison::json),
+    })
 }
 
 /// What came of all notebooks: what ended the run, else the only failure, else how many failed.

@@ -193,6 +193,11 @@ impl Notebook {
         self.cells[index].insert("execution_count".to_owned(), json!(number));
     }
 
+    /// `metadata.chandlery.compare` of a cell, or of the notebook.
+    pub(super) fn compare_rules(&self, index: Option<usize>) -> Option<&Value> {
+        index.map_or(&self.fields, |index| &self.cells[index]).get("metadata")?.get(OURS)?.get("compare")
+    }
+
     /// Notes what a cell cost under `metadata.chandlery`.
     pub(super) fn set_timing(&mut self, index: usize, seconds: f64, peak_memory: Option<u64>) {
         let metadata = self.cells[index].entry("metadata").or_insert_with(|| json!({}));

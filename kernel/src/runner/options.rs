@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::compare::Rules;
 use super::error::RunError;
 use super::notebook::NotebookError;
 
@@ -35,6 +36,16 @@ pub struct Options {
     pub max_output: Option<usize>,
     /// The report goes to a terminal: show the running cell on a line that is rewritten.
     pub live: bool,
+    /// A golden notebook to compare with, or a folder that holds one of the same name.
+    pub compare: Option<PathBuf>,
+    /// What counts as equal.
+    pub rules: Rules,
+    /// Make the executed notebook the golden one.
+    pub accept: bool,
+    /// The notebooks are executed already; compare them as they are.
+    pub no_execute: bool,
+    /// Report the run to programs, too.
+    pub json: bool,
     /// Names and values that override the `let`s of the cell tagged `parameters`.
     pub parameters: Vec<(String, String)>,
     /// Where to write a JUnit report of all notebooks.
@@ -48,6 +59,7 @@ pub(super) struct Job {
     pub(super) given: PathBuf,
     pub(super) output: Option<PathBuf>,
     pub(super) html: Option<PathBuf>,
+    pub(super) golden: Option<PathBuf>,
 }
 
 impl Options {
@@ -65,11 +77,27 @@ impl Options {
         if self.inplace && self.output.is_some() {
             return Err(RunError::Options("`--inplace` and `-o` say two different places; give one"));
         }
+        if self.compare.is_none() && (self.accept || self.no_execute) {
+            return Err(RunError::Options("`--accept` and `--no-execute` go with `--compare GOLDEN`"));
+        }
+        if self.no_execute && (self.from.is_some() || !self.parameters.is_empty()) {
+            return Err(RunError::Options("`--no-execute` runs nothing, so `--from` and `-p` have no meaning"));
+        }
+        let compare = absolute_of(self.compare.as_deref())?;
+        if several && compare.as_ref().is_some_and(|golden| !golden.is_dir()) {
+            return Err(RunError::Options(
+                "for several notebooks `--compare` takes a folder with golden ones of the same names",
+            ));
+        }
         let (output, html) = (absolute_of(self.output.as_deref())?, absolute_of(self.html.as_deref())?);
         let job = |given: &PathBuf| {
             let path = absolute(given)?;
             let output = if self.inplace { Some(path.clone()) } else { output.clone() };
-            Ok(Job { path, given: given.clone(), output, html: html.clone() })
+            let golden = compare.as_ref().map(|golden| match path.file_name() {
+                Some(name) if golden.is_dir() => golden.join(name),
+                _ => golden.clone(),
+            });
+            Ok(Job { path, given: given.clone(), output, html: html.clone(), golden })
         };
         self.notebooks.iter().map(job).collect()
     }

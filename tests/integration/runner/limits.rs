@@ -39,7 +39,7 @@ fn after_ctrl_c_every_cell_is_in_the_report_and_what_ran_is_saved() {
         });
         Ok(Box::new(Echo::new()) as Box<dyn Engine>)
     };
-    let ran = run(&options, &start, &mut report, &ctrl_c);
+    let ran = run(&options, &start, &mut report, &mut std::io::sink(), &ctrl_c);
     assert!(matches!(ran, Err(RunError::Stopped { .. })), "{ran:?}");
     let junit = std::fs::read_to_string(folder.path("junit.xml")).unwrap();
     assert_eq!(junit.matches("<testcase").count(), 3, "{junit}");

@@ -1,5 +1,6 @@
 //! The headless runner, with the echo engine: notebooks in, notebooks and pages out.
 
+mod compare;
 mod limits;
 mod resume;
 mod several;
@@ -8,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use chandlery_kernel::engine::{Echo, Engine};
-use chandlery_kernel::runner::{CtrlC, Options, RunError, run};
+use chandlery_kernel::runner::{CtrlC, Images, Options, Rules, RunError, Tolerance, run};
 use serde_json::{Value, json};
 
 fn cell(source: &str) -> Value {
@@ -60,7 +61,7 @@ fn go(options: &Options) -> (Result<(), RunError>, String) {
         assert!(folder.is_absolute());
         Ok(Box::new(Echo::new()) as Box<dyn Engine>)
     };
-    let ran = run(options, &start, &mut report, &CtrlC::default());
+    let ran = run(options, &start, &mut report, &mut std::io::sink(), &CtrlC::default());
     (ran, String::from_utf8(report).unwrap())
 }
 

@@ -1,0 +1,178 @@
+//! What counts as equal: tolerances for numbers, by field, and what is left out.
+
+use std::str::FromStr;
+
+use serde_json::Value;
+
+/// Fields that vary from run to run, by the ends of their names; a rule for the field overrides it.
+const VARYING: &[&str] =
+    &["seconds", "_ms", "per_second", "elapsed", "duration", "timestamp", "peak_memory", "peak_memory_bytes"];
+
+/// How two numbers may differ.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Tolerance {
+    /// In any way.
+    Ignore,
+    /// By this much.
+    Absolute(f64),
+    /// By this fraction of the golden one.
+    Relative(f64),
+}
+
+impl FromStr for Tolerance {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let number = |text: &str| text.trim().parse::<f64>().ok().filter(|number| number.is_finite() && *number >= 0.0);
+        match (text.trim(), text.trim().strip_suffix('%')) {
+            ("ignore", _) => Some(Self::Ignore),
+            ("exact", _) => Some(Self::Absolute(0.0)),
+            (_, Some(percent)) => number(percent).map(|percent| Self::Relative(percent / 100.0)),
+            (absolute, None) => number(absolute).map(Self::Absolute),
+        }
+        .ok_or_else(|| {
+            format!(
+                "`{text}` is no tolerance; write a number such as 0.05, a percentage such as 5%, `exact` or `ignore`"
+            )
+        })
+    }
+}
+
+/// What of images is compared.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Images {
+    /// Nothing: the numbers they show are compared.
+    #[default]
+    Ignore,
+    /// Width and height.
+    Size,
+    /// Every byte.
+    Exact,
+}
+
+impl FromStr for Images {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "ignore" => Ok(Self::Ignore),
+            "size" => Ok(Self::Size),
+            "exact" => Ok(Self::Exact),
+            _ => Err(format!("`{text}` is no rule for images; write `ignore`, `size` or `exact`")),
+        }
+    }
+}
+
+/// Rules as they are given, on the command line or in a notebook's metadata.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Rules {
+    /// How much fractional numbers may differ; 1e-8 if not given.
+    pub atol: Option<f64>,
+    /// By which fraction of the golden one; 1e-5 if not given.
+    pub rtol: Option<f64>,
+    /// Tolerances of fields, by name or dotted end of a path; the last that fits counts.
+    pub fields: Vec<(String, Tolerance)>,
+    /// What of images is compared.
+    pub images: Option<Images>,
+    /// Numbers in text may differ as other numbers do.
+    pub text_numbers: Option<bool>,
+}
+
+impl Rules {
+    /// The rules of `metadata.chandlery.compare`.
+    pub(super) fn of_metadata(value: &Value) -> Result<Self, String> {
+        let Value::Object(given) = value else { return Err("it is no object".to_owned()) };
+        let mut rules = Self::default();
+        for (key, value) in given {
+            let number = || {
+                value.as_f64().filter(|number| *number >= 0.0).ok_or_else(|| format!("`{key}` is no number from 0 on"))
+            };
+            match (key.as_str(), value) {
+                ("atol", _) => rules.atol = Some(number()?),
+                ("rtol", _) => rules.rtol = Some(number()?),
+                ("images", Value::String(text)) => rules.images = Some(text.parse()?),
+                ("text_numbers", Value::Bool(on)) => rules.text_numbers = Some(*on),
+                ("ignore", Value::Bool(_)) => {}
+                ("tolerance", Value::Object(fields)) => {
+                    for (field, value) in fields {
+                        let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+                        rules.fields.push((field.clone(), text.parse()?));
+                    }
+                }
+                _ => {
+                    return Err(format!(
+                        "`{key}: {value}` is no rule; there are atol, rtol, tolerance, images, text_numbers and ignore"
+                    ));
+                }
+            }
+        }
+        Ok(rules)
+    }
+
+    /// These rules, overridden by others.
+    pub(super) fn with(&self, over: &Self) -> Self {
+        Self {
+            atol: over.atol.or(self.atol),
+            rtol: over.rtol.or(self.rtol),
+            fields: self.fields.iter().chain(&over.fields).cloned().collect(),
+            images: over.images.or(self.images),
+            text_numbers: over.text_numbers.or(self.text_numbers),
+        }
+    }
+
+    /// The tolerance of a field, given by its path without indices: `rows.loss`. `None` for those that have none of
+    /// their own.
+    pub(super) fn of_field(&self, path: &str) -> Option<Tolerance> {
+        let fits = |name: &str| path == name || path.strip_suffix(name).is_some_and(|before| before.ends_with('.'));
+        let own = self.fields.iter().rev().find(|(name, _)| fits(name)).map(|(_, tolerance)| *tolerance);
+        let last = path.rsplit('.').next().unwrap_or(path);
+        own.or_else(|| VARYING.iter().any(|end| last.ends_with(end)).then_some(Tolerance::Ignore))
+    }
+
+    /// How much two numbers may differ; `None` if in any way.
+    pub(super) fn allowed(&self, path: &str, golden: f64, whole: bool) -> Option<f64> {
+        match self.of_field(path) {
+            Some(Tolerance::Ignore) => None,
+            Some(Tolerance::Absolute(by)) => Some(by),
+            Some(Tolerance::Relative(by)) => Some(by * golden.abs()),
+            // Counts and sizes are right or wrong.
+            None if whole => Some(0.0),
+            None => Some(self.atol.unwrap_or(1e-8) + self.rtol.unwrap_or(1e-5) * golden.abs()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn fields_are_found_by_the_end_of_their_path_and_the_last_rule_counts() {
+        let rules = Rules {
+            fields: vec![("loss".into(), Tolerance::Absolute(0.1)), ("rows.loss".into(), Tolerance::Relative(0.5))],
+            ..Rules::default()
+        };
+        assert_eq!(rules.of_field("loss"), Some(Tolerance::Absolute(0.1)));
+        assert_eq!(rules.of_field("all.rows.loss"), Some(Tolerance::Relative(0.5)));
+        assert_eq!(rules.of_field("floss"), None);
+        assert_eq!(rules.of_field("steps.forward_backward_ms"), Some(Tolerance::Ignore));
+        assert_eq!(rules.allowed("x", 100.0, false), Some(1e-8 + 1e-3));
+        assert_eq!(rules.allowed("x", 100.0, true), Some(0.0));
+    }
+
+    #[test]
+    fn rules_are_read_or_refused_with_a_reason() {
+        assert_eq!("5%".parse(), Ok(Tolerance::Relative(0.05)));
+        assert_eq!("exact".parse(), Ok(Tolerance::Absolute(0.0)));
+        assert!("-1".parse::<Tolerance>().unwrap_err().contains("write a number"));
+        let given = json!({"rtol": 0.1, "tolerance": {"loss": 0.5, "speed": "ignore"}, "images": "size"});
+        let rules = Rules::of_metadata(&given).unwrap();
+        assert_eq!((rules.rtol, rules.images), (Some(0.1), Some(Images::Size)));
+        assert_eq!(rules.of_field("speed"), Some(Tolerance::Ignore));
+        for bad in [json!(1), json!({"rtol": "x"}), json!({"tolerances": {}}), json!({"images": "blurred"})] {
+            assert!(Rules::of_metadata(&bad).is_err(), "{bad}");
+        }
+    }
+}
