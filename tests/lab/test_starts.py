@@ -156,6 +156,24 @@ def test_it_ends_when_its_server_dies(kernel, tmp_path):
         parent.wait()
 
 
+def test_a_running_kernel_outlives_an_upgrade(chandlery, tmp_path, monkeypatch):
+    """Also when it needs a new worker, which starts from the files of its own installation."""
+    monkeypatch.setenv("JUPYTER_PATH", str(tmp_path / "share" / "jupyter"))
+    chandlery("kernel", "install", "--prefix", tmp_path)
+    with started("chandlery", tmp_path / "k.json", dict(os.environ)) as (process, client):
+        assert value(client, "1 + 1") == "2"
+        chandlery("kernel", "install", "--prefix", tmp_path)
+        assert len(list((tmp_path / "lib").iterdir())) == 2
+        client.execute_interactive("std::process::abort();", output_hook=lambda message: None, timeout=LIMIT_S)
+        assert value(client, "2 + 2") == "4"
+        with started("chandlery", tmp_path / "new.json", dict(os.environ)) as (_, upgraded):
+            assert value(upgraded, "3 + 3") == "6"
+            shut_down(upgraded)
+        shut_down(client)
+    chandlery("kernel", "uninstall", "--prefix", tmp_path)
+    assert list((tmp_path / "lib").iterdir()) == []
+
+
 class Server:
     """A Jupyter Server, asked over REST and websockets only."""
 
