@@ -335,14 +335,16 @@ class Soak:
     def thread_prints(self):
         joined = self.random.random() < 0.5
         rest = "thread.join().unwrap();" if joined else "drop(thread);"
+        # Lines of an earlier thread may end up here.
+        name = f"thread {self.number}:"
         code = (
-            "let thread = std::thread::spawn(|| for n in 0..5 { println!(\"thread {n}\"); "
+            f"let thread = std::thread::spawn(|| for n in 0..5 {{ println!(\"{name}{{n}}\"); "
             f"std::thread::sleep(std::time::Duration::from_millis(5)); }}); {rest}"
         )
         request = self.life.execute(code, "thread")
         self.life.requests[request].lingers = not joined
         done = self.life.finish(request)
-        if done.status != "ok" or joined and done.text().count("thread") != 5:
+        if done.status != "ok" or joined and done.text().count(name) != 5:
             raise Broken(f"{done.replies[0]['content']}: {done.text()!r}")
 
     def display(self):
