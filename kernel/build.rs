@@ -13,6 +13,7 @@ fn main() {
     // `-Crpath` finds the standard library relative to `target/release/deps`; cargo then links the command into
     // `target/release`, from where that path leads astray. Installed commands have the library beside them.
     let host = std::env::var("TARGET").expect("cargo sets TARGET");
+    println!("cargo::rustc-env=CHANDLERY_TARGET={host}");
     let library = Path::new(&rustc(&["--print", "sysroot"])).join("lib/rustlib").join(host).join("lib");
     println!("cargo::rustc-link-arg-bins=-Wl,-rpath,{}", library.display());
 }

@@ -139,6 +139,9 @@ pub(crate) enum KernelAction {
     Install {
         #[command(flatten)]
         place: Place,
+        /// What people choose in Jupyter; other than the name's default
+        #[arg(long, value_name = "TEXT")]
+        display_name: Option<String>,
     },
     /// Remove an installed kernel
     Uninstall {
@@ -154,7 +157,11 @@ pub(crate) enum KernelAction {
         engine: EngineName,
     },
     /// Say what this machine lacks for notebooks, and how to get it
-    Doctor,
+    Doctor {
+        /// Print the findings for programs
+        #[arg(long)]
+        json: bool,
+    },
 }
 
 /// Where a kernel is installed.

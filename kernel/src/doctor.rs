@@ -1,11 +1,12 @@
 //! `chandlery kernel doctor`: what this machine lacks for notebooks, and how to get it.
 
-use std::path::{Path, PathBuf};
+mod compiling;
+mod installed;
+mod machine;
 
-use chandlery::device::Device;
+use std::path::PathBuf;
 
-use crate::install::Places;
-use crate::toolkit::{BUILT_WITH, Toolkit, ToolkitError};
+use serde_json::{Value, json};
 
 /// How a check ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,42 +44,15 @@ impl Check {
 
 /// Looks at everything.
 pub fn examine() -> Vec<Check> {
-    let located = Toolkit::locate();
-    let mut checks = match &located {
-        Ok(toolkit) => vec![
-            Check::good("toolkit", toolkit.library.display().to_string()),
-            Check::good("rustc", format!("{BUILT_WITH} at {}", toolkit.rustc.display())),
-            Check::good("linker", toolkit.linker.0.display().to_string()),
-            sources(toolkit),
-        ],
-        Err(error) => vec![obstacle(error)],
-    };
-    checks.extend([jupyter(), kernelspec(), disk(), gpu()]);
+    let mut checks = compiling::checks();
+    checks.extend(installed::checks());
+    checks.extend(machine::checks());
     checks
 }
 
-/// The first thing that keeps cells from being compiled; what lies behind it cannot be looked at yet.
-fn obstacle(error: &ToolkitError) -> Check {
-    let version = BUILT_WITH.split_whitespace().nth(1).unwrap_or("stable");
-    let (subject, fix) = match error {
-        ToolkitError::NoLibrary { .. } | ToolkitError::NoMetadata { .. } => (
-            "toolkit",
-            "build it with `cargo build --release`, or install it anew with `chandlery kernel install`".to_owned(),
-        ),
-        ToolkitError::NoCompiler => ("rustc", format!("`rustup toolchain install {version}` (https://rustup.rs)")),
-        ToolkitError::OtherCompiler { .. } => (
-            "rustc",
-            format!(
-                "`rustup toolchain install {version}`, then set `RUSTC` to what `rustup which --toolchain {version} rustc` \
-                 prints; or build Chandlery with your rustc"
-            ),
-        ),
-        ToolkitError::NoLinker => (
-            "linker",
-            "install binutils (Debian and Ubuntu: `apt install binutils`; Fedora: `dnf install binutils`)".to_owned(),
-        ),
-    };
-    Check::bad(subject, Verdict::Missing, error.to_string(), fix)
+/// Whether notebooks with Rust cells can run.
+pub fn passed(checks: &[Check]) -> bool {
+    checks.iter().all(|check| check.verdict != Verdict::Missing)
 }
 
 /// The checks as text, one line each and one for its fix.
@@ -95,102 +69,24 @@ pub fn report(checks: &[Check]) -> String {
             text.push_str(&format!("{:21}fix: {fix}\n", ""));
         }
     }
-    let missing = checks.iter().filter(|check| check.verdict == Verdict::Missing).count();
-    text.push_str(match missing {
-        0 => "Notebooks with Rust cells can run here.\n",
-        _ => "Notebooks with Rust cells cannot run here yet; notebooks of magics can.\n",
+    text.push_str(match passed(checks) {
+        true => "Notebooks with Rust cells can run here.\n",
+        false => "Notebooks with Rust cells cannot run here yet; notebooks of magics can.\n",
     });
     text
 }
 
-fn sources(toolkit: &Toolkit) -> Check {
-    const SUBJECT: &str = "rust-src";
-    // `bin/rustc` of its sysroot.
-    let sysroot = toolkit.rustc.parent().and_then(Path::parent);
-    let folder = sysroot.map(|sysroot| sysroot.join("lib/rustlib/src/rust/library"));
-    match folder.filter(|folder| folder.is_dir()) {
-        Some(folder) => Check::good(SUBJECT, folder.display().to_string()),
-        None => Check::bad(
-            SUBJECT,
-            Verdict::Advice,
-            "the standard library's sources are not there; completion does not know its types",
-            "`rustup component add rust-src`",
-        ),
-    }
-}
-
-fn jupyter() -> Check {
-    const SUBJECT: &str = "jupyter";
-    match ["jupyter-lab", "jupyter-notebook", "jupyter"].iter().find_map(|name| on_path(name)) {
-        Some(path) => Check::good(SUBJECT, path.display().to_string()),
-        None => Check::bad(
-            SUBJECT,
-            Verdict::Advice,
-            "not on the path; `chandlery run` works without it",
-            "`pip install jupyterlab`, or activate the environment that has it",
-        ),
-    }
-}
-
-fn kernelspec() -> Check {
-    const SUBJECT: &str = "kernelspec";
-    let fix = "`chandlery kernel install`";
-    let searched = Places::searched();
-    let Some(file) = searched.iter().map(|kernels| kernels.join("chandlery/kernel.json")).find(|file| file.is_file())
-    else {
-        return Check::bad(SUBJECT, Verdict::Advice, "Jupyter does not know the kernel `chandlery` yet", fix);
+/// The checks for programs.
+pub fn json(checks: &[Check]) -> Value {
+    let verdict = |verdict| match verdict {
+        Verdict::Good => "good",
+        Verdict::Advice => "advice",
+        Verdict::Missing => "missing",
     };
-    let command = std::fs::read_to_string(&file)
-        .ok()
-        .and_then(|text| serde_json::from_str::<serde_json::Value>(&text).ok())
-        .and_then(|spec| Some(PathBuf::from(spec.get("argv")?.get(0)?.as_str()?)));
-    match command {
-        Some(command) if command.is_file() => Check::good(SUBJECT, file.display().to_string()),
-        Some(command) => Check::bad(
-            SUBJECT,
-            Verdict::Missing,
-            format!("`{}` starts `{}`, which is gone", file.display(), command.display()),
-            fix,
-        ),
-        None => Check::bad(SUBJECT, Verdict::Missing, format!("`{}` cannot be read", file.display()), fix),
-    }
-}
-
-fn disk() -> Check {
-    const SUBJECT: &str = "disk";
-    let folder = std::env::temp_dir();
-    match crate::system::free_bytes(&folder) {
-        Some(free) if free < 1 << 30 => Check::bad(
-            SUBJECT,
-            Verdict::Advice,
-            format!("{} MB free in `{}`", free >> 20, folder.display()),
-            "cells are compiled there; make room, or set `TMPDIR` to a larger disk",
-        ),
-        Some(free) => Check::good(SUBJECT, format!("{} GB free in `{}`", free >> 30, folder.display())),
-        None => Check::bad(
-            SUBJECT,
-            Verdict::Missing,
-            format!("`{}` cannot be used", folder.display()),
-            "set `TMPDIR` to a folder that exists",
-        ),
-    }
-}
-
-fn gpu() -> Check {
-    const SUBJECT: &str = "gpu";
-    let gpus = Device::present().into_iter().filter(|&device| device != Device::Cpu);
-    let names: Vec<String> =
-        gpus.map(|gpu| format!("{gpu} ({})", gpu.model_name().unwrap_or_else(|| "unnamed".to_owned()))).collect();
-    match Device::obstacle() {
-        None => Check::good(SUBJECT, names.join(", ")),
-        Some(reason) if !Device::has_cuda() => Check::good(SUBJECT, format!("none: CUDA {reason}")),
-        Some(reason) => Check::bad(
-            SUBJECT,
-            Verdict::Advice,
-            format!("none: CUDA {reason}"),
-            "on a machine with an NVIDIA GPU, install its driver and CUDA's run-time libraries; elsewhere all is well",
-        ),
-    }
+    let all = checks.iter().map(|check| {
+        json!({"subject": check.subject, "verdict": verdict(check.verdict), "found": check.found, "fix": check.fix})
+    });
+    json!({"passed": passed(checks), "checks": all.collect::<Vec<_>>()})
 }
 
 fn on_path(name: &str) -> Option<PathBuf> {
@@ -213,5 +109,7 @@ mod tests {
             "{}",
             report(&checks)
         );
+        assert_eq!(json(&checks)["checks"][0]["verdict"], "missing");
+        assert_eq!(json(&checks)["passed"], false);
     }
 }

@@ -2,7 +2,9 @@
 
 mod payload;
 mod places;
+mod sweep;
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
@@ -11,6 +13,8 @@ use crate::toolkit::BUILT_WITH;
 
 pub use payload::{Payload, Rustc};
 pub use places::{Places, Scope};
+pub(crate) use sweep::command_of;
+pub use sweep::{Earlier, stay_in_use};
 
 /// The file in an installed folder that says which compiler its cells need.
 const RECORD: &str = "install.json";
@@ -40,6 +44,19 @@ pub enum InstallError {
     Rustc {
         /// What it said.
         detail: String,
+    },
+    /// The disk is too small.
+    #[error(
+        "{needed} MB are needed in `{}`, and {free} MB are free\nmake room, or choose another place with `--user` or `--prefix`",
+        folder.display()
+    )]
+    Room {
+        /// Where.
+        folder: PathBuf,
+        /// What is needed, in MB.
+        needed: u64,
+        /// What is free, in MB.
+        free: u64,
     },
     /// The place cannot be known.
     #[error("cannot tell where to install: {0}\nname a place with `--prefix`")]
@@ -76,15 +93,37 @@ pub struct Installed {
     pub linked: bool,
 }
 
+/// How a kernel is called.
+#[derive(Clone, Debug)]
+pub struct Names {
+    /// The name of the kernelspec.
+    pub name: String,
+    /// What people choose; by default the name decides.
+    pub display_name: Option<String>,
+}
+
+impl Names {
+    fn shown(&self) -> String {
+        let by_name = || match self.name.as_str() {
+            "chandlery" => "Chandlery (Rust)".to_owned(),
+            other => format!("Chandlery (Rust, {other})"),
+        };
+        self.display_name.clone().unwrap_or_else(by_name)
+    }
+}
+
 /// Installs the running build as a kernel.
 ///
+/// The files go into a folder of their own, which gets its name when it is complete; only then the kernelspec is pointed to
+/// it, by one rename. Kernels of an earlier installation run on in their folder; the first installation or removal
+/// after they ended takes it away.
+///
 /// # Errors
-/// [`InstallError`]; an earlier installation is replaced only by a complete new one.
-pub fn install(places: &Places, name: &str, payload: &Payload) -> Result<Installed, InstallError> {
-    check_name(name)?;
-    let library = places.library();
-    let staged = library.with_extension(format!("part-{}", std::process::id()));
-    let copied = payload.copy_to(&staged).and_then(|copied| {
+/// [`InstallError`]; an earlier installation is then as it was.
+pub fn install(places: &Places, names: &Names, payload: &Payload) -> Result<Installed, InstallError> {
+    check_name(&names.name)?;
+    let staged = places.library().with_added_extension(format!("{}{}", &sweep::PART[1..], std::process::id()));
+    let complete = payload.copy_to(&staged).and_then(|copied| {
         let record = json!({
             "chandlery": env!("CARGO_PKG_VERSION"),
             "rustc": payload.rustc.as_ref().map(|rustc| rustc.path.clone()),
@@ -92,50 +131,30 @@ pub fn install(places: &Places, name: &str, payload: &Payload) -> Result<Install
             "built_with": BUILT_WITH,
         });
         write_json(&staged.join(RECORD), &record)?;
-        replace(&staged, &library)?;
-        Ok(copied)
+        Ok((copied, name_it(&staged, &places.library())?))
     });
-    let copied = copied.inspect_err(|_| drop(std::fs::remove_dir_all(&staged)))?;
-
-    let spec = places.kernels().join(name);
-    write_spec(&spec, &kernelspec(&library, payload.rustc.as_ref()))?;
+    let (copied, library) = complete.inspect_err(|_| drop(std::fs::remove_dir_all(&staged)))?;
+    let spec = places.kernels().join(&names.name);
+    let written = write_spec(&spec, &kernelspec(&library, &names.shown(), payload.rustc.as_ref()));
+    written.inspect_err(|_| drop(std::fs::remove_dir_all(&library)))?;
+    places.sweep();
     Ok(Installed { spec, library, bytes: copied.bytes, linked: copied.linked })
 }
 
-/// Removes a kernelspec and the folder it points to.
+/// Removes a kernelspec, and the folder it points to if no other kernel needs it.
 ///
 /// # Errors
 /// [`InstallError::NotInstalled`], or what kept a folder from being removed.
 pub fn uninstall(places: &Places, name: &str) -> Result<Vec<PathBuf>, InstallError> {
     check_name(name)?;
     let spec = places.kernels().join(name);
-    let not_installed = || InstallError::NotInstalled { name: name.to_owned(), folder: places.kernels() };
-    let text = std::fs::read_to_string(spec.join("kernel.json")).map_err(|_| not_installed())?;
-    let command = serde_json::from_str::<Value>(&text).ok().and_then(|spec| {
-        let words = spec.get("argv")?.as_array()?;
-        words.first()?.as_str().map(PathBuf::from)
-    });
+    if !spec.join("kernel.json").is_file() {
+        return Err(InstallError::NotInstalled { name: name.to_owned(), folder: places.kernels() });
+    }
+    std::fs::remove_dir_all(&spec).map_err(InstallError::write(&spec))?;
     let mut removed = vec![spec];
-    // Only a folder that an installation made: a hand-written kernelspec may point into a build folder. And only when
-    // no other kernel of this place uses it.
-    if let Some(library) = command.as_deref().and_then(Path::parent)
-        && library.join(RECORD).is_file()
-        && !used_by_another(&places.kernels(), name, library)
-    {
-        removed.push(library.to_owned());
-    }
-    for folder in &removed {
-        std::fs::remove_dir_all(folder).map_err(InstallError::write(folder))?;
-    }
+    removed.extend(places.sweep());
     Ok(removed)
-}
-
-fn used_by_another(kernels: &Path, name: &str, library: &Path) -> bool {
-    let Ok(folders) = std::fs::read_dir(kernels) else { return false };
-    folders.flatten().filter(|folder| folder.file_name() != name).any(|folder| {
-        std::fs::read_to_string(folder.path().join("kernel.json"))
-            .is_ok_and(|text| text.contains(&*library.to_string_lossy()))
-    })
 }
 
 fn check_name(name: &str) -> Result<(), InstallError> {
@@ -147,12 +166,13 @@ fn check_name(name: &str) -> Result<(), InstallError> {
 }
 
 /// The kernelspec of an installed folder.
-fn kernelspec(library: &Path, rustc: Option<&Rustc>) -> Value {
+fn kernelspec(library: &Path, display_name: &str, rustc: Option<&Rustc>) -> Value {
     // A server started from a desktop has no `~/.cargo/bin` on its path, so the compiler is named in full.
     let env = rustc.map_or_else(|| json!({}), |rustc| json!({"RUSTC": rustc.path}));
+    // No `kernel_protocol_version`: 5.5 there announces the handshake by a registration file, which this kernel has not.
     json!({
         "argv": [library.join("chandlery"), "kernel", "start", "--connection-file", "{connection_file}"],
-        "display_name": "Chandlery (Rust)",
+        "display_name": display_name,
         "language": "rust",
         "interrupt_mode": "message",
         "env": env,
@@ -171,27 +191,33 @@ fn write_spec(folder: &Path, spec: &Value) -> Result<(), InstallError> {
         let path = folder.join(name);
         std::fs::write(&path, bytes).map_err(InstallError::write(&path))?;
     }
-    write_json(&folder.join("kernel.json"), spec)
+    let staged = folder.join(format!(".kernel.json{}{}", sweep::PART, std::process::id()));
+    write_json(&staged, spec)?;
+    let file = folder.join("kernel.json");
+    std::fs::rename(&staged, &file).map_err(|source| {
+        let _ = std::fs::remove_file(&staged);
+        InstallError::Write { path: file.clone(), source }
+    })
 }
 
 fn write_json(path: &Path, value: &Value) -> Result<(), InstallError> {
-    std::fs::write(path, format!("{value:#}\n")).map_err(InstallError::write(path))
+    let written = std::fs::File::create(path).and_then(|mut file| {
+        file.write_all(format!("{value:#}\n").as_bytes())?;
+        file.sync_all()
+    });
+    written.map_err(InstallError::write(path))
 }
 
-/// Puts a finished folder where an older one may be; the older one is moved aside first, so that a failure keeps it.
-fn replace(staged: &Path, target: &Path) -> Result<(), InstallError> {
-    let aside = target.with_extension(format!("old-{}", std::process::id()));
-    if target.exists() {
-        std::fs::rename(target, &aside).map_err(InstallError::write(target))?;
-    }
-    if let Err(source) = std::fs::rename(staged, target) {
-        let _ = std::fs::rename(&aside, target);
-        return Err(InstallError::Write { path: target.to_owned(), source });
-    }
-    if aside.exists() {
-        std::fs::remove_dir_all(&aside).map_err(InstallError::write(&aside))?;
-    }
-    Ok(())
+/// Gives a complete folder its name, with a number if a folder of this name is there.
+fn name_it(staged: &Path, name: &Path) -> Result<PathBuf, InstallError> {
+    let numbered = |number: u32| match number {
+        1 => name.to_owned(),
+        _ => name.with_file_name(format!("{}-{number}", name.file_name().unwrap_or_default().to_string_lossy())),
+    };
+    // A folder that is there is not empty, and a folder that is not empty is never renamed over.
+    let free = (1..).map(numbered).find(|folder| !folder.exists()).unwrap_or_else(|| name.to_owned());
+    std::fs::rename(staged, &free).map_err(InstallError::write(&free))?;
+    Ok(free)
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use chandlery::command::Failure;
 use chandlery_kernel::engine::direct::DirectEngine;
 use chandlery_kernel::engine::{Echo, Engine, Evcxr, Unavailable};
-use chandlery_kernel::install::{Payload, Places, Scope};
+use chandlery_kernel::install::{Names, Payload, Places, Scope};
 use chandlery_kernel::system::{self, Again};
 use chandlery_kernel::toolkit::Toolkit;
 use chandlery_kernel::{bench, doctor, install, runner, server, worker};
@@ -79,6 +79,7 @@ fn verb(words: &[String]) -> ExitCode {
 }
 
 fn run(args: RunArgs) -> ExitCode {
+    install::stay_in_use();
     let options = runner::Options {
         notebooks: args.notebooks,
         output: args.output,
@@ -129,12 +130,15 @@ fn run(args: RunArgs) -> ExitCode {
 fn kernel(action: KernelAction) -> ExitCode {
     match action {
         KernelAction::Start { connection_file, engine } => {
+            install::stay_in_use();
             let start = Box::new(move || {
                 start_engine(engine, None).unwrap_or_else(|reason| Box::new(Unavailable::new(reason)))
             });
             server::run_kernel(&connection_file, start).map_or_else(fail, |()| ExitCode::SUCCESS)
         }
-        KernelAction::Install { place } => install_kernel(&place).map_or_else(fail, |()| ExitCode::SUCCESS),
+        KernelAction::Install { place, display_name } => {
+            install_kernel(&place, display_name).map_or_else(fail, |()| ExitCode::SUCCESS)
+        }
         KernelAction::Uninstall { place } => {
             let removed = Places::of(&scope(&place)).and_then(|places| install::uninstall(&places, &place.name));
             match removed {
@@ -145,19 +149,22 @@ fn kernel(action: KernelAction) -> ExitCode {
                 Err(error) => fail(error),
             }
         }
-        KernelAction::Doctor => {
+        KernelAction::Doctor { json } => {
             let checks = doctor::examine();
-            say(doctor::report(&checks).trim_end());
-            let missing = checks.iter().any(|check| check.verdict == doctor::Verdict::Missing);
-            if missing { ExitCode::from(FAILED) } else { ExitCode::SUCCESS }
+            if json {
+                say(&format!("{:#}", doctor::json(&checks)));
+            } else {
+                say(doctor::report(&checks).trim_end());
+            }
+            if doctor::passed(&checks) { ExitCode::SUCCESS } else { ExitCode::from(FAILED) }
         }
     }
 }
 
-fn install_kernel(place: &Place) -> Result<(), install::InstallError> {
+fn install_kernel(place: &Place, display_name: Option<String>) -> Result<(), install::InstallError> {
     let places = Places::of(&scope(place))?;
     let payload = Payload::of_this_build()?;
-    let installed = install::install(&places, &place.name, &payload)?;
+    let installed = install::install(&places, &Names { name: place.name.clone(), display_name }, &payload)?;
     let how = if installed.linked { ", linked to this build: no disk space used" } else { "" };
     say(&format!("kernelspec  {}", installed.spec.display()));
     say(&format!("toolkit     {} ({} MB{how})", installed.library.display(), installed.bytes >> 20));

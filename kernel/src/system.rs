@@ -84,11 +84,20 @@ pub fn is_alive(process: u32) -> bool {
 
 /// Bytes that may still be written to the file system of a folder.
 pub fn free_bytes(folder: &Path) -> Option<u64> {
+    file_system(folder).map(|stat| stat.f_bavail as u64 * stat.f_frsize as u64)
+}
+
+/// Whether the file system of a folder is mounted `noexec`: nothing can be loaded from there.
+pub fn forbids_programs(folder: &Path) -> bool {
+    file_system(folder).is_some_and(|stat| stat.f_flag & libc::ST_NOEXEC != 0)
+}
+
+fn file_system(folder: &Path) -> Option<libc::statvfs> {
     let path = std::ffi::CString::new(folder.as_os_str().as_bytes()).ok()?;
     // SAFETY: all-zero is a valid value of this plain struct, and `statvfs` only writes to it.
     unsafe {
         let mut stat: libc::statvfs = std::mem::zeroed();
-        (libc::statvfs(path.as_ptr(), &mut stat) == 0).then(|| stat.f_bavail as u64 * stat.f_frsize as u64)
+        (libc::statvfs(path.as_ptr(), &mut stat) == 0).then_some(stat)
     }
 }
 

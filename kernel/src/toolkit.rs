@@ -7,6 +7,9 @@ use std::process::Command;
 /// What `rustc --version` said when the toolkit was built.
 pub const BUILT_WITH: &str = env!("CHANDLERY_RUSTC");
 
+/// The system it was built for.
+pub const BUILT_FOR: &str = env!("CHANDLERY_TARGET");
+
 /// Where that compiler was installed.
 const BUILT_IN: &str = env!("CHANDLERY_SYSROOT");
 
@@ -65,24 +68,29 @@ impl Toolkit {
     /// # Errors
     /// [`ToolkitError`], which says what to install.
     pub fn locate() -> Result<Self, ToolkitError> {
-        let library = loaded_library()?;
-        let folder = library.parent().unwrap_or(Path::new("."));
-        let beside = folder.join("deps");
-        let metadata = if beside.is_dir() { beside } else { folder.to_owned() };
-        let has_metadata = |folder: &Path| {
-            let entries = std::fs::read_dir(folder).ok()?;
-            entries.flatten().find(|e| e.path().extension().is_some_and(|x| x == "rmeta" || x == "rlib"))
-        };
-        if has_metadata(&metadata).is_none() {
-            return Err(ToolkitError::NoMetadata { path: metadata });
-        }
+        let library = library()?;
+        let metadata = metadata(&library)?;
         let (rustc, sysroot) = compiler()?;
         Ok(Self { library, metadata, rustc, linker: linker(&sysroot)? })
     }
 }
 
+/// The folder with the metadata of the crates a library was built from.
+pub(crate) fn metadata(library: &Path) -> Result<PathBuf, ToolkitError> {
+    let folder = library.parent().unwrap_or(Path::new("."));
+    let beside = folder.join("deps");
+    let metadata = if beside.is_dir() { beside } else { folder.to_owned() };
+    let entries = std::fs::read_dir(&metadata).into_iter().flatten().flatten();
+    let mut kinds = entries.filter_map(|entry| entry.path().extension().map(ToOwned::to_owned));
+    if kinds.any(|kind| kind == "rmeta" || kind == "rlib") {
+        Ok(metadata)
+    } else {
+        Err(ToolkitError::NoMetadata { path: metadata })
+    }
+}
+
 /// The file that this process's toolkit code comes from.
-fn loaded_library() -> Result<PathBuf, ToolkitError> {
+pub(crate) fn library() -> Result<PathBuf, ToolkitError> {
     let near = std::env::current_exe().unwrap_or_default();
     let maps = std::fs::read_to_string("/proc/self/maps").unwrap_or_default();
     let loaded = maps.lines().filter_map(|line| line.find('/').map(|at| PathBuf::from(&line[at..])));
@@ -94,22 +102,19 @@ fn loaded_library() -> Result<PathBuf, ToolkitError> {
 
 /// The compiler and its sysroot: the one `RUSTC` names, the one the toolkit was built with if it is still there, or the
 /// one on the path; the first that is the right version.
-fn compiler() -> Result<(PathBuf, PathBuf), ToolkitError> {
-    let ask = |program: &Path, arguments: &[&str]| {
-        let output = Command::new(program).args(arguments).output().ok().filter(|output| output.status.success())?;
-        Some(String::from_utf8_lossy(&output.stdout).trim().to_owned())
-    };
-    let sysroots = || {
-        // An installed kernelspec names the compiler; `bin/rustc` of a sysroot, so the sysroot needs no asking.
-        let named = std::env::var_os("RUSTC").map(PathBuf::from);
-        let given = named.and_then(|rustc| Some(rustc.parent()?.parent()?.to_owned()));
-        let recorded = Some(PathBuf::from(BUILT_IN));
-        // The proxy costs 30 ms, so it is asked last.
-        let current = || ask(Path::new("rustc"), &["--print", "sysroot"]).map(PathBuf::from);
-        given.into_iter().chain(recorded).chain(std::iter::once_with(current).flatten())
-    };
+pub(crate) fn compiler() -> Result<(PathBuf, PathBuf), ToolkitError> {
+    // An installed kernelspec names the compiler; `bin/rustc` of a sysroot, so the sysroot needs no asking.
+    let named = std::env::var_os("RUSTC").map(PathBuf::from);
+    let given = named.and_then(|rustc| Some(rustc.parent()?.parent()?.to_owned()));
+    let recorded = Some(PathBuf::from(BUILT_IN));
+    // The proxy costs 30 ms, so it is asked last.
+    let current = || ask(Path::new("rustc"), &["--print", "sysroot"]).map(PathBuf::from);
+    first_that_fits(given.into_iter().chain(recorded).chain(std::iter::once_with(current).flatten()))
+}
+
+fn first_that_fits(sysroots: impl Iterator<Item = PathBuf>) -> Result<(PathBuf, PathBuf), ToolkitError> {
     let mut other = None;
-    for sysroot in sysroots() {
+    for sysroot in sysroots {
         let rustc = sysroot.join("bin/rustc");
         match ask(&rustc, &["--version"]) {
             Some(version) if version == BUILT_WITH => return Ok((rustc, sysroot)),
@@ -120,7 +125,12 @@ fn compiler() -> Result<(PathBuf, PathBuf), ToolkitError> {
     Err(other.map_or(ToolkitError::NoCompiler, |found| ToolkitError::OtherCompiler { found }))
 }
 
-fn linker(sysroot: &Path) -> Result<(PathBuf, Vec<OsString>), ToolkitError> {
+fn ask(program: &Path, arguments: &[&str]) -> Option<String> {
+    let output = Command::new(program).args(arguments).output().ok().filter(|output| output.status.success())?;
+    Some(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+}
+
+pub(crate) fn linker(sysroot: &Path) -> Result<(PathBuf, Vec<OsString>), ToolkitError> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     if let Some(ld) = std::env::split_paths(&path).map(|folder| folder.join("ld")).find(|ld| ld.is_file()) {
         return Ok((ld, Vec::new()));
@@ -128,4 +138,32 @@ fn linker(sysroot: &Path) -> Result<(PathBuf, Vec<OsString>), ToolkitError> {
     let targets = std::fs::read_dir(sysroot.join("lib/rustlib")).into_iter().flatten().flatten();
     let lld = targets.map(|target| target.path().join("bin/rust-lld")).find(|lld| lld.is_file());
     lld.map(|lld| (lld, vec!["-flavor".into(), "gnu".into()])).ok_or(ToolkitError::NoLinker)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_very_compiler_of_the_toolkit_fits() {
+        use std::os::unix::fs::PermissionsExt;
+        let root = std::env::temp_dir().join(format!("sysroots-{}", std::process::id()));
+        let sysroot = |name: &str, version: &str| {
+            let rustc = root.join(name).join("bin/rustc");
+            std::fs::create_dir_all(rustc.parent().unwrap()).unwrap();
+            std::fs::write(&rustc, format!("#!/bin/sh\necho '{version}'\n")).unwrap();
+            std::fs::set_permissions(&rustc, std::fs::Permissions::from_mode(0o755)).unwrap();
+            root.join(name)
+        };
+        let old = sysroot("old", "rustc 1.0.0 (a59de37e9 2015-05-13)");
+        let good = sysroot("good", BUILT_WITH);
+        let gone = root.join("gone");
+
+        let (rustc, chosen) = first_that_fits([gone.clone(), old.clone(), good.clone()].into_iter()).unwrap();
+        assert_eq!((rustc, &chosen), (good.join("bin/rustc"), &good));
+        let wrong = first_that_fits([old].into_iter()).unwrap_err();
+        assert!(matches!(&wrong, ToolkitError::OtherCompiler { found } if found.contains("1.0.0")), "{wrong}");
+        assert!(matches!(first_that_fits([gone].into_iter()), Err(ToolkitError::NoCompiler)));
+        std::fs::remove_dir_all(root).unwrap();
+    }
 }

@@ -35,6 +35,8 @@ LIMIT_S = 60
 # A second interrupt ends what does not listen to the first; so does a third, if the second came too early.
 INSISTS_AFTER_S = 1.5
 MODEL = FIXTURES / "llama-gqa"
+# The variable that tells a soak's processes from others: children inherit it.
+MARK = "CHANDLERY_SOAK"
 CHANNELS = ("shell", "control", "iopub", "stdin")
 
 
@@ -229,8 +231,7 @@ class Soak:
         self.seconds = collections.defaultdict(list)
         self.folder = tempfile.TemporaryDirectory(prefix="soak-")
         self.mark = uuid.uuid4().hex
-        # All that a kernel starts inherits these: they tell its processes and its files from others.
-        self.environment = os.environ | {"TMPDIR": self.folder.name, "CHANDLERY_SOAK": self.mark}
+        self.environment = os.environ | {"TMPDIR": self.folder.name, MARK: self.mark}
         self.life = Life(kernel, self.environment)
         self.number = 0
         self.defined = []
@@ -334,14 +335,16 @@ class Soak:
     def thread_prints(self):
         joined = self.random.random() < 0.5
         rest = "thread.join().unwrap();" if joined else "drop(thread);"
+        # Lines of an earlier thread may end up here.
+        name = f"thread {self.number}:"
         code = (
-            "let thread = std::thread::spawn(|| for n in 0..5 { println!(\"thread {n}\"); "
+            f"let thread = std::thread::spawn(|| for n in 0..5 {{ println!(\"{name}{{n}}\"); "
             f"std::thread::sleep(std::time::Duration::from_millis(5)); }}); {rest}"
         )
         request = self.life.execute(code, "thread")
         self.life.requests[request].lingers = not joined
         done = self.life.finish(request)
-        if done.status != "ok" or joined and done.text().count("thread") != 5:
+        if done.status != "ok" or joined and done.text().count(name) != 5:
             raise Broken(f"{done.replies[0]['content']}: {done.text()!r}")
 
     def display(self):
@@ -528,17 +531,7 @@ class Soak:
     # What is left behind.
 
     def processes(self):
-        """All processes that carry this soak's mark: pid and start time, with their names."""
-        found = {}
-        for entry in Path("/proc").glob("[0-9]*"):
-            try:
-                if f"CHANDLERY_SOAK={self.mark}".encode() in (entry / "environ").read_bytes():
-                    # After the name, which may hold spaces: state is field 3, start time field 22.
-                    fields = (entry / "stat").read_text().rpartition(")")[2].split()
-                    found[int(entry.name), fields[19]] = (entry / "comm").read_text().strip()
-            except (OSError, IndexError):
-                continue
-        return found
+        return marked(self.mark)
 
     def gone(self, old, seconds=10):
         limit = time.monotonic() + seconds
@@ -600,6 +593,20 @@ class Soak:
         for kind, seconds in sorted(self.seconds.items()):
             rows.append([kind, str(len(seconds)), f"{statistics.median(seconds):.2f} s", f"{max(seconds):.2f} s"])
         return rows
+
+
+def marked(mark):
+    """All processes whose environment has this mark: pid and start time, with their names."""
+    found = {}
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            if f"{MARK}={mark}".encode() in (entry / "environ").read_bytes():
+                # After the name, which may hold spaces: state is field 3, start time field 22.
+                fields = (entry / "stat").read_text().rpartition(")")[2].split()
+                found[int(entry.name), fields[19]] = (entry / "comm").read_text().strip()
+        except (OSError, IndexError):
+            continue
+    return found
 
 
 def usage(pid):

@@ -4,8 +4,12 @@
 """
 
 import os
+import sys
 
 import pytest
+from workbench import REPOSITORY
+
+sys.path.append(str(REPOSITORY / "tests" / "bench"))
 
 
 @pytest.fixture(scope="session", autouse=True)

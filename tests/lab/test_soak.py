@@ -1,12 +1,6 @@
 """A short soak; `tests/bench/soak.py` by itself is the long one."""
 
-import sys
-
-from workbench import REPOSITORY
-
-sys.path.append(str(REPOSITORY / "tests" / "bench"))
-
-from soak import Soak  # noqa: E402
+from soak import Soak
 
 
 def test_cells_and_restarts_at_random_lose_no_reply_and_leave_nothing(kernel):

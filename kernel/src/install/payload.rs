@@ -1,10 +1,16 @@
 //! What an installation consists of: the command, the libraries it has loaded, and the crate metadata rustc reads.
 
+use std::fs::File;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::InstallError;
+use crate::system;
 use crate::toolkit::{Toolkit, ToolkitError};
+
+/// Programs that the command starts if they lie beside it.
+const COMPANIONS: &[&str] = &["chandlery-evcxr"];
 
 /// The compiler an installation's cells will use.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,6 +39,8 @@ impl Rustc {
 pub struct Payload {
     /// The command.
     pub command: PathBuf,
+    /// Programs that lie beside it where they were built: completion's language process.
+    pub companions: Vec<PathBuf>,
     /// Shared libraries that lie beside it: the toolkit and the standard library.
     pub libraries: Vec<PathBuf>,
     /// Metadata of the toolkit's dependencies, for `deps/`.
@@ -71,25 +79,49 @@ impl Payload {
         };
         let mut libraries = vec![library];
         libraries.extend(standard_library());
-        Ok(Self { command, libraries, metadata, rustc })
+        let companions =
+            COMPANIONS.iter().map(|name| command.with_file_name(name)).filter(|file| file.is_file()).collect();
+        Ok(Self { command, companions, libraries, metadata, rustc })
     }
 
     /// Copies everything into a folder that does not exist yet; links where the file system can.
     pub(super) fn copy_to(&self, folder: &Path) -> Result<Copied, InstallError> {
         let deps = folder.join("deps");
+        let beside = std::iter::once(&self.command).chain(&self.companions).chain(&self.libraries);
+        let beside = beside.map(|file| (file, folder));
+        let files: Vec<_> = beside.chain(self.metadata.iter().map(|file| (file, deps.as_path()))).collect();
+        let sources: Vec<&Path> = files.iter().map(|(file, _)| file.as_path()).collect();
+        check_room(&sources, folder)?;
         std::fs::create_dir_all(&deps).map_err(InstallError::write(&deps))?;
         let mut copied = Copied { bytes: 0, linked: true };
-        let beside = std::iter::once(&self.command).chain(&self.libraries).map(|file| (file, folder));
-        for (file, into) in beside.chain(self.metadata.iter().map(|file| (file, deps.as_path()))) {
+        for (file, into) in files {
             let Some(name) = file.file_name() else { continue };
             let target = into.join(name);
             if std::fs::hard_link(file, &target).is_err() {
                 copied.linked = false;
                 std::fs::copy(file, &target).map_err(InstallError::write(&target))?;
+                // On the disk before the folder has its name: after a power failure it would look finished.
+                let synced = File::open(&target).and_then(|file| file.sync_all());
+                synced.map_err(InstallError::write(&target))?;
             }
             copied.bytes += std::fs::metadata(&target).map_or(0, |metadata| metadata.len());
         }
         Ok(copied)
+    }
+}
+
+/// Files of another file system have to be copied; there must be room for them before the first one is.
+fn check_room(files: &[&Path], folder: &Path) -> Result<(), InstallError> {
+    let Some(existing) = folder.ancestors().find(|folder| folder.is_dir()) else { return Ok(()) };
+    let Ok(place) = std::fs::metadata(existing) else { return Ok(()) };
+    let elsewhere =
+        files.iter().filter_map(|file| std::fs::metadata(file).ok()).filter(|file| file.dev() != place.dev());
+    let needed = elsewhere.map(|file| file.len()).sum::<u64>();
+    match system::free_bytes(existing) {
+        Some(free) if needed > free => {
+            Err(InstallError::Room { folder: existing.to_owned(), needed: needed.div_ceil(1 << 20), free: free >> 20 })
+        }
+        _ => Ok(()),
     }
 }
 

@@ -52,7 +52,7 @@ impl Places {
         self.jupyter.join("kernels")
     }
 
-    /// Where the command, the toolkit and its metadata are.
+    /// Where the command, the toolkit and its metadata go; a number is added while an earlier installation is there.
     pub fn library(&self) -> PathBuf {
         self.library.clone()
     }

@@ -198,7 +198,7 @@ impl Assist for Names {
 
     fn variables(&self) -> Vec<VariableSummary> {
         let variables = self.variables.lock().unwrap_or_else(PoisonError::into_inner);
-        let values = self.values.lock().unwrap_or_else(PoisonError::into_inner);
+        let values = lock(&self.values);
         let summary = |(name, kind): (&String, &String)| VariableSummary {
             name: name.clone(),
             type_name: kind.clone(),

@@ -1,0 +1,96 @@
+//! What earlier installations left: which folders are still needed, and the removal of all others.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+use super::{Places, RECORD};
+use crate::system;
+
+/// Of the name of a folder that is being filled; the process id follows.
+pub(super) const PART: &str = ".part-";
+
+/// Says that the installation this process runs from is in use, for as long as it lives: upgrades then leave it in place.
+/// Does nothing in a build folder.
+pub fn stay_in_use() {
+    let record = std::env::current_exe().ok().and_then(|command| Some(command.parent()?.join(RECORD)));
+    // Left open: the system releases the lock however the process ends. Without locks upgrades remove the folder, and the
+    // kernel runs on until it needs a new worker.
+    if let Some(record) = record.and_then(|path| File::open(path).ok())
+        && record.lock_shared().is_ok()
+    {
+        std::mem::forget(record);
+    }
+}
+
+/// An installed folder.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Earlier {
+    /// Where it is.
+    pub folder: PathBuf,
+    /// A kernel runs from it.
+    pub running: bool,
+}
+
+impl Places {
+    /// Folders of complete installations that no kernelspec names any more.
+    pub fn unused(&self) -> Vec<Earlier> {
+        let named = self.commands();
+        let unused = self.folders().into_iter().filter(|folder| {
+            folder.join(RECORD).is_file()
+                && !is_part(folder)
+                && !named.iter().any(|command| command.starts_with(folder))
+        });
+        unused.map(|folder| Earlier { running: is_running(&folder), folder }).collect()
+    }
+
+    /// Removes what is unused and not running, and what killed installations left; returns the former.
+    pub(super) fn sweep(&self) -> Vec<PathBuf> {
+        for part in self.folders().into_iter().filter(|folder| is_part(folder)) {
+            let process = part.to_string_lossy().rsplit_once(PART).and_then(|(_, process)| process.parse().ok());
+            if process.is_some_and(|process| !system::is_alive(process)) {
+                let _ = std::fs::remove_dir_all(part);
+            }
+        }
+        let idle = self.unused().into_iter().filter(|earlier| !earlier.running).map(|earlier| earlier.folder);
+        idle.filter(|folder| std::fs::remove_dir_all(folder).is_ok()).collect()
+    }
+
+    /// The folders of this command beside the place of the next installation.
+    fn folders(&self) -> Vec<PathBuf> {
+        let library = self.library();
+        let entries = library.parent().and_then(|beside| std::fs::read_dir(beside).ok());
+        let mut folders: Vec<PathBuf> = entries.into_iter().flatten().flatten().map(|entry| entry.path()).collect();
+        let ours = |folder: &PathBuf| {
+            folder.is_dir() && folder.file_name().is_some_and(|name| name.to_string_lossy().starts_with("chandlery-"))
+        };
+        folders.retain(ours);
+        folders.sort();
+        folders
+    }
+
+    /// The commands that kernelspecs start: those of this place, and all that Jupyter finds.
+    fn commands(&self) -> Vec<PathBuf> {
+        let mut kernels = Self::searched();
+        kernels.push(self.kernels());
+        let specs = kernels.iter().filter_map(|folder| std::fs::read_dir(folder).ok()).flatten().flatten();
+        specs.filter_map(|spec| command_of(&spec.path())).collect()
+    }
+}
+
+/// The command that a kernelspec's folder starts.
+pub(crate) fn command_of(spec: &Path) -> Option<PathBuf> {
+    let text = std::fs::read_to_string(spec.join("kernel.json")).ok()?;
+    let spec: Value = serde_json::from_str(&text).ok()?;
+    Some(PathBuf::from(spec.get("argv")?.get(0)?.as_str()?))
+}
+
+fn is_part(folder: &Path) -> bool {
+    folder.to_string_lossy().contains(PART)
+}
+
+fn is_running(folder: &Path) -> bool {
+    let Ok(record) = File::open(folder.join(RECORD)) else { return false };
+    matches!(record.try_lock(), Err(std::fs::TryLockError::WouldBlock))
+}
