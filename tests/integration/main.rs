@@ -14,6 +14,7 @@ mod conversion_tokens;
 mod dataset;
 mod dependencies;
 mod directives;
+mod displays;
 mod doctor;
 mod evcxr;
 mod export;

@@ -5,9 +5,10 @@
 //! twice. Cells do not use this module by hand.
 
 use std::cell::RefCell;
-use std::fmt::{Debug, Display, Write};
+use std::error::Error;
+use std::fmt::{Debug, Display};
 
-use crate::display::{MimeBundle, View};
+use crate::display::{MimeBundle, View, debug_bundle, error_bundle, failed_bundle};
 
 /// The value to show.
 pub struct Shown<'a, T: ?Sized>(pub &'a T);
@@ -53,17 +54,28 @@ impl<T: View + ?Sized> ByView for &&&Shown<'_, T> {
     }
 }
 
-/// Second choice: a result that holds something with a rendering of its own.
+/// Second choice: a result, whose error is shown as one.
 pub trait ByResult {
     /// Shows it.
     fn show(&self);
 }
-impl<T: View, E: Display> ByResult for &&Shown<'_, Result<T, E>> {
+impl<T: Debug, E: Display> ByResult for &&Shown<'_, Result<T, E>> {
     fn show(&self) {
         match self.0 {
-            Ok(value) => view(value),
-            Err(error) => failed(error),
+            Ok(value) => succeeded(value, std::any::type_name::<T>()),
+            Err(error) => failed(error, std::any::type_name::<E>()),
         }
+    }
+}
+
+/// Beside it, as no result is an error: an error.
+pub trait ByError {
+    /// Shows it.
+    fn show(&self);
+}
+impl<T: Error> ByError for &&Shown<'_, T> {
+    fn show(&self) {
+        error(self.0, std::any::type_name::<T>());
     }
 }
 
@@ -160,8 +172,18 @@ fn view(value: &dyn View) {
     RESULT.set(Some(value.view()));
 }
 
-fn failed(error: &dyn Display) {
-    RESULT.set(Some(MimeBundle::text(format!("Err: {error}"))));
+fn succeeded(value: &dyn Debug, type_name: &str) {
+    if type_name != "()" {
+        RESULT.set(Some(debug_bundle(&format_args!("Ok({value:?})"), &format_args!("Ok({value:#?})"))));
+    }
+}
+
+fn failed(error: &dyn Display, type_name: &str) {
+    RESULT.set(Some(failed_bundle(error, type_name)));
+}
+
+fn error(error: &dyn Error, type_name: &str) {
+    RESULT.set(Some(error_bundle(error, type_name)));
 }
 
 fn name(type_name: &str) {
@@ -172,44 +194,7 @@ fn debug(value: &dyn Debug, type_name: &str) {
     if matches!(type_name, "()" | "!") {
         return;
     }
-    let mut short = Limited { text: String::new(), left: 100 };
-    let text = if write!(short, "{value:?}").is_ok() {
-        short.text
-    } else {
-        let mut long = Limited { text: String::new(), left: 100_000 };
-        match write!(long, "{value:#?}") {
-            Ok(()) => long.text,
-            Err(_) => long.text + "\n… (cut)",
-        }
-    };
-    RESULT.set(Some(MimeBundle::text(text)));
-}
-
-/// What `{:?}` writes, up to a number of bytes.
-pub(super) fn limited(value: &dyn Debug, bytes: usize) -> String {
-    let mut short = Limited { text: String::new(), left: bytes };
-    let _ = write!(short, "{value:?}");
-    short.text
-}
-
-/// Text up to a number of bytes; writing more fails, so a huge value costs no more than what is shown.
-struct Limited {
-    text: String,
-    left: usize,
-}
-
-impl Write for Limited {
-    fn write_str(&mut self, text: &str) -> std::fmt::Result {
-        if text.len() > self.left {
-            let cut = (0..=self.left).rev().find(|i| text.is_char_boundary(*i)).unwrap_or(0);
-            self.text.push_str(&text[..cut]);
-            self.left = 0;
-            return Err(std::fmt::Error);
-        }
-        self.left -= text.len();
-        self.text.push_str(text);
-        Ok(())
-    }
+    RESULT.set(Some(debug_bundle(&format_args!("{value:?}"), &format_args!("{value:#?}"))));
 }
 
 #[cfg(test)]
@@ -263,8 +248,20 @@ mod tests {
     }
 
     #[test]
+    fn errors_and_results_say_what_they_are() {
+        (&&&&&Shown(&"x".parse::<i32>())).show();
+        assert_eq!(shown(), "Err: invalid digit found in string");
+        (&&&&&Shown(&"7".parse::<i32>())).show();
+        assert_eq!(shown(), "Ok(7)");
+        (&&&&&Shown(&std::io::Error::other("disk on fire"))).show();
+        assert_eq!(shown(), "disk on fire");
+        (&&&&&Shown(&Ok::<(), String>(()))).show();
+        assert_eq!(take_result(), None);
+    }
+
+    #[test]
     fn long_values_are_cut() {
         (&&&&&Shown(&vec!["x".repeat(1000); 200])).show();
-        assert!(shown().len() < 100_100);
+        assert!(shown().len() < 20_000, "{}", shown().len());
     }
 }

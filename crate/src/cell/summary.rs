@@ -10,8 +10,7 @@ use std::sync::Arc;
 use candle_core::Tensor;
 use polars::prelude::{Column, DataFrame, Series};
 
-use super::show::limited;
-use crate::display::{binary_bytes, thousands};
+use crate::display::{beginning, binary_bytes, thousands};
 
 /// Characters that a summary takes at most.
 const WIDTH: usize = 60;
@@ -82,7 +81,7 @@ fn entries(length: usize) -> String {
 }
 
 fn short(value: &dyn Debug) -> String {
-    cut(limited(value, WIDTH * 4))
+    cut(beginning(&format_args!("{value:?}"), WIDTH * 4))
 }
 
 fn cut(text: String) -> String {

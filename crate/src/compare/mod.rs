@@ -1,10 +1,12 @@
-//! Models side by side: tables from headers, logits from forward passes.
+//! Models side by side: tables from headers, configurations, logits from forward passes.
 
+mod configs;
 mod inspect;
 mod logits;
 mod model;
 mod reference_file;
 
+pub use configs::{ChangedField, ConfigDiff, compare_configs};
 pub use inspect::{Inspection, QuantizedTensors, inspect};
 pub use logits::{Compare, compare, logits, write_logits};
 pub use reference_file::compare_with_reference;

@@ -45,9 +45,10 @@ impl MimeBundle {
         self.set(mime, value.into())
     }
 
-    /// Adds `text/html`.
+    /// Adds `text/html`. Long tables in it, made by [`TableView`](super::TableView), can be sorted and filtered where the
+    /// page runs scripts.
     pub fn with_html(self, html: impl Into<String>) -> Self {
-        self.set("text/html", Value::String(html.into()))
+        self.set("text/html", Value::String(super::table::with_sorting(html.into())))
     }
 
     /// Adds a line below the text and the HTML.
@@ -68,9 +69,23 @@ impl MimeBundle {
     /// Another bundle's text and HTML below its own. Other forms stay its own.
     pub fn followed_by(self, other: &MimeBundle) -> Self {
         let plain = format!("{}\n\n{}", self.plain(), other.plain());
-        let html = |bundle: &MimeBundle| bundle.get("text/html").and_then(Value::as_str).unwrap_or_default().to_owned();
-        let html = html(&self) + &html(other);
+        let html = self.markup() + &other.markup();
         self.with("text/plain", plain).with_html(html)
+    }
+
+    /// Its HTML, or its text as HTML.
+    pub(super) fn markup(&self) -> String {
+        if let Some(html) = self.get("text/html").and_then(Value::as_str) {
+            return html.to_owned();
+        }
+        let mut html = super::Html::new();
+        html.raw("<pre style=\"margin:0.2em 0\">").text(self.plain()).raw("</pre>");
+        html.finish()
+    }
+
+    /// The form that programs read, if it has one.
+    pub(super) fn typed(&self) -> Option<&Value> {
+        self.forms.iter().find(|(mime, _)| mime.starts_with("application/vnd.chandlery.")).map(|(_, value)| value)
     }
 
     /// Adds `image/png` from the bytes of a PNG file.
@@ -107,7 +122,7 @@ impl View for MimeBundle {
     }
 }
 
-/// What is not there says so.
+/// What is there shows itself; what is not says so.
 impl<T: View> View for Option<T> {
     fn view(&self) -> MimeBundle {
         self.as_ref().map_or_else(|| MimeBundle::text("None"), View::view)

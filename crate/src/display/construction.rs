@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::numbers::{binary_bytes, thousands};
 use super::parameter_table::with_typed_table;
-use super::table::{Align, Cell, Mark, TableView, bar};
+use super::table::{Align, Cell, Mark, TableView};
 use super::{Html, MimeBundle, View};
 use crate::construct::{Construction, Device, Estimate, LoadReport, present};
 use crate::device::DeviceMemory;
@@ -164,7 +164,7 @@ fn needs(estimate: &Estimate) -> TableView {
         ("".to_owned(), Align::Left),
         ("parameters".to_owned(), Align::Right),
         ("memory".to_owned(), Align::Right),
-        ("share".to_owned(), Align::Left),
+        ("share".to_owned(), Align::Right),
     ];
     columns.extend(devices.iter().map(|(device, memory)| {
         (format!("{device} ({} of {} free)", binary_bytes(memory.free), binary_bytes(memory.total)), Align::Left)
@@ -173,22 +173,21 @@ fn needs(estimate: &Estimate) -> TableView {
     let mut view = TableView::new(title, &columns);
     for group in &estimate.groups {
         let share = group.bytes as f64 / estimate.weights.max(1) as f64;
-        let share = Cell::rich(format!("{:.1}%", share * 100.0), bar(share));
-        let cells = [group.name.into(), thousands(group.parameters).into(), binary_bytes(group.bytes).into(), share];
+        let cells = [group.name.into(), Cell::count(group.parameters), Cell::bytes(group.bytes), Cell::share(share)];
         view.row(Mark::None, cells);
     }
     let total = estimate.groups.iter().map(|group| group.parameters).sum();
-    view.row(Mark::Strong, ["weights".into(), thousands(total).into(), binary_bytes(estimate.weights).into()]);
+    view.row(Mark::Strong, ["weights".into(), Cell::count(total), Cell::bytes(estimate.weights)]);
     for (what, bytes) in [
         ("gradients", estimate.gradients),
         ("AdamW's state (SGD has none)", estimate.adamw),
         ("activations", estimate.activations),
         ("activations, gradient checkpointing", estimate.checkpointed_activations),
     ] {
-        view.row(Mark::None, [what.into(), Cell::default(), binary_bytes(bytes).into()]);
+        view.row(Mark::None, [what.into(), Cell::default(), Cell::bytes(bytes)]);
     }
     for (purpose, bytes) in estimate.purposes() {
-        let mut cells = vec![purpose.into(), Cell::default(), binary_bytes(bytes).into(), Cell::default()];
+        let mut cells = vec![purpose.into(), Cell::default(), Cell::bytes(bytes), Cell::default()];
         cells.extend(devices.iter().map(|(_, memory)| Cell::from(verdict(bytes, *memory))));
         view.row(Mark::Strong, cells);
     }

@@ -3,6 +3,7 @@
 use super::numbers::{binary_bytes, shape, small, thousands};
 use super::table::{Align, Cell, Mark, TableView};
 use super::{Html, MimeBundle, View};
+use crate::compare::ConfigDiff;
 use crate::convert::{Continuation, Conversion, GenerationTest, LogitDiff, Pair, Pairs, Proof, RemapPlan, Way};
 use crate::spec::Side;
 use crate::tokenizer::{TokenChange, TokenPlan};
@@ -13,7 +14,7 @@ impl View for Proof {
         for name in self.different() {
             view.row(Mark::Bad, [name.to_string().into()]);
         }
-        view.bundle()
+        view.typed_bundle("proof")
     }
 }
 
@@ -57,7 +58,7 @@ fn tokens_cell(side: &Continuation, parting: Option<usize>) -> Cell {
     let mut html = Html::new();
     html.text(words(&side.ids[..at]));
     if at < side.ids.len() {
-        html.raw(" <span style=\"background-color:rgba(248,81,73,0.22)\">").text(words(&side.ids[at..])).raw("</span>");
+        html.raw(" <b style=\"background-color:rgba(248,81,73,0.20)\">").text(words(&side.ids[at..])).raw("</b>");
     }
     Cell::rich(words(&side.ids), html)
 }
@@ -83,7 +84,7 @@ impl View for GenerationTest {
                 if parting.is_tie() { ": a tie but for rounding" } else { "" }
             ),
         });
-        view.bundle()
+        view.typed_bundle("generation_test")
     }
 }
 
@@ -119,7 +120,7 @@ impl View for Pairs {
             ("sha256", Align::Left),
         ];
         let title = format!("{} tensors and their names on both sides", thousands(self.0.len() as u64));
-        let mut view = TableView::new(title, &columns).limit(usize::MAX);
+        let mut view = TableView::new(title, &columns).limit(200);
         for Pair { step, source_digest, written_digest } in self.0.iter() {
             let dtype = if step.from_dtype == step.to_dtype {
                 step.to_dtype.to_string()
@@ -142,6 +143,13 @@ impl Conversion {
     /// How each tensor was renamed.
     pub fn remapping(&self) -> &RemapPlan {
         &self.plan
+    }
+
+    /// The source's config.json and the destination's, if the source's can still be read.
+    pub fn config_diff(&self) -> Option<ConfigDiff> {
+        let before = std::fs::read_to_string(self.source.join("config.json")).ok()?;
+        let before = serde_json::from_str(&before).ok()?;
+        Some(ConfigDiff::new(("source".to_owned(), "destination".to_owned()), &before, &self.config))
     }
 
     /// The logits' comparison, if one was made.
@@ -220,9 +228,11 @@ impl View for Conversion {
         }
         let mut html = Html::new();
         for (index, line) in lines.iter().enumerate() {
-            html.raw(if index == 0 { "<div style=\"font-weight:bold\">" } else { "<div>" }).text(line).raw("</div>");
+            let (open, close) = if index == 0 { ("<div><b>", "</b></div>") } else { ("<div>", "</div>") };
+            html.raw(open).text(line).raw(close);
         }
         let mut details = vec![("Remapping", self.plan.view())];
+        details.extend(self.config_diff().map(|diff| ("Configuration", diff.view())));
         if let Some(tokens) = &self.tokens {
             details.push(("Tokens", tokens.view()));
         }

@@ -52,7 +52,7 @@ impl View for DatasetProject {
             view.row(mark, [name.into()]);
         }
         view.note(format!("default: {}", self.default_config()));
-        view.bundle()
+        view.typed_bundle("dataset_project")
     }
 }
 

@@ -26,7 +26,7 @@ impl View for Finalization {
 
 /// The files, and below them the tokens where some are added.
 fn whole(plan: &FinalizePlan, verb: &str) -> MimeBundle {
-    let files = table(plan, verb).bundle();
+    let files = table(plan, verb).typed_bundle("finalize_plan");
     match plan.tokens.as_ref().filter(|tokens| !tokens.is_empty() || !tokens.notes().is_empty()) {
         Some(tokens) => {
             let tied = plan.config.get("tie_word_embeddings").and_then(serde_json::Value::as_bool);

@@ -127,14 +127,15 @@ fn strip(values: &[f32], scale: f32) -> Cell {
     const BOXES: usize = 32;
     const BARS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
     let (mut text, mut html) = (String::new(), Html::new());
+    html.raw("<code style=\"background-color:transparent\">");
     for neighbours in values.chunks(values.len().div_ceil(BOXES).max(1)) {
         let worst = f64::from(neighbours.iter().copied().fold(0.0, f32::max) / (1e-3 * scale.max(1.0)));
         let strength = (1.0 + worst.log10() / 5.0).clamp(0.0, 1.0);
         text.push(BARS[(strength * 7.0).round() as usize]);
-        html.raw(format!(
-            "<span style=\"display:inline-block;width:8px;height:0.9em;background-color:rgba(214,125,46,{:.2})\"></span>",
-            strength.max(0.08)
-        ));
+        // The bar inside is for pages that strip colours.
+        html.raw(format!("<span style=\"background-color:rgba(214,125,46,{:.2})\">", strength.max(0.08)));
+        html.text(BARS[(strength * 7.0).round() as usize]).raw("</span>");
     }
+    html.raw("</code>");
     Cell::rich(text, html)
 }

@@ -1,14 +1,31 @@
 //! Looks: every value a person sees becomes a [`MimeBundle`] here, and leaves through [`emit`].
 //!
+//! # Forms
+//! Each view has `text/plain`, `text/html` and one `application/vnd.chandlery.*+json` for programs that compare numbers. That
+//! is an object whose `kind` says what it is of. Views that are one table share `vnd.chandlery.table+json`: `kind`,
+//! `title`, `columns`, `rows` (objects by column: exact numbers where the text is rounded, else the text; `mark` where the
+//! row has one), `hidden` (rows that are only counted) and `notes`. Reports of the verbs have a type and fields of their
+//! own, the same as `--json` prints.
+//!
+//! # HTML
+//! It reads in notebooks that are not trusted and on pages that strip all styles: text inherits the page's colour, colours
+//! are translucent and never the only sign, `align`, `<b>` and `<details>` carry what matters. Long tables get a script that
+//! sorts and filters them; without it they are the same tables.
+//!
 //! Nothing below this module knows HTML, colours or plotters.
 
 mod bundle;
+mod checkpoint_tree;
+mod config_diff;
 mod construction;
 mod conversion;
 mod dataset;
+mod debug;
+mod debug_text;
 mod emit;
+mod error;
 mod finalization;
-mod foreign;
+mod frame;
 mod gguf;
 mod html;
 mod kicktest;
@@ -20,15 +37,20 @@ mod progress_view;
 mod project;
 mod quantize;
 mod remapping;
+mod sequence;
 mod table;
+mod tensor;
 mod tokenizer;
 mod tokens;
 mod update;
 
 pub use bundle::{MimeBundle, View};
+pub use checkpoint_tree::CheckpointTree;
 pub(crate) use construction::below_load;
+pub(crate) use debug::{beginning, debug_bundle};
 pub(crate) use emit::in_notebook;
 pub use emit::{DisplayId, Sink, Updating, clear, emit, set_sink};
+pub(crate) use error::{error_bundle, failed_bundle};
 pub use html::Html;
 pub use loss_curve::LossCurve;
 pub use numbers::{binary_bytes, short_count, thousands};

@@ -13,6 +13,33 @@ pub fn thousands(number: u64) -> String {
     text
 }
 
+/// `-1234567` → `-1,234,567`.
+pub(super) fn signed_thousands(number: i128) -> String {
+    match u64::try_from(number.unsigned_abs()) {
+        Ok(size) => format!("{}{}", if number < 0 { "-" } else { "" }, thousands(size)),
+        Err(_) => number.to_string(),
+    }
+}
+
+/// A number with as many digits as help: `0.8734`, `12,345.7`, `1.3e-9`; `NaN` and `inf` as they are.
+pub(super) fn real(value: f64) -> String {
+    let size = value.abs();
+    match size {
+        _ if !value.is_finite() => value.to_string(),
+        0.0 => "0".to_owned(),
+        _ if !(1e-4..1e9).contains(&size) => format!("{value:.3e}"),
+        _ if value.fract() == 0.0 => signed_thousands(value as i128),
+        _ => {
+            let decimals = (4 - size.log10().floor() as i32 - 1).clamp(1, 7) as usize;
+            let text = format!("{value:.decimals$}");
+            let (whole, fraction) = text.split_once('.').unwrap_or((&text, ""));
+            let sign = if value < 0.0 { "-" } else { "" };
+            let whole = whole.trim_start_matches('-').parse().map_or_else(|_| whole.to_owned(), thousands);
+            format!("{sign}{whole}.{fraction}")
+        }
+    }
+}
+
 /// `2_471_645_184` → `2.30 GiB`.
 pub fn binary_bytes(bytes: u64) -> String {
     const UNITS: [&str; 5] = ["B", "KiB", "MiB", "GiB", "TiB"];
@@ -57,6 +84,11 @@ mod tests {
         assert_eq!([0, 999, 1000, 1_234_567].map(thousands), ["0", "999", "1,000", "1,234,567"]);
         assert_eq!([0, 1023, 1024, 2_471_645_184].map(binary_bytes), ["0 B", "1023 B", "1.00 KiB", "2.30 GiB"]);
         assert_eq!([0.0, 1.3e-5, 0.25, 5.04, 12345.0].map(small), ["0", "1.3e-5", "0.2", "5.0", "1.2e4"]);
+        assert_eq!(
+            [0.0, 0.873_444, -12_345.678, 1.25e-9, 100.0, 3e12, f64::NAN, f64::NEG_INFINITY].map(real),
+            ["0", "0.8734", "-12,345.7", "1.250e-9", "100", "3.000e12", "NaN", "-inf"]
+        );
+        assert_eq!([-1_234_567, 5].map(signed_thousands), ["-1,234,567", "5"]);
         assert_eq!([999, 4_434_176, 1_235_814_400].map(short_count), ["999", "4.43 M", "1.24 B"]);
     }
 }

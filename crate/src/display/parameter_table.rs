@@ -3,12 +3,13 @@
 use std::collections::btree_map::Entry::{Occupied, Vacant};
 use std::collections::{BTreeMap, HashSet};
 
+use candle_core::Tensor;
 use polars::prelude::{Column, DataFrame, PolarsResult};
 use serde_json::json;
 
 use super::numbers::{binary_bytes, shape, short_count, thousands};
-use super::table::{Align, Cell, Mark, TableView, bar};
-use super::{MimeBundle, View};
+use super::table::{Align, Cell, Mark, TableView};
+use super::{Html, MimeBundle, View};
 use crate::checkpoint::GgufMetadata;
 use crate::compare::{Inspection, QuantizedTensors};
 use crate::spec::{Grain, ParamPath, Side, TensorRow, TensorTable};
@@ -32,6 +33,18 @@ impl<'a> Entry<'a> {
             parameters: row.parameters(),
             bytes: row.bytes(),
             tied_to: row.tied_to.as_ref(),
+        }
+    }
+
+    fn of(path: &'a ParamPath, tensor: &Tensor) -> Self {
+        let count = tensor.elem_count() as u64;
+        Self {
+            path,
+            shape: tensor.dims().to_vec(),
+            dtype: tensor.dtype().as_str().to_owned(),
+            parameters: count,
+            bytes: count * tensor.dtype().size_in_bytes() as u64,
+            tied_to: None,
         }
     }
 
@@ -90,7 +103,7 @@ fn folded<'a>(title: &str, entries: impl IntoIterator<Item = Entry<'a>>, total: 
         ("dtype", Align::Left),
         ("parameters", Align::Right),
         ("bytes", Align::Right),
-        ("share", Align::Left),
+        ("share", Align::Right),
     ];
     let mut view = TableView::new(title, &columns);
     let mut ties = Vec::new();
@@ -99,9 +112,9 @@ fn folded<'a>(title: &str, entries: impl IntoIterator<Item = Entry<'a>>, total: 
         let (mark, parameters, bytes) = match &fold.first.tied_to {
             Some(target) => {
                 ties.push(format!("{} is tied to {target}", fold.name));
-                (Mark::Muted, "tied".to_owned(), String::new())
+                (Mark::Muted, "tied".into(), Cell::default())
             }
-            None => (Mark::None, thousands(fold.parameters), binary_bytes(fold.bytes)),
+            None => (Mark::None, Cell::count(fold.parameters), Cell::bytes(fold.bytes)),
         };
         let times = if fold.count > 1 { format!("×{}", fold.count) } else { String::new() };
         view.row(
@@ -111,9 +124,9 @@ fn folded<'a>(title: &str, entries: impl IntoIterator<Item = Entry<'a>>, total: 
                 times.into(),
                 shape(&fold.first.shape).into(),
                 fold.first.dtype.into(),
-                parameters.into(),
-                bytes.into(),
-                Cell::rich(format!("{:.1}%", share * 100.0), bar(share)),
+                parameters,
+                bytes,
+                Cell::share(share),
             ],
         );
     }
@@ -175,9 +188,35 @@ impl TensorTable {
     }
 }
 
+/// Tensors by name, in any order: natural order, layers folded.
+pub(super) fn tensors_table(tensors: &[(&String, &Tensor)]) -> TableView {
+    let mut paths: Vec<(ParamPath, &Tensor)> =
+        tensors.iter().map(|(name, tensor)| (ParamPath::from(name.as_str()), *tensor)).collect();
+    paths.sort_by(|a, b| a.0.cmp(&b.0));
+    let entries = || paths.iter().map(|(path, tensor)| Entry::of(path, tensor));
+    let (parameters, bytes) = entries().fold((0, 0), |sum, entry| (sum.0 + entry.parameters, sum.1 + entry.bytes));
+    let title = format!(
+        "{} tensors: {} numbers, {}",
+        thousands(paths.len() as u64),
+        thousands(parameters),
+        binary_bytes(bytes)
+    );
+    folded(&title, entries(), parameters).0
+}
+
 /// The table with layers folded, and as typed JSON.
 fn table_bundle(table: &TensorTable, title: &str) -> MimeBundle {
     with_typed_table(table.folded_view(title).bundle(), table)
+}
+
+/// The tree of modules below the table, folded: the same numbers in another order. Text is for one of them.
+fn with_tree(bundle: MimeBundle, table: &TensorTable) -> MimeBundle {
+    let mut html = Html::new();
+    html.raw(bundle.markup())
+        .raw("<details><summary>modules</summary>")
+        .raw(table.tree().view().markup())
+        .raw("</details>");
+    bundle.with_html(html.finish())
 }
 
 /// Adds every row as typed JSON, up to 2,000, for programs that compare numbers.
@@ -224,13 +263,13 @@ impl View for Inspection {
             let architecture = metadata.text("general.architecture").unwrap_or("unknown");
             let mut view = self.table.folded_view(&format!("{}: GGUF, {architecture}", self.path.display()));
             metadata_notes(metadata).into_iter().for_each(|note| view.note(note));
-            return with_typed_table(view.bundle(), &self.table);
+            return with_typed_table(with_tree(view.bundle(), &self.table), &self.table);
         }
         let title = format!("{}: {what}, {files}", self.path.display());
         if self.quantized.is_empty() {
-            return table_bundle(&self.table, &title);
+            return with_typed_table(with_tree(self.table.folded_view(&title).bundle(), &self.table), &self.table);
         }
-        with_typed_table(self.quantized_view(&title).bundle(), &self.table)
+        with_typed_table(with_tree(self.quantized_view(&title).bundle(), &self.table), &self.table)
     }
 }
 

@@ -9,8 +9,12 @@ const MARGIN: usize = 40;
 
 impl View for Trace {
     fn view(&self) -> MimeBundle {
-        MimeBundle::text(self.text()).with_html(self.table().html())
+        traced(self)
     }
+}
+
+fn traced(trace: &Trace) -> MimeBundle {
+    trace.table().typed_bundle("configuration").with("text/plain", trace.text())
 }
 
 impl Trace {
@@ -85,7 +89,7 @@ impl View for Project {
         if let Some(note) = self.note() {
             table.note(note);
         }
-        table.bundle()
+        table.typed_bundle("project")
     }
 }
 
@@ -93,7 +97,7 @@ impl View for Project {
 impl View for ProjectConfig {
     fn view(&self) -> MimeBundle {
         match self.trace() {
-            Ok(trace) => MimeBundle::text(trace.text()).with_html(trace.table().html()),
+            Ok(trace) => traced(&trace),
             Err(error) => MimeBundle::text(format!("{} {}: {error}", self.project().name(), self.name())),
         }
     }

@@ -35,7 +35,7 @@ fn name_cell(step: &RemapStep, count: usize, pick: impl Fn(&(String, String)) ->
         if segment.0 == segment.1 {
             html.text(piece);
         } else {
-            html.raw(format!("<span style=\"{style}\">")).text(piece).raw("</span>");
+            html.raw(format!("<b style=\"{style}\">")).text(piece).raw("</b>");
         }
     }
     Cell::rich(text, html)
@@ -49,7 +49,7 @@ impl View for RemapPlan {
             ("×", Align::Right),
             ("shape", Align::Left),
             ("dtype", Align::Left),
-            ("", Align::Left),
+            ("change", Align::Left),
         ];
         let title = format!("Remapping of {} tensors", thousands(self.tensors() as u64));
         let mut view = TableView::new(title, &columns);
@@ -98,6 +98,6 @@ impl View for RemapPlan {
             self.mismatched.len(),
             self.skipped.len()
         ));
-        view.bundle()
+        view.typed_bundle("remapping")
     }
 }

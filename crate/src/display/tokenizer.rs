@@ -39,7 +39,10 @@ impl View for TokenizerSummary {
         html.raw("</div><div style=\"opacity:0.75\">").text(&count).raw("</div>");
         let mut whole = Html::new();
         whole.raw(table.html()).raw(html.finish());
-        MimeBundle::text(format!("{}\n{count}:\n{line}", table.text())).with_html(whole.finish())
+        table
+            .typed_bundle("tokenizer")
+            .with("text/plain", format!("{}\n{count}:\n{line}", table.text()))
+            .with_html(whole.finish())
     }
 }
 

@@ -11,7 +11,7 @@ use crate::update::{UpdatePlan, Updated};
 
 impl View for UpdatePlan {
     fn view(&self) -> MimeBundle {
-        table(self, "Would update").bundle()
+        table(self, "Would update").typed_bundle("update_plan")
     }
 }
 
@@ -33,7 +33,11 @@ fn table(plan: &UpdatePlan, verb: &str) -> TableView {
     );
     let mut view = TableView::new(title, &[("", Align::Left), ("before", Align::Left), ("after", Align::Left)]);
     for (field, old, new) in plan.fields.iter() {
-        let mark = if new.is_null() { Mark::Muted } else { Mark::Good };
+        let mark = match (old.is_null(), new.is_null()) {
+            (_, true) => Mark::Removed,
+            (true, false) => Mark::Good,
+            (false, false) => Mark::Changed,
+        };
         view.row(mark, [format!("config.json {field}").into(), short(old).into(), short(new).into()]);
     }
     // Layers that change alike are one row.

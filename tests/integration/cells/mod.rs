@@ -233,7 +233,7 @@ fn values_are_shown_by_their_richest_form() {
     assert_eq!(nb.ok("let x = 1;"), "");
     assert_eq!(nb.ok("struct Opaque; Opaque"), "Opaque");
     nb.ok("use chandlery::polars::prelude::*; let d = df![\"a\" => [1, 2]]?;");
-    assert!(nb.ok("d").contains("shape: (2, 1)"));
+    assert!(nb.ok("d").contains("DataFrame: 2 rows × 1 column"));
     assert!(nb.seen.events.iter().any(|(_, e)| matches!(e, Event::Result { data } if data.get("text/html").is_some())));
     assert_eq!(nb.ok("d.clone().lazy().filter(col(\"a\").gt(lit(1))).collect()?.height()"), "1");
     assert_eq!(nb.ok("if x > 0 { \"yes\" } else { \"no\" }"), "\"yes\"");
