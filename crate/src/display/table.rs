@@ -38,7 +38,7 @@ impl Mark {
     }
 
     /// Translucent backgrounds read on light and dark pages, and survive the sanitizer of untrusted notebooks.
-    fn style(self) -> &'static str {
+    pub(super) fn style(self) -> &'static str {
         match self {
             Mark::None => "",
             Mark::Good => "background-color:rgba(46,160,67,0.15)",

@@ -59,7 +59,9 @@ pub fn main() -> ExitCode {
     for request in requests {
         chandlery::interrupt::reset();
         running.store(true, Ordering::Relaxed);
+        chandlery::progress::begin_cell();
         let ending = serve(&request, &mut store, &channel);
+        chandlery::progress::end_cell();
         running.store(false, Ordering::Relaxed);
         flush();
         if let Some(data) = show::take_result() {
