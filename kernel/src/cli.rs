@@ -10,7 +10,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 #[command(name = "chandlery", version, disable_help_subcommand = true)]
 pub(crate) enum Cli {
     /// Run notebooks without a browser, save their outputs, fail at the first failing cell
-    Run(RunArgs),
+    #[command(after_help = RUN_HELP)]
+    Run(Box<RunArgs>),
     /// Install, remove, start or examine the Jupyter kernel
     Kernel {
         /// What to do.
@@ -18,6 +19,16 @@ pub(crate) enum Cli {
         action: KernelAction,
     },
 }
+
+const RUN_HELP: &str = "\
+Tags of cells:
+  parameters        its `let`s are what -p overrides, in a cell put after it
+  skip-execution    not run
+  raises-exception  may fail
+  remove-output     run, but its outputs are not saved
+  setup             run even before the cell given by --from
+
+Exit codes: 0 all cells ran, 1 a cell failed or the time was over, 2 usage, 130 Ctrl-C";
 
 /// `chandlery run`.
 #[derive(Debug, Args)]
@@ -40,9 +51,28 @@ pub(crate) struct RunArgs {
     /// Stop a cell after this many seconds
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     pub(crate) timeout: Option<Duration>,
+    /// Stop the whole run after this many seconds
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    pub(crate) total_timeout: Option<Duration>,
     /// Go on after failing cells (the tag `raises-exception` allows one)
     #[arg(long)]
     pub(crate) allow_errors: bool,
+    /// Go on with the next notebook after one failed
+    #[arg(short, long)]
+    pub(crate) keep_going: bool,
+    /// Run this many notebooks at a time, fewer while memory is short
+    #[arg(short, long, value_name = "N", default_value = "1", value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) jobs: u16,
+    /// Resume from a cell (number or id): of those before it run only parameters, definitions and cells tagged
+    /// `setup`; all of them keep their outputs, those in the file of -o where it has them
+    #[arg(long, value_name = "CELL")]
+    pub(crate) from: Option<String>,
+    /// Write seconds and peak memory of every cell into its metadata
+    #[arg(long)]
+    pub(crate) timings: bool,
+    /// Keep this many bytes of what a cell prints, the first and the last
+    #[arg(long, value_name = "BYTES", default_value = "1048576")]
+    pub(crate) max_output: usize,
     /// Override a `let` of the cell tagged `parameters`; may be repeated
     #[arg(short, long = "parameter", value_name = "NAME=VALUE", value_parser = parameter)]
     pub(crate) parameters: Vec<(String, String)>,

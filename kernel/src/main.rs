@@ -2,7 +2,7 @@
 
 mod cli;
 
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -38,7 +38,7 @@ fn main() -> ExitCode {
         }
         Some(worker::COMMAND) => worker::main(),
         Some(word) if cli::WORDS.contains(&word) => match Cli::parse() {
-            Cli::Run(args) => run(args),
+            Cli::Run(args) => run(*args),
             Cli::Kernel { action } => kernel(action),
         },
         Some(_) => verb(&words),
@@ -83,18 +83,22 @@ fn run(args: RunArgs) -> ExitCode {
         html: args.html,
         inplace: args.inplace,
         timeout: args.timeout,
+        total_timeout: args.total_timeout,
         allow_errors: args.allow_errors,
+        keep_going: args.keep_going,
+        from: args.from,
+        jobs: usize::from(args.jobs),
+        timings: args.timings,
+        max_output: Some(args.max_output),
+        live: std::io::stderr().is_terminal(),
         parameters: args.parameters,
         junit: args.junit,
     };
-    let mut start = |folder: &Path| {
-        // The worker starts in the folder it finds itself in, so that cells name files as their notebook's author does.
-        std::env::set_current_dir(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
-        start_engine(args.engine)
-    };
+    // Cells name files as their notebook's author does, from its folder.
+    let start = |folder: &Path| start_engine(args.engine, Some(folder));
     let ran = runner::CtrlC::catch()
         .map_err(runner::RunError::from)
-        .and_then(|ctrl_c| runner::run(&options, &mut start, &mut std::io::stderr(), &ctrl_c));
+        .and_then(|ctrl_c| runner::run(&options, &start, &mut std::io::stderr(), &ctrl_c));
     match ran {
         Ok(()) => ExitCode::SUCCESS,
         Err(error @ runner::RunError::Options(_)) => {
@@ -112,8 +116,9 @@ fn run(args: RunArgs) -> ExitCode {
 fn kernel(action: KernelAction) -> ExitCode {
     match action {
         KernelAction::Start { connection_file, engine } => {
-            let start =
-                Box::new(move || start_engine(engine).unwrap_or_else(|reason| Box::new(Unavailable::new(reason))));
+            let start = Box::new(move || {
+                start_engine(engine, None).unwrap_or_else(|reason| Box::new(Unavailable::new(reason)))
+            });
             server::run_kernel(&connection_file, start).map_or_else(fail, |()| ExitCode::SUCCESS)
         }
         KernelAction::Install { place } => install_kernel(&place).map_or_else(fail, |()| ExitCode::SUCCESS),
@@ -158,12 +163,15 @@ fn scope(place: &Place) -> Scope {
     }
 }
 
-fn start_engine(name: EngineName) -> Result<Box<dyn Engine>, String> {
+fn start_engine(name: EngineName, folder: Option<&Path>) -> Result<Box<dyn Engine>, String> {
     match name {
         EngineName::Direct => {
             let program =
                 std::env::current_exe().map_err(|error| format!("the command's own file is unknown: {error}"))?;
             let mut engine = DirectEngine::new(program);
+            if let Some(folder) = folder {
+                engine = engine.in_folder(folder);
+            }
             engine.start().map_err(|error| error.to_string())?;
             Ok(Box::new(engine))
         }

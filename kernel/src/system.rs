@@ -8,6 +8,7 @@ use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 
 /// Asks a process to stop what it does, as Ctrl-C would.
 pub const INTERRUPT: c_int = libc::SIGINT;
@@ -51,6 +52,27 @@ pub fn send(process: u32, signal: c_int) {
     }
 }
 
+/// Sends a signal to a process that leads a group, and to all of its group.
+pub fn send_group(leader: u32, signal: c_int) {
+    if let Ok(leader) = libc::pid_t::try_from(leader) {
+        // SAFETY: plain numbers in, a number out.
+        unsafe { libc::kill(-leader, signal) };
+    }
+}
+
+/// A program that ends, when it is started, with the process that started it.
+pub fn end_with_parent(command: &mut Command) {
+    let ask = || {
+        // SAFETY: plain numbers in, a number out.
+        match unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) } {
+            0 => Ok(()),
+            _ => Err(std::io::Error::last_os_error()),
+        }
+    };
+    // SAFETY: `ask` makes only a call that is allowed between fork and exec.
+    unsafe { command.pre_exec(ask) };
+}
+
 /// Whether a process exists.
 pub fn is_alive(process: u32) -> bool {
     let Ok(process) = libc::pid_t::try_from(process) else { return false };
@@ -87,6 +109,14 @@ pub fn wait_for(socket: &impl AsRawFd, pipes: [&dyn AsRawFd; 2]) -> bool {
         unsafe { libc::poll(all.as_mut_ptr(), 1, 20) };
     }
     all[0].revents != 0
+}
+
+/// Waits until one of three has something, or is closed; false if that takes longer than `limit`.
+pub fn has_more(all: [&dyn AsRawFd; 3], limit: Duration) -> bool {
+    let mut all = all.map(|fd| libc::pollfd { fd: fd.as_raw_fd(), events: libc::POLLIN, revents: 0 });
+    let limit = c_int::try_from(limit.as_millis()).unwrap_or(c_int::MAX);
+    // SAFETY: three valid entries.
+    unsafe { libc::poll(all.as_mut_ptr(), 3, limit) > 0 }
 }
 
 /// Gives a program, when it starts, a descriptor of ours under the number `number`. Ours must stay open until then.

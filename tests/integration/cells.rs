@@ -8,8 +8,8 @@ use chandlery_kernel::engine::{Cell, Engine, Event, Outcome, Output, Stream};
 use chandlery_kernel::server::Session;
 
 #[derive(Default)]
-struct Recorded {
-    events: Vec<(Instant, Event)>,
+pub(crate) struct Recorded {
+    pub(crate) events: Vec<(Instant, Event)>,
     answers: Vec<String>,
 }
 
@@ -23,14 +23,14 @@ impl Output for Recorded {
     }
 }
 
-struct Notebook {
-    engine: DirectEngine,
+pub(crate) struct Notebook {
+    pub(crate) engine: DirectEngine,
     count: u32,
-    seen: Recorded,
+    pub(crate) seen: Recorded,
 }
 
 impl Notebook {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let exe = std::env::current_exe().unwrap();
         let program = exe.ancestors().map(|folder| folder.join("chandlery")).find(|program| program.is_file());
         let engine = DirectEngine::new(program.expect("`cargo build --release` makes the command these tests run"));
@@ -38,14 +38,14 @@ impl Notebook {
         Self { engine, count: 0, seen: Recorded::default() }
     }
 
-    fn run(&mut self, code: &str) -> Outcome {
+    pub(crate) fn run(&mut self, code: &str) -> Outcome {
         self.count += 1;
         self.seen.events.clear();
         self.engine.execute(&Cell { code: code.to_owned(), number: self.count }, &mut self.seen)
     }
 
     /// Runs a cell that must succeed; the value it shows.
-    fn ok(&mut self, code: &str) -> String {
+    pub(crate) fn ok(&mut self, code: &str) -> String {
         let outcome = self.run(code);
         assert_eq!(outcome, Outcome::Ok, "{code}\n{:?}", self.seen.events);
         let mut shown = self.seen.events.iter().filter_map(|(_, event)| match event {
@@ -56,7 +56,7 @@ impl Notebook {
     }
 
     /// Runs a cell that must fail: kind, message, traceback without colours.
-    fn fails(&mut self, code: &str) -> (String, String, String) {
+    pub(crate) fn fails(&mut self, code: &str) -> (String, String, String) {
         match self.run(code) {
             Outcome::Ok => panic!("{code} did not fail: {:?}", self.seen.events),
             Outcome::Error { name, value, traceback } => {
@@ -75,7 +75,7 @@ impl Notebook {
         }
     }
 
-    fn text(&self, which: Stream) -> String {
+    pub(crate) fn text(&self, which: Stream) -> String {
         let text = self.seen.events.iter().filter_map(|(_, event)| match event {
             Event::Text { stream, text } if *stream == which => Some(text.as_str()),
             _ => None,
@@ -240,7 +240,7 @@ fn input_reaches_the_cell() {
     assert_eq!(nb.ok("chandlery::cell::input(\"name? \").unwrap_or_default()"), "\"Ada\"");
 }
 
-fn interrupted_after(nb: &mut Notebook, code: &str, presses: &[u64]) -> (Outcome, Duration) {
+pub(crate) fn interrupted_after(nb: &mut Notebook, code: &str, presses: &[u64]) -> (Outcome, Duration) {
     let press = nb.engine.interrupter();
     let presses = presses.to_vec();
     let (stop, stopped) = channel::<()>();
@@ -260,7 +260,7 @@ fn interrupted_after(nb: &mut Notebook, code: &str, presses: &[u64]) -> (Outcome
     (outcome, took)
 }
 
-fn name(outcome: &Outcome) -> &str {
+pub(crate) fn name(outcome: &Outcome) -> &str {
     match outcome {
         Outcome::Ok => "Ok",
         Outcome::Error { name, .. } => name,
@@ -322,7 +322,9 @@ fn magics_run_without_compiling() {
     assert!(matches!(&nb.seen.events[0].1, Event::Display { data, .. } if data.plain().contains("%vars")));
     nb.ok("let alpha = vec![1u8];");
     assert_eq!(nb.ok("\n%vars\nalpha.len()"), "1");
-    assert!(matches!(&nb.seen.events[0].1, Event::Display { data, .. } if data.plain() == "alpha  Vec<u8>"));
+    assert!(
+        matches!(&nb.seen.events[0].1, Event::Display { data, .. } if data.plain().contains("alpha  Vec<u8>  [1]       2"))
+    );
     let (name, _, traceback) = nb.fails("%vars\n%inspect 'oops");
     assert_eq!(name, "UsageError");
     assert!(traceback.contains("cell 4:2"), "{traceback}");
@@ -350,4 +352,15 @@ fn expressions_are_evaluated_beside_the_cells() {
     assert_eq!(evaluate("panic!(\"oh\")"), "Panic");
     assert_eq!(evaluate("let other = 1;"), "");
     assert_eq!(evaluate("kept.iter().map(|&n| n as u32).sum::<u32>()"), "6");
+}
+
+#[test]
+fn a_watched_loop_stops_and_variables_stay() {
+    let mut nb = Notebook::new();
+    nb.ok("let mut seen = 0u64;");
+    let endless = "for number in progress(0u64..) { seen = number + 1; std::thread::sleep(std::time::Duration::from_millis(5)); }";
+    let (outcome, took) = interrupted_after(&mut nb, endless, &[700]);
+    assert_eq!(name(&outcome), "Interrupted", "{outcome:?}");
+    assert!(took < Duration::from_secs(3), "{took:?}");
+    assert_eq!(nb.ok("seen > 0"), "true");
 }

@@ -10,6 +10,8 @@ mod conversion;
 mod conversion_options;
 mod conversion_tokens;
 mod dataset;
+mod directives;
+mod evcxr;
 mod export;
 mod families;
 mod finalize;

@@ -9,6 +9,7 @@ mod input;
 mod paths;
 pub mod show;
 mod store;
+mod summary;
 
 pub use ending::{Ending, Place, install_panic_hook};
 pub use error::{CellError, short_type_name};

@@ -89,6 +89,64 @@ impl<T: ?Sized> ByName for Shown<'_, T> {
     }
 }
 
+/// A value that may have evcxr's method `evcxr_display`, which prints its renderings. The kernel asks only in notebooks
+/// that know such a method, with `(&&&Own(value)).is_there()` before: displays of ours come first.
+pub struct Own<'a, T: ?Sized>(pub &'a T);
+
+/// What is simple has a display of ours.
+pub trait OwnSimple {
+    /// Whether it has.
+    fn is_there(&self) -> bool {
+        true
+    }
+}
+impl<T: Simple + ?Sized> OwnSimple for &&&Own<'_, T> {}
+
+/// What has a view, too.
+pub trait OwnView {
+    /// Whether it has.
+    fn is_there(&self) -> bool {
+        true
+    }
+}
+impl<T: View + ?Sized> OwnView for &&Own<'_, T> {}
+
+/// Results of such.
+pub trait OwnResult {
+    /// Whether it has.
+    fn is_there(&self) -> bool {
+        true
+    }
+}
+impl<T: View, E: Display> OwnResult for &Own<'_, Result<T, E>> {}
+
+/// All others have none.
+pub trait OwnNone {
+    /// Whether it has.
+    fn is_there(&self) -> bool {
+        false
+    }
+}
+impl<T: ?Sized> OwnNone for Own<'_, T> {}
+
+/// What `evcxr_display` returns for a type that has no such method.
+pub struct NoMethod;
+
+/// The method for types without one. A type's own comes before it, and a trait's that the user imported: both take
+/// `&T` as it stands, this one a reference to it.
+pub trait WithoutMethod {
+    /// Shows nothing.
+    fn evcxr_display(&self) -> NoMethod {
+        NoMethod
+    }
+}
+impl<T: ?Sized> WithoutMethod for &T {}
+
+/// Whether the answer of `evcxr_display` says that there is no such method.
+pub fn is_missing<R>(_answer: &R) -> bool {
+    std::any::type_name::<R>() == std::any::type_name::<NoMethod>()
+}
+
 thread_local! {
     static RESULT: RefCell<Option<MimeBundle>> = const { RefCell::new(None) };
 }
@@ -125,6 +183,13 @@ fn debug(value: &dyn Debug, type_name: &str) {
         }
     };
     RESULT.set(Some(MimeBundle::text(text)));
+}
+
+/// What `{:?}` writes, up to a number of bytes.
+pub(super) fn limited(value: &dyn Debug, bytes: usize) -> String {
+    let mut short = Limited { text: String::new(), left: bytes };
+    let _ = write!(short, "{value:?}");
+    short.text
 }
 
 /// Text up to a number of bytes; writing more fails, so a huge value costs no more than what is shown.
@@ -172,6 +237,29 @@ mod tests {
         assert_eq!(shown(), "\"text\"");
         (&&&&&Shown(&())).show();
         assert_eq!(take_result(), None);
+    }
+
+    struct Chart;
+
+    impl Chart {
+        fn evcxr_display(&self) -> u8 {
+            7
+        }
+    }
+
+    #[test]
+    fn a_method_of_evcxr_comes_after_views_and_before_debug() {
+        let has_own = [
+            (&&&Own(&MimeBundle::text("rich"))).is_there(),
+            (&&&Own(&1)).is_there(),
+            (&&&Own(&Ok::<_, String>(MimeBundle::text("inside")))).is_there(),
+            (&&&Own(&vec![1])).is_there(),
+            (&&&Own(&Chart)).is_there(),
+        ];
+        assert_eq!(has_own, [true, true, true, false, false]);
+        let (chart, plain, text): (&Chart, &Vec<i32>, &str) = (&Chart, &vec![1], "text");
+        assert!(!is_missing(&chart.evcxr_display()));
+        assert!(is_missing(&plain.evcxr_display()) && is_missing(&(&text).evcxr_display()));
     }
 
     #[test]

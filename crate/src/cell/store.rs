@@ -146,6 +146,13 @@ impl Store {
         self.slots.clear();
     }
 
+    /// A few words on what is in a variable.
+    pub fn summary(&self, name: &str) -> Option<String> {
+        let slot = self.slots.get(name).filter(|slot| !slot.open)?;
+        // SAFETY: the slot holds a value, and nothing takes it out while the store is borrowed.
+        Some(super::summary::summary(unsafe { &*slot.value }))
+    }
+
     /// The variables, by name.
     pub fn variables(&self) -> Vec<Variable> {
         let variable = |(name, slot): (&String, &Slot)| Variable {

@@ -101,6 +101,10 @@ impl Engine for Echo {
         Arc::new(EchoAssist)
     }
 
+    fn process(&self) -> Option<u32> {
+        Some(std::process::id())
+    }
+
     fn shutdown(&mut self) {}
 }
 

@@ -143,6 +143,10 @@ pub trait Engine: Send {
     fn interrupter(&self) -> Interrupter;
     /// A handle that answers completion and inspection while a cell runs.
     fn assist(&self) -> Arc<dyn Assist>;
+    /// The process that runs the cells, if one is up: what they need, it needs.
+    fn process(&self) -> Option<u32> {
+        None
+    }
     /// Ends every process the engine started.
     fn shutdown(&mut self);
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
 
 use super::ansi;
-use super::notebook::{NotebookError, write_atomically};
+use super::notebook::{Notebook, NotebookError, write_atomically};
 
 /// The cases of one notebook, in the order of its cells.
 pub(super) struct Suite(TestSuite);
@@ -31,6 +31,13 @@ impl Suite {
         let mut status = TestCaseStatus::non_success(NonSuccessKind::Failure);
         status.set_type(name).set_message(ansi::strip(value)).set_description(plain.join("\n"));
         self.add(cell, seconds, status);
+    }
+
+    /// The code cells from an index on, which did not run.
+    pub(super) fn skip_rest(&mut self, notebook: &Notebook, from: usize, why: &str) {
+        for later in (from..notebook.len()).filter(|&later| notebook.kind(later) == "code") {
+            self.skipped(later + 1, why);
+        }
     }
 
     fn add(&mut self, cell: usize, seconds: f64, status: TestCaseStatus) {

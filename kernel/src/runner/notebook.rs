@@ -56,6 +56,9 @@ impl NotebookError {
     }
 }
 
+/// What of the metadata is this program's.
+const OURS: &str = "chandlery";
+
 /// One notebook of format 4.5; older minor versions are raised to it when read.
 pub(super) struct Notebook {
     fields: Map<String, Value>,
@@ -157,21 +160,57 @@ impl Notebook {
         self.cells[index].get("outputs").and_then(Value::as_array).map_or(&[], Vec::as_slice)
     }
 
-    /// Forgets the outputs of an earlier run, so that none can be taken for one of this run. Cells that are
-    /// not to run stay as they are.
-    pub(super) fn clear_outputs(&mut self) {
-        for index in 0..self.len() {
+    /// Forgets the outputs of an earlier run from a cell on, so that none can be taken for one of this run. Cells that
+    /// are not to run stay as they are.
+    pub(super) fn clear_outputs(&mut self, from: usize) {
+        for index in from..self.len() {
             if self.kind(index) != "code" || self.has_tag(index, "skip-execution") {
                 continue;
             }
             let cell = &mut self.cells[index];
             cell.insert("execution_count".to_owned(), Value::Null);
             cell.insert("outputs".to_owned(), json!([]));
+            self.forget_timing(index);
+        }
+    }
+
+    /// Takes over what another version of this notebook shows in the cells before `end`, where their sources agree.
+    pub(super) fn take_outputs(&mut self, other: &Notebook, end: usize) {
+        for index in 0..end.min(self.len()) {
+            let same = (0..other.len()).find(|&at| {
+                other.id(at) == self.id(index) && other.code(at).is_some() && other.code(at) == self.code(index)
+            });
+            let Some(same) = same else { continue };
+            for field in ["outputs", "execution_count"] {
+                if let Some(value) = other.cells[same].get(field) {
+                    self.cells[index].insert(field.to_owned(), value.clone());
+                }
+            }
         }
     }
 
     pub(super) fn set_execution_count(&mut self, index: usize, number: u32) {
         self.cells[index].insert("execution_count".to_owned(), json!(number));
+    }
+
+    /// Notes what a cell cost under `metadata.chandlery`.
+    pub(super) fn set_timing(&mut self, index: usize, seconds: f64, peak_memory: Option<u64>) {
+        let metadata = self.cells[index].entry("metadata").or_insert_with(|| json!({}));
+        let Value::Object(metadata) = metadata else { return };
+        let ours = metadata.entry(OURS).or_insert_with(|| json!({}));
+        if let Value::Object(ours) = ours {
+            ours.insert("seconds".to_owned(), json!((seconds * 1000.0).round() / 1000.0));
+            ours.extend(peak_memory.map(|bytes| ("peak_memory".to_owned(), json!(bytes))));
+        }
+    }
+
+    fn forget_timing(&mut self, index: usize) {
+        let Some(Value::Object(metadata)) = self.cells[index].get_mut("metadata") else { return };
+        let Some(Value::Object(ours)) = metadata.get_mut(OURS) else { return };
+        ours.retain(|field, _| field != "seconds" && field != "peak_memory");
+        if ours.is_empty() {
+            metadata.remove(OURS);
+        }
     }
 
     pub(super) fn set_outputs(&mut self, index: usize, outputs: Vec<Value>) {

@@ -3,6 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::notebook::{Notebook, lines};
+use super::transcript::Transcript;
 use crate::engine::{Event, Stream};
 use crate::server::{Front, Publication};
 use chandlery::display::MimeBundle;
@@ -12,18 +13,20 @@ pub(super) struct Recorder {
     cells: Vec<Vec<Recorded>>,
     current: usize,
     clear_at_next: bool,
+    max_output: usize,
 }
 
 enum Recorded {
-    Text { stream: Stream, text: String },
+    Text { stream: Stream, text: Transcript },
     Display { data: MimeBundle, id: Option<String> },
     Result { data: MimeBundle, number: u32 },
     Error { name: String, value: String, traceback: Vec<String> },
 }
 
 impl Recorder {
-    pub(super) fn new(cells: usize) -> Self {
-        Self { cells: (0..cells).map(|_| Vec::new()).collect(), current: 0, clear_at_next: false }
+    /// For so many cells, each keeping so many bytes of either stream.
+    pub(super) fn new(cells: usize, max_output: usize) -> Self {
+        Self { cells: (0..cells).map(|_| Vec::new()).collect(), current: 0, clear_at_next: false, max_output }
     }
 
     /// What comes next belongs to this cell.
@@ -42,9 +45,9 @@ impl Recorder {
         }
     }
 
-    /// Puts the outputs into the notebook's code cells, but for those whose tags say otherwise.
-    pub(super) fn write_to(&self, notebook: &mut Notebook) {
-        for (index, outputs) in self.cells.iter().enumerate() {
+    /// Puts the outputs into the notebook's code cells from an index on, but for those whose tags say otherwise.
+    pub(super) fn write_to(&self, notebook: &mut Notebook, from: usize) {
+        for (index, outputs) in self.cells.iter().enumerate().skip(from) {
             if notebook.kind(index) != "code" || notebook.has_tag(index, "skip-execution") {
                 continue;
             }
@@ -61,13 +64,28 @@ impl Recorder {
         if std::mem::take(&mut self.clear_at_next) {
             outputs.clear();
         }
-        if let (Recorded::Text { stream, text }, Some(Recorded::Text { stream: last, text: before })) =
-            (&recorded, outputs.last_mut())
-            && stream == last
-        {
-            before.push_str(text);
-        } else {
-            outputs.push(recorded);
+        outputs.push(recorded);
+    }
+
+    /// Text joins what its stream wrote since the last other output, standard output first: which of the two pipes is
+    /// read first is chance, and must not show in the file.
+    fn write(&mut self, stream: Stream, text: &str) {
+        let outputs = &mut self.cells[self.current];
+        if std::mem::take(&mut self.clear_at_next) {
+            outputs.clear();
+        }
+        let start = outputs.iter().rposition(|output| !matches!(output, Recorded::Text { .. })).map_or(0, |at| at + 1);
+        let same = |output: &Recorded| matches!(output, Recorded::Text { stream: other, .. } if *other == stream);
+        let at = outputs[start..].iter().position(same).map_or_else(
+            || {
+                let at = if stream == Stream::Stdout { start } else { outputs.len() };
+                outputs.insert(at, Recorded::Text { stream, text: Transcript::new(self.max_output) });
+                at
+            },
+            |at| start + at,
+        );
+        if let Recorded::Text { text: transcript, .. } = &mut outputs[at] {
+            transcript.push(text);
         }
     }
 
@@ -83,7 +101,7 @@ impl Recorder {
 
     fn show(&mut self, event: Event, number: u32) {
         match event {
-            Event::Text { stream, text } => self.add(Recorded::Text { stream, text }),
+            Event::Text { stream, text } => self.write(stream, &text),
             Event::Display { data, id } => self.add(Recorded::Display { data, id }),
             Event::Update { data, id } => self.update(&data, &id),
             Event::Clear { wait: true } => self.clear_at_next = true,
@@ -112,7 +130,7 @@ impl Recorded {
         match self {
             Self::Text { stream, text } => {
                 let name = if *stream == Stream::Stdout { "stdout" } else { "stderr" };
-                json!({"name": name, "output_type": "stream", "text": lines(text)})
+                json!({"name": name, "output_type": "stream", "text": lines(&text.text())})
             }
             Self::Display { data, .. } => {
                 json!({"data": stored(data), "metadata": {}, "output_type": "display_data"})
@@ -155,7 +173,7 @@ mod tests {
 
     #[test]
     fn text_merges_and_waiting_clears_wait() {
-        let mut recorder = Recorder::new(1);
+        let mut recorder = Recorder::new(1, 1000);
         recorder.publish(text("a"));
         recorder.publish(text("b\nc"));
         recorder.publish(shown(Event::Clear { wait: true }));
@@ -165,8 +183,22 @@ mod tests {
     }
 
     #[test]
+    fn the_streams_are_saved_one_after_the_other_whichever_came_first() {
+        let mut recorder = Recorder::new(1, 1000);
+        let event = |stream, text: &str| shown(Event::Text { stream, text: text.to_owned() });
+        recorder.publish(event(Stream::Stderr, "e1\n"));
+        recorder.publish(event(Stream::Stdout, "1%\r"));
+        recorder.publish(event(Stream::Stderr, "e2\n"));
+        recorder.publish(event(Stream::Stdout, "99%"));
+        recorder.publish(shown(Event::Display { data: MimeBundle::text("d"), id: None }));
+        recorder.publish(event(Stream::Stderr, "e3"));
+        let texts: Vec<Value> = outputs(&recorder, 0).into_iter().map(|output| output["text"].clone()).collect();
+        assert_eq!(texts, [json!(["99%"]), json!(["e1\n", "e2\n"]), Value::Null, json!(["e3"])]);
+    }
+
+    #[test]
     fn updates_reach_earlier_cells() {
-        let mut recorder = Recorder::new(2);
+        let mut recorder = Recorder::new(2, 1000);
         recorder.publish(shown(Event::Display { data: MimeBundle::text("0%"), id: Some("p".to_owned()) }));
         recorder.start_cell(1);
         recorder.publish(shown(Event::Update { data: MimeBundle::text("100%"), id: "p".to_owned() }));

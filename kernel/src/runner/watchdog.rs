@@ -1,7 +1,7 @@
 //! Stopping a cell of a headless run: by the clock, and by Ctrl-C.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, mpsc};
+use std::sync::{Arc, Mutex, MutexGuard, mpsc};
 use std::time::Duration;
 
 use crate::engine::Interrupter;
@@ -35,7 +35,14 @@ pub fn with_timeout<R>(limit: Option<Duration>, interrupter: &Interrupter, work:
 #[derive(Clone, Default)]
 pub struct CtrlC {
     pressed: Arc<AtomicBool>,
-    target: Arc<Mutex<Option<Interrupter>>>,
+    targets: Targets,
+}
+
+/// The engines that run, each under a number of its own.
+type Targets = Arc<Mutex<Vec<(u64, Interrupter)>>>;
+
+fn all(targets: &Targets) -> MutexGuard<'_, Vec<(u64, Interrupter)>> {
+    targets.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
 }
 
 impl CtrlC {
@@ -64,10 +71,8 @@ impl CtrlC {
     /// What the handler does; the runner's tests press it too.
     pub fn press(&self) {
         self.pressed.store(true, Ordering::SeqCst);
-        let target = self.target.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).clone();
-        if let Some(interrupt) = target {
-            interrupt();
-        }
+        let targets = all(&self.targets).clone();
+        targets.iter().for_each(|(_, interrupt)| interrupt());
     }
 
     /// Whether the user asked to stop.
@@ -75,17 +80,19 @@ impl CtrlC {
         self.pressed.load(Ordering::SeqCst)
     }
 
-    /// Directs Ctrl-C at an engine until the guard is dropped.
+    /// Directs Ctrl-C at one more engine, until the guard is dropped.
     pub(super) fn attach(&self, interrupter: Interrupter) -> impl Drop + use<> {
-        *self.target.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = Some(interrupter);
-        Attached(Arc::clone(&self.target))
+        let mut targets = all(&self.targets);
+        let number = targets.iter().map(|(number, _)| number + 1).max().unwrap_or(0);
+        targets.push((number, interrupter));
+        Attached(Arc::clone(&self.targets), number)
     }
 }
 
-struct Attached(Arc<Mutex<Option<Interrupter>>>);
+struct Attached(Targets, u64);
 
 impl Drop for Attached {
     fn drop(&mut self) {
-        *self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = None;
+        all(&self.0).retain(|(number, _)| *number != self.1);
     }
 }

@@ -133,6 +133,16 @@ impl Session {
         }
     }
 
+    /// The number that the next counted cell gets, unless cells have reached it already.
+    pub fn count_from(&mut self, number: u32) {
+        self.count = self.count.max(number.saturating_sub(1));
+    }
+
+    /// The process that runs the cells, if one is up.
+    pub fn process(&self) -> Option<u32> {
+        self.engine.process()
+    }
+
     /// The cells run so far; shared, so that it can be read while a cell runs.
     pub fn history(&self) -> Arc<Mutex<History>> {
         Arc::clone(&self.history)

@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use chandlery::cell::{Ending, Variable};
 use chandlery::display::MimeBundle;
@@ -21,6 +22,20 @@ pub enum Request {
         /// The line, without its `%`.
         line: String,
     },
+    /// Run a script of the shell, in the worker's folder and with its environment.
+    Shell {
+        /// The shell: `bash` or `sh`.
+        shell: String,
+        /// The script.
+        script: String,
+    },
+    /// Show the variables.
+    List {
+        /// The cells that made them.
+        cells: Vec<(String, u32)>,
+    },
+    /// Drop every variable.
+    Reset,
     /// Drop variables.
     Forget {
         /// Their names.
@@ -80,6 +95,10 @@ pub enum Report {
         ending: Ending,
         /// Every variable now stored.
         variables: Vec<Variable>,
+        /// How long loading a cell took.
+        load: Duration,
+        /// How long the request ran, loading apart.
+        run: Duration,
     },
 }
 

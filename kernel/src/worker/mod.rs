@@ -5,17 +5,18 @@
 
 mod channel;
 pub mod frame;
+mod listing;
 mod load;
 mod magic;
+mod shell;
 pub mod words;
 
 pub use load::ENTRY;
-pub use magic::OWN as OWN_MAGICS;
 
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use chandlery::cell::{Ending, Store, show};
 
@@ -60,33 +61,50 @@ pub fn main() -> ExitCode {
         chandlery::interrupt::reset();
         running.store(true, Ordering::Relaxed);
         chandlery::progress::begin_cell();
-        let ending = serve(&request, &mut store, &channel);
+        let begun = Instant::now();
+        let (ending, load) = serve(&request, &mut store, &channel);
+        let run = begun.elapsed() - load;
         chandlery::progress::end_cell();
         running.store(false, Ordering::Relaxed);
         flush();
         if let Some(data) = show::take_result() {
             channel.ask(&Report::Result { data });
         }
-        channel.send(&Report::Done { ending, variables: store.variables() });
+        channel.send(&Report::Done { ending, variables: store.variables(), load, run });
     }
     ExitCode::SUCCESS
 }
 
-fn serve(request: &Request, store: &mut Store, channel: &Channel) -> Ending {
+/// Serves a request; also, how long loading took.
+fn serve(request: &Request, store: &mut Store, channel: &Channel) -> (Ending, Duration) {
+    let Request::Cell { library } = request else { return (directive(request, store, channel), Duration::ZERO) };
+    let begun = Instant::now();
+    let loaded = load::cell(library);
+    let load = begun.elapsed();
+    let ending = match loaded {
+        Ok(cell) => {
+            cell(store);
+            store.finish()
+        }
+        Err(reason) => Ending::Refused { reasons: vec![reason] },
+    };
+    (ending, load)
+}
+
+fn directive(request: &Request, store: &mut Store, channel: &Channel) -> Ending {
     match request {
-        Request::Cell { library } => match load::cell(library) {
-            Ok(cell) => {
-                cell(store);
-                store.finish()
-            }
-            Err(reason) => Ending::Refused { reasons: vec![reason] },
-        },
         Request::Magic { line } => magic::run(line, store, channel),
+        Request::Shell { shell, script } => shell::run(shell, script),
+        Request::List { cells } => magic::show(channel, listing::variables(store, cells)),
+        Request::Reset => {
+            store.clear();
+            Ending::Done
+        }
         Request::Forget { names } => {
             names.iter().for_each(|name| store.remove(name));
             Ending::Done
         }
-        Request::Forwarded | Request::Answer { .. } => Ending::Done,
+        Request::Cell { .. } | Request::Forwarded | Request::Answer { .. } => Ending::Done,
     }
 }
 

@@ -8,7 +8,6 @@ use chandlery::display::MimeBundle;
 
 use super::split::split;
 use crate::engine::{Assist, Completeness, Completions};
-use crate::worker::OWN_MAGICS;
 
 /// The names in scope: variables with their types, and definitions.
 #[derive(Default)]
@@ -71,18 +70,18 @@ impl Assist for Names {
         let before = code.get(..cursor).unwrap_or(code);
         let end = before.len();
         let line = before.rsplit('\n').next().unwrap_or("").trim_start();
-        if let Some(words) = line.strip_prefix('%').filter(|words| words.contains(char::is_whitespace)) {
-            let (typed, matches) = super::magics::complete(words);
+        let signed = line.strip_prefix('%').or_else(|| line.strip_prefix(':'));
+        if let Some(words) = signed.filter(|words| words.contains(char::is_whitespace)) {
+            let (typed, matches) = super::directives::complete(words);
             return Completions { matches, start: end - typed.len(), end };
         }
         let word = |c: char| c.is_alphanumeric() || c == '_';
         let start =
             before.rfind(|c| !word(c)).map_or(0, |at| at + before[at..].chars().next().map_or(1, char::len_utf8));
         let typed = &before[start..];
-        let mut matches: Vec<String> = if line.strip_prefix('%') == Some(typed) {
-            let own = OWN_MAGICS.iter().map(|(name, _)| *name);
-            own.chain(chandlery::command::VERBS.iter().copied()).map(str::to_owned).collect()
-        } else if line.starts_with('%') || before[..start].ends_with('.') {
+        let mut matches: Vec<String> = if signed.map(|name| name.trim_start_matches('%')) == Some(typed) {
+            super::directives::names().map(str::to_owned).collect()
+        } else if signed.is_some() || before[..start].ends_with('.') {
             Vec::new()
         } else {
             let variables = self.variables.lock().unwrap_or_else(PoisonError::into_inner);
@@ -107,8 +106,9 @@ impl Assist for Names {
     }
 
     fn is_complete(&self, code: &str) -> Completeness {
-        let (_, rust) = super::magics::leading(code);
-        match split(&rust, 0) {
+        // An error in a directive is best told by running it.
+        let Ok(parsed) = super::directives::parse(code) else { return Completeness::Complete };
+        match split(&parsed.rust, 0) {
             Ok(_) => Completeness::Complete,
             Err(error) if error.incomplete => {
                 let last = code.lines().last().unwrap_or("");

@@ -142,7 +142,15 @@ impl Unit<'_> {
         source.cell(before, (self.cell, 1, 0));
         source.ours("match &(");
         source.cell(&text[tail.clone()], (self.cell, line, column));
-        source.ours(") { __shown => { use ::chandlery::cell::show::*; (&&&&&Shown(__shown)).show(); } }");
+        // Looking for the method costs the compiler time, so only what may have it is asked.
+        let unless = if self.definitions().iter().any(|item| item.mentions().contains("evcxr_display")) {
+            "if (&&&Own(__shown)).is_there() || is_missing(&__shown.evcxr_display())"
+        } else {
+            ""
+        };
+        source.ours(&format!(
+            ") {{ __shown => {{ use ::chandlery::cell::show::*; {unless} {{ (&&&&&Shown(__shown)).show(); }} }} }}"
+        ));
     }
 }
 

@@ -8,14 +8,17 @@
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::time::Instant;
 
 use super::busy::{Busy, Stopped};
+use super::directives::Spent;
+use super::folder::Folder;
 use crate::toolkit::Toolkit;
 
 /// Compiles cells in a folder of its own.
 pub(super) struct Compiler {
     toolkit: Toolkit,
-    folder: PathBuf,
+    folder: Folder,
     units: u32,
     lean: Option<Unit>,
     shared: Option<Unit>,
@@ -63,7 +66,7 @@ pub(super) enum Compiled {
 
 impl Compiler {
     pub(super) fn new(toolkit: Toolkit) -> std::io::Result<Self> {
-        let folder = fresh_folder()?;
+        let folder = Folder::fresh(&std::env::temp_dir())?;
         let mut compiler = Self { toolkit, folder, units: 0, lean: None, shared: None, shares: false };
         compiler.warm();
         Ok(compiler)
@@ -73,37 +76,32 @@ impl Compiler {
     pub(super) fn warm(&mut self) {
         // If this fails, the cell's own attempt will, and will say why.
         if self.lean.is_none() {
-            self.lean = self.start(Generics::Own).ok();
+            self.lean = self.start(Generics::Own, '0').ok();
         }
         if self.shares && self.shared.is_none() {
-            self.shared = self.start(Generics::Shared).ok();
+            self.shared = self.start(Generics::Shared, '0').ok();
         }
     }
 
-    fn start(&mut self, generics: Generics) -> std::io::Result<Unit> {
+    fn start(&mut self, generics: Generics, level: char) -> std::io::Result<Unit> {
         self.units += 1;
         let name = format!("u{}.rs", self.units);
         let root = format!("r{}.rs", self.units);
-        std::os::unix::fs::symlink("/proc/self/fd/0", self.folder.join(&name))?;
+        std::os::unix::fs::symlink("/proc/self/fd/0", self.folder.path().join(&name))?;
         let text = format!("extern crate chandlery;\nuse chandlery::prelude::*;\ninclude!(\"{name}\");\n");
-        std::fs::write(self.folder.join(&root), text)?;
+        std::fs::write(self.folder.path().join(&root), text)?;
         let mut command = Command::new(&self.toolkit.rustc);
         command
             .args(["--edition=2024", "--crate-name=cell", "--crate-type=cdylib", "--emit=obj", "-Awarnings"])
             // A constant name and salt, so that a type keeps its identity from cell to cell.
-            .args([
-                "-Cmetadata=chandlery-cell",
-                "-Copt-level=0",
-                "-Cdebuginfo=0",
-                "-Ccodegen-units=1",
-                "-Cprefer-dynamic",
-            ])
+            .args(["-Cmetadata=chandlery-cell", "-Cdebuginfo=0", "-Ccodegen-units=1", "-Cprefer-dynamic"])
+            .arg(format!("-Copt-level={level}"))
             .args(["--error-format=json", "--json=diagnostic-rendered-ansi", "--diagnostic-width=110"])
             .arg("--extern")
             .arg(joined("chandlery=", &self.toolkit.library))
             .arg(joined("-Ldependency=", &self.toolkit.metadata))
             .args(["-o", &format!("{name}.o"), &root])
-            .current_dir(&self.folder)
+            .current_dir(self.folder.path())
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(Stdio::piped());
@@ -116,17 +114,27 @@ impl Compiler {
         Ok(Unit { child: command.spawn()?, name })
     }
 
-    /// Compiles a cell.
-    pub(super) fn compile(&mut self, source: &str, generics: Generics, busy: &Busy) -> std::io::Result<Compiled> {
-        let waiting = match generics {
-            Generics::Own => self.lean.take(),
-            Generics::Shared => self.shared.take(),
+    /// Compiles a cell, at another opt-level than 0 if one is named.
+    pub(super) fn compile(
+        &mut self,
+        source: &str,
+        generics: Generics,
+        level: Option<char>,
+        busy: &Busy,
+        spent: &mut Spent,
+    ) -> std::io::Result<Compiled> {
+        let begun = Instant::now();
+        let waiting = match (level, generics) {
+            // Optimised cells are rare, so no compiler waits for them.
+            (Some(_), _) => None,
+            (None, Generics::Own) => self.lean.take(),
+            (None, Generics::Shared) => self.shared.take(),
         };
-        self.shares |= generics == Generics::Shared;
+        self.shares |= level.is_none() && generics == Generics::Shared;
         let alive = waiting.and_then(|mut unit| matches!(unit.child.try_wait(), Ok(None)).then_some(unit));
         let unit = match alive {
             Some(unit) => unit,
-            None => self.start(generics)?,
+            None => self.start(generics, level.unwrap_or('0'))?,
         };
         let Unit { mut child, name } = unit;
         if busy.compiling(child.id()) == Err(Stopped) {
@@ -148,25 +156,41 @@ impl Compiler {
         if stopped == Err(Stopped) {
             return Ok(Compiled::Stopped);
         }
+        spent.compile += begun.elapsed();
         if !status.success() {
             return Ok(Compiled::Errors(messages, name));
         }
+        let begun = Instant::now();
         let linked = self.link(&name);
+        spent.link += begun.elapsed();
         // The next one warms up while this cell runs.
         self.warm();
         linked
     }
 
+    /// What the compiler says about one of its errors.
+    ///
+    /// # Errors
+    /// That there is none of this code.
+    pub(super) fn explain(&self, code: &str) -> Result<String, String> {
+        let answer = Command::new(&self.toolkit.rustc).args(["--explain", code]).stdin(Stdio::null()).output();
+        let answer = answer.map_err(|problem| format!("rustc: {problem}"))?;
+        if answer.status.success() {
+            return Ok(String::from_utf8_lossy(&answer.stdout).trim().to_owned());
+        }
+        Err(String::from_utf8_lossy(&answer.stderr).trim().trim_start_matches("error: ").to_owned())
+    }
+
     /// Links without naming any library: the worker has the toolkit loaded, and the loader finds all symbols there.
     /// Reading a 100 MB library would cost more than the rest of the cell.
     fn link(&self, name: &str) -> std::io::Result<Compiled> {
-        let library = self.folder.join(format!("{name}.so"));
+        let library = self.folder.path().join(format!("{name}.so"));
         let (linker, words) = &self.toolkit.linker;
         let output = Command::new(linker)
             .args(words)
             .args(["-shared", "--eh-frame-hdr", "--hash-style=gnu", "--gc-sections", "-Bsymbolic", "-o"])
             .arg(&library)
-            .arg(self.folder.join(format!("{name}.o")))
+            .arg(self.folder.path().join(format!("{name}.o")))
             .stdin(Stdio::null())
             .output()?;
         if output.status.success() {
@@ -181,7 +205,7 @@ impl Compiler {
     pub(super) fn clean(&self, name: &str) {
         let root = name.replacen('u', "r", 1);
         for file in [name.to_owned(), root, format!("{name}.o"), format!("{name}.so")] {
-            let _ = std::fs::remove_file(self.folder.join(file));
+            let _ = std::fs::remove_file(self.folder.path().join(file));
         }
     }
 }
@@ -191,7 +215,6 @@ impl Drop for Compiler {
         for mut unit in self.lean.take().into_iter().chain(self.shared.take()) {
             end(&mut unit.child);
         }
-        let _ = std::fs::remove_dir_all(&self.folder);
     }
 }
 
@@ -204,19 +227,4 @@ fn joined(option: &str, path: &Path) -> std::ffi::OsString {
     let mut joined = std::ffi::OsString::from(option);
     joined.push(path);
     joined
-}
-
-/// A new folder that only this user can enter, since what is in it gets executed.
-fn fresh_folder() -> std::io::Result<PathBuf> {
-    use std::os::unix::fs::DirBuilderExt;
-    let base = std::env::temp_dir();
-    for attempt in 0..1000 {
-        let folder = base.join(format!("chandlery-{}-{attempt}", std::process::id()));
-        match std::fs::DirBuilder::new().mode(0o700).create(&folder) {
-            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
-            Err(error) => return Err(error),
-            Ok(()) => return Ok(folder),
-        }
-    }
-    Err(std::io::Error::other(format!("{} is full of old chandlery folders", base.display())))
 }

@@ -4,9 +4,11 @@ mod assist;
 mod busy;
 mod codegen;
 mod compile;
+mod content;
 mod diagnostics;
+mod directives;
+mod folder;
 mod items;
-mod magics;
 mod names;
 mod outcome;
 mod process;
@@ -19,6 +21,7 @@ mod variables;
 use std::collections::{BTreeSet, HashMap};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Instant;
 
 use super::{Assist, Cell, Engine, Event, Interrupter, Outcome, Output, Stream};
 use crate::toolkit::{Toolkit, ToolkitError};
@@ -28,6 +31,7 @@ use busy::Busy;
 use codegen::{Generated, Unit};
 use compile::{Compiled, Compiler, Generics};
 use diagnostics::Diagnostics;
+use directives::{Settings, Spent};
 use items::Items;
 use outcome::{Sources, error};
 use process::{Served, Worker};
@@ -50,6 +54,7 @@ struct Ready {
 /// Runs Rust cells and magics.
 pub struct DirectEngine {
     program: PathBuf,
+    folder: Option<PathBuf>,
     worker: Option<Worker>,
     compiler: Result<Compiler, String>,
     items: Items,
@@ -58,6 +63,11 @@ pub struct DirectEngine {
     toolkit_types: HashMap<String, String>,
     busy: Arc<Busy>,
     names: Arc<Names>,
+    settings: Settings,
+    /// By the cell that runs, or ran last.
+    spent: Spent,
+    /// The code of the last compile error.
+    last_error: Option<String>,
 }
 
 impl DirectEngine {
@@ -69,6 +79,7 @@ impl DirectEngine {
         });
         Self {
             program: program.into(),
+            folder: None,
             worker: None,
             compiler,
             items: Items::default(),
@@ -77,7 +88,16 @@ impl DirectEngine {
             toolkit_types: HashMap::new(),
             busy: Arc::default(),
             names: Arc::default(),
+            settings: Settings::default(),
+            spent: Spent::default(),
+            last_error: None,
         }
+    }
+
+    /// The folder in which cells run, instead of this process's own.
+    #[must_use]
+    pub fn in_folder(self, folder: impl Into<PathBuf>) -> Self {
+        Self { folder: Some(folder.into()), ..self }
     }
 
     /// Why Rust cells cannot run here, if they cannot. Magics run all the same.
@@ -91,7 +111,7 @@ impl DirectEngine {
     /// The reason why it did not start.
     pub fn start(&mut self) -> std::io::Result<()> {
         if self.worker.is_none() {
-            let worker = Worker::start(&self.program)?;
+            let worker = Worker::start(&self.program, self.folder.as_deref())?;
             self.toolkit_types = worker.type_paths.iter().cloned().collect();
             self.worker = Some(worker);
         }
@@ -103,30 +123,12 @@ impl DirectEngine {
         if let Err(problem) = self.start() {
             return error("WorkerFailed", &format!("{}: {problem}", self.program.display()), Vec::new());
         }
-        let (magics, rust) = magics::leading(&cell.code);
-        for (line, magic) in &magics {
-            let outcome = self.magic(magic, (cell.number, *line), output);
-            if outcome != Outcome::Ok {
-                return outcome;
-            }
-        }
-        if rust.lines().all(|line| line.trim().is_empty()) {
-            Outcome::Ok
-        } else {
-            self.rust(&rust, cell.number, output)
-        }
+        self.perform(cell, output)
     }
 
-    fn magic(&mut self, line: &str, at: (u32, usize), output: &mut dyn Output) -> Outcome {
-        let outcome = self.request(&Request::Magic { line: line.to_owned() }, None, at, output);
-        if line == "reset" && outcome == Outcome::Ok {
-            self.items = Items::default();
-            self.variables.clear(None);
-        }
-        outcome
-    }
-
-    fn rust(&mut self, code: &str, number: u32, output: &mut dyn Output) -> Outcome {
+    /// Compiles Rust code, at an opt-level other than 0 if one is named, and runs it.
+    fn rust(&mut self, code: &str, number: u32, level: Option<char>, output: &mut dyn Output) -> Outcome {
+        let begun = Instant::now();
         if let Some(problem) = self.problem() {
             return error("NoCompiler", problem, Vec::new());
         }
@@ -140,7 +142,8 @@ impl DirectEngine {
         for (name, why) in &outdated {
             variables.lose(name, why.clone());
         }
-        let Ready { library, unit, dropped } = match self.compile(code, number, &parsed, &items, &variables) {
+        self.spent.split += begun.elapsed();
+        let Ready { library, unit, dropped } = match self.compile(code, number, level, &parsed, &items, &variables) {
             Ok(compiled) => compiled,
             Err(outcome) => return outcome,
         };
@@ -191,6 +194,7 @@ impl DirectEngine {
         &mut self,
         code: &str,
         number: u32,
+        level: Option<char>,
         parsed: &Split,
         items: &Items,
         variables: &Variables,
@@ -199,10 +203,12 @@ impl DirectEngine {
         let mut reasons = Vec::new();
         for attempt in 1.. {
             let unit = Unit { code, cell: number, split: parsed, items, variables, dropped: &dropped };
+            let begun = Instant::now();
             let Generated { text, lines } = unit.generate();
             let generics = Generics::for_names(unit.mentions().iter());
             let compiler = self.compiler.as_mut().map_err(|problem| error("NoCompiler", problem, Vec::new()))?;
-            let compiled = compiler.compile(&text, generics, &self.busy);
+            self.spent.split += begun.elapsed();
+            let compiled = compiler.compile(&text, generics, level, &self.busy, &mut self.spent);
             let compiled =
                 compiled.map_err(|problem| error("CompileError", &format!("rustc: {problem}"), Vec::new()))?;
             let (messages, file) = match compiled {
@@ -252,7 +258,7 @@ impl DirectEngine {
         let (items, variables) = (self.items.clone(), self.variables.clone());
         let unit = Unit { code, cell: number, split: parsed, items: &items, variables: &variables, dropped: &none };
         let made = unit.made();
-        let change = Change { code, cell: number, split: parsed, made: &made };
+        let change = Change { code, split: parsed, made: &made };
         let outcome = self.request(&Request::Cell { library }, Some(&change), (number, 0), output);
         for (name, why) in dropped {
             if !self.variables.iter().any(|(known, _)| known == name) {
@@ -280,11 +286,15 @@ impl DirectEngine {
         let served = worker.serve(request, output, &|| self.busy.rested());
         self.busy.rested();
         let (ending, stored) = match served {
-            Served::Done(ending, stored) => (ending, stored),
+            Served::Done { ending, variables, load, run } => {
+                self.spent.load += load;
+                self.spent.run += run;
+                (ending, variables)
+            }
             Served::Died(how) => return self.buried(&how, at.0),
         };
         let namer = Namer { toolkit: &self.toolkit_types, items: &self.items };
-        let useless = self.variables.update(&stored, change, &namer);
+        let useless = self.variables.update(&stored, change, at.0, &namer);
         if !useless.is_empty() {
             self.tell(&Request::Forget { names: useless }, output);
         }
@@ -312,6 +322,10 @@ impl Engine for DirectEngine {
     fn execute(&mut self, cell: &Cell, output: &mut dyn Output) -> Outcome {
         self.busy.begin();
         let outcome = self.cell(cell, output);
+        if let Outcome::Error { name, .. } = &outcome {
+            let code = name.strip_prefix("CompileError[").and_then(|code| code.strip_suffix(']'));
+            self.last_error = code.map(str::to_owned).or(self.last_error.take());
+        }
         self.busy.end();
         let variables = self.variables.iter().map(|(name, known)| (name, known.type_name.as_str()));
         self.names.set(variables, self.items.names());
@@ -325,6 +339,10 @@ impl Engine for DirectEngine {
 
     fn assist(&self) -> Arc<dyn Assist> {
         Arc::clone(&self.names) as Arc<dyn Assist>
+    }
+
+    fn process(&self) -> Option<u32> {
+        self.worker.as_ref().map(Worker::id)
     }
 
     fn shutdown(&mut self) {

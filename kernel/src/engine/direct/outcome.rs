@@ -71,6 +71,13 @@ impl Sources {
         }
     }
 
+    /// The lines that name a line of a cell and show it.
+    pub(super) fn place_of(&self, cell: u32, line: usize) -> Vec<String> {
+        let mut lines = vec![format!("  {BLUE}-->{PLAIN} cell {cell}:{line}")];
+        lines.extend(self.excerpt(cell, line, None));
+        lines
+    }
+
     fn place(&self, what: &str, place: Option<&Place>, (cell, line): (u32, usize)) -> Vec<String> {
         if line > 0 {
             let mut lines = vec![format!("{what} cell {cell}:{line}")];

@@ -5,14 +5,19 @@ use std::os::unix::net::UnixStream;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
 use std::process::{Child, ChildStderr, ChildStdout, Command, ExitStatus, Stdio};
+use std::time::Duration;
 
 use chandlery::cell::{Ending, Variable};
 
+use super::content::Contents;
 use super::text::Decoder;
 use crate::engine::{Event, Output, Stream};
 use crate::system;
 use crate::worker::frame::{self, Report, Request};
 use crate::worker::{COMMAND, SOCKET};
+
+/// After this long without more, what looked like the start of a marker is passed on as the text it is.
+const SETTLED: Duration = Duration::from_millis(30);
 
 /// A running worker.
 pub(super) struct Worker {
@@ -20,23 +25,33 @@ pub(super) struct Worker {
     socket: UnixStream,
     out: (ChildStdout, Decoder),
     err: (ChildStderr, Decoder),
+    contents: Contents,
     /// Internal type names and public paths, from the worker's toolkit.
     pub(super) type_paths: Vec<(String, String)>,
 }
 
 /// A request was served, or the worker died of it.
 pub(super) enum Served {
-    Done(Ending, Vec<Variable>),
+    Done {
+        ending: Ending,
+        variables: Vec<Variable>,
+        /// How long it took to load a cell, and to run it.
+        load: Duration,
+        run: Duration,
+    },
     /// Its last words were forwarded; how it ended.
     Died(String),
 }
 
 impl Worker {
-    /// Starts a worker and waits until it is ready.
-    pub(super) fn start(program: &Path) -> std::io::Result<Self> {
+    /// Starts a worker, in a folder if one is given, and waits until it is ready.
+    pub(super) fn start(program: &Path, folder: Option<&Path>) -> std::io::Result<Self> {
         let (ours, theirs) = UnixStream::pair()?;
         let mut command = Command::new(program);
         command.arg(COMMAND).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        if let Some(folder) = folder {
+            command.current_dir(folder);
+        }
         // A group of its own: Ctrl-C in the server's terminal must not reach the worker, which treats it as "stop the cell".
         command.process_group(0);
         system::hand_over(&mut command, &theirs, SOCKET);
@@ -57,7 +72,8 @@ impl Worker {
                 return Err(std::io::Error::other(format!("the worker did not start: {}", words.trim())));
             }
         };
-        Ok(Self { child, socket, out: (out, Decoder::default()), err: (err, Decoder::default()), type_paths })
+        let (out, err) = ((out, Decoder::default()), (err, Decoder::default()));
+        Ok(Self { child, socket, out, err, contents: Contents::default(), type_paths })
     }
 
     /// Its process id.
@@ -73,7 +89,7 @@ impl Worker {
             return self.died(output, before_wait);
         }
         loop {
-            let ready = self.wait();
+            let ready = self.wait(output);
             // Text first: the worker flushed it before it sent the frame, and waits until displays are forwarded.
             self.drain(output);
             if !ready {
@@ -83,10 +99,11 @@ impl Worker {
                 return self.died(output, before_wait);
             };
             self.drain(output);
+            self.contents.settle(&mut |event| output.event(event));
             let answer = match report {
-                Report::Done { ending, variables } => {
+                Report::Done { ending, variables, load, run } => {
                     self.finish_text(output);
-                    return Served::Done(ending, variables);
+                    return Served::Done { ending, variables, load, run };
                 }
                 Report::Ready { .. } => continue,
                 Report::Ask { prompt, password } => Request::Answer { text: output.input(&prompt, password) },
@@ -102,21 +119,27 @@ impl Worker {
     }
 
     /// Waits for text or a report; true if there is a report, or the worker is gone.
-    fn wait(&self) -> bool {
+    fn wait(&mut self, output: &mut dyn Output) -> bool {
+        if self.contents.is_waiting() && !system::has_more([&self.socket, &self.out.0, &self.err.0], SETTLED) {
+            self.contents.settle(&mut |event| output.event(event));
+        }
         system::wait_for(&self.socket, [&self.out.0, &self.err.0])
     }
 
     fn drain(&mut self, output: &mut dyn Output) {
-        pour(&mut self.out.0, &mut self.out.1, Stream::Stdout, output);
-        pour(&mut self.err.0, &mut self.err.1, Stream::Stderr, output);
+        let Self { out, err, contents, .. } = self;
+        pour(&mut out.0, &mut out.1, &mut |text| contents.push(&text, &mut |event| output.event(event)));
+        pour(&mut err.0, &mut err.1, &mut |text| output.event(Event::Text { stream: Stream::Stderr, text }));
     }
 
     fn finish_text(&mut self, output: &mut dyn Output) {
         self.drain(output);
-        for (decoder, stream) in [(&mut self.out.1, Stream::Stdout), (&mut self.err.1, Stream::Stderr)] {
-            if let Some(text) = decoder.finish() {
-                output.event(Event::Text { stream, text });
-            }
+        if let Some(text) = self.out.1.finish() {
+            self.contents.push(&text, &mut |event| output.event(event));
+        }
+        self.contents.finish(&mut |event| output.event(event));
+        if let Some(text) = self.err.1.finish() {
+            output.event(Event::Text { stream: Stream::Stderr, text });
         }
     }
 
@@ -127,7 +150,7 @@ impl Worker {
         let gone = (0..50).any(|_| {
             let gone = matches!(self.child.try_wait(), Ok(Some(_)));
             if !gone {
-                std::thread::sleep(std::time::Duration::from_millis(10));
+                std::thread::sleep(Duration::from_millis(10));
             }
             gone
         });
@@ -153,11 +176,11 @@ fn forward(output: &mut dyn Output, event: Event) -> Request {
     Request::Forwarded
 }
 
-fn pour(pipe: &mut impl Read, decoder: &mut Decoder, stream: Stream, output: &mut dyn Output) {
+fn pour(pipe: &mut impl Read, decoder: &mut Decoder, pass: &mut dyn FnMut(String)) {
     let mut bytes = [0; 16384];
     while let Ok(count @ 1..) = pipe.read(&mut bytes) {
         if let Some(text) = decoder.push(&bytes[..count]) {
-            output.event(Event::Text { stream, text });
+            pass(text);
         }
     }
 }

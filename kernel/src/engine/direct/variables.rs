@@ -15,6 +15,8 @@ pub(super) struct Known {
     pub(super) mutable: bool,
     /// As the running program calls its type.
     pub(super) type_name: String,
+    /// The cell that made it.
+    pub(super) cell: u32,
     how: How,
     mentions: BTreeSet<String>,
 }
@@ -28,16 +30,16 @@ enum How {
 }
 
 impl Known {
-    fn new(how: How, mutable: bool, type_name: &str) -> Self {
+    fn new(how: How, mutable: bool, type_name: &str, cell: u32) -> Self {
         let (How::Named(text) | How::Witness(text)) = &how;
         let mentions = text.parse::<TokenStream>().map(|tokens| mentioned(&tokens)).unwrap_or_default();
-        Self { mutable, type_name: type_name.to_owned(), how, mentions }
+        Self { mutable, type_name: type_name.to_owned(), cell, how, mentions }
     }
 
     /// A variable whose type can be written.
     #[cfg(test)]
     pub(super) fn named(annotation: &str, mutable: bool) -> Self {
-        Self::new(How::Named(annotation.to_owned()), mutable, annotation)
+        Self::new(How::Named(annotation.to_owned()), mutable, annotation, 0)
     }
 
     /// The type, or `_` where only the compiler knows.
@@ -80,7 +82,6 @@ pub(super) struct Variables {
 /// What a cell changed.
 pub(super) struct Change<'a> {
     pub(super) code: &'a str,
-    pub(super) cell: u32,
     pub(super) split: &'a Split,
     pub(super) made: &'a [(&'a str, bool)],
 }
@@ -123,6 +124,7 @@ impl Variables {
         &mut self,
         stored: &[Variable],
         change: Option<&Change<'_>>,
+        cell: u32,
         namer: &Namer<'_>,
     ) -> Vec<String> {
         let before = std::mem::take(&mut self.known);
@@ -140,7 +142,6 @@ impl Variables {
             let how = match variable.type_path.clone().or_else(|| namer.annotation(&variable.type_name)) {
                 Some(annotation) => How::Named(annotation),
                 None if variable.type_name.contains("{{closure}}") => {
-                    let cell = change.map_or(0, |change| change.cell);
                     self.gone.insert(name.clone(), format!(
                         "`{name}` of cell {cell} is, or contains, a closure, and a closure has a new type in every cell: \
                          write it as a `fn`, or as `Box<dyn Fn(…)>`"
@@ -154,7 +155,7 @@ impl Variables {
                 },
             };
             self.gone.remove(name);
-            self.known.insert(name.clone(), Known::new(how, mutable, &variable.type_name));
+            self.known.insert(name.clone(), Known::new(how, mutable, &variable.type_name, cell));
         }
         useless
     }
@@ -201,7 +202,7 @@ mod tests {
         let code = "let a = f(x);\nlet unrelated = 1;\nlet mut v = Vec::new();\nv.push(a);\nprintln!(\"hi\");";
         let split = split(code, 1).unwrap();
         let before = BTreeMap::from([("x".to_owned(), Known::named("u8", false))]);
-        let change = Change { code, cell: 1, split: &split, made: &[("v", true)] };
+        let change = Change { code, split: &split, made: &[("v", true)] };
         let text = witness("v", &change, &before);
         assert_eq!(
             text,
@@ -216,7 +217,7 @@ mod tests {
         let stored =
             Variable { name: "f".into(), type_name: "cell::chandlery_cell::{{closure}}".into(), type_path: None };
         let mut variables = Variables::default();
-        assert_eq!(variables.update(&[stored], None, &namer), ["f"]);
+        assert_eq!(variables.update(&[stored], None, 1, &namer), ["f"]);
         assert!(variables.why_gone("f").unwrap().contains("closure"));
     }
 }

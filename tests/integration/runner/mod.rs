@@ -1,5 +1,9 @@
 //! The headless runner, with the echo engine: notebooks in, notebooks and pages out.
 
+mod limits;
+mod resume;
+mod several;
+
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -52,11 +56,11 @@ impl Folder {
 
 fn go(options: &Options) -> (Result<(), RunError>, String) {
     let mut report = Vec::new();
-    let mut start = |folder: &Path| {
+    let start = |folder: &Path| {
         assert!(folder.is_absolute());
         Ok(Box::new(Echo::new()) as Box<dyn Engine>)
     };
-    let ran = run(options, &mut start, &mut report, &CtrlC::default());
+    let ran = run(options, &start, &mut report, &CtrlC::default());
     (ran, String::from_utf8(report).unwrap())
 }
 

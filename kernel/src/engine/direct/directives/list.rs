@@ -1,0 +1,79 @@
+//! The directives of this engine, and what is said about those of evcxr that it does not need.
+
+/// A directive, for the list that `%help` shows, for completion and for suggestions.
+pub(in crate::engine::direct) struct Entry {
+    /// Its name.
+    pub(in crate::engine::direct) name: &'static str,
+    /// Other names.
+    pub(super) also: &'static [&'static str],
+    /// How it is written.
+    pub(super) usage: &'static str,
+    /// What it does.
+    pub(super) what: &'static str,
+}
+
+const fn entry(name: &'static str, usage: &'static str, what: &'static str) -> Entry {
+    Entry { name, also: &[], usage, what }
+}
+
+/// What a line that starts with `%` or `:` may begin with, besides the toolkit's verbs.
+pub(in crate::engine::direct) const ENTRIES: &[Entry] = &[
+    entry("help", "%help", "This table"),
+    entry("vars", "%vars", "The variables: type, what is in them, the cell that made them"),
+    Entry { also: &["clear"], ..entry("reset", "%reset", "Forget all variables and definitions") },
+    entry(
+        "time",
+        "%time STATEMENT",
+        "Run a statement once and say how long compiling and running took; %%time: the cell",
+    ),
+    entry("timing", "%timing [on|off]", "Say after each cell how long its steps took"),
+    Entry {
+        also: &["sh"],
+        ..entry("bash", "%bash COMMAND", "Run a command of the shell; %%bash: the cell is a script")
+    },
+    entry("release", "%%release", "Compile this cell at opt-level 3, for loops of your own"),
+    entry("opt", "%opt [0|1|2|3]", "Compile the cells that follow at this opt-level; alone, switch between 0 and 2"),
+    entry("explain", "%explain [CODE]", "The compiler's explanation of an error, of the last one if none is named"),
+    entry("version", "%version", "The versions of the kernel and the compiler"),
+];
+
+/// Commands of evcxr that notebooks may hold and that have nothing to do here, with the reason.
+pub(super) const NEEDLESS: &[(&str, &str)] = &[
+    ("allow_static_linking", "the toolkit and all dependencies are shared by the cells, statics included"),
+    ("build_env", "cargo sees the environment that the kernel was started with"),
+    ("cache", "dependencies are always cached"),
+    ("codegen_backend", "cells are compiled by the toolkit's own compiler"),
+    ("efmt", "an error that `?` returns is shown by `Display`"),
+    ("env", "set variables before the kernel starts, or in `%%bash` for one script"),
+    ("fmt", "the value of a cell is shown by its richest form"),
+    ("internal_debug", "this is another engine"),
+    ("last_compile_dir", "compiled cells are removed when they are loaded"),
+    ("last_error_json", "errors are shown as the compiler renders them"),
+    ("linker", "cells are linked without a library, so the linker does not matter"),
+    ("load_config", "there is no configuration file"),
+    ("preserve_vars_on_panic", "a panic never takes variables"),
+    ("quiet", "cells are quiet"),
+    ("quit", "the front end's menu shuts a kernel down"),
+    ("sccache", "dependencies are always cached"),
+    ("time_passes", "`%timing` says how long each step takes"),
+    ("toml", "`%dep` takes all that a line of Cargo.toml says"),
+    ("toolchain", "cells are compiled by the toolkit's own compiler"),
+    ("types", "the types of variables are never printed with a value; `%vars` lists them"),
+];
+
+/// The directive of this name or alias.
+pub(super) fn find(name: &str) -> Option<&'static Entry> {
+    ENTRIES.iter().find(|entry| entry.name == name || entry.also.contains(&name))
+}
+
+/// All names that may stand after the sign, the toolkit's verbs included.
+pub(in crate::engine::direct) fn names() -> impl Iterator<Item = &'static str> {
+    ENTRIES.iter().map(|entry| entry.name).chain(chandlery::command::VERBS.iter().copied())
+}
+
+/// The nearest name to one that does not exist, if any is near.
+pub(super) fn nearest(name: &str) -> Option<&'static str> {
+    let also = ENTRIES.iter().flat_map(|entry| entry.also).copied();
+    let near = names().chain(also).map(|known| (strsim::damerau_levenshtein(name, known), known));
+    near.filter(|(distance, known)| *distance <= 1 + known.len() / 4).min().map(|(_, known)| known)
+}

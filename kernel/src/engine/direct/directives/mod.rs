@@ -1,0 +1,210 @@
+//! Directives: lines that start with `%` (`%inspect model`, `%%time`) or, as in evcxr, with `:` (`:vars`). They stand
+//! before the Rust code of a cell; `%%bash` makes the whole cell a script.
+
+mod list;
+mod run;
+mod tables;
+mod timing;
+
+pub(super) use list::names;
+pub(super) use run::Settings;
+pub(super) use timing::Spent;
+
+/// A directive and what it was given.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Directive {
+    /// A verb of the toolkit: the line without its sign.
+    Verb(String),
+    Help,
+    Vars,
+    Reset,
+    Time(String),
+    Timing(Option<bool>),
+    Shell(String, String),
+    Opt(Option<char>),
+    Explain(String),
+    Version,
+    /// A command of evcxr that has nothing to do here: its name and the reason.
+    Needless(String, &'static str),
+}
+
+/// A directive and its line, from 1.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Step {
+    pub(super) line: usize,
+    pub(super) directive: Directive,
+}
+
+/// A cell taken apart.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Parsed {
+    pub(super) steps: Vec<Step>,
+    /// `%%time`.
+    pub(super) time: bool,
+    /// `%%release`.
+    pub(super) release: bool,
+    /// The Rust code, at its own lines.
+    pub(super) rust: String,
+}
+
+/// A directive that cannot be run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct UsageError {
+    pub(super) line: usize,
+    pub(super) message: String,
+}
+
+/// Takes a cell apart. The lines of directives are emptied in its Rust code, so that line numbers stay.
+///
+/// # Errors
+/// A name that is none, or words that do not fit it.
+pub(super) fn parse(code: &str) -> Result<Parsed, UsageError> {
+    let mut parsed = Parsed::default();
+    let mut over = false;
+    let mut start = 0;
+    for (index, line) in code.split_inclusive('\n').enumerate() {
+        start += line.len();
+        let trimmed = line.trim();
+        let Some(written) = written(trimmed).filter(|_| !over) else {
+            over |= !trimmed.is_empty() && !trimmed.starts_with("//");
+            parsed.rust.push_str(line);
+            continue;
+        };
+        parsed.rust.push_str(if line.ends_with('\n') { "\n" } else { "" });
+        let line = index + 1;
+        let refuse = |message: String| UsageError { line, message };
+        match (written.whole, list::find(written.name).map(|entry| entry.name)) {
+            (true, Some("time")) if written.rest.is_empty() => parsed.time = true,
+            (_, Some("release")) if written.rest.is_empty() => parsed.release = true,
+            (true, Some("bash")) if written.rest.is_empty() => {
+                let directive = Directive::Shell(written.name.to_owned(), code[start..].to_owned());
+                parsed.steps.push(Step { line, directive });
+                return Ok(parsed);
+            }
+            (true, Some("time" | "release" | "bash")) => {
+                return Err(refuse(format!("%%{} stands alone on its line: the cell follows", written.name)));
+            }
+            (false, Some("time")) if written.rest.is_empty() => parsed.time = true,
+            _ => {
+                let directive = directive(&written).map_err(refuse)?;
+                parsed.steps.push(Step { line, directive });
+            }
+        }
+    }
+    Ok(parsed)
+}
+
+/// A directive's line: `%name rest`.
+struct Written<'a> {
+    sign: &'static str,
+    /// Two percent signs.
+    whole: bool,
+    name: &'a str,
+    rest: &'a str,
+}
+
+fn written(line: &str) -> Option<Written<'_>> {
+    let (sign, text) = match line.strip_prefix('%') {
+        Some(text) => ("%", text),
+        // `::path` is Rust.
+        None => (":", line.strip_prefix(':').filter(|text| text.starts_with(char::is_alphabetic))?),
+    };
+    let whole = text.starts_with('%');
+    let text = text.trim_start_matches('%').trim();
+    let end = text.find(|c: char| c.is_whitespace() || c == '=').unwrap_or(text.len());
+    Some(Written { sign, whole, name: &text[..end], rest: text[end..].trim() })
+}
+
+fn directive(written: &Written<'_>) -> Result<Directive, String> {
+    let Written { sign, name, rest, .. } = *written;
+    let nothing = |directive| match rest {
+        "" => Ok(directive),
+        _ => Err(format!("{sign}{name} takes nothing, found: {rest}")),
+    };
+    match list::find(name).map(|entry| entry.name) {
+        Some("help") => return nothing(Directive::Help),
+        Some("vars") => return nothing(Directive::Vars),
+        Some("reset") => return nothing(Directive::Reset),
+        Some("version") => return nothing(Directive::Version),
+        Some("time") => return Ok(Directive::Time(rest.to_owned())),
+        Some("bash") if rest.is_empty() => return Err(format!("{sign}{name} needs a command")),
+        Some("bash") => return Ok(Directive::Shell(name.to_owned(), rest.to_owned())),
+        Some("timing") => {
+            return match rest {
+                "" => Ok(Directive::Timing(None)),
+                "on" | "1" => Ok(Directive::Timing(Some(true))),
+                "off" | "0" => Ok(Directive::Timing(Some(false))),
+                other => Err(format!("{sign}timing takes on or off, found: {other}")),
+            };
+        }
+        Some("opt") => {
+            let mut level = rest.chars();
+            return match (level.next(), level.next()) {
+                (None, _) => Ok(Directive::Opt(None)),
+                (Some(level @ ('0'..='3' | 's' | 'z')), None) => Ok(Directive::Opt(Some(level))),
+                _ => Err(format!("{sign}opt takes an opt-level (0, 1, 2, 3, s or z), found: {rest}")),
+            };
+        }
+        Some("explain") => return Ok(Directive::Explain(rest.to_owned())),
+        Some("release") => return Err(format!("{sign}release takes nothing: it compiles its cell at opt-level 3")),
+        _ => {}
+    }
+    if let Some((_, why)) = list::NEEDLESS.iter().find(|(known, _)| *known == name) {
+        return Ok(Directive::Needless(format!("{sign}{name}"), why));
+    }
+    let line = format!("{name} {rest}");
+    // Flags may stand before a verb. An empty line lists what there is.
+    if name.is_empty() {
+        return Ok(Directive::Help);
+    }
+    if name.starts_with('-') || chandlery::command::VERBS.contains(&name) {
+        return Ok(Directive::Verb(line.trim_end().to_owned()));
+    }
+    let meant = list::nearest(name).map(|near| format!("; did you mean {sign}{near}?")).unwrap_or_default();
+    Err(format!("there is no directive {sign}{name}{meant} ({sign}help lists them)"))
+}
+
+/// The last word of a directive's line (given without its sign), and what it may become.
+pub(super) fn complete(line: &str) -> (&str, Vec<String>) {
+    let typed = line.rsplit(char::is_whitespace).next().unwrap_or("");
+    let before = &line[..line.len() - typed.len()];
+    // A quote without its end is the word being typed.
+    let before = crate::worker::words::split(before).unwrap_or_default();
+    (typed, chandlery::command::complete(&before, typed))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn steps(code: &str) -> Vec<(usize, Directive)> {
+        parse(code).unwrap().steps.into_iter().map(|step| (step.line, step.directive)).collect()
+    }
+
+    fn refused(code: &str) -> String {
+        parse(code).unwrap_err().message
+    }
+
+    #[test]
+    fn leading_lines_only() {
+        let code = "\n// note\n %inspect x\n:vars\nlet y = 7\n% 2;\n";
+        assert_eq!(steps(code), [(3, Directive::Verb("inspect x".to_owned())), (4, Directive::Vars)]);
+        assert_eq!(parse(code).unwrap().rust, "\n// note\n\n\nlet y = 7\n% 2;\n");
+        assert_eq!(steps("::std::process::id()"), []);
+    }
+
+    #[test]
+    fn a_script_keeps_its_text_and_is_no_rust() {
+        let parsed = parse("%%bash\necho %vars\n  :dep\n").unwrap();
+        assert_eq!(parsed.rust, "\n".to_owned().trim_end().to_owned() + "\n");
+        assert_eq!(parsed.steps[0].directive, Directive::Shell("bash".into(), "echo %vars\n  :dep\n".into()));
+        let parsed = parse("%%time\n%%release\nlet x = 1;").unwrap();
+        assert!(parsed.time && parsed.release && parsed.steps.is_empty());
+        assert_eq!(parsed.rust, "\n\nlet x = 1;");
+    }
+
+    #[test]
+    fn unknown_names_get_a_suggestion() {
+        assert!(refused("%inspct x").contains("did you mean %inspect?"), "{}", refused("%inspct x"));
+    }
+}

@@ -1,0 +1,126 @@
+//! What directives do.
+
+use chandlery::display::MimeBundle;
+
+use super::{Directive, Parsed, Spent, Step, UsageError, tables};
+use crate::engine::direct::outcome::error;
+use crate::engine::direct::{DirectEngine, Items};
+use crate::engine::{Cell, Event, Outcome, Output};
+use crate::toolkit;
+use crate::worker::frame::Request;
+
+/// What directives set for the cells that follow.
+#[derive(Clone, Copy, Debug, Default)]
+pub(in crate::engine::direct) struct Settings {
+    timing: bool,
+    /// The opt-level, if it is not 0.
+    level: Option<char>,
+}
+
+impl DirectEngine {
+    /// Runs a cell's directives, then its Rust code.
+    pub(in crate::engine::direct) fn perform(&mut self, cell: &Cell, output: &mut dyn Output) -> Outcome {
+        self.spent = Spent::default();
+        let Parsed { steps, time, release, rust } = match super::parse(&cell.code) {
+            Ok(parsed) => parsed,
+            Err(UsageError { line, message }) => {
+                return error("UsageError", &message, self.sources.place_of(cell.number, line));
+            }
+        };
+        let timing = self.settings.timing;
+        for step in &steps {
+            let outcome = self.directive(step, cell, output);
+            if outcome != Outcome::Ok {
+                return outcome;
+            }
+        }
+        let mut outcome = Outcome::Ok;
+        if !rust.lines().all(|line| line.trim().is_empty()) {
+            let level = if release { Some('3') } else { self.settings.level };
+            outcome = self.rust(&rust, cell.number, level, output);
+        }
+        if time {
+            show(output, self.spent.halves());
+        } else if timing {
+            show(output, self.spent.steps());
+        }
+        outcome
+    }
+
+    fn directive(&mut self, step: &Step, cell: &Cell, output: &mut dyn Output) -> Outcome {
+        let at = (cell.number, step.line);
+        match &step.directive {
+            Directive::Help => show(output, tables::help()),
+            Directive::Verb(line) => return self.request(&Request::Magic { line: line.clone() }, None, at, output),
+            Directive::Vars => {
+                let cells = self.variables.iter().map(|(name, known)| (name.to_owned(), known.cell)).collect();
+                return self.request(&Request::List { cells }, None, at, output);
+            }
+            Directive::Reset => {
+                let outcome = self.request(&Request::Reset, None, at, output);
+                if outcome == Outcome::Ok {
+                    self.items = Items::default();
+                    self.variables.clear(None);
+                }
+                return outcome;
+            }
+            Directive::Shell(shell, script) => {
+                let request = Request::Shell { shell: shell.clone(), script: script.clone() };
+                return self.request(&request, None, at, output);
+            }
+            Directive::Time(statement) => return self.time(statement, at, cell, output),
+            Directive::Timing(on) => {
+                self.settings.timing = on.unwrap_or(!self.settings.timing);
+                let now = if self.settings.timing { "on" } else { "off" };
+                show(output, MimeBundle::text(format!("timing is {now}")));
+            }
+            Directive::Opt(level) => {
+                let level = level.unwrap_or(if self.settings.level.is_some() { '0' } else { '2' });
+                self.settings.level = (level != '0').then_some(level);
+                show(output, MimeBundle::text(format!("cells are compiled at opt-level {level}")));
+            }
+            Directive::Explain(code) => return self.explain(code, at, output),
+            Directive::Version => {
+                let versions = concat!("chandlery ", env!("CARGO_PKG_VERSION"));
+                show(output, MimeBundle::text(format!("{versions}\n{}", toolkit::BUILT_WITH)));
+            }
+            Directive::Needless(name, why) => {
+                show(output, MimeBundle::text(format!("{name} has no effect here: {why}")));
+            }
+        }
+        Outcome::Ok
+    }
+
+    /// Runs one statement of a cell and says how long it took.
+    fn time(&mut self, statement: &str, at: (u32, usize), cell: &Cell, output: &mut dyn Output) -> Outcome {
+        // Where it stands in the cell, so that errors name its line and column.
+        let line = cell.code.lines().nth(at.1 - 1).unwrap_or_default();
+        let before = line.strip_suffix(line.trim_start()).unwrap_or_default().len();
+        let column = line.find(statement).unwrap_or(before);
+        let rust = "\n".repeat(at.1 - 1) + &" ".repeat(line[..column].chars().count()) + statement;
+        let outcome = self.rust(&rust, at.0, self.settings.level, output);
+        show(output, std::mem::take(&mut self.spent).halves());
+        outcome
+    }
+
+    fn explain(&mut self, code: &str, at: (u32, usize), output: &mut dyn Output) -> Outcome {
+        let compiler = match &self.compiler {
+            Ok(compiler) => compiler,
+            Err(problem) => return error("NoCompiler", problem, Vec::new()),
+        };
+        let code = match (code, &self.last_error) {
+            ("", Some(last)) => last.clone(),
+            ("", None) => return error("UsageError", "no cell failed with an error that has a code", Vec::new()),
+            (code, _) => code.to_owned(),
+        };
+        match compiler.explain(&code) {
+            Ok(text) => show(output, MimeBundle::text(text)),
+            Err(problem) => return error("UsageError", &problem, self.sources.place_of(at.0, at.1)),
+        }
+        Outcome::Ok
+    }
+}
+
+fn show(output: &mut dyn Output, data: MimeBundle) {
+    output.event(Event::Display { data, id: None });
+}

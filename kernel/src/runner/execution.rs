@@ -1,0 +1,240 @@
+//! The run of one notebook: its cells in order through a [`Session`], what they show into the file.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use super::console::Teller;
+use super::error::RunError;
+use super::junit::Suite;
+use super::notebook::{self, Notebook};
+use super::options::{Job, Options};
+use super::recorder::Recorder;
+use super::story::{Failure, first_line};
+use super::transcript;
+use super::watchdog::{CtrlC, with_timeout};
+use super::{StartEngineIn, html, memory, parameters, resume};
+use crate::engine::{Interrupter, Outcome};
+use crate::server::{Request, Session};
+
+/// Long runs are saved on the way, but not after every quick cell.
+const SAVE_EVERY: Duration = Duration::from_secs(10);
+
+/// The run of one notebook.
+pub(super) struct Run<'a> {
+    pub(super) options: &'a Options,
+    pub(super) job: &'a Job,
+    /// When the whole run must be over.
+    pub(super) deadline: Option<Instant>,
+    pub(super) ctrl_c: &'a CtrlC,
+    pub(super) teller: &'a Teller,
+}
+
+/// A cell that ran.
+struct Ran {
+    number: u32,
+    outcome: Outcome,
+    seconds: f64,
+    peak: Option<u64>,
+    /// The time of the whole run was over.
+    late: bool,
+}
+
+/// A notebook with its parameters set.
+pub(super) fn read(path: &Path, options: &Options) -> Result<Notebook, RunError> {
+    let mut notebook = Notebook::read(path)?;
+    parameters::inject(&mut notebook, &options.parameters)
+        .map_err(|reason| RunError::Parameters { path: path.to_owned(), reason })?;
+    Ok(notebook)
+}
+
+impl Run<'_> {
+    /// Runs the notebook and saves it, also when a cell failed.
+    pub(super) fn run(&self, start: StartEngineIn<'_>, suite: &mut Suite) -> Result<(), RunError> {
+        let mut notebook = read(&self.job.path, self.options)?;
+        let from = self.options.from.as_deref().map(|cell| resume::find(&notebook, cell)).transpose();
+        let from = from.map_err(|reason| RunError::Resume { path: self.job.path.clone(), reason })?.unwrap_or(0);
+        if let Some(before) = self.job.output.as_ref().filter(|output| from > 0 && **output != self.job.path) {
+            // What the last run saved is what the user resumes; without it, the notebook's own outputs stay.
+            if let Ok(before) = Notebook::read(before) {
+                notebook.take_outputs(&before, from);
+            }
+        }
+        let folder = self.job.path.parent().unwrap_or(Path::new("."));
+        let engine = start(folder).map_err(|reason| RunError::Engine { path: self.job.path.clone(), reason })?;
+        let mut session = Session::new(engine);
+        let _guard = self.ctrl_c.attach(session.interrupter());
+
+        notebook.clear_outputs(from);
+        let mut recorder = Recorder::new(notebook.len(), self.options.max_output.unwrap_or(transcript::LIMIT));
+        let ran = self.cells(&mut session, &mut notebook, from, &mut recorder, suite);
+        session.shutdown();
+        recorder.write_to(&mut notebook, from);
+        self.save(&notebook, true)?;
+        ran
+    }
+
+    fn cells(
+        &self,
+        session: &mut Session,
+        notebook: &mut Notebook,
+        from: usize,
+        recorder: &mut Recorder,
+        suite: &mut Suite,
+    ) -> Result<(), RunError> {
+        let interrupter = session.interrupter();
+        let mut saved = Instant::now();
+        let mut counted = 0;
+        for index in 0..notebook.len() {
+            let Some(code) = notebook.code(index) else { continue };
+            let place = format!("[{}/{}]", index + 1, notebook.len());
+            if notebook.has_tag(index, "skip-execution") || code.trim().is_empty() {
+                suite.skipped(index + 1, "tagged `skip-execution`, or empty");
+                self.teller.line(&format!("{place} skipped  {}", first_line(&code)));
+                continue;
+            }
+            counted += 1;
+            if index < from && !resume::prepares(notebook, index) {
+                suite.skipped(index + 1, "before the cell given by `--from`");
+                self.teller.line(&format!("{place} kept     {}", first_line(&code)));
+                continue;
+            }
+            self.teller.running(format!("{place} {}", first_line(&code)));
+            session.count_from(counted);
+            let ran = self.cell(session, &interrupter, index, &code, recorder);
+            if index >= from {
+                notebook.set_execution_count(index, ran.number);
+                if self.options.timings {
+                    notebook.set_timing(index, ran.seconds, ran.peak);
+                }
+            }
+            self.judge(&ran, notebook, from, index, &code, suite)?;
+            if saved.elapsed() > SAVE_EVERY && self.job.output.is_some() {
+                recorder.write_to(notebook, from);
+                self.save(notebook, false)?;
+                saved = Instant::now();
+            }
+        }
+        Ok(())
+    }
+
+    fn cell(
+        &self,
+        session: &mut Session,
+        interrupter: &Interrupter,
+        index: usize,
+        code: &str,
+        recorder: &mut Recorder,
+    ) -> Ran {
+        recorder.start_cell(index);
+        let began = Instant::now();
+        let left = self.deadline.map(|end| end.saturating_duration_since(began));
+        let limit = self.options.timeout.into_iter().chain(left).min();
+        let late = left.is_some_and(|left| limit == Some(left));
+        if self.options.timings
+            && let Some(process) = session.process()
+        {
+            memory::begin_peak(process);
+        }
+        let request = Request::new(code);
+        let (execution, timed_out) = with_timeout(limit, interrupter, || session.execute(&request, recorder));
+        let seconds = began.elapsed().as_secs_f64();
+        let peak = session.process().filter(|_| self.options.timings).and_then(memory::peak);
+        let (outcome, late) = match execution.outcome {
+            Outcome::Error { mut traceback, .. } if timed_out => {
+                let (name, value) = if late {
+                    ("RunTimeout", "the time of the whole run was over (--total-timeout)".to_owned())
+                } else {
+                    let seconds = limit.unwrap_or_default().as_secs_f64();
+                    ("CellTimeout", format!("the cell was stopped after {seconds} s (--timeout)"))
+                };
+                recorder.rename_error(name, &value);
+                traceback.push(format!("{name}: {value}"));
+                (Outcome::Error { name: name.to_owned(), value, traceback }, late)
+            }
+            outcome => (outcome, false),
+        };
+        Ran { number: execution.number, outcome, seconds, peak, late }
+    }
+
+    /// Reports a cell, and ends the run where it must end.
+    fn judge(
+        &self,
+        ran: &Ran,
+        notebook: &Notebook,
+        from: usize,
+        index: usize,
+        code: &str,
+        suite: &mut Suite,
+    ) -> Result<(), RunError> {
+        let stopped = self.ctrl_c.was_pressed();
+        let tolerated =
+            !stopped && !ran.late && (self.options.allow_errors || notebook.has_tag(index, "raises-exception"));
+        let mut line = format!("[{}/{}] {:6.2} s  {}", index + 1, notebook.len(), ran.seconds, first_line(code));
+        let failed = match &ran.outcome {
+            Outcome::Error { name, value, traceback } if !tolerated => {
+                suite.failed(index + 1, ran.seconds, (name, value), traceback);
+                Some((name, value, traceback))
+            }
+            Outcome::Error { name, value, .. } => {
+                line.push_str(&format!("  ({name}: {value}; allowed)"));
+                suite.passed(index + 1, ran.seconds);
+                None
+            }
+            Outcome::Ok => {
+                suite.passed(index + 1, ran.seconds);
+                None
+            }
+        };
+        let (path, cell, of) = (self.job.path.clone(), index + 1, notebook.len());
+        match failed {
+            Some(_) => self.teller.line(&format!("{line}  FAILED")),
+            None => self.teller.line(&line),
+        }
+        if let Some((_, _, traceback)) = failed {
+            let failure = Failure { path: &path, notebook, index, number: ran.number, code, traceback };
+            self.teller.line(&failure.tell());
+            if from > 0 && !stopped {
+                self.teller.line(
+                    "cells before `--from` did not run, so their variables are missing; tag those that make them `setup`\n",
+                );
+            }
+        }
+        let limit = self.options.total_timeout.unwrap_or_default();
+        let ends = match failed {
+            _ if stopped => RunError::Stopped { path },
+            Some(_) if ran.late => RunError::Late { path, cell, of, limit },
+            Some((name, value, _)) => RunError::Cell { path, cell, of, name: name.clone(), value: value.clone() },
+            None if self.deadline.is_some_and(|end| Instant::now() >= end) && index + 1 < of => {
+                RunError::Late { path, cell: cell + 1, of, limit }
+            }
+            None => return Ok(()),
+        };
+        let why = match &ends {
+            RunError::Stopped { .. } => "the run was stopped by Ctrl-C",
+            RunError::Late { .. } => "the time of the whole run was over",
+            _ => "an earlier cell failed",
+        };
+        suite.skip_rest(notebook, index + 1, why);
+        Err(ends)
+    }
+
+    fn save(&self, notebook: &Notebook, tell: bool) -> Result<(), RunError> {
+        let mut saved = Vec::new();
+        if let Some(output) = &self.job.output {
+            notebook.write(output)?;
+            saved.push(output);
+        }
+        if let Some(page) = &self.job.html {
+            notebook::write_atomically(page, html::page(notebook, &title(&self.job.path)).as_bytes())?;
+            saved.push(page);
+        }
+        for path in saved.into_iter().filter(|_| tell) {
+            self.teller.line(&format!("saved {}", path.display()));
+        }
+        Ok(())
+    }
+}
+
+fn title(path: &Path) -> String {
+    path.file_stem().map_or_else(|| "notebook".to_owned(), |stem| stem.to_string_lossy().into_owned())
+}

@@ -1,0 +1,54 @@
+//! Resuming in the middle: which cell is meant, and which of those before it run all the same.
+
+use syn::Stmt;
+use syn::parse::Parser;
+
+use super::notebook::Notebook;
+
+/// The index of the cell that a number (from 1, of all cells, as in progress lines) or an id names.
+pub(super) fn find(notebook: &Notebook, cell: &str) -> Result<usize, String> {
+    if let Some(index) = (0..notebook.len()).find(|&index| notebook.id(index) == Some(cell)) {
+        return Ok(index);
+    }
+    match cell.parse::<usize>() {
+        Ok(number) if (1..=notebook.len()).contains(&number) => Ok(number - 1),
+        Ok(_) => Err(format!("`--from {cell}` names none of its {} cells", notebook.len())),
+        Err(_) => Err(format!("no cell has the id `{cell}`; give an id, or a number as in progress lines")),
+    }
+}
+
+/// Whether a cell before the one resumed from runs as well, its outputs untouched: it sets parameters, is tagged
+/// `setup`, or only defines (functions, types, imports, dependencies), which later cells need and which does nothing.
+pub(super) fn prepares(notebook: &Notebook, index: usize) -> bool {
+    ["setup", "parameters", "injected-parameters"].iter().any(|tag| notebook.has_tag(index, tag))
+        || notebook.code(index).is_some_and(|code| only_defines(&code))
+}
+
+fn only_defines(code: &str) -> bool {
+    let rust: String =
+        code.lines().filter(|line| !line.trim_start().starts_with(":dep ")).collect::<Vec<_>>().join("\n");
+    let Ok(statements) = syn::Block::parse_within.parse_str(&rust) else { return false };
+    // A macro call in item position, `thread_local! { … }` say, may do anything; it does not count.
+    !code.trim().is_empty()
+        && statements.iter().all(|statement| matches!(statement, Stmt::Item(item) if !matches!(item, syn::Item::Macro(call) if call.ident.is_none())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn definitions_are_told_from_work() {
+        for defines in [
+            "use std::fmt;\n/// doc\nfn f() -> i32 { 1 }",
+            "struct A;",
+            ":dep rand = \"1\"\nuse rand::Rng;",
+            "macro_rules! m { () => {} }",
+        ] {
+            assert!(only_defines(defines), "{defines}");
+        }
+        for works in ["let a = 1;", "fn f() {}\nf();", "%inspect x", "f! { x }", "fn f() {", ""] {
+            assert!(!only_defines(works), "{works}");
+        }
+    }
+}
