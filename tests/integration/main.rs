@@ -32,6 +32,7 @@ mod kicktest;
 mod layering;
 mod parts;
 mod planted_errors;
+mod progress;
 mod projects;
 mod protocol;
 mod quantize;

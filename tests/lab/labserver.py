@@ -68,6 +68,8 @@ class JupyterLab:
     def open(self, browser, notebook):
         """Opens a notebook below the folder; returns when its kernel is idle."""
         page = browser.new_page(viewport={"width": 1440, "height": 1000})
+        errors = []
+        page.on("pageerror", lambda error: errors.append(str(error)))
         page.goto(f"{self.address}/lab/tree/{notebook.relative_to(self.folder)}?reset", wait_until="domcontentloaded")
         page.wait_for_selector(".jp-Notebook .jp-Cell", timeout=60_000)
         # Until the kernel is connected, Run All asks which kernel to use and never ends.
@@ -80,14 +82,16 @@ class JupyterLab:
             }"""
         )
         page.wait_for_selector(".jp-Notebook-ExecutionIndicator[data-status='idle']", timeout=60_000)
-        return NotebookPage(page)
+        return NotebookPage(page, errors)
 
 
 class NotebookPage:
     """An open notebook."""
 
-    def __init__(self, page):
+    def __init__(self, page, errors):
         self.page = page
+        # What scripts of the page threw.
+        self.errors = errors
 
     def run_all(self, timeout_s=600):
         """Runs all cells and waits until each has a number or one of them failed."""
@@ -114,6 +118,11 @@ class NotebookPage:
         )
         self.page.wait_for_timeout(500)
 
+    def resize(self, width):
+        """Makes the window this wide."""
+        self.page.set_viewport_size({"width": width, "height": 1000})
+        self.page.wait_for_timeout(500)
+
     def look(self):
         """What the outputs look like; see look.js."""
         return self.page.evaluate(LOOK)
@@ -124,6 +133,16 @@ class NotebookPage:
             if area.query_selector(".jp-OutputArea-child"):
                 area.scroll_into_view_if_needed()
                 area.screenshot(path=f"{stem}-{number:02}.png")
+
+    def screenshot_of(self, source, path, height):
+        """A picture of the code cell whose source ends with `source`, down to `height` pixels."""
+        cells = self.page.locator(".jp-CodeCell")
+        texts = cells.evaluate_all("all => all.map(cell => cell.querySelector('.cm-content').innerText.trim())")
+        cell = cells.nth(next(number for number, text in enumerate(texts) if text.endswith(source)))
+        cell.evaluate("cell => cell.scrollIntoView({ block: 'start' })")
+        self.page.wait_for_timeout(300)
+        box = cell.bounding_box()
+        self.page.screenshot(path=path, clip={**box, "height": min(box["height"], height)})
 
     def _command(self, name, arguments=None):
         self.page.evaluate(

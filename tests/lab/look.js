@@ -32,15 +32,29 @@
         .filter((element) => ownText(element) && !element.closest('svg') && element.getClientRects().length)
         .map((element) => {
             const ground = behind(element);
-            const ink = over(parse(getComputedStyle(element).color), ground);
+            const colour = parse(getComputedStyle(element).color);
+            for (let e = element; e && !e.matches('.jp-OutputArea-output'); e = e.parentElement) {
+                colour[3] *= +getComputedStyle(e).opacity;
+            }
+            const ink = over(colour, ground);
             return { text: element.textContent.trim().slice(0, 40), contrast: contrast(ink, ground) };
         })
-        .filter((found) => found.contrast < 3);
+        .filter((found) => found.contrast < 4.5);
+    const charts = outputs.filter((output) => output.matches('.jp-RenderedVegaCommon5') || output.querySelector('.vega-embed'));
+    const drawn = (chart) => [...chart.querySelectorAll('canvas, svg, img')].some((e) => e.getBoundingClientRect().width > 50);
+    const empty = outputs.filter((output) => {
+        const { width, height } = output.getBoundingClientRect();
+        return output.textContent.trim() !== '' && (width < 1 || height < 1);
+    });
     return {
         types: outputs.map((output) => output.getAttribute('data-mime-type')),
         tables: find('table').length,
         pictures: images.filter((image) => image.naturalWidth > 0).length + find('svg').length,
         broken: images.filter((image) => image.complete && !image.naturalWidth).length,
         faint: faint.slice(0, 10),
+        charts: charts.length,
+        undrawn: charts.filter((chart) => !drawn(chart)).length,
+        empty: empty.map((output) => output.textContent.trim().slice(0, 40)),
+        overflow: Math.max(document.documentElement.scrollWidth, document.body.scrollWidth) - window.innerWidth,
     };
 }

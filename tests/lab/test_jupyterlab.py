@@ -6,6 +6,8 @@ Screenshots go to the folder that `CHANDLERY_SCREENSHOTS` names, if it is set.
 import json
 import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import nbformat
@@ -76,6 +78,29 @@ def test_outputs_are_drawn_without_trust(finished, browser, screenshots):
         page.screenshot(screenshots / f"{notebook.stem}-untrusted-{theme}")
 
 
+def test_a_narrow_window_scrolls_outputs_and_not_the_page(finished, screenshots):
+    page, notebook, _ = finished
+    page.resize(400)
+    try:
+        check_page(page, check_outputs(notebook))
+        page.screenshot(screenshots / f"{notebook.stem}-narrow")
+    finally:
+        page.resize(1440)
+
+
+def test_nbconvert_makes_a_page_with_every_table_and_picture(finished, browser, tmp_path):
+    _, notebook, _ = finished
+    words = ["-m", "nbconvert", "--to", "html", "--output-dir", str(tmp_path), str(notebook)]
+    subprocess.run([sys.executable, *words], check=True, capture_output=True, timeout=120)
+    page = browser.new_page(viewport={"width": 1000, "height": 1000})
+    page.goto((tmp_path / notebook.name).with_suffix(".html").as_uri(), wait_until="domcontentloaded")
+    pictures = page.locator(".jp-OutputArea-output img")
+    assert pictures.count() == check_outputs(notebook)
+    assert pictures.evaluate_all("all => all.every(image => image.complete && image.naturalWidth > 100)")
+    assert page.locator(".jp-OutputArea-output table").count() > 0
+    page.close()
+
+
 def check_page(page, plots):
     seen = page.look()
     assert "application/vnd.jupyter.error" not in seen["types"]
@@ -83,5 +108,9 @@ def check_page(page, plots):
     assert seen["tables"] > 0
     assert seen["pictures"] > 0 or plots == 0, "a plot, as an image that loaded or as inline svg"
     assert not seen["broken"], "images that did not load"
-    # 3:1 is what WCAG asks of large text; a colour that ignores the theme falls far below.
+    assert seen["charts"] == plots, "a chart that zooms, wherever there is a plot"
+    assert not seen["undrawn"] and not seen["empty"], json.dumps(seen, indent=1)
+    assert seen["overflow"] <= 0, "the page scrolls sideways"
+    # What WCAG asks of text; a colour that ignores the theme falls far below.
     assert not seen["faint"], json.dumps(seen["faint"], indent=1)
+    assert not page.errors, page.errors

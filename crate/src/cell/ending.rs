@@ -8,6 +8,7 @@ use std::panic::{AssertUnwindSafe, Location, catch_unwind};
 use serde::{Deserialize, Serialize};
 
 use super::CellError;
+use crate::interrupt::Interrupted;
 
 /// A position in the generated source of a cell.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -74,6 +75,13 @@ pub(super) fn catch(body: &mut dyn FnMut() -> Result<(), CellError>) -> Ending {
     match caught {
         Ok(Ok(())) => Ending::Done,
         Ok(Err(error)) => error.ending(),
+        // A loop that is watched by `progress` was stopped by the user.
+        Err(payload) if payload.is::<Interrupted>() => Ending::Failed {
+            type_name: "Interrupted".to_owned(),
+            message: Interrupted.to_string(),
+            place: None,
+            interrupted: true,
+        },
         Err(payload) => {
             let message = panic_message(&*payload);
             // A payload whose own drop panics must not take the worker with it.

@@ -167,10 +167,11 @@ impl Draft {
         shards: &ShardPlan,
         pieces: HashMap<ParamPath, Vec<Piece>>,
     ) -> Result<(), ConvertError> {
-        let meter = crate::progress::bytes("converting", shards.bytes());
-        let advance = |bytes| meter.advance(bytes);
-        shards.write(stage.path(), &CheckpointCopy::new(self.source.checkpoint(), pieces).on_progress(&advance))?;
-        meter.finish();
+        let meter = crate::progress::Progress::of_work("converting", shards.bytes());
+        let advance = |bytes| meter.inc(bytes);
+        let copy = CheckpointCopy::new(self.source.checkpoint(), pieces).on_progress(&advance);
+        let written = shards.write(stage.path(), &copy);
+        meter.end(written)?;
         stage.write_json("config.json", &self.json)?;
         if self.to == Side::Native {
             for (name, text) in crate::export::sources(&self.config) {

@@ -9,7 +9,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::checkpoint::{Checkpoint, CheckpointError, Piece, Pieces};
 use crate::parallel;
-use crate::progress;
+use crate::progress::Progress;
 use crate::spec::{ParamPath, TensorRow};
 
 /// SHA-256 of a tensor's bytes as a file stores them, which any other program can compute as well.
@@ -94,7 +94,7 @@ pub(super) struct Claim<'a> {
 pub(super) fn prove(claim: &Claim<'_>, source: &Checkpoint, written: &Checkpoint) -> Result<Proof, CheckpointError> {
     let Claim { rows, pieces, back, grown } = *claim;
     let planned = Pieces::new(source, pieces.clone());
-    let meter = progress::bytes("comparing", rows.iter().map(TensorRow::bytes).sum());
+    let meter = Progress::of_work("comparing", rows.iter().map(TensorRow::bytes).sum());
     // The largest first, so that no thread is left alone with one at the end.
     let mut jobs: Vec<&TensorRow> = rows.iter().collect();
     jobs.sort_by_key(|row| std::cmp::Reverse(row.bytes()));
@@ -113,7 +113,8 @@ pub(super) fn prove(claim: &Claim<'_>, source: &Checkpoint, written: &Checkpoint
         lock(&tensors).push(TensorProof { to: row.path.clone(), way, as_planned: same.is_some(), digest });
         Ok::<_, CheckpointError>(())
     };
-    parallel::for_each(&jobs, || (), compare, &|bytes| meter.advance(bytes))?;
+    let compared = parallel::for_each(&jobs, || (), compare, &|bytes| meter.inc(bytes));
+    meter.end(compared)?;
 
     // What did not arrive as it was has another digest in the source.
     let mut others: Vec<&ParamPath> = pieces.values().flatten().flat_map(Piece::tensors).collect();
@@ -126,7 +127,6 @@ pub(super) fn prove(claim: &Claim<'_>, source: &Checkpoint, written: &Checkpoint
         Ok::<_, CheckpointError>(())
     };
     parallel::for_each(&others, || (), take, &|_| ())?;
-    meter.finish();
     let mut tensors = tensors.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner());
     tensors.sort_by(|a, b| a.to.cmp(&b.to));
     let lost = lost(back, source, written)?;

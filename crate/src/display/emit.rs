@@ -99,6 +99,11 @@ impl Updating {
         self.shown
     }
 
+    /// Draws now, however young the last drawing is.
+    pub(crate) fn redraw(&mut self, bundle: &MimeBundle) {
+        self.draw(bundle);
+    }
+
     /// Draws the final state.
     pub fn finish(mut self, bundle: &MimeBundle) {
         self.draw(bundle);

@@ -7,7 +7,7 @@ use polars::prelude::{Column, DataFrame, PolarsResult};
 
 use super::numbers::{binary_bytes, short_count, thousands};
 use super::table::{Align, Cell, Mark, TableView, bar};
-use super::{MimeBundle, View};
+use super::{Curve, MimeBundle, View};
 use crate::kicktest::{Comparison, KickTestReport, StepRecord};
 use crate::spec::ParamPath;
 
@@ -45,6 +45,16 @@ impl KickTestReport {
                 Column::new("update_ms".into(), ms(&|step| step.update)),
             ],
         )
+    }
+
+    /// Tokens a second by step.
+    pub fn speed_curve(&self) -> Curve {
+        let mut curve = Curve::new(format!("{}: tokens/s", self.title)).axes("step", "tokens/s");
+        let tokens = (self.batch.0 * self.batch.1) as f64;
+        for step in self.steps.iter() {
+            curve.push("tokens/s", step.step as f64, tokens / step.duration.as_secs_f64().max(1e-9));
+        }
+        curve
     }
 
     /// One row per parameter: `name` and the `norm` of its gradient in the last checked step.

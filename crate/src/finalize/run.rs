@@ -31,8 +31,8 @@ impl Prepared {
         let folder = stage.path().join(&inside);
         std::fs::create_dir_all(&folder).map_err(CheckpointError::io("creating", &folder))?;
         let optimizer_bytes = plan.optimizer.as_ref().map_or(0, |optimizer| optimizer.bytes);
-        let meter = crate::progress::bytes("finalizing", self.weights.bytes() + optimizer_bytes);
-        let advance = |bytes| meter.advance(bytes);
+        let meter = crate::progress::Progress::of_work("finalizing", self.weights.bytes() + optimizer_bytes);
+        let advance = |bytes| meter.inc(bytes);
         let (written, errors) = self.weights.write(&folder, self.folder.checkpoint(), &advance)?;
         let mut components = vec![Component::model(&folder, written.files)?];
         if let Some(optimizer) = &plan.optimizer {

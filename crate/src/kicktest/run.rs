@@ -13,9 +13,10 @@ use super::{KickTest, fault, memory};
 use crate::checkpoint::CheckpointError;
 use crate::construct::{SaveOptions, save_checkpoint};
 use crate::dataset::LabelledBatch;
-use crate::display::{LossCurve, Updating};
+use crate::display::{LossCurve, Updating, View};
 use crate::interrupt;
 use crate::model::{CausalLm, ModelError};
+use crate::progress::Progress;
 use crate::sealed::Sealed;
 
 /// Runs the test on its model.
@@ -58,7 +59,7 @@ pub(super) fn run(test: &KickTest<'_>, model: &CausalLm) -> Result<KickTestRepor
     let mut data: Option<LabelledBatch> = None;
     let mut curve = LossCurve::new(&construction.title, test.steps);
     let mut display = Updating::new();
-    let meter = crate::progress::terminal_steps("testing", test.steps as u64);
+    let meter = Progress::on_terminal("testing", test.steps as u64);
     for number in 1..=test.steps {
         interrupt::check()?;
         let began = Instant::now();
@@ -95,14 +96,14 @@ pub(super) fn run(test: &KickTest<'_>, model: &CausalLm) -> Result<KickTestRepor
             second.step(model, batch, number, outcome.loss, &plan)?;
         }
         meter.say(format!("loss {:.4}", outcome.loss));
-        meter.advance(1);
+        meter.inc(1);
         if test.steps > 1 {
-            display.update(|| curve.bundle());
+            display.update(|| curve.picture());
         }
     }
     meter.finish();
     if test.steps > 1 {
-        display.finish(&curve.bundle());
+        display.finish(&curve.view());
     }
     report.passes = batches.passes();
     report.comparison = second.map(|second| Sealed::new(second.finish()));

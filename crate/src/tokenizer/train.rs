@@ -17,7 +17,8 @@ use tokenizers::{
 
 use super::corpus::{Pieces, expand};
 use super::{TokenizerError, TokenizerFiles};
-use crate::{interrupt, progress};
+use crate::interrupt;
+use crate::progress::Progress;
 
 /// The special tokens that every trained vocabulary begins with: their order is their ids, from 0.
 pub const SPECIAL_TOKENS: &[&str] = &["<|BOS|>", "<|PAD|>", "<|EOS|>", "<|UNK|>", "<|im_start|>", "<|im_end|>"];
@@ -135,7 +136,7 @@ impl Training {
     /// How often each word occurs, and the bytes read.
     fn count(&self, texts: &[PathBuf]) -> Result<(HashMap<String, u64>, u64), TokenizerError> {
         let total = texts.iter().filter_map(|text| text.metadata().ok()).map(|text| text.len()).sum();
-        let meter = progress::bytes("counting words", total);
+        let meter = Progress::of_work("counting words", total);
         let mut counts: HashMap<String, u64> = HashMap::new();
         let mut batch: Vec<String> = Vec::new();
         let (mut held, mut bytes) = (0, 0);
@@ -156,13 +157,13 @@ impl Training {
                 if held >= BATCH {
                     interrupt::check()?;
                     take(&mut batch)?;
-                    meter.advance(held as u64);
+                    meter.inc(held as u64);
                     bytes += std::mem::take(&mut held) as u64;
                 }
             }
         }
         take(&mut batch)?;
-        meter.advance(held as u64);
+        meter.inc(held as u64);
         meter.finish();
         interrupt::check()?;
         Ok((counts, bytes + held as u64))

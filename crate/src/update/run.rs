@@ -29,11 +29,11 @@ impl Prepared {
         let place = plan.placement.folder();
         let folder = stage.path().join(&place);
         std::fs::create_dir_all(&folder).map_err(CheckpointError::io("creating", &folder))?;
-        let meter = crate::progress::bytes("updating", self.shards.bytes());
-        let advance = |bytes| meter.advance(bytes);
+        let meter = crate::progress::Progress::of_work("updating", self.shards.bytes());
+        let advance = |bytes| meter.inc(bytes);
         let copy = CheckpointCopy::new(&self.weights, self.pieces()).on_progress(&advance);
-        let written = self.shards.write(&folder, &copy)?;
-        meter.finish();
+        let written = self.shards.write(&folder, &copy);
+        let written = meter.end(written)?;
         plan.placement.link(&stage, &written.files)?;
         if plan.placement != Placement::Root {
             let model = Component::model(&folder, written.files)?;

@@ -66,9 +66,11 @@ pub fn main() -> ExitCode {
     for request in requests {
         chandlery::interrupt::reset();
         running.store(true, Ordering::Relaxed);
+        chandlery::progress::begin_cell();
         let begun = Instant::now();
         let (ending, load) = serve(&request, &mut store, &channel);
         let run = begun.elapsed() - load;
+        chandlery::progress::end_cell();
         running.store(false, Ordering::Relaxed);
         flush();
         if let Some(data) = show::take_result() {

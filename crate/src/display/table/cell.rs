@@ -56,7 +56,7 @@ impl Mark {
     }
 
     /// Translucent backgrounds read on light and dark pages, and survive the sanitizer of untrusted notebooks.
-    pub(super) fn style(self) -> &'static str {
+    pub(in crate::display) fn style(self) -> &'static str {
         match self {
             Mark::None | Mark::Strong => "",
             Mark::Good => "background-color:rgba(46,160,67,0.15)",

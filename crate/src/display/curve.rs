@@ -1,0 +1,306 @@
+//! Curves: named series of points, as a chart that zooms and as a picture.
+
+use plotters::coord::Shift;
+use plotters::prelude::*;
+use serde_json::json;
+
+use super::picture::{CARD, DrawResult, Drawing, GRID, INK, LINES, text, with_pictures};
+use super::{MimeBundle, View, is_interactive, vega};
+
+/// Series of points over a common axis: losses, learning rates, speeds.
+///
+/// ```
+/// use chandlery::display::{Curve, View};
+/// let mut curve = Curve::new("Learning rate").axes("step", "rate");
+/// for step in 0..100 {
+///     curve.push("warmup", f64::from(step), f64::from(step) * 1e-5);
+/// }
+/// assert!(curve.view().get("image/png").is_some());
+/// ```
+///
+/// To watch one grow, draw it into an [`Updating`](super::Updating) display.
+#[derive(Clone, Debug)]
+pub struct Curve {
+    title: String,
+    axes: (String, String),
+    /// How far the horizontal axis reaches at least.
+    span: Option<(f64, f64)>,
+    series: Vec<Series>,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Series {
+    pub(super) name: String,
+    pub(super) points: Vec<(f64, f64)>,
+}
+
+/// More points than this are not stored with a notebook: a picture has fewer columns.
+const POINTS: usize = 1000;
+
+impl Curve {
+    /// An empty chart.
+    pub fn new(title: impl Into<String>) -> Self {
+        Self { title: title.into(), axes: ("x".to_owned(), "y".to_owned()), span: None, series: Vec::new() }
+    }
+
+    /// A chart of one series, numbered from 1.
+    pub fn of<T: Into<f64>>(title: impl Into<String>, values: impl IntoIterator<Item = T>) -> Self {
+        let mut curve = Self::new(title).axes("", "");
+        let points = values.into_iter().enumerate().map(|(index, value)| ((index + 1) as f64, value.into())).collect();
+        curve.series.push(Series { name: curve.title.clone(), points });
+        curve
+    }
+
+    /// What the axes measure.
+    pub fn axes(mut self, x: impl Into<String>, y: impl Into<String>) -> Self {
+        self.axes = (x.into(), y.into());
+        self
+    }
+
+    /// Where the horizontal axis begins and ends, if the points do not reach that far yet.
+    pub fn span(mut self, from: f64, to: f64) -> Self {
+        self.span = Some((from, to));
+        self
+    }
+
+    /// Adds a point to a series, which begins with its first point.
+    pub fn push(&mut self, series: &str, x: f64, y: f64) {
+        match self.series.iter_mut().find(|known| known.name == series) {
+            Some(known) => known.points.push((x, y)),
+            None => self.series.push(Series { name: series.to_owned(), points: vec![(x, y)] }),
+        }
+    }
+
+    /// The picture alone, for displays that change many times a second.
+    pub fn picture(&self) -> MimeBundle {
+        self.drawn(&self.thinned())
+    }
+
+    fn thinned(&self) -> Vec<Series> {
+        self.series.iter().map(|series| Series { name: series.name.clone(), points: thin(&series.points) }).collect()
+    }
+
+    fn drawn(&self, series: &[Series]) -> MimeBundle {
+        let typed = json!({
+            "kind": "curve",
+            "series": series.iter().map(|series| json!({
+                "name": series.name,
+                "x": series.points.iter().map(|point| point.0).collect::<Vec<_>>(),
+                "y": series.points.iter().map(|point| point.1).collect::<Vec<_>>(),
+            })).collect::<Vec<_>>(),
+        });
+        let bundle = MimeBundle::text(self.summary()).with("application/vnd.chandlery.curve+json", typed);
+        with_pictures(bundle, &Plot { curve: self, series })
+    }
+
+    fn summary(&self) -> String {
+        let mut lines = vec![self.title.clone()];
+        for series in &self.series {
+            if let ([first, ..], [.., last]) = (&series.points[..], &series.points[..]) {
+                let (from, to) = (number(first.1), number(last.1));
+                let odd = series.points.iter().filter(|point| !point.1.is_finite()).count();
+                let odd = if odd > 0 { format!(", {odd} not finite") } else { String::new() };
+                lines.push(format!("{}: {from} → {to} over {} points{odd}", series.name, series.points.len()));
+            }
+        }
+        if self.series.is_empty() {
+            lines.push("no points yet".to_owned());
+        }
+        lines.join("\n")
+    }
+
+    fn bounds(&self, series: &[Series]) -> ((f64, f64), (f64, f64)) {
+        let finite = || series.iter().flat_map(|series| finite(&series.points));
+        let reach = |values: &mut dyn Iterator<Item = f64>| {
+            values.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), value| (low.min(value), high.max(value)))
+        };
+        let mut xs = reach(&mut finite().map(|point| point.0));
+        if let Some((from, to)) = self.span {
+            xs = (xs.0.min(from), xs.1.max(to));
+        }
+        let ys = reach(&mut finite().map(|point| point.1));
+        // A chart without height or width could not be drawn, nor one of less than numbers can tell apart.
+        let open = |(low, high): (f64, f64), margin: f64| match low <= high {
+            true => {
+                let size = low.abs().max(high.abs()).max(1e-30);
+                let flat = high - low < size * 1e-9;
+                let room = if flat { size * 0.01 } else { (high - low) * margin };
+                (low - room, high + room)
+            }
+            false => (0.0, 1.0),
+        };
+        (open(xs, 0.0), open(ys, 0.08))
+    }
+}
+
+impl View for Curve {
+    fn view(&self) -> MimeBundle {
+        let series = self.thinned();
+        let bundle = self.drawn(&series);
+        if is_interactive() && series.iter().any(|series| !series.points.is_empty()) {
+            let (xs, ys) = self.bounds(&series);
+            bundle.with(vega::MIME, vega::lines(&self.title, &self.axes, &series, xs, ys))
+        } else {
+            bundle
+        }
+    }
+}
+
+/// The points that fit an axis: finite, and not so large that the length of the axis would not be.
+pub(super) fn finite(points: &[(f64, f64)]) -> impl Iterator<Item = (f64, f64)> {
+    points.iter().copied().filter(|point| point.0.abs() <= 1e100 && point.1.abs() <= 1e100)
+}
+
+/// At most [`POINTS`] of them, the least and the greatest of each stretch among them: peaks stay.
+fn thin(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
+    if points.len() <= POINTS {
+        return points.to_vec();
+    }
+    let stretch = points.len().div_ceil(POINTS / 2);
+    let mut kept = Vec::with_capacity(POINTS + 2);
+    for (index, chunk) in points.chunks(stretch).enumerate() {
+        // What is not finite compares as it is sorted, so it stays, too.
+        let order = |a: &usize, b: &usize| chunk[*a].1.total_cmp(&chunk[*b].1);
+        let (Some(low), Some(high)) = ((0..chunk.len()).min_by(order), (0..chunk.len()).max_by(order)) else {
+            continue;
+        };
+        let mut places = vec![low, high];
+        if index == 0 {
+            places.push(0);
+        }
+        if (index + 1) * stretch >= points.len() {
+            places.push(chunk.len() - 1);
+        }
+        places.sort_unstable();
+        places.dedup();
+        kept.extend(places.into_iter().map(|place| chunk[place]));
+    }
+    kept
+}
+
+/// Four significant digits, as short as they come.
+pub(super) fn number(value: f64) -> String {
+    match value.abs() {
+        _ if !value.is_finite() => value.to_string(),
+        0.0 => "0".to_owned(),
+        size if (0.001..100_000.0).contains(&size) => {
+            let digits = (3 - size.log10().floor() as i32).clamp(0, 6) as usize;
+            let text = format!("{value:.digits$}");
+            let text = if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.') } else { &text };
+            text.to_owned()
+        }
+        _ => format!("{value:.3e}"),
+    }
+}
+
+struct Plot<'a> {
+    curve: &'a Curve,
+    series: &'a [Series],
+}
+
+impl Drawing for Plot<'_> {
+    fn size(&self) -> (u32, u32) {
+        (640, 320)
+    }
+
+    fn draw<B: DrawingBackend>(&self, area: &DrawingArea<B, Shift>) -> DrawResult
+    where
+        B::ErrorType: 'static,
+    {
+        let ((left, right), (low, high)) = self.curve.bounds(self.series);
+        let mut chart = ChartBuilder::on(area)
+            .caption(&self.curve.title, text(16))
+            .margin(12)
+            .x_label_area_size(36)
+            .y_label_area_size(64)
+            .build_cartesian_2d(left..right, low..high)?;
+        chart
+            .configure_mesh()
+            .axis_style(INK)
+            .bold_line_style(GRID)
+            .light_line_style(CARD)
+            .label_style(text(13))
+            .x_desc(&self.curve.axes.0)
+            .x_labels(10)
+            .x_label_formatter(&|x| number(*x))
+            .y_label_formatter(&|y| number(*y))
+            .draw()?;
+        for (series, colour) in self.series.iter().zip(LINES.iter().copied().cycle()) {
+            let points: Vec<(f64, f64)> = finite(&series.points).collect();
+            let drawn = chart.draw_series(LineSeries::new(points.iter().copied(), colour.stroke_width(2)))?;
+            if self.series.len() > 1 {
+                let sample = move |(x, y)| PathElement::new(vec![(x, y), (x + 16, y)], colour.stroke_width(2));
+                drawn.label(&series.name).legend(sample);
+            }
+            if points.len() <= 64 {
+                chart.draw_series(points.into_iter().map(|point| Circle::new(point, 3, colour.filled())))?;
+            }
+        }
+        if self.series.len() > 1 {
+            let labels = SeriesLabelPosition::UpperRight;
+            chart
+                .configure_series_labels()
+                .position(labels)
+                .background_style(CARD)
+                .border_style(GRID)
+                .label_font(text(13))
+                .draw()?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn many_points_are_thinned_and_their_peaks_stay() {
+        let mut points: Vec<(f64, f64)> =
+            (0..100_000).map(|step| (f64::from(step), (f64::from(step) * 0.01).sin())).collect();
+        (points[12_345].1, points[77_777].1) = (9.0, -9.0);
+        let thinned = thin(&points);
+        assert!(thinned.len() <= POINTS + 2 && thinned.len() > POINTS / 2, "{}", thinned.len());
+        assert!(thinned.contains(&(12_345.0, 9.0)) && thinned.contains(&(77_777.0, -9.0)));
+        assert_eq!((thinned[0], thinned[thinned.len() - 1]), (points[0], points[99_999]));
+        assert!(thinned.windows(2).all(|pair| pair[0].0 < pair[1].0));
+    }
+
+    #[test]
+    fn a_curve_is_text_a_picture_twice_numbers_and_a_chart() {
+        let mut curve = Curve::new("speed").axes("step", "tokens/s");
+        for step in 0..5 {
+            curve.push("a", f64::from(step), f64::from(step * step));
+            curve.push("b", f64::from(step), if step == 2 { f64::NAN } else { 1.0 });
+        }
+        let bundle = curve.view();
+        assert_eq!(bundle.plain(), "speed\na: 0 → 16 over 5 points\nb: 1 → 1 over 5 points, 1 not finite");
+        for mime in ["image/png", "image/svg+xml", "application/vnd.chandlery.curve+json", vega::MIME] {
+            assert!(bundle.get(mime).is_some(), "{mime}");
+        }
+        // Twice the same curve, twice the same bytes.
+        assert_eq!(bundle, curve.view());
+        assert!(curve.picture().get(vega::MIME).is_none());
+    }
+
+    #[test]
+    fn no_points_are_too_odd_to_be_drawn() {
+        for points in [
+            vec![],
+            vec![1.0],
+            vec![f64::NAN, f64::INFINITY],
+            vec![0.0; 5],
+            vec![f64::MAX, f64::MIN],
+            vec![1e-300, 2e-300],
+        ] {
+            let curve = Curve::of("odd", points);
+            assert!(curve.view().get("image/png").is_some(), "{curve:?}");
+        }
+    }
+
+    #[test]
+    fn numbers_are_short() {
+        let shown = [0.0, 1.0, 0.5, 12.3456, 1234.5, 99_999.0, 1e6, 0.00025, -0.125].map(number);
+        assert_eq!(shown, ["0", "1", "0.5", "12.35", "1234", "99999", "1.000e6", "2.500e-4", "-0.125"]);
+    }
+}

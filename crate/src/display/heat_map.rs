@@ -1,0 +1,233 @@
+//! A matrix of values as colours: a chart that tells each value under the pointer, and a picture.
+
+use plotters::coord::Shift;
+use plotters::prelude::*;
+use serde_json::json;
+
+use super::picture::{DrawResult, Drawing, GRID, INK, LINES, text, with_pictures};
+use super::{MimeBundle, View, is_interactive, vega};
+use crate::convert::LogitDiff;
+
+/// Values by row and column, coloured on a logarithmic scale: full at its `most`, empty at a millionth of that.
+#[derive(Clone, Debug)]
+pub struct HeatMap {
+    title: String,
+    axes: (String, String),
+    rows: Vec<String>,
+    columns: Vec<String>,
+    most: f64,
+    /// One for each cell, row after row.
+    values: Vec<f64>,
+}
+
+/// A picture has room for so many; of neighbours beyond them the greatest stays.
+const COLUMNS: usize = 128;
+const ROWS: usize = 128;
+
+impl HeatMap {
+    /// An empty map of these columns. `axes` name what runs to the right and what runs down.
+    pub fn new(title: impl Into<String>, axes: (&str, &str), columns: Vec<String>, most: f64) -> Self {
+        let axes = (axes.0.to_owned(), axes.1.to_owned());
+        Self { title: title.into(), axes, rows: Vec::new(), columns, most, values: Vec::new() }
+    }
+
+    /// Adds a row. Values that are missing count as zero; more than there are columns are left out.
+    pub fn row(&mut self, name: impl Into<String>, values: impl IntoIterator<Item = f64>) {
+        self.rows.push(name.into());
+        self.values.extend(values.into_iter().chain(std::iter::repeat(0.0)).take(self.columns.len()));
+    }
+
+    fn value(&self, row: usize, column: usize) -> f64 {
+        self.values[row * self.columns.len() + column]
+    }
+
+    /// From 0 to 1; what is not finite is as strong as can be.
+    fn strength(&self, value: f64) -> f64 {
+        let share = value.abs() / self.most;
+        if share.is_nan() { 1.0 } else { (1.0 + share.log10() / 6.0).clamp(0.0, 1.0) }
+    }
+
+    /// Neighbours joined until it fits a picture.
+    fn fitted(&self) -> Self {
+        let (tall, wide) = (self.rows.len().div_ceil(ROWS).max(1), self.columns.len().div_ceil(COLUMNS).max(1));
+        let name = |names: &[String]| match names {
+            [only] => only.clone(),
+            [first, .., last] => format!("{first} to {last}"),
+            [] => String::new(),
+        };
+        let columns: Vec<String> = self.columns.chunks(wide).map(name).collect();
+        let mut fitted = Self { columns, rows: Vec::new(), values: Vec::new(), ..self.clone() };
+        for row in (0..self.rows.len()).step_by(tall) {
+            let rows = row..(row + tall).min(self.rows.len());
+            fitted.rows.push(name(&self.rows[rows.clone()]));
+            for column in (0..self.columns.len()).step_by(wide) {
+                let columns = column..(column + wide).min(self.columns.len());
+                let block = rows.clone().flat_map(|row| columns.clone().map(move |column| self.value(row, column)));
+                let worst = block.max_by(|a, b| a.abs().total_cmp(&b.abs()));
+                fitted.values.push(worst.unwrap_or_default());
+            }
+        }
+        fitted
+    }
+
+    fn summary(&self) -> String {
+        let worst = (0..self.values.len()).max_by(|a, b| self.values[*a].abs().total_cmp(&self.values[*b].abs()));
+        let place = worst.map_or_else(String::new, |index| {
+            let (row, column) = (index / self.columns.len(), index % self.columns.len());
+            let (across, down) = (&self.axes.0, &self.axes.1);
+            let value = super::numbers::small(self.values[index]);
+            format!(", the greatest {value} at {down} {}, {across} {}", self.rows[row], self.columns[column])
+        });
+        format!("{}: {} × {} values{place}", self.title, self.rows.len(), self.columns.len())
+    }
+}
+
+impl View for HeatMap {
+    fn view(&self) -> MimeBundle {
+        let fitted = self.fitted();
+        let typed = json!({
+            "kind": "heat_map", "rows": fitted.rows, "columns": fitted.columns, "most": fitted.most, "values": fitted.values,
+        });
+        let bundle = MimeBundle::text(self.summary()).with("application/vnd.chandlery.heatmap+json", typed);
+        if fitted.values.is_empty() {
+            return bundle;
+        }
+        let bundle = with_pictures(bundle, &Plot(&fitted));
+        match is_interactive() {
+            true => bundle.with(vega::MIME, fitted.chart()),
+            false => bundle,
+        }
+    }
+}
+
+impl HeatMap {
+    fn chart(&self) -> serde_json::Value {
+        let wide = self.columns.len();
+        let cell = |index: usize| {
+            let value = self.values[index];
+            let strength = (self.strength(value) * 1000.0).round() / 1000.0;
+            json!({"row": self.rows[index / wide], "column": self.columns[index % wide], "value": value, "strength": strength})
+        };
+        let values = (0..self.values.len()).map(cell).collect();
+        let (width, height) = self.body();
+        let axes = (self.axes.0.as_str(), self.axes.1.as_str());
+        vega::cells(&self.title, axes, (width, height), values, &self.rows, &self.columns)
+    }
+
+    /// The size of the cells alone.
+    fn body(&self) -> (u32, u32) {
+        let each = |count: usize, most: usize| (most / count.max(1)).clamp(4, 24) * count;
+        (each(self.columns.len(), 520) as u32, each(self.rows.len(), 320).max(24) as u32)
+    }
+}
+
+struct Plot<'a>(&'a HeatMap);
+
+impl Drawing for Plot<'_> {
+    fn size(&self) -> (u32, u32) {
+        let (width, height) = self.0.body();
+        ((width + 110).max(420), height + 84)
+    }
+
+    fn draw<B: DrawingBackend>(&self, area: &DrawingArea<B, Shift>) -> DrawResult
+    where
+        B::ErrorType: 'static,
+    {
+        let map = self.0;
+        let (wide, tall) = (map.columns.len() as f64, map.rows.len() as f64);
+        let (width, _) = map.body();
+        let right = self.size().0 - width - 98;
+        let mut chart = ChartBuilder::on(area)
+            .caption(&map.title, text(16))
+            .margin(12)
+            .margin_right(right.max(12))
+            .x_label_area_size(34)
+            .y_label_area_size(74)
+            .build_cartesian_2d(0.0..wide, tall..0.0)?;
+        let name = |names: &[String], place: f64| names.get(place as usize).cloned().unwrap_or_default();
+        chart
+            .configure_mesh()
+            .disable_mesh()
+            .axis_style(INK)
+            .label_style(text(12))
+            .x_desc(&map.axes.0)
+            .y_desc(&map.axes.1)
+            .x_labels((map.columns.len() + 1).min(12))
+            .y_labels((map.rows.len() + 1).min(12))
+            .x_label_formatter(&|x| name(&map.columns, *x))
+            .y_label_formatter(&|y| name(&map.rows, *y))
+            .draw()?;
+        let mix = |from: u8, to: u8, share: f64| (f64::from(from) + (f64::from(to) - f64::from(from)) * share) as u8;
+        chart.draw_series(map.values.iter().enumerate().map(|(index, value)| {
+            let (row, column) = ((index / map.columns.len()) as f64, (index % map.columns.len()) as f64);
+            let (share, full) = (map.strength(*value), LINES[0]);
+            let colour = RGBColor(mix(GRID.0, full.0, share), mix(GRID.1, full.1, share), mix(GRID.2, full.2, share));
+            let mut cell = Rectangle::new([(column, row), (column + 1.0, row + 1.0)], colour.filled());
+            cell.set_margin(0, 1, 0, 1);
+            cell
+        }))?;
+        Ok(())
+    }
+}
+
+impl LogitDiff {
+    /// How far the sides are apart by layer and position; of comparisons without layers, by measure and position.
+    pub fn heat_map(&self) -> HeatMap {
+        let columns = self.positions.iter().map(|position| {
+            let token = position.token.as_deref().unwrap_or_default();
+            let several = self.positions.iter().any(|position| position.row > 0);
+            let place = if several { format!("{}:", position.row) } else { String::new() };
+            format!("{place}{} {token}", position.position).trim_end().to_owned()
+        });
+        let columns: Vec<String> = columns.collect();
+        let title = format!("{} and {}", self.names.0, self.names.1);
+        if self.layers.is_empty() {
+            let title = format!("{title}: logits apart");
+            let mut map = HeatMap::new(title, ("position", "measure"), columns, f64::from(self.tolerance));
+            map.row("max", self.positions.iter().map(|position| f64::from(position.max_abs)));
+            map.row("mean", self.positions.iter().map(|position| f64::from(position.mean_abs)));
+            map.row("KL", self.positions.iter().map(|position| position.kl));
+            return map;
+        }
+        let title = format!("{title}: residual streams apart, of their size");
+        let mut map = HeatMap::new(title, ("position", "layer"), columns, 1e-3);
+        for layer in &self.layers {
+            let size = f64::from(layer.scale.max(1.0));
+            map.row(layer.layer.to_string(), layer.by_position.iter().map(|apart| f64::from(*apart) / size));
+        }
+        map
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_large_map_is_joined_and_keeps_its_worst_value() {
+        let mut map = HeatMap::new("m", ("position", "layer"), (0..1000).map(|n| n.to_string()).collect(), 1.0);
+        for layer in 0..300 {
+            map.row(
+                layer.to_string(),
+                (0..1000).map(|position| if (layer, position) == (200, 777) { -0.5 } else { 1e-4 }),
+            );
+        }
+        assert_eq!(map.view().plain(), "m: 300 × 1000 values, the greatest -5.0e-1 at layer 200, position 777");
+        let fitted = map.fitted();
+        assert_eq!((fitted.rows.len(), fitted.columns.len()), (100, 125));
+        let worst = fitted.values.iter().position(|value| *value == -0.5).unwrap();
+        assert_eq!((&*fitted.rows[worst / 125], &*fitted.columns[worst % 125]), ("198 to 200", "776 to 783"));
+        assert!(map.view().get("image/png").is_some() && map.view() == map.view());
+    }
+
+    #[test]
+    fn strength_is_full_at_the_most_and_never_odd() {
+        let map = HeatMap::new("m", ("x", "y"), Vec::new(), 1e-3);
+        let shown = [1e-3, 1.0, 1e-6, 0.0, f64::NAN, f64::INFINITY].map(|value| map.strength(value));
+        assert_eq!(shown, [1.0, 1.0, 0.5, 0.0, 1.0, 1.0]);
+        assert_eq!(map.view().plain(), "m: 0 × 0 values");
+        let mut narrow = HeatMap::new("m", ("x", "y"), vec!["a".to_owned()], 0.0);
+        narrow.row("r", [f64::NAN]);
+        assert!(narrow.view().get("image/png").is_some());
+    }
+}
