@@ -10,12 +10,14 @@ use super::notebook::Notebook;
 
 const DECLARED: &str = "parameters";
 const INJECTED: &str = "injected-parameters";
+/// The kind of a whole number without a type, as `let steps = 10;` declares it.
+const WHOLE: &str = "integer";
 /// Below this likeness a suggestion would be a guess.
 const LIKE: f64 = 0.75;
 
 /// A parameter as its cell declares it.
 struct Declared {
-    /// The Rust type; `&'static str` for string literals.
+    /// The Rust type; `&'static str` for string literals, [`WHOLE`] for numbers whose type is left to the compiler.
     kind: String,
     mutable: bool,
 }
@@ -61,7 +63,8 @@ fn overrides(source: &str, given: &[(String, String)]) -> Result<String, (String
             ));
         };
         let mutable = if *mutable { "mut " } else { "" };
-        let line = format!("let {mutable}{name}: {kind} = {literal};");
+        let annotation = if kind == WHOLE { String::new() } else { format!(": {kind}") };
+        let line = format!("let {mutable}{name}{annotation} = {literal};");
         match lines.iter_mut().find(|(before, _)| before == name) {
             Some((_, before)) => *before = line,
             None => lines.push((name, line)),
@@ -109,7 +112,7 @@ fn of_value(value: &Expr) -> Option<String> {
     let or = |suffix: &str, default: &str| Some(if suffix.is_empty() { default } else { suffix }.to_owned());
     match value {
         Expr::Lit(ExprLit { lit, .. }) => match lit {
-            Lit::Int(number) => or(number.suffix(), "i32"),
+            Lit::Int(number) => or(number.suffix(), WHOLE),
             Lit::Float(number) => or(number.suffix(), "f64"),
             Lit::Bool(_) => Some("bool".to_owned()),
             Lit::Str(_) => Some("&'static str".to_owned()),
@@ -132,6 +135,7 @@ fn literal(kind: &str, value: &str) -> Option<String> {
         text.ends_with(|c: char| c.is_ascii_digit()).then_some(text)
     }
     match kind {
+        WHOLE => value.trim().parse::<i128>().ok().map(untyped),
         "i8" => number::<i8>(value),
         "i16" => number::<i16>(value),
         "i32" => number::<i32>(value),
@@ -150,6 +154,18 @@ fn literal(kind: &str, value: &str) -> Option<String> {
         "String" => Some(format!("String::from({value:?})")),
         _ => Some(format!("{value:?}")),
     }
+}
+
+/// A whole number that stays an `i32` where it fits, as the compiler would have it, and says what it is elsewhere.
+fn untyped(number: i128) -> String {
+    let suffix = if i32::try_from(number).is_ok() {
+        ""
+    } else if i64::try_from(number).is_ok() {
+        "_i64"
+    } else {
+        "_i128"
+    };
+    format!("{number}{suffix}")
 }
 
 fn range(kind: &str) -> &'static str {
@@ -179,7 +195,7 @@ mod tests {
     use super::*;
 
     const CELL: &str = "// What to train\nlet steps = 10;\nlet mut rate = -1e-3;\nlet seed: u64 = 1;\nlet fast = true;\n\
-                        let name = \"a\";\nlet folder = \"b\".to_string();\nlet note = String::from(\"c\");\n\
+                        let name = \"a\";\nlet rows = 8usize;\nlet folder = \"b\".to_string();\nlet note = String::from(\"c\");\n\
                         let list = vec![1];";
 
     fn of(name: &str, value: &str) -> Result<String, (String, String)> {
@@ -190,10 +206,12 @@ mod tests {
     #[test]
     fn values_are_written_as_the_declared_type() {
         for (name, value, line) in [
-            ("steps", "20", "let steps: i32 = 20;"),
+            ("steps", "20", "let steps = 20;"),
+            ("steps", "3000000000", "let steps = 3000000000_i64;"),
             ("rate", "2", "let mut rate: f64 = 2.0;"),
             ("seed", "18446744073709551615", "let seed: u64 = 18446744073709551615;"),
             ("fast", "false", "let fast: bool = false;"),
+            ("rows", "9", "let rows: usize = 9;"),
             ("name", "x", "let name: &'static str = \"x\";"),
             ("folder", "a b", "let folder: String = String::from(\"a b\");"),
             ("note", "", "let note: String = String::from(\"\");"),
@@ -207,9 +225,7 @@ mod tests {
         let line = of("note", "\"); std::process::exit(1); (\"\n\\").unwrap();
         let statements = syn::Block::parse_within.parse_str(&line).unwrap();
         assert_eq!(statements.len(), 1, "{line}");
-        for (name, value) in
-            [("steps", "1; x()"), ("steps", "3000000000"), ("seed", "-1"), ("rate", "inf"), ("fast", "1")]
-        {
+        for (name, value) in [("steps", "1; x()"), ("steps", "2.5"), ("seed", "-1"), ("rate", "inf"), ("fast", "1")] {
             let (what, advice) = of(name, value).unwrap_err();
             assert!(what.contains(value) && advice.contains("-p"), "{what} {advice}");
         }

@@ -1,6 +1,7 @@
 //! The headless runner, with the echo engine: notebooks in, notebooks and pages out.
 
 mod compare;
+mod deterministic;
 mod limits;
 mod resume;
 mod several;
@@ -197,7 +198,7 @@ fn parameters_go_into_a_cell_after_the_declaring_one() {
     let out = folder.out();
     assert_eq!(out["cells"].as_array().unwrap().len(), 4);
     assert_eq!(out["cells"][2]["metadata"]["tags"], json!(["injected-parameters"]));
-    assert_eq!(out["cells"][2]["source"][1], "let steps: i32 = 6;\n");
+    assert_eq!(out["cells"][2]["source"][1], "let steps = 6;\n");
     assert_eq!(out["cells"][2]["source"][2], "let name: &'static str = \"\\\"y\";");
 
     // A second run replaces the cell of the first.
@@ -205,13 +206,13 @@ fn parameters_go_into_a_cell_after_the_declaring_one() {
     go(&with(&[("steps", "7")])).0.unwrap();
     let out = folder.out();
     assert_eq!(out["cells"].as_array().unwrap().len(), 4);
-    assert_eq!(out["cells"][2]["source"][1], "let steps: i32 = 7;");
+    assert_eq!(out["cells"][2]["source"][1], "let steps = 7;");
 }
 
 #[test]
 fn parameters_that_do_not_fit_are_refused_before_anything_runs() {
     let folder = Folder::with(&[tagged("let steps = 1;", "parameters")]);
-    for (name, value, reason) in [("step", "1", "did you mean `steps`?"), ("steps", "many", "`steps: i32`")] {
+    for (name, value, reason) in [("step", "1", "did you mean `steps`?"), ("steps", "many", "`steps: integer`")] {
         let options = Options { parameters: vec![(name.to_owned(), value.to_owned())], ..folder.options() };
         let (ran, report) = go(&options);
         let error = ran.unwrap_err().to_string();
