@@ -3,9 +3,10 @@
 use chandlery::display::{Align, Html, Mark, MimeBundle, TableView};
 
 use super::{Directive, Step};
+use crate::engine::direct::DirectEngine;
 use crate::engine::direct::dependencies::{Failure, Told};
 use crate::engine::direct::outcome::{error, interrupted};
-use crate::engine::direct::{DirectEngine, Served};
+use crate::engine::direct::process::Served;
 use crate::engine::{Event, Outcome, Output, Stream};
 use crate::worker::frame::Request;
 

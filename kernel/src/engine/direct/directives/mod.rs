@@ -1,8 +1,8 @@
 //! Directives: lines that start with `%` (`%inspect model`, `%%time`) or, as in evcxr, with `:` (`:vars`). They stand
 //! before the Rust code of a cell; `%%bash` makes the whole cell a script.
 
-mod depend;
 mod complete;
+mod depend;
 mod list;
 mod run;
 mod tables;
