@@ -58,7 +58,7 @@ fn bars_nest_and_leave_one_line_each_in_the_saved_notebook() {
 fn a_bar_that_is_left_says_what_became_of_it() {
     let cells = [
         "for x in progress([1, 2, 3, 4]).named(\"risky\") { if x == 3 { panic!(\"ouch\") } }",
-        "for x in progress(std::iter::repeat(1)).named(\"endless\") { break; }",
+        "for _ in progress(std::iter::repeat(1)).named(\"endless\") { break; }",
         "let kept = Progress::new(\"kept\", 10);\nkept.inc(3);",
         "kept.inc(7); kept.finish();",
         "let copied: Result<(), String> = Progress::bytes(\"copy\", 100).end(Err(\"no <space>\".into()));\ncopied?",

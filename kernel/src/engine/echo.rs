@@ -25,6 +25,8 @@ use chandlery::display::MimeBundle;
 #[derive(Default)]
 pub struct Echo {
     interrupted: Arc<AtomicBool>,
+    /// A cell was announced.
+    armed: bool,
     assist: Arc<EchoAssist>,
 }
 
@@ -82,8 +84,15 @@ fn bundle(text: &str) -> MimeBundle {
 }
 
 impl Engine for Echo {
-    fn execute(&mut self, cell: &Cell, output: &mut dyn Output) -> Outcome {
+    fn arm(&mut self) {
         self.interrupted.store(false, Ordering::SeqCst);
+        self.armed = true;
+    }
+
+    fn execute(&mut self, cell: &Cell, output: &mut dyn Output) -> Outcome {
+        if !std::mem::take(&mut self.armed) {
+            self.interrupted.store(false, Ordering::SeqCst);
+        }
         for (index, line) in cell.code.lines().enumerate() {
             if let Err((name, value)) = self.line(line, output) {
                 let traceback = vec![

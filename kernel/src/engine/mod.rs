@@ -156,6 +156,10 @@ pub trait Assist: Send + Sync {
 
 /// A language: runs cells and keeps their variables.
 pub trait Engine: Send {
+    /// A cell is about to be executed: from now on an interrupt is meant for it, also one that comes before
+    /// [`execute`](Self::execute).
+    fn arm(&mut self) {}
+
     /// Runs one cell to its end, sending events as they happen; all of them are sent before this returns.
     fn execute(&mut self, cell: &Cell, output: &mut dyn Output) -> Outcome;
     /// Shows what came since the last cell ended, as from threads that it left running.

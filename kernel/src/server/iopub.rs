@@ -21,6 +21,10 @@ const BYTES_PER_SECOND: f64 = 0.8e6;
 /// Unsent text above which a writing cell waits.
 const BACKLOG: usize = 256 * 1024;
 
+/// How long after the start messages wait for a first reader. After a restart a front end sends its cells at once, while
+/// its iopub socket is still between two attempts to connect: what is published before that is lost, the idle too.
+const FIRST_READER: Duration = Duration::from_secs(1);
+
 enum Item {
     Message(Box<JupyterMessage>),
     Flush(oneshot::Sender<()>),
@@ -123,18 +127,25 @@ struct Publisher {
 
 impl Publisher {
     async fn run(mut self, mut items: mpsc::UnboundedReceiver<Item>) {
+        let mut unread = Some(Instant::now() + FIRST_READER);
         loop {
             let due = self.pending.as_ref().map(|pending| pending.due);
             tokio::select! {
                 // Subscriptions first: a message sent before its reader is registered is lost.
                 biased;
                 event = self.connection.recv_subscription() => match event {
-                    Ok(SubscriptionEvent::Subscribe(topic)) => self.welcome(topic).await,
+                    Ok(SubscriptionEvent::Subscribe(topic)) => {
+                        unread = None;
+                        self.welcome(topic).await;
+                    }
                     Ok(SubscriptionEvent::Unsubscribe(_)) => {}
                     // A reader went away; the socket has forgotten it.
                     Err(_) => tokio::task::yield_now().await,
                 },
-                item = items.recv() => match item {
+                () = async { tokio::time::sleep_until(unread.unwrap_or_else(Instant::now)).await }, if unread.is_some() => {
+                    unread = None;
+                }
+                item = items.recv(), if unread.is_none() => match item {
                     Some(Item::Message(message)) => self.accept(*message).await,
                     Some(Item::Flush(done)) => {
                         self.flush().await;

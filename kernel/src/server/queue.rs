@@ -212,11 +212,11 @@ impl Runner {
     /// Runs one request and answers it; after a failure also those that wait behind it. Returns other jobs that came
     /// meanwhile.
     fn execute(&mut self, QueuedCell { message, request, subshell, replies }: &QueuedCell) -> Vec<Job> {
+        self.running(true);
         self.iopub.send(wire::status(ExecutionState::Busy, message));
         let mut front =
             SocketFront { iopub: &self.iopub, asker: &self.asker, message, allow_stdin: request.allow_stdin };
         let cell = Request { code: request.code.clone(), silent: request.silent, store_history: request.store_history };
-        self.running(true);
         let Execution { number, outcome, page } = self.session.execute(&cell, &mut front);
         let values = match outcome {
             Outcome::Ok => self.evaluate(request),

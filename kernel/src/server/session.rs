@@ -97,6 +97,11 @@ impl Session {
             self.count += 1;
         }
         let number = self.count;
+        let subject = question::subject(&request.code);
+        // Who reads that the cell started may interrupt it.
+        if subject.is_none() && !request.code.trim().is_empty() {
+            self.engine.arm();
+        }
         if !request.silent {
             front.publish(Publication::Started { code: request.code.clone(), number });
         }
@@ -106,7 +111,7 @@ impl Session {
 
         let cell = Cell { code: request.code.clone(), number };
         let mut output = Showing { front, silent: request.silent, number, result: None };
-        let (outcome, page) = match question::subject(&request.code) {
+        let (outcome, page) = match subject {
             Some(subject) => (Outcome::Ok, self.page(subject, &mut output)),
             None => (run(self.engine.as_mut(), &cell, &mut output), None),
         };

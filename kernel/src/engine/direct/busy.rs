@@ -36,9 +36,16 @@ impl Busy {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A cell begins.
-    pub(super) fn begin(&self) {
+    /// A cell is announced.
+    pub(super) fn announce(&self) {
         *self.state() = State { phase: Phase::Between, asked: 0 };
+    }
+
+    /// A cell begins, announced or not.
+    pub(super) fn begin(&self) {
+        if matches!(self.state().phase, Phase::Idle) {
+            self.announce();
+        }
     }
 
     /// The cell ended.

@@ -266,6 +266,10 @@ impl DirectEngine {
 }
 
 impl Engine for DirectEngine {
+    fn arm(&mut self) {
+        self.busy.announce();
+    }
+
     fn execute(&mut self, cell: &Cell, output: &mut dyn Output) -> Outcome {
         self.busy.begin();
         let outcome = self.cell(cell, output);

@@ -121,7 +121,7 @@ mod tests {
         assert_eq!(manifest(" rand = \"0.8\" ").unwrap(), "rand = \"0.8\"");
         assert_eq!(
             manifest("a-b = { version = \"1\", features = [\"x\", 'y\"'], default-features = false }").unwrap(),
-            "a-b = { version = \"1\", features = [\"x\", \"y\\\"\"], default-features = false }"
+            "a-b = { default-features = false, features = [\"x\", \"y\\\"\"], version = \"1\" }"
         );
         assert!(manifest("x = { path = \"no/such/folder\" }").unwrap_err().contains("/no/such/folder"));
         for wrong in ["", "x = 1", "x = ", "two words", "a.b = \"1\"", "chandlery = \"1\""] {
