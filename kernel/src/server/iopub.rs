@@ -21,8 +21,11 @@ const BYTES_PER_SECOND: f64 = 0.8e6;
 /// Unsent text above which a writing cell waits.
 const BACKLOG: usize = 256 * 1024;
 
-/// How long after the start messages wait for a first reader. After a restart a front end sends its cells at once, while
-/// its iopub socket is still between two attempts to connect: what is published before that is lost, the idle too.
+/// After a restart a front end sends its cells at once, while its iopub socket is still between two attempts to connect:
+/// what is published before that is lost, the idle too. So first messages wait as long as libzmq waits at most between two
+/// attempts (twice its interval of 100 ms), and longer while nobody reads.
+const RECONNECTED: Duration = Duration::from_millis(250);
+/// When they no longer wait for a reader.
 const FIRST_READER: Duration = Duration::from_secs(1);
 
 enum Item {
@@ -127,7 +130,8 @@ struct Publisher {
 
 impl Publisher {
     async fn run(mut self, mut items: mpsc::UnboundedReceiver<Item>) {
-        let mut unread = Some(Instant::now() + FIRST_READER);
+        let begun = Instant::now();
+        let mut held = Some(begun + FIRST_READER);
         loop {
             let due = self.pending.as_ref().map(|pending| pending.due);
             tokio::select! {
@@ -135,17 +139,17 @@ impl Publisher {
                 biased;
                 event = self.connection.recv_subscription() => match event {
                     Ok(SubscriptionEvent::Subscribe(topic)) => {
-                        unread = None;
+                        held = held.map(|_| begun + RECONNECTED);
                         self.welcome(topic).await;
                     }
                     Ok(SubscriptionEvent::Unsubscribe(_)) => {}
                     // A reader went away; the socket has forgotten it.
                     Err(_) => tokio::task::yield_now().await,
                 },
-                () = async { tokio::time::sleep_until(unread.unwrap_or_else(Instant::now)).await }, if unread.is_some() => {
-                    unread = None;
+                () = async { tokio::time::sleep_until(held.unwrap_or_else(Instant::now)).await }, if held.is_some() => {
+                    held = None;
                 }
-                item = items.recv(), if unread.is_none() => match item {
+                item = items.recv(), if held.is_none() => match item {
                     Some(Item::Message(message)) => self.accept(*message).await,
                     Some(Item::Flush(done)) => {
                         self.flush().await;

@@ -39,6 +39,9 @@ pub(super) fn parse(line: &str, folder: &Path) -> Result<(String, Value), String
     match &mut value {
         Value::String(_) => {}
         Value::Table(table) => {
+            if !["version", "path", "git"].iter().any(|key| table.contains_key(*key)) {
+                return Err(format!("`{name}` has no version, path or git repository; {how}"));
+            }
             if let Some(Value::String(path)) = table.get_mut("path") {
                 let full = folder.join(&*path);
                 let full = full.canonicalize().map_err(|error| format!("{}: {error}", full.display()))?;
