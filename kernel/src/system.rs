@@ -84,7 +84,7 @@ pub fn is_alive(process: u32) -> bool {
 
 /// Bytes that may still be written to the file system of a folder.
 pub fn free_bytes(folder: &Path) -> Option<u64> {
-    file_system(folder).map(|stat| stat.f_bavail as u64 * stat.f_frsize as u64)
+    file_system(folder).map(|stat| stat.f_bavail * stat.f_frsize)
 }
 
 /// Whether the file system of a folder is mounted `noexec`: nothing can be loaded from there.

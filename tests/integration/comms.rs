@@ -33,7 +33,7 @@ async fn a_pane_of_variables_is_told_after_every_cell() {
 
     let opened = front.send(open("pane", "chandlery.variables")).await;
     let told = format!("comm_msg pane {}", json!({"variables": [a]}));
-    assert_eq!(between(front.transcript(&opened).await), [told.clone()]);
+    assert_eq!(between(front.transcript(&opened).await), std::slice::from_ref(&told));
     assert_eq!(open_comms(&mut front, None).await, json!({"pane": {"target_name": "chandlery.variables"}}));
     assert_eq!(open_comms(&mut front, Some("other")).await, json!({}));
 

@@ -127,7 +127,8 @@ mod tests {
     #[test]
     fn the_tighter_of_machine_and_container_is_what_memory_there_is() {
         let plenty = ("proc/meminfo", "MemTotal: 9 kB\nMemAvailable:   8388608 kB\n");
-        let cases: [(&str, &[(&str, &str)], Verdict, &str); 4] = [
+        type Case<'a> = (&'a str, &'a [(&'a str, &'a str)], Verdict, &'a str);
+        let cases: [Case<'_>; 4] = [
             ("machine", &[plenty], Verdict::Good, "8.0 GB available"),
             (
                 "second",

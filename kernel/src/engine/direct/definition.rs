@@ -206,7 +206,7 @@ fn main(item: &Item) -> Option<&'static str> {
         && function
             .attrs
             .iter()
-            .all(|attribute| !attribute.path().segments.last().is_some_and(|last| last.ident == "main"));
+            .all(|attribute| attribute.path().segments.last().is_none_or(|last| last.ident != "main"));
     plain.then_some(match (waits, result) {
         (false, false) => "main();",
         (false, true) => "main()?;",

@@ -8,6 +8,9 @@ use serde::Deserialize;
 use super::rendered::Rendering;
 use super::source::{Kept, Lines, Origin};
 
+/// Cell, line and column, counted from 1.
+pub(super) type Place = (u32, usize, usize);
+
 /// One message of `rustc --error-format=json`.
 #[derive(Debug, Deserialize)]
 pub(super) struct Diagnostic {
@@ -118,7 +121,7 @@ impl Diagnostics {
 
     /// The places of errors in what earlier cells defined. An error's message, or `None` for a definition that only
     /// stands against one of the cell's own.
-    pub(super) fn in_earlier_cells(&self, at: &Rendering<'_>) -> Vec<((u32, usize, usize), Option<&str>)> {
+    pub(super) fn in_earlier_cells(&self, at: &Rendering<'_>) -> Vec<(Place, Option<&str>)> {
         let mut places = Vec::new();
         for error in &self.errors {
             let Some(place) = error.place(at) else { continue };

@@ -77,7 +77,7 @@ impl Sources {
 
     /// Text with places in generated sources as cell and line.
     pub(super) fn placed(&self, text: String) -> String {
-        let text = text.lines().any(|line| line.contains(" at /rustc/")).then(|| shortened(&text)).unwrap_or(text);
+        let text = if text.lines().any(|line| line.contains(" at /rustc/")) { shortened(&text) } else { text };
         let mut out = String::new();
         let mut rest = text.as_str();
         while let Some(at) = rest.find(".rs:") {

@@ -300,7 +300,7 @@ mod tests {
         let split = split(code, 1).unwrap();
         let change = |place| Change { code, split: &split, made: &[("f", false)], place };
         let mut variables = Variables::default();
-        assert!(variables.update(&[stored.clone()], Some(&change(Some(3))), 1, &namer).is_empty());
+        assert!(variables.update(std::slice::from_ref(&stored), Some(&change(Some(3))), 1, &namer).is_empty());
         assert_eq!(variables.places().into_iter().collect::<Vec<_>>(), [3]);
         let (_, known) = variables.iter().next().unwrap();
         let How::Made(made) = &known.how else { panic!("{known:?}") };
