@@ -93,7 +93,7 @@ def shut_down(client):
 
 
 CASES = {
-    "vscode": {"extra": {"kernel_name": "chandlery", "jupyter_session": "/work/a b.ipynb"}},
+    "vscode": {"extra": {"kernel_name": "chandlery", "jupyter_session": "/home/chandler/a b.ipynb"}},
     "zed": {"extra": {"kernel_name": "zed-chandlery"}},
     "ipc": {"transport": "ipc"},
     "unsigned": {"key": ""},
