@@ -15,7 +15,7 @@ use crate::spec::{ParamPath, TensorRow, TensorTable};
 /// use chandlery::spec::{DType, TensorRow, TensorTable};
 /// let row = |name: &str| TensorRow::stored(name.into(), vec![2, 3], DType::F32);
 /// let table = TensorTable::from_rows(vec![row("layers.0.w"), row("layers.1.w"), row("head.w")]);
-/// assert!(table.tree().text().contains("─ layers.* ×2"));
+/// assert!(table.tree().text().contains("─ layers.*.w ×2"));
 /// ```
 #[derive(Clone, Debug)]
 pub struct CheckpointTree {
