@@ -68,16 +68,6 @@ impl Unit<'_> {
         self.variables.iter().filter(|(name, _)| taken.contains(name)).collect()
     }
 
-    /// The variables that the cell makes, each name once, with whether the last one is mutable.
-    pub(super) fn made(&self) -> Vec<(&str, bool)> {
-        let mut made: Vec<(&str, bool)> = Vec::new();
-        for binding in self.split.statements.iter().flat_map(|statement| &statement.binds) {
-            made.retain(|(name, _)| *name != binding.name);
-            made.push((&binding.name, binding.mutable));
-        }
-        made
-    }
-
     /// Which closure of the cell's function its body is, if the cell may make types that later cells must find there.
     pub(super) fn place(&self) -> Option<u32> {
         let makes = |statement: &Statement| {
@@ -85,7 +75,7 @@ impl Unit<'_> {
         };
         let taken = self.taken();
         let holds = taken.iter().any(|(_, known)| matches!(known.how, How::Made(_)));
-        if self.made().is_empty() || !(holds || self.split.statements.iter().any(makes)) {
+        if self.split.made().is_empty() || !(holds || self.split.statements.iter().any(makes)) {
             return None;
         }
         let makers = makers(&taken);
@@ -100,6 +90,7 @@ impl Unit<'_> {
     pub(super) fn generate(&self) -> Generated {
         let taken = self.taken();
         let made: Vec<&str> = self
+            .split
             .made()
             .into_iter()
             .map(|(name, _)| name)

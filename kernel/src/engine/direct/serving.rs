@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 
-use super::codegen::Unit;
 use super::outcome::{self, error};
 use super::process::Served;
 use super::split::Split;
@@ -43,19 +42,7 @@ impl DirectEngine {
         Ready { library, dropped, place, .. }: Ready,
         output: &mut dyn Output,
     ) -> Outcome {
-        let (none, unchecked) = (BTreeSet::new(), BTreeSet::new());
-        let (items, variables) = (self.items.clone(), self.variables.clone());
-        let unit = Unit {
-            code,
-            cell: number,
-            split: parsed,
-            items: &items,
-            variables: &variables,
-            dropped: &none,
-            checked: &unchecked,
-            lints: &[],
-        };
-        let made = unit.made();
+        let made = parsed.made();
         let change = Change { code, split: parsed, made: &made, place };
         let outcome = self.request(&Request::Cell { library }, Some(&change), (number, 0), output);
         let stored: BTreeSet<&str> = self.variables.iter().map(|(name, _)| name).collect();

@@ -116,6 +116,16 @@ pub(super) fn split(code: &str, cell: u32) -> Result<Split, SyntaxError> {
 }
 
 impl Split {
+    /// The variables that the cell makes, each name once, with whether the last one is mutable.
+    pub(super) fn made(&self) -> Vec<(&str, bool)> {
+        let mut made: Vec<(&str, bool)> = Vec::new();
+        for binding in self.statements.iter().flat_map(|statement| &statement.binds) {
+            made.retain(|(name, _)| *name != binding.name);
+            made.push((&binding.name, binding.mutable));
+        }
+        made
+    }
+
     /// Makes definitions of the macro calls that expand to items.
     pub(super) fn define(&mut self, code: &str, cell: u32, makes_items: &dyn Fn(&str) -> bool) {
         let (calls, others) = std::mem::take(&mut self.statements).into_iter().partition(|statement: &Statement| {
