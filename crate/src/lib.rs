@@ -37,4 +37,7 @@ pub use project::project;
 pub use sealed::Sealed;
 pub use update::update;
 
+// Linked for what it holds compiled.
+extern crate chandlery_instances as _;
+
 pub use {candle_core as candle, candle_nn, plotters, polars, polars_io, serde_json};

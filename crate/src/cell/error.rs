@@ -18,6 +18,8 @@ pub struct CellError {
 
 impl<E: Display> From<E> for CellError {
     #[track_caller]
+    // So that rustc shares the instances of it.
+    #[inline(never)]
     fn from(error: E) -> Self {
         // Never dropped: an error ends its cell, and the code that drops it, down to candle's and the file system's errors,
         // would be compiled into every cell that has a `?`.

@@ -6,6 +6,8 @@
 mod ending;
 mod error;
 mod input;
+#[doc(hidden)]
+pub mod instances;
 mod paths;
 pub mod show;
 mod store;

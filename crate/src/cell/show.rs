@@ -60,6 +60,7 @@ pub trait ByResult {
     fn show(&self);
 }
 impl<T: Debug, E: Display> ByResult for &&Shown<'_, Result<T, E>> {
+    #[inline(never)]
     fn show(&self) {
         match self.0 {
             Ok(value) => succeeded(value, std::any::type_name::<T>()),
@@ -85,6 +86,8 @@ pub trait ByDebug {
     fn show(&self);
 }
 impl<T: Debug + ?Sized> ByDebug for &Shown<'_, T> {
+    // So that rustc shares the instances of it.
+    #[inline(never)]
     fn show(&self) {
         debug(&self.0, std::any::type_name::<T>());
     }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
 use super::codegen::{Generated, Unit};
-use super::compile::{Compiled, Generics};
+use super::compile::Compiled;
 use super::diagnostics::Diagnostics;
 use super::items::{At, Items};
 use super::outcome::{self, error};
@@ -61,10 +61,9 @@ impl DirectEngine {
             };
             let place = unit.place();
             let Generated { text, lines } = unit.generate();
-            let generics = Generics::for_names(unit.mentions().iter());
             let compiler = self.compiler.as_mut().map_err(|problem| error("NoCompiler", problem, Vec::new()))?;
             self.spent.split += begun.elapsed();
-            let compiled = compiler.compile(&text, generics, level, &self.busy, &mut self.spent);
+            let compiled = compiler.compile(&text, level, &self.busy, &mut self.spent);
             let compiled =
                 compiled.map_err(|problem| error("CompileError", &format!("rustc: {problem}"), Vec::new()))?;
             let sources = &self.sources;

@@ -21,34 +21,9 @@ pub(super) struct Compiler {
     toolkit: Toolkit,
     folder: Folder,
     units: u32,
-    lean: Option<Unit>,
-    shared: Option<Unit>,
-    /// Some cell used the shared kind, so the next one may.
-    shares: bool,
+    waiting: Option<Unit>,
     /// Options that name the notebook's dependencies.
     dependencies: Vec<std::ffi::OsString>,
-}
-
-/// Whether a cell compiles the generic functions it uses itself, or looks for compiled ones in the crates below.
-///
-/// The list of those is long: reading it takes 40 ms, more than a small cell compiles. A query on data frames,
-/// though, would compile for 100 ms what polars brings along.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Generics {
-    /// Compile them.
-    Own,
-    /// Look for them.
-    Shared,
-}
-
-/// Names that stand for data frames and queries on them.
-const FRAMES: &[&str] = &["polars", "frame", "df", "DataFrame", "LazyFrame", "Series", "Column", "Expr", "col"];
-
-impl Generics {
-    /// What is better for a cell that mentions these names. Either choice compiles every cell.
-    pub(super) fn for_names<'a>(mut names: impl Iterator<Item = &'a String>) -> Self {
-        if names.any(|name| FRAMES.contains(&name.as_str())) { Self::Shared } else { Self::Own }
-    }
 }
 
 /// A compiler that waits for its text.
@@ -70,8 +45,7 @@ pub(super) enum Compiled {
 impl Compiler {
     pub(super) fn new(toolkit: Toolkit) -> std::io::Result<Self> {
         let folder = Folder::fresh(&std::env::temp_dir())?;
-        let mut compiler =
-            Self { toolkit, folder, units: 0, lean: None, shared: None, shares: false, dependencies: Vec::new() };
+        let mut compiler = Self { toolkit, folder, units: 0, waiting: None, dependencies: Vec::new() };
         compiler.warm();
         Ok(compiler)
     }
@@ -87,8 +61,8 @@ impl Compiler {
         for (name, file) in &built.externs {
             self.dependencies.extend(["--extern".into(), joined(&format!("{name}="), file)]);
         }
-        // Those that wait do not know them.
-        for mut unit in self.lean.take().into_iter().chain(self.shared.take()) {
+        // The one that waits does not know them.
+        if let Some(mut unit) = self.waiting.take() {
             end(&mut unit.child);
             self.clean(&unit.name);
         }
@@ -102,16 +76,13 @@ impl Compiler {
 
     /// Starts the next cell's compiler.
     pub(super) fn warm(&mut self) {
-        // If this fails, the cell's own attempt will, and will say why.
-        if self.lean.is_none() {
-            self.lean = self.start(Generics::Own, '0').ok();
-        }
-        if self.shares && self.shared.is_none() {
-            self.shared = self.start(Generics::Shared, '0').ok();
+        if self.waiting.is_none() {
+            // If this fails, the cell's own attempt will, and will say why.
+            self.waiting = self.start('0').ok();
         }
     }
 
-    fn start(&mut self, generics: Generics, level: char) -> std::io::Result<Unit> {
+    fn start(&mut self, level: char) -> std::io::Result<Unit> {
         self.units += 1;
         let name = format!("u{}.rs", self.units);
         let root = format!("r{}.rs", self.units);
@@ -136,11 +107,6 @@ impl Compiler {
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(Stdio::piped());
-        if generics == Generics::Own {
-            // The option is not stable yet; it changes nothing but where generic code comes from, and the toolkit is
-            // bound to one exact compiler, which is checked.
-            command.env("RUSTC_BOOTSTRAP", "1").arg("-Zshare-generics=no");
-        }
         std::os::unix::process::CommandExt::process_group(&mut command, 0);
         Ok(Unit { child: command.spawn()?, name })
     }
@@ -149,23 +115,17 @@ impl Compiler {
     pub(super) fn compile(
         &mut self,
         source: &str,
-        generics: Generics,
         level: Option<char>,
         busy: &Busy,
         spent: &mut Spent,
     ) -> std::io::Result<Compiled> {
         let begun = Instant::now();
-        let waiting = match (level, generics) {
-            // Optimised cells are rare, so no compiler waits for them.
-            (Some(_), _) => None,
-            (None, Generics::Own) => self.lean.take(),
-            (None, Generics::Shared) => self.shared.take(),
-        };
-        self.shares |= level.is_none() && generics == Generics::Shared;
+        // Optimised cells are rare, so no compiler waits for them.
+        let waiting = if level.is_none() { self.waiting.take() } else { None };
         let alive = waiting.and_then(|mut unit| matches!(unit.child.try_wait(), Ok(None)).then_some(unit));
         let unit = match alive {
             Some(unit) => unit,
-            None => self.start(generics, level.unwrap_or('0'))?,
+            None => self.start(level.unwrap_or('0'))?,
         };
         let Unit { mut child, name } = unit;
         if busy.compiling(child.id()) == Err(Stopped) {
@@ -243,7 +203,7 @@ impl Compiler {
 
 impl Drop for Compiler {
     fn drop(&mut self) {
-        for mut unit in self.lean.take().into_iter().chain(self.shared.take()) {
+        if let Some(mut unit) = self.waiting.take() {
             end(&mut unit.child);
         }
     }

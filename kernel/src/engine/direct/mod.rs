@@ -36,7 +36,7 @@ use crate::toolkit::{Toolkit, ToolkitError};
 use assist::Names;
 use attempts::Attempt;
 use busy::Busy;
-use compile::{Compiled, Compiler, Generics};
+use compile::{Compiled, Compiler};
 use dependencies::Dependencies;
 use diagnostics::Diagnostics;
 use directives::{Settings, Spent};
@@ -226,7 +226,7 @@ impl DirectEngine {
         source.cell(code, (number, 1, 0));
         source.ours("}");
         let (text, lines) = source.finish();
-        let compiled = compiler.compile(&text, Generics::Own, None, &self.busy, &mut self.spent);
+        let compiled = compiler.compile(&text, None, &self.busy, &mut self.spent);
         compiler.warm();
         let Ok(Compiled::Errors(messages, file)) = compiled else {
             return self.sources.syntax_error(number, problem);
