@@ -1,70 +1,34 @@
 //! Completion and inspection.
 
+use std::collections::VecDeque;
 use std::io::{BufRead, Write};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Instant;
 
 use evcxr::CommandContext;
-use serde::{Deserialize, Serialize};
 
+use crate::messages::{Answer, Match, Question};
 use crate::toolkit;
-
-/// A question about source text. Positions are byte offsets.
-#[derive(Deserialize)]
-struct Question {
-    id: u64,
-    code: String,
-    cursor: usize,
-    /// What stands at the cursor, instead of what may follow.
-    inspect: bool,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "snake_case")]
-enum Answer {
-    /// From now on questions are answered.
-    Ready {
-        milliseconds: u128,
-        /// The toolkit's dependencies whose types are known as well.
-        dependencies: Vec<&'static str>,
-    },
-    Completions {
-        id: u64,
-        matches: Vec<Match>,
-        start: usize,
-        end: usize,
-    },
-    Inspection {
-        id: u64,
-        plain: String,
-        html: String,
-    },
-    /// Nothing is known, or a later question came before this one was looked at.
-    Nothing {
-        id: u64,
-    },
-}
-
-#[derive(Serialize)]
-struct Match {
-    text: String,
-    kind: &'static str,
-}
 
 /// Answers questions until standard input ends.
 pub(crate) fn run(folder: &Path) -> Result<(), String> {
     let began = Instant::now();
     let questions = listen(folder.to_owned());
     let (mut context, dependencies) = start(folder)?;
-    say(&Answer::Ready { milliseconds: began.elapsed().as_millis(), dependencies });
-    while let Ok(mut question) = questions.recv() {
+    let milliseconds = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+    say(&Answer::Ready { milliseconds, dependencies });
+    let mut waiting = VecDeque::new();
+    while let Ok(next) = waiting.pop_front().map_or_else(|| questions.recv(), Ok) {
+        let question: Question = next;
+        waiting.extend(questions.try_iter());
         // A person who types on has no use for earlier answers.
-        for later in questions.try_iter() {
-            say(&Answer::Nothing { id: question.id });
-            question = later;
-        }
-        say(&answer(&mut context, &question));
+        let nothing = Answer::Nothing { id: question.id };
+        let outdated = waiting.iter().any(|later| later.inspect == question.inspect);
+        // rust-analyzer panics on some code; it is ready for the next question all the same.
+        let known = |context: &mut CommandContext| catch_unwind(AssertUnwindSafe(|| answer(context, &question)));
+        say(&if outdated { nothing } else { known(&mut context).unwrap_or(nothing) });
     }
     Ok(())
 }
@@ -86,7 +50,7 @@ fn listen(folder: PathBuf) -> Receiver<Question> {
 }
 
 /// evcxr with the toolkit as a dependency, and those of the toolkit's own dependencies that it knows.
-fn start(folder: &Path) -> Result<(CommandContext, Vec<&'static str>), String> {
+fn start(folder: &Path) -> Result<(CommandContext, Vec<String>), String> {
     let fault = |error: std::io::Error| format!("{}: {error}", folder.display());
     // The kernel has named this folder in EVCXR_TMPDIR.
     let context_folder = folder.join("context");
@@ -107,10 +71,15 @@ fn start(folder: &Path) -> Result<(CommandContext, Vec<&'static str>), String> {
         toolkit::write(&package_folder, &context_folder, &dependencies).map_err(fault)?;
         // Any level but evcxr's own, 2; nothing is compiled any more.
         run(&mut context, [":opt 0", ":opt 1", ":opt 3"][groups.min(2)])?;
-        // The first methods take seconds to find; nobody should wait for them.
-        let warm = "let name = String::new(); chandlery::";
-        if context.completions(warm, warm.len()).is_ok_and(|found| !found.completions.is_empty()) {
-            return Ok((context, dependencies));
+        let knows = |context: &mut CommandContext, code: &str| {
+            context.completions(code, code.len()).is_ok_and(|found| !found.completions.is_empty())
+        };
+        if knows(&mut context, "chandlery::") {
+            // The first methods take seconds to find; nobody should wait for them.
+            for first in ["String::new().", "use chandlery::prelude::*;\nproject(\"llama\")?."] {
+                knows(&mut context, first);
+            }
+            return Ok((context, dependencies.into_iter().map(str::to_owned).collect()));
         }
     }
     Err("rust-analyzer does not find the toolkit".to_owned())
@@ -124,22 +93,30 @@ fn answer(context: &mut CommandContext, question: &Question) -> Answer {
     }
     if inspect {
         return match context.hover_at(code, cursor) {
+            // evcxr says so in words, where rust-analyzer says nothing.
             Ok((plain, html)) if plain != "No documentation found" => {
                 // Things of the notebook come with the name of evcxr's own crate.
-                let plain = plain.strip_prefix("ctx\n\n").unwrap_or(&plain).to_owned();
-                let html =
-                    html.strip_prefix("<pre><code class=\"language-rust\">ctx\n</code></pre>\n").unwrap_or(&html);
-                Answer::Inspection { id, html: html.to_owned(), plain }
+                let own = "<pre><code class=\"language-rust\">ctx\n</code></pre>\n";
+                Answer::Inspection { id, html: html.strip_prefix(own).unwrap_or(&html).to_owned() }
             }
             _ => nothing,
         };
     }
     let Ok(found) = context.completions(code, cursor) else { return nothing };
+    let typed = code.get(found.start_offset..found.end_offset).unwrap_or_default();
     let mut matches: Vec<Match> = Vec::new();
     for completion in found.completions {
         let text = name(&completion.code).to_owned();
-        if !text.starts_with("evcxr_") && !matches.iter().any(|other| other.text == text) {
-            matches.push(Match { text, kind: completion.kind });
+        // Some begin otherwise than what is typed, `iter().len()` for `len`.
+        if !text.starts_with(typed) || text.starts_with("evcxr_") {
+            continue;
+        }
+        let kind = completion.kind.to_owned();
+        match matches.iter_mut().find(|other| other.text == text) {
+            // A method is what a person means who has it and a private field of its name.
+            Some(other) if other.kind == "instance" => other.kind = kind,
+            Some(_) => {}
+            None => matches.push(Match { text, kind }),
         }
     }
     Answer::Completions { id, matches, start: found.start_offset, end: found.end_offset }
