@@ -58,12 +58,28 @@ impl Asking<'_> {
     }
 }
 
+const COUNTER: &str = "/// Counts on.\npub fn next() -> u32 { 1 }\npub struct Point<T> { pub across: T }";
+
 /// One test for all, because rust-analyzer takes its time to start.
 #[test]
 fn the_language_process_knows_the_toolkit_the_variables_and_std() {
     let mut nb = Notebook::new();
     nb.ok("/// A *place*.\nstruct Spot { height: f32 }\nlet spots = vec![Spot { height: 1.0 }];\nlet spot = Spot { height: 2.0 };");
     nb.ok("let opened = project(\"llama\")?;");
+    // A crate of the notebook's own.
+    let folder = tempfile::tempdir().unwrap();
+    let package = folder.path().join("count-er");
+    std::fs::create_dir_all(package.join("src")).unwrap();
+    std::fs::write(
+        package.join("Cargo.toml"),
+        "[package]\nname = \"count-er\"\nversion = \"1.2.3\"\nedition = \"2021\"\n",
+    )
+    .unwrap();
+    std::fs::write(package.join("src/lib.rs"), COUNTER).unwrap();
+    nb.engine.keep_dependencies_in(folder.path().join("cache"));
+    nb.ok(&format!(
+        ":dep count-er = {{ path = {package:?} }}\nuse count_er::Point;\nlet point = Point {{ across: 1u8 }};"
+    ));
     let assist = nb.engine.assist();
     // It is started by the first question about code, and nobody waits for it.
     assert!(nb.engine.language().unwrap().running().is_none(), "started before anybody asked");
@@ -79,6 +95,10 @@ fn the_language_process_knows_the_toolkit_the_variables_and_std() {
     });
     assert!(matches!(&ready, Answer::Ready { .. }), "{ready:?}");
 
+    assert!(
+        matches!(&ready, Answer::Ready { dependencies, .. } if dependencies.iter().any(|name| name == "count_er")),
+        "{ready:?}"
+    );
     let asking = Asking(&*assist);
     // Methods and items of the toolkit, what is in a value, and what is in scope.
     asking.completes("opened.conf", "config");
@@ -100,6 +120,12 @@ fn the_language_process_knows_the_toolkit_the_variables_and_std() {
     );
     let (_, markdown) = asking.explains("let 😀 = 1; inspe|ct(\"x\")", "pub fn inspect");
     assert!(markdown.contains("](<https://docs.rs/") || markdown.contains("](https://docs.rs/"), "{markdown}");
+    // Crates of `:dep`, and their values.
+    asking.completes("count_er::ne", "next");
+    asking.completes("use count_er::Po", "Point");
+    asking.completes("use count_er; count_er::ne", "next");
+    asking.completes("point.acr", "across");
+    asking.explains("count_er::nex|t()", "Counts on.");
     // Where arguments are written, the call is explained.
     asking.explains("let p = project(\"lla|", "pub fn project(name: &str)");
     asking.explains("opened.config(|)", "name: &str");

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::io::{BufRead, Write};
+use std::os::unix::fs::symlink;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, channel};
@@ -9,23 +10,25 @@ use std::time::Instant;
 
 use evcxr::CommandContext;
 
-use crate::messages::{Answer, Match, Question};
-use crate::toolkit;
+use crate::messages::{Answer, Crate, Match, Question, Request, STD};
+use crate::{crates, toolkit};
 
 /// Answers questions until standard input ends.
 pub(crate) fn run(folder: &Path) -> Result<(), String> {
     let began = Instant::now();
-    let questions = listen(folder.to_owned());
-    let (mut context, dependencies) = start(folder)?;
+    let requests = listen(folder.to_owned());
+    let Ok(Request::Start { crates, std }) = requests.recv() else { return Err("not told how to start".to_owned()) };
+    let (mut context, dependencies) = start(folder, &crates, std.as_deref())?;
     let milliseconds = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
     say(&Answer::Ready { milliseconds, dependencies });
     let mut waiting = VecDeque::new();
-    while let Ok(next) = waiting.pop_front().map_or_else(|| questions.recv(), Ok) {
-        let question: Question = next;
-        waiting.extend(questions.try_iter());
+    while let Ok(request) = waiting.pop_front().map_or_else(|| requests.recv(), Ok) {
+        waiting.extend(requests.try_iter());
+        let Request::Question(question) = request else { continue };
         // A person who types on has no use for earlier answers.
         let nothing = Answer::Nothing { id: question.id };
-        let outdated = waiting.iter().any(|later| later.inspect == question.inspect);
+        let is_like = |later: &Request| matches!(later, Request::Question(later) if later.inspect == question.inspect);
+        let outdated = waiting.iter().any(is_like);
         // rust-analyzer panics on some code; it is ready for the next question all the same.
         let known = |context: &mut CommandContext| catch_unwind(AssertUnwindSafe(|| answer(context, &question)));
         say(&if outdated { nothing } else { known(&mut context).unwrap_or(nothing) });
@@ -33,44 +36,54 @@ pub(crate) fn run(folder: &Path) -> Result<(), String> {
     Ok(())
 }
 
-/// Reads questions on a thread of its own, which ends the process when the kernel is gone, whatever it is doing.
-fn listen(folder: PathBuf) -> Receiver<Question> {
-    let (sender, questions) = channel();
+/// Reads requests on a thread of its own, which ends the process when the kernel is gone, whatever it is doing.
+fn listen(folder: PathBuf) -> Receiver<Request> {
+    let (sender, requests) = channel();
     std::thread::spawn(move || {
         for line in std::io::stdin().lock().lines() {
             let Ok(line) = line else { break };
-            if let Ok(question) = serde_json::from_str(&line) {
-                let _ = sender.send(question);
+            if let Ok(request) = serde_json::from_str(&line) {
+                let _ = sender.send(request);
             }
         }
         let _ = std::fs::remove_dir_all(folder);
         std::process::exit(0);
     });
-    questions
+    requests
 }
 
-/// evcxr with the toolkit as a dependency, and those of the toolkit's own dependencies that it knows.
-fn start(folder: &Path) -> Result<(CommandContext, Vec<String>), String> {
+/// evcxr with the toolkit and these crates as dependencies, and the names of the crates and of the toolkit's own
+/// dependencies that it knows.
+fn start(folder: &Path, wanted: &[Crate], std: Option<&Path>) -> Result<(CommandContext, Vec<String>), String> {
     let fault = |error: std::io::Error| format!("{}: {error}", folder.display());
     // The kernel has named this folder in EVCXR_TMPDIR.
     let context_folder = folder.join("context");
     let package_folder = folder.join("toolkit");
     std::fs::create_dir_all(&context_folder).map_err(fault)?;
     let package = toolkit::stand_in(&package_folder).map_err(fault)?;
+    // evcxr has rust-analyzer look at the standard library before there is anything to know; it sees nothing of it yet.
+    let std_folder = folder.join(STD);
+    std::fs::create_dir_all(std_folder.join("core")).map_err(fault)?;
     let (mut context, outputs) = CommandContext::new().map_err(|error| error.to_string())?;
     // No cell runs here, but evcxr waits until its output was read.
     std::thread::spawn(move || outputs.stdout.iter().for_each(drop));
     let run = |context: &mut CommandContext, code: &str| {
         context.execute(code).map(drop).map_err(|error| format!("{code}: {error}"))
     };
-    run(&mut context, &format!(":dep chandlery = {{ path = {:?} }}", package.display().to_string()))?;
-    // From here on the package is only read. rust-analyzer looks again when the context's manifest changes. Dependencies
-    // that are not on this machine make it find nothing; then fewer are tried.
-    for groups in (0..=toolkit::groups()).rev() {
+    let others = crates::stand_ins(folder, wanted).map_err(fault)?;
+    run(&mut context, &format!("{others}:dep chandlery = {{ path = {:?} }}", package.display().to_string()))?;
+    if let Some(sources) = std {
+        std::fs::remove_dir_all(&std_folder).and_then(|()| symlink(sources, &std_folder)).map_err(fault)?;
+    }
+    // From here on the packages are only read. rust-analyzer looks again when the context's manifest changes. Dependencies
+    // that are not on this machine, or do not go together, make it find nothing; then fewer are tried.
+    let fewer = |with: bool| (0..=toolkit::groups()).rev().map(move |groups| (with, groups));
+    for (attempt, (with, groups)) in fewer(true).chain(fewer(false).filter(|_| !wanted.is_empty())).enumerate() {
         let dependencies = toolkit::shown(groups);
         toolkit::write(&package_folder, &context_folder, &dependencies).map_err(fault)?;
-        // Any level but evcxr's own, 2; nothing is compiled any more.
-        run(&mut context, [":opt 0", ":opt 1", ":opt 3"][groups.min(2)])?;
+        crates::fill(folder, wanted, with).map_err(fault)?;
+        // Any level but evcxr's own, 2, and the last; nothing is compiled any more.
+        run(&mut context, [":opt 0", ":opt 1"][attempt % 2])?;
         let knows = |context: &mut CommandContext, code: &str| {
             context.completions(code, code.len()).is_ok_and(|found| !found.completions.is_empty())
         };
@@ -79,7 +92,8 @@ fn start(folder: &Path) -> Result<(CommandContext, Vec<String>), String> {
             for first in ["String::new().", "use chandlery::prelude::*;\nproject(\"llama\")?."] {
                 knows(&mut context, first);
             }
-            return Ok((context, dependencies.into_iter().map(str::to_owned).collect()));
+            let names = wanted.iter().filter(|_| with).map(|found| found.name.as_str());
+            return Ok((context, dependencies.into_iter().chain(names).map(str::to_owned).collect()));
         }
     }
     Err("rust-analyzer does not find the toolkit".to_owned())

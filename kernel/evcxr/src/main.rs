@@ -4,6 +4,7 @@
 
 #![expect(clippy::print_stderr, reason = "a command that says why it failed")]
 
+mod crates;
 mod language;
 #[expect(unreachable_pub, reason = "the kernel's library, whose file it is, shows them")]
 #[path = "../../src/language/messages.rs"]

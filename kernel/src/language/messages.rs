@@ -2,7 +2,36 @@
 //!
 //! This one file is part of both: `chandlery-evcxr` includes it by its path.
 
+use std::path::PathBuf;
+
 use serde::{Deserialize, Serialize};
+
+/// The folder below the process's own where rust-analyzer looks for the standard library's sources.
+pub const STD: &str = "std";
+
+/// What the process is told: how to start, then questions.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Request {
+    /// What there is to know.
+    Start {
+        /// The crates that cells can use beside the toolkit.
+        crates: Vec<Crate>,
+        /// The folder with the standard library's sources, if this machine has them.
+        std: Option<PathBuf>,
+    },
+    /// Something that somebody wants to know.
+    Question(Question),
+}
+
+/// A crate that a notebook depends on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Crate {
+    /// As code calls it.
+    pub name: String,
+    /// What stands behind its name in a manifest, the package's name included.
+    pub dependency: String,
+}
 
 /// A question about source text.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -25,7 +54,7 @@ pub enum Answer {
     Ready {
         /// How long it took.
         milliseconds: u64,
-        /// The toolkit's dependencies whose types it knows.
+        /// The toolkit's dependencies whose types it knows, and the crates.
         dependencies: Vec<String>,
     },
     /// What may stand in a place.

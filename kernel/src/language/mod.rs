@@ -15,7 +15,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use asked::Asked;
-pub use messages::{Answer, Match, Question};
+pub use messages::{Answer, Crate, Match, Question, Request, STD};
 pub(crate) use process::command;
 use process::{Health, Process};
 
@@ -28,7 +28,7 @@ const RESTARTS: u32 = 3;
 /// How long is waited, for what.
 #[derive(Clone, Copy)]
 struct Limits {
-    /// A person who pressed Tab does not wait longer.
+    /// A person who pressed Tab does not wait longer. JupyterLab gives up after a second.
     answer: Duration,
     /// Analysis may go astray in code that does not make sense; a process that owes an answer and says nothing for so long
     /// is started anew.
@@ -38,7 +38,7 @@ struct Limits {
 }
 
 const LIMITS: Limits =
-    Limits { answer: Duration::from_secs(1), astray: Duration::from_secs(30), start: Duration::from_secs(600) };
+    Limits { answer: Duration::from_millis(800), astray: Duration::from_secs(30), start: Duration::from_secs(600) };
 
 /// The process, from the first question on.
 pub struct Language {
@@ -47,6 +47,8 @@ pub struct Language {
     rustc: Option<PathBuf>,
     limits: Limits,
     restarts: AtomicU32,
+    /// The crates that cells can use, and the library that was built of them.
+    crates: Mutex<(PathBuf, Vec<Crate>)>,
     state: Mutex<State>,
 }
 
@@ -67,6 +69,7 @@ impl Language {
             rustc,
             limits: LIMITS,
             restarts: AtomicU32::new(0),
+            crates: Mutex::default(),
             state: Mutex::new(state),
         }
     }
@@ -105,10 +108,24 @@ impl Language {
 
     fn start(&self) -> State {
         let started = match &self.rustc {
-            Some(rustc) => Process::start(&self.program, rustc),
+            Some(rustc) => Process::start(&self.program, rustc, lock(&self.crates).1.clone()),
             None => Err(std::io::Error::other("no compiler")),
         };
         started.map_or_else(|error| State::Ended(format!("{}: {error}", self.program.display())), State::Running)
+    }
+
+    /// The crates that cells can use from now on, and the library that was built of them. If they are others than before,
+    /// the next question starts the process anew.
+    pub(crate) fn depend_on(&self, library: &Path, crates: impl FnOnce() -> Vec<Crate>) {
+        let mut known = lock(&self.crates);
+        if known.0 != library {
+            *known = (library.to_owned(), crates());
+            drop(known);
+            let mut state = lock(&self.state);
+            if let State::Running(_) = &*state {
+                *state = State::Idle;
+            }
+        }
     }
 
     /// Its process id and what it said when it became ready.

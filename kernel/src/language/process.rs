@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use super::asked::{Asked, Questions};
-use super::messages::{Answer, Question};
+use super::messages::{Answer, Crate, Request, STD};
 use super::{Limits, lock};
 use crate::engine::direct::folder::Folder;
 
@@ -18,7 +18,7 @@ const ERRORS: &str = "errors";
 
 pub(super) struct Process {
     child: Child,
-    questions: Sender<Question>,
+    requests: Sender<Request>,
     heard: Arc<Mutex<Heard>>,
     folder: Folder,
     began: Instant,
@@ -41,12 +41,15 @@ pub(super) enum Health {
 }
 
 impl Process {
-    pub(super) fn start(program: &Path, rustc: &Path) -> std::io::Result<Self> {
+    pub(super) fn start(program: &Path, rustc: &Path, crates: Vec<Crate>) -> std::io::Result<Self> {
         if !program.is_file() {
             return Err(std::io::Error::other("not installed"));
         }
         let folder = Folder::fresh(&std::env::temp_dir())?;
         let mut command = command(program, rustc, folder.path())?;
+        // Where rust-analyzer finds no sources of the standard library, it has rustup fetch them, and waits for the network.
+        // So it is always shown a folder, which the process fills.
+        command.env("RUST_SRC_PATH", folder.path().join(STD));
         command.arg("language").arg(folder.path()).stderr(File::create(folder.path().join(ERRORS))?);
         let mut child = command.spawn()?;
         let (Some(input), Some(output)) = (child.stdin.take(), child.stdout.take()) else {
@@ -54,12 +57,13 @@ impl Process {
         };
         let heard = Arc::new(Mutex::new(Heard::default()));
         let hears = Arc::clone(&heard);
-        let (questions, asked) = channel();
+        let (requests, told) = channel();
         // A pipe may be full, and nobody who asks waits for that.
         let thread = |name: &str| std::thread::Builder::new().name(name.to_owned());
-        thread("language in").spawn(move || tell(input, &asked))?;
+        thread("language in").spawn(move || tell(input, &told))?;
         thread("language out").spawn(move || listen(output, &hears))?;
-        Ok(Self { child, questions, heard, folder, began: Instant::now() })
+        let _ = requests.send(Request::Start { crates, std: std_sources(rustc) });
+        Ok(Self { child, requests, heard, folder, began: Instant::now() })
     }
 
     /// Asks, if it is ready.
@@ -68,7 +72,7 @@ impl Process {
         heard.ready.as_ref()?;
         let (asked, question) = heard.questions.ask(code, cursor, inspect);
         if let Some(question) = question {
-            self.questions.send(question).ok()?;
+            self.requests.send(Request::Question(question)).ok()?;
         }
         Some(asked)
     }
@@ -112,9 +116,17 @@ impl Drop for Process {
     }
 }
 
-fn tell(mut input: ChildStdin, questions: &Receiver<Question>) {
-    for question in questions {
-        let Ok(mut line) = serde_json::to_vec(&question) else { continue };
+/// The folder with the sources of the standard library that belongs to a compiler: what `rustup component add rust-src`
+/// installs, or what `RUST_SRC_PATH` names.
+fn std_sources(rustc: &Path) -> Option<PathBuf> {
+    let named = std::env::var_os("RUST_SRC_PATH").map(PathBuf::from).filter(|path| path.is_absolute());
+    let installed = rustc.ancestors().nth(2).map(|sysroot| sysroot.join("lib/rustlib/src/rust/library"));
+    named.into_iter().chain(installed).find(|folder| folder.join("core").is_dir())
+}
+
+fn tell(mut input: ChildStdin, requests: &Receiver<Request>) {
+    for request in requests {
+        let Ok(mut line) = serde_json::to_vec(&request) else { continue };
         line.push(b'\n');
         if input.write_all(&line).is_err() {
             break;

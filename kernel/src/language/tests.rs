@@ -6,7 +6,8 @@ use std::process::Command;
 use super::*;
 use crate::engine::direct::folder::Folder;
 
-const READY: &str = "echo '{\"ready\":{\"milliseconds\":1,\"dependencies\":[]}}'";
+/// It is told of crates, and ready at once.
+const READY: &str = "read crates; echo '{\"ready\":{\"milliseconds\":1,\"dependencies\":[]}}'";
 const ANSWER: &str = "echo '{\"inspection\":{\"id\":1,\"html\":\"<p>late</p>\"}}'";
 
 /// A generous while: the machine may be busy.
@@ -126,6 +127,32 @@ fn a_process_that_breaks_off_is_started_anew() {
     let stand_in = StandIn::new(&script, LIMITS);
     stand_in.until("the second does not answer", |answer| answer.is_some());
     assert_eq!(stand_in.log(), ["first"]);
+}
+
+#[test]
+fn other_crates_start_it_anew_and_it_is_told_of_them() {
+    let stand_in = StandIn::new("read -r crates; printf '%s\\n' \"$crates\" >> $LOG; exec sleep 1000", LIMITS);
+    let found =
+        || vec![Crate { name: "a_b".to_owned(), dependency: "{ package = \"a-b\", version = \"1\" }".to_owned() }];
+    stand_in.until("it is not told", |_| stand_in.log().len() == 1);
+    let first = stand_in.id();
+    stand_in.language.depend_on(Path::new("/one.so"), found);
+    assert_eq!(stand_in.id(), None, "nobody asked");
+    stand_in.until("it is not started anew", |_| stand_in.log().len() == 2);
+    let second = stand_in.id();
+    assert!(second.is_some() && second != first);
+    // The same once more changes nothing.
+    stand_in.language.depend_on(Path::new("/one.so"), found);
+    assert_eq!((stand_in.id(), stand_in.language.problem()), (second, None));
+    let told: Vec<_> = stand_in
+        .log()
+        .into_iter()
+        .filter_map(|line| Some(line.strip_prefix("{\"start\":{")?.split_once(",\"std\"")?.0.to_owned()))
+        .collect();
+    assert_eq!(
+        told,
+        [r#""crates":[]"#, r#""crates":[{"name":"a_b","dependency":"{ package = \"a-b\", version = \"1\" }"}]"#]
+    );
 }
 
 #[test]
