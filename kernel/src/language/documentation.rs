@@ -137,13 +137,20 @@ fn block(element: &Element, form: Form) -> String {
     }
 }
 
-/// Rust, unless it says otherwise, as everywhere in Rust's documentation.
+/// Rust, unless it says otherwise, as everywhere in Rust's documentation; lines that only make an example compile are
+/// left out there.
 fn code_block(inside: &[Piece], form: Form) -> String {
     let language = inside.iter().find_map(|piece| match piece {
         Piece::Element(code) if code.tag == "code" => code.value.as_deref(),
         _ => None,
     });
     let text = words(inside);
+    let is_rust = language.is_none_or(|language| language.starts_with("rust"));
+    let shown = text.lines().filter(|line| {
+        let line = line.trim_start();
+        !(is_rust && (line == "#" || line.starts_with("# ")))
+    });
+    let text = shown.collect::<Vec<_>>().join("\n");
     let text = text.trim_end_matches('\n');
     if form == Form::Plain {
         return text.to_owned();
@@ -264,6 +271,10 @@ mod tests {
         }
         // Code is Rust if it does not say what it is.
         assert_eq!(form(&html("```\nlet x = 1;\n```"), "text/markdown"), "```rust\nlet x = 1;\n```");
+        // What makes an example compile is not shown.
+        let example = html("```\n# fn main() {\n#[derive(Debug)]\nstruct X;\n#\n# }\n```\n\n```text\n# shown\n```");
+        let shown = "```rust\n#[derive(Debug)]\nstruct X;\n```\n\n```text\n# shown\n```";
+        assert_eq!(form(&example, "text/markdown"), shown);
     }
 
     #[test]

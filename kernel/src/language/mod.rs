@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 use asked::Asked;
 pub use messages::{Answer, Crate, Match, Question, Request, STD};
 pub(crate) use process::command;
+pub use process::std_sources;
 use process::{Health, Process};
 
 /// The executable, beside the command.

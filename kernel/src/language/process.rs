@@ -116,12 +116,12 @@ impl Drop for Process {
     }
 }
 
-/// The folder with the sources of the standard library that belongs to a compiler: what `rustup component add rust-src`
-/// installs, or what `RUST_SRC_PATH` names.
-fn std_sources(rustc: &Path) -> Option<PathBuf> {
-    let named = std::env::var_os("RUST_SRC_PATH").map(PathBuf::from).filter(|path| path.is_absolute());
-    let installed = rustc.ancestors().nth(2).map(|sysroot| sysroot.join("lib/rustlib/src/rust/library"));
-    named.into_iter().chain(installed).find(|folder| folder.join("core").is_dir())
+/// The folder with the sources of the standard library that belongs to a compiler: what `RUST_SRC_PATH` names, or what
+/// `rustup component add rust-src` installs.
+pub fn std_sources(rustc: &Path) -> Option<PathBuf> {
+    let named = std::env::var_os("RUST_SRC_PATH").filter(|path| !path.is_empty()).map(PathBuf::from);
+    let installed = || Some(rustc.ancestors().nth(2)?.join("lib/rustlib/src/rust/library"));
+    named.or_else(installed).filter(|folder| folder.is_absolute() && folder.join("core").is_dir())
 }
 
 fn tell(mut input: ChildStdin, requests: &Receiver<Request>) {
