@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use chandlery_kernel::engine::{Assist, Engine};
+use chandlery_kernel::engine::{Assist, Completions, Engine};
 use chandlery_kernel::language::Answer;
 use chandlery_kernel::system;
 
@@ -28,61 +28,137 @@ fn eventually<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
     }
 }
 
+/// A question, asked until its answer has what is wanted.
+struct Asking<'a>(&'a dyn Assist);
+
+impl Asking<'_> {
+    fn completes(&self, code: &str, wanted: &str) -> Completions {
+        eventually(&format!("{code} has no {wanted}"), || {
+            let found = self.0.complete(code, code.len());
+            found.matches.iter().any(|found| found == wanted).then_some(found)
+        })
+    }
+
+    /// At the `|` in the code: the text, and the Markdown.
+    fn explains(&self, marked: &str, wanted: &str) -> (String, String) {
+        let cursor = marked.find('|').unwrap();
+        let code = marked.replacen('|', "", 1);
+        eventually(&format!("{marked} is not explained by {wanted}"), || {
+            let data = self.0.inspect(&code, cursor)?;
+            let markdown = data.get("text/markdown")?.as_str()?.to_owned();
+            (data.plain().contains(wanted)).then(|| (data.plain().to_owned(), markdown))
+        })
+    }
+}
+
+const COUNTER: &str = "/// Counts on.\npub fn next() -> u32 { 1 }\npub struct Point<T> { pub across: T }";
+
+/// One test for all, because rust-analyzer takes its time to start.
 #[test]
-#[ignore = "rust-analyzer takes tens of seconds and 2 GB: cargo test -- --ignored the_language_process"]
 fn the_language_process_knows_the_toolkit_the_variables_and_std() {
     let mut nb = Notebook::new();
-    nb.ok("/// A place.\nstruct Spot { height: f32 }\nlet spots = vec![Spot { height: 1.0 }];\nlet opened = project(\"llama\")?;");
+    nb.ok("/// A *place*.\nstruct Spot { height: f32 }\nlet spots = vec![Spot { height: 1.0 }];\nlet spot = Spot { height: 2.0 };");
+    nb.ok("let opened = project(\"llama\")?;");
+    // A crate of the notebook's own.
+    let folder = tempfile::tempdir().unwrap();
+    let package = folder.path().join("count-er");
+    std::fs::create_dir_all(package.join("src")).unwrap();
+    std::fs::write(
+        package.join("Cargo.toml"),
+        "[package]\nname = \"count-er\"\nversion = \"1.2.3\"\nedition = \"2021\"\n",
+    )
+    .unwrap();
+    std::fs::write(package.join("src/lib.rs"), COUNTER).unwrap();
+    nb.engine.keep_dependencies_in(folder.path().join("cache"));
+    nb.ok(&format!(
+        ":dep count-er = {{ path = {package:?} }}\nuse count_er::Point;\nlet point = Point {{ across: 1u8 }};"
+    ));
     let assist = nb.engine.assist();
     // It is started by the first question about code, and nobody waits for it.
     assert!(nb.engine.language().unwrap().running().is_none(), "started before anybody asked");
     let began = Instant::now();
-    assert_eq!(matches(&*assist, "let x = spo"), ["spots"]);
+    assert_eq!(matches(&*assist, "let x = spo"), ["spot", "spots"]);
+    assert_eq!(assist.inspect("spots", 5).unwrap().plain(), "spots: Vec<Spot>");
     assert!(began.elapsed() < Duration::from_secs(5), "names wait for nothing");
     let (id, ready) = eventually("it does not start", || {
-        let (id, ready) = nb.engine.language().unwrap().running()?;
-        assert!(system::is_alive(id), "{:?}", nb.engine.language().unwrap().problem());
+        let language = nb.engine.language().unwrap();
+        language.ask("", 0, false, Instant::now());
+        let (id, ready) = language.running().unwrap_or_else(|| panic!("{:?}", language.problem()));
         Some((id, ready?))
     });
-    assert!(matches!(ready, Answer::Ready { .. }), "{ready:?}");
+    assert!(matches!(&ready, Answer::Ready { .. }), "{ready:?}");
 
-    let has = |code: &str, wanted: &str| {
-        eventually(&format!("{code} has no {wanted}"), || {
-            matches(&*assist, code).iter().any(|found| found == wanted).then_some(())
-        });
-    };
-    has("spots[0].", "height");
-    has("opened.conf", "config");
-    has("chandlery::insp", "inspect");
-    has("let n = String::new(); n.is_em", "is_empty");
-    // Below a directive, after letters of several bytes.
-    has("%time\nlet é = 1; spots[0].he", "height");
-    let code = "let ü = spots.le";
-    let found =
-        eventually("no positions", || Some(assist.complete(code, code.len())).filter(|f| !f.matches.is_empty()));
-    assert_eq!(
-        (&code[found.start..found.end], found.matches.as_slice()),
-        ("le", ["len".to_owned(), "leak".to_owned()].as_slice())
+    assert!(
+        matches!(&ready, Answer::Ready { dependencies, .. } if dependencies.iter().any(|name| name == "count_er")),
+        "{ready:?}"
     );
-    assert_eq!(found.kinds[0], "function");
+    let asking = Asking(&*assist);
+    // Methods and items of the toolkit, what is in a value, and what is in scope.
+    asking.completes("chandlery::insp", "inspect");
+    asking.completes("spot.", "height");
+    asking.completes("let x = spo", "spots");
+    // Below a directive, after letters of several bytes, in the middle of a statement.
+    let code = "%time\nlet é = \"😀\"; if spot.he";
+    let found = asking.completes(code, "height");
+    assert_eq!(
+        (&code[found.start..found.end], found.matches, found.kinds),
+        ("he", vec!["height".to_owned()], vec!["instance".to_owned()])
+    );
+    let (plain, markdown) = asking.explains("Spo|t { height: 2.0 }", "A place.");
+    assert!(
+        plain.contains("struct Spot") && markdown.contains("```rust\nstruct Spot") && markdown.contains("A *place*."),
+        "{markdown}"
+    );
+    let (_, markdown) = asking.explains("let s = \"😀\"; inspe|ct(\"x\")", "pub fn inspect");
+    assert!(markdown.contains("](<https://docs.rs/") || markdown.contains("](https://docs.rs/"), "{markdown}");
+    // Crates of `:dep`, and their values.
+    asking.completes("count_er::ne", "next");
+    asking.completes("use count_er::Po", "Point");
+    asking.completes("use count_er; count_er::ne", "next");
+    asking.completes("point.acr", "across");
+    asking.explains("count_er::nex|t()", "Counts on.");
+    // Where arguments are written, the call is explained.
+    asking.explains("let p = project(\"lla|", "pub fn project(name: &str)");
+    asking.explains("spot|", "let spot: Spot");
+    // Without the sources of `Result`, nobody knows what `?` gives.
+    let rustc = chandlery_kernel::toolkit::Toolkit::locate().unwrap().rustc;
+    if chandlery_kernel::language::std_sources(&rustc).is_some() {
+        asking.completes("opened.conf", "config");
+        asking.completes("project(\"llama\")?.config(\"4M\")?.con", "construct");
+        asking.explains("opened.config(|)", "name: &str");
+        asking.completes("let n = String::new(); n.is_em", "is_empty");
+        asking.completes("spots[0].", "height");
+        let code = "let ü = spots.le";
+        let found = asking.completes(code, "len");
+        assert_eq!(&code[found.start..found.end], "le");
+        let kind = |name: &str| found.matches.iter().position(|found| found == name).map(|at| found.kinds[at].as_str());
+        assert_eq!((kind("len"), kind("leak"), kind("iter")), (Some("function"), Some("function"), None), "{found:?}");
+        asking.explains("spots.pus|h(Spot", "Appends an element");
+        asking.explains("spots|", "let spots: Vec<Spot>");
+        asking.explains("println!(\"{}\", |)", "Prints to the standard output");
+    }
 
-    let about = |code: &str, cursor: usize, wanted: &str| {
-        eventually(&format!("{code} is not explained by {wanted}"), || {
-            let data = assist.inspect(code, cursor)?;
-            let html = data.get("text/html")?.as_str()?.to_owned();
-            (data.plain().contains(wanted) && html.contains("<code")).then_some(())
-        });
-    };
-    about("Spot { height: 2.0 }", 2, "A place.");
-    about("inspect(\"x\")", 3, "pub fn inspect");
-    about("spots.push(Spot", 8, "Appends an element");
-    about("spots", 5, "let spots: Vec<Spot>");
+    // While a cell runs.
+    let (begun, running) = std::sync::mpsc::channel();
+    let other = nb.engine.assist();
+    let asked = std::thread::spawn(move || {
+        running.recv().unwrap();
+        Asking(&*other).completes("spots; spot.hei", "height");
+        Instant::now()
+    });
+    begun.send(()).unwrap();
+    let mut ended = Instant::now();
+    // A slow machine answers late: then another cell is running.
+    while !asked.is_finished() {
+        nb.ok("std::thread::sleep(std::time::Duration::from_secs(2))");
+        ended = Instant::now();
+    }
+    assert!(asked.join().unwrap() < ended, "answered after the cell");
 
-    // Cells run beside it as ever, and it ends with the engine.
-    assert_eq!(nb.ok("spots.len()"), "1");
+    // It ends with the engine.
     nb.engine.shutdown();
     assert!(!system::is_alive(id));
-    assert_eq!(matches(&*assist, "spo"), ["spots"]);
+    assert_eq!(matches(&*assist, "spo"), ["spot", "spots"]);
 }
 
 #[test]

@@ -4,7 +4,11 @@
 
 #![expect(clippy::print_stderr, reason = "a command that says why it failed")]
 
+mod crates;
 mod language;
+#[expect(unreachable_pub, reason = "the kernel's library, whose file it is, shows them")]
+#[path = "../../src/language/messages.rs"]
+mod messages;
 mod session;
 mod toolkit;
 

@@ -2,14 +2,16 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use chandlery::cell::{Variable, short_type_name};
 use chandlery::display::MimeBundle;
 
 use super::directives;
 use super::split::split;
+use super::subject;
 use crate::engine::{Assist, Completeness, Completions, VariableSummary};
-use crate::language::{Answer, Language};
+use crate::language::{Answer, Language, documentation};
 
 /// The names in scope: variables with their types, and definitions.
 #[derive(Default)]
@@ -84,7 +86,7 @@ impl Names {
 
     /// Asks the language process about `code` with all that earlier cells left in scope. The answer, and what to add to
     /// its positions to get those in `code`.
-    fn ask(&self, code: &str, cursor: usize, inspect: bool) -> Option<(Answer, isize)> {
+    fn ask(&self, code: &str, cursor: usize, inspect: bool, since: Instant) -> Option<(Answer, isize)> {
         let language = self.language.as_ref()?;
         // A directive's line has no Rust in it, so what stands before the cursor is as long as its own Rust part.
         let before = directives::parse(code.get(..cursor)?).ok()?.rust;
@@ -96,12 +98,13 @@ impl Names {
         let sent = text.len();
         text.push_str(code.get(cursor..)?);
         let shift = cursor.checked_signed_diff(sent)?;
-        Some((language.ask(&text, sent, inspect)?, shift))
+        Some((language.ask(&text, sent, inspect, since)?, shift))
     }
 
     /// What analysis of the code says.
     fn analysed(&self, code: &str, cursor: usize) -> Option<Completions> {
-        let (Answer::Completions { matches, start, end, .. }, shift) = self.ask(code, cursor, false)? else {
+        let (Answer::Completions { matches, start, end, .. }, shift) = self.ask(code, cursor, false, Instant::now())?
+        else {
             return None;
         };
         let (start, end) = (start.checked_add_signed(shift)?, end.checked_add_signed(shift)?);
@@ -113,7 +116,7 @@ impl Names {
 
     /// What is known by name.
     fn named(&self, before: &str) -> Completions {
-        let start = word_start(before);
+        let start = subject::word_start(before);
         let typed = &before[start..];
         let mut found: Vec<(String, &str)> = Vec::new();
         if !before[..start].ends_with('.') {
@@ -131,15 +134,6 @@ impl Names {
 
 /// What every cell begins with.
 pub(super) const PRELUDE: &str = "use chandlery::prelude::*;\n";
-
-fn is_word(c: char) -> bool {
-    c.is_alphanumeric() || c == '_'
-}
-
-/// Where the word at the end of a text starts.
-fn word_start(before: &str) -> usize {
-    before.rfind(|c| !is_word(c)).map_or(0, |at| at + before[at..].chars().next().map_or(1, char::len_utf8))
-}
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -168,17 +162,20 @@ impl Assist for Names {
 
     fn inspect(&self, code: &str, cursor: usize) -> Option<MimeBundle> {
         let cursor = (0..=cursor.min(code.len())).rev().find(|at| code.is_char_boundary(*at))?;
-        let start = word_start(&code[..cursor]);
-        let end = code[cursor..].find(|c| !is_word(c)).map_or(code.len(), |at| cursor + at);
-        let name = code.get(start..end).filter(|name| !name.is_empty())?;
-        // What is called is found by its bracket.
-        let called = end + usize::from(code[end..].starts_with('('));
-        if let directives::Completed::Rust = directives::complete(&code[..cursor])
-            && let Some((Answer::Inspection { plain, html, .. }, _)) = self.ask(code, called, true)
-        {
-            return Some(MimeBundle::text(plain).with_html(html));
-        }
-        lock(&self.variables).get(name).map(|kind| MimeBundle::text(format!("{name}: {kind}")))
+        let directives::Completed::Rust = directives::complete(&code[..cursor]) else { return None };
+        let since = Instant::now();
+        let documented = |at: usize| match self.ask(code, at, true, since) {
+            Some((Answer::Inspection { html, .. }, _)) => Some(documentation::bundle(&html)),
+            _ => None,
+        };
+        let word = subject::word(code, cursor);
+        let known = word.and_then(|(start, end)| {
+            // What is called is found by its bracket.
+            let called = end + usize::from(code[end..].starts_with('('));
+            let typed = |name: &str| Some(MimeBundle::text(format!("{name}: {}", lock(&self.variables).get(name)?)));
+            documented(called).or_else(|| typed(&code[start..end]))
+        });
+        known.or_else(|| documented(subject::call(code, cursor)?))
     }
 
     fn is_complete(&self, code: &str) -> Completeness {

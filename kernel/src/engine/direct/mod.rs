@@ -21,6 +21,7 @@ mod rendered;
 mod serving;
 mod source;
 mod split;
+mod subject;
 mod text;
 mod types;
 mod variables;

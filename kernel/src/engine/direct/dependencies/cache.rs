@@ -20,8 +20,10 @@ pub(in crate::engine::direct) struct Built {
     pub(in crate::engine::direct) externs: Vec<(String, PathBuf)>,
     /// The folder with what those files refer to.
     pub(in crate::engine::direct) search: PathBuf,
-    /// Each with its version.
+    /// Each as it was asked for, with its version.
     pub(super) versions: Vec<(String, String)>,
+    /// Each as it was asked for, with the name by which cells call it.
+    pub(super) called: Vec<(String, String)>,
 }
 
 /// The folder of one set of dependencies.

@@ -75,6 +75,16 @@ pub(super) fn write(wanted: &Wanted, package: &str) -> String {
     text
 }
 
+/// What stands behind any name in a manifest to mean the dependency that was asked for by `name`.
+pub(super) fn of_package(name: &str, value: &Value) -> String {
+    let mut table = match value {
+        Value::Table(table) => table.clone(),
+        version => Table::from_iter([("version".to_owned(), version.clone())]),
+    };
+    table.entry("package").or_insert_with(|| Value::String(name.to_owned()));
+    inline(&Value::Table(table))
+}
+
 /// A value on one line.
 pub(super) fn inline(value: &Value) -> String {
     let joined = |parts: Vec<String>| parts.join(", ");
@@ -137,6 +147,8 @@ mod tests {
         let wanted = Wanted::from([parse("x = { git = \"https://a/b\", rev = \"c\" }", Path::new("/")).unwrap()]);
         let read: Table = write(&wanted, "p").parse().unwrap();
         assert_eq!(read["dependencies"]["x"], wanted["x"]);
+        assert_eq!(of_package("a-b", &Value::String("1".to_owned())), "{ package = \"a-b\", version = \"1\" }");
+        assert!(of_package("y", &"package = \"x\"".parse::<Table>().unwrap().into()).contains("\"x\""));
         assert_eq!(in_toolkit("candle_core"), Some("chandlery::candle"));
         assert_eq!(in_toolkit("rand"), None);
     }

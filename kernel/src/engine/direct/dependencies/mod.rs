@@ -16,6 +16,7 @@ use std::time::Instant;
 use serde_json::Value;
 
 use super::busy::Busy;
+use crate::language::Crate;
 use crate::toolkit::Toolkit;
 use cache::Place;
 pub(super) use cache::{Built, folder};
@@ -63,6 +64,16 @@ impl Dependencies {
             versions.filter(|(known, _)| known == name).map(|(_, version)| version.as_str()).next().unwrap_or("")
         };
         self.wanted.iter().map(move |(name, value)| (name.as_str(), manifest::inline(value), version(name)))
+    }
+
+    /// The crates as a package says that it depends on them.
+    pub(super) fn crates(&self) -> Vec<Crate> {
+        let called = self.built.iter().flat_map(|built| &built.called);
+        let crates = called.filter_map(|(asked, name)| {
+            let dependency = manifest::of_package(asked, self.wanted.get(asked)?);
+            Some(Crate { name: name.clone(), dependency })
+        });
+        crates.collect()
     }
 
     /// Adds what these lines say and builds the whole set, or finds it built.
@@ -154,8 +165,9 @@ impl Dependencies {
         }
         let library = library.ok_or_else(|| Failure::Cargo("cargo built no library".to_owned()))?;
         let library = place.keep(&library).map_err(lost)?;
+        let called = direct.iter().map(|found| (found.asked.clone(), found.name.clone())).collect();
         let versions = direct.into_iter().map(|found| (found.asked, found.version)).collect();
-        let built = Built { library, externs, search: place.target.join("release/deps"), versions };
+        let built = Built { library, externs, search: place.target.join("release/deps"), versions, called };
         place.remember(&built).map_err(lost)?;
         Ok((built, crates))
     }

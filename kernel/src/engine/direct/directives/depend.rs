@@ -47,6 +47,9 @@ impl DirectEngine {
         };
         if let Some(built) = &self.dependencies.built {
             compiler.depend(built);
+            if let Some(language) = self.names.language() {
+                language.depend_on(&built.library, || self.dependencies.crates());
+            }
         }
         let outcome = self.load_dependencies(output);
         if outcome == Outcome::Ok {

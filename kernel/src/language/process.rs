@@ -1,0 +1,183 @@
+//! One run of the language process.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex};
+use std::time::Instant;
+
+use super::asked::{Asked, Questions};
+use super::messages::{Answer, Crate, Request, STD};
+use super::{Limits, lock};
+use crate::engine::direct::folder::Folder;
+
+/// Where it writes why it failed.
+const ERRORS: &str = "errors";
+
+pub(super) struct Process {
+    child: Child,
+    requests: Sender<Request>,
+    heard: Arc<Mutex<Heard>>,
+    folder: Folder,
+    began: Instant,
+}
+
+#[derive(Default)]
+struct Heard {
+    ready: Option<Answer>,
+    over: bool,
+    questions: Questions,
+}
+
+/// Whether it is worth asking.
+pub(super) enum Health {
+    Good,
+    /// It has served, and another may serve again.
+    Lost(String),
+    /// Another would fail as well.
+    Hopeless(String),
+}
+
+impl Process {
+    pub(super) fn start(program: &Path, rustc: &Path, crates: Vec<Crate>) -> std::io::Result<Self> {
+        if !program.is_file() {
+            return Err(std::io::Error::other("not installed"));
+        }
+        let folder = Folder::fresh(&std::env::temp_dir())?;
+        let mut command = command(program, rustc, folder.path())?;
+        // Where rust-analyzer finds no sources of the standard library, it has rustup fetch them, and waits for the network.
+        // So it is always shown a folder, which the process fills.
+        command.env("RUST_SRC_PATH", folder.path().join(STD));
+        command.arg("language").arg(folder.path()).stderr(File::create(folder.path().join(ERRORS))?);
+        let mut child = command.spawn()?;
+        let (Some(input), Some(output)) = (child.stdin.take(), child.stdout.take()) else {
+            return Err(std::io::Error::other("no pipes"));
+        };
+        let heard = Arc::new(Mutex::new(Heard::default()));
+        let hears = Arc::clone(&heard);
+        let (requests, told) = channel();
+        // A pipe may be full, and nobody who asks waits for that.
+        let thread = |name: &str| std::thread::Builder::new().name(name.to_owned());
+        thread("language in").spawn(move || tell(input, &told))?;
+        thread("language out").spawn(move || listen(output, &hears))?;
+        let _ = requests.send(Request::Start { crates, std: std_sources(rustc) });
+        Ok(Self { child, requests, heard, folder, began: Instant::now() })
+    }
+
+    /// Asks, if it is ready.
+    pub(super) fn ask(&self, code: &str, cursor: usize, inspect: bool) -> Option<Asked> {
+        let mut heard = lock(&self.heard);
+        heard.ready.as_ref()?;
+        let (asked, question) = heard.questions.ask(code, cursor, inspect);
+        if let Some(question) = question {
+            self.requests.send(Request::Question(question)).ok()?;
+        }
+        Some(asked)
+    }
+
+    pub(super) fn health(&self, limits: &Limits) -> Health {
+        let heard = lock(&self.heard);
+        match (&heard.ready, heard.over) {
+            (None, true) => Health::Hopeless(self.last_words()),
+            (None, false) if self.began.elapsed() > limits.start => {
+                Health::Hopeless(format!("not ready after {} s", limits.start.as_secs()))
+            }
+            (Some(_), true) => Health::Lost(format!("it broke off: {}", self.last_words())),
+            (Some(_), false) if heard.questions.owed().is_some_and(|owed| owed > limits.astray) => {
+                Health::Lost(format!("no answer for {} s", limits.astray.as_secs()))
+            }
+            _ => Health::Good,
+        }
+    }
+
+    /// What it wrote last.
+    fn last_words(&self) -> String {
+        let words = std::fs::read(self.folder.path().join(ERRORS)).unwrap_or_default();
+        let words = String::from_utf8_lossy(&words);
+        words.lines().rfind(|line| !line.trim().is_empty()).unwrap_or("the process ended").to_owned()
+    }
+
+    pub(super) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// What it said when it became ready.
+    pub(super) fn ready(&self) -> Option<Answer> {
+        lock(&self.heard).ready.clone()
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The folder with the sources of the standard library that belongs to a compiler: what `RUST_SRC_PATH` names, or what
+/// `rustup component add rust-src` installs.
+pub fn std_sources(rustc: &Path) -> Option<PathBuf> {
+    let named = std::env::var_os("RUST_SRC_PATH").filter(|path| !path.is_empty()).map(PathBuf::from);
+    let installed = || Some(rustc.ancestors().nth(2)?.join("lib/rustlib/src/rust/library"));
+    named.or_else(installed).filter(|folder| folder.is_absolute() && folder.join("core").is_dir())
+}
+
+fn tell(mut input: ChildStdin, requests: &Receiver<Request>) {
+    for request in requests {
+        let Ok(mut line) = serde_json::to_vec(&request) else { continue };
+        line.push(b'\n');
+        if input.write_all(&line).is_err() {
+            break;
+        }
+    }
+}
+
+fn listen(output: ChildStdout, heard: &Mutex<Heard>) {
+    for line in BufReader::new(output).lines().map_while(Result::ok) {
+        // evcxr may print a line of its own.
+        let Ok(answer) = serde_json::from_str::<Answer>(&line) else { continue };
+        let mut heard = lock(heard);
+        match answer {
+            Answer::Ready { .. } => heard.ready = Some(answer),
+            Answer::Completions { id, .. } | Answer::Inspection { id, .. } | Answer::Nothing { id } => {
+                heard.questions.answered(id, answer);
+            }
+        }
+    }
+    let mut heard = lock(heard);
+    heard.over = true;
+    heard.questions.abandon();
+}
+
+/// The executable, to be started with `folder` for its files and with the tools of `rustc`'s toolchain.
+///
+/// # Errors
+/// A folder whose name cannot stand in a search path.
+pub(crate) fn command(program: &Path, rustc: &Path, folder: &Path) -> std::io::Result<Command> {
+    let tools = rustc.parent().unwrap_or(Path::new("/"));
+    let beside = program.parent().unwrap_or(Path::new("/"));
+    let joined = |first: &[&Path], variable: &str| {
+        let rest = std::env::var_os(variable).unwrap_or_default();
+        let rest = std::env::split_paths(&rest).filter(|path| !path.as_os_str().is_empty()).collect::<Vec<_>>();
+        std::env::join_paths(first.iter().map(|path| (*path).to_owned()).chain(rest)).map_err(std::io::Error::other)
+    };
+    // The standard library lies beside an installed command, and by target in a toolchain.
+    let targets = std::fs::read_dir(tools.with_file_name("lib").join("rustlib")).into_iter().flatten().flatten();
+    let targets: Vec<PathBuf> = targets.map(|target| target.path().join("lib")).filter(|path| path.is_dir()).collect();
+    let libraries: Vec<&Path> = std::iter::once(beside).chain(targets.iter().map(PathBuf::as_path)).collect();
+    let mut command = Command::new(program);
+    command
+        .env("EVCXR_TMPDIR", folder.join("context"))
+        // A person's start-up file for evcxr is meant for evcxr's notebooks.
+        .env("EVCXR_CONFIG_DIR", folder.join("config"))
+        .env("CARGO_NET_OFFLINE", "true")
+        .env("PATH", joined(&[tools], "PATH")?)
+        .env("LD_LIBRARY_PATH", joined(&libraries, "LD_LIBRARY_PATH")?)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped());
+    // Ctrl-C in the server's terminal is for the running cell.
+    std::os::unix::process::CommandExt::process_group(&mut command, 0);
+    Ok(command)
+}

@@ -1,0 +1,104 @@
+#!/usr/bin/env python3
+"""Completion and inspection as a front end feels them: what answers at once, how long rust-analyzer takes to start and what
+memory it holds, how long its answers take, and whether cells feel it.
+
+usage: completion.py [-n RUNS]        needs jupyter_client
+"""
+
+import argparse
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from kernel import LIMIT_S, Kernel, install, numbered
+from measure import spread, table
+
+# Questions by what they are about; `{n}` makes each another, since answers are remembered.
+QUESTIONS = {
+    "a method of the toolkit": ("complete", "let n = {n}; opened.conf", "config"),
+    "a method of a candle tensor": ("complete", "let n = {n}; tensor.sum_", "sum_all"),
+    "a method of std": ("complete", "let n = {n}; names.is_em", "is_empty"),
+    "documentation": ("inspect", "let n = {n}; opened.config", "pub fn config"),
+}
+SETUP = 'let opened = project("llama")?;\nlet names = vec![String::new()];\nlet tensor = chandlery::candle::Tensor::new(1f32, &chandlery::candle::Device::Cpu)?;'
+
+
+def ask(kernel, kind, code):
+    """Seconds, and the reply's matches or documentation."""
+    client = kernel.client
+    began = time.perf_counter()
+    request = getattr(client, kind)(code, len(code))
+    reply = client.get_shell_msg(timeout=LIMIT_S)
+    while reply["parent_header"].get("msg_id") != request:
+        reply = client.get_shell_msg(timeout=LIMIT_S)
+    content = reply["content"]
+    return time.perf_counter() - began, content["matches"] if kind == "complete" else content["data"].get("text/plain", "")
+
+
+def language_process(kernel):
+    """The folder in /proc of the kernel's language process."""
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            words = folder.joinpath("cmdline").read_text().split("\0")
+            parent = folder.joinpath("stat").read_text().rpartition(")")[2].split()[1]
+        except OSError:
+            continue
+        if Path(words[0]).name == "chandlery-evcxr" and int(parent) == kernel.manager.provisioner.pid:
+            return folder
+    sys.exit("no language process")
+
+
+def memory(process):
+    """Megabytes: now, and at most so far."""
+    lines = dict(line.split(":", 1) for line in process.joinpath("status").read_text().splitlines())
+    return [int(lines[key].split()[0]) * 1024 / 1e6 for key in ("VmRSS", "VmHWM")]
+
+
+def main():
+    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    arguments.add_argument("-n", type=int, default=9, help="runs of each measurement (default 9)")
+    runs = arguments.parse_args().n
+    with tempfile.TemporaryDirectory() as folder:
+        install(folder)
+        kernel = Kernel("chandlery")
+        kernel.run(SETUP)
+        cells = {"before": [kernel.run(numbered("1 + {n}")) for _ in range(runs)]}
+        began = time.perf_counter()
+        first, found = ask(kernel, "complete", "open")
+        assert "opened" in found, found
+        names = [ask(kernel, "complete", numbered("let n = {n}; open"))[0] for _ in range(runs)]
+        process = language_process(kernel)
+        cells["while it starts"] = [kernel.run(numbered("1 + {n}")) for _ in range(runs)]
+        while "config" not in ask(kernel, "complete", numbered("let n = {n}; opened.conf"))[1]:
+            time.sleep(0.1)
+        ready = time.perf_counter() - began
+        at_start = memory(process)
+        answers = {row: [] for row in QUESTIONS}
+        for _ in range(runs):
+            for row, (kind, code, wanted) in QUESTIONS.items():
+                took, found = ask(kernel, kind, numbered(code))
+                # One that took longer than a person waits is counted as that, without what was wanted.
+                answers[row].append((took, wanted in found))
+        cells["when it runs"] = [kernel.run(numbered("1 + {n}")) for _ in range(runs)]
+        later = memory(process)
+        kernel.stop()
+    table(
+        ["what", "value"],
+        [
+            ["first answer, by name", spread([first], "ms").split(" (")[0]],
+            ["answers by name until it is ready", spread(names, "ms")],
+            ["ready, after the first question", f"{ready:.1f} s"],
+            ["memory when ready, at most until then", f"{at_start[0]:,.0f} MB, {at_start[1]:,.0f} MB"],
+            ["memory after the questions below, at most", f"{later[0]:,.0f} MB, {later[1]:,.0f} MB"],
+        ],
+    )
+    print()
+    rows = [[row, spread([took for took, _ in times], "ms"), str(sum(known for _, known in times))] for row, times in answers.items()]
+    table(["question", "median (range)", f"in time, of {runs}"], rows)
+    print()
+    table(["`1 + 1`", "median (range)"], [[when, spread(times, "ms")] for when, times in cells.items()])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,95 @@
+"""Completion and inspection of code in JupyterLab: rust-analyzer's answers as a person sees them.
+
+Screenshots go to the folder that `CHANDLERY_SCREENSHOTS` names, if it is set.
+"""
+
+import os
+import shutil
+import subprocess
+import time
+from pathlib import Path
+
+import nbformat
+import pytest
+from labserver import JupyterLab
+from playwright.sync_api import TimeoutError, sync_playwright
+
+
+def std_has_sources():
+    """What `rustup component add rust-src` installs: without it nobody knows what `?` gives."""
+    folder = os.environ.get("RUST_SRC_PATH")
+    if not folder:
+        sysroot = subprocess.run(["rustc", "--print", "sysroot"], capture_output=True, text=True).stdout.strip()
+        folder = Path(sysroot, "lib/rustlib/src/rust/library")
+    return Path(folder, "core").is_dir()
+
+
+@pytest.fixture(scope="module")
+def page(kernel, tmp_path_factory):
+    """A notebook whose first cell ran."""
+    folder = tmp_path_factory.mktemp("completion")
+    notebook = folder / "notebook.ipynb"
+    cells = ['let opened = project("llama")?;', ""]
+    content = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(text) for text in cells])
+    content.metadata.kernelspec = {"name": kernel, "display_name": kernel}
+    nbformat.write(content, notebook)
+    with sync_playwright() as playwright, JupyterLab(folder) as lab:
+        browser = playwright.chromium.launch(
+            executable_path=os.environ.get("CHANDLERY_CHROMIUM", shutil.which("chromium")),
+            args=["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"],
+        )
+        page = lab.open(browser, notebook).page
+        page.locator(".jp-CodeCell .cm-content").first.click()
+        page.keyboard.press("Shift+Enter")
+        page.wait_for_function("() => document.querySelector('.jp-InputPrompt').textContent.includes('[1]')", timeout=60_000)
+        yield page
+        browser.close()
+
+
+def ask(page, code, back, key, shown):
+    """Types code into the second cell, goes `back` some places and presses a key until something is shown. rust-analyzer takes
+    a while to start; whatever it does not know yet, a person asks for again."""
+    editor = page.locator(".jp-CodeCell .cm-content").nth(1)
+    deadline = time.monotonic() + 180
+    while time.monotonic() < deadline:
+        editor.click()
+        page.keyboard.press("Control+A")
+        page.keyboard.press("Delete")
+        page.keyboard.insert_text(code)
+        for _ in range(back):
+            page.keyboard.press("ArrowLeft")
+        page.keyboard.press(key)
+        try:
+            page.wait_for_selector(shown, timeout=1_500)
+            return page.locator(shown)
+        except TimeoutError:
+            page.keyboard.press("Escape")
+    raise AssertionError(f"{code}: {key} shows no {shown}")
+
+
+def picture(page, name):
+    if folder := os.environ.get("CHANDLERY_SCREENSHOTS"):
+        page.wait_for_timeout(500)
+        page.screenshot(path=Path(folder) / f"{name}.png")
+
+
+@pytest.mark.skipif(not std_has_sources(), reason="rust-src is not installed")
+def test_tab_lists_the_methods_of_a_value_with_their_kinds(page):
+    shown = ask(page, '"😀"; opened.conf', 0, "Tab", ".jp-Completer:has-text('config') .jp-Completer-item")
+    picture(page, "completion")
+    names = shown.locator(".jp-Completer-match").all_inner_texts()
+    assert set(names) == {"config", "configs"}, names
+    kinds = shown.locator(".jp-Completer-typeExtended").all_inner_texts()
+    assert set(kinds) == {"function"}, kinds
+    page.keyboard.press("Enter")
+    page.wait_for_function("() => [...document.querySelectorAll('.cm-content')].some(cell => /^\"😀\"; opened\\.configs?$/.test(cell.innerText.trim()))")
+
+
+def test_shift_tab_shows_documentation_as_it_is_meant(page):
+    tooltip = ask(page, 'project("llama")', 3, "Shift+Tab", ".jp-Tooltip .jp-RenderedMarkdown")
+    picture(page, "inspection")
+    assert "pub fn project(name: &str)" in tooltip.inner_text()
+    assert tooltip.locator("pre code").count() >= 1 and tooltip.locator("h1").count() >= 1
+    # Code has the colours of code, and the address of a link is not text.
+    assert tooltip.locator("pre span").count() > 0
+    assert not [mark for mark in ("](", "```", "# Ok") if mark in tooltip.inner_text()], tooltip.inner_text()
