@@ -15,14 +15,14 @@ fn program() -> PathBuf {
 }
 
 /// A kernel process, killed with its test.
-struct Kernel {
+pub(crate) struct Kernel {
     process: Child,
     info: ConnectionInfo,
     _folder: tempfile::TempDir,
 }
 
 impl Kernel {
-    fn start(engine: &str, parent: Option<u32>) -> Self {
+    pub(crate) fn start(engine: &str, parent: Option<u32>) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let info = ipc(folder.path());
         let file = folder.path().join("connection.json");
@@ -36,7 +36,7 @@ impl Kernel {
         Self { process: command.spawn().unwrap(), info, _folder: folder }
     }
 
-    async fn front(&self) -> FrontEnd {
+    pub(crate) async fn front(&self) -> FrontEnd {
         while !Path::new(&format!("{}-1", self.info.ip)).exists() {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
@@ -59,7 +59,7 @@ impl Kernel {
     }
 
     /// Waits for its end; whether it ended by itself and well.
-    fn ended(&mut self) -> bool {
+    pub(crate) fn ended(&mut self) -> bool {
         let until = Instant::now() + Duration::from_secs(10);
         while Instant::now() < until {
             if let Some(status) = self.process.try_wait().unwrap() {

@@ -7,6 +7,7 @@ mod checkpoint_files;
 mod command;
 mod comms;
 mod completion;
+mod conformance;
 mod construct;
 mod conversion;
 mod conversion_options;
