@@ -4,11 +4,12 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use chandlery_kernel::client::ipc;
 use jupyter_protocol::{CommId, CommOpen, ConnectionInfo, ExecuteRequest, ReplyStatus, ShutdownRequest};
 
-use crate::front_end::{FrontEnd, error_of, execute_reply, ipc};
+use crate::front_end::{FrontEnd, error_of, execute_reply};
 
-fn program() -> PathBuf {
+pub(crate) fn program() -> PathBuf {
     let exe = std::env::current_exe().unwrap();
     let program = exe.ancestors().map(|folder| folder.join("chandlery")).find(|program| program.is_file());
     program.expect("`cargo build --release` makes the command these tests run")
@@ -78,7 +79,7 @@ impl Drop for Kernel {
     }
 }
 
-fn children_of(process: u32) -> Vec<u32> {
+pub(crate) fn children_of(process: u32) -> Vec<u32> {
     let mut found = Vec::new();
     for thread in std::fs::read_dir(format!("/proc/{process}/task")).into_iter().flatten().flatten() {
         let children = std::fs::read_to_string(thread.path().join("children")).unwrap_or_default();
@@ -88,7 +89,7 @@ fn children_of(process: u32) -> Vec<u32> {
 }
 
 /// Running, and no zombie that waits for its parent.
-fn runs(process: u32) -> bool {
+pub(crate) fn runs(process: u32) -> bool {
     let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
     stat.rsplit_once(") ").is_some_and(|(_, state)| !state.starts_with(['Z', 'X']))
 }

@@ -1,6 +1,7 @@
 //! Every integration test in one binary: each loose file would be one more link.
 
 mod bad_input;
+mod bench;
 mod cells;
 mod chat;
 mod checkpoint_files;
