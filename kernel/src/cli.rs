@@ -40,17 +40,17 @@ Exit codes: 0 all cells ran, 1 a cell failed, differs from the golden one,\nor t
 /// `chandlery bench`.
 #[derive(Debug, Subcommand)]
 pub(crate) enum BenchSubject {
-    /// Cells through the engines side by side: the budget, warm, after 50 cells, one after another
+    /// Cells through engines and kernels side by side: start to first reply, first, warm, after 50 cells, one after another
     Cells {
         /// The code cells of this notebook instead of the built-in ones
         #[arg(long, value_name = "FILE")]
         notebook: Option<PathBuf>,
-        /// Runs of each cell; the table shows the median, the least and the greatest
-        #[arg(short = 'n', long, default_value_t = 9, value_parser = clap::value_parser!(u32).range(5..))]
+        /// Runs of each measurement; the table shows the median, the least and the greatest
+        #[arg(short = 'n', long, default_value_t = 9, value_parser = clap::value_parser!(u32).range(1..))]
         runs: u32,
-        /// Only this engine; may be repeated
+        /// Only this one; may be repeated
         #[arg(long)]
-        engine: Vec<EngineName>,
+        engine: Vec<Contestant>,
     },
 }
 
@@ -179,6 +179,21 @@ pub(crate) struct Place {
     /// The kernel's name
     #[arg(long, default_value = "chandlery")]
     pub(crate) name: String,
+}
+
+/// What `chandlery bench cells` measures.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Contestant {
+    /// The engine of this command.
+    Direct,
+    /// The same as Jupyter sees it: this command as a kernel.
+    Kernel,
+    /// evcxr behind this command's seam.
+    Evcxr,
+    /// evcxr's own kernel, where Jupyter finds it.
+    EvcxrJupyter,
+    /// Python's kernel, likewise.
+    Ipykernel,
 }
 
 /// Which engine runs the cells.

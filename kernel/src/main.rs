@@ -7,15 +7,17 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use chandlery::command::Failure;
+use chandlery_kernel::bench::Tongue;
+use chandlery_kernel::client::{Kernelspec, Peer};
 use chandlery_kernel::engine::direct::DirectEngine;
 use chandlery_kernel::engine::{Echo, Engine, Evcxr, Unavailable};
 use chandlery_kernel::install::{Names, Payload, Places, Scope};
 use chandlery_kernel::system::{self, Again};
 use chandlery_kernel::toolkit::Toolkit;
 use chandlery_kernel::{bench, doctor, install, runner, server, worker};
-use clap::Parser;
+use clap::{Parser, ValueEnum};
 
-use cli::{BenchSubject, Cli, EngineName, KernelAction, Place, RunArgs};
+use cli::{BenchSubject, Cli, Contestant, EngineName, KernelAction, Place, RunArgs};
 
 const FAILED: u8 = 1;
 const USAGE: u8 = 2;
@@ -185,27 +187,47 @@ fn scope(place: &Place) -> Scope {
 
 fn bench(subject: BenchSubject) -> ExitCode {
     let BenchSubject::Cells { notebook, runs, engine } = subject;
-    let wanted = |name: EngineName| engine.is_empty() || engine.contains(&name);
-    let mut contenders = Vec::new();
-    for (name, text) in [(EngineName::Direct, "direct"), (EngineName::Evcxr, "evcxr")] {
-        let began = std::time::Instant::now();
-        match wanted(name).then(|| start_engine(name, None)) {
-            Some(Ok(engine)) => contenders.push(bench::Contender {
-                name: text,
-                toolkit: name == EngineName::Direct,
-                engine,
-                started: began.elapsed(),
-            }),
-            Some(Err(problem)) => say_error(&format!("{text} is left out: {problem}")),
-            None => {}
-        }
+    let all = Contestant::value_variants().iter().filter(|one| engine.is_empty() || engine.contains(one));
+    let contenders: Vec<_> = all.filter_map(|one| contender(*one).map_err(|why| say_error(&why)).ok()).collect();
+    if contenders.is_empty() {
+        return fail("nothing is left to measure");
     }
+    let plan = bench::Plan { runs, pause: bench::PAUSE };
     let measured = match &notebook {
-        Some(path) => bench::notebook(path, &mut contenders, &mut say),
-        None => bench::cells(&mut contenders, runs as usize, &mut say),
+        Some(path) => bench::notebook(path, &contenders, plan, &mut say),
+        None => bench::cells(&contenders, plan, &mut say),
     };
-    contenders.iter_mut().for_each(|contender| contender.engine.shutdown());
     measured.map_or_else(fail, |()| ExitCode::SUCCESS)
+}
+
+/// How one of the contestants is started; why it is left out.
+fn contender(one: Contestant) -> Result<bench::Contender, String> {
+    let named = |name, tongue, start| bench::Contender { name, tongue, start };
+    let engine = |name| Box::new(move |within: Option<&Path>| start_engine(name, within));
+    let kernel = |spec: Kernelspec| {
+        Box::new(move |within: Option<&Path>| {
+            let peer = Peer::start(&spec, within).map_err(|error| error.to_string())?;
+            Ok(Box::new(peer) as Box<dyn Engine>)
+        })
+    };
+    let installed = |spec: Option<Kernelspec>, name: &str| {
+        spec.ok_or_else(|| format!("{name} is left out: Jupyter knows no such kernel (`jupyter kernelspec list`)"))
+    };
+    Ok(match one {
+        Contestant::Direct => named("direct", Tongue::Toolkit, engine(EngineName::Direct)),
+        Contestant::Kernel => {
+            let program = std::env::current_exe().map_err(|error| format!("the command's own file: {error}"))?;
+            named("direct, as a kernel", Tongue::Toolkit, kernel(Kernelspec::own(&program)))
+        }
+        Contestant::Evcxr => named("evcxr", Tongue::Rust, engine(EngineName::Evcxr)),
+        Contestant::EvcxrJupyter => {
+            let spec = installed(Kernelspec::evcxr(), "evcxr_jupyter")?;
+            named("evcxr_jupyter", Tongue::Rust, kernel(spec))
+        }
+        Contestant::Ipykernel => {
+            named("ipykernel", Tongue::Python, kernel(installed(Kernelspec::ipykernel(), "ipykernel")?))
+        }
+    })
 }
 
 fn start_engine(name: EngineName, folder: Option<&Path>) -> Result<Box<dyn Engine>, String> {

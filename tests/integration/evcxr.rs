@@ -21,14 +21,17 @@ impl Chart {
     }
 }
 fn chart(height: u32) -> Chart { Chart { height } }"#);
-    assert_eq!(nb.ok("let c = chart(7); println!(\"before\"); c"), "");
-    let html =
-        |nb: &Notebook| displays(nb).iter().filter_map(|data| data.get("text/html").cloned()).collect::<Vec<_>>();
-    assert_eq!(html(&nb), ["<b style=\"height:7px\">chart</b>"]);
+    assert_eq!(nb.ok("let c = chart(7); println!(\"before\"); c"), "[text/html]");
+    let events = nb.seen.events.iter().map(|(_, event)| event);
+    let values: Vec<_> =
+        events.filter_map(|event| if let Event::Result { data } = event { Some(data) } else { None }).collect();
+    assert_eq!(values.len(), 1);
+    assert_eq!(values[0].get("text/html").unwrap(), "<b style=\"height:7px\">chart</b>");
+    assert_eq!(displays(&nb), []);
     assert_eq!(nb.text(chandlery_kernel::engine::Stream::Stdout), "before\n");
     // By a variable of an earlier cell, and from the middle of a cell.
-    nb.ok("for height in 1..3 { chart(height).evcxr_display(); println!(\"{height}\"); } c");
-    assert_eq!(html(&nb).len(), 3);
+    assert_eq!(nb.ok("for height in 1..3 { chart(height).evcxr_display(); println!(\"{height}\"); } c"), "[text/html]");
+    assert_eq!(displays(&nb).iter().filter(|data| data.get("text/html").is_some()).count(), 2);
     // Types without the method, and with displays of ours, are shown as ever in the same notebook.
     assert_eq!(nb.ok("(c.height, vec![chart(1)])"), "(7, [Chart { height: 1 }])");
     assert_eq!(nb.ok("chart(1); 41 + 1"), "42");
@@ -57,8 +60,12 @@ fn evcxr_figure(draw: impl FnOnce(&mut String) -> std::fmt::Result) -> SVGWrappe
     SVGWrapper(svg, String::new())
 }"#);
     nb.ok("use std::fmt::Write;\nevcxr_figure(|svg| write!(svg, \"<svg>\\n{}</svg>\\n\", \"<path/>\".repeat(30_000))).style(\"width:60%\")");
-    let shown = displays(&nb);
-    assert_eq!(shown.len(), 1, "longer than a pipe holds, and still one display");
+    let values = nb.seen.events.iter().filter_map(|(_, event)| match event {
+        Event::Result { data } => Some(data.clone()),
+        _ => None,
+    });
+    let shown: Vec<MimeBundle> = values.collect();
+    assert_eq!((shown.len(), displays(&nb).len()), (1, 0), "longer than a pipe holds, and still one output");
     let html = shown[0].get("text/html").and_then(|html| html.as_str()).unwrap();
     assert!(html.starts_with("<div style=\"width:60%\"><svg>\n<path/>") && html.ends_with("</svg>\n</div>"));
 }

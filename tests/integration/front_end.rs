@@ -2,16 +2,17 @@
 //! expected fails it. So does a request without its one reply, its busy or its idle.
 
 use std::collections::HashMap;
+use std::ops::{Deref, DerefMut};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use chandlery_kernel::client::{Client, ipc};
 use chandlery_kernel::engine::Echo;
 use chandlery_kernel::server::{History, Outside, serve};
 use jupyter_protocol::connection_info::Transport;
 use jupyter_protocol::{
     ConnectionInfo, ExecuteReply, ExecuteRequest, JupyterMessage, JupyterMessageContent, ReplyStatus, Stdio,
 };
-use jupyter_zmq_client as zmq;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
@@ -20,11 +21,7 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
 
 /// The sockets of one client, and the kernel with the echo engine if the client started it.
 pub(crate) struct FrontEnd {
-    pub(crate) shell: zmq::ClientShellConnection,
-    pub(crate) control: zmq::ClientControlConnection,
-    pub(crate) iopub: zmq::ClientIoPubConnection,
-    pub(crate) stdin: zmq::ClientStdinConnection,
-    pub(crate) info: ConnectionInfo,
+    client: Client,
     pub(crate) outside: mpsc::UnboundedSender<Outside>,
     kernel: Option<JoinHandle<()>>,
     /// Where each request of this client stands, by its id.
@@ -46,34 +43,17 @@ impl Standing {
     }
 }
 
-/// Sockets in a folder of their own.
-pub(crate) fn ipc(folder: &Path) -> ConnectionInfo {
-    ConnectionInfo {
-        ip: folder.join("k").display().to_string(),
-        transport: Transport::IPC,
-        shell_port: 1,
-        iopub_port: 2,
-        stdin_port: 3,
-        control_port: 4,
-        hb_port: 5,
-        key: "a key".to_owned(),
-        signature_scheme: "hmac-sha256".to_owned(),
-        kernel_name: None,
+impl Deref for FrontEnd {
+    type Target = Client;
+
+    fn deref(&self) -> &Client {
+        &self.client
     }
 }
 
-/// Sockets on ports that were free a moment ago.
-pub(crate) async fn tcp() -> ConnectionInfo {
-    let ports = zmq::peek_ports([127, 0, 0, 1].into(), 5).await.unwrap();
-    ConnectionInfo {
-        ip: "127.0.0.1".to_owned(),
-        transport: Transport::TCP,
-        shell_port: ports[0],
-        iopub_port: ports[1],
-        stdin_port: ports[2],
-        control_port: ports[3],
-        hb_port: ports[4],
-        ..ipc(Path::new(""))
+impl DerefMut for FrontEnd {
+    fn deref_mut(&mut self) -> &mut Client {
+        &mut self.client
     }
 }
 
@@ -108,21 +88,10 @@ impl FrontEnd {
 
     /// Joins a running kernel and waits for its welcome and nothing else.
     pub(crate) async fn connect(info: ConnectionInfo, session: &str) -> Self {
-        let id = zmq::peer_identity_for_session(session).unwrap();
-        let mut iopub = zmq::create_client_iopub_connection(&info, "", session).await.unwrap();
-        let welcome = timeout(PATIENCE, iopub.read()).await.expect("no iopub_welcome").unwrap();
+        let mut client = Client::connect(info, session).await.unwrap();
+        let welcome = timeout(PATIENCE, client.iopub.read()).await.expect("no iopub_welcome").unwrap();
         assert_eq!(welcome.message_type(), "iopub_welcome");
-        Self {
-            shell: zmq::create_client_shell_connection_with_identity(&info, session, id.clone()).await.unwrap(),
-            control: zmq::create_client_control_connection(&info, session).await.unwrap(),
-            stdin: zmq::create_client_stdin_connection_with_identity(&info, session, id).await.unwrap(),
-            iopub,
-            info,
-            outside: mpsc::unbounded_channel().0,
-            kernel: None,
-            requests: HashMap::new(),
-            _folder: None,
-        }
+        Self { client, outside: mpsc::unbounded_channel().0, kernel: None, requests: HashMap::new(), _folder: None }
     }
 
     /// Notes a request that was sent to the kernel.

@@ -4,25 +4,26 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use chandlery_kernel::client::ipc;
 use jupyter_protocol::{CommId, CommOpen, ConnectionInfo, ExecuteRequest, ReplyStatus, ShutdownRequest};
 
-use crate::front_end::{FrontEnd, error_of, execute_reply, ipc};
+use crate::front_end::{FrontEnd, error_of, execute_reply};
 
-fn program() -> PathBuf {
+pub(crate) fn program() -> PathBuf {
     let exe = std::env::current_exe().unwrap();
     let program = exe.ancestors().map(|folder| folder.join("chandlery")).find(|program| program.is_file());
     program.expect("`cargo build --release` makes the command these tests run")
 }
 
 /// A kernel process, killed with its test.
-struct Kernel {
+pub(crate) struct Kernel {
     process: Child,
     info: ConnectionInfo,
     _folder: tempfile::TempDir,
 }
 
 impl Kernel {
-    fn start(engine: &str, parent: Option<u32>) -> Self {
+    pub(crate) fn start(engine: &str, parent: Option<u32>) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let info = ipc(folder.path());
         let file = folder.path().join("connection.json");
@@ -36,7 +37,7 @@ impl Kernel {
         Self { process: command.spawn().unwrap(), info, _folder: folder }
     }
 
-    async fn front(&self) -> FrontEnd {
+    pub(crate) async fn front(&self) -> FrontEnd {
         while !Path::new(&format!("{}-1", self.info.ip)).exists() {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
@@ -59,7 +60,7 @@ impl Kernel {
     }
 
     /// Waits for its end; whether it ended by itself and well.
-    fn ended(&mut self) -> bool {
+    pub(crate) fn ended(&mut self) -> bool {
         let until = Instant::now() + Duration::from_secs(10);
         while Instant::now() < until {
             if let Some(status) = self.process.try_wait().unwrap() {
@@ -78,7 +79,7 @@ impl Drop for Kernel {
     }
 }
 
-fn children_of(process: u32) -> Vec<u32> {
+pub(crate) fn children_of(process: u32) -> Vec<u32> {
     let mut found = Vec::new();
     for thread in std::fs::read_dir(format!("/proc/{process}/task")).into_iter().flatten().flatten() {
         let children = std::fs::read_to_string(thread.path().join("children")).unwrap_or_default();
@@ -88,7 +89,7 @@ fn children_of(process: u32) -> Vec<u32> {
 }
 
 /// Running, and no zombie that waits for its parent.
-fn runs(process: u32) -> bool {
+pub(crate) fn runs(process: u32) -> bool {
     let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
     stat.rsplit_once(") ").is_some_and(|(_, state)| !state.starts_with(['Z', 'X']))
 }

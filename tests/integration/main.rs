@@ -1,12 +1,14 @@
 //! Every integration test in one binary: each loose file would be one more link.
 
 mod bad_input;
+mod bench;
 mod cells;
 mod chat;
 mod checkpoint_files;
 mod command;
 mod comms;
 mod completion;
+mod conformance;
 mod construct;
 mod conversion;
 mod conversion_options;

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use chandlery_kernel::client::{ipc, tcp};
 use chandlery_kernel::server::History;
 use jupyter_protocol::{
     ConnectionInfo, ExecuteRequest, HistoryRequest, InputReply, JupyterMessage, KernelInfoRequest, ReplyStatus,
@@ -11,11 +12,11 @@ use serde_json::json;
 use tokio::time::timeout;
 use zeromq::{Socket, SocketRecv, SocketSend, ZmqMessage};
 
-use crate::front_end::{FrontEnd, PATIENCE, execute_reply, ipc, tcp};
+use crate::front_end::{FrontEnd, PATIENCE, execute_reply};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn several_clients_share_a_kernel_over_tcp() {
-    let address = tcp().await;
+    let address = tcp().await.unwrap();
     let mut first = FrontEnd::start_with(|info| *info = address, History::default()).await;
     let mut second = FrontEnd::connect(first.info.clone(), "second").await;
     // A welcome goes to whoever reads its topic.

@@ -4,7 +4,7 @@
 use chandlery_kernel::server::History;
 use jupyter_protocol::{ExecuteRequest, JupyterMessageContent as M, KernelInfoRequest, UnknownMessage};
 use serde_json::{Value, json};
-use zeromq::{SocketSend, ZmqMessage};
+use zeromq::{SocketRecv, SocketSend, ZmqMessage};
 
 use crate::front_end::FrontEnd;
 
@@ -12,12 +12,17 @@ async fn start() -> FrontEnd {
     FrontEnd::start_with(|info| info.key.clear(), History::default()).await
 }
 
+/// The header of a request in a subshell.
+fn header(subshell: &str, id: &str, msg_type: &str) -> Value {
+    json!({
+        "msg_id": id, "session": "test", "username": "", "date": "2026-01-02T03:04:05Z", "msg_type": msg_type,
+        "version": "5.5", "subshell_id": subshell, "of_a_later_version": [1],
+    })
+}
+
 /// Sends a request in a subshell.
 async fn send_in(front: &mut FrontEnd, subshell: &str, id: &str, msg_type: &str, content: Value) {
-    let header = json!({
-        "msg_id": id, "session": "test", "username": "", "date": "2026-01-02T03:04:05Z", "msg_type": msg_type,
-        "version": "5.5", "subshell_id": subshell,
-    });
+    let header = header(subshell, id, msg_type);
     let mut frames = ZmqMessage::from(b"<IDS|MSG>".to_vec());
     for frame in [Vec::new(), header.to_string().into(), b"{}".to_vec(), b"{}".to_vec(), content.to_string().into()] {
         frames.push_back(frame.into());
@@ -91,6 +96,36 @@ async fn subshells_are_made_listed_and_deleted() {
     front.finish().await;
 }
 
+/// Header and parent header of a message, with all their fields.
+fn headers(frames: &ZmqMessage) -> (Value, Value) {
+    let mut parts = frames.iter().skip_while(|frame| frame[..] != *b"<IDS|MSG>").skip(2);
+    let mut next = || serde_json::from_slice(parts.next().unwrap()).unwrap();
+    (next(), next())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whatever_answers_a_request_has_its_whole_header_as_parent() {
+    let mut front = start().await;
+    let shell = create(&mut front).await;
+    let asked = header(&shell, "cell", "execute_request");
+    let content = json!({"code": "print a\nask who", "allow_stdin": true});
+    send_in(&mut front, &shell, "cell", "execute_request", content).await;
+    let (question, parent) = headers(&front.stdin.socket.recv().await.unwrap());
+    assert_eq!((&question["msg_type"], &parent), (&json!("input_request"), &asked));
+    let mut answer = ZmqMessage::from(b"<IDS|MSG>".to_vec());
+    let header = header(&shell, "answer", "input_reply").to_string();
+    for frame in ["", &header, &question.to_string(), "{}", r#"{"value": "Ada"}"#] {
+        answer.push_back(frame.as_bytes().to_vec().into());
+    }
+    front.stdin.socket.send(answer).await.unwrap();
+    assert_eq!(headers(&front.shell.socket.recv().await.unwrap()).1, asked);
+    for msg_type in ["status", "execute_input", "stream", "stream", "status"] {
+        let (published, parent) = headers(&front.iopub.socket.recv().await.unwrap());
+        assert_eq!((&published["msg_type"], &parent), (&json!(msg_type), &asked));
+        assert_eq!(published["subshell_id"], Value::Null);
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cell_of_a_subshell_does_not_wait_for_the_whole_main_shell() {
     let mut front = start().await;
@@ -130,11 +165,21 @@ async fn questions_in_a_subshell_are_answered_while_the_main_shell_runs() {
         ("inspect_request", json!({"code": "print", "cursor_pos": 2})),
         ("history_request", json!({"hist_access_type": "tail", "n": 1})),
         ("comm_info_request", json!({})),
+        ("is_complete_request", json!({"code": "print a"})),
     ] {
         send_in(&mut front, &shell, msg_type, msg_type, content).await;
-        assert_eq!(serde_json::to_value(front.reply(msg_type).await).unwrap()["status"], "ok", "{msg_type}");
+        let status = serde_json::to_value(front.reply(msg_type).await).unwrap()["status"].clone();
+        assert!(status == "ok" || status == "complete", "{msg_type}: {status}");
         assert_eq!(front.transcript(msg_type).await, ["busy", "idle"]);
     }
+    let open = json!({"comm_id": "pane", "target_name": "chandlery.variables", "data": {}});
+    send_in(&mut front, &shell, "open", "comm_open", open).await;
+    assert_eq!(front.transcript("open").await, ["busy", r#"comm_msg pane {"variables":[]}"#, "idle"]);
+    let refresh = json!({"comm_id": "pane", "data": {"method": "refresh"}});
+    send_in(&mut front, &shell, "refresh", "comm_msg", refresh).await;
+    assert_eq!(front.transcript("refresh").await, ["busy", r#"comm_msg pane {"variables":[]}"#, "idle"]);
+    send_in(&mut front, &shell, "close", "comm_close", json!({"comm_id": "pane", "data": {}})).await;
+    assert_eq!(front.transcript("close").await, ["busy", "idle"]);
 
     // Deleting the subshell answers what waits in it.
     send_in(&mut front, &shell, "waiting", "execute_request", json!({"code": "print a"})).await;

@@ -34,6 +34,17 @@ pub use notebook::NotebookError;
 pub use options::Options;
 pub use watchdog::{CtrlC, with_timeout};
 
+/// The sources of a notebook's code cells that are to run, in order.
+///
+/// # Errors
+/// A file that is no notebook.
+pub fn sources(path: &Path) -> Result<Vec<String>, NotebookError> {
+    let notebook = notebook::Notebook::read(path)?;
+    let runs = |index: &usize| !notebook.has_tag(*index, "skip-execution");
+    let sources = (0..notebook.len()).filter(runs).filter_map(|index| notebook.code(index));
+    Ok(sources.filter(|source| !source.trim().is_empty()).collect())
+}
+
 /// Starts an engine whose cells run in the given folder; from several threads at once.
 pub type StartEngineIn<'a> = &'a (dyn Fn(&Path) -> Result<Box<dyn Engine>, String> + Sync);
 

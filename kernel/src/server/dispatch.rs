@@ -2,9 +2,7 @@
 
 use std::sync::Arc;
 
-use jupyter_protocol::{
-    ConnectionInfo, ExecutionState, JupyterMessage, JupyterMessageContent, ShutdownReply, ShutdownRequest,
-};
+use jupyter_protocol::{ConnectionInfo, ExecutionState, JupyterMessageContent, ShutdownReply, ShutdownRequest};
 use jupyter_zmq_client::{RouterRecvConnection, RouterSendConnection};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -14,8 +12,9 @@ use super::comm::Comms;
 use super::iopub::Iopub;
 use super::queue::{Job, Queue, QueuedCell, Replies};
 use super::replay::Replays;
+use super::signature::Key;
 use super::subshell::Subshells;
-use super::wire::Received;
+use super::wire::{Outgoing, Received};
 use super::{answers, wire};
 
 /// A `delete_subshell_request`.
@@ -38,13 +37,13 @@ pub(super) struct Dispatch {
 }
 
 /// Starts the task that sends the replies of one channel. It ends when the last sender is gone.
-pub(super) fn start_replies(mut socket: RouterSendConnection) -> (Replies, oneshot::Receiver<()>) {
-    let (replies, mut queued) = mpsc::unbounded_channel::<JupyterMessage>();
+pub(super) fn start_replies(mut socket: RouterSendConnection, key: Key) -> (Replies, oneshot::Receiver<()>) {
+    let (replies, mut queued) = mpsc::unbounded_channel::<Outgoing>();
     let (done, finished) = oneshot::channel();
     tokio::spawn(async move {
         while let Some(reply) = queued.recv().await {
             // A client that went away misses its reply; the others must not.
-            let _ = socket.send(reply).await;
+            let _ = wire::send(&mut socket, &key, reply).await;
         }
         let _ = done.send(());
     });
@@ -64,14 +63,14 @@ impl Dispatch {
         }
     }
 
-    fn handle(&self, Received { message, subshell }: Received, replies: &Replies) {
+    fn handle(&self, message: Received, replies: &Replies) {
         let msg_type = message.header.msg_type.as_str();
-        if !self.subshells.has(subshell.as_deref()) {
-            let why = format!("there is no subshell `{}`", subshell.unwrap_or_default());
+        if !self.subshells.has(message.subshell.as_deref()) {
+            let why = format!("there is no subshell `{}`", message.subshell.as_deref().unwrap_or_default());
             return self.refuse(&message, replies, "SubshellNotFound", &why);
         }
         match msg_type {
-            "execute_request" => self.execute(message, subshell, replies),
+            "execute_request" => self.execute(message, replies),
             _ if answers::is_about_code(msg_type) => self.answer_aside(message, replies.clone()),
             // The cell is told to stop before anything that might wait behind its output.
             "interrupt_request" => {
@@ -111,18 +110,18 @@ impl Dispatch {
         }
     }
 
-    fn execute(&self, message: JupyterMessage, subshell: Option<String>, replies: &Replies) {
+    fn execute(&self, message: Received, replies: &Replies) {
         let usual = json!({"silent": false, "store_history": true, "allow_stdin": false, "stop_on_error": true});
         match wire::content(&message, usual) {
             Ok(request) => {
                 let replies = replies.clone();
-                self.queue.push(Job::Cell(Box::new(QueuedCell { message, request, subshell, replies })));
+                self.queue.push(Job::Cell(Box::new(QueuedCell { message, request, replies })));
             }
             Err(error) => self.refuse(&message, replies, "MalformedRequest", &error.to_string()),
         }
     }
 
-    fn delete_subshell(&self, message: &JupyterMessage, replies: &Replies) {
+    fn delete_subshell(&self, message: &Received, replies: &Replies) {
         let asked = wire::content(message, json!({}));
         match asked.map(|DeleteSubshell { subshell_id }| (self.subshells.delete(&subshell_id), subshell_id)) {
             Ok((true, subshell)) => {
@@ -137,7 +136,7 @@ impl Dispatch {
     }
 
     /// Answers on a thread of its own, because the language service may take its time.
-    fn answer_aside(&self, message: JupyterMessage, replies: Replies) {
+    fn answer_aside(&self, message: Received, replies: Replies) {
         let this = self.clone();
         tokio::task::spawn_blocking(move || match answers::about_code(&message, this.queue.handles()) {
             Ok(content) => this.reply(&message, &replies, wire::child(content, &message)),
@@ -145,25 +144,25 @@ impl Dispatch {
         });
     }
 
-    fn reply(&self, message: &JupyterMessage, replies: &Replies, reply: JupyterMessage) {
+    fn reply(&self, message: &Received, replies: &Replies, reply: Outgoing) {
         self.iopub.send(wire::status(ExecutionState::Busy, message));
         let _ = replies.send(reply);
         self.iopub.send(wire::status(ExecutionState::Idle, message));
     }
 
-    fn answer(&self, message: &JupyterMessage, replies: &Replies, content: Value) {
+    fn answer(&self, message: &Received, replies: &Replies, content: Value) {
         match wire::reply(message, content) {
             Some(reply) => self.reply(message, replies, reply),
             None => self.publish(message, Vec::new()),
         }
     }
 
-    fn refuse(&self, message: &JupyterMessage, replies: &Replies, name: &str, value: &str) {
+    fn refuse(&self, message: &Received, replies: &Replies, name: &str, value: &str) {
         self.answer(message, replies, wire::refusal(name, value));
     }
 
     /// For messages without a reply: what the kernel has to say to them goes to iopub.
-    fn publish(&self, message: &JupyterMessage, contents: Vec<JupyterMessageContent>) {
+    fn publish(&self, message: &Received, contents: Vec<JupyterMessageContent>) {
         self.iopub.send(wire::status(ExecutionState::Busy, message));
         for content in contents {
             self.iopub.send(wire::child(content, message));
@@ -172,7 +171,7 @@ impl Dispatch {
     }
 
     /// Replies at once, so that no front end takes a slow end for a hanging kernel, and tells all readers.
-    fn shutdown(&self, message: &JupyterMessage, replies: &Replies) {
+    fn shutdown(&self, message: &Received, replies: &Replies) {
         let restart = wire::content(message, json!({"restart": false})).is_ok_and(|r: ShutdownRequest| r.restart);
         let reply = ShutdownReply { restart, ..Default::default() };
         self.iopub.send(wire::status(ExecutionState::Busy, message));

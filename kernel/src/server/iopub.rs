@@ -3,12 +3,13 @@
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
-use jupyter_protocol::{IoPubWelcome, JupyterMessage, JupyterMessageContent, Stdio, StreamContent};
+use jupyter_protocol::{IoPubWelcome, JupyterMessageContent, Stdio, StreamContent};
 use jupyter_zmq_client::{KernelIoPubXPubConnection, SubscriptionEvent};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
-use super::wire;
+use super::signature::Key;
+use super::wire::{self, Outgoing};
 
 /// How long a piece of text may wait for more: short enough for a progress line, long enough for a tight loop.
 const MERGE: Duration = Duration::from_millis(40);
@@ -29,7 +30,7 @@ const RECONNECTED: Duration = Duration::from_millis(250);
 const FIRST_READER: Duration = Duration::from_secs(1);
 
 enum Item {
-    Message(Box<JupyterMessage>),
+    Message(Box<Outgoing>),
     Flush(oneshot::Sender<()>),
 }
 
@@ -42,22 +43,22 @@ pub(super) struct Iopub {
 
 impl Iopub {
     /// Starts the task that owns the socket.
-    pub(super) fn start(connection: KernelIoPubXPubConnection) -> Self {
+    pub(super) fn start(connection: KernelIoPubXPubConnection, key: Key) -> Self {
         let (items, receiver) = mpsc::unbounded_channel();
         let backlog = Arc::<Backlog>::default();
-        let publisher = Publisher { connection, pending: None, pace: Pace::new(), backlog: Arc::clone(&backlog) };
+        let publisher = Publisher { connection, key, pending: None, pace: Pace::new(), backlog: Arc::clone(&backlog) };
         tokio::spawn(publisher.run(receiver));
         Self { items, backlog }
     }
 
     /// Sends a message after all earlier ones. Never waits.
-    pub(super) fn send(&self, message: JupyterMessage) {
+    pub(super) fn send(&self, message: Outgoing) {
         let _ = self.items.send(Item::Message(Box::new(message)));
     }
 
     /// Sends what a cell shows; waits while too much text is unsent. Not for async code.
-    pub(super) fn send_from_cell(&self, message: JupyterMessage) {
-        if let JupyterMessageContent::StreamContent(text) = &message.content {
+    pub(super) fn send_from_cell(&self, message: Outgoing) {
+        if let JupyterMessageContent::StreamContent(text) = &message.message.content {
             self.backlog.add(text.text.len());
         }
         self.send(message);
@@ -115,7 +116,7 @@ impl Pace {
 
 /// Text of one request and one stream, waiting for more.
 struct Pending {
-    message: JupyterMessage,
+    message: Outgoing,
     name: Stdio,
     text: String,
     due: Instant,
@@ -123,6 +124,7 @@ struct Pending {
 
 struct Publisher {
     connection: KernelIoPubXPubConnection,
+    key: Key,
     pending: Option<Pending>,
     pace: Pace,
     backlog: Arc<Backlog>,
@@ -164,8 +166,8 @@ impl Publisher {
         }
     }
 
-    async fn accept(&mut self, mut message: JupyterMessage) {
-        let JupyterMessageContent::StreamContent(StreamContent { name, text }) = &mut message.content else {
+    async fn accept(&mut self, mut message: Outgoing) {
+        let JupyterMessageContent::StreamContent(StreamContent { name, text }) = &mut message.message.content else {
             self.flush().await;
             return self.send(message).await;
         };
@@ -191,22 +193,22 @@ impl Publisher {
         if !wait.is_zero() {
             tokio::time::sleep(wait).await;
         }
-        message.content = StreamContent { name, text }.into();
+        message.message.content = StreamContent { name, text }.into();
         self.send(message).await;
         self.backlog.remove(bytes);
     }
 
     async fn welcome(&mut self, subscription: String) {
         let mut message = wire::orphan(IoPubWelcome { subscription: subscription.clone() });
-        message.zmq_identities = vec![subscription.into()];
-        let _ = self.connection.send(message).await;
+        message.message.zmq_identities = vec![subscription.into()];
+        let _ = wire::send(&mut self.connection, &self.key, message).await;
     }
 
-    async fn send(&mut self, mut message: JupyterMessage) {
+    async fn send(&mut self, mut message: Outgoing) {
         // On a publishing socket the first frame is the topic, not an address.
-        message.zmq_identities = vec![format!("kernel.{}", message.header.msg_type).into()];
+        message.message.zmq_identities = vec![format!("kernel.{}", message.message.header.msg_type).into()];
         // Nobody to tell: a reader that went away is not an error of the kernel.
-        let _ = self.connection.send(message).await;
+        let _ = wire::send(&mut self.connection, &self.key, message).await;
     }
 }
 
@@ -214,8 +216,8 @@ fn same_stream(a: &Stdio, b: &Stdio) -> bool {
     matches!((a, b), (Stdio::Stdout, Stdio::Stdout) | (Stdio::Stderr, Stdio::Stderr))
 }
 
-fn same_parent(a: &JupyterMessage, b: &JupyterMessage) -> bool {
-    let id = |message: &JupyterMessage| message.parent_header.as_ref().map(|header| header.msg_id.clone());
+fn same_parent(a: &Outgoing, b: &Outgoing) -> bool {
+    let id = |message: &Outgoing| message.message.parent_header.as_ref().map(|header| header.msg_id.clone());
     id(a) == id(b)
 }
 

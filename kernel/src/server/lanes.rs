@@ -12,9 +12,9 @@ pub(super) struct Lanes(VecDeque<(Option<String>, VecDeque<QueuedCell>)>);
 impl Lanes {
     /// Adds a cell behind those of its shell.
     pub(super) fn push(&mut self, cell: QueuedCell) {
-        match self.0.iter_mut().find(|(shell, _)| *shell == cell.subshell) {
+        match self.0.iter_mut().find(|(shell, _)| *shell == cell.message.subshell) {
             Some((_, lane)) => lane.push_back(cell),
-            None => self.0.push_back((cell.subshell.clone(), VecDeque::from([cell]))),
+            None => self.0.push_back((cell.message.subshell.clone(), VecDeque::from([cell]))),
         }
     }
 

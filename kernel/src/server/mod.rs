@@ -23,6 +23,7 @@ mod queue;
 mod replay;
 mod serve;
 mod session;
+mod signature;
 mod stdin;
 mod subshell;
 mod wire;

@@ -7,8 +7,7 @@ use std::sync::{Arc, Mutex, OnceLock, mpsc};
 use std::time::Duration;
 
 use jupyter_protocol::{
-    ExecuteReply, ExecuteRequest, ExecutionCount, ExecutionState, ExpressionResult, JupyterMessage, Payload,
-    ReplyStatus,
+    ExecuteReply, ExecuteRequest, ExecutionCount, ExecutionState, ExpressionResult, Payload, ReplyStatus,
 };
 
 use super::comm::Comms;
@@ -17,6 +16,7 @@ use super::iopub::Iopub;
 use super::lanes::Lanes;
 use super::session::{Execution, Front, Publication, Request, Session};
 use super::stdin::{Asker, Canceller};
+use super::wire::{Outgoing, Received};
 use super::{StartEngine, wire};
 use crate::engine::{Assist, Interrupter, Outcome};
 use chandlery::display::MimeBundle;
@@ -40,10 +40,8 @@ pub(super) enum Job {
 
 /// A cell that waits for its turn.
 pub(super) struct QueuedCell {
-    pub(super) message: JupyterMessage,
+    pub(super) message: Received,
     pub(super) request: ExecuteRequest,
-    /// The shell it came in; `None` is the main one.
-    pub(super) subshell: Option<String>,
     /// Where its reply goes.
     pub(super) replies: Replies,
 }
@@ -52,7 +50,7 @@ pub(super) struct QueuedCell {
 type Values = HashMap<String, ExpressionResult>;
 
 /// Where the replies of one channel go.
-pub(super) type Replies = tokio::sync::mpsc::UnboundedSender<JupyterMessage>;
+pub(super) type Replies = tokio::sync::mpsc::UnboundedSender<Outgoing>;
 
 /// What others may use of the session while it runs a cell.
 pub(super) struct Handles {
@@ -176,7 +174,7 @@ impl Runner {
     }
 
     /// Waits for a job. What the threads of earlier cells print meanwhile belongs to the last request.
-    fn next(&mut self, last: Option<&JupyterMessage>) -> Option<Job> {
+    fn next(&mut self, last: Option<&Received>) -> Option<Job> {
         let Some(message) = last else { return self.jobs.recv().ok() };
         loop {
             match self.jobs.recv_timeout(LISTEN_EVERY) {
@@ -211,7 +209,7 @@ impl Runner {
 
     /// Runs one request and answers it; after a failure also those that wait behind it. Returns other jobs that came
     /// meanwhile.
-    fn execute(&mut self, QueuedCell { message, request, subshell, replies }: &QueuedCell) -> Vec<Job> {
+    fn execute(&mut self, QueuedCell { message, request, replies }: &QueuedCell) -> Vec<Job> {
         self.running(true);
         self.iopub.send(wire::status(ExecutionState::Busy, message));
         let mut front =
@@ -243,7 +241,7 @@ impl Runner {
         let _ = replies.send(wire::child(reply(&outcome, number, values, page), message));
         self.iopub.send(wire::status(ExecutionState::Idle, message));
         if aborts {
-            let behind = self.lanes.take(subshell.as_deref());
+            let behind = self.lanes.take(message.subshell.as_deref());
             self.abort(behind);
         }
         late
@@ -302,7 +300,7 @@ fn reply(outcome: &Outcome, number: u32, values: Values, page: Option<MimeBundle
 struct SocketFront<'a> {
     iopub: &'a Iopub,
     asker: &'a Asker,
-    message: &'a JupyterMessage,
+    message: &'a Received,
     allow_stdin: bool,
 }
 

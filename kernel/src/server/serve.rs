@@ -16,6 +16,7 @@ use super::history::History;
 use super::iopub::Iopub;
 use super::queue::Queue;
 use super::replay::Replays;
+use super::signature::Key;
 use super::stdin::Asker;
 use super::subshell::Subshells;
 use super::{parent, wire};
@@ -110,9 +111,11 @@ pub async fn serve(
     let session = uuid::Uuid::new_v4().to_string();
     let bound = |channel, address| move |source| ServeError::Bind { channel, address, source: Box::new(source) };
     let iopub = zmq::create_kernel_iopub_xpub_connection(&info, &session).await;
-    let iopub = Iopub::start(iopub.map_err(bound("iopub", info.iopub_url()))?);
+    let key = Key::new(&info.key);
+    let iopub = Iopub::start(iopub.map_err(bound("iopub", info.iopub_url()))?, key.clone());
     let stdin = zmq::create_kernel_stdin_connection(&info, &session).await;
-    let (asker, canceller) = Asker::start(stdin.map_err(bound("stdin", info.stdin_url()))?, replays.clone());
+    let (asker, canceller) =
+        Asker::start(stdin.map_err(bound("stdin", info.stdin_url()))?, key.clone(), replays.clone());
     let heartbeat = zmq::create_kernel_heartbeat_connection(&info).await;
     tokio::spawn(echo(heartbeat.map_err(bound("heartbeat", info.hb_url()))?));
     let control = zmq::create_kernel_control_connection(&info, &session).await;
@@ -133,8 +136,8 @@ pub async fn serve(
         replays,
         stop,
     };
-    let (control_replies, control_sent) = start_replies(control_out);
-    let (shell_replies, shell_sent) = start_replies(shell_out);
+    let (control_replies, control_sent) = start_replies(control_out, key.clone());
+    let (shell_replies, shell_sent) = start_replies(shell_out, key);
     let readers = [
         tokio::spawn(dispatch.clone().read(control_in, control_replies)),
         tokio::spawn(dispatch.read(shell_in, shell_replies)),

@@ -2,13 +2,14 @@
 
 use std::sync::mpsc;
 
-use jupyter_protocol::{InputReply, InputRequest, JupyterMessage, ReplyStatus};
+use jupyter_protocol::{InputReply, InputRequest, ReplyStatus};
 use jupyter_zmq_client::KernelStdinConnection;
 use serde_json::json;
 use tokio::sync::mpsc as tasks;
 
 use super::replay::Replays;
-use super::wire;
+use super::signature::Key;
+use super::wire::{self, Outgoing, Received};
 
 /// What may end a question.
 enum Answer {
@@ -18,7 +19,7 @@ enum Answer {
 
 /// The asking end, owned by the thread that runs cells.
 pub(super) struct Asker {
-    questions: tasks::UnboundedSender<JupyterMessage>,
+    questions: tasks::UnboundedSender<Outgoing>,
     answers: mpsc::Receiver<Answer>,
 }
 
@@ -28,8 +29,8 @@ pub(super) struct Canceller(mpsc::Sender<Answer>);
 
 impl Asker {
     /// Starts the tasks that own the socket.
-    pub(super) fn start(connection: KernelStdinConnection, replays: Replays) -> (Self, Canceller) {
-        let (questions, mut asked) = tasks::unbounded_channel::<JupyterMessage>();
+    pub(super) fn start(connection: KernelStdinConnection, key: Key, replays: Replays) -> (Self, Canceller) {
+        let (questions, mut asked) = tasks::unbounded_channel::<Outgoing>();
         let (answer, answers) = mpsc::channel();
         let (mut send, mut receive) = connection.split();
 
@@ -37,7 +38,7 @@ impl Asker {
         tokio::spawn(async move {
             while let Some(question) = asked.recv().await {
                 // A front end without a stdin socket cannot be asked.
-                if send.send(question).await.is_err() {
+                if wire::send(&mut send, &key, question).await.is_err() {
                     let _ = unreachable.send(Answer::Cancelled);
                 }
             }
@@ -47,7 +48,7 @@ impl Asker {
         tokio::spawn(async move {
             loop {
                 let message = match wire::receive(&mut receive, &replays).await {
-                    Ok(received) => received.message,
+                    Ok(received) => received,
                     Err(error) if wire::is_fatal(&error) => return,
                     Err(error) => {
                         wire::log(format_args!("a message on stdin is dropped: {error}"));
@@ -68,7 +69,7 @@ impl Asker {
     }
 
     /// Asks the front end that sent `parent` and waits; `None` when it refuses or the cell is interrupted.
-    pub(super) fn ask(&self, parent: &JupyterMessage, prompt: &str, password: bool) -> Option<String> {
+    pub(super) fn ask(&self, parent: &Received, prompt: &str, password: bool) -> Option<String> {
         // An interrupt of an earlier cell, or a late answer to it, is not an answer to this question.
         while self.answers.try_recv().is_ok() {}
         let question = InputRequest { prompt: prompt.to_owned(), password };

@@ -1,7 +1,9 @@
 //! Subshells (JEP 91): further shells of one kernel, each with an order of its own.
 //!
-//! Everything but cells is answered at once, in whatever shell it comes. Cells share the engine, so one runs at a time;
-//! the [queue](super::queue) takes a cell of each shell in turn, and a failure aborts only what waits in its own shell.
+//! Everything but cells is answered at once, in whatever shell it comes. Cells run one at a time: they share a process,
+//! whose pipes do not tell which cell printed, whose interrupts do not tell which cell is meant, and whose variables a
+//! cell has for itself while it runs. The [queue](super::queue) takes a cell of each shell in turn, and a failure aborts
+//! only what waits in its own shell.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 

@@ -1,6 +1,7 @@
 //! Messages as they travel: received with their content unparsed, sent with the content Jupyter expects.
 
 use std::io::Write;
+use std::ops::Deref;
 
 use jupyter_protocol::{
     ClearOutput, DisplayData, ErrorOutput, ExecuteInput, ExecuteResult, ExecutionCount, ExecutionState,
@@ -14,6 +15,7 @@ use serde_json::{Value, json};
 
 use super::replay::Replays;
 use super::session::Publication;
+use super::signature::Key;
 use crate::engine::{Event, Outcome, Stream};
 use chandlery::display::MimeBundle;
 
@@ -22,9 +24,26 @@ pub(super) const PROTOCOL: &str = "5.5";
 
 /// A message as it came.
 pub(super) struct Received {
-    pub(super) message: JupyterMessage,
+    message: JupyterMessage,
+    /// Its header, with the fields that [`Header`] does not have.
+    head: Vec<u8>,
     /// The subshell that its header names.
     pub(super) subshell: Option<String>,
+}
+
+impl Deref for Received {
+    type Target = JupyterMessage;
+
+    fn deref(&self) -> &JupyterMessage {
+        &self.message
+    }
+}
+
+/// A message on its way out.
+pub(super) struct Outgoing {
+    pub(super) message: JupyterMessage,
+    /// The header of the message that it answers or follows, as it came.
+    parent: Vec<u8>,
 }
 
 /// Receives one message and checks that it is signed and comes for the first time. Its content stays JSON in an
@@ -34,7 +53,7 @@ pub(super) async fn receive<S: zeromq::SocketRecv>(
     replays: &Replays,
 ) -> Result<Received, RuntimeError> {
     let frames = connection.socket.recv().await?;
-    let signature = frames.iter().skip_while(|frame| frame[..] != *b"<IDS|MSG>").nth(1).map(|frame| frame.to_vec());
+    let signature = frames.iter().skip_while(|frame| frame[..] != *DELIMITER).nth(1).map(|frame| frame.to_vec());
     let raw = RawMessage::from_multipart(frames, &connection.mac)?;
     if connection.mac.is_some() && !signature.is_some_and(|signature| replays.is_new(signature)) {
         return Err(RuntimeError::ZmqMessageError("its signature was used before".to_owned()));
@@ -51,8 +70,27 @@ pub(super) async fn receive<S: zeromq::SocketRecv>(
         buffers: Vec::new(),
         channel: None,
     };
-    Ok(Received { message, subshell: more.subshell_id })
+    Ok(Received { message, head: raw.jparts[0].to_vec(), subshell: more.subshell_id })
 }
+
+/// Signs a message and sends it.
+pub(super) async fn send<S: zeromq::SocketSend>(
+    connection: &mut Connection<S>,
+    key: &Key,
+    Outgoing { mut message, parent }: Outgoing,
+) -> Result<(), RuntimeError> {
+    message.header.session.clone_from(&connection.session_id);
+    let header = serde_json::to_vec(&message.header)?;
+    let frames = [header, parent, serde_json::to_vec(&message.metadata)?, serde_json::to_vec(&message.content)?];
+    let mut out = zeromq::ZmqMessage::from(DELIMITER.to_vec());
+    out.push_back(key.sign(&frames).into_bytes().into());
+    frames.into_iter().for_each(|frame| out.push_back(frame.into()));
+    message.zmq_identities.into_iter().rev().for_each(|identity| out.push_front(identity));
+    Ok(connection.socket.send(out).await?)
+}
+
+/// What stands between the frames that say where a message goes and its own.
+const DELIMITER: &[u8] = b"<IDS|MSG>";
 
 /// The field of a header that [`Header`] does not have.
 #[derive(Deserialize)]
@@ -80,29 +118,29 @@ pub(super) fn content<T: DeserializeOwned>(message: &JupyterMessage, missing: Va
 }
 
 /// A message that answers or follows `parent`.
-pub(super) fn child(content: impl Into<JupyterMessageContent>, parent: &JupyterMessage) -> JupyterMessage {
-    signed(JupyterMessage::new(content, Some(parent)))
+pub(super) fn child(content: impl Into<JupyterMessageContent>, parent: &Received) -> Outgoing {
+    outgoing(JupyterMessage::new(content, Some(&parent.message)), parent.head.clone())
 }
 
 /// A message that follows none.
-pub(super) fn orphan(content: impl Into<JupyterMessageContent>) -> JupyterMessage {
-    signed(JupyterMessage::new(content, None))
+pub(super) fn orphan(content: impl Into<JupyterMessageContent>) -> Outgoing {
+    outgoing(JupyterMessage::new(content, None), b"{}".to_vec())
 }
 
-fn signed(mut message: JupyterMessage) -> JupyterMessage {
+fn outgoing(mut message: JupyterMessage, parent: Vec<u8>) -> Outgoing {
     message.header.username = "chandlery".to_owned();
     message.header.version = PROTOCOL.to_owned();
-    message
+    Outgoing { message, parent }
 }
 
 /// `status` for a request.
-pub(super) fn status(state: ExecutionState, parent: &JupyterMessage) -> JupyterMessage {
+pub(super) fn status(state: ExecutionState, parent: &Received) -> Outgoing {
     child(Status { execution_state: state }, parent)
 }
 
 /// The reply to a request, for replies that the protocol's crate has no type for; `None` where the message is no
 /// request, and has no reply.
-pub(super) fn reply(request: &JupyterMessage, content: Value) -> Option<JupyterMessage> {
+pub(super) fn reply(request: &Received, content: Value) -> Option<Outgoing> {
     let stem = request.header.msg_type.strip_suffix("_request")?;
     Some(child(UnknownMessage { msg_type: format!("{stem}_reply"), content }, request))
 }

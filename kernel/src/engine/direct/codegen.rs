@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use super::content::announce;
 use super::definition::Definition;
 use super::items::{At, Items};
 use super::source::{Kept, Lines, Source};
@@ -210,9 +211,9 @@ impl Unit<'_> {
         }
         // Looking for the method costs the compiler time, so only what may have it is asked.
         let unless = if self.definitions().iter().any(|item| item.mentions().contains("evcxr_display")) {
-            "if (&&&Own(__shown)).is_there() || is_missing(&__shown.evcxr_display())"
+            format!("if (&&&Own(__shown)).is_there() || {{ {}; is_missing(&__shown.evcxr_display()) }}", announce())
         } else {
-            ""
+            String::new()
         };
         let show = format!(
             ") {{ __shown => {{ use ::chandlery::cell::show::*; {unless} {{ (&&&&&Shown(__shown)).show(); }} }} }}"

@@ -10,6 +10,14 @@ use crate::engine::{Event, Stream};
 const BEGIN: &str = "EVCXR_BEGIN_CONTENT ";
 const END: &str = "EVCXR_END_CONTENT";
 
+/// The form of a display that is none: the value of the cell's last expression is about to print its blocks.
+const ANNOUNCED: &str = "application/x-chandlery-value";
+
+/// What a cell runs before its last expression's value prints its blocks.
+pub(super) fn announce() -> String {
+    format!(r#"::chandlery::display::emit(&::chandlery::display::MimeBundle::text("").with("{ANNOUNCED}", true))"#)
+}
+
 /// Standard output on its way to the front end: blocks become displays, the rest stays text.
 #[derive(Debug, Default)]
 pub(super) struct Contents {
@@ -17,6 +25,8 @@ pub(super) struct Contents {
     held: String,
     /// Complete blocks that stand next to each other: forms of one output, as evcxr takes them.
     shown: Vec<(String, String)>,
+    /// Whether the next output is the cell's value.
+    value: bool,
 }
 
 impl Contents {
@@ -49,10 +59,18 @@ impl Contents {
         }
     }
 
+    /// Whether this display only says that the cell's value follows, and is not to be shown.
+    pub(super) fn is_announced(&mut self, display: &MimeBundle) -> bool {
+        let announced = display.get(ANNOUNCED).is_some();
+        self.value |= announced;
+        announced
+    }
+
     /// Passes on everything; a block that never ended was text after all.
     pub(super) fn finish(&mut self, pass: &mut dyn FnMut(Event)) {
         self.show(pass);
         self.text(self.held.len(), pass);
+        self.value = false;
     }
 
     /// Whether something waits that [`settle`](Self::settle) would pass on.
@@ -69,7 +87,11 @@ impl Contents {
 
     fn show(&mut self, pass: &mut dyn FnMut(Event)) {
         if !self.shown.is_empty() {
-            pass(Event::Display { data: bundle(std::mem::take(&mut self.shown)), id: None });
+            let data = bundle(std::mem::take(&mut self.shown));
+            pass(match std::mem::take(&mut self.value) {
+                true => Event::Result { data },
+                false => Event::Display { data, id: None },
+            });
         }
     }
 }

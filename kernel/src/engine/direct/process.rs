@@ -119,6 +119,7 @@ impl Worker {
                     continue;
                 }
                 Report::Ask { prompt, password } => Request::Answer { text: output.input(&prompt, password) },
+                Report::Display { data, .. } if self.contents.is_announced(&data) => Request::Forwarded,
                 Report::Display { data, id } => forward(output, Event::Display { data, id }),
                 Report::Update { data, id } => forward(output, Event::Update { data, id }),
                 Report::Clear { wait } => forward(output, Event::Clear { wait }),

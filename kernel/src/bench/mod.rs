@@ -1,0 +1,201 @@
+//! `chandlery bench cells`: the same cells through engines and kernels, as a table.
+
+mod cells;
+mod notebook;
+
+use std::fmt::Write;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use crate::engine::direct::folder::Folder;
+use crate::engine::{Cell, Engine, Event, Outcome, Output};
+use cells::{CELLS, Measured, text};
+
+pub use cells::Tongue;
+pub use notebook::notebook;
+
+/// Starts an engine whose cells run in a folder, if one is given.
+pub type Start = Box<dyn Fn(Option<&Path>) -> Result<Box<dyn Engine>, String>>;
+
+/// An engine or a kernel under its name.
+pub struct Contender {
+    /// As the table calls it.
+    pub name: &'static str,
+    /// What its cells are written in.
+    pub tongue: Tongue,
+    /// How it is started.
+    pub start: Start,
+}
+
+/// How often is measured, and how.
+#[derive(Clone, Copy, Debug)]
+pub struct Plan {
+    /// Runs of each cell.
+    pub runs: u32,
+    /// What lies between cells, but in the rows without pauses.
+    pub pause: Duration,
+}
+
+/// People type between cells, and the kernel uses it; "Run All" leaves none.
+pub const PAUSE: Duration = Duration::from_millis(400);
+
+struct Quiet;
+
+impl Output for Quiet {
+    fn event(&mut self, _: Event) {}
+    fn input(&mut self, _: &str, _: bool) -> Option<String> {
+        None
+    }
+}
+
+/// An engine that runs, and the cells it ran.
+struct Running<'a> {
+    name: &'a str,
+    engine: Box<dyn Engine>,
+    count: u32,
+    model: PathBuf,
+}
+
+impl<'a> Running<'a> {
+    fn start(contender: &'a Contender, within: Option<&Path>, model: &Path) -> Result<Self, String> {
+        let engine = (contender.start)(within).map_err(|problem| format!("{}: {problem}", contender.name))?;
+        Ok(Self { name: contender.name, engine, count: 0, model: model.to_owned() })
+    }
+
+    /// Runs a built-in cell under the next number: those of variables go from 3 to 30.
+    fn run(&mut self, code: &str) -> Result<f64, String> {
+        self.execute(text(code, self.count + 2, &self.model))
+    }
+
+    /// Milliseconds; the reason if it failed.
+    fn execute(&mut self, code: String) -> Result<f64, String> {
+        self.count += 1;
+        let cell = Cell { code, number: self.count };
+        let began = Instant::now();
+        let outcome = self.engine.execute(&cell, &mut Quiet);
+        let took = began.elapsed().as_secs_f64() * 1e3;
+        match outcome {
+            Outcome::Ok => Ok(took),
+            Outcome::Error { name, value, .. } => Err(format!("{}: {name}: {value}: {}", self.name, cell.code)),
+        }
+    }
+
+    fn warm(&mut self, code: &str, Plan { runs, pause }: Plan) -> Result<Vec<f64>, String> {
+        let once = |_| {
+            std::thread::sleep(pause);
+            self.run(code)
+        };
+        (0..runs).map(once).collect()
+    }
+}
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        self.engine.shutdown();
+    }
+}
+
+/// Measures the built-in cells and says so line by line. Medians, least and greatest in brackets, in milliseconds.
+///
+/// # Errors
+/// An engine that does not start, or a cell that failed.
+pub fn cells(contenders: &[Contender], plan: Plan, say: &mut dyn FnMut(&str)) -> Result<(), String> {
+    let folder = Folder::fresh(&std::env::temp_dir()).map_err(|error| error.to_string())?;
+    let model = folder.path().join("model.safetensors");
+    std::fs::write(&model, cells::weights()).map_err(|error| error.to_string())?;
+    say(&format!("{} Milliseconds: median (least-greatest) of {} runs.\n", machine(), plan.runs));
+    // In turns, so that a busy moment of the machine falls on all.
+    let mut starts = vec![Vec::new(); contenders.len()];
+    for _ in 0..plan.runs {
+        for (contender, starts) in contenders.iter().zip(&mut starts) {
+            let began = Instant::now();
+            let mut running = Running::start(contender, None, &model)?;
+            running.run("1 + {n}")?;
+            starts.push(began.elapsed().as_secs_f64() * 1e3);
+        }
+    }
+    table(&["engine", "start to first reply"], say);
+    for (contender, starts) in contenders.iter().zip(starts) {
+        say(&row(&[contender.name, &spread(starts)]));
+    }
+    say("");
+    table(
+        &["engine", "cell", "budget", "first", "warm", "after 50 cells, 30 variables", "the same without pauses"],
+        say,
+    );
+    contenders.iter().try_for_each(|contender| one(contender, plan, &model, say))?;
+    say(&format!("\n{}", machine()));
+    Ok(())
+}
+
+/// The rows of one engine.
+fn one(contender: &Contender, plan: Plan, model: &Path, say: &mut dyn FnMut(&str)) -> Result<(), String> {
+    let tongue = contender.tongue;
+    let wanted: Vec<(&Measured, &str)> = CELLS.iter().filter_map(|cell| Some((cell, cell.code(tongue)?))).collect();
+    let mut running = Running::start(contender, None, model)?;
+    running.run(cells::first(tongue))?;
+    let mut fresh = Vec::new();
+    for (_, code) in &wanted {
+        std::thread::sleep(plan.pause);
+        fresh.push((running.run(code)?, running.warm(code, plan)?));
+    }
+    drop(running);
+
+    let mut running = Running::start(contender, None, model)?;
+    running.run(cells::first(tongue))?;
+    for _ in 3..31 {
+        running.run(cells::variable(tongue))?;
+    }
+    for _ in 31..52 {
+        running.run(cells::use_of_one(tongue))?;
+    }
+    let at_once = Plan { pause: Duration::ZERO, ..plan };
+    for ((cell, code), (first, fresh)) in wanted.iter().zip(fresh) {
+        running.run(code)?;
+        let later = running.warm(code, plan)?;
+        let rush = running.warm(code, at_once)?;
+        let (budget, first) = (cell.budget.to_string(), format!("{first:.1}"));
+        say(&row(&[contender.name, cell.name, &budget, &first, &spread(fresh), &spread(later), &spread(rush)]));
+    }
+    Ok(())
+}
+
+/// What the numbers were taken on, and how busy it was.
+fn machine() -> String {
+    let cores = std::thread::available_parallelism().map_or(0, std::num::NonZero::get);
+    let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    format!("{cores} cores, load {}.", load.split(' ').next().unwrap_or("unknown"))
+}
+
+fn table(heading: &[&str], say: &mut dyn FnMut(&str)) {
+    say(&row(heading));
+    say(&row(&vec!["---"; heading.len()]));
+}
+
+fn row(cells: &[&str]) -> String {
+    let mut line = String::from("|");
+    for cell in cells {
+        let _ = write!(line, " {} |", cell.replace('|', "\\|"));
+    }
+    line
+}
+
+fn spread(mut took: Vec<f64>) -> String {
+    took.sort_by(f64::total_cmp);
+    match (took.first(), took.last()) {
+        (Some(least), Some(most)) => format!("{:.1} ({least:.1}-{most:.1})", took[took.len() / 2]),
+        _ => String::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_are_markdown_whatever_stands_in_them() {
+        assert_eq!(row(&["a | b", ""]), "| a \\| b |  |");
+        assert_eq!(spread(vec![3.0, 1.0, 2.26]), "2.3 (1.0-3.0)");
+        assert_eq!(spread(Vec::new()), "");
+    }
+}

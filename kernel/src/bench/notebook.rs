@@ -1,0 +1,63 @@
+//! A notebook's own cells, through each engine.
+
+use std::path::Path;
+
+use super::{Contender, Plan, Running, Tongue, machine, row, table};
+use crate::runner;
+
+/// Measures the code cells of a notebook, in order, in its folder: the median of `plan.runs` fresh engines. A cell that
+/// an engine cannot run says so; what fails because of it, too. Engines of another language than Rust are left out.
+///
+/// # Errors
+/// A file that is no notebook, or an engine that does not start.
+pub fn notebook(path: &Path, contenders: &[Contender], plan: Plan, say: &mut dyn FnMut(&str)) -> Result<(), String> {
+    let codes = runner::sources(path).map_err(|error| error.to_string())?;
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let rust: Vec<&Contender> = contenders.iter().filter(|contender| contender.tongue != Tongue::Python).collect();
+    let mut columns = Vec::new();
+    for contender in &rust {
+        let mut took = vec![Vec::new(); codes.len()];
+        for _ in 0..plan.runs {
+            let mut running = Running::start(contender, Some(folder), Path::new(""))?;
+            for (code, took) in codes.iter().zip(&mut took) {
+                std::thread::sleep(plan.pause);
+                took.push(running.execute(code.clone()).ok());
+            }
+        }
+        columns.push(took.into_iter().map(median).collect::<Vec<_>>());
+    }
+    say(&format!("{} Milliseconds: median of {} runs.\n", machine(), plan.runs));
+    let names = rust.iter().map(|contender| contender.name);
+    table(&["cell", "first line"].into_iter().chain(names).collect::<Vec<_>>(), say);
+    for (at, code) in codes.iter().enumerate() {
+        let first: String = code.lines().find(|line| !line.trim().is_empty()).unwrap_or("").chars().take(40).collect();
+        let number = (at + 1).to_string();
+        let took = columns.iter().map(|column| column[at].as_str());
+        say(&row(&[number.as_str(), &format!("`{first}`")].into_iter().chain(took).collect::<Vec<_>>()));
+    }
+    say(&format!("\n{}", machine()));
+    Ok(())
+}
+
+/// The median of what succeeded each time.
+fn median(took: Vec<Option<f64>>) -> String {
+    let all: Option<Vec<f64>> = took.into_iter().collect();
+    all.map_or_else(
+        || "failed".to_owned(),
+        |mut all| {
+            all.sort_by(f64::total_cmp);
+            all.get(all.len() / 2).map_or_else(String::new, |median| format!("{median:.0}"))
+        },
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::median;
+
+    #[test]
+    fn a_cell_that_fails_once_failed() {
+        assert_eq!(median(vec![Some(3.0), Some(1.0), Some(2.0)]), "2");
+        assert_eq!(median(vec![Some(3.0), None]), "failed");
+    }
+}
