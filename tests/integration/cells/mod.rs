@@ -3,6 +3,7 @@
 mod definitions;
 mod endings;
 mod errors;
+mod memory;
 mod values;
 
 use std::sync::mpsc::channel;

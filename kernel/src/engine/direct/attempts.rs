@@ -82,6 +82,11 @@ impl DirectEngine {
                     return Ok(Ready { library, unit: file, dropped, warnings, notices, items, place });
                 }
                 Compiled::Stopped => return Err(outcome::interrupted("while compiling; no variable was changed")),
+                Compiled::Died(how) => {
+                    compiler.warm();
+                    let how = format!("{how}; no variable was changed");
+                    return Err(error("CompilerDied", &how, Vec::new()));
+                }
                 Compiled::Errors(messages, file) => (messages, file),
             };
             compiler.clean(&file);

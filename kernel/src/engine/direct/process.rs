@@ -11,6 +11,7 @@ use chandlery::cell::{Ending, Variable};
 
 use super::content::Contents;
 use super::text::Decoder;
+use crate::cgroup::MemoryGroups;
 use crate::engine::{Event, Output, Stream};
 use crate::system;
 use crate::worker::frame::{self, Report, Request};
@@ -27,6 +28,8 @@ pub(super) struct Worker {
     err: (ChildStderr, Decoder),
     /// The end of what it wrote to standard error, which tells of its death.
     last_words: String,
+    /// Where it is told that memory ran out, and how often it had when the last request began.
+    groups: MemoryGroups,
     kills: u64,
     contents: Contents,
     /// Internal type names and public paths, from the worker's toolkit.
@@ -77,7 +80,9 @@ impl Worker {
         };
         let (out, err) = ((out, Decoder::default()), (err, Decoder::default()));
         let contents = Contents::default();
-        Ok(Self { child, socket, out, err, last_words: String::new(), kills: kills_for_memory(), contents, type_paths })
+        let groups = MemoryGroups::of_process(child.id());
+        let kills = groups.kills();
+        Ok(Self { child, socket, out, err, last_words: String::new(), groups, kills, contents, type_paths })
     }
 
     /// Its process id.
@@ -89,6 +94,7 @@ impl Worker {
     ///
     /// `before_wait` is called before a dead worker is waited for.
     pub(super) fn serve(&mut self, request: &Request, output: &mut dyn Output, before_wait: &dyn Fn()) -> Served {
+        self.kills = self.groups.kills();
         if frame::write(&mut self.socket, request).is_err() {
             return self.died(output, before_wait);
         }
@@ -197,6 +203,9 @@ impl Worker {
                 status.code().unwrap_or_default()
             );
         };
+        if let (libc::SIGKILL, Some(why)) = (signal, self.groups.blame(self.kills)) {
+            return format!("SIGKILL: {why}");
+        }
         let said = |words: &str| self.last_words.contains(words);
         let why = match signal {
             libc::SIGABRT if said("memory allocation of") => "SIGABRT: out of memory, an allocation failed",
@@ -209,7 +218,6 @@ impl Worker {
             libc::SIGBUS => "SIGBUS: memory that is not there, such as of a mapped file that was cut",
             libc::SIGFPE => "SIGFPE: arithmetic error",
             libc::SIGILL => "SIGILL: illegal instruction",
-            libc::SIGKILL if kills_for_memory() > self.kills => "SIGKILL: the system ran out of memory and ended it",
             libc::SIGKILL => "SIGKILL: ended from outside, perhaps because memory ran out",
             libc::SIGTERM => "SIGTERM: ended from outside",
             _ => return format!("signal {signal}"),
@@ -242,10 +250,3 @@ fn pour(pipe: &mut impl Read, decoder: &mut Decoder, pass: &mut dyn FnMut(String
 
 /// How much of the last words is kept.
 const WORDS: usize = 4096;
-
-/// How many processes the system ended because memory ran out, since it started.
-fn kills_for_memory() -> u64 {
-    let counters = std::fs::read_to_string("/proc/vmstat").unwrap_or_default();
-    let count = counters.lines().find_map(|line| line.strip_prefix("oom_kill "));
-    count.and_then(|count| count.trim().parse().ok()).unwrap_or(0)
-}
