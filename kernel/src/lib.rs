@@ -3,6 +3,7 @@
 
 pub mod bench;
 mod cgroup;
+mod descendants;
 pub mod doctor;
 pub mod engine;
 pub mod install;

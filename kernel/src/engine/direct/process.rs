@@ -2,7 +2,7 @@
 
 use std::io::Read;
 use std::os::unix::net::UnixStream;
-use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Child, ChildStderr, ChildStdout, Command, ExitStatus, Stdio};
 use std::time::Duration;
@@ -12,6 +12,7 @@ use chandlery::cell::{Ending, Variable};
 use super::content::Contents;
 use super::text::Decoder;
 use crate::cgroup::MemoryGroups;
+use crate::descendants;
 use crate::engine::{Event, Output, Stream};
 use crate::system;
 use crate::worker::frame::{self, Report, Request};
@@ -58,8 +59,9 @@ impl Worker {
         if let Some(folder) = folder {
             command.current_dir(folder);
         }
-        // A group of its own: Ctrl-C in the server's terminal must not reach the worker, which treats it as "stop the cell".
-        command.process_group(0);
+        // A session of its own: Ctrl-C in the server's terminal must not reach the worker, which treats it as "stop the
+        // cell", and what cells start is known by it.
+        system::lead_session(&mut command);
         system::hand_over(&mut command, &theirs, SOCKET);
         let mut child = command.spawn()?;
         drop(theirs);
@@ -168,6 +170,7 @@ impl Worker {
     fn died(&mut self, output: &mut dyn Output, before_wait: &dyn Fn()) -> Served {
         self.finish_text(output);
         before_wait();
+        descendants::end(self.id());
         // Its socket is closed, so it is ending; a worker that only closed its socket is ended.
         let gone = (0..50).any(|_| {
             let gone = matches!(self.child.try_wait(), Ok(Some(_)));
@@ -192,6 +195,7 @@ impl Worker {
     /// How it ended, if it did.
     pub(super) fn dead(&mut self, output: &mut dyn Output) -> Option<String> {
         let status = self.child.try_wait().ok()??;
+        descendants::end(self.id());
         self.finish_text(output);
         Some(self.describe(status))
     }
@@ -230,6 +234,7 @@ impl Drop for Worker {
     fn drop(&mut self) {
         // It may be in the middle of a cell, so closing the socket politely is not enough.
         let _ = self.child.kill();
+        descendants::end(self.id());
         let _ = self.child.wait();
     }
 }
