@@ -162,6 +162,15 @@ pub(crate) enum KernelAction {
         #[arg(long)]
         json: bool,
     },
+    /// Remove crates that `:dep` built and no notebook used for long
+    Clean {
+        /// Those that were not used for so many days; 0 for all that no kernel has loaded
+        #[arg(long, value_name = "DAYS", default_value_t = 30)]
+        older_than: u32,
+        /// Only list them
+        #[arg(long)]
+        dry_run: bool,
+    },
 }
 
 /// Where a kernel is installed.

@@ -1,8 +1,11 @@
 //! `chandlery kernel doctor`: what this machine lacks for notebooks, and how to get it.
 
 mod compiling;
+mod dependencies;
 mod installed;
 mod machine;
+
+pub use dependencies::cleaned;
 
 use std::path::PathBuf;
 
@@ -45,6 +48,7 @@ impl Check {
 /// Looks at everything.
 pub fn examine() -> Vec<Check> {
     let mut checks = compiling::checks();
+    checks.extend(dependencies::checks());
     checks.extend(installed::checks());
     checks.extend(machine::checks());
     checks

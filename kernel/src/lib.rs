@@ -2,7 +2,9 @@
 //! The Chandlery kernel: a Jupyter server, the engines that run cells, and the headless runner.
 
 pub mod bench;
+mod cgroup;
 pub mod client;
+mod descendants;
 pub mod doctor;
 pub mod engine;
 pub mod install;

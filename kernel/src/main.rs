@@ -5,11 +5,12 @@ mod cli;
 use std::io::{IsTerminal, Write};
 use std::path::Path;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use chandlery::command::Failure;
 use chandlery_kernel::bench::Tongue;
 use chandlery_kernel::client::{Kernelspec, Peer};
-use chandlery_kernel::engine::direct::DirectEngine;
+use chandlery_kernel::engine::direct::{DirectEngine, Kept};
 use chandlery_kernel::engine::{Echo, Engine, Evcxr, Unavailable};
 use chandlery_kernel::install::{Names, Payload, Places, Scope};
 use chandlery_kernel::system::{self, Again};
@@ -159,6 +160,16 @@ fn kernel(action: KernelAction) -> ExitCode {
                 say(doctor::report(&checks).trim_end());
             }
             if doctor::passed(&checks) { ExitCode::SUCCESS } else { ExitCode::from(FAILED) }
+        }
+        KernelAction::Clean { older_than, dry_run } => {
+            let older = Duration::from_secs(u64::from(older_than) * 24 * 60 * 60);
+            match Kept::of_user().clean(older, dry_run) {
+                Ok(cleaned) => {
+                    say(doctor::cleaned(&cleaned, dry_run).trim_end());
+                    ExitCode::SUCCESS
+                }
+                Err(error) => fail(error),
+            }
         }
     }
 }

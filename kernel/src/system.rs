@@ -74,6 +74,19 @@ pub fn end_with_parent(command: &mut Command) {
     unsafe { command.pre_exec(ask) };
 }
 
+/// A program that leads a session of its own, when it is started: what it starts can be told by that later.
+pub fn lead_session(command: &mut Command) {
+    let lead = || {
+        // SAFETY: plain numbers in, a number out.
+        match unsafe { libc::setsid() } {
+            0.. => Ok(()),
+            _ => Err(std::io::Error::last_os_error()),
+        }
+    };
+    // SAFETY: `lead` makes only a call that is allowed between fork and exec.
+    unsafe { command.pre_exec(lead) };
+}
+
 /// Whether a process exists.
 pub fn is_alive(process: u32) -> bool {
     let Ok(process) = libc::pid_t::try_from(process) else { return false };

@@ -82,11 +82,15 @@ let list: Vec<f32> = vec![];"""
 
 
 def test_papermill_sets_typed_parameters(tmp_path, kernel):
-    """With the package beside the kernel installed, as pip would lay it out."""
-    package = tmp_path / "package"
-    shutil.copytree(Path(__file__).parents[2] / "kernel" / "papermill", package)
-    setup = [sys.executable, "-W", "ignore", "-c", "import setuptools; setuptools.setup()", "-q", "egg_info"]
-    subprocess.run(setup, cwd=package, check=True)
+    """With the package beside the kernel installed, apart from the environment that the other tests use."""
+    source, package = tmp_path / "source", tmp_path / "package"
+    # It is built where its sources are.
+    shutil.copytree(Path(__file__).parents[2] / "kernel" / "papermill", source)
+    # Without pip, which would fetch what it builds packages with.
+    setup = [sys.executable, "-W", "ignore", "-c", "import setuptools; setuptools.setup()", "-q", "install"]
+    places = ["--install-lib", package, "--single-version-externally-managed", "--record", source / "record"]
+    subprocess.run([*setup, *places], cwd=source, check=True)
+    shutil.rmtree(source)
     use = (
         "fn takes(steps: usize, rate: f64, name: &str, note: String, some: Option<u8>, list: Vec<f32>) -> String {\n"
         '    format!("{steps} {rate:?} {name:?} {note:?} {some:?} {list:?}")\n}\n'

@@ -1,6 +1,6 @@
 //! The error type of a cell's body: anything that can be displayed converts to it by `?`.
 
-use std::fmt::Display;
+use std::fmt::{Debug, Display, Formatter};
 use std::panic::Location;
 
 use super::ending::{Ending, Place};
@@ -28,6 +28,21 @@ impl<E: Display> From<E> for CellError {
     }
 }
 
+/// An error that can only be shown by `Debug`. Before a `?` that does not compile without it, the kernel writes
+/// `.map_err(by_debug)`.
+pub struct ByDebug<E>(E);
+
+/// Wraps an error that cannot be displayed.
+pub fn by_debug<E: Debug>(error: E) -> ByDebug<E> {
+    ByDebug(error)
+}
+
+impl<E: Debug> Display for ByDebug<E> {
+    fn fmt(&self, out: &mut Formatter<'_>) -> std::fmt::Result {
+        self.0.fmt(out)
+    }
+}
+
 impl CellError {
     fn new(error: &dyn Display, type_name: &'static str, location: &'static Location<'static>) -> Self {
         Self { message: error.to_string(), type_name, location }
@@ -35,8 +50,10 @@ impl CellError {
 
     /// How a cell that returned this error ended.
     pub(super) fn ending(self) -> Ending {
+        let type_name = short_type_name(self.type_name);
+        let inner = type_name.strip_prefix("ByDebug<").and_then(|inner| inner.strip_suffix('>'));
         Ending::Failed {
-            type_name: short_type_name(self.type_name),
+            type_name: inner.map(str::to_owned).unwrap_or(type_name),
             message: self.message,
             place: Some(Place::of(self.location)),
             interrupted: crate::interrupt::check().is_err(),

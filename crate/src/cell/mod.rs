@@ -16,7 +16,7 @@ mod waiting;
 mod witness;
 
 pub use ending::{Ending, Place, install_panic_hook};
-pub use error::{CellError, short_type_name};
+pub use error::{ByDebug, CellError, by_debug, short_type_name};
 pub use input::{input, password, set_input};
 pub use paths::type_paths;
 pub use store::{Key, Store, Variable};

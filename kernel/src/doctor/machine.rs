@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use chandlery::device::Device;
 
 use super::{Check, Verdict};
+use crate::cgroup::MemoryGroups;
 use crate::system;
 
 /// A worker with a small model and the compiler of the next cell.
@@ -50,7 +51,7 @@ fn writable(folder: &Path) -> std::io::Result<()> {
 /// What is free on the machine, or in this process's container if that is less.
 fn memory(proc: &Path, cgroup: &Path) -> Check {
     const SUBJECT: &str = "memory";
-    let (machine, container) = (available(proc), left_in_container(proc, cgroup));
+    let (machine, container) = (available(proc), MemoryGroups::below("self", proc, cgroup).left());
     let Some(free) = machine.into_iter().chain(container).min() else {
         return Check::good(SUBJECT, "this system does not say");
     };
@@ -71,25 +72,6 @@ fn available(proc: &Path) -> Option<u64> {
     let text = std::fs::read_to_string(proc.join("meminfo")).ok()?;
     let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
     Some(line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()? * 1024)
-}
-
-/// By the second version of control groups, else by the first; the tightest limit on the way up counts.
-fn left_in_container(proc: &Path, cgroup: &Path) -> Option<u64> {
-    let own = std::fs::read_to_string(proc.join("self/cgroup")).unwrap_or_default();
-    let inside = |line: &str| line.rsplit(':').next().map(|path| path.trim_start_matches('/').to_owned());
-    let of = |controller: &str| own.lines().find(|line| line.contains(controller)).and_then(inside).unwrap_or_default();
-    let left = |folder: &Path, limit: &str, used: &str| {
-        let number = |name: &str| std::fs::read_to_string(folder.join(name)).ok()?.trim().parse::<u64>().ok();
-        Some(number(limit)?.saturating_sub(number(used)?))
-    };
-    let second = cgroup.join(of("0::"));
-    let first = cgroup.join("memory").join(of(":memory:"));
-    let second = second.ancestors().filter(|folder| folder.starts_with(cgroup));
-    let first = first.ancestors().filter(|folder| folder.starts_with(cgroup));
-    second
-        .filter_map(|folder| left(folder, "memory.max", "memory.current"))
-        .chain(first.filter_map(|folder| left(folder, "memory.limit_in_bytes", "memory.usage_in_bytes")))
-        .min()
 }
 
 fn gpu() -> Check {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::engine::Interrupter;
 
 /// After the first interrupt, how long a cell may take to stop before the engine is told again, which kills it.
-const GRACE: Duration = Duration::from_secs(5);
+const GRACE: Duration = Duration::from_secs(1);
 
 /// Runs `work`; interrupts it once `limit` has passed. The flag says whether that happened.
 pub fn with_timeout<R>(limit: Option<Duration>, interrupter: &Interrupter, work: impl FnOnce() -> R) -> (R, bool) {

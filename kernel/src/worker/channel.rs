@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex};
 use chandlery::display::{DisplayId, MimeBundle, Sink};
 
 use super::frame::{self, Report, Request};
+use crate::descendants;
 use crate::system;
 
 /// Sends reports. Reports that need an answer hold the line until it came.
@@ -52,7 +53,10 @@ fn receive(mut stream: UnixStream, answers: &Sender<Request>, requests: &Sender<
         let sent = match frame::read(&mut stream) {
             Ok(answer @ (Request::Forwarded | Request::Answer { .. })) => answers.send(answer),
             Ok(request) => requests.send(request),
-            Err(_) => system::end_now(),
+            Err(_) => {
+                descendants::end(std::process::id());
+                system::end_now()
+            }
         };
         if sent.is_err() {
             return;

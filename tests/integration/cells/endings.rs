@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use chandlery_kernel::engine::{Engine, Stream};
 
-use super::Notebook;
+use super::{Notebook, interrupted_after, name};
 
 #[test]
 fn every_death_of_the_worker_is_explained() {
@@ -82,4 +82,64 @@ fn text_of_c_code_keeps_its_place() {
     assert_eq!(nb.text(Stream::Stdout), "1\n2\n3\n4");
     nb.ok("for i in 0..50_000 { println!(\"line {i}\"); }");
     assert_eq!(nb.text(Stream::Stdout).lines().count(), 50_000);
+}
+
+/// Whether a process ends, within a time that is long enough.
+fn ends(process: &str) -> bool {
+    (0..1000).any(|_| {
+        std::thread::sleep(Duration::from_millis(10));
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", process.trim())).unwrap_or_default();
+        stat.is_empty() || stat.contains(") Z")
+    })
+}
+
+#[test]
+fn programs_that_cells_start_end_with_the_worker() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut nb = Notebook::new();
+    nb.ok("let kept = 1;");
+    // A script and its child that ignore the first press; the second ends the worker, and them with it.
+    let file = folder.path().join("processes");
+    let press = nb.engine.interrupter();
+    let pressing = std::thread::spawn({
+        let file = file.clone();
+        move || {
+            for _ in 0..3000 {
+                std::thread::sleep(Duration::from_millis(10));
+                if file.exists() {
+                    press();
+                    std::thread::sleep(Duration::from_millis(100));
+                    return press();
+                }
+            }
+        }
+    });
+    let shown = file.display();
+    let script = format!("%%bash\ntrap '' INT\nsleep 600 &\necho $$ $! > {shown}.part; mv {shown}.part {shown}\nwait");
+    let outcome = nb.run(&script);
+    pressing.join().unwrap();
+    assert_eq!(name(&outcome), "Interrupted", "{outcome:?}");
+    let processes = std::fs::read_to_string(&file).unwrap();
+    assert!(processes.split_whitespace().all(ends), "{processes}");
+
+    // What runs beside the cells goes on, until the kernel ends or starts anew.
+    let mut beside = vec![nb.ok("std::process::Command::new(\"sleep\").arg(\"600\").spawn()?.id()")];
+    nb.ok(&format!("%%bash\nsleep 600 & echo $! > {}", file.display()));
+    beside.push(std::fs::read_to_string(&file).unwrap());
+    assert_eq!(nb.ok("1 + 1"), "2");
+    let runs = |process: &String| std::path::Path::new(&format!("/proc/{}", process.trim())).exists();
+    assert!(beside.iter().all(runs), "{beside:?}");
+    nb.engine.shutdown();
+    assert!(beside.iter().all(|process| ends(process)), "{beside:?}");
+}
+
+#[test]
+fn a_program_that_a_cell_waits_for_is_stopped_with_it() {
+    let mut nb = Notebook::new();
+    nb.ok("let kept = 1;");
+    let code = "std::process::Command::new(\"sleep\").arg(\"600\").status()?; chandlery::interrupt::check()?;";
+    let (outcome, took) = interrupted_after(&mut nb, code, &[1500]);
+    assert_eq!(name(&outcome), "Interrupted", "{outcome:?}");
+    assert!(took < Duration::from_secs(60), "{took:?}");
+    assert_eq!(nb.ok("kept"), "1");
 }

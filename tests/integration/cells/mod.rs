@@ -4,6 +4,7 @@ mod definitions;
 mod endings;
 mod errors;
 mod instances;
+mod memory;
 mod values;
 
 use std::sync::mpsc::channel;
@@ -120,6 +121,37 @@ fn a_panic_keeps_variables_and_mutations() {
     assert!(traceback.contains("let y: i32 = xs[7];"), "{traceback}");
     assert_eq!(nb.ok("xs"), "[1, 2]");
     assert_eq!(nb.text(Stream::Stderr), "");
+}
+
+#[test]
+fn errors_without_display_are_shown_by_debug() {
+    let mut nb = Notebook::new();
+    nb.ok("#[derive(Debug)] struct Mine { at: u8 }\nfn fails(n: u8) -> Result<u8, Mine> { if n > 2 { Err(Mine { at: n }) } else { Ok(n) } }");
+    let (name, value, traceback) = nb.fails("let one = fails(1)?;\nlet é = fails(one + 6)  ?;");
+    assert_eq!((name.as_str(), value.as_str()), ("Mine", "Mine { at: 7 }"));
+    assert!(traceback.contains("returned at cell 2:2:9"), "{traceback}");
+    // Beside one that has a `Display`, which is shown by that; in macros, and as the last value.
+    let (name, value, _) = nb.fails("let n: u8 = \"x\".parse()?; fails(n)?");
+    assert_eq!((name.as_str(), value.as_str()), ("ParseIntError", "invalid digit found in string"));
+    assert_eq!(nb.fails("println!(\"{}\", fails(9)?);").1, "Mine { at: 9 }");
+    assert_eq!(nb.ok("fails(2)?"), "2");
+    // A type of others, boxes and text.
+    let (name, value, _) =
+        nb.fails("use std::os::unix::ffi::OsStringExt;\nstd::ffi::OsString::from_vec(vec![255]).into_string()?");
+    assert_eq!((name.as_str(), value.as_str()), ("OsString", "\"\\xFF\""));
+    assert_eq!(nb.fails("Err::<(), Box<dyn std::error::Error>>(\"boxed\".into())?").1, "boxed");
+    assert_eq!(nb.fails("Err::<(), String>(\"owned\".to_owned())?").1, "owned");
+    assert_eq!(nb.fails("Err::<(), &str>(\"borrowed\")?").1, "borrowed");
+    assert_eq!(nb.fails("fn main() -> Result<(), Mine> { fails(8).map(drop) }").1, "Mine { at: 8 }");
+    assert_eq!(nb.fails("async { fails(5) }.await?;").1, "Mine { at: 5 }");
+    // Later cells infer the types of what such a cell made.
+    nb.ok("let counted = (0..fails(2)?).map(|n| n + 1);");
+    assert_eq!(nb.ok("counted.sum::<u8>()"), "3");
+    // An error that has neither is refused in the words of the first try.
+    nb.ok("struct Mute; fn mute() -> Result<(), Mute> { Err(Mute) }");
+    let (name, value, traceback) = nb.fails("mute()?;");
+    assert_eq!(name, "CompileError[E0277]");
+    assert!(value.contains("`?` couldn't convert the error") && !traceback.contains("by_debug"), "{traceback}");
 }
 
 #[test]

@@ -55,6 +55,10 @@ fn exit_codes_tell_failure_death_and_usage_apart() {
     let done = command(&slow, &["in.ipynb", "--timeout", "0.5"]);
     let said = String::from_utf8_lossy(&done.stderr).into_owned();
     assert!(done.status.code() == Some(1) && said.contains("CellTimeout"), "{said}");
+    // It sleeps and does not hear the first word; the second comes soon.
+    let seconds =
+        said.lines().find_map(|line| line.strip_prefix("[1/1]")?.trim().split(' ').next()?.parse::<f64>().ok());
+    assert!(seconds.is_some_and(|seconds| seconds < 4.0), "{said}");
     for words in [&["in.ipynb", "-j", "0"][..], &["in.ipynb", "--accept"], &["in.ipynb", "in.ipynb", "-o", "x"]] {
         assert_eq!(command(&folder, words).status.code(), Some(2), "{words:?}");
     }

@@ -23,7 +23,7 @@ pub(super) struct Attempt<'a> {
     pub(super) code: &'a str,
     pub(super) number: u32,
     pub(super) level: Option<char>,
-    pub(super) parsed: &'a Split,
+    pub(super) parsed: &'a mut Split,
     pub(super) lints: &'a [String],
     /// With the cell's own.
     pub(super) items: Items,
@@ -43,6 +43,7 @@ impl DirectEngine {
         let mut removed: BTreeSet<At> = BTreeSet::new();
         let own: BTreeSet<At> = parsed.definitions.iter().map(|own| own.at).collect();
         let mut checked = BTreeSet::new();
+        let mut undisplayed = None;
         if !changed.is_empty() {
             checked = items.dependents(&changed);
         }
@@ -81,6 +82,11 @@ impl DirectEngine {
                     return Ok(Ready { library, unit: file, dropped, warnings, notices, items, place });
                 }
                 Compiled::Stopped => return Err(outcome::interrupted("while compiling; no variable was changed")),
+                Compiled::Died(how) => {
+                    compiler.warm();
+                    let how = format!("{how}; no variable was changed");
+                    return Err(error("CompilerDied", &how, Vec::new()));
+                }
                 Compiled::Errors(messages, file) => (messages, file),
             };
             compiler.clean(&file);
@@ -141,14 +147,21 @@ impl DirectEngine {
             if again && !last {
                 continue;
             }
+            // An error that has no `Display` is shown by `Debug`; if it has neither, what the compiler said first is to the point.
+            let places = found.undisplayed(&at);
+            if !last && parsed.show_by_debug(code, &places) {
+                undisplayed = Some(found.report(&at));
+                continue;
+            }
             compiler.warm();
+            let report = undisplayed.filter(|_| !found.has_users(&at)).unwrap_or_else(|| found.report(&at));
             let gone = found.unknown_names().filter_map(|name| {
                 let lost = notices.iter().find(|(names, _)| names.iter().any(|lost| lost == name));
                 lost.map(|(_, why)| why.as_str()).or_else(|| variables.why_gone(name)).map(str::to_owned)
             });
             let mut notes: Vec<String> = gone.collect();
             notes.dedup();
-            return Err(outcome::compile_error(found.report(&at), notes));
+            return Err(outcome::compile_error(report, notes));
         }
         Err(error("CompileError", "the cell moves variables in a way that is not understood", Vec::new()))
     }

@@ -103,7 +103,8 @@ impl Busy {
             Phase::Running(process) => (process, system::KILL),
         };
         state.asked += 1;
-        // A child of ours that was not waited for: the phase changes before that.
-        system::send(process, signal);
+        // A child of ours that was not waited for: the phase changes before that. It leads a group, as a shell's job does, so
+        // programs that the cell waits for are stopped, too.
+        system::send_group(process, signal);
     }
 }

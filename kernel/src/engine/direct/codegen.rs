@@ -7,7 +7,7 @@ use super::content::announce;
 use super::definition::Definition;
 use super::items::{At, Items};
 use super::source::{Kept, Lines, Source};
-use super::split::{RETURNED, Split, Statement};
+use super::split::{Split, Statement};
 use super::variables::{How, Known, Made, Variables};
 use crate::worker::ENTRY;
 
@@ -219,8 +219,8 @@ impl Unit<'_> {
             ") {{ __shown => {{ use ::chandlery::cell::show::*; {unless} {{ (&&&&&Shown(__shown)).show(); }} }} }}"
         );
         // What goes between the user's words, by offset.
-        let returns = self.split.statements.iter().flat_map(|statement| &statement.returns);
-        let mut insertions: Vec<(usize, &str)> = returns.map(|at| (*at, RETURNED)).collect();
+        let mut insertions: Vec<(usize, &str)> =
+            self.split.statements.iter().flat_map(|statement| statement.insertions.iter().copied()).collect();
         if let Some(tail) = &self.split.tail {
             insertions.push((tail.start, "match &("));
             insertions.push((tail.end, &show));

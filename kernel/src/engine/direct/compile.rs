@@ -6,6 +6,7 @@
 //! arrives. The text is included through a link with a name of its own, which messages and panics then show.
 
 use std::io::{Read, Write};
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Instant;
@@ -14,6 +15,7 @@ use super::busy::{Busy, Stopped};
 use super::dependencies::Built;
 use super::directives::Spent;
 use super::folder::Folder;
+use crate::cgroup::MemoryGroups;
 use crate::toolkit::Toolkit;
 
 /// Compiles cells in a folder of its own.
@@ -40,6 +42,8 @@ pub(super) enum Compiled {
     Errors(String, String),
     /// The user stopped it.
     Stopped,
+    /// It was ended by something else; by what.
+    Died(String),
 }
 
 impl Compiler {
@@ -107,7 +111,7 @@ impl Compiler {
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(Stdio::piped());
-        std::os::unix::process::CommandExt::process_group(&mut command, 0);
+        command.process_group(0);
         Ok(Unit { child: command.spawn()?, name })
     }
 
@@ -128,6 +132,8 @@ impl Compiler {
             None => self.start(level.unwrap_or('0'))?,
         };
         let Unit { mut child, name } = unit;
+        let groups = MemoryGroups::of_process(child.id());
+        let kills = groups.kills();
         if busy.compiling(child.id()) == Err(Stopped) {
             end(&mut child);
             return Ok(Compiled::Stopped);
@@ -148,6 +154,11 @@ impl Compiler {
             return Ok(Compiled::Stopped);
         }
         spent.compile += begun.elapsed();
+        if let Some(signal) = status.signal() {
+            self.clean(&name);
+            let why = groups.blame(kills).unwrap_or_else(|| format!("it said: {:?}", messages.trim()));
+            return Ok(Compiled::Died(format!("rustc was ended by signal {signal}: {why}")));
+        }
         if !status.success() {
             return Ok(Compiled::Errors(messages, name));
         }

@@ -24,6 +24,7 @@ pub(super) struct Diagnostic {
 
 #[derive(Debug, Deserialize)]
 struct Note {
+    message: String,
     spans: Vec<Span>,
 }
 
@@ -150,6 +151,27 @@ impl Diagnostics {
             })?;
             Some((names, error.message.as_str()))
         })
+    }
+
+    /// The places of each `?` of the cell that meets an error which cannot be displayed: line and column, or `None` where
+    /// the `?` is ours.
+    pub(super) fn undisplayed(&self, at: &Rendering<'_>) -> Vec<Option<(usize, usize)>> {
+        let undisplayed = self.errors.iter().filter(|error| {
+            let ours = |note: &Note| note.message.contains("`CellError`");
+            error.message.starts_with("`?` couldn't convert the error")
+                && error.message.contains("fmt::Display` is not satisfied")
+                && error.children.iter().any(ours)
+        });
+        let places = undisplayed.map(|error| error.place(at));
+        places
+            .filter(|place| place.is_none_or(|(cell, ..)| cell == at.cell))
+            .map(|place| place.map(|(_, line, column)| (line, column)))
+            .collect()
+    }
+
+    /// Whether an error is at the user's words.
+    pub(super) fn has_users(&self, at: &Rendering<'_>) -> bool {
+        self.errors.iter().any(|error| error.place(at).is_some())
     }
 
     /// Whether every error is one of syntax, which has no code, and at least one is the user's.

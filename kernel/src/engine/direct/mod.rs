@@ -39,6 +39,7 @@ use attempts::Attempt;
 use busy::Busy;
 use compile::{Compiled, Compiler};
 use dependencies::Dependencies;
+pub use dependencies::{Cleaned, Kept, KeptSet};
 use diagnostics::Diagnostics;
 use directives::{Settings, Spent};
 use items::Items;
@@ -196,7 +197,8 @@ impl DirectEngine {
         for (name, why) in &outdated {
             variables.lose(name, why.clone());
         }
-        let attempt = Attempt { code, number, level, parsed: &parsed, lints: &apart.lints, items, variables, changed };
+        let attempt =
+            Attempt { code, number, level, parsed: &mut parsed, lints: &apart.lints, items, variables, changed };
         self.spent.split += begun.elapsed();
         let ready = match self.compile(attempt) {
             Ok(compiled) => compiled,

@@ -2,7 +2,7 @@
 
 use std::io::Read;
 use std::os::unix::net::UnixStream;
-use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Child, ChildStderr, ChildStdout, Command, ExitStatus, Stdio};
 use std::time::Duration;
@@ -11,6 +11,8 @@ use chandlery::cell::{Ending, Variable};
 
 use super::content::Contents;
 use super::text::Decoder;
+use crate::cgroup::MemoryGroups;
+use crate::descendants;
 use crate::engine::{Event, Output, Stream};
 use crate::system;
 use crate::worker::frame::{self, Report, Request};
@@ -27,6 +29,8 @@ pub(super) struct Worker {
     err: (ChildStderr, Decoder),
     /// The end of what it wrote to standard error, which tells of its death.
     last_words: String,
+    /// Where it is told that memory ran out, and how often it had when the last request began.
+    groups: MemoryGroups,
     kills: u64,
     contents: Contents,
     /// Internal type names and public paths, from the worker's toolkit.
@@ -55,8 +59,9 @@ impl Worker {
         if let Some(folder) = folder {
             command.current_dir(folder);
         }
-        // A group of its own: Ctrl-C in the server's terminal must not reach the worker, which treats it as "stop the cell".
-        command.process_group(0);
+        // A session of its own: Ctrl-C in the server's terminal must not reach the worker, which treats it as "stop the
+        // cell", and what cells start is known by it.
+        system::lead_session(&mut command);
         system::hand_over(&mut command, &theirs, SOCKET);
         let mut child = command.spawn()?;
         drop(theirs);
@@ -77,7 +82,9 @@ impl Worker {
         };
         let (out, err) = ((out, Decoder::default()), (err, Decoder::default()));
         let contents = Contents::default();
-        Ok(Self { child, socket, out, err, last_words: String::new(), kills: kills_for_memory(), contents, type_paths })
+        let groups = MemoryGroups::of_process(child.id());
+        let kills = groups.kills();
+        Ok(Self { child, socket, out, err, last_words: String::new(), groups, kills, contents, type_paths })
     }
 
     /// Its process id.
@@ -89,6 +96,7 @@ impl Worker {
     ///
     /// `before_wait` is called before a dead worker is waited for.
     pub(super) fn serve(&mut self, request: &Request, output: &mut dyn Output, before_wait: &dyn Fn()) -> Served {
+        self.kills = self.groups.kills();
         if frame::write(&mut self.socket, request).is_err() {
             return self.died(output, before_wait);
         }
@@ -163,6 +171,7 @@ impl Worker {
     fn died(&mut self, output: &mut dyn Output, before_wait: &dyn Fn()) -> Served {
         self.finish_text(output);
         before_wait();
+        descendants::end(self.id());
         // Its socket is closed, so it is ending; a worker that only closed its socket is ended.
         let gone = (0..50).any(|_| {
             let gone = matches!(self.child.try_wait(), Ok(Some(_)));
@@ -187,6 +196,7 @@ impl Worker {
     /// How it ended, if it did.
     pub(super) fn dead(&mut self, output: &mut dyn Output) -> Option<String> {
         let status = self.child.try_wait().ok()??;
+        descendants::end(self.id());
         self.finish_text(output);
         Some(self.describe(status))
     }
@@ -198,6 +208,9 @@ impl Worker {
                 status.code().unwrap_or_default()
             );
         };
+        if let (libc::SIGKILL, Some(why)) = (signal, self.groups.blame(self.kills)) {
+            return format!("SIGKILL: {why}");
+        }
         let said = |words: &str| self.last_words.contains(words);
         let why = match signal {
             libc::SIGABRT if said("memory allocation of") => "SIGABRT: out of memory, an allocation failed",
@@ -210,7 +223,6 @@ impl Worker {
             libc::SIGBUS => "SIGBUS: memory that is not there, such as of a mapped file that was cut",
             libc::SIGFPE => "SIGFPE: arithmetic error",
             libc::SIGILL => "SIGILL: illegal instruction",
-            libc::SIGKILL if kills_for_memory() > self.kills => "SIGKILL: the system ran out of memory and ended it",
             libc::SIGKILL => "SIGKILL: ended from outside, perhaps because memory ran out",
             libc::SIGTERM => "SIGTERM: ended from outside",
             _ => return format!("signal {signal}"),
@@ -223,6 +235,7 @@ impl Drop for Worker {
     fn drop(&mut self) {
         // It may be in the middle of a cell, so closing the socket politely is not enough.
         let _ = self.child.kill();
+        descendants::end(self.id());
         let _ = self.child.wait();
     }
 }
@@ -243,10 +256,3 @@ fn pour(pipe: &mut impl Read, decoder: &mut Decoder, pass: &mut dyn FnMut(String
 
 /// How much of the last words is kept.
 const WORDS: usize = 4096;
-
-/// How many processes the system ended because memory ran out, since it started.
-fn kills_for_memory() -> u64 {
-    let counters = std::fs::read_to_string("/proc/vmstat").unwrap_or_default();
-    let count = counters.lines().find_map(|line| line.strip_prefix("oom_kill "));
-    count.and_then(|count| count.trim().parse().ok()).unwrap_or(0)
-}

@@ -33,8 +33,8 @@ pub(super) struct Statement {
     pub(super) uses: BTreeSet<String>,
     /// The type written in the `let`, if it is a plain name and says it all.
     pub(super) declared: Option<String>,
-    /// Offsets in the cell behind each `return` that has no value and ends the cell.
-    pub(super) returns: Vec<usize>,
+    /// What is added to the user's words, by offset in the cell, in order.
+    pub(super) insertions: Vec<(usize, &'static str)>,
     /// A macro call that is a statement of its own.
     pub(super) call: Option<syn::ItemMacro>,
     /// The place of a `let`'s pattern: lines and columns, from 1.
@@ -70,7 +70,8 @@ pub(super) fn split(code: &str, cell: u32) -> Result<Split, SyntaxError> {
             binds: Vec::new(),
             uses: BTreeSet::new(),
             declared: None,
-            returns: ends.returns,
+            // Behind each `return` that has no value and ends the cell.
+            insertions: ends.returns.into_iter().map(|at| (at, RETURNED)).collect(),
             call: None,
             pattern: None,
         };
@@ -140,11 +141,39 @@ impl Split {
         self.main = self.statements.is_empty().then(|| self.definitions.iter().find_map(Definition::as_main)).flatten();
     }
 
+    /// Has the errors that `?` meets at these places shown by `Debug`: line and column, from 1, or `None` for the call of
+    /// `main`. False if there is nothing to change.
+    pub(super) fn show_by_debug(&mut self, code: &str, places: &[Option<(usize, usize)>]) -> bool {
+        let mut changed = false;
+        for place in places {
+            let Some((line, column)) = *place else {
+                let call = self.main.and_then(|call| match call {
+                    "main()?;" => Some("main().map_err(::chandlery::cell::by_debug)?;"),
+                    "main().await?;" => Some("main().await.map_err(::chandlery::cell::by_debug)?;"),
+                    _ => None,
+                });
+                changed |= call.is_some();
+                self.main = call.or(self.main);
+                continue;
+            };
+            let start: usize = code.split_inclusive('\n').take(line - 1).map(str::len).sum();
+            let column: usize = code[start..].chars().take(column - 1).map(char::len_utf8).sum();
+            let at = start + column;
+            let own = self.statements.iter_mut().find(|statement| statement.range.contains(&at));
+            let Some(own) = own.filter(|_| code[at..].starts_with('?')) else { continue };
+            if let Err(index) = own.insertions.binary_search(&(at, BY_DEBUG)) {
+                own.insertions.insert(index, (at, BY_DEBUG));
+                changed = true;
+            }
+        }
+        changed
+    }
+
     /// A statement's text with a value for each `return` that ends the cell.
     pub(super) fn text(&self, code: &str, statement: &Statement) -> String {
         let mut text = code[statement.range.clone()].to_owned();
-        for at in statement.returns.iter().rev() {
-            text.insert_str(at - statement.range.start, RETURNED);
+        for (at, ours) in statement.insertions.iter().rev() {
+            text.insert_str(at - statement.range.start, ours);
         }
         if self.tail.as_ref() == Some(&statement.range) {
             text.push(';');
@@ -154,7 +183,10 @@ impl Split {
 }
 
 /// What a `return` without a value returns.
-pub(super) const RETURNED: &str = " Ok(())";
+const RETURNED: &str = " Ok(())";
+
+/// What makes an error that cannot be displayed one that `?` takes.
+const BY_DEBUG: &str = ".map_err(::chandlery::cell::by_debug)";
 
 #[derive(Default)]
 struct Ends {
@@ -337,10 +369,22 @@ mod tests {
     fn what_ends_the_cell() {
         let code = "let f = || { return; };\nif x { return; } async { g().await };\nprintln!(\"{}\", h().await);";
         let split = split(code, 1).unwrap();
-        let returns: Vec<usize> = split.statements.iter().map(|statement| statement.returns.len()).collect();
+        let returns: Vec<usize> = split.statements.iter().map(|statement| statement.insertions.len()).collect();
         assert_eq!((returns, split.awaits), (vec![0, 1, 0, 0], true));
         assert_eq!(split.text(code, &split.statements[1]), "if x { return Ok(()); }");
         assert!(!super::split("async { g().await };", 1).unwrap().awaits);
+    }
+
+    #[test]
+    fn a_question_mark_is_found_by_its_place() {
+        let code = "let é = 1; f()?;\nif x { return; } else { g(\"é\")  ? }";
+        let mut split = split(code, 1).unwrap();
+        let places = [Some((1, 15)), Some((2, 32)), Some((2, 1)), None];
+        assert!(split.show_by_debug(code, &places));
+        assert!(!split.show_by_debug(code, &places), "that was done");
+        let shown: Vec<String> = split.statements.iter().map(|statement| split.text(code, statement)).collect();
+        assert_eq!(shown[1], "f().map_err(::chandlery::cell::by_debug)?;");
+        assert_eq!(shown[2], "if x { return Ok(()); } else { g(\"é\")  .map_err(::chandlery::cell::by_debug)? };");
     }
 
     #[test]

@@ -2,10 +2,12 @@
 //!
 //! `~/.cache/chandlery/deps/COMPILER/target` is one target folder for everything, so that a crate is built once, whatever
 //! set it is part of; beside it each set has a folder with its package, the lock of its versions and what was built.
+//! Who builds holds `lock`, shared; who cleans holds it alone. Who loaded a set holds its `used`, whose time is its last use.
 
 use std::fs::File;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 
@@ -24,6 +26,28 @@ pub(in crate::engine::direct) struct Built {
     pub(super) versions: Vec<(String, String)>,
     /// Each as it was asked for, with the name by which cells call it.
     pub(super) called: Vec<(String, String)>,
+    /// All that cargo made for the set in the shared target folder.
+    pub(super) files: Vec<PathBuf>,
+}
+
+/// Keeps a set from being removed.
+pub(super) struct InUse {
+    /// Locked. File systems without locks give none.
+    _file: Option<File>,
+}
+
+/// The name of the file of an [`InUse`].
+pub(super) const USED: &str = "used";
+
+/// Keeps the whole cache from being cleaned while something is built.
+pub(super) fn hold(cache: &Path) -> std::io::Result<Option<File>> {
+    std::fs::create_dir_all(cache)?;
+    let file = open(&cache.join("lock"))?;
+    Ok(file.lock_shared().is_ok().then_some(file))
+}
+
+pub(super) fn open(file: &Path) -> std::io::Result<File> {
+    File::options().create(true).append(true).open(file)
 }
 
 /// The folder of one set of dependencies.
@@ -45,16 +69,32 @@ impl Place {
 
     /// Waits until no other kernel builds this set.
     pub(super) fn lock(&self) -> std::io::Result<File> {
-        let file = File::options().create(true).append(true).open(self.folder.join("lock"))?;
+        let file = open(&self.folder.join("lock"))?;
         file.lock()?;
         Ok(file)
+    }
+
+    /// Remembers that the set was used now, and keeps it as long as the result lives.
+    pub(super) fn use_it(&self) -> std::io::Result<InUse> {
+        let file = open(&self.folder.join(USED))?;
+        file.set_modified(SystemTime::now())?;
+        Ok(InUse { _file: file.lock_shared().is_ok().then_some(file) })
+    }
+
+    /// A set that grows keeps the versions it has: what is loaded already stays what cells use.
+    pub(super) fn start_from(&self, before: &Built) -> std::io::Result<()> {
+        let (theirs, ours) = (before.library.with_file_name("Cargo.lock"), self.folder.join("Cargo.lock"));
+        if ours.is_file() || !theirs.is_file() {
+            return Ok(());
+        }
+        std::fs::copy(theirs, ours).map(|_| ())
     }
 
     /// What was built here earlier, if it is all there.
     pub(super) fn built(&self) -> Option<Built> {
         let text = std::fs::read(self.folder.join("built.json")).ok()?;
         let built: Built = serde_json::from_slice(&text).ok()?;
-        let complete = built.library.is_file() && built.externs.iter().all(|(_, file)| file.is_file());
+        let complete = built.library.is_file() && built.files.iter().all(|file| file.exists());
         complete.then_some(built)
     }
 
@@ -79,7 +119,7 @@ impl Place {
 }
 
 /// The folder for all dependencies: that of `XDG_CACHE_HOME`, or `~/.cache`.
-pub(in crate::engine::direct) fn folder() -> PathBuf {
+pub(super) fn folder() -> PathBuf {
     let absolute = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
     let base = absolute("XDG_CACHE_HOME").or_else(|| Some(absolute("HOME")?.join(".cache")));
     base.unwrap_or_else(std::env::temp_dir).join("chandlery/deps")

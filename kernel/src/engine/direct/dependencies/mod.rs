@@ -7,7 +7,9 @@
 
 mod cache;
 mod cargo;
+mod kept;
 mod manifest;
+mod resolved;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -18,9 +20,11 @@ use serde_json::Value;
 use super::busy::Busy;
 use crate::language::Crate;
 use crate::toolkit::Toolkit;
-use cache::Place;
-pub(super) use cache::{Built, folder};
+pub(super) use cache::Built;
+use cache::{InUse, Place};
+pub use kept::{Cleaned, Kept, KeptSet};
 use manifest::Wanted;
+use resolved::{direct, local_folders};
 
 /// Why dependencies could not be built.
 pub(super) enum Failure {
@@ -38,6 +42,8 @@ pub(super) struct Dependencies {
     pub(super) built: Option<Built>,
     pub(super) offline: bool,
     pub(super) cache: PathBuf,
+    /// The sets that were loaded; until the end, as their libraries are.
+    in_use: Vec<InUse>,
 }
 
 /// What `%dep` has to say when it is done.
@@ -52,7 +58,7 @@ const WRAPPER: &str = "#!/bin/sh\ncase \":$CHANDLERY_LOCAL:\" in *\":$CARGO_MANI
 
 impl Default for Dependencies {
     fn default() -> Self {
-        Self { wanted: Wanted::new(), built: None, offline: false, cache: folder() }
+        Self { wanted: Wanted::new(), built: None, offline: false, cache: cache::folder(), in_use: Vec::new() }
     }
 }
 
@@ -89,7 +95,9 @@ impl Dependencies {
         let mut wanted = self.wanted.clone();
         let mut notes = Vec::new();
         let mut names = Vec::new();
+        let mut update = false;
         for line in lines {
+            let line = line.strip_prefix("--update").inspect(|_| update = true).unwrap_or(line);
             let (name, value) = manifest::parse(line, folder).map_err(Failure::Usage)?;
             notes.extend(manifest::in_toolkit(&name).map(|path| {
                 format!(
@@ -100,7 +108,7 @@ impl Dependencies {
             names.push(name.clone());
             wanted.insert(name, value);
         }
-        let (built, how) = self.build(&wanted, toolkit, busy, progress)?;
+        let (built, how, in_use) = self.build(&wanted, update, toolkit, busy, progress, &mut notes)?;
         let version = |name: &String| built.versions.iter().find(|(known, _)| known == name);
         let versions = names.iter().map(|name| match version(name) {
             Some((_, version)) => format!("{name} {version}"),
@@ -115,6 +123,7 @@ impl Dependencies {
         };
         self.wanted = wanted;
         self.built = Some(built);
+        self.in_use.push(in_use);
         Ok(Told { summary, notes })
     }
 
@@ -122,39 +131,53 @@ impl Dependencies {
     fn build(
         &self,
         wanted: &Wanted,
+        update: bool,
         toolkit: &Toolkit,
         busy: &Busy,
         progress: &mut dyn FnMut(&str),
-    ) -> Result<(Built, usize), Failure> {
+        notes: &mut Vec<String>,
+    ) -> Result<(Built, usize, InUse), Failure> {
         let lost = |problem: std::io::Error| Failure::Cargo(format!("{}: {problem}", self.cache.display()));
         let key = manifest::write(wanted, "");
+        let _kept = cache::hold(&self.cache).map_err(lost)?;
         let place = Place::new(&self.cache, &key).map_err(lost)?;
+        let in_use = place.use_it().map_err(lost)?;
         let _lock = place.lock().map_err(lost)?;
         let local = wanted.values().any(|value| value.get("path").is_some());
-        if let Some(built) = place.built().filter(|_| !local) {
-            return Ok((built, 0));
+        if let Some(built) = place.built().filter(|_| !local && !update) {
+            return Ok((built, 0, in_use));
         }
         std::fs::write(place.folder.join("Cargo.toml"), manifest::write(wanted, &place.package)).map_err(lost)?;
+        if update {
+            // Without the lock of its versions, cargo looks for the newest.
+            let _ = std::fs::remove_file(place.folder.join("Cargo.lock"));
+        } else if let Some(before) = &self.built {
+            place.start_from(before).map_err(lost)?;
+        }
         let source = place.folder.join("lib.rs");
         if !source.is_file() {
             std::fs::write(&source, "").map_err(lost)?;
         }
         let cargo = Cargo { place: &place, toolkit, offline: self.offline };
-        let tree = cargo.tree(busy, progress)?;
+        let tree = cargo.tree(busy, progress, notes)?;
         let direct = direct(&tree, wanted.keys())?;
         let text: String = direct.iter().map(|found| format!("pub extern crate {};\n", found.name)).collect();
         if std::fs::read_to_string(&source).unwrap_or_default() != text {
             std::fs::write(&source, text).map_err(lost)?;
         }
         let messages = cargo.build(&local_folders(&tree), busy, progress)?;
-        let (mut externs, mut library, mut crates) = (Vec::new(), None, 0);
+        let (mut externs, mut library, mut files, mut crates) = (Vec::new(), None, Vec::new(), 0);
         for message in messages.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok()) {
-            if message["reason"] != "compiler-artifact" || message["target"]["kind"][0] == "custom-build" {
+            files.extend(message["out_dir"].as_str().map(PathBuf::from));
+            if message["reason"] != "compiler-artifact" {
                 continue;
             }
-            let files = message["filenames"].as_array().into_iter().flatten().filter_map(Value::as_str);
-            let file = files.map(PathBuf::from).find(|file| file.extension().is_some_and(|x| x == "rlib" || x == "so"));
-            let Some(file) = file else { continue };
+            let made = message["filenames"].as_array().into_iter().flatten().filter_map(Value::as_str);
+            let made: Vec<PathBuf> = made.map(PathBuf::from).collect();
+            let is_library = |file: &&PathBuf| file.extension().is_some_and(|x| x == "rlib" || x == "so");
+            let file = made.iter().find(is_library).cloned();
+            files.extend(made);
+            let Some(file) = file.filter(|_| message["target"]["kind"][0] != "custom-build") else { continue };
             if message["target"]["name"] == place.package.as_str() {
                 library = Some(file);
                 continue;
@@ -167,9 +190,9 @@ impl Dependencies {
         let library = place.keep(&library).map_err(lost)?;
         let called = direct.iter().map(|found| (found.asked.clone(), found.name.clone())).collect();
         let versions = direct.into_iter().map(|found| (found.asked, found.version)).collect();
-        let built = Built { library, externs, search: place.target.join("release/deps"), versions, called };
+        let built = Built { library, externs, search: place.target.join("release/deps"), versions, called, files };
         place.remember(&built).map_err(lost)?;
-        Ok((built, crates))
+        Ok((built, crates, in_use))
     }
 }
 
@@ -197,7 +220,7 @@ impl Cargo<'_> {
     }
 
     /// The resolved packages, fetched if need be; what was fetched earlier will do where there is no network.
-    fn tree(&self, busy: &Busy, progress: &mut dyn FnMut(&str)) -> Result<Value, Failure> {
+    fn tree(&self, busy: &Busy, progress: &mut dyn FnMut(&str), notes: &mut Vec<String>) -> Result<Value, Failure> {
         let host = Command::new(&self.toolkit.rustc).arg("-vV").output();
         let host = host.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default();
         let host = host.lines().find_map(|line| line.strip_prefix("host: ")).unwrap_or_default().to_owned();
@@ -210,7 +233,10 @@ impl Cargo<'_> {
             let first = first.clone();
             answer = match cargo::run(&mut self.command(&words, true), busy, progress) {
                 Err(Failure::Cargo(_)) => Err(Failure::Cargo(first)),
-                answer => answer,
+                answer => {
+                    notes.push("note: what was fetched earlier is used, because fetching failed".to_owned());
+                    answer
+                }
             };
         }
         serde_json::from_str(&answer?).map_err(|problem| Failure::Cargo(format!("cargo metadata: {problem}")))
@@ -239,52 +265,4 @@ fn script(file: &Path) -> std::io::Result<()> {
     std::fs::write(&part, WRAPPER)?;
     std::fs::set_permissions(&part, std::fs::Permissions::from_mode(0o755))?;
     std::fs::rename(part, file)
-}
-
-/// A dependency as cargo resolved it.
-struct Found {
-    /// As it was asked for.
-    asked: String,
-    /// As code calls it.
-    name: String,
-    package: String,
-    version: String,
-}
-
-fn direct<'a>(tree: &Value, wanted: impl Iterator<Item = &'a String>) -> Result<Vec<Found>, Failure> {
-    let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
-    let root = &tree["resolve"]["root"];
-    let packages = list(&tree["packages"]);
-    let package = |id: &Value| packages.iter().find(|package| package["id"] == *id);
-    let nodes = list(&tree["resolve"]["nodes"]);
-    let node = nodes.iter().find(|node| node["id"] == *root).cloned().unwrap_or_default();
-    let declared = package(root).map(|root| list(&root["dependencies"])).unwrap_or_default();
-    let found = wanted.map(|asked| {
-        let is_asked = |found: &&Value| {
-            let renamed = found["rename"].as_str();
-            renamed.or(found["name"].as_str()) == Some(asked.as_str())
-        };
-        let declared = declared.iter().find(is_asked);
-        // Renamed, code calls it by the new name; else as its library is called, which need not be its package's name.
-        let renamed = declared.and_then(|found| found["rename"].as_str()).map(|name| name.replace('-', "_"));
-        let original = declared.map(|found| &found["name"]);
-        let matching = list(&node["deps"]).into_iter().find(|dep| match &renamed {
-            Some(name) => dep["name"] == name.as_str(),
-            None => package(&dep["pkg"]).map(|package| &package["name"]) == original,
-        });
-        let found = matching.and_then(|dep| {
-            let version = package(&dep["pkg"])?["version"].as_str()?.to_owned();
-            let (name, package) = (dep["name"].as_str()?.to_owned(), dep["pkg"].as_str()?.to_owned());
-            Some(Found { asked: asked.clone(), name, package, version })
-        });
-        found.ok_or_else(|| Failure::Usage(format!("{asked} has no library that cells could use")))
-    });
-    found.collect()
-}
-
-/// The folders of packages that come from no registry and no repository.
-fn local_folders(tree: &Value) -> Vec<PathBuf> {
-    let packages = tree["packages"].as_array().into_iter().flatten();
-    let local = packages.filter(|package| package["source"].is_null() && package["id"] != tree["resolve"]["root"]);
-    local.filter_map(|package| Some(Path::new(package["manifest_path"].as_str()?).parent()?.to_owned())).collect()
 }

@@ -1,5 +1,7 @@
 //! `%dep`: what is built, shown and loaded.
 
+use std::cell::Cell;
+
 use chandlery::display::{Align, Html, Mark, MimeBundle, TableView};
 
 use super::{Directive, Step};
@@ -28,17 +30,23 @@ impl DirectEngine {
         let folder = folder.unwrap_or_else(|| std::env::current_dir().unwrap_or_default());
         let id = format!("dep-{}-{}-{}", std::process::id(), at.0, at.1);
         let begun = std::time::Instant::now();
-        let mut shown = false;
-        let mut show = |text: String, output: &mut dyn Output| {
+        let shown = Cell::new(false);
+        let show = |text: String, output: &mut dyn Output| {
             let (data, id) = (quiet(&text), id.clone());
-            output.event(if shown { Event::Update { data, id } } else { Event::Display { data, id: Some(id) } });
-            shown = true;
+            output.event(if shown.replace(true) {
+                Event::Update { data, id }
+            } else {
+                Event::Display { data, id: Some(id) }
+            });
         };
         let toolkit = compiler.toolkit().clone();
         let added = self.dependencies.add(&lines, &folder, &toolkit, &self.busy, &mut |step| {
             show(format!("dependencies · {step} · {} s", begun.elapsed().as_secs()), output);
         });
         let place = self.sources.place_of(at.0, at.1);
+        if shown.get() && added.is_err() {
+            show("dependencies · not built".to_owned(), output);
+        }
         let Told { summary, notes } = match added {
             Ok(told) => told,
             Err(Failure::Stopped) => return interrupted("while building dependencies; no variable was changed"),
@@ -95,8 +103,11 @@ fn failed(words: &str, mut traceback: Vec<String>) -> Outcome {
     let first = errors.map(str::trim).find(|line| !line.is_empty()).unwrap_or("cargo failed");
     // `error[E0308]: …` of the compiler.
     let first = first.split_once("]: ").filter(|_| first.starts_with('[')).map_or(first, |(_, text)| text);
-    // Cargo's own report says why only in the lines that follow.
-    let cause = words.lines().skip_while(|line| line.trim() != "Caused by:").nth(1).map(str::trim);
+    // Which package needs it is ours to know: it is the one of the whole set.
+    let first = first.split(" as a dependency of package `chandlery_deps").next().unwrap_or(first);
+    // Cargo's own report says why in the lines that follow, the reason of all at the end.
+    let causes = words.lines().zip(words.lines().skip(1)).filter(|(line, _)| line.trim() == "Caused by:");
+    let cause = causes.last().map(|(_, cause)| cause.trim());
     let message = cause.map_or_else(|| first.to_owned(), |cause| format!("{first}: {cause}"));
     let lines: Vec<&str> = words.lines().filter(|line| !line.trim().is_empty()).collect();
     let hidden = lines.len().saturating_sub(60);

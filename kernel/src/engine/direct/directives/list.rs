@@ -24,7 +24,7 @@ pub(in crate::engine::direct) const ENTRIES: &[Entry] = &[
     entry(
         "dep",
         "%dep NAME = \"1\"",
-        "Build and load a crate for all later cells; or NAME = { path = \"…\", features = […] }",
+        "Build and load a crate for all later cells; or NAME = { path or git = \"…\", … }; --update NAME … for the newest",
     ),
     Entry { also: &["show_deps"], ..entry("deps", "%deps", "The crates that %dep loaded") },
     entry("offline", "%offline [on|off]", "Whether %dep does without the network"),

@@ -1,0 +1,238 @@
+//! What the cache of dependencies holds: listed, and removed when nobody used it for long.
+
+use std::collections::HashSet;
+use std::fs::TryLockError;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use super::cache::{self, Built, USED};
+use crate::toolkit::BUILT_WITH;
+
+/// Of the name of a folder that is being removed.
+const GOING: &str = ".removed-";
+
+/// A set of crates that some notebook asked for by `:dep`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeptSet {
+    /// Its own folder.
+    pub folder: PathBuf,
+    /// Each crate with its version; none, if the set was never built.
+    pub crates: Vec<(String, String)>,
+    /// What it takes on disk, with what it shares with other sets.
+    pub bytes: u64,
+    /// When a notebook last asked for it.
+    pub used: SystemTime,
+    /// A kernel has it loaded.
+    pub in_use: bool,
+    /// It was built by the compiler of this toolkit.
+    pub fits: bool,
+    /// What it needs in the shared target folder; `None` if that is not known.
+    files: Option<Vec<PathBuf>>,
+}
+
+impl KeptSet {
+    /// How long it was not used.
+    pub fn idle(&self) -> Duration {
+        self.used.elapsed().unwrap_or_default()
+    }
+
+    fn read(folder: PathBuf) -> Self {
+        let modified = |name: &str| std::fs::metadata(folder.join(name)).and_then(|file| file.modified()).ok();
+        let used = modified(USED).or_else(|| modified("built.json")).or_else(|| modified(""));
+        let text = std::fs::read(folder.join("built.json")).ok();
+        let built: Option<Built> = text.as_deref().and_then(|text| serde_json::from_slice(text).ok());
+        let files = match (&text, &built) {
+            (None, _) => Some(Vec::new()),
+            (_, built) => built.as_ref().map(|built| built.files.clone()),
+        };
+        let shared: u64 = files.iter().flatten().map(|file| size(file)).sum();
+        Self {
+            crates: built.map(|built| built.versions).unwrap_or_default(),
+            bytes: size(&folder) + shared,
+            used: used.unwrap_or(SystemTime::UNIX_EPOCH),
+            in_use: is_held(&folder.join(USED)),
+            fits: folder.parent().is_some_and(|compiler| compiler.ends_with(cache::hash(BUILT_WITH))),
+            files,
+            folder,
+        }
+    }
+}
+
+/// What was removed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Cleaned {
+    /// The sets; or those that would be.
+    pub removed: Vec<KeptSet>,
+    /// How many stay.
+    pub kept: usize,
+    /// How much space that freed; 0 if nothing was to be removed in earnest.
+    pub freed: u64,
+}
+
+/// The cache of dependencies.
+#[derive(Clone, Debug)]
+pub struct Kept {
+    folder: PathBuf,
+}
+
+impl Kept {
+    /// The user's.
+    pub fn of_user() -> Self {
+        Self { folder: cache::folder() }
+    }
+
+    /// Where it is.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// What all of it takes on disk.
+    pub fn bytes(&self) -> u64 {
+        size(&self.folder)
+    }
+
+    /// All sets, the one used last first.
+    pub fn sets(&self) -> Vec<KeptSet> {
+        let folders = self.compilers().into_iter().flat_map(|compiler| sets_of(&compiler));
+        let mut sets: Vec<KeptSet> = folders.map(KeptSet::read).collect();
+        sets.sort_by(|a, b| b.used.cmp(&a.used).then_with(|| a.folder.cmp(&b.folder)));
+        sets
+    }
+
+    /// Removes the sets that no notebook asked for in so long a time and no kernel has loaded, and what nobody needs then of
+    /// what was built. If `dry`, it only says which.
+    ///
+    /// # Errors
+    /// If something is being built, or a folder cannot be removed.
+    pub fn clean(&self, older: Duration, dry: bool) -> std::io::Result<Cleaned> {
+        if !self.folder.is_dir() {
+            return Ok(Cleaned::default());
+        }
+        let lock = cache::open(&self.folder.join("lock"))?;
+        if !dry && matches!(lock.try_lock(), Err(TryLockError::WouldBlock)) {
+            return Err(std::io::Error::other("a kernel is building dependencies; try again when it is done"));
+        }
+        let before = self.bytes();
+        let (removed, stay): (Vec<_>, Vec<_>) =
+            self.sets().into_iter().partition(|set| !set.in_use && set.idle() >= older);
+        if !dry {
+            for set in &removed {
+                remove(&set.folder)?;
+            }
+            for compiler in self.compilers() {
+                let stay: Vec<&KeptSet> = stay.iter().filter(|set| set.folder.starts_with(&compiler)).collect();
+                if stay.is_empty() {
+                    remove(&compiler)?;
+                } else if let Some(files) = stay.iter().map(|set| set.files.as_ref()).collect::<Option<Vec<_>>>() {
+                    let packages = stay.iter().filter_map(|set| set.folder.file_name());
+                    let needed = packages.map(|name| name.to_string_lossy().into_owned());
+                    let needed = needed.chain(files.into_iter().flatten().filter_map(|file| mark_of(file)));
+                    prune(&compiler.join("target/release"), &needed.collect())?;
+                }
+            }
+            leftovers(&self.folder).iter().try_for_each(std::fs::remove_dir_all)?;
+        }
+        let freed = if dry { 0 } else { before.saturating_sub(self.bytes()) };
+        Ok(Cleaned { removed, kept: stay.len(), freed })
+    }
+
+    /// The folders of the compilers that something was built with.
+    fn compilers(&self) -> Vec<PathBuf> {
+        folders(&self.folder).into_iter().filter(|folder| !is_going(folder)).collect()
+    }
+}
+
+fn sets_of(compiler: &Path) -> Vec<PathBuf> {
+    folders(compiler).into_iter().filter(|folder| !folder.ends_with("target") && !is_going(folder)).collect()
+}
+
+/// What removals that were killed left.
+fn leftovers(cache: &Path) -> Vec<PathBuf> {
+    let mut all = folders(cache);
+    all.extend(all.clone().iter().flat_map(|compiler| folders(compiler)));
+    // The inner ones first.
+    all.into_iter().rev().filter(|folder| is_going(folder)).collect()
+}
+
+fn is_going(folder: &Path) -> bool {
+    folder.file_name().is_some_and(|name| name.to_string_lossy().starts_with(GOING))
+}
+
+/// A folder is gone at once, or there: no kernel finds half of one.
+fn remove(folder: &Path) -> std::io::Result<()> {
+    let Some(name) = folder.file_name() else { return Ok(()) };
+    let going = folder.with_file_name(format!("{GOING}{}-{}", name.to_string_lossy(), std::process::id()));
+    std::fs::rename(folder, &going)?;
+    std::fs::remove_dir_all(going)
+}
+
+/// Removes what cargo built and keeps what has one of these marks.
+fn prune(release: &Path, needed: &HashSet<String>) -> std::io::Result<()> {
+    let unneeded = |entry: &Path| mark_of(entry).is_some_and(|mark| !needed.contains(&mark));
+    for place in ["", "deps", "build", ".fingerprint", "examples", "incremental"] {
+        for entry in std::fs::read_dir(release.join(place)).into_iter().flatten().flatten() {
+            let path = entry.path();
+            match path.is_dir() {
+                _ if !unneeded(&path) => {}
+                true => std::fs::remove_dir_all(path)?,
+                false => std::fs::remove_file(path)?,
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The mark by which cargo tells builds of a crate apart, out of the name of a file or folder of one; of a set's own
+/// library, its key. What has none is not of a single build.
+fn mark_of(path: &Path) -> Option<String> {
+    // `build/name-MARK/out`, `build/name-MARK/build-script-build`, `deps/libname-MARK.rlib`, `libchandlery_deps_MARK.so`.
+    path.iter().rev().take(2).find_map(|part| {
+        let part = part.to_str()?;
+        let mark = part.split('.').find(|part| !part.is_empty())?.rsplit(['-', '_']).next()?;
+        (mark.len() == 16 && mark.bytes().all(|byte| byte.is_ascii_hexdigit())).then(|| mark.to_owned())
+    })
+}
+
+fn is_held(file: &Path) -> bool {
+    std::fs::File::open(file).is_ok_and(|file| matches!(file.try_lock(), Err(TryLockError::WouldBlock)))
+}
+
+fn folders(folder: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let mut found: Vec<PathBuf> =
+        entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())).map(|entry| entry.path()).collect();
+    found.sort();
+    found
+}
+
+/// The bytes of a file, or of all files in a folder.
+fn size(path: &Path) -> u64 {
+    let Ok(metadata) = std::fs::symlink_metadata(path) else { return 0 };
+    if !metadata.is_dir() {
+        // Cargo gives what it builds a second name.
+        return metadata.len() / metadata.nlink().max(1);
+    }
+    std::fs::read_dir(path).into_iter().flatten().flatten().map(|entry| size(&entry.path())).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn marks_are_found_in_every_name_that_cargo_gives() {
+        for (path, mark) in [
+            ("target/release/deps/libserde-0123456789abcdef.rlib", "0123456789abcdef"),
+            ("target/release/deps/serde_json-0123456789abcdef.d", "0123456789abcdef"),
+            ("target/release/build/libc-0123456789abcdef/out", "0123456789abcdef"),
+            ("target/release/.fingerprint/libc-0123456789abcdef", "0123456789abcdef"),
+            ("target/release/libchandlery_deps_89abcdef01234567.so", "89abcdef01234567"),
+        ] {
+            assert_eq!(mark_of(Path::new(path)).as_deref(), Some(mark), "{path}");
+        }
+        for path in ["target/release/deps", "target/release/.cargo-lock", "target/release/.fingerprint"] {
+            assert_eq!(mark_of(Path::new(path)), None, "{path}");
+        }
+    }
+}

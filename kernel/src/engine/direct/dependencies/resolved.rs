@@ -1,0 +1,56 @@
+//! What cargo made of a set of dependencies.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+use super::Failure;
+
+/// A dependency as cargo resolved it.
+pub(super) struct Found {
+    /// As it was asked for.
+    pub(super) asked: String,
+    /// As code calls it.
+    pub(super) name: String,
+    pub(super) package: String,
+    pub(super) version: String,
+}
+
+/// Those that were asked for, of what `cargo metadata` says.
+pub(super) fn direct<'a>(tree: &Value, wanted: impl Iterator<Item = &'a String>) -> Result<Vec<Found>, Failure> {
+    let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
+    let root = &tree["resolve"]["root"];
+    let packages = list(&tree["packages"]);
+    let package = |id: &Value| packages.iter().find(|package| package["id"] == *id);
+    let nodes = list(&tree["resolve"]["nodes"]);
+    let node = nodes.iter().find(|node| node["id"] == *root).cloned().unwrap_or_default();
+    let declared = package(root).map(|root| list(&root["dependencies"])).unwrap_or_default();
+    let found = wanted.map(|asked| {
+        let is_asked = |found: &&Value| {
+            let renamed = found["rename"].as_str();
+            renamed.or(found["name"].as_str()) == Some(asked.as_str())
+        };
+        let declared = declared.iter().find(is_asked);
+        // Renamed, code calls it by the new name; else as its library is called, which need not be its package's name.
+        let renamed = declared.and_then(|found| found["rename"].as_str()).map(|name| name.replace('-', "_"));
+        let original = declared.map(|found| &found["name"]);
+        let matching = list(&node["deps"]).into_iter().find(|dep| match &renamed {
+            Some(name) => dep["name"] == name.as_str(),
+            None => package(&dep["pkg"]).map(|package| &package["name"]) == original,
+        });
+        let found = matching.and_then(|dep| {
+            let version = package(&dep["pkg"])?["version"].as_str()?.to_owned();
+            let (name, package) = (dep["name"].as_str()?.to_owned(), dep["pkg"].as_str()?.to_owned());
+            Some(Found { asked: asked.clone(), name, package, version })
+        });
+        found.ok_or_else(|| Failure::Usage(format!("{asked} has no library that cells could use")))
+    });
+    found.collect()
+}
+
+/// The folders of packages that come from no registry and no repository.
+pub(super) fn local_folders(tree: &Value) -> Vec<PathBuf> {
+    let packages = tree["packages"].as_array().into_iter().flatten();
+    let local = packages.filter(|package| package["source"].is_null() && package["id"] != tree["resolve"]["root"]);
+    local.filter_map(|package| Some(Path::new(package["manifest_path"].as_str()?).parent()?.to_owned())).collect()
+}
