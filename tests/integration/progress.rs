@@ -75,6 +75,20 @@ fn a_bar_that_is_left_says_what_became_of_it() {
 }
 
 #[test]
+fn without_interaction_charts_are_pictures_alone() {
+    let chart = "Curve::of(\"loss\", [3.0, 2.0, 1.5])";
+    let map = "let mut map = chandlery::display::HeatMap::new(\"m\", (\"x\", \"y\"), vec![\"a\".to_owned()], 1.0);\nmap.row(\"r\", [0.5]);\nmap";
+    let allowed = format!("chandlery::display::interactive(true);\n{chart}");
+    let seen = outputs(&[chart, map, &allowed], &[("CHANDLERY_INTERACTIVE", "off")]);
+    let moves = |cell: usize| {
+        let forms = seen[cell][0]["data"].as_object().unwrap();
+        assert!(forms.contains_key("image/png") && forms.contains_key("image/svg+xml"), "{forms:?}");
+        forms.keys().any(|mime| mime.contains("vegalite"))
+    };
+    assert_eq!([moves(0), moves(1), moves(2)], [false, false, true]);
+}
+
+#[test]
 fn without_interaction_no_times_are_in_the_notebook() {
     let cells = ["for _ in progress(0..3) {}", "chandlery::display::interactive(true); for _ in progress(0..3) {}"];
     let seen = outputs(&cells, &[("CHANDLERY_INTERACTIVE", "off")]);

@@ -17,6 +17,11 @@ SETTINGS = {
 }
 
 
+# What JupyterLab says of itself as errors on the console: of its server, whatever a notebook shows. An image that does not load
+# is found otherwise.
+OWN_MESSAGES = ("Failed to load resource", "WebSocket connection to")
+
+
 class JupyterLab:
     """Serves `folder` on a free port of the loopback interface while the `with` block lasts."""
 
@@ -70,6 +75,12 @@ class JupyterLab:
         page = browser.new_page(viewport={"width": 1440, "height": 1000})
         errors = []
         page.on("pageerror", lambda error: errors.append(str(error)))
+
+        def say(message):
+            if message.type == "error" and not any(own in message.text for own in OWN_MESSAGES):
+                errors.append(f"{message.text} ({message.location.get('url', '')})")
+
+        page.on("console", say)
         page.goto(f"{self.address}/lab/tree/{notebook.relative_to(self.folder)}?reset", wait_until="domcontentloaded")
         page.wait_for_selector(".jp-Notebook .jp-Cell", timeout=60_000)
         # Until the kernel is connected, Run All asks which kernel to use and never ends.
@@ -90,7 +101,7 @@ class NotebookPage:
 
     def __init__(self, page, errors):
         self.page = page
-        # What scripts of the page threw.
+        # What scripts of the page threw, or wrote to the console as an error.
         self.errors = errors
 
     def run_all(self, timeout_s=600):

@@ -1,5 +1,5 @@
-// What the outputs of the open notebook look like, as plain data.
-() => {
+// What the outputs of a page look like, as plain data: of an open notebook, or of those that the selector finds.
+(selector) => {
     const parse = (css) => {
         const parts = css.match(/[\d.]+/g);
         return parts ? [+parts[0], +parts[1], +parts[2], parts.length > 3 ? +parts[3] : 1] : [0, 0, 0, 0];
@@ -25,15 +25,18 @@
     const ownText = (element) =>
         [...element.childNodes].some((node) => node.nodeType === Node.TEXT_NODE && node.textContent.trim());
 
-    const outputs = [...document.querySelectorAll('.jp-CodeCell .jp-OutputArea-output')];
+    const outputs = [...document.querySelectorAll(selector ?? '.jp-CodeCell .jp-OutputArea-output')];
+    // What is folded is looked at, too.
+    const folded = [...document.querySelectorAll('details:not([open])')];
+    folded.forEach((details) => { details.open = true; });
     const find = (selector) => outputs.flatMap((output) => [...output.querySelectorAll(selector)]);
     const images = find('img');
-    const faint = find('.jp-RenderedHTMLCommon *')
+    const faint = find('.jp-RenderedHTMLCommon *, .output *')
         .filter((element) => ownText(element) && !element.closest('svg') && element.getClientRects().length)
         .map((element) => {
             const ground = behind(element);
             const colour = parse(getComputedStyle(element).color);
-            for (let e = element; e && !e.matches('.jp-OutputArea-output'); e = e.parentElement) {
+            for (let e = element; e && !outputs.includes(e); e = e.parentElement) {
                 colour[3] *= +getComputedStyle(e).opacity;
             }
             const ink = over(colour, ground);
@@ -47,7 +50,8 @@
         const { width, height } = output.getBoundingClientRect();
         return output.textContent.trim() !== '' && (width < 1 || height < 1);
     });
-    return {
+    const width = () => Math.max(document.documentElement.scrollWidth, document.body.scrollWidth);
+    const seen = {
         types: outputs.map((output) => output.getAttribute('data-mime-type')),
         tables: find('table').length,
         pictures: images.filter((image) => image.naturalWidth > 0).length + find('svg').length,
@@ -56,6 +60,8 @@
         charts: charts.length,
         undrawn: charts.filter((chart) => !drawn(chart)).length,
         empty: empty.map((output) => output.textContent.trim().slice(0, 40)),
-        overflow: Math.max(document.documentElement.scrollWidth, document.body.scrollWidth) - window.innerWidth,
+        overflow: width() - window.innerWidth,
     };
+    folded.forEach((details) => { details.open = false; });
+    return seen;
 }

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from labserver import JupyterLab
+from labserver import LOOK, JupyterLab
 from playwright.sync_api import sync_playwright
 from workbench import NOTEBOOKS, check_outputs, copy_for_running
 
@@ -48,6 +48,16 @@ def finished(request, tmp_path_factory, kernel, browser):
         page.run_all()
         page.save()
         yield page, notebook, lab
+
+
+@pytest.fixture(scope="module")
+def runner_page(finished, tmp_path_factory, kernel, chandlery):
+    """The same notebook as `chandlery run --html` shows it."""
+    _, notebook, _ = finished
+    folder = tmp_path_factory.mktemp("page")
+    copy = copy_for_running(notebook, folder, kernel)
+    chandlery("run", copy, "-o", folder / "executed.ipynb", "--html", folder / "page.html")
+    return folder / "page.html"
 
 
 def test_every_cell_ran(finished):
@@ -88,29 +98,50 @@ def test_a_narrow_window_scrolls_outputs_and_not_the_page(finished, screenshots)
         page.resize(1440)
 
 
-def test_nbconvert_makes_a_page_with_every_table_and_picture(finished, browser, tmp_path):
+@pytest.mark.parametrize("theme", THEMES)
+def test_nbconvert_makes_a_page_with_every_table_and_picture(finished, browser, theme, tmp_path, screenshots):
     _, notebook, _ = finished
-    words = ["-m", "nbconvert", "--to", "html", "--output-dir", str(tmp_path), str(notebook)]
+    words = ["-m", "nbconvert", "--to", "html", "--theme", theme, "--output-dir", str(tmp_path), str(notebook)]
     subprocess.run([sys.executable, *words], check=True, capture_output=True, timeout=120)
-    page = browser.new_page(viewport={"width": 1000, "height": 1000})
-    page.goto((tmp_path / notebook.name).with_suffix(".html").as_uri(), wait_until="domcontentloaded")
-    pictures = page.locator(".jp-OutputArea-output img")
-    assert pictures.count() == check_outputs(notebook)
-    assert pictures.evaluate_all("all => all.every(image => image.complete && image.naturalWidth > 100)")
-    assert page.locator(".jp-OutputArea-output table").count() > 0
+    page = (tmp_path / notebook.name).with_suffix(".html")
+    check_file(browser, page, ".jp-OutputArea-output", check_outputs(notebook), screenshots / f"{notebook.stem}-nbconvert-{theme}.png")
+
+
+@pytest.mark.parametrize("theme", THEMES)
+def test_the_runner_makes_such_a_page(finished, runner_page, browser, theme, screenshots):
+    _, notebook, _ = finished
+    check_file(browser, runner_page, ".output", check_outputs(notebook), screenshots / f"{notebook.stem}-page-{theme}.png", theme)
+
+
+def check_file(browser, file, selector, plots, screenshot, theme="light"):
+    """A page that is a file holds pictures for charts, and else the same as JupyterLab shows."""
+    page = browser.new_page(viewport={"width": 1000, "height": 1000}, color_scheme=theme)
+    thrown = []
+    page.on("pageerror", lambda error: thrown.append(str(error)))
+    page.goto(file.as_uri(), wait_until="domcontentloaded")
+    page.screenshot(path=screenshot, full_page=True)
+    seen = page.evaluate(LOOK, selector)
     page.close()
+    assert seen["pictures"] == plots and not seen["charts"], json.dumps(seen, indent=1)
+    check_seen(seen)
+    assert not thrown
 
 
 def check_page(page, plots):
     seen = page.look()
     assert "application/vnd.jupyter.error" not in seen["types"]
     assert "application/vnd.jupyter.stderr" not in seen["types"], json.dumps(seen["types"])
-    assert seen["tables"] > 0
     assert seen["pictures"] > 0 or plots == 0, "a plot, as an image that loaded or as inline svg"
-    assert not seen["broken"], "images that did not load"
     assert seen["charts"] == plots, "a chart that zooms, wherever there is a plot"
-    assert not seen["undrawn"] and not seen["empty"], json.dumps(seen, indent=1)
+    assert not seen["undrawn"]
+    check_seen(seen)
+    assert not page.errors, page.errors
+
+
+def check_seen(seen):
+    assert seen["tables"] > 0
+    assert not seen["broken"], "images that did not load"
+    assert not seen["empty"], json.dumps(seen, indent=1)
     assert seen["overflow"] <= 0, "the page scrolls sideways"
     # What WCAG asks of text; a colour that ignores the theme falls far below.
     assert not seen["faint"], json.dumps(seen["faint"], indent=1)
-    assert not page.errors, page.errors

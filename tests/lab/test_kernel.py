@@ -1,5 +1,7 @@
 """The kernel as Jupyter's own clients see it: jupyter_kernel_test's suite, and nbclient."""
 
+import queue
+
 import jupyter_kernel_test
 import nbformat
 import pytest
@@ -114,3 +116,29 @@ def test_a_magic_shows_a_table(kernel):
     notebook = execute(kernel, f"%inspect {MODEL}")
     shown = [output.data for output in notebook.cells[0].outputs if "data" in output]
     assert any("<table" in data.get("text/html", "") and "text/plain" in data for data in shown)
+
+
+def test_the_time_of_what_nobody_counts_moves(kernel):
+    """And it is at rest when the cell is: no update comes behind its end."""
+    manager, client = start_new_kernel(kernel_name=kernel, startup_timeout=60)
+    try:
+        shown = []
+
+        def keep(message):
+            if message["msg_type"] in ("display_data", "update_display_data"):
+                shown.append(message["content"]["data"]["text/plain"])
+
+        wait = "std::thread::sleep(std::time::Duration::from_secs(2));"
+        code = f'let bar = Progress::unknown("loading"); {wait} bar.finish(); let left = Progress::unknown("left");'
+        client.execute_interactive(code, timeout=60, output_hook=keep)
+        running = [text for text in shown if "loading" in text and "done" not in text]
+        assert len(set(running)) >= 3, shown
+        assert any(text.startswith("loading: done in 2.") for text in shown), shown
+        before = len(shown)
+        with pytest.raises(queue.Empty):
+            while True:
+                keep(client.get_iopub_msg(timeout=1.5))
+        assert len(shown) == before, shown[before:]
+    finally:
+        client.stop_channels()
+        manager.shutdown_kernel(now=True)

@@ -12,7 +12,7 @@ from workbench import NOTEBOOKS, copy_for_running, outputs
 ELEMENTS = """h1 h2 h3 h4 h5 h6 br b i strong em a pre code img tt div ins del sup sub p picture ol ul table thead tbody tfoot
 blockquote dl dt dd kbd q samp var hr ruby rt rp li tr td th s strike summary details caption figure figcaption abbr bdo cite
 dfn mark small source span time wbr""".split()
-ATTRIBUTES = ["align", "alt", "border", "char", "colspan", "height", "href", "open", "rowspan", "span", "start", "title", "valign", "width"]
+ATTRIBUTES = ["align", "alt", "border", "char", "colspan", "height", "href", "nowrap", "open", "rowspan", "span", "start", "title", "valign", "width"]
 
 
 def words(markup):

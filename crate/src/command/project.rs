@@ -47,7 +47,7 @@ pub(super) fn run(matches: &ArgMatches) -> Result<Outcome, Failure> {
 }
 
 fn list() -> Result<Outcome, Failure> {
-    let columns = [("project", Align::Left), ("configurations", Align::Left), ("", Align::Left)];
+    let columns = [("project", Align::Left), ("configurations", Align::Left), ("about", Align::Left)];
     let mut view = TableView::new("Projects", &columns);
     let mut entries = Vec::new();
     let mut add = |name: String, project: &Project| {

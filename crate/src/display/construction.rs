@@ -166,9 +166,7 @@ fn needs(estimate: &Estimate) -> TableView {
         ("memory".to_owned(), Align::Right),
         ("share".to_owned(), Align::Right),
     ];
-    columns.extend(devices.iter().map(|(device, memory)| {
-        (format!("{device} ({} of {} free)", binary_bytes(memory.free), binary_bytes(memory.total)), Align::Left)
-    }));
+    columns.extend(devices.iter().map(|(device, _)| (format!("on {device}"), Align::Left)));
     let columns: Vec<(&str, Align)> = columns.iter().map(|(name, align)| (name.as_str(), *align)).collect();
     let mut view = TableView::new(title, &columns);
     for group in &estimate.groups {
@@ -190,6 +188,9 @@ fn needs(estimate: &Estimate) -> TableView {
         let mut cells = vec![purpose.into(), Cell::default(), Cell::bytes(bytes), Cell::default()];
         cells.extend(devices.iter().map(|(_, memory)| Cell::from(verdict(bytes, *memory))));
         view.row(Mark::Strong, cells);
+    }
+    for (device, memory) in &devices {
+        view.note(format!("{device}: {} of {} are free", binary_bytes(memory.free), binary_bytes(memory.total)));
     }
     let (one, all) = estimate.eager_attention;
     view.note(format!("eager attention keeps {} more, {} of it in one layer", binary_bytes(all), binary_bytes(one)));

@@ -4,7 +4,7 @@ use plotters::coord::Shift;
 use plotters::prelude::*;
 use serde_json::json;
 
-use super::picture::{CARD, DrawResult, Drawing, GRID, INK, LINES, text, with_pictures};
+use super::picture::{BAD, CARD, DrawResult, Drawing, GRID, INK, LINES, text, with_pictures};
 use super::{MimeBundle, View, is_interactive, vega};
 
 /// Series of points over a common axis: losses, learning rates, speeds.
@@ -114,7 +114,7 @@ impl Curve {
         let reach = |values: &mut dyn Iterator<Item = f64>| {
             values.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), value| (low.min(value), high.max(value)))
         };
-        let mut xs = reach(&mut finite().map(|point| point.0));
+        let mut xs = reach(&mut finite().map(|point| point.0).chain(odd(series).into_iter().map(|point| point.0)));
         if let Some((from, to)) = self.span {
             xs = (xs.0.min(from), xs.1.max(to));
         }
@@ -149,6 +149,17 @@ impl View for Curve {
 /// The points that fit an axis: finite, and not so large that the length of the axis would not be.
 pub(super) fn finite(points: &[(f64, f64)]) -> impl Iterator<Item = (f64, f64)> {
     points.iter().copied().filter(|point| point.0.abs() <= 1e100 && point.1.abs() <= 1e100)
+}
+
+/// Whether the horizontal axis counts something: steps, epochs.
+pub(super) fn is_counted(series: &[Series]) -> bool {
+    series.iter().flat_map(|series| &series.points).all(|point| point.0.fract() == 0.0)
+}
+
+/// Where values are not finite, up to a number of marks that can be told apart.
+pub(super) fn odd(series: &[Series]) -> Vec<(f64, f64)> {
+    let points = series.iter().flat_map(|series| &series.points).copied();
+    points.filter(|point| point.0.abs() <= 1e100 && !point.1.is_finite()).take(100).collect()
 }
 
 /// At most [`POINTS`] of them, the least and the greatest of each stretch among them: peaks stay.
@@ -208,6 +219,8 @@ impl Drawing for Plot<'_> {
         B::ErrorType: 'static,
     {
         let ((left, right), (low, high)) = self.curve.bounds(self.series);
+        // Between two steps there is nothing to mark.
+        let labels = if is_counted(self.series) { (right - left + 1.0).clamp(2.0, 10.0) as usize } else { 10 };
         let mut chart = ChartBuilder::on(area)
             .caption(&self.curve.title, text(16))
             .margin(12)
@@ -221,7 +234,7 @@ impl Drawing for Plot<'_> {
             .light_line_style(CARD)
             .label_style(text(13))
             .x_desc(&self.curve.axes.0)
-            .x_labels(10)
+            .x_labels(labels)
             .x_label_formatter(&|x| number(*x))
             .y_label_formatter(&|y| number(*y))
             .draw()?;
@@ -236,6 +249,10 @@ impl Drawing for Plot<'_> {
                 chart.draw_series(points.into_iter().map(|point| Circle::new(point, 3, colour.filled())))?;
             }
         }
+        let crosses = odd(self.series)
+            .into_iter()
+            .map(|(x, _)| EmptyElement::at((x, low)) + Cross::new((0, -6), 4, BAD.stroke_width(2)));
+        chart.draw_series(crosses)?;
         if self.series.len() > 1 {
             let labels = SeriesLabelPosition::UpperRight;
             chart
@@ -278,6 +295,10 @@ mod tests {
         for mime in ["image/png", "image/svg+xml", "application/vnd.chandlery.curve+json", vega::MIME] {
             assert!(bundle.get(mime).is_some(), "{mime}");
         }
+        let chart = bundle.get(vega::MIME).unwrap();
+        assert_eq!(chart["layer"][2]["data"]["values"], json!([{"x": 2.0, "what": "NaN"}]));
+        assert_eq!(chart["encoding"]["x"]["axis"]["values"], json!([0, 1, 2, 3, 4]));
+        assert!(!is_counted(&[Series { name: String::new(), points: vec![(0.5, 1.0)] }]));
         // Twice the same curve, twice the same bytes.
         assert_eq!(bundle, curve.view());
         assert!(curve.picture().get(vega::MIME).is_none());

@@ -2,7 +2,7 @@
 
 use polars::prelude::{AnyValue, Column, DataFrame, DataType, LazyFrame, Series};
 
-use super::numbers::{binary_bytes, real, thousands};
+use super::numbers::{binary_bytes, fixed, real, thousands};
 use super::table::{Align, Cell, Mark, TableView};
 use super::{Html, MimeBundle, View};
 
@@ -11,6 +11,8 @@ const SHOWN: usize = 20;
 const UNFOLDED: usize = 500;
 /// Columns shown at most: twice as many from the left as from the right.
 const COLUMNS: usize = 30;
+/// Characters of a list, before it says how many values it has.
+const LIST: usize = 40;
 /// Characters of a text.
 const TEXT: usize = 60;
 
@@ -93,13 +95,17 @@ fn table(frame: &DataFrame, title: &str) -> TableView {
     heads.iter().enumerate().for_each(|(index, (_, _, dtype))| table.below(index, dtype.as_str()));
 
     let height = frame.height();
+    let forms: Vec<Form> = columns.iter().map(Form::of).collect();
     let held = SHOWN + UNFOLDED;
     let absent = height.saturating_sub(held);
     let last = if absent > 0 { height - SHOWN / 2 } else { height };
     for index in (0..height.min(held) - (height - last)).chain(last..height) {
-        let mut cells: Vec<Cell> = left.iter().map(|column| cell(column, index)).collect();
+        let formed = |columns: &[Column], forms: &[Form]| -> Vec<Cell> {
+            columns.iter().zip(forms).map(|(column, form)| cell(column, index, *form)).collect()
+        };
+        let mut cells = formed(left, &forms);
         cells.extend(cut.map(|_| Cell::from("…")));
-        cells.extend(right.iter().map(|column| cell(column, index)));
+        cells.extend(formed(right, &forms[columns.len() - right.len()..]));
         table.row(Mark::None, cells);
     }
     table.leave_out(absent);
@@ -122,37 +128,106 @@ fn align(dtype: &DataType) -> Align {
     if dtype.is_primitive_numeric() { Align::Right } else { Align::Left }
 }
 
-fn cell(column: &Column, index: usize) -> Cell {
+fn cell(column: &Column, index: usize, form: Form) -> Cell {
     match column.get(index) {
-        Ok(value) => value_cell(&value),
+        Ok(value) => value_cell(&value, form),
         Err(error) => error.to_string().into(),
     }
 }
 
-fn value_cell(value: &AnyValue<'_>) -> Cell {
+fn value_cell(value: &AnyValue<'_>, form: Form) -> Cell {
     match value {
         AnyValue::Null => {
             let mut html = Html::new();
-            html.raw("<i style=\"opacity:0.6\">null</i>");
+            html.raw("<i style=\"opacity:0.75\">null</i>");
             Cell::rich("null", html).valued(serde_json::Value::Null)
         }
-        AnyValue::Float32(number) => float(f64::from(*number), &number.to_string()),
-        AnyValue::Float64(number) => float(*number, &number.to_string()),
+        AnyValue::Float32(number) => float(f64::from(*number), &number.to_string(), form),
+        AnyValue::Float64(number) => float(*number, &number.to_string(), form),
         AnyValue::Boolean(truth) => Cell::from(truth.to_string()).valued(*truth),
         value if value.is_primitive_numeric() => match value.extract::<i128>() {
             Some(number) => Cell::integer(number),
             None => value.str_value().into_owned().into(),
         },
+        AnyValue::List(values) => list(values),
         value => elided(&value.str_value()),
     }
 }
 
-/// As polars' own text where that is short: `0.1` and not `0.1000`.
-fn float(number: f64, exact: &str) -> Cell {
-    let text = real(number);
-    let text = if exact.len() <= text.len() { exact.to_owned() } else { text };
-    // Not a number, and no JSON number either.
+/// How a column's fractions are written, so that their points stand below each other.
+#[derive(Clone, Copy)]
+enum Form {
+    /// With so many decimals.
+    Decimals(usize),
+    /// With an exponent.
+    Exponents,
+    /// Each as it is best: the column spans too much.
+    Each,
+}
+
+/// Decimals are counted in the first so many values, and exact to so many digits.
+const LOOKED_AT: usize = 1000;
+const DIGITS: i32 = 5;
+
+impl Form {
+    fn of(column: &Column) -> Self {
+        if !column.dtype().is_float() {
+            return Form::Each;
+        }
+        let short = |value: AnyValue<'_>| match value {
+            AnyValue::Float32(number) => Some((f64::from(number), number.to_string())),
+            AnyValue::Float64(number) => Some((number, number.to_string())),
+            _ => None,
+        };
+        let (mut least, mut most, mut decimals) = (f64::INFINITY, 0.0f64, 0);
+        for index in 0..column.len().min(LOOKED_AT) {
+            let Some((number, exact)) = column.get(index).ok().and_then(short) else { continue };
+            if number == 0.0 || !number.is_finite() {
+                continue;
+            }
+            (least, most) = (least.min(number.abs()), most.max(number.abs()));
+            // As many as it has, or as its first digits need.
+            let own = exact.split_once('.').map_or(0, |(_, fraction)| fraction.len());
+            let needed = DIGITS - 1 - number.abs().log10().floor() as i32;
+            decimals = decimals.max(own.min(needed.max(1) as usize));
+        }
+        match () {
+            () if most == 0.0 => Form::Each,
+            () if most >= 1e9 || most < 1e-3 => Form::Exponents,
+            () if most / least > 1e5 && least < 0.1 => Form::Each,
+            () => Form::Decimals(decimals),
+        }
+    }
+}
+
+fn float(number: f64, exact: &str, form: Form) -> Cell {
+    let text = match form {
+        _ if number == 0.0 || !number.is_finite() => number.to_string(),
+        Form::Exponents => format!("{number:.3e}"),
+        Form::Decimals(decimals) => fixed(number, decimals),
+        // polars' own text where that is short: `0.1` and not `0.1000`.
+        Form::Each => Some(real(number)).filter(|text| text.len() < exact.len()).unwrap_or_else(|| exact.to_owned()),
+    };
+    // What is not a number is no JSON number either.
     if number.is_finite() { Cell::from(text).valued(number) } else { Cell::from(text) }
+}
+
+/// The beginning of a list, and how many values it has in all where they do not fit.
+fn list(values: &Series) -> Cell {
+    let mut text = String::from("[");
+    for (index, value) in values.iter().enumerate() {
+        let word = match &value {
+            AnyValue::String(text) => format!("{text:?}"),
+            value => value_cell(value, Form::Each).text().to_owned(),
+        };
+        if text.chars().count() + word.chars().count() > LIST {
+            return format!("{text}{}…] {} values", if index > 0 { ", " } else { "" }, thousands(values.len() as u64))
+                .into();
+        }
+        text.push_str(if index > 0 { ", " } else { "" });
+        text.push_str(&word);
+    }
+    (text + "]").into()
 }
 
 /// The beginning of a long text, the rest as far as a tooltip holds it.
@@ -207,6 +282,31 @@ mod tests {
             bundle.plain().contains("20 more") && bundle.plain().contains("c49") && !bundle.plain().contains("c25")
         );
         assert!(bundle.plain().lines().all(|line| line.chars().count() < 2000));
+    }
+
+    #[test]
+    fn fractions_of_a_column_have_one_form() {
+        let shown = |values: &[f64]| -> Vec<String> {
+            let text = Series::new("s".into(), values).view().plain().to_owned();
+            text.lines().skip(4).map(|line| line.trim().to_owned()).collect()
+        };
+        assert_eq!(shown(&[1234.5678, 48148.1, 0.0]), ["1,234.6", "48,148.1", "0"]);
+        assert_eq!(shown(&[0.5, 12.25, f64::NAN]), ["0.50", "12.25", "NaN"]);
+        assert_eq!(shown(&[1e-7, 3e-6]), ["1.000e-7", "3.000e-6"]);
+        assert_eq!(shown(&[7.6009, 0.262_612]), ["7.60090", "0.26261"]);
+        assert_eq!(shown(&[1e-7, 5.0]), ["1.000e-7", "5"]);
+    }
+
+    #[test]
+    fn lists_show_as_much_as_fits_and_say_how_long_they_are() {
+        let lists = [Series::new("".into(), [1i64, 2, 3, 4]), Series::new("".into(), (0..100).collect::<Vec<i64>>())];
+        let text = Series::new("s".into(), lists).view().plain().to_owned();
+        assert!(
+            text.contains("[1, 2, 3, 4]")
+                && text.contains(", …] 100 values")
+                && text.lines().all(|line| line.chars().count() <= 60),
+            "{text}"
+        );
     }
 
     #[test]

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use polars::prelude::{Column, DataFrame, PolarsResult};
 
-use super::numbers::{binary_bytes, short_count, thousands};
+use super::curve::number;
+use super::numbers::{binary_bytes, real, short_count, small, thousands};
 use super::table::{Align, Cell, Mark, TableView, bar};
 use super::{Curve, MimeBundle, View};
 use crate::kicktest::{Comparison, KickTestReport, StepRecord};
@@ -79,13 +80,14 @@ fn steps(report: &KickTestReport) -> TableView {
     let columns = [
         ("step", Align::Right),
         ("loss", Align::Right),
-        ("ms", Align::Right),
+        ("whole", Align::Right),
         ("data", Align::Right),
         ("forward + backward", Align::Right),
         ("update", Align::Right),
         ("tokens/s", Align::Right),
     ];
     let mut view = TableView::new(title, &columns).limit(50);
+    (2..6).for_each(|column| view.below(column, "ms"));
     let tokens = (report.batch.0 * report.batch.1) as f64;
     for step in report.steps.iter() {
         let mark = if step.loss.is_finite() { Mark::None } else { Mark::Bad };
@@ -93,7 +95,11 @@ fn steps(report: &KickTestReport) -> TableView {
     }
     view.note(format!(
         "batch {} × {}, SGD lr {}, {}, {}",
-        report.batch.0, report.batch.1, report.lr, report.dtype, report.settings
+        report.batch.0,
+        report.batch.1,
+        number(report.lr),
+        report.dtype,
+        report.settings
     ));
     let passes = report.passes.map_or_else(String::new, |passes| format!(", gone through {passes:.2} times"));
     view.note(format!("data: {}{passes}", report.data));
@@ -180,13 +186,13 @@ fn gradients(report: &KickTestReport) -> Option<TableView> {
             [
                 layer.to_string().into(),
                 tensors.to_string().into(),
-                format!("{norm:.3e}").into(),
+                Cell::from(real(norm)).valued(norm),
                 Cell::rich(blocks, bar(share)),
             ],
         );
     }
     let total = layers.values().map(|sum| sum.0).sum::<f64>().sqrt();
-    view.note(format!("norm of all gradients {total:.3e}"));
+    view.note(format!("norm of all gradients {}", real(total)));
     let zero = report.gradients.iter().filter(|gradient| gradient.norm == 0.0).count();
     if zero > 0 {
         view.note(format!("{zero} gradients are exactly zero"));
@@ -224,9 +230,10 @@ fn compared_steps(comparison: &Comparison) -> TableView {
         ("second loss", Align::Right),
         ("difference", Align::Right),
         ("largest gradient difference", Align::Right),
-        ("second ms", Align::Right),
+        ("second whole", Align::Right),
     ];
     let mut view = TableView::new(title, &columns).limit(50);
+    view.below(5, "ms");
     for step in &comparison.steps {
         let mark = if comparison.step_agrees(step) { Mark::None } else { Mark::Bad };
         view.row(
@@ -235,8 +242,8 @@ fn compared_steps(comparison: &Comparison) -> TableView {
                 step.step.to_string().into(),
                 format!("{:.6}", step.losses.0).into(),
                 format!("{:.6}", step.losses.1).into(),
-                format!("{:.1e}", step.loss_difference()).into(),
-                format!("{:.1e}", step.gradient_difference).into(),
+                small(step.loss_difference()).into(),
+                small(step.gradient_difference).into(),
                 ms(step.second).into(),
             ],
         );
@@ -259,8 +266,8 @@ fn compared_parameters(comparison: &Comparison) -> TableView {
             mark,
             [
                 parameter.path.to_string().into(),
-                format!("{:.3e}", parameter.norm).into(),
-                format!("{:.1e}", parameter.difference).into(),
+                real(f64::from(parameter.norm)).into(),
+                small(parameter.difference).into(),
             ],
         );
     }

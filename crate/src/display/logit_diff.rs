@@ -3,8 +3,8 @@
 use serde_json::json;
 
 use super::numbers::small;
-use super::table::{Align, Cell, Mark, TableView, bar};
-use super::{Html, MimeBundle, View};
+use super::table::{Align, BAR, Cell, Mark, TableView, bar};
+use super::{HeatMap, Html, MimeBundle, View};
 use crate::convert::LogitDiff;
 
 impl View for LogitDiff {
@@ -13,14 +13,15 @@ impl View for LogitDiff {
             ("position", Align::Right),
             ("token", Align::Left),
             ("max |Δ|", Align::Right),
-            ("", Align::Left),
+            ("of the tolerance", Align::Left),
             ("mean |Δ|", Align::Right),
             ("KL (nats)", Align::Right),
-            ("top-1", Align::Left),
+            ("top-1", Align::Right),
         ];
         let verdict = if self.passed() { "agree" } else { "DIFFER" };
         let title = format!("Logits of {} and {} {verdict}", self.names.0, self.names.1);
         let mut view = TableView::new(title, &columns).limit(16);
+        view.below(3, "logarithmic");
         let several = self.positions.iter().any(|position| position.row > 0);
         for position in &self.positions {
             let place =
@@ -33,14 +34,15 @@ impl View for LogitDiff {
             };
             let within = position.max_abs <= self.tolerance;
             // A logarithmic bar: full at the tolerance, empty at a millionth of it.
-            let share = 1.0 + f64::from(position.max_abs / self.tolerance).log10() / 6.0;
+            let share = (1.0 + f64::from(position.max_abs / self.tolerance).log10() / 6.0).clamp(0.0, 1.0);
+            let blocks = "█".repeat((share * 16.0).round() as usize);
             view.row(
                 if within && agree { Mark::None } else { Mark::Bad },
                 [
                     place.into(),
                     position.token.clone().unwrap_or_default().into(),
                     small(f64::from(position.max_abs)).into(),
-                    Cell::rich("", bar(share)),
+                    Cell::rich(blocks, bar(share)),
                     small(f64::from(position.mean_abs)).into(),
                     small(position.kl).into(),
                     top.into(),
@@ -83,6 +85,33 @@ impl View for LogitDiff {
 }
 
 impl LogitDiff {
+    /// How far the sides are apart by layer and position; of comparisons without layers, by measure and position.
+    pub fn heat_map(&self) -> HeatMap {
+        let columns = self.positions.iter().map(|position| {
+            let token = position.token.as_deref().unwrap_or_default();
+            let several = self.positions.iter().any(|position| position.row > 0);
+            let place = if several { format!("{}:", position.row) } else { String::new() };
+            format!("{place}{} {token}", position.position).trim_end().to_owned()
+        });
+        let columns: Vec<String> = columns.collect();
+        let title = format!("{} and {}", self.names.0, self.names.1);
+        if self.layers.is_empty() {
+            let title = format!("{title}: logits apart");
+            let mut map = HeatMap::new(title, ("position", "measure"), columns, f64::from(self.tolerance));
+            map.row("max", self.positions.iter().map(|position| f64::from(position.max_abs)));
+            map.row("mean", self.positions.iter().map(|position| f64::from(position.mean_abs)));
+            map.row("KL", self.positions.iter().map(|position| position.kl));
+            return map;
+        }
+        let title = format!("{title}: residual streams apart, of their size");
+        let mut map = HeatMap::new(title, ("position", "layer"), columns, 1e-3);
+        for layer in &self.layers {
+            let size = f64::from(layer.scale.max(1.0));
+            map.row(layer.layer.to_string(), layer.by_position.iter().map(|apart| f64::from(*apart) / size));
+        }
+        map
+    }
+
     /// Where the two sides part, in words: nothing where they agree or no layers were compared.
     pub(super) fn located(&self) -> Option<String> {
         match self.first_divergent_layer() {
@@ -121,21 +150,20 @@ impl LogitDiff {
     }
 }
 
-/// One small box for each position, or for a few neighbours where there are many: the stronger its colour, the further
-/// apart the sides are, on a logarithmic scale that is full at a thousandth of the stream's size. In text, bars.
+/// One bar for each position, or for a few neighbours where there are many: the higher, the further apart the sides are, on
+/// a logarithmic scale that is full at a thousandth of the stream's size.
 fn strip(values: &[f32], scale: f32) -> Cell {
-    const BOXES: usize = 32;
+    const MOST: usize = 32;
     const BARS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
-    let (mut text, mut html) = (String::new(), Html::new());
-    html.raw("<code style=\"background-color:transparent\">");
-    for neighbours in values.chunks(values.len().div_ceil(BOXES).max(1)) {
+    let mut text = String::new();
+    for neighbours in values.chunks(values.len().div_ceil(MOST).max(1)) {
         let worst = f64::from(neighbours.iter().copied().fold(0.0, f32::max) / (1e-3 * scale.max(1.0)));
         let strength = (1.0 + worst.log10() / 5.0).clamp(0.0, 1.0);
         text.push(BARS[(strength * 7.0).round() as usize]);
-        // The bar inside is for pages that strip colours.
-        html.raw(format!("<span style=\"background-color:rgba(214,125,46,{:.2})\">", strength.max(0.08)));
-        html.text(BARS[(strength * 7.0).round() as usize]).raw("</span>");
     }
-    html.raw("</code>");
+    let mut html = Html::new();
+    html.raw(format!("<code style=\"background-color:rgba(128,128,128,0.10);color:{BAR}\">"))
+        .text(&text)
+        .raw("</code>");
     Cell::rich(text, html)
 }

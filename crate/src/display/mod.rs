@@ -63,5 +63,5 @@ pub use interactive::interactive;
 pub(crate) use interactive::is_interactive;
 pub use loss_curve::LossCurve;
 pub use numbers::{binary_bytes, short_count, thousands};
-pub(crate) use progress_view::{Outcome, ProgressState, counts, progress_bundle};
+pub(crate) use progress_view::{Outcome, ProgressState, progress_bundle};
 pub use table::{Align, Cell, Mark, TableView};

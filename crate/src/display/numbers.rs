@@ -31,13 +31,18 @@ pub(super) fn real(value: f64) -> String {
         _ if value.fract() == 0.0 => signed_thousands(value as i128),
         _ => {
             let decimals = (4 - size.log10().floor() as i32 - 1).clamp(1, 7) as usize;
-            let text = format!("{value:.decimals$}");
-            let (whole, fraction) = text.split_once('.').unwrap_or((&text, ""));
-            let sign = if value < 0.0 { "-" } else { "" };
-            let whole = whole.trim_start_matches('-').parse().map_or_else(|_| whole.to_owned(), thousands);
-            format!("{sign}{whole}.{fraction}")
+            fixed(value, decimals)
         }
     }
+}
+
+/// With so many decimals: `-12,345.70`.
+pub(super) fn fixed(value: f64, decimals: usize) -> String {
+    let text = format!("{value:.decimals$}");
+    let bare = text.trim_start_matches('-');
+    let (whole, fraction) = bare.split_at(bare.find('.').unwrap_or(bare.len()));
+    let whole = whole.parse().map_or_else(|_| whole.to_owned(), thousands);
+    format!("{}{whole}{fraction}", if text.starts_with('-') { "-" } else { "" })
 }
 
 /// `2_471_645_184` → `2.30 GiB`.
@@ -66,11 +71,13 @@ pub(super) fn shape(dims: &[usize]) -> String {
     format!("{dims:?}")
 }
 
-/// Two digits and an exponent where numbers are small; nothing but `0` for equality.
+/// Two digits, with an exponent where numbers are small; nothing but `0` for equality.
 pub(super) fn small(value: f64) -> String {
-    match value {
+    match value.abs() {
         0.0 => "0".to_owned(),
-        0.1..1000.0 => format!("{value:.1}"),
+        0.01..0.1 => format!("{value:.3}"),
+        0.1..1.0 => format!("{value:.2}"),
+        1.0..1000.0 => format!("{value:.1}"),
         _ => format!("{value:.1e}"),
     }
 }
@@ -83,11 +90,15 @@ mod tests {
     fn numbers_read_as_people_write_them() {
         assert_eq!([0, 999, 1000, 1_234_567].map(thousands), ["0", "999", "1,000", "1,234,567"]);
         assert_eq!([0, 1023, 1024, 2_471_645_184].map(binary_bytes), ["0 B", "1023 B", "1.00 KiB", "2.30 GiB"]);
-        assert_eq!([0.0, 1.3e-5, 0.25, 5.04, 12345.0].map(small), ["0", "1.3e-5", "0.2", "5.0", "1.2e4"]);
+        assert_eq!(
+            [0.0, 1.3e-5, 0.087, -0.25, 5.04, 12345.0].map(small),
+            ["0", "1.3e-5", "0.087", "-0.25", "5.0", "1.2e4"]
+        );
         assert_eq!(
             [0.0, 0.873_444, -12_345.678, 1.25e-9, 100.0, 3e12, f64::NAN, f64::NEG_INFINITY].map(real),
             ["0", "0.8734", "-12,345.7", "1.250e-9", "100", "3.000e12", "NaN", "-inf"]
         );
+        assert_eq!([fixed(-12_345.678, 2), fixed(-5.0, 0)], ["-12,345.68", "-5"]);
         assert_eq!([-1_234_567, 5].map(signed_thousands), ["-1,234,567", "5"]);
         assert_eq!([999, 4_434_176, 1_235_814_400].map(short_count), ["999", "4.43 M", "1.24 B"]);
     }

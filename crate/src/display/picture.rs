@@ -11,13 +11,15 @@ use super::MimeBundle;
 pub(super) const CARD: RGBColor = RGBColor(250, 249, 246);
 pub(super) const INK: RGBColor = RGBColor(60, 56, 54);
 pub(super) const GRID: RGBColor = RGBColor(222, 218, 210);
+/// What should not be.
+pub(super) const BAD: RGBColor = RGBColor(183, 28, 28);
 /// Lines in their order; each at least 3:1 on the card.
 pub(super) const LINES: [RGBColor; 6] = [
     RGBColor(196, 98, 16),
     RGBColor(30, 102, 168),
     RGBColor(46, 125, 50),
     RGBColor(142, 68, 173),
-    RGBColor(183, 28, 28),
+    BAD,
     RGBColor(90, 90, 90),
 ];
 

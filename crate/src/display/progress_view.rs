@@ -23,6 +23,9 @@ pub(crate) enum Outcome {
     Abandoned,
 }
 
+/// The length of a terminal's bar.
+const BLOCKS: usize = 16;
+
 /// A bar at one moment.
 #[derive(Clone, Debug)]
 pub(crate) struct ProgressState {
@@ -50,7 +53,7 @@ impl ProgressState {
             unit,
             rate: counter.per_sec(),
             elapsed: counter.elapsed(),
-            message: counter.message(),
+            message: counter.prefix(),
             outcome,
         }
     }
@@ -71,7 +74,11 @@ impl ProgressState {
             Outcome::Done => {
                 let rate = self.done as f64 / self.elapsed.as_secs_f64().max(1e-9);
                 let speed = if self.done > 0 { format!(" · {}", speed(rate, self.unit)) } else { String::new() };
-                format!("done in {elapsed} · {}{speed}", amount(self.done, self.unit))
+                let count = match self.done {
+                    0 => String::new(),
+                    done => format!(" · {}", amount(done, self.unit)),
+                };
+                format!("done in {elapsed}{count}{speed}")
             }
             Outcome::Failed(why) => format!("failed at {} after {elapsed}: {why}", self.place()),
             Outcome::Interrupted => format!("interrupted at {} after {elapsed}", self.place()),
@@ -97,6 +104,15 @@ impl ProgressState {
     /// One line of text.
     pub(crate) fn text(&self) -> String {
         format!("{}{}: {}", "  ".repeat(self.depth), self.label, self.line())
+    }
+
+    /// The line of a terminal, which cuts what it has no room for: what matters most comes first.
+    pub(crate) fn terminal_line(&self) -> String {
+        let bar = self.total.map_or_else(String::new, |total| {
+            let full = (u128::from(self.done.min(total)) * BLOCKS as u128 / u128::from(total.max(1))) as usize;
+            format!("{}{} ", "█".repeat(full), "░".repeat(BLOCKS - full))
+        });
+        format!("{}{} {bar}{}", "  ".repeat(self.depth), self.label, self.line())
     }
 
     fn html(&self, html: &mut Html) {
@@ -141,19 +157,22 @@ pub(crate) fn progress_bundle(states: &[ProgressState]) -> MimeBundle {
     MimeBundle::text(text.join("\n")).with_html(html.finish()).with("application/vnd.chandlery.progress+json", typed)
 }
 
-/// How far running work is: share, count, rate, time left; of work without a known total the time so far.
-pub(crate) fn counts(done: u64, total: Option<u64>, unit: Unit, rate: f64, elapsed: Duration) -> String {
+/// How far running work is: share, count, rate, time so far and time left; without a known total neither share nor time left.
+fn counts(done: u64, total: Option<u64>, unit: Unit, rate: f64, elapsed: Duration) -> String {
     let rate = if rate.is_finite() { rate } else { 0.0 };
     let speed = if rate > 0.0 { format!(" · {}", speed(rate, unit)) } else { String::new() };
     match total {
         Some(total) => {
             let share = percent(done, total);
             let left = match rate > 0.0 {
-                true => format!(" · {} left", time(seconds(total.saturating_sub(done) as f64 / rate))),
+                true => format!(", {} left", time(seconds(total.saturating_sub(done) as f64 / rate))),
                 false => String::new(),
             };
-            format!("{share} % · {} of {}{speed}{left}", amount(done, unit), amount(total, unit))
+            let (done, total) = (amount(done, unit), amount(total, unit));
+            format!("{share} % · {done} of {total}{speed} · {}{left}", time(elapsed))
         }
+        // Nobody counts: a phase that only takes its time.
+        None if done == 0 => time(elapsed),
         None => format!("{}{speed} · {}", amount(done, unit), time(elapsed)),
     }
 }
@@ -207,9 +226,13 @@ mod tests {
     fn a_running_bar_shows_share_count_rate_and_time_left() {
         let gib = 1 << 30;
         let state = at(gib, Some(4 * gib), Outcome::Running);
-        assert_eq!(state.text(), "copying: 25 % · 1.00 GiB of 4.00 GiB · 1.40 GiB/s · 2.1 s left");
-        let html = progress_bundle(&[state]).get("text/html").unwrap().to_string();
+        assert_eq!(state.text(), "copying: 25 % · 1.00 GiB of 4.00 GiB · 1.40 GiB/s · 3.2 s, 2.1 s left");
+        let html = progress_bundle(std::slice::from_ref(&state)).get("text/html").unwrap().to_string();
         assert!(html.contains("max=\\\"4294967296\\\" value=\\\"1073741824\\\""), "{html}");
+        let line = "copying ████░░░░░░░░░░░░ 25 % · 1.00 GiB of 4.00 GiB · 1.40 GiB/s · 3.2 s, 2.1 s left";
+        assert_eq!(state.terminal_line(), line);
+        assert_eq!(at(0, None, Outcome::Running).text(), "copying: 3.2 s");
+        assert_eq!(at(0, None, Outcome::Done).text(), "copying: done in 3.2 s");
         assert_eq!(at(gib, None, Outcome::Running).text(), "copying: 1.00 GiB · 1.40 GiB/s · 3.2 s");
     }
 

@@ -76,7 +76,7 @@ impl View for Project {
     fn view(&self) -> MimeBundle {
         let place = self.folder().map_or_else(|| "built in".to_owned(), |folder| folder.display().to_string());
         let title = format!("Project {} ({place}): {}", self.name(), self.description());
-        let columns = [("argument", Align::Left), ("type", Align::Left), ("", Align::Left)];
+        let columns = [("argument", Align::Left), ("type", Align::Left), ("about", Align::Left)];
         let mut table = TableView::new(title, &columns);
         for argument in self.arguments() {
             let kind = match argument.choices.as_slice() {

@@ -1,16 +1,20 @@
-//! The bars that run at the same time: one output of a notebook, a row for each.
+//! The bars that run at the same time: one output of a notebook, a row for each; and lines at the end of a terminal.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, OnceLock};
+use std::sync::{Condvar, LazyLock, Mutex, MutexGuard, OnceLock};
 use std::thread::ThreadId;
 use std::time::Instant;
 
-use indicatif::ProgressBar;
+use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
-use super::{PATIENCE, Unit};
+use super::{PATIENCE, TICK, Unit};
 use crate::display::{Outcome, ProgressState, Updating, in_notebook, is_interactive, progress_bundle};
 
-static BOARDS: Mutex<Boards> = Mutex::new(Boards { current: Board::new(), earlier: Vec::new(), cell: None });
+static TERMINAL: LazyLock<MultiProgress> = LazyLock::new(MultiProgress::new);
+static BOARDS: Mutex<Boards> =
+    Mutex::new(Boards { current: Board::new(), earlier: Vec::new(), cell: None, in_cell: false, ticking: false });
+/// Something ended: a bar, a cell.
+static ENDED: Condvar = Condvar::new();
 static NEXT_ROW: AtomicU64 = AtomicU64::new(1);
 /// When the next drawing is due, in milliseconds since the first bar: asked at every count, so it takes no lock.
 static DUE: AtomicU64 = AtomicU64::new(0);
@@ -22,6 +26,10 @@ struct Boards {
     earlier: Vec<Board>,
     /// The thread on which cells run: bars of threads that a cell started are within those of the cell.
     cell: Option<ThreadId>,
+    /// Whether a cell runs. What it leaves behind is drawn when it is counted, else a notebook would never be at rest.
+    in_cell: bool,
+    /// Whether the thread is there that draws what nobody counts.
+    ticking: bool,
 }
 
 /// One output.
@@ -38,6 +46,9 @@ struct Row {
     depth: usize,
     thread: ThreadId,
     patient: bool,
+    in_notebook: bool,
+    /// Whether the terminal has a line for it.
+    on_terminal: bool,
     /// What is left of it once it ended.
     end: Option<ProgressState>,
 }
@@ -59,6 +70,7 @@ fn is_due() -> bool {
 pub fn begin_cell() {
     let mut boards = boards();
     boards.cell = Some(std::thread::current().id());
+    boards.in_cell = true;
     let before = std::mem::replace(&mut boards.current, Board::new());
     if before.is_running() {
         boards.earlier.push(before);
@@ -68,17 +80,22 @@ pub fn begin_cell() {
 /// A cell ended: what it left running is drawn as it is.
 pub fn end_cell() {
     let mut boards = boards();
+    boards.in_cell = false;
+    ENDED.notify_all();
     if boards.current.is_running() {
         boards.current.draw();
     }
 }
 
 /// Begins a row below the bar it is within: its number and depth.
-pub(super) fn add(label: &str, counter: &ProgressBar, unit: Unit, patient: bool) -> (u64, usize) {
+pub(super) fn add(label: &str, counter: &ProgressBar, unit: Unit, patient: bool, in_notebook: bool) -> (u64, usize) {
     let mut boards = boards();
     let (thread, cell) = (std::thread::current().id(), boards.cell);
     let rows = &mut boards.current.rows;
-    let last_of = |thread| rows.iter().rposition(|row| row.end.is_none() && row.thread == thread);
+    // What only a terminal shows has no place in a notebook, so nothing there is within it.
+    let last_of = |thread| {
+        rows.iter().rposition(|row| row.end.is_none() && row.thread == thread && (row.in_notebook || !in_notebook))
+    };
     let parent = last_of(thread).or_else(|| last_of(cell?));
     let depth = parent.map_or(0, |parent| rows[parent].depth + 1);
     // After all that is within the parent already.
@@ -86,11 +103,29 @@ pub(super) fn add(label: &str, counter: &ProgressBar, unit: Unit, patient: bool)
     let place = place.unwrap_or(rows.len());
     let id = NEXT_ROW.fetch_add(1, Ordering::Relaxed);
     let (label, counter) = (label.to_owned(), counter.clone());
-    rows.insert(place, Row { id, counter, label, unit, depth, thread, patient, end: None });
+    let (on_terminal, end) = (false, None);
+    rows.insert(place, Row { id, counter, label, unit, depth, thread, patient, in_notebook, on_terminal, end });
     if !patient && is_due() {
         boards.current.draw();
     }
+    if !boards.ticking && boards.is_watched() {
+        // Without a thread it is drawn when it is counted.
+        boards.ticking = std::thread::Builder::new().name("progress".to_owned()).spawn(tick).is_ok();
+    }
     (id, depth)
+}
+
+/// Draws what nobody counts, so that its time moves, until no bar runs or the cell ended.
+fn tick() {
+    let mut boards = boards();
+    while boards.is_watched() && boards.all().any(|board| board.is_running()) {
+        let woken = ENDED.wait_timeout(boards, TICK).unwrap_or_else(|poisoned| poisoned.into_inner());
+        boards = woken.0;
+        if woken.1.timed_out() && boards.is_watched() && is_due() {
+            boards.draw();
+        }
+    }
+    boards.ticking = false;
 }
 
 /// Draws the rows, unless they were drawn within the last 100 ms or are being drawn.
@@ -104,12 +139,17 @@ pub(super) fn draw_if_due() {
 }
 
 /// Ends a row, or forgets it if it was too short to be of interest.
-pub(super) fn end(id: u64, state: ProgressState, brief: bool) {
+pub(super) fn end(id: u64, state: ProgressState, brief: bool, in_notebook: bool) {
     let mut boards = boards();
     let Some(board) = boards.all().find(|board| board.rows.iter().any(|row| row.id == id)) else { return };
     let Some(index) = board.rows.iter().position(|row| row.id == id) else { return };
+    board.rows[index].leave_terminal();
+    // On a terminal, a bar within another makes way for the next; the outermost leaves its summary.
+    if state.depth == 0 && !brief && in_notebook {
+        let _ = TERMINAL.println(state.text());
+    }
     // What ended well within another bar makes way for the next; what did not says why.
-    let forgotten = brief || (state.outcome == Outcome::Done && state.depth > 0);
+    let forgotten = brief || !in_notebook || (state.outcome == Outcome::Done && state.depth > 0);
     if forgotten {
         board.rows.remove(index);
     } else {
@@ -122,9 +162,15 @@ pub(super) fn end(id: u64, state: ProgressState, brief: bool) {
         board.draw();
     }
     boards.earlier.retain(Board::is_running);
+    ENDED.notify_all();
 }
 
 impl Boards {
+    /// Whether somebody looks at bars while nobody counts.
+    fn is_watched(&self) -> bool {
+        !TERMINAL.is_hidden() || (self.in_cell && in_notebook() && is_interactive())
+    }
+
     fn all(&mut self) -> impl Iterator<Item = &mut Board> {
         std::iter::once(&mut self.current).chain(&mut self.earlier)
     }
@@ -144,19 +190,47 @@ impl Board {
     }
 
     fn draw(&mut self) {
+        DUE.store(now_ms() + INTERVAL_MS, Ordering::Relaxed);
+        if !TERMINAL.is_hidden() {
+            self.rows.iter_mut().for_each(Row::draw_on_terminal);
+        }
         if !in_notebook() || !is_interactive() {
             return;
         }
-        let shown = |row: &&Row| !row.patient || row.end.is_some() || row.counter.elapsed() >= PATIENCE;
+        let shown = |row: &&Row| row.in_notebook && row.is_shown();
         let states: Vec<ProgressState> = self.rows.iter().filter(shown).map(Row::state).collect();
         if !states.is_empty() {
             self.display.get_or_insert_with(Updating::new).redraw(&progress_bundle(&states));
-            DUE.store(now_ms() + INTERVAL_MS, Ordering::Relaxed);
         }
     }
 }
 
 impl Row {
+    fn is_shown(&self) -> bool {
+        !self.patient || self.end.is_some() || self.counter.elapsed() >= PATIENCE
+    }
+
+    fn draw_on_terminal(&mut self) {
+        if self.end.is_some() || !self.is_shown() {
+            return;
+        }
+        self.counter.set_message(self.state().terminal_line());
+        if !self.on_terminal {
+            // The one element that is cut at the terminal's edge.
+            let style = ProgressStyle::with_template("{wide_msg}").unwrap_or_else(|_| ProgressStyle::default_bar());
+            self.counter = TERMINAL.add(self.counter.clone().with_style(style));
+            self.on_terminal = true;
+        }
+        self.counter.tick();
+    }
+
+    fn leave_terminal(&mut self) {
+        self.counter.finish_and_clear();
+        if self.on_terminal {
+            TERMINAL.remove(&self.counter);
+        }
+    }
+
     fn state(&self) -> ProgressState {
         let running = || ProgressState::of(&self.counter, &self.label, self.unit, self.depth, Outcome::Running);
         self.end.clone().unwrap_or_else(running)

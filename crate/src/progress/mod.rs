@@ -21,12 +21,12 @@ use std::fmt::Display;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use indicatif::{ProgressBar, ProgressDrawTarget};
 
 pub use board::{begin_cell, end_cell};
 pub use tracked::{Tracked, progress};
 
-use crate::display::{Outcome, ProgressState, counts};
+use crate::display::{Outcome, ProgressState};
 use crate::sealed::Sealed;
 
 /// A running count. Clones count on, from any thread; a bar that begins while another of its thread runs is shown below it.
@@ -52,15 +52,17 @@ struct Bar {
     counter: ProgressBar,
     label: String,
     unit: Unit,
-    /// Its row among those of the notebook's output, if it is shown there.
-    row: Option<u64>,
+    /// Its row among those that run.
+    row: u64,
     depth: usize,
+    in_notebook: bool,
     /// Work of the library itself is not shown when it is over at once: it would flash by.
     patient: bool,
     ended: AtomicBool,
 }
 
-static TERMINAL: std::sync::LazyLock<MultiProgress> = std::sync::LazyLock::new(MultiProgress::new);
+/// How often bars are drawn that nobody counts.
+const TICK: std::time::Duration = std::time::Duration::from_millis(500);
 
 /// How long patient work runs unseen.
 const PATIENCE: std::time::Duration = std::time::Duration::from_millis(300);
@@ -92,25 +94,10 @@ impl Progress {
     }
 
     fn begin(label: String, total: Option<u64>, unit: Unit, patient: bool, in_notebook: bool) -> Self {
-        let counter = match total {
-            Some(total) => ProgressBar::new(total),
-            None => ProgressBar::no_length(),
-        };
-        let (row, depth) = match in_notebook {
-            true => {
-                let (row, depth) = board::add(&label, &counter, unit, patient);
-                (Some(row), depth)
-            }
-            false => (None, 0),
-        };
-        let template =
-            if total.is_some() { "{prefix} {bar:30} {counts} {msg}" } else { "{prefix} {spinner} {counts} {msg}" };
-        let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
-        let style = style.with_key("counts", move |now: &indicatif::ProgressState, out: &mut dyn std::fmt::Write| {
-            let _ = out.write_str(&counts(now.pos(), now.len(), unit, now.per_sec(), now.elapsed()));
-        });
-        let counter = TERMINAL.add(counter.with_style(style).with_prefix(format!("{}{label}", "  ".repeat(depth))));
-        let bar = Bar { counter, label, unit, row, depth, patient, ended: AtomicBool::new(false) };
+        // The board decides when it is seen.
+        let counter = ProgressBar::with_draw_target(total, ProgressDrawTarget::hidden());
+        let (row, depth) = board::add(&label, &counter, unit, patient, in_notebook);
+        let bar = Bar { counter, label, unit, row, depth, in_notebook, patient, ended: AtomicBool::new(false) };
         Self { bar: Arc::new(Sealed::new(bar)) }
     }
 
@@ -133,14 +120,12 @@ impl Progress {
 
     /// Shows a word beside the bar.
     pub fn say(&self, message: impl Into<String>) {
-        self.bar.counter.set_message(message.into());
+        self.bar.counter.set_prefix(message.into());
         self.drawn();
     }
 
     fn drawn(&self) {
-        if self.bar.row.is_some() {
-            board::draw_if_due();
-        }
+        board::draw_if_due();
     }
 
     /// Ends it well, in one line that sums up.
@@ -173,17 +158,9 @@ impl Bar {
             return;
         }
         let brief = self.patient && self.counter.elapsed() < PATIENCE;
-        // On a terminal, a bar within another makes way for the next; the outermost leaves its summary.
         // Before the counter ends, because that makes it complete.
         let state = ProgressState::of(&self.counter, &self.label, self.unit, self.depth, outcome);
-        if self.depth == 0 && !brief && self.row.is_some() {
-            let _ = TERMINAL.println(state.text());
-        }
-        self.counter.finish_and_clear();
-        TERMINAL.remove(&self.counter);
-        if let Some(row) = self.row {
-            board::end(row, state, brief);
-        }
+        board::end(self.row, state, brief, self.in_notebook);
     }
 }
 

@@ -105,8 +105,14 @@ impl Cell {
     pub fn share(share: f64) -> Self {
         let text = format!("{:.1}%", share * 100.0);
         let mut html = bar(share);
-        html.raw(" ").text(&text);
+        // As wide as `100.0%`, so that bars stand below each other.
+        html.raw(" <span style=\"display:inline-block;min-width:3.8em;text-align:right\">").text(&text).raw("</span>");
         Self::rich(text, html).valued(share)
+    }
+
+    /// What it says.
+    pub(in super::super) fn text(&self) -> &str {
+        &self.text
     }
 
     /// The same cell with the value behind it, which programs compare and readers sort by.
@@ -122,13 +128,16 @@ impl<T: Into<String>> From<T> for Cell {
     }
 }
 
+/// What bars are drawn in: seen well enough on light and dark pages.
+pub(in super::super) const BAR: &str = "rgb(196,98,16)";
+
 /// A bar whose length is `share` (0 to 1) of its box, for shares and magnitudes.
 pub(in super::super) fn bar(share: f64) -> Html {
     let width = (share.clamp(0.0, 1.0) * 80.0).round();
     let mut html = Html::new();
     html.raw(format!(
-        "<span style=\"display:inline-block;width:80px;background-color:rgba(128,128,128,0.15)\">\
-         <span style=\"display:inline-block;width:{width}px;height:0.7em;background-color:rgb(214,125,46)\"></span></span>"
+        "<span style=\"display:inline-block;width:80px;text-align:left;background-color:rgba(128,128,128,0.15)\">\
+         <span style=\"display:inline-block;width:{width}px;height:0.7em;background-color:{BAR}\"></span></span>"
     ));
     html
 }

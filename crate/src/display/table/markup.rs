@@ -3,10 +3,16 @@
 
 use super::super::Html;
 use super::super::numbers::thousands;
-use super::sorting::{CLASS, is_worth_sorting};
-use super::{Mark, Row, TableView};
+use super::sorting::CLASS;
+use super::{Align, Mark, Row, TableView};
 
-const PADDING: &str = "padding:0.15em 0.7em";
+const PADDING: &str = "padding:0.15em 0.6em";
+
+/// The line below the heads.
+const RULE: &str = "border-bottom:1px solid rgba(128,128,128,0.6)";
+
+/// Prose longer than this wraps; names and paths never do.
+const PROSE: usize = 64;
 
 /// Hidden rows beyond these are not part of the page.
 const MOST_ROWS: usize = 1000;
@@ -30,20 +36,22 @@ impl TableView {
     }
 
     fn table(&self, html: &mut Html) {
-        let class = if is_worth_sorting(self.rows.len()) { format!(" class=\"{CLASS}\"") } else { String::new() };
+        let class = if self.is_worth_sorting() { format!(" class=\"{CLASS}\"") } else { String::new() };
         open(html, &class);
         html.raw("<thead><tr>");
         if self.is_marked() {
-            html.raw("<th></th>");
+            html.raw(format!("<th style=\"{PADDING};{RULE}\"></th>"));
         }
-        for head in &self.columns {
+        for (head, _) in self.columns.iter().zip(self.shown()).filter(|(_, shown)| *shown) {
             let align = head.align.name();
             html.raw(format!(
-                "<th align=\"{align}\" style=\"text-align:{align};{PADDING};border-bottom:1px solid rgba(128,128,128,0.6)\">"
+                "<th align=\"{align}\" style=\"text-align:{align};{PADDING};white-space:nowrap;{RULE}\">"
             ));
             html.text(&head.name);
             if !head.below.is_empty() {
-                html.raw("<br><span style=\"font-weight:normal;opacity:0.7\">").text(&head.below).raw("</span>");
+                html.raw("<br><small style=\"font-weight:normal;font-size:inherit;opacity:0.75\">")
+                    .text(&head.below)
+                    .raw("</small>");
             }
             html.raw("</th>");
         }
@@ -61,16 +69,23 @@ impl TableView {
             style => html.raw(format!("<tr style=\"{style}\">")),
         };
         if self.is_marked() {
-            html.raw("<td align=\"center\">").text(row.mark.letter().trim()).raw("</td>");
+            html.raw(format!("<td align=\"center\" style=\"text-align:center;{PADDING}\">"));
+            html.text(row.mark.letter().trim()).raw("</td>");
         }
-        for (cell, head) in row.cells.iter().zip(&self.columns) {
+        let cells = row.cells.iter().zip(&self.columns).zip(self.shown());
+        for ((cell, head), _) in cells.filter(|(_, shown)| *shown) {
             let align = head.align.name();
             // What sorts by itself needs no second number.
             let order = cell.value.as_ref().filter(|value| value.is_number() && value.to_string() != cell.text);
             let order = order.map_or_else(String::new, |value| format!(" data-v=\"{value}\""));
-            html.raw(format!(
-                "<td align=\"{align}\"{order} style=\"text-align:{align};{PADDING};white-space:nowrap\">"
-            ));
+            let prose = head.align == Align::Left && cell.html.is_none() && cell.text.chars().count() > PROSE;
+            // The attribute is for pages that strip styles.
+            let (bare, wrap) = if prose && cell.text.contains(' ') {
+                ("", "min-width:24em")
+            } else {
+                (" nowrap", "white-space:nowrap")
+            };
+            html.raw(format!("<td align=\"{align}\"{bare}{order} style=\"text-align:{align};{PADDING};{wrap}\">"));
             let strong = row.mark == Mark::Strong && !cell.text.is_empty();
             html.raw(if strong { "<b>" } else { "" });
             match &cell.html {
@@ -85,7 +100,7 @@ impl TableView {
     /// What the cut hides, behind a line that counts it.
     fn unfolding(&self, hidden: &[Row], html: &mut Html) {
         let Some(words) = self.hidden_words() else { return };
-        let width = self.columns.len() + usize::from(self.is_marked());
+        let width = self.shown().filter(|shown| *shown).count() + usize::from(self.is_marked());
         let kept = &hidden[..hidden.len().min(MOST_ROWS)];
         let absent = match self.hidden() - kept.len() {
             0 => String::new(),
@@ -135,7 +150,7 @@ mod tests {
         let styles = regex::Regex::new(" (style|class|data-v)=\"[^\"]*\"").unwrap();
         let html = styles.replace_all(&table.html(), "").into_owned();
         assert!(html.contains("<td align=\"center\">-</td>"), "{html}");
-        assert!(html.contains("<td align=\"right\"><b>8.00 KiB</b></td>"), "{html}");
+        assert!(html.contains("<td align=\"right\" nowrap><b>8.00 KiB</b></td>"), "{html}");
         assert!(html.contains("<summary>… 7 more rows</summary>"), "{html}");
     }
 }

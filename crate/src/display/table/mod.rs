@@ -7,8 +7,8 @@ mod sorting;
 mod text;
 mod typed;
 
-pub(super) use cell::bar;
 pub use cell::{Align, Cell, Mark};
+pub(super) use cell::{BAR, bar};
 pub(super) use sorting::with_sorting;
 
 use super::MimeBundle;
@@ -43,6 +43,8 @@ pub struct TableView {
     rows: Vec<Row>,
     notes: Vec<String>,
     limit: usize,
+    /// Whether columns without a word in any row are left out.
+    sparse: bool,
     /// Rows before the last ones shown that whoever made the table did not even add.
     left_out: usize,
 }
@@ -53,7 +55,15 @@ impl TableView {
         let head =
             |(name, align): &(&str, Align)| Head { name: (*name).to_owned(), align: *align, below: String::new() };
         let columns = columns.iter().map(head).collect();
-        Self { title: title.into(), columns, rows: Vec::new(), notes: Vec::new(), limit: 200, left_out: 0 }
+        Self {
+            title: title.into(),
+            columns,
+            rows: Vec::new(),
+            notes: Vec::new(),
+            limit: 200,
+            sparse: false,
+            left_out: 0,
+        }
     }
 
     /// What it is about.
@@ -65,6 +75,18 @@ impl TableView {
     pub fn limit(mut self, rows: usize) -> Self {
         self.limit = rows;
         self
+    }
+
+    /// Leaves out columns in which no row says anything. Programs still get them.
+    pub(super) fn sparse(mut self) -> Self {
+        self.sparse = true;
+        self
+    }
+
+    /// For each column whether people see it.
+    fn shown(&self) -> impl Iterator<Item = bool> {
+        let says = |column: usize| self.rows.iter().any(|row| !row.cells[column].text.is_empty());
+        (0..self.columns.len()).map(move |column| !self.sparse || says(column))
     }
 
     /// Puts a word below a column's name: its type or unit.

@@ -1,5 +1,7 @@
 //! Tables that readers sort and filter, where the page runs scripts. Elsewhere they are the tables they are.
 
+use super::{Mark, TableView};
+
 /// Marks the tables that the script takes.
 pub(super) const CLASS: &str = "chandlery-table";
 
@@ -7,8 +9,11 @@ pub(super) const CLASS: &str = "chandlery-table";
 /// not say which output it belongs to.
 const SCRIPT: &str = concat!("<script>", include_str!("sorting.js"), "</script>");
 
-pub(super) fn is_worth_sorting(rows: usize) -> bool {
-    rows >= 8
+impl TableView {
+    /// A few rows are seen at a glance, and a sum stands below what it sums.
+    pub(super) fn is_worth_sorting(&self) -> bool {
+        self.rows.len() >= 8 && self.rows.iter().all(|row| row.mark != Mark::Strong)
+    }
 }
 
 /// The fragment with the script once, if it has a table to sort.
@@ -37,6 +42,10 @@ mod tests {
         };
         assert_eq!(scripts(&table(3)), 0);
         assert_eq!(scripts(&table(30)), 1);
+        let mut with_sum = TableView::new("", &[("n", Align::Right)]);
+        (0..30).for_each(|row| with_sum.row(Mark::None, [row.to_string().into()]));
+        with_sum.row(Mark::Strong, ["435".into()]);
+        assert_eq!(scripts(&with_sum.bundle()), 0);
         assert_eq!(scripts(&table(30).followed_by(&table(40)).with_note("both")), 1);
         assert!(SCRIPT.len() < 3000, "{}", SCRIPT.len());
         assert!(!SCRIPT[8..SCRIPT.len() - 9].contains('<'), "a script in a page cannot hold a tag");

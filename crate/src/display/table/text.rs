@@ -9,6 +9,7 @@ impl TableView {
         let marked = self.is_marked();
         let mut widths: Vec<usize> =
             self.columns.iter().map(|head| width(&head.name).max(width(&head.below))).collect();
+        let shown: Vec<bool> = self.shown().collect();
         for row in first.iter().chain(last) {
             for (width_so_far, cell) in widths.iter_mut().zip(&row.cells) {
                 *width_so_far = (*width_so_far).max(width(&cell.text));
@@ -16,7 +17,8 @@ impl TableView {
         }
         let line = |mark: &str, cells: &mut dyn Iterator<Item = &str>| {
             let mut text = if marked { format!("{mark} ") } else { String::new() };
-            for (index, ((cell, head), wide)) in cells.zip(&self.columns).zip(&widths).enumerate() {
+            let cells = cells.zip(&self.columns).zip(&widths).zip(&shown).filter(|(_, shown)| **shown);
+            for (index, (((cell, head), wide), _)) in cells.enumerate() {
                 let padding = " ".repeat(wide.saturating_sub(width(cell)));
                 text.push_str(if index > 0 { "  " } else { "" });
                 match head.align {
@@ -95,6 +97,21 @@ mod tests {
     fn a_cut_that_would_hide_one_row_shows_it() {
         assert!(!counted(4, 3).text().contains("more row"));
         assert!(counted(5, 3).text().contains("… 2 more rows"));
+    }
+
+    #[test]
+    fn a_sparse_table_leaves_out_what_says_nothing() {
+        let table = || {
+            let mut table =
+                TableView::new("", &[("a", Align::Left), ("note", Align::Left), ("b", Align::Left)]).sparse();
+            table.row(Mark::None, ["1".into(), "".into(), "2".into()]);
+            table
+        };
+        assert_eq!(table().text(), "a  b\n─  ─\n1  2");
+        assert!(!table().html().contains("note") && table().typed("t")["rows"][0]["note"] == "");
+        let mut said = table();
+        said.row(Mark::None, ["3".into(), "x".into(), "4".into()]);
+        assert!(said.text().contains("note") && said.html().contains("note"));
     }
 
     #[test]

@@ -1,4 +1,7 @@
 //! A matrix as a small picture: one square for each number.
+//!
+//! There is no chart with values under the pointer beside it: an output is shown in one of its forms, and JupyterLab would
+//! take the chart for it and hide shape and statistics. [`HeatMap`](super::super::HeatMap) is for looking closer.
 
 use super::sample::Grid;
 
@@ -12,12 +15,7 @@ const STEPS: usize = 65;
 
 /// The picture as a PNG file with `scale` pixels to a square.
 pub(super) fn png(grid: &Grid, scale: usize) -> Option<Vec<u8>> {
-    let most = grid
-        .values
-        .iter()
-        .copied()
-        .filter(|value| value.is_finite())
-        .fold(0.0, |most: f64, value| most.max(value.abs()));
+    let most = grid.most();
     let colour = |value: f64| match value {
         value if !value.is_finite() => STEPS as u8,
         _ if most == 0.0 => (STEPS / 2) as u8,

@@ -3,6 +3,7 @@
 mod heat_map;
 mod sample;
 mod statistics;
+mod values;
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -24,6 +25,7 @@ impl View for Tensor {
         let readable = sample::is_readable(self.dtype());
         let found = readable.then(|| sample::numbers(self).ok()).flatten().filter(|found| !found.values.is_empty());
         let grid = readable.then(|| sample::grid(self).ok()).flatten().flatten();
+        let grid = grid.filter(Grid::is_varied);
         let (mut lines, mut html) = (vec![heading.clone()], Html::new());
         let mut typed = json!({
             "kind": "tensor",
@@ -36,7 +38,7 @@ impl View for Tensor {
             .raw("</b></div>");
         if let Some(found) = found.as_ref().filter(|_| self.elem_count() > 1) {
             let about = statistics(&found.values);
-            let mut table = facts(&about);
+            let mut table = facts(&about, found.sampled);
             if found.sampled {
                 let (count, total) = (thousands(found.values.len() as u64), thousands(self.elem_count() as u64));
                 table.note(format!("from a sample of {count} of the {total} numbers"));
@@ -54,16 +56,19 @@ impl View for Tensor {
             typed["sampled"] = found.sampled.into();
             typed["statistics"] = numbers_of(&about);
         }
-        // candle ends its own text with the same facts in brackets.
-        let values = if readable { self.to_string() } else { "numbers of this type are not read".to_owned() };
-        let values = values.rsplit_once("\nTensor[").map_or(values.as_str(), |(values, _)| values);
-        lines.push(values.to_owned());
+        let values = match readable {
+            true => values::text(self).unwrap_or_else(|error| error.to_string()),
+            false => "numbers of this type are not read".to_owned(),
+        };
+        lines.push(values.clone());
         if let Some(grid) = &grid {
             picture(grid, &mut html);
         }
-        let open = if grid.is_some() { "<details><summary>values</summary>" } else { "" };
-        html.raw(open).raw("<pre style=\"margin:0.2em 0\">").text(values).raw("</pre>");
-        html.raw(if grid.is_some() { "</details></div>" } else { "</div>" });
+        // Beside a picture, the few numbers at the edges of many say little.
+        let fold = grid.is_some() && self.elem_count() > values::ALL;
+        html.raw(if fold { "<details><summary>values</summary>" } else { "" });
+        html.raw("<pre style=\"margin:0.2em 0\">").text(&values).raw("</pre>");
+        html.raw(if fold { "</details></div>" } else { "</div>" });
         let bundle = MimeBundle::text(lines.join("\n")).with_html(html.finish());
         let bundle = bundle.with("application/vnd.chandlery.tensor+json", typed);
         match grid.and_then(|grid| heat_map::png(&grid, 6)) {
@@ -126,12 +131,18 @@ fn heading(tensor: &Tensor) -> String {
 }
 
 /// One row of statistics, marked where there is what no weight should hold.
-fn facts(about: &Statistics) -> TableView {
+fn facts(about: &Statistics, sampled: bool) -> TableView {
     let columns = ["min", "max", "mean", "std", "zero", "NaN", "±inf"].map(|name| (name, Align::Right));
     let mut table = TableView::new("", &columns);
     let mark = if about.nan + about.infinite > 0 { Mark::Bad } else { Mark::None };
     let number = |value: f64| if about.finite > 0 { Cell::from(real(value)).valued(value) } else { "none".into() };
-    let counts = [about.zero, about.nan, about.infinite].map(|count| Cell::count(count as u64));
+    let total = (about.finite + about.nan + about.infinite).max(1) as f64;
+    // Of a sample a share says more; what should not be there is counted.
+    let zero = match sampled {
+        true => Cell::from(format!("{:.1}%", about.zero as f64 / total * 100.0)).valued(about.zero as f64 / total),
+        false => Cell::count(about.zero as u64),
+    };
+    let counts = [zero, Cell::count(about.nan as u64), Cell::count(about.infinite as u64)];
     let numbers = [about.min, about.max, about.mean, about.std].map(number);
     table.row(mark, numbers.into_iter().chain(counts));
     table
@@ -158,9 +169,16 @@ fn picture(grid: &Grid, html: &mut Html) {
     } else {
         format!("{} × {} of the numbers", grid.rows, grid.columns)
     };
-    let legend = format!("heat map of {}: {what}, blue below zero, orange above", grid.slice);
+    let (low, high) = (grid.values.iter().any(|value| *value < 0.0), grid.values.iter().any(|value| *value > 0.0));
+    let most = real(grid.most());
+    let colours = match (low, high) {
+        (true, true) => format!("blue down to -{most}, orange up to {most}"),
+        (true, false) => format!("blue down to -{most}"),
+        _ => format!("orange up to {most}"),
+    };
+    let legend = format!("heat map of {}: {what}, {colours}", grid.slice);
     // The sizes are attributes too, for pages that strip styles.
-    let scale = if grid.columns <= 24 { 10 } else { 6 };
+    let scale = if grid.columns <= 24 { 10 } else { 5 };
     let (width, height) = (grid.columns * scale, grid.rows * scale);
     html.raw("<div style=\"margin:0.3em 0\"><img alt=\"").text(&legend);
     html.raw(format!(
@@ -211,7 +229,7 @@ mod tests {
         let empty = Tensor::zeros((0, 3), DType::F32, &Device::Cpu).unwrap().view();
         assert!(empty.plain().starts_with("Tensor [0, 3] f32 cpu: 0 numbers"), "{}", empty.plain());
         let scalar = Tensor::new(2f32, &Device::Cpu).unwrap().view();
-        assert_eq!(scalar.plain(), "Tensor [] f32 cpu: 1 number, 4 B\n[2.]");
+        assert_eq!(scalar.plain(), "Tensor [] f32 cpu: 1 number, 4 B\n2.");
     }
 
     #[test]

@@ -76,6 +76,19 @@ pub(super) struct Grid {
     pub whole: bool,
 }
 
+impl Grid {
+    /// The greatest size of a finite number.
+    pub(super) fn most(&self) -> f64 {
+        let finite = self.values.iter().copied().filter(|value| value.is_finite());
+        finite.fold(0.0, |most: f64, value| most.max(value.abs()))
+    }
+
+    /// A picture of one colour shows nothing.
+    pub(super) fn is_varied(&self) -> bool {
+        self.values.windows(2).any(|pair| pair[0] != pair[1])
+    }
+}
+
 /// The last two dimensions, at the first index of all others. Nothing where that is too little for a picture.
 pub(super) fn grid(tensor: &Tensor) -> Result<Option<Grid>> {
     let mut matrix = tensor.clone();

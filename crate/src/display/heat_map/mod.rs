@@ -1,12 +1,12 @@
 //! A matrix of values as colours: a chart that tells each value under the pointer, and a picture.
 
-use plotters::coord::Shift;
-use plotters::prelude::*;
+mod plot;
+
 use serde_json::json;
 
-use super::picture::{DrawResult, Drawing, GRID, INK, LINES, text, with_pictures};
+use self::plot::Plot;
+use super::picture::with_pictures;
 use super::{MimeBundle, View, is_interactive, vega};
-use crate::convert::LogitDiff;
 
 /// Values by row and column, coloured on a logarithmic scale: full at its `most`, empty at a millionth of that.
 #[derive(Clone, Debug)]
@@ -23,6 +23,9 @@ pub struct HeatMap {
 /// A picture has room for so many; of neighbours beyond them the greatest stays.
 const COLUMNS: usize = 128;
 const ROWS: usize = 128;
+
+/// The powers of ten that the colours span.
+const DECADES: f64 = 6.0;
 
 impl HeatMap {
     /// An empty map of these columns. `axes` name what runs to the right and what runs down.
@@ -44,7 +47,7 @@ impl HeatMap {
     /// From 0 to 1; what is not finite is as strong as can be.
     fn strength(&self, value: f64) -> f64 {
         let share = value.abs() / self.most;
-        if share.is_nan() { 1.0 } else { (1.0 + share.log10() / 6.0).clamp(0.0, 1.0) }
+        if share.is_nan() { 1.0 } else { (1.0 + share.log10() / DECADES).clamp(0.0, 1.0) }
     }
 
     /// Neighbours joined until it fits a picture.
@@ -110,92 +113,17 @@ impl HeatMap {
         };
         let values = (0..self.values.len()).map(cell).collect();
         let (width, height) = self.body();
-        let axes = (self.axes.0.as_str(), self.axes.1.as_str());
-        vega::cells(&self.title, axes, (width, height), values, &self.rows, &self.columns)
-    }
-
-    /// The size of the cells alone.
-    fn body(&self) -> (u32, u32) {
-        let each = |count: usize, most: usize| (most / count.max(1)).clamp(4, 24) * count;
-        (each(self.columns.len(), 520) as u32, each(self.rows.len(), 320).max(24) as u32)
-    }
-}
-
-struct Plot<'a>(&'a HeatMap);
-
-impl Drawing for Plot<'_> {
-    fn size(&self) -> (u32, u32) {
-        let (width, height) = self.0.body();
-        ((width + 110).max(420), height + 84)
-    }
-
-    fn draw<B: DrawingBackend>(&self, area: &DrawingArea<B, Shift>) -> DrawResult
-    where
-        B::ErrorType: 'static,
-    {
-        let map = self.0;
-        let (wide, tall) = (map.columns.len() as f64, map.rows.len() as f64);
-        let (width, _) = map.body();
-        let right = self.size().0 - width - 98;
-        let mut chart = ChartBuilder::on(area)
-            .caption(&map.title, text(16))
-            .margin(12)
-            .margin_right(right.max(12))
-            .x_label_area_size(34)
-            .y_label_area_size(74)
-            .build_cartesian_2d(0.0..wide, tall..0.0)?;
-        let name = |names: &[String], place: f64| names.get(place as usize).cloned().unwrap_or_default();
-        chart
-            .configure_mesh()
-            .disable_mesh()
-            .axis_style(INK)
-            .label_style(text(12))
-            .x_desc(&map.axes.0)
-            .y_desc(&map.axes.1)
-            .x_labels((map.columns.len() + 1).min(12))
-            .y_labels((map.rows.len() + 1).min(12))
-            .x_label_formatter(&|x| name(&map.columns, *x))
-            .y_label_formatter(&|y| name(&map.rows, *y))
-            .draw()?;
-        let mix = |from: u8, to: u8, share: f64| (f64::from(from) + (f64::from(to) - f64::from(from)) * share) as u8;
-        chart.draw_series(map.values.iter().enumerate().map(|(index, value)| {
-            let (row, column) = ((index / map.columns.len()) as f64, (index % map.columns.len()) as f64);
-            let (share, full) = (map.strength(*value), LINES[0]);
-            let colour = RGBColor(mix(GRID.0, full.0, share), mix(GRID.1, full.1, share), mix(GRID.2, full.2, share));
-            let mut cell = Rectangle::new([(column, row), (column + 1.0, row + 1.0)], colour.filled());
-            cell.set_margin(0, 1, 0, 1);
-            cell
-        }))?;
-        Ok(())
-    }
-}
-
-impl LogitDiff {
-    /// How far the sides are apart by layer and position; of comparisons without layers, by measure and position.
-    pub fn heat_map(&self) -> HeatMap {
-        let columns = self.positions.iter().map(|position| {
-            let token = position.token.as_deref().unwrap_or_default();
-            let several = self.positions.iter().any(|position| position.row > 0);
-            let place = if several { format!("{}:", position.row) } else { String::new() };
-            format!("{place}{} {token}", position.position).trim_end().to_owned()
-        });
-        let columns: Vec<String> = columns.collect();
-        let title = format!("{} and {}", self.names.0, self.names.1);
-        if self.layers.is_empty() {
-            let title = format!("{title}: logits apart");
-            let mut map = HeatMap::new(title, ("position", "measure"), columns, f64::from(self.tolerance));
-            map.row("max", self.positions.iter().map(|position| f64::from(position.max_abs)));
-            map.row("mean", self.positions.iter().map(|position| f64::from(position.mean_abs)));
-            map.row("KL", self.positions.iter().map(|position| position.kl));
-            return map;
-        }
-        let title = format!("{title}: residual streams apart, of their size");
-        let mut map = HeatMap::new(title, ("position", "layer"), columns, 1e-3);
-        for layer in &self.layers {
-            let size = f64::from(layer.scale.max(1.0));
-            map.row(layer.layer.to_string(), layer.by_position.iter().map(|apart| f64::from(*apart) / size));
-        }
-        map
+        let side = |name: &str, names: &[String], labelled: Vec<usize>| vega::Side {
+            name: name.to_owned(),
+            all: names.to_vec(),
+            labelled: labelled.into_iter().map(|index| names[index].clone()).collect(),
+        };
+        let sides = [
+            side(&self.axes.0, &self.columns, self.labelled_columns()),
+            side(&self.axes.1, &self.rows, self.labelled_rows()),
+        ];
+        let scale = format!("format({:e} * pow(10, {DECADES} * (datum.value - 1)), '.0e')", self.most);
+        vega::cells(&self.title, sides, (width, height), values, &scale, plot::LABEL as f64 * plot::LETTER)
     }
 }
 
@@ -212,7 +140,7 @@ mod tests {
                 (0..1000).map(|position| if (layer, position) == (200, 777) { -0.5 } else { 1e-4 }),
             );
         }
-        assert_eq!(map.view().plain(), "m: 300 × 1000 values, the greatest -5.0e-1 at layer 200, position 777");
+        assert_eq!(map.view().plain(), "m: 300 × 1000 values, the greatest -0.50 at layer 200, position 777");
         let fitted = map.fitted();
         assert_eq!((fitted.rows.len(), fitted.columns.len()), (100, 125));
         let worst = fitted.values.iter().position(|value| *value == -0.5).unwrap();
