@@ -214,7 +214,7 @@ impl Unit<'_> {
     }
 
     /// The names in the cell's statements and in the types of the variables it takes.
-    fn mentions(&self) -> BTreeSet<String> {
+    pub(super) fn mentions(&self) -> BTreeSet<String> {
         let statements = self.split.statements.iter().flat_map(|statement| &statement.mentions);
         let taken = self.taken();
         let types = taken.iter().flat_map(|(_, known)| known.mentions());
