@@ -59,7 +59,7 @@ def until_known(kernel, row):
     """Asks until the answer has what is wanted."""
     kind, code, wanted = QUESTIONS[row]
     while wanted not in ask(kernel, kind, numbered(code))[1]:
-        time.sleep(0.1)
+        time.sleep(1)
 
 
 def main():
