@@ -122,7 +122,8 @@ fn the_language_process_knows_the_toolkit_the_variables_and_std() {
     asking.explains("spot|", "let spot: Spot");
     // Without the sources of `Result`, nobody knows what `?` gives.
     let rustc = chandlery_kernel::toolkit::Toolkit::locate().unwrap().rustc;
-    if chandlery_kernel::language::std_sources(&rustc).is_some() {
+    let std = chandlery_kernel::language::std_sources(&rustc);
+    if std.is_some() {
         asking.completes("opened.conf", "config");
         asking.completes("project(\"llama\")?.config(\"4M\")?.con", "construct");
         asking.explains("opened.config(|)", "name: &str");
@@ -155,9 +156,24 @@ fn the_language_process_knows_the_toolkit_the_variables_and_std() {
     }
     assert!(asked.join().unwrap() < ended, "answered after the cell");
 
-    // It ends with the engine.
+    // Another takes its place that knows candle, where there is memory for it.
+    let mut ids = vec![id];
+    if std.is_some() && matches!(ready, Answer::Ready { more: true, .. }) {
+        let known = eventually("no second takes its place", || {
+            matches(&*assist, "spot.");
+            let (now, ready) = nb.engine.language().unwrap().running()?;
+            ids.extend(Some(now).filter(|now| *now != id));
+            ready.filter(|_| now != id)
+        });
+        let Answer::Ready { dependencies, .. } = &known else { panic!("{known:?}") };
+        if dependencies.iter().any(|name| name == "candle-core") {
+            asking.completes("use chandlery::candle::*; let t = Tensor::new(1f32, &Device::Cpu)?; t.sum_", "sum_all");
+        }
+    }
+
+    // All end with the engine.
     nb.engine.shutdown();
-    assert!(!system::is_alive(id));
+    assert!(ids.iter().all(|id| !system::is_alive(*id)));
     assert_eq!(matches(&*assist, "spo"), ["spot", "spots"]);
 }
 

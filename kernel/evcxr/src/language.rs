@@ -17,10 +17,14 @@ use crate::{crates, toolkit};
 pub(crate) fn run(folder: &Path) -> Result<(), String> {
     let began = Instant::now();
     let requests = listen(folder.to_owned());
-    let Ok(Request::Start { crates, std }) = requests.recv() else { return Err("not told how to start".to_owned()) };
-    let (mut context, dependencies) = start(folder, &crates, std.as_deref())?;
+    let Ok(Request::Start { crates, std, dependencies }) = requests.recv() else {
+        return Err("not told how to start".to_owned());
+    };
+    let groups = if dependencies { toolkit::groups() } else { 0 };
+    let more = toolkit::groups() > groups;
+    let (mut context, dependencies) = start(folder, &crates, std.as_deref(), groups)?;
     let milliseconds = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
-    say(&Answer::Ready { milliseconds, dependencies });
+    say(&Answer::Ready { milliseconds, dependencies, more });
     let mut waiting = VecDeque::new();
     while let Ok(request) = waiting.pop_front().map_or_else(|| requests.recv(), Ok) {
         waiting.extend(requests.try_iter());
@@ -53,8 +57,13 @@ fn listen(folder: PathBuf) -> Receiver<Request> {
 }
 
 /// evcxr with the toolkit and these crates as dependencies, and the names of the crates and of the toolkit's own
-/// dependencies that it knows.
-fn start(folder: &Path, wanted: &[Crate], std: Option<&Path>) -> Result<(CommandContext, Vec<String>), String> {
+/// dependencies that it knows: those of so many groups, or fewer.
+fn start(
+    folder: &Path,
+    wanted: &[Crate],
+    std: Option<&Path>,
+    most: usize,
+) -> Result<(CommandContext, Vec<String>), String> {
     let fault = |error: std::io::Error| format!("{}: {error}", folder.display());
     // The kernel has named this folder in EVCXR_TMPDIR.
     let context_folder = folder.join("context");
@@ -77,7 +86,7 @@ fn start(folder: &Path, wanted: &[Crate], std: Option<&Path>) -> Result<(Command
     }
     // From here on the packages are only read. rust-analyzer looks again when the context's manifest changes. Dependencies
     // that are not on this machine, or do not go together, make it find nothing; then fewer are tried.
-    let fewer = |with: bool| (0..=toolkit::groups()).rev().map(move |groups| (with, groups));
+    let fewer = |with: bool| (0..=most).rev().map(move |groups| (with, groups));
     for (attempt, (with, groups)) in fewer(true).chain(fewer(false).filter(|_| !wanted.is_empty())).enumerate() {
         let dependencies = toolkit::shown(groups);
         toolkit::write(&package_folder, &context_folder, &dependencies).map_err(fault)?;

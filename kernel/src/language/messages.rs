@@ -19,6 +19,8 @@ pub enum Request {
         crates: Vec<Crate>,
         /// The folder with the standard library's sources, if this machine has them.
         std: Option<PathBuf>,
+        /// Whether to know the types of the toolkit's own dependencies, as far as there is memory. It takes longer.
+        dependencies: bool,
     },
     /// Something that somebody wants to know.
     Question(Question),
@@ -56,6 +58,8 @@ pub enum Answer {
         milliseconds: u64,
         /// The toolkit's dependencies whose types it knows, and the crates.
         dependencies: Vec<String>,
+        /// Whether there is memory for another that knows more dependencies.
+        more: bool,
     },
     /// What may stand in a place.
     Completions {

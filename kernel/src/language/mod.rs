@@ -1,8 +1,9 @@
 //! The language process: evcxr's rust-analyzer, beside the kernel and never in the way of a cell.
 //!
-//! It is the executable `chandlery-evcxr` beside this command. The first question starts it; until it is ready, which takes
-//! it tens of seconds and up to 2 GB of memory, and wherever it cannot run, questions have no answer, and the kernel's
-//! own names serve. `CHANDLERY_LANGUAGE=off` leaves it out.
+//! It is the executable `chandlery-evcxr` beside this command. The first question starts it; until it is ready, some
+//! seconds later, and wherever it cannot run, questions have no answer, and the kernel's own names serve. It knows the
+//! toolkit then, in half a gigabyte. A second one, which learns the types of candle and polars as well, takes its place
+//! after tens of seconds, with up to 2 GB. `CHANDLERY_LANGUAGE=off` leaves it out.
 
 mod asked;
 pub(crate) mod documentation;
@@ -36,10 +37,16 @@ struct Limits {
     astray: Duration,
     /// A process that is not ready by then never will be.
     start: Duration,
+    /// One that nobody asked for so long ends, since it holds much memory.
+    rest: Duration,
 }
 
-const LIMITS: Limits =
-    Limits { answer: Duration::from_millis(800), astray: Duration::from_secs(30), start: Duration::from_secs(600) };
+const LIMITS: Limits = Limits {
+    answer: Duration::from_millis(800),
+    astray: Duration::from_secs(30),
+    start: Duration::from_secs(600),
+    rest: Duration::from_secs(3600),
+};
 
 /// The process, from the first question on.
 pub struct Language {
@@ -55,7 +62,13 @@ pub struct Language {
 
 enum State {
     Idle,
-    Running(Process),
+    Running {
+        process: Process,
+        /// The one that will take its place.
+        next: Option<Process>,
+        /// Whether there was one to take its place.
+        tried: bool,
+    },
     /// It will not be started again, and why.
     Ended(String),
 }
@@ -90,9 +103,18 @@ impl Language {
     /// Asks, and starts the process if need be. Nobody else can ask meanwhile, so nothing here waits.
     fn send(&self, code: &str, cursor: usize, inspect: bool) -> Option<Asked> {
         let mut state = lock(&self.state);
-        if let State::Running(process) = &*state {
+        if let State::Running { process, next, tried } = &mut *state {
+            if let Some(other) = next.take_if(|next| next.ready().is_some()) {
+                *process = other;
+            } else if next.as_ref().is_some_and(|next| !matches!(next.health(&self.limits), Health::Good)) {
+                *next = None;
+            } else if !*tried && process.could_know_more() {
+                *tried = true;
+                *next = self.start(true).ok();
+            }
             match process.health(&self.limits) {
                 Health::Good => {}
+                Health::Resting => *state = State::Idle,
                 Health::Lost(why) if self.restarts.fetch_add(1, Ordering::Relaxed) >= RESTARTS => {
                     *state = State::Ended(format!("{why}, {} times", RESTARTS + 1));
                 }
@@ -101,18 +123,18 @@ impl Language {
             }
         }
         if let State::Idle = *state {
-            *state = self.start();
+            *state = match self.start(false) {
+                Ok(process) => State::Running { process, next: None, tried: false },
+                Err(error) => State::Ended(format!("{}: {error}", self.program.display())),
+            };
         }
-        let State::Running(process) = &*state else { return None };
+        let State::Running { process, .. } = &*state else { return None };
         process.ask(code, cursor, inspect)
     }
 
-    fn start(&self) -> State {
-        let started = match &self.rustc {
-            Some(rustc) => Process::start(&self.program, rustc, lock(&self.crates).1.clone()),
-            None => Err(std::io::Error::other("no compiler")),
-        };
-        started.map_or_else(|error| State::Ended(format!("{}: {error}", self.program.display())), State::Running)
+    fn start(&self, dependencies: bool) -> std::io::Result<Process> {
+        let rustc = self.rustc.as_ref().ok_or_else(|| std::io::Error::other("no compiler"))?;
+        Process::start(&self.program, rustc, lock(&self.crates).1.clone(), dependencies, self.limits.rest)
     }
 
     /// The crates that cells can use from now on, and the library that was built of them. If they are others than before,
@@ -123,7 +145,7 @@ impl Language {
             *known = (library.to_owned(), crates());
             drop(known);
             let mut state = lock(&self.state);
-            if let State::Running(_) = &*state {
+            if let State::Running { .. } = &*state {
                 *state = State::Idle;
             }
         }
@@ -132,7 +154,7 @@ impl Language {
     /// Its process id and what it said when it became ready.
     pub fn running(&self) -> Option<(u32, Option<Answer>)> {
         match &*lock(&self.state) {
-            State::Running(process) => Some((process.id(), process.ready())),
+            State::Running { process, .. } => Some((process.id(), process.ready())),
             State::Idle | State::Ended(_) => None,
         }
     }
@@ -141,7 +163,7 @@ impl Language {
     pub fn problem(&self) -> Option<String> {
         match &*lock(&self.state) {
             State::Ended(why) => Some(why.clone()),
-            State::Idle | State::Running(_) => None,
+            State::Idle | State::Running { .. } => None,
         }
     }
 

@@ -4,9 +4,9 @@ use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::asked::{Asked, Questions};
 use super::messages::{Answer, Crate, Request, STD};
@@ -28,12 +28,16 @@ pub(super) struct Process {
 struct Heard {
     ready: Option<Answer>,
     over: bool,
+    /// It was told to end, because nobody asked.
+    resting: bool,
     questions: Questions,
 }
 
 /// Whether it is worth asking.
 pub(super) enum Health {
     Good,
+    /// Nobody asked for long, and so it ended.
+    Resting,
     /// It has served, and another may serve again.
     Lost(String),
     /// Another would fail as well.
@@ -41,7 +45,14 @@ pub(super) enum Health {
 }
 
 impl Process {
-    pub(super) fn start(program: &Path, rustc: &Path, crates: Vec<Crate>) -> std::io::Result<Self> {
+    /// Starts one that knows the types of the toolkit's dependencies, or not.
+    pub(super) fn start(
+        program: &Path,
+        rustc: &Path,
+        crates: Vec<Crate>,
+        dependencies: bool,
+        rest: Duration,
+    ) -> std::io::Result<Self> {
         if !program.is_file() {
             return Err(std::io::Error::other("not installed"));
         }
@@ -56,13 +67,13 @@ impl Process {
             return Err(std::io::Error::other("no pipes"));
         };
         let heard = Arc::new(Mutex::new(Heard::default()));
-        let hears = Arc::clone(&heard);
+        let (hears, tells) = (Arc::clone(&heard), Arc::clone(&heard));
         let (requests, told) = channel();
         // A pipe may be full, and nobody who asks waits for that.
         let thread = |name: &str| std::thread::Builder::new().name(name.to_owned());
-        thread("language in").spawn(move || tell(input, &told))?;
+        thread("language in").spawn(move || tell(input, &told, rest, &tells))?;
         thread("language out").spawn(move || listen(output, &hears))?;
-        let _ = requests.send(Request::Start { crates, std: std_sources(rustc) });
+        let _ = requests.send(Request::Start { crates, std: std_sources(rustc), dependencies });
         Ok(Self { child, requests, heard, folder, began: Instant::now() })
     }
 
@@ -80,6 +91,7 @@ impl Process {
     pub(super) fn health(&self, limits: &Limits) -> Health {
         let heard = lock(&self.heard);
         match (&heard.ready, heard.over) {
+            _ if heard.resting => Health::Resting,
             (None, true) => Health::Hopeless(self.last_words()),
             (None, false) if self.began.elapsed() > limits.start => {
                 Health::Hopeless(format!("not ready after {} s", limits.start.as_secs()))
@@ -103,6 +115,11 @@ impl Process {
         self.child.id()
     }
 
+    /// Whether another would know more.
+    pub(super) fn could_know_more(&self) -> bool {
+        matches!(lock(&self.heard).ready, Some(Answer::Ready { more: true, .. }))
+    }
+
     /// What it said when it became ready.
     pub(super) fn ready(&self) -> Option<Answer> {
         lock(&self.heard).ready.clone()
@@ -124,8 +141,17 @@ pub fn std_sources(rustc: &Path) -> Option<PathBuf> {
     named.or_else(installed).filter(|folder| folder.is_absolute() && folder.join("core").is_dir())
 }
 
-fn tell(mut input: ChildStdin, requests: &Receiver<Request>) {
-    for request in requests {
+/// Passes requests on. The process ends when there is none for long, since it holds much memory.
+fn tell(mut input: ChildStdin, requests: &Receiver<Request>, rest: Duration, heard: &Mutex<Heard>) {
+    loop {
+        let request = match requests.recv_timeout(rest) {
+            Ok(request) => request,
+            Err(RecvTimeoutError::Timeout) => {
+                lock(heard).resting = true;
+                break;
+            }
+            Err(RecvTimeoutError::Disconnected) => break,
+        };
         let Ok(mut line) = serde_json::to_vec(&request) else { continue };
         line.push(b'\n');
         if input.write_all(&line).is_err() {

@@ -6,8 +6,8 @@ use std::process::Command;
 use super::*;
 use crate::engine::direct::folder::Folder;
 
-/// It is told of crates, and ready at once.
-const READY: &str = "read crates; echo '{\"ready\":{\"milliseconds\":1,\"dependencies\":[]}}'";
+/// It is told how to start, and ready at once.
+const READY: &str = "read start; echo '{\"ready\":{\"milliseconds\":1,\"dependencies\":[],\"more\":false}}'";
 const ANSWER: &str = "echo '{\"inspection\":{\"id\":1,\"html\":\"<p>late</p>\"}}'";
 
 /// A generous while: the machine may be busy.
@@ -127,6 +127,50 @@ fn a_process_that_breaks_off_is_started_anew() {
     let stand_in = StandIn::new(&script, LIMITS);
     stand_in.until("the second does not answer", |answer| answer.is_some());
     assert_eq!(stand_in.log(), ["first"]);
+}
+
+#[test]
+fn one_that_knows_more_takes_its_place_when_it_is_ready() {
+    let first = READY.replace("more\":false", "more\":true");
+    let script = format!(
+        "read -r start; printf '%s\\n' \"$start\" >> $LOG\n\
+         case \"$start\" in *'\"dependencies\":true'*) while [ ! -e $LOG.go ]; do sleep 0.01; done; {} ;; *) {} ;; esac\n\
+         cat > /dev/null",
+        READY.trim_start_matches("read start; "),
+        first.trim_start_matches("read start; ")
+    );
+    let stand_in = StandIn::new(&script, Limits { answer: SHORT, ..LIMITS });
+    stand_in.until("no second is started", |_| stand_in.log().len() == 2);
+    let old = stand_in.id().unwrap();
+    assert!(stand_in.is_ready() && stand_in.log()[0].contains("\"dependencies\":false"), "{:?}", stand_in.log());
+    stand_in.ask();
+    assert_eq!(stand_in.id(), Some(old), "the first serves while the second starts");
+    std::fs::write(stand_in.folder.path().join("log.go"), "").unwrap();
+    stand_in.until("the second does not take its place", |_| stand_in.id() != Some(old));
+    assert!(!crate::system::is_alive(old), "two hold memory");
+    stand_in.ask();
+    assert_eq!((stand_in.log().len(), stand_in.language.problem()), (2, None), "one is enough");
+}
+
+#[test]
+fn one_that_nobody_asks_ends_and_the_next_question_starts_another() {
+    let stand_in = StandIn::new(
+        &format!("{READY}\ncat > /dev/null\necho ended >> $LOG"),
+        Limits { answer: SHORT, rest: Duration::from_millis(200), ..LIMITS },
+    );
+    stand_in.until("it is not ready", |_| stand_in.is_ready());
+    let first = stand_in.id();
+    let began = Instant::now();
+    while stand_in.log().is_empty() {
+        assert!(began.elapsed() < PATIENCE, "it does not end");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    // As often as it likes: this is no failure.
+    for _ in 0..=RESTARTS + 1 {
+        std::thread::sleep(Duration::from_millis(250));
+        stand_in.ask();
+    }
+    assert!(stand_in.id().is_some() && stand_in.id() != first, "{:?}", stand_in.language.problem());
 }
 
 #[test]
