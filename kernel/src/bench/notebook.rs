@@ -14,6 +14,7 @@ pub fn notebook(path: &Path, contenders: &[Contender], plan: Plan, say: &mut dyn
     let codes = runner::sources(path).map_err(|error| error.to_string())?;
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let rust: Vec<&Contender> = contenders.iter().filter(|contender| contender.tongue != Tongue::Python).collect();
+    say(&format!("{} Milliseconds: median of {} runs.\n", machine(), plan.runs));
     let mut columns = Vec::new();
     for contender in &rust {
         let mut took = vec![Vec::new(); codes.len()];
@@ -26,7 +27,6 @@ pub fn notebook(path: &Path, contenders: &[Contender], plan: Plan, say: &mut dyn
         }
         columns.push(took.into_iter().map(median).collect::<Vec<_>>());
     }
-    say(&format!("{} Milliseconds: median of {} runs.\n", machine(), plan.runs));
     let names = rust.iter().map(|contender| contender.name);
     table(&["cell", "first line"].into_iter().chain(names).collect::<Vec<_>>(), say);
     for (at, code) in codes.iter().enumerate() {

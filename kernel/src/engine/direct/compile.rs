@@ -5,7 +5,7 @@
 //! before it expands the file's macros. So start-up and the metadata of three hundred crates are done when the cell
 //! arrives. The text is included through a link with a name of its own, which messages and panics then show.
 
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -101,7 +101,7 @@ impl Compiler {
             // A constant name and salt, so that a type keeps its identity from cell to cell.
             .args(["-Cmetadata=chandlery-cell", "-Cdebuginfo=0", "-Ccodegen-units=1", "-Cprefer-dynamic"])
             .arg(format!("-Copt-level={level}"))
-            .args(["--error-format=json", "--json=diagnostic-rendered-ansi", "--diagnostic-width=110"])
+            .args(["--error-format=json", "--json=diagnostic-rendered-ansi,artifacts", "--diagnostic-width=110"])
             .arg("--extern")
             .arg(joined("chandlery=", &self.toolkit.library))
             .arg(joined("-Ldependency=", &self.toolkit.metadata))
@@ -142,28 +142,28 @@ impl Compiler {
             // A compiler that stopped reading has said why on its error stream.
             let _ = input.write_all(source.as_bytes());
         }
-        let mut messages = String::new();
-        if let Some(mut errors) = child.stderr.take() {
-            let mut bytes = Vec::new();
-            errors.read_to_end(&mut bytes)?;
-            messages = String::from_utf8_lossy(&bytes).into_owned();
-        }
+        let (messages, complete) = match child.stderr.take() {
+            Some(errors) => messages(errors)?,
+            None => (String::new(), false),
+        };
         let stopped = busy.compiled();
-        let status = child.wait()?;
         if stopped == Err(Stopped) {
+            child.wait()?;
             return Ok(Compiled::Stopped);
         }
+        let status = if complete { None } else { Some(child.wait()?) };
         spent.compile += begun.elapsed();
-        if let Some(signal) = status.signal() {
+        if let Some(signal) = status.and_then(|status| status.signal()) {
             self.clean(&name);
             let why = groups.blame(kills).unwrap_or_else(|| format!("it said: {:?}", messages.trim()));
             return Ok(Compiled::Died(format!("rustc was ended by signal {signal}: {why}")));
         }
-        if !status.success() {
+        if status.is_some_and(|status| !status.success()) {
             return Ok(Compiled::Errors(messages, name));
         }
         let begun = Instant::now();
         let linked = self.link(&name, messages);
+        child.wait()?;
         spent.link += begun.elapsed();
         // The next one warms up while this cell runs.
         self.warm();
@@ -219,6 +219,25 @@ impl Drop for Compiler {
         }
     }
 }
+
+/// What a compiler says, a line each, and whether it said that the object file is complete. After that it only gives
+/// its memory back, which need not be waited for.
+fn messages(errors: impl Read) -> std::io::Result<(String, bool)> {
+    let mut errors = BufReader::new(errors);
+    let (mut messages, mut line) = (String::new(), Vec::new());
+    while errors.read_until(b'\n', &mut line)? > 0 {
+        let text = String::from_utf8_lossy(&line);
+        if text.starts_with(COMPLETE) {
+            return Ok((messages, true));
+        }
+        messages.push_str(&text);
+        line.clear();
+    }
+    Ok((messages, false))
+}
+
+/// How `--json=artifacts` tells of a file.
+const COMPLETE: &str = r#"{"$message_type":"artifact""#;
 
 fn end(child: &mut Child) {
     let _ = child.kill();
