@@ -379,7 +379,7 @@ mod tests {
     fn a_question_mark_is_found_by_its_place() {
         let code = "let é = 1; f()?;\nif x { return; } else { g(\"é\")  ? }";
         let mut split = split(code, 1).unwrap();
-        let places = [Some((1, 15)), Some((2, 32)), Some((2, 1)), None];
+        let places = [Some((1, 15)), Some((2, 33)), Some((2, 1)), None];
         assert!(split.show_by_debug(code, &places));
         assert!(!split.show_by_debug(code, &places), "that was done");
         let shown: Vec<String> = split.statements.iter().map(|statement| split.text(code, statement)).collect();
