@@ -399,8 +399,8 @@ fn a_watched_loop_stops_and_variables_stay() {
     let mut nb = Notebook::new();
     nb.ok("let mut seen = 0u64;");
     let endless = "for number in progress(0u64..) { seen = number + 1; std::thread::sleep(std::time::Duration::from_millis(5)); }";
-    let (outcome, took) = interrupted_after(&mut nb, endless, &[700]);
+    let (outcome, took) = interrupted_after(&mut nb, endless, &[1500]);
     assert_eq!(name(&outcome), "Interrupted", "{outcome:?}");
-    assert!(took < Duration::from_secs(3), "{took:?}");
+    assert!(took < Duration::from_secs(20), "{took:?}");
     assert_eq!(nb.ok("seen > 0"), "true");
 }

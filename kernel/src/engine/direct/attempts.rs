@@ -166,7 +166,7 @@ impl DirectEngine {
                 return Err(Outcome::Ok);
             }
             let unknown = unknown.into_iter().filter_map(|name| self.unknown.explain(name));
-            let report = undisplayed.filter(|_| !found.has_users(&at)).unwrap_or_else(|| found.report(&at));
+            let report = undisplayed.filter(|_| found.lacks_debug()).unwrap_or_else(|| found.report(&at));
             let gone = found.unknown_names().filter_map(|name| {
                 let lost = notices.iter().find(|(names, _)| names.iter().any(|lost| lost == name));
                 lost.map(|(_, why)| why.as_str()).or_else(|| variables.why_gone(name)).map(str::to_owned)

@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use serde::Deserialize;
 
-use super::rendered::Rendering;
+use super::rendered::{Rendering, plain};
 use super::source::{Kept, Lines, Origin};
 
 /// Cell, line and column, counted from 1.
@@ -169,9 +169,10 @@ impl Diagnostics {
             .collect()
     }
 
-    /// Whether an error is at the user's words.
-    pub(super) fn has_users(&self, at: &Rendering<'_>) -> bool {
-        self.errors.iter().any(|error| error.place(at).is_some())
+    /// Whether an error is about the way in which errors are shown by `Debug`: the user's has none.
+    pub(super) fn lacks_debug(&self) -> bool {
+        let rendered = self.errors.iter().filter_map(|error| error.rendered.as_deref());
+        rendered.map(plain).any(|text| text.contains("cell::ByDebug<") || text.contains("bound in `by_debug`"))
     }
 
     /// The names that errors are about which an earlier cell would define, and whether there are no other errors.

@@ -5,8 +5,18 @@ use std::str::FromStr;
 use serde_json::Value;
 
 /// Fields that vary from run to run, by the ends of their names; a rule for the field overrides it.
-const VARYING: &[&str] =
-    &["seconds", "_ms", "per_second", "elapsed", "duration", "timestamp", "peak_memory", "peak_memory_bytes"];
+const VARYING: &[&str] = &[
+    "seconds",
+    "_ms",
+    "per_second",
+    "elapsed",
+    "duration",
+    "timestamp",
+    "utilization",
+    "peak_memory",
+    "peak_memory_bytes",
+    "free_bytes",
+];
 
 /// How two numbers may differ.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -125,7 +135,8 @@ impl Rules {
     pub(super) fn of_field(&self, path: &str) -> Option<Tolerance> {
         let fits = |name: &str| path == name || path.strip_suffix(name).is_some_and(|before| before.ends_with('.'));
         let own = self.fields.iter().rev().find(|(name, _)| fits(name)).map(|(_, tolerance)| *tolerance);
-        let last = path.rsplit('.').next().unwrap_or(path);
+        // `ms` is the end of `_ms`, too, and `params` is not.
+        let last = format!("_{}", path.rsplit('.').next().unwrap_or(path));
         own.or_else(|| VARYING.iter().any(|end| last.ends_with(end)).then_some(Tolerance::Ignore))
     }
 
@@ -158,6 +169,9 @@ mod tests {
         assert_eq!(rules.of_field("all.rows.loss"), Some(Tolerance::Relative(0.5)));
         assert_eq!(rules.of_field("floss"), None);
         assert_eq!(rules.of_field("steps.forward_backward_ms"), Some(Tolerance::Ignore));
+        assert_eq!(rules.of_field("steps.ms"), Some(Tolerance::Ignore));
+        assert_eq!(rules.of_field("devices.free_bytes"), Some(Tolerance::Ignore));
+        assert_eq!(rules.of_field("params"), None);
         assert_eq!(rules.allowed("x", 100.0, false), Some(1e-8 + 1e-3));
         assert_eq!(rules.allowed("x", 100.0, true), Some(0.0));
     }
