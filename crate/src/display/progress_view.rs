@@ -201,10 +201,11 @@ fn speed(rate: f64, unit: Unit) -> String {
     }
 }
 
-/// `3.2 s`, `2 min 05 s`, `1 h 02 min`.
+/// `40 ms`, `3.2 s`, `2 min 05 s`, `1 h 02 min`.
 fn time(duration: Duration) -> String {
     let whole = duration.as_secs();
     match whole {
+        0 if duration.as_millis() < 100 => format!("{} ms", duration.as_millis()),
         0..60 => format!("{:.1} s", duration.as_secs_f64()),
         60..3600 => format!("{} min {:02} s", whole / 60, whole % 60),
         3600..360_000 => format!("{} h {:02} min", whole / 3600, whole / 60 % 60),
@@ -266,6 +267,6 @@ mod tests {
     #[test]
     fn times_read_as_people_say_them() {
         let shown = [0.04, 59.9, 125.0, 3720.0, 864_000.0].map(|s| time(seconds(s)));
-        assert_eq!(shown, ["0.0 s", "59.9 s", "2 min 05 s", "1 h 02 min", "10 days"]);
+        assert_eq!(shown, ["40 ms", "59.9 s", "2 min 05 s", "1 h 02 min", "10 days"]);
     }
 }
