@@ -13,7 +13,7 @@ FOLDER = REPOSITORY / "notebooks" / "pictures"
 # By notebook: what a cell's source ends with, the picture's name, how much of the cell it shows, and how wide the window is.
 CELLS = {
     "01_tour": [
-        ("conversion.remapping()", "remapping", 420, 1400),
+        ("conversion.remapping()", "remapping", 420, 1460),
         ("repeat_batch(true).run()?", "loss", 760, 1100),
     ],
     "03_test": [("schedule", "curve", 560, 1100)],
