@@ -10,14 +10,14 @@ from test_jupyterlab import THEMES, browser  # noqa: F401 (a fixture)
 from workbench import REPOSITORY, copy_for_running
 
 FOLDER = REPOSITORY / "notebooks" / "pictures"
-# By notebook: what a cell's source ends with, the picture's name, and how much of the cell it shows.
+# By notebook: what a cell's source ends with, the picture's name, how much of the cell it shows, and how wide the window is.
 CELLS = {
     "01_tour": [
-        ("conversion.remapping()", "remapping", 420),
-        ("repeat_batch(true).run()?", "loss", 760),
+        ("conversion.remapping()", "remapping", 420, 1460),
+        ("repeat_batch(true).run()?", "loss", 760, 1100),
     ],
-    "03_test": [("schedule", "curve", 560)],
-    "04_convert": [("diff.heat_map())", "heat-map", 300)],
+    "03_test": [("schedule", "curve", 560, 1100)],
+    "04_convert": [("diff.heat_map())", "heat-map", 300, 1140)],
 }
 LIMIT = 200_000
 
@@ -28,10 +28,10 @@ def test_pictures_are_made(stem, tmp_path, kernel, browser):  # noqa: F811
     with JupyterLab(tmp_path) as lab:
         page = lab.open(browser, notebook)
         page.run_all()
-        page.resize(1100)
         for theme, name in THEMES.items():
             page.change_theme(name)
-            for source, picture, height in CELLS[stem]:
+            for source, picture, height, width in CELLS[stem]:
+                page.resize(width)
                 path = FOLDER / f"{picture}-{theme}.png"
                 page.screenshot_of(source, path, height)
                 assert path.stat().st_size < LIMIT, path

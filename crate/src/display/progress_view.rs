@@ -157,7 +157,7 @@ pub(crate) fn progress_bundle(states: &[ProgressState]) -> MimeBundle {
     MimeBundle::text(text.join("\n")).with_html(html.finish()).with("application/vnd.chandlery.progress+json", typed)
 }
 
-/// How far running work is: share, count, rate, time so far and time left; without a known total neither share nor time left.
+/// How far running work is: share, time so far and time left, count, rate; without a known total neither share nor time left.
 fn counts(done: u64, total: Option<u64>, unit: Unit, rate: f64, elapsed: Duration) -> String {
     let rate = if rate.is_finite() { rate } else { 0.0 };
     let speed = if rate > 0.0 { format!(" · {}", speed(rate, unit)) } else { String::new() };
@@ -169,7 +169,7 @@ fn counts(done: u64, total: Option<u64>, unit: Unit, rate: f64, elapsed: Duratio
                 false => String::new(),
             };
             let (done, total) = (amount(done, unit), amount(total, unit));
-            format!("{share} % · {done} of {total}{speed} · {}{left}", time(elapsed))
+            format!("{share} % · {}{left} · {done} of {total}{speed}", time(elapsed))
         }
         // Nobody counts: a phase that only takes its time.
         None if done == 0 => time(elapsed),
@@ -201,10 +201,11 @@ fn speed(rate: f64, unit: Unit) -> String {
     }
 }
 
-/// `3.2 s`, `2 min 05 s`, `1 h 02 min`.
+/// `40 ms`, `3.2 s`, `2 min 05 s`, `1 h 02 min`.
 fn time(duration: Duration) -> String {
     let whole = duration.as_secs();
     match whole {
+        0 if duration.as_millis() < 100 => format!("{} ms", duration.as_millis()),
         0..60 => format!("{:.1} s", duration.as_secs_f64()),
         60..3600 => format!("{} min {:02} s", whole / 60, whole % 60),
         3600..360_000 => format!("{} h {:02} min", whole / 3600, whole / 60 % 60),
@@ -226,10 +227,10 @@ mod tests {
     fn a_running_bar_shows_share_count_rate_and_time_left() {
         let gib = 1 << 30;
         let state = at(gib, Some(4 * gib), Outcome::Running);
-        assert_eq!(state.text(), "copying: 25 % · 1.00 GiB of 4.00 GiB · 1.40 GiB/s · 3.2 s, 2.1 s left");
+        assert_eq!(state.text(), "copying: 25 % · 3.2 s, 2.1 s left · 1.00 GiB of 4.00 GiB · 1.40 GiB/s");
         let html = progress_bundle(std::slice::from_ref(&state)).get("text/html").unwrap().to_string();
         assert!(html.contains("max=\\\"4294967296\\\" value=\\\"1073741824\\\""), "{html}");
-        let line = "copying ████░░░░░░░░░░░░ 25 % · 1.00 GiB of 4.00 GiB · 1.40 GiB/s · 3.2 s, 2.1 s left";
+        let line = "copying ████░░░░░░░░░░░░ 25 % · 3.2 s, 2.1 s left · 1.00 GiB of 4.00 GiB · 1.40 GiB/s";
         assert_eq!(state.terminal_line(), line);
         assert_eq!(at(0, None, Outcome::Running).text(), "copying: 3.2 s");
         assert_eq!(at(0, None, Outcome::Done).text(), "copying: done in 3.2 s");
@@ -266,6 +267,6 @@ mod tests {
     #[test]
     fn times_read_as_people_say_them() {
         let shown = [0.04, 59.9, 125.0, 3720.0, 864_000.0].map(|s| time(seconds(s)));
-        assert_eq!(shown, ["0.0 s", "59.9 s", "2 min 05 s", "1 h 02 min", "10 days"]);
+        assert_eq!(shown, ["40 ms", "59.9 s", "2 min 05 s", "1 h 02 min", "10 days"]);
     }
 }

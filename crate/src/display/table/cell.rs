@@ -128,8 +128,8 @@ impl<T: Into<String>> From<T> for Cell {
     }
 }
 
-/// What bars are drawn in: seen well enough on light and dark pages.
-pub(in super::super) const BAR: &str = "rgb(196,98,16)";
+/// What bars are drawn in: seen well enough on light and dark pages, and on rows that are marked.
+pub(in super::super) const BAR: &str = "rgb(192,95,14)";
 
 /// A bar whose length is `share` (0 to 1) of its box, for shares and magnitudes.
 pub(in super::super) fn bar(share: f64) -> Html {

@@ -1,9 +1,13 @@
 //! Curves: named series of points, as a chart that zooms and as a picture.
 
+mod points;
+
 use plotters::coord::Shift;
 use plotters::prelude::*;
 use serde_json::json;
 
+use self::points::thin;
+pub(super) use self::points::{Series, finite, is_counted, odd};
 use super::picture::{BAD, CARD, DrawResult, Drawing, GRID, INK, LINES, text, with_pictures};
 use super::{MimeBundle, View, is_interactive, vega};
 
@@ -27,15 +31,6 @@ pub struct Curve {
     span: Option<(f64, f64)>,
     series: Vec<Series>,
 }
-
-#[derive(Clone, Debug)]
-pub(super) struct Series {
-    pub(super) name: String,
-    pub(super) points: Vec<(f64, f64)>,
-}
-
-/// More points than this are not stored with a notebook: a picture has fewer columns.
-const POINTS: usize = 1000;
 
 impl Curve {
     /// An empty chart.
@@ -146,49 +141,6 @@ impl View for Curve {
     }
 }
 
-/// The points that fit an axis: finite, and not so large that the length of the axis would not be.
-pub(super) fn finite(points: &[(f64, f64)]) -> impl Iterator<Item = (f64, f64)> {
-    points.iter().copied().filter(|point| point.0.abs() <= 1e100 && point.1.abs() <= 1e100)
-}
-
-/// Whether the horizontal axis counts something: steps, epochs.
-pub(super) fn is_counted(series: &[Series]) -> bool {
-    series.iter().flat_map(|series| &series.points).all(|point| point.0.fract() == 0.0)
-}
-
-/// Where values are not finite, up to a number of marks that can be told apart.
-pub(super) fn odd(series: &[Series]) -> Vec<(f64, f64)> {
-    let points = series.iter().flat_map(|series| &series.points).copied();
-    points.filter(|point| point.0.abs() <= 1e100 && !point.1.is_finite()).take(100).collect()
-}
-
-/// At most [`POINTS`] of them, the least and the greatest of each stretch among them: peaks stay.
-fn thin(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
-    if points.len() <= POINTS {
-        return points.to_vec();
-    }
-    let stretch = points.len().div_ceil(POINTS / 2);
-    let mut kept = Vec::with_capacity(POINTS + 2);
-    for (index, chunk) in points.chunks(stretch).enumerate() {
-        // What is not finite compares as it is sorted, so it stays, too.
-        let order = |a: &usize, b: &usize| chunk[*a].1.total_cmp(&chunk[*b].1);
-        let (Some(low), Some(high)) = ((0..chunk.len()).min_by(order), (0..chunk.len()).max_by(order)) else {
-            continue;
-        };
-        let mut places = vec![low, high];
-        if index == 0 {
-            places.push(0);
-        }
-        if (index + 1) * stretch >= points.len() {
-            places.push(chunk.len() - 1);
-        }
-        places.sort_unstable();
-        places.dedup();
-        kept.extend(places.into_iter().map(|place| chunk[place]));
-    }
-    kept
-}
-
 /// Four significant digits, as short as they come.
 pub(super) fn number(value: f64) -> String {
     match value.abs() {
@@ -272,18 +224,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn many_points_are_thinned_and_their_peaks_stay() {
-        let mut points: Vec<(f64, f64)> =
-            (0..100_000).map(|step| (f64::from(step), (f64::from(step) * 0.01).sin())).collect();
-        (points[12_345].1, points[77_777].1) = (9.0, -9.0);
-        let thinned = thin(&points);
-        assert!(thinned.len() <= POINTS + 2 && thinned.len() > POINTS / 2, "{}", thinned.len());
-        assert!(thinned.contains(&(12_345.0, 9.0)) && thinned.contains(&(77_777.0, -9.0)));
-        assert_eq!((thinned[0], thinned[thinned.len() - 1]), (points[0], points[99_999]));
-        assert!(thinned.windows(2).all(|pair| pair[0].0 < pair[1].0));
-    }
-
-    #[test]
     fn a_curve_is_text_a_picture_twice_numbers_and_a_chart() {
         let mut curve = Curve::new("speed").axes("step", "tokens/s");
         for step in 0..5 {
@@ -298,7 +238,6 @@ mod tests {
         let chart = bundle.get(vega::MIME).unwrap();
         assert_eq!(chart["layer"][2]["data"]["values"], json!([{"x": 2.0, "what": "NaN"}]));
         assert_eq!(chart["encoding"]["x"]["axis"]["values"], json!([0, 1, 2, 3, 4]));
-        assert!(!is_counted(&[Series { name: String::new(), points: vec![(0.5, 1.0)] }]));
         // Twice the same curve, twice the same bytes.
         assert_eq!(bundle, curve.view());
         assert!(curve.picture().get(vega::MIME).is_none());

@@ -1,8 +1,11 @@
 //! polars' frames, series and queries. A query is described, never run.
 
+mod form;
+
 use polars::prelude::{AnyValue, Column, DataFrame, DataType, LazyFrame, Series};
 
-use super::numbers::{binary_bytes, fixed, real, thousands};
+use self::form::{Form, float};
+use super::numbers::{binary_bytes, thousands};
 use super::table::{Align, Cell, Mark, TableView};
 use super::{Html, MimeBundle, View};
 
@@ -154,64 +157,6 @@ fn value_cell(value: &AnyValue<'_>, form: Form) -> Cell {
     }
 }
 
-/// How a column's fractions are written, so that their points stand below each other.
-#[derive(Clone, Copy)]
-enum Form {
-    /// With so many decimals.
-    Decimals(usize),
-    /// With an exponent.
-    Exponents,
-    /// Each as it is best: the column spans too much.
-    Each,
-}
-
-/// Decimals are counted in the first so many values, and exact to so many digits.
-const LOOKED_AT: usize = 1000;
-const DIGITS: i32 = 5;
-
-impl Form {
-    fn of(column: &Column) -> Self {
-        if !column.dtype().is_float() {
-            return Form::Each;
-        }
-        let short = |value: AnyValue<'_>| match value {
-            AnyValue::Float32(number) => Some((f64::from(number), number.to_string())),
-            AnyValue::Float64(number) => Some((number, number.to_string())),
-            _ => None,
-        };
-        let (mut least, mut most, mut decimals) = (f64::INFINITY, 0.0f64, 0);
-        for index in 0..column.len().min(LOOKED_AT) {
-            let Some((number, exact)) = column.get(index).ok().and_then(short) else { continue };
-            if number == 0.0 || !number.is_finite() {
-                continue;
-            }
-            (least, most) = (least.min(number.abs()), most.max(number.abs()));
-            // As many as it has, or as its first digits need.
-            let own = exact.split_once('.').map_or(0, |(_, fraction)| fraction.len());
-            let needed = DIGITS - 1 - number.abs().log10().floor() as i32;
-            decimals = decimals.max(own.min(needed.max(1) as usize));
-        }
-        match () {
-            () if most == 0.0 => Form::Each,
-            () if most >= 1e9 || most < 1e-3 => Form::Exponents,
-            () if most / least > 1e5 && least < 0.1 => Form::Each,
-            () => Form::Decimals(decimals),
-        }
-    }
-}
-
-fn float(number: f64, exact: &str, form: Form) -> Cell {
-    let text = match form {
-        _ if number == 0.0 || !number.is_finite() => number.to_string(),
-        Form::Exponents => format!("{number:.3e}"),
-        Form::Decimals(decimals) => fixed(number, decimals),
-        // polars' own text where that is short: `0.1` and not `0.1000`.
-        Form::Each => Some(real(number)).filter(|text| text.len() < exact.len()).unwrap_or_else(|| exact.to_owned()),
-    };
-    // What is not a number is no JSON number either.
-    if number.is_finite() { Cell::from(text).valued(number) } else { Cell::from(text) }
-}
-
 /// The beginning of a list, and how many values it has in all where they do not fit.
 fn list(values: &Series) -> Cell {
     let mut text = String::from("[");
@@ -282,19 +227,6 @@ mod tests {
             bundle.plain().contains("20 more") && bundle.plain().contains("c49") && !bundle.plain().contains("c25")
         );
         assert!(bundle.plain().lines().all(|line| line.chars().count() < 2000));
-    }
-
-    #[test]
-    fn fractions_of_a_column_have_one_form() {
-        let shown = |values: &[f64]| -> Vec<String> {
-            let text = Series::new("s".into(), values).view().plain().to_owned();
-            text.lines().skip(4).map(|line| line.trim().to_owned()).collect()
-        };
-        assert_eq!(shown(&[1234.5678, 48148.1, 0.0]), ["1,234.6", "48,148.1", "0"]);
-        assert_eq!(shown(&[0.5, 12.25, f64::NAN]), ["0.50", "12.25", "NaN"]);
-        assert_eq!(shown(&[1e-7, 3e-6]), ["1.000e-7", "3.000e-6"]);
-        assert_eq!(shown(&[7.6009, 0.262_612]), ["7.60090", "0.26261"]);
-        assert_eq!(shown(&[1e-7, 5.0]), ["1.000e-7", "5"]);
     }
 
     #[test]
