@@ -31,11 +31,11 @@ const RUN_HELP: &str = "\
 Tags of cells:
   parameters        its `let`s are what -p overrides, in a cell put after it
   skip-execution    not run
-  raises-exception  may fail
+  raises-exception  may fail; with --check, may not compile
   remove-output     run, but its outputs are not saved
   setup             run even before the cell given by --from
 
-Exit codes: 0 all cells ran, 1 a cell failed, differs from the golden one,\nor the time was over, 2 usage, 130 Ctrl-C";
+Exit codes: 0 all cells ran, 1 a cell failed, does not compile (--check),\ndiffers from the golden one, or the time was over, 2 usage, 130 Ctrl-C";
 
 /// `chandlery bench`.
 #[derive(Debug, Subcommand)]
@@ -122,6 +122,10 @@ pub(crate) struct RunArgs {
     /// Numbers in text may differ as other numbers do
     #[arg(long, requires = "compare")]
     pub(crate) text_numbers: bool,
+    /// Compile all cells and run none, in a fraction of the time; report every cell that does not compile, words of `%`
+    /// lines included. Nothing is written. Crates of `:dep` are built, because cells need them to compile
+    #[arg(long)]
+    pub(crate) check: bool,
     /// Print a report for programs
     #[arg(long)]
     pub(crate) json: bool,

@@ -104,6 +104,7 @@ fn run(args: RunArgs) -> ExitCode {
         },
         accept: args.accept,
         no_execute: args.no_execute,
+        check: args.check,
         json: args.json,
         live: std::io::stderr().is_terminal(),
         parameters: args.parameters,

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use chandlery_kernel::engine::{Engine, Event, Outcome, Stream};
+use chandlery_kernel::engine::{Cell, Engine, Event, Outcome, Stream};
 
 use crate::cells::{Notebook, interrupted_after, name};
 
@@ -160,6 +160,29 @@ fn a_crate_that_the_toolkit_has_is_said_to_be_another() {
     assert_eq!(nb.ok(":dep plotters = { path = \"plotters\" }\nplotters::mine()"), "1");
     assert!(nb.text(Stream::Stderr).contains("the toolkit has this crate as `chandlery::plotters`"));
     assert_eq!(nb.ok("chandlery::plotters::style::BLACK.0"), "0");
+}
+
+#[test]
+fn a_check_builds_what_cells_need_to_compile() {
+    let crates = Crates::new();
+    crates.write("counter", "", &[("src/lib.rs", COUNTER)]);
+    let mut nb = crates.notebook();
+    let mut check = |code: &str, number| {
+        nb.seen.events.clear();
+        let outcome = nb.engine.check(&Cell { code: code.to_owned(), number }, false, &mut nb.seen);
+        (outcome, format!("{:?}", nb.seen.events))
+    };
+    let (outcome, _) =
+        check(":dep counter = { path = \"counter\" }\nuse counter::Point;\nlet p = Point::new(7_u8);", 2);
+    assert_eq!(outcome, Outcome::Ok);
+    assert_eq!(check("let x: u8 = p.get();\nlet n: u32 = counter::next();", 3).0, Outcome::Ok);
+    let (outcome, _) = check(":dep no-such = { path = \"no-such\" }\nuse no_such::Thing;\nlet t = Thing::new(n);", 4);
+    let Outcome::Error { name, traceback, .. } = outcome else { panic!("{outcome:?}") };
+    assert_eq!(name, "UsageError");
+    assert!(!traceback.join("\n").contains("E0432"), "the missing crate is told once: {traceback:?}");
+    let (outcome, said) = check("no_such::more(t, x)", 5);
+    assert_eq!(outcome, Outcome::Ok, "{said}");
+    assert!(said.contains("`no_such` is not known: cell 4"), "{said}");
 }
 
 #[test]

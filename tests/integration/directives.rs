@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use chandlery_kernel::engine::{Event, Outcome, Stream};
+use chandlery_kernel::engine::{Engine, Event, Outcome, Stream};
 
 use crate::cells::{Notebook, interrupted_after, name};
 
@@ -184,4 +184,34 @@ fn commands_of_evcxr_do_what_they_say_or_say_why_not() {
         assert_eq!(nb.run(line), Outcome::Ok, "{line}");
         assert!(nb.displays().contains("has no effect here: "), "{}", nb.displays());
     }
+}
+
+#[test]
+fn the_type_of_a_variable_or_an_expression_is_told_and_nothing_runs() {
+    let mut nb = Notebook::new();
+    nb.ok("struct Point<T> { x: T }\nlet mut v = vec![Point { x: 1_u8 }];\nlet f = |n: i32| n + 1;\nlet text = String::new();");
+    let mut kind = |expression: &str| nb.ok(&format!(":type {expression}"));
+    assert_eq!(kind("v"), "Vec<Point<u8>>");
+    assert_eq!(kind("v[0].x + 1;"), "u8");
+    assert_eq!(kind("f(7)"), "i32");
+    assert_eq!(kind("&text"), "&String");
+    assert_eq!(kind("text.as_str()"), "&str");
+    assert_eq!(kind("v.iter()"), "Iter<'_, Point<u8>>");
+    assert_eq!(kind("v.iter_mut().map(|p| p.x).collect::<Vec<_>>()"), "Vec<u8>");
+    assert_eq!(kind("String::from(\"a\").trim()"), "&str");
+    assert_eq!(kind("std::fs::read(\"x\")?"), "Vec<u8>");
+    assert_eq!(kind("async { 1_u64 }.await"), "u64");
+    assert_eq!(kind("v.pop()"), "Option<Point<u8>>");
+    assert_eq!(kind("drop(v)"), "()");
+    assert_eq!(kind("{ let n = text.len(); (n, 'c') }"), "(usize, char)");
+    assert_eq!(nb.ok("%t loop {}"), "!");
+    assert_eq!(nb.ok("v.len() + text.len()"), "1", "nothing was popped or dropped");
+    let (name, value, traceback) = nb.fails("// of a name\n  :type  nothing");
+    assert_eq!(name, "CompileError[E0425]");
+    assert!(value.contains("`nothing`") && traceback.contains("cell 17:2:10"), "{value}\n{traceback}");
+    let (name, value, _) = nb.fails(":type fn f() {}");
+    assert!(name == "UsageError" && value.contains("expression"), "{value}");
+    assert_eq!(nb.fails(":type").0, "UsageError");
+    let completed = nb.engine.assist().complete("%ty", 3);
+    assert_eq!(completed.matches, ["type"]);
 }

@@ -19,4 +19,4 @@ pub use input::{input, password, set_input};
 pub use paths::type_paths;
 pub use store::{Key, Store, Variable};
 pub use waiting::wait;
-pub use witness::{Like, any, like, like_later};
+pub use witness::{Like, any, like, like_later, stored};

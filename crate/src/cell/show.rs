@@ -186,7 +186,8 @@ fn error(error: &dyn Error, type_name: &str) {
     RESULT.set(Some(error_bundle(error, type_name)));
 }
 
-fn name(type_name: &str) {
+/// Shows a type, without its module paths.
+pub fn name(type_name: &str) {
     RESULT.set(Some(MimeBundle::text(super::short_type_name(type_name))));
 }
 

@@ -138,6 +138,11 @@ impl Store {
         self.slots.insert(name.to_owned(), slot);
     }
 
+    /// Notes a variable that a cell would make, with its type and without a value; for cells that are only checked.
+    pub fn declare(&mut self, name: &str, type_name: &str, type_path: Option<&str>) {
+        self.insert(name, Box::new(()), type_name, type_path);
+    }
+
     /// Drops a variable.
     pub fn remove(&mut self, name: &str) {
         self.slots.remove(name);

@@ -28,6 +28,14 @@ pub fn like_later<T, F: FnOnce() -> W, W: Future<Output = Result<T, CellError>>>
     Like(PhantomData)
 }
 
+/// What a cell would store, in code that is checked and never run.
+///
+/// # Panics
+/// Always, when called.
+pub fn stored<T: 'static>(_: Option<T>) -> T {
+    any()
+}
+
 impl<A, B> Like<(A, B)> {
     /// The types of the two parts.
     pub fn split(self) -> (Like<A>, Like<B>) {
@@ -36,11 +44,27 @@ impl<A, B> Like<(A, B)> {
 }
 
 impl<T> Like<T> {
+    /// A type that is yet to be inferred.
+    pub fn open() -> Self {
+        Like(PhantomData)
+    }
+
+    /// Makes it the type of a value.
+    pub fn settle(&self, _: &T) {}
+
+    /// Makes it the type that an asynchronous block would return. It is never polled.
+    pub fn settle_later<F: FnOnce() -> W, W: Future<Output = Result<T, CellError>>>(&self, _: F) {}
+
     /// A value of the type, for code that is checked and never run.
     ///
     /// # Panics
     /// Always, when called.
     pub fn any(&self) -> T {
         any()
+    }
+
+    /// The type's name, as [`std::any::type_name`] gives it.
+    pub fn type_name(&self) -> &'static str {
+        std::any::type_name::<T>()
     }
 }

@@ -11,6 +11,9 @@ use crate::device::Device;
 use crate::display::{MimeBundle, View};
 use crate::model::Batch;
 
+/// The type of its result.
+pub(super) const KEEPS: &str = "chandlery::convert::LogitDiff";
+
 pub(super) fn definition() -> Command {
     Command::new("compare")
         .about("Compare the logits of two model folders, or of one with a file of reference logits")
@@ -69,7 +72,7 @@ pub(super) fn run(matches: &ArgMatches) -> Result<Outcome, Failure> {
         view: diff.view(),
         json: report(&diff),
         passed: diff.passed(),
-        value: Some(Kept { value: Box::new(diff), type_path: "chandlery::convert::LogitDiff" }),
+        value: Some(Kept { value: Box::new(diff), type_path: KEEPS }),
     })
 }
 

@@ -10,6 +10,9 @@ use crate::device::Device;
 use crate::display::View;
 use crate::spec::DType;
 
+/// The type of its result.
+pub(super) const KEEPS: &str = "chandlery::Conversion";
+
 pub(super) fn definition() -> Command {
     Command::new("convert")
         .about("Convert a model folder: Hugging Face names to native ones, or back")
@@ -100,6 +103,6 @@ pub(super) fn run(matches: &ArgMatches) -> Result<Outcome, Failure> {
         view,
         json,
         passed: conversion.passed(),
-        value: Some(Kept { value: Box::new(conversion), type_path: "chandlery::Conversion" }),
+        value: Some(Kept { value: Box::new(conversion), type_path: KEEPS }),
     })
 }

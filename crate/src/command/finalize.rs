@@ -13,6 +13,9 @@ use crate::gguf::GgufType;
 use crate::spec::{DType, Recipe};
 use crate::tokenizer::{Generation, GenerationMode};
 
+/// The type of its result.
+pub(super) const KEEPS: &str = "chandlery::finalize::Finalization";
+
 pub(super) fn definition() -> Command {
     Command::new("finalize")
         .about("Make a clean folder of a trained model: one checkpoint, tokenizer, configuration")
@@ -110,6 +113,6 @@ pub(super) fn run(matches: &ArgMatches) -> Result<Outcome, Failure> {
         view,
         json: finalization.report(),
         passed: true,
-        value: Some(Kept { value: Box::new(finalization), type_path: "chandlery::finalize::Finalization" }),
+        value: Some(Kept { value: Box::new(finalization), type_path: KEEPS }),
     })
 }

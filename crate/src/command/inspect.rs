@@ -7,6 +7,9 @@ use clap::{ArgMatches, Command};
 use super::{Failure, Kept, Outcome, given, path};
 use crate::display::View;
 
+/// The type of its result.
+pub(super) const KEEPS: &str = "chandlery::Inspection";
+
 pub(super) fn definition() -> Command {
     Command::new("inspect")
         .about("Parameter table of a model folder, checkpoint or safetensors file, from headers")
@@ -20,6 +23,6 @@ pub(super) fn run(matches: &ArgMatches) -> Result<Outcome, Failure> {
         view: inspection.view(),
         json: inspection.report(),
         passed: true,
-        value: Some(Kept { value: Box::new(inspection), type_path: "chandlery::Inspection" }),
+        value: Some(Kept { value: Box::new(inspection), type_path: KEEPS }),
     })
 }

@@ -1,6 +1,7 @@
 //! The verbs, defined once for the shell (`chandlery convert …`) and the notebook (`%convert …`).
 
 mod arguments;
+mod check;
 mod compare;
 mod complete;
 mod convert;
@@ -20,6 +21,7 @@ use serde_json::Value;
 
 use crate::display::MimeBundle;
 
+pub use check::{Checked, check};
 pub use complete::complete;
 
 /// What a verb has to say when it is done.
@@ -106,29 +108,9 @@ pub fn definitions() -> Vec<Command> {
 /// # Errors
 /// [`Failure`], which says whether the words or the work were at fault.
 pub fn run(words: &[String]) -> Result<Outcome, Failure> {
-    let verb = verb_of(words);
-    let verbs = match verb {
-        // The project's arguments are part of the verb's definition, so the project is looked up first.
-        Some("model") => vec![model::definition(Some(&arguments::Named::among(words)?))],
-        Some("project") if words.iter().any(|word| word == "show") => {
-            vec![project::definition(Some(&arguments::Named::among(words)?))]
-        }
-        Some(verb) => definitions().into_iter().filter(|command| command.get_name() == verb).collect(),
-        None => definitions(),
-    };
-    let mut root =
-        Command::new("chandlery").no_binary_name(true).subcommand_required(true).arg_required_else_help(true);
-    // Elsewhere -t is the chat template.
-    if verb.is_none_or(|verb| WITH_PROJECT.contains(&verb)) {
-        let project = "Model project: its folder, or the name of a built-in one";
-        root = root
-            .arg(flag_value('p', "project-dir", "PROJECT", project).global(true))
-            .arg(flag_value('t', "config-template", "CONFIG", "Configuration of the project").global(true));
-    }
-    let root = root
-        .arg(Arg::new("json").long("json").global(true).action(ArgAction::SetTrue).help("Print one JSON report"))
-        .subcommands(verbs);
-    let matches = root.try_get_matches_from(words)?;
+    // The project's arguments are part of the verb's definition, so the project is looked up first.
+    let named = if names_project(words) { Some(arguments::Named::among(words)?) } else { None };
+    let matches = parser(words, named.as_ref()).try_get_matches_from(words)?;
     match matches.subcommand() {
         Some(("model", matches)) => model::run(matches),
         Some(("convert", matches)) => convert::run(matches),
@@ -141,6 +123,37 @@ pub fn run(words: &[String]) -> Result<Outcome, Failure> {
         Some(("tokenizer", matches)) => tokenizer::run(matches),
         _ => Err(Failure::Usage { text: "name a command; see --help".to_owned(), help: false }),
     }
+}
+
+/// Whether the words may give values to arguments that a project declares.
+fn names_project(words: &[String]) -> bool {
+    match verb_of(words) {
+        Some("model") => true,
+        Some("project") => words.iter().any(|word| word == "show"),
+        _ => false,
+    }
+}
+
+/// What the words are parsed with.
+fn parser(words: &[String], named: Option<&arguments::Named>) -> Command {
+    let verb = verb_of(words);
+    let verbs = match verb {
+        Some("model") => vec![model::definition(named)],
+        Some("project") => vec![project::definition(named)],
+        Some(verb) => definitions().into_iter().filter(|command| command.get_name() == verb).collect(),
+        None => definitions(),
+    };
+    let mut root =
+        Command::new("chandlery").no_binary_name(true).subcommand_required(true).arg_required_else_help(true);
+    // Elsewhere -t is the chat template.
+    if verb.is_none_or(|verb| WITH_PROJECT.contains(&verb)) {
+        let project = "Model project: its folder, or the name of a built-in one";
+        root = root
+            .arg(flag_value('p', "project-dir", "PROJECT", project).global(true))
+            .arg(flag_value('t', "config-template", "CONFIG", "Configuration of the project").global(true));
+    }
+    root.arg(Arg::new("json").long("json").global(true).action(ArgAction::SetTrue).help("Print one JSON report"))
+        .subcommands(verbs)
 }
 
 fn flag_value(short: char, long: &'static str, value: &'static str, help: &'static str) -> Arg {

@@ -10,6 +10,13 @@ use super::{Failure, Kept, Outcome, given, option, path};
 use crate::display::{Align, Mark, MimeBundle, TableView, View};
 use crate::project::{Project, new_project, project};
 
+const KEEPS: &str = "chandlery::project::Trace";
+
+/// The type of its result.
+pub(super) fn keeps(matches: &ArgMatches) -> Option<&'static str> {
+    (matches.subcommand_name() == Some("show")).then_some(KEEPS)
+}
+
 pub(super) fn definition(named: Option<&Named>) -> Command {
     let show = Command::new("show")
         .about("The YAML that a configuration renders to (-p PROJECT -t CONFIG), and where each value comes from");
@@ -104,7 +111,7 @@ fn show(matches: &ArgMatches) -> Result<Outcome, Failure> {
         "values": values,
     });
     let view = trace.view();
-    let value = Some(Kept { value: Box::new(trace), type_path: "chandlery::project::Trace" });
+    let value = Some(Kept { value: Box::new(trace), type_path: KEEPS });
     Ok(Outcome { view, json, passed: true, value })
 }
 

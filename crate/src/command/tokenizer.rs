@@ -10,6 +10,22 @@ use crate::display::{MimeBundle, View};
 use crate::project::{tokenizer, tokenizer_names};
 use crate::tokenizer::{AddTokens, Chat, ChatTemplate, train_tokenizer};
 
+const TRAINED: &str = "chandlery::tokenizer::TrainedTokenizer";
+const SUMMARY: &str = "chandlery::tokenizer::TokenizerSummary";
+const TEXT: &str = "String";
+const PLAN: &str = "chandlery::tokenizer::TokenPlan";
+
+/// The type of its result.
+pub(super) fn keeps(matches: &ArgMatches) -> Option<&'static str> {
+    match matches.subcommand_name() {
+        Some("train") => Some(TRAINED),
+        Some("show") => Some(SUMMARY),
+        Some("chat") => Some(TEXT),
+        Some("add") => Some(PLAN),
+        _ => None,
+    }
+}
+
 pub(super) fn definition() -> Command {
     Command::new("tokenizer")
         .about("Train a byte-level BPE vocabulary, show a tokenizer, render a chat, plan new tokens")
@@ -146,7 +162,7 @@ fn train(matches: &ArgMatches) -> Result<Outcome, Failure> {
         "merging_ms": trained.merging.as_secs_f64() * 1e3,
     });
     let view = trained.view().with_note(&format!("written to {}", folder.display()));
-    let value = Some(Kept { value: Box::new(trained), type_path: "chandlery::tokenizer::TrainedTokenizer" });
+    let value = Some(Kept { value: Box::new(trained), type_path: TRAINED });
     Ok(Outcome { view, json, passed: true, value })
 }
 
@@ -171,7 +187,7 @@ fn show(matches: &ArgMatches) -> Result<Outcome, Failure> {
         "sample": { "text": summary.sample, "tokens": split },
     });
     let view = summary.view();
-    let value = Some(Kept { value: Box::new(summary), type_path: "chandlery::tokenizer::TokenizerSummary" });
+    let value = Some(Kept { value: Box::new(summary), type_path: SUMMARY });
     Ok(Outcome { view, json, passed: true, value })
 }
 
@@ -185,7 +201,7 @@ fn chat(matches: &ArgMatches) -> Result<Outcome, Failure> {
     };
     let ids = files.encode_rendered(&text)?;
     let json = json!({ "text": text, "ids": ids });
-    let value = Some(Kept { value: Box::new(text.clone()), type_path: "String" });
+    let value = Some(Kept { value: Box::new(text.clone()), type_path: TEXT });
     Ok(Outcome { view: MimeBundle::text(text), json, passed: true, value })
 }
 
@@ -209,7 +225,7 @@ fn add(matches: &ArgMatches) -> Result<Outcome, Failure> {
         }
         view = view.with_note(&format!("written to {}", folder.display()));
     }
-    let value = Some(Kept { value: Box::new(plan), type_path: "chandlery::tokenizer::TokenPlan" });
+    let value = Some(Kept { value: Box::new(plan), type_path: PLAN });
     Ok(Outcome { view, json, passed: true, value })
 }
 

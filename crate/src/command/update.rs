@@ -12,6 +12,9 @@ use crate::display::View;
 use crate::spec::DType;
 use crate::update::Version;
 
+/// The type of its result.
+pub(super) const KEEPS: &str = "chandlery::update::Updated";
+
 pub(super) fn definition() -> Command {
     let version =
         || ValueParser::from(|word: &str| Version::parse(word).ok_or_else(|| "use a number, such as 1".to_owned()));
@@ -78,6 +81,6 @@ pub(super) fn run(matches: &ArgMatches) -> Result<Outcome, Failure> {
         view,
         json: updated.report(),
         passed: true,
-        value: Some(Kept { value: Box::new(updated), type_path: "chandlery::update::Updated" }),
+        value: Some(Kept { value: Box::new(updated), type_path: KEEPS }),
     })
 }

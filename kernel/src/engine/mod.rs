@@ -162,6 +162,14 @@ pub trait Engine: Send {
 
     /// Runs one cell to its end, sending events as they happen; all of them are sent before this returns.
     fn execute(&mut self, cell: &Cell, output: &mut dyn Output) -> Outcome;
+    /// Finds what is wrong in a cell and keeps what it would define for the cells that follow, without running it. What
+    /// a cell that `may_fail` would have defined is missing afterwards, as it is after a run; what another one that fails
+    /// would define is unknown, and no later cell fails for that.
+    fn check(&mut self, cell: &Cell, may_fail: bool, output: &mut dyn Output) -> Outcome {
+        let _ = (cell, may_fail, output);
+        let value = "this engine cannot check cells without running them";
+        Outcome::Error { name: "NotSupported".into(), value: value.into(), traceback: vec![value.into()] }
+    }
     /// Shows what came since the last cell ended, as from threads that it left running.
     fn between(&mut self, output: &mut dyn Output) {
         let _ = output;

@@ -53,6 +53,16 @@ pub enum RunError {
         /// What happened.
         value: String,
     },
+    /// Cells do not compile. Their stories have been told in the report.
+    #[error("`{}` has {failed} of {of} code cells that do not compile", path.display())]
+    Check {
+        /// The notebook.
+        path: PathBuf,
+        /// How many of them.
+        failed: usize,
+        /// How many code cells were checked.
+        of: usize,
+    },
     /// There is no golden notebook; nothing ran.
     #[error("there is no golden notebook `{}`; `--accept` makes this run's notebook the golden one", path.display())]
     NoGolden {

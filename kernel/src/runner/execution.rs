@@ -198,20 +198,11 @@ impl Run<'_> {
         let (execution, timed_out) = with_timeout(limit, interrupter, || session.execute(&request, recorder));
         let seconds = began.elapsed().as_secs_f64();
         let peak = session.process().filter(|_| self.options.timings).and_then(memory::peak);
-        let (outcome, late) = match execution.outcome {
-            Outcome::Error { mut traceback, .. } if timed_out => {
-                let (name, value) = if late {
-                    ("RunTimeout", "the time of the whole run was over (--total-timeout)".to_owned())
-                } else {
-                    let seconds = limit.unwrap_or_default().as_secs_f64();
-                    ("CellTimeout", format!("the cell was stopped after {seconds} s (--timeout)"))
-                };
-                recorder.rename_error(name, &value);
-                traceback.push(format!("{name}: {value}"));
-                (Outcome::Error { name: name.to_owned(), value, traceback }, late)
-            }
-            outcome => (outcome, false),
-        };
+        let late = late && timed_out && execution.outcome != Outcome::Ok;
+        let outcome = if timed_out { over(execution.outcome, late, limit) } else { execution.outcome };
+        if let (Outcome::Error { name, value, .. }, true) = (&outcome, timed_out) {
+            recorder.rename_error(name, value);
+        }
         Ran { number: execution.number, outcome, seconds, peak, late }
     }
 
@@ -292,6 +283,19 @@ impl Run<'_> {
         }
         Ok(())
     }
+}
+
+/// The failure of a cell that the clock stopped, with that as its reason.
+pub(super) fn over(outcome: Outcome, late: bool, limit: Option<Duration>) -> Outcome {
+    let Outcome::Error { mut traceback, .. } = outcome else { return outcome };
+    let (name, value) = if late {
+        ("RunTimeout", "the time of the whole run was over (--total-timeout)".to_owned())
+    } else {
+        let seconds = limit.unwrap_or_default().as_secs_f64();
+        ("CellTimeout", format!("the cell was stopped after {seconds} s (--timeout)"))
+    };
+    traceback.push(format!("{name}: {value}"));
+    Outcome::Error { name: name.to_owned(), value, traceback }
 }
 
 fn title(path: &Path) -> String {

@@ -2,6 +2,7 @@
 //! what they show.
 
 mod ansi;
+mod checking;
 mod compare;
 mod console;
 mod error;
@@ -37,7 +38,7 @@ pub use watchdog::{CtrlC, with_timeout};
 /// Starts an engine whose cells run in the given folder; from several threads at once.
 pub type StartEngineIn<'a> = &'a (dyn Fn(&Path) -> Result<Box<dyn Engine>, String> + Sync);
 
-/// Runs notebooks, each up to its first failing cell. Progress and the story of a failure go to `report`, one line a
+/// Runs notebooks, each up to its first failing cell, or checks all cells without running them. Progress and the story of a failure go to `report`, one line a
 /// cell. A report for programs, if one is asked for, goes to `data`.
 ///
 /// # Errors
@@ -56,8 +57,12 @@ pub fn run(
         jobs.iter().try_for_each(|job| read(&job.path, options).map(drop))?;
     }
     let deadline = options.total_timeout.map(|limit| Instant::now() + limit);
-    let (ended, printed) =
-        schedule::run(jobs.len(), options.jobs, options.keep_going, (report, options.live), &|index, over, teller| {
+    let (ended, printed) = schedule::run(
+        jobs.len(),
+        options.jobs,
+        options.keep_going || options.check,
+        (report, options.live),
+        &|index, over, teller| {
             let job = &jobs[index];
             let mut found = Found { suite: Suite::new(&job.given), comparison: None };
             if over || ctrl_c.was_pressed() {
@@ -69,12 +74,14 @@ pub fn run(
             if jobs.len() > 1 {
                 teller.line(&format!("{}:", job.given.display()));
             }
-            let ran = Run { options, job, deadline, ctrl_c, teller }.run(start, &mut found);
+            let run = Run { options, job, deadline, ctrl_c, teller };
+            let ran = if options.check { run.check(start, &mut found.suite) } else { run.run(start, &mut found) };
             if let (Err(error), true) = (&ran, jobs.len() > 1) {
                 teller.line(&format!("{error}\n"));
             }
             (found, ran)
-        });
+        },
+    );
     if options.json {
         let notebooks: Vec<Value> =
             ended.iter().zip(&jobs).map(|((found, ran), job)| summary(job, found, ran)).collect();

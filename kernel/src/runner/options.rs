@@ -48,6 +48,8 @@ pub struct Options {
     pub json: bool,
     /// Names and values that override the `let`s of the cell tagged `parameters`.
     pub parameters: Vec<(String, String)>,
+    /// Compile all cells and run none.
+    pub check: bool,
     /// Where to write a JUnit report of all notebooks.
     pub junit: Option<PathBuf>,
 }
@@ -73,6 +75,19 @@ impl Options {
         }
         if several && self.from.is_some() {
             return Err(RunError::Options("`--from` names a cell of one notebook; give one notebook"));
+        }
+        if self.check {
+            let writes = self.output.is_some() || self.html.is_some() || self.inplace || self.timings;
+            if writes || self.compare.is_some() {
+                return Err(RunError::Options(
+                    "`--check` runs nothing, so there are no outputs: `-o`, `--html`, `--inplace`, `--timings` and `--compare` have no meaning",
+                ));
+            }
+            if self.allow_errors || self.from.is_some() {
+                return Err(RunError::Options(
+                    "`--check` reports every cell that does not compile, so `--allow-errors` and `--from` have no meaning",
+                ));
+            }
         }
         if self.inplace && self.output.is_some() {
             return Err(RunError::Options("`--inplace` and `-o` say two different places; give one"));

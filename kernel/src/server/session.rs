@@ -131,6 +131,21 @@ impl Session {
         Execution { number, outcome, page }
     }
 
+    /// Checks one cell without running it. What a cell that `may_fail` would have defined is missing afterwards. It is
+    /// counted, so that its errors name it as those of a run would, and not remembered.
+    pub fn check(&mut self, code: &str, may_fail: bool, front: &mut dyn Front) -> Execution {
+        self.count += 1;
+        let number = self.count;
+        if question::subject(code).is_some() {
+            return Execution { number, outcome: Outcome::Ok, page: None };
+        }
+        self.engine.arm();
+        let cell = Cell { code: code.to_owned(), number };
+        let mut output = Showing { front, silent: false, number, result: None };
+        let checks = |engine: &mut dyn Engine| engine.check(&cell, may_fail, &mut output);
+        Execution { number, outcome: guarded(self.engine.as_mut(), number, checks), page: None }
+    }
+
     /// What is known about a name; where nothing is, the cell says so.
     fn page(&self, subject: &str, output: &mut dyn Output) -> Option<MimeBundle> {
         let found = self.engine.assist().inspect(subject, subject.len());
@@ -196,8 +211,8 @@ impl Session {
 }
 
 /// A panic inside an engine is a fault of ours, but it must not leave a front end waiting for ever.
-fn run(engine: &mut dyn Engine, cell: &Cell, output: &mut dyn Output) -> Outcome {
-    let attempt = std::panic::AssertUnwindSafe(|| engine.execute(cell, output));
+fn guarded(engine: &mut dyn Engine, number: u32, work: impl FnOnce(&mut dyn Engine) -> Outcome) -> Outcome {
+    let attempt = std::panic::AssertUnwindSafe(|| work(engine));
     std::panic::catch_unwind(attempt).unwrap_or_else(|panic| {
         let message = panic
             .downcast_ref::<String>()
@@ -208,11 +223,15 @@ fn run(engine: &mut dyn Engine, cell: &Cell, output: &mut dyn Output) -> Outcome
             name: "KernelFault".to_owned(),
             value: format!("the kernel failed while it ran this cell: {message}"),
             traceback: vec![
-                format!("KernelFault: the kernel failed while it ran cell {}: {message}", cell.number),
+                format!("KernelFault: the kernel failed while it ran cell {number}: {message}"),
                 "This is a fault of Chandlery, not of the cell. Restart the kernel before you go on.".to_owned(),
             ],
         }
     })
+}
+
+fn run(engine: &mut dyn Engine, cell: &Cell, output: &mut dyn Output) -> Outcome {
+    guarded(engine, cell.number, |engine| engine.execute(cell, output))
 }
 
 /// Passes an engine's events on, unless the request is silent, and remembers the result's text for the history.

@@ -22,6 +22,11 @@ pub enum Request {
         /// The line, without its `%`.
         line: String,
     },
+    /// Read a magic and note what it would keep, without running it.
+    Check {
+        /// The line, without its `%`.
+        line: String,
+    },
     /// Load a library that cells link to.
     Library {
         /// The shared object.

@@ -1,5 +1,7 @@
 //! The toolkit's verbs as lines of a notebook, run at once and never compiled.
 
+use std::io::Write;
+
 use chandlery::cell::{Ending, Store};
 use chandlery::command::{self, Failure};
 use chandlery::display::MimeBundle;
@@ -16,6 +18,49 @@ pub(super) fn run(line: &str, store: &mut Store, channel: &Channel) -> Ending {
         Err(message) => return failed("UsageError", message),
     };
     verb(&all, keep, store, channel)
+}
+
+/// Reads one line as [`run`] does, and notes the type of what it would keep.
+pub(super) fn check(line: &str, store: &mut Store) -> Ending {
+    let parsed = words::split(line).and_then(|mut all| words::take_as(&mut all).map(|keep| (all, keep)));
+    let (all, keep) = match parsed {
+        Ok(parsed) => parsed,
+        Err(message) => return failed("UsageError", message),
+    };
+    let checked = match command::check(&all) {
+        Ok(checked) => checked,
+        Err(failure) => return refused(failure).unwrap_or(Ending::Done),
+    };
+    if let Some(note) = checked.note {
+        let _ = writeln!(std::io::stderr(), "%{line}: {note}");
+    }
+    match (keep, checked.type_path) {
+        (None, _) => Ending::Done,
+        (Some(name), Some(path)) => {
+            store.declare(&name, path, Some(path));
+            Ending::Done
+        }
+        (Some(name), None) => failed("UsageError", nothing_to_keep(&name)),
+    }
+}
+
+fn nothing_to_keep(name: &str) -> String {
+    format!("--as {name}: this command has no result to keep")
+}
+
+/// How a line ends that did not do its work; `None` for one that asked for help.
+fn refused(failure: Failure) -> Option<Ending> {
+    Some(match failure {
+        Failure::Usage { help: true, .. } => return None,
+        Failure::Usage { text, help: false } => failed("UsageError", text.trim_end().to_owned()),
+        Failure::Failed { name, message } => failed(&name, message),
+        Failure::Interrupted => Ending::Failed {
+            type_name: "Interrupted".to_owned(),
+            message: "interrupted".to_owned(),
+            place: None,
+            interrupted: true,
+        },
+    })
 }
 
 fn verb(all: &[String], keep: Option<String>, store: &mut Store, channel: &Channel) -> Ending {
@@ -41,18 +86,11 @@ fn verb(all: &[String], keep: Option<String>, store: &mut Store, channel: &Chann
                     store.insert(&name, kept.value, kept.type_path, Some(kept.type_path));
                     Ending::Done
                 }
-                (Some(name), None) => failed("UsageError", format!("--as {name}: this command has no result to keep")),
+                (Some(name), None) => failed("UsageError", nothing_to_keep(&name)),
             }
         }
         Err(Failure::Usage { text, help: true }) => show(channel, MimeBundle::text(text)),
-        Err(Failure::Usage { text, help: false }) => failed("UsageError", text.trim_end().to_owned()),
-        Err(Failure::Failed { name, message }) => failed(&name, message),
-        Err(Failure::Interrupted) => Ending::Failed {
-            type_name: "Interrupted".to_owned(),
-            message: "interrupted".to_owned(),
-            place: None,
-            interrupted: true,
-        },
+        Err(failure) => refused(failure).unwrap_or(Ending::Done),
     }
 }
 

@@ -100,6 +100,7 @@ fn serve(request: &Request, store: &mut Store, channel: &Channel) -> (Ending, Du
 fn directive(request: &Request, store: &mut Store, channel: &Channel) -> Ending {
     match request {
         Request::Magic { line } => magic::run(line, store, channel),
+        Request::Check { line } => magic::check(line, store),
         Request::Library { library } => match load::library(library) {
             Ok(()) => Ending::Done,
             Err(reason) => Ending::Refused { reasons: vec![reason] },

@@ -1,15 +1,6 @@
 //! The command itself on a notebook in Rust: the same input, the same bytes; and its exit codes.
 
-use std::process::{Command, Output};
-
 use super::*;
-
-fn command(folder: &Folder, words: &[&str]) -> Output {
-    let exe = std::env::current_exe().unwrap();
-    let program = exe.ancestors().map(|folder| folder.join("chandlery")).find(|program| program.is_file());
-    let program = program.expect("`cargo build --release` makes the command these tests run");
-    Command::new(program).arg("run").args(words).current_dir(folder.0.path()).output().unwrap()
-}
 
 /// A notebook as older versions wrote it: without ids.
 fn without_ids(sources: &[&str]) -> Folder {

@@ -1,5 +1,6 @@
 //! The headless runner, with the echo engine: notebooks in, notebooks and pages out.
 
+mod checking;
 mod compare;
 mod deterministic;
 mod limits;
@@ -7,6 +8,7 @@ mod resume;
 mod several;
 
 use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
 use std::time::Duration;
 
 use chandlery_kernel::engine::{Echo, Engine};
@@ -64,6 +66,14 @@ fn go(options: &Options) -> (Result<(), RunError>, String) {
     };
     let ran = run(options, &start, &mut report, &mut std::io::sink(), &CtrlC::default());
     (ran, String::from_utf8(report).unwrap())
+}
+
+/// `chandlery run` with these words, in a folder.
+fn command(folder: &Folder, words: &[&str]) -> Output {
+    let exe = std::env::current_exe().unwrap();
+    let program = exe.ancestors().map(|folder| folder.join("chandlery")).find(|program| program.is_file());
+    let program = program.expect("`cargo build --release` makes the command these tests run");
+    Command::new(program).arg("run").args(words).current_dir(folder.0.path()).output().unwrap()
 }
 
 #[test]

@@ -15,6 +15,9 @@ use crate::spec::DType;
 /// Rows of the batch that `model test` runs, too.
 const DEFAULT_ROWS: usize = 2;
 
+/// The type of its result.
+pub(super) const KEEPS: &str = "chandlery::Construction";
+
 pub(super) fn definition() -> Command {
     Command::new("construct").about("Construct the model and its output folder")
 }
@@ -72,6 +75,6 @@ pub(super) fn run(matches: &ArgMatches, config: &ProjectConfig) -> Result<Outcom
         view: construction.view(),
         json: construction.report(),
         passed: true,
-        value: Some(Kept { value: Box::new(construction), type_path: "chandlery::Construction" }),
+        value: Some(Kept { value: Box::new(construction), type_path: KEEPS }),
     })
 }

@@ -11,6 +11,11 @@ use clap::{ArgMatches, Command};
 use super::arguments::{Named, chosen, with_note};
 use super::{Failure, Outcome, flag, flag_value, given, option, set, values};
 
+/// The type of its result.
+pub(super) fn keeps(matches: &ArgMatches) -> &'static str {
+    if matches.subcommand_name() == Some("test") { test::KEEPS } else { construct::KEEPS }
+}
+
 /// All flags are global: they may stand before and after `construct` and `test`.
 pub(super) fn definition(named: Option<&Named>) -> Command {
     let command = own_flags();

@@ -15,6 +15,9 @@ use crate::ops::AttentionImplementation;
 use crate::project::ProjectConfig;
 use crate::spec::Recipe;
 
+/// The type of its result.
+pub(super) const KEEPS: &str = "chandlery::kicktest::KickTestReport";
+
 pub(super) fn definition() -> Command {
     Command::new("test").about("Run forward, backward and SGD steps on random batches or a dataset")
 }
@@ -131,10 +134,5 @@ pub(super) fn run(matches: &ArgMatches, config: &ProjectConfig) -> Result<Outcom
         view = below_load(load, construction.initialized, view);
         json["load"] = load.report();
     }
-    Ok(Outcome {
-        view,
-        json,
-        passed: report.passed(),
-        value: Some(Kept { value: Box::new(report), type_path: "chandlery::kicktest::KickTestReport" }),
-    })
+    Ok(Outcome { view, json, passed: report.passed(), value: Some(Kept { value: Box::new(report), type_path: KEEPS }) })
 }

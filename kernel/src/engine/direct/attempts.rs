@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
-use super::codegen::{Generated, Unit};
+use super::codegen::{Generated, Purpose, Unit};
 use super::compile::{Compiled, Generics};
 use super::diagnostics::Diagnostics;
 use super::items::{At, Items};
@@ -22,7 +22,7 @@ const MAX_COMPILES: usize = 10;
 pub(super) struct Attempt<'a> {
     pub(super) code: &'a str,
     pub(super) number: u32,
-    pub(super) level: Option<char>,
+    pub(super) purpose: Purpose,
     pub(super) parsed: &'a mut Split,
     pub(super) lints: &'a [String],
     /// With the cell's own.
@@ -34,9 +34,9 @@ pub(super) struct Attempt<'a> {
 
 impl DirectEngine {
     /// Compiles a cell, if need be again without variables that it cannot store, and without earlier definitions that do
-    /// not go together with what it defines.
+    /// not go together with what it defines. What is returned instead is the cell's outcome.
     pub(super) fn compile(&mut self, attempt: Attempt<'_>) -> Result<Ready, Outcome> {
-        let Attempt { code, number, level, parsed, lints, mut items, mut variables, changed } = attempt;
+        let Attempt { code, number, purpose, parsed, lints, mut items, mut variables, changed } = attempt;
         let mut dropped: BTreeSet<Kept> = BTreeSet::new();
         let mut reasons = BTreeMap::new();
         let mut notices = Vec::new();
@@ -59,10 +59,16 @@ impl DirectEngine {
                 dropped: &dropped,
                 checked: &checked,
                 lints,
+                purpose,
+                unknown: &self.unknown,
             };
             let place = unit.place();
             let Generated { text, lines } = unit.generate();
-            let generics = Generics::for_names(unit.mentions().iter());
+            // Of a cell that does not run, nothing generic is compiled.
+            let (generics, level) = match purpose {
+                Purpose::Run(level) => (Generics::for_names(unit.mentions().iter()), level),
+                Purpose::Check | Purpose::Type => (Generics::Own, None),
+            };
             let compiler = self.compiler.as_mut().map_err(|problem| error("NoCompiler", problem, Vec::new()))?;
             self.spent.split += begun.elapsed();
             let compiled = compiler.compile(&text, generics, level, &self.busy, &mut self.spent);
@@ -156,11 +162,17 @@ impl DirectEngine {
             }
             compiler.warm();
             let report = undisplayed.filter(|_| found.lacks_debug()).unwrap_or_else(|| found.report(&at));
+            let (unknown, nothing_else) = found.unknown(&lines);
+            if nothing_else && !unknown.is_empty() {
+                self.blocked = unknown.iter().filter_map(|name| self.unknown.explain(name)).collect();
+                return Err(Outcome::Ok);
+            }
+            let unknown = unknown.into_iter().filter_map(|name| self.unknown.explain(name));
             let gone = found.unknown_names().filter_map(|name| {
                 let lost = notices.iter().find(|(names, _)| names.iter().any(|lost| lost == name));
                 lost.map(|(_, why)| why.as_str()).or_else(|| variables.why_gone(name)).map(str::to_owned)
             });
-            let mut notes: Vec<String> = gone.collect();
+            let mut notes: Vec<String> = gone.chain(unknown).collect();
             notes.dedup();
             return Err(outcome::compile_error(report, notes));
         }

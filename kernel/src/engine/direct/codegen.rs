@@ -7,6 +7,7 @@ use super::definition::Definition;
 use super::items::{At, Items};
 use super::source::{Kept, Lines, Source};
 use super::split::{Split, Statement};
+use super::unknown::Unknown;
 use super::variables::{How, Known, Made, Variables};
 use crate::worker::ENTRY;
 
@@ -29,10 +30,25 @@ pub(super) struct Unit<'a> {
     pub(super) checked: &'a BTreeSet<At>,
     /// Attributes for all that the cell itself says.
     pub(super) lints: &'a [String],
+    pub(super) purpose: Purpose,
+    /// Names that cells would define that do not compile.
+    pub(super) unknown: &'a Unknown,
 }
 
-const ERROR: &str = "::chandlery::cell::CellError";
-const RESULT: &str = "::core::result::Result";
+/// What a cell is compiled for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// To run; at another opt-level than 0, if one is named.
+    Run(Option<char>),
+    /// To find what is wrong in it, and the types of its variables.
+    Check,
+    /// To find the type of its value.
+    Type,
+}
+
+const STORE: &str = "__store: &mut ::chandlery::cell::Store";
+pub(super) const ERROR: &str = "::chandlery::cell::CellError";
+pub(super) const RESULT: &str = "::core::result::Result";
 const OK_LATER: &str = "::core::result::Result::<(), ::chandlery::cell::CellError>::Ok(())\n}));";
 
 /// The expression whose type stands for the type of `value` after some statements.
@@ -86,17 +102,17 @@ impl Unit<'_> {
         (after..).find(|place| !live.contains(place) && *place as usize >= makers.len() + inferred)
     }
 
+    /// The variables it stores.
+    pub(super) fn made(&self) -> Vec<&str> {
+        let made = self.split.made().into_iter().map(|(name, _)| name);
+        made.filter(|name| !self.dropped.contains(&Kept::made(name))).collect()
+    }
+
     /// Writes the source.
     pub(super) fn generate(&self) -> Generated {
         let taken = self.taken();
-        let made: Vec<&str> = self
-            .split
-            .made()
-            .into_iter()
-            .map(|(name, _)| name)
-            .filter(|name| !self.dropped.contains(&Kept::made(name)))
-            .collect();
         let mut source = Source::default();
+        self.bring_unknown(&mut source);
         for definition in self.definitions() {
             if definition.at.0 == self.cell {
                 self.lints.iter().for_each(|lint| source.ours(lint));
@@ -104,15 +120,49 @@ impl Unit<'_> {
             definition.emit(&mut source);
         }
         self.lints.iter().for_each(|lint| source.ours(lint));
-        source.ours(&format!("#[unsafe(no_mangle)] pub fn {ENTRY}(__store: &mut ::chandlery::cell::Store) {{"));
-        self.keys(&taken, &mut source);
+        source.ours(&match self.purpose {
+            Purpose::Run(_) | Purpose::Check => format!("#[unsafe(no_mangle)] pub fn {ENTRY}({STORE}) {{"),
+            Purpose::Type => format!(
+                "#[unsafe(no_mangle)] pub fn {ENTRY}({STORE}) {{ let _ = __ask(__store); }}\n\
+                fn __ask({STORE}) -> {RESULT}<(), {ERROR}> {{"
+            ),
+        });
+        self.types(&taken, &mut source);
+        match self.purpose {
+            Purpose::Run(_) => self.run(&taken, &mut source),
+            Purpose::Check => self.check(&taken, &mut source),
+            Purpose::Type => self.ask(&taken, &mut source),
+        }
+        source.ours("}");
+        let (text, lines) = source.finish();
+        Generated { text, lines }
+    }
+
+    /// The cell at work: it takes variables out of the store, and puts them and its own into it.
+    fn run(&self, taken: &[(&str, &Known)], source: &mut Source) {
+        for (name, known) in taken {
+            source.ours(&match &known.how {
+                How::Named(annotation) => format!("let __key_{name} = __store.key::<{annotation}>(\"{name}\");"),
+                How::Witness { .. } => format!("let __key_{name} = __store.key_of(\"{name}\", &__like_{name});"),
+                How::Made(made) => format!("let __key_{name} = __store.key_of(\"{name}\", &{});", made.like(name)),
+            });
+        }
         if !taken.is_empty() {
             source.ours("if __store.refused() { return; }");
         }
-        for (name, known) in &taken {
+        for (name, known) in taken {
             let mutable = if known.mutable { "mut " } else { "" };
             source.ours(&format!("let {mutable}{name} = __store.take(__key_{name});"));
         }
+        self.work(taken, source);
+        for name in self.made() {
+            source.keeps(Kept::made(name), &format!("__store.keep(\"{name}\", __new_{name});"));
+        }
+    }
+
+    /// The user's statements between the variables that are there and those that are to be stored.
+    pub(super) fn work(&self, taken: &[(&str, &Known)], source: &mut Source) {
+        let made = self.made();
         for name in &made {
             source.ours(&format!("let mut __new_{name} = None;"));
         }
@@ -121,7 +171,7 @@ impl Unit<'_> {
             false => format!("__store.body(|| -> {RESULT}<(), {ERROR}> {{"),
             true => "__store.body(|| ::chandlery::cell::wait(async {".to_owned(),
         });
-        self.body(&mut source);
+        self.body(source);
         for name in &made {
             source.keeps(Kept::made(name), &format!("__new_{name} = Some({name});"));
         }
@@ -129,17 +179,11 @@ impl Unit<'_> {
         for (name, _) in taken.iter().filter(|(name, _)| !self.dropped.contains(&Kept::taken(name))) {
             source.keeps(Kept::taken(name), &format!("__store.put(\"{name}\", {name});"));
         }
-        for name in &made {
-            source.keeps(Kept::made(name), &format!("__store.keep(\"{name}\", __new_{name});"));
-        }
-        source.ours("}");
-        let (text, lines) = source.finish();
-        Generated { text, lines }
     }
 
-    /// The checks that each variable still has the type that this cell sees. A closure for each type that cannot be
-    /// written, in the order that [`Made`](super::variables::Made) asks for; gaps are filled with closures that do nothing.
-    fn keys(&self, taken: &[(&str, &Known)], source: &mut Source) {
+    /// The types of the variables that the cell takes: a closure for each type that cannot be written, in the
+    /// order that [`Made`] asks for; gaps are filled with closures that do nothing.
+    fn types(&self, taken: &[(&str, &Known)], source: &mut Source) {
         let makers = makers(taken);
         let mut inferred = taken.iter().filter_map(|(name, known)| match &known.how {
             How::Witness { text, later } => Some((*name, text, *later)),
@@ -167,13 +211,6 @@ impl Unit<'_> {
         for (name, text, later) in inferred {
             infer(name, text, later, source);
         }
-        for (name, known) in taken {
-            source.ours(&match &known.how {
-                How::Named(annotation) => format!("let __key_{name} = __store.key::<{annotation}>(\"{name}\");"),
-                How::Witness { .. } => format!("let __key_{name} = __store.key_of(\"{name}\", &__like_{name});"),
-                How::Made(made) => format!("let __key_{name} = __store.key_of(\"{name}\", &{});", made.like(name)),
-            });
-        }
     }
 
     /// The names in the cell's statements and in the types of the variables it takes.
@@ -184,7 +221,7 @@ impl Unit<'_> {
         statements.chain(types).cloned().collect()
     }
 
-    fn definitions(&self) -> Vec<&Definition> {
+    pub(super) fn definitions(&self) -> Vec<&Definition> {
         let mut mentions = self.mentions();
         // The cell's own definitions are checked even if nothing uses them yet.
         for own in &self.split.definitions {
@@ -196,49 +233,6 @@ impl Unit<'_> {
         let missing: Vec<&Definition> = missing.collect();
         needed.extend(missing);
         needed
-    }
-
-    /// The statements, where they stand in the cell, with definitions blanked out.
-    fn body(&self, source: &mut Source) {
-        let mut text = self.code.to_owned();
-        for definition in &self.split.definitions {
-            let blank: String =
-                self.code[definition.range.clone()].chars().map(|c| if c == '\n' { c } else { ' ' }).collect();
-            // Blanks may take fewer bytes than the text they replace; they follow it to keep later offsets.
-            let padding = " ".repeat(definition.range.len() - blank.len());
-            text.replace_range(definition.range.clone(), &(blank + &padding));
-        }
-        // Looking for the method costs the compiler time, so only what may have it is asked.
-        let unless = if self.definitions().iter().any(|item| item.mentions().contains("evcxr_display")) {
-            "if (&&&Own(__shown)).is_there() || is_missing(&__shown.evcxr_display())"
-        } else {
-            ""
-        };
-        let show = format!(
-            ") {{ __shown => {{ use ::chandlery::cell::show::*; {unless} {{ (&&&&&Shown(__shown)).show(); }} }} }}"
-        );
-        // What goes between the user's words, by offset.
-        let mut insertions: Vec<(usize, &str)> =
-            self.split.statements.iter().flat_map(|statement| statement.insertions.iter().copied()).collect();
-        if let Some(tail) = &self.split.tail {
-            insertions.push((tail.start, "match &("));
-            insertions.push((tail.end, &show));
-        }
-        insertions.sort_by_key(|(at, _)| *at);
-        insertions.extend(self.split.main.map(|call| (text.len(), call)));
-        let mut from = 0;
-        for (at, ours) in insertions.into_iter().chain([(text.len(), "")]) {
-            if from < at {
-                let before = &text[..from];
-                let line = before.matches('\n').count() + 1;
-                let column = before.rsplit('\n').next().unwrap_or("").chars().count();
-                source.cell(&text[from..at], (self.cell, line, column));
-            }
-            if !ours.is_empty() {
-                source.ours(ours);
-            }
-            from = at;
-        }
     }
 }
 
@@ -260,6 +254,8 @@ mod tests {
             dropped: &dropped,
             checked: &BTreeSet::new(),
             lints: &[],
+            purpose: Purpose::Run(None),
+            unknown: &Unknown::default(),
         }
         .generate()
     }

@@ -175,6 +175,23 @@ impl Diagnostics {
         rendered.map(plain).any(|text| text.contains("cell::ByDebug<") || text.contains("bound in `by_debug`"))
     }
 
+    /// The names that errors are about which an earlier cell would define, and whether there are no other errors.
+    pub(super) fn unknown<'a>(&'a self, lines: &'a Lines) -> (BTreeSet<&'a str>, bool) {
+        let mut names = BTreeSet::new();
+        let mut only = true;
+        for error in &self.errors {
+            let name = error.spans.iter().filter(|span| span.is_primary).find_map(|span| {
+                match lines.origin(span.outermost().line_start) {
+                    Origin::Unknown(name) => Some(name.as_str()),
+                    _ => None,
+                }
+            });
+            only &= name.is_some();
+            names.extend(name);
+        }
+        (names, only)
+    }
+
     /// Whether every error is one of syntax, which has no code, and at least one is the user's.
     pub(super) fn is_syntax(&self, at: &Rendering<'_>) -> bool {
         self.errors.iter().all(|error| error.code.is_none())

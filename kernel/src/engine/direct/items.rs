@@ -67,6 +67,12 @@ impl Items {
         }
     }
 
+    /// The definitions of these names.
+    pub(super) fn defining(&self, names: &BTreeSet<String>) -> BTreeSet<At> {
+        let defining = self.0.iter().filter(|item| item.names().any(|name| names.contains(name)));
+        defining.map(|item| item.at).collect()
+    }
+
     /// The definition that a place in a cell belongs to; line and column from 1.
     pub(super) fn at(&self, (cell, line, column): (u32, usize, usize)) -> Option<&Definition> {
         let inside = |item: &&Definition| item.at.0 == cell && (item.at.1, item.at.2 + 1) <= (line, column);

@@ -3,7 +3,9 @@
 mod assist;
 mod attempts;
 mod attributes;
+mod body;
 mod busy;
+mod check;
 mod codegen;
 mod compile;
 mod content;
@@ -22,7 +24,9 @@ mod serving;
 mod source;
 mod split;
 mod text;
+mod typecheck;
 mod types;
+mod unknown;
 mod variables;
 
 use std::collections::{BTreeSet, HashMap};
@@ -36,6 +40,7 @@ use crate::toolkit::{Toolkit, ToolkitError};
 use assist::Names;
 use attempts::Attempt;
 use busy::Busy;
+use codegen::Purpose;
 use compile::{Compiled, Compiler, Generics};
 use dependencies::Dependencies;
 pub use dependencies::{Cleaned, Kept, KeptSet};
@@ -46,6 +51,7 @@ use outcome::{Sources, error};
 use process::Worker;
 use rendered::Rendering;
 use split::split;
+use unknown::Unknown;
 use variables::Variables;
 
 /// A compiled cell.
@@ -82,6 +88,10 @@ pub struct DirectEngine {
     spent: Spent,
     /// The code of the last compile error.
     last_error: Option<String>,
+    /// When cells are checked: names that cells would define that do not compile.
+    unknown: Unknown,
+    /// Why the last checked cell could not be checked to its end.
+    blocked: Vec<String>,
 }
 
 impl DirectEngine {
@@ -109,6 +119,8 @@ impl DirectEngine {
             dependencies: Dependencies::default(),
             spent: Spent::default(),
             last_error: None,
+            unknown: Unknown::default(),
+            blocked: Vec::new(),
         }
     }
 
@@ -154,23 +166,25 @@ impl DirectEngine {
     }
 
     fn cell(&mut self, cell: &Cell, output: &mut dyn Output) -> Outcome {
+        match self.ready(cell, output) {
+            Outcome::Ok => self.perform(cell, output),
+            failed => failed,
+        }
+    }
+
+    /// Sees to it that there is a worker for a cell.
+    fn ready(&mut self, cell: &Cell, output: &mut dyn Output) -> Outcome {
         self.sources.add(cell.number, &cell.code);
         self.bury_between(cell.number, output);
         let fresh = self.worker.is_none();
         if let Err(problem) = self.start() {
             return error("WorkerFailed", &format!("{}: {problem}", self.program.display()), Vec::new());
         }
-        if fresh {
-            let loaded = self.load_dependencies(output);
-            if loaded != Outcome::Ok {
-                return loaded;
-            }
-        }
-        self.perform(cell, output)
+        if fresh { self.load_dependencies(output) } else { Outcome::Ok }
     }
 
-    /// Compiles Rust code, at an opt-level other than 0 if one is named, and runs it.
-    fn rust(&mut self, code: &str, number: u32, level: Option<char>, output: &mut dyn Output) -> Outcome {
+    /// Compiles Rust code for a purpose, and serves it.
+    fn rust(&mut self, code: &str, number: u32, purpose: Purpose, output: &mut dyn Output) -> Outcome {
         let begun = Instant::now();
         if let Some(problem) = self.problem() {
             return error("NoCompiler", problem, Vec::new());
@@ -186,6 +200,11 @@ impl DirectEngine {
         };
         let with_macros = self.items.with(&parsed.definitions);
         parsed.define(code, number, &|name| with_macros.makes_items(name));
+        let expression = parsed.tail.is_some() && parsed.statements.len() == 1 && parsed.definitions.is_empty();
+        if purpose == Purpose::Type && !expression {
+            let place = self.sources.place_of(number, code.lines().count());
+            return error("UsageError", "only a variable or an expression has a type", place);
+        }
         if parsed.statements.is_empty() && parsed.definitions.is_empty() {
             return Outcome::Ok; // nothing but comments
         }
@@ -197,7 +216,7 @@ impl DirectEngine {
             variables.lose(name, why.clone());
         }
         let attempt =
-            Attempt { code, number, level, parsed: &mut parsed, lints: &apart.lints, items, variables, changed };
+            Attempt { code, number, purpose, parsed: &mut parsed, lints: &apart.lints, items, variables, changed };
         self.spent.split += begun.elapsed();
         let ready = match self.compile(attempt) {
             Ok(compiled) => compiled,
@@ -287,6 +306,13 @@ impl Engine for DirectEngine {
 
     fn between(&mut self, output: &mut dyn Output) {
         self.overhear(output);
+    }
+
+    fn check(&mut self, cell: &Cell, may_fail: bool, output: &mut dyn Output) -> Outcome {
+        self.busy.begin();
+        let outcome = self.check_cell(cell, may_fail, output);
+        self.busy.end();
+        outcome
     }
 
     fn interrupter(&self) -> Interrupter {

@@ -14,6 +14,8 @@ pub(super) enum Origin {
     Kept(Kept),
     /// Statements of earlier cells, repeated because the types of these variables follow from them.
     Witness(Vec<String>),
+    /// Our own line that brings a name that a cell would define which does not compile.
+    Unknown(String),
     /// Our own line.
     Ours,
 }
@@ -59,6 +61,11 @@ impl Source {
         self.lines(lines, |_| Origin::Witness(names.to_vec()));
     }
 
+    /// Adds lines that bring an unknown name.
+    pub(super) fn unknown(&mut self, name: &str, lines: &str) {
+        self.lines(lines, |_| Origin::Unknown(name.to_owned()));
+    }
+
     /// Adds the user's text, whose first line is this line of the cell and starts at this column (from 0).
     pub(super) fn cell(&mut self, text: &str, (cell, line, column): (u32, usize, usize)) {
         self.text.extend(std::iter::repeat_n(' ', column));
@@ -91,7 +98,7 @@ impl Lines {
     pub(super) fn cell(&self, line: usize) -> Option<(u32, usize)> {
         match self.origin(line) {
             Origin::Cell { cell, line } => Some((*cell, *line)),
-            Origin::Kept(_) | Origin::Witness(_) | Origin::Ours => None,
+            Origin::Kept(_) | Origin::Witness(_) | Origin::Unknown(_) | Origin::Ours => None,
         }
     }
 }

@@ -14,7 +14,12 @@ use crate::worker::frame::Request;
 
 impl DirectEngine {
     /// Builds and loads all dependencies that a cell names.
-    pub(super) fn depend(&mut self, steps: &[Step], at: (u32, usize), output: &mut dyn Output) -> Outcome {
+    pub(in crate::engine::direct) fn depend(
+        &mut self,
+        steps: &[Step],
+        at: (u32, usize),
+        output: &mut dyn Output,
+    ) -> Outcome {
         let lines = steps.iter().filter_map(|step| match &step.directive {
             Directive::Dep(line) => Some(line.as_str()),
             _ => None,

@@ -33,6 +33,10 @@ pub(in crate::engine::direct) const ENTRIES: &[Entry] = &[
         "%time STATEMENT",
         "Run a statement once and say how long compiling and running took; %%time: the cell",
     ),
+    Entry {
+        also: &["t"],
+        ..entry("type", "%type EXPRESSION", "The type of a variable or an expression, which is not run")
+    },
     entry("timing", "%timing [on|off]", "Say after each cell how long its steps took"),
     Entry {
         also: &["sh"],

@@ -9,7 +9,7 @@ mod tables;
 mod timing;
 
 pub(super) use complete::{Completed, complete};
-pub(super) use run::Settings;
+pub(super) use run::{Settings, in_place};
 pub(super) use timing::Spent;
 
 /// A directive and what it was given.
@@ -25,6 +25,8 @@ pub(super) enum Directive {
     Deps,
     Offline(Option<bool>),
     Time(String),
+    /// An expression, to tell its type.
+    Type(String),
     Timing(Option<bool>),
     Shell(String, String),
     Opt(Option<char>),
@@ -133,6 +135,8 @@ fn directive(written: &Written<'_>) -> Result<Directive, String> {
         Some("reset") => return nothing(Directive::Reset),
         Some("version") => return nothing(Directive::Version),
         Some("time") => return Ok(Directive::Time(rest.to_owned())),
+        Some("type") if rest.is_empty() => return Err(format!("{sign}{name} needs a variable or an expression")),
+        Some("type") => return Ok(Directive::Type(rest.trim_end_matches(';').to_owned())),
         Some("bash") if rest.is_empty() => return Err(format!("{sign}{name} needs a command")),
         Some("bash") => return Ok(Directive::Shell(name.to_owned(), rest.to_owned())),
         Some("dep") if rest.is_empty() => return Err(format!("{sign}dep needs a crate: {sign}dep name = \"1\"")),

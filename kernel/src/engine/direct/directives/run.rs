@@ -3,6 +3,7 @@
 use chandlery::display::MimeBundle;
 
 use super::{Directive, Parsed, Spent, Step, UsageError, tables};
+use crate::engine::direct::codegen::Purpose;
 use crate::engine::direct::outcome::error;
 use crate::engine::direct::{DirectEngine, Items};
 use crate::engine::{Cell, Event, Outcome, Output};
@@ -49,7 +50,7 @@ impl DirectEngine {
         let mut outcome = Outcome::Ok;
         if !rust.lines().all(|line| line.trim().is_empty()) {
             let level = if release { Some('3') } else { self.settings.level };
-            outcome = self.rust(&rust, cell.number, level, output);
+            outcome = self.rust(&rust, cell.number, Purpose::Run(level), output);
         }
         if time {
             show(output, self.spent.halves());
@@ -100,6 +101,10 @@ impl DirectEngine {
                 self.settings.level = (level != '0').then_some(level);
                 show(output, MimeBundle::text(format!("cells are compiled at opt-level {level}")));
             }
+            Directive::Type(expression) => {
+                let rust = in_place(expression, step.line, &cell.code);
+                return self.rust(&rust, cell.number, Purpose::Type, output);
+            }
             Directive::Explain(code) => return self.explain(code, at, output),
             Directive::Version => {
                 let versions = concat!("chandlery ", env!("CARGO_PKG_VERSION"));
@@ -114,12 +119,8 @@ impl DirectEngine {
 
     /// Runs one statement of a cell and says how long it took.
     fn time(&mut self, statement: &str, at: (u32, usize), cell: &Cell, output: &mut dyn Output) -> Outcome {
-        // Where it stands in the cell, so that errors name its line and column.
-        let line = cell.code.lines().nth(at.1 - 1).unwrap_or_default();
-        let before = line.strip_suffix(line.trim_start()).unwrap_or_default().len();
-        let column = line.find(statement).unwrap_or(before);
-        let rust = "\n".repeat(at.1 - 1) + &" ".repeat(line[..column].chars().count()) + statement;
-        let outcome = self.rust(&rust, at.0, self.settings.level, output);
+        let rust = in_place(statement, at.1, &cell.code);
+        let outcome = self.rust(&rust, at.0, Purpose::Run(self.settings.level), output);
         show(output, std::mem::take(&mut self.spent).halves());
         outcome
     }
@@ -140,6 +141,14 @@ impl DirectEngine {
         }
         Outcome::Ok
     }
+}
+
+/// The Rust part of a directive's line where it stands in the cell, so that errors name its line and column.
+pub(in crate::engine::direct) fn in_place(rust: &str, line: usize, code: &str) -> String {
+    let written = code.lines().nth(line - 1).unwrap_or_default();
+    let before = written.strip_suffix(written.trim_start()).unwrap_or_default().len();
+    let column = written.find(rust).unwrap_or(before);
+    "\n".repeat(line - 1) + &" ".repeat(written[..column].chars().count()) + rust
 }
 
 fn show(output: &mut dyn Output, data: MimeBundle) {

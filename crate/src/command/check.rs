@@ -1,0 +1,112 @@
+//! The words of a command, read without running it.
+
+use clap::ArgMatches;
+
+use super::arguments::{Named, value_among};
+use super::{Failure, compare, convert, finalize, inspect, model, names_project, parser, project, tokenizer, update};
+use crate::project::Project;
+
+/// What a command would do, as far as its words tell.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Checked {
+    /// The type of its result, as a cell may write it; `None` if it has none.
+    pub type_path: Option<&'static str>,
+    /// What could not be looked at.
+    pub note: Option<String>,
+}
+
+/// Reads words as [`run`](super::run) does, and runs nothing: names, flags, values, the project, its arguments and
+/// configurations. A project or configuration in a folder may yet be made by an earlier command, so that it is not there
+/// is a note and no failure. Files and model folders are not looked for.
+///
+/// # Errors
+/// [`Failure`], as `run` would fail before its work begins; a request for help, too.
+pub fn check(words: &[String]) -> Result<Checked, Failure> {
+    let absent = if names_project(words) { absent_project(words) } else { None };
+    if absent.is_some() {
+        // Which arguments it declares is not known, so flags that are not ours may be its own.
+        let matches = parser(words, None).ignore_errors(true).try_get_matches_from(words)?;
+        return Ok(Checked { type_path: keeps(&matches), note: absent });
+    }
+    let named = if names_project(words) { Some(Named::among(words)?) } else { None };
+    let matches = parser(words, named.as_ref()).try_get_matches_from(words)?;
+    let config = value_among(words, "-t", "--config-template");
+    let note = match (&named, config) {
+        (Some(Named { project, .. }), Some(config)) => match (project.config(config), project.folder()) {
+            (Ok(_), _) => None,
+            (Err(error), None) => return Err(error.into()),
+            (Err(error), Some(_)) => Some(error.to_string()),
+        },
+        _ => None,
+    };
+    Ok(Checked { type_path: keeps(&matches), note })
+}
+
+/// That the project that is named by its folder is not there.
+fn absent_project(words: &[String]) -> Option<String> {
+    let name = value_among(words, "-p", "--project-dir")?;
+    let absent = !Project::names().iter().any(|known| known == name) && !std::path::Path::new(name).exists();
+    // A name that is no path is a built-in project's, so a wrong one.
+    (absent && name.contains('/'))
+        .then(|| format!("there is no project at `{name}` yet, so its arguments are not known"))
+}
+
+fn keeps(matches: &ArgMatches) -> Option<&'static str> {
+    match matches.subcommand()? {
+        ("model", matches) => Some(model::keeps(matches)),
+        ("convert", _) => Some(convert::KEEPS),
+        ("finalize", _) => Some(finalize::KEEPS),
+        ("update", _) => Some(update::KEEPS),
+        ("inspect", _) => Some(inspect::KEEPS),
+        // Of a file of reference logits there is a report for each of its cases.
+        ("compare", matches) => (!matches.contains_id("reference")).then_some(compare::KEEPS),
+        ("project", matches) => project::keeps(matches),
+        ("tokenizer", matches) => tokenizer::keeps(matches),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn checked(line: &str) -> Result<Checked, Failure> {
+        check(&line.split(' ').map(str::to_owned).collect::<Vec<_>>())
+    }
+
+    fn refused(line: &str) -> String {
+        match checked(line).unwrap_err() {
+            Failure::Usage { text, .. } | Failure::Failed { message: text, .. } => text,
+            Failure::Interrupted => "interrupted".to_owned(),
+        }
+    }
+
+    #[test]
+    fn the_type_of_the_result_is_known_without_the_work() {
+        let keeps = |line: &str| checked(line).unwrap().type_path;
+        assert_eq!(keeps("convert a/b c/d"), Some("chandlery::Conversion"));
+        assert_eq!(keeps("-p llama model construct"), Some("chandlery::Construction"));
+        assert_eq!(keeps("model test --steps 3"), Some("chandlery::kicktest::KickTestReport"));
+        assert_eq!(keeps("tokenizer chat a --messages b"), Some("String"));
+        assert_eq!(keeps("compare a --reference b"), None);
+        assert_eq!(keeps("compare a b"), Some("chandlery::convert::LogitDiff"));
+        assert_eq!(keeps("project list"), None);
+    }
+
+    #[test]
+    fn words_that_do_not_fit_are_refused() {
+        assert!(refused("convert a b --dtyp float32").contains("--dtype"));
+        assert!(refused("convert a").contains("DST"));
+        assert!(refused("model construct --device gpu").contains("meta, cpu, cuda"));
+        assert!(refused("model construct --hidden-sizes 7").contains("--hidden-size"));
+        assert!(refused("model -t 4B construct").contains("4B"));
+        assert!(refused("model -p lama construct").contains("llama"));
+    }
+
+    #[test]
+    fn what_an_earlier_cell_may_make_is_a_note() {
+        let checked = checked("model -p made/later -t new --own-argument 7 construct").unwrap();
+        assert_eq!(checked.type_path, Some("chandlery::Construction"));
+        assert!(checked.note.unwrap().contains("made/later"));
+    }
+}

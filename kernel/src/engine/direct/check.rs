@@ -1,0 +1,147 @@
+//! Cells checked and not run.
+
+use std::collections::BTreeSet;
+
+use super::codegen::Purpose;
+use super::directives::{self, Directive, Parsed, Step, UsageError, in_place};
+use super::outcome::error;
+use super::{DirectEngine, Items, serving, unknown};
+use crate::engine::{Cell, Outcome, Output};
+use crate::worker::frame::Request;
+
+/// What is wrong in a cell: the first as the outcome, all in its traceback.
+struct Found(Outcome);
+
+impl Found {
+    fn add(&mut self, outcome: Outcome) {
+        match (&mut self.0, outcome) {
+            (Outcome::Error { traceback, .. }, Outcome::Error { traceback: more, .. }) => traceback.extend(more),
+            (first @ Outcome::Ok, outcome) => *first = outcome,
+            (Outcome::Error { .. }, Outcome::Ok) => {}
+        }
+    }
+}
+
+impl DirectEngine {
+    /// Finds what is wrong in a cell and keeps what it would define, without running it. Dependencies are built.
+    pub(super) fn check_cell(&mut self, cell: &Cell, may_fail: bool, output: &mut dyn Output) -> Outcome {
+        let started = self.ready(cell, output);
+        if started != Outcome::Ok {
+            return started;
+        }
+        self.blocked.clear();
+        let mut defined = BTreeSet::new();
+        let before = self.unknown.clone();
+        let Found(outcome) = match directives::parse(&cell.code) {
+            Ok(parsed) => self.check_parts(&parsed, cell, &mut defined, output),
+            Err(UsageError { line, message }) => {
+                defined = unknown::defined(&cell.code);
+                Found(error("UsageError", &message, self.sources.place_of(cell.number, line)))
+            }
+        };
+        if outcome == Outcome::Ok && self.blocked.is_empty() {
+            self.unknown.remove(&defined);
+        } else if outcome != Outcome::Ok && may_fail {
+            self.unknown = before;
+        } else {
+            self.lose_track(&defined, cell.number);
+        }
+        for why in &self.blocked {
+            serving::say(output, &format!("not checked to its end: {why}"));
+        }
+        outcome
+    }
+
+    fn check_parts(
+        &mut self,
+        parsed: &Parsed,
+        cell: &Cell,
+        defined: &mut BTreeSet<String>,
+        output: &mut dyn Output,
+    ) -> Found {
+        let mut found = Found(Outcome::Ok);
+        let depends = |step: &Step| matches!(step.directive, Directive::Dep(_));
+        if let Some(first) = parsed.steps.iter().find(|step| depends(step)) {
+            // Nothing that uses a crate could be checked without it.
+            let outcome = self.depend(&parsed.steps, (cell.number, first.line), output);
+            if outcome != Outcome::Ok {
+                let names = parsed.steps.iter().filter_map(|step| match &step.directive {
+                    Directive::Dep(line) => line.split(|c: char| c == '=' || c.is_whitespace()).next(),
+                    _ => None,
+                });
+                let names = names.map(|name| name.trim_matches('"').replace('-', "_")).collect();
+                self.unknown.add(&names, cell.number);
+                defined.extend(names);
+            }
+            found.add(outcome);
+        }
+        for step in &parsed.steps {
+            found.add(self.check_step(step, cell, defined, output));
+        }
+        if !parsed.rust.lines().all(|line| line.trim().is_empty()) {
+            defined.extend(unknown::defined(&parsed.rust));
+            found.add(self.rust(&parsed.rust, cell.number, Purpose::Check, output));
+        }
+        found
+    }
+
+    fn check_step(
+        &mut self,
+        step: &Step,
+        cell: &Cell,
+        defined: &mut BTreeSet<String>,
+        output: &mut dyn Output,
+    ) -> Outcome {
+        let at = (cell.number, step.line);
+        match &step.directive {
+            Directive::Verb(line) => {
+                let outcome = self.request(&Request::Check { line: line.clone() }, None, at, output);
+                let mut words = line.split_whitespace().skip_while(|word| !word.starts_with("--as"));
+                let name = words.next().and_then(|word| word.strip_prefix("--as=").or_else(|| words.next()));
+                defined.extend(name.map(str::to_owned));
+                outcome
+            }
+            Directive::Time(statement) | Directive::Type(statement) => {
+                let purpose = match step.directive {
+                    Directive::Type(_) => Purpose::Type,
+                    _ => Purpose::Check,
+                };
+                let rust = in_place(statement, step.line, &cell.code);
+                defined.extend(unknown::defined(&rust));
+                self.rust(&rust, cell.number, purpose, output)
+            }
+            Directive::Reset => {
+                self.unknown.clear();
+                self.items = Items::default();
+                self.variables.clear(None);
+                self.request(&Request::Reset, None, at, output)
+            }
+            Directive::Offline(on) => {
+                let offline = &mut self.dependencies.offline;
+                *offline = on.unwrap_or(!*offline);
+                Outcome::Ok
+            }
+            // They were built before, together; scripts do not run; the others change nothing that a check looks at.
+            Directive::Dep(_)
+            | Directive::Shell(..)
+            | Directive::Help
+            | Directive::Vars
+            | Directive::Deps
+            | Directive::Timing(_)
+            | Directive::Opt(_)
+            | Directive::Explain(_)
+            | Directive::Version
+            | Directive::Needless(..) => Outcome::Ok,
+        }
+    }
+
+    /// What these names stand for is not known from now on, because a cell that would define them does not compile.
+    fn lose_track(&mut self, names: &BTreeSet<String>, cell: u32) {
+        let stale = self.items.defining(names);
+        self.items = self.items.without(&stale);
+        for name in names {
+            self.variables.lose(name, format!("cell {cell}, which would define `{name}`, is not known to compile"));
+        }
+        self.unknown.add(names, cell);
+    }
+}

@@ -1,0 +1,59 @@
+//! The source for a cell that is type-checked and not run: what would run stands in code that is never reached, and what
+//! is reached tells types.
+
+use super::codegen::{ERROR, RESULT, Unit};
+use super::source::{Kept, Source};
+use super::variables::{How, Known};
+
+const STORE: &str = "let __store: &mut ::chandlery::cell::Store = ::chandlery::cell::any();";
+
+impl Unit<'_> {
+    /// The whole work of the cell in a closure that nobody calls. The types of what it would store are its return type.
+    pub(super) fn check(&self, taken: &[(&str, &Known)], source: &mut Source) {
+        let made = self.made();
+        source.ours(&format!("let __like = ::chandlery::cell::like(|| -> {RESULT}<_, {ERROR}> {{\n{STORE}"));
+        stand_ins(taken, source);
+        self.work(taken, source);
+        for name in &made {
+            source.keeps(Kept::made(name), &format!("let __new_{name} = ::chandlery::cell::stored(__new_{name});"));
+        }
+        let types = made.iter().rev().fold("()".to_owned(), |rest, name| format!("(__new_{name}, {rest})"));
+        source.ours(&format!("Ok({types})\n}});"));
+        // Those that it moves first: a cell like `let x = f(x);` makes one of the same name.
+        for (name, _) in taken.iter().filter(|(name, _)| self.dropped.contains(&Kept::taken(name))) {
+            source.ours(&format!("__store.remove(\"{name}\");"));
+        }
+        for name in &made {
+            source.ours(&format!(
+                "let (__type, __like) = __like.split(); __store.declare(\"{name}\", __type.type_name(), None);"
+            ));
+        }
+    }
+
+    /// The cell's value in a branch that is never taken. Not in a closure, which could not return what borrows from
+    /// its own variables.
+    pub(super) fn ask(&self, taken: &[(&str, &Known)], source: &mut Source) {
+        source.ours("let __like = ::chandlery::cell::Like::open();\nif __store.refused() {");
+        stand_ins(taken, source);
+        let (before, after) = match self.split.awaits {
+            false => ("__like.settle(&(".to_owned(), "));"),
+            true => (format!("__like.settle_later(|| async {{ {RESULT}::<_, {ERROR}>::Ok("), ") });"),
+        };
+        source.ours(&before);
+        self.body(source);
+        source.ours(after);
+        source.ours("return Ok(());\n}\n::chandlery::cell::show::name(__like.type_name());\nOk(())");
+    }
+}
+
+/// The variables, without values.
+fn stand_ins(taken: &[(&str, &Known)], source: &mut Source) {
+    for (name, known) in taken {
+        let mutable = if known.mutable { "mut " } else { "" };
+        source.ours(&match &known.how {
+            How::Named(annotation) => format!("let {mutable}{name}: {annotation} = ::chandlery::cell::any();"),
+            How::Witness { .. } => format!("let {mutable}{name} = __like_{name}.any();"),
+            How::Made(made) => format!("let {mutable}{name} = {}.any();", made.like(name)),
+        });
+    }
+}
