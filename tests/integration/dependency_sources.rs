@@ -133,7 +133,7 @@ fn a_repository_is_a_dependency_by_branch_tag_and_revision() {
         "drifting::which()".to_owned(),
     ]);
     assert!(said[0].contains("what was fetched earlier is used") && said[0].ends_with("\"first\""), "{}", said[0]);
-    assert!(said[1].starts_with("DependencyError: failed to get `drifting`: "), "{}", said[1]);
+    assert!(said[1].contains("DependencyError: failed to get `drifting`: "), "{}", said[1]);
     assert!(said[1].contains(&user.path("repository").display().to_string()), "{}", said[1]);
     assert_eq!(said[2], "\"first\"");
 }
@@ -188,7 +188,7 @@ fn what_a_registry_gave_is_there_without_the_network() {
     // Nobody listens there: the registry as it is when the network is gone.
     use_registry(&user, "127.0.0.1:9");
     let said = user.one(":dep tiny-thing = \"1\"");
-    assert!(said.starts_with("dependencies · not built\nDependencyError: failed to get `tiny-thing`: "), "{said}");
+    assert!(said.contains("DependencyError: failed to get `tiny-thing`: "), "{said}");
     assert!(said.to_lowercase().contains("connect"), "{said}");
 
     let address = registry(&user);
