@@ -68,6 +68,27 @@ fn imports_and_items_of_one_name_follow_each_other() {
 }
 
 #[test]
+fn of_a_grouped_import_only_the_name_that_is_defined_anew_is_dropped() {
+    let mut nb = Notebook::new();
+    nb.ok("use std::collections::{\n    BTreeMap, HashMap, hash_map::{Entry, Keys as Names},\n    BTreeSet};");
+    nb.ok("struct HashMap;\nstruct Names;\nlet map = HashMap;");
+    let said = nb.text(Stream::Stderr);
+    assert!(said.contains("`HashMap` of `use std::collections::{` of cell 1 was dropped: cell 2 defines"), "{said}");
+    assert!(said.contains("`Names` of") && !said.contains("BTree"), "{said}");
+    assert_eq!(
+        nb.ok("let e: Option<Entry<u8, u8>> = None; (BTreeMap::<u8, u8>::new().len(), BTreeSet::from([1u8]))"),
+        "(0, {1})"
+    );
+    nb.ok("mod parts { pub fn one() -> u8 { 1 } pub fn two() -> u8 { 2 } }\nuse parts::{one, two};");
+    nb.ok("mod parts { pub fn one() -> u8 { 11 } }");
+    let said = nb.text(Stream::Stderr);
+    assert!(said.contains("`two` of `use parts::{one, two}` of cell 4 was dropped"), "{said}");
+    assert_eq!(nb.ok("one()"), "11");
+    let (_, _, traceback) = nb.fails("two()");
+    assert!(traceback.contains("`two` of `use parts::{one, two}` of cell 4 was dropped"), "{traceback}");
+}
+
+#[test]
 fn traits_generics_lifetimes_and_trait_objects() {
     let mut nb = Notebook::new();
     nb.ok("trait Shape { fn area(&self) -> f64; fn twice(&self) -> f64 { self.area() * 2.0 } }\n#[derive(Debug, Clone, PartialEq)] struct Sq(f64);\nimpl Shape for Sq { fn area(&self) -> f64 { self.0 * self.0 } }\nimpl std::fmt::Display for Sq { fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result { write!(f, \"Sq of {}\", self.0) } }\nstruct Pair<'a, T: 'a> { a: &'a T, b: T }\nimpl<'a, T: std::fmt::Display> Pair<'a, T> { fn show(&self) -> String { format!(\"{} {}\", self.a, self.b) } }\n/// The longer one.\nfn longest<'a>(a: &'a str, b: &'a str) -> &'a str { if a.len() > b.len() { a } else { b } }");

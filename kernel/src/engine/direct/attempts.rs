@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use super::codegen::{Generated, Purpose, Unit};
 use super::compile::Compiled;
-use super::diagnostics::Diagnostics;
+use super::diagnostics::{Diagnostics, Place};
 use super::items::{At, Items};
 use super::outcome::{self, error};
 use super::rendered::Rendering;
@@ -42,6 +42,7 @@ impl DirectEngine {
         let mut notices = Vec::new();
         let mut removed: BTreeSet<At> = BTreeSet::new();
         let own: BTreeSet<At> = parsed.definitions.iter().map(|own| own.at).collect();
+        let mut trimmed: BTreeSet<Place> = BTreeSet::new();
         let mut checked = BTreeSet::new();
         let mut undisplayed = None;
         if !changed.is_empty() {
@@ -103,22 +104,36 @@ impl DirectEngine {
             let mut again = false;
             for (place, why) in found.in_earlier_cells(&at) {
                 let Some(item) = items.at(place).filter(|item| !own.contains(&item.at)) else { continue };
-                let conflicts = why.is_none();
-                if (conflicts || checked.contains(&item.at)) && removed.insert(item.at) {
-                    let (title, cell) = (item.title(), item.at.0);
-                    let why = match why {
-                        None => format!("`{title}` of cell {cell} was dropped: cell {number} defines it anew"),
-                        Some(why) => {
-                            let (cell, line, column) = place;
-                            let new = list(&changed);
-                            format!(
-                                "`{title}` of cell {cell} was dropped: it does not compile with the new {new}: {why} (cell {cell}:{line}:{column})"
-                            )
-                        }
-                    };
-                    notices.push((item.names().map(str::to_owned).collect::<Vec<_>>(), why));
-                    again = true;
+                if !(why.is_none() || checked.contains(&item.at)) || trimmed.contains(&place) {
+                    continue;
                 }
+                let part = items.without_import(place);
+                if part.is_none() && !removed.insert(item.at) {
+                    continue;
+                }
+                let (title, cell) = (item.title(), item.at.0);
+                let what = match &part {
+                    Some((_, name)) => format!("`{name}` of `{title}` of cell {cell}"),
+                    None => format!("`{title}` of cell {cell}"),
+                };
+                let why = match why {
+                    None => format!("{what} was dropped: cell {number} defines it anew"),
+                    Some(why) => {
+                        let (cell, line, column) = place;
+                        let new = list(&changed);
+                        format!(
+                            "{what} was dropped: it does not compile with the new {new}: {why} (cell {cell}:{line}:{column})"
+                        )
+                    }
+                };
+                let mut names: Vec<String> = item.names().map(str::to_owned).collect();
+                if let Some((rest, name)) = part {
+                    trimmed.insert(place);
+                    names.push(name);
+                    items = rest;
+                }
+                notices.push((names, why));
+                again = true;
             }
             if again && !last {
                 items = items.without(&removed);

@@ -2,31 +2,17 @@
 
 use std::collections::BTreeSet;
 use std::ops::Range;
-use std::sync::atomic::{AtomicU32, Ordering};
 
-use proc_macro2::{TokenStream, TokenTree};
 use quote::ToTokens;
 use syn::Item;
-use syn::spanned::Spanned;
-use syn::visit::Visit;
 
+use super::imports;
 use super::items::At;
+use super::key::Key;
+use super::macros::makes_items;
 use super::names::mentioned;
 use super::source::Source;
-
-/// What a definition is found by. A later definition of the same key replaces it.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Key {
-    Type(String),
-    Value(String),
-    Macro(String),
-    /// A macro call that expands to items of these names, as far as they are known.
-    Call(BTreeSet<String>),
-    /// An import, by its tokens.
-    Use(String),
-    /// An impl, by what stands before its braces; inherent impls also by the names they define.
-    Impl(String, BTreeSet<String>),
-}
+use super::statics::Statics;
 
 /// One definition, as the user wrote it.
 #[derive(Clone, Debug)]
@@ -48,21 +34,6 @@ pub(super) struct Definition {
     statics: Statics,
 }
 
-/// The statics in a definition. Each cell that is compiled with the definition has a copy of its own; the loader makes
-/// all of them the first one, because they are exported under one name.
-#[derive(Clone, Debug, Default)]
-struct Statics {
-    /// Part of the exported names, so that a static that is defined anew is a new one.
-    generation: u32,
-    /// Offsets of `static` items in the text, with their names.
-    items: Vec<(usize, String)>,
-    /// The statics of a `thread_local!`, with their types.
-    locals: Vec<(String, String)>,
-}
-
-/// Generations of statics; names must not repeat while the process lives that loaded them.
-static GENERATION: AtomicU32 = AtomicU32::new(1);
-
 impl Definition {
     pub(super) fn new(item: &Item, text: String, range: Range<usize>, at: At) -> Self {
         let implements = match item {
@@ -76,12 +47,12 @@ impl Definition {
         };
         let makes_items =
             matches!(item, Item::Macro(item) if item.ident.is_some() && makes_items(item.mac.tokens.clone()));
-        let statics = statics(item, range.start);
+        let statics = Statics::of(item, range.start);
         let key = match item {
             Item::Macro(item) if item.ident.is_none() && !statics.locals.is_empty() => {
                 Key::Call(statics.locals.iter().map(|(name, _)| name.clone()).collect())
             }
-            item => key(item),
+            item => Key::of(item),
         };
         let (mentions, tokens) = (mentioned(item), item.to_token_stream().to_string());
         let main = main(item);
@@ -158,27 +129,41 @@ impl Definition {
         }
     }
 
+    /// An import without the name that it brings at a place, and that name.
+    pub(super) fn without_import(&self, (_, line, column): At) -> Option<(String, Self)> {
+        let (_, first, indent) = self.at;
+        // From 1, as messages count; the first line begins where the definition stands.
+        let before = if line == first { indent + 1 } else { 1 };
+        let row = line.checked_sub(first)?;
+        let start: usize = self.text.split_inclusive('\n').take(row).map(str::len).sum();
+        let (inside, _) = self.text[start..].char_indices().nth(column.checked_sub(before)?)?;
+        let (name, text) = imports::without(&self.text, start + inside)?;
+        let item = syn::parse_str::<Item>(&text).ok()?;
+        Some((name, Self::new(&item, text, self.range.clone(), self.at)))
+    }
+
     /// Its statics are other ones from now on.
     pub(super) fn renew(&mut self) {
-        self.statics.generation = GENERATION.fetch_add(1, Ordering::Relaxed);
+        self.statics.renew();
     }
 
     /// Writes it.
     pub(super) fn emit(&self, source: &mut Source) {
-        let Statics { generation, items, locals } = &self.statics;
-        let export =
-            |name: &str, at: usize| format!("#[unsafe(export_name = \"chandlery_static_{generation}_{at}_{name}\")]");
+        let Statics { items, locals, .. } = &self.statics;
         if locals.is_empty() {
             let mut from = 0;
             for (at, name) in items {
                 source.cell(&self.text[from..*at], self.place(from));
-                source.ours(&export(name, *at));
+                source.ours(&self.statics.export(name, *at));
                 from = *at;
             }
             source.cell(&self.text[from..], self.place(from));
         }
         for (index, (name, kind)) in locals.iter().enumerate() {
-            source.ours(&format!("{} pub static {name}: ::std::thread::LocalKey<{kind}> = {{", export(name, index)));
+            source.ours(&format!(
+                "{} pub static {name}: ::std::thread::LocalKey<{kind}> = {{",
+                self.statics.export(name, index)
+            ));
             source.cell(&self.text, self.at);
             source.ours(&format!("{name} }};"));
         }
@@ -215,188 +200,22 @@ fn main(item: &Item) -> Option<&'static str> {
     })
 }
 
-fn statics(item: &Item, start: usize) -> Statics {
-    struct Found(Vec<(usize, String)>, usize);
-    impl<'ast> Visit<'ast> for Found {
-        fn visit_item_static(&mut self, item: &'ast syn::ItemStatic) {
-            let named = |attribute: &syn::Attribute| {
-                let text = attribute.to_token_stream().to_string();
-                ["no_mangle", "export_name", "link_section"].iter().any(|name| text.contains(name))
-            };
-            if !item.attrs.iter().any(named) {
-                self.0.push((item.span().byte_range().start - self.1, item.ident.to_string()));
-            }
-        }
-    }
-    let mut found = Found(Vec::new(), start);
-    found.visit_item(item);
-    let locals = match item {
-        Item::Macro(item) if item.mac.path.segments.last().is_some_and(|last| last.ident == "thread_local") => {
-            item.mac.parse_body_with(locals).unwrap_or_default()
-        }
-        _ => Vec::new(),
-    };
-    let generation =
-        if found.0.is_empty() && locals.is_empty() { 0 } else { GENERATION.fetch_add(1, Ordering::Relaxed) };
-    Statics { generation, items: found.0, locals }
-}
-
-/// The names and types of a `thread_local!`.
-fn locals(input: syn::parse::ParseStream<'_>) -> syn::Result<Vec<(String, String)>> {
-    let mut locals = Vec::new();
-    while !input.is_empty() {
-        input.call(syn::Attribute::parse_outer)?;
-        input.parse::<syn::Visibility>()?;
-        input.parse::<syn::Token![static]>()?;
-        let name: syn::Ident = input.parse()?;
-        input.parse::<syn::Token![:]>()?;
-        let kind: syn::Type = input.parse()?;
-        input.parse::<syn::Token![=]>()?;
-        if input.peek(syn::Token![const]) {
-            input.parse::<syn::Token![const]>()?;
-            input.parse::<syn::Block>()?;
-        } else {
-            input.parse::<syn::Expr>()?;
-        }
-        input.parse::<Option<syn::Token![;]>>()?;
-        locals.push((name.to_string(), kind.to_token_stream().to_string()));
-    }
-    Ok(locals)
-}
-
-/// Whether what a `macro_rules!` expands to are items, as the first words of its rules tell.
-fn makes_items(rules: TokenStream) -> bool {
-    let mut tokens = rules.into_iter().peekable();
-    let mut any = false;
-    while let Some(token) = tokens.next() {
-        let arrow = matches!(&token, TokenTree::Punct(punct) if punct.as_char() == '>');
-        if !arrow {
-            continue;
-        }
-        let Some(TokenTree::Group(body)) = tokens.next() else { return false };
-        if !starts_item(body.stream()) {
-            return false;
-        }
-        any = true;
-    }
-    any
-}
-
-fn starts_item(body: TokenStream) -> bool {
-    let mut tokens = body.into_iter().peekable();
-    while let Some(token) = tokens.next() {
-        match token {
-            // `#[…]`, `$(#[$meta])*` and `$vis` may stand before an item.
-            TokenTree::Punct(punct) if punct.as_char() == '#' => drop(tokens.next()),
-            TokenTree::Punct(punct) if punct.as_char() == '$' => match tokens.next() {
-                Some(TokenTree::Group(group)) if starts_item(group.stream()) => return true,
-                Some(TokenTree::Group(group)) if group.stream().to_string().starts_with('#') => drop(tokens.next()),
-                Some(TokenTree::Ident(name)) if name == "vis" => {}
-                _ => return false,
-            },
-            TokenTree::Ident(word) => {
-                let follows = tokens.peek().map(ToString::to_string).unwrap_or_default();
-                return match word.to_string().as_str() {
-                    "unsafe" | "async" => matches!(follows.as_str(), "fn" | "impl" | "trait" | "extern"),
-                    "thread_local" | "macro_rules" => true,
-                    "pub" | "extern" | "fn" | "struct" | "enum" | "union" | "trait" | "impl" | "mod" | "type"
-                    | "use" => true,
-                    "const" | "static" => follows != "{",
-                    _ => false,
-                };
-            }
-            _ => return false,
-        }
-    }
-    false
-}
-
-fn key(item: &Item) -> Key {
-    let named = |ident: &syn::Ident| ident.to_string();
-    match item {
-        Item::Struct(item) => Key::Type(named(&item.ident)),
-        Item::Enum(item) => Key::Type(named(&item.ident)),
-        Item::Union(item) => Key::Type(named(&item.ident)),
-        Item::Type(item) => Key::Type(named(&item.ident)),
-        Item::Trait(item) => Key::Type(named(&item.ident)),
-        Item::TraitAlias(item) => Key::Type(named(&item.ident)),
-        Item::Mod(item) => Key::Type(named(&item.ident)),
-        Item::Fn(item) => Key::Value(named(&item.sig.ident)),
-        Item::Const(item) => Key::Value(named(&item.ident)),
-        Item::Static(item) => Key::Value(named(&item.ident)),
-        Item::Macro(item) => match &item.ident {
-            Some(name) => Key::Macro(named(name)),
-            None => Key::Call(BTreeSet::new()),
-        },
-        Item::Impl(item) => {
-            let generics = &item.generics;
-            let of = item.trait_.as_ref().map(|(not, path, _)| format!("{} {}", not.is_some(), path.to_token_stream()));
-            let head = format!(
-                "{} {:?} {} {}",
-                generics.to_token_stream(),
-                of,
-                item.self_ty.to_token_stream(),
-                generics.where_clause.to_token_stream()
-            );
-            let members = item.items.iter().filter_map(|member| match member {
-                syn::ImplItem::Fn(member) => Some(member.sig.ident.to_string()),
-                syn::ImplItem::Const(member) => Some(member.ident.to_string()),
-                _ => None,
-            });
-            Key::Impl(head, if of.is_some() { BTreeSet::new() } else { members.collect() })
-        }
-        other => Key::Use(other.to_token_stream().to_string()),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::split::split;
     use super::*;
 
-    fn definitions(code: &str) -> Vec<Definition> {
-        split(code, 1).unwrap().definitions
-    }
-
-    #[test]
-    fn statics_are_exported_wherever_they_stand() {
-        let code = "fn f() -> u8 {\n    static N: u8 = 1;\n    N\n}";
-        let mut source = Source::default();
-        definitions(code)[0].emit(&mut source);
-        let (text, lines) = source.finish();
-        let row = text.lines().position(|line| line == "    static N: u8 = 1;").unwrap();
-        assert_eq!(lines.cell(row + 1), Some((1, 2)));
-        assert!(text.lines().nth(row - 1).unwrap().contains("_N\")]"), "{text}");
-    }
-
-    #[test]
-    fn thread_locals_are_definitions() {
-        let found = definitions("thread_local! { static A: u8 = 1; pub static B: Cell<u8> = const { Cell::new(1) } }");
-        assert_eq!(found[0].names().collect::<Vec<_>>(), ["A", "B"]);
-        assert_eq!(found[0].statics.locals[1].1, "Cell < u8 >");
-    }
-
-    #[test]
-    fn macros_that_make_items() {
-        let makes =
-            |rule: &str| definitions(&format!("macro_rules! m {{ ($($t:tt)*) => {{ {rule} }} }}"))[0].makes_items;
-        assert!(
-            makes("fn f() {}")
-                && makes("#[derive(Debug)] pub struct S;")
-                && makes("$(#[$m])* $vis enum E {}")
-                && makes("$(impl T for $t {})*")
-        );
-        assert!(!makes("$e * $e") && !makes("let x = 1;") && !makes("unsafe{ f() }") && !makes("$(let $x = 1;)*"));
-    }
-
     #[test]
     fn titles() {
-        let titles: Vec<String> = definitions(
-            "pub fn f() {} impl<T> A for B<T> { } use a::b; macro_rules! m { () => {} } #[derive(Clone)] struct S;",
+        let titles: Vec<String> = split(
+            "pub fn f() {} impl<T> A for B<T> { } use a::b; macro_rules! m { () => {} } #[derive(Clone)] struct S; thread_local! { static N: u8 = 1; static O: u8 = 2 }",
+            1,
         )
+        .unwrap()
+        .definitions
         .iter()
         .map(Definition::title)
         .collect();
-        assert_eq!(titles, ["fn f", "impl<T> A for B<T>", "use a::b", "m!", "struct S"]);
+        assert_eq!(titles, ["fn f", "impl<T> A for B<T>", "use a::b", "m!", "struct S", "N, O"]);
     }
 }

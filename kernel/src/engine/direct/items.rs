@@ -2,7 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use super::definition::{Definition, Key};
+use super::definition::Definition;
+use super::key::Key;
 
 /// Cell, line (from 1) and column (from 0, in characters) of a definition's first character.
 pub(super) type At = (u32, usize, usize);
@@ -65,6 +66,16 @@ impl Items {
                 return names;
             }
         }
+    }
+
+    /// These definitions with an import that lacks the name which it brings at a place, and that name; nothing if there
+    /// is no such import or it brings no other.
+    pub(super) fn without_import(&self, place: (u32, usize, usize)) -> Option<(Self, String)> {
+        let item = self.at(place).filter(|item| matches!(item.key, Key::Use(_)))?;
+        let (name, rest) = item.without_import(place)?;
+        let at = item.at;
+        let items = self.0.iter().map(|item| if item.at == at { rest.clone() } else { item.clone() });
+        Some((Self(items.collect()), name))
     }
 
     /// The definitions of these names.

@@ -13,8 +13,12 @@ mod definition;
 mod dependencies;
 mod diagnostics;
 mod directives;
+mod ends;
 pub(crate) mod folder;
+mod imports;
 mod items;
+mod key;
+mod macros;
 mod names;
 mod outcome;
 mod paths;
@@ -23,7 +27,9 @@ mod rendered;
 mod serving;
 mod source;
 mod split;
+mod statics;
 mod subject;
+mod syntax;
 mod text;
 mod typecheck;
 mod types;
@@ -52,6 +58,7 @@ use outcome::{Sources, error};
 use process::Worker;
 use rendered::Rendering;
 use split::split;
+use syntax::SyntaxError;
 use unknown::Unknown;
 use variables::Variables;
 
@@ -241,7 +248,7 @@ impl DirectEngine {
     }
 
     /// What the compiler says about a text that cannot be parsed; it says it better than the parser.
-    fn syntax_error(&mut self, code: &str, number: u32, problem: &split::SyntaxError) -> Outcome {
+    fn syntax_error(&mut self, code: &str, number: u32, problem: &SyntaxError) -> Outcome {
         let Ok(compiler) = &mut self.compiler else { return self.sources.syntax_error(number, problem) };
         let mut source = source::Source::default();
         source.ours("fn cell() {");

@@ -6,7 +6,7 @@ use chandlery::cell::{Ending, Place};
 
 use super::attributes::Refused;
 use super::source::Lines;
-use super::split::SyntaxError;
+use super::syntax::SyntaxError;
 use crate::engine::Outcome;
 
 const RED: &str = "\u{1b}[1;31m";

@@ -3,15 +3,15 @@
 use std::collections::BTreeSet;
 use std::ops::Range;
 
-use proc_macro2::{TokenStream, TokenTree};
 use quote::ToTokens;
 use syn::parse::Parser;
 use syn::spanned::Spanned;
-use syn::visit::Visit;
 use syn::{Block, Item, Stmt};
 
 use super::definition::Definition;
+use super::ends::Ends;
 use super::names::{Binding, bound, mentioned};
+use super::syntax::SyntaxError;
 
 /// A parsed cell. Ranges are byte ranges of its text.
 pub(super) struct Split {
@@ -41,28 +41,16 @@ pub(super) struct Statement {
     pub(super) pattern: Option<Range<(usize, usize)>>,
 }
 
-/// Why a cell could not be parsed.
-#[derive(Debug)]
-pub(super) struct SyntaxError {
-    pub(super) message: String,
-    /// From 1.
-    pub(super) line: usize,
-    /// From 1, in characters.
-    pub(super) column: usize,
-    /// More lines could make it valid.
-    pub(super) incomplete: bool,
-}
-
 /// Parses a cell.
 pub(super) fn split(code: &str, cell: u32) -> Result<Split, SyntaxError> {
     // The parser remembers every text it has seen; spans of earlier cells are not used any more.
     proc_macro2::extra::invalidate_current_thread_spans();
-    let parsed = Block::parse_within.parse_str(code).map_err(|error| syntax_error(code, &error))?;
+    let parsed = Block::parse_within.parse_str(code).map_err(|error| SyntaxError::new(code, &error))?;
     let mut split = Split { definitions: Vec::new(), statements: Vec::new(), tail: None, main: None, awaits: false };
     let last = parsed.len().saturating_sub(1);
     for (index, statement) in parsed.into_iter().enumerate() {
         let range = statement.span().byte_range();
-        let ends = ends(&statement);
+        let ends = Ends::of(&statement);
         split.awaits |= !matches!(statement, Stmt::Item(_)) && ends.awaits;
         let mut found = Statement {
             range: range.clone(),
@@ -188,51 +176,6 @@ const RETURNED: &str = " Ok(())";
 /// What makes an error that cannot be displayed one that `?` takes.
 const BY_DEBUG: &str = ".map_err(::chandlery::cell::by_debug)";
 
-#[derive(Default)]
-struct Ends {
-    returns: Vec<usize>,
-    awaits: bool,
-}
-
-impl<'ast> Visit<'ast> for Ends {
-    fn visit_expr_return(&mut self, expression: &'ast syn::ExprReturn) {
-        if expression.expr.is_none() {
-            self.returns.push(expression.span().byte_range().end);
-        }
-        syn::visit::visit_expr_return(self, expression);
-    }
-    fn visit_expr_await(&mut self, expression: &'ast syn::ExprAwait) {
-        self.awaits = true;
-        syn::visit::visit_expr_await(self, expression);
-    }
-    fn visit_macro(&mut self, call: &'ast syn::Macro) {
-        self.awaits |= awaits(call.tokens.clone());
-    }
-    fn visit_expr_closure(&mut self, _: &'ast syn::ExprClosure) {}
-    fn visit_expr_async(&mut self, _: &'ast syn::ExprAsync) {}
-    fn visit_item(&mut self, _: &'ast Item) {}
-}
-
-/// What a statement does to the function it stands in.
-fn ends(statement: &Stmt) -> Ends {
-    let mut ends = Ends::default();
-    ends.visit_stmt(statement);
-    ends
-}
-
-fn awaits(tokens: TokenStream) -> bool {
-    let mut dot = false;
-    tokens.into_iter().any(|token| match token {
-        TokenTree::Group(group) => awaits(group.stream()),
-        TokenTree::Ident(ident) => std::mem::take(&mut dot) && ident == "await",
-        TokenTree::Punct(punct) => {
-            dot = punct.as_char() == '.';
-            false
-        }
-        TokenTree::Literal(_) => false,
-    })
-}
-
 /// Whether a cell's last statement has a value to show. A macro call in braces may expand to items, so it has none.
 fn is_value(statement: &Stmt) -> bool {
     match statement {
@@ -265,69 +208,6 @@ fn definition(item: &Item, range: Range<usize>, code: &str, cell: u32) -> Defini
     Definition::new(item, code[range.clone()].to_owned(), range, (cell, line, column))
 }
 
-fn syntax_error(code: &str, error: &syn::Error) -> SyntaxError {
-    let start = error.span().start();
-    let message = error.to_string();
-    // An error at the very end of the text is reported where the text begins.
-    let end = error.span().end();
-    let at_end = (start == end && start.column == 0) || code.trim_end().lines().count() < start.line;
-    let incomplete =
-        unbalanced(code) || message.contains("unexpected end of input") || (at_end && message.starts_with("expected"));
-    SyntaxError { message, line: start.line, column: start.column + 1, incomplete }
-}
-
-/// Whether brackets, a string or a comment are still open.
-fn unbalanced(code: &str) -> bool {
-    let mut open = 0_i32;
-    let mut chars = code.chars().peekable();
-    while let Some(c) = chars.next() {
-        match c {
-            '(' | '[' | '{' => open += 1,
-            ')' | ']' | '}' => open -= 1,
-            '/' if chars.peek() == Some(&'/') => {
-                chars.by_ref().take_while(|c| *c != '\n').for_each(drop);
-            }
-            '/' if chars.peek() == Some(&'*') => {
-                chars.next();
-                let mut before = ' ';
-                if !chars.any(|c| std::mem::replace(&mut before, c) == '*' && c == '/') {
-                    return true;
-                }
-            }
-            '"' => {
-                let mut escaped = false;
-                let closed = chars.any(|c| {
-                    let ends = c == '"' && !escaped;
-                    escaped = c == '\\' && !escaped;
-                    ends
-                });
-                if !closed {
-                    return true;
-                }
-            }
-            '\'' => {
-                // A character literal, or a lifetime.
-                let mut ahead = chars.clone();
-                if let (Some(first), Some(second)) = (ahead.next(), ahead.next()) {
-                    if first == '\\' {
-                        chars.next();
-                        chars.next();
-                        chars.by_ref().take_while(|c| *c != '\'').for_each(drop);
-                    } else if second == '\'' {
-                        chars.next();
-                        chars.next();
-                    }
-                }
-            }
-            _ => {}
-        }
-        if open < 0 {
-            return false;
-        }
-    }
-    open > 0
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -351,18 +231,6 @@ mod tests {
         assert_eq!(tail("if true { 1 } else { 2 }").as_deref(), Some("if true { 1 } else { 2 }"));
         assert_eq!(tail("let x = 1;"), None);
         assert_eq!(tail(""), None);
-    }
-
-    #[test]
-    fn incomplete_and_invalid() {
-        let incomplete = |code: &str| split(code, 1).err().map(|error| error.incomplete);
-        assert_eq!(incomplete("fn f() {"), Some(true));
-        assert_eq!(incomplete("let x = \"abc"), Some(true));
-        assert_eq!(incomplete("let x ="), Some(true));
-        assert_eq!(incomplete("let x = 1"), Some(true));
-        assert_eq!(incomplete("let = 1;"), Some(false));
-        assert_eq!(incomplete("f())"), Some(false));
-        assert_eq!(incomplete("x.iter()"), None);
     }
 
     #[test]

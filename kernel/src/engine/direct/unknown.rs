@@ -5,11 +5,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use syn::UseTree;
-use syn::visit::Visit;
-
 use super::codegen::Unit;
 use super::definition::Definition;
+use super::imports::imported;
 use super::source::Source;
 use super::split::split;
 
@@ -49,7 +47,7 @@ impl Unit<'_> {
         let mut mentions = self.mentions();
         mentions.extend(definitions.iter().flat_map(|item| item.mentions()).cloned());
         let mut own: BTreeSet<String> = definitions.iter().flat_map(|item| item.names()).map(str::to_owned).collect();
-        own.extend(self.split.definitions.iter().flat_map(imported));
+        own.extend(self.split.definitions.iter().flat_map(|item| imported(&item.text)));
         let names = self.unknown.0.iter().filter(|(name, _)| mentions.contains(*name) && !own.contains(*name));
         for (name, cell) in names {
             source.unknown(name, &format!("#[allow(unused_imports)] use __cell_{cell}::{name};"));
@@ -62,26 +60,7 @@ pub(super) fn defined(code: &str) -> BTreeSet<String> {
     let Ok(parsed) = split(code, 0) else { return written(code) };
     let variables = parsed.made().into_iter().map(|(name, _)| name.to_owned());
     let items = parsed.definitions.iter().flat_map(Definition::names).map(str::to_owned);
-    variables.chain(items).chain(parsed.definitions.iter().flat_map(imported)).collect()
-}
-
-/// The names that an import brings.
-fn imported(definition: &Definition) -> BTreeSet<String> {
-    struct Imported(BTreeSet<String>);
-    impl<'ast> Visit<'ast> for Imported {
-        fn visit_use_tree(&mut self, tree: &'ast UseTree) {
-            match tree {
-                UseTree::Name(name) => drop(self.0.insert(name.ident.to_string())),
-                UseTree::Rename(name) => drop(self.0.insert(name.rename.to_string())),
-                other => syn::visit::visit_use_tree(self, other),
-            }
-        }
-    }
-    let mut imported = Imported(BTreeSet::new());
-    if let Ok(import) = syn::parse_str::<syn::ItemUse>(&definition.text) {
-        imported.visit_item_use(&import);
-    }
-    imported.0
+    variables.chain(items).chain(parsed.definitions.iter().flat_map(|item| imported(&item.text))).collect()
 }
 
 /// The names behind words such as `let` and `fn`, of a text that cannot be parsed.

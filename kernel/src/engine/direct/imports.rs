@@ -1,0 +1,88 @@
+//! Imports: the names that they bring, and an import without one of them.
+
+use std::collections::BTreeSet;
+use std::ops::Range;
+
+use syn::spanned::Spanned;
+use syn::{ItemUse, UseTree};
+
+/// The names that an import brings, as far as they are written; of another definition, none.
+pub(super) fn imported(text: &str) -> BTreeSet<String> {
+    let mut names = Vec::new();
+    if let Ok(import) = syn::parse_str::<ItemUse>(text) {
+        leaves(&import.tree, &mut names);
+    }
+    names.into_iter().filter(|name| name != "*").collect()
+}
+
+/// An import without the name that it brings at an offset of its text, and that name. Nothing if it brings no other, or
+/// none there.
+pub(super) fn without(text: &str, offset: usize) -> Option<(String, String)> {
+    let import = syn::parse_str::<ItemUse>(text).ok()?;
+    let (mut all, mut dropped) = (Vec::new(), Vec::new());
+    leaves(&import.tree, &mut all);
+    let (element, range) = element(&import.tree, offset)?;
+    leaves(element, &mut dropped);
+    if dropped.len() == all.len() {
+        return None;
+    }
+    // What follows keeps its line and column.
+    let blank: String = text[range.clone()].chars().map(|c| if c == '\n' { c } else { ' ' }).collect();
+    Some((dropped.pop()?, format!("{}{blank}{}", &text[..range.start], &text[range.end..])))
+}
+
+/// The names below a branch; a glob is one without a name.
+fn leaves(tree: &UseTree, names: &mut Vec<String>) {
+    match tree {
+        UseTree::Path(path) => {
+            let before = names.len();
+            leaves(&path.tree, names);
+            // `a::{self}` brings `a`.
+            names[before..].iter_mut().filter(|name| *name == "self").for_each(|name| *name = path.ident.to_string());
+        }
+        UseTree::Name(name) => names.push(name.ident.to_string()),
+        UseTree::Rename(name) => names.push(name.rename.to_string()),
+        UseTree::Glob(_) => names.push("*".to_owned()),
+        UseTree::Group(group) => group.items.iter().for_each(|item| leaves(item, names)),
+    }
+}
+
+/// The innermost element of a group at an offset, with its comma.
+fn element(tree: &UseTree, offset: usize) -> Option<(&UseTree, Range<usize>)> {
+    match tree {
+        UseTree::Path(path) => element(&path.tree, offset),
+        UseTree::Group(group) => {
+            let mut pairs = group.items.pairs();
+            let pair = pairs.find(|pair| pair.value().span().byte_range().contains(&offset))?;
+            let own = pair.value().span().byte_range();
+            let end = pair.punct().map_or(own.end, |comma| comma.span().byte_range().end);
+            let item = *pair.value();
+            element(item, offset).or(Some((item, own.start..end)))
+        }
+        UseTree::Name(_) | UseTree::Rename(_) | UseTree::Glob(_) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const IMPORT: &str = "use a::{\n    b, c::{d, e as f},\n    g::*, h::{self},\n};";
+
+    #[test]
+    fn the_names_that_an_import_brings() {
+        assert_eq!(imported(IMPORT).into_iter().collect::<Vec<_>>(), ["b", "d", "f", "h"]);
+        assert!(imported("fn f() {}").is_empty());
+    }
+
+    #[test]
+    fn one_name_is_dropped_and_the_others_stay_where_they_are() {
+        let without = |at: &str| super::without(IMPORT, IMPORT.find(at).unwrap());
+        let rest = |at: &str| without(at).map(|(name, text)| (name, text.split_whitespace().collect::<String>()));
+        assert_eq!(rest("b,"), Some(("b".into(), "usea::{c::{d,easf},g::*,h::{self},};".into())));
+        assert_eq!(rest("e as"), Some(("f".into(), "usea::{b,c::{d,},g::*,h::{self},};".into())));
+        assert_eq!(without("d,").unwrap().1.find("e as f"), IMPORT.find("e as f"));
+        assert_eq!(super::without("use a::b;", 4), None);
+        assert_eq!(super::without("use a::{b};", 8), None);
+    }
+}
