@@ -237,8 +237,7 @@ fn the_cache_of_dependencies_is_listed_and_cleaned_but_for_what_is_in_use() {
     let compiler = compiler.map(|entry| entry.path()).find(|path| path.is_dir()).unwrap();
     let sets = std::fs::read_dir(&compiler).unwrap().flatten().map(|entry| entry.path());
     let passed = sets
-        .filter(|set| std::fs::read_to_string(set.join("Cargo.toml")).is_ok_and(|text| text.contains("passing")))
-        .next()
+        .find(|set| std::fs::read_to_string(set.join("Cargo.toml")).is_ok_and(|text| text.contains("passing")))
         .unwrap();
     let used = std::fs::File::options().append(true).open(passed.join("used")).unwrap();
     let long_ago = std::time::SystemTime::now() - std::time::Duration::from_secs(40 * 24 * 60 * 60);

@@ -6,7 +6,7 @@
 //! code that drops a value if it is built incrementally, as members of a workspace are. Nothing here is called: that it is
 //! compiled is all. ARCHITECTURE.md, "Cells", tells the rest; `tests/bench` measures.
 
-#![expect(missing_docs, reason = "named only so that they are compiled")]
+#![expect(missing_docs, clippy::too_many_arguments, reason = "nobody calls them")]
 
 pub mod frames;
 pub mod queries;

@@ -264,11 +264,7 @@ fn compared_parameters(comparison: &Comparison) -> TableView {
         let mark = if comparison.parameter_agrees(parameter) { Mark::None } else { Mark::Bad };
         view.row(
             mark,
-            [
-                parameter.path.to_string().into(),
-                real(f64::from(parameter.norm)).into(),
-                small(parameter.difference).into(),
-            ],
+            [parameter.path.to_string().into(), real(parameter.norm).into(), small(parameter.difference).into()],
         );
     }
     view

@@ -53,7 +53,7 @@ impl Kernelspec {
     fn read(folder: PathBuf) -> Option<Self> {
         let text = std::fs::read_to_string(folder.join("kernel.json")).ok()?;
         let spec: Self = serde_json::from_str(&text).ok()?;
-        (!spec.argv.is_empty()).then(|| Self { folder, ..spec })
+        (!spec.argv.is_empty()).then_some(Self { folder, ..spec })
     }
 
     /// The command that starts the kernel on the sockets of a connection file.

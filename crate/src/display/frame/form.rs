@@ -45,7 +45,7 @@ impl Form {
         }
         match () {
             () if most == 0.0 => Form::Each,
-            () if most >= 1e9 || most < 1e-3 => Form::Exponents,
+            () if !(1e-3..1e9).contains(&most) => Form::Exponents,
             () if most / least > 1e5 && least < 0.1 => Form::Each,
             // More digits than these in all help nobody.
             () => Form::Decimals(decimals.min((WHOLE - 1 - most.log10().floor() as i32).max(1) as usize)),
@@ -77,7 +77,7 @@ mod tests {
             text.lines().skip(4).map(|line| line.trim().to_owned()).collect()
         };
         assert_eq!(shown(&[1234.5678, 48148.1, 0.0]), ["1,234.6", "48,148.1", "0"]);
-        assert_eq!(shown(&[9092.974_27, 0.885]), ["9,092.974", "0.885"]);
+        assert_eq!(shown(&[9_092.974_27, 0.885]), ["9,092.974", "0.885"]);
         assert_eq!(shown(&[0.5, 12.25, f64::NAN]), ["0.50", "12.25", "NaN"]);
         assert_eq!(shown(&[1e-7, 3e-6]), ["1.000e-7", "3.000e-6"]);
         assert_eq!(shown(&[7.6009, 0.262_612]), ["7.60090", "0.26261"]);
