@@ -235,7 +235,7 @@ fn the_cache_of_dependencies_is_listed_and_cleaned_but_for_what_is_in_use() {
     assert!(user.kernel(&["clean"]).starts_with("0 sets removed, 2 kept"));
     let compiler = std::fs::read_dir(user.path("cache/chandlery/deps")).unwrap().flatten();
     let compiler = compiler.map(|entry| entry.path()).find(|path| path.is_dir()).unwrap();
-    let sets = std::fs::read_dir(&compiler).unwrap().flatten().map(|entry| entry.path());
+    let mut sets = std::fs::read_dir(&compiler).unwrap().flatten().map(|entry| entry.path());
     let passed = sets
         .find(|set| std::fs::read_to_string(set.join("Cargo.toml")).is_ok_and(|text| text.contains("passing")))
         .unwrap();
