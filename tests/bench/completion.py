@@ -10,7 +10,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from kernel import LIMIT_S, Kernel, install, numbered
+from installed import LIMIT_S, Kernel, install, numbered
 from measure import spread, table
 
 # Questions by what they are about; `{n}` makes each another, since answers are remembered.
@@ -68,7 +68,7 @@ def main():
     runs = arguments.parse_args().n
     with tempfile.TemporaryDirectory() as folder:
         install(folder)
-        kernel = Kernel("chandlery")
+        kernel = Kernel()
         kernel.run(SETUP)
         cells = {"before": [kernel.run(numbered("1 + {n}")) for _ in range(runs)]}
         began = time.perf_counter()

@@ -28,6 +28,7 @@ import uuid
 from pathlib import Path
 
 import zmq
+from installed import install
 from jupyter_client.manager import KernelManager
 from measure import FIXTURES, table
 
@@ -627,8 +628,6 @@ def main():
     arguments.add_argument("--steady", type=int, default=300, help="cells of the memory measurement (default 300)")
     arguments.add_argument("--seed", type=int, default=1)
     options = arguments.parse_args()
-    from kernel import install
-
     with tempfile.TemporaryDirectory() as folder:
         install(folder)
         soak = Soak(options.seed, say=lambda line: print(line, file=sys.stderr, flush=True))
