@@ -61,6 +61,8 @@ impl Process {
         // Where rust-analyzer finds no sources of the standard library, it has rustup fetch them, and waits for the network.
         // So it is always shown a folder, which the process fills.
         command.env("RUST_SRC_PATH", folder.path().join(STD));
+        // What rust-analyzer writes for a moment is removed with the folder, if it is ended in that moment.
+        command.env("TMPDIR", folder.path());
         command.arg("language").arg(folder.path()).stderr(File::create(folder.path().join(ERRORS))?);
         let mut child = command.spawn()?;
         let (Some(input), Some(output)) = (child.stdin.take(), child.stdout.take()) else {
