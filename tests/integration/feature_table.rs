@@ -1,4 +1,4 @@
-//! README's table of kernels: what it says of ours is shown by tests that exist.
+//! What the README and `tests/run` say of tests: each claim of the table of kernels has one, and every file is run.
 
 use std::path::{Path, PathBuf};
 
@@ -53,5 +53,20 @@ fn every_feature_the_readme_claims_is_shown_by_a_test_that_exists() {
         for name in named {
             assert!(is_test(name), "{}: there is no test `{name}`", row[0]);
         }
+    }
+}
+
+/// The parts of `tests/run` name their files, because they need different things; a file that none names would never run.
+#[test]
+fn every_file_of_tests_in_jupyterlab_is_run() {
+    let run = std::fs::read_to_string(repository().join("tests/run")).unwrap();
+    let files = std::fs::read_dir(repository().join("tests/lab")).unwrap().flatten();
+    let tests: Vec<String> = files
+        .filter_map(|entry| entry.file_name().into_string().ok())
+        .filter(|name| name.starts_with("test_") && name.ends_with(".py"))
+        .collect();
+    assert!(tests.len() > 5, "{tests:?}");
+    for name in tests {
+        assert!(run.contains(&format!("tests/lab/{name}")), "tests/run does not run tests/lab/{name}");
     }
 }
