@@ -118,24 +118,6 @@ impl AtomicFolder {
         output.sync_all().map_err(CheckpointError::io("syncing", &path))
     }
 
-    /// Writes one file outside of any staged folder, whole or not at all.
-    ///
-    /// # Errors
-    /// The file system's refusal.
-    pub fn write_file(path: &Path, contents: &[u8]) -> Result<(), CheckpointError> {
-        let name = path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
-        let stage = path.with_file_name(format!(".{name}.partial-{}", std::process::id()));
-        let write = || {
-            std::fs::write(&stage, contents)?;
-            File::open(&stage)?.sync_all()?;
-            std::fs::rename(&stage, path)
-        };
-        write().map_err(|error| {
-            let _ = std::fs::remove_file(&stage);
-            CheckpointError::io("writing", path)(error)
-        })
-    }
-
     /// Makes the folder appear at its destination.
     ///
     /// # Errors

@@ -11,6 +11,7 @@ mod layout;
 mod links;
 mod manifest;
 mod open;
+mod output_file;
 mod pickle;
 mod pickle_write;
 mod pieces;
@@ -30,6 +31,7 @@ pub use layout::{WEIGHTS_FILE, WEIGHTS_INDEX, WEIGHTS_NAMES, checkpoints_of, lat
 pub use links::inside;
 pub use manifest::{Component, Manifest};
 pub use open::{Blocks, Checkpoint, TensorData};
+pub use output_file::OutputFile;
 pub use pieces::Piece;
 pub(crate) use pieces::Pieces;
 pub use placement::Placement;

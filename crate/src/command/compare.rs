@@ -6,6 +6,7 @@ use clap::{ArgMatches, Command};
 use serde_json::{Value, json};
 
 use super::{Failure, Kept, Outcome, flag, flag_value, given, option, path, set, values};
+use crate::checkpoint::OutputFile;
 use crate::convert::{ConvertError, Families, LogitDiff};
 use crate::device::Device;
 use crate::display::{MimeBundle, View};
@@ -48,7 +49,11 @@ pub(super) fn logits_definition() -> Command {
             .value_parser(values::path())
             .required(true),
         )
-        .arg(flag_value('o', "output", "FILE", "safetensors file to write").value_parser(values::path()).required(true))
+        .arg(
+            flag_value('o', "output", "FILE", "safetensors file to write; `-` is standard output")
+                .value_parser(values::path())
+                .required(true),
+        )
         .arg(values::converter_path())
         .arg(option("device", "DEVICE", "Where to compute (default: cpu)").value_parser(values::device()))
 }
@@ -110,12 +115,19 @@ pub(super) fn run_logits(matches: &ArgMatches) -> Result<Outcome, Failure> {
     let device = given::<Device>(matches, "device").unwrap_or(Device::Cpu);
     let model = given::<PathBuf>(matches, "MODEL").unwrap_or_default();
     let output = given::<PathBuf>(matches, "output").unwrap_or_default();
+    let file = OutputFile::probe(&output)?;
+    if file.is_stdout() && (set(matches, "json") || crate::display::in_notebook()) {
+        let text = "`-o -` writes the file to standard output, where a report is written, too: name a file".to_owned();
+        return Err(Failure::Usage { text, help: false });
+    }
     let batch = read_batch(&given::<PathBuf>(matches, "input-ids").unwrap_or_default())?;
     let families = Families::with_paths(values::converter_paths(matches)).map_err(ConvertError::from)?;
     let (values, shape) = crate::compare::logits(&model, &batch, device, &families)?;
-    crate::compare::write_logits(&output, &values, shape)?;
+    crate::compare::write_logits_to(&file, &values, shape)?;
+    let report = format!("Logits {shape:?} of {} in {}", model.display(), output.display());
     Ok(Outcome {
-        view: MimeBundle::text(format!("Logits {shape:?} of {} in {}", model.display(), output.display())),
+        // Standard output holds the file and nothing else.
+        view: MimeBundle::text(if file.is_stdout() { String::new() } else { report }),
         json: json!({ "passed": true, "model": model, "output": output, "shape": shape }),
         passed: true,
         value: None,

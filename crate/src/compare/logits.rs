@@ -6,7 +6,7 @@ use candle_core::{DType as CandleType, Tensor};
 use safetensors::tensor::{Dtype, TensorView};
 
 use super::model::Model;
-use crate::checkpoint::{AtomicFolder, CheckpointError};
+use crate::checkpoint::{CheckpointError, OutputFile};
 use crate::convert::{ConvertError, Families, LayerDiff, LogitDiff, Logits, open_device, token_ids};
 use crate::device::Device;
 use crate::model::{Batch, ModelError};
@@ -156,17 +156,21 @@ pub fn logits(
     Ok((observed.logits, [rows, seq, model.config().vocab_size]))
 }
 
-/// Writes logits as the tensor `logits` of a safetensors file, whole or not at all; a file that is there is replaced.
+/// Writes logits as the tensor `logits` of a safetensors file.
 ///
 /// # Errors
 /// [`CheckpointError`] if the file cannot be written.
 pub fn write_logits(path: &Path, values: &[f32], shape: [usize; 3]) -> Result<(), CheckpointError> {
+    write_logits_to(&OutputFile::probe(path)?, values, shape)
+}
+
+/// The same for a file that was probed before the work.
+pub(crate) fn write_logits_to(output: &OutputFile, values: &[f32], shape: [usize; 3]) -> Result<(), CheckpointError> {
     let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
     let invalid = |error: safetensors::SafeTensorError| CheckpointError::Header {
-        path: path.to_owned(),
+        path: output.path().to_owned(),
         reason: error.to_string(),
     };
     let view = TensorView::new(Dtype::F32, shape.to_vec(), &bytes).map_err(invalid)?;
-    let file = safetensors::serialize([("logits", view)], None).map_err(invalid)?;
-    AtomicFolder::write_file(path, &file)
+    output.write(&safetensors::serialize([("logits", view)], None).map_err(invalid)?)
 }

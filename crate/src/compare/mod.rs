@@ -8,5 +8,6 @@ mod reference_file;
 
 pub use configs::{ChangedField, ConfigDiff, compare_configs};
 pub use inspect::{Inspection, QuantizedTensors, inspect};
+pub(crate) use logits::write_logits_to;
 pub use logits::{Compare, compare, logits, write_logits};
 pub use reference_file::compare_with_reference;

@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::process::Command;
 
-use crate::checkpoint::AtomicFolder;
+use crate::checkpoint::OutputFile;
 use crate::command::Failure;
 
 fn refuse(what: &str, place: &str, advice: &str) -> Failure {
@@ -28,7 +28,7 @@ pub(super) fn editor() -> Result<Vec<String>, Failure> {
 pub(super) fn open(editor: &[String], name: &str, text: &str) -> Result<(), Failure> {
     let safe: String = name.chars().map(|c| if c.is_alphanumeric() || ".-_".contains(c) { c } else { '_' }).collect();
     let path = std::env::temp_dir().join(format!("chandlery-{}-{safe}.txt", std::process::id()));
-    AtomicFolder::write_file(&path, format!("{text}\n").as_bytes())?;
+    OutputFile::probe(&path)?.write(format!("{text}\n").as_bytes())?;
     let Some((program, arguments)) = editor.split_first() else { return Ok(()) };
     let ended = Command::new(program).args(arguments).arg(&path).status();
     let place = path.display().to_string();

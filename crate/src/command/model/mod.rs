@@ -10,6 +10,7 @@ use clap::{ArgMatches, Command};
 
 use super::arguments::{Named, chosen, with_note};
 use super::{Failure, Outcome, flag, flag_value, given, option, set, values};
+use crate::checkpoint::OutputFile;
 
 /// The type of its result.
 pub(super) fn keeps(matches: &ArgMatches) -> &'static str {
@@ -109,12 +110,13 @@ pub(super) fn run(matches: &ArgMatches) -> Result<Outcome, Failure> {
     };
     // Before the work: without an editor there is nothing to wait for.
     let editor = if set(inner, "edit") { Some(edit::editor()?) } else { None };
+    let output = given::<PathBuf>(inner, "output-file").map(|file| OutputFile::probe(&file)).transpose()?;
     let config = chosen(inner)?;
     let outcome = if verb == "test" { test::run(inner, &config)? } else { construct::run(inner, &config)? };
     let outcome = with_note(outcome, config.project());
-    if let Some(file) = given::<PathBuf>(inner, "output-file") {
-        let text = format!("{}\n", outcome.view.plain());
-        crate::checkpoint::AtomicFolder::write_file(&file, text.as_bytes())?;
+    // What goes to standard output is printed there anyway.
+    if let Some(file) = output.filter(|file| !file.is_stdout()) {
+        file.write(format!("{}\n", outcome.view.plain()).as_bytes())?;
     }
     if let Some(editor) = editor {
         let config = format!("{}_{}", config.project().name(), config.name());
