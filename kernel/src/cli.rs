@@ -35,7 +35,7 @@ Tags of cells:
   remove-output     run, but its outputs are not saved
   setup             run even before the cell given by --from
 
-Exit codes: 0 all cells ran, 1 a cell failed, does not compile (--check),\ndiffers from the golden one, or the time was over, 2 usage, 130 Ctrl-C";
+Exit codes: 0 all cells ran, 1 a cell failed, does not compile (--check),\ndiffers from the golden one, or the time was over, 2 usage, 130 Ctrl-C, 143 SIGTERM, 129 SIGHUP\n\nA signal stops the run: the outputs so far are saved. A cell that does not listen is ended, after 3 s (SIGTERM: 1 s)\nor by a second signal. FILE may be `-` for standard output, a device or a pipe";
 
 /// `chandlery bench`.
 #[derive(Debug, Subcommand)]

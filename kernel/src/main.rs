@@ -60,7 +60,7 @@ fn verb(words: &[String]) -> ExitCode {
         Ok(outcome) => {
             if words.iter().any(|word| word == "--json") {
                 say(&format!("{:#}", outcome.json));
-            } else {
+            } else if !outcome.view.plain().is_empty() {
                 say(outcome.view.plain());
             }
             if outcome.passed { ExitCode::SUCCESS } else { ExitCode::from(FAILED) }
@@ -114,18 +114,18 @@ fn run(args: RunArgs) -> ExitCode {
     };
     // Cells name files as their notebook's author does, from its folder.
     let start = |folder: &Path| start_engine(args.engine, Some(folder));
-    let ran = runner::CtrlC::catch()
+    let ran = runner::StopRequest::catch()
         .map_err(runner::RunError::from)
-        .and_then(|ctrl_c| runner::run(&options, &start, &mut std::io::stderr(), &mut std::io::stdout(), &ctrl_c));
+        .and_then(|stop| runner::run(&options, &start, &mut std::io::stderr(), &mut std::io::stdout(), &stop));
     match ran {
         Ok(()) => ExitCode::SUCCESS,
         Err(error @ runner::RunError::Options(_)) => {
             say_error(&format!("error: {error}"));
             ExitCode::from(USAGE)
         }
-        Err(error @ runner::RunError::Stopped { .. }) => {
+        Err(error @ runner::RunError::Stopped { signal, .. }) => {
             say_error(&error.to_string());
-            ExitCode::from(INTERRUPTED)
+            ExitCode::from(signal.exit_code())
         }
         Err(error) => fail(error),
     }

@@ -39,6 +39,15 @@ pub fn request_on_interrupt(again: Again) {
     }
 }
 
+/// Whether this process was started to ignore a signal, as by `nohup`.
+pub fn is_ignored(signal: c_int) -> bool {
+    // SAFETY: all-zero is a valid `sigaction`; without a new one the system only tells the current one.
+    unsafe {
+        let mut action: libc::sigaction = std::mem::zeroed();
+        libc::sigaction(signal, std::ptr::null(), &mut action) == 0 && action.sa_sigaction == libc::SIG_IGN
+    }
+}
+
 /// From now on, writing to a pipe that nobody reads ends the process without a word.
 pub fn end_with_reader() {
     // SAFETY: sets a disposition; no handler of ours is involved.
@@ -170,6 +179,15 @@ pub fn take_over(number: RawFd) -> Option<UnixStream> {
 pub fn flush_c_streams() {
     // SAFETY: a null stream means all of them.
     unsafe { libc::fflush(std::ptr::null_mut()) };
+}
+
+/// From now on what this process and its programs print goes nowhere.
+pub fn discard_output() {
+    let Ok(null) = std::fs::OpenOptions::new().write(true).open("/dev/null") else { return };
+    for output in [libc::STDOUT_FILENO, libc::STDERR_FILENO] {
+        // SAFETY: plain numbers in, a number out; both are descriptors of this process.
+        unsafe { libc::dup2(null.as_raw_fd(), output) };
+    }
 }
 
 /// From now on C's standard output is written line by line, as Rust's is, so that lines of both keep their order.

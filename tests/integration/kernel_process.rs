@@ -19,7 +19,7 @@ pub(crate) fn program() -> PathBuf {
 pub(crate) struct Kernel {
     process: Child,
     info: ConnectionInfo,
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
 }
 
 impl Kernel {
@@ -34,7 +34,7 @@ impl Kernel {
         if let Some(parent) = parent {
             command.env("JPY_PARENT_PID", parent.to_string());
         }
-        Self { process: command.spawn().unwrap(), info, _folder: folder }
+        Self { process: command.spawn().unwrap(), info, folder: folder }
     }
 
     pub(crate) async fn front(&self) -> FrontEnd {
@@ -147,6 +147,37 @@ async fn whatever_ends_the_kernel_ends_its_worker_and_its_compilers() {
         parent.wait().unwrap();
         assert_eq!(kernel.ended(), how != "-KILL", "{how}");
         all_end(&children);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn variables_are_dropped_however_the_kernel_ends() {
+    for how in ["request", "restart", "-TERM", "parent", "-KILL"] {
+        let mut parent = Command::new("sleep").arg("1000").spawn().unwrap();
+        let mut kernel = Kernel::start("direct", Some(parent.id()));
+        let mut front = kernel.front().await;
+        let file = kernel.folder.path().join("rows.csv");
+        let code = format!(
+            "use std::io::Write;\nlet mut rows = std::io::BufWriter::new(std::fs::File::create({file:?})?);\nwriteln!(rows, \"a,b\")?;"
+        );
+        assert_eq!(front.run(&code).await.1.status, ReplyStatus::Ok);
+        let children = kernel.children();
+        match how {
+            "request" | "restart" => {
+                let end = front.send_control(ShutdownRequest { restart: how == "restart" }).await;
+                front.control_reply(&end).await;
+            }
+            "parent" => {
+                parent.kill().unwrap();
+                parent.wait().unwrap();
+            }
+            signal => kernel.signal(signal),
+        }
+        kernel.ended();
+        all_end(&children);
+        assert_eq!(std::fs::read_to_string(file).unwrap(), "a,b\n", "{how}");
+        let _ = parent.kill();
+        let _ = parent.wait();
     }
 }
 

@@ -9,6 +9,7 @@ mod evcxr;
 mod unavailable;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use chandlery::display::MimeBundle;
 
@@ -182,6 +183,13 @@ pub trait Engine: Send {
     fn process(&self) -> Option<u32> {
         None
     }
-    /// Ends every process the engine started.
+    /// Drops all variables as a program does at its end, the last made first, then ends every process the engine
+    /// started. What takes longer than the limit is ended, and said. The outcome tells what could not be dropped.
+    fn end(&mut self, limit: Duration, output: &mut dyn Output) -> Outcome {
+        let _ = (limit, output);
+        self.shutdown();
+        Outcome::Ok
+    }
+    /// Ends every process the engine started; variables are not dropped.
     fn shutdown(&mut self);
 }

@@ -38,7 +38,7 @@ impl Run<'_> {
         let engine = engine.map_err(|reason| RunError::Engine { path: path.clone(), reason })?;
         let mut session = Session::new(engine);
         let interrupter = session.interrupter();
-        let _guard = self.ctrl_c.attach(session.interrupter());
+        let _guard = self.stop.attach(session.interrupter());
 
         let (mut checked, mut failed, of) = (0, 0, notebook.len());
         for index in 0..of {
@@ -61,11 +61,14 @@ impl Run<'_> {
             let seconds = began.elapsed().as_secs_f64();
             checked += 1;
 
-            let ends = if self.ctrl_c.was_pressed() {
-                Some((RunError::Stopped { path: path.clone() }, "the run was stopped by Ctrl-C"))
+            let ends = if let Some(signal) = self.stop.signal() {
+                Some((RunError::Stopped { path: path.clone(), signal }, format!("the run was stopped by {signal}")))
             } else if self.deadline.is_some_and(|end| Instant::now() >= end) && (timed_out || cell < of) {
                 let limit = self.options.total_timeout.unwrap_or_default();
-                Some((RunError::Late { path: path.clone(), cell, of, limit }, "the time of the whole run was over"))
+                Some((
+                    RunError::Late { path: path.clone(), cell, of, limit },
+                    "the time of the whole run was over".to_owned(),
+                ))
             } else {
                 None
             };
@@ -95,7 +98,7 @@ impl Run<'_> {
                 self.teller.line(&format!("    {remark}"));
             }
             if let Some((ends, why)) = ends {
-                suite.skip_rest(&notebook, cell, why);
+                suite.skip_rest(&notebook, cell, &why);
                 session.shutdown();
                 return Err(ends);
             }

@@ -1,9 +1,13 @@
 //! Why a run did not succeed.
 
+use std::borrow::Cow;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use chandlery::checkpoint::CheckpointError;
+
 use super::notebook::NotebookError;
+use super::signals::StopSignal;
 
 /// Why a run did not succeed.
 #[derive(Debug, thiserror::Error)]
@@ -11,10 +15,13 @@ use super::notebook::NotebookError;
 pub enum RunError {
     /// The options contradict one another.
     #[error("{0}")]
-    Options(&'static str),
+    Options(Cow<'static, str>),
     /// A notebook could not be read or written.
     #[error(transparent)]
     Notebook(#[from] NotebookError),
+    /// A file cannot be written. If that is known before the work, nothing ran.
+    #[error(transparent)]
+    Output(#[from] CheckpointError),
     /// A parameter does not fit the notebook; nothing ran.
     #[error("cannot set the parameters of `{}`: {reason}", path.display())]
     Parameters {
@@ -101,11 +108,23 @@ pub enum RunError {
         /// The time that the run had.
         limit: Duration,
     },
-    /// The user stopped the run.
-    #[error("stopped by Ctrl-C in `{}`; what ran before is saved", path.display())]
+    /// A signal stopped the run.
+    #[error("stopped by {signal} in `{}`; what ran before is saved", path.display())]
     Stopped {
         /// The notebook.
         path: PathBuf,
+        /// What stopped it.
+        signal: StopSignal,
+    },
+    /// All cells ran, and a variable could not be dropped at the end. The failure has been told in the report.
+    #[error("`{}` failed at its end, when its variables were dropped: {name}: {value}", path.display())]
+    End {
+        /// The notebook.
+        path: PathBuf,
+        /// The error's kind.
+        name: String,
+        /// What happened.
+        value: String,
     },
     /// More than one notebook failed. Each one's reason has been told in the report.
     #[error("{failed} of {of} notebooks failed")]

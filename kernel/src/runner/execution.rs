@@ -3,22 +3,29 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use chandlery::checkpoint::OutputFile;
+
 use super::compare::{self, Comparison};
 use super::console::Teller;
 use super::error::RunError;
 use super::junit::Suite;
-use super::notebook::{self, Notebook};
+use super::notebook::Notebook;
 use super::options::{Job, Options};
 use super::recorder::Recorder;
+use super::signals::StopRequest;
 use super::story::{Failure, first_line};
 use super::transcript;
-use super::watchdog::{CtrlC, with_timeout};
-use super::{StartEngineIn, html, memory, parameters, resume};
+use super::watchdog::with_timeout;
+use super::{StartEngineIn, ansi, html, memory, parameters, resume};
 use crate::engine::{Interrupter, Outcome};
 use crate::server::{Request, Session};
 
 /// Long runs are saved on the way, but not after every quick cell.
 const SAVE_EVERY: Duration = Duration::from_secs(10);
+
+/// How long dropping the variables may take when all cells ran, and when the run was stopped.
+const END: Duration = Duration::from_secs(10);
+const END_IN_A_HURRY: Duration = Duration::from_secs(1);
 
 /// The run of one notebook.
 pub(super) struct Run<'a> {
@@ -26,7 +33,7 @@ pub(super) struct Run<'a> {
     pub(super) job: &'a Job,
     /// When the whole run must be over.
     pub(super) deadline: Option<Instant>,
-    pub(super) ctrl_c: &'a CtrlC,
+    pub(super) stop: &'a StopRequest,
     pub(super) teller: &'a Teller,
 }
 
@@ -102,7 +109,9 @@ impl Run<'_> {
             }
         }
         if self.options.accept && (golden.is_none() || different > 0) {
-            notebook.write(path)?;
+            if let Some(accepted) = &self.job.accepted {
+                accepted.write(&notebook.text())?;
+            }
             self.teller.line(&format!("accepted as {}", path.display()));
         }
         Ok(())
@@ -112,24 +121,51 @@ impl Run<'_> {
         let mut notebook = read(&self.job.path, self.options)?;
         let from = self.options.from.as_deref().map(|cell| resume::find(&notebook, cell)).transpose();
         let from = from.map_err(|reason| RunError::Resume { path: self.job.path.clone(), reason })?.unwrap_or(0);
-        if let Some(before) = self.job.output.as_ref().filter(|output| from > 0 && **output != self.job.path) {
+        if let Some(before) = self.job.output.as_ref().filter(|output| from > 0 && output.is_file()) {
             // What the last run saved is what the user resumes; without it, the notebook's own outputs stay.
-            if let Ok(before) = Notebook::read(before) {
+            if let Ok(before) = Notebook::read(before.path()) {
                 notebook.take_outputs(&before, from);
             }
         }
         let folder = self.job.path.parent().unwrap_or(Path::new("."));
         let engine = start(folder).map_err(|reason| RunError::Engine { path: self.job.path.clone(), reason })?;
         let mut session = Session::new(engine);
-        let _guard = self.ctrl_c.attach(session.interrupter());
+        let _guard = self.stop.attach(session.interrupter());
 
         notebook.clear_outputs(from);
         let mut recorder = Recorder::new(notebook.len(), self.options.max_output.unwrap_or(transcript::LIMIT));
         let ran = self.cells(&mut session, &mut notebook, from, &mut recorder, suite);
-        session.shutdown();
+        if self.stop.signal().is_some() {
+            // Whoever stopped the run may not wait until the variables are dropped.
+            recorder.write_to(&mut notebook, from);
+            let _ = self.save(&notebook, false);
+        }
+        let ended = self.end(&mut session, &mut recorder, suite);
         recorder.write_to(&mut notebook, from);
         self.save(&notebook, true)?;
-        ran.map(|()| notebook)
+        ran.and(ended).map(|()| notebook)
+    }
+
+    /// Drops the variables, as a program does at its end. What that shows belongs to the last cell that ran.
+    fn end(&self, session: &mut Session, recorder: &mut Recorder, suite: &mut Suite) -> Result<(), RunError> {
+        let began = Instant::now();
+        let left = self.deadline.map_or(END, |end| end.saturating_duration_since(began));
+        let limit = match self.stop.signal() {
+            Some(_) if self.stop.is_urgent() => Duration::ZERO,
+            Some(_) => END_IN_A_HURRY,
+            None => left.clamp(END_IN_A_HURRY, END),
+        };
+        let path = self.job.path.clone();
+        match (session.end(limit, recorder), self.stop.signal()) {
+            (Outcome::Ok, _) => Ok(()),
+            (Outcome::Error { .. }, Some(signal)) => Err(RunError::Stopped { path, signal }),
+            (Outcome::Error { name, value, traceback }, None) => {
+                suite.end_failed(began.elapsed().as_secs_f64(), (&name, &value), &traceback);
+                let story: Vec<String> = traceback.iter().map(|line| ansi::strip(line)).collect();
+                self.teller.line(&format!("\n{}: the end\n{}\n", path.display(), story.join("\n")));
+                Err(RunError::End { path, name, value })
+            }
+        }
     }
 
     fn cells(
@@ -151,6 +187,10 @@ impl Run<'_> {
                 self.teller.line(&format!("{place} skipped  {}", first_line(&code)));
                 continue;
             }
+            if let Some(signal) = self.stop.signal() {
+                suite.skip_rest(notebook, index, &format!("the run was stopped by {signal}"));
+                return Err(RunError::Stopped { path: self.job.path.clone(), signal });
+            }
             counted += 1;
             if index < from && !resume::prepares(notebook, index) {
                 suite.skipped(index + 1, "before the cell given by `--from`");
@@ -167,7 +207,7 @@ impl Run<'_> {
                 }
             }
             self.judge(&ran, notebook, from, index, &code, suite)?;
-            if saved.elapsed() > SAVE_EVERY && self.job.output.is_some() {
+            if saved.elapsed() > SAVE_EVERY {
                 recorder.write_to(notebook, from);
                 self.save(notebook, false)?;
                 saved = Instant::now();
@@ -216,9 +256,10 @@ impl Run<'_> {
         code: &str,
         suite: &mut Suite,
     ) -> Result<(), RunError> {
-        let stopped = self.ctrl_c.was_pressed();
-        let tolerated =
-            !stopped && !ran.late && (self.options.allow_errors || notebook.has_tag(index, "raises-exception"));
+        let stopped = self.stop.signal();
+        let tolerated = stopped.is_none()
+            && !ran.late
+            && (self.options.allow_errors || notebook.has_tag(index, "raises-exception"));
         let mut line = format!("[{}/{}] {:6.2} s  {}", index + 1, notebook.len(), ran.seconds, first_line(code));
         let failed = match &ran.outcome {
             Outcome::Error { name, value, traceback } if !tolerated => {
@@ -243,44 +284,47 @@ impl Run<'_> {
         if let Some((_, _, traceback)) = failed {
             let failure = Failure { path: &path, notebook, index, number: ran.number, code, traceback };
             self.teller.line(&failure.tell());
-            if from > 0 && !stopped {
+            if from > 0 && stopped.is_none() {
                 self.teller.line(
                     "cells before `--from` did not run, so their variables are missing; tag those that make them `setup`\n",
                 );
             }
         }
         let limit = self.options.total_timeout.unwrap_or_default();
-        let ends = match failed {
-            _ if stopped => RunError::Stopped { path },
-            Some(_) if ran.late => RunError::Late { path, cell, of, limit },
-            Some((name, value, _)) => RunError::Cell { path, cell, of, name: name.clone(), value: value.clone() },
-            None if self.deadline.is_some_and(|end| Instant::now() >= end) && index + 1 < of => {
+        let ends = match (failed, stopped) {
+            (_, Some(signal)) => RunError::Stopped { path, signal },
+            (Some(_), None) if ran.late => RunError::Late { path, cell, of, limit },
+            (Some((name, value, _)), None) => {
+                RunError::Cell { path, cell, of, name: name.clone(), value: value.clone() }
+            }
+            (None, None) if self.deadline.is_some_and(|end| Instant::now() >= end) && index + 1 < of => {
                 RunError::Late { path, cell: cell + 1, of, limit }
             }
-            None => return Ok(()),
+            (None, None) => return Ok(()),
         };
         let why = match &ends {
-            RunError::Stopped { .. } => "the run was stopped by Ctrl-C",
-            RunError::Late { .. } => "the time of the whole run was over",
-            _ => "an earlier cell failed",
+            RunError::Stopped { signal, .. } => format!("the run was stopped by {signal}"),
+            RunError::Late { .. } => "the time of the whole run was over".to_owned(),
+            _ => "an earlier cell failed".to_owned(),
         };
-        suite.skip_rest(notebook, index + 1, why);
+        suite.skip_rest(notebook, index + 1, &why);
         Err(ends)
     }
 
-    fn save(&self, notebook: &Notebook, tell: bool) -> Result<(), RunError> {
-        let mut saved = Vec::new();
-        if let Some(output) = &self.job.output {
-            notebook.write(output)?;
-            saved.push(output);
-        }
-        if let Some(page) = &self.job.html {
-            notebook::write_atomically(page, html::page(notebook, &title(&self.job.path)).as_bytes())?;
-            saved.push(page);
-        }
-        for path in saved.into_iter().filter(|_| tell) {
-            self.teller.line(&format!("saved {}", path.display()));
-        }
+    /// Writes the notebook and its page: at last, or on the way, which only regular files can take.
+    fn save(&self, notebook: &Notebook, last: bool) -> Result<(), RunError> {
+        let written = |file: &&OutputFile| last || file.is_file();
+        let output = self.job.output.as_ref().filter(written).map_or(Ok(()), |file| file.write(&notebook.text()));
+        let page = self
+            .job
+            .html
+            .as_ref()
+            .filter(written)
+            .map_or(Ok(()), |file| file.write(html::page(notebook, &title(&self.job.path)).as_bytes()));
+        // One that cannot be written does not cost the other.
+        output.and(page)?;
+        let saved = self.job.output.iter().chain(&self.job.html).filter(|file| last && !file.is_stdout());
+        saved.for_each(|file| self.teller.line(&format!("saved {}", file.path().display())));
         Ok(())
     }
 }

@@ -7,7 +7,7 @@ use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
 
 use super::ansi;
 use super::compare::ComparedCell;
-use super::notebook::{Notebook, NotebookError, write_atomically};
+use super::notebook::Notebook;
 
 /// The cases of one notebook, in the order of its cells.
 pub(super) struct Suite(TestSuite);
@@ -27,11 +27,13 @@ impl Suite {
         self.add(cell, 0.0, status);
     }
 
-    pub(super) fn failed(&mut self, cell: usize, seconds: f64, (name, value): (&str, &str), traceback: &[String]) {
-        let plain: Vec<String> = traceback.iter().map(|line| ansi::strip(line)).collect();
-        let mut status = TestCaseStatus::non_success(NonSuccessKind::Failure);
-        status.set_type(name).set_message(ansi::strip(value)).set_description(plain.join("\n"));
-        self.add(cell, seconds, status);
+    pub(super) fn failed(&mut self, cell: usize, seconds: f64, error: (&str, &str), traceback: &[String]) {
+        self.add(cell, seconds, failure(error, traceback));
+    }
+
+    /// The end of the run, at which dropping the variables failed.
+    pub(super) fn end_failed(&mut self, seconds: f64, error: (&str, &str), traceback: &[String]) {
+        self.case("the end of the notebook".to_owned(), seconds, failure(error, traceback));
     }
 
     /// A cell that was held against the golden notebook's.
@@ -66,12 +68,19 @@ impl Suite {
     }
 }
 
-/// Writes the suites as one report.
-pub(super) fn write(path: &Path, suites: Vec<Suite>) -> Result<(), NotebookError> {
+fn failure((name, value): (&str, &str), traceback: &[String]) -> TestCaseStatus {
+    let plain: Vec<String> = traceback.iter().map(|line| ansi::strip(line)).collect();
+    let mut status = TestCaseStatus::non_success(NonSuccessKind::Failure);
+    status.set_type(name).set_message(ansi::strip(value)).set_description(plain.join("\n"));
+    status
+}
+
+/// The suites as one report.
+///
+/// # Errors
+/// Text that XML cannot hold.
+pub(super) fn text(suites: Vec<Suite>) -> std::io::Result<String> {
     let mut report = Report::new("chandlery run");
     report.add_test_suites(suites.into_iter().map(|suite| suite.0));
-    let text = report
-        .to_string()
-        .map_err(|error| NotebookError::Unwritable { path: path.to_owned(), source: std::io::Error::other(error) })?;
-    write_atomically(path, text.as_bytes())
+    report.to_string().map_err(std::io::Error::other)
 }

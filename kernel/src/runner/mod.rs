@@ -16,6 +16,7 @@ mod parameters;
 mod recorder;
 mod resume;
 mod schedule;
+mod signals;
 mod story;
 mod transcript;
 mod watchdog;
@@ -33,7 +34,8 @@ pub use compare::{Images, Rules, Tolerance};
 pub use error::RunError;
 pub use notebook::NotebookError;
 pub use options::Options;
-pub use watchdog::{CtrlC, with_timeout};
+pub use signals::{StopRequest, StopSignal};
+pub use watchdog::with_timeout;
 
 /// The sources of a notebook's code cells that are to run, in order.
 ///
@@ -59,10 +61,9 @@ pub fn run(
     start: StartEngineIn<'_>,
     report: &mut dyn Write,
     data: &mut dyn Write,
-    ctrl_c: &CtrlC,
+    stop: &StopRequest,
 ) -> Result<(), RunError> {
-    let jobs = options.jobs()?;
-    let junit = options::absolute_of(options.junit.as_deref())?;
+    let options::Plan { jobs, junit } = options.plan()?;
     // A parameter that one notebook refuses is told before another has run for hours.
     if !options.parameters.is_empty() {
         jobs.iter().try_for_each(|job| read(&job.path, options).map(drop))?;
@@ -76,7 +77,7 @@ pub fn run(
         &|index, over, teller| {
             let job = &jobs[index];
             let mut found = Found { suite: Suite::new(&job.given), comparison: None };
-            if over || ctrl_c.was_pressed() {
+            if over || stop.signal().is_some() {
                 if let Ok(notebook) = read(&job.path, options) {
                     found.suite.skip_rest(&notebook, 0, "an earlier notebook ended the run");
                 }
@@ -85,7 +86,7 @@ pub fn run(
             if jobs.len() > 1 {
                 teller.line(&format!("{}:", job.given.display()));
             }
-            let run = Run { options, job, deadline, ctrl_c, teller };
+            let run = Run { options, job, deadline, stop, teller };
             let ran = if options.check { run.check(start, &mut found.suite) } else { run.run(start, &mut found) };
             if let (Err(error), true) = (&ran, jobs.len() > 1) {
                 teller.line(&format!("{error}\n"));
@@ -100,8 +101,8 @@ pub fn run(
     }
     let (suites, results): (Vec<Suite>, Vec<_>) = ended.into_iter().map(|(found, ran)| (found.suite, ran)).unzip();
     // Above all a failed run needs its report; the failure is told before a report that cannot be written.
-    let written = junit.map_or(Ok(()), |path| junit::write(&path, suites));
-    sum(results).and(written.map_err(RunError::from)).and(printed.map_err(RunError::from))
+    let written = junit.map_or(Ok(()), |file| Ok(file.write(junit::text(suites)?.as_bytes())?));
+    sum(results).and(written).and(printed.map_err(RunError::from))
 }
 
 /// One notebook's part of the report for programs.

@@ -1,26 +1,17 @@
 //! A notebook file: JSON whose unknown fields and key order survive, because it belongs to its author.
 
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-/// A notebook that cannot be read or written.
+/// A notebook that cannot be read.
 #[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum NotebookError {
     /// A file cannot be read.
     #[error("cannot read `{}`: {source}", path.display())]
     Unreadable {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: std::io::Error,
-    },
-    /// A file cannot be written; what was there before is untouched.
-    #[error("cannot write `{}`: {source}", path.display())]
-    Unwritable {
         /// The file.
         path: PathBuf,
         /// Why.
@@ -242,17 +233,17 @@ impl Notebook {
         }
     }
 
-    /// Writes the file as Jupyter does: one space of indent, a newline at the end.
-    pub(super) fn write(&self, path: &Path) -> Result<(), NotebookError> {
+    /// The file's text as Jupyter writes it: one space of indent, a newline at the end.
+    pub(super) fn text(&self) -> Vec<u8> {
         let mut fields = self.fields.clone();
         fields.insert("cells".to_owned(), self.cells.iter().cloned().map(Value::Object).collect());
         let mut text = Vec::new();
         let formatter = serde_json::ser::PrettyFormatter::with_indent(b" ");
         let mut serializer = serde_json::Serializer::with_formatter(&mut text, formatter);
-        let unwritable = |source| NotebookError::Unwritable { path: path.to_owned(), source };
-        fields.serialize(&mut serializer).map_err(|error| unwritable(error.into()))?;
+        // JSON goes into memory without fail.
+        let _ = fields.serialize(&mut serializer);
         text.push(b'\n');
-        write_atomically(path, &text)
+        text
     }
 }
 
@@ -268,20 +259,4 @@ pub(super) fn joined(value: &Value) -> String {
 /// A multi-line string as notebooks store it: a list of lines, so that diffs are by line.
 pub(super) fn lines(text: &str) -> Value {
     text.split_inclusive('\n').collect()
-}
-
-/// Writes a file beside its destination and renames it: readers see the old content or the new, never half.
-pub(super) fn write_atomically(path: &Path, content: &[u8]) -> Result<(), NotebookError> {
-    let unwritable = |source| NotebookError::Unwritable { path: path.to_owned(), source };
-    let folder = path.parent().unwrap_or(Path::new("."));
-    std::fs::create_dir_all(folder).map_err(unwritable)?;
-    let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-    let beside = folder.join(format!(".{name}.{}.part", std::process::id()));
-    let written = std::fs::File::create(&beside)
-        .and_then(|mut file| file.write_all(content).and_then(|()| file.sync_all()))
-        .and_then(|()| std::fs::rename(&beside, path));
-    written.map_err(|source| {
-        let _ = std::fs::remove_file(&beside);
-        unwritable(source)
-    })
 }

@@ -3,6 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use chandlery::checkpoint::OutputFile;
+
 use super::compare::Rules;
 use super::error::RunError;
 use super::notebook::NotebookError;
@@ -59,63 +61,118 @@ pub(super) struct Job {
     pub(super) path: PathBuf,
     /// The path as the user gave it.
     pub(super) given: PathBuf,
-    pub(super) output: Option<PathBuf>,
-    pub(super) html: Option<PathBuf>,
+    pub(super) output: Option<OutputFile>,
+    pub(super) html: Option<OutputFile>,
     pub(super) golden: Option<PathBuf>,
+    /// The golden notebook as a file to write, if this run's notebook becomes it.
+    pub(super) accepted: Option<OutputFile>,
+}
+
+/// All that a run is to do, and what it is to write: every file was probed.
+pub(super) struct Plan {
+    pub(super) jobs: Vec<Job>,
+    pub(super) junit: Option<OutputFile>,
 }
 
 impl Options {
-    /// The notebooks as jobs, unless the options contradict one another.
-    pub(super) fn jobs(&self) -> Result<Vec<Job>, RunError> {
-        let several = self.notebooks.len() > 1;
-        if several && (self.output.is_some() || self.html.is_some()) {
-            return Err(RunError::Options(
-                "`-o` and `--html` name one file each, so they go with one notebook; use `--inplace` for several",
-            ));
-        }
-        if several && self.from.is_some() {
-            return Err(RunError::Options("`--from` names a cell of one notebook; give one notebook"));
-        }
-        if self.check {
-            let writes = self.output.is_some() || self.html.is_some() || self.inplace || self.timings;
-            if writes || self.compare.is_some() {
-                return Err(RunError::Options(
-                    "`--check` runs nothing, so there are no outputs: `-o`, `--html`, `--inplace`, `--timings` and `--compare` have no meaning",
-                ));
-            }
-            if self.allow_errors || self.from.is_some() {
-                return Err(RunError::Options(
-                    "`--check` reports every cell that does not compile, so `--allow-errors` and `--from` have no meaning",
-                ));
-            }
-        }
-        if self.inplace && self.output.is_some() {
-            return Err(RunError::Options("`--inplace` and `-o` say two different places; give one"));
-        }
-        if self.compare.is_none() && (self.accept || self.no_execute) {
-            return Err(RunError::Options("`--accept` and `--no-execute` go with `--compare GOLDEN`"));
-        }
-        if self.no_execute && (self.from.is_some() || !self.parameters.is_empty()) {
-            return Err(RunError::Options("`--no-execute` runs nothing, so `--from` and `-p` have no meaning"));
-        }
-        let compare = absolute_of(self.compare.as_deref())?;
-        if several && compare.as_ref().is_some_and(|golden| !golden.is_dir()) {
-            return Err(RunError::Options(
-                "for several notebooks `--compare` takes a folder with golden ones of the same names",
-            ));
-        }
-        let (output, html) = (absolute_of(self.output.as_deref())?, absolute_of(self.html.as_deref())?);
+    /// What is to be done, unless the options contradict one another or a file cannot be written.
+    pub(super) fn plan(&self) -> Result<Plan, RunError> {
+        let compare = self.agree()?;
+        let (output, html, junit) = (probed(&self.output)?, probed(&self.html)?, probed(&self.junit)?);
         let job = |given: &PathBuf| {
             let path = absolute(given)?;
-            let output = if self.inplace { Some(path.clone()) } else { output.clone() };
+            let output = if self.inplace { Some(OutputFile::probe_with_folders(&path)?) } else { output.clone() };
             let golden = compare.as_ref().map(|golden| match path.file_name() {
                 Some(name) if golden.is_dir() => golden.join(name),
                 _ => golden.clone(),
             });
-            Ok(Job { path, given: given.clone(), output, html: html.clone(), golden })
+            let accepted = golden.as_ref().filter(|_| self.accept).map(|golden| OutputFile::probe_with_folders(golden));
+            let (given, html, accepted) = (given.clone(), html.clone(), accepted.transpose()?);
+            Ok(Job { path, given, output, html, golden, accepted })
         };
-        self.notebooks.iter().map(job).collect()
+        let plan = Plan { jobs: self.notebooks.iter().map(job).collect::<Result<_, RunError>>()?, junit };
+        plan.check(self.json)?;
+        Ok(plan)
     }
+
+    /// Refuses options that contradict one another. Returns the path of what is compared with.
+    fn agree(&self) -> Result<Option<PathBuf>, RunError> {
+        let several = self.notebooks.len() > 1;
+        if several && (self.output.is_some() || self.html.is_some()) {
+            return Err(RunError::Options(
+                "`-o` and `--html` name one file each, so they go with one notebook; use `--inplace` for several"
+                    .into(),
+            ));
+        }
+        if several && self.from.is_some() {
+            return Err(RunError::Options("`--from` names a cell of one notebook; give one notebook".into()));
+        }
+        if self.check {
+            let writes = self.output.is_some() || self.html.is_some() || self.inplace || self.timings;
+            if writes || self.compare.is_some() {
+                return Err(RunError::Options("`--check` runs nothing, so there are no outputs: `-o`, `--html`, `--inplace`, `--timings` and `--compare` have no meaning".into()));
+            }
+            if self.allow_errors || self.from.is_some() {
+                return Err(RunError::Options("`--check` reports every cell that does not compile, so `--allow-errors` and `--from` have no meaning".into()));
+            }
+        }
+        if self.inplace && self.output.is_some() {
+            return Err(RunError::Options("`--inplace` and `-o` say two different places; give one".into()));
+        }
+        if self.compare.is_none() && (self.accept || self.no_execute) {
+            return Err(RunError::Options("`--accept` and `--no-execute` go with `--compare GOLDEN`".into()));
+        }
+        if self.no_execute && (self.from.is_some() || !self.parameters.is_empty()) {
+            return Err(RunError::Options("`--no-execute` runs nothing, so `--from` and `-p` have no meaning".into()));
+        }
+        let compare = absolute_of(self.compare.as_deref())?;
+        if several && compare.as_ref().is_some_and(|golden| !golden.is_dir()) {
+            return Err(RunError::Options(
+                "for several notebooks `--compare` takes a folder with golden ones of the same names".into(),
+            ));
+        }
+        Ok(compare)
+    }
+}
+
+impl Plan {
+    /// Refuses files that would be written over one another.
+    fn check(&self, json: bool) -> Result<(), RunError> {
+        let job = self.jobs.first();
+        let outputs = [
+            ("-o", job.and_then(|job| job.output.as_ref())),
+            ("--html", job.and_then(|job| job.html.as_ref())),
+            ("--junit", self.junit.as_ref()),
+        ];
+        let outputs: Vec<_> = outputs.into_iter().filter_map(|(option, file)| Some((option, file?))).collect();
+        for (at, (option, file)) in outputs.iter().enumerate() {
+            let refuse = |what: String| Err(RunError::Options(what.into()));
+            if let Some((other, _)) = outputs[..at].iter().find(|(_, other)| other.is_same(file)) {
+                return refuse(format!("`{other}` and `{option}` name the same file; give each its own"));
+            }
+            if json && file.is_stdout() {
+                return refuse(format!("`{option}` writes to standard output, as `--json` does; give it a file"));
+            }
+            let is = |path: &Path| OutputFile::probe_with_folders(path).is_ok_and(|other| other.is_same(file));
+            if *option != "-o" && self.jobs.iter().any(|job| is(&job.path)) {
+                return refuse(format!("`{option}` would replace the notebook `{}`", file.path().display()));
+            }
+            if *option != "-o" && self.jobs.iter().any(|job| job.golden.as_deref().is_some_and(is)) {
+                return refuse(format!("`{option}` would replace the golden notebook `{}`", file.path().display()));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A file that is to be written, found to be writable.
+fn probed(path: &Option<PathBuf>) -> Result<Option<OutputFile>, RunError> {
+    // From where the command was started; `-` is not a file's name.
+    let probe = |path: &PathBuf| match path.as_os_str() == "-" {
+        true => Ok(OutputFile::probe(path)?),
+        false => Ok(OutputFile::probe_with_folders(&absolute(path)?)?),
+    };
+    path.as_ref().map(probe).transpose()
 }
 
 /// The path from the root, as seen from the folder the command was started in.

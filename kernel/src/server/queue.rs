@@ -28,6 +28,9 @@ const STRAGGLERS: Duration = Duration::from_millis(10);
 /// How late what a thread prints between two cells may appear.
 const LISTEN_EVERY: Duration = Duration::from_millis(100);
 
+/// How long dropping the variables may take when the kernel is told to stop: front ends kill one that takes 5 s.
+pub(super) const END: Duration = Duration::from_secs(2);
+
 /// What the queue is asked to do.
 pub(super) enum Job {
     /// Run a cell.
@@ -91,8 +94,19 @@ impl Queue {
                 running: AtomicBool::new(false),
             });
             let lanes = Lanes::default();
-            Runner { session, number: 0, handles: shared, stopping: told, jobs: receiver, lanes, iopub, comms, asker }
-                .run();
+            Runner {
+                session,
+                last: None,
+                number: 0,
+                handles: shared,
+                stopping: told,
+                jobs: receiver,
+                lanes,
+                iopub,
+                comms,
+                asker,
+            }
+            .run();
         })?;
         Ok(Self { jobs, handles, canceller, stopping })
     }
@@ -132,6 +146,8 @@ impl Queue {
 
 struct Runner {
     session: Session,
+    /// The last request that was executed.
+    last: Option<Received>,
     /// The number of the last cell.
     number: u32,
     handles: Arc<OnceLock<Handles>>,
@@ -145,7 +161,6 @@ struct Runner {
 
 impl Runner {
     fn run(mut self) {
-        let mut last = None;
         loop {
             while let Ok(job) = self.jobs.try_recv() {
                 if self.arrived(job) {
@@ -156,26 +171,26 @@ impl Runner {
             match next {
                 Some(cell) => {
                     let others = self.execute(&cell);
-                    last = Some(cell.message);
+                    self.last = Some(cell.message);
                     if others.into_iter().any(|job| self.arrived(job)) {
                         return;
                     }
                 }
-                None => match self.next(last.as_ref()) {
+                None => match self.next() {
                     Some(job) => {
                         if self.arrived(job) {
                             return;
                         }
                     }
-                    None => return self.session.shutdown(),
+                    None => return self.end(),
                 },
             }
         }
     }
 
     /// Waits for a job. What the threads of earlier cells print meanwhile belongs to the last request.
-    fn next(&mut self, last: Option<&Received>) -> Option<Job> {
-        let Some(message) = last else { return self.jobs.recv().ok() };
+    fn next(&mut self) -> Option<Job> {
+        let Some(message) = &self.last else { return self.jobs.recv().ok() };
         loop {
             match self.jobs.recv_timeout(LISTEN_EVERY) {
                 Ok(job) => return Some(job),
@@ -199,12 +214,19 @@ impl Runner {
             Job::Stop { done } => {
                 let waiting = self.lanes.take_all();
                 self.abort(waiting);
-                self.session.shutdown();
+                self.end();
                 let _ = done.send(());
                 return true;
             }
         }
         false
+    }
+
+    /// Ends the engine. What dropping the variables shows belongs to the last request.
+    fn end(&mut self) {
+        let Some(message) = &self.last else { return self.session.shutdown() };
+        let mut front = SocketFront { iopub: &self.iopub, asker: &self.asker, message, allow_stdin: false };
+        self.session.end(END, &mut front);
     }
 
     /// Runs one request and answers it; after a failure also those that wait behind it. Returns other jobs that came

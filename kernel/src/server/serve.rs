@@ -14,7 +14,7 @@ use super::connection::{ConnectionError, read_connection_file};
 use super::dispatch::{Dispatch, start_replies};
 use super::history::History;
 use super::iopub::Iopub;
-use super::queue::Queue;
+use super::queue::{END, Queue};
 use super::replay::Replays;
 use super::signature::Key;
 use super::stdin::Asker;
@@ -183,6 +183,8 @@ async fn end_engine(queue: &Queue) {
             return;
         }
     }
+    // No cell runs any more, and its variables are being dropped.
+    let _ = tokio::time::timeout(END + GRACE / 3, &mut ended).await;
 }
 
 /// The heartbeat: every ping comes back as it was.

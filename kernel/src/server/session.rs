@@ -1,6 +1,7 @@
 //! What running a cell means, whoever asks: counting, history, silence, and the order of what is shown.
 
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use super::history::History;
 use super::question;
@@ -204,7 +205,19 @@ impl Session {
         self.engine.assist()
     }
 
-    /// Ends every process the engine started.
+    /// Drops all variables as a program does at its end, and ends every process the engine started. What that shows
+    /// belongs to the last cell; what takes longer than the limit is ended, and said.
+    pub fn end(&mut self, limit: Duration, front: &mut dyn Front) -> Outcome {
+        let number = self.count;
+        let mut output = Showing { front, silent: false, number, result: None };
+        let outcome = guarded(self.engine.as_mut(), number, |engine| engine.end(limit, &mut output));
+        if let Outcome::Error { traceback, .. } = &outcome {
+            output.event(Event::Text { stream: Stream::Stderr, text: traceback.join("\n") + "\n" });
+        }
+        outcome
+    }
+
+    /// Ends every process the engine started; variables are not dropped.
     pub fn shutdown(&mut self) {
         self.engine.shutdown();
     }

@@ -4,12 +4,16 @@ use std::io::Write;
 use std::os::unix::net::UnixStream;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use chandlery::display::{DisplayId, MimeBundle, Sink};
 
 use super::frame::{self, Report, Request};
 use crate::descendants;
 use crate::system;
+
+/// How long a worker may take to stop its cell and to drop its variables when its engine is gone.
+const ORPHANED: Duration = Duration::from_secs(2);
 
 /// Sends reports. Reports that need an answer hold the line until it came.
 pub(super) struct Channel {
@@ -24,19 +28,20 @@ struct Line {
 impl Channel {
     /// Splits the socket into a channel for reports and a queue of requests.
     ///
-    /// The process ends when the engine's end closes, whatever it is doing: this is how no worker outlives its server.
+    /// When the engine's end closes, the queue ends, and soon the process does, whatever it is doing: this is how no worker
+    /// outlives its server.
     pub(super) fn open(stream: UnixStream) -> std::io::Result<(Arc<Self>, Receiver<Request>)> {
         let (answer, answers) = channel();
         let (request, requests) = channel();
         let incoming = stream.try_clone()?;
-        std::thread::Builder::new().name("requests".into()).spawn(move || receive(incoming, &answer, &request))?;
+        std::thread::Builder::new().name("requests".into()).spawn(move || receive(incoming, answer, request))?;
         Ok((Arc::new(Self { line: Mutex::new(Line { stream, answers }) }), requests))
     }
 
     /// Sends a report.
     pub(super) fn send(&self, report: &Report) {
         let mut line = self.line.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        // A failed write means that the engine is gone; the reading thread ends the process.
+        // A failed write means that the engine is gone; the reading thread sees to the rest.
         let _ = frame::write(&mut line.stream, report);
     }
 
@@ -48,20 +53,24 @@ impl Channel {
     }
 }
 
-fn receive(mut stream: UnixStream, answers: &Sender<Request>, requests: &Sender<Request>) {
+fn receive(mut stream: UnixStream, answers: Sender<Request>, requests: Sender<Request>) {
     loop {
         let sent = match frame::read(&mut stream) {
             Ok(answer @ (Request::Forwarded | Request::Answer { .. })) => answers.send(answer),
             Ok(request) => requests.send(request),
-            Err(_) => {
-                descendants::end(std::process::id());
-                system::end_now()
-            }
+            Err(_) => break,
         };
         if sent.is_err() {
             return;
         }
     }
+    // Nobody reads what is printed from now on. A cell that listens stops; then the variables are dropped.
+    system::discard_output();
+    chandlery::interrupt::request();
+    drop((answers, requests));
+    std::thread::sleep(ORPHANED);
+    descendants::end(std::process::id());
+    system::end_now()
 }
 
 /// Writes out what `print!` and C's stdio still hold back.

@@ -46,6 +46,8 @@ pub enum Request {
     },
     /// Drop every variable.
     Reset,
+    /// Drop every variable, the last made first, and end.
+    End,
     /// Drop variables.
     Forget {
         /// Their names.

@@ -24,6 +24,7 @@ use chandlery::cell::{Ending, Store, show};
 use channel::{Channel, Displays, flush};
 use frame::{Report, Request};
 
+use crate::descendants;
 use crate::system::{self, Again};
 
 /// The word after `chandlery` that starts a worker.
@@ -38,7 +39,7 @@ const FLUSH_EVERY: Duration = Duration::from_millis(30);
 /// The same between cells, in such steps: only threads that a cell left behind can print then.
 const STEPS_BETWEEN: u32 = 10;
 
-/// Runs until the engine closes the socket.
+/// Runs until the engine asks it to end, or closes the socket.
 pub fn main() -> ExitCode {
     let Some(stream) = system::take_over(SOCKET) else {
         return ExitCode::from(2); // started by hand, without an engine
@@ -77,8 +78,25 @@ pub fn main() -> ExitCode {
             channel.send(&Report::Result { data });
         }
         channel.send(&Report::Done { ending, variables: store.variables(), load, run });
+        if request == Request::End {
+            return ExitCode::SUCCESS;
+        }
     }
+    // The engine is gone; what variables hold back is written all the same.
+    chandlery::interrupt::reset();
+    clear(&mut store);
+    flush();
+    descendants::end(std::process::id());
     ExitCode::SUCCESS
+}
+
+/// Drops all variables.
+fn clear(store: &mut Store) -> Ending {
+    let cleared = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| store.clear()));
+    cleared.map_or_else(
+        |_| Ending::Panicked { message: "a variable could not be dropped".to_owned(), place: None },
+        |()| Ending::Done,
+    )
 }
 
 /// Serves a request; also, how long loading took.
@@ -107,10 +125,7 @@ fn directive(request: &Request, store: &mut Store, channel: &Channel) -> Ending 
         },
         Request::Shell { shell, script } => shell::run(shell, script),
         Request::List { cells } => magic::show(channel, listing::variables(store, cells)),
-        Request::Reset => {
-            store.clear();
-            Ending::Done
-        }
+        Request::Reset | Request::End => clear(store),
         Request::Forget { names } => {
             names.iter().for_each(|name| store.remove(name));
             Ending::Done

@@ -170,7 +170,7 @@ fn programs_get_the_comparison_as_json() {
     let options = Options { compare: Some(folder.path("in.ipynb")), json: true, ..folder.options() };
     let start = |_: &Path| Ok(Box::new(Echo::new()) as Box<dyn Engine>);
     let mut data = Vec::new();
-    run(&options, &start, &mut std::io::sink(), &mut data, &CtrlC::default()).unwrap_err();
+    run(&options, &start, &mut std::io::sink(), &mut data, &StopRequest::default()).unwrap_err();
     let data: Value = serde_json::from_slice(&data).unwrap();
     let notebook = &data["notebooks"][0];
     assert_eq!((&notebook["passed"], &notebook["comparison"]["different"]), (&json!(false), &json!(1)));

@@ -28,18 +28,18 @@ fn the_whole_run_has_a_time_even_where_errors_are_allowed() {
 fn after_ctrl_c_every_cell_is_in_the_report_and_what_ran_is_saved() {
     let folder = Folder::with(&[cell("print a"), cell("sleep 60000"), cell("print never")]);
     let options = Options { junit: Some(folder.path("junit.xml")), allow_errors: true, ..folder.options() };
-    let ctrl_c = CtrlC::default();
-    let (pressing, mut report) = (ctrl_c.clone(), Vec::new());
+    let stop = StopRequest::default();
+    let (pressing, mut report) = (stop.clone(), Vec::new());
     let start = |_: &Path| {
         let pressing = pressing.clone();
         // Whether the first or the second cell runs by then, the run ends in the second at the latest.
         std::thread::spawn(move || {
             std::thread::sleep(Duration::from_millis(100));
-            pressing.press();
+            pressing.make(StopSignal::Interrupt);
         });
         Ok(Box::new(Echo::new()) as Box<dyn Engine>)
     };
-    let ran = run(&options, &start, &mut report, &mut std::io::sink(), &ctrl_c);
+    let ran = run(&options, &start, &mut report, &mut std::io::sink(), &stop);
     assert!(matches!(ran, Err(RunError::Stopped { .. })), "{ran:?}");
     let junit = std::fs::read_to_string(folder.path("junit.xml")).unwrap();
     assert_eq!(junit.matches("<testcase").count(), 3, "{junit}");

@@ -3,7 +3,9 @@
 mod checking;
 mod compare;
 mod deterministic;
+mod ending;
 mod limits;
+mod outputs;
 mod resume;
 mod several;
 
@@ -12,8 +14,10 @@ use std::process::{Command, Output};
 use std::time::Duration;
 
 use chandlery_kernel::engine::{Echo, Engine};
-use chandlery_kernel::runner::{CtrlC, Images, Options, Rules, RunError, Tolerance, run};
+use chandlery_kernel::runner::{Images, Options, Rules, RunError, StopRequest, StopSignal, Tolerance, run};
 use serde_json::{Value, json};
+
+use crate::kernel_process::program;
 
 fn cell(source: &str) -> Value {
     json!({"cell_type": "code", "id": format!("id-{}", source.len()), "metadata": {"mine": true}, "execution_count": 9,
@@ -64,16 +68,13 @@ fn go(options: &Options) -> (Result<(), RunError>, String) {
         assert!(folder.is_absolute());
         Ok(Box::new(Echo::new()) as Box<dyn Engine>)
     };
-    let ran = run(options, &start, &mut report, &mut std::io::sink(), &CtrlC::default());
+    let ran = run(options, &start, &mut report, &mut std::io::sink(), &StopRequest::default());
     (ran, String::from_utf8(report).unwrap())
 }
 
 /// `chandlery run` with these words, in a folder.
 fn command(folder: &Folder, words: &[&str]) -> Output {
-    let exe = std::env::current_exe().unwrap();
-    let program = exe.ancestors().map(|folder| folder.join("chandlery")).find(|program| program.is_file());
-    let program = program.expect("`cargo build --release` makes the command these tests run");
-    Command::new(program).arg("run").args(words).current_dir(folder.0.path()).output().unwrap()
+    Command::new(program()).arg("run").args(words).current_dir(folder.0.path()).output().unwrap()
 }
 
 #[test]

@@ -23,7 +23,7 @@ fn notebooks_run_at_the_same_time_and_are_told_in_order() {
         Ok(Box::new(Echo::new()) as Box<dyn Engine>)
     };
     let mut report = Vec::new();
-    run(&options, &start, &mut report, &mut std::io::sink(), &CtrlC::default()).unwrap();
+    run(&options, &start, &mut report, &mut std::io::sink(), &StopRequest::default()).unwrap();
     let report = String::from_utf8(report).unwrap();
     let at = |text: &str| report.find(text).unwrap_or_else(|| panic!("{text} is missing in\n{report}"));
     assert!(at("a.ipynb:") < at("print a") && at("print a") < at("b.ipynb:") && at("b.ipynb:") < at("print b"));

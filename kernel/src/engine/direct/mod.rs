@@ -13,6 +13,7 @@ mod definition;
 mod dependencies;
 mod diagnostics;
 mod directives;
+mod ending;
 mod ends;
 pub(crate) mod folder;
 mod imports;
@@ -39,7 +40,7 @@ mod variables;
 use std::collections::{BTreeSet, HashMap};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::{Assist, Cell, Engine, Event, Interrupter, Outcome, Output, Stream};
 use crate::language::Language;
@@ -334,6 +335,12 @@ impl Engine for DirectEngine {
 
     fn process(&self) -> Option<u32> {
         self.worker.as_ref().map(Worker::id)
+    }
+
+    fn end(&mut self, limit: Duration, output: &mut dyn Output) -> Outcome {
+        let outcome = self.drop_variables(limit, output);
+        self.shutdown();
+        outcome
     }
 
     fn shutdown(&mut self) {

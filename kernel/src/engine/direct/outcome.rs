@@ -52,6 +52,11 @@ impl Sources {
         self.cells.insert(cell, code.to_owned());
     }
 
+    /// The number of the last cell.
+    pub(super) fn last(&self) -> u32 {
+        self.cells.keys().copied().max().unwrap_or(0)
+    }
+
     /// A line of a cell.
     pub(super) fn line(&self, cell: u32, line: usize) -> Option<&str> {
         self.cells.get(&cell)?.lines().nth(line.checked_sub(1)?)

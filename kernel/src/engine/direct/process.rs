@@ -5,7 +5,7 @@ use std::os::unix::net::UnixStream;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Child, ChildStderr, ChildStdout, Command, ExitStatus, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use chandlery::cell::{Ending, Variable};
 
@@ -20,6 +20,9 @@ use crate::worker::{COMMAND, SOCKET};
 
 /// After this long without more, what looked like the start of a marker is passed on as the text it is.
 const SETTLED: Duration = Duration::from_millis(30);
+
+/// How long a worker may take to exit after its variables are dropped.
+const EXIT: Duration = Duration::from_millis(300);
 
 /// A running worker.
 pub(super) struct Worker {
@@ -186,6 +189,15 @@ impl Worker {
         let status = self.child.wait();
         self.finish_text(output);
         Served::Died(status.map_or_else(|error| error.to_string(), |status| self.describe(status)))
+    }
+
+    /// Waits a moment for the end of a worker that was asked to end, and forwards its last text.
+    pub(super) fn finish(&mut self, output: &mut dyn Output) {
+        let until = Instant::now() + EXIT;
+        while matches!(self.child.try_wait(), Ok(None)) && Instant::now() < until {
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        self.finish_text(output);
     }
 
     /// Forwards the text that is there.
