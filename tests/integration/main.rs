@@ -35,6 +35,7 @@ mod kicktest;
 mod layering;
 mod parts;
 mod planted_errors;
+mod plots;
 mod progress;
 mod projects;
 mod protocol;

@@ -8,7 +8,7 @@ use std::any::Any;
 use std::collections::{BTreeMap, HashMap};
 
 use super::CellError;
-use super::show::{ByDebug, ByResult, Shown};
+use super::show::{ByDebug, ByResult, BySequence, Shown};
 
 /// Shows a value of one of these types.
 pub fn debug(value: &dyn Any) {
@@ -19,12 +19,19 @@ pub fn debug(value: &dyn Any) {
             })+
         };
     }
+    macro_rules! sequences {
+        ($($known:ty),+ $(,)?) => {
+            $(if let Some(value) = value.downcast_ref::<$known>() {
+                BySequence::show(&&&Shown(value));
+            })+
+        };
+    }
     macro_rules! containers {
         ($($element:ty),+ $(,)?) => {
-            $(types!(
-                Option<$element>, Vec<$element>, Vec<Option<$element>>, Vec<Vec<$element>>, [$element; 2],
-                [$element; 3], [$element; 4], &'static [$element], ($element, $element), ($element, usize),
-                (usize, $element), Vec<(usize, $element)>, HashMap<String, $element>, BTreeMap<String, $element>,
+            $(types!(Option<$element>, ($element, $element), ($element, usize), (usize, $element));
+            sequences!(
+                Vec<$element>, Vec<Option<$element>>, Vec<Vec<$element>>, [$element; 2], [$element; 3], [$element; 4],
+                &'static [$element], Vec<(usize, $element)>, HashMap<String, $element>, BTreeMap<String, $element>,
                 HashMap<&'static str, $element>, BTreeMap<&'static str, $element>, Vec<(String, $element)>,
                 Vec<(&'static str, $element)>,
             );)+

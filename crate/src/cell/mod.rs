@@ -9,7 +9,12 @@ mod input;
 #[doc(hidden)]
 pub mod instances;
 mod paths;
+mod sequence;
 pub mod show;
+#[expect(
+    unsafe_code,
+    reason = "values move out of their slots and back without a copy of their type's code in every cell"
+)]
 mod store;
 mod summary;
 mod waiting;

@@ -8,7 +8,9 @@ use std::cell::RefCell;
 use std::error::Error;
 use std::fmt::{Debug, Display};
 
-use crate::display::{MimeBundle, View, debug_bundle, error_bundle, failed_bundle};
+pub use super::sequence::Sequence;
+use super::sequence::sequence;
+use crate::display::{MimeBundle, View, debug_bundle, error_bundle, failed_bundle, text_bundle};
 
 /// The value to show.
 pub struct Shown<'a, T: ?Sized>(pub &'a T);
@@ -30,7 +32,19 @@ macro_rules! simple {
     };
 }
 
-simple!(i8, i16, i32, i64, i128, isize, u8, u16, u32, u64, u128, usize, f32, f64, bool, char, String, &str);
+simple!(i8, i16, i32, i64, i128, isize, u8, u16, u32, u64, u128, usize, f32, f64, bool, char);
+
+impl Simple for String {
+    fn show_simple(&self) {
+        text(self);
+    }
+}
+
+impl Simple for &str {
+    fn show_simple(&self) {
+        text(self);
+    }
+}
 
 /// Before all others: what is simple.
 pub trait BySimple {
@@ -77,6 +91,19 @@ pub trait ByError {
 impl<T: Error> ByError for &&Shown<'_, T> {
     fn show(&self) {
         error(self.0, std::any::type_name::<T>());
+    }
+}
+
+/// Beside it: a list or map, of which only the ends are written if it is long.
+pub trait BySequence {
+    /// Shows it.
+    fn show(&self);
+}
+impl<T: Sequence> BySequence for &&Shown<'_, T> {
+    // So that rustc shares the instances of it.
+    #[inline(never)]
+    fn show(&self) {
+        sequence(self.0);
     }
 }
 
@@ -171,6 +198,10 @@ pub fn take_result() -> Option<MimeBundle> {
     RESULT.take()
 }
 
+pub(super) fn set_result(bundle: MimeBundle) {
+    RESULT.set(Some(bundle));
+}
+
 fn view(value: &dyn View) {
     RESULT.set(Some(value.view()));
 }
@@ -192,6 +223,10 @@ fn error(error: &dyn Error, type_name: &str) {
 /// Shows a type, without its module paths.
 pub fn name(type_name: &str) {
     RESULT.set(Some(MimeBundle::text(super::short_type_name(type_name))));
+}
+
+fn text(text: &str) {
+    RESULT.set(Some(text_bundle(text)));
 }
 
 fn debug(value: &dyn Debug, type_name: &str) {
@@ -220,6 +255,8 @@ mod tests {
         assert_eq!(shown(), "inside");
         (&&&&&Shown(&vec![1, 2])).show();
         assert_eq!(shown(), "[1, 2]");
+        (&&&&&Shown(&Some([1, 2]))).show();
+        assert_eq!(shown(), "Some([1, 2])");
         (&&&&&Shown(&Plain)).show();
         assert_eq!(shown(), "Plain");
         (&&&&&Shown("text")).show();

@@ -3,7 +3,9 @@
 use std::fmt::{self, Display, Write};
 
 use super::debug_text::{Item, items};
+use super::fold::Fold;
 use super::numbers::{real, thousands};
+use super::outline::{ENDS, outline};
 use super::table::{Align, Cell, Mark, TableView};
 use super::{Html, MimeBundle};
 
@@ -18,24 +20,35 @@ const UNFOLDED: usize = 500;
 
 /// A value by its `{:?}` and its `{:#?}`.
 pub(crate) fn debug_bundle(compact: &dyn Display, pretty: &dyn Display) -> MimeBundle {
-    let short = Limited::write(compact, MOST);
-    if !short.cut {
-        if let Some(table) = rows(&short.text) {
-            return table.typed_bundle("values");
-        }
-        if short.text.len() <= LINE {
-            return MimeBundle::text(short.text);
-        }
-        if let Some(numbers) = numbers(&short.text) {
-            return lines(&numbers, false);
-        }
-    }
-    let long = Limited::write(pretty, MOST);
-    lines(&long.text, long.cut)
+    written_out(compact, pretty).unwrap_or_else(|| match Fold::of(compact) {
+        (_, Some(group)) if group.open != '(' => outline(&group),
+        (line, _) => MimeBundle::text(line),
+    })
 }
 
-/// A list of records, of tuples, or a map of simple values: a table, if it has a few rows at least.
-fn rows(text: &str) -> Option<TableView> {
+/// The whole value, with the middle of a long text left out; nothing for one that is too large to be written.
+pub(super) fn written_out(compact: &dyn Display, pretty: &dyn Display) -> Option<MimeBundle> {
+    let short = Limited::write(compact, MOST);
+    if short.cut {
+        // What has a layout of its own keeps it.
+        return short.text.contains('\n').then(|| lines(&short.text, true, (FIRST, LAST)));
+    }
+    if let Some(table) = rows(&short.text, 0) {
+        return Some(table.typed_bundle("values"));
+    }
+    if short.text.len() <= LINE {
+        return Some(MimeBundle::text(short.text));
+    }
+    if let Some(numbers) = numbers(&short.text) {
+        return Some(lines(&numbers, false, (ENDS, ENDS + 1)));
+    }
+    let long = Limited::write(pretty, MOST);
+    (!long.cut).then(|| lines(&long.text, false, (FIRST, LAST)))
+}
+
+/// A list of records, of tuples, or a map of simple values: a table, if it has a few rows at least. `count` is how many
+/// values there are, if more than in the text.
+pub(super) fn rows(text: &str, count: usize) -> Option<TableView> {
     let found = items(text)?;
     let heads: Vec<String> = match found.first()? {
         Item::Record(fields) => fields.iter().map(|(name, _)| (*name).to_owned()).collect(),
@@ -61,7 +74,8 @@ fn rows(text: &str) -> Option<TableView> {
     let aligns: Vec<Align> =
         (0..heads.len()).map(|column| if is_number(column) { Align::Right } else { Align::Left }).collect();
     let columns: Vec<(&str, Align)> = heads.iter().map(String::as_str).zip(aligns.iter().copied()).collect();
-    let mut table = TableView::new(format!("{} values", thousands(found.len() as u64)), &columns).limit(40);
+    let count = thousands(count.max(found.len()) as u64);
+    let mut table = TableView::new(format!("{count} values"), &columns).limit(40);
     for row in cells {
         table.row(Mark::None, row.into_iter().zip(&aligns).map(|(text, align)| cell(text, *align)));
     }
@@ -112,22 +126,25 @@ fn numbers(text: &str) -> Option<String> {
     Some(lines.join("\n"))
 }
 
-/// Text with its middle cut out, which HTML unfolds.
-fn lines(text: &str, unfinished: bool) -> MimeBundle {
+/// A line of text, cut if it is long.
+pub(super) fn cut(line: &str) -> String {
+    match line.char_indices().nth(300) {
+        Some((end, _)) => format!("{}…", &line[..end]),
+        None => line.to_owned(),
+    }
+}
+
+/// Text of which the middle is left out, if there are more lines than people read; HTML unfolds it. `ends` are the lines
+/// before and after it.
+fn lines(text: &str, unfinished: bool, ends: (usize, usize)) -> MimeBundle {
     let lines: Vec<&str> = text.lines().collect();
     let end = if unfinished { "\n… and more: the value is too large to be written out" } else { "" };
-    let short = |lines: &[&str]| -> String {
-        let cut = |line: &&str| match line.char_indices().nth(300) {
-            Some((end, _)) => format!("{}…", &line[..end]),
-            None => (*line).to_owned(),
-        };
-        lines.iter().map(cut).collect::<Vec<_>>().join("\n")
-    };
+    let short = |lines: &[&str]| lines.iter().map(|line| cut(line)).collect::<Vec<_>>().join("\n");
     if lines.len() <= FIRST + LAST + 1 {
         return MimeBundle::text(short(&lines) + end);
     }
-    let (first, rest) = lines.split_at(FIRST);
-    let (hidden, last) = rest.split_at(rest.len() - LAST);
+    let (first, rest) = lines.split_at(ends.0);
+    let (hidden, last) = rest.split_at(rest.len() - ends.1);
     let words = format!("… {} more lines", thousands(hidden.len() as u64));
     let mut html = Html::new();
     let pre = "<pre style=\"margin:0;overflow-x:auto\">";
@@ -216,6 +233,9 @@ mod tests {
         let nested: Vec<Option<Vec<u32>>> = vec![Some((0..20).collect()); 50];
         let text = shown(nested);
         assert!(text.contains("more lines") && text.lines().count() == FIRST + LAST + 1, "{text}");
-        assert!(shown(vec![vec!["x".repeat(1000)]; 3000]).ends_with("too large to be written out"));
+        let text = shown(vec![vec!["x".repeat(1000)]; 3000]);
+        assert!(text.lines().count() <= 10 && text.ends_with("3,000 values"), "{text}");
+        let own = fmt::from_fn(|f| (0..300_000).try_for_each(|n| writeln!(f, "row {n}")));
+        assert!(shown(own).ends_with("too large to be written out"));
     }
 }

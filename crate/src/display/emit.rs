@@ -1,9 +1,10 @@
 //! The one way out: displays leave the library through the process's [`Sink`].
 
+use std::io::Write;
 use std::sync::RwLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::{MimeBundle, View};
+use super::{MimeBundle, PayloadError, View};
 
 /// Names a display that later updates replace in place.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -45,14 +46,94 @@ pub(crate) fn in_notebook() -> bool {
 
 /// Shows a value now, in the middle of a cell.
 pub fn emit(value: &(impl View + ?Sized)) {
-    show(&value.view());
+    send(&value.view());
 }
 
-#[expect(clippy::print_stdout, reason = "the library's one exit for output when no notebook listens")]
-fn show(bundle: &MimeBundle) {
+/// Shows a value now, in the middle of a cell: a view, the text of an SVG picture, or the bytes of a picture's file.
+///
+/// Text that is not SVG is shown as text. Views return nothing, text and bytes a result:
+///
+/// ```
+/// use chandlery::display::{MimeBundle, show};
+/// show(&MimeBundle::text("4 layers").with("text/latex", "$L = 4$"));
+/// show("<svg xmlns='http://www.w3.org/2000/svg'/>")?;
+/// assert!(show(vec![0u8, 1, 2]).is_err(), "bytes of no known kind");
+/// show(MimeBundle::of("image/jpeg", [0xff, 0xd8, 0xff])?);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// # Errors
+/// Bytes of an unknown kind; [`MimeBundle::of`] takes them with their MIME type.
+pub fn show<S: Showable>(value: S) -> S::Shown {
+    value.show_now()
+}
+
+/// What [`show`] takes.
+pub trait Showable {
+    /// Nothing, or a result where the value may be one that cannot be shown.
+    type Shown;
+
+    /// Shows it.
+    fn show_now(self) -> Self::Shown;
+}
+
+impl<V: View + ?Sized> Showable for &V {
+    type Shown = ();
+
+    fn show_now(self) {
+        emit(self);
+    }
+}
+
+impl Showable for MimeBundle {
+    type Shown = ();
+
+    fn show_now(self) {
+        send(&self);
+    }
+}
+
+macro_rules! payloads {
+    ($function:ident: $($payload:ty)*) => {
+        $(impl Showable for $payload {
+            type Shown = Result<(), PayloadError>;
+
+            fn show_now(self) -> Self::Shown {
+                $function(self.as_ref())
+            }
+        })*
+    };
+}
+
+payloads!(show_text: String &String &str);
+payloads!(show_bytes: Vec<u8> &Vec<u8> &[u8]);
+
+impl<const N: usize> Showable for &[u8; N] {
+    type Shown = Result<(), PayloadError>;
+
+    fn show_now(self) -> Self::Shown {
+        show_bytes(self)
+    }
+}
+
+fn show_text(text: &str) -> Result<(), PayloadError> {
+    let bundle = if super::payload::is_svg(text) { MimeBundle::svg(text)? } else { MimeBundle::text(text) };
+    send(&bundle);
+    Ok(())
+}
+
+fn show_bytes(bytes: &[u8]) -> Result<(), PayloadError> {
+    send(&MimeBundle::sniffed(bytes)?);
+    Ok(())
+}
+
+/// Without a notebook that listens, as a line of text; a closed standard output is no reason to panic.
+fn send(bundle: &MimeBundle) {
     with_sink(|sink| match sink {
         Some(sink) => sink.display(bundle, None),
-        None => println!("{}", bundle.plain()),
+        None => {
+            let _ = writeln!(std::io::stdout(), "{}", bundle.plain());
+        }
     });
 }
 

@@ -2,9 +2,9 @@
 
 use plotters::coord::Shift;
 use plotters::prelude::*;
-use plotters::style::{FontStyle, TextStyle, register_font};
+use plotters::style::TextStyle;
 
-use super::MimeBundle;
+use super::{MimeBundle, View, register_fonts};
 
 // Dark ink on a light card of its own: the picture is an image, so the page's theme does not reach it, and no ink reads
 // well on white and black alike.
@@ -38,10 +38,7 @@ pub(super) trait Drawing {
 
 /// Adds a drawing as SVG and as PNG, which nbconvert, GitHub and VS Code show.
 pub(super) fn with_pictures(bundle: MimeBundle, drawing: &impl Drawing) -> MimeBundle {
-    static FONT: std::sync::Once = std::sync::Once::new();
-    FONT.call_once(|| {
-        let _ = register_font("sans-serif", FontStyle::Normal, include_bytes!("fonts/DejaVuSans-subset.ttf"));
-    });
+    register_fonts();
     match (svg(drawing), png(drawing)) {
         (Ok(svg), Some(png)) => bundle.with("image/svg+xml", svg).with_png(&png),
         _ => bundle,
@@ -76,6 +73,21 @@ fn png(drawing: &impl Drawing) -> Option<Vec<u8>> {
     writer.write_image_data(&pixels).ok()?;
     writer.finish().ok()?;
     Some(file)
+}
+
+/// A figure of plotters' `evcxr_figure`: its picture, and its HTML where that has a style of its own.
+impl View for plotters::evcxr::SVGWrapper {
+    fn view(&self) -> MimeBundle {
+        // It tells no one else what it holds.
+        let printed = format!("{self:?}");
+        let html = printed.split_once('\n').map_or("", |(_, rest)| rest).trim_end_matches("\nEVCXR_END_CONTENT");
+        let svg = html.find("<svg").and_then(|at| html[at..].rfind("</svg>").map(|end| &html[at..at + end + 6]));
+        match svg.map(MimeBundle::svg) {
+            Some(Ok(bundle)) if html.starts_with("<div style=\"\">") => bundle,
+            Some(Ok(bundle)) => bundle.with_html(html),
+            _ => MimeBundle::text("a figure without a picture").with_html(html),
+        }
+    }
 }
 
 /// Text in ink.

@@ -56,3 +56,30 @@ fn a_cell_may_return_or_be_a_program() {
     assert!(value.contains("stable Rust") && value.contains("cell 6:2:1"), "{value}");
     assert_eq!(nb.ok("// only a comment"), "");
 }
+
+#[test]
+fn a_million_values_show_their_count_and_their_ends() {
+    let mut nb = Notebook::new();
+    let all = "(0..1_000_000u32)";
+    let ten_lines = |text: String, last: &str| {
+        assert!(text.lines().count() <= 10 && text.contains("1,000,000 ") && text.contains(last), "{text}");
+        text
+    };
+    let text = ten_lines(nb.ok(&format!("let xs: Vec<u32> = {all}.collect(); xs")), " 999999]\n1,000,000 values");
+    assert!(text.starts_with("[0, 1, 2,") && text.contains("\n… 999,"), "{text}");
+    ten_lines(nb.ok("&xs[..]"), "999999]");
+    ten_lines(nb.ok("Some(xs.clone())"), "999999] (1,000,000 values)");
+    ten_lines(nb.ok("xs.iter().map(|x| x.to_string()).collect::<Vec<_>>()"), "\"999999\"]");
+    ten_lines(
+        nb.ok("xs.iter().map(|x| vec![*x; 3]).collect::<std::collections::VecDeque<_>>()"),
+        "[999999, 999999, 999999]]",
+    );
+    ten_lines(
+        nb.ok("xs.iter().map(|x| (*x, x.to_string())).collect::<std::collections::BTreeMap<_, _>>()"),
+        "999,999  999999",
+    );
+    ten_lines(nb.ok("xs.iter().copied().collect::<std::collections::HashSet<_>>()"), "}");
+    ten_lines(nb.ok("\"é\".repeat(1_000_000)"), "1,000,000 characters");
+    let text = nb.ok("#[derive(Debug)] struct Run { name: String, xs: Vec<u32> }\nRun { name: \"a\".into(), xs }");
+    assert_eq!(text, "Run {\n    name: \"a\",\n    xs: [0, 1, 2, …, 999998, 999999] (1,000,000 values),\n}");
+}
