@@ -2,10 +2,10 @@
 //! products of a block of queries with one pass for mask and softmax between them.
 
 use candle_core::backend::BackendStorage;
-use candle_core::{DType, Error, Result, Tensor};
+use candle_core::{CudaDevice, DType, Error, Result, Shape, Tensor};
 
 use super::launch::{
-    Argument, Extent, Flash, Visible, address, contiguous, empty, launch, suffix, tensor, whole, with,
+    Argument, Extent, Flash, Visible, contiguous, empty, int, launch, pointer, suffix, tensor, whole, with,
 };
 use super::{AttentionGradients, Sight};
 
@@ -73,7 +73,7 @@ pub(crate) fn attend_backward(
         let share = with(&of_scores, |of_scores| {
             let (dtype, device) = (of_scores.0.dtype(), of_scores.0.device());
             let share = empty(device, DType::F32, if slopes.is_some() { rows } else { 1 })?;
-            let sums = if slopes.is_some() { whole(&share) } else { Argument::At(0) };
+            let sums = if slopes.is_some() { whole(&share) } else { Argument::Null };
             with(&weights, |weights| {
                 let mut arguments = vec![contiguous(of_scores, dtype, OP)?, contiguous(weights, dtype, OP)?, sums];
                 arguments.extend([count, first + sight.seen, sizes.keys].map(Argument::Int));
@@ -124,6 +124,11 @@ impl Sizes {
         (self.pairs(), self.heads / self.kv_heads * count, self.width)
     }
 
+    /// The shape of all scores, for messages.
+    fn scores(self) -> Shape {
+        Shape::from((self.batch, self.heads, self.queries, self.keys))
+    }
+
     /// (first, count) of the blocks of queries.
     fn blocks(self, dtype: DType) -> impl Iterator<Item = (usize, usize)> {
         let of_query = self.batch * self.heads * self.keys * dtype.size_in_bytes();
@@ -134,12 +139,19 @@ impl Sizes {
     }
 
     /// The parameters that the softmax kernel ends with.
-    fn softmax(self, sight: &Sight, scale: f64, first: usize, count: usize) -> Result<Vec<Argument>> {
+    fn softmax(
+        self,
+        device: &CudaDevice,
+        sight: &Sight,
+        scale: f64,
+        first: usize,
+        count: usize,
+    ) -> Result<Vec<Argument<'static>>> {
         let visible = Visible {
-            padded: optional(sight.padded.as_ref(), DType::U8)?,
-            documents: optional(sight.documents.as_ref(), DType::U32)?,
-            seen: sight.seen as i32,
-            window: sight.window.map_or(0, |window| window.min(i32::MAX as usize / 2) as i32),
+            padded: optional(sight.padded.as_ref(), DType::U8, device)?,
+            documents: optional(sight.documents.as_ref(), DType::U32, device)?,
+            seen: int(sight.seen, OP, &self.scores())?,
+            window: window(sight),
             causal: 1,
         };
         let mut arguments = vec![Argument::Visible(visible)];
@@ -163,9 +175,9 @@ impl Sizes {
         let scores = q.matmul(&k.t()?)?;
         with(&scores, |scores| {
             let (dtype, device) = (scores.0.dtype(), scores.0.device());
-            let slopes = Argument::At(optional(slopes, DType::F32)?);
+            let slopes = slopes.map(|slopes| at(slopes, DType::F32)).transpose()?.unwrap_or(Argument::Null);
             let mut arguments = vec![contiguous(scores, dtype, OP)?, slopes];
-            arguments.extend(self.softmax(sight, scale, first, count)?);
+            arguments.extend(self.softmax(device, sight, scale, first, count)?);
             let extent = Extent::rows(self.batch * self.heads * count, self.keys);
             launch(device, &format!("masked_softmax_{}", suffix(dtype, OP)?), extent, &arguments)
         })?;
@@ -173,13 +185,19 @@ impl Sizes {
     }
 }
 
-/// The address of a contiguous tensor, or 0.
-fn optional(tensor: Option<&Tensor>, dtype: DType) -> Result<u64> {
+/// The address of a contiguous tensor of this device, or 0.
+fn optional(tensor: Option<&Tensor>, dtype: DType, device: &CudaDevice) -> Result<u64> {
     let Some(tensor) = tensor else { return Ok(0) };
     with(tensor, |operand| {
         contiguous(operand, dtype, OP)?;
-        Ok(address(operand))
+        pointer(operand).on(device)
     })
+}
+
+/// The last keys that are seen; 0 for all.
+fn window(sight: &Sight) -> i32 {
+    let most = i32::MAX / 2;
+    sight.window.map_or(0, |window| i32::try_from(window).unwrap_or(most).min(most))
 }
 
 /// 16-row tiles of a warp and columns of a step, as `FLASH` in `flash.cu` names them.
@@ -220,33 +238,36 @@ fn parameters(
     sight: &Sight,
     scale: f64,
 ) -> Result<Flash> {
-    let sizes = Sizes::of(q, k)?;
+    let (sizes, device) = (Sizes::of(q, k)?, q.device().as_cuda_device()?);
+    let int = |size: usize| int(size, OP, &sizes.scores());
     Ok(Flash {
         q: strides(q).0,
         k: strides(k).0,
         v: strides(v).0,
         g: [0; 3],
-        padded: optional(sight.padded.as_ref(), DType::U8)?,
-        documents: optional(sight.documents.as_ref(), DType::U32)?,
-        slopes: optional(slopes, DType::F32)?,
-        heads: sizes.heads as i32,
-        kv_heads: sizes.kv_heads as i32,
-        queries: sizes.queries as i32,
-        keys: sizes.keys as i32,
-        seen: sight.seen as i32,
-        window: sight.window.map_or(0, |window| window.min(i32::MAX as usize / 2) as i32),
+        padded: optional(sight.padded.as_ref(), DType::U8, device)?,
+        documents: optional(sight.documents.as_ref(), DType::U32, device)?,
+        slopes: optional(slopes, DType::F32, device)?,
+        heads: int(sizes.heads)?,
+        kv_heads: int(sizes.kv_heads)?,
+        queries: int(sizes.queries)?,
+        keys: int(sizes.keys)?,
+        seen: int(sight.seen)?,
+        window: window(sight),
         causal: 1,
         scale: scale as f32,
     })
 }
 
-fn at(tensor: &Tensor, dtype: DType) -> Result<Argument> {
-    with(tensor, |operand| {
+/// A tensor that lives as long as the argument.
+fn at(tensor: &Tensor, dtype: DType) -> Result<Argument<'_>> {
+    let pointer = with(tensor, |operand| {
         if operand.0.dtype() != dtype {
             return Err(Error::DTypeMismatchBinaryOp { lhs: dtype, rhs: operand.0.dtype(), op: OP }.bt());
         }
-        Ok(Argument::At(address(operand)))
-    })
+        Ok(pointer(operand).of_shape(None))
+    })?;
+    Ok(Argument::At(pointer.of_shape(Some(tensor.shape()))))
 }
 
 fn grid(lines: usize, warp_tiles: usize, heads: usize, batch: usize, shared: usize) -> Extent {
@@ -312,7 +333,7 @@ fn backward_by_tiles(
     let (rows, columns) = tiles.queries;
     let extent = grid(queries, rows, heads, batch, 2 * width * (2 * 64 * rows + 4 * columns));
     let of_slopes = empty(device, DType::F32, batch * heads * extent.blocks.0)?;
-    let sums = if slopes.is_some() { whole(&of_slopes) } else { Argument::At(0) };
+    let sums = if slopes.is_some() { whole(&of_slopes) } else { Argument::Null };
     let kernel = format!("flash_backward_queries_{width}_{suffix}");
     launch(device, &kernel, extent, &[[whole(&of_q), sums].as_slice(), &inputs].concat())?;
     let of_slopes = match slopes {

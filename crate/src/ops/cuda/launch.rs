@@ -1,6 +1,7 @@
 //! Operands and launches of our kernels.
 
 use candle_core::backend::BackendStorage;
+use candle_core::cuda_backend::DeviceId;
 use candle_core::cuda_backend::cudarc::driver::{DevicePtr, DeviceRepr, LaunchConfig, PushKernelArg, sys};
 use candle_core::cuda_backend::{CudaStorageSlice, WrapErr};
 use candle_core::{CudaDevice, CudaStorage, DType, Error, Layout, Result, Shape, Storage, Tensor};
@@ -17,11 +18,46 @@ const QUANTIZED: &str = include_str!(concat!(env!("OUT_DIR"), "/quantized.ptx"))
 /// Bytes of shared memory that every kernel may have without asking, with room for what kernels declare themselves.
 const UNASKED: usize = 40 << 10;
 
+/// Where an operand begins: an address on the device that holds it, and the operand's shape for messages.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Pointer<'a> {
+    address: u64,
+    device: DeviceId,
+    shape: Option<&'a Shape>,
+}
+
+impl Pointer<'_> {
+    /// The same place, with the shape that messages name.
+    pub(super) fn of_shape<'a>(&self, shape: Option<&'a Shape>) -> Pointer<'a> {
+        Pointer { address: self.address, device: self.device, shape }
+    }
+
+    /// The address, for a kernel that runs on `device`.
+    ///
+    /// # Errors
+    /// An operand of another device, or of the same GPU opened once more: work there is in another stream, which nothing
+    /// orders with this one.
+    pub(super) fn on(&self, device: &CudaDevice) -> Result<u64> {
+        if self.device == device.id() {
+            return Ok(self.address);
+        }
+        let shape = self.shape.map_or_else(String::new, |shape| format!(" {:?}", shape.dims()));
+        candle_core::bail!(
+            "operands on different devices: an operand{shape} is on {:?} and the kernel runs on {:?}\n  \
+             do: move it there with `to_device`, from one opening of the GPU",
+            self.device,
+            device.id()
+        )
+    }
+}
+
 /// One parameter of a kernel.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Argument {
-    /// An address on the device; 0 for none.
-    At(u64),
+pub(super) enum Argument<'a> {
+    At(Pointer<'a>),
+    /// No address.
+    Null,
+    /// A size; kernels count in 32 bits.
     Int(usize),
     Long(usize),
     Real(f64),
@@ -101,8 +137,8 @@ impl Extent {
 /// does so behind the kernel, on the same stream.
 ///
 /// # Errors
-/// The driver's refusal.
-pub(super) fn launch(device: &CudaDevice, kernel: &str, extent: Extent, arguments: &[Argument]) -> Result<()> {
+/// An operand of another device, a size that the kernel's own types cannot hold, and the driver's refusal.
+pub(super) fn launch(device: &CudaDevice, kernel: &str, extent: Extent, arguments: &[Argument<'_>]) -> Result<()> {
     if extent.blocks.0 == 0 || extent.blocks.1 == 0 || extent.blocks.2 == 0 {
         return Ok(());
     }
@@ -114,36 +150,100 @@ pub(super) fn launch(device: &CudaDevice, kernel: &str, extent: Extent, argument
     let function = device.get_or_load_custom_func(kernel, module, text)?;
     if extent.shared > UNASKED {
         let most = sys::CUfunction_attribute::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
-        function.set_attribute(most, extent.shared as i32).w()?;
+        function.set_attribute(most, narrow(extent.shared, kernel, arguments)?).w()?;
     }
     // The kernels' own types; `builder` keeps references.
-    let ints: Vec<i32> =
-        arguments.iter().map(|a| if let Argument::Int(value) = a { *value as i32 } else { 0 }).collect();
-    let longs: Vec<i64> =
-        arguments.iter().map(|a| if let Argument::Long(value) = a { *value as i64 } else { 0 }).collect();
-    let reals: Vec<f32> =
-        arguments.iter().map(|a| if let Argument::Real(value) = a { *value as f32 } else { 0.0 }).collect();
+    let values = arguments.iter().map(|argument| Passed::of(argument, device, kernel, arguments));
+    let values = values.collect::<Result<Vec<Passed>>>()?;
     let mut builder = function.builder();
-    for (index, argument) in arguments.iter().enumerate() {
-        match argument {
-            Argument::At(address) => builder.arg(address),
-            Argument::Int(_) => builder.arg(&ints[index]),
-            Argument::Long(_) => builder.arg(&longs[index]),
-            Argument::Real(_) => builder.arg(&reals[index]),
-            Argument::Visible(visible) => builder.arg(visible),
-            Argument::Flash(flash) => builder.arg(flash),
-            Argument::FewBits(stored) => builder.arg(stored),
+    for value in &values {
+        match value {
+            Passed::Address(address) => builder.arg(address),
+            Passed::Int(value) => builder.arg(value),
+            Passed::Long(value) => builder.arg(value),
+            Passed::Real(value) => builder.arg(value),
+            Passed::Visible(visible) => builder.arg(visible),
+            Passed::Flash(flash) => builder.arg(flash),
+            Passed::FewBits(stored) => builder.arg(stored),
         };
     }
+    let (x, y, z) = extent.blocks;
     let configuration = LaunchConfig {
-        grid_dim: (extent.blocks.0 as u32, extent.blocks.1 as u32, extent.blocks.2 as u32),
-        block_dim: (extent.threads.0 as u32, extent.threads.1 as u32, 1),
-        shared_mem_bytes: extent.shared as u32,
+        grid_dim: (narrow(x, kernel, arguments)?, blocks(y, kernel, arguments)?, blocks(z, kernel, arguments)?),
+        block_dim: (narrow(extent.threads.0, kernel, arguments)?, narrow(extent.threads.1, kernel, arguments)?, 1),
+        shared_mem_bytes: narrow(extent.shared, kernel, arguments)?,
     };
     // SAFETY: the callers in this folder give each kernel the parameters that its definition names, with addresses of
     // operands whose sizes they checked.
     unsafe { builder.launch(configuration) }.w()?;
     Ok(())
+}
+
+/// A parameter in the kernel's own type.
+enum Passed {
+    Address(u64),
+    Int(i32),
+    Long(i64),
+    Real(f32),
+    Visible(Visible),
+    Flash(Flash),
+    FewBits(Stored),
+}
+
+impl Passed {
+    fn of(argument: &Argument<'_>, device: &CudaDevice, kernel: &str, all: &[Argument<'_>]) -> Result<Self> {
+        Ok(match argument {
+            Argument::At(pointer) => Passed::Address(pointer.on(device)?),
+            Argument::Null => Passed::Address(0),
+            Argument::Int(value) => Passed::Int(narrow(*value, kernel, all)?),
+            Argument::Long(value) => Passed::Long(narrow(*value, kernel, all)?),
+            Argument::Real(value) => Passed::Real(*value as f32),
+            Argument::Visible(visible) => Passed::Visible(*visible),
+            Argument::Flash(flash) => Passed::Flash(*flash),
+            Argument::FewBits(stored) => Passed::FewBits(*stored),
+        })
+    }
+}
+
+/// A size in a type of the kernel's that may be too small for it. Sizes of grids are at most `i32::MAX` too.
+fn narrow<T: TryFrom<i64>>(size: usize, kernel: &str, arguments: &[Argument<'_>]) -> Result<T> {
+    let narrowed = i64::try_from(size).ok().filter(|_| size_of::<T>() > 4 || size <= i32::MAX as usize);
+    match narrowed.and_then(|size| T::try_from(size).ok()) {
+        Some(size) => Ok(size),
+        None => Err(too_large(size, kernel, &shapes(arguments))),
+    }
+}
+
+/// Blocks along the second and third dimension of a grid.
+fn blocks(count: usize, kernel: &str, arguments: &[Argument<'_>]) -> Result<u32> {
+    match u16::try_from(count) {
+        Ok(count) => Ok(count.into()),
+        Err(_) => Err(too_large(count, kernel, &shapes(arguments))),
+    }
+}
+
+fn shapes<'a>(arguments: &[Argument<'a>]) -> Vec<&'a Shape> {
+    arguments
+        .iter()
+        .filter_map(|argument| if let Argument::At(pointer) = argument { pointer.shape } else { None })
+        .collect()
+}
+
+/// A size of an operand as the 32 bits that kernels count in.
+///
+/// # Errors
+/// A size that does not fit, with the operand's shape.
+pub(super) fn int(size: usize, kernel: &str, shape: &Shape) -> Result<i32> {
+    i32::try_from(size).map_err(|_| too_large(size, kernel, &[shape]))
+}
+
+fn too_large(size: usize, kernel: &str, shapes: &[&Shape]) -> Error {
+    let shapes: Vec<String> = shapes.iter().map(|shape| format!("{:?}", shape.dims())).collect();
+    let operands = if shapes.is_empty() { String::new() } else { format!(" of operands {}", shapes.join(", ")) };
+    Error::Msg(format!(
+        "{kernel}: the size {size}{operands} is more than a GPU kernel counts\n  do: use a smaller batch or shorter sequences"
+    ))
+    .bt()
 }
 
 /// The kernels' suffix for an element type.
@@ -156,8 +256,12 @@ pub(super) fn suffix(dtype: DType, op: &'static str) -> Result<&'static str> {
     }
 }
 
-/// The address of an operand's first element.
-pub(super) fn address((storage, layout): Operand<'_>) -> u64 {
+/// Where an operand's first element is.
+pub(super) fn pointer<'a>((storage, layout): Operand<'a>) -> Pointer<'a> {
+    Pointer { address: address(storage, layout), device: storage.device.id(), shape: Some(layout.shape()) }
+}
+
+fn address(storage: &CudaStorage, layout: &Layout) -> u64 {
     let stream = storage.device.cuda_stream();
     macro_rules! first {
         ($($kind:ident)*) => {
@@ -171,7 +275,7 @@ pub(super) fn address((storage, layout): Operand<'_>) -> u64 {
 }
 
 /// The same of an operand that must be contiguous and of this type.
-pub(super) fn contiguous(operand: Operand<'_>, dtype: DType, op: &'static str) -> Result<Argument> {
+pub(super) fn contiguous<'a>(operand: Operand<'a>, dtype: DType, op: &'static str) -> Result<Argument<'a>> {
     let (storage, layout) = operand;
     if storage.dtype() != dtype {
         return Err(Error::DTypeMismatchBinaryOp { lhs: dtype, rhs: storage.dtype(), op }.bt());
@@ -179,12 +283,13 @@ pub(super) fn contiguous(operand: Operand<'_>, dtype: DType, op: &'static str) -
     if !layout.is_contiguous() {
         return Err(Error::RequiresContiguous { op }.bt());
     }
-    Ok(Argument::At(address(operand)))
+    Ok(Argument::At(pointer(operand)))
 }
 
 /// The address of a whole new storage.
-pub(super) fn whole(storage: &CudaStorage) -> Argument {
-    Argument::At(address((storage, &Layout::contiguous(Shape::from(())))))
+pub(super) fn whole(storage: &CudaStorage) -> Argument<'static> {
+    let address = address(storage, &Layout::contiguous(Shape::from(())));
+    Argument::At(Pointer { address, device: storage.device.id(), shape: None })
 }
 
 /// Memory for `count` elements, not written yet.

@@ -6,12 +6,15 @@
 #[cfg(feature = "cuda")]
 mod attention;
 #[cfg(feature = "cuda")]
+#[expect(unsafe_code, reason = "attributes of the driver's memory pools")]
 pub(crate) mod driver;
 #[cfg(feature = "cuda")]
 mod elements;
 #[cfg(feature = "cuda")]
+#[expect(unsafe_code, reason = "kernels are launched, and memory for their results allocated")]
 mod launch;
 #[cfg(feature = "cuda")]
+#[expect(unsafe_code, reason = "entries in the place of CUDA's libraries, and the opening of these")]
 mod libraries;
 #[cfg(feature = "cuda")]
 mod quantized;

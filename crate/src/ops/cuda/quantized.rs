@@ -1,9 +1,9 @@
 //! Weights in few bits: products, values, rounding.
 
 use candle_core::backend::BackendStorage;
-use candle_core::{CudaStorage, DType, Error, Layout, Result, Shape, Tensor};
+use candle_core::{CudaDevice, CudaStorage, DType, Error, Layout, Result, Shape, Tensor};
 
-use super::launch::{Argument, Extent, address, contiguous, empty, launch, suffix, tensor, whole, with};
+use super::launch::{Argument, Extent, contiguous, empty, int, launch, pointer, suffix, tensor, whole, with};
 use super::{FewBits, Operand};
 use crate::spec::{Grain, Numbers};
 
@@ -25,22 +25,25 @@ pub(super) struct Stored {
 }
 
 impl FewBits<'_> {
-    /// Calls `work` with the parameter that kernels take, while numbers and scales are held.
-    fn stored<R>(&self, work: impl FnOnce(Stored) -> Result<R>) -> Result<R> {
+    /// Calls `work` with the parameter that kernels on `device` take, while numbers and scales are held.
+    fn stored<R>(&self, device: &CudaDevice, work: impl FnOnce(Stored) -> Result<R>) -> Result<R> {
         const OP: &str = "quantized-linear";
         with(self.numbers, |numbers| {
             with(self.scales, |scales| {
                 contiguous(numbers, DType::U8, OP)?;
                 contiguous(scales, DType::F32, OP)?;
                 let (outputs, inputs) = self.dims;
+                let shape = Shape::from(self.dims);
+                let int = |size: usize| int(size, OP, &shape);
+                let groups = if self.scheme.grain == Grain::Tensor { 0 } else { self.scheme.groups(inputs) };
                 work(Stored {
-                    numbers: address(numbers),
-                    scales: address(scales),
-                    outputs: outputs as i32,
-                    inputs: inputs as i32,
-                    row_bytes: self.scheme.row_bytes(inputs) as i32,
-                    groups: if self.scheme.grain == Grain::Tensor { 0 } else { self.scheme.groups(inputs) as i32 },
-                    group: self.scheme.group_size(inputs) as i32,
+                    numbers: pointer(numbers).on(device)?,
+                    scales: pointer(scales).on(device)?,
+                    outputs: int(outputs)?,
+                    inputs: int(inputs)?,
+                    row_bytes: int(self.scheme.row_bytes(inputs))?,
+                    groups: int(groups)?,
+                    group: int(self.scheme.group_size(inputs))?,
                     kind: match (self.scheme.weights, self.scheme.packed) {
                         (Numbers::Int4, _) => 0,
                         (Numbers::Int8, true) => 1,
@@ -53,11 +56,11 @@ impl FewBits<'_> {
     }
 
     /// The values `[outputs, inputs]`, not in any tensor.
-    fn values(&self, dtype: DType, device: &candle_core::CudaDevice) -> Result<CudaStorage> {
+    fn values(&self, dtype: DType, device: &CudaDevice) -> Result<CudaStorage> {
         let (outputs, inputs) = self.dims;
         let y = empty(device, dtype, outputs * inputs)?;
         let kernel = format!("quantized_dequantize_{}", suffix(dtype, "dequantize")?);
-        self.stored(|stored| {
+        self.stored(device, |stored| {
             launch(device, &kernel, Extent::rows(outputs, inputs), &[whole(&y), Argument::FewBits(stored)])
         })?;
         Ok(y)
@@ -87,7 +90,7 @@ pub(crate) fn quantized_linear(x: Operand<'_>, weight: &FewBits<'_>) -> Result<C
     }
     let y = empty(device, dtype, tokens * outputs)?;
     let extent = Extent { blocks: (outputs.div_ceil(4), 1, 1), threads: (128, 1), shared: 0 };
-    weight.stored(|stored| {
+    weight.stored(device, |stored| {
         let arguments = [whole(&y), contiguous(x, dtype, OP)?, Argument::FewBits(stored), Argument::Int(tokens)];
         launch(device, &format!("quantized_few_tokens_{}", suffix(dtype, OP)?), extent, &arguments)
     })?;

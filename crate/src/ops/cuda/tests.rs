@@ -1,7 +1,7 @@
 //! Every operator on a GPU against itself on the CPU in float64. Ignored where there may be no GPU:
 //! `cargo test --features chandlery-kernel/cuda --workspace --lib on_a_gpu -- --ignored`.
 
-use candle_core::{DType, Device, Result, Tensor, Var};
+use candle_core::{DType, Device, Result, Shape, Tensor, Var};
 
 use crate::ops::check::{Inputs, close, gradients, values};
 use crate::ops::element::inside;
@@ -14,6 +14,24 @@ use crate::spec::{Grain, Numbers, Recipe, Scheme};
 
 fn gpu() -> Device {
     super::driver::open(0).unwrap()
+}
+
+#[test]
+fn sizes_beyond_32_bits_are_refused_with_their_shape() {
+    let shape = Shape::from((3, 1usize << 32));
+    let said = super::launch::int(1 << 32, "rotate", &shape).unwrap_err().to_string();
+    assert!(said.contains("rotate: the size 4294967296 of operands [3, 4294967296]"), "{said}");
+    assert_eq!(super::launch::int(i32::MAX as usize, "rotate", &shape).unwrap(), i32::MAX);
+}
+
+#[test]
+#[ignore = "needs a GPU"]
+fn operands_of_another_opening_are_refused_on_a_gpu() {
+    let other = Device::new_cuda_with_stream(0).unwrap();
+    let x = Tensor::ones((2, 64), DType::F32, &gpu()).unwrap();
+    let weight = Tensor::ones(64, DType::F32, &other).unwrap();
+    let said = rms_norm(&x, &weight, 1e-5).unwrap_err().to_string();
+    assert!(said.contains("operands on different devices") && said.contains("[64]"), "{said}");
 }
 
 /// Values and gradients; `f` makes its constants on the device of what it gets.
