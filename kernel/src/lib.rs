@@ -11,6 +11,7 @@ pub mod install;
 pub mod language;
 pub mod runner;
 pub mod server;
+#[expect(unsafe_code, reason = "calls of the operating system that the standard library does not wrap")]
 pub mod system;
 pub mod toolkit;
 pub mod worker;

@@ -29,6 +29,9 @@ fn main() -> ExitCode {
     let words: Vec<String> = std::env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned()).collect();
     match words.first().map(String::as_str) {
         None => {
+            if let Some(socket) = worker::socket() {
+                return worker::main(socket);
+            }
             say_error(cli::help().trim_end());
             ExitCode::from(USAGE)
         }
@@ -40,7 +43,6 @@ fn main() -> ExitCode {
             say(concat!("chandlery ", env!("CARGO_PKG_VERSION")));
             ExitCode::SUCCESS
         }
-        Some(worker::COMMAND) => worker::main(),
         Some(word) if cli::WORDS.contains(&word) => match Cli::parse() {
             Cli::Run(args) => run(*args),
             Cli::Kernel { action } => kernel(action),

@@ -2,13 +2,15 @@
 //! all of this package's unsafe code.
 
 use std::ffi::{c_int, c_void};
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::io::Read;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 /// Asks a process to stop what it does, as Ctrl-C would.
@@ -45,6 +47,17 @@ pub fn is_ignored(signal: c_int) -> bool {
     unsafe {
         let mut action: libc::sigaction = std::mem::zeroed();
         libc::sigaction(signal, std::ptr::null(), &mut action) == 0 && action.sa_sigaction == libc::SIG_IGN
+    }
+}
+
+/// From now on an interrupt is handled by another thread of this process than the calling one.
+pub fn leave_interrupts_to_other_threads() {
+    // SAFETY: all-zero is a valid `sigset_t` to initialize, and the calls only change that set and this thread's mask.
+    unsafe {
+        let mut interrupts: libc::sigset_t = std::mem::zeroed();
+        libc::sigemptyset(&mut interrupts);
+        libc::sigaddset(&mut interrupts, libc::SIGINT);
+        libc::pthread_sigmask(libc::SIG_BLOCK, &interrupts, std::ptr::null_mut());
     }
 }
 
@@ -124,15 +137,14 @@ fn file_system(folder: &Path) -> Option<libc::statvfs> {
 }
 
 /// Reading from it fails from now on where it would wait.
-pub fn never_wait(pipe: &impl AsRawFd) {
-    // SAFETY: the descriptor is open as long as its owner is borrowed.
-    unsafe { libc::fcntl(pipe.as_raw_fd(), libc::F_SETFL, libc::O_NONBLOCK) };
+pub fn never_wait(pipe: impl AsFd) {
+    // SAFETY: a borrowed descriptor is open.
+    unsafe { libc::fcntl(pipe.as_fd().as_raw_fd(), libc::F_SETFL, libc::O_NONBLOCK) };
 }
 
 /// Waits until a socket or one of two pipes has something; true if it is the socket, also when its peer is gone.
-pub fn wait_for(socket: &impl AsRawFd, pipes: [&dyn AsRawFd; 2]) -> bool {
-    let on = |fd: RawFd| libc::pollfd { fd, events: libc::POLLIN, revents: 0 };
-    let mut all = [on(socket.as_raw_fd()), on(pipes[0].as_raw_fd()), on(pipes[1].as_raw_fd())];
+pub fn wait_for(socket: BorrowedFd<'_>, pipes: [BorrowedFd<'_>; 2]) -> bool {
+    let mut all = [socket, pipes[0], pipes[1]].map(readable);
     // SAFETY: three valid entries.
     unsafe { libc::poll(all.as_mut_ptr(), 3, -1) };
     // A pipe that the user's code closed stays ready for ever; then only the socket is worth waiting for.
@@ -144,18 +156,23 @@ pub fn wait_for(socket: &impl AsRawFd, pipes: [&dyn AsRawFd; 2]) -> bool {
 }
 
 /// Waits until one of three has something, or is closed; false if that takes longer than `limit`.
-pub fn has_more(all: [&dyn AsRawFd; 3], limit: Duration) -> bool {
-    let mut all = all.map(|fd| libc::pollfd { fd: fd.as_raw_fd(), events: libc::POLLIN, revents: 0 });
+pub fn has_more(all: [BorrowedFd<'_>; 3], limit: Duration) -> bool {
+    let mut all = all.map(readable);
     let limit = c_int::try_from(limit.as_millis()).unwrap_or(c_int::MAX);
     // SAFETY: three valid entries.
     unsafe { libc::poll(all.as_mut_ptr(), 3, limit) > 0 }
 }
 
-/// Gives a program, when it starts, a descriptor of ours under the number `number`. Ours must stay open until then.
-pub fn hand_over(command: &mut Command, ours: &impl AsRawFd, number: RawFd) {
-    let ours = ours.as_raw_fd();
+fn readable(descriptor: BorrowedFd<'_>) -> libc::pollfd {
+    libc::pollfd { fd: descriptor.as_raw_fd(), events: libc::POLLIN, revents: 0 }
+}
+
+/// Gives a program, when it starts, a descriptor of ours under the number `number`. The command owns ours from now on:
+/// it is closed with the command.
+pub fn hand_over(command: &mut Command, ours: OwnedFd, number: RawFd) {
     let pass = move || {
-        // SAFETY: both are descriptors of this process; `dup2` onto itself would keep the close-on-exec flag.
+        let ours = ours.as_raw_fd();
+        // SAFETY: `ours` is open, because this closure owns it; `dup2` onto itself would keep the close-on-exec flag.
         let done =
             unsafe { if ours == number { libc::fcntl(ours, libc::F_SETFD, 0) } else { libc::dup2(ours, number) } };
         if done < 0 { Err(std::io::Error::last_os_error()) } else { Ok(()) }
@@ -164,15 +181,27 @@ pub fn hand_over(command: &mut Command, ours: &impl AsRawFd, number: RawFd) {
     unsafe { command.pre_exec(pass) };
 }
 
-/// Takes the socket that [`hand_over`] gave this process, once; `None` if there is none. Programs that cells start do not
-/// inherit it.
-pub fn take_over(number: RawFd) -> Option<UnixStream> {
-    // SAFETY: fails on a descriptor that is not open.
+/// Takes the socket that [`hand_over`] gave this process, once, and `greeting` from it, which the other side wrote before
+/// this process started. `None` if no socket has that number, or something else waits on it: then it is left alone.
+/// Programs that cells start do not inherit it.
+pub fn take_over(number: RawFd, greeting: &[u8]) -> Option<UnixStream> {
+    static TAKEN: AtomicBool = AtomicBool::new(false);
+    let mut begin = vec![0; greeting.len()];
+    // SAFETY: the call writes at most as many bytes as `begin` has, and fails on what is not an open socket.
+    let peeked =
+        unsafe { libc::recv(number, begin.as_mut_ptr().cast(), begin.len(), libc::MSG_PEEK | libc::MSG_DONTWAIT) };
+    if usize::try_from(peeked) != Ok(greeting.len()) || begin != greeting || TAKEN.swap(true, Ordering::Relaxed) {
+        return None;
+    }
+    // SAFETY: plain numbers in, a number out.
     if unsafe { libc::fcntl(number, libc::F_SETFD, libc::FD_CLOEXEC) } != 0 {
         return None;
     }
-    // SAFETY: our parent made this descriptor for us, and nothing else in this process owns it.
-    Some(UnixStream::from(unsafe { OwnedFd::from_raw_fd(number) }))
+    // SAFETY: the greeting tells that our parent made this descriptor for us; it is taken once, so nothing else in this
+    // process owns it.
+    let mut socket = UnixStream::from(unsafe { OwnedFd::from_raw_fd(number) });
+    socket.read_exact(&mut begin).ok()?;
+    Some(socket)
 }
 
 /// Writes out what C's output streams still hold back.

@@ -1,11 +1,13 @@
 //! The worker: the process that holds the toolkit, the variables and the devices, and runs cells and magics.
 //!
-//! It is the `chandlery` command itself, started with a hidden word. File descriptor 3 is a socket to the engine;
-//! 1 and 2 are pipes that carry the user's text and nothing else.
+//! It is the `chandlery` command itself, started without a word, so that `std::env::args()` in a cell has the program
+//! only. File descriptor 3 is a socket to the engine, on which a greeting waits that makes the command a worker; 1 and 2
+//! are pipes that carry the user's text and nothing else.
 
 mod channel;
 pub mod frame;
 mod listing;
+#[expect(unsafe_code, reason = "compiled cells are loaded and called")]
 mod load;
 mod magic;
 mod shell;
@@ -14,6 +16,7 @@ pub mod words;
 
 pub use load::ENTRY;
 
+use std::os::unix::net::UnixStream;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -27,11 +30,19 @@ use frame::{Report, Request};
 use crate::descendants;
 use crate::system::{self, Again};
 
-/// The word after `chandlery` that starts a worker.
-pub const COMMAND: &str = "__worker";
-
 /// The descriptor of the socket.
 pub const SOCKET: i32 = 3;
+
+/// What waits on the socket when the command is to be a worker.
+pub const GREETING: &[u8] = b"chandlery worker\n";
+
+/// Bytes of stack that cells have, smaller where so much cannot be reserved. Memory is taken when it is used. A program's
+/// own stack has 8 MB, of which an optimized build needs a part: without optimization, as cells are compiled, a value is
+/// copied on its way from place to place, and each copy has room of its own.
+const STACKS: [usize; 3] = [256 << 20, 64 << 20, 8 << 20];
+
+/// The exit status of a Rust program that panicked.
+const PANICKED: u8 = 101;
 
 /// While a cell runs, text that was printed without a line end appears after this long.
 const FLUSH_EVERY: Duration = Duration::from_millis(30);
@@ -39,12 +50,28 @@ const FLUSH_EVERY: Duration = Duration::from_millis(30);
 /// The same between cells, in such steps: only threads that a cell left behind can print then.
 const STEPS_BETWEEN: u32 = 10;
 
-/// Runs until the engine asks it to end, or closes the socket.
-pub fn main() -> ExitCode {
-    let Some(stream) = system::take_over(SOCKET) else {
-        return ExitCode::from(2); // started by hand, without an engine
-    };
+/// The socket to the engine, if this process was started as a worker. The first thing that a process asks.
+pub fn socket() -> Option<UnixStream> {
+    system::take_over(SOCKET, GREETING)
+}
+
+/// Runs until the engine asks it to end, or closes the socket. Cells run on a thread with a large stack, which is called
+/// `main` as that of a program.
+pub fn main(stream: UnixStream) -> ExitCode {
     system::request_on_interrupt(Again::Request);
+    for bytes in STACKS {
+        let Ok(socket) = stream.try_clone() else { return ExitCode::FAILURE };
+        let thread = std::thread::Builder::new().name("main".into()).stack_size(bytes);
+        if let Ok(thread) = thread.spawn(|| serve_all(socket)) {
+            drop(stream);
+            system::leave_interrupts_to_other_threads();
+            return thread.join().unwrap_or(ExitCode::from(PANICKED));
+        }
+    }
+    serve_all(stream)
+}
+
+fn serve_all(stream: UnixStream) -> ExitCode {
     system::write_c_lines();
     let Ok((channel, requests)) = Channel::open(stream) else { return ExitCode::FAILURE };
     chandlery::display::set_sink(Box::new(Displays(Arc::clone(&channel))));
@@ -56,6 +83,7 @@ pub fn main() -> ExitCode {
             _ => None,
         }
     });
+    chandlery::display::register_fonts();
     typed::install();
     chandlery::cell::install_panic_hook();
     let running = Arc::new(AtomicBool::new(false));

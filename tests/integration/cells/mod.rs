@@ -5,6 +5,7 @@ mod endings;
 mod errors;
 mod instances;
 mod memory;
+mod program;
 mod values;
 
 use std::sync::mpsc::channel;

@@ -1,6 +1,7 @@
 //! The worker, seen from the engine: start it, send requests, forward what it reports.
 
-use std::io::Read;
+use std::io::{Read, Write};
+use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
@@ -16,7 +17,7 @@ use crate::descendants;
 use crate::engine::{Event, Output, Stream};
 use crate::system;
 use crate::worker::frame::{self, Report, Request};
-use crate::worker::{COMMAND, SOCKET};
+use crate::worker::{GREETING, SOCKET};
 
 /// After this long without more, what looked like the start of a marker is passed on as the text it is.
 const SETTLED: Duration = Duration::from_millis(30);
@@ -56,18 +57,20 @@ pub(super) enum Served {
 impl Worker {
     /// Starts a worker, in a folder if one is given, and waits until it is ready.
     pub(super) fn start(program: &Path, folder: Option<&Path>) -> std::io::Result<Self> {
-        let (ours, theirs) = UnixStream::pair()?;
+        let (mut ours, theirs) = UnixStream::pair()?;
+        // Told this way and not by an argument or a variable, which cells would see.
+        ours.write_all(GREETING)?;
         let mut command = Command::new(program);
-        command.arg(COMMAND).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         if let Some(folder) = folder {
             command.current_dir(folder);
         }
         // A session of its own: Ctrl-C in the server's terminal must not reach the worker, which treats it as "stop the
         // cell", and what cells start is known by it.
         system::lead_session(&mut command);
-        system::hand_over(&mut command, &theirs, SOCKET);
+        system::hand_over(&mut command, theirs.into(), SOCKET);
         let mut child = command.spawn()?;
-        drop(theirs);
+        drop(command); // and with it our copy of the worker's end
         let (Some(out), Some(err)) = (child.stdout.take(), child.stderr.take()) else {
             return Err(std::io::Error::other("the worker has no output pipes"));
         };
@@ -143,10 +146,12 @@ impl Worker {
 
     /// Waits for text or a report; true if there is a report, or the worker is gone.
     fn wait(&mut self, output: &mut dyn Output) -> bool {
-        if self.contents.is_waiting() && !system::has_more([&self.socket, &self.out.0, &self.err.0], SETTLED) {
+        if self.contents.is_waiting()
+            && !system::has_more([self.socket.as_fd(), self.out.0.as_fd(), self.err.0.as_fd()], SETTLED)
+        {
             self.contents.settle(&mut |event| output.event(event));
         }
-        system::wait_for(&self.socket, [&self.out.0, &self.err.0])
+        system::wait_for(self.socket.as_fd(), [self.out.0.as_fd(), self.err.0.as_fd()])
     }
 
     fn drain(&mut self, output: &mut dyn Output) {
