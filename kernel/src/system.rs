@@ -247,6 +247,17 @@ pub fn replace_stdin(typed: impl Fn(usize) -> std::io::Result<Vec<u8>> + Send + 
     let _ = TYPED.set(Box::new(typed));
 }
 
+/// Whether standard input is the empty one that this process was started with, and not closed or something else by now.
+fn stdin_is_null() -> bool {
+    // SAFETY: all-zero is a valid value of this plain struct, and `fstat` only writes to it.
+    unsafe {
+        let mut stat: libc::stat = std::mem::zeroed();
+        libc::fstat(libc::STDIN_FILENO, &mut stat) == 0
+            && stat.st_mode & libc::S_IFMT == libc::S_IFCHR
+            && stat.st_rdev == libc::makedev(1, 3)
+    }
+}
+
 /// The system library's `read`, for every library that this command loads: Rust's own has no other place where its
 /// standard input could be replaced, and a pipe does not tell that somebody waits for it.
 ///
@@ -255,7 +266,7 @@ pub fn replace_stdin(typed: impl Fn(usize) -> std::io::Result<Vec<u8>> + Send + 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn read(descriptor: c_int, buffer: *mut c_void, count: usize) -> isize {
     let typed = match TYPED.get() {
-        Some(typed) if descriptor == libc::STDIN_FILENO => typed(count),
+        Some(typed) if descriptor == libc::STDIN_FILENO && stdin_is_null() => typed(count),
         // SAFETY: the caller's arguments, handed on.
         _ => return unsafe { libc::syscall(libc::SYS_read, descriptor, buffer, count) } as isize,
     };

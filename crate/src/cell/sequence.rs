@@ -112,6 +112,7 @@ iterated! {
 }
 
 #[cfg(test)]
+#[expect(clippy::needless_borrow, reason = "the call as the kernel writes it, whatever the type")]
 mod tests {
     use super::*;
     use crate::cell::show::*;

@@ -25,7 +25,7 @@ fn a_cell_sees_no_trace_of_how_it_was_started() {
 #[test]
 fn arrays_of_megabytes_fit_on_the_stack() {
     let mut nb = Notebook::new();
-    nb.ok("let keep = 1;\nfn filled(with: u8) -> [[u8; 2500]; 3000] { let mut grid = [[0; 2500]; 3000]; grid[2999][0] = with; grid }");
+    nb.ok("let keep = 1usize;\nfn filled(with: u8) -> [[u8; 2500]; 3000] { let mut grid = [[0; 2500]; 3000]; grid[2999][0] = with; grid }");
     nb.ok(
         "let grid = filled(3);\nlet copy = grid;\nlet sum: u64 = copy.iter().flatten().map(|&b| u64::from(b)).sum();",
     );
