@@ -177,7 +177,10 @@ impl FrontEnd {
                 request.status = match (request.status, line.as_str()) {
                     (None, "busy") => Some("busy"),
                     (Some("busy"), "idle") => Some("idle"),
-                    (Some("busy"), line) if line != "busy" => Some("busy"),
+                    // While a cell runs, comms speak before their requests are busy.
+                    (None, line) if line.starts_with("comm_") => None,
+                    // The status of a cell is said again to whoever comes while it runs.
+                    (Some("busy"), line) if line != "busy" || request.msg_type == "execute_request" => Some("busy"),
                     (status, line) => panic!("`{line}` while {} is {status:?}", request.msg_type),
                 };
             }

@@ -124,6 +124,27 @@ async fn a_signal_interrupts_and_a_request_ends_the_process() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn nothing_that_was_said_is_lost_when_the_process_ends() {
+    for _ in 0..10 {
+        let mut kernel = Kernel::start("echo", None);
+        let mut front = kernel.front().await;
+        let mut other = FrontEnd::connect(kernel.info.clone(), "other").await;
+        let cell = front.send(ExecuteRequest::new("sleep 10000".to_owned())).await;
+        assert_eq!(other.published().await, (cell.clone(), "busy".to_owned()));
+        let end = front.send_control(ShutdownRequest { restart: false }).await;
+        front.control_reply(&end).await;
+        assert_eq!(error_of(&execute_reply(front.reply(&cell).await)), "Interrupted: interrupted");
+        assert!(kernel.ended());
+        // The process is gone; a second reader has everything that it published.
+        let mut told = Vec::new();
+        while !told.contains(&(end.clone(), "idle".to_owned())) {
+            told.push(other.published().await);
+        }
+        assert!(told.contains(&(end, "shutdown_reply".to_owned())) && told.contains(&(cell, "idle".to_owned())));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn whatever_ends_the_kernel_ends_its_worker_and_its_compilers() {
     for how in ["parent", "-TERM", "-KILL"] {
         let mut parent = Command::new("sleep").arg("1000").spawn().unwrap();

@@ -170,30 +170,56 @@ async fn questions_in_a_subshell_are_answered_while_the_main_shell_runs() {
         send_in(&mut front, &shell, msg_type, msg_type, content).await;
         let status = serde_json::to_value(front.reply(msg_type).await).unwrap()["status"].clone();
         assert!(status == "ok" || status == "complete", "{msg_type}: {status}");
-        assert_eq!(front.transcript(msg_type).await, ["busy", "idle"]);
+        if msg_type == "kernel_info_request" {
+            assert_eq!(front.published().await, (running.clone(), "busy".to_owned()));
+        }
     }
+    let told = |id: &str| (id.to_owned(), r#"comm_msg pane {"variables":[]}"#.to_owned());
     let open = json!({"comm_id": "pane", "target_name": "chandlery.variables", "data": {}});
     send_in(&mut front, &shell, "open", "comm_open", open).await;
-    assert_eq!(front.transcript("open").await, ["busy", r#"comm_msg pane {"variables":[]}"#, "idle"]);
+    assert_eq!(front.published().await, told("open"));
     let refresh = json!({"comm_id": "pane", "data": {"method": "refresh"}});
     send_in(&mut front, &shell, "refresh", "comm_msg", refresh).await;
-    assert_eq!(front.transcript("refresh").await, ["busy", r#"comm_msg pane {"variables":[]}"#, "idle"]);
+    assert_eq!(front.published().await, told("refresh"));
     send_in(&mut front, &shell, "close", "comm_close", json!({"comm_id": "pane", "data": {}})).await;
-    assert_eq!(front.transcript("close").await, ["busy", "idle"]);
 
     // Deleting the subshell answers what waits in it.
     send_in(&mut front, &shell, "waiting", "execute_request", json!({"code": "print a"})).await;
     // What is sent on another socket may overtake it: it has arrived once the next request on its own is answered.
     let next = front.send(KernelInfoRequest {}).await;
     front.reply(&next).await;
-    assert_eq!(front.transcript(&next).await, ["busy", "idle"]);
+    assert_eq!(front.published().await, (running.clone(), "busy".to_owned()));
     let deleted = UnknownMessage { msg_type: "delete_subshell_request".into(), content: json!({"subshell_id": shell}) };
     let deleted = front.send_control(M::UnknownMessage(deleted)).await;
     front.control_reply(&deleted).await;
-    assert_eq!(front.transcript(&deleted).await, ["busy", "idle"]);
     front.outside.send(chandlery_kernel::server::Outside::Interrupt).unwrap();
     let ended = replies(&mut front, &[&running, "waiting"]).await;
     assert_eq!((ended[0].0.as_str(), ended[1].0.as_str()), ("error", "aborted"));
-    idle(&mut front, 2).await;
+    // The cell, what was asked and said while it ran, and the cell that waited.
+    assert_eq!(front.transcript(&running).await.last().unwrap(), "idle");
+    idle(&mut front, 6 + 3 + 2 + 1).await;
+    front.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_waits_for_idle_gets_it_and_the_cells_busy_again() {
+    let mut front = start().await;
+    let running = sleep(&mut front, 10_000).await;
+    let mut header = header("", "asked", "complete_request");
+    (header["subshell_id"], header["version"]) = (Value::Null, json!("5.2"));
+    let content = json!({"code": "pr", "cursor_pos": 2}).to_string();
+    let mut frames = ZmqMessage::from(b"<IDS|MSG>".to_vec());
+    for frame in ["", &header.to_string(), "{}", "{}", &content] {
+        frames.push_back(frame.as_bytes().to_vec().into());
+    }
+    front.expect("asked", "complete_request");
+    front.shell.socket.send(frames).await.unwrap();
+    front.reply("asked").await;
+    for (id, status) in [("asked", "busy"), ("asked", "idle"), (running.as_str(), "busy")] {
+        assert_eq!(front.published().await, (id.to_owned(), status.to_owned()));
+    }
+    front.outside.send(chandlery_kernel::server::Outside::Interrupt).unwrap();
+    replies(&mut front, &[&running]).await;
+    idle(&mut front, 1).await;
     front.finish().await;
 }

@@ -177,14 +177,14 @@ def test_a_running_kernel_outlives_an_upgrade(chandlery, tmp_path, monkeypatch):
 class Server:
     """A Jupyter Server, asked over REST and websockets only."""
 
-    def __init__(self, folder):
-        self.folder, self.mark = folder, uuid.uuid4().hex
+    def __init__(self, folder, *options):
+        self.folder, self.options, self.mark = folder, options, uuid.uuid4().hex
         self.port = free_ports(1)[0]
 
     def __enter__(self):
         self.log = open(self.folder / "server.log", "w")
         words = ["--no-browser", "--allow-root", "--ip=127.0.0.1", f"--port={self.port}", "--ServerApp.port_retries=0"]
-        words += ["--IdentityProvider.token=secret", f"--ServerApp.root_dir={self.folder}"]
+        words += ["--IdentityProvider.token=secret", f"--ServerApp.root_dir={self.folder}", *self.options]
         self.process = subprocess.Popen(
             [sys.executable, "-m", "jupyter_server", *words],
             env=os.environ | {MARK: self.mark},

@@ -1,18 +1,21 @@
-//! Shell and control: every request gets busy, an answer and idle; cells are queued, the rest is answered at once.
+//! Shell and control: cells are queued, the rest is answered at once; the [state](super::status) says when each request is
+//! busy and idle.
 
 use std::sync::Arc;
 
-use jupyter_protocol::{ConnectionInfo, ExecutionState, JupyterMessageContent, ShutdownReply, ShutdownRequest};
+use jupyter_protocol::{ConnectionInfo, JupyterMessageContent, ShutdownReply, ShutdownRequest};
 use jupyter_zmq_client::{RouterRecvConnection, RouterSendConnection};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinSet;
 
 use super::comm::Comms;
 use super::iopub::Iopub;
 use super::queue::{Job, Queue, QueuedCell, Replies};
 use super::replay::Replays;
 use super::signature::Key;
+use super::status::Statuses;
 use super::subshell::Subshells;
 use super::wire::{Outgoing, Received};
 use super::{answers, wire};
@@ -28,6 +31,7 @@ struct DeleteSubshell {
 pub(super) struct Dispatch {
     pub(super) info: Arc<ConnectionInfo>,
     pub(super) iopub: Iopub,
+    pub(super) statuses: Statuses,
     pub(super) queue: Queue,
     pub(super) comms: Comms,
     pub(super) subshells: Subshells,
@@ -37,10 +41,14 @@ pub(super) struct Dispatch {
 }
 
 /// Starts the task that sends the replies of one channel. It ends when the last sender is gone.
-pub(super) fn start_replies(mut socket: RouterSendConnection, key: Key) -> (Replies, oneshot::Receiver<()>) {
+pub(super) fn start_replies(
+    mut socket: RouterSendConnection,
+    key: Key,
+    tasks: &mut JoinSet<()>,
+) -> (Replies, oneshot::Receiver<()>) {
     let (replies, mut queued) = mpsc::unbounded_channel::<Outgoing>();
     let (done, finished) = oneshot::channel();
-    tokio::spawn(async move {
+    tasks.spawn(async move {
         while let Some(reply) = queued.recv().await {
             // A client that went away misses its reply; the others must not.
             let _ = wire::send(&mut socket, &key, reply).await;
@@ -145,9 +153,9 @@ impl Dispatch {
     }
 
     fn reply(&self, message: &Received, replies: &Replies, reply: Outgoing) {
-        self.iopub.send(wire::status(ExecutionState::Busy, message));
-        let _ = replies.send(reply);
-        self.iopub.send(wire::status(ExecutionState::Idle, message));
+        self.statuses.around(message, || {
+            let _ = replies.send(reply);
+        });
     }
 
     fn answer(&self, message: &Received, replies: &Replies, content: Value) {
@@ -163,21 +171,19 @@ impl Dispatch {
 
     /// For messages without a reply: what the kernel has to say to them goes to iopub.
     fn publish(&self, message: &Received, contents: Vec<JupyterMessageContent>) {
-        self.iopub.send(wire::status(ExecutionState::Busy, message));
-        for content in contents {
-            self.iopub.send(wire::child(content, message));
-        }
-        self.iopub.send(wire::status(ExecutionState::Idle, message));
+        self.statuses.around(message, || {
+            contents.into_iter().for_each(|content| self.iopub.send(wire::child(content, message)))
+        });
     }
 
     /// Replies at once, so that no front end takes a slow end for a hanging kernel, and tells all readers.
     fn shutdown(&self, message: &Received, replies: &Replies) {
         let restart = wire::content(message, json!({"restart": false})).is_ok_and(|r: ShutdownRequest| r.restart);
         let reply = ShutdownReply { restart, ..Default::default() };
-        self.iopub.send(wire::status(ExecutionState::Busy, message));
-        let _ = replies.send(wire::child(reply.clone(), message));
-        self.iopub.send(wire::child(reply, message));
-        self.iopub.send(wire::status(ExecutionState::Idle, message));
+        self.statuses.around(message, || {
+            let _ = replies.send(wire::child(reply.clone(), message));
+            self.iopub.send(wire::child(reply, message));
+        });
         let _ = self.stop.send(());
     }
 }

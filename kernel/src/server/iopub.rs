@@ -6,6 +6,7 @@ use std::time::Duration;
 use jupyter_protocol::{IoPubWelcome, JupyterMessageContent, Stdio, StreamContent};
 use jupyter_zmq_client::{KernelIoPubXPubConnection, SubscriptionEvent};
 use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::signature::Key;
@@ -17,8 +18,10 @@ const MERGE: Duration = Duration::from_millis(40);
 const CHUNK: usize = 32 * 1024;
 /// Notebook servers drop a kernel's output above 1 MB/s over three seconds. So text may burst, then is paced, and a
 /// cell that writes faster waits: late output is better than lost output.
-const BURST: f64 = 2e6;
-const BYTES_PER_SECOND: f64 = 0.8e6;
+const BYTES: Rate = Rate { burst: 2e6, per_second: 0.8e6 };
+/// They do the same above 1,000 messages a second. Text that alternates between standard output and standard error is a
+/// message a line, so this many lines keep their order; where more come at once, each stream is merged for itself.
+const MESSAGES: Rate = Rate { burst: 1000.0, per_second: 300.0 };
 /// Unsent text above which a writing cell waits.
 const BACKLOG: usize = 256 * 1024;
 
@@ -43,11 +46,12 @@ pub(super) struct Iopub {
 
 impl Iopub {
     /// Starts the task that owns the socket.
-    pub(super) fn start(connection: KernelIoPubXPubConnection, key: Key) -> Self {
+    pub(super) fn start(connection: KernelIoPubXPubConnection, key: Key, tasks: &mut JoinSet<()>) -> Self {
         let (items, receiver) = mpsc::unbounded_channel();
         let backlog = Arc::<Backlog>::default();
-        let publisher = Publisher { connection, key, pending: None, pace: Pace::new(), backlog: Arc::clone(&backlog) };
-        tokio::spawn(publisher.run(receiver));
+        let (bytes, messages, pending) = (Pace::new(BYTES), Pace::new(MESSAGES), Vec::new());
+        let publisher = Publisher { connection, key, pending, bytes, messages, backlog: Arc::clone(&backlog) };
+        tasks.spawn(publisher.run(receiver));
         Self { items, backlog }
     }
 
@@ -94,23 +98,31 @@ impl Backlog {
     }
 }
 
-/// A token bucket over bytes of text.
+/// What may come at once, and how much of it later.
+#[derive(Clone, Copy)]
+struct Rate {
+    burst: f64,
+    per_second: f64,
+}
+
+/// A token bucket over what text takes.
 struct Pace {
+    rate: Rate,
     tokens: f64,
     filled: Instant,
 }
 
 impl Pace {
-    fn new() -> Self {
-        Self { tokens: BURST, filled: Instant::now() }
+    fn new(rate: Rate) -> Self {
+        Self { rate, tokens: rate.burst, filled: Instant::now() }
     }
 
-    /// Takes `bytes` and says how long to wait before sending them.
-    fn take(&mut self, bytes: usize, now: Instant) -> Duration {
-        let refill = now.duration_since(self.filled).as_secs_f64() * BYTES_PER_SECOND;
-        self.tokens = (self.tokens + refill).min(BURST) - bytes as f64;
+    /// Takes so many and says how long to wait before sending them.
+    fn take(&mut self, count: usize, now: Instant) -> Duration {
+        let refill = now.duration_since(self.filled).as_secs_f64() * self.rate.per_second;
+        self.tokens = (self.tokens + refill).min(self.rate.burst) - count as f64;
         self.filled = now;
-        Duration::from_secs_f64((-self.tokens).max(0.0) / BYTES_PER_SECOND)
+        Duration::from_secs_f64((-self.tokens).max(0.0) / self.rate.per_second)
     }
 }
 
@@ -122,11 +134,19 @@ struct Pending {
     due: Instant,
 }
 
+impl Pending {
+    fn takes(&self, name: &Stdio, message: &Outgoing) -> bool {
+        same_stream(&self.name, name) && same_parent(&self.message, message)
+    }
+}
+
 struct Publisher {
     connection: KernelIoPubXPubConnection,
     key: Key,
-    pending: Option<Pending>,
-    pace: Pace,
+    /// One text, or one of each stream while there are too many messages.
+    pending: Vec<Pending>,
+    bytes: Pace,
+    messages: Pace,
     backlog: Arc<Backlog>,
 }
 
@@ -135,7 +155,7 @@ impl Publisher {
         let begun = Instant::now();
         let mut held = Some(begun + FIRST_READER);
         loop {
-            let due = self.pending.as_ref().map(|pending| pending.due);
+            let due = self.pending.first().map(|pending| pending.due);
             tokio::select! {
                 // Subscriptions first: a message sent before its reader is registered is lost.
                 biased;
@@ -172,30 +192,40 @@ impl Publisher {
             return self.send(message).await;
         };
         let (name, text) = (name.clone(), std::mem::take(text));
-        match &mut self.pending {
-            Some(pending) if same_stream(&pending.name, &name) && same_parent(&pending.message, &message) => {
-                pending.text.push_str(&text);
-            }
-            _ => {
+        if self.pending.last().is_some_and(|last| !last.takes(&name, &message)) {
+            let crowded = !self.messages.take(0, Instant::now()).is_zero();
+            if !(crowded && self.pending.iter().all(|pending| same_parent(&pending.message, &message))) {
                 self.flush().await;
-                self.pending = Some(Pending { message, name, text, due: Instant::now() + MERGE });
             }
         }
-        if self.pending.as_ref().is_some_and(|pending| pending.text.len() >= CHUNK) {
+        let chunk = match self.pending.iter_mut().find(|pending| pending.takes(&name, &message)) {
+            Some(pending) => {
+                pending.text.push_str(&text);
+                pending.text.len()
+            }
+            None => {
+                let length = text.len();
+                self.pending.push(Pending { message, name, text, due: Instant::now() + MERGE });
+                length
+            }
+        };
+        if chunk >= CHUNK {
             self.flush().await;
         }
     }
 
     async fn flush(&mut self) {
-        let Some(Pending { mut message, name, text, .. }) = self.pending.take() else { return };
-        let bytes = text.len();
-        let wait = self.pace.take(bytes, Instant::now());
-        if !wait.is_zero() {
-            tokio::time::sleep(wait).await;
+        for Pending { mut message, name, text, .. } in std::mem::take(&mut self.pending) {
+            let (bytes, now) = (text.len(), Instant::now());
+            self.messages.take(1, now);
+            let wait = self.bytes.take(bytes, now);
+            if !wait.is_zero() {
+                tokio::time::sleep(wait).await;
+            }
+            message.message.content = StreamContent { name, text }.into();
+            self.send(message).await;
+            self.backlog.remove(bytes);
         }
-        message.message.content = StreamContent { name, text }.into();
-        self.send(message).await;
-        self.backlog.remove(bytes);
     }
 
     async fn welcome(&mut self, subscription: String) {
@@ -227,9 +257,9 @@ mod tests {
 
     #[tokio::test]
     async fn text_bursts_then_keeps_the_pace() {
-        let mut pace = Pace::new();
+        let mut pace = Pace::new(BYTES);
         let now = Instant::now();
-        assert!(pace.take(BURST as usize, now).is_zero());
+        assert!(pace.take(BYTES.burst as usize, now).is_zero());
         let wait = pace.take(800_000, now);
         assert!((wait.as_secs_f64() - 1.0).abs() < 0.01, "{wait:?}");
         assert!(pace.take(0, now + Duration::from_secs(2)).is_zero());

@@ -3,7 +3,7 @@
 //! ```text
 //! shell, control ─▶ dispatch ─┬─ execute ─▶ lanes ─▶ queue (one thread, owns the Session) ─▶ Engine
 //!                             └─ the rest ─▶ answers, while a cell runs
-//! queue, answers ─▶ iopub (one task: order, merged text, pace)      queue ⇄ stdin
+//! queue, answers ─▶ status ─▶ iopub (one task: order, merged text, pace)      queue ⇄ stdin
 //! ```
 //!
 //! The headless runner uses [`Session`] with a front of its own and no sockets.
@@ -24,6 +24,7 @@ mod replay;
 mod serve;
 mod session;
 mod signature;
+mod status;
 mod stdin;
 mod subshell;
 mod wire;

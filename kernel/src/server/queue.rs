@@ -6,15 +6,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, mpsc};
 use std::time::Duration;
 
-use jupyter_protocol::{
-    ExecuteReply, ExecuteRequest, ExecutionCount, ExecutionState, ExpressionResult, Payload, ReplyStatus,
-};
+use jupyter_protocol::{ExecuteReply, ExecuteRequest, ExecutionCount, ExpressionResult, Payload, ReplyStatus};
 
 use super::comm::Comms;
 use super::history::History;
 use super::iopub::Iopub;
 use super::lanes::Lanes;
 use super::session::{Execution, Front, Publication, Request, Session};
+use super::status::Statuses;
 use super::stdin::{Asker, Canceller};
 use super::wire::{Outgoing, Received};
 use super::{StartEngine, wire};
@@ -77,7 +76,7 @@ impl Queue {
     pub(super) fn start(
         engine: StartEngine,
         history: History,
-        (iopub, comms): (Iopub, Comms),
+        (iopub, statuses, comms): (Iopub, Statuses, Comms),
         (asker, canceller): (Asker, Canceller),
     ) -> std::io::Result<Self> {
         let (jobs, receiver) = mpsc::channel();
@@ -103,6 +102,7 @@ impl Queue {
                 jobs: receiver,
                 lanes,
                 iopub,
+                statuses,
                 comms,
                 asker,
             }
@@ -155,6 +155,7 @@ struct Runner {
     jobs: mpsc::Receiver<Job>,
     lanes: Lanes,
     iopub: Iopub,
+    statuses: Statuses,
     comms: Comms,
     asker: Asker,
 }
@@ -233,7 +234,7 @@ impl Runner {
     /// meanwhile.
     fn execute(&mut self, QueuedCell { message, request, replies }: &QueuedCell) -> Vec<Job> {
         self.running(true);
-        self.iopub.send(wire::status(ExecutionState::Busy, message));
+        self.statuses.begin(message);
         let mut front =
             SocketFront { iopub: &self.iopub, asker: &self.asker, message, allow_stdin: request.allow_stdin };
         let cell = Request { code: request.code.clone(), silent: request.silent, store_history: request.store_history };
@@ -261,7 +262,7 @@ impl Runner {
             }
         }
         let _ = replies.send(wire::child(reply(&outcome, number, values, page), message));
-        self.iopub.send(wire::status(ExecutionState::Idle, message));
+        self.statuses.end(message);
         if aborts {
             let behind = self.lanes.take(message.subshell.as_deref());
             self.abort(behind);
@@ -285,15 +286,15 @@ impl Runner {
     /// Answers requests without running them.
     fn abort(&self, cells: Vec<QueuedCell>) {
         for QueuedCell { message, replies, .. } in cells {
-            self.iopub.send(wire::status(ExecutionState::Busy, &message));
             let aborted = ExecuteReply {
                 status: ReplyStatus::Aborted,
                 execution_count: ExecutionCount::new(self.number as usize),
                 user_expressions: Some(Default::default()),
                 ..Default::default()
             };
-            let _ = replies.send(wire::child(aborted, &message));
-            self.iopub.send(wire::status(ExecutionState::Idle, &message));
+            self.statuses.around(&message, || {
+                let _ = replies.send(wire::child(aborted, &message));
+            });
         }
     }
 

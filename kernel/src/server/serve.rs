@@ -8,6 +8,7 @@ use jupyter_protocol::{ConnectionInfo, ExecutionState, Status};
 use jupyter_zmq_client as zmq;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinSet;
 
 use super::comm::Comms;
 use super::connection::{ConnectionError, read_connection_file};
@@ -17,6 +18,7 @@ use super::iopub::Iopub;
 use super::queue::{END, Queue};
 use super::replay::Replays;
 use super::signature::Key;
+use super::status::Statuses;
 use super::stdin::Asker;
 use super::subshell::Subshells;
 use super::{parent, wire};
@@ -28,6 +30,9 @@ pub type StartEngine = Box<dyn FnOnce() -> Box<dyn Engine> + Send>;
 
 /// How long a running cell may take to stop when the kernel is told to: first asked, then killed, then left behind.
 const GRACE: Duration = Duration::from_millis(1500);
+
+/// How long the last messages may take to leave the process. Only a reader that reads no more takes that long.
+const LAST_MESSAGES: Duration = Duration::from_secs(2);
 
 /// Why a kernel could not serve.
 #[derive(Debug, thiserror::Error)]
@@ -62,8 +67,21 @@ pub fn run_kernel(connection_file: &Path, engine: StartEngine) -> Result<(), Ser
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let served = runtime.block_on(async {
         let (signals, outside) = mpsc::unbounded_channel();
-        tokio::spawn(watch(signals)?);
-        serve(info, engine, History::of_this_user(), outside).await
+        let watching = tokio::spawn(watch(signals)?);
+        let served = serve(info, engine, History::of_this_user(), outside).await;
+        watching.abort();
+        served
+    });
+    // A message that was sent is in a queue of the library, which has a task for each reader to write it. These tasks end
+    // when their socket is gone and all is written, and no other tasks are left by now.
+    runtime.block_on(async {
+        let tasks = tokio::runtime::Handle::current().metrics();
+        let written = async {
+            while tasks.num_alive_tasks() > 0 {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        let _ = tokio::time::timeout(LAST_MESSAGES, written).await;
     });
     // A completion that never comes back must not keep the process.
     runtime.shutdown_background();
@@ -97,7 +115,8 @@ fn watch(outside: mpsc::UnboundedSender<Outside>) -> std::io::Result<impl Future
     })
 }
 
-/// Serves one kernel on the current runtime until a shutdown request or [`Outside::Stop`].
+/// Serves one kernel on the current runtime until a shutdown request or [`Outside::Stop`]. Its sockets are closed when this
+/// returns; what is still to be written to them is written by tasks of the runtime.
 ///
 /// # Errors
 /// [`ServeError::Bind`] or [`ServeError::System`].
@@ -107,40 +126,44 @@ pub async fn serve(
     history: History,
     mut outside: mpsc::UnboundedReceiver<Outside>,
 ) -> Result<(), ServeError> {
+    let mut tasks = JoinSet::new();
     let replays = Replays::default();
     let session = uuid::Uuid::new_v4().to_string();
     let bound = |channel, address| move |source| ServeError::Bind { channel, address, source: Box::new(source) };
     let iopub = zmq::create_kernel_iopub_xpub_connection(&info, &session).await;
     let key = Key::new(&info.key);
-    let iopub = Iopub::start(iopub.map_err(bound("iopub", info.iopub_url()))?, key.clone());
+    let iopub = Iopub::start(iopub.map_err(bound("iopub", info.iopub_url()))?, key.clone(), &mut tasks);
     let stdin = zmq::create_kernel_stdin_connection(&info, &session).await;
     let (asker, canceller) =
-        Asker::start(stdin.map_err(bound("stdin", info.stdin_url()))?, key.clone(), replays.clone());
+        Asker::start(stdin.map_err(bound("stdin", info.stdin_url()))?, key.clone(), replays.clone(), &mut tasks);
     let heartbeat = zmq::create_kernel_heartbeat_connection(&info).await;
-    tokio::spawn(echo(heartbeat.map_err(bound("heartbeat", info.hb_url()))?));
+    tasks.spawn(echo(heartbeat.map_err(bound("heartbeat", info.hb_url()))?));
     let control = zmq::create_kernel_control_connection(&info, &session).await;
     let (control_out, control_in) = control.map_err(bound("control", info.control_url()))?.split();
     let shell = zmq::create_kernel_shell_connection(&info, &session).await;
     let (shell_out, shell_in) = shell.map_err(bound("shell", info.shell_url()))?.split();
 
     let comms = Comms::default();
-    let queue = Queue::start(engine, history, (iopub.clone(), comms.clone()), (asker, canceller))?;
+    let statuses = Statuses::new(iopub.clone());
+    let published = (iopub.clone(), statuses.clone(), comms.clone());
+    let queue = Queue::start(engine, history, published, (asker, canceller))?;
     iopub.send(wire::orphan(Status { execution_state: ExecutionState::Starting }));
     let (stop, mut stopped) = mpsc::unbounded_channel();
     let dispatch = Dispatch {
         info: Arc::new(info),
         iopub: iopub.clone(),
+        statuses: statuses.clone(),
         queue: queue.clone(),
         comms: comms.clone(),
         subshells: Subshells::default(),
         replays,
         stop,
     };
-    let (control_replies, control_sent) = start_replies(control_out, key.clone());
-    let (shell_replies, shell_sent) = start_replies(shell_out, key);
+    let (control_replies, control_sent) = start_replies(control_out, key.clone(), &mut tasks);
+    let (shell_replies, shell_sent) = start_replies(shell_out, key, &mut tasks);
     let readers = [
-        tokio::spawn(dispatch.clone().read(control_in, control_replies)),
-        tokio::spawn(dispatch.read(shell_in, shell_replies)),
+        tasks.spawn(dispatch.clone().read(control_in, control_replies)),
+        tasks.spawn(dispatch.read(shell_in, shell_replies)),
     ];
 
     loop {
@@ -161,6 +184,7 @@ pub async fn serve(
         reader.abort();
     }
     end_engine(&queue).await;
+    statuses.close();
     for closed in comms.close_all() {
         iopub.send(wire::orphan(closed));
     }
@@ -170,6 +194,7 @@ pub async fn serve(
         let _ = shell_sent.await;
     };
     let _ = tokio::time::timeout(Duration::from_millis(500), sent).await;
+    tasks.shutdown().await;
     Ok(())
 }
 

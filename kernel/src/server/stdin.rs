@@ -5,7 +5,8 @@ use std::sync::mpsc;
 use jupyter_protocol::{InputReply, InputRequest, ReplyStatus};
 use jupyter_zmq_client::KernelStdinConnection;
 use serde_json::json;
-use tokio::sync::mpsc as tasks;
+use tokio::sync::mpsc as queues;
+use tokio::task::JoinSet;
 
 use super::replay::Replays;
 use super::signature::Key;
@@ -19,7 +20,7 @@ enum Answer {
 
 /// The asking end, owned by the thread that runs cells.
 pub(super) struct Asker {
-    questions: tasks::UnboundedSender<Outgoing>,
+    questions: queues::UnboundedSender<Outgoing>,
     answers: mpsc::Receiver<Answer>,
 }
 
@@ -29,13 +30,18 @@ pub(super) struct Canceller(mpsc::Sender<Answer>);
 
 impl Asker {
     /// Starts the tasks that own the socket.
-    pub(super) fn start(connection: KernelStdinConnection, key: Key, replays: Replays) -> (Self, Canceller) {
-        let (questions, mut asked) = tasks::unbounded_channel::<Outgoing>();
+    pub(super) fn start(
+        connection: KernelStdinConnection,
+        key: Key,
+        replays: Replays,
+        tasks: &mut JoinSet<()>,
+    ) -> (Self, Canceller) {
+        let (questions, mut asked) = queues::unbounded_channel::<Outgoing>();
         let (answer, answers) = mpsc::channel();
         let (mut send, mut receive) = connection.split();
 
         let unreachable = answer.clone();
-        tokio::spawn(async move {
+        tasks.spawn(async move {
             while let Some(question) = asked.recv().await {
                 // A front end without a stdin socket cannot be asked.
                 if wire::send(&mut send, &key, question).await.is_err() {
@@ -45,7 +51,7 @@ impl Asker {
         });
 
         let canceller = Canceller(answer.clone());
-        tokio::spawn(async move {
+        tasks.spawn(async move {
             loop {
                 let message = match wire::receive(&mut receive, &replays).await {
                     Ok(received) => received,

@@ -23,12 +23,15 @@ use chandlery::display::MimeBundle;
 pub(super) const PROTOCOL: &str = "5.5";
 
 /// A message as it came.
+#[derive(Clone)]
 pub(super) struct Received {
     message: JupyterMessage,
     /// Its header, with the fields that [`Header`] does not have.
     head: Vec<u8>,
     /// The subshell that its header names.
     pub(super) subshell: Option<String>,
+    /// Its sender takes it as answered only with its `idle`: the [state](super::status) says who does.
+    pub(super) awaits_idle: bool,
 }
 
 impl Deref for Received {
@@ -70,7 +73,8 @@ pub(super) async fn receive<S: zeromq::SocketRecv>(
         buffers: Vec::new(),
         channel: None,
     };
-    Ok(Received { message, head: raw.jparts[0].to_vec(), subshell: more.subshell_id })
+    let awaits_idle = message.header.version == SERVICES || more.subshell_id == Some(None);
+    Ok(Received { message, head: raw.jparts[0].to_vec(), subshell: more.subshell_id.flatten(), awaits_idle })
 }
 
 /// Signs a message and sends it.
@@ -92,11 +96,19 @@ pub(super) async fn send<S: zeromq::SocketSend>(
 /// What stands between the frames that say where a message goes and its own.
 const DELIMITER: &[u8] = b"<IDS|MSG>";
 
+/// The protocol version that `@jupyterlab/services` writes.
+const SERVICES: &str = "5.2";
+
 /// The field of a header that [`Header`] does not have.
 #[derive(Deserialize)]
 struct Subshell {
-    #[serde(default)]
-    subshell_id: Option<String>,
+    /// `None` where it is left out, and a null in it for the main shell.
+    #[serde(default, deserialize_with = "given")]
+    subshell_id: Option<Option<String>>,
+}
+
+fn given<'de, D: serde::Deserializer<'de>>(field: D) -> Result<Option<Option<String>>, D::Error> {
+    Option::deserialize(field).map(Some)
 }
 
 /// Whether a receive error is the end of the socket rather than one bad message.

@@ -1,0 +1,99 @@
+//! The kernel's state as servers and front ends read it from `status` messages.
+//!
+//! A reader that follows the kernel's state takes the last status for it, whatever request that status belongs to:
+//! jupyter_server keeps it as `execution_state`, by which it culls idle kernels, and JupyterLab shows it in its status bar.
+//! An `idle` for a completion would tell both that a kernel is idle while its cell runs. So while a cell runs, its own
+//! status is the only one:
+//!
+//! - A request that is answered meanwhile has its reply at once. Its `busy` and `idle`, which the protocol promises, come
+//!   right behind the cell's `idle`. Clients on jupyter_client take the reply for the answer and do not wait for them.
+//! - Front ends on `@jupyterlab/services` end a request only with its `idle`: without it nothing would be completed or
+//!   inspected until the cell ends. They are known by their headers, in which the protocol is 5.2 whatever they speak, and
+//!   `subshell_id` is null in the main shell. They are given the `idle` and, with nothing between, the cell's `busy` again.
+//! - Whoever asks what the kernel is has just come, as a tab that was reloaded, and is told the cell's `busy`.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use jupyter_protocol::ExecutionState;
+
+use super::iopub::Iopub;
+use super::wire::{self, Outgoing, Received};
+
+/// Publishes every status; clones share the state.
+#[derive(Clone)]
+pub(super) struct Statuses {
+    iopub: Iopub,
+    state: Arc<Mutex<State>>,
+}
+
+#[derive(Default)]
+struct State {
+    /// The request of the cell that runs.
+    running: Option<Received>,
+    /// What is published when it ends.
+    due: Vec<Outgoing>,
+}
+
+impl Statuses {
+    pub(super) fn new(iopub: Iopub) -> Self {
+        Self { iopub, state: Arc::default() }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn publish(&self, state: ExecutionState, request: &Received) {
+        self.iopub.send(wire::status(state, request));
+    }
+
+    /// A cell starts: from now on the kernel's state is its own.
+    pub(super) fn begin(&self, cell: &Received) {
+        let mut state = self.state();
+        self.publish(ExecutionState::Busy, cell);
+        state.running = Some(cell.clone());
+    }
+
+    /// The cell has ended and its reply is sent.
+    pub(super) fn end(&self, cell: &Received) {
+        let mut state = self.state();
+        state.running = None;
+        self.publish(ExecutionState::Idle, cell);
+        self.publish_due(&mut state);
+    }
+
+    /// Publishes what waits for a cell that was left behind when the kernel ends.
+    pub(super) fn close(&self) {
+        self.publish_due(&mut self.state());
+    }
+
+    fn publish_due(&self, state: &mut State) {
+        state.due.drain(..).for_each(|message| self.iopub.send(message));
+    }
+
+    /// Publishes the status of a request that is answered by `answer`.
+    pub(super) fn around(&self, request: &Received, answer: impl FnOnce()) {
+        let mut state = self.state();
+        let State { running, due } = &mut *state;
+        match running {
+            None => {
+                self.publish(ExecutionState::Busy, request);
+                answer();
+                self.publish(ExecutionState::Idle, request);
+            }
+            Some(cell) if request.awaits_idle => {
+                self.publish(ExecutionState::Busy, request);
+                answer();
+                self.publish(ExecutionState::Idle, request);
+                self.publish(ExecutionState::Busy, cell);
+            }
+            Some(cell) => {
+                answer();
+                due.extend([ExecutionState::Busy, ExecutionState::Idle].map(|state| wire::status(state, request)));
+                if request.header.msg_type == "kernel_info_request" {
+                    self.publish(ExecutionState::Busy, cell);
+                }
+            }
+        }
+    }
+}

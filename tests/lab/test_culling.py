@@ -1,0 +1,98 @@
+"""A Jupyter server that culls idle kernels leaves one alone whose cell runs, whatever it is asked meanwhile."""
+
+import json
+import time
+import urllib.error
+import uuid
+
+import pytest
+import websocket
+from jupyter_client.session import Session
+from test_starts import ENDLESS, Server, wait_until
+
+IDLE_S = 2
+QUESTIONS = {
+    "complete_request": {"code": "std::ve", "cursor_pos": 7},
+    "inspect_request": {"code": "std::vec", "cursor_pos": 8, "detail_level": 0},
+    "is_complete_request": {"code": "fn f() {"},
+    "history_request": {"hist_access_type": "tail", "n": 3, "output": False, "raw": True},
+    "kernel_info_request": {},
+    "comm_info_request": {},
+}
+
+
+def ask(connection, msg_type, content, front_end):
+    """Sends a request as jupyter_client or as JupyterLab writes it; its id."""
+    header = Session().msg_header(msg_type)
+    if front_end == "JupyterLab":
+        header |= {"username": "", "version": "5.2", "subshell_id": None, "msg_id": str(uuid.uuid4())}
+    message = {"header": header, "parent_header": {}, "metadata": {}, "content": content, "channel": "shell", "buffers": []}
+    connection.send(json.dumps(message, default=str))
+    return header["msg_id"]
+
+
+def heard(connection, seconds=0.0):
+    """What comes within some seconds: the request that it is about, its type and its content."""
+    messages, end = [], time.monotonic() + seconds
+    while (left := end - time.monotonic()) > 0:
+        connection.settimeout(left)
+        try:
+            message = json.loads(connection.recv())
+        except websocket.WebSocketTimeoutException:
+            break
+        messages.append((message["parent_header"].get("msg_id"), message["msg_type"], message["content"]))
+    return messages
+
+
+@pytest.mark.parametrize("front_end", ["jupyter_client", "JupyterLab"])
+def test_a_kernel_whose_cell_runs_is_busy_and_is_not_culled(front_end, kernel, tmp_path):
+    culls = [f"--MappingKernelManager.cull_idle_timeout={IDLE_S}", "--MappingKernelManager.cull_interval=1"]
+    with Server(tmp_path, *culls, "--MappingKernelManager.cull_connected=True") as server:
+        identity = server.ask("POST", "/api/kernels", {"name": kernel})["id"]
+        state = lambda: server.ask("GET", f"/api/kernels/{identity}")["execution_state"]  # noqa: E731
+        connection = server.channels(identity)
+        cell = ask(connection, "execute_request", {"code": ENDLESS, "silent": False}, front_end)
+        # What the server asks of a new kernel comes before.
+        wait_until(lambda: (cell, "execute_input") in [message[:2] for message in heard(connection, 0.1)], "no cell")
+        asked, messages = {}, []
+        for msg_type, content in QUESTIONS.items():
+            asked[ask(connection, msg_type, content, front_end)] = msg_type
+            messages += heard(connection, 0.3)
+            assert state() == "busy", msg_type
+        # The tab is closed, and opened once more.
+        connection.close()
+        connection = server.channels(identity)
+        reloaded = ask(connection, "kernel_info_request", {}, front_end)
+        after = heard(connection, 1)
+        assert (reloaded, "kernel_info_reply") in [message[:2] for message in after]
+        states = [(parent, content["execution_state"]) for parent, kind, content in after if kind == "status"]
+        assert states[-1] == (cell, "busy"), states
+        assert state() == "busy"
+        # For longer than an idle kernel lives, nothing is heard of it.
+        after += heard(connection, IDLE_S + 1)
+        assert state() == "busy"
+
+        replies = {parent for parent, kind, _ in messages if kind.endswith("_reply")}
+        assert replies == set(asked), [asked[one] for one in set(asked) - replies]
+        states = [(parent, content["execution_state"]) for parent, kind, content in messages + after if kind == "status"]
+        if front_end == "JupyterLab":
+            # It takes a request as answered only with its idle. What it reads next is the truth.
+            ended = [at for at, (parent, status) in enumerate(states) if parent in asked and status == "idle"]
+            assert len(ended) == len(asked), states
+            assert all(states[at + 1] == (cell, "busy") for at in ended), states
+        else:
+            assert {parent for parent, _ in states} == {cell}, states
+            assert {status for _, status in states} == {"busy"}, states
+
+        server.ask("POST", f"/api/kernels/{identity}/interrupt", {})
+        wait_until(lambda: (cell, "idle") in [(p, c.get("execution_state")) for p, _, c in heard(connection, 1)], "no idle")
+        wait_until(lambda: is_gone(server, identity), "an idle kernel is not culled")
+        connection.close()
+
+
+def is_gone(server, identity):
+    try:
+        server.ask("GET", f"/api/kernels/{identity}")
+    except urllib.error.HTTPError as error:
+        return error.code == 404
+    return False
