@@ -10,8 +10,8 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 /// Asks a process to stop what it does, as Ctrl-C would.
 pub const INTERRUPT: c_int = libc::SIGINT;
@@ -142,11 +142,13 @@ pub fn never_wait(pipe: impl AsFd) {
     unsafe { libc::fcntl(pipe.as_fd().as_raw_fd(), libc::F_SETFL, libc::O_NONBLOCK) };
 }
 
-/// Waits until a socket or one of two pipes has something; true if it is the socket, also when its peer is gone.
-pub fn wait_for(socket: BorrowedFd<'_>, pipes: [BorrowedFd<'_>; 2]) -> bool {
+/// Waits until a socket or one of two pipes has something, not longer than `limit`; true if it is the socket, also when its
+/// peer is gone.
+pub fn wait_for(socket: BorrowedFd<'_>, pipes: [BorrowedFd<'_>; 2], limit: Duration) -> bool {
     let mut all = [socket, pipes[0], pipes[1]].map(readable);
+    let limit = c_int::try_from(limit.as_millis()).unwrap_or(c_int::MAX);
     // SAFETY: three valid entries.
-    unsafe { libc::poll(all.as_mut_ptr(), 3, -1) };
+    unsafe { libc::poll(all.as_mut_ptr(), 3, limit) };
     // A pipe that the user's code closed stays ready for ever; then only the socket is worth waiting for.
     if all[0].revents == 0 && all[1..].iter().any(|pipe| pipe.revents & libc::POLLHUP != 0) {
         // SAFETY: one valid entry.
@@ -283,4 +285,96 @@ unsafe extern "C" fn read(descriptor: c_int, buffer: *mut c_void, count: usize) 
             -1
         }
     }
+}
+
+/// How long a piece of text may wait for what was written to the other stream before it.
+const TURN: Duration = Duration::from_millis(50);
+
+/// After a wait that was in vain, no text waits for so many times as long.
+const REST: u32 = 20;
+
+/// The pipes behind standard output and standard error, whatever the user's code puts into their places.
+static PIPES: OnceLock<[OwnedFd; 2]> = OnceLock::new();
+
+/// Whether texts take turns.
+static TURNS: AtomicBool = AtomicBool::new(false);
+
+/// Whether what this process writes to standard output and to standard error reaches their reader in the order in which it
+/// was written, though it comes by two pipes: while this is on, text for one waits until the other pipe is read. Somebody
+/// has to read both.
+pub fn keep_output_order(on: bool) {
+    if PIPES.get().is_none() {
+        let pipes = std::io::stdout().as_fd().try_clone_to_owned().and_then(|out| {
+            let error = std::io::stderr().as_fd().try_clone_to_owned()?;
+            Ok([out, error])
+        });
+        let Ok(pipes) = pipes else { return };
+        let _ = PIPES.set(pipes);
+    }
+    TURNS.store(on, Ordering::Relaxed);
+}
+
+/// Waits until the pipe of the other stream is read, if `descriptor` is standard output or standard error.
+fn wait_for_turn(descriptor: c_int) {
+    // Milliseconds since the first wait, until which nobody waits.
+    static RESTS: AtomicU64 = AtomicU64::new(0);
+    static BEGAN: OnceLock<Instant> = OnceLock::new();
+    let other = match descriptor {
+        libc::STDOUT_FILENO => 1,
+        libc::STDERR_FILENO => 0,
+        _ => return,
+    };
+    if !TURNS.load(Ordering::Relaxed) {
+        return;
+    }
+    let Some(pipe) = PIPES.get().map(|pipes| pipes[other].as_raw_fd()) else { return };
+    let is_read = || {
+        let mut unread: c_int = 0;
+        // SAFETY: an open descriptor, and a number to write to.
+        unsafe { libc::ioctl(pipe, libc::FIONREAD, &mut unread) != 0 || unread == 0 }
+    };
+    if is_read() {
+        return;
+    }
+    let now = || u64::try_from(BEGAN.get_or_init(Instant::now).elapsed().as_millis()).unwrap_or(u64::MAX);
+    let begun = Instant::now();
+    if now() < RESTS.load(Ordering::Relaxed) {
+        return;
+    }
+    for attempt in 0.. {
+        match attempt {
+            0..100 => std::thread::yield_now(),
+            _ => std::thread::sleep(Duration::from_micros(20)),
+        }
+        if is_read() {
+            return;
+        }
+        if begun.elapsed() > TURN {
+            let rest = u64::try_from((TURN * REST).as_millis()).unwrap_or(u64::MAX);
+            return RESTS.store(now().saturating_add(rest), Ordering::Relaxed);
+        }
+    }
+}
+
+/// The system library's `write`, for every library that this command loads: the one place that all text of Rust's own
+/// passes on its way to the pipes.
+///
+/// # Safety
+/// As for `write(2)`: `buffer` has `count` bytes.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn write(descriptor: c_int, buffer: *const c_void, count: usize) -> isize {
+    wait_for_turn(descriptor);
+    // SAFETY: the caller's arguments, handed on.
+    unsafe { libc::syscall(libc::SYS_write, descriptor, buffer, count) as isize }
+}
+
+/// The same for `writev`.
+///
+/// # Safety
+/// As for `writev(2)`: `parts` has `count` valid entries.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn writev(descriptor: c_int, parts: *const libc::iovec, count: c_int) -> isize {
+    wait_for_turn(descriptor);
+    // SAFETY: the caller's arguments, handed on.
+    unsafe { libc::syscall(libc::SYS_writev, descriptor, parts, count) as isize }
 }

@@ -8,12 +8,31 @@ use crate::engine::{Event, Stream};
 use crate::server::{Front, Publication};
 use chandlery::display::MimeBundle;
 
+/// So many outputs of text, one after the other, keep the order in which they were written.
+const TURNS: usize = 80;
+
 /// The outputs of every cell of one run. Updates reach displays of earlier cells, so all stay here until the end.
 pub(super) struct Recorder {
     cells: Vec<Vec<Recorded>>,
     current: usize,
     clear_at_next: bool,
     max_output: usize,
+    turns: Turns,
+}
+
+/// The text since the last output of another kind, each stream for itself.
+struct Turns {
+    stdout: Transcript,
+    stderr: Transcript,
+    bytes: usize,
+    /// That is how it is recorded.
+    merged: bool,
+}
+
+impl Turns {
+    fn new(limit: usize) -> Self {
+        Self { stdout: Transcript::new(limit), stderr: Transcript::new(limit), bytes: 0, merged: false }
+    }
 }
 
 enum Recorded {
@@ -26,7 +45,8 @@ enum Recorded {
 impl Recorder {
     /// For so many cells, each keeping so many bytes of either stream.
     pub(super) fn new(cells: usize, max_output: usize) -> Self {
-        Self { cells: (0..cells).map(|_| Vec::new()).collect(), current: 0, clear_at_next: false, max_output }
+        let cells = (0..cells).map(|_| Vec::new()).collect();
+        Self { cells, current: 0, clear_at_next: false, max_output, turns: Turns::new(max_output) }
     }
 
     /// What comes next belongs to this cell.
@@ -67,23 +87,40 @@ impl Recorder {
         outputs.push(recorded);
     }
 
-    /// Text joins what its stream wrote since the last other output, standard output first: which of the two pipes is
-    /// read first is chance, and must not show in the file.
+    /// Text joins the output before it if that is of the same stream, so that both keep their order. Where they take turns
+    /// without end, or write more than is kept, each has one output.
     fn write(&mut self, stream: Stream, text: &str) {
         let outputs = &mut self.cells[self.current];
         if std::mem::take(&mut self.clear_at_next) {
             outputs.clear();
         }
         let start = outputs.iter().rposition(|output| !matches!(output, Recorded::Text { .. })).map_or(0, |at| at + 1);
+        if outputs.len() == start {
+            self.turns = Turns::new(self.max_output);
+        }
         let same = |output: &Recorded| matches!(output, Recorded::Text { stream: other, .. } if *other == stream);
-        let at = outputs[start..].iter().position(same).map_or_else(
-            || {
-                let at = if stream == Stream::Stdout { start } else { outputs.len() };
-                outputs.insert(at, Recorded::Text { stream, text: Transcript::new(self.max_output) });
-                at
-            },
-            |at| start + at,
-        );
+        if !self.turns.merged {
+            let whole = if stream == Stream::Stdout { &mut self.turns.stdout } else { &mut self.turns.stderr };
+            whole.push(text);
+            self.turns.bytes += text.len();
+            let taken = outputs.len() - start + usize::from(!outputs.last().is_some_and(same));
+            if taken > TURNS || taken > 1 && self.turns.bytes > self.max_output {
+                outputs.truncate(start);
+                let turns = std::mem::replace(&mut self.turns, Turns::new(self.max_output));
+                self.turns.merged = true;
+                outputs.push(Recorded::Text { stream: Stream::Stdout, text: turns.stdout });
+                outputs.push(Recorded::Text { stream: Stream::Stderr, text: turns.stderr });
+                return;
+            }
+        }
+        let joins = match self.turns.merged {
+            true => outputs[start..].iter().position(same).map(|at| start + at),
+            false => outputs.len().checked_sub(1).filter(|last| *last >= start && same(&outputs[*last])),
+        };
+        let at = joins.unwrap_or_else(|| {
+            outputs.push(Recorded::Text { stream, text: Transcript::new(self.max_output) });
+            outputs.len() - 1
+        });
         if let Recorded::Text { text: transcript, .. } = &mut outputs[at] {
             transcript.push(text);
         }
@@ -183,17 +220,41 @@ mod tests {
     }
 
     #[test]
-    fn the_streams_are_saved_one_after_the_other_whichever_came_first() {
+    fn the_streams_are_saved_in_the_order_they_were_written() {
         let mut recorder = Recorder::new(1, 1000);
         let event = |stream, text: &str| shown(Event::Text { stream, text: text.to_owned() });
         recorder.publish(event(Stream::Stderr, "e1\n"));
         recorder.publish(event(Stream::Stdout, "1%\r"));
-        recorder.publish(event(Stream::Stderr, "e2\n"));
         recorder.publish(event(Stream::Stdout, "99%"));
+        recorder.publish(event(Stream::Stderr, "e2\n"));
+        recorder.publish(event(Stream::Stderr, "e3\n"));
         recorder.publish(shown(Event::Display { data: MimeBundle::text("d"), id: None }));
-        recorder.publish(event(Stream::Stderr, "e3"));
+        recorder.publish(event(Stream::Stderr, "e4"));
         let texts: Vec<Value> = outputs(&recorder, 0).into_iter().map(|output| output["text"].clone()).collect();
-        assert_eq!(texts, [json!(["99%"]), json!(["e1\n", "e2\n"]), Value::Null, json!(["e3"])]);
+        let expected = [json!(["e1\n"]), json!(["99%"]), json!(["e2\n", "e3\n"]), Value::Null, json!(["e4"])];
+        assert_eq!(texts, expected);
+    }
+
+    #[test]
+    fn streams_that_alternate_without_end_stay_small() {
+        let written = |lines: usize, max_output: usize, line: &str| {
+            let mut recorder = Recorder::new(1, max_output);
+            for _ in 0..lines {
+                for stream in [Stream::Stdout, Stream::Stderr] {
+                    recorder.publish(shown(Event::Text { stream, text: line.to_owned() }));
+                }
+            }
+            let outputs = outputs(&recorder, 0);
+            let lines: usize = outputs.iter().map(|output| output["text"].as_array().unwrap().len()).sum();
+            let bytes: usize = outputs.iter().map(|output| output["text"].to_string().len()).sum();
+            (outputs.len(), lines, bytes)
+        };
+        let (outputs, lines, _) = written(40, 1 << 20, "a\n");
+        assert_eq!((outputs, lines), (80, 80));
+        let (outputs, lines, _) = written(5000, 1 << 20, "a\n");
+        assert_eq!((outputs, lines), (2, 10_000));
+        let (outputs, _, bytes) = written(5000, 1000, &("a".repeat(99) + "\n"));
+        assert!(outputs == 2 && bytes < 4_000, "{outputs} outputs, {bytes} bytes");
     }
 
     #[test]

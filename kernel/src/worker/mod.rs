@@ -95,6 +95,7 @@ fn serve_all(stream: UnixStream) -> ExitCode {
     for request in requests {
         chandlery::interrupt::reset();
         running.store(true, Ordering::Relaxed);
+        system::keep_output_order(true);
         chandlery::progress::begin_cell();
         let begun = Instant::now();
         let (ending, load) = serve(&request, &mut store, &channel);
@@ -102,6 +103,7 @@ fn serve_all(stream: UnixStream) -> ExitCode {
         chandlery::progress::end_cell();
         running.store(false, Ordering::Relaxed);
         flush();
+        system::keep_output_order(false);
         if let Some(data) = show::take_result() {
             channel.send(&Report::Result { data });
         }
