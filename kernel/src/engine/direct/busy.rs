@@ -1,8 +1,12 @@
 //! What the engine is doing right now, so that another thread can stop it.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use crate::system;
+
+/// How long a cell may take to stop before the user is told why it still runs.
+const OVERDUE: Duration = Duration::from_secs(1);
 
 /// The user asked to stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,6 +20,8 @@ pub(super) struct Busy(Mutex<State>);
 struct State {
     phase: Phase,
     asked: u32,
+    /// When the worker was asked, until the user was told that it has not stopped.
+    waiting: Option<Instant>,
 }
 
 #[derive(Default)]
@@ -38,7 +44,7 @@ impl Busy {
 
     /// A cell is announced.
     pub(super) fn announce(&self) {
-        *self.state() = State { phase: Phase::Between, asked: 0 };
+        *self.state() = State { phase: Phase::Between, ..State::default() };
     }
 
     /// A cell begins, announced or not.
@@ -70,7 +76,13 @@ impl Busy {
 
     /// The worker is done, or about to be waited for.
     pub(super) fn rested(&self) {
-        self.state().phase = Phase::Between;
+        let mut state = self.state();
+        (state.phase, state.waiting) = (Phase::Between, None);
+    }
+
+    /// Whether the worker was asked to stop and still runs; true once for each cell.
+    pub(super) fn is_overdue(&self) -> bool {
+        self.state().waiting.take_if(|asked| asked.elapsed() >= OVERDUE).is_some()
     }
 
     /// How often the user asked to stop this cell.
@@ -99,8 +111,14 @@ impl Busy {
                 system::send_group(process, system::KILL);
                 return;
             }
-            Phase::Running(process) if state.asked == 0 => (process, system::INTERRUPT),
-            Phase::Running(process) => (process, system::KILL),
+            Phase::Running(process) if state.asked == 0 => {
+                state.waiting = Some(Instant::now());
+                (process, system::INTERRUPT)
+            }
+            Phase::Running(process) => {
+                state.waiting = None;
+                (process, system::KILL)
+            }
         };
         state.asked += 1;
         // A child of ours that was not waited for: the phase changes before that. It leads a group, as a shell's job does, so

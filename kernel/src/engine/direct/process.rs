@@ -25,6 +25,22 @@ const SETTLED: Duration = Duration::from_millis(30);
 /// How long a worker may take to exit after its variables are dropped.
 const EXIT: Duration = Duration::from_millis(300);
 
+/// So often the engine looks up from a worker that says nothing.
+const LOOK_UP: Duration = Duration::from_millis(250);
+
+/// What the engine has to do with a request while it is served.
+pub(super) struct Watch<'a> {
+    /// Called before a dead worker is waited for.
+    pub(super) before_wait: &'a dyn Fn(),
+    /// What the user is to be told of a cell that was asked to stop and has not.
+    pub(super) overdue: &'a dyn Fn() -> Option<String>,
+}
+
+impl Watch<'_> {
+    /// For requests that end at once.
+    pub(super) const NONE: Self = Self { before_wait: &|| {}, overdue: &|| None };
+}
+
 /// A running worker.
 pub(super) struct Worker {
     child: Child,
@@ -99,23 +115,26 @@ impl Worker {
     }
 
     /// Sends a request and forwards reports until it is served. All its text is forwarded before this returns.
-    ///
-    /// `before_wait` is called before a dead worker is waited for.
-    pub(super) fn serve(&mut self, request: &Request, output: &mut dyn Output, before_wait: &dyn Fn()) -> Served {
+    pub(super) fn serve(&mut self, request: &Request, output: &mut dyn Output, watch: &Watch<'_>) -> Served {
         self.kills = self.groups.kills();
         if frame::write(&mut self.socket, request).is_err() {
-            return self.died(output, before_wait);
+            return self.died(output, watch.before_wait);
         }
         loop {
             let ready = self.wait(output);
             // Text first: the worker flushed it before it sent the frame, and waits until displays are forwarded.
             self.drain(output);
-            if !ready {
-                continue;
-            }
-            let Ok(report) = frame::read::<Report>(&mut self.socket) else {
-                return self.died(output, before_wait);
+            let report = match ready.then(|| frame::read::<Report>(&mut self.socket)) {
+                Some(Err(_)) => return self.died(output, watch.before_wait),
+                Some(Ok(report)) => Some(report),
+                None => None,
             };
+            let runs = !matches!(report, Some(Report::Done { .. }));
+            if let Some(text) = runs.then(watch.overdue).flatten() {
+                self.contents.settle(&mut |event| output.event(event));
+                output.event(Event::Text { stream: Stream::Stderr, text });
+            }
+            let Some(report) = report else { continue };
             self.drain(output);
             self.contents.settle(&mut |event| output.event(event));
             let answer = match report {
@@ -139,7 +158,7 @@ impl Worker {
                 Report::Clear { wait } => forward(output, Event::Clear { wait }),
             };
             if frame::write(&mut self.socket, &answer).is_err() {
-                return self.died(output, before_wait);
+                return self.died(output, watch.before_wait);
             }
         }
     }
@@ -151,13 +170,14 @@ impl Worker {
         {
             self.contents.settle(&mut |event| output.event(event));
         }
-        system::wait_for(self.socket.as_fd(), [self.out.0.as_fd(), self.err.0.as_fd()])
+        system::wait_for(self.socket.as_fd(), [self.out.0.as_fd(), self.err.0.as_fd()], LOOK_UP)
     }
 
     fn drain(&mut self, output: &mut dyn Output) {
         let Self { out, err, contents, last_words, .. } = self;
         pour(&mut out.0, &mut out.1, &mut |text| contents.push(&text, &mut |event| output.event(event)));
         pour(&mut err.0, &mut err.1, &mut |text| {
+            contents.settle(&mut |event| output.event(event));
             last_words.push_str(&text);
             let cut = last_words.len().saturating_sub(WORDS);
             last_words.drain(..(cut..=last_words.len()).find(|at| last_words.is_char_boundary(*at)).unwrap_or(0));

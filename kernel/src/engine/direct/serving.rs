@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::outcome::{self, error};
-use super::process::Served;
+use super::process::{Served, Watch};
 use super::split::Split;
 use super::types::Namer;
 use super::variables::Change;
@@ -72,7 +72,7 @@ impl DirectEngine {
     /// A request whose outcome does not matter to the cell.
     pub(super) fn tell(&mut self, request: &Request, output: &mut dyn Output) {
         if let Some(worker) = &mut self.worker {
-            let _ = worker.serve(request, output, &|| {});
+            let _ = worker.serve(request, output, &Watch::NONE);
         }
     }
 
@@ -92,7 +92,9 @@ impl DirectEngine {
             return outcome::interrupted("before it ran; no variable was changed");
         }
         let mut placed = Placed { output, sources: &self.sources };
-        let served = worker.serve(request, &mut placed, &|| self.busy.rested());
+        let overdue = || self.busy.is_overdue().then(|| still_runs(self.variables.iter().map(|(name, _)| name)));
+        let watch = Watch { before_wait: &|| self.busy.rested(), overdue: &overdue };
+        let served = worker.serve(request, &mut placed, &watch);
         self.busy.rested();
         let (ending, stored) = match served {
             Served::Done { ending, variables, load, run } => {
@@ -144,6 +146,18 @@ impl DirectEngine {
         let value = format!("{how}; {lost}");
         error("WorkerDied", &value, vec![format!("the worker ended in cell {number}: {how}"), lost])
     }
+}
+
+/// What a user is told whose interrupt changed nothing.
+fn still_runs<'a>(variables: impl Iterator<Item = &'a str>) -> String {
+    let names: Vec<String> = variables.map(|name| format!("`{name}`")).collect();
+    let loses = match names.as_slice() {
+        [] => "there are no variables to lose".to_owned(),
+        names => format!("these variables are lost then: {}", names.join(", ")),
+    };
+    format!(
+        "this cell was asked to stop and still runs. It can stop at `chandlery::interrupt::check()?`, in progress bars, at `.await` and when it reads standard input. A second interrupt ends its process; {loses}\n"
+    )
 }
 
 /// Tells the user something about the cell that is no error.

@@ -8,7 +8,7 @@ use super::{Directive, Step};
 use crate::engine::direct::DirectEngine;
 use crate::engine::direct::dependencies::{Failure, Told};
 use crate::engine::direct::outcome::{error, interrupted};
-use crate::engine::direct::process::Served;
+use crate::engine::direct::process::{Served, Watch};
 use crate::engine::{Event, Outcome, Output, Stream};
 use crate::worker::frame::Request;
 
@@ -78,7 +78,7 @@ impl DirectEngine {
     pub(in crate::engine::direct) fn load_dependencies(&mut self, output: &mut dyn Output) -> Outcome {
         let (Some(worker), Some(built)) = (&mut self.worker, &self.dependencies.built) else { return Outcome::Ok };
         let request = Request::Library { library: built.library.clone() };
-        match worker.serve(&request, output, &|| {}) {
+        match worker.serve(&request, output, &Watch::NONE) {
             Served::Done { ending, .. } => self.sources.outcome(ending, (0, 0)),
             Served::Died(how) => error("WorkerDied", &format!("{how}, while loading dependencies"), Vec::new()),
         }
