@@ -14,38 +14,47 @@ pub(super) type Place = (u32, usize, usize);
 /// One message of `rustc --error-format=json`.
 #[derive(Debug, Deserialize)]
 pub(super) struct Diagnostic {
-    message: String,
-    code: Option<Code>,
-    level: String,
-    spans: Vec<Span>,
-    children: Vec<Note>,
+    pub(super) message: String,
+    pub(super) code: Option<Code>,
+    pub(super) level: String,
+    pub(super) spans: Vec<Span>,
+    pub(super) children: Vec<Note>,
     rendered: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
-struct Note {
-    message: String,
-    spans: Vec<Span>,
+pub(super) struct Note {
+    pub(super) message: String,
+    pub(super) level: String,
+    pub(super) spans: Vec<Span>,
 }
 
 #[derive(Debug, Deserialize)]
-struct Code {
-    code: String,
+pub(super) struct Code {
+    pub(super) code: String,
 }
 
 #[derive(Debug, Deserialize)]
-struct Span {
-    file_name: String,
-    line_start: usize,
-    column_start: usize,
-    is_primary: bool,
+pub(super) struct Span {
+    pub(super) file_name: String,
+    pub(super) line_start: usize,
+    pub(super) column_start: usize,
+    #[serde(default)]
+    pub(super) line_end: usize,
+    #[serde(default)]
+    pub(super) column_end: usize,
+    pub(super) is_primary: bool,
+    #[serde(default)]
+    pub(super) label: Option<String>,
+    #[serde(default)]
+    pub(super) suggested_replacement: Option<String>,
     #[serde(default)]
     expansion: Option<Box<Expansion>>,
 }
 
 /// The macro call that a place is in.
 #[derive(Debug, Deserialize)]
-struct Expansion {
+pub(super) struct Expansion {
     span: Span,
 }
 
@@ -227,8 +236,9 @@ impl Diagnostics {
         let place = first.place(at).map(|(cell, line, column)| format!(" (cell {cell}:{line}:{column})"));
         let value = format!("{}{}", first.message, place.unwrap_or_default());
         let mut seen = BTreeSet::new();
-        let rendered = errors.iter().filter_map(|error| error.rendered.as_deref()).filter(|text| seen.insert(*text));
-        (name, value, rendered.flat_map(|text| at.render(text)).collect())
+        let rendered = errors.iter().map(|error| at.render(error)).filter(|lines| seen.insert(lines.clone()));
+        let rendered: Vec<Vec<String>> = rendered.collect();
+        (name, value, rendered.join(&String::new()))
     }
 
     /// The compiler's warnings about the cell's own text, to print. `tops` are the patterns of its top-level `let`s:
@@ -241,13 +251,8 @@ impl Diagnostics {
                 cell == at.cell && !kept
             })
         };
-        let rendered = self.warnings.iter().filter(own).filter_map(|warning| warning.rendered.as_deref());
-        let mut text = String::new();
-        for line in rendered.flat_map(|text| at.render(text)) {
-            text.push_str(&line);
-            text.push('\n');
-        }
-        text
+        let rendered = self.warnings.iter().filter(own).map(|warning| at.render(warning).join("\n") + "\n");
+        rendered.collect::<Vec<_>>().join("\n")
     }
 }
 
@@ -264,7 +269,7 @@ impl Diagnostic {
 
 impl Span {
     /// Itself, or the macro call it comes from that is not in a macro. The inclusion of the cell's own source is none.
-    fn outermost(&self) -> &Self {
+    pub(super) fn outermost(&self) -> &Self {
         let mut span = self;
         while let Some(expansion) = &span.expansion {
             if expansion.span.expansion.is_none()

@@ -3,19 +3,21 @@
 use std::collections::HashMap;
 
 use chandlery::cell::{Ending, Place};
+use unicode_width::UnicodeWidthStr;
 
 use super::attributes::Refused;
 use super::source::Lines;
 use super::syntax::SyntaxError;
 use crate::engine::Outcome;
 
-const RED: &str = "\u{1b}[1;31m";
-const BLUE: &str = "\u{1b}[1;34m";
+/// What is to be read has no color: none is readable in every theme, on the grounds that front ends give to errors.
+const BOLD: &str = "\u{1b}[1m";
+const BLUE: &str = "\u{1b}[34m";
 const PLAIN: &str = "\u{1b}[0m";
 
 /// An error outcome.
 pub(super) fn error(name: &str, value: &str, mut traceback: Vec<String>) -> Outcome {
-    traceback.insert(0, format!("{RED}{name}{PLAIN}: {value}"));
+    traceback.insert(0, format!("{BOLD}{name}{PLAIN}: {value}"));
     Outcome::Error { name: name.to_owned(), value: value.to_owned(), traceback }
 }
 
@@ -29,7 +31,7 @@ pub(super) fn compile_error(
     (name, value, mut traceback): (String, String, Vec<String>),
     notes: Vec<String>,
 ) -> Outcome {
-    traceback.extend(notes.into_iter().map(|note| format!("{BLUE}note{PLAIN}: {note}")));
+    traceback.extend(notes.into_iter().map(|note| format!("{BOLD}note{PLAIN}: {note}")));
     Outcome::Error { name, value, traceback }
 }
 
@@ -76,7 +78,7 @@ impl Sources {
 
     /// An inner attribute that no cell can have.
     pub(super) fn refused(&self, cell: u32, Refused { line, column, message }: &Refused) -> Outcome {
-        let place = SyntaxError { message: message.clone(), line: *line, column: *column, incomplete: false };
+        let place = SyntaxError { message: message.clone(), line: *line, column: *column };
         self.syntax_error(cell, &place)
     }
 
@@ -142,10 +144,13 @@ impl Sources {
     /// The source line, with a caret.
     fn excerpt(&self, cell: u32, line: usize, column: Option<usize>) -> Vec<String> {
         let Some(text) = self.line(cell, line) else { return Vec::new() };
-        let mut lines = vec![format!("{BLUE}{line:>4} |{PLAIN} {text}")];
-        lines.extend(
-            column.map(|column| format!("     {BLUE}|{PLAIN} {}{RED}^{PLAIN}", " ".repeat(column.saturating_sub(1)))),
-        );
+        // A tab is as wide as in the compiler's messages, and some characters take two columns.
+        let shown = |text: &str| text.replace('\t', "    ");
+        let mut lines = vec![format!("{BLUE}{line:>4} |{PLAIN} {}", shown(text))];
+        lines.extend(column.map(|column| {
+            let before: String = text.chars().take(column.saturating_sub(1)).collect();
+            format!("     {BLUE}|{PLAIN} {}{BOLD}^{PLAIN}", " ".repeat(shown(&before).width()))
+        }));
         lines
     }
 }
