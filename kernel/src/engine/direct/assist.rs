@@ -7,9 +7,11 @@ use std::time::Instant;
 use chandlery::cell::{Variable, short_type_name};
 use chandlery::display::MimeBundle;
 
+use super::attributes;
 use super::directives;
 use super::split::split;
 use super::subject;
+use super::syntax::{self, Open};
 use crate::engine::{Assist, Completeness, Completions, VariableSummary};
 use crate::language::{Answer, Language, documentation};
 
@@ -181,9 +183,14 @@ impl Assist for Names {
     fn is_complete(&self, code: &str) -> Completeness {
         // An error in a directive is best told by running it.
         let Ok(parsed) = directives::parse(code) else { return Completeness::Complete };
-        match split(&parsed.rust, 0) {
+        let Ok(apart) = attributes::apart(&parsed.rust) else { return Completeness::Complete };
+        match split(&apart.code, 0) {
             Ok(_) => Completeness::Complete,
-            Err(error) if error.incomplete => {
+            Err(_) if syntax::can_go_on(&apart.code) => {
+                if syntax::open(&apart.code) == Open::Text {
+                    // Blanks would be part of the string.
+                    return Completeness::Incomplete(String::new());
+                }
                 let last = code.lines().last().unwrap_or("");
                 let indent: String = last.chars().take_while(|c| *c == ' ').collect();
                 let deeper = if last.trim_end().ends_with(['{', '(', '[']) { "    " } else { "" };
@@ -230,5 +237,7 @@ mod tests {
         assert_eq!(names.is_complete("%help\nlet x = 1;"), Completeness::Complete);
         assert_eq!(names.is_complete("for i in 0..3 {"), Completeness::Incomplete("    ".into()));
         assert_eq!(names.is_complete("let = 3;"), Completeness::Invalid);
+        assert_eq!(names.is_complete("#![allow(unused)]"), Completeness::Complete);
+        assert_eq!(names.is_complete("    let s = \"open ("), Completeness::Incomplete(String::new()));
     }
 }

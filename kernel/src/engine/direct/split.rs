@@ -45,7 +45,7 @@ pub(super) struct Statement {
 pub(super) fn split(code: &str, cell: u32) -> Result<Split, SyntaxError> {
     // The parser remembers every text it has seen; spans of earlier cells are not used any more.
     proc_macro2::extra::invalidate_current_thread_spans();
-    let parsed = Block::parse_within.parse_str(code).map_err(|error| SyntaxError::new(code, &error))?;
+    let parsed = Block::parse_within.parse_str(code).map_err(|error| SyntaxError::new(&error))?;
     let mut split = Split { definitions: Vec::new(), statements: Vec::new(), tail: None, main: None, awaits: false };
     let last = parsed.len().saturating_sub(1);
     for (index, statement) in parsed.into_iter().enumerate() {
