@@ -74,11 +74,29 @@ def test_a_cell_that_takes_too_long_fails_it(runner, tmp_path, kernel, monkeypat
 
 
 PARAMETERS = """let steps: usize = 1; // how many
-let rate = 1e-3;
+let mut rate = 1e-3;
 let name = "a";
 let note = "b".to_string();
 let some: Option<u8> = None;
-let list: Vec<f32> = vec![];"""
+let list: Vec<f32> = vec![
+    1.0,
+];
+let table: std::collections::BTreeMap<String, Vec<Option<f64>>> = Default::default();
+let pair = (1, "x");"""
+
+USE = """fn takes(
+    steps: usize, rate: f64, name: &str, note: String, some: Option<u8>, list: Vec<f32>,
+    table: std::collections::BTreeMap<String, Vec<Option<f64>>>, pair: (i32, &str),
+) -> String {
+    format!("{steps} {rate:?} {name:?} {note:?} {some:?} {list:?} {table:?} {pair:?}")
+}
+rate += 1.0;
+println!("{}", takes(steps, rate, name, note.clone(), some, list.clone(), table.clone(), pair))"""
+
+# Two notebooks in one process: the second declares nothing.
+SECOND = """import papermill
+papermill.execute_notebook("in.ipynb", "out.ipynb", {"steps": 7}, progress_bar=False)
+papermill.execute_notebook("bare.ipynb", "bare-out.ipynb", {"steps": -7}, progress_bar=False)"""
 
 
 def test_papermill_sets_typed_parameters(tmp_path, kernel):
@@ -91,27 +109,37 @@ def test_papermill_sets_typed_parameters(tmp_path, kernel):
     places = ["--install-lib", package, "--single-version-externally-managed", "--record", source / "record"]
     subprocess.run([*setup, *places], cwd=source, check=True)
     shutil.rmtree(source)
-    use = (
-        "fn takes(steps: usize, rate: f64, name: &str, note: String, some: Option<u8>, list: Vec<f32>) -> String {\n"
-        '    format!("{steps} {rate:?} {name:?} {note:?} {some:?} {list:?}")\n}\n'
-        'println!("{}", takes(steps, rate, name, note.clone(), some, list.clone()))'
-    )
-    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in (PARAMETERS, use)])
-    notebook.cells[0].metadata.tags = ["parameters"]
-    notebook.metadata.kernelspec = {"name": kernel, "display_name": kernel, "language": "rust"}
-    nbformat.write(notebook, tmp_path / "in.ipynb")
 
-    def papermill(*words):
-        command = [sys.executable, "-m", "papermill", "--no-progress-bar", "in.ipynb", "out.ipynb", *words]
+    def write(name, *sources):
+        notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in sources])
+        notebook.cells[0].metadata.tags = ["parameters"] if len(sources) > 1 else []
+        notebook.metadata.kernelspec = {"name": kernel, "display_name": kernel, "language": "rust"}
+        nbformat.write(notebook, tmp_path / name)
+
+    def python(*words):
         environment = os.environ | {"PYTHONPATH": str(package)}
+        command = [sys.executable, *words]
         return subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=180)
 
-    given = "{steps: 7, rate: 2, name: 'q\"\\', note: é, some: 3, list: [1, 2.5]}"
+    def papermill(*words):
+        return python("-m", "papermill", "--no-progress-bar", "in.ipynb", "out.ipynb", *words)
+
+    def shown(name):
+        return nbformat.read(tmp_path / name, as_version=4).cells[-1].outputs[0].text.strip()
+
+    write("in.ipynb", PARAMETERS, USE)
+    write("bare.ipynb", 'println!("{}", -1 * steps)')
+    given = "{steps: 7, rate: .inf, name: 'q\"\\', note: é, some: 3, list: [1, 2.5], table: {a: [1, null], b: []}, pair: [2, y]}"
     done = papermill("-y", given)
     assert done.returncode == 0, done.stderr
-    shown = nbformat.read(tmp_path / "out.ipynb", as_version=4).cells[-1].outputs[0].text
-    assert shown.strip() == r'''7 2.0 "q\"\\" "é" Some(3) [1.0, 2.5]'''
+    expected = r'''7 inf "q\"\\" "é" Some(3) [1.0, 2.5] {"a": [Some(1.0), None], "b": []} (2, "y")'''
+    assert shown("out.ipynb") == expected
 
-    refused = papermill("-p", "steps", "many")
-    assert refused.returncode != 0
-    assert "declares `steps: usize`" in refused.stderr
+    done = python("-c", SECOND)
+    assert done.returncode == 0, done.stderr
+    assert shown("bare-out.ipynb") == "7", "no type of the first notebook's"
+
+    for words in (["-p", "steps", "many"], ["-p", "steps", "-1"], ["-y", "{table: {a: [x]}}"]):
+        refused = papermill(*words)
+        assert refused.returncode != 0
+        assert "the notebook declares `" in refused.stderr
