@@ -30,6 +30,16 @@ pub enum RunError {
         /// What is wrong where, and what to do.
         reason: String,
     },
+    /// It was written for the kernel of another language; nothing ran.
+    #[error("this notebook is for {kernel}{language}, and Chandlery runs Rust\n  where: {}, its metadata\n  do: run it with `jupyter execute`, or choose Chandlery's kernel for it in Jupyter", path.display())]
+    OtherKernel {
+        /// The notebook.
+        path: PathBuf,
+        /// The kernel that it names.
+        kernel: String,
+        /// Its language, as a part of the sentence; empty where the notebook does not say it.
+        language: String,
+    },
     /// There is no such cell to resume from; nothing ran.
     #[error("cannot resume `{}`: {reason}", path.display())]
     Resume {

@@ -56,6 +56,11 @@ struct Ran {
 /// A notebook with its parameters set.
 pub(super) fn read(path: &Path, options: &Options) -> Result<Notebook, RunError> {
     let mut notebook = Notebook::read(path)?;
+    if let Some((kernel, language)) = notebook.other_kernel() {
+        let language = language.filter(|language| !language.eq_ignore_ascii_case(kernel));
+        let language = language.map(|language| format!(", a kernel of {language}")).unwrap_or_default();
+        return Err(RunError::OtherKernel { path: path.to_owned(), kernel: kernel.to_owned(), language });
+    }
     parameters::inject(&mut notebook, &options.parameters)
         .map_err(|reason| RunError::Parameters { path: path.to_owned(), reason })?;
     Ok(notebook)

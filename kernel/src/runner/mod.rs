@@ -9,6 +9,7 @@ mod error;
 mod execution;
 mod html;
 mod junit;
+mod language;
 mod memory;
 mod notebook;
 mod options;
@@ -64,9 +65,12 @@ pub fn run(
     stop: &StopRequest,
 ) -> Result<(), RunError> {
     let options::Plan { jobs, junit } = options.plan()?;
-    // A parameter that one notebook refuses is told before another has run for hours.
+    // A parameter that one notebook refuses, and one of another kernel, are told before another has run for hours.
     if !options.parameters.is_empty() {
         jobs.iter().try_for_each(|job| read(&job.path, options).map(drop))?;
+    } else if !(options.keep_going || options.check || options.no_execute) {
+        let others = jobs.iter().filter_map(|job| read(&job.path, options).err());
+        others.filter(|error| matches!(error, RunError::OtherKernel { .. })).map(Err).collect::<Result<(), _>>()?;
     }
     let deadline = options.total_timeout.map(|limit| Instant::now() + limit);
     let (ended, printed) = schedule::run(

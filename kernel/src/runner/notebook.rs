@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
+use super::language::other_kernel;
+
 /// A notebook that cannot be read.
 #[derive(thiserror::Error)]
 #[non_exhaustive]
@@ -54,6 +56,8 @@ const OURS: &str = "chandlery";
 pub(super) struct Notebook {
     fields: Map<String, Value>,
     cells: Vec<Map<String, Value>>,
+    /// The kernel of another language that it was written for, and the language.
+    other_kernel: Option<(String, Option<String>)>,
 }
 
 impl Notebook {
@@ -81,7 +85,8 @@ impl Notebook {
             Value::Object(cell) if cell.contains_key("cell_type") => Ok(cell),
             _ => Err(format!("cell {} has no `cell_type`", index + 1)),
         });
-        let mut notebook = Self { cells: cells.collect::<Result<_, _>>()?, fields };
+        let other_kernel = fields.get("metadata").and_then(Value::as_object).and_then(other_kernel);
+        let mut notebook = Self { cells: cells.collect::<Result<_, _>>()?, fields, other_kernel };
         notebook.raise_to_4_5();
         notebook.describe_language();
         Ok(notebook)
@@ -111,6 +116,11 @@ impl Notebook {
         if let Value::Object(metadata) = metadata {
             metadata.insert("language_info".to_owned(), crate::server::language_info());
         }
+    }
+
+    /// The kernel of another language that the notebook was written for, and the language if it says it.
+    pub(super) fn other_kernel(&self) -> Option<(&str, Option<&str>)> {
+        self.other_kernel.as_ref().map(|(kernel, language)| (kernel.as_str(), language.as_deref()))
     }
 
     /// How many cells there are, of all kinds.

@@ -190,3 +190,23 @@ fn the_notebooks_of_this_repository_compile() {
     assert!(paths.len() >= 3);
     Checked::by(&Folder::with(&[]), &words).passes();
 }
+
+#[test]
+fn a_notebook_of_another_kernel_is_refused_unrun() {
+    let folder = Folder::with(&[]);
+    let write = |name: &str, metadata: Value| {
+        let cells = [cell("std::fs::write(\"ran\", \"\")?;")];
+        let notebook = json!({"nbformat": 4, "nbformat_minor": 5, "metadata": metadata, "cells": cells});
+        std::fs::write(folder.path(name), notebook.to_string()).unwrap();
+    };
+    write("in.ipynb", json!({"kernelspec": {"name": "chandlery", "display_name": "Rust", "language": "rust"}}));
+    write("python.ipynb", json!({"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}));
+    for words in [&["python.ipynb"][..], &["--check", "python.ipynb"], &["in.ipynb", "python.ipynb"]] {
+        let done = command(&folder, words);
+        assert_eq!(done.status.code(), Some(1), "{words:?}");
+        let said = String::from_utf8(done.stderr).unwrap();
+        assert!(said.contains("this notebook is for python3, a kernel of python"), "{said}");
+        assert!(!folder.path("ran").exists());
+    }
+    assert!(command(&folder, &["in.ipynb"]).status.success());
+}
