@@ -9,6 +9,7 @@ pub mod doctor;
 pub mod engine;
 pub mod install;
 pub mod language;
+pub mod link;
 pub mod runner;
 pub mod server;
 #[expect(unsafe_code, reason = "calls of the operating system that the standard library does not wrap")]

@@ -15,7 +15,7 @@ use chandlery_kernel::engine::{Echo, Engine, Evcxr, Unavailable};
 use chandlery_kernel::install::{Names, Payload, Places, Scope};
 use chandlery_kernel::system::{self, Again};
 use chandlery_kernel::toolkit::Toolkit;
-use chandlery_kernel::{bench, doctor, install, runner, server, worker};
+use chandlery_kernel::{bench, doctor, install, link, runner, server, worker};
 use clap::{Parser, ValueEnum};
 
 use cli::{BenchSubject, Cli, Contestant, EngineName, KernelAction, Place, RunArgs};
@@ -43,6 +43,7 @@ fn main() -> ExitCode {
             say(concat!("chandlery ", env!("CARGO_PKG_VERSION")));
             ExitCode::SUCCESS
         }
+        Some(link::COMMAND) => link::main(&std::env::args_os().skip(2).collect::<Vec<_>>()),
         Some(word) if cli::WORDS.contains(&word) => match Cli::parse() {
             Cli::Run(args) => run(*args),
             Cli::Kernel { action } => kernel(action),

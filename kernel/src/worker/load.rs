@@ -5,6 +5,8 @@ use std::path::Path;
 use chandlery::cell::Store;
 use libloading::os::unix::{Library, RTLD_GLOBAL, RTLD_NOW};
 
+use crate::engine::direct::runtime::{ENTER, KEY};
+
 /// The name of the function every cell exports.
 pub const ENTRY: &str = "chandlery_cell";
 
@@ -20,9 +22,41 @@ pub(super) fn cell(path: &Path) -> Result<fn(&mut Store), String> {
     entry.map_err(|error| format!("the compiled cell has no entry: {error}"))
 }
 
-/// Loads a library of dependencies for the rest of the process's life; cells that are loaded later find its symbols.
-pub(super) fn library(path: &Path) -> Result<(), String> {
+/// Loads a library of dependencies for the rest of the process's life; cells that are loaded later find its symbols. Where it
+/// makes a runtime, cells run inside that from now on.
+pub(super) fn library(path: &Path, surroundings: &mut Surroundings) -> Result<(), String> {
     // SAFETY: the user asked for this crate; what its initialisers do is like what its functions do in a cell.
     let library = unsafe { Library::open(Some(path), RTLD_NOW | RTLD_GLOBAL) };
-    library.map(std::mem::forget).map_err(|error| format!("the dependencies cannot be loaded: {error}"))
+    let library = library.map_err(|error| format!("the dependencies cannot be loaded: {error}"))?;
+    // SAFETY: the kernel wrote these functions with these signatures, for this compiler.
+    let found = unsafe { (library.get::<fn() -> &'static str>(KEY.as_bytes()), library.get::<Inside>(ENTER.as_bytes())) };
+    if let (Ok(key), Ok(enter)) = found {
+        surroundings.change(key(), *enter);
+    }
+    std::mem::forget(library);
+    Ok(())
+}
+
+/// Runs something inside a runtime.
+type Inside = fn(&mut dyn FnMut());
+
+/// Where cells run: in a runtime, if the dependencies have one.
+#[derive(Default)]
+pub(super) struct Surroundings(Option<(&'static str, Inside)>);
+
+impl Surroundings {
+    /// The runtime stays while it is one of the same tokio: what cells spawned lives in it.
+    fn change(&mut self, key: &'static str, enter: Inside) {
+        if self.0.is_none_or(|(known, _)| known != key) {
+            self.0 = Some((key, enter));
+        }
+    }
+
+    /// Runs something there.
+    pub(super) fn run(&self, work: &mut dyn FnMut()) {
+        match self.0 {
+            Some((_, enter)) => enter(work),
+            None => work(),
+        }
+    }
 }

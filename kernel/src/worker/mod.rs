@@ -26,6 +26,7 @@ use chandlery::cell::{Ending, Store, show};
 
 use channel::{Channel, Displays, flush};
 use frame::{Report, Request};
+use load::Surroundings;
 
 use crate::descendants;
 use crate::system::{self, Again};
@@ -92,13 +93,14 @@ fn serve_all(stream: UnixStream) -> ExitCode {
     let owned = |(name, path): (&str, &str)| (name.to_owned(), path.to_owned());
     channel.send(&Report::Ready { type_paths: chandlery::cell::type_paths().into_iter().map(owned).collect() });
     let mut store = Store::new();
+    let mut surroundings = Surroundings::default();
     for request in requests {
         chandlery::interrupt::reset();
         running.store(true, Ordering::Relaxed);
         system::keep_output_order(true);
         chandlery::progress::begin_cell();
         let begun = Instant::now();
-        let (ending, load) = serve(&request, &mut store, &channel);
+        let (ending, load) = serve(&request, &mut store, &channel, &mut surroundings);
         let run = begun.elapsed() - load;
         chandlery::progress::end_cell();
         running.store(false, Ordering::Relaxed);
@@ -130,14 +132,21 @@ fn clear(store: &mut Store) -> Ending {
 }
 
 /// Serves a request; also, how long loading took.
-fn serve(request: &Request, store: &mut Store, channel: &Channel) -> (Ending, Duration) {
-    let Request::Cell { library } = request else { return (directive(request, store, channel), Duration::ZERO) };
+fn serve(
+    request: &Request,
+    store: &mut Store,
+    channel: &Channel,
+    surroundings: &mut Surroundings,
+) -> (Ending, Duration) {
+    let Request::Cell { library } = request else {
+        return (directive(request, store, channel, surroundings), Duration::ZERO);
+    };
     let begun = Instant::now();
     let loaded = load::cell(library);
     let load = begun.elapsed();
     let ending = match loaded {
         Ok(cell) => {
-            cell(store);
+            surroundings.run(&mut || cell(store));
             store.finish()
         }
         Err(reason) => Ending::Refused { reasons: vec![reason] },
@@ -145,11 +154,11 @@ fn serve(request: &Request, store: &mut Store, channel: &Channel) -> (Ending, Du
     (ending, load)
 }
 
-fn directive(request: &Request, store: &mut Store, channel: &Channel) -> Ending {
+fn directive(request: &Request, store: &mut Store, channel: &Channel, surroundings: &mut Surroundings) -> Ending {
     match request {
         Request::Magic { line } => magic::run(line, store, channel),
         Request::Check { line } => magic::check(line, store),
-        Request::Library { library } => match load::library(library) {
+        Request::Library { library } => match load::library(library, surroundings) {
             Ok(()) => Ending::Done,
             Err(reason) => Ending::Refused { reasons: vec![reason] },
         },

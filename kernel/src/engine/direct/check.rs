@@ -61,9 +61,9 @@ impl DirectEngine {
     ) -> Found {
         let mut found = Found(Outcome::Ok);
         let depends = |step: &Step| matches!(step.directive, Directive::Dep(_));
-        if let Some(first) = parsed.steps.iter().find(|step| depends(step)) {
+        if parsed.steps.iter().any(depends) {
             // Nothing that uses a crate could be checked without it.
-            let outcome = self.depend(&parsed.steps, (cell.number, first.line), output);
+            let outcome = self.depend(&parsed.steps, cell.number, output);
             if outcome != Outcome::Ok {
                 let names = parsed.steps.iter().filter_map(|step| match &step.directive {
                     Directive::Dep(line) => line.split(|c: char| c == '=' || c.is_whitespace()).next(),

@@ -51,6 +51,7 @@ use busy::Busy;
 use codegen::Purpose;
 use compile::{Compiled, Compiler};
 use dependencies::Dependencies;
+pub(crate) use dependencies::runtime;
 pub use dependencies::{Cleaned, Kept, KeptSet};
 use diagnostics::Diagnostics;
 use directives::{Settings, Spent};
@@ -189,7 +190,7 @@ impl DirectEngine {
         if let Err(problem) = self.start() {
             return error("WorkerFailed", &format!("{}: {problem}", self.program.display()), Vec::new());
         }
-        if fresh { self.load_dependencies(output) } else { Outcome::Ok }
+        if fresh { self.load_dependencies(cell.number, output) } else { Outcome::Ok }
     }
 
     /// Compiles Rust code for a purpose, and serves it.

@@ -6,6 +6,7 @@ use chandlery::cell::{Ending, Place};
 use unicode_width::UnicodeWidthStr;
 
 use super::attributes::Refused;
+use super::dependencies::Tokio;
 use super::source::Lines;
 use super::syntax::SyntaxError;
 use crate::engine::Outcome;
@@ -47,6 +48,8 @@ fn shortened(text: &str) -> String {
 pub(super) struct Sources {
     cells: HashMap<u32, String>,
     units: HashMap<String, Lines>,
+    /// What there is of tokio, for advice.
+    pub(super) tokio: Option<Tokio>,
 }
 
 impl Sources {
@@ -110,9 +113,27 @@ impl Sources {
                 error(&type_name, &message, self.place("returned at", place.as_ref(), at))
             }
             Ending::Panicked { message, place } => {
-                error("Panic", &message, self.place("panicked at", place.as_ref(), at))
+                let mut traceback = self.place("panicked at", place.as_ref(), at);
+                traceback.extend(self.advice(&message).map(|advice| format!("{BLUE}help{PLAIN}: {advice}")));
+                error("Panic", &message, traceback)
             }
             Ending::Refused { reasons } => error("Refused", &reasons.join("; "), Vec::new()),
+        }
+    }
+
+    /// What to do about a panic.
+    fn advice(&self, message: &str) -> Option<&'static str> {
+        let reactor = message.contains("no reactor running") || message.contains("Tokio 1.x runtime");
+        match self.tokio {
+            _ if !reactor => None,
+            Some(Tokio::Runtime) => Some(
+                "cells run inside a runtime, and threads of their own do not: pass them a `tokio::runtime::Handle::current()` \
+                 and call its `enter` there",
+            ),
+            Some(Tokio::WithoutRuntime | Tokio::Absent) | None => Some(
+                "the notebook's tokio cannot make a runtime: add one by \
+                 `:dep tokio = { version = \"1\", features = [\"full\"] }`, and cells run inside it",
+            ),
         }
     }
 

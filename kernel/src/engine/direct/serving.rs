@@ -138,7 +138,7 @@ impl DirectEngine {
     }
 
     /// The worker died: its variables are lost, definitions stay, and the next cell gets a new worker.
-    fn buried(&mut self, how: &str, number: u32) -> Outcome {
+    pub(super) fn buried(&mut self, how: &str, number: u32) -> Outcome {
         let lost = self.lose_worker(&format!("this variable was lost when the worker ended in cell {number}"));
         if self.busy.asked() > 1 {
             return outcome::interrupted(&format!("by force: the worker was ended; {lost}"));

@@ -1,7 +1,8 @@
 //! Where built dependencies are kept, for all kernels of a user.
 //!
 //! `~/.cache/chandlery/deps/COMPILER/target` is one target folder for everything, so that a crate is built once, whatever
-//! set it is part of; beside it each set has a folder with its package, the lock of its versions and what was built.
+//! set it is part of; beside it each set has a folder with its package, the lock of its versions and, in a folder for each
+//! build that succeeded, what was built ([`Snapshot`](super::snapshot::Snapshot)). A build that fails changes none of those.
 //! Who builds holds `lock`, shared; who cleans holds it alone. Who loaded a set holds its `used`, whose time is its last use.
 
 use std::fs::File;
@@ -28,6 +29,31 @@ pub(in crate::engine::direct) struct Built {
     pub(super) called: Vec<(String, String)>,
     /// All that cargo made for the set in the shared target folder.
     pub(super) files: Vec<PathBuf>,
+    /// Whether cells run inside a runtime of tokio's, and if not, whether the set has tokio.
+    pub(in crate::engine::direct) tokio: Tokio,
+}
+
+/// What there is of tokio in a set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(in crate::engine::direct) enum Tokio {
+    /// Nothing.
+    Absent,
+    /// tokio, without the feature that makes runtimes.
+    WithoutRuntime,
+    /// A runtime, in which cells run.
+    Runtime,
+}
+
+impl Built {
+    /// The folder that holds the library and everything cells are compiled with.
+    pub(super) fn folder(&self) -> &Path {
+        self.library.parent().unwrap_or(&self.library)
+    }
+
+    fn is_complete(&self) -> bool {
+        let externs = self.externs.iter().map(|(_, file)| file);
+        externs.chain([&self.library]).all(|file| file.is_file())
+    }
 }
 
 /// Keeps a set from being removed.
@@ -36,8 +62,20 @@ pub(super) struct InUse {
     _file: Option<File>,
 }
 
+impl InUse {
+    /// Notes that what is in a folder was used now, and keeps it as long as the result lives.
+    pub(super) fn of(folder: &Path) -> std::io::Result<Self> {
+        let file = open(&folder.join(USED))?;
+        file.set_modified(SystemTime::now())?;
+        Ok(Self { _file: file.lock_shared().is_ok().then_some(file) })
+    }
+}
+
 /// The name of the file of an [`InUse`].
 pub(super) const USED: &str = "used";
+
+/// The file with the versions of a set.
+pub(super) const LOCK: &str = "Cargo.lock";
 
 /// Keeps the whole cache from being cleaned while something is built.
 pub(super) fn hold(cache: &Path) -> std::io::Result<Option<File>> {
@@ -74,48 +112,45 @@ impl Place {
         Ok(file)
     }
 
-    /// Remembers that the set was used now, and keeps it as long as the result lives.
-    pub(super) fn use_it(&self) -> std::io::Result<InUse> {
-        let file = open(&self.folder.join(USED))?;
-        file.set_modified(SystemTime::now())?;
-        Ok(InUse { _file: file.lock_shared().is_ok().then_some(file) })
-    }
-
     /// A set that grows keeps the versions it has: what is loaded already stays what cells use.
     pub(super) fn start_from(&self, before: &Built) -> std::io::Result<()> {
-        let (theirs, ours) = (before.library.with_file_name("Cargo.lock"), self.folder.join("Cargo.lock"));
+        let (theirs, ours) = (before.folder().join(LOCK), self.folder.join(LOCK));
         if ours.is_file() || !theirs.is_file() {
             return Ok(());
         }
         std::fs::copy(theirs, ours).map(|_| ())
     }
 
-    /// What was built here earlier, if it is all there.
+    /// Gives the set the versions of its last build back, after one that failed. Without one, the next chooses again.
+    pub(super) fn restore_lock(&self) {
+        let ours = self.folder.join(LOCK);
+        let kept = self.built().map(|built| built.folder().join(LOCK)).filter(|kept| kept.is_file());
+        if kept.is_none_or(|kept| std::fs::copy(kept, &ours).is_err()) {
+            let _ = std::fs::remove_file(ours);
+        }
+    }
+
+    /// What was built here last, if it is all there.
     pub(super) fn built(&self) -> Option<Built> {
         let text = std::fs::read(self.folder.join("built.json")).ok()?;
         let built: Built = serde_json::from_slice(&text).ok()?;
-        let complete = built.library.is_file() && built.files.iter().all(|file| file.exists());
-        complete.then_some(built)
-    }
-
-    /// Keeps a built library under a name made of its content: a running kernel may still use an earlier one.
-    pub(super) fn keep(&self, library: &Path) -> std::io::Result<PathBuf> {
-        let content = std::fs::read(library)?;
-        let kept = self.folder.join(format!("lib{}_{}.so", self.package, hash(&content)));
-        if !kept.is_file() {
-            let part = self.folder.join(format!("part.{}", std::process::id()));
-            std::fs::write(&part, content)?;
-            std::fs::rename(&part, &kept)?;
-        }
-        Ok(kept)
+        built.is_complete().then_some(built)
     }
 
     /// Remembers what was built.
     pub(super) fn remember(&self, built: &Built) -> std::io::Result<()> {
-        let part = self.folder.join(format!("part.{}", std::process::id()));
-        std::fs::write(&part, serde_json::to_vec(built)?)?;
-        std::fs::rename(part, self.folder.join("built.json"))
+        write_whole(&self.folder.join("built.json"), &serde_json::to_vec(built)?)
     }
+}
+
+/// Writes a file that is there whole, or as it was before.
+pub(super) fn write_whole(file: &Path, content: &[u8]) -> std::io::Result<()> {
+    let part = file.with_extension(format!("part-{}", std::process::id()));
+    let written = std::fs::write(&part, content).and_then(|()| std::fs::rename(&part, file));
+    if written.is_err() {
+        let _ = std::fs::remove_file(part);
+    }
+    written
 }
 
 /// The folder for all dependencies: that of `XDG_CACHE_HOME`, or `~/.cache`.

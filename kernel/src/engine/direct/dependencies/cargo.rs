@@ -1,8 +1,8 @@
 //! One run of cargo: its progress while it runs, what it wrote when it is done.
 
 use std::io::Read;
-use std::os::unix::process::CommandExt;
-use std::process::{Command, Stdio};
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::process::{Command, ExitStatus, Stdio};
 use std::time::Instant;
 
 use super::Failure;
@@ -12,7 +12,7 @@ use crate::engine::direct::busy::{Busy, Stopped};
 pub(super) fn run(command: &mut Command, busy: &Busy, progress: &mut dyn FnMut(&str)) -> Result<String, Failure> {
     let program = command.get_program().to_string_lossy().into_owned();
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
-    let lost = |problem: std::io::Error| Failure::Cargo(format!("{program}: {problem}"));
+    let lost = |problem: std::io::Error| Failure::Cargo(format!("error: {program}: {problem}"));
     let mut child = command.spawn().map_err(lost)?;
     if busy.compiling(child.id()) == Err(Stopped) {
         crate::system::send_group(child.id(), crate::system::KILL);
@@ -30,8 +30,14 @@ pub(super) fn run(command: &mut Command, busy: &Busy, progress: &mut dyn FnMut(&
     match (stopped, status.success()) {
         (Err(Stopped), _) => Err(Failure::Stopped),
         (Ok(()), true) => Ok(text),
-        (Ok(()), false) => Err(Failure::Cargo(words)),
+        (Ok(()), false) => Err(Failure::Cargo(words + &ended_by(status))),
     }
+}
+
+/// What cargo itself cannot say: that it was ended.
+fn ended_by(status: ExitStatus) -> String {
+    let Some(signal) = status.signal() else { return String::new() };
+    format!("error: cargo was ended by signal {signal}, perhaps because memory ran out; what was built before stays\n")
 }
 
 /// Reads cargo's messages. Returns those that are no progress.

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use super::cache::{self, Built, USED};
-use crate::toolkit::BUILT_WITH;
+use crate::toolkit::{BUILT_FOR, BUILT_WITH};
 
 /// Of the name of a folder that is being removed.
 const GOING: &str = ".removed-";
@@ -128,7 +128,11 @@ impl Kept {
                     let packages = stay.iter().filter_map(|set| set.folder.file_name());
                     let needed = packages.map(|name| name.to_string_lossy().into_owned());
                     let needed = needed.chain(files.into_iter().flatten().filter_map(|file| mark_of(file)));
-                    prune(&compiler.join("target/release"), &needed.collect())?;
+                    let needed = needed.collect();
+                    // What runs while it is built, and what cells use.
+                    let target = compiler.join("target");
+                    prune(&target.join("release"), &needed)?;
+                    prune(&target.join(BUILT_FOR).join("release"), &needed)?;
                 }
             }
             leftovers(&self.folder).iter().try_for_each(std::fs::remove_dir_all)?;

@@ -18,6 +18,22 @@ const IN_TOOLKIT: &[(&str, &str)] = &[
     ("serde_json", "chandlery::serde_json"),
 ];
 
+/// What a manifest may say of a dependency.
+const KEYS: &[&str] = &[
+    "version",
+    "path",
+    "git",
+    "branch",
+    "tag",
+    "rev",
+    "features",
+    "default-features",
+    "default_features",
+    "package",
+    "registry",
+    "registry-index",
+];
+
 /// Parses `name = "1"`, `name = { … }` or `name`. A path may be relative to `folder`.
 ///
 /// # Errors
@@ -39,8 +55,13 @@ pub(super) fn parse(line: &str, folder: &Path) -> Result<(String, Value), String
     match &mut value {
         Value::String(_) => {}
         Value::Table(table) => {
+            if let Some(unknown) = table.keys().find(|key| !KEYS.contains(&key.as_str())) {
+                let near = KEYS.iter().find(|known| strsim::damerau_levenshtein(known, unknown) <= 2);
+                let meant = near.map(|near| format!("; did you mean `{near}`?")).unwrap_or_default();
+                return Err(format!("`{unknown}` says nothing about a dependency{meant}"));
+            }
             if !["version", "path", "git"].iter().any(|key| table.contains_key(*key)) {
-                return Err(format!("`{name}` has no version, path or git repository; {how}"));
+                table.insert("version".to_owned(), Value::String("*".to_owned()));
             }
             if let Some(Value::String(path)) = table.get_mut("path") {
                 let full = folder.join(&*path);
@@ -136,8 +157,12 @@ mod tests {
             manifest("a-b = { version = \"1\", features = [\"x\", 'y\"'], default-features = false }").unwrap(),
             "a-b = { default-features = false, features = [\"x\", \"y\\\"\"], version = \"1\" }"
         );
+        assert_eq!(
+            manifest("r = { features = [\"bundled\"] }").unwrap(),
+            "r = { features = [\"bundled\"], version = \"*\" }"
+        );
         assert!(manifest("x = { path = \"no/such/folder\" }").unwrap_err().contains("/no/such/folder"));
-        for wrong in ["", "x = 1", "x = ", "two words", "a.b = \"1\"", "chandlery = \"1\""] {
+        for wrong in ["", "x = 1", "x = ", "two words", "a.b = \"1\"", "chandlery = \"1\"", "x = { vresion = \"1\" }"] {
             assert!(manifest(wrong).is_err(), "{wrong}");
         }
     }

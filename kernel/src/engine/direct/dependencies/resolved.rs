@@ -7,6 +7,7 @@ use serde_json::Value;
 use super::Failure;
 
 /// A dependency as cargo resolved it.
+#[derive(Clone, Debug)]
 pub(super) struct Found {
     /// As it was asked for.
     pub(super) asked: String,
@@ -25,6 +26,9 @@ pub(super) fn direct<'a>(tree: &Value, wanted: impl Iterator<Item = &'a String>)
     let nodes = list(&tree["resolve"]["nodes"]);
     let node = nodes.iter().find(|node| node["id"] == *root).cloned().unwrap_or_default();
     let declared = package(root).map(|root| list(&root["dependencies"])).unwrap_or_default();
+    let new_name = |found: &Value| found["rename"].as_str().map(|name| name.replace('-', "_"));
+    // Two versions of one crate have one package's name; then one of them is renamed.
+    let new_names: Vec<String> = declared.iter().filter_map(new_name).collect();
     let found = wanted.map(|asked| {
         let is_asked = |found: &&Value| {
             let renamed = found["rename"].as_str();
@@ -32,18 +36,21 @@ pub(super) fn direct<'a>(tree: &Value, wanted: impl Iterator<Item = &'a String>)
         };
         let declared = declared.iter().find(is_asked);
         // Renamed, code calls it by the new name; else as its library is called, which need not be its package's name.
-        let renamed = declared.and_then(|found| found["rename"].as_str()).map(|name| name.replace('-', "_"));
+        let renamed = declared.and_then(new_name);
         let original = declared.map(|found| &found["name"]);
         let matching = list(&node["deps"]).into_iter().find(|dep| match &renamed {
             Some(name) => dep["name"] == name.as_str(),
-            None => package(&dep["pkg"]).map(|package| &package["name"]) == original,
+            None => {
+                package(&dep["pkg"]).map(|package| &package["name"]) == original
+                    && !new_names.iter().any(|name| dep["name"] == name.as_str())
+            }
         });
         let found = matching.and_then(|dep| {
             let version = package(&dep["pkg"])?["version"].as_str()?.to_owned();
             let (name, package) = (dep["name"].as_str()?.to_owned(), dep["pkg"].as_str()?.to_owned());
             Some(Found { asked: asked.clone(), name, package, version })
         });
-        found.ok_or_else(|| Failure::Usage(format!("{asked} has no library that cells could use")))
+        found.ok_or_else(|| Failure::Cargo(format!("error: `{asked}` has no library that cells could use")))
     });
     found.collect()
 }

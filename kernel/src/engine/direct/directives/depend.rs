@@ -1,39 +1,42 @@
 //! `%dep`: what is built, shown and loaded.
 
 use std::cell::Cell;
+use std::path::Path;
 
+use chandlery::cell::Ending;
 use chandlery::display::{Align, Html, Mark, MimeBundle, TableView};
 
 use super::{Directive, Step};
 use crate::engine::direct::DirectEngine;
-use crate::engine::direct::dependencies::{Failure, Told};
+use crate::engine::direct::dependencies::{Failure, Surroundings};
 use crate::engine::direct::outcome::{error, interrupted};
 use crate::engine::direct::process::{Served, Watch};
 use crate::engine::{Event, Outcome, Output, Stream};
 use crate::worker::frame::Request;
 
 impl DirectEngine {
-    /// Builds and loads all dependencies that a cell names.
+    /// Builds and loads all dependencies that a cell names. A failure changes nothing.
     pub(in crate::engine::direct) fn depend(
         &mut self,
         steps: &[Step],
-        at: (u32, usize),
+        number: u32,
         output: &mut dyn Output,
     ) -> Outcome {
         let lines = steps.iter().filter_map(|step| match &step.directive {
-            Directive::Dep(line) => Some(line.as_str()),
+            Directive::Dep(line) => Some((step.line, line.as_str())),
             _ => None,
         });
-        let lines: Vec<&str> = lines.collect();
-        let compiler = match &mut self.compiler {
-            Ok(compiler) => compiler,
+        let (places, lines): (Vec<usize>, Vec<&str>) = lines.unzip();
+        let first = places.first().copied().unwrap_or(1);
+        let toolkit = match &self.compiler {
+            Ok(compiler) => compiler.toolkit().clone(),
             Err(problem) => return error("NoCompiler", problem, Vec::new()),
         };
         // Paths are relative to the folder that cells are in, which they may have changed.
         let folder =
             self.worker.as_ref().and_then(|worker| std::fs::read_link(format!("/proc/{}/cwd", worker.id())).ok());
         let folder = folder.unwrap_or_else(|| std::env::current_dir().unwrap_or_default());
-        let id = format!("dep-{}-{}-{}", std::process::id(), at.0, at.1);
+        let id = format!("dep-{}-{number}-{first}", std::process::id());
         let begun = std::time::Instant::now();
         let shown = Cell::new(false);
         let show = |text: String, output: &mut dyn Output| {
@@ -44,43 +47,67 @@ impl DirectEngine {
                 Event::Display { data, id: Some(id) }
             });
         };
-        let toolkit = compiler.toolkit().clone();
-        let added = self.dependencies.add(&lines, &folder, &toolkit, &self.busy, &mut |step| {
+        let around = Surroundings { folder: &folder, toolkit: &toolkit, program: &self.program, busy: &self.busy };
+        let prepared = self.dependencies.prepare(&lines, &around, &mut |step| {
             show(format!("dependencies · {step} · {} s", begun.elapsed().as_secs()), output);
         });
-        let place = self.sources.place_of(at.0, at.1);
-        if shown.get() && added.is_err() {
-            show("dependencies · not built".to_owned(), output);
-        }
-        let Told { summary, notes } = match added {
-            Ok(told) => told,
-            Err(Failure::Stopped) => return interrupted("while building dependencies; no variable was changed"),
-            Err(Failure::Usage(problem)) => return error("UsageError", &problem, place),
-            Err(Failure::Cargo(words)) => return failed(&words, place),
+        let loaded = match prepared {
+            Ok(ready) => self.load_library(&ready.built.library, number, output).map(|()| ready),
+            Err(Failure::Stopped) => Err(interrupted("while building dependencies; nothing was changed")),
+            Err(Failure::Usage(line, problem)) => {
+                let line = places.get(line).copied().unwrap_or(first);
+                Err(error("UsageError", &problem, self.sources.place_of(number, line)))
+            }
+            Err(Failure::Cargo(words)) => Err(failed(&words, self.sources.place_of(number, first))),
         };
-        if let Some(built) = &self.dependencies.built {
+        let ready = match loaded {
+            Ok(ready) => ready,
+            Err(outcome) => {
+                if shown.get() {
+                    show("dependencies · not built".to_owned(), output);
+                }
+                return outcome;
+            }
+        };
+        show(ready.summary.clone(), output);
+        for note in &ready.notes {
+            output.event(Event::Text { stream: Stream::Stderr, text: format!("{note}\n") });
+        }
+        self.dependencies.adopt(ready);
+        if let (Some(built), Ok(compiler)) = (&self.dependencies.built, &mut self.compiler) {
             compiler.depend(built);
+            self.sources.tokio = Some(built.tokio);
             if let Some(language) = self.names.language() {
                 language.depend_on(&built.library, || self.dependencies.crates());
             }
         }
-        let outcome = self.load_dependencies(output);
-        if outcome == Outcome::Ok {
-            show(summary, output);
-            for note in notes {
-                output.event(Event::Text { stream: Stream::Stderr, text: note + "\n" });
-            }
-        }
-        outcome
+        Outcome::Ok
     }
 
-    /// Loads what was built into the worker.
-    pub(in crate::engine::direct) fn load_dependencies(&mut self, output: &mut dyn Output) -> Outcome {
-        let (Some(worker), Some(built)) = (&mut self.worker, &self.dependencies.built) else { return Outcome::Ok };
-        let request = Request::Library { library: built.library.clone() };
+    /// Loads what was built into a worker that was started anew.
+    pub(in crate::engine::direct) fn load_dependencies(&mut self, number: u32, output: &mut dyn Output) -> Outcome {
+        let Some(library) = self.dependencies.built.as_ref().map(|built| built.library.clone()) else {
+            return Outcome::Ok;
+        };
+        match self.load_library(&library, number, output) {
+            Ok(()) => Outcome::Ok,
+            Err(outcome) => outcome,
+        }
+    }
+
+    fn load_library(&mut self, library: &Path, number: u32, output: &mut dyn Output) -> Result<(), Outcome> {
+        let Some(worker) = &mut self.worker else { return Ok(()) };
+        let request = Request::Library { library: library.to_owned() };
         match worker.serve(&request, output, &Watch::NONE) {
-            Served::Done { ending, .. } => self.sources.outcome(ending, (0, 0)),
-            Served::Died(how) => error("WorkerDied", &format!("{how}, while loading dependencies"), Vec::new()),
+            Served::Done { ending: Ending::Refused { reasons }, .. } => {
+                let why = format!("{}; what was loaded before stays", reasons.join("; "));
+                Err(error("DependencyError", &why, Vec::new()))
+            }
+            Served::Done { ending, .. } => match self.sources.outcome(ending, (number, 0)) {
+                Outcome::Ok => Ok(()),
+                failed => Err(failed),
+            },
+            Served::Died(how) => Err(self.buried(&format!("{how}, while loading dependencies"), number)),
         }
     }
 
@@ -110,6 +137,9 @@ fn failed(words: &str, mut traceback: Vec<String>) -> Outcome {
     let first = first.split_once("]: ").filter(|_| first.starts_with('[')).map_or(first, |(_, text)| text);
     // Which package needs it is ours to know: it is the one of the whole set.
     let first = first.split(" as a dependency of package `chandlery_deps").next().unwrap_or(first);
+    if words.contains("No space left on device") || words.contains("os error 122") {
+        traceback.push("free some space, as with `chandlery kernel clean`, or name another place in XDG_CACHE_HOME".into());
+    }
     // Cargo's own report says why in the lines that follow, the reason of all at the end.
     let causes = words.lines().zip(words.lines().skip(1)).filter(|(line, _)| line.trim() == "Caused by:");
     let cause = causes.last().map(|(_, cause)| cause.trim());

@@ -36,7 +36,7 @@ impl DirectEngine {
                 if std::mem::replace(&mut depends, true) {
                     continue;
                 }
-                let outcome = self.depend(&steps, (cell.number, step.line), output);
+                let outcome = self.depend(&steps, cell.number, output);
                 if outcome != Outcome::Ok {
                     return outcome;
                 }

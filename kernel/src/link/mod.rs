@@ -1,0 +1,147 @@
+//! The linker of a set of dependencies: the system's, with what C code in the set is called by.
+//!
+//! A crate may hold C code that its build script compiled. Cells call it directly, where a function of the crate is generic, is
+//! inlined, or is the C function itself. The compiler, which knows Rust alone, makes everything else in a shared library
+//! invisible. So what the crates' metadata names and C code defines is added to the list of what stays visible. Whatever
+//! cannot be understood here is linked as the compiler says.
+
+mod archive;
+
+use std::collections::BTreeSet;
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+
+use archive::Archive;
+
+/// The word after `chandlery` that links.
+pub const COMMAND: &str = "__link";
+
+const VERSIONS: &str = "-Wl,--version-script=";
+
+/// Links with these words of the compiler's.
+pub fn main(words: &[OsString]) -> ExitCode {
+    let linker = || Command::new("cc");
+    // What C code refers to may be missing, if nothing used it so far: then once more without it.
+    if let Some(more) = widened(words)
+        && linker().args(&more).output().is_ok_and(|done| done.status.success())
+    {
+        return ExitCode::SUCCESS;
+    }
+    match linker().args(words).status() {
+        Ok(status) => {
+            let code = status.code().or_else(|| Some(128 + status.signal()?)).unwrap_or(1);
+            ExitCode::from(u8::try_from(code).unwrap_or(1))
+        }
+        Err(_) => ExitCode::FAILURE,
+    }
+}
+
+/// The words with which C functions stay visible, if there are any.
+fn widened(words: &[OsString]) -> Option<Vec<OsString>> {
+    let mut words = words.to_vec();
+    let versions = words.iter().position(|word| word.as_bytes().starts_with(VERSIONS.as_bytes()))?;
+    let list = PathBuf::from(OsStr::from_bytes(&words[versions].as_bytes()[VERSIONS.len()..]));
+    let folder = list.parent()?.to_owned();
+    let crates: Vec<usize> = (0..words.len()).filter(|at| is_crate(Path::new(&words[*at]))).collect();
+    let libraries = native(&words);
+    let mut foreign: Vec<(Option<usize>, Archive)> = Vec::new();
+    let mut metadata = Vec::new();
+    for at in crates {
+        let archive = Archive::read(Path::new(&words[at]))?;
+        metadata.extend(archive.metadata().map(<[u8]>::to_vec));
+        foreign.extend(archive.has_foreign().then_some((Some(at), archive)));
+    }
+    foreign.extend(libraries.iter().filter_map(|path| Some((None, Archive::read(path)?))));
+    let defined: BTreeSet<Vec<u8>> = foreign.iter().flat_map(|(_, archive)| archive.defined()).collect();
+    let named: BTreeSet<Vec<u8>> = metadata.iter().flat_map(|text| archive::named(text, &defined)).collect();
+    let paths = runtime_paths(&words);
+    if named.is_empty() {
+        return (!paths.is_empty()).then(|| words.into_iter().chain(paths).collect());
+    }
+    for (at, archive) in &foreign {
+        let (Some(at), Some(visible)) = (at, archive.with_visible(&named)) else { continue };
+        let name = format!("visible-{at}.rlib");
+        std::fs::write(folder.join(&name), visible).ok()?;
+        words[*at] = folder.join(name).into_os_string();
+    }
+    let text = std::fs::read_to_string(&list).ok()?;
+    let lines: String = named.iter().map(|name| format!("    {};\n", String::from_utf8_lossy(name))).collect();
+    let text = match text.split_once("global:") {
+        Some((before, after)) => format!("{before}global:\n{lines}{after}"),
+        None => text.replacen('{', &format!("{{\n  global:\n{lines}"), 1),
+    };
+    let widened = folder.join("visible.list");
+    std::fs::write(&widened, text).ok()?;
+    let mut versions_word = OsString::from(VERSIONS);
+    versions_word.push(&widened);
+    words[versions] = versions_word;
+    // Nothing in the library may use them, so they are asked for by name.
+    let wanted: String = named.iter().map(|name| format!("-Wl,--undefined={}\n", String::from_utf8_lossy(name))).collect();
+    let file = folder.join("visible.args");
+    std::fs::write(&file, wanted).ok()?;
+    let mut file_word = OsString::from("@");
+    file_word.push(file);
+    words.push(file_word);
+    words.extend(paths);
+    Some(words)
+}
+
+/// Whether a file is a crate of the set: the compiler's own come with their C code as well.
+fn is_crate(file: &Path) -> bool {
+    file.extension().is_some_and(|kind| kind == "rlib") && !file.iter().any(|part| part == "rustlib")
+}
+
+fn folders(words: &[OsString]) -> Vec<PathBuf> {
+    let mut folders = Vec::new();
+    let mut words = words.iter();
+    while let Some(word) = words.next() {
+        match word.as_bytes() {
+            b"-L" => folders.extend(words.next().map(PathBuf::from)),
+            [b'-', b'L', path @ ..] => folders.push(PathBuf::from(OsStr::from_bytes(path))),
+            _ => {}
+        }
+    }
+    folders
+}
+
+/// The static libraries that the words name, in the folders that they name.
+fn native(words: &[OsString]) -> Vec<PathBuf> {
+    let names = words.iter().filter_map(|word| word.to_str()?.strip_prefix("-l"));
+    let folders = folders(words);
+    let found = names.filter_map(|name| {
+        let beside = |kind: &str, folder: &PathBuf| folder.join(format!("lib{name}.{kind}"));
+        let first = folders.iter().find(|folder| beside("a", folder).is_file() || beside("so", folder).is_file())?;
+        (!beside("so", first).is_file()).then(|| beside("a", first))
+    });
+    found.collect()
+}
+
+/// Where the library finds shared libraries that build scripts brought.
+fn runtime_paths(words: &[OsString]) -> Vec<OsString> {
+    let brought = |folder: &PathBuf| {
+        let names: Vec<&str> = words.iter().filter_map(|word| word.to_str()?.strip_prefix("-l")).collect();
+        folder.is_absolute() && names.iter().any(|name| folder.join(format!("lib{name}.so")).is_file())
+    };
+    let word = |folder: PathBuf| {
+        let mut word = OsString::from("-Wl,-rpath,");
+        word.push(folder);
+        word
+    };
+    folders(words).into_iter().filter(brought).map(word).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_without_c_code_stay_as_they_are() {
+        let words: Vec<OsString> = ["-shared", "-o", "x.so", "a.o", "-lc"].map(OsString::from).to_vec();
+        assert_eq!(widened(&words), None);
+        assert_eq!(folders(&["-L".into(), "/a".into(), "-L/b".into()]), [PathBuf::from("/a"), PathBuf::from("/b")]);
+        assert!(native(&["-L/no/such".into(), "-lz".into()]).is_empty());
+    }
+}
