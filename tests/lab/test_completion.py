@@ -5,7 +5,6 @@ Screenshots go to the folder that `CHANDLERY_SCREENSHOTS` names, if it is set.
 
 import os
 import shutil
-import subprocess
 import time
 from pathlib import Path
 
@@ -15,21 +14,13 @@ from labserver import JupyterLab
 from playwright.sync_api import TimeoutError, sync_playwright
 
 
-def std_has_sources():
-    """What `rustup component add rust-src` installs: without it nobody knows what `?` gives."""
-    folder = os.environ.get("RUST_SRC_PATH")
-    if not folder:
-        sysroot = subprocess.run(["rustc", "--print", "sysroot"], capture_output=True, text=True).stdout.strip()
-        folder = Path(sysroot, "lib/rustlib/src/rust/library")
-    return Path(folder, "core").is_dir()
-
-
 @pytest.fixture(scope="module")
 def page(kernel, tmp_path_factory):
     """A notebook whose first cell ran."""
     folder = tmp_path_factory.mktemp("completion")
     notebook = folder / "notebook.ipynb"
     cells = ['let opened = project("llama")?;', ""]
+    (folder / "numbers.csv").write_text("a,b\n1,2\n")
     content = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(text) for text in cells])
     content.metadata.kernelspec = {"name": kernel, "display_name": kernel}
     nbformat.write(content, notebook)
@@ -73,7 +64,6 @@ def picture(page, name):
         page.screenshot(path=Path(folder) / f"{name}.png")
 
 
-@pytest.mark.skipif(not std_has_sources(), reason="rust-src is not installed")
 def test_tab_lists_the_methods_of_a_value_with_their_kinds(page):
     shown = ask(page, '"😀"; opened.conf', 0, "Tab", ".jp-Completer:has-text('config') .jp-Completer-item")
     picture(page, "completion")
@@ -93,3 +83,35 @@ def test_shift_tab_shows_documentation_as_it_is_meant(page):
     # Code has the colours of code, and the address of a link is not text.
     assert tooltip.locator("pre span").count() > 0
     assert not [mark for mark in ("](", "```", "# Ok") if mark in tooltip.inner_text()], tooltip.inner_text()
+
+
+def test_tab_goes_on_through_question_marks_and_the_standard_library(page):
+    code = 'std::fs::read_to_string("numbers.csv")?.lines().map(|line| line.len()).max().unwrap_o'
+    shown = ask(page, code, 0, "Tab", ".jp-Completer:has-text('unwrap_or_default') .jp-Completer-item")
+    picture(page, "completion-chain")
+    names = shown.locator(".jp-Completer-match").all_inner_texts()
+    assert set(names) == {"unwrap_or", "unwrap_or_else", "unwrap_or_default"}, names
+
+
+def test_tab_completes_a_path_in_a_text(page):
+    editor = page.locator(".jp-CodeCell .cm-content").nth(1)
+    editor.click()
+    page.keyboard.press("Control+A")
+    page.keyboard.insert_text('std::fs::read("num")')
+    page.keyboard.press("ArrowLeft")
+    page.keyboard.press("ArrowLeft")
+    page.keyboard.press("Tab")
+    page.wait_for_function("() => [...document.querySelectorAll('.cm-content')].some(cell => cell.innerText.includes('read(\"numbers.csv\")'))")
+
+
+def test_shift_tab_explains_directives_verbs_and_flags(page):
+    tooltip = ask(page, "%convert a b --dtype f16", 6, "Shift+Tab", ".jp-Tooltip:has-text('--dtype') .jp-RenderedMarkdown")
+    picture(page, "inspection-flag")
+    assert tooltip.inner_text().strip().startswith("--dtype <"), tooltip.inner_text()
+    page.keyboard.press("Escape")
+    tooltip = ask(page, ':dep itoa = "1"', 12, "Shift+Tab", ".jp-Tooltip:has-text('Build and load') .jp-RenderedMarkdown")
+    assert "NAME" in tooltip.inner_text()
+    page.keyboard.press("Escape")
+    tooltip = ask(page, "%convert a b", 6, "Shift+Tab", ".jp-Tooltip:has-text('Usage') .jp-RenderedMarkdown")
+    picture(page, "inspection-verb")
+    assert "Usage: %convert" in tooltip.inner_text()

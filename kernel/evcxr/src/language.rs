@@ -8,10 +8,9 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Instant;
 
-use evcxr::CommandContext;
-
-use crate::messages::{Answer, Crate, Match, Question, Request, STD};
-use crate::{crates, toolkit};
+use crate::analyzer::Analyzer;
+use crate::messages::{Answer, BODY, Crate, Match, Question, Request, STD};
+use crate::{standard, toolkit};
 
 /// Answers questions until standard input ends.
 pub(crate) fn run(folder: &Path) -> Result<(), String> {
@@ -22,7 +21,7 @@ pub(crate) fn run(folder: &Path) -> Result<(), String> {
     };
     let groups = if dependencies { toolkit::groups() } else { 0 };
     let more = toolkit::groups() > groups;
-    let (mut context, dependencies) = start(folder, &crates, std.as_deref(), groups)?;
+    let (mut analyzer, dependencies) = start(folder, &crates, std.as_deref(), groups)?;
     let milliseconds = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
     say(&Answer::Ready { milliseconds, dependencies, more });
     let mut waiting = VecDeque::new();
@@ -34,8 +33,8 @@ pub(crate) fn run(folder: &Path) -> Result<(), String> {
         let is_like = |later: &Request| matches!(later, Request::Question(later) if later.inspect == question.inspect);
         let outdated = waiting.iter().any(is_like);
         // rust-analyzer panics on some code; it is ready for the next question all the same.
-        let known = |context: &mut CommandContext| catch_unwind(AssertUnwindSafe(|| answer(context, &question)));
-        say(&if outdated { nothing } else { known(&mut context).unwrap_or(nothing) });
+        let known = |analyzer: &mut Analyzer| catch_unwind(AssertUnwindSafe(|| answer(analyzer, &question)));
+        say(&if outdated { nothing } else { known(&mut analyzer).unwrap_or(nothing) });
     }
     Ok(())
 }
@@ -56,99 +55,103 @@ fn listen(folder: PathBuf) -> Receiver<Request> {
     requests
 }
 
-/// evcxr with the toolkit and these crates as dependencies, and the names of the crates and of the toolkit's own
+/// rust-analyzer with the toolkit and these crates as dependencies, and the names of the crates and of the toolkit's own
 /// dependencies that it knows: those of so many groups, or fewer.
-fn start(
-    folder: &Path,
-    wanted: &[Crate],
-    std: Option<&Path>,
-    most: usize,
-) -> Result<(CommandContext, Vec<String>), String> {
+fn start(folder: &Path, wanted: &[Crate], std: Option<&Path>, most: usize) -> Result<(Analyzer, Vec<String>), String> {
     let fault = |error: std::io::Error| format!("{}: {error}", folder.display());
-    // The kernel has named this folder in EVCXR_TMPDIR.
-    let context_folder = folder.join("context");
-    let package_folder = folder.join("toolkit");
-    std::fs::create_dir_all(&context_folder).map_err(fault)?;
-    let package = toolkit::stand_in(&package_folder).map_err(fault)?;
-    // evcxr has rust-analyzer look at the standard library before there is anything to know; it sees nothing of it yet.
+    let (context, package) = (folder.join("context"), folder.join("toolkit"));
+    std::fs::create_dir_all(&context).map_err(fault)?;
     let std_folder = folder.join(STD);
-    std::fs::create_dir_all(std_folder.join("core")).map_err(fault)?;
-    let (mut context, outputs) = CommandContext::new().map_err(|error| error.to_string())?;
-    // No cell runs here, but evcxr waits until its output was read.
-    std::thread::spawn(move || outputs.stdout.iter().for_each(drop));
-    let run = |context: &mut CommandContext, code: &str| {
-        context.execute(code).map(drop).map_err(|error| format!("{code}: {error}"))
-    };
-    let others = crates::stand_ins(folder, wanted).map_err(fault)?;
-    run(&mut context, &format!("{others}:dep chandlery = {{ path = {:?} }}", package.display().to_string()))?;
-    if let Some(sources) = std {
-        std::fs::remove_dir_all(&std_folder).and_then(|()| symlink(sources, &std_folder)).map_err(fault)?;
+    match std {
+        Some(sources) => symlink(sources, &std_folder),
+        None => standard::write(&std_folder),
     }
-    // From here on the packages are only read. rust-analyzer looks again when the context's manifest changes. Dependencies
-    // that are not on this machine, or do not go together, make it find nothing; then fewer are tried.
+    .map_err(fault)?;
+    let mut why = "rust-analyzer does not find the toolkit".to_owned();
+    // Dependencies that are not on this machine, or do not go together, make cargo find nothing; then fewer are tried.
     let fewer = |with: bool| (0..=most).rev().map(move |groups| (with, groups));
-    for (attempt, (with, groups)) in fewer(true).chain(fewer(false).filter(|_| !wanted.is_empty())).enumerate() {
+    for (with, groups) in fewer(true).chain(fewer(false).filter(|_| !wanted.is_empty())) {
         let dependencies = toolkit::shown(groups);
-        toolkit::write(&package_folder, &context_folder, &dependencies).map_err(fault)?;
-        crates::fill(folder, wanted, with).map_err(fault)?;
-        // Any level but evcxr's own, 2, and the last; nothing is compiled any more.
-        run(&mut context, [":opt 0", ":opt 1"][attempt % 2])?;
-        let knows = |context: &mut CommandContext, code: &str| {
-            context.completions(code, code.len()).is_ok_and(|found| !found.completions.is_empty())
+        toolkit::write(&package, &context, &dependencies).map_err(fault)?;
+        let crates = if with { wanted } else { &[] };
+        std::fs::write(context.join("Cargo.toml"), manifest(&package.join("crate"), crates)).map_err(fault)?;
+        let mut analyzer = match Analyzer::load(&context, &std_folder) {
+            Ok(analyzer) => analyzer,
+            Err(problem) => {
+                why = problem;
+                continue;
+            }
         };
-        if knows(&mut context, "chandlery::") {
+        let mut knows = |code: &str| complete(&mut analyzer, code, code.len()).is_some_and(|found| !found.0.is_empty());
+        if knows("chandlery::") {
             // The first methods take seconds to find; nobody should wait for them.
             for first in ["String::new().", "use chandlery::prelude::*;\nproject(\"llama\")?."] {
-                knows(&mut context, first);
+                knows(first);
             }
-            let names = wanted.iter().filter(|_| with).map(|found| found.name.as_str());
-            return Ok((context, dependencies.into_iter().chain(names).map(str::to_owned).collect()));
+            let names = crates.iter().map(|found| found.name.as_str());
+            return Ok((analyzer, dependencies.into_iter().chain(names).map(str::to_owned).collect()));
         }
     }
-    Err("rust-analyzer does not find the toolkit".to_owned())
+    Err(why)
 }
 
-fn answer(context: &mut CommandContext, question: &Question) -> Answer {
-    let Question { id, ref code, cursor, inspect } = *question;
-    let nothing = Answer::Nothing { id };
-    if !code.is_char_boundary(cursor) {
-        return nothing;
-    }
-    if inspect {
-        return match context.hover_at(code, cursor) {
-            // evcxr says so in words, where rust-analyzer says nothing.
-            Ok((plain, html)) if plain != "No documentation found" => {
-                // Things of the notebook come with the name of evcxr's own crate.
-                let own = "<pre><code class=\"language-rust\">ctx\n</code></pre>\n";
-                Answer::Inspection { id, html: html.strip_prefix(own).unwrap_or(&html).to_owned() }
-            }
-            _ => nothing,
-        };
-    }
-    let Ok(found) = context.completions(code, cursor) else { return nothing };
-    let typed = code.get(found.start_offset..found.end_offset).unwrap_or_default();
-    let mut matches: Vec<Match> = Vec::new();
-    for completion in found.completions {
-        let text = name(&completion.code).to_owned();
-        // Some begin otherwise than what is typed, `iter().len()` for `len`.
-        if !text.starts_with(typed) || text.starts_with("evcxr_") {
-            continue;
-        }
-        let kind = completion.kind.to_owned();
-        match matches.iter_mut().find(|other| other.text == text) {
-            // A method is what a person means who has it and a private field of its name.
-            Some(other) if other.kind == "instance" => other.kind = kind,
-            Some(_) => {}
-            None => matches.push(Match { text, kind }),
-        }
-    }
-    Answer::Completions { id, matches, start: found.start_offset, end: found.end_offset }
+/// The package whose source are the cells.
+fn manifest(toolkit: &Path, crates: &[Crate]) -> String {
+    let toolkit = toolkit.display().to_string();
+    let mut text = format!(
+        "[package]\nname = \"cells\"\nversion = \"0.0.0\"\nedition = \"2024\"\n[workspace]\n\
+         [dependencies]\nchandlery = {{ path = {toolkit:?} }}\n"
+    );
+    crates.iter().for_each(|found| text.push_str(&format!("{} = {}\n", found.name, found.dependency)));
+    text
 }
 
-/// A call without its arguments, as a person types it: the arguments are placeholders, which no front end removes.
-fn name(code: &str) -> &str {
-    let end = code.find(|c: char| !(c.is_alphanumeric() || matches!(c, '_' | '!' | '#' | ':'))).unwrap_or(code.len());
-    if code[end..].starts_with('(') { &code[..end] } else { code }
+/// What stands before the definitions of cells, before the body of a function in which `?` and `.await` may stand, and behind it.
+const HEAD: &str = "#![allow(unused)]\n";
+const BEFORE: &str = "async fn __cell() -> ::core::result::Result<(), ::std::boxed::Box<dyn ::std::error::Error>> {\n";
+const BEHIND: &str = "\n;Ok(()) }\n";
+
+/// The source for a question's text, and what to add to positions in the text.
+fn source(code: &str) -> (String, isize) {
+    let (items, body) = code.split_once(BODY).unwrap_or(("", code));
+    let text = [HEAD, items, BEFORE, body, BEHIND].concat();
+    let before = HEAD.len() + items.len() + BEFORE.len();
+    (text, before.cast_signed() - (code.len() - body.len()).cast_signed())
+}
+
+fn complete(analyzer: &mut Analyzer, code: &str, cursor: usize) -> Option<(Vec<Match>, usize, usize)> {
+    let (text, shift) = source(code);
+    analyzer.set_source(text.clone());
+    let (mut matches, start, end) = analyzer.completions(&text, cursor.checked_add_signed(shift)?)?;
+    matches.retain(|found| !found.text.starts_with("__"));
+    Some((matches, start.checked_add_signed(-shift)?, end.checked_add_signed(-shift)?))
+}
+
+fn inspect(analyzer: &mut Analyzer, code: &str, cursor: usize) -> Option<String> {
+    // Right after its bracket, a call is meant.
+    let at = if code[..cursor].ends_with('(') { cursor - 1 } else { cursor };
+    let (text, shift) = source(code);
+    analyzer.set_source(text);
+    let markdown = analyzer.hover(at.checked_add_signed(shift)?)?;
+    let mut html = String::new();
+    pulldown_cmark::html::push_html(&mut html, pulldown_cmark::Parser::new(&markdown));
+    // Things of the notebook come with the name of the package.
+    let own =
+        ["cells::__cell", "cells"].map(|name| format!("<pre><code class=\"language-rust\">{name}\n</code></pre>\n"));
+    Some(own.iter().find_map(|own| html.strip_prefix(own.as_str())).unwrap_or(&html).to_owned())
+}
+
+fn answer(analyzer: &mut Analyzer, question: &Question) -> Answer {
+    let Question { id, ref code, cursor, inspect: inspects } = *question;
+    let answer = if !code.is_char_boundary(cursor) {
+        None
+    } else if inspects {
+        inspect(analyzer, code, cursor).map(|html| Answer::Inspection { id, html })
+    } else {
+        let found = complete(analyzer, code, cursor);
+        found.map(|(matches, start, end)| Answer::Completions { id, matches, start, end })
+    };
+    answer.unwrap_or(Answer::Nothing { id })
 }
 
 fn say(answer: &Answer) {
@@ -161,12 +164,113 @@ fn say(answer: &Answer) {
 mod tests {
     use super::*;
 
+    /// Ends of cells, and what may follow there.
+    const CHAINS: &[(&str, &str)] = &[
+        ("let v = vec![String::new()];\nv.iter().map(|s| s.len()).max()?.pow(2).", "count_ones"),
+        ("std::fs::read_to_string(\"a\")?.lines().next().unwrap_or_default().", "trim"),
+        ("let m = std::collections::HashMap::<String, Vec<u8>>::new();\nm.get(\"a\").unwrap().", "len"),
+        ("\"1\".parse::<f64>()?.", "sqrt"),
+        ("std::rc::Rc::new(vec![1]).iter().sum::<i32>().", "abs"),
+        ("Some(Box::new(1u8)).as_ref().ok_or(\"a\")?.", "checked_add"),
+        ("for (i, c) in \"a\".chars().enumerate() { c.", "is_alphabetic"),
+        ("std::sync::Arc::new(std::sync::Mutex::new(vec![1])).lock().unwrap().", "push"),
+        ("let s: String = [\"a\", \"b\"].concat();\ns.", "push_str"),
+        ("std::time::Instant::now().elapsed().", "as_millis"),
+        ("(0..10).map(|x| x * 2).filter(|x| x % 2 == 0).collect::<Vec<i32>>().", "sort_by"),
+        ("let m: std::collections::BTreeMap<String, Vec<u8>> = todo!();\nfor (k, v) in &m { v.", "len"),
+        ("let mut m = std::collections::HashMap::new();\nm.insert(\"a\", 1u8);\nfor (k, v) in &m { k.", "len"),
+        (
+            "let mut m = std::collections::HashMap::<String, Vec<u8>>::new();\nm.entry(\"a\".into()).or_default().",
+            "push",
+        ),
+        ("std::env::args().collect::<Vec<_>>().join(\" \").", "len"),
+        ("std::thread::spawn(|| 1u8).join().unwrap().", "pow"),
+        ("let (tx, rx) = std::sync::mpsc::channel::<String>();\nrx.recv()?.", "len"),
+        ("let c = std::rc::Rc::new(std::cell::RefCell::new(vec![1]));\nc.borrow_mut().", "push"),
+        ("let v = [1, 2, 3];\nv.iter().zip(v.iter().skip(1)).map(|(a, b)| a + b).collect::<Vec<_>>().", "windows"),
+        ("[3.0, 1.0].iter().cloned().fold(f64::NAN, f64::max).", "sqrt"),
+        ("\"a b\".split_whitespace().map(str::to_owned).collect::<Vec<_>>()[0].", "push_str"),
+        ("\"a=b\".split_once('=').map(|(a, b)| b).unwrap_or(\"x\").", "trim"),
+        ("std::path::Path::new(\"a\").join(\"b\").file_name().unwrap().to_string_lossy().", "len"),
+        ("std::process::Command::new(\"ls\").output()?.stdout.", "len"),
+        ("let x: Result<u8, String> = Ok(1);\nif let Ok(n) = x { n.", "pow"),
+        ("match Some(\"a\") { Some(s) => s.", "len"),
+        ("let o: Option<&str> = None;\no.map(|s| s.to_uppercase()).as_deref().", "unwrap_or"),
+        ("std::io::stdin().lines().next().unwrap()?.", "len"),
+        ("let v: Vec<Vec<f32>> = vec![];\nv.iter().flatten().copied().sum::<f32>().", "powi"),
+        ("let s = format!(\"{}\", 1);\ns.", "len"),
+        ("vec![1u8, 2].chunks(2).next().unwrap().", "len"),
+        (
+            "let v = vec![(1, \"a\".to_string())];\nlet (a, b): (Vec<i32>, Vec<String>) = v.into_iter().unzip();\nb.",
+            "len",
+        ),
+        ("std::fs::File::open(\"a\")?.metadata()?.", "len"),
+        (
+            "use std::io::BufRead;\nstd::io::BufReader::new(std::fs::File::open(\"a\")?).lines().map_while(Result::ok).next().unwrap().",
+            "len",
+        ),
+        ("let x = std::borrow::Cow::from(\"a\");\nx.", "to_owned"),
+        ("let n = 5usize;\n(n as f64).", "sqrt"),
+        ("let t = (1u8, String::new());\nt.1.", "len"),
+        (
+            "std::collections::HashSet::from([1, 2]).iter().copied().collect::<std::collections::BTreeSet<i32>>().",
+            "range",
+        ),
+        ("let mut it = \"abc\".chars().rev().peekable();\nit.peek().", "unwrap"),
+        ("let a: Box<dyn Fn(u8) -> String> = todo!();\na(1).", "len"),
+        ("let d = std::time::Duration::from_secs(1) * 2;\nd.", "as_secs"),
+        ("let v = vec![1u64];\nv.iter().max_by_key(|x| **x).copied().", "unwrap_or"),
+        ("String::from_utf8(vec![])?.", "len"),
+        ("let c = std::cell::Cell::new(1u8);\nc.get().", "pow"),
+        ("std::sync::OnceLock::<String>::new().get().", "unwrap"),
+        ("u8::try_from(5i32)?.", "pow"),
+        ("let x = vec![1, 2, 3].into_iter().rev().step_by(2).last().unwrap();\nx.", "pow"),
+        ("std::sync::atomic::AtomicU32::new(1).fetch_add(1, std::sync::atomic::Ordering::SeqCst).", "pow"),
+        ("let mut a = [1, 2];\na.sort();\na.first().", "copied"),
+        ("'a'.to_digit(10)?.", "pow"),
+        ("std::", "collections"),
+        ("std::coll", "collections"),
+        ("use std::collections::Ha", "HashMap"),
+        ("println", "println!"),
+        ("let v: Ve", "Vec"),
+    ];
+
+    /// What completes the end of a cell, where no sources of the standard library are.
+    fn names(analyzer: &mut Analyzer, code: &str) -> Vec<String> {
+        let found = complete(analyzer, code, code.len()).map(|(matches, ..)| matches).unwrap_or_default();
+        found.into_iter().map(|found| found.text).collect()
+    }
+
     #[test]
-    fn calls_lose_their_arguments() {
-        assert_eq!(name("push(value)"), "push");
-        assert_eq!(name("len()"), "len");
-        assert_eq!(name("println!()"), "println!");
-        assert_eq!(name("Vec"), "Vec");
-        assert_eq!(name("if let Some(x) = y"), "if let Some(x) = y");
+    fn types_of_std_are_known_without_its_sources() {
+        let folder = std::env::temp_dir().join(format!("chandlery-standard-{}", std::process::id()));
+        let package = folder.join("context");
+        std::fs::create_dir_all(&package).unwrap();
+        standard::write(&folder.join(STD)).unwrap();
+        std::fs::write(
+            package.join("Cargo.toml"),
+            "[package]\nname = \"cells\"\nversion = \"0.0.0\"\nedition = \"2024\"\n[workspace]\n",
+        )
+        .unwrap();
+        let mut analyzer = Analyzer::load(&package, &folder.join(STD)).unwrap();
+        for (code, wanted) in CHAINS {
+            let found = names(&mut analyzer, code);
+            assert!(found.iter().any(|name| name == wanted), "{code} has no {wanted}: {found:?}");
+        }
+        // Definitions of earlier cells, and variables of their types.
+        let code = format!("/// A.\nstruct Spot {{ height: f32 }}\n{BODY}let s: crate::Spot = todo!();\ns.hei");
+        let (found, start, end) = complete(&mut analyzer, &code, code.len()).unwrap();
+        assert_eq!((found[0].text.as_str(), &code[start..end]), ("height", "hei"));
+        assert!(inspect(&mut analyzer, &code, code.len() - 4).unwrap().contains("let s: Spot"));
+        // What is private is not shown.
+        let private = "mod inner { pub struct A { pub open: u8, hidden: u8 } impl A { fn secret(&self) {} pub fn shown(&self) {} } }\n";
+        let found = names(&mut analyzer, &format!("{private}let a: inner::A = todo!();\na."));
+        assert!(
+            found.contains(&"shown".to_owned())
+                && !found.contains(&"secret".to_owned())
+                && !found.contains(&"hidden".to_owned()),
+            "{found:?}"
+        );
+        std::fs::remove_dir_all(folder).unwrap();
     }
 }

@@ -1,15 +1,16 @@
-//! The process that holds evcxr: `chandlery-evcxr language FOLDER` completes and inspects with its rust-analyzer,
+//! The process that holds evcxr: `chandlery-evcxr language FOLDER` completes and inspects with the rust-analyzer it is built on,
 //! `chandlery-evcxr engine FOLDER` runs cells in its context. It is started by the kernel, and speaks JSON, a value a line,
 //! on standard input and output.
 
 #![expect(clippy::print_stderr, reason = "a command that says why it failed")]
 
-mod crates;
+mod analyzer;
 mod language;
 #[expect(unreachable_pub, reason = "the kernel's library, whose file it is, shows them")]
 #[path = "../../src/language/messages.rs"]
 mod messages;
 mod session;
+mod standard;
 mod toolkit;
 
 use std::path::Path;

@@ -1,7 +1,7 @@
 //! The toolkit as a package that rust-analyzer can read.
 
 use std::io::Result;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// The workspace's manifest and lock file, and the toolkit's manifest and sources, by their paths.
 const SOURCES: &[(&str, &str)] = include!(concat!(env!("OUT_DIR"), "/sources.rs"));
@@ -23,17 +23,7 @@ pub(crate) fn shown(groups: usize) -> Vec<&'static str> {
     SHOWN.iter().take(groups).flat_map(|(_, names)| names.iter().copied()).collect()
 }
 
-/// Writes the package without content: evcxr compiles what it is told to depend on, which takes no time with this one.
-/// The folder to depend on.
-pub(crate) fn stand_in(folder: &Path) -> Result<PathBuf> {
-    let package = folder.join("crate");
-    std::fs::create_dir_all(package.join("src"))?;
-    std::fs::write(package.join("src/lib.rs"), "")?;
-    std::fs::write(package.join("Cargo.toml"), "[package]\nname = \"chandlery\"\nversion = \"0.0.0\"\n[workspace]\n")?;
-    Ok(package)
-}
-
-/// Replaces the package by the real one with these dependencies, which is only read. The lock file that chose their
+/// Writes the package with these dependencies, which is only read. The lock file that chose their
 /// versions goes to `context`.
 pub(crate) fn write(folder: &Path, context: &Path, dependencies: &[&str]) -> Result<()> {
     for (name, text) in SOURCES {

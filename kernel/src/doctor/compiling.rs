@@ -83,7 +83,7 @@ fn sources(sysroot: &Path) -> Check {
     Check::bad(
         SUBJECT,
         Verdict::Advice,
-        "the standard library's sources are not there; completion does not know its types",
+        "the standard library's sources are not there; completion knows its types and a sentence about each, not all of its documentation",
         "`rustup component add rust-src`",
     )
 }

@@ -145,10 +145,18 @@ fn code_block(inside: &[Piece], form: Form) -> String {
         _ => None,
     });
     let text = words(inside);
-    let is_rust = language.is_none_or(|language| language.starts_with("rust"));
+    let is_rust = language.is_none_or(is_rust);
     let shown = text.lines().filter(|line| {
         let line = line.trim_start();
-        !(is_rust && (line == "#" || line.starts_with("# ")))
+        !(is_rust && (line == "#" || line.starts_with("# ") || line.starts_with("#\t")))
+    });
+    // Two of them stand for one that is shown.
+    let shown = shown.map(|line| {
+        if is_rust {
+            line.replacen("##", "#", usize::from(line.trim_start().starts_with("##")))
+        } else {
+            line.to_owned()
+        }
     });
     let text = shown.collect::<Vec<_>>().join("\n");
     let text = text.trim_end_matches('\n');
@@ -156,7 +164,14 @@ fn code_block(inside: &[Piece], form: Form) -> String {
         return text.to_owned();
     }
     let fence = "`".repeat(longest_run(text).max(2) + 1);
-    format!("{fence}{}\n{text}\n{fence}", language.unwrap_or("rust"))
+    format!("{fence}{}\n{text}\n{fence}", language.filter(|_| !is_rust).unwrap_or("rust"))
+}
+
+/// Whether a code block of this name is Rust: names that only say how it is tested are.
+fn is_rust(language: &str) -> bool {
+    let tested = ["rust", "no_run", "should_panic", "compile_fail", "standalone_crate", "test_harness"];
+    let mut words = language.split([',', ' ']).map(str::trim);
+    words.all(|word| tested.contains(&word) || ["ignore", "edition", "E0"].iter().any(|start| word.starts_with(start)))
 }
 
 fn inline(pieces: &[Piece], form: Form) -> String {
@@ -275,6 +290,8 @@ mod tests {
         let example = html("```\n# fn main() {\n#[derive(Debug)]\nstruct X;\n#\n# }\n```\n\n```text\n# shown\n```");
         let shown = "```rust\n#[derive(Debug)]\nstruct X;\n```\n\n```text\n# shown\n```";
         assert_eq!(form(&example, "text/markdown"), shown);
+        let tested = html("```no_run,edition2021\n# use a;\n## [b]\nc\n```");
+        assert_eq!(form(&tested, "text/markdown"), "```rust\n# [b]\nc\n```");
     }
 
     #[test]

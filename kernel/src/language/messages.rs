@@ -9,6 +9,10 @@ use serde::{Deserialize, Serialize};
 /// The folder below the process's own where rust-analyzer looks for the standard library's sources.
 pub const STD: &str = "std";
 
+/// Stands in a question's text between the definitions of earlier cells and what is in the body of a function: their
+/// variables, and the cell.
+pub const BODY: &str = "// variables\n";
+
 /// What the process is told: how to start, then questions.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -16,7 +16,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use asked::Asked;
-pub use messages::{Answer, Crate, Match, Question, Request, STD};
+pub use messages::{Answer, BODY, Crate, Match, Question, Request, STD};
 pub(crate) use process::command;
 pub use process::std_sources;
 use process::{Health, Process};
@@ -26,6 +26,9 @@ pub const PROGRAM: &str = "chandlery-evcxr";
 
 /// A process that hung or broke off is started anew so many times.
 const RESTARTS: u32 = 3;
+
+const SWITCHED_OFF: &str = "switched off by CHANDLERY_LANGUAGE";
+const SHUT_DOWN: &str = "the engine was shut down";
 
 /// How long is waited, for what.
 #[derive(Clone, Copy)]
@@ -77,7 +80,7 @@ impl Language {
     /// A process to be started beside `command`, for cells that `rustc` compiles.
     pub fn new(command: &Path, rustc: Option<PathBuf>) -> Self {
         let off = std::env::var_os("CHANDLERY_LANGUAGE").is_some_and(|value| value == "off");
-        let state = if off { State::Ended("switched off by CHANDLERY_LANGUAGE".to_owned()) } else { State::Idle };
+        let state = if off { State::Ended(SWITCHED_OFF.to_owned()) } else { State::Idle };
         Self {
             program: command.with_file_name(PROGRAM),
             rustc,
@@ -167,9 +170,25 @@ impl Language {
         }
     }
 
+    /// What to say to somebody who asks when there is no answer yet, or will be none.
+    pub(crate) fn excuse(&self) -> Option<String> {
+        match &*lock(&self.state) {
+            State::Running { process, .. } if process.ready().is_none() => {
+                Some("rust-analyzer is still starting: ask again in a few seconds".to_owned())
+            }
+            State::Ended(why) if Self::is_wanted(why) => Some(format!("nothing is known about code here: {why}")),
+            State::Idle | State::Running { .. } | State::Ended(_) => None,
+        }
+    }
+
+    /// Whether a process that ended for this reason was meant to run.
+    fn is_wanted(why: &str) -> bool {
+        ![SWITCHED_OFF, SHUT_DOWN].contains(&why)
+    }
+
     /// Ends the process.
     pub fn stop(&self) {
-        *lock(&self.state) = State::Ended("the engine was shut down".to_owned());
+        *lock(&self.state) = State::Ended(SHUT_DOWN.to_owned());
     }
 }
 

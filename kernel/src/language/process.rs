@@ -54,7 +54,9 @@ impl Process {
         rest: Duration,
     ) -> std::io::Result<Self> {
         if !program.is_file() {
-            return Err(std::io::Error::other("not installed"));
+            return Err(std::io::Error::other(
+                "not installed; build it with `cargo build --release` in the toolkit's folder, and run `chandlery kernel install` again",
+            ));
         }
         let folder = Folder::fresh(&std::env::temp_dir())?;
         let mut command = command(program, rustc, folder.path())?;

@@ -1,6 +1,7 @@
 //! Completion, inspection and completeness from what the engine knows, answered while a cell runs.
 
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
@@ -9,6 +10,7 @@ use chandlery::display::MimeBundle;
 
 use super::attributes;
 use super::directives;
+use super::paths;
 use super::split::split;
 use super::subject;
 use super::syntax::{self, Open};
@@ -23,6 +25,8 @@ pub(super) struct Names {
     values: Mutex<BTreeMap<String, String>>,
     items: Mutex<Vec<String>>,
     scope: Mutex<String>,
+    /// The process in whose folder cells name files.
+    worker: Mutex<Option<u32>>,
     language: Option<Language>,
 }
 
@@ -81,6 +85,18 @@ impl Names {
         *lock(&self.scope) = scope;
     }
 
+    /// Takes over which process runs the cells.
+    pub(super) fn set_worker(&self, worker: Option<u32>) {
+        *lock(&self.worker) = worker;
+    }
+
+    /// The folder in which cells are.
+    fn folder(&self) -> PathBuf {
+        let worker = *lock(&self.worker);
+        let folder = worker.and_then(|id| std::fs::read_link(format!("/proc/{id}/cwd")).ok());
+        folder.unwrap_or_else(|| PathBuf::from("."))
+    }
+
     /// The language process, if there can be one.
     pub(super) fn language(&self) -> Option<&Language> {
         self.language.as_ref()
@@ -114,6 +130,18 @@ impl Names {
         code.get(start..end).filter(|_| !matches.is_empty())?;
         let (matches, kinds) = matches.into_iter().map(|found| (found.text, found.kind)).unzip();
         Some(Completions { matches, kinds, start, end })
+    }
+
+    /// What may follow in a text: paths, or what a format prints.
+    fn in_text(&self, text: &str, code: &str, cursor: usize) -> Completions {
+        let is_format = text.rfind('{').is_some_and(|open| !text[open..].contains('}'));
+        let matches = if is_format || text.contains('\n') { Vec::new() } else { paths::complete(text, &self.folder()) };
+        if matches.is_empty() {
+            let nothing = Completions { start: cursor, end: cursor, ..Completions::default() };
+            return if is_format { self.analysed(code, cursor).unwrap_or(nothing) } else { nothing };
+        }
+        let kinds = vec!["path".to_owned(); matches.len()];
+        Completions { matches, kinds, start: cursor - text.len(), end: cursor }
     }
 
     /// What is known by name.
@@ -152,19 +180,25 @@ impl Names {
 impl Assist for Names {
     fn complete(&self, code: &str, cursor: usize) -> Completions {
         let before = code.get(..cursor).unwrap_or(code);
-        match directives::complete(before) {
+        match directives::complete(before, &self.folder()) {
             directives::Completed::Words { typed, matches } => {
                 let kinds = vec!["magic".to_owned(); matches.len()];
                 let end = before.len();
                 Completions { matches, kinds, start: end - typed.len(), end }
             }
-            directives::Completed::Rust => self.analysed(code, cursor).unwrap_or_else(|| self.named(before)),
+            directives::Completed::Rust => match subject::text(before) {
+                Some(text) => self.in_text(text, code, cursor),
+                None => self.analysed(code, cursor).unwrap_or_else(|| self.named(before)),
+            },
         }
     }
 
     fn inspect(&self, code: &str, cursor: usize) -> Option<MimeBundle> {
         let cursor = (0..=cursor.min(code.len())).rev().find(|at| code.is_char_boundary(*at))?;
-        let directives::Completed::Rust = directives::complete(&code[..cursor]) else { return None };
+        if let Some(help) = directives::explain(code, cursor) {
+            return Some(help);
+        }
+        let directives::Completed::Rust = directives::complete(&code[..cursor], Path::new(".")) else { return None };
         let since = Instant::now();
         let documented = |at: usize| match self.ask(code, at, true, since) {
             Some((Answer::Inspection { html, .. }, _)) => Some(documentation::bundle(&html)),
@@ -177,7 +211,8 @@ impl Assist for Names {
             let typed = |name: &str| Some(MimeBundle::text(format!("{name}: {}", lock(&self.variables).get(name)?)));
             documented(called).or_else(|| typed(&code[start..end]))
         });
-        known.or_else(|| documented(subject::call(code, cursor)?))
+        let known = known.or_else(|| documented(subject::call(code, cursor)?));
+        known.or_else(|| word.and_then(|_| Some(MimeBundle::text(self.language.as_ref()?.excuse()?))))
     }
 
     fn is_complete(&self, code: &str) -> Completeness {
@@ -229,6 +264,20 @@ mod tests {
         assert!(names.complete("x.mod", 5).matches.is_empty());
         assert_eq!(names.inspect("f(model)", 4).unwrap().plain(), "model: Model");
         assert_eq!(names.inspect("f(other)", 4), None);
+    }
+
+    #[test]
+    fn paths_complete_in_texts_and_names_do_not() {
+        let names = Names::default();
+        names.set([("source", "i32")].into_iter(), [].into_iter(), String::new());
+        // Tests run in the folder of their package.
+        let code = "let t = std::fs::read(\"src/mai";
+        let found = names.complete(code, code.len());
+        assert_eq!((&code[found.start..], found.matches), ("src/mai", vec!["src/main.rs".to_owned()]));
+        assert_eq!(names.complete("f(\"sr", 5).matches, ["src/"]);
+        assert!(names.complete("f(\"sour", 7).matches.is_empty());
+        assert_eq!(names.complete("f(\"a\", sour", 11).matches, ["source"]);
+        assert!(names.inspect("%convert", 8).unwrap().plain().contains("Usage: %convert"));
     }
 
     #[test]

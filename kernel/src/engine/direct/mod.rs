@@ -43,7 +43,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::{Assist, Cell, Engine, Event, Interrupter, Outcome, Output, Stream};
-use crate::language::Language;
+use crate::language::{BODY, Language};
 use crate::toolkit::{Toolkit, ToolkitError};
 use assist::Names;
 use attempts::Attempt;
@@ -148,7 +148,8 @@ impl DirectEngine {
     fn scope(&self) -> String {
         let items = self.items.texts().map(str::to_owned);
         let variables = self.variables.iter().map(|(name, known)| known.declaration(name));
-        items.chain(variables).fold(assist::PRELUDE.to_owned(), |scope, part| scope + &part + "\n")
+        let items = items.fold(assist::PRELUDE.to_owned(), |scope, part| scope + &part + "\n");
+        variables.fold(items + BODY, |scope, part| scope + &part + "\n")
     }
 
     /// The folder in which cells run, instead of this process's own.
@@ -311,6 +312,7 @@ impl Engine for DirectEngine {
         self.busy.end();
         let variables = self.variables.iter().map(|(name, known)| (name, known.type_name.as_str()));
         self.names.set(variables, self.items.names(), self.scope());
+        self.names.set_worker(self.process());
         outcome
     }
 

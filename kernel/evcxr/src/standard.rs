@@ -1,0 +1,21 @@
+//! A description of the standard library, for machines without its sources: signatures, and what they are for.
+//!
+//! `std/generate.py` makes it of the sources.
+
+use std::io::Result;
+use std::path::Path;
+
+const CRATES: &[(&str, &str)] = &[
+    ("core", include_str!("../std/core.txt")),
+    ("alloc", include_str!("../std/alloc.txt")),
+    ("std", include_str!("../std/std.txt")),
+];
+
+/// Writes it as rust-analyzer looks for it.
+pub(crate) fn write(folder: &Path) -> Result<()> {
+    CRATES.iter().try_for_each(|(name, text)| {
+        let source = folder.join(name).join("src");
+        std::fs::create_dir_all(&source)?;
+        std::fs::write(source.join("lib.rs"), text)
+    })
+}
