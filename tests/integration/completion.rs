@@ -135,7 +135,7 @@ fn the_language_process_knows_the_toolkit_the_variables_and_std() {
     asking.explains("println!(\"{}\", |)", "Prints to the standard output");
     // Nothing private: fields of the toolkit's types and of std's, and what a crate of the notebook keeps to itself.
     for (code, open, private) in [
-        ("project(\"llama\")?.config(\"4M\")?.", "construct", "given"),
+        ("project(\"llama\")?.config(\"4M\")?.", "construct", "set_value"),
         ("spots.", "push", "buf"),
         ("point.", "across", "hidden"),
         ("count_er::", "next", "secret"),

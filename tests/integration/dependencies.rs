@@ -8,21 +8,21 @@ use chandlery_kernel::engine::{Cell, Engine, Event, Outcome, Stream};
 use crate::cells::{Notebook, interrupted_after, name};
 
 /// A folder with crates, and a cache of its own.
-struct Crates {
+pub(crate) struct Crates {
     folder: tempfile::TempDir,
 }
 
 impl Crates {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { folder: tempfile::tempdir().unwrap() }
     }
 
-    fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         self.folder.path()
     }
 
     /// Writes a crate; what stands after the package's name in its manifest, and its files.
-    fn write(&self, name: &str, manifest: &str, files: &[(&str, &str)]) -> PathBuf {
+    pub(crate) fn write(&self, name: &str, manifest: &str, files: &[(&str, &str)]) -> PathBuf {
         let folder = self.path().join(name);
         std::fs::create_dir_all(folder.join("src")).unwrap();
         let text = format!("[package]\nname = \"{name}\"\nversion = \"1.2.3\"\nedition = \"2021\"\n{manifest}\n");
@@ -33,7 +33,7 @@ impl Crates {
         folder
     }
 
-    fn notebook(&self) -> Notebook {
+    pub(crate) fn notebook(&self) -> Notebook {
         let mut nb = Notebook::new();
         nb.engine.keep_dependencies_in(self.path().join("cache"));
         nb.ok(&format!("std::env::set_current_dir({:?})?;", self.path()));

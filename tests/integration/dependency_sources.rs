@@ -37,11 +37,18 @@ impl User {
 
     /// Runs cells in a new kernel; what each of them shows or says, or its error.
     fn cells(&self, cells: &[String]) -> Vec<String> {
+        self.cells_with(cells, &|_| ())
+    }
+
+    /// The same, in another environment.
+    fn cells_with(&self, cells: &[String], change: &dyn Fn(&mut Command)) -> Vec<String> {
         let cell = |(at, source): (usize, &String)| json!({"cell_type": "code", "id": format!("c{at}"), "metadata": {}, "execution_count": null, "outputs": [], "source": source});
         let cells: Vec<Value> = cells.iter().enumerate().map(cell).collect();
         let notebook = json!({"nbformat": 4, "nbformat_minor": 5, "metadata": {}, "cells": cells});
         std::fs::write(self.path("in.ipynb"), notebook.to_string()).unwrap();
-        let done = self.command(&["run", "in.ipynb", "--inplace", "--allow-errors"]).output().unwrap();
+        let mut command = self.command(&["run", "in.ipynb", "--inplace", "--allow-errors"]);
+        change(&mut command);
+        let done = command.output().unwrap();
         assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
         let out: Value = serde_json::from_slice(&std::fs::read(self.path("in.ipynb")).unwrap()).unwrap();
         let joined = |text: &Value| match text {
@@ -212,6 +219,45 @@ fn what_a_registry_gave_is_there_without_the_network() {
     }
     let said = user.one(":dep tiny-thing = \"1.2.3\"\ntiny_thing::answer() - 1");
     assert!(said.contains("what was fetched earlier is used") && said.ends_with("41"), "{said}");
+}
+
+/// Settings of cargo that would make something else of a set, or nothing at all.
+const CONTRARY: &str = "[build]\ntarget = \"wasm32-unknown-unknown\"\ntarget-dir = \"/no/such/target\"\nbuild-dir = \"/no/such/build\"\n\
+    rustc-wrapper = \"/no/such/wrapper\"\nrustflags = [\"-Cpanic=abort\", \"-Cno-such-flag\"]\n\
+    [profile.release]\npanic = \"abort\"\nlto = \"fat\"\nopt-level = 0\nstrip = true\n[term]\nquiet = true\n";
+
+#[test]
+fn settings_of_cargo_do_not_change_what_is_built() {
+    let user = User::new();
+    let folder = user.path("panics");
+    std::fs::create_dir_all(folder.join("src")).unwrap();
+    let manifest = "[package]\nname = \"panics\"\nversion = \"0.1.0\"\nedition = \"2021\"\n";
+    std::fs::write(folder.join("Cargo.toml"), manifest).unwrap();
+    let source = "pub fn now() -> u8 { panic!(\"now\") }\npub fn caught() -> bool { std::panic::catch_unwind(|| { now(); }).is_err() }\n";
+    std::fs::write(folder.join("src/lib.rs"), source).unwrap();
+    std::fs::create_dir_all(user.path("cargo")).unwrap();
+    std::fs::write(user.path("cargo/config.toml"), CONTRARY).unwrap();
+    let cells = [":dep panics = { path = \"panics\" }", "let kept = 5; panics::caught()", "panics::now()", "kept"];
+    let cells = cells.map(str::to_owned);
+    let in_files = user.cells(&cells);
+    std::fs::remove_file(user.path("cargo/config.toml")).unwrap();
+    let in_environment = user.cells_with(&cells, &|command| {
+        let settings = [
+            ("CARGO_PROFILE_RELEASE_PANIC", "abort"),
+            ("CARGO_PROFILE_RELEASE_LTO", "fat"),
+            ("RUSTFLAGS", "-Cpanic=abort -Cno-such-flag"),
+            ("CARGO_BUILD_TARGET", "wasm32-unknown-unknown"),
+            ("RUSTC_WRAPPER", "/no/such/wrapper"),
+            ("CARGO_TARGET_DIR", "/no/such/target"),
+        ];
+        command.envs(settings);
+    });
+    for said in [in_files, in_environment] {
+        assert!(said[0].starts_with("panics 0.1.0 · "), "{}", said[0]);
+        assert!(said[1].ends_with("true"), "{}", said[1]);
+        assert_eq!(said[3], "5");
+        assert!(said[2].starts_with("Panic: now"), "{}", said[2]);
+    }
 }
 
 #[test]

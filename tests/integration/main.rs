@@ -15,6 +15,7 @@ mod conversion_options;
 mod conversion_tokens;
 mod dataset;
 mod dependencies;
+mod dependency_builds;
 mod dependency_sources;
 mod directives;
 mod displays;

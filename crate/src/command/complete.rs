@@ -50,8 +50,8 @@ fn values_of(before: &[String], flag: &str) -> Vec<String> {
     }
 }
 
-/// The flags of a verb, or else the words that choose what it does.
-fn words_of(verb: &str, before: &[String], flags: bool) -> Vec<String> {
+/// A verb's definition, with the arguments of the project that the words name.
+pub(super) fn command_of(verb: &str, before: &[String]) -> Option<Command> {
     let command = match verb {
         "model" | "project" => Named::among(before).ok().map(|named| match verb {
             "model" => super::model::definition(Some(&named)),
@@ -59,8 +59,12 @@ fn words_of(verb: &str, before: &[String], flags: bool) -> Vec<String> {
         }),
         _ => None,
     };
-    let command = command.or_else(|| definitions().into_iter().find(|command| command.get_name() == verb));
-    let Some(command) = command else { return Vec::new() };
+    command.or_else(|| definitions().into_iter().find(|command| command.get_name() == verb))
+}
+
+/// The flags of a verb, or else the words that choose what it does.
+fn words_of(verb: &str, before: &[String], flags: bool) -> Vec<String> {
+    let Some(command) = command_of(verb, before) else { return Vec::new() };
     let chosen = command.get_subcommands().find(|inner| before.iter().any(|word| word == inner.get_name()));
     if !flags {
         let names = command.get_subcommands().map(|inner| inner.get_name().to_owned());

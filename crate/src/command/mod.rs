@@ -5,6 +5,7 @@ mod check;
 mod compare;
 mod complete;
 mod convert;
+mod explain;
 mod failure;
 mod finalize;
 mod inspect;
@@ -23,6 +24,7 @@ use crate::display::MimeBundle;
 
 pub use check::{Checked, check};
 pub use complete::complete;
+pub use explain::explain;
 
 /// What a verb has to say when it is done.
 pub struct Outcome {

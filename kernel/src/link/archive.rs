@@ -67,8 +67,11 @@ impl Archive {
 
     /// The archive in which these symbols are visible, if any of them is hidden.
     pub(super) fn with_visible(&self, names: &BTreeSet<Vec<u8>>) -> Option<Vec<u8>> {
-        let hidden: Vec<usize> =
-            self.symbols().filter(|symbol| symbol.hidden && names.contains(&symbol.name)).map(|symbol| symbol.at).collect();
+        let hidden: Vec<usize> = self
+            .symbols()
+            .filter(|symbol| symbol.hidden && names.contains(&symbol.name))
+            .map(|symbol| symbol.at)
+            .collect();
         let mut bytes = self.0.clone();
         for at in &hidden {
             // Visible to others; what refers to it within the library was compiled for a symbol that stays there.

@@ -46,7 +46,6 @@ fn widened(words: &[OsString]) -> Option<Vec<OsString>> {
     let list = PathBuf::from(OsStr::from_bytes(&words[versions].as_bytes()[VERSIONS.len()..]));
     let folder = list.parent()?.to_owned();
     let crates: Vec<usize> = (0..words.len()).filter(|at| is_crate(Path::new(&words[*at]))).collect();
-    let libraries = native(&words);
     let mut foreign: Vec<(Option<usize>, Archive)> = Vec::new();
     let mut metadata = Vec::new();
     for at in crates {
@@ -54,16 +53,16 @@ fn widened(words: &[OsString]) -> Option<Vec<OsString>> {
         metadata.extend(archive.metadata().map(<[u8]>::to_vec));
         foreign.extend(archive.has_foreign().then_some((Some(at), archive)));
     }
-    foreign.extend(libraries.iter().filter_map(|path| Some((None, Archive::read(path)?))));
+    foreign.extend(native(&words).iter().filter_map(|(_, path)| Some((None, Archive::read(path)?))));
     let defined: BTreeSet<Vec<u8>> = foreign.iter().flat_map(|(_, archive)| archive.defined()).collect();
     let named: BTreeSet<Vec<u8>> = metadata.iter().flat_map(|text| archive::named(text, &defined)).collect();
-    let paths = runtime_paths(&words);
+    let shared = shared(&words);
     if named.is_empty() {
-        return (!paths.is_empty()).then(|| words.into_iter().chain(paths).collect());
+        return (!shared.is_empty()).then(|| words.into_iter().chain(shared).collect());
     }
     for (at, archive) in &foreign {
         let (Some(at), Some(visible)) = (at, archive.with_visible(&named)) else { continue };
-        let name = format!("visible-{at}.rlib");
+        let name = format!("visible-{at}.a");
         std::fs::write(folder.join(&name), visible).ok()?;
         words[*at] = folder.join(name).into_os_string();
     }
@@ -79,19 +78,20 @@ fn widened(words: &[OsString]) -> Option<Vec<OsString>> {
     versions_word.push(&widened);
     words[versions] = versions_word;
     // Nothing in the library may use them, so they are asked for by name.
-    let wanted: String = named.iter().map(|name| format!("-Wl,--undefined={}\n", String::from_utf8_lossy(name))).collect();
+    let wanted: String =
+        named.iter().map(|name| format!("-Wl,--undefined={}\n", String::from_utf8_lossy(name))).collect();
     let file = folder.join("visible.args");
     std::fs::write(&file, wanted).ok()?;
     let mut file_word = OsString::from("@");
     file_word.push(file);
     words.push(file_word);
-    words.extend(paths);
+    words.extend(shared);
     Some(words)
 }
 
-/// Whether a file is a crate of the set: the compiler's own come with their C code as well.
+/// Whether a file is a crate of the set, or C code of one: the compiler's own come with their C code as well.
 fn is_crate(file: &Path) -> bool {
-    file.extension().is_some_and(|kind| kind == "rlib") && !file.iter().any(|part| part == "rustlib")
+    file.extension().is_some_and(|kind| kind == "rlib" || kind == "a") && !file.iter().any(|part| part == "rustlib")
 }
 
 fn folders(words: &[OsString]) -> Vec<PathBuf> {
@@ -107,30 +107,47 @@ fn folders(words: &[OsString]) -> Vec<PathBuf> {
     folders
 }
 
-/// The static libraries that the words name, in the folders that they name.
-fn native(words: &[OsString]) -> Vec<PathBuf> {
-    let names = words.iter().filter_map(|word| word.to_str()?.strip_prefix("-l"));
+/// Libraries that every program has.
+const SYSTEM: &[&str] = &["c", "m", "rt", "pthread", "util", "dl", "gcc", "gcc_s", "gcc_eh"];
+
+/// The libraries that the words name, but for those of the system.
+fn names(words: &[OsString]) -> impl Iterator<Item = &str> {
+    words.iter().filter_map(|word| word.to_str()?.strip_prefix("-l")).filter(|name| !SYSTEM.contains(name))
+}
+
+/// The static ones among them, in the folders that the words name.
+fn native(words: &[OsString]) -> Vec<(&str, PathBuf)> {
     let folders = folders(words);
-    let found = names.filter_map(|name| {
+    let found = names(words).filter_map(|name| {
         let beside = |kind: &str, folder: &PathBuf| folder.join(format!("lib{name}.{kind}"));
         let first = folders.iter().find(|folder| beside("a", folder).is_file() || beside("so", folder).is_file())?;
-        (!beside("so", first).is_file()).then(|| beside("a", first))
+        (!beside("so", first).is_file()).then(|| (name, beside("a", first)))
     });
     found.collect()
 }
 
-/// Where the library finds shared libraries that build scripts brought.
-fn runtime_paths(words: &[OsString]) -> Vec<OsString> {
+/// The words by which shared libraries that only cells use are loaded as well, from where build scripts put them.
+fn shared(words: &[OsString]) -> Vec<OsString> {
+    let native = native(words);
+    let mut names: Vec<&str> = names(words).filter(|name| !native.iter().any(|(known, _)| known == name)).collect();
+    names.sort_unstable();
+    names.dedup();
+    if names.is_empty() {
+        return Vec::new();
+    }
     let brought = |folder: &PathBuf| {
-        let names: Vec<&str> = words.iter().filter_map(|word| word.to_str()?.strip_prefix("-l")).collect();
         folder.is_absolute() && names.iter().any(|name| folder.join(format!("lib{name}.so")).is_file())
     };
-    let word = |folder: PathBuf| {
+    let path = |folder: PathBuf| {
         let mut word = OsString::from("-Wl,-rpath,");
         word.push(folder);
         word
     };
-    folders(words).into_iter().filter(brought).map(word).collect()
+    let mut more = vec![OsString::from("-Wl,--no-as-needed")];
+    more.extend(names.iter().map(|name| OsString::from(format!("-l{name}"))));
+    more.push("-Wl,--as-needed".into());
+    more.extend(folders(words).into_iter().filter(brought).map(path));
+    more
 }
 
 #[cfg(test)]
@@ -143,5 +160,6 @@ mod tests {
         assert_eq!(widened(&words), None);
         assert_eq!(folders(&["-L".into(), "/a".into(), "-L/b".into()]), [PathBuf::from("/a"), PathBuf::from("/b")]);
         assert!(native(&["-L/no/such".into(), "-lz".into()]).is_empty());
+        assert!(shared(&["-lz".into()]).contains(&"-lz".into()) && shared(&["-lm".into()]).is_empty());
     }
 }

@@ -1,12 +1,19 @@
-//! `?name` as a cell: what is known about a name, for the front end's pager.
+//! `?name` as a cell, and `%name?`: what is known about a name, for the front end's pager.
 
 /// What a cell asks about, if it is a question. Rust has no expression that begins with a question mark; one that ends
 /// with it is code.
 pub(super) fn subject(code: &str) -> Option<&str> {
-    let subject = code.trim().strip_prefix('?')?.trim_start_matches('?').trim();
+    let code = code.trim();
+    if code.starts_with(['%', ':']) && !code.starts_with("::") {
+        // No directive ends so, but a command of the shell may.
+        let subject = code.strip_suffix('?')?.trim_end_matches('?');
+        let is_name = |c: char| c.is_alphanumeric() || matches!(c, '%' | ':' | '_' | '-');
+        return (subject.len() > 1 && subject.chars().all(is_name)).then_some(subject);
+    }
+    let subject = code.strip_prefix('?')?.trim_start_matches('?').trim();
     let name =
         !subject.is_empty() && subject.chars().all(|c| c.is_alphanumeric() || matches!(c, '_' | ':' | '!' | '.'));
-    (name || subject.starts_with('%') && !subject.contains('\n')).then_some(subject)
+    (name || subject.starts_with(['%', ':']) && !subject.contains('\n')).then_some(subject)
 }
 
 #[cfg(test)]
@@ -18,7 +25,10 @@ mod tests {
         assert_eq!(subject("?model"), Some("model"));
         assert_eq!(subject(" ?? std::fs::read \n"), Some("std::fs::read"));
         assert_eq!(subject("?%inspect"), Some("%inspect"));
-        for code in ["loaded?", "?", "? a b", "a\n?b", "let x = y?;"] {
+        assert_eq!(subject("%convert?"), Some("%convert"));
+        assert_eq!(subject("?:dep"), Some(":dep"));
+        assert_eq!(subject(":dep??"), Some(":dep"));
+        for code in ["%bash ls ?", "%?", "::std?", "loaded?", "?", "? a b", "a\n?b", "let x = y?;"] {
             assert_eq!(subject(code), None, "{code}");
         }
     }

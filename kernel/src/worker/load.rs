@@ -15,11 +15,17 @@ pub const ENTRY: &str = "chandlery_cell";
 pub(super) fn cell(path: &Path) -> Result<fn(&mut Store), String> {
     // SAFETY: the compiler made this file from safe-to-load code: it has no initialisers of its own.
     let library = unsafe { Library::open(Some(path), RTLD_NOW | RTLD_GLOBAL) };
-    let library = library.map_err(|error| format!("the compiled cell cannot be loaded: {error}"))?;
+    let library = library.map_err(|error| format!("the compiled cell cannot be loaded: {}", reason(&error)))?;
     // SAFETY: the kernel wrote this function with this signature, for this compiler.
     let entry = unsafe { library.get::<fn(&mut Store)>(ENTRY.as_bytes()) }.map(|symbol| *symbol);
     std::mem::forget(library);
     entry.map_err(|error| format!("the compiled cell has no entry: {error}"))
+}
+
+/// What the loader says.
+fn reason(error: &libloading::Error) -> String {
+    let source = std::error::Error::source(error).map(ToString::to_string);
+    source.unwrap_or_else(|| error.to_string())
 }
 
 /// Loads a library of dependencies for the rest of the process's life; cells that are loaded later find its symbols. Where it
@@ -27,9 +33,10 @@ pub(super) fn cell(path: &Path) -> Result<fn(&mut Store), String> {
 pub(super) fn library(path: &Path, surroundings: &mut Surroundings) -> Result<(), String> {
     // SAFETY: the user asked for this crate; what its initialisers do is like what its functions do in a cell.
     let library = unsafe { Library::open(Some(path), RTLD_NOW | RTLD_GLOBAL) };
-    let library = library.map_err(|error| format!("the dependencies cannot be loaded: {error}"))?;
+    let library = library.map_err(|error| format!("the dependencies cannot be loaded: {}", reason(&error)))?;
     // SAFETY: the kernel wrote these functions with these signatures, for this compiler.
-    let found = unsafe { (library.get::<fn() -> &'static str>(KEY.as_bytes()), library.get::<Inside>(ENTER.as_bytes())) };
+    let found =
+        unsafe { (library.get::<fn() -> &'static str>(KEY.as_bytes()), library.get::<Inside>(ENTER.as_bytes())) };
     if let (Ok(key), Ok(enter)) = found {
         surroundings.change(key(), *enter);
     }

@@ -80,7 +80,9 @@ impl DirectEngine {
         }
         if !parsed.rust.lines().all(|line| line.trim().is_empty()) {
             defined.extend(unknown::defined(&parsed.rust));
-            found.add(self.rust(&parsed.rust, cell.number, Purpose::Check, output));
+            let mut outcome = self.rust(&parsed.rust, cell.number, Purpose::Check, output);
+            directives::advise(&mut outcome, &parsed.rust);
+            found.add(outcome);
         }
         found
     }

@@ -1,13 +1,14 @@
-//! Completion of file paths in directives.
+//! Completion of file paths in directives and in texts.
 
-/// What a path that was begun may become: entries of its folder, folders with a slash. Hidden ones only if asked for.
-pub(super) fn complete(typed: &str) -> Vec<String> {
+use std::path::Path;
+
+/// What a path that was begun may become, relative to `base`: entries of its folder, folders with a slash. Hidden ones only if asked for.
+pub(super) fn complete(typed: &str, base: &Path) -> Vec<String> {
     let (folder, name) = typed.rfind('/').map_or(("", typed), |at| typed.split_at(at + 1));
     let home = || std::env::var_os("HOME").map(std::path::PathBuf::from);
     let place = match folder.strip_prefix("~/") {
         Some(below) => home().map(|home| home.join(below)),
-        None if folder.is_empty() => Some(".".into()),
-        None => Some(folder.into()),
+        None => Some(base.join(folder)),
     };
     let entries = place.and_then(|place| std::fs::read_dir(place).ok()).into_iter().flatten().flatten();
     let mut found: Vec<String> = entries
@@ -32,10 +33,14 @@ mod tests {
         std::fs::create_dir_all(root.join("models")).unwrap();
         std::fs::write(root.join("model.json"), "").unwrap();
         std::fs::write(root.join(".model"), "").unwrap();
+        assert_eq!(complete("mod", &root), ["model.json", "models/"]);
         let root = root.display().to_string();
-        assert_eq!(complete(&format!("{root}/mod")), [format!("{root}/model.json"), format!("{root}/models/")]);
-        assert_eq!(complete(&format!("{root}/.")), [format!("{root}/.model")]);
-        assert!(complete(&format!("{root}/none/x")).is_empty());
+        assert_eq!(
+            complete(&format!("{root}/mod"), Path::new("/")),
+            [format!("{root}/model.json"), format!("{root}/models/")]
+        );
+        assert_eq!(complete(&format!("{root}/."), Path::new("/")), [format!("{root}/.model")]);
+        assert!(complete(&format!("{root}/none/x"), Path::new("/")).is_empty());
         std::fs::remove_dir_all(root).unwrap();
     }
 }

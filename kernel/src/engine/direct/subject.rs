@@ -29,6 +29,14 @@ pub(super) fn call(code: &str, cursor: usize) -> Option<usize> {
     None
 }
 
+/// What was written of the text that the end of `before` is in, if it is in one.
+pub(super) fn text(before: &str) -> Option<&str> {
+    match scan(before).1 {
+        Inside::Text(start) => before.get(start..),
+        Inside::Code | Inside::Comment => None,
+    }
+}
+
 /// Where the word at the end of a text starts.
 pub(super) fn word_start(before: &str) -> usize {
     before.rfind(|c| !is_word(c)).map_or(0, |at| at + before[at..].chars().next().map_or(1, char::len_utf8))
@@ -40,7 +48,8 @@ fn is_word(c: char) -> bool {
 
 enum Inside {
     Code,
-    Text,
+    /// A text, whose content starts there.
+    Text(usize),
     Comment,
 }
 
@@ -56,11 +65,12 @@ fn scan(text: &str) -> (Vec<(char, usize)>, Inside) {
         } else if rest.starts_with("/*") {
             (rest.find("*/").map(|end| end + 2), Inside::Comment)
         } else if let Some(end) = raw_text(rest).filter(|_| !text[..at].ends_with(is_word)) {
-            (rest[end.len() + 1..].find(&end).map(|length| length + 2 * end.len() + 1), Inside::Text)
+            let content = end.len() + 1;
+            (rest[content..].find(&end).map(|length| length + content + end.len()), Inside::Text(at + content))
         } else if c == '"' {
-            (text_end(rest, '"'), Inside::Text)
+            (text_end(rest, '"'), Inside::Text(at + 1))
         } else if c == '\'' {
-            (Some(character(rest)), Inside::Text)
+            (Some(character(rest)), Inside::Text(at + 1))
         } else {
             match c {
                 '(' | '[' | '{' => open.push((c, at)),
@@ -130,6 +140,16 @@ mod tests {
         assert_eq!(at("// a comm|ent\nx").0, None);
         assert_eq!(at("/* ( */ x|").0, Some("x"));
         assert_eq!(at("bar\"text\"|").0, None);
+    }
+
+    #[test]
+    fn texts_are_those_that_have_no_end_yet() {
+        assert_eq!(text("read(\"data/f"), Some("data/f"));
+        assert_eq!(text("read(r#\"data/\"f"), Some("data/\"f"));
+        assert_eq!(text("read(\""), Some(""));
+        for none in ["read(\"a\")", "// \"a", "'\"'", "x"] {
+            assert_eq!(text(none), None, "{none}");
+        }
     }
 
     #[test]

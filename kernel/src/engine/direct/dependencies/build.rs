@@ -47,12 +47,8 @@ impl Dependencies {
                 } else if let Some(before) = &self.built {
                     place.start_from(before).map_err(lost)?;
                 }
-                let cargo = Cargo {
-                    place: &place,
-                    toolkit: around.toolkit,
-                    program: around.program,
-                    offline: self.offline,
-                };
+                let cargo =
+                    Cargo { place: &place, toolkit: around.toolkit, program: around.program, offline: self.offline };
                 let made = Making { wanted, cargo, around }.make(progress, notes);
                 made.inspect_err(|_| place.restore_lock())?
             }

@@ -20,7 +20,8 @@ const WRAPPER: &str = "#!/bin/sh\ncase \":$CHANDLERY_LOCAL:\" in *\":$CARGO_MANI
      exec \"$@\" -Cmetadata=chandlery-dep \"-Cmetadata=$CHANDLERY_SALT\";; esac\nexec \"$@\" -Cmetadata=chandlery-dep\n";
 
 /// Stands before the linker of the set's library, see [`crate::link`].
-const LINKER: &str = "#!/bin/sh\n[ -x \"$CHANDLERY_LINK\" ] && exec \"$CHANDLERY_LINK\" __link \"$@\"\nexec cc \"$@\"\n";
+const LINKER: &str =
+    "#!/bin/sh\n[ -x \"$CHANDLERY_LINK\" ] && exec \"$CHANDLERY_LINK\" __link \"$@\"\nexec cc \"$@\"\n";
 
 /// What a profile decides, all of it: an environment or a settings file may say otherwise.
 const PROFILE: &[&str] = &[

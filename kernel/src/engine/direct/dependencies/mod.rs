@@ -39,13 +39,7 @@ pub(super) enum Failure {
 impl Failure {
     /// A file that could not be read or written.
     fn io(at: &Path, problem: &std::io::Error) -> Self {
-        let advice = match problem.kind() {
-            std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => {
-                "; free some space, as with `chandlery kernel clean`, or name another place in XDG_CACHE_HOME"
-            }
-            _ => "",
-        };
-        Self::Cargo(format!("error: {}: {problem}{advice}", at.display()))
+        Self::Cargo(format!("error: {}: {problem}", at.display()))
     }
 }
 
@@ -131,6 +125,14 @@ impl Dependencies {
             wanted.insert(name, value);
         }
         let build::Made { built, compiled, in_use } = self.build(&wanted, update, around, progress, &mut notes)?;
+        let renewed = self.renewed(&built);
+        if !renewed.is_empty() {
+            notes.push(format!(
+                "note: built anew, with other sources or for what else is used of its crates: {}. Values of its types that were \
+                 made before are of other types; run the cells again that make them",
+                renewed.join(", ")
+            ));
+        }
         let version = |name: &String| built.versions.iter().find(|(known, _)| known == name);
         let versions = names.iter().map(|name| match version(name) {
             Some((_, version)) => format!("{name} {version}"),
@@ -144,6 +146,16 @@ impl Dependencies {
             crates => format!("{versions} · {crates} crates built in {took:.1} s"),
         };
         Ok(Ready { wanted, built, in_use, summary, notes })
+    }
+
+    /// The crates that cells have used so far and that are others in a new set.
+    fn renewed(&self, built: &Built) -> Vec<String> {
+        let before = self.built.iter().flat_map(|built| &built.externs);
+        let renewed = before.filter(|(name, file)| {
+            let now = built.externs.iter().find(|(known, _)| known == name);
+            now.is_some_and(|(_, now)| now.file_name() != file.file_name())
+        });
+        renewed.map(|(name, _)| format!("`{name}`")).collect()
     }
 
     /// From now on these are the notebook's.

@@ -40,7 +40,9 @@ impl Resolved {
             version: found["version"].as_str()?.to_owned(),
             features,
             package: found["id"].as_str()?.to_owned(),
-            is_published: found["source"].as_str().is_some_and(|source| source.starts_with("registry+") || source.starts_with("sparse+")),
+            is_published: found["source"]
+                .as_str()
+                .is_some_and(|source| source.starts_with("registry+") || source.starts_with("sparse+")),
         })
     }
 

@@ -54,7 +54,8 @@ impl Snapshot {
     pub(super) fn remove_others(&self, set: &Path) {
         for entry in std::fs::read_dir(set).into_iter().flatten().flatten() {
             let (path, name) = (entry.path(), entry.file_name().to_string_lossy().into_owned());
-            let is_ours = name.starts_with("part-") || name.len() == 16 && name.bytes().all(|byte| byte.is_ascii_hexdigit());
+            let is_ours =
+                name.starts_with("part-") || name.len() == 16 && name.bytes().all(|byte| byte.is_ascii_hexdigit());
             if path == self.folder || !is_ours || !path.is_dir() {
                 continue;
             }

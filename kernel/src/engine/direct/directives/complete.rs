@@ -1,5 +1,7 @@
 //! Completion of directives: names, verbs' flags and configurations, paths. It waits for nothing.
 
+use std::path::Path;
+
 use super::super::paths;
 use super::{list, written};
 
@@ -13,13 +15,14 @@ pub(in crate::engine::direct) enum Completed<'a> {
 }
 
 /// What the end of a text may become, if it is a directive's line, or in a script of the shell.
-pub(in crate::engine::direct) fn complete(before: &str) -> Completed<'_> {
+/// Paths are those of `folder`.
+pub(in crate::engine::direct) fn complete<'a>(before: &'a str, folder: &Path) -> Completed<'a> {
     let line = before.rsplit('\n').next().unwrap_or("").trim_start();
     let first = before.lines().find(|line| !line.trim().is_empty()).map(str::trim).unwrap_or("");
     let is_script = written(first).is_some_and(|w| w.whole && list::find(w.name).is_some_and(|e| e.name == "bash"));
     let typed = line.rsplit(char::is_whitespace).next().unwrap_or("");
     if is_script && !std::ptr::eq(line, first) && before.trim_start().contains('\n') {
-        return Completed::Words { typed, matches: paths::complete(typed) };
+        return Completed::Words { typed, matches: paths::complete(typed, folder) };
     }
     let Some(signed) = line.strip_prefix('%').or_else(|| line.strip_prefix(':').filter(|rest| !rest.starts_with(':')))
     else {
@@ -35,26 +38,28 @@ pub(in crate::engine::direct) fn complete(before: &str) -> Completed<'_> {
     let one_of = |all: &[&str]| all.iter().filter(|word| word.starts_with(typed)).map(|w| (*w).to_owned()).collect();
     let matches = match list::find(name).map(|entry| entry.name) {
         Some("time") if !rest.trim().is_empty() => return Completed::Rust,
-        Some("bash") => paths::complete(typed),
+        Some("bash") => paths::complete(typed, folder),
         Some("timing") => one_of(&["on", "off"]),
         Some("opt") => one_of(&["0", "1", "2", "3"]),
         Some(_) => Vec::new(),
-        None => verb(&words[..words.len() - typed.len()], typed),
+        None => verb(&words[..words.len() - typed.len()], typed, folder),
     };
     Completed::Words { typed, matches }
 }
 
 /// The words of one of the toolkit's verbs, and paths where those are none.
-fn verb(before: &str, typed: &str) -> Vec<String> {
+fn verb(before: &str, typed: &str, folder: &Path) -> Vec<String> {
     // A quote without its end is the word being typed.
     let before = crate::worker::words::split(before).unwrap_or_default();
     let mut found = chandlery::command::complete(&before, typed);
     if found.is_empty() || typed.contains('/') && !typed.starts_with('-') {
         match typed.split_once('=').filter(|_| typed.starts_with("--")) {
-            Some((flag, path)) => found.extend(paths::complete(path).into_iter().map(|path| format!("{flag}={path}"))),
+            Some((flag, path)) => {
+                found.extend(paths::complete(path, folder).into_iter().map(|path| format!("{flag}={path}")))
+            }
             None if typed.starts_with('-') => {}
             None => {
-                found.extend(paths::complete(typed));
+                found.extend(paths::complete(typed, folder));
                 found.sort();
                 found.dedup();
             }
@@ -68,7 +73,7 @@ mod tests {
     use super::*;
 
     fn words(before: &str) -> Vec<String> {
-        match complete(before) {
+        match complete(before, Path::new(".")) {
             Completed::Words { matches, .. } => matches,
             Completed::Rust => panic!("{before} is no directive"),
         }
@@ -79,8 +84,8 @@ mod tests {
         assert_eq!(words("%con"), ["convert"]);
         assert_eq!(words("let x = 1;\n:ti"), ["time", "timing"]);
         assert_eq!(words("%%rel"), ["release"]);
-        assert_eq!(complete("let x = y::z"), Completed::Rust);
-        assert_eq!(complete("::std"), Completed::Rust);
+        assert_eq!(complete("let x = y::z", Path::new(".")), Completed::Rust);
+        assert_eq!(complete("::std", Path::new(".")), Completed::Rust);
     }
 
     #[test]
@@ -98,6 +103,6 @@ mod tests {
         assert_eq!(words("%inspect sr"), ["src/"]);
         assert_eq!(words("%bash cat Cargo.to"), ["Cargo.toml"]);
         assert_eq!(words("%%bash\ncat src/m"), ["src/main.rs"]);
-        assert_eq!(complete("%time model.for"), Completed::Rust);
+        assert_eq!(complete("%time model.for", Path::new(".")), Completed::Rust);
     }
 }

@@ -138,7 +138,8 @@ fn failed(words: &str, mut traceback: Vec<String>) -> Outcome {
     // Which package needs it is ours to know: it is the one of the whole set.
     let first = first.split(" as a dependency of package `chandlery_deps").next().unwrap_or(first);
     if words.contains("No space left on device") || words.contains("os error 122") {
-        traceback.push("free some space, as with `chandlery kernel clean`, or name another place in XDG_CACHE_HOME".into());
+        traceback
+            .push("free some space, as with `chandlery kernel clean`, or name another place in XDG_CACHE_HOME".into());
     }
     // Cargo's own report says why in the lines that follow, the reason of all at the end.
     let causes = words.lines().zip(words.lines().skip(1)).filter(|(line, _)| line.trim() == "Caused by:");

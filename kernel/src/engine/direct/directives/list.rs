@@ -82,6 +82,25 @@ pub(in crate::engine::direct) fn names() -> impl Iterator<Item = &'static str> {
     ENTRIES.iter().map(|entry| entry.name).chain(chandlery::command::VERBS.iter().copied())
 }
 
+/// Whether brackets of a dependency's table have no end yet.
+pub(super) fn is_open(text: &str) -> bool {
+    let mut quoted = None;
+    let open = text.chars().fold(0, |open, c| match (quoted, c) {
+        (Some(quote), c) => {
+            quoted = if c == quote { None } else { Some(quote) };
+            open
+        }
+        (None, '"' | '\'') => {
+            quoted = Some(c);
+            open
+        }
+        (None, '{' | '[') => open + 1,
+        (None, '}' | ']') => open - 1,
+        _ => open,
+    });
+    open > 0
+}
+
 /// The nearest name to one that does not exist, if any is near.
 pub(super) fn nearest(name: &str) -> Option<&'static str> {
     let also = ENTRIES.iter().flat_map(|entry| entry.also).copied();

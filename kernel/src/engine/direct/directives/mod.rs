@@ -1,14 +1,20 @@
 //! Directives: lines that start with `%` (`%inspect model`, `%%time`) or, as in evcxr, with `:` (`:vars`). They stand
-//! before the Rust code of a cell; `%%bash` makes the whole cell a script.
+//! before the Rust code of a cell; `:dep` may stand among it; `%%bash` makes the whole cell a script.
 
 mod complete;
 mod depend;
+mod explain;
+mod hint;
+mod lines;
 mod list;
 mod run;
 mod tables;
 mod timing;
 
 pub(super) use complete::{Completed, complete};
+pub(super) use explain::explain;
+pub(super) use hint::advise;
+use lines::{Place, Reader};
 pub(super) use run::{Settings, in_place};
 pub(super) use timing::Spent;
 
@@ -68,20 +74,48 @@ pub(super) struct UsageError {
 /// A name that is none, or words that do not fit it.
 pub(super) fn parse(code: &str) -> Result<Parsed, UsageError> {
     let mut parsed = Parsed::default();
-    let mut over = false;
+    let mut reader = Reader::default();
+    let mut lines = code.split_inclusive('\n').enumerate().peekable();
     let mut start = 0;
-    for (index, line) in code.split_inclusive('\n').enumerate() {
+    while let Some((index, line)) = lines.next() {
         start += line.len();
-        let trimmed = line.trim();
-        let Some(written) = written(trimmed).filter(|_| !over) else {
-            over |= !trimmed.is_empty() && !trimmed.starts_with("//");
+        let text = reader.after_comments(line).trim_end();
+        let found = written(text).filter(|found| match reader.place() {
+            Place::Leading => true,
+            // Rust has no statement that begins so, but an expression may go on with `%`.
+            Place::Between => is_known(found.name),
+            Place::Within => false,
+        });
+        let Some(written) = found else {
+            reader.read(line);
             parsed.rust.push_str(line);
             continue;
         };
         parsed.rust.push_str(if line.ends_with('\n') { "\n" } else { "" });
         let line = index + 1;
         let refuse = |message: String| UsageError { line, message };
-        match (written.whole, list::find(written.name).map(|entry| entry.name)) {
+        let entry = list::find(written.name).map(|entry| entry.name);
+        if entry == Some("dep") {
+            let mut rest = written.rest.to_owned();
+            while list::is_open(&rest)
+                && let Some((_, more)) = lines.next()
+            {
+                start += more.len();
+                parsed.rust.push_str(if more.ends_with('\n') { "\n" } else { "" });
+                rest = format!("{rest} {}", without_comment(more.trim()));
+            }
+            let directive = directive(&Written { rest: &rest, ..written }).map_err(refuse)?;
+            parsed.steps.push(Step { line, directive });
+            continue;
+        }
+        if reader.place() == Place::Between {
+            let Written { sign, name, .. } = written;
+            return Err(refuse(format!(
+                "{sign}{name} stands after Rust code, and directives run before it: move this line to the start of the cell, \
+                 or to a cell of its own"
+            )));
+        }
+        match (written.whole, entry) {
             (true, Some("time")) if written.rest.is_empty() => parsed.time = true,
             (_, Some("release")) if written.rest.is_empty() => parsed.release = true,
             (true, Some("bash")) if written.rest.is_empty() => {
@@ -102,6 +136,30 @@ pub(super) fn parse(code: &str) -> Result<Parsed, UsageError> {
     Ok(parsed)
 }
 
+/// Whether a line that begins with this name can be a directive.
+fn is_known(name: &str) -> bool {
+    let needless = || list::NEEDLESS.iter().any(|(known, _)| *known == name);
+    list::find(name).is_some() || chandlery::command::VERBS.contains(&name) || needless()
+}
+
+/// A line without the comment that ends it.
+fn without_comment(line: &str) -> &str {
+    let mut quoted = None;
+    let mut before = ' ';
+    for (at, c) in line.char_indices() {
+        match quoted {
+            None if before.is_whitespace() && (line[at..].starts_with("//") || line[at..].starts_with("/*")) => {
+                return line[..at].trim_end();
+            }
+            None if matches!(c, '"' | '\'') => quoted = Some(c),
+            Some(quote) if c == quote && before != '\\' => quoted = None,
+            _ => {}
+        }
+        before = c;
+    }
+    line
+}
+
 /// A directive's line: `%name rest`.
 struct Written<'a> {
     sign: &'static str,
@@ -120,7 +178,10 @@ fn written(line: &str) -> Option<Written<'_>> {
     let whole = text.starts_with('%');
     let text = text.trim_start_matches('%').trim();
     let end = text.find(|c: char| c.is_whitespace() || c == '=').unwrap_or(text.len());
-    Some(Written { sign, whole, name: &text[..end], rest: text[end..].trim() })
+    let (name, rest) = (&text[..end], text[end..].trim());
+    // What a shell or the compiler reads may hold the signs of a comment.
+    let is_read_by_others = list::find(name).is_some_and(|entry| ["bash", "time", "type"].contains(&entry.name));
+    Some(Written { sign, whole, name, rest: if is_read_by_others { rest } else { without_comment(rest) } })
 }
 
 fn directive(written: &Written<'_>) -> Result<Directive, String> {
@@ -196,6 +257,28 @@ mod tests {
         assert_eq!(steps(code), [(3, Directive::Verb("inspect x".to_owned())), (4, Directive::Vars)]);
         assert_eq!(parse(code).unwrap().rust, "\n// note\n\n\nlet y = 7\n% 2;\n");
         assert_eq!(steps("::std::process::id()"), []);
+    }
+
+    #[test]
+    fn comments_stand_before_behind_and_between() {
+        let dep = |line| Directive::Dep(String::from(line));
+        for code in ["/* a */\n:dep x = \"1\"\n1", "// a\n:dep x = \"1\" // b\n1", "use a;\n:dep x = \"1\" /* b */\n1"]
+        {
+            assert_eq!(steps(code), [(2, dep("x = \"1\""))], "{code}");
+        }
+        assert_eq!(steps("/* a */ :dep x = \"1\""), [(1, dep("x = \"1\""))]);
+        assert_eq!(steps(":dep x = { git = \"https://y\" } // z"), [(1, dep("x = { git = \"https://y\" }"))]);
+        assert_eq!(steps("%bash ls // a"), [(1, Directive::Shell("bash".into(), "ls // a".into()))]);
+        assert_eq!(steps("%vars // all"), [(1, Directive::Vars)]);
+        assert_eq!(steps("let s = \"\n:dep x\n\";"), []);
+        assert_eq!(steps("/*\n:dep x\n*/"), []);
+        assert_eq!(steps("let t: u8 = match a { _ => 7 }\n%time;"), []);
+        assert_eq!(parse("let x = 1;\n:dep y\nx").unwrap().rust, "let x = 1;\n\nx");
+        // A table over several lines, as in a manifest.
+        let code = ":dep x = { version = \"1\", // newest\n  features = [\n\"a\" ] }\nx::y()";
+        assert_eq!(steps(code), [(1, dep("x = { version = \"1\", features = [ \"a\" ] }"))]);
+        assert_eq!(parse(code).unwrap().rust, "\n\n\nx::y()");
+        assert!(refused("let x = 1;\n:vars").contains("start of the cell"));
     }
 
     #[test]

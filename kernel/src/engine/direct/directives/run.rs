@@ -51,6 +51,7 @@ impl DirectEngine {
         if !rust.lines().all(|line| line.trim().is_empty()) {
             let level = if release { Some('3') } else { self.settings.level };
             outcome = self.rust(&rust, cell.number, Purpose::Run(level), output);
+            super::advise(&mut outcome, &rust);
         }
         if time {
             show(output, self.spent.halves());
