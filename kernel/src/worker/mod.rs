@@ -116,7 +116,7 @@ fn serve_all(stream: UnixStream) -> ExitCode {
     }
     // The engine is gone; what variables hold back is written all the same.
     chandlery::interrupt::reset();
-    clear(&mut store);
+    surroundings.run(&mut || drop(clear(&mut store)));
     flush();
     descendants::end(std::process::id());
     ExitCode::SUCCESS
@@ -139,7 +139,16 @@ fn serve(
     surroundings: &mut Surroundings,
 ) -> (Ending, Duration) {
     let Request::Cell { library } = request else {
-        return (directive(request, store, channel, surroundings), Duration::ZERO);
+        let mut ending = Ending::Done;
+        match request {
+            Request::Library { library } => {
+                if let Err(reason) = load::library(library, surroundings) {
+                    ending = Ending::Refused { reasons: vec![reason] };
+                }
+            }
+            request => surroundings.run(&mut || ending = directive(request, store, channel)),
+        }
+        return (ending, Duration::ZERO);
     };
     let begun = Instant::now();
     let loaded = load::cell(library);
@@ -154,14 +163,10 @@ fn serve(
     (ending, load)
 }
 
-fn directive(request: &Request, store: &mut Store, channel: &Channel, surroundings: &mut Surroundings) -> Ending {
+fn directive(request: &Request, store: &mut Store, channel: &Channel) -> Ending {
     match request {
         Request::Magic { line } => magic::run(line, store, channel),
         Request::Check { line } => magic::check(line, store),
-        Request::Library { library } => match load::library(library, surroundings) {
-            Ok(()) => Ending::Done,
-            Err(reason) => Ending::Refused { reasons: vec![reason] },
-        },
         Request::Shell { shell, script } => shell::run(shell, script),
         Request::List { cells } => magic::show(channel, listing::variables(store, cells)),
         Request::Reset | Request::End => clear(store),
@@ -169,7 +174,7 @@ fn directive(request: &Request, store: &mut Store, channel: &Channel, surroundin
             names.iter().for_each(|name| store.remove(name));
             Ending::Done
         }
-        Request::Cell { .. } | Request::Forwarded | Request::Answer { .. } => Ending::Done,
+        Request::Cell { .. } | Request::Library { .. } | Request::Forwarded | Request::Answer { .. } => Ending::Done,
     }
 }
 
