@@ -1,6 +1,6 @@
 //! A description of the standard library, for machines without its sources: signatures, and what they are for.
 //!
-//! `std/generate.py` makes it of the sources.
+//! `std/generate.py` makes it of the sources of Rust 1.95, which are licensed as this project is: MIT or Apache 2.0.
 
 use std::io::Result;
 use std::path::Path;
