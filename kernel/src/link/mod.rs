@@ -45,17 +45,19 @@ fn widened(words: &[OsString]) -> Option<Vec<OsString>> {
     let versions = words.iter().position(|word| word.as_bytes().starts_with(VERSIONS.as_bytes()))?;
     let list = PathBuf::from(OsStr::from_bytes(&words[versions].as_bytes()[VERSIONS.len()..]));
     let folder = list.parent()?.to_owned();
-    let crates: Vec<usize> = (0..words.len()).filter(|at| is_crate(Path::new(&words[*at]))).collect();
     let mut foreign: Vec<(Option<usize>, Archive)> = Vec::new();
     let mut metadata = Vec::new();
-    for at in crates {
-        let archive = Archive::read(Path::new(&words[at]))?;
+    for (at, word) in words.iter().enumerate() {
+        let Some(archive) = archive_of(word).and_then(Archive::read) else { continue };
         metadata.extend(archive.metadata().map(<[u8]>::to_vec));
         foreign.extend(archive.has_foreign().then_some((Some(at), archive)));
     }
     foreign.extend(native(&words).iter().filter_map(|(_, path)| Some((None, Archive::read(path)?))));
     let defined: BTreeSet<Vec<u8>> = foreign.iter().flat_map(|(_, archive)| archive.defined()).collect();
     let named: BTreeSet<Vec<u8>> = metadata.iter().flat_map(|text| archive::named(text, &defined)).collect();
+    let text = std::fs::read_to_string(&list).ok()?;
+    // The compiler lists some of them itself.
+    let listed: BTreeSet<&str> = text.split(|c: char| c.is_whitespace() || c == ';').collect();
     let shared = shared(&words);
     if named.is_empty() {
         return (!shared.is_empty()).then(|| words.into_iter().chain(shared).collect());
@@ -66,8 +68,8 @@ fn widened(words: &[OsString]) -> Option<Vec<OsString>> {
         std::fs::write(folder.join(&name), visible).ok()?;
         words[*at] = folder.join(name).into_os_string();
     }
-    let text = std::fs::read_to_string(&list).ok()?;
-    let lines: String = named.iter().map(|name| format!("    {};\n", String::from_utf8_lossy(name))).collect();
+    let names = named.iter().map(|name| String::from_utf8_lossy(name));
+    let lines: String = names.filter(|name| !listed.contains(&**name)).map(|name| format!("    {name};\n")).collect();
     let text = match text.split_once("global:") {
         Some((before, after)) => format!("{before}global:\n{lines}{after}"),
         None => text.replacen('{', &format!("{{\n  global:\n{lines}"), 1),
@@ -89,9 +91,12 @@ fn widened(words: &[OsString]) -> Option<Vec<OsString>> {
     Some(words)
 }
 
-/// Whether a file is a crate of the set, or C code of one: the compiler's own come with their C code as well.
-fn is_crate(file: &Path) -> bool {
-    file.extension().is_some_and(|kind| kind == "rlib" || kind == "a") && !file.iter().any(|part| part == "rustlib")
+/// The crate of the set that a word names, or the C code of one: the compiler's own come with their C code as well.
+fn archive_of(word: &OsStr) -> Option<&Path> {
+    let file = word.as_bytes().strip_prefix(b"-Wl,").unwrap_or(word.as_bytes());
+    let file = Path::new(OsStr::from_bytes(file));
+    let is_archive = file.extension().is_some_and(|kind| kind == "rlib" || kind == "a");
+    (is_archive && !file.iter().any(|part| part == "rustlib")).then_some(file)
 }
 
 fn folders(words: &[OsString]) -> Vec<PathBuf> {
