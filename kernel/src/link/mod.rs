@@ -45,14 +45,17 @@ fn widened(words: &[OsString]) -> Option<Vec<OsString>> {
     let versions = words.iter().position(|word| word.as_bytes().starts_with(VERSIONS.as_bytes()))?;
     let list = PathBuf::from(OsStr::from_bytes(&words[versions].as_bytes()[VERSIONS.len()..]));
     let folder = list.parent()?.to_owned();
-    let mut foreign: Vec<(Option<usize>, Archive)> = Vec::new();
+    let mut foreign: Vec<(usize, Archive)> = Vec::new();
     let mut metadata = Vec::new();
     for (at, word) in words.iter().enumerate() {
         let Some(archive) = archive_of(word).and_then(Archive::read) else { continue };
         metadata.extend(archive.metadata().map(<[u8]>::to_vec));
-        foreign.extend(archive.has_foreign().then_some((Some(at), archive)));
+        foreign.extend(archive.has_foreign().then_some((at, archive)));
     }
-    foreign.extend(native(&words).iter().filter_map(|(_, path)| Some((None, Archive::read(path)?))));
+    for (name, path) in native(&words) {
+        let at = words.iter().position(|word| *word == *format!("-l{name}"));
+        foreign.extend(at.zip(Archive::read(&path)));
+    }
     let defined: BTreeSet<Vec<u8>> = foreign.iter().flat_map(|(_, archive)| archive.defined()).collect();
     let named: BTreeSet<Vec<u8>> = metadata.iter().flat_map(|text| archive::named(text, &defined)).collect();
     let text = std::fs::read_to_string(&list).ok()?;
@@ -63,7 +66,7 @@ fn widened(words: &[OsString]) -> Option<Vec<OsString>> {
         return (!shared.is_empty()).then(|| words.into_iter().chain(shared).collect());
     }
     for (at, archive) in &foreign {
-        let (Some(at), Some(visible)) = (at, archive.with_visible(&named)) else { continue };
+        let Some(visible) = archive.with_visible(&named) else { continue };
         let name = format!("visible-{at}.a");
         std::fs::write(folder.join(&name), visible).ok()?;
         words[*at] = folder.join(name).into_os_string();
