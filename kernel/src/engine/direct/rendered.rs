@@ -355,7 +355,7 @@ mod tests {
         ];
         assert_eq!(
             render(&error(&spans, serde_json::json!([]))),
-            "error[E0599]: m of {closure@cell 3:2:5: 2:8}\n --> cell 4:1:12\n  |\n1 | f(\"漢字\");    é.x + 1\n  |                 ^ not found\n  |\n ::: cell 3:2:18\n  |\n2 | struct P; let x: u8 = 1u16;\n  |                  -- because of this\n"
+            "error[E0599]: m of {closure@cell 3:2:5: 2:8}\n --> cell 4:1:12\n  |\n1 | f(\"漢字\");    é.x + 1\n  |                 ^ !not found\n  |\n ::: cell 3:2:18\n  |\n2 | struct P; let x: u8 = 1u16;\n  |                  -- because of this\n"
         );
     }
 
@@ -374,7 +374,7 @@ mod tests {
         let shown = render(&error(&[span("u1.rs", (3, 1), (3, 5), None)], children));
         assert_eq!(
             shown,
-            "error[E0599]: m of {closure@cell 3:2:5: 2:8}\n --> cell 4\n  |\n  = note: for a reason\n  = help: write it so\n"
+            "error[E0599]: m of {closure@cell 3:2:5: 2:8}\n--> cell 4\n = note: for a reason\n = help: write it so\n"
         );
     }
 
