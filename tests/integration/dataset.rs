@@ -261,3 +261,49 @@ fn an_unknown_dataset_and_an_unknown_configuration() {
     let error = dataset("classics").unwrap().config("greddy").unwrap_err().to_string();
     assert!(error.contains("is `greedy` meant?"), "{error}");
 }
+
+/// A file with a column of every type that Arrow knows, beside one of text.
+fn all_types() -> std::path::PathBuf {
+    chandlery_tests::fixture("parquet").join("types.parquet")
+}
+
+#[test]
+fn columns_of_every_type_may_stand_beside_the_text() {
+    let temp = tempdir().unwrap();
+    std::fs::copy(all_types(), temp.path().join("t.parquet")).unwrap();
+    let data = load(temp.path(), "files: t.parquet\npacking: greedy").unwrap();
+    assert_eq!(texts(&data), ["one", "two", "three"]);
+}
+
+#[test]
+fn a_column_of_any_type_is_read_or_named_with_its_type() {
+    let temp = tempdir().unwrap();
+    std::fs::copy(all_types(), temp.path().join("t.parquet")).unwrap();
+    let mut lines = Vec::new();
+    let columns = "text categorical number_categories decimal decimal256 float16 list large_list fixed_list struct \
+                   list_of_struct map binary fixed_binary date time time32 timestamp timestamp_zone timestamp_odd duration bool \
+                   int8 uint8 int16 uint16 uint64 float32 null large_string string_view";
+    for column in columns.split_whitespace() {
+        for text in [column.to_owned(), format!("'{{{{ text }}}}: {{{{ {column} }}}}'")] {
+            let said = match load(temp.path(), &format!("files: t.parquet\ntext: {text}\npacking: greedy")) {
+                Ok(data) => texts(&data).join(" | "),
+                Err(error) => error.to_string().lines().next().unwrap().to_owned(),
+            };
+            lines.push(format!("{text}: {said}"));
+        }
+    }
+    insta::assert_snapshot!(lines.join("\n"));
+}
+
+#[test]
+fn records_in_json_lines_may_stand_beside_the_text() {
+    let temp = tempdir().unwrap();
+    let line = "{\"text\": \"one\", \"meta\": {\"a\": 1}, \"tags\": [\"x\"], \"turns\": [{\"role\": \"user\"}]}\n";
+    std::fs::write(temp.path().join("t.jsonl"), line.repeat(2)).unwrap();
+    let data = load(temp.path(), "files: t.jsonl\npacking: greedy").unwrap();
+    assert_eq!(texts(&data), ["one", "one"]);
+    for column in ["meta", "tags", "turns"] {
+        let said = said(temp.path(), &format!("files: t.jsonl\ntext: {column}"));
+        assert!(said.contains(&format!("column `{column}` holds")), "{said}");
+    }
+}

@@ -3,7 +3,9 @@
 use std::fs::File;
 use std::path::Path;
 
-use polars::prelude::{Column, DataFrame, DataType, IntoLazy, PlSmallStr, PolarsResult, Schema, col, lit};
+use polars::prelude::{
+    ArrowDataType, Column, DataFrame, DataType, IntoLazy, PlSmallStr, PolarsResult, Schema, col, lit,
+};
 use polars_io::prelude::{CsvReadOptions, JsonFormat, JsonReader, ParquetReader, SerReader};
 
 use super::DatasetError;
@@ -103,11 +105,12 @@ fn table(
     let fault = |error: polars::prelude::PolarsError| malformed(file, format, place, error.to_string());
     // JSON tells its columns only when all of it was read.
     let whole = if format == Format::JsonLines { Some(read(file, format, None, None).map_err(fault)?) } else { None };
-    let schema: Schema = match &whole {
-        Some(frame) => (**frame.schema()).clone(),
-        None => (**read(file, format, None, Some(0)).map_err(fault)?.schema()).clone(),
+    let kinds: Vec<(String, Kind)> = match (&whole, format) {
+        (Some(frame), _) => Kind::all(frame.schema()),
+        (None, Format::Parquet) => parquet_columns(file).map_err(fault)?,
+        (None, _) => Kind::all(read(file, format, None, Some(0)).map_err(fault)?.schema()),
     };
-    let known: Vec<String> = schema.iter_names().map(|name| name.to_string()).collect();
+    let known: Vec<String> = kinds.iter().map(|(name, _)| name.clone()).collect();
     for column in rows.columns() {
         if !known.contains(column) {
             return Err(DatasetError::Column {
@@ -117,14 +120,20 @@ fn table(
                 known: known.join(", "),
             });
         }
-        let holds = schema.get(column.as_str());
-        if holds.is_some_and(|holds| holds.is_nested() || (rows.is_plain() && !textual(holds))) {
-            let holds = holds.map(ToString::to_string).unwrap_or_default();
-            return Err(DatasetError::Content {
-                what: format!("column `{column}` holds {holds}, not text"),
-                place: place.to_owned(),
-                advice: format!("name a column of text, or write a template such as `{{{{ {column} }}}}` for numbers"),
-            });
+        let kind = kinds.iter().find(|(name, _)| name == column).map(|(_, kind)| kind);
+        let wrong = |holds: &str, advice: String| {
+            let (what, place) = (format!("column `{column}` holds {holds}, not text"), place.to_owned());
+            Err(DatasetError::Content { what, place, advice })
+        };
+        match kind {
+            Some(Kind::Numbers(holds)) if rows.is_plain() => {
+                let advice = "name a column of text, or write a template such as";
+                return wrong(holds, format!("{advice} `{{{{ {column} }}}}` for numbers"));
+            }
+            Some(Kind::Other(holds)) => {
+                return wrong(holds, "name a column of text, or store this one as text or plain numbers".to_owned());
+            }
+            _ => {}
         }
     }
     let columns: Vec<PlSmallStr> = rows.columns().iter().map(PlSmallStr::from).collect();
@@ -156,8 +165,63 @@ pub(super) fn named(column: &str) -> String {
     format!("column {column}")
 }
 
-fn textual(kind: &DataType) -> bool {
-    matches!(kind, DataType::String | DataType::Null)
+/// What a column holds.
+enum Kind {
+    Text,
+    /// Single values that a template can show; what they are.
+    Numbers(String),
+    /// What cannot be read here; what it is.
+    Other(String),
+}
+
+impl Kind {
+    fn of(kind: &DataType) -> Self {
+        match kind {
+            DataType::String | DataType::Null => Self::Text,
+            other if other.is_nested() => Self::Other(other.to_string()),
+            other => Self::Numbers(other.to_string()),
+        }
+    }
+
+    fn all(schema: &Schema) -> Vec<(String, Self)> {
+        schema.iter().map(|(name, kind)| (name.to_string(), Self::of(kind))).collect()
+    }
+}
+
+/// The columns of a Parquet file by its metadata. polars panics when it is asked for the type of a column that it was built
+/// without, so only types that it has are turned into its own.
+fn parquet_columns(file: &Path) -> PolarsResult<Vec<(String, Kind)>> {
+    use ArrowDataType as A;
+    let schema = ParquetReader::new(File::open(file)?).schema()?;
+    let kind = |dtype: &A| match dtype {
+        A::Null | A::Utf8 | A::LargeUtf8 | A::Utf8View => Kind::Text,
+        A::Boolean | A::Float32 | A::Float64 => Kind::of(&DataType::from_arrow_dtype(dtype)),
+        A::Int8 | A::Int16 | A::Int32 | A::Int64 => Kind::of(&DataType::from_arrow_dtype(dtype)),
+        A::UInt8 | A::UInt16 | A::UInt32 | A::UInt64 => Kind::of(&DataType::from_arrow_dtype(dtype)),
+        A::Date32 | A::Date64 | A::Timestamp(_, None) => Kind::of(&DataType::from_arrow_dtype(dtype)),
+        other => Kind::Other(arrow_name(other)),
+    };
+    Ok(schema.iter().map(|(name, field)| (name.to_string(), kind(&field.dtype))).collect())
+}
+
+/// The name that Arrow gives a type.
+fn arrow_name(dtype: &ArrowDataType) -> String {
+    use ArrowDataType as A;
+    match dtype {
+        A::Dictionary(_, values, _) => format!("categories (a dictionary of {})", arrow_name(values)),
+        A::Decimal(precision, scale) | A::Decimal256(precision, scale) => format!("decimal({precision}, {scale})"),
+        A::Decimal32(precision, scale) | A::Decimal64(precision, scale) => format!("decimal({precision}, {scale})"),
+        A::List(of) | A::LargeList(of) | A::FixedSizeList(of, _) => format!("lists of {}", arrow_name(&of.dtype)),
+        A::Struct(fields) => {
+            let fields = fields.iter().map(|field| format!("{}: {}", field.name, arrow_name(&field.dtype)));
+            format!("records of {}", fields.collect::<Vec<_>>().join(", "))
+        }
+        A::Map(..) => "maps".to_owned(),
+        A::Utf8 | A::LargeUtf8 | A::Utf8View => "text".to_owned(),
+        A::Binary | A::LargeBinary | A::BinaryView | A::FixedSizeBinary(_) => "bytes".to_owned(),
+        A::Timestamp(_, Some(zone)) => format!("times in the zone {zone}"),
+        other => format!("{other:?}").to_lowercase(),
+    }
 }
 
 /// The rows with text, numbered from 1 as in the file, at most `most` of them.
