@@ -1,6 +1,7 @@
 //! Names of devices, and the candle devices they stand for, with their memory. The only place that knows which are
 //! compiled in.
 
+use crate::memory::{self, after_colon, kibibytes};
 #[cfg(feature = "cuda")]
 use crate::ops::cuda::driver;
 
@@ -22,6 +23,21 @@ pub enum Device {
 pub struct DeviceError {
     name: String,
     problem: String,
+    advice: String,
+}
+
+/// A model that does not fit a device, as far as that is known before it is tried.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "{what}, and {} of memory is left {limit}\n  where: --device {device}\n  do: {advice}",
+    memory::in_words(*left)
+)]
+pub struct NotEnoughMemory {
+    /// What needs how much.
+    what: String,
+    left: u64,
+    limit: &'static str,
+    device: String,
     advice: String,
 }
 
@@ -113,15 +129,37 @@ impl Device {
         }
     }
 
+    /// Refuses what needs more memory than the device has left, if the system tells. `what` says what needs how much, such
+    /// as `the weights take 3 GiB`.
+    ///
+    /// # Errors
+    /// [`NotEnoughMemory`].
+    pub fn require(self, needed: u64, what: &str, advice: &str) -> Result<(), NotEnoughMemory> {
+        let (left, limit) = match self {
+            Device::Cpu => match memory::left(true) {
+                Some(left) => (left.bytes, left.limit),
+                None => return Ok(()),
+            },
+            _ => match self.memory() {
+                Some(memory) => (memory.free, "on this device"),
+                None => return Ok(()),
+            },
+        };
+        if needed <= left {
+            return Ok(());
+        }
+        let (what, device, advice) = (what.to_owned(), self.to_string(), advice.to_owned());
+        Err(NotEnoughMemory { what, left, limit, device, advice })
+    }
+
     /// Free and total memory in bytes, where the system tells. For the CPU, free is what new allocations can take
-    /// without swapping.
+    /// without swapping, within the limits of the container and of this process.
     pub fn memory(self) -> Option<DeviceMemory> {
         match self {
             Device::Meta => None,
-            Device::Cpu => Some(DeviceMemory {
-                free: kibibytes("/proc/meminfo", "MemAvailable")?,
-                total: kibibytes("/proc/meminfo", "MemTotal")?,
-            }),
+            Device::Cpu => {
+                Some(DeviceMemory { free: memory::left(false)?.bytes, total: kibibytes("/proc/meminfo", "MemTotal")? })
+            }
             #[cfg(not(feature = "cuda"))]
             Device::Cuda(_) => None,
             #[cfg(feature = "cuda")]
@@ -176,19 +214,6 @@ impl Device {
     fn refused(self, problem: &str, advice: &str) -> DeviceError {
         DeviceError { name: self.to_string(), problem: problem.to_owned(), advice: advice.to_owned() }
     }
-}
-
-/// The value of `key` in a file of `key : value` lines.
-fn after_colon(path: &str, key: &str) -> Option<String> {
-    let text = std::fs::read_to_string(path).ok()?;
-    let values = text.lines().filter_map(|line| line.split_once(':'));
-    values.into_iter().find(|(name, _)| name.trim() == key).map(|(_, value)| value.trim().to_owned())
-}
-
-/// The same for values in kB (which the kernel means as 1024 bytes), in bytes.
-fn kibibytes(path: &str, key: &str) -> Option<u64> {
-    let value = after_colon(path, key)?;
-    value.strip_suffix("kB")?.trim().parse::<u64>().ok().map(|kib| kib * 1024)
 }
 
 impl std::fmt::Display for Device {

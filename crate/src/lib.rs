@@ -2,6 +2,7 @@
 //! Chandlery: construct, test, convert and finalize causal language models on candle, cell by cell.
 
 pub mod cell;
+pub mod cgroup;
 pub mod checkpoint;
 pub mod command;
 pub mod compare;
@@ -15,6 +16,7 @@ pub mod finalize;
 pub mod gguf;
 pub mod interrupt;
 pub mod kicktest;
+mod memory;
 pub mod model;
 pub mod ops;
 mod parallel;

@@ -2,7 +2,7 @@
 
 use crate::checkpoint::CheckpointError;
 use crate::dataset::DatasetError;
-use crate::device::DeviceError;
+use crate::device::{DeviceError, NotEnoughMemory};
 use crate::interrupt::Interrupted;
 use crate::model::ModelError;
 use crate::spec::RecipeMisfit;
@@ -38,6 +38,9 @@ pub enum KickTestError {
     /// The device of the second setting.
     #[error(transparent)]
     Device(#[from] DeviceError),
+    /// A batch that does not fit into memory.
+    #[error(transparent)]
+    Memory(#[from] NotEnoughMemory),
     /// The computation.
     #[error(transparent)]
     Model(#[from] ModelError),

@@ -7,6 +7,7 @@ use super::{CompareSettings, KickTestReport, Settings};
 use crate::checkpoint::{CheckpointError, WEIGHTS_NAMES};
 use crate::construct::{Construction, SaveOptions};
 use crate::dataset::DatasetConfig;
+use crate::memory;
 use crate::model::CausalLm;
 use crate::ops::AttentionImplementation;
 use crate::spec::Recipe;
@@ -171,11 +172,22 @@ impl<'a> KickTest<'a> {
         if !(self.lr.is_finite() && self.lr >= 0.0) {
             return refused(format!("{} is no learning rate", self.lr), "--lr", "give a number from 0");
         }
+        let estimate = self.construction.estimate_of(self.batch_size, self.sequence_length);
+        let kept = match self.settings.gradient_checkpointing {
+            true => estimate.checkpointed_activations,
+            false => estimate.activations,
+        };
+        let step = memory::in_words(estimate.gradients + kept);
+        let advice = "use fewer rows (--batch-size) or tokens (--sequence-length), or --gradient-checkpointing";
+        // Activations are estimated to within half.
+        let needed = estimate.gradients + kept / 2;
+        self.construction.device.require(needed, &format!("a step takes about {step} beside the weights"), advice)?;
         // Before minutes are spent on steps.
         if let Some((folder, _)) = &self.save
             && let Some(path) = WEIGHTS_NAMES.iter().map(|name| folder.join(name)).find(|path| path.exists())
         {
-            return Err(CheckpointError::DestinationExists { path }.into());
+            let advice = "save into another folder, or remove these weights first".to_owned();
+            return Err(CheckpointError::DestinationExists { path, advice }.into());
         }
         Ok(model)
     }

@@ -49,6 +49,16 @@ pub enum ModelError {
         /// What to do.
         advice: String,
     },
+    /// The system gave no memory for a parameter.
+    #[error(
+        "there is no memory for `{path}`, which takes {bytes} bytes while it is made\n  where: the model's parameters\n  do: free memory, raise the limit of this process, or use a smaller type or model"
+    )]
+    NoMemory {
+        /// The parameter.
+        path: String,
+        /// How many bytes were asked for.
+        bytes: usize,
+    },
     /// A computation failed on the device.
     #[error("{0}\n  where: the model's computation\n  do: check the device's memory and the tensor shapes above")]
     Candle(Sealed<candle_core::Error>),

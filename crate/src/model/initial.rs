@@ -8,7 +8,7 @@ use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution, StandardNormal};
 
 use super::ModelError;
-use super::weights::{Weights, candle_dtype};
+use super::weights::{Weights, candle_dtype, require_room};
 use crate::spec::{DType, Init, ParamPath, TensorRow, TensorTable};
 
 /// Draws each parameter from a ChaCha8 stream of its own, keyed by seed and name: values do not depend on the order of
@@ -76,6 +76,7 @@ pub(crate) fn stream(seed: u64, name: &str) -> ChaCha8Rng {
 impl Weights for InitialWeights {
     fn tensor(&self, path: &ParamPath, shape: &[usize], dtype: DType, device: &Device) -> Result<Tensor, ModelError> {
         crate::interrupt::check()?;
+        require_room(path, shape, DType::F32, dtype)?;
         let values = self.values(path, shape.iter().product());
         Ok(Tensor::from_vec(values, shape, &Device::Cpu)?.to_dtype(candle_dtype(dtype))?.to_device(device)?)
     }

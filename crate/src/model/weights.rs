@@ -69,6 +69,24 @@ impl<'a> PieceWeights<'a> {
     }
 }
 
+/// That there is memory for a parameter, with what it is made of and a copy that is trained. Asked before it is
+/// allocated: an allocation that fails would end the process.
+///
+/// # Errors
+/// [`ModelError::NoMemory`].
+pub(super) fn require_room(path: &ParamPath, shape: &[usize], raw: DType, dtype: DType) -> Result<(), ModelError> {
+    // Numbers in blocks are read as float32.
+    let width = |dtype: DType| if matches!(dtype, DType::Block(_)) { 4 } else { dtype.bytes() };
+    let elements = shape.iter().try_fold(1usize, |product, &dim| product.checked_mul(dim));
+    let bytes = elements.and_then(|elements| elements.checked_mul(width(raw).max(width(dtype)) + width(dtype)));
+    // Small allocations go on around it.
+    const SLACK: usize = 64 << 20;
+    match bytes {
+        Some(bytes) if crate::memory::is_obtainable(bytes.saturating_add(SLACK)) => Ok(()),
+        _ => Err(ModelError::NoMemory { path: path.to_string(), bytes: bytes.unwrap_or(usize::MAX) }),
+    }
+}
+
 impl Weights for PieceWeights<'_> {
     fn tensor(&self, path: &ParamPath, shape: &[usize], dtype: DType, device: &Device) -> Result<Tensor, ModelError> {
         crate::interrupt::check()?;
@@ -83,6 +101,7 @@ impl Weights for PieceWeights<'_> {
                 origin: origin(),
             });
         }
+        require_room(path, shape, row.dtype, dtype)?;
         let data = self.pieces.read(row)?;
         if !dtype.is_weight_float() || data.dtype.is_few_bits() {
             // Numbers of a quantized part are read as what they are, or not at all.
@@ -125,8 +144,9 @@ impl Weights for LayeredWeights<'_> {
 pub struct NoWeights;
 
 impl Weights for NoWeights {
-    fn tensor(&self, _: &ParamPath, shape: &[usize], dtype: DType, device: &Device) -> Result<Tensor, ModelError> {
+    fn tensor(&self, path: &ParamPath, shape: &[usize], dtype: DType, device: &Device) -> Result<Tensor, ModelError> {
         crate::interrupt::check()?;
+        require_room(path, shape, dtype, dtype)?;
         if !dtype.is_weight_float() {
             let bytes = vec![0; shape.iter().product::<usize>() * dtype.bytes()];
             return bytes_from(TensorData { dtype, shape: shape.to_vec(), bytes }, device);
