@@ -2,7 +2,7 @@
 
 mod cli;
 
-use std::io::{IsTerminal, Write};
+use std::io::{ErrorKind, IsTerminal, Write};
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -61,12 +61,18 @@ fn verb(words: &[String]) -> ExitCode {
     system::end_with_reader();
     match chandlery::command::run(words) {
         Ok(outcome) => {
-            if words.iter().any(|word| word == "--json") {
-                say(&format!("{:#}", outcome.json));
-            } else if !outcome.view.plain().is_empty() {
-                say(outcome.view.plain());
+            let json = words.iter().any(|word| word == "--json");
+            let report = if json { format!("{:#}", outcome.json) } else { outcome.view.plain().to_owned() };
+            // Standard output may hold the file that was asked for, and nothing else.
+            let written = if report.is_empty() { Ok(()) } else { writeln!(std::io::stdout(), "{report}") };
+            match written {
+                // A report that is lost is not a success. A reader that is gone has had what it wanted.
+                Err(error) if error.kind() != ErrorKind::BrokenPipe => fail(format!(
+                    "the report cannot be written: {error}\n  where: standard output\n  do: send it where there is room"
+                )),
+                _ if outcome.passed => ExitCode::SUCCESS,
+                _ => ExitCode::from(FAILED),
             }
-            if outcome.passed { ExitCode::SUCCESS } else { ExitCode::from(FAILED) }
         }
         Err(Failure::Usage { text, help: true }) => {
             say(text.trim_end());
