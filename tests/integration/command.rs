@@ -133,3 +133,61 @@ fn a_kernel_ends_when_its_parent_is_gone() {
     parent.wait().unwrap();
     assert!(ends_within(&mut kernel, Duration::from_secs(5)));
 }
+
+/// Runs the command with redirections of a shell.
+fn redirected(words: &[String], redirections: &str) -> Output {
+    let script = format!("exec \"$@\" {redirections}");
+    Command::new("bash").args(["-c", &script, "bash"]).arg(command().get_program()).args(words).output().unwrap()
+}
+
+#[test]
+fn closed_and_full_outputs_never_panic() {
+    let temp = tempfile::tempdir().unwrap();
+    let path = |name: &str| temp.path().join(name).to_str().unwrap().to_owned();
+    std::fs::write(path("ids.json"), "[[1, 2, 3]]").unwrap();
+    std::fs::write(path("text.txt"), "some words to learn from ".repeat(100)).unwrap();
+    std::fs::write(path("chat.json"), "[{\"role\": \"user\", \"content\": \"hello\"}]").unwrap();
+    let model = chandlery_tests::fixture("llama-gqa").to_str().unwrap().to_owned();
+    let notebook = "{\"cells\": [], \"metadata\": {}, \"nbformat\": 4, \"nbformat_minor\": 5}";
+    std::fs::write(path("n.ipynb"), notebook).unwrap();
+    let verbs = [
+        format!("inspect {model}"),
+        format!("inspect {model} --json"),
+        format!("inspect {}", path("gone")),
+        format!("convert {model} OUT"),
+        format!("finalize {model} OUT"),
+        format!("compare {model} {model} --by-layer"),
+        format!("logits {model} --input-ids {} -o OUT", path("ids.json")),
+        "-p llama -t 4M model construct --output-dir OUT".to_owned(),
+        "-p llama -t 4M model test --sequence-length 8 --steps 2 --num-hidden-layers 1".to_owned(),
+        "-p llama -t 4M project show".to_owned(),
+        "project list".to_owned(),
+        "project new OUT".to_owned(),
+        format!("tokenizer show {model}"),
+        format!("tokenizer chat {model} --messages {}", path("chat.json")),
+        format!("tokenizer train --vocab-size 270 --files {} -o OUT", path("text.txt")),
+        format!("run {}", path("n.ipynb")),
+        format!("run {} --check", path("n.ipynb")),
+        "kernel doctor".to_owned(),
+        "kernel clean --dry-run".to_owned(),
+        "--help".to_owned(),
+        "convert --help".to_owned(),
+        "--version".to_owned(),
+        "no-such-verb".to_owned(),
+    ];
+    for (at, verb) in verbs.iter().enumerate() {
+        for (nth, redirections) in [">&- 2>&-", ">/dev/full 2>/dev/full", "| true"].iter().enumerate() {
+            let out = path(&format!("out-{at}-{nth}"));
+            let words: Vec<String> = verb.split(' ').map(|word| word.replace("OUT", &out)).collect();
+            let said = redirected(&words, redirections);
+            let text = String::from_utf8_lossy(&said.stderr);
+            assert!(!text.contains("panicked"), "{verb} {redirections}: {text}");
+            // A panic ends with 101, an abort with a signal.
+            let code = said.status.code();
+            assert!(matches!(code, Some(0..=2)), "{verb} {redirections}: {code:?} {text}");
+        }
+    }
+    let lost = redirected(&["inspect".to_owned(), model], ">/dev/full");
+    assert_eq!(lost.status.code(), Some(1));
+    assert!(text(&lost.stderr).starts_with("error: the report cannot be written"), "{}", text(&lost.stderr));
+}

@@ -1,4 +1,4 @@
-"""Runs that are killed: what they were to make is there whole, or not at all.
+"""Runs that are killed: what they were to make is there whole, or not at all; what they were to replace is there as it was, or new.
 
 `CHANDLERY_KILLS` sets the number of kills (30 if it is not set). Their moments are drawn from a fixed seed, but what a run has
 done by then depends on the machine.
@@ -103,3 +103,60 @@ def test_a_killed_run_leaves_its_destination_whole_or_absent(command, trained, t
     print(f"{KILLS} kills: {whole} whole, {partial} under way, {absent} before anything was written")
     # Else the moments were not those that matter.
     assert partial >= KILLS / 10, (whole, partial, absent)
+
+
+def test_a_killed_replacement_leaves_the_old_or_the_new(command, trained, tmp_path):
+    rng = random.Random(21)
+    native = tmp_path / "native"
+    construct = ["-p", "llama", "-t", "4M", "model", "--device", "cpu", "--save-checkpoint", "--output-dir"]
+    assert subprocess.run([command, *construct, native, "construct"], stdout=subprocess.DEVNULL).returncode == 0
+    (native / "notes.md").write_text("the user's")
+    (native / "runs").mkdir()
+    (native / "runs" / "events").write_text("the user's")
+    work = {
+        "construct": [*construct, "MADE", "-r", "--force", "--seed", "7", "--max-shard-size", "4MB", "construct"],
+        "convert": ["convert", FIXTURES / "llama-sharded", "MADE", "--force", "--no-validate"],
+        "finalize": ["finalize", trained, "MADE", "--force", "--max-shard-size", "7MB"],
+    }
+
+    def begin(name, folder):
+        words = [folder if word == "MADE" else word for word in work[name]]
+        return subprocess.Popen(
+            [command, *map(str, words)], env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+
+    def visible(folder):
+        return {name: what for name, what in tree(folder).items() if not name.startswith(".chandlery")}
+
+    expected, duration = {}, {}
+    for name in work:
+        folder = tmp_path / f"{name}-whole"
+        subprocess.run(["cp", "-a", native, folder], check=True)
+        started = time.monotonic()
+        assert begin(name, folder).wait() == 0, name
+        duration[name] = time.monotonic() - started
+        expected[name] = tree(folder)
+        assert (folder / "notes.md").read_text() == (folder / "runs" / "events").read_text() == "the user's"
+    before = tree(native)
+
+    old = new = 0
+    for kill in range(KILLS):
+        name = list(work)[kill % len(work)]
+        folder = tmp_path / "made"
+        subprocess.run(["rm", "-rf", folder], check=True)
+        subprocess.run(["cp", "-a", native, folder], check=True)
+        process = begin(name, folder)
+        # Half of them near the end, where files take their places.
+        time.sleep(duration[name] * (rng.uniform(0, 1.1) if kill % 2 else rng.uniform(0.8, 1.05)))
+        process.kill()
+        process.wait()
+        # Whoever opens the folder finds one of both, whole.
+        assert subprocess.run([command, "inspect", folder], stdout=subprocess.DEVNULL).returncode == 0
+        found = visible(folder)
+        assert found in (before, expected[name]), f"kill {kill} of {name}"
+        old += found == before
+        new += found == expected[name]
+        assert begin(name, folder).wait() == 0
+        assert tree(folder) == expected[name], f"after kill {kill} of {name}"
+    print(f"{KILLS} kills: {old} left the old content, {new} the new")
+    assert old >= KILLS / 10 and new, (old, new)

@@ -129,9 +129,27 @@ pub enum CheckpointError {
         advice: &'static str,
     },
     /// A destination that is already there.
-    #[error("the destination exists\n  where: {path}\n  do: name a new folder, or remove this one first", path = path.display())]
+    #[error("the destination exists\n  where: {path}\n  do: {advice}", path = path.display())]
     DestinationExists {
         /// The destination.
+        path: PathBuf,
+        /// What to do, and what that would change.
+        advice: String,
+    },
+    /// A folder in which another run is replacing files, or broke off and cannot be undone.
+    #[error("a run that replaces files in this folder did not finish\n  where: {path}\n  do: {advice}", path = path.display())]
+    HalfReplaced {
+        /// The folder.
+        path: PathBuf,
+        /// What to do.
+        advice: String,
+    },
+    /// A checkpoint that was named and is not a folder.
+    #[error("the checkpoint {what}\n  where: --checkpoint {path}\n  do: name a checkpoint's folder, such as SRC/checkpoints/checkpoint-1200", path = path.display())]
+    NotACheckpoint {
+        /// What is wrong with it.
+        what: &'static str,
+        /// What was named.
         path: PathBuf,
     },
     /// A link in a folder to something that does not belong to it.
@@ -172,6 +190,7 @@ fn advice_for(source: &std::io::Error) -> &'static str {
         }
         std::io::ErrorKind::UnexpectedEof => "the file is shorter than its header says: copy it again",
         std::io::ErrorKind::IsADirectory => "name a file",
+        std::io::ErrorKind::OutOfMemory => "free memory, or raise the limit of this process",
         _ => "check the disk and the path",
     }
 }

@@ -6,65 +6,96 @@ use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
 use super::CheckpointError;
+use super::destination::{FolderChanges, Found, listed};
+use super::replacing::{JOURNAL, NEW, replace};
 use crate::interrupt;
 
 /// Between two looks at the interrupt flag.
 const BLOCK: u64 = 64 << 20;
 
-/// A folder built beside its destination under a temporary name, and renamed into place when it is complete.
+/// The stages of folders that exist are hidden folders in them, named so and by the process.
+const STAGE_INSIDE: &str = ".chandlery.partial-";
+
+/// A folder built under a temporary name, whose content appears when it is complete.
+///
+/// A folder that does not exist is built beside its destination and renamed. One that exists keeps what it holds: the
+/// new files are built in a hidden folder inside and then take their places; if that breaks off, what was there before
+/// comes back, at once or when the folder is next opened.
 ///
 /// Dropped without [`commit`](Self::commit), it removes what was built; killed, it leaves only a hidden folder whose
 /// name says that it is partial, and which the next run with this destination removes.
 #[derive(Debug)]
 pub struct AtomicFolder {
+    /// The hidden folder of this run.
     stage: PathBuf,
+    /// Where to build: the stage itself, or a folder in it.
+    new: PathBuf,
     destination: PathBuf,
+    /// The folder that exists, links followed, and what may change in it.
+    within: Option<(PathBuf, FolderChanges)>,
     committed: bool,
     /// Held while the process lives: without it the folder is a leftover. File systems without locks give none.
     _lock: Option<File>,
 }
 
-impl AtomicFolder {
-    /// Where a folder at `destination` would be: its parent and its name.
-    ///
-    /// # Errors
-    /// [`CheckpointError::DestinationExists`] or [`CheckpointError::NoParent`].
-    pub fn place(destination: &Path) -> Result<(&Path, &OsStr), CheckpointError> {
-        refuse_existing(destination)?;
-        let name = destination
-            .file_name()
-            .ok_or_else(|| CheckpointError::DestinationExists { path: destination.to_owned() })?;
-        let parent = match destination.parent() {
-            Some(parent) if !parent.as_os_str().is_empty() => parent,
-            _ => Path::new("."),
-        };
-        if !parent.is_dir() {
-            return Err(CheckpointError::NoParent { path: parent.to_owned() });
-        }
-        Ok((parent, name))
-    }
+/// True for the name of a stage inside its destination.
+pub(super) fn is_stage(name: &str) -> bool {
+    name.starts_with(STAGE_INSIDE)
+}
 
-    /// Starts a folder that will appear at `destination`.
+impl AtomicFolder {
+    /// Starts a folder that will appear at `destination`, where nothing or an empty folder is. A link to an empty folder
+    /// is followed.
     ///
     /// # Errors
     /// [`CheckpointError::DestinationExists`], [`CheckpointError::NoParent`], or the file system's refusal.
     pub fn create(destination: &Path) -> Result<Self, CheckpointError> {
-        let (parent, name) = Self::place(destination)?;
-        let prefix = format!(".{}.partial-", name.to_string_lossy());
-        remove_leftovers(parent, &prefix);
-        let stage = parent.join(format!("{prefix}{}", std::process::id()));
+        Self::create_with(destination, None)
+    }
+
+    /// As [`create`](Self::create); with changes, also in a folder that holds something, of which only what the changes
+    /// name may be written over or removed, and nothing may be written that they do not name.
+    pub(super) fn create_with(destination: &Path, changes: Option<FolderChanges>) -> Result<Self, CheckpointError> {
+        let found = Found::at(destination)?;
+        if changes.is_none() && !found.entries().is_empty() {
+            return Err(CheckpointError::DestinationExists {
+                path: destination.to_owned(),
+                advice: format!("name a new folder, or empty this one first of {}", listed(found.entries())),
+            });
+        }
+        let (room, prefix, within) = match found {
+            Found::Nothing => {
+                let (parent, name) = place(destination);
+                (parent.to_owned(), format!(".{}.partial-", name.to_string_lossy()), None)
+            }
+            Found::Folder(_) => {
+                let real = destination.canonicalize();
+                let real = real.map_err(CheckpointError::io("following a link", destination))?;
+                (real.clone(), STAGE_INSIDE.to_owned(), Some((real, changes.unwrap_or_default())))
+            }
+        };
+        remove_leftovers(&room, &prefix);
+        let stage = room.join(format!("{prefix}{}", std::process::id()));
         std::fs::create_dir(&stage).map_err(|error| match error.kind() {
             // What is not a leftover is being built, by another thread of this process.
-            ErrorKind::AlreadyExists => CheckpointError::DestinationExists { path: destination.to_owned() },
+            ErrorKind::AlreadyExists => CheckpointError::DestinationExists {
+                path: destination.to_owned(),
+                advice: "wait for the run that builds it, or name another folder".to_owned(),
+            },
             _ => CheckpointError::io("creating", &stage)(error),
         })?;
         let lock = lock(&stage).ok().flatten();
-        Ok(Self { stage, destination: destination.to_owned(), committed: false, _lock: lock })
+        let new = if within.is_some() { stage.join(NEW) } else { stage.clone() };
+        let made = Self { stage, new, destination: destination.to_owned(), within, committed: false, _lock: lock };
+        if made.within.is_some() {
+            std::fs::create_dir(&made.new).map_err(CheckpointError::io("creating", &made.new))?;
+        }
+        Ok(made)
     }
 
     /// Where to build.
     pub fn path(&self) -> &Path {
-        &self.stage
+        &self.new
     }
 
     /// Where it will appear.
@@ -77,7 +108,7 @@ impl AtomicFolder {
     /// # Errors
     /// The file system's refusal.
     pub fn write(&self, name: &str, contents: impl AsRef<[u8]>) -> Result<(), CheckpointError> {
-        let path = self.stage.join(name);
+        let path = self.path().join(name);
         if let Some(folder) = path.parent().filter(|folder| !folder.exists()) {
             std::fs::create_dir_all(folder).map_err(CheckpointError::io("creating", folder))?;
         }
@@ -100,7 +131,7 @@ impl AtomicFolder {
     /// # Errors
     /// The file system's refusal, or an interrupt.
     pub fn copy(&self, name: &str, from: &Path, progress: &dyn Fn(u64)) -> Result<(), CheckpointError> {
-        let path = self.stage.join(name);
+        let path = self.path().join(name);
         if let Some(folder) = path.parent().filter(|folder| !folder.exists()) {
             std::fs::create_dir_all(folder).map_err(CheckpointError::io("creating", folder))?;
         }
@@ -118,13 +149,28 @@ impl AtomicFolder {
         output.sync_all().map_err(CheckpointError::io("syncing", &path))
     }
 
-    /// Makes the folder appear at its destination.
+    /// Makes the folder, or what was built for it, appear at its destination.
     ///
     /// # Errors
-    /// [`CheckpointError::DestinationExists`] if something appeared there meanwhile, or the file system's refusal.
+    /// [`CheckpointError::DestinationExists`] if something appeared there meanwhile, or the file system's refusal. What was
+    /// there before is as it was.
     pub fn commit(mut self) -> Result<PathBuf, CheckpointError> {
-        sync_folders(&self.stage)?;
-        refuse_existing(&self.destination)?;
+        sync_folders(&self.new)?;
+        if let Some((folder, changes)) = &self.within {
+            let replaced = replace(folder, &self.stage, changes);
+            // While a journal stands, the stage holds what was there before, and is not this run's to remove.
+            self.committed = replaced.is_ok() || folder.join(JOURNAL).exists();
+            replaced?;
+            // Only what was replaced is left in it. What cannot be removed is a leftover for the next run.
+            let _ = std::fs::remove_dir_all(&self.stage);
+            return Ok(self.destination.clone());
+        }
+        if self.destination.symlink_metadata().is_ok() {
+            return Err(CheckpointError::DestinationExists {
+                path: self.destination.clone(),
+                advice: "it appeared while this run worked: name another folder".to_owned(),
+            });
+        }
         std::fs::rename(&self.stage, &self.destination)
             .map_err(CheckpointError::io("moving into place", &self.destination))?;
         self.committed = true;
@@ -145,7 +191,7 @@ impl Drop for AtomicFolder {
 }
 
 /// Holds the lock of a staged folder, which ends with the process however that ends; none if another holds it.
-fn lock(stage: &Path) -> std::io::Result<Option<File>> {
+pub(super) fn lock(stage: &Path) -> std::io::Result<Option<File>> {
     let folder = File::open(stage)?;
     match folder.try_lock() {
         Ok(()) => Ok(Some(folder)),
@@ -169,15 +215,13 @@ fn remove_leftovers(parent: &Path, prefix: &str) {
     }
 }
 
-fn refuse_existing(path: &Path) -> Result<(), CheckpointError> {
-    // symlink_metadata: a dangling link is a destination that exists, too.
-    match path.symlink_metadata() {
-        Ok(_) => Err(CheckpointError::DestinationExists { path: path.to_owned() }),
-        Err(_) => Ok(()),
-    }
+/// The parent of a new folder, and its name.
+fn place(destination: &Path) -> (&Path, &OsStr) {
+    let parent = destination.parent().filter(|parent| !parent.as_os_str().is_empty());
+    (parent.unwrap_or(Path::new(".")), destination.file_name().unwrap_or_default())
 }
 
-fn sync_folder(path: &Path) -> Result<(), CheckpointError> {
+pub(super) fn sync_folder(path: &Path) -> Result<(), CheckpointError> {
     let folder = File::open(path).map_err(CheckpointError::io("opening", path))?;
     folder.sync_all().map_err(CheckpointError::io("syncing", path))
 }

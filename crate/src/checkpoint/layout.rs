@@ -1,8 +1,8 @@
-//! Where a model folder keeps its weights, and which of its checkpoints is the latest.
+//! Where a model folder keeps its weights.
 
 use std::path::{Path, PathBuf};
 
-use super::{Checkpoint, CheckpointError};
+use super::CheckpointError;
 
 /// The weights file of a model that fits one shard.
 pub const WEIGHTS_FILE: &str = "model.safetensors";
@@ -14,7 +14,9 @@ const PYTORCH_INDEX: &str = "pytorch_model.bin.index.json";
 /// The files that open a folder's weights, in the order in which they are looked for.
 pub const WEIGHTS_NAMES: &[&str] = &[WEIGHTS_FILE, WEIGHTS_INDEX, PYTORCH_FILE, PYTORCH_INDEX];
 /// The folder of numbered checkpoints inside a model folder.
-const CHECKPOINTS: &str = "checkpoints";
+pub const CHECKPOINTS: &str = "checkpoints";
+/// The weights of a model folder in the GGUF format.
+pub const GGUF_FILE: &str = "model.gguf";
 
 /// The file that opens a folder's weights: safetensors before PyTorch, a single file before an index, as Hugging Face
 /// loaders choose.
@@ -49,17 +51,30 @@ pub fn checkpoints_of(model: &Path) -> Result<Vec<PathBuf>, CheckpointError> {
     Ok(found.into_iter().map(|(.., path)| path).collect())
 }
 
-/// The latest complete checkpoint of a model folder: the highest step all of whose shards are there and valid.
-///
-/// # Errors
-/// What is wrong with the newest checkpoint, if none of them is complete; [`CheckpointError::Io`] if they cannot be listed.
-pub fn latest_checkpoint(model: &Path) -> Result<Option<PathBuf>, CheckpointError> {
-    let mut newest_fault = None;
-    for path in checkpoints_of(model)?.into_iter().rev() {
-        match Checkpoint::open(&path) {
-            Ok(_) => return Ok(Some(path)),
-            Err(fault) => newest_fault = newest_fault.or(Some(fault)),
-        }
-    }
-    newest_fault.map_or(Ok(None), Err)
+/// The entries of a model folder that are weights or lead to them: what its own weights are stored in, the numbered
+/// checkpoints, a GGUF file of the name that this crate writes. New weights contradict them.
+pub fn weights_entries(model: &Path) -> Vec<String> {
+    let mut found: Vec<String> = std::fs::read_dir(model)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter_map(|entry| entry.file_name().into_string().ok())
+        .filter(|name| {
+            WEIGHTS_NAMES.contains(&name.as_str()) || is_shard(name) || [CHECKPOINTS, GGUF_FILE].contains(&&**name)
+        })
+        .collect();
+    // In the order in which they are looked for, shards behind their index.
+    found
+        .sort_by_key(|name| (WEIGHTS_NAMES.iter().position(|known| known == name).unwrap_or(usize::MAX), name.clone()));
+    found
+}
+
+/// True for names such as `model-00001-of-00003.safetensors`.
+fn is_shard(name: &str) -> bool {
+    let numbers = |stem: &str, ending: &str| {
+        let (number, of) = name.strip_prefix(stem)?.strip_suffix(ending)?.split_once("-of-")?;
+        let plain = |digits: &str| !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
+        Some(plain(number) && plain(of))
+    };
+    [("model-", ".safetensors"), ("pytorch_model-", ".bin")].iter().any(|(stem, end)| numbers(stem, end) == Some(true))
 }

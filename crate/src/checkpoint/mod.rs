@@ -1,8 +1,10 @@
 //! Weights on disk: headers first, tensors on demand, writing as a stream, folders that appear whole or not at all.
 
 mod cast;
+mod choice;
 mod copy;
 mod crc;
+mod destination;
 mod error;
 mod folder;
 mod gguf;
@@ -16,6 +18,7 @@ mod pickle;
 mod pickle_write;
 mod pieces;
 mod placement;
+mod replacing;
 mod timestamp;
 mod unpickle;
 mod weave;
@@ -23,11 +26,15 @@ mod writer;
 mod zip_file;
 
 pub(crate) use cast::{cast_floats, read_floats};
+pub use choice::{CheckpointChoice, ChoiceReason, PassedOver};
 pub use copy::CheckpointCopy;
+pub use destination::{FolderChanges, Found, listed};
 pub use error::CheckpointError;
 pub use folder::AtomicFolder;
 pub use gguf::{GgufArray, GgufMetadata, GgufValue, gguf_header};
-pub use layout::{WEIGHTS_FILE, WEIGHTS_INDEX, WEIGHTS_NAMES, checkpoints_of, latest_checkpoint, step_of};
+pub use layout::{
+    CHECKPOINTS, GGUF_FILE, WEIGHTS_FILE, WEIGHTS_INDEX, WEIGHTS_NAMES, checkpoints_of, step_of, weights_entries,
+};
 pub use links::inside;
 pub use manifest::{Component, Manifest};
 pub use open::{Blocks, Checkpoint, TensorData};
@@ -35,6 +42,7 @@ pub use output_file::OutputFile;
 pub use pieces::Piece;
 pub(crate) use pieces::Pieces;
 pub use placement::Placement;
+pub(crate) use replacing::settle;
 pub use timestamp::timestamp;
 pub use weave::{Strand, Walk};
 pub use writer::{DEFAULT_MAX_SHARD_SIZE, ShardPlan, TensorSource, WeightsFormat, Written, parse_size};

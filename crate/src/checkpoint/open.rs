@@ -7,8 +7,9 @@ use std::path::{Component, Path, PathBuf};
 use serde::Deserialize;
 
 use super::cast::read_floats;
+use super::choice::CheckpointChoice;
 use super::header::{Extent, WeightsFile};
-use super::layout::{WEIGHTS_FILE, WEIGHTS_INDEX, latest_checkpoint, weights_in};
+use super::layout::{WEIGHTS_FILE, WEIGHTS_INDEX};
 use super::links::inside;
 use super::{CheckpointError, GgufMetadata};
 use crate::spec::{DType, ParamPath, TensorRow, TensorTable};
@@ -20,6 +21,7 @@ pub struct Checkpoint {
     shards: Vec<WeightsFile>,
     places: HashMap<ParamPath, (usize, usize)>,
     table: TensorTable,
+    choice: CheckpointChoice,
 }
 
 /// The bytes of one tensor, little endian, row-major.
@@ -39,8 +41,8 @@ struct Index {
 }
 
 impl Checkpoint {
-    /// Opens a model folder (its weights, else its latest checkpoint), a checkpoint folder, a `.safetensors`, PyTorch
-    /// `.bin` or `.gguf` file, or an index. Reads headers only.
+    /// Opens a model folder (its newest complete checkpoint, else its own weights), a checkpoint folder, a `.safetensors`,
+    /// PyTorch `.bin` or `.gguf` file, or an index. Reads headers only. [`choice`](Self::choice) tells what was taken.
     ///
     /// # Errors
     /// [`CheckpointError`] if nothing is found, a header or index is invalid, or shards are missing.
@@ -49,16 +51,11 @@ impl Checkpoint {
     }
 
     fn open_path(path: &Path) -> Result<Self, CheckpointError> {
-        if path.is_dir() {
-            if let Some(weights) = weights_in(path) {
-                inside(path, &weights)?;
-                return Self::open(weights);
-            }
-            if let Some(latest) = latest_checkpoint(path)? {
-                return Self::open(latest);
-            }
-            return Err(CheckpointError::NotFound { path: path.to_owned(), advice: advice_for_folder(path) });
-        }
+        if path.is_dir() { Self::newest(path) } else { Self::open_file(path) }
+    }
+
+    /// Opens a file of weights or an index.
+    pub(super) fn open_file(path: &Path) -> Result<Self, CheckpointError> {
         if !path.exists() {
             return Err(CheckpointError::NotFound { path: path.to_owned(), advice: "check the path".to_owned() });
         }
@@ -66,6 +63,17 @@ impl Checkpoint {
             return Self::open_index(path);
         }
         Self::assemble(path, vec![open_file(path)?])
+    }
+
+    /// The same weights, with what was chosen to find them.
+    pub(super) fn chosen(mut self, choice: CheckpointChoice) -> Self {
+        self.choice = choice;
+        self
+    }
+
+    /// Which weights these are, and why they were taken.
+    pub fn choice(&self) -> &CheckpointChoice {
+        &self.choice
     }
 
     fn open_index(path: &Path) -> Result<Self, CheckpointError> {
@@ -129,7 +137,8 @@ impl Checkpoint {
                 rows.push(TensorRow::stored(name, extent.shape.clone(), extent.dtype));
             }
         }
-        Ok(Self { path: path.to_owned(), shards, places, table: TensorTable::from_rows(rows).sorted() })
+        let (table, choice) = (TensorTable::from_rows(rows).sorted(), CheckpointChoice::named(path));
+        Ok(Self { path: path.to_owned(), shards, places, table, choice })
     }
 
     /// The file or index that was opened.
@@ -314,16 +323,19 @@ fn open_file(path: &Path) -> Result<WeightsFile, CheckpointError> {
     }
 }
 
-/// What a folder without weights most likely is, and what to do about it.
-fn advice_for_folder(folder: &Path) -> String {
-    let has = |prefix: &str, suffix: &str| {
-        std::fs::read_dir(folder).into_iter().flatten().flatten().any(|entry| {
-            let name = entry.file_name();
-            name.to_str().is_some_and(|name| name.starts_with(prefix) && name.ends_with(suffix))
-        })
-    };
-    if has("", ".gguf") {
-        return "these are GGUF weights; inspect, logits and compare take the file itself".to_owned();
+impl CheckpointError {
+    /// A folder without weights: what it most likely is, and what to do about it.
+    pub(super) fn nothing_in(folder: &Path) -> Self {
+        let has = |prefix: &str, suffix: &str| {
+            std::fs::read_dir(folder).into_iter().flatten().flatten().any(|entry| {
+                let name = entry.file_name();
+                name.to_str().is_some_and(|name| name.starts_with(prefix) && name.ends_with(suffix))
+            })
+        };
+        let advice = match has("", ".gguf") {
+            true => "these are GGUF weights; inspect, logits and compare take the file itself".to_owned(),
+            false => format!("name a folder with {WEIGHTS_FILE}, {WEIGHTS_INDEX} or checkpoints/checkpoint-N inside"),
+        };
+        Self::NotFound { path: folder.to_owned(), advice }
     }
-    format!("name a folder with {WEIGHTS_FILE}, {WEIGHTS_INDEX} or checkpoints/checkpoint-N inside")
 }

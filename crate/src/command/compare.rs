@@ -1,12 +1,13 @@
 //! `compare A B` and `logits MODEL`
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use clap::{ArgMatches, Command};
 use serde_json::{Value, json};
 
 use super::{Failure, Kept, Outcome, flag, flag_value, given, option, path, set, values};
-use crate::checkpoint::OutputFile;
+use crate::checkpoint::{CheckpointChoice, OutputFile};
 use crate::convert::{ConvertError, Families, LogitDiff};
 use crate::device::Device;
 use crate::display::{MimeBundle, View};
@@ -40,6 +41,7 @@ pub(super) fn logits_definition() -> Command {
     Command::new("logits")
         .about("Write the float32 logits of a model folder for given token ids")
         .arg(path("MODEL", "Model folder"))
+        .arg(values::checkpoint())
         .arg(
             option(
                 "input-ids",
@@ -85,6 +87,9 @@ fn report(diff: &LogitDiff) -> Value {
     json!({
         "passed": diff.passed(),
         "names": [diff.names.0, diff.names.1],
+        "checkpoints": diff.checkpoints.iter().map(|choice| &choice.path).collect::<Vec<_>>(),
+        "choices": diff.checkpoints.iter().map(CheckpointChoice::report).collect::<Vec<_>>(),
+        "warnings": diff.checkpoints.iter().flat_map(CheckpointChoice::warnings).collect::<Vec<_>>(),
         "positions": diff.positions.len(),
         "max_abs_diff": diff.max_abs(),
         "mean_abs_diff": diff.mean_abs(),
@@ -122,13 +127,28 @@ pub(super) fn run_logits(matches: &ArgMatches) -> Result<Outcome, Failure> {
     }
     let batch = read_batch(&given::<PathBuf>(matches, "input-ids").unwrap_or_default())?;
     let families = Families::with_paths(values::converter_paths(matches)).map_err(ConvertError::from)?;
-    let (values, shape) = crate::compare::logits(&model, &batch, device, &families)?;
-    crate::compare::write_logits_to(&file, &values, shape)?;
-    let report = format!("Logits {shape:?} of {} in {}", model.display(), output.display());
+    let checkpoint = given::<PathBuf>(matches, "checkpoint");
+    let computed = crate::compare::logits(&model, checkpoint.as_deref(), &batch, device, &families)?;
+    let (shape, choice) = (computed.shape, &computed.choice);
+    crate::compare::write_logits_to(&file, &computed.values, shape)?;
+    let mut lines = vec![format!("Logits {shape:?} of {} in {}", model.display(), output.display())];
+    lines.push(format!("weights: {}", choice.in_words()));
+    lines.extend(choice.warnings().into_iter().map(|warning| format!("! {warning}")));
+    if file.is_stdout() {
+        choice.warnings().iter().for_each(|warning| drop(writeln!(std::io::stderr(), "warning: {warning}")));
+    }
     Ok(Outcome {
         // Standard output holds the file and nothing else.
-        view: MimeBundle::text(if file.is_stdout() { String::new() } else { report }),
-        json: json!({ "passed": true, "model": model, "output": output, "shape": shape }),
+        view: MimeBundle::text(if file.is_stdout() { String::new() } else { lines.join("\n") }),
+        json: json!({
+            "passed": true,
+            "model": model,
+            "checkpoint": choice.path,
+            "choice": choice.report(),
+            "warnings": choice.warnings(),
+            "output": output,
+            "shape": shape,
+        }),
         passed: true,
         value: None,
     })

@@ -17,7 +17,7 @@ pub(super) fn definition() -> Command {
     Command::new("convert")
         .about("Convert a model folder: Hugging Face names to native ones, or back")
         .arg(path("SRC", "Model folder to read"))
-        .arg(path("DST", "Folder to make; must not exist"))
+        .arg(path("DST", "Folder to make: a new or an empty one"))
         .arg(flag("reverse", "Require the direction native to Hugging Face"))
         .arg(option(
             "model-type",
@@ -31,7 +31,7 @@ pub(super) fn definition() -> Command {
                 .value_parser(clap::value_parser!(usize)),
         )
         .arg(
-            flag_value('c', "checkpoint-path", "PATH", "Checkpoint to convert (default: the latest)")
+            flag_value('c', "checkpoint-path", "PATH", "Checkpoint to convert (default: the newest complete one)")
                 .value_parser(values::path()),
         )
         .arg(option("max-shard-size", "SIZE", "Largest weights file (default: 5GB)").value_parser(values::size()))
@@ -60,6 +60,7 @@ pub(super) fn definition() -> Command {
         )
         .arg(flag("debug-params", "List every tensor with both names, shape, type and digest"))
         .arg(flag("no-validate", "Skip the comparison of bits and logits"))
+        .arg(values::force())
         .arg(flag("dry-run", "Plan from headers; write nothing"))
         .arg(values::log_level())
 }
@@ -82,6 +83,7 @@ pub(super) fn run(matches: &ArgMatches) -> Result<Outcome, Failure> {
         .chat_template(given::<String>(matches, "chat-template-path"))
         .prompt(given::<String>(matches, "prompt"))
         .validate(!set(matches, "no-validate"))
+        .force(set(matches, "force"))
         .dry_run(set(matches, "dry-run"));
     for path in values::converter_paths(matches) {
         convert = convert.converter_path(path);

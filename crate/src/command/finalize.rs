@@ -20,11 +20,8 @@ pub(super) fn definition() -> Command {
     Command::new("finalize")
         .about("Make a clean folder of a trained model: one checkpoint, tokenizer, configuration")
         .arg(path("SRC", "Model folder to read"))
-        .arg(path("DST", "Folder to make; must not exist"))
-        .arg(
-            flag_value('c', "checkpoint", "PATH", "Checkpoint to take (default: the latest)")
-                .value_parser(values::path()),
-        )
+        .arg(path("DST", "Folder to make: a new or an empty one"))
+        .arg(values::checkpoint())
         .arg(values::converter_path())
         .arg(flag("keep-optimizer", "Carry the checkpoint's optimizer_state.pt"))
         .arg(flag("root-copy", "Weights at the root only, no checkpoints folder").conflicts_with("keep-optimizer"))
@@ -59,6 +56,7 @@ pub(super) fn definition() -> Command {
             option("device", "DEVICE", "Accepted; finalizing computes nothing on a device")
                 .value_parser(values::device()),
         )
+        .arg(values::force())
         .arg(flag("dry-run", "Say what would be written, from headers; write nothing"))
         .arg(values::log_level())
 }
@@ -84,6 +82,7 @@ pub(super) fn run(matches: &ArgMatches) -> Result<Outcome, Failure> {
         .quantize(given::<Recipe>(matches, "quantize"))
         .prompt(given::<String>(matches, "prompt"))
         .validate(!set(matches, "no-validate"))
+        .force(set(matches, "force"))
         .dry_run(set(matches, "dry-run"));
     if let Some(tokens) = given::<String>(matches, "add-tokens") {
         finalize = finalize.add_tokens(&tokens);

@@ -6,6 +6,7 @@ use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use serde_json::{Value, json};
 
 use super::{Failure, Kept, Outcome, flag, flag_value, given, option, set, values};
+use crate::checkpoint::{CheckpointError, Found, listed};
 use crate::display::{MimeBundle, View};
 use crate::project::{tokenizer, tokenizer_names};
 use crate::tokenizer::{AddTokens, Chat, ChatTemplate, train_tokenizer};
@@ -79,6 +80,11 @@ fn add_definition() -> Command {
                 .value_parser(values::path())
                 .help("The folder to make, with the tokenizer's files"),
         )
+        .arg(force())
+}
+
+fn force() -> Arg {
+    flag("force", "Write into the folder though it holds something: over its tokenizer; everything else stays")
 }
 
 fn template_flag(help: &str) -> Arg {
@@ -110,6 +116,7 @@ fn train_definition() -> Command {
                 .value_parser(values::path())
                 .help("The folder to make: tokenizer.json, tokenizer_config.json, special_tokens_map.json"),
         )
+        .arg(force())
         .arg(
             option("special-tokens", "TOKEN", "More special tokens, after the usual six")
                 .num_args(1..)
@@ -137,9 +144,15 @@ fn words(matches: &ArgMatches, name: &str) -> Vec<String> {
 
 fn train(matches: &ArgMatches) -> Result<Outcome, Failure> {
     let folder = given::<PathBuf>(matches, "output-dir").unwrap_or_default();
+    let force = set(matches, "force");
     // Said before the work, not after it.
-    if folder.symlink_metadata().is_ok() {
-        return Err(crate::checkpoint::CheckpointError::DestinationExists { path: folder }.into());
+    let found = Found::at(&folder)?;
+    if !force && !found.entries().is_empty() {
+        let advice = format!(
+            "name a new folder, or add --force: it leaves all but the tokenizer of {}",
+            listed(found.entries())
+        );
+        return Err(CheckpointError::DestinationExists { path: folder, advice }.into());
     }
     let mut training = train_tokenizer(given::<usize>(matches, "vocab-size").unwrap_or_default())
         .files(words(matches, "files"))
@@ -151,7 +164,7 @@ fn train(matches: &ArgMatches) -> Result<Outcome, Failure> {
         training = training.max_length(tokens);
     }
     let trained = training.run()?;
-    trained.write(&folder)?;
+    trained.write_into(&folder, force)?;
     let json = json!({
         "path": folder,
         "vocab_size": trained.vocab_size,
@@ -218,10 +231,11 @@ fn add(matches: &ArgMatches) -> Result<Outcome, Failure> {
     };
     let plan = tokens.plan(&files, rows, given::<usize>(matches, "pad-to-multiple"))?;
     let (mut view, json) = (plan.view(), plan.report());
+    let force = set(matches, "force");
     if let Some(folder) = given::<PathBuf>(matches, "output-dir") {
         match &template {
-            Some(template) => plan.tokenizer().with_chat_template(template).write(&folder)?,
-            None => plan.tokenizer().write(&folder)?,
+            Some(template) => plan.tokenizer().with_chat_template(template).write_into(&folder, force)?,
+            None => plan.tokenizer().write_into(&folder, force)?,
         }
         view = view.with_note(&format!("written to {}", folder.display()));
     }

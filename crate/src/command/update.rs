@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::builder::ValueParser;
 use clap::{ArgAction, ArgMatches, Command};
 
-use super::{Failure, Kept, Outcome, flag, flag_value, given, option, path, set, values};
+use super::{Failure, Kept, Outcome, flag, given, option, path, set, values};
 use crate::checkpoint::WeightsFormat;
 use crate::device::Device;
 use crate::display::View;
@@ -21,17 +21,14 @@ pub(super) fn definition() -> Command {
     Command::new("update")
         .about("Bring a native model folder to the names and fields of a newer version of its architecture")
         .arg(path("SRC", "Native model folder to read, ours or Forgather's"))
-        .arg(path("DST", "Folder to make; must not exist"))
+        .arg(path("DST", "Folder to make: a new or an empty one"))
         .arg(option("arch", "NAME", "Architecture (default: what config.json says)"))
         .arg(
             option("from-version", "VERSION", "Version of SRC (default: what config.json says)")
                 .value_parser(version()),
         )
         .arg(option("to-version", "VERSION", "Version to stop at (default: the newest)").value_parser(version()))
-        .arg(
-            flag_value('c', "checkpoint", "PATH", "Checkpoint to take (default: the latest)")
-                .value_parser(values::path()),
-        )
+        .arg(values::checkpoint())
         .arg(
             option("converter-path", "PATH", "More migrations: a YAML file or a folder of them; repeatable")
                 .action(ArgAction::Append)
@@ -49,6 +46,7 @@ pub(super) fn definition() -> Command {
             option("device", "DEVICE", "Accepted; updating computes nothing on a device")
                 .value_parser(values::device()),
         )
+        .arg(values::force())
         .arg(flag("dry-run", "Say what would be done, from headers; write nothing"))
         .arg(values::log_level())
 }
@@ -65,6 +63,7 @@ pub(super) fn run(matches: &ArgMatches) -> Result<Outcome, Failure> {
         .migrations(matches.get_many::<PathBuf>("converter-path").into_iter().flatten().cloned().collect())
         .strict(!set(matches, "no-strict"))
         .dtype(given::<DType>(matches, "dtype"))
+        .force(set(matches, "force"))
         .dry_run(set(matches, "dry-run"));
     if let Some(format) = given::<WeightsFormat>(matches, "format") {
         update = update.format(format);

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::builder::{TypedValueParser, ValueParser};
 use clap::{Arg, ArgAction, ArgMatches};
 
-use super::option;
+use super::{flag, flag_value, option};
 use crate::checkpoint::{WeightsFormat, parse_size};
 use crate::device::Device;
 use crate::gguf::GgufType;
@@ -61,6 +61,22 @@ pub(super) fn recipe() -> ValueParser {
         let aside = format!("\n  where: {ORIGIN}\n  do: ");
         Recipe::parse(word, ORIGIN).map_err(|error| error.to_string().replace(&aside, "; "))
     })
+}
+
+/// Which weights of a model folder to take.
+pub(super) fn checkpoint() -> Arg {
+    flag_value(
+        'c',
+        "checkpoint",
+        "PATH",
+        "Checkpoint to take (default: the newest complete one, else the folder's own)",
+    )
+    .value_parser(path())
+}
+
+/// Permission to write into a folder that holds something.
+pub(super) fn force() -> Arg {
+    flag("force", "Write into DST though it holds something: over files of the same names, in place of its model")
 }
 
 /// Where to look for families of models beside the built-in ones; may be given several times.

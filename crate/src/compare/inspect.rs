@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
-use crate::checkpoint::{Checkpoint, CheckpointError, GgufMetadata};
+use crate::checkpoint::{Checkpoint, CheckpointChoice, CheckpointError, GgufMetadata};
 use crate::convert::Family;
 use crate::gguf::gguf_in;
 use crate::sealed::Sealed;
@@ -16,6 +16,8 @@ use crate::spec::{ModelConfig, ModelSpec, ParamPath, Scheme, Side, TensorRow, Te
 pub struct Inspection {
     /// What was opened.
     pub path: PathBuf,
+    /// Which weights these are of a folder, and which newer ones were passed over.
+    pub choice: CheckpointChoice,
     /// Its tensors, in natural order.
     pub table: TensorTable,
     /// Number of weights files.
@@ -60,13 +62,21 @@ impl QuantizedTensors {
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub fn inspect(path: impl AsRef<Path>) -> Result<Inspection, CheckpointError> {
-    inspect_path(path.as_ref())
+    inspect_path(path.as_ref(), None)
+}
+
+/// As [`inspect`], of one checkpoint of a model folder.
+///
+/// # Errors
+/// As there, and [`CheckpointError::NotACheckpoint`].
+pub fn inspect_checkpoint(model: &Path, checkpoint: Option<&Path>) -> Result<Inspection, CheckpointError> {
+    inspect_path(model, checkpoint)
 }
 
 // Public functions with a generic argument hand over to one without: a cell compiles what is generic itself.
-fn inspect_path(path: &Path) -> Result<Inspection, CheckpointError> {
-    let file = gguf_in(path);
-    let checkpoint = Checkpoint::open(file.as_deref().unwrap_or(path))?;
+fn inspect_path(path: &Path, named: Option<&Path>) -> Result<Inspection, CheckpointError> {
+    let file = gguf_in(path).filter(|_| named.is_none());
+    let checkpoint = Checkpoint::choose(file.as_deref().unwrap_or(path), named)?;
     // The weights speak for themselves; a configuration that cannot be read is another command's concern.
     // Names in a GGUF file are those of neither side.
     let config = Some(path.join("config.json"))
@@ -81,7 +91,8 @@ fn inspect_path(path: &Path) -> Result<Inspection, CheckpointError> {
     }
     let quantized = config.as_ref().map(|(config, side)| quantized(&table, config, *side)).unwrap_or_default();
     let gguf = checkpoint.gguf().cloned().map(Sealed::new);
-    Ok(Inspection { path: path.to_owned(), table, shards, config, gguf, quantized: Sealed::new(quantized) })
+    let choice = checkpoint.choice().clone();
+    Ok(Inspection { path: path.to_owned(), choice, table, shards, config, gguf, quantized: Sealed::new(quantized) })
 }
 
 /// The weights of linear maps that the configuration says are quantized, and whose numbers are there.
@@ -159,6 +170,9 @@ impl Inspection {
         let rows = rows.map(|row| json!({ "name": row.path, "shape": row.shape, "dtype": row.dtype.torch_name() }));
         json!({
             "path": self.path,
+            "checkpoint": self.choice.path,
+            "choice": self.choice.report(),
+            "warnings": self.choice.warnings(),
             "model_type": self.config.as_ref().map(|(config, _)| config.architecture.name()),
             "names": self.config.as_ref().map(|(_, side)| match side { Side::Native => "native", Side::HuggingFace => "huggingface" }),
             "parameters": { "total": self.parameters() },

@@ -6,7 +6,7 @@ use candle_core::{DType as CandleType, Tensor};
 use safetensors::tensor::{Dtype, TensorView};
 
 use super::model::Model;
-use crate::checkpoint::{CheckpointError, OutputFile};
+use crate::checkpoint::{CheckpointChoice, CheckpointError, OutputFile};
 use crate::convert::{ConvertError, Families, LayerDiff, LogitDiff, Logits, open_device, token_ids};
 use crate::device::Device;
 use crate::model::{Batch, ModelError};
@@ -93,8 +93,8 @@ impl Compare {
             Some(families) => (**families).clone(),
             None => Families::built_in()?,
         };
-        let left = Model::open(&self.left, &families)?;
-        let right = Model::open(&self.right, &families)?;
+        let left = Model::open(&self.left, None, &families)?;
+        let right = Model::open(&self.right, None, &families)?;
         // A vocabulary that grew is compared over the tokens that both have.
         let vocab = left.config().vocab_size.min(right.config().vocab_size);
         let tokenizer = TokenizerFiles::read(left.folder())?;
@@ -114,6 +114,7 @@ impl Compare {
             |row: usize, position: usize| batch.attention_mask.as_ref().is_none_or(|mask| mask[row][position] != 0);
         let (a, b) = (first.of(&left), second.of(&right));
         let mut diff = LogitDiff::new((&names.0, &names.1), a, b, seq, real);
+        diff.checkpoints = vec![left.choice().clone(), right.choice().clone()];
         if first.layers.len() == second.layers.len() {
             let pairs = first.layers.iter().zip(&second.layers).enumerate();
             diff.layers = pairs.map(|(layer, (left, right))| LayerDiff::new(layer, left, right, rows * seq)).collect();
@@ -139,21 +140,34 @@ fn floats(tensor: &Tensor) -> candle_core::Result<Vec<f32>> {
     tensor.to_dtype(CandleType::F32)?.flatten_all()?.to_vec1()
 }
 
-/// Logits of a model folder of either side, of one of `families`, or of a GGUF file, computed in float32: values and their shape
-/// `[batch, seq, vocab]`.
+/// Logits of a model.
+#[derive(Clone, Debug)]
+pub struct ModelLogits {
+    /// The numbers, row-major.
+    pub values: Vec<f32>,
+    /// `[batch, seq, vocab]`.
+    pub shape: [usize; 3],
+    /// Which weights of the model were taken, and which newer ones were passed over.
+    pub choice: CheckpointChoice,
+}
+
+/// Logits of a model folder of either side, of one of `families`, or of a GGUF file, computed in float32. The weights are
+/// those of the folder `checkpoint`, else those that [`Checkpoint::open`](crate::checkpoint::Checkpoint::open) takes.
 ///
 /// # Errors
 /// [`ConvertError`] if the folder cannot be opened or the computation fails.
 pub fn logits(
     path: &Path,
+    checkpoint: Option<&Path>,
     batch: &Batch,
     device: Device,
     families: &Families,
-) -> Result<(Vec<f32>, [usize; 3]), ConvertError> {
-    let model = Model::open(path, families)?;
+) -> Result<ModelLogits, ConvertError> {
+    let model = Model::open(path, checkpoint, families)?;
     let observed = observe(&model, batch, device, false)?;
     let (rows, seq) = batch.dims();
-    Ok((observed.logits, [rows, seq, model.config().vocab_size]))
+    let shape = [rows, seq, model.config().vocab_size];
+    Ok(ModelLogits { values: observed.logits, shape, choice: model.choice().clone() })
 }
 
 /// Writes logits as the tensor `logits` of a safetensors file.

@@ -7,7 +7,7 @@ mod model;
 mod reference_file;
 
 pub use configs::{ChangedField, ConfigDiff, compare_configs};
-pub use inspect::{Inspection, QuantizedTensors, inspect};
+pub use inspect::{Inspection, QuantizedTensors, inspect, inspect_checkpoint};
 pub(crate) use logits::write_logits_to;
-pub use logits::{Compare, compare, logits, write_logits};
+pub use logits::{Compare, ModelLogits, compare, logits, write_logits};
 pub use reference_file::compare_with_reference;

@@ -2,10 +2,19 @@
 
 use std::path::Path;
 
+use crate::checkpoint::{CHECKPOINTS, CheckpointChoice};
 use crate::convert::{ConvertError, Families, ModelFolder};
 use crate::gguf::{GgufModel, gguf_in};
 use crate::model::CausalLm;
 use crate::spec::{DType, ModelConfig};
+
+/// The model folder that a checkpoint's folder belongs to, if it has no configuration of its own.
+fn model_of(checkpoint: &Path) -> Option<&Path> {
+    let own = checkpoint.join("config.json").exists();
+    let model = checkpoint.parent().filter(|parent| !own && parent.ends_with(CHECKPOINTS))?.parent()?;
+    let model = if model.as_os_str().is_empty() { Path::new(".") } else { model };
+    Some(model).filter(|model| model.join("config.json").exists())
+}
 
 /// A model whose weights were not read yet.
 pub(super) enum Model {
@@ -14,10 +23,27 @@ pub(super) enum Model {
 }
 
 impl Model {
-    pub(super) fn open(path: &Path, families: &Families) -> Result<Self, ConvertError> {
-        match gguf_in(path) {
-            Some(file) => GgufModel::open(&file).map(Self::Gguf),
-            None => ModelFolder::open_as(path, None, families, None).map(Self::Folder),
+    /// Opens a model, with the weights of the checkpoint `named` if there is one. A checkpoint's folder is its model
+    /// folder with the weights of that checkpoint.
+    pub(super) fn open(path: &Path, named: Option<&Path>, families: &Families) -> Result<Self, ConvertError> {
+        match (gguf_in(path), named) {
+            (Some(file), None) => GgufModel::open(&file).map(Self::Gguf),
+            (_, Some(_)) => ModelFolder::open_as(path, named, families, None).map(Self::Folder),
+            (None, None) => {
+                let (folder, checkpoint) = match model_of(path) {
+                    Some(model) => (model, Some(path)),
+                    None => (path, None),
+                };
+                ModelFolder::open_as(folder, checkpoint, families, None).map(Self::Folder)
+            }
+        }
+    }
+
+    /// Which weights it has.
+    pub(super) fn choice(&self) -> &CheckpointChoice {
+        match self {
+            Self::Folder(folder) => folder.checkpoint().choice(),
+            Self::Gguf(file) => file.checkpoint().choice(),
         }
     }
 

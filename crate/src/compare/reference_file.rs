@@ -40,7 +40,8 @@ pub fn compare_with_reference(
             attention_mask: mask.clone(),
             position_ids: integers("position_ids")?,
         };
-        let (found, [_, seq, vocab]) = logits(folder, &batch, device, families)?;
+        let computed = logits(folder, None, &batch, device, families)?;
+        let ([_, seq, vocab], found) = (computed.shape, computed.values);
         let data = reference.read(&expected)?;
         let expected: Vec<f32> =
             data.bytes.chunks_exact(4).map(|raw| f32::from_le_bytes([raw[0], raw[1], raw[2], raw[3]])).collect();
@@ -60,7 +61,9 @@ pub fn compare_with_reference(
         let names = (format!("reference {case}").trim().to_owned(), folder.display().to_string());
         let real = |row: usize, position: usize| mask.as_ref().is_none_or(|mask| mask[row][position] != 0);
         let (expected, found) = (Logits { values: &expected, vocab }, Logits { values: &found, vocab });
-        diffs.push(LogitDiff::new((&names.0, &names.1), expected, found, seq, real));
+        let mut diff = LogitDiff::new((&names.0, &names.1), expected, found, seq, real);
+        diff.checkpoints = vec![computed.choice];
+        diffs.push(diff);
     }
     if diffs.is_empty() {
         return Err(ConvertError::Options {

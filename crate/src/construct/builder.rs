@@ -5,16 +5,17 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 
 use super::{Estimate, LoadReport, SaveOptions, output};
-use crate::checkpoint::{Checkpoint, CheckpointError, WeightsFormat};
+use crate::checkpoint::{Checkpoint, CheckpointError, FolderChanges, WeightsFormat};
 use crate::convert::{Families, FamilyError};
 pub use crate::device::Device;
-use crate::device::DeviceError;
+use crate::device::{DeviceError, NotEnoughMemory};
 use crate::kicktest::KickTest;
+use crate::memory;
 use crate::model::{CausalLm, InitialWeights, LayeredWeights, ModelError, NoWeights, Weights};
 use crate::ops::AttentionImplementation;
 use crate::project::{ProjectConfig, ProjectError};
 use crate::sealed::Sealed;
-use crate::spec::{DType, ModelConfig, ModelSpec, TensorTable};
+use crate::spec::{DType, ModelConfig, ModelSpec, TensorRow, TensorTable};
 use crate::tokenizer::TokenizerFiles;
 
 /// Why a model could not be constructed.
@@ -27,6 +28,9 @@ pub enum ConstructError {
     /// The device.
     #[error(transparent)]
     Device(#[from] DeviceError),
+    /// A model that does not fit into memory.
+    #[error(transparent)]
+    Memory(#[from] NotEnoughMemory),
     /// The output folder or its weights.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
@@ -88,6 +92,8 @@ pub struct Construction {
     pub model: Option<Sealed<CausalLm>>,
     /// The output folder, if one was written or found as asked for.
     pub output: Option<PathBuf>,
+    /// What writing it changed there.
+    pub changes: Sealed<FolderChanges>,
     /// The weights' files in it, if they were saved.
     pub weights: Vec<String>,
     /// Seed of the initialisation and of random batches.
@@ -169,13 +175,15 @@ impl Construct {
         self
     }
 
-    /// Replaces an output folder that exists.
+    /// Writes configuration, tokenizer and sources of an output folder that exists again. What was edited there, and weights
+    /// that no longer belong to them, are an error that names them, unless [`force`](Self::force) gives them up.
     pub fn refresh(mut self, refresh: bool) -> Self {
         self.refresh = refresh;
         self
     }
 
-    /// Lets [`refresh`](Self::refresh) remove a folder that holds weights or checkpoints.
+    /// Lets [`refresh`](Self::refresh) write over edited files and remove weights and checkpoints, and lets a folder that
+    /// holds other things get a model. Whatever else is there stays.
     pub fn force(mut self, force: bool) -> Self {
         self.force = force;
         self
@@ -239,7 +247,8 @@ impl Construct {
     /// Runs it.
     ///
     /// # Errors
-    /// [`ConstructError`]; an output folder appears whole or not at all.
+    /// [`ConstructError`]; an output folder appears whole or not at all, and one that is there is changed whole or not at
+    /// all.
     pub fn build(&self) -> Result<Construction, ConstructError> {
         let mut config = self.config.render()?;
         config.dtype = self.dtype.unwrap_or(DType::F32);
@@ -258,8 +267,9 @@ impl Construct {
                     refresh: self.refresh,
                     force: self.force,
                 };
-                let report = load.as_ref().map(|(_, report)| report);
-                Some((output::existing(&request, &config.to_native_json(None), report)?, request))
+                let load = load.as_ref().map(|(_, report)| report);
+                let model = output::Model { config: &config, table: &table, tokenizer: &tokenizer, load };
+                Some((output::Output::decide(&request, &model)?, request))
             }
             None => None,
         };
@@ -275,6 +285,7 @@ impl Construct {
             attention: self.config.attn_implementation().and_then(|name| name.parse().ok()).unwrap_or_default(),
             model,
             output: None,
+            changes: Sealed::new(FolderChanges::default()),
             weights: Vec::new(),
             seed: self.seed,
             tokenizer: Sealed::new(tokenizer),
@@ -282,9 +293,10 @@ impl Construct {
             initialized: !self.no_init,
             batch: (self.batch.0, tokens),
         };
-        if let Some((existing, request)) = output {
-            construction.weights = output::write(&request, existing, &construction)?;
+        if let Some((output, request)) = output {
+            construction.weights = output.write(&request, &construction)?;
             construction.output = Some(request.folder.to_owned());
+            construction.changes = Sealed::new(output.changes);
         }
         Ok(construction)
     }
@@ -366,12 +378,28 @@ impl Construct {
         device: Device,
         load: Option<&(Checkpoint, LoadReport)>,
     ) -> Result<CausalLm, ConstructError> {
+        // One parameter at a time stands there twice.
+        let largest = table.rows().iter().map(TensorRow::bytes).max().unwrap_or(0);
+        let needed = table.bytes() + largest;
+        let (weights, making) = (memory::in_words(table.bytes()), memory::in_words(needed));
+        let what = format!("the weights take {weights} in {} ({making} while they are made)", config.dtype);
+        let advice = "use a narrower type (--dtype bfloat16), fewer layers or a smaller width, or free memory; without \
+                      --device nothing is allocated, and the whole estimate is printed";
+        device.require(needed, &what, advice)?;
         let mut weights: Box<dyn Weights> =
             if self.no_init { Box::new(NoWeights) } else { Box::new(InitialWeights::new(table, self.seed)) };
         if let Some((checkpoint, report)) = load {
             weights = Box::new(LayeredWeights::new(report.weights(checkpoint), weights));
         }
-        Ok(CausalLm::build(config, weights, config.dtype, &device.open()?, true)?)
+        let built = CausalLm::build(config, weights, config.dtype, &device.open()?, true);
+        built.map_err(|error| match error {
+            ModelError::NoMemory { path, .. } => ConstructError::Refused {
+                what: format!("memory ran out at `{path}`: {what}"),
+                origin: format!("--device {device}"),
+                advice: advice.to_owned(),
+            },
+            other => other.into(),
+        })
     }
 }
 
@@ -394,6 +422,13 @@ impl Construction {
         Estimate::new(&spec, &self.table, sizes, config.dtype, (batch_size, sequence_length))
     }
 
+    /// What a person must know: newer checkpoints that could not be loaded, and what was replaced in the output folder.
+    pub fn warnings(&self) -> Vec<String> {
+        let load = self.load.iter().flat_map(|load| load.choice.warnings());
+        load.chain(self.changes.losses_in_words().map(|losses| format!("the output folder changed: it {losses}")))
+            .collect()
+    }
+
     /// The `--json` report.
     pub fn report(&self) -> Value {
         let estimate = self.estimate();
@@ -409,6 +444,8 @@ impl Construction {
             "initialized": self.initialized,
             "load": self.load.as_ref().map(|load| load.report()),
             "output": self.output,
+            "changes": self.changes.report(),
+            "warnings": self.warnings(),
             "weights": self.weights,
         })
     }

@@ -7,7 +7,7 @@ use candle_core::Tensor;
 use serde_json::{Value, json};
 
 use super::ConstructError;
-use crate::checkpoint::{Checkpoint, CheckpointError, Piece, Pieces};
+use crate::checkpoint::{Checkpoint, CheckpointChoice, CheckpointError, Piece, Pieces};
 use crate::convert::{Family, FamilyError, RemapPlan, buffer, closest, native_spelling};
 use crate::model::{CausalLm, ModelError, PieceWeights, tensor_from};
 use crate::spec::{DType, ModelConfig, ModelSpec, ParamPath, Side, TensorRow, TensorTable};
@@ -55,6 +55,8 @@ pub struct MismatchedParameter {
 pub struct LoadReport {
     /// The file or index that was opened.
     pub path: PathBuf,
+    /// Which weights they are of a folder that was named, and which newer ones were passed over.
+    pub choice: CheckpointChoice,
     /// Under which name a PyTorch file keeps the tensors, if they are not its whole.
     pub nested_in: Option<String>,
     /// Parameters with a tensor, in the model's order.
@@ -79,6 +81,7 @@ impl LoadReport {
         let family = Family::of(config.architecture).ok();
         let mut report = Self {
             path: checkpoint.path().to_owned(),
+            choice: checkpoint.choice().clone(),
             nested_in: checkpoint.nested_in().map(str::to_owned),
             loaded: Vec::new(),
             missing: Vec::new(),
@@ -185,6 +188,7 @@ impl LoadReport {
         });
         Ok(Self {
             path: checkpoint.path().to_owned(),
+            choice: checkpoint.choice().clone(),
             nested_in: checkpoint.nested_in().map(str::to_owned),
             missing,
             mismatched: mismatched.collect(),
@@ -254,6 +258,9 @@ impl LoadReport {
         let dtypes: BTreeSet<&str> = self.loaded.iter().map(|one| one.dtype.torch_name()).collect();
         json!({
             "path": self.path,
+            "checkpoint": self.choice.path,
+            "choice": self.choice.report(),
+            "warnings": self.choice.warnings(),
             "nested_in": self.nested_in,
             "loaded": self.loaded.len(),
             "renamed": self.loaded.iter().filter(|one| one.from != one.path).count(),

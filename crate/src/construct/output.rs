@@ -1,12 +1,17 @@
-//! The output folder: configuration, tokenizer and perhaps weights, never half of them.
+//! The output folder: what is written into it, and what that means for what it holds.
 
 use std::path::Path;
 
 use serde_json::{Value, json};
 
-use super::save::write_weights;
+use super::save::{weight_files, write_weights};
 use super::{ConstructError, Construction, LoadReport, SaveOptions};
-use crate::checkpoint::{AtomicFolder, CheckpointError, WEIGHTS_NAMES};
+use crate::checkpoint::{
+    CHECKPOINTS, CheckpointError, FolderChanges, Found, GGUF_FILE, WEIGHTS_NAMES, listed, weights_entries,
+};
+use crate::project::{tokenizer, tokenizer_names};
+use crate::spec::{ModelConfig, TensorTable};
+use crate::tokenizer::TokenizerFiles;
 
 /// What to write, and what may be replaced.
 pub(super) struct Request<'a> {
@@ -17,143 +22,219 @@ pub(super) struct Request<'a> {
     pub(super) force: bool,
 }
 
-/// Writes the folder, unless it is there already as it should be. Returns the names of the weights' files.
-pub(super) fn write(
-    request: &Request<'_>,
-    existing: Existing,
-    construction: &Construction,
-) -> Result<Vec<String>, ConstructError> {
-    if let Existing::Same = existing {
-        return Ok(Vec::new());
-    }
-    let config = construction.config.to_native_json(None);
-    if let Some(parent) = request.folder.parent().filter(|parent| !parent.as_os_str().is_empty()) {
-        std::fs::create_dir_all(parent).map_err(CheckpointError::io("creating", parent))?;
-    }
-    // The old folder steps aside under a hidden name, and comes back if anything below fails.
-    let aside = match existing {
-        Existing::Replace => Some(Aside::new(request.folder)?),
-        _ => None,
-    };
-    let stage = AtomicFolder::create(request.folder)?;
-    stage.write_json("config.json", &config)?;
+/// What will be written.
+pub(super) struct Output {
+    /// Configuration, tokenizer and sources, unless those that are there stay.
+    definition: Vec<(String, Vec<u8>)>,
+    /// Every file, and what writing them changes.
+    pub(super) changes: FolderChanges,
+}
+
+/// What is constructed.
+pub(super) struct Model<'a> {
+    pub(super) config: &'a ModelConfig,
+    pub(super) table: &'a TensorTable,
+    pub(super) tokenizer: &'a TokenizerFiles,
+    pub(super) load: Option<&'a LoadReport>,
+}
+
+/// The files of a model's folder but for its weights: the one list of them.
+fn definition(config: &ModelConfig, tokenizer: &TokenizerFiles) -> Vec<(String, Vec<u8>)> {
+    let json = config.to_native_json(None);
     let generation = json!({
-        "bos_token_id": config["bos_token_id"],
-        "eos_token_id": config["eos_token_id"],
-        "pad_token_id": config["pad_token_id"],
+        "bos_token_id": json["bos_token_id"],
+        "eos_token_id": json["eos_token_id"],
+        "pad_token_id": json["pad_token_id"],
     });
-    stage.write_json("generation_config.json", &generation)?;
-    for (name, bytes) in construction.tokenizer.to_write() {
-        stage.write(&name, bytes)?;
-    }
-    for (name, text) in crate::export::sources(&construction.config) {
-        stage.write(&name, text)?;
-    }
-    let mut files = Vec::new();
-    if let (Some(options), Some(model)) = (request.save, &construction.model) {
-        files = write_weights(stage.path(), model, options)?.files;
-    }
-    stage.commit()?;
-    if let Some(aside) = aside {
-        aside.discard()?;
-    }
-    Ok(files)
+    let text = |json: &Value| format!("{json:#}\n").into_bytes();
+    let mut files =
+        vec![("config.json".to_owned(), text(&json)), ("generation_config.json".to_owned(), text(&generation))];
+    files.extend(tokenizer.to_write());
+    files.extend(crate::export::sources(config).into_iter().map(|(name, source)| (name, source.into_bytes())));
+    files
 }
 
-/// What is at the output folder's path.
-pub(super) enum Existing {
-    /// Nothing.
-    None,
-    /// What was asked for.
-    Same,
-    /// What may be replaced.
-    Replace,
-}
-
-/// Decides about a folder that is there already.
-pub(super) fn existing(
-    request: &Request<'_>,
-    config: &Value,
-    load: Option<&LoadReport>,
-) -> Result<Existing, ConstructError> {
-    let folder = request.folder;
-    if folder.symlink_metadata().is_err() {
-        return Ok(Existing::None);
-    }
-    let refuse = |what: String, advice: &str| {
-        Err(ConstructError::Refused { what, origin: folder.display().to_string(), advice: advice.to_owned() })
-    };
-    let found = std::fs::read_to_string(folder.join("config.json")).ok();
-    let Some(found) = found.and_then(|text| serde_json::from_str::<Value>(&text).ok()) else {
-        return refuse("the output folder exists and holds no model".to_owned(), "name another with --output-dir");
-    };
-    let weights: Vec<&str> =
-        WEIGHTS_NAMES.iter().copied().chain(["checkpoints"]).filter(|name| folder.join(name).exists()).collect();
-    if request.refresh {
-        // Weights that were loaded whole and are saved again are carried forward, not deleted.
-        let carried = |name: &&str| {
-            let whole = request.save.is_some() && load.is_some_and(LoadReport::is_complete);
-            whole && load.is_some_and(|load| same_file(&load.path, &folder.join(name)))
+impl Output {
+    /// Decides what is written, before minutes are spent on drawing and reading.
+    ///
+    /// # Errors
+    /// [`ConstructError::Refused`], which names what would be lost.
+    pub(super) fn decide(request: &Request<'_>, model: &Model<'_>) -> Result<Self, ConstructError> {
+        let folder = request.folder;
+        // Its parent is made when there is something to put into it.
+        let found = if missing_parent(folder).is_some() { Found::Nothing } else { Found::at(folder)? };
+        let new = definition(model.config, model.tokenizer);
+        let weights = request.save.map(|options| weight_files(model.table, options)).unwrap_or_default();
+        let whole = |removes: &[String]| {
+            let files = new.iter().map(|(name, _)| name.clone()).chain(weights.iter().cloned());
+            FolderChanges::new(folder, &found, files, removes)
         };
-        let lost: Vec<&str> = weights.iter().copied().filter(|name| !carried(name)).collect();
-        if !lost.is_empty() && !request.force {
-            let what = format!("the output folder holds {}", lost.join(", "));
-            return refuse(what, "keep it and name another with --output-dir, or add --force to delete it");
+        if found.entries().is_empty() {
+            return Ok(Self { changes: whole(&[]), definition: new });
         }
-        return Ok(Existing::Replace);
-    }
-    let different: Vec<String> = config
-        .as_object()
-        .into_iter()
-        .flatten()
-        .filter(|(key, value)| found.get(key.as_str()) != Some(value))
-        .map(|(key, value)| format!("{key}: {} → {value}", found.get(key.as_str()).unwrap_or(&Value::Null)))
-        .collect();
-    if !different.is_empty() {
-        let what = format!("the output folder holds another configuration: {}", different.join(", "));
-        return refuse(what, "rebuild it with -r, or name another with --output-dir");
-    }
-    match (request.save.is_some(), weights.is_empty()) {
-        (false, _) => Ok(Existing::Same),
-        (true, true) => Ok(Existing::Replace),
-        (true, false) => {
-            let what = format!("the output folder holds {} already", weights.join(", "));
-            refuse(what, "name another with --output-dir, or replace it with -r --force")
+        let refuse = |what: String, advice: &str| {
+            Err(ConstructError::Refused { what, origin: folder.display().to_string(), advice: advice.to_owned() })
+        };
+        let Some(old) = config_of(folder) else {
+            let changes = whole(&weights_entries(folder));
+            if !request.force {
+                let what = format!("the output folder holds no model, but {}", listed(found.entries()));
+                return refuse(
+                    what,
+                    &format!("name another with --output-dir, or add --force: it {}", changes.in_words()),
+                );
+            }
+            return Ok(Self { changes, definition: new });
+        };
+        let different = differences(&old, &model.config.to_native_json(None));
+        let there = weights_entries(folder);
+        if request.refresh {
+            // What is there already, as it would be written, is not written.
+            let fresh =
+                |(name, bytes): &(String, Vec<u8>)| std::fs::read(folder.join(name)).ok().as_ref() != Some(bytes);
+            let definition: Vec<(String, Vec<u8>)> = new.iter().filter(|file| fresh(file)).cloned().collect();
+            let rebuilt = Rebuilt { request, model, old: &old, written: &definition };
+            let removes = rebuilt.removes(!different.is_empty(), there)?;
+            let files = definition.iter().map(|(name, _)| name.clone()).chain(weights.iter().cloned());
+            let changes = FolderChanges::new(folder, &found, files, &removes);
+            return Ok(Self { definition, changes });
         }
+        if !different.is_empty() {
+            let what = format!("the output folder holds another configuration: {}", different.join(", "));
+            return refuse(what, "rebuild it with -r, or name another with --output-dir");
+        }
+        let there: Vec<String> = there.into_iter().filter(|name| name != GGUF_FILE).collect();
+        if request.save.is_some() && !there.is_empty() {
+            let what = format!("the output folder holds {} already", listed(&there));
+            return refuse(what, "name another with --output-dir, or replace it with -r --force");
+        }
+        // What is built is not built again.
+        Ok(Self { definition: Vec::new(), changes: FolderChanges::new(folder, &found, weights, &[]) })
     }
+
+    /// Writes it. Returns the names of the weights' files.
+    pub(super) fn write(
+        &self,
+        request: &Request<'_>,
+        construction: &Construction,
+    ) -> Result<Vec<String>, ConstructError> {
+        if self.changes.writes.is_empty() && self.changes.removes.is_empty() {
+            return Ok(Vec::new());
+        }
+        if let Some(parent) = missing_parent(request.folder) {
+            std::fs::create_dir_all(parent).map_err(CheckpointError::io("creating", parent))?;
+        }
+        let stage = self.changes.stage(request.folder)?;
+        for (name, bytes) in &self.definition {
+            stage.write(name, bytes)?;
+        }
+        let mut files = Vec::new();
+        if let (Some(options), Some(model)) = (request.save, &construction.model) {
+            files = write_weights(stage.path(), model, options)?.files;
+        }
+        stage.commit()?;
+        Ok(files)
+    }
+}
+
+/// A folder that holds a model and is built again.
+struct Rebuilt<'a> {
+    request: &'a Request<'a>,
+    model: &'a Model<'a>,
+    /// The configuration that it holds.
+    old: &'a Value,
+    /// Its files but for the weights that are written.
+    written: &'a [(String, Vec<u8>)],
+}
+
+impl Rebuilt<'_> {
+    /// The entries that no longer belong there, if they may go and if what is written over was not edited.
+    fn removes(&self, changed: bool, there: Vec<String>) -> Result<Vec<String>, ConstructError> {
+        let Request { folder, save, force, .. } = *self.request;
+        // Weights fit the configuration that they were made with; new ones take the place of the old.
+        let stale = |name: &String| match name.as_str() {
+            GGUF_FILE => changed && save.is_none(),
+            _ => changed || save.is_some(),
+        };
+        let stale: Vec<String> = there.into_iter().filter(stale).collect();
+        let lost: Vec<String> = if self.carries_forward() {
+            stale.iter().filter(|name| *name == CHECKPOINTS).cloned().collect()
+        } else {
+            stale.clone()
+        };
+        let edited = self.edited();
+        if force || (lost.is_empty() && edited.is_empty()) {
+            return Ok(stale);
+        }
+        let (mut what, mut advice) = (Vec::new(), Vec::new());
+        if !lost.is_empty() {
+            what.push(listed(&lost));
+            advice.push("to delete it");
+        }
+        if !edited.is_empty() {
+            what.push(format!("files that were edited: {}", listed(&edited)));
+            advice.push("to write them again without the edits");
+        }
+        Err(ConstructError::Refused {
+            what: format!("the output folder holds {}", what.join(", and ")),
+            origin: folder.display().to_string(),
+            advice: format!("keep it and name another with --output-dir, or add --force {}", advice.join(" and ")),
+        })
+    }
+
+    /// Whether the folder's own weights were loaded whole and are saved again: then they are not lost.
+    fn carries_forward(&self) -> bool {
+        let Some(load) = self.model.load.filter(|load| self.request.save.is_some() && load.is_complete()) else {
+            return false;
+        };
+        WEIGHTS_NAMES.iter().any(|name| same_file(&load.path, &self.request.folder.join(name)))
+    }
+
+    /// Files that are written over and are not as they were written.
+    fn edited(&self) -> Vec<String> {
+        let folder = self.request.folder;
+        let origin = folder.join("config.json").display().to_string();
+        // What this crate cannot read it cannot have written.
+        let before = ModelConfig::from_json(self.old, &origin);
+        let before = before.map(|(config, _)| definition(&config, self.model.tokenizer)).unwrap_or_default();
+        let known = tokenizer_names().into_iter().filter_map(|name| tokenizer(&name).ok());
+        let tokenizers: Vec<(String, Vec<u8>)> = known.flat_map(|files| files.to_write()).collect();
+        let made = |name: &str, bytes: &[u8]| {
+            let same = |file: &&(String, Vec<u8>)| file.0 == name && file.1 == bytes;
+            before.iter().chain(&tokenizers).any(|file| same(&file))
+        };
+        let edited = self.written.iter().filter(|(name, _)| {
+            let path = folder.join(name);
+            let Ok(status) = path.symlink_metadata() else { return false };
+            // A link is not what was written, wherever it leads.
+            status.is_symlink() || !std::fs::read(&path).is_ok_and(|bytes| made(name, &bytes))
+        });
+        edited.map(|(name, _)| name.clone()).collect()
+    }
+}
+
+fn missing_parent(folder: &Path) -> Option<&Path> {
+    folder.parent().filter(|parent| !parent.as_os_str().is_empty() && !parent.exists())
+}
+
+/// config.json of a folder, if it is one.
+fn config_of(folder: &Path) -> Option<Value> {
+    let text = std::fs::read_to_string(folder.join("config.json")).ok()?;
+    serde_json::from_str::<Value>(&text).ok().filter(Value::is_object)
+}
+
+/// The fields of the new configuration that the old one has not, or has otherwise.
+fn differences(old: &Value, new: &Value) -> Vec<String> {
+    let fields = new.as_object().into_iter().flatten();
+    fields
+        .filter(|(key, value)| old.get(key.as_str()) != Some(value))
+        .map(|(key, value)| format!("{key}: {} → {value}", old.get(key.as_str()).unwrap_or(&Value::Null)))
+        .collect()
 }
 
 fn same_file(left: &Path, right: &Path) -> bool {
     match (left.canonicalize(), right.canonicalize()) {
         (Ok(left), Ok(right)) => left == right,
         _ => false,
-    }
-}
-
-/// An old folder moved out of the way until its replacement is in place.
-struct Aside<'a> {
-    folder: &'a Path,
-    hidden: std::path::PathBuf,
-}
-
-impl<'a> Aside<'a> {
-    fn new(folder: &'a Path) -> Result<Self, CheckpointError> {
-        let name = folder.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
-        let hidden = folder.with_file_name(format!(".{name}.old-{}", std::process::id()));
-        std::fs::rename(folder, &hidden).map_err(CheckpointError::io("moving aside", folder))?;
-        Ok(Self { folder, hidden })
-    }
-
-    fn discard(self) -> Result<(), CheckpointError> {
-        std::fs::remove_dir_all(&self.hidden).map_err(CheckpointError::io("removing the old folder", &self.hidden))
-    }
-}
-
-impl Drop for Aside<'_> {
-    fn drop(&mut self) {
-        // Something failed before the replacement stood: the old folder returns. After discard() there is none.
-        if self.hidden.exists() && !self.folder.exists() {
-            let _ = std::fs::rename(&self.hidden, self.folder);
-        }
     }
 }

@@ -2,17 +2,17 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::path::Path;
 
 use candle_core::{DType as CandleType, Device as CandleDevice, Tensor};
 
 use crate::checkpoint::{
-    AtomicFolder, CheckpointError, DEFAULT_MAX_SHARD_SIZE, ShardPlan, TensorSource, WEIGHTS_NAMES, WeightsFormat,
-    Written,
+    AtomicFolder, CheckpointError, DEFAULT_MAX_SHARD_SIZE, FolderChanges, Found, ShardPlan, TensorSource,
+    WEIGHTS_NAMES, WeightsFormat, Written,
 };
 use crate::model::CausalLm;
-use crate::spec::{ParamPath, TensorRow};
+use crate::spec::{ParamPath, TensorRow, TensorTable};
 
 /// How [`save_checkpoint`] writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,23 +59,32 @@ fn save_into(folder: &Path, model: &CausalLm, options: SaveOptions) -> Result<Wr
         return Ok(written);
     }
     if let Some(found) = WEIGHTS_NAMES.iter().map(|name| folder.join(name)).find(|path| path.exists()) {
-        return Err(CheckpointError::DestinationExists { path: found });
+        return Err(CheckpointError::DestinationExists {
+            path: found,
+            advice: "save into a new folder, or remove these weights first".to_owned(),
+        });
     }
-    // Beside other files: written under a hidden name, then moved, the index last.
-    let stage = AtomicFolder::create(&folder.join("weights"))?;
+    // Beside other files, which stay.
+    let changes = FolderChanges::new(folder, &Found::at(folder)?, weight_files(model.table(), options), &[]);
+    let stage = changes.stage(folder)?;
     let written = write_weights(stage.path(), model, options)?;
-    for name in &written.files {
-        let path = folder.join(name);
-        std::fs::rename(stage.path().join(name), &path).map_err(CheckpointError::io("moving into place", &path))?;
-    }
+    stage.commit()?;
     Ok(written)
+}
+
+/// The names of the files that hold the weights of a model with this table.
+pub(super) fn weight_files(table: &TensorTable, options: SaveOptions) -> Vec<String> {
+    shards(table, options).file_names()
+}
+
+fn shards(table: &TensorTable, options: SaveOptions) -> ShardPlan {
+    ShardPlan::with_format(table.rows().iter().cloned(), options.max_shard_size, options.format)
 }
 
 /// Writes the files themselves.
 pub(super) fn write_weights(folder: &Path, model: &CausalLm, options: SaveOptions) -> Result<Written, CheckpointError> {
     let tensors = InMemory(model.parameters().tensors().into_iter().collect());
-    let rows = model.table().rows().iter().cloned();
-    ShardPlan::with_format(rows, options.max_shard_size, options.format).write(folder, &tensors)
+    shards(model.table(), options).write(folder, &tensors)
 }
 
 /// Tensors of a model in memory.
@@ -85,7 +94,12 @@ impl TensorSource for InMemory {
     fn append(&self, rows: &[TensorRow], out: &mut &File, path: &Path) -> Result<(), CheckpointError> {
         for row in rows {
             let missing = || CheckpointError::NoTensor { tensor: row.path.to_string(), path: path.to_owned() };
-            let bytes = bytes_of(self.0.get(&row.path).ok_or_else(missing)?).map_err(|error| {
+            let tensor = self.0.get(&row.path).ok_or_else(missing)?;
+            // Its values, and their bytes in a buffer that grows.
+            if !crate::memory::is_obtainable((row.bytes() as usize).saturating_mul(4)) {
+                return Err(CheckpointError::io("fetching a tensor", path)(ErrorKind::OutOfMemory.into()));
+            }
+            let bytes = bytes_of(tensor).map_err(|error| {
                 CheckpointError::io("fetching a tensor", path)(std::io::Error::other(error.to_string()))
             })?;
             out.write_all(&bytes).map_err(CheckpointError::io("writing", path))?;

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::validation::validation_memory;
 use super::{Digest, GenerationTest, LogitDiff, Proof, RemapPlan, RemapStep, Way};
+use crate::checkpoint::{CheckpointChoice, FolderChanges};
 use crate::sealed::Sealed;
 use crate::spec::{ParamPath, Side, TensorTable};
 use crate::tokenizer::TokenPlan;
@@ -17,6 +18,10 @@ pub struct Conversion {
     pub source: PathBuf,
     /// The destination folder; it exists unless the run was dry or did not pass.
     pub destination: PathBuf,
+    /// Which weights of the source were taken.
+    pub checkpoint: Sealed<CheckpointChoice>,
+    /// What was, or would be, written into the destination, and what that changes there.
+    pub changes: Sealed<FolderChanges>,
     /// Which names the destination has.
     pub to: Side,
     /// The way of every tensor.
@@ -96,7 +101,12 @@ impl Conversion {
         json!({
             "passed": self.passed(),
             "source": self.source,
+            "checkpoint": self.checkpoint.path,
+            "choice": self.checkpoint.report(),
+            "warnings": self.checkpoint.warnings(),
             "destination": self.destination,
+            "files": self.changes.writes,
+            "changes": self.changes.report(),
             "direction": match self.to { Side::Native => "to_native", Side::HuggingFace => "to_huggingface" },
             "dry_run": self.dry_run,
             "tensors": self.plan.tensors(),

@@ -4,10 +4,11 @@ use std::collections::HashMap;
 
 use serde_json::Value;
 
-use super::folder::read_json;
+use super::folder::{entries_of_a_model, read_json};
 use super::growth::Growth;
 use super::{Conversion, Convert, ConvertError, Family, ModelFolder, RemapPlan};
-use crate::checkpoint::{AtomicFolder, CheckpointCopy, CheckpointError, Piece, ShardPlan};
+use crate::checkpoint::{AtomicFolder, CheckpointCopy, CheckpointError, FolderChanges, Piece, ShardPlan};
+use crate::export::SourceFile;
 use crate::sealed::Sealed;
 use crate::spec::{ModelConfig, ModelSpec, ParamPath, Side, TensorRow, TensorTable};
 use crate::tokenizer::{AddTokens, ChatTemplate, Generation, TokenPlan, TokenizerFiles};
@@ -29,6 +30,12 @@ pub(super) struct Draft {
     tokenizer: TokenizerFiles,
     generation: Option<Vec<u8>>,
     notes: Vec<String>,
+    /// The files of weights.
+    pub(super) shards: ShardPlan,
+    /// The sources that a native folder gets, by name.
+    sources: Vec<SourceFile>,
+    /// What is written into the destination, and what that changes there.
+    pub(super) changes: FolderChanges,
 }
 
 impl Convert {
@@ -83,7 +90,29 @@ impl Convert {
         }
         let growth = tokens.map(|tokens| Growth::new(tokens, &source, &mut plan, (&family, to))).transpose()?;
         let generation = generation.map(|(bytes, _)| bytes);
-        Ok(Draft { source, family, to, plan, growth, source_tokenizer, config, json, tokenizer, generation, notes })
+        let sources = if to == Side::Native { crate::export::sources(&config) } else { Vec::new() };
+        let mut draft = Draft {
+            shards: ShardPlan::with_format([], self.max_shard_size, self.format),
+            changes: FolderChanges::default(),
+            source,
+            family,
+            to,
+            plan,
+            growth,
+            source_tokenizer,
+            config,
+            json,
+            tokenizer,
+            generation,
+            notes,
+            sources,
+        };
+        draft.shards = draft.shards(self);
+        let read = [self.source.as_path(), draft.source.checkpoint().path()];
+        let contradicted = entries_of_a_model(&self.destination);
+        draft.changes =
+            FolderChanges::of_whole_folder(&self.destination, draft.files(), &contradicted, &read, self.force)?;
+        Ok(draft)
     }
 
     /// The tokens to add: those asked for; on the way to native names, where nobody asks, a padding token if there is none.
@@ -120,8 +149,17 @@ impl Convert {
 }
 
 impl Draft {
-    /// The files of weights.
-    pub(super) fn shards(&self, convert: &Convert) -> ShardPlan {
+    /// Every file of the destination: the one list of what is written.
+    fn files(&self) -> Vec<String> {
+        let mut files = self.shards.file_names();
+        files.push("config.json".to_owned());
+        files.extend(self.sources.iter().map(|(name, _)| name.clone()));
+        files.extend(self.tokenizer.names().map(str::to_owned));
+        files.extend(self.generation.is_some().then(|| GENERATION.to_owned()));
+        files
+    }
+
+    fn shards(&self, convert: &Convert) -> ShardPlan {
         // Files that share storages name a tied tensor twice, on whichever side they are.
         let tied = ModelSpec::resolve(&self.config).ties.into_iter().filter_map(|tie| {
             let target = self.family.name_on(self.to, &tie.target);
@@ -155,6 +193,8 @@ impl Draft {
             unjudged: None,
             generation: None,
             not_finite: Sealed::new(Vec::new()),
+            checkpoint: Sealed::new(self.source.checkpoint().choice().clone()),
+            changes: Sealed::new(self.changes.clone()),
             notes: Sealed::new(self.notes.clone()),
             dry_run: convert.dry_run,
         }
@@ -164,19 +204,16 @@ impl Draft {
     pub(super) fn write(
         &self,
         stage: &AtomicFolder,
-        shards: &ShardPlan,
         pieces: HashMap<ParamPath, Vec<Piece>>,
     ) -> Result<(), ConvertError> {
-        let meter = crate::progress::Progress::of_work("converting", shards.bytes());
+        let meter = crate::progress::Progress::of_work("converting", self.shards.bytes());
         let advance = |bytes| meter.inc(bytes);
         let copy = CheckpointCopy::new(self.source.checkpoint(), pieces).on_progress(&advance);
-        let written = shards.write(stage.path(), &copy);
+        let written = self.shards.write(stage.path(), &copy);
         meter.end(written)?;
         stage.write_json("config.json", &self.json)?;
-        if self.to == Side::Native {
-            for (name, text) in crate::export::sources(&self.config) {
-                stage.write(&name, text)?;
-            }
+        for (name, text) in &self.sources {
+            stage.write(name, text)?;
         }
         for (name, bytes) in self.tokenizer.to_write() {
             stage.write(&name, bytes)?;

@@ -23,6 +23,9 @@ pub enum ConvertError {
     /// The model.
     #[error(transparent)]
     Model(#[from] ModelError),
+    /// A model that does not fit into memory.
+    #[error(transparent)]
+    Memory(#[from] crate::device::NotEnoughMemory),
     /// The tokenizer.
     #[error(transparent)]
     Tokenizer(#[from] crate::tokenizer::TokenizerError),

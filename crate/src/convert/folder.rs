@@ -2,14 +2,16 @@
 
 use std::path::{Path, PathBuf};
 
-use candle_core::Device;
 use serde_json::Value;
 
 use super::plan::Direction;
 use super::{ConvertError, Families, Family, FamilyError, RemapPlan};
-use crate::checkpoint::{Checkpoint, inside};
+use crate::checkpoint::{Checkpoint, inside, settle, weights_entries};
+use crate::device::Device;
+use crate::memory;
 use crate::model::{CausalLm, PieceWeights};
 use crate::spec::{DType, ModelConfig, ModelSpec, Quantization, Side, TensorTable};
+use crate::tokenizer::TokenizerFiles;
 
 /// A model folder, opened by its config.json and the headers of its weights.
 #[derive(Debug)]
@@ -24,7 +26,7 @@ pub struct ModelFolder {
 }
 
 impl ModelFolder {
-    /// Opens a folder; the weights are those of the folder itself, else of its latest checkpoint.
+    /// Opens a folder; the weights are those of its newest complete checkpoint, else its own.
     ///
     /// # Errors
     /// [`ConvertError`] if config.json or the weights are missing or invalid.
@@ -66,7 +68,7 @@ impl ModelFolder {
                 (config, family)
             }
         };
-        let checkpoint = Checkpoint::open(checkpoint.unwrap_or(path))?;
+        let checkpoint = Checkpoint::choose(path, checkpoint)?;
         // Old configurations do not say their element type: then it is that of the weights.
         if ["dtype", "torch_dtype"].iter().all(|key| json.get(key).is_none_or(Value::is_null)) {
             let stored = checkpoint.table().rows().iter().map(|row| row.dtype).find(|dtype| dtype.is_weight_float());
@@ -172,7 +174,7 @@ impl ModelFolder {
     ///
     /// # Errors
     /// [`ConvertError::Incomplete`] listing what does not fit, or what reading fails with.
-    pub fn load(&self, dtype: DType, device: &Device, trainable: bool) -> Result<CausalLm, ConvertError> {
+    pub fn load(&self, dtype: DType, device: &candle_core::Device, trainable: bool) -> Result<CausalLm, ConvertError> {
         self.load_rounded(dtype, None, device, trainable)
     }
 
@@ -189,11 +191,17 @@ impl ModelFolder {
         &self,
         dtype: DType,
         rounding: Option<DType>,
-        device: &Device,
+        device: &candle_core::Device,
         trainable: bool,
     ) -> Result<CausalLm, ConvertError> {
         let plan = self.way_to_native()?;
         self.check_packed_shapes()?;
+        if device.is_cpu() {
+            let needed = ModelSpec::resolve(&self.config).table(dtype).bytes();
+            let advice = "free memory, or use a machine with more; conversions and quantization have --no-validate";
+            let what = format!("the weights take {} in {dtype}", memory::in_words(needed));
+            Device::Cpu.require(needed, &what, advice)?;
+        }
         let weights = PieceWeights::new(&self.checkpoint, plan.rows(), plan.pieces(), rounding);
         Ok(CausalLm::build(&self.config, Box::new(weights), dtype, device, trainable)?)
     }
@@ -277,6 +285,7 @@ pub(crate) fn read_config(folder: &Path) -> Result<Value, ConvertError> {
             advice: "name a model folder: config.json and weights".to_owned(),
         });
     }
+    settle(folder)?;
     let path = folder.join("config.json");
     if path.exists() {
         inside(folder, &path)?;
@@ -294,6 +303,14 @@ pub(crate) fn read_config(folder: &Path) -> Result<Value, ConvertError> {
         path,
         advice: "correct the file at that line and column".to_owned(),
     })
+}
+
+/// The entries that make a folder the model that it holds: another model written into it contradicts them.
+pub(crate) fn entries_of_a_model(folder: &Path) -> Vec<String> {
+    let mut entries = weights_entries(folder);
+    entries.extend(TokenizerFiles::all_names());
+    entries.push("generation_config.json".to_owned());
+    entries
 }
 
 /// A small JSON file of a folder, its bytes and its content, if it is there.

@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use crate::checkpoint::CheckpointChoice;
 use crate::tokenizer::TokenizerFiles;
 
 /// One position of one row.
@@ -41,6 +42,8 @@ pub struct LayerDiff {
 pub struct LogitDiff {
     /// What the two sides are.
     pub names: (String, String),
+    /// Which weights of models that were named by their folders were taken.
+    pub checkpoints: Vec<CheckpointChoice>,
     /// Every compared position.
     pub positions: Vec<PositionDiff>,
     /// The residual stream after each layer, where both sides showed it.
@@ -101,6 +104,7 @@ impl LogitDiff {
         });
         Self {
             names: (names.0.to_owned(), names.1.to_owned()),
+            checkpoints: Vec::new(),
             positions: positions.collect(),
             layers: Vec::new(),
             tolerance: TOLERANCE,

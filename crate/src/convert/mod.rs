@@ -25,7 +25,7 @@ pub use conversion::{Conversion, Pair, Pairs};
 pub use error::ConvertError;
 pub use family::{Families, Family, FamilyBuilder, FamilyError, Rule};
 pub use folder::ModelFolder;
-pub(crate) use folder::read_config;
+pub(crate) use folder::{entries_of_a_model, read_config};
 pub use generation::{Continuation, GenerationTest, Parting};
 pub use logit_diff::{LayerDiff, LogitDiff, Logits, PositionDiff};
 pub(crate) use plan::{Direction, closest};

@@ -30,6 +30,7 @@ pub struct Convert {
     pub(super) skip_default_tokens: bool,
     pub(super) pad_to_multiple: Option<usize>,
     pub(super) chat_template: Option<String>,
+    pub(super) force: bool,
     pub(super) dry_run: bool,
 }
 
@@ -66,6 +67,7 @@ fn convert_paths(source: &Path, destination: &Path) -> Convert {
         skip_default_tokens: false,
         pad_to_multiple: None,
         chat_template: None,
+        force: false,
         dry_run: false,
     }
 }
@@ -114,7 +116,7 @@ impl Convert {
         self
     }
 
-    /// Takes the weights of this checkpoint folder instead of the latest.
+    /// Takes the weights of this checkpoint folder instead of the newest complete one.
     pub fn checkpoint(mut self, folder: Option<PathBuf>) -> Self {
         self.checkpoint = folder;
         self
@@ -178,6 +180,13 @@ impl Convert {
     /// Gives the tokenizer this chat template: a file, or an embedded one by its name.
     pub fn chat_template(mut self, name_or_path: Option<String>) -> Self {
         self.chat_template = name_or_path;
+        self
+    }
+
+    /// Writes also into a folder that holds something: over the files of the same names, and in place of the model that it
+    /// holds. Everything else there stays.
+    pub fn force(mut self, force: bool) -> Self {
+        self.force = force;
         self
     }
 

@@ -20,10 +20,10 @@ impl Convert {
             return Ok(conversion);
         }
         let device = if self.validate { Some(self.device_for(&conversion.table)?) } else { None };
-        let stage = AtomicFolder::create(&self.destination)?;
+        let stage = draft.changes.stage(&self.destination)?;
         let pieces = draft.pieces()?;
         let claimed = device.as_ref().map(|_| pieces.clone());
-        draft.write(&stage, &draft.shards(self), pieces)?;
+        draft.write(&stage, pieces)?;
         if let (Some(device), Some(pieces)) = (&device, &claimed) {
             let written = Checkpoint::open(stage.path())?;
             let claim = Claim {

@@ -98,6 +98,8 @@ fn parameters(construction: &Construction) -> TableView {
         };
         table.note(format!("output: {} ({weights})", output.display()));
     }
+    let losses = construction.changes.losses_in_words();
+    losses.into_iter().for_each(|losses| table.note(format!("! in the output folder it {losses}")));
     table
 }
 
@@ -126,6 +128,10 @@ fn load_table(load: &LoadReport, initialized: bool) -> TableView {
     for (name, why) in &load.skipped {
         view.row(Mark::Muted, [name.as_str().into(), "skipped".into(), (*why).into()]);
     }
+    if load.choice.path != load.path {
+        view.note(format!("weights: {}", load.choice.in_words()));
+    }
+    load.choice.warnings().into_iter().for_each(|warning| view.note(format!("! {warning}")));
     if renamed > 0 {
         view.note(format!("{renamed} of them stand there under another name"));
     }

@@ -186,8 +186,10 @@ impl View for Conversion {
         };
         let mut lines = vec![
             format!("{verb} {} to {side} names in {}", self.source.display(), self.destination.display()),
+            format!("weights: {}", self.checkpoint.in_words()),
             format!("{} tensors, {}", thousands(self.plan.tensors() as u64), binary_bytes(self.table.bytes())),
         ];
+        lines.extend(self.checkpoint.warnings().into_iter().map(|warning| format!("! {warning}")));
         lines.extend(self.tokens.as_deref().map(tokens_sentence));
         lines.extend(self.proof.as_deref().map(Proof::sentence));
         if let Some(logits) = &self.logits {
@@ -222,6 +224,11 @@ impl View for Conversion {
                 binary_bytes(self.validation_memory())
             ));
         }
+        if self.dry_run {
+            lines.push(format!("files: {}", self.changes.writes.join(", ")));
+        }
+        let losses = self.changes.losses_in_words().filter(|_| self.passed());
+        lines.extend(losses.map(|losses| format!("! in the destination it {losses}")));
         lines.extend(self.notes.iter().cloned());
         if !self.passed() {
             lines.push("nothing was written: validation failed".to_owned());

@@ -48,6 +48,11 @@ fn table(plan: &FinalizePlan, verb: &str) -> TableView {
     }
     view.note(format!("{} tensors, {}", plan.table.len(), binary_bytes(plan.table.bytes())));
     plan.gguf.iter().flat_map(GgufPlan::exceptions_in_words).for_each(|note| view.note(note));
+    view.note(format!("weights: {}", plan.choice.in_words()));
+    plan.changes
+        .losses_in_words()
+        .into_iter()
+        .for_each(|losses| view.note(format!("! in the destination it {losses}")));
     for warning in &plan.warnings {
         view.note(format!("! {warning}"));
     }

@@ -49,6 +49,10 @@ impl View for LogitDiff {
                 ],
             );
         }
+        for choice in &self.checkpoints {
+            view.note(format!("weights: {}", choice.in_words()));
+            choice.warnings().into_iter().for_each(|warning| view.note(format!("! {warning}")));
+        }
         view.note(format!(
             "{} positions: max |Δ| {} (tolerance {:.0e}), mean |Δ| {}, mean KL {} nats, top-1 agreement {:.1}%",
             self.positions.len(),

@@ -253,6 +253,15 @@ fn metadata_notes(metadata: &GgufMetadata) -> Vec<String> {
 
 impl View for Inspection {
     fn view(&self) -> MimeBundle {
+        let table = self.table_view();
+        let weights = (self.choice.path != self.path).then(|| format!("weights: {}", self.choice.in_words()));
+        let warnings = self.choice.warnings().into_iter().map(|warning| format!("! {warning}"));
+        weights.into_iter().chain(warnings).fold(table, |view, note| view.with_note(&note))
+    }
+}
+
+impl Inspection {
+    fn table_view(&self) -> MimeBundle {
         let files = if self.shards == 1 { "one file".to_owned() } else { format!("{} files", self.shards) };
         let what = match &self.config {
             Some((config, Side::HuggingFace)) => format!("{} with Hugging Face names", config.architecture.name()),
@@ -271,9 +280,7 @@ impl View for Inspection {
         }
         with_typed_table(with_tree(self.quantized_view(&title).bundle(), &self.table), &self.table)
     }
-}
 
-impl Inspection {
     /// The table with a line for each quantized weight instead of the tensors that it is stored as.
     fn quantized_view(&self, title: &str) -> TableView {
         let parts: HashSet<&ParamPath> = self.quantized.iter().flat_map(|weight| &weight.parts).collect();

@@ -11,18 +11,18 @@ use crate::update::{UpdatePlan, Updated};
 
 impl View for UpdatePlan {
     fn view(&self) -> MimeBundle {
-        table(self, "Would update").typed_bundle("update_plan")
+        table(self, true).typed_bundle("update_plan")
     }
 }
 
 impl View for Updated {
     fn view(&self) -> MimeBundle {
-        let verb = if self.dry_run { "Would update" } else { "Updated" };
-        table(&self.plan, verb).bundle().with("application/vnd.chandlery.update+json", self.report())
+        table(&self.plan, self.dry_run).bundle().with("application/vnd.chandlery.update+json", self.report())
     }
 }
 
-fn table(plan: &UpdatePlan, verb: &str) -> TableView {
+fn table(plan: &UpdatePlan, dry_run: bool) -> TableView {
+    let verb = if dry_run { "Would update" } else { "Updated" };
     let title = format!(
         "{verb} {} into {}: {} {} → {}",
         plan.checkpoint.display(),
@@ -72,6 +72,14 @@ fn table(plan: &UpdatePlan, verb: &str) -> TableView {
         binary_bytes(plan.table.bytes()),
         thousands(plan.renamed() as u64)
     ));
+    view.note(format!("weights: {}", plan.choice.in_words()));
+    if dry_run {
+        view.note(format!("files: {}", plan.changes.writes.join(", ")));
+    }
+    plan.changes
+        .losses_in_words()
+        .into_iter()
+        .for_each(|losses| view.note(format!("! in the destination it {losses}")));
     for warning in &plan.warnings {
         view.note(format!("! {warning}"));
     }

@@ -31,6 +31,7 @@ pub struct Finalize {
     pub(super) prompt: Option<String>,
     pub(super) validate: bool,
     pub(super) max_shard_size: u64,
+    pub(super) force: bool,
     pub(super) dry_run: bool,
     pub(super) families: Option<Sealed<Families>>,
 }
@@ -64,13 +65,14 @@ fn finalize_paths(source: &Path, destination: &Path) -> Finalize {
         prompt: None,
         validate: true,
         max_shard_size: DEFAULT_MAX_SHARD_SIZE,
+        force: false,
         dry_run: false,
         families: None,
     }
 }
 
 impl Finalize {
-    /// Takes the weights of this checkpoint folder instead of the latest.
+    /// Takes the weights of this checkpoint folder instead of the newest complete one.
     pub fn checkpoint(mut self, folder: Option<PathBuf>) -> Self {
         self.checkpoint = folder;
         self
@@ -184,6 +186,13 @@ impl Finalize {
     /// Closes a shard before it exceeds this many bytes.
     pub fn max_shard_size(mut self, bytes: u64) -> Self {
         self.max_shard_size = bytes;
+        self
+    }
+
+    /// Writes also into a folder that holds something: over the files of the same names, and in place of the model that it
+    /// holds. Everything else there stays.
+    pub fn force(mut self, force: bool) -> Self {
+        self.force = force;
         self
     }
 

@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 use super::tokens::Tokens;
 use super::weights::WeightsPlan;
 use super::{Finalize, FinalizeError};
-use crate::checkpoint::{AtomicFolder, Manifest, Placement, inside, latest_checkpoint, step_of};
-use crate::convert::ModelFolder;
+use crate::checkpoint::{CheckpointChoice, FolderChanges, Manifest, Placement, inside};
+use crate::convert::{ModelFolder, entries_of_a_model};
 use crate::export::{CarriedSource, carried_sources};
 use crate::gguf::GgufPlan;
 use crate::quantize::QuantizationReport;
@@ -43,14 +43,18 @@ pub struct Optimizer {
 pub struct FinalizePlan {
     /// The source folder.
     pub source: PathBuf,
-    /// The checkpoint whose weights are taken.
+    /// The folder whose weights are taken.
     pub checkpoint: PathBuf,
+    /// Why these weights, and which newer ones were passed over.
+    pub choice: CheckpointChoice,
     /// The destination folder.
     pub destination: PathBuf,
     /// Where the weights go.
     pub placement: Placement,
     /// Every path of the destination, in the order of writing.
     pub files: Vec<PlannedFile>,
+    /// What writing them changes in the destination.
+    pub changes: FolderChanges,
     /// The stored tensors.
     pub table: TensorTable,
     /// The GGUF file, if it was asked for.
@@ -98,9 +102,9 @@ impl Prepared {
                 "leave one of them out",
             ));
         }
-        AtomicFolder::place(&asked.destination)?;
-        let checkpoint = checkpoint_of(&asked.source, asked.checkpoint.as_deref())?;
-        let folder = asked.open(&asked.source, Some(&checkpoint))?;
+        let folder = asked.open(&asked.source, asked.checkpoint.as_deref())?;
+        let choice = folder.checkpoint().choice().clone();
+        let checkpoint = choice.path.clone();
         // What is packed has no shapes to compare with.
         if folder.config_json().get("quantization_config").is_none_or(Value::is_null) {
             folder.require_complete()?;
@@ -137,9 +141,10 @@ impl Prepared {
         };
         let placement = match asked.root_copy || asked.gguf.is_some() {
             true => Placement::Root,
-            false => Placement::Checkpoint { step: step_of(&checkpoint).unwrap_or(0) },
+            false => Placement::Checkpoint { step: choice.step().unwrap_or(0) },
         };
-        let mut warnings = tokens.warnings.clone();
+        let mut warnings = choice.warnings();
+        warnings.extend(tokens.warnings.iter().cloned());
         warnings.extend(generation.warnings.iter().cloned());
         if weights.quantization().is_some() && sources.iter().any(|source| source.name.starts_with("rust/")) {
             warnings.push("the crate in rust/ reads weights as floats: it cannot load quantized ones".to_owned());
@@ -149,9 +154,11 @@ impl Prepared {
         let mut plan = FinalizePlan {
             source: asked.source.clone(),
             checkpoint,
+            choice,
             destination: asked.destination.clone(),
             placement,
             files: Vec::new(),
+            changes: FolderChanges::default(),
             table: weights.table(),
             gguf: weights.gguf().cloned(),
             config: Sealed::new(config),
@@ -162,6 +169,10 @@ impl Prepared {
             warnings,
         };
         plan.files = plan.list(asked, folder.config_json(), &tokens, &sources, &weights);
+        let files = plan.files.iter().map(|file| file.path.clone());
+        let read = [asked.source.as_path(), plan.checkpoint.as_path()];
+        let contradicted = entries_of_a_model(&asked.destination);
+        plan.changes = FolderChanges::of_whole_folder(&asked.destination, files, &contradicted, &read, asked.force)?;
         Ok(Self { plan, folder, tokenizer: tokens.files, sources, weights })
     }
 }
@@ -207,20 +218,6 @@ impl FinalizePlan {
         };
         let ids: Vec<String> = self.stop_ids.iter().map(u64::to_string).collect();
         if ids.is_empty() { origin } else { format!("{origin}; stops at {}", ids.join(", ")) }
-    }
-}
-
-/// The checkpoint that was named, else the latest, else the folder itself: weights at the root serve where there are no
-/// checkpoints.
-fn checkpoint_of(source: &Path, named: Option<&Path>) -> Result<PathBuf, FinalizeError> {
-    match named {
-        Some(folder) if folder.is_dir() => Ok(folder.to_owned()),
-        Some(other) => {
-            let what = if other.exists() { "this is no folder" } else { "there is no such folder" };
-            let advice = "name a checkpoint's folder, such as SRC/checkpoints/checkpoint-1200";
-            Err(FinalizeError::refused(what, format!("--checkpoint {}", other.display()), advice))
-        }
-        None => Ok(latest_checkpoint(source)?.unwrap_or_else(|| source.to_owned())),
     }
 }
 
@@ -286,6 +283,7 @@ impl Finalization {
             "passed": true,
             "source": plan.source,
             "checkpoint": plan.checkpoint,
+            "choice": plan.choice.report(),
             "destination": plan.destination,
             "dry_run": self.dry_run,
             "tensors": plan.table.len(),
@@ -293,6 +291,7 @@ impl Finalization {
             "files": files
                 .map(|file| json!({ "path": file.path, "link_to": file.link_to, "origin": file.origin }))
                 .collect::<Vec<_>>(),
+            "changes": plan.changes.report(),
             "gguf": plan.gguf.as_ref().map(GgufPlan::report),
             "config": *plan.config,
             "tokens": plan.tokens.as_ref().map(TokenPlan::report),

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::plan::Prepared;
 use super::{Finalize, FinalizeError};
-use crate::checkpoint::{AtomicFolder, CheckpointError, Component, Manifest, Placement};
+use crate::checkpoint::{CheckpointError, Component, Manifest, Placement};
 use crate::quantize::{Effect, QuantizationReport, QuantizePlan, TensorError, logit_effect};
 use crate::sealed::Sealed;
 
@@ -12,7 +12,7 @@ impl Prepared {
     /// Writes what the plan says; gives what quantization cost, if it was asked for.
     pub(super) fn write(&self, asked: &Finalize) -> Result<Option<QuantizationReport>, FinalizeError> {
         let plan = &self.plan;
-        let stage = AtomicFolder::create(&plan.destination)?;
+        let stage = plan.changes.stage(&plan.destination)?;
         stage.write_json("config.json", &plan.config)?;
         for source in &self.sources {
             match &source.text {

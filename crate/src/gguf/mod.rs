@@ -10,8 +10,9 @@ mod storage;
 mod vocabulary;
 mod write;
 
+pub use crate::checkpoint::GGUF_FILE;
 pub use error::GgufError;
 pub use model::{GgufModel, gguf_in};
-pub use plan::{GGUF_FILE, GgufPlan, GgufTensor};
+pub use plan::{GgufPlan, GgufTensor};
 pub use storage::GgufType;
 pub use write::GgufWritten;

@@ -6,8 +6,7 @@ use candle_core::{Device, Tensor};
 use serde_json::{Value, json};
 
 use super::names::{ROPE_FACTORS, gguf_name, is_rotated};
-use super::plan::GGUF_FILE;
-use crate::checkpoint::{Checkpoint, GgufMetadata, WEIGHTS_NAMES};
+use crate::checkpoint::{Checkpoint, GGUF_FILE, GgufMetadata, WEIGHTS_NAMES, checkpoints_of};
 use crate::convert::{ConvertError, read_config};
 use crate::model::{CausalLm, ModelError, Weights, candle_dtype, tensor_from};
 use crate::spec::{DType, ModelConfig, ModelSpec, ParamPath, TensorTable};
@@ -25,7 +24,8 @@ pub struct GgufModel {
 /// The GGUF file that a path names: itself, or the only weights of a folder.
 pub fn gguf_in(path: &Path) -> Option<PathBuf> {
     if path.is_dir() {
-        let others = WEIGHTS_NAMES.iter().any(|name| path.join(name).exists());
+        let others = WEIGHTS_NAMES.iter().any(|name| path.join(name).exists())
+            || checkpoints_of(path).is_ok_and(|checkpoints| !checkpoints.is_empty());
         return Some(path.join(GGUF_FILE)).filter(|file| !others && file.is_file());
     }
     path.extension().is_some_and(|extension| extension == "gguf").then(|| path.to_owned())
@@ -61,6 +61,11 @@ impl GgufModel {
     /// The configuration.
     pub fn config(&self) -> &ModelConfig {
         &self.config
+    }
+
+    /// The weights.
+    pub fn checkpoint(&self) -> &Checkpoint {
+        &self.checkpoint
     }
 
     /// The folder that the file lies in.

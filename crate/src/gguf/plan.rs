@@ -6,14 +6,11 @@ use super::metadata::{architecture, metadata, rope_factors, warnings};
 use super::names::{ROPE_FACTORS, gguf_name, is_rotated};
 use super::vocabulary::vocabulary;
 use super::{GgufError, GgufType};
-use crate::checkpoint::{GgufMetadata, Piece};
+use crate::checkpoint::{GGUF_FILE, GgufMetadata, Piece};
 use crate::convert::{ConvertError, Direction, ModelFolder, RemapPlan};
 use crate::sealed::Sealed;
 use crate::spec::{DType, ModelConfig, ModelSpec, ParamPath, Side, TensorRow, TensorTable};
 use crate::tokenizer::TokenizerFiles;
-
-/// The name of the file in a model's folder.
-pub const GGUF_FILE: &str = "model.gguf";
 
 /// One tensor of the file.
 #[derive(Clone, Debug, PartialEq)]

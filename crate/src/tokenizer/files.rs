@@ -9,7 +9,7 @@ use tokenizers::Tokenizer;
 
 use super::outline::{self, Outline};
 use super::{ROLES, TokenizerError};
-use crate::checkpoint::{AtomicFolder, inside};
+use crate::checkpoint::{FolderChanges, inside, settle};
 
 /// The files of a Hugging Face tokenizer, those of older formats included; a folder holds some of them, and perhaps
 /// templates with names in `additional_chat_templates`.
@@ -53,6 +53,7 @@ impl TokenizerFiles {
     /// # Errors
     /// [`TokenizerError::Invalid`] if one is there and cannot be read.
     pub fn read(folder: &Path) -> Result<Self, TokenizerError> {
+        settle(folder)?;
         let mut names: Vec<String> = TOKENIZER_FILES.iter().map(|name| (*name).to_owned()).collect();
         let named = std::fs::read_dir(folder.join(NAMED_TEMPLATES)).into_iter().flatten().flatten();
         let named = named.filter_map(|entry| entry.file_name().into_string().ok());
@@ -109,21 +110,40 @@ impl TokenizerFiles {
         files
     }
 
-    /// Writes them into a new folder, which appears whole or not at all.
+    /// Writes them into a new or an empty folder, all of them or none.
     ///
     /// # Errors
-    /// [`TokenizerError::Folder`] if the folder exists or cannot be written.
+    /// [`TokenizerError::Folder`] if the folder holds something or cannot be written.
     pub fn write(&self, folder: impl AsRef<Path>) -> Result<(), TokenizerError> {
-        self.write_into(folder.as_ref())
+        self.write_into(folder.as_ref(), false)
     }
 
-    fn write_into(&self, folder: &Path) -> Result<(), TokenizerError> {
-        let stage = AtomicFolder::create(folder)?;
+    /// As [`write`](Self::write), with `force` also over the tokenizer of a folder that holds one; everything else there
+    /// stays.
+    ///
+    /// # Errors
+    /// As [`write`](Self::write).
+    pub fn write_into(&self, folder: &Path, force: bool) -> Result<(), TokenizerError> {
+        let stage = self.changes(folder, force)?.stage(folder)?;
         for (name, bytes) in self.to_write() {
             stage.write(&name, bytes)?;
         }
         stage.commit()?;
         Ok(())
+    }
+
+    /// What writing them into a folder does to it.
+    ///
+    /// # Errors
+    /// [`TokenizerError::Folder`] if the folder holds something, unless `force` is given.
+    pub fn changes(&self, folder: &Path, force: bool) -> Result<FolderChanges, TokenizerError> {
+        let writes = self.names().map(str::to_owned);
+        Ok(FolderChanges::of_whole_folder(folder, writes, &Self::all_names(), &[], force)?)
+    }
+
+    /// Every entry of a folder that belongs to its tokenizer, there or not.
+    pub(crate) fn all_names() -> Vec<String> {
+        TOKENIZER_FILES.iter().chain([&NAMED_TEMPLATES]).map(|name| (*name).to_owned()).collect()
     }
 
     /// The names present.

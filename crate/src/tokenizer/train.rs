@@ -226,12 +226,20 @@ impl Training {
 }
 
 impl TrainedTokenizer {
-    /// Writes its files into a new folder, which appears whole or not at all.
+    /// Writes its files into a new or an empty folder, all of them or none.
     ///
     /// # Errors
-    /// [`TokenizerError::Folder`] if the folder exists or cannot be written.
+    /// [`TokenizerError::Folder`] if the folder holds something or cannot be written.
     pub fn write(&self, folder: impl AsRef<Path>) -> Result<(), TokenizerError> {
         self.files.write(folder)
+    }
+
+    /// As [`write`](Self::write), with `force` also over the tokenizer of a folder that holds one.
+    ///
+    /// # Errors
+    /// As [`write`](Self::write).
+    pub fn write_into(&self, folder: &Path, force: bool) -> Result<(), TokenizerError> {
+        self.files.write_into(folder, force)
     }
 }
 

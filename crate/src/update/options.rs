@@ -21,6 +21,7 @@ pub struct Update {
     pub(super) format: WeightsFormat,
     pub(super) dtype: Option<DType>,
     pub(super) max_shard_size: u64,
+    pub(super) force: bool,
     pub(super) dry_run: bool,
 }
 
@@ -47,12 +48,13 @@ fn update_paths(source: &Path, destination: &Path) -> Update {
         format: WeightsFormat::default(),
         dtype: None,
         max_shard_size: DEFAULT_MAX_SHARD_SIZE,
+        force: false,
         dry_run: false,
     }
 }
 
 impl Update {
-    /// Takes the weights of this checkpoint folder instead of the latest.
+    /// Takes the weights of this checkpoint folder instead of the newest complete one.
     pub fn checkpoint(mut self, folder: Option<PathBuf>) -> Self {
         self.checkpoint = folder;
         self
@@ -103,6 +105,13 @@ impl Update {
     /// Closes a shard before it exceeds this many bytes.
     pub fn max_shard_size(mut self, bytes: u64) -> Self {
         self.max_shard_size = bytes;
+        self
+    }
+
+    /// Writes also into a folder that holds something: over the files of the same names, and in place of the model that it
+    /// holds. Everything else there stays.
+    pub fn force(mut self, force: bool) -> Self {
+        self.force = force;
         self
     }
 

@@ -9,8 +9,10 @@ use super::config::{difference, migrated, stored_dtype};
 use super::provenance::provenance;
 use super::ways::{Rename, Ways};
 use super::{Migrations, Update, UpdateError, Version};
-use crate::checkpoint::{AtomicFolder, Checkpoint, Piece, Placement, ShardPlan, latest_checkpoint, step_of, timestamp};
-use crate::convert::ConvertError;
+use crate::checkpoint::{
+    Checkpoint, CheckpointChoice, FolderChanges, Manifest, Piece, Placement, ShardPlan, timestamp,
+};
+use crate::convert::{ConvertError, entries_of_a_model};
 use crate::export::{CarriedSource, carried_sources, sources};
 use crate::sealed::Sealed;
 use crate::spec::{DType, ModelConfig, ModelSpec, ParamPath, Side, TensorTable};
@@ -21,8 +23,10 @@ use crate::tokenizer::TokenizerFiles;
 pub struct UpdatePlan {
     /// The source folder.
     pub source: PathBuf,
-    /// The checkpoint whose weights are taken.
+    /// The folder whose weights are taken.
     pub checkpoint: PathBuf,
+    /// Why these weights, and which newer ones were passed over.
+    pub choice: CheckpointChoice,
     /// The destination folder.
     pub destination: PathBuf,
     /// The architecture's name.
@@ -47,6 +51,8 @@ pub struct UpdatePlan {
     pub config: Sealed<Value>,
     /// Where the weights go: where the source has them.
     pub placement: Placement,
+    /// Every file of the destination, and what writing them changes there.
+    pub changes: FolderChanges,
     /// The stored tensors.
     pub table: TensorTable,
     /// What a person should know: files that are left behind, for instance.
@@ -73,8 +79,8 @@ pub(super) struct Prepared {
     pub(super) record: Value,
 }
 
-/// Small files that go along as they are.
-pub(super) const CARRIED: &[&str] = &["generation_config.json", "chat_template.json"];
+/// A small file that goes along as it is.
+pub(super) const CARRIED: &str = "generation_config.json";
 /// The record that an update leaves in the folder.
 pub(super) const RECORD: &str = "chandlery_update.json";
 
@@ -84,7 +90,6 @@ impl Prepared {
             let what = format!("weights cannot be stored as {dtype}");
             return Err(UpdateError::refused(what, "--dtype", "use float32, bfloat16, float16 or float64"));
         }
-        AtomicFolder::place(&asked.destination)?;
         let old = crate::convert::read_config(&asked.source)?;
         let origin = asked.source.join("config.json").display().to_string();
         let told = (asked.architecture.as_deref(), asked.from_version.as_ref());
@@ -94,8 +99,9 @@ impl Prepared {
         let to = asked.to_version.clone().unwrap_or(if newest.major() == from.major() { from.clone() } else { newest });
         // Checked before any weights are looked at.
         let chain = migrations.chain(&from, &to)?;
-        let checkpoint = checkpoint_of(asked)?;
-        let weights = Checkpoint::open(&checkpoint)?;
+        let weights = Checkpoint::choose(&asked.source, asked.checkpoint.as_deref())?;
+        let choice = weights.choice().clone();
+        let checkpoint = choice.path.clone();
         let config = migrated(&old, &chain, (architecture, &to), asked.dtype.or_else(|| stored_dtype(&old, &weights)))?;
         let (new, _) = ModelConfig::from_json(&config, &origin).map_err(ConvertError::from)?;
 
@@ -104,13 +110,13 @@ impl Prepared {
         ways.require(asked.strict, &weights)?;
         let rows = ways.rows(&weights, &native, asked.dtype);
         let shards = ShardPlan::with_format(rows, asked.max_shard_size, asked.format);
-        let placement = match step_of(&checkpoint) {
+        let placement = match choice.step() {
             Some(step) => Placement::Checkpoint { step },
             None => Placement::Root,
         };
 
         let sources = sources(&new);
-        let mut warnings = Vec::new();
+        let mut warnings = choice.warnings();
         let mut left = Vec::new();
         let mut carried = carried_sources(&asked.source, Side::Native, &new, &new)?;
         carried.retain(|file| {
@@ -126,9 +132,10 @@ impl Prepared {
         if has_optimizer(&checkpoint) {
             warnings.push("the optimizer's state is not carried: it belongs to the old model".to_owned());
         }
-        let plan = UpdatePlan {
+        let mut plan = UpdatePlan {
             source: asked.source.clone(),
             checkpoint,
+            choice,
             destination: asked.destination.clone(),
             architecture: architecture.name(),
             from,
@@ -141,11 +148,24 @@ impl Prepared {
             fields: Sealed::new(difference(&old, &config)),
             config: Sealed::new(config),
             placement,
+            changes: FolderChanges::default(),
             table: TensorTable::from_rows(shards.shards().iter().flatten().cloned().collect()).sorted(),
             warnings,
         };
         let record = plan.record(&asked.source, new.dtype);
         let tokenizer = TokenizerFiles::read(&asked.source)?;
+        let mut files = vec!["config.json".to_owned(), RECORD.to_owned()];
+        files.extend(sources.iter().map(|(name, _)| name.clone()));
+        files.extend(carried.iter().map(|source| source.name.clone()));
+        files.extend(tokenizer.names().map(str::to_owned));
+        files.extend(asked.source.join(CARRIED).is_file().then(|| CARRIED.to_owned()));
+        let (names, inside) = (shards.file_names(), placement.folder());
+        files.extend(placement.links(&names).into_iter().map(|(name, _)| name));
+        files.extend(names.into_iter().map(|name| format!("{inside}{name}")));
+        files.extend((placement != Placement::Root).then(|| format!("{inside}{}", Manifest::FILE)));
+        let read = [asked.source.as_path(), plan.checkpoint.as_path()];
+        let contradicted = entries_of_a_model(&asked.destination);
+        plan.changes = FolderChanges::of_whole_folder(&asked.destination, files, &contradicted, &read, asked.force)?;
         Ok(Self { plan, weights, shards, tokenizer, sources, carried, record })
     }
 
@@ -153,19 +173,6 @@ impl Prepared {
     pub(super) fn pieces(&self) -> HashMap<ParamPath, Vec<Piece>> {
         let pieces = |way: &Rename| (way.to.clone(), vec![Piece::Tensor(way.from.clone())]);
         self.plan.renames.iter().map(pieces).collect()
-    }
-}
-
-/// The checkpoint that was named, else the latest, else the folder itself.
-fn checkpoint_of(asked: &Update) -> Result<PathBuf, UpdateError> {
-    match &asked.checkpoint {
-        Some(folder) if folder.is_dir() => Ok(folder.clone()),
-        Some(other) => {
-            let what = if other.exists() { "this is no folder" } else { "there is no such folder" };
-            let advice = "name a checkpoint's folder, such as SRC/checkpoints/checkpoint-1200";
-            Err(UpdateError::refused(what, format!("--checkpoint {}", other.display()), advice))
-        }
-        None => Ok(latest_checkpoint(&asked.source)?.unwrap_or_else(|| asked.source.clone())),
     }
 }
 
@@ -233,12 +240,15 @@ impl Updated {
             "passed": true,
             "source": plan.source,
             "checkpoint": plan.checkpoint,
+            "choice": plan.choice.report(),
             "destination": plan.destination,
             "dry_run": self.dry_run,
             "arch": plan.architecture,
             "from_version": plan.from.to_string(),
             "to_version": plan.to.to_string(),
             "migrations": plan.steps,
+            "files": plan.changes.writes,
+            "changes": plan.changes.report(),
             "tensors": plan.table.len(),
             "bytes": plan.table.bytes(),
             "renamed": renamed.map(|way| json!({ "from": way.from, "to": way.to })).collect::<Vec<_>>(),

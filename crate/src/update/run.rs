@@ -2,13 +2,13 @@
 
 use super::UpdateError;
 use super::plan::{CARRIED, Prepared, RECORD};
-use crate::checkpoint::{AtomicFolder, CheckpointCopy, CheckpointError, Component, Manifest, Placement, inside};
+use crate::checkpoint::{CheckpointCopy, CheckpointError, Component, Manifest, Placement, inside};
 
 impl Prepared {
     /// Writes what the plan says.
     pub(super) fn write(&self) -> Result<(), UpdateError> {
         let plan = &self.plan;
-        let stage = AtomicFolder::create(&plan.destination)?;
+        let stage = plan.changes.stage(&plan.destination)?;
         stage.write_json("config.json", &plan.config)?;
         stage.write_json(RECORD, &self.record)?;
         for (name, text) in &self.sources {
@@ -20,11 +20,9 @@ impl Prepared {
         for (name, bytes) in self.tokenizer.to_write() {
             stage.write(&name, bytes)?;
         }
-        for name in CARRIED {
-            let path = plan.source.join(name);
-            if path.is_file() {
-                stage.copy(name, &inside(&plan.source, &path)?, &|_| {})?;
-            }
+        let carried = plan.source.join(CARRIED);
+        if carried.is_file() {
+            stage.copy(CARRIED, &inside(&plan.source, &carried)?, &|_| {})?;
         }
         let place = plan.placement.folder();
         let folder = stage.path().join(&place);

@@ -92,8 +92,18 @@ fn own_flags() -> Command {
                 .value_parser(clap::value_parser!(usize))
                 .global(true),
         )
-        .arg(flag("refresh-model", "Replace the output folder").short('r').global(true))
-        .arg(flag("force", "Let -r delete weights and checkpoints").global(true))
+        .arg(
+            flag("refresh-model", "Write configuration, tokenizer and sources of the output folder again")
+                .short('r')
+                .global(true),
+        )
+        .arg(
+            flag(
+                "force",
+                "Let -r write over edited files, and delete weights and checkpoints that no longer belong there",
+            )
+            .global(true),
+        )
         .arg(
             flag_value('o', "output-file", "FILE", "Write what is printed to a file, too")
                 .value_parser(values::path())
