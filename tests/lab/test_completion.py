@@ -94,13 +94,10 @@ def test_tab_goes_on_through_question_marks_and_the_standard_library(page):
 
 
 def test_tab_completes_a_path_in_a_text(page):
-    editor = page.locator(".jp-CodeCell .cm-content").nth(1)
-    editor.click()
-    page.keyboard.press("Control+A")
-    page.keyboard.insert_text('std::fs::read("num")')
-    page.keyboard.press("ArrowLeft")
-    page.keyboard.press("ArrowLeft")
-    page.keyboard.press("Tab")
+    shown = ask(page, 'std::fs::read("num")', 2, "Tab", ".jp-Completer:has-text('numbers.csv') .jp-Completer-item")
+    assert shown.locator(".jp-Completer-match").all_inner_texts() == ["numbers.csv"]
+    picture(page, "completion-path")
+    page.keyboard.press("Enter")
     page.wait_for_function("() => [...document.querySelectorAll('.cm-content')].some(cell => cell.innerText.includes('read(\"numbers.csv\")'))")
 
 
