@@ -1,6 +1,8 @@
 //! The operating system's calls that Rust's library does not wrap, each behind a safe function: with the loading of cells,
 //! all of this package's unsafe code.
 
+mod turns;
+
 use std::ffi::{c_int, c_void};
 use std::io::Read;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
@@ -10,8 +12,10 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+pub use turns::keep_output_order;
 
 /// Asks a process to stop what it does, as Ctrl-C would.
 pub const INTERRUPT: c_int = libc::SIGINT;
@@ -285,96 +289,4 @@ unsafe extern "C" fn read(descriptor: c_int, buffer: *mut c_void, count: usize) 
             -1
         }
     }
-}
-
-/// How long a piece of text may wait for what was written to the other stream before it.
-const TURN: Duration = Duration::from_millis(50);
-
-/// After a wait that was in vain, no text waits for so many times as long.
-const REST: u32 = 20;
-
-/// The pipes behind standard output and standard error, whatever the user's code puts into their places.
-static PIPES: OnceLock<[OwnedFd; 2]> = OnceLock::new();
-
-/// Whether texts take turns.
-static TURNS: AtomicBool = AtomicBool::new(false);
-
-/// Whether what this process writes to standard output and to standard error reaches their reader in the order in which it
-/// was written, though it comes by two pipes: while this is on, text for one waits until the other pipe is read. Somebody
-/// has to read both.
-pub fn keep_output_order(on: bool) {
-    if PIPES.get().is_none() {
-        let pipes = std::io::stdout().as_fd().try_clone_to_owned().and_then(|out| {
-            let error = std::io::stderr().as_fd().try_clone_to_owned()?;
-            Ok([out, error])
-        });
-        let Ok(pipes) = pipes else { return };
-        let _ = PIPES.set(pipes);
-    }
-    TURNS.store(on, Ordering::Relaxed);
-}
-
-/// Waits until the pipe of the other stream is read, if `descriptor` is standard output or standard error.
-fn wait_for_turn(descriptor: c_int) {
-    // Milliseconds since the first wait, until which nobody waits.
-    static RESTS: AtomicU64 = AtomicU64::new(0);
-    static BEGAN: OnceLock<Instant> = OnceLock::new();
-    let other = match descriptor {
-        libc::STDOUT_FILENO => 1,
-        libc::STDERR_FILENO => 0,
-        _ => return,
-    };
-    if !TURNS.load(Ordering::Relaxed) {
-        return;
-    }
-    let Some(pipe) = PIPES.get().map(|pipes| pipes[other].as_raw_fd()) else { return };
-    let is_read = || {
-        let mut unread: c_int = 0;
-        // SAFETY: an open descriptor, and a number to write to.
-        unsafe { libc::ioctl(pipe, libc::FIONREAD, &mut unread) != 0 || unread == 0 }
-    };
-    if is_read() {
-        return;
-    }
-    let now = || u64::try_from(BEGAN.get_or_init(Instant::now).elapsed().as_millis()).unwrap_or(u64::MAX);
-    let begun = Instant::now();
-    if now() < RESTS.load(Ordering::Relaxed) {
-        return;
-    }
-    for attempt in 0.. {
-        match attempt {
-            0..100 => std::thread::yield_now(),
-            _ => std::thread::sleep(Duration::from_micros(20)),
-        }
-        if is_read() {
-            return;
-        }
-        if begun.elapsed() > TURN {
-            let rest = u64::try_from((TURN * REST).as_millis()).unwrap_or(u64::MAX);
-            return RESTS.store(now().saturating_add(rest), Ordering::Relaxed);
-        }
-    }
-}
-
-/// The system library's `write`, for every library that this command loads: the one place that all text of Rust's own
-/// passes on its way to the pipes.
-///
-/// # Safety
-/// As for `write(2)`: `buffer` has `count` bytes.
-#[unsafe(no_mangle)]
-unsafe extern "C" fn write(descriptor: c_int, buffer: *const c_void, count: usize) -> isize {
-    wait_for_turn(descriptor);
-    // SAFETY: the caller's arguments, handed on.
-    unsafe { libc::syscall(libc::SYS_write, descriptor, buffer, count) as isize }
-}
-
-/// The same for `writev`.
-///
-/// # Safety
-/// As for `writev(2)`: `parts` has `count` valid entries.
-#[unsafe(no_mangle)]
-unsafe extern "C" fn writev(descriptor: c_int, parts: *const libc::iovec, count: c_int) -> isize {
-    wait_for_turn(descriptor);
-    // SAFETY: the caller's arguments, handed on.
-    unsafe { libc::syscall(libc::SYS_writev, descriptor, parts, count) as isize }
 }

@@ -102,7 +102,7 @@ def test_warnings_and_errors_are_readable_in_both_themes(page):
         assert not faint, (theme, faint)
 
 
-def test_completion_works_and_the_status_is_busy_while_a_cell_runs(page):
+def test_completion_works_and_status_is_busy_while_a_cell_runs(page):
     opened, lab, browser, notebook = page
     run(opened.page, 2, "[*]")
     opened.page.wait_for_function("() => window.jupyterapp.shell.currentWidget.sessionContext.session.kernel.status === 'busy'")

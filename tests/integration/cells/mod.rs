@@ -270,6 +270,18 @@ fn both_streams_keep_their_order() {
     };
     let shown: String = nb.seen.events.iter().map(text).collect();
     assert_eq!(shown, (0..100).map(|i| format!("{i}\n{i} on error\nE\nEVCXR_BEGIN\n")).collect::<String>());
+    // Also beside a program that the cell starts, and displays.
+    nb.ok("for i in 0..10 { eprintln!(\"a{i}\"); std::process::Command::new(\"echo\").arg(format!(\"b{i}\")).status()?; eprintln!(\"c{i}\"); emit(&MimeBundle::text(\"d\")); }");
+    let shown: String = nb
+        .seen
+        .events
+        .iter()
+        .map(|(_, event)| match event {
+            Event::Text { text, .. } => text.replace('\n', " "),
+            _ => "d ".to_owned(),
+        })
+        .collect();
+    assert_eq!(shown, (0..10).map(|i| format!("a{i} b{i} c{i} d ")).collect::<String>());
 }
 
 #[test]
