@@ -100,3 +100,24 @@ fn traits_generics_lifetimes_and_trait_objects() {
     assert_eq!(nb.ok("let x = 5; Pair { a: &x, b: 6 }.show()"), "\"5 6\"");
     assert_eq!(nb.ok("let größe = r#\"a \"b\" {c}\"#; fn länge(t: &str) -> usize { t.len() } länge(größe)"), "9");
 }
+
+#[test]
+fn an_import_made_once_more_says_nothing() {
+    let mut nb = Notebook::new();
+    for code in [
+        "use std::collections::HashMap;",
+        "use std::collections::HashMap;",
+        "use std::collections::{BTreeMap, HashMap};",
+        "use std::collections::{BTreeMap, HashMap, HashSet}; let m: HashMap<u8, u8> = HashMap::new();",
+        "pub use std::collections::HashSet; use std::fmt;",
+        "use std::fmt::{self, Debug};",
+        "let s: HashSet<u8> = HashSet::new(); let b: BTreeMap<u8, u8> = BTreeMap::new();",
+    ] {
+        nb.ok(code);
+        assert_eq!(nb.text(Stream::Stderr), "", "{code}");
+    }
+    assert_eq!(nb.ok("(m.len(), s.len(), b.len())"), "(0, 0, 0)");
+    // Another thing under the same name is told.
+    nb.ok("use std::collections::BTreeMap as HashMap;");
+    assert!(nb.text(Stream::Stderr).contains("`HashMap`"), "{}", nb.text(Stream::Stderr));
+}

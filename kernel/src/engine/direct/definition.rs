@@ -129,6 +129,20 @@ impl Definition {
         }
     }
 
+    /// Without what these import once more from the same place; nothing if nothing is left.
+    pub(super) fn unless_imported(&self, others: &[Self]) -> Option<Self> {
+        let imports = |item: &&Self| matches!(item.key, Key::Use(_));
+        let texts: Vec<String> = others.iter().filter(imports).map(|other| other.text.clone()).collect();
+        if texts.is_empty() || !imports(&self) {
+            return Some(self.clone());
+        }
+        let text = imports::unless(&self.text, &texts)?;
+        match syn::parse_str::<Item>(&text) {
+            Ok(item) if text != self.text => Some(Self::new(&item, text, self.range.clone(), self.at)),
+            _ => Some(self.clone()),
+        }
+    }
+
     /// An import without the name that it brings at a place, and that name.
     pub(super) fn without_import(&self, (_, line, column): At) -> Option<(String, Self)> {
         let (_, first, indent) = self.at;

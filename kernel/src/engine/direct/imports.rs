@@ -31,6 +31,46 @@ pub(super) fn without(text: &str, offset: usize) -> Option<(String, String)> {
     Some((dropped.pop()?, format!("{}{blank}{}", &text[..range.start], &text[range.end..])))
 }
 
+/// An import without the names that others bring from the same place; nothing if it brings no other.
+pub(super) fn unless(text: &str, others: &[String]) -> Option<String> {
+    let brought: Vec<(String, String)> = others
+        .iter()
+        .filter_map(|other| syn::parse_str::<ItemUse>(other).ok())
+        .flat_map(|other| paths(&other.tree, ""))
+        .map(|(name, path, _)| (name, path))
+        .collect();
+    let mut text = text.to_owned();
+    loop {
+        let Ok(import) = syn::parse_str::<ItemUse>(&text) else { return Some(text) };
+        let all = paths(&import.tree, "");
+        let same = all.iter().find(|(name, path, _)| brought.iter().any(|other| (&other.0, &other.1) == (name, path)));
+        let Some((_, _, at)) = same else { return Some(text) };
+        (_, text) = without(&text, *at)?;
+    }
+}
+
+/// The names below a branch, with their paths and where they stand; globs have none.
+fn paths(tree: &UseTree, before: &str) -> Vec<(String, String, usize)> {
+    let full = |leaf: &syn::Ident| match leaf.to_string().as_str() {
+        // `a::{self}` is `a`.
+        "self" => before.trim_end_matches("::").to_owned(),
+        leaf => format!("{before}{leaf}"),
+    };
+    match tree {
+        UseTree::Path(path) => paths(&path.tree, &format!("{before}{}::", path.ident)),
+        UseTree::Name(leaf) => {
+            let path = full(&leaf.ident);
+            let name = path.rsplit("::").next().unwrap_or_default().to_owned();
+            vec![(name, path, leaf.ident.span().byte_range().start)]
+        }
+        UseTree::Rename(leaf) => {
+            vec![(leaf.rename.to_string(), full(&leaf.ident), leaf.ident.span().byte_range().start)]
+        }
+        UseTree::Glob(_) => Vec::new(),
+        UseTree::Group(group) => group.items.iter().flat_map(|item| paths(item, before)).collect(),
+    }
+}
+
 /// The names below a branch; a glob is one without a name.
 fn leaves(tree: &UseTree, names: &mut Vec<String>) {
     match tree {
@@ -84,5 +124,24 @@ mod tests {
         assert_eq!(without("d,").unwrap().1.find("e as f"), IMPORT.find("e as f"));
         assert_eq!(super::without("use a::b;", 4), None);
         assert_eq!(super::without("use a::{b};", 8), None);
+    }
+
+    #[test]
+    fn what_is_imported_once_more_is_taken_out() {
+        let unless = |others: &[&str]| {
+            let others: Vec<String> = others.iter().map(|&other| other.to_owned()).collect();
+            super::unless(IMPORT, &others).map(|text| text.split_whitespace().collect::<String>())
+        };
+        let whole = Some("usea::{b,c::{d,easf},g::*,h::{self},};".to_owned());
+        assert_eq!(unless(&["use x::b;", "use a::c::e;", "use a::c;", "fn b() {}"]), whole);
+        assert_eq!(unless(&["pub use a::{b, h};"]), Some("usea::{c::{d,easf},g::*,h::{},};".to_owned()));
+        assert_eq!(
+            unless(&["use a::c::e as f;", "use a::c::{d};"]),
+            Some("usea::{b,c::{},g::*,h::{self},};".to_owned())
+        );
+        let unless = |text, other: &str| super::unless(text, &[other.to_owned()]);
+        assert_eq!(unless("use a::b;", "use a::{c, b};"), None);
+        assert_eq!(unless("use a::{b, c};", "use a::{c, b, d};"), None);
+        assert_eq!(unless("use a::b as c;", "use a::b;").as_deref(), Some("use a::b as c;"));
     }
 }

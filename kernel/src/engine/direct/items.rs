@@ -16,7 +16,8 @@ impl Items {
     /// These definitions with a cell's own in place of those they replace.
     pub(super) fn with(&self, new: &[Definition]) -> Self {
         let kept = self.0.iter().filter(|old| !new.iter().any(|new| new.replaces(old)));
-        let mut items = Self(kept.chain(new).cloned().collect());
+        let kept = kept.filter_map(|old| old.unless_imported(new));
+        let mut items = Self(kept.chain(new.iter().cloned()).collect());
         // A static of a type that is another one now is another static.
         let changed = self.changed_types(new);
         let statics = items.0.iter_mut().filter(|item| !item.mentions().is_disjoint(&changed));
