@@ -7,10 +7,10 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 /// How long a piece of text may wait for what was written to the other stream before it.
-const TURN: Duration = Duration::from_millis(50);
+const TURN: Duration = Duration::from_millis(250);
 
 /// After a wait that was in vain, no text waits for so many times as long.
-const REST: u32 = 20;
+const REST: u32 = 4;
 
 /// The pipes behind standard output and standard error, whatever the user's code puts into their places.
 static PIPES: OnceLock<[OwnedFd; 2]> = OnceLock::new();
