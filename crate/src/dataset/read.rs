@@ -131,7 +131,7 @@ fn table(
                 return wrong(holds, format!("{advice} `{{{{ {column} }}}}` for numbers"));
             }
             Some(Kind::Other(holds)) => {
-                return wrong(holds, "name a column of text, or store this one as text or plain numbers".to_owned());
+                return wrong(holds, "name a column of text, or store this one as text, int64 or float64".to_owned());
             }
             _ => {}
         }
@@ -197,7 +197,7 @@ fn parquet_columns(file: &Path) -> PolarsResult<Vec<(String, Kind)>> {
         A::Null | A::Utf8 | A::LargeUtf8 | A::Utf8View => Kind::Text,
         A::Boolean | A::Float32 | A::Float64 => Kind::of(&DataType::from_arrow_dtype(dtype)),
         A::Int8 | A::Int16 | A::Int32 | A::Int64 => Kind::of(&DataType::from_arrow_dtype(dtype)),
-        A::UInt8 | A::UInt16 | A::UInt32 | A::UInt64 => Kind::of(&DataType::from_arrow_dtype(dtype)),
+        A::UInt32 | A::UInt64 => Kind::of(&DataType::from_arrow_dtype(dtype)),
         A::Date32 | A::Date64 | A::Timestamp(_, None) => Kind::of(&DataType::from_arrow_dtype(dtype)),
         other => Kind::Other(arrow_name(other)),
     };

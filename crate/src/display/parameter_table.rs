@@ -254,7 +254,9 @@ fn metadata_notes(metadata: &GgufMetadata) -> Vec<String> {
 impl View for Inspection {
     fn view(&self) -> MimeBundle {
         let table = self.table_view();
-        let weights = (self.choice.path != self.path).then(|| format!("weights: {}", self.choice.in_words()));
+        // A GGUF file in a folder is all that it can be.
+        let named = self.choice.path != self.path && self.gguf.is_none();
+        let weights = named.then(|| format!("weights: {}", self.choice.in_words()));
         let warnings = self.choice.warnings().into_iter().map(|warning| format!("! {warning}"));
         weights.into_iter().chain(warnings).fold(table, |view, note| view.with_note(&note))
     }
