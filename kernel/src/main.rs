@@ -260,6 +260,11 @@ fn start_engine(name: EngineName, folder: Option<&Path>) -> Result<Box<dyn Engin
             if let Some(folder) = folder {
                 engine = engine.in_folder(folder);
             }
+            // Jupyter Server says in which notebook a kernel runs.
+            let notebook = std::env::var("JPY_SESSION_NAME").ok();
+            if let Some(name) = notebook.as_deref().and_then(|path| Path::new(path).file_name()?.to_str()) {
+                engine = engine.of_notebook(name);
+            }
             engine.start().map_err(|error| error.to_string())?;
             Ok(Box::new(engine))
         }

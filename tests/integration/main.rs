@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod bench;
+mod cell_tests;
 mod cells;
 mod chat;
 mod checkpoint_choice;
@@ -36,6 +37,7 @@ mod kernel_process;
 mod kicktest;
 mod layering;
 mod memory;
+mod output_files;
 mod output_folders;
 mod parts;
 mod planted_errors;

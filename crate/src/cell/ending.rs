@@ -55,6 +55,9 @@ pub enum Ending {
         /// One line for each variable.
         reasons: Vec<String>,
     },
+    /// It did not start, because it would store closures, which it can only do when its statements run in one piece.
+    /// Nothing was changed.
+    HoldsClosures,
 }
 
 thread_local! {
@@ -86,7 +89,12 @@ pub(super) fn catch(body: &mut dyn FnMut() -> Result<(), CellError>) -> Ending {
             let message = panic_message(&*payload);
             // A payload whose own drop panics must not take the worker with it.
             let _ = catch_unwind(AssertUnwindSafe(move || drop(payload)));
-            Ending::Panicked { message, place: PANIC.take().map(|(place, _)| place) }
+            let place = PANIC.take().map(|(place, _)| place);
+            // As when a thread was stopped and the cell unwraps what it left.
+            if crate::interrupt::check().is_err() {
+                return Ending::Failed { type_name: "Panic".to_owned(), message, place, interrupted: true };
+            }
+            Ending::Panicked { message, place }
         }
     }
 }
@@ -111,6 +119,23 @@ fn write_pending() {
 fn write(thread: &str, Place { file, line, column }: &Place, message: &str) {
     // In one piece, so that the kernel finds the place in it.
     let _ = std::io::stderr().write_all(format!("{thread} panicked at {file}:{line}:{column}: {message}\n").as_bytes());
+}
+
+/// What stands at the start of each loop of a cell: ends the cell if the user asked it to stop.
+#[inline(always)]
+pub fn tick() {
+    if crate::interrupt::is_requested() {
+        stop();
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn stop() {
+    // A second panic while one unwinds would abort the process.
+    if !std::thread::panicking() {
+        std::panic::resume_unwind(Box::new(Interrupted));
+    }
 }
 
 /// Makes the panic that ends a cell silent, because the kernel reports it with cell and line. Panics of other threads

@@ -14,6 +14,45 @@ pub struct CellError {
     message: String,
     type_name: &'static str,
     location: &'static Location<'static>,
+    /// Not an error: the cell's own `return` ended it.
+    ended: bool,
+}
+
+/// What `return` without a value becomes in a cell: the cell ends there, and well.
+///
+/// # Errors
+/// Always, because only an error leaves the closures that a cell's statements run in.
+#[track_caller]
+pub fn ended<T>() -> Result<T, CellError> {
+    Err(CellError { message: String::new(), type_name: "", location: Location::caller(), ended: true })
+}
+
+/// What `return value` becomes in a cell: `Ok` ends it well, an error ends it as `?` would.
+///
+/// # Errors
+/// Always; see [`ended`].
+#[track_caller]
+pub fn ended_with<T>(value: Result<(), CellError>) -> Result<T, CellError> {
+    match value {
+        Ok(()) => ended(),
+        Err(error) => Err(error),
+    }
+}
+
+/// What `main` of a cell that is a program returned.
+///
+/// # Errors
+/// An exit code other than success.
+#[track_caller]
+pub fn exited(code: std::process::ExitCode) -> Result<(), CellError> {
+    if code == std::process::ExitCode::SUCCESS {
+        return Ok(());
+    }
+    // `ExitCode` has no accessor; its `Debug` is `ExitCode(unix_exit_status(3))`.
+    let text = format!("{code:?}");
+    let number: String = text.chars().filter(char::is_ascii_digit).collect();
+    let message = format!("`main` returned exit code {number}");
+    Err(CellError { message, type_name: "ExitCode", location: Location::caller(), ended: false })
 }
 
 impl<E: Display> From<E> for CellError {
@@ -45,11 +84,14 @@ impl<E: Debug> Display for ByDebug<E> {
 
 impl CellError {
     fn new(error: &dyn Display, type_name: &'static str, location: &'static Location<'static>) -> Self {
-        Self { message: error.to_string(), type_name, location }
+        Self { message: error.to_string(), type_name, location, ended: false }
     }
 
     /// How a cell that returned this error ended.
     pub(super) fn ending(self) -> Ending {
+        if self.ended {
+            return Ending::Done;
+        }
         let type_name = short_type_name(self.type_name);
         let inner = type_name.strip_prefix("ByDebug<").and_then(|inner| inner.strip_suffix('>'));
         Ending::Failed {

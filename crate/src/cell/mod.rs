@@ -17,13 +17,20 @@ pub mod show;
 )]
 mod store;
 mod summary;
+pub mod testing;
 mod waiting;
 mod witness;
 
+#[doc(hidden)]
+pub use ending::tick;
 pub use ending::{Ending, Place, install_panic_hook};
 pub use error::{ByDebug, CellError, by_debug, short_type_name};
+#[doc(hidden)]
+pub use error::{ended, ended_with, exited};
 pub use input::{input, password, set_input};
 pub use paths::type_paths;
-pub use store::{Key, Store, Variable};
+pub use store::Variable;
+#[doc(hidden)]
+pub use store::{Key, Passed, Store};
 pub use waiting::wait;
 pub use witness::{Like, any, like, like_later, stored};

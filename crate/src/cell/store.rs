@@ -21,10 +21,16 @@ pub struct Variable {
     pub type_path: Option<String>,
     /// A few words on its value.
     pub summary: String,
+    /// Which value it is: a number that no other stored value has.
+    pub serial: u64,
 }
 
-/// Proof that the variable of this name has type `T`, or that the cell was refused.
-pub struct Key<T>(&'static str, PhantomData<T>);
+/// What [`Store::key`] found: that the variable of this name has type `T`, or that it has not.
+pub struct Key<T>(Option<&'static str>, PhantomData<T>);
+
+/// What a statement of a cell gives when it ran to its end. A type of its own, so that a `return` which a macro hides
+/// cannot be taken for that.
+pub struct Passed<T>(pub T);
 
 /// The variables, by name.
 ///
@@ -34,20 +40,35 @@ pub struct Key<T>(&'static str, PhantomData<T>);
 pub struct Store {
     slots: BTreeMap<String, Slot>,
     refusals: Vec<String>,
+    /// The cell would store a type that only its own body can name.
+    holds_closures: bool,
     ending: Option<Ending>,
+    /// Panics in the `drop` of variables, which are errors of the cell that dropped them.
+    failed_drops: Vec<Ending>,
+    serial: u64,
 }
 
+/// The memory of one variable.
 struct Slot {
     value: *mut dyn Any,
     /// The value was taken out; what `value` points to is memory without a value.
     open: bool,
+    /// The type of the value. Another one than the box was made for only after [`Store::vouch`].
+    type_id: TypeId,
+    /// The kernel says that a type of the same name is the same type, though the compiler gave it another identity.
+    vouched: bool,
     type_name: String,
     type_path: Option<String>,
+    serial: u64,
 }
 
 impl Slot {
-    fn new(value: Box<dyn Any>, type_name: String, type_path: Option<String>) -> Self {
-        Self { value: Box::into_raw(value), open: false, type_name, type_path }
+    /// Whether the memory may be read and written as a `T`.
+    fn is<T: 'static>(&self) -> bool {
+        // SAFETY: only the layout of the type is read, through the vtable.
+        let layout = unsafe { Layout::for_value(&*self.value) };
+        self.type_id == TypeId::of::<T>()
+            || (self.vouched && self.type_name == type_name::<T>() && layout == Layout::new::<T>())
     }
 }
 
@@ -73,10 +94,36 @@ impl Store {
         Self::default()
     }
 
+    /// Runs a cell's generated code. A panic outside of the user's statements, as in the drop of a local variable at the
+    /// cell's end, is an error of the cell.
+    pub fn enter(&mut self, cell: fn(&mut Store)) {
+        let ended = catch(&mut || {
+            cell(self);
+            Ok(())
+        });
+        if ended != Ending::Done && self.ending.as_ref().is_none_or(|ending| *ending == Ending::Done) {
+            self.ending = Some(ended);
+        }
+    }
+
+    /// Lets the next cell take a variable as a type of the same name and layout whose identity is another one.
+    ///
+    /// # Safety
+    /// The type of that name means the same in the next cell as in the one that stored the variable: every definition it
+    /// is made of is the same.
+    pub unsafe fn vouch(&mut self, name: &str) {
+        if let Some(slot) = self.slots.get_mut(name) {
+            slot.vouched = true;
+        }
+    }
+
     /// Checks that a variable has the type the cell was compiled for.
     pub fn key<T: 'static>(&mut self, name: &'static str) -> Key<T> {
-        self.check(name, TypeId::of::<T>(), type_name::<T>());
-        Key(name, PhantomData)
+        let fits = self.slots.get(name).is_some_and(|slot| !slot.open && slot.is::<T>());
+        if !fits {
+            self.refuse(name, type_name::<T>());
+        }
+        Key(fits.then_some(name), PhantomData)
     }
 
     /// The same, with a type that only the compiler knows.
@@ -84,37 +131,76 @@ impl Store {
         self.key(name)
     }
 
+    /// Notes the type of a variable that the cell will make. The cell is refused if only its own body can name it.
+    pub fn makes<T>(&mut self, kind: &Like<T>, entry: &str) {
+        self.holds_closures |= kind.type_name().contains(entry);
+    }
+
     /// Whether a check failed; the cell then returns without taking anything.
     pub fn refused(&self) -> bool {
-        !self.refusals.is_empty()
+        !self.refusals.is_empty() || self.holds_closures
     }
 
     /// Takes a variable out.
-    pub fn take<T>(&mut self, key: Key<T>) -> T {
-        // SAFETY: `key` checked that the slot holds a `T`, and the cell returns if any check failed.
-        unsafe { self.open(key.0).cast::<T>().read() }
+    ///
+    /// # Panics
+    /// If the check of its type failed, or if it was taken already.
+    pub fn take<T: 'static>(&mut self, key: Key<T>) -> T {
+        let slot = key.0.and_then(|name| self.slots.get_mut(name));
+        let slot =
+            slot.filter(|slot| !slot.open && slot.is::<T>()).expect("a variable is taken once, as the type it has");
+        slot.open = true;
+        // SAFETY: the slot holds a `T`, and is open from now on, so nothing reads or drops it again.
+        unsafe { slot.value.cast::<T>().read() }
     }
 
     /// Puts back a variable that was taken.
-    pub fn put<T>(&mut self, name: &'static str, value: T) {
-        // SAFETY: the kernel pairs it with the `take` of the same name and type.
-        unsafe { self.close(name).cast::<T>().write(value) }
-    }
-
-    /// Stores a variable the cell made, if it got that far.
-    pub fn keep<T: 'static>(&mut self, name: &'static str, value: Option<T>) {
-        if let Some(value) = value {
-            self.insert(name, Box::new(value), type_name::<T>(), None);
+    pub fn put<T: 'static>(&mut self, name: &'static str, value: T) {
+        match self.slots.get_mut(name).filter(|slot| slot.open && slot.is::<T>()) {
+            Some(slot) => {
+                // SAFETY: the memory is that of a `T`, and no value is in it.
+                unsafe { slot.value.cast::<T>().write(value) }
+                slot.open = false;
+                slot.type_id = TypeId::of::<T>();
+            }
+            None => self.keep(name, value),
         }
     }
 
-    /// Runs the user's text.
-    pub fn body<F: FnOnce() -> Result<(), CellError>>(&mut self, body: F) {
+    /// Stores a variable the cell made.
+    pub fn keep<T: 'static>(&mut self, name: &'static str, value: T) {
+        self.insert(name, Box::new(value), type_name::<T>(), None);
+    }
+
+    /// Stores a variable the cell made, if it got that far.
+    pub fn keep_made<T: 'static>(&mut self, name: &'static str, value: Option<T>) {
+        if let Some(value) = value {
+            self.keep(name, value);
+        }
+    }
+
+    /// Forgets a variable whose name the cell gave to what cannot be kept.
+    pub fn shadow(&mut self, name: &str) {
+        self.remove(name);
+    }
+
+    /// Runs all of the user's text. Returns whether it ran to its end.
+    pub fn body<F: FnOnce() -> Result<(), CellError>>(&mut self, body: F) -> bool {
         let mut body = Some(body);
-        self.run(&mut || match body.take() {
-            Some(body) => body(),
-            None => Ok(()),
+        self.run(&mut || body.take().map_or(Ok(()), |body| body()));
+        self.ending == Some(Ending::Done)
+    }
+
+    /// Runs one statement of the user's text. Nothing if the cell ends with it.
+    pub fn stage<T, F: FnOnce() -> Result<Passed<T>, CellError>>(&mut self, statement: F) -> Option<T> {
+        let (mut statement, mut value) = (Some(statement), None);
+        self.run(&mut || {
+            if let Some(statement) = statement.take() {
+                value = Some(statement()?.0);
+            }
+            Ok(())
         });
+        value
     }
 
     /// Runs a body that needs no variables, as magics do.
@@ -125,17 +211,37 @@ impl Store {
     /// How the last cell ended. Forgets the variables that it moved away.
     pub fn finish(&mut self) -> Ending {
         self.slots.retain(|_, slot| !slot.open);
+        self.slots.values_mut().for_each(|slot| slot.vouched = false);
         let reasons = std::mem::take(&mut self.refusals);
+        let ending = self.ending.take().unwrap_or(Ending::Done);
+        let failed_drops = std::mem::take(&mut self.failed_drops);
+        if std::mem::take(&mut self.holds_closures) && reasons.is_empty() {
+            return Ending::HoldsClosures;
+        }
         if !reasons.is_empty() {
             return Ending::Refused { reasons };
         }
-        self.ending.take().unwrap_or(Ending::Done)
+        match ending {
+            Ending::Done => failed_drops.into_iter().next().unwrap_or(Ending::Done),
+            failed => failed,
+        }
     }
 
     /// Stores a boxed value; `type_path` is how a cell names its type.
     pub fn insert(&mut self, name: &str, value: Box<dyn Any>, type_name: &str, type_path: Option<&str>) {
-        let slot = Slot::new(value, type_name.to_owned(), type_path.map(str::to_owned));
-        self.slots.insert(name.to_owned(), slot);
+        self.serial += 1;
+        let slot = Slot {
+            type_id: (*value).type_id(),
+            value: Box::into_raw(value),
+            open: false,
+            vouched: false,
+            type_name: type_name.to_owned(),
+            type_path: type_path.map(str::to_owned),
+            serial: self.serial,
+        };
+        if let Some(former) = self.slots.insert(name.to_owned(), slot) {
+            self.drop_value(name, former);
+        }
     }
 
     /// Notes a variable that a cell would make, with its type and without a value; for cells that are only checked.
@@ -145,12 +251,31 @@ impl Store {
 
     /// Drops a variable.
     pub fn remove(&mut self, name: &str) {
-        self.slots.remove(name);
+        if let Some(slot) = self.slots.remove(name) {
+            self.drop_value(name, slot);
+        }
     }
 
-    /// Drops every variable.
+    /// Drops every variable, the last one made first, as a program does at its end.
     pub fn clear(&mut self) {
-        self.slots.clear();
+        let mut slots: Vec<(String, Slot)> = std::mem::take(&mut self.slots).into_iter().collect();
+        slots.sort_by_key(|(_, slot)| std::cmp::Reverse(slot.serial));
+        for (name, slot) in slots {
+            self.drop_value(&name, slot);
+        }
+    }
+
+    /// Drops a value of the user's type, whose `drop` may panic.
+    fn drop_value(&mut self, name: &str, slot: Slot) {
+        let mut slot = Some(slot);
+        let ended = catch(&mut || {
+            drop(slot.take());
+            Ok(())
+        });
+        if let Ending::Panicked { message, place } = ended {
+            let message = format!("dropping the value of `{name}` panicked: {message}");
+            self.failed_drops.push(Ending::Panicked { message, place });
+        }
     }
 
     /// A few words on what is in a variable.
@@ -167,36 +292,23 @@ impl Store {
             type_name: slot.type_name.clone(),
             type_path: slot.type_path.clone(),
             summary: self.summary(name).unwrap_or_default(),
+            serial: slot.serial,
         };
         self.slots.iter().map(variable).collect()
     }
 
-    fn check(&mut self, name: &str, expected: TypeId, type_name: &str) {
-        match self.slots.get(name) {
-            None => self.refusals.push(format!("`{name}` is not stored any more; run the cell that makes it again")),
-            // SAFETY: only the type's identity is read, through the vtable.
-            Some(slot) if unsafe { (*slot.value).type_id() } != expected => {
+    fn refuse(&mut self, name: &str, expected: &str) {
+        self.refusals.push(match self.slots.get(name).filter(|slot| !slot.open) {
+            None => format!("`{name}` is not stored any more; run the cell that makes it again"),
+            Some(slot) => {
                 let found = short_type_name(&slot.type_name);
-                let expected = short_type_name(type_name);
-                self.refusals.push(format!(
+                let expected = short_type_name(expected);
+                format!(
                     "`{name}` was stored as `{found}` and this cell sees another type `{expected}`, because what the type is \
-                     made of was defined anew; run the cell that makes `{name}` again"
-                ));
+                     made of was redefined; run the cell that makes `{name}` again"
+                )
             }
-            Some(_) => {}
-        }
-    }
-
-    fn open(&mut self, name: &str) -> *mut u8 {
-        let slot = self.slots.get_mut(name).expect("`key` found this variable");
-        assert!(!std::mem::replace(&mut slot.open, true), "`{name}` is taken once per cell");
-        slot.value.cast()
-    }
-
-    fn close(&mut self, name: &str) -> *mut u8 {
-        let slot = self.slots.get_mut(name).expect("`take` found this variable");
-        assert!(std::mem::replace(&mut slot.open, false), "`{name}` is put back once per cell");
-        slot.value.cast()
+        });
     }
 }
 
@@ -208,7 +320,7 @@ mod tests {
     #[test]
     fn takes_and_puts_back() {
         let mut store = Store::new();
-        store.keep("xs", Some(vec![1]));
+        store.keep("xs", vec![1]);
         let key = store.key::<Vec<i32>>("xs");
         let mut xs = store.take(key);
         store.body(|| {
@@ -225,7 +337,7 @@ mod tests {
     fn a_moved_variable_is_gone_and_dropped_once() {
         let counted = Arc::new(());
         let mut store = Store::new();
-        store.keep("a", Some(Arc::clone(&counted)));
+        store.keep("a", Arc::clone(&counted));
         let key = store.key::<Arc<()>>("a");
         drop(store.take(key));
         assert_eq!(store.finish(), Ending::Done);
@@ -236,10 +348,94 @@ mod tests {
     #[test]
     fn another_type_is_refused_and_nothing_lost() {
         let mut store = Store::new();
-        store.keep("a", Some(1_i32));
+        store.keep("a", 1_i32);
         let _ = store.key::<String>("a");
         assert!(store.refused());
         assert!(matches!(store.finish(), Ending::Refused { reasons } if reasons[0].contains("`i32`")));
         assert_eq!(store.variables().len(), 1);
+    }
+
+    #[test]
+    fn a_key_of_a_refused_type_takes_nothing() {
+        let mut store = Store::new();
+        store.keep("a", String::from("text"));
+        let key = store.key::<[usize; 3]>("a");
+        assert!(std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| store.take(key))).is_err());
+        let (one, two) = (store.key::<String>("a"), store.key::<String>("a"));
+        assert_eq!(store.take(one), "text");
+        assert!(std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| store.take(two))).is_err());
+        store.put("a", 7_u8);
+        assert_eq!(store.variables()[0].type_name, "u8");
+    }
+
+    #[test]
+    fn a_panicking_drop_is_an_error_and_keeps_the_rest() {
+        struct Bad(#[expect(dead_code, reason = "memory that a leak would show")] String);
+        impl Drop for Bad {
+            fn drop(&mut self) {
+                panic!("in drop")
+            }
+        }
+        let mut store = Store::new();
+        store.keep("kept", 5);
+        store.keep("bad", Bad("x".repeat(100)));
+        store.body(|| Ok(()));
+        store.keep("bad", 1);
+        let ending = store.finish();
+        assert!(
+            matches!(&ending, Ending::Panicked { message, .. } if message.contains("`bad`") && message.contains("in drop"))
+        );
+        assert_eq!(store.variables().len(), 2);
+        store.keep("other", Bad(String::new()));
+        store.clear();
+        assert!(matches!(store.finish(), Ending::Panicked { .. }));
+        assert!(store.variables().is_empty());
+    }
+
+    #[test]
+    fn variables_are_dropped_in_reverse_order_of_making() {
+        struct Says(&'static str, std::rc::Rc<std::cell::RefCell<Vec<&'static str>>>);
+        impl Drop for Says {
+            fn drop(&mut self) {
+                self.1.borrow_mut().push(self.0);
+            }
+        }
+        let said = std::rc::Rc::default();
+        let mut store = Store::new();
+        for name in ["b", "a", "c"] {
+            store.keep(name, Says(name, std::rc::Rc::clone(&said)));
+        }
+        store.clear();
+        assert_eq!(*said.borrow(), ["c", "a", "b"]);
+    }
+
+    #[test]
+    fn a_statement_that_fails_ends_the_cell() {
+        let mut store = Store::new();
+        assert_eq!(store.stage(|| Ok(Passed(3))), Some(3));
+        assert_eq!(store.stage::<u8, _>(|| Err("no".into())), None);
+        assert!(matches!(store.finish(), Ending::Failed { message, .. } if message == "no"));
+        assert_eq!(store.stage::<u8, _>(super::super::ended), None);
+        assert_eq!(store.finish(), Ending::Done);
+    }
+
+    #[test]
+    fn a_vouched_variable_is_taken_by_name_and_layout() {
+        mod old {
+            pub(super) struct Same(pub(super) String);
+        }
+        let mut store = Store::new();
+        store.insert("a", Box::new(old::Same("x".into())), type_name::<String>(), None);
+        let _ = store.key::<String>("a");
+        assert!(store.refused());
+        store.finish();
+        // SAFETY: the struct is a `String`.
+        unsafe { store.vouch("a") };
+        let key = store.key::<String>("a");
+        assert_eq!(store.take(key), "x");
+        store.put("a", String::from("y"));
+        store.finish();
+        let key = store.key::<String>("a");
+        assert_eq!(store.take(key), "y");
     }
 }

@@ -26,12 +26,18 @@ impl Wake for Sleeper {
     }
 }
 
-/// Runs a cell's body that awaits something, to its end or to an interrupt.
+/// Runs the part of a cell that awaits something, to its end or to an interrupt.
 ///
 /// # Errors
-/// The body's own error, or the interrupt.
-pub fn wait<F: Future<Output = Result<(), CellError>>>(body: F) -> Result<(), CellError> {
-    drive(pin!(body))
+/// The part's own error, or the interrupt.
+pub fn wait<T, F: Future<Output = Result<T, CellError>>>(part: F) -> Result<T, CellError> {
+    let mut value = None;
+    drive(pin!(async {
+        value = Some(part.await?);
+        Ok(())
+    }))?;
+    // `drive` ends well only when its future did.
+    value.ok_or_else(|| crate::interrupt::Interrupted.into())
 }
 
 fn drive(mut body: Body<'_>) -> Result<(), CellError> {
@@ -70,6 +76,7 @@ mod tests {
 
     #[test]
     fn errors_come_through() {
-        assert!(wait(async { Err("no".into()) }).is_err());
+        assert!(wait(async { Err::<(), _>("no".into()) }).is_err());
+        assert_eq!(wait(async { Ok::<_, CellError>(3) }).ok(), Some(3));
     }
 }

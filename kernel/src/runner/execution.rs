@@ -4,6 +4,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use chandlery::checkpoint::OutputFile;
+use serde_json::Value;
 
 use super::compare::{self, Comparison};
 use super::console::Teller;
@@ -51,6 +52,8 @@ struct Ran {
     peak: Option<u64>,
     /// The time of the whole run was over.
     late: bool,
+    /// The rows of its tables of tests.
+    tests: Vec<Value>,
 }
 
 /// A notebook with its parameters set.
@@ -248,7 +251,7 @@ impl Run<'_> {
         if let (Outcome::Error { name, value, .. }, true) = (&outcome, timed_out) {
             recorder.rename_error(name, value);
         }
-        Ran { number: execution.number, outcome, seconds, peak, late }
+        Ran { number: execution.number, outcome, seconds, peak, late, tests: recorder.tests() }
     }
 
     /// Reports a cell, and ends the run where it must end.
@@ -281,6 +284,7 @@ impl Run<'_> {
                 None
             }
         };
+        suite.tests(index + 1, &ran.tests, tolerated);
         let (path, cell, of) = (self.job.path.clone(), index + 1, notebook.len());
         match failed {
             Some(_) => self.teller.line(&format!("{line}  FAILED")),

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
+use serde_json::Value;
 
 use super::ansi;
 use super::compare::ComparedCell;
@@ -29,6 +30,24 @@ impl Suite {
 
     pub(super) fn failed(&mut self, cell: usize, seconds: f64, error: (&str, &str), traceback: &[String]) {
         self.add(cell, seconds, failure(error, traceback));
+    }
+
+    /// The tests that a cell ran, as rows of its table of tests. What fails may be `tolerated`.
+    pub(super) fn tests(&mut self, cell: usize, rows: &[Value], tolerated: bool) {
+        for row in rows {
+            let word = |name: &str| row[name].as_str().unwrap_or_default();
+            let status = match word("result") {
+                "ignored" => {
+                    let mut status = TestCaseStatus::skipped();
+                    status.set_message(word("message"));
+                    status
+                }
+                "FAILED" if !tolerated => failure(("TestFailed", word("message")), &[word("message").to_owned()]),
+                _ => TestCaseStatus::success(),
+            };
+            let seconds = row["seconds"].as_f64().unwrap_or_default();
+            self.case(format!("cell {cell}: {}", word("test")), seconds, status);
+        }
     }
 
     /// The end of the run, at which dropping the variables failed.

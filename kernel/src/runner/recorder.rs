@@ -65,6 +65,16 @@ impl Recorder {
         }
     }
 
+    /// The rows of the tables of tests that the current cell shows.
+    pub(super) fn tests(&self) -> Vec<Value> {
+        let tables = self.cells[self.current].iter().filter_map(|recorded| match recorded {
+            Recorded::Display { data, .. } => data.get("application/vnd.chandlery.table+json"),
+            _ => None,
+        });
+        let tables = tables.filter(|table| table["kind"] == "tests");
+        tables.filter_map(|table| table["rows"].as_array()).flatten().cloned().collect()
+    }
+
     /// Puts the outputs into the notebook's code cells from an index on, but for those whose tags say otherwise.
     pub(super) fn write_to(&self, notebook: &mut Notebook, from: usize) {
         for (index, outputs) in self.cells.iter().enumerate().skip(from) {

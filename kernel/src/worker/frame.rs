@@ -16,6 +16,8 @@ pub enum Request {
     Cell {
         /// The shared object.
         library: PathBuf,
+        /// Variables whose types have another identity in this cell, and mean the same.
+        vouched: Vec<String>,
     },
     /// Run a magic.
     Magic {

@@ -28,6 +28,14 @@ fn reason(error: &libloading::Error) -> String {
     source.unwrap_or_else(|| error.to_string())
 }
 
+/// Lets the next cell take these variables by the names of their types.
+pub(super) fn vouch(store: &mut Store, variables: &[String]) {
+    for name in variables {
+        // SAFETY: the engine drops a variable when anything that its type is made of is redefined, and names only others.
+        unsafe { store.vouch(name) };
+    }
+}
+
 /// Loads a library of dependencies for the rest of the process's life; cells that are loaded later find its symbols. Where it
 /// makes a runtime, cells run inside that from now on.
 pub(super) fn library(path: &Path, surroundings: &mut Surroundings) -> Result<(), String> {

@@ -124,11 +124,8 @@ fn serve_all(stream: UnixStream) -> ExitCode {
 
 /// Drops all variables.
 fn clear(store: &mut Store) -> Ending {
-    let cleared = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| store.clear()));
-    cleared.map_or_else(
-        |_| Ending::Panicked { message: "a variable could not be dropped".to_owned(), place: None },
-        |()| Ending::Done,
-    )
+    store.clear();
+    store.finish()
 }
 
 /// Serves a request; also, how long loading took.
@@ -138,7 +135,7 @@ fn serve(
     channel: &Channel,
     surroundings: &mut Surroundings,
 ) -> (Ending, Duration) {
-    let Request::Cell { library } = request else {
+    let Request::Cell { library, vouched } = request else {
         let mut ending = Ending::Done;
         match request {
             Request::Library { library } => {
@@ -155,7 +152,8 @@ fn serve(
     let load = begun.elapsed();
     let ending = match loaded {
         Ok(cell) => {
-            surroundings.run(&mut || cell(store));
+            load::vouch(store, vouched);
+            surroundings.run(&mut || store.enter(cell));
             store.finish()
         }
         Err(reason) => Ending::Refused { reasons: vec![reason] },
@@ -172,7 +170,7 @@ fn directive(request: &Request, store: &mut Store, channel: &Channel) -> Ending 
         Request::Reset | Request::End => clear(store),
         Request::Forget { names } => {
             names.iter().for_each(|name| store.remove(name));
-            Ending::Done
+            store.finish()
         }
         Request::Cell { .. } | Request::Library { .. } | Request::Forwarded | Request::Answer { .. } => Ending::Done,
     }

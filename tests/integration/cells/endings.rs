@@ -18,7 +18,7 @@ fn every_death_of_the_worker_is_explained() {
         ("unsafe { raise(9) };", "SIGKILL: ended from outside, perhaps because memory ran out"),
         ("std::process::exit(3)", "exit status 3"),
         ("std::process::abort()", "SIGABRT: abort"),
-        ("let d = D; panic!(\"first\")", "SIGABRT: a panic where none may be"),
+        ("{ let d = D; panic!(\"first\") }", "SIGABRT: a panic where none may be"),
     ] {
         nb.ok("let kept = 1;");
         let (name, value, _) = nb.fails(code);
@@ -27,19 +27,19 @@ fn every_death_of_the_worker_is_explained() {
         assert_eq!(nb.ok("helper()"), "7");
     }
     nb.ok("let kept = 1;");
-    nb.fails("let d = D; panic!(\"first\")");
+    nb.fails("{ let d = D; panic!(\"first\") }");
     let said = nb.text(Stream::Stderr);
     assert!(said.contains(": first") && said.contains(": second"), "{said}");
     let at = nb.count;
-    assert!(said.contains(&format!("cell {at}:1:12")) && said.contains("cell 1:3:"), "{said}");
+    assert!(said.contains(&format!("cell {at}:1:14")) && said.contains("cell 1:3:"), "{said}");
 }
 
 #[test]
 fn a_variable_of_a_cell_that_failed_is_explained() {
     let mut nb = Notebook::new();
-    nb.fails("let early = 1; panic!(\"no\")");
-    let (_, _, traceback) = nb.fails("early");
-    assert!(traceback.contains("`early` was not stored: cell 1 did not run to its end"), "{traceback}");
+    nb.fails("if true { panic!(\"no\") }\nlet late = 1;");
+    let (_, _, traceback) = nb.fails("late");
+    assert!(traceback.contains("`late` was not stored: cell 1 did not run to its end"), "{traceback}");
 }
 
 #[test]

@@ -57,3 +57,18 @@ fn a_saved_notebook_keeps_its_mode_and_the_link_to_it() {
     assert!(folder.path("out.ipynb").is_symlink());
     assert_eq!(std::fs::metadata(folder.path("kept.ipynb")).unwrap().permissions().mode() & 0o777, 0o640);
 }
+
+#[test]
+fn tests_of_cells_are_cases_of_the_junit_report() {
+    let defines =
+        "#[test] fn passes() {}\n#[test] fn fails() { panic!(\"<on> purpose\") }\n#[test] #[ignore] fn waits() {}";
+    let folder = Folder::with(&[cell(defines), cell("%test")]);
+    let done = command(&folder, &["in.ipynb", "--junit", "junit.xml"]);
+    assert_eq!(done.status.code(), Some(1));
+    let junit = std::fs::read_to_string(folder.path("junit.xml")).unwrap();
+    for part in
+        ["tests=\"5\"", "failures=\"2\"", "skipped=\"1\"", "cell 2: passes", "cell 2: fails", "&lt;on&gt; purpose"]
+    {
+        assert!(junit.contains(part), "{part} is missing in\n{junit}");
+    }
+}

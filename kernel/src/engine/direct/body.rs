@@ -2,7 +2,55 @@
 
 use super::codegen::{Purpose, Unit};
 use super::content::announce;
-use super::source::Source;
+use super::edits::place_of;
+use super::source::{Kept, Source};
+
+/// A line of ours between the user's.
+#[derive(Clone, Debug)]
+pub(super) enum Ours {
+    /// A line that only calls the user's text.
+    Plain(String),
+    /// A line that moves a variable into the store.
+    Keeps(Kept, String),
+}
+
+impl Ours {
+    pub(super) fn plain(text: impl Into<String>) -> Self {
+        Self::Plain(text.into())
+    }
+
+    fn write(&self, source: &mut Source) {
+        match self {
+            Self::Plain(text) => source.ours(text),
+            Self::Keeps(kept, text) => source.keeps(kept.clone(), text),
+        }
+    }
+}
+
+/// On which side of other additions at the same place one stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Side {
+    /// It opens what follows.
+    Opens,
+    /// It opens the value that is shown, inside of that.
+    OpensValue,
+    Edits,
+    ClosesValue,
+    /// It closes what stands before.
+    Closes,
+    /// It stands behind the statement.
+    Follows,
+}
+
+/// What is added to a cell's statements: by statement, by offset in the cell.
+#[derive(Default)]
+pub(super) struct Additions(Vec<(usize, usize, Side, Vec<Ours>)>);
+
+impl Additions {
+    pub(super) fn add(&mut self, statement: usize, at: usize, side: Side, lines: Vec<Ours>) {
+        self.0.push((statement, at, side, lines));
+    }
+}
 
 impl Unit<'_> {
     /// What shows the cell's value, behind it.
@@ -16,8 +64,23 @@ impl Unit<'_> {
         format!(") {{ __shown => {{ use ::chandlery::cell::show::*; {unless} {{ (&&&&&Shown(__shown)).show(); }} }} }}")
     }
 
+    /// The edits that the cell has in any case.
+    pub(super) fn edits(&self) -> Additions {
+        let mut additions = Additions::default();
+        for (index, statement) in self.split.statements.iter().enumerate() {
+            for edit in statement.edits.iter().filter(|edit| self.has_ticks() || !edit.is_tick) {
+                additions.add(index, edit.at, Side::Edits, vec![Ours::plain(edit.text.as_str())]);
+            }
+            if self.split.tail.as_ref() == Some(&statement.range) && self.purpose != Purpose::Type {
+                additions.add(index, statement.range.start, Side::OpensValue, vec![Ours::plain("match &(")]);
+                additions.add(index, statement.range.end, Side::ClosesValue, vec![Ours::plain(self.show())]);
+            }
+        }
+        additions
+    }
+
     /// The statements, where they stand in the cell, with definitions blanked out.
-    pub(super) fn body(&self, source: &mut Source) {
+    pub(super) fn body(&self, mut additions: Additions, source: &mut Source) {
         let mut text = self.code.to_owned();
         for definition in &self.split.definitions {
             let blank: String =
@@ -26,28 +89,18 @@ impl Unit<'_> {
             let padding = " ".repeat(definition.range.len() - blank.len());
             text.replace_range(definition.range.clone(), &(blank + &padding));
         }
-        // What goes between the user's words, by offset.
-        let mut insertions: Vec<(usize, &str)> =
-            self.split.statements.iter().flat_map(|statement| statement.insertions.iter().copied()).collect();
-        let show = self.show();
-        if let (Some(tail), false) = (&self.split.tail, self.purpose == Purpose::Type) {
-            insertions.push((tail.start, "match &("));
-            insertions.push((tail.end, &show));
-        }
-        insertions.sort_by_key(|(at, _)| *at);
-        insertions.extend(self.split.main.map(|call| (text.len(), call)));
+        additions.0.sort_by_key(|(statement, at, side, _)| (*statement, *at, *side));
+        let place = (self.cell, 1, 0);
         let mut from = 0;
-        for (at, ours) in insertions.into_iter().chain([(text.len(), "")]) {
+        for (_, at, _, lines) in additions.0 {
             if from < at {
-                let before = &text[..from];
-                let line = before.matches('\n').count() + 1;
-                let column = before.rsplit('\n').next().unwrap_or("").chars().count();
-                source.cell(&text[from..at], (self.cell, line, column));
+                source.cell(&text[from..at], place_of(&text, place, from));
             }
-            if !ours.is_empty() {
-                source.ours(ours);
-            }
+            lines.iter().for_each(|line| line.write(source));
             from = at;
+        }
+        if from < text.len() {
+            source.cell(&text[from..], place_of(&text, place, from));
         }
     }
 }

@@ -84,6 +84,11 @@ impl DirectEngine {
             directives::advise(&mut outcome, &parsed.rust);
             found.add(outcome);
         }
+        for step in &parsed.steps {
+            if let Directive::Test(words) = &step.directive {
+                found.add(self.test(words, (cell, step.line), Purpose::Check, output));
+            }
+        }
         found
     }
 
@@ -123,6 +128,8 @@ impl DirectEngine {
                 *offline = on.unwrap_or(!*offline);
                 Outcome::Ok
             }
+            // `check_parts` does them, after the cell's own code.
+            Directive::Test(_) => Outcome::Ok,
             // They were built before, together; scripts do not run; the others change nothing that a check looks at.
             Directive::Dep(_)
             | Directive::Shell(..)

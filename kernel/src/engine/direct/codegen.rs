@@ -5,11 +5,34 @@ use std::sync::Arc;
 
 use super::definition::Definition;
 use super::items::{At, Items};
+use super::names::written;
 use super::source::{Kept, Lines, Source};
 use super::split::{Split, Statement};
 use super::unknown::Unknown;
 use super::variables::{How, Known, Made, Variables};
 use crate::worker::ENTRY;
+
+/// The names of `chandlery::prelude`.
+pub(super) const PRELUDE: &[&str] = &[
+    "Construction",
+    "Conversion",
+    "Curve",
+    "DType",
+    "Inspection",
+    "MimeBundle",
+    "Progress",
+    "Updating",
+    "View",
+    "compare",
+    "convert",
+    "dataset",
+    "emit",
+    "finalize",
+    "inspect",
+    "progress",
+    "project",
+    "update",
+];
 
 /// A cell ready to compile.
 pub(super) struct Generated {
@@ -25,14 +48,37 @@ pub(super) struct Unit<'a> {
     pub(super) items: &'a Items,
     pub(super) variables: &'a Variables,
     /// Variables that are not put into the store afterwards, because an earlier try showed that they cannot be.
-    pub(super) dropped: &'a BTreeSet<Kept>,
-    /// Earlier definitions that are compiled though nothing needs them, because the cell changes what they depend on.
-    pub(super) checked: &'a BTreeSet<At>,
+    pub(super) dropped: &'a BTreeMap<Kept, Loss>,
+    pub(super) choice: &'a Choice,
     /// Attributes for all that the cell itself says.
     pub(super) lints: &'a [String],
     pub(super) purpose: Purpose,
     /// Names that cells would define that do not compile.
     pub(super) unknown: &'a Unknown,
+}
+
+/// How a cell is compiled, of the ways there are.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Choice {
+    /// Statement by statement, so that what was completed before a failure is kept.
+    pub(super) staged: bool,
+    /// With all definitions in force, not only with those whose names it mentions.
+    pub(super) all: bool,
+    /// Earlier definitions that are compiled though nothing needs them, because the cell changes what they depend on.
+    pub(super) checked: BTreeSet<At>,
+    /// The prelude's names that the user's own imports bring as well.
+    pub(super) hidden: BTreeSet<String>,
+}
+
+/// Why a variable cannot be put into the store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Loss {
+    /// The cell moved it away.
+    Moved,
+    /// It borrows.
+    Borrows,
+    /// It borrows until it is dropped, as a guard does.
+    Guards,
 }
 
 /// What a cell is compiled for.
@@ -49,8 +95,6 @@ pub(super) enum Purpose {
 const STORE: &str = "__store: &mut ::chandlery::cell::Store";
 pub(super) const ERROR: &str = "::chandlery::cell::CellError";
 pub(super) const RESULT: &str = "::core::result::Result";
-const OK_LATER: &str = "::core::result::Result::<(), ::chandlery::cell::CellError>::Ok(())\n}));";
-
 /// The expression whose type stands for the type of `value` after some statements.
 fn like(statements: &str, value: &str, later: bool) -> String {
     if later {
@@ -61,7 +105,7 @@ fn like(statements: &str, value: &str, later: bool) -> String {
 }
 
 fn infer(name: &str, text: &str, later: bool, source: &mut Source) {
-    source.witness(&[name.to_owned()], &format!("let __like_{name} = {}", like(text, name, later)));
+    source.witness(&[name.to_owned()], &format!("let __like_{name} = {}", like(text, &written(name), later)));
 }
 
 /// The cells whose bodies made the types of these variables, by their places.
@@ -89,7 +133,8 @@ impl Unit<'_> {
         let makes = |statement: &Statement| {
             ["|", "async", "struct ", "enum "].iter().any(|word| self.code[statement.range.clone()].contains(word))
         };
-        let taken = self.taken();
+        let mut taken = self.taken();
+        taken.extend(self.reassigned());
         let holds = taken.iter().any(|(_, known)| matches!(known.how, How::Made(_)));
         if self.split.made().is_empty() || !(holds || self.split.statements.iter().any(makes)) {
             return None;
@@ -102,22 +147,28 @@ impl Unit<'_> {
         (after..).find(|place| !live.contains(place) && *place as usize >= makers.len() + inferred)
     }
 
-    /// The variables it stores.
-    pub(super) fn made(&self) -> Vec<&str> {
-        let made = self.split.made().into_iter().map(|(name, _)| name);
-        made.filter(|name| !self.dropped.contains(&Kept::made(name))).collect()
+    /// Whether loops look for an interrupt.
+    pub(super) fn has_ticks(&self) -> bool {
+        !matches!(self.purpose, Purpose::Run(Some(_)))
+    }
+
+    /// Variables that were moved away and get a new value here.
+    pub(super) fn reassigned(&self) -> Vec<(&str, &Known)> {
+        self.variables.moved().filter(|(name, _)| self.split.assigns(name)).collect()
     }
 
     /// Writes the source.
     pub(super) fn generate(&self) -> Generated {
-        let taken = self.taken();
+        let mut taken = self.taken();
+        taken.extend(self.reassigned());
         let mut source = Source::default();
+        self.prelude(&mut source);
         self.bring_unknown(&mut source);
         for definition in self.definitions() {
             if definition.at.0 == self.cell {
                 self.lints.iter().for_each(|lint| source.ours(lint));
             }
-            definition.emit(&mut source);
+            definition.emit(self.has_ticks(), &mut source);
         }
         self.lints.iter().for_each(|lint| source.ours(lint));
         source.ours(&match self.purpose {
@@ -128,8 +179,14 @@ impl Unit<'_> {
             ),
         });
         self.types(&taken, &mut source);
+        let taken = self.taken();
         match self.purpose {
-            Purpose::Run(_) => self.run(&taken, &mut source),
+            Purpose::Run(_) if self.choice.staged => self.stages(&taken, &mut source),
+            Purpose::Run(_) => {
+                self.take(&taken, &mut source);
+                self.work(&taken, &mut source);
+                self.keep(&mut source);
+            }
             Purpose::Check => self.check(&taken, &mut source),
             Purpose::Type => self.ask(&taken, &mut source),
         }
@@ -138,8 +195,21 @@ impl Unit<'_> {
         Generated { text, lines }
     }
 
-    /// The cell at work: it takes variables out of the store, and puts them and its own into it.
-    fn run(&self, taken: &[(&str, &Known)], source: &mut Source) {
+    /// The toolkit's names that every cell has, without those that the user's imports bring: of two imports by `*`,
+    /// neither comes before the other.
+    fn prelude(&self, source: &mut Source) {
+        if self.choice.hidden.is_empty() {
+            source.ours("use ::chandlery::prelude::*;");
+            return;
+        }
+        let names = PRELUDE.iter().filter(|name| !self.choice.hidden.contains(**name));
+        let names = names.copied().collect::<Vec<_>>().join(", ");
+        // By `*` again: a name that is imported as such would come before the user's imports by `*`.
+        source.ours(&format!("mod __prelude {{ pub use ::chandlery::prelude::{{{names}}}; }} use __prelude::*;"));
+    }
+
+    /// Takes variables out of the store.
+    pub(super) fn take(&self, taken: &[(&str, &Known)], source: &mut Source) {
         for (name, known) in taken {
             source.ours(&match &known.how {
                 How::Named(annotation) => format!("let __key_{name} = __store.key::<{annotation}>(\"{name}\");"),
@@ -152,32 +222,7 @@ impl Unit<'_> {
         }
         for (name, known) in taken {
             let mutable = if known.mutable { "mut " } else { "" };
-            source.ours(&format!("let {mutable}{name} = __store.take(__key_{name});"));
-        }
-        self.work(taken, source);
-        for name in self.made() {
-            source.keeps(Kept::made(name), &format!("__store.keep(\"{name}\", __new_{name});"));
-        }
-    }
-
-    /// The user's statements between the variables that are there and those that are to be stored.
-    pub(super) fn work(&self, taken: &[(&str, &Known)], source: &mut Source) {
-        let made = self.made();
-        for name in &made {
-            source.ours(&format!("let mut __new_{name} = None;"));
-        }
-        let awaits = self.split.awaits;
-        source.ours(&match awaits {
-            false => format!("__store.body(|| -> {RESULT}<(), {ERROR}> {{"),
-            true => "__store.body(|| ::chandlery::cell::wait(async {".to_owned(),
-        });
-        self.body(source);
-        for name in &made {
-            source.keeps(Kept::made(name), &format!("__new_{name} = Some({name});"));
-        }
-        source.ours(if awaits { OK_LATER } else { "Ok(())\n});" });
-        for (name, _) in taken.iter().filter(|(name, _)| !self.dropped.contains(&Kept::taken(name))) {
-            source.keeps(Kept::taken(name), &format!("__store.put(\"{name}\", {name});"));
+            source.ours(&format!("let {mutable}{} = __store.take(__key_{name});", written(name)));
         }
     }
 
@@ -194,7 +239,8 @@ impl Unit<'_> {
             if let Some((made, names)) = makers.get(&place) {
                 let names: Vec<String> = names.iter().cloned().collect();
                 let stand_ins: String = made.outside.iter().map(|(name, known)| known.stand_in(name) + "\n").collect();
-                let value = names.iter().rev().fold("()".to_owned(), |rest, name| format!("({name}, {rest})"));
+                let value =
+                    names.iter().rev().fold("()".to_owned(), |rest, name| format!("({}, {rest})", written(name)));
                 source.witness(
                     &names,
                     &format!("let __like = {}", like(&format!("{stand_ins}{}", made.text), &value, made.later)),
@@ -228,7 +274,10 @@ impl Unit<'_> {
             mentions.extend(own.names().map(str::to_owned));
             mentions.extend(own.mentions().iter().cloned());
         }
-        let mut needed = self.items.needed(&mentions, self.checked);
+        if self.choice.all {
+            return self.items.all();
+        }
+        let mut needed = self.items.needed(&mentions, &self.choice.checked);
         let missing = self.split.definitions.iter().filter(|own| !needed.iter().any(|item| item.at == own.at));
         let missing: Vec<&Definition> = missing.collect();
         needed.extend(missing);
@@ -244,7 +293,7 @@ mod tests {
     fn generate(code: &str, variables: &Variables) -> Generated {
         let split = split(code, 2).unwrap();
         let items = Items::default().with(&split.definitions);
-        let dropped = BTreeSet::new();
+        let dropped = BTreeMap::new();
         Unit {
             code,
             cell: 2,
@@ -252,7 +301,7 @@ mod tests {
             items: &items,
             variables,
             dropped: &dropped,
-            checked: &BTreeSet::new(),
+            choice: &Choice::default(),
             lints: &[],
             purpose: Purpose::Run(None),
             unknown: &Unknown::default(),
@@ -274,7 +323,7 @@ mod tests {
         find(1, "let a = 1;");
         find(1, "fn é() {}");
         find(3, "let b = a;");
-        assert!(generated.text.contains("__new_a = Some(a);"));
+        assert!(generated.text.contains("__new_a = ::core::option::Option::Some(a);"));
     }
 
     #[test]

@@ -24,6 +24,10 @@ pub(super) struct Compiler {
     folder: Folder,
     units: u32,
     waiting: Option<Unit>,
+    /// How often types of cells became other ones under their old names.
+    generation: u32,
+    /// Cells are compiled with `--cfg test`.
+    tests: bool,
     /// Options that name the notebook's dependencies.
     dependencies: Vec<std::ffi::OsString>,
 }
@@ -49,7 +53,8 @@ pub(super) enum Compiled {
 impl Compiler {
     pub(super) fn new(toolkit: Toolkit) -> std::io::Result<Self> {
         let folder = Folder::fresh(&std::env::temp_dir())?;
-        let mut compiler = Self { toolkit, folder, units: 0, waiting: None, dependencies: Vec::new() };
+        let mut compiler =
+            Self { toolkit, folder, units: 0, waiting: None, generation: 0, tests: false, dependencies: Vec::new() };
         compiler.warm();
         Ok(compiler)
     }
@@ -65,12 +70,38 @@ impl Compiler {
         for (name, file) in &built.externs {
             self.dependencies.extend(["--extern".into(), joined(&format!("{name}="), file)]);
         }
-        // The one that waits does not know them.
+        self.restart();
+    }
+
+    /// From now on the types of cells have other identities, by which values of a type are told from those of the type that
+    /// had its name before.
+    pub(super) fn renew(&mut self) {
+        self.generation += 1;
+        self.restart();
+    }
+
+    /// The generation of types that cells are compiled with.
+    pub(super) fn generation(&self) -> u32 {
+        self.generation
+    }
+
+    /// The compiler that waits does not know of a change.
+    fn restart(&mut self) {
         if let Some(mut unit) = self.waiting.take() {
             end(&mut unit.child);
             self.clean(&unit.name);
         }
         self.warm();
+    }
+
+    /// The folder in which cells are compiled.
+    pub(super) fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Whether what is compiled from now on sees `cfg(test)`.
+    pub(super) fn compile_tests(&mut self, tests: bool) {
+        self.tests = tests;
     }
 
     /// The compiler's executable.
@@ -82,24 +113,25 @@ impl Compiler {
     pub(super) fn warm(&mut self) {
         if self.waiting.is_none() {
             // If this fails, the cell's own attempt will, and will say why.
-            self.waiting = self.start('0').ok();
+            self.waiting = self.start('0', false).ok();
         }
     }
 
-    fn start(&mut self, level: char) -> std::io::Result<Unit> {
+    fn start(&mut self, level: char, tests: bool) -> std::io::Result<Unit> {
         self.units += 1;
         let name = format!("u{}.rs", self.units);
         let root = format!("r{}.rs", self.units);
         std::os::unix::fs::symlink("/proc/self/fd/0", self.folder.path().join(&name))?;
-        let text = format!("extern crate chandlery;\nuse chandlery::prelude::*;\ninclude!(\"{name}\");\n");
+        let text = format!("extern crate chandlery;\ninclude!(\"{name}\");\n");
         std::fs::write(self.folder.path().join(&root), text)?;
         let mut command = Command::new(&self.toolkit.rustc);
         command
             .args(["--edition=2024", "--crate-name=cell", "--crate-type=cdylib", "--emit=obj"])
             // What a cell defines is for later cells.
             .args(["-Adead_code", "-Aunused_imports", "-Aunused_macros", "-Aunused_macro_rules"])
-            // A constant name and salt, so that a type keeps its identity from cell to cell.
-            .args(["-Cmetadata=chandlery-cell", "-Cdebuginfo=0", "-Ccodegen-units=1", "-Cprefer-dynamic"])
+            // A constant name and salt, so that a type keeps its identity from cell to cell, as long as it is the same.
+            .arg(format!("-Cmetadata=chandlery-cell-{}", self.generation))
+            .args(["-Cdebuginfo=0", "-Ccodegen-units=1", "-Cprefer-dynamic"])
             .arg(format!("-Copt-level={level}"))
             .args(["--error-format=json", "--json=diagnostic-rendered-ansi,artifacts", "--diagnostic-width=110"])
             .arg("--extern")
@@ -111,6 +143,9 @@ impl Compiler {
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(Stdio::piped());
+        if tests {
+            command.args(["--cfg", "test"]);
+        }
         command.process_group(0);
         Ok(Unit { child: command.spawn()?, name })
     }
@@ -123,13 +158,16 @@ impl Compiler {
         busy: &Busy,
         spent: &mut Spent,
     ) -> std::io::Result<Compiled> {
+        if let Ok(p) = std::env::var("DBGCELL") {
+            let _ = std::fs::write(format!("{p}/{}.rs", self.units), source);
+        } // DEBUG
         let begun = Instant::now();
-        // Optimised cells are rare, so no compiler waits for them.
-        let waiting = if level.is_none() { self.waiting.take() } else { None };
+        // Optimised cells and tests are rare, so no compiler waits for them.
+        let waiting = if level.is_none() && !self.tests { self.waiting.take() } else { None };
         let alive = waiting.and_then(|mut unit| matches!(unit.child.try_wait(), Ok(None)).then_some(unit));
         let unit = match alive {
             Some(unit) => unit,
-            None => self.start(level.unwrap_or('0'))?,
+            None => self.start(level.unwrap_or('0'), self.tests)?,
         };
         let Unit { mut child, name } = unit;
         let groups = MemoryGroups::of_process(child.id());
@@ -146,6 +184,9 @@ impl Compiler {
             Some(errors) => messages(errors)?,
             None => (String::new(), false),
         };
+        if let Ok(p) = std::env::var("DBGCELL") {
+            let _ = std::fs::write(format!("{p}/{}.err", self.units), &messages);
+        } // DEBUG
         let stopped = busy.compiled();
         if stopped == Err(Stopped) {
             child.wait()?;

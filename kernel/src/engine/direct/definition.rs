@@ -5,12 +5,15 @@ use std::ops::Range;
 
 use quote::ToTokens;
 use syn::Item;
+use syn::spanned::Spanned;
 
+use super::edits::{self, Edit};
+use super::files::{self, Mention, Places};
 use super::imports;
 use super::items::At;
 use super::key::Key;
-use super::macros::makes_items;
-use super::names::mentioned;
+use super::macros::{has_let, makes_items};
+use super::names::{mentioned, plain};
 use super::source::Source;
 use super::statics::Statics;
 
@@ -28,25 +31,72 @@ pub(super) struct Definition {
     pub(super) at: At,
     /// A macro that expands to items.
     pub(super) makes_items: bool,
-    /// A constant or a `const fn`.
-    constant: bool,
-    main: Option<&'static str>,
+    /// A macro with a `let` in it.
+    pub(super) has_let: bool,
+    /// Types can be made of it: their layout depends on it.
+    shapes: bool,
+    is_function: bool,
+    /// A function whose body or signature makes types of its own.
+    makes_types: bool,
+    /// The names in the head of an impl, its own parameters apart.
+    head: BTreeSet<String>,
+    /// The names that an import of all that is in it brings.
+    offers: BTreeSet<String>,
+    /// The names that it imports, and these with their paths.
+    imports: BTreeSet<String>,
+    import_paths: Vec<(String, String)>,
+    main: Option<MainCall>,
     statics: Statics,
+    /// Ticks of its loops and the like, by offset in its text.
+    edits: Vec<Edit>,
+    /// The files and places that it names, by offset in the cell.
+    files: Vec<Mention>,
+}
+
+/// The call that runs a program's `main`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct MainCall {
+    /// It is asynchronous.
+    pub(super) waits: bool,
+    /// It returns a `Result`.
+    pub(super) fails: bool,
+    /// Its error is shown by `Debug`.
+    pub(super) by_debug: bool,
+}
+
+impl MainCall {
+    /// A statement that fails if the program does.
+    pub(super) fn text(self) -> String {
+        let waits = if self.waits { ".await" } else { "" };
+        let by_debug = if self.by_debug { ".map_err(::chandlery::cell::by_debug)" } else { "" };
+        let fails = if self.fails { "?" } else { "" };
+        let call = format!("main(){waits}{by_debug}{fails}");
+        format!("::chandlery::cell::exited(::std::process::Termination::report({call}))?;")
+    }
 }
 
 impl Definition {
     pub(super) fn new(item: &Item, text: String, range: Range<usize>, at: At) -> Self {
-        let implements = match item {
-            Item::Impl(item) => mentioned(&item.self_ty),
-            _ => BTreeSet::new(),
+        let own = parameters(item);
+        let without_own = |mut names: BTreeSet<String>| {
+            names.retain(|name| !own.contains(name));
+            names
         };
-        let constant = match item {
-            Item::Const(_) => true,
-            Item::Fn(item) => item.sig.constness.is_some(),
-            _ => false,
+        let (implements, head) = match item {
+            Item::Impl(item) => {
+                let implements = without_own(mentioned(&item.self_ty));
+                let of = item.trait_.as_ref().map(|(_, path, _)| mentioned(path)).unwrap_or_default();
+                (implements.clone(), implements.union(&without_own(of)).cloned().collect())
+            }
+            _ => (BTreeSet::new(), BTreeSet::new()),
+        };
+        let (imports, import_paths) = match item {
+            Item::Use(item) => (imports::names(item), imports::named_paths(item)),
+            _ => (BTreeSet::new(), Vec::new()),
         };
         let makes_items =
             matches!(item, Item::Macro(item) if item.ident.is_some() && makes_items(item.mac.tokens.clone()));
+        let has_let = matches!(item, Item::Macro(item) if has_let(item.mac.tokens.clone()));
         let statics = Statics::of(item, range.start);
         let key = match item {
             Item::Macro(item) if item.ident.is_none() && !statics.locals.is_empty() => {
@@ -56,7 +106,30 @@ impl Definition {
         };
         let (mentions, tokens) = (mentioned(item), item.to_token_stream().to_string());
         let main = main(item);
-        Self { key, implements, mentions, tokens, text, range, at, makes_items, constant, main, statics }
+        let (shapes, makes_types, offers) = (shapes(item), makes_types(item), offers(item));
+        let edits = edits::of_item(item).into_iter().map(|edit| Edit { at: edit.at - range.start, ..edit }).collect();
+        Self {
+            key,
+            implements,
+            mentions,
+            tokens,
+            text,
+            range,
+            at,
+            makes_items,
+            has_let,
+            shapes,
+            makes_types,
+            is_function: matches!(item, Item::Fn(_)),
+            head,
+            offers,
+            imports,
+            import_paths,
+            main,
+            statics,
+            edits,
+            files: file_mentions(item),
+        }
     }
 
     /// The names it defines, as far as they are known.
@@ -67,6 +140,15 @@ impl Definition {
             Key::Use(_) | Key::Impl(..) => (None, None),
         };
         one.into_iter().chain(many.into_iter().flatten()).map(String::as_str)
+    }
+
+    /// The names that stand for values from now on: functions, constants, statics, imports that may be such.
+    pub(super) fn values(&self) -> impl Iterator<Item = &str> {
+        let own = match &self.key {
+            Key::Value(name) => Some(name.as_str()),
+            _ => None,
+        };
+        own.into_iter().chain(self.imports())
     }
 
     /// The names in it.
@@ -86,11 +168,51 @@ impl Definition {
 
     /// Whether types can be made of it.
     pub(super) fn shapes_types(&self) -> bool {
-        self.constant || matches!(self.key, Key::Type(_) | Key::Macro(_) | Key::Call(_))
+        self.shapes
+    }
+
+    /// Whether it is a type, a trait, a module or a macro call that may define some.
+    pub(super) fn is_type(&self) -> bool {
+        matches!(self.key, Key::Type(_) | Key::Call(_))
+    }
+
+    /// Whether it is a function whose body or signature makes types of its own.
+    pub(super) fn makes_types(&self) -> bool {
+        self.makes_types
+    }
+
+    /// Whether it is a function.
+    pub(super) fn is_function(&self) -> bool {
+        self.is_function
+    }
+
+    /// Whether it holds statics.
+    pub(super) fn has_statics(&self) -> bool {
+        !self.statics.items.is_empty() || !self.statics.locals.is_empty()
+    }
+
+    /// The names in the head of an impl, its own parameters apart.
+    pub(super) fn head(&self) -> impl Iterator<Item = &str> {
+        self.head.iter().map(String::as_str)
+    }
+
+    /// The names that an import of all that is in it brings.
+    pub(super) fn offers(&self) -> impl Iterator<Item = &str> {
+        self.offers.iter().map(String::as_str)
+    }
+
+    /// The names that it imports.
+    pub(super) fn imports(&self) -> impl Iterator<Item = &str> {
+        self.imports.iter().map(String::as_str)
+    }
+
+    /// The names that it imports, each with its path; `*` for all names of a path.
+    pub(super) fn import_paths(&self) -> &[(String, String)] {
+        &self.import_paths
     }
 
     /// The call that runs it, if it is a program's `main`.
-    pub(super) fn as_main(&self) -> Option<&'static str> {
+    pub(super) fn as_main(&self) -> Option<MainCall> {
         self.main
     }
 
@@ -156,22 +278,38 @@ impl Definition {
         Some((name, Self::new(&item, text, self.range.clone(), self.at)))
     }
 
+    /// Has the files that it names found where the notebook is, as they are now.
+    ///
+    /// # Errors
+    /// A module's file that is not there, by offset in the cell.
+    pub(super) fn place(&mut self, places: &Places<'_>) -> Result<(), (usize, String)> {
+        if self.files.is_empty() {
+            return Ok(());
+        }
+        let (edits, contents) = places.edits(&self.files, true)?;
+        let start = self.range.start;
+        self.edits.extend(edits.into_iter().map(|edit| Edit { at: edit.at - start, ..edit }));
+        self.edits.sort_by_key(|edit| edit.at);
+        self.tokens.push_str(&contents);
+        Ok(())
+    }
+
     /// Its statics are other ones from now on.
     pub(super) fn renew(&mut self) {
         self.statics.renew();
     }
 
-    /// Writes it.
-    pub(super) fn emit(&self, source: &mut Source) {
+    /// Writes it, with ticks or without.
+    pub(super) fn emit(&self, ticks: bool, source: &mut Source) {
         let Statics { items, locals, .. } = &self.statics;
         if locals.is_empty() {
-            let mut from = 0;
-            for (at, name) in items {
-                source.cell(&self.text[from..*at], self.place(from));
-                source.ours(&self.statics.export(name, *at));
-                from = *at;
-            }
-            source.cell(&self.text[from..], self.place(from));
+            let exports: Vec<(usize, String)> =
+                items.iter().map(|(at, name)| (*at, self.statics.export(name, *at))).collect();
+            let exports = exports.iter().map(|(at, text)| (*at, text.as_str()));
+            let edits = self.edits.iter().filter(|edit| ticks || !edit.is_tick);
+            let mut all: Vec<(usize, &str)> = exports.chain(edits.map(|edit| (edit.at, edit.text.as_str()))).collect();
+            all.sort_by_key(|(at, _)| *at);
+            edits::write(source, &self.text, self.at, all.into_iter());
         }
         for (index, (name, kind)) in locals.iter().enumerate() {
             source.ours(&format!(
@@ -182,21 +320,93 @@ impl Definition {
             source.ours(&format!("{name} }};"));
         }
     }
+}
 
-    /// The place of an offset in the text.
-    fn place(&self, offset: usize) -> At {
-        let (cell, line, column) = self.at;
-        let before = &self.text[..offset];
-        match before.rsplit_once('\n') {
-            None => (cell, line, column + before.chars().count()),
-            Some((lines, last)) => (cell, line + lines.matches('\n').count() + 1, last.chars().count()),
+/// The files and places that an item names. A macro's are those of its calls.
+fn file_mentions(item: &Item) -> Vec<Mention> {
+    match item {
+        Item::Macro(item) if item.ident.is_some() => Vec::new(),
+        Item::Mod(item) if item.content.is_none() && !item.attrs.iter().any(|own| own.path().is_ident("path")) => {
+            vec![Mention::Module { name: plain(&item.ident), start: item.span().byte_range().start }]
         }
+        item => files::mentions(item.to_token_stream()),
     }
+}
+
+/// The names of an item's own generic parameters.
+fn parameters(item: &Item) -> BTreeSet<String> {
+    let generics = match item {
+        Item::Impl(item) => &item.generics,
+        Item::Struct(item) => &item.generics,
+        Item::Enum(item) => &item.generics,
+        Item::Union(item) => &item.generics,
+        Item::Type(item) => &item.generics,
+        Item::Trait(item) => &item.generics,
+        Item::Fn(item) => &item.sig.generics,
+        _ => return BTreeSet::new(),
+    };
+    let names = generics.params.iter().filter_map(|parameter| match parameter {
+        syn::GenericParam::Type(parameter) => Some(plain(&parameter.ident)),
+        syn::GenericParam::Const(parameter) => Some(plain(&parameter.ident)),
+        syn::GenericParam::Lifetime(_) => None,
+    });
+    names.collect()
+}
+
+/// Whether the layout of a type can depend on an item: what constants are, what types are, and what is expanded.
+fn shapes(item: &Item) -> bool {
+    match item {
+        Item::Fn(item) => item.sig.constness.is_some(),
+        Item::Static(_) => false,
+        Item::Impl(item) => item.items.iter().any(|member| match member {
+            syn::ImplItem::Fn(member) => member.sig.constness.is_some(),
+            _ => true,
+        }),
+        _ => true,
+    }
+}
+
+/// Whether a function's body or signature makes types that have no name elsewhere, as far as its tokens tell.
+fn makes_types(item: &Item) -> bool {
+    let Item::Fn(function) = item else { return false };
+    fn any(tokens: proc_macro2::TokenStream) -> bool {
+        tokens.into_iter().any(|token| match token {
+            proc_macro2::TokenTree::Group(group) => any(group.stream()),
+            proc_macro2::TokenTree::Ident(word) => {
+                ["impl", "async", "struct", "enum", "union"].iter().any(|known| word == known)
+            }
+            proc_macro2::TokenTree::Punct(punct) => matches!(punct.as_char(), '|' | '!'),
+            proc_macro2::TokenTree::Literal(_) => false,
+        })
+    }
+    any(function.to_token_stream())
+}
+
+/// The names that `use name::*` can bring, at any depth.
+fn offers(item: &Item) -> BTreeSet<String> {
+    let mut names = BTreeSet::new();
+    match item {
+        Item::Enum(item) => names.extend(item.variants.iter().map(|variant| plain(&variant.ident))),
+        Item::Mod(item) => {
+            for inner in item.content.iter().flat_map(|(_, items)| items) {
+                match Key::of(inner) {
+                    Key::Type(name) | Key::Value(name) | Key::Macro(name) => drop(names.insert(name)),
+                    Key::Call(_) | Key::Use(_) | Key::Impl(..) => {}
+                }
+                if let Item::Use(import) = inner {
+                    names.extend(imports::names(import));
+                }
+                names.extend(offers(inner));
+            }
+        }
+        _ => {}
+    }
+    names
 }
 
 const KINDS: &[&str] = &["struct", "enum", "union", "type", "trait", "mod", "fn", "const", "static"];
 
-fn main(item: &Item) -> Option<&'static str> {
+fn main(item: &Item) -> Option<MainCall> {
     let Item::Fn(function) = item else { return None };
     let plain = function.sig.inputs.is_empty() && function.sig.ident == "main";
     let result = function.sig.output.to_token_stream().to_string().contains("Result");
@@ -206,12 +416,7 @@ fn main(item: &Item) -> Option<&'static str> {
             .attrs
             .iter()
             .all(|attribute| attribute.path().segments.last().is_none_or(|last| last.ident != "main"));
-    plain.then_some(match (waits, result) {
-        (false, false) => "main();",
-        (false, true) => "main()?;",
-        (true, false) => "main().await;",
-        (true, true) => "main().await?;",
-    })
+    plain.then_some(MainCall { waits, fails: result, by_debug: false })
 }
 
 #[cfg(test)]

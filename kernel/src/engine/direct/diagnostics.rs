@@ -76,6 +76,12 @@ const OWNERSHIP: &[&str] = &[
 /// Errors about two definitions that cannot both stand.
 const CONFLICTS: &[&str] = &["E0119", "E0201", "E0252", "E0254", "E0255", "E0260", "E0428", "E0592"];
 
+/// Errors about names that nothing in sight defines.
+const NAMES: &[&str] = &[
+    "E0404", "E0405", "E0408", "E0411", "E0412", "E0422", "E0423", "E0424", "E0425", "E0432", "E0433", "E0531",
+    "E0532", "E0573", "E0574", "E0575", "E0576",
+];
+
 /// Lints on how a variable is used or called that mean nothing for the variables of a notebook.
 const UNUSED: &[&str] = &["unused_variables", "unused_mut", "unused_assignments", "non_snake_case"];
 
@@ -104,8 +110,10 @@ impl Diagnostics {
 
     /// The variables of which an error says that they cannot be put into the store, and whether because they were moved
     /// (else they borrow). Other errors are looked at when those are out of the way.
-    pub(super) fn not_storable(&self, lines: &Lines) -> Option<Vec<(Kept, bool)>> {
+    pub(super) fn not_storable(&self, lines: &Lines, also_borrowed: bool) -> Option<Vec<(Kept, bool)>> {
         let mut names = Vec::new();
+        // Those that something else borrows, which is tried without that first.
+        let mut borrowed = Vec::new();
         let mut seen = BTreeSet::new();
         for error in &self.errors {
             let code = error.code.as_ref().map_or("", |code| code.code.as_str());
@@ -123,8 +131,14 @@ impl Diagnostics {
             let moved = code == "E0382" || code == "E0381";
             // A move is reported at our line; a borrow where it is made, with our line as the place it must last until.
             let found: Vec<Kept> = if moved { kept(true).collect() } else { kept(false).collect() };
+            // What is moved while something else borrows it could be stored, were it not for that.
+            let direct = !found.is_empty() || code != "E0505";
             let found = if found.is_empty() { kept(true).chain(kept(false)).collect() } else { found };
-            names.extend(found.into_iter().filter(|name| seen.insert(name.clone())).map(|name| (name, moved)));
+            let found = found.into_iter().filter(|name| seen.insert(name.clone())).map(|name| (name, moved));
+            if direct { names.extend(found) } else { borrowed.extend(found) }
+        }
+        if names.is_empty() && also_borrowed {
+            names = borrowed;
         }
         (!names.is_empty()).then_some(names)
     }
@@ -138,7 +152,7 @@ impl Diagnostics {
             let code = error.code.as_ref().map_or("", |code| code.code.as_str());
             if CONFLICTS.contains(&code) {
                 // Whichever of the two comes first in the source.
-                let both = error.spans.iter().filter(|span| span.file_name == at.file);
+                let both = error.spans.iter().map(Span::outermost).filter(|span| span.file_name == at.file);
                 let both = both.filter_map(|span| {
                     at.lines.cell(span.line_start).map(|(cell, line)| (cell, line, span.column_start))
                 });
@@ -148,6 +162,54 @@ impl Diagnostics {
             }
         }
         places
+    }
+
+    /// Whether every error is about a name that is not found.
+    pub(super) fn lacks_names(&self) -> bool {
+        self.errors.iter().all(|error| error.code.as_ref().is_some_and(|code| NAMES.contains(&code.code.as_str())))
+    }
+
+    /// The names that two imports by `*` bring. Of some, the compiler only warns, and takes the first.
+    pub(super) fn ambiguous(&self) -> BTreeSet<String> {
+        let is = |message: &&Diagnostic, code: &str| message.code.as_ref().is_some_and(|own| own.code == code);
+        let errors = self.errors.iter().filter(|error| is(error, "E0659") || is(error, "ambiguous_glob_imports"));
+        let warnings = self.warnings.iter().filter(|warning| is(warning, "ambiguous_glob_imports"));
+        errors.chain(warnings).filter_map(|message| message.message.split('`').nth(1)).map(str::to_owned).collect()
+    }
+
+    /// The places in the cell itself of what is borrowed for longer than it lives; line and column from 1.
+    pub(super) fn borrowed_too_long(&self, at: &Rendering<'_>) -> Vec<(usize, usize)> {
+        let errors = self.errors.iter().filter(|error| error.code.as_ref().is_some_and(|code| code.code == "E0597"));
+        let own = errors.filter_map(|error| error.place(at)).filter(|(cell, ..)| *cell == at.cell);
+        own.map(|(_, line, column)| (line, column)).collect()
+    }
+
+    /// Whether the cell's value never comes to be, as of a block that ends in a panic: it cannot be shown.
+    pub(super) fn has_never_value(&self) -> bool {
+        self.errors.iter().any(|error| error.message.contains("the trait bound `!: "))
+    }
+
+    /// The variables whose drop at the end of their scope keeps others borrowed.
+    pub(super) fn guards(&self) -> BTreeSet<String> {
+        let errors = self.errors.iter().filter(|error| error.code.as_ref().is_some_and(|code| code.code == "E0505"));
+        let labels = errors.flat_map(|error| &error.spans).filter_map(|span| span.label.as_deref());
+        let dropped = labels.filter(|label| label.starts_with("borrow might be used here, when `"));
+        dropped.filter_map(|label| label.split('`').nth(1)).map(str::to_owned).collect()
+    }
+
+    /// All places in the cell itself that errors name; line and column from 1.
+    pub(super) fn own_places(&self, at: &Rendering<'_>) -> Vec<(usize, usize)> {
+        let spans = self.errors.iter().flat_map(|error| &error.spans).map(Span::outermost);
+        let own = spans.filter(|span| span.file_name == at.file).filter_map(|span| {
+            let (cell, line) = at.lines.cell(span.line_start)?;
+            (cell == at.cell).then_some((line, span.column_start))
+        });
+        own.collect()
+    }
+
+    /// Whether there is an error in the cell itself.
+    pub(super) fn is_own(&self, at: &Rendering<'_>) -> bool {
+        self.errors.iter().filter_map(|error| error.place(at)).any(|(cell, ..)| cell == at.cell)
     }
 
     /// Errors in the statements that are repeated to infer types, with the variables of those types.
@@ -306,7 +368,7 @@ mod tests {
             )
             .replace('\n', "")
         };
-        let parse = |text: String| Diagnostics::parse(&text).not_storable(&lines());
+        let parse = |text: String| Diagnostics::parse(&text).not_storable(&lines(), true);
         assert_eq!(parse(error("E0382", 11)), Some(vec![(Kept::taken("x"), true)]));
         assert_eq!(parse(error("E0308", 11)), None);
         assert_eq!(parse(error("E0382", 10)), None);

@@ -6,13 +6,39 @@ use std::ops::Range;
 use syn::spanned::Spanned;
 use syn::{ItemUse, UseTree};
 
-/// The names that an import brings, as far as they are written; of another definition, none.
-pub(super) fn imported(text: &str) -> BTreeSet<String> {
+use super::names::plain;
+
+/// The names that an import brings, as far as they are written.
+pub(super) fn names(import: &ItemUse) -> BTreeSet<String> {
     let mut names = Vec::new();
-    if let Ok(import) = syn::parse_str::<ItemUse>(text) {
-        leaves(&import.tree, &mut names);
-    }
+    leaves(&import.tree, &mut names);
     names.into_iter().filter(|name| name != "*").collect()
+}
+
+/// The names that an import brings, each with its path; `*` for all names of a path.
+pub(super) fn named_paths(import: &ItemUse) -> Vec<(String, String)> {
+    fn below(tree: &UseTree, path: &str, found: &mut Vec<(String, String)>) {
+        match tree {
+            UseTree::Path(part) => {
+                let name = plain(&part.ident);
+                // `crate::a` and `self::a` are `a`.
+                let own = path.is_empty() && matches!(name.as_str(), "crate" | "self");
+                below(&part.tree, &if own { String::new() } else { format!("{path}{name}::") }, found);
+            }
+            UseTree::Name(name) if name.ident == "self" => {
+                let whole = path.trim_end_matches("::");
+                let last = whole.rsplit("::").next().unwrap_or(whole);
+                found.push((last.to_owned(), whole.to_owned()));
+            }
+            UseTree::Name(name) => found.push((plain(&name.ident), format!("{path}{}", plain(&name.ident)))),
+            UseTree::Rename(name) => found.push((plain(&name.rename), format!("{path}{}", plain(&name.ident)))),
+            UseTree::Glob(_) => found.push(("*".to_owned(), format!("{path}*"))),
+            UseTree::Group(group) => group.items.iter().for_each(|item| below(item, path, found)),
+        }
+    }
+    let mut found = Vec::new();
+    below(&import.tree, if import.leading_colon.is_some() { "::" } else { "" }, &mut found);
+    found
 }
 
 /// An import without the name that it brings at an offset of its text, and that name. Nothing if it brings no other, or
@@ -78,10 +104,10 @@ fn leaves(tree: &UseTree, names: &mut Vec<String>) {
             let before = names.len();
             leaves(&path.tree, names);
             // `a::{self}` brings `a`.
-            names[before..].iter_mut().filter(|name| *name == "self").for_each(|name| *name = path.ident.to_string());
+            names[before..].iter_mut().filter(|name| *name == "self").for_each(|name| *name = plain(&path.ident));
         }
-        UseTree::Name(name) => names.push(name.ident.to_string()),
-        UseTree::Rename(name) => names.push(name.rename.to_string()),
+        UseTree::Name(name) => names.push(plain(&name.ident)),
+        UseTree::Rename(name) => names.push(plain(&name.rename)),
         UseTree::Glob(_) => names.push("*".to_owned()),
         UseTree::Group(group) => group.items.iter().for_each(|item| leaves(item, names)),
     }
@@ -111,8 +137,10 @@ mod tests {
 
     #[test]
     fn the_names_that_an_import_brings() {
-        assert_eq!(imported(IMPORT).into_iter().collect::<Vec<_>>(), ["b", "d", "f", "h"]);
-        assert!(imported("fn f() {}").is_empty());
+        let import = syn::parse_str(IMPORT).unwrap();
+        assert_eq!(names(&import).into_iter().collect::<Vec<_>>(), ["b", "d", "f", "h"]);
+        let all: Vec<String> = named_paths(&import).into_iter().map(|(name, path)| format!("{name}={path}")).collect();
+        assert_eq!(all, ["b=a::b", "d=a::c::d", "f=a::c::e", "*=a::g::*", "h=a::h"]);
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use super::definition::Definition;
 use super::key::Key;
+use super::reach::Reach;
 
 /// Cell, line (from 1) and column (from 0, in characters) of a definition's first character.
 pub(super) type At = (u32, usize, usize);
@@ -18,11 +19,25 @@ impl Items {
         let kept = self.0.iter().filter(|old| !new.iter().any(|new| new.replaces(old)));
         let kept = kept.filter_map(|old| old.unless_imported(new));
         let mut items = Self(kept.chain(new.iter().cloned()).collect());
-        // A static of a type that is another one now is another static.
-        let changed = self.changed_types(new);
-        let statics = items.0.iter_mut().filter(|item| !item.mentions().is_disjoint(&changed));
-        statics.for_each(Definition::renew);
+        if items.0.iter().any(Definition::has_statics) {
+            // A static of a type that is another one now is another static.
+            let changed = self.changed_types(&items);
+            let statics = items.0.iter_mut().filter(|item| !item.mentions().is_disjoint(&changed));
+            statics.for_each(Definition::renew);
+        }
         items
+    }
+
+    /// All of them, macros first.
+    pub(super) fn all(&self) -> Vec<&Definition> {
+        let mut all: Vec<&Definition> = self.0.iter().collect();
+        all.sort_by_key(|item| !item.is_macro());
+        all
+    }
+
+    /// Whether a function of this name is defined.
+    pub(super) fn is_function(&self, name: &str) -> bool {
+        self.0.iter().any(|item| item.is_function() && item.names().any(|own| own == name))
     }
 
     /// These definitions without some.
@@ -39,28 +54,22 @@ impl Items {
         self.0.iter().filter(|old| new.iter().any(|new| new.replaces(old) && new.tokens != old.tokens))
     }
 
-    /// Types whose definition changes when `new` comes into force, those built from them included. Values of such
-    /// types are not what the new definition says, so variables that hold them must go.
-    pub(super) fn changed_types(&self, new: &[Definition]) -> BTreeSet<String> {
-        // A constant or a macro can be part of a type.
-        let shapes = |item: &&Definition| item.shapes_types();
-        let changed = self.differ(new).filter(shapes).flat_map(Definition::names).map(str::to_owned).collect();
-        let spread = self.spread(changed, &|item| item.shapes_types());
-        let types = self.0.iter().filter(|item| matches!(item.key, Key::Type(_)));
-        types.flat_map(Definition::names).filter(|name| spread.contains(*name)).map(str::to_owned).collect()
+    /// Types that mean something else in other definitions: values of them are not what those say.
+    pub(super) fn changed_types(&self, other: &Self) -> BTreeSet<String> {
+        Reach::of(self).changed_types(&Reach::of(other))
     }
 
     /// The definitions that depend on these names, also through others.
     pub(super) fn dependents(&self, names: &BTreeSet<String>) -> BTreeSet<At> {
-        let spread = self.spread(names.clone(), &|_| true);
+        let spread = self.spread(names.clone());
         self.0.iter().filter(|item| !item.mentions().is_disjoint(&spread)).map(|item| item.at).collect()
     }
 
     /// Adds the names of definitions that mention one of the names.
-    fn spread(&self, mut names: BTreeSet<String>, of: &dyn Fn(&Definition) -> bool) -> BTreeSet<String> {
+    fn spread(&self, mut names: BTreeSet<String>) -> BTreeSet<String> {
         loop {
             let before = names.len();
-            let users = self.0.iter().filter(|item| of(item) && !item.mentions().is_disjoint(&names));
+            let users = self.0.iter().filter(|item| !item.mentions().is_disjoint(&names));
             let users: Vec<String> = users.flat_map(Definition::names).map(str::to_owned).collect();
             names.extend(users);
             if names.len() == before {
@@ -127,6 +136,11 @@ impl Items {
         needed
     }
 
+    /// These definitions with another form in the place of some.
+    pub(super) fn replaced(&self, mut form: impl FnMut(&Definition) -> Option<Definition>) -> Self {
+        Self(self.0.iter().map(|item| form(item).unwrap_or_else(|| item.clone())).collect())
+    }
+
     /// Whether a type of this name is defined in a cell.
     pub(super) fn has_type(&self, name: &str) -> bool {
         self.0.iter().any(|item| matches!(&item.key, Key::Type(defined) if defined == name))
@@ -135,6 +149,19 @@ impl Items {
     /// Whether a macro of this name is defined in a cell and expands to items.
     pub(super) fn makes_items(&self, name: &str) -> bool {
         self.0.iter().any(|item| item.makes_items && matches!(&item.key, Key::Macro(defined) if defined == name))
+    }
+
+    /// The macro of this name.
+    pub(super) fn macro_named(&self, name: &str) -> Option<&Definition> {
+        self.0.iter().find(|item| matches!(&item.key, Key::Macro(defined) if defined == name))
+    }
+
+    /// Whether this name stands for a function, a constant, an import or the like.
+    pub(super) fn has_value(&self, name: &str) -> bool {
+        self.0.iter().any(|item| {
+            let own = !matches!(item.key, Key::Macro(_)) && item.names().any(|own| own == name);
+            own || item.imports().any(|own| own == name)
+        })
     }
 
     /// All definitions, macros first.
@@ -189,21 +216,21 @@ mod tests {
     #[test]
     fn changed_types_spread() {
         let items = items(&["struct P; struct Q(P); fn f(_: P) {}"]);
-        let changed = items.changed_types(&split("struct P(i32);", 2).unwrap().definitions);
+        let after = |code: &str| items.with(&split(code, 2).unwrap().definitions);
+        let changed = items.changed_types(&after("struct P(i32);"));
         assert_eq!(changed.into_iter().collect::<Vec<_>>(), ["P", "Q"]);
-        assert!(items.changed_types(&split("struct P;", 2).unwrap().definitions).is_empty());
+        assert!(items.changed_types(&after("struct P;")).is_empty());
     }
 
     #[test]
     fn what_a_type_is_made_of_changes_it() {
         let items = items(&["const N: usize = 3; struct P { a: [f32; N] } fn f() -> usize { N } fn g() { f(); }"]);
+        let after = |code: &str| items.with(&split(code, 2).unwrap().definitions);
         let new = split("const N: usize = 4;", 2).unwrap().definitions;
-        assert_eq!(items.changed_types(&new).into_iter().collect::<Vec<_>>(), ["P"]);
+        assert_eq!(items.changed_types(&after("const N: usize = 4;")).into_iter().collect::<Vec<_>>(), ["P"]);
         // The constant itself, what uses it, and what uses that.
         assert_eq!(items.dependents(&items.changed(&new)).len(), 4);
-        let comment = split("const N: usize = 3; // the same", 2).unwrap().definitions;
-        assert!(items.changed_types(&comment).is_empty());
-        let function = split("fn f() -> usize { 5 }", 2).unwrap().definitions;
-        assert!(items.changed_types(&function).is_empty());
+        assert!(items.changed_types(&after("const N: usize = 3; // the same")).is_empty());
+        assert!(items.changed_types(&after("fn f() -> usize { 5 }")).is_empty());
     }
 }

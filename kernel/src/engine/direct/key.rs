@@ -5,6 +5,8 @@ use std::collections::BTreeSet;
 use quote::ToTokens;
 use syn::Item;
 
+use super::names::plain;
+
 /// What a definition is found by. A later definition of the same key replaces it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Key {
@@ -22,7 +24,7 @@ pub(super) enum Key {
 impl Key {
     /// What an item is found by.
     pub(super) fn of(item: &Item) -> Self {
-        let named = |ident: &syn::Ident| ident.to_string();
+        let named = plain;
         match item {
             Item::Struct(item) => Self::Type(named(&item.ident)),
             Item::Enum(item) => Self::Type(named(&item.ident)),
@@ -50,8 +52,8 @@ impl Key {
                     generics.where_clause.to_token_stream()
                 );
                 let members = item.items.iter().filter_map(|member| match member {
-                    syn::ImplItem::Fn(member) => Some(member.sig.ident.to_string()),
-                    syn::ImplItem::Const(member) => Some(member.ident.to_string()),
+                    syn::ImplItem::Fn(member) => Some(plain(&member.sig.ident)),
+                    syn::ImplItem::Const(member) => Some(plain(&member.ident)),
                     _ => None,
                 });
                 Self::Impl(head, if of.is_some() { BTreeSet::new() } else { members.collect() })

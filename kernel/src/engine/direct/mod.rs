@@ -11,10 +11,12 @@ mod compile;
 mod content;
 mod definition;
 mod dependencies;
+mod depth;
 mod diagnostics;
 mod directives;
+mod edits;
 mod ending;
-mod ends;
+mod files;
 pub(crate) mod folder;
 mod imports;
 mod items;
@@ -24,18 +26,22 @@ mod names;
 mod outcome;
 mod paths;
 mod process;
+mod reach;
 mod rendered;
 mod serving;
 mod source;
 mod split;
+mod staged;
 mod statics;
 mod subject;
 mod syntax;
+mod tests;
 mod text;
 mod typecheck;
 mod types;
 mod unknown;
 mod variables;
+mod whole;
 
 use std::collections::{BTreeSet, HashMap};
 use std::path::PathBuf;
@@ -46,20 +52,22 @@ use super::{Assist, Cell, Engine, Event, Interrupter, Outcome, Output, Stream};
 use crate::language::{BODY, Language};
 use crate::toolkit::{Toolkit, ToolkitError};
 use assist::Names;
-use attempts::Attempt;
+use attempts::{Attempt, Stop};
 use busy::Busy;
-use codegen::Purpose;
+use codegen::{Loss, Purpose};
 use compile::{Compiled, Compiler};
 use dependencies::Dependencies;
 pub(crate) use dependencies::runtime;
 pub use dependencies::{Cleaned, Kept, KeptSet};
 use diagnostics::Diagnostics;
 use directives::{Settings, Spent};
+use files::Places;
 use items::Items;
+use macros::{Calls, Macros};
 use outcome::{Sources, error};
 use process::Worker;
 use rendered::Rendering;
-use split::split;
+use split::{Split, split};
 use syntax::SyntaxError;
 use unknown::Unknown;
 use variables::Variables;
@@ -69,11 +77,13 @@ struct Ready {
     library: PathBuf,
     unit: String,
     /// The variables it does not store, with the reasons.
-    dropped: Vec<(String, String)>,
+    dropped: Vec<(String, Loss, String)>,
     /// What the compiler warns of.
     warnings: String,
     /// Earlier definitions that are dropped: their names, and what to say.
     notices: Vec<(Vec<String>, String)>,
+    /// Variables whose type is another one from now on, with the reasons.
+    outdated: Vec<(String, String)>,
     /// The definitions in force from now on.
     items: Items,
     /// The place of its body among the closures of its function, if that matters to later cells.
@@ -84,6 +94,8 @@ struct Ready {
 pub struct DirectEngine {
     program: PathBuf,
     folder: Option<PathBuf>,
+    /// What `file!()` says in cells.
+    notebook: Option<String>,
     worker: Option<Worker>,
     compiler: Result<Compiler, String>,
     items: Items,
@@ -100,6 +112,10 @@ pub struct DirectEngine {
     last_error: Option<String>,
     /// When cells are checked: names that cells would define that do not compile.
     unknown: Unknown,
+    /// The prelude's names that the user's imports bring as well.
+    hidden: BTreeSet<String>,
+    /// What macro calls turned out to be.
+    macros: Macros,
     /// Why the last checked cell could not be checked to its end.
     blocked: Vec<String>,
 }
@@ -117,6 +133,7 @@ impl DirectEngine {
         Self {
             program,
             folder: None,
+            notebook: None,
             worker: None,
             compiler,
             items: Items::default(),
@@ -130,6 +147,8 @@ impl DirectEngine {
             spent: Spent::default(),
             last_error: None,
             unknown: Unknown::default(),
+            hidden: BTreeSet::new(),
+            macros: Macros::default(),
             blocked: Vec::new(),
         }
     }
@@ -156,6 +175,12 @@ impl DirectEngine {
     #[must_use]
     pub fn in_folder(self, folder: impl Into<PathBuf>) -> Self {
         Self { folder: Some(folder.into()), ..self }
+    }
+
+    /// The notebook's name, which `file!()` says in cells.
+    #[must_use]
+    pub fn of_notebook(self, name: impl Into<String>) -> Self {
+        Self { notebook: Some(name.into()), ..self }
     }
 
     /// Why Rust cells cannot run here, if they cannot. Magics run all the same.
@@ -205,36 +230,132 @@ impl DirectEngine {
             Err(refused) => return self.sources.refused(number, &refused),
         };
         let code = apart.code.as_str();
-        let mut parsed = match split(code, number) {
-            Ok(parsed) => parsed,
-            Err(problem) => return self.syntax_error(code, number, &problem),
-        };
+        let mut calls = None;
+        let mut whole = false;
+        loop {
+            let (mut parsed, changed) = match self.parse(code, number, &mut calls) {
+                Ok(parsed) => parsed,
+                Err(problem) if problem.is_final => return self.sources.syntax_error(number, &problem),
+                Err(problem) => return self.syntax_error(code, number, &problem),
+            };
+            let expression = parsed.tail.is_some() && parsed.statements.len() == 1 && parsed.definitions.is_empty();
+            if purpose == Purpose::Type && !expression {
+                let place = self.sources.place_of(number, code.lines().count());
+                return error("UsageError", "only a variable or an expression has a type", place);
+            }
+            if parsed.statements.is_empty() && parsed.definitions.is_empty() {
+                return Outcome::Ok; // nothing but comments
+            }
+            let calls = calls.get_or_insert_default();
+            let items = self.items.with(&parsed.definitions);
+            let mut variables = self.variables.clone();
+            for (name, why) in &self.shadowed(&parsed, number) {
+                variables.lose(name, why.clone());
+            }
+            let attempt = Attempt {
+                code,
+                number,
+                purpose,
+                parsed: &mut parsed,
+                calls,
+                lints: &apart.lints,
+                items,
+                variables,
+                changed,
+                whole,
+            };
+            self.spent.split += begun.elapsed();
+            let ready = match self.compile(attempt) {
+                Ok(ready) => ready,
+                Err(Stop::Outcome(outcome)) => return outcome,
+                Err(Stop::Reread) => continue,
+            };
+            self.macros.learn(calls);
+            self.enforce(&parsed, &ready, number, output);
+            let unit = ready.unit.clone();
+            let result = self.run(code, number, &parsed, ready, output);
+            if let Ok(compiler) = &self.compiler {
+                compiler.clean(&unit);
+            }
+            match result {
+                Some(outcome) => return outcome,
+                // It stores closures, whose types only a cell in one piece can tell later cells.
+                None => whole = true,
+            }
+        }
+    }
+
+    /// Takes a cell apart; also, the names that it defines in another way than before.
+    fn parse(
+        &self,
+        code: &str,
+        number: u32,
+        calls: &mut Option<Calls>,
+    ) -> Result<(Split, BTreeSet<String>), SyntaxError> {
+        let mut parsed = split(code, number)?;
         let with_macros = self.items.with(&parsed.definitions);
-        parsed.define(code, number, &|name| with_macros.makes_items(name));
-        let expression = parsed.tail.is_some() && parsed.statements.len() == 1 && parsed.definitions.is_empty();
-        if purpose == Purpose::Type && !expression {
-            let place = self.sources.place_of(number, code.lines().count());
-            return error("UsageError", "only a variable or an expression has a type", place);
-        }
-        if parsed.statements.is_empty() && parsed.definitions.is_empty() {
-            return Outcome::Ok; // nothing but comments
-        }
-        let outdated = self.outdated(&self.items.changed_types(&parsed.definitions));
+        let tail = parsed.tail.clone();
+        parsed.define(code, number, &|call| {
+            let makes_items = call.macro_name().is_some_and(|name| with_macros.makes_items(&name));
+            makes_items && tail.as_ref() != Some(&call.range)
+        });
+        let calls = calls.get_or_insert_with(|| {
+            let mut macros = self.macros.clone();
+            for item in &parsed.definitions {
+                if item.is_macro() {
+                    item.names().for_each(|name| macros.forget(name));
+                }
+            }
+            macros.calls(&parsed, &with_macros)
+        });
+        calls.apply(&mut parsed, code, number);
+        self.place(&mut parsed, code, number)?;
         let changed = self.items.changed(&parsed.definitions);
-        let items = self.items.with(&parsed.definitions);
-        let mut variables = self.variables.clone();
-        for (name, why) in &outdated {
-            variables.lose(name, why.clone());
+        Ok((parsed, changed))
+    }
+
+    /// Has the files that a cell names found in the notebook's folder.
+    fn place(&self, parsed: &mut Split, code: &str, number: u32) -> Result<(), SyntaxError> {
+        let Ok(compiler) = &self.compiler else { return Ok(()) };
+        let here = std::env::current_dir().unwrap_or_default();
+        let notebook = self.folder.as_ref().map_or(here.clone(), |folder| here.join(folder));
+        let name = self.notebook.clone().unwrap_or_else(|| format!("cell {number}"));
+        let places = Places { notebook: &notebook, copies: compiler.folder(), name: &name };
+        parsed.place(&places).map_err(|(at, problem)| {
+            let before = &code[..at];
+            let column = before.rsplit('\n').next().unwrap_or("").chars().count() + 1;
+            SyntaxError { message: problem, line: before.matches('\n').count() + 1, column, is_final: true }
+        })
+    }
+
+    /// Variables whose names stand for a function, a constant or an import from this cell on.
+    fn shadowed(&self, parsed: &Split, number: u32) -> Vec<(String, String)> {
+        let values = parsed.definitions.iter().flat_map(|item| item.values().map(move |name| (name, item.title())));
+        let shadowed = values.filter(|(name, _)| self.variables.has(name));
+        shadowed
+            .map(|(name, title)| {
+                (name.to_owned(), format!("`{name}` is not a variable any more: it is `{title}` of cell {number}"))
+            })
+            .collect()
+    }
+
+    /// Starts with nothing known, as after `%reset`.
+    fn forget_everything(&mut self) {
+        self.items = Items::default();
+        self.variables.clear(None);
+        self.hidden.clear();
+        self.macros = Macros::default();
+    }
+
+    /// Puts a compiled cell's definitions into force, and says what that costs.
+    fn enforce(&mut self, parsed: &Split, ready: &Ready, number: u32, output: &mut dyn Output) {
+        for item in parsed.definitions.iter().filter(|item| item.is_macro()) {
+            item.names().for_each(|name| self.macros.forget(name));
         }
-        let attempt =
-            Attempt { code, number, purpose, parsed: &mut parsed, lints: &apart.lints, items, variables, changed };
-        self.spent.split += begun.elapsed();
-        let ready = match self.compile(attempt) {
-            Ok(compiled) => compiled,
-            Err(outcome) => return outcome,
-        };
+        let mut gone = self.shadowed(parsed, number);
+        gone.extend(ready.outdated.iter().cloned());
         self.items = ready.items.clone();
-        self.forget(outdated, output);
+        self.forget(gone, output);
         for (names, why) in &ready.notices {
             serving::say(output, why);
             names.iter().for_each(|name| self.variables.explain(name, why.clone()));
@@ -242,12 +363,6 @@ impl DirectEngine {
         if !ready.warnings.is_empty() {
             output.event(Event::Text { stream: Stream::Stderr, text: ready.warnings.clone() });
         }
-        let unit = ready.unit.clone();
-        let result = self.run(code, number, &parsed, ready, output);
-        if let Ok(compiler) = &self.compiler {
-            compiler.clean(&unit);
-        }
-        result
     }
 
     /// What the compiler says about a text that cannot be parsed; it says it better than the parser.
@@ -272,28 +387,6 @@ impl DirectEngine {
         } else {
             self.sources.syntax_error(number, problem)
         }
-    }
-
-    /// The variables whose type is redefined, with the reason to give.
-    fn outdated(&self, changed: &BTreeSet<String>) -> Vec<(String, String)> {
-        if changed.is_empty() {
-            return Vec::new();
-        }
-        let holds = |type_name: &str| {
-            let mut words = type_name.split(|c: char| !(c.is_alphanumeric() || c == '_' || c == ':'));
-            words.find_map(|word| word.strip_prefix("cell::").filter(|name| changed.contains(*name)).map(str::to_owned))
-        };
-        let all = self.variables.iter().filter_map(|(name, known)| {
-            // A type that is inferred does not show in the name what a closure in it holds.
-            let inferred =
-                || known.mentions().iter().find(|name| known.is_inferred() && changed.contains(*name)).cloned();
-            Some((name.to_owned(), holds(&known.type_name).or_else(inferred)?))
-        });
-        all.map(|(name, kind)| {
-            let why = format!("`{name}` was dropped: its type `{kind}` was defined anew");
-            (name, why)
-        })
-        .collect()
     }
 }
 

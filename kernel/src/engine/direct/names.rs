@@ -24,7 +24,7 @@ fn scan(tokens: TokenStream, found: &mut BTreeSet<String>) {
         };
         match token {
             TokenTree::Ident(ident) if !after_dot => {
-                found.insert(ident.to_string().trim_start_matches("r#").to_owned());
+                found.insert(plain(&ident));
             }
             TokenTree::Group(group) => scan(group.stream(), found),
             TokenTree::Literal(literal) => format_arguments(&literal.to_string(), found),
@@ -54,6 +54,56 @@ fn is_name(text: &str) -> bool {
     text.starts_with(|c: char| c.is_alphabetic() || c == '_') && text.chars().all(|c| c.is_alphanumeric() || c == '_')
 }
 
+/// A name without the `r#` that a keyword needs.
+pub(super) fn plain(ident: &proc_macro2::Ident) -> String {
+    let name = ident.to_string();
+    name.strip_prefix("r#").map(str::to_owned).unwrap_or(name)
+}
+
+/// A name as source text writes it: keywords need `r#`.
+pub(super) fn written(name: &str) -> String {
+    match syn::parse_str::<syn::Ident>(name) {
+        Ok(_) => name.to_owned(),
+        Err(_) => format!("r#{name}"),
+    }
+}
+
+/// What a statement assigns to.
+#[derive(Default)]
+pub(super) struct Assigned {
+    /// The variables that get a new value, by `name = value`.
+    pub(super) names: BTreeSet<String>,
+    /// These, and variables that get a new value in a part, as by `name.field = value` and `(name, other) = value`.
+    pub(super) parts: BTreeSet<String>,
+}
+
+/// The variables on the left side of an assignment.
+struct Targets<'a>(&'a mut BTreeSet<String>);
+
+impl<'ast> Visit<'ast> for Targets<'_> {
+    fn visit_expr_path(&mut self, path: &'ast syn::ExprPath) {
+        self.0.extend(path.path.get_ident().map(plain));
+    }
+}
+
+impl<'ast> Visit<'ast> for Assigned {
+    fn visit_expr_assign(&mut self, assign: &'ast syn::ExprAssign) {
+        if let syn::Expr::Path(path) = &*assign.left {
+            self.names.extend(path.path.get_ident().map(plain));
+        }
+        Targets(&mut self.parts).visit_expr(&assign.left);
+        syn::visit::visit_expr_assign(self, assign);
+    }
+    fn visit_item(&mut self, _: &'ast syn::Item) {}
+}
+
+/// What a statement assigns to.
+pub(super) fn assigned(statement: &syn::Stmt) -> Assigned {
+    let mut found = Assigned::default();
+    found.visit_stmt(statement);
+    found
+}
+
 /// A variable that a `let` makes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Binding {
@@ -67,7 +117,7 @@ pub(super) fn bound(pattern: &syn::Pat, refutable: bool) -> Vec<Binding> {
     struct Bound(Vec<Binding>, bool);
     impl<'ast> Visit<'ast> for Bound {
         fn visit_pat_ident(&mut self, pattern: &'ast syn::PatIdent) {
-            let name = pattern.ident.to_string();
+            let name = plain(&pattern.ident);
             let sure = pattern.by_ref.is_some() || pattern.mutability.is_some();
             if sure || !(self.1 && name.starts_with(char::is_uppercase)) {
                 self.0.push(Binding { name, mutable: pattern.mutability.is_some() });
@@ -97,6 +147,18 @@ mod tests {
     #[test]
     fn macro_bodies_and_format_arguments() {
         assert_eq!(names(r#"println!("{x} {y:?} {:w$.p$} {{z}} {0}", q)"#), ["p", "println", "q", "w", "x", "y", "z"]);
+    }
+
+    #[test]
+    fn keywords_are_written_raw() {
+        assert_eq!(
+            (written("type").as_str(), written("a").as_str(), written("größe").as_str()),
+            ("r#type", "a", "größe")
+        );
+        let statement = syn::parse_str("if x { r#type = 1; y.z = 2; w = 3; (u, v[0]) = t; }").unwrap();
+        let found = assigned(&statement);
+        assert_eq!(found.names.into_iter().collect::<Vec<_>>(), ["type", "w"]);
+        assert_eq!(found.parts.into_iter().collect::<Vec<_>>(), ["type", "u", "v", "w", "y"]);
     }
 
     #[test]

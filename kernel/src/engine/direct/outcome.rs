@@ -81,7 +81,7 @@ impl Sources {
 
     /// An inner attribute that no cell can have.
     pub(super) fn refused(&self, cell: u32, Refused { line, column, message }: &Refused) -> Outcome {
-        let place = SyntaxError { message: message.clone(), line: *line, column: *column };
+        let place = SyntaxError { message: message.clone(), line: *line, column: *column, is_final: true };
         self.syntax_error(cell, &place)
     }
 
@@ -118,6 +118,7 @@ impl Sources {
                 error("Panic", &message, traceback)
             }
             Ending::Refused { reasons } => error("Refused", &reasons.join("; "), Vec::new()),
+            Ending::HoldsClosures => error("Refused", "its statements can only run in one piece", Vec::new()),
         }
     }
 

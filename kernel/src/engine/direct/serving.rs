@@ -2,6 +2,10 @@
 
 use std::collections::BTreeSet;
 
+use chandlery::cell::Ending;
+
+use super::codegen::Loss;
+use super::compile::Compiler;
 use super::outcome::{self, error};
 use super::process::{Served, Watch};
 use super::split::Split;
@@ -33,7 +37,7 @@ impl Output for Placed<'_> {
 }
 
 impl DirectEngine {
-    /// Runs a compiled cell.
+    /// Runs a compiled cell. Nothing, if it did not run because it would store closures.
     pub(super) fn run(
         &mut self,
         code: &str,
@@ -41,19 +45,50 @@ impl DirectEngine {
         parsed: &Split,
         Ready { library, dropped, place, .. }: Ready,
         output: &mut dyn Output,
-    ) -> Outcome {
-        let made = parsed.made();
-        let change = Change { code, split: parsed, made: &made, place };
-        let outcome = self.request(&Request::Cell { library }, Some(&change), (number, 0), output);
-        let stored: BTreeSet<&str> = self.variables.iter().map(|(name, _)| name).collect();
-        let early = made.iter().filter(|_| outcome != Outcome::Ok).map(|(name, _)| {
-            ((*name).to_owned(), format!("`{name}` was not stored: cell {number} did not run to its end"))
-        });
-        let gone = dropped.into_iter().chain(early).filter(|(name, _)| !stored.contains(name.as_str()));
-        for (name, why) in gone.collect::<Vec<_>>() {
-            self.variables.lose(&name, why);
+    ) -> Option<Outcome> {
+        let mut made = parsed.made();
+        made.extend(
+            self.variables.moved().filter(|(name, _)| parsed.assigns(name)).map(|(name, known)| (name, known.mutable)),
+        );
+        let made: Vec<(String, bool)> = made.into_iter().map(|(name, mutable)| (name.to_owned(), mutable)).collect();
+        let made: Vec<(&str, bool)> = made.iter().map(|(name, mutable)| (name.as_str(), *mutable)).collect();
+        let generation = self.compiler.as_ref().map_or(0, Compiler::generation);
+        let change = Change { code, split: parsed, made: &made, place, generation };
+        let before = self.variables.clone();
+        let other = before.iter().filter(|(_, known)| known.generation != generation);
+        let vouched = other.map(|(name, _)| name.to_owned()).collect();
+        let at = (number, 0);
+        let mut outcome = match self.ending(&Request::Cell { library, vouched }, Some(&change), at, output) {
+            Ok(Ending::HoldsClosures) => return None,
+            Ok(ending) => self.sources.outcome(ending, at),
+            Err(outcome) => outcome,
+        };
+        let stored: BTreeSet<String> = self.variables.iter().map(|(name, _)| name.to_owned()).collect();
+        if let Outcome::Error { traceback, .. } = &mut outcome {
+            let completed = made.iter().map(|(name, _)| *name).filter(|name| self.variables.made_by(name, number));
+            let completed: Vec<String> = completed.map(|name| format!("`{name}`")).collect();
+            if !completed.is_empty() {
+                traceback.push(format!("kept, as completed before that: {}", completed.join(", ")));
+            }
         }
-        outcome
+        for (name, loss, why) in dropped {
+            if !stored.contains(&name) {
+                let known = match loss {
+                    Loss::Borrows | Loss::Guards => None,
+                    Loss::Moved => before.get(&name).cloned().or_else(|| change.unstored(&name, &before, number)),
+                };
+                self.variables.give_away(&name, known, why);
+            }
+        }
+        if outcome != Outcome::Ok {
+            for (name, _) in made.iter().filter(|(name, _)| !stored.contains(*name)) {
+                let why = format!("`{name}` was not stored: cell {number} did not run to its end");
+                if before.has(name) || self.variables.why_gone(name).is_none() {
+                    self.variables.lose(name, why);
+                }
+            }
+        }
+        Some(outcome)
     }
 
     /// Drops variables, and says why.
@@ -66,7 +101,10 @@ impl DirectEngine {
             say(output, &why);
             self.variables.lose(&name, why);
         }
-        self.tell(&Request::Forget { names }, output);
+        let dropped = self.worker.as_mut().map(|worker| worker.serve(&Request::Forget { names }, output, &Watch::NONE));
+        if let Some(Served::Done { ending: Ending::Panicked { message, .. }, .. }) = dropped {
+            say(output, &message);
+        }
     }
 
     /// A request whose outcome does not matter to the cell.
@@ -84,12 +122,26 @@ impl DirectEngine {
         at: (u32, usize),
         output: &mut dyn Output,
     ) -> Outcome {
+        match self.ending(request, change, at, output) {
+            Ok(ending) => self.sources.outcome(ending, at),
+            Err(outcome) => outcome,
+        }
+    }
+
+    /// The same: how it ended in the worker, or the outcome if it did not get that far.
+    fn ending(
+        &mut self,
+        request: &Request,
+        change: Option<&Change<'_>>,
+        at: (u32, usize),
+        output: &mut dyn Output,
+    ) -> Result<Ending, Outcome> {
         let Some(worker) = &mut self.worker else {
-            return error("WorkerDied", "the worker is not running", Vec::new());
+            return Err(error("WorkerDied", "the worker is not running", Vec::new()));
         };
         if self.busy.running(worker.id()).is_err() {
             self.busy.rested();
-            return outcome::interrupted("before it ran; no variable was changed");
+            return Err(outcome::interrupted("before it ran; no variable was changed"));
         }
         let mut placed = Placed { output, sources: &self.sources };
         let overdue = || self.busy.is_overdue().then(|| still_runs(self.variables.iter().map(|(name, _)| name)));
@@ -102,7 +154,7 @@ impl DirectEngine {
                 self.spent.run += run;
                 (ending, variables)
             }
-            Served::Died(how) => return self.buried(&how, at.0),
+            Served::Died(how) => return Err(self.buried(&how, at.0)),
         };
         self.names.set_values(&stored);
         let namer = Namer { toolkit: &self.toolkit_types, items: &self.items };
@@ -110,7 +162,7 @@ impl DirectEngine {
         if !useless.is_empty() {
             self.tell(&Request::Forget { names: useless }, output);
         }
-        self.sources.outcome(ending, at)
+        Ok(ending)
     }
 
     /// Forwards what threads of earlier cells wrote since.

@@ -26,15 +26,22 @@ pub(super) struct Kept {
     pub(super) name: String,
     /// The cell made it; otherwise it was taken out, and is put back. A cell like `let x = f(x);` has both.
     pub(super) made: bool,
+    /// The statement that failed, when it is stored for that reason; `None` at the cell's end.
+    pub(super) failed: Option<usize>,
 }
 
 impl Kept {
     pub(super) fn made(name: &str) -> Self {
-        Self { name: name.to_owned(), made: true }
+        Self { name: name.to_owned(), made: true, failed: None }
     }
 
     pub(super) fn taken(name: &str) -> Self {
-        Self { name: name.to_owned(), made: false }
+        Self { name: name.to_owned(), made: false, failed: None }
+    }
+
+    /// The same when a statement failed.
+    pub(super) fn when(self, failed: Option<usize>) -> Self {
+        Self { failed, ..self }
     }
 }
 

@@ -8,9 +8,11 @@ use syn::parse::Parser;
 use syn::spanned::Spanned;
 use syn::{Block, Item, Stmt};
 
-use super::definition::Definition;
-use super::ends::Ends;
-use super::names::{Binding, bound, mentioned};
+use super::definition::{Definition, MainCall};
+use super::depth::with_room;
+use super::edits::{self, Edit};
+use super::files::{self, Mention, Places};
+use super::names::{Assigned, Binding, assigned, bound, mentioned, plain};
 use super::syntax::SyntaxError;
 
 /// A parsed cell. Ranges are byte ranges of its text.
@@ -19,7 +21,7 @@ pub(super) struct Split {
     pub(super) statements: Vec<Statement>,
     pub(super) tail: Option<Range<usize>>,
     /// The call of `main` of a cell that defines it and does nothing else.
-    pub(super) main: Option<&'static str>,
+    pub(super) main: Option<MainCall>,
     /// Something is awaited outside of functions and closures.
     pub(super) awaits: bool,
 }
@@ -34,15 +36,53 @@ pub(super) struct Statement {
     /// The type written in the `let`, if it is a plain name and says it all.
     pub(super) declared: Option<String>,
     /// What is added to the user's words, by offset in the cell, in order.
-    pub(super) insertions: Vec<(usize, &'static str)>,
+    pub(super) edits: Vec<Edit>,
+    pub(super) role: Role,
+    /// It awaits something outside of functions and closures.
+    pub(super) awaits: bool,
+    pub(super) assigns: Assigned,
+    /// The files and places that it names.
+    pub(super) files: Vec<Mention>,
     /// A macro call that is a statement of its own.
     pub(super) call: Option<syn::ItemMacro>,
     /// The place of a `let`'s pattern: lines and columns, from 1.
     pub(super) pattern: Option<Range<(usize, usize)>>,
 }
 
+impl Statement {
+    /// The last part of the path of the macro that it calls.
+    pub(super) fn macro_name(&self) -> Option<String> {
+        let last = self.call.as_ref()?.mac.path.segments.last()?;
+        Some(plain(&last.ident))
+    }
+}
+
+/// What a statement is to the ones after it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Role {
+    /// A `let` with a value.
+    Let {
+        /// Where its value stands.
+        value: Range<usize>,
+        /// The type that is written in it.
+        kind: Option<String>,
+        /// What stands between the braces of its `else`.
+        diverges: Option<Range<usize>>,
+    },
+    /// A `let` that only borrows another variable, or a part of one.
+    Borrow,
+    /// A `let` whose variable gets its value later.
+    Open,
+    /// Anything else.
+    Work,
+}
+
 /// Parses a cell.
 pub(super) fn split(code: &str, cell: u32) -> Result<Split, SyntaxError> {
+    with_room(code, || parse(code, cell)).unwrap_or_else(|deep| Err(SyntaxError::too_deep(&deep)))
+}
+
+fn parse(code: &str, cell: u32) -> Result<Split, SyntaxError> {
     // The parser remembers every text it has seen; spans of earlier cells are not used any more.
     proc_macro2::extra::invalidate_current_thread_spans();
     let parsed = Block::parse_within.parse_str(code).map_err(|error| SyntaxError::new(&error))?;
@@ -50,24 +90,27 @@ pub(super) fn split(code: &str, cell: u32) -> Result<Split, SyntaxError> {
     let last = parsed.len().saturating_sub(1);
     for (index, statement) in parsed.into_iter().enumerate() {
         let range = statement.span().byte_range();
-        let ends = Ends::of(&statement);
-        split.awaits |= !matches!(statement, Stmt::Item(_)) && ends.awaits;
+        if let Stmt::Item(item) = statement {
+            split.definitions.push(definition(&item, range, code, cell));
+            continue;
+        }
+        let ends = edits::of_statement(&statement);
+        split.awaits |= ends.awaits;
         let mut found = Statement {
             range: range.clone(),
             mentions: BTreeSet::new(),
             binds: Vec::new(),
             uses: BTreeSet::new(),
             declared: None,
-            // Behind each `return` that has no value and ends the cell.
-            insertions: ends.returns.into_iter().map(|at| (at, RETURNED)).collect(),
+            edits: ends.edits,
+            role: Role::Work,
+            awaits: ends.awaits,
+            assigns: assigned(&statement),
+            files: files::mentions(statement.to_token_stream()),
             call: None,
             pattern: None,
         };
         match statement {
-            Stmt::Item(item) => {
-                split.definitions.push(definition(&item, range, code, cell));
-                continue;
-            }
             Stmt::Local(local) => {
                 let init = local.init.as_ref();
                 let uses = init.map(|init| {
@@ -81,6 +124,7 @@ pub(super) fn split(code: &str, cell: u32) -> Result<Split, SyntaxError> {
                 found.uses = uses.unwrap_or_default();
                 found.declared = declared(&local.pat);
                 found.pattern = Some(place(local.pat.span()));
+                found.role = role(&local);
             }
             other => {
                 if index == last && is_value(&other) {
@@ -100,7 +144,10 @@ pub(super) fn split(code: &str, cell: u32) -> Result<Split, SyntaxError> {
         }
         split.statements.push(found);
     }
-    split.define(code, cell, &|name| name == "thread_local");
+    let tail = split.tail.clone();
+    split.define(code, cell, &|call| {
+        call.macro_name() == Some("thread_local".into()) && tail.as_ref() != Some(&call.range)
+    });
     Ok(split)
 }
 
@@ -115,17 +162,44 @@ impl Split {
         made
     }
 
+    /// Has the files and places that the cell names found where the notebook is.
+    ///
+    /// # Errors
+    /// A module's file that is not there, by offset.
+    pub(super) fn place(&mut self, places: &Places<'_>) -> Result<(), (usize, String)> {
+        for statement in self.statements.iter_mut().filter(|statement| !statement.files.is_empty()) {
+            let (edits, _) = places.edits(&statement.files, false)?;
+            statement.edits.extend(edits);
+            statement.edits.sort_by_key(|edit| edit.at);
+        }
+        self.definitions.iter_mut().try_for_each(|definition| definition.place(places))
+    }
+
+    /// Whether it gives a new value to a variable.
+    pub(super) fn assigns(&self, name: &str) -> bool {
+        self.statements.iter().any(|statement| statement.assigns.names.contains(name))
+    }
+
+    /// Whether it gives a new value to a variable or to a part of one.
+    pub(super) fn assigns_part(&self, name: &str) -> bool {
+        self.statements.iter().any(|statement| statement.assigns.parts.contains(name))
+    }
+
     /// Makes definitions of the macro calls that expand to items.
-    pub(super) fn define(&mut self, code: &str, cell: u32, makes_items: &dyn Fn(&str) -> bool) {
-        let (calls, others) = std::mem::take(&mut self.statements).into_iter().partition(|statement: &Statement| {
-            let name = statement.call.as_ref().and_then(|call| call.mac.path.segments.last());
-            self.tail.as_ref() != Some(&statement.range)
-                && name.is_some_and(|name| makes_items(&name.ident.to_string()))
-        });
+    pub(super) fn define(&mut self, code: &str, cell: u32, makes_items: &dyn Fn(&Statement) -> bool) {
+        let (calls, others) = std::mem::take(&mut self.statements)
+            .into_iter()
+            .partition(|statement: &Statement| statement.call.is_some() && makes_items(statement));
         self.statements = others;
         let calls: Vec<Statement> = calls;
+        if calls.iter().any(|call| self.tail.as_ref() == Some(&call.range)) {
+            self.tail = None;
+        }
         let calls = calls.into_iter().filter_map(|statement| Some((statement.call?, statement.range)));
-        self.definitions.extend(calls.map(|(call, range)| definition(&Item::Macro(call), range, code, cell)));
+        for (call, range) in calls {
+            let read = with_room(code, || definition(&Item::Macro(call), range, code, cell));
+            self.definitions.extend(read.ok());
+        }
         self.main = self.statements.is_empty().then(|| self.definitions.iter().find_map(Definition::as_main)).flatten();
     }
 
@@ -135,13 +209,12 @@ impl Split {
         let mut changed = false;
         for place in places {
             let Some((line, column)) = *place else {
-                let call = self.main.and_then(|call| match call {
-                    "main()?;" => Some("main().map_err(::chandlery::cell::by_debug)?;"),
-                    "main().await?;" => Some("main().await.map_err(::chandlery::cell::by_debug)?;"),
-                    _ => None,
-                });
-                changed |= call.is_some();
-                self.main = call.or(self.main);
+                if let Some(call) = &mut self.main
+                    && call.fails
+                    && !std::mem::replace(&mut call.by_debug, true)
+                {
+                    changed = true;
+                }
                 continue;
             };
             let start: usize = code.split_inclusive('\n').take(line - 1).map(str::len).sum();
@@ -149,29 +222,25 @@ impl Split {
             let at = start + column;
             let own = self.statements.iter_mut().find(|statement| statement.range.contains(&at));
             let Some(own) = own.filter(|_| code[at..].starts_with('?')) else { continue };
-            if let Err(index) = own.insertions.binary_search(&(at, BY_DEBUG)) {
-                own.insertions.insert(index, (at, BY_DEBUG));
+            let edit = Edit::new(at, BY_DEBUG);
+            if !own.edits.contains(&edit) {
+                let index = own.edits.partition_point(|other| other.at <= at);
+                own.edits.insert(index, edit);
                 changed = true;
             }
         }
         changed
     }
 
-    /// A statement's text with a value for each `return` that ends the cell.
+    /// A statement's text as it is repeated in later cells.
     pub(super) fn text(&self, code: &str, statement: &Statement) -> String {
-        let mut text = code[statement.range.clone()].to_owned();
-        for (at, ours) in statement.insertions.iter().rev() {
-            text.insert_str(at - statement.range.start, ours);
-        }
+        let mut text = edits::applied(&code[statement.range.clone()], statement.range.start, &statement.edits);
         if self.tail.as_ref() == Some(&statement.range) {
             text.push(';');
         }
         text
     }
 }
-
-/// What a `return` without a value returns.
-const RETURNED: &str = " Ok(())";
 
 /// What makes an error that cannot be displayed one that `?` takes.
 const BY_DEBUG: &str = ".map_err(::chandlery::cell::by_debug)";
@@ -182,6 +251,45 @@ fn is_value(statement: &Stmt) -> bool {
         Stmt::Expr(_, semicolon) => semicolon.is_none(),
         Stmt::Macro(call) => call.semi_token.is_none() && !matches!(call.mac.delimiter, syn::MacroDelimiter::Brace(_)),
         Stmt::Local(_) | Stmt::Item(_) => false,
+    }
+}
+
+fn role(local: &syn::Local) -> Role {
+    let Some(init) = &local.init else { return Role::Open };
+    let mut kind = match &local.pat {
+        syn::Pat::Type(typed) => Some(typed.ty.to_token_stream().to_string()),
+        _ => None,
+    };
+    // A temporary that is borrowed lives as long as the variable, if the borrow stands outside of all closures.
+    let mut value = &*init.expr;
+    while let syn::Expr::Reference(borrow) = value {
+        match &*borrow.expr {
+            syn::Expr::Path(_) => return Role::Borrow,
+            syn::Expr::Field(field) if is_place(field) => return Role::Borrow,
+            syn::Expr::Index(_) | syn::Expr::Unary(_) | syn::Expr::Field(_) | syn::Expr::Paren(_) => break,
+            inner => {
+                value = inner;
+                kind = None;
+            }
+        }
+    }
+    let inside = |block: &syn::Block| {
+        let braces = &block.brace_token.span;
+        braces.open().byte_range().end..braces.close().byte_range().start
+    };
+    let diverges = init.diverge.as_ref().and_then(|(_, other)| match &**other {
+        syn::Expr::Block(block) => Some(inside(&block.block)),
+        _ => None,
+    });
+    Role::Let { value: value.span().byte_range(), kind, diverges }
+}
+
+/// Whether a field is one of a variable, at any depth.
+fn is_place(field: &syn::ExprField) -> bool {
+    match &*field.base {
+        syn::Expr::Path(_) => true,
+        syn::Expr::Field(inner) => is_place(inner),
+        _ => false,
     }
 }
 
@@ -237,9 +345,9 @@ mod tests {
     fn what_ends_the_cell() {
         let code = "let f = || { return; };\nif x { return; } async { g().await };\nprintln!(\"{}\", h().await);";
         let split = split(code, 1).unwrap();
-        let returns: Vec<usize> = split.statements.iter().map(|statement| statement.insertions.len()).collect();
+        let returns: Vec<usize> = split.statements.iter().map(|statement| statement.edits.len()).collect();
         assert_eq!((returns, split.awaits), (vec![0, 1, 0, 0], true));
-        assert_eq!(split.text(code, &split.statements[1]), "if x { return Ok(()); }");
+        assert_eq!(split.text(code, &split.statements[1]), "if x { return ::chandlery::cell::ended(); }");
         assert!(!super::split("async { g().await };", 1).unwrap().awaits);
     }
 
@@ -252,14 +360,20 @@ mod tests {
         assert!(!split.show_by_debug(code, &places), "that was done");
         let shown: Vec<String> = split.statements.iter().map(|statement| split.text(code, statement)).collect();
         assert_eq!(shown[1], "f().map_err(::chandlery::cell::by_debug)?;");
-        assert_eq!(shown[2], "if x { return Ok(()); } else { g(\"é\")  .map_err(::chandlery::cell::by_debug)? };");
+        assert_eq!(
+            shown[2],
+            "if x { return ::chandlery::cell::ended(); } else { g(\"é\")  .map_err(::chandlery::cell::by_debug)? };"
+        );
     }
 
     #[test]
     fn a_program_is_run() {
-        let main = |code: &str| split(code, 1).unwrap().main;
-        assert_eq!(main("use std::fmt;\nfn main() { f() } fn f() {}"), Some("main();"));
-        assert_eq!(main("fn main() -> Result<(), E> { f() }"), Some("main()?;"));
+        let main = |code: &str| split(code, 1).unwrap().main.map(|call| call.text());
+        let run =
+            |call: &str| Some(format!("::chandlery::cell::exited(::std::process::Termination::report({call}))?;"));
+        assert_eq!(main("use std::fmt;\nfn main() { f() } fn f() {}"), run("main()"));
+        assert_eq!(main("fn main() -> Result<(), E> { f() }"), run("main()?"));
+        assert_eq!(main("async fn main() -> Result<(), E> { f() }"), run("main().await?"));
         assert_eq!(main("fn main() {} main()"), None);
         assert_eq!(main("fn main(x: u8) {}"), None);
     }

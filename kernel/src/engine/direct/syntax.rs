@@ -4,6 +4,8 @@ use ra_ap_rustc_lexer::{FrontmatterAllowed, LiteralKind, RawStrError, TokenKind,
 use syn::Block;
 use syn::parse::Parser;
 
+use super::depth::with_room;
+
 /// Why a cell could not be parsed.
 #[derive(Debug)]
 pub(super) struct SyntaxError {
@@ -12,13 +14,20 @@ pub(super) struct SyntaxError {
     pub(super) line: usize,
     /// From 1, in characters.
     pub(super) column: usize,
+    /// The compiler has nothing better to say of it.
+    pub(super) is_final: bool,
 }
 
 impl SyntaxError {
+    /// What is said of a text that nests too deep.
+    pub(super) fn too_deep(deep: &super::depth::TooDeep) -> Self {
+        Self { message: deep.to_string(), line: 1, column: 1, is_final: true }
+    }
+
     /// What the parser says of a text.
     pub(super) fn new(error: &syn::Error) -> Self {
         let start = error.span().start();
-        Self { message: error.to_string(), line: start.line, column: start.column + 1 }
+        Self { message: error.to_string(), line: start.line, column: start.column + 1, is_final: false }
     }
 }
 
@@ -95,11 +104,12 @@ pub(super) fn can_go_on(code: &str) -> bool {
     CONTINUATIONS.iter().any(|more| {
         // On a line of its own: the text may end with a comment.
         let longer = format!("{code}\n{more}");
-        match Block::parse_within.parse_str(&longer) {
+        let goes_on = || match Block::parse_within.parse_str(&longer) {
             Ok(_) => true,
             // The end of all, or what was added: the text itself is right as far as it goes.
             Err(error) => is_at_end(&error) || error.span().byte_range().start > code.len(),
-        }
+        };
+        with_room(&longer, goes_on).unwrap_or(false)
     })
 }
 

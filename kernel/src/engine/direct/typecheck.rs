@@ -2,6 +2,7 @@
 //! is reached tells types.
 
 use super::codegen::{ERROR, RESULT, Unit};
+use super::names::written;
 use super::source::{Kept, Source};
 use super::variables::{How, Known};
 
@@ -20,7 +21,7 @@ impl Unit<'_> {
         let types = made.iter().rev().fold("()".to_owned(), |rest, name| format!("(__new_{name}, {rest})"));
         source.ours(&format!("Ok({types})\n}});"));
         // Those that it moves first: a cell like `let x = f(x);` makes one of the same name.
-        for (name, _) in taken.iter().filter(|(name, _)| self.dropped.contains(&Kept::taken(name))) {
+        for (name, _) in taken.iter().filter(|(name, _)| self.dropped.contains_key(&Kept::taken(name))) {
             source.ours(&format!("__store.remove(\"{name}\");"));
         }
         for name in &made {
@@ -40,7 +41,7 @@ impl Unit<'_> {
             true => (format!("__like.settle_later(|| async {{ {RESULT}::<_, {ERROR}>::Ok("), ") });"),
         };
         source.ours(&before);
-        self.body(source);
+        self.body(self.edits(), source);
         source.ours(after);
         source.ours("return Ok(());\n}\n::chandlery::cell::show::name(__like.type_name());\nOk(())");
     }
@@ -50,10 +51,11 @@ impl Unit<'_> {
 fn stand_ins(taken: &[(&str, &Known)], source: &mut Source) {
     for (name, known) in taken {
         let mutable = if known.mutable { "mut " } else { "" };
+        let text = written(name);
         source.ours(&match &known.how {
-            How::Named(annotation) => format!("let {mutable}{name}: {annotation} = ::chandlery::cell::any();"),
-            How::Witness { .. } => format!("let {mutable}{name} = __like_{name}.any();"),
-            How::Made(made) => format!("let {mutable}{name} = {}.any();", made.like(name)),
+            How::Named(annotation) => format!("let {mutable}{text}: {annotation} = ::chandlery::cell::any();"),
+            How::Witness { .. } => format!("let {mutable}{text} = __like_{name}.any();"),
+            How::Made(made) => format!("let {mutable}{text} = {}.any();", made.like(name)),
         });
     }
 }

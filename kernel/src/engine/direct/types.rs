@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use quote::{ToTokens, quote};
 use syn::{GenericArgument, Path, PathArguments, Type};
 
+use super::depth::with_room;
 use super::items::Items;
 
 /// Types of the standard library whose internal path is not their public one, or that are worth annotating.
@@ -57,8 +58,11 @@ pub(super) struct Namer<'a> {
 impl Namer<'_> {
     /// The annotation for a type with this name, if every part of it can surely be named.
     pub(super) fn annotation(&self, type_name: &str) -> Option<String> {
-        let parsed = syn::parse_str::<Type>(type_name).ok()?;
-        Some(self.name(&parsed)?.to_token_stream().to_string())
+        let named = || {
+            let parsed = syn::parse_str::<Type>(type_name).ok()?;
+            Some(self.name(&parsed)?.to_token_stream().to_string())
+        };
+        with_room(type_name, named).ok()?
     }
 
     fn name(&self, shape: &Type) -> Option<Type> {

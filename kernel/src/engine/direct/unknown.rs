@@ -7,7 +7,6 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::codegen::Unit;
 use super::definition::Definition;
-use super::imports::imported;
 use super::source::Source;
 use super::split::split;
 
@@ -47,7 +46,7 @@ impl Unit<'_> {
         let mut mentions = self.mentions();
         mentions.extend(definitions.iter().flat_map(|item| item.mentions()).cloned());
         let mut own: BTreeSet<String> = definitions.iter().flat_map(|item| item.names()).map(str::to_owned).collect();
-        own.extend(self.split.definitions.iter().flat_map(|item| imported(&item.text)));
+        own.extend(self.split.definitions.iter().flat_map(|item| item.imports().map(str::to_owned)));
         let names = self.unknown.0.iter().filter(|(name, _)| mentions.contains(*name) && !own.contains(*name));
         for (name, cell) in names {
             source.unknown(name, &format!("#[allow(unused_imports)] use __cell_{cell}::{name};"));
@@ -60,7 +59,7 @@ pub(super) fn defined(code: &str) -> BTreeSet<String> {
     let Ok(parsed) = split(code, 0) else { return written(code) };
     let variables = parsed.made().into_iter().map(|(name, _)| name.to_owned());
     let items = parsed.definitions.iter().flat_map(Definition::names).map(str::to_owned);
-    variables.chain(items).chain(parsed.definitions.iter().flat_map(|item| imported(&item.text))).collect()
+    variables.chain(items).chain(parsed.definitions.iter().flat_map(|item| item.imports().map(str::to_owned))).collect()
 }
 
 /// The names behind words such as `let` and `fn`, of a text that cannot be parsed.

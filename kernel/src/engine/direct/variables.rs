@@ -6,8 +6,9 @@ use std::sync::Arc;
 use chandlery::cell::Variable;
 use proc_macro2::TokenStream;
 
-use super::names::mentioned;
-use super::split::Split;
+use super::depth::with_room;
+use super::names::{mentioned, written};
+use super::split::{Split, Statement};
 use super::types::Namer;
 use crate::worker::ENTRY;
 
@@ -19,8 +20,14 @@ pub(super) struct Known {
     pub(super) type_name: String,
     /// The cell that made it.
     pub(super) cell: u32,
+    /// Which of all values ever stored it is.
+    pub(super) serial: u64,
+    /// The generation of types it was stored with; in a later one its type has another identity for the compiler.
+    pub(super) generation: u32,
     pub(super) how: How,
     mentions: BTreeSet<String>,
+    /// For a type that a cell's body made: what the statements mention that it follows from.
+    roots: BTreeSet<String>,
 }
 
 /// How a cell says the type of a variable.
@@ -58,9 +65,19 @@ impl Known {
             How::Named(text) | How::Witness { text, .. } => (text, [].as_slice()),
             How::Made(made) => (&made.text, made.outside.as_slice()),
         };
-        let mut mentions = text.parse::<TokenStream>().map(|tokens| mentioned(&tokens)).unwrap_or_default();
+        let read = || text.parse::<TokenStream>().map(|tokens| mentioned(&tokens)).unwrap_or_default();
+        let mut mentions = with_room(text, read).unwrap_or_default();
         mentions.extend(outside.iter().flat_map(|(_, known)| known.mentions.iter().cloned()));
-        Self { mutable, type_name: type_name.to_owned(), cell, how, mentions }
+        Self {
+            mutable,
+            type_name: type_name.to_owned(),
+            cell,
+            serial: 0,
+            generation: 0,
+            how,
+            mentions,
+            roots: BTreeSet::new(),
+        }
     }
 
     /// A variable whose type can be written.
@@ -74,15 +91,15 @@ impl Known {
         &self.mentions
     }
 
-    /// Whether the compiler infers its type.
-    pub(super) fn is_inferred(&self) -> bool {
-        !matches!(self.how, How::Named(_))
+    /// For a type that a cell's body made: what the statements mention that it follows from.
+    pub(super) fn roots(&self) -> &BTreeSet<String> {
+        &self.roots
     }
 
     /// A `let` that brings a variable of this type into a witness.
     pub(super) fn stand_in(&self, name: &str) -> String {
         match &self.how {
-            How::Made(made) => format!("let mut {name} = {}.any();", made.like(name)),
+            How::Made(made) => format!("let mut {} = {}.any();", written(name), made.like(name)),
             _ => self.bring(name, true),
         }
     }
@@ -94,6 +111,7 @@ impl Known {
 
     fn bring(&self, name: &str, mutable: bool) -> String {
         let mutable = if mutable { "mut " } else { "" };
+        let name = written(name);
         match &self.how {
             How::Named(annotation) => format!("let {mutable}{name}: {annotation} = ::chandlery::cell::any();"),
             How::Witness { text, .. } => format!("let {mutable}{name} = {{ {text}\n; {name} }};"),
@@ -124,6 +142,8 @@ impl Made {
 pub(super) struct Variables {
     known: BTreeMap<String, Known>,
     gone: BTreeMap<String, String>,
+    /// Mutable variables that were moved away: they may get a new value.
+    moved: BTreeMap<String, Known>,
 }
 
 /// What a cell changed.
@@ -133,6 +153,8 @@ pub(super) struct Change<'a> {
     pub(super) made: &'a [(&'a str, bool)],
     /// Which closure of the cell's function its body is, if that is no other cell's.
     pub(super) place: Option<u32>,
+    /// The generation of types that the cell was compiled with.
+    pub(super) generation: u32,
 }
 
 impl Variables {
@@ -143,6 +165,34 @@ impl Variables {
     #[cfg(test)]
     pub(super) fn insert(&mut self, name: &str, known: Known) {
         self.known.insert(name.to_owned(), known);
+    }
+
+    /// What is known of a variable.
+    pub(super) fn get(&self, name: &str) -> Option<&Known> {
+        self.known.get(name)
+    }
+
+    /// Whether a cell made the variable of this name.
+    pub(super) fn made_by(&self, name: &str, cell: u32) -> bool {
+        self.known.get(name).is_some_and(|known| known.cell == cell)
+    }
+
+    /// Whether there is a variable of this name.
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.known.contains_key(name)
+    }
+
+    /// The variables that were moved away and may get a new value.
+    pub(super) fn moved(&self) -> impl Iterator<Item = (&str, &Known)> {
+        self.moved.iter().map(|(name, known)| (name.as_str(), known))
+    }
+
+    /// Notes that a variable was moved away; a mutable one may get a new value.
+    pub(super) fn give_away(&mut self, name: &str, known: Option<Known>, why: String) {
+        self.lose(name, why);
+        if let Some(known) = known.filter(|known| known.mutable) {
+            self.moved.insert(name.to_owned(), known);
+        }
     }
 
     /// Why a name that was a variable is none now.
@@ -160,6 +210,7 @@ impl Variables {
     /// Notes that a variable is gone.
     pub(super) fn lose(&mut self, name: &str, why: String) {
         self.known.remove(name);
+        self.moved.remove(name);
         self.gone.insert(name.to_owned(), why);
     }
 
@@ -173,6 +224,7 @@ impl Variables {
     /// Forgets everything, with one reason for all.
     pub(super) fn clear(&mut self, why: Option<&str>) -> Vec<String> {
         let names: Vec<String> = std::mem::take(&mut self.known).into_keys().collect();
+        self.moved.clear();
         if let Some(why) = why {
             self.gone.extend(names.iter().map(|name| (name.clone(), why.to_owned())));
         } else {
@@ -193,11 +245,14 @@ impl Variables {
         let before = std::mem::take(&mut self.known);
         let mut useless = Vec::new();
         let mut body = None;
+        let is_new = |variable: &&Variable| before.get(&variable.name).is_none_or(|old| old.serial != variable.serial);
+        let hidden = stored.iter().filter(is_new).filter(|variable| variable.type_name.contains(ENTRY));
+        let hidden: BTreeSet<&str> = hidden.map(|variable| variable.name.as_str()).collect();
         for variable in stored {
             let name = &variable.name;
             let made = change.and_then(|change| change.made.iter().find(|(made, _)| made == name));
-            if let (Some(old), None) = (before.get(name), made)
-                && old.type_name == variable.type_name
+            if let Some(old) = before.get(name)
+                && old.serial == variable.serial
             {
                 self.known.insert(name.clone(), old.clone());
                 continue;
@@ -207,7 +262,7 @@ impl Variables {
                 Some(annotation) => How::Named(annotation),
                 None if variable.type_name.contains(ENTRY) => match change {
                     Some(change) if change.place.is_some() => {
-                        How::Made(Arc::clone(body.get_or_insert_with(|| Arc::new(Made::of(change, &before)))))
+                        How::Made(Arc::clone(body.get_or_insert_with(|| Arc::new(Made::of(change, &before, &hidden)))))
                     }
                     _ => {
                         let why = format!("`{name}` has a type that only the cell that made it can name");
@@ -222,17 +277,68 @@ impl Variables {
                 },
             };
             self.gone.remove(name);
-            self.known.insert(name.clone(), Known::new(how, mutable, &variable.type_name, cell));
+            self.moved.remove(name);
+            let generation = change.map_or(0, |change| change.generation);
+            let roots = match (&how, change) {
+                (How::Made(_), Some(change)) => roots(name, change, &before),
+                _ => BTreeSet::new(),
+            };
+            let known = Known::new(how, mutable, &variable.type_name, cell);
+            self.known.insert(name.clone(), Known { serial: variable.serial, generation, roots, ..known });
         }
         useless
     }
 }
 
+impl Change<'_> {
+    /// What is known of a variable that the cell made and moved away, so that it was never stored.
+    pub(super) fn unstored(&self, name: &str, before: &Variables, cell: u32) -> Option<Known> {
+        let (_, mutable) = self.made.iter().find(|(made, _)| *made == name)?;
+        // What follows its `let` moves it, so its type is taken before.
+        let statements = &self.split.statements;
+        let made =
+            statements.iter().rposition(|statement| statement.binds.iter().any(|binding| binding.name == name))?;
+        let outside =
+            before.iter().filter(|(known, _)| statements.iter().any(|statement| statement.mentions.contains(*known)));
+        let mut text: Vec<String> = outside.map(|(name, known)| known.stand_in(name)).collect();
+        text.push("let __of = ::chandlery::cell::Like::open();".to_owned());
+        for (index, statement) in statements.iter().enumerate() {
+            text.push(self.split.text(self.code, statement));
+            if index == made {
+                text.push(format!("__of.settle(&{});", written(name)));
+            }
+        }
+        text.push(format!("let {} = __of.any();", written(name)));
+        let how = How::Witness { text: text.join("\n"), later: self.split.awaits };
+        Some(Known::new(how, *mutable, "", cell))
+    }
+}
+
 impl Made {
-    fn of(change: &Change<'_>, before: &BTreeMap<String, Known>) -> Self {
+    /// What later cells repeat for these variables: the statements that they follow from, and all that hold closures,
+    /// because closures are counted.
+    fn of(change: &Change<'_>, before: &BTreeMap<String, Known>, names: &BTreeSet<&str>) -> Self {
         let statements = &change.split.statements;
-        let text: Vec<String> = statements.iter().map(|statement| change.split.text(change.code, statement)).collect();
-        let used: BTreeSet<&String> = statements.iter().flat_map(|statement| &statement.mentions).collect();
+        let counted = |statement: &&Statement| {
+            let text = &change.code[statement.range.clone()];
+            ["|", "async", "struct ", "enum ", "!"].iter().any(|word| text.contains(word))
+        };
+        let mut needed: BTreeSet<&str> =
+            statements.iter().filter(counted).flat_map(|s| &s.uses).map(String::as_str).collect();
+        needed.extend(names);
+        let mut taken = vec![false; statements.len()];
+        for (statement, taken) in statements.iter().zip(&mut taken).rev() {
+            let binds = statement.binds.iter().any(|binding| needed.contains(binding.name.as_str()));
+            let settles =
+                statement.binds.is_empty() && statement.mentions.iter().any(|name| needed.contains(name.as_str()));
+            if counted(&statement) || binds || settles {
+                *taken = true;
+                needed.extend(statement.uses.iter().map(String::as_str));
+            }
+        }
+        let repeated = statements.iter().zip(&taken).filter(|(_, taken)| **taken).map(|(statement, _)| statement);
+        let text: Vec<String> = repeated.clone().map(|statement| change.split.text(change.code, statement)).collect();
+        let used: BTreeSet<&String> = repeated.flat_map(|statement| &statement.mentions).collect();
         let outside = before.iter().filter(|(name, _)| used.contains(name));
         Self {
             place: change.place.unwrap_or_default(),
@@ -248,8 +354,20 @@ fn witness(name: &str, change: &Change<'_>, before: &BTreeMap<String, Known>) ->
     let statements = &change.split.statements;
     let declares = |statement: &&super::split::Statement| statement.binds.iter().any(|binding| binding.name == name);
     if let Some(declared) = statements.iter().rev().find(declares).and_then(|statement| statement.declared.as_ref()) {
-        return format!("let {name}: {declared} = ::chandlery::cell::any();");
+        return format!("let {}: {declared} = ::chandlery::cell::any();", written(name));
     }
+    let (taken, needed) = slice(name, change);
+    let outside = before.iter().filter(|(name, _)| needed.contains(name.as_str()));
+    let mut text: Vec<String> = outside.map(|(name, known)| known.stand_in(name)).collect();
+    for (statement, _) in statements.iter().zip(taken).filter(|(_, taken)| *taken) {
+        text.push(change.split.text(change.code, statement));
+    }
+    text.join("\n")
+}
+
+/// The statements of a cell that one of its variables follows from, and the names in them.
+fn slice<'a>(name: &'a str, change: &'a Change<'_>) -> (Vec<bool>, BTreeSet<&'a str>) {
+    let statements = &change.split.statements;
     let mut needed = BTreeSet::from([name]);
     let mut taken = vec![false; statements.len()];
     // Later statements may settle a type that a `let` leaves open, as `push` does for `Vec::new()`.
@@ -261,12 +379,19 @@ fn witness(name: &str, change: &Change<'_>, before: &BTreeMap<String, Known>) ->
             needed.extend(statement.uses.iter().map(String::as_str));
         }
     }
-    let outside = before.iter().filter(|(name, _)| needed.contains(name.as_str()));
-    let mut text: Vec<String> = outside.map(|(name, known)| known.stand_in(name)).collect();
-    for (statement, _) in statements.iter().zip(taken).filter(|(_, taken)| *taken) {
-        text.push(change.split.text(change.code, statement));
+    (taken, needed)
+}
+
+/// What a type that a cell's body made depends on: the names in the statements that its variable follows from, and in the
+/// types of the variables that those use.
+fn roots(name: &str, change: &Change<'_>, before: &BTreeMap<String, Known>) -> BTreeSet<String> {
+    let (taken, needed) = slice(name, change);
+    let own = change.split.statements.iter().zip(taken).filter(|(_, taken)| *taken);
+    let mut roots: BTreeSet<String> = own.flat_map(|(statement, _)| &statement.mentions).cloned().collect();
+    for (_, known) in before.iter().filter(|(name, _)| needed.contains(name.as_str())) {
+        roots.extend(known.roots.iter().chain(&known.mentions).cloned());
     }
-    text.join("\n")
+    roots
 }
 
 #[cfg(test)]
@@ -282,7 +407,7 @@ mod tests {
         let code = "let a = f(x);\nlet unrelated = 1;\nlet mut v = Vec::new();\nv.push(a);\nprintln!(\"hi\");";
         let split = split(code, 1).unwrap();
         let before = BTreeMap::from([("x".to_owned(), Known::named("u8", false))]);
-        let change = Change { code, split: &split, made: &[("v", true)], place: None };
+        let change = Change { code, split: &split, made: &[("v", true)], place: None, generation: 0 };
         let text = witness("v", &change, &before);
         assert_eq!(
             text,
@@ -295,16 +420,16 @@ mod tests {
         let (items, toolkit) = (Items::default(), HashMap::new());
         let namer = Namer { toolkit: &toolkit, items: &items };
         let type_name = format!("cell::{ENTRY}::{{{{closure}}}}::{{{{closure}}}}");
-        let stored = Variable { name: "f".into(), type_name, type_path: None, summary: String::new() };
+        let stored = Variable { name: "f".into(), type_name, type_path: None, summary: String::new(), serial: 1 };
         let code = "let f = |x: i32| x + 1; return; f(1)";
         let split = split(code, 1).unwrap();
-        let change = |place| Change { code, split: &split, made: &[("f", false)], place };
+        let change = |place| Change { code, split: &split, made: &[("f", false)], place, generation: 0 };
         let mut variables = Variables::default();
         assert!(variables.update(std::slice::from_ref(&stored), Some(&change(Some(3))), 1, &namer).is_empty());
         assert_eq!(variables.places().into_iter().collect::<Vec<_>>(), [3]);
         let (_, known) = variables.iter().next().unwrap();
         let How::Made(made) = &known.how else { panic!("{known:?}") };
-        assert_eq!(made.text, "let f = |x: i32| x + 1;\nreturn Ok(());\nf(1);");
+        assert_eq!(made.text, "let f = |x: i32| x + 1;\nf(1);");
         variables.clear(None);
         assert_eq!(variables.update(&[stored], Some(&change(None)), 1, &namer), ["f"]);
         assert!(variables.why_gone("f").is_some());

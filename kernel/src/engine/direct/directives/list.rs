@@ -37,6 +37,11 @@ pub(in crate::engine::direct) const ENTRIES: &[Entry] = &[
         also: &["t"],
         ..entry("type", "%type EXPRESSION", "The type of a variable or an expression, which is not run")
     },
+    entry(
+        "test",
+        "%test [NAME …]",
+        "Run the tests that cells define, after the code of this cell; those with a part of NAME, all if none is given",
+    ),
     entry("timing", "%timing [on|off]", "Say after each cell how long its steps took"),
     Entry {
         also: &["sh"],

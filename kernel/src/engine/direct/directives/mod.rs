@@ -34,6 +34,8 @@ pub(super) enum Directive {
     /// An expression, to tell its type.
     Type(String),
     Timing(Option<bool>),
+    /// The words that choose tests.
+    Test(String),
     Shell(String, String),
     Opt(Option<char>),
     Explain(String),
@@ -196,6 +198,7 @@ fn directive(written: &Written<'_>) -> Result<Directive, String> {
         Some("reset") => return nothing(Directive::Reset),
         Some("version") => return nothing(Directive::Version),
         Some("time") => return Ok(Directive::Time(rest.to_owned())),
+        Some("test") => return Ok(Directive::Test(rest.to_owned())),
         Some("type") if rest.is_empty() => return Err(format!("{sign}{name} needs a variable or an expression")),
         Some("type") => return Ok(Directive::Type(rest.trim_end_matches(';').to_owned())),
         Some("bash") if rest.is_empty() => return Err(format!("{sign}{name} needs a command")),

@@ -3,9 +3,9 @@
 use chandlery::display::MimeBundle;
 
 use super::{Directive, Parsed, Spent, Step, UsageError, tables};
+use crate::engine::direct::DirectEngine;
 use crate::engine::direct::codegen::Purpose;
 use crate::engine::direct::outcome::error;
-use crate::engine::direct::{DirectEngine, Items};
 use crate::engine::{Cell, Event, Outcome, Output};
 use crate::toolkit;
 use crate::worker::frame::Request;
@@ -48,10 +48,20 @@ impl DirectEngine {
             }
         }
         let mut outcome = Outcome::Ok;
+        let level = if release { Some('3') } else { self.settings.level };
+        let mut tests = steps.iter().filter(|step| matches!(step.directive, Directive::Test(_))).peekable();
         if !rust.lines().all(|line| line.trim().is_empty()) {
-            let level = if release { Some('3') } else { self.settings.level };
+            let before = self.tests_before(&rust);
             outcome = self.rust(&rust, cell.number, Purpose::Run(level), output);
             super::advise(&mut outcome, &rust);
+            if outcome == Outcome::Ok && tests.peek().is_none() {
+                self.tell_of_tests(&rust, cell.number, &before, output);
+            }
+        }
+        for step in tests {
+            if let (Directive::Test(words), Outcome::Ok) = (&step.directive, &outcome) {
+                outcome = self.test(words, (cell, step.line), Purpose::Run(level), output);
+            }
         }
         if time {
             show(output, self.spent.halves());
@@ -72,9 +82,10 @@ impl DirectEngine {
             }
             Directive::Reset => {
                 let outcome = self.request(&Request::Reset, None, at, output);
-                if outcome == Outcome::Ok {
-                    self.items = Items::default();
-                    self.variables.clear(None);
+                // Whatever a drop did, the variables are gone.
+                let refused = matches!(&outcome, Outcome::Error { name, .. } if name == "Interrupted");
+                if !refused {
+                    self.forget_everything();
                 }
                 return outcome;
             }
@@ -83,7 +94,7 @@ impl DirectEngine {
                 return self.request(&request, None, at, output);
             }
             // `perform` does them.
-            Directive::Dep(_) => {}
+            Directive::Dep(_) | Directive::Test(_) => {}
             Directive::Deps => show(output, self.dependency_table()),
             Directive::Offline(on) => {
                 let offline = &mut self.dependencies.offline;

@@ -1,0 +1,100 @@
+//! Which tests `%test` runs: the words behind it, as the test harness of cargo takes them.
+
+use super::found::Test;
+
+/// What is asked of `%test`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Filter {
+    /// Parts of names; none for all.
+    names: Vec<String>,
+    skipped: Vec<String>,
+    /// The names are whole.
+    exact: bool,
+    ignored: Ignored,
+}
+
+/// What becomes of tests that are ignored.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Ignored {
+    #[default]
+    No,
+    /// They run as well.
+    Include,
+    /// Only they run.
+    Only,
+}
+
+impl Filter {
+    /// Reads the words of a line.
+    pub(super) fn parse(words: &str) -> Result<Self, String> {
+        let mut filter = Self::default();
+        let mut words = words.split_whitespace();
+        while let Some(word) = words.next() {
+            match word {
+                "--exact" => filter.exact = true,
+                "--ignored" => filter.ignored = Ignored::Only,
+                "--include-ignored" => filter.ignored = Ignored::Include,
+                "--skip" => match words.next() {
+                    Some(name) => filter.skipped.push(name.to_owned()),
+                    None => return Err("--skip needs a part of a name".to_owned()),
+                },
+                flag if flag.starts_with('-') => {
+                    return Err(format!(
+                        "%test does not know {flag}: it takes parts of names, --exact, --skip NAME, --ignored and --include-ignored"
+                    ));
+                }
+                name => filter.names.push(name.to_owned()),
+            }
+        }
+        Ok(filter)
+    }
+
+    /// Whether a test is chosen by its name.
+    pub(super) fn chooses(&self, test: &Test) -> bool {
+        let fits = |part: &String| if self.exact { test.name == *part } else { test.name.contains(part) };
+        (self.names.is_empty() || self.names.iter().any(fits)) && !self.skipped.iter().any(fits)
+    }
+
+    /// Whether a chosen test runs; else it is ignored, or not listed.
+    pub(super) fn runs(&self, test: &Test) -> bool {
+        test.ignored.is_none() || self.ignored != Ignored::No
+    }
+
+    /// Whether a chosen test is listed.
+    pub(super) fn lists(&self, test: &Test) -> bool {
+        test.ignored.is_some() || self.ignored != Ignored::Only
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn test(name: &str, ignored: bool) -> Test {
+        Test {
+            name: name.to_owned(),
+            cell: 1,
+            should_panic: None,
+            ignored: ignored.then(String::new),
+            problem: None,
+            conditions: String::new(),
+        }
+    }
+
+    #[test]
+    fn names_are_chosen_as_cargo_chooses_them() {
+        let all = [test("tests::adds", false), test("adds_more", true), test("other", false)];
+        let chosen = |words: &str| {
+            let filter = Filter::parse(words).unwrap();
+            let listed = all.iter().filter(|test| filter.chooses(test) && filter.lists(test));
+            listed.map(|test| format!("{}{}", test.name, if filter.runs(test) { "" } else { "?" })).collect::<Vec<_>>()
+        };
+        assert_eq!(chosen(""), ["tests::adds", "adds_more?", "other"]);
+        assert_eq!(chosen("adds"), ["tests::adds", "adds_more?"]);
+        assert_eq!(chosen("--exact other tests::adds"), ["tests::adds", "other"]);
+        assert_eq!(chosen("--skip adds"), ["other"]);
+        assert_eq!(chosen("--ignored"), ["adds_more"]);
+        assert_eq!(chosen("--include-ignored adds"), ["tests::adds", "adds_more"]);
+        assert!(Filter::parse("--nocapture").is_err() && Filter::parse("--skip").is_err());
+    }
+}

@@ -1,0 +1,131 @@
+//! `%test`: the tests that cells define, compiled once more with what they need and `--cfg test`, and run in the worker.
+
+mod filter;
+mod found;
+mod report;
+
+use super::codegen::Purpose;
+use super::directives::in_place;
+use super::outcome::error;
+use super::{DirectEngine, Items, serving};
+use crate::engine::{Cell, Event, Outcome, Output};
+use chandlery::display::MimeBundle;
+use filter::Filter;
+use found::Test;
+use report::{Results, Told};
+
+/// The function that runs the chosen tests, and its call.
+const RUNNER: &str = "__chandlery_tests";
+
+/// All tests in force, with the definitions in a form in which they can be called.
+fn all_tests(items: &Items) -> (Vec<Test>, Items) {
+    let mut all = Vec::new();
+    let callable = items.replaced(|definition| {
+        let (tests, callable) = found::tests(definition)?;
+        all.extend(tests);
+        Some(callable)
+    });
+    all.sort_by_key(|test| test.cell);
+    (all, callable)
+}
+
+/// The code that runs some tests, by their numbers.
+fn runner(tests: &[(usize, &Test)]) -> String {
+    let call = |(number, test): &(usize, &Test)| {
+        format!("{}({number}, || ::chandlery::cell::testing::failure({}())), ", test.conditions, test.name)
+    };
+    let calls: String = tests.iter().map(call).collect();
+    format!(
+        "fn {RUNNER}() -> ::core::result::Result<(), ::chandlery::interrupt::Interrupted> \
+         {{ ::chandlery::cell::testing::run(&[{calls}]) }} {RUNNER}()?;"
+    )
+}
+
+impl DirectEngine {
+    /// Runs the tests that the words of a line choose, and shows them as a table.
+    pub(super) fn test(
+        &mut self,
+        words: &str,
+        (cell, line): (&Cell, usize),
+        purpose: Purpose,
+        output: &mut dyn Output,
+    ) -> Outcome {
+        let usage = |this: &Self, message: &str| error("UsageError", message, this.sources.place_of(cell.number, line));
+        let filter = match Filter::parse(words) {
+            Ok(filter) => filter,
+            Err(message) => return usage(self, &message),
+        };
+        let (all, callable) = all_tests(&self.items);
+        let chosen: Vec<&Test> = all.iter().filter(|test| filter.chooses(test) && filter.lists(test)).collect();
+        if all.is_empty() {
+            let message = "no cell defines a test: write `#[test]` before a function that takes no arguments";
+            return usage(self, message);
+        }
+        if chosen.is_empty() {
+            let names: Vec<&str> = all.iter().map(|test| test.name.as_str()).collect();
+            return usage(self, &format!("`%test {words}` chooses no test; defined are {}", names.join(", ")));
+        }
+        let runs = |test: &Test| filter.runs(test) && test.problem.is_none();
+        let run: Vec<(usize, &Test)> = chosen.iter().copied().enumerate().filter(|(_, test)| runs(test)).collect();
+        let mut told = Told::new(output);
+        let outcome = match run.is_empty() {
+            true => Outcome::Ok,
+            false => {
+                self.run_tests(&in_place(&runner(&run), line, &cell.code), cell.number, callable, purpose, &mut told)
+            }
+        };
+        let told = told.finish();
+        if purpose == Purpose::Check || (outcome != Outcome::Ok && told.is_empty()) {
+            return outcome; // they did not run, or do not compile
+        }
+        let results = Results::new(&chosen, &filter, told, &|place| self.sources.placed(place));
+        output.event(Event::Display { data: results.table(), id: None });
+        results.outcome(outcome)
+    }
+
+    /// Compiles and runs the code that calls tests. The definitions in force stay what they are.
+    fn run_tests(
+        &mut self,
+        code: &str,
+        number: u32,
+        callable: Items,
+        purpose: Purpose,
+        output: &mut dyn Output,
+    ) -> Outcome {
+        let items = std::mem::replace(&mut self.items, callable);
+        if let Ok(compiler) = &mut self.compiler {
+            compiler.compile_tests(true);
+        }
+        let outcome = self.rust(code, number, purpose, output);
+        if let Ok(compiler) = &mut self.compiler {
+            compiler.compile_tests(false);
+        }
+        self.items = items;
+        outcome
+    }
+
+    /// The tests in modules before a cell, to tell which of them it replaces; nothing if it has no tests.
+    pub(super) fn tests_before(&self, code: &str) -> Vec<Test> {
+        if code.contains("test") { all_tests(&self.items).0 } else { Vec::new() }
+    }
+
+    /// Says which tests a cell defined, and which are gone because it defined another module of the same name.
+    pub(super) fn tell_of_tests(&mut self, code: &str, number: u32, before: &[Test], output: &mut dyn Output) {
+        if !code.contains("test") {
+            return;
+        }
+        let (all, _) = all_tests(&self.items);
+        let gone = before.iter().filter(|old| old.name.contains("::") && !all.iter().any(|test| test.name == old.name));
+        let gone: Vec<String> = gone.map(|test| format!("`{}` of cell {}", test.name, test.cell)).collect();
+        if !gone.is_empty() {
+            let gone = gone.join(", ");
+            serving::say(output, &format!("gone with the module that cell {number} defines again: {gone}"));
+        }
+        let data = match all.iter().filter(|test| test.cell == number).count() {
+            0 => return,
+            1 => MimeBundle::text("1 test defined; %test runs it"),
+            count => MimeBundle::text(format!("{count} tests defined; %test runs them")),
+        };
+        output.event(Event::Display { data, id: None });
+    }
+}
