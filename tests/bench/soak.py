@@ -4,11 +4,13 @@
 usage: soak.py [--cells N] [--restarts N] [--steady N] [--seed S]        needs jupyter_client; the environment of tests/lab has it
 
 Cells print, show, update, panic, do not compile, abort, exit, are interrupted at a random moment, ask for input or come in
-bursts behind a failing one; requests of other kinds are sent while they run; restarts are polite, or kill the kernel, also
-in the middle of a cell. Exit 1 unless
+bursts behind a failing one; they redefine what earlier values are made of, fail half-way, or panic while a value is dropped;
+requests of other kinds are sent while they run; restarts are polite, or kill the kernel, also in the middle of a cell. Exit 1
+unless
 
 - every request is answered within a bound, once, busy first and idle last, with nothing after it;
 - every cell ends as its kind says, and the next one runs;
+- every variable has the value that the driver knows, and one whose type changed is refused (`redefinitions.py`);
 - nothing is left of a kernel: no process, no file in its temporary folder.
 
 Then `--steady` cells in one kernel without restarts measure what a cell costs in memory, descriptors and threads.
@@ -31,6 +33,7 @@ import zmq
 from installed import install
 from jupyter_client.manager import KernelManager
 from measure import FIXTURES, table
+from redefinitions import Values
 
 LIMIT_S = 60
 # A second interrupt ends what does not listen to the first; so does a third, if the second came too early.
@@ -224,8 +227,9 @@ class Life:
 class Soak:
     """The driver: kinds of cells by weight, drawn from one random generator."""
 
-    def __init__(self, seed, kernel="chandlery", say=lambda line: None):
+    def __init__(self, seed, kernel="chandlery", say=lambda line: None, values=True):
         self.random = random.Random(seed)
+        self.kinds = {kind: weight for kind, weight in self.KINDS.items() if values or kind not in self.OF_VALUES}
         self.say = say
         self.kernel = kernel
         self.counts = collections.Counter()
@@ -236,6 +240,7 @@ class Soak:
         self.life = Life(kernel, self.environment)
         self.number = 0
         self.defined = []
+        self.values = Values(self, Broken)
 
     KINDS = {
         "expression": 12,
@@ -264,7 +269,17 @@ class Soak:
         "interrupted training": 2,
         "asked while busy": 6,
         "burst": 3,
+        "redefinition": 30,
+        "failed half-way": 6,
+        "panicking drop": 3,
+        "moved and assigned": 4,
+        "shadowed": 2,
+        "changed": 4,
+        "all values": 6,
     }
+
+    # Those of redefinitions.py.
+    OF_VALUES = {"redefinition", "failed half-way", "panicking drop", "moved and assigned", "shadowed", "changed", "all values"}
 
     def run(self, cells, restarts):
         """So many cells, with so many restarts at random places among them."""
@@ -273,7 +288,7 @@ class Soak:
             while places and places[0] <= self.number:
                 places.pop(0)
                 self.restart()
-            kind = self.random.choices(list(self.KINDS), self.KINDS.values())[0]
+            kind = self.random.choices(list(self.kinds), self.kinds.values())[0]
             self.cell(kind)
             if self.number % 50 == 0:
                 self.say(f"{self.number} cells, {self.counts['restart']} restarts")
@@ -283,7 +298,7 @@ class Soak:
         self.counts[kind] += 1
         began = time.monotonic()
         try:
-            getattr(self, kind.replace(" ", "_"))()
+            getattr(self, kind.replace(" ", "_").replace("-", "_"))()
             self.life.read(0)
         except Broken as broken:
             raise Broken(f"cell {self.number} ({kind}): {broken}") from None
@@ -426,6 +441,7 @@ class Soak:
         """The cell ends its process: the variables are gone, the kernel is not."""
         self.fails(code)
         self.defined.clear()
+        self.values.forget()
         self.value("40 + 2", "42")
 
     def interrupted_sleep(self):
@@ -476,6 +492,7 @@ class Soak:
             else:
                 break
         self.defined = alive
+        self.values.after_force()
 
     def asked_while_busy(self):
         """Other requests while a cell runs: each has one reply."""
@@ -510,6 +527,27 @@ class Soak:
             if done.status != "aborted" or "never" in done.text():
                 raise Broken(f"a cell behind a failure ended with {done.status}")
 
+    def redefinition(self):
+        self.values.redefine()
+
+    def failed_half_way(self):
+        self.values.fail_half_way()
+
+    def panicking_drop(self):
+        self.values.drop_with_panic()
+
+    def moved_and_assigned(self):
+        self.values.move_and_assign()
+
+    def shadowed(self):
+        self.values.shadow()
+
+    def changed(self):
+        self.values.change()
+
+    def all_values(self):
+        self.values.read_all()
+
     def restart(self):
         """Polite or by force, between cells or in one; nothing of the old kernel may stay."""
         self.counts["restart"] += 1
@@ -526,6 +564,7 @@ class Soak:
         old = self.processes()
         self.life.restart(now)
         self.defined.clear()
+        self.values.forget(definitions=True)
         self.gone(old)
         self.seconds[f"restart{' by force' if now else ''}{' in a cell' if busy else ''}"].append(time.monotonic() - began)
 
@@ -563,6 +602,7 @@ class Soak:
         """Cells without restarts; server and worker sampled after each: rows of a table."""
         self.life.restart(False)
         self.defined.clear()
+        self.values.forget(definitions=True)
         kinds = ["expression", "variable", "item", "print", "thread prints", "display", "update", "compile error", "panic", "magic"]
         samples = []
         for n in range(cells):
@@ -623,8 +663,8 @@ def slope(values):
 
 def main():
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    arguments.add_argument("--cells", type=int, default=1000)
-    arguments.add_argument("--restarts", type=int, default=100)
+    arguments.add_argument("--cells", type=int, default=3000)
+    arguments.add_argument("--restarts", type=int, default=300)
     arguments.add_argument("--steady", type=int, default=300, help="cells of the memory measurement (default 300)")
     arguments.add_argument("--seed", type=int, default=1)
     options = arguments.parse_args()
@@ -643,6 +683,7 @@ def main():
             raise
     print(f"seed {options.seed}: {soak.number} cells, {soak.counts['restart']} restarts, {time.monotonic() - began:.0f} s\n")
     table(["what", "times", "median", "longest"], soak.report())
+    print(f"\nvalues whose type changed: {soak.values.refused} refused, {soak.values.reread} read as they were made")
     if memory:
         print()
         table(["process", "memory at first", "at last", "growth per cell", "descriptors", "threads"], memory)
