@@ -94,7 +94,7 @@ mod tests {
     fn statics_are_exported_wherever_they_stand() {
         let code = "fn f() -> u8 {\n    static N: u8 = 1;\n    N\n}";
         let mut source = Source::default();
-        split(code, 1).unwrap().definitions[0].emit(&mut source);
+        split(code, 1).unwrap().definitions[0].emit(true, &mut source);
         let (text, lines) = source.finish();
         let row = text.lines().position(|line| line == "    static N: u8 = 1;").unwrap();
         assert_eq!(lines.cell(row + 1), Some((1, 2)));
