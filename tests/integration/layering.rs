@@ -164,12 +164,14 @@ fn the_cuda_feature_and_unsafe_live_in_named_files() {
     }
 }
 
-/// The operating system, the loading of cells, the store that cells take their variables from, and the GPU.
+/// The operating system, the loading of cells, the store that cells take their variables from, the check in their loops, and
+/// the GPU.
 const UNSAFE: &[&str] = &[
     "kernel/src/system.rs",
     "kernel/src/system/turns.rs",
     "kernel/src/worker/load.rs",
     "crate/src/cell/store.rs",
+    "crate/src/interrupt.rs",
     "crate/src/ops/cuda/driver.rs",
     "crate/src/ops/cuda/launch.rs",
     "crate/src/ops/cuda/libraries.rs",

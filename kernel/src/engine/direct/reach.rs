@@ -242,8 +242,13 @@ mod tests {
 
     /// Whether a type of cells means something else after one more cell.
     fn changes(before: &str, name: &str, after: &str) -> bool {
-        let items = Items::default().with(&split(before, 1).unwrap().definitions);
-        let new = items.with(&split(after, 2).unwrap().definitions);
+        let definitions = |code: &str, cell| {
+            let mut parsed = split(code, cell).unwrap();
+            parsed.define(code, cell, &|_| true);
+            parsed.definitions
+        };
+        let items = Items::default().with(&definitions(before, 1));
+        let new = items.with(&definitions(after, 2));
         let names: BTreeSet<String> = [name.to_owned()].into();
         let by_code = items.is_function(name);
         Reach::of(&items).change(&Roots { names, by_code }, &Reach::of(&new)).is_some()
