@@ -122,7 +122,9 @@ impl Compiler {
         let name = format!("u{}.rs", self.units);
         let root = format!("r{}.rs", self.units);
         std::os::unix::fs::symlink("/proc/self/fd/0", self.folder.path().join(&name))?;
-        let text = format!("extern crate chandlery;\ninclude!(\"{name}\");\n");
+        // The prelude is read while the compiler waits; the cell's own import of it then costs nothing.
+        let warm = "mod __warm { use chandlery::prelude::*; }";
+        let text = format!("extern crate chandlery;\n{warm}\ninclude!(\"{name}\");\n");
         std::fs::write(self.folder.path().join(&root), text)?;
         let mut command = Command::new(&self.toolkit.rustc);
         command
@@ -158,9 +160,6 @@ impl Compiler {
         busy: &Busy,
         spent: &mut Spent,
     ) -> std::io::Result<Compiled> {
-        if let Ok(p) = std::env::var("DBGCELL") {
-            let _ = std::fs::write(format!("{p}/{}.rs", self.units), source);
-        } // DEBUG
         let begun = Instant::now();
         // Optimised cells and tests are rare, so no compiler waits for them.
         let waiting = if level.is_none() && !self.tests { self.waiting.take() } else { None };
@@ -184,9 +183,6 @@ impl Compiler {
             Some(errors) => messages(errors)?,
             None => (String::new(), false),
         };
-        if let Ok(p) = std::env::var("DBGCELL") {
-            let _ = std::fs::write(format!("{p}/{}.err", self.units), &messages);
-        } // DEBUG
         let stopped = busy.compiled();
         if stopped == Err(Stopped) {
             child.wait()?;
