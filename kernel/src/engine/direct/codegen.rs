@@ -31,6 +31,7 @@ pub(super) const PRELUDE: &[&str] = &[
     "inspect",
     "progress",
     "project",
+    "show",
     "update",
 ];
 
@@ -307,6 +308,17 @@ mod tests {
             unknown: &Unknown::default(),
         }
         .generate()
+    }
+
+    #[test]
+    fn the_names_of_the_prelude_are_those_of_the_toolkit() {
+        let file = syn::parse_file(include_str!("../../../../crate/src/prelude.rs")).unwrap();
+        let imports = file.items.iter().filter_map(|item| match item {
+            syn::Item::Use(import) => Some(super::super::imports::names(import)),
+            _ => None,
+        });
+        let names: BTreeSet<String> = imports.flatten().collect();
+        assert_eq!(names, PRELUDE.iter().map(|name| (*name).to_owned()).collect());
     }
 
     #[test]
