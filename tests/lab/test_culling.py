@@ -63,7 +63,10 @@ def test_a_kernel_whose_cell_runs_is_busy_and_is_not_culled(front_end, kernel, t
         connection.close()
         connection = server.channels(identity)
         reloaded = ask(connection, "kernel_info_request", {}, front_end)
-        after = heard(connection, 1)
+        after = []
+        told = lambda: [kind for parent, kind, content in after if parent == cell and kind == "status"]  # noqa: E731
+        wait_until(lambda: after.extend(heard(connection, 0.5)) or told(), "a reloaded tab is not told that a cell runs")
+        after += heard(connection, 0.5)
         assert (reloaded, "kernel_info_reply") in [message[:2] for message in after]
         states = [(parent, content["execution_state"]) for parent, kind, content in after if kind == "status"]
         assert states[-1] == (cell, "busy"), states

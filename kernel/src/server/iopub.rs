@@ -1,16 +1,17 @@
-//! The one way onto iopub: keeps the order of messages, merges text, and keeps the pace that notebook servers accept.
+//! The one way onto iopub: keeps the order of messages, merges text, keeps the pace that notebook servers accept, and tells
+//! a reader who comes while a cell runs that the kernel is busy.
 
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
-use jupyter_protocol::{IoPubWelcome, JupyterMessageContent, Stdio, StreamContent};
+use jupyter_protocol::{ExecutionState, IoPubWelcome, JupyterMessageContent, Stdio, StreamContent};
 use jupyter_zmq_client::{KernelIoPubXPubConnection, SubscriptionEvent};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::signature::Key;
-use super::wire::{self, Outgoing};
+use super::wire::{self, Outgoing, Received};
 
 /// How long a piece of text may wait for more: short enough for a progress line, long enough for a tight loop.
 const MERGE: Duration = Duration::from_millis(40);
@@ -42,6 +43,7 @@ enum Item {
 pub(super) struct Iopub {
     items: mpsc::UnboundedSender<Item>,
     backlog: Arc<Backlog>,
+    running: Arc<Mutex<Option<Received>>>,
 }
 
 impl Iopub {
@@ -49,10 +51,23 @@ impl Iopub {
     pub(super) fn start(connection: KernelIoPubXPubConnection, key: Key, tasks: &mut JoinSet<()>) -> Self {
         let (items, receiver) = mpsc::unbounded_channel();
         let backlog = Arc::<Backlog>::default();
-        let (bytes, messages, pending) = (Pace::new(BYTES), Pace::new(MESSAGES), Vec::new());
-        let publisher = Publisher { connection, key, pending, bytes, messages, backlog: Arc::clone(&backlog) };
+        let iopub = Self { items, backlog, running: Arc::default() };
+        let publisher = Publisher {
+            connection,
+            key,
+            pending: Vec::new(),
+            bytes: Pace::new(BYTES),
+            messages: Pace::new(MESSAGES),
+            backlog: Arc::clone(&iopub.backlog),
+            running: Arc::clone(&iopub.running),
+        };
         tasks.spawn(publisher.run(receiver));
-        Self { items, backlog }
+        iopub
+    }
+
+    /// Sets the cell whose state readers are told that come from now on. Goes before the `idle` that ends it.
+    pub(super) fn set_running(&self, cell: Option<Received>) {
+        *self.running.lock().unwrap_or_else(PoisonError::into_inner) = cell;
     }
 
     /// Sends a message after all earlier ones. Never waits.
@@ -148,6 +163,8 @@ struct Publisher {
     bytes: Pace,
     messages: Pace,
     backlog: Arc<Backlog>,
+    /// The cell that runs, by its request.
+    running: Arc<Mutex<Option<Received>>>,
 }
 
 impl Publisher {
@@ -163,6 +180,9 @@ impl Publisher {
                     Ok(SubscriptionEvent::Subscribe(topic)) => {
                         held = held.map(|_| begun + RECONNECTED);
                         self.welcome(topic).await;
+                        if held.is_none() {
+                            self.tell_that_a_cell_runs().await;
+                        }
                     }
                     Ok(SubscriptionEvent::Unsubscribe(_)) => {}
                     // A reader went away; the socket has forgotten it.
@@ -232,6 +252,14 @@ impl Publisher {
         let mut message = wire::orphan(IoPubWelcome { subscription: subscription.clone() });
         message.message.zmq_identities = vec![subscription.into()];
         let _ = wire::send(&mut self.connection, &self.key, message).await;
+    }
+
+    /// A tab that was reloaded, or a server that was started anew, has missed the cell's `busy`.
+    async fn tell_that_a_cell_runs(&mut self) {
+        let running = self.running.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some(cell) = running {
+            self.send(wire::status(ExecutionState::Busy, &cell)).await;
+        }
     }
 
     async fn send(&mut self, mut message: Outgoing) {

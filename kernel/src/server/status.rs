@@ -10,7 +10,8 @@
 //! - Front ends on `@jupyterlab/services` end a request only with its `idle`: without it nothing would be completed or
 //!   inspected until the cell ends. They are known by their headers, in which the protocol is 5.2 whatever they speak, and
 //!   `subshell_id` is null in the main shell. They are given the `idle` and, with nothing between, the cell's `busy` again.
-//! - Whoever asks what the kernel is has just come, as a tab that was reloaded, and is told the cell's `busy`.
+//! - Whoever asks what the kernel is has just come, as a tab that was reloaded, and is told the cell's `busy`; so is whoever
+//!   subscribes to iopub, since the answer may come before the subscription.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -51,6 +52,7 @@ impl Statuses {
     pub(super) fn begin(&self, cell: &Received) {
         let mut state = self.state();
         self.publish(ExecutionState::Busy, cell);
+        self.iopub.set_running(Some(cell.clone()));
         state.running = Some(cell.clone());
     }
 
@@ -58,6 +60,7 @@ impl Statuses {
     pub(super) fn end(&self, cell: &Received) {
         let mut state = self.state();
         state.running = None;
+        self.iopub.set_running(None);
         self.publish(ExecutionState::Idle, cell);
         self.publish_due(&mut state);
     }
