@@ -4,6 +4,7 @@ use std::alloc::Layout;
 use std::any::{Any, TypeId, type_name};
 use std::collections::BTreeMap;
 use std::marker::PhantomData;
+use std::mem::ManuallyDrop;
 
 use serde::{Deserialize, Serialize};
 
@@ -36,6 +37,9 @@ pub struct Passed<T>(pub T);
 ///
 /// A cell takes out what it mentions and puts it back afterwards. The allocation stays in its slot meanwhile, so
 /// neither step compiles code to allocate or drop the variable.
+///
+/// Every cell compiles the generic functions that it calls, with what they call. So these only move values; the work is done
+/// by functions of the library that know a type as a [`Kind`].
 #[derive(Default)]
 pub struct Store {
     slots: BTreeMap<String, Slot>,
@@ -62,14 +66,39 @@ struct Slot {
     serial: u64,
 }
 
+/// A type, as far as the store compares it.
+struct Kind {
+    id: TypeId,
+    name: &'static str,
+    layout: Layout,
+}
+
+impl Kind {
+    fn of<T: 'static>() -> Self {
+        Self { id: const { TypeId::of::<T>() }, name: type_name::<T>(), layout: const { Layout::new::<T>() } }
+    }
+}
+
 impl Slot {
-    /// Whether the memory may be read and written as a `T`.
-    fn is<T: 'static>(&self) -> bool {
+    /// Whether the memory may be read and written as a type.
+    fn is(&self, kind: &Kind) -> bool {
         // SAFETY: only the layout of the type is read, through the vtable.
         let layout = unsafe { Layout::for_value(&*self.value) };
-        self.type_id == TypeId::of::<T>()
-            || (self.vouched && self.type_name == type_name::<T>() && layout == Layout::new::<T>())
+        self.type_id == kind.id || (self.vouched && self.type_name == kind.name && layout == kind.layout)
     }
+}
+
+/// Memory as `Box` has it.
+fn allocate(layout: Layout) -> *mut () {
+    if layout.size() == 0 {
+        return std::ptr::without_provenance_mut(layout.align());
+    }
+    // SAFETY: the layout has a size.
+    let memory = unsafe { std::alloc::alloc(layout) };
+    if memory.is_null() {
+        std::alloc::handle_alloc_error(layout);
+    }
+    memory.cast()
 }
 
 impl Drop for Slot {
@@ -119,11 +148,15 @@ impl Store {
 
     /// Checks that a variable has the type the cell was compiled for.
     pub fn key<T: 'static>(&mut self, name: &'static str) -> Key<T> {
-        let fits = self.slots.get(name).is_some_and(|slot| !slot.open && slot.is::<T>());
+        Key(self.check(name, &Kind::of::<T>()), PhantomData)
+    }
+
+    fn check(&mut self, name: &'static str, kind: &Kind) -> Option<&'static str> {
+        let fits = self.slots.get(name).is_some_and(|slot| !slot.open && slot.is(kind));
         if !fits {
-            self.refuse(name, type_name::<T>());
+            self.refuse(name, kind.name);
         }
-        Key(fits.then_some(name), PhantomData)
+        fits.then_some(name)
     }
 
     /// The same, with a type that only the compiler knows.
@@ -146,30 +179,47 @@ impl Store {
     /// # Panics
     /// If the check of its type failed, or if it was taken already.
     pub fn take<T: 'static>(&mut self, key: Key<T>) -> T {
-        let slot = key.0.and_then(|name| self.slots.get_mut(name));
-        let slot =
-            slot.filter(|slot| !slot.open && slot.is::<T>()).expect("a variable is taken once, as the type it has");
+        let memory = self.open(key.0, &Kind::of::<T>()) as *mut T;
+        // SAFETY: a `T` is there, and the slot is open from now on, so nothing reads or drops it again.
+        unsafe { memory.read() }
+    }
+
+    /// The memory of a value that whoever called this now owns.
+    fn open(&mut self, name: Option<&str>, kind: &Kind) -> *mut () {
+        let slot = name.and_then(|name| self.slots.get_mut(name)).filter(|slot| !slot.open && slot.is(kind));
+        let slot = slot.expect("a variable is taken once, as the type it has");
         slot.open = true;
-        // SAFETY: the slot holds a `T`, and is open from now on, so nothing reads or drops it again.
-        unsafe { slot.value.cast::<T>().read() }
+        slot.value.cast()
     }
 
     /// Puts back a variable that was taken.
+    ///
+    /// # Panics
+    /// If none of this name and type was taken.
     pub fn put<T: 'static>(&mut self, name: &'static str, value: T) {
-        match self.slots.get_mut(name).filter(|slot| slot.open && slot.is::<T>()) {
-            Some(slot) => {
-                // SAFETY: the memory is that of a `T`, and no value is in it.
-                unsafe { slot.value.cast::<T>().write(value) }
-                slot.open = false;
-                slot.type_id = TypeId::of::<T>();
-            }
-            None => self.keep(name, value),
-        }
+        let value = ManuallyDrop::new(value);
+        let memory = self.close(name, &Kind::of::<T>()) as *mut ManuallyDrop<T>;
+        // SAFETY: the memory is that of a `T`, and no value is in it.
+        unsafe { memory.write(value) }
+    }
+
+    /// Memory into which a value of this type has to be written next.
+    fn close(&mut self, name: &str, kind: &Kind) -> *mut () {
+        let slot = self.slots.get_mut(name).filter(|slot| slot.open && slot.is(kind));
+        let slot = slot.expect("a variable is put back as the type it was taken as");
+        slot.open = false;
+        slot.type_id = kind.id;
+        slot.value.cast()
     }
 
     /// Stores a variable the cell made.
     pub fn keep<T: 'static>(&mut self, name: &'static str, value: T) {
-        self.insert(name, Box::new(value), type_name::<T>(), None);
+        let memory = allocate(const { Layout::new::<T>() }) as *mut T;
+        // SAFETY: the memory is as `Box` allocates it for a `T`, which makes it one.
+        unsafe {
+            memory.write(value);
+            self.own(name, memory, Kind::of::<T>().name, None);
+        }
     }
 
     /// Stores a variable the cell made, if it got that far.
@@ -187,25 +237,33 @@ impl Store {
     /// Runs all of the user's text. Returns whether it ran to its end.
     pub fn body<F: FnOnce() -> Result<(), CellError>>(&mut self, body: F) -> bool {
         let mut body = Some(body);
-        self.run(&mut || body.take().map_or(Ok(()), |body| body()));
-        self.ending == Some(Ending::Done)
+        self.run(&mut || match body.take() {
+            Some(body) => body(),
+            None => Ok(()),
+        })
     }
 
     /// Runs one statement of the user's text. Nothing if the cell ends with it.
     pub fn stage<T, F: FnOnce() -> Result<Passed<T>, CellError>>(&mut self, statement: F) -> Option<T> {
-        let (mut statement, mut value) = (Some(statement), None);
-        self.run(&mut || {
-            if let Some(statement) = statement.take() {
-                value = Some(statement()?.0);
-            }
-            Ok(())
+        // What would be dropped here is always empty; without `ManuallyDrop` its code would be compiled.
+        let (mut statement, mut value) = (Some(statement), ManuallyDrop::new(None));
+        self.run(&mut || match statement.take() {
+            Some(statement) => match statement() {
+                Ok(Passed(passed)) => {
+                    value = ManuallyDrop::new(Some(passed));
+                    Ok(())
+                }
+                Err(error) => Err(error),
+            },
+            None => Ok(()),
         });
-        value
+        ManuallyDrop::into_inner(value)
     }
 
-    /// Runs a body that needs no variables, as magics do.
-    pub fn run(&mut self, body: &mut dyn FnMut() -> Result<(), CellError>) {
+    /// Runs a body that needs no variables, as magics do. Returns whether it ran to its end.
+    pub fn run(&mut self, body: &mut dyn FnMut() -> Result<(), CellError>) -> bool {
         self.ending = Some(catch(body));
+        self.ending == Some(Ending::Done)
     }
 
     /// How the last cell ended. Forgets the variables that it moved away.
@@ -229,10 +287,20 @@ impl Store {
 
     /// Stores a boxed value; `type_path` is how a cell names its type.
     pub fn insert(&mut self, name: &str, value: Box<dyn Any>, type_name: &str, type_path: Option<&str>) {
+        // SAFETY: it comes from a box.
+        unsafe { self.own(name, Box::into_raw(value), type_name, type_path) }
+    }
+
+    /// Stores a value.
+    ///
+    /// # Safety
+    /// [`Box::from_raw`] makes a box of `value`, and nothing else does.
+    unsafe fn own(&mut self, name: &str, value: *mut dyn Any, type_name: &str, type_path: Option<&str>) {
         self.serial += 1;
         let slot = Slot {
-            type_id: (*value).type_id(),
-            value: Box::into_raw(value),
+            // SAFETY: a value is there.
+            type_id: unsafe { (*value).type_id() },
+            value,
             open: false,
             vouched: false,
             type_name: type_name.to_owned(),
@@ -364,7 +432,10 @@ mod tests {
         let (one, two) = (store.key::<String>("a"), store.key::<String>("a"));
         assert_eq!(store.take(one), "text");
         assert!(std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| store.take(two))).is_err());
-        store.put("a", 7_u8);
+        assert!(std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| store.put("a", 7_u8))).is_err());
+        store.put("a", String::from("text"));
+        assert!(std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| store.put("a", String::new()))).is_err());
+        store.keep("a", 7_u8);
         assert_eq!(store.variables()[0].type_name, "u8");
     }
 

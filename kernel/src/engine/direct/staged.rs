@@ -49,7 +49,7 @@ impl Unit<'_> {
         for (index, statement) in statements.iter().enumerate() {
             let fails = |has_value: bool| {
                 // What is not there would be dropped too late: its type may borrow from a variable that is stored.
-                let mut lines = vec![Ours::plain(if has_value { " => { ::core::mem::drop(__none);" } else { " => {" })];
+                let mut lines = vec![Ours::plain(if has_value { " => { let _ = ::core::mem::ManuallyDrop::new(__none);" } else { " => {" })];
                 lines.extend(self.saves(taken, &made, Some(index)));
                 lines.push(Ours::plain("return; } }"));
                 lines
