@@ -54,4 +54,5 @@ mod subshells;
 mod tokens;
 mod training;
 mod update;
+mod verdicts;
 mod vocabulary;

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::{Failure, Kept, Outcome, flag, flag_value, given, option, path, set, values};
 use crate::checkpoint::{CheckpointChoice, OutputFile};
-use crate::convert::{ConvertError, Families, LogitDiff};
+use crate::convert::{ConvertError, LogitDiff};
 use crate::device::Device;
 use crate::display::{MimeBundle, View};
 use crate::model::Batch;
@@ -34,6 +34,7 @@ pub(super) fn definition() -> Command {
         )
         .arg(flag("by-layer", "Compare the residual stream after each layer, too"))
         .arg(values::converter_path())
+        .arg(values::allow_unknown_fields())
         .arg(option("device", "DEVICE", "Where to compute (default: cpu)").value_parser(values::device()))
 }
 
@@ -57,13 +58,14 @@ pub(super) fn logits_definition() -> Command {
                 .required(true),
         )
         .arg(values::converter_path())
+        .arg(values::allow_unknown_fields())
         .arg(option("device", "DEVICE", "Where to compute (default: cpu)").value_parser(values::device()))
 }
 
 pub(super) fn run(matches: &ArgMatches) -> Result<Outcome, Failure> {
     let device = given::<Device>(matches, "device").unwrap_or(Device::Cpu);
     let left = given::<PathBuf>(matches, "A").unwrap_or_default();
-    let families = Families::with_paths(values::converter_paths(matches)).map_err(ConvertError::from)?;
+    let families = values::families(matches)?;
     if let Some(file) = given::<PathBuf>(matches, "reference") {
         return Ok(reference_outcome(crate::compare::compare_with_reference(&left, &file, device, &families)?));
     }
@@ -126,7 +128,7 @@ pub(super) fn run_logits(matches: &ArgMatches) -> Result<Outcome, Failure> {
         return Err(Failure::Usage { text, help: false });
     }
     let batch = read_batch(&given::<PathBuf>(matches, "input-ids").unwrap_or_default())?;
-    let families = Families::with_paths(values::converter_paths(matches)).map_err(ConvertError::from)?;
+    let families = values::families(matches)?;
     let checkpoint = given::<PathBuf>(matches, "checkpoint");
     let computed = crate::compare::logits(&model, checkpoint.as_deref(), &batch, device, &families)?;
     let (shape, choice) = (computed.shape, &computed.choice);

@@ -25,6 +25,7 @@ pub(super) fn definition() -> Command {
             "Take the model for one of this family: llama, mistral, qwen3, or one of --converter-path",
         ))
         .arg(values::converter_path())
+        .arg(values::allow_unknown_fields())
         .arg(option("dtype", "DTYPE", "Cast the weights (default: as they are)").value_parser(values::dtype()))
         .arg(
             option("max-length", "TOKENS", "Replace the longest sequence, in config.json and for the tokenizer")
@@ -60,6 +61,10 @@ pub(super) fn definition() -> Command {
         )
         .arg(flag("debug-params", "List every tensor with both names, shape, type and digest"))
         .arg(flag("no-validate", "Skip the comparison of bits and logits"))
+        .arg(
+            flag("require-agreement", "Fail also where the logits cannot be judged (default: only where they differ)")
+                .conflicts_with("no-validate"),
+        )
         .arg(values::force())
         .arg(flag("dry-run", "Plan from headers; write nothing"))
         .arg(values::log_level())
@@ -83,6 +88,8 @@ pub(super) fn run(matches: &ArgMatches) -> Result<Outcome, Failure> {
         .chat_template(given::<String>(matches, "chat-template-path"))
         .prompt(given::<String>(matches, "prompt"))
         .validate(!set(matches, "no-validate"))
+        .allow_unknown_fields(set(matches, "allow-unknown-fields"))
+        .require_agreement(set(matches, "require-agreement"))
         .force(set(matches, "force"))
         .dry_run(set(matches, "dry-run"));
     for path in values::converter_paths(matches) {

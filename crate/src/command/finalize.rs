@@ -6,7 +6,6 @@ use clap::{ArgMatches, Command};
 
 use super::{Failure, Kept, Outcome, flag, flag_value, given, option, path, set, values};
 use crate::checkpoint::WeightsFormat;
-use crate::convert::{ConvertError, Families};
 use crate::device::Device;
 use crate::display::View;
 use crate::gguf::GgufType;
@@ -23,6 +22,7 @@ pub(super) fn definition() -> Command {
         .arg(path("DST", "Folder to make: a new or an empty one"))
         .arg(values::checkpoint())
         .arg(values::converter_path())
+        .arg(values::allow_unknown_fields())
         .arg(flag("keep-optimizer", "Carry the checkpoint's optimizer_state.pt"))
         .arg(flag("root-copy", "Weights at the root only, no checkpoints folder").conflicts_with("keep-optimizer"))
         .arg(option("add-tokens", "YAML", "Tokens to add: a file, or `chatml`"))
@@ -65,7 +65,7 @@ pub(super) fn run(matches: &ArgMatches) -> Result<Outcome, Failure> {
     let (Some(source), Some(destination)) = (given::<PathBuf>(matches, "SRC"), given::<PathBuf>(matches, "DST")) else {
         return Err(Failure::Usage { text: "finalize needs SRC and DST".to_owned(), help: false });
     };
-    let families = Families::with_paths(values::converter_paths(matches)).map_err(ConvertError::from)?;
+    let families = values::families(matches)?;
     let mut finalize = crate::finalize(source, destination)
         .families(families)
         .checkpoint(given::<PathBuf>(matches, "checkpoint"))

@@ -5,8 +5,9 @@ use std::path::PathBuf;
 use clap::builder::{TypedValueParser, ValueParser};
 use clap::{Arg, ArgAction, ArgMatches};
 
-use super::{flag, flag_value, option};
+use super::{flag, flag_value, option, set};
 use crate::checkpoint::{WeightsFormat, parse_size};
+use crate::convert::{ConvertError, Families};
 use crate::device::Device;
 use crate::gguf::GgufType;
 use crate::spec::{DType, Recipe};
@@ -84,6 +85,17 @@ pub(super) fn converter_path() -> Arg {
     option("converter-path", "PATH", "YAML file, or folder of them, that describes more families (repeatable)")
         .value_parser(path())
         .action(ArgAction::Append)
+}
+
+/// Whether fields of config.json that the model's family does not read are passed over.
+pub(super) fn allow_unknown_fields() -> Arg {
+    flag("allow-unknown-fields", "Pass over fields of config.json that its family does not say the meaning of")
+}
+
+/// The families that the command line names.
+pub(super) fn families(matches: &ArgMatches) -> Result<Families, ConvertError> {
+    let families = Families::with_paths(converter_paths(matches))?;
+    Ok(families.allow_unknown_fields(set(matches, "allow-unknown-fields")))
 }
 
 /// The values of [`converter_path`].

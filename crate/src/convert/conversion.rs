@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use serde_json::{Value, json};
 
 use super::validation::validation_memory;
-use super::{Digest, GenerationTest, LogitDiff, Proof, RemapPlan, RemapStep, Way};
+use super::{Digest, GenerationTest, LogitDiff, Proof, RemapPlan, RemapStep, Verdict, Way};
 use crate::checkpoint::{CheckpointChoice, FolderChanges};
 use crate::sealed::Sealed;
 use crate::spec::{ParamPath, Side, TensorTable};
@@ -36,8 +36,12 @@ pub struct Conversion {
     pub proof: Option<Sealed<Proof>>,
     /// Logits of the independent reference forward against the candle model, if they were compared.
     pub logits: Option<Sealed<LogitDiff>>,
-    /// Why logits were not compared, if they were to be and could not.
+    /// Why the logits are not judged, if they were to be and could not, or not in every respect.
     pub unjudged: Option<String>,
+    /// Fields of Hugging Face's config.json that nothing reads.
+    pub unread_fields: Sealed<Vec<String>>,
+    /// Whether logits that are not judged are a failure.
+    pub require_agreement: bool,
     /// Tensors of the source with NaN or infinite elements. They are looked for where the logits are no numbers.
     pub not_finite: Sealed<Vec<ParamPath>>,
     /// What both sides made of a prompt, if they were asked to continue it.
@@ -65,11 +69,27 @@ pub struct Pairs(pub Sealed<Vec<Pair>>);
 
 impl Conversion {
     /// True unless a check was made and failed: bytes that are not those of the plan, logits beyond the tolerance, or a
-    /// prompt that the two sides continue differently.
+    /// prompt that the two sides continue differently. Logits that are not judged fail if agreement is required.
     pub fn passed(&self) -> bool {
         self.proof.as_ref().is_none_or(|proof| proof.different().next().is_none() && proof.lost.is_empty())
-            && self.logits.as_ref().is_none_or(|logits| logits.passed())
-            && self.generation.as_ref().is_none_or(|generation| generation.passed())
+            && match self.verdict() {
+                Verdict::Agree => true,
+                Verdict::Differ => false,
+                Verdict::NotJudged(_) => self.dry_run || !self.require_agreement,
+            }
+    }
+
+    /// What is said of the logits.
+    pub fn verdict(&self) -> Verdict {
+        let fails = self.logits.as_ref().is_some_and(|logits| !logits.passed())
+            || self.generation.as_ref().is_some_and(|generation| !generation.passed());
+        match (&self.unjudged, &self.logits) {
+            _ if fails => Verdict::Differ,
+            (Some(reason), _) => Verdict::NotJudged(reason.clone()),
+            (None, Some(_)) => Verdict::Agree,
+            (None, None) if self.dry_run => Verdict::NotJudged("a dry run computes nothing".to_owned()),
+            (None, None) => Verdict::NotJudged("--no-validate was given".to_owned()),
+        }
     }
 
     /// What comparing logits takes or took, in bytes: the model in float32, and one tensor of it once more.
@@ -121,7 +141,10 @@ impl Conversion {
             "max_abs_diff": logits.map(LogitDiff::max_abs),
             "mean_kl": logits.map(LogitDiff::mean_kl),
             "top1_agreement": logits.map(LogitDiff::top1_agreement),
+            "verdict": self.verdict().name(),
+            "not_judged": self.verdict().reason(),
             "unjudged": self.unjudged,
+            "unread_fields": *self.unread_fields,
             "tolerance": logits.map(LogitDiff::tolerance_report),
             "columns": logits.map(|logits| logits.columns),
             "first_divergent_layer": logits.and_then(LogitDiff::first_divergent_layer),

@@ -191,12 +191,22 @@ impl Draft {
             proof: None,
             logits: None,
             unjudged: None,
+            unread_fields: Sealed::new(self.unread_fields()),
+            require_agreement: convert.require_agreement,
             generation: None,
             not_finite: Sealed::new(Vec::new()),
             checkpoint: Sealed::new(self.source.checkpoint().choice().clone()),
             changes: Sealed::new(self.changes.clone()),
             notes: Sealed::new(self.notes.clone()),
             dry_run: convert.dry_run,
+        }
+    }
+
+    /// Fields of the configuration at Hugging Face's side that nothing reads.
+    fn unread_fields(&self) -> Vec<String> {
+        match self.to {
+            Side::Native => self.source.unread_fields(),
+            Side::HuggingFace => self.family.unread_fields(&self.json),
         }
     }
 

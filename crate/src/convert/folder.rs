@@ -63,6 +63,9 @@ impl ModelFolder {
             }
             Side::HuggingFace => {
                 let family = hf_family(&json, &origin, families, model_type)?;
+                if !families.allows_unknown_fields() {
+                    family.require_known_fields(&json, &origin)?;
+                }
                 let mut config = family.read_config(&json, &origin)?;
                 config.quantization = config.quantization.as_ref().map(|own| native_names(own, &config, &family));
                 (config, family)
@@ -85,6 +88,14 @@ impl ModelFolder {
     /// config.json as it stands.
     pub fn config_json(&self) -> &Value {
         &self.json
+    }
+
+    /// Fields of a Hugging Face config.json that nothing reads.
+    pub fn unread_fields(&self) -> Vec<String> {
+        match self.side {
+            Side::HuggingFace => self.family.unread_fields(&self.json),
+            Side::Native => Vec::new(),
+        }
     }
 
     /// The configuration in normal form.

@@ -20,6 +20,7 @@ mod request;
 mod run;
 mod spelling;
 mod validation;
+mod verdict;
 
 pub use conversion::{Conversion, Pair, Pairs};
 pub use error::ConvertError;
@@ -37,3 +38,4 @@ pub use remap::{Remap, Renamed};
 pub use request::{Convert, convert};
 pub(crate) use spelling::{buffer, native as native_spelling};
 pub(crate) use validation::open_device;
+pub use verdict::Verdict;

@@ -7,7 +7,7 @@ use crate::tokenizer::TokenizerFiles;
 const PROMPT: &str = "The candle maker's workshop stood where two lanes met. Each morning she trimmed the wicks, \
                       melted the wax, and set the first row of candles out to cool before the market opened.";
 
-/// At most this many tokens: the reference forward is made of plain loops.
+/// At most this many tokens, unless a prompt is given: the reference forward is made of plain loops.
 const LONGEST: usize = 64;
 
 /// Ids of the prompt, or of a built-in one; where there is no tokenizer that fits the vocabulary, ids from all over it.
@@ -20,11 +20,31 @@ pub(crate) fn token_ids(
     vocab_size: usize,
     max_positions: usize,
 ) -> Result<Vec<u32>, ConvertError> {
+    prompt_ids(prompt, tokenizer, vocab_size, max_positions, None)
+}
+
+/// As [`token_ids`], with ids from all over the vocabulary after them until there are `at_least` so many.
+///
+/// # Errors
+/// As [`token_ids`].
+pub(super) fn prompt_ids(
+    prompt: Option<&str>,
+    tokenizer: &TokenizerFiles,
+    vocab_size: usize,
+    max_positions: usize,
+    at_least: Option<usize>,
+) -> Result<Vec<u32>, ConvertError> {
+    let spread = |index: usize| ((index * 7919 + 13) % vocab_size.max(1)) as u32;
     let mut ids = match (prompt, tokenizer.encode(prompt.unwrap_or(PROMPT))) {
         (Some(_), encoded) => encoded?,
         (None, Ok(ids)) if ids.iter().all(|&id| (id as usize) < vocab_size) => ids,
-        (None, _) => (0..32).map(|index| ((index * 7919 + 13) % vocab_size) as u32).collect(),
+        (None, _) => (0..32).map(spread).collect(),
     };
-    ids.truncate(max_positions.min(LONGEST));
+    if prompt.is_none() {
+        ids.truncate(LONGEST);
+    }
+    let missing = at_least.unwrap_or(0).saturating_sub(ids.len());
+    ids.extend((0..missing).map(spread));
+    ids.truncate(max_positions);
     Ok(ids)
 }

@@ -18,6 +18,8 @@ pub struct Convert {
     pub(super) model_type: Option<String>,
     pub(super) families: Sealed<Vec<Family>>,
     pub(super) converter_paths: Vec<PathBuf>,
+    pub(super) allow_unknown_fields: bool,
+    pub(super) require_agreement: bool,
     pub(super) dtype: Option<DType>,
     pub(super) max_length: Option<usize>,
     pub(super) max_shard_size: u64,
@@ -55,6 +57,8 @@ fn convert_paths(source: &Path, destination: &Path) -> Convert {
         model_type: None,
         families: Sealed::new(Vec::new()),
         converter_paths: Vec::new(),
+        allow_unknown_fields: false,
+        require_agreement: false,
         dtype: None,
         max_length: None,
         max_shard_size: DEFAULT_MAX_SHARD_SIZE,
@@ -98,9 +102,22 @@ impl Convert {
         self
     }
 
+    /// Passes over fields of config.json that its family does not read (default: they are an error). The logits are not
+    /// judged then.
+    pub fn allow_unknown_fields(mut self, allow: bool) -> Self {
+        self.allow_unknown_fields = allow;
+        self
+    }
+
+    /// Takes it for a failure if the logits cannot be judged (default: only if they differ).
+    pub fn require_agreement(mut self, require: bool) -> Self {
+        self.require_agreement = require;
+        self
+    }
+
     /// The families that the request knows.
     pub(super) fn known_families(&self) -> Result<Families, FamilyError> {
-        let families = Families::with_paths(&self.converter_paths)?;
+        let families = Families::with_paths(&self.converter_paths)?.allow_unknown_fields(self.allow_unknown_fields);
         Ok(self.families.iter().fold(families, |families, family| families.with(family.clone())))
     }
 

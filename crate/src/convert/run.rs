@@ -2,7 +2,7 @@
 
 use super::draft::Draft;
 use super::proof::{Claim, prove};
-use super::validation::Case;
+use super::validation::{Case, Judgment};
 use super::{Conversion, Convert, ConvertError};
 use crate::checkpoint::{AtomicFolder, Checkpoint};
 use crate::sealed::Sealed;
@@ -57,21 +57,13 @@ impl Convert {
             rewritten: &rewritten,
             device,
         };
-        match self.judge(&case)? {
-            Some(verdict) => {
-                if !verdict.logits.max_abs().is_finite() {
-                    conversion.not_finite = Sealed::new(not_finite(case.source.checkpoint())?);
-                }
-                conversion.logits = Some(Sealed::new(verdict.logits));
-                conversion.generation = verdict.generation.map(Sealed::new);
-            }
-            None => {
-                conversion.unjudged = Some(format!(
-                    "the family {} says nothing under `reference:`, so nothing independent of its rules can judge them",
-                    draft.family.name()
-                ));
-            }
+        let Judgment { logits, generation, reasons } = self.judge(&case)?;
+        if logits.as_ref().is_some_and(|logits| !logits.max_abs().is_finite()) {
+            conversion.not_finite = Sealed::new(not_finite(case.source.checkpoint())?);
         }
+        conversion.logits = logits.map(Sealed::new);
+        conversion.generation = generation.map(Sealed::new);
+        conversion.unjudged = Some(reasons.join("; ")).filter(|reasons| !reasons.is_empty());
         Ok(())
     }
 }

@@ -3,21 +3,27 @@
 use std::path::Path;
 
 use candle_core::{DType as CandleType, Tensor};
+use serde_json::Value;
 
 use super::generation::{Judged, generation_test};
-use super::prompt::token_ids;
+use super::prompt::prompt_ids;
 use super::{
     Convert, ConvertError, Families, Family, GenerationTest, LayerDiff, LogitDiff, Logits, ModelFolder, ReferenceModel,
 };
+use crate::checkpoint::Checkpoint;
 use crate::device::Device;
 use crate::model::{Batch, ModelError};
 use crate::spec::{DType, Side, TensorTable};
 use crate::tokenizer::TokenizerFiles;
 
 /// What the judgement says.
-pub(super) struct Verdict {
-    pub(super) logits: LogitDiff,
+#[derive(Default)]
+pub(super) struct Judgment {
+    /// The two sides' logits, where the reference forward has formulas for them.
+    pub(super) logits: Option<LogitDiff>,
     pub(super) generation: Option<GenerationTest>,
+    /// Why logits that are the same prove nothing, or not everything.
+    pub(super) reasons: Vec<String>,
 }
 
 /// What is judged.
@@ -33,25 +39,69 @@ pub(super) struct Case<'a> {
     pub(super) device: &'a candle_core::Device,
 }
 
+impl<'a> ReferenceModel<'a> {
+    /// Over an opened checkpoint of Llama, Mistral or Qwen3 and its config.json, which is read as Llama's if it does not say
+    /// whose it is.
+    pub fn new(checkpoint: &'a Checkpoint, config: &'a Value) -> Self {
+        let kind = config.get("model_type").and_then(Value::as_str).unwrap_or_default();
+        let families = Families::built_in().unwrap_or_default();
+        let family = families.of_type(kind).or_else(|| families.of_type("llama"));
+        Self::over(checkpoint, config, family.and_then(|family| family.outline().cloned()).unwrap_or_default())
+    }
+
+    /// Over a checkpoint of `family` and its config.json, to judge by; or why nothing can be judged: the family has no
+    /// `reference:`, or it does not cover this model.
+    fn judging(checkpoint: &'a Checkpoint, config: &'a Value, family: &Family) -> Result<Self, String> {
+        let Some(outline) = family.outline() else {
+            return Err(format!(
+                "the family {} says nothing under `reference:`, so nothing independent of its rules can judge them",
+                family.name()
+            ));
+        };
+        let model = Self::over(checkpoint, config, outline.clone());
+        match model.not_covered() {
+            Some(reason) => Err(reason),
+            None => Ok(model),
+        }
+    }
+}
+
 impl Convert {
     /// The reference forward over the Hugging Face side against the candle model over the native side, on a text in the
-    /// source's tokens. `None` if nothing independent of the family's rules can read its tensors.
-    pub(super) fn judge(&self, case: &Case<'_>) -> Result<Option<Verdict>, ConvertError> {
+    /// source's tokens. Nothing is computed if nothing independent of the family's rules can read its tensors.
+    pub(super) fn judge(&self, case: &Case<'_>) -> Result<Judgment, ConvertError> {
         let Case { source, family, tokenizer, rewritten, .. } = *case;
-        let families = Families::built_in()?.with(family.clone());
+        // Fields that are not read are among the reasons.
+        let families = Families::built_in()?.with(family.clone()).allow_unknown_fields(true);
         let written = ModelFolder::open_as(case.written, None, &families, Some(family.model_type()))?;
         let (hf, native) = match source.side() {
             Side::HuggingFace => (source, &written),
             Side::Native => (&written, source),
         };
-        let reference = ReferenceModel::with_outline(hf.checkpoint(), hf.config_json(), family.outline());
-        let Some(reference) = reference else { return Ok(None) };
+        let reference = match ReferenceModel::judging(hf.checkpoint(), hf.config_json(), family) {
+            Ok(reference) => reference,
+            Err(reason) => return Ok(Judgment { reasons: vec![reason], ..Judgment::default() }),
+        };
+        let mut reasons = doubts(hf.config_json(), family, &reference);
         let config = native.config();
         let vocab = source.config().vocab_size.min(written.config().vocab_size);
         let columns: Vec<u32> = (0..vocab as u32).filter(|id| !rewritten.contains(id)).collect();
         let longest = config.max_position_embeddings;
-        let mut ids = token_ids(self.prompt.as_deref(), tokenizer, vocab, longest)?;
-        ids.retain(|id| !rewritten.contains(id));
+        let window = reference.longest_window().filter(|window| *window < longest);
+        let work = |tokens: usize| tokens as f64 * native.native_table().parameters() as f64;
+        let affordable = window.filter(|window| work(window + BEYOND) <= MOST_WORK).map(|window| window + BEYOND);
+        let kept = |at_least| -> Result<Vec<u32>, ConvertError> {
+            let mut ids = prompt_ids(self.prompt.as_deref(), tokenizer, vocab, longest, at_least)?;
+            ids.retain(|id| !rewritten.contains(id));
+            Ok(ids)
+        };
+        let (prompt, ids) = (kept(None)?, kept(affordable)?);
+        if let Some(window) = window.filter(|window| *window >= ids.len()) {
+            reasons.push(format!(
+                "the prompt of {} tokens does not reach beyond the attention window of {window}; a longer --prompt does",
+                ids.len()
+            ));
+        }
         let batch = Batch::new(vec![ids.clone()])?;
         // A cast rounds the weights. The side that still reads the source rounds them likewise, so that names and
         // formulas are judged, not rounding.
@@ -77,9 +127,9 @@ impl Convert {
         diff.name_tokens(tokenizer, |_, position| ids.get(position).copied());
         let generation = self.generation_test.then(|| {
             let sides = Judged { reference: &reference, model: &model, columns: &columns };
-            generation_test(sides, &ids, longest, &config.eos_token_id, tokenizer)
+            generation_test(sides, &prompt, longest, &config.eos_token_id, tokenizer)
         });
-        Ok(Some(Verdict { logits: diff, generation: generation.transpose()? }))
+        Ok(Judgment { logits: Some(diff), generation: generation.transpose()?, reasons })
     }
 
     /// The device to validate on, opened before anything is written. Main memory that cannot hold the model is refused.
@@ -98,6 +148,27 @@ impl Convert {
             _ => open_device(self.device),
         }
     }
+}
+
+/// By how many tokens the prompt exceeds the longest window, so that several positions do not see its beginning.
+const BEYOND: usize = 16;
+
+/// Parameters times tokens above which the prompt is not made longer for the sake of a window: some ten seconds.
+const MOST_WORK: f64 = 1e11;
+
+/// Why the reference forward may not be the forward of the model that config.json describes.
+fn doubts(json: &Value, family: &Family, reference: &ReferenceModel<'_>) -> Vec<String> {
+    let mut reasons = Vec::new();
+    let own = json.get("model_type").and_then(Value::as_str);
+    if let Some(own) = own.filter(|own| *own != family.model_type()) {
+        reasons.push(format!("config.json is that of a {own}, and was read as that of a {}", family.model_type()));
+    }
+    let unread = [family.fields_beyond_reference(json), reference.unread_rotary_keys()].concat();
+    if !unread.is_empty() {
+        let names = unread.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
+        reasons.push(format!("the reference forward does not know what these fields of config.json mean: {names}"));
+    }
+    reasons
 }
 
 /// What comparing logits takes: the model in float32, and one tensor of it once more as it is read.

@@ -195,7 +195,11 @@ impl View for Conversion {
         if let Some(logits) = &self.logits {
             lines.push(format!(
                 "logits {}: max |Δ| {} (tolerance {:.0e}), top-1 agreement {:.1}%",
-                if logits.passed() { "agree with the reference forward" } else { "DIFFER from the reference forward" },
+                match (logits.passed(), &self.unjudged) {
+                    (true, None) => "agree with the reference forward",
+                    (true, Some(_)) => "as far as the reference forward goes",
+                    (false, _) => "DIFFER from the reference forward",
+                },
                 small(f64::from(logits.max_abs())),
                 logits.tolerance,
                 logits.top1_agreement() * 100.0
@@ -209,7 +213,13 @@ impl View for Conversion {
             };
             lines.push(format!("the source itself holds NaN or infinities, in {first}{others}"));
         }
-        lines.extend(self.unjudged.as_ref().map(|why| format!("logits were NOT compared: {why}")));
+        lines.extend(self.unjudged.as_ref().map(|why| match &self.logits {
+            None => format!("logits were NOT compared: {why}"),
+            Some(_) => format!("logits were NOT judged: {why}"),
+        }));
+        if !self.unread_fields.is_empty() {
+            lines.push(format!("! nothing reads these fields of config.json: {}", self.unread_fields.join(", ")));
+        }
         lines.extend(self.generation.as_deref().map(|generation| match generation.parting {
             None => format!("both sides continue the prompt with the same {} tokens", generation.candle.ids.len()),
             Some(parting) => format!(

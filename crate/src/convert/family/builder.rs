@@ -129,6 +129,18 @@ impl FamilyBuilder {
         self
     }
 
+    /// A field of config.json that does not change what the model computes.
+    pub fn harmless(mut self, field: &str) -> Self {
+        self.0.harmless.push(field.to_owned());
+        self
+    }
+
+    /// Conversions are judged by the reference forward of this family.
+    pub fn same_reference_as(mut self, family: &str) -> Self {
+        self.0.same_reference_as = Some(family.into());
+        self
+    }
+
     /// Reads it.
     ///
     /// # Errors

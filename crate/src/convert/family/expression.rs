@@ -48,6 +48,13 @@ pub(super) fn evaluate(expression: &str, fields: &Map<String, Value>) -> Result<
     })
 }
 
+/// The fields that an expression names; none if it cannot be read.
+pub(super) fn fields_of(expression: &str) -> Vec<String> {
+    let environment = environment();
+    let compiled = if expression.len() > LONGEST { None } else { environment.compile_expression(expression).ok() };
+    compiled.map(|compiled| compiled.undeclared_variables(false).into_iter().collect()).unwrap_or_default()
+}
+
 /// Evaluates an expression that says how many.
 pub(in crate::convert) fn size(expression: &str, fields: &Map<String, Value>) -> Result<usize, String> {
     let value = evaluate(expression, fields)?;

@@ -12,6 +12,7 @@ use crate::spec::Architecture;
 pub struct Families {
     given: Vec<Family>,
     built_in: Vec<Family>,
+    unknown_fields: bool,
 }
 
 impl Families {
@@ -27,7 +28,7 @@ impl Families {
             let written = written.collect::<Result<Vec<_>, _>>()?;
             written.iter().map(|family| resolve(family.clone(), &written)).collect()
         });
-        Ok(Self { given: Vec::new(), built_in: known.clone()? })
+        Ok(Self { given: Vec::new(), built_in: known.clone()?, unknown_fields: false })
     }
 
     /// The built-in families, and those of files and folders: every `.yaml` of a folder whose first key is `family`.
@@ -71,6 +72,17 @@ impl Families {
         self
     }
 
+    /// Passes over fields of a config.json that its family does not read (default: they are an error).
+    pub fn allow_unknown_fields(mut self, allow: bool) -> Self {
+        self.unknown_fields = allow;
+        self
+    }
+
+    /// Whether fields that a family does not read are passed over.
+    pub(crate) fn allows_unknown_fields(&self) -> bool {
+        self.unknown_fields
+    }
+
     /// Every family, given ones first.
     pub fn iter(&self) -> impl Iterator<Item = &Family> {
         self.given.iter().chain(&self.built_in)
@@ -106,6 +118,7 @@ impl Families {
 /// Follows what a family extends: among `others`, else a built-in one.
 pub(super) fn resolve(mut written: Written, others: &[Written]) -> Result<Family, FamilyError> {
     let mut seen = vec![written.family.text.clone()];
+    let same = written.same_reference_as.clone();
     while let Some(parent) = written.extends.take() {
         let refuse = |reason: String, advice: &str| FamilyError::Syntax {
             reason,
@@ -131,6 +144,20 @@ pub(super) fn resolve(mut written: Written, others: &[Written]) -> Result<Family
         if Architecture::from_name(&written.family.text).is_none() && Architecture::from_name(&parent.text).is_some() {
             written.native.entry("architecture").or_insert(parent.text.into());
         }
+    }
+    if let Some(other) = same {
+        let found = match others.iter().find(|family| family.family == other) {
+            Some(found) => Some(found.clone()),
+            None => built_in(&other.text)?,
+        };
+        let Some(outline) = found.and_then(|family| family.reference) else {
+            return Err(FamilyError::Syntax {
+                reason: format!("there is no family {} with a `reference:` of its own", other.text),
+                place: other.at(),
+                advice: "name llama, mistral, qwen3, or a family whose file is given too".to_owned(),
+            });
+        };
+        written.reference.get_or_insert(outline);
     }
     Family::assemble(written, None)
 }

@@ -4,6 +4,7 @@ mod builder;
 mod config;
 mod error;
 mod expression;
+mod fields;
 mod known;
 mod marked;
 mod written;
@@ -18,6 +19,7 @@ use super::{Remap, remap};
 use crate::sealed::Sealed;
 use crate::spec::{Architecture, ModelConfig, ParamPath, Side};
 use config::ConfigMap;
+use fields::KnownFields;
 
 pub use builder::{FamilyBuilder, Rule};
 pub use error::FamilyError;
@@ -64,6 +66,7 @@ struct Inside {
     spellings: Remap,
     skip: Vec<Regex>,
     outline: Option<Outline>,
+    fields: KnownFields,
     origin: String,
 }
 
@@ -158,6 +161,7 @@ impl Family {
         let to_native = Remap::new(&written.to_native)?;
         let skip = written.skip.iter().map(remap::whole).collect::<Result<_, _>>()?;
         let inside = Inside {
+            fields: KnownFields::new(&written),
             model_type,
             class: written.hugging_face.class.or_else(|| architecture.hf_class().map(str::to_owned)),
             architecture,

@@ -35,8 +35,17 @@ pub(super) struct Written {
     pub(super) spellings: Vec<WrittenRule>,
     #[serde(default)]
     pub(super) skip: Vec<Marked>,
+    /// Fields of config.json that do not change what the model computes.
+    #[serde(default)]
+    pub(super) harmless: Vec<String>,
+    /// The family whose `reference:` holds for this one as well.
+    #[serde(default)]
+    pub(super) same_reference_as: Option<Marked>,
     #[serde(default)]
     pub(super) reference: Option<Outline>,
+    /// Fields that the reference forwards of the families read which this one extends.
+    #[serde(skip)]
+    pub(super) inherited: Vec<String>,
 }
 
 /// What Hugging Face calls the family, and what its config.json says where nothing else is known.
@@ -175,6 +184,7 @@ impl Written {
         native.extend(self.native);
         let mut fields = parent.hugging_face.fields.clone();
         fields.extend(self.hugging_face.fields);
+        let own_type = self.hugging_face.model_type.clone().unwrap_or_else(|| self.family.text.clone());
         Self {
             family: self.family,
             extends: None,
@@ -189,8 +199,23 @@ impl Written {
             to_native: merged(self.to_native, &parent.to_native),
             spellings: merged(self.spellings, &parent.spellings),
             skip: parent.skip.iter().cloned().chain(self.skip).collect(),
-            reference: self.reference.or_else(|| parent.reference.clone()),
+            harmless: parent.harmless.iter().cloned().chain(self.harmless).collect(),
+            inherited: parent.reads().chain(self.inherited).collect(),
+            // Another model's forward is not the parent's just because its tensors have the same names.
+            reference: self.reference.or_else(|| parent.reference.clone().filter(|_| own_type == parent.model_type())),
+            same_reference_as: self.same_reference_as,
         }
+    }
+
+    /// The `model_type` of its folders at Hugging Face.
+    pub(super) fn model_type(&self) -> &str {
+        self.hugging_face.model_type.as_deref().unwrap_or(&self.family.text)
+    }
+
+    /// The fields that the reference forward reads, its own and those of the families that it extends.
+    pub(super) fn reads(&self) -> impl Iterator<Item = String> {
+        let own = self.reference.iter().flat_map(Outline::reads).map(str::to_owned);
+        own.chain(self.inherited.clone())
     }
 }
 

@@ -4,6 +4,7 @@
 //! written here once more, from the published formulas, against the names that Hugging Face files have.
 
 mod arithmetic;
+mod fields;
 mod outline;
 
 use half::{bf16, f16};
@@ -32,43 +33,15 @@ struct Sizes {
 }
 
 impl<'a> ReferenceModel<'a> {
-    /// Over an opened checkpoint of the Llama family and its config.json.
-    pub fn new(checkpoint: &'a Checkpoint, config: &'a Value) -> Self {
-        Self { checkpoint, config, outline: Outline::llama(), rounding: None }
-    }
-
-    /// Over a checkpoint that is read by `outline`, or has Llama's names where there is none. `None` if it has neither: then
-    /// there is nothing to judge by.
-    pub(super) fn with_outline(
-        checkpoint: &'a Checkpoint,
-        config: &'a Value,
-        outline: Option<&Outline>,
-    ) -> Option<Self> {
-        let model = Self::new(checkpoint, config);
-        let named = |name: &str| checkpoint.table().get(&format!("{name}.weight").into()).is_some();
-        match outline {
-            Some(outline) => Some(Self { outline: outline.clone(), ..model }),
-            None => {
-                let tensors = &model.outline.tensors;
-                let [query, value, up] =
-                    [&tensors.query, &tensors.value, &tensors.up].map(|map| map.tensor.replace("{layer}", "0"));
-                [&tensors.embedding, &query, &value, &up].iter().all(|name| named(name)).then_some(model)
-            }
-        }
+    /// Over a checkpoint and its config.json, which are read by `outline`.
+    pub(super) fn over(checkpoint: &'a Checkpoint, config: &'a Value, outline: Outline) -> Self {
+        Self { checkpoint, config, outline, rounding: None }
     }
 
     /// Rounds every weight to this type before computing, as a cast checkpoint would hold it.
     pub fn rounded_to(mut self, dtype: Option<DType>) -> Self {
         self.rounding = dtype;
         self
-    }
-
-    fn number(&self, key: &str) -> Option<f64> {
-        self.config.get(key).and_then(Value::as_f64)
-    }
-
-    fn size(&self, key: &str) -> Option<usize> {
-        self.config.get(key).and_then(Value::as_u64).map(|size| size as usize)
     }
 
     /// A name as the file has it: some leave the first word out.
@@ -154,43 +127,6 @@ impl<'a> ReferenceModel<'a> {
         Ok(())
     }
 
-    /// How many tokens a query sees, itself included.
-    fn window(&self) -> usize {
-        let off = self.config.get("use_sliding_window").and_then(Value::as_bool) == Some(false);
-        let kind = self.config.get("model_type").and_then(Value::as_str);
-        match self.size("sliding_window") {
-            Some(window) if !off && kind != Some("llama") => window,
-            _ => usize::MAX,
-        }
-    }
-
-    /// Radians per token of each rotated pair.
-    fn frequencies(&self, head: usize) -> Vec<f64> {
-        let rope =
-            ["rope_parameters", "rope_scaling"].iter().find_map(|key| self.config.get(*key).filter(|v| v.is_object()));
-        let rope = rope.unwrap_or(&Value::Null);
-        let get = |key: &str| rope.get(key).and_then(Value::as_f64);
-        let theta = get("rope_theta").or(self.number("rope_theta")).unwrap_or(10_000.0);
-        let stretched = rope.get("rope_type").or(rope.get("type")).and_then(Value::as_str) == Some("llama3");
-        (0..head / 2)
-            .map(|pair| {
-                let frequency = 1.0 / theta.powf(2.0 * pair as f64 / head as f64);
-                if !stretched {
-                    return frequency;
-                }
-                let (factor, low, high) = (
-                    get("factor").unwrap_or(1.0),
-                    get("low_freq_factor").unwrap_or(1.0),
-                    get("high_freq_factor").unwrap_or(4.0),
-                );
-                let turns =
-                    get("original_max_position_embeddings").unwrap_or(8192.0) * frequency / std::f64::consts::TAU;
-                let keep = ((turns - low) / (high - low)).clamp(0.0, 1.0);
-                frequency * (keep + (1.0 - keep) / factor)
-            })
-            .collect()
-    }
-
     /// Logits `[tokens × vocab]` of one sequence, and the residual stream `[tokens × hidden]` after each layer.
     ///
     /// # Errors
@@ -231,7 +167,7 @@ impl<'a> ReferenceModel<'a> {
                     PositionOutline::Learned | PositionOutline::None => {}
                 }
             }
-            let mixed = attend(&q, &k, &v, (heads, groups, head), self.window());
+            let mixed = attend(&q, &k, &v, (heads, groups, head), self.window(layer));
             add(&mut x, &self.linear(&mixed, (&tensors.output, layer), None)?);
 
             let input = self.norm(&x, &named(&tensors.feedforward_norm))?;
@@ -248,7 +184,7 @@ impl<'a> ReferenceModel<'a> {
             streams.push(x.data.clone());
         }
         let x = self.norm(&x, &tensors.final_norm)?;
-        let tied = self.config.get("tie_word_embeddings").and_then(Value::as_bool).unwrap_or(outline.tied);
+        let tied = self.flag("tie_word_embeddings").unwrap_or(outline.tied);
         let head = self.tensor(&format!("{}.weight", if tied { &tensors.embedding } else { &tensors.head }))?;
         Ok((project(&x, &head, None).data, streams))
     }

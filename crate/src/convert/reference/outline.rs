@@ -1,10 +1,13 @@
 //! Where the reference forward finds things: the tensors of each role by Hugging Face's names, and the fields of
-//! config.json. Written once more here, and in a family's YAML under `reference:`, independently of the renaming rules.
+//! config.json. A family's YAML says it under `reference:`, independently of the renaming rules.
+
+use std::collections::BTreeMap;
 
 use serde::Deserialize;
+use serde_json::Value;
 
 /// A model as the reference forward reads it: a pre-norm decoder.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Outline {
     /// The field of config.json with the width of the residual stream.
@@ -34,11 +37,37 @@ pub(crate) struct Outline {
     /// What files may leave out at the beginning of names.
     #[serde(default)]
     pub(super) optional_prefix: Option<String>,
+    /// Which layers look back over a window only; without it, none does.
+    #[serde(default)]
+    pub(super) window: Option<WindowOutline>,
+    /// What the family's configuration class assumes for fields that config.json leaves out. A null is not left out.
+    #[serde(default)]
+    pub(super) defaults: BTreeMap<String, Value>,
+    /// Fields that may have these values only: for others the reference forward says nothing.
+    #[serde(default)]
+    pub(super) must: BTreeMap<String, Vec<Value>>,
     /// The tensors, without `.weight` and `.bias`; `{layer}` stands for a layer's number.
     pub(super) tensors: Tensors,
 }
 
+/// The fields of config.json that give layers a window.
 #[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct WindowOutline {
+    /// The field with the number of tokens that a query sees, itself included; null for all.
+    pub(super) size: String,
+    /// The field that turns windows on.
+    #[serde(default)]
+    pub(super) switch: Option<String>,
+    /// The field with the number of the first layer that has a window.
+    #[serde(default)]
+    pub(super) first_layer: Option<String>,
+    /// The field with a list of the layers' kinds, which decides where it is given: `sliding_attention` has the window.
+    #[serde(default)]
+    pub(super) kinds: Option<String>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct NormOutline {
     pub(super) kind: NormKind,
@@ -46,23 +75,25 @@ pub(super) struct NormOutline {
     pub(super) eps: String,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum NormKind {
+    #[default]
     RmsNorm,
     LayerNorm,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum ActivationOutline {
+    #[default]
     Silu,
     Relu,
     Gelu,
     GeluTanh,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum PositionOutline {
     /// A table whose rows are added to the embeddings.
@@ -72,6 +103,7 @@ pub(super) enum PositionOutline {
     /// Rotary: neighbours turn together, as the formula was published.
     RotaryNeighbours,
     /// Not at all.
+    #[default]
     None,
 }
 
@@ -85,7 +117,7 @@ pub(super) enum MatrixOutline {
     InputsFirst,
 }
 
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Tensors {
     pub(super) embedding: String,
@@ -111,7 +143,7 @@ pub(super) struct Tensors {
 }
 
 /// A linear map: a tensor of its own, or some outputs of one that holds several.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Projection {
     pub(super) tensor: String,
@@ -132,39 +164,24 @@ pub(super) enum Map {
 }
 
 impl Outline {
-    /// Llama, Mistral and Qwen3 as transformers names them.
-    pub(super) fn llama() -> Self {
-        let layer = |part: &str| format!("model.layers.{{layer}}.{part}");
-        let own = |part: &str| Projection { tensor: layer(part), after: Vec::new() };
-        Self {
-            width: "hidden_size".to_owned(),
-            layers: "num_hidden_layers".to_owned(),
-            heads: "num_attention_heads".to_owned(),
-            kv_heads: Some("num_key_value_heads".to_owned()),
-            head_dim: Some("head_dim".to_owned()),
-            norm: NormOutline { kind: NormKind::RmsNorm, eps: "rms_norm_eps".to_owned() },
-            activation: ActivationOutline::Silu,
-            positions: PositionOutline::RotaryHalves,
-            matrices: MatrixOutline::OutputsFirst,
-            tied: false,
-            optional_prefix: None,
-            tensors: Tensors {
-                embedding: "model.embed_tokens".to_owned(),
-                positions: None,
-                attention_norm: layer("input_layernorm"),
-                query: own("self_attn.q_proj"),
-                key: own("self_attn.k_proj"),
-                value: own("self_attn.v_proj"),
-                query_norm: Some(layer("self_attn.q_norm")),
-                key_norm: Some(layer("self_attn.k_norm")),
-                output: own("self_attn.o_proj"),
-                feedforward_norm: layer("post_attention_layernorm"),
-                gate: Some(own("mlp.gate_proj")),
-                up: own("mlp.up_proj"),
-                down: own("mlp.down_proj"),
-                final_norm: "model.norm".to_owned(),
-                head: "lm_head".to_owned(),
-            },
-        }
+    /// The fields of config.json that the reference forward reads.
+    pub(in crate::convert) fn reads(&self) -> impl Iterator<Item = &str> {
+        let sizes = [&self.width, &self.layers, &self.heads, &self.norm.eps].into_iter();
+        let optional = [&self.kv_heads, &self.head_dim].into_iter().flatten();
+        let window = self.window.iter().flat_map(|window| {
+            let others = [&window.switch, &window.first_layer, &window.kinds];
+            std::iter::once(&window.size).chain(others.into_iter().flatten())
+        });
+        let rotary = if self.is_rotary() { ROTARY } else { &[] };
+        let named = sizes.chain(optional).chain(window).chain(self.must.keys()).map(String::as_str);
+        named.chain(rotary.iter().copied()).chain(["tie_word_embeddings"])
+    }
+
+    /// Whether queries and keys are rotated.
+    pub(super) fn is_rotary(&self) -> bool {
+        matches!(self.positions, PositionOutline::RotaryHalves | PositionOutline::RotaryNeighbours)
     }
 }
+
+/// Where config.json says how positions turn queries and keys.
+const ROTARY: &[&str] = &["rope_parameters", "rope_scaling", "rope_theta", "partial_rotary_factor"];

@@ -1,0 +1,175 @@
+//! The fields of a config.json that a family knows, so that those that nothing reads are named.
+
+use std::collections::HashSet;
+
+use serde_json::Value;
+
+use super::written::{Written, WrittenField};
+use super::{Family, FamilyError, expression};
+use crate::spec::Architecture;
+
+/// Fields of the base class of every configuration, in transformers 4 and 5, that do not change a causal model's forward.
+const HARMLESS: &[&str] = &[
+    "_attn_implementation",
+    "_attn_implementation_autoset",
+    "_flash_attn_2_enabled",
+    "_name_or_path",
+    "architectures",
+    "attn_implementation",
+    "bad_words_ids",
+    "begin_suppress_tokens",
+    "bos_token_id",
+    "chunk_size_feed_forward",
+    "cross_attention_hidden_size",
+    "decoder_start_token_id",
+    "diversity_penalty",
+    "do_sample",
+    "dtype",
+    "early_stopping",
+    "encoder_no_repeat_ngram_size",
+    "eos_token_id",
+    "exponential_decay_length_penalty",
+    "finetuning_task",
+    "forced_bos_token_id",
+    "forced_eos_token_id",
+    "gradient_checkpointing",
+    "id2label",
+    "initializer_range",
+    "is_decoder",
+    "keys_to_ignore_at_inference",
+    "label2id",
+    "length_penalty",
+    "max_length",
+    "min_length",
+    "model_type",
+    "no_repeat_ngram_size",
+    "num_beam_groups",
+    "num_beams",
+    "num_return_sequences",
+    "output_attentions",
+    "output_hidden_states",
+    "output_scores",
+    "pad_token_id",
+    "prefix",
+    "problem_type",
+    "pruned_heads",
+    "remove_invalid_values",
+    "repetition_penalty",
+    "return_dict",
+    "return_dict_in_generate",
+    "sep_token_id",
+    "suppress_tokens",
+    "task_specific_params",
+    "temperature",
+    "tf_legacy_loss",
+    "tie_encoder_decoder",
+    "tokenizer_class",
+    "top_k",
+    "top_p",
+    "torch_dtype",
+    "torchscript",
+    "transformers_version",
+    "typical_p",
+    "unsloth_fixed",
+    "unsloth_version",
+    "use_bfloat16",
+    "use_cache",
+    "vocab_size",
+];
+
+/// Fields of the base class that are harmless where they are false.
+const OFF: &[&str] = &["add_cross_attention", "is_encoder_decoder"];
+
+/// Fields that are known, and leave open what the model computes: code of its own, weights in another form.
+const OPEN: &[&str] = &["auto_map", "quantization", "quantization_config"];
+
+/// Native fields that do not change the forward of a model whose tensors fit.
+const SHAPES_AND_TRAINING: &[&str] = &[
+    "activation_dropout",
+    "attention_bias",
+    "attention_dropout",
+    "embedding_dropout",
+    "initialization",
+    "intermediate_size",
+    "layer_dropout",
+    "max_position_embeddings",
+    "mlp_bias",
+    "residual_dropout",
+];
+
+/// The fields that a family names.
+#[derive(Clone, Debug, Default)]
+pub(super) struct KnownFields {
+    /// Fields that the mapping, its expressions, or a reference forward reads.
+    read: HashSet<String>,
+    /// Fields that do not change the forward, or that the reference forward reads.
+    judged: HashSet<String>,
+}
+
+impl KnownFields {
+    pub(super) fn new(written: &Written) -> Self {
+        let root = |path: &str| path.split('.').next().unwrap_or_default().to_owned();
+        let inert = |field: &&WrittenField| SHAPES_AND_TRAINING.contains(&field.native.text.as_str());
+        let mut judged: HashSet<String> = written.harmless.iter().cloned().collect();
+        judged.extend(written.reference.iter().flat_map(|outline| outline.reads()).map(str::to_owned));
+        judged.extend(written.config.iter().filter(inert).map(|field| root(&field.hf.text)));
+        let mut read = judged.clone();
+        read.extend(written.reads());
+        read.extend(written.config.iter().map(|field| root(&field.hf.text)));
+        read.extend(written.hugging_face.fields.keys().cloned());
+        let conditions = written.config.iter().flat_map(|field| [&field.default, &field.to_native, &field.when]);
+        let conditions = conditions.flatten().chain(written.checks.iter().map(|check| &check.that));
+        read.extend(conditions.flat_map(|expression| expression::fields_of(&expression.text)));
+        // A check fixes what it names.
+        judged.extend(written.checks.iter().flat_map(|check| expression::fields_of(&check.that.text)));
+        Self { read, judged }
+    }
+}
+
+/// True for fields that say nothing, or nothing that matters in any family.
+fn is_harmless(name: &str, value: &Value) -> bool {
+    value.is_null() || HARMLESS.contains(&name) || OFF.contains(&name) && value == &Value::Bool(false)
+}
+
+impl Family {
+    fn fields_that(&self, json: &Value, wanted: impl Fn(&str) -> bool) -> Vec<String> {
+        let fields = json.as_object().into_iter().flatten();
+        let fields = fields.filter(|(name, value)| !is_harmless(name, value) && wanted(name));
+        fields.map(|(name, _)| name.clone()).collect()
+    }
+
+    /// The fields of a Hugging Face config.json that the family neither reads nor calls harmless.
+    pub fn unread_fields(&self, json: &Value) -> Vec<String> {
+        self.fields_that(json, |name| !self.0.fields.read.contains(name) && !OPEN.contains(&name))
+    }
+
+    /// The fields that may change what the model computes, and of which the reference forward knows nothing.
+    pub(crate) fn fields_beyond_reference(&self, json: &Value) -> Vec<String> {
+        self.fields_that(json, |name| !self.0.fields.judged.contains(name))
+    }
+
+    /// Whether a config.json is one of a class whose fields are all known: that class passes over all others.
+    fn is_published_class(&self, json: &Value) -> bool {
+        let own = json.get("model_type").and_then(Value::as_str) == Some(self.model_type());
+        own && Architecture::from_name(self.model_type()).is_some_and(|known| known.hf_class().is_some())
+    }
+
+    /// Refuses a config.json that says more than the family reads. Where the class at Hugging Face is known, it passes over
+    /// such fields itself: then they are only named in reports.
+    pub(crate) fn require_known_fields(&self, json: &Value, origin: &str) -> Result<(), FamilyError> {
+        let unread = self.unread_fields(json);
+        if unread.is_empty() || self.is_published_class(json) {
+            return Ok(());
+        }
+        let names = unread.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
+        Err(FamilyError::Config {
+            what: format!("the family {} does not say what these fields mean: {names}", self.name()),
+            origin: origin.to_owned(),
+            place: self.origin().to_owned(),
+            advice:
+                "map them under `config:`, fix their values under `checks:`, or list them under `harmless:` if they \
+                     change nothing; --allow-unknown-fields passes over them, and then no logits are judged"
+                    .to_owned(),
+        })
+    }
+}
