@@ -26,6 +26,7 @@ mod evcxr;
 mod export;
 mod families;
 mod feature_table;
+mod fields;
 mod finalize;
 mod folders;
 mod forgather;

@@ -27,7 +27,7 @@ impl Named {
             None => Project::here()?,
         };
         let taken = super::model::definition(None);
-        let clash = project.arguments().iter().find(|argument| is_taken(&taken, argument) && !is_base(argument));
+        let clash = project.declared().iter().find(|argument| is_taken(&taken, argument) && !is_base(argument));
         if let Some(argument) = clash {
             return Err(Failure::Failed {
                 name: "ProjectError".to_owned(),

@@ -5,6 +5,7 @@ use clap::Command;
 use super::arguments::{Named, value_among};
 use super::{VERBS, definitions, verb_of};
 use crate::project::{ArgumentType, Project};
+use crate::spec::parts::PARTS;
 
 /// What the word `typed` may become after the words `before` it: `["model", "-t"]` and `""` give the configurations.
 /// Nothing is run; a project that cannot be opened adds nothing.
@@ -67,6 +68,9 @@ fn words_of(verb: &str, before: &[String], flags: bool) -> Vec<String> {
     let Some(command) = command_of(verb, before) else { return Vec::new() };
     let chosen = command.get_subcommands().find(|inner| before.iter().any(|word| word == inner.get_name()));
     if !flags {
+        if chosen.is_some_and(|inner| (verb, inner.get_name()) == ("project", "fields")) {
+            return PARTS.iter().map(|part| part.name.to_owned()).collect();
+        }
         let names = command.get_subcommands().map(|inner| inner.get_name().to_owned());
         return if chosen.is_some() { Vec::new() } else { names.collect() };
     }

@@ -4,6 +4,7 @@ use clap::{Arg, Command};
 
 use super::complete::command_of;
 use super::{WITH_PROJECT, parser, verb_of};
+use crate::spec::{Field, parts};
 
 /// The help of the word at `at` of a verb's line: of a flag, or else of the verb. `None` if there is no verb.
 pub fn explain(words: &[String], at: usize) -> Option<String> {
@@ -23,6 +24,11 @@ pub fn explain(words: &[String], at: usize) -> Option<String> {
         return arguments.find(named).map(flag_help).or_else(own).or_else(|| explain_verb(verb, &command, chosen));
     }
     explain_verb(verb, &command, chosen)
+}
+
+/// What a field of a model's configuration is, by its name.
+pub fn explain_field(name: &str) -> Option<String> {
+    parts::field(name).map(Field::explanation)
 }
 
 fn explain_verb(verb: &str, command: &Command, chosen: Option<&Command>) -> Option<String> {

@@ -24,7 +24,7 @@ use crate::display::MimeBundle;
 
 pub use check::{Checked, check};
 pub use complete::complete;
-pub use explain::explain;
+pub use explain::{explain, explain_field};
 
 /// What a verb has to say when it is done.
 pub struct Outcome {

@@ -1,14 +1,15 @@
-//! `project list`, `project show` and `project new`
+//! `project list`, `project show`, `project fields` and `project new`
 
 use std::path::{Path, PathBuf};
 
-use clap::{ArgMatches, Command};
+use clap::{Arg, ArgMatches, Command};
 use serde_json::{Value, json};
 
 use super::arguments::{Named, chosen, with_note};
 use super::{Failure, Kept, Outcome, given, option, path};
 use crate::display::{Align, Mark, MimeBundle, TableView, View};
 use crate::project::{Project, new_project, project};
+use crate::spec::parts::{self, PARTS};
 
 const KEEPS: &str = "chandlery::project::Trace";
 
@@ -31,6 +32,11 @@ pub(super) fn definition(named: Option<&Named>) -> Command {
         .subcommand(Command::new("list").about("Built-in projects, and those below the current folder"))
         .subcommand(show)
         .subcommand(
+            Command::new("fields")
+                .about("The fields that a definition may write: type, default, what each is for")
+                .arg(Arg::new("PART").help("One part, or one field (default: all parts)").value_parser(subject)),
+        )
+        .subcommand(
             Command::new("new")
                 .about("Copy a definition into a new folder, to edit it there")
                 .arg(path("DIR", "The folder to make"))
@@ -42,6 +48,7 @@ pub(super) fn run(matches: &ArgMatches) -> Result<Outcome, Failure> {
     match matches.subcommand() {
         Some(("show", inner)) => show(inner),
         Some(("new", inner)) => new(inner),
+        Some(("fields", inner)) => Ok(fields(inner)),
         _ => list(),
     }
 }
@@ -80,6 +87,32 @@ fn list() -> Result<Outcome, Failure> {
     }
     view.note("-p takes a name or a path of the first column, -t a configuration");
     Ok(Outcome { view: view.bundle(), json: Value::Array(entries), passed: true, value: None })
+}
+
+/// A part or a field that exists.
+fn subject(word: &str) -> Result<String, String> {
+    let name = word.replace('-', "_");
+    if parts::part(&name).is_some() || parts::field(&name).is_some() {
+        return Ok(name);
+    }
+    let names: Vec<&str> = PARTS.iter().map(|part| part.name).collect();
+    let known = names.iter().copied().chain(parts::fields().map(|field| field.name));
+    let close = known.map(|known| (strsim::jaro_winkler(&name, known), known)).max_by(|a, b| a.0.total_cmp(&b.0));
+    let meant = close.filter(|(likeness, _)| *likeness > 0.85).map(|(_, known)| format!("; did you mean `{known}`?"));
+    Err(format!("it is neither a part ({}) nor a field{}", names.join(", "), meant.unwrap_or_default()))
+}
+
+fn fields(matches: &ArgMatches) -> Outcome {
+    let name = given::<String>(matches, "PART");
+    let name = name.as_deref();
+    if let Some(field) = name.filter(|name| parts::part(name).is_none()).and_then(parts::field) {
+        return Outcome { view: field.view(), json: field.report(), passed: true, value: None };
+    }
+    let shown: Vec<_> = PARTS.iter().filter(|part| name.is_none_or(|name| name == part.name)).collect();
+    let views = shown.iter().map(|part| part.view());
+    let view = views.reduce(|all, next| all.followed_by(&next)).unwrap_or_else(|| MimeBundle::text(""));
+    let json = shown.iter().map(|part| part.report()).collect();
+    Outcome { view, json, passed: true, value: None }
 }
 
 fn show(matches: &ArgMatches) -> Result<Outcome, Failure> {

@@ -251,7 +251,7 @@ impl Construct {
     /// all.
     pub fn build(&self) -> Result<Construction, ConstructError> {
         let mut config = self.config.render()?;
-        config.dtype = self.dtype.unwrap_or(DType::F32);
+        config.dtype = self.dtype.unwrap_or(config.dtype);
         let table = ModelSpec::resolve(&config).table(config.dtype);
         let context = config.max_position_embeddings;
         let tokens = self.batch.1.unwrap_or(context.min(512));

@@ -25,6 +25,7 @@ mod debug;
 mod debug_text;
 mod emit;
 mod error;
+mod fields;
 mod finalization;
 mod fold;
 mod fonts;

@@ -6,6 +6,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::yaml;
+use crate::spec::{Field, FieldKind, parts};
 
 /// What an argument holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
@@ -65,6 +66,38 @@ impl Argument {
             base("model_name", ArgumentType::Str, "Name of the model and of its output folder", &[]),
             base("attn_implementation", ArgumentType::Choices, "How attention is computed", &attention),
         ]
+    }
+
+    /// The argument for the key `tokenizer` of a definition.
+    pub(super) fn tokenizer() -> Self {
+        Self {
+            name: "tokenizer".to_owned(),
+            kind: ArgumentType::Path,
+            help: "Tokenizer: a built-in one by name, or the path of a folder or tokenizer.json".to_owned(),
+            choices: Vec::new(),
+            default: None,
+        }
+    }
+
+    /// The argument for a field that some part of a model declares; `None` for those that a flag cannot give: lists, and
+    /// token ids, which are the tokenizer's.
+    pub fn of_field(name: &str) -> Option<Self> {
+        let field: &Field = parts::fields().find(|field| field.name == name)?;
+        let (kind, choices) = match field.kind {
+            FieldKind::Size | FieldKind::OptionalSize => (ArgumentType::Int, &[][..]),
+            FieldKind::Number | FieldKind::OptionalNumber => (ArgumentType::Float, &[][..]),
+            FieldKind::Flag => (ArgumentType::Bool, &[][..]),
+            FieldKind::Word(words) | FieldKind::WordOrList(words) => (ArgumentType::Choices, words),
+            FieldKind::Object => (ArgumentType::Dict, &[][..]),
+            FieldKind::List | FieldKind::Id | FieldKind::Ids => return None,
+        };
+        Some(Self {
+            name: name.to_owned(),
+            kind,
+            help: field.help().to_owned(),
+            choices: choices.iter().map(|choice| (*choice).to_owned()).collect(),
+            default: None,
+        })
     }
 
     /// The flag without its dashes: `hidden-size`.

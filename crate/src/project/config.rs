@@ -7,8 +7,9 @@ use serde_json::Value;
 
 use super::error::{ProjectError, unknown};
 use super::open::Project;
-use super::origin::{TracedValue, trace};
+use super::origin::{Origin, Place, TracedValue, trace};
 use super::render::{Rendering, render};
+use super::source::BUILTIN;
 use super::tokenizers;
 use crate::sealed::Sealed;
 use crate::spec::{ConfigError, ModelConfig};
@@ -133,16 +134,30 @@ impl ProjectConfig {
         self.given.get("attn_implementation").and_then(Value::as_str)
     }
 
+    /// The templates rendered, and over that every argument that they did not read but whose key they wrote.
     fn rendering(&self) -> Result<Rendering, ProjectError> {
         let source = &self.project.source;
-        let template = format!("{}configs/{}.yaml", source.prefix(), self.name);
-        let (rendering, read) = render(source, &template, &self.given)?;
-        let unread =
-            self.given.keys().find(|name| !read.contains(*name) && !NOT_FOR_TEMPLATES.contains(&name.as_str()));
-        match unread {
-            Some(argument) => Err(ProjectError::Unused { argument: argument.clone(), place: self.place() }),
-            None => Ok(rendering),
+        let (mut rendering, read) = render(source, &self.template(), &self.given)?;
+        for (name, value) in self.given.iter() {
+            if read.contains(name) || NOT_FOR_TEMPLATES.contains(&name.as_str()) {
+                continue;
+            }
+            if !rendering.replace(name, value) {
+                return Err(ProjectError::Unused { argument: name.clone(), place: self.place() });
+            }
         }
+        Ok(rendering)
+    }
+
+    fn template(&self) -> String {
+        format!("{}configs/{}.yaml", self.project.source.prefix(), self.name)
+    }
+
+    /// The keys that it renders to without arguments; none if it cannot be rendered.
+    pub(super) fn keys(&self) -> Vec<String> {
+        let rendered = render(&self.project.source, &self.template(), &BTreeMap::new());
+        let value = rendered.map(|(rendering, _)| rendering.value).unwrap_or_default();
+        value.as_object().map(|object| object.keys().cloned().collect()).unwrap_or_default()
     }
 
     /// The YAML that the templates give with the arguments.
@@ -150,7 +165,7 @@ impl ProjectConfig {
     /// # Errors
     /// [`ProjectError::Template`] if they cannot be rendered, [`ProjectError::Unused`] if an argument was never read.
     pub fn render_yaml(&self) -> Result<String, ProjectError> {
-        Ok(self.rendering()?.yaml)
+        Ok(self.rendering()?.shown)
     }
 
     /// The YAML, and where each of its values comes from: an argument, a line that set it, a default.
@@ -163,7 +178,7 @@ impl ProjectConfig {
             title: format!("{} {}", self.project.name(), self.name),
             folder: self.project.folder().map(Path::to_owned),
             values: Sealed::new(trace(&rendering, &self.project.source, &self.given)),
-            yaml: rendering.yaml,
+            yaml: rendering.shown,
             note: self.project.note().map(str::to_owned),
         })
     }
@@ -192,16 +207,40 @@ impl ProjectConfig {
         config.eos_token_id = tokenizer.role("eos_token").into_iter().collect();
         config.pad_token_id = tokenizer.role("pad_token");
         config.validate(&self.place()).map_err(located)?;
+        let dropped = config.dropped(&rendering.value, &self.place());
+        if !dropped.is_empty() {
+            let values = trace(&rendering, &self.project.source, &self.given);
+            let asked = |error: &ConfigError| self.asked(origin_of(error, &values));
+            if let Some(error) = dropped.into_iter().find(asked) {
+                return Err(located(error));
+            }
+        }
         Ok(config)
+    }
+
+    /// Whether somebody asked for a value, rather than a definition that is written for many models.
+    fn asked(&self, origin: Option<&Origin>) -> bool {
+        let built_in = self.project.folder().is_none();
+        let own = |place: &Place| !built_in && !place.file.starts_with(BUILTIN);
+        match origin {
+            None | Some(Origin::Unknown | Origin::Argument(_)) => true,
+            Some(Origin::Default(_)) => false,
+            Some(Origin::Set(place) | Origin::Written(place) | Origin::Computed { place, .. }) => own(place),
+        }
     }
 
     /// Says with a wrong value where it comes from.
     fn located(&self, mut error: ConfigError, rendering: &Rendering) -> ProjectError {
-        if let ConfigError::Invalid { field, origin, .. } = &mut error {
-            let values = trace(rendering, &self.project.source, &self.given);
-            if let Some(found) = values.iter().find(|value| value.key == *field) {
-                origin.push_str(&format!(", `{field}` from {}", found.origin));
-            }
+        let values = trace(rendering, &self.project.source, &self.given);
+        let from = origin_of(&error, &values).map(Origin::to_string);
+        if let (
+            Some(from),
+            ConfigError::Invalid { field, origin, .. }
+            | ConfigError::NoEffect { field, origin, .. }
+            | ConfigError::Unknown { found: field, origin, .. },
+        ) = (from, &mut error)
+        {
+            origin.push_str(&format!(", `{field}` from {from}"));
         }
         error.into()
     }
@@ -239,6 +278,19 @@ impl ProjectConfig {
         };
         tokenizers::find(name, self.project.folder(), &self.place())
     }
+}
+
+/// Where the field comes from that an error is about.
+fn origin_of<'a>(error: &ConfigError, values: &'a [TracedValue]) -> Option<&'a Origin> {
+    let (ConfigError::Invalid { field, .. }
+    | ConfigError::NoEffect { field, .. }
+    | ConfigError::Unknown { found: field, .. }) = error
+    else {
+        return None;
+    };
+    let whole = values.iter().find(|value| value.key == *field);
+    let part = || values.iter().find(|value| value.key.split('.').next() == Some(field));
+    whole.or_else(part).map(|value| &value.origin)
 }
 
 #[cfg(test)]

@@ -3,6 +3,8 @@
 
 use std::ops::Range;
 
+use serde_json::Value;
+
 /// A key whose value is no block mapping, with the bytes of its value (comments and continuation lines included).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Leaf {
@@ -59,6 +61,27 @@ pub(super) fn leaves(yaml: &str) -> Vec<Leaf> {
     found.into_iter().filter(|open| !open.parent).map(|open| open.leaf).collect()
 }
 
+/// The YAML with another value for a key of its outermost mapping; `None` if no line begins with the key.
+pub(super) fn replaced(yaml: &str, name: &str, value: &Value) -> Option<String> {
+    let mut text = String::with_capacity(yaml.len());
+    let (mut found, mut within) = (false, false);
+    for line in yaml.split_inclusive('\n') {
+        // Lists may stand at their key's own indent.
+        let inside = line.trim().is_empty() || line.starts_with([' ', '#']) || line.starts_with("- ");
+        within &= inside;
+        if within {
+            continue;
+        }
+        if !inside && key(line.trim_end()).is_some_and(|(key, _)| key == name) {
+            text.push_str(&format!("{name}: {value}\n"));
+            (found, within) = (true, true);
+        } else {
+            text.push_str(line);
+        }
+    }
+    found.then_some(text)
+}
+
 /// The key that a line begins with, and where the colon behind it ends.
 fn key(content: &str) -> Option<(String, usize)> {
     let (name, rest) = match content.chars().next()? {
@@ -80,6 +103,16 @@ fn key(content: &str) -> Option<(String, usize)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_value_is_replaced_with_all_its_lines() {
+        let yaml = "a: 1\nrope:\n  theta: 5\n\n  type: x\nlist:\n- k: 1\n  l: 2\nb: 2\n";
+        let with = |name: &str| replaced(yaml, name, &serde_json::json!({ "y": 3 }));
+        assert_eq!(with("rope").unwrap(), yaml.replace("\n  theta: 5\n\n  type: x\n", " {\"y\":3}\n"));
+        assert_eq!(with("list").unwrap(), yaml.replace("\n- k: 1\n  l: 2\n", " {\"y\":3}\n"));
+        assert_eq!(with("b").unwrap(), yaml.replace("b: 2", "b: {\"y\":3}"));
+        assert_eq!(with("theta"), None);
+    }
 
     #[test]
     fn keys_nest_by_indent_and_lists_and_texts_stay_whole() {

@@ -1,6 +1,8 @@
 //! Projects, and how one is found: by name, by path, or around the current folder.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use serde::Deserialize;
 
@@ -11,6 +13,7 @@ use super::config::ProjectConfig;
 use super::error::{ProjectError, unknown};
 use super::source::{PROJECT_FILE, Source};
 use crate::sealed::Sealed;
+use crate::spec::parts;
 
 /// The project used when none is named and the current folder is in none.
 const DEFAULT: &str = "llama";
@@ -35,7 +38,9 @@ pub struct Project {
     name: String,
     description: String,
     default_config: String,
-    arguments: Sealed<Vec<Argument>>,
+    declared: Sealed<Vec<Argument>>,
+    /// Those declared, one for each field that the definition writes, and those of every project; once they were asked for.
+    arguments: Sealed<OnceLock<Vec<Argument>>>,
     pub(super) source: Source,
     /// What was decided while it was looked for.
     note: Option<String>,
@@ -161,7 +166,7 @@ impl Project {
         };
         let declared: Declaration = serde_yaml::from_str(&text)
             .map_err(|error| wrong(error.to_string(), error.location().map(|location| location.line())))?;
-        let mut arguments = declared.arguments;
+        let arguments = declared.arguments;
         for (index, argument) in arguments.iter().enumerate() {
             argument.check_declaration().map_err(|reason| wrong(reason, None))?;
             if arguments[..index].iter().any(|other| other.name == argument.name) {
@@ -175,11 +180,15 @@ impl Project {
             (None, Some(first)) => first.clone(),
             (None, None) => return Err(wrong("the project has no configuration (configs/NAME.yaml)".to_owned(), None)),
         };
-        let base = Argument::base().into_iter();
-        let more: Vec<Argument> = base.filter(|base| arguments.iter().all(|own| own.name != base.name)).collect();
-        arguments.extend(more);
-        let arguments = Sealed::new(arguments);
-        Ok(Self { name: declared.name, description: declared.description, default_config, arguments, source, note })
+        Ok(Self {
+            name: declared.name,
+            description: declared.description,
+            default_config,
+            declared: Sealed::new(arguments),
+            arguments: Sealed::new(OnceLock::new()),
+            source,
+            note,
+        })
     }
 
     /// The names of all built-in projects.
@@ -210,9 +219,30 @@ impl Project {
         self.note.as_deref()
     }
 
-    /// The arguments it declares, and those that every project has ([`Argument::base`]).
+    /// Its arguments: those that it declares, one for each field of a model's part that one of its configurations writes,
+    /// and those that every project has ([`Argument::base`]).
     pub fn arguments(&self) -> &[Argument] {
-        &self.arguments
+        self.arguments.get_or_init(|| {
+            let mut arguments = self.declared.to_vec();
+            let configs = self.configs().into_iter();
+            let written = configs.flat_map(|name| ProjectConfig::new(self.clone(), &name).keys());
+            let written: BTreeSet<String> = written.collect();
+            let fields = parts::fields().filter(|field| written.contains(field.name));
+            let tokenizer = written.contains("tokenizer").then(Argument::tokenizer);
+            let derived = fields.filter_map(|field| Argument::of_field(field.name));
+            let derived = derived.chain(tokenizer).chain(Argument::base());
+            for argument in derived {
+                if arguments.iter().all(|known| known.name != argument.name) {
+                    arguments.push(argument);
+                }
+            }
+            arguments
+        })
+    }
+
+    /// The arguments in its declaration.
+    pub fn declared(&self) -> &[Argument] {
+        &self.declared
     }
 
     /// The names of its configurations.

@@ -128,6 +128,13 @@ pub(super) fn trace(rendering: &Rendering, source: &Source, given: &BTreeMap<Str
     }
     let mut traced: Vec<TracedValue> = Vec::new();
     for leaf in leaves(&rendering.yaml) {
+        if let Some(name) = leaf.path.first().filter(|name| rendering.replaced.contains(*name)) {
+            if traced.iter().all(|known| known.key != *name) {
+                let value = rendering.value.get(name).cloned().unwrap_or_default();
+                traced.push(TracedValue { key: name.clone(), value, origin: Origin::Argument(name.clone()) });
+            }
+            continue;
+        }
         let found = leaf.path.iter().try_fold(&rendering.value, |value, key| value.get(key));
         let Some(value) = found else { continue };
         let origin = tracer.of_text(rendering, leaf.value, value);

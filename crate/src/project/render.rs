@@ -13,7 +13,7 @@ use super::blame::{blame, line_of, locate, own, short, written_at};
 use super::error::ProjectError;
 use super::source::{Source, join};
 use super::statements::{REPORT, Statement, reporting};
-use super::yaml;
+use super::{layout, yaml};
 
 /// Steps of the template engine. A definition takes a few hundred.
 pub(super) const FUEL: u64 = 1_000_000;
@@ -24,11 +24,28 @@ const MAX_RECORDS: usize = 2_000;
 
 /// What came out, and what is known about how.
 pub(super) struct Rendering {
+    /// What the templates wrote.
     pub(super) yaml: String,
+    /// The same with the values of arguments that replaced some of it.
+    pub(super) shown: String,
+    /// The keys whose values were replaced.
+    pub(super) replaced: Vec<String>,
     pub(super) value: Value,
     /// Which template wrote which bytes of the YAML.
     pub(super) spans: Vec<OutputSpan>,
     pub(super) log: Log,
+}
+
+impl Rendering {
+    /// Puts a value in the place of what the templates wrote for `key`. False if they wrote no such key.
+    pub(super) fn replace(&mut self, key: &str, value: &Value) -> bool {
+        let Some(place) = self.value.get_mut(key) else { return false };
+        let Some(shown) = layout::replaced(&self.shown, key, value) else { return false };
+        *place = value.clone();
+        self.shown = shown;
+        self.replaced.push(key.to_owned());
+        yaml::parse(&self.shown).is_ok_and(|read| read == self.value)
+    }
 }
 
 /// What happened during a rendering.
@@ -116,7 +133,7 @@ pub(super) fn render(
         });
     }
     let read = context.read.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).clone();
-    Ok((Rendering { yaml, value, spans, log }, read))
+    Ok((Rendering { shown: yaml.clone(), yaml, replaced: Vec::new(), value, spans, log }, read))
 }
 
 fn environment(source: Source, log: &SharedLog) -> Environment<'static> {

@@ -2,12 +2,11 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::choices::{
-    AlibiConfig, AlibiSlopes, AttentionKind, Dropouts, NormConfig, NormKind, NormPlacement, PositionEmbedding,
-    RopeConfig,
-};
 use super::config_json::NATIVE_PREFIX;
-use super::{Activation, Initialization};
+use super::{
+    Activation, AlibiConfig, AlibiSlopes, AttentionKind, Dropouts, Initialization, ModelConfig, NormConfig, NormKind,
+    NormPlacement, PositionEmbedding,
+};
 
 /// A family of models that this crate knows how to build.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -27,23 +26,6 @@ pub enum Architecture {
     DeepOne,
     /// One attention head without output projection, ALiBi, ReLU-gated feed-forward, tied head.
     SingleHead,
-}
-
-/// What a configuration of a family need not say.
-pub(super) struct Defaults {
-    pub(super) norm: NormConfig,
-    pub(super) placement: NormPlacement,
-    pub(super) final_norm: bool,
-    pub(super) attention: AttentionKind,
-    pub(super) position: PositionEmbedding,
-    pub(super) scale_embedding: bool,
-    pub(super) activation: Activation,
-    pub(super) gated: bool,
-    pub(super) qk_norm: bool,
-    pub(super) mlp_bias: bool,
-    pub(super) tied: bool,
-    pub(super) dropout: Dropouts,
-    pub(super) initialization: Initialization,
 }
 
 impl Architecture {
@@ -108,28 +90,20 @@ impl Architecture {
         }
     }
 
-    pub(super) fn defaults(self) -> Defaults {
-        let rope = PositionEmbedding::Rope(RopeConfig { theta: 10_000.0, scaling: None });
-        let llama = Defaults {
-            // What the Hugging Face configuration classes of these families assume.
-            norm: NormConfig { kind: NormKind::RmsNorm, eps: 1e-6 },
-            placement: NormPlacement::Pre,
-            final_norm: true,
-            attention: AttentionKind::MultiHead,
-            position: rope,
-            scale_embedding: false,
-            activation: Activation::Silu,
-            gated: true,
-            qk_norm: false,
-            mlp_bias: false,
-            tied: false,
-            dropout: Dropouts::default(),
-            initialization: Initialization::Llama,
-        };
-        match self {
-            Architecture::Llama | Architecture::Mistral => llama,
-            Architecture::Qwen3 => Defaults { qk_norm: true, ..llama },
-            Architecture::CausalLm => Defaults {
+    /// [`ModelConfig::usual`] of this family.
+    pub(super) fn usual(self) -> ModelConfig {
+        ModelConfig::usual(self)
+    }
+}
+
+impl ModelConfig {
+    /// What a configuration of the family need not say; sizes are 0.
+    pub fn usual(family: Architecture) -> Self {
+        let plain = ModelConfig::plain(family);
+        match family {
+            Architecture::Llama | Architecture::Mistral => plain,
+            Architecture::Qwen3 => ModelConfig { qk_norm: true, ..plain },
+            Architecture::CausalLm => ModelConfig {
                 norm: NormConfig { kind: NormKind::LayerNorm, eps: 1e-5 },
                 placement: NormPlacement::Post,
                 final_norm: false,
@@ -138,27 +112,27 @@ impl Architecture {
                 activation: Activation::Relu,
                 gated: false,
                 mlp_bias: true,
-                dropout: Dropouts { embedding: 0.1, layer: 0.1, ..Dropouts::default() },
+                dropout: Dropouts { embedding: 0.1, layer: 0.1, ..Dropouts::NONE },
                 initialization: Initialization::ScaledEmbedding,
-                ..llama
+                ..plain
             },
-            Architecture::DeepOne => Defaults {
+            Architecture::DeepOne => ModelConfig {
                 placement: NormPlacement::DeepNet { alpha: None },
                 position: PositionEmbedding::Alibi(AlibiConfig { slopes: AlibiSlopes::Alternate, trainable: true }),
                 activation: Activation::Relu,
                 initialization: Initialization::DeepNet,
-                ..llama
+                ..plain
             },
-            Architecture::SingleHead => Defaults {
+            Architecture::SingleHead => ModelConfig {
                 // PyTorch's default where none is given: the spacing of float32 at 1.
                 norm: NormConfig { kind: NormKind::RmsNorm, eps: f64::from(f32::EPSILON) },
                 attention: AttentionKind::SingleHead,
                 position: PositionEmbedding::Alibi(AlibiConfig { slopes: AlibiSlopes::Half, trainable: true }),
                 scale_embedding: true,
                 activation: Activation::Relu,
-                tied: true,
+                tie_word_embeddings: true,
                 initialization: Initialization::ScaledEmbedding,
-                ..llama
+                ..plain
             },
         }
     }

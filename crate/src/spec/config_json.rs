@@ -2,15 +2,10 @@
 
 use serde_json::{Map, Value, json};
 
-use super::choices::{AttentionKind, NormPlacement, PositionEmbedding};
 use super::config::{ConfigError, ModelConfig};
 use super::fields::Fields;
-use super::parts_json::{
-    activation_from, choice, dropout_from, initialization_from, layers_from, norm_from, placement_from, position_from,
-    rope_fields, window_from,
-};
-use super::quantization_json::{self, quantization_from};
-use super::{Architecture, DType};
+use super::parts::{self, PARTS, PartFields, Reading};
+use super::{Architecture, DType, Field};
 
 /// Whose parameter names a model folder uses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,6 +20,8 @@ pub enum Side {
 pub(super) const NATIVE_PREFIX: &str = "chandlery-";
 /// Prefix that Forgather's generated models carry.
 const FORGATHER_PREFIX: &str = "forgather-dynamic-causal-";
+/// Keys of a project's YAML that describe no part: the family, and what belongs to the folder.
+const PROJECT_KEYS: &[&str] = &["model_type", "model_name", "tokenizer"];
 /// Where a native config.json keeps the Hugging Face configuration it came from, so that nothing is lost on the way back.
 const SOURCE_KEY: &str = "hf_source_config";
 
@@ -43,7 +40,7 @@ impl ModelConfig {
     /// [`ConfigError`] if `model_type` is missing or names no family of this crate.
     pub fn identify(json: &Value, origin: &str) -> Result<(Side, Architecture), ConfigError> {
         let empty = Map::new();
-        let fields = Fields { object: json.as_object().unwrap_or(&empty), origin, family: "language" };
+        let fields = Fields { object: json.as_object().unwrap_or(&empty), origin, family: "language", strict: false };
         let model_type = fields.text("model_type")?.ok_or_else(|| fields.missing("model_type"))?;
         // A native type says which parts there are; where it was converted from matters only for the way back.
         let (side, name) = match (native_type(model_type), fields.text("hf_model_type")?) {
@@ -72,20 +69,38 @@ impl ModelConfig {
     /// As [`from_json`](Self::from_json).
     pub fn from_hf_json(json: &Value, architecture: Architecture, origin: &str) -> Result<Self, ConfigError> {
         let empty = Map::new();
-        let fields = Fields { object: json.as_object().unwrap_or(&empty), origin, family: architecture.name() };
+        let fields =
+            Fields { object: json.as_object().unwrap_or(&empty), origin, family: architecture.name(), strict: false };
         Self::from_fields(&fields, Side::HuggingFace, architecture)
     }
 
-    /// Reads what a project renders to: the fields of a native config.json, with the family as `model_type`.
+    /// Reads what a project renders to: the fields of a native config.json, with the family as `model_type`. A key that is
+    /// no field is an error, and so is what has no effect in rotary parameters or in an entry of `layers`.
     ///
     /// # Errors
-    /// As [`from_json`](Self::from_json).
+    /// As [`from_json`](Self::from_json), and [`ConfigError::Unknown`] or [`ConfigError::NoEffect`].
     pub fn from_project(json: &Value, origin: &str) -> Result<Self, ConfigError> {
         let empty = Map::new();
-        let fields = Fields { object: json.as_object().unwrap_or(&empty), origin, family: "language" };
+        let object = json.as_object().unwrap_or(&empty);
+        let fields = Fields { object, origin, family: "language", strict: true };
         let families: Vec<_> = Architecture::ALL.iter().map(|&family| (family.name(), family)).collect();
         let architecture = fields.word("model_type", &families)?.ok_or_else(|| fields.missing("model_type"))?;
+        let known = || parts::fields().flat_map(|field| std::iter::once(&field.name).chain(field.aliases_of()));
+        let known: Vec<&str> = PROJECT_KEYS.iter().chain(known()).copied().collect();
+        if let Some(unknown) = object.keys().find(|key| !known.contains(&key.as_str())) {
+            let advice = "correct or remove it; `chandlery project fields` lists the fields";
+            return Err(fields.unknown("field", unknown, &known, advice));
+        }
         Self::from_fields(&fields, Side::Native, architecture)
+    }
+
+    /// Of the fields that a project gave and this configuration was read from, those whose value it does not hold, each as
+    /// the error that says so.
+    pub fn dropped(&self, json: &Value, origin: &str) -> Vec<ConfigError> {
+        let empty = Map::new();
+        let object = json.as_object().unwrap_or(&empty);
+        let fields = Fields { object, origin, family: self.architecture.name(), strict: true };
+        parts::dropped(object, self).into_iter().map(|field| fields.lost(field)).collect()
     }
 
     /// Reads a config.json of either side. `origin` names the file in errors.
@@ -95,7 +110,8 @@ impl ModelConfig {
     pub fn from_json(json: &Value, origin: &str) -> Result<(Self, Side), ConfigError> {
         let (side, architecture) = Self::identify(json, origin)?;
         let empty = Map::new();
-        let fields = Fields { object: json.as_object().unwrap_or(&empty), origin, family: architecture.name() };
+        let fields =
+            Fields { object: json.as_object().unwrap_or(&empty), origin, family: architecture.name(), strict: false };
         Ok((Self::from_fields(&fields, side, architecture)?, side))
     }
 
@@ -105,79 +121,10 @@ impl ModelConfig {
         architecture: Architecture,
     ) -> Result<Self, ConfigError> {
         // Only native configurations choose parts: a class of transformers is what its family is.
-        let part = match side {
-            Side::Native => Some(fields),
-            Side::HuggingFace => None,
-        };
-        let usual = architecture.defaults();
-        let attention =
-            choice(part, "attention_type", &[AttentionKind::MultiHead, AttentionKind::SingleHead], |kind| kind.name())?
-                .unwrap_or(usual.attention);
-        let hidden_size = fields.required("hidden_size")?;
-        let heads = match attention {
-            AttentionKind::MultiHead => fields.required("num_attention_heads")?,
-            AttentionKind::SingleHead => 1,
-        };
-        let head_dim = match fields.size("head_dim")? {
-            Some(head_dim) => head_dim,
-            // The default of the family's configuration class in transformers.
-            None if architecture == Architecture::Qwen3 && side == Side::HuggingFace => 128,
-            None if heads > 0 && hidden_size.is_multiple_of(heads) => hidden_size / heads,
-            None => {
-                let expected = format!("a divisor of hidden_size ({hidden_size}), or a head_dim beside it");
-                return Err(fields.invalid("num_attention_heads", &json!(heads), &expected));
-            }
-        };
-        let dtype = match fields.text("dtype")?.or(fields.text("torch_dtype")?) {
-            None => DType::F32,
-            Some(name) => DType::parse(name)
-                .filter(|dtype| dtype.is_weight_float())
-                .ok_or_else(|| fields.invalid("dtype", &json!(name), "float32, bfloat16, float16 or float64"))?,
-        };
-        let mut config = Self {
-            architecture,
-            vocab_size: fields.required("vocab_size")?,
-            hidden_size,
-            intermediate_size: fields.required("intermediate_size")?,
-            num_hidden_layers: fields.required("num_hidden_layers")?,
-            num_attention_heads: heads,
-            num_key_value_heads: fields.size("num_key_value_heads")?.unwrap_or(match (side, architecture) {
-                (Side::HuggingFace, Architecture::Mistral) => 8,
-                (Side::HuggingFace, Architecture::Qwen3) => 32,
-                _ => heads,
-            }),
-            head_dim,
-            max_position_embeddings: fields.size("max_position_embeddings")?.unwrap_or(2048),
-            norm: norm_from(fields, part, &usual)?,
-            placement: placement_from(part, &usual)?,
-            final_norm: part.map_or(Ok(usual.final_norm), |part| part.flag("final_norm", usual.final_norm))?,
-            attention,
-            position: position_from(fields, part, &usual)?,
-            scale_embedding: part
-                .map_or(Ok(usual.scale_embedding), |part| part.flag("scale_embedding", usual.scale_embedding))?,
-            activation: activation_from(fields, side)?.unwrap_or(usual.activation),
-            gated: part.map_or(Ok(usual.gated), |part| part.flag("gated_mlp", usual.gated))?,
-            feedforward: part.map_or(Ok(true), |part| part.flag("feedforward", true))?,
-            sliding_window: window_from(fields, side, architecture)?,
-            qk_norm: part.map_or(Ok(usual.qk_norm), |part| part.flag("qk_norm", usual.qk_norm))?,
-            tie_word_embeddings: fields.flag("tie_word_embeddings", usual.tied)?,
-            attention_bias: fields.flag("attention_bias", false)?,
-            mlp_bias: fields.flag("mlp_bias", usual.mlp_bias)?,
-            dropout: dropout_from(fields, part, &usual)?,
-            initialization: initialization_from(part, &usual)?,
-            layers: Vec::new(),
-            dtype,
-            bos_token_id: fields.id("bos_token_id")?,
-            eos_token_id: fields.ids("eos_token_id")?,
-            // transformers writes -1 for "no padding" in some old Llama configurations.
-            pad_token_id: fields
-                .get("pad_token_id")
-                .filter(|id| id.as_i64() != Some(-1))
-                .map_or(Ok(None), |_| fields.id("pad_token_id"))?,
-            quantization: quantization_from(fields)?,
-        };
-        if let Some(part) = part {
-            config.layers = layers_from(part, architecture)?;
+        let has = |field: &&Field| side == Side::Native || field.is_hugging_face();
+        let mut config = architecture.usual();
+        for field in parts::fields().filter(has) {
+            field.read(&Reading { fields, side }, &mut config)?;
         }
         config.validate(fields.origin)?;
         Ok(config)
@@ -185,98 +132,21 @@ impl ModelConfig {
 
     /// The fields both sides share, with both spellings of the element type and of the rotary parameters.
     fn shared_fields(&self) -> Map<String, Value> {
-        let eos = match self.eos_token_id.as_slice() {
-            [] => Value::Null,
-            [one] => json!(one),
-            several => json!(several),
-        };
-        let fields = json!({
-            "attention_bias": self.attention_bias,
-            "attention_dropout": self.dropout.attention,
-            "bos_token_id": self.bos_token_id,
-            "dtype": self.dtype.torch_name(),
-            "eos_token_id": eos,
-            "head_dim": self.head_dim,
-            "hidden_act": self.activation.name(),
-            "hidden_size": self.hidden_size,
-            "intermediate_size": self.intermediate_size,
-            "max_position_embeddings": self.max_position_embeddings,
-            "mlp_bias": self.mlp_bias,
-            "num_attention_heads": self.num_attention_heads,
-            "num_hidden_layers": self.num_hidden_layers,
-            "num_key_value_heads": self.num_key_value_heads,
-            "pad_token_id": self.pad_token_id,
-            "tie_word_embeddings": self.tie_word_embeddings,
-            "torch_dtype": self.dtype.torch_name(),
-            "vocab_size": self.vocab_size,
-        });
-        let Value::Object(mut fields) = fields else { return Map::new() };
-        if let Some(quantization) = &self.quantization {
-            fields.insert(quantization_json::KEY.to_owned(), quantization.to_json());
-        }
-        fields.insert(self.norm.kind.eps_field().to_owned(), json!(self.norm.eps));
-        if let PositionEmbedding::Rope(rope) = &self.position {
-            fields.extend(rope_fields(rope));
-        }
-        match self.architecture {
-            Architecture::Llama | Architecture::CausalLm | Architecture::DeepOne | Architecture::SingleHead => {
-                if self.sliding_window.is_some() {
-                    fields.insert("sliding_window".to_owned(), json!(self.sliding_window));
-                }
-            }
-            Architecture::Mistral => {
-                fields.insert("sliding_window".to_owned(), json!(self.sliding_window));
-            }
-            Architecture::Qwen3 => {
-                fields.insert("sliding_window".to_owned(), json!(self.sliding_window));
-                fields.insert("use_sliding_window".to_owned(), json!(self.sliding_window.is_some()));
-                fields.insert("max_window_layers".to_owned(), json!(0));
-            }
+        let mut fields = Map::new();
+        for field in parts::fields().filter(|field| field.is_hugging_face()) {
+            fields.extend(field.value(self).map(|value| (field.name.to_owned(), value)));
+            fields.extend(field.written_beside(self));
         }
         fields
     }
 
     /// The choices of parts that are not what the family takes for granted, or all of them.
     fn part_fields(&self, all: bool) -> Map<String, Value> {
-        let usual = self.architecture.defaults();
-        let mut fields = Map::new();
-        let mut differing = |field: &str, differs: bool, value: Value| {
-            if differs || all && !value.is_null() {
-                fields.insert(field.to_owned(), value);
-            }
-        };
-        differing("norm_type", self.norm.kind != usual.norm.kind, json!(self.norm.kind.name()));
-        differing("norm_placement", self.placement != usual.placement, json!(self.placement.name()));
-        if let NormPlacement::DeepNet { alpha } = self.placement {
-            differing("deepnet_alpha", alpha.is_some(), json!(alpha));
-        }
-        differing("final_norm", self.final_norm != usual.final_norm, json!(self.final_norm));
-        differing("attention_type", self.attention != usual.attention, json!(self.attention.name()));
-        differing("qk_norm", self.qk_norm != usual.qk_norm, json!(self.qk_norm));
-        let position = self.position.name() != usual.position.name();
-        differing("position_embedding", position, json!(self.position.name()));
-        if let PositionEmbedding::Alibi(alibi) = &self.position {
-            differing("alibi_slopes", self.position != usual.position, json!(alibi.slopes.name()));
-            differing("alibi_trainable", self.position != usual.position, json!(alibi.trainable));
-        }
-        differing("scale_embedding", self.scale_embedding != usual.scale_embedding, json!(self.scale_embedding));
-        differing("gated_mlp", self.gated != usual.gated, json!(self.gated));
-        differing("feedforward", !self.feedforward, json!(self.feedforward));
-        for ((field, value), (_, usual)) in self.dropout.fields().into_iter().zip(usual.dropout.fields()) {
-            differing(field, value != usual, json!(value));
-        }
-        let initialization = match self.initialization.name() {
-            Some(name) => json!(name),
-            None => json!(self.initialization.rules(self)),
-        };
-        differing("initialization", self.initialization != usual.initialization, initialization);
-        let runs = self.layers.iter().map(|run| {
-            let mut entry = run.set.clone();
-            entry.insert("count".to_owned(), json!(run.count));
-            Value::Object(entry)
-        });
-        differing("layers", !self.layers.is_empty(), runs.collect());
-        fields
+        let usual = self.architecture.usual();
+        let outermost_first = PARTS.iter().rev().flat_map(PartFields::fields);
+        let own = outermost_first.filter(|field| !field.is_hugging_face());
+        let differing = own.filter(|field| all || field.value(self) != field.value(&usual));
+        differing.filter_map(|field| Some((field.name.to_owned(), field.value(self)?))).collect()
     }
 
     /// Adds to a config.json of this configuration what it lacks of either spelling of the element type and of the rotary
@@ -288,8 +158,15 @@ impl ModelConfig {
             return;
         }
         let Some(fields) = json.as_object_mut() else { return };
-        let doubled = ["dtype", "torch_dtype", "rope_parameters", "rope_theta", "rope_scaling"];
-        for (key, value) in self.shared_fields().into_iter().filter(|(key, _)| doubled.contains(&key.as_str())) {
+        let mut doubled = Map::new();
+        for field in parts::fields() {
+            let beside = field.written_beside(self);
+            if !beside.is_empty() {
+                doubled.extend(field.value(self).map(|value| (field.name.to_owned(), value)));
+                doubled.extend(beside);
+            }
+        }
+        for (key, value) in doubled {
             let set = fields.get(&key).is_some_and(|value| !value.is_null());
             if !set && !value.is_null() {
                 fields.insert(key, value);

@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value};
 
+use super::Field;
 use super::config::ConfigError;
 
 /// Typed access to one JSON object with errors that name the field and the file.
@@ -9,6 +10,8 @@ pub(super) struct Fields<'a> {
     pub(super) object: &'a Map<String, Value>,
     pub(super) origin: &'a str,
     pub(super) family: &'a str,
+    /// Whether somebody wrote the object for this toolkit, so that what it does not know or use is a mistake.
+    pub(super) strict: bool,
 }
 
 impl Fields<'_> {
@@ -23,6 +26,31 @@ impl Fields<'_> {
             supported: supported.to_owned(),
             origin: self.origin.to_owned(),
         }
+    }
+
+    /// A name that is none of `known`.
+    pub(super) fn unknown(&self, what: &'static str, found: &str, known: &[&str], advice: &str) -> ConfigError {
+        let likeness = |name: &&&str| strsim::jaro_winkler(found, name);
+        let close = known.iter().filter(|name| likeness(name) > 0.85);
+        let close = close.max_by(|a, b| likeness(a).total_cmp(&likeness(b)));
+        ConfigError::Unknown {
+            what: what.to_owned(),
+            found: found.to_owned(),
+            meant: close.map(|name| (*name).to_owned()),
+            advice: advice.to_owned(),
+            origin: self.origin.to_owned(),
+        }
+    }
+
+    pub(super) fn no_effect(&self, field: &str, advice: &str) -> ConfigError {
+        let (field, origin, advice) = (field.to_owned(), self.origin.to_owned(), advice.to_owned());
+        ConfigError::NoEffect { field, origin, advice }
+    }
+
+    /// A field that was given, and whose value the configuration does not hold.
+    pub(super) fn lost(&self, field: &Field) -> ConfigError {
+        let needs = field.condition().map_or_else(String::new, |needs| format!(", or set {needs}"));
+        self.no_effect(field.name, &format!("remove it{needs}"))
     }
 
     pub(super) fn invalid(&self, field: &str, found: &Value, expected: &str) -> ConfigError {
@@ -53,9 +81,13 @@ impl Fields<'_> {
         value.as_f64().map(Some).ok_or_else(|| self.invalid(field, value, "a number"))
     }
 
+    pub(super) fn truth(&self, field: &str) -> Result<Option<bool>, ConfigError> {
+        let Some(value) = self.get(field) else { return Ok(None) };
+        value.as_bool().map(Some).ok_or_else(|| self.invalid(field, value, "true or false"))
+    }
+
     pub(super) fn flag(&self, field: &str, otherwise: bool) -> Result<bool, ConfigError> {
-        let Some(value) = self.get(field) else { return Ok(otherwise) };
-        value.as_bool().ok_or_else(|| self.invalid(field, value, "true or false"))
+        Ok(self.truth(field)?.unwrap_or(otherwise))
     }
 
     pub(super) fn text(&self, field: &str) -> Result<Option<&str>, ConfigError> {

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::choices::AlibiSlopes;
+use super::AlibiSlopes;
 
 /// The distribution a parameter is drawn from.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]

@@ -3,7 +3,7 @@
 use regex::Regex;
 use serde::{Deserialize, Serialize};
 
-use super::choices::deepnet_beta;
+use super::parts::deepnet_beta;
 use super::{Init, ModelConfig};
 
 /// How a new model's parameters are drawn.

@@ -4,7 +4,6 @@
 
 mod architecture;
 mod block_type;
-mod choices;
 mod config;
 mod config_json;
 mod dtype;
@@ -12,7 +11,7 @@ mod fields;
 mod init;
 mod initialization;
 mod part;
-mod parts_json;
+pub mod parts;
 mod path;
 mod quantization;
 mod quantization_json;
@@ -23,17 +22,17 @@ mod tree;
 
 pub use architecture::Architecture;
 pub use block_type::BlockType;
-pub use choices::{
-    AlibiConfig, AlibiSlopes, AttentionKind, Dropouts, NormConfig, NormKind, NormPlacement, PositionEmbedding,
-    RopeConfig, RopeScaling,
-};
-pub use config::{ConfigError, LayerRun, ModelConfig};
+pub use config::ConfigError;
 pub use config_json::Side;
 pub use dtype::DType;
 pub use init::Init;
 pub(crate) use initialization::POSITIONS;
 pub use initialization::{Distribution, InitRule, Initialization};
-pub use part::{Activation, Leaf, LocalParam, Part};
+pub use part::{Leaf, LocalParam, Part};
+pub use parts::{
+    Activation, AlibiConfig, AlibiSlopes, AttentionKind, Dropouts, Field, FieldKind, LayerRun, ModelConfig, NormConfig,
+    NormKind, NormPlacement, PositionEmbedding, RopeConfig, RopeScaling,
+};
 pub use path::ParamPath;
 pub use quantization::{Quantization, QuantizationGroup};
 pub use recipe::{Recipe, RecipeMisfit, UnknownRecipe};

@@ -1,46 +1,6 @@
 //! The parts a model is made of. Each parameter's shape and initialisation is written here, once.
 
-use serde::{Deserialize, Serialize};
-
-use super::choices::{AlibiSlopes, NormPlacement, PositionEmbedding};
-use super::{DType, Init, Scheme};
-
-/// The elementwise function inside a feed-forward part.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-#[non_exhaustive]
-pub enum Activation {
-    /// x · sigmoid(x) (Elfwing et al. 2018).
-    Silu,
-    /// max(x, 0).
-    Relu,
-    /// x · Φ(x) (Hendrycks and Gimpel 2016).
-    Gelu,
-    /// GELU with Φ approximated by tanh.
-    #[serde(rename = "gelu_pytorch_tanh")]
-    GeluTanh,
-}
-
-impl Activation {
-    /// Every activation.
-    pub const ALL: &'static [Activation] =
-        &[Activation::Silu, Activation::Relu, Activation::Gelu, Activation::GeluTanh];
-
-    /// The name in config.json, as Hugging Face writes it.
-    pub fn name(self) -> &'static str {
-        match self {
-            Activation::Silu => "silu",
-            Activation::Relu => "relu",
-            Activation::Gelu => "gelu",
-            Activation::GeluTanh => "gelu_pytorch_tanh",
-        }
-    }
-
-    /// Finds an activation by name.
-    pub fn from_name(name: &str) -> Option<Self> {
-        Self::ALL.iter().copied().find(|activation| activation.name() == name)
-    }
-}
+use super::{Activation, AlibiSlopes, DType, Init, NormPlacement, PositionEmbedding, Scheme};
 
 /// One kind of node in a model's tree. Containers carry hyper-parameters; only [`Leaf`] nodes own parameters.
 #[derive(Clone, Debug, PartialEq)]

@@ -18,7 +18,7 @@ const FORMATS: [&str; 5] = ["pack-quantized", "int-quantized", "float-quantized"
 pub(super) fn quantization_from(fields: &Fields<'_>) -> Result<Option<Quantization>, ConfigError> {
     let Some(object) = fields.object(KEY)? else { return Ok(None) };
     let origin = format!("{}, {KEY}", fields.origin);
-    let block = Fields { object, origin: &origin, family: fields.family };
+    let block = Fields { object, origin: &origin, ..*fields };
     let method = block.text("quant_method")?.ok_or_else(|| block.missing("quant_method"))?;
     if method != METHOD {
         return Err(block.unsupported("quant_method", method, METHOD));
@@ -40,7 +40,7 @@ pub(super) fn quantization_from(fields: &Fields<'_>) -> Result<Option<Quantizati
             return Err(block.invalid(&format!("config_groups.{name}"), group, "an object with targets and weights"));
         };
         let origin = format!("{origin}, config_groups.{name}");
-        read.push(group_from(&Fields { object, origin: &origin, family: fields.family }, format)?);
+        read.push(group_from(&Fields { object, origin: &origin, ..*fields }, format)?);
     }
     if read.is_empty() {
         return Err(block.invalid("config_groups", &json!({}), "at least one group"));
@@ -63,7 +63,7 @@ fn group_from(group: &Fields<'_>, format: Option<&str>) -> Result<QuantizationGr
     let part = |field: &str| -> Result<Option<Arguments>, ConfigError> {
         let Some(object) = group.object(field)? else { return Ok(None) };
         let origin = format!("{}, {field}", group.origin);
-        arguments_from(&Fields { object, origin: &origin, family: group.family }).map(Some)
+        arguments_from(&Fields { object, origin: &origin, ..*group }).map(Some)
     };
     let weights = part("weights")?.ok_or_else(|| group.missing("weights"))?;
     if weights.dynamic {

@@ -1,8 +1,10 @@
 //! The tree of parts, and the resolution of a configuration into it.
 
-use super::choices::{AttentionKind, NormKind, PositionEmbedding};
 use super::initialization::Recipe;
-use super::{DType, Leaf, ModelConfig, ParamPath, Part, Scheme, TensorRow, TensorTable};
+use super::{
+    AttentionKind, DType, Leaf, ModelConfig, NormKind, ParamPath, Part, PositionEmbedding, Scheme, TensorRow,
+    TensorTable,
+};
 
 /// A model as data: the tree of its parts and which parameters are one tensor.
 #[derive(Clone, Debug, PartialEq)]

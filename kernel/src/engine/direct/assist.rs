@@ -205,6 +205,14 @@ impl Assist for Names {
             _ => None,
         };
         let word = subject::word(code, cursor);
+        // A field of a configuration is explained where it is asked for by name, or where nothing else is known.
+        let field = word.map(|(start, end)| &code[start..end]).and_then(|name| {
+            let field = chandlery::command::explain_field(name).map(MimeBundle::text)?;
+            Some((field, code.trim_matches(['?', ' ', '\n']) == name && !lock(&self.variables).contains_key(name)))
+        });
+        if let Some((field, true)) = field {
+            return Some(field);
+        }
         let known = word.and_then(|(start, end)| {
             // What is called is found by its bracket.
             let called = end + usize::from(code[end..].starts_with('('));
@@ -212,6 +220,7 @@ impl Assist for Names {
             documented(called).or_else(|| typed(&code[start..end]))
         });
         let known = known.or_else(|| documented(subject::call(code, cursor)?));
+        let known = known.or_else(|| field.map(|(field, _)| field));
         known.or_else(|| word.and_then(|_| Some(MimeBundle::text(self.language.as_ref()?.excuse()?))))
     }
 
@@ -264,6 +273,7 @@ mod tests {
         assert!(names.complete("x.mod", 5).matches.is_empty());
         assert_eq!(names.inspect("f(model)", 4).unwrap().plain(), "model: Model");
         assert_eq!(names.inspect("f(other)", 4), None);
+        assert!(names.inspect("?sliding_window", 5).unwrap().plain().starts_with("sliding_window: "));
     }
 
     #[test]

@@ -1,0 +1,178 @@
+//! Self-attention.
+
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use super::field::{Field, FieldKind, Reading, words};
+use crate::spec::config::{ConfigError, ModelConfig};
+use crate::spec::{Architecture, PositionEmbedding, Side};
+
+/// Shapes of self-attention.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum AttentionKind {
+    /// Query, key, value and output projections; keys and values may be shared by groups of query heads.
+    MultiHead,
+    /// One head over the whole width: scores x W xᵀ / sqrt(d), and values that are not projected again.
+    SingleHead,
+}
+
+words!(AttentionKind { MultiHead = "multi_head", SingleHead = "single_head" });
+
+/// Declares the fields.
+macro_rules! attention_fields {
+    ($next:ident $($rest:tt)*) => { $next! { $($rest)*
+        part "attention" "Causal self-attention" {
+            /// The shape of self-attention.
+            attention as "attention_type": AttentionKind = AttentionKind::MultiHead, { .by_layer() };
+            /// Query heads (and key and value heads, unless given).
+            num_attention_heads: usize = 0, {
+                .by_layer().hugging_face().otherwise("1 where attention_type is single_head, else required")
+                .read_by(attention::read_heads)
+            };
+            /// Key and value heads; a divisor of the query heads.
+            num_key_value_heads: usize = 0, {
+                .by_layer().hugging_face().otherwise("num_attention_heads").read_by(attention::read_key_value_heads)
+            };
+            /// Width of one head.
+            head_dim: usize = 0, {
+                .by_layer().hugging_face().otherwise("hidden_size / num_attention_heads").read_by(attention::read_head_dim)
+            };
+            /// How many tokens a query sees, itself included; null for all earlier ones.
+            sliding_window: Option<usize> = None
+                => [attention::SLIDING_WINDOW, attention::USE_SLIDING_WINDOW, attention::MAX_WINDOW_LAYERS];
+            /// Whether queries and keys are normalised per head (RMSNorm over `head_dim`) before rotation.
+            qk_norm: bool = false, {
+                .by_layer().needs("attention_type: multi_head", |config| config.attention == AttentionKind::MultiHead)
+            };
+            /// Whether the attention projections have biases.
+            attention_bias: bool = false, { .by_layer().hugging_face() };
+        }
+    } };
+}
+pub(super) use attention_fields;
+
+/// A window is written where there is one, or where the family's class would assume one.
+pub(super) const SLIDING_WINDOW: Field = Field::new(
+    "sliding_window",
+    "Tokens a query sees, itself included; null for all earlier ones",
+    FieldKind::OptionalSize,
+    read_window,
+    |config| (config.sliding_window.is_some() || has_window(config)).then(|| json!(config.sliding_window)),
+)
+.by_layer()
+.hugging_face()
+.inexpressible(|config| config.architecture == Architecture::Llama && config.sliding_window.is_some());
+
+/// Qwen3's configurations say apart from the window whether they use it.
+pub(super) const USE_SLIDING_WINDOW: Field = Field::new(
+    "use_sliding_window",
+    "Whether the window is used",
+    FieldKind::Flag,
+    |_, _| Ok(()),
+    |config| is_qwen3(config).then(|| json!(config.sliding_window.is_some())),
+)
+.hugging_face()
+.needs("model_type: qwen3", is_qwen3);
+
+/// Qwen3's configurations may give the window to layers from this one on.
+pub(super) const MAX_WINDOW_LAYERS: Field = Field::new(
+    "max_window_layers",
+    "Layers before the first one with a window; all have one",
+    FieldKind::OptionalSize,
+    |_, _| Ok(()),
+    |config| is_qwen3(config).then(|| json!(0)),
+)
+.hugging_face()
+.needs("model_type: qwen3", is_qwen3);
+
+fn is_qwen3(config: &ModelConfig) -> bool {
+    config.architecture == Architecture::Qwen3
+}
+
+/// Whether the family's class at Hugging Face has a window.
+fn has_window(config: &ModelConfig) -> bool {
+    match config.architecture {
+        Architecture::Mistral | Architecture::Qwen3 => true,
+        Architecture::Llama | Architecture::CausalLm | Architecture::DeepOne | Architecture::SingleHead => false,
+    }
+}
+
+pub(super) fn read_heads(reading: &Reading<'_>, config: &mut ModelConfig) -> Result<(), ConfigError> {
+    config.num_attention_heads = match config.attention {
+        AttentionKind::MultiHead => reading.fields.required("num_attention_heads")?,
+        AttentionKind::SingleHead => 1,
+    };
+    Ok(())
+}
+
+pub(super) fn read_key_value_heads(reading: &Reading<'_>, config: &mut ModelConfig) -> Result<(), ConfigError> {
+    config.num_key_value_heads = match (reading.side, config.architecture) {
+        // Defaults of the configuration classes in transformers.
+        (Side::HuggingFace, Architecture::Mistral) => 8,
+        (Side::HuggingFace, Architecture::Qwen3) => 32,
+        _ => config.num_attention_heads,
+    };
+    reading.take("num_key_value_heads", &mut config.num_key_value_heads)
+}
+
+pub(super) fn read_head_dim(reading: &Reading<'_>, config: &mut ModelConfig) -> Result<(), ConfigError> {
+    let (hidden, heads) = (config.hidden_size, config.num_attention_heads);
+    config.head_dim = match reading.fields.size("head_dim")? {
+        Some(head_dim) => head_dim,
+        // The default of the family's configuration class in transformers.
+        None if config.architecture == Architecture::Qwen3 && reading.side == Side::HuggingFace => 128,
+        None if heads > 0 && hidden.is_multiple_of(heads) => hidden / heads,
+        None => {
+            let expected = format!("a divisor of hidden_size ({hidden}), or a head_dim beside it");
+            return Err(reading.fields.invalid("num_attention_heads", &json!(heads), &expected));
+        }
+    };
+    Ok(())
+}
+
+/// The window that all layers share. Qwen3 has one only where `use_sliding_window` says so, and may give it to some
+/// layers only, which is refused.
+fn read_window(reading: &Reading<'_>, config: &mut ModelConfig) -> Result<(), ConfigError> {
+    let (fields, side) = (reading.fields, reading.side);
+    let window = fields.size("sliding_window")?;
+    config.sliding_window = match (config.architecture, side) {
+        (Architecture::Qwen3, _) if !fields.flag("use_sliding_window", side == Side::Native)? => None,
+        (Architecture::Qwen3, Side::HuggingFace) => {
+            let full = fields.size("max_window_layers")?.unwrap_or(28).min(fields.required("num_hidden_layers")?);
+            if full > 0 && window.is_some() {
+                let supported = "0 (a window in every layer), or use_sliding_window false";
+                return Err(fields.unsupported("max_window_layers", full, supported));
+            }
+            window
+        }
+        (Architecture::Llama, Side::HuggingFace) => None,
+        _ => window,
+    };
+    Ok(())
+}
+
+/// Checks heads against each other.
+pub(in crate::spec) fn validate(config: &ModelConfig, fault: super::Fault<'_>) -> Result<(), ConfigError> {
+    if config.sliding_window == Some(0) {
+        return Err(fault("sliding_window", "0".to_owned(), "a number from 1, or null"));
+    }
+    if !config.num_attention_heads.is_multiple_of(config.num_key_value_heads) {
+        let expected = format!("a divisor of num_attention_heads ({})", config.num_attention_heads);
+        return Err(fault("num_key_value_heads", config.num_key_value_heads.to_string(), &expected));
+    }
+    match config.attention {
+        AttentionKind::MultiHead => Ok(()),
+        AttentionKind::SingleHead if (config.num_attention_heads, config.head_dim) != (1, config.hidden_size) => {
+            let found = format!("{} of width {}", config.num_attention_heads, config.head_dim);
+            Err(fault("num_attention_heads", found, "1 of the model's width (attention_type single_head)"))
+        }
+        AttentionKind::SingleHead if matches!(config.position, PositionEmbedding::Rope(_)) => {
+            let expected =
+                "alibi, sinusoidal, learned or none: attention_type single_head has no queries and keys to rotate";
+            Err(fault("position_embedding", "rope".to_owned(), expected))
+        }
+        AttentionKind::SingleHead => Ok(()),
+    }
+}

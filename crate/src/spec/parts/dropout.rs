@@ -1,0 +1,80 @@
+//! Dropout probabilities.
+
+use serde::{Deserialize, Serialize};
+
+use super::field::{Field, field};
+
+/// Probabilities with which values are zeroed during training; survivors are divided by 1 − p.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Dropouts {
+    /// Of the embeddings, after positions were added.
+    pub embedding: f64,
+    /// Of the outputs of attention and feed-forward, before they are added to the residual stream.
+    pub layer: f64,
+    /// Of the residual stream where something is added to it.
+    pub residual: f64,
+    /// Of the attention weights.
+    pub attention: f64,
+    /// Inside the feed-forward part: before the activation, or of the gated product.
+    pub activation: f64,
+}
+
+impl Dropouts {
+    /// No dropout anywhere.
+    pub const NONE: Self = Self { embedding: 0.0, layer: 0.0, residual: 0.0, attention: 0.0, activation: 0.0 };
+
+    /// Field of config.json and probability of each.
+    pub fn fields(&self) -> [(&'static str, f64); 5] {
+        [
+            (EMBEDDING.name, self.embedding),
+            (LAYER.name, self.layer),
+            (RESIDUAL.name, self.residual),
+            (ATTENTION.name, self.attention),
+            (ACTIVATION.name, self.activation),
+        ]
+    }
+}
+
+/// Declares the fields.
+macro_rules! dropout_fields {
+    ($next:ident $($rest:tt)*) => { $next! { $($rest)*
+        part "dropout" "Probabilities with which values are zeroed in training" {
+            /// Dropout probabilities.
+            dropout: Dropouts = Dropouts::NONE
+                => [dropout::EMBEDDING, dropout::LAYER, dropout::RESIDUAL, dropout::ATTENTION, dropout::ACTIVATION];
+        }
+    } };
+}
+pub(super) use dropout_fields;
+
+const NOT_AT_HUGGING_FACE: &str = "embedding, layer, residual or activation dropout";
+
+pub(super) const EMBEDDING: Field =
+    field!("embedding_dropout", f64, dropout.embedding, "Dropout of the embeddings, after positions were added")
+        .probability()
+        .labelled(NOT_AT_HUGGING_FACE);
+
+pub(super) const LAYER: Field =
+    field!("layer_dropout", f64, dropout.layer, "Dropout of what layers add to the residual stream")
+        .by_layer()
+        .probability()
+        .labelled(NOT_AT_HUGGING_FACE);
+
+pub(super) const RESIDUAL: Field =
+    field!("residual_dropout", f64, dropout.residual, "Dropout of the residual stream where something is added to it")
+        .by_layer()
+        .probability()
+        .labelled(NOT_AT_HUGGING_FACE);
+
+pub(super) const ATTENTION: Field =
+    field!("attention_dropout", f64, dropout.attention, "Dropout of the attention weights")
+        .by_layer()
+        .hugging_face()
+        .probability();
+
+pub(super) const ACTIVATION: Field =
+    field!("activation_dropout", f64, dropout.activation, "Dropout inside the feed-forward part")
+        .by_layer()
+        .probability()
+        .needs("feedforward: true", |config| config.feedforward)
+        .labelled(NOT_AT_HUGGING_FACE);

@@ -1,0 +1,66 @@
+//! The feed-forward part of a layer.
+
+use serde::{Deserialize, Serialize};
+
+use super::field::{Reading, words};
+use crate::spec::Side;
+use crate::spec::config::{ConfigError, ModelConfig};
+
+/// The elementwise function inside a feed-forward part.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum Activation {
+    /// x · sigmoid(x) (Elfwing et al. 2018).
+    Silu,
+    /// max(x, 0).
+    Relu,
+    /// x · Φ(x) (Hendrycks and Gimpel 2016).
+    Gelu,
+    /// GELU with Φ approximated by tanh.
+    #[serde(rename = "gelu_pytorch_tanh")]
+    GeluTanh,
+}
+
+words!(Activation { Silu = "silu", Relu = "relu", Gelu = "gelu", GeluTanh = "gelu_pytorch_tanh" });
+
+/// Declares the fields.
+macro_rules! feed_forward_fields {
+    ($next:ident $($rest:tt)*) => { $next! { $($rest)*
+        part "feed_forward" "down(f(gate x) · up x), or linear2(f(linear1 x))" {
+            /// Whether layers have a feed-forward part at all.
+            feedforward: bool = true, { .by_layer() };
+            /// Whether the feed-forward part is gated: down(f(gate x) · up x), else linear2(f(linear1 x)).
+            gated as "gated_mlp": bool = true, { .by_layer().needs("feedforward: true", |config| config.feedforward) };
+            /// Width inside the feed-forward part.
+            intermediate_size: usize = 0, {
+                .required().by_layer().hugging_face().needs("feedforward: true", |config| config.feedforward)
+            };
+            /// The function inside the feed-forward part.
+            activation as "hidden_act": Activation = Activation::Silu, {
+                .by_layer().hugging_face().needs("feedforward: true", |config| config.feedforward)
+                .read_by(feed_forward::read_activation)
+                .inexpressible(|config| config.activation != config.architecture.usual().activation)
+            };
+            /// Whether the feed-forward projections have biases.
+            mlp_bias: bool = false, {
+                .by_layer().hugging_face().needs("feedforward: true", |config| config.feedforward)
+            };
+        }
+    } };
+}
+pub(super) use feed_forward_fields;
+
+/// The families of transformers are only built with the activation they were published with.
+pub(super) fn read_activation(reading: &Reading<'_>, config: &mut ModelConfig) -> Result<(), ConfigError> {
+    match reading.side {
+        Side::Native => reading.take("hidden_act", &mut config.activation),
+        Side::HuggingFace => {
+            let known = [(Activation::Silu.name(), Activation::Silu)];
+            if let Some(activation) = reading.fields.word("hidden_act", &known)? {
+                config.activation = activation;
+            }
+            Ok(())
+        }
+    }
+}

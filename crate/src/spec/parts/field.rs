@@ -1,0 +1,490 @@
+//! How a part declares its fields: once, with name, type, default and help. What reads, writes, checks, lists and explains
+//! fields goes through these declarations.
+
+use serde_json::{Map, Value};
+
+use crate::spec::config::{ConfigError, ModelConfig};
+use crate::spec::config_json::Side;
+use crate::spec::fields::Fields;
+
+/// What a field holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum FieldKind {
+    /// A whole number.
+    Size,
+    /// A whole number, or null.
+    OptionalSize,
+    /// A number.
+    Number,
+    /// A number, or null.
+    OptionalNumber,
+    /// True or false.
+    Flag,
+    /// One of these words.
+    Word(&'static [&'static str]),
+    /// One of these words, or a list.
+    WordOrList(&'static [&'static str]),
+    /// An object.
+    Object,
+    /// A list.
+    List,
+    /// A token id, or null.
+    Id,
+    /// A token id, a list of them, or null.
+    Ids,
+}
+
+impl FieldKind {
+    /// Its name in reports.
+    pub fn name(&self) -> &'static str {
+        match self {
+            FieldKind::Size | FieldKind::OptionalSize => "int",
+            FieldKind::Number | FieldKind::OptionalNumber => "float",
+            FieldKind::Flag => "bool",
+            FieldKind::Word(_) => "choices",
+            FieldKind::WordOrList(_) => "choices or list",
+            FieldKind::Object => "dict",
+            FieldKind::List => "list",
+            FieldKind::Id => "token id",
+            FieldKind::Ids => "token ids",
+        }
+    }
+
+    /// The words that it may be, if it is one of some.
+    pub fn words(&self) -> &'static [&'static str] {
+        match self {
+            FieldKind::Word(words) | FieldKind::WordOrList(words) => words,
+            FieldKind::Size
+            | FieldKind::OptionalSize
+            | FieldKind::Number
+            | FieldKind::OptionalNumber
+            | FieldKind::Flag
+            | FieldKind::Object
+            | FieldKind::List
+            | FieldKind::Id
+            | FieldKind::Ids => &[],
+        }
+    }
+}
+
+impl std::fmt::Display for FieldKind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            FieldKind::Size => f.write_str("whole number"),
+            FieldKind::OptionalSize => f.write_str("whole number or null"),
+            FieldKind::Number => f.write_str("number"),
+            FieldKind::OptionalNumber => f.write_str("number or null"),
+            FieldKind::Flag => f.write_str("true or false"),
+            FieldKind::Word(words) => f.write_str(&words.join(", ")),
+            FieldKind::WordOrList(words) => write!(f, "{}, or a list", words.join(", ")),
+            FieldKind::Object => f.write_str("object"),
+            FieldKind::List => f.write_str("list"),
+            FieldKind::Id => f.write_str("token id or null"),
+            FieldKind::Ids => f.write_str("token id, list of them, or null"),
+        }
+    }
+}
+
+/// Which numbers a field may hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::spec) enum Range {
+    Any,
+    Positive,
+    Probability,
+}
+
+/// Another field's value, without which a field has no effect.
+#[derive(Clone, Copy, Debug)]
+struct Condition {
+    words: &'static str,
+    holds: fn(&ModelConfig) -> bool,
+}
+
+/// A configuration that is read, and whose names it has.
+pub(in crate::spec) struct Reading<'a> {
+    pub(in crate::spec) fields: &'a Fields<'a>,
+    pub(in crate::spec) side: Side,
+}
+
+impl Reading<'_> {
+    /// Puts the field's value into its place, if the configuration has it.
+    pub(super) fn take<T: FieldValue>(&self, name: &str, place: &mut T) -> Result<(), ConfigError> {
+        if let Some(value) = T::from_field(self.fields, name)? {
+            *place = value;
+        }
+        Ok(())
+    }
+}
+
+type Read = fn(&Reading<'_>, &mut ModelConfig) -> Result<(), ConfigError>;
+type Write = fn(&ModelConfig) -> Option<Value>;
+
+/// A field of a configuration, as its part declares it.
+#[derive(Clone, Copy, Debug)]
+pub struct Field {
+    /// Its name in config.json, in the YAML of a project and, with dashes, as a flag.
+    pub name: &'static str,
+    /// What it holds.
+    pub kind: FieldKind,
+    help: &'static str,
+    required: bool,
+    otherwise: Option<&'static str>,
+    by_layer: bool,
+    hugging_face: bool,
+    compared: bool,
+    aliases: &'static [&'static str],
+    condition: Option<Condition>,
+    label: Option<&'static str>,
+    inexpressible: Option<fn(&ModelConfig) -> bool>,
+    pub(in crate::spec) range: Range,
+    read: Read,
+    value: Write,
+    beside: Option<fn(&ModelConfig) -> Map<String, Value>>,
+}
+
+impl Field {
+    pub(super) const fn new(name: &'static str, help: &'static str, kind: FieldKind, read: Read, value: Write) -> Self {
+        Self {
+            name,
+            kind,
+            help,
+            required: false,
+            otherwise: None,
+            by_layer: false,
+            hugging_face: false,
+            compared: true,
+            aliases: &[],
+            condition: None,
+            label: None,
+            inexpressible: None,
+            range: Range::Any,
+            read,
+            value,
+            beside: None,
+        }
+    }
+
+    /// Makes it an error if a configuration does not have it.
+    pub(super) const fn required(mut self) -> Self {
+        self.required = true;
+        self
+    }
+
+    /// Says where its value comes from if a configuration does not have it; `read` sees to that.
+    pub(super) const fn otherwise(mut self, words: &'static str) -> Self {
+        self.otherwise = Some(words);
+        self
+    }
+
+    /// Lets each layer have its own value.
+    pub(super) const fn by_layer(mut self) -> Self {
+        self.by_layer = true;
+        self
+    }
+
+    /// The configuration classes of Hugging Face have it too.
+    pub(super) const fn hugging_face(mut self) -> Self {
+        self.hugging_face = true;
+        self
+    }
+
+    /// Its value may be written in several ways, so what was given is not compared with what was read.
+    pub(super) const fn not_compared(mut self) -> Self {
+        self.compared = false;
+        self
+    }
+
+    /// Other names for it or for parts of it, which `read` understands.
+    pub(super) const fn aliases(mut self, aliases: &'static [&'static str]) -> Self {
+        self.aliases = aliases;
+        self
+    }
+
+    /// What must hold for it to have an effect.
+    pub(super) const fn needs(mut self, words: &'static str, holds: fn(&ModelConfig) -> bool) -> Self {
+        self.condition = Some(Condition { words, holds });
+        self
+    }
+
+    /// What it is called where several fields are named together.
+    pub(super) const fn labelled(mut self, label: &'static str) -> Self {
+        self.label = Some(label);
+        self
+    }
+
+    /// When a configuration of Hugging Face cannot say its value, although it has the field.
+    pub(super) const fn inexpressible(mut self, when: fn(&ModelConfig) -> bool) -> Self {
+        self.inexpressible = Some(when);
+        self
+    }
+
+    /// Lets it be above zero only.
+    pub(super) const fn positive(mut self) -> Self {
+        self.range = Range::Positive;
+        self
+    }
+
+    /// Lets it be a probability below one only.
+    pub(super) const fn probability(mut self) -> Self {
+        self.range = Range::Probability;
+        self
+    }
+
+    /// Reads it in a way of its own.
+    pub(super) const fn read_by(mut self, read: Read) -> Self {
+        self.read = read;
+        self
+    }
+
+    /// Further fields that are written with it for other readers.
+    pub(super) const fn beside(mut self, fields: fn(&ModelConfig) -> Map<String, Value>) -> Self {
+        self.beside = Some(fields);
+        self
+    }
+
+    /// One line of help, without a full stop.
+    pub fn help(&self) -> &'static str {
+        let help = self.help.trim();
+        help.strip_suffix('.').unwrap_or(help)
+    }
+
+    /// True if a configuration must have it.
+    pub fn is_required(&self) -> bool {
+        self.required
+    }
+
+    /// True if the layers of a model may differ in it.
+    pub fn is_by_layer(&self) -> bool {
+        self.by_layer
+    }
+
+    /// True if Hugging Face's configurations have it under this name.
+    pub fn is_hugging_face(&self) -> bool {
+        self.hugging_face
+    }
+
+    /// Other names that are read.
+    pub fn aliases_of(&self) -> &'static [&'static str] {
+        self.aliases
+    }
+
+    /// Where its value comes from if it is not given, unless that is the family's default.
+    pub fn otherwise_words(&self) -> Option<&'static str> {
+        self.otherwise
+    }
+
+    /// What must hold for it to have an effect, such as `position_embedding: alibi`.
+    pub fn condition(&self) -> Option<&'static str> {
+        self.condition.map(|condition| condition.words)
+    }
+
+    /// Its value in a configuration; `None` where the configuration has no use for it.
+    pub fn value(&self, config: &ModelConfig) -> Option<Value> {
+        (self.value)(config)
+    }
+
+    pub(in crate::spec) fn read(&self, reading: &Reading<'_>, config: &mut ModelConfig) -> Result<(), ConfigError> {
+        if self.required && reading.fields.get(self.name).is_none() {
+            return Err(reading.fields.missing(self.name));
+        }
+        (self.read)(reading, config)
+    }
+
+    /// What is written beside it.
+    pub(in crate::spec) fn written_beside(&self, config: &ModelConfig) -> Map<String, Value> {
+        self.beside.map(|beside| beside(config)).unwrap_or_default()
+    }
+
+    /// Whether the configuration has a use for it.
+    pub fn has_effect(&self, config: &ModelConfig) -> bool {
+        self.condition.is_none_or(|condition| (condition.holds)(config))
+    }
+
+    /// Whether `given` is what the configuration holds, so that nothing that was asked for is lost.
+    fn holds(&self, given: &Value, config: &ModelConfig) -> bool {
+        self.has_effect(config) && (!self.compared || self.value(config).is_some_and(|value| same(given, &value)))
+    }
+
+    /// The name to report it by, if a configuration of Hugging Face's class cannot say its value.
+    pub(in crate::spec) fn beyond_hugging_face(
+        &self,
+        config: &ModelConfig,
+        usual: &ModelConfig,
+    ) -> Option<&'static str> {
+        let beyond = match self.inexpressible {
+            Some(inexpressible) => inexpressible(config),
+            // What needs another field's value that the family does not have is reported by that field.
+            None => !self.hugging_face && self.has_effect(usual) && self.value(config) != self.value(usual),
+        };
+        beyond.then_some(self.label.unwrap_or(self.name))
+    }
+}
+
+/// The fields among `given` that `config` was read from and does not hold, with what each needs.
+pub(in crate::spec) fn dropped(given: &Map<String, Value>, config: &ModelConfig) -> Vec<&'static Field> {
+    let layers = || config.layers.iter().map(|run| &*run.config);
+    let lost = |field: &&Field| {
+        given.get(field.name).filter(|value| !value.is_null()).is_some_and(|value| {
+            !field.holds(value, config) && !(field.by_layer && layers().any(|layer| field.holds(value, layer)))
+        })
+    };
+    super::fields().filter(lost).collect()
+}
+
+/// Numbers are equal by value; of an object, what is given must be there.
+fn same(given: &Value, value: &Value) -> bool {
+    match (given, value) {
+        (Value::Number(a), Value::Number(b)) => a.as_f64() == b.as_f64(),
+        (Value::Array(a), Value::Array(b)) => a.len() == b.len() && a.iter().zip(b).all(|(a, b)| same(a, b)),
+        (Value::Object(a), Value::Object(b)) => {
+            a.iter().all(|(key, a)| a.is_null() || b.get(key).is_some_and(|b| same(a, b)))
+        }
+        (a, b) => a == b,
+    }
+}
+
+/// A value that a field of config.json may hold.
+pub(super) trait FieldValue: Sized {
+    const KIND: FieldKind;
+    fn from_field(fields: &Fields<'_>, name: &str) -> Result<Option<Self>, ConfigError>;
+    fn to_field(&self) -> Value;
+}
+
+macro_rules! field_values {
+    ($($type:ty, $kind:ident, $read:expr;)+) => {
+        $(impl FieldValue for $type {
+            const KIND: FieldKind = FieldKind::$kind;
+
+            fn from_field(fields: &Fields<'_>, name: &str) -> Result<Option<Self>, ConfigError> {
+                let read: fn(&Fields<'_>, &str) -> Result<Option<Self>, ConfigError> = $read;
+                read(fields, name)
+            }
+
+            fn to_field(&self) -> Value {
+                serde_json::json!(self)
+            }
+        })+
+    };
+}
+
+field_values! {
+    usize, Size, |fields, name| fields.size(name);
+    Option<usize>, OptionalSize, |fields, name| Ok(fields.size(name)?.map(Some));
+    f64, Number, |fields, name| fields.number(name);
+    Option<f64>, OptionalNumber, |fields, name| Ok(fields.number(name)?.map(Some));
+    bool, Flag, |fields, name| fields.truth(name);
+    Option<u32>, Id, |fields, name| Ok(fields.id(name)?.map(Some));
+}
+
+/// Gives the values of an enumeration their names in config.json.
+macro_rules! words {
+    ($type:ident { $($value:ident = $word:literal),+ $(,)? }) => {
+        impl $type {
+            /// Every value.
+            pub const ALL: &'static [$type] = &[$($type::$value),+];
+
+            /// The name in config.json.
+            pub fn name(self) -> &'static str {
+                match self {
+                    $($type::$value => $word,)+
+                }
+            }
+
+            /// Finds a value by its name.
+            pub fn from_name(name: &str) -> Option<Self> {
+                Self::ALL.iter().copied().find(|value| value.name() == name)
+            }
+        }
+
+        impl $crate::spec::parts::field::FieldValue for $type {
+            const KIND: $crate::spec::FieldKind = $crate::spec::FieldKind::Word(&[$($word),+]);
+
+            fn from_field(
+                fields: &$crate::spec::fields::Fields<'_>,
+                name: &str,
+            ) -> Result<Option<Self>, $crate::spec::ConfigError> {
+                fields.word(name, &[$(($word, $type::$value)),+])
+            }
+
+            fn to_field(&self) -> serde_json::Value {
+                serde_json::Value::from(self.name())
+            }
+        }
+    };
+}
+pub(super) use words;
+
+/// A field whose value is stored in one place: `field!(NAME, TYPE, PLACE, HELP)`, with `PLACE` below the configuration.
+macro_rules! field {
+    ($name:expr, $type:ty, $($place:ident).+, $help:expr) => {
+        $crate::spec::parts::field::Field::new(
+            $name,
+            $help,
+            <$type as $crate::spec::parts::field::FieldValue>::KIND,
+            |reading, config| reading.take::<$type>($name, &mut config.$($place).+),
+            |config| Some(<$type as $crate::spec::parts::field::FieldValue>::to_field(&config.$($place).+)),
+        )
+    };
+}
+pub(super) use field;
+
+/// Makes of the declarations of all parts the type of a configuration and the list of fields.
+///
+/// An entry is `/// help` and `name as "field": Type = default, { .more() }`, or, where several fields make one value,
+/// `name: Type = default => [FIELD, …]`.
+macro_rules! model_config {
+    ($(part $part:literal $about:literal {
+        $(
+            $(#[doc = $doc:literal])+
+            $name:ident $(as $json:literal)? : $type:ty = $default:expr
+            $(=> [$($field:expr),+ $(,)?])?
+            $(, { $($more:tt)* })?;
+        )*
+    })*) => {
+        /// Everything that shapes a model, with every default filled in.
+        #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+        pub struct ModelConfig {
+            /// The family.
+            pub architecture: $crate::spec::Architecture,
+            $($(
+                $(#[doc = $doc])+
+                pub $name: $type,
+            )*)*
+        }
+
+        impl ModelConfig {
+            /// The defaults of the declarations. Sizes that a configuration must have are 0.
+            pub(in crate::spec) fn plain(architecture: $crate::spec::Architecture) -> Self {
+                Self { architecture, $($($name: $default,)*)* }
+            }
+        }
+
+        /// The parts, each with the fields that it declares.
+        pub const PARTS: &[PartFields] = &[$(PartFields {
+            name: $part,
+            about: $about,
+            groups: &[$($crate::spec::parts::field::entry!(
+                ($name $($json)?) ($type) ($($doc)+) [$($($field),+)?] { $($($more)*)? }
+            )),*],
+        }),*];
+    };
+}
+pub(super) use model_config;
+
+/// The fields of one entry.
+macro_rules! entry {
+    (($name:ident) $type:tt $docs:tt [] $more:tt) => {
+        $crate::spec::parts::field::entry!(@ $name (stringify!($name)) $type $docs $more)
+    };
+    (($name:ident $json:literal) $type:tt $docs:tt [] $more:tt) => {
+        $crate::spec::parts::field::entry!(@ $name ($json) $type $docs $more)
+    };
+    (@ $name:ident ($json:expr) ($type:ty) ($($doc:literal)+) { $($more:tt)* }) => {
+        &[$crate::spec::parts::field::field!($json, $type, $name, concat!($($doc),+)) $($more)*]
+    };
+    ($name:tt $type:tt $docs:tt [$($field:expr),+] {}) => {
+        &[$($field),+]
+    };
+}
+pub(super) use entry;

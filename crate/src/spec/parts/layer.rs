@@ -1,0 +1,214 @@
+//! Layers: how many, where their norms stand, and in what they differ from each other.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+
+use super::field::{Field, FieldKind, Reading, dropped};
+use super::position::rope_fields;
+use crate::spec::config::{ConfigError, ModelConfig};
+use crate::spec::fields::Fields;
+use crate::spec::{Architecture, PositionEmbedding, Side};
+
+/// Where the norms of a layer stand relative to its residual additions. r is the residual dropout, D the layer dropout.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum NormPlacement {
+    /// r(x) + D(f(norm(x))) (Xiong et al. 2020).
+    Pre,
+    /// norm(r(x) + D(f(x))) (Vaswani et al. 2017).
+    Post,
+    /// norm(α·r(x) + D(f(x))) (DeepNet, Wang et al. 2022).
+    DeepNet {
+        /// α; (2 L)^¼ for a decoder of L layers unless given.
+        alpha: Option<f64>,
+    },
+}
+
+const PLACEMENTS: &[NormPlacement] = &[NormPlacement::Pre, NormPlacement::Post, NormPlacement::DeepNet { alpha: None }];
+const PLACEMENT_NAMES: &[&str] = &["pre", "post", "deepnet"];
+
+impl NormPlacement {
+    /// The name in config.json.
+    pub fn name(self) -> &'static str {
+        match self {
+            NormPlacement::Pre => "pre",
+            NormPlacement::Post => "post",
+            NormPlacement::DeepNet { .. } => "deepnet",
+        }
+    }
+
+    /// α in a model of this many layers; 1 for the placements without it.
+    pub fn residual_scale(self, layers: usize) -> f64 {
+        match self {
+            NormPlacement::Pre | NormPlacement::Post => 1.0,
+            NormPlacement::DeepNet { alpha } => alpha.unwrap_or_else(|| deepnet_alpha(layers)),
+        }
+    }
+}
+
+/// α of a DeepNet decoder of this many layers: (2 L)^¼ (Wang et al. 2022, table 1).
+fn deepnet_alpha(layers: usize) -> f64 {
+    (2.0 * layers as f64).powf(0.25)
+}
+
+/// β, the gain of a DeepNet decoder's initialisation: (8 L)^−¼ (Wang et al. 2022, table 1).
+pub(in crate::spec) fn deepnet_beta(layers: usize) -> f64 {
+    (8.0 * layers as f64).powf(-0.25)
+}
+
+/// Consecutive equal layers of a stack whose layers are not all equal.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LayerRun {
+    /// How many.
+    pub count: usize,
+    /// The fields of config.json that these layers set otherwise than the model.
+    pub set: Map<String, Value>,
+    /// The configuration with those fields.
+    pub config: Box<ModelConfig>,
+}
+
+/// Declares the fields.
+macro_rules! layer_fields {
+    ($next:ident $($rest:tt)*) => { $next! { $($rest)*
+        part "layer" "Layers: attention and feed-forward, each with a norm and a residual sum" {
+            /// Number of layers.
+            num_hidden_layers: usize = 0, { .required().hugging_face() };
+            /// Where the norms of a layer stand.
+            placement: NormPlacement = NormPlacement::Pre => [layer::NORM_PLACEMENT, layer::DEEPNET_ALPHA];
+            /// Runs of layers that differ, in order, together `num_hidden_layers`; empty if all layers are alike.
+            layers: Vec<LayerRun> = Vec::new() => [layer::LAYERS];
+        }
+    } };
+}
+pub(super) use layer_fields;
+
+pub(super) const NORM_PLACEMENT: Field = Field::new(
+    "norm_placement",
+    "Where the norms of a layer stand: before its parts, after the sums, or after sums of a scaled residual stream",
+    FieldKind::Word(PLACEMENT_NAMES),
+    |reading, config| {
+        let words: Vec<_> = PLACEMENTS.iter().map(|&placement| (placement.name(), placement)).collect();
+        if let Some(placement) = reading.fields.word("norm_placement", &words)? {
+            config.placement = placement;
+        }
+        Ok(())
+    },
+    |config| Some(json!(config.placement.name())),
+)
+.by_layer();
+
+pub(super) const DEEPNET_ALPHA: Field = Field::new(
+    "deepnet_alpha",
+    "Factor on the residual stream; null for (2 L)^0.25 of L layers",
+    FieldKind::OptionalNumber,
+    |reading, config| match &mut config.placement {
+        NormPlacement::DeepNet { alpha } => reading.take("deepnet_alpha", alpha),
+        NormPlacement::Pre | NormPlacement::Post => Ok(()),
+    },
+    |config| match config.placement {
+        NormPlacement::DeepNet { alpha } => alpha.map(|alpha| json!(alpha)),
+        NormPlacement::Pre | NormPlacement::Post => None,
+    },
+)
+.positive()
+.needs("norm_placement: deepnet", |config| matches!(config.placement, NormPlacement::DeepNet { .. }));
+
+pub(super) const LAYERS: Field = Field::new(
+    "layers",
+    "Runs of layers that differ: a list of objects with count and the fields that these layers set otherwise",
+    FieldKind::List,
+    |reading, config| {
+        config.layers = layers_from(reading, config.architecture)?;
+        Ok(())
+    },
+    |config| {
+        let runs = config.layers.iter().map(|run| {
+            let mut entry = run.set.clone();
+            entry.insert("count".to_owned(), json!(run.count));
+            Value::Object(entry)
+        });
+        (!config.layers.is_empty()).then(|| runs.collect())
+    },
+)
+.not_compared();
+
+/// `layers: [{count: 2, sliding_window: 512}, {feedforward: false}]`: each entry is the model with some fields set otherwise.
+fn layers_from(reading: &Reading<'_>, architecture: Architecture) -> Result<Vec<LayerRun>, ConfigError> {
+    let fields = reading.fields;
+    let Some(value) = fields.get("layers") else { return Ok(Vec::new()) };
+    let list = value.as_array().ok_or_else(|| fields.invalid("layers", value, "a list of layers"))?;
+    let mut runs = Vec::with_capacity(list.len());
+    for (index, entry) in list.iter().enumerate() {
+        let Some(entry) = entry.as_object() else {
+            return Err(fields.invalid("layers", entry, "a list of objects such as {count: 2, sliding_window: 512}"));
+        };
+        let origin = format!("{}, layers, entry {index}", fields.origin);
+        let own = Fields { object: entry, origin: &origin, ..*fields };
+        let count = own.size("count")?.unwrap_or(1);
+        let mut set = entry.clone();
+        set.remove("count");
+        let known: Vec<&str> = super::fields().filter(|field| field.is_by_layer()).map(|field| field.name).collect();
+        if let Some(unknown) = set.keys().find(|key| !known.contains(&key.as_str())) {
+            return Err(own.unknown("layer field", unknown, &known, &format!("use one of: {}", known.join(", "))));
+        }
+        if count == 0 || count > 10_000 {
+            return Err(own.invalid("count", &json!(count), "a number from 1 to 10000"));
+        }
+        let mut object = fields.object.clone();
+        object.remove("layers");
+        let single_head = set.get("attention_type").is_some_and(|kind| kind == "single_head");
+        if set.contains_key("num_attention_heads") || single_head {
+            // What follows from the number of heads is the model's only as long as the number is.
+            object.remove("head_dim");
+            object.remove("num_key_value_heads");
+        }
+        object.extend(set.clone());
+        let whole = Fields { object: &object, origin: &origin, ..*fields };
+        let config = Box::new(ModelConfig::from_fields(&whole, Side::Native, architecture)?);
+        if let (true, Some(lost)) = (fields.strict, dropped(&set, &config).first()) {
+            return Err(own.lost(lost));
+        }
+        // Sizes of heads that follow from a run's other fields are set too: the model's own would hold otherwise when the
+        // configuration is written whole and read again.
+        if ["attention_type", "num_attention_heads"].iter().any(|field| set.contains_key(*field)) {
+            for (field, size) in [
+                ("head_dim", config.head_dim),
+                ("num_attention_heads", config.num_attention_heads),
+                ("num_key_value_heads", config.num_key_value_heads),
+            ] {
+                set.insert(field.to_owned(), json!(size));
+            }
+        }
+        if let (PositionEmbedding::Rope(rope), true) = (&config.position, set.contains_key("position_embedding")) {
+            set.extend(rope_fields(rope).into_iter().filter(|(field, _)| field == "rope_parameters"));
+        }
+        runs.push(LayerRun { count, set, config });
+    }
+    Ok(runs)
+}
+
+/// Checks how many layers there are.
+pub(in crate::spec) fn validate(config: &ModelConfig, fault: super::Fault<'_>) -> Result<(), ConfigError> {
+    if config.num_hidden_layers > 10_000 {
+        return Err(fault("num_hidden_layers", config.num_hidden_layers.to_string(), "a number from 1 to 10000"));
+    }
+    let runs: usize = config.layers.iter().map(|run| run.count).sum();
+    if !config.layers.is_empty() && runs != config.num_hidden_layers {
+        let expected = format!("as many layers as num_hidden_layers ({})", config.num_hidden_layers);
+        return Err(fault("layers", format!("{runs} layers"), &expected));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn deepnet_constants_are_those_of_the_paper() {
+        for (layers, alpha, beta) in [(4, 1.681_793, 0.420_448), (16, 2.378_414, 0.297_302), (32, 2.828_427, 0.25)] {
+            assert!((deepnet_alpha(layers) - alpha).abs() < 1e-6);
+            assert!((deepnet_beta(layers) - beta).abs() < 1e-6);
+        }
+    }
+}

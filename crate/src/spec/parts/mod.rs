@@ -1,0 +1,102 @@
+//! The parts of a model. A part's file declares the fields that belong to it, once: name, type, default and help. The type
+//! [`ModelConfig`], reading and writing of config.json, the arguments of projects and the printed reference are made of
+//! these declarations.
+
+mod attention;
+mod dropout;
+mod embedding;
+mod feed_forward;
+mod field;
+mod head;
+mod layer;
+mod model;
+mod norm;
+mod position;
+
+pub use attention::AttentionKind;
+pub use dropout::Dropouts;
+pub use feed_forward::Activation;
+pub use field::{Field, FieldKind};
+pub(super) use field::{Reading, dropped};
+pub(super) use layer::deepnet_beta;
+pub use layer::{LayerRun, NormPlacement};
+pub use norm::{NormConfig, NormKind};
+pub use position::{AlibiConfig, AlibiSlopes, PositionEmbedding, RopeConfig, RopeScaling};
+
+use attention::attention_fields;
+use dropout::dropout_fields;
+use embedding::embedding_fields;
+use feed_forward::feed_forward_fields;
+use field::{Range, model_config};
+use head::head_fields;
+use layer::layer_fields;
+use model::model_fields;
+use norm::norm_fields;
+use position::position_fields;
+
+use super::config::ConfigError;
+use super::{DType, Initialization, Quantization};
+
+/// Makes an error of a field, what it holds, and what it may hold.
+pub(super) type Fault<'a> = &'a dyn Fn(&str, String, &str) -> ConfigError;
+
+/// A part of a model with the fields that it declares.
+#[derive(Clone, Copy, Debug)]
+pub struct PartFields {
+    /// Its name, which is that of its file.
+    pub name: &'static str,
+    /// What it is, in a line.
+    pub about: &'static str,
+    groups: &'static [&'static [Field]],
+}
+
+impl PartFields {
+    /// The fields, in order.
+    pub fn fields(&self) -> impl Iterator<Item = &'static Field> + use<> {
+        self.groups.iter().copied().flatten()
+    }
+}
+
+embedding_fields! { position_fields attention_fields feed_forward_fields norm_fields layer_fields dropout_fields head_fields model_fields model_config }
+
+/// Every field of every part.
+pub fn fields() -> impl Iterator<Item = &'static Field> {
+    PARTS.iter().flat_map(PartFields::fields)
+}
+
+/// The part of this name.
+pub fn part(name: &str) -> Option<&'static PartFields> {
+    PARTS.iter().find(|part| part.name == name)
+}
+
+/// The field of this name, or of this other name that is read.
+pub fn field(name: &str) -> Option<&'static Field> {
+    fields().find(|field| field.name == name || field.aliases_of().contains(&name))
+}
+
+/// Checks what the parts need of each other.
+pub(super) fn validate(config: &ModelConfig, fault: Fault<'_>) -> Result<(), ConfigError> {
+    // Bounds keep products of sizes far below overflow: no model comes near them.
+    for field in fields().filter(|field| field.kind == FieldKind::Size) {
+        let size = field.value(config).and_then(|value| value.as_u64());
+        if let Some(size) = size.filter(|size| !(1..=1 << 28).contains(size)) {
+            return Err(fault(field.name, size.to_string(), "a number from 1 to 268435456"));
+        }
+    }
+    attention::validate(config, fault)?;
+    position::validate(config, fault)?;
+    layer::validate(config, fault)?;
+    for field in fields() {
+        let Some(number) = field.value(config).and_then(|value| value.as_f64()) else { continue };
+        match field.range {
+            Range::Any => {}
+            Range::Positive if number.is_finite() && number > 0.0 => {}
+            Range::Positive => return Err(fault(field.name, number.to_string(), "a positive number")),
+            Range::Probability if (0.0..1.0).contains(&number) => {}
+            Range::Probability => {
+                return Err(fault(field.name, number.to_string(), "a probability from 0 to below 1"));
+            }
+        }
+    }
+    Ok(())
+}

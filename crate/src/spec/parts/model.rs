@@ -1,0 +1,113 @@
+//! What belongs to the model as a whole: how it is drawn, stored, and which tokens have a role.
+
+use serde_json::{Map, json};
+
+use super::field::{Field, FieldKind, Reading};
+use crate::spec::config::{ConfigError, ModelConfig};
+use crate::spec::quantization_json::{self, quantization_from};
+use crate::spec::{DType, Initialization};
+
+/// Declares the fields.
+macro_rules! model_fields {
+    ($next:ident $($rest:tt)*) => { $next! { $($rest)*
+        part "model" "The model as a whole: first values, storage, token ids" {
+            /// How a new model is drawn.
+            initialization: Initialization = Initialization::Llama => [model::INITIALIZATION];
+            /// Element type of the stored weights.
+            dtype: DType = DType::F32 => [model::DTYPE];
+            /// Beginning-of-sequence id.
+            bos_token_id: Option<u32> = None, { .hugging_face() };
+            /// End-of-sequence ids; the first one is the tokenizer's.
+            eos_token_id: Vec<u32> = Vec::new() => [model::EOS_TOKEN_ID];
+            /// Padding id.
+            pad_token_id: Option<u32> = None, { .hugging_face().read_by(model::read_padding) };
+            /// Which linear maps are stored in few bits, if any are. The names are native ones in a native configuration,
+            /// and Hugging Face's in one of theirs.
+            quantization: Option<Quantization> = None => [model::QUANTIZATION];
+        }
+    } };
+}
+pub(super) use model_fields;
+
+/// A recipe's name, or a list of `{match: REGEX, init: DISTRIBUTION}`.
+pub(super) const INITIALIZATION: Field = Field::new(
+    "initialization",
+    "How a new model is drawn: a recipe, or a list of {match: REGEX, init: DISTRIBUTION}",
+    FieldKind::WordOrList(&["llama", "deepnet", "scaled_embedding", "pytorch"]),
+    |reading, config| {
+        let Some(value) = reading.fields.get("initialization") else { return Ok(()) };
+        let expected = "llama, deepnet, scaled_embedding, pytorch, or a list such as \
+                        [{match: 'attn\\.query', init: {normal: {std: 0.02}}}]";
+        let read = match value {
+            serde_json::Value::Array(_) => serde_json::from_value(value.clone()).map(Initialization::Rules),
+            _ => serde_json::from_value(value.clone()),
+        };
+        config.initialization = read.map_err(|error| {
+            reading.fields.invalid("initialization", &json!(format!("{value} ({error})")), expected)
+        })?;
+        Ok(())
+    },
+    |config| match config.initialization.name() {
+        Some(name) => Some(json!(name)),
+        None => Some(json!(config.initialization.rules(config))),
+    },
+);
+
+pub(super) const DTYPE: Field = Field::new(
+    "dtype",
+    "Element type of the stored weights",
+    FieldKind::Word(&["float32", "bfloat16", "float16", "float64"]),
+    |reading, config| {
+        let fields = reading.fields;
+        let (dtype, older) = (fields.text("dtype")?, fields.text("torch_dtype")?);
+        if fields.strict && dtype.is_some() && older.is_some() && dtype != older {
+            return Err(fields.no_effect("torch_dtype", "remove it, or the dtype beside it"));
+        }
+        if let Some(name) = dtype.or(older) {
+            config.dtype = DType::parse(name)
+                .filter(|dtype| dtype.is_weight_float())
+                .ok_or_else(|| fields.invalid("dtype", &json!(name), "float32, bfloat16, float16 or float64"))?;
+        }
+        Ok(())
+    },
+    |config| Some(json!(config.dtype.torch_name())),
+)
+.hugging_face()
+.not_compared()
+.aliases(&["torch_dtype"])
+.beside(|config| Map::from_iter([("torch_dtype".to_owned(), json!(config.dtype.torch_name()))]));
+
+pub(super) const EOS_TOKEN_ID: Field = Field::new(
+    "eos_token_id",
+    "End-of-sequence ids; the first one is the tokenizer's",
+    FieldKind::Ids,
+    |reading, config| {
+        config.eos_token_id = reading.fields.ids("eos_token_id")?;
+        Ok(())
+    },
+    |config| match config.eos_token_id.as_slice() {
+        [] => Some(json!(null)),
+        [one] => Some(json!(one)),
+        several => Some(json!(several)),
+    },
+)
+.hugging_face();
+
+pub(super) const QUANTIZATION: Field = Field::new(
+    quantization_json::KEY,
+    "Which linear maps are stored in few bits, in the terms of compressed-tensors",
+    FieldKind::Object,
+    |reading, config| {
+        config.quantization = quantization_from(reading.fields)?;
+        Ok(())
+    },
+    |config| config.quantization.as_ref().map(|quantization| quantization.to_json()),
+)
+.hugging_face()
+.not_compared();
+
+/// transformers writes -1 for "no padding" in some old Llama configurations.
+pub(super) fn read_padding(reading: &Reading<'_>, config: &mut ModelConfig) -> Result<(), ConfigError> {
+    let none = reading.fields.get("pad_token_id").is_some_and(|id| id.as_i64() == Some(-1));
+    if none { Ok(()) } else { reading.take("pad_token_id", &mut config.pad_token_id) }
+}

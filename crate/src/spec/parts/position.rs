@@ -1,0 +1,367 @@
+//! How a model knows where tokens stand.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+
+use super::field::{Field, FieldKind, FieldValue, words};
+use crate::spec::config::{ConfigError, ModelConfig};
+use crate::spec::fields::Fields;
+
+/// How a model knows where tokens stand.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum PositionEmbedding {
+    /// Queries and keys are rotated by their position.
+    Rope(RopeConfig),
+    /// Scores fall linearly with distance.
+    Alibi(AlibiConfig),
+    /// sin and cos of the position are added to the embeddings: W[p, 2j] = sin(p ω_j), W[p, 2j+1] = cos(p ω_j),
+    /// ω_j = 10000^(−2j/d) (Vaswani et al. 2017).
+    Sinusoidal,
+    /// A trained row for each of the `max_position_embeddings` positions is added to the embeddings (Gehring et al. 2017).
+    Learned,
+    /// Order is known from causality alone.
+    None,
+}
+
+impl PositionEmbedding {
+    /// The name in config.json.
+    pub fn name(&self) -> &'static str {
+        match self {
+            PositionEmbedding::Rope(_) => "rope",
+            PositionEmbedding::Alibi(_) => "alibi",
+            PositionEmbedding::Sinusoidal => "sinusoidal",
+            PositionEmbedding::Learned => "learned",
+            PositionEmbedding::None => "none",
+        }
+    }
+
+    /// True if positions are added to the embeddings, so that layers have no say in them.
+    pub fn is_in_embedding(&self) -> bool {
+        match self {
+            PositionEmbedding::Sinusoidal | PositionEmbedding::Learned => true,
+            PositionEmbedding::Rope(_) | PositionEmbedding::Alibi(_) | PositionEmbedding::None => false,
+        }
+    }
+}
+
+/// Rotary position embedding (Su et al. 2021), halves rotated as in Hugging Face models.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RopeConfig {
+    /// Base θ of the geometric frequency series.
+    pub theta: f64,
+    /// Stretching of low frequencies for long contexts.
+    pub scaling: Option<RopeScaling>,
+}
+
+impl RopeConfig {
+    /// θ = 10,000, frequencies as they are.
+    pub const PLAIN: Self = Self { theta: 10_000.0, scaling: None };
+}
+
+/// Ways to stretch rotary frequencies.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum RopeScaling {
+    /// Llama 3.1's rule: wavelengths beyond `original / low` are divided by `factor`, those within
+    /// `original / high` stay, and those between are blended linearly in original/wavelength.
+    Llama3 {
+        /// Division of the low frequencies.
+        factor: f64,
+        /// Lower bound of the blend.
+        low_freq_factor: f64,
+        /// Upper bound of the blend.
+        high_freq_factor: f64,
+        /// Context length of the original training, in tokens.
+        original_max_position_embeddings: usize,
+    },
+}
+
+/// Attention with linear biases (Press et al. 2022): slope_h · (k − q) is added to the scaled score of query q and key k.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AlibiConfig {
+    /// First values of the slopes.
+    pub slopes: AlibiSlopes,
+    /// Whether the slopes are trained.
+    pub trainable: bool,
+}
+
+/// First values of ALiBi slopes for heads i = 0 … H−1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum AlibiSlopes {
+    /// 2^(−7i/(H−1)): from 1 to 1/128.
+    Standard,
+    /// 2^(−(1 + 7i/(H−1))), and 0 for the second half of the heads, which see all distances alike.
+    Alternate,
+    /// ½ for every head.
+    Half,
+}
+
+words!(AlibiSlopes { Standard = "standard", Alternate = "alternate", Half = "half" });
+
+impl AlibiSlopes {
+    /// The slopes of `heads` heads.
+    pub fn values(self, heads: usize) -> Vec<f32> {
+        let exponent = |head: usize| if heads > 1 { 7.0 * head as f64 / (heads - 1) as f64 } else { 0.0 };
+        (0..heads)
+            .map(|head| match self {
+                AlibiSlopes::Standard => (-exponent(head)).exp2() as f32,
+                AlibiSlopes::Alternate if 2 * head >= heads && heads > 1 => 0.0,
+                AlibiSlopes::Alternate => (-1.0 - exponent(head)).exp2() as f32,
+                AlibiSlopes::Half => 0.5,
+            })
+            .collect()
+    }
+}
+
+/// Declares the fields.
+macro_rules! position_fields {
+    ($next:ident $($rest:tt)*) => { $next! { $($rest)*
+        part "position" "How a model knows where tokens stand" {
+            /// Longest sequence, in tokens; the rows of the table where positions are learned.
+            max_position_embeddings: usize = 2048, { .hugging_face() };
+            /// How tokens' positions enter.
+            position: PositionEmbedding = PositionEmbedding::Rope(RopeConfig::PLAIN) => [
+                position::POSITION_EMBEDDING,
+                position::ROPE_PARAMETERS,
+                position::ALIBI_SLOPES,
+                position::ALIBI_TRAINABLE,
+            ];
+        }
+    } };
+}
+pub(super) use position_fields;
+
+const KINDS: &[&str] = &["rope", "alibi", "sinusoidal", "learned", "none"];
+
+pub(super) const POSITION_EMBEDDING: Field = Field::new(
+    "position_embedding",
+    "How tokens' positions enter: rotations, biases of scores, or vectors added to the embeddings",
+    FieldKind::Word(KINDS),
+    |reading, config| {
+        let words: Vec<(&str, &str)> = KINDS.iter().map(|&word| (word, word)).collect();
+        let Some(word) = reading.fields.word("position_embedding", &words)? else { return Ok(()) };
+        if word == config.position.name() {
+            return Ok(());
+        }
+        config.position = match word {
+            "rope" => PositionEmbedding::Rope(RopeConfig::PLAIN),
+            "alibi" => PositionEmbedding::Alibi(AlibiConfig { slopes: AlibiSlopes::Standard, trainable: false }),
+            "sinusoidal" => PositionEmbedding::Sinusoidal,
+            "learned" => PositionEmbedding::Learned,
+            _ => PositionEmbedding::None,
+        };
+        Ok(())
+    },
+    |config| Some(json!(config.position.name())),
+)
+.by_layer();
+
+pub(super) const ROPE_PARAMETERS: Field = Field::new(
+    "rope_parameters",
+    "Rotary parameters: rope_theta, and with rope_type llama3 factor, low_freq_factor, high_freq_factor and \
+     original_max_position_embeddings",
+    FieldKind::Object,
+    |reading, config| {
+        if let PositionEmbedding::Rope(rope) = &mut config.position {
+            *rope = rope_from(reading.fields)?;
+        }
+        Ok(())
+    },
+    |config| match &config.position {
+        PositionEmbedding::Rope(rope) => rope_fields(rope).remove("rope_parameters"),
+        _ => None,
+    },
+)
+.by_layer()
+.hugging_face()
+.otherwise("{\"rope_theta\": 10000.0}")
+.not_compared()
+.needs("position_embedding: rope", |config| matches!(config.position, PositionEmbedding::Rope(_)))
+.aliases(&["rope_theta", "rope_scaling", "partial_rotary_factor"])
+.beside(|config| match &config.position {
+    PositionEmbedding::Rope(rope) => rope_fields(rope),
+    _ => Map::new(),
+});
+
+pub(super) const ALIBI_SLOPES: Field = Field::new(
+    "alibi_slopes",
+    "First values of ALiBi's slopes",
+    AlibiSlopes::KIND,
+    |reading, config| match &mut config.position {
+        PositionEmbedding::Alibi(alibi) => reading.take("alibi_slopes", &mut alibi.slopes),
+        _ => Ok(()),
+    },
+    |config| alibi(config).map(|alibi| alibi.slopes.to_field()),
+)
+.by_layer()
+.needs("position_embedding: alibi", has_alibi);
+
+pub(super) const ALIBI_TRAINABLE: Field = Field::new(
+    "alibi_trainable",
+    "Whether ALiBi's slopes are trained",
+    FieldKind::Flag,
+    |reading, config| match &mut config.position {
+        PositionEmbedding::Alibi(alibi) => reading.take("alibi_trainable", &mut alibi.trainable),
+        _ => Ok(()),
+    },
+    |config| alibi(config).map(|alibi| json!(alibi.trainable)),
+)
+.by_layer()
+.needs("position_embedding: alibi", has_alibi);
+
+fn alibi(config: &ModelConfig) -> Option<AlibiConfig> {
+    match &config.position {
+        PositionEmbedding::Alibi(alibi) => Some(*alibi),
+        _ => None,
+    }
+}
+
+fn has_alibi(config: &ModelConfig) -> bool {
+    alibi(config).is_some()
+}
+
+/// Keys of rotary parameters, and whether they mean something without scaling.
+const ROPE_KEYS: &[(&str, bool)] = &[
+    ("rope_theta", true),
+    ("rope_type", true),
+    ("type", true),
+    ("partial_rotary_factor", true),
+    ("factor", false),
+    ("low_freq_factor", false),
+    ("high_freq_factor", false),
+    ("original_max_position_embeddings", false),
+];
+
+/// Rotary parameters in the 5.x place (`rope_parameters`), else in the 4.x places (`rope_theta`, `rope_scaling`).
+fn rope_from(fields: &Fields<'_>) -> Result<RopeConfig, ConfigError> {
+    let parameters = fields.object("rope_parameters")?;
+    let scaling = fields.object("rope_scaling")?;
+    let place = if parameters.is_some() { "rope_parameters" } else { "rope_scaling" };
+    let origin = format!("{}, {place}", fields.origin);
+    let empty = Map::new();
+    let rope = Fields { object: parameters.or(scaling).unwrap_or(&empty), origin: &origin, ..*fields };
+    if fields.strict {
+        if parameters.is_some() && scaling.is_some() {
+            return Err(fields.no_effect("rope_scaling", "remove it, or rope_parameters beside it"));
+        }
+        let known = |key: &str| ROPE_KEYS.iter().any(|(known, _)| *known == key);
+        if let Some(unknown) = rope.object.keys().find(|key| !known(key)) {
+            let known: Vec<&str> = ROPE_KEYS.iter().map(|(known, _)| *known).collect();
+            return Err(rope.unknown("rotary parameter", unknown, &known, &format!("use {}", known.join(", "))));
+        }
+    }
+    let partial = rope.number("partial_rotary_factor")?.or(fields.number("partial_rotary_factor")?).unwrap_or(1.0);
+    if partial != 1.0 {
+        return Err(rope.unsupported("partial_rotary_factor", partial, "1.0"));
+    }
+    let (inner, outer) = (rope.number("rope_theta")?, fields.number("rope_theta")?);
+    if fields.strict && inner.is_some() && outer.is_some() && inner != outer {
+        return Err(fields.no_effect("rope_theta", &format!("remove it, or the rope_theta in {place}")));
+    }
+    let theta = inner.or(outer).unwrap_or(RopeConfig::PLAIN.theta);
+    let scaling = match rope.text("rope_type")?.or(rope.text("type")?).unwrap_or("default") {
+        "default" => {
+            let unused = ROPE_KEYS.iter().find(|(key, plain)| !plain && rope.get(key).is_some());
+            if let (Some((key, _)), true) = (unused, fields.strict) {
+                return Err(rope.no_effect(key, "add rope_type: llama3, or remove it"));
+            }
+            None
+        }
+        "llama3" => {
+            let number = |field| rope.number(field)?.ok_or_else(|| rope.missing(field));
+            Some(RopeScaling::Llama3 {
+                factor: number("factor")?,
+                low_freq_factor: number("low_freq_factor")?,
+                high_freq_factor: number("high_freq_factor")?,
+                original_max_position_embeddings: rope.required("original_max_position_embeddings")?,
+            })
+        }
+        other => {
+            return Err(rope.unsupported("rope_type", other, "default, llama3"));
+        }
+    };
+    Ok(RopeConfig { theta, scaling })
+}
+
+/// Rotary parameters as both generations of transformers read them.
+pub(in crate::spec) fn rope_fields(rope: &RopeConfig) -> Map<String, Value> {
+    let mut parameters = json!({ "rope_theta": rope.theta, "rope_type": "default" });
+    let mut scaling = Value::Null;
+    if let Some(RopeScaling::Llama3 { factor, low_freq_factor, high_freq_factor, original_max_position_embeddings }) =
+        &rope.scaling
+    {
+        scaling = json!({
+            "factor": factor,
+            "high_freq_factor": high_freq_factor,
+            "low_freq_factor": low_freq_factor,
+            "original_max_position_embeddings": original_max_position_embeddings,
+            "rope_type": "llama3",
+        });
+        parameters = scaling.clone();
+        parameters["rope_theta"] = json!(rope.theta);
+    }
+    let fields =
+        [("rope_parameters", parameters), ("rope_scaling", scaling), ("rope_theta", json!(rope.theta))].into_iter();
+    fields.map(|(field, value)| (field.to_owned(), value)).collect()
+}
+
+/// Checks rotary and added positions against the sizes that they need.
+pub(in crate::spec) fn validate(config: &ModelConfig, fault: super::Fault<'_>) -> Result<(), ConfigError> {
+    match &config.position {
+        PositionEmbedding::Rope(rope) => {
+            if !config.head_dim.is_multiple_of(2) {
+                return Err(fault("head_dim", config.head_dim.to_string(), "an even number (rotary halves)"));
+            }
+            if let Some(RopeScaling::Llama3 { factor, low_freq_factor, high_freq_factor, .. }) = &rope.scaling
+                && !(*factor >= 1.0 && *low_freq_factor > 0.0 && high_freq_factor > low_freq_factor)
+            {
+                let found =
+                    format!("factor {factor}, low_freq_factor {low_freq_factor}, high_freq_factor {high_freq_factor}");
+                let expected = "factor ≥ 1 and 0 < low_freq_factor < high_freq_factor";
+                return Err(fault("rope_parameters", found, expected));
+            }
+            if !(rope.theta.is_finite() && rope.theta > 0.0) {
+                return Err(fault("rope_theta", rope.theta.to_string(), "a positive number"));
+            }
+        }
+        PositionEmbedding::Sinusoidal if !config.hidden_size.is_multiple_of(2) => {
+            let found = config.hidden_size.to_string();
+            return Err(fault("hidden_size", found, "an even number (sines and cosines)"));
+        }
+        PositionEmbedding::Sinusoidal
+        | PositionEmbedding::Learned
+        | PositionEmbedding::Alibi(_)
+        | PositionEmbedding::None => {}
+    }
+    for run in &config.layers {
+        let position = &run.config.position;
+        if position.is_in_embedding() && *position != config.position {
+            let found = format!("{} in some layers only", position.name());
+            let expected = "these positions for the whole model: they are added to the embeddings, before any layer";
+            return Err(fault("position_embedding", found, expected));
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slopes_have_the_documented_values() {
+        let close = |found: Vec<f32>, expected: &[f32]| {
+            assert_eq!(found.len(), expected.len());
+            for (a, b) in found.iter().zip(expected) {
+                assert!((a - b).abs() < 1e-6, "{found:?}");
+            }
+        };
+        close(AlibiSlopes::Alternate.values(4), &[0.5, 0.099_212_57, 0.0, 0.0]);
+        close(AlibiSlopes::Standard.values(8), &[1.0, 0.5, 0.25, 0.125, 0.0625, 0.03125, 0.015625, 0.0078125]);
+        close(AlibiSlopes::Standard.values(1), &[1.0]);
+        close(AlibiSlopes::Half.values(1), &[0.5]);
+    }
+}
