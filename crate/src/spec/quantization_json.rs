@@ -238,7 +238,7 @@ mod tests {
     fn read(block: Value) -> Result<Option<Quantization>, ConfigError> {
         let config = json!({ "quantization_config": block });
         let object = config.as_object().unwrap();
-        quantization_from(&Fields { object, origin: "config.json", family: "llama" })
+        quantization_from(&Fields { object, origin: "config.json", family: "llama", strict: true })
     }
 
     #[test]
