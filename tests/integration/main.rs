@@ -48,6 +48,7 @@ mod projects;
 mod protocol;
 mod quantize;
 mod reference_models;
+mod roles;
 mod runner;
 mod sockets;
 mod standard_input;

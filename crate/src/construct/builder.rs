@@ -34,6 +34,9 @@ pub enum ConstructError {
     /// The output folder or its weights.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
+    /// The sources that go with it.
+    #[error(transparent)]
+    Export(#[from] crate::export::ExportError),
     /// The model.
     #[error(transparent)]
     Model(#[from] ModelError),

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::device::{Device, DeviceMemory};
-use crate::spec::{DType, Leaf, ModelSpec, Node, Part, PositionEmbedding, TensorRow, TensorTable};
+use crate::spec::{DType, Leaf, ModelSpec, Node, Part, PositionEmbedding, Role, RoleGroup, TensorRow, TensorTable};
 
 /// Optimizer state and float32 copies are kept in this many bytes per number.
 const MASTER: u64 = 4;
@@ -14,7 +14,7 @@ const LOGITS: u64 = 64 << 20;
 /// Parameters of one kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ParameterGroup {
-    /// `embedding`, `attention`, `feed-forward`, `norms`, `head` or `other`.
+    /// That of a [`RoleGroup`](crate::spec::RoleGroup).
     pub name: &'static str,
     /// Elements, tied ones counted once.
     pub parameters: u64,
@@ -229,7 +229,7 @@ fn sum(node: &Node, run: Run) -> Sums {
         Part::Attention { heads, kv_heads, head_dim, position, window, .. } => {
             attention(&mut sums, [*heads, *kv_heads, *head_dim], *window, run);
             let (queries, keys) = ((heads * head_dim) as u64, (kv_heads * head_dim) as u64);
-            let normed = node.children.iter().any(|child| child.name == "q_norm");
+            let normed = node.child(Role::QueryNorm).is_some();
             let rotated = matches!(position, PositionEmbedding::Rope(_));
             // Map, exchange, norm, rotation; values are mapped and exchanged only; attention, exchange, output map.
             let times = 2 + u64::from(normed) + u64::from(rotated);
@@ -277,47 +277,25 @@ fn attention(sums: &mut Sums, [heads, kv_heads, head_dim]: [usize; 3], window: O
     sums.kv_full_context += 2 * keys * visible(run.context);
 }
 
-/// The width inside a feed-forward part: the outputs of its first map.
+/// The width inside a feed-forward part: the outputs of the map into it.
 fn inner(node: &Node) -> u64 {
-    let linear = node.children.iter().find_map(|child| match &child.part {
-        Part::Leaf(Leaf::Linear { outputs, .. }) => Some(*outputs as u64),
-        _ => None,
-    });
-    linear.unwrap_or_default()
+    match node.child(Role::Up).map(|up| &up.part) {
+        Some(Part::Leaf(Leaf::Linear { outputs, .. })) => *outputs as u64,
+        _ => 0,
+    }
 }
 
 /// Rows of the head, tied or not: the vocabulary.
 fn head_rows(table: &TensorTable) -> u64 {
-    let head = table.get(&"lm_head.weight".into());
+    let head = table.of_role(Role::Head).next();
     head.and_then(|row| row.shape.first()).map_or(0, |rows| *rows as u64)
 }
 
-/// The kind of a parameter, by the part it belongs to.
-fn kind(row: &TensorRow) -> &'static str {
-    let segments: Vec<&str> = row.path.segments().collect();
-    let has = |part: &str| segments.contains(&part);
-    let owner = segments.iter().rev().nth(1).copied().unwrap_or_default();
-    match owner {
-        "lm_head" => "head",
-        "embedding" | "positional_encoder" => "embedding",
-        _ if owner.contains("norm") => "norms",
-        _ if has("attention") => "attention",
-        _ if has("feedforward") => "feed-forward",
-        _ => "other",
-    }
-}
-
 fn groups(table: &TensorTable) -> Vec<ParameterGroup> {
-    let names = ["embedding", "attention", "feed-forward", "norms", "head", "other"];
-    let mut groups: Vec<ParameterGroup> =
-        names.into_iter().map(|name| ParameterGroup { name, parameters: 0, bytes: 0 }).collect();
-    for row in table.rows() {
-        let name = kind(row);
-        if let Some(group) = groups.iter_mut().find(|group| group.name == name) {
-            group.parameters += row.parameters();
-            group.bytes += row.bytes();
-        }
-    }
-    groups.retain(|group| group.parameters > 0);
-    groups
+    let sum = |group: &RoleGroup| {
+        let rows = || table.rows().iter().filter(|row| row.role.map(Role::group) == Some(*group));
+        let parameters = rows().map(TensorRow::parameters).sum();
+        ParameterGroup { name: group.name(), parameters, bytes: rows().map(TensorRow::bytes).sum() }
+    };
+    RoleGroup::ALL.iter().map(sum).filter(|group| group.parameters > 0).collect()
 }

@@ -9,6 +9,7 @@ use super::{ConstructError, Construction, LoadReport, SaveOptions};
 use crate::checkpoint::{
     CHECKPOINTS, CheckpointError, FolderChanges, Found, GGUF_FILE, WEIGHTS_NAMES, listed, weights_entries,
 };
+use crate::export::{ExportError, try_sources};
 use crate::project::{tokenizer, tokenizer_names};
 use crate::spec::{ModelConfig, TensorTable};
 use crate::tokenizer::TokenizerFiles;
@@ -39,7 +40,7 @@ pub(super) struct Model<'a> {
 }
 
 /// The files of a model's folder but for its weights: the one list of them.
-fn definition(config: &ModelConfig, tokenizer: &TokenizerFiles) -> Vec<(String, Vec<u8>)> {
+fn definition(config: &ModelConfig, tokenizer: &TokenizerFiles) -> Result<Vec<(String, Vec<u8>)>, ExportError> {
     let json = config.to_native_json(None);
     let generation = json!({
         "bos_token_id": json["bos_token_id"],
@@ -50,8 +51,8 @@ fn definition(config: &ModelConfig, tokenizer: &TokenizerFiles) -> Vec<(String, 
     let mut files =
         vec![("config.json".to_owned(), text(&json)), ("generation_config.json".to_owned(), text(&generation))];
     files.extend(tokenizer.to_write());
-    files.extend(crate::export::sources(config).into_iter().map(|(name, source)| (name, source.into_bytes())));
-    files
+    files.extend(try_sources(config)?.into_iter().map(|(name, source)| (name, source.into_bytes())));
+    Ok(files)
 }
 
 impl Output {
@@ -63,7 +64,7 @@ impl Output {
         let folder = request.folder;
         // Its parent is made when there is something to put into it.
         let found = if missing_parent(folder).is_some() { Found::Nothing } else { Found::at(folder)? };
-        let new = definition(model.config, model.tokenizer);
+        let new = definition(model.config, model.tokenizer)?;
         let weights = request.save.map(|options| weight_files(model.table, options)).unwrap_or_default();
         let whole = |removes: &[String]| {
             let files = new.iter().map(|(name, _)| name.clone()).chain(weights.iter().cloned());
@@ -196,7 +197,8 @@ impl Rebuilt<'_> {
         let origin = folder.join("config.json").display().to_string();
         // What this crate cannot read it cannot have written.
         let before = ModelConfig::from_json(self.old, &origin);
-        let before = before.map(|(config, _)| definition(&config, self.model.tokenizer)).unwrap_or_default();
+        let before =
+            before.ok().and_then(|(config, _)| definition(&config, self.model.tokenizer).ok()).unwrap_or_default();
         let known = tokenizer_names().into_iter().filter_map(|name| tokenizer(&name).ok());
         let tokenizers: Vec<(String, Vec<u8>)> = known.flat_map(|files| files.to_write()).collect();
         let made = |name: &str, bytes: &[u8]| {

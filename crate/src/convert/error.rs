@@ -20,6 +20,9 @@ pub enum ConvertError {
     /// The family: its file, its rules, or a configuration that it does not cover.
     #[error(transparent)]
     Family(#[from] FamilyError),
+    /// The sources that go with it.
+    #[error(transparent)]
+    Export(#[from] crate::export::ExportError),
     /// The model.
     #[error(transparent)]
     Model(#[from] ModelError),

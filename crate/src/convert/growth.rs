@@ -5,9 +5,9 @@ use std::collections::HashMap;
 use super::{ConvertError, Family, ModelFolder, RemapPlan};
 use crate::checkpoint::{Checkpoint, CheckpointError, Piece};
 use crate::sealed::Sealed;
-use crate::spec::{ParamPath, Side};
+use crate::spec::{ParamPath, Role, Side};
 use crate::tokenizer::TokenPlan;
-use crate::vocabulary::{grown, has_row_per_token};
+use crate::vocabulary::grown;
 
 /// A plan of tokens that changes rows, and the tensors that have one row for each token.
 pub(super) struct Growth {
@@ -27,7 +27,7 @@ impl Growth {
         let made_of = remapping.pieces();
         let mut tensors = Vec::new();
         for row in source.native_table().rows() {
-            if row.tied_to.is_some() || !has_row_per_token(&row.path) || !tokens.changes_rows() {
+            if row.tied_to.is_some() || !row.role.is_some_and(Role::has_row_per_token) || !tokens.changes_rows() {
                 continue;
             }
             let name = match to {

@@ -7,7 +7,7 @@ use super::table::{Align, Cell, Mark, TableView};
 use super::{Html, MimeBundle, View};
 use crate::compare::Inspection;
 use crate::sealed::Sealed;
-use crate::spec::{ParamPath, TensorRow, TensorTable};
+use crate::spec::{TensorRow, TensorTable};
 
 /// Modules and their tensors; layers that are alike are one branch.
 ///
@@ -31,15 +31,15 @@ struct Branch {
     tensors: u64,
     parameters: u64,
     bytes: u64,
-    /// Which layers it stands for, where its name is `*`.
-    layers: std::collections::BTreeSet<usize>,
+    /// Which numbers it stands for, where its name is `*`.
+    numbers: std::collections::BTreeSet<usize>,
     /// Shape and type of a tensor.
     leaf: Option<(Vec<usize>, String)>,
     tied: bool,
 }
 
 impl Branch {
-    fn grow(&mut self, segments: &[&str], layer: Option<usize>, row: &TensorRow) {
+    fn grow(&mut self, segments: &[&str], row: &TensorRow) {
         self.tensors += 1;
         self.parameters += row.parameters();
         self.bytes += row.bytes();
@@ -48,27 +48,31 @@ impl Branch {
             self.tied |= row.tied_to.is_some();
             return;
         };
+        let number: Option<usize> = first.parse().ok();
+        let first = if number.is_some() { "*" } else { first };
         // A tensor of another shape is another branch, so that none hides in a fold.
         let same = |branch: &Branch| {
-            branch.name == *first
+            branch.name == first
                 && branch.leaf.as_ref().is_none_or(|(shape, _)| !rest.is_empty() || *shape == row.shape)
         };
         let place = self.branches.iter().position(same).unwrap_or_else(|| {
-            self.branches.push(Branch { name: (*first).to_owned(), ..Branch::default() });
+            self.branches.push(Branch { name: first.to_owned(), ..Branch::default() });
             self.branches.len() - 1
         });
-        if *first == "*" {
-            self.branches[place].layers.extend(layer);
-        }
-        self.branches[place].grow(rest, layer, row);
+        self.branches[place].numbers.extend(number);
+        self.branches[place].grow(rest, row);
     }
 
     /// A chain of modules that hold nothing but the next one reads as one name.
     fn joined(mut self) -> Self {
         while self.leaf.is_none() && self.branches.len() == 1 && !self.name.is_empty() {
+            // Two counts would not be one.
+            if !self.numbers.is_empty() && !self.branches[0].numbers.is_empty() {
+                break;
+            }
             let mut only = self.branches.remove(0);
             only.name = format!("{}.{}", self.name, only.name);
-            only.layers.append(&mut self.layers);
+            only.numbers.append(&mut self.numbers);
             self = only;
         }
         self.branches = std::mem::take(&mut self.branches).into_iter().map(Branch::joined).collect();
@@ -78,7 +82,7 @@ impl Branch {
     fn rows(&self, before: &str, depth: usize, total: u64, table: &mut TableView) {
         for (index, branch) in self.branches.iter().enumerate() {
             let last = index + 1 == self.branches.len();
-            let times = if branch.layers.len() > 1 { format!(" ×{}", branch.layers.len()) } else { String::new() };
+            let times = if branch.numbers.len() > 1 { format!(" ×{}", branch.numbers.len()) } else { String::new() };
             let name = format!("{before}{}{}{times}", if last { "└─ " } else { "├─ " }, branch.name);
             let (dims, dtype) = match &branch.leaf {
                 Some((dims, dtype)) => (shape(dims), dtype.clone()),
@@ -107,9 +111,7 @@ impl TensorTable {
     pub fn tree(&self) -> CheckpointTree {
         let mut root = Branch::default();
         for row in self.rows() {
-            let (folded, layer) = row.path.folded();
-            let path = ParamPath::from(folded);
-            root.grow(&path.segments().collect::<Vec<_>>(), layer, row);
+            root.grow(&row.path.segments().collect::<Vec<_>>(), row);
         }
         let title = format!(
             "{} parameters in {} tensors, {}",

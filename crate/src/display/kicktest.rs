@@ -159,12 +159,18 @@ fn step_cells(step: &StepRecord, tokens: f64) -> [Cell; 7] {
     ]
 }
 
-/// Norms by layer, in the order of the forward pass as far as names tell it.
+/// Norms by layer, in the order of the forward pass.
 fn gradients(report: &KickTestReport) -> Option<TableView> {
-    let mut layers: BTreeMap<(u8, ParamPath), (f64, usize)> = BTreeMap::new();
+    // By the place of the first parameter of each layer among all.
+    let mut first: BTreeMap<ParamPath, usize> = BTreeMap::new();
+    for gradient in report.gradients.iter() {
+        let place = first.entry(layer_of(&gradient.path)).or_insert(gradient.place);
+        *place = gradient.place.min(*place);
+    }
+    let mut layers: BTreeMap<(usize, ParamPath), (f64, usize)> = BTreeMap::new();
     for gradient in report.gradients.iter() {
         let layer = layer_of(&gradient.path);
-        let sum = layers.entry((stage(&layer), layer)).or_default();
+        let sum = layers.entry((first[&layer], layer)).or_default();
         *sum = (sum.0 + f64::from(gradient.norm).powi(2), sum.1 + 1);
     }
     if layers.is_empty() {
@@ -202,20 +208,7 @@ fn gradients(report: &KickTestReport) -> Option<TableView> {
 
 /// `causal_lm.layer_stack.layers.3` of what is in layer 3; else the path without its last segment.
 fn layer_of(path: &ParamPath) -> ParamPath {
-    let segments: Vec<&str> = path.segments().collect();
-    let end = segments.iter().position(|segment| segment.parse::<usize>().is_ok()).map(|index| index + 1);
-    ParamPath::from(segments[..end.unwrap_or(segments.len().saturating_sub(1)).max(1)].join("."))
-}
-
-/// Where a layer is in the forward pass: what comes before the stack, the stack, the final norm, the head.
-fn stage(layer: &ParamPath) -> u8 {
-    let name = layer.as_str();
-    match name {
-        _ if name.contains("input_encoder") => 0,
-        _ if name.contains(".layers.") => 1,
-        "lm_head" => 3,
-        _ => 2,
-    }
+    path.up_to_layer().unwrap_or_else(|| path.parent())
 }
 
 fn agreement(comparison: &Comparison) -> &'static str {

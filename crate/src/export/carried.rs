@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::sources;
+use super::{ExportError, try_sources};
 use crate::checkpoint::{CheckpointError, inside};
 use crate::spec::{ModelConfig, Side};
 
@@ -29,18 +29,18 @@ pub struct CarriedSource {
 /// else goes along as it is. Folders that are links are left out.
 ///
 /// # Errors
-/// [`CheckpointError::LeavesFolder`] for a source that is a link out of the folder, or what the file system says.
+/// [`ExportError::Folder`] for a source that is a link out of the folder, or what the file system says.
 pub fn carried_sources(
     folder: &Path,
     side: Side,
     old: &ModelConfig,
     new: &ModelConfig,
-) -> Result<Vec<CarriedSource>, CheckpointError> {
+) -> Result<Vec<CarriedSource>, ExportError> {
     let mut names = Vec::new();
     list(folder, "", 0, &mut names)?;
     names.sort();
     let (ours, again) = match side {
-        Side::Native if old != new => (sources(old), sources(new)),
+        Side::Native if old != new => (try_sources(old)?, try_sources(new)?),
         _ => (Vec::new(), Vec::new()),
     };
     let carried = names.into_iter().map(|name| {

@@ -55,7 +55,7 @@ impl Attention {
         let single_head = config.attention == AttentionKind::SingleHead;
         let alibi = match &config.position {
             PositionEmbedding::Alibi(alibi) => Some(Alibi {
-                parameter: if single_head { "alibi_slope" } else { "alibi_slopes" },
+                parameter: config.attention.slopes_name(),
                 kind: alibi.slopes.name(),
                 trainable: alibi.trainable,
                 function: format!("{}_slopes", alibi.slopes.name()),

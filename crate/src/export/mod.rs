@@ -19,10 +19,42 @@ pub use rust::rust;
 /// Name below the model's folder, and text.
 pub type SourceFile = (String, String);
 
+/// Why the sources of a model could not be made or carried along.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ExportError {
+    /// A template that does not render: a fault of this program, which no file is written with.
+    #[error(
+        "the template of `{file}` cannot be rendered: {reason}\n  where: the sources of a model of these parts: {parts}\n  do: report it together with the model's config.json"
+    )]
+    Template {
+        /// The file of the sources.
+        file: String,
+        /// What the template engine says.
+        reason: String,
+        /// What the model is made of.
+        parts: String,
+    },
+    /// The folder whose sources go along.
+    #[error(transparent)]
+    Folder(#[from] crate::checkpoint::CheckpointError),
+}
+
 /// All sources of a model as its folder holds them: Python at the root, the Rust crate in `rust/`.
-pub fn sources(config: &crate::spec::ModelConfig) -> Vec<SourceFile> {
-    let mut files = python(config);
+///
+/// # Errors
+/// [`ExportError::Template`] if a template does not render.
+pub fn try_sources(config: &crate::spec::ModelConfig) -> Result<Vec<SourceFile>, ExportError> {
+    let mut files = python::try_python(config)?;
     let name = format!("chandlery-{}", config.architecture.name()).replace('_', "-");
-    files.extend(rust(config, &name).into_iter().map(|(file, text)| (format!("rust/{file}"), text)));
-    files
+    files.extend(rust::try_rust(config, &name)?.into_iter().map(|(file, text)| (format!("rust/{file}"), text)));
+    Ok(files)
+}
+
+/// [`try_sources`] where a template that does not render may end the program.
+///
+/// # Panics
+/// With the [`ExportError`].
+pub fn sources(config: &crate::spec::ModelConfig) -> Vec<SourceFile> {
+    try_sources(config).unwrap_or_else(|error| panic!("{error}"))
 }

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::fields::literal;
-use crate::spec::{Distribution, Init, Initialization, Leaf, ModelConfig, ModelSpec, Node, POSITIONS, Part};
+use crate::spec::{Distribution, Init, Initialization, Leaf, ModelConfig, ModelSpec, Node, POSITIONS, Part, Role};
 
 /// Parts that are drawn alike: the last words of their names, and the statements that draw a `module`.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -21,11 +21,33 @@ type Members = Vec<Member>;
 /// Inputs and outputs (of a table: rows and columns), and how weight and bias are drawn.
 type Member = (usize, usize, Init, Option<Init>);
 
-/// Roles whose parts are tables, and how those are drawn where no rule says.
-const TABLES: [(&str, Distribution); 2] =
-    [("embedding", Distribution::Normal { std: 1.0 }), ("positional_encoder", POSITIONS)];
+/// How tables are drawn where no rule says.
+fn usual_table(role: Option<Role>) -> Option<Distribution> {
+    match role? {
+        Role::TokenEmbedding => Some(Distribution::Normal { std: 1.0 }),
+        Role::PositionEmbedding => Some(POSITIONS),
+        Role::Query
+        | Role::Key
+        | Role::Value
+        | Role::Output
+        | Role::QueryKey
+        | Role::QueryNorm
+        | Role::KeyNorm
+        | Role::Slopes
+        | Role::Gate
+        | Role::Up
+        | Role::Down
+        | Role::AttentionNorm
+        | Role::FeedForwardNorm
+        | Role::FinalNorm
+        | Role::Head => None,
+    }
+}
 
-fn collect(node: &Node, found: &mut Vec<(String, Members)>, norms: &mut Vec<(String, bool)>) {
+/// Parts of one name: the name, what they are for, and what they draw.
+type Alike = (String, Option<Role>, Members);
+
+fn collect(node: &Node, found: &mut Vec<Alike>, norms: &mut Vec<(String, bool)>) {
     let member = match &node.part {
         Part::Leaf(Leaf::Linear { inputs, outputs, init, bias, .. }) => Some((*inputs, *outputs, *init, *bias)),
         Part::Leaf(Leaf::Embedding { vocab, dim, init }) => Some((*vocab, *dim, *init, None)),
@@ -39,9 +61,9 @@ fn collect(node: &Node, found: &mut Vec<(String, Members)>, norms: &mut Vec<(Str
         _ => None,
     };
     if let Some(member) = member {
-        match found.iter_mut().find(|(name, _)| *name == node.name) {
-            Some((_, members)) => members.push(member),
-            None => found.push((node.name.clone(), vec![member])),
+        match found.iter_mut().find(|(name, ..)| *name == node.name) {
+            Some((.., members)) => members.push(member),
+            None => found.push((node.name.clone(), node.role, vec![member])),
         }
     }
     node.children.iter().for_each(|child| collect(child, found, norms));
@@ -56,9 +78,9 @@ pub(super) fn groups_of(config: &ModelConfig) -> Vec<Group> {
         Some(group) => group.roles.push(role),
         None => groups.push(Group { roles: vec![role], lines }),
     };
-    for (role, members) in found {
-        let lines = draw(config, &role, &members);
-        add(role, lines);
+    for (name, role, members) in found {
+        let lines = draw(config, role, &members);
+        add(name, lines);
     }
     let mut kinds: BTreeMap<String, Vec<bool>> = BTreeMap::new();
     for (role, centred) in norms {
@@ -80,10 +102,10 @@ pub(super) fn groups_of(config: &ModelConfig) -> Vec<Group> {
     groups
 }
 
-fn draw(config: &ModelConfig, role: &str, members: &Members) -> Vec<String> {
-    let table = TABLES.iter().find(|(name, _)| *name == role);
+fn draw(config: &ModelConfig, role: Option<Role>, members: &Members) -> Vec<String> {
+    let table = usual_table(role);
     let rules = config.initialization.rules(config).into_iter().map(|rule| rule.init);
-    let usual = table.map_or(Distribution::LinearDefault, |(_, usual)| *usual);
+    let usual = table.unwrap_or(Distribution::LinearDefault);
     let candidates: Vec<Distribution> = rules.chain([usual]).collect();
     let find = |of: &dyn Fn(&Member) -> Option<Init>| {
         candidates.iter().copied().find(|candidate| {

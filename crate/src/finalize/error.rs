@@ -13,6 +13,9 @@ pub enum FinalizeError {
     /// The source folder.
     #[error(transparent)]
     Source(#[from] ConvertError),
+    /// The sources that go with it.
+    #[error(transparent)]
+    Export(#[from] crate::export::ExportError),
     /// Its weights, or the destination.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),

@@ -13,9 +13,9 @@ use crate::checkpoint::{Checkpoint, CheckpointCopy, Piece, ShardPlan, WeightsFor
 use crate::convert::ModelFolder;
 use crate::gguf::{GGUF_FILE, GgufPlan, GgufType};
 use crate::quantize::{QuantizePlan, TensorError};
-use crate::spec::{DType, ModelConfig, ParamPath, TensorRow, TensorTable};
+use crate::spec::{DType, ModelConfig, ParamPath, Role, TensorRow, TensorTable};
 use crate::tokenizer::{TokenPlan, TokenizerFiles};
-use crate::vocabulary::{grown, grown_shape, has_row_per_token};
+use crate::vocabulary::{grown, grown_shape};
 
 /// The weights as they will be written.
 #[derive(Clone, Debug)]
@@ -45,8 +45,12 @@ impl WeightsPlan {
         let named = |path: &ParamPath| family.name_on(source.side(), path);
         let tied: HashMap<ParamPath, ParamPath> =
             native.rows().iter().filter_map(|row| Some((named(&row.path), named(row.tied_to.as_ref()?)))).collect();
-        let grows: HashSet<ParamPath> =
-            native.rows().iter().filter(|row| has_row_per_token(&row.path)).map(|row| named(&row.path)).collect();
+        let grows: HashSet<ParamPath> = native
+            .rows()
+            .iter()
+            .filter(|row| row.role.is_some_and(Role::has_row_per_token))
+            .map(|row| named(&row.path))
+            .collect();
         let tokens = tokens.filter(|plan| plan.changes_rows());
         let (mut rows, mut growing) = (Vec::new(), Vec::new());
         for name in weights.stored_order().filter(|name| !tied.contains_key(name)) {

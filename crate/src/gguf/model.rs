@@ -5,11 +5,11 @@ use std::path::{Path, PathBuf};
 use candle_core::{Device, Tensor};
 use serde_json::{Value, json};
 
-use super::names::{ROPE_FACTORS, gguf_name, is_rotated};
+use super::names::{ROPE_FACTORS, gguf_name};
 use crate::checkpoint::{Checkpoint, GGUF_FILE, GgufMetadata, WEIGHTS_NAMES, checkpoints_of};
 use crate::convert::{ConvertError, read_config};
 use crate::model::{CausalLm, ModelError, Weights, candle_dtype, tensor_from};
-use crate::spec::{DType, ModelConfig, ModelSpec, ParamPath, TensorTable};
+use crate::spec::{DType, ModelConfig, ModelSpec, ParamPath, Role, TensorTable};
 
 /// A GGUF file, opened by its header, and the model that it describes.
 #[derive(Debug)]
@@ -79,14 +79,20 @@ impl GgufModel {
     /// [`ConvertError::Incomplete`] listing what does not fit the configuration, or what reading fails with.
     pub fn load(&self, dtype: DType, device: &Device) -> Result<CausalLm, ConvertError> {
         self.require_complete()?;
-        Ok(CausalLm::build(&self.config, Box::new(GgufWeights { of: self }), dtype, device, false)?)
+        Ok(CausalLm::build(
+            &self.config,
+            Box::new(GgufWeights { of: self, table: ModelSpec::resolve(&self.config).table(DType::F32) }),
+            dtype,
+            device,
+            false,
+        )?)
     }
 
     fn require_complete(&self) -> Result<(), ConvertError> {
         let table = ModelSpec::resolve(&self.config).table(DType::F32);
         let mut faults = Vec::new();
         for row in table.stored() {
-            let found = gguf_name(&row.path).and_then(|name| self.checkpoint.table().get(&name));
+            let found = gguf_name(row).and_then(|name| self.checkpoint.table().get(&name));
             match found {
                 None => faults.push(format!("{} is missing", row.path)),
                 Some(found) if found.shape != row.shape => {
@@ -119,12 +125,14 @@ fn unfit(what: &str, path: &Path, advice: &str) -> ConvertError {
 /// The weights under our names.
 struct GgufWeights<'a> {
     of: &'a GgufModel,
+    table: TensorTable,
 }
 
 impl Weights for GgufWeights<'_> {
     fn tensor(&self, path: &ParamPath, shape: &[usize], dtype: DType, device: &Device) -> Result<Tensor, ModelError> {
         crate::interrupt::check()?;
-        let name = gguf_name(path).unwrap_or_else(|| path.clone());
+        let row = self.table.get(path);
+        let name = row.and_then(gguf_name).unwrap_or_else(|| path.clone());
         let data = self.of.checkpoint.read(&name)?;
         if data.shape != shape {
             return Err(ModelError::Shape {
@@ -135,7 +143,7 @@ impl Weights for GgufWeights<'_> {
             });
         }
         let mut tensor = tensor_from(&data, &Device::Cpu)?;
-        if self.of.interleaved && is_rotated(path) {
+        if self.of.interleaved && row.and_then(|row| row.role).is_some_and(Role::is_rotated) {
             // Rows (0, n/2), (1, n/2 + 1) … of each head back into two halves.
             let half = self.of.config.head_dim / 2;
             let heads = shape[0] / (2 * half);

@@ -1,49 +1,34 @@
 //! What GGUF calls the parameters of a model.
 
-use crate::spec::ParamPath;
-
-/// Parts outside the layers: our name, and GGUF's.
-const WHOLE: &[(&str, &str)] = &[
-    ("causal_lm.input_encoder.embedding.", "token_embd."),
-    ("causal_lm.layer_norm.", "output_norm."),
-    ("lm_head.", "output."),
-];
-
-/// What a layer's name begins with: ours, and GGUF's.
-const LAYER: (&str, &str) = ("causal_lm.layer_stack.layers.", "blk.");
-
-/// Parts of a layer.
-const PARTS: &[(&str, &str)] = &[
-    ("norm1.", "attn_norm."),
-    ("attention.query_linear.", "attn_q."),
-    ("attention.key_linear.", "attn_k."),
-    ("attention.value_linear.", "attn_v."),
-    ("attention.output_linear.", "attn_output."),
-    ("attention.q_norm.", "attn_q_norm."),
-    ("attention.k_norm.", "attn_k_norm."),
-    ("norm2.", "ffn_norm."),
-    ("feedforward.gate_proj.", "ffn_gate."),
-    ("feedforward.up_proj.", "ffn_up."),
-    ("feedforward.down_proj.", "ffn_down."),
-];
+use crate::spec::{ParamPath, Role, TensorRow};
 
 /// Factors that divide the rotary frequencies, one for each pair of a head's dimensions.
 pub(super) const ROPE_FACTORS: &str = "rope_freqs.weight";
 
-/// GGUF's name of a native parameter, if it has one.
-pub(super) fn gguf_name(native: &ParamPath) -> Option<ParamPath> {
-    let name = native.as_str();
-    if let Some((ours, theirs)) = WHOLE.iter().find(|(ours, _)| name.starts_with(ours)) {
-        return Some(format!("{theirs}{}", &name[ours.len()..]).into());
-    }
-    let (number, part) = name.strip_prefix(LAYER.0)?.split_once('.')?;
-    let (ours, theirs) = PARTS.iter().find(|(ours, _)| part.starts_with(ours))?;
-    Some(format!("{}{number}.{theirs}{}", LAYER.1, &part[ours.len()..]).into())
-}
-
-/// True for the maps of queries and keys, whose rows readers of the architecture `llama` expect in another order.
-pub(super) fn is_rotated(native: &ParamPath) -> bool {
-    ["attention.query_linear.", "attention.key_linear."].iter().any(|part| native.as_str().contains(part))
+/// GGUF's name of a parameter of a model, if it has one.
+pub(super) fn gguf_name(row: &TensorRow) -> Option<ParamPath> {
+    let (in_layer, module) = match row.role? {
+        Role::TokenEmbedding => (false, "token_embd"),
+        Role::FinalNorm => (false, "output_norm"),
+        Role::Head => (false, "output"),
+        Role::AttentionNorm => (true, "attn_norm"),
+        Role::Query => (true, "attn_q"),
+        Role::Key => (true, "attn_k"),
+        Role::Value => (true, "attn_v"),
+        Role::Output => (true, "attn_output"),
+        Role::QueryNorm => (true, "attn_q_norm"),
+        Role::KeyNorm => (true, "attn_k_norm"),
+        Role::FeedForwardNorm => (true, "ffn_norm"),
+        Role::Gate => (true, "ffn_gate"),
+        Role::Up => (true, "ffn_up"),
+        Role::Down => (true, "ffn_down"),
+        Role::PositionEmbedding | Role::QueryKey | Role::Slopes => return None,
+    };
+    let parameter = row.path.last();
+    Some(match in_layer {
+        true => format!("blk.{}.{module}.{parameter}", row.path.layer()?).into(),
+        false => format!("{module}.{parameter}").into(),
+    })
 }
 
 /// Puts the rows of one or more heads into the order that readers of the architecture `llama` expect: pairs that rotate
@@ -67,16 +52,25 @@ mod tests {
 
     #[test]
     fn names_are_those_of_llama_cpp() {
-        for (native, expected) in [
-            ("causal_lm.input_encoder.embedding.weight", Some("token_embd.weight")),
-            ("causal_lm.layer_stack.layers.11.attention.query_linear.bias", Some("blk.11.attn_q.bias")),
-            ("causal_lm.layer_stack.layers.0.norm2.weight", Some("blk.0.ffn_norm.weight")),
-            ("causal_lm.layer_norm.weight", Some("output_norm.weight")),
-            ("lm_head.weight", Some("output.weight")),
-            ("causal_lm.layer_stack.layers.0.attention.alibi_slopes", None),
-            ("causal_lm.input_encoder.positional_encoder.weight", None),
-        ] {
-            assert_eq!(gguf_name(&native.into()).as_ref().map(ParamPath::as_str), expected);
+        let json = serde_json::json!({
+            "model_type": "qwen3", "vocab_size": 32, "hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 12,
+            "num_attention_heads": 2, "attention_bias": true,
+        });
+        let table = |json| {
+            let config = crate::spec::ModelConfig::from_project(&json, "a test").unwrap();
+            crate::spec::ModelSpec::resolve(&config).table(crate::spec::DType::F32)
+        };
+        let names = |json| table(json).rows().iter().map(gguf_name).collect::<Vec<_>>();
+        let found: Vec<String> = names(json.clone()).into_iter().map(|name| name.unwrap().to_string()).collect();
+        for expected in
+            ["token_embd.weight", "blk.11.attn_q.bias", "blk.0.ffn_norm.weight", "output_norm.weight", "output.weight"]
+        {
+            assert!(found.iter().any(|name| name == expected), "{expected}: {found:?}");
+        }
+        for position in ["alibi", "learned"] {
+            let mut other = json.clone();
+            other["position_embedding"] = position.into();
+            assert!(names(other).contains(&None), "{position}");
         }
     }
 

@@ -3,13 +3,13 @@
 use serde_json::{Value, json};
 
 use super::metadata::{architecture, metadata, rope_factors, warnings};
-use super::names::{ROPE_FACTORS, gguf_name, is_rotated};
+use super::names::{ROPE_FACTORS, gguf_name};
 use super::vocabulary::vocabulary;
 use super::{GgufError, GgufType};
 use crate::checkpoint::{GGUF_FILE, GgufMetadata, Piece};
 use crate::convert::{ConvertError, Direction, ModelFolder, RemapPlan};
 use crate::sealed::Sealed;
-use crate::spec::{DType, ModelConfig, ModelSpec, ParamPath, Side, TensorRow, TensorTable};
+use crate::spec::{DType, ModelConfig, ModelSpec, ParamPath, Role, Side, TensorRow, TensorTable};
 use crate::tokenizer::TokenizerFiles;
 
 /// One tensor of the file.
@@ -58,18 +58,18 @@ impl GgufPlan {
         let tied = config.tie_word_embeddings;
         let mut tensors = Vec::new();
         for row in ModelSpec::resolve(config).table(DType::F32).stored() {
-            let Some(name) = gguf_name(&row.path) else {
+            let Some(name) = gguf_name(row) else {
                 let what = format!("the parameter `{}`", row.path);
                 return Err(GgufError::Beyond { what, origin: source.path().to_owned() });
             };
-            let head = name.as_str() == "output.weight" || (tied && name.as_str() == "token_embd.weight");
+            let head = row.role == Some(Role::Head) || (tied && row.role == Some(Role::TokenEmbedding));
             let (dtype, why) = kind.of(&row.shape, head);
             tensors.push(GgufTensor {
                 row: TensorRow::stored(name, row.shape.clone(), dtype),
                 native: Some(row.path.clone()),
                 why,
                 origin: pieces.get(&row.path).map_or_else(|| vec![Piece::Tensor(row.path.clone())], Clone::clone),
-                heads: (architecture == "llama" && is_rotated(&row.path)).then_some(config.head_dim),
+                heads: (architecture == "llama" && row.role.is_some_and(Role::is_rotated)).then_some(config.head_dim),
             });
         }
         if let Some(factors) = rope_factors(config) {

@@ -7,6 +7,7 @@ use super::Settings;
 use super::step::StepOutcome;
 use crate::dataset::LabelledBatch;
 use crate::model::{CausalLm, ModelError};
+use crate::spec::{ParamPath, Role};
 
 /// A number that is not finite, and the first place where it is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -76,8 +77,6 @@ pub(super) fn locate(
     Ok(Some(Fault { step, kind: FaultKind::Gradient, place, detail }))
 }
 
-const STACK: &str = "causal_lm.layer_stack.layers";
-
 /// The first part whose output has a NaN or an infinity, and what is known about it.
 fn first_activation(model: &CausalLm, data: &LabelledBatch) -> Result<Option<(String, String)>, ModelError> {
     let mut first: Option<(usize, candle_core::Result<Option<String>>)> = None;
@@ -92,25 +91,41 @@ fn first_activation(model: &CausalLm, data: &LabelledBatch) -> Result<Option<(St
     if let Some((layer, found)) = first {
         let what = found?.unwrap_or_default();
         // What enters the first layer is not observed; its weights tell.
-        let encoder = if layer == 0 { spoilt(model, "causal_lm.input_encoder")? } else { None };
-        if let Some(weights) = encoder {
-            return Ok(Some(("causal_lm.input_encoder".to_owned(), weights)));
+        let encoder = module(model, Role::TokenEmbedding).parent();
+        let spoilt_encoder = if layer == 0 { spoilt(model, &encoder)? } else { None };
+        if let Some(weights) = spoilt_encoder {
+            return Ok(Some((encoder.to_string(), weights)));
         }
-        let place = format!("{STACK}.{layer}");
+        let place = layer_of(model, layer);
         let weights = spoilt(model, &place)?;
-        return Ok(Some((place, weights.unwrap_or(what))));
+        return Ok(Some((place.to_string(), weights.unwrap_or(what))));
     }
     let Some(what) = not_finite(&logits)? else { return Ok(None) };
-    for part in ["causal_lm.layer_norm", "causal_lm.layer_stack.layer_norm", "lm_head"] {
-        if let Some(weights) = spoilt(model, part)? {
-            return Ok(Some((part.to_owned(), weights)));
+    for role in [Role::FinalNorm, Role::Head] {
+        let part = module(model, role);
+        if let Some(weights) = spoilt(model, &part)? {
+            return Ok(Some((part.to_string(), weights)));
         }
     }
-    Ok(Some(("lm_head".to_owned(), what)))
+    Ok(Some((module(model, Role::Head).to_string(), what)))
+}
+
+/// The name of the part with parameters of this role; empty if the model has none.
+fn module(model: &CausalLm, role: Role) -> ParamPath {
+    model.table().of_role(role).next().map_or_else(|| ParamPath::from(""), |row| row.path.parent())
+}
+
+/// The name of a layer.
+fn layer_of(model: &CausalLm, layer: usize) -> ParamPath {
+    let row = model.table().rows().iter().find(|row| row.path.layer() == Some(layer));
+    row.and_then(|row| row.path.up_to_layer()).unwrap_or_else(|| ParamPath::from(format!("layer {layer}")))
 }
 
 /// The parameters below `part` that are not finite themselves.
-fn spoilt(model: &CausalLm, part: &str) -> Result<Option<String>, ModelError> {
+fn spoilt(model: &CausalLm, part: &ParamPath) -> Result<Option<String>, ModelError> {
+    if part.as_str().is_empty() {
+        return Ok(None);
+    }
     let below = format!("{part}.");
     let mut found = Vec::new();
     for (path, tensor) in model.parameters().tensors() {

@@ -41,6 +41,8 @@ pub struct GradientRecord {
     pub path: ParamPath,
     /// Euclidean norm.
     pub norm: f32,
+    /// Where the parameter stands among all, in the order of a forward pass.
+    pub place: usize,
 }
 
 /// What a test run found.

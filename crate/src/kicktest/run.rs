@@ -1,5 +1,6 @@
 //! The loop.
 
+use std::collections::HashMap;
 use std::path::Path;
 use std::time::Instant;
 
@@ -18,6 +19,7 @@ use crate::interrupt;
 use crate::model::{CausalLm, ModelError};
 use crate::progress::Progress;
 use crate::sealed::Sealed;
+use crate::spec::ParamPath;
 
 /// Runs the test on its model.
 ///
@@ -87,7 +89,7 @@ pub(super) fn run(test: &KickTest<'_>, model: &CausalLm) -> Result<KickTestRepor
             checked: plan.check,
         });
         curve.push(number, outcome.loss);
-        note(&mut report, &outcome);
+        note(&mut report, &outcome, model);
         report.fault = find_fault(model, batch, number, &plan, &mut outcome)?;
         if report.fault.is_some() {
             break;
@@ -138,15 +140,21 @@ fn batches(test: &KickTest<'_>) -> Result<Batches, KickTestError> {
 }
 
 /// Adds what a step says about gradients.
-fn note(report: &mut KickTestReport, outcome: &StepOutcome) {
+fn note(report: &mut KickTestReport, outcome: &StepOutcome, model: &CausalLm) {
     for path in &outcome.without_gradient {
         if !report.without_gradient.contains(path) {
             report.without_gradient.push(path.clone());
         }
     }
     if !outcome.norms.is_empty() {
-        let mut gradients: Vec<GradientRecord> =
-            outcome.norms.iter().map(|(path, norm)| GradientRecord { path: path.clone(), norm: *norm }).collect();
+        let places: HashMap<&ParamPath, usize> =
+            model.table().rows().iter().enumerate().map(|(place, row)| (&row.path, place)).collect();
+        let record = |(path, norm): &(ParamPath, f32)| GradientRecord {
+            path: path.clone(),
+            norm: *norm,
+            place: places.get(path).copied().unwrap_or(usize::MAX),
+        };
+        let mut gradients: Vec<GradientRecord> = outcome.norms.iter().map(record).collect();
         gradients.sort_by(|a, b| a.path.cmp(&b.path));
         report.gradients = Sealed::new(gradients);
     }

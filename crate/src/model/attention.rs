@@ -5,11 +5,11 @@ use candle_nn::VarBuilder;
 
 use super::context::Context;
 use super::kv_cache::KvCache;
-use super::layer::{linear, norm_if_any};
+use super::layer::{leaf_if_any, linear, norm_if_any};
 use super::linear::Linear;
 use super::norm::Norm;
 use crate::ops::{self, AttentionOptions, exchange_heads};
-use crate::spec::{Leaf, Node, Part, PositionEmbedding};
+use crate::spec::{Node, Part, PositionEmbedding, Role};
 
 /// softmax(q kᵀ / sqrt(head_dim) + slope · (k − q) + mask) v; query head h reads key and value head h / (heads / kv_heads).
 #[derive(Clone, Debug)]
@@ -41,21 +41,23 @@ enum Projections {
 }
 
 impl Attention {
+    /// True for the parts that this builds.
+    pub(super) fn is(part: &Part) -> bool {
+        matches!(part, Part::Attention { .. } | Part::SingleHeadAttention { .. })
+    }
+
     pub(super) fn load(node: &Node, vb: &VarBuilder) -> Result<Self> {
-        let linear = |name: &str| linear(node, name, vb);
-        let slopes = node.children.iter().find_map(|child| match &child.part {
-            Part::Leaf(leaf @ Leaf::AlibiSlopes { .. }) => leaf.params().pop(),
-            _ => None,
-        });
+        let linear = |role| linear(node, role, vb);
+        let slopes = leaf_if_any(node, Role::Slopes, vb).and_then(|(leaf, _)| leaf.params().pop());
         let slopes = slopes.map(|param| vb.get(param.shape, param.name)).transpose()?;
         match &node.part {
             Part::Attention { heads, kv_heads, head_dim, position, window, dropout } => Ok(Self {
                 projections: Projections::MultiHead {
-                    query: linear("query_linear")?,
-                    key: linear("key_linear")?,
-                    value: linear("value_linear")?,
-                    output: linear("output_linear")?,
-                    norms: norm_if_any(node, "q_norm", vb)?.zip(norm_if_any(node, "k_norm", vb)?),
+                    query: linear(Role::Query)?,
+                    key: linear(Role::Key)?,
+                    value: linear(Role::Value)?,
+                    output: linear(Role::Output)?,
+                    norms: norm_if_any(node, Role::QueryNorm, vb)?.zip(norm_if_any(node, Role::KeyNorm, vb)?),
                 },
                 heads: *heads,
                 kv_heads: *kv_heads,
@@ -67,8 +69,8 @@ impl Attention {
             }),
             Part::SingleHeadAttention { dim, position, window, dropout } => Ok(Self {
                 projections: Projections::SingleHead {
-                    query_key: linear("query_key_linear")?,
-                    value: linear("value_linear")?,
+                    query_key: linear(Role::QueryKey)?,
+                    value: linear(Role::Value)?,
                 },
                 heads: 1,
                 kv_heads: 1,

@@ -15,7 +15,7 @@ use super::norm::Norm;
 use super::stack::LayerStack;
 use super::weights::{ParameterSet, Weights, load_with};
 use crate::ops::AttentionImplementation;
-use crate::spec::{DType, ModelConfig, ModelSpec, Node, Recipe, RecipeMisfit, TensorTable};
+use crate::spec::{DType, ModelConfig, ModelSpec, Node, Part, Recipe, RecipeMisfit, Role, TensorTable};
 
 /// A causal language model on a device, built from its spec.
 #[derive(Clone, Debug)]
@@ -209,12 +209,13 @@ impl CausalLm {
 type Parts = (InputEncoder, LayerStack, Option<Norm>, Linear);
 
 fn load(root: &Node, tied: bool, vb: &VarBuilder) -> candle_core::Result<Parts> {
-    let decoder = child(root, "causal_lm")?;
-    let vb_decoder = vb.pp("causal_lm");
-    let encoder = InputEncoder::load(child(decoder, "input_encoder")?, &vb_decoder.pp("input_encoder"))?;
-    let stack = LayerStack::load(child(decoder, "layer_stack")?, &vb_decoder.pp("layer_stack"))?;
-    let final_norm = norm_if_any(decoder, "layer_norm", &vb_decoder)?;
-    let head = if tied { Linear::from_weight(encoder.weight.clone()) } else { linear(root, "lm_head", vb)? };
+    let (decoder, inside) = child(root, |part| matches!(part, Part::Decoder), vb)?;
+    let (encoder, vb_encoder) = child(decoder, |part| matches!(part, Part::InputEncoder { .. }), &inside)?;
+    let encoder = InputEncoder::load(encoder, &vb_encoder)?;
+    let (stack, vb_stack) = child(decoder, |part| matches!(part, Part::LayerStack), &inside)?;
+    let stack = LayerStack::load(stack, &vb_stack)?;
+    let final_norm = norm_if_any(decoder, Role::FinalNorm, &inside)?;
+    let head = if tied { Linear::from_weight(encoder.weight.clone()) } else { linear(root, Role::Head, vb)? };
     Ok((encoder, stack, final_norm, head))
 }
 

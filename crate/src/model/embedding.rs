@@ -5,9 +5,9 @@ use candle_nn::VarBuilder;
 
 use super::context::Context;
 use super::dropout::{Site, dropped};
-use super::layer::{child, leaf};
+use super::layer::{leaf, leaf_if_any};
 use crate::ops::embedding;
-use crate::spec::{Node, Part};
+use crate::spec::{Leaf, Node, Part, Role};
 
 /// dropout(scale · embedding + positions).
 #[derive(Clone, Debug)]
@@ -26,9 +26,10 @@ impl InputEncoder {
         let Part::InputEncoder { scale, sinusoidal, dropout } = node.part else {
             candle_core::bail!("`{}` is not an input encoder", node.name)
         };
-        let weight = table(node, "embedding", vb)?;
-        let learned = child(node, "positional_encoder").is_ok();
-        let positions = if learned { Some(table(node, "positional_encoder", vb)?) } else { None };
+        let (leaf, inside) = leaf(node, Role::TokenEmbedding, vb)?;
+        let weight = table(leaf, &inside)?;
+        let learned = leaf_if_any(node, Role::PositionEmbedding, vb);
+        let positions = learned.map(|(leaf, inside)| table(leaf, &inside)).transpose()?;
         Ok(Self { weight, positions, scale, sinusoidal, dropout })
     }
 
@@ -54,12 +55,10 @@ impl InputEncoder {
     }
 }
 
-/// The table of the leaf of this name.
-fn table(node: &Node, name: &str, vb: &VarBuilder) -> Result<Tensor> {
-    let (table, vb) = leaf(node, name, vb)?;
-    match table.params().into_iter().next() {
+fn table(leaf: &Leaf, vb: &VarBuilder) -> Result<Tensor> {
+    match leaf.params().into_iter().next() {
         Some(param) => vb.get(param.shape, param.name),
-        None => candle_core::bail!("`{name}` has no weight"),
+        None => candle_core::bail!("a table has no weight"),
     }
 }
 

@@ -6,41 +6,56 @@ use candle_nn::VarBuilder;
 use super::attention::Attention;
 use super::context::Context;
 use super::dropout::{Site, dropped};
-use super::feedforward::FeedForward;
+use super::feed_forward::FeedForward;
 use super::kv_cache::KvCache;
 use super::linear::Linear;
 use super::norm::Norm;
-use crate::spec::{Leaf, Node, NormPlacement, Part};
+use crate::spec::{Leaf, Node, NormPlacement, Part, Role};
 
-/// The child of this name.
-pub(super) fn child<'a>(node: &'a Node, name: &str) -> Result<&'a Node> {
-    match node.children.iter().find(|child| child.name == name) {
-        Some(child) => Ok(child),
-        None => candle_core::bail!("`{}` has no part `{name}`", node.name),
+/// The first child that is such a part, and the builder below it.
+pub(super) fn child<'a, 'v>(
+    node: &'a Node,
+    is: impl Fn(&Part) -> bool,
+    vb: &VarBuilder<'v>,
+) -> Result<(&'a Node, VarBuilder<'v>)> {
+    match node.children.iter().find(|child| is(&child.part)) {
+        Some(child) => Ok((child, vb.pp(&child.name))),
+        None => candle_core::bail!("`{}` lacks a part", node.name),
     }
 }
 
-/// The leaf of this name and the builder below it.
-pub(super) fn leaf<'a, 'v>(node: &'a Node, name: &str, vb: &VarBuilder<'v>) -> Result<(&'a Leaf, VarBuilder<'v>)> {
-    match &child(node, name)?.part {
-        Part::Leaf(leaf) => Ok((leaf, vb.pp(name))),
-        _ => candle_core::bail!("`{}.{name}` has no parameters of its own", node.name),
+/// The leaf of this role and the builder below it, if the node has one.
+pub(super) fn leaf_if_any<'a, 'v>(
+    node: &'a Node,
+    role: Role,
+    vb: &VarBuilder<'v>,
+) -> Option<(&'a Leaf, VarBuilder<'v>)> {
+    let child = node.child(role)?;
+    let Part::Leaf(leaf) = &child.part else { return None };
+    Some((leaf, vb.pp(&child.name)))
+}
+
+/// The leaf of this role and the builder below it.
+pub(super) fn leaf<'a, 'v>(node: &'a Node, role: Role, vb: &VarBuilder<'v>) -> Result<(&'a Leaf, VarBuilder<'v>)> {
+    match leaf_if_any(node, role, vb) {
+        Some(found) => Ok(found),
+        None => candle_core::bail!("`{}` has no parameters for {role:?}", node.name),
     }
 }
 
-pub(super) fn linear(node: &Node, name: &str, vb: &VarBuilder) -> Result<Linear> {
-    let (leaf, vb) = leaf(node, name, vb)?;
+pub(super) fn linear(node: &Node, role: Role, vb: &VarBuilder) -> Result<Linear> {
+    let (leaf, vb) = leaf(node, role, vb)?;
     Linear::load(leaf, &vb)
 }
 
-pub(super) fn norm(node: &Node, name: &str, vb: &VarBuilder) -> Result<Norm> {
-    let (leaf, vb) = leaf(node, name, vb)?;
+pub(super) fn norm(node: &Node, role: Role, vb: &VarBuilder) -> Result<Norm> {
+    let (leaf, vb) = leaf(node, role, vb)?;
     Norm::load(leaf, &vb)
 }
 
-/// The norm of this name, if the node has one.
-pub(super) fn norm_if_any(node: &Node, name: &str, vb: &VarBuilder) -> Result<Option<Norm>> {
-    child(node, name).ok().map(|_| norm(node, name, vb)).transpose()
+/// The norm of this role, if the node has one.
+pub(super) fn norm_if_any(node: &Node, role: Role, vb: &VarBuilder) -> Result<Option<Norm>> {
+    leaf_if_any(node, role, vb).map(|(leaf, vb)| Norm::load(leaf, &vb)).transpose()
 }
 
 /// Attention, then the feed-forward part if there is one, each added to the residual stream x:
@@ -61,10 +76,14 @@ impl Layer {
         let Part::Layer { placement, residual_scale, dropout, residual_dropout } = node.part else {
             candle_core::bail!("`{}` is not a layer", node.name)
         };
-        let norm1 = norm(node, "norm1", vb)?;
-        let attention = Attention::load(child(node, "attention")?, &vb.pp("attention"))?;
-        let feedforward = match norm_if_any(node, "norm2", vb)? {
-            Some(norm2) => Some((norm2, FeedForward::load(child(node, "feedforward")?, &vb.pp("feedforward"))?)),
+        let norm1 = norm(node, Role::AttentionNorm, vb)?;
+        let (attention, inside) = child(node, Attention::is, vb)?;
+        let attention = Attention::load(attention, &inside)?;
+        let feedforward = match norm_if_any(node, Role::FeedForwardNorm, vb)? {
+            Some(norm2) => {
+                let (feedforward, inside) = child(node, FeedForward::is, vb)?;
+                Some((norm2, FeedForward::load(feedforward, &inside)?))
+            }
             None => None,
         };
         Ok(Self { norm1, attention, feedforward, placement, residual_scale, dropout, residual_dropout })

@@ -8,7 +8,7 @@ mod context;
 mod dropout;
 mod embedding;
 mod error;
-mod feedforward;
+mod feed_forward;
 mod generate;
 mod initial;
 mod kv_cache;

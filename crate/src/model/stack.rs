@@ -6,7 +6,7 @@ use candle_nn::VarBuilder;
 use super::context::Context;
 use super::kv_cache::KvCache;
 use super::layer::{Layer, child};
-use crate::spec::Node;
+use crate::spec::{Node, Part};
 
 /// All layers of a model, equal or not.
 #[derive(Clone, Debug)]
@@ -16,8 +16,7 @@ pub(super) struct LayerStack {
 
 impl LayerStack {
     pub(super) fn load(node: &Node, vb: &VarBuilder) -> Result<Self> {
-        let layers = child(node, "layers")?;
-        let vb = vb.pp("layers");
+        let (layers, vb) = child(node, |part| matches!(part, Part::Layers), vb)?;
         let layers: Result<Vec<Layer>> = match (layers.repeat, layers.children.first()) {
             (Some(count), Some(layer)) => (0..count).map(|index| Layer::load(layer, &vb.pp(index))).collect(),
             _ => layers.children.iter().map(|layer| Layer::load(layer, &vb.pp(&layer.name))).collect(),

@@ -4,7 +4,7 @@ use regex::Regex;
 use serde::{Deserialize, Serialize};
 
 use super::parts::deepnet_beta;
-use super::{Init, ModelConfig};
+use super::{Init, ModelConfig, Role};
 
 /// How a new model's parameters are drawn.
 ///
@@ -153,25 +153,29 @@ impl Recipe {
         self.0.iter().find(|(pattern, _)| pattern.is_match(pseudo_name)).map(|(_, init)| *init)
     }
 
-    /// Of `NAME.weight` of a linear part.
-    pub(super) fn weight(&self, name: &str, inputs: usize, outputs: usize) -> Init {
-        self.find(&format!("{name}.weight")).unwrap_or(Distribution::LinearDefault).of(inputs, outputs)
+    /// Of the weight of a linear part.
+    pub(super) fn weight(&self, role: Role, inputs: usize, outputs: usize) -> Init {
+        self.find(&format!("{}.weight", role.pseudo_name())).unwrap_or(Distribution::LinearDefault).of(inputs, outputs)
     }
 
-    /// Of `NAME.bias` of a linear part.
-    pub(super) fn bias(&self, name: &str, inputs: usize, outputs: usize) -> Init {
-        self.find(&format!("{name}.bias")).unwrap_or(Distribution::LinearDefault).of(inputs, outputs)
+    /// Of the bias of a linear part.
+    pub(super) fn bias(&self, role: Role, inputs: usize, outputs: usize) -> Init {
+        self.find(&format!("{}.bias", role.pseudo_name())).unwrap_or(Distribution::LinearDefault).of(inputs, outputs)
     }
 
     /// Of the embedding table; the padding token's row is zero.
     pub(super) fn embedding(&self, vocab: usize, dim: usize, padding: Option<u32>) -> Init {
-        match self.find("embedding.weight").unwrap_or(Distribution::Normal { std: 1.0 }).of(vocab, dim) {
+        match self
+            .find(&format!("{}.weight", Role::TokenEmbedding.pseudo_name()))
+            .unwrap_or(Distribution::Normal { std: 1.0 })
+            .of(vocab, dim)
+        {
             Init::Normal { std, .. } => Init::Normal { std, zero_row: padding.map(|id| id as usize) },
             other => other,
         }
     }
     /// Of a learned table of positions.
     pub(super) fn positions(&self, positions: usize, dim: usize) -> Init {
-        self.find("positions.weight").unwrap_or(POSITIONS).of(positions, dim)
+        self.find(&format!("{}.weight", Role::PositionEmbedding.pseudo_name())).unwrap_or(POSITIONS).of(positions, dim)
     }
 }

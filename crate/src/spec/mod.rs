@@ -16,6 +16,7 @@ mod path;
 mod quantization;
 mod quantization_json;
 mod recipe;
+mod role;
 mod scheme;
 mod table;
 mod tree;
@@ -36,6 +37,7 @@ pub use parts::{
 pub use path::ParamPath;
 pub use quantization::{Quantization, QuantizationGroup};
 pub use recipe::{Recipe, RecipeMisfit, UnknownRecipe};
+pub use role::{Role, RoleGroup};
 pub use scheme::{Grain, Numbers, Scheme};
 pub use table::{TableDiff, TensorRow, TensorTable};
 pub use tree::{LinearMap, ModelSpec, Node, Tie};

@@ -32,20 +32,32 @@ impl ParamPath {
         if self.0.is_empty() { Self(segment.to_owned()) } else { Self(format!("{}.{segment}", self.0)) }
     }
 
-    /// The path with its first numeric segment replaced by `*`, and that number: what tables fold on.
+    /// The path without its last segment; empty if it has one only.
+    pub fn parent(&self) -> Self {
+        Self(self.0.rsplit_once('.').map_or_else(String::new, |(parent, _)| parent.to_owned()))
+    }
+
+    /// The last segment.
+    pub fn last(&self) -> &str {
+        self.0.rsplit('.').next().unwrap_or_default()
+    }
+
+    /// The first number among the segments: the layer's, for a parameter of a layer.
+    pub fn layer(&self) -> Option<usize> {
+        self.segments().find_map(|segment| segment.parse().ok())
+    }
+
+    /// The path up to and with the first number among the segments, if there is one.
+    pub fn up_to_layer(&self) -> Option<Self> {
+        let segments: Vec<&str> = self.segments().collect();
+        let number = segments.iter().position(|segment| segment.parse::<usize>().is_ok())?;
+        Some(Self(segments[..=number].join(".")))
+    }
+
+    /// The path with every numeric segment replaced by `*`, and the first of the numbers: what tables fold on.
     pub fn folded(&self) -> (String, Option<usize>) {
-        let mut index = None;
-        let folded: Vec<&str> = self
-            .segments()
-            .map(|segment| match (index, segment.parse::<usize>()) {
-                (None, Ok(number)) => {
-                    index = Some(number);
-                    "*"
-                }
-                _ => segment,
-            })
-            .collect();
-        (folded.join("."), index)
+        let fold = |segment| if str::parse::<usize>(segment).is_ok() { "*" } else { segment };
+        (self.segments().map(fold).collect::<Vec<_>>().join("."), self.layer())
     }
 }
 
@@ -106,8 +118,8 @@ mod tests {
     }
 
     #[test]
-    fn folding_replaces_the_first_number_only() {
-        assert_eq!(ParamPath::from("layers.12.experts.3.w").folded(), ("layers.*.experts.3.w".to_owned(), Some(12)));
+    fn folding_replaces_every_number_and_tells_the_first() {
+        assert_eq!(ParamPath::from("layers.12.experts.3.w").folded(), ("layers.*.experts.*.w".to_owned(), Some(12)));
         assert_eq!(ParamPath::from("norm.weight").folded(), ("norm.weight".to_owned(), None));
     }
 }

@@ -1,7 +1,7 @@
 //! Quantization by name.
 
 use super::scheme::{Grain, Numbers, Scheme};
-use super::{AttentionKind, ModelConfig, ModelSpec, ParamPath, Quantization};
+use super::{ModelConfig, ModelSpec, ParamPath, Quantization, Role};
 
 /// A way to quantize all linear maps of a model, by the name that `--quantize` and `--qat-recipe` take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -104,12 +104,16 @@ impl Recipe {
     /// [`RecipeMisfit`], if that would be less than 8.
     pub fn for_model(self, config: &ModelConfig) -> Result<Quantization, RecipeMisfit> {
         let plain = ModelConfig { quantization: None, ..config.clone() };
-        let single = config.attention == AttentionKind::SingleHead
-            || config.layers.iter().any(|run| run.config.attention == AttentionKind::SingleHead);
-        let mut ignore = vec!["lm_head".to_owned()];
-        ignore.extend(single.then(|| r"re:.*\.query_key_linear$".to_owned()));
+        let spec = ModelSpec::resolve(&plain);
+        let maps = spec.linear_maps();
+        let mut ignore: Vec<String> = spec.modules(Role::Head).iter().map(ToString::to_string).collect();
+        for map in maps.iter().filter(|map| map.role.is_some_and(Role::is_transposed)) {
+            let pattern = format!(r"re:.*\.{}$", map.path.last());
+            if !ignore.contains(&pattern) {
+                ignore.push(pattern);
+            }
+        }
         let mut quantization = Quantization::of(self, self.scheme(), ignore);
-        let maps = ModelSpec::resolve(&plain).linear_maps();
         let widths: Vec<_> = maps.iter().filter(|map| quantization.scheme_of(map.path.as_str()).is_some()).collect();
         for group in &mut quantization.groups {
             let Grain::Group(size) = &mut group.scheme.grain else { continue };

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use super::{DType, Init, ParamPath};
+use super::{DType, Init, ParamPath, Role};
 use crate::sealed::Sealed;
 
 /// One tensor of a model or a checkpoint.
@@ -20,12 +20,14 @@ pub struct TensorRow {
     pub tied_to: Option<ParamPath>,
     /// Whether training changes it; true for tensors that come from files.
     pub trainable: bool,
+    /// What it is for; unknown for tensors that come from files.
+    pub role: Option<Role>,
 }
 
 impl TensorRow {
     /// A tensor as files hold it: trained, tied to none, drawn by nobody knows what.
     pub fn stored(path: ParamPath, shape: Vec<usize>, dtype: DType) -> Self {
-        Self { path, shape, dtype, init: None, tied_to: None, trainable: true }
+        Self { path, shape, dtype, init: None, tied_to: None, trainable: true, role: None }
     }
 
     /// Number of elements.
@@ -105,6 +107,11 @@ impl TensorTable {
         self.0.index.get(path).map(|&at| &self.0.rows[at])
     }
 
+    /// The rows of this role, in order.
+    pub fn of_role(&self, role: Role) -> impl Iterator<Item = &TensorRow> {
+        self.0.rows.iter().filter(move |row| row.role == Some(role))
+    }
+
     /// Number of names, tied ones included.
     pub fn len(&self) -> usize {
         self.0.rows.len()
@@ -176,6 +183,7 @@ mod tests {
             init: None,
             tied_to: tied_to.map(ParamPath::from),
             trainable: true,
+            role: None,
         }
     }
 

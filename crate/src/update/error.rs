@@ -11,6 +11,9 @@ pub enum UpdateError {
     /// The source folder, or what its configuration became.
     #[error(transparent)]
     Source(#[from] ConvertError),
+    /// The sources that go with it.
+    #[error(transparent)]
+    Export(#[from] crate::export::ExportError),
     /// Its weights, or the destination.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::checkpoint::{Checkpoint, CheckpointError, Piece, cast_floats};
-use crate::spec::{DType, ParamPath, TensorRow};
+use crate::spec::{DType, ParamPath, Role, TensorRow};
 use crate::tokenizer::{RowInit, TokenPlan};
 
 /// Bytes that are read at once for a mean.
@@ -12,7 +12,7 @@ const BLOCK: usize = 4 << 20;
 /// True for the parameters that have one row for each token: the embedding, the head, the head's bias. A tied head is the
 /// embedding and is written once.
 pub fn has_row_per_token(native: &ParamPath) -> bool {
-    ["causal_lm.input_encoder.embedding.weight", "lm_head.weight", "lm_head.bias"].contains(&native.as_str())
+    Role::of_native_name(native).is_some_and(Role::has_row_per_token)
 }
 
 /// The shape of such a tensor after the plan.

@@ -5,13 +5,13 @@ use minijinja::syntax::SyntaxConfig;
 use minijinja::value::Serde;
 use serde_json::{Value, json};
 
-use super::SourceFile;
 use super::blueprint::{Blueprint, parts_in_words, runs_of};
 use super::fields::{fields_of, python_block, runs_json};
 use super::kinds::{rope_json, slopes_formula};
 use super::naming::{position, wrapped};
 use super::recipe::groups_of;
-use crate::spec::{AlibiSlopes, ModelConfig, PositionEmbedding};
+use super::{ExportError, SourceFile};
+use crate::spec::{AlibiSlopes, ModelConfig, ModelSpec, PositionEmbedding};
 
 /// The files' names.
 pub(super) const FILES: [&str; 2] = ["configuration_chandlery.py", "modeling_chandlery.py"];
@@ -26,7 +26,7 @@ const MODELING: &[(&str, &str)] = &[
     ("alibi.py", include_str!("alibi.py.jinja")),
     ("mask.py", include_str!("mask.py.jinja")),
     ("attention.py", include_str!("attention.py.jinja")),
-    ("feedforward.py", include_str!("feedforward.py.jinja")),
+    ("feed_forward.py", include_str!("feed_forward.py.jinja")),
     ("layer.py", include_str!("layer.py.jinja")),
     ("stack.py", include_str!("stack.py.jinja")),
     ("embedding.py", include_str!("embedding.py.jinja")),
@@ -36,7 +36,14 @@ const MODELING: &[(&str, &str)] = &[
 
 /// Python sources of a model for Hugging Face transformers 4.57 and 5: (file name, text). `auto_map` of the native
 /// config.json names their classes.
+///
+/// # Panics
+/// If a template does not render; [`try_sources`](super::try_sources) has the error.
 pub fn python(config: &ModelConfig) -> Vec<SourceFile> {
+    try_python(config).unwrap_or_else(|error| panic!("{error}"))
+}
+
+pub(super) fn try_python(config: &ModelConfig) -> Result<Vec<SourceFile>, ExportError> {
     let blueprint = Blueprint::new(config);
     let recipe = groups_of(config);
     let scaled = config.scale_embedding;
@@ -117,7 +124,7 @@ pub fn python(config: &ModelConfig) -> Vec<SourceFile> {
     let own = json!({
         "parts": wrapped(&format!("{}.", parts_in_words(config)), 110),
         "model_type": format!("chandlery-{}", config.architecture.name()),
-        "first_linear": if blueprint.attentions[0].single_head { "query_key_linear" } else { "query_linear" },
+        "first_linear": ModelSpec::resolve(config).linear_maps().first().map(|map| map.path.clone()),
         "fields": fields_of(config, &blueprint),
         "rope_parameters": rope,
         "runs_python": python_block(&runs_json(config), 8),
@@ -136,13 +143,14 @@ pub fn python(config: &ModelConfig) -> Vec<SourceFile> {
         "recipe": groups,
     });
     let context = with(&blueprint, own);
-    let configuration = render("configuration.py", CONFIGURATION, &context);
-    let modeling = MODELING.iter().map(|(name, template)| render(name, template, &context)).collect::<String>();
-    FILES.into_iter().map(str::to_owned).zip([configuration, modeling]).collect()
+    let configuration = render("configuration.py", CONFIGURATION, &context)?;
+    let modeling: String =
+        MODELING.iter().map(|(name, template)| render(name, template, &context)).collect::<Result<_, _>>()?;
+    Ok(FILES.into_iter().map(str::to_owned).zip([configuration, modeling]).collect())
 }
 
 /// Renders an embedded template. They are part of the program: unit tests render each of their branches.
-pub(super) fn render(name: &str, template: &str, context: &Value) -> String {
+pub(super) fn render(name: &str, template: &str, context: &Value) -> Result<String, ExportError> {
     let mut environment = Environment::new();
     let mut syntax = SyntaxConfig::builder();
     syntax.trim_blocks(true).lstrip_blocks(true).keep_trailing_newline(true);
@@ -151,9 +159,26 @@ pub(super) fn render(name: &str, template: &str, context: &Value) -> String {
     }
     environment.set_undefined_behavior(minijinja::UndefinedBehavior::Strict);
     environment.set_auto_escape_callback(|_| minijinja::AutoEscape::None);
-    environment
-        .render_named_str(name, template, minijinja::Value::from(Serde(context)))
-        .unwrap_or_else(|error| format!("# {name}: {error:#}\n"))
+    environment.render_named_str(name, template, minijinja::Value::from(Serde(context))).map_err(|error| {
+        ExportError::Template {
+            file: name.to_owned(),
+            reason: format!("{error:#}"),
+            parts: context["parts"].as_str().unwrap_or_default().to_owned(),
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_template_that_does_not_render_is_an_error() {
+        let error = render("layer.py", "{{ layers | upside_down }}", &json!({ "parts": "odd layers" })).unwrap_err();
+        let text = error.to_string();
+        assert!(text.contains("`layer.py`") && text.contains("upside_down") && text.contains("odd layers"), "{text}");
+        assert!(render("layer.py", "{{ missing }}", &json!({})).is_err());
+    }
 }
 
 /// The fields of `part`, and `more` in their place or beside them.

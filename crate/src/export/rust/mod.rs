@@ -2,11 +2,11 @@
 
 use serde_json::json;
 
-use super::SourceFile;
 use super::blueprint::{Blueprint, parts_in_words};
 use super::fields::fields_of;
 use super::naming::wrapped;
 use super::python::{render, with};
+use super::{ExportError, SourceFile};
 use crate::spec::{ModelConfig, PositionEmbedding};
 
 /// Templates of the crate's files.
@@ -18,14 +18,21 @@ const FILES: &[(&str, &str)] = &[
     ("src/embedding.rs", include_str!("embedding.rs.jinja")),
     ("src/layer.rs", include_str!("layer.rs.jinja")),
     ("src/attention.rs", include_str!("attention.rs.jinja")),
-    ("src/feedforward.rs", include_str!("feedforward.rs.jinja")),
+    ("src/feedforward.rs", include_str!("feed_forward.rs.jinja")),
     ("src/rope.rs", include_str!("rope.rs.jinja")),
     ("src/mask.rs", include_str!("mask.rs.jinja")),
 ];
 
 /// Rust sources of a model: a crate called `name` that depends on candle, serde and serde_json alone, loads the model's
 /// folder and prints logits. (File name in the crate, text.)
+///
+/// # Panics
+/// If a template does not render; [`try_sources`](super::try_sources) has the error.
 pub fn rust(config: &ModelConfig, name: &str) -> Vec<SourceFile> {
+    try_rust(config, name).unwrap_or_else(|error| panic!("{error}"))
+}
+
+pub(super) fn try_rust(config: &ModelConfig, name: &str) -> Result<Vec<SourceFile>, ExportError> {
     let blueprint = Blueprint::new(config);
     let sinusoidal = config.position == PositionEmbedding::Sinusoidal;
     let learned = config.position == PositionEmbedding::Learned;
@@ -68,5 +75,5 @@ pub fn rust(config: &ModelConfig, name: &str) -> Vec<SourceFile> {
         _ => true,
     };
     let files = FILES.iter().filter(|(file, _)| present(file));
-    files.map(|(file, template)| ((*file).to_owned(), render(file, template, &context))).collect()
+    files.map(|(file, template)| Ok(((*file).to_owned(), render(file, template, &context)?))).collect()
 }

@@ -4,8 +4,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::field::{Field, FieldKind, Reading, words};
+use super::{linear, norm};
 use crate::spec::config::{ConfigError, ModelConfig};
-use crate::spec::{Architecture, PositionEmbedding, Side};
+use crate::spec::initialization::Recipe;
+use crate::spec::{Architecture, Leaf, Node, Part, PositionEmbedding, Role, Side};
 
 /// Shapes of self-attention.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -19,6 +21,16 @@ pub enum AttentionKind {
 }
 
 words!(AttentionKind { MultiHead = "multi_head", SingleHead = "single_head" });
+
+impl AttentionKind {
+    /// The name of the parameter that holds ALiBi's slopes.
+    pub fn slopes_name(self) -> &'static str {
+        match self {
+            AttentionKind::MultiHead => "alibi_slopes",
+            AttentionKind::SingleHead => "alibi_slope",
+        }
+    }
+}
 
 /// Declares the fields.
 macro_rules! attention_fields {
@@ -175,4 +187,51 @@ pub(in crate::spec) fn validate(config: &ModelConfig, fault: super::Fault<'_>) -
         }
         AttentionKind::SingleHead => Ok(()),
     }
+}
+
+pub(super) fn node(config: &ModelConfig, recipe: &Recipe) -> Node {
+    let (hidden, bias) = (config.hidden_size, config.attention_bias);
+    let (position, window, dropout) = (config.position.clone(), config.sliding_window, config.dropout.attention);
+    let queries = config.num_attention_heads * config.head_dim;
+    let keys = config.num_key_value_heads * config.head_dim;
+    let (part, mut children) = match config.attention {
+        AttentionKind::MultiHead => (
+            Part::Attention {
+                heads: config.num_attention_heads,
+                kv_heads: config.num_key_value_heads,
+                head_dim: config.head_dim,
+                position,
+                window,
+                dropout,
+            },
+            vec![
+                linear("query_linear", Role::Query, (hidden, queries), bias, recipe),
+                linear("key_linear", Role::Key, (hidden, keys), bias, recipe),
+                linear("value_linear", Role::Value, (hidden, keys), bias, recipe),
+                linear("output_linear", Role::Output, (queries, hidden), bias, recipe),
+            ],
+        ),
+        AttentionKind::SingleHead => (
+            Part::SingleHeadAttention { dim: hidden, position, window, dropout },
+            vec![
+                linear("query_key_linear", Role::QueryKey, (hidden, hidden), false, recipe),
+                linear("value_linear", Role::Value, (hidden, hidden), bias, recipe),
+            ],
+        ),
+    };
+    if config.qk_norm && config.attention == AttentionKind::MultiHead {
+        children.push(norm::node("q_norm", Role::QueryNorm, config, config.head_dim));
+        children.push(norm::node("k_norm", Role::KeyNorm, config, config.head_dim));
+    }
+    if let PositionEmbedding::Alibi(alibi) = &config.position {
+        // Named by the attention part itself: the leaf adds no segment of its own.
+        let slopes = Leaf::AlibiSlopes {
+            name: config.attention.slopes_name(),
+            heads: config.num_attention_heads,
+            slopes: alibi.slopes,
+            trainable: alibi.trainable,
+        };
+        children.push(Node::leaf("", Role::Slopes, slopes));
+    }
+    Node::new("attention", part, children)
 }

@@ -3,8 +3,10 @@
 use serde::{Deserialize, Serialize};
 
 use super::field::{Reading, words};
-use crate::spec::Side;
+use super::linear;
 use crate::spec::config::{ConfigError, ModelConfig};
+use crate::spec::initialization::Recipe;
+use crate::spec::{Node, Part, Role, Side};
 
 /// The elementwise function inside a feed-forward part.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,9 +35,7 @@ macro_rules! feed_forward_fields {
             /// Whether the feed-forward part is gated: down(f(gate x) · up x), else linear2(f(linear1 x)).
             gated as "gated_mlp": bool = true, { .by_layer().needs("feedforward: true", |config| config.feedforward) };
             /// Width inside the feed-forward part.
-            intermediate_size: usize = 0, {
-                .required().by_layer().hugging_face().needs("feedforward: true", |config| config.feedforward)
-            };
+            intermediate_size: usize = 0, { .required().by_layer().hugging_face() };
             /// The function inside the feed-forward part.
             activation as "hidden_act": Activation = Activation::Silu, {
                 .by_layer().hugging_face().needs("feedforward: true", |config| config.feedforward)
@@ -62,5 +62,23 @@ pub(super) fn read_activation(reading: &Reading<'_>, config: &mut ModelConfig) -
             }
             Ok(())
         }
+    }
+}
+
+pub(super) fn node(config: &ModelConfig, recipe: &Recipe) -> Node {
+    let (hidden, inner, bias) = (config.hidden_size, config.intermediate_size, config.mlp_bias);
+    let (activation, dropout) = (config.activation, config.dropout.activation);
+    let (into, out) = ((hidden, inner), (inner, hidden));
+    if config.gated {
+        let children = vec![
+            linear("gate_proj", Role::Gate, into, bias, recipe),
+            linear("up_proj", Role::Up, into, bias, recipe),
+            linear("down_proj", Role::Down, out, bias, recipe),
+        ];
+        Node::new("feedforward", Part::GatedFeedForward { activation, dropout }, children)
+    } else {
+        let children =
+            vec![linear("linear1", Role::Up, into, bias, recipe), linear("linear2", Role::Down, out, bias, recipe)];
+        Node::new("feedforward", Part::FeedForward { activation, dropout }, children)
     }
 }

@@ -1,5 +1,9 @@
 //! Vectors to logits.
 
+use super::linear;
+use crate::spec::initialization::Recipe;
+use crate::spec::{ModelConfig, Node, Role};
+
 /// Declares the fields.
 macro_rules! head_fields {
     ($next:ident $($rest:tt)*) => { $next! { $($rest)*
@@ -10,3 +14,7 @@ macro_rules! head_fields {
     } };
 }
 pub(super) use head_fields;
+
+pub(in crate::spec) fn node(config: &ModelConfig, recipe: &Recipe) -> Node {
+    linear("lm_head", Role::Head, (config.hidden_size, config.vocab_size), false, recipe)
+}

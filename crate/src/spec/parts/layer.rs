@@ -5,9 +5,11 @@ use serde_json::{Map, Value, json};
 
 use super::field::{Field, FieldKind, Reading, dropped};
 use super::position::rope_fields;
+use super::{attention, feed_forward, norm};
 use crate::spec::config::{ConfigError, ModelConfig};
 use crate::spec::fields::Fields;
-use crate::spec::{Architecture, PositionEmbedding, Side};
+use crate::spec::initialization::Recipe;
+use crate::spec::{Architecture, Node, Part, PositionEmbedding, Role, Side};
 
 /// Where the norms of a layer stand relative to its residual additions. r is the residual dropout, D the layer dropout.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -185,6 +187,23 @@ fn layers_from(reading: &Reading<'_>, architecture: Architecture) -> Result<Vec<
         runs.push(LayerRun { count, set, config });
     }
     Ok(runs)
+}
+
+/// One layer. Depth-dependent constants are those of the whole `model`, all else is the layer's own.
+pub(in crate::spec) fn node(model: &ModelConfig, config: &ModelConfig, recipe: &Recipe) -> Node {
+    let hidden = config.hidden_size;
+    let mut children = vec![norm::node("norm1", Role::AttentionNorm, config, hidden), attention::node(config, recipe)];
+    if config.feedforward {
+        children.push(norm::node("norm2", Role::FeedForwardNorm, config, hidden));
+        children.push(feed_forward::node(config, recipe));
+    }
+    let part = Part::Layer {
+        placement: config.placement,
+        residual_scale: config.placement.residual_scale(model.num_hidden_layers),
+        dropout: config.dropout.layer,
+        residual_dropout: config.dropout.residual,
+    };
+    Node::new("", part, children)
 }
 
 /// Checks how many layers there are.

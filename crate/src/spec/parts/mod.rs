@@ -4,13 +4,13 @@
 
 mod attention;
 mod dropout;
-mod embedding;
+pub(super) mod embedding;
 mod feed_forward;
 mod field;
-mod head;
-mod layer;
+pub(super) mod head;
+pub(super) mod layer;
 mod model;
-mod norm;
+pub(super) mod norm;
 mod position;
 
 pub use attention::AttentionKind;
@@ -35,7 +35,8 @@ use norm::norm_fields;
 use position::position_fields;
 
 use super::config::ConfigError;
-use super::{DType, Initialization, Quantization};
+use super::initialization::Recipe;
+use super::{DType, Initialization, Leaf, Node, Quantization, Role};
 
 /// Makes an error of a field, what it holds, and what it may hold.
 pub(super) type Fault<'a> = &'a dyn Fn(&str, String, &str) -> ConfigError;
@@ -99,4 +100,11 @@ pub(super) fn validate(config: &ModelConfig, fault: Fault<'_>) -> Result<(), Con
         }
     }
     Ok(())
+}
+
+/// A linear part of (inputs, outputs); the recipe knows its parameters by their role.
+fn linear(name: &str, role: Role, (inputs, outputs): (usize, usize), bias: bool, recipe: &Recipe) -> Node {
+    let init = recipe.weight(role, inputs, outputs);
+    let bias = bias.then(|| recipe.bias(role, inputs, outputs));
+    Node::leaf(name, role, Leaf::Linear { inputs, outputs, init, bias, quantized: None })
 }

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::field::{Field, FieldKind, field, words};
+use crate::spec::{Leaf, ModelConfig, Node, Role};
 
 /// Which normalisation the layers and the final norm use, and its ε.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -81,3 +82,12 @@ pub(super) const LAYER_NORM_EPS: Field = Field::new(
 .hugging_face()
 .positive()
 .needs("norm_type: layer_norm", |config| config.norm.kind == NormKind::LayerNorm);
+
+pub(in crate::spec) fn node(name: &str, role: Role, config: &ModelConfig, dim: usize) -> Node {
+    let eps = config.norm.eps;
+    let leaf = match config.norm.kind {
+        NormKind::RmsNorm => Leaf::RmsNorm { dim, eps },
+        NormKind::LayerNorm => Leaf::LayerNorm { dim, eps },
+    };
+    Node::leaf(name, role, leaf)
+}

@@ -7,7 +7,7 @@ use super::context::Context;
 use super::dropout::{Site, dropped};
 use super::linear::Linear;
 use crate::ops::{GateActivation, gated, gated_linear};
-use crate::spec::{Activation, Node, Part};
+use crate::spec::{Activation, Node, Part, Role};
 
 /// The part of a layer that looks at one token at a time.
 #[derive(Clone, Debug)]
@@ -19,18 +19,23 @@ pub(super) enum FeedForward {
 }
 
 impl FeedForward {
+    /// True for the parts that this builds.
+    pub(super) fn is(part: &Part) -> bool {
+        matches!(part, Part::GatedFeedForward { .. } | Part::FeedForward { .. })
+    }
+
     pub(super) fn load(node: &Node, vb: &VarBuilder) -> Result<Self> {
-        let linear = |name: &str| super::layer::linear(node, name, vb);
+        let linear = |role| super::layer::linear(node, role, vb);
         match node.part {
             Part::GatedFeedForward { activation, dropout } => Ok(Self::Gated {
-                gate: linear("gate_proj")?,
-                up: linear("up_proj")?,
-                down: linear("down_proj")?,
+                gate: linear(Role::Gate)?,
+                up: linear(Role::Up)?,
+                down: linear(Role::Down)?,
                 activation,
                 dropout,
             }),
             Part::FeedForward { activation, dropout } => {
-                Ok(Self::Plain { first: linear("linear1")?, second: linear("linear2")?, activation, dropout })
+                Ok(Self::Plain { first: linear(Role::Up)?, second: linear(Role::Down)?, activation, dropout })
             }
             _ => candle_core::bail!("`{}` is not a feed-forward part", node.name),
         }

@@ -1,0 +1,153 @@
+//! What a parameter is for. Whoever treats parameters differently asks for the role, never for the name.
+
+use super::{ModelConfig, ModelSpec, ParamPath};
+use crate::spec::{Architecture, DType};
+
+/// What the parameters of a leaf are for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Role {
+    /// One row for each token.
+    TokenEmbedding,
+    /// One row for each position.
+    PositionEmbedding,
+    /// Makes queries.
+    Query,
+    /// Makes keys.
+    Key,
+    /// Makes values.
+    Value,
+    /// The output of attention.
+    Output,
+    /// x W xᵀ: queries and keys of a single head in one. Used transposed.
+    QueryKey,
+    /// Normalises queries.
+    QueryNorm,
+    /// Normalises keys.
+    KeyNorm,
+    /// ALiBi's slopes.
+    Slopes,
+    /// What the function inside a gated feed-forward part is of.
+    Gate,
+    /// Into the width of the feed-forward part.
+    Up,
+    /// Out of the width of the feed-forward part.
+    Down,
+    /// The norm of attention.
+    AttentionNorm,
+    /// The norm of the feed-forward part.
+    FeedForwardNorm,
+    /// The norm after the last layer.
+    FinalNorm,
+    /// Vectors to logits.
+    Head,
+}
+
+/// Parameters that are counted together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum RoleGroup {
+    /// Tables of vectors.
+    Embedding,
+    /// Attention, without norms.
+    Attention,
+    /// Feed-forward, without norms.
+    FeedForward,
+    /// Norms.
+    Norms,
+    /// The head.
+    Head,
+}
+
+impl RoleGroup {
+    /// Every group, in the order of reports.
+    pub const ALL: &'static [RoleGroup] =
+        &[RoleGroup::Embedding, RoleGroup::Attention, RoleGroup::FeedForward, RoleGroup::Norms, RoleGroup::Head];
+
+    /// The name in reports.
+    pub fn name(self) -> &'static str {
+        match self {
+            RoleGroup::Embedding => "embedding",
+            RoleGroup::Attention => "attention",
+            RoleGroup::FeedForward => "feed-forward",
+            RoleGroup::Norms => "norms",
+            RoleGroup::Head => "head",
+        }
+    }
+}
+
+impl Role {
+    /// What it is counted with.
+    pub fn group(self) -> RoleGroup {
+        match self {
+            Role::TokenEmbedding | Role::PositionEmbedding => RoleGroup::Embedding,
+            Role::Query | Role::Key | Role::Value | Role::Output | Role::QueryKey | Role::Slopes => {
+                RoleGroup::Attention
+            }
+            Role::Gate | Role::Up | Role::Down => RoleGroup::FeedForward,
+            Role::QueryNorm | Role::KeyNorm | Role::AttentionNorm | Role::FeedForwardNorm | Role::FinalNorm => {
+                RoleGroup::Norms
+            }
+            Role::Head => RoleGroup::Head,
+        }
+    }
+
+    /// What rules of initialisation call it.
+    pub(super) fn pseudo_name(self) -> &'static str {
+        match self {
+            Role::TokenEmbedding => "embedding",
+            Role::PositionEmbedding => "positions",
+            Role::Query => "attn.query",
+            Role::Key => "attn.key",
+            Role::Value => "attn.value",
+            Role::Output => "attn.output",
+            Role::QueryKey => "attn.query_key",
+            Role::Gate => "ff.gate_proj",
+            Role::Up => "ff.up_proj",
+            Role::Down => "ff.down_proj",
+            Role::Head => "lm_head",
+            // No rule sees them.
+            Role::QueryNorm | Role::KeyNorm | Role::AttentionNorm | Role::FeedForwardNorm | Role::FinalNorm => "norm",
+            Role::Slopes => "slopes",
+        }
+    }
+
+    /// True for parameters that have one row for each token of the vocabulary.
+    pub fn has_row_per_token(self) -> bool {
+        matches!(self, Role::TokenEmbedding | Role::Head)
+    }
+
+    /// True for linear maps whose outputs are rotated by position, where positions rotate.
+    pub fn is_rotated(self) -> bool {
+        matches!(self, Role::Query | Role::Key)
+    }
+
+    /// True for linear maps that are used transposed, too, and so are not stored in few bits.
+    pub fn is_transposed(self) -> bool {
+        matches!(self, Role::QueryKey)
+    }
+
+    /// The role of a native name outside of the layers; all models have the same names there.
+    pub fn of_native_name(path: &ParamPath) -> Option<Self> {
+        let config = ModelConfig { final_norm: true, ..ModelConfig::usual(Architecture::Llama) };
+        let module = |path: &ParamPath| path.parent();
+        let table = ModelSpec::resolve(&config).table(DType::F32);
+        table.rows().iter().find(|row| module(&row.path) == module(path)).and_then(|row| row.role)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_outside_of_the_layers_have_roles() {
+        for (name, role) in [
+            ("causal_lm.input_encoder.embedding.weight", Some(Role::TokenEmbedding)),
+            ("lm_head.bias", Some(Role::Head)),
+            ("causal_lm.layer_norm.weight", Some(Role::FinalNorm)),
+            ("causal_lm.layer_stack.layers.0.norm1.weight", None),
+        ] {
+            assert_eq!(Role::of_native_name(&name.into()), role, "{name}");
+        }
+    }
+}
