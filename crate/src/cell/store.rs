@@ -24,6 +24,8 @@ pub struct Variable {
     pub summary: String,
     /// Which value it is: a number that no other stored value has.
     pub serial: u64,
+    /// Fields that were moved away from it.
+    pub moved: Vec<String>,
 }
 
 /// What [`Store::key`] found: that the variable of this name has type `T`, or that it has not.
@@ -64,6 +66,15 @@ struct Slot {
     type_name: String,
     type_path: Option<String>,
     serial: u64,
+    /// Fields of the value were moved away.
+    rest: Option<Rest>,
+}
+
+/// What is left of a value when some of its fields were moved away.
+struct Rest {
+    moved: &'static [&'static str],
+    /// Drops the other fields of the value in this memory.
+    drop: Box<dyn Fn(*mut ())>,
 }
 
 /// A type, as far as the store compares it.
@@ -103,6 +114,12 @@ fn allocate(layout: Layout) -> *mut () {
 
 impl Drop for Slot {
     fn drop(&mut self) {
+        if !self.open
+            && let Some(rest) = self.rest.take()
+        {
+            self.open = true;
+            (rest.drop)(self.value.cast());
+        }
         if !self.open {
             // SAFETY: it comes from `Box::into_raw`, holds a value, and is dropped once.
             drop(unsafe { Box::from_raw(self.value) });
@@ -164,6 +181,27 @@ impl Store {
         self.key(name)
     }
 
+    /// Checks that a variable of type `i32` is a number that another type has, too.
+    pub fn fits<T: TryFrom<i32>>(&mut self, name: &'static str) {
+        let value = self.integer(name);
+        if let Some(value) = value
+            && T::try_from(value).is_err()
+        {
+            self.refuse_number(name, value, type_name::<T>());
+        }
+    }
+
+    fn integer(&self, name: &str) -> Option<i32> {
+        let slot = self.slots.get(name).filter(|slot| !slot.open && slot.rest.is_none())?;
+        // SAFETY: the slot holds a value, and nothing takes it out while the store is borrowed.
+        unsafe { &*slot.value }.downcast_ref().copied()
+    }
+
+    fn refuse_number(&mut self, name: &str, value: i32, wanted: &str) {
+        let why = format!("`{name}` is {value} and this cell uses it as `{wanted}`, which cannot be that");
+        self.refusals.push(why);
+    }
+
     /// Notes the type of a variable that the cell will make. The cell is refused if only its own body can name it.
     pub fn makes<T>(&mut self, kind: &Like<T>, entry: &str) {
         self.holds_closures |= kind.type_name().contains(entry);
@@ -179,16 +217,31 @@ impl Store {
     /// # Panics
     /// If the check of its type failed, or if it was taken already.
     pub fn take<T: 'static>(&mut self, key: Key<T>) -> T {
-        let memory = self.open(key.0, &Kind::of::<T>()) as *mut T;
+        let memory = self.open(key.0, &Kind::of::<T>(), false) as *mut T;
         // SAFETY: a `T` is there, and the slot is open from now on, so nothing reads or drops it again.
         unsafe { memory.read() }
     }
 
+    /// Takes out a variable from which fields were moved away.
+    ///
+    /// # Safety
+    /// Those fields are forgotten before anything else is done with the value.
+    ///
+    /// # Panics
+    /// As [`Store::take`], and if all of it is there.
+    pub unsafe fn take_rest<T: 'static>(&mut self, key: Key<T>) -> T {
+        let memory = self.open(key.0, &Kind::of::<T>(), true) as *mut T;
+        // SAFETY: the memory holds a `T`, of which the caller uses what is there.
+        unsafe { memory.read() }
+    }
+
     /// The memory of a value that whoever called this now owns.
-    fn open(&mut self, name: Option<&str>, kind: &Kind) -> *mut () {
-        let slot = name.and_then(|name| self.slots.get_mut(name)).filter(|slot| !slot.open && slot.is(kind));
+    fn open(&mut self, name: Option<&str>, kind: &Kind, rest: bool) -> *mut () {
+        let fits = |slot: &&mut Slot| !slot.open && slot.is(kind) && slot.rest.is_some() == rest;
+        let slot = name.and_then(|name| self.slots.get_mut(name)).filter(fits);
         let slot = slot.expect("a variable is taken once, as the type it has");
         slot.open = true;
+        slot.rest = None;
         slot.value.cast()
     }
 
@@ -201,6 +254,41 @@ impl Store {
         let memory = self.close(name, &Kind::of::<T>()) as *mut ManuallyDrop<T>;
         // SAFETY: the memory is that of a `T`, and no value is in it.
         unsafe { memory.write(value) }
+    }
+
+    /// Puts back a variable from which fields were moved away; `drop` forgets those and drops the others.
+    ///
+    /// # Panics
+    /// As [`Store::put`].
+    pub fn put_rest<T: 'static>(
+        &mut self,
+        name: &'static str,
+        value: T,
+        moved: &'static [&'static str],
+        drop: impl Fn(T) + 'static,
+    ) {
+        self.put(name, value);
+        self.set_rest(name, moved, drop);
+    }
+
+    /// Stores a variable that the cell made, and from which fields were moved away.
+    pub fn keep_rest<T: 'static>(
+        &mut self,
+        name: &'static str,
+        value: T,
+        moved: &'static [&'static str],
+        drop: impl Fn(T) + 'static,
+    ) {
+        self.keep(name, value);
+        self.set_rest(name, moved, drop);
+    }
+
+    fn set_rest<T: 'static>(&mut self, name: &str, moved: &'static [&'static str], drop: impl Fn(T) + 'static) {
+        if let Some(slot) = self.slots.get_mut(name) {
+            // SAFETY: it is called once, with the memory of the slot, in which a `T` is.
+            let drop = Box::new(move |memory: *mut ()| drop(unsafe { memory.cast::<T>().read() }));
+            slot.rest = Some(Rest { moved, drop });
+        }
     }
 
     /// Memory into which a value of this type has to be written next.
@@ -306,6 +394,7 @@ impl Store {
             type_name: type_name.to_owned(),
             type_path: type_path.map(str::to_owned),
             serial: self.serial,
+            rest: None,
         };
         if let Some(former) = self.slots.insert(name.to_owned(), slot) {
             self.drop_value(name, former);
@@ -349,6 +438,9 @@ impl Store {
     /// A few words on what is in a variable.
     pub fn summary(&self, name: &str) -> Option<String> {
         let slot = self.slots.get(name).filter(|slot| !slot.open)?;
+        if let Some(rest) = &slot.rest {
+            return Some(format!("moved away: {}", rest.moved.join(", ")));
+        }
         // SAFETY: the slot holds a value, and nothing takes it out while the store is borrowed.
         Some(super::summary::summary(unsafe { &*slot.value }))
     }
@@ -361,6 +453,7 @@ impl Store {
             type_path: slot.type_path.clone(),
             summary: self.summary(name).unwrap_or_default(),
             serial: slot.serial,
+            moved: slot.rest.iter().flat_map(|rest| rest.moved).map(|field| (*field).to_owned()).collect(),
         };
         self.slots.iter().map(variable).collect()
     }

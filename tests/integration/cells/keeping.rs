@@ -101,6 +101,56 @@ fn a_moved_variable_gets_a_new_value() {
 }
 
 #[test]
+fn fields_that_were_not_moved_stay() {
+    let mut nb = Notebook::new();
+    nb.ok("struct P { a: String, b: String }\nlet p = P { a: \"x\".into(), b: \"yy\".into() };");
+    nb.ok("let a = p.a;");
+    assert_eq!(nb.ok("p.b.len()"), "2");
+    let (name, _, _) = nb.fails("p.a.len()");
+    assert_eq!(name, "CompileError[E0382]");
+    // It is still not mutable, and what is left can be moved, too.
+    assert_eq!(nb.fails("p.b.push('y');").0, "CompileError[E0596]");
+    nb.ok("let b = p.b;");
+    assert_eq!(nb.fails("p.b.len()").0, "CompileError[E0382]");
+    assert_eq!(nb.ok("(a, b)"), "(\"x\", \"yy\")");
+    // In the cell that makes it, in tuples, in nested fields, by patterns and in cells that fail behind it.
+    nb.ok("let mut t = (String::from(\"t\"), (vec![1], vec![2]));\nlet first = t.0;\nlet (inner, _) = t.1;\nt.1.1.push(3);");
+    assert_eq!(nb.ok("t.1.1.push(4); (t.1.1.len(), first, inner)"), "(3, \"t\", [1])");
+    nb.ok("let q = P { a: \"q\".into(), b: \"r\".into() };");
+    nb.fails("let P { a: taken, .. } = q; let n: i32 = \"x\".parse()?;");
+    assert_eq!(nb.ok("(taken, q.b)"), "(\"q\", \"r\")");
+    // A new value makes it whole.
+    nb.ok("t = (String::from(\"new\"), (vec![], vec![]));");
+    assert_eq!(nb.ok("t.0"), "\"new\"");
+    // What is left is dropped once, and what was moved with its new owner.
+    nb.ok("struct D(&'static str); impl Drop for D { fn drop(&mut self) { println!(\"drop {}\", self.0); } }");
+    nb.ok("let pair = (D(\"left\"), D(\"right\"));");
+    nb.ok("let left = pair.0;");
+    nb.ok("let pair = 1;");
+    assert_eq!(nb.text(Stream::Stdout), "drop right\n");
+    nb.ok("drop(left);");
+    assert_eq!(nb.text(Stream::Stdout), "drop left\n");
+}
+
+#[test]
+fn a_number_takes_the_type_that_a_later_cell_uses() {
+    let mut nb = Notebook::new();
+    nb.ok("let keep = 1; let mut total = 0; let rate = 0.5; let below = -1; let xs = vec![1.5f32, 2.0];");
+    assert_eq!(nb.ok("xs.len() + keep"), "3");
+    assert!(nb.text(Stream::Stderr).contains("`keep` is `usize` from now on, as cell 2 uses it"));
+    nb.ok("total += xs.len();");
+    assert_eq!(nb.ok("(total, xs[keep] * rate)"), "(2, 1.0)");
+    // It stays what it was where it does not fit, or has a type of its own.
+    let (name, value, _) = nb.fails("xs.len() + below");
+    assert!(name == "Refused" && value.contains("`below` is -1"), "{name}: {value}");
+    assert_eq!(nb.ok("below"), "-1");
+    nb.ok("let typed = 1i32; let used = 2; let user: i32 = used;");
+    for code in ["xs.len() + typed", "xs.len() + used", "String::new() + keep"] {
+        assert!(nb.fails(code).0.starts_with("CompileError"), "{code}");
+    }
+}
+
+#[test]
 fn a_panicking_drop_is_an_error_of_its_cell() {
     let mut nb = Notebook::new();
     nb.ok("struct D; impl Drop for D { fn drop(&mut self) { panic!(\"in drop\") } }\nlet kept = 5; let d = D; let e = D; let f = D;");

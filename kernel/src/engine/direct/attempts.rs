@@ -8,6 +8,7 @@ use chandlery::cell::short_type_name;
 use super::codegen::{Choice, Generated, Loss, PRELUDE, Purpose, Unit};
 use super::compile::Compiled;
 use super::diagnostics::{Diagnostics, Place};
+use super::fields::MovedFields;
 use super::items::{At, Items};
 use super::macros::Calls;
 use super::outcome::{self, error};
@@ -56,12 +57,13 @@ impl From<Outcome> for Stop {
 }
 
 /// What is known after some compiles.
-struct Progress<'a> {
-    attempt: Attempt<'a>,
-    choice: Choice,
+pub(super) struct Progress<'a> {
+    pub(super) attempt: Attempt<'a>,
+    pub(super) choice: Choice,
     dropped: BTreeMap<Kept, Loss>,
+    fields: MovedFields,
     reasons: BTreeMap<String, (Loss, String)>,
-    notices: Vec<(Vec<String>, String)>,
+    pub(super) notices: Vec<(Vec<String>, String)>,
     own: BTreeSet<At>,
     removed: BTreeSet<At>,
     trimmed: BTreeSet<Place>,
@@ -73,6 +75,8 @@ struct Progress<'a> {
     /// What the first try said that lacked something: better than what a later one says.
     undisplayed: Option<(String, String, Vec<String>)>,
     narrow: Option<(String, String, Vec<String>)>,
+    /// The same before numbers became other ones.
+    pub(super) mistyped: Option<(String, String, Vec<String>)>,
 }
 
 impl DirectEngine {
@@ -89,6 +93,7 @@ impl DirectEngine {
             attempt,
             choice,
             dropped: BTreeMap::new(),
+            fields: MovedFields::new(),
             reasons: BTreeMap::new(),
             notices: Vec::new(),
             own,
@@ -99,6 +104,7 @@ impl DirectEngine {
             renewed: false,
             undisplayed: None,
             narrow: None,
+            mistyped: None,
         };
         let runs = matches!(progress.attempt.purpose, Purpose::Run(_));
         progress.choice.staged = runs && !progress.attempt.whole && progress.unit(&self.unknown).can_stage();
@@ -184,6 +190,7 @@ impl DirectEngine {
             || progress.without_inferred(&found, &lines)
             || progress.without_borrowers(&found, &at)
             || progress.without_guards(&found)
+            || progress.without_moved_fields(&found, &lines)
             || progress.without_unstorable(&found, &lines)
             || progress.without_ambiguous(&found)
         {
@@ -199,6 +206,9 @@ impl DirectEngine {
         let places = found.undisplayed(&at);
         if progress.attempt.parsed.show_by_debug(progress.attempt.code, &places) {
             progress.undisplayed = Some(found.report(&at));
+            return Ok(None);
+        }
+        if progress.with_numbers(&found, &at) {
             return Ok(None);
         }
         if progress.otherwise(&found, &at, &self.unknown) {
@@ -224,6 +234,7 @@ impl Progress<'_> {
             items: &self.attempt.items,
             variables: &self.attempt.variables,
             dropped: &self.dropped,
+            fields: &self.fields,
             choice: &self.choice,
             lints: self.attempt.lints,
             purpose: self.attempt.purpose,
@@ -357,6 +368,15 @@ impl Progress<'_> {
         again
     }
 
+    /// Variables from which fields were moved away are stored without these.
+    fn without_moved_fields(&mut self, found: &Diagnostics, lines: &Lines) -> bool {
+        let mut again = false;
+        for (kept, field) in found.moved_fields(lines) {
+            again |= self.fields.entry(kept).or_default().insert(field);
+        }
+        again
+    }
+
     /// Variables that were moved or that borrow are not stored.
     fn without_unstorable(&mut self, found: &Diagnostics, lines: &Lines) -> bool {
         let mut again = false;
@@ -398,7 +418,7 @@ impl Progress<'_> {
     }
 
     /// The offset of a line and column of the cell, both from 1.
-    fn offset(&self, (line, column): (usize, usize)) -> usize {
+    pub(super) fn offset(&self, (line, column): (usize, usize)) -> usize {
         let code = self.attempt.code;
         let start: usize = code.split_inclusive('\n').take(line - 1).map(str::len).sum();
         let inside: usize = code.get(start..).unwrap_or("").chars().take(column - 1).map(char::len_utf8).sum();
@@ -427,6 +447,7 @@ impl Progress<'_> {
     fn run_whole(&mut self) {
         self.choice.staged = false;
         self.dropped.clear();
+        self.fields.clear();
         self.reasons.clear();
     }
 
@@ -435,7 +456,7 @@ impl Progress<'_> {
         let undisplayed = self.undisplayed.take().filter(|_| found.lacks_debug());
         // With all definitions, others than the cell's own may not compile.
         let narrow = self.narrow.take().filter(|_| !found.is_own(at));
-        let report = undisplayed.or(narrow).unwrap_or_else(|| found.report(at));
+        let report = self.mistyped.take().or(undisplayed).or(narrow).unwrap_or_else(|| found.report(at));
         let gone = found.unknown_names().filter_map(|name| {
             let lost = self.notices.iter().find(|(names, _)| names.iter().any(|lost| lost == name));
             lost.map(|(_, why)| why.as_str()).or_else(|| self.attempt.variables.why_gone(name)).map(str::to_owned)

@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::definition::Definition;
+use super::fields::{MovedFields, forgets};
 use super::items::{At, Items};
+use super::literals::Retyped;
 use super::names::written;
 use super::source::{Kept, Lines, Source};
 use super::split::{Split, Statement};
@@ -50,6 +52,8 @@ pub(super) struct Unit<'a> {
     pub(super) variables: &'a Variables,
     /// Variables that are not put into the store afterwards, because an earlier try showed that they cannot be.
     pub(super) dropped: &'a BTreeMap<Kept, Loss>,
+    /// Fields that are moved away from variables which are stored all the same.
+    pub(super) fields: &'a MovedFields,
     pub(super) choice: &'a Choice,
     /// Attributes for all that the cell itself says.
     pub(super) lints: &'a [String],
@@ -69,6 +73,8 @@ pub(super) struct Choice {
     pub(super) checked: BTreeSet<At>,
     /// The prelude's names that the user's own imports bring as well.
     pub(super) hidden: BTreeSet<String>,
+    /// Number variables that are of another type from this cell on.
+    pub(super) retyped: Retyped,
 }
 
 /// Why a variable cannot be put into the store.
@@ -126,7 +132,8 @@ impl Unit<'_> {
             taken.extend(used.iter().map(String::as_str).filter(|name| !made.contains(name)));
             made.extend(statement.binds.iter().map(|binding| binding.name.as_str()));
         }
-        self.variables.iter().filter(|(name, _)| taken.contains(name)).collect()
+        let assigned = |name: &str, known: &Known| !known.moved.is_empty() && self.split.assigns(name);
+        self.variables.iter().filter(|(name, known)| taken.contains(name) && !assigned(name, known)).collect()
     }
 
     /// Which closure of the cell's function its body is, if the cell may make types that later cells must find there.
@@ -155,7 +162,7 @@ impl Unit<'_> {
 
     /// Variables that were moved away and get a new value here.
     pub(super) fn reassigned(&self) -> Vec<(&str, &Known)> {
-        self.variables.moved().filter(|(name, _)| self.split.assigns(name)).collect()
+        self.variables.reassigned(self.split)
     }
 
     /// Writes the source.
@@ -217,13 +224,28 @@ impl Unit<'_> {
                 How::Witness { .. } => format!("let __key_{name} = __store.key_of(\"{name}\", &__like_{name});"),
                 How::Made(made) => format!("let __key_{name} = __store.key_of(\"{name}\", &{});", made.like(name)),
             });
+            if let Some(kind) = self.choice.retyped.get(*name).filter(|_| known.type_name == "i32") {
+                source.ours(&format!("__store.fits::<{kind}>(\"{name}\");"));
+            }
         }
         if !taken.is_empty() {
             source.ours("if __store.refused() { return; }");
         }
         for (name, known) in taken {
-            let mutable = if known.mutable { "mut " } else { "" };
-            source.ours(&format!("let {mutable}{} = __store.take(__key_{name});", written(name)));
+            let loses = self.loses_fields(name, false);
+            let mutable = if known.mutable || loses { "mut " } else { "" };
+            let take = match known.moved.is_empty() {
+                true => format!("__store.take(__key_{name})"),
+                false => format!("unsafe {{ __store.take_rest(__key_{name}) }}"),
+            };
+            let kind = self.choice.retyped.get(*name).map_or_else(String::new, |kind| format!(" as {kind}"));
+            source.ours(&format!("let {mutable}{} = {take}{kind};", written(name)));
+            if loses {
+                source.ours(&self.locates(name));
+            }
+            if !known.moved.is_empty() {
+                source.ours(&forgets(&written(name), &known.moved));
+            }
         }
     }
 
@@ -302,6 +324,7 @@ mod tests {
             items: &items,
             variables,
             dropped: &dropped,
+            fields: &MovedFields::default(),
             choice: &Choice::default(),
             lints: &[],
             purpose: Purpose::Run(None),

@@ -5,6 +5,7 @@ use std::ops::Range;
 
 use serde::Deserialize;
 
+use super::fields::field_of;
 use super::rendered::{Rendering, plain};
 use super::source::{Kept, Lines, Origin};
 
@@ -141,6 +142,40 @@ impl Diagnostics {
             names = borrowed;
         }
         (!names.is_empty()).then_some(names)
+    }
+
+    /// Fields that were moved away from variables which could be stored were it not for that. Nothing if anything else than
+    /// moves is wrong.
+    pub(super) fn moved_fields(&self, lines: &Lines) -> Vec<(Kept, String)> {
+        let code = |error: &Diagnostic| error.code.as_ref().map_or("", |code| code.code.as_str()).to_owned();
+        if !self.errors.iter().all(|error| code(error) == "E0382") {
+            return Vec::new();
+        }
+        let moved = |error: &Diagnostic| {
+            let at = error.spans.iter().find(|span| span.is_primary)?;
+            let Origin::Kept(kept) = lines.origin(at.line_start) else { return None };
+            let labels = error.spans.iter().filter_map(|span| span.label.as_deref());
+            let notes = error.children.iter().map(|note| note.message.as_str());
+            let (variable, field) = labels.chain(notes).find_map(field_of)?;
+            (variable == kept.name).then(|| (kept.clone(), field.to_owned()))
+        };
+        self.errors.iter().filter_map(moved).collect()
+    }
+
+    /// Where the cell uses a value as another type than it has, with what the compiler says of it.
+    pub(super) fn mismatches(&self, at: &Rendering<'_>) -> Vec<((usize, usize), Vec<&str>)> {
+        let code =
+            |error: &&Diagnostic| error.code.as_ref().is_some_and(|code| ["E0277", "E0308"].contains(&&*code.code));
+        let said = |error: &'_ Diagnostic| {
+            let (cell, line, column) = error.place(at)?;
+            (cell == at.cell).then_some((line, column))
+        };
+        let errors = self.errors.iter().filter(code);
+        let places = errors.filter_map(|error| {
+            let labels = error.spans.iter().filter_map(|span| span.label.as_deref());
+            Some((said(error)?, labels.chain([error.message.as_str()]).collect()))
+        });
+        places.collect()
     }
 
     /// The places of errors in what earlier cells defined. An error's message, or `None` for a definition that only

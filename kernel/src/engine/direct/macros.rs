@@ -165,7 +165,11 @@ impl Calls {
                         split.tail = None;
                     }
                     statement.uses.retain(|name| !call.candidates.contains(name));
-                    let made = call.candidates.iter().map(|name| Binding { name: name.clone(), mutable: true });
+                    let made = call.candidates.iter().map(|name| Binding {
+                        name: name.clone(),
+                        mutable: true,
+                        at: call.range.start,
+                    });
                     statement.binds.extend(made);
                 }
                 Stands::ForValue | Stands::ForItems => {}

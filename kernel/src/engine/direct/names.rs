@@ -109,6 +109,8 @@ pub(super) fn assigned(statement: &syn::Stmt) -> Assigned {
 pub(super) struct Binding {
     pub(super) name: String,
     pub(super) mutable: bool,
+    /// Where it stands in the cell.
+    pub(super) at: usize,
 }
 
 /// The variables of a pattern, in order. In a pattern that may fail to match, names that start with a capital letter are
@@ -120,7 +122,11 @@ pub(super) fn bound(pattern: &syn::Pat, refutable: bool) -> Vec<Binding> {
             let name = plain(&pattern.ident);
             let sure = pattern.by_ref.is_some() || pattern.mutability.is_some();
             if sure || !(self.1 && name.starts_with(char::is_uppercase)) {
-                self.0.push(Binding { name, mutable: pattern.mutability.is_some() });
+                self.0.push(Binding {
+                    name,
+                    mutable: pattern.mutability.is_some(),
+                    at: pattern.ident.span().byte_range().start,
+                });
             }
             syn::visit::visit_pat_ident(self, pattern);
         }

@@ -47,9 +47,7 @@ impl DirectEngine {
         output: &mut dyn Output,
     ) -> Option<Outcome> {
         let mut made = parsed.made();
-        made.extend(
-            self.variables.moved().filter(|(name, _)| parsed.assigns(name)).map(|(name, known)| (name, known.mutable)),
-        );
+        made.extend(self.variables.reassigned(parsed).into_iter().map(|(name, known)| (name, known.mutable)));
         let made: Vec<(String, bool)> = made.into_iter().map(|(name, mutable)| (name.to_owned(), mutable)).collect();
         let made: Vec<(&str, bool)> = made.iter().map(|(name, mutable)| (name.as_str(), *mutable)).collect();
         let generation = self.compiler.as_ref().map_or(0, Compiler::generation);

@@ -69,8 +69,8 @@ pub(super) enum Role {
         /// What stands between the braces of its `else`.
         diverges: Option<Range<usize>>,
     },
-    /// A `let` that only borrows another variable, or a part of one.
-    Borrow,
+    /// A `let` that only names another variable or a part of one, or borrows it.
+    Place,
     /// A `let` whose variable gets its value later.
     Open,
     /// Anything else.
@@ -260,12 +260,15 @@ fn role(local: &syn::Local) -> Role {
         syn::Pat::Type(typed) => Some(typed.ty.to_token_stream().to_string()),
         _ => None,
     };
+    // What only names a place cannot fail, and a pattern may take a part of it.
+    if init.diverge.is_none() && is_place(&init.expr) {
+        return Role::Place;
+    }
     // A temporary that is borrowed lives as long as the variable, if the borrow stands outside of all closures.
     let mut value = &*init.expr;
     while let syn::Expr::Reference(borrow) = value {
         match &*borrow.expr {
-            syn::Expr::Path(_) => return Role::Borrow,
-            syn::Expr::Field(field) if is_place(field) => return Role::Borrow,
+            place if is_place(place) => return Role::Place,
             syn::Expr::Index(_) | syn::Expr::Unary(_) | syn::Expr::Field(_) | syn::Expr::Paren(_) => break,
             inner => {
                 value = inner;
@@ -284,11 +287,11 @@ fn role(local: &syn::Local) -> Role {
     Role::Let { value: value.span().byte_range(), kind, diverges }
 }
 
-/// Whether a field is one of a variable, at any depth.
-fn is_place(field: &syn::ExprField) -> bool {
-    match &*field.base {
+/// Whether an expression is a variable, or a field of one at any depth.
+fn is_place(expression: &syn::Expr) -> bool {
+    match expression {
         syn::Expr::Path(_) => true,
-        syn::Expr::Field(inner) => is_place(inner),
+        syn::Expr::Field(field) => is_place(&field.base),
         _ => false,
     }
 }

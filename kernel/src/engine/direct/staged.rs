@@ -22,7 +22,7 @@ impl Unit<'_> {
         let statements = &self.split.statements;
         // A variable that gets its value later, or that a macro makes, is not made by a value.
         let bare = |statement: &Statement| match statement.role {
-            Role::Let { .. } | Role::Borrow => false,
+            Role::Let { .. } | Role::Place => false,
             Role::Open => true,
             Role::Work => !statement.binds.is_empty(),
         };
@@ -35,6 +35,7 @@ impl Unit<'_> {
     pub(super) fn stages(&self, taken: &[(&str, &Known)], source: &mut Source) {
         let statements = &self.split.statements;
         let mut additions = self.edits();
+        self.located(&mut additions);
         let last = statements.len().saturating_sub(1);
         let settled = self.place().is_some();
         if settled {
@@ -49,7 +50,11 @@ impl Unit<'_> {
         for (index, statement) in statements.iter().enumerate() {
             let fails = |has_value: bool| {
                 // What is not there would be dropped too late: its type may borrow from a variable that is stored.
-                let mut lines = vec![Ours::plain(if has_value { " => { let _ = ::core::mem::ManuallyDrop::new(__none);" } else { " => {" })];
+                let mut lines = vec![Ours::plain(if has_value {
+                    " => { let _ = ::core::mem::ManuallyDrop::new(__none);"
+                } else {
+                    " => {"
+                })];
                 lines.extend(self.saves(taken, &made, Some(index)));
                 lines.push(Ours::plain("return; } }"));
                 lines
@@ -75,7 +80,7 @@ impl Unit<'_> {
                         additions.add(index, block.end, Side::Closes, closes);
                     }
                 }
-                Role::Borrow => {}
+                Role::Place => {}
                 Role::Work | Role::Open => {
                     let opens = if index == last { "let _ = " } else { "match " };
                     let opens = format!("{opens}{}{{ ", before("()"));
@@ -118,14 +123,18 @@ impl Unit<'_> {
             let kept = Kept::made(name).when(failed);
             lines.push(match self.dropped.contains_key(&kept) {
                 true => Ours::plain(format!("__store.shadow(\"{name}\");")),
-                false => Ours::Keeps(kept, format!("__store.keep(\"{name}\", {});", written(name))),
+                false => {
+                    let lines = self.completes(&kept) + &self.stores(&kept, "keep", &written(name));
+                    Ours::Keeps(kept, lines)
+                }
             });
         }
         let shadowed: BTreeSet<&str> = made.iter().copied().collect();
         for (name, _) in taken.iter().filter(|(name, _)| !shadowed.contains(name)) {
             let kept = Kept::taken(name).when(failed);
             if !self.dropped.contains_key(&kept) {
-                lines.push(Ours::Keeps(kept, format!("__store.put(\"{name}\", {});", written(name))));
+                let text = self.completes(&kept) + &self.stores(&kept, "put", &written(name));
+                lines.push(Ours::Keeps(kept, text));
             }
         }
         lines

@@ -2,6 +2,7 @@
 //! is reached tells types.
 
 use super::codegen::{ERROR, RESULT, Unit};
+use super::fields::forgets;
 use super::names::written;
 use super::source::{Kept, Source};
 use super::variables::{How, Known};
@@ -13,7 +14,7 @@ impl Unit<'_> {
     pub(super) fn check(&self, taken: &[(&str, &Known)], source: &mut Source) {
         let made = self.made();
         source.ours(&format!("let __like = ::chandlery::cell::like(|| -> {RESULT}<_, {ERROR}> {{\n{STORE}"));
-        stand_ins(taken, source);
+        stand_ins(self, taken, source);
         self.work(taken, source);
         for name in &made {
             source.keeps(Kept::made(name), &format!("let __new_{name} = ::chandlery::cell::stored(__new_{name});"));
@@ -35,7 +36,7 @@ impl Unit<'_> {
     /// its own variables.
     pub(super) fn ask(&self, taken: &[(&str, &Known)], source: &mut Source) {
         source.ours("let __like = ::chandlery::cell::Like::open();\nif __store.refused() {");
-        stand_ins(taken, source);
+        stand_ins(self, taken, source);
         let (before, after) = match self.split.awaits {
             false => ("__like.settle(&(".to_owned(), "));"),
             true => (format!("__like.settle_later(|| async {{ {RESULT}::<_, {ERROR}>::Ok("), ") });"),
@@ -48,14 +49,19 @@ impl Unit<'_> {
 }
 
 /// The variables, without values.
-fn stand_ins(taken: &[(&str, &Known)], source: &mut Source) {
+fn stand_ins(unit: &Unit<'_>, taken: &[(&str, &Known)], source: &mut Source) {
     for (name, known) in taken {
-        let mutable = if known.mutable { "mut " } else { "" };
+        let mutable = if known.mutable || unit.loses_fields(name, false) { "mut " } else { "" };
         let text = written(name);
         source.ours(&match &known.how {
+            How::Named(annotation) if unit.choice.retyped.contains_key(*name) => {
+                let kind = &unit.choice.retyped[*name];
+                format!("let {mutable}{text}: {kind} = ::chandlery::cell::any::<{annotation}>() as {kind};")
+            }
             How::Named(annotation) => format!("let {mutable}{text}: {annotation} = ::chandlery::cell::any();"),
             How::Witness { .. } => format!("let {mutable}{text} = __like_{name}.any();"),
             How::Made(made) => format!("let {mutable}{text} = {}.any();", made.like(name)),
         });
+        source.ours(&forgets(&text, &known.moved));
     }
 }

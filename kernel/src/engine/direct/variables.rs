@@ -7,6 +7,7 @@ use chandlery::cell::Variable;
 use proc_macro2::TokenStream;
 
 use super::depth::with_room;
+use super::literals::is_open;
 use super::names::{mentioned, written};
 use super::split::{Split, Statement};
 use super::types::Namer;
@@ -25,6 +26,10 @@ pub(super) struct Known {
     /// The generation of types it was stored with; in a later one its type has another identity for the compiler.
     pub(super) generation: u32,
     pub(super) how: How,
+    /// Fields that were moved away from it, and are not there.
+    pub(super) moved: BTreeSet<String>,
+    /// A number of which its cell leaves open what type it has.
+    pub(super) is_open_number: bool,
     mentions: BTreeSet<String>,
     /// For a type that a cell's body made: what the statements mention that it follows from.
     roots: BTreeSet<String>,
@@ -75,6 +80,8 @@ impl Known {
             serial: 0,
             generation: 0,
             how,
+            moved: BTreeSet::new(),
+            is_open_number: false,
             mentions,
             roots: BTreeSet::new(),
         }
@@ -187,6 +194,12 @@ impl Variables {
         self.moved.iter().map(|(name, known)| (name.as_str(), known))
     }
 
+    /// The variables that were moved away, whole or in part, and get a new value in a cell.
+    pub(super) fn reassigned(&self, cell: &Split) -> Vec<(&str, &Known)> {
+        let rest = self.iter().filter(|(_, known)| !known.moved.is_empty());
+        self.moved().chain(rest).filter(|(name, _)| cell.assigns(name)).collect()
+    }
+
     /// Notes that a variable was moved away; a mutable one may get a new value.
     pub(super) fn give_away(&mut self, name: &str, known: Option<Known>, why: String) {
         self.lose(name, why);
@@ -254,10 +267,12 @@ impl Variables {
             if let Some(old) = before.get(name)
                 && old.serial == variable.serial
             {
-                self.known.insert(name.clone(), old.clone());
+                let moved = variable.moved.iter().cloned().collect();
+                self.known.insert(name.clone(), Known { moved, ..old.clone() });
                 continue;
             }
-            let mutable = made.is_none_or(|(_, mutable)| *mutable);
+            let taken = before.get(name).filter(|_| change.is_some()).is_none_or(|old| old.mutable);
+            let mutable = made.map_or(taken, |(_, mutable)| *mutable);
             let how = match variable.type_path.clone().or_else(|| namer.annotation(&variable.type_name)) {
                 Some(annotation) => How::Named(annotation),
                 None if variable.type_name.contains(ENTRY) => match change {
@@ -284,7 +299,11 @@ impl Variables {
                 _ => BTreeSet::new(),
             };
             let known = Known::new(how, mutable, &variable.type_name, cell);
-            self.known.insert(name.clone(), Known { serial: variable.serial, generation, roots, ..known });
+            let moved = variable.moved.iter().cloned().collect();
+            let is_open_number =
+                change.is_some_and(|change| made.is_some() && is_open(change.code, change.split, name));
+            let serial = variable.serial;
+            self.known.insert(name.clone(), Known { serial, generation, roots, moved, is_open_number, ..known });
         }
         useless
     }
@@ -420,7 +439,14 @@ mod tests {
         let (items, toolkit) = (Items::default(), HashMap::new());
         let namer = Namer { toolkit: &toolkit, items: &items };
         let type_name = format!("cell::{ENTRY}::{{{{closure}}}}::{{{{closure}}}}");
-        let stored = Variable { name: "f".into(), type_name, type_path: None, summary: String::new(), serial: 1 };
+        let stored = Variable {
+            name: "f".into(),
+            type_name,
+            type_path: None,
+            summary: String::new(),
+            serial: 1,
+            moved: Vec::new(),
+        };
         let code = "let f = |x: i32| x + 1; return; f(1)";
         let split = split(code, 1).unwrap();
         let change = |place| Change { code, split: &split, made: &[("f", false)], place, generation: 0 };

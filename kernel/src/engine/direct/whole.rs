@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::body::{Ours, Side};
+use super::body::{Additions, Ours, Side};
 use super::codegen::{ERROR, Loss, RESULT, Unit};
 use super::names::written;
 use super::source::{Kept, Source};
@@ -43,6 +43,7 @@ impl Unit<'_> {
             source.ours(&uninitialized(name, known));
         }
         let mut additions = self.edits();
+        self.located(&mut additions);
         for (name, statement) in &marks {
             let mark = format!("__at.set({}); // {name}", statement + 1);
             let end = self.split.statements[*statement].range.end;
@@ -59,14 +60,18 @@ impl Unit<'_> {
             }
         }
         for name in &made {
-            source.keeps(Kept::made(name), &format!("__new_{name} = {SOME}({});", written(name)));
+            let kept = Kept::made(name);
+            let lines = format!("{}__new_{name} = {SOME}({});", self.completes(&kept), written(name));
+            source.keeps(kept, &lines);
         }
         source.ours(&match awaits {
             false => format!("{RESULT}::Ok(())\n}});"),
             true => format!("{RESULT}::<(), {ERROR}>::Ok(())\n}}));"),
         });
         for (name, _) in taken.iter().filter(|(name, _)| !self.dropped.contains_key(&Kept::taken(name))) {
-            source.keeps(Kept::taken(name), &format!("__store.put(\"{name}\", {});", written(name)));
+            let kept = Kept::taken(name);
+            let lines = self.completes(&kept) + &self.stores(&kept, "put", &written(name));
+            source.keeps(kept, &lines);
         }
         for (name, statement) in &marks {
             // What stood under this name is not what it stands for now, and that is not kept.
@@ -83,7 +88,25 @@ impl Unit<'_> {
         made.sort_unstable();
         made.dedup();
         for name in made.into_iter().filter(|name| !self.dropped.contains_key(&Kept::made(name))) {
-            source.keeps(Kept::made(name), &format!("__store.keep_made(\"{name}\", __new_{name});"));
+            let kept = Kept::made(name);
+            let lines = match self.fields.contains_key(&kept) {
+                false => format!("__store.keep_made(\"{name}\", __new_{name});"),
+                true => format!("if let {SOME}(__new) = __new_{name} {{ {} }}", self.stores(&kept, "keep", "__new")),
+            };
+            source.keeps(kept, &lines);
+        }
+    }
+
+    /// Remembers where variables are from which fields are moved away later.
+    pub(super) fn located(&self, additions: &mut Additions) {
+        for (index, statement) in self.split.statements.iter().enumerate() {
+            for binding in statement.binds.iter().filter(|binding| self.loses_fields(&binding.name, true)) {
+                if !binding.mutable {
+                    additions.add(index, binding.at, Side::Edits, vec![Ours::plain("mut ")]);
+                }
+                let line = self.locates(&binding.name);
+                additions.add(index, statement.range.end, Side::Follows, vec![Ours::plain(line)]);
+            }
         }
     }
 
