@@ -63,7 +63,7 @@ pub(super) struct Progress<'a> {
     dropped: BTreeMap<Kept, Loss>,
     fields: MovedFields,
     reasons: BTreeMap<String, (Loss, String)>,
-    pub(super) notices: Vec<(Vec<String>, String)>,
+    notices: Vec<(Vec<String>, String)>,
     own: BTreeSet<At>,
     removed: BTreeSet<At>,
     trimmed: BTreeSet<Place>,

@@ -60,10 +60,6 @@ impl Progress<'_> {
                 }
                 if let Some(to) = messages.iter().find_map(|message| wanted(message, from)) {
                     self.choice.retyped.insert(name.to_owned(), to.to_owned());
-                    let number = self.attempt.number;
-                    let why =
-                        format!("`{name}` is `{to}` from now on, as cell {number} uses it, and was `{from}` before");
-                    self.notices.push((Vec::new(), why));
                     again = true;
                 }
             }
