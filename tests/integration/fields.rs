@@ -125,6 +125,35 @@ fn the_element_type_of_a_project_is_that_of_its_model() {
     assert_eq!(config.construct().build().unwrap().config.dtype.torch_name(), "bfloat16");
 }
 
+#[test]
+fn what_only_some_layers_use_survives_config_json() {
+    for (own, field, expected) in [
+        (
+            json!({ "layer_norm_eps": 1e-3, "layers": [{ "norm_type": "layer_norm" }, {}] }),
+            "layer_norm_eps",
+            json!(1e-3),
+        ),
+        (json!({ "deepnet_alpha": 1.5, "layers": [{ "norm_placement": "deepnet" }, {}] }), "deepnet_alpha", json!(1.5)),
+        (
+            json!({ "alibi_slopes": "half", "layers": [{ "position_embedding": "alibi" }, {}] }),
+            "alibi_slopes",
+            json!("half"),
+        ),
+        (
+            json!({ "layers": [{ "norm_type": "layer_norm", "layer_norm_eps": 1e-3 }, {}] }),
+            "layer_norm_eps",
+            json!(1e-3),
+        ),
+    ] {
+        let config = ModelConfig::from_project(&Value::Object(config("llama", &own)), "a test").unwrap();
+        let (read, _) = ModelConfig::from_json(&config.to_native_json(None), "config.json").unwrap();
+        assert_eq!(read, config, "{own}");
+        let field = fields().find(|declared| declared.name == field).unwrap();
+        assert_eq!(field.value(read.layer(0)), Some(expected), "{own}");
+        assert_eq!(field.value(read.layer(1)), None, "{own}");
+    }
+}
+
 /// A value that the field has in no family by default.
 fn unusual(field: &Field) -> Option<Value> {
     match (field.name, field.kind) {

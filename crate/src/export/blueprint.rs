@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::kinds::{Attention, FeedForward, Layer, Norm};
 use super::naming::{distinct_names, position};
-use crate::spec::{ModelConfig, NormKind, PositionEmbedding, RopeConfig};
+use crate::spec::{Activation, ModelConfig, NormKind, NormPlacement, PositionEmbedding, RopeConfig};
 
 /// The kinds of parts of one model and how they are put together.
 #[derive(Clone, Debug, Serialize)]
@@ -160,10 +160,10 @@ pub(super) fn parts_in_words(config: &ModelConfig) -> String {
         names.join(" or ")
     };
     words.push(
-        distinct(&|own| match own.placement.name() {
-            "pre" => "pre-norm",
-            "post" => "post-norm",
-            _ => "DeepNet",
+        distinct(&|own| match own.placement {
+            NormPlacement::Pre => "pre-norm",
+            NormPlacement::Post => "post-norm",
+            NormPlacement::DeepNet { .. } => "DeepNet",
         }) + " layers",
     );
     words.push(distinct(&|own| match own.norm.kind {
@@ -190,9 +190,9 @@ pub(super) fn parts_in_words(config: &ModelConfig) -> String {
     if !blueprint.feedforwards.is_empty() {
         let kinds = blueprint.feedforwards.iter().map(|part| {
             let function = match part.activation {
-                "silu" => "SiLU",
-                "relu" => "ReLU",
-                _ => "GELU",
+                Activation::Silu => "SiLU",
+                Activation::Relu => "ReLU",
+                Activation::Gelu | Activation::GeluTanh => "GELU",
             };
             if part.gated { format!("gated {function}") } else { function.to_owned() }
         });

@@ -4,7 +4,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::blueprint::{Blueprint, runs_of};
-use crate::spec::{Dropouts, ModelConfig, NormPlacement};
+use crate::spec::{Field as Declared, FieldKind, ModelConfig, parts};
 
 /// One field: its name, its default in Python and its type in Rust.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -16,58 +16,39 @@ pub(super) struct Field {
     pub(super) otherwise: Option<String>,
 }
 
-/// The fields that the parts of this model read, rotary parameters aside.
+/// The fields that the parts of this model read, rotary parameters aside: those that their declarations say, sizes first.
 pub(super) fn fields_of(config: &ModelConfig, blueprint: &Blueprint) -> Vec<Field> {
     let runs = runs_of(config);
-    let any = |holds: &dyn Fn(&ModelConfig) -> bool| runs.iter().any(|(_, own)| holds(own));
-    let mut fields = Vec::new();
-    let mut size = |used: bool, name, value: usize| {
-        if used {
-            fields.push(Field { name, python: value.to_string(), rust: "usize", otherwise: None });
-        }
+    let final_eps = config.final_norm.then(|| config.norm.kind.eps_field());
+    let read = |field: &&Declared| {
+        runs.iter().any(|(_, own)| field.is_exported(own)) || final_eps.is_some_and(|eps| eps == field.name)
     };
-    size(true, "vocab_size", config.vocab_size);
-    size(true, "hidden_size", config.hidden_size);
-    size(!blueprint.feedforwards.is_empty(), "intermediate_size", config.intermediate_size);
-    size(true, "num_hidden_layers", config.num_hidden_layers);
-    size(blueprint.any.multi_head, "num_attention_heads", config.num_attention_heads);
-    size(blueprint.any.grouped, "num_key_value_heads", config.num_key_value_heads);
-    size(blueprint.any.multi_head, "head_dim", config.head_dim);
-    size(true, "max_position_embeddings", config.max_position_embeddings);
-    if blueprint.any.window {
-        let python = config.sliding_window.map_or("None".to_owned(), |window| window.to_string());
-        // Layers that have a window say so themselves, or all have the model's.
-        let rust = if blueprint.shared.window { "usize" } else { "Option<usize>" };
-        let otherwise = (!blueprint.shared.window).then(|| "None".to_owned());
-        fields.push(Field { name: "sliding_window", python, rust, otherwise });
-    }
-    let mut number = |name, value: f64, always: bool| {
-        let text = literal(value);
-        let otherwise = (!always).then(|| text.clone());
-        fields.push(Field { name, python: text, rust: "f64", otherwise });
-    };
-    let norms = config.final_norm.then_some(config.norm).into_iter().chain(runs.iter().map(|(_, own)| own.norm));
-    let mut seen = Vec::new();
-    for norm in norms {
-        if !seen.contains(&norm.kind) {
-            number(norm.kind.eps_field(), norm.eps, norm.kind == config.norm.kind);
-            seen.push(norm.kind);
-        }
-    }
-    if let Some(alpha) = runs.iter().find_map(|(_, own)| match own.placement {
-        NormPlacement::DeepNet { alpha } => alpha,
-        NormPlacement::Pre | NormPlacement::Post => None,
-    }) {
-        number("deepnet_alpha", alpha, true);
-    }
-    for (index, (name, value)) in config.dropout.fields().into_iter().enumerate() {
-        let used = |dropout: &Dropouts| dropout.fields()[index].1 > 0.0;
-        // The embedding belongs to the model, all else to its layers.
-        if if name == "embedding_dropout" { used(&config.dropout) } else { any(&|own| used(&own.dropout)) } {
-            number(name, value, true);
-        }
-    }
-    fields
+    let mut fields: Vec<(u8, Field)> = parts::fields()
+        .filter(read)
+        .filter_map(|field| {
+            let own = field.value(config);
+            let name = field.name;
+            match field.kind {
+                FieldKind::Size => Some((0, Field { name, python: own?.to_string(), rust: "usize", otherwise: None })),
+                FieldKind::OptionalSize => {
+                    let python = python_literal(&own.unwrap_or_default());
+                    // Layers that have a window say so themselves, or all have the model's.
+                    let rust = if blueprint.shared.window { "usize" } else { "Option<usize>" };
+                    let otherwise = (!blueprint.shared.window).then(|| "None".to_owned());
+                    Some((1, Field { name, python, rust, otherwise }))
+                }
+                FieldKind::Number | FieldKind::OptionalNumber => {
+                    // A number that some layers alone have a use for stands with them.
+                    let otherwise = || runs.iter().find_map(|(_, own)| field.value(own));
+                    let text = literal(own.clone().or_else(otherwise)?.as_f64()?);
+                    Some((2, Field { name, rust: "f64", otherwise: own.is_none().then(|| text.clone()), python: text }))
+                }
+                _ => None,
+            }
+        })
+        .collect();
+    fields.sort_by_key(|(rank, _)| *rank);
+    fields.into_iter().map(|(_, field)| field).collect()
 }
 
 /// A number as Python and Rust write it, so that it reads back as it is.

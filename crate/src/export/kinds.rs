@@ -60,7 +60,10 @@ impl Attention {
                 trainable: alibi.trainable,
                 function: format!("{}_slopes", alibi.slopes.name()),
             }),
-            _ => None,
+            PositionEmbedding::Rope(_)
+            | PositionEmbedding::Sinusoidal
+            | PositionEmbedding::Learned
+            | PositionEmbedding::None => None,
         };
         let mut kind = Self {
             name: String::new(),
@@ -125,14 +128,17 @@ pub(super) struct FeedForward {
     pub(super) doc: String,
     pub(super) gated: bool,
     pub(super) bias: bool,
-    pub(super) activation: &'static str,
+    pub(super) activation: Activation,
     pub(super) dropout: bool,
 }
 
 impl FeedForward {
     pub(super) fn of(config: &ModelConfig) -> Self {
-        let activation = config.activation.name();
-        let short = if config.activation == Activation::GeluTanh { "gelu" } else { activation };
+        let activation = config.activation;
+        let short = match activation {
+            Activation::Silu | Activation::Relu | Activation::Gelu => activation.name(),
+            Activation::GeluTanh => Activation::Gelu.name(),
+        };
         let doc = if config.gated {
             format!("down({short}(gate x) · up x).")
         } else {
@@ -150,10 +156,10 @@ impl FeedForward {
 
     pub(super) fn words(&self) -> Vec<&'static str> {
         let activation = match self.activation {
-            "silu" => "Silu",
-            "relu" => "Relu",
-            "gelu" => "Gelu",
-            _ => "TanhGelu",
+            Activation::Silu => "Silu",
+            Activation::Relu => "Relu",
+            Activation::Gelu => "Gelu",
+            Activation::GeluTanh => "TanhGelu",
         };
         vec![if self.gated { "Gated" } else { "Plain" }, activation]
     }
@@ -168,6 +174,9 @@ pub(super) struct Layer {
     pub(super) attention: String,
     pub(super) feedforward: Option<String>,
     pub(super) placement: &'static str,
+    /// The same in the name of the class.
+    #[serde(skip)]
+    pub(super) placement_word: &'static str,
     /// DeepNet's α: `given` in config.json, or `computed` from the number of layers.
     pub(super) alpha: Option<&'static str>,
     pub(super) dropout: bool,
@@ -201,6 +210,11 @@ impl Layer {
             attention,
             feedforward,
             placement: config.placement.name(),
+            placement_word: match config.placement {
+                NormPlacement::Pre => "PreNorm",
+                NormPlacement::Post => "PostNorm",
+                NormPlacement::DeepNet { .. } => "DeepNet",
+            },
             alpha,
             dropout: config.dropout.layer > 0.0,
             residual_dropout: config.dropout.residual > 0.0,
@@ -211,11 +225,7 @@ impl Layer {
     pub(super) fn words(&self, parts: Vec<&'static str>) -> Vec<&'static str> {
         let mut words = Vec::new();
         words.extend(self.feedforward.is_none().then_some("AttentionOnly"));
-        words.push(match self.placement {
-            "pre" => "PreNorm",
-            "post" => "PostNorm",
-            _ => "DeepNet",
-        });
+        words.push(self.placement_word);
         words.extend(parts);
         words.push(if self.norm.class == "RMSNorm" { "RmsNorm" } else { "LayerNorm" });
         words.extend(self.dropout.then_some("Dropout"));

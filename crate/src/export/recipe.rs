@@ -58,7 +58,17 @@ fn collect(node: &Node, found: &mut Vec<Alike>, norms: &mut Vec<(String, bool)>)
             }
             None
         }
-        _ => None,
+        Part::Leaf(Leaf::AlibiSlopes { .. })
+        | Part::CausalLm
+        | Part::Decoder
+        | Part::InputEncoder { .. }
+        | Part::LayerStack
+        | Part::Layers
+        | Part::Layer { .. }
+        | Part::Attention { .. }
+        | Part::SingleHeadAttention { .. }
+        | Part::GatedFeedForward { .. }
+        | Part::FeedForward { .. } => None,
     };
     if let Some(member) = member {
         match found.iter_mut().find(|(name, ..)| *name == node.name) {

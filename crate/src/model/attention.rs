@@ -80,7 +80,15 @@ impl Attention {
                 window: *window,
                 dropout: *dropout,
             }),
-            _ => candle_core::bail!("`{}` is not an attention part", node.name),
+            Part::CausalLm
+            | Part::Decoder
+            | Part::InputEncoder { .. }
+            | Part::LayerStack
+            | Part::Layers
+            | Part::Layer { .. }
+            | Part::GatedFeedForward { .. }
+            | Part::FeedForward { .. }
+            | Part::Leaf(_) => candle_core::bail!("`{}` is not an attention part", node.name),
         }
     }
 

@@ -37,7 +37,15 @@ impl Needs {
                 Some((window, dropout))
             }
             Part::SingleHeadAttention { window, dropout, .. } => Some((window, dropout)),
-            _ => None,
+            Part::CausalLm
+            | Part::Decoder
+            | Part::InputEncoder { .. }
+            | Part::LayerStack
+            | Part::Layers
+            | Part::Layer { .. }
+            | Part::GatedFeedForward { .. }
+            | Part::FeedForward { .. }
+            | Part::Leaf(_) => None,
         };
         if let Some((window, dropout)) = attention {
             if !self.windows.contains(window) {

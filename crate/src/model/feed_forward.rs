@@ -37,7 +37,15 @@ impl FeedForward {
             Part::FeedForward { activation, dropout } => {
                 Ok(Self::Plain { first: linear(Role::Up)?, second: linear(Role::Down)?, activation, dropout })
             }
-            _ => candle_core::bail!("`{}` is not a feed-forward part", node.name),
+            Part::CausalLm
+            | Part::Decoder
+            | Part::InputEncoder { .. }
+            | Part::LayerStack
+            | Part::Layers
+            | Part::Layer { .. }
+            | Part::Attention { .. }
+            | Part::SingleHeadAttention { .. }
+            | Part::Leaf(_) => candle_core::bail!("`{}` is not a feed-forward part", node.name),
         }
     }
 

@@ -16,10 +16,16 @@ pub(super) enum Norm {
 impl Norm {
     pub(super) fn load(leaf: &Leaf, vb: &VarBuilder) -> Result<Self> {
         let mut params = leaf.params().into_iter().map(|param| vb.get(param.shape, param.name));
-        match (leaf, params.next().transpose()?, params.next().transpose()?) {
-            (Leaf::RmsNorm { eps, .. }, Some(weight), None) => Ok(Self::Rms { weight, eps: *eps }),
-            (Leaf::LayerNorm { eps, .. }, Some(weight), Some(bias)) => Ok(Self::Layer { weight, bias, eps: *eps }),
-            _ => candle_core::bail!("not a norm"),
+        let mut next = || match params.next() {
+            Some(tensor) => tensor,
+            None => candle_core::bail!("a norm lacks a parameter"),
+        };
+        match leaf {
+            Leaf::RmsNorm { eps, .. } => Ok(Self::Rms { weight: next()?, eps: *eps }),
+            Leaf::LayerNorm { eps, .. } => Ok(Self::Layer { weight: next()?, bias: next()?, eps: *eps }),
+            Leaf::Linear { .. } | Leaf::Embedding { .. } | Leaf::AlibiSlopes { .. } => {
+                candle_core::bail!("not a norm")
+            }
         }
     }
 

@@ -126,6 +126,7 @@ impl ModelConfig {
         for field in parts::fields().filter(has) {
             field.read(&Reading { fields, side }, &mut config)?;
         }
+        parts::layer::complete(&mut config);
         config.validate(fields.origin)?;
         Ok(config)
     }

@@ -11,7 +11,7 @@ use super::kinds::{rope_json, slopes_formula};
 use super::naming::{position, wrapped};
 use super::recipe::groups_of;
 use super::{ExportError, SourceFile};
-use crate::spec::{AlibiSlopes, ModelConfig, ModelSpec, PositionEmbedding};
+use crate::spec::{Activation, AlibiSlopes, ModelConfig, ModelSpec, PositionEmbedding};
 
 /// The files' names.
 pub(super) const FILES: [&str; 2] = ["configuration_chandlery.py", "modeling_chandlery.py"];
@@ -112,10 +112,10 @@ pub(super) fn try_python(config: &ModelConfig) -> Result<Vec<SourceFile>, Export
         .iter()
         .map(|part| {
             let (function, more) = match part.activation {
-                "silu" => ("F.silu", ""),
-                "relu" => ("F.relu", ""),
-                "gelu" => ("F.gelu", ""),
-                _ => ("F.gelu", ", approximate=\"tanh\""),
+                Activation::Silu => ("F.silu", ""),
+                Activation::Relu => ("F.relu", ""),
+                Activation::Gelu => ("F.gelu", ""),
+                Activation::GeluTanh => ("F.gelu", ", approximate=\"tanh\""),
             };
             with(part, json!({ "python": function, "python_more": more }))
         })

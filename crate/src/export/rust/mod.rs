@@ -7,7 +7,7 @@ use super::fields::fields_of;
 use super::naming::wrapped;
 use super::python::{render, with};
 use super::{ExportError, SourceFile};
-use crate::spec::{ModelConfig, PositionEmbedding};
+use crate::spec::{Activation, ModelConfig, PositionEmbedding};
 
 /// Templates of the crate's files.
 const FILES: &[(&str, &str)] = &[
@@ -42,10 +42,10 @@ pub(super) fn try_rust(config: &ModelConfig, name: &str) -> Result<Vec<SourceFil
         .map(|part| {
             // candle's `gelu` is the approximation by tanh.
             let method = match part.activation {
-                "silu" => "silu",
-                "relu" => "relu",
-                "gelu" => "gelu_erf",
-                _ => "gelu",
+                Activation::Silu => "silu",
+                Activation::Relu => "relu",
+                Activation::Gelu => "gelu_erf",
+                Activation::GeluTanh => "gelu",
             };
             with(part, json!({ "method": method }))
         })

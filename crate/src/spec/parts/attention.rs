@@ -3,7 +3,8 @@
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::field::{Field, FieldKind, Reading, words};
+use super::declare::words;
+use super::field::{Field, FieldKind, Reading};
 use super::{linear, norm};
 use crate::spec::config::{ConfigError, ModelConfig};
 use crate::spec::initialization::Recipe;
@@ -41,15 +42,17 @@ macro_rules! attention_fields {
             /// Query heads (and key and value heads, unless given).
             num_attention_heads: usize = 0, {
                 .by_layer().hugging_face().otherwise("1 where attention_type is single_head, else required")
-                .read_by(attention::read_heads)
+                .read_by(attention::read_heads).exported(|config| config.attention == AttentionKind::MultiHead)
             };
             /// Key and value heads; a divisor of the query heads.
             num_key_value_heads: usize = 0, {
                 .by_layer().hugging_face().otherwise("num_attention_heads").read_by(attention::read_key_value_heads)
+                .exported(|config| config.num_key_value_heads != config.num_attention_heads)
             };
             /// Width of one head.
             head_dim: usize = 0, {
                 .by_layer().hugging_face().otherwise("hidden_size / num_attention_heads").read_by(attention::read_head_dim)
+                .exported(|config| config.attention == AttentionKind::MultiHead)
             };
             /// How many tokens a query sees, itself included; null for all earlier ones.
             sliding_window: Option<usize> = None
@@ -75,6 +78,7 @@ pub(super) const SLIDING_WINDOW: Field = Field::new(
 )
 .by_layer()
 .hugging_face()
+.exported(|config| config.sliding_window.is_some())
 .inexpressible(|config| config.architecture == Architecture::Llama && config.sliding_window.is_some());
 
 /// Qwen3's configurations say apart from the window whether they use it.

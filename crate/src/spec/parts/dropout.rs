@@ -2,7 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::field::{Field, field};
+use super::declare::field;
+use super::field::Field;
 
 /// Probabilities with which values are zeroed during training; survivors are divided by 1 − p.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -52,29 +53,34 @@ const NOT_AT_HUGGING_FACE: &str = "embedding, layer, residual or activation drop
 pub(super) const EMBEDDING: Field =
     field!("embedding_dropout", f64, dropout.embedding, "Dropout of the embeddings, after positions were added")
         .probability()
+        .exported(|config| config.dropout.embedding > 0.0)
         .labelled(NOT_AT_HUGGING_FACE);
 
 pub(super) const LAYER: Field =
     field!("layer_dropout", f64, dropout.layer, "Dropout of what layers add to the residual stream")
         .by_layer()
         .probability()
+        .exported(|config| config.dropout.layer > 0.0)
         .labelled(NOT_AT_HUGGING_FACE);
 
 pub(super) const RESIDUAL: Field =
     field!("residual_dropout", f64, dropout.residual, "Dropout of the residual stream where something is added to it")
         .by_layer()
         .probability()
+        .exported(|config| config.dropout.residual > 0.0)
         .labelled(NOT_AT_HUGGING_FACE);
 
 pub(super) const ATTENTION: Field =
     field!("attention_dropout", f64, dropout.attention, "Dropout of the attention weights")
         .by_layer()
         .hugging_face()
-        .probability();
+        .probability()
+        .exported(|config| config.dropout.attention > 0.0);
 
 pub(super) const ACTIVATION: Field =
     field!("activation_dropout", f64, dropout.activation, "Dropout inside the feed-forward part")
         .by_layer()
         .probability()
+        .exported(|config| config.dropout.activation > 0.0)
         .needs("feedforward: true", |config| config.feedforward)
         .labelled(NOT_AT_HUGGING_FACE);

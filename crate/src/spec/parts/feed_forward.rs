@@ -2,7 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::field::{Reading, words};
+use super::declare::words;
+use super::field::Reading;
 use super::linear;
 use crate::spec::config::{ConfigError, ModelConfig};
 use crate::spec::initialization::Recipe;
@@ -35,7 +36,7 @@ macro_rules! feed_forward_fields {
             /// Whether the feed-forward part is gated: down(f(gate x) · up x), else linear2(f(linear1 x)).
             gated as "gated_mlp": bool = true, { .by_layer().needs("feedforward: true", |config| config.feedforward) };
             /// Width inside the feed-forward part.
-            intermediate_size: usize = 0, { .required().by_layer().hugging_face() };
+            intermediate_size: usize = 0, { .required().by_layer().hugging_face().exported(|config| config.feedforward) };
             /// The function inside the feed-forward part.
             activation as "hidden_act": Activation = Activation::Silu, {
                 .by_layer().hugging_face().needs("feedforward: true", |config| config.feedforward)

@@ -1,8 +1,9 @@
-//! How a part declares its fields: once, with name, type, default and help. What reads, writes, checks, lists and explains
-//! fields goes through these declarations.
+//! A field of a configuration, as its part declares it: name, type, default and help. What reads, writes, checks, lists and
+//! explains fields goes through it.
 
 use serde_json::{Map, Value};
 
+use super::declare::FieldValue;
 use crate::spec::config::{ConfigError, ModelConfig};
 use crate::spec::config_json::Side;
 use crate::spec::fields::Fields;
@@ -137,6 +138,7 @@ pub struct Field {
     condition: Option<Condition>,
     label: Option<&'static str>,
     inexpressible: Option<fn(&ModelConfig) -> bool>,
+    exported: fn(&ModelConfig) -> bool,
     pub(in crate::spec) range: Range,
     read: Read,
     value: Write,
@@ -158,6 +160,7 @@ impl Field {
             condition: None,
             label: None,
             inexpressible: None,
+            exported: |_| false,
             range: Range::Any,
             read,
             value,
@@ -216,6 +219,12 @@ impl Field {
     /// When a configuration of Hugging Face cannot say its value, although it has the field.
     pub(super) const fn inexpressible(mut self, when: fn(&ModelConfig) -> bool) -> Self {
         self.inexpressible = Some(when);
+        self
+    }
+
+    /// When the exported sources of a model read it: for the model, or for one of its layers.
+    pub(super) const fn exported(mut self, when: fn(&ModelConfig) -> bool) -> Self {
+        self.exported = when;
         self
     }
 
@@ -301,6 +310,11 @@ impl Field {
         self.condition.is_none_or(|condition| (condition.holds)(config))
     }
 
+    /// Whether the exported sources of a model or layer of this configuration read it.
+    pub fn is_exported(&self, config: &ModelConfig) -> bool {
+        (self.exported)(config)
+    }
+
     /// Whether `given` is what the configuration holds, so that nothing that was asked for is lost.
     fn holds(&self, given: &Value, config: &ModelConfig) -> bool {
         self.has_effect(config) && (!self.compared || self.value(config).is_some_and(|value| same(given, &value)))
@@ -343,148 +357,3 @@ fn same(given: &Value, value: &Value) -> bool {
         (a, b) => a == b,
     }
 }
-
-/// A value that a field of config.json may hold.
-pub(super) trait FieldValue: Sized {
-    const KIND: FieldKind;
-    fn from_field(fields: &Fields<'_>, name: &str) -> Result<Option<Self>, ConfigError>;
-    fn to_field(&self) -> Value;
-}
-
-macro_rules! field_values {
-    ($($type:ty, $kind:ident, $read:expr;)+) => {
-        $(impl FieldValue for $type {
-            const KIND: FieldKind = FieldKind::$kind;
-
-            fn from_field(fields: &Fields<'_>, name: &str) -> Result<Option<Self>, ConfigError> {
-                let read: fn(&Fields<'_>, &str) -> Result<Option<Self>, ConfigError> = $read;
-                read(fields, name)
-            }
-
-            fn to_field(&self) -> Value {
-                serde_json::json!(self)
-            }
-        })+
-    };
-}
-
-field_values! {
-    usize, Size, |fields, name| fields.size(name);
-    Option<usize>, OptionalSize, |fields, name| Ok(fields.size(name)?.map(Some));
-    f64, Number, |fields, name| fields.number(name);
-    Option<f64>, OptionalNumber, |fields, name| Ok(fields.number(name)?.map(Some));
-    bool, Flag, |fields, name| fields.truth(name);
-    Option<u32>, Id, |fields, name| Ok(fields.id(name)?.map(Some));
-}
-
-/// Gives the values of an enumeration their names in config.json.
-macro_rules! words {
-    ($type:ident { $($value:ident = $word:literal),+ $(,)? }) => {
-        impl $type {
-            /// Every value.
-            pub const ALL: &'static [$type] = &[$($type::$value),+];
-
-            /// The name in config.json.
-            pub fn name(self) -> &'static str {
-                match self {
-                    $($type::$value => $word,)+
-                }
-            }
-
-            /// Finds a value by its name.
-            pub fn from_name(name: &str) -> Option<Self> {
-                Self::ALL.iter().copied().find(|value| value.name() == name)
-            }
-        }
-
-        impl $crate::spec::parts::field::FieldValue for $type {
-            const KIND: $crate::spec::FieldKind = $crate::spec::FieldKind::Word(&[$($word),+]);
-
-            fn from_field(
-                fields: &$crate::spec::fields::Fields<'_>,
-                name: &str,
-            ) -> Result<Option<Self>, $crate::spec::ConfigError> {
-                fields.word(name, &[$(($word, $type::$value)),+])
-            }
-
-            fn to_field(&self) -> serde_json::Value {
-                serde_json::Value::from(self.name())
-            }
-        }
-    };
-}
-pub(super) use words;
-
-/// A field whose value is stored in one place: `field!(NAME, TYPE, PLACE, HELP)`, with `PLACE` below the configuration.
-macro_rules! field {
-    ($name:expr, $type:ty, $($place:ident).+, $help:expr) => {
-        $crate::spec::parts::field::Field::new(
-            $name,
-            $help,
-            <$type as $crate::spec::parts::field::FieldValue>::KIND,
-            |reading, config| reading.take::<$type>($name, &mut config.$($place).+),
-            |config| Some(<$type as $crate::spec::parts::field::FieldValue>::to_field(&config.$($place).+)),
-        )
-    };
-}
-pub(super) use field;
-
-/// Makes of the declarations of all parts the type of a configuration and the list of fields.
-///
-/// An entry is `/// help` and `name as "field": Type = default, { .more() }`, or, where several fields make one value,
-/// `name: Type = default => [FIELD, …]`.
-macro_rules! model_config {
-    ($(part $part:literal $about:literal {
-        $(
-            $(#[doc = $doc:literal])+
-            $name:ident $(as $json:literal)? : $type:ty = $default:expr
-            $(=> [$($field:expr),+ $(,)?])?
-            $(, { $($more:tt)* })?;
-        )*
-    })*) => {
-        /// Everything that shapes a model, with every default filled in.
-        #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
-        pub struct ModelConfig {
-            /// The family.
-            pub architecture: $crate::spec::Architecture,
-            $($(
-                $(#[doc = $doc])+
-                pub $name: $type,
-            )*)*
-        }
-
-        impl ModelConfig {
-            /// The defaults of the declarations. Sizes that a configuration must have are 0.
-            pub(in crate::spec) fn plain(architecture: $crate::spec::Architecture) -> Self {
-                Self { architecture, $($($name: $default,)*)* }
-            }
-        }
-
-        /// The parts, each with the fields that it declares.
-        pub const PARTS: &[PartFields] = &[$(PartFields {
-            name: $part,
-            about: $about,
-            groups: &[$($crate::spec::parts::field::entry!(
-                ($name $($json)?) ($type) ($($doc)+) [$($($field),+)?] { $($($more)*)? }
-            )),*],
-        }),*];
-    };
-}
-pub(super) use model_config;
-
-/// The fields of one entry.
-macro_rules! entry {
-    (($name:ident) $type:tt $docs:tt [] $more:tt) => {
-        $crate::spec::parts::field::entry!(@ $name (stringify!($name)) $type $docs $more)
-    };
-    (($name:ident $json:literal) $type:tt $docs:tt [] $more:tt) => {
-        $crate::spec::parts::field::entry!(@ $name ($json) $type $docs $more)
-    };
-    (@ $name:ident ($json:expr) ($type:ty) ($($doc:literal)+) { $($more:tt)* }) => {
-        &[$crate::spec::parts::field::field!($json, $type, $name, concat!($($doc),+)) $($more)*]
-    };
-    ($name:tt $type:tt $docs:tt [$($field:expr),+] {}) => {
-        &[$($field),+]
-    };
-}
-pub(super) use entry;

@@ -1,62 +1,14 @@
-//! Layers: how many, where their norms stand, and in what they differ from each other.
+//! Layers: how many, what they are made of, and in what they differ from each other.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use super::field::{Field, FieldKind, Reading, dropped};
-use super::position::rope_fields;
 use super::{attention, feed_forward, norm};
 use crate::spec::config::{ConfigError, ModelConfig};
 use crate::spec::fields::Fields;
 use crate::spec::initialization::Recipe;
-use crate::spec::{Architecture, Node, Part, PositionEmbedding, Role, Side};
-
-/// Where the norms of a layer stand relative to its residual additions. r is the residual dropout, D the layer dropout.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[non_exhaustive]
-pub enum NormPlacement {
-    /// r(x) + D(f(norm(x))) (Xiong et al. 2020).
-    Pre,
-    /// norm(r(x) + D(f(x))) (Vaswani et al. 2017).
-    Post,
-    /// norm(α·r(x) + D(f(x))) (DeepNet, Wang et al. 2022).
-    DeepNet {
-        /// α; (2 L)^¼ for a decoder of L layers unless given.
-        alpha: Option<f64>,
-    },
-}
-
-const PLACEMENTS: &[NormPlacement] = &[NormPlacement::Pre, NormPlacement::Post, NormPlacement::DeepNet { alpha: None }];
-const PLACEMENT_NAMES: &[&str] = &["pre", "post", "deepnet"];
-
-impl NormPlacement {
-    /// The name in config.json.
-    pub fn name(self) -> &'static str {
-        match self {
-            NormPlacement::Pre => "pre",
-            NormPlacement::Post => "post",
-            NormPlacement::DeepNet { .. } => "deepnet",
-        }
-    }
-
-    /// α in a model of this many layers; 1 for the placements without it.
-    pub fn residual_scale(self, layers: usize) -> f64 {
-        match self {
-            NormPlacement::Pre | NormPlacement::Post => 1.0,
-            NormPlacement::DeepNet { alpha } => alpha.unwrap_or_else(|| deepnet_alpha(layers)),
-        }
-    }
-}
-
-/// α of a DeepNet decoder of this many layers: (2 L)^¼ (Wang et al. 2022, table 1).
-fn deepnet_alpha(layers: usize) -> f64 {
-    (2.0 * layers as f64).powf(0.25)
-}
-
-/// β, the gain of a DeepNet decoder's initialisation: (8 L)^−¼ (Wang et al. 2022, table 1).
-pub(in crate::spec) fn deepnet_beta(layers: usize) -> f64 {
-    (8.0 * layers as f64).powf(-0.25)
-}
+use crate::spec::{Architecture, Node, Part, Role, Side};
 
 /// Consecutive equal layers of a stack whose layers are not all equal.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -74,46 +26,13 @@ macro_rules! layer_fields {
     ($next:ident $($rest:tt)*) => { $next! { $($rest)*
         part "layer" "Layers: attention and feed-forward, each with a norm and a residual sum" {
             /// Number of layers.
-            num_hidden_layers: usize = 0, { .required().hugging_face() };
-            /// Where the norms of a layer stand.
-            placement: NormPlacement = NormPlacement::Pre => [layer::NORM_PLACEMENT, layer::DEEPNET_ALPHA];
+            num_hidden_layers: usize = 0, { .required().hugging_face().exported(|_| true) };
             /// Runs of layers that differ, in order, together `num_hidden_layers`; empty if all layers are alike.
             layers: Vec<LayerRun> = Vec::new() => [layer::LAYERS];
         }
     } };
 }
 pub(super) use layer_fields;
-
-pub(super) const NORM_PLACEMENT: Field = Field::new(
-    "norm_placement",
-    "Where the norms of a layer stand: before its parts, after the sums, or after sums of a scaled residual stream",
-    FieldKind::Word(PLACEMENT_NAMES),
-    |reading, config| {
-        let words: Vec<_> = PLACEMENTS.iter().map(|&placement| (placement.name(), placement)).collect();
-        if let Some(placement) = reading.fields.word("norm_placement", &words)? {
-            config.placement = placement;
-        }
-        Ok(())
-    },
-    |config| Some(json!(config.placement.name())),
-)
-.by_layer();
-
-pub(super) const DEEPNET_ALPHA: Field = Field::new(
-    "deepnet_alpha",
-    "Factor on the residual stream; null for (2 L)^0.25 of L layers",
-    FieldKind::OptionalNumber,
-    |reading, config| match &mut config.placement {
-        NormPlacement::DeepNet { alpha } => reading.take("deepnet_alpha", alpha),
-        NormPlacement::Pre | NormPlacement::Post => Ok(()),
-    },
-    |config| match config.placement {
-        NormPlacement::DeepNet { alpha } => alpha.map(|alpha| json!(alpha)),
-        NormPlacement::Pre | NormPlacement::Post => None,
-    },
-)
-.positive()
-.needs("norm_placement: deepnet", |config| matches!(config.placement, NormPlacement::DeepNet { .. }));
 
 pub(super) const LAYERS: Field = Field::new(
     "layers",
@@ -181,12 +100,26 @@ fn layers_from(reading: &Reading<'_>, architecture: Architecture) -> Result<Vec<
                 set.insert(field.to_owned(), json!(size));
             }
         }
-        if let (PositionEmbedding::Rope(rope), true) = (&config.position, set.contains_key("position_embedding")) {
-            set.extend(rope_fields(rope).into_iter().filter(|(field, _)| field == "rope_parameters"));
-        }
         runs.push(LayerRun { count, set, config });
     }
     Ok(runs)
+}
+
+/// Lets runs say what they have a use for and the model has not: a configuration is written without what has no effect in
+/// it, and would be read without it.
+pub(in crate::spec) fn complete(config: &mut ModelConfig) {
+    let mut runs = std::mem::take(&mut config.layers);
+    for run in &mut runs {
+        for field in super::fields().filter(|field| field.is_by_layer() && field.condition().is_some()) {
+            if field.has_effect(&run.config)
+                && !field.has_effect(config)
+                && let Some(value) = field.value(&run.config)
+            {
+                run.set.insert(field.name.to_owned(), value);
+            }
+        }
+    }
+    config.layers = runs;
 }
 
 /// One layer. Depth-dependent constants are those of the whole `model`, all else is the layer's own.
@@ -217,17 +150,4 @@ pub(in crate::spec) fn validate(config: &ModelConfig, fault: super::Fault<'_>) -
         return Err(fault("layers", format!("{runs} layers"), &expected));
     }
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn deepnet_constants_are_those_of_the_paper() {
-        for (layers, alpha, beta) in [(4, 1.681_793, 0.420_448), (16, 2.378_414, 0.297_302), (32, 2.828_427, 0.25)] {
-            assert!((deepnet_alpha(layers) - alpha).abs() < 1e-6);
-            assert!((deepnet_beta(layers) - beta).abs() < 1e-6);
-        }
-    }
 }

@@ -3,6 +3,7 @@
 //! these declarations.
 
 mod attention;
+mod declare;
 mod dropout;
 pub(super) mod embedding;
 mod feed_forward;
@@ -18,16 +19,17 @@ pub use dropout::Dropouts;
 pub use feed_forward::Activation;
 pub use field::{Field, FieldKind};
 pub(super) use field::{Reading, dropped};
-pub(super) use layer::deepnet_beta;
-pub use layer::{LayerRun, NormPlacement};
-pub use norm::{NormConfig, NormKind};
+pub use layer::LayerRun;
+pub(super) use norm::deepnet_beta;
+pub use norm::{NormConfig, NormKind, NormPlacement};
 pub use position::{AlibiConfig, AlibiSlopes, PositionEmbedding, RopeConfig, RopeScaling};
 
 use attention::attention_fields;
+use declare::model_config;
 use dropout::dropout_fields;
 use embedding::embedding_fields;
 use feed_forward::feed_forward_fields;
-use field::{Range, model_config};
+use field::Range;
 use head::head_fields;
 use layer::layer_fields;
 use model::model_fields;
@@ -58,7 +60,7 @@ impl PartFields {
     }
 }
 
-embedding_fields! { position_fields attention_fields feed_forward_fields norm_fields layer_fields dropout_fields head_fields model_fields model_config }
+embedding_fields! { feed_forward_fields layer_fields attention_fields position_fields norm_fields dropout_fields head_fields model_fields model_config }
 
 /// Every field of every part.
 pub fn fields() -> impl Iterator<Item = &'static Field> {

@@ -3,7 +3,8 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use super::field::{Field, FieldKind, FieldValue, words};
+use super::declare::{FieldValue, words};
+use super::field::{Field, FieldKind};
 use crate::spec::config::{ConfigError, ModelConfig};
 use crate::spec::fields::Fields;
 
@@ -121,7 +122,7 @@ macro_rules! position_fields {
     ($next:ident $($rest:tt)*) => { $next! { $($rest)*
         part "position" "How a model knows where tokens stand" {
             /// Longest sequence, in tokens; the rows of the table where positions are learned.
-            max_position_embeddings: usize = 2048, { .hugging_face() };
+            max_position_embeddings: usize = 2048, { .hugging_face().exported(|_| true) };
             /// How tokens' positions enter.
             position: PositionEmbedding = PositionEmbedding::Rope(RopeConfig::PLAIN) => [
                 position::POSITION_EMBEDDING,
