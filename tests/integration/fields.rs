@@ -69,6 +69,18 @@ fn an_unknown_field_of_a_project_is_refused_with_what_was_meant() {
 }
 
 #[test]
+fn a_misspelt_field_of_a_native_config_is_refused() {
+    let read = ModelConfig::from_project(&Value::Object(config("llama", &json!({}))), "a test").unwrap();
+    let mut native = read.to_native_json(None);
+    native["use_cache"] = json!(true);
+    native["rope_local_base_freq"] = json!(1.0);
+    assert_eq!(ModelConfig::from_json(&native, "config.json").unwrap().0, read);
+    native["norm_placment"] = json!("post");
+    let error = ModelConfig::from_json(&native, "config.json").unwrap_err().to_string();
+    assert!(error.contains("did you mean `norm_placement`?") && error.contains("where: config.json"), "{error}");
+}
+
+#[test]
 fn what_would_be_lost_without_a_word_is_refused() {
     for (yaml, expected) in [
         ("attention_type: single_head\n", "`position_embedding` is rope, expected alibi"),

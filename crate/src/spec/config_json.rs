@@ -112,6 +112,9 @@ impl ModelConfig {
         let empty = Map::new();
         let fields =
             Fields { object: json.as_object().unwrap_or(&empty), origin, family: architecture.name(), strict: false };
+        if side == Side::Native {
+            refuse_misspelt(&fields)?;
+        }
         Ok((Self::from_fields(&fields, side, architecture)?, side))
     }
 
@@ -240,6 +243,17 @@ impl ModelConfig {
         fields.insert("architectures".to_owned(), json!([self.architecture.hf_class()]));
         fields.insert("model_type".to_owned(), json!(self.architecture.name()));
         sorted(fields)
+    }
+}
+
+/// A key of a native config.json that is a field but for a letter or two: it was meant, and would be passed over. Keys of
+/// other programs are none of this one's business.
+fn refuse_misspelt(fields: &Fields<'_>) -> Result<(), ConfigError> {
+    let names: Vec<&str> = parts::fields().map(|field| field.name).filter(|name| name.len() > 6).collect();
+    let close = |key: &str| names.iter().any(|name| (1..=2).contains(&strsim::osa_distance(key, name)));
+    match fields.object.keys().find(|key| parts::field(key).is_none() && close(key)) {
+        Some(key) => Err(fields.unknown("field", key, &names, "correct or remove it")),
+        None => Ok(()),
     }
 }
 
