@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use chandlery::project::{Origin, Project, project};
 use chandlery::spec::parts::{PARTS, fields};
-use chandlery::spec::{Architecture, Field, FieldKind, ModelConfig};
+use chandlery::spec::{Architecture, DType, Field, FieldKind, Init, ModelConfig, ModelSpec, Role};
 use serde_json::{Map, Value, json};
 use tempfile::{TempDir, tempdir};
 
@@ -164,6 +164,20 @@ fn what_only_some_layers_use_survives_config_json() {
         assert_eq!(field.value(read.layer(0)), Some(expected), "{own}");
         assert_eq!(field.value(read.layer(1)), None, "{own}");
     }
+}
+
+#[test]
+fn the_range_of_initial_values_is_a_field() {
+    let init = |own: Value| {
+        let config = ModelConfig::from_project(&Value::Object(config("llama", &own)), "a test").unwrap();
+        let table = ModelSpec::resolve(&config).table(DType::F32);
+        let of = |role| table.of_role(role).next().unwrap().init.unwrap();
+        (of(Role::Query), of(Role::Down))
+    };
+    let truncated = |std| Init::TruncatedNormal { std, bound: 2.0 };
+    assert_eq!(init(json!({})), (truncated(0.02), truncated(0.01)));
+    assert_eq!(init(json!({ "initializer_range": 0.5 })), (truncated(0.5), truncated(0.25)));
+    assert!(refused("initializer_range: 0.5\ninitialization: pytorch\n").contains("`initializer_range` has no effect"));
 }
 
 /// A value that the field has in no family by default.

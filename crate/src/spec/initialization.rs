@@ -17,7 +17,8 @@ use super::{Init, ModelConfig, Role};
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Initialization {
-    /// Biases 0; up projection, query, key and value σ = 0.02; gate, down and output projections σ = 0.02 / sqrt(2 L); head
+    /// Biases 0; up projection, query, key and value σ = `initializer_range` (0.02); gate, down and output projections that
+    /// over sqrt(2 L); head
     /// σ = d^−½ cut at 3 σ; embedding N(0, 1). A tied embedding serves as head too and is drawn N(0, d^−½).
     Llama,
     /// Biases 0; feed-forward, value and output Xavier uniform of gain β; query and key of gain 1; embedding N(0, 1)
@@ -116,12 +117,13 @@ impl Initialization {
         let head_std = (config.hidden_size as f64).powf(-0.5);
         let embedding_std = if config.tie_word_embeddings { head_std } else { 1.0 };
         let rule = |pattern: &str, init| InitRule { pattern: pattern.to_owned(), init };
+        let range = config.initializer_range;
         let truncated = |std| Distribution::TruncatedNormal { std, bound: 2.0 };
         match self {
             Initialization::Llama => vec![
                 rule(r"bias", Distribution::Zeros),
-                rule(r"ff\.up_proj|attn\.(query|key|value)", truncated(0.02)),
-                rule(r"ff\.(gate|down)_proj|attn\.output", truncated(0.02 / (2.0 * layers as f64).sqrt())),
+                rule(r"ff\.up_proj|attn\.(query|key|value)", truncated(range)),
+                rule(r"ff\.(gate|down)_proj|attn\.output", truncated(range / (2.0 * layers as f64).sqrt())),
                 rule(r"lm_head", Distribution::TruncatedNormal { std: head_std, bound: 3.0 * head_std }),
                 rule(r"embedding", Distribution::Normal { std: embedding_std }),
             ],

@@ -13,6 +13,10 @@ macro_rules! model_fields {
         part "model" "The model as a whole: first values, storage, token ids" {
             /// How a new model is drawn.
             initialization: Initialization = Initialization::Llama => [model::INITIALIZATION];
+            /// Standard deviation that the recipe llama draws linear maps with.
+            initializer_range: f64 = 0.02, {
+                .positive().needs("initialization: llama", |config| config.initialization == Initialization::Llama)
+            };
             /// Element type of the stored weights.
             dtype: DType = DType::F32 => [model::DTYPE];
             /// Beginning-of-sequence id.
