@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod bench;
+mod casts;
 mod cell_tests;
 mod cells;
 mod chat;
@@ -10,6 +11,7 @@ mod checkpoint_files;
 mod command;
 mod comms;
 mod completion;
+mod config_readings;
 mod conformance;
 mod construct;
 mod conversion;

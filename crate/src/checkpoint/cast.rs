@@ -1,37 +1,73 @@
 //! Element types of weights, one into another.
 
+use std::path::Path;
+
 use half::f16;
 use half::slice::HalfFloatSliceExt;
 
+use super::CheckpointError;
 use crate::spec::DType;
 
 /// Elements cast at a time: they and their float32 form stay in the nearest cache.
 const LANES: usize = 256;
 
+/// Why numbers cannot be cast.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum CastFault {
+    /// Not both types are floats, or the target is not one that weights are cast to.
+    NotFloats,
+    /// A finite number would become infinite.
+    TooLarge,
+}
+
+impl CastFault {
+    /// The error for a tensor of the checkpoint at `path`.
+    pub(crate) fn of(self, tensor: impl ToString, (from, to): (DType, DType), path: &Path) -> CheckpointError {
+        let (tensor, path) = (tensor.to_string(), path.to_owned());
+        match self {
+            Self::NotFloats => CheckpointError::Cast { tensor, dtype: from.to_string(), path },
+            Self::TooLarge => CheckpointError::TooLarge { tensor, dtype: to.to_string(), path },
+        }
+    }
+}
+
 /// Appends `bytes`, little-endian floats of type `from`, as type `to`, rounded to nearest even. From float64 they are
-/// rounded to float32 first. `None` unless both are floats.
-pub(crate) fn cast_floats(bytes: &[u8], from: DType, to: DType, out: &mut Vec<u8>) -> Option<()> {
-    if !from.is_weight_float() || !to.is_weight_float() {
-        return None;
+/// rounded to float32 first. What is not finite stays so; a finite number that would not is a fault.
+pub(crate) fn cast_floats(bytes: &[u8], from: DType, to: DType, out: &mut Vec<u8>) -> Result<(), CastFault> {
+    if !from.is_float() || !to.is_weight_float() {
+        return Err(CastFault::NotFloats);
     }
     if from == to {
         out.extend_from_slice(bytes);
-        return Some(());
+        return Ok(());
     }
+    // The smallest number that is rounded to infinity.
+    let limit = match to {
+        DType::F16 => 65_520.0,
+        DType::BF16 => f32::from_bits(0x7f7f_8000),
+        _ => f32::INFINITY,
+    };
+    let mut too_large = false;
     let start = out.len();
     out.resize(start + bytes.len() / from.bytes() * to.bytes(), 0);
     let mut floats = [0f32; LANES];
     for (source, target) in bytes.chunks(LANES * from.bytes()).zip(out[start..].chunks_mut(LANES * to.bytes())) {
         let floats = &mut floats[..source.len() / from.bytes()];
         widen(source, from, floats);
+        // Without a branch in the loop, so that the compiler can use vector registers.
+        too_large |= floats.iter().fold(false, |any, value| any | (value.is_finite() & (value.abs() >= limit)));
+        if from == DType::F64 && to != DType::F64 {
+            let wide = source.as_chunks::<8>().0.iter().map(|raw| f64::from_le_bytes(*raw));
+            too_large |= wide.zip(floats.iter()).any(|(wide, value)| wide.is_finite() && !value.is_finite());
+        }
         narrow(floats, to, target);
     }
-    Some(())
+    if too_large { Err(CastFault::TooLarge) } else { Ok(()) }
 }
 
 /// `bytes`, little-endian floats of type `from`, as float32. `None` for element types that are no floats.
 pub(crate) fn read_floats(bytes: &[u8], from: DType, floats: &mut [f32]) -> Option<()> {
-    if !from.is_weight_float() {
+    if !from.is_float() {
         return None;
     }
     for (source, floats) in bytes.chunks(LANES * from.bytes()).zip(floats.chunks_mut(LANES)) {
@@ -50,6 +86,9 @@ fn widen(source: &[u8], from: DType, floats: &mut [f32]) {
             halves.convert_to_f32_slice(floats);
         }
         DType::F64 => each(source, floats, |raw| f64::from_le_bytes(raw) as f32),
+        DType::F8E4M3 => each(source, floats, |[raw]| four_bits_of_exponent(raw)),
+        // The upper byte of a float16.
+        DType::F8E5M2 => each(source, floats, |[raw]| f16::from_le_bytes([0, raw]).to_f32()),
         _ => each(source, floats, f32::from_le_bytes),
     }
 }
@@ -66,6 +105,18 @@ fn narrow(floats: &[f32], to: DType, target: &mut [u8]) {
         DType::F64 => each_back(floats, target, |value| f64::from(value).to_le_bytes()),
         _ => each_back(floats, target, f32::to_le_bytes),
     }
+}
+
+/// The number in a byte with four bits of exponent and three of fraction, as OCP's E4M3 has them: no infinities, and one
+/// pattern that is not a number.
+fn four_bits_of_exponent(raw: u8) -> f32 {
+    let (exponent, fraction) = (i32::from(raw >> 3 & 15), f32::from(raw & 7));
+    let magnitude = match (exponent, raw & 7) {
+        (15, 7) => f32::NAN,
+        (0, _) => fraction * 2f32.powi(-9),
+        _ => (1.0 + fraction / 8.0) * 2f32.powi(exponent - 7),
+    };
+    if raw & 0x80 != 0 { -magnitude } else { magnitude }
 }
 
 /// The upper half of a float32, rounded to nearest even; what is not a number stays so. Without a branch, so that the
@@ -108,7 +159,38 @@ mod tests {
         let above = cast(&1.003_906_4f32.to_le_bytes(), DType::F32, DType::BF16);
         assert_eq!(bf16::from_le_bytes([above[0], above[1]]).to_f32(), 1.007_812_5);
         assert_eq!(cast(&bf16::from_f32(-3.25).to_le_bytes(), DType::BF16, DType::F32), (-3.25f32).to_le_bytes());
-        assert!(cast_floats(&[0; 8], DType::I64, DType::F32, &mut Vec::new()).is_none());
+        assert_eq!(cast_floats(&[0; 8], DType::I64, DType::F32, &mut Vec::new()), Err(CastFault::NotFloats));
+    }
+
+    #[test]
+    fn numbers_that_would_become_infinite_are_a_fault() {
+        let of = |bytes: &[u8], from, to| cast_floats(bytes, from, to, &mut Vec::new());
+        for (largest, beyond, to) in [
+            (65_519.9f32, 65_520.0f32, DType::F16),
+            (3.389e38, 3.4e38, DType::BF16),
+            (f32::MAX, f32::INFINITY, DType::F64),
+        ] {
+            assert_eq!(of(&(-largest).to_le_bytes(), DType::F32, to), Ok(()));
+            let fault = if beyond.is_finite() { Err(CastFault::TooLarge) } else { Ok(()) };
+            assert_eq!(of(&beyond.to_le_bytes(), DType::F32, to), fault);
+            for already in [f32::INFINITY, f32::NAN] {
+                assert_eq!(of(&already.to_le_bytes(), DType::F32, to), Ok(()));
+            }
+        }
+        assert_eq!(of(&1e39f64.to_le_bytes(), DType::F64, DType::F32), Err(CastFault::TooLarge));
+        assert_eq!(of(&1e39f64.to_le_bytes(), DType::F64, DType::BF16), Err(CastFault::TooLarge));
+    }
+
+    #[test]
+    fn floats_of_one_byte_are_those_of_the_published_tables() {
+        let wide = |raw: u8, dtype| f32::from_le_bytes(cast(&[raw], dtype, DType::F32).try_into().unwrap());
+        for (raw, number) in
+            [(0x00, 0.0), (0x01, 0.001_953_125), (0x08, 0.015_625), (0x38, 1.0), (0xb9, -1.125), (0x7e, 448.0)]
+        {
+            assert_eq!(wide(raw, DType::F8E4M3), number, "{raw:#x}");
+        }
+        assert!(wide(0x7f, DType::F8E4M3).is_nan() && wide(0x7c, DType::F8E5M2).is_infinite());
+        assert_eq!((wide(0x3c, DType::F8E5M2), wide(0x7b, DType::F8E5M2)), (1.0, 57_344.0));
     }
 
     #[test]

@@ -41,6 +41,7 @@ struct CastBlock<'a> {
     from: DType,
     dtype: DType,
     to: u64,
+    tensor: &'a ParamPath,
 }
 
 impl<'a> CheckpointCopy<'a> {
@@ -87,11 +88,8 @@ impl<'a> CheckpointCopy<'a> {
                 let reading = block.file.file.read_exact_at(read, block.start);
                 reading.map_err(CheckpointError::io("reading a tensor", from))?;
                 cast.clear();
-                cast_floats(read, block.from, block.dtype, cast).ok_or_else(|| CheckpointError::Cast {
-                    tensor: format!("at byte {}", block.start),
-                    dtype: block.from.to_string(),
-                    path: from.clone(),
-                })?;
+                cast_floats(read, block.from, block.dtype, cast)
+                    .map_err(|fault| fault.of(block.tensor, (block.from, block.dtype), from))?;
                 out.write_all_at(cast, block.to).map_err(CheckpointError::io("writing", path))?;
                 // Nobody listens any more if another thread failed.
                 let _ = progress.send(cast.len() as u64);
@@ -138,6 +136,7 @@ impl TensorSource for CheckpointCopy<'_> {
                                 from: dtype,
                                 dtype: row.dtype,
                                 to: to + done / narrow * wide,
+                                tensor: &row.path,
                             };
                             casts.push(block);
                             done += size;

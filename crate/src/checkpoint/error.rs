@@ -108,6 +108,16 @@ pub enum CheckpointError {
         /// The checkpoint.
         path: PathBuf,
     },
+    /// A weight that a cast would make infinite.
+    #[error("tensor `{tensor}` holds numbers that are infinite as {dtype}\n  where: {path}\n  do: cast to bfloat16 or float32, or leave the type as it is", path = path.display())]
+    TooLarge {
+        /// The tensor.
+        tensor: String,
+        /// The element type that was asked for.
+        dtype: String,
+        /// The checkpoint.
+        path: PathBuf,
+    },
     /// A weight that cannot be rounded to few bits.
     #[error("tensor `{tensor}` holds NaN or infinity, which few bits cannot hold\n  where: {path}\n  do: train from an earlier checkpoint; `model test` finds the step that broke it", path = path.display())]
     NotFinite {

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-use super::cast::cast_floats;
+use super::cast::{CastFault, cast_floats};
 use super::header::WeightsFile;
 use super::weave::{Strand, weave};
 use super::{Checkpoint, CheckpointError, TensorData};
@@ -99,7 +99,7 @@ impl<'a> Pieces<'a> {
                 let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
                 let mut made = Vec::new();
                 cast_floats(&bytes, DType::F32, row.dtype, &mut made)
-                    .ok_or_else(|| unfit(&row.path, row.dtype, self.from.path()))?;
+                    .map_err(|fault| fault.of(&row.path, (row.dtype, row.dtype), self.from.path()))?;
                 return Ok(Stretch::Made(made));
             }
             Piece::Woven { elements, strands } => {
@@ -107,9 +107,9 @@ impl<'a> Pieces<'a> {
             }
         };
         let (file, extent) = self.from.place(tensor)?;
-        let floats = extent.dtype.is_weight_float() && row.dtype.is_weight_float();
+        let floats = extent.dtype.is_float() && row.dtype.is_weight_float();
         if extent.dtype != row.dtype && !floats {
-            return Err(unfit(tensor, extent.dtype, &file.path));
+            return Err(CastFault::NotFloats.of(tensor, (extent.dtype, row.dtype), &file.path));
         }
         let (offset, len) =
             part.map_or((0, extent.len), |(start, count)| (start * extent.row_bytes(), count * extent.row_bytes()));
@@ -161,7 +161,7 @@ impl<'a> Pieces<'a> {
                     take(&read)?
                 } else {
                     cast_floats(&read, dtype, row.dtype, &mut cast)
-                        .ok_or_else(|| unfit(&row.path, dtype, &file.path))?;
+                        .map_err(|fault| fault.of(&row.path, (dtype, row.dtype), &file.path))?;
                     take(&cast)?
                 };
                 if !more {
@@ -171,8 +171,4 @@ impl<'a> Pieces<'a> {
         }
         Ok(())
     }
-}
-
-fn unfit(tensor: &ParamPath, dtype: DType, path: &Path) -> CheckpointError {
-    CheckpointError::Cast { tensor: tensor.to_string(), dtype: dtype.to_string(), path: path.to_owned() }
 }

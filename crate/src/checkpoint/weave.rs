@@ -81,11 +81,8 @@ pub(super) fn weave(
             let Some(mut block) = blocks.next_block()? else { continue };
             if extent.dtype != dtype {
                 cast.clear();
-                cast_floats(block, extent.dtype, dtype, &mut cast).ok_or_else(|| CheckpointError::Cast {
-                    tensor: strand.tensor.to_string(),
-                    dtype: extent.dtype.to_string(),
-                    path: file.path.clone(),
-                })?;
+                cast_floats(block, extent.dtype, dtype, &mut cast)
+                    .map_err(|fault| fault.of(&strand.tensor, (extent.dtype, dtype), &file.path))?;
                 block = &cast;
             }
             let mut axes = axes.clone();

@@ -35,6 +35,7 @@ pub(super) fn definition() -> Command {
         .arg(flag("by-layer", "Compare the residual stream after each layer, too"))
         .arg(values::converter_path())
         .arg(values::allow_unknown_fields())
+        .args(values::ties())
         .arg(option("device", "DEVICE", "Where to compute (default: cpu)").value_parser(values::device()))
 }
 
@@ -59,6 +60,7 @@ pub(super) fn logits_definition() -> Command {
         )
         .arg(values::converter_path())
         .arg(values::allow_unknown_fields())
+        .args(values::ties())
         .arg(option("device", "DEVICE", "Where to compute (default: cpu)").value_parser(values::device()))
 }
 

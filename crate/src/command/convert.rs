@@ -26,6 +26,7 @@ pub(super) fn definition() -> Command {
         ))
         .arg(values::converter_path())
         .arg(values::allow_unknown_fields())
+        .args(values::ties())
         .arg(option("dtype", "DTYPE", "Cast the weights (default: as they are)").value_parser(values::dtype()))
         .arg(
             option("max-length", "TOKENS", "Replace the longest sequence, in config.json and for the tokenizer")
@@ -90,6 +91,7 @@ pub(super) fn run(matches: &ArgMatches) -> Result<Outcome, Failure> {
         .validate(!set(matches, "no-validate"))
         .allow_unknown_fields(set(matches, "allow-unknown-fields"))
         .require_agreement(set(matches, "require-agreement"))
+        .tie_word_embeddings(values::tie(matches))
         .force(set(matches, "force"))
         .dry_run(set(matches, "dry-run"));
     for path in values::converter_paths(matches) {

@@ -23,6 +23,7 @@ pub(super) fn definition() -> Command {
         .arg(values::checkpoint())
         .arg(values::converter_path())
         .arg(values::allow_unknown_fields())
+        .args(values::ties())
         .arg(flag("keep-optimizer", "Carry the checkpoint's optimizer_state.pt"))
         .arg(flag("root-copy", "Weights at the root only, no checkpoints folder").conflicts_with("keep-optimizer"))
         .arg(option("add-tokens", "YAML", "Tokens to add: a file, or `chatml`"))

@@ -92,10 +92,25 @@ pub(super) fn allow_unknown_fields() -> Arg {
     flag("allow-unknown-fields", "Pass over fields of config.json that its family does not say the meaning of")
 }
 
+/// What becomes of a head of its own in a model whose config.json says that the head is the embedding.
+pub(super) fn ties() -> [Arg; 2] {
+    [
+        flag("tie", "Where config.json says that the head is the embedding, drop a head with other numbers")
+            .conflicts_with("untie"),
+        flag("untie", "Where config.json says that the head is the embedding, keep a head with other numbers"),
+    ]
+}
+
+/// The value of [`ties`].
+pub(super) fn tie(matches: &ArgMatches) -> Option<bool> {
+    if set(matches, "tie") { Some(true) } else { set(matches, "untie").then_some(false) }
+}
+
 /// The families that the command line names.
 pub(super) fn families(matches: &ArgMatches) -> Result<Families, ConvertError> {
     let families = Families::with_paths(converter_paths(matches))?;
-    Ok(families.allow_unknown_fields(set(matches, "allow-unknown-fields")))
+    let families = families.allow_unknown_fields(set(matches, "allow-unknown-fields"));
+    Ok(families.tie_word_embeddings(tie(matches)))
 }
 
 /// The values of [`converter_path`].

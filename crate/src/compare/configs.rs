@@ -6,6 +6,7 @@ use serde_json::{Map, Value};
 
 use crate::convert::ConvertError;
 use crate::sealed::Sealed;
+use crate::spec::parse_json;
 
 /// A field that differs, or that one side alone has.
 #[derive(Clone, Debug, PartialEq)]
@@ -82,7 +83,7 @@ fn read(path: &Path) -> Result<Value, ConvertError> {
         advice: "name a model folder with a config.json, or the file itself".to_owned(),
     };
     let text = std::fs::read_to_string(&path).map_err(|error| refused(format!("no configuration: {error}")))?;
-    serde_json::from_str(&text).map_err(|error| refused(format!("not JSON: {error}")))
+    parse_json(&text).map_err(|error| refused(format!("not JSON: {error}")))
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use crate::checkpoint::{Checkpoint, CheckpointChoice, CheckpointError, GgufMetad
 use crate::convert::Family;
 use crate::gguf::gguf_in;
 use crate::sealed::Sealed;
-use crate::spec::{ModelConfig, ModelSpec, ParamPath, Scheme, Side, TensorRow, TensorTable};
+use crate::spec::{ModelConfig, ModelSpec, ParamPath, Scheme, Side, TensorRow, TensorTable, parse_json};
 
 /// The tensors of a folder or file, and the configuration beside them if there is a readable one.
 #[derive(Clone, Debug)]
@@ -82,7 +82,7 @@ fn inspect_path(path: &Path, named: Option<&Path>) -> Result<Inspection, Checkpo
     let config = Some(path.join("config.json"))
         .filter(|_| checkpoint.gguf().is_none())
         .and_then(|path| std::fs::read_to_string(path).ok())
-        .and_then(|text| serde_json::from_str::<Value>(&text).ok())
+        .and_then(|text| parse_json(&text).ok())
         .and_then(|json| ModelConfig::from_json(&json, "config.json").ok())
         .map(|(config, side)| (Sealed::new(config), side));
     let (mut table, shards) = (checkpoint.table().clone(), checkpoint.shards());

@@ -222,7 +222,7 @@ fn missing_parent(folder: &Path) -> Option<&Path> {
 /// config.json of a folder, if it is one.
 fn config_of(folder: &Path) -> Option<Value> {
     let text = std::fs::read_to_string(folder.join("config.json")).ok()?;
-    serde_json::from_str::<Value>(&text).ok().filter(Value::is_object)
+    crate::spec::parse_json(&text).ok().filter(Value::is_object)
 }
 
 /// The fields of the new configuration that the old one has not, or has otherwise.

@@ -10,7 +10,7 @@ use crate::checkpoint::{Checkpoint, inside, settle, weights_entries};
 use crate::device::Device;
 use crate::memory;
 use crate::model::{CausalLm, PieceWeights};
-use crate::spec::{DType, ModelConfig, ModelSpec, Quantization, Side, TensorTable};
+use crate::spec::{DType, ModelConfig, ModelSpec, ParamPath, Quantization, Side, TensorTable, parse_json};
 use crate::tokenizer::TokenizerFiles;
 
 /// A model folder, opened by its config.json and the headers of its weights.
@@ -53,7 +53,7 @@ impl ModelFolder {
         families: &Families,
         model_type: Option<&str>,
     ) -> Result<Self, ConvertError> {
-        let json = read_config(path)?;
+        let mut json = read_config(path)?;
         let origin = path.join("config.json").display().to_string();
         let side = ModelConfig::side_of(&json);
         let (mut config, family) = match side {
@@ -73,9 +73,28 @@ impl ModelFolder {
         };
         let checkpoint = Checkpoint::choose(path, checkpoint)?;
         // Old configurations do not say their element type: then it is that of the weights.
-        if ["dtype", "torch_dtype"].iter().all(|key| json.get(key).is_none_or(Value::is_null)) {
+        if ModelConfig::leaves_dtype_open(&json) {
             let stored = checkpoint.table().rows().iter().map(|row| row.dtype).find(|dtype| dtype.is_weight_float());
             config.dtype = stored.unwrap_or(config.dtype);
+        }
+        if let Some((head, embedding)) = head_of_its_own(&config, side, &family, &checkpoint)? {
+            match families.tie() {
+                Some(true) => {}
+                Some(false) => {
+                    config.tie_word_embeddings = false;
+                    json["tie_word_embeddings"] = Value::Bool(false);
+                }
+                None => {
+                    return Err(ConvertError::Options {
+                        what: format!(
+                            "config.json says that the head is the embedding, and the file holds `{head}` with other \
+                             numbers than `{embedding}`: transformers 5 computes with them, transformers 4 does not"
+                        ),
+                        origin,
+                        advice: "keep the head with --untie, or drop it with --tie".to_owned(),
+                    });
+                }
+            }
         }
         Ok(Self { path: path.to_owned(), json, config, side, family, checkpoint })
     }
@@ -218,6 +237,29 @@ impl ModelFolder {
     }
 }
 
+/// The head of a tied model and its embedding, by their names in the file, if it holds both with other numbers.
+fn head_of_its_own(
+    config: &ModelConfig,
+    side: Side,
+    family: &Family,
+    checkpoint: &Checkpoint,
+) -> Result<Option<(ParamPath, ParamPath)>, ConvertError> {
+    for tie in ModelSpec::resolve(config).ties {
+        let stored = |path: &ParamPath| {
+            let ours = family.name_on(side, path);
+            let rows = checkpoint.table().rows().iter().map(|row| &row.path);
+            let other = |name: &&ParamPath| side == Side::HuggingFace && family.spelled(name).as_ref() == Some(&ours);
+            checkpoint.table().get(&ours).map(|row| &row.path).or_else(|| rows.into_iter().find(other)).cloned()
+        };
+        if let (Some(head), Some(embedding)) = (stored(&tie.alias), stored(&tie.target))
+            && !checkpoint.equal(&head, &embedding)?
+        {
+            return Ok(Some((head, embedding)));
+        }
+    }
+    Ok(None)
+}
+
 /// The family of a Hugging Face folder.
 fn hf_family(
     json: &Value,
@@ -309,7 +351,7 @@ pub(crate) fn read_config(folder: &Path) -> Result<Value, ConvertError> {
         path: folder.to_owned(),
         advice: "name a model folder: config.json and weights".to_owned(),
     })?;
-    serde_json::from_str(&text).map_err(|error| ConvertError::Folder {
+    parse_json(&text).map_err(|error| ConvertError::Folder {
         what: format!("config.json is not valid JSON: {error}"),
         path,
         advice: "correct the file at that line and column".to_owned(),
@@ -337,7 +379,7 @@ pub(super) fn read_json(folder: &Path, name: &str) -> Result<Option<(Vec<u8>, Va
         |what: String, advice: &str| ConvertError::Folder { what, path: path.clone(), advice: advice.to_owned() };
     let bytes = std::fs::read(&path)
         .map_err(|error| fault(format!("{name} cannot be read: {error}"), "check its permissions"))?;
-    let json = serde_json::from_slice(&bytes).map_err(|error| {
+    let json = parse_json(&String::from_utf8_lossy(&bytes)).map_err(|error| {
         fault(format!("{name} is not valid JSON: {error}"), "correct the file at that line and column, or remove it")
     })?;
     Ok(Some((bytes, json)))

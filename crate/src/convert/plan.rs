@@ -210,7 +210,7 @@ impl RemapPlan {
                 }
             };
             let first = found[0].dtype;
-            let to_dtype = dtype.filter(|_| first.is_weight_float()).unwrap_or(first);
+            let to_dtype = dtype.filter(|_| first.is_float()).unwrap_or(first);
             for (at, row) in found.iter().enumerate() {
                 self.steps.push(RemapStep {
                     from: row.path.clone(),

@@ -20,6 +20,7 @@ pub struct Convert {
     pub(super) converter_paths: Vec<PathBuf>,
     pub(super) allow_unknown_fields: bool,
     pub(super) require_agreement: bool,
+    pub(super) tie: Option<bool>,
     pub(super) dtype: Option<DType>,
     pub(super) max_length: Option<usize>,
     pub(super) max_shard_size: u64,
@@ -59,6 +60,7 @@ fn convert_paths(source: &Path, destination: &Path) -> Convert {
         converter_paths: Vec::new(),
         allow_unknown_fields: false,
         require_agreement: false,
+        tie: None,
         dtype: None,
         max_length: None,
         max_shard_size: DEFAULT_MAX_SHARD_SIZE,
@@ -115,9 +117,17 @@ impl Convert {
         self
     }
 
+    /// What becomes of a head of its own in a model whose config.json says that the head is the embedding: true drops it,
+    /// false keeps it and unties the two (default: it is an error).
+    pub fn tie_word_embeddings(mut self, tie: Option<bool>) -> Self {
+        self.tie = tie;
+        self
+    }
+
     /// The families that the request knows.
     pub(super) fn known_families(&self) -> Result<Families, FamilyError> {
         let families = Families::with_paths(&self.converter_paths)?.allow_unknown_fields(self.allow_unknown_fields);
+        let families = families.tie_word_embeddings(self.tie);
         Ok(self.families.iter().fold(families, |families, family| families.with(family.clone())))
     }
 

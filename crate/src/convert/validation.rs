@@ -72,7 +72,8 @@ impl Convert {
     pub(super) fn judge(&self, case: &Case<'_>) -> Result<Judgment, ConvertError> {
         let Case { source, family, tokenizer, rewritten, .. } = *case;
         // Fields that are not read are among the reasons.
-        let families = Families::built_in()?.with(family.clone()).allow_unknown_fields(true);
+        let families =
+            Families::built_in()?.with(family.clone()).allow_unknown_fields(true).tie_word_embeddings(self.tie);
         let written = ModelFolder::open_as(case.written, None, &families, Some(family.model_type()))?;
         let (hf, native) = match source.side() {
             Side::HuggingFace => (source, &written),

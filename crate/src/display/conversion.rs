@@ -148,7 +148,7 @@ impl Conversion {
     /// The source's config.json and the destination's, if the source's can still be read.
     pub fn config_diff(&self) -> Option<ConfigDiff> {
         let before = std::fs::read_to_string(self.source.join("config.json")).ok()?;
-        let before = serde_json::from_str(&before).ok()?;
+        let before = crate::spec::parse_json(&before).ok()?;
         Some(ConfigDiff::new(("source".to_owned(), "destination".to_owned()), &before, &self.config))
     }
 

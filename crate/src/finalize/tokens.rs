@@ -6,6 +6,7 @@ use serde_json::{Map, Value};
 
 use super::{Finalize, FinalizeError};
 use crate::checkpoint::CheckpointError;
+use crate::spec::parse_json;
 use crate::tokenizer::{AddTokens, ChatTemplate, GenerationConfig, TokenPlan, TokenizerFiles};
 
 /// The tokenizer of the new folder, and how it came about.
@@ -76,12 +77,22 @@ impl Tokens {
         let source: Option<Map<String, Value>> = match std::fs::read_to_string(&path) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
             Err(error) => return Err(CheckpointError::io("reading", &path)(error).into()),
-            Ok(text) => Some(serde_json::from_str(&text).map_err(|error| {
-                let what = format!("generation_config.json is not a JSON object: {error}");
-                FinalizeError::refused(what, path.display(), "correct it, or remove it")
-            })?),
+            Ok(text) => {
+                Some(serde_json::from_str(&text).or_else(|error| object_of(&text).ok_or(error)).map_err(|error| {
+                    let what = format!("generation_config.json is not a JSON object: {error}");
+                    FinalizeError::refused(what, path.display(), "correct it, or remove it")
+                })?)
+            }
         };
         Ok(asked.generation.make(source.as_ref(), config, &self.files, self.plan.as_ref())?)
+    }
+}
+
+/// A JSON object with words of Python for numbers in it.
+fn object_of(text: &str) -> Option<Map<String, Value>> {
+    match parse_json(text) {
+        Ok(Value::Object(fields)) => Some(fields),
+        _ => None,
     }
 }
 

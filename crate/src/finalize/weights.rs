@@ -40,6 +40,11 @@ impl WeightsPlan {
             let what = format!("weights cannot be stored as {dtype}");
             return Err(FinalizeError::refused(what, "--dtype", "use float32, bfloat16, float16 or float64"));
         }
+        let quantized = source.config_json().get("quantization_config").is_some_and(|block| !block.is_null());
+        if let Some(dtype) = asked.dtype.filter(|_| quantized) {
+            let what = format!("the weights are quantized, and quantized weights do not become {dtype} by a cast");
+            return Err(FinalizeError::refused(what, "--dtype", "leave --dtype out"));
+        }
         let (family, native, weights) = (source.family(), source.native_table(), source.checkpoint());
         // PyTorch files hold a tied tensor under both names; one of them is enough to store.
         let named = |path: &ParamPath| family.name_on(source.side(), path);
@@ -55,7 +60,7 @@ impl WeightsPlan {
         let (mut rows, mut growing) = (Vec::new(), Vec::new());
         for name in weights.stored_order().filter(|name| !tied.contains_key(name)) {
             let Some(row) = weights.table().get(&name) else { continue };
-            let dtype = asked.dtype.filter(|_| row.dtype.is_weight_float()).unwrap_or(row.dtype);
+            let dtype = asked.dtype.filter(|_| row.dtype.is_float()).unwrap_or(row.dtype);
             let mut row = TensorRow { dtype, ..row.clone() };
             if let Some(plan) = tokens.filter(|_| grows.contains(&name)) {
                 row.shape = grown_shape(plan, &row.shape);

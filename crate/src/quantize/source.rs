@@ -124,11 +124,7 @@ impl TensorSource for QuantizingSource<'_> {
                     let wide: Vec<u8> = scales.iter().flat_map(|scale| scale.to_le_bytes()).collect();
                     let mut bytes = Vec::new();
                     let cast = cast_floats(&wide, DType::F32, row.dtype, &mut bytes);
-                    cast.ok_or_else(|| CheckpointError::Cast {
-                        tensor: row.path.to_string(),
-                        dtype: row.dtype.to_string(),
-                        path: path.to_owned(),
-                    })?;
+                    cast.map_err(|fault| fault.of(&row.path, (row.dtype, row.dtype), path))?;
                     out.write_all(&bytes).map_err(CheckpointError::io("writing", path))?;
                 }
                 Role::Shape => {

@@ -34,6 +34,12 @@ impl ModelConfig {
         if native || converted { Side::Native } else { Side::HuggingFace }
     }
 
+    /// Whether a config.json leaves the element type to the weights: it says none, or `auto`.
+    pub fn leaves_dtype_open(json: &Value) -> bool {
+        let open = |field: &str| json.get(field).is_none_or(|dtype| dtype.is_null() || dtype == "auto");
+        ["dtype", "torch_dtype"].into_iter().all(open)
+    }
+
     /// Which side a config.json belongs to and which family it describes.
     ///
     /// # Errors
@@ -222,11 +228,9 @@ impl ModelConfig {
         {
             let mut before = Self::from_hf_json(source, self.architecture, SOURCE_KEY);
             // A configuration that does not say its element type leaves that to the weights, and may go on doing so.
-            let dtype = |json: &Value| {
-                ["dtype", "torch_dtype"].iter().find_map(|key| json.get(*key)?.as_str().map(DType::parse))
-            };
-            if let (Ok(before), None) = (&mut before, dtype(source))
-                && dtype(native).flatten() == Some(self.dtype)
+            let stated = DType::parse(native.get("dtype").and_then(Value::as_str).unwrap_or_default());
+            if let (Ok(before), true) = (&mut before, Self::leaves_dtype_open(source))
+                && stated == Some(self.dtype)
             {
                 before.dtype = self.dtype;
             }

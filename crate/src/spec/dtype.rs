@@ -95,6 +95,11 @@ impl DType {
         matches!(self, DType::F32 | DType::BF16 | DType::F16 | DType::F64)
     }
 
+    /// True for every type that stores numbers with an exponent, those of one byte among them.
+    pub fn is_float(self) -> bool {
+        self.is_weight_float() || matches!(self, DType::F8E4M3 | DType::F8E5M2)
+    }
+
     /// True for types of one byte: what quantized weights are stored in, never a weight that was trained.
     pub fn is_few_bits(self) -> bool {
         matches!(self, DType::I8 | DType::U8 | DType::F8E4M3 | DType::F8E5M2)

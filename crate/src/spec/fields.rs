@@ -56,7 +56,8 @@ impl Fields<'_> {
     pub(super) fn invalid(&self, field: &str, found: &Value, expected: &str) -> ConfigError {
         ConfigError::Invalid {
             field: field.to_owned(),
-            found: found.to_string(),
+            // A word of Python, as it stands in the file.
+            found: found.get("__float__").and_then(Value::as_str).map_or_else(|| found.to_string(), str::to_owned),
             expected: expected.to_owned(),
             origin: self.origin.to_owned(),
         }
@@ -112,6 +113,10 @@ impl Fields<'_> {
 
     pub(super) fn id(&self, field: &str) -> Result<Option<u32>, ConfigError> {
         let Some(value) = self.get(field) else { return Ok(None) };
+        // Some configurations write -1 for "no such token".
+        if value.as_i64() == Some(-1) {
+            return Ok(None);
+        }
         let id = value.as_u64().and_then(|id| u32::try_from(id).ok());
         id.map(Some).ok_or_else(|| self.invalid(field, value, "a token id"))
     }
@@ -120,6 +125,7 @@ impl Fields<'_> {
         match self.get(field) {
             Some(Value::Array(ids)) => ids
                 .iter()
+                .filter(|id| id.as_i64() != Some(-1))
                 .map(|id| id.as_u64().and_then(|id| u32::try_from(id).ok()))
                 .collect::<Option<Vec<u32>>>()
                 .ok_or_else(|| self.invalid(field, &Value::Array(ids.clone()), "a list of token ids")),

@@ -10,6 +10,7 @@ mod dtype;
 mod fields;
 mod init;
 mod initialization;
+mod json;
 mod part;
 pub mod parts;
 mod path;
@@ -29,6 +30,7 @@ pub use dtype::DType;
 pub use init::Init;
 pub(crate) use initialization::POSITIONS;
 pub use initialization::{Distribution, InitRule, Initialization};
+pub use json::parse_json;
 pub use part::{Leaf, LocalParam, Part};
 pub use parts::{
     Activation, AlibiConfig, AlibiSlopes, AttentionKind, Dropouts, Field, FieldKind, LayerRun, ModelConfig, NormConfig,

@@ -41,7 +41,7 @@ pub(super) fn migrated(
 
 /// The element type of the weights, where config.json does not say one.
 pub(super) fn stored_dtype(config: &Value, weights: &Checkpoint) -> Option<DType> {
-    let said = ["dtype", "torch_dtype"].iter().any(|key| config.get(key).is_some_and(|dtype| !dtype.is_null()));
+    let said = !ModelConfig::leaves_dtype_open(config);
     let mut types = weights.table().rows().iter().map(|row| row.dtype);
     if said { None } else { types.find(|dtype| dtype.is_weight_float()) }
 }

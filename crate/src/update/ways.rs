@@ -21,6 +21,8 @@ pub(super) struct Ways {
     pub(super) dropped: Vec<ParamPath>,
     pub(super) missing: Vec<ParamPath>,
     pub(super) unexpected: Vec<ParamPath>,
+    /// Names in the files of heads that are another tensor by the new names.
+    tied: Vec<(ParamPath, ParamPath)>,
     /// Names with the shapes expected and found.
     mismatched: Vec<(ParamPath, Vec<usize>, Vec<usize>)>,
 }
@@ -37,6 +39,7 @@ impl Ways {
             dropped: Vec::new(),
             missing: Vec::new(),
             unexpected: Vec::new(),
+            tied: Vec::new(),
             mismatched: Vec::new(),
         };
         let mut taken: HashMap<ParamPath, ParamPath> = HashMap::new();
@@ -53,7 +56,7 @@ impl Ways {
             }
             match native.get(&to) {
                 // PyTorch files hold a tied tensor under both names; one of them is enough.
-                Some(row) if row.tied_to.is_some() => {}
+                Some(row) if row.tied_to.is_some() => ways.tied.push((from, row.tied_to.clone().unwrap_or(to))),
                 Some(row) if row.shape != found.shape => {
                     ways.mismatched.push((to, row.shape.clone(), found.shape.clone()));
                 }
@@ -62,6 +65,17 @@ impl Ways {
             }
         }
         let there: HashSet<&ParamPath> = ways.renames.iter().map(|way| &way.to).collect();
+        for (head, target) in &ways.tied {
+            let stored = ways.renames.iter().find(|way| way.to == *target).map(|way| &way.from);
+            if let Some(embedding) = stored.filter(|stored| !weights.equal(head, stored).unwrap_or(true)) {
+                let what = format!(
+                    "config.json says that the head is the embedding, and the file holds `{head}` with other numbers than \
+                     `{embedding}`"
+                );
+                let advice = "set tie_word_embeddings to false in config.json to keep it, or take it out of the file";
+                return Err(UpdateError::refused(what, weights.path().display().to_string(), advice));
+            }
+        }
         let shaped: HashSet<&ParamPath> = ways.mismatched.iter().map(|(name, ..)| name).collect();
         let needed = native.rows().iter().filter(|row| row.tied_to.is_none()).map(|row| &row.path);
         ways.missing = needed.filter(|name| !there.contains(name) && !shaped.contains(name)).cloned().collect();
@@ -102,7 +116,7 @@ impl Ways {
         let mut rows = Vec::new();
         for way in &self.renames {
             let Some(found) = weights.table().get(&way.from) else { continue };
-            let dtype = dtype.filter(|_| found.dtype.is_weight_float()).unwrap_or(found.dtype);
+            let dtype = dtype.filter(|_| found.dtype.is_float()).unwrap_or(found.dtype);
             let row = TensorRow { path: way.to.clone(), dtype, ..found.clone() };
             let tied = native.rows().iter().filter(|tied| tied.tied_to.as_ref() == Some(&way.to));
             let aliases: Vec<TensorRow> = tied

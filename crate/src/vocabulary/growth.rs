@@ -98,7 +98,7 @@ fn mean_row(checkpoint: &Checkpoint, row: &TensorRow, known: usize, width: usize
     while let Some(block) = blocks.next_block()?.filter(|_| left > 0) {
         let rows = left.min(block.len() / row_bytes);
         wide.clear();
-        cast_floats(&block[..rows * row_bytes], row.dtype, DType::F64, &mut wide).ok_or_else(no_floats)?;
+        cast_floats(&block[..rows * row_bytes], row.dtype, DType::F64, &mut wide).map_err(|_| no_floats())?;
         for row in wide.chunks_exact(width * 8) {
             for (sum, number) in sums.iter_mut().zip(row.chunks_exact(8)) {
                 let mut raw = [0; 8];

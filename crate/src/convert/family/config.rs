@@ -60,7 +60,7 @@ impl ConfigMap {
         let hf = json.as_object().unwrap_or(&empty);
         let mut native = Value::Object(self.native_fields.clone());
         for field in SHARED.iter().chain(DTYPES) {
-            if let Some(value) = hf.get(*field) {
+            if let Some(value) = hf.get(*field).filter(|value| !DTYPES.contains(field) || *value != "auto") {
                 native[*field] = value.clone();
             }
         }
@@ -130,7 +130,7 @@ impl ConfigMap {
                 hf.insert((*field).to_owned(), value);
             }
         }
-        let silent = DTYPES.iter().all(|field| hf.get(*field).is_none_or(Value::is_null));
+        let silent = ModelConfig::leaves_dtype_open(&Value::Object(hf.clone()));
         for field in DTYPES {
             if silent || hf.contains_key(*field) {
                 hf.insert((*field).to_owned(), json!(config.dtype.torch_name()));

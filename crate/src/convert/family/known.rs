@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 
 use super::written::{LARGEST, Written};
 use super::{BUILT_IN, Family, FamilyError};
-use crate::spec::Architecture;
+use crate::spec::{Architecture, parse_json};
 
 /// Families that models can be of.
 #[derive(Clone, Debug, Default)]
@@ -13,6 +13,7 @@ pub struct Families {
     given: Vec<Family>,
     built_in: Vec<Family>,
     unknown_fields: bool,
+    tie: Option<bool>,
 }
 
 impl Families {
@@ -28,7 +29,7 @@ impl Families {
             let written = written.collect::<Result<Vec<_>, _>>()?;
             written.iter().map(|family| resolve(family.clone(), &written)).collect()
         });
-        Ok(Self { given: Vec::new(), built_in: known.clone()?, unknown_fields: false })
+        Ok(Self { given: Vec::new(), built_in: known.clone()?, unknown_fields: false, tie: None })
     }
 
     /// The built-in families, and those of files and folders: every `.yaml` of a folder whose first key is `family`.
@@ -78,6 +79,18 @@ impl Families {
         self
     }
 
+    /// What becomes of a head that a file holds beside the embedding although config.json says that it is the embedding,
+    /// where the two differ: true drops it, false keeps it and unties the two (default: it is an error).
+    pub fn tie_word_embeddings(mut self, tie: Option<bool>) -> Self {
+        self.tie = tie;
+        self
+    }
+
+    /// What becomes of a head of its own in a tied model.
+    pub(crate) fn tie(&self) -> Option<bool> {
+        self.tie
+    }
+
     /// Whether fields that a family does not read are passed over.
     pub(crate) fn allows_unknown_fields(&self) -> bool {
         self.unknown_fields
@@ -98,7 +111,7 @@ impl Families {
     pub(crate) fn of_folder(&self, path: &Path) -> Option<Family> {
         let config =
             [path, path.parent()?].into_iter().map(|folder| folder.join("config.json")).find(|file| file.is_file());
-        let json: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(config?).ok()?).ok()?;
+        let json = parse_json(&std::fs::read_to_string(config?).ok()?).ok()?;
         let model_type = json.get("model_type")?.as_str()?;
         self.given.iter().find(|family| family.model_type() == model_type).cloned()
     }

@@ -4,7 +4,7 @@ use half::{bf16, f16};
 use rayon::prelude::*;
 
 use super::outline::{ActivationOutline, NormKind};
-use crate::checkpoint::TensorData;
+use crate::checkpoint::{TensorData, read_floats};
 use crate::spec::DType;
 
 /// Row-major `[rows, width]` activations.
@@ -152,6 +152,12 @@ pub(super) fn widen(data: &TensorData) -> Vec<f32> {
         DType::BF16 => data.bytes.chunks_exact(2).map(|raw| bf16::from_le_bytes([raw[0], raw[1]]).to_f32()).collect(),
         DType::F16 => data.bytes.chunks_exact(2).map(|raw| f16::from_le_bytes([raw[0], raw[1]]).to_f32()).collect(),
         DType::F64 => data.bytes.chunks_exact(8).map(|raw| le_f64(raw) as f32).collect(),
+        DType::F8E4M3 | DType::F8E5M2 => {
+            let mut floats = vec![0.0; data.bytes.len()];
+            // Both are floats, which it can read.
+            let _ = read_floats(&data.bytes, data.dtype, &mut floats);
+            floats
+        }
         _ => data.bytes.chunks_exact(4).map(|raw| f32::from_le_bytes([raw[0], raw[1], raw[2], raw[3]])).collect(),
     }
 }

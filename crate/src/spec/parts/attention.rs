@@ -1,7 +1,7 @@
 //! Self-attention.
 
 use serde::{Deserialize, Serialize};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::declare::words;
 use super::field::{Field, FieldKind, Reading};
@@ -62,7 +62,7 @@ macro_rules! attention_fields {
                 .by_layer().needs("attention_type: multi_head", |config| config.attention == AttentionKind::MultiHead)
             };
             /// Whether the attention projections have biases.
-            attention_bias: bool = false, { .by_layer().hugging_face() };
+            attention_bias: bool = false, { .by_layer().hugging_face().read_by(attention::read_bias) };
         }
     } };
 }
@@ -125,6 +125,8 @@ pub(super) fn read_heads(reading: &Reading<'_>, config: &mut ModelConfig) -> Res
 
 pub(super) fn read_key_value_heads(reading: &Reading<'_>, config: &mut ModelConfig) -> Result<(), ConfigError> {
     config.num_key_value_heads = match (reading.side, config.architecture) {
+        // Null is as many as query heads.
+        _ if reading.fields.object.contains_key("num_key_value_heads") => config.num_attention_heads,
         // Defaults of the configuration classes in transformers.
         (Side::HuggingFace, Architecture::Mistral) => 8,
         (Side::HuggingFace, Architecture::Qwen3) => 32,
@@ -148,13 +150,35 @@ pub(super) fn read_head_dim(reading: &Reading<'_>, config: &mut ModelConfig) -> 
     Ok(())
 }
 
+/// The class of Mistral passes over biases, which it does not have.
+pub(super) fn read_bias(reading: &Reading<'_>, config: &mut ModelConfig) -> Result<(), ConfigError> {
+    reading.take("attention_bias", &mut config.attention_bias)?;
+    config.attention_bias &= (reading.side, config.architecture) != (Side::HuggingFace, Architecture::Mistral);
+    Ok(())
+}
+
 /// The window that all layers share. Qwen3 has one only where `use_sliding_window` says so, and may give it to some
 /// layers only, which is refused.
 fn read_window(reading: &Reading<'_>, config: &mut ModelConfig) -> Result<(), ConfigError> {
     let (fields, side) = (reading.fields, reading.side);
-    let window = fields.size("sliding_window")?;
+    let window = match fields.size("sliding_window")? {
+        // The default of the configuration classes in transformers; null is none.
+        None if side == Side::HuggingFace && has_window(config) && !fields.object.contains_key("sliding_window") => {
+            Some(4096)
+        }
+        window => window,
+    };
     config.sliding_window = match (config.architecture, side) {
         (Architecture::Qwen3, _) if !fields.flag("use_sliding_window", side == Side::Native)? => None,
+        (Architecture::Qwen3, Side::HuggingFace) if fields.get("layer_types").is_some() => {
+            let kinds = fields.get("layer_types").and_then(Value::as_array).into_iter().flatten();
+            let windowed: Vec<bool> = kinds.map(|kind| kind == "sliding_attention").collect();
+            if windowed.contains(&true) && windowed.contains(&false) && window.is_some() {
+                let supported = "one kind for all layers";
+                return Err(fields.unsupported("layer_types", "a window in some layers only", supported));
+            }
+            window.filter(|_| windowed.contains(&true))
+        }
         (Architecture::Qwen3, Side::HuggingFace) => {
             let full = fields.size("max_window_layers")?.unwrap_or(28).min(fields.required("num_hidden_layers")?);
             if full > 0 && window.is_some() {

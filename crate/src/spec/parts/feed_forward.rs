@@ -7,7 +7,7 @@ use super::field::Reading;
 use super::linear;
 use crate::spec::config::{ConfigError, ModelConfig};
 use crate::spec::initialization::Recipe;
-use crate::spec::{Node, Part, Role, Side};
+use crate::spec::{Architecture, Node, Part, Role, Side};
 
 /// The elementwise function inside a feed-forward part.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -46,11 +46,19 @@ macro_rules! feed_forward_fields {
             /// Whether the feed-forward projections have biases.
             mlp_bias: bool = false, {
                 .by_layer().hugging_face().needs("feedforward: true", |config| config.feedforward)
+                .read_by(feed_forward::read_bias)
             };
         }
     } };
 }
 pub(super) use feed_forward_fields;
+
+/// At Hugging Face only the class of Llama has these biases; the others pass over the field.
+pub(super) fn read_bias(reading: &Reading<'_>, config: &mut ModelConfig) -> Result<(), ConfigError> {
+    reading.take("mlp_bias", &mut config.mlp_bias)?;
+    config.mlp_bias &= reading.side == Side::Native || config.architecture == Architecture::Llama;
+    Ok(())
+}
 
 /// The families of transformers are only built with the activation they were published with.
 pub(super) fn read_activation(reading: &Reading<'_>, config: &mut ModelConfig) -> Result<(), ConfigError> {

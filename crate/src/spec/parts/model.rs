@@ -2,8 +2,7 @@
 
 use serde_json::{Map, json};
 
-use super::field::{Field, FieldKind, Reading};
-use crate::spec::config::{ConfigError, ModelConfig};
+use super::field::{Field, FieldKind};
 use crate::spec::quantization_json::{self, quantization_from};
 use crate::spec::{DType, Initialization};
 
@@ -24,7 +23,7 @@ macro_rules! model_fields {
             /// End-of-sequence ids; the first one is the tokenizer's.
             eos_token_id: Vec<u32> = Vec::new() => [model::EOS_TOKEN_ID];
             /// Padding id.
-            pad_token_id: Option<u32> = None, { .hugging_face().read_by(model::read_padding) };
+            pad_token_id: Option<u32> = None, { .hugging_face() };
             /// Which linear maps are stored in few bits, if any are. The names are native ones in a native configuration,
             /// and Hugging Face's in one of theirs.
             quantization: Option<Quantization> = None => [model::QUANTIZATION];
@@ -67,7 +66,8 @@ pub(super) const DTYPE: Field = Field::new(
         if fields.strict && dtype.is_some() && older.is_some() && dtype != older {
             return Err(fields.no_effect("torch_dtype", "remove it, or the dtype beside it"));
         }
-        if let Some(name) = dtype.or(older) {
+        // `auto` leaves it to the weights.
+        if let Some(name) = dtype.into_iter().chain(older).find(|name| *name != "auto") {
             config.dtype = DType::parse(name)
                 .filter(|dtype| dtype.is_weight_float())
                 .ok_or_else(|| fields.invalid("dtype", &json!(name), "float32, bfloat16, float16 or float64"))?;
@@ -109,9 +109,3 @@ pub(super) const QUANTIZATION: Field = Field::new(
 )
 .hugging_face()
 .not_compared();
-
-/// transformers writes -1 for "no padding" in some old Llama configurations.
-pub(super) fn read_padding(reading: &Reading<'_>, config: &mut ModelConfig) -> Result<(), ConfigError> {
-    let none = reading.fields.get("pad_token_id").is_some_and(|id| id.as_i64() == Some(-1));
-    if none { Ok(()) } else { reading.take("pad_token_id", &mut config.pad_token_id) }
-}

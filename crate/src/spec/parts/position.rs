@@ -4,9 +4,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use super::declare::{FieldValue, words};
-use super::field::{Field, FieldKind};
+use super::field::{Field, FieldKind, Reading};
 use crate::spec::config::{ConfigError, ModelConfig};
 use crate::spec::fields::Fields;
+use crate::spec::{Architecture, Side};
 
 /// How a model knows where tokens stand.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -122,7 +123,9 @@ macro_rules! position_fields {
     ($next:ident $($rest:tt)*) => { $next! { $($rest)*
         part "position" "How a model knows where tokens stand" {
             /// Longest sequence, in tokens; the rows of the table where positions are learned.
-            max_position_embeddings: usize = 2048, { .hugging_face().exported(|_| true) };
+            max_position_embeddings: usize = 2048, {
+                .hugging_face().exported(|_| true).read_by(position::read_length)
+            };
             /// How tokens' positions enter.
             position: PositionEmbedding = PositionEmbedding::Rope(RopeConfig::PLAIN) => [
                 position::POSITION_EMBEDDING,
@@ -134,6 +137,16 @@ macro_rules! position_fields {
     } };
 }
 pub(super) use position_fields;
+
+/// What the configuration classes in transformers assume differs.
+pub(super) fn read_length(reading: &Reading<'_>, config: &mut ModelConfig) -> Result<(), ConfigError> {
+    config.max_position_embeddings = match (reading.side, config.architecture) {
+        (Side::HuggingFace, Architecture::Mistral) => 131_072,
+        (Side::HuggingFace, Architecture::Qwen3) => 32_768,
+        _ => config.max_position_embeddings,
+    };
+    reading.take("max_position_embeddings", &mut config.max_position_embeddings)
+}
 
 const KINDS: &[&str] = &["rope", "alibi", "sinusoidal", "learned", "none"];
 
@@ -167,7 +180,7 @@ pub(super) const ROPE_PARAMETERS: Field = Field::new(
     FieldKind::Object,
     |reading, config| {
         if let PositionEmbedding::Rope(rope) = &mut config.position {
-            *rope = rope_from(reading.fields)?;
+            *rope = rope_from(reading.fields, reading.side)?;
         }
         Ok(())
     },
@@ -236,14 +249,20 @@ const ROPE_KEYS: &[(&str, bool)] = &[
     ("original_max_position_embeddings", false),
 ];
 
-/// Rotary parameters in the 5.x place (`rope_parameters`), else in the 4.x places (`rope_theta`, `rope_scaling`).
-fn rope_from(fields: &Fields<'_>) -> Result<RopeConfig, ConfigError> {
-    let parameters = fields.object("rope_parameters")?;
-    let scaling = fields.object("rope_scaling")?;
-    let place = if parameters.is_some() { "rope_parameters" } else { "rope_scaling" };
+/// Rotary parameters in the 5.x place (`rope_parameters`) or the 4.x places (`rope_theta`, `rope_scaling`). Where a file at
+/// Hugging Face has both, transformers takes the older one; a native file has both with one meaning, until somebody edits the
+/// newer one.
+fn rope_from(fields: &Fields<'_>, side: Side) -> Result<RopeConfig, ConfigError> {
+    let parameters = fields.object("rope_parameters")?.filter(|rope| !rope.is_empty());
+    let scaling = fields.object("rope_scaling")?.filter(|rope| !rope.is_empty());
+    let older = scaling.is_some() && (side == Side::HuggingFace || parameters.is_none());
+    let (place, object) = if older { ("rope_scaling", scaling) } else { ("rope_parameters", parameters) };
     let origin = format!("{}, {place}", fields.origin);
     let empty = Map::new();
-    let rope = Fields { object: parameters.or(scaling).unwrap_or(&empty), origin: &origin, ..*fields };
+    let rope = Fields { object: object.unwrap_or(&empty), origin: &origin, ..*fields };
+    if let Some((kind, _)) = rope.object.iter().find(|(_, value)| value.is_object()) {
+        return Err(rope.unsupported("rotary parameters of their own for", kind, "one set for all layers"));
+    }
     if fields.strict {
         if parameters.is_some() && scaling.is_some() {
             return Err(fields.no_effect("rope_scaling", "remove it, or rope_parameters beside it"));

@@ -1,0 +1,120 @@
+//! Casts that cannot be made, and tensors that are not dropped unseen.
+
+use chandlery::checkpoint::Checkpoint;
+use chandlery::convert::Verdict;
+use chandlery::spec::DType;
+use chandlery::{convert, finalize};
+use chandlery_tests::{copy_of, edit_config, entries, fixture};
+use serde_json::json;
+use tempfile::tempdir;
+
+/// A model in float32 whose last element is 1e30.
+fn with_a_large_number(into: &std::path::Path) -> std::path::PathBuf {
+    let folder = copy_of("llama-gqa", into);
+    let file = folder.join("model.safetensors");
+    let mut bytes = std::fs::read(&file).unwrap();
+    let end = bytes.len();
+    bytes[end - 4..].copy_from_slice(&1e30f32.to_le_bytes());
+    std::fs::write(&file, bytes).unwrap();
+    folder
+}
+
+#[test]
+fn casts_that_make_infinities_fail_in_every_verb() {
+    let temp = tempdir().unwrap();
+    let folder = with_a_large_number(temp.path());
+    let native = temp.path().join("native");
+    convert(&folder, &native).validate(false).run().unwrap();
+    let half = Some(DType::F16);
+    let converted = convert(&folder, temp.path().join("a")).dtype(half).validate(false).run().unwrap_err().to_string();
+    let finalized = finalize(&folder, temp.path().join("b")).dtype(half).run().unwrap_err().to_string();
+    let updated = chandlery::update(&native, temp.path().join("c")).dtype(half).run().unwrap_err().to_string();
+    for said in [converted, finalized, updated] {
+        assert!(said.contains("infinite as float16") && said.contains("bfloat16 or float32"), "{said}");
+    }
+    assert_eq!(entries(temp.path()), ["llama-gqa", "native"]);
+    convert(&folder, temp.path().join("wide")).dtype(Some(DType::BF16)).validate(false).run().unwrap();
+}
+
+/// The fixture's projections as floats of one byte, without scales.
+fn in_bytes(into: &std::path::Path) -> std::path::PathBuf {
+    let folder = copy_of("llama-gqa", into);
+    let file = folder.join("model.safetensors");
+    let source = Checkpoint::open(fixture("llama-gqa")).unwrap();
+    let (mut data, mut at) = (Vec::new(), serde_json::Map::new());
+    for name in source.stored_order() {
+        let tensor = source.read(&name).unwrap();
+        let small = name.as_str().contains("_proj");
+        let bytes = if small { vec![0x38u8; tensor.bytes.len() / 4] } else { tensor.bytes };
+        let (dtype, offsets) = (if small { "F8_E4M3" } else { "F32" }, [data.len(), data.len() + bytes.len()]);
+        at.insert(name.to_string(), json!({ "dtype": dtype, "shape": tensor.shape, "data_offsets": offsets }));
+        data.extend(bytes);
+    }
+    let header = serde_json::Value::Object(at).to_string();
+    let header = format!("{header}{}", " ".repeat(header.len().next_multiple_of(8) - header.len()));
+    let mut bytes = (header.len() as u64).to_le_bytes().to_vec();
+    bytes.extend(header.into_bytes());
+    bytes.extend(data);
+    std::fs::write(file, bytes).unwrap();
+    folder
+}
+
+#[test]
+fn the_announced_type_is_reached_by_floats_of_one_byte() {
+    let temp = tempdir().unwrap();
+    let folder = in_bytes(temp.path());
+    let (native, done) = (temp.path().join("native"), temp.path().join("done"));
+    let converted = convert(&folder, &native).dtype(Some(DType::F32)).run().unwrap();
+    assert_eq!(converted.verdict(), Verdict::Agree);
+    finalize(&folder, &done).dtype(Some(DType::BF16)).root_copy(true).run().unwrap();
+    for (made, dtype) in [(&native, DType::F32), (&done, DType::BF16)] {
+        let made = Checkpoint::open(made).unwrap();
+        assert!(made.table().rows().iter().all(|row| row.dtype == dtype));
+        let name = made.stored_order().find(|name| name.as_str().contains("_proj")).unwrap();
+        let one: &[u8] = if dtype == DType::F32 { &[0, 0, 0x80, 0x3f] } else { &[0x80, 0x3f] };
+        assert!(made.read(&name).unwrap().bytes.starts_with(one));
+    }
+}
+
+/// An untied model whose config.json says that it is tied.
+fn with_a_head_of_its_own(into: &std::path::Path) -> std::path::PathBuf {
+    let folder = copy_of("llama-gqa", into);
+    edit_config(&folder, |config| {
+        config.insert("tie_word_embeddings".to_owned(), json!(true));
+    });
+    folder
+}
+
+#[test]
+fn a_head_of_its_own_is_not_dropped_unasked() {
+    let temp = tempdir().unwrap();
+    let folder = with_a_head_of_its_own(temp.path());
+    let refused = convert(&folder, temp.path().join("a")).run().unwrap_err().to_string();
+    assert!(refused.contains("`lm_head.weight`") && refused.contains("--untie"), "{refused}");
+    finalize(&folder, temp.path().join("b")).run().unwrap_err();
+    chandlery::compare(&folder, &folder).run().unwrap_err();
+
+    let head =
+        |folder: &std::path::Path| Checkpoint::open(folder).unwrap().table().get(&"lm_head.weight".into()).is_some();
+    for (tie, name) in [(true, "tied"), (false, "untied")] {
+        let (native, back) = (temp.path().join(name), temp.path().join(format!("{name}-back")));
+        let made = convert(&folder, &native).tie_word_embeddings(Some(tie)).run().unwrap();
+        assert_eq!((made.verdict(), head(&native)), (Verdict::Agree, !tie));
+        convert(&native, &back).run().unwrap();
+        let said = chandlery_tests::json(back.join("config.json"))["tie_word_embeddings"].clone();
+        assert_eq!((said, head(&back)), (json!(tie), !tie));
+    }
+}
+
+#[test]
+fn a_native_head_of_its_own_is_not_dropped_by_an_update() {
+    let temp = tempdir().unwrap();
+    let native = temp.path().join("native");
+    convert(fixture("llama-gqa"), &native).run().unwrap();
+    edit_config(&native, |config| {
+        config.insert("tie_word_embeddings".to_owned(), json!(true));
+    });
+    let refused = chandlery::update(&native, temp.path().join("new")).run().unwrap_err().to_string();
+    assert!(refused.contains("`lm_head.weight`"), "{refused}");
+    convert(&native, temp.path().join("hf")).run().unwrap_err();
+}
