@@ -128,3 +128,53 @@ fn the_verdict_is_in_reports_for_every_outcome() {
     );
     assert_eq!(request("c").dry_run(true).run().unwrap().report()["verdict"], json!("not judged"));
 }
+
+/// Multiplies the elements of a float32 file's tensors of these names by a power of two, which loses nothing.
+fn scaled(folder: &std::path::Path, factor: f32, named: impl Fn(&str) -> bool) {
+    let file = folder.join("model.safetensors");
+    let mut bytes = std::fs::read(&file).unwrap();
+    let start = 8 + u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
+    let header: serde_json::Value = serde_json::from_slice(&bytes[8..start]).unwrap();
+    for (name, tensor) in header.as_object().unwrap() {
+        let Some(offsets) = tensor["data_offsets"].as_array().filter(|_| named(name)) else { continue };
+        let [from, to] = [0, 1].map(|end| start + offsets[end].as_u64().unwrap() as usize);
+        for raw in bytes[from..to].as_chunks_mut::<4>().0 {
+            *raw = (f32::from_le_bytes(*raw) * factor).to_le_bytes();
+        }
+    }
+    std::fs::write(&file, bytes).unwrap();
+}
+
+#[test]
+fn large_weights_are_never_refused_and_small_ones_still_judged() {
+    let temp = tempdir().unwrap();
+    let words = "wax ".repeat(120);
+    for factor in [8.0f32, 2.0, 0.5, 1.0 / 64.0] {
+        let folder = copy_of("llama-gqa", &temp.path().join(factor.to_string()));
+        scaled(&folder, factor, |_| true);
+        let native = temp.path().join(format!("native{factor}"));
+        let conversion = convert(&folder, &native).prompt(Some(words.clone())).run().unwrap();
+        let logits = conversion.logits.as_ref().unwrap();
+        assert!(conversion.passed(), "{factor}: {} of {}", logits.max_abs(), logits.tolerance);
+        assert!(logits.positions.len() > 100);
+    }
+    // A fault in a model whose logits are all smaller than the usual tolerance.
+    let folder = copy_of("llama-gqa", &temp.path().join("small"));
+    scaled(&folder, 1.0 / 65536.0, |name| name == "lm_head.weight");
+    let to = "causal_lm.layer_stack.layers.2.attention.output_linear.";
+    let rule = chandlery::convert::Rule::new(r"model\.layers\.2\.self_attn\.o_proj\.", to).transposed();
+    let faulty = Family::builder("llama").extends("llama").rule(rule).build().unwrap();
+    let conversion = convert(&folder, temp.path().join("faulty")).family(faulty).run().unwrap();
+    let logits = conversion.logits.as_ref().unwrap();
+    assert!(logits.max_abs() < 1e-3 && conversion.verdict() == Verdict::Differ, "{}", logits.max_abs());
+}
+
+#[test]
+fn bits_and_logits_are_judged_apart() {
+    let temp = tempdir().unwrap();
+    let request = |name: &str| convert(fixture("llama-gqa"), temp.path().join(name));
+    let bits = request("bits").validate(false).run().unwrap();
+    assert!(bits.proof.is_some() && bits.logits.is_none());
+    let logits = request("logits").prove(false).run().unwrap();
+    assert!(logits.proof.is_none() && logits.verdict() == Verdict::Agree);
+}

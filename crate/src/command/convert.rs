@@ -61,7 +61,8 @@ pub(super) fn definition() -> Command {
                 .conflicts_with("no-validate"),
         )
         .arg(flag("debug-params", "List every tensor with both names, shape, type and digest"))
-        .arg(flag("no-validate", "Skip the comparison of bits and logits"))
+        .arg(flag("no-validate", "Skip the comparison of logits"))
+        .arg(flag("no-prove", "Skip the comparison of bits"))
         .arg(
             flag("require-agreement", "Fail also where the logits cannot be judged (default: only where they differ)")
                 .conflicts_with("no-validate"),
@@ -89,6 +90,7 @@ pub(super) fn run(matches: &ArgMatches) -> Result<Outcome, Failure> {
         .chat_template(given::<String>(matches, "chat-template-path"))
         .prompt(given::<String>(matches, "prompt"))
         .validate(!set(matches, "no-validate"))
+        .prove(!set(matches, "no-prove"))
         .allow_unknown_fields(set(matches, "allow-unknown-fields"))
         .require_agreement(set(matches, "require-agreement"))
         .tie_word_embeddings(values::tie(matches))

@@ -12,7 +12,7 @@ const COUNT: usize = 16;
 
 /// Two logits that are no further apart than this may change places between two correct implementations: twice the
 /// largest difference that passes as equal.
-const TIE: f32 = 2.0 * super::logit_diff::TOLERANCE;
+const TIE: f32 = 2.0;
 
 /// What both sides made of a prompt.
 #[derive(Clone, Debug, PartialEq)]
@@ -43,6 +43,8 @@ pub struct Parting {
     pub step: usize,
     /// By how much each side's best logit exceeds its second best there: the reference, then candle.
     pub margins: (f32, f32),
+    /// By how much the logits of the two sides may differ.
+    pub tolerance: f32,
 }
 
 impl GenerationTest {
@@ -73,7 +75,7 @@ impl GenerationTest {
 impl Parting {
     /// True if rounding alone may decide between the two best tokens.
     pub fn is_tie(&self) -> bool {
-        self.margins.0.max(self.margins.1) <= TIE
+        self.margins.0.max(self.margins.1) <= TIE * self.tolerance
     }
 }
 
@@ -82,6 +84,8 @@ pub(super) struct Judged<'a> {
     pub(super) reference: &'a ReferenceModel<'a>,
     pub(super) model: &'a CausalLm,
     pub(super) columns: &'a [u32],
+    /// By how much their logits may differ.
+    pub(super) tolerance: f32,
 }
 
 /// A token and by how much its logit exceeds the second best.
@@ -127,7 +131,11 @@ pub(super) fn generation_test(
         guess = sides.draft(&known, count - reference.len(), stop)?;
     }
     let parting = reference.iter().zip(&candle).position(|(a, b)| a.id != b.id);
-    let parting = parting.map(|step| Parting { step, margins: (reference[step].margin, candle[step].margin) });
+    let parting = parting.map(|step| Parting {
+        step,
+        margins: (reference[step].margin, candle[step].margin),
+        tolerance: sides.tolerance,
+    });
     let told = |choices: &[Choice]| {
         let ids: Vec<u32> = choices.iter().map(|choice| choice.id).collect();
         Continuation { text: text_of(tokenizer, &ids), ids }
@@ -195,7 +203,7 @@ mod tests {
             prompt: String::new(),
             reference: Continuation::default(),
             candle: Continuation::default(),
-            parting: Some(Parting { step: 3, margins }),
+            parting: Some(Parting { step: 3, margins, tolerance: 1e-3 }),
         };
         assert!(test((1e-4, 2e-4)).passed());
         assert!(!test((1e-4, 0.5)).passed());

@@ -65,9 +65,22 @@ pub struct Logits<'a> {
     pub vocab: usize,
 }
 
-/// Largest absolute difference of float32 logits that passes: a hundred times the noise between two correct
+/// Largest absolute difference of float32 logits of usual size that passes: a hundred times the noise between two correct
 /// implementations, a thousandth of what a swapped projection or a wrong rotary base moves.
 pub(super) const TOLERANCE: f32 = 1e-3;
+
+/// Standard deviations of logits of usual size. Those of smaller and of larger logits move the tolerance.
+const USUAL_SPREAD: std::ops::RangeInclusive<f64> = 0.1..=10.0;
+
+/// The tolerance is no less than this share of the largest logit: a hundred times the precision of float32.
+const LEAST: f32 = 1e-5;
+
+/// How many times the noise of float32 in one implementation the difference of two may be: they add up in another order,
+/// and the noise is a sample.
+const NOISE_FACTOR: f32 = 64.0;
+
+/// The share of the logits' spread above which a tolerance hides faults.
+const BLUNT: f64 = 0.05;
 
 impl LogitDiff {
     /// Compares logits over the columns that both vocabularies have; `compared` says which positions count (all, or
@@ -107,10 +120,28 @@ impl LogitDiff {
             checkpoints: Vec::new(),
             positions: positions.collect(),
             layers: Vec::new(),
-            tolerance: TOLERANCE,
+            tolerance: (TOLERANCE * scale_of(spread(columns, left))).max(LEAST * largest(left)),
             columns: columns.len(),
             vocabularies: (left.vocab, right.vocab),
         }
+    }
+
+    /// Widens the tolerance to what float32 leaves open: `noise` is how far the first side's own logits are from exact ones
+    /// in the first `tokens` of `all` positions. Says so if what is left tells nothing: `spread` is the logits' own.
+    pub(super) fn widen(&mut self, noise: f32, (tokens, all): (usize, usize), spread: f64) -> Option<String> {
+        let longer = (all as f32 / tokens.max(1) as f32).sqrt();
+        let open = NOISE_FACTOR * noise * longer;
+        if !open.is_finite() {
+            return None;
+        }
+        self.tolerance = self.tolerance.max(open);
+        let blunt = f64::from(open) > BLUNT * spread;
+        blunt.then(|| {
+            format!(
+                "float32 is off by {noise:.1e} in these logits, whose standard deviation is {spread:.1e}: smaller faults \
+                 would not be seen"
+            )
+        })
     }
 
     /// Writes each position's text into the table; `id` gives the token at (row, position). Without a tokenizer nothing
@@ -191,6 +222,29 @@ impl LayerDiff {
     }
 }
 
+/// The mean standard deviation of finite logits over these columns.
+pub(super) fn spread(columns: &[u32], logits: Logits<'_>) -> f64 {
+    let rows = logits.values.chunks_exact(logits.vocab.max(1));
+    let deviations = rows.map(|row| {
+        let chosen = || columns.iter().map(|&column| f64::from(row[column as usize]));
+        let mean = chosen().sum::<f64>() / columns.len().max(1) as f64;
+        (chosen().map(|value| (value - mean).powi(2)).sum::<f64>() / columns.len().max(1) as f64).sqrt()
+    });
+    let finite: Vec<f64> = deviations.filter(|deviation| deviation.is_finite()).collect();
+    finite.iter().sum::<f64>() / finite.len().max(1) as f64
+}
+
+/// The largest absolute value of finite logits.
+fn largest(logits: Logits<'_>) -> f32 {
+    logits.values.iter().map(|value| value.abs()).filter(|value| value.is_finite()).fold(0.0, f32::max)
+}
+
+/// How the tolerance follows logits that are smaller or larger than usual.
+fn scale_of(spread: f64) -> f32 {
+    let (smallest, largest) = (*USUAL_SPREAD.start(), *USUAL_SPREAD.end());
+    if spread < smallest { (spread / smallest) as f32 } else { (spread / largest).max(1.0) as f32 }
+}
+
 fn compare(row: usize, position: usize, a: &[f32], b: &[f32]) -> PositionDiff {
     let differences = a.iter().zip(b).map(|(a, b)| nan_is_infinite((a - b).abs()));
     let max_abs = differences.clone().fold(0.0, f32::max);
@@ -233,6 +287,27 @@ mod tests {
         let mut broken = a;
         broken[4] = f32::NAN;
         assert!(!LogitDiff::new(("a", "b"), logits(&a, 3), logits(&broken, 3), 2, |_, _| true).passed());
+    }
+
+    #[test]
+    fn the_tolerance_follows_the_size_of_the_logits() {
+        let of = |scale: f32| {
+            let a: Vec<f32> = [0.5, 1.5, -2.0, 0.0].iter().map(|value| value * scale).collect();
+            LogitDiff::new(("a", "b"), logits(&a, 4), logits(&a, 4), 1, |_, _| true).tolerance
+        };
+        assert_eq!((of(1.0), of(0.5)), (TOLERANCE, TOLERANCE));
+        assert!(of(1e-4) < 2e-6 && of(100.0) > 10.0 * TOLERANCE);
+        let flat = LogitDiff::new(("a", "b"), logits(&[1.0; 3], 3), logits(&[1.0; 3], 3), 1, |_, _| true);
+        assert!(flat.passed());
+    }
+
+    #[test]
+    fn noise_widens_the_tolerance_until_it_tells_nothing() {
+        let a = [0.5, 1.5, -2.0, 0.0];
+        let mut diff = LogitDiff::new(("a", "b"), logits(&a, 4), logits(&a, 4), 1, |_, _| true);
+        assert_eq!((diff.widen(1e-6, (1, 4), 1.0), diff.tolerance), (None, TOLERANCE));
+        assert_eq!((diff.widen(1e-4, (1, 4), 1.0), diff.tolerance), (None, 2.0 * NOISE_FACTOR * 1e-4));
+        assert!(diff.widen(1e-2, (1, 1), 1.0).unwrap().contains("float32"));
     }
 
     #[test]

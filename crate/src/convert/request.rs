@@ -27,6 +27,7 @@ pub struct Convert {
     pub(super) format: WeightsFormat,
     pub(super) prompt: Option<String>,
     pub(super) validate: bool,
+    pub(super) prove: bool,
     pub(super) device: Device,
     pub(super) generation_test: bool,
     pub(super) add_tokens: Option<String>,
@@ -67,6 +68,7 @@ fn convert_paths(source: &Path, destination: &Path) -> Convert {
         format: WeightsFormat::default(),
         prompt: None,
         validate: true,
+        prove: true,
         device: Device::Cpu,
         generation_test: false,
         add_tokens: None,
@@ -167,7 +169,13 @@ impl Convert {
         self
     }
 
-    /// Whether to compare bits and logits before the destination appears (default: yes).
+    /// Whether to compare every byte with what the plan makes of the source, before the destination appears (default: yes).
+    pub fn prove(mut self, prove: bool) -> Self {
+        self.prove = prove;
+        self
+    }
+
+    /// Whether to compare logits before the destination appears (default: yes). Bytes are compared in either case.
     pub fn validate(mut self, validate: bool) -> Self {
         self.validate = validate;
         self

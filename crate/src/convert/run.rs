@@ -22,9 +22,9 @@ impl Convert {
         let device = if self.validate { Some(self.device_for(&conversion.table)?) } else { None };
         let stage = draft.changes.stage(&self.destination)?;
         let pieces = draft.pieces()?;
-        let claimed = device.as_ref().map(|_| pieces.clone());
+        let claimed = self.prove.then(|| pieces.clone());
         draft.write(&stage, pieces)?;
-        if let (Some(device), Some(pieces)) = (&device, &claimed) {
+        if let Some(pieces) = &claimed {
             let written = Checkpoint::open(stage.path())?;
             let claim = Claim {
                 rows: &draft.plan.rows().collect::<Vec<TensorRow>>(),
@@ -33,6 +33,8 @@ impl Convert {
                 grown: &draft.growth.iter().flat_map(|growth| growth.names()).collect::<Vec<_>>(),
             };
             conversion.proof = Some(Sealed::new(prove(&claim, draft.source.checkpoint(), &written)?));
+        }
+        if let Some(device) = &device {
             self.compare_logits(&draft, &stage, device, &mut conversion)?;
         }
         if conversion.passed() {

@@ -6,6 +6,7 @@ use candle_core::{DType as CandleType, Tensor};
 use serde_json::Value;
 
 use super::generation::{Judged, generation_test};
+use super::logit_diff::spread;
 use super::prompt::prompt_ids;
 use super::{
     Convert, ConvertError, Families, Family, GenerationTest, LayerDiff, LogitDiff, Logits, ModelFolder, ReferenceModel,
@@ -121,13 +122,15 @@ impl Convert {
             Logits { values: &logits, vocab: config.vocab_size },
         );
         let mut diff = LogitDiff::over(&columns, ("reference", "candle"), expected, found, ids.len(), |_, _| true);
+        let noise = reference.noise(&ids, expected.values, &columns)?;
+        reasons.extend(diff.widen(noise.float32, (noise.tokens, ids.len()), spread(&columns, expected)));
         for (layer, (left, right)) in streams.iter().zip(observed).enumerate() {
             let right = right.map_err(ModelError::from)?;
             diff.layers.push(LayerDiff::new(layer, left, &right, ids.len()));
         }
         diff.name_tokens(tokenizer, |_, position| ids.get(position).copied());
         let generation = self.generation_test.then(|| {
-            let sides = Judged { reference: &reference, model: &model, columns: &columns };
+            let sides = Judged { reference: &reference, model: &model, columns: &columns, tolerance: diff.tolerance };
             generation_test(sides, &prompt, longest, &config.eos_token_id, tokenizer)
         });
         Ok(Judgment { logits: Some(diff), generation: generation.transpose()?, reasons })

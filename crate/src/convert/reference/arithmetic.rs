@@ -1,4 +1,6 @@
-//! The formulas of the reference forward: plain loops over rows of float32.
+//! The formulas of the reference forward: plain loops over rows of float32, or of float64 to tell how far float32 is off.
+
+use std::ops::{Add, AddAssign, Mul};
 
 use half::{bf16, f16};
 use rayon::prelude::*;
@@ -8,24 +10,53 @@ use crate::checkpoint::{TensorData, read_floats};
 use crate::spec::DType;
 
 /// Row-major `[rows, width]` activations.
-pub(super) struct Rows {
-    pub(super) data: Vec<f32>,
+pub(super) struct Rows<F> {
+    pub(super) data: Vec<F>,
     pub(super) width: usize,
 }
 
+/// What activations are computed in.
+pub(in crate::convert) trait Real:
+    Copy
+    + Default
+    + Send
+    + Sync
+    + From<f32>
+    + Into<f64>
+    + Add<Output = Self>
+    + Mul<Output = Self>
+    + AddAssign
+    + std::iter::Sum
+{
+    /// The nearest number of this type.
+    fn nearest(value: f64) -> Self;
+}
+
+impl Real for f32 {
+    fn nearest(value: f64) -> Self {
+        value as f32
+    }
+}
+
+impl Real for f64 {
+    fn nearest(value: f64) -> Self {
+        value
+    }
+}
+
 /// x Wᵀ + b for W `[outputs, inputs]`.
-pub(super) fn project(x: &Rows, weight: &[f32], bias: Option<&[f32]>) -> Rows {
+pub(super) fn project<F: Real>(x: &Rows<F>, weight: &[f32], bias: Option<&[f32]>) -> Rows<F> {
     let outputs = weight.len() / x.width;
-    let columns: Vec<Vec<f32>> = (0..outputs)
+    let columns: Vec<Vec<F>> = (0..outputs)
         .into_par_iter()
         .map(|output| {
             let row = &weight[output * x.width..][..x.width];
-            let shift = bias.map_or(0.0, |bias| bias[output]);
-            x.data.chunks_exact(x.width).map(|input| dot(row, input) + shift).collect()
+            let shift = F::from(bias.map_or(0.0, |bias| bias[output]));
+            x.data.chunks_exact(x.width).map(|input| dot(row, input, F::from) + shift).collect()
         })
         .collect();
     let rows = x.data.len() / x.width;
-    let mut data = vec![0.0; rows * outputs];
+    let mut data = vec![F::default(); rows * outputs];
     for (output, column) in columns.iter().enumerate() {
         for (row, value) in column.iter().enumerate() {
             data[row * outputs + output] = *value;
@@ -35,19 +66,25 @@ pub(super) fn project(x: &Rows, weight: &[f32], bias: Option<&[f32]>) -> Rows {
 }
 
 /// RMSNorm or LayerNorm over each row.
-pub(super) fn normalize(x: &Rows, kind: NormKind, weight: &[f32], bias: Option<&[f32]>, eps: f64) -> Rows {
+pub(super) fn normalize<F: Real>(
+    x: &Rows<F>,
+    kind: NormKind,
+    weight: &[f32],
+    bias: Option<&[f32]>,
+    eps: f64,
+) -> Rows<F> {
     let mut data = x.data.clone();
     let width = x.width as f64;
     for row in data.chunks_exact_mut(x.width) {
         let mean = match kind {
             NormKind::RmsNorm => 0.0,
-            NormKind::LayerNorm => row.iter().map(|&value| f64::from(value)).sum::<f64>() / width,
+            NormKind::LayerNorm => row.iter().map(|&value| value.into()).sum::<f64>() / width,
         };
-        let square = row.iter().map(|&value| (f64::from(value) - mean).powi(2)).sum::<f64>() / width;
+        let square = row.iter().map(|&value| (value.into() - mean).powi(2)).sum::<f64>() / width;
         let scale = 1.0 / (square + eps).sqrt();
         for (index, (value, weight)) in row.iter_mut().zip(weight).enumerate() {
-            let shift = bias.map_or(0.0, |bias| bias[index]);
-            *value = ((f64::from(*value) - mean) * scale) as f32 * weight + shift;
+            let shift = F::from(bias.map_or(0.0, |bias| bias[index]));
+            *value = F::nearest(((*value).into() - mean) * scale) * F::from(*weight) + shift;
         }
     }
     Rows { data, width: x.width }
@@ -55,7 +92,7 @@ pub(super) fn normalize(x: &Rows, kind: NormKind, weight: &[f32], bias: Option<&
 
 /// Turns pairs of each head by the position times the pair's frequency. `neighbours` pairs 2i with 2i + 1, else i is
 /// paired with i + half.
-pub(super) fn rotate(x: &mut Rows, head: usize, frequencies: &[f64], neighbours: bool) {
+pub(super) fn rotate<F: Real>(x: &mut Rows<F>, head: usize, frequencies: &[f64], neighbours: bool) {
     let width = x.width;
     let half = frequencies.len();
     for (position, row) in x.data.chunks_exact_mut(width).enumerate() {
@@ -63,25 +100,24 @@ pub(super) fn rotate(x: &mut Rows, head: usize, frequencies: &[f64], neighbours:
             for (pair, frequency) in frequencies.iter().enumerate() {
                 let (first, second) = if neighbours { (2 * pair, 2 * pair + 1) } else { (pair, pair + half) };
                 let (sin, cos) = (position as f64 * frequency).sin_cos();
-                let (a, b) = (f64::from(head[first]), f64::from(head[second]));
-                head[first] = (a * cos - b * sin) as f32;
-                head[second] = (b * cos + a * sin) as f32;
+                let (a, b): (f64, f64) = (head[first].into(), head[second].into());
+                head[first] = F::nearest(a * cos - b * sin);
+                head[second] = F::nearest(b * cos + a * sin);
             }
         }
     }
 }
 
-pub(super) fn activate(x: f32, kind: ActivationOutline) -> f32 {
-    let x = f64::from(x);
-    let y = match kind {
+pub(super) fn activate<F: Real>(x: F, kind: ActivationOutline) -> F {
+    let x: f64 = x.into();
+    F::nearest(match kind {
         ActivationOutline::Silu => x / (1.0 + (-x).exp()),
         ActivationOutline::Relu => x.max(0.0),
         ActivationOutline::Gelu => 0.5 * x * (1.0 + erf(x / std::f64::consts::SQRT_2)),
         ActivationOutline::GeluTanh => {
             0.5 * x * (1.0 + ((2.0 / std::f64::consts::PI).sqrt() * (x + 0.044715 * x.powi(3))).tanh())
         }
-    };
-    y as f32
+    })
 }
 
 /// The error function by its power series, which converges quickly where it is not 1.
@@ -98,29 +134,33 @@ fn erf(x: f64) -> f64 {
 }
 
 /// Causal attention of one sequence over a window: query head h reads key head h / (heads / groups).
-pub(super) fn attend(
-    q: &Rows,
-    k: &Rows,
-    v: &Rows,
+pub(super) fn attend<F: Real>(
+    q: &Rows<F>,
+    k: &Rows<F>,
+    v: &Rows<F>,
     (heads, groups, head): (usize, usize, usize),
     window: usize,
-) -> Rows {
+) -> Rows<F> {
     let tokens = q.data.len() / q.width;
-    let mut data = vec![0.0f32; tokens * heads * head];
+    let mut data = vec![F::default(); tokens * heads * head];
     data.par_chunks_exact_mut(heads * head).enumerate().for_each(|(token, out)| {
         for (index, out) in out.chunks_exact_mut(head).enumerate() {
             let query = &q.data[token * q.width + index * head..][..head];
             let offset = index / (heads / groups) * head;
             let first = (token + 1).saturating_sub(window);
             let scores: Vec<f64> = (first..=token)
-                .map(|past| f64::from(dot(query, &k.data[past * k.width + offset..][..head])) / (head as f64).sqrt())
+                .map(|past| {
+                    let key = &k.data[past * k.width + offset..][..head];
+                    let score: f64 = dot(query, key, |number| number).into();
+                    score / (head as f64).sqrt()
+                })
                 .collect();
             let top = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
             let total: f64 = scores.iter().map(|score| (score - top).exp()).sum();
             for (past, score) in (first..).zip(&scores) {
-                let weight = ((score - top).exp() / total) as f32;
+                let weight = F::nearest((score - top).exp() / total);
                 for (out, value) in out.iter_mut().zip(&v.data[past * v.width + offset..][..head]) {
-                    *out += weight * value;
+                    *out += weight * *value;
                 }
             }
         }
@@ -128,23 +168,23 @@ pub(super) fn attend(
     Rows { data, width: heads * head }
 }
 
-pub(super) fn add(x: &mut Rows, y: &Rows) {
+pub(super) fn add<F: Real>(x: &mut Rows<F>, y: &Rows<F>) {
     for (x, y) in x.data.iter_mut().zip(&y.data) {
-        *x += y;
+        *x += *y;
     }
 }
 
 /// Sixteen partial sums, so that the compiler can use vector registers.
-fn dot(a: &[f32], b: &[f32]) -> f32 {
-    let mut sums = [0.0f32; 16];
+fn dot<A: Copy, F: Real>(a: &[A], b: &[F], number: impl Fn(A) -> F) -> F {
+    let mut sums = [F::default(); 16];
     let (a_body, b_body) = (a.chunks_exact(16), b.chunks_exact(16));
-    let tail: f32 = a_body.remainder().iter().zip(b_body.remainder()).map(|(a, b)| a * b).sum();
+    let tail: F = a_body.remainder().iter().zip(b_body.remainder()).map(|(a, b)| number(*a) * *b).sum();
     for (a, b) in a_body.zip(b_body) {
         for lane in 0..16 {
-            sums[lane] += a[lane] * b[lane];
+            sums[lane] += number(a[lane]) * b[lane];
         }
     }
-    sums.iter().sum::<f32>() + tail
+    sums.iter().copied().sum::<F>() + tail
 }
 
 pub(super) fn widen(data: &TensorData) -> Vec<f32> {

@@ -1,4 +1,4 @@
-//! An independent forward pass over Hugging Face names: plain loops in float32, one tensor in memory at a time.
+//! An independent forward pass over Hugging Face names: plain loops in float32 or float64, one tensor in memory at a time.
 //!
 //! It judges conversions, so it shares nothing with `model/`, `spec/` names or the remapping rules: what it computes is
 //! written here once more, from the published formulas, against the names that Hugging Face files have.
@@ -13,7 +13,7 @@ use serde_json::Value;
 use crate::checkpoint::{Checkpoint, CheckpointError};
 use crate::interrupt;
 use crate::spec::DType;
-use arithmetic::{Rows, activate, add, attend, normalize, project, rotate, widen};
+use arithmetic::{Real, Rows, activate, add, attend, normalize, project, rotate, widen};
 pub(super) use outline::Outline;
 use outline::{Map, MatrixOutline, PositionOutline, Projection};
 
@@ -24,6 +24,18 @@ pub struct ReferenceModel<'a> {
     outline: Outline,
     rounding: Option<DType>,
 }
+
+/// How far float32 is off, and how large the logits are that it is off from.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Noise {
+    /// Largest difference of the reference's own logits between float32 and float64.
+    pub(super) float32: f32,
+    /// How many tokens it was measured on.
+    pub(super) tokens: usize,
+}
+
+/// Parameters times tokens that are computed in float64: a second or two.
+const MOST_WORK: usize = 4_000_000_000;
 
 /// Sizes that config.json gives.
 struct Sizes {
@@ -66,12 +78,12 @@ impl<'a> ReferenceModel<'a> {
     }
 
     /// A linear map of `outputs` outputs (all of its tensor's, if not given), of which `first` others come before it.
-    fn linear(
+    fn linear<F: Real>(
         &self,
-        x: &Rows,
+        x: &Rows<F>,
         (map, layer): (&Projection, usize),
         part: Option<(usize, usize)>,
-    ) -> Result<Rows, CheckpointError> {
+    ) -> Result<Rows<F>, CheckpointError> {
         let name = map.tensor.replace("{layer}", &layer.to_string());
         let mut weight = self.tensor(&format!("{name}.weight"))?;
         let mut bias = self.optional(&format!("{name}.bias"))?;
@@ -90,14 +102,14 @@ impl<'a> ReferenceModel<'a> {
     }
 
     /// As [`linear`](Self::linear) for a map that may share its tensor with others, whose sizes are known.
-    fn shared(
+    fn shared<F: Real>(
         &self,
-        x: &Rows,
+        x: &Rows<F>,
         (map, layer): (&Projection, usize),
         role: Map,
         sizes: &Sizes,
         inner: usize,
-    ) -> Result<Rows, CheckpointError> {
+    ) -> Result<Rows<F>, CheckpointError> {
         let outputs = |role: &Map| match role {
             Map::Query => sizes.heads * sizes.head,
             Map::Key | Map::Value => sizes.groups * sizes.head,
@@ -107,7 +119,7 @@ impl<'a> ReferenceModel<'a> {
         self.linear(x, (map, layer), Some((first, outputs(&role))))
     }
 
-    fn norm(&self, x: &Rows, name: &str) -> Result<Rows, CheckpointError> {
+    fn norm<F: Real>(&self, x: &Rows<F>, name: &str) -> Result<Rows<F>, CheckpointError> {
         let weight = self.tensor(&format!("{name}.weight"))?;
         let bias = self.optional(&format!("{name}.bias"))?;
         let norm = &self.outline.norm;
@@ -119,7 +131,7 @@ impl<'a> ReferenceModel<'a> {
     }
 
     /// The same over each head's part of a row, where the file has such a norm.
-    fn norm_heads(&self, x: &mut Rows, name: &str) -> Result<(), CheckpointError> {
+    fn norm_heads<F: Real>(&self, x: &mut Rows<F>, name: &str) -> Result<(), CheckpointError> {
         let weight = format!("{name}.weight");
         let Some(row) = self.checkpoint.table().get(&weight.as_str().into()) else { return Ok(()) };
         let heads = Rows { data: std::mem::take(&mut x.data), width: row.shape.iter().product() };
@@ -132,6 +144,11 @@ impl<'a> ReferenceModel<'a> {
     /// # Errors
     /// [`CheckpointError`] if a tensor is missing or cannot be read, or on an interrupt.
     pub fn forward(&self, ids: &[u32]) -> Result<(Vec<f32>, Vec<Vec<f32>>), CheckpointError> {
+        self.forward_in(ids)
+    }
+
+    /// As [`forward`](Self::forward), computed in another type.
+    pub(super) fn forward_in<F: Real>(&self, ids: &[u32]) -> Result<(Vec<F>, Vec<Vec<F>>), CheckpointError> {
         let (outline, tensors) = (&self.outline, &self.outline.tensors);
         let hidden = self.size(&outline.width).unwrap_or(0);
         let heads = self.size(&outline.heads).unwrap_or(1);
@@ -141,8 +158,9 @@ impl<'a> ReferenceModel<'a> {
         let sizes = Sizes { heads, groups, head };
         let frequencies = self.frequencies(head);
 
-        let rows_of = |table: Vec<f32>, rows: &mut dyn Iterator<Item = usize>| -> Vec<f32> {
-            rows.flat_map(|row| table[row * hidden..][..hidden].to_vec()).collect()
+        let rows_of = |table: Vec<f32>, rows: &mut dyn Iterator<Item = usize>| -> Vec<F> {
+            rows.flat_map(|row| table[row * hidden..][..hidden].iter().map(|&value| F::from(value)).collect::<Vec<_>>())
+                .collect()
         };
         let table = self.tensor(&format!("{}.weight", tensors.embedding))?;
         let mut x = Rows { data: rows_of(table, &mut ids.iter().map(|&id| id as usize)), width: hidden };
@@ -178,7 +196,8 @@ impl<'a> ReferenceModel<'a> {
                 None => Rows { data: up.data.clone(), width: up.width },
             };
             for (value, up) in inside.data.iter_mut().zip(&up.data) {
-                *value = activate(*value, outline.activation) * if tensors.gate.is_some() { *up } else { 1.0 };
+                let up = if tensors.gate.is_some() { *up } else { F::from(1.0) };
+                *value = activate(*value, outline.activation) * up;
             }
             add(&mut x, &self.linear(&inside, (&tensors.down, layer), None)?);
             streams.push(x.data.clone());
@@ -187,6 +206,22 @@ impl<'a> ReferenceModel<'a> {
         let tied = self.flag("tie_word_embeddings").unwrap_or(outline.tied);
         let head = self.tensor(&format!("{}.weight", if tied { &tensors.embedding } else { &tensors.head }))?;
         Ok((project(&x, &head, None).data, streams))
+    }
+
+    /// How far the logits of the first tokens, which `forward` gave for `ids`, are from those in float64.
+    ///
+    /// # Errors
+    /// As [`forward`](Self::forward).
+    pub(super) fn noise(&self, ids: &[u32], logits: &[f32], columns: &[u32]) -> Result<Noise, CheckpointError> {
+        let parameters = self.checkpoint.table().parameters().max(1) as usize;
+        let tokens = (MOST_WORK / parameters).clamp(2, ids.len().max(2)).min(ids.len());
+        let (exact, _) = self.forward_in::<f64>(&ids[..tokens])?;
+        let vocab = logits.len() / ids.len().max(1);
+        let rows = logits.chunks_exact(vocab.max(1)).zip(exact.chunks_exact(vocab.max(1)));
+        let off = rows.flat_map(|(row, exact)| {
+            columns.iter().map(|&column| (f64::from(row[column as usize]) - exact[column as usize]).abs())
+        });
+        Ok(Noise { float32: off.fold(0.0, f64::max) as f32, tokens })
     }
 
     /// The width inside the feed-forward part: the inputs of its last map.
