@@ -91,7 +91,8 @@ impl ModelFolder {
                              numbers than `{embedding}`: transformers 5 computes with them, transformers 4 does not"
                         ),
                         origin,
-                        advice: "keep the head with --untie, or drop it with --tie".to_owned(),
+                        advice: "keep the head with --untie (or tie_word_embeddings false in config.json), or drop it with --tie"
+                            .to_owned(),
                     });
                 }
             }

@@ -116,15 +116,15 @@ impl Convert {
         let logits = model.forward_observed(&batch, &mut |_, stream| observed.push(floats(stream)))?;
         let logits = floats(&logits).map_err(ModelError::from)?;
         let reference = reference.rounded_to(round_reference);
-        let (expected, streams) = reference.forward(&ids)?;
+        let passes = reference.forward_exactly(&ids)?;
         let (expected, found) = (
-            Logits { values: &expected, vocab: hf.config().vocab_size },
+            Logits { values: &passes.logits, vocab: hf.config().vocab_size },
             Logits { values: &logits, vocab: config.vocab_size },
         );
         let mut diff = LogitDiff::over(&columns, ("reference", "candle"), expected, found, ids.len(), |_, _| true);
-        let noise = reference.noise(&ids, expected.values, &columns)?;
+        let noise = passes.noise(&columns, expected.vocab);
         reasons.extend(diff.widen(noise.float32, (noise.tokens, ids.len()), spread(&columns, expected)));
-        for (layer, (left, right)) in streams.iter().zip(observed).enumerate() {
+        for (layer, (left, right)) in passes.streams.iter().zip(observed).enumerate() {
             let right = right.map_err(ModelError::from)?;
             diff.layers.push(LayerDiff::new(layer, left, &right, ids.len()));
         }

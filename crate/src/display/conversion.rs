@@ -204,7 +204,7 @@ impl View for Conversion {
                 logits.tolerance,
                 logits.top1_agreement() * 100.0
             ));
-            lines.extend(logits.located());
+            lines.extend(logits.located().filter(|_| !logits.passed()));
         }
         if let Some(first) = self.not_finite.first() {
             let others = match self.not_finite.len() - 1 {
