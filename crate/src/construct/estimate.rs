@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::device::{Device, DeviceMemory};
-use crate::spec::{DType, Leaf, ModelSpec, Node, Part, PositionEmbedding, Role, RoleGroup, TensorRow, TensorTable};
+use crate::spec::{CostScope, DType, ModelSpec, Role, RoleGroup, TensorRow, TensorTable};
 
 /// Optimizer state and float32 copies are kept in this many bytes per number.
 const MASTER: u64 = 4;
@@ -73,43 +73,6 @@ pub struct Estimate {
     pub kv_cache_full_context: u64,
 }
 
-/// Sums over the tree.
-#[derive(Clone, Copy, Debug, Default)]
-struct Sums {
-    /// Elements that a token leaves for backward.
-    activations: u64,
-    largest_layer: u64,
-    layer_inputs: u64,
-    scores: u64,
-    largest_scores: u64,
-    matmul_flops: u64,
-    attention_flops: u64,
-    kv_elements: u64,
-    kv_full_context: u64,
-}
-
-impl Sums {
-    fn add(&mut self, other: Self, times: u64) {
-        self.activations += times * other.activations;
-        self.largest_layer = self.largest_layer.max(other.largest_layer);
-        self.layer_inputs += times * other.layer_inputs;
-        self.scores += times * other.scores;
-        self.largest_scores = self.largest_scores.max(other.largest_scores);
-        self.matmul_flops += times * other.matmul_flops;
-        self.attention_flops += times * other.attention_flops;
-        self.kv_elements += times * other.kv_elements;
-        self.kv_full_context += times * other.kv_full_context;
-    }
-}
-
-/// What the sums depend on beside the tree.
-#[derive(Clone, Copy)]
-struct Run {
-    sequence: u64,
-    context: u64,
-    hidden: u64,
-}
-
 impl Estimate {
     /// The estimate of a model with this tree and table, whose residual stream is `hidden` wide and whose longest
     /// sequence has `context` tokens.
@@ -120,13 +83,13 @@ impl Estimate {
         dtype: DType,
         (batch_size, sequence_length): (usize, usize),
     ) -> Self {
-        let run = Run { sequence: sequence_length as u64, context: context as u64, hidden: hidden as u64 };
-        let sums = sum(&spec.root, run);
+        let scope = CostScope { sequence: sequence_length as u64, context: context as u64, hidden: hidden as u64 };
+        let sums = spec.cost(scope);
         let width = dtype.bytes() as u64;
         let tokens = (batch_size * sequence_length) as u64;
         // The embedding's rows, the head's input and its gradient, and a block of logits with its softmax.
         let logits = (tokens * head_rows(table) * MASTER).min(LOGITS);
-        let ends = tokens * width * 3 * run.hidden + 2 * logits;
+        let ends = tokens * width * 3 * scope.hidden + 2 * logits;
         let layers = tokens * width * sums.activations;
         let trained = table.trainable();
         let copies = if width < MASTER { 3 } else { 2 };
@@ -212,77 +175,6 @@ impl Estimate {
 /// The devices of this machine that tell their memory.
 pub(crate) fn present() -> Vec<(Device, DeviceMemory)> {
     Device::present().into_iter().filter_map(|device| Some((device, device.memory()?))).collect()
-}
-
-/// Sums over a node and what is below it.
-fn sum(node: &Node, run: Run) -> Sums {
-    let mut sums = Sums::default();
-    for child in &node.children {
-        sums.add(sum(child, run), 1);
-    }
-    match &node.part {
-        Part::Leaf(leaf) => match leaf {
-            Leaf::Linear { inputs, outputs, .. } => sums.matmul_flops += 2 * (inputs * outputs) as u64,
-            // Their results are counted where they stand.
-            Leaf::RmsNorm { .. } | Leaf::LayerNorm { .. } | Leaf::Embedding { .. } | Leaf::AlibiSlopes { .. } => {}
-        },
-        Part::Attention { heads, kv_heads, head_dim, position, window, .. } => {
-            attention(&mut sums, [*heads, *kv_heads, *head_dim], *window, run);
-            let (queries, keys) = ((heads * head_dim) as u64, (kv_heads * head_dim) as u64);
-            let normed = node.child(Role::QueryNorm).is_some();
-            let rotated = matches!(position, PositionEmbedding::Rope(_));
-            // Map, exchange, norm, rotation; values are mapped and exchanged only; attention, exchange, output map.
-            let times = 2 + u64::from(normed) + u64::from(rotated);
-            sums.activations += times * (queries + keys) + 2 * keys + 2 * queries + run.hidden;
-        }
-        Part::SingleHeadAttention { dim, window, .. } => {
-            attention(&mut sums, [1, 1, *dim], *window, run);
-            // x W, values, and the result.
-            sums.activations += 3 * *dim as u64;
-        }
-        Part::GatedFeedForward { .. } => sums.activations += 3 * inner(node) + run.hidden,
-        Part::FeedForward { .. } => sums.activations += 2 * inner(node) + run.hidden,
-        Part::Layer { .. } => {
-            // A norm and a residual sum for each of attention and feed-forward, and the input as a leaf of its own graph.
-            let parts = node.children.iter().filter(|child| !matches!(child.part, Part::Leaf(_))).count();
-            let norms = node.children.iter().filter(|child| matches!(child.part, Part::Leaf(_))).count();
-            sums.activations += (parts + norms + 1) as u64 * run.hidden;
-            sums.layer_inputs = run.hidden;
-            sums.largest_layer = sums.activations;
-        }
-        Part::CausalLm | Part::Decoder | Part::InputEncoder { .. } | Part::LayerStack | Part::Layers => {}
-    }
-    match node.repeat {
-        None => sums,
-        Some(count) => {
-            let mut all = Sums::default();
-            all.add(sums, count as u64);
-            all
-        }
-    }
-}
-
-/// The pairs of tokens, and what a cache keeps.
-fn attention(sums: &mut Sums, [heads, kv_heads, head_dim]: [usize; 3], window: Option<usize>, run: Run) {
-    let (queries, keys) = ((heads * head_dim) as u64, (kv_heads * head_dim) as u64);
-    let visible = |length: u64| window.map_or(length, |window| length.min(window as u64));
-    // The sum over the positions i = 1 … sequence of min(i, window), twice.
-    let (sequence, seen) = (run.sequence, visible(run.sequence));
-    let twice_sum = seen * (seen + 1) + 2 * (sequence - seen) * seen;
-    sums.scores += heads as u64;
-    sums.largest_scores = sums.largest_scores.max(heads as u64);
-    // q·k and weights·v: two operations each for every head dimension.
-    sums.attention_flops += 2 * queries * twice_sum / sequence.max(1);
-    sums.kv_elements += 2 * keys;
-    sums.kv_full_context += 2 * keys * visible(run.context);
-}
-
-/// The width inside a feed-forward part: the outputs of the map into it.
-fn inner(node: &Node) -> u64 {
-    match node.child(Role::Up).map(|up| &up.part) {
-        Some(Part::Leaf(Leaf::Linear { outputs, .. })) => *outputs as u64,
-        _ => 0,
-    }
 }
 
 /// Rows of the head, tied or not: the vocabulary.

@@ -8,7 +8,7 @@ use super::field::{Field, FieldKind, Reading};
 use super::{linear, norm};
 use crate::spec::config::{ConfigError, ModelConfig};
 use crate::spec::initialization::Recipe;
-use crate::spec::{Architecture, Leaf, Node, Part, PositionEmbedding, Role, Side};
+use crate::spec::{Architecture, Cost, CostScope, Leaf, Node, Part, PositionEmbedding, Role, Side};
 
 /// Shapes of self-attention.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -262,4 +262,46 @@ pub(super) fn node(config: &ModelConfig, recipe: &Recipe) -> Node {
         children.push(Node::leaf("", Role::Slopes, slopes));
     }
     Node::new("attention", part, children)
+}
+
+/// Adds the pairs of tokens, what a cache keeps, and what attention leaves for backward.
+pub(in crate::spec) fn cost(node: &Node, scope: CostScope, cost: &mut Cost) {
+    match &node.part {
+        Part::Attention { heads, kv_heads, head_dim, position, window, .. } => {
+            pairs([*heads, *kv_heads, *head_dim], *window, scope, cost);
+            let (queries, keys) = ((heads * head_dim) as u64, (kv_heads * head_dim) as u64);
+            let normed = node.child(Role::QueryNorm).is_some();
+            let rotated = matches!(position, PositionEmbedding::Rope(_));
+            // Map, exchange, norm, rotation; values are mapped and exchanged only; attention, exchange, output map.
+            let times = 2 + u64::from(normed) + u64::from(rotated);
+            cost.activations += times * (queries + keys) + 2 * keys + 2 * queries + scope.hidden;
+        }
+        Part::SingleHeadAttention { dim, window, .. } => {
+            pairs([1, 1, *dim], *window, scope, cost);
+            // x W, values, and the result.
+            cost.activations += 3 * *dim as u64;
+        }
+        Part::CausalLm
+        | Part::Decoder
+        | Part::InputEncoder { .. }
+        | Part::LayerStack
+        | Part::Layers
+        | Part::Layer { .. }
+        | Part::GatedFeedForward { .. }
+        | Part::FeedForward { .. }
+        | Part::Leaf(_) => {}
+    }
+}
+
+fn pairs([heads, kv_heads, head_dim]: [usize; 3], window: Option<usize>, scope: CostScope, cost: &mut Cost) {
+    let (queries, keys) = ((heads * head_dim) as u64, (kv_heads * head_dim) as u64);
+    // The sum over the positions i = 1 … sequence of min(i, window), twice.
+    let (sequence, seen) = (scope.sequence, CostScope::visible(window, scope.sequence));
+    let twice_sum = seen * (seen + 1) + 2 * (sequence - seen) * seen;
+    cost.scores += heads as u64;
+    cost.largest_scores = cost.largest_scores.max(heads as u64);
+    // q·k and weights·v: two operations each for every head dimension.
+    cost.attention_flops += 2 * queries * twice_sum / sequence.max(1);
+    cost.kv_elements += 2 * keys;
+    cost.kv_full_context += 2 * keys * CostScope::visible(window, scope.context);
 }

@@ -7,7 +7,7 @@ use super::field::Reading;
 use super::linear;
 use crate::spec::config::{ConfigError, ModelConfig};
 use crate::spec::initialization::Recipe;
-use crate::spec::{Architecture, Node, Part, Role, Side};
+use crate::spec::{Architecture, Cost, CostScope, Leaf, Node, Part, Role, Side};
 
 /// The elementwise function inside a feed-forward part.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -90,4 +90,14 @@ pub(super) fn node(config: &ModelConfig, recipe: &Recipe) -> Node {
             vec![linear("linear1", Role::Up, into, bias, recipe), linear("linear2", Role::Down, out, bias, recipe)];
         Node::new("feedforward", Part::FeedForward { activation, dropout }, children)
     }
+}
+
+/// Adds what the part leaves for backward: the results of its maps, and of the product of a gated one.
+pub(in crate::spec) fn cost(node: &Node, scope: CostScope, cost: &mut Cost) {
+    let inner = match node.child(Role::Up).map(|up| &up.part) {
+        Some(Part::Leaf(Leaf::Linear { outputs, .. })) => *outputs as u64,
+        _ => 0,
+    };
+    let results = if node.child(Role::Gate).is_some() { 3 } else { 2 };
+    cost.activations += results * inner + scope.hidden;
 }

@@ -8,7 +8,7 @@ use super::{attention, feed_forward, norm};
 use crate::spec::config::{ConfigError, ModelConfig};
 use crate::spec::fields::Fields;
 use crate::spec::initialization::Recipe;
-use crate::spec::{Architecture, Node, Part, Role, Side};
+use crate::spec::{Architecture, Cost, CostScope, Node, Part, Role, Side};
 
 /// Consecutive equal layers of a stack whose layers are not all equal.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -150,4 +150,13 @@ pub(in crate::spec) fn validate(config: &ModelConfig, fault: super::Fault<'_>) -
         return Err(fault("layers", format!("{runs} layers"), &expected));
     }
     Ok(())
+}
+
+/// Adds a norm and a residual sum for each of attention and feed-forward, and the input as a leaf of its own graph.
+pub(in crate::spec) fn cost(node: &Node, scope: CostScope, cost: &mut Cost) {
+    let parts = node.children.iter().filter(|child| child.role.is_none()).count();
+    let norms = node.children.iter().filter(|child| child.role.is_some()).count();
+    cost.activations += (parts + norms + 1) as u64 * scope.hidden;
+    cost.layer_inputs = scope.hidden;
+    cost.largest_layer = cost.activations;
 }

@@ -2,11 +2,11 @@
 //! [`ModelConfig`], reading and writing of config.json, the arguments of projects and the printed reference are made of
 //! these declarations.
 
-mod attention;
+pub(super) mod attention;
 mod declare;
 mod dropout;
 pub(super) mod embedding;
-mod feed_forward;
+pub(super) mod feed_forward;
 mod field;
 pub(super) mod head;
 pub(super) mod layer;

@@ -1,0 +1,92 @@
+//! What a model's parts compute and keep, by token: each part's file says it for the part.
+
+use super::{Leaf, ModelSpec, Node, Part, parts};
+
+/// What the cost of a part depends on beside the part.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CostScope {
+    /// Tokens of a row.
+    pub sequence: u64,
+    /// The longest sequence.
+    pub context: u64,
+    /// Width of the residual stream.
+    pub hidden: u64,
+}
+
+impl CostScope {
+    /// How many of so many tokens the last one sees.
+    pub(super) fn visible(window: Option<usize>, length: u64) -> u64 {
+        window.map_or(length, |window| length.min(window as u64))
+    }
+}
+
+/// Sums over parts, for one token unless said otherwise.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Cost {
+    /// Numbers that a token leaves for backward.
+    pub activations: u64,
+    /// Those of the layer that leaves most.
+    pub largest_layer: u64,
+    /// Numbers that enter layers.
+    pub layer_inputs: u64,
+    /// Heads, each of which has a score for every pair of tokens.
+    pub scores: u64,
+    /// Those of the layer that has most.
+    pub largest_scores: u64,
+    /// Operations of products with weights.
+    pub matmul_flops: u64,
+    /// Operations of attention at the mean position of the sequence.
+    pub attention_flops: u64,
+    /// Numbers that a token adds to a cache.
+    pub kv_elements: u64,
+    /// Numbers that a cache keeps of a sequence of the longest context.
+    pub kv_full_context: u64,
+}
+
+impl Cost {
+    fn add(&mut self, other: Self, times: u64) {
+        self.activations += times * other.activations;
+        self.largest_layer = self.largest_layer.max(other.largest_layer);
+        self.layer_inputs += times * other.layer_inputs;
+        self.scores += times * other.scores;
+        self.largest_scores = self.largest_scores.max(other.largest_scores);
+        self.matmul_flops += times * other.matmul_flops;
+        self.attention_flops += times * other.attention_flops;
+        self.kv_elements += times * other.kv_elements;
+        self.kv_full_context += times * other.kv_full_context;
+    }
+}
+
+impl ModelSpec {
+    /// What all parts cost together.
+    pub fn cost(&self, scope: CostScope) -> Cost {
+        of_node(&self.root, scope)
+    }
+}
+
+/// A node and what is below it.
+fn of_node(node: &Node, scope: CostScope) -> Cost {
+    let mut cost = Cost::default();
+    for child in &node.children {
+        cost.add(of_node(child, scope), 1);
+    }
+    match &node.part {
+        Part::Leaf(leaf) => match leaf {
+            Leaf::Linear { inputs, outputs, .. } => cost.matmul_flops += 2 * (inputs * outputs) as u64,
+            // Their results are counted where they stand.
+            Leaf::RmsNorm { .. } | Leaf::LayerNorm { .. } | Leaf::Embedding { .. } | Leaf::AlibiSlopes { .. } => {}
+        },
+        Part::Attention { .. } | Part::SingleHeadAttention { .. } => parts::attention::cost(node, scope, &mut cost),
+        Part::GatedFeedForward { .. } | Part::FeedForward { .. } => parts::feed_forward::cost(node, scope, &mut cost),
+        Part::Layer { .. } => parts::layer::cost(node, scope, &mut cost),
+        Part::CausalLm | Part::Decoder | Part::InputEncoder { .. } | Part::LayerStack | Part::Layers => {}
+    }
+    match node.repeat {
+        None => cost,
+        Some(count) => {
+            let mut all = Cost::default();
+            all.add(cost, count as u64);
+            all
+        }
+    }
+}
