@@ -15,7 +15,7 @@ use crate::model::{CausalLm, InitialWeights, LayeredWeights, ModelError, NoWeigh
 use crate::ops::AttentionImplementation;
 use crate::project::{ProjectConfig, ProjectError};
 use crate::sealed::Sealed;
-use crate::spec::{DType, ModelConfig, ModelSpec, TensorRow, TensorTable};
+use crate::spec::{DType, ModelConfig, ModelSpec, Scheme, TensorRow, TensorTable};
 use crate::tokenizer::TokenizerFiles;
 
 /// Why a model could not be constructed.
@@ -351,7 +351,7 @@ impl Construct {
         config: &ModelConfig,
     ) -> Result<(Checkpoint, LoadReport), ConstructError> {
         let checkpoint = Checkpoint::open(path)?;
-        if checkpoint.table().rows().iter().any(|row| row.path.as_str().ends_with(".weight_scale")) {
+        if checkpoint.table().rows().iter().any(|row| row.path.last() == Scheme::SCALES) {
             return Err(ConstructError::Refused {
                 what: "the checkpoint is quantized: in place of weights it has numbers and scales".to_owned(),
                 origin: path.display().to_string(),

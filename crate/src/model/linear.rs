@@ -6,7 +6,7 @@ use candle_nn::VarBuilder;
 use crate::ops::{
     QuantizedWeight, exchange_heads, linear, linear_heads, quantized_linear, rounded_activations, rounded_weight,
 };
-use crate::spec::{Leaf, LocalParam, Scheme};
+use crate::spec::{Leaf, LocalParam, ParamKind, Scheme};
 
 /// A linear map over the last dimension; W is `[outputs, inputs]`.
 #[derive(Clone, Debug)]
@@ -32,7 +32,7 @@ impl Linear {
         let mut tensors = Vec::new();
         for param in leaf.params() {
             let tensor = vb.get(param.shape.clone(), param.name)?;
-            if param.name == "bias" { bias = Some(tensor) } else { tensors.push((param, tensor)) }
+            if param.kind == ParamKind::Bias { bias = Some(tensor) } else { tensors.push((param, tensor)) }
         }
         let weight = match leaf {
             Leaf::Linear { inputs, outputs, quantized: Some(scheme), .. } => {
@@ -100,11 +100,11 @@ impl Linear {
 fn few_bits(scheme: Scheme, dims: (usize, usize), tensors: Vec<(LocalParam, Tensor)>) -> Result<QuantizedWeight> {
     let mut parts = (None, None);
     for (param, tensor) in tensors {
-        match param.name {
-            "weight_scale" => parts.1 = Some(tensor),
-            // It says again what the configuration says; whoever opens a folder compares the two.
-            "weight_shape" => {}
-            _ => parts.0 = Some(tensor),
+        match param.kind {
+            ParamKind::Numbers => parts.0 = Some(tensor),
+            ParamKind::Scales => parts.1 = Some(tensor),
+            // The shape says again what the configuration says; whoever opens a folder compares the two.
+            ParamKind::Shape | ParamKind::Weight | ParamKind::Bias | ParamKind::Slopes => {}
         }
     }
     match parts {

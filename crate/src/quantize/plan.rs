@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::{QuantizeError, QuantizingSource};
 use crate::checkpoint::{Checkpoint, Piece, TensorSource};
 use crate::convert::ModelFolder;
-use crate::spec::{Grain, ModelSpec, ParamPath, Quantization, Recipe, Scheme, TensorRow};
+use crate::spec::{Grain, ModelSpec, ParamKind, ParamPath, Quantization, Recipe, Scheme, TensorRow};
 
 /// What a recipe makes of the tensors of a model folder.
 #[derive(Clone, Debug, PartialEq)]
@@ -16,14 +16,6 @@ pub struct QuantizePlan {
     quantization: Quantization,
     /// Weights that are quantized, by the folder's names, and how.
     maps: HashMap<ParamPath, Scheme>,
-}
-
-/// The three tensors that may stand for a weight.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Role {
-    Numbers,
-    Scales,
-    Shape,
 }
 
 impl QuantizePlan {
@@ -111,9 +103,13 @@ impl QuantizePlan {
                     let (outputs, inputs) = (row.shape[0], row.shape.get(1).copied().unwrap_or(1));
                     let parts = scheme.params(inputs, outputs).into_iter();
                     let parts = parts.map(|part| {
-                        let dtype = match part.name {
-                            "weight_scale" => row.dtype,
-                            _ => part.dtype.unwrap_or(row.dtype),
+                        let dtype = match part.kind {
+                            ParamKind::Scales => row.dtype,
+                            ParamKind::Numbers
+                            | ParamKind::Shape
+                            | ParamKind::Weight
+                            | ParamKind::Bias
+                            | ParamKind::Slopes => part.dtype.unwrap_or(row.dtype),
                         };
                         TensorRow::stored(part_of(&row.path, part.name), part.shape, dtype)
                     });
@@ -135,17 +131,12 @@ impl QuantizePlan {
     }
 
     /// The weight that a tensor to write stands for, with its scheme and which part of it the tensor is.
-    pub(super) fn part(&self, path: &ParamPath) -> Option<(ParamPath, Scheme, Role)> {
-        let (module, name) = path.as_str().rsplit_once('.')?;
-        let role = match name {
-            "weight" | "weight_packed" => Role::Numbers,
-            "weight_scale" => Role::Scales,
-            "weight_shape" => Role::Shape,
-            _ => return None,
-        };
-        let weight = ParamPath::from(format!("{module}.weight"));
+    pub(super) fn part(&self, path: &ParamPath) -> Option<(ParamPath, Scheme, ParamKind)> {
+        let weight = path.parent().join("weight");
         let scheme = *self.maps.get(&weight)?;
-        Some((weight, scheme, role))
+        // Names and kinds do not depend on the shape.
+        let part = scheme.params(1, 1).into_iter().find(|part| part.name == path.last())?;
+        Some((weight, scheme, part.kind))
     }
 }
 

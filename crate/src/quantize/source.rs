@@ -10,11 +10,10 @@ use half::{bf16, f16};
 use rayon::prelude::*;
 
 use super::QuantizePlan;
-use super::plan::Role;
 use super::report::{Missed, TensorError};
 use crate::checkpoint::{Checkpoint, CheckpointError, TensorSource, cast_floats, read_floats};
 use crate::ops::{Quantized, quantize_rows};
-use crate::spec::{DType, ParamPath, Scheme, TensorRow};
+use crate::spec::{DType, ParamKind, ParamPath, Scheme, TensorRow};
 
 /// Weights of a block, together about so many.
 const BLOCK: usize = 8 << 20;
@@ -111,14 +110,20 @@ impl TensorSource for QuantizingSource<'_> {
             };
             rows = &rows[1..];
             match role {
-                Role::Numbers => {
+                // A scheme stores a weight as the three below.
+                ParamKind::Weight | ParamKind::Bias | ParamKind::Slopes => {
+                    self.rest.append(std::slice::from_ref(row), out, path)?;
+                }
+                ParamKind::Numbers => {
                     let source = self.from.table().get(&weight).map_or(DType::F32, |row| row.dtype);
                     // The scales' own row says what they are stored in; it may be in another shard.
-                    let scales = rows.first().filter(|next| next.path.as_str().ends_with(".weight_scale"));
+                    let scales = rows.first().filter(|next| {
+                        self.plan.part(&next.path).is_some_and(|(_, _, kind)| kind == ParamKind::Scales)
+                    });
                     let stored = scales.map_or(source, |row| row.dtype);
                     self.numbers(&weight, &scheme, stored, out, path)?;
                 }
-                Role::Scales => {
+                ParamKind::Scales => {
                     let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
                     let scales = made.scales.remove(&weight).unwrap_or_default();
                     let wide: Vec<u8> = scales.iter().flat_map(|scale| scale.to_le_bytes()).collect();
@@ -127,7 +132,7 @@ impl TensorSource for QuantizingSource<'_> {
                     cast.map_err(|fault| fault.of(&row.path, (row.dtype, row.dtype), path))?;
                     out.write_all(&bytes).map_err(CheckpointError::io("writing", path))?;
                 }
-                Role::Shape => {
+                ParamKind::Shape => {
                     let dims = self.from.table().get(&weight).map(|row| row.shape.clone()).unwrap_or_default();
                     let bytes: Vec<u8> = dims.iter().flat_map(|dim| (*dim as i64).to_le_bytes()).collect();
                     out.write_all(&bytes).map_err(CheckpointError::io("writing", path))?;

@@ -132,11 +132,31 @@ pub enum Leaf {
     },
 }
 
+/// What a parameter is to the part that owns it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ParamKind {
+    /// A weight, a table, or the factors of a norm.
+    Weight,
+    /// What is added.
+    Bias,
+    /// ALiBi's slopes.
+    Slopes,
+    /// The numbers of a quantized weight.
+    Numbers,
+    /// The scales of a quantized weight.
+    Scales,
+    /// The shape of a quantized weight whose numbers are packed.
+    Shape,
+}
+
 /// A parameter relative to the part that owns it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LocalParam {
     /// `weight` or `bias`.
     pub name: &'static str,
+    /// What it is, whatever its name.
+    pub kind: ParamKind,
     /// Dimensions, outermost first.
     pub shape: Vec<usize>,
     /// Initialisation.
@@ -150,29 +170,37 @@ pub struct LocalParam {
 impl Leaf {
     /// The parameters of this part: the only place where a shape is written.
     pub fn params(&self) -> Vec<LocalParam> {
-        let param = |name, shape: &[usize], init| LocalParam {
+        let param = |name, kind, shape: &[usize], init| LocalParam {
             name,
+            kind,
             shape: shape.to_vec(),
             init,
             dtype: None,
             trainable: true,
         };
         match *self {
-            Leaf::Embedding { vocab, dim, init } => vec![param("weight", &[vocab, dim], init)],
+            Leaf::Embedding { vocab, dim, init } => vec![param("weight", ParamKind::Weight, &[vocab, dim], init)],
             Leaf::Linear { inputs, outputs, init, bias, quantized } => {
                 let mut params = match quantized {
                     Some(scheme) => scheme.params(inputs, outputs),
-                    None => vec![param("weight", &[outputs, inputs], init)],
+                    None => vec![param("weight", ParamKind::Weight, &[outputs, inputs], init)],
                 };
-                params.extend(bias.map(|init| param("bias", &[outputs], init)));
+                params.extend(bias.map(|init| param("bias", ParamKind::Bias, &[outputs], init)));
                 params
             }
-            Leaf::RmsNorm { dim, eps: _ } => vec![param("weight", &[dim], Init::Ones)],
+            Leaf::RmsNorm { dim, eps: _ } => vec![param("weight", ParamKind::Weight, &[dim], Init::Ones)],
             Leaf::LayerNorm { dim, eps: _ } => {
-                vec![param("weight", &[dim], Init::Ones), param("bias", &[dim], Init::Zeros)]
+                vec![
+                    param("weight", ParamKind::Weight, &[dim], Init::Ones),
+                    param("bias", ParamKind::Bias, &[dim], Init::Zeros),
+                ]
             }
             Leaf::AlibiSlopes { name, heads, slopes, trainable } => {
-                vec![LocalParam { dtype: Some(DType::F32), trainable, ..param(name, &[heads], Init::Slopes(slopes)) }]
+                vec![LocalParam {
+                    dtype: Some(DType::F32),
+                    trainable,
+                    ..param(name, ParamKind::Slopes, &[heads], Init::Slopes(slopes))
+                }]
             }
         }
     }

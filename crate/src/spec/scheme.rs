@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{DType, Init, LocalParam};
+use super::{DType, Init, LocalParam, ParamKind};
 
 /// The numbers that values are rounded to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -84,11 +84,15 @@ impl Scheme {
         if self.packed { (inputs * self.weights.bits()).div_ceil(32) * 4 } else { inputs }
     }
 
+    /// What files call the scales of a quantized weight.
+    pub const SCALES: &'static str = "weight_scale";
+
     /// The tensors that stand for a weight `[outputs, inputs]`, as compressed-tensors names them: `weight_packed` and
     /// `weight_shape`, or `weight`, and `weight_scale`. Scales are computed with in float32 whatever they are stored in.
     pub fn params(&self, inputs: usize, outputs: usize) -> Vec<LocalParam> {
-        let param = |name, shape: &[usize], dtype| LocalParam {
+        let param = |name, kind, shape: &[usize], dtype| LocalParam {
             name,
+            kind,
             shape: shape.to_vec(),
             init: Init::Zeros,
             dtype: Some(dtype),
@@ -100,13 +104,16 @@ impl Scheme {
         };
         if self.packed {
             return vec![
-                param("weight_packed", &[outputs, self.row_bytes(inputs) / 4], DType::I32),
-                param("weight_scale", scales, DType::F32),
-                param("weight_shape", &[2], DType::I64),
+                param("weight_packed", ParamKind::Numbers, &[outputs, self.row_bytes(inputs) / 4], DType::I32),
+                param(Self::SCALES, ParamKind::Scales, scales, DType::F32),
+                param("weight_shape", ParamKind::Shape, &[2], DType::I64),
             ];
         }
         let stored = if self.weights == Numbers::F8E4M3 { DType::F8E4M3 } else { DType::I8 };
-        vec![param("weight", &[outputs, inputs], stored), param("weight_scale", scales, DType::F32)]
+        vec![
+            param("weight", ParamKind::Numbers, &[outputs, inputs], stored),
+            param(Self::SCALES, ParamKind::Scales, scales, DType::F32),
+        ]
     }
 
     /// Bits of a weight with its share of the scales, which take `scale_bytes` each.

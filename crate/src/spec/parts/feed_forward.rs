@@ -94,10 +94,9 @@ pub(super) fn node(config: &ModelConfig, recipe: &Recipe) -> Node {
 
 /// Adds what the part leaves for backward: the results of its maps, and of the product of a gated one.
 pub(in crate::spec) fn cost(node: &Node, scope: CostScope, cost: &mut Cost) {
-    let inner = match node.child(Role::Up).map(|up| &up.part) {
-        Some(Part::Leaf(Leaf::Linear { outputs, .. })) => *outputs as u64,
-        _ => 0,
-    };
     let results = if node.child(Role::Gate).is_some() { 3 } else { 2 };
-    cost.activations += results * inner + scope.hidden;
+    cost.activations += scope.hidden;
+    if let Some(Part::Leaf(Leaf::Linear { outputs, .. })) = node.child(Role::Up).map(|up| &up.part) {
+        cost.activations += results * *outputs as u64;
+    }
 }

@@ -13,6 +13,7 @@ pub(super) mod layer;
 mod model;
 pub(super) mod norm;
 mod position;
+mod rope;
 
 pub use attention::AttentionKind;
 pub use dropout::Dropouts;

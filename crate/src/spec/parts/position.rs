@@ -1,12 +1,12 @@
 //! How a model knows where tokens stand.
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value, json};
+use serde_json::json;
 
 use super::declare::{FieldValue, words};
 use super::field::{Field, FieldKind, Reading};
+use super::rope::{rope_fields, rope_from};
 use crate::spec::config::{ConfigError, ModelConfig};
-use crate::spec::fields::Fields;
 use crate::spec::{Architecture, Side};
 
 /// How a model knows where tokens stand.
@@ -148,25 +148,28 @@ pub(super) fn read_length(reading: &Reading<'_>, config: &mut ModelConfig) -> Re
     reading.take("max_position_embeddings", &mut config.max_position_embeddings)
 }
 
-const KINDS: &[&str] = &["rope", "alibi", "sinusoidal", "learned", "none"];
+const NAMES: &[&str] = &["rope", "alibi", "sinusoidal", "learned", "none"];
+
+/// Every kind, with what its own fields are if they are not given.
+const KINDS: &[PositionEmbedding] = &[
+    PositionEmbedding::Rope(RopeConfig::PLAIN),
+    PositionEmbedding::Alibi(AlibiConfig { slopes: AlibiSlopes::Standard, trainable: false }),
+    PositionEmbedding::Sinusoidal,
+    PositionEmbedding::Learned,
+    PositionEmbedding::None,
+];
 
 pub(super) const POSITION_EMBEDDING: Field = Field::new(
     "position_embedding",
     "How tokens' positions enter: rotations, biases of scores, or vectors added to the embeddings",
-    FieldKind::Word(KINDS),
+    FieldKind::Word(NAMES),
     |reading, config| {
-        let words: Vec<(&str, &str)> = KINDS.iter().map(|&word| (word, word)).collect();
-        let Some(word) = reading.fields.word("position_embedding", &words)? else { return Ok(()) };
-        if word == config.position.name() {
-            return Ok(());
+        let words: Vec<_> = KINDS.iter().map(|kind| (kind.name(), kind)).collect();
+        match reading.fields.word("position_embedding", &words)? {
+            // What the family takes for granted of a kind holds where the kind is said, too.
+            Some(kind) if kind.name() != config.position.name() => config.position = kind.clone(),
+            Some(_) | None => {}
         }
-        config.position = match word {
-            "rope" => PositionEmbedding::Rope(RopeConfig::PLAIN),
-            "alibi" => PositionEmbedding::Alibi(AlibiConfig { slopes: AlibiSlopes::Standard, trainable: false }),
-            "sinusoidal" => PositionEmbedding::Sinusoidal,
-            "learned" => PositionEmbedding::Learned,
-            _ => PositionEmbedding::None,
-        };
         Ok(())
     },
     |config| Some(json!(config.position.name())),
@@ -184,29 +187,35 @@ pub(super) const ROPE_PARAMETERS: Field = Field::new(
         }
         Ok(())
     },
-    |config| match &config.position {
-        PositionEmbedding::Rope(rope) => rope_fields(rope).remove("rope_parameters"),
-        _ => None,
-    },
+    |config| rope(config).and_then(|rope| rope_fields(rope).remove("rope_parameters")),
 )
 .by_layer()
 .hugging_face()
 .otherwise("{\"rope_theta\": 10000.0}")
 .not_compared()
-.needs("position_embedding: rope", |config| matches!(config.position, PositionEmbedding::Rope(_)))
+.needs("position_embedding: rope", |config| rope(config).is_some())
 .aliases(&["rope_theta", "rope_scaling", "partial_rotary_factor"])
-.beside(|config| match &config.position {
-    PositionEmbedding::Rope(rope) => rope_fields(rope),
-    _ => Map::new(),
-});
+.beside(|config| rope(config).map(rope_fields).unwrap_or_default());
+
+fn rope(config: &ModelConfig) -> Option<&RopeConfig> {
+    match &config.position {
+        PositionEmbedding::Rope(rope) => Some(rope),
+        PositionEmbedding::Alibi(_)
+        | PositionEmbedding::Sinusoidal
+        | PositionEmbedding::Learned
+        | PositionEmbedding::None => None,
+    }
+}
 
 pub(super) const ALIBI_SLOPES: Field = Field::new(
     "alibi_slopes",
     "First values of ALiBi's slopes",
     AlibiSlopes::KIND,
-    |reading, config| match &mut config.position {
-        PositionEmbedding::Alibi(alibi) => reading.take("alibi_slopes", &mut alibi.slopes),
-        _ => Ok(()),
+    |reading, config| {
+        if let PositionEmbedding::Alibi(alibi) = &mut config.position {
+            reading.take("alibi_slopes", &mut alibi.slopes)?;
+        }
+        Ok(())
     },
     |config| alibi(config).map(|alibi| alibi.slopes.to_field()),
 )
@@ -217,9 +226,11 @@ pub(super) const ALIBI_TRAINABLE: Field = Field::new(
     "alibi_trainable",
     "Whether ALiBi's slopes are trained",
     FieldKind::Flag,
-    |reading, config| match &mut config.position {
-        PositionEmbedding::Alibi(alibi) => reading.take("alibi_trainable", &mut alibi.trainable),
-        _ => Ok(()),
+    |reading, config| {
+        if let PositionEmbedding::Alibi(alibi) = &mut config.position {
+            reading.take("alibi_trainable", &mut alibi.trainable)?;
+        }
+        Ok(())
     },
     |config| alibi(config).map(|alibi| json!(alibi.trainable)),
 )
@@ -229,103 +240,15 @@ pub(super) const ALIBI_TRAINABLE: Field = Field::new(
 fn alibi(config: &ModelConfig) -> Option<AlibiConfig> {
     match &config.position {
         PositionEmbedding::Alibi(alibi) => Some(*alibi),
-        _ => None,
+        PositionEmbedding::Rope(_)
+        | PositionEmbedding::Sinusoidal
+        | PositionEmbedding::Learned
+        | PositionEmbedding::None => None,
     }
 }
 
 fn has_alibi(config: &ModelConfig) -> bool {
     alibi(config).is_some()
-}
-
-/// Keys of rotary parameters, and whether they mean something without scaling.
-const ROPE_KEYS: &[(&str, bool)] = &[
-    ("rope_theta", true),
-    ("rope_type", true),
-    ("type", true),
-    ("partial_rotary_factor", true),
-    ("factor", false),
-    ("low_freq_factor", false),
-    ("high_freq_factor", false),
-    ("original_max_position_embeddings", false),
-];
-
-/// Rotary parameters in the 5.x place (`rope_parameters`) or the 4.x places (`rope_theta`, `rope_scaling`). Where a file at
-/// Hugging Face has both, transformers takes the older one; a native file has both with one meaning, until somebody edits the
-/// newer one.
-fn rope_from(fields: &Fields<'_>, side: Side) -> Result<RopeConfig, ConfigError> {
-    let parameters = fields.object("rope_parameters")?.filter(|rope| !rope.is_empty());
-    let scaling = fields.object("rope_scaling")?.filter(|rope| !rope.is_empty());
-    let older = scaling.is_some() && (side == Side::HuggingFace || parameters.is_none());
-    let (place, object) = if older { ("rope_scaling", scaling) } else { ("rope_parameters", parameters) };
-    let origin = format!("{}, {place}", fields.origin);
-    let empty = Map::new();
-    let rope = Fields { object: object.unwrap_or(&empty), origin: &origin, ..*fields };
-    if let Some((kind, _)) = rope.object.iter().find(|(_, value)| value.is_object()) {
-        return Err(rope.unsupported("rotary parameters of their own for", kind, "one set for all layers"));
-    }
-    if fields.strict {
-        if parameters.is_some() && scaling.is_some() {
-            return Err(fields.no_effect("rope_scaling", "remove it, or rope_parameters beside it"));
-        }
-        let known = |key: &str| ROPE_KEYS.iter().any(|(known, _)| *known == key);
-        if let Some(unknown) = rope.object.keys().find(|key| !known(key)) {
-            let known: Vec<&str> = ROPE_KEYS.iter().map(|(known, _)| *known).collect();
-            return Err(rope.unknown("rotary parameter", unknown, &known, &format!("use {}", known.join(", "))));
-        }
-    }
-    let partial = rope.number("partial_rotary_factor")?.or(fields.number("partial_rotary_factor")?).unwrap_or(1.0);
-    if partial != 1.0 {
-        return Err(rope.unsupported("partial_rotary_factor", partial, "1.0"));
-    }
-    let (inner, outer) = (rope.number("rope_theta")?, fields.number("rope_theta")?);
-    if fields.strict && inner.is_some() && outer.is_some() && inner != outer {
-        return Err(fields.no_effect("rope_theta", &format!("remove it, or the rope_theta in {place}")));
-    }
-    let theta = inner.or(outer).unwrap_or(RopeConfig::PLAIN.theta);
-    let scaling = match rope.text("rope_type")?.or(rope.text("type")?).unwrap_or("default") {
-        "default" => {
-            let unused = ROPE_KEYS.iter().find(|(key, plain)| !plain && rope.get(key).is_some());
-            if let (Some((key, _)), true) = (unused, fields.strict) {
-                return Err(rope.no_effect(key, "add rope_type: llama3, or remove it"));
-            }
-            None
-        }
-        "llama3" => {
-            let number = |field| rope.number(field)?.ok_or_else(|| rope.missing(field));
-            Some(RopeScaling::Llama3 {
-                factor: number("factor")?,
-                low_freq_factor: number("low_freq_factor")?,
-                high_freq_factor: number("high_freq_factor")?,
-                original_max_position_embeddings: rope.required("original_max_position_embeddings")?,
-            })
-        }
-        other => {
-            return Err(rope.unsupported("rope_type", other, "default, llama3"));
-        }
-    };
-    Ok(RopeConfig { theta, scaling })
-}
-
-/// Rotary parameters as both generations of transformers read them.
-pub(in crate::spec) fn rope_fields(rope: &RopeConfig) -> Map<String, Value> {
-    let mut parameters = json!({ "rope_theta": rope.theta, "rope_type": "default" });
-    let mut scaling = Value::Null;
-    if let Some(RopeScaling::Llama3 { factor, low_freq_factor, high_freq_factor, original_max_position_embeddings }) =
-        &rope.scaling
-    {
-        scaling = json!({
-            "factor": factor,
-            "high_freq_factor": high_freq_factor,
-            "low_freq_factor": low_freq_factor,
-            "original_max_position_embeddings": original_max_position_embeddings,
-            "rope_type": "llama3",
-        });
-        parameters = scaling.clone();
-        parameters["rope_theta"] = json!(rope.theta);
-    }
-    let fields =
-        [("rope_parameters", parameters), ("rope_scaling", scaling), ("rope_theta", json!(rope.theta))].into_iter();
-    fields.map(|(field, value)| (field.to_owned(), value)).collect()
 }
 
 /// Checks rotary and added positions against the sizes that they need.
@@ -370,6 +293,11 @@ pub(in crate::spec) fn validate(config: &ModelConfig, fault: super::Fault<'_>) -
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_kind_has_its_name() {
+        assert_eq!(KINDS.iter().map(PositionEmbedding::name).collect::<Vec<_>>(), NAMES);
+    }
 
     #[test]
     fn slopes_have_the_documented_values() {
