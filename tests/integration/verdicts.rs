@@ -98,7 +98,17 @@ fn fields_that_a_published_class_ignores_are_named() {
         let conversion = convert(&folder, temp.path().join(format!("native{index}"))).run().unwrap();
         let reason = conversion.verdict().reason().map(str::to_owned).unwrap_or_default();
         assert!(conversion.passed() && reason.contains(field), "{field}: {reason}");
+        let done = chandlery::finalize(&folder, temp.path().join(format!("done{index}"))).run().unwrap();
+        let named = done.report()["warnings"].to_string().contains("nothing reads these fields of config.json");
+        assert_eq!(named, field == "logits_scaling");
     }
+    // What tools leave in a configuration is known.
+    let folder = copy_of("llama-gqa", &temp.path().join("tools"));
+    edit_config(&folder, |config| {
+        config.insert("transformers.js_config".to_owned(), json!({ "kv_cache_dtype": "fp16" }));
+        config.insert("rope_interleaved".to_owned(), json!(false));
+    });
+    assert_eq!(convert(&folder, temp.path().join("tools-native")).run().unwrap().verdict(), Verdict::Agree);
 }
 
 #[test]

@@ -144,6 +144,10 @@ impl Prepared {
             false => Placement::Checkpoint { step: choice.step().unwrap_or(0) },
         };
         let mut warnings = choice.warnings();
+        let unread = folder.unread_fields();
+        if !unread.is_empty() {
+            warnings.push(format!("nothing reads these fields of config.json: {}", unread.join(", ")));
+        }
         warnings.extend(tokens.warnings.iter().cloned());
         warnings.extend(generation.warnings.iter().cloned());
         if weights.quantization().is_some() && sources.iter().any(|source| source.name.starts_with("rust/")) {

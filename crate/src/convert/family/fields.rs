@@ -8,7 +8,8 @@ use super::written::{Written, WrittenField};
 use super::{Family, FamilyError, expression};
 use crate::spec::Architecture;
 
-/// Fields of the base class of every configuration, in transformers 4 and 5, that do not change a causal model's forward.
+/// Fields of the base class of every configuration, in transformers 4 and 5, and of tools that leave theirs, that do not
+/// change a causal model's forward.
 const HARMLESS: &[&str] = &[
     "_attn_implementation",
     "_attn_implementation_autoset",
@@ -40,8 +41,10 @@ const HARMLESS: &[&str] = &[
     "label2id",
     "length_penalty",
     "max_length",
+    "max_sequence_length",
     "min_length",
     "model_type",
+    "neftune_noise_alpha",
     "no_repeat_ngram_size",
     "num_beam_groups",
     "num_beams",
@@ -68,6 +71,7 @@ const HARMLESS: &[&str] = &[
     "top_p",
     "torch_dtype",
     "torchscript",
+    "transformers.js_config",
     "transformers_version",
     "typical_p",
     "unsloth_fixed",
