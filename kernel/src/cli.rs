@@ -50,7 +50,7 @@ pub(crate) enum BenchSubject {
         runs: u32,
         /// Only this one; may be repeated
         #[arg(long)]
-        engine: Vec<Contestant>,
+        engine: Vec<BenchTarget>,
     },
 }
 
@@ -196,7 +196,7 @@ pub(crate) struct Place {
 
 /// What `chandlery bench cells` measures.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Contestant {
+pub(crate) enum BenchTarget {
     /// The engine of this command.
     Direct,
     /// The same as Jupyter sees it: this command as a kernel.

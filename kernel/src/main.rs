@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use chandlery::command::Failure;
-use chandlery_kernel::bench::Tongue;
+use chandlery_kernel::bench::Language;
 use chandlery_kernel::client::{Kernelspec, Peer};
 use chandlery_kernel::engine::direct::{DirectEngine, Kept};
 use chandlery_kernel::engine::{Echo, Engine, Evcxr, Unavailable};
@@ -18,7 +18,7 @@ use chandlery_kernel::toolkit::Toolkit;
 use chandlery_kernel::{bench, doctor, install, link, runner, server, worker};
 use clap::{Parser, ValueEnum};
 
-use cli::{BenchSubject, Cli, Contestant, EngineName, KernelAction, Place, RunArgs};
+use cli::{BenchSubject, BenchTarget, Cli, EngineName, KernelAction, Place, RunArgs};
 
 const FAILED: u8 = 1;
 const USAGE: u8 = 2;
@@ -208,22 +208,22 @@ fn scope(place: &Place) -> Scope {
 
 fn bench(subject: BenchSubject) -> ExitCode {
     let BenchSubject::Cells { notebook, runs, engine } = subject;
-    let all = Contestant::value_variants().iter().filter(|one| engine.is_empty() || engine.contains(one));
-    let contenders: Vec<_> = all.filter_map(|one| contender(*one).map_err(|why| say_error(&why)).ok()).collect();
-    if contenders.is_empty() {
+    let all = BenchTarget::value_variants().iter().filter(|one| engine.is_empty() || engine.contains(one));
+    let targets: Vec<_> = all.filter_map(|one| target(*one).map_err(|why| say_error(&why)).ok()).collect();
+    if targets.is_empty() {
         return fail("nothing is left to measure");
     }
     let plan = bench::Plan { runs, pause: bench::PAUSE };
     let measured = match &notebook {
-        Some(path) => bench::notebook(path, &contenders, plan, &mut say),
-        None => bench::cells(&contenders, plan, &mut say),
+        Some(path) => bench::notebook(path, &targets, plan, &mut say),
+        None => bench::cells(&targets, plan, &mut say),
     };
     measured.map_or_else(fail, |()| ExitCode::SUCCESS)
 }
 
-/// How one of the contestants is started; why it is left out.
-fn contender(one: Contestant) -> Result<bench::Contender, String> {
-    let named = |name, tongue, start| bench::Contender { name, tongue, start };
+/// How a target of the benchmark is started; why it is left out.
+fn target(one: BenchTarget) -> Result<bench::Target, String> {
+    let named = |name, language, start| bench::Target { name, language, start };
     let engine = |name| Box::new(move |within: Option<&Path>| start_engine(name, within));
     let kernel = |spec: Kernelspec| {
         Box::new(move |within: Option<&Path>| {
@@ -235,18 +235,18 @@ fn contender(one: Contestant) -> Result<bench::Contender, String> {
         spec.ok_or_else(|| format!("{name} is left out: Jupyter knows no such kernel (`jupyter kernelspec list`)"))
     };
     Ok(match one {
-        Contestant::Direct => named("direct", Tongue::Toolkit, engine(EngineName::Direct)),
-        Contestant::Kernel => {
+        BenchTarget::Direct => named("direct", Language::Toolkit, engine(EngineName::Direct)),
+        BenchTarget::Kernel => {
             let program = std::env::current_exe().map_err(|error| format!("the command's own file: {error}"))?;
-            named("direct, as a kernel", Tongue::Toolkit, kernel(Kernelspec::own(&program)))
+            named("direct, as a kernel", Language::Toolkit, kernel(Kernelspec::own(&program)))
         }
-        Contestant::Evcxr => named("evcxr", Tongue::Rust, engine(EngineName::Evcxr)),
-        Contestant::EvcxrJupyter => {
+        BenchTarget::Evcxr => named("evcxr", Language::Rust, engine(EngineName::Evcxr)),
+        BenchTarget::EvcxrJupyter => {
             let spec = installed(Kernelspec::evcxr(), "evcxr_jupyter")?;
-            named("evcxr_jupyter", Tongue::Rust, kernel(spec))
+            named("evcxr_jupyter", Language::Rust, kernel(spec))
         }
-        Contestant::Ipykernel => {
-            named("ipykernel", Tongue::Python, kernel(installed(Kernelspec::ipykernel(), "ipykernel")?))
+        BenchTarget::Ipykernel => {
+            named("ipykernel", Language::Python, kernel(installed(Kernelspec::ipykernel(), "ipykernel")?))
         }
     })
 }

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::{Command, Output};
 use std::time::Duration;
 
-use chandlery_kernel::bench::{self, Contender, Plan, Tongue};
+use chandlery_kernel::bench::{self, Language, Plan, Target};
 use chandlery_kernel::client::{Kernelspec, Peer};
 use chandlery_kernel::engine::{Cell, Echo, Engine, Event, Outcome, Stream};
 use serde_json::json;
@@ -56,11 +56,11 @@ fn a_kernel_is_an_engine_over_its_sockets() {
 
 #[test]
 fn each_cell_that_an_engine_can_say_has_a_row() {
-    let echo = |name, tongue| Contender { name, tongue, start: Box::new(|_| Ok(Box::new(Echo::new()))) };
-    let contenders = [echo("rust", Tongue::Rust), echo("python", Tongue::Python), echo("all", Tongue::Toolkit)];
+    let echo = |name, language| Target { name, language, start: Box::new(|_| Ok(Box::new(Echo::new()))) };
+    let targets = [echo("rust", Language::Rust), echo("python", Language::Python), echo("all", Language::Toolkit)];
     let mut lines = Vec::new();
     let plan = Plan { runs: 2, pause: Duration::ZERO };
-    bench::cells(&contenders, plan, &mut |line| lines.push(line.to_owned())).unwrap();
+    bench::cells(&targets, plan, &mut |line| lines.push(line.to_owned())).unwrap();
     let rows = |name: &str| lines.iter().filter(|line| line.starts_with(&format!("| {name} |"))).count();
     // The start, and each cell: three are plain, five need the toolkit.
     assert_eq!([rows("rust"), rows("python"), rows("all")], [1 + 3, 1 + 3, 1 + 8], "{lines:#?}");
@@ -68,7 +68,7 @@ fn each_cell_that_an_engine_can_say_has_a_row() {
     assert_eq!(magic.matches('|').count(), 8, "{magic}");
     assert_eq!(magic.matches('-').count(), 3, "medians with their range: {magic}");
 
-    let broken = Contender { name: "broken", tongue: Tongue::Rust, start: Box::new(|_| Err("no luck".to_owned())) };
+    let broken = Target { name: "broken", language: Language::Rust, start: Box::new(|_| Err("no luck".to_owned())) };
     assert_eq!(bench::cells(&[broken], plan, &mut |_| {}).unwrap_err(), "broken: no luck");
 }
 

@@ -164,12 +164,13 @@ fn the_cuda_feature_and_unsafe_live_in_named_files() {
     }
 }
 
-/// The operating system, the loading of cells, the store that cells take their variables from, the check in their loops, and
-/// the GPU.
+/// The operating system, the loading of cells, the store that cells take their variables from, what cells do to take those of
+/// which fields were moved away, the check in their loops, and the GPU.
 const UNSAFE: &[&str] = &[
     "kernel/src/system.rs",
     "kernel/src/system/turns.rs",
     "kernel/src/worker/load.rs",
+    "kernel/src/engine/direct/generate/fields.rs",
     "crate/src/cell/store.rs",
     "crate/src/interrupt.rs",
     "crate/src/ops/cuda/driver.rs",

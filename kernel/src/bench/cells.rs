@@ -4,7 +4,7 @@ use std::path::Path;
 
 /// What a cell is written in, and what it can use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Tongue {
+pub enum Language {
     /// Rust with the toolkit, and directives.
     Toolkit,
     /// Rust alone.
@@ -32,11 +32,11 @@ pub(super) fn text(code: &str, number: u32, model: &Path) -> String {
 
 impl Measured {
     /// The cell, where it can be said.
-    pub(super) fn code(&self, tongue: Tongue) -> Option<&'static str> {
-        match tongue {
-            Tongue::Toolkit => Some(self.rust),
-            Tongue::Rust => Some(self.rust).filter(|_| !self.toolkit),
-            Tongue::Python => self.python,
+    pub(super) fn code(&self, language: Language) -> Option<&'static str> {
+        match language {
+            Language::Toolkit => Some(self.rust),
+            Language::Rust => Some(self.rust).filter(|_| !self.toolkit),
+            Language::Python => self.python,
         }
     }
 }
@@ -70,21 +70,21 @@ pub(super) const CELLS: &[Measured] = &[
 ];
 
 /// The first cell: two variables that later cells use.
-pub(super) fn first(tongue: Tongue) -> &'static str {
-    if tongue == Tongue::Python { "a1 = 1; a2 = 2" } else { "let a1 = 1; let a2 = 2;" }
+pub(super) fn first(language: Language) -> &'static str {
+    if language == Language::Python { "a1 = 1; a2 = 2" } else { "let a1 = 1; let a2 = 2;" }
 }
 
 /// A cell that makes a variable.
-pub(super) fn variable(tongue: Tongue) -> &'static str {
-    match tongue {
-        Tongue::Python => "a{n} = [a1] * {n}; a{n}.append({n})",
+pub(super) fn variable(language: Language) -> &'static str {
+    match language {
+        Language::Python => "a{n} = [a1] * {n}; a{n}.append({n})",
         _ => "let mut a{n} = vec![a1; {n}]; a{n}.push({n});",
     }
 }
 
 /// A cell that uses one.
-pub(super) fn use_of_one(tongue: Tongue) -> &'static str {
-    if tongue == Tongue::Python { "a3.append({n}); len(a3)" } else { "a3.push({n}); a3.len()" }
+pub(super) fn use_of_one(language: Language) -> &'static str {
+    if language == Language::Python { "a3.append({n}); len(a3)" } else { "a3.push({n}); a3.len()" }
 }
 
 /// A small file of weights as Llamas name them, two layers: what the magic shows.
@@ -120,8 +120,8 @@ mod tests {
     #[test]
     fn no_two_cells_have_the_same_text() {
         for cell in CELLS.iter().filter(|cell| cell.name != "a magic") {
-            for tongue in [Tongue::Toolkit, Tongue::Rust, Tongue::Python] {
-                let Some(code) = cell.code(tongue) else { continue };
+            for language in [Language::Toolkit, Language::Rust, Language::Python] {
+                let Some(code) = cell.code(language) else { continue };
                 assert_ne!(text(code, 7, Path::new("m")), text(code, 8, Path::new("m")), "{}", cell.name);
             }
         }

@@ -7,22 +7,22 @@ use std::fmt::Write;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use crate::engine::direct::folder::Folder;
+use crate::engine::direct::compile::folder::Folder;
 use crate::engine::{Cell, Engine, Event, Outcome, Output};
 use cells::{CELLS, Measured, text};
 
-pub use cells::Tongue;
+pub use cells::Language;
 pub use notebook::notebook;
 
 /// Starts an engine whose cells run in a folder, if one is given.
 pub type Start = Box<dyn Fn(Option<&Path>) -> Result<Box<dyn Engine>, String>>;
 
 /// An engine or a kernel under its name.
-pub struct Contender {
+pub struct Target {
     /// As the table calls it.
     pub name: &'static str,
     /// What its cells are written in.
-    pub tongue: Tongue,
+    pub language: Language,
     /// How it is started.
     pub start: Start,
 }
@@ -57,9 +57,9 @@ struct Running<'a> {
 }
 
 impl<'a> Running<'a> {
-    fn start(contender: &'a Contender, within: Option<&Path>, model: &Path) -> Result<Self, String> {
-        let engine = (contender.start)(within).map_err(|problem| format!("{}: {problem}", contender.name))?;
-        Ok(Self { name: contender.name, engine, count: 0, model: model.to_owned() })
+    fn start(target: &'a Target, within: Option<&Path>, model: &Path) -> Result<Self, String> {
+        let engine = (target.start)(within).map_err(|problem| format!("{}: {problem}", target.name))?;
+        Ok(Self { name: target.name, engine, count: 0, model: model.to_owned() })
     }
 
     /// Runs a built-in cell under the next number: those of variables go from 3 to 30.
@@ -99,41 +99,41 @@ impl Drop for Running<'_> {
 ///
 /// # Errors
 /// An engine that does not start, or a cell that failed.
-pub fn cells(contenders: &[Contender], plan: Plan, say: &mut dyn FnMut(&str)) -> Result<(), String> {
+pub fn cells(targets: &[Target], plan: Plan, say: &mut dyn FnMut(&str)) -> Result<(), String> {
     let folder = Folder::fresh(&std::env::temp_dir()).map_err(|error| error.to_string())?;
     let model = folder.path().join("model.safetensors");
     std::fs::write(&model, cells::weights()).map_err(|error| error.to_string())?;
     say(&format!("{} Milliseconds: median (least-greatest) of {} runs.\n", machine(), plan.runs));
     // In turns, so that a busy moment of the machine falls on all.
-    let mut starts = vec![Vec::new(); contenders.len()];
+    let mut starts = vec![Vec::new(); targets.len()];
     for _ in 0..plan.runs {
-        for (contender, starts) in contenders.iter().zip(&mut starts) {
+        for (target, starts) in targets.iter().zip(&mut starts) {
             let began = Instant::now();
-            let mut running = Running::start(contender, None, &model)?;
+            let mut running = Running::start(target, None, &model)?;
             running.run("1 + {n}")?;
             starts.push(began.elapsed().as_secs_f64() * 1e3);
         }
     }
     table(&["engine", "start to first reply"], say);
-    for (contender, starts) in contenders.iter().zip(starts) {
-        say(&row(&[contender.name, &spread(starts)]));
+    for (target, starts) in targets.iter().zip(starts) {
+        say(&row(&[target.name, &spread(starts)]));
     }
     say("");
     table(
         &["engine", "cell", "budget", "first", "warm", "after 50 cells, 30 variables", "the same without pauses"],
         say,
     );
-    contenders.iter().try_for_each(|contender| one(contender, plan, &model, say))?;
+    targets.iter().try_for_each(|target| one(target, plan, &model, say))?;
     say(&format!("\n{}", machine()));
     Ok(())
 }
 
 /// The rows of one engine.
-fn one(contender: &Contender, plan: Plan, model: &Path, say: &mut dyn FnMut(&str)) -> Result<(), String> {
-    let tongue = contender.tongue;
-    let wanted: Vec<(&Measured, &str)> = CELLS.iter().filter_map(|cell| Some((cell, cell.code(tongue)?))).collect();
-    let mut running = Running::start(contender, None, model)?;
-    running.run(cells::first(tongue))?;
+fn one(target: &Target, plan: Plan, model: &Path, say: &mut dyn FnMut(&str)) -> Result<(), String> {
+    let language = target.language;
+    let wanted: Vec<(&Measured, &str)> = CELLS.iter().filter_map(|cell| Some((cell, cell.code(language)?))).collect();
+    let mut running = Running::start(target, None, model)?;
+    running.run(cells::first(language))?;
     let mut fresh = Vec::new();
     for (_, code) in &wanted {
         std::thread::sleep(plan.pause);
@@ -141,13 +141,13 @@ fn one(contender: &Contender, plan: Plan, model: &Path, say: &mut dyn FnMut(&str
     }
     drop(running);
 
-    let mut running = Running::start(contender, None, model)?;
-    running.run(cells::first(tongue))?;
+    let mut running = Running::start(target, None, model)?;
+    running.run(cells::first(language))?;
     for _ in 3..31 {
-        running.run(cells::variable(tongue))?;
+        running.run(cells::variable(language))?;
     }
     for _ in 31..52 {
-        running.run(cells::use_of_one(tongue))?;
+        running.run(cells::use_of_one(language))?;
     }
     let at_once = Plan { pause: Duration::ZERO, ..plan };
     for ((cell, code), (first, fresh)) in wanted.iter().zip(fresh) {
@@ -155,7 +155,7 @@ fn one(contender: &Contender, plan: Plan, model: &Path, say: &mut dyn FnMut(&str
         let later = running.warm(code, plan)?;
         let rush = running.warm(code, at_once)?;
         let (budget, first) = (cell.budget.to_string(), format!("{first:.1}"));
-        say(&row(&[contender.name, cell.name, &budget, &first, &spread(fresh), &spread(later), &spread(rush)]));
+        say(&row(&[target.name, cell.name, &budget, &first, &spread(fresh), &spread(later), &spread(rush)]));
     }
     Ok(())
 }

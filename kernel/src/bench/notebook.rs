@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::{Contender, Plan, Running, Tongue, machine, row, table};
+use super::{Language, Plan, Running, Target, machine, row, table};
 use crate::runner;
 
 /// Measures the code cells of a notebook, in order, in its folder: the median of `plan.runs` fresh engines. A cell that
@@ -10,16 +10,16 @@ use crate::runner;
 ///
 /// # Errors
 /// A file that is no notebook, or an engine that does not start.
-pub fn notebook(path: &Path, contenders: &[Contender], plan: Plan, say: &mut dyn FnMut(&str)) -> Result<(), String> {
+pub fn notebook(path: &Path, targets: &[Target], plan: Plan, say: &mut dyn FnMut(&str)) -> Result<(), String> {
     let codes = runner::sources(path).map_err(|error| error.to_string())?;
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let rust: Vec<&Contender> = contenders.iter().filter(|contender| contender.tongue != Tongue::Python).collect();
+    let rust: Vec<&Target> = targets.iter().filter(|target| target.language != Language::Python).collect();
     say(&format!("{} Milliseconds: median of {} runs.\n", machine(), plan.runs));
     let mut columns = Vec::new();
-    for contender in &rust {
+    for target in &rust {
         let mut took = vec![Vec::new(); codes.len()];
         for _ in 0..plan.runs {
-            let mut running = Running::start(contender, Some(folder), Path::new(""))?;
+            let mut running = Running::start(target, Some(folder), Path::new(""))?;
             for (code, took) in codes.iter().zip(&mut took) {
                 std::thread::sleep(plan.pause);
                 took.push(running.execute(code.clone()).ok());
@@ -27,7 +27,7 @@ pub fn notebook(path: &Path, contenders: &[Contender], plan: Plan, say: &mut dyn
         }
         columns.push(took.into_iter().map(median).collect::<Vec<_>>());
     }
-    let names = rust.iter().map(|contender| contender.name);
+    let names = rust.iter().map(|target| target.name);
     table(&["cell", "first line"].into_iter().chain(names).collect::<Vec<_>>(), say);
     for (at, code) in codes.iter().enumerate() {
         let first: String = code.lines().find(|line| !line.trim().is_empty()).unwrap_or("").chars().take(40).collect();

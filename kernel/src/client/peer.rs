@@ -14,7 +14,7 @@ use tokio::runtime::Runtime;
 use tokio::time::timeout;
 
 use super::{Client, Kernelspec, tcp};
-use crate::engine::direct::folder::Folder;
+use crate::engine::direct::compile::folder::Folder;
 use crate::engine::{Assist, Cell, Engine, Event, Interrupter, Outcome, Output, Stream, Unavailable};
 use crate::system;
 

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use chandlery::display::MimeBundle;
 use serde::Deserialize;
 
-use super::direct::folder::Folder;
+use super::direct::compile::folder::Folder;
 use super::{Assist, Cell, Engine, Event, Interrupter, Outcome, Output, Stream, Unavailable};
 use crate::{language, system};
 

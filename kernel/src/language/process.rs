@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use super::asked::{Asked, Questions};
 use super::messages::{Answer, Crate, Request, STD};
 use super::{Limits, lock};
-use crate::engine::direct::folder::Folder;
+use crate::engine::direct::compile::folder::Folder;
 
 /// Where it writes why it failed.
 const ERRORS: &str = "errors";

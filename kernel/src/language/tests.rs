@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::Command;
 
 use super::*;
-use crate::engine::direct::folder::Folder;
+use crate::engine::direct::compile::folder::Folder;
 
 /// It is told how to start, and ready at once.
 const READY: &str = "read start; echo '{\"ready\":{\"milliseconds\":1,\"dependencies\":[],\"more\":false}}'";

@@ -56,7 +56,7 @@ pub enum RunError {
         /// Why.
         reason: String,
     },
-    /// A cell failed. Its story has been told in the report.
+    /// A cell failed. It was reported in the report.
     #[error("`{}` failed at cell {cell} of {of}: {name}: {value}", path.display())]
     Cell {
         /// The notebook.

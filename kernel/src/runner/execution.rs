@@ -9,12 +9,12 @@ use serde_json::Value;
 use super::compare::{self, Comparison};
 use super::console::Teller;
 use super::error::RunError;
+use super::failure_report::{Failure, first_line};
 use super::junit::Suite;
 use super::notebook::Notebook;
 use super::options::{Job, Options};
 use super::recorder::Recorder;
 use super::signals::StopRequest;
-use super::story::{Failure, first_line};
 use super::transcript;
 use super::watchdog::with_timeout;
 use super::{StartEngineIn, ansi, html, memory, parameters, resume};
@@ -103,7 +103,7 @@ impl Run<'_> {
             different = comparison.different();
             let of = comparison.cells.len();
             if different > 0 {
-                self.teller.line(&format!("\ncompared with {}:\n\n{}", path.display(), comparison.story()));
+                self.teller.line(&format!("\ncompared with {}:\n\n{}", path.display(), comparison.report()));
             } else {
                 self.teller.line(&format!("{of} cells show what they show in {}", path.display()));
             }
@@ -169,8 +169,8 @@ impl Run<'_> {
             (Outcome::Error { .. }, Some(signal)) => Err(RunError::Stopped { path, signal }),
             (Outcome::Error { name, value, traceback }, None) => {
                 suite.end_failed(began.elapsed().as_secs_f64(), (&name, &value), &traceback);
-                let story: Vec<String> = traceback.iter().map(|line| ansi::strip(line)).collect();
-                self.teller.line(&format!("\n{}: the end\n{}\n", path.display(), story.join("\n")));
+                let lines: Vec<String> = traceback.iter().map(|line| ansi::strip(line)).collect();
+                self.teller.line(&format!("\n{}: the end\n{}\n", path.display(), lines.join("\n")));
                 Err(RunError::End { path, name, value })
             }
         }

@@ -62,7 +62,7 @@ impl Suite {
         } else {
             let mut status = TestCaseStatus::non_success(NonSuccessKind::Failure);
             let message = "differs from the golden notebook";
-            status.set_type("Different").set_message(message).set_description(cell.story());
+            status.set_type("Different").set_message(message).set_description(cell.report());
             status
         };
         self.case(format!("cell {} compared", cell.number), 0.0, status);

@@ -7,6 +7,7 @@ mod compare;
 mod console;
 mod error;
 mod execution;
+mod failure_report;
 mod html;
 mod junit;
 mod language;
@@ -18,7 +19,6 @@ mod recorder;
 mod resume;
 mod schedule;
 mod signals;
-mod story;
 mod transcript;
 mod watchdog;
 
@@ -52,7 +52,7 @@ pub fn sources(path: &Path) -> Result<Vec<String>, NotebookError> {
 /// Starts an engine whose cells run in the given folder; from several threads at once.
 pub type StartEngineIn<'a> = &'a (dyn Fn(&Path) -> Result<Box<dyn Engine>, String> + Sync);
 
-/// Runs notebooks, each up to its first failing cell, or checks all cells without running them. Progress and the story of a failure go to `report`, one line a
+/// Runs notebooks, each up to its first failing cell, or checks all cells without running them. Progress and the report of a failure go to `report`, one line a
 /// cell. A report for programs, if one is asked for, goes to `data`.
 ///
 /// # Errors

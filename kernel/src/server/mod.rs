@@ -1,7 +1,7 @@
 //! The Jupyter side: a [`Session`] that knows what running a cell means, and the ZeroMQ sockets in front of it.
 //!
 //! ```text
-//! shell, control ─▶ dispatch ─┬─ execute ─▶ lanes ─▶ queue (one thread, owns the Session) ─▶ Engine
+//! shell, control ─▶ dispatch ─┬─ execute ─▶ shell queues ─▶ queue (one thread, owns the Session) ─▶ Engine
 //!                             └─ the rest ─▶ answers, while a cell runs
 //! queue, answers ─▶ status ─▶ iopub (one task: order, merged text, pace)      queue ⇄ stdin
 //! ```
@@ -15,7 +15,6 @@ mod dispatch;
 mod history;
 mod history_file;
 mod iopub;
-mod lanes;
 mod parent;
 mod position;
 mod question;
@@ -23,6 +22,7 @@ mod queue;
 mod replay;
 mod serve;
 mod session;
+mod shell_queues;
 mod signature;
 mod status;
 mod stdin;

@@ -11,8 +11,8 @@ use jupyter_protocol::{ExecuteReply, ExecuteRequest, ExecutionCount, ExpressionR
 use super::comm::Comms;
 use super::history::History;
 use super::iopub::Iopub;
-use super::lanes::Lanes;
 use super::session::{Execution, Front, Publication, Request, Session};
+use super::shell_queues::ShellQueues;
 use super::status::Statuses;
 use super::stdin::{Asker, Canceller};
 use super::wire::{Outgoing, Received};
@@ -92,7 +92,7 @@ impl Queue {
                 interrupter: session.interrupter(),
                 running: AtomicBool::new(false),
             });
-            let lanes = Lanes::default();
+            let queues = ShellQueues::default();
             Runner {
                 session,
                 last: None,
@@ -100,7 +100,7 @@ impl Queue {
                 handles: shared,
                 stopping: told,
                 jobs: receiver,
-                lanes,
+                queues,
                 iopub,
                 statuses,
                 comms,
@@ -153,7 +153,7 @@ struct Runner {
     handles: Arc<OnceLock<Handles>>,
     stopping: Arc<AtomicBool>,
     jobs: mpsc::Receiver<Job>,
-    lanes: Lanes,
+    queues: ShellQueues,
     iopub: Iopub,
     statuses: Statuses,
     comms: Comms,
@@ -168,7 +168,7 @@ impl Runner {
                     return;
                 }
             }
-            let next = if self.stopping.load(Ordering::SeqCst) { None } else { self.lanes.next() };
+            let next = if self.stopping.load(Ordering::SeqCst) { None } else { self.queues.next() };
             match next {
                 Some(cell) => {
                     let others = self.execute(&cell);
@@ -207,13 +207,13 @@ impl Runner {
     /// Takes a job off the queue; true when the engine was ended.
     fn arrived(&mut self, job: Job) -> bool {
         match job {
-            Job::Cell(cell) => self.lanes.push(*cell),
+            Job::Cell(cell) => self.queues.push(*cell),
             Job::Close { subshell } => {
-                let waiting = self.lanes.take(Some(&subshell));
+                let waiting = self.queues.take(Some(&subshell));
                 self.abort(waiting);
             }
             Job::Stop { done } => {
-                let waiting = self.lanes.take_all();
+                let waiting = self.queues.take_all();
                 self.abort(waiting);
                 self.end();
                 let _ = done.send(());
@@ -256,7 +256,7 @@ impl Runner {
         if aborts {
             while let Ok(job) = self.jobs.recv_timeout(STRAGGLERS) {
                 match job {
-                    Job::Cell(cell) => self.lanes.push(*cell),
+                    Job::Cell(cell) => self.queues.push(*cell),
                     job => late.push(job),
                 }
             }
@@ -264,7 +264,7 @@ impl Runner {
         let _ = replies.send(wire::child(reply(&outcome, number, values, page), message));
         self.statuses.end(message);
         if aborts {
-            let behind = self.lanes.take(message.subshell.as_deref());
+            let behind = self.queues.take(message.subshell.as_deref());
             self.abort(behind);
         }
         late

@@ -11,7 +11,7 @@ mod listing;
 mod load;
 mod magic;
 mod shell;
-mod typed;
+mod stdin;
 pub mod words;
 
 pub use load::ENTRY;
@@ -85,7 +85,7 @@ fn serve_all(stream: UnixStream) -> ExitCode {
         }
     });
     chandlery::display::register_fonts();
-    typed::install();
+    stdin::install();
     chandlery::cell::install_panic_hook();
     let running = Arc::new(AtomicBool::new(false));
     flush_while(Arc::clone(&running));

@@ -2,10 +2,13 @@
 
 use std::collections::BTreeSet;
 
-use super::codegen::Purpose;
 use super::directives::{self, Directive, Parsed, Step, UsageError, in_place};
-use super::outcome::error;
-use super::{DirectEngine, Items, serving, unknown};
+use crate::engine::direct::DirectEngine;
+use crate::engine::direct::explain::outcome::error;
+use crate::engine::direct::generate::codegen::Purpose;
+use crate::engine::direct::run::serving;
+use crate::engine::direct::session::items::Items;
+use crate::engine::direct::session::unknown;
 use crate::engine::{Cell, Outcome, Output};
 use crate::worker::frame::Request;
 

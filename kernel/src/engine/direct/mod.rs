@@ -1,49 +1,16 @@
 //! The `direct` engine: one rustc and one link per cell, run in a worker that holds the toolkit and the variables.
 
 mod assist;
-mod attempts;
-mod attributes;
-mod body;
-mod busy;
 mod check;
-mod codegen;
-mod compile;
-mod content;
-mod definition;
+pub(crate) mod compile;
 mod dependencies;
-mod depth;
-mod diagnostics;
 mod directives;
-mod edits;
-mod ending;
-mod fields;
-mod files;
-pub(crate) mod folder;
-mod imports;
-mod items;
-mod key;
-mod literals;
-mod macros;
-mod names;
-mod outcome;
-mod paths;
-mod process;
-mod reach;
-mod rendered;
-mod serving;
-mod source;
-mod split;
-mod staged;
-mod statics;
-mod subject;
-mod syntax;
+mod explain;
+mod generate;
+mod read;
+mod run;
+mod session;
 mod tests;
-mod text;
-mod typecheck;
-mod types;
-mod unknown;
-mod variables;
-mod whole;
 
 use std::collections::{BTreeSet, HashMap};
 use std::path::PathBuf;
@@ -53,29 +20,29 @@ use std::time::{Duration, Instant};
 use super::{Assist, Cell, Engine, Event, Interrupter, Outcome, Output, Stream};
 use crate::language::{BODY, Language};
 use crate::toolkit::{Toolkit, ToolkitError};
-use assist::Names;
-use attempts::{Attempt, Stop};
-use busy::Busy;
-use codegen::{Loss, Purpose};
-use compile::{Compiled, Compiler};
+use assist::answers::Names;
+use compile::compile_loop::{Attempt, Stop};
+use compile::rustc::{Compiled, Compiler};
 use dependencies::Dependencies;
 pub(crate) use dependencies::runtime;
 pub use dependencies::{Cleaned, Kept, KeptSet};
-use diagnostics::Diagnostics;
 use directives::{Settings, Spent};
-use files::Places;
-use items::Items;
-use macros::{Calls, Macros};
-use outcome::{Sources, error};
-use process::Worker;
-use rendered::Rendering;
-use split::{Split, split};
-use syntax::SyntaxError;
-use unknown::Unknown;
-use variables::Variables;
+use explain::diagnostics::Diagnostics;
+use explain::outcome::{Sources, error};
+use explain::rendered::Rendering;
+use generate::codegen::{Loss, Purpose};
+use read::files::Places;
+use read::macros::{Calls, Macros};
+use read::split::{Split, split};
+use read::syntax::SyntaxError;
+use run::busy::Busy;
+use run::process::Worker;
+use session::items::Items;
+use session::unknown::Unknown;
+use session::variables::Variables;
 
 /// A compiled cell.
-struct Ready {
+pub(crate) struct Ready {
     library: PathBuf,
     unit: String,
     /// The variables it does not store, with the reasons.
@@ -169,7 +136,7 @@ impl DirectEngine {
     fn scope(&self) -> String {
         let items = self.items.texts().map(str::to_owned);
         let variables = self.variables.iter().map(|(name, known)| known.declaration(name));
-        let items = items.fold(assist::PRELUDE.to_owned(), |scope, part| scope + &part + "\n");
+        let items = items.fold(assist::answers::PRELUDE.to_owned(), |scope, part| scope + &part + "\n");
         variables.fold(items + BODY, |scope, part| scope + &part + "\n")
     }
 
@@ -213,7 +180,7 @@ impl DirectEngine {
     /// Sees to it that there is a worker for a cell.
     fn ready(&mut self, cell: &Cell, output: &mut dyn Output) -> Outcome {
         self.sources.add(cell.number, &cell.code);
-        self.bury_between(cell.number, output);
+        self.reap_worker(cell.number, output);
         let fresh = self.worker.is_none();
         if let Err(problem) = self.start() {
             return error("WorkerFailed", &format!("{}: {problem}", self.program.display()), Vec::new());
@@ -227,7 +194,7 @@ impl DirectEngine {
         if let Some(problem) = self.problem() {
             return error("NoCompiler", problem, Vec::new());
         }
-        let apart = match attributes::apart(code) {
+        let apart = match read::attributes::apart(code) {
             Ok(apart) => apart,
             Err(refused) => return self.sources.refused(number, &refused),
         };
@@ -359,7 +326,7 @@ impl DirectEngine {
         self.items = ready.items.clone();
         self.forget(gone, output);
         for (names, why) in &ready.notices {
-            serving::say(output, why);
+            run::serving::say(output, why);
             names.iter().for_each(|name| self.variables.explain(name, why.clone()));
         }
         if !ready.warnings.is_empty() {
@@ -370,7 +337,7 @@ impl DirectEngine {
     /// What the compiler says about a text that cannot be parsed; it says it better than the parser.
     fn syntax_error(&mut self, code: &str, number: u32, problem: &SyntaxError) -> Outcome {
         let Ok(compiler) = &mut self.compiler else { return self.sources.syntax_error(number, problem) };
-        let mut source = source::Source::default();
+        let mut source = generate::source::Source::default();
         source.ours("fn cell() {");
         source.cell(code, (number, 1, 0));
         source.ours("}");
@@ -385,7 +352,7 @@ impl DirectEngine {
         let written = |cell, line| self.sources.line(cell, line);
         let at = Rendering { file: &file, cell: number, lines: &lines, text: &text, written: &written };
         if found.is_syntax(&at) {
-            outcome::compile_error(found.report(&at), Vec::new())
+            explain::outcome::compile_error(found.report(&at), Vec::new())
         } else {
             self.sources.syntax_error(number, problem)
         }
@@ -412,7 +379,7 @@ impl Engine for DirectEngine {
     }
 
     fn between(&mut self, output: &mut dyn Output) {
-        self.overhear(output);
+        self.drain_background_output(output);
     }
 
     fn check(&mut self, cell: &Cell, may_fail: bool, output: &mut dyn Output) -> Outcome {

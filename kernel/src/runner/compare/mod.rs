@@ -105,7 +105,7 @@ impl ComparedCell {
     }
 
     /// What differs, below a line that names the cell.
-    pub(super) fn story(&self) -> String {
+    pub(super) fn report(&self) -> String {
         let mut text = format!("cell {} (id {})\n", self.number, self.id);
         for Difference { place, what } in &self.differences {
             text.push_str(&format!("  {place}"));
@@ -127,8 +127,8 @@ impl Comparison {
     }
 
     /// For people.
-    pub(super) fn story(&self) -> String {
-        self.cells.iter().filter(|cell| !cell.is_equal()).map(ComparedCell::story).collect()
+    pub(super) fn report(&self) -> String {
+        self.cells.iter().filter(|cell| !cell.is_equal()).map(ComparedCell::report).collect()
     }
 
     /// For programs.

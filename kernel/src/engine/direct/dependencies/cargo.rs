@@ -6,7 +6,7 @@ use std::process::{Command, ExitStatus, Stdio};
 use std::time::Instant;
 
 use super::Failure;
-use crate::engine::direct::busy::{Busy, Stopped};
+use crate::engine::direct::run::busy::{Busy, Stopped};
 
 /// Runs cargo to its end and returns its standard output. `progress` is told what it is doing, a few words at a time.
 pub(super) fn run(command: &mut Command, busy: &Busy, progress: &mut dyn FnMut(&str)) -> Result<String, Failure> {

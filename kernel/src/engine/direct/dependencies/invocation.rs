@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use super::cache::{self, Place};
 use super::{Failure, cargo};
-use crate::engine::direct::busy::Busy;
+use crate::engine::direct::run::busy::Busy;
 use crate::toolkit::{BUILT_FOR, Toolkit};
 
 /// Stands before the compiler: gives the crates that only compile (macros and what they use) the salt of the others, and those

@@ -18,7 +18,7 @@ mod snapshot;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use super::busy::Busy;
+use crate::engine::direct::run::busy::Busy;
 use crate::language::Crate;
 use crate::toolkit::Toolkit;
 use cache::InUse;

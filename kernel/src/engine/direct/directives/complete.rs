@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use super::super::paths;
 use super::{list, written};
+use crate::engine::direct::assist::paths;
 
 /// What stands before the cursor.
 #[derive(Debug, PartialEq, Eq)]

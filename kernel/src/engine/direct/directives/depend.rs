@@ -9,8 +9,8 @@ use chandlery::display::{Align, Html, Mark, MimeBundle, TableView};
 use super::{Directive, Step};
 use crate::engine::direct::DirectEngine;
 use crate::engine::direct::dependencies::{Failure, Surroundings};
-use crate::engine::direct::outcome::{error, interrupted};
-use crate::engine::direct::process::{Served, Watch};
+use crate::engine::direct::explain::outcome::{error, interrupted};
+use crate::engine::direct::run::process::{Served, Watch};
 use crate::engine::{Event, Outcome, Output, Stream};
 use crate::worker::frame::Request;
 

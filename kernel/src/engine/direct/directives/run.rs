@@ -4,8 +4,8 @@ use chandlery::display::MimeBundle;
 
 use super::{Directive, Parsed, Spent, Step, UsageError, tables};
 use crate::engine::direct::DirectEngine;
-use crate::engine::direct::codegen::Purpose;
-use crate::engine::direct::outcome::error;
+use crate::engine::direct::explain::outcome::error;
+use crate::engine::direct::generate::codegen::Purpose;
 use crate::engine::{Cell, Event, Outcome, Output};
 use crate::toolkit;
 use crate::worker::frame::Request;

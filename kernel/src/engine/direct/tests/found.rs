@@ -6,7 +6,7 @@ use quote::ToTokens;
 use syn::spanned::Spanned;
 use syn::{Attribute, Item, ItemFn, ItemMod, Meta, Visibility};
 
-use super::super::definition::Definition;
+use crate::engine::direct::read::definition::Definition;
 
 /// A test that a cell defines.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -187,8 +187,8 @@ fn words(attribute: &Attribute) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::super::split::split;
     use super::*;
+    use crate::engine::direct::read::split::split;
 
     fn of(code: &str) -> (Vec<Test>, String) {
         let parsed = split(code, 3).unwrap();

@@ -4,10 +4,12 @@ mod filter;
 mod found;
 mod report;
 
-use super::codegen::Purpose;
 use super::directives::in_place;
-use super::outcome::error;
-use super::{DirectEngine, Items, serving};
+use crate::engine::direct::DirectEngine;
+use crate::engine::direct::explain::outcome::error;
+use crate::engine::direct::generate::codegen::Purpose;
+use crate::engine::direct::run::serving;
+use crate::engine::direct::session::items::Items;
 use crate::engine::{Cell, Event, Outcome, Output};
 use chandlery::display::MimeBundle;
 use filter::Filter;

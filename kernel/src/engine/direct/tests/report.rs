@@ -4,9 +4,9 @@ use chandlery::cell::testing::FORM;
 use chandlery::display::{Align, Cell, Mark, MimeBundle, TableView};
 use serde::Deserialize;
 
-use super::super::outcome::error;
 use super::filter::Filter;
 use super::found::Test;
+use crate::engine::direct::explain::outcome::error;
 use crate::engine::{Event, Outcome, Output};
 
 /// How much of what a test prints is kept.

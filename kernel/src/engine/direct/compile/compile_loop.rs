@@ -1,0 +1,487 @@
+//! A cell's way through the compiler: again without what stood in its way, as long as that is not the cell itself.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Instant;
+
+use chandlery::cell::short_type_name;
+
+use super::rustc::Compiled;
+use crate::engine::Outcome;
+use crate::engine::direct::explain::diagnostics::{Diagnostics, Place};
+use crate::engine::direct::explain::outcome::{self, error};
+use crate::engine::direct::explain::rendered::Rendering;
+use crate::engine::direct::generate::codegen::{Choice, Generated, Loss, PRELUDE, Purpose, Unit};
+use crate::engine::direct::generate::fields::MovedFields;
+use crate::engine::direct::generate::source::{Kept, Lines};
+use crate::engine::direct::read::macros::Calls;
+use crate::engine::direct::read::split::Split;
+use crate::engine::direct::session::items::{At, Items};
+use crate::engine::direct::session::reach::{Reach, Roots};
+use crate::engine::direct::session::unknown::Unknown;
+use crate::engine::direct::session::variables::Variables;
+use crate::engine::direct::{DirectEngine, Ready};
+
+/// How often a cell is compiled.
+const MAX_COMPILES: usize = 12;
+
+/// A cell, and what it is compiled with.
+pub(crate) struct Attempt<'a> {
+    pub(crate) code: &'a str,
+    pub(crate) number: u32,
+    pub(crate) purpose: Purpose,
+    pub(crate) parsed: &'a mut Split,
+    /// Its macro calls, as they are read.
+    pub(crate) calls: &'a mut Calls,
+    pub(crate) lints: &'a [String],
+    /// With the cell's own.
+    pub(crate) items: Items,
+    pub(crate) variables: Variables,
+    /// The names that the cell defines in another way than before.
+    pub(crate) changed: BTreeSet<String>,
+    /// Not statement by statement.
+    pub(crate) whole: bool,
+}
+
+/// Why a cell was not compiled.
+pub(crate) enum Stop {
+    /// That is its outcome.
+    Outcome(Outcome),
+    /// Its macro calls stand for something else.
+    Reread,
+}
+
+impl From<Outcome> for Stop {
+    fn from(outcome: Outcome) -> Self {
+        Self::Outcome(outcome)
+    }
+}
+
+/// What is known after some compiles.
+pub(crate) struct Progress<'a> {
+    pub(crate) attempt: Attempt<'a>,
+    pub(crate) choice: Choice,
+    dropped: BTreeMap<Kept, Loss>,
+    fields: MovedFields,
+    reasons: BTreeMap<String, (Loss, String)>,
+    notices: Vec<(Vec<String>, String)>,
+    own: BTreeSet<At>,
+    removed: BTreeSet<At>,
+    trimmed: BTreeSet<Place>,
+    outdated: Vec<(String, String)>,
+    /// Definitions changed since types were compared.
+    redefined: bool,
+    /// The compiler tells types of this cell apart from those of earlier ones.
+    renewed: bool,
+    /// What the first try said that lacked something: better than what a later one says.
+    undisplayed: Option<(String, String, Vec<String>)>,
+    narrow: Option<(String, String, Vec<String>)>,
+    /// The same before numbers became other ones.
+    pub(crate) mistyped: Option<(String, String, Vec<String>)>,
+}
+
+impl DirectEngine {
+    /// Compiles a cell, if need be again without variables that it cannot store, and without earlier definitions that do
+    /// not go together with what it defines.
+    pub(crate) fn compile(&mut self, attempt: Attempt<'_>) -> Result<Ready, Stop> {
+        let own: BTreeSet<At> = attempt.parsed.definitions.iter().map(|own| own.at).collect();
+        let redefined = !own.is_empty();
+        let mut choice = Choice { hidden: self.hidden.clone(), ..Choice::default() };
+        if !attempt.changed.is_empty() {
+            choice.checked = attempt.items.dependents(&attempt.changed);
+        }
+        let mut progress = Progress {
+            attempt,
+            choice,
+            dropped: BTreeMap::new(),
+            fields: MovedFields::new(),
+            reasons: BTreeMap::new(),
+            notices: Vec::new(),
+            own,
+            removed: BTreeSet::new(),
+            trimmed: BTreeSet::new(),
+            outdated: Vec::new(),
+            redefined,
+            renewed: false,
+            undisplayed: None,
+            narrow: None,
+            mistyped: None,
+        };
+        let runs = matches!(progress.attempt.purpose, Purpose::Run(_));
+        progress.choice.staged = runs && !progress.attempt.whole && progress.unit(&self.unknown).can_stage();
+        for _ in 0..MAX_COMPILES {
+            let is_other = progress.outdate(&self.items).is_other;
+            if is_other
+                && runs
+                && !std::mem::replace(&mut progress.renewed, true)
+                && let Ok(compiler) = &mut self.compiler
+            {
+                compiler.renew();
+            }
+            if let Some(ready) = self.attempt(&mut progress)? {
+                return Ok(ready);
+            }
+        }
+        Err(error("CompileError", "the cell moves variables in a way that is not understood", Vec::new()).into())
+    }
+
+    /// One compile. Nothing, if there is a reason to try again.
+    fn attempt(&mut self, progress: &mut Progress<'_>) -> Result<Option<Ready>, Stop> {
+        let begun = Instant::now();
+        let unit = progress.unit(&self.unknown);
+        let place = if progress.choice.staged { None } else { unit.place() };
+        let Generated { text, lines } = unit.generate();
+        let number = progress.attempt.number;
+        let level = match progress.attempt.purpose {
+            Purpose::Run(level) => level,
+            Purpose::Check | Purpose::Type => None,
+        };
+        let compiler = self.compiler.as_mut().map_err(|problem| error("NoCompiler", problem, Vec::new()))?;
+        self.spent.split += begun.elapsed();
+        let compiled = compiler.compile(&text, level, &self.busy, &mut self.spent);
+        let compiled = compiled.map_err(|problem| error("CompileError", &format!("rustc: {problem}"), Vec::new()))?;
+        let sources = &self.sources;
+        let written = |cell, line| sources.line(cell, line);
+        let (messages, file) = match compiled {
+            Compiled::Library(library, file, messages) => {
+                if progress.outdate(&self.items).any {
+                    compiler.clean(&file);
+                    return Ok(None);
+                }
+                let mut warnings = String::new();
+                if !messages.is_empty() {
+                    let found = Diagnostics::parse(&messages);
+                    if progress.without_ambiguous(&found) {
+                        compiler.clean(&file);
+                        return Ok(None);
+                    }
+                    let at = Rendering { file: &file, cell: number, lines: &lines, text: &text, written: &written };
+                    let statements = &progress.attempt.parsed.statements;
+                    let tops: Vec<_> = statements.iter().filter_map(|s| s.pattern.clone()).collect();
+                    warnings = found.warnings(&at, &tops);
+                }
+                self.sources.add_unit(&file, lines);
+                self.hidden.clone_from(&progress.choice.hidden);
+                let dropped = std::mem::take(&mut progress.reasons);
+                return Ok(Some(Ready {
+                    library,
+                    unit: file,
+                    dropped: dropped.into_iter().map(|(name, (loss, why))| (name, loss, why)).collect(),
+                    warnings,
+                    notices: std::mem::take(&mut progress.notices),
+                    outdated: std::mem::take(&mut progress.outdated),
+                    items: progress.attempt.items.clone(),
+                    place,
+                }));
+            }
+            Compiled::Stopped => {
+                return Err(outcome::interrupted("while compiling; no variable was changed").into());
+            }
+            Compiled::Died(how) => {
+                compiler.warm();
+                let how = format!("{how}; no variable was changed");
+                return Err(error("CompilerDied", &how, Vec::new()).into());
+            }
+            Compiled::Errors(messages, file) => (messages, file),
+        };
+        compiler.clean(&file);
+        let found = Diagnostics::parse(&messages);
+        let at = Rendering { file: &file, cell: number, lines: &lines, text: &text, written: &written };
+        if progress.without_earlier_definitions(&found, &at)
+            || progress.without_inferred(&found, &lines)
+            || progress.without_borrowers(&found, &at)
+            || progress.without_guards(&found)
+            || progress.without_moved_fields(&found, &lines)
+            || progress.without_unstorable(&found, &lines)
+            || progress.without_ambiguous(&found)
+        {
+            return Ok(None);
+        }
+        if progress.other_calls(&found, &at) {
+            return Err(Stop::Reread);
+        }
+        if found.has_never_value() && progress.attempt.parsed.tail.take().is_some() {
+            return Ok(None);
+        }
+        // An error that has no `Display` is shown by `Debug`; if it has neither, what the compiler said first is to the point.
+        let places = found.undisplayed(&at);
+        if progress.attempt.parsed.show_by_debug(progress.attempt.code, &places) {
+            progress.undisplayed = Some(found.report(&at));
+            return Ok(None);
+        }
+        if progress.with_numbers(&found, &at) {
+            return Ok(None);
+        }
+        if progress.otherwise(&found, &at, &self.unknown) {
+            return Ok(None);
+        }
+        compiler.warm();
+        let (unknown, nothing_else) = found.unknown(&lines);
+        let unknown: Vec<String> = unknown.into_iter().filter_map(|name| self.unknown.explain(name)).collect();
+        if nothing_else && !unknown.is_empty() {
+            self.blocked = unknown;
+            return Err(Outcome::Ok.into());
+        }
+        Err(progress.refused(&found, &at, unknown))
+    }
+}
+
+impl Progress<'_> {
+    fn unit<'a>(&'a self, unknown: &'a Unknown) -> Unit<'a> {
+        Unit {
+            code: self.attempt.code,
+            cell: self.attempt.number,
+            split: self.attempt.parsed,
+            items: &self.attempt.items,
+            variables: &self.attempt.variables,
+            dropped: &self.dropped,
+            fields: &self.fields,
+            choice: &self.choice,
+            lints: self.attempt.lints,
+            purpose: self.attempt.purpose,
+            unknown,
+        }
+    }
+
+    /// Gives up the variables whose type means something else in the definitions that will be in force.
+    fn outdate(&mut self, before: &Items) -> Outdated {
+        if !std::mem::take(&mut self.redefined) {
+            return Outdated::default();
+        }
+        let (old, new) = (Reach::of(before), Reach::of(&self.attempt.items));
+        let variables = self.attempt.variables.iter();
+        let changed: Vec<(String, String)> = variables
+            .filter_map(|(name, known)| {
+                let what = old.change(&Roots::of(known, before), &new)?;
+                let kind = short_type_name(&known.type_name);
+                let number = self.attempt.number;
+                Some((
+                    name.to_owned(),
+                    format!("`{name}` was dropped: its type `{kind}` was defined anew: cell {number} changes `{what}`"),
+                ))
+            })
+            .collect();
+        let outdated = Outdated { any: !changed.is_empty(), is_other: old.makes_other_types(&new) };
+        for (name, why) in &changed {
+            self.attempt.variables.lose(name, why.clone());
+        }
+        self.outdated.extend(changed);
+        outdated
+    }
+
+    /// Earlier definitions that stand against the new ones, or depend on them and do not compile any more, are dropped.
+    fn without_earlier_definitions(&mut self, found: &Diagnostics, at: &Rendering<'_>) -> bool {
+        let mut again = false;
+        let number = self.attempt.number;
+        for (place, why) in found.in_earlier_cells(at) {
+            let items = &self.attempt.items;
+            let Some(item) = items.at(place).filter(|item| !self.own.contains(&item.at)) else { continue };
+            if !(why.is_none() || self.choice.checked.contains(&item.at)) || self.trimmed.contains(&place) {
+                continue;
+            }
+            let part = items.without_import(place);
+            if part.is_none() && !self.removed.insert(item.at) {
+                continue;
+            }
+            let (title, cell) = (item.title(), item.at.0);
+            let what = match &part {
+                Some((_, name)) => format!("`{name}` of `{title}` of cell {cell}"),
+                None => format!("`{title}` of cell {cell}"),
+            };
+            let why = match why {
+                None => format!("{what} was dropped: cell {number} defines it anew"),
+                Some(why) => {
+                    let (cell, line, column) = place;
+                    let new = list(&self.attempt.changed);
+                    format!(
+                        "{what} was dropped: it does not compile with the new {new}: {why} (cell {cell}:{line}:{column})"
+                    )
+                }
+            };
+            let mut names: Vec<String> = item.names().map(str::to_owned).collect();
+            if let Some((rest, name)) = part {
+                self.trimmed.insert(place);
+                names.push(name);
+                self.attempt.items = rest;
+            }
+            self.notices.push((names, why));
+            again = true;
+        }
+        if again {
+            self.attempt.items = self.attempt.items.without(&self.removed);
+            self.choice.checked.retain(|at| !self.removed.contains(at));
+            self.redefined = true;
+        }
+        again
+    }
+
+    /// Variables whose type follows from code that does not compile any more are given up.
+    fn without_inferred(&mut self, found: &Diagnostics, lines: &Lines) -> bool {
+        let mut again = false;
+        let variables = &mut self.attempt.variables;
+        for (names, why) in found.in_witnesses(lines) {
+            for name in names {
+                let why = format!(
+                    "`{name}` cannot be used any more: the code that tells its type does not compile now: {why}"
+                );
+                again |= variables.has(&name) || variables.moved().any(|(moved, _)| moved == name);
+                variables.lose(&name, why);
+            }
+        }
+        again
+    }
+
+    /// Of a cell that runs statement by statement: the variables of statements that borrow from others are not stored.
+    fn without_borrowers(&mut self, found: &Diagnostics, at: &Rendering<'_>) -> bool {
+        if !self.choice.staged {
+            return false;
+        }
+        let mut again = false;
+        let statements = &self.attempt.parsed.statements;
+        let ends = (0..statements.len()).map(Some).chain([None]);
+        for place in found.borrowed_too_long(at) {
+            let offset = self.offset(place);
+            let own = statements.iter().find(|statement| statement.range.contains(&offset));
+            for name in own.iter().flat_map(|statement| &statement.binds).map(|binding| &binding.name) {
+                for failed in ends.clone() {
+                    again |= self.dropped.insert(Kept::made(name).when(failed), Loss::Borrows).is_none();
+                }
+                let why = borrows(name, self.attempt.number);
+                self.reasons.entry(name.clone()).or_insert((Loss::Borrows, why));
+            }
+        }
+        again
+    }
+
+    /// Variables that keep others borrowed until they are dropped are dropped before those are stored.
+    fn without_guards(&mut self, found: &Diagnostics) -> bool {
+        let mut again = false;
+        for name in found.guards() {
+            let own = self
+                .dropped
+                .iter_mut()
+                .filter(|(kept, loss)| kept.made && kept.name == name && **loss == Loss::Borrows);
+            for (_, loss) in own {
+                *loss = Loss::Guards;
+                again = true;
+            }
+        }
+        again
+    }
+
+    /// Variables from which fields were moved away are stored without these.
+    fn without_moved_fields(&mut self, found: &Diagnostics, lines: &Lines) -> bool {
+        let mut again = false;
+        for (kept, field) in found.moved_fields(lines) {
+            again |= self.fields.entry(kept).or_default().insert(field);
+        }
+        again
+    }
+
+    /// Variables that were moved or that borrow are not stored.
+    fn without_unstorable(&mut self, found: &Diagnostics, lines: &Lines) -> bool {
+        let mut again = false;
+        let number = self.attempt.number;
+        for (kept, moved) in found.not_storable(lines, !self.choice.staged).into_iter().flatten() {
+            let name = &kept.name;
+            // The closure of a statement moves a variable into itself to give it a new value; it stays there.
+            if self.choice.staged && moved && self.attempt.parsed.assigns_part(name) {
+                self.run_whole();
+                return true;
+            }
+            let (loss, why) = if moved {
+                (Loss::Moved, format!("`{name}` was moved in cell {number}; clone it there to keep it"))
+            } else {
+                (Loss::Borrows, borrows(name, number))
+            };
+            self.reasons.entry(name.clone()).or_insert((loss, why));
+            again |= self.dropped.insert(kept, loss).is_none();
+        }
+        again
+    }
+
+    /// Names of the prelude that the user's own imports bring as well are the user's.
+    fn without_ambiguous(&mut self, found: &Diagnostics) -> bool {
+        let known = self.choice.hidden.len();
+        let ambiguous = found.ambiguous().into_iter().filter(|name| PRELUDE.contains(&name.as_str()));
+        self.choice.hidden.extend(ambiguous);
+        self.choice.hidden.len() > known
+    }
+
+    /// Whether macro calls stand for something else than they were taken for.
+    fn other_calls(&mut self, found: &Diagnostics, at: &Rendering<'_>) -> bool {
+        if self.attempt.calls.are_empty() {
+            return false;
+        }
+        let names = found.unknown_names().map(str::to_owned).collect();
+        let offsets: Vec<usize> = found.own_places(at).into_iter().map(|place| self.offset(place)).collect();
+        self.attempt.calls.unbind(&names) || self.attempt.calls.reconsider(&offsets)
+    }
+
+    /// The offset of a line and column of the cell, both from 1.
+    pub(crate) fn offset(&self, (line, column): (usize, usize)) -> usize {
+        let code = self.attempt.code;
+        let start: usize = code.split_inclusive('\n').take(line - 1).map(str::len).sum();
+        let inside: usize = code.get(start..).unwrap_or("").chars().take(column - 1).map(char::len_utf8).sum();
+        start + inside
+    }
+
+    /// Another way to compile the cell, if there is one that can help.
+    fn otherwise(&mut self, found: &Diagnostics, at: &Rendering<'_>, unknown: &Unknown) -> bool {
+        let only_names = found.lacks_names();
+        let more = !self.choice.all && {
+            let unit = self.unit(unknown);
+            unit.definitions().len() < self.attempt.items.all().len()
+        };
+        let whole = self.choice.staged && !only_names;
+        if more {
+            self.narrow = Some(found.report(at));
+            self.choice.all = true;
+        }
+        if whole {
+            self.run_whole();
+        }
+        more || whole
+    }
+
+    /// Not statement by statement from now on.
+    fn run_whole(&mut self) {
+        self.choice.staged = false;
+        self.dropped.clear();
+        self.fields.clear();
+        self.reasons.clear();
+    }
+
+    /// The outcome of a cell that does not compile.
+    fn refused(&mut self, found: &Diagnostics, at: &Rendering<'_>, unknown: Vec<String>) -> Stop {
+        let undisplayed = self.undisplayed.take().filter(|_| found.lacks_debug());
+        // With all definitions, others than the cell's own may not compile.
+        let narrow = self.narrow.take().filter(|_| !found.is_own(at));
+        let report = self.mistyped.take().or(undisplayed).or(narrow).unwrap_or_else(|| found.report(at));
+        let gone = found.unknown_names().filter_map(|name| {
+            let lost = self.notices.iter().find(|(names, _)| names.iter().any(|lost| lost == name));
+            lost.map(|(_, why)| why.as_str()).or_else(|| self.attempt.variables.why_gone(name)).map(str::to_owned)
+        });
+        let mut notes: Vec<String> = gone.chain(unknown).collect();
+        notes.dedup();
+        outcome::compile_error(report, notes).into()
+    }
+}
+
+/// What redefinitions do to values that are stored.
+#[derive(Clone, Copy, Debug, Default)]
+struct Outdated {
+    /// Some variables were given up.
+    any: bool,
+    /// Types of earlier cells are other ones from now on.
+    is_other: bool,
+}
+
+fn borrows(name: &str, cell: u32) -> String {
+    format!(
+        "`{name}` of cell {cell} holds a reference, and references do not outlive their cell: clone what it refers to"
+    )
+}
+
+fn list(names: &BTreeSet<String>) -> String {
+    names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
+}

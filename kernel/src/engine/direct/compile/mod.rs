@@ -1,0 +1,5 @@
+//! Compiles a cell, again in another way where that can help.
+
+pub(super) mod compile_loop;
+pub(crate) mod folder;
+pub(super) mod rustc;

@@ -1,0 +1,5 @@
+//! Tells what went wrong, about the cells instead of the generated source.
+
+pub(super) mod diagnostics;
+pub(super) mod outcome;
+pub(super) mod rendered;

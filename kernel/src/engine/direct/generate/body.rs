@@ -1,0 +1,106 @@
+//! The user's statements, with what goes between them.
+
+use super::codegen::{Purpose, Unit};
+use super::content::announce;
+use super::source::{Kept, Source};
+use crate::engine::direct::read::edits::place_of;
+
+/// A line of ours between the user's.
+#[derive(Clone, Debug)]
+pub(crate) enum Ours {
+    /// A line that only calls the user's text.
+    Plain(String),
+    /// A line that moves a variable into the store.
+    Keeps(Kept, String),
+}
+
+impl Ours {
+    pub(crate) fn plain(text: impl Into<String>) -> Self {
+        Self::Plain(text.into())
+    }
+
+    fn write(&self, source: &mut Source) {
+        match self {
+            Self::Plain(text) => source.ours(text),
+            Self::Keeps(kept, text) => source.keeps(kept.clone(), text),
+        }
+    }
+}
+
+/// On which side of other additions at the same place one stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Side {
+    /// It opens what follows.
+    Opens,
+    /// It opens the value that is shown, inside of that.
+    OpensValue,
+    Edits,
+    ClosesValue,
+    /// It closes what stands before.
+    Closes,
+    /// It stands behind the statement.
+    Follows,
+}
+
+/// What is added to a cell's statements: by statement, by offset in the cell.
+#[derive(Default)]
+pub(crate) struct Additions(Vec<(usize, usize, Side, Vec<Ours>)>);
+
+impl Additions {
+    pub(crate) fn add(&mut self, statement: usize, at: usize, side: Side, lines: Vec<Ours>) {
+        self.0.push((statement, at, side, lines));
+    }
+}
+
+impl Unit<'_> {
+    /// What shows the cell's value, behind it.
+    fn show(&self) -> String {
+        // Looking for the method costs the compiler time, so only what may have it is asked.
+        let unless = if self.definitions().iter().any(|item| item.mentions().contains("evcxr_display")) {
+            format!("if (&&&Own(__shown)).is_there() || {{ {}; is_missing(&__shown.evcxr_display()) }}", announce())
+        } else {
+            String::new()
+        };
+        format!(") {{ __shown => {{ use ::chandlery::cell::show::*; {unless} {{ (&&&&&Shown(__shown)).show(); }} }} }}")
+    }
+
+    /// The edits that the cell has in any case.
+    pub(crate) fn edits(&self) -> Additions {
+        let mut additions = Additions::default();
+        for (index, statement) in self.split.statements.iter().enumerate() {
+            for edit in statement.edits.iter().filter(|edit| self.has_ticks() || !edit.is_tick) {
+                additions.add(index, edit.at, Side::Edits, vec![Ours::plain(edit.text.as_str())]);
+            }
+            if self.split.tail.as_ref() == Some(&statement.range) && self.purpose != Purpose::Type {
+                additions.add(index, statement.range.start, Side::OpensValue, vec![Ours::plain("match &(")]);
+                additions.add(index, statement.range.end, Side::ClosesValue, vec![Ours::plain(self.show())]);
+            }
+        }
+        additions
+    }
+
+    /// The statements, where they stand in the cell, with definitions blanked out.
+    pub(crate) fn body(&self, mut additions: Additions, source: &mut Source) {
+        let mut text = self.code.to_owned();
+        for definition in &self.split.definitions {
+            let blank: String =
+                self.code[definition.range.clone()].chars().map(|c| if c == '\n' { c } else { ' ' }).collect();
+            // Blanks may take fewer bytes than the text they replace; they follow it to keep later offsets.
+            let padding = " ".repeat(definition.range.len() - blank.len());
+            text.replace_range(definition.range.clone(), &(blank + &padding));
+        }
+        additions.0.sort_by_key(|(statement, at, side, _)| (*statement, *at, *side));
+        let place = (self.cell, 1, 0);
+        let mut from = 0;
+        for (_, at, _, lines) in additions.0 {
+            if from < at {
+                source.cell(&text[from..at], place_of(&text, place, from));
+            }
+            lines.iter().for_each(|line| line.write(source));
+            from = at;
+        }
+        if from < text.len() {
+            source.cell(&text[from..], place_of(&text, place, from));
+        }
+    }
+}

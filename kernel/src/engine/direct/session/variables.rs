@@ -1,0 +1,467 @@
+//! What the engine knows about the stored variables: how later cells can say their types.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use chandlery::cell::Variable;
+use proc_macro2::TokenStream;
+
+use super::literals::is_open;
+use super::types::Namer;
+use crate::engine::direct::read::depth::with_room;
+use crate::engine::direct::read::names::{mentioned, written};
+use crate::engine::direct::read::split::{Split, Statement};
+use crate::worker::ENTRY;
+
+/// One variable.
+#[derive(Clone, Debug)]
+pub(crate) struct Known {
+    pub(crate) mutable: bool,
+    /// As the running program calls its type.
+    pub(crate) type_name: String,
+    /// The cell that made it.
+    pub(crate) cell: u32,
+    /// Which of all values ever stored it is.
+    pub(crate) serial: u64,
+    /// The generation of types it was stored with; in a later one its type has another identity for the compiler.
+    pub(crate) generation: u32,
+    pub(crate) how: TypeSource,
+    /// Fields that were moved away from it, and are not there.
+    pub(crate) moved: BTreeSet<String>,
+    /// A number of which its cell leaves open what type it has.
+    pub(crate) is_open_number: bool,
+    mentions: BTreeSet<String>,
+    /// For a type that a cell's body made: what the statements mention that it follows from.
+    roots: BTreeSet<String>,
+}
+
+/// How a cell says the type of a variable.
+#[derive(Clone, Debug)]
+pub(crate) enum TypeSource {
+    /// The type can be written.
+    Named(String),
+    /// The compiler infers it from the statements that made the variable.
+    Witness {
+        text: String,
+        /// They await something.
+        later: bool,
+    },
+    /// It is, or contains, a type that a cell's body made.
+    CellLocal(Arc<CellLocalType>),
+}
+
+/// A cell whose body made types: closures, asynchronous blocks, types defined in a block.
+///
+/// The compiler identifies such a type by the place of the closure around it among the closures of its function. A later
+/// cell repeats the statements in a closure at the same place, and the type is the same.
+#[derive(Debug)]
+pub(crate) struct CellLocalType {
+    /// Which closure of the cell's function the body is.
+    pub(crate) place: u32,
+    pub(crate) text: String,
+    pub(crate) later: bool,
+    /// The variables that the cell took.
+    pub(crate) outside: Vec<(String, Known)>,
+}
+
+impl Known {
+    fn new(how: TypeSource, mutable: bool, type_name: &str, cell: u32) -> Self {
+        let (text, outside) = match &how {
+            TypeSource::Named(text) | TypeSource::Witness { text, .. } => (text, [].as_slice()),
+            TypeSource::CellLocal(made) => (&made.text, made.outside.as_slice()),
+        };
+        let read = || text.parse::<TokenStream>().map(|tokens| mentioned(&tokens)).unwrap_or_default();
+        let mut mentions = with_room(text, read).unwrap_or_default();
+        mentions.extend(outside.iter().flat_map(|(_, known)| known.mentions.iter().cloned()));
+        Self {
+            mutable,
+            type_name: type_name.to_owned(),
+            cell,
+            serial: 0,
+            generation: 0,
+            how,
+            moved: BTreeSet::new(),
+            is_open_number: false,
+            mentions,
+            roots: BTreeSet::new(),
+        }
+    }
+
+    /// A variable whose type can be written.
+    #[cfg(test)]
+    pub(crate) fn named(annotation: &str, mutable: bool) -> Self {
+        Self::new(TypeSource::Named(annotation.to_owned()), mutable, annotation, 0)
+    }
+
+    /// What its annotation or witness mentions.
+    pub(crate) fn mentions(&self) -> &BTreeSet<String> {
+        &self.mentions
+    }
+
+    /// For a type that a cell's body made: what the statements mention that it follows from.
+    pub(crate) fn roots(&self) -> &BTreeSet<String> {
+        &self.roots
+    }
+
+    /// A `let` that brings a variable of this type into a witness.
+    pub(crate) fn stand_in(&self, name: &str) -> String {
+        match &self.how {
+            TypeSource::CellLocal(made) => format!("let mut {} = {}.any();", written(name), made.like(name)),
+            _ => self.bring(name, true),
+        }
+    }
+
+    /// A `let` that declares the variable, for readers of source text.
+    pub(crate) fn declaration(&self, name: &str) -> String {
+        self.bring(name, self.mutable)
+    }
+
+    fn bring(&self, name: &str, mutable: bool) -> String {
+        let mutable = if mutable { "mut " } else { "" };
+        let name = written(name);
+        match &self.how {
+            TypeSource::Named(annotation) => format!("let {mutable}{name}: {annotation} = ::chandlery::cell::any();"),
+            TypeSource::Witness { text, .. } => format!("let {mutable}{name} = {{ {text}\n; {name} }};"),
+            // Its type has no name, and its makers are not at hand.
+            TypeSource::CellLocal(_) => format!("let {mutable}{name} = ::chandlery::cell::any();"),
+        }
+    }
+
+    /// The cells whose bodies made its type, those of the variables they took first.
+    pub(crate) fn makers(&self, name: &str, found: &mut BTreeMap<u32, (Arc<CellLocalType>, BTreeSet<String>)>) {
+        let TypeSource::CellLocal(made) = &self.how else { return };
+        for (name, known) in &made.outside {
+            known.makers(name, found);
+        }
+        found.entry(made.place).or_insert_with(|| (Arc::clone(made), BTreeSet::new())).1.insert(name.to_owned());
+    }
+}
+
+impl CellLocalType {
+    /// The name that holds the type of a variable in a generated cell.
+    pub(crate) fn like(&self, name: &str) -> String {
+        format!("__like_{}_{name}", self.place)
+    }
+}
+
+/// The variables, and why some names are not variables any more.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Variables {
+    known: BTreeMap<String, Known>,
+    gone: BTreeMap<String, String>,
+    /// Mutable variables that were moved away: they may get a new value.
+    moved: BTreeMap<String, Known>,
+}
+
+/// What a cell changed.
+pub(crate) struct Change<'a> {
+    pub(crate) code: &'a str,
+    pub(crate) split: &'a Split,
+    pub(crate) made: &'a [(&'a str, bool)],
+    /// Which closure of the cell's function its body is, if that is no other cell's.
+    pub(crate) place: Option<u32>,
+    /// The generation of types that the cell was compiled with.
+    pub(crate) generation: u32,
+}
+
+impl Variables {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, &Known)> {
+        self.known.iter().map(|(name, known)| (name.as_str(), known))
+    }
+
+    #[cfg(test)]
+    pub(crate) fn insert(&mut self, name: &str, known: Known) {
+        self.known.insert(name.to_owned(), known);
+    }
+
+    /// What is known of a variable.
+    pub(crate) fn get(&self, name: &str) -> Option<&Known> {
+        self.known.get(name)
+    }
+
+    /// Whether a cell made the variable of this name.
+    pub(crate) fn made_by(&self, name: &str, cell: u32) -> bool {
+        self.known.get(name).is_some_and(|known| known.cell == cell)
+    }
+
+    /// Whether there is a variable of this name.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.known.contains_key(name)
+    }
+
+    /// The variables that were moved away and may get a new value.
+    pub(crate) fn moved(&self) -> impl Iterator<Item = (&str, &Known)> {
+        self.moved.iter().map(|(name, known)| (name.as_str(), known))
+    }
+
+    /// The variables that were moved away, whole or in part, and get a new value in a cell.
+    pub(crate) fn reassigned(&self, cell: &Split) -> Vec<(&str, &Known)> {
+        let rest = self.iter().filter(|(_, known)| !known.moved.is_empty());
+        self.moved().chain(rest).filter(|(name, _)| cell.assigns(name)).collect()
+    }
+
+    /// Notes that a variable was moved away; a mutable one may get a new value.
+    pub(crate) fn give_away(&mut self, name: &str, known: Option<Known>, why: String) {
+        self.lose(name, why);
+        if let Some(known) = known.filter(|known| known.mutable) {
+            self.moved.insert(name.to_owned(), known);
+        }
+    }
+
+    /// Why a name that was a variable is none now.
+    pub(crate) fn why_gone(&self, name: &str) -> Option<&str> {
+        self.gone.get(name).map(String::as_str)
+    }
+
+    /// The places of the bodies that made types still in use.
+    pub(crate) fn places(&self) -> BTreeSet<u32> {
+        let mut makers = BTreeMap::new();
+        self.iter().for_each(|(name, known)| known.makers(name, &mut makers));
+        makers.into_keys().collect()
+    }
+
+    /// Notes that a variable is gone.
+    pub(crate) fn lose(&mut self, name: &str, why: String) {
+        self.known.remove(name);
+        self.moved.remove(name);
+        self.gone.insert(name.to_owned(), why);
+    }
+
+    /// Notes why there is nothing of this name, unless it is a variable.
+    pub(crate) fn explain(&mut self, name: &str, why: String) {
+        if !self.known.contains_key(name) {
+            self.gone.insert(name.to_owned(), why);
+        }
+    }
+
+    /// Forgets everything, with one reason for all.
+    pub(crate) fn clear(&mut self, why: Option<&str>) -> Vec<String> {
+        let names: Vec<String> = std::mem::take(&mut self.known).into_keys().collect();
+        self.moved.clear();
+        if let Some(why) = why {
+            self.gone.extend(names.iter().map(|name| (name.clone(), why.to_owned())));
+        } else {
+            self.gone.clear();
+        }
+        names
+    }
+
+    /// Takes over what the worker says is stored after a cell or a magic. Returns variables that no cell could use,
+    /// because nothing can name their type: the worker should drop them.
+    pub(crate) fn update(
+        &mut self,
+        stored: &[Variable],
+        change: Option<&Change<'_>>,
+        cell: u32,
+        namer: &Namer<'_>,
+    ) -> Vec<String> {
+        let before = std::mem::take(&mut self.known);
+        let mut useless = Vec::new();
+        let mut body = None;
+        let is_new = |variable: &&Variable| before.get(&variable.name).is_none_or(|old| old.serial != variable.serial);
+        let hidden = stored.iter().filter(is_new).filter(|variable| variable.type_name.contains(ENTRY));
+        let hidden: BTreeSet<&str> = hidden.map(|variable| variable.name.as_str()).collect();
+        for variable in stored {
+            let name = &variable.name;
+            let made = change.and_then(|change| change.made.iter().find(|(made, _)| made == name));
+            if let Some(old) = before.get(name)
+                && old.serial == variable.serial
+            {
+                let moved = variable.moved.iter().cloned().collect();
+                self.known.insert(name.clone(), Known { moved, ..old.clone() });
+                continue;
+            }
+            let taken = before.get(name).filter(|_| change.is_some()).is_none_or(|old| old.mutable);
+            let mutable = made.map_or(taken, |(_, mutable)| *mutable);
+            let how = match variable.type_path.clone().or_else(|| namer.annotation(&variable.type_name)) {
+                Some(annotation) => TypeSource::Named(annotation),
+                None if variable.type_name.contains(ENTRY) => match change {
+                    Some(change) if change.place.is_some() => TypeSource::CellLocal(Arc::clone(
+                        body.get_or_insert_with(|| Arc::new(CellLocalType::of(change, &before, &hidden))),
+                    )),
+                    _ => {
+                        let why = format!("`{name}` has a type that only the cell that made it can name");
+                        self.gone.insert(name.clone(), why);
+                        useless.push(name.clone());
+                        continue;
+                    }
+                },
+                None => match change {
+                    Some(change) => {
+                        TypeSource::Witness { text: witness(name, change, &before), later: change.split.awaits }
+                    }
+                    None => continue,
+                },
+            };
+            self.gone.remove(name);
+            self.moved.remove(name);
+            let generation = change.map_or(0, |change| change.generation);
+            let roots = match (&how, change) {
+                (TypeSource::CellLocal(_), Some(change)) => roots(name, change, &before),
+                _ => BTreeSet::new(),
+            };
+            let known = Known::new(how, mutable, &variable.type_name, cell);
+            let moved = variable.moved.iter().cloned().collect();
+            let is_open_number =
+                change.is_some_and(|change| made.is_some() && is_open(change.code, change.split, name));
+            let serial = variable.serial;
+            self.known.insert(name.clone(), Known { serial, generation, roots, moved, is_open_number, ..known });
+        }
+        useless
+    }
+}
+
+impl Change<'_> {
+    /// What is known of a variable that the cell made and moved away, so that it was never stored.
+    pub(crate) fn unstored(&self, name: &str, before: &Variables, cell: u32) -> Option<Known> {
+        let (_, mutable) = self.made.iter().find(|(made, _)| *made == name)?;
+        // What follows its `let` moves it, so its type is taken before.
+        let statements = &self.split.statements;
+        let made =
+            statements.iter().rposition(|statement| statement.binds.iter().any(|binding| binding.name == name))?;
+        let outside =
+            before.iter().filter(|(known, _)| statements.iter().any(|statement| statement.mentions.contains(*known)));
+        let mut text: Vec<String> = outside.map(|(name, known)| known.stand_in(name)).collect();
+        text.push("let __of = ::chandlery::cell::Like::open();".to_owned());
+        for (index, statement) in statements.iter().enumerate() {
+            text.push(self.split.text(self.code, statement));
+            if index == made {
+                text.push(format!("__of.settle(&{});", written(name)));
+            }
+        }
+        text.push(format!("let {} = __of.any();", written(name)));
+        let how = TypeSource::Witness { text: text.join("\n"), later: self.split.awaits };
+        Some(Known::new(how, *mutable, "", cell))
+    }
+}
+
+impl CellLocalType {
+    /// What later cells repeat for these variables: the statements that they follow from, and all that hold closures,
+    /// because closures are counted.
+    fn of(change: &Change<'_>, before: &BTreeMap<String, Known>, names: &BTreeSet<&str>) -> Self {
+        let statements = &change.split.statements;
+        let counted = |statement: &&Statement| {
+            let text = &change.code[statement.range.clone()];
+            ["|", "async", "struct ", "enum ", "!"].iter().any(|word| text.contains(word))
+        };
+        let mut needed: BTreeSet<&str> =
+            statements.iter().filter(counted).flat_map(|s| &s.uses).map(String::as_str).collect();
+        needed.extend(names);
+        let mut taken = vec![false; statements.len()];
+        for (statement, taken) in statements.iter().zip(&mut taken).rev() {
+            let binds = statement.binds.iter().any(|binding| needed.contains(binding.name.as_str()));
+            let settles =
+                statement.binds.is_empty() && statement.mentions.iter().any(|name| needed.contains(name.as_str()));
+            if counted(&statement) || binds || settles {
+                *taken = true;
+                needed.extend(statement.uses.iter().map(String::as_str));
+            }
+        }
+        let repeated = statements.iter().zip(&taken).filter(|(_, taken)| **taken).map(|(statement, _)| statement);
+        let text: Vec<String> = repeated.clone().map(|statement| change.split.text(change.code, statement)).collect();
+        let used: BTreeSet<&String> = repeated.flat_map(|statement| &statement.mentions).collect();
+        let outside = before.iter().filter(|(name, _)| used.contains(name));
+        Self {
+            place: change.place.unwrap_or_default(),
+            text: text.join("\n"),
+            later: change.split.awaits,
+            outside: outside.map(|(name, known)| (name.clone(), known.clone())).collect(),
+        }
+    }
+}
+
+/// The statements of a cell that the type of one of its variables depends on.
+fn witness(name: &str, change: &Change<'_>, before: &BTreeMap<String, Known>) -> String {
+    let statements = &change.split.statements;
+    let declares = |statement: &&crate::engine::direct::read::split::Statement| {
+        statement.binds.iter().any(|binding| binding.name == name)
+    };
+    if let Some(declared) = statements.iter().rev().find(declares).and_then(|statement| statement.declared.as_ref()) {
+        return format!("let {}: {declared} = ::chandlery::cell::any();", written(name));
+    }
+    let (taken, needed) = slice(name, change);
+    let outside = before.iter().filter(|(name, _)| needed.contains(name.as_str()));
+    let mut text: Vec<String> = outside.map(|(name, known)| known.stand_in(name)).collect();
+    for (statement, _) in statements.iter().zip(taken).filter(|(_, taken)| *taken) {
+        text.push(change.split.text(change.code, statement));
+    }
+    text.join("\n")
+}
+
+/// The statements of a cell that one of its variables follows from, and the names in them.
+fn slice<'a>(name: &'a str, change: &'a Change<'_>) -> (Vec<bool>, BTreeSet<&'a str>) {
+    let statements = &change.split.statements;
+    let mut needed = BTreeSet::from([name]);
+    let mut taken = vec![false; statements.len()];
+    // Later statements may settle a type that a `let` leaves open, as `push` does for `Vec::new()`.
+    for (statement, taken) in statements.iter().zip(&mut taken).rev() {
+        let binds = statement.binds.iter().any(|binding| needed.contains(binding.name.as_str()));
+        let settles = statement.binds.is_empty() && statement.mentions.contains(name);
+        if binds || settles {
+            *taken = true;
+            needed.extend(statement.uses.iter().map(String::as_str));
+        }
+    }
+    (taken, needed)
+}
+
+/// What a type that a cell's body made depends on: the names in the statements that its variable follows from, and in the
+/// types of the variables that those use.
+fn roots(name: &str, change: &Change<'_>, before: &BTreeMap<String, Known>) -> BTreeSet<String> {
+    let (taken, needed) = slice(name, change);
+    let own = change.split.statements.iter().zip(taken).filter(|(_, taken)| *taken);
+    let mut roots: BTreeSet<String> = own.flat_map(|(statement, _)| &statement.mentions).cloned().collect();
+    for (_, known) in before.iter().filter(|(name, _)| needed.contains(name.as_str())) {
+        roots.extend(known.roots.iter().chain(&known.mentions).cloned());
+    }
+    roots
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use super::super::items::Items;
+    use super::*;
+    use crate::engine::direct::read::split::split;
+
+    #[test]
+    fn a_witness_is_a_slice() {
+        let code = "let a = f(x);\nlet unrelated = 1;\nlet mut v = Vec::new();\nv.push(a);\nprintln!(\"hi\");";
+        let split = split(code, 1).unwrap();
+        let before = BTreeMap::from([("x".to_owned(), Known::named("u8", false))]);
+        let change = Change { code, split: &split, made: &[("v", true)], place: None, generation: 0 };
+        let text = witness("v", &change, &before);
+        assert_eq!(
+            text,
+            "let mut x: u8 = ::chandlery::cell::any();\nlet a = f(x);\nlet mut v = Vec::new();\nv.push(a);"
+        );
+    }
+
+    #[test]
+    fn closures_keep_the_place_of_their_cell() {
+        let (items, toolkit) = (Items::default(), HashMap::new());
+        let namer = Namer { toolkit: &toolkit, items: &items };
+        let type_name = format!("cell::{ENTRY}::{{{{closure}}}}::{{{{closure}}}}");
+        let stored = Variable {
+            name: "f".into(),
+            type_name,
+            type_path: None,
+            summary: String::new(),
+            serial: 1,
+            moved: Vec::new(),
+        };
+        let code = "let f = |x: i32| x + 1; return; f(1)";
+        let split = split(code, 1).unwrap();
+        let change = |place| Change { code, split: &split, made: &[("f", false)], place, generation: 0 };
+        let mut variables = Variables::default();
+        assert!(variables.update(std::slice::from_ref(&stored), Some(&change(Some(3))), 1, &namer).is_empty());
+        assert_eq!(variables.places().into_iter().collect::<Vec<_>>(), [3]);
+        let (_, known) = variables.iter().next().unwrap();
+        let TypeSource::CellLocal(made) = &known.how else { panic!("{known:?}") };
+        assert_eq!(made.text, "let f = |x: i32| x + 1;\nf(1);");
+        variables.clear(None);
+        assert_eq!(variables.update(&[stored], Some(&change(None)), 1, &namer), ["f"]);
+        assert!(variables.why_gone("f").is_some());
+    }
+}
