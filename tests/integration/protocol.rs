@@ -186,15 +186,18 @@ async fn questions_about_code_are_answered_while_a_cell_runs() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_asks_for_the_kernel_while_a_cell_runs_hears_busy() {
+async fn who_comes_or_asks_while_a_cell_runs_hears_busy() {
     let mut front = FrontEnd::start().await;
     let cell = front.send(ExecuteRequest::new("sleep 10000".to_owned())).await;
     assert_eq!(front.published().await, (cell.clone(), "busy".to_owned()));
     assert!(front.published().await.1.starts_with("input 1"));
     let mut late = FrontEnd::connect(front.info.clone(), "late").await;
+    assert_eq!(front.published().await.1, "iopub_welcome");
+    for reader in [&mut front, &mut late] {
+        assert_eq!(reader.published().await, (cell.clone(), "busy".to_owned()));
+    }
     let info = late.send_control(KernelInfoRequest {}).await;
     assert_eq!(value(&late.control_reply(&info).await)["status"], "ok");
-    assert_eq!(front.published().await.1, "iopub_welcome");
     for reader in [&mut front, &mut late] {
         assert_eq!(reader.published().await, (cell.clone(), "busy".to_owned()));
     }
