@@ -2,8 +2,9 @@
 
 mod cli;
 
+use std::ffi::{OsStr, OsString};
 use std::io::{ErrorKind, IsTerminal, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -122,7 +123,7 @@ fn run(args: RunArgs) -> ExitCode {
         junit: args.junit,
     };
     // Cells name files as their notebook's author does, from its folder.
-    let start = |folder: &Path| start_engine(args.engine, Some(folder));
+    let start = |notebook: &Path| start_engine(args.engine, notebook.parent(), notebook.file_name());
     let ran = runner::StopRequest::catch()
         .map_err(runner::RunError::from)
         .and_then(|stop| runner::run(&options, &start, &mut std::io::stderr(), &mut std::io::stdout(), &stop));
@@ -145,7 +146,8 @@ fn kernel(action: KernelAction) -> ExitCode {
         KernelAction::Start { connection_file, engine } => {
             install::stay_in_use();
             let start = Box::new(move || {
-                start_engine(engine, None).unwrap_or_else(|reason| Box::new(Unavailable::new(reason)))
+                start_engine(engine, None, session_name().as_deref())
+                    .unwrap_or_else(|reason| Box::new(Unavailable::new(reason)))
             });
             server::run_kernel(&connection_file, start).map_or_else(fail, |()| ExitCode::SUCCESS)
         }
@@ -224,7 +226,7 @@ fn bench(subject: BenchSubject) -> ExitCode {
 /// How a target of the benchmark is started; why it is left out.
 fn target(one: BenchTarget) -> Result<bench::Target, String> {
     let named = |name, language, start| bench::Target { name, language, start };
-    let engine = |name| Box::new(move |within: Option<&Path>| start_engine(name, within));
+    let engine = |name| Box::new(move |within: Option<&Path>| start_engine(name, within, None));
     let kernel = |spec: Kernelspec| {
         Box::new(move |within: Option<&Path>| {
             let peer = Peer::start(&spec, within).map_err(|error| error.to_string())?;
@@ -251,7 +253,13 @@ fn target(one: BenchTarget) -> Result<bench::Target, String> {
     })
 }
 
-fn start_engine(name: EngineName, folder: Option<&Path>) -> Result<Box<dyn Engine>, String> {
+/// The file of the notebook in which a kernel runs, as Jupyter Server tells it.
+fn session_name() -> Option<OsString> {
+    let path = PathBuf::from(std::env::var_os("JPY_SESSION_NAME")?);
+    path.file_name().map(OsStr::to_owned)
+}
+
+fn start_engine(name: EngineName, folder: Option<&Path>, notebook: Option<&OsStr>) -> Result<Box<dyn Engine>, String> {
     match name {
         EngineName::Direct => {
             let program =
@@ -260,9 +268,7 @@ fn start_engine(name: EngineName, folder: Option<&Path>) -> Result<Box<dyn Engin
             if let Some(folder) = folder {
                 engine = engine.in_folder(folder);
             }
-            // Jupyter Server says in which notebook a kernel runs.
-            let notebook = std::env::var("JPY_SESSION_NAME").ok();
-            if let Some(name) = notebook.as_deref().and_then(|path| Path::new(path).file_name()?.to_str()) {
+            if let Some(name) = notebook.and_then(OsStr::to_str) {
                 engine = engine.of_notebook(name);
             }
             engine.start().map_err(|error| error.to_string())?;

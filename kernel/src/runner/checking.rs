@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Instant;
 
-use super::StartEngineIn;
+use super::StartEngineFor;
 use super::ansi;
 use super::error::RunError;
 use super::execution::{Run, over, read};
@@ -31,10 +31,10 @@ impl Front for Remarks {
 
 impl Run<'_> {
     /// Checks every code cell, also those after one that does not compile.
-    pub(super) fn check(&self, start: StartEngineIn<'_>, suite: &mut Suite) -> Result<(), RunError> {
+    pub(super) fn check(&self, start: StartEngineFor<'_>, suite: &mut Suite) -> Result<(), RunError> {
         let path = &self.job.path;
         let notebook = read(path, self.options)?;
-        let engine = start(path.parent().unwrap_or(Path::new(".")));
+        let engine = start(path);
         let engine = engine.map_err(|reason| RunError::Engine { path: path.clone(), reason })?;
         let mut session = Session::new(engine);
         let interrupter = session.interrupter();

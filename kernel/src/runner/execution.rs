@@ -17,7 +17,7 @@ use super::recorder::Recorder;
 use super::signals::StopRequest;
 use super::transcript;
 use super::watchdog::with_timeout;
-use super::{StartEngineIn, ansi, html, memory, parameters, resume};
+use super::{StartEngineFor, ansi, html, memory, parameters, resume};
 use crate::engine::{Interrupter, Outcome};
 use crate::server::{Request, Session};
 
@@ -71,7 +71,7 @@ pub(super) fn read(path: &Path, options: &Options) -> Result<Notebook, RunError>
 
 impl Run<'_> {
     /// Runs the notebook, saves it, also when a cell failed, and compares what a golden one is given for.
-    pub(super) fn run(&self, start: StartEngineIn<'_>, found: &mut Found) -> Result<(), RunError> {
+    pub(super) fn run(&self, start: StartEngineFor<'_>, found: &mut Found) -> Result<(), RunError> {
         // Read before anything runs: it may be the very file that this run saves.
         let golden = match &self.job.golden {
             Some(path) if path.exists() => Some(Notebook::read(path)?),
@@ -125,7 +125,7 @@ impl Run<'_> {
         Ok(())
     }
 
-    fn execute(&self, start: StartEngineIn<'_>, suite: &mut Suite) -> Result<Notebook, RunError> {
+    fn execute(&self, start: StartEngineFor<'_>, suite: &mut Suite) -> Result<Notebook, RunError> {
         let mut notebook = read(&self.job.path, self.options)?;
         let from = self.options.from.as_deref().map(|cell| resume::find(&notebook, cell)).transpose();
         let from = from.map_err(|reason| RunError::Resume { path: self.job.path.clone(), reason })?.unwrap_or(0);
@@ -135,8 +135,8 @@ impl Run<'_> {
                 notebook.take_outputs(&before, from);
             }
         }
-        let folder = self.job.path.parent().unwrap_or(Path::new("."));
-        let engine = start(folder).map_err(|reason| RunError::Engine { path: self.job.path.clone(), reason })?;
+        let engine =
+            start(&self.job.path).map_err(|reason| RunError::Engine { path: self.job.path.clone(), reason })?;
         let mut session = Session::new(engine);
         let _guard = self.stop.attach(session.interrupter());
 

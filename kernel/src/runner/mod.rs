@@ -49,17 +49,17 @@ pub fn sources(path: &Path) -> Result<Vec<String>, NotebookError> {
     Ok(sources.filter(|source| !source.trim().is_empty()).collect())
 }
 
-/// Starts an engine whose cells run in the given folder; from several threads at once.
-pub type StartEngineIn<'a> = &'a (dyn Fn(&Path) -> Result<Box<dyn Engine>, String> + Sync);
+/// Starts an engine for a notebook, whose cells run in its folder; from several threads at once.
+pub type StartEngineFor<'a> = &'a (dyn Fn(&Path) -> Result<Box<dyn Engine>, String> + Sync);
 
-/// Runs notebooks, each up to its first failing cell, or checks all cells without running them. Progress and the report of a failure go to `report`, one line a
-/// cell. A report for programs, if one is asked for, goes to `data`.
+/// Runs notebooks, each up to its first failing cell, or checks all cells without running them. Progress and the report of a
+/// failure go to `report`, one line a cell. A report for programs, if one is asked for, goes to `data`.
 ///
 /// # Errors
 /// [`RunError`]; outputs up to the failure have been saved.
 pub fn run(
     options: &Options,
-    start: StartEngineIn<'_>,
+    start: StartEngineFor<'_>,
     report: &mut dyn Write,
     data: &mut dyn Write,
     stop: &StopRequest,

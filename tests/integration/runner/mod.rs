@@ -64,8 +64,8 @@ impl Folder {
 
 fn go(options: &Options) -> (Result<(), RunError>, String) {
     let mut report = Vec::new();
-    let start = |folder: &Path| {
-        assert!(folder.is_absolute());
+    let start = |notebook: &Path| {
+        assert!(notebook.is_absolute());
         Ok(Box::new(Echo::new()) as Box<dyn Engine>)
     };
     let ran = run(options, &start, &mut report, &mut std::io::sink(), &StopRequest::default());

@@ -72,3 +72,11 @@ fn tests_of_cells_are_cases_of_the_junit_report() {
         assert!(junit.contains(part), "{part} is missing in\n{junit}");
     }
 }
+
+#[test]
+fn cells_know_the_name_of_their_notebook() {
+    let folder = Folder::with(&[cell("(file!(), line!())")]);
+    let done = command(&folder, &["in.ipynb", "-o", "out.ipynb"]);
+    assert!(done.status.success(), "{done:?}");
+    assert_eq!(folder.out()["cells"][0]["outputs"][0]["data"]["text/plain"], json!("(\"in.ipynb\", 1)"));
+}
