@@ -78,5 +78,5 @@ fn cells_know_the_name_of_their_notebook() {
     let folder = Folder::with(&[cell("(file!(), line!())")]);
     let done = command(&folder, &["in.ipynb", "-o", "out.ipynb"]);
     assert!(done.status.success(), "{done:?}");
-    assert_eq!(folder.out()["cells"][0]["outputs"][0]["data"]["text/plain"], json!("(\"in.ipynb\", 1)"));
+    assert_eq!(folder.out()["cells"][0]["outputs"][0]["data"]["text/plain"], json!(["(\"in.ipynb\", 1)"]));
 }
