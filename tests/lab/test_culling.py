@@ -7,6 +7,7 @@ import uuid
 
 import pytest
 import websocket
+from jupyter_client.manager import start_new_kernel
 from jupyter_client.session import Session
 from test_starts import ENDLESS, Server, wait_until
 
@@ -91,6 +92,39 @@ def test_a_kernel_whose_cell_runs_is_busy_and_is_not_culled(front_end, kernel, t
         wait_until(lambda: (cell, "idle") in [(p, c.get("execution_state")) for p, _, c in heard(connection, 1)], "no idle")
         wait_until(lambda: is_gone(server, identity), "an idle kernel is not culled")
         connection.close()
+
+
+def test_a_question_before_its_subscription_ends_while_a_cell_runs(kernel):
+    manager, client = start_new_kernel(kernel_name=kernel)
+    try:
+        cell = client.execute(ENDLESS)
+        wait_until(lambda: of(client.get_iopub_msg(timeout=10)) == (cell, "execute_input", None), "no cell")
+        # A tab whose subscription arrives within a moment of its question; on a busy machine, not every one does.
+        wait_until(lambda: is_told(manager, client, cell), "not told")
+    finally:
+        client.stop_channels()
+        manager.shutdown_kernel(now=True)
+
+
+def is_told(manager, client, cell):
+    """Whether who asks first and subscribes then hears that the question is answered and that the cell runs."""
+    asked = client.session.msg("kernel_info_request", {})
+    asked["header"] |= {"version": "5.2", "subshell_id": None}
+    client.session.send(client.shell_channel.socket, asked)
+    while of(client.get_shell_msg(timeout=10))[0] != asked["header"]["msg_id"]:
+        pass
+    late = manager.client()
+    late.start_channels(shell=False, stdin=False, hb=False, control=False)
+    heard = []
+    while (cell, "status", "busy") not in heard:
+        heard.append(of(late.get_iopub_msg(timeout=10)))
+    late.stop_channels()
+    return (asked["header"]["msg_id"], "status", "idle") in heard
+
+
+def of(message):
+    """The request that a message is about, its type, and the state that it tells."""
+    return message["parent_header"].get("msg_id"), message["msg_type"], message["content"].get("execution_state")
 
 
 def is_gone(server, identity):

@@ -124,9 +124,9 @@ def test_completion_works_and_status_is_busy_while_a_cell_runs(page):
     again = browser.new_page()
     again.goto(f"{lab.address}/lab/tree/{notebook.name}?reset", wait_until="domcontentloaded")
     again.wait_for_function("() => window.jupyterapp?.shell.currentWidget?.sessionContext?.session?.kernel", timeout=60_000)
-    again.wait_for_function(
-        "() => window.jupyterapp.shell.currentWidget.sessionContext.session.kernel.status === 'busy'", timeout=60_000
-    )
+    info = "window.jupyterapp.shell.currentWidget.sessionContext.session.kernel.info.then(() => 'answered')"
+    late = "new Promise(resolve => setTimeout(() => resolve('not answered'), 60_000))"
+    assert again.evaluate(f"() => Promise.race([{info}, {late}])") == "answered"
     again.wait_for_timeout(500)
     assert status(again) == "busy"
     again.close()

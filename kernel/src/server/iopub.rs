@@ -1,7 +1,7 @@
 //! The one way onto iopub: keeps the order of messages, merges text, keeps the pace that notebook servers accept, and tells
 //! a reader who comes while a cell runs that the kernel is busy.
 
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use jupyter_protocol::{ExecutionState, IoPubWelcome, JupyterMessageContent, Stdio, StreamContent};
@@ -32,6 +32,8 @@ const BACKLOG: usize = 256 * 1024;
 const RECONNECTED: Duration = Duration::from_millis(250);
 /// When they no longer wait for a reader.
 const FIRST_READER: Duration = Duration::from_secs(1);
+/// How long a front end's first questions may come before its subscription.
+const MISSED: Duration = RECONNECTED;
 
 enum Item {
     Message(Box<Outgoing>),
@@ -43,7 +45,15 @@ enum Item {
 pub(super) struct Iopub {
     items: mpsc::UnboundedSender<Item>,
     backlog: Arc<Backlog>,
-    running: Arc<Mutex<Option<Received>>>,
+    running: Arc<Mutex<Running>>,
+}
+
+/// The cell that runs, by its request, and what was answered meanwhile.
+#[derive(Default)]
+struct Running {
+    cell: Option<Received>,
+    /// Requests whose senders wait for their `idle`, with the time of it.
+    answered: Vec<(Instant, Received)>,
 }
 
 impl Iopub {
@@ -67,7 +77,20 @@ impl Iopub {
 
     /// Sets the cell whose state readers are told that come from now on. Goes before the `idle` that ends it.
     pub(super) fn set_running(&self, cell: Option<Received>) {
-        *self.running.lock().unwrap_or_else(PoisonError::into_inner) = cell;
+        *lock(&self.running) = Running { cell, answered: Vec::new() };
+    }
+
+    /// The cell that runs.
+    pub(super) fn running(&self) -> Option<Received> {
+        lock(&self.running).cell.clone()
+    }
+
+    /// Notes that the `idle` of a request is published while a cell runs: whoever subscribes within a moment has missed it.
+    pub(super) fn answered(&self, request: &Received) {
+        let now = Instant::now();
+        let answered = &mut lock(&self.running).answered;
+        answered.retain(|(at, _)| now.duration_since(*at) < MISSED);
+        answered.push((now, request.clone()));
     }
 
     /// Sends a message after all earlier ones. Never waits.
@@ -163,8 +186,7 @@ struct Publisher {
     bytes: Pace,
     messages: Pace,
     backlog: Arc<Backlog>,
-    /// The cell that runs, by its request.
-    running: Arc<Mutex<Option<Received>>>,
+    running: Arc<Mutex<Running>>,
 }
 
 impl Publisher {
@@ -254,11 +276,18 @@ impl Publisher {
         let _ = wire::send(&mut self.connection, &self.key, message).await;
     }
 
-    /// A tab that was reloaded, or a server that was started anew, has missed the cell's `busy`.
+    /// A tab that was reloaded, or a server that was started again, has missed the cell's `busy`, and the `idle` that ends
+    /// its first questions.
     async fn tell_that_a_cell_runs(&mut self) {
-        let running = self.running.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        if let Some(cell) = running {
-            self.send(wire::status(ExecutionState::Busy, &cell)).await;
+        let statuses = {
+            let running = lock(&self.running);
+            let Some(cell) = &running.cell else { return };
+            let missed = running.answered.iter().filter(|(at, _)| at.elapsed() < MISSED);
+            let missed = missed.map(|(_, request)| wire::status(ExecutionState::Idle, request));
+            missed.chain([wire::status(ExecutionState::Busy, cell)]).collect::<Vec<_>>()
+        };
+        for status in statuses {
+            self.send(status).await;
         }
     }
 
@@ -268,6 +297,10 @@ impl Publisher {
         // Nobody to tell: a reader that went away is not an error of the kernel.
         let _ = wire::send(&mut self.connection, &self.key, message).await;
     }
+}
+
+fn lock(running: &Mutex<Running>) -> MutexGuard<'_, Running> {
+    running.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn same_stream(a: &Stdio, b: &Stdio) -> bool {

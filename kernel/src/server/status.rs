@@ -11,7 +11,7 @@
 //!   inspected until the cell ends. They are known by their headers, in which the protocol is 5.2 whatever they speak, and
 //!   `subshell_id` is null in the main shell. They are given the `idle` and, with nothing between, the cell's `busy` again.
 //! - Whoever asks what the kernel is has just come, as a tab that was reloaded, and is told the cell's `busy`; so is whoever
-//!   subscribes to iopub, since the answer may come before the subscription.
+//!   subscribes to iopub, since the answer may come before the subscription; an `idle` that was missed so is published again.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -20,28 +20,23 @@ use jupyter_protocol::ExecutionState;
 use super::iopub::Iopub;
 use super::wire::{self, Outgoing, Received};
 
-/// Publishes every status; clones share the state.
+/// Publishes every status; clones share what is due.
 #[derive(Clone)]
 pub(super) struct Statuses {
+    /// It knows the cell that runs.
     iopub: Iopub,
-    state: Arc<Mutex<State>>,
-}
-
-#[derive(Default)]
-struct State {
-    /// The request of the cell that runs.
-    running: Option<Received>,
-    /// What is published when it ends.
-    due: Vec<Outgoing>,
+    /// What is published when that ends.
+    due: Arc<Mutex<Vec<Outgoing>>>,
 }
 
 impl Statuses {
     pub(super) fn new(iopub: Iopub) -> Self {
-        Self { iopub, state: Arc::default() }
+        Self { iopub, due: Arc::default() }
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Held while statuses are published that belong together.
+    fn due(&self) -> MutexGuard<'_, Vec<Outgoing>> {
+        self.due.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn publish(&self, state: ExecutionState, request: &Received) {
@@ -50,35 +45,32 @@ impl Statuses {
 
     /// A cell starts: from now on the kernel's state is its own.
     pub(super) fn begin(&self, cell: &Received) {
-        let mut state = self.state();
+        let _together = self.due();
         self.publish(ExecutionState::Busy, cell);
         self.iopub.set_running(Some(cell.clone()));
-        state.running = Some(cell.clone());
     }
 
     /// The cell has ended and its reply is sent.
     pub(super) fn end(&self, cell: &Received) {
-        let mut state = self.state();
-        state.running = None;
+        let mut due = self.due();
         self.iopub.set_running(None);
         self.publish(ExecutionState::Idle, cell);
-        self.publish_due(&mut state);
+        self.publish_due(&mut due);
     }
 
     /// Publishes what waits for a cell that was left behind when the kernel ends.
     pub(super) fn close(&self) {
-        self.publish_due(&mut self.state());
+        self.publish_due(&mut self.due());
     }
 
-    fn publish_due(&self, state: &mut State) {
-        state.due.drain(..).for_each(|message| self.iopub.send(message));
+    fn publish_due(&self, due: &mut Vec<Outgoing>) {
+        due.drain(..).for_each(|message| self.iopub.send(message));
     }
 
     /// Publishes the status of a request that is answered by `answer`.
     pub(super) fn around(&self, request: &Received, answer: impl FnOnce()) {
-        let mut state = self.state();
-        let State { running, due } = &mut *state;
-        match running {
+        let mut due = self.due();
+        match &self.iopub.running() {
             None => {
                 self.publish(ExecutionState::Busy, request);
                 answer();
@@ -88,6 +80,7 @@ impl Statuses {
                 self.publish(ExecutionState::Busy, request);
                 answer();
                 self.publish(ExecutionState::Idle, request);
+                self.iopub.answered(request);
                 self.publish(ExecutionState::Busy, cell);
             }
             Some(cell) => {
