@@ -114,9 +114,8 @@ fn allocate(layout: Layout) -> *mut () {
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        if !self.open
-            && let Some(rest) = self.rest.take()
-        {
+        if let Some(rest) = self.rest.take() {
+            // What is in the memory from here on has an owner, also when a `drop` panics.
             self.open = true;
             (rest.drop)(self.value.cast());
         }
@@ -176,15 +175,14 @@ impl Store {
         fits.then_some(name)
     }
 
-    /// The same, with a type that only the compiler knows.
+    /// Does what [`Store::key`] does, with a type that only the compiler knows.
     pub fn key_of<T: 'static>(&mut self, name: &'static str, _: &Like<T>) -> Key<T> {
         self.key(name)
     }
 
     /// Checks that a variable of type `i32` is a number that another type has, too.
     pub fn fits<T: TryFrom<i32>>(&mut self, name: &'static str) {
-        let value = self.integer(name);
-        if let Some(value) = value
+        if let Some(value) = self.integer(name)
             && T::try_from(value).is_err()
         {
             self.refuse_number(name, value, type_name::<T>());
@@ -198,7 +196,10 @@ impl Store {
     }
 
     fn refuse_number(&mut self, name: &str, value: i32, wanted: &str) {
-        let why = format!("`{name}` is {value} and this cell uses it as `{wanted}`, which cannot be that");
+        let why = format!(
+            "`{name}` is {value}, and this cell uses it as a `{wanted}`, which cannot hold that: convert it there, or give \
+             `{name}` another value"
+        );
         self.refusals.push(why);
     }
 

@@ -145,6 +145,9 @@ fn a_number_takes_the_type_that_a_later_cell_uses() {
     let (name, value, _) = nb.fails("xs.len() + below");
     assert!(name == "Refused" && value.contains("`below` is -1"), "{name}: {value}");
     assert_eq!(nb.ok("below"), "-1");
+    nb.ok("let mut sum = 0.0; let x = 0.1f64;");
+    nb.ok("sum += x;");
+    assert!(nb.fails("xs[0] * sum").0.starts_with("CompileError"), "a sum of `f64` is not rounded in silence");
     nb.ok("let typed = 1i32; let used = 2; let user: i32 = used;");
     for code in ["xs.len() + typed", "xs.len() + used", "String::new() + keep"] {
         assert!(nb.fails(code).0.starts_with("CompileError"), "{code}");

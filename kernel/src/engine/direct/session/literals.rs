@@ -55,7 +55,10 @@ impl Progress<'_> {
             let Some(own) = statements.iter().find(|statement| statement.range.contains(&offset)) else { continue };
             for (name, known) in self.attempt.variables.iter() {
                 let from = known.type_name.as_str();
-                if !known.is_open_number || !own.mentions.contains(name) || self.choice.retyped.contains_key(name) {
+                // A mutable one may hold a result by now, which `f32` would round.
+                let may_round = known.mutable && FLOATS.contains(&from);
+                let is_open = known.is_open_number && !may_round && !self.choice.retyped.contains_key(name);
+                if !is_open || !own.mentions.contains(name) {
                     continue;
                 }
                 if let Some(to) = messages.iter().find_map(|message| wanted(message, from)) {
