@@ -58,7 +58,7 @@ impl CheckpointChoice {
     /// The choice in a few words, such as `run/checkpoints/checkpoint-1000 (the newest checkpoint)`.
     pub fn in_words(&self) -> String {
         let why = match self.reason {
-            // A file is no choice among others.
+            // A file is not a choice among others.
             ChoiceReason::Named if self.path.is_file() => return self.path.display().to_string(),
             ChoiceReason::Named => "as named",
             ChoiceReason::Newest => "the newest checkpoint",

@@ -188,7 +188,7 @@ impl Calls {
         any
     }
 
-    /// These names are no variables that a call makes. False if none was taken for one.
+    /// These names are not variables that a call makes. False if none was taken for one.
     pub(crate) fn unbind(&mut self, names: &BTreeSet<String>) -> bool {
         let mut any = false;
         for call in self.0.values_mut().filter(|call| call.stands == Stands::ForStatements) {

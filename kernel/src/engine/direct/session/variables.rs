@@ -158,7 +158,7 @@ pub(crate) struct Change<'a> {
     pub(crate) code: &'a str,
     pub(crate) split: &'a Split,
     pub(crate) made: &'a [(&'a str, bool)],
-    /// Which closure of the cell's function its body is, if that is no other cell's.
+    /// Which closure of the cell's function its body is, unless it is another cell's, too.
     pub(crate) place: Option<u32>,
     /// The generation of types that the cell was compiled with.
     pub(crate) generation: u32,
