@@ -1,6 +1,5 @@
 //! The check of one notebook: all its cells compiled, none run, and what is wrong told for each.
 
-use std::path::Path;
 use std::time::Instant;
 
 use super::StartEngineFor;
