@@ -64,11 +64,9 @@ fn collect(node: &Node, found: &mut Vec<Alike>, norms: &mut Vec<(String, bool)>)
         | Part::InputEncoder { .. }
         | Part::LayerStack
         | Part::Layers
-        | Part::Layer { .. }
-        | Part::Attention { .. }
-        | Part::SingleHeadAttention { .. }
-        | Part::GatedFeedForward { .. }
-        | Part::FeedForward { .. } => None,
+        | Part::Layer
+        | Part::Branch(_)
+        | Part::Mixer(_) => None,
     };
     if let Some(member) = member {
         match found.iter_mut().find(|(name, ..)| *name == node.name) {

@@ -9,7 +9,7 @@ use super::layer::{leaf_if_any, linear, norm_if_any};
 use super::linear::Linear;
 use super::norm::Norm;
 use crate::ops::{self, AttentionOptions, exchange_heads};
-use crate::spec::{Node, Part, PositionEmbedding, Role};
+use crate::spec::{Mixer, Node, PositionEmbedding, Role};
 
 /// softmax(q kᵀ / sqrt(head_dim) + slope · (k − q) + mask) v; query head h reads key and value head h / (heads / kv_heads).
 #[derive(Clone, Debug)]
@@ -41,17 +41,12 @@ enum Projections {
 }
 
 impl Attention {
-    /// True for the parts that this builds.
-    pub(super) fn is(part: &Part) -> bool {
-        matches!(part, Part::Attention { .. } | Part::SingleHeadAttention { .. })
-    }
-
-    pub(super) fn load(node: &Node, vb: &VarBuilder) -> Result<Self> {
+    pub(super) fn load(node: &Node, mixer: &Mixer, vb: &VarBuilder) -> Result<Self> {
         let linear = |role| linear(node, role, vb);
         let slopes = leaf_if_any(node, Role::Slopes, vb).and_then(|(leaf, _)| leaf.params().pop());
         let slopes = slopes.map(|param| vb.get(param.shape, param.name)).transpose()?;
-        match &node.part {
-            Part::Attention { heads, kv_heads, head_dim, position, window, dropout } => Ok(Self {
+        match mixer {
+            Mixer::Attention { heads, kv_heads, head_dim, position, window, dropout } => Ok(Self {
                 projections: Projections::MultiHead {
                     query: linear(Role::Query)?,
                     key: linear(Role::Key)?,
@@ -67,7 +62,7 @@ impl Attention {
                 window: *window,
                 dropout: *dropout,
             }),
-            Part::SingleHeadAttention { dim, position, window, dropout } => Ok(Self {
+            Mixer::SingleHeadAttention { dim, position, window, dropout } => Ok(Self {
                 projections: Projections::SingleHead {
                     query_key: linear(Role::QueryKey)?,
                     value: linear(Role::Value)?,
@@ -80,15 +75,9 @@ impl Attention {
                 window: *window,
                 dropout: *dropout,
             }),
-            Part::CausalLm
-            | Part::Decoder
-            | Part::InputEncoder { .. }
-            | Part::LayerStack
-            | Part::Layers
-            | Part::Layer { .. }
-            | Part::GatedFeedForward { .. }
-            | Part::FeedForward { .. }
-            | Part::Leaf(_) => candle_core::bail!("`{}` is not an attention part", node.name),
+            Mixer::GatedFeedForward { .. } | Mixer::FeedForward { .. } => {
+                candle_core::bail!("`{}` is not an attention part", node.name)
+            }
         }
     }
 

@@ -7,7 +7,7 @@ use super::mask;
 use super::rope::{Rotation, inverse_frequencies};
 use super::{Batch, ModelError};
 use crate::ops::{AttentionImplementation, Visibility};
-use crate::spec::{Node, Part, PositionEmbedding, RopeConfig};
+use crate::spec::{Mixer, Node, Part, PositionEmbedding, RopeConfig};
 
 /// What the layers of a model need prepared, found once in its tree.
 #[derive(Clone, Debug, Default)]
@@ -28,7 +28,7 @@ impl Needs {
 
     fn collect(&mut self, node: &Node) {
         let attention = match &node.part {
-            Part::Attention { position, head_dim, window, dropout, .. } => {
+            Part::Mixer(Mixer::Attention { position, head_dim, window, dropout, .. }) => {
                 if let PositionEmbedding::Rope(rope) = position
                     && !self.rotations.iter().any(|(known, width)| known == rope && width == head_dim)
                 {
@@ -36,15 +36,15 @@ impl Needs {
                 }
                 Some((window, dropout))
             }
-            Part::SingleHeadAttention { window, dropout, .. } => Some((window, dropout)),
+            Part::Mixer(Mixer::SingleHeadAttention { window, dropout, .. }) => Some((window, dropout)),
             Part::CausalLm
             | Part::Decoder
             | Part::InputEncoder { .. }
             | Part::LayerStack
             | Part::Layers
-            | Part::Layer { .. }
-            | Part::GatedFeedForward { .. }
-            | Part::FeedForward { .. }
+            | Part::Layer
+            | Part::Branch(_)
+            | Part::Mixer(Mixer::GatedFeedForward { .. } | Mixer::FeedForward { .. })
             | Part::Leaf(_) => None,
         };
         if let Some((window, dropout)) = attention {

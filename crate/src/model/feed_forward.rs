@@ -7,7 +7,7 @@ use super::context::Context;
 use super::dropout::{Site, dropped};
 use super::linear::Linear;
 use crate::ops::{GateActivation, gated, gated_linear};
-use crate::spec::{Activation, Node, Part, Role};
+use crate::spec::{Activation, Mixer, Node, Role};
 
 /// The part of a layer that looks at one token at a time.
 #[derive(Clone, Debug)]
@@ -19,33 +19,22 @@ pub(super) enum FeedForward {
 }
 
 impl FeedForward {
-    /// True for the parts that this builds.
-    pub(super) fn is(part: &Part) -> bool {
-        matches!(part, Part::GatedFeedForward { .. } | Part::FeedForward { .. })
-    }
-
-    pub(super) fn load(node: &Node, vb: &VarBuilder) -> Result<Self> {
+    pub(super) fn load(node: &Node, mixer: &Mixer, vb: &VarBuilder) -> Result<Self> {
         let linear = |role| super::layer::linear(node, role, vb);
-        match node.part {
-            Part::GatedFeedForward { activation, dropout } => Ok(Self::Gated {
+        match *mixer {
+            Mixer::GatedFeedForward { activation, dropout } => Ok(Self::Gated {
                 gate: linear(Role::Gate)?,
                 up: linear(Role::Up)?,
                 down: linear(Role::Down)?,
                 activation,
                 dropout,
             }),
-            Part::FeedForward { activation, dropout } => {
+            Mixer::FeedForward { activation, dropout } => {
                 Ok(Self::Plain { first: linear(Role::Up)?, second: linear(Role::Down)?, activation, dropout })
             }
-            Part::CausalLm
-            | Part::Decoder
-            | Part::InputEncoder { .. }
-            | Part::LayerStack
-            | Part::Layers
-            | Part::Layer { .. }
-            | Part::Attention { .. }
-            | Part::SingleHeadAttention { .. }
-            | Part::Leaf(_) => candle_core::bail!("`{}` is not a feed-forward part", node.name),
+            Mixer::Attention { .. } | Mixer::SingleHeadAttention { .. } => {
+                candle_core::bail!("`{}` is not a feed-forward part", node.name)
+            }
         }
     }
 

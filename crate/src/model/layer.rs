@@ -3,14 +3,13 @@
 use candle_core::{Result, Tensor};
 use candle_nn::VarBuilder;
 
-use super::attention::Attention;
 use super::context::Context;
 use super::dropout::{Site, dropped};
-use super::feed_forward::FeedForward;
 use super::kv_cache::KvCache;
 use super::linear::Linear;
+use super::mixer::Mixer;
 use super::norm::Norm;
-use crate::spec::{Leaf, Node, NormPlacement, Part, Role};
+use crate::spec::{self, Leaf, Node, NormPosition, Part, Role};
 
 /// The first child that is such a part, and the builder below it.
 pub(super) fn child<'a, 'v>(
@@ -58,42 +57,29 @@ pub(super) fn norm_if_any(node: &Node, role: Role, vb: &VarBuilder) -> Result<Op
     leaf_if_any(node, role, vb).map(|(leaf, vb)| Norm::load(leaf, &vb)).transpose()
 }
 
-/// Attention, then the feed-forward part if there is one, each added to the residual stream x:
-/// r(x) + D(f(norm x)), norm(r(x) + D(f(x))) or norm(α r(x) + D(f(x))), by placement.
+/// The branches in order, each added to the residual stream.
 #[derive(Clone, Debug)]
 pub(super) struct Layer {
-    norm1: Norm,
-    attention: Attention,
-    feedforward: Option<(Norm, FeedForward)>,
-    placement: NormPlacement,
-    residual_scale: f64,
-    dropout: f64,
-    residual_dropout: f64,
+    branches: Vec<Branch>,
+}
+
+/// A mixer f with its norm: r(x) · α + D(f(norm x)), or norm(r(x) · α + D(f x)), with dropouts r and D.
+#[derive(Clone, Debug)]
+struct Branch {
+    norm: Norm,
+    mixer: Mixer,
+    form: spec::Branch,
 }
 
 impl Layer {
     pub(super) fn load(node: &Node, vb: &VarBuilder) -> Result<Self> {
-        let Part::Layer { placement, residual_scale, dropout, residual_dropout } = node.part else {
-            candle_core::bail!("`{}` is not a layer", node.name)
-        };
-        let norm1 = norm(node, Role::AttentionNorm, vb)?;
-        let (attention, inside) = child(node, Attention::is, vb)?;
-        let attention = Attention::load(attention, &inside)?;
-        let feedforward = match norm_if_any(node, Role::FeedForwardNorm, vb)? {
-            Some(norm2) => {
-                let (feedforward, inside) = child(node, FeedForward::is, vb)?;
-                Some((norm2, FeedForward::load(feedforward, &inside)?))
-            }
-            None => None,
-        };
-        Ok(Self { norm1, attention, feedforward, placement, residual_scale, dropout, residual_dropout })
+        let branches = node.children.iter().map(|branch| Branch::load(branch, vb));
+        Ok(Self { branches: branches.collect::<Result<_>>()? })
     }
 
     /// The linear maps that can be quantized.
     pub(super) fn linears_mut(&mut self) -> Vec<&mut Linear> {
-        let mut linears = self.attention.linears_mut();
-        linears.extend(self.feedforward.iter_mut().flat_map(|(_, feedforward)| feedforward.linears_mut()));
-        linears
+        self.branches.iter_mut().flat_map(|branch| branch.mixer.linears_mut()).collect()
     }
 
     /// x `[batch, seq, hidden]` → the same shape; `index` is the layer's number.
@@ -102,33 +88,35 @@ impl Layer {
         x: &Tensor,
         context: &Context,
         index: usize,
-        cache: Option<&mut KvCache>,
+        mut cache: Option<&mut KvCache>,
     ) -> Result<Tensor> {
-        let sites = (Site::AttentionOutput, Site::AttentionResidual);
-        let x =
-            self.residual(x, &self.norm1, context, index, sites, |x| self.attention.forward(x, context, index, cache))?;
-        let Some((norm2, feedforward)) = &self.feedforward else { return Ok(x) };
-        let sites = (Site::FeedForwardOutput, Site::FeedForwardResidual);
-        self.residual(&x, norm2, context, index, sites, |x| feedforward.forward(x, context, index))
+        let mut x = x.clone();
+        for branch in &self.branches {
+            x = branch.forward(&x, context, index, cache.as_deref_mut())?;
+        }
+        Ok(x)
+    }
+}
+
+impl Branch {
+    fn load(node: &Node, vb: &VarBuilder) -> Result<Self> {
+        let Part::Branch(form) = node.part else { candle_core::bail!("`{}` is not a branch of a layer", node.name) };
+        let (mixer, inside) = child(node, |part| matches!(part, Part::Mixer(_)), vb)?;
+        let mixer = Mixer::load(mixer, &inside)?;
+        Ok(Self { norm: norm(node, mixer.norm_role(), vb)?, mixer, form })
     }
 
-    fn residual(
-        &self,
-        x: &Tensor,
-        norm: &Norm,
-        context: &Context,
-        index: usize,
-        (output, residual): (Site, Site),
-        inside: impl FnOnce(&Tensor) -> Result<Tensor>,
-    ) -> Result<Tensor> {
-        let dropped = |x: Tensor, p: f64, site: Site| dropped(context.dropout, x, p, index, site);
-        let kept = dropped(x.clone(), self.residual_dropout, residual)?;
-        match self.placement {
-            NormPlacement::Pre => &kept + dropped(inside(&norm.forward(x)?)?, self.dropout, output)?,
-            NormPlacement::Post | NormPlacement::DeepNet { .. } => {
-                let kept = if self.residual_scale == 1.0 { kept } else { (kept * self.residual_scale)? };
-                norm.forward(&(&kept + dropped(inside(x)?, self.dropout, output)?)?)
-            }
+    fn forward(&self, x: &Tensor, context: &Context, layer: usize, cache: Option<&mut KvCache>) -> Result<Tensor> {
+        let dropped = |x: Tensor, p: f64, site: Site| dropped(context.dropout, x, p, layer, site);
+        let (output, residual) = self.mixer.sites();
+        let mut kept = dropped(x.clone(), self.form.residual_dropout, residual)?;
+        if self.form.residual_scale != 1.0 {
+            kept = (kept * self.form.residual_scale)?;
+        }
+        let mixed = |x: &Tensor| dropped(self.mixer.forward(x, context, layer, cache)?, self.form.dropout, output);
+        match self.form.norm {
+            NormPosition::Input => &kept + mixed(&self.norm.forward(x)?)?,
+            NormPosition::Sum => self.norm.forward(&(&kept + mixed(x)?)?),
         }
     }
 }

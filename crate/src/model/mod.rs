@@ -16,6 +16,7 @@ mod layer;
 mod linear;
 mod loss;
 mod mask;
+mod mixer;
 mod norm;
 mod rope;
 mod stack;

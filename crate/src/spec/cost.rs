@@ -1,6 +1,6 @@
 //! What a model's parts compute and keep, by token: each part's file says it for the part.
 
-use super::{Leaf, ModelSpec, Node, Part, parts};
+use super::{Leaf, Mixer, ModelSpec, Node, Part, parts};
 
 /// What the cost of a part depends on beside the part.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,9 +76,16 @@ fn of_node(node: &Node, scope: CostScope) -> Cost {
             // Their results are counted where they stand.
             Leaf::RmsNorm { .. } | Leaf::LayerNorm { .. } | Leaf::Embedding { .. } | Leaf::AlibiSlopes { .. } => {}
         },
-        Part::Attention { .. } | Part::SingleHeadAttention { .. } => parts::attention::cost(node, scope, &mut cost),
-        Part::GatedFeedForward { .. } | Part::FeedForward { .. } => parts::feed_forward::cost(node, scope, &mut cost),
-        Part::Layer { .. } => parts::layer::cost(node, scope, &mut cost),
+        Part::Mixer(mixer) => match mixer {
+            Mixer::Attention { .. } | Mixer::SingleHeadAttention { .. } => {
+                parts::attention::cost(node, mixer, scope, &mut cost);
+            }
+            Mixer::GatedFeedForward { .. } | Mixer::FeedForward { .. } => {
+                parts::feed_forward::cost(node, scope, &mut cost);
+            }
+        },
+        Part::Branch(_) => parts::layer::branch_cost(node, scope, &mut cost),
+        Part::Layer => parts::layer::cost(scope, &mut cost),
         Part::CausalLm | Part::Decoder | Part::InputEncoder { .. } | Part::LayerStack | Part::Layers => {}
     }
     match node.repeat {

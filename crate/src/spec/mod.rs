@@ -33,7 +33,7 @@ pub use init::Init;
 pub(crate) use initialization::POSITIONS;
 pub use initialization::{Distribution, InitRule, Initialization};
 pub use json::parse_json;
-pub use part::{Leaf, LocalParam, ParamKind, Part};
+pub use part::{Branch, Leaf, LocalParam, Mixer, NormPosition, ParamKind, Part};
 pub use parts::{
     Activation, AlibiConfig, AlibiSlopes, AttentionKind, Dropouts, Field, FieldKind, LayerRun, ModelConfig, NormConfig,
     NormKind, NormPlacement, PositionEmbedding, RopeConfig, RopeScaling,

@@ -1,6 +1,6 @@
 //! The parts a model is made of. Each parameter's shape and initialisation is written here, once.
 
-use super::{Activation, AlibiSlopes, DType, Init, NormPlacement, PositionEmbedding, Scheme};
+use super::{Activation, AlibiSlopes, DType, Init, PositionEmbedding, Scheme};
 
 /// One kind of node in a model's tree. Containers carry hyper-parameters; only [`Leaf`] nodes own parameters.
 #[derive(Clone, Debug, PartialEq)]
@@ -24,17 +24,43 @@ pub enum Part {
     LayerStack,
     /// The numbered layers.
     Layers,
-    /// One decoder layer.
-    Layer {
-        /// Where its norms stand.
-        placement: NormPlacement,
-        /// Factor on the residual stream where something is added (DeepNet's α, else 1).
-        residual_scale: f64,
-        /// Dropout of what is added.
-        dropout: f64,
-        /// Dropout of the residual stream.
-        residual_dropout: f64,
-    },
+    /// One decoder layer: its branches in order. Layer and branches add no segment to names.
+    Layer,
+    /// What a layer adds to the residual stream: a mixer and its norms.
+    Branch(Branch),
+    /// What computes inside a branch.
+    Mixer(Mixer),
+    /// A part with parameters of its own.
+    Leaf(Leaf),
+}
+
+/// How a branch adds its mixer's result to the residual stream x: `dropout_r(x) · residual_scale + dropout(mixer(…))`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Branch {
+    /// Where its norm stands.
+    pub norm: NormPosition,
+    /// Factor on the residual stream (DeepNet's α, else 1).
+    pub residual_scale: f64,
+    /// Dropout of what is added.
+    pub dropout: f64,
+    /// Dropout of the residual stream.
+    pub residual_dropout: f64,
+}
+
+/// Where the norm of a branch stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum NormPosition {
+    /// Before the mixer.
+    Input,
+    /// After the sum.
+    Sum,
+}
+
+/// The parts that read and write the residual stream.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum Mixer {
     /// Causal self-attention with grouped keys and values (Ainslie et al. 2023).
     Attention {
         /// Query heads.
@@ -75,8 +101,6 @@ pub enum Part {
         /// Dropout before it.
         dropout: f64,
     },
-    /// A part with parameters of its own.
-    Leaf(Leaf),
 }
 
 /// The parts that own parameters.

@@ -8,7 +8,7 @@ use super::field::{Field, FieldKind, Reading};
 use super::{linear, norm};
 use crate::spec::config::{ConfigError, ModelConfig};
 use crate::spec::initialization::Recipe;
-use crate::spec::{Architecture, Cost, CostScope, Leaf, Node, Part, PositionEmbedding, Role, Side};
+use crate::spec::{Architecture, Cost, CostScope, Leaf, Mixer, Node, Part, PositionEmbedding, Role, Side};
 
 /// Shapes of self-attention.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -222,9 +222,9 @@ pub(super) fn node(config: &ModelConfig, recipe: &Recipe) -> Node {
     let (position, window, dropout) = (config.position.clone(), config.sliding_window, config.dropout.attention);
     let queries = config.num_attention_heads * config.head_dim;
     let keys = config.num_key_value_heads * config.head_dim;
-    let (part, mut children) = match config.attention {
+    let (mixer, mut children) = match config.attention {
         AttentionKind::MultiHead => (
-            Part::Attention {
+            Mixer::Attention {
                 heads: config.num_attention_heads,
                 kv_heads: config.num_key_value_heads,
                 head_dim: config.head_dim,
@@ -240,7 +240,7 @@ pub(super) fn node(config: &ModelConfig, recipe: &Recipe) -> Node {
             ],
         ),
         AttentionKind::SingleHead => (
-            Part::SingleHeadAttention { dim: hidden, position, window, dropout },
+            Mixer::SingleHeadAttention { dim: hidden, position, window, dropout },
             vec![
                 linear("query_key_linear", Role::QueryKey, (hidden, hidden), false, recipe),
                 linear("value_linear", Role::Value, (hidden, hidden), bias, recipe),
@@ -261,13 +261,13 @@ pub(super) fn node(config: &ModelConfig, recipe: &Recipe) -> Node {
         };
         children.push(Node::leaf("", Role::Slopes, slopes));
     }
-    Node::new("attention", part, children)
+    Node::new("attention", Part::Mixer(mixer), children)
 }
 
 /// Adds the pairs of tokens, what a cache keeps, and what attention leaves for backward.
-pub(in crate::spec) fn cost(node: &Node, scope: CostScope, cost: &mut Cost) {
-    match &node.part {
-        Part::Attention { heads, kv_heads, head_dim, position, window, .. } => {
+pub(in crate::spec) fn cost(node: &Node, mixer: &Mixer, scope: CostScope, cost: &mut Cost) {
+    match mixer {
+        Mixer::Attention { heads, kv_heads, head_dim, position, window, .. } => {
             pairs([*heads, *kv_heads, *head_dim], *window, scope, cost);
             let (queries, keys) = ((heads * head_dim) as u64, (kv_heads * head_dim) as u64);
             let normed = node.child(Role::QueryNorm).is_some();
@@ -276,20 +276,12 @@ pub(in crate::spec) fn cost(node: &Node, scope: CostScope, cost: &mut Cost) {
             let times = 2 + u64::from(normed) + u64::from(rotated);
             cost.activations += times * (queries + keys) + 2 * keys + 2 * queries + scope.hidden;
         }
-        Part::SingleHeadAttention { dim, window, .. } => {
+        Mixer::SingleHeadAttention { dim, window, .. } => {
             pairs([1, 1, *dim], *window, scope, cost);
             // x W, values, and the result.
             cost.activations += 3 * *dim as u64;
         }
-        Part::CausalLm
-        | Part::Decoder
-        | Part::InputEncoder { .. }
-        | Part::LayerStack
-        | Part::Layers
-        | Part::Layer { .. }
-        | Part::GatedFeedForward { .. }
-        | Part::FeedForward { .. }
-        | Part::Leaf(_) => {}
+        Mixer::GatedFeedForward { .. } | Mixer::FeedForward { .. } => {}
     }
 }
 

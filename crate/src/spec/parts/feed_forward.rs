@@ -7,7 +7,7 @@ use super::field::Reading;
 use super::linear;
 use crate::spec::config::{ConfigError, ModelConfig};
 use crate::spec::initialization::Recipe;
-use crate::spec::{Architecture, Cost, CostScope, Leaf, Node, Part, Role, Side};
+use crate::spec::{Architecture, Cost, CostScope, Leaf, Mixer, Node, Part, Role, Side};
 
 /// The elementwise function inside a feed-forward part.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -84,11 +84,11 @@ pub(super) fn node(config: &ModelConfig, recipe: &Recipe) -> Node {
             linear("up_proj", Role::Up, into, bias, recipe),
             linear("down_proj", Role::Down, out, bias, recipe),
         ];
-        Node::new("feedforward", Part::GatedFeedForward { activation, dropout }, children)
+        Node::new("feedforward", Part::Mixer(Mixer::GatedFeedForward { activation, dropout }), children)
     } else {
         let children =
             vec![linear("linear1", Role::Up, into, bias, recipe), linear("linear2", Role::Down, out, bias, recipe)];
-        Node::new("feedforward", Part::FeedForward { activation, dropout }, children)
+        Node::new("feedforward", Part::Mixer(Mixer::FeedForward { activation, dropout }), children)
     }
 }
 

@@ -8,7 +8,7 @@ use super::{attention, feed_forward, norm};
 use crate::spec::config::{ConfigError, ModelConfig};
 use crate::spec::fields::Fields;
 use crate::spec::initialization::Recipe;
-use crate::spec::{Architecture, Cost, CostScope, Node, Part, Role, Side};
+use crate::spec::{Architecture, Branch, Cost, CostScope, Node, Part, Role, Side};
 
 /// Consecutive equal layers of a stack whose layers are not all equal.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -124,19 +124,20 @@ pub(in crate::spec) fn complete(config: &mut ModelConfig) {
 
 /// One layer. Depth-dependent constants are those of the whole `model`, all else is the layer's own.
 pub(in crate::spec) fn node(model: &ModelConfig, config: &ModelConfig, recipe: &Recipe) -> Node {
-    let hidden = config.hidden_size;
-    let mut children = vec![norm::node("norm1", Role::AttentionNorm, config, hidden), attention::node(config, recipe)];
-    if config.feedforward {
-        children.push(norm::node("norm2", Role::FeedForwardNorm, config, hidden));
-        children.push(feed_forward::node(config, recipe));
-    }
-    let part = Part::Layer {
-        placement: config.placement,
+    let branch = Branch {
+        norm: config.placement.position(),
         residual_scale: config.placement.residual_scale(model.num_hidden_layers),
         dropout: config.dropout.layer,
         residual_dropout: config.dropout.residual,
     };
-    Node::new("", part, children)
+    let branch = |name, role, mixer| {
+        Node::new("", Part::Branch(branch), vec![norm::node(name, role, config, config.hidden_size), mixer])
+    };
+    let mut branches = vec![branch("norm1", Role::AttentionNorm, attention::node(config, recipe))];
+    if config.feedforward {
+        branches.push(branch("norm2", Role::FeedForwardNorm, feed_forward::node(config, recipe)));
+    }
+    Node::new("", Part::Layer, branches)
 }
 
 /// Checks how many layers there are.
@@ -152,11 +153,15 @@ pub(in crate::spec) fn validate(config: &ModelConfig, fault: super::Fault<'_>) -
     Ok(())
 }
 
-/// Adds a norm and a residual sum for each of attention and feed-forward, and the input as a leaf of its own graph.
-pub(in crate::spec) fn cost(node: &Node, scope: CostScope, cost: &mut Cost) {
-    let parts = node.children.iter().filter(|child| child.role.is_none()).count();
+/// Adds a branch's residual sum, and the results of its norms.
+pub(in crate::spec) fn branch_cost(node: &Node, scope: CostScope, cost: &mut Cost) {
     let norms = node.children.iter().filter(|child| child.role.is_some()).count();
-    cost.activations += (parts + norms + 1) as u64 * scope.hidden;
+    cost.activations += (norms + 1) as u64 * scope.hidden;
+}
+
+/// Adds the layer's input, a leaf of its own graph.
+pub(in crate::spec) fn cost(scope: CostScope, cost: &mut Cost) {
+    cost.activations += scope.hidden;
     cost.layer_inputs = scope.hidden;
     cost.largest_layer = cost.activations;
 }

@@ -5,7 +5,7 @@ use serde_json::json;
 
 use super::declare::{field, words};
 use super::field::{Field, FieldKind};
-use crate::spec::{Leaf, ModelConfig, Node, Role};
+use crate::spec::{Leaf, ModelConfig, Node, NormPosition, Role};
 
 /// Which normalisation the layers and the final norm use, and its ε.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -64,6 +64,14 @@ impl NormPlacement {
             NormPlacement::Pre => "pre",
             NormPlacement::Post => "post",
             NormPlacement::DeepNet { .. } => "deepnet",
+        }
+    }
+
+    /// Where the norm of a branch stands.
+    pub fn position(self) -> NormPosition {
+        match self {
+            NormPlacement::Pre => NormPosition::Input,
+            NormPlacement::Post | NormPlacement::DeepNet { .. } => NormPosition::Sum,
         }
     }
 
