@@ -20,6 +20,7 @@ mod memory;
 pub mod model;
 pub mod ops;
 mod parallel;
+pub mod part;
 pub mod prelude;
 pub mod progress;
 pub mod project;

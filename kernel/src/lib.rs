@@ -10,6 +10,8 @@ pub mod engine;
 pub mod install;
 pub mod language;
 pub mod link;
+#[expect(unsafe_code, reason = "compiled parts are loaded and called")]
+pub mod parts;
 pub mod runner;
 pub mod server;
 #[expect(unsafe_code, reason = "calls of the operating system that the standard library does not wrap")]

@@ -9,6 +9,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use chandlery::command::Failure;
+use chandlery::project::own_parts;
 use chandlery_kernel::bench::Language;
 use chandlery_kernel::client::{Kernelspec, Peer};
 use chandlery_kernel::engine::direct::{DirectEngine, Kept};
@@ -16,7 +17,7 @@ use chandlery_kernel::engine::{Echo, Engine, Evcxr, Unavailable};
 use chandlery_kernel::install::{Names, Payload, Places, Scope};
 use chandlery_kernel::system::{self, Again};
 use chandlery_kernel::toolkit::Toolkit;
-use chandlery_kernel::{bench, doctor, install, link, runner, server, worker};
+use chandlery_kernel::{bench, doctor, install, link, parts, runner, server, worker};
 use clap::{Parser, ValueEnum};
 
 use cli::{BenchSubject, BenchTarget, Cli, EngineName, KernelAction, Place, RunArgs};
@@ -58,6 +59,7 @@ fn main() -> ExitCode {
 fn verb(words: &[String]) -> ExitCode {
     // The first Ctrl-C asks the verb to stop at a safe point; the second ends the process.
     system::request_on_interrupt(Again::End);
+    own_parts::compile_with(parts::register);
     // `chandlery inspect … | head` ends quietly when `head` does. Not for kernels: they must outlive a closed socket.
     system::end_with_reader();
     match chandlery::command::run(words) {

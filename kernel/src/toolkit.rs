@@ -75,6 +75,13 @@ impl Toolkit {
     }
 }
 
+/// Where what was compiled is kept, for this user: below `XDG_CACHE_HOME`, or `~/.cache`.
+pub(crate) fn cache_folder() -> Option<PathBuf> {
+    let absolute = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let base = absolute("XDG_CACHE_HOME").or_else(|| Some(absolute("HOME")?.join(".cache")));
+    base.map(|base| base.join("chandlery"))
+}
+
 /// The folder with the metadata of the crates a library was built from.
 pub(crate) fn metadata(library: &Path) -> Result<PathBuf, ToolkitError> {
     let folder = library.parent().unwrap_or(Path::new("."));

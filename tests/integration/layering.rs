@@ -43,6 +43,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("ops", &["spec", "interrupt"]),
     ("model", &["spec", "interrupt", "memory", "checkpoint", "ops"]),
     ("dataset", &["spec", "interrupt", "tokenizer", "model", "project", "progress"]),
+    ("part", &["spec", "model", "project"]),
     ("export", &["spec", "checkpoint"]),
     (
         "convert",
@@ -170,6 +171,7 @@ const UNSAFE: &[&str] = &[
     "kernel/src/system.rs",
     "kernel/src/system/turns.rs",
     "kernel/src/worker/load.rs",
+    "kernel/src/parts.rs",
     "kernel/src/engine/direct/generate/fields.rs",
     "crate/src/cell/store.rs",
     "crate/src/interrupt.rs",

@@ -42,6 +42,7 @@ mod layering;
 mod memory;
 mod output_files;
 mod output_folders;
+mod own_parts;
 mod parts;
 mod planted_errors;
 mod plots;

@@ -32,6 +32,7 @@ pub fn type_paths() -> Vec<(&'static str, &'static str)> {
         (type_name::<crate::dataset::DatasetProject>(), "::chandlery::dataset::DatasetProject"),
         (type_name::<crate::dataset::DatasetConfig>(), "::chandlery::dataset::DatasetConfig"),
         (type_name::<crate::dataset::Dataset>(), "::chandlery::dataset::Dataset"),
+        (type_name::<crate::part::GradientCheck>(), "::chandlery::part::GradientCheck"),
         (type_name::<crate::LoadReport>(), "::chandlery::LoadReport"),
         (type_name::<crate::construct::Estimate>(), "::chandlery::construct::Estimate"),
         (type_name::<crate::spec::DType>(), "::chandlery::spec::DType"),

@@ -7,7 +7,7 @@ use clap::{Arg, ArgAction, ArgMatches, Command};
 use serde_json::Value;
 
 use super::{Failure, Outcome, given};
-use crate::project::{Argument, ArgumentType, Project, ProjectConfig, project};
+use crate::project::{Argument, ArgumentType, Project, ProjectConfig, own_parts, project};
 
 /// The heading of the flags in `--help`.
 const HEADING: &str = "Arguments of the project";
@@ -26,6 +26,10 @@ impl Named {
             Some(name) => project(name)?,
             None => Project::here()?,
         };
+        // Their fields are flags. Where nothing can compile them, whoever asks for the configuration learns that.
+        if own_parts::compiles() {
+            project.load_parts()?;
+        }
         let taken = super::model::definition(None);
         let clash = project.declared().iter().find(|argument| is_taken(&taken, argument) && !is_base(argument));
         if let Some(argument) = clash {

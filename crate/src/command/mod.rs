@@ -113,6 +113,12 @@ pub fn run(words: &[String]) -> Result<Outcome, Failure> {
     // The project's arguments are part of the verb's definition, so the project is looked up first.
     let named = if names_project(words) { Some(arguments::Named::among(words)?) } else { None };
     let matches = parser(words, named.as_ref()).try_get_matches_from(words)?;
+    if let (None, Some(name)) =
+        (&named, matches.subcommand().and_then(|(_, inner)| given::<String>(inner, "project-dir")))
+    {
+        // Its parts are what the models of the command may be made of.
+        crate::project::project(&name)?.load_parts()?;
+    }
     match matches.subcommand() {
         Some(("model", matches)) => model::run(matches),
         Some(("convert", matches)) => convert::run(matches),
@@ -147,12 +153,15 @@ fn parser(words: &[String], named: Option<&arguments::Named>) -> Command {
     };
     let mut root =
         Command::new("chandlery").no_binary_name(true).subcommand_required(true).arg_required_else_help(true);
+    let with_project = verb.is_none_or(|verb| WITH_PROJECT.contains(&verb));
+    let project = match with_project {
+        true => "Model project: its folder, or the name of a built-in one",
+        false => "Model project whose own parts the models are made of",
+    };
+    root = root.arg(flag_value('p', "project-dir", "PROJECT", project).global(true));
     // Elsewhere -t is the chat template.
-    if verb.is_none_or(|verb| WITH_PROJECT.contains(&verb)) {
-        let project = "Model project: its folder, or the name of a built-in one";
-        root = root
-            .arg(flag_value('p', "project-dir", "PROJECT", project).global(true))
-            .arg(flag_value('t', "config-template", "CONFIG", "Configuration of the project").global(true));
+    if with_project {
+        root = root.arg(flag_value('t', "config-template", "CONFIG", "Configuration of the project").global(true));
     }
     root.arg(Arg::new("json").long("json").global(true).action(ArgAction::SetTrue).help("Print one JSON report"))
         .subcommands(verbs)

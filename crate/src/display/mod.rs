@@ -31,6 +31,7 @@ mod fold;
 mod fonts;
 mod frame;
 mod gguf;
+mod gradient_check;
 mod heat_map;
 mod html;
 mod interactive;

@@ -45,6 +45,12 @@ pub enum ExportError {
 /// # Errors
 /// [`ExportError::Template`] if a template does not render.
 pub fn try_sources(config: &crate::spec::ModelConfig) -> Result<Vec<SourceFile>, ExportError> {
+    let own = config.all_user_parts();
+    if !own.is_empty() {
+        // The templates know nothing of them: their own sources are what there is.
+        let sources = own.iter().filter_map(|part| part.source());
+        return Ok(sources.map(|(file, text)| (file.to_owned(), text.to_owned())).collect());
+    }
     let mut files = python::try_python(config)?;
     let name = format!("chandlery-{}", config.architecture.name()).replace('_', "-");
     files.extend(rust::try_rust(config, &name)?.into_iter().map(|(file, text)| (format!("rust/{file}"), text)));

@@ -40,7 +40,8 @@ fn usual_table(role: Option<Role>) -> Option<Distribution> {
         | Role::AttentionNorm
         | Role::FeedForwardNorm
         | Role::FinalNorm
-        | Role::Head => None,
+        | Role::Head
+        | Role::User(_) => None,
     }
 }
 
@@ -58,7 +59,7 @@ fn collect(node: &Node, found: &mut Vec<Alike>, norms: &mut Vec<(String, bool)>)
             }
             None
         }
-        Part::Leaf(Leaf::AlibiSlopes { .. })
+        Part::Leaf(Leaf::AlibiSlopes { .. } | Leaf::Tensor { .. })
         | Part::CausalLm
         | Part::Decoder
         | Part::InputEncoder { .. }

@@ -22,7 +22,7 @@ pub(super) fn gguf_name(row: &TensorRow) -> Option<ParamPath> {
         Role::Gate => (true, "ffn_gate"),
         Role::Up => (true, "ffn_up"),
         Role::Down => (true, "ffn_down"),
-        Role::PositionEmbedding | Role::QueryKey | Role::Slopes => return None,
+        Role::PositionEmbedding | Role::QueryKey | Role::Slopes | Role::User(_) => return None,
     };
     let parameter = row.path.last();
     Some(match in_layer {

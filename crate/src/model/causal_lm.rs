@@ -80,8 +80,7 @@ impl CausalLm {
     pub fn rounded_by(mut self, recipe: Recipe) -> Result<Self, RecipeMisfit> {
         let quantization = recipe.for_model(&self.config)?;
         for layer in self.stack.layers_mut() {
-            let linears = layer.linears_mut();
-            linears.into_iter().for_each(|linear| linear.round(quantization.groups[0].scheme));
+            layer.round(quantization.groups[0].scheme);
         }
         Ok(self)
     }
@@ -114,11 +113,22 @@ impl CausalLm {
         self.run(batch, None, None, &mut |_, _| {})
     }
 
+    /// Whether all parts of the model continue after the tokens of a cache. Parts of users need not.
+    pub fn caches(&self) -> bool {
+        self.needs.caches
+    }
+
     /// As [`forward`](Self::forward), continuing after the tokens in `cache` and adding to it.
     ///
     /// # Errors
-    /// As [`forward`](Self::forward).
+    /// As [`forward`](Self::forward), and if a part of the model does not [cache](Self::caches).
     pub fn forward_cached(&self, batch: &Batch, cache: &mut KvCache) -> Result<Tensor, ModelError> {
+        if !self.caches() {
+            return Err(candle_core::Error::Msg(
+                "a part of this model keeps no keys and values: give it the whole text".to_owned(),
+            )
+            .into());
+        }
         self.run(batch, Some(cache), None, &mut |_, _| {})
     }
 

@@ -7,7 +7,7 @@ use super::mask;
 use super::rope::{Rotation, inverse_frequencies};
 use super::{Batch, ModelError};
 use crate::ops::{AttentionImplementation, Visibility};
-use crate::spec::{Mixer, Node, Part, PositionEmbedding, RopeConfig};
+use crate::spec::{Mixer, Node, Part, PositionEmbedding, RopeConfig, UserMixer};
 
 /// What the layers of a model need prepared, found once in its tree.
 #[derive(Clone, Debug, Default)]
@@ -17,26 +17,39 @@ pub(super) struct Needs {
     windows: Vec<Option<usize>>,
     /// The highest probability with which a layer drops attention weights.
     attention_dropout: f64,
+    /// Whether all parts continue after the tokens of a cache.
+    pub(super) caches: bool,
 }
 
 impl Needs {
     pub(super) fn of(root: &Node) -> Self {
-        let mut needs = Self::default();
+        let mut needs = Self { caches: true, ..Self::default() };
         needs.collect(root);
         needs
+    }
+
+    fn rotate(&mut self, rope: &RopeConfig, head_dim: usize) {
+        if !self.rotations.iter().any(|(known, width)| known == rope && *width == head_dim) {
+            self.rotations.push((rope.clone(), head_dim));
+        }
     }
 
     fn collect(&mut self, node: &Node) {
         let attention = match &node.part {
             Part::Mixer(Mixer::Attention { position, head_dim, window, dropout, .. }) => {
-                if let PositionEmbedding::Rope(rope) = position
-                    && !self.rotations.iter().any(|(known, width)| known == rope && width == head_dim)
-                {
-                    self.rotations.push((rope.clone(), *head_dim));
+                if let PositionEmbedding::Rope(rope) = position {
+                    self.rotate(rope, *head_dim);
                 }
                 Some((window, dropout))
             }
             Part::Mixer(Mixer::SingleHeadAttention { window, dropout, .. }) => Some((window, dropout)),
+            Part::Mixer(Mixer::User(UserMixer { part, config })) => {
+                if let PositionEmbedding::Rope(rope) = &config.position {
+                    self.rotate(rope, config.head_dim);
+                }
+                self.caches &= part.caches();
+                Some((&config.sliding_window, &config.dropout.attention))
+            }
             Part::CausalLm
             | Part::Decoder
             | Part::InputEncoder { .. }

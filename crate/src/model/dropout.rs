@@ -12,6 +12,7 @@ pub(super) enum Site {
     Embedding,
     AttentionOutput,
     AttentionResidual,
+    UserInside,
     FeedForwardInside,
     FeedForwardOutput,
     FeedForwardResidual,

@@ -32,7 +32,7 @@ impl FeedForward {
             Mixer::FeedForward { activation, dropout } => {
                 Ok(Self::Plain { first: linear(Role::Up)?, second: linear(Role::Down)?, activation, dropout })
             }
-            Mixer::Attention { .. } | Mixer::SingleHeadAttention { .. } => {
+            Mixer::Attention { .. } | Mixer::SingleHeadAttention { .. } | Mixer::User(_) => {
                 candle_core::bail!("`{}` is not a feed-forward part", node.name)
             }
         }

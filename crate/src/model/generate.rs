@@ -15,7 +15,11 @@ impl CausalLm {
         let mut generated = Vec::with_capacity(count);
         while generated.len() < count {
             crate::interrupt::check()?;
-            let logits = self.forward_cached(&Batch::new(vec![next])?, &mut cache)?;
+            let logits = if self.caches() {
+                self.forward_cached(&Batch::new(vec![next])?, &mut cache)?
+            } else {
+                self.forward(&Batch::new(vec![[prompt, &generated].concat()])?)?
+            };
             let last = logits.dim(1)? - 1;
             let token =
                 logits.narrow(1, last, 1)?.to_dtype(DType::F32)?.argmax(D::Minus1)?.flatten_all()?.to_vec1::<u32>()?;

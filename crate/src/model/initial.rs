@@ -38,6 +38,7 @@ impl InitialWeights {
         match init {
             Init::Zeros => vec![0.0; elements],
             Init::Ones => vec![1.0; elements],
+            Init::Constant(value) => vec![value as f32; elements],
             Init::Normal { std, zero_row } => {
                 let mut values: Vec<f32> = (0..elements).map(|_| (normal() * std) as f32).collect();
                 if let Some(row) = zero_row.and_then(|row| values.chunks_mut(width).nth(row)) {

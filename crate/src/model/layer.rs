@@ -9,7 +9,7 @@ use super::kv_cache::KvCache;
 use super::linear::Linear;
 use super::mixer::Mixer;
 use super::norm::Norm;
-use crate::spec::{self, Leaf, Node, NormPosition, Part, Role};
+use crate::spec::{self, Leaf, Node, NormPosition, Part, Role, Scheme};
 
 /// The first child that is such a part, and the builder below it.
 pub(super) fn child<'a, 'v>(
@@ -77,9 +77,9 @@ impl Layer {
         Ok(Self { branches: branches.collect::<Result<_>>()? })
     }
 
-    /// The linear maps that can be quantized.
-    pub(super) fn linears_mut(&mut self) -> Vec<&mut Linear> {
-        self.branches.iter_mut().flat_map(|branch| branch.mixer.linears_mut()).collect()
+    /// Rounds the linear maps that can be quantized in every forward pass from now on.
+    pub(super) fn round(&mut self, scheme: Scheme) {
+        self.branches.iter_mut().for_each(|branch| branch.mixer.round(scheme));
     }
 
     /// x `[batch, seq, hidden]` → the same shape; `index` is the layer's number.

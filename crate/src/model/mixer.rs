@@ -8,14 +8,15 @@ use super::context::Context;
 use super::dropout::Site;
 use super::feed_forward::FeedForward;
 use super::kv_cache::KvCache;
-use super::linear::Linear;
-use crate::spec::{self, Node, Part, Role};
+use super::user::UserModule;
+use crate::spec::{self, Node, Part, Place, Role, Scheme};
 
 /// The module of a mixer.
 #[derive(Clone, Debug)]
 pub(super) enum Mixer {
     Attention(Attention),
     FeedForward(FeedForward),
+    User(UserModule),
 }
 
 impl Mixer {
@@ -28,22 +29,32 @@ impl Mixer {
             spec::Mixer::GatedFeedForward { .. } | spec::Mixer::FeedForward { .. } => {
                 FeedForward::load(node, mixer, vb).map(Self::FeedForward)
             }
+            spec::Mixer::User(user) => UserModule::load(node, user, vb).map(Self::User),
+        }
+    }
+
+    /// What it takes the place of in its layer.
+    fn place(&self) -> Place {
+        match self {
+            Mixer::Attention(_) => Place::Attention,
+            Mixer::FeedForward(_) => Place::FeedForward,
+            Mixer::User(module) => module.place(),
         }
     }
 
     /// The role of the norm beside it.
     pub(super) fn norm_role(&self) -> Role {
-        match self {
-            Mixer::Attention(_) => Role::AttentionNorm,
-            Mixer::FeedForward(_) => Role::FeedForwardNorm,
+        match self.place() {
+            Place::Attention => Role::AttentionNorm,
+            Place::FeedForward => Role::FeedForwardNorm,
         }
     }
 
     /// Where dropouts of its result and of the residual stream stand.
     pub(super) fn sites(&self) -> (Site, Site) {
-        match self {
-            Mixer::Attention(_) => (Site::AttentionOutput, Site::AttentionResidual),
-            Mixer::FeedForward(_) => (Site::FeedForwardOutput, Site::FeedForwardResidual),
+        match self.place() {
+            Place::Attention => (Site::AttentionOutput, Site::AttentionResidual),
+            Place::FeedForward => (Site::FeedForwardOutput, Site::FeedForwardResidual),
         }
     }
 
@@ -58,14 +69,17 @@ impl Mixer {
         match self {
             Mixer::Attention(attention) => attention.forward(x, context, layer, cache),
             Mixer::FeedForward(feed_forward) => feed_forward.forward(x, context, layer),
+            Mixer::User(module) => module.forward(x, context, layer, cache),
         }
     }
 
-    /// The linear maps that can be quantized.
-    pub(super) fn linears_mut(&mut self) -> Vec<&mut Linear> {
-        match self {
+    /// Rounds the linear maps that can be quantized in every forward pass from now on.
+    pub(super) fn round(&mut self, scheme: Scheme) {
+        let linears = match self {
             Mixer::Attention(attention) => attention.linears_mut(),
             Mixer::FeedForward(feed_forward) => feed_forward.linears_mut(),
-        }
+            Mixer::User(module) => return module.round(scheme),
+        };
+        linears.into_iter().for_each(|linear| linear.round(scheme));
     }
 }

@@ -10,6 +10,7 @@ mod embedding;
 mod error;
 mod feed_forward;
 mod generate;
+pub(crate) mod gradient_check;
 mod initial;
 mod kv_cache;
 mod layer;
@@ -21,6 +22,7 @@ mod norm;
 mod rope;
 mod stack;
 mod training;
+pub(crate) mod user;
 mod weights;
 
 pub use batch::Batch;

@@ -23,7 +23,7 @@ impl Norm {
         match leaf {
             Leaf::RmsNorm { eps, .. } => Ok(Self::Rms { weight: next()?, eps: *eps }),
             Leaf::LayerNorm { eps, .. } => Ok(Self::Layer { weight: next()?, bias: next()?, eps: *eps }),
-            Leaf::Linear { .. } | Leaf::Embedding { .. } | Leaf::AlibiSlopes { .. } => {
+            Leaf::Linear { .. } | Leaf::Embedding { .. } | Leaf::AlibiSlopes { .. } | Leaf::Tensor { .. } => {
                 candle_core::bail!("not a norm")
             }
         }

@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::yaml;
-use crate::spec::{Field, FieldKind, parts};
+use crate::spec::{FieldKind, PartFieldKind, UserPart, parts};
 
 /// What an argument holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
@@ -82,11 +82,13 @@ impl Argument {
     /// The argument for a field that some part of a model declares; `None` for those that a flag cannot give: lists, and
     /// token ids, which are the tokenizer's.
     pub fn of_field(name: &str) -> Option<Self> {
-        let field: &Field = parts::fields().find(|field| field.name == name)?;
+        let Some(field) = parts::fields().find(|field| field.name == name) else { return Self::of_user_field(name) };
         let (kind, choices) = match field.kind {
             FieldKind::Size | FieldKind::OptionalSize => (ArgumentType::Int, &[][..]),
             FieldKind::Number | FieldKind::OptionalNumber => (ArgumentType::Float, &[][..]),
             FieldKind::Flag => (ArgumentType::Bool, &[][..]),
+            // The configuration knows the parts that it may name.
+            FieldKind::WordOrPart(_) => (ArgumentType::Str, &[][..]),
             FieldKind::Word(words) | FieldKind::WordOrList(words) => (ArgumentType::Choices, words),
             FieldKind::Object => (ArgumentType::Dict, &[][..]),
             FieldKind::List | FieldKind::Id | FieldKind::Ids => return None,
@@ -95,6 +97,25 @@ impl Argument {
             name: name.to_owned(),
             kind,
             help: field.help().to_owned(),
+            choices: choices.iter().map(|choice| (*choice).to_owned()).collect(),
+            default: None,
+        })
+    }
+
+    /// The argument for a field of a user's part.
+    fn of_user_field(name: &str) -> Option<Self> {
+        let parts = UserPart::all();
+        let field = parts.iter().flat_map(|part| part.fields()).find(|field| field.name == name)?;
+        let (kind, choices) = match &field.kind {
+            PartFieldKind::Number => (ArgumentType::Float, &[][..]),
+            PartFieldKind::Size => (ArgumentType::Int, &[][..]),
+            PartFieldKind::Flag => (ArgumentType::Bool, &[][..]),
+            PartFieldKind::Word(words) => (ArgumentType::Choices, words.as_slice()),
+        };
+        Some(Self {
+            name: name.to_owned(),
+            kind,
+            help: field.help.to_owned(),
             choices: choices.iter().map(|choice| (*choice).to_owned()).collect(),
             default: None,
         })

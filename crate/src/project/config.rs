@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
+use super::argument::Argument;
 use super::error::{ProjectError, unknown};
 use super::open::Project;
 use super::origin::{Origin, Place, TracedValue, trace};
@@ -12,7 +13,7 @@ use super::render::{Rendering, render};
 use super::source::BUILTIN;
 use super::tokenizers;
 use crate::sealed::Sealed;
-use crate::spec::{ConfigError, ModelConfig};
+use crate::spec::{ConfigError, ModelConfig, UserPart};
 use crate::tokenizer::TokenizerFiles;
 
 /// Arguments that say where and how, not what: no template needs to read them.
@@ -24,6 +25,8 @@ pub struct ProjectConfig {
     project: Project,
     name: String,
     given: Sealed<BTreeMap<String, Value>>,
+    /// Parts of the user that stand in the layers, whatever the definition says.
+    chosen: Sealed<Vec<UserPart>>,
 }
 
 /// A rendered configuration with the origin of each value; made by [`ProjectConfig::trace`].
@@ -75,7 +78,7 @@ setters! {
 
 impl ProjectConfig {
     pub(super) fn new(project: Project, name: &str) -> Self {
-        Self { project, name: name.to_owned(), given: Sealed::default() }
+        Self { project, name: name.to_owned(), given: Sealed::default(), chosen: Sealed::default() }
     }
 
     /// Its project.
@@ -86,6 +89,23 @@ impl ProjectConfig {
     /// Its name.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// Puts a part into every layer, in place of what the definition has there. Its fields are arguments from then on.
+    pub(crate) fn with_part(mut self, part: UserPart) -> Self {
+        self.chosen.retain(|other| other.place() != part.place());
+        self.chosen.push(part);
+        self
+    }
+
+    /// The declared argument of this name, or the field of a chosen part.
+    fn argument(&self, name: &str) -> Option<Argument> {
+        let declared = self.project.arguments().iter().find(|declared| declared.name == name).cloned();
+        declared.or_else(|| self.is_of_chosen(name).then(|| Argument::of_field(name)).flatten())
+    }
+
+    fn is_of_chosen(&self, name: &str) -> bool {
+        self.chosen.iter().flat_map(|part| part.fields()).any(|field| field.name == name)
     }
 
     /// The arguments given so far.
@@ -110,7 +130,8 @@ impl ProjectConfig {
 
     fn set_value(mut self, argument: &str, value: Value) -> Result<Self, ProjectError> {
         let name = argument.replace('-', "_");
-        let declared = self.project.arguments().iter().find(|declared| declared.name == name).ok_or_else(|| {
+        self.project.load_parts()?;
+        let declared = self.argument(&name).ok_or_else(|| {
             let known: Vec<String> = self.project.arguments().iter().map(|argument| argument.name.clone()).collect();
             unknown("argument", &name, &self.place(), &known)
         })?;
@@ -138,11 +159,16 @@ impl ProjectConfig {
     fn rendering(&self) -> Result<Rendering, ProjectError> {
         let source = &self.project.source;
         let (mut rendering, read) = render(source, &self.template(), &self.given)?;
+        for part in self.chosen.iter() {
+            rendering.put(part.place().field(), &Value::from(part.name()));
+        }
         for (name, value) in self.given.iter() {
             if read.contains(name) || NOT_FOR_TEMPLATES.contains(&name.as_str()) {
                 continue;
             }
-            if !rendering.replace(name, value) {
+            if self.is_of_chosen(name) {
+                rendering.put(name, value);
+            } else if !rendering.replace(name, value) {
                 return Err(ProjectError::Unused { argument: name.clone(), place: self.place() });
             }
         }
@@ -199,6 +225,7 @@ impl ProjectConfig {
     /// # Errors
     /// [`ProjectError`] if it cannot be rendered or describes no model.
     pub fn render(&self) -> Result<ModelConfig, ProjectError> {
+        self.project.load_parts()?;
         let rendering = self.rendering()?;
         let located = |error| self.located(error, &rendering);
         let mut config = ModelConfig::from_project(&rendering.value, &self.place()).map_err(located)?;

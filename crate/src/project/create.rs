@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::error::ProjectError;
 use super::open::Project;
+use super::own_parts;
 use super::source::{PROJECT_FILE, Source};
 use crate::checkpoint::{AtomicFolder, CheckpointError};
 
@@ -44,6 +45,11 @@ fn files(project: &Project) -> Result<Vec<(String, String)>, ProjectError> {
     let mut names = vec![PROJECT_FILE.to_owned()];
     names.extend(project.source.templates().into_iter().filter(|name| !name.starts_with(super::source::BUILTIN)));
     let mut files = Vec::new();
+    for file in project.folder().map(|folder| own_parts::files(&folder.join(own_parts::FOLDER))).unwrap_or_default() {
+        let text = std::fs::read_to_string(&file).map_err(CheckpointError::io("reading", &file))?;
+        let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        files.push((format!("{}/{name}", own_parts::FOLDER), text));
+    }
     for name in names {
         if let Some(text) = project.source.template(&name)? {
             files.push((name, text));

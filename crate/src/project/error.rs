@@ -66,6 +66,9 @@ pub enum ProjectError {
     /// The rendered configuration describes no model.
     #[error(transparent)]
     Config(#[from] ConfigError),
+    /// A part of the user's.
+    #[error(transparent)]
+    Part(#[from] crate::spec::PartError),
     /// Its tokenizer.
     #[error(transparent)]
     Tokenizer(#[from] TokenizerError),

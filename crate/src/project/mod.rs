@@ -9,6 +9,7 @@ mod error;
 mod layout;
 mod open;
 mod origin;
+pub mod own_parts;
 mod render;
 mod source;
 mod statements;

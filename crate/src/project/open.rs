@@ -11,9 +11,10 @@ use super::blame::line_of;
 use super::builtin::PROJECTS;
 use super::config::ProjectConfig;
 use super::error::{ProjectError, unknown};
+use super::own_parts;
 use super::source::{PROJECT_FILE, Source};
 use crate::sealed::Sealed;
-use crate::spec::parts;
+use crate::spec::{UserPart, parts};
 
 /// The project used when none is named and the current folder is in none.
 const DEFAULT: &str = "llama";
@@ -227,9 +228,12 @@ impl Project {
             let configs = self.configs().into_iter();
             let written = configs.flat_map(|name| ProjectConfig::new(self.clone(), &name).keys());
             let written: BTreeSet<String> = written.collect();
-            let fields = parts::fields().filter(|field| written.contains(field.name));
+            // What is wrong with a part is said where the configuration is asked for.
+            let _ = self.load_parts();
+            let own = UserPart::all().into_iter().flat_map(|part| part.fields()).map(|field| field.name);
+            let fields = parts::fields().map(|field| field.name).chain(own).filter(|field| written.contains(*field));
             let tokenizer = written.contains("tokenizer").then(Argument::tokenizer);
-            let derived = fields.filter_map(|field| Argument::of_field(field.name));
+            let derived = fields.filter_map(Argument::of_field);
             let derived = derived.chain(tokenizer).chain(Argument::base());
             for argument in derived {
                 if arguments.iter().all(|known| known.name != argument.name) {
@@ -238,6 +242,14 @@ impl Project {
             }
             arguments
         })
+    }
+
+    /// Compiles and registers the parts in its folder `parts`, unless they are known as they are.
+    ///
+    /// # Errors
+    /// [`ProjectError::Refused`] with what the compiler says.
+    pub fn load_parts(&self) -> Result<(), ProjectError> {
+        self.folder().map_or(Ok(()), |folder| own_parts::load(&folder.join(own_parts::FOLDER)))
     }
 
     /// The arguments in its declaration.

@@ -48,6 +48,19 @@ impl Rendering {
     }
 }
 
+impl Rendering {
+    /// As [`replace`](Self::replace), or adds the key where the templates wrote none.
+    pub(super) fn put(&mut self, key: &str, value: &Value) {
+        if !self.replace(key, value)
+            && let Value::Object(fields) = &mut self.value
+        {
+            fields.insert(key.to_owned(), value.clone());
+            self.shown = format!("{}\n{key}: {value}\n", self.shown.trim_end());
+            self.replaced.push(key.to_owned());
+        }
+    }
+}
+
 /// What happened during a rendering.
 #[derive(Default)]
 pub(super) struct Log {

@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 use super::config::{ConfigError, ModelConfig};
 use super::fields::Fields;
 use super::parts::{self, PARTS, PartFields, Reading};
-use super::{Architecture, DType, Field};
+use super::{Architecture, DType, Field, user_part};
 
 /// Whose parameter names a model folder uses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,7 +92,9 @@ impl ModelConfig {
         let families: Vec<_> = Architecture::ALL.iter().map(|&family| (family.name(), family)).collect();
         let architecture = fields.word("model_type", &families)?.ok_or_else(|| fields.missing("model_type"))?;
         let known = || parts::fields().flat_map(|field| std::iter::once(&field.name).chain(field.aliases_of()));
-        let known: Vec<&str> = PROJECT_KEYS.iter().chain(known()).copied().collect();
+        let own = user_part::chosen_by(object);
+        let own = own.iter().flat_map(|part| part.fields()).map(|field| &field.name);
+        let known: Vec<&str> = PROJECT_KEYS.iter().chain(known()).chain(own).copied().collect();
         if let Some(unknown) = object.keys().find(|key| !known.contains(&key.as_str())) {
             let advice = "correct or remove it; `chandlery project fields` lists the fields";
             return Err(fields.unknown("field", unknown, &known, advice));
@@ -135,6 +137,9 @@ impl ModelConfig {
         for field in parts::fields().filter(has) {
             field.read(&Reading { fields, side }, &mut config)?;
         }
+        if side == Side::Native {
+            user_part::read_fields(fields, &mut config)?;
+        }
         parts::layer::complete(&mut config);
         config.validate(fields.origin)?;
         Ok(config)
@@ -156,7 +161,10 @@ impl ModelConfig {
         let outermost_first = PARTS.iter().rev().flat_map(PartFields::fields);
         let own = outermost_first.filter(|field| !field.is_hugging_face());
         let differing = own.filter(|field| all || field.value(self) != field.value(&usual));
-        differing.filter_map(|field| Some((field.name.to_owned(), field.value(self)?))).collect()
+        let mut fields: Map<String, Value> =
+            differing.filter_map(|field| Some((field.name.to_owned(), field.value(self)?))).collect();
+        fields.extend(self.part_fields.clone());
+        fields
     }
 
     /// Adds to a config.json of this configuration what it lacks of either spelling of the element type and of the rotary
@@ -200,14 +208,9 @@ impl ModelConfig {
         fields.insert("model_type".to_owned(), json!(self.architecture.native_model_type()));
         fields.insert("chandlery_arch".to_owned(), json!(self.architecture.name()));
         fields.insert("chandlery_arch_version".to_owned(), json!(Architecture::VERSION.to_string()));
-        // The classes of the Python sources beside it, which transformers imports if `trust_remote_code` allows it.
-        fields.insert("architectures".to_owned(), json!(["ChandleryForCausalLM"]));
-        let classes = json!({
-            "AutoConfig": "configuration_chandlery.ChandleryConfig",
-            "AutoModel": "modeling_chandlery.ChandleryModel",
-            "AutoModelForCausalLM": "modeling_chandlery.ChandleryForCausalLM",
-        });
-        fields.insert("auto_map".to_owned(), classes);
+        if self.all_user_parts().is_empty() {
+            fields.extend(python_classes());
+        }
         if let Some((model_type, source)) = source {
             fields.insert("hf_model_type".to_owned(), json!(model_type));
             fields.insert(SOURCE_KEY.to_owned(), source.clone());
@@ -264,6 +267,16 @@ fn refuse_misspelt(fields: &Fields<'_>) -> Result<(), ConfigError> {
 /// The family in a native `model_type`, ours or Forgather's.
 fn native_type(model_type: &str) -> Option<&str> {
     model_type.strip_prefix(NATIVE_PREFIX).or_else(|| model_type.strip_prefix(FORGATHER_PREFIX))
+}
+
+/// The classes of the Python sources beside a config.json, which transformers imports if `trust_remote_code` allows it.
+fn python_classes() -> [(String, Value); 2] {
+    let classes = json!({
+        "AutoConfig": "configuration_chandlery.ChandleryConfig",
+        "AutoModel": "modeling_chandlery.ChandleryModel",
+        "AutoModelForCausalLM": "modeling_chandlery.ChandleryForCausalLM",
+    });
+    [("architectures".to_owned(), json!(["ChandleryForCausalLM"])), ("auto_map".to_owned(), classes)]
 }
 
 fn sorted(fields: Map<String, Value>) -> Value {

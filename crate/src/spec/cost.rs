@@ -74,7 +74,11 @@ fn of_node(node: &Node, scope: CostScope) -> Cost {
         Part::Leaf(leaf) => match leaf {
             Leaf::Linear { inputs, outputs, .. } => cost.matmul_flops += 2 * (inputs * outputs) as u64,
             // Their results are counted where they stand.
-            Leaf::RmsNorm { .. } | Leaf::LayerNorm { .. } | Leaf::Embedding { .. } | Leaf::AlibiSlopes { .. } => {}
+            Leaf::RmsNorm { .. }
+            | Leaf::LayerNorm { .. }
+            | Leaf::Embedding { .. }
+            | Leaf::AlibiSlopes { .. }
+            | Leaf::Tensor { .. } => {}
         },
         Part::Mixer(mixer) => match mixer {
             Mixer::Attention { .. } | Mixer::SingleHeadAttention { .. } => {
@@ -83,6 +87,7 @@ fn of_node(node: &Node, scope: CostScope) -> Cost {
             Mixer::GatedFeedForward { .. } | Mixer::FeedForward { .. } => {
                 parts::feed_forward::cost(node, scope, &mut cost);
             }
+            Mixer::User(_) => parts::user::cost(node, scope, &mut cost),
         },
         Part::Branch(_) => parts::layer::branch_cost(node, scope, &mut cost),
         Part::Layer => parts::layer::cost(scope, &mut cost),

@@ -2,8 +2,8 @@
 
 use serde_json::{Map, Value};
 
-use super::Field;
 use super::config::ConfigError;
+use super::{Field, Place, UserPart};
 
 /// Typed access to one JSON object with errors that name the field and the file.
 pub(super) struct Fields<'a> {
@@ -30,6 +30,10 @@ impl Fields<'_> {
 
     /// A name that is none of `known`.
     pub(super) fn unknown(&self, what: &'static str, found: &str, known: &[&str], advice: &str) -> ConfigError {
+        self.unknown_named(what, found, known, advice)
+    }
+
+    fn unknown_named(&self, what: &str, found: &str, known: &[&str], advice: &str) -> ConfigError {
         let likeness = |name: &&&str| strsim::jaro_winkler(found, name);
         let close = known.iter().filter(|name| likeness(name) > 0.85);
         let close = close.max_by(|a, b| likeness(a).total_cmp(&likeness(b)));
@@ -40,6 +44,17 @@ impl Fields<'_> {
             advice: advice.to_owned(),
             origin: self.origin.to_owned(),
         }
+    }
+
+    /// A name that is neither a built-in part nor one that was registered for this place.
+    pub(super) fn unknown_part(&self, field: &str, found: &str, words: &[&'static str], place: Place) -> ConfigError {
+        let own = UserPart::all().into_iter().filter(|part| part.place() == place).map(UserPart::name);
+        let known: Vec<&str> = words.iter().copied().chain(own).collect();
+        let advice = format!(
+            "use one of: {}; a part of your own is known after its project (-p) or a cell has brought it",
+            known.join(", ")
+        );
+        self.unknown_named(field, found, &known, &advice)
     }
 
     pub(super) fn no_effect(&self, field: &str, advice: &str) -> ConfigError {

@@ -12,6 +12,8 @@ pub enum Init {
     Zeros,
     /// All ones.
     Ones,
+    /// One value everywhere.
+    Constant(f64),
     /// Normal with mean 0.
     Normal {
         /// Standard deviation.
@@ -40,6 +42,7 @@ impl std::fmt::Display for Init {
         match self {
             Init::Zeros => f.write_str("0"),
             Init::Ones => f.write_str("1"),
+            Init::Constant(value) => write!(f, "{value}"),
             Init::Normal { std, .. } => write!(f, "normal σ={std:.4}"),
             Init::TruncatedNormal { std, bound } => write!(f, "truncated normal σ={std:.4} |x|≤{bound:.3}"),
             Init::Uniform { bound } => write!(f, "uniform |x|≤{bound:.4}"),

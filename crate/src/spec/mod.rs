@@ -22,6 +22,7 @@ mod role;
 mod scheme;
 mod table;
 mod tree;
+mod user_part;
 
 pub use architecture::Architecture;
 pub use block_type::BlockType;
@@ -33,10 +34,10 @@ pub use init::Init;
 pub(crate) use initialization::POSITIONS;
 pub use initialization::{Distribution, InitRule, Initialization};
 pub use json::parse_json;
-pub use part::{Branch, Leaf, LocalParam, Mixer, NormPosition, ParamKind, Part};
+pub use part::{Branch, Leaf, LocalParam, Mixer, NormPosition, ParamKind, Part, UserMixer};
 pub use parts::{
-    Activation, AlibiConfig, AlibiSlopes, AttentionKind, Dropouts, Field, FieldKind, LayerRun, ModelConfig, NormConfig,
-    NormKind, NormPlacement, PositionEmbedding, RopeConfig, RopeScaling,
+    Activation, AlibiConfig, AlibiSlopes, AttentionKind, Dropouts, FeedForwardKind, Field, FieldKind, LayerRun,
+    ModelConfig, NormConfig, NormKind, NormPlacement, PositionEmbedding, RopeConfig, RopeScaling,
 };
 pub use path::ParamPath;
 pub use quantization::{Quantization, QuantizationGroup};
@@ -45,3 +46,5 @@ pub use role::{Role, RoleGroup};
 pub use scheme::{Grain, Numbers, Scheme};
 pub use table::{TableDiff, TensorRow, TensorTable};
 pub use tree::{LinearMap, ModelSpec, Node, Tie};
+pub(crate) use user_part::{ParameterForm, PartDefinition};
+pub use user_part::{PartConfig, PartError, PartField, PartFieldKind, PartParameter, Place, UserPart};

@@ -1,6 +1,6 @@
 //! The parts a model is made of. Each parameter's shape and initialisation is written here, once.
 
-use super::{Activation, AlibiSlopes, DType, Init, PositionEmbedding, Scheme};
+use super::{Activation, AlibiSlopes, DType, Init, ModelConfig, PositionEmbedding, Scheme, UserPart};
 
 /// One kind of node in a model's tree. Containers carry hyper-parameters; only [`Leaf`] nodes own parameters.
 #[derive(Clone, Debug, PartialEq)]
@@ -101,6 +101,17 @@ pub enum Mixer {
         /// Dropout before it.
         dropout: f64,
     },
+    /// A part that a user wrote.
+    User(UserMixer),
+}
+
+/// A user's part in a layer of this configuration.
+#[derive(Clone, Debug, PartialEq)]
+pub struct UserMixer {
+    /// The part.
+    pub part: UserPart,
+    /// The layer's configuration.
+    pub config: Box<ModelConfig>,
 }
 
 /// The parts that own parameters.
@@ -154,6 +165,15 @@ pub enum Leaf {
         /// Whether they are trained.
         trainable: bool,
     },
+    /// A tensor of a user's part, under a name of its own.
+    Tensor {
+        /// The parameter's name.
+        name: &'static str,
+        /// Dimensions, outermost first.
+        shape: Vec<usize>,
+        /// First values.
+        init: Init,
+    },
 }
 
 /// What a parameter is to the part that owns it.
@@ -203,6 +223,7 @@ impl Leaf {
             trainable: true,
         };
         match *self {
+            Leaf::Tensor { name, ref shape, init } => vec![param(name, ParamKind::Weight, shape, init)],
             Leaf::Embedding { vocab, dim, init } => vec![param("weight", ParamKind::Weight, &[vocab, dim], init)],
             Leaf::Linear { inputs, outputs, init, bias, quantized } => {
                 let mut params = match quantized {

@@ -1,6 +1,6 @@
 //! What a parameter is for. Whoever treats parameters differently asks for the role, never for the name.
 
-use super::{ModelConfig, ModelSpec, ParamPath};
+use super::{ModelConfig, ModelSpec, ParamPath, Place};
 use crate::spec::{Architecture, DType};
 
 /// What the parameters of a leaf are for.
@@ -41,6 +41,8 @@ pub enum Role {
     FinalNorm,
     /// Vectors to logits.
     Head,
+    /// Whatever a user's part has in this place.
+    User(Place),
 }
 
 /// Parameters that are counted together.
@@ -80,10 +82,14 @@ impl Role {
     pub fn group(self) -> RoleGroup {
         match self {
             Role::TokenEmbedding | Role::PositionEmbedding => RoleGroup::Embedding,
-            Role::Query | Role::Key | Role::Value | Role::Output | Role::QueryKey | Role::Slopes => {
-                RoleGroup::Attention
-            }
-            Role::Gate | Role::Up | Role::Down => RoleGroup::FeedForward,
+            Role::Query
+            | Role::Key
+            | Role::Value
+            | Role::Output
+            | Role::QueryKey
+            | Role::Slopes
+            | Role::User(Place::Attention) => RoleGroup::Attention,
+            Role::Gate | Role::Up | Role::Down | Role::User(Place::FeedForward) => RoleGroup::FeedForward,
             Role::QueryNorm | Role::KeyNorm | Role::AttentionNorm | Role::FeedForwardNorm | Role::FinalNorm => {
                 RoleGroup::Norms
             }
@@ -98,11 +104,11 @@ impl Role {
             Role::PositionEmbedding => "positions",
             Role::Query => "attn.query",
             Role::Key => "attn.key",
-            Role::Value => "attn.value",
+            Role::Value | Role::User(Place::Attention) => "attn.value",
             Role::Output => "attn.output",
             Role::QueryKey => "attn.query_key",
             Role::Gate => "ff.gate_proj",
-            Role::Up => "ff.up_proj",
+            Role::Up | Role::User(Place::FeedForward) => "ff.up_proj",
             Role::Down => "ff.down_proj",
             Role::Head => "lm_head",
             // No rule sees them.

@@ -85,6 +85,7 @@ fn serve_all(stream: UnixStream) -> ExitCode {
         }
     });
     chandlery::display::register_fonts();
+    chandlery::project::own_parts::compile_with(crate::parts::register);
     stdin::install();
     chandlery::cell::install_panic_hook();
     let running = Arc::new(AtomicBool::new(false));

@@ -3,12 +3,14 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::declare::words;
+use super::declare::words_or_parts;
 use super::field::{Field, FieldKind, Reading};
-use super::{linear, norm};
+use super::{linear, norm, user};
 use crate::spec::config::{ConfigError, ModelConfig};
 use crate::spec::initialization::Recipe;
-use crate::spec::{Architecture, Cost, CostScope, Leaf, Mixer, Node, Part, PositionEmbedding, Role, Side};
+use crate::spec::{
+    Architecture, Cost, CostScope, Leaf, Mixer, Node, Part, Place, PositionEmbedding, Role, Side, UserPart,
+};
 
 /// Shapes of self-attention.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -19,15 +21,18 @@ pub enum AttentionKind {
     MultiHead,
     /// One head over the whole width: scores x W xᵀ / sqrt(d), and values that are not projected again.
     SingleHead,
+    /// A part that a user wrote.
+    #[serde(untagged)]
+    User(UserPart),
 }
 
-words!(AttentionKind { MultiHead = "multi_head", SingleHead = "single_head" });
+words_or_parts!(AttentionKind in Place::Attention { MultiHead = "multi_head", SingleHead = "single_head" });
 
 impl AttentionKind {
     /// The name of the parameter that holds ALiBi's slopes.
     pub fn slopes_name(self) -> &'static str {
         match self {
-            AttentionKind::MultiHead => "alibi_slopes",
+            AttentionKind::MultiHead | AttentionKind::User(_) => "alibi_slopes",
             AttentionKind::SingleHead => "alibi_slope",
         }
     }
@@ -42,7 +47,7 @@ macro_rules! attention_fields {
             /// Query heads (and key and value heads, unless given).
             num_attention_heads: usize = 0, {
                 .by_layer().hugging_face().otherwise("1 where attention_type is single_head, else required")
-                .read_by(attention::read_heads).exported(|config| config.attention == AttentionKind::MultiHead)
+                .read_by(attention::read_heads).exported(|config| config.attention != AttentionKind::SingleHead)
             };
             /// Key and value heads; a divisor of the query heads.
             num_key_value_heads: usize = 0, {
@@ -52,7 +57,7 @@ macro_rules! attention_fields {
             /// Width of one head.
             head_dim: usize = 0, {
                 .by_layer().hugging_face().otherwise("hidden_size / num_attention_heads").read_by(attention::read_head_dim)
-                .exported(|config| config.attention == AttentionKind::MultiHead)
+                .exported(|config| config.attention != AttentionKind::SingleHead)
             };
             /// How many tokens a query sees, itself included; null for all earlier ones.
             sliding_window: Option<usize> = None
@@ -117,7 +122,7 @@ fn has_window(config: &ModelConfig) -> bool {
 
 pub(super) fn read_heads(reading: &Reading<'_>, config: &mut ModelConfig) -> Result<(), ConfigError> {
     config.num_attention_heads = match config.attention {
-        AttentionKind::MultiHead => reading.fields.required("num_attention_heads")?,
+        AttentionKind::MultiHead | AttentionKind::User(_) => reading.fields.required("num_attention_heads")?,
         AttentionKind::SingleHead => 1,
     };
     Ok(())
@@ -213,17 +218,24 @@ pub(in crate::spec) fn validate(config: &ModelConfig, fault: super::Fault<'_>) -
                 "alibi, sinusoidal, learned or none: attention_type single_head has no queries and keys to rotate";
             Err(fault("position_embedding", "rope".to_owned(), expected))
         }
-        AttentionKind::SingleHead => Ok(()),
+        AttentionKind::User(part) if matches!(config.position, PositionEmbedding::Alibi(_)) => {
+            let expected = format!("rope, sinusoidal, learned or none: the part `{}` has no slopes", part.name());
+            Err(fault("position_embedding", "alibi".to_owned(), &expected))
+        }
+        AttentionKind::SingleHead | AttentionKind::User(_) => Ok(()),
     }
 }
 
 pub(super) fn node(config: &ModelConfig, recipe: &Recipe) -> Node {
+    if let AttentionKind::User(part) = config.attention {
+        return user::node("attention", part, config, recipe);
+    }
     let (hidden, bias) = (config.hidden_size, config.attention_bias);
     let (position, window, dropout) = (config.position.clone(), config.sliding_window, config.dropout.attention);
     let queries = config.num_attention_heads * config.head_dim;
     let keys = config.num_key_value_heads * config.head_dim;
     let (mixer, mut children) = match config.attention {
-        AttentionKind::MultiHead => (
+        AttentionKind::MultiHead | AttentionKind::User(_) => (
             Mixer::Attention {
                 heads: config.num_attention_heads,
                 kv_heads: config.num_key_value_heads,
@@ -281,11 +293,11 @@ pub(in crate::spec) fn cost(node: &Node, mixer: &Mixer, scope: CostScope, cost: 
             // x W, values, and the result.
             cost.activations += 3 * *dim as u64;
         }
-        Mixer::GatedFeedForward { .. } | Mixer::FeedForward { .. } => {}
+        Mixer::GatedFeedForward { .. } | Mixer::FeedForward { .. } | Mixer::User(_) => {}
     }
 }
 
-fn pairs([heads, kv_heads, head_dim]: [usize; 3], window: Option<usize>, scope: CostScope, cost: &mut Cost) {
+pub(super) fn pairs([heads, kv_heads, head_dim]: [usize; 3], window: Option<usize>, scope: CostScope, cost: &mut Cost) {
     let (queries, keys) = ((heads * head_dim) as u64, (kv_heads * head_dim) as u64);
     // The sum over the positions i = 1 … sequence of min(i, window), twice.
     let (sequence, seen) = (scope.sequence, CostScope::visible(window, scope.sequence));

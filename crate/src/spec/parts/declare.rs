@@ -78,6 +78,57 @@ macro_rules! words {
 }
 pub(super) use words;
 
+/// As `words!`, for an enumeration with a variant `User` for registered parts of users.
+macro_rules! words_or_parts {
+    ($type:ident in $place:path { $($value:ident = $word:literal),+ $(,)? }) => {
+        impl $type {
+            /// The names of the built-in ones.
+            pub const WORDS: &'static [&'static str] = &[$($word),+];
+
+            /// The name in config.json.
+            pub fn name(self) -> &'static str {
+                match self {
+                    $($type::$value => $word,)+
+                    $type::User(part) => part.name(),
+                }
+            }
+
+            /// Finds a built-in one, or the user's part for this place, by its name.
+            pub fn from_name(name: &str) -> Option<Self> {
+                match name {
+                    $($word => Some($type::$value),)+
+                    _ => $crate::spec::UserPart::find(name).filter(|part| part.place() == $place).map($type::User),
+                }
+            }
+
+            /// The user's part, if it is one.
+            pub fn user_part(self) -> Option<$crate::spec::UserPart> {
+                match self {
+                    $($type::$value => None,)+
+                    $type::User(part) => Some(part),
+                }
+            }
+        }
+
+        impl $crate::spec::parts::declare::FieldValue for $type {
+            const KIND: $crate::spec::FieldKind = $crate::spec::FieldKind::WordOrPart(Self::WORDS);
+
+            fn from_field(
+                fields: &$crate::spec::fields::Fields<'_>,
+                name: &str,
+            ) -> Result<Option<Self>, $crate::spec::ConfigError> {
+                let Some(word) = fields.text(name)? else { return Ok(None) };
+                Self::from_name(word).map(Some).ok_or_else(|| fields.unknown_part(name, word, Self::WORDS, $place))
+            }
+
+            fn to_field(&self) -> serde_json::Value {
+                serde_json::Value::from(self.name())
+            }
+        }
+    };
+}
+pub(super) use words_or_parts;
+
 /// A field whose value is stored in one place: `field!(NAME, TYPE, PLACE, HELP)`, with `PLACE` below the configuration.
 macro_rules! field {
     ($name:expr, $type:ty, $($place:ident).+, $help:expr) => {
@@ -110,6 +161,8 @@ macro_rules! model_config {
         pub struct ModelConfig {
             /// The family.
             pub architecture: $crate::spec::Architecture,
+            /// The fields of the parts of users that it chooses, each with its value.
+            pub part_fields: serde_json::Map<String, serde_json::Value>,
             $($(
                 $(#[doc = $doc])+
                 pub $name: $type,
@@ -119,7 +172,7 @@ macro_rules! model_config {
         impl ModelConfig {
             /// The defaults of the declarations. Sizes that a configuration must have are 0.
             pub(in crate::spec) fn plain(architecture: $crate::spec::Architecture) -> Self {
-                Self { architecture, $($($name: $default,)*)* }
+                Self { architecture, part_fields: serde_json::Map::new(), $($($name: $default,)*)* }
             }
         }
 

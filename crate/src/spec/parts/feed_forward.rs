@@ -2,12 +2,12 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::declare::words;
+use super::declare::{words, words_or_parts};
 use super::field::Reading;
-use super::linear;
+use super::{linear, user};
 use crate::spec::config::{ConfigError, ModelConfig};
 use crate::spec::initialization::Recipe;
-use crate::spec::{Architecture, Cost, CostScope, Leaf, Mixer, Node, Part, Role, Side};
+use crate::spec::{Architecture, Cost, CostScope, Leaf, Mixer, Node, Part, Place, Role, Side, UserPart};
 
 /// The elementwise function inside a feed-forward part.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -25,6 +25,20 @@ pub enum Activation {
     GeluTanh,
 }
 
+/// Shapes of what stands in the place of the feed-forward part.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum FeedForwardKind {
+    /// Linear maps around an elementwise function, gated or not.
+    Mlp,
+    /// A part that a user wrote.
+    #[serde(untagged)]
+    User(UserPart),
+}
+
+words_or_parts!(FeedForwardKind in Place::FeedForward { Mlp = "mlp" });
+
 words!(Activation { Silu = "silu", Relu = "relu", Gelu = "gelu", GeluTanh = "gelu_pytorch_tanh" });
 
 /// Declares the fields.
@@ -33,6 +47,10 @@ macro_rules! feed_forward_fields {
         part "feed_forward" "down(f(gate x) · up x), or linear2(f(linear1 x))" {
             /// Whether layers have a feed-forward part at all.
             feedforward: bool = true, { .by_layer() };
+            /// What stands in the place of the feed-forward part.
+            feed_forward_kind as "feed_forward_type": FeedForwardKind = FeedForwardKind::Mlp, {
+                .by_layer().needs("feedforward: true", |config| config.feedforward)
+            };
             /// Whether the feed-forward part is gated: down(f(gate x) · up x), else linear2(f(linear1 x)).
             gated as "gated_mlp": bool = true, { .by_layer().needs("feedforward: true", |config| config.feedforward) };
             /// Width inside the feed-forward part.
@@ -75,6 +93,9 @@ pub(super) fn read_activation(reading: &Reading<'_>, config: &mut ModelConfig) -
 }
 
 pub(super) fn node(config: &ModelConfig, recipe: &Recipe) -> Node {
+    if let FeedForwardKind::User(part) = config.feed_forward_kind {
+        return user::node("feedforward", part, config, recipe);
+    }
     let (hidden, inner, bias) = (config.hidden_size, config.intermediate_size, config.mlp_bias);
     let (activation, dropout) = (config.activation, config.dropout.activation);
     let (into, out) = ((hidden, inner), (inner, hidden));

@@ -24,6 +24,8 @@ pub enum FieldKind {
     Flag,
     /// One of these words.
     Word(&'static [&'static str]),
+    /// One of these words, or the name of a user's part.
+    WordOrPart(&'static [&'static str]),
     /// One of these words, or a list.
     WordOrList(&'static [&'static str]),
     /// An object.
@@ -44,6 +46,7 @@ impl FieldKind {
             FieldKind::Number | FieldKind::OptionalNumber => "float",
             FieldKind::Flag => "bool",
             FieldKind::Word(_) => "choices",
+            FieldKind::WordOrPart(_) => "choices or part",
             FieldKind::WordOrList(_) => "choices or list",
             FieldKind::Object => "dict",
             FieldKind::List => "list",
@@ -55,7 +58,7 @@ impl FieldKind {
     /// The words that it may be, if it is one of some.
     pub fn words(&self) -> &'static [&'static str] {
         match self {
-            FieldKind::Word(words) | FieldKind::WordOrList(words) => words,
+            FieldKind::Word(words) | FieldKind::WordOrPart(words) | FieldKind::WordOrList(words) => words,
             FieldKind::Size
             | FieldKind::OptionalSize
             | FieldKind::Number
@@ -78,6 +81,7 @@ impl std::fmt::Display for FieldKind {
             FieldKind::OptionalNumber => f.write_str("number or null"),
             FieldKind::Flag => f.write_str("true or false"),
             FieldKind::Word(words) => f.write_str(&words.join(", ")),
+            FieldKind::WordOrPart(words) => write!(f, "{}, or the name of a part of your own", words.join(", ")),
             FieldKind::WordOrList(words) => write!(f, "{}, or a list", words.join(", ")),
             FieldKind::Object => f.write_str("object"),
             FieldKind::List => f.write_str("list"),

@@ -8,7 +8,7 @@ use super::{attention, feed_forward, norm};
 use crate::spec::config::{ConfigError, ModelConfig};
 use crate::spec::fields::Fields;
 use crate::spec::initialization::Recipe;
-use crate::spec::{Architecture, Branch, Cost, CostScope, Node, Part, Role, Side};
+use crate::spec::{Architecture, Branch, Cost, CostScope, Node, Part, Role, Side, user_part};
 
 /// Consecutive equal layers of a stack whose layers are not all equal.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -68,7 +68,10 @@ fn layers_from(reading: &Reading<'_>, architecture: Architecture) -> Result<Vec<
         let count = own.size("count")?.unwrap_or(1);
         let mut set = entry.clone();
         set.remove("count");
-        let known: Vec<&str> = super::fields().filter(|field| field.is_by_layer()).map(|field| field.name).collect();
+        let own_fields = user_part::chosen_by(fields.object);
+        let own_fields = own_fields.iter().flat_map(|part| part.fields()).map(|field| field.name);
+        let known = super::fields().filter(|field| field.is_by_layer()).map(|field| field.name);
+        let known: Vec<&str> = known.chain(own_fields).collect();
         if let Some(unknown) = set.keys().find(|key| !known.contains(&key.as_str())) {
             return Err(own.unknown("layer field", unknown, &known, &format!("use one of: {}", known.join(", "))));
         }
@@ -116,6 +119,11 @@ pub(in crate::spec) fn complete(config: &mut ModelConfig) {
                 && let Some(value) = field.value(&run.config)
             {
                 run.set.insert(field.name.to_owned(), value);
+            }
+        }
+        for (field, value) in &run.config.part_fields {
+            if !config.part_fields.contains_key(field) {
+                run.set.insert(field.clone(), value.clone());
             }
         }
     }

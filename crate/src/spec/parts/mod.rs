@@ -14,10 +14,11 @@ mod model;
 pub(super) mod norm;
 mod position;
 mod rope;
+pub(super) mod user;
 
 pub use attention::AttentionKind;
 pub use dropout::Dropouts;
-pub use feed_forward::Activation;
+pub use feed_forward::{Activation, FeedForwardKind};
 pub use field::{Field, FieldKind};
 pub(super) use field::{Reading, dropped};
 pub use layer::LayerRun;
@@ -39,7 +40,7 @@ use position::position_fields;
 
 use super::config::ConfigError;
 use super::initialization::Recipe;
-use super::{DType, Initialization, Leaf, Node, Quantization, Role};
+use super::{DType, Initialization, Leaf, Node, Place, Quantization, Role, user_part};
 
 /// Makes an error of a field, what it holds, and what it may hold.
 pub(super) type Fault<'a> = &'a dyn Fn(&str, String, &str) -> ConfigError;
@@ -78,6 +79,14 @@ pub fn field(name: &str) -> Option<&'static Field> {
     fields().find(|field| field.name == name || field.aliases_of().contains(&name))
 }
 
+/// The names of the built-in parts for a place.
+pub(super) fn builtin_words(place: Place) -> &'static [&'static str] {
+    match place {
+        Place::Attention => AttentionKind::WORDS,
+        Place::FeedForward => FeedForwardKind::WORDS,
+    }
+}
+
 /// Checks what the parts need of each other.
 pub(super) fn validate(config: &ModelConfig, fault: Fault<'_>) -> Result<(), ConfigError> {
     // Bounds keep products of sizes far below overflow: no model comes near them.
@@ -90,6 +99,7 @@ pub(super) fn validate(config: &ModelConfig, fault: Fault<'_>) -> Result<(), Con
     attention::validate(config, fault)?;
     position::validate(config, fault)?;
     layer::validate(config, fault)?;
+    user_part::validate(config, fault)?;
     for field in fields() {
         let Some(number) = field.value(config).and_then(|value| value.as_f64()) else { continue };
         match field.range {

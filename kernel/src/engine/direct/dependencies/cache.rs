@@ -12,7 +12,7 @@ use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 
-use crate::toolkit::BUILT_WITH;
+use crate::toolkit::{BUILT_WITH, cache_folder};
 
 /// What was built of a set of dependencies.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -155,9 +155,7 @@ pub(super) fn write_whole(file: &Path, content: &[u8]) -> std::io::Result<()> {
 
 /// The folder for all dependencies: that of `XDG_CACHE_HOME`, or `~/.cache`.
 pub(super) fn folder() -> PathBuf {
-    let absolute = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
-    let base = absolute("XDG_CACHE_HOME").or_else(|| Some(absolute("HOME")?.join(".cache")));
-    base.unwrap_or_else(std::env::temp_dir).join("chandlery/deps")
+    cache_folder().unwrap_or_else(|| std::env::temp_dir().join("chandlery")).join("deps")
 }
 
 /// A short name for content.

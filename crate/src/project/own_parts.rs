@@ -1,0 +1,61 @@
+//! The folder `parts` of a project: Rust files with parts of its own, compiled when the project is used.
+
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+use super::error::ProjectError;
+
+/// The folder's name in a project.
+pub const FOLDER: &str = "parts";
+
+/// Compiles a file and registers its parts, or says why it cannot, in the compiler's words.
+pub type Compile = fn(&Path, &str) -> Result<(), String>;
+
+/// What compiles: this library has no compiler.
+static COMPILE: OnceLock<Compile> = OnceLock::new();
+
+/// Lets projects with parts of their own be used in this process. The first caller's compiler counts.
+pub fn compile_with(compile: Compile) {
+    let _ = COMPILE.set(compile);
+}
+
+/// Whether this process can compile parts.
+pub(crate) fn compiles() -> bool {
+    COMPILE.get().is_some()
+}
+
+/// The Rust files in a folder, by name.
+pub(super) fn files(folder: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
+    let mut files: Vec<PathBuf> =
+        entries.filter(|path| path.extension().is_some_and(|ending| ending == "rs") && path.is_file()).collect();
+    files.sort();
+    files
+}
+
+/// Compiles and registers the parts in a folder.
+pub(super) fn load(folder: &Path) -> Result<(), ProjectError> {
+    for file in files(folder) {
+        let refuse = |what: String, advice: &str| ProjectError::Refused {
+            what,
+            place: file.display().to_string(),
+            advice: advice.to_owned(),
+        };
+        let text = std::fs::read_to_string(&file)
+            .map_err(|error| refuse(format!("the part cannot be read: {error}"), "make it a text file"))?;
+        let Some(compile) = COMPILE.get() else {
+            let what = "the project has parts of its own, which this program cannot compile".to_owned();
+            return Err(refuse(
+                what,
+                "use the `chandlery` command or its kernel, or `part::register` the part in the program",
+            ));
+        };
+        compile(&file, &text).map_err(|why| {
+            refuse(
+                format!("the part does not compile\n{}", why.trim_end()),
+                "correct the file, and run the command again",
+            )
+        })?;
+    }
+    Ok(())
+}

@@ -1,0 +1,185 @@
+//! Parts in the folders of projects: each file is compiled against the toolkit, as cells are, and loaded into this process,
+//! where it registers its parts. What was compiled is kept for the next command, by its text and the toolkit.
+
+use std::collections::HashMap;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::sync::{Mutex, PoisonError};
+
+use chandlery::part::PartError;
+use libloading::os::unix::{Library, RTLD_LOCAL, RTLD_NOW};
+use quote::ToTokens;
+use sha2::{Digest, Sha256};
+
+use crate::toolkit::{BUILT_WITH, Toolkit, cache_folder};
+
+/// The function that a compiled file exports.
+const ENTRY: &str = "chandlery_parts";
+
+/// Its type: the file is compiled by the compiler of this program.
+type Register = fn(&str, &str) -> Result<(), PartError>;
+
+/// Files that this process has loaded, by what they were compiled from.
+static LOADED: Mutex<Option<HashMap<String, Register>>> = Mutex::new(None);
+
+/// Compiles and loads a file of parts, unless this process has it already, and registers them.
+///
+/// # Errors
+/// What the compiler says, or why there is none.
+pub fn register(file: &Path, text: &str) -> Result<(), String> {
+    let types = parts_in(text)?;
+    let toolkit = Toolkit::locate().map_err(|error| error.to_string())?;
+    let key = key(&toolkit, file, text)?;
+    let known = LOADED.lock().unwrap_or_else(PoisonError::into_inner).as_ref().and_then(|map| map.get(&key).copied());
+    let register = match known {
+        Some(register) => register,
+        None => {
+            let register = load(&compiled(&toolkit, file, text, &types, &key)?)?;
+            let mut loaded = LOADED.lock().unwrap_or_else(PoisonError::into_inner);
+            *loaded.get_or_insert_default().entry(key).or_insert(register)
+        }
+    };
+    let name = Path::new("parts").join(file.file_name().unwrap_or_default());
+    register(&name.display().to_string(), text).map_err(|error| error.to_string())
+}
+
+/// The types of a file that implement `Part`.
+fn parts_in(text: &str) -> Result<Vec<String>, String> {
+    let parsed = syn::parse_file(text).map_err(|error| {
+        let at = error.span().start();
+        format!("line {}, column {}: {error}", at.line, at.column + 1)
+    })?;
+    let types = parsed.items.iter().filter_map(|item| match item {
+        syn::Item::Impl(item) => {
+            let (_, path, _) = item.trait_.as_ref()?;
+            let part = path.segments.last()?.ident == "Part";
+            part.then(|| item.self_ty.to_token_stream().to_string())
+        }
+        _ => None,
+    });
+    let types: Vec<String> = types.collect();
+    if types.is_empty() {
+        return Err("it has no `impl Part for …` at its top level".to_owned());
+    }
+    Ok(types)
+}
+
+/// What the result depends on.
+fn key(toolkit: &Toolkit, file: &Path, text: &str) -> Result<String, String> {
+    let library = std::fs::metadata(&toolkit.library).map_err(|error| error.to_string())?;
+    let mut hash = Sha256::new();
+    for part in [
+        BUILT_WITH.to_owned(),
+        format!("{} {:?}", library.len(), library.modified().ok()),
+        toolkit.library.display().to_string(),
+        file.display().to_string(),
+        text.to_owned(),
+    ] {
+        hash.update((part.len() as u64).to_le_bytes());
+        hash.update(part);
+    }
+    Ok(hash.finalize().iter().take(16).map(|byte| format!("{byte:02x}")).collect())
+}
+
+/// The shared object of a file, out of the cache or compiled into it.
+fn compiled(toolkit: &Toolkit, file: &Path, text: &str, types: &[String], key: &str) -> Result<PathBuf, String> {
+    let failed = |what: &str, error: std::io::Error| format!("{what}: {error}");
+    let cache = cache_folder().ok_or("there is no cache folder: set HOME or XDG_CACHE_HOME")?.join("parts");
+    let library = cache.join(format!("{key}.so"));
+    if library.is_file() {
+        return Ok(library);
+    }
+    std::fs::create_dir_all(&cache).map_err(|error| failed(&cache.display().to_string(), error))?;
+    let folder = tempfile_in(&cache).map_err(|error| failed(&cache.display().to_string(), error))?;
+    let result = compile_in(&folder, toolkit, file, text, types, key);
+    let result = result.and_then(|object| {
+        // Whoever compiled the same meanwhile made the same.
+        std::fs::rename(object, &library).map_err(|error| failed(&library.display().to_string(), error))?;
+        Ok(library)
+    });
+    let _ = std::fs::remove_dir_all(&folder);
+    result
+}
+
+/// A folder of this process's own.
+fn tempfile_in(cache: &Path) -> std::io::Result<PathBuf> {
+    let folder = cache.join(format!("building-{}", uuid::Uuid::new_v4().simple()));
+    std::fs::create_dir(&folder)?;
+    Ok(folder)
+}
+
+fn compile_in(
+    folder: &Path,
+    toolkit: &Toolkit,
+    file: &Path,
+    text: &str,
+    types: &[String],
+    key: &str,
+) -> Result<PathBuf, String> {
+    // Messages call the file as its project does.
+    let name: PathBuf = Path::new("parts").join(file.file_name().unwrap_or_default());
+    let calls = types.iter().map(|part| format!("::chandlery::part::register_source::<{part}>(file, text)?; "));
+    // Paths from the root: the file may give these names another meaning.
+    let entry = format!(
+        "#[unsafe(no_mangle)] pub fn {ENTRY}(file: &str, text: &str) -> \
+         ::core::result::Result<(), ::chandlery::part::PartError> {{ {}::core::result::Result::Ok(()) }}",
+        calls.collect::<String>()
+    );
+    let source = format!("{text}\n{entry}\n");
+    let written = std::fs::create_dir(folder.join("parts")).and_then(|()| std::fs::write(folder.join(&name), source));
+    written.map_err(|error| format!("{}: {error}", folder.display()))?;
+
+    let option = |option: &str, path: &Path| {
+        let mut joined = OsString::from(option);
+        joined.push(path);
+        joined
+    };
+    let mut rustc = Command::new(&toolkit.rustc);
+    rustc
+        .args(["--edition=2024", "--crate-name=parts", "--crate-type=cdylib", "--emit=obj", "-Cdebuginfo=0"])
+        .args(["-Ccodegen-units=1", "-Cprefer-dynamic", "-Copt-level=1", "-Adead_code", "--color=never"])
+        .arg(format!("-Cmetadata=chandlery-part-{key}"))
+        .arg("--extern")
+        .arg(option("chandlery=", &toolkit.library))
+        .arg(option("-Ldependency=", &toolkit.metadata))
+        .args(["-o", "part.o"])
+        .arg(&name)
+        .current_dir(folder)
+        .stdin(Stdio::null());
+    run(rustc, "rustc")?;
+    let (linker, words) = &toolkit.linker;
+    let mut link = Command::new(linker);
+    link.args(words)
+        .args(["-shared", "--eh-frame-hdr", "--hash-style=gnu", "--gc-sections", "-Bsymbolic-functions"])
+        .args(["-o", "part.so", "part.o"])
+        .current_dir(folder)
+        .stdin(Stdio::null());
+    run(link, "the linker")?;
+    Ok(folder.join("part.so"))
+}
+
+fn run(mut command: Command, name: &str) -> Result<(), String> {
+    let Output { status, stderr, .. } = command.output().map_err(|error| format!("{name}: {error}"))?;
+    let said = String::from_utf8_lossy(&stderr);
+    // What rustc says of every error once more.
+    let more =
+        |line: &&str| !(line.starts_with("error: aborting due to") || line.starts_with("For more information about"));
+    let said = said.lines().filter(more).collect::<Vec<_>>().join("\n").trim().to_owned();
+    match status.success() {
+        true => Ok(()),
+        false if said.is_empty() => Err(format!("{name} ended with {status}")),
+        false => Err(said),
+    }
+}
+
+/// Loads a compiled file for the rest of the process's life: models point into it.
+fn load(path: &Path) -> Result<Register, String> {
+    // SAFETY: the compiler made this file of the project's own code, which the user asked for; it has no initialisers.
+    let library = unsafe { Library::open(Some(path), RTLD_NOW | RTLD_LOCAL) };
+    let library = library.map_err(|error| format!("the compiled part cannot be loaded: {error}"))?;
+    // SAFETY: this function was written above with this signature, for this compiler.
+    let entry = unsafe { library.get::<Register>(ENTRY.as_bytes()) }.map(|symbol| *symbol);
+    std::mem::forget(library);
+    entry.map_err(|error| format!("the compiled part has no entry: {error}"))
+}
