@@ -28,8 +28,12 @@ static LOADED: Mutex<Option<HashMap<String, Register>>> = Mutex::new(None);
 /// # Errors
 /// What the compiler says, or why there is none.
 pub fn register(file: &Path, text: &str) -> Result<(), String> {
-    let types = parts_in(text)?;
     let toolkit = Toolkit::locate().map_err(|error| error.to_string())?;
+    let types = match syn::parse_file(text) {
+        Ok(parsed) => parts_in(&parsed)?,
+        // rustc says better what is wrong with the text.
+        Err(error) => return Err(compiled(&toolkit, file, text, &[], "").err().unwrap_or_else(|| error.to_string())),
+    };
     let key = key(&toolkit, file, text)?;
     let known = LOADED.lock().unwrap_or_else(PoisonError::into_inner).as_ref().and_then(|map| map.get(&key).copied());
     let register = match known {
@@ -45,11 +49,7 @@ pub fn register(file: &Path, text: &str) -> Result<(), String> {
 }
 
 /// The types of a file that implement `Part`.
-fn parts_in(text: &str) -> Result<Vec<String>, String> {
-    let parsed = syn::parse_file(text).map_err(|error| {
-        let at = error.span().start();
-        format!("line {}, column {}: {error}", at.line, at.column + 1)
-    })?;
+fn parts_in(parsed: &syn::File) -> Result<Vec<String>, String> {
     let types = parsed.items.iter().filter_map(|item| match item {
         syn::Item::Impl(item) => {
             let (_, path, _) = item.trait_.as_ref()?;

@@ -6,7 +6,7 @@ use std::process::Command;
 
 use chandlery::candle::{DType, Device, Tensor, safetensors};
 use chandlery::export;
-use chandlery::project::{ProjectConfig, project};
+use chandlery::project::{ProjectConfig, own_parts, project};
 use chandlery_tests::{fixture, json};
 use serde_json::Value;
 use tempfile::tempdir;
@@ -31,6 +31,7 @@ const MODELS: &[Model] = &[
     ("alibi_post_norm", "mixes", "alibi_post_norm", &[]),
     ("deepnet_layer_norm", "mixes", "deepnet_layer_norm", &[]),
     ("learned_positions", "mixes", "learned_positions", &[]),
+    ("differential", "mixes", "differential", &[]),
 ];
 
 const SMALL: &[(&str, i64)] =
@@ -38,6 +39,7 @@ const SMALL: &[(&str, i64)] =
 
 fn configured((_, definition, config, settings): &Model) -> ProjectConfig {
     if *definition == "mixes" {
+        own_parts::compile_with(chandlery_kernel::parts::register);
         return project(fixture("mixes").to_str().unwrap()).unwrap().config(config).unwrap();
     }
     let config = project(definition).unwrap().config(config).unwrap();
@@ -96,17 +98,21 @@ fn workspace(crates: &[(&str, PathBuf)]) -> PathBuf {
         let (before, after) = package.split_once("name = \"").unwrap();
         let renamed = format!("{before}name = \"{name}{}", &after[after.find('"').unwrap()..]);
         keep(root.join(name).join("Cargo.toml"), renamed);
-        let written: Vec<_> =
-            std::fs::read_dir(folder.join("src")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
-        for file in std::fs::read_dir(root.join(name).join("src")).into_iter().flatten() {
-            let file = file.unwrap();
-            if !written.contains(&file.file_name()) {
-                std::fs::remove_file(file.path()).unwrap();
+        for below in ["src", "src/parts"] {
+            let files = |folder: PathBuf| {
+                let entries = std::fs::read_dir(folder).into_iter().flatten().map(|entry| entry.unwrap().path());
+                entries.filter(|path| path.is_file()).collect::<Vec<_>>()
+            };
+            let written = files(folder.join(below));
+            for file in files(root.join(name).join(below)) {
+                if !written.iter().any(|other| other.file_name() == file.file_name()) {
+                    std::fs::remove_file(file).unwrap();
+                }
             }
-        }
-        for file in written {
-            let text = std::fs::read_to_string(folder.join("src").join(&file)).unwrap();
-            keep(root.join(name).join("src").join(file), text);
+            for file in written {
+                let text = std::fs::read_to_string(&file).unwrap();
+                keep(root.join(name).join(below).join(file.file_name().unwrap()), text);
+            }
         }
     }
     let mut build = Command::new(env!("CARGO"));
@@ -140,7 +146,16 @@ fn the_crates_compute_the_logits_of_the_candle_models() {
     for (name, ..) in MODELS {
         let folder = temp.path().join(name);
         let expected_file = temp.path().join(format!("{name}.safetensors"));
-        run(built().arg("logits").arg(&folder).arg("--input-ids").arg(&ids_file).arg("-o").arg(&expected_file));
+        let own_parts = fixture("mixes");
+        run(built()
+            .arg("logits")
+            .arg("-p")
+            .arg(own_parts)
+            .arg(&folder)
+            .arg("--input-ids")
+            .arg(&ids_file)
+            .arg("-o")
+            .arg(&expected_file));
         let expected = safetensors::load(&expected_file, &Device::Cpu).unwrap();
         let expected = expected.values().next().unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap();
         let printed =
@@ -187,6 +202,8 @@ fn shard(folder: &Path) {
 fn text_of(model: &Model) -> String {
     export::sources(&configured(model).render().unwrap())
         .into_iter()
+        // What users' parts are written with is there whole.
+        .filter(|(name, _)| name != "rust/src/part.rs")
         .map(|(name, text)| format!("== {name}\n{text}\n"))
         .collect()
 }
@@ -201,9 +218,12 @@ fn sources_mention_no_part_that_the_model_lacks() {
         ),
         (
             &["RMSNorm", "rms_norm("],
-            &["llama", "llama_small", "llama3", "mistral", "qwen3", "deepone", "single_head", "layers"],
+            &["llama", "llama_small", "llama3", "mistral", "qwen3", "deepone", "single_head", "layers", "differential"],
         ),
-        (&["rotary", "rotate(", "rope"], &["llama", "llama_small", "llama3", "mistral", "qwen3", "layers"]),
+        (
+            &["rotary", "rotate(", "rope"],
+            &["llama", "llama_small", "llama3", "mistral", "qwen3", "layers", "differential"],
+        ),
         (&["low_freq_factor"], &["llama3", "layers"]),
         (&["alibi", "slope", "distances"], &["deepone", "single_head", "layers", "alibi_post_norm"]),
         (&["sinusoidal"], &["causal_lm", "causal_lm_small"]),
@@ -211,16 +231,17 @@ fn sources_mention_no_part_that_the_model_lacks() {
         (&["sliding_window"], &["mistral", "layers", "deepone", "alibi_post_norm"]),
         (
             &["repeat_interleave", "repeated(", "num_key_value_heads"],
-            &["mistral", "qwen3", "llama_small", "llama3", "layers"],
+            &["mistral", "qwen3", "llama_small", "llama3", "layers", "differential"],
         ),
         (&["q_norm", "query_norm"], &["qwen3", "layers", "deepnet_layer_norm"]),
         (&["query_key"], &["single_head", "layers"]),
-        (&["gate_proj", "silu"], &["llama", "llama_small", "llama3", "mistral", "qwen3", "layers"]),
+        (&["gate_proj", "silu"], &["llama", "llama_small", "llama3", "mistral", "qwen3", "layers", "differential"]),
         (&["alpha"], &["deepone", "layers", "deepnet_layer_norm"]),
         (&["Dropout(", "_dropout"], &["causal_lm_small", "deepnet_layer_norm", "learned_positions"]),
         (&["_tied_weights_keys"], &["llama_small", "llama3", "single_head", "deepnet_layer_norm", "learned_positions"]),
         (&["linear1"], &["causal_lm", "causal_lm_small", "layers", "alibi_post_norm", "learned_positions"]),
-        (&["SimpleNamespace", "dyn Layered", "isinstance(module, nn.LayerNorm)"], &["layers"]),
+        (&["SimpleNamespace", "dyn Layered", "isinstance(module, nn.LayerNorm)"], &["layers", "differential"]),
+        (&["lambda_init"], &["differential"]),
     ];
     for model in MODELS {
         let text = text_of(model);

@@ -342,7 +342,7 @@ fn a_folder_of_such_a_model_needs_the_project() {
 fn what_is_wrong_with_a_part_is_said_with_its_line() {
     for (text, expected) in [
         (SCALED.replace("&self, x: &Tensor", "&self, x: &Tensorr"), &["error[E0425]", "parts/scaled.rs:22"][..]),
-        (SCALED.replace("fn load(", "fn load(("), &["line 20"]),
+        (SCALED.replace("fn load(", "fn load(("), &["error: mismatched closing delimiter", "parts/scaled.rs:1"]),
         ("pub struct Nothing;".to_owned(), &["no `impl Part for"]),
         (
             SCALED.replace("\"map_scale\", 1.0", "\"hidden_size\", 1.0"),

@@ -42,6 +42,8 @@ MODELS = {
     "alibi_post_norm": (FIXTURES / "mixes", "alibi_post_norm", []),
     "deepnet_layer_norm": (FIXTURES / "mixes", "deepnet_layer_norm", []),
     "learned_positions": (FIXTURES / "mixes", "learned_positions", []),
+    # A part of the project's own, with its own Python.
+    "differential": (FIXTURES / "mixes", "differential", []),
 }
 DROPPING = {"causal_lm_small", "deepnet_layer_norm", "learned_positions"}
 TIED = {"llama_small", "single_head", "deepnet_layer_norm", "learned_positions"}
@@ -92,7 +94,7 @@ def folders(chandlery, tmp_path_factory):
         for batch, more in asked.items():
             (root / "ids.json").write_text(json.dumps({"input_ids": given["ids"].tolist(), **more}))
             out = root / f"{name}-{batch}.safetensors"
-            chandlery("logits", folder, "--input-ids", root / "ids.json", "-o", out)
+            chandlery("logits", "-p", FIXTURES / "mixes", folder, "--input-ids", root / "ids.json", "-o", out)
             (computed[batch],) = load_file(out).values()
         save_file(given | computed, f"{folder}.safetensors")
     return root

@@ -450,6 +450,7 @@ impl Construction {
             "changes": self.changes.report(),
             "warnings": self.warnings(),
             "weights": self.weights,
+            "left_out": crate::export::left_out(&self.config),
         })
     }
 }

@@ -97,6 +97,7 @@ fn parameters(construction: &Construction) -> TableView {
             files => files.join(", "),
         };
         table.note(format!("output: {} ({weights})", output.display()));
+        crate::export::left_out(&construction.config).into_iter().for_each(|why| table.note(why));
     }
     let losses = construction.changes.losses_in_words();
     losses.into_iter().for_each(|losses| table.note(format!("! in the output folder it {losses}")));

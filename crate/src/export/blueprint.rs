@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::kinds::{Attention, FeedForward, Layer, Norm};
 use super::naming::{distinct_names, position};
-use crate::spec::{Activation, ModelConfig, NormKind, NormPlacement, PositionEmbedding, RopeConfig};
+use crate::spec::{Activation, ModelConfig, NormKind, NormPlacement, Place, PositionEmbedding, RopeConfig, UserPart};
 
 /// The kinds of parts of one model and how they are put together.
 #[derive(Clone, Debug, Serialize)]
@@ -24,6 +24,14 @@ pub(super) struct Blueprint {
     /// `plain`, `llama3`, or `mixed` where layers differ.
     pub(super) rope_kind: &'static str,
     pub(super) tied: bool,
+}
+
+/// A part of a layer.
+enum Used {
+    /// The built-in one of this number.
+    BuiltIn(usize),
+    /// A user's.
+    Own(UserPart),
 }
 
 /// Which kinds of things occur anywhere in the model.
@@ -66,14 +74,21 @@ pub(super) fn rotation_of(config: &ModelConfig) -> Option<(&RopeConfig, usize)> 
 }
 
 impl Blueprint {
-    pub(super) fn new(config: &ModelConfig) -> Self {
+    /// `own_name` writes the type of a user's part.
+    pub(super) fn new(config: &ModelConfig, own_name: impl Fn(UserPart) -> String) -> Self {
         let runs = runs_of(config);
         let (mut attentions, mut feedforwards) = (Vec::new(), Vec::new());
         let parts: Vec<_> = runs
             .iter()
             .map(|(_, own)| {
-                let attention = position(&mut attentions, Attention::of(own));
-                let feedforward = own.feedforward.then(|| position(&mut feedforwards, FeedForward::of(own)));
+                let attention = match own.attention.user_part() {
+                    Some(part) => Used::Own(part),
+                    None => Used::BuiltIn(position(&mut attentions, Attention::of(own))),
+                };
+                let feedforward = own.feedforward.then(|| match own.feed_forward_kind.user_part() {
+                    Some(part) => Used::Own(part),
+                    None => Used::BuiltIn(position(&mut feedforwards, FeedForward::of(own))),
+                });
                 (attention, feedforward)
             })
             .collect();
@@ -88,11 +103,20 @@ impl Blueprint {
 
         let (mut layers, mut words, mut kinds) = (Vec::new(), Vec::new(), Vec::new());
         for ((count, own), (attention, feedforward)) in runs.iter().zip(parts) {
-            let feedforward = feedforward.map(|index| &feedforwards[index]);
-            let layer = Layer::of(own, attentions[attention].name.clone(), feedforward.map(|part| part.name.clone()));
-            let parts =
-                attentions[attention].words().into_iter().chain(feedforward.into_iter().flat_map(FeedForward::words));
-            let layer_words = layer.words(parts.collect());
+            let (attention, mut parts) = match attention {
+                Used::BuiltIn(index) => (attentions[index].name.clone(), attentions[index].words()),
+                Used::Own(part) => (own_name(part), vec!["Own"]),
+            };
+            let feedforward = feedforward.map(|used| match used {
+                Used::BuiltIn(index) => (feedforwards[index].name.clone(), feedforwards[index].words()),
+                Used::Own(part) => (own_name(part), vec!["OwnFeedForward"]),
+            });
+            let feedforward = feedforward.map(|(name, words)| {
+                parts.extend(words);
+                name
+            });
+            let layer = Layer::of(own, attention, feedforward);
+            let layer_words = layer.words(parts);
             let kind = position(&mut layers, layer);
             if kind == words.len() {
                 words.push(layer_words);
@@ -112,7 +136,9 @@ impl Blueprint {
         let rotations: Vec<_> = runs.iter().filter_map(|(_, own)| rotation_of(own)).collect();
         let scaled = rotations.iter().filter(|(rope, _)| rope.scaling.is_some()).count();
         let alibi = attentions.iter().any(|kind| kind.alibi.is_some());
-        let window = attentions.iter().any(|kind| kind.window);
+        let own_attentions = || runs.iter().map(|(_, own)| own).filter(|own| own.attention.user_part().is_some());
+        let window = attentions.iter().any(|kind: &Attention| kind.window)
+            || own_attentions().any(|own| own.sliding_window.is_some());
         let shared = Shared {
             rope: rotations.iter().all(|rotation| Some(*rotation) == rotation_of(config)),
             window: runs.iter().all(|(_, own)| own.sliding_window == config.sliding_window),
@@ -127,7 +153,7 @@ impl Blueprint {
             positions: !rotations.is_empty()
                 || matches!(config.position, PositionEmbedding::Sinusoidal | PositionEmbedding::Learned),
             distances: alibi || (window && !shared.window),
-            multi_head: attentions.iter().any(|kind| !kind.single_head),
+            multi_head: attentions.iter().any(|kind| !kind.single_head) || own_attentions().next().is_some(),
         };
         Self {
             attentions,
@@ -150,7 +176,7 @@ impl Blueprint {
 
 /// What it is made of, in one line.
 pub(super) fn parts_in_words(config: &ModelConfig) -> String {
-    let blueprint = Blueprint::new(config);
+    let blueprint = Blueprint::new(config, |part| part.name().to_owned());
     let mut words = Vec::new();
     let distinct = |name: &dyn Fn(&ModelConfig) -> &'static str| {
         let mut names: Vec<&str> = Vec::new();
@@ -171,6 +197,9 @@ pub(super) fn parts_in_words(config: &ModelConfig) -> String {
         NormKind::LayerNorm => "LayerNorm",
     }));
     words.push(distinct(&|own| {
+        if let Some(part) = own.attention.user_part() {
+            return part.name();
+        }
         let kind = Attention::of(own);
         match (kind.single_head, kind.grouped, kind.window) {
             (true, ..) => "single-head attention",
@@ -198,6 +227,8 @@ pub(super) fn parts_in_words(config: &ModelConfig) -> String {
         });
         words.push(format!("{} feed-forward", kinds.collect::<Vec<_>>().join(" or ")));
     }
+    let own = config.all_user_parts().into_iter().filter(|part| part.place() == Place::FeedForward);
+    words.extend(own.map(|part| part.name().to_owned()));
     if config.tie_word_embeddings {
         words.push("the head is the embedding".to_owned());
     }

@@ -173,6 +173,9 @@ pub(super) struct Layer {
     pub(super) norm: Norm,
     pub(super) attention: String,
     pub(super) feedforward: Option<String>,
+    /// Whether they are users' parts, whose types are written with their paths.
+    pub(super) own_attention: bool,
+    pub(super) own_feedforward: bool,
     pub(super) placement: &'static str,
     /// The same in the name of the class.
     #[serde(skip)]
@@ -209,6 +212,8 @@ impl Layer {
             norm: Norm::of(&config.norm),
             attention,
             feedforward,
+            own_attention: config.attention.user_part().is_some(),
+            own_feedforward: config.feed_forward_kind.user_part().is_some(),
             placement: config.placement.name(),
             placement_word: match config.placement {
                 NormPlacement::Pre => "PreNorm",

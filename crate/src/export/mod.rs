@@ -8,6 +8,7 @@ mod carried;
 mod fields;
 mod kinds;
 mod naming;
+mod own;
 mod python;
 mod recipe;
 mod rust;
@@ -45,16 +46,23 @@ pub enum ExportError {
 /// # Errors
 /// [`ExportError::Template`] if a template does not render.
 pub fn try_sources(config: &crate::spec::ModelConfig) -> Result<Vec<SourceFile>, ExportError> {
-    let own = config.all_user_parts();
-    if !own.is_empty() {
-        // The templates know nothing of them: their own sources are what there is.
-        let sources = own.iter().filter_map(|part| part.source());
-        return Ok(sources.map(|(file, text)| (file.to_owned(), text.to_owned())).collect());
+    let mut files = Vec::new();
+    if own::without_python(config).is_none() {
+        files.extend(python::try_python(config)?);
     }
-    let mut files = python::try_python(config)?;
-    let name = format!("chandlery-{}", config.architecture.name()).replace('_', "-");
-    files.extend(rust::try_rust(config, &name)?.into_iter().map(|(file, text)| (format!("rust/{file}"), text)));
+    if own::without_rust(config).is_none() {
+        let name = format!("chandlery-{}", config.architecture.name()).replace('_', "-");
+        files.extend(rust::try_rust(config, &name)?.into_iter().map(|(file, text)| (format!("rust/{file}"), text)));
+    }
+    // What its parts were compiled from goes along.
+    let parts = config.all_user_parts();
+    files.extend(parts.iter().filter_map(|part| part.source()).map(|(file, text)| (file.to_owned(), text.to_owned())));
     Ok(files)
+}
+
+/// Which sources of a model there are none of, and why: its layers have parts that a user wrote for another purpose.
+pub fn left_out(config: &crate::spec::ModelConfig) -> Vec<String> {
+    own::without_python(config).into_iter().chain(own::without_rust(config)).collect()
 }
 
 /// [`try_sources`] where a template that does not render may end the program.

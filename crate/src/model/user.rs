@@ -53,7 +53,10 @@ pub trait Part: Sized + Send + Sync + 'static {
     /// candle's.
     fn forward(&self, x: &Tensor, context: &PartContext<'_>) -> Result<Tensor>;
 
-    /// Its class in Python, for the sources that go with a model; see the handbook of parts.
+    /// Its class in Python, for the sources that go with a model: text with `class NAME(nn.Module)`. Attention has
+    /// `__init__(self, config, layer_idx)` and `forward(self, x, context, past_key_values=None)`, with `context.mask` to add to
+    /// scores and `rotate(x, context.rotation)` for rotary positions; a feed-forward part has `__init__(self, config)` and
+    /// `forward(self, x)`. The fields of the part are attributes of `config`; parameters have the names of `parameters`.
     fn python() -> Option<&'static str> {
         None
     }
@@ -94,6 +97,8 @@ fn register_with<P: Part>(source: Option<(String, String)>) -> std::result::Resu
         parameters: P::parameters,
         caches: P::CACHES,
         python: P::python(),
+        // Without the crate's name.
+        type_name: std::any::type_name::<P>().split_once("::").map_or("", |(_, path)| path),
         source,
         module: Box::new(Loader(load)),
     })

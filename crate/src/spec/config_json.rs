@@ -208,7 +208,7 @@ impl ModelConfig {
         fields.insert("model_type".to_owned(), json!(self.architecture.native_model_type()));
         fields.insert("chandlery_arch".to_owned(), json!(self.architecture.name()));
         fields.insert("chandlery_arch_version".to_owned(), json!(Architecture::VERSION.to_string()));
-        if self.all_user_parts().is_empty() {
+        if self.has_python() {
             fields.extend(python_classes());
         }
         if let Some((model_type, source)) = source {

@@ -274,6 +274,8 @@ pub(crate) struct PartDefinition {
     pub(crate) parameters: Parameters,
     pub(crate) caches: bool,
     pub(crate) python: Option<&'static str>,
+    /// The path of its type in the file.
+    pub(crate) type_name: &'static str,
     /// The file that it was compiled from, and its text; none for one of a notebook cell or a program.
     pub(crate) source: Option<(String, String)>,
     /// How a module is made of it, which `part` knows.
@@ -300,6 +302,9 @@ impl UserPart {
         if !plain(definition.name) || parts::builtin_words(definition.place).contains(&definition.name) {
             let what = format!("`{}` cannot be the name of a part", definition.name);
             return refuse(what, "use small letters, digits and underscores, and not the name of a built-in part");
+        }
+        if definition.python.is_some_and(|text| !text.lines().any(|line| line.starts_with("class "))) {
+            return refuse("its Python has no class".to_owned(), "begin a line with `class NAME(nn.Module):`");
         }
         for field in &definition.fields {
             if !plain(field.name) || parts::field(field.name).is_some() {
@@ -352,6 +357,11 @@ impl UserPart {
     /// The file that it was compiled from, and its text.
     pub fn source(self) -> Option<(&'static str, &'static str)> {
         self.0.source.as_ref().map(|(file, text)| (file.as_str(), text.as_str()))
+    }
+
+    /// The path of its type in the file that it was compiled from.
+    pub(crate) fn type_name(self) -> &'static str {
+        self.0.type_name
     }
 
     /// Its class in Python, for the sources of a model.
@@ -447,6 +457,11 @@ impl ModelConfig {
     pub fn user_parts(&self) -> Vec<UserPart> {
         let feed_forward = self.feed_forward_kind.user_part().filter(|_| self.feedforward);
         self.attention.user_part().into_iter().chain(feed_forward).collect()
+    }
+
+    /// Whether sources in Python can compute it: users' parts may have none.
+    pub fn has_python(&self) -> bool {
+        self.all_user_parts().iter().all(|part| part.python().is_some())
     }
 
     /// The parts of users in any of its layers.

@@ -9,6 +9,7 @@ use super::blueprint::{Blueprint, parts_in_words, runs_of};
 use super::fields::{fields_of, python_block, runs_json};
 use super::kinds::{rope_json, slopes_formula};
 use super::naming::{position, wrapped};
+use super::own::python_class;
 use super::recipe::groups_of;
 use super::{ExportError, SourceFile};
 use crate::spec::{Activation, AlibiSlopes, ModelConfig, ModelSpec, PositionEmbedding};
@@ -27,6 +28,7 @@ const MODELING: &[(&str, &str)] = &[
     ("mask.py", include_str!("mask.py.jinja")),
     ("attention.py", include_str!("attention.py.jinja")),
     ("feed_forward.py", include_str!("feed_forward.py.jinja")),
+    ("own_parts.py", include_str!("own_parts.py.jinja")),
     ("layer.py", include_str!("layer.py.jinja")),
     ("stack.py", include_str!("stack.py.jinja")),
     ("embedding.py", include_str!("embedding.py.jinja")),
@@ -44,7 +46,7 @@ pub fn python(config: &ModelConfig) -> Vec<SourceFile> {
 }
 
 pub(super) fn try_python(config: &ModelConfig) -> Result<Vec<SourceFile>, ExportError> {
-    let blueprint = Blueprint::new(config);
+    let blueprint = Blueprint::new(config, |part| python_class(part).unwrap_or_default());
     let recipe = groups_of(config);
     let scaled = config.scale_embedding;
     let sinusoidal = config.position == PositionEmbedding::Sinusoidal;
@@ -121,6 +123,8 @@ pub(super) fn try_python(config: &ModelConfig) -> Result<Vec<SourceFile>, Export
         })
         .collect();
     let layer_name = |kind: usize| blueprint.layers[kind].name.as_str();
+    let own_parts = config.all_user_parts();
+    let own_parts: Vec<&str> = own_parts.iter().filter_map(|part| part.python()).map(str::trim).collect();
     let own = json!({
         "parts": wrapped(&format!("{}.", parts_in_words(config)), 110),
         "model_type": format!("chandlery-{}", config.architecture.name()),
@@ -137,6 +141,7 @@ pub(super) fn try_python(config: &ModelConfig) -> Result<Vec<SourceFile>, Export
             "doc": encoded + ".",
         },
         "feedforwards": feedforwards,
+        "own_parts": own_parts,
         "kinds": blueprint.runs.iter().map(|&(_, kind)| layer_name(kind)).collect::<Vec<_>>().join(", "),
         "stack_doc": blueprint.runs.iter().map(|&(count, kind)| format!("{count} × {}", layer_name(kind))).collect::<Vec<_>>(),
         "no_split": quoted(&mut blueprint.layers.iter().map(|layer| layer.name.as_str())),

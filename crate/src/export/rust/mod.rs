@@ -5,6 +5,7 @@ use serde_json::json;
 use super::blueprint::{Blueprint, parts_in_words};
 use super::fields::fields_of;
 use super::naming::wrapped;
+use super::own::{rust_modules, rust_type};
 use super::python::{render, with};
 use super::{ExportError, SourceFile};
 use crate::spec::{Activation, ModelConfig, PositionEmbedding};
@@ -19,6 +20,7 @@ const FILES: &[(&str, &str)] = &[
     ("src/layer.rs", include_str!("layer.rs.jinja")),
     ("src/attention.rs", include_str!("attention.rs.jinja")),
     ("src/feedforward.rs", include_str!("feed_forward.rs.jinja")),
+    ("src/part.rs", include_str!("part.rs.jinja")),
     ("src/rope.rs", include_str!("rope.rs.jinja")),
     ("src/mask.rs", include_str!("mask.rs.jinja")),
 ];
@@ -33,7 +35,8 @@ pub fn rust(config: &ModelConfig, name: &str) -> Vec<SourceFile> {
 }
 
 pub(super) fn try_rust(config: &ModelConfig, name: &str) -> Result<Vec<SourceFile>, ExportError> {
-    let blueprint = Blueprint::new(config);
+    let blueprint = Blueprint::new(config, rust_type);
+    let (own_modules, own_files) = rust_modules(config);
     let sinusoidal = config.position == PositionEmbedding::Sinusoidal;
     let learned = config.position == PositionEmbedding::Learned;
     let feedforwards: Vec<_> = blueprint
@@ -65,6 +68,7 @@ pub(super) fn try_rust(config: &ModelConfig, name: &str) -> Result<Vec<SourceFil
         "parts": wrapped(&format!("{}.", parts_in_words(config)), 110),
         "fields": fields,
         "feedforwards": feedforwards,
+        "own_modules": own_modules,
         "encoder": { "scale": config.scale_embedding, "sinusoidal": sinusoidal, "learned": learned },
         "kinds": blueprint.runs.iter().map(|&(_, kind)| layer_name(kind)).collect::<Vec<_>>(),
     });
@@ -72,8 +76,11 @@ pub(super) fn try_rust(config: &ModelConfig, name: &str) -> Result<Vec<SourceFil
     let present = |file: &str| match file {
         "src/rope.rs" => blueprint.any.rope,
         "src/feedforward.rs" => !blueprint.feedforwards.is_empty(),
+        "src/attention.rs" => !blueprint.attentions.is_empty(),
+        "src/part.rs" => !own_modules.is_empty(),
         _ => true,
     };
     let files = FILES.iter().filter(|(file, _)| present(file));
-    files.map(|(file, template)| Ok(((*file).to_owned(), render(file, template, &context)?))).collect()
+    let rendered = files.map(|(file, template)| Ok(((*file).to_owned(), render(file, template, &context)?)));
+    rendered.chain(own_files.into_iter().map(Ok)).collect()
 }
