@@ -1,4 +1,4 @@
-//! Link options of the toolkit's shared library and, for GPUs, the kernels and the way to CUDA's libraries.
+//! Link options of the toolkit's shared library, the list of families and, for GPUs, the kernels and the way to CUDA's libraries.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -8,12 +8,32 @@ fn main() {
     println!("cargo::rerun-if-changed=build.rs");
     // References inside the library bind to the library: it loads in half the time, and cells still share its statics.
     println!("cargo::rustc-link-arg=-Wl,-Bsymbolic");
+    list_families();
     if std::env::var_os("CARGO_FEATURE_CUDA").is_some() {
         let toolkit = Toolkit::find();
         toolkit.compile_kernels();
         toolkit.list_functions();
         toolkit.link_runtime();
     }
+}
+
+/// Every file of `families/` by its name, for `src/spec/architecture.rs`: a new family is a new file and nothing else.
+fn list_families() {
+    println!("cargo::rerun-if-changed=families");
+    let folder = Path::new(&std::env::var_os("CARGO_MANIFEST_DIR").unwrap_or_default()).join("families");
+    let listing = std::fs::read_dir(&folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
+    let files = listing.flatten().map(|entry| entry.path());
+    let mut files: Vec<PathBuf> =
+        files.filter(|file| file.extension().is_some_and(|ending| ending == "yaml")).collect();
+    files.sort();
+    let mut list = String::from("const FAMILIES: &[(&str, &str)] = &[\n");
+    for file in files {
+        let name = file.file_stem().unwrap_or_default().to_string_lossy();
+        list.push_str(&format!("    ({name:?}, include_str!({:?})),\n", file.display().to_string()));
+    }
+    list.push_str("];\n");
+    let to = Path::new(&std::env::var_os("OUT_DIR").unwrap_or_default()).join("families.rs");
+    std::fs::write(to, list).unwrap_or_else(|error| panic!("{error}"));
 }
 
 /// NVIDIA's toolkit: nvcc and the libraries that are linked against.

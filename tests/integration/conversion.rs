@@ -1,8 +1,8 @@
 //! Conversion there and back, and errors planted to be found.
 
 use chandlery::checkpoint::Checkpoint;
-use chandlery::convert::{Family, ReferenceModel, RemapPlan};
-use chandlery::spec::{DType, ModelConfig, ModelSpec, Side};
+use chandlery::convert::{Families, Family, ReferenceModel, RemapPlan};
+use chandlery::spec::{DType, ModelSpec, Side};
 use chandlery::{compare, convert, finalize};
 use chandlery_tests::{MODELS, contents, copy_of, edit_config, entries, fixture, json};
 use serde_json::json;
@@ -119,7 +119,8 @@ fn swapped_projections_are_noticed_and_located() {
 #[test]
 fn rules_rename_every_parameter_of_every_shape_there_and_back() {
     for name in MODELS {
-        let (config, _) = ModelConfig::from_json(&json(fixture(name).join("config.json")), name).unwrap();
+        let (config, _) =
+            Families::built_in().unwrap().read_config(&json(fixture(name).join("config.json")), name).unwrap();
         let family = Family::of(config.architecture).unwrap();
         let source = Checkpoint::open(fixture(name)).unwrap();
         let plan = RemapPlan::new(&source, Side::HuggingFace, &config, &family, None).unwrap();

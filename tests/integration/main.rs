@@ -27,6 +27,7 @@ mod doctor;
 mod evcxr;
 mod export;
 mod families;
+mod family_configs;
 mod feature_table;
 mod fields;
 mod finalize;

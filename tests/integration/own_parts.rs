@@ -204,7 +204,7 @@ fn fields_of_a_part_are_set_written_and_read_again() {
     let rendered = config.render().unwrap();
     let native = rendered.to_native_json(None);
     assert_eq!((&native["feed_forward_type"], &native["bilinear_scale"]), (&"bilinear".into(), &0.5.into()));
-    assert_eq!(chandlery::spec::ModelConfig::from_json(&native, "it").unwrap().0, rendered);
+    assert_eq!(chandlery::spec::ModelConfig::from_json(&native, "it").unwrap(), rendered);
     let error = config.set("bilinear_scale", "much").unwrap_err().to_string();
     assert!(error.contains("expected a number"), "{error}");
     let error = tiny().set("bilinear_scale", 0.5).unwrap_err().to_string();

@@ -121,7 +121,7 @@ fn both_styles_of_config_json_describe_the_same_model() {
     for name in MODELS {
         let old = fixture(name).join("config.4x.json");
         if old.exists() {
-            let read = |path| chandlery::spec::ModelConfig::from_json(&json(path), name).unwrap();
+            let read = |path| Families::built_in().unwrap().read_config(&json(path), name).unwrap();
             assert_eq!(read(old), read(fixture(name).join("config.json")), "{name}");
         }
     }

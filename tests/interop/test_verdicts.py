@@ -89,7 +89,7 @@ def test_every_field_of_a_class_is_known(kind, chandlery, tmp_path):
 
 @pytest.mark.parametrize("kind", ["llama", "mistral", "qwen3"])
 def test_the_defaults_of_a_reference_are_those_of_the_class(kind):
-    described = yaml.safe_load((REPOSITORY / f"crate/src/convert/families/{kind}.yaml").read_text())
+    described = yaml.safe_load((REPOSITORY / f"crate/families/{kind}.yaml").read_text())
     own = AutoConfig.for_model(kind)
     for field, value in described["reference"].get("defaults", {}).items():
         # Qwen3 forgets its window where windows are off.

@@ -3,6 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use chandlery::checkpoint::Checkpoint;
+use chandlery::convert::Families;
+use chandlery::spec::Architecture;
 use serde_json::Value;
 
 /// All reference models.
@@ -81,6 +83,13 @@ pub fn contents(folder: &Path) -> Vec<(String, Vec<u8>)> {
     let tied = json(folder.join("config.json"))["tie_word_embeddings"] == true;
     let rows = checkpoint.table().rows().iter().filter(|row| !(tied && row.path.as_str() == "lm_head.weight"));
     rows.map(|row| (row.path.to_string(), checkpoint.read(&row.path).expect("it was listed").bytes)).collect()
+}
+
+/// A text without the lists of built-in families and architectures, which grow by a file.
+pub fn without_lists(text: &str) -> String {
+    let architectures: Vec<&str> = Architecture::all().map(Architecture::name).collect();
+    let text = text.replace(&architectures.join(", "), "[architectures]");
+    text.replace(&Families::built_in().expect("they are read when asked for").names(), "[families]")
 }
 
 /// The names of a folder's entries, hidden ones included, sorted.

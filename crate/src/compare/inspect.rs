@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 
 use crate::checkpoint::{Checkpoint, CheckpointChoice, CheckpointError, GgufMetadata};
-use crate::convert::Family;
+use crate::convert::{Families, Family};
 use crate::gguf::gguf_in;
 use crate::sealed::Sealed;
 use crate::spec::{ModelConfig, ModelSpec, ParamPath, Scheme, Side, TensorRow, TensorTable, parse_json};
@@ -83,7 +83,7 @@ fn inspect_path(path: &Path, named: Option<&Path>) -> Result<Inspection, Checkpo
         .filter(|_| checkpoint.gguf().is_none())
         .and_then(|path| std::fs::read_to_string(path).ok())
         .and_then(|text| parse_json(&text).ok())
-        .and_then(|json| ModelConfig::from_json(&json, "config.json").ok())
+        .and_then(|json| Families::built_in().ok()?.read_config(&json, "config.json").ok())
         .map(|(config, side)| (Sealed::new(config), side));
     let (mut table, shards) = (checkpoint.table().clone(), checkpoint.shards());
     if let Some((config, side)) = &config {

@@ -197,8 +197,7 @@ impl Rebuilt<'_> {
         let origin = folder.join("config.json").display().to_string();
         // What this crate cannot read it cannot have written.
         let before = ModelConfig::from_json(self.old, &origin);
-        let before =
-            before.ok().and_then(|(config, _)| definition(&config, self.model.tokenizer).ok()).unwrap_or_default();
+        let before = before.ok().and_then(|config| definition(&config, self.model.tokenizer).ok()).unwrap_or_default();
         let known = tokenizer_names().into_iter().filter_map(|name| tokenizer(&name).ok());
         let tokenizers: Vec<(String, Vec<u8>)> = known.flat_map(|files| files.to_write()).collect();
         let made = |name: &str, bytes: &[u8]| {

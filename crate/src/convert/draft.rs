@@ -80,7 +80,7 @@ impl Convert {
             config.spell_for_all_readers(&mut json);
         }
         if to == Side::Native {
-            (config, _) = ModelConfig::from_json(&json, &origin)?;
+            config = ModelConfig::from_json(&json, &origin)?;
         }
         if let Some(name) = &self.chat_template {
             tokenizer = tokenizer.with_chat_template(&ChatTemplate::open(name)?);

@@ -57,12 +57,9 @@ impl ModelFolder {
         let origin = path.join("config.json").display().to_string();
         let side = ModelConfig::side_of(&json);
         let (mut config, family) = match side {
-            Side::Native => {
-                let (config, _) = ModelConfig::from_json(&json, &origin)?;
-                (config, Family::native_names()?)
-            }
+            Side::Native => (ModelConfig::from_json(&json, &origin)?, Family::native_names()?),
             Side::HuggingFace => {
-                let family = hf_family(&json, &origin, families, model_type)?;
+                let family = families.of_config(&json, &origin, model_type)?;
                 if !families.allows_unknown_fields() {
                     family.require_known_fields(&json, &origin)?;
                 }
@@ -159,7 +156,7 @@ impl ModelFolder {
             return Ok(self.family.clone());
         }
         if let Some(name) = model_type {
-            return families.of_type(name).cloned().ok_or_else(|| unknown(name, "--model-type", families).into());
+            return families.of_type(name).cloned().ok_or_else(|| families.unknown(name, "--model-type").into());
         }
         if let Some(name) = remembered {
             let unknown = || FamilyError::File {
@@ -174,8 +171,8 @@ impl ModelFolder {
             return families.of_type(name).cloned().ok_or_else(|| unknown().into());
         }
         let own = self.config.architecture.name();
-        if self.config.architecture.hf_class().is_some() {
-            return families.of_type(own).cloned().ok_or_else(|| unknown(own, &origin, families).into());
+        if let Some(family) = families.of_type(own) {
+            return Ok(family.clone());
         }
         let built = families.iter().filter(|family| family.architecture() == self.config.architecture);
         let built: Vec<&str> = built.map(Family::model_type).collect();
@@ -259,31 +256,6 @@ fn head_of_its_own(
         }
     }
     Ok(None)
-}
-
-/// The family of a Hugging Face folder.
-fn hf_family(
-    json: &Value,
-    origin: &str,
-    families: &Families,
-    model_type: Option<&str>,
-) -> Result<Family, ConvertError> {
-    let Some(own) = json.get("model_type").and_then(Value::as_str) else {
-        // Its own words for a field that is missing or no text.
-        ModelConfig::from_json(json, origin)?;
-        return Ok(Family::native_names()?);
-    };
-    let name = model_type.unwrap_or(own);
-    let place = if model_type.is_some() { "--model-type" } else { origin };
-    families.of_type(name).cloned().ok_or_else(|| unknown(name, place, families).into())
-}
-
-fn unknown(name: &str, place: &str, families: &Families) -> FamilyError {
-    FamilyError::File {
-        what: format!("model_type `{name}` is not supported; supported are {}", families.names()),
-        place: place.to_owned(),
-        advice: "use one of these, or describe the family in a YAML file and name it with --converter-path".to_owned(),
-    }
 }
 
 impl ModelFolder {

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::{Convert, ConvertError, Families, Family, ModelFolder};
-use crate::spec::{PositionEmbedding, Side};
+use crate::spec::{ModelConfig, PositionEmbedding, Side};
 
 impl Convert {
     /// Refuses what cannot be done, before anything is read but headers.
@@ -33,13 +33,9 @@ impl Convert {
                 advice,
             );
         }
-        let beyond = family.cannot_say(source.config());
-        if source.side() == Side::Native && !beyond.is_empty() {
-            let what = format!("no model class of Hugging Face can express this model's {}", beyond.join(", "));
+        if source.side() == Side::Native {
             let origin = self.source.join("config.json").display().to_string();
-            let advice =
-                "hand it on as it is: its folder holds Python sources that transformers loads with trust_remote_code";
-            return refuse(what, &origin, advice);
+            family.require_expressible(source.config(), &origin)?;
         }
         if let Some(dtype) = self.dtype.filter(|dtype| !dtype.is_weight_float()) {
             let what = format!("weights cannot be stored as {dtype}");
@@ -67,7 +63,7 @@ impl Convert {
         };
         let origin = self.source.join("config.json").display().to_string();
         let mut config = own.read_config(source.config_json(), &origin)?;
-        (config.architecture, config.dtype) = (source.config().architecture, source.config().dtype);
+        config = ModelConfig { dtype: source.config().dtype, ..config.of_family(source.config().architecture) };
         Ok((config != *source.config()).then(|| own.clone()))
     }
 }

@@ -1,4 +1,4 @@
-//! Native names as others spell them: `families/forgather.yaml`, read once.
+//! Native names as others spell them: `forgather.yaml`, read once.
 
 use std::sync::LazyLock;
 
@@ -35,9 +35,9 @@ struct Spellings {
 
 static SPELLINGS: LazyLock<Result<Spellings, FamilyError>> = LazyLock::new(|| {
     let written: Written =
-        serde_yaml::from_str(include_str!("families/forgather.yaml")).map_err(|error| FamilyError::Syntax {
+        serde_yaml::from_str(include_str!("forgather.yaml")).map_err(|error| FamilyError::Syntax {
             reason: error.to_string(),
-            place: "families/forgather.yaml".to_owned(),
+            place: "forgather.yaml".to_owned(),
             advice: "correct the file".to_owned(),
         })?;
     let buffers = written.buffers.into_iter().map(|buffer| Ok((remap::whole(&buffer.pattern)?, buffer)));
@@ -71,7 +71,7 @@ mod tests {
                 "model_type": "chandlery-causal_lm", "vocab_size": 8, "hidden_size": 8, "intermediate_size": 8,
                 "num_hidden_layers": 1, "num_attention_heads": 1, "position_embedding": position,
             });
-            ModelConfig::from_json(&json, "test").unwrap().0
+            ModelConfig::from_json(&json, "test").unwrap()
         };
         let sines = config("sinusoidal");
         let table = "causal_lm.input_encoder.positional_encoder.weight";

@@ -59,6 +59,11 @@ impl<'a> ReferenceModel<'a> {
                 family.name()
             ));
         };
+        if let Some(alias) = family.alias_beyond_reference(config) {
+            return Err(format!(
+                "the reference forward does not read `{alias}`, another name for one of the family's fields"
+            ));
+        }
         let model = Self::over(checkpoint, config, outline.clone());
         match model.not_covered() {
             Some(reason) => Err(reason),

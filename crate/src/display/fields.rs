@@ -66,9 +66,9 @@ impl Field {
         if !self.aliases_of().is_empty() {
             lines.push(format!("also read: {}", self.aliases_of().join(", ")));
         }
-        lines.push(match self.is_hugging_face() {
-            true => "Hugging Face's configurations have it, too".to_owned(),
-            false => "no configuration of Hugging Face's has it".to_owned(),
+        lines.push(match self.is_always_written() {
+            true => "every config.json has it".to_owned(),
+            false => "config.json has it where it is not the family's default".to_owned(),
         });
         lines.join("\n")
     }
@@ -86,9 +86,9 @@ impl Field {
             Some(Value::String(word)) => word,
             Some(other) => other.to_string(),
         };
-        let usual = shown(self.value(&ModelConfig::usual(Architecture::Llama)));
+        let usual = shown(self.value(&ModelConfig::usual(Architecture::nameless())));
         let mut others: Vec<(String, Vec<&str>)> = Vec::new();
-        for &family in Architecture::ALL {
+        for family in Architecture::all() {
             let config = ModelConfig::usual(family);
             let value = self.value(&config).filter(|_| self.has_effect(&config));
             let value = if value.is_none() { usual.clone() } else { shown(value) };
@@ -103,10 +103,9 @@ impl Field {
 
     /// The `--json` report.
     pub fn report(&self) -> Value {
-        let defaults: serde_json::Map<String, Value> = Architecture::ALL
-            .iter()
+        let defaults: serde_json::Map<String, Value> = Architecture::all()
             .filter(|_| !self.is_required() && self.otherwise_words().is_none())
-            .map(|family| (family.name().to_owned(), json!(self.value(&ModelConfig::usual(*family)))))
+            .map(|family| (family.name().to_owned(), json!(self.value(&ModelConfig::usual(family)))))
             .collect();
         json!({
             "name": self.name,
@@ -119,7 +118,7 @@ impl Field {
             "by_layer": self.is_by_layer(),
             "needs": self.condition(),
             "aliases": self.aliases_of(),
-            "hugging_face": self.is_hugging_face(),
+            "always_written": self.is_always_written(),
         })
     }
 }

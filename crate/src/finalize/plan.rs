@@ -117,7 +117,7 @@ impl Prepared {
         let new = match folder.side() {
             Side::Native => {
                 let origin = asked.source.join("config.json").display().to_string();
-                ModelConfig::from_json(&config, &origin).map_err(crate::convert::ConvertError::from)?.0
+                ModelConfig::from_json(&config, &origin).map_err(crate::convert::ConvertError::from)?
             }
             Side::HuggingFace => {
                 let dtype = asked.dtype.unwrap_or(folder.config().dtype);

@@ -5,23 +5,30 @@ use std::path::Path;
 use super::GgufError;
 use super::storage::GgufType;
 use crate::checkpoint::{GgufMetadata, GgufValue};
+use crate::convert::Families;
 use crate::model::inverse_frequencies;
-use crate::spec::{Architecture, ModelConfig, PositionEmbedding, RopeConfig};
+use crate::spec::{ModelConfig, PositionEmbedding, RopeConfig};
 
-/// What readers call the model's architecture. Mistral's models are read as `llama`.
+/// What readers call the model's architecture: `gguf:` of its family's file.
 ///
 /// # Errors
-/// [`GgufError::Beyond`] for models that are not Llama, Mistral or Qwen3 as Hugging Face has them.
-pub(super) fn architecture(config: &ModelConfig, origin: &Path) -> Result<&'static str, GgufError> {
-    let fields = config.beyond_hugging_face();
+/// [`GgufError::Beyond`] for models of other families, and for those that a configuration of Hugging Face's class cannot say.
+pub(super) fn architecture(config: &ModelConfig, origin: &Path) -> Result<String, GgufError> {
     let beyond = |what: String| GgufError::Beyond { what, origin: origin.to_owned() };
-    match config.architecture {
-        _ if config.quantization.is_some() => Err(beyond("its weights are quantized already".to_owned())),
-        _ if !fields.is_empty() => Err(beyond(fields.join(", "))),
-        Architecture::Llama | Architecture::Mistral => Ok("llama"),
-        Architecture::Qwen3 => Ok("qwen3"),
-        other => Err(beyond(format!("the family {}", other.name()))),
+    if config.quantization.is_some() {
+        return Err(beyond("its weights are quantized already".to_owned()));
     }
+    let families = Families::default();
+    let family = families.of_type(config.architecture.name());
+    let named = family.and_then(|family| Some((family, family.gguf_name()?.to_owned())));
+    let (family, name) = named.ok_or_else(|| beyond(format!("the family {}", config.architecture.name())))?;
+    if let Err(error) = family.require_expressible(config, &origin.display().to_string()) {
+        return Err(beyond(error.to_string().lines().next().unwrap_or_default().to_owned()));
+    }
+    if !config.layers.is_empty() {
+        return Err(beyond("layers that differ".to_owned()));
+    }
+    Ok(name)
 }
 
 /// The settings that shape the model, and how it is stored.

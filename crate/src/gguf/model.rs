@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::names::{ROPE_FACTORS, gguf_name};
 use crate::checkpoint::{Checkpoint, GGUF_FILE, GgufMetadata, WEIGHTS_NAMES, checkpoints_of};
-use crate::convert::{ConvertError, read_config};
+use crate::convert::{ConvertError, Families, read_config};
 use crate::model::{CausalLm, ModelError, Weights, candle_dtype, tensor_from};
 use crate::spec::{DType, ModelConfig, ModelSpec, ParamPath, Role, TensorTable};
 
@@ -50,10 +50,10 @@ impl GgufModel {
         let folder = folder_of(path);
         let config = if folder.join("config.json").exists() {
             let origin = folder.join("config.json").display().to_string();
-            ModelConfig::from_json(&read_config(folder)?, &origin)?.0
+            Families::built_in()?.read_config(&read_config(folder)?, &origin)?.0
         } else {
             let described = described(metadata, checkpoint.table(), &architecture, path)?;
-            ModelConfig::from_json(&described, &path.display().to_string())?.0
+            Families::built_in()?.read_config(&described, &path.display().to_string())?.0
         };
         Ok(Self { path: path.to_owned(), checkpoint, config, interleaved: architecture == "llama" })
     }

@@ -81,8 +81,8 @@ impl GgufPlan {
                 heads: None,
             });
         }
-        let mut metadata = metadata(config, architecture, name, kind);
-        let mut warnings = warnings(config, architecture);
+        let mut metadata = metadata(config, &architecture, name, kind);
+        let mut warnings = warnings(config, &architecture);
         vocabulary(tokenizer, config.vocab_size, source.path(), &mut metadata, &mut warnings)?;
         Ok(Self { tensors: Sealed::new(tensors), metadata: Sealed::new(metadata), kind, warnings })
     }

@@ -3,7 +3,7 @@
 use regex::Regex;
 
 pub(super) use super::parts::ModelConfig;
-use super::{Initialization, ModelSpec, Quantization, parts};
+use super::{Architecture, Initialization, ModelSpec, Quantization, parts};
 
 /// What is wrong with a configuration.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -121,19 +121,12 @@ impl ModelConfig {
         self
     }
 
-    /// The fields whose values no configuration of Hugging Face's class for this family can express; empty if a model
-    /// of this configuration can be converted.
-    pub fn beyond_hugging_face(&self) -> Vec<String> {
-        if self.architecture.hf_class().is_none() {
-            return vec![format!("the family {}", self.architecture.name())];
+    /// The same model as one of another family: what that one takes for granted is said.
+    pub(crate) fn of_family(mut self, architecture: Architecture) -> Self {
+        self.architecture = architecture;
+        for run in &mut self.layers {
+            run.config.architecture = architecture;
         }
-        let usual = self.architecture.usual();
-        let mut beyond: Vec<String> = Vec::new();
-        for label in parts::fields().filter_map(|field| field.beyond_hugging_face(self, &usual)) {
-            if beyond.iter().all(|known| known != label) {
-                beyond.push(label.to_owned());
-            }
-        }
-        beyond
+        self
     }
 }

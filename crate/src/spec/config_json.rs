@@ -1,11 +1,11 @@
-//! config.json, read in the styles of transformers 4.x and 5.x, and written so that both read it right.
+//! The native config.json, and Forgather's. That of Hugging Face's classes is read by `convert`, family by family.
 
 use serde_json::{Map, Value, json};
 
 use super::config::{ConfigError, ModelConfig};
 use super::fields::Fields;
 use super::parts::{self, PARTS, PartFields, Reading};
-use super::{Architecture, DType, Field, user_part};
+use super::{Architecture, user_part};
 
 /// Whose parameter names a model folder uses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,6 +22,8 @@ pub(super) const NATIVE_PREFIX: &str = "chandlery-";
 const FORGATHER_PREFIX: &str = "forgather-dynamic-causal-";
 /// Keys of a project's YAML that describe no part: the family, and what belongs to the folder.
 const PROJECT_KEYS: &[&str] = &["model_type", "model_name", "tokenizer"];
+/// Where a native config.json says its family once more.
+const ARCHITECTURE_KEY: &str = "chandlery_arch";
 /// Where a native config.json keeps the Hugging Face configuration it came from, so that nothing is lost on the way back.
 const SOURCE_KEY: &str = "hf_source_config";
 
@@ -40,44 +42,33 @@ impl ModelConfig {
         ["dtype", "torch_dtype"].into_iter().all(open)
     }
 
-    /// Which side a config.json belongs to and which family it describes.
+    /// The family that a native config.json describes.
     ///
     /// # Errors
-    /// [`ConfigError`] if `model_type` is missing or names no family of this crate.
-    pub fn identify(json: &Value, origin: &str) -> Result<(Side, Architecture), ConfigError> {
+    /// [`ConfigError`] if `model_type` is missing, or names no family that this crate knows and not every field is said.
+    pub fn identify(json: &Value, origin: &str) -> Result<Architecture, ConfigError> {
         let empty = Map::new();
-        let fields = Fields { object: json.as_object().unwrap_or(&empty), origin, family: "language", strict: false };
+        let object = json.as_object().unwrap_or(&empty);
+        let fields = Fields { object, origin, family: "language", strict: false };
         let model_type = fields.text("model_type")?.ok_or_else(|| fields.missing("model_type"))?;
         // A native type says which parts there are; where it was converted from matters only for the way back.
-        let (side, name) = match (native_type(model_type), fields.text("hf_model_type")?) {
-            (Some(name), _) | (None, Some(name)) => (Side::Native, name),
-            (None, None) => (Side::HuggingFace, model_type),
+        let name = match (native_type(model_type), fields.text("hf_model_type")?) {
+            (Some(name), _) | (None, Some(name)) => Some(name),
+            (None, None) => None,
         };
-        let found = match side {
-            Side::Native => Architecture::from_forgather_name(name),
-            Side::HuggingFace => Architecture::from_name(name).filter(|family| family.hf_class().is_some()),
-        };
-        let names =
-            |families: Vec<Architecture>| families.iter().map(|family| family.name()).collect::<Vec<_>>().join(", ");
-        let architecture = found.ok_or_else(|| {
-            let supported = match side {
-                Side::Native => Architecture::ALL.to_vec(),
-                Side::HuggingFace => Architecture::convertible().collect(),
-            };
-            fields.unsupported("model_type", name, &names(supported))
-        })?;
-        Ok((side, architecture))
-    }
-
-    /// Reads a Hugging Face config.json as one of `architecture`, whatever its `model_type` says.
-    ///
-    /// # Errors
-    /// As [`from_json`](Self::from_json).
-    pub fn from_hf_json(json: &Value, architecture: Architecture, origin: &str) -> Result<Self, ConfigError> {
-        let empty = Map::new();
-        let fields =
-            Fields { object: json.as_object().unwrap_or(&empty), origin, family: architecture.name(), strict: false };
-        Self::from_fields(&fields, Side::HuggingFace, architecture)
+        let found = name.and_then(Architecture::from_forgather_name).or_else(|| {
+            // A family that somebody else described says everything itself.
+            let name = model_type
+                .strip_prefix(NATIVE_PREFIX)
+                .filter(|name| object.get(ARCHITECTURE_KEY) == Some(&json!(name)))?;
+            let config = Self::from_fields(&fields, Architecture::nameless()).ok()?;
+            let whole = config.part_fields(true).keys().all(|field| object.contains_key(field));
+            whole.then(|| Architecture::define(name, &Map::new(), origin).ok()).flatten()
+        });
+        found.ok_or_else(|| {
+            let known: Vec<&str> = Architecture::all().map(Architecture::name).collect();
+            fields.unsupported("model_type", name.unwrap_or(model_type), &known.join(", "))
+        })
     }
 
     /// Reads what a project renders to: the fields of a native config.json, with the family as `model_type`. A key that is
@@ -89,7 +80,7 @@ impl ModelConfig {
         let empty = Map::new();
         let object = json.as_object().unwrap_or(&empty);
         let fields = Fields { object, origin, family: "language", strict: true };
-        let families: Vec<_> = Architecture::ALL.iter().map(|&family| (family.name(), family)).collect();
+        let families: Vec<_> = Architecture::all().map(|family| (family.name(), family)).collect();
         let architecture = fields.word("model_type", &families)?.ok_or_else(|| fields.missing("model_type"))?;
         let known = || parts::fields().flat_map(|field| std::iter::once(&field.name).chain(field.aliases_of()));
         let own = user_part::chosen_by(object);
@@ -99,7 +90,7 @@ impl ModelConfig {
             let advice = "correct or remove it; `chandlery project fields` lists the fields";
             return Err(fields.unknown("field", unknown, &known, advice));
         }
-        Self::from_fields(&fields, Side::Native, architecture)
+        Self::from_fields(&fields, architecture)
     }
 
     /// Of the fields that a project gave and this configuration was read from, those whose value it does not hold, each as
@@ -111,44 +102,54 @@ impl ModelConfig {
         parts::dropped(object, self).into_iter().map(|field| fields.lost(field)).collect()
     }
 
-    /// Reads a config.json of either side. `origin` names the file in errors.
+    /// Reads a native config.json. `origin` names the file in errors.
     ///
     /// # Errors
     /// [`ConfigError`] for missing, ill-typed, inconsistent or unsupported fields.
-    pub fn from_json(json: &Value, origin: &str) -> Result<(Self, Side), ConfigError> {
-        let (side, architecture) = Self::identify(json, origin)?;
+    pub fn from_json(json: &Value, origin: &str) -> Result<Self, ConfigError> {
+        let architecture = Self::identify(json, origin)?;
         let empty = Map::new();
         let fields =
             Fields { object: json.as_object().unwrap_or(&empty), origin, family: architecture.name(), strict: false };
-        if side == Side::Native {
-            refuse_misspelt(&fields)?;
-        }
-        Ok((Self::from_fields(&fields, side, architecture)?, side))
+        refuse_misspelt(&fields)?;
+        Self::from_fields(&fields, architecture)
     }
 
-    pub(super) fn from_fields(
-        fields: &Fields<'_>,
-        side: Side,
-        architecture: Architecture,
-    ) -> Result<Self, ConfigError> {
-        // Only native configurations choose parts: a class of transformers is what its family is.
-        let has = |field: &&Field| side == Side::Native || field.is_hugging_face();
-        let mut config = architecture.usual();
-        for field in parts::fields().filter(has) {
-            field.read(&Reading { fields, side }, &mut config)?;
+    pub(super) fn from_fields(fields: &Fields<'_>, architecture: Architecture) -> Result<Self, ConfigError> {
+        let mut config = Self::usual(architecture);
+        for field in parts::fields() {
+            field.read(&Reading { fields }, &mut config)?;
         }
-        if side == Side::Native {
-            user_part::read_fields(fields, &mut config)?;
-        }
+        user_part::read_fields(fields, &mut config)?;
         parts::layer::complete(&mut config);
         config.validate(fields.origin)?;
         Ok(config)
     }
 
-    /// The fields both sides share, with both spellings of the element type and of the rotary parameters.
+    /// What a family takes for granted: the fields that its description has.
+    pub(super) fn with_defaults(
+        architecture: Architecture,
+        object: &Map<String, Value>,
+        origin: &str,
+    ) -> Result<Self, ConfigError> {
+        let fields = Fields { object, origin, family: architecture.name(), strict: false };
+        let names: Vec<&str> = parts::fields().map(|field| field.name).filter(|name| *name != "layers").collect();
+        if let Some(unknown) = object.keys().find(|key| !names.contains(&key.as_str())) {
+            let advice = "correct or remove it; `chandlery project fields` lists the fields";
+            return Err(fields.unknown("field", unknown, &names, advice));
+        }
+        let mut config = Self::plain(architecture);
+        for field in parts::fields().filter(|field| object.contains_key(field.name)) {
+            field.read(&Reading { fields: &fields }, &mut config)?;
+        }
+        Ok(config)
+    }
+
+    /// The fields that are written whatever their values, with both spellings of the element type and of the rotary
+    /// parameters.
     fn shared_fields(&self) -> Map<String, Value> {
         let mut fields = Map::new();
-        for field in parts::fields().filter(|field| field.is_hugging_face()) {
+        for field in parts::fields().filter(|field| field.is_always_written()) {
             fields.extend(field.value(self).map(|value| (field.name.to_owned(), value)));
             fields.extend(field.written_beside(self));
         }
@@ -157,9 +158,9 @@ impl ModelConfig {
 
     /// The choices of parts that are not what the family takes for granted, or all of them.
     fn part_fields(&self, all: bool) -> Map<String, Value> {
-        let usual = self.architecture.usual();
+        let usual = Self::usual(self.architecture);
         let outermost_first = PARTS.iter().rev().flat_map(PartFields::fields);
-        let own = outermost_first.filter(|field| !field.is_hugging_face());
+        let own = outermost_first.filter(|field| !field.is_always_written());
         let differing = own.filter(|field| all || field.value(self) != field.value(&usual));
         let mut fields: Map<String, Value> =
             differing.filter_map(|field| Some((field.name.to_owned(), field.value(self)?))).collect();
@@ -204,9 +205,9 @@ impl ModelConfig {
     /// `model_type` at Hugging Face and the configuration.
     pub fn to_native_json(&self, source: Option<(&str, &Value)>) -> Value {
         let mut fields = self.shared_fields();
-        fields.extend(self.part_fields(false));
+        fields.extend(self.part_fields(!self.architecture.is_built_in()));
         fields.insert("model_type".to_owned(), json!(self.architecture.native_model_type()));
-        fields.insert("chandlery_arch".to_owned(), json!(self.architecture.name()));
+        fields.insert(ARCHITECTURE_KEY.to_owned(), json!(self.architecture.name()));
         fields.insert("chandlery_arch_version".to_owned(), json!(Architecture::VERSION.to_string()));
         if self.has_python() {
             fields.extend(python_classes());
@@ -221,35 +222,6 @@ impl ModelConfig {
     /// The Hugging Face configuration that a native config.json remembers.
     pub fn source_of(native: &Value) -> Option<&Value> {
         native.get(SOURCE_KEY).filter(|source| source.is_object())
-    }
-
-    /// A Hugging Face config.json. `native` is the native one: if it remembers the configuration it was converted
-    /// from and nothing that matters changed since, that configuration comes back as it was.
-    pub fn to_hf_json(&self, native: &Value) -> Value {
-        if let Some(source) = Self::source_of(native)
-            && let Value::Object(kept) = source
-        {
-            let mut before = Self::from_hf_json(source, self.architecture, SOURCE_KEY);
-            // A configuration that does not say its element type leaves that to the weights, and may go on doing so.
-            let stated = DType::parse(native.get("dtype").and_then(Value::as_str).unwrap_or_default());
-            if let (Ok(before), true) = (&mut before, Self::leaves_dtype_open(source))
-                && stated == Some(self.dtype)
-            {
-                before.dtype = self.dtype;
-            }
-            if before.as_ref().is_ok_and(|before| before == self) {
-                return source.clone();
-            }
-            // What did not change keeps the form that it had.
-            let before = before.map(|before| before.shared_fields()).unwrap_or_default();
-            let mut fields = kept.clone();
-            fields.extend(self.shared_fields().into_iter().filter(|(field, value)| before.get(field) != Some(value)));
-            return sorted(fields);
-        }
-        let mut fields = self.shared_fields();
-        fields.insert("architectures".to_owned(), json!([self.architecture.hf_class()]));
-        fields.insert("model_type".to_owned(), json!(self.architecture.name()));
-        sorted(fields)
     }
 }
 

@@ -25,6 +25,7 @@ mod tree;
 mod user_part;
 
 pub use architecture::Architecture;
+pub(crate) use architecture::{family_file, family_names};
 pub use block_type::BlockType;
 pub use config::ConfigError;
 pub use config_json::Side;

@@ -135,10 +135,10 @@ mod tests {
 
     fn config(ignore: &[&str]) -> ModelConfig {
         let json = serde_json::json!({
-            "model_type": "llama", "vocab_size": 32, "hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 3,
+            "model_type": "chandlery-llama", "vocab_size": 32, "hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 3,
             "num_attention_heads": 4, "tie_word_embeddings": false,
         });
-        let (mut config, _) = ModelConfig::from_json(&json, "test").unwrap();
+        let mut config = ModelConfig::from_json(&json, "test").unwrap();
         let ignore = ignore.iter().map(|name| (*name).to_owned()).collect();
         let recipe = Recipe::Int8DynamicActInt4Weight;
         config.quantization = Some(Quantization::of(recipe, recipe.scheme(), ignore));

@@ -134,7 +134,7 @@ impl Role {
 
     /// The role of a native name outside of the layers; all models have the same names there.
     pub fn of_native_name(path: &ParamPath) -> Option<Self> {
-        let config = ModelConfig { final_norm: true, ..ModelConfig::usual(Architecture::Llama) };
+        let config = ModelConfig { final_norm: true, ..ModelConfig::usual(Architecture::from_name("llama").unwrap()) };
         let module = |path: &ParamPath| path.parent();
         let table = ModelSpec::resolve(&config).table(DType::F32);
         table.rows().iter().find(|row| module(&row.path) == module(path)).and_then(|row| row.role)

@@ -25,12 +25,12 @@ pub(super) fn migrated(
     }
     let after = "config.json after the migrations";
     let said = ModelConfig::identify(&Value::Object(fields.clone()), after).map_err(ConvertError::from)?;
-    if said.1 != architecture {
+    if said != architecture {
         // It was told, and stands above what the folder says.
         fields.insert("model_type".to_owned(), json!(architecture.native_model_type()));
         fields.shift_remove("hf_model_type");
     }
-    let (config, _) = ModelConfig::from_json(&Value::Object(fields.clone()), after).map_err(ConvertError::from)?;
+    let config = ModelConfig::from_json(&Value::Object(fields.clone()), after).map_err(ConvertError::from)?;
     if let Value::Object(written) = config.to_native_json(None) {
         fields.extend(written);
     }

@@ -103,7 +103,7 @@ impl Prepared {
         let choice = weights.choice().clone();
         let checkpoint = choice.path.clone();
         let config = migrated(&old, &chain, (architecture, &to), asked.dtype.or_else(|| stored_dtype(&old, &weights)))?;
-        let (new, _) = ModelConfig::from_json(&config, &origin).map_err(ConvertError::from)?;
+        let new = ModelConfig::from_json(&config, &origin).map_err(ConvertError::from)?;
 
         let native = ModelSpec::resolve(&new).table(new.dtype);
         let ways = Ways::new(&weights, &chain, &new, &native)?;
@@ -180,7 +180,7 @@ impl Prepared {
 fn edited(folder: &Path, new: &[(String, String)], old: &Value, origin: &str) -> Option<String> {
     // What this crate no longer reads it cannot have written as it would now.
     let before =
-        ModelConfig::from_json(old, origin).ok().and_then(|(config, _)| try_sources(&config).ok()).unwrap_or_default();
+        ModelConfig::from_json(old, origin).ok().and_then(|config| try_sources(&config).ok()).unwrap_or_default();
     let edited = new.iter().filter(|(name, written)| {
         let found = std::fs::read_to_string(folder.join(name)).ok();
         found.is_some_and(|found| found != *written && !before.iter().any(|file| file.0 == *name && file.1 == found))

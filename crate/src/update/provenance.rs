@@ -15,19 +15,19 @@ pub(super) fn provenance(
     origin: &str,
     told: (Option<&str>, Option<&Version>),
 ) -> Result<(Architecture, Version), UpdateError> {
-    let (side, found) = ModelConfig::identify(config, origin).map_err(ConvertError::from)?;
-    if side == Side::HuggingFace {
+    if ModelConfig::side_of(config) == Side::HuggingFace && config.get("model_type").is_some_and(Value::is_string) {
         return Err(UpdateError::refused(
             "this folder has Hugging Face's names, which have no versions",
             origin,
             "make a native folder of it with `chandlery convert`",
         ));
     }
+    let found = ModelConfig::identify(config, origin).map_err(ConvertError::from)?;
     let text = |key: &str| config.get(key).and_then(Value::as_str);
     let architecture = match told.0.or(text("chandlery_arch")) {
         None => found,
         Some(name) => Architecture::from_name(name).ok_or_else(|| {
-            let known = Architecture::ALL.iter().map(|known| known.name()).collect::<Vec<_>>().join(", ");
+            let known = Architecture::all().map(Architecture::name).collect::<Vec<_>>().join(", ");
             let place = if told.0.is_some() { "--arch" } else { origin };
             UpdateError::refused(format!("there is no architecture `{name}`"), place, format!("use one of: {known}"))
         })?,

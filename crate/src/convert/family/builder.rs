@@ -100,14 +100,15 @@ impl FamilyBuilder {
 
     /// The native field that a field of Hugging Face's config.json becomes.
     pub fn field(mut self, hf: &str, native: &str) -> Self {
-        self.0.config.push(WrittenField { hf: hf.into(), native: native.into(), ..WrittenField::default() });
+        let native = Some(native.into());
+        self.0.config.push(WrittenField { hf: hf.into(), native, ..WrittenField::default() });
         self
     }
 
     /// As [`field`](Self::field), with an expression for where it is missing or null.
     pub fn field_or(mut self, hf: &str, native: &str, default: &str) -> Self {
-        let default = Some(default.into());
-        self.0.config.push(WrittenField { hf: hf.into(), native: native.into(), default, ..WrittenField::default() });
+        let (native, default) = (Some(native.into()), Some(default.into()));
+        self.0.config.push(WrittenField { hf: hf.into(), native, default, ..WrittenField::default() });
         self
     }
 

@@ -1,15 +1,18 @@
 //! The configuration of a family as data: fields of Hugging Face's config.json and the native ones they become, both ways.
 
+mod layers;
+mod write;
+
 use serde_json::{Map, Value, json};
 
 use super::expression::{evaluate, holds};
 use super::marked::Marked;
-use super::written::{Written, WrittenField};
+use super::written::{EachLayer, Written, WrittenCheck, WrittenField};
 use super::{FamilyError, expression};
 use crate::spec::{Architecture, ConfigError, ModelConfig};
 
 /// Fields that mean the same everywhere and need no entry.
-const SHARED: &[&str] = &["vocab_size", "bos_token_id", "eos_token_id", "pad_token_id"];
+const SHARED: &[&str] = &["vocab_size", "bos_token_id", "eos_token_id", "pad_token_id", "quantization_config"];
 /// The two spellings of the element type.
 const DTYPES: &[&str] = &["dtype", "torch_dtype"];
 
@@ -19,15 +22,17 @@ pub(super) struct ConfigMap {
     family: String,
     model_type: String,
     class: Option<String>,
+    architecture: Architecture,
     hf_fields: Map<String, Value>,
     native_fields: Map<String, Value>,
     fields: Vec<WrittenField>,
+    checks: Vec<WrittenCheck>,
     /// The whole family, for what no entry is to blame for.
     place: Marked,
 }
 
 impl ConfigMap {
-    pub(super) fn new(written: &Written, model_type: &str, architecture: Architecture) -> Result<Self, FamilyError> {
+    pub(super) fn new(written: &Written, architecture: Architecture) -> Result<Self, FamilyError> {
         let expressions = written.fields_with_expressions();
         for expression in expressions {
             expression::check(&expression.text).map_err(|reason| FamilyError::Syntax {
@@ -37,15 +42,19 @@ impl ConfigMap {
             })?;
         }
         let mut native_fields = written.native.clone();
-        native_fields.remove("architecture");
-        native_fields.insert("model_type".to_owned(), json!(format!("chandlery-{}", architecture.name())));
+        // What the architecture says itself need not be said, and comes before nothing that an entry says.
+        native_fields
+            .retain(|field, value| field != "architecture" && architecture.shared_fields().get(field) != Some(value));
+        native_fields.insert("model_type".to_owned(), json!(architecture.native_model_type()));
         Ok(Self {
             family: written.family.text.clone(),
-            model_type: model_type.to_owned(),
+            model_type: written.model_type().to_owned(),
             class: written.hugging_face.class.clone(),
+            architecture,
             hf_fields: written.hugging_face.fields.clone(),
             native_fields,
             fields: written.config.clone(),
+            checks: written.checks.clone(),
             place: written.family.clone(),
         })
     }
@@ -54,23 +63,114 @@ impl ConfigMap {
         FamilyError::Config { what, origin: origin.to_owned(), place: at.at(), advice: advice.to_owned() }
     }
 
+    /// Whether an entry says what becomes of a field.
+    fn lists(&self, field: &str) -> bool {
+        self.fields.iter().any(|entry| entry.hf.text == field)
+    }
+
     /// Reads a Hugging Face configuration.
     pub(super) fn read(&self, json: &Value, origin: &str) -> Result<ModelConfig, FamilyError> {
         let empty = Map::new();
-        let hf = json.as_object().unwrap_or(&empty);
+        let stated = json.as_object().unwrap_or(&empty);
+        let hf = self.filled(stated, origin)?;
+        self.check(&hf, origin)?;
         let mut native = Value::Object(self.native_fields.clone());
-        for field in SHARED.iter().chain(DTYPES) {
-            if let Some(value) = hf.get(*field).filter(|value| !DTYPES.contains(field) || *value != "auto") {
+        for field in SHARED.iter().chain(DTYPES).filter(|field| !self.lists(field)) {
+            if let Some(value) = stated.get(*field).filter(|value| !DTYPES.contains(field) || *value != "auto") {
                 native[*field] = value.clone();
             }
         }
-        for field in &self.fields {
-            if self.applies(field, hf, origin)? {
-                let value = self.native_value(field, hf, origin)?;
-                set(&mut native, &field.native.text, value);
+        for field in self.fields.iter().filter(|field| field.each_layer.is_none()) {
+            if let Some(target) = &field.native
+                && self.applies(field, &hf, origin)?
+            {
+                set(&mut native, &target.text, self.native_value(field, &hf, origin)?);
             }
         }
-        ModelConfig::from_json(&native, origin).map(|(config, _)| config).map_err(|error| self.in_their_words(error))
+        self.put_layers(&mut native, &hf, origin)?;
+        ModelConfig::from_json(&native, origin).map_err(|error| self.with_hf_field_names(error))
+    }
+
+    /// The fields of a configuration with what the class assumes for those that are left out or null.
+    fn filled(&self, stated: &Map<String, Value>, origin: &str) -> Result<Map<String, Value>, FamilyError> {
+        let mut hf = stated.clone();
+        for field in self.fields.iter().filter(|field| field.each_layer != Some(EachLayer::List)) {
+            if let Some(value) = self.value_of(field, stated, &hf, origin)? {
+                let mut whole = Value::Object(hf);
+                set(&mut whole, &field.hf.text, value);
+                hf = object(whole);
+            }
+        }
+        Ok(hf)
+    }
+
+    /// A field's value: an alias's, its own, or what the class assumes; `None` if there is none of these.
+    fn value_of(
+        &self,
+        field: &WrittenField,
+        stated: &Map<String, Value>,
+        hf: &Map<String, Value>,
+        origin: &str,
+    ) -> Result<Option<Value>, FamilyError> {
+        let own = get(stated, &field.hf.text);
+        let aliased = field.aliases.iter().filter_map(|alias| get(stated, alias)).find(|value| says_something(value));
+        if let Some(value) = aliased.or(own.filter(|value| !value.is_null())) {
+            return Ok(Some(value.clone()));
+        }
+        if field.required {
+            return Err(self.missing(field, origin));
+        }
+        let assumed = field.if_null.as_ref().filter(|_| own.is_some()).or(field.default.as_ref());
+        // A part of an object that is not there says nothing.
+        let assumed = assumed.filter(|_| !field.hf.text.contains('.'));
+        assumed.map(|expression| self.computed(&field.hf.text, expression, hf, origin)).transpose()
+    }
+
+    fn missing(&self, field: &WrittenField, origin: &str) -> FamilyError {
+        let native = field.native.as_ref().map_or("field", |native| native.text.as_str());
+        let what = format!("`{}` is missing; it is the model's {native}", field.hf.text);
+        self.fault(what, origin, &field.hf, "add it, or give the entry a default")
+    }
+
+    fn computed(
+        &self,
+        what: &str,
+        expression: &Marked,
+        fields: &Map<String, Value>,
+        origin: &str,
+    ) -> Result<Value, FamilyError> {
+        evaluate(&expression.text, fields).map_err(|reason| {
+            let advice = "add the fields it needs, or correct the expression";
+            self.fault(format!("`{what}` cannot be computed: {reason}"), origin, expression, advice)
+        })
+    }
+
+    /// Refuses configurations that the family does not hold for.
+    fn check(&self, hf: &Map<String, Value>, origin: &str) -> Result<(), FamilyError> {
+        for check in &self.checks {
+            let holds = holds(&check.that.text, hf).map_err(|reason| {
+                let what = format!("`{}` cannot be checked: {reason}", check.that.text);
+                self.fault(what, origin, &check.that, "correct the check, or the configuration")
+            })?;
+            if !holds {
+                let what = format!("this {} configuration is not covered: {}", self.family, check.otherwise);
+                let advice = format!("use a model of which `{}` is true", check.that.text);
+                return Err(self.fault(what, origin, &check.that, &advice));
+            }
+        }
+        for field in self.fields.iter().filter(|field| !field.must.is_empty()) {
+            let value = get(hf, &field.hf.text).unwrap_or(&Value::Null);
+            if !field.must.iter().any(|allowed| same(allowed, value)) {
+                let allowed = field.must.iter().map(Value::to_string).collect::<Vec<_>>().join(", ");
+                return Err(self.not_covered(&field.hf, value, origin, &allowed));
+            }
+        }
+        Ok(())
+    }
+
+    fn not_covered(&self, field: &Marked, value: &Value, origin: &str, allowed: &str) -> FamilyError {
+        let what = format!("`{}` is {value}, which the family {} does not cover", field.text, self.family);
+        self.fault(what, origin, field, &format!("use one of: {allowed}"))
     }
 
     fn applies(&self, field: &WrittenField, hf: &Map<String, Value>, origin: &str) -> Result<bool, FamilyError> {
@@ -80,138 +180,33 @@ impl ConfigMap {
         holds(&when.text, hf).map_err(|reason| self.fault(what(reason), origin, when, advice))
     }
 
-    /// What one entry makes of a Hugging Face configuration.
+    /// What one entry makes of a Hugging Face configuration whose fields are filled in.
     fn native_value(&self, field: &WrittenField, hf: &Map<String, Value>, origin: &str) -> Result<Value, FamilyError> {
-        let computed = |expression: &Marked| {
-            let what = |reason: String| format!("`{}` cannot be computed: {reason}", field.native.text);
-            let advice = "add the fields it needs, or correct the expression";
-            evaluate(&expression.text, hf).map_err(|reason| self.fault(what(reason), origin, expression, advice))
-        };
         if let Some(expression) = &field.to_native {
-            return computed(expression);
+            let native = field.native.as_ref().map_or(&field.hf, |native| native);
+            return self.computed(&native.text, expression, hf, origin);
         }
         let value = match (get(hf, &field.hf.text), &field.default) {
-            (Some(value), _) if !value.is_null() => value.clone(),
-            (_, Some(default)) => computed(default)?,
-            _ => {
-                let what = format!("`{}` is missing; it is the model's {}", field.hf.text, field.native.text);
-                return Err(self.fault(what, origin, &field.hf, "add it, or give the entry a default"));
-            }
+            (Some(value), default) if !value.is_null() || default.is_some() => value.clone(),
+            (None, Some(default)) => self.computed(&field.hf.text, default, hf, origin)?,
+            _ => return Err(self.missing(field, origin)),
         };
-        let Some(values) = &field.values else { return Ok(value) };
+        let Some(values) = field.values.as_ref().filter(|_| !value.is_null()) else { return Ok(value) };
         values.get(&word(&value)).cloned().ok_or_else(|| {
             let known = values.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
-            let what = format!("`{}` is {value}, which the family {} does not cover", field.hf.text, self.family);
-            self.fault(what, origin, &field.hf, &format!("use one of: {known}"))
+            self.not_covered(&field.hf, &value, origin, &known)
         })
     }
 
-    /// Writes a Hugging Face configuration. `source` is the one that the model was converted from, if it was: what did
-    /// not change stays as it was there.
-    pub(super) fn write(
-        &self,
-        config: &ModelConfig,
-        source: Option<&Value>,
-        origin: &str,
-    ) -> Result<Map<String, Value>, FamilyError> {
-        let native = config.to_all_fields();
-        let mut hf = match source {
-            Some(Value::Object(source)) => source.clone(),
-            _ => {
-                let mut fields = self.hf_fields.clone();
-                fields.insert("architectures".to_owned(), json!(self.class.iter().collect::<Vec<_>>()));
-                fields.insert("model_type".to_owned(), json!(self.model_type));
-                fields
-            }
-        };
-        for field in SHARED {
-            let value = native.get(*field).cloned().unwrap_or(Value::Null);
-            if hf.get(*field).unwrap_or(&Value::Null) != &value {
-                hf.insert((*field).to_owned(), value);
-            }
-        }
-        let silent = ModelConfig::leaves_dtype_open(&Value::Object(hf.clone()));
-        for field in DTYPES {
-            if silent || hf.contains_key(*field) {
-                hf.insert((*field).to_owned(), json!(config.dtype.torch_name()));
-            }
-        }
-        for field in &self.fields {
-            if !self.applies(field, &hf, origin)? {
-                continue;
-            }
-            let wanted = get(&native, &field.native.text).cloned().unwrap_or(Value::Null);
-            // A default may stay unsaid where it was.
-            let said = source.is_some() || get(&hf, &field.hf.text).is_some();
-            if said && self.native_value(field, &hf, origin).is_ok_and(|value| same(&value, &wanted)) {
-                continue;
-            }
-            let value = self.hf_value(field, &native, wanted, origin)?;
-            let mut whole = Value::Object(std::mem::take(&mut hf));
-            set(&mut whole, &field.hf.text, value);
-            hf = match whole {
-                Value::Object(fields) => fields,
-                _ => Map::new(),
-            };
-        }
-        self.require_same(config, &Value::Object(hf.clone()), origin)?;
-        Ok(hf)
-    }
-
-    fn hf_value(
-        &self,
-        field: &WrittenField,
-        native: &Map<String, Value>,
-        wanted: Value,
-        origin: &str,
-    ) -> Result<Value, FamilyError> {
-        if let Some(expression) = &field.to_hf {
-            let what = |reason: String| format!("`{}` cannot be computed: {reason}", field.hf.text);
-            let advice = "correct the expression: it sees the native fields";
-            return evaluate(&expression.text, native)
-                .map_err(|reason| self.fault(what(reason), origin, expression, advice));
-        }
-        let Some(values) = &field.values else { return Ok(wanted) };
-        // The first word that means it. Keys of YAML mappings are texts here: `true` and `1` are read as what they say.
-        match values.iter().find(|(_, value)| same(value, &wanted)) {
-            Some((word, _)) => Ok(serde_json::from_str(word).unwrap_or_else(|_| json!(word))),
-            None => {
-                let known = values.values().map(word).collect::<Vec<_>>().join(", ");
-                let what =
-                    format!("`{}` is {wanted}, which the family {} does not cover", field.native.text, self.family);
-                Err(self.fault(what, origin, &field.native, &format!("use one of: {known}")))
-            }
-        }
-    }
-
-    /// The proof of the mapping: what was written must read as what was meant.
-    fn require_same(&self, config: &ModelConfig, hf: &Value, origin: &str) -> Result<(), FamilyError> {
-        let read = self.read(hf, origin)?;
-        if read == *config {
-            return Ok(());
-        }
-        let (meant, said) = (config.to_all_fields(), read.to_all_fields());
-        let mut lost: Vec<String> = meant
-            .iter()
-            .filter(|(field, value)| said.get(*field) != Some(value) && !DTYPES.contains(&field.as_str()))
-            .map(|(field, value)| match said.get(field) {
-                Some(other) => format!("{field} {value} (it would be {other})"),
-                None => format!("{field} {value}"),
-            })
-            .collect();
-        lost.extend(said.keys().filter(|field| !meant.contains_key(*field)).map(|field| format!("no {field}")));
-        let what = format!("a {} configuration cannot say that this model has {}", self.family, lost.join(", "));
-        let advice =
-            "add an entry under `config:` if the family has a field for it; else no folder of it can hold this model";
-        Err(self.fault(what, origin, &self.place, advice))
-    }
-
     /// A field at fault by the name that stands in the file.
-    fn in_their_words(&self, mut error: ConfigError) -> FamilyError {
+    fn with_hf_field_names(&self, mut error: ConfigError) -> FamilyError {
         let (ConfigError::Missing { field, .. } | ConfigError::Invalid { field, .. }) = &mut error else {
             return error.into();
         };
-        if let Some(entry) = self.fields.iter().find(|entry| entry.native.text == *field && entry.hf.text != *field) {
+        let renamed = |entry: &&WrittenField| {
+            entry.native.as_ref().is_some_and(|native| native.text == *field && entry.hf.text != *field)
+        };
+        if let Some(entry) = self.fields.iter().filter(|entry| entry.each_layer.is_none()).find(renamed) {
             *field = format!("{} ({field})", entry.hf.text);
         }
         error.into()
@@ -222,7 +217,9 @@ impl Written {
     /// Every expression, to be checked before it is needed.
     fn fields_with_expressions(&self) -> impl Iterator<Item = &Marked> {
         let fields = self.config.iter();
-        let fields = fields.flat_map(|field| [&field.default, &field.to_native, &field.to_hf, &field.when]).flatten();
+        let fields = fields
+            .flat_map(|field| [&field.default, &field.if_null, &field.to_native, &field.to_hf, &field.when])
+            .flatten();
         fields.chain(self.checks.iter().map(|check| &check.that))
     }
 }
@@ -243,6 +240,18 @@ fn set(target: &mut Value, path: &str, value: Value) {
         place = &mut place[key];
     }
     *place = value;
+}
+
+fn object(value: Value) -> Map<String, Value> {
+    match value {
+        Value::Object(fields) => fields,
+        _ => Map::new(),
+    }
+}
+
+/// False for null and for an empty object, which transformers takes for nothing, too.
+fn says_something(value: &Value) -> bool {
+    !value.is_null() && value.as_object().is_none_or(|fields| !fields.is_empty())
 }
 
 /// Numbers are equal by value: 1 and 1.0.

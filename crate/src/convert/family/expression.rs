@@ -1,5 +1,7 @@
 //! Small expressions over the fields of a configuration: `4 * n_embd`, `activation_function == "gelu_new"`.
 
+use std::sync::LazyLock;
+
 use minijinja::value::{Serde, ValueKind};
 use minijinja::{Environment, UndefinedBehavior};
 use serde_json::{Map, Value};
@@ -10,12 +12,24 @@ const FUEL: u64 = 10_000;
 /// Bytes of the longest expression: enough for any formula, and not for one that fills the memory with repeated text.
 const LONGEST: usize = 200;
 
-fn environment() -> Environment<'static> {
+static ENVIRONMENT: LazyLock<Environment<'static>> = LazyLock::new(|| {
     let mut environment = Environment::new();
     // Arithmetic with a field that is not there is an error; asking whether it is there is not.
     environment.set_undefined_behavior(UndefinedBehavior::SemiStrict);
     environment.set_fuel(Some(FUEL));
     environment
+});
+
+fn environment() -> &'static Environment<'static> {
+    &ENVIRONMENT
+}
+
+/// A value that is written out, such as `4096`, `"silu"` or `none`, without an environment.
+fn literal(expression: &str) -> Option<Value> {
+    match expression {
+        "none" => Some(Value::Null),
+        _ => serde_json::from_str(expression).ok().filter(|value: &Value| !value.is_array() && !value.is_object()),
+    }
 }
 
 /// Why an expression cannot be read, in a line.
@@ -31,9 +45,11 @@ fn require_short(expression: &str) -> Result<(), String> {
 
 /// Evaluates an expression over some fields.
 pub(super) fn evaluate(expression: &str, fields: &Map<String, Value>) -> Result<Value, String> {
+    if let Some(value) = literal(expression) {
+        return Ok(value);
+    }
     require_short(expression)?;
-    let environment = environment();
-    let compiled = environment.compile_expression(expression).map_err(|error| reason(&error))?;
+    let compiled = environment().compile_expression(expression).map_err(|error| reason(&error))?;
     let value = compiled.eval(Serde(fields)).map_err(|error| reason(&error))?;
     if value.kind() == ValueKind::Undefined {
         return Err(format!("`{expression}` is not defined"));
@@ -50,8 +66,7 @@ pub(super) fn evaluate(expression: &str, fields: &Map<String, Value>) -> Result<
 
 /// The fields that an expression names; none if it cannot be read.
 pub(super) fn fields_of(expression: &str) -> Vec<String> {
-    let environment = environment();
-    let compiled = if expression.len() > LONGEST { None } else { environment.compile_expression(expression).ok() };
+    let compiled = if expression.len() > LONGEST { None } else { environment().compile_expression(expression).ok() };
     compiled.map(|compiled| compiled.undeclared_variables(false).into_iter().collect()).unwrap_or_default()
 }
 
@@ -65,8 +80,7 @@ pub(in crate::convert) fn size(expression: &str, fields: &Map<String, Value>) ->
 /// Evaluates a condition.
 pub(super) fn holds(expression: &str, fields: &Map<String, Value>) -> Result<bool, String> {
     require_short(expression)?;
-    let environment = environment();
-    let compiled = environment.compile_expression(expression).map_err(|error| reason(&error))?;
+    let compiled = environment().compile_expression(expression).map_err(|error| reason(&error))?;
     Ok(compiled.eval(Serde(fields)).map_err(|error| reason(&error))?.is_true())
 }
 

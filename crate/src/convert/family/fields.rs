@@ -6,7 +6,6 @@ use serde_json::Value;
 
 use super::written::{Written, WrittenField};
 use super::{Family, FamilyError, expression};
-use crate::spec::Architecture;
 
 /// Fields of the base class of every configuration, in transformers 4 and 5, and of tools that leave theirs, that do not
 /// change a causal model's forward.
@@ -108,12 +107,20 @@ pub(super) struct KnownFields {
     read: HashSet<String>,
     /// Fields that do not change the forward, or that the reference forward reads.
     judged: HashSet<String>,
+    /// Other names for fields.
+    aliases: Vec<String>,
+    /// Whether the class passes over all others.
+    all: bool,
 }
 
 impl KnownFields {
     pub(super) fn new(written: &Written) -> Self {
         let root = |path: &str| path.split('.').next().unwrap_or_default().to_owned();
-        let inert = |field: &&WrittenField| SHAPES_AND_TRAINING.contains(&field.native.text.as_str());
+        let inert = |field: &&WrittenField| {
+            let native = field.native.as_ref().map_or("", |native| native.text.as_str());
+            // What may have one value only is no concern of the reference forward.
+            SHAPES_AND_TRAINING.contains(&native) || field.harmless || !field.must.is_empty()
+        };
         let mut judged: HashSet<String> = written.harmless.iter().cloned().collect();
         judged.extend(written.reference.iter().flat_map(|outline| outline.reads()).map(str::to_owned));
         judged.extend(written.config.iter().filter(inert).map(|field| root(&field.hf.text)));
@@ -121,12 +128,15 @@ impl KnownFields {
         read.extend(written.reads());
         read.extend(written.config.iter().map(|field| root(&field.hf.text)));
         read.extend(written.hugging_face.fields.keys().cloned());
-        let conditions = written.config.iter().flat_map(|field| [&field.default, &field.to_native, &field.when]);
+        let aliases: Vec<String> = written.config.iter().flat_map(|field| field.aliases.iter().cloned()).collect();
+        read.extend(aliases.iter().cloned());
+        let conditions =
+            written.config.iter().flat_map(|field| [&field.default, &field.if_null, &field.to_native, &field.when]);
         let conditions = conditions.flatten().chain(written.checks.iter().map(|check| &check.that));
         read.extend(conditions.flat_map(|expression| expression::fields_of(&expression.text)));
         // A check fixes what it names.
         judged.extend(written.checks.iter().flat_map(|check| expression::fields_of(&check.that.text)));
-        Self { read, judged }
+        Self { read, judged, aliases, all: written.hugging_face.all_fields }
     }
 }
 
@@ -152,10 +162,17 @@ impl Family {
         self.fields_that(json, |name| !self.0.fields.judged.contains(name))
     }
 
+    /// A field of a config.json that says under another name what the reference forward reads under the family's own.
+    pub(crate) fn alias_beyond_reference<'a>(&'a self, json: &Value) -> Option<&'a str> {
+        let said = |alias: &&String| json.get(alias).is_some_and(|value| !value.is_null());
+        let unread = self.0.fields.aliases.iter().filter(|alias| !self.0.fields.judged.contains(*alias));
+        unread.filter(said).map(String::as_str).next()
+    }
+
     /// Whether a config.json is one of a class whose fields are all known: that class passes over all others.
     fn is_published_class(&self, json: &Value) -> bool {
         let own = json.get("model_type").and_then(Value::as_str) == Some(self.model_type());
-        own && Architecture::from_name(self.model_type()).is_some_and(|known| known.hf_class().is_some())
+        own && self.0.fields.all
     }
 
     /// Refuses a config.json that says more than the family reads. Where the class at Hugging Face is known, it passes over

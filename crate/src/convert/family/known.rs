@@ -1,35 +1,30 @@
 //! All families at hand: the built-in ones and those that were given.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-use super::written::{LARGEST, Written};
-use super::{BUILT_IN, Family, FamilyError};
-use crate::spec::{Architecture, parse_json};
+use serde_json::Value;
 
-/// Families that models can be of.
+use super::written::{LARGEST, Written};
+use super::{Family, FamilyError};
+use crate::spec::{Architecture, ModelConfig, Side, family_file, family_names, parse_json};
+
+/// Families that models can be of: the built-in ones, and others that are given.
 #[derive(Clone, Debug, Default)]
 pub struct Families {
     given: Vec<Family>,
-    built_in: Vec<Family>,
     unknown_fields: bool,
     tie: Option<bool>,
 }
 
 impl Families {
-    /// Llama, Mistral and Qwen3.
+    /// Those that are described in the toolkit's own `families/*.yaml`.
     ///
     /// # Errors
-    /// [`FamilyError`] if one of them cannot be read, which a test rules out.
+    /// None: a family is read when it is asked for.
     pub fn built_in() -> Result<Self, FamilyError> {
-        // Preparing the rules takes milliseconds, so it is done once.
-        static KNOWN: OnceLock<Result<Vec<Family>, FamilyError>> = OnceLock::new();
-        let known = KNOWN.get_or_init(|| {
-            let written = BUILT_IN.iter().map(|(origin, yaml)| Written::from_yaml(yaml, origin));
-            let written = written.collect::<Result<Vec<_>, _>>()?;
-            written.iter().map(|family| resolve(family.clone(), &written)).collect()
-        });
-        Ok(Self { given: Vec::new(), built_in: known.clone()?, unknown_fields: false, tie: None })
+        Ok(Self::default())
     }
 
     /// The built-in families, and those of files and folders: every `.yaml` of a folder whose first key is `family`.
@@ -98,13 +93,61 @@ impl Families {
 
     /// Every family, given ones first.
     pub fn iter(&self) -> impl Iterator<Item = &Family> {
-        self.given.iter().chain(&self.built_in)
+        let built_in = family_names().filter_map(|name| -> Option<&Family> { built_in_family(name) });
+        self.given.iter().chain(built_in)
     }
 
     /// The family of a `model_type` at Hugging Face, or of this name.
     pub fn of_type(&self, model_type: &str) -> Option<&Family> {
-        let named = self.iter().find(|family| family.model_type() == model_type);
-        named.or_else(|| self.iter().find(|family| family.name() == model_type))
+        let named = self.given.iter().find(|family| family.model_type() == model_type);
+        let named = named.or_else(|| built_in_family(model_type));
+        named.or_else(|| self.given.iter().find(|family| family.name() == model_type))
+    }
+
+    /// Reads a config.json of either side; `origin` names the file in errors.
+    ///
+    /// ```
+    /// use chandlery::convert::Families;
+    /// let json = serde_json::json!({
+    ///     "model_type": "mistral", "vocab_size": 320, "hidden_size": 64, "intermediate_size": 160,
+    ///     "num_hidden_layers": 2, "num_attention_heads": 8,
+    /// });
+    /// let (config, _) = Families::built_in()?.read_config(&json, "a cell")?;
+    /// assert_eq!(config.sliding_window, Some(4096));
+    /// # Ok::<(), chandlery::convert::FamilyError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`FamilyError`] for a `model_type` that no family has, and fields that are missing, wrong or not covered.
+    pub fn read_config(&self, json: &Value, origin: &str) -> Result<(ModelConfig, Side), FamilyError> {
+        match ModelConfig::side_of(json) {
+            Side::Native => Ok((ModelConfig::from_json(json, origin)?, Side::Native)),
+            Side::HuggingFace => {
+                Ok((self.of_config(json, origin, None)?.read_config(json, origin)?, Side::HuggingFace))
+            }
+        }
+    }
+
+    /// The family of a Hugging Face config.json: the one asked for, else that of its `model_type`.
+    pub(crate) fn of_config(&self, json: &Value, origin: &str, asked: Option<&str>) -> Result<Family, FamilyError> {
+        let Some(own) = json.get("model_type").and_then(Value::as_str) else {
+            // Its own words for a field that is missing or no text.
+            ModelConfig::identify(json, origin)?;
+            return Family::native_names();
+        };
+        let place = if asked.is_some() { "--model-type" } else { origin };
+        let name = asked.unwrap_or(own);
+        self.of_type(name).cloned().ok_or_else(|| self.unknown(name, place))
+    }
+
+    /// No family has this `model_type`.
+    pub(crate) fn unknown(&self, name: &str, place: &str) -> FamilyError {
+        FamilyError::File {
+            what: format!("model_type `{name}` is not supported; supported are {}", self.names()),
+            place: place.to_owned(),
+            advice: "use one of these, or describe the family in a YAML file and name it with --converter-path"
+                .to_owned(),
+        }
     }
 
     /// The given family whose folder this is, or in whose folder this is, by the `model_type` of config.json.
@@ -119,7 +162,8 @@ impl Families {
     /// Their types, for messages.
     pub fn names(&self) -> String {
         let mut names: Vec<&str> = Vec::new();
-        for family in self.built_in.iter().chain(&self.given) {
+        let built_in = family_names().filter_map(|name| -> Option<&Family> { built_in_family(name) });
+        for family in built_in.chain(&self.given) {
             if !names.contains(&family.model_type()) {
                 names.push(family.model_type());
             }
@@ -132,6 +176,7 @@ impl Families {
 pub(super) fn resolve(mut written: Written, others: &[Written]) -> Result<Family, FamilyError> {
     let mut seen = vec![written.family.text.clone()];
     let same = written.same_reference_as.clone();
+    let says_native = !written.native.is_empty();
     while let Some(parent) = written.extends.take() {
         let refuse = |reason: String, advice: &str| FamilyError::Syntax {
             reason,
@@ -145,16 +190,20 @@ pub(super) fn resolve(mut written: Written, others: &[Written]) -> Result<Family
         let found = match found {
             Some(found) => found.clone(),
             None => built_in(&parent.text)?.ok_or_else(|| {
-                let advice = "extend a built-in family (llama, mistral, qwen3), or give its file, too";
-                refuse(format!("there is no family {} to extend", parent.text), advice)
+                let advice =
+                    format!("extend a built-in family ({}), or give its file, too", Families::default().names());
+                refuse(format!("there is no family {} to extend", parent.text), &advice)
             })?,
         };
         seen.push(parent.text.clone());
         let next = found.extends.clone();
         written = written.over(&found);
         written.extends = next;
-        // What is no architecture by its own name is built as the family that it extends.
-        if Architecture::from_name(&written.family.text).is_none() && Architecture::from_name(&parent.text).is_some() {
+        // What says nothing of its native models, and is no architecture by its own name, is built as what it extends.
+        if !says_native
+            && family_file(&written.family.text).is_none()
+            && Architecture::from_name(&parent.text).is_some()
+        {
             written.native.entry("architecture").or_insert(parent.text.into());
         }
     }
@@ -177,12 +226,29 @@ pub(super) fn resolve(mut written: Written, others: &[Written]) -> Result<Family
 
 /// A family may replace a built-in one of its name by extending it.
 fn built_in_parent(name: &str, seen: &[String]) -> bool {
-    seen.len() == 1 && BUILT_IN.iter().any(|(origin, _)| *origin == format!("families/{name}.yaml"))
+    seen.len() == 1 && family_file(name).is_some()
 }
 
 fn built_in(name: &str) -> Result<Option<Written>, FamilyError> {
-    let found = BUILT_IN.iter().find(|(origin, _)| *origin == format!("families/{name}.yaml"));
-    found.map(|(origin, yaml)| Written::from_yaml(yaml, origin)).transpose()
+    family_file(name).map(|yaml| Written::from_yaml(yaml, &format!("families/{name}.yaml"))).transpose()
+}
+
+/// A built-in family that some class of Hugging Face's has. Preparing its rules takes milliseconds, so it is done once, and
+/// only for the family that is asked for.
+fn built_in_family(name: &str) -> Option<&'static Family> {
+    static PREPARED: OnceLock<HashMap<&'static str, OnceLock<Option<Family>>>> = OnceLock::new();
+    let prepared = PREPARED.get_or_init(|| family_names().map(|name| (name, OnceLock::new())).collect());
+    // A test prepares every family.
+    prepared.get(name)?.get_or_init(|| prepare(name).ok().flatten()).as_ref()
+}
+
+fn prepare(name: &str) -> Result<Option<Family>, FamilyError> {
+    let Some(written) = built_in(name)? else { return Ok(None) };
+    // Families without `config:` exist on the native side alone.
+    if written.config.is_empty() && written.extends.is_none() {
+        return Ok(None);
+    }
+    resolve(written, &[]).map(Some)
 }
 
 /// The files of a path that describe families, with their texts.
@@ -232,4 +298,20 @@ fn text_of(file: &Path) -> Result<String, FamilyError> {
         return Err(fault(what, "name the family's own file"));
     }
     std::fs::read_to_string(file).map_err(read)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_built_in_family_can_be_prepared() {
+        for name in family_names() {
+            let family = prepare(name).unwrap_or_else(|error| panic!("{name}: {error}"));
+            let Some(family) = family else { continue };
+            assert_eq!((family.name(), family.model_type(), family.architecture().name()), (name, name, name));
+            assert!(family.class().is_some(), "{name}");
+        }
+        assert!(Families::default().of_type("causal_lm").is_none());
+    }
 }

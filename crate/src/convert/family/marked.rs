@@ -102,7 +102,8 @@ impl From<&str> for Marked {
 
 impl<'de> Deserialize<'de> for Marked {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_str(MarkedVisitor)
+        // Numbers and truth values are texts that say them: `default: 4096`.
+        deserializer.deserialize_any(MarkedVisitor)
     }
 }
 
@@ -113,6 +114,22 @@ impl Visitor<'_> for MarkedVisitor {
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a text")
+    }
+
+    fn visit_bool<E: Error>(self, value: bool) -> Result<Marked, E> {
+        self.visit_str(&value.to_string())
+    }
+
+    fn visit_u64<E: Error>(self, value: u64) -> Result<Marked, E> {
+        self.visit_str(&value.to_string())
+    }
+
+    fn visit_i64<E: Error>(self, value: i64) -> Result<Marked, E> {
+        self.visit_str(&value.to_string())
+    }
+
+    fn visit_f64<E: Error>(self, value: f64) -> Result<Marked, E> {
+        self.visit_str(&format!("{value:?}"))
     }
 
     fn visit_str<E: Error>(self, text: &str) -> Result<Marked, E> {

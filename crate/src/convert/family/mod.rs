@@ -12,12 +12,12 @@ mod written;
 use std::sync::{Arc, OnceLock};
 
 use regex::Regex;
-use serde_json::{Value, json};
+use serde_json::{Map, Value};
 
 use super::reference::Outline;
 use super::{Remap, remap};
 use crate::sealed::Sealed;
-use crate::spec::{Architecture, ModelConfig, ParamPath, Side};
+use crate::spec::{Architecture, DType, ModelConfig, ParamPath, Side};
 use config::ConfigMap;
 use fields::KnownFields;
 
@@ -26,7 +26,7 @@ pub use error::FamilyError;
 pub(super) use expression::size;
 pub use known::Families;
 pub(super) use marked::Marked;
-use written::{Written, WrittenCheck};
+use written::Written;
 pub(super) use written::{WrittenPermute, WrittenRule};
 
 /// What conversion knows about one family of models.
@@ -58,9 +58,10 @@ struct Inside {
     model_type: String,
     class: Option<String>,
     architecture: Architecture,
-    /// Nothing for families whose config.json `spec` reads itself.
+    /// Nothing for families that no class of Hugging Face's has.
     config: Option<ConfigMap>,
-    checks: Vec<WrittenCheck>,
+    /// What GGUF files call it.
+    gguf: Option<String>,
     to_native: Remap,
     to_hf: Remap,
     spellings: Remap,
@@ -77,32 +78,25 @@ to_native:
   - { match: 'lm_head\.', replace: 'lm_head.' }
 ";
 
-/// The built-in families.
-const BUILT_IN: &[(&str, &str)] = &[
-    ("families/llama.yaml", include_str!("../families/llama.yaml")),
-    ("families/mistral.yaml", include_str!("../families/mistral.yaml")),
-    ("families/qwen3.yaml", include_str!("../families/qwen3.yaml")),
-];
-
 impl Family {
-    /// The built-in family of an architecture. One that nobody else has keeps its native names.
+    /// The built-in family of an architecture. One that no class of Hugging Face's has keeps its native names.
     ///
     /// # Errors
     /// [`FamilyError`] if the rules cannot be read or inverted, which a test rules out for the built-in ones.
     pub fn of(architecture: Architecture) -> Result<Self, FamilyError> {
-        if architecture.hf_class().is_some()
-            && let Some(family) = Families::built_in()?.of_type(architecture.name())
-        {
-            return Ok(family.clone());
+        match Families::built_in()?.of_type(architecture.name()) {
+            Some(family) => Ok(family.clone()),
+            None => Self::native_names(),
         }
-        Self::native_names()
     }
 
     /// A family in which every name is the native one.
     pub(crate) fn native_names() -> Result<Self, FamilyError> {
         static NATIVE: OnceLock<Result<Family, FamilyError>> = OnceLock::new();
         let native = NATIVE.get_or_init(|| {
-            Self::assemble(Written::from_yaml(NATIVE_NAMES, "the native names")?, Some(Architecture::CausalLm))
+            let written = Written::from_yaml(NATIVE_NAMES, "the native names")?;
+            let architecture = Architecture::define("native", &Map::new(), "the native names")?;
+            Self::assemble(written, Some(architecture))
         });
         native.clone()
     }
@@ -136,37 +130,31 @@ impl Family {
     /// Makes a family of what is written; `names_only` is the architecture of one that has no configuration of its own.
     fn assemble(written: Written, names_only: Option<Architecture>) -> Result<Self, FamilyError> {
         let name = written.family.text.clone();
-        let refuse = |reason: String, advice: &str| FamilyError::Syntax {
-            reason,
-            place: written.family.at(),
-            advice: advice.to_owned(),
+        let architecture = match names_only {
+            Some(architecture) => architecture,
+            None => architecture_of(&written)?,
         };
-        let asked = written.native.get("architecture").and_then(Value::as_str).unwrap_or(&name);
-        let architecture = names_only.or_else(|| Architecture::from_name(asked)).ok_or_else(|| {
-            let known = Architecture::ALL.iter().map(|known| known.name()).collect::<Vec<_>>().join(", ");
-            refuse(
-                format!("`{asked}` is no architecture of this toolkit"),
-                &format!("say what a model of it is here: `native: {{ architecture: … }}` with one of {known}"),
-            )
-        })?;
-        let model_type = written.hugging_face.model_type.clone().unwrap_or_else(|| name.clone());
+        let model_type = written.model_type().to_owned();
         let config = if !written.config.is_empty() {
-            Some(ConfigMap::new(&written, &model_type, architecture)?)
-        } else if architecture.hf_class().is_some() || names_only.is_some() {
+            Some(ConfigMap::new(&written, architecture)?)
+        } else if names_only.is_some() {
             None
         } else {
-            let advice = "add `config:`, a list of { hf: FIELD, native: FIELD }";
-            return Err(refuse(format!("the family {name} does not say how to read its config.json"), advice));
+            return Err(FamilyError::Syntax {
+                reason: format!("the family {name} does not say how to read its config.json"),
+                place: written.family.at(),
+                advice: "add `config:`, a list of { hf: FIELD, native: FIELD }".to_owned(),
+            });
         };
         let to_native = Remap::new(&written.to_native)?;
         let skip = written.skip.iter().map(remap::whole).collect::<Result<_, _>>()?;
         let inside = Inside {
             fields: KnownFields::new(&written),
             model_type,
-            class: written.hugging_face.class.or_else(|| architecture.hf_class().map(str::to_owned)),
+            class: written.hugging_face.class,
             architecture,
             config,
-            checks: written.checks,
+            gguf: written.gguf,
             to_hf: to_native.inverse()?,
             to_native,
             spellings: Remap::new(&written.spellings)?,
@@ -235,27 +223,9 @@ impl Family {
     /// # Errors
     /// [`FamilyError`] for fields that are missing, wrong, or that the family does not cover.
     pub fn read_config(&self, json: &Value, origin: &str) -> Result<ModelConfig, FamilyError> {
-        let empty = serde_json::Map::new();
-        let fields = json.as_object().unwrap_or(&empty);
-        for check in &self.0.checks {
-            let fault = |what: String, advice: String| FamilyError::Config {
-                what,
-                origin: origin.to_owned(),
-                place: check.that.at(),
-                advice,
-            };
-            let holds = expression::holds(&check.that.text, fields).map_err(|reason| {
-                let what = format!("`{}` cannot be checked: {reason}", check.that.text);
-                fault(what, "correct the check, or the configuration".to_owned())
-            })?;
-            if !holds {
-                let what = format!("this {} configuration is not covered: {}", self.0.name, check.otherwise);
-                return Err(fault(what, format!("use a model of which `{}` is true", check.that.text)));
-            }
-        }
         match &self.0.config {
             Some(config) => config.read(json, origin),
-            None => Ok(ModelConfig::from_hf_json(json, self.0.architecture, origin)?),
+            None => Ok(ModelConfig::from_json(json, origin)?),
         }
     }
 
@@ -270,21 +240,20 @@ impl Family {
         let own = known.is_some_and(|known| known == self.model_type() || known == self.name());
         let source = ModelConfig::source_of(native).filter(|_| own);
         let Some(map) = &self.0.config else {
-            let config = ModelConfig { architecture: self.0.architecture, ..config.clone() };
-            if source.is_some() {
-                return Ok(config.to_hf_json(native));
-            }
-            let mut json = config.to_hf_json(&Value::Null);
-            json["architectures"] = json!([self.class()]);
-            json["model_type"] = json!(self.model_type());
-            return Ok(json);
+            return Ok(config.to_native_json(None));
         };
-        if let Some(source) = source
-            && self.read_config(source, origin).is_ok_and(|before| before == *config)
-        {
-            return Ok(source.clone());
+        let mut before = source.and_then(|source| self.read_config(source, origin).ok());
+        if let (Some(source), Some(before)) = (source, &mut before) {
+            // A configuration that does not say its element type leaves that to the weights, and may go on doing so.
+            let stated = DType::parse(native.get("dtype").and_then(Value::as_str).unwrap_or_default());
+            if ModelConfig::leaves_dtype_open(source) && stated == Some(config.dtype) {
+                before.dtype = config.dtype;
+            }
+            if *before == map.canonical(config) {
+                return Ok(source.clone());
+            }
         }
-        Ok(Value::Object(map.write(config, source, origin)?))
+        Ok(Value::Object(map.write(config, source.zip(before.as_ref()), origin)?))
     }
 
     /// The native config.json of a model that was read from `source`.
@@ -292,13 +261,14 @@ impl Family {
         config.to_native_json(Some((self.model_type(), source)))
     }
 
-    /// What of a model this family's configurations cannot say; empty if it can be converted.
-    pub(crate) fn cannot_say(&self, config: &ModelConfig) -> Vec<String> {
-        // A mapping says so when it is tried.
-        if self.0.config.is_some() {
-            return Vec::new();
-        }
-        ModelConfig { architecture: self.0.architecture, ..config.clone() }.beyond_hugging_face()
+    /// Refuses a model that this family's configurations cannot say.
+    pub(crate) fn require_expressible(&self, config: &ModelConfig, origin: &str) -> Result<(), FamilyError> {
+        self.0.config.as_ref().map_or(Ok(()), |map| map.write(config, None, origin).map(drop))
+    }
+
+    /// What GGUF files call its models, if readers of those files compute them.
+    pub fn gguf_name(&self) -> Option<&str> {
+        self.0.gguf.as_deref()
     }
 
     /// How the reference forward reads this family's tensors; `None` if it is not said, and nothing built in says it.
@@ -307,13 +277,33 @@ impl Family {
     }
 }
 
+/// The architecture of a family: the one that it names, the built-in one of its own name or of a family that it extends, or
+/// else one of its own, of which its `native:` fields are what models take for granted.
+fn architecture_of(written: &Written) -> Result<Architecture, FamilyError> {
+    let own = written.family.text.as_str();
+    let Some(asked) = written.native.get("architecture").and_then(Value::as_str) else {
+        return Ok(Architecture::define(own, &written.native, &written.family.at())?);
+    };
+    Architecture::from_name(asked).ok_or_else(|| {
+        let known = Architecture::all().map(Architecture::name).collect::<Vec<_>>().join(", ");
+        FamilyError::Syntax {
+            reason: format!("`{asked}` is not an architecture of this toolkit"),
+            place: written.family.at(),
+            advice: format!(
+                "say what a model of it is here: `native: {{ architecture: … }}` with one of {known}; or leave the key out and \
+                 list under `native:` what its models have in common"
+            ),
+        }
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn the_built_in_rules_are_those_of_the_contract_and_invert() {
-        let family = Family::of(Architecture::Llama).unwrap();
+        let family = Family::of(Architecture::from_name("llama").unwrap()).unwrap();
         for (hf, native) in [
             ("model.layers.0.self_attn.q_proj.weight", "causal_lm.layer_stack.layers.0.attention.query_linear.weight"),
             ("model.layers.0.mlp.gate_proj.weight", "causal_lm.layer_stack.layers.0.feedforward.gate_proj.weight"),
@@ -330,7 +320,7 @@ mod tests {
 
     #[test]
     fn families_that_nobody_else_has_keep_their_names_both_ways() {
-        let family = Family::of(Architecture::SingleHead).unwrap();
+        let family = Family::of(Architecture::from_name("single_head").unwrap()).unwrap();
         for name in ["lm_head.weight", "causal_lm.layer_stack.layers.3.attention.alibi_slope"] {
             for side in [Side::Native, Side::HuggingFace] {
                 assert_eq!(family.rules_to(side).rename_one(&name.into()).unwrap().as_str(), name);

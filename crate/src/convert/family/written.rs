@@ -21,6 +21,12 @@ pub(super) struct Written {
     pub(super) family: Marked,
     #[serde(default)]
     pub(super) extends: Option<Marked>,
+    /// What Forgather calls it; read by `spec`.
+    #[serde(default, rename = "forgather_types")]
+    pub(super) _forgather_types: Vec<String>,
+    /// What GGUF files call it.
+    #[serde(default)]
+    pub(super) gguf: Option<String>,
     #[serde(default)]
     pub(super) hugging_face: HuggingFace,
     #[serde(default)]
@@ -56,18 +62,32 @@ pub(super) struct HuggingFace {
     pub(super) model_type: Option<String>,
     #[serde(default)]
     pub(super) class: Option<String>,
+    /// Whether every field of the class is listed, so that it passes over all others.
+    #[serde(default)]
+    pub(super) all_fields: bool,
     #[serde(default)]
     pub(super) fields: Map<String, Value>,
 }
 
-/// One field of the two configurations.
+/// One field of Hugging Face's configuration, and what becomes of it.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct WrittenField {
     pub(super) hf: Marked,
-    pub(super) native: Marked,
+    /// Other names for it, which win over it.
+    #[serde(default)]
+    pub(super) aliases: Vec<String>,
+    /// The native field; without one the value is read by expressions, or not at all.
+    #[serde(default)]
+    pub(super) native: Option<Marked>,
+    /// What the class assumes where the field is left out, and where it is null if `if_null` does not say otherwise.
     #[serde(default)]
     pub(super) default: Option<Marked>,
+    #[serde(default)]
+    pub(super) if_null: Option<Marked>,
+    /// Whether a configuration without it is refused, although the class has a default.
+    #[serde(default)]
+    pub(super) required: bool,
     #[serde(default)]
     pub(super) values: Option<Map<String, Value>>,
     #[serde(default)]
@@ -76,6 +96,28 @@ pub(super) struct WrittenField {
     pub(super) to_hf: Option<Marked>,
     #[serde(default)]
     pub(super) when: Option<Marked>,
+    /// Whether the native field is one of each layer.
+    #[serde(default)]
+    pub(super) each_layer: Option<EachLayer>,
+    /// It does not change what the model computes.
+    #[serde(default)]
+    pub(super) harmless: bool,
+    /// The values for which the family holds.
+    #[serde(default)]
+    pub(super) must: Vec<Value>,
+    /// It is read and never written.
+    #[serde(default)]
+    pub(super) read_only: bool,
+}
+
+/// How a field there says something of each layer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum EachLayer {
+    /// It is a list with one value for each layer.
+    List,
+    /// It is one value, from which `to_native` tells what holds for each layer.
+    Rule,
 }
 
 /// What a Hugging Face configuration must say.
@@ -180,15 +222,19 @@ impl Written {
 
     /// This family on top of the one it extends.
     pub(super) fn over(self, parent: &Self) -> Self {
+        let same = self.model_type() == parent.model_type();
         let mut native = parent.native.clone();
         native.extend(self.native);
         let mut fields = parent.hugging_face.fields.clone();
         fields.extend(self.hugging_face.fields);
-        let own_type = self.hugging_face.model_type.clone().unwrap_or_else(|| self.family.text.clone());
         Self {
             family: self.family,
             extends: None,
+            _forgather_types: Vec::new(),
+            // What readers of those files compute is not said of another family.
+            gguf: self.gguf.or_else(|| parent.gguf.clone().filter(|_| same)),
             hugging_face: HuggingFace {
+                all_fields: self.hugging_face.all_fields || same && parent.hugging_face.all_fields,
                 model_type: self.hugging_face.model_type,
                 class: self.hugging_face.class.or_else(|| parent.hugging_face.class.clone()),
                 fields,
@@ -202,7 +248,7 @@ impl Written {
             harmless: parent.harmless.iter().cloned().chain(self.harmless).collect(),
             inherited: parent.reads().chain(self.inherited).collect(),
             // Another model's forward is not the parent's just because its tensors have the same names.
-            reference: self.reference.or_else(|| parent.reference.clone().filter(|_| own_type == parent.model_type())),
+            reference: self.reference.or_else(|| parent.reference.clone().filter(|_| same)),
             same_reference_as: self.same_reference_as,
         }
     }

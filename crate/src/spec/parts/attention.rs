@@ -1,16 +1,14 @@
 //! Self-attention.
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::declare::words_or_parts;
 use super::field::{Field, FieldKind, Reading};
 use super::{linear, norm, user};
 use crate::spec::config::{ConfigError, ModelConfig};
 use crate::spec::initialization::Recipe;
-use crate::spec::{
-    Architecture, Cost, CostScope, Leaf, Mixer, Node, Part, Place, PositionEmbedding, Role, Side, UserPart,
-};
+use crate::spec::{Cost, CostScope, Leaf, Mixer, Node, Part, Place, PositionEmbedding, Role, UserPart};
 
 /// Shapes of self-attention.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -46,17 +44,17 @@ macro_rules! attention_fields {
             attention as "attention_type": AttentionKind = AttentionKind::MultiHead, { .by_layer() };
             /// Query heads (and key and value heads, unless given).
             num_attention_heads: usize = 0, {
-                .by_layer().hugging_face().otherwise("1 where attention_type is single_head, else required")
+                .by_layer().always_written().otherwise("1 where attention_type is single_head, else required")
                 .read_by(attention::read_heads).exported(|config| config.attention != AttentionKind::SingleHead)
             };
             /// Key and value heads; a divisor of the query heads.
             num_key_value_heads: usize = 0, {
-                .by_layer().hugging_face().otherwise("num_attention_heads").read_by(attention::read_key_value_heads)
+                .by_layer().always_written().otherwise("num_attention_heads").read_by(attention::read_key_value_heads)
                 .exported(|config| config.num_key_value_heads != config.num_attention_heads)
             };
             /// Width of one head.
             head_dim: usize = 0, {
-                .by_layer().hugging_face().otherwise("hidden_size / num_attention_heads").read_by(attention::read_head_dim)
+                .by_layer().always_written().otherwise("hidden_size / num_attention_heads").read_by(attention::read_head_dim)
                 .exported(|config| config.attention != AttentionKind::SingleHead)
             };
             /// How many tokens a query sees, itself included; null for all earlier ones.
@@ -67,24 +65,26 @@ macro_rules! attention_fields {
                 .by_layer().needs("attention_type: multi_head", |config| config.attention == AttentionKind::MultiHead)
             };
             /// Whether the attention projections have biases.
-            attention_bias: bool = false, { .by_layer().hugging_face().read_by(attention::read_bias) };
+            attention_bias: bool = false, { .by_layer().always_written() };
         }
     } };
 }
 pub(super) use attention_fields;
 
-/// A window is written where there is one, or where the family's class would assume one.
+/// A window is written where there is one, and by families that say something about it.
 pub(super) const SLIDING_WINDOW: Field = Field::new(
     "sliding_window",
     "Tokens a query sees, itself included; null for all earlier ones",
     FieldKind::OptionalSize,
     read_window,
-    |config| (config.sliding_window.is_some() || has_window(config)).then(|| json!(config.sliding_window)),
+    |config| {
+        let said = config.sliding_window.is_some() || config.architecture.says("sliding_window");
+        said.then(|| json!(config.sliding_window))
+    },
 )
 .by_layer()
-.hugging_face()
-.exported(|config| config.sliding_window.is_some())
-.inexpressible(|config| config.architecture == Architecture::Llama && config.sliding_window.is_some());
+.always_written()
+.exported(|config| config.sliding_window.is_some());
 
 /// Qwen3's configurations say apart from the window whether they use it.
 pub(super) const USE_SLIDING_WINDOW: Field = Field::new(
@@ -92,10 +92,10 @@ pub(super) const USE_SLIDING_WINDOW: Field = Field::new(
     "Whether the window is used",
     FieldKind::Flag,
     |_, _| Ok(()),
-    |config| is_qwen3(config).then(|| json!(config.sliding_window.is_some())),
+    |config| says_use(config).then(|| json!(has_window(config))),
 )
-.hugging_face()
-.needs("model_type: qwen3", is_qwen3);
+.always_written()
+.needs("a family that says it, such as model_type: qwen3", says_use);
 
 /// Qwen3's configurations may give the window to layers from this one on.
 pub(super) const MAX_WINDOW_LAYERS: Field = Field::new(
@@ -103,21 +103,22 @@ pub(super) const MAX_WINDOW_LAYERS: Field = Field::new(
     "Layers before the first one with a window; all have one",
     FieldKind::OptionalSize,
     |_, _| Ok(()),
-    |config| is_qwen3(config).then(|| json!(0)),
+    |config| says_layers(config).then(|| json!(0)),
 )
-.hugging_face()
-.needs("model_type: qwen3", is_qwen3);
+.always_written()
+.needs("a family that says it, such as model_type: qwen3", says_layers);
 
-fn is_qwen3(config: &ModelConfig) -> bool {
-    config.architecture == Architecture::Qwen3
+fn says_use(config: &ModelConfig) -> bool {
+    config.architecture.says(USE_SLIDING_WINDOW.name)
 }
 
-/// Whether the family's class at Hugging Face has a window.
+fn says_layers(config: &ModelConfig) -> bool {
+    config.architecture.says(MAX_WINDOW_LAYERS.name)
+}
+
+/// Whether some layer has a window.
 fn has_window(config: &ModelConfig) -> bool {
-    match config.architecture {
-        Architecture::Mistral | Architecture::Qwen3 => true,
-        Architecture::Llama | Architecture::CausalLm | Architecture::DeepOne | Architecture::SingleHead => false,
-    }
+    config.sliding_window.is_some() || config.layers.iter().any(|run| run.config.sliding_window.is_some())
 }
 
 pub(super) fn read_heads(reading: &Reading<'_>, config: &mut ModelConfig) -> Result<(), ConfigError> {
@@ -129,14 +130,7 @@ pub(super) fn read_heads(reading: &Reading<'_>, config: &mut ModelConfig) -> Res
 }
 
 pub(super) fn read_key_value_heads(reading: &Reading<'_>, config: &mut ModelConfig) -> Result<(), ConfigError> {
-    config.num_key_value_heads = match (reading.side, config.architecture) {
-        // Null is as many as query heads.
-        _ if reading.fields.object.contains_key("num_key_value_heads") => config.num_attention_heads,
-        // Defaults of the configuration classes in transformers.
-        (Side::HuggingFace, Architecture::Mistral) => 8,
-        (Side::HuggingFace, Architecture::Qwen3) => 32,
-        _ => config.num_attention_heads,
-    };
+    config.num_key_value_heads = config.num_attention_heads;
     reading.take("num_key_value_heads", &mut config.num_key_value_heads)
 }
 
@@ -144,8 +138,6 @@ pub(super) fn read_head_dim(reading: &Reading<'_>, config: &mut ModelConfig) -> 
     let (hidden, heads) = (config.hidden_size, config.num_attention_heads);
     config.head_dim = match reading.fields.size("head_dim")? {
         Some(head_dim) => head_dim,
-        // The default of the family's configuration class in transformers.
-        None if config.architecture == Architecture::Qwen3 && reading.side == Side::HuggingFace => 128,
         None if heads > 0 && hidden.is_multiple_of(heads) => hidden / heads,
         None => {
             let expected = format!("a divisor of hidden_size ({hidden}), or a head_dim beside it");
@@ -155,46 +147,10 @@ pub(super) fn read_head_dim(reading: &Reading<'_>, config: &mut ModelConfig) -> 
     Ok(())
 }
 
-/// The class of Mistral passes over biases, which it does not have.
-pub(super) fn read_bias(reading: &Reading<'_>, config: &mut ModelConfig) -> Result<(), ConfigError> {
-    reading.take("attention_bias", &mut config.attention_bias)?;
-    config.attention_bias &= (reading.side, config.architecture) != (Side::HuggingFace, Architecture::Mistral);
-    Ok(())
-}
-
-/// The window that all layers share. Qwen3 has one only where `use_sliding_window` says so, and may give it to some
-/// layers only, which is refused.
+/// A window counts unless `use_sliding_window` says that it does not.
 fn read_window(reading: &Reading<'_>, config: &mut ModelConfig) -> Result<(), ConfigError> {
-    let (fields, side) = (reading.fields, reading.side);
-    let window = match fields.size("sliding_window")? {
-        // The default of the configuration classes in transformers; null is none.
-        None if side == Side::HuggingFace && has_window(config) && !fields.object.contains_key("sliding_window") => {
-            Some(4096)
-        }
-        window => window,
-    };
-    config.sliding_window = match (config.architecture, side) {
-        (Architecture::Qwen3, _) if !fields.flag("use_sliding_window", side == Side::Native)? => None,
-        (Architecture::Qwen3, Side::HuggingFace) if fields.get("layer_types").is_some() => {
-            let kinds = fields.get("layer_types").and_then(Value::as_array).into_iter().flatten();
-            let windowed: Vec<bool> = kinds.map(|kind| kind == "sliding_attention").collect();
-            if windowed.contains(&true) && windowed.contains(&false) && window.is_some() {
-                let supported = "one kind for all layers";
-                return Err(fields.unsupported("layer_types", "a window in some layers only", supported));
-            }
-            window.filter(|_| windowed.contains(&true))
-        }
-        (Architecture::Qwen3, Side::HuggingFace) => {
-            let full = fields.size("max_window_layers")?.unwrap_or(28).min(fields.required("num_hidden_layers")?);
-            if full > 0 && window.is_some() {
-                let supported = "0 (a window in every layer), or use_sliding_window false";
-                return Err(fields.unsupported("max_window_layers", full, supported));
-            }
-            window
-        }
-        (Architecture::Llama, Side::HuggingFace) => None,
-        _ => window,
-    };
+    let used = reading.fields.flag(USE_SLIDING_WINDOW.name, true)?;
+    config.sliding_window = reading.fields.size("sliding_window")?.filter(|_| used);
     Ok(())
 }
 

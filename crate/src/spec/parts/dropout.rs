@@ -48,32 +48,27 @@ macro_rules! dropout_fields {
 }
 pub(super) use dropout_fields;
 
-const NOT_AT_HUGGING_FACE: &str = "embedding, layer, residual or activation dropout";
-
 pub(super) const EMBEDDING: Field =
     field!("embedding_dropout", f64, dropout.embedding, "Dropout of the embeddings, after positions were added")
         .probability()
-        .exported(|config| config.dropout.embedding > 0.0)
-        .labelled(NOT_AT_HUGGING_FACE);
+        .exported(|config| config.dropout.embedding > 0.0);
 
 pub(super) const LAYER: Field =
     field!("layer_dropout", f64, dropout.layer, "Dropout of what layers add to the residual stream")
         .by_layer()
         .probability()
-        .exported(|config| config.dropout.layer > 0.0)
-        .labelled(NOT_AT_HUGGING_FACE);
+        .exported(|config| config.dropout.layer > 0.0);
 
 pub(super) const RESIDUAL: Field =
     field!("residual_dropout", f64, dropout.residual, "Dropout of the residual stream where something is added to it")
         .by_layer()
         .probability()
-        .exported(|config| config.dropout.residual > 0.0)
-        .labelled(NOT_AT_HUGGING_FACE);
+        .exported(|config| config.dropout.residual > 0.0);
 
 pub(super) const ATTENTION: Field =
     field!("attention_dropout", f64, dropout.attention, "Dropout of the attention weights")
         .by_layer()
-        .hugging_face()
+        .always_written()
         .probability()
         .exported(|config| config.dropout.attention > 0.0);
 
@@ -82,5 +77,4 @@ pub(super) const ACTIVATION: Field =
         .by_layer()
         .probability()
         .exported(|config| config.dropout.activation > 0.0)
-        .needs("feedforward: true", |config| config.feedforward)
-        .labelled(NOT_AT_HUGGING_FACE);
+        .needs("feedforward: true", |config| config.feedforward);

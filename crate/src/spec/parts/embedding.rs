@@ -8,9 +8,9 @@ macro_rules! embedding_fields {
     ($next:ident $($rest:tt)*) => { $next! { $($rest)*
         part "embedding" "Token ids to vectors: dropout(scale · embedding + positions)" {
             /// Rows of the embedding and the head.
-            vocab_size: usize = 0, { .required().hugging_face().exported(|_| true) };
+            vocab_size: usize = 0, { .required().always_written().exported(|_| true) };
             /// Width of the residual stream (d_model).
-            hidden_size: usize = 0, { .required().hugging_face().exported(|_| true) };
+            hidden_size: usize = 0, { .required().always_written().exported(|_| true) };
             /// Whether embeddings are multiplied by sqrt(hidden_size).
             scale_embedding: bool = false;
         }

@@ -3,11 +3,10 @@
 use serde::{Deserialize, Serialize};
 
 use super::declare::{words, words_or_parts};
-use super::field::Reading;
 use super::{linear, user};
-use crate::spec::config::{ConfigError, ModelConfig};
+use crate::spec::config::ModelConfig;
 use crate::spec::initialization::Recipe;
-use crate::spec::{Architecture, Cost, CostScope, Leaf, Mixer, Node, Part, Place, Role, Side, UserPart};
+use crate::spec::{Cost, CostScope, Leaf, Mixer, Node, Part, Place, Role, UserPart};
 
 /// The elementwise function inside a feed-forward part.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -54,43 +53,19 @@ macro_rules! feed_forward_fields {
             /// Whether the feed-forward part is gated: down(f(gate x) · up x), else linear2(f(linear1 x)).
             gated as "gated_mlp": bool = true, { .by_layer().needs("feedforward: true", |config| config.feedforward) };
             /// Width inside the feed-forward part.
-            intermediate_size: usize = 0, { .required().by_layer().hugging_face().exported(|config| config.feedforward) };
+            intermediate_size: usize = 0, { .required().by_layer().always_written().exported(|config| config.feedforward) };
             /// The function inside the feed-forward part.
             activation as "hidden_act": Activation = Activation::Silu, {
-                .by_layer().hugging_face().needs("feedforward: true", |config| config.feedforward)
-                .read_by(feed_forward::read_activation)
-                .inexpressible(|config| config.activation != config.architecture.usual().activation)
+                .by_layer().always_written().needs("feedforward: true", |config| config.feedforward)
             };
             /// Whether the feed-forward projections have biases.
             mlp_bias: bool = false, {
-                .by_layer().hugging_face().needs("feedforward: true", |config| config.feedforward)
-                .read_by(feed_forward::read_bias)
+                .by_layer().always_written().needs("feedforward: true", |config| config.feedforward)
             };
         }
     } };
 }
 pub(super) use feed_forward_fields;
-
-/// At Hugging Face only the class of Llama has these biases; the others pass over the field.
-pub(super) fn read_bias(reading: &Reading<'_>, config: &mut ModelConfig) -> Result<(), ConfigError> {
-    reading.take("mlp_bias", &mut config.mlp_bias)?;
-    config.mlp_bias &= reading.side == Side::Native || config.architecture == Architecture::Llama;
-    Ok(())
-}
-
-/// The families of transformers are only built with the activation they were published with.
-pub(super) fn read_activation(reading: &Reading<'_>, config: &mut ModelConfig) -> Result<(), ConfigError> {
-    match reading.side {
-        Side::Native => reading.take("hidden_act", &mut config.activation),
-        Side::HuggingFace => {
-            let known = [(Activation::Silu.name(), Activation::Silu)];
-            if let Some(activation) = reading.fields.word("hidden_act", &known)? {
-                config.activation = activation;
-            }
-            Ok(())
-        }
-    }
-}
 
 pub(super) fn node(config: &ModelConfig, recipe: &Recipe) -> Node {
     if let FeedForwardKind::User(part) = config.feed_forward_kind {

@@ -5,7 +5,6 @@ use serde_json::{Map, Value};
 
 use super::declare::FieldValue;
 use crate::spec::config::{ConfigError, ModelConfig};
-use crate::spec::config_json::Side;
 use crate::spec::fields::Fields;
 
 /// What a field holds.
@@ -106,10 +105,9 @@ struct Condition {
     holds: fn(&ModelConfig) -> bool,
 }
 
-/// A configuration that is read, and whose names it has.
+/// A configuration that is read.
 pub(in crate::spec) struct Reading<'a> {
     pub(in crate::spec) fields: &'a Fields<'a>,
-    pub(in crate::spec) side: Side,
 }
 
 impl Reading<'_> {
@@ -136,12 +134,10 @@ pub struct Field {
     required: bool,
     otherwise: Option<&'static str>,
     by_layer: bool,
-    hugging_face: bool,
+    always_written: bool,
     compared: bool,
     aliases: &'static [&'static str],
     condition: Option<Condition>,
-    label: Option<&'static str>,
-    inexpressible: Option<fn(&ModelConfig) -> bool>,
     exported: fn(&ModelConfig) -> bool,
     pub(in crate::spec) range: Range,
     read: Read,
@@ -158,12 +154,10 @@ impl Field {
             required: false,
             otherwise: None,
             by_layer: false,
-            hugging_face: false,
+            always_written: false,
             compared: true,
             aliases: &[],
             condition: None,
-            label: None,
-            inexpressible: None,
             exported: |_| false,
             range: Range::Any,
             read,
@@ -190,9 +184,9 @@ impl Field {
         self
     }
 
-    /// The configuration classes of Hugging Face have it too.
-    pub(super) const fn hugging_face(mut self) -> Self {
-        self.hugging_face = true;
+    /// Writes it into every config.json, also where its value is the family's default.
+    pub(super) const fn always_written(mut self) -> Self {
+        self.always_written = true;
         self
     }
 
@@ -211,18 +205,6 @@ impl Field {
     /// What must hold for it to have an effect.
     pub(super) const fn needs(mut self, words: &'static str, holds: fn(&ModelConfig) -> bool) -> Self {
         self.condition = Some(Condition { words, holds });
-        self
-    }
-
-    /// What it is called where several fields are named together.
-    pub(super) const fn labelled(mut self, label: &'static str) -> Self {
-        self.label = Some(label);
-        self
-    }
-
-    /// When a configuration of Hugging Face cannot say its value, although it has the field.
-    pub(super) const fn inexpressible(mut self, when: fn(&ModelConfig) -> bool) -> Self {
-        self.inexpressible = Some(when);
         self
     }
 
@@ -272,9 +254,9 @@ impl Field {
         self.by_layer
     }
 
-    /// True if Hugging Face's configurations have it under this name.
-    pub fn is_hugging_face(&self) -> bool {
-        self.hugging_face
+    /// True if every config.json has it, also where its value is the family's default.
+    pub fn is_always_written(&self) -> bool {
+        self.always_written
     }
 
     /// Other names that are read.
@@ -322,20 +304,6 @@ impl Field {
     /// Whether `given` is what the configuration holds, so that nothing that was asked for is lost.
     fn holds(&self, given: &Value, config: &ModelConfig) -> bool {
         self.has_effect(config) && (!self.compared || self.value(config).is_some_and(|value| same(given, &value)))
-    }
-
-    /// The name to report it by, if a configuration of Hugging Face's class cannot say its value.
-    pub(in crate::spec) fn beyond_hugging_face(
-        &self,
-        config: &ModelConfig,
-        usual: &ModelConfig,
-    ) -> Option<&'static str> {
-        let beyond = match self.inexpressible {
-            Some(inexpressible) => inexpressible(config),
-            // What needs another field's value that the family does not have is reported by that field.
-            None => !self.hugging_face && self.has_effect(usual) && self.value(config) != self.value(usual),
-        };
-        beyond.then_some(self.label.unwrap_or(self.name))
     }
 }
 

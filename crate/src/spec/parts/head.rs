@@ -9,7 +9,7 @@ macro_rules! head_fields {
     ($next:ident $($rest:tt)*) => { $next! { $($rest)*
         part "head" "Vectors to logits" {
             /// Whether the head is the embedding.
-            tie_word_embeddings: bool = false, { .hugging_face() };
+            tie_word_embeddings: bool = false, { .always_written() };
         }
     } };
 }

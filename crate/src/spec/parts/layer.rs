@@ -8,7 +8,7 @@ use super::{attention, feed_forward, norm};
 use crate::spec::config::{ConfigError, ModelConfig};
 use crate::spec::fields::Fields;
 use crate::spec::initialization::Recipe;
-use crate::spec::{Architecture, Branch, Cost, CostScope, Node, Part, Role, Side, user_part};
+use crate::spec::{Architecture, Branch, Cost, CostScope, Node, Part, Role, user_part};
 
 /// Consecutive equal layers of a stack whose layers are not all equal.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -26,7 +26,7 @@ macro_rules! layer_fields {
     ($next:ident $($rest:tt)*) => { $next! { $($rest)*
         part "layer" "Layers: attention and feed-forward, each with a norm and a residual sum" {
             /// Number of layers.
-            num_hidden_layers: usize = 0, { .required().hugging_face().exported(|_| true) };
+            num_hidden_layers: usize = 0, { .required().always_written().exported(|_| true) };
             /// Runs of layers that differ, in order, together `num_hidden_layers`; empty if all layers are alike.
             layers: Vec<LayerRun> = Vec::new() => [layer::LAYERS];
         }
@@ -88,7 +88,7 @@ fn layers_from(reading: &Reading<'_>, architecture: Architecture) -> Result<Vec<
         }
         object.extend(set.clone());
         let whole = Fields { object: &object, origin: &origin, ..*fields };
-        let config = Box::new(ModelConfig::from_fields(&whole, Side::Native, architecture)?);
+        let config = Box::new(ModelConfig::from_fields(&whole, architecture)?);
         if let (true, Some(lost)) = (fields.strict, dropped(&set, &config).first()) {
             return Err(own.lost(lost));
         }

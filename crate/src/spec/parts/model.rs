@@ -19,11 +19,11 @@ macro_rules! model_fields {
             /// Element type of the stored weights.
             dtype: DType = DType::F32 => [model::DTYPE];
             /// Beginning-of-sequence id.
-            bos_token_id: Option<u32> = None, { .hugging_face() };
+            bos_token_id: Option<u32> = None, { .always_written() };
             /// End-of-sequence ids; the first one is the tokenizer's.
             eos_token_id: Vec<u32> = Vec::new() => [model::EOS_TOKEN_ID];
             /// Padding id.
-            pad_token_id: Option<u32> = None, { .hugging_face() };
+            pad_token_id: Option<u32> = None, { .always_written() };
             /// Which linear maps are stored in few bits, if any are. The names are native ones in a native configuration,
             /// and Hugging Face's in one of theirs.
             quantization: Option<Quantization> = None => [model::QUANTIZATION];
@@ -76,7 +76,7 @@ pub(super) const DTYPE: Field = Field::new(
     },
     |config| Some(json!(config.dtype.torch_name())),
 )
-.hugging_face()
+.always_written()
 .not_compared()
 .aliases(&["torch_dtype"])
 .beside(|config| Map::from_iter([("torch_dtype".to_owned(), json!(config.dtype.torch_name()))]));
@@ -95,7 +95,7 @@ pub(super) const EOS_TOKEN_ID: Field = Field::new(
         several => Some(json!(several)),
     },
 )
-.hugging_face();
+.always_written();
 
 pub(super) const QUANTIZATION: Field = Field::new(
     quantization_json::KEY,
@@ -107,5 +107,5 @@ pub(super) const QUANTIZATION: Field = Field::new(
     },
     |config| config.quantization.as_ref().map(|quantization| quantization.to_json()),
 )
-.hugging_face()
+.always_written()
 .not_compared();

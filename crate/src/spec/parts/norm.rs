@@ -124,7 +124,7 @@ pub(super) const RMS_NORM_EPS: Field = Field::new(
     |config| (config.norm.kind == NormKind::RmsNorm).then(|| json!(config.norm.eps)),
 )
 .by_layer()
-.hugging_face()
+.always_written()
 .positive()
 .exported(|config| config.norm.kind == NormKind::RmsNorm)
 .needs("norm_type: rms_norm", |config| config.norm.kind == NormKind::RmsNorm);
@@ -140,7 +140,7 @@ pub(super) const LAYER_NORM_EPS: Field = Field::new(
     |config| (config.norm.kind == NormKind::LayerNorm).then(|| json!(config.norm.eps)),
 )
 .by_layer()
-.hugging_face()
+.always_written()
 .positive()
 .exported(|config| config.norm.kind == NormKind::LayerNorm)
 .needs("norm_type: layer_norm", |config| config.norm.kind == NormKind::LayerNorm);

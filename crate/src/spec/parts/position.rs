@@ -4,10 +4,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::declare::{FieldValue, words};
-use super::field::{Field, FieldKind, Reading};
+use super::field::{Field, FieldKind};
 use super::rope::{rope_fields, rope_from};
 use crate::spec::config::{ConfigError, ModelConfig};
-use crate::spec::{Architecture, Side};
 
 /// How a model knows where tokens stand.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -124,7 +123,7 @@ macro_rules! position_fields {
         part "position" "How a model knows where tokens stand" {
             /// Longest sequence, in tokens; the rows of the table where positions are learned.
             max_position_embeddings: usize = 2048, {
-                .hugging_face().exported(|_| true).read_by(position::read_length)
+                .always_written().exported(|_| true)
             };
             /// How tokens' positions enter.
             position: PositionEmbedding = PositionEmbedding::Rope(RopeConfig::PLAIN) => [
@@ -137,16 +136,6 @@ macro_rules! position_fields {
     } };
 }
 pub(super) use position_fields;
-
-/// What the configuration classes in transformers assume differs.
-pub(super) fn read_length(reading: &Reading<'_>, config: &mut ModelConfig) -> Result<(), ConfigError> {
-    config.max_position_embeddings = match (reading.side, config.architecture) {
-        (Side::HuggingFace, Architecture::Mistral) => 131_072,
-        (Side::HuggingFace, Architecture::Qwen3) => 32_768,
-        _ => config.max_position_embeddings,
-    };
-    reading.take("max_position_embeddings", &mut config.max_position_embeddings)
-}
 
 const NAMES: &[&str] = &["rope", "alibi", "sinusoidal", "learned", "none"];
 
@@ -183,14 +172,14 @@ pub(super) const ROPE_PARAMETERS: Field = Field::new(
     FieldKind::Object,
     |reading, config| {
         if let PositionEmbedding::Rope(rope) = &mut config.position {
-            *rope = rope_from(reading.fields, reading.side)?;
+            *rope = rope_from(reading.fields)?;
         }
         Ok(())
     },
     |config| rope(config).and_then(|rope| rope_fields(rope).remove("rope_parameters")),
 )
 .by_layer()
-.hugging_face()
+.always_written()
 .otherwise("{\"rope_theta\": 10000.0}")
 .not_compared()
 .needs("position_embedding: rope", |config| rope(config).is_some())

@@ -3,7 +3,6 @@
 use serde_json::{Map, Value, json};
 
 use super::position::{RopeConfig, RopeScaling};
-use crate::spec::Side;
 use crate::spec::config::ConfigError;
 use crate::spec::fields::Fields;
 
@@ -19,13 +18,12 @@ const ROPE_KEYS: &[(&str, bool)] = &[
     ("original_max_position_embeddings", false),
 ];
 
-/// Rotary parameters in the 5.x place (`rope_parameters`) or the 4.x places (`rope_theta`, `rope_scaling`). Where a file at
-/// Hugging Face has both, transformers takes the older one; a native file has both with one meaning, until somebody edits the
-/// newer one.
-pub(super) fn rope_from(fields: &Fields<'_>, side: Side) -> Result<RopeConfig, ConfigError> {
+/// Rotary parameters in the 5.x place (`rope_parameters`) or the 4.x places (`rope_theta`, `rope_scaling`). A file has both with
+/// one meaning, until somebody edits the newer one.
+pub(super) fn rope_from(fields: &Fields<'_>) -> Result<RopeConfig, ConfigError> {
     let parameters = fields.object("rope_parameters")?.filter(|rope| !rope.is_empty());
     let scaling = fields.object("rope_scaling")?.filter(|rope| !rope.is_empty());
-    let older = scaling.is_some() && (side == Side::HuggingFace || parameters.is_none());
+    let older = scaling.is_some() && parameters.is_none();
     let (place, object) = if older { ("rope_scaling", scaling) } else { ("rope_parameters", parameters) };
     let origin = format!("{}, {place}", fields.origin);
     let empty = Map::new();

@@ -1,0 +1,174 @@
+//! Fields that say something of each layer: lists with a value for each, and rules that tell the layers apart.
+
+use serde_json::{Map, Value, json};
+
+use super::super::expression::fields_of;
+use super::super::written::{EachLayer, WrittenField};
+use super::{ConfigMap, FamilyError, same};
+use crate::spec::ModelConfig;
+
+/// More layers than any model has; a configuration of more is refused where it is checked.
+const MOST_LAYERS: u64 = 10_000;
+
+impl ConfigMap {
+    fn layer_fields(&self) -> impl Iterator<Item = &WrittenField> {
+        self.fields.iter().filter(|field| field.each_layer.is_some())
+    }
+
+    /// Adds to a native configuration what holds for each layer: as the model's own where all agree, else as `layers`.
+    pub(super) fn put_layers(
+        &self,
+        native: &mut Value,
+        hf: &Map<String, Value>,
+        origin: &str,
+    ) -> Result<(), FamilyError> {
+        let count = native["num_hidden_layers"].as_u64().filter(|count| (1..=MOST_LAYERS).contains(count));
+        let Some(count) = count else { return Ok(()) };
+        let mut layers = vec![Map::new(); count as usize];
+        for field in self.layer_fields() {
+            let Some(target) = &field.native else { continue };
+            if self.applies(field, hf, origin)? {
+                let values = self.layer_values(field, hf, layers.len(), origin)?;
+                layers.iter_mut().zip(values).for_each(|(layer, value)| drop(layer.insert(target.text.clone(), value)));
+            }
+        }
+        put_runs(native, &layers);
+        Ok(())
+    }
+
+    /// The native value of each layer by one entry.
+    pub(super) fn layer_values(
+        &self,
+        field: &WrittenField,
+        hf: &Map<String, Value>,
+        count: usize,
+        origin: &str,
+    ) -> Result<Vec<Value>, FamilyError> {
+        let stated = hf.get(&field.hf.text).filter(|value| !value.is_null());
+        let list = match (field.each_layer, stated) {
+            (Some(EachLayer::List), Some(Value::Array(list))) if list.len() == count => Some(list),
+            (Some(EachLayer::List), Some(other)) => {
+                let found = other.as_array().map_or_else(|| other.to_string(), |list| format!("{} values", list.len()));
+                let what = format!("`{}` is {found}, expected a list of {count}", field.hf.text);
+                return Err(self.fault(what, origin, &field.hf, "correct the field: it has a value for each layer"));
+            }
+            _ => None,
+        };
+        let expressions = [&field.default, &field.to_native].into_iter().flatten();
+        let named: Vec<String> = expressions.flat_map(|expression| fields_of(&expression.text)).collect();
+        let mut seen: Map<String, Value> = hf.clone();
+        seen.retain(|name, _| named.contains(name));
+        let mut values = Vec::with_capacity(count);
+        for layer in 0..count {
+            seen.insert("layer".to_owned(), json!(layer));
+            let value = match (list.and_then(|list| list.get(layer)), &field.default, field.each_layer) {
+                (Some(value), ..) => value.clone(),
+                (None, Some(default), Some(EachLayer::List)) => {
+                    self.computed(&field.hf.text, default, &seen, origin)?
+                }
+                (None, default, _) => match (stated, default) {
+                    (Some(value), _) => value.clone(),
+                    (None, Some(default)) => self.computed(&field.hf.text, default, &seen, origin)?,
+                    (None, None) => return Err(self.missing(field, origin)),
+                },
+            };
+            seen.insert("value".to_owned(), value.clone());
+            values.push(match &field.to_native {
+                Some(expression) => self.computed(&field.hf.text, expression, &seen, origin)?,
+                None => match &field.values {
+                    Some(known) => known.get(&super::word(&value)).cloned().ok_or_else(|| {
+                        let words = known.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
+                        self.not_covered(&field.hf, &value, origin, &words)
+                    })?,
+                    None => value,
+                },
+            });
+        }
+        Ok(values)
+    }
+
+    /// The native fields of each layer that entries decide.
+    pub(super) fn layers_of(&self, config: &ModelConfig) -> Vec<Map<String, Value>> {
+        let named: Vec<&str> =
+            self.layer_fields().filter_map(|field| Some(field.native.as_ref()?.text.as_str())).collect();
+        if named.is_empty() {
+            return Vec::new();
+        }
+        let of = |config: &ModelConfig| -> Map<String, Value> {
+            let all = config.to_all_fields();
+            let value = |name: &&str| ((*name).to_owned(), all.get(*name).cloned().unwrap_or(Value::Null));
+            named.iter().map(value).collect()
+        };
+        match config.layers.as_slice() {
+            [] => vec![of(config); config.num_hidden_layers],
+            runs => runs.iter().flat_map(|run| vec![of(&run.config); run.count]).collect(),
+        }
+    }
+
+    /// The same model with its layers told apart as a configuration that is read tells them, if it differs in nothing that no
+    /// entry decides.
+    pub(in crate::convert::family) fn canonical(&self, config: &ModelConfig) -> ModelConfig {
+        let mut config = config.clone().of_family(self.architecture);
+        // How a new model is drawn is not said there, and is of no concern to one that is.
+        let usual = ModelConfig::usual(self.architecture);
+        let forget = |one: &mut ModelConfig| {
+            one.initialization.clone_from(&usual.initialization);
+            one.initializer_range = usual.initializer_range;
+        };
+        forget(&mut config);
+        config.layers.iter_mut().for_each(|run| forget(&mut run.config));
+        let layers = self.layers_of(&config);
+        let decided = |field: &String| layers.first().is_some_and(|layer| layer.contains_key(field));
+        if config.layers.is_empty() || !config.layers.iter().all(|run| run.set.keys().all(decided)) {
+            return config;
+        }
+        let mut native = Value::Object(config.to_all_fields());
+        if let Some(fields) = native.as_object_mut() {
+            fields.shift_remove("layers");
+        }
+        put_runs(&mut native, &layers);
+        ModelConfig::from_json(&native, "").unwrap_or(config)
+    }
+
+    /// The value there from which `to_native` makes `wanted`, found by trying: a number up to that of the layers, or a truth
+    /// value.
+    pub(super) fn tried(&self, field: &WrittenField, hf: &Map<String, Value>, wanted: &[Value]) -> Option<Value> {
+        let numbers = (0..=wanted.len()).map(|number| json!(number));
+        let stated = hf.get(&field.hf.text).cloned();
+        let mut candidates = stated.into_iter().chain(numbers).chain([json!(true), json!(false), Value::Null]);
+        candidates.find(|candidate| {
+            let mut hf = hf.clone();
+            hf.insert(field.hf.text.clone(), candidate.clone());
+            let found = self.layer_values(field, &hf, wanted.len(), "");
+            found.is_ok_and(|found| found.iter().zip(wanted).all(|(a, b)| same(a, b)))
+        })
+    }
+}
+
+/// Puts what holds for most layers into the model's own fields, and runs of layers that differ into `layers`.
+fn put_runs(native: &mut Value, layers: &[Map<String, Value>]) {
+    let mut kinds: Vec<(&Map<String, Value>, usize)> = Vec::new();
+    for layer in layers {
+        match kinds.iter_mut().find(|(kind, _)| *kind == layer) {
+            Some((_, count)) => *count += 1,
+            None => kinds.push((layer, 1)),
+        }
+    }
+    // Of several that are as frequent the first.
+    let Some(usual) = kinds.iter().rev().max_by_key(|(_, count)| *count).map(|(kind, _)| (*kind).clone()) else {
+        return;
+    };
+    let Some(fields) = native.as_object_mut() else { return };
+    fields.extend(usual.clone());
+    if kinds.len() < 2 {
+        return;
+    }
+    let mut runs: Vec<Value> = Vec::new();
+    for same in layers.chunk_by(|a, b| a == b) {
+        let own = same[0].iter().filter(|(field, value)| usual.get(*field) != Some(value));
+        let mut run: Map<String, Value> = own.map(|(field, value)| (field.clone(), value.clone())).collect();
+        run.insert("count".to_owned(), json!(same.len()));
+        runs.push(Value::Object(run));
+    }
+    fields.insert("layers".to_owned(), Value::Array(runs));
+}

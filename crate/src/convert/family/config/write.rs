@@ -1,0 +1,201 @@
+//! A Hugging Face configuration made of a native one, and the proof that it says the same.
+
+use serde_json::{Map, Value, json};
+
+use super::super::expression::evaluate;
+use super::super::written::{EachLayer, WrittenField};
+use super::{ConfigMap, DTYPES, FamilyError, SHARED, get, object, same, says_something, set, word};
+use crate::spec::ModelConfig;
+
+impl ConfigMap {
+    /// Writes a Hugging Face configuration. `source` is the one that the model was converted from, if it was, and what it
+    /// says: what did not change stays as it was there.
+    pub(in crate::convert::family) fn write(
+        &self,
+        config: &ModelConfig,
+        source: Option<(&Value, &ModelConfig)>,
+        origin: &str,
+    ) -> Result<Map<String, Value>, FamilyError> {
+        let config = &self.canonical(config);
+        let (native, before) = (self.seen_by_expressions(config), source.map(|(_, old)| self.seen_by_expressions(old)));
+        let mut hf = match source {
+            Some((Value::Object(source), _)) => source.clone(),
+            _ => {
+                let mut fields = self.hf_fields.clone();
+                fields.insert("architectures".to_owned(), json!(self.class.iter().collect::<Vec<_>>()));
+                fields.insert("model_type".to_owned(), json!(self.model_type));
+                fields
+            }
+        };
+        let old = |field: &str| before.as_ref().map(|before| before.get(field).unwrap_or(&Value::Null));
+        for field in SHARED.iter().filter(|field| !self.lists(field)) {
+            let value = native.get(*field).unwrap_or(&Value::Null);
+            if old(field) != Some(value) && (native.contains_key(*field) || hf.contains_key(*field)) {
+                hf.insert((*field).to_owned(), value.clone());
+            }
+        }
+        if source.is_none_or(|(_, old)| old.dtype != config.dtype) {
+            let silent = ModelConfig::leaves_dtype_open(&Value::Object(hf.clone()));
+            for field in DTYPES {
+                if silent || hf.contains_key(*field) {
+                    hf.insert((*field).to_owned(), json!(config.dtype.torch_name()));
+                }
+            }
+        }
+        for field in self.fields.iter().filter(|field| !field.read_only) {
+            if (field.native.is_none() && field.to_hf.is_none()) || !self.applies(field, &self.known(&hf), origin)? {
+                continue;
+            }
+            if field.each_layer.is_some() {
+                self.write_layers(&mut hf, field, config, &native, origin)?;
+                continue;
+            }
+            let wanted = self.hf_value(field, &native, origin);
+            let unchanged = before.as_ref().and_then(|before| self.hf_value(field, before, origin).ok());
+            if unchanged.is_some_and(|old| wanted.as_ref().is_ok_and(|wanted| same(&old, wanted))) {
+                continue;
+            }
+            let wanted = wanted?;
+            let mut whole = Value::Object(hf);
+            for alias in &field.aliases {
+                // An alias that says something would win over the field.
+                if whole.get(alias).is_some_and(says_something) {
+                    let own = native.get(alias.as_str()).unwrap_or(&wanted).clone();
+                    set(&mut whole, alias, own);
+                }
+            }
+            set(&mut whole, &field.hf.text, wanted);
+            hf = object(whole);
+        }
+        self.require_same(config, &Value::Object(hf.clone()), origin)?;
+        hf.sort_keys();
+        Ok(hf)
+    }
+
+    /// What expressions for Hugging Face's side see: every native field, and those of each layer.
+    fn seen_by_expressions(&self, config: &ModelConfig) -> Map<String, Value> {
+        let mut native = config.to_all_fields();
+        let layers = self.layers_of(config);
+        if !layers.is_empty() {
+            native.insert("layers".to_owned(), json!(layers));
+        }
+        native
+    }
+
+    /// The fields of a configuration that is not whole yet, with what is known of the rest.
+    fn known(&self, stated: &Map<String, Value>) -> Map<String, Value> {
+        let mut hf = stated.clone();
+        for field in self.fields.iter().filter(|field| field.each_layer != Some(EachLayer::List)) {
+            if let Ok(Some(value)) = self.value_of(field, stated, &hf, "") {
+                let mut whole = Value::Object(hf);
+                set(&mut whole, &field.hf.text, value);
+                hf = object(whole);
+            }
+        }
+        hf
+    }
+
+    fn hf_value(&self, field: &WrittenField, native: &Map<String, Value>, origin: &str) -> Result<Value, FamilyError> {
+        if let Some(expression) = &field.to_hf {
+            let what = |reason: String| format!("`{}` cannot be computed: {reason}", field.hf.text);
+            let advice = "correct the expression: it sees the native fields";
+            return evaluate(&expression.text, native)
+                .map_err(|reason| self.fault(what(reason), origin, expression, advice));
+        }
+        let target = field.native.as_ref().unwrap_or(&field.hf);
+        let wanted = get(native, &target.text).cloned().unwrap_or(Value::Null);
+        let Some(values) = &field.values else { return Ok(wanted) };
+        // The first word that means it. Keys of YAML mappings are texts here: `true` and `1` are read as what they say.
+        match values.iter().find(|(_, value)| same(value, &wanted)) {
+            Some((word, _)) => Ok(serde_json::from_str(word).unwrap_or_else(|_| json!(word))),
+            None => {
+                let known = values.values().map(word).collect::<Vec<_>>().join(", ");
+                Err(self.not_covered(target, &wanted, origin, &known))
+            }
+        }
+    }
+
+    /// Writes a field that says something of each layer, unless what is there, or left out, says it.
+    fn write_layers(
+        &self,
+        hf: &mut Map<String, Value>,
+        field: &WrittenField,
+        config: &ModelConfig,
+        native: &Map<String, Value>,
+        origin: &str,
+    ) -> Result<(), FamilyError> {
+        let Some(target) = &field.native else { return Ok(()) };
+        let layers = self.layers_of(config);
+        let wanted: Vec<Value> = layers.iter().map(|layer| layer[&target.text].clone()).collect();
+        let known = self.known(hf);
+        let agrees = |found: &[Value]| found.iter().zip(&wanted).all(|(a, b)| same(a, b));
+        if self.layer_values(field, &known, wanted.len(), origin).is_ok_and(|found| agrees(&found)) {
+            return Ok(());
+        }
+        let value = match (&field.to_hf, field.each_layer) {
+            (Some(expression), Some(EachLayer::List)) => {
+                let mut seen = native.clone();
+                let mut list = Vec::new();
+                for (index, layer) in layers.iter().enumerate() {
+                    seen.extend(layer.clone());
+                    seen.insert("layer".to_owned(), json!(index));
+                    list.push(self.computed(&field.hf.text, expression, &seen, origin)?);
+                }
+                Value::Array(list)
+            }
+            (None, Some(EachLayer::List)) => {
+                let one = |value: &Value| match &field.values {
+                    None => Ok(value.clone()),
+                    Some(values) => match values.iter().find(|(_, native)| same(native, value)) {
+                        Some((word, _)) => Ok(serde_json::from_str(word).unwrap_or_else(|_| json!(word))),
+                        None => {
+                            let known = values.values().map(word).collect::<Vec<_>>().join(", ");
+                            Err(self.not_covered(target, value, origin, &known))
+                        }
+                    },
+                };
+                Value::Array(wanted.iter().map(one).collect::<Result<_, _>>()?)
+            }
+            (Some(expression), _) => self.computed(&field.hf.text, expression, native, origin)?,
+            (None, _) => self.tried(field, &known, &wanted).ok_or_else(|| {
+                let what = format!("no `{}` gives this model's layers their {}", field.hf.text, target.text);
+                self.fault(what, origin, &field.hf, "convert to a family whose configurations list the layers")
+            })?,
+        };
+        hf.insert(field.hf.text.clone(), value);
+        Ok(())
+    }
+
+    /// The proof of the mapping: what was written must read as what was meant.
+    fn require_same(&self, config: &ModelConfig, hf: &Value, origin: &str) -> Result<(), FamilyError> {
+        let mut read = self.read(hf, origin)?;
+        // What is not written is not among the fields that a configuration of that side has.
+        read.quantization.clone_from(&config.quantization);
+        if ModelConfig::leaves_dtype_open(hf) {
+            read.dtype = config.dtype;
+        }
+        if read == *config {
+            return Ok(());
+        }
+        let (meant, said) = (config.to_all_fields(), read.to_all_fields());
+        let mut lost: Vec<String> = meant
+            .iter()
+            .filter(|(field, value)| said.get(*field) != Some(value) && !DTYPES.contains(&field.as_str()))
+            .map(|(field, value)| match said.get(field) {
+                Some(other) => format!("{field} {value} (it would be {other})"),
+                None => format!("{field} {value}"),
+            })
+            .collect();
+        lost.extend(said.keys().filter(|field| !meant.contains_key(*field)).map(|field| format!("no {field}")));
+        let what = format!("a {} configuration cannot say that this model has {}", self.family, lost.join(", "));
+        let advice = match self.architecture.is_built_in() && self.architecture.name() == self.family {
+            true => {
+                "hand it on as it is: its folder holds Python sources that transformers loads with trust_remote_code"
+            }
+            false => {
+                "add an entry under `config:` if the family has a field for it; else no folder of it can hold this model"
+            }
+        };
+        Err(self.fault(what, origin, &self.place, advice))
+    }
+}

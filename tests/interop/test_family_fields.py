@@ -1,0 +1,221 @@
+"""The fields that built-in families list, held against the configuration classes of transformers 4.57 and 5.
+
+Names, defaults, and for each field what happens if it is changed: what is called harmless does not change the logits, and
+whatever else does is converted right, refused, or not judged; never certified while the logits differ.
+"""
+
+import json
+import shutil
+import subprocess
+from functools import cache
+from pathlib import Path
+
+import jinja2
+import pytest
+import torch
+import yaml
+from safetensors.torch import load_file
+from transformers import AutoConfig, AutoModelForCausalLM
+
+from versions import VERSIONS, ask
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+FILES = {path.stem: path for path in sorted((REPOSITORY / "crate/families").glob("*.yaml"))}
+DESCRIBED = {name: yaml.safe_load(path.read_text()) for name, path in FILES.items()}
+FAMILIES = [name for name, family in DESCRIBED.items() if "config" in family]
+# Where both generations read rotary parameters, whether the class lists the older names or not.
+ROTARY = {"rope_theta", "rope_scaling", "partial_rotary_factor"}
+SIZES = {
+    "vocab_size": 97,
+    "hidden_size": 48,
+    "intermediate_size": 56,
+    "num_hidden_layers": 4,
+    "num_attention_heads": 6,
+    "num_key_value_heads": 2,
+    "head_dim": 8,
+    "max_position_embeddings": 64,
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+    "pad_token_id": 0,
+}
+
+
+def entries(name):
+    return DESCRIBED[name]["config"]
+
+
+@cache
+def classes(version):
+    return ask(version, "describe_fields.py", kinds=FAMILIES)
+
+
+def evaluated(expression, fields):
+    """A default of a family's file: a value, or an expression over the other fields."""
+    if not isinstance(expression, str):
+        return expression
+    return jinja2.Environment().compile_expression(expression, undefined_to_none=False)(**fields)
+
+
+def test_families_are_told_from_files_without_a_class():
+    assert {"llama", "mistral", "qwen3", "gpt2"} <= set(FAMILIES)
+    assert not {"causal_lm", "deepone", "single_head"} & set(FAMILIES)
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("name", FAMILIES)
+def test_no_field_of_the_class_is_missing(name, version):
+    found = classes(version)
+    if name not in found:
+        pytest.skip(f"transformers {version} does not have it")
+    known = {entry["hf"] for entry in entries(name)} | {alias for entry in entries(name) for alias in entry.get("aliases", [])}
+    own = set(found[name]["declared"]) - (set(found["base"]) - known)
+    own -= {"kwargs"}
+    assert own <= known, sorted(own - known)
+    for alias, field in found[name]["aliases"].items():
+        entry = next(entry for entry in entries(name) if entry["hf"] == field)
+        assert alias in entry.get("aliases", []), alias
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_no_field_is_invented(name):
+    known = set()
+    for version in VERSIONS:
+        found = classes(version).get(name, {"declared": {}, "aliases": {}, "made": {}})
+        known |= set(found["declared"]) | set(found["aliases"]) | set(found["made"])
+    known |= ROTARY if "rope_parameters" in known else set()
+    listed = [entry["hf"] for entry in entries(name)]
+    aliases = [alias for entry in entries(name) for alias in entry.get("aliases", [])]
+    assert set(listed) | set(aliases) <= known, sorted((set(listed) | set(aliases)) - known)
+    assert len(listed) == len(set(listed)), "a field is listed twice"
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("name", FAMILIES)
+def test_defaults_are_those_of_the_class(name, version):
+    found = classes(version).get(name)
+    if not found:
+        pytest.skip(f"transformers {version} does not have it")
+    fields = {}
+    for entry in entries(name):
+        field = entry["hf"]
+        if field in found["declared"] and not entry.get("each_layer") == "list":
+            assert "default" in entry, f"{field} has no default"
+        if "default" not in entry:
+            continue
+        if entry.get("each_layer") == "list":
+            layers = range(found["made"]["num_hidden_layers"])
+            ours = [evaluated(entry["default"], {**fields, "layer": layer}) for layer in layers]
+        else:
+            ours = evaluated(entry["default"], fields)
+        fields[field] = ours
+        if field in found["declared"]:
+            theirs = [found["declared"][field], found["made"].get(field)]
+            assert ours in theirs, (field, ours, theirs)
+
+
+def tiny(name, folder):
+    torch.manual_seed(5)
+    kind = AutoConfig.for_model(name)
+    sizes = {field: value for field, value in SIZES.items() if hasattr(kind, field)}
+    config = AutoConfig.for_model(name, **sizes)
+    made = AutoModelForCausalLM.from_config(config).eval()
+    with torch.no_grad():
+        for parameter in made.parameters():
+            drawn = torch.randn_like(parameter)
+            parameter.copy_(1 + 0.2 * drawn if parameter.dim() == 1 else 1.5 * drawn * parameter.shape[-1] ** -0.5)
+    made.save_pretrained(folder)
+
+
+def logits_of_transformers(folder, ids):
+    """`None` where transformers does not load the folder, or draws some of the weights anew."""
+    try:
+        model, faults = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, output_loading_info=True)
+        if any(faults.values()):
+            return None
+        with torch.no_grad():
+            return model.eval()(ids).logits
+    except Exception:
+        return None
+
+
+def others(field, value, layers):
+    """Other values for a field."""
+    if isinstance(value, bool):
+        return [not value]
+    if field == "layer_types":
+        kinds = ["sliding_attention", "full_attention"]
+        return [[kinds[(layer + first) % 2] for layer in range(layers)] for first in (0, 1)]
+    if isinstance(value, list):
+        return [[1 - one for one in value] if all(one in (0, 1) for one in value) else value[::-1]]
+    if field.endswith("_token_id"):
+        return [5, None]
+    if isinstance(value, int):
+        return [value + 1, value * 2, max(value // 2, 1)]
+    if isinstance(value, float):
+        return [value * 2 + 0.25]
+    if isinstance(value, dict) or field == "rope_scaling":
+        stretched = {"factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 8}
+        return [
+            {"rope_type": "default", "rope_theta": 100.0},
+            {"rope_type": "llama3", "rope_theta": 500.0, **stretched},
+            {"rope_type": "linear", "rope_theta": 500.0, "factor": 2.0},
+        ]
+    if field.startswith("rope_") or field == "partial_rotary_factor":
+        return [0.5, 100.0]
+    if isinstance(value, str):
+        return ["gelu", "relu", "swish"]
+    return [7, True, "relu"]
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory):
+    made = {}
+
+    def model(name):
+        if name not in made:
+            made[name] = tmp_path_factory.mktemp(name) / "source"
+            tiny(name, made[name])
+        return made[name]
+
+    return model
+
+
+IDS = torch.arange(3, 43)[None] % 97
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_a_changed_field_is_never_certified_while_it_is_off(name, models, chandlery, command, tmp_path):
+    source = models(name)
+    text = (source / "config.json").read_text()
+    made = AutoConfig.from_pretrained(source)
+    whole, layers = made.to_dict(), made.num_hidden_layers
+    usual = logits_of_transformers(source, IDS)
+    (tmp_path / "ids.json").write_text(json.dumps(IDS.tolist()))
+    folder = tmp_path / "changed"
+    shutil.copytree(source, folder)
+    report = json.loads(chandlery("convert", source, tmp_path / "native", "--json").stdout)
+    assert report["verdict"] == "agree", report["not_judged"]
+    seen = 0
+    for entry in entries(name):
+        for field in [entry["hf"], *entry.get("aliases", [])]:
+            for value in others(field, whole.get(field, whole.get(entry["hf"])), layers):
+                config = {**json.loads(text), field: value}
+                (folder / "config.json").write_text(json.dumps(config))
+                theirs = logits_of_transformers(folder, IDS)
+                if entry.get("harmless"):
+                    assert theirs is None or torch.equal(theirs, usual), f"{field}: {value} is not harmless"
+                done = run(command, "logits", folder, "--input-ids", tmp_path / "ids.json", "-o", tmp_path / "ours.safetensors")
+                if done.returncode != 0:
+                    assert done.returncode == 1 and not entry.get("harmless"), f"{field}: {value}: {done.stderr}"
+                    continue
+                ours = load_file(tmp_path / "ours.safetensors")["logits"]
+                said = run(command, "convert", folder, tmp_path / "native", "--force", "--json", "--prompt", "a b c " * 9)
+                verdict = json.loads(said.stdout)["verdict"] if said.stdout else "refused"
+                right = theirs is not None and ours.shape == theirs.shape and (ours - theirs).abs().max() < 2e-3
+                assert right or verdict != "agree", f"{field}: {value} is certified, and off"
+                seen += bool(right)
+    assert seen > len(entries(name)) // 2, seen
+
+
+def run(command, *words):
+    return subprocess.run([command, *map(str, words)], capture_output=True, text=True)
