@@ -228,6 +228,11 @@ fn every_built_in_family_writes_what_it_reads() {
             "model_type": format!("chandlery-{}", family.architecture().name()),
         });
         let config = ModelConfig::from_json(&usual, family.name()).unwrap();
+        // A project names the family, and what it takes for granted follows.
+        let mut project = usual.clone();
+        project["model_type"] = json!(family.name());
+        assert_eq!(ModelConfig::from_project(&project, family.name()).unwrap(), config);
+        assert_eq!(ModelConfig::from_json(&config.to_native_json(None), family.name()).unwrap(), config);
         let written = family.write_config(&config, &Value::Null, "config.json");
         let written = written.unwrap_or_else(|error| panic!("{}: {error}", family.name()));
         assert_eq!(families.read_config(&written, "config.json").unwrap().0, config, "{}", family.name());
@@ -235,6 +240,33 @@ fn every_built_in_family_writes_what_it_reads() {
         tried += 1;
     }
     assert!(tried >= 4, "{tried}");
+}
+
+#[test]
+fn older_rotary_parameters_win_in_every_family() {
+    let families = Families::built_in().unwrap();
+    let mut tried = 0;
+    for family in families.iter() {
+        let theta = |rope: Value| {
+            let mut config = json!({
+                "model_type": family.model_type(), "vocab_size": 64, "hidden_size": 32, "intermediate_size": 64,
+                "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 4, "head_dim": 8,
+            });
+            config.as_object_mut().unwrap().extend(rope.as_object().unwrap().clone());
+            match family.read_config(&config, family.name()).ok()?.position {
+                PositionEmbedding::Rope(rope) => Some(rope.theta),
+                _ => None,
+            }
+        };
+        let (newer, older) = (json!({ "rope_theta": 300.0 }), json!({ "rope_theta": 500.0, "rope_type": "default" }));
+        let Some(default) = theta(json!({})) else { continue };
+        assert_eq!(theta(json!({ "rope_parameters": newer, "rope_scaling": older })), Some(500.0), "{}", family.name());
+        assert_eq!(theta(json!({ "rope_parameters": newer, "rope_scaling": {} })), Some(300.0), "{}", family.name());
+        assert_eq!(theta(json!({ "rope_theta": 700.0, "rope_scaling": null })), Some(700.0), "{}", family.name());
+        assert_eq!(theta(json!({ "rope_parameters": null })), Some(default), "{}", family.name());
+        tried += 1;
+    }
+    assert!(tried > 8, "{tried}");
 }
 
 #[test]

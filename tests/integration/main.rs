@@ -28,6 +28,7 @@ mod evcxr;
 mod export;
 mod families;
 mod family_configs;
+mod family_tensors;
 mod feature_table;
 mod fields;
 mod finalize;

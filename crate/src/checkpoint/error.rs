@@ -108,6 +108,18 @@ pub enum CheckpointError {
         /// The checkpoint.
         path: PathBuf,
     },
+    /// A sum in which bits would be lost that the way back needs.
+    #[error("adding {by} to tensor `{tensor}` in {dtype} loses bits of some of its numbers\n  where: {path}\n  do: convert without --dtype, or with --dtype float64", path = path.display())]
+    Inexact {
+        /// The tensor.
+        tensor: String,
+        /// What is added.
+        by: f64,
+        /// The element type of the sum.
+        dtype: String,
+        /// The checkpoint.
+        path: PathBuf,
+    },
     /// A weight that a cast would make infinite.
     #[error("tensor `{tensor}` holds numbers that are infinite as {dtype}\n  where: {path}\n  do: cast to bfloat16 or float32, or leave the type as it is", path = path.display())]
     TooLarge {

@@ -30,8 +30,15 @@ pub enum Piece {
     },
     /// Numbers made here, row-major; they become the written tensor's element type.
     Values(Vec<f32>),
-    /// Elements of source tensors in another order: a transpose, a permutation, columns side by side. Together the
-    /// strands reach every element of the piece once.
+    /// A source tensor with a constant added to each of its elements.
+    Shifted {
+        /// The source tensor.
+        tensor: ParamPath,
+        /// What is added.
+        by: f64,
+    },
+    /// Elements of source tensors in another order: a transpose, a permutation, columns side by side. The strands reach every
+    /// element of the piece once at most; those that none reaches are zeros.
     Woven {
         /// How many elements the piece has.
         elements: usize,
@@ -44,7 +51,7 @@ impl Piece {
     /// The source tensors that it is taken from.
     pub fn tensors(&self) -> Vec<&ParamPath> {
         match self {
-            Piece::Tensor(tensor) | Piece::Rows { tensor, .. } => vec![tensor],
+            Piece::Tensor(tensor) | Piece::Rows { tensor, .. } | Piece::Shifted { tensor, .. } => vec![tensor],
             Piece::Values(_) => Vec::new(),
             Piece::Woven { strands, .. } => strands.iter().map(|strand| &strand.tensor).collect(),
         }
@@ -102,6 +109,7 @@ impl<'a> Pieces<'a> {
                     .map_err(|fault| fault.of(&row.path, (row.dtype, row.dtype), self.from.path()))?;
                 return Ok(Stretch::Made(made));
             }
+            Piece::Shifted { tensor, by } => return Ok(Stretch::Made(self.shifted(tensor, *by, row)?)),
             Piece::Woven { elements, strands } => {
                 return Ok(Stretch::Made(weave(self.from, *elements, strands, row.dtype)?));
             }
@@ -114,6 +122,35 @@ impl<'a> Pieces<'a> {
         let (offset, len) =
             part.map_or((0, extent.len), |(start, count)| (start * extent.row_bytes(), count * extent.row_bytes()));
         Ok(Stretch::Stored { file, start: extent.start + offset, len, dtype: extent.dtype })
+    }
+
+    /// The elements of a tensor with a constant added. Where the written type is at least as wide as the stored one, what was
+    /// added can be taken away again, and every bit is as before; else the sum is rounded as a cast rounds.
+    fn shifted(&self, tensor: &ParamPath, by: f64, row: &TensorRow) -> Result<Vec<u8>, CheckpointError> {
+        let data = self.from.read(tensor)?;
+        let fault = |fault: CastFault| fault.of(tensor, (data.dtype, row.dtype), self.from.path());
+        let sums = |bytes: &[u8], from: DType, by: f64, to: DType| -> Result<Vec<u8>, CastFault> {
+            let mut wide = Vec::with_capacity(bytes.len() / from.bytes().max(1) * 8);
+            cast_floats(bytes, from, DType::F64, &mut wide)?;
+            for number in wide.as_chunks_mut::<8>().0 {
+                *number = (f64::from_le_bytes(*number) + by).to_le_bytes();
+            }
+            let mut out = Vec::new();
+            cast_floats(&wide, DType::F64, to, &mut out)?;
+            Ok(out)
+        };
+        let made = sums(&data.bytes, data.dtype, by, row.dtype).map_err(fault)?;
+        if row.dtype.bytes() >= data.dtype.bytes()
+            && sums(&made, row.dtype, -by, data.dtype).map_err(fault)? != data.bytes
+        {
+            return Err(CheckpointError::Inexact {
+                tensor: tensor.to_string(),
+                by,
+                dtype: row.dtype.to_string(),
+                path: self.from.path().to_owned(),
+            });
+        }
+        Ok(made)
     }
 
     /// A whole tensor, in memory.

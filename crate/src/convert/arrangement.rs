@@ -1,4 +1,5 @@
-//! How the elements of a family's tensors lie in the model's: transposes, permutations, parts of a whole.
+//! How the elements of a family's tensors lie in the model's: transposes, permutations, parts of a whole, rows that alternate,
+//! matrices stacked into one tensor.
 
 use super::family::{FamilyError, Marked, size};
 use super::remap::Change;
@@ -13,14 +14,41 @@ struct Axis {
     step: usize,
 }
 
+/// Consecutive rows of the matrix, and where they lie in the tensor.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Band {
+    /// The first of the rows.
+    start: usize,
+    rows: usize,
+    /// The first element of the first row.
+    offset: usize,
+    /// How to walk from row to row.
+    axes: Vec<Axis>,
+}
+
 /// A tensor of the other side as it lies in the matrix that the native tensors are rows of.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Arrangement {
     /// Its own shape.
     pub(super) shape: Vec<usize>,
-    /// How to walk its elements row by row of the matrix.
-    rows: Vec<Axis>,
+    bands: Vec<Band>,
+    /// How to walk through a row.
     columns: Vec<Axis>,
+    /// Rows at its beginning that the model does not have.
+    pub(super) skipped: usize,
+    /// What is added to its elements on the way to the model.
+    pub(super) added: f64,
+}
+
+/// The rows of the matrix that a tensor makes up.
+pub(super) struct Layout<'a> {
+    pub(super) rows: usize,
+    /// The shape of a row.
+    pub(super) row: &'a [usize],
+    /// How many matrices are stacked in it, along a dimension of their own.
+    pub(super) stacked: Option<usize>,
+    /// The rows of each part of one of these matrices.
+    pub(super) parts: &'a [usize],
 }
 
 /// Some rows of one tensor, which are some rows of another.
@@ -34,11 +62,10 @@ pub(super) struct Stretch {
 }
 
 impl Arrangement {
-    /// Of a tensor that makes up `rows` rows of a matrix whose rows have the shape `row`, after `changes`. `fields` are
-    /// what sizes are computed from; `rule` and `name` are for messages.
+    /// Of a tensor of this layout after `changes`. `fields` are what sizes are computed from; `rule` and `name` are for
+    /// messages.
     pub(super) fn new(
-        rows: usize,
-        row: &[usize],
+        layout: &Layout<'_>,
         changes: &[Change],
         fields: &Map<String, Value>,
         rule: &Marked,
@@ -49,98 +76,152 @@ impl Arrangement {
             place: at.at(),
             advice: advice.to_owned(),
         };
+        let sized = |text: &Marked, what: &str| {
+            let advice = "write sizes out of native fields of the configuration";
+            size(&text.text, fields)
+                .map_err(|reason| fault(format!("`{name}` cannot be {what}: {reason}"), text, advice))
+        };
+        let Layout { rows, row, stacked, parts } = *layout;
         let width: usize = row.iter().product();
+        let slices = stacked.unwrap_or(1);
+        if slices == 0 || !rows.is_multiple_of(slices) {
+            let what = format!("`{name}` has {rows} rows, which are not {slices} equal matrices");
+            return Err(fault(what, rule, "correct the number of matrices that are stacked"));
+        }
+        let height = rows / slices;
         // A vector has no columns to trade.
-        let matrix = !row.is_empty();
-        let turns = changes.iter().filter(|change| matrix && **change == Change::Transpose).count();
+        let turns = changes.iter().filter(|change| !row.is_empty() && **change == Change::Transpose).count();
         if turns > 0 && row.len() > 1 {
             let what = format!("`{name}` has {} dimensions and cannot be transposed", row.len() + 1);
             return Err(fault(what, rule, "transpose matrices only"));
         }
-        let shape = match turns % 2 {
-            0 => [&[rows], row].concat(),
-            _ => vec![width, rows],
-        };
-        let (height, breadth) = if turns % 2 == 0 { (rows, width) } else { (width, rows) };
-        let mut view = Self {
-            shape,
-            rows: vec![Axis { count: height, step: breadth }],
-            columns: vec![Axis { count: breadth, step: 1 }],
-        };
+        let turned = turns % 2 == 1;
+        let (mut order, mut groups, mut skipped, mut added) = (None, None, 0, 0.0);
         for change in changes {
             match change {
-                Change::Transpose if matrix => std::mem::swap(&mut view.rows, &mut view.columns),
+                Change::Transpose if order.is_some() || groups.is_some() => {
+                    let what = format!("`{name}` would be transposed after its rows were moved");
+                    return Err(fault(what, rule, "say `transpose` in the rule that moves rows, or in one around it"));
+                }
                 Change::Transpose => {}
+                Change::Permute(_) | Change::Interleave(_) if order.is_some() || groups.is_some() => {
+                    let what = format!("`{name}` would be permuted twice");
+                    return Err(fault(what, rule, "write the two permutations as one"));
+                }
                 Change::Permute(permute) => {
                     let at = permute.rows.first().unwrap_or(rule);
-                    let sizes: Vec<usize> = permute
-                        .rows
-                        .iter()
-                        .map(|text| {
-                            let what = |reason| format!("`{name}` cannot be permuted: {reason}");
-                            size(&text.text, fields).map_err(|reason| {
-                                fault(what(reason), text, "write sizes out of native fields of the configuration")
-                            })
-                        })
-                        .collect::<Result<_, _>>()?;
-                    let [Axis { count, step }] = view.rows[..] else {
-                        let what = format!("`{name}` would be permuted twice");
-                        return Err(fault(what, at, "write the two permutations as one"));
-                    };
+                    let sizes: Vec<usize> =
+                        permute.rows.iter().map(|text| sized(text, "permuted")).collect::<Result<_, _>>()?;
                     let product = sizes.iter().try_fold(1usize, |product, size| product.checked_mul(*size));
-                    if product != Some(count) {
-                        let what = format!("`{name}` has {count} rows, which are no box of {sizes:?}");
+                    if product != Some(height) {
+                        let what = format!("`{name}` has {height} rows, which are no box of {sizes:?}");
                         return Err(fault(what, at, "correct the sizes: their product is the number of rows"));
                     }
-                    let steps = steps(&sizes);
+                    order = Some((sizes, permute.order.clone()));
+                }
+                Change::Interleave(text) => {
+                    let count = sized(text, "interleaved")?;
+                    if let Some(part) = parts.iter().find(|part| !part.is_multiple_of(count)) {
+                        let what = format!("a part of `{name}` has {part} rows, which are not {count} equal groups");
+                        return Err(fault(what, text, "correct the number of groups"));
+                    }
+                    groups = Some(count);
+                }
+                Change::SkipRows(count) => skipped += count,
+                Change::Add(constant) => added += constant,
+            }
+        }
+        let whole = height + skipped;
+        let (step, columns) = match turned {
+            false => (width, Axis { count: width, step: 1 }),
+            true => (1, Axis { count: width, step: whole }),
+        };
+        let matrix = if turned { vec![width, whole] } else { [&[whole], row].concat() };
+        let shape: Vec<usize> = stacked.into_iter().chain(matrix).collect();
+        let mut bands = Vec::new();
+        for slice in 0..slices {
+            let (start, offset) = (slice * height, slice * whole * width + skipped * step);
+            match (&order, groups) {
+                (Some((sizes, order)), _) => {
+                    let steps = steps(sizes);
                     let axis = |side: &usize| Axis { count: sizes[*side], step: steps[*side] * step };
-                    view.rows = permute.order.iter().map(axis).collect();
+                    bands.push(Band { start, rows: height, offset, axes: order.iter().map(axis).collect() });
+                }
+                (None, Some(groups)) => {
+                    let (mut first, mut inside) = (0, 0);
+                    for part in parts {
+                        let axes = vec![
+                            Axis { count: groups, step: height / groups * step },
+                            Axis { count: part / groups, step },
+                        ];
+                        bands.push(Band { start: start + first, rows: *part, offset: offset + inside * step, axes });
+                        (first, inside) = (first + part, inside + part / groups);
+                    }
+                }
+                (None, None) => {
+                    bands.push(Band { start, rows: height, offset, axes: vec![Axis { count: height, step }] })
                 }
             }
         }
-        Ok(view)
+        if !turned && order.is_none() && groups.is_none() && skipped == 0 {
+            // Matrices one below the other are one matrix.
+            bands = vec![Band { start: 0, rows, offset: 0, axes: vec![Axis { count: rows, step }] }];
+        }
+        Ok(Self { shape, bands, columns: vec![columns], skipped, added })
     }
 
     /// True if the tensor is rows of the matrix as they are.
     pub(super) fn is_plain(&self) -> bool {
         let count: usize = self.columns.iter().map(|axis| axis.count).product();
-        let row_by_row = matches!(self.rows[..], [Axis { step, count: rows }] if step == count || rows <= 1);
+        let [Band { offset: 0, axes, .. }] = self.bands.as_slice() else { return false };
+        let row_by_row = matches!(axes[..], [Axis { step, count: rows }] if step == count || rows <= 1);
         row_by_row && matches!(self.columns[..], [Axis { step, count }] if step == 1 || count <= 1)
     }
 
     /// What is done to the tensor's elements, in words; nothing if they stay as they are.
-    pub(super) fn words(&self) -> Option<&'static str> {
+    pub(super) fn words(&self) -> Option<String> {
         let turned = self.columns.iter().any(|axis| axis.step != 1 && axis.count > 1);
-        match (self.is_plain(), turned, self.rows.len() > 1) {
-            (true, ..) => None,
-            (false, true, false) => Some("transposed"),
-            (false, true, true) => Some("transposed, rows permuted"),
-            (false, false, _) => Some("rows permuted"),
-        }
+        let moved = self.bands.iter().any(|band| band.axes.len() > 1);
+        let words = [
+            (self.added != 0.0).then(|| format!("{} added", self.added)),
+            (self.skipped > 0).then(|| format!("without its first {} rows", self.skipped)),
+            (!self.is_plain() && turned).then(|| "transposed".to_owned()),
+            (!self.is_plain() && moved).then(|| "rows permuted".to_owned()),
+        ];
+        let words: Vec<String> = words.into_iter().flatten().collect();
+        (!words.is_empty()).then(|| words.join(", "))
     }
 
     /// The elements of some rows of the matrix as (walk through this tensor, walk through a plain one), each with the
     /// sizes of its box. `stretch.start` counts rows of this tensor's part of the matrix, `stretch.other` those there.
     fn walks(&self, stretch: Stretch) -> Vec<(Vec<usize>, Walk, Walk)> {
-        let counts: Vec<usize> = self.rows.iter().map(|axis| axis.count).collect();
         let widths: Vec<usize> = self.columns.iter().map(|axis| axis.count).collect();
         let width: usize = widths.iter().product();
-        let (row_steps, column_steps) = (steps(&counts), steps(&widths));
-        let mut boxes = Vec::new();
-        cut(&counts, stretch.start, stretch.count, &mut Vec::new(), &mut boxes);
-        let plain_steps = row_steps.iter().map(|step| step * width).chain(column_steps);
-        let plain_steps: Vec<usize> = plain_steps.collect();
-        boxes
-            .into_iter()
-            .map(|sides| {
+        let column_steps = steps(&widths);
+        let mut walks = Vec::new();
+        for band in &self.bands {
+            let first = stretch.start.max(band.start);
+            let end = (stretch.start + stretch.count).min(band.start + band.rows);
+            if first >= end {
+                continue;
+            }
+            let counts: Vec<usize> = band.axes.iter().map(|axis| axis.count).collect();
+            let row_steps = steps(&counts);
+            let mut boxes = Vec::new();
+            cut(&counts, first - band.start, end - first, &mut Vec::new(), &mut boxes);
+            let plain_steps = row_steps.iter().map(|step| step * width).chain(column_steps.iter().copied());
+            let plain_steps: Vec<usize> = plain_steps.collect();
+            walks.extend(boxes.into_iter().map(|sides| {
                 let sizes = sides.iter().map(|(_, count)| *count).chain(widths.iter().copied()).collect();
-                let here = sides.iter().zip(&self.rows).map(|((first, _), axis)| first * axis.step).sum();
+                let here: usize = sides.iter().zip(&band.axes).map(|((first, _), axis)| first * axis.step).sum();
                 let row: usize = sides.iter().zip(&row_steps).map(|((first, _), step)| first * step).sum();
-                let there = (row - stretch.start + stretch.other) * width;
-                let own_steps = self.rows.iter().chain(&self.columns).map(|axis| axis.step).collect();
-                (sizes, Walk { start: here, steps: own_steps }, Walk { start: there, steps: plain_steps.clone() })
-            })
-            .collect()
+                let there = (band.start + row - stretch.start + stretch.other) * width;
+                let own_steps = band.axes.iter().chain(&self.columns).map(|axis| axis.step).collect();
+                let own = Walk { start: band.offset + here, steps: own_steps };
+                (sizes, own, Walk { start: there, steps: plain_steps.clone() })
+            }));
+        }
+        walks
     }
 
     /// Strands that bring rows of this tensor, `name`, into a plain one.
@@ -156,14 +237,15 @@ impl Arrangement {
     }
 }
 
-/// Rows of a plain tensor, `whole` of them in all, as a piece.
-pub(super) fn rows_of(name: &ParamPath, start: usize, count: usize, whole: usize) -> Piece {
+/// Rows of a plain tensor, `whole` of them in all, as a piece, if they are whole indices of its first dimension, each of which
+/// has `each` rows.
+pub(super) fn rows_of(name: &ParamPath, (start, count): (usize, usize), whole: usize, each: usize) -> Option<Piece> {
     if count == whole {
-        return Piece::Tensor(name.clone());
+        return Some(Piece::Tensor(name.clone()));
     }
-    Piece::Rows { tensor: name.clone(), start, count }
+    let whole_indices = start.is_multiple_of(each) && count.is_multiple_of(each);
+    whole_indices.then(|| Piece::Rows { tensor: name.clone(), start: start / each, count: count / each })
 }
-
 /// Elements from one index to the next in each direction of a row-major box.
 fn steps(sizes: &[usize]) -> Vec<usize> {
     let mut steps = vec![1; sizes.len()];

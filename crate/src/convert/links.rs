@@ -4,11 +4,11 @@ use std::collections::HashMap;
 
 use serde_json::{Map, Value};
 
-use super::arrangement::{Arrangement, Stretch, rows_of};
+use super::arrangement::{Arrangement, Layout, Stretch, rows_of};
 use super::family::{Family, FamilyError, Marked, size};
 use super::remap::Renamed;
 use crate::checkpoint::Piece;
-use crate::spec::{ModelConfig, ModelSpec, ParamPath, Side, TensorRow};
+use crate::spec::{ModelConfig, ModelSpec, ParamPath, Side, TensorRow, TensorTable};
 
 /// Tensors that become each other: one and one, one and several (a split), or several and one (a join).
 #[derive(Clone, Debug, PartialEq)]
@@ -25,6 +25,8 @@ pub(super) struct Part<T> {
     pub(super) name: ParamPath,
     pub(super) start: usize,
     pub(super) rows: usize,
+    /// How many of these rows an index of the tensor's first dimension is: one, but where matrices are stacked.
+    each: usize,
     pub(super) tensor: T,
 }
 
@@ -55,8 +57,18 @@ impl Link {
     }
 
     /// What is done to elements of tensor `index` of Hugging Face, beside being one of several parts.
-    pub(super) fn words(&self, index: usize) -> Option<&'static str> {
+    pub(super) fn words(&self, index: usize) -> Option<String> {
         self.hf[index].tensor.words()
+    }
+
+    /// What is added to the elements on the way to the model.
+    pub(super) fn added(&self) -> f64 {
+        self.hf.first().map_or(0.0, |part| part.tensor.added)
+    }
+
+    /// Rows of Hugging Face's tensor that stay behind.
+    pub(super) fn skipped_rows(&self) -> usize {
+        self.hf.first().map_or(0, |part| part.tensor.skipped)
     }
 
     /// What tensor `index` of side `to` is made of. `there` gives the source's tensors other names than the family's.
@@ -65,27 +77,34 @@ impl Link {
         match to {
             Side::Native => {
                 let whole = &self.native[index];
+                if self.added() != 0.0 {
+                    return vec![Piece::Shifted { tensor: there(&self.hf[0].name), by: self.added() }];
+                }
                 let parts = self.hf.iter().map(|part| (part, there(&part.name)));
-                if plain {
-                    let rows = |(part, name): (&Part<Arrangement>, ParamPath)| {
-                        let stretch = overlap(part, whole);
-                        rows_of(&name, stretch.start, stretch.count, part.rows)
-                    };
-                    return parts.map(rows).collect();
+                let rows = |(part, name): (&Part<Arrangement>, ParamPath)| {
+                    let stretch = overlap(part, whole);
+                    rows_of(&name, (stretch.start, stretch.count), part.rows, part.each)
+                };
+                if let Some(pieces) = parts.clone().map(rows).collect::<Option<_>>().filter(|_| plain) {
+                    return pieces;
                 }
                 let strands = parts.flat_map(|(part, name)| part.tensor.strands_from(&name, overlap(part, whole)));
                 vec![Piece::Woven { elements: whole.tensor.shape.iter().product(), strands: strands.collect() }]
             }
             Side::HuggingFace => {
                 let whole = &self.hf[index];
-                let parts = self.native.iter().map(|part| (part, there(&part.name)));
-                if plain {
-                    let rows = |(part, name): (&Part<TensorRow>, ParamPath)| {
-                        let stretch = overlap(whole, part);
-                        rows_of(&name, stretch.other, stretch.count, part.rows)
-                    };
-                    return parts.map(rows).collect();
+                if self.added() != 0.0 {
+                    return vec![Piece::Shifted { tensor: there(&self.native[0].name), by: -self.added() }];
                 }
+                let parts = self.native.iter().map(|part| (part, there(&part.name)));
+                let rows = |(part, name): (&Part<TensorRow>, ParamPath)| {
+                    let stretch = overlap(whole, part);
+                    rows_of(&name, (stretch.other, stretch.count), part.rows, part.each)
+                };
+                if let Some(pieces) = parts.clone().map(rows).collect::<Option<_>>().filter(|_| plain) {
+                    return pieces;
+                }
+                // Rows that nothing reaches are zeros.
                 let strands = parts.flat_map(|(part, name)| whole.tensor.strands_to(&name, overlap(whole, part)));
                 vec![Piece::Woven { elements: whole.tensor.shape.iter().product(), strands: strands.collect() }]
             }
@@ -105,17 +124,26 @@ impl Links {
     /// # Errors
     /// [`FamilyError`] if a name does not come back, or an operation does not fit a tensor.
     pub(super) fn new(family: &Family, config: &ModelConfig) -> Result<Self, FamilyError> {
-        let table = ModelSpec::resolve(config).table(config.dtype);
-        let fields = config.to_all_fields();
+        Self::of_table(family, &ModelSpec::resolve(config).table(config.dtype), &config.to_all_fields())
+    }
+
+    fn of_table(family: &Family, table: &TensorTable, fields: &Map<String, Value>) -> Result<Self, FamilyError> {
         let (there, back) = (family.rules_to(Side::Native), family.rules_to(Side::HuggingFace));
         let mut found = Self::default();
         let mut done: HashMap<ParamPath, ParamPath> = HashMap::new();
+        let mut ways: HashMap<ParamPath, Option<Renamed>> = HashMap::new();
         for row in table.rows() {
             let Some(renamed) = back.rename(&row.path) else {
                 found.unnamed.push(row.path.clone());
                 continue;
             };
-            let forth: Vec<Renamed> = renamed.to.iter().filter_map(|name| there.rename(name)).collect();
+            // A tensor that many others lie in is met as often.
+            let several = renamed.part.is_some();
+            let way = |name: &ParamPath| match several {
+                true => ways.entry(name.clone()).or_insert_with(|| there.rename(name)).clone(),
+                false => there.rename(name),
+            };
+            let forth: Vec<Renamed> = renamed.to.iter().filter_map(way).collect();
             prove(row, &renamed, &forth)?;
             let first = &renamed.to[0];
             if let Some(target) = &row.tied_to {
@@ -143,7 +171,7 @@ impl Links {
                     })
                 })
                 .collect::<Result<_, _>>()?;
-            found.links.push(link(&renamed.to, &forth, &natives, &fields)?);
+            found.links.push(link(&renamed.to, &forth, &natives, fields)?);
         }
         Ok(found)
     }
@@ -158,7 +186,7 @@ impl Links {
                 continue;
             }
             let rows = row.shape.first().copied().unwrap_or(1);
-            let part = Part { name: row.path.clone(), start: 0, rows, tensor: row.clone() };
+            let part = Part { name: row.path.clone(), start: 0, rows, each: 1, tensor: row.clone() };
             found.links.push(Link { hf: Vec::new(), native: vec![part] });
         }
         found
@@ -221,23 +249,34 @@ fn link(
                 .map_err(|reason| fault(format!("`{first}` cannot be split: {reason}"), text, advice))
         })
         .collect::<Result<_, _>>()?;
-    let row = natives[0].shape.get(1..).unwrap_or_default();
-    if let Some(other) = natives.iter().find(|other| other.shape.get(1..).unwrap_or_default() != row) {
+    let stacked = forth[0].stacked;
+    let native_stack = stacked.filter(|stacked| stacked.native).map(|stacked| stacked.count);
+    let hf_stack = stacked.filter(|stacked| !stacked.native).map(|stacked| stacked.count);
+    let dimensions = 1 + usize::from(native_stack.is_some());
+    let row = natives[0].shape.get(dimensions..).unwrap_or_default();
+    if let Some(other) = natives.iter().find(|other| other.shape.get(dimensions..).unwrap_or_default() != row) {
         let what = format!(
             "`{first}` splits into `{}` {:?} and `{}` {:?}",
             natives[0].path, natives[0].shape, other.path, other.shape
         );
         return Err(fault(what, rule, "the parts of one tensor have rows of one width"));
     }
+    if let Some(count) = native_stack.filter(|count| natives[0].shape.len() < 2 || natives[0].shape[0] != *count) {
+        let what = format!("`{}` is {:?}, which is not {count} stacked matrices", natives[0].path, natives[0].shape);
+        return Err(fault(what, rule, "correct the number of tensors that are stacked"));
+    }
     let mut whole = 0;
     let mut native = Vec::new();
     for one in natives {
-        let rows = one.shape.first().copied().unwrap_or(1);
-        native.push(Part { name: one.path.clone(), start: whole, rows, tensor: (*one).clone() });
+        let rows: usize = one.shape.iter().take(dimensions).product();
+        let each = native_stack.map_or(1, |count| rows / count);
+        native.push(Part { name: one.path.clone(), start: whole, rows, each, tensor: (*one).clone() });
         whole += rows;
     }
+    // Each of the tensors that are stacked has the same parts.
+    let sizes = sizes.repeat(stacked.map_or(1, |stacked| stacked.count));
+    let have: Vec<usize> = native.iter().map(|part| part.rows).collect();
     let parts: Vec<usize> = if names.len() == 1 {
-        let have: Vec<usize> = native.iter().map(|part| part.rows).collect();
         if !sizes.is_empty() && sizes != have {
             let what = format!("`{first}` splits into {sizes:?} rows, but the model's tensors have {have:?}");
             return Err(fault(what, &forth[0].sizes[0], "correct the sizes, or leave them out: the model knows them"));
@@ -256,12 +295,18 @@ fn link(
         }
         sizes
     };
+    let inside = &have[..have.len() / hf_stack.unwrap_or(1).max(1)];
     let mut start = 0;
     let mut hf = Vec::new();
     for ((name, renamed), rows) in names.iter().zip(forth).zip(parts) {
-        let tensor = Arrangement::new(rows, row, &renamed.changes, fields, &renamed.rule, name)?;
-        hf.push(Part { name: name.clone(), start, rows, tensor });
+        let layout = Layout { rows, row, stacked: hf_stack, parts: inside };
+        let tensor = Arrangement::new(&layout, &renamed.changes, fields, &renamed.rule, name)?;
+        let each = hf_stack.map_or(1, |count| rows / count);
+        hf.push(Part { name: name.clone(), start, rows, each, tensor });
         start += rows;
     }
     Ok(Link { hf, native })
 }
+
+#[cfg(test)]
+mod tests;

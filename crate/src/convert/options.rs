@@ -35,7 +35,7 @@ impl Convert {
         }
         if source.side() == Side::Native {
             let origin = self.source.join("config.json").display().to_string();
-            family.require_expressible(source.config(), &origin)?;
+            family.write_config(source.config(), source.config_json(), &origin)?;
         }
         if let Some(dtype) = self.dtype.filter(|dtype| !dtype.is_weight_float()) {
             let what = format!("weights cannot be stored as {dtype}");

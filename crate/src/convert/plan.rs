@@ -96,6 +96,7 @@ impl RemapPlan {
         family: &Family,
         dtype: Option<DType>,
     ) -> Result<Self, FamilyError> {
+        let family = &family.of_model(config)?;
         let links = match way {
             Direction { from: Side::Native, to: Side::Native } => Links::native(config),
             _ => Links::new(family, config)?,
@@ -210,7 +211,12 @@ impl RemapPlan {
                 }
             };
             let first = found[0].dtype;
-            let to_dtype = dtype.filter(|_| first.is_float()).unwrap_or(first);
+            // A sum keeps all bits of what it was made of in the widest type.
+            let exact = (link.added() != 0.0 && dtype.is_none()).then_some(match way.to {
+                Side::Native => DType::F64,
+                Side::HuggingFace => link.native[0].tensor.dtype,
+            });
+            let to_dtype = exact.or(dtype).filter(|_| first.is_float()).unwrap_or(first);
             for (at, row) in found.iter().enumerate() {
                 self.steps.push(RemapStep {
                     from: row.path.clone(),
@@ -224,7 +230,10 @@ impl RemapPlan {
                 });
             }
             self.pieces.insert((*to).clone(), pieces);
-            if changed {
+            if link.skipped_rows() > 0 && way.from == Side::HuggingFace {
+                self.skipped
+                    .push((found[0].path.clone(), "its first rows, which no token reads; the way back writes zeros"));
+            } else if changed && link.skipped_rows() == 0 {
                 for (at, row) in found.iter().enumerate() {
                     self.back.insert(row.path.clone(), link.pieces(way.from, at, &Clone::clone));
                 }
@@ -340,7 +349,7 @@ fn words(link: &Link, way: Direction, at: usize, index: usize) -> String {
         Side::Native => (&link.hf[at], &link.native[index]),
         Side::HuggingFace => (&link.hf[index], &link.native[at]),
     };
-    let mut words: Vec<String> = hf.tensor.words().map(str::to_owned).into_iter().collect();
+    let mut words: Vec<String> = hf.tensor.words().into_iter().collect();
     // Rows of whichever of the two is the larger one.
     let part = match (link.hf.len(), link.native.len()) {
         (1, 1) => None,

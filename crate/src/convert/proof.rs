@@ -145,7 +145,12 @@ fn lost(
         let Some(row) = source.table().get(name) else { continue };
         // What was rounded cannot come back.
         let made_of = back[name].iter().flat_map(Piece::tensors).filter_map(|from| written.table().get(from));
-        if made_of.into_iter().any(|from| from.dtype != row.dtype) {
+        // A sum that was stored in a wider type can.
+        let shifted = matches!(back[name].as_slice(), [Piece::Shifted { .. }]);
+        if made_of.into_iter().any(|from| match shifted {
+            true => from.dtype.bytes() < row.dtype.bytes(),
+            false => from.dtype != row.dtype,
+        }) {
             continue;
         }
         let (mut found, mut done, mut same) = (Vec::new(), 0, true);
@@ -174,6 +179,7 @@ fn way_of(row: &TensorRow, pieces: &[Piece], source: &Checkpoint) -> Way {
         tensors.any(|from| from.dtype != row.dtype)
     };
     match pieces {
+        [Piece::Shifted { .. }] => Way::Rearranged,
         _ if pieces.iter().any(cast) => Way::Cast,
         [Piece::Tensor(_)] => Way::Moved,
         _ => Way::Rearranged,

@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 use super::config::{ConfigError, ModelConfig};
 use super::fields::Fields;
 use super::parts::{self, PARTS, PartFields, Reading};
-use super::{Architecture, user_part};
+use super::{Architecture, family_names, user_part};
 
 /// Whose parameter names a model folder uses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,8 +66,8 @@ impl ModelConfig {
             whole.then(|| Architecture::define(name, &Map::new(), origin).ok()).flatten()
         });
         found.ok_or_else(|| {
-            let known: Vec<&str> = Architecture::all().map(Architecture::name).collect();
-            fields.unsupported("model_type", name.unwrap_or(model_type), &known.join(", "))
+            let known = family_names().collect::<Vec<_>>().join(", ");
+            fields.unsupported("model_type", name.unwrap_or(model_type), &known)
         })
     }
 
@@ -80,8 +80,10 @@ impl ModelConfig {
         let empty = Map::new();
         let object = json.as_object().unwrap_or(&empty);
         let fields = Fields { object, origin, family: "language", strict: true };
-        let families: Vec<_> = Architecture::all().map(|family| (family.name(), family)).collect();
-        let architecture = fields.word("model_type", &families)?.ok_or_else(|| fields.missing("model_type"))?;
+        let name = fields.text("model_type")?.ok_or_else(|| fields.missing("model_type"))?;
+        let known = || family_names().collect::<Vec<_>>().join(", ");
+        let architecture =
+            Architecture::from_name(name).ok_or_else(|| fields.unsupported("model_type", name, &known()))?;
         let known = || parts::fields().flat_map(|field| std::iter::once(&field.name).chain(field.aliases_of()));
         let own = user_part::chosen_by(object);
         let own = own.iter().flat_map(|part| part.fields()).map(|field| &field.name);

@@ -58,6 +58,32 @@ impl Rule {
         self
     }
 
+    /// The rows of the parts alternate in this many groups (an expression of native fields): one row of each in turn, if there
+    /// are as many groups as a part has rows.
+    pub fn interleaved(mut self, groups: &str) -> Self {
+        self.0.interleave = Some(groups.into());
+        self
+    }
+
+    /// One tensor with a dimension more is this many (an expression of native fields), whose number is `{n}` in the names of
+    /// the side that has several.
+    pub fn stacked(mut self, count: &str) -> Self {
+        self.0.stack = Some(count.into());
+        self
+    }
+
+    /// Adds a constant to every element.
+    pub fn added(mut self, constant: f64) -> Self {
+        self.0.add = Some(constant);
+        self
+    }
+
+    /// Leaves out rows at the beginning, which no token reads.
+    pub fn without_rows(mut self, rows: usize) -> Self {
+        self.0.skip_rows = rows;
+        self
+    }
+
     /// Rules for what follows in the name.
     pub fn inside(mut self, rules: impl IntoIterator<Item = Rule>) -> Self {
         self.0.inside = rules.into_iter().map(|rule| (*rule.0).clone()).collect();
@@ -100,14 +126,14 @@ impl FamilyBuilder {
 
     /// The native field that a field of Hugging Face's config.json becomes.
     pub fn field(mut self, hf: &str, native: &str) -> Self {
-        let native = Some(native.into());
+        let native = OneOrMore(vec![native.into()]);
         self.0.config.push(WrittenField { hf: hf.into(), native, ..WrittenField::default() });
         self
     }
 
     /// As [`field`](Self::field), with an expression for where it is missing or null.
     pub fn field_or(mut self, hf: &str, native: &str, default: &str) -> Self {
-        let (native, default) = (Some(native.into()), Some(default.into()));
+        let (native, default) = (OneOrMore(vec![native.into()]), Some(default.into()));
         self.0.config.push(WrittenField { hf: hf.into(), native, default, ..WrittenField::default() });
         self
     }

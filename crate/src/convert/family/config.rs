@@ -81,10 +81,9 @@ impl ConfigMap {
             }
         }
         for field in self.fields.iter().filter(|field| field.each_layer.is_none()) {
-            if let Some(target) = &field.native
-                && self.applies(field, &hf, origin)?
-            {
-                set(&mut native, &target.text, self.native_value(field, &hf, origin)?);
+            if field.target().is_some() && self.applies(field, &hf, origin)? {
+                let value = self.native_value(field, &hf, origin)?;
+                field.native.0.iter().for_each(|target| set(&mut native, &target.text, value.clone()));
             }
         }
         self.put_layers(&mut native, &hf, origin)?;
@@ -127,7 +126,7 @@ impl ConfigMap {
     }
 
     fn missing(&self, field: &WrittenField, origin: &str) -> FamilyError {
-        let native = field.native.as_ref().map_or("field", |native| native.text.as_str());
+        let native = field.target().map_or("field", |native| native.text.as_str());
         let what = format!("`{}` is missing; it is the model's {native}", field.hf.text);
         self.fault(what, origin, &field.hf, "add it, or give the entry a default")
     }
@@ -183,7 +182,7 @@ impl ConfigMap {
     /// What one entry makes of a Hugging Face configuration whose fields are filled in.
     fn native_value(&self, field: &WrittenField, hf: &Map<String, Value>, origin: &str) -> Result<Value, FamilyError> {
         if let Some(expression) = &field.to_native {
-            let native = field.native.as_ref().map_or(&field.hf, |native| native);
+            let native = field.target().unwrap_or(&field.hf);
             return self.computed(&native.text, expression, hf, origin);
         }
         let value = match (get(hf, &field.hf.text), &field.default) {
@@ -204,7 +203,7 @@ impl ConfigMap {
             return error.into();
         };
         let renamed = |entry: &&WrittenField| {
-            entry.native.as_ref().is_some_and(|native| native.text == *field && entry.hf.text != *field)
+            entry.target().is_some_and(|native| native.text == *field && entry.hf.text != *field)
         };
         if let Some(entry) = self.fields.iter().filter(|entry| entry.each_layer.is_none()).find(renamed) {
             *field = format!("{} ({field})", entry.hf.text);

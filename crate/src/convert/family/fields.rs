@@ -117,7 +117,7 @@ impl KnownFields {
     pub(super) fn new(written: &Written) -> Self {
         let root = |path: &str| path.split('.').next().unwrap_or_default().to_owned();
         let inert = |field: &&WrittenField| {
-            let native = field.native.as_ref().map_or("", |native| native.text.as_str());
+            let native = field.target().map_or("", |native| native.text.as_str());
             // What may have one value only is no concern of the reference forward.
             SHAPES_AND_TRAINING.contains(&native) || field.harmless || !field.must.is_empty()
         };

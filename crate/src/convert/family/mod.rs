@@ -12,7 +12,7 @@ mod written;
 use std::sync::{Arc, OnceLock};
 
 use regex::Regex;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::reference::Outline;
 use super::{Remap, remap};
@@ -27,7 +27,7 @@ pub(super) use expression::size;
 pub use known::Families;
 pub(super) use marked::Marked;
 use written::Written;
-pub(super) use written::{WrittenPermute, WrittenRule};
+pub(super) use written::{Stacked, WrittenPermute, WrittenRule};
 
 /// What conversion knows about one family of models.
 ///
@@ -52,7 +52,7 @@ pub(super) use written::{WrittenPermute, WrittenRule};
 #[derive(Clone, Debug)]
 pub struct Family(Sealed<Arc<Inside>>);
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Inside {
     name: String,
     model_type: String,
@@ -64,6 +64,8 @@ struct Inside {
     gguf: Option<String>,
     to_native: Remap,
     to_hf: Remap,
+    /// The rules as they are written, if they stack as many tensors as a model has.
+    stacking: Vec<WrittenRule>,
     spellings: Remap,
     skip: Vec<Regex>,
     outline: Option<Outline>,
@@ -95,8 +97,7 @@ impl Family {
         static NATIVE: OnceLock<Result<Family, FamilyError>> = OnceLock::new();
         let native = NATIVE.get_or_init(|| {
             let written = Written::from_yaml(NATIVE_NAMES, "the native names")?;
-            let architecture = Architecture::define("native", &Map::new(), "the native names")?;
-            Self::assemble(written, Some(architecture))
+            Self::assemble(written, Some(Architecture::nameless()))
         });
         native.clone()
     }
@@ -146,7 +147,11 @@ impl Family {
                 advice: "add `config:`, a list of { hf: FIELD, native: FIELD }".to_owned(),
             });
         };
-        let to_native = Remap::new(&written.to_native)?;
+        // Without a model one of each is as good as any number.
+        let rules: Vec<WrittenRule> =
+            written.to_native.iter().map(|rule| rule.unstacked(&|_| Ok(1))).collect::<Result<_, _>>()?;
+        let to_native = Remap::new(&rules)?;
+        let stacks = written.to_native.iter().any(WrittenRule::stacks);
         let skip = written.skip.iter().map(remap::whole).collect::<Result<_, _>>()?;
         let inside = Inside {
             fields: KnownFields::new(&written),
@@ -157,6 +162,7 @@ impl Family {
             gguf: written.gguf,
             to_hf: to_native.inverse()?,
             to_native,
+            stacking: if stacks { written.to_native } else { Vec::new() },
             spellings: Remap::new(&written.spellings)?,
             skip,
             outline: written.reference,
@@ -197,6 +203,30 @@ impl Family {
             Side::Native => &self.0.to_native,
             Side::HuggingFace => &self.0.to_hf,
         }
+    }
+
+    /// The family with rules for as many tensors as a model has, where it stacks some.
+    pub(crate) fn of_model(&self, config: &ModelConfig) -> Result<Self, FamilyError> {
+        if self.0.stacking.is_empty() {
+            return Ok(self.clone());
+        }
+        let fields = config.to_all_fields();
+        self.counted(&|text: &Marked| {
+            size(&text.text, &fields).map_err(|reason| FamilyError::Operation {
+                what: format!("how many tensors are stacked cannot be said: {reason}"),
+                place: text.at(),
+                advice: "write a number, or an expression of native fields".to_owned(),
+            })
+        })
+    }
+
+    /// The family with rules for as many tensors as `count` says.
+    pub(super) fn counted(&self, count: &dyn Fn(&Marked) -> Result<usize, FamilyError>) -> Result<Self, FamilyError> {
+        let rules: Vec<WrittenRule> =
+            self.0.stacking.iter().map(|rule| rule.unstacked(count)).collect::<Result<_, _>>()?;
+        let to_native = Remap::new(&rules)?;
+        let inside = Inside { to_hf: to_native.inverse()?, to_native, ..(**self.0).clone() };
+        Ok(Self(Sealed::new(Arc::new(inside))))
     }
 
     /// A native name as `side` writes it; of several tensors that it is made of, the first.

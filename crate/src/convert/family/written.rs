@@ -11,6 +11,9 @@ use super::FamilyError;
 use super::marked::{self, Marked, MarkedVisitor, Source};
 use crate::convert::reference::Outline;
 
+/// Stands in the names of tensors that are stacked for the number of each.
+const NUMBER: &str = "{n}";
+
 /// Families are a few pages; what is longer is something else.
 pub(super) const LARGEST: usize = 1 << 20;
 
@@ -77,9 +80,9 @@ pub(super) struct WrittenField {
     /// Other names for it, which win over it.
     #[serde(default)]
     pub(super) aliases: Vec<String>,
-    /// The native field; without one the value is read by expressions, or not at all.
+    /// The native field, or several that have one value; without one the value is read by expressions, or not at all.
     #[serde(default)]
-    pub(super) native: Option<Marked>,
+    pub(super) native: OneOrMore,
     /// What the class assumes where the field is left out, and where it is null if `if_null` does not say otherwise.
     #[serde(default)]
     pub(super) default: Option<Marked>,
@@ -108,6 +111,13 @@ pub(super) struct WrittenField {
     /// It is read and never written.
     #[serde(default)]
     pub(super) read_only: bool,
+}
+
+impl WrittenField {
+    /// The native field, or the first of several.
+    pub(super) fn target(&self) -> Option<&Marked> {
+        self.native.0.first()
+    }
 }
 
 /// How a field there says something of each layer.
@@ -142,8 +152,31 @@ pub(crate) struct WrittenRule {
     pub(crate) permute: Option<WrittenPermute>,
     #[serde(default)]
     pub(crate) sizes: Vec<Marked>,
+    /// The rows of the parts alternate in this many groups.
+    #[serde(default)]
+    pub(crate) interleave: Option<Marked>,
+    /// This many tensors, whose number is `{n}` in their names, lie along the first dimension of one.
+    #[serde(default)]
+    pub(crate) stack: Option<Marked>,
+    /// What is added to every element.
+    #[serde(default)]
+    pub(crate) add: Option<f64>,
+    /// Rows at the beginning that no token reads.
+    #[serde(default)]
+    pub(crate) skip_rows: usize,
     #[serde(default)]
     pub(crate) inside: Vec<WrittenRule>,
+    /// How many tensors are stacked, where their names are written out.
+    #[serde(skip)]
+    pub(crate) stacked: Option<Stacked>,
+}
+
+/// Tensors that lie along the first dimension of one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Stacked {
+    pub(crate) count: usize,
+    /// Whether it is the native side that has the one.
+    pub(crate) native: bool,
 }
 
 /// Rows seen as a box of these sizes, whose sides change places.
@@ -185,10 +218,58 @@ impl<'de> Deserialize<'de> for OneOrMore {
 }
 
 impl WrittenRule {
+    /// Whether it or a rule inside it stacks tensors.
+    pub(crate) fn stacks(&self) -> bool {
+        self.stack.is_some() || self.inside.iter().any(Self::stacks)
+    }
+
+    /// With the names of tensors that are stacked written out. `count` says how many there are.
+    pub(crate) fn unstacked(&self, count: &dyn Fn(&Marked) -> Result<usize, FamilyError>) -> Result<Self, FamilyError> {
+        let mut rule = self.clone();
+        if let Some(stack) = &self.stack {
+            let (hf, native) = (&self.patterns, &self.replace);
+            let names = |texts: &OneOrMore| texts.0.iter().filter(|text| text.text.contains(NUMBER)).count();
+            let native = match (names(hf), names(native)) {
+                (numbered, 0) if numbered == hf.0.len() => true,
+                (0, numbered) if numbered == native.0.len() => false,
+                _ => {
+                    return Err(FamilyError::Syntax {
+                        reason: format!(
+                            "`stack` without `{NUMBER}` in the names of one side, all of them, and of one only"
+                        ),
+                        place: stack.at(),
+                        advice: format!(
+                            "write `{NUMBER}` for the number of each tensor that is stacked; a number that both sides have is a group `(\\d+)`"
+                        ),
+                    });
+                }
+            };
+            let count = count(stack)?;
+            let numbered = |texts: &OneOrMore| match texts.0.iter().any(|text| text.text.contains(NUMBER)) {
+                false => texts.clone(),
+                true => {
+                    let of = |number: usize| {
+                        let one = move |text: &Marked| Marked {
+                            text: text.text.replace(NUMBER, &number.to_string()),
+                            place: text.place.clone(),
+                        };
+                        texts.0.iter().map(one)
+                    };
+                    OneOrMore((0..count).flat_map(of).collect())
+                }
+            };
+            (rule.patterns, rule.replace) = (numbered(&self.patterns), numbered(&self.replace));
+            rule.stacked = Some(Stacked { count, native });
+        }
+        rule.inside = self.inside.iter().map(|inside| inside.unstacked(count)).collect::<Result<_, _>>()?;
+        Ok(rule)
+    }
+
     /// Says of all its texts where they stand, if nothing better is known.
     pub(crate) fn named(&mut self, place: &Arc<str>) {
         let permuted = self.permute.iter_mut().flat_map(|permute| &mut permute.rows);
         let texts = self.patterns.0.iter_mut().chain(&mut self.replace.0).chain(&mut self.sizes);
+        let texts = texts.chain(&mut self.interleave).chain(&mut self.stack);
         texts.chain(permuted).for_each(|text| text.named(place));
         self.inside.iter_mut().for_each(|rule| rule.named(place));
     }

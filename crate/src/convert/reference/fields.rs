@@ -38,9 +38,19 @@ impl ReferenceModel<'_> {
         let first = window.first_layer.as_deref().and_then(|first| self.size(first)).unwrap_or(0);
         let has_window = match kinds {
             Some(kinds) => kinds.get(layer).and_then(Value::as_str) == Some("sliding_attention"),
+            None if window.unrotated => !self.is_rotated(layer),
             None => layer >= first,
         };
         if has_window { size } else { usize::MAX }
+    }
+
+    /// Whether a layer rotates queries and keys.
+    pub(super) fn is_rotated(&self, layer: usize) -> bool {
+        let Some(rotated) = &self.outline.rotated else { return true };
+        match self.field(&rotated.list).and_then(Value::as_array) {
+            Some(list) => list.get(layer).and_then(Value::as_u64) != Some(0),
+            None => self.size(&rotated.all_but_every).is_none_or(|every| (layer + 1) % every.max(1) != 0),
+        }
     }
 
     /// The longest window of a layer, if one has any.

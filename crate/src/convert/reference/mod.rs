@@ -183,6 +183,7 @@ impl<'a> ReferenceModel<'a> {
         let weight = self.tensor(&format!("{name}.weight"))?;
         let bias = self.optional(&format!("{name}.bias"))?;
         let norm = &self.outline.norm;
+        let weight: Vec<f32> = weight.iter().map(|weight| weight + norm.offset).collect();
         let eps = self.number(&norm.eps).unwrap_or(match norm.kind {
             outline::NormKind::RmsNorm => 1e-6,
             outline::NormKind::LayerNorm => 1e-5,
@@ -252,8 +253,12 @@ impl<'a> ReferenceModel<'a> {
         let mut x = Vec::new();
         for (position, &id) in ids.iter().enumerate() {
             let mut row = self.rows(&name, id as usize, 1)?;
+            if self.outline.scaled_embedding {
+                let scale = (row.len() as f64).sqrt() as f32;
+                row.iter_mut().for_each(|value| *value *= scale);
+            }
             if let (PositionOutline::Learned, Some(name)) = (self.outline.positions, &tensors.positions) {
-                let place = self.rows(&format!("{name}.weight"), position, 1)?;
+                let place = self.rows(&format!("{name}.weight"), position + self.outline.first_position, 1)?;
                 row.iter_mut().zip(place).for_each(|(value, place)| *value += place);
             }
             x.extend(row);
@@ -280,6 +285,7 @@ impl<'a> ReferenceModel<'a> {
                 self.norm_heads(x, &named(norm))?;
             }
             match outline.positions {
+                _ if !self.is_rotated(layer) => {}
                 PositionOutline::RotaryHalves => rotate(x, sizes.head, frequencies, false),
                 PositionOutline::RotaryNeighbours => rotate(x, sizes.head, frequencies, true),
                 PositionOutline::Learned | PositionOutline::None => {}

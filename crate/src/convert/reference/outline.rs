@@ -26,8 +26,17 @@ pub(crate) struct Outline {
     pub(super) norm: NormOutline,
     /// The function inside the feed-forward part.
     pub(super) activation: ActivationOutline,
+    /// Whether embeddings are multiplied by the square root of the width.
+    #[serde(default)]
+    pub(super) scaled_embedding: bool,
     /// How positions enter.
     pub(super) positions: PositionOutline,
+    /// The row of the first position, where they are learned.
+    #[serde(default)]
+    pub(super) first_position: usize,
+    /// Which layers rotate; without it, all do.
+    #[serde(default)]
+    pub(super) rotated: Option<RotatedOutline>,
     /// How matrices are stored.
     #[serde(default)]
     pub(super) matrices: MatrixOutline,
@@ -65,6 +74,19 @@ pub(super) struct WindowOutline {
     /// The field with a list of the layers' kinds, which decides where it is given: `sliding_attention` has the window.
     #[serde(default)]
     pub(super) kinds: Option<String>,
+    /// Whether, without that list, the layers have it that do not rotate.
+    #[serde(default)]
+    pub(super) unrotated: bool,
+}
+
+/// The fields of config.json that say which layers rotate queries and keys.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RotatedOutline {
+    /// The field with a list that is 1 for layers that do and 0 for those that do not.
+    pub(super) list: String,
+    /// The field with the number k of which every k-th layer does not, where there is no list.
+    pub(super) all_but_every: String,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -73,6 +95,9 @@ pub(super) struct NormOutline {
     pub(super) kind: NormKind,
     /// The field with what is added to the mean square or the variance.
     pub(super) eps: String,
+    /// What is added to the stored weight, for norms that are written as 1 + w.
+    #[serde(default)]
+    pub(super) offset: f32,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -172,8 +197,9 @@ impl Outline {
             let others = [&window.switch, &window.first_layer, &window.kinds];
             std::iter::once(&window.size).chain(others.into_iter().flatten())
         });
+        let rotated = self.rotated.iter().flat_map(|rotated| [&rotated.list, &rotated.all_but_every]);
         let rotary = if self.is_rotary() { ROTARY } else { &[] };
-        let named = sizes.chain(optional).chain(window).chain(self.must.keys()).map(String::as_str);
+        let named = sizes.chain(optional).chain(window).chain(rotated).chain(self.must.keys()).map(String::as_str);
         named.chain(rotary.iter().copied()).chain(["tie_word_embeddings"])
     }
 

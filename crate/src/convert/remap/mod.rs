@@ -5,7 +5,7 @@ mod invert;
 use regex::Regex;
 
 use super::family::FamilyError;
-use super::family::{Marked, WrittenPermute, WrittenRule};
+use super::family::{Marked, Stacked, WrittenPermute, WrittenRule};
 use crate::spec::ParamPath;
 use invert::invert_one;
 
@@ -16,6 +16,12 @@ pub(crate) enum Change {
     Transpose,
     /// Rows, seen as a box, change their order.
     Permute(WrittenPermute),
+    /// The rows of the parts of a tensor alternate in this many groups.
+    Interleave(Marked),
+    /// So many rows at the beginning are left out.
+    SkipRows(usize),
+    /// This is added to every element.
+    Add(f64),
 }
 
 #[derive(Clone, Debug)]
@@ -28,6 +34,7 @@ struct Rule {
     part: Option<(usize, usize)>,
     changes: Vec<Change>,
     sizes: Vec<Marked>,
+    stacked: Option<Stacked>,
     inside: Vec<Rule>,
 }
 
@@ -54,6 +61,8 @@ pub struct Renamed {
     pub(super) changes: Vec<Change>,
     /// The rows of each part, where the rule says so.
     pub(super) sizes: Vec<Marked>,
+    /// How many tensors are stacked in one.
+    pub(super) stacked: Option<Stacked>,
     /// The innermost rule that matched.
     pub(super) rule: Marked,
 }
@@ -87,6 +96,7 @@ impl Remap {
             part: None,
             changes: Vec::new(),
             sizes: Vec::new(),
+            stacked: None,
             rule: Marked::default(),
         };
         let mut rest = name.as_str();
@@ -103,6 +113,7 @@ impl Remap {
                 }));
             }
             renamed.part = renamed.part.or(rule.part);
+            renamed.stacked = renamed.stacked.or(rule.stacked);
             renamed.changes.extend(rule.changes.iter().cloned());
             if !rule.sizes.is_empty() {
                 renamed.sizes.clone_from(&rule.sizes);
@@ -152,8 +163,9 @@ fn compile(written: &[WrittenRule], several: bool) -> Result<Vec<Rule>, FamilyEr
         if parts > 1 && (several || patterns.len() > 1 && replacements.len() > 1) {
             return Err(syntax("a tensor can be split or joined once only on its way", first));
         }
-        if !rule.sizes.is_empty() && rule.sizes.len() != parts {
-            return Err(syntax(&format!("{} sizes for {parts} parts", rule.sizes.len()), &rule.sizes[0]));
+        let each = parts / rule.stacked.map_or(1, |stacked| stacked.count).max(1);
+        if !rule.sizes.is_empty() && rule.sizes.len() != each {
+            return Err(syntax(&format!("{} sizes for {each} parts", rule.sizes.len()), &rule.sizes[0]));
         }
         let mut changes = Vec::new();
         if rule.transpose {
@@ -169,6 +181,22 @@ fn compile(written: &[WrittenRule], several: bool) -> Result<Vec<Rule>, FamilyEr
             }
             changes.push(Change::Permute(permute.clone()));
         }
+        changes.extend(rule.interleave.clone().map(Change::Interleave));
+        changes.extend((rule.skip_rows > 0).then_some(Change::SkipRows(rule.skip_rows)));
+        changes.extend(rule.add.map(Change::Add));
+        if rule.interleave.is_some() && replacements.len() < 2 {
+            return Err(syntax("rows alternate where one tensor there becomes several", first));
+        }
+        let alone = parts < 2 && !rule.transpose && rule.permute.is_none() && rule.stack.is_none();
+        if (rule.add.is_some() || rule.skip_rows > 0) && !alone {
+            return Err(syntax("`add` and `skip_rows` stand alone with one tensor", first));
+        }
+        if rule.add.is_some_and(|constant| !constant.is_finite()) {
+            return Err(syntax("what is added is not a number", first));
+        }
+        if rule.stack.is_some() && rule.stacked.is_none() {
+            return Err(syntax("`stack` stands in the rules of families only", first));
+        }
         for (index, pattern) in patterns.iter().enumerate() {
             rules.push(Rule {
                 pattern: anchored(&pattern.text, pattern)?,
@@ -177,6 +205,7 @@ fn compile(written: &[WrittenRule], several: bool) -> Result<Vec<Rule>, FamilyEr
                 part: (patterns.len() > 1).then_some((index, patterns.len())),
                 changes: changes.clone(),
                 sizes: rule.sizes.clone(),
+                stacked: rule.stacked,
                 inside: compile(&rule.inside, several || parts > 1)?,
             });
         }
@@ -230,6 +259,7 @@ fn invert(rules: &[Rule]) -> Result<Vec<Rule>, FamilyError> {
                 part: (rule.replacements.len() > 1).then_some((index, rule.replacements.len())),
                 changes: Vec::new(),
                 sizes: Vec::new(),
+                stacked: rule.stacked,
                 inside: invert(&rule.inside)?,
             });
         }

@@ -3,6 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::super::expression::fields_of;
+use super::super::marked::Marked;
 use super::super::written::{EachLayer, WrittenField};
 use super::{ConfigMap, FamilyError, same};
 use crate::spec::ModelConfig;
@@ -26,7 +27,7 @@ impl ConfigMap {
         let Some(count) = count else { return Ok(()) };
         let mut layers = vec![Map::new(); count as usize];
         for field in self.layer_fields() {
-            let Some(target) = &field.native else { continue };
+            let Some(target) = field.target() else { continue };
             if self.applies(field, hf, origin)? {
                 let values = self.layer_values(field, hf, layers.len(), origin)?;
                 layers.iter_mut().zip(values).for_each(|(layer, value)| drop(layer.insert(target.text.clone(), value)));
@@ -44,53 +45,68 @@ impl ConfigMap {
         count: usize,
         origin: &str,
     ) -> Result<Vec<Value>, FamilyError> {
+        let stated = self.stated_values(field, hf, count, origin)?;
+        let Some(expression) = &field.to_native else {
+            let Some(known) = &field.values else { return Ok(stated) };
+            let words = || known.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
+            let one = |value: &Value| {
+                let found = known.get(&super::word(value)).cloned();
+                found.ok_or_else(|| self.not_covered(&field.hf, value, origin, &words()))
+            };
+            return stated.iter().map(one).collect();
+        };
+        let mut seen = named_by(expression, hf);
+        let mut values = Vec::with_capacity(count);
+        for (layer, value) in stated.into_iter().enumerate() {
+            seen.insert("layer".to_owned(), json!(layer));
+            seen.insert("value".to_owned(), value);
+            values.push(self.computed(&field.hf.text, expression, &seen, origin)?);
+        }
+        Ok(values)
+    }
+
+    /// What an entry says of each layer there. Where a list is left out, its default is computed for each; it sees of the
+    /// lists that come before it what they say of the same layer.
+    fn stated_values(
+        &self,
+        field: &WrittenField,
+        hf: &Map<String, Value>,
+        count: usize,
+        origin: &str,
+    ) -> Result<Vec<Value>, FamilyError> {
         let stated = hf.get(&field.hf.text).filter(|value| !value.is_null());
-        let list = match (field.each_layer, stated) {
-            (Some(EachLayer::List), Some(Value::Array(list))) if list.len() == count => Some(list),
+        match (field.each_layer, stated) {
+            (Some(EachLayer::List), Some(Value::Array(list))) if list.len() == count => return Ok(list.clone()),
             (Some(EachLayer::List), Some(other)) => {
                 let found = other.as_array().map_or_else(|| other.to_string(), |list| format!("{} values", list.len()));
                 let what = format!("`{}` is {found}, expected a list of {count}", field.hf.text);
                 return Err(self.fault(what, origin, &field.hf, "correct the field: it has a value for each layer"));
             }
-            _ => None,
-        };
-        let expressions = [&field.default, &field.to_native].into_iter().flatten();
-        let named: Vec<String> = expressions.flat_map(|expression| fields_of(&expression.text)).collect();
-        let mut seen: Map<String, Value> = hf.clone();
-        seen.retain(|name, _| named.contains(name));
+            (_, Some(value)) => return Ok(vec![value.clone(); count]),
+            (_, None) => {}
+        }
+        let default = field.default.as_ref().ok_or_else(|| self.missing(field, origin))?;
+        let mut seen = named_by(default, hf);
+        let named = fields_of(&default.text);
+        let before = self.layer_fields().take_while(|other| other.hf != field.hf);
+        let before = before.filter(|other| other.each_layer == Some(EachLayer::List) && named.contains(&other.hf.text));
+        let lists: Vec<(&str, Vec<Value>)> = before
+            .map(|other| Ok((other.hf.text.as_str(), self.stated_values(other, hf, count, origin)?)))
+            .collect::<Result<_, FamilyError>>()?;
         let mut values = Vec::with_capacity(count);
         for layer in 0..count {
             seen.insert("layer".to_owned(), json!(layer));
-            let value = match (list.and_then(|list| list.get(layer)), &field.default, field.each_layer) {
-                (Some(value), ..) => value.clone(),
-                (None, Some(default), Some(EachLayer::List)) => {
-                    self.computed(&field.hf.text, default, &seen, origin)?
-                }
-                (None, default, _) => match (stated, default) {
-                    (Some(value), _) => value.clone(),
-                    (None, Some(default)) => self.computed(&field.hf.text, default, &seen, origin)?,
-                    (None, None) => return Err(self.missing(field, origin)),
-                },
-            };
-            seen.insert("value".to_owned(), value.clone());
-            values.push(match &field.to_native {
-                Some(expression) => self.computed(&field.hf.text, expression, &seen, origin)?,
-                None => match &field.values {
-                    Some(known) => known.get(&super::word(&value)).cloned().ok_or_else(|| {
-                        let words = known.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
-                        self.not_covered(&field.hf, &value, origin, &words)
-                    })?,
-                    None => value,
-                },
-            });
+            for (name, list) in &lists {
+                seen.insert((*name).to_owned(), list[layer].clone());
+            }
+            values.push(self.computed(&field.hf.text, default, &seen, origin)?);
         }
         Ok(values)
     }
 
     /// The native fields of each layer that entries decide.
     pub(super) fn layers_of(&self, config: &ModelConfig) -> Vec<Map<String, Value>> {
-        let named: Vec<&str> =
-            self.layer_fields().filter_map(|field| Some(field.native.as_ref()?.text.as_str())).collect();
+        let named: Vec<&str> = self.layer_fields().filter_map(|field| Some(field.target()?.text.as_str())).collect();
         if named.is_empty() {
             return Vec::new();
         }
@@ -143,6 +159,13 @@ impl ConfigMap {
             found.is_ok_and(|found| found.iter().zip(wanted).all(|(a, b)| same(a, b)))
         })
     }
+}
+
+/// The fields that an expression names.
+fn named_by(expression: &Marked, fields: &Map<String, Value>) -> Map<String, Value> {
+    let named = fields_of(&expression.text);
+    let of = |name: &String| Some((name.clone(), fields.get(name)?.clone()));
+    named.iter().filter_map(of).collect()
 }
 
 /// Puts what holds for most layers into the model's own fields, and runs of layers that differ into `layers`.

@@ -43,7 +43,7 @@ impl ConfigMap {
             }
         }
         for field in self.fields.iter().filter(|field| !field.read_only) {
-            if (field.native.is_none() && field.to_hf.is_none()) || !self.applies(field, &self.known(&hf), origin)? {
+            if (field.target().is_none() && field.to_hf.is_none()) || !self.applies(field, &self.known(&hf), origin)? {
                 continue;
             }
             if field.each_layer.is_some() {
@@ -102,7 +102,7 @@ impl ConfigMap {
             return evaluate(&expression.text, native)
                 .map_err(|reason| self.fault(what(reason), origin, expression, advice));
         }
-        let target = field.native.as_ref().unwrap_or(&field.hf);
+        let target = field.target().unwrap_or(&field.hf);
         let wanted = get(native, &target.text).cloned().unwrap_or(Value::Null);
         let Some(values) = &field.values else { return Ok(wanted) };
         // The first word that means it. Keys of YAML mappings are texts here: `true` and `1` are read as what they say.
@@ -124,7 +124,7 @@ impl ConfigMap {
         native: &Map<String, Value>,
         origin: &str,
     ) -> Result<(), FamilyError> {
-        let Some(target) = &field.native else { return Ok(()) };
+        let Some(target) = field.target() else { return Ok(()) };
         let layers = self.layers_of(config);
         let wanted: Vec<Value> = layers.iter().map(|layer| layer[&target.text].clone()).collect();
         let known = self.known(hf);
