@@ -315,6 +315,9 @@ fn a_project_brings_a_part_and_its_edits_count() {
 
     let help = say(temp.path(), &["-p", "mine", "-t", "4M", "model", "test", "--help"]);
     assert!(String::from_utf8_lossy(&help.stdout).contains("Factor on the map [default: 1.0]"));
+    let fields = say(temp.path(), &["-p", "mine", "project", "fields", "scaled"]);
+    let listed = String::from_utf8_lossy(&fields.stdout).into_owned();
+    assert!(listed.contains("feed_forward_type: scaled") && listed.contains("plain, odd"), "{listed}");
     let copied = say(temp.path(), &["project", "new", "copy", "--from", "mine"]);
     assert!(copied.status.success() && temp.path().join("copy/parts/scaled.rs").is_file(), "{copied:?}");
 }

@@ -151,7 +151,7 @@ def test_it_trains_and_saves(name, report, folders, chandlery, tmp_path):
     saved = folders / f"{name}-saved-{report['version']}"
     before, after = (load_file(folder / "model.safetensors") for folder in (folders / name, saved))
     assert before.keys() == after.keys() and all(torch.equal(after[key], tensor) for key, tensor in before.items())
-    chandlery("logits", saved, "--input-ids", tmp_path / "ids.json", "-o", tmp_path / "logits.safetensors")
+    chandlery("logits", "-p", FIXTURES / "mixes", saved, "--input-ids", tmp_path / "ids.json", "-o", tmp_path / "logits.safetensors")
     (again,) = load_file(tmp_path / "logits.safetensors").values()
     assert (again - given["plain"]).abs().max() <= TOLERANCE
 

@@ -4,7 +4,8 @@ use clap::{Arg, Command};
 
 use super::complete::command_of;
 use super::{WITH_PROJECT, parser, verb_of};
-use crate::spec::{Field, parts};
+use crate::display::View;
+use crate::spec::{Field, UserPart, parts};
 
 /// The help of the word at `at` of a verb's line: of a flag, or else of the verb. `None` if there is no verb.
 pub fn explain(words: &[String], at: usize) -> Option<String> {
@@ -28,7 +29,9 @@ pub fn explain(words: &[String], at: usize) -> Option<String> {
 
 /// What a field of a model's configuration is, by its name.
 pub fn explain_field(name: &str) -> Option<String> {
-    parts::field(name).map(Field::explanation)
+    parts::field(name)
+        .map(Field::explanation)
+        .or_else(|| UserPart::find(name).map(|part| part.view().plain().to_owned()))
 }
 
 fn explain_verb(verb: &str, command: &Command, chosen: Option<&Command>) -> Option<String> {

@@ -9,6 +9,7 @@ use super::arguments::{Named, chosen, with_note};
 use super::{Failure, Kept, Outcome, given, option, path};
 use crate::display::{Align, Mark, MimeBundle, TableView, View};
 use crate::project::{Project, new_project, project};
+use crate::spec::UserPart;
 use crate::spec::parts::{self, PARTS};
 
 const KEEPS: &str = "chandlery::project::Trace";
@@ -92,7 +93,7 @@ fn list() -> Result<Outcome, Failure> {
 /// A part or a field that exists.
 fn subject(word: &str) -> Result<String, String> {
     let name = word.replace('-', "_");
-    if parts::part(&name).is_some() || parts::field(&name).is_some() {
+    if parts::part(&name).is_some() || parts::field(&name).is_some() || UserPart::find(&name).is_some() {
         return Ok(name);
     }
     let names: Vec<&str> = PARTS.iter().map(|part| part.name).collect();
@@ -108,10 +109,15 @@ fn fields(matches: &ArgMatches) -> Outcome {
     if let Some(field) = name.filter(|name| parts::part(name).is_none()).and_then(parts::field) {
         return Outcome { view: field.view(), json: field.report(), passed: true, value: None };
     }
+    if let Some(part) = name.and_then(UserPart::find) {
+        return Outcome { view: part.view(), json: part.report(), passed: true, value: None };
+    }
     let shown: Vec<_> = PARTS.iter().filter(|part| name.is_none_or(|name| name == part.name)).collect();
-    let views = shown.iter().map(|part| part.view());
+    // Those of the project that was named.
+    let own = if name.is_none() { UserPart::all() } else { Vec::new() };
+    let views = shown.iter().map(|part| part.view()).chain(own.iter().map(|part| part.view()));
     let view = views.reduce(|all, next| all.followed_by(&next)).unwrap_or_else(|| MimeBundle::text(""));
-    let json = shown.iter().map(|part| part.report()).collect();
+    let json = shown.iter().map(|part| part.report()).chain(own.iter().map(|part| part.report())).collect();
     Outcome { view, json, passed: true, value: None }
 }
 

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::table::{Align, Mark, TableView};
 use super::{MimeBundle, View};
 use crate::spec::parts::PartFields;
-use crate::spec::{Architecture, Field, ModelConfig};
+use crate::spec::{Architecture, Field, ModelConfig, UserPart};
 
 impl View for PartFields {
     fn view(&self) -> MimeBundle {
@@ -46,6 +46,34 @@ impl PartFields {
     /// The `--json` report.
     pub fn report(&self) -> Value {
         json!({ "part": self.name, "about": self.about, "fields": self.fields().map(Field::report).collect::<Vec<_>>() })
+    }
+}
+
+impl View for UserPart {
+    fn view(&self) -> MimeBundle {
+        let columns = [("field", Align::Left), ("type", Align::Left), ("default", Align::Left), ("about", Align::Left)];
+        let place = self.place().field();
+        let mut table = TableView::new(format!("{}: a part of your own ({place}: {0})", self.name()), &columns);
+        for field in self.fields() {
+            let kind = field.kind.to_string();
+            table
+                .row(Mark::None, [field.name.into(), kind.into(), field.default.to_string().into(), field.help.into()]);
+        }
+        if let Some((file, _)) = self.source() {
+            table.note(format!("its source: {file}"));
+        }
+        table.typed_bundle("fields")
+    }
+}
+
+impl UserPart {
+    /// The `--json` report.
+    pub fn report(&self) -> Value {
+        let fields = self.fields().iter().map(|field| {
+            let kind = field.kind.to_string();
+            json!({ "name": field.name, "type": kind, "default": field.default, "help": field.help })
+        });
+        json!({ "part": self.name(), "about": format!("{}: {}", self.place().field(), self.name()), "fields": fields.collect::<Vec<_>>() })
     }
 }
 

@@ -57,6 +57,17 @@ pub enum PartFieldKind {
     Word(Vec<&'static str>),
 }
 
+impl std::fmt::Display for PartFieldKind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            PartFieldKind::Number => f.write_str("number"),
+            PartFieldKind::Size => f.write_str("whole number"),
+            PartFieldKind::Flag => f.write_str("true or false"),
+            PartFieldKind::Word(words) => f.write_str(&words.join(", ")),
+        }
+    }
+}
+
 /// A field of a part: its key in config.json and in the YAML of projects, and, with dashes, its flag.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PartField {
