@@ -265,6 +265,8 @@ def test_models_go_there_and_back(name, seed, chandlery, tmp_path):
         chandlery("logits", folder, "--input-ids", tmp_path / "ids.json", "-o", tmp_path / "ours.safetensors")
         ours = load_file(tmp_path / "ours.safetensors")["logits"]
         assert (ours - expected).abs().max() < 2e-3, folder.name
+    cast = json.loads(chandlery("convert", source, tmp_path / "cast", "--dtype", "bfloat16", "--json").stdout)
+    assert cast["verdict"] == "agree", cast["not_judged"]
     chandlery("convert", native, back)
     assert json.loads((back / "config.json").read_text()) == json.loads((source / "config.json").read_text())
     before, after = load_file(source / "model.safetensors"), load_file(back / "model.safetensors")

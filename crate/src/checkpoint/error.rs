@@ -109,7 +109,7 @@ pub enum CheckpointError {
         path: PathBuf,
     },
     /// A sum in which bits would be lost that the way back needs.
-    #[error("adding {by} to tensor `{tensor}` in {dtype} loses bits of some of its numbers\n  where: {path}\n  do: convert without --dtype, or with --dtype float64", path = path.display())]
+    #[error("adding {by} to tensor `{tensor}` in {dtype} loses bits of some of its numbers\n  where: {path}\n  do: describe the tensor without `add` in the file of the family", path = path.display())]
     Inexact {
         /// The tensor.
         tensor: String,

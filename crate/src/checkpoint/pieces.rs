@@ -36,6 +36,8 @@ pub enum Piece {
         tensor: ParamPath,
         /// What is added.
         by: f64,
+        /// The element type that the elements are rounded to first, as a cast rounds.
+        rounded: Option<DType>,
     },
     /// Elements of source tensors in another order: a transpose, a permutation, columns side by side. The strands reach every
     /// element of the piece once at most; those that none reaches are zeros.
@@ -109,7 +111,9 @@ impl<'a> Pieces<'a> {
                     .map_err(|fault| fault.of(&row.path, (row.dtype, row.dtype), self.from.path()))?;
                 return Ok(Stretch::Made(made));
             }
-            Piece::Shifted { tensor, by } => return Ok(Stretch::Made(self.shifted(tensor, *by, row)?)),
+            Piece::Shifted { tensor, by, rounded } => {
+                return Ok(Stretch::Made(self.shifted(tensor, *by, *rounded, row)?));
+            }
             Piece::Woven { elements, strands } => {
                 return Ok(Stretch::Made(weave(self.from, *elements, strands, row.dtype)?));
             }
@@ -126,9 +130,21 @@ impl<'a> Pieces<'a> {
 
     /// The elements of a tensor with a constant added. Where the written type is at least as wide as the stored one, what was
     /// added can be taken away again, and every bit is as before; else the sum is rounded as a cast rounds.
-    fn shifted(&self, tensor: &ParamPath, by: f64, row: &TensorRow) -> Result<Vec<u8>, CheckpointError> {
-        let data = self.from.read(tensor)?;
-        let fault = |fault: CastFault| fault.of(tensor, (data.dtype, row.dtype), self.from.path());
+    fn shifted(
+        &self,
+        tensor: &ParamPath,
+        by: f64,
+        rounded: Option<DType>,
+        row: &TensorRow,
+    ) -> Result<Vec<u8>, CheckpointError> {
+        let mut data = self.from.read(tensor)?;
+        let stored = data.dtype;
+        let fault = |fault: CastFault| fault.of(tensor, (stored, row.dtype), self.from.path());
+        if let Some(dtype) = rounded.filter(|dtype| *dtype != stored) {
+            let mut bytes = Vec::new();
+            cast_floats(&data.bytes, stored, dtype, &mut bytes).map_err(fault)?;
+            (data.dtype, data.bytes) = (dtype, bytes);
+        }
         let sums = |bytes: &[u8], from: DType, by: f64, to: DType| -> Result<Vec<u8>, CastFault> {
             let mut wide = Vec::with_capacity(bytes.len() / from.bytes().max(1) * 8);
             cast_floats(bytes, from, DType::F64, &mut wide)?;

@@ -78,7 +78,7 @@ impl Link {
             Side::Native => {
                 let whole = &self.native[index];
                 if self.added() != 0.0 {
-                    return vec![Piece::Shifted { tensor: there(&self.hf[0].name), by: self.added() }];
+                    return vec![Piece::Shifted { tensor: there(&self.hf[0].name), by: self.added(), rounded: None }];
                 }
                 let parts = self.hf.iter().map(|part| (part, there(&part.name)));
                 let rows = |(part, name): (&Part<Arrangement>, ParamPath)| {
@@ -94,7 +94,11 @@ impl Link {
             Side::HuggingFace => {
                 let whole = &self.hf[index];
                 if self.added() != 0.0 {
-                    return vec![Piece::Shifted { tensor: there(&self.native[0].name), by: -self.added() }];
+                    return vec![Piece::Shifted {
+                        tensor: there(&self.native[0].name),
+                        by: -self.added(),
+                        rounded: None,
+                    }];
                 }
                 let parts = self.native.iter().map(|part| (part, there(&part.name)));
                 let rows = |(part, name): (&Part<TensorRow>, ParamPath)| {

@@ -203,7 +203,7 @@ impl RemapPlan {
         let in_file = |ours: &ParamPath| places.get(ours).cloned().unwrap_or_else(|| ours.clone());
         let targets = link.names(way.to);
         for (index, to) in targets.iter().enumerate() {
-            let (pieces, changed) = match way {
+            let (mut pieces, changed) = match way {
                 Direction { from: Side::Native, to: Side::Native } => (vec![Piece::Tensor(in_file(to))], false),
                 _ => {
                     let changed = names.len() + targets.len() > 2 || link.words(0).is_some();
@@ -211,12 +211,17 @@ impl RemapPlan {
                 }
             };
             let first = found[0].dtype;
-            // A sum keeps all bits of what it was made of in the widest type.
-            let exact = (link.added() != 0.0 && dtype.is_none()).then_some(match way.to {
-                Side::Native => DType::F64,
-                Side::HuggingFace => link.native[0].tensor.dtype,
-            });
-            let to_dtype = exact.or(dtype).filter(|_| first.is_float()).unwrap_or(first);
+            // A sum keeps all bits of what it was made of in the widest type; a cast is one of what is added to.
+            let shifted = link.added() != 0.0 && first.is_float();
+            let to_dtype = match way.to {
+                Side::Native if shifted => DType::F64,
+                Side::HuggingFace if shifted => dtype.unwrap_or(link.native[0].tensor.dtype),
+                _ => dtype.filter(|_| first.is_float()).unwrap_or(first),
+            };
+            if let ([Piece::Shifted { rounded, .. }], Side::Native) = (pieces.as_mut_slice(), way.to) {
+                *rounded = dtype;
+            }
+            let comes_back = !shifted || dtype.is_none_or(|dtype| dtype == first);
             for (at, row) in found.iter().enumerate() {
                 self.steps.push(RemapStep {
                     from: row.path.clone(),
@@ -233,7 +238,7 @@ impl RemapPlan {
             if link.skipped_rows() > 0 && way.from == Side::HuggingFace {
                 self.skipped
                     .push((found[0].path.clone(), "its first rows, which no token reads; the way back writes zeros"));
-            } else if changed && link.skipped_rows() == 0 {
+            } else if changed && link.skipped_rows() == 0 && comes_back {
                 for (at, row) in found.iter().enumerate() {
                     self.back.insert(row.path.clone(), link.pieces(way.from, at, &Clone::clone));
                 }

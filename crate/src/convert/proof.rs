@@ -179,7 +179,7 @@ fn way_of(row: &TensorRow, pieces: &[Piece], source: &Checkpoint) -> Way {
         tensors.any(|from| from.dtype != row.dtype)
     };
     match pieces {
-        [Piece::Shifted { .. }] => Way::Rearranged,
+        [Piece::Shifted { rounded: None, .. }] => Way::Rearranged,
         _ if pieces.iter().any(cast) => Way::Cast,
         [Piece::Tensor(_)] => Way::Moved,
         _ => Way::Rearranged,
