@@ -137,6 +137,7 @@ def settings(name, seed):
         "gemma": {"attention_bias": draw.random() < 0.5},
         "phi3": {"sliding_window": draw.choice([9, None])},
         "opt": {"ffn_dim": 40, "enable_bias": draw.random() < 0.5},
+        "cwm": {"sliding_window": 7, "layer_types": kinds, "mlp_bias": draw.random() < 0.5},
         "ernie4_5": {"use_bias": draw.random() < 0.5},
         "starcoder2": {"use_bias": draw.random() < 0.5, "sliding_window": draw.choice([9, None])},
     }
