@@ -201,6 +201,7 @@ fn shard(folder: &Path) {
 /// All text of a model's sources.
 fn text_of(model: &Model) -> String {
     export::sources(&configured(model).render().unwrap())
+        .unwrap()
         .into_iter()
         // What users' parts are written with is there whole.
         .filter(|(name, _)| name != "rust/src/part.rs")
@@ -271,7 +272,7 @@ fn sources_read_as_these_do() {
 fn sources_depend_on_the_candle_of_this_crate() {
     let manifest =
         std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().join("Cargo.toml")).unwrap();
-    let sources = export::rust(&configured(&MODELS[0]).render().unwrap(), "model");
+    let sources = export::rust(&configured(&MODELS[0]).render().unwrap(), "model").unwrap();
     let (_, exported) = sources.iter().find(|(name, _)| name == "Cargo.toml").unwrap();
     for dependency in ["candle-core = ", "candle-nn = "] {
         let line = exported.lines().find(|line| line.starts_with(dependency)).unwrap();

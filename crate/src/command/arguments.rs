@@ -79,6 +79,7 @@ impl Named {
             ArgumentType::Int => arg.value_name("N").allow_negative_numbers(true),
             ArgumentType::Float => arg.value_name("X").allow_negative_numbers(true),
             ArgumentType::Dict => arg.value_name("DICT"),
+            ArgumentType::List => arg.value_name("LIST"),
             ArgumentType::Str => arg.value_name("TEXT"),
             ArgumentType::Path => arg.value_name("PATH"),
             ArgumentType::Choices => arg.value_name(declared.choices.join("|")),

@@ -9,7 +9,7 @@ use super::{ConstructError, Construction, LoadReport, SaveOptions};
 use crate::checkpoint::{
     CHECKPOINTS, CheckpointError, FolderChanges, Found, GGUF_FILE, WEIGHTS_NAMES, listed, weights_entries,
 };
-use crate::export::{ExportError, try_sources};
+use crate::export::{ExportError, sources};
 use crate::project::{tokenizer, tokenizer_names};
 use crate::spec::{ModelConfig, TensorTable};
 use crate::tokenizer::TokenizerFiles;
@@ -51,7 +51,7 @@ fn definition(config: &ModelConfig, tokenizer: &TokenizerFiles) -> Result<Vec<(S
     let mut files =
         vec![("config.json".to_owned(), text(&json)), ("generation_config.json".to_owned(), text(&generation))];
     files.extend(tokenizer.to_write());
-    files.extend(try_sources(config)?.into_iter().map(|(name, source)| (name, source.into_bytes())));
+    files.extend(sources(config)?.into_iter().map(|(name, source)| (name, source.into_bytes())));
     Ok(files)
 }
 

@@ -90,7 +90,7 @@ impl Convert {
         }
         let growth = tokens.map(|tokens| Growth::new(tokens, &source, &mut plan, (&family, to))).transpose()?;
         let generation = generation.map(|(bytes, _)| bytes);
-        let sources = if to == Side::Native { crate::export::try_sources(&config)? } else { Vec::new() };
+        let sources = if to == Side::Native { crate::export::sources(&config)? } else { Vec::new() };
         let mut draft = Draft {
             shards: ShardPlan::with_format([], self.max_shard_size, self.format),
             changes: FolderChanges::default(),

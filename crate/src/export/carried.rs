@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{ExportError, try_sources};
+use super::{ExportError, sources};
 use crate::checkpoint::{CheckpointError, inside};
 use crate::spec::{ModelConfig, Side};
 
@@ -40,7 +40,7 @@ pub fn carried_sources(
     list(folder, "", 0, &mut names)?;
     names.sort();
     let (ours, again) = match side {
-        Side::Native if old != new => (try_sources(old)?, try_sources(new)?),
+        Side::Native if old != new => (sources(old)?, sources(new)?),
         _ => (Vec::new(), Vec::new()),
     };
     let carried = names.into_iter().map(|name| {

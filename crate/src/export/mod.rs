@@ -36,6 +36,14 @@ pub enum ExportError {
         /// What the model is made of.
         parts: String,
     },
+    /// Parts that a user wrote, without what these sources need.
+    #[error(
+        "the model has {why}\n  where: its configuration\n  do: give the part what is missing, or do without these sources"
+    )]
+    OwnPart {
+        /// Which sources there are none of, and why.
+        why: String,
+    },
     /// The folder whose sources go along.
     #[error(transparent)]
     Folder(#[from] crate::checkpoint::CheckpointError),
@@ -45,14 +53,14 @@ pub enum ExportError {
 ///
 /// # Errors
 /// [`ExportError::Template`] if a template does not render.
-pub fn try_sources(config: &crate::spec::ModelConfig) -> Result<Vec<SourceFile>, ExportError> {
+pub fn sources(config: &crate::spec::ModelConfig) -> Result<Vec<SourceFile>, ExportError> {
     let mut files = Vec::new();
     if own::without_python(config).is_none() {
-        files.extend(python::try_python(config)?);
+        files.extend(python::python(config)?);
     }
     if own::without_rust(config).is_none() {
         let name = format!("chandlery-{}", config.architecture.name()).replace('_', "-");
-        files.extend(rust::try_rust(config, &name)?.into_iter().map(|(file, text)| (format!("rust/{file}"), text)));
+        files.extend(rust::rust(config, &name)?.into_iter().map(|(file, text)| (format!("rust/{file}"), text)));
     }
     // What its parts were compiled from goes along.
     let parts = config.all_user_parts();
@@ -63,12 +71,4 @@ pub fn try_sources(config: &crate::spec::ModelConfig) -> Result<Vec<SourceFile>,
 /// Which sources of a model there are none of, and why: its layers have parts that a user wrote for another purpose.
 pub fn left_out(config: &crate::spec::ModelConfig) -> Vec<String> {
     own::without_python(config).into_iter().chain(own::without_rust(config)).collect()
-}
-
-/// [`try_sources`] where a template that does not render may end the program.
-///
-/// # Panics
-/// With the [`ExportError`].
-pub fn sources(config: &crate::spec::ModelConfig) -> Vec<SourceFile> {
-    try_sources(config).unwrap_or_else(|error| panic!("{error}"))
 }

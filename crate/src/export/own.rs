@@ -8,6 +8,9 @@ use serde::Serialize;
 use super::SourceFile;
 use crate::spec::{ModelConfig, Place, UserPart};
 
+/// How a model's crate names itself.
+const CRATE: &str = "crate";
+
 /// A user's part as the crate of a model holds it.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub(super) struct OwnModule {
@@ -22,7 +25,7 @@ pub(super) fn rust_type(part: UserPart) -> String {
         Place::FeedForward => "OwnFeedForward",
     };
     let module = module_of(part).unwrap_or_default();
-    format!("crate::part::{wrapper}::<crate::parts::{module}::{}>", part.type_name())
+    format!("{CRATE}::part::{wrapper}::<{CRATE}::parts::{module}::{}>", part.type_name())
 }
 
 /// The class of a part in a model's Python.
@@ -53,15 +56,15 @@ pub(super) fn rust_modules(config: &ModelConfig) -> (Vec<OwnModule>, Vec<SourceF
 
 /// A part's text with the paths that a model's crate has.
 fn in_the_crate(text: &str) -> String {
-    static PATHS: LazyLock<Vec<(Regex, &str)>> = LazyLock::new(|| {
+    static PATHS: LazyLock<Vec<(Regex, String)>> = LazyLock::new(|| {
         let rules = [
-            (r"\b(?:::)?chandlery::part\b", "crate::part"),
-            (r"\b(?:::)?chandlery::candle_nn\b", "candle_nn"),
-            (r"\b(?:::)?chandlery::candle\b", "candle_core"),
+            (r"\b(?:::)?chandlery::part\b", format!("{CRATE}::part")),
+            (r"\b(?:::)?chandlery::candle_nn\b", "candle_nn".to_owned()),
+            (r"\b(?:::)?chandlery::candle\b", "candle_core".to_owned()),
         ];
         rules.into_iter().filter_map(|(pattern, path)| Some((Regex::new(pattern).ok()?, path))).collect()
     });
-    PATHS.iter().fold(text.to_owned(), |text, (pattern, path)| pattern.replace_all(&text, *path).into_owned())
+    PATHS.iter().fold(text.to_owned(), |text, (pattern, path)| pattern.replace_all(&text, path).into_owned())
 }
 
 /// Why a model's sources in Rust cannot be made.

@@ -25,6 +25,9 @@ pub enum ArgumentType {
     Path,
     /// An object, in JSON or in YAML's flow form, or `null`.
     Dict,
+    /// A list, in JSON or in YAML's flow form, or `null`: of fields alone, no project declares one.
+    #[serde(skip_deserializing)]
+    List,
     /// One of the words that the declaration lists under `choices`, or `null`.
     Choices,
 }
@@ -79,8 +82,7 @@ impl Argument {
         }
     }
 
-    /// The argument for a field that some part of a model declares; `None` for those that a flag cannot give: lists, and
-    /// token ids, which are the tokenizer's.
+    /// The argument for a field that some part of a model declares; `None` for token ids, which are the tokenizer's.
     pub fn of_field(name: &str) -> Option<Self> {
         let Some(field) = parts::fields().find(|field| field.name == name) else { return Self::of_user_field(name) };
         let (kind, choices) = match field.kind {
@@ -91,7 +93,8 @@ impl Argument {
             FieldKind::WordOrPart(_) => (ArgumentType::Str, &[][..]),
             FieldKind::Word(words) | FieldKind::WordOrList(words) => (ArgumentType::Choices, words),
             FieldKind::Object => (ArgumentType::Dict, &[][..]),
-            FieldKind::List | FieldKind::Id | FieldKind::Ids => return None,
+            FieldKind::List => (ArgumentType::List, &[][..]),
+            FieldKind::Id | FieldKind::Ids => return None,
         };
         Some(Self {
             name: name.to_owned(),
@@ -135,6 +138,7 @@ impl Argument {
             ArgumentType::Str => "text".to_owned(),
             ArgumentType::Path => "a path, or null".to_owned(),
             ArgumentType::Dict => "an object such as '{\"rope_theta\": 500000.0}', or null".to_owned(),
+            ArgumentType::List => "a list such as '[{\"count\": 2}]', or null".to_owned(),
             ArgumentType::Choices => format!("one of {}", self.choices.join(", ")),
         }
     }
@@ -157,6 +161,7 @@ impl Argument {
             ArgumentType::Float => word.parse::<f64>().ok().filter(|number| number.is_finite()).map(Value::from),
             ArgumentType::Path => Some(Value::from(seen_from_here(word))),
             ArgumentType::Dict => yaml::parse(word).ok().filter(Value::is_object),
+            ArgumentType::List => yaml::parse(word).ok().filter(Value::is_array),
             ArgumentType::Choices => Some(Value::from(word)),
         };
         let value = value.ok_or_else(|| self.expected())?;
@@ -176,6 +181,7 @@ impl Argument {
             ArgumentType::Str => value.is_string(),
             ArgumentType::Path => value.is_null() || value.as_str().is_some_and(|path| !path.is_empty()),
             ArgumentType::Dict => value.is_null() || value.is_object(),
+            ArgumentType::List => value.is_null() || value.is_array(),
             ArgumentType::Choices => match value {
                 Value::Null => true,
                 Value::String(word) => self.choices.contains(word),
@@ -224,7 +230,7 @@ mod tests {
 
     #[test]
     fn words_become_typed_values() {
-        use ArgumentType::{Bool, Choices, Dict, Float, Int, Path, Str};
+        use ArgumentType::{Bool, Choices, Dict, Float, Int, List, Path, Str};
         for (kind, word, expected) in [
             (Int, "8", "8"),
             (Int, "none", "null"),
@@ -236,6 +242,7 @@ mod tests {
             (Dict, "{\"rope_theta\": 5e5}", "{\"rope_theta\":500000.0}"),
             (Dict, "{rope_theta: 500000.0, rope_type: llama3}", "{\"rope_theta\":500000.0,\"rope_type\":\"llama3\"}"),
             (Choices, "relu", "\"relu\""),
+            (List, "[{count: 2}]", "[{\"count\":2}]"),
         ] {
             assert_eq!(argument(kind).parse(word).map(|value| value.to_string()), Ok(expected.to_owned()), "{word}");
         }

@@ -13,7 +13,7 @@ use crate::checkpoint::{
     Checkpoint, CheckpointChoice, FolderChanges, Manifest, Piece, Placement, ShardPlan, timestamp,
 };
 use crate::convert::{ConvertError, entries_of_a_model};
-use crate::export::{CarriedSource, carried_sources, try_sources};
+use crate::export::{CarriedSource, carried_sources, sources};
 use crate::sealed::Sealed;
 use crate::spec::{DType, ModelConfig, ModelSpec, ParamPath, Side, TensorTable};
 use crate::tokenizer::TokenizerFiles;
@@ -115,7 +115,7 @@ impl Prepared {
             None => Placement::Root,
         };
 
-        let sources = try_sources(&new)?;
+        let sources = sources(&new)?;
         let mut warnings = choice.warnings();
         let mut left = Vec::new();
         let mut carried = carried_sources(&asked.source, Side::Native, &new, &new)?;
@@ -179,8 +179,7 @@ impl Prepared {
 /// Says which of our sources were edited: they are written anew, and the edits stay behind.
 fn edited(folder: &Path, new: &[(String, String)], old: &Value, origin: &str) -> Option<String> {
     // What this crate no longer reads it cannot have written as it would now.
-    let before =
-        ModelConfig::from_json(old, origin).ok().and_then(|config| try_sources(&config).ok()).unwrap_or_default();
+    let before = ModelConfig::from_json(old, origin).ok().and_then(|config| sources(&config).ok()).unwrap_or_default();
     let edited = new.iter().filter(|(name, written)| {
         let found = std::fs::read_to_string(folder.join(name)).ok();
         found.is_some_and(|found| found != *written && !before.iter().any(|file| file.0 == *name && file.1 == found))

@@ -9,7 +9,7 @@ use super::blueprint::{Blueprint, parts_in_words, runs_of};
 use super::fields::{fields_of, python_block, runs_json};
 use super::kinds::{rope_json, slopes_formula};
 use super::naming::{position, wrapped};
-use super::own::python_class;
+use super::own::{python_class, without_python};
 use super::recipe::groups_of;
 use super::{ExportError, SourceFile};
 use crate::spec::{Activation, AlibiSlopes, ModelConfig, ModelSpec, PositionEmbedding};
@@ -39,13 +39,12 @@ const MODELING: &[(&str, &str)] = &[
 /// Python sources of a model for Hugging Face transformers 4.57 and 5: (file name, text). `auto_map` of the native
 /// config.json names their classes.
 ///
-/// # Panics
-/// If a template does not render; [`try_sources`](super::try_sources) has the error.
-pub fn python(config: &ModelConfig) -> Vec<SourceFile> {
-    try_python(config).unwrap_or_else(|error| panic!("{error}"))
-}
-
-pub(super) fn try_python(config: &ModelConfig) -> Result<Vec<SourceFile>, ExportError> {
+/// # Errors
+/// [`ExportError::Template`] if a template does not render, [`ExportError::OwnPart`] for a user's part without Python.
+pub fn python(config: &ModelConfig) -> Result<Vec<SourceFile>, ExportError> {
+    if let Some(why) = without_python(config) {
+        return Err(ExportError::OwnPart { why });
+    }
     let blueprint = Blueprint::new(config, |part| python_class(part).unwrap_or_default());
     let recipe = groups_of(config);
     let scaled = config.scale_embedding;

@@ -5,7 +5,7 @@ use serde_json::json;
 use super::blueprint::{Blueprint, parts_in_words};
 use super::fields::fields_of;
 use super::naming::wrapped;
-use super::own::{rust_modules, rust_type};
+use super::own::{rust_modules, rust_type, without_rust};
 use super::python::{render, with};
 use super::{ExportError, SourceFile};
 use crate::spec::{Activation, ModelConfig, PositionEmbedding};
@@ -28,13 +28,13 @@ const FILES: &[(&str, &str)] = &[
 /// Rust sources of a model: a crate called `name` that depends on candle, serde and serde_json alone, loads the model's
 /// folder and prints logits. (File name in the crate, text.)
 ///
-/// # Panics
-/// If a template does not render; [`try_sources`](super::try_sources) has the error.
-pub fn rust(config: &ModelConfig, name: &str) -> Vec<SourceFile> {
-    try_rust(config, name).unwrap_or_else(|error| panic!("{error}"))
-}
-
-pub(super) fn try_rust(config: &ModelConfig, name: &str) -> Result<Vec<SourceFile>, ExportError> {
+/// # Errors
+/// [`ExportError::Template`] if a template does not render, [`ExportError::OwnPart`] for a user's part whose source is not
+/// known.
+pub fn rust(config: &ModelConfig, name: &str) -> Result<Vec<SourceFile>, ExportError> {
+    if let Some(why) = without_rust(config) {
+        return Err(ExportError::OwnPart { why });
+    }
     let blueprint = Blueprint::new(config, rust_type);
     let (own_modules, own_files) = rust_modules(config);
     let sinusoidal = config.position == PositionEmbedding::Sinusoidal;
