@@ -182,7 +182,7 @@ def others(field, value, layers):
     if field.endswith("_token_id"):
         return [5, None]
     if isinstance(value, int):
-        return [value + 1, value * 2, max(value // 2, 1)]
+        return [value + 1, max(value // 2, 1)]
     if isinstance(value, float):
         return [value * 2 + 0.25]
     if isinstance(value, dict) or field == "rope_scaling":
@@ -250,7 +250,7 @@ def test_a_changed_field_is_never_certified_while_it_is_off(name, models, chandl
     assert seen > len(entries(name)) // 2, seen
 
 
-@pytest.mark.parametrize("seed", [1, 2, 3])
+@pytest.mark.parametrize("seed", [1, 2])
 @pytest.mark.parametrize("name", FAMILIES)
 def test_models_go_there_and_back(name, seed, chandlery, tmp_path):
     """Tiny models of other sizes and settings: logits on both sides, every bit back, and transformers loads what came back."""
