@@ -50,6 +50,31 @@ pub(crate) fn for_each<J: Sync, S, E: Send + From<Interrupted>>(
     })
 }
 
+/// Runs `work` on what `read` gives for each number below `count`, in order. The next one is read on another thread
+/// meanwhile, so two are in memory at a time.
+///
+/// # Errors
+/// What either fails with first.
+pub(crate) fn read_ahead<T: Send, E: Send>(
+    count: usize,
+    read: impl Fn(usize) -> Result<T, E> + Sync,
+    mut work: impl FnMut(usize, T) -> Result<(), E>,
+) -> Result<(), E> {
+    let read = &read;
+    std::thread::scope(|scope| {
+        let start = |index: usize| (index < count).then(|| scope.spawn(move || read(index)));
+        let mut next = start(0);
+        let mut index = 0;
+        while let Some(reading) = next.take() {
+            let item = reading.join().unwrap_or_else(|panic| resume_unwind(panic))?;
+            next = start(index + 1);
+            work(index, item)?;
+            index += 1;
+        }
+        Ok(())
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use std::cell::Cell;
@@ -70,6 +95,20 @@ mod tests {
         let mut done = done.into_inner().unwrap();
         done.sort_unstable();
         assert_eq!((done, counted.get()), (jobs, 500_500));
+    }
+
+    #[test]
+    fn what_is_read_ahead_comes_in_order_and_ends_with_an_error() {
+        let mut seen = Vec::new();
+        let read = |index: usize| if index < 5 { Ok(10 * index) } else { Err("unreadable") };
+        let all = read_ahead(5, read, |index, item| {
+            seen.push((index, item));
+            Ok(())
+        });
+        assert_eq!((all, seen.len(), seen[4]), (Ok(()), 5, (4, 40)));
+        assert_eq!(read_ahead(7, read, |_, _| Ok(())), Err("unreadable"));
+        assert_eq!(read_ahead(7, read, |index, _| if index == 2 { Err("work") } else { Ok(()) }), Err("work"));
+        assert_eq!(read_ahead(0, read, |_, _| Err("none")), Ok(()));
     }
 
     #[test]

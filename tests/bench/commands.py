@@ -61,6 +61,7 @@ def streams(runs, scratch, transformers):
     commands = {
         copy: ["cp", "-r", source, destination],
         "`convert` to native": convert,
+        "`convert` to native, with logits compared": [COMMAND, "convert", source, destination],
         "`convert` back": [COMMAND, "convert", native, destination, "--no-validate"],
         "`convert --dtype float32` (writes 4.94 GB)": [*convert, "--dtype", "float32"],
         "`convert --dtype float16`": [*convert, "--dtype", "float16"],

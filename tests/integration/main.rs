@@ -57,6 +57,7 @@ mod roles;
 mod runner;
 mod sockets;
 mod standard_input;
+mod streaming;
 mod subshells;
 mod tokens;
 mod training;

@@ -74,6 +74,30 @@ pub(super) enum Stretch<'a> {
     Made(Vec<u8>),
 }
 
+impl Stretch<'_> {
+    /// How many elements of a tensor of type `made` it holds.
+    fn elements(&self, made: DType) -> u64 {
+        match self {
+            Self::Stored { len, dtype, .. } => len / dtype.bytes() as u64,
+            Self::Made(bytes) => (bytes.len() / made.bytes()) as u64,
+        }
+    }
+
+    /// `count` of its elements, from `first` on.
+    fn part(self, first: u64, count: u64, made: DType) -> Self {
+        match self {
+            Self::Stored { file, start, dtype, .. } => {
+                let width = dtype.bytes() as u64;
+                Self::Stored { file, start: start + first * width, len: count * width, dtype }
+            }
+            Self::Made(bytes) => {
+                let width = made.bytes();
+                Self::Made(bytes[first as usize * width..][..count as usize * width].to_vec())
+            }
+        }
+    }
+}
+
 impl<'a> Pieces<'a> {
     /// A tensor that `pieces` does not name is the source's tensor of the same name.
     pub(crate) fn new(from: &'a Checkpoint, pieces: HashMap<ParamPath, Vec<Piece>>) -> Self {
@@ -191,8 +215,48 @@ impl<'a> Pieces<'a> {
         row: &TensorRow,
         take: &mut dyn FnMut(&[u8]) -> Result<bool, CheckpointError>,
     ) -> Result<(), CheckpointError> {
-        let (mut read, mut cast) = (Vec::new(), Vec::new());
+        self.hand_over(row, self.stretches(row)?, take)
+    }
+
+    /// As [`planned`](Self::planned), of `count` rows (first dimension) from `first` on. False, and nothing is handed over,
+    /// if they cannot be read without the others.
+    ///
+    /// # Errors
+    /// As [`planned`](Self::planned).
+    pub(crate) fn planned_rows(
+        &self,
+        row: &TensorRow,
+        (first, count): (usize, usize),
+        take: &mut dyn FnMut(&[u8]) -> Result<bool, CheckpointError>,
+    ) -> Result<bool, CheckpointError> {
+        let woven = |piece: &Piece| matches!(piece, Piece::Woven { .. });
+        if !row.dtype.is_weight_float() || self.pieces.get(&row.path).is_some_and(|pieces| pieces.iter().any(woven)) {
+            return Ok(false);
+        }
+        let width = row.elements() / row.shape.first().map_or(1, |&rows| rows.max(1)) as u64;
+        let (mut skip, mut left) = (first as u64 * width, count as u64 * width);
+        let mut wanted = Vec::new();
         for stretch in self.stretches(row)? {
+            let all = stretch.elements(row.dtype);
+            let here = left.min(all.saturating_sub(skip));
+            if here > 0 {
+                wanted.push(stretch.part(skip, here, row.dtype));
+                left -= here;
+            }
+            skip = skip.saturating_sub(all);
+        }
+        self.hand_over(row, wanted, take)?;
+        Ok(true)
+    }
+
+    fn hand_over(
+        &self,
+        row: &TensorRow,
+        stretches: Vec<Stretch<'_>>,
+        take: &mut dyn FnMut(&[u8]) -> Result<bool, CheckpointError>,
+    ) -> Result<(), CheckpointError> {
+        let (mut read, mut cast) = (Vec::new(), Vec::new());
+        for stretch in stretches {
             let (file, start, len, dtype) = match stretch {
                 Stretch::Stored { file, start, len, dtype } => (file, start, len, dtype),
                 Stretch::Made(bytes) => {

@@ -7,7 +7,9 @@ use safetensors::tensor::{Dtype, TensorView};
 
 use super::model::Model;
 use crate::checkpoint::{CheckpointChoice, CheckpointError, OutputFile};
-use crate::convert::{ConvertError, Families, LayerDiff, LogitDiff, Logits, open_device, token_ids};
+use crate::convert::{
+    ConvertError, Families, LayerDiff, LogitDiff, Logits, open_device, require_streamed_memory, token_ids,
+};
 use crate::device::Device;
 use crate::model::{Batch, ModelError};
 use crate::sealed::Sealed;
@@ -125,15 +127,19 @@ impl Compare {
 }
 
 fn observe(model: &Model, batch: &Batch, device: Device, layers: bool) -> Result<Observed, ConvertError> {
-    let model = model.load(&open_device(device)?)?;
+    let streamed = model.stream(&open_device(device)?)?;
+    if device == Device::Cpu {
+        let (rows, seq) = batch.dims();
+        require_streamed_memory(model.config(), model.streamed_dtype(), rows * seq)?;
+    }
     let mut streams = Vec::new();
-    let logits = model.forward_observed(batch, &mut |_, stream| {
+    let logits = streamed.forward_observed(batch, &mut |_, stream| {
         if layers {
             streams.push(floats(stream));
         }
     })?;
     let layers = streams.into_iter().collect::<candle_core::Result<_>>().map_err(ModelError::from)?;
-    Ok(Observed { logits: floats(&logits).map_err(ModelError::from)?, layers })
+    Ok(Observed { logits, layers })
 }
 
 fn floats(tensor: &Tensor) -> candle_core::Result<Vec<f32>> {

@@ -3,9 +3,9 @@
 use std::path::Path;
 
 use crate::checkpoint::{CHECKPOINTS, CheckpointChoice};
-use crate::convert::{ConvertError, Families, ModelFolder};
+use crate::convert::{ConvertError, Families, ModelFolder, streamed_dtype};
 use crate::gguf::{GgufModel, gguf_in};
-use crate::model::CausalLm;
+use crate::model::StreamedLm;
 use crate::spec::{DType, ModelConfig};
 
 /// The model folder that a checkpoint's folder belongs to, if it has no configuration of its own.
@@ -62,11 +62,19 @@ impl Model {
         }
     }
 
-    /// The model, to compute in float32.
-    pub(super) fn load(&self, device: &candle_core::Device) -> Result<CausalLm, ConvertError> {
+    /// The model, to compute in float32, layer by layer.
+    pub(super) fn stream(&self, device: &candle_core::Device) -> Result<StreamedLm<'_>, ConvertError> {
         match self {
-            Self::Folder(folder) => folder.load(DType::F32, device, false),
-            Self::Gguf(file) => file.load(DType::F32, device),
+            Self::Folder(folder) => folder.stream(device),
+            Self::Gguf(file) => file.stream(device),
+        }
+    }
+
+    /// The type that its weights have in memory while they are streamed.
+    pub(super) fn streamed_dtype(&self) -> DType {
+        match self {
+            Self::Folder(folder) => streamed_dtype(folder.checkpoint().table()),
+            Self::Gguf(file) => streamed_dtype(file.checkpoint().table()),
         }
     }
 }

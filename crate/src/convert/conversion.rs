@@ -4,7 +4,6 @@ use std::path::PathBuf;
 
 use serde_json::{Value, json};
 
-use super::validation::validation_memory;
 use super::{Digest, GenerationTest, LogitDiff, Proof, RemapPlan, RemapStep, Verdict, Way};
 use crate::checkpoint::{CheckpointChoice, FolderChanges};
 use crate::sealed::Sealed;
@@ -42,6 +41,8 @@ pub struct Conversion {
     pub unread_fields: Sealed<Vec<String>>,
     /// Whether logits that are not judged are a failure.
     pub require_agreement: bool,
+    /// What comparing logits takes or took, in bytes: two layers, parts of the head, and logits.
+    pub validation_memory: u64,
     /// Tensors of the source with NaN or infinite elements. They are looked for where the logits are no numbers.
     pub not_finite: Sealed<Vec<ParamPath>>,
     /// What both sides made of a prompt, if they were asked to continue it.
@@ -90,11 +91,6 @@ impl Conversion {
             (None, None) if self.dry_run => Verdict::NotJudged("a dry run computes nothing".to_owned()),
             (None, None) => Verdict::NotJudged("--no-validate was given".to_owned()),
         }
-    }
-
-    /// What comparing logits takes or took, in bytes: the model in float32, and one tensor of it once more.
-    pub fn validation_memory(&self) -> u64 {
-        validation_memory(&self.table)
     }
 
     /// Every tensor with both names, and both digests if tensors were compared.
@@ -151,7 +147,7 @@ impl Conversion {
             "layers": logits.map(LogitDiff::layer_report),
             "generation": self.generation.as_deref().map(GenerationTest::report),
             "notes": *self.notes,
-            "validation_memory": self.validation_memory(),
+            "validation_memory": self.validation_memory,
             "not_finite": *self.not_finite,
             "missing": self.plan.missing,
             "unused": self.plan.unused,

@@ -192,6 +192,7 @@ impl Draft {
             logits: None,
             unjudged: None,
             unread_fields: Sealed::new(self.unread_fields()),
+            validation_memory: convert.validation_memory(&self.source),
             require_agreement: convert.require_agreement,
             generation: None,
             not_finite: Sealed::new(Vec::new()),

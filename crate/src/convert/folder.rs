@@ -203,25 +203,6 @@ impl ModelFolder {
     /// # Errors
     /// [`ConvertError::Incomplete`] listing what does not fit, or what reading fails with.
     pub fn load(&self, dtype: DType, device: &candle_core::Device, trainable: bool) -> Result<CausalLm, ConvertError> {
-        self.load_rounded(dtype, None, device, trainable)
-    }
-
-    /// What each parameter is made of, after checking that all tensors fit.
-    pub(crate) fn way_to_native(&self) -> Result<RemapPlan, ConvertError> {
-        let way = Direction { from: self.side, to: Side::Native };
-        let plan = RemapPlan::between(&self.checkpoint, way, &self.config, &self.family, None)?;
-        plan.require_complete()?;
-        Ok(plan)
-    }
-
-    /// As [`load`](Self::load), with every weight first rounded to another type.
-    pub(super) fn load_rounded(
-        &self,
-        dtype: DType,
-        rounding: Option<DType>,
-        device: &candle_core::Device,
-        trainable: bool,
-    ) -> Result<CausalLm, ConvertError> {
         let plan = self.way_to_native()?;
         self.check_packed_shapes()?;
         if device.is_cpu() {
@@ -230,8 +211,16 @@ impl ModelFolder {
             let what = format!("the weights take {} in {dtype}", memory::in_words(needed));
             Device::Cpu.require(needed, &what, advice)?;
         }
-        let weights = PieceWeights::new(&self.checkpoint, plan.rows(), plan.pieces(), rounding);
+        let weights = PieceWeights::new(&self.checkpoint, plan.rows(), plan.pieces(), None);
         Ok(CausalLm::build(&self.config, Box::new(weights), dtype, device, trainable)?)
+    }
+
+    /// What each parameter is made of, after checking that all tensors fit.
+    pub(crate) fn way_to_native(&self) -> Result<RemapPlan, ConvertError> {
+        let way = Direction { from: self.side, to: Side::Native };
+        let plan = RemapPlan::between(&self.checkpoint, way, &self.config, &self.family, None)?;
+        plan.require_complete()?;
+        Ok(plan)
     }
 }
 
@@ -260,7 +249,7 @@ fn head_of_its_own(
 
 impl ModelFolder {
     /// Packed weights say their shape once more, in numbers of their own.
-    fn check_packed_shapes(&self) -> Result<(), ConvertError> {
+    pub(super) fn check_packed_shapes(&self) -> Result<(), ConvertError> {
         let mut wrong = Vec::new();
         for map in ModelSpec::resolve(&self.config).linear_maps() {
             if map.quantized.is_none_or(|scheme| !scheme.packed) {

@@ -1,10 +1,9 @@
 //! A prompt continued by both sides, each taking its most probable token.
 
-use candle_core::DType;
 use serde_json::{Value, json};
 
 use super::{ConvertError, ReferenceModel};
-use crate::model::{Batch, CausalLm, KvCache, ModelError};
+use crate::model::{Batch, KvCache, ModelError, StreamedLm};
 use crate::tokenizer::TokenizerFiles;
 
 /// Tokens that each side adds.
@@ -82,7 +81,7 @@ impl Parting {
 /// The two sides, and the columns of the vocabulary that may be chosen.
 pub(super) struct Judged<'a> {
     pub(super) reference: &'a ReferenceModel<'a>,
-    pub(super) model: &'a CausalLm,
+    pub(super) model: &'a StreamedLm<'a>,
     pub(super) columns: &'a [u32],
     /// By how much their logits may differ.
     pub(super) tolerance: f32,
@@ -157,9 +156,7 @@ impl Judged<'_> {
         while choices.len() < count && choices.last().is_none_or(|last| !stop.contains(&last.id)) {
             crate::interrupt::check()?;
             let logits = self.model.forward_cached(&Batch::new(vec![next])?, &mut cache)?;
-            let last = logits.dim(1)? - 1;
-            let row = logits.narrow(1, last, 1)?.to_dtype(DType::F32)?.flatten_all()?.to_vec1::<f32>()?;
-            let choice = best(&row, self.columns);
+            let choice = best(&logits[logits.len() - self.model.config().vocab_size..], self.columns);
             choices.push(choice);
             next = vec![choice.id];
         }

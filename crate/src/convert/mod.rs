@@ -19,6 +19,7 @@ mod remap;
 mod request;
 mod run;
 mod spelling;
+mod streaming;
 mod validation;
 mod verdict;
 
@@ -37,5 +38,6 @@ pub use reference::ReferenceModel;
 pub use remap::{Remap, Renamed};
 pub use request::{Convert, convert};
 pub(crate) use spelling::{buffer, native as native_spelling};
+pub(crate) use streaming::{require_streamed_memory, streamed_dtype};
 pub(crate) use validation::open_device;
 pub use verdict::Verdict;

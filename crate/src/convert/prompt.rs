@@ -7,8 +7,8 @@ use crate::tokenizer::TokenizerFiles;
 const PROMPT: &str = "The candle maker's workshop stood where two lanes met. Each morning she trimmed the wicks, \
                       melted the wax, and set the first row of candles out to cool before the market opened.";
 
-/// At most this many tokens, unless a prompt is given: the reference forward is made of plain loops.
-const LONGEST: usize = 64;
+/// At most this many tokens, unless a prompt is given.
+pub(super) const LONGEST: usize = 64;
 
 /// Ids of the prompt, or of a built-in one; where there is no tokenizer that fits the vocabulary, ids from all over it.
 ///

@@ -19,7 +19,7 @@ impl Convert {
         if self.dry_run {
             return Ok(conversion);
         }
-        let device = if self.validate { Some(self.device_for(&conversion.table)?) } else { None };
+        let device = if self.validate { Some(self.device_for(&draft.source)?) } else { None };
         let stage = draft.changes.stage(&self.destination)?;
         let pieces = draft.pieces()?;
         let claimed = self.prove.then(|| pieces.clone());

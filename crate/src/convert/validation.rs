@@ -7,14 +7,15 @@ use serde_json::Value;
 
 use super::generation::{Judged, generation_test};
 use super::logit_diff::spread;
-use super::prompt::prompt_ids;
+use super::prompt::{LONGEST, prompt_ids};
+use super::streaming::{require_streamed_memory, streamed_dtype};
 use super::{
     Convert, ConvertError, Families, Family, GenerationTest, LayerDiff, LogitDiff, Logits, ModelFolder, ReferenceModel,
 };
 use crate::checkpoint::Checkpoint;
 use crate::device::Device;
-use crate::model::{Batch, ModelError};
-use crate::spec::{DType, Side, TensorTable};
+use crate::model::{Batch, ModelError, streamed_memory};
+use crate::spec::{DType, Side};
 use crate::tokenizer::TokenizerFiles;
 
 /// What the judgement says.
@@ -116,10 +117,11 @@ impl Convert {
             Side::HuggingFace => (self.dtype, None),
             Side::Native => (None, self.dtype),
         };
-        let model = native.load_rounded(DType::F32, round_native, case.device, false)?;
+        // What is generated token by token would be read as often.
+        let keep = self.generation_test && self.keeps_layers(native);
+        let model = native.stream_rounded(round_native, case.device)?.keeping_layers(keep);
         let mut observed = Vec::new();
         let logits = model.forward_observed(&batch, &mut |_, stream| observed.push(floats(stream)))?;
-        let logits = floats(&logits).map_err(ModelError::from)?;
         let reference = reference.rounded_to(round_reference);
         let passes = reference.forward_exactly(&ids)?;
         let (expected, found) = (
@@ -141,20 +143,37 @@ impl Convert {
         Ok(Judgment { logits: Some(diff), generation: generation.transpose()?, reasons })
     }
 
-    /// The device to validate on, opened before anything is written. Main memory that cannot hold the model is refused.
-    pub(super) fn device_for(&self, table: &TensorTable) -> Result<candle_core::Device, ConvertError> {
-        let needed = validation_memory(table);
-        match Device::Cpu.memory() {
-            Some(memory) if self.device == Device::Cpu && needed > memory.free => Err(ConvertError::Options {
-                what: format!(
-                    "comparing logits would load the model in float32, {:.1} GB, and {:.1} GB are free",
-                    needed as f64 / 1e9,
-                    memory.free as f64 / 1e9
-                ),
-                origin: "this machine's memory".to_owned(),
-                advice: "convert with --no-validate, or validate on a --device that has the memory".to_owned(),
-            }),
-            _ => open_device(self.device),
+    /// Whether all layers fit into memory together.
+    fn keeps_layers(&self, model: &ModelFolder) -> bool {
+        let width = streamed_dtype(model.checkpoint().table()).bytes() as u64;
+        let memory = self.device.memory();
+        memory.is_none_or(|memory| model.native_table().parameters() * width < memory.free / 2)
+    }
+
+    /// The device to validate on, opened before anything is written. Main memory that cannot hold what a forward pass needs
+    /// is refused.
+    pub(super) fn device_for(&self, source: &ModelFolder) -> Result<candle_core::Device, ConvertError> {
+        if self.device == Device::Cpu {
+            require_streamed_memory(source.config(), self.dtype_in_memory(source), self.tokens_at_most())?;
+        }
+        open_device(self.device)
+    }
+
+    /// No fewer tokens than will be compared.
+    fn tokens_at_most(&self) -> usize {
+        self.prompt.as_ref().map_or(LONGEST, |prompt| prompt.len() + 2)
+    }
+
+    /// What comparing logits takes, in bytes.
+    pub(super) fn validation_memory(&self, source: &ModelFolder) -> u64 {
+        streamed_memory(source.config(), self.dtype_in_memory(source), self.tokens_at_most())
+    }
+
+    /// The wider one of the types that the two sides have in memory.
+    fn dtype_in_memory(&self, source: &ModelFolder) -> DType {
+        match self.dtype {
+            Some(DType::F32 | DType::F64) => DType::F32,
+            _ => streamed_dtype(source.checkpoint().table()),
         }
     }
 }
@@ -178,12 +197,6 @@ fn doubts(json: &Value, family: &Family, reference: &ReferenceModel<'_>) -> Vec<
         reasons.push(format!("the reference forward does not know what these fields of config.json mean: {names}"));
     }
     reasons
-}
-
-/// What comparing logits takes: the model in float32, and one tensor of it once more as it is read.
-pub(super) fn validation_memory(table: &TensorTable) -> u64 {
-    let largest = table.rows().iter().map(|row| row.elements()).max().unwrap_or(0);
-    4 * (table.parameters() + largest)
 }
 
 /// Opens a device to compute on.

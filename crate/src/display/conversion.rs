@@ -230,8 +230,8 @@ impl View for Conversion {
         }));
         if self.dry_run {
             lines.push(format!(
-                "comparing logits will load the model in float32: {} of memory",
-                binary_bytes(self.validation_memory())
+                "comparing logits will take {} of memory: the model is read layer by layer",
+                binary_bytes(self.validation_memory)
             ));
         }
         if self.dry_run {

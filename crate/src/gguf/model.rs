@@ -1,14 +1,15 @@
 //! A GGUF file as a model to compute with: its settings, and its weights under our names.
 
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use candle_core::{Device, Tensor};
+use candle_core::{DType as CandleType, Device, Tensor};
 use serde_json::{Value, json};
 
 use super::names::{ROPE_FACTORS, gguf_name};
-use crate::checkpoint::{Checkpoint, GGUF_FILE, GgufMetadata, WEIGHTS_NAMES, checkpoints_of};
+use crate::checkpoint::{Checkpoint, GGUF_FILE, GgufMetadata, TensorData, WEIGHTS_NAMES, checkpoints_of};
 use crate::convert::{ConvertError, Families, read_config};
-use crate::model::{CausalLm, ModelError, Weights, candle_dtype, tensor_from};
+use crate::model::{CausalLm, ModelError, StreamedLm, Weights, candle_dtype, tensor_from};
 use crate::spec::{DType, ModelConfig, ModelSpec, ParamPath, Role, TensorTable};
 
 /// A GGUF file, opened by its header, and the model that it describes.
@@ -79,13 +80,20 @@ impl GgufModel {
     /// [`ConvertError::Incomplete`] listing what does not fit the configuration, or what reading fails with.
     pub fn load(&self, dtype: DType, device: &Device) -> Result<CausalLm, ConvertError> {
         self.require_complete()?;
-        Ok(CausalLm::build(
-            &self.config,
-            Box::new(GgufWeights { of: self, table: ModelSpec::resolve(&self.config).table(DType::F32) }),
-            dtype,
-            device,
-            false,
-        )?)
+        Ok(CausalLm::build(&self.config, Box::new(self.weights()), dtype, device, false)?)
+    }
+
+    /// The model, to compute logits in float32 with a layer in memory at a time.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load).
+    pub fn stream(&self, device: &Device) -> Result<StreamedLm<'_>, ConvertError> {
+        self.require_complete()?;
+        Ok(StreamedLm::new(&self.config, Box::new(self.weights()), device)?)
+    }
+
+    fn weights(&self) -> GgufWeights<'_> {
+        GgufWeights { of: self, table: ModelSpec::resolve(&self.config).table(DType::F32) }
     }
 
     fn require_complete(&self) -> Result<(), ConvertError> {
@@ -130,9 +138,13 @@ struct GgufWeights<'a> {
 
 impl Weights for GgufWeights<'_> {
     fn tensor(&self, path: &ParamPath, shape: &[usize], dtype: DType, device: &Device) -> Result<Tensor, ModelError> {
+        Ok(self.narrow(path, shape, dtype, device)?.to_dtype(candle_dtype(dtype))?)
+    }
+
+    fn narrow(&self, path: &ParamPath, shape: &[usize], dtype: DType, device: &Device) -> Result<Tensor, ModelError> {
         crate::interrupt::check()?;
         let row = self.table.get(path);
-        let name = row.and_then(gguf_name).unwrap_or_else(|| path.clone());
+        let name = self.name(path);
         let data = self.of.checkpoint.read(&name)?;
         if data.shape != shape {
             return Err(ModelError::Shape {
@@ -150,8 +162,50 @@ impl Weights for GgufWeights<'_> {
             let wide = [&[heads, half, 2], &shape[1..]].concat();
             tensor = tensor.reshape(wide)?.transpose(1, 2)?.contiguous()?.reshape(shape)?;
         }
-        Ok(tensor.to_dtype(candle_dtype(dtype))?.to_device(device)?)
+        Ok(kept_narrow(tensor, dtype)?.to_device(device)?)
     }
+
+    fn rows(
+        &self,
+        path: &ParamPath,
+        shape: &[usize],
+        rows: Range<usize>,
+        dtype: DType,
+        device: &Device,
+    ) -> Result<Option<Tensor>, ModelError> {
+        crate::interrupt::check()?;
+        let name = self.name(path);
+        let rotated = self.table.get(path).and_then(|row| row.role).is_some_and(Role::is_rotated);
+        let Some(stored) = self.of.checkpoint.table().get(&name).filter(|row| row.shape == shape && !rotated) else {
+            return Ok(None);
+        };
+        let (elements, bytes) = stored.dtype.unit();
+        let width: usize = shape[1..].iter().product();
+        if !width.is_multiple_of(elements) {
+            return Ok(None);
+        }
+        let row_bytes = width / elements * bytes;
+        let mut data = TensorData {
+            dtype: stored.dtype,
+            shape: [&[rows.len()], &shape[1..]].concat(),
+            bytes: vec![0; rows.len() * row_bytes],
+        };
+        self.of.checkpoint.read_at(&name, (rows.start * row_bytes) as u64, &mut data.bytes)?;
+        Ok(Some(kept_narrow(tensor_from(&data, &Device::Cpu)?, dtype)?.to_device(device)?))
+    }
+}
+
+impl GgufWeights<'_> {
+    /// What the file calls a parameter.
+    fn name(&self, path: &ParamPath) -> ParamPath {
+        self.table.get(path).and_then(gguf_name).unwrap_or_else(|| path.clone())
+    }
+}
+
+/// As it is in bfloat16 or float16, else in `dtype`.
+fn kept_narrow(tensor: Tensor, dtype: DType) -> candle_core::Result<Tensor> {
+    let halves = matches!(tensor.dtype(), CandleType::BF16 | CandleType::F16);
+    if halves { Ok(tensor) } else { tensor.to_dtype(candle_dtype(dtype)) }
 }
 
 /// The metadata as a configuration of Hugging Face's class.

@@ -33,6 +33,14 @@ impl InputEncoder {
         Ok(Self { weight, positions, scale, sinusoidal, dropout })
     }
 
+    /// Over rows of the tables alone: `weight` are those that ids stand for.
+    pub(super) fn of_rows(node: &Node, weight: Tensor, positions: Option<Tensor>) -> Result<Self> {
+        let Part::InputEncoder { scale, sinusoidal, dropout } = node.part else {
+            candle_core::bail!("`{}` is not an input encoder", node.name)
+        };
+        Ok(Self { weight, positions, scale, sinusoidal, dropout })
+    }
+
     /// How many positions there are, if they are rows of a table.
     pub(super) fn longest(&self) -> Option<usize> {
         self.positions.as_ref().and_then(|table| table.dim(0).ok())

@@ -82,6 +82,12 @@ impl Layer {
         self.branches.iter_mut().for_each(|branch| branch.mixer.round(scheme));
     }
 
+    /// Multiplies linear maps as those with narrow weights from now on, so that a model gives the same numbers whichever
+    /// type it is stored in.
+    pub(super) fn stream(&mut self) {
+        self.branches.iter_mut().for_each(|branch| branch.mixer.stream());
+    }
+
     /// x `[batch, seq, hidden]` → the same shape; `index` is the layer's number.
     pub(super) fn forward(
         &self,

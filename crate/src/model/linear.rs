@@ -3,8 +3,10 @@
 use candle_core::{Result, Tensor};
 use candle_nn::VarBuilder;
 
+use super::weights::MAY_BE_NARROW;
 use crate::ops::{
-    QuantizedWeight, exchange_heads, linear, linear_heads, quantized_linear, rounded_activations, rounded_weight,
+    QuantizedWeight, exchange_heads, linear, linear_heads, mixed_linear, quantized_linear, rounded_activations,
+    rounded_weight,
 };
 use crate::spec::{Leaf, LocalParam, ParamKind, Scheme};
 
@@ -20,6 +22,8 @@ pub(super) struct Linear {
 enum Weight {
     /// As floats.
     Floats(Tensor),
+    /// As floats of a narrower type than the one to compute in; it is widened in passing.
+    Narrow(Tensor),
     /// As floats that each forward pass rounds as the scheme will when it stores them; so are inputs.
     Rounded(Tensor, Scheme),
     /// As it was stored, in few bits.
@@ -31,6 +35,8 @@ impl Linear {
         let mut bias = None;
         let mut tensors = Vec::new();
         for param in leaf.params() {
+            let matrix = param.kind == ParamKind::Weight;
+            let vb = if matrix { vb.to_dtype(MAY_BE_NARROW) } else { vb.clone() };
             let tensor = vb.get(param.shape.clone(), param.name)?;
             if param.kind == ParamKind::Bias { bias = Some(tensor) } else { tensors.push((param, tensor)) }
         }
@@ -39,7 +45,8 @@ impl Linear {
                 Weight::FewBits(few_bits(*scheme, (*outputs, *inputs), tensors)?)
             }
             _ => match tensors.pop() {
-                Some((_, weight)) => Weight::Floats(weight),
+                Some((_, weight)) if weight.dtype() == vb.dtype() => Weight::Floats(weight),
+                Some((_, weight)) => Weight::Narrow(weight),
                 None => candle_core::bail!("a linear part has no weight"),
             },
         };
@@ -48,6 +55,18 @@ impl Linear {
 
     pub(super) fn from_weight(weight: Tensor) -> Self {
         Self { weight: Weight::Floats(weight), bias: None }
+    }
+
+    /// Of a weight in any type of floats, to compute in float32.
+    pub(super) fn streamed(weight: Tensor, bias: Option<Tensor>) -> Self {
+        Self { weight: Weight::Narrow(weight), bias }
+    }
+
+    /// Multiplies as narrow weights are, so that a model gives the same numbers whichever type it is stored in.
+    pub(super) fn stream(&mut self) {
+        if let Weight::Floats(weight) = &self.weight {
+            self.weight = Weight::Narrow(weight.clone());
+        }
     }
 
     /// The weight, if the map is nothing but a product with it: what operators of several maps in one take.
@@ -69,6 +88,7 @@ impl Linear {
     pub(super) fn forward(&self, x: &Tensor) -> Result<Tensor> {
         match &self.weight {
             Weight::Floats(weight) => linear(x, weight, self.bias.as_ref()),
+            Weight::Narrow(weight) => mixed_linear(x, weight, self.bias.as_ref()),
             Weight::Rounded(weight, scheme) => {
                 let x = scheme.activations.map_or(Ok(x.clone()), |numbers| rounded_activations(x, numbers))?;
                 linear(&x, &rounded_weight(weight, scheme)?, self.bias.as_ref())
@@ -88,11 +108,15 @@ impl Linear {
 
     /// x `[batch, seq, outputs]` → x W `[batch, seq, inputs]`, without bias.
     pub(super) fn forward_transposed(&self, x: &Tensor) -> Result<Tensor> {
-        let Weight::Floats(weight) = &self.weight else {
-            candle_core::bail!("a map that is used transposed cannot be quantized: name it in `ignore`")
+        let weight = match &self.weight {
+            Weight::Floats(weight) => weight.clone(),
+            Weight::Narrow(weight) => weight.to_dtype(x.dtype())?,
+            Weight::Rounded(..) | Weight::FewBits(_) => {
+                candle_core::bail!("a map that is used transposed cannot be quantized: name it in `ignore`")
+            }
         };
         let (batch, seq, width) = x.dims3()?;
-        x.reshape((batch * seq, width))?.matmul(weight)?.reshape((batch, seq, ()))
+        x.reshape((batch * seq, width))?.matmul(&weight)?.reshape((batch, seq, ()))
     }
 }
 

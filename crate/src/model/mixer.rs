@@ -8,6 +8,7 @@ use super::context::Context;
 use super::dropout::Site;
 use super::feed_forward::FeedForward;
 use super::kv_cache::KvCache;
+use super::linear::Linear;
 use super::user::UserModule;
 use crate::spec::{self, Node, Part, Place, Role, Scheme};
 
@@ -81,5 +82,15 @@ impl Mixer {
             Mixer::User(module) => return module.round(scheme),
         };
         linears.into_iter().for_each(|linear| linear.round(scheme));
+    }
+    /// Multiplies linear maps as those with narrow weights from now on, whatever type theirs have.
+    pub(super) fn stream(&mut self) {
+        let linears = match self {
+            Mixer::Attention(attention) => attention.linears_mut(),
+            Mixer::FeedForward(feed_forward) => feed_forward.linears_mut(),
+            // What users' parts hold is theirs.
+            Mixer::User(_) => Vec::new(),
+        };
+        linears.into_iter().for_each(Linear::stream);
     }
 }

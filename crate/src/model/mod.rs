@@ -21,8 +21,10 @@ mod mixer;
 mod norm;
 mod rope;
 mod stack;
+mod streamed;
 mod training;
 pub(crate) mod user;
+mod values;
 mod weights;
 
 pub use batch::Batch;
@@ -34,5 +36,6 @@ pub(crate) use initial::stream as random_stream;
 pub use kv_cache::KvCache;
 pub use loss::{IGNORED_LABEL, next_token_loss};
 pub use rope::inverse_frequencies;
+pub use streamed::{StreamedLm, streamed_memory};
 pub use training::{GradientSink, StepOptions};
 pub use weights::{LayeredWeights, NoWeights, ParameterSet, PieceWeights, Weights, candle_dtype, tensor_from};

@@ -17,11 +17,14 @@ pub(super) struct LayerStack {
 impl LayerStack {
     pub(super) fn load(node: &Node, vb: &VarBuilder) -> Result<Self> {
         let (layers, vb) = child(node, |part| matches!(part, Part::Layers), vb)?;
-        let layers: Result<Vec<Layer>> = match (layers.repeat, layers.children.first()) {
-            (Some(count), Some(layer)) => (0..count).map(|index| Layer::load(layer, &vb.pp(index))).collect(),
-            _ => layers.children.iter().map(|layer| Layer::load(layer, &vb.pp(&layer.name))).collect(),
-        };
+        let layers: Result<Vec<Layer>> = (0..count(layers)).map(|index| load_layer(layers, index, &vb)).collect();
         layers.map(|layers| Self { layers })
+    }
+
+    /// The layer of this number alone.
+    pub(super) fn load_one(node: &Node, index: usize, vb: &VarBuilder) -> Result<Layer> {
+        let (layers, vb) = child(node, |part| matches!(part, Part::Layers), vb)?;
+        load_layer(layers, index, &vb)
     }
 
     pub(super) fn layers(&self) -> &[Layer] {
@@ -47,5 +50,19 @@ impl LayerStack {
             observe(index, &x);
         }
         Ok(x)
+    }
+}
+
+/// How many layers a node stands for.
+pub(super) fn count(layers: &Node) -> usize {
+    layers.repeat.unwrap_or(layers.children.len())
+}
+
+fn load_layer(layers: &Node, index: usize, vb: &VarBuilder) -> Result<Layer> {
+    let place = if layers.repeat.is_some() { 0 } else { index };
+    match layers.children.get(place) {
+        Some(layer) if layers.repeat.is_some() => Layer::load(layer, &vb.pp(index)),
+        Some(layer) => Layer::load(layer, &vb.pp(&layer.name)),
+        None => candle_core::bail!("there is no layer {index}"),
     }
 }

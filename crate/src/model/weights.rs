@@ -1,6 +1,7 @@
 //! Where a model's parameters come from: a checkpoint, an initialisation, or nowhere (shapes only).
 
 use std::collections::HashMap;
+use std::ops::Range;
 use std::sync::{Arc, Mutex};
 
 use candle_core::{DType as CandleType, Device, Shape, Tensor, Var};
@@ -9,6 +10,7 @@ use candle_nn::var_builder::SimpleBackend;
 
 use super::ModelError;
 use super::blocks::dequantized;
+use super::values::Values;
 use crate::checkpoint::{Checkpoint, Piece, Pieces, TensorData};
 use crate::spec::{DType, ParamPath, TensorRow, TensorTable};
 
@@ -46,6 +48,30 @@ pub trait Weights: Send + Sync {
     /// # Errors
     /// [`ModelError`] if it is missing, of another shape, or cannot be read.
     fn tensor(&self, path: &ParamPath, shape: &[usize], dtype: DType, device: &Device) -> Result<Tensor, ModelError>;
+
+    /// As [`tensor`](Self::tensor), but in bfloat16 or float16 if its values are such: half the memory, the same numbers.
+    ///
+    /// # Errors
+    /// As [`tensor`](Self::tensor).
+    fn narrow(&self, path: &ParamPath, shape: &[usize], dtype: DType, device: &Device) -> Result<Tensor, ModelError> {
+        self.tensor(path, shape, dtype, device)
+    }
+
+    /// As [`narrow`](Self::narrow), of some rows (first dimension) alone; `None` if they cannot be read without the others.
+    ///
+    /// # Errors
+    /// As [`tensor`](Self::tensor).
+    fn rows(
+        &self,
+        path: &ParamPath,
+        shape: &[usize],
+        rows: Range<usize>,
+        dtype: DType,
+        device: &Device,
+    ) -> Result<Option<Tensor>, ModelError> {
+        let _ = (path, shape, rows, dtype, device);
+        Ok(None)
+    }
 }
 
 /// Parameters made of pieces of a checkpoint.
@@ -87,36 +113,80 @@ pub(super) fn require_room(path: &ParamPath, shape: &[usize], raw: DType, dtype:
     }
 }
 
-impl Weights for PieceWeights<'_> {
-    fn tensor(&self, path: &ParamPath, shape: &[usize], dtype: DType, device: &Device) -> Result<Tensor, ModelError> {
+impl PieceWeights<'_> {
+    /// The parameter's row in the checkpoint, if its shape is the expected one.
+    fn row(&self, path: &ParamPath, shape: &[usize], dtype: DType) -> Result<TensorRow, ModelError> {
         crate::interrupt::check()?;
-        let own = TensorRow::stored(path.clone(), shape.to_vec(), dtype);
-        let row = self.rows.get(path).unwrap_or(&own);
-        let origin = || self.pieces.origin().display().to_string();
+        let own = || TensorRow::stored(path.clone(), shape.to_vec(), dtype);
+        let row = self.rows.get(path).cloned().unwrap_or_else(own);
         if row.shape != shape {
             return Err(ModelError::Shape {
                 path: self.pieces.stored_name(path).to_string(),
                 expected: shape.to_vec(),
-                found: row.shape.clone(),
-                origin: origin(),
+                found: row.shape,
+                origin: self.pieces.origin().display().to_string(),
             });
         }
+        Ok(row)
+    }
+
+    /// In the narrowest type that holds what rounding leaves of values of this type.
+    fn rounded(&self, tensor: Tensor, dtype: DType) -> candle_core::Result<Tensor> {
+        let tensor = match self.rounding {
+            Some(rounding) => tensor.to_dtype(candle_dtype(rounding))?,
+            None => tensor,
+        };
+        let halves = matches!(tensor.dtype(), CandleType::BF16 | CandleType::F16);
+        if halves { Ok(tensor) } else { tensor.to_dtype(candle_dtype(dtype)) }
+    }
+}
+
+impl Weights for PieceWeights<'_> {
+    fn tensor(&self, path: &ParamPath, shape: &[usize], dtype: DType, device: &Device) -> Result<Tensor, ModelError> {
+        let tensor = self.narrow(path, shape, dtype, device)?;
+        Ok(if dtype.is_weight_float() { tensor.to_dtype(candle_dtype(dtype))? } else { tensor })
+    }
+
+    fn narrow(&self, path: &ParamPath, shape: &[usize], dtype: DType, device: &Device) -> Result<Tensor, ModelError> {
+        let row = self.row(path, shape, dtype)?;
         require_room(path, shape, row.dtype, dtype)?;
-        let data = self.pieces.read(row)?;
+        if dtype.is_weight_float() && row.dtype.is_weight_float() {
+            let mut values = Values::new(row.dtype, row.elements() as usize);
+            self.pieces.planned(&row, &mut |block| values.extend(block))?;
+            return Ok(self.rounded(values.tensor(shape, device)?, dtype)?);
+        }
+        let data = self.pieces.read(&row)?;
         if !dtype.is_weight_float() || data.dtype.is_few_bits() {
             // Numbers of a quantized part are read as what they are, or not at all.
             if data.dtype != dtype {
                 let (expected, found) = (dtype.to_string(), data.dtype.to_string());
                 let path = self.pieces.stored_name(path).to_string();
-                return Err(ModelError::ElementType { path, expected, found, origin: origin() });
+                let origin = self.pieces.origin().display().to_string();
+                return Err(ModelError::ElementType { path, expected, found, origin });
             }
             return bytes_from(data, device);
         }
-        let mut tensor = tensor_from(&data, device)?;
-        if let Some(rounding) = self.rounding {
-            tensor = tensor.to_dtype(candle_dtype(rounding))?;
+        Ok(self.rounded(tensor_from(&data, device)?, dtype)?)
+    }
+
+    fn rows(
+        &self,
+        path: &ParamPath,
+        shape: &[usize],
+        rows: Range<usize>,
+        dtype: DType,
+        device: &Device,
+    ) -> Result<Option<Tensor>, ModelError> {
+        let row = self.row(path, shape, dtype)?;
+        if !dtype.is_weight_float() || !row.dtype.is_weight_float() {
+            return Ok(None);
         }
-        Ok(tensor.to_dtype(candle_dtype(dtype))?)
+        let shape = [&[rows.len()], &shape[1..]].concat();
+        let mut values = Values::new(row.dtype, shape.iter().product());
+        if !self.pieces.planned_rows(&row, (rows.start, rows.len()), &mut |block| values.extend(block))? {
+            return Ok(None);
+        }
+        Ok(Some(self.rounded(values.tensor(&shape, device)?, dtype)?))
     }
 }
 
@@ -198,9 +268,14 @@ struct Recorder<'a> {
     table: &'a TensorTable,
     dtype: DType,
     trainable: bool,
+    /// Whether weights that may be narrow are read so.
+    narrow: bool,
     parameters: ParameterSet,
     fault: Fault,
 }
+
+/// A module that widens a parameter in passing asks for it in this type: it may then get it in bfloat16 or float16.
+pub(super) const MAY_BE_NARROW: CandleType = CandleType::BF16;
 
 impl SimpleBackend for Recorder<'_> {
     fn get(
@@ -208,13 +283,18 @@ impl SimpleBackend for Recorder<'_> {
         shape: Shape,
         name: &str,
         _: candle_nn::Init,
-        _: CandleType,
+        wanted: CandleType,
         device: &Device,
     ) -> candle_core::Result<Tensor> {
         let path = ParamPath::from(name);
         let row = self.table.get(&path);
         let dtype = row.map_or(self.dtype, |row| row.dtype);
-        let tensor = match self.weights.tensor(&path, shape.dims(), dtype, device) {
+        let made = if self.narrow && wanted == MAY_BE_NARROW {
+            self.weights.narrow(&path, shape.dims(), dtype, device)
+        } else {
+            self.weights.tensor(&path, shape.dims(), dtype, device)
+        };
+        let tensor = match made {
             Ok(tensor) => tensor,
             Err(error) => {
                 let text = error.to_string();
@@ -250,14 +330,58 @@ pub(super) fn load_with<'a, T>(
 ) -> Result<(T, ParameterSet), ModelError> {
     let parameters = ParameterSet::default();
     let fault = Fault::default();
-    let recorder = Recorder { weights, table, dtype, trainable, parameters: parameters.clone(), fault: fault.clone() };
+    let recorder = Recorder {
+        weights,
+        table,
+        dtype,
+        trainable,
+        narrow: false,
+        parameters: parameters.clone(),
+        fault: fault.clone(),
+    };
     let vb = VarBuilder::from_backend(Box::new(recorder), candle_dtype(dtype), device.clone());
-    match load(&vb) {
-        Ok(made) => Ok((made, parameters)),
-        // candle's errors carry text only; the source's own error is the one the person should see.
-        Err(error) => {
-            let own = fault.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).take();
-            Err(own.unwrap_or(ModelError::from(error)))
-        }
+    Ok((own_fault(load(&vb), &fault)?, parameters))
+}
+
+/// As [`load_with`] for a part of a model that is dropped after it computed in float32: linear weights stay as narrow as
+/// they are stored.
+pub(super) fn load_part<T>(
+    weights: &dyn Weights,
+    table: &TensorTable,
+    device: &Device,
+    load: impl FnOnce(&VarBuilder) -> candle_core::Result<T>,
+) -> Result<T, ModelError> {
+    let fault = Fault::default();
+    let recorder = Recorder {
+        weights: Box::new(Borrowed(weights)),
+        table,
+        dtype: DType::F32,
+        trainable: false,
+        narrow: true,
+        parameters: ParameterSet::default(),
+        fault: fault.clone(),
+    };
+    let vb = VarBuilder::from_backend(Box::new(recorder), CandleType::F32, device.clone());
+    own_fault(load(&vb), &fault)
+}
+
+/// candle's errors carry text only; the source's own error is the one the person should see.
+fn own_fault<T>(made: candle_core::Result<T>, fault: &Fault) -> Result<T, ModelError> {
+    made.map_err(|error| {
+        let own = fault.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).take();
+        own.unwrap_or(ModelError::from(error))
+    })
+}
+
+/// Weights that belong to somebody else.
+struct Borrowed<'a>(&'a dyn Weights);
+
+impl Weights for Borrowed<'_> {
+    fn tensor(&self, path: &ParamPath, shape: &[usize], dtype: DType, device: &Device) -> Result<Tensor, ModelError> {
+        self.0.tensor(path, shape, dtype, device)
+    }
+
+    fn narrow(&self, path: &ParamPath, shape: &[usize], dtype: DType, device: &Device) -> Result<Tensor, ModelError> {
+        self.0.narrow(path, shape, dtype, device)
     }
 }

@@ -1,10 +1,9 @@
 //! What quantization does to logits.
 
-use candle_core::{DType as CandleType, Device};
+use candle_core::Device;
 
-use crate::convert::{ConvertError, LogitDiff, Logits, ModelFolder, token_ids};
-use crate::model::{Batch, ModelError};
-use crate::spec::DType;
+use crate::convert::{ConvertError, LogitDiff, Logits, ModelFolder, streamed_dtype, token_ids};
+use crate::model::{Batch, streamed_memory};
 use crate::tokenizer::TokenizerFiles;
 
 /// What came of comparing logits.
@@ -12,30 +11,30 @@ use crate::tokenizer::TokenizerFiles;
 pub enum Effect {
     /// They were compared.
     Compared(LogitDiff),
-    /// The model in float32 does not fit into the memory that is free; the sentence says so.
+    /// What a forward pass needs does not fit into the memory that is free; the sentence says so.
     TooLarge(String),
 }
 
-/// Logits of a model before and after it was quantized, in float32 on the CPU, over the tokens that both have. One of the
-/// two is in memory at a time.
+/// Logits of a model before and after it was quantized, in float32 on the CPU, over the tokens that both have. A
+/// layer is in memory at a time.
 ///
 /// # Errors
 /// [`ConvertError`] if the prompt cannot be tokenised, or a model cannot be loaded or run.
 pub fn logit_effect(before: &ModelFolder, after: &ModelFolder, prompt: Option<&str>) -> Result<Effect, ConvertError> {
-    let needed = 4 * before.native_table().parameters();
+    let tokenizer = TokenizerFiles::read(before.path())?;
+    let config = before.config();
+    let ids = token_ids(prompt, &tokenizer, config.vocab_size, config.max_position_embeddings)?;
+    let needed = streamed_memory(config, streamed_dtype(before.checkpoint().table()), ids.len());
     if let Some(memory) = crate::device::Device::Cpu.memory()
         && needed > memory.free
     {
         let giga = |bytes: u64| bytes as f64 / 1e9;
         return Ok(Effect::TooLarge(format!(
-            "logits were not compared: the model takes {:.1} GB in float32, and {:.1} GB are free",
+            "logits were not compared: two layers and the logits take {:.1} GB, and {:.1} GB are free",
             giga(needed),
             giga(memory.free)
         )));
     }
-    let tokenizer = TokenizerFiles::read(before.path())?;
-    let config = before.config();
-    let ids = token_ids(prompt, &tokenizer, config.vocab_size, config.max_position_embeddings)?;
     let batch = Batch::new(vec![ids.clone()])?;
     let (first, second) = (logits_of(before, &batch)?, logits_of(after, &batch)?);
     let side = |values, folder: &ModelFolder| Logits { values, vocab: folder.config().vocab_size };
@@ -46,8 +45,5 @@ pub fn logit_effect(before: &ModelFolder, after: &ModelFolder, prompt: Option<&s
 }
 
 fn logits_of(folder: &ModelFolder, batch: &Batch) -> Result<Vec<f32>, ConvertError> {
-    let model = folder.load(DType::F32, &Device::Cpu, false)?;
-    let logits = model.forward(batch)?;
-    let values = logits.to_dtype(CandleType::F32).and_then(|logits| logits.flatten_all()?.to_vec1::<f32>());
-    Ok(values.map_err(ModelError::from)?)
+    Ok(folder.stream(&Device::Cpu)?.forward_observed(batch, &mut |_, _| {})?)
 }

@@ -44,27 +44,6 @@ impl Real for f64 {
     }
 }
 
-/// x Wᵀ + b for W `[outputs, inputs]`.
-pub(super) fn project<F: Real>(x: &Rows<F>, weight: &[f32], bias: Option<&[f32]>) -> Rows<F> {
-    let outputs = weight.len() / x.width;
-    let columns: Vec<Vec<F>> = (0..outputs)
-        .into_par_iter()
-        .map(|output| {
-            let row = &weight[output * x.width..][..x.width];
-            let shift = F::from(bias.map_or(0.0, |bias| bias[output]));
-            x.data.chunks_exact(x.width).map(|input| dot(row, input, F::from) + shift).collect()
-        })
-        .collect();
-    let rows = x.data.len() / x.width;
-    let mut data = vec![F::default(); rows * outputs];
-    for (output, column) in columns.iter().enumerate() {
-        for (row, value) in column.iter().enumerate() {
-            data[row * outputs + output] = *value;
-        }
-    }
-    Rows { data, width: outputs }
-}
-
 /// RMSNorm or LayerNorm over each row.
 pub(super) fn normalize<F: Real>(
     x: &Rows<F>,

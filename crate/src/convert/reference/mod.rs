@@ -1,24 +1,25 @@
-//! An independent forward pass over Hugging Face names: plain loops in float32 or float64, one tensor in memory at a time.
+//! An independent forward pass over Hugging Face names, in float32 or float64: one layer is in memory, the next one is read
+//! meanwhile.
 //!
 //! It judges conversions, so it shares nothing with `model/`, `spec/` names or the remapping rules: what it computes is
-//! written here once more, from the published formulas, against the names that Hugging Face files have.
+//! written here once more, from the published formulas, against the names that Hugging Face files have. Only the matrix
+//! product itself is that of `ops`, which tests hold against plain sums.
 
 mod arithmetic;
 mod fields;
 mod outline;
+mod weights;
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
-
-use half::{bf16, f16};
 use serde_json::Value;
 
-use crate::checkpoint::{Checkpoint, CheckpointError, TensorData};
-use crate::interrupt;
+use crate::checkpoint::{Checkpoint, CheckpointError};
+use crate::ops::Widened;
+use crate::parallel::read_ahead;
 use crate::spec::DType;
-use arithmetic::{Real, Rows, activate, add, attend, normalize, project, rotate, widen};
+use arithmetic::{Real, Rows, activate, add, attend, normalize, rotate};
 pub(super) use outline::Outline;
-use outline::{Map, MatrixOutline, PositionOutline, Projection};
+use outline::{Map, PositionOutline, Projection};
+use weights::Loaded;
 
 /// A checkpoint in Hugging Face names together with its config.json.
 pub struct ReferenceModel<'a> {
@@ -26,8 +27,6 @@ pub struct ReferenceModel<'a> {
     config: &'a Value,
     outline: Outline,
     rounding: Option<DType>,
-    /// Tensors of the layer that is computed.
-    kept: Mutex<HashMap<String, Arc<Vec<f32>>>>,
 }
 
 /// What the reference forward computes.
@@ -67,8 +66,8 @@ fn place<F: Real>(logits: &mut [F], part: Rows<F>, (first, vocab): (usize, usize
     }
 }
 
-/// Rows of the head in memory at a time.
-const HEAD_ROWS: usize = 4096;
+/// Elements of the head in memory at a time.
+const HEAD_PART: usize = 16 << 20;
 
 /// Parameters times tokens that are computed in float64: a second or two.
 const MOST_WORK: usize = 4_000_000_000;
@@ -83,7 +82,7 @@ struct Sizes {
 impl<'a> ReferenceModel<'a> {
     /// Over a checkpoint and its config.json, which are read by `outline`.
     pub(super) fn over(checkpoint: &'a Checkpoint, config: &'a Value, outline: Outline) -> Self {
-        Self { checkpoint, config, outline, rounding: None, kept: Mutex::default() }
+        Self { checkpoint, config, outline, rounding: None }
     }
 
     /// Rounds every weight to this type before computing, as a cast checkpoint would hold it.
@@ -92,83 +91,37 @@ impl<'a> ReferenceModel<'a> {
         self
     }
 
-    /// A name as the file has it: some leave the first word out.
-    fn stored<'n>(&self, name: &'n str) -> &'n str {
-        let short = self.outline.optional_prefix.as_deref().and_then(|prefix| name.strip_prefix(prefix));
-        short.filter(|short| self.checkpoint.table().get(&(*short).into()).is_some()).unwrap_or(name)
-    }
-
-    /// A whole tensor, which is kept until the layer that it belongs to is computed in every type.
-    fn tensor(&self, name: &str) -> Result<Arc<Vec<f32>>, CheckpointError> {
-        interrupt::check()?;
-        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(tensor) = kept.get(name) {
-            return Ok(Arc::clone(tensor));
-        }
-        let tensor = Arc::new(self.rounded(widen(&self.checkpoint.read(&self.stored(name).into())?)));
-        kept.insert(name.to_owned(), Arc::clone(&tensor));
-        Ok(tensor)
-    }
-
-    /// Forgets the tensors of a layer.
-    fn forget(&self) {
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner).clear();
-    }
-
-    fn rounded(&self, values: Vec<f32>) -> Vec<f32> {
-        match self.rounding {
-            Some(DType::BF16) => values.into_iter().map(|value| bf16::from_f32(value).to_f32()).collect(),
-            Some(DType::F16) => values.into_iter().map(|value| f16::from_f32(value).to_f32()).collect(),
-            _ => values,
-        }
-    }
-
-    /// Some rows of a matrix, from `first` on: of embeddings and heads, which are larger than all the rest.
-    fn rows(&self, name: &str, first: usize, count: usize) -> Result<Vec<f32>, CheckpointError> {
-        interrupt::check()?;
-        let path = self.stored(name).into();
-        let missing = || CheckpointError::NoTensor { tensor: name.to_owned(), path: self.checkpoint.path().to_owned() };
-        let row = self.checkpoint.table().get(&path).ok_or_else(missing)?;
-        let width: usize = row.shape.iter().skip(1).product();
-        let mut bytes = vec![0; count * width * row.dtype.bytes()];
-        self.checkpoint.read_at(&path, (first * width * row.dtype.bytes()) as u64, &mut bytes)?;
-        let shape = vec![count, width];
-        Ok(self.rounded(widen(&TensorData { dtype: row.dtype, shape, bytes })))
-    }
-
-    fn optional(&self, name: &str) -> Result<Option<Arc<Vec<f32>>>, CheckpointError> {
-        let found = self.checkpoint.table().get(&self.stored(name).into()).is_some();
-        if found { self.tensor(name).map(Some) } else { Ok(None) }
+    /// The tensors of a layer, by the outline.
+    fn names(&self, layer: usize) -> Vec<String> {
+        let tensors = &self.outline.tensors;
+        let maps = [&tensors.query, &tensors.key, &tensors.value, &tensors.output, &tensors.up, &tensors.down];
+        let maps = maps.into_iter().chain(&tensors.gate).map(|map| &map.tensor);
+        let norms = [&tensors.query_norm, &tensors.key_norm].into_iter().flatten();
+        let norms = norms.chain([&tensors.attention_norm, &tensors.feedforward_norm]);
+        let modules = maps.chain(norms).map(|name| name.replace("{layer}", &layer.to_string()));
+        modules.flat_map(|name| [format!("{name}.weight"), format!("{name}.bias")]).collect()
     }
 
     /// A linear map of `outputs` outputs (all of its tensor's, if not given), of which `first` others come before it.
-    fn linear<F: Real>(
+    fn linear<F: Real + Widened>(
         &self,
+        loaded: &Loaded,
         x: &Rows<F>,
         (map, layer): (&Projection, usize),
         part: Option<(usize, usize)>,
     ) -> Result<Rows<F>, CheckpointError> {
         let name = map.tensor.replace("{layer}", &layer.to_string());
-        let mut weight = self.tensor(&format!("{name}.weight"))?;
-        let bias = self.optional(&format!("{name}.bias"))?;
-        let all = weight.len() / x.width;
-        if self.outline.matrices == MatrixOutline::InputsFirst {
-            let turned = (0..all).flat_map(|output| (0..x.width).map(move |input| (input, output)));
-            weight = Arc::new(turned.map(|(input, output)| weight[input * all + output]).collect());
-        }
-        let (first, outputs) = part.unwrap_or((0, all));
-        let bias = bias.as_ref().map(|bias| &bias[first..][..outputs]);
-        Ok(project(x, &weight[first * x.width..][..outputs * x.width], bias))
+        loaded.project(x, &name, part).ok_or_else(|| self.misfit(&format!("{name}.weight")))
     }
 
     /// As [`linear`](Self::linear) for a map that may share its tensor with others, whose sizes are known.
-    fn shared<F: Real>(
+    fn shared<F: Real + Widened>(
         &self,
+        loaded: &Loaded,
         x: &Rows<F>,
         (map, layer): (&Projection, usize),
         role: Map,
-        sizes: &Sizes,
-        inner: usize,
+        (sizes, inner): (&Sizes, usize),
     ) -> Result<Rows<F>, CheckpointError> {
         let outputs = |role: &Map| match role {
             Map::Query => sizes.heads * sizes.head,
@@ -176,27 +129,27 @@ impl<'a> ReferenceModel<'a> {
             Map::Gate | Map::Up => inner,
         };
         let first = map.after.iter().map(outputs).sum();
-        self.linear(x, (map, layer), Some((first, outputs(&role))))
+        self.linear(loaded, x, (map, layer), Some((first, outputs(&role))))
     }
 
-    fn norm<F: Real>(&self, x: &Rows<F>, name: &str) -> Result<Rows<F>, CheckpointError> {
-        let weight = self.tensor(&format!("{name}.weight"))?;
-        let bias = self.optional(&format!("{name}.bias"))?;
+    fn norm<F: Real>(&self, loaded: &Loaded, x: &Rows<F>, name: &str) -> Result<Rows<F>, CheckpointError> {
+        let weight = format!("{name}.weight");
+        let missing = || CheckpointError::NoTensor { tensor: weight.clone(), path: self.checkpoint.path().to_owned() };
+        let values = loaded.vector(&weight).ok_or_else(missing)?;
         let norm = &self.outline.norm;
-        let weight: Vec<f32> = weight.iter().map(|weight| weight + norm.offset).collect();
+        let values: Vec<f32> = values.iter().map(|weight| weight + norm.offset).collect();
         let eps = self.number(&norm.eps).unwrap_or(match norm.kind {
             outline::NormKind::RmsNorm => 1e-6,
             outline::NormKind::LayerNorm => 1e-5,
         });
-        Ok(normalize(x, norm.kind, &weight, bias.as_ref().map(|bias| bias.as_slice()), eps))
+        Ok(normalize(x, norm.kind, &values, loaded.vector(&format!("{name}.bias")), eps))
     }
 
     /// The same over each head's part of a row, where the file has such a norm.
-    fn norm_heads<F: Real>(&self, x: &mut Rows<F>, name: &str) -> Result<(), CheckpointError> {
-        let weight = format!("{name}.weight");
-        let Some(row) = self.checkpoint.table().get(&weight.as_str().into()) else { return Ok(()) };
-        let heads = Rows { data: std::mem::take(&mut x.data), width: row.shape.iter().product() };
-        x.data = self.norm(&heads, name)?.data;
+    fn norm_heads<F: Real>(&self, loaded: &Loaded, x: &mut Rows<F>, name: &str) -> Result<(), CheckpointError> {
+        let Some(weight) = loaded.vector(&format!("{name}.weight")) else { return Ok(()) };
+        let heads = Rows { data: std::mem::take(&mut x.data), width: weight.len() };
+        x.data = self.norm(loaded, &heads, name)?.data;
         Ok(())
     }
 
@@ -231,17 +184,19 @@ impl<'a> ReferenceModel<'a> {
         let start = embedded[..exact * hidden].iter().map(|&value| f64::from(value)).collect();
         let (mut x, mut precise) = (Rows { data: embedded, width: hidden }, Rows { data: start, width: hidden });
         let mut streams = Vec::new();
-        for layer in 0..self.size(&self.outline.layers).unwrap_or(0) {
-            self.layer(&mut x, layer, &sizes, &frequencies)?;
+        let layers = self.size(&self.outline.layers).unwrap_or(0);
+        let read = |layer: usize| self.load(self.names(layer));
+        read_ahead(layers, read, |layer, loaded| {
+            self.layer(&loaded, &mut x, layer, (&sizes, &frequencies))?;
             if exact > 0 {
-                self.layer(&mut precise, layer, &sizes, &frequencies)?;
+                self.layer(&loaded, &mut precise, layer, (&sizes, &frequencies))?;
             }
-            self.forget();
             streams.push(x.data.clone());
-        }
-        let last =
-            (self.norm(&x, &self.outline.tensors.final_norm)?, self.norm(&precise, &self.outline.tensors.final_norm)?);
-        self.forget();
+            Ok::<_, CheckpointError>(())
+        })?;
+        let norm = &self.outline.tensors.final_norm;
+        let loaded = self.load([format!("{norm}.weight"), format!("{norm}.bias")])?;
+        let last = (self.norm(&loaded, &x, norm)?, self.norm(&loaded, &precise, norm)?);
         let (logits, exact) = self.logits(&last.0, &last.1)?;
         Ok(Passes { logits, streams, exact })
     }
@@ -252,13 +207,13 @@ impl<'a> ReferenceModel<'a> {
         let name = format!("{}.weight", tensors.embedding);
         let mut x = Vec::new();
         for (position, &id) in ids.iter().enumerate() {
-            let mut row = self.rows(&name, id as usize, 1)?;
+            let mut row = self.row(&name, id as usize)?;
             if self.outline.scaled_embedding {
                 let scale = (row.len() as f64).sqrt() as f32;
                 row.iter_mut().for_each(|value| *value *= scale);
             }
             if let (PositionOutline::Learned, Some(name)) = (self.outline.positions, &tensors.positions) {
-                let place = self.rows(&format!("{name}.weight"), position + self.outline.first_position, 1)?;
+                let place = self.row(&format!("{name}.weight"), position + self.outline.first_position)?;
                 row.iter_mut().zip(place).for_each(|(value, place)| *value += place);
             }
             x.extend(row);
@@ -267,22 +222,22 @@ impl<'a> ReferenceModel<'a> {
     }
 
     /// One layer.
-    fn layer<F: Real>(
+    fn layer<F: Real + Widened>(
         &self,
+        loaded: &Loaded,
         x: &mut Rows<F>,
         layer: usize,
-        sizes: &Sizes,
-        frequencies: &[f64],
+        (sizes, frequencies): (&Sizes, &[f64]),
     ) -> Result<(), CheckpointError> {
         let (outline, tensors) = (&self.outline, &self.outline.tensors);
         let named = |name: &str| name.replace("{layer}", &layer.to_string());
-        let input = self.norm(x, &named(&tensors.attention_norm))?;
-        let mut q = self.shared(&input, (&tensors.query, layer), Map::Query, sizes, 0)?;
-        let mut k = self.shared(&input, (&tensors.key, layer), Map::Key, sizes, 0)?;
-        let v = self.shared(&input, (&tensors.value, layer), Map::Value, sizes, 0)?;
+        let input = self.norm(loaded, x, &named(&tensors.attention_norm))?;
+        let mut q = self.shared(loaded, &input, (&tensors.query, layer), Map::Query, (sizes, 0))?;
+        let mut k = self.shared(loaded, &input, (&tensors.key, layer), Map::Key, (sizes, 0))?;
+        let v = self.shared(loaded, &input, (&tensors.value, layer), Map::Value, (sizes, 0))?;
         for (x, norm) in [(&mut q, &tensors.query_norm), (&mut k, &tensors.key_norm)] {
             if let Some(norm) = norm {
-                self.norm_heads(x, &named(norm))?;
+                self.norm_heads(loaded, x, &named(norm))?;
             }
             match outline.positions {
                 _ if !self.is_rotated(layer) => {}
@@ -292,20 +247,20 @@ impl<'a> ReferenceModel<'a> {
             }
         }
         let mixed = attend(&q, &k, &v, (sizes.heads, sizes.groups, sizes.head), self.window(layer));
-        add(x, &self.linear(&mixed, (&tensors.output, layer), None)?);
+        add(x, &self.linear(loaded, &mixed, (&tensors.output, layer), None)?);
 
-        let input = self.norm(x, &named(&tensors.feedforward_norm))?;
+        let input = self.norm(loaded, x, &named(&tensors.feedforward_norm))?;
         let inner = self.inner(layer)?;
-        let up = self.shared(&input, (&tensors.up, layer), Map::Up, sizes, inner)?;
+        let up = self.shared(loaded, &input, (&tensors.up, layer), Map::Up, (sizes, inner))?;
         let mut inside = match &tensors.gate {
-            Some(gate) => self.shared(&input, (gate, layer), Map::Gate, sizes, inner)?,
+            Some(gate) => self.shared(loaded, &input, (gate, layer), Map::Gate, (sizes, inner))?,
             None => Rows { data: up.data.clone(), width: up.width },
         };
         for (value, up) in inside.data.iter_mut().zip(&up.data) {
             let up = if tensors.gate.is_some() { *up } else { F::from(1.0) };
             *value = activate(*value, outline.activation) * up;
         }
-        add(x, &self.linear(&inside, (&tensors.down, layer), None)?);
+        add(x, &self.linear(loaded, &inside, (&tensors.down, layer), None)?);
         Ok(())
     }
 
@@ -319,11 +274,16 @@ impl<'a> ReferenceModel<'a> {
         let tokens = |len: usize| len / x.width.max(1);
         let mut logits = vec![0.0; tokens(x.data.len()) * vocab];
         let mut exact = vec![0.0; tokens(precise.data.len()) * vocab];
-        for first in (0..vocab).step_by(HEAD_ROWS) {
-            let weight = self.rows(&name, first, HEAD_ROWS.min(vocab - first))?;
-            place(&mut logits, project(x, &weight, None), (first, vocab));
-            place(&mut exact, project(precise, &weight, None), (first, vocab));
-        }
+        let count = (HEAD_PART / x.width.max(1)).clamp(1, vocab.max(1));
+        let read = |part: usize| self.matrix(&name, (part * count, count.min(vocab - part * count)));
+        read_ahead(vocab.div_ceil(count), read, |part, weight| {
+            let (width, misfit) = (weight.outputs(), || self.misfit(&name));
+            let data = weight.product(&x.data, 0..width).ok_or_else(misfit)?;
+            place(&mut logits, Rows { data, width }, (part * count, vocab));
+            let data = weight.product(&precise.data, 0..width).ok_or_else(misfit)?;
+            place(&mut exact, Rows { data, width }, (part * count, vocab));
+            Ok::<_, CheckpointError>(())
+        })?;
         Ok((logits, exact))
     }
 
