@@ -94,6 +94,7 @@ fn report(diff: &LogitDiff) -> Value {
         "checkpoints": diff.checkpoints.iter().map(|choice| &choice.path).collect::<Vec<_>>(),
         "choices": diff.checkpoints.iter().map(CheckpointChoice::report).collect::<Vec<_>>(),
         "warnings": diff.checkpoints.iter().flat_map(CheckpointChoice::warnings).collect::<Vec<_>>(),
+        "unread_fields": diff.unread_fields,
         "positions": diff.positions.len(),
         "max_abs_diff": diff.max_abs(),
         "mean_abs_diff": diff.mean_abs(),
@@ -138,7 +139,12 @@ pub(super) fn run_logits(matches: &ArgMatches) -> Result<Outcome, Failure> {
     let mut lines = vec![format!("Logits {shape:?} of {} in {}", model.display(), output.display())];
     lines.push(format!("weights: {}", choice.in_words()));
     lines.extend(choice.warnings().into_iter().map(|warning| format!("! {warning}")));
+    let unread = &computed.unread_fields;
+    let nothing_reads =
+        (!unread.is_empty()).then(|| format!("nothing reads these fields of config.json: {}", unread.join(", ")));
+    lines.extend(nothing_reads.iter().map(|text| format!("! {text}")));
     if file.is_stdout() {
+        nothing_reads.iter().for_each(|text| drop(writeln!(std::io::stderr(), "warning: {text}")));
         choice.warnings().iter().for_each(|warning| drop(writeln!(std::io::stderr(), "warning: {warning}")));
     }
     Ok(Outcome {
@@ -150,6 +156,7 @@ pub(super) fn run_logits(matches: &ArgMatches) -> Result<Outcome, Failure> {
             "checkpoint": choice.path,
             "choice": choice.report(),
             "warnings": choice.warnings(),
+            "unread_fields": unread,
             "output": output,
             "shape": shape,
         }),

@@ -116,7 +116,12 @@ impl Compare {
             |row: usize, position: usize| batch.attention_mask.as_ref().is_none_or(|mask| mask[row][position] != 0);
         let (a, b) = (first.of(&left), second.of(&right));
         let mut diff = LogitDiff::new((&names.0, &names.1), a, b, seq, real);
+        diff.widen_by_depth(left.config().num_hidden_layers.max(right.config().num_hidden_layers), a);
         diff.checkpoints = vec![left.choice().clone(), right.choice().clone()];
+        for (name, model) in [(&names.0, &left), (&names.1, &right)] {
+            diff.unread_fields.extend(model.unread_fields().into_iter().map(|field| format!("{name}: {field}")));
+        }
+        diff.unread_fields.dedup();
         if first.layers.len() == second.layers.len() {
             let pairs = first.layers.iter().zip(&second.layers).enumerate();
             diff.layers = pairs.map(|(layer, (left, right))| LayerDiff::new(layer, left, right, rows * seq)).collect();
@@ -155,6 +160,8 @@ pub struct ModelLogits {
     pub shape: [usize; 3],
     /// Which weights of the model were taken, and which newer ones were passed over.
     pub choice: CheckpointChoice,
+    /// Fields of config.json that nothing reads.
+    pub unread_fields: Vec<String>,
 }
 
 /// Logits of a model folder of either side, of one of `families`, or of a GGUF file, computed in float32. The weights are
@@ -173,7 +180,8 @@ pub fn logits(
     let observed = observe(&model, batch, device, false)?;
     let (rows, seq) = batch.dims();
     let shape = [rows, seq, model.config().vocab_size];
-    Ok(ModelLogits { values: observed.logits, shape, choice: model.choice().clone() })
+    let unread_fields = model.unread_fields();
+    Ok(ModelLogits { values: observed.logits, shape, choice: model.choice().clone(), unread_fields })
 }
 
 /// Writes logits as the tensor `logits` of a safetensors file.

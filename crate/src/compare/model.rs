@@ -77,4 +77,12 @@ impl Model {
             Self::Gguf(file) => streamed_dtype(file.checkpoint().table()),
         }
     }
+
+    /// Fields of its config.json that nothing reads.
+    pub(super) fn unread_fields(&self) -> Vec<String> {
+        match self {
+            Self::Folder(folder) => folder.unread_fields(),
+            Self::Gguf(_) => Vec::new(),
+        }
+    }
 }

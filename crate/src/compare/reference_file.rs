@@ -63,6 +63,7 @@ pub fn compare_with_reference(
         let (expected, found) = (Logits { values: &expected, vocab }, Logits { values: &found, vocab });
         let mut diff = LogitDiff::new((&names.0, &names.1), expected, found, seq, real);
         diff.checkpoints = vec![computed.choice];
+        diff.unread_fields = computed.unread_fields;
         diffs.push(diff);
     }
     if diffs.is_empty() {

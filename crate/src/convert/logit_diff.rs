@@ -44,6 +44,8 @@ pub struct LogitDiff {
     pub names: (String, String),
     /// Which weights of models that were named by their folders were taken.
     pub checkpoints: Vec<CheckpointChoice>,
+    /// Fields of the config.json of either side that nothing reads, with the side's name.
+    pub unread_fields: Vec<String>,
     /// Every compared position.
     pub positions: Vec<PositionDiff>,
     /// The residual stream after each layer, where both sides showed it.
@@ -118,12 +120,20 @@ impl LogitDiff {
         Self {
             names: (names.0.to_owned(), names.1.to_owned()),
             checkpoints: Vec::new(),
+            unread_fields: Vec::new(),
             positions: positions.collect(),
             layers: Vec::new(),
             tolerance: (TOLERANCE * scale_of(spread(columns, left))).max(LEAST * largest(left)),
             columns: columns.len(),
             vocabularies: (left.vocab, right.vocab),
         }
+    }
+
+    /// Widens the tolerance to what float32 leaves open in models of so many layers, each of which adds twice to the
+    /// residual stream: sums of independent roundings grow as the root of their number.
+    pub(crate) fn widen_by_depth(&mut self, layers: usize, left: Logits<'_>) {
+        let additions = (2 * layers + 1) as f32;
+        self.tolerance = self.tolerance.max(NOISE_FACTOR * f32::EPSILON * largest(left) * additions.sqrt());
     }
 
     /// Widens the tolerance to what float32 leaves open: `noise` is how far the first side's own logits are from exact ones
@@ -299,6 +309,17 @@ mod tests {
         assert!(of(1e-4) < 2e-6 && of(100.0) > 10.0 * TOLERANCE);
         let flat = LogitDiff::new(("a", "b"), logits(&[1.0; 3], 3), logits(&[1.0; 3], 3), 1, |_, _| true);
         assert!(flat.passed());
+    }
+
+    #[test]
+    fn depth_widens_the_tolerance_as_the_root_of_the_layers() {
+        let a = [0.5, 50.0, -2.0, 0.0];
+        let of = |layers: usize| {
+            let mut diff = LogitDiff::new(("a", "b"), logits(&a, 4), logits(&a, 4), 1, |_, _| true);
+            diff.widen_by_depth(layers, logits(&a, 4));
+            diff.tolerance
+        };
+        assert!(of(80) > of(2) && of(80) < 0.02, "{} {}", of(80), of(2));
     }
 
     #[test]

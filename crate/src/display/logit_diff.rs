@@ -49,6 +49,10 @@ impl View for LogitDiff {
                 ],
             );
         }
+        if !self.unread_fields.is_empty() {
+            let fields = self.unread_fields.join(", ");
+            view.note(format!("! nothing reads these fields of config.json: {fields}"));
+        }
         for choice in &self.checkpoints {
             view.note(format!("weights: {}", choice.in_words()));
             choice.warnings().into_iter().for_each(|warning| view.note(format!("! {warning}")));
