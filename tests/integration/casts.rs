@@ -1,9 +1,9 @@
 //! Casts that cannot be made, and tensors that are not dropped unseen.
 
 use chandlery::checkpoint::Checkpoint;
-use chandlery::convert::Verdict;
-use chandlery::spec::DType;
-use chandlery::{convert, finalize};
+use chandlery::convert::{ModelFolder, Verdict};
+use chandlery::spec::{DType, PositionEmbedding, Recipe};
+use chandlery::{convert, finalize, project};
 use chandlery_tests::{copy_of, edit_config, entries, fixture};
 use serde_json::json;
 use tempfile::tempdir;
@@ -117,4 +117,106 @@ fn a_native_head_of_its_own_is_not_dropped_by_an_update() {
     let refused = chandlery::update(&native, temp.path().join("new")).run().unwrap_err().to_string();
     assert!(refused.contains("`lm_head.weight`"), "{refused}");
     convert(&native, temp.path().join("hf")).run().unwrap_err();
+}
+
+/// The fixture with a number in the middle of its first projection.
+fn with_a_large_weight(into: &std::path::Path, number: f32) -> std::path::PathBuf {
+    let folder = copy_of("llama-gqa", into);
+    let file = folder.join("model.safetensors");
+    let source = Checkpoint::open(&file).unwrap();
+    let name = source.stored_order().find(|name| name.as_str().contains("q_proj")).unwrap();
+    let weight = source.read(&name).unwrap().bytes;
+    let mut bytes = std::fs::read(&file).unwrap();
+    let at = bytes.windows(weight.len()).position(|part| part == weight).unwrap();
+    bytes[at..at + 4].copy_from_slice(&number.to_le_bytes());
+    std::fs::write(&file, bytes).unwrap();
+    folder
+}
+
+#[test]
+fn loading_into_a_narrower_model_makes_no_infinities() {
+    let temp = tempdir().unwrap();
+    let folder = with_a_large_weight(temp.path(), 1e30);
+    let load = |dtype| ModelFolder::open(&folder).unwrap().load(dtype, &chandlery::candle::Device::Cpu, false);
+    let error = load(DType::F16).unwrap_err().to_string();
+    assert!(error.contains("q_proj") || error.contains("query"), "{error}");
+    assert!(error.contains("infinite as float16"), "{error}");
+    load(DType::BF16).unwrap();
+
+    // A model that is there already, and one that is constructed.
+    let saved = temp.path().join("saved");
+    let config = || project("llama").unwrap().config("4M").unwrap().num_hidden_layers(1).unwrap();
+    config().construct().device("cpu").unwrap().output_dir(&saved).save_checkpoint(true).build().unwrap();
+    let file = Checkpoint::open(&saved).unwrap().path().to_owned();
+    let mut bytes = std::fs::read(&file).unwrap();
+    let end = bytes.len();
+    bytes[end - 4..].copy_from_slice(&1e30f32.to_le_bytes());
+    std::fs::write(&file, bytes).unwrap();
+    let half = || config().construct().device("cpu").unwrap().dtype(DType::F16);
+    let constructed = half().load_from_checkpoint(&saved).build().unwrap_err().to_string();
+    let model = half().build().unwrap().model.unwrap();
+    let loaded = chandlery::load_checkpoint(&saved, &model).unwrap_err().to_string();
+    for error in [constructed, loaded] {
+        assert!(error.contains("infinite as float16"), "{error}");
+    }
+}
+
+#[test]
+fn scales_beyond_their_type_are_refused() {
+    let temp = tempdir().unwrap();
+    let folder = with_a_large_weight(temp.path(), 1e9);
+    for recipe in Recipe::ALL {
+        let quantize = |dtype| {
+            finalize(&folder, temp.path().join(format!("{recipe}-{dtype}")))
+                .dtype(Some(dtype))
+                .quantize(Some(recipe))
+                .run()
+        };
+        let error = quantize(DType::F16).unwrap_err().to_string();
+        assert!(error.contains("scales are infinite as float16") && error.contains("q_proj"), "{recipe}: {error}");
+        quantize(DType::BF16).unwrap();
+    }
+}
+
+/// The fixture with one more tensor.
+fn with_tensor(into: &std::path::Path, name: &str, shape: &[usize], values: &[f32]) -> std::path::PathBuf {
+    let folder = copy_of("llama-gqa", into);
+    let file = folder.join("model.safetensors");
+    let bytes = std::fs::read(&file).unwrap();
+    let length = u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
+    let mut header: serde_json::Value = serde_json::from_slice(&bytes[8..8 + length]).unwrap();
+    let start = bytes.len() - 8 - length;
+    header[name] = json!({ "dtype": "F32", "shape": shape, "data_offsets": [start, start + 4 * values.len()] });
+    let header = header.to_string();
+    let header = format!("{header}{}", " ".repeat(header.len().next_multiple_of(8) - header.len()));
+    let mut made = (header.len() as u64).to_le_bytes().to_vec();
+    made.extend(header.into_bytes());
+    made.extend(&bytes[8 + length..]);
+    made.extend(values.iter().flat_map(|value| value.to_le_bytes()));
+    std::fs::write(file, made).unwrap();
+    folder
+}
+
+#[test]
+fn a_buffer_is_dropped_only_if_it_holds_what_is_computed() {
+    let temp = tempdir().unwrap();
+    let name = "model.layers.0.self_attn.rotary_emb.inv_freq";
+    let config = ModelFolder::open(fixture("llama-gqa")).unwrap().config().clone();
+    let PositionEmbedding::Rope(rope) = &config.position else { panic!("a Llama rotates") };
+    let own = chandlery::model::inverse_frequencies(rope, config.head_dim);
+
+    let folder = with_tensor(&temp.path().join("own"), name, &[own.len()], &own);
+    let made = convert(&folder, temp.path().join("a")).run().unwrap();
+    assert_eq!((made.verdict(), made.plan.skipped.len()), (Verdict::Agree, 1));
+    assert!(made.plan.skipped[0].1.contains("holds what the model computes"));
+
+    let others: Vec<f32> = own.iter().map(|frequency| frequency / 8.0).collect();
+    let folder = with_tensor(&temp.path().join("other"), name, &[own.len()], &others);
+    let converted = convert(&folder, temp.path().join("b")).run().unwrap_err().to_string();
+    let finalized = finalize(&folder, temp.path().join("b")).run().unwrap_err().to_string();
+    let compared = chandlery::compare(&folder, fixture("llama-gqa")).run().unwrap_err().to_string();
+    for error in [converted, finalized, compared] {
+        assert!(error.contains(name) && error.contains("other rotary numbers"), "{error}");
+    }
+    assert!(!temp.path().join("b").exists());
 }

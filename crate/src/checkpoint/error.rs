@@ -120,6 +120,16 @@ pub enum CheckpointError {
         /// The checkpoint.
         path: PathBuf,
     },
+    /// A weight whose scales are too large for their type.
+    #[error("tensor `{tensor}` holds numbers whose scales are infinite as {dtype}\n  where: {path}\n  do: quantize weights of bfloat16 or float32: `finalize --dtype bfloat16` makes them", path = path.display())]
+    Scale {
+        /// The tensor.
+        tensor: String,
+        /// The element type of its scales.
+        dtype: String,
+        /// The checkpoint.
+        path: PathBuf,
+    },
     /// A weight that a cast would make infinite.
     #[error("tensor `{tensor}` holds numbers that are infinite as {dtype}\n  where: {path}\n  do: cast to bfloat16 or float32, or leave the type as it is", path = path.display())]
     TooLarge {

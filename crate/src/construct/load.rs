@@ -8,8 +8,8 @@ use serde_json::{Value, json};
 
 use super::ConstructError;
 use crate::checkpoint::{Checkpoint, CheckpointChoice, CheckpointError, Piece, Pieces};
-use crate::convert::{Family, FamilyError, RemapPlan, buffer, closest, native_spelling};
-use crate::model::{CausalLm, ModelError, PieceWeights, tensor_from};
+use crate::convert::{Dropped, Family, FamilyError, RemapPlan, buffer, closest, dropped, native_spelling};
+use crate::model::{CausalLm, ModelError, PieceWeights, tensor_from, weight_dtype};
 use crate::spec::{DType, ModelConfig, ModelSpec, ParamPath, Side, TensorRow, TensorTable};
 
 /// A parameter that the checkpoint has.
@@ -105,7 +105,7 @@ impl LoadReport {
             match (row, place) {
                 (Some(row), _) if row.tied_to.is_some() => aliases.push((name, row.tied_to.clone())),
                 (Some(_), Some(place)) if !found.contains_key(&place) => drop(found.insert(place, name)),
-                _ => match left_out(&name, family.as_ref(), config) {
+                _ => match left_out(checkpoint, &name, family.as_ref(), config)? {
                     Some(why) => report.skipped.push((name, why)),
                     None => report.unused.push(name),
                 },
@@ -192,7 +192,7 @@ impl LoadReport {
             nested_in: checkpoint.nested_in().map(str::to_owned),
             missing,
             mismatched: mismatched.collect(),
-            unused: plan.unused.clone(),
+            unused: plan.unused.iter().chain(plan.contradicting.iter().map(|(name, _)| name)).cloned().collect(),
             skipped: plan.skipped.clone(),
             loaded,
         })
@@ -303,11 +303,23 @@ fn native_name(name: &ParamPath, table: &TensorTable, family: Option<&Family>) -
     spelled.or_else(renamed).filter(|native| table.get(native).is_some())
 }
 
-/// Why a tensor without a parameter is left out, if it is one that models compute themselves.
-fn left_out(name: &ParamPath, family: Option<&Family>, config: &ModelConfig) -> Option<&'static str> {
-    let skipped =
-        || family.is_some_and(|family| family.skips(name)).then_some("a buffer that the model computes itself");
-    buffer(name, config).or_else(skipped)
+/// Why a tensor without a parameter is left out, if it is one that models compute themselves, and holds that.
+fn left_out(
+    checkpoint: &Checkpoint,
+    name: &ParamPath,
+    family: Option<&Family>,
+    config: &ModelConfig,
+) -> Result<Option<&'static str>, CheckpointError> {
+    if let Some(why) = buffer(name, config) {
+        return Ok(Some(why));
+    }
+    if !family.is_some_and(|family| family.skips(name)) {
+        return Ok(None);
+    }
+    Ok(match dropped(checkpoint, name, config)? {
+        Dropped::Named(why) => Some(why),
+        Dropped::Contradicts(_) => None,
+    })
 }
 
 /// Loads the weights of a file, a folder, a checkpoint or a model folder into a model that is there already, without
@@ -358,7 +370,9 @@ fn load_into(path: &Path, model: &CausalLm) -> Result<LoadReport, ConstructError
 /// A tensor of the checkpoint in the type and on the device of `like`.
 fn read_as(checkpoint: &Checkpoint, one: &LoadedParameter, like: Option<&Tensor>) -> Result<Tensor, ConstructError> {
     let pieces = [(one.path.clone(), one.pieces.clone())].into_iter().collect();
-    let row = TensorRow::stored(one.path.clone(), one.shape.clone(), one.dtype);
+    // Cast as it is read: a number that the model's type cannot hold is an error.
+    let dtype = like.and_then(|like| weight_dtype(like.dtype())).unwrap_or(one.dtype);
+    let row = TensorRow::stored(one.path.clone(), one.shape.clone(), dtype);
     let data = Pieces::new(checkpoint, pieces).read(&row)?;
     let tensor = tensor_from(&data, &candle_core::Device::Cpu).map_err(ModelError::from)?;
     let Some(like) = like else { return Ok(tensor) };

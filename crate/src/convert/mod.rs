@@ -3,6 +3,7 @@
 mod arrangement;
 mod conversion;
 mod draft;
+mod dropped;
 mod error;
 mod family;
 mod folder;
@@ -24,6 +25,7 @@ mod validation;
 mod verdict;
 
 pub use conversion::{Conversion, Pair, Pairs};
+pub(crate) use dropped::{Dropped, dropped};
 pub use error::ConvertError;
 pub use family::{Families, Family, FamilyBuilder, FamilyError, Rule};
 pub use folder::ModelFolder;

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use super::links::{Link, Links};
-use super::{ConvertError, Family, FamilyError, spelling};
+use super::{ConvertError, Dropped, Family, FamilyError, dropped, spelling};
 use crate::checkpoint::{Checkpoint, Piece};
 use crate::spec::{DType, ModelConfig, ParamPath, Side, TensorRow};
 
@@ -53,6 +53,8 @@ pub struct RemapPlan {
     pub mismatched: Vec<Mismatch>,
     /// Source tensors left out on purpose, with the reason.
     pub skipped: Vec<(ParamPath, &'static str)>,
+    /// Source tensors that would be left out, and hold other numbers than the model computes.
+    pub contradicting: Vec<(ParamPath, &'static str)>,
     /// The folder or file of the source, for messages.
     pub origin: String,
     /// What each destination tensor is made of.
@@ -107,6 +109,7 @@ impl RemapPlan {
             unused: Vec::new(),
             mismatched: Vec::new(),
             skipped: Vec::new(),
+            contradicting: Vec::new(),
             origin: source.path().display().to_string(),
             pieces: HashMap::new(),
             back: HashMap::new(),
@@ -143,9 +146,11 @@ impl RemapPlan {
                     order.push(expected[&ours]);
                     places.insert(ours, name);
                 }
-                _ if way.from == Side::HuggingFace && family.skips(&name) => {
-                    plan.skipped.push((name, "a buffer that the model computes itself"));
-                }
+                _ if way.from == Side::HuggingFace && family.skips(&name) => match dropped(source, &name, config) {
+                    Ok(Dropped::Named(why)) => plan.skipped.push((name, why)),
+                    Ok(Dropped::Contradicts(what)) => plan.contradicting.push((name, what)),
+                    Err(_) => plan.contradicting.push((name, "what cannot be read")),
+                },
                 _ => match spelling::buffer(&name, config) {
                     Some(why) => plan.skipped.push((name, why)),
                     None => plan.unused.push(name),
@@ -248,7 +253,7 @@ impl RemapPlan {
 
     /// True if every tensor of the model has its source and nothing is left over.
     pub fn is_complete(&self) -> bool {
-        self.missing.is_empty() && self.unused.is_empty() && self.mismatched.is_empty()
+        self.missing.is_empty() && self.unused.is_empty() && self.mismatched.is_empty() && self.contradicting.is_empty()
     }
 
     /// Turns an incomplete plan into an error that lists all that is wrong.
@@ -282,6 +287,8 @@ impl RemapPlan {
         let shapes = self.mismatched.iter();
         let shapes = shapes.map(|one| format!("`{}` is {:?}, the model needs {:?}", one.from, one.found, one.expected));
         list("shape:", shapes.collect());
+        let contradicting = self.contradicting.iter();
+        list("buffer:", contradicting.map(|(name, what)| format!("`{name}` holds {what}")).collect());
         lines.push(format!("  where: {}", self.origin));
         lines.push("  do: check that config.json belongs to these weights".to_owned());
         Err(ConvertError::Incomplete(lines.join("\n")))

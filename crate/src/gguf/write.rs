@@ -162,6 +162,13 @@ impl<'a> Tensor<'a> {
             let what = format!("holds {value:e}, beyond the 65504 that {dtype} can hold");
             return Err(fault(what, "use --gguf-type bf16 or f32"));
         }
+        // The smallest number that is rounded to infinity.
+        let limit = f32::from_bits(0x7f7f_8000);
+        if dtype == DType::BF16
+            && let Some(value) = values.iter().find(|value| value.is_finite() && value.abs() >= limit)
+        {
+            return Err(fault(format!("holds {value:e}, which is infinite as {dtype}"), "use --gguf-type f32"));
+        }
         self.not_finite |= !finite;
         Ok(())
     }

@@ -38,4 +38,5 @@ pub use loss::{IGNORED_LABEL, next_token_loss};
 pub use rope::inverse_frequencies;
 pub use streamed::{StreamedLm, streamed_memory};
 pub use training::{GradientSink, StepOptions};
+pub(crate) use values::weight_dtype;
 pub use weights::{LayeredWeights, NoWeights, ParameterSet, PieceWeights, Weights, candle_dtype, tensor_from};

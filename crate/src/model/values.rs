@@ -1,6 +1,6 @@
 //! Tensors read block by block, without a copy of their bytes.
 
-use candle_core::{Device, Tensor};
+use candle_core::{DType as CandleType, Device, Tensor};
 use half::{bf16, f16};
 
 use crate::checkpoint::CheckpointError;
@@ -43,5 +43,16 @@ impl Values {
             Self::BF16(values) => Tensor::from_vec(values, shape, device),
             Self::F16(values) => Tensor::from_vec(values, shape, device),
         }
+    }
+}
+
+/// The type of weights that candle's is, if it is one.
+pub(crate) fn weight_dtype(dtype: CandleType) -> Option<DType> {
+    match dtype {
+        CandleType::F32 => Some(DType::F32),
+        CandleType::BF16 => Some(DType::BF16),
+        CandleType::F16 => Some(DType::F16),
+        CandleType::F64 => Some(DType::F64),
+        _ => None,
     }
 }

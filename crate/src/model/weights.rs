@@ -143,6 +143,15 @@ impl PieceWeights<'_> {
 
 impl Weights for PieceWeights<'_> {
     fn tensor(&self, path: &ParamPath, shape: &[usize], dtype: DType, device: &Device) -> Result<Tensor, ModelError> {
+        let row = self.row(path, shape, dtype)?;
+        if self.rounding.is_none() && dtype.is_weight_float() && row.dtype.is_weight_float() {
+            require_room(path, shape, row.dtype, dtype)?;
+            // Cast as it is read: a number that the model's type cannot hold is an error.
+            let row = TensorRow { dtype, ..row };
+            let mut values = Values::new(dtype, row.elements() as usize);
+            self.pieces.planned(&row, &mut |block| values.extend(block))?;
+            return Ok(values.tensor(shape, device)?);
+        }
         let tensor = self.narrow(path, shape, dtype, device)?;
         Ok(if dtype.is_weight_float() { tensor.to_dtype(candle_dtype(dtype))? } else { tensor })
     }

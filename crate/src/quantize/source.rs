@@ -82,6 +82,13 @@ impl<'a> QuantizingSource<'a> {
                 });
             }
             let made: Quantized = quantize_rows(scheme, &values, inputs, rounding);
+            if made.scales.iter().any(|scale| !scale.is_finite()) {
+                return Err(CheckpointError::Scale {
+                    tensor: weight.to_string(),
+                    dtype: stored.to_string(),
+                    path: self.from.path().to_owned(),
+                });
+            }
             out.write_all(&made.numbers).map_err(CheckpointError::io("writing", path))?;
             missed.add(scheme, &values, inputs, &made);
             scales.extend(made.scales);
@@ -152,11 +159,12 @@ fn floats(bytes: &[u8], dtype: DType) -> Option<Vec<f32>> {
     read.map(|()| floats)
 }
 
-/// A scale as the element type keeps it; one too small for the type becomes its smallest number.
+/// A scale as the element type keeps it, infinite if it is too large for that; one too small for the type becomes its
+/// smallest number.
 fn rounded_to(dtype: DType, scale: f32) -> f32 {
     match dtype {
         DType::BF16 => bf16::from_f32(scale).to_f32(),
-        DType::F16 => f16::from_f32(scale.abs()).clamp(f16::from_bits(1), f16::MAX).to_f32().copysign(scale),
+        DType::F16 => f16::from_f32(scale.abs()).max(f16::from_bits(1)).to_f32().copysign(scale),
         _ => scale,
     }
 }
