@@ -298,9 +298,7 @@ fn the_reference_lists_every_field_and_explains_one() {
     assert_eq!((&window["type"], &window["by_layer"]), (&json!("int"), &json!(true)));
     let one = String::from_utf8(say(&["hidden-act"]).stdout).unwrap();
     assert!(
-        one.starts_with("hidden_act: ")
-            && one.contains("default: silu; causal_lm, deepone,")
-            && one.contains(" single_head relu"),
+        one.starts_with("hidden_act: ") && one.contains("default: silu; causal_lm, deepone, single_head relu"),
         "{one}"
     );
     let wrong = say(&["atention"]);

@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use super::table::{Align, Mark, TableView};
 use super::{MimeBundle, View};
+use crate::project::Project;
 use crate::spec::parts::PartFields;
 use crate::spec::{Architecture, Field, ModelConfig, UserPart};
 
@@ -101,7 +102,8 @@ impl Field {
         lines.join("\n")
     }
 
-    /// The value that a configuration need not say, and which families take another.
+    /// The value that a configuration need not say, and which families of the built-in projects take another. The report has
+    /// those of all families.
     fn default_in_words(&self) -> String {
         if let Some(words) = self.otherwise_words() {
             return words.to_owned();
@@ -116,7 +118,8 @@ impl Field {
         };
         let usual = shown(self.value(&ModelConfig::usual(Architecture::nameless())));
         let mut others: Vec<(String, Vec<&str>)> = Vec::new();
-        for family in Architecture::all() {
+        let projects = Project::names();
+        for family in Architecture::all().filter(|family| projects.iter().any(|name| name == family.name())) {
             let config = ModelConfig::usual(family);
             let value = self.value(&config).filter(|_| self.has_effect(&config));
             let value = if value.is_none() { usual.clone() } else { shown(value) };
