@@ -3,9 +3,11 @@
 
 use std::collections::HashMap;
 use std::ffi::OsString;
+use std::fs::{DirEntry, File};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
 
 use chandlery::part::PartError;
 use libloading::os::unix::{Library, RTLD_LOCAL, RTLD_NOW};
@@ -16,6 +18,9 @@ use crate::toolkit::{BUILT_WITH, Toolkit, cache_folder};
 
 /// The function that a compiled file exports.
 const ENTRY: &str = "chandlery_parts";
+
+/// How long what is not used is kept.
+const KEPT: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
 /// Its type: the file is compiled by the compiler of this program.
 type Register = fn(&str, &str) -> Result<(), PartError>;
@@ -87,9 +92,12 @@ fn compiled(toolkit: &Toolkit, file: &Path, text: &str, types: &[String], key: &
     let failed = |what: &str, error: std::io::Error| format!("{what}: {error}");
     let cache = cache_folder().ok_or("there is no cache folder: set HOME or XDG_CACHE_HOME")?.join("parts");
     let library = cache.join(format!("{key}.so"));
-    if library.is_file() {
+    if let Ok(kept) = File::open(&library) {
+        // Its time is that of its last use.
+        let _ = kept.set_modified(SystemTime::now());
         return Ok(library);
     }
+    tidy(&cache);
     std::fs::create_dir_all(&cache).map_err(|error| failed(&cache.display().to_string(), error))?;
     let folder = tempfile_in(&cache).map_err(|error| failed(&cache.display().to_string(), error))?;
     let result = compile_in(&folder, toolkit, file, text, types, key);
@@ -100,6 +108,18 @@ fn compiled(toolkit: &Toolkit, file: &Path, text: &str, types: &[String], key: &
     });
     let _ = std::fs::remove_dir_all(&folder);
     result
+}
+
+/// Removes what nobody used for long, and what killed compilers left.
+fn tidy(cache: &Path) {
+    let old = |entry: &DirEntry| {
+        let modified = entry.metadata().and_then(|metadata| metadata.modified()).ok();
+        modified.and_then(|time| time.elapsed().ok()).is_some_and(|age| age > KEPT)
+    };
+    for entry in std::fs::read_dir(cache).into_iter().flatten().flatten().filter(old) {
+        // A library that is loaded stays loaded.
+        let _ = std::fs::remove_file(entry.path()).or_else(|_| std::fs::remove_dir_all(entry.path()));
+    }
 }
 
 /// A folder of this process's own.
