@@ -1,8 +1,10 @@
 //! Casts that cannot be made, and tensors that are not dropped unseen.
 
+use chandlery::candle::Device;
 use chandlery::checkpoint::Checkpoint;
 use chandlery::convert::{ModelFolder, Verdict};
-use chandlery::spec::{DType, PositionEmbedding, Recipe};
+use chandlery::model::{CausalLm, InitialWeights};
+use chandlery::spec::{DType, ModelConfig, ModelSpec, PositionEmbedding, Recipe};
 use chandlery::{convert, finalize, project};
 use chandlery_tests::{copy_of, edit_config, entries, fixture};
 use serde_json::json;
@@ -159,6 +161,22 @@ fn loading_into_a_narrower_model_makes_no_infinities() {
     for error in [constructed, loaded] {
         assert!(error.contains("infinite as float16"), "{error}");
     }
+}
+
+#[test]
+fn first_values_beyond_their_type_are_refused() {
+    let json = json!({
+        "model_type": "llama", "vocab_size": 32, "hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1,
+        "num_attention_heads": 2, "initialization": [{ "match": "ff", "init": { "normal": { "std": 1e6 } } }],
+    });
+    let config = ModelConfig::from_project(&json, "a test").unwrap();
+    let build = |dtype| {
+        let table = ModelSpec::resolve(&config).table(dtype);
+        CausalLm::build(&config, Box::new(InitialWeights::new(&table, 1)), dtype, &Device::Cpu, true)
+    };
+    let error = build(DType::F16).unwrap_err().to_string();
+    assert!(error.contains("gate_proj.weight` that are infinite as float16"), "{error}");
+    build(DType::BF16).unwrap();
 }
 
 #[test]

@@ -165,7 +165,9 @@ fn the_crates_compute_the_logits_of_the_candle_models() {
         assert_eq!(found.len(), expected.len(), "{name}");
         let largest = expected.iter().fold(0f32, |largest, x| largest.max(x.abs()));
         let worst = found.iter().zip(&expected).map(|(a, b)| (a - b).abs()).fold(0f32, f32::max);
-        assert!(largest > 1.0 && worst <= 1e-4, "{name}: {worst} of {largest}");
+        // Two orders of float32 sums: each is off from float64 by about as much.
+        let tolerance = 1e-4f32.max(3e-5 * largest);
+        assert!(largest > 1.0 && worst <= tolerance, "{name}: {worst} of {largest}");
         // Below the heading stand ten ids, the likeliest first.
         let last = &expected[expected.len() - 2000..];
         let best = (0..2000).max_by(|&a, &b| last[a].total_cmp(&last[b])).unwrap();

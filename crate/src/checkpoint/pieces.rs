@@ -64,6 +64,8 @@ impl Piece {
 pub(crate) struct Pieces<'a> {
     from: &'a Checkpoint,
     pieces: HashMap<ParamPath, Vec<Piece>>,
+    /// Whether sums with constants must be exact: those that are written, not those that are computed with.
+    exact: bool,
 }
 
 /// A part of a written tensor.
@@ -101,7 +103,18 @@ impl Stretch<'_> {
 impl<'a> Pieces<'a> {
     /// A tensor that `pieces` does not name is the source's tensor of the same name.
     pub(crate) fn new(from: &'a Checkpoint, pieces: HashMap<ParamPath, Vec<Piece>>) -> Self {
-        Self { from, pieces }
+        Self { from, pieces, exact: true }
+    }
+
+    /// The same to compute with: sums with constants are rounded to the type that they are asked for in.
+    pub(crate) fn for_computing(self) -> Self {
+        Self { exact: false, ..self }
+    }
+
+    /// Whether a constant is added to the elements of this tensor.
+    pub(crate) fn adds_to(&self, path: &ParamPath) -> bool {
+        let shifted = |piece: &Piece| matches!(piece, Piece::Shifted { .. });
+        self.pieces.get(path).is_some_and(|pieces| pieces.iter().any(shifted))
     }
 
     /// What the source calls `path`, if that is one tensor there; else `path` itself.
@@ -180,7 +193,8 @@ impl<'a> Pieces<'a> {
             Ok(out)
         };
         let made = sums(&data.bytes, data.dtype, by, row.dtype).map_err(fault)?;
-        if row.dtype.bytes() >= data.dtype.bytes()
+        if self.exact
+            && row.dtype.bytes() >= data.dtype.bytes()
             && sums(&made, row.dtype, -by, data.dtype).map_err(fault)? != data.bytes
         {
             return Err(CheckpointError::Inexact {

@@ -3,6 +3,7 @@
 use crate::checkpoint::CheckpointError;
 use crate::ops::AttentionError;
 use crate::sealed::Sealed;
+use crate::spec::DType;
 
 /// Why a model could not be built or run.
 #[derive(Debug, thiserror::Error)]
@@ -11,6 +12,16 @@ pub enum ModelError {
     /// The weights could not be read.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
+    /// A parameter whose first values do not fit its type.
+    #[error(
+        "the initialization draws numbers for `{path}` that are infinite as {dtype}\n  where: the model's `initialization`\n  do: use bfloat16 or float32, or draw smaller ones"
+    )]
+    InfiniteInitial {
+        /// The parameter.
+        path: String,
+        /// Its type.
+        dtype: DType,
+    },
     /// A tensor of the checkpoint has another shape than the model's parameter.
     #[error(
         "`{path}` has shape {found:?}, the model needs {expected:?}\n  where: {origin}\n  do: check that config.json belongs to these weights"

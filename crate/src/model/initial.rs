@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use candle_core::{Device, Tensor};
+use half::f16;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution, StandardNormal};
@@ -79,6 +80,9 @@ impl Weights for InitialWeights {
         crate::interrupt::check()?;
         require_room(path, shape, DType::F32, dtype)?;
         let values = self.values(path, shape.iter().product());
+        if dtype == DType::F16 && values.iter().any(|value| value.abs() > f16::MAX.to_f32()) {
+            return Err(ModelError::InfiniteInitial { path: path.to_string(), dtype });
+        }
         Ok(Tensor::from_vec(values, shape, &Device::Cpu)?.to_dtype(candle_dtype(dtype))?.to_device(device)?)
     }
 }

@@ -87,11 +87,17 @@ impl<'a> PieceWeights<'a> {
     pub fn new(
         checkpoint: &'a Checkpoint,
         rows: impl IntoIterator<Item = TensorRow>,
-        pieces: HashMap<ParamPath, Vec<Piece>>,
+        mut pieces: HashMap<ParamPath, Vec<Piece>>,
         rounding: Option<DType>,
     ) -> Self {
+        // What is stored is rounded, not the sum with a constant.
+        for piece in pieces.values_mut().flatten() {
+            if let Piece::Shifted { rounded, .. } = piece {
+                *rounded = rounded.or(rounding);
+            }
+        }
         let rows = rows.into_iter().map(|row| (row.path.clone(), row)).collect();
-        Self { pieces: Pieces::new(checkpoint, pieces), rows, rounding }
+        Self { pieces: Pieces::new(checkpoint, pieces).for_computing(), rows, rounding }
     }
 }
 
@@ -144,7 +150,8 @@ impl PieceWeights<'_> {
 impl Weights for PieceWeights<'_> {
     fn tensor(&self, path: &ParamPath, shape: &[usize], dtype: DType, device: &Device) -> Result<Tensor, ModelError> {
         let row = self.row(path, shape, dtype)?;
-        if self.rounding.is_none() && dtype.is_weight_float() && row.dtype.is_weight_float() {
+        let cast_at_once = self.rounding.is_none() || self.pieces.adds_to(path);
+        if cast_at_once && dtype.is_weight_float() && row.dtype.is_weight_float() {
             require_room(path, shape, row.dtype, dtype)?;
             // Cast as it is read: a number that the model's type cannot hold is an error.
             let row = TensorRow { dtype, ..row };
@@ -159,6 +166,9 @@ impl Weights for PieceWeights<'_> {
     fn narrow(&self, path: &ParamPath, shape: &[usize], dtype: DType, device: &Device) -> Result<Tensor, ModelError> {
         let row = self.row(path, shape, dtype)?;
         require_room(path, shape, row.dtype, dtype)?;
+        if self.pieces.adds_to(path) && dtype.is_weight_float() && row.dtype.is_weight_float() {
+            return self.tensor(path, shape, dtype, device);
+        }
         if dtype.is_weight_float() && row.dtype.is_weight_float() {
             let mut values = Values::new(row.dtype, row.elements() as usize);
             self.pieces.planned(&row, &mut |block| values.extend(block))?;
@@ -187,7 +197,7 @@ impl Weights for PieceWeights<'_> {
         device: &Device,
     ) -> Result<Option<Tensor>, ModelError> {
         let row = self.row(path, shape, dtype)?;
-        if !dtype.is_weight_float() || !row.dtype.is_weight_float() {
+        if !dtype.is_weight_float() || !row.dtype.is_weight_float() || self.pieces.adds_to(path) {
             return Ok(None);
         }
         let shape = [&[rows.len()], &shape[1..]].concat();
