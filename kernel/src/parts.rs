@@ -1,7 +1,7 @@
 //! Parts in the folders of projects: each file is compiled against the toolkit, as cells are, and loaded into this process,
 //! where it registers its parts. What was compiled is kept for the next command, by its text and the toolkit.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs::{DirEntry, File};
 use std::path::{Path, PathBuf};
@@ -10,6 +10,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use chandlery::part::PartError;
+use chandlery::project::own_parts::FOLDER;
 use libloading::os::unix::{Library, RTLD_LOCAL, RTLD_NOW};
 use quote::ToTokens;
 use sha2::{Digest, Sha256};
@@ -25,32 +26,29 @@ const KEPT: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 /// Its type: the file is compiled by the compiler of this program.
 type Register = fn(&str, &str) -> Result<(), PartError>;
 
-/// Files that this process has loaded, by what they were compiled from.
-static LOADED: Mutex<Option<HashMap<String, Register>>> = Mutex::new(None);
+/// Files that this process has loaded, with the text that each was compiled from. The toolkit is the same as long as it lives.
+static LOADED: Mutex<BTreeMap<(PathBuf, String), Register>> = Mutex::new(BTreeMap::new());
 
 /// Compiles and loads a file of parts, unless this process has it already, and registers them.
 ///
 /// # Errors
 /// What the compiler says, or why there is none.
 pub fn register(file: &Path, text: &str) -> Result<(), String> {
-    let toolkit = Toolkit::locate().map_err(|error| error.to_string())?;
-    let types = match syn::parse_file(text) {
-        Ok(parsed) => parts_in(&parsed)?,
-        // rustc says better what is wrong with the text.
-        Err(error) => return Err(compiled(&toolkit, file, text, &[], "").err().unwrap_or_else(|| error.to_string())),
-    };
-    let key = key(&toolkit, file, text)?;
-    let known = LOADED.lock().unwrap_or_else(PoisonError::into_inner).as_ref().and_then(|map| map.get(&key).copied());
+    let key = (file.to_owned(), text.to_owned());
+    let known = LOADED.lock().unwrap_or_else(PoisonError::into_inner).get(&key).copied();
     let register = match known {
         Some(register) => register,
         None => {
-            let register = load(&compiled(&toolkit, file, text, &types, &key)?)?;
-            let mut loaded = LOADED.lock().unwrap_or_else(PoisonError::into_inner);
-            *loaded.get_or_insert_default().entry(key).or_insert(register)
+            let register = load(&compiled(file, text)?)?;
+            *LOADED.lock().unwrap_or_else(PoisonError::into_inner).entry(key).or_insert(register)
         }
     };
-    let name = Path::new("parts").join(file.file_name().unwrap_or_default());
-    register(&name.display().to_string(), text).map_err(|error| error.to_string())
+    register(&name_in_project(file).display().to_string(), text).map_err(|error| error.to_string())
+}
+
+/// What messages call the file, as its project does.
+fn name_in_project(file: &Path) -> PathBuf {
+    Path::new(FOLDER).join(file.file_name().unwrap_or_default())
 }
 
 /// The types of a file that implement `Part`.
@@ -88,7 +86,11 @@ fn key(toolkit: &Toolkit, file: &Path, text: &str) -> Result<String, String> {
 }
 
 /// The shared object of a file, out of the cache or compiled into it.
-fn compiled(toolkit: &Toolkit, file: &Path, text: &str, types: &[String], key: &str) -> Result<PathBuf, String> {
+fn compiled(file: &Path, text: &str) -> Result<PathBuf, String> {
+    let toolkit = Toolkit::locate().map_err(|error| error.to_string())?;
+    // What cannot be read has no parts: rustc says better than the parser what is wrong with it.
+    let types = syn::parse_file(text).map_or(Ok(Vec::new()), |parsed| parts_in(&parsed))?;
+    let key = key(&toolkit, file, text)?;
     let failed = |what: &str, error: std::io::Error| format!("{what}: {error}");
     let cache = cache_folder().ok_or("there is no cache folder: set HOME or XDG_CACHE_HOME")?.join("parts");
     let library = cache.join(format!("{key}.so"));
@@ -100,7 +102,7 @@ fn compiled(toolkit: &Toolkit, file: &Path, text: &str, types: &[String], key: &
     tidy(&cache);
     std::fs::create_dir_all(&cache).map_err(|error| failed(&cache.display().to_string(), error))?;
     let folder = tempfile_in(&cache).map_err(|error| failed(&cache.display().to_string(), error))?;
-    let result = compile_in(&folder, toolkit, file, text, types, key);
+    let result = compile_in(&folder, &toolkit, file, text, &types, &key);
     let result = result.and_then(|object| {
         // Whoever compiled the same meanwhile made the same.
         std::fs::rename(object, &library).map_err(|error| failed(&library.display().to_string(), error))?;
@@ -137,8 +139,7 @@ fn compile_in(
     types: &[String],
     key: &str,
 ) -> Result<PathBuf, String> {
-    // Messages call the file as its project does.
-    let name: PathBuf = Path::new("parts").join(file.file_name().unwrap_or_default());
+    let name = name_in_project(file);
     let calls = types.iter().map(|part| format!("::chandlery::part::register_source::<{part}>(file, text)?; "));
     // Paths from the root: the file may give these names another meaning.
     let entry = format!(
@@ -147,7 +148,7 @@ fn compile_in(
         calls.collect::<String>()
     );
     let source = format!("{text}\n{entry}\n");
-    let written = std::fs::create_dir(folder.join("parts")).and_then(|()| std::fs::write(folder.join(&name), source));
+    let written = std::fs::create_dir(folder.join(FOLDER)).and_then(|()| std::fs::write(folder.join(&name), source));
     written.map_err(|error| format!("{}: {error}", folder.display()))?;
 
     let option = |option: &str, path: &Path| {

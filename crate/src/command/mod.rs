@@ -112,11 +112,17 @@ pub fn definitions() -> Vec<Command> {
 pub fn run(words: &[String]) -> Result<Outcome, Failure> {
     // The project's arguments are part of the verb's definition, so the project is looked up first.
     let named = if names_project(words) { Some(arguments::Named::among(words)?) } else { None };
-    if let (None, Some(name)) = (&named, arguments::value_among(words, "-p", "--project-dir")) {
-        // Its parts are what the models of the command may be made of.
+    // `project fields` names parts of the project, so they are known before its words are parsed.
+    let early = verb_of(words) == Some("project") && named.is_none();
+    if early && let Some(name) = arguments::value_among(words, "-p", "--project-dir") {
         crate::project::project(name)?.load_parts()?;
     }
     let matches = parser(words, named.as_ref()).try_get_matches_from(words)?;
+    let project = matches.subcommand().and_then(|(_, inner)| given::<String>(inner, "project-dir"));
+    if let (None, false, Some(name)) = (&named, early, project) {
+        // Its parts are what the models of the command may be made of.
+        crate::project::project(&name)?.load_parts()?;
+    }
     match matches.subcommand() {
         Some(("model", matches)) => model::run(matches),
         Some(("convert", matches)) => convert::run(matches),

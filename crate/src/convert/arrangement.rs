@@ -114,7 +114,7 @@ impl Arrangement {
                         permute.rows.iter().map(|text| sized(text, "permuted")).collect::<Result<_, _>>()?;
                     let product = sizes.iter().try_fold(1usize, |product, size| product.checked_mul(*size));
                     if product != Some(height) {
-                        let what = format!("`{name}` has {height} rows, which are no box of {sizes:?}");
+                        let what = format!("`{name}` has {height} rows, which do not make a box of {sizes:?}");
                         return Err(fault(what, at, "correct the sizes: their product is the number of rows"));
                     }
                     order = Some((sizes, permute.order.clone()));

@@ -123,12 +123,7 @@ impl CausalLm {
     /// # Errors
     /// As [`forward`](Self::forward), and if a part of the model does not [cache](Self::caches).
     pub fn forward_cached(&self, batch: &Batch, cache: &mut KvCache) -> Result<Tensor, ModelError> {
-        if !self.caches() {
-            return Err(candle_core::Error::Msg(
-                "a part of this model keeps no keys and values: give it the whole text".to_owned(),
-            )
-            .into());
-        }
+        self.needs.require_caches()?;
         self.run(batch, Some(cache), None, &mut |_, _| {})
     }
 

@@ -28,6 +28,15 @@ impl Needs {
         needs
     }
 
+    /// That every part continues after the tokens of a cache.
+    pub(super) fn require_caches(&self) -> std::result::Result<(), ModelError> {
+        if self.caches {
+            return Ok(());
+        }
+        let what = "a part of this model keeps no keys and values: give it the whole text";
+        Err(candle_core::Error::msg(what).into())
+    }
+
     fn rotate(&mut self, rope: &RopeConfig, head_dim: usize) {
         if !self.rotations.iter().any(|(known, width)| known == rope && *width == head_dim) {
             self.rotations.push((rope.clone(), head_dim));

@@ -89,9 +89,7 @@ impl<'a> StreamedLm<'a> {
     /// # Errors
     /// As [`forward_observed`](Self::forward_observed), and if a part of the model keeps no keys and values.
     pub fn forward_cached(&self, batch: &Batch, cache: &mut KvCache) -> Result<Vec<f32>, ModelError> {
-        if !self.needs.caches {
-            return Err(candle_core::Error::msg("a part of this model keeps no keys and values").into());
-        }
+        self.needs.require_caches()?;
         self.run(batch, Some(cache), &mut |_, _| {})
     }
 

@@ -26,7 +26,7 @@ pub trait Part: Sized + Send + Sync + 'static {
     const PLACE: Place;
 
     /// Whether it continues after the tokens of a cache, by [`PartContext::cached`]. Text of models with a part that does not
-    /// is computed anew for each token.
+    /// is computed from its beginning for each token.
     const CACHES: bool = false;
 
     /// The fields that it adds to a configuration.

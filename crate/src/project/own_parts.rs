@@ -52,7 +52,7 @@ pub(super) fn load(folder: &Path) -> Result<(), ProjectError> {
         };
         compile(&file, &text).map_err(|why| {
             refuse(
-                format!("the part does not compile\n{}", why.trim_end()),
+                format!("the part cannot be used\n{}", why.trim_end()),
                 "correct the file, and run the command again",
             )
         })?;

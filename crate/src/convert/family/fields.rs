@@ -118,7 +118,7 @@ impl KnownFields {
         let root = |path: &str| path.split('.').next().unwrap_or_default().to_owned();
         let inert = |field: &&WrittenField| {
             let native = field.target().map_or("", |native| native.text.as_str());
-            // What may have one value only is no concern of the reference forward.
+            // The reference forward need not know what may have one value only.
             SHAPES_AND_TRAINING.contains(&native) || field.harmless || !field.must.is_empty()
         };
         let mut judged: HashSet<String> = written.harmless.iter().cloned().collect();

@@ -199,7 +199,7 @@ pub(super) fn resolve(mut written: Written, others: &[Written]) -> Result<Family
         let next = found.extends.clone();
         written = written.over(&found);
         written.extends = next;
-        // What says nothing of its native models, and is no architecture by its own name, is built as what it extends.
+        // What says nothing of its native models and is not a known architecture by its own name is built as what it extends.
         if !says_native
             && family_file(&written.family.text).is_none()
             && Architecture::from_name(&parent.text).is_some()

@@ -28,8 +28,8 @@ impl Loaded {
         self.vectors.get(name).map(Vec::as_slice)
     }
 
-    /// x Wᵀ + b for W `[outputs, inputs]`: `count` outputs of the matrix from `first` on, all without a part. `None` if there
-    /// is no such matrix, or the sizes do not fit.
+    /// x Wᵀ + b for W `[outputs, inputs]`: `count` outputs of the matrix from `first` on, all without a part. `None` if
+    /// that matrix does not exist, or its sizes do not fit.
     pub(super) fn project<F: Real + Widened>(
         &self,
         x: &Rows<F>,
