@@ -147,7 +147,8 @@ fn compile_in(
          ::core::result::Result<(), ::chandlery::part::PartError> {{ {}::core::result::Result::Ok(()) }}",
         calls.collect::<String>()
     );
-    let source = format!("{text}\n{entry}\n");
+    // Messages about a text that cannot be read are about that text alone.
+    let source = if types.is_empty() { text.to_owned() } else { format!("{text}\n{entry}\n") };
     let written = std::fs::create_dir(folder.join(FOLDER)).and_then(|()| std::fs::write(folder.join(&name), source));
     written.map_err(|error| format!("{}: {error}", folder.display()))?;
 
