@@ -50,7 +50,7 @@ def made(scratch, *shape):
 
 
 def streams(runs, scratch, transformers):
-    """What moves a whole checkpoint, beside `cp` of the same bytes: in turns, each after the disk has settled."""
+    """Commands that move a whole checkpoint, next to `cp` of the same bytes: alternating, each after the disk has settled."""
     source, native = made(scratch), scratch / "native"
     shutil.rmtree(native, ignore_errors=True)
     process([COMMAND, "convert", source, native, "--no-validate"])
@@ -89,7 +89,7 @@ def streams(runs, scratch, transformers):
 
 
 def flatness(scratch):
-    """Peak memory of a model eight times as large: what is streamed does not grow with it."""
+    """Peak memory for a model eight times as large, which streaming keeps constant."""
     large, destination = made(scratch, "--large"), scratch / "destination"
     size = sum(path.stat().st_size for path in large.iterdir())
     commands = {

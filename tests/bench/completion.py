@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Completion and inspection as a front end feels them: what answers at once, how long rust-analyzer takes to start and what
+"""Completion and inspection as a front end sees them: what answers at once, how long rust-analyzer takes to start and what
 memory it holds, how long its answers take, and whether cells feel it.
 
 usage: completion.py [-n RUNS]        needs jupyter_client
@@ -13,7 +13,7 @@ from pathlib import Path
 from installed import LIMIT_S, Kernel, install, numbered
 from measure import spread, table
 
-# Questions by what they are about; `{n}` makes each another, since answers are remembered.
+# Questions by topic; `{n}` makes each one different, because answers are cached.
 QUESTIONS = {
     "a method of the toolkit": ("complete", "let n = {n}; opened.conf", "config"),
     "a method of a candle tensor": ("complete", "let n = {n}; tensor.sum_", "sum_all"),
@@ -50,13 +50,13 @@ def language_processes(kernel):
 
 
 def memory(process):
-    """What it held at most so far."""
+    """Its peak so far."""
     lines = dict(line.split(":", 1) for line in process.joinpath("status").read_text().splitlines())
     return f"{int(lines['VmHWM'].split()[0]) * 1024 / 1e6:,.0f} MB"
 
 
 def until_known(kernel, row):
-    """Asks until the answer has what is wanted."""
+    """Asks until the answer contains what is wanted."""
     kind, code, wanted = QUESTIONS[row]
     while wanted not in ask(kernel, kind, numbered(code))[1]:
         time.sleep(1)
@@ -85,7 +85,7 @@ def main():
         for _ in range(runs):
             for row, (kind, code, wanted) in QUESTIONS.items():
                 took, found = ask(kernel, kind, numbered(code))
-                # One that took longer than a person waits is counted as that, without what was wanted.
+                # An answer that takes longer than a person waits is counted as that, even without what was wanted.
                 answers[row].append((took, wanted in found))
         cells["when it runs"] = [kernel.run(numbered("1 + {n}")) for _ in range(runs)]
         (process,) = language_processes(kernel)

@@ -15,7 +15,7 @@ COUNTER = itertools.count(2)
 
 
 def install(folder):
-    """Has Jupyter find the kernel in this folder."""
+    """Makes Jupyter find the kernel in this folder."""
     os.environ["JUPYTER_PATH"] = os.path.join(folder, "share", "jupyter")
     os.environ["JUPYTER_RUNTIME_DIR"] = os.path.join(folder, "runtime")
     subprocess.run([COMMAND, "kernel", "install", "--prefix", folder], check=True, stdout=subprocess.DEVNULL)

@@ -107,7 +107,7 @@ def header(tensors):
 
 
 def blocks():
-    """Random blocks without end."""
+    """Endless random blocks."""
     # The upper byte of a bfloat16 is its sign and most of its exponent: these eight give values from 2^-15 to 2^-7.
     upper = bytes([(byte & 0x80) | (0x38 + (byte & 3)) for byte in range(256)])
     numbers = random.Random(1)

@@ -91,7 +91,7 @@ FAMILIES = {
         "{v}.say()",
     ),
 }
-# Reading it takes it away.
+# Reading it consumes it.
 ONCE = {"async"}
 
 
@@ -129,7 +129,7 @@ class Values:
         self.reread = 0
 
     def forget(self, definitions=False):
-        """The variables are gone; with a new kernel, what they are made of too."""
+        """The variables are gone; with a new kernel, so are their types."""
         self.plain.clear()
         if definitions:
             self.items.clear()
@@ -175,7 +175,7 @@ class Values:
             item.value = None
 
     def read_changed(self, item):
-        """Refused with a message that names it and the cell that changed its type, or right."""
+        """Either refused with a message that names it and the cell that changed its type, or right."""
         code = item.fill(item.texts.read)
         done = self.run(code)
         if done.status == "ok":
@@ -196,7 +196,7 @@ class Values:
     # Cells that fail.
 
     def fail_half_way(self):
-        """What was completed is kept, by panic and by `?`; of a cell that does not compile, nothing."""
+        """Completed statements are kept after a panic or `?`; nothing of a cell that does not compile is kept."""
         first, second = f"half_{self.soak.random.randrange(10)}", f"rest_{self.soak.random.randrange(10)}"
         before = dict(self.plain)
         a, b = self.number(), self.number()
@@ -222,14 +222,14 @@ class Values:
         if done.status != "error" or "dropped" not in message(done) or done.error == "WorkerDied":
             raise self.broken(f"a panic in drop ended with {done.status}: {message(done) if done.status == 'error' else ''}")
         self.read_all()
-        # The new value took the place, or neither is there.
+        # The new value replaced the old one, or neither is there.
         read = self.run(name)
         shown = [result["data"].get("text/plain") for result in read.of_type("execute_result")]
         if read.status == "ok" and shown != [str(value)]:
             raise self.broken(f"{name} is {shown} after its old value panicked, not {value}")
 
     def move_and_assign(self):
-        """A moved variable is told as that, and takes a new value in a later cell."""
+        """A moved variable is reported as moved, and takes a new value in a later cell."""
         name = f"moved_{self.soak.random.randrange(10)}"
         a, b = self.number(), self.number()
         self.soak.ok(f"let mut {name} = vec![{a}u64; 2];")
@@ -242,7 +242,7 @@ class Values:
         self.soak.value(f"{name}[0]", str(b))
 
     def shadow(self):
-        """A name that is bound to what cannot be kept no longer has its old value."""
+        """A name bound to a value that cannot be kept no longer has its old value."""
         name, value = f"shadowed_{self.soak.random.randrange(10)}", self.number()
         self.soak.ok(f"let {name} = vec![{value}u64];")
         done = self.run(f'let text = String::from("abc");\nlet {name} = &text[..1];')
@@ -252,7 +252,7 @@ class Values:
         self.plain.pop(name, None)
 
     def change(self):
-        """A mutable variable is changed in place, also by a cell that panics after it."""
+        """A mutable variable is changed in place, even by a cell that panics afterwards."""
         name, value = f"half_{self.soak.random.randrange(10)}", self.number()
         self.soak.ok(f"let mut {name} = vec![0u64];")
         if self.soak.random.random() < 0.5:
@@ -265,7 +265,7 @@ class Values:
     # All values.
 
     def readable(self):
-        """Expressions and what they must be."""
+        """Expressions and their expected values."""
         items = (item for item in self.items.values() if item.value is not None and item.changed_in is None and item.family not in ONCE)
         known = [(item.fill(item.texts.read), item.value) for item in items]
         return known + [(f"{name}[0]", value) for name, value in self.plain.items()]
@@ -278,7 +278,7 @@ class Values:
             self.soak.value(line, '"' + " ".join(str(value) for _, value in known) + '"')
 
     def after_force(self):
-        """All are there, or all are gone and said to be."""
+        """All are there, or all are gone and reported as gone."""
         known = self.readable()
         states = {self.run(code).status for code, _ in known[:3]}
         if states == {"ok"}:

@@ -45,11 +45,11 @@ CHANNELS = ("shell", "control", "iopub", "stdin")
 
 
 class Broken(Exception):
-    """The kernel did what it must not do."""
+    """The kernel did something that it must not do."""
 
 
 class Request:
-    """A request, and all that came back for it."""
+    """A request and everything that was received for it."""
 
     def __init__(self, kind):
         self.kind = kind
@@ -155,7 +155,7 @@ class Life:
         return self.send("execute_request", content | options, label=label)
 
     def read(self, seconds):
-        """Takes whatever arrives within so many seconds; at least what is here already."""
+        """Takes whatever arrives within this many seconds, and at least what has already arrived."""
         for socket, _ in self.poller.poll(max(0, int(seconds * 1000))):
             name, channel = self.channels[socket]
             while socket.poll(0):
@@ -208,7 +208,7 @@ class Life:
         return self.send("interrupt_request", {}, channel="control")
 
     def check_all(self):
-        """Everything that was ever asked, once more, for what came late."""
+        """Checks every request once more for late messages."""
         for request in self.requests.values():
             if not request.done:
                 raise Broken(f"{request.kind}: {len(request.replies)} replies, idle: {request.idle}")
@@ -282,7 +282,7 @@ class Soak:
     OF_VALUES = {"redefinition", "failed half-way", "panicking drop", "moved and assigned", "shadowed", "changed", "all values"}
 
     def run(self, cells, restarts):
-        """So many cells, with so many restarts at random places among them."""
+        """Runs this many cells, with this many restarts at random places among them."""
         places = sorted(self.random.sample(range(1, cells), restarts))
         while self.number < cells:
             while places and places[0] <= self.number:
@@ -304,7 +304,7 @@ class Soak:
             raise Broken(f"cell {self.number} ({kind}): {broken}") from None
         self.seconds[kind].append(time.monotonic() - began)
 
-    # Kinds of cells. Each sends, waits, and says what must come back.
+    # Kinds of cells. Each sends, waits, and checks what must be received.
 
     def ok(self, code, **options):
         request = self.life.finish(self.life.execute(code, code[:60], **options))
@@ -479,7 +479,7 @@ class Soak:
             self.forget_lost()
 
     def forget_lost(self):
-        """After force the variables may be gone, or not; what is gone must be said."""
+        """After a forced stop the variables may be gone; what is gone must be reported."""
         alive = []
         for name, value in self.defined:
             done = self.life.finish(self.life.execute(f"{name}.len()", name))
@@ -549,7 +549,7 @@ class Soak:
         self.values.read_all()
 
     def restart(self):
-        """Polite or by force, between cells or in one; nothing of the old kernel may stay."""
+        """Restarts politely or by force, between cells or during one; nothing of the old kernel may stay."""
         self.counts["restart"] += 1
         began = time.monotonic()
         now, busy = self.random.random() < 0.3, self.random.random() < 0.3
@@ -568,7 +568,7 @@ class Soak:
         self.gone(old)
         self.seconds[f"restart{' by force' if now else ''}{' in a cell' if busy else ''}"].append(time.monotonic() - began)
 
-    # What is left behind.
+    # Leftovers.
 
     def processes(self):
         return marked(self.mark)

@@ -1,4 +1,4 @@
-"""What one version of transformers says of configuration classes: fields, defaults, other names. Asked by versions.ask."""
+"""Describes configuration classes as one version of transformers has them: fields, defaults, aliases. Called by versions.ask."""
 
 import dataclasses
 import inspect

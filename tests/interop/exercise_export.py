@@ -1,4 +1,4 @@
-"""Loads exported models with whichever transformers is importable, puts them through their paces, and reports numbers.
+"""Loads exported models with the transformers that is importable, exercises them, and reports numbers.
 
 usage: exercise_export.py REPORT.json FOLDER...
 
@@ -46,7 +46,7 @@ def logits(folder, batches):
 
 
 def generation(model, batches):
-    """Whether greedy text is the same with and without cache, of prompts of equal and of unequal length."""
+    """Returns whether greedy text is the same with and without cache, for prompts of equal and of unequal length."""
     settings = {"max_new_tokens": 16, "min_new_tokens": 16, "do_sample": False, "pad_token_id": 1}
     same = []
     for mask in (torch.ones_like(batches["mask"]), batches["left"]):
@@ -66,7 +66,7 @@ def loss(model, batches):
 
 
 def training(folder, batches):
-    """How far gradients with checkpointing are from those without, and whether two passes differ (by dropout)."""
+    """Returns how much gradients with checkpointing differ from those without, and whether two passes differ (by dropout)."""
     gradients, losses = [], []
     for checkpointing in (False, True):
         model = AutoModelForCausalLM.from_pretrained(folder, **CODE).train()
@@ -101,7 +101,7 @@ def saving(folder, model, batches):
 
 
 def initialization(config):
-    """Mean, standard deviation, least and largest of each parameter of a model that was drawn from its configuration."""
+    """Returns mean, standard deviation, minimum and maximum of each parameter of a model drawn from its configuration."""
     torch.manual_seed(2)
     model = AutoModelForCausalLM.from_config(config, **CODE)
     tied = {"lm_head.weight"} if config.tie_word_embeddings else set()
@@ -113,7 +113,7 @@ def initialization(config):
 
 
 def narrow(folder, batches):
-    """Types of the tensors of a model loaded in bfloat16, and whether it computes."""
+    """Returns the types of the tensors of a model loaded in bfloat16, and whether it computes."""
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.bfloat16, **CODE)
     with torch.no_grad():
         finite = torch.isfinite(model(batches["ids"], attention_mask=batches["left"]).logits).all().item()

@@ -32,7 +32,7 @@ TEXTS = [
 
 @pytest.fixture(scope="module")
 def added(chandlery, tmp_path_factory):
-    """Every tokenizer with the tokens added, by our command."""
+    """Every tokenizer with the tokens added by our command."""
     home = tmp_path_factory.mktemp("added")
     (home / "tokens.yaml").write_text(YAML)
     for model in MODELS:
@@ -102,7 +102,7 @@ def test_transformers_adds_the_same(described):
 
 
 def test_what_transformers_saves_can_be_added_to_again(chandlery, added, tmp_path):
-    """A list of special tokens that version 5 wrote is appended to, and read by both versions."""
+    """New tokens are appended to a list of special tokens that version 5 wrote, and both versions read it."""
     theirs = AutoTokenizer.from_pretrained(FIXTURES / "llama-gqa")
     theirs.add_special_tokens({"extra_special_tokens": ["<|first|>", AddedToken("<|lean|>", lstrip=True, special=True)]})
     theirs.save_pretrained(tmp_path / "saved")

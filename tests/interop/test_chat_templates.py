@@ -1,4 +1,4 @@
-"""Rendered chats against transformers' own, which uses Jinja in Python: built-in templates, fixtures, and many a corner."""
+"""Rendered chats against transformers' own, which uses Jinja in Python: built-in templates, fixtures, and many corner cases."""
 
 import json
 from pathlib import Path
@@ -100,7 +100,7 @@ def test_every_chat_is_rendered_as_in_python(chandlery, theirs, tmp_path):
         if expected.startswith("error: "):
             done = chandlery(*words, status=1)
             refused += 1
-            # What a template raises is said in its words; what fails in Python fails here, in other words.
+            # An exception of the template has the template's words; what fails in Python fails here with other words.
             reason = expected.removeprefix("error: ").split("\n")[0]
             if reason not in done.stderr and "has no" not in reason and "can only" not in reason:
                 different.append((name, expected, done.stderr))

@@ -1,4 +1,4 @@
-"""Weights files between Chandlery and torch: what either writes, the other reads, and what cannot be read is an error."""
+"""Weights files between Chandlery and torch: each reads what the other writes, and what cannot be read is an error."""
 
 import json
 from collections import OrderedDict
@@ -19,7 +19,7 @@ def construct(chandlery, folder, *words, status=0):
 
 
 def shards(folder):
-    """Every name and tensor of a folder's .bin files, loaded as carefully as torch can."""
+    """Every name and tensor of a folder's .bin files, loaded with torch's strictest checks."""
     tensors = {}
     for shard in sorted(folder.glob("pytorch_model*.bin")):
         tensors |= torch.load(shard, weights_only=True)
@@ -110,7 +110,7 @@ class Holder(torch.nn.Module):
 
 
 def within_a_larger_storage(tensor):
-    """The same values as rows of a tensor that has more."""
+    """The same values as a slice of a tensor with more rows."""
     rows = torch.cat([torch.full_like(tensor[:1], 7.0), tensor, torch.full_like(tensor[:1], 9.0)])
     return rows[1:-1]
 

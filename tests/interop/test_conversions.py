@@ -1,4 +1,4 @@
-"""What `convert` hands back, transformers 4.57 and 5 both run: the same logits, with casts, lengths and added tokens, too."""
+"""transformers 4.57 and 5 run what `convert` writes: the same logits, also with casts, lengths and added tokens."""
 
 import hashlib
 import json
@@ -19,7 +19,7 @@ TOLERANCE = 1e-3
 
 @pytest.fixture(scope="module")
 def converted(chandlery, tmp_path_factory):
-    """Every model there and back: as it is, shortened (so that the configuration is written anew), and with tokens."""
+    """Every model converted and converted back: unchanged, shortened (so that the configuration is rewritten), and with tokens."""
     home = tmp_path_factory.mktemp("converted")
     for model in MODELS:
         chandlery("convert", FIXTURES / model, home / f"{model}-native", "--skip-default-tokens")
@@ -35,7 +35,7 @@ def converted(chandlery, tmp_path_factory):
 def answers(converted):
     forms = ["short", "chat", "late"]
     folders = {f"{model}-{form}": str(converted / f"{model}-{form}") for model in MODELS for form in forms}
-    # What 4.57 reads of a 5.x configuration is wrong, so the originals are asked of 5 only.
+    # 4.57 reads a 5.x configuration wrong, so only 5 reads the originals.
     originals = {model: str(FIXTURES / model) for model in MODELS}
     ask_both = {"script": "run_models.py", "ids": IDS, "texts": TEXTS}
     return {
@@ -85,7 +85,7 @@ def stored(folder):
 def test_digests_are_those_of_the_bytes(model, dtype, chandlery, tmp_path):
     words = ["--debug-params", "--json", *(["--dtype", dtype] if dtype else [])]
     report = json.loads(chandlery("convert", FIXTURES / model, tmp_path / "native", *words).stdout)
-    # reference.safetensors lies beside the weights of the fixtures.
+    # reference.safetensors is next to the weights of the fixtures.
     before, after = stored(FIXTURES / model), stored(tmp_path / "native")
     assert len(report["parameters"]) == len(after) == report["tensors"]
     for pair in report["parameters"]:

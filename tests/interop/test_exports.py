@@ -27,7 +27,7 @@ LLAMA3 = {
     "high_freq_factor": 4.0,
     "original_max_position_embeddings": 16,
 }
-# Every definition, and mixes of parts that no definition has: (project, configuration, flags).
+# Every project, and combinations of parts that no project has: (project, configuration, flags).
 MODELS = {
     "llama": ("llama", "4M", [*SMALL, *HEADS]),
     "llama_small": ("llama", "small", [*SMALL, *HEADS, "--num-key-value-heads", 2, "--tie-word-embeddings"]),
@@ -42,18 +42,18 @@ MODELS = {
     "alibi_post_norm": (FIXTURES / "mixes", "alibi_post_norm", []),
     "deepnet_layer_norm": (FIXTURES / "mixes", "deepnet_layer_norm", []),
     "learned_positions": (FIXTURES / "mixes", "learned_positions", []),
-    # A part of the project's own, with its own Python.
+    # A part defined by the project, with its own Python.
     "differential": (FIXTURES / "mixes", "differential", []),
 }
 DROPPING = {"causal_lm_small", "deepnet_layer_norm", "learned_positions"}
 TIED = {"llama_small", "single_head", "deepnet_layer_norm", "learned_positions"}
-# Those whose slopes of ALiBi are not trained.
+# Those whose ALiBi slopes are not trained.
 FROZEN = {"layers", "alibi_post_norm"}
 TOLERANCE = 1e-4
 
 
 def enliven(folder):
-    """Gives every parameter values that matter: recipes leave biases at zero, norms at one, scores close to each other."""
+    """Gives every parameter values that matter: recipes leave biases at zero, norms at one, and scores close to each other."""
     path = folder / "model.safetensors"
     shutil.copy(path, f"{folder}-fresh.safetensors")
     torch.manual_seed(0)
@@ -77,7 +77,7 @@ def batches():
 
 @pytest.fixture(scope="module")
 def folders(chandlery, tmp_path_factory):
-    """All models, each with the logits that Chandlery computes, next to it in NAME.safetensors."""
+    """All models, each with the logits that Chandlery computes next to it in NAME.safetensors."""
     root = tmp_path_factory.mktemp("exports")
     given = batches()
     asked = {
@@ -102,7 +102,7 @@ def folders(chandlery, tmp_path_factory):
 
 @pytest.fixture(scope="module", params=["5", "4.57"])
 def report(request, folders):
-    """What exercise_export.py says under one version of transformers."""
+    """Runs exercise_export.py under one version of transformers."""
     environment = os.environ | {"HF_MODULES_CACHE": str(folders / f"modules-{request.param}"), "HF_HUB_OFFLINE": "1"}
     if request.param == "4.57":
         older = os.environ.get("CHANDLERY_TRANSFORMERS_4")
@@ -145,7 +145,7 @@ def test_it_trains_and_saves(name, report, folders, chandlery, tmp_path):
     assert report[name]["bfloat16"]["finite"]
     for parameter, dtype in types.items():
         assert dtype == ("torch.float32" if "slope" in parameter else "torch.bfloat16"), parameter
-    # What transformers saved is a model of Chandlery's again.
+    # Chandlery reads what transformers saved.
     given = load_file(folders / f"{name}.safetensors")
     (tmp_path / "ids.json").write_text(json.dumps(given["ids"].tolist()))
     saved = folders / f"{name}-saved-{report['version']}"
@@ -158,7 +158,7 @@ def test_it_trains_and_saves(name, report, folders, chandlery, tmp_path):
 
 @pytest.mark.parametrize("name", MODELS)
 def test_a_new_model_is_drawn_by_the_recipe(name, report, folders):
-    """Against the first values that Chandlery drew."""
+    """Compares with the initial values that Chandlery drew."""
     found, expected = report[name]["initialization"], load_file(f"{folders / name}-fresh.safetensors")
     assert found.keys() == expected.keys()
     for parameter, tensor in expected.items():

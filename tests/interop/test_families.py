@@ -1,4 +1,4 @@
-"""A family that is a YAML file: GPT-2 to native names and back, judged by both versions of transformers."""
+"""A family in a YAML file: GPT-2 converted to native names and back, judged by both versions of transformers."""
 
 import json
 from pathlib import Path
@@ -60,7 +60,7 @@ def test_chandlery_computes_the_reference_logits_from_either_side(native, chandl
 
 
 def test_a_gpt2_of_other_sizes_and_an_older_style_goes_there_and_back(chandlery, tmp_path):
-    """What the hub has: no first word in the names, masks as buffers, a feed-forward width of its own."""
+    """A model as on the Hub: names without their first word, masks as buffers, and a feed-forward width that is set."""
     torch.manual_seed(7)
     sizes = {"vocab_size": 120, "n_positions": 40, "n_embd": 24, "n_layer": 3, "n_head": 3, "n_inner": 50}
     config = GPT2Config(**sizes, activation_function="gelu_pytorch_tanh", bos_token_id=1, eos_token_id=2)

@@ -1,4 +1,4 @@
-"""The fields that built-in families list, held against the configuration classes of transformers 4.57 and 5.
+"""Compares the fields that built-in families list with the configuration classes of transformers 4.57 and 5.
 
 Names, defaults, and for each field what happens if it is changed: what is called harmless does not change the logits, and
 whatever else does is converted right, refused, or not judged; never certified while the logits differ.
@@ -24,7 +24,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 FILES = {path.stem: path for path in sorted((REPOSITORY / "crate/families").glob("*.yaml"))}
 DESCRIBED = {name: yaml.safe_load(path.read_text()) for name, path in FILES.items()}
 FAMILIES = [name for name, family in DESCRIBED.items() if "config" in family]
-# Fields that a class reads where they are, and does not declare.
+# Fields that a class reads but does not declare.
 UNDECLARED = {"phi3": {"head_dim"}, "smollm3": {"head_dim"}, "starcoder2": {"head_dim"}}
 # Where both generations read rotary parameters, whether the class lists the older names or not.
 ROTARY = {"rope_theta", "rope_scaling", "partial_rotary_factor"}
@@ -159,7 +159,7 @@ def tiny(name, folder, seed=0):
 
 
 def logits_of_transformers(folder, ids):
-    """`None` where transformers does not load the folder, or draws some of the weights anew."""
+    """`None` where transformers does not load the folder, or initializes some of the weights."""
     try:
         model, faults = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, output_loading_info=True)
         if any(faults.values()):
@@ -253,7 +253,7 @@ def test_a_changed_field_is_never_certified_while_it_is_off(name, models, chandl
 @pytest.mark.parametrize("seed", [1, 2])
 @pytest.mark.parametrize("name", FAMILIES)
 def test_models_go_there_and_back(name, seed, chandlery, tmp_path):
-    """Tiny models of other sizes and settings: logits on both sides, every bit back, and transformers loads what came back."""
+    """Tiny models of other sizes and settings: logits on both sides, every bit restored, and transformers loads the result."""
     source, native, back = tmp_path / "source", tmp_path / "native", tmp_path / "back"
     made = tiny(name, source, seed=seed)
     ids = IDS % made.config.vocab_size
@@ -271,12 +271,12 @@ def test_models_go_there_and_back(name, seed, chandlery, tmp_path):
     chandlery("convert", native, back)
     assert json.loads((back / "config.json").read_text()) == json.loads((source / "config.json").read_text())
     before, after = load_file(source / "model.safetensors"), load_file(back / "model.safetensors")
-    # Rows that no token reads stay behind.
+    # Rows that no token reads are left out.
     first = DESCRIBED[name]["reference"].get("first_position", 0)
     used = {key: (before[key], after[key]) for key in before if "embed_positions" not in key}
     used |= {key: (before[key][first:], after[key][first:]) for key in before if "embed_positions" in key}
     assert before.keys() == after.keys() and all(torch.equal(*pair) for pair in used.values())
-    # What says nothing of where it came from is written as a configuration that means the same.
+    # Without a record of its source, it is written as a configuration that means the same.
     config = json.loads((native / "config.json").read_text())
     (native / "config.json").write_text(json.dumps({key: config[key] for key in config if not key.startswith("hf_")}))
     chandlery("convert", native, tmp_path / "anew", "--model-type", name)

@@ -72,7 +72,7 @@ def test_logits_are_ours_and_those_of_old_tokens_the_sources(name, described, fo
     ours = load_file(folders / f"{name}.safetensors")["logits"]
     before = load_file(folders / f"{name}-source.safetensors")["logits"]
     assert (theirs - ours).abs().max() <= 1e-3
-    # A cast rounds the weights; nothing else may move what the model says of the tokens it had.
+    # A cast rounds the weights; nothing else may change the logits of the tokens that the model had.
     tolerance = 0.25 if "cast" in name else 0.0
     assert (ours[..., : before.shape[-1]] - before).abs().max() <= tolerance
     assert torch.isfinite(ours).all()
@@ -89,7 +89,7 @@ def test_ids_of_roles_agree_in_every_file(name, described, folders):
     stops = stops if isinstance(stops, list) else [stops]
     assert found["roles"]["eos_token_id"] in stops
     source = read(FIXTURES / CASES[name][0] / "generation_config.json")["eos_token_id"]
-    # What stopped generation before stops it still, and comes first.
+    # Tokens that stopped generation before still stop it, and come first.
     source = source if isinstance(source, list) else [source]
     assert stops[: len(source)] == source
     if "tokens" in name or "cast" in name:
@@ -114,7 +114,7 @@ def test_a_padding_token_was_added_where_there_was_none(described):
 
 
 def test_an_updated_folder_loads_and_computes_the_same(chandlery, folders, tmp_path):
-    """From Forgather's names and fields to ours; the generated code stays behind."""
+    """From Forgather's names and fields to ours; the generated code is not copied."""
     source, updated = tmp_path / "source", tmp_path / "updated"
     chandlery("convert", FIXTURES / "llama-gqa", source, "--no-validate", "--format", "pytorch")
     weights = source / "pytorch_model.bin"

@@ -1,4 +1,4 @@
-"""GGUF files that finalize writes: gguf-py reads them, transformers loads them, and the blocks are those of gguf-py."""
+"""GGUF files written by finalize: gguf-py reads them, transformers loads them, and the blocks equal those of gguf-py."""
 
 import json
 from pathlib import Path
@@ -21,7 +21,7 @@ TEXTS = [
 # What transformers cannot know from the file alone, so that it is given config.json: biases, stretched frequencies, and heads of
 # Qwen3 that are not 128 wide.
 TOLD = {"llama-bias", "llama-rope3", "qwen3-tied", "qwen3-4x"}
-# Files have no place for windows: only so many tokens are the same.
+# The format cannot store windows, so only this many tokens are the same.
 WINDOW = {"mistral-sw8": 8, "mistral-sw8-4x": 8}
 MODELS = ["llama-gqa", "llama-gqa-4x", "llama-headdim", "llama-tied", "llama-bf16", "llama-bin-sharded", *sorted(TOLD), *WINDOW]
 
@@ -76,13 +76,13 @@ def test_quantized_files_load_and_agree_with_our_own_logits(kind, least, chandle
 @pytest.mark.parametrize("name", ["llama-gqa", "llama-gqa-4x", "mistral-sw8", "mistral-sw8-4x", "qwen3-tied"])
 def test_the_tokenizer_gives_equal_ids(name, chandlery, tmp_path):
     folder = finalized(chandlery, FIXTURES / name, "f16", tmp_path / "out")
-    # The file alone, so that no other is read.
+    # Only this file, so that no other is read.
     (tmp_path / "alone").mkdir()
     (folder / "model.gguf").rename(tmp_path / "alone" / "model.gguf")
     expected = AutoTokenizer.from_pretrained(FIXTURES / name)
     found = AutoTokenizer.from_pretrained(tmp_path / "alone", gguf_file="model.gguf")
     for text in TEXTS:
-        # transformers reads every vocabulary like sentencepiece's as if a space that is there stood for the one put in front.
+        # transformers reads every sentencepiece-like vocabulary as if an existing first space were the one that is prepended.
         text = text.lstrip() if name in WINDOW else text
         assert found(text)["input_ids"] == expected(text)["input_ids"], text
     fields = {key: field.contents() for key, field in GGUFReader(tmp_path / "alone" / "model.gguf").fields.items()}
@@ -94,7 +94,7 @@ def test_the_tokenizer_gives_equal_ids(name, chandlery, tmp_path):
 
 @pytest.mark.parametrize("kind", ["f32", "f16", "bf16", "q8_0", "q4_0", "q4_k"])
 def test_gguf_py_reads_all_and_its_blocks_are_ours(kind, chandlery, tmp_path):
-    """A model whose rows are whole blocks of 256. gguf-py writes neither Q4_K nor Q6_K: those are held against the weights."""
+    """A model whose rows are whole blocks of 256. gguf-py writes neither Q4_K nor Q6_K, so those are compared with the weights."""
     source = tmp_path / "source"
     words = ["--num-hidden-layers", 2, "--num-attention-heads", 4, "--num-key-value-heads", 2, "--output-dir", source]
     chandlery("-p", "llama", "-t", "4M", "model", "construct", "--device", "cpu", "--save-checkpoint", "--hidden-size", 256,

@@ -1,4 +1,4 @@
-"""Runs that are killed: what they were to make is there whole, or not at all; what they were to replace is there as it was, or new.
+"""Killed runs: the new folder is complete or absent, and a folder to be replaced is unchanged or replaced.
 
 `CHANDLERY_KILLS` sets the number of kills (30 if it is not set). Their moments are drawn from a fixed seed, but what a run has
 done by then depends on the machine.
@@ -15,7 +15,7 @@ import pytest
 
 KILLS = int(os.environ.get("CHANDLERY_KILLS", "30"))
 FIXTURES = Path(__file__).resolve().parents[1] / "fixtures"
-# Records carry a date, and two runs have to be equal byte by byte.
+# Records carry a date, and two runs must be equal byte by byte.
 ENVIRONMENT = os.environ | {"SOURCE_DATE_EPOCH": "1700000000"}
 
 
@@ -78,7 +78,7 @@ def test_a_killed_run_leaves_its_destination_whole_or_absent(command, trained, t
     whole = partial = absent = 0
     for kill in range(KILLS):
         name = list(work)[kill % len(work)]
-        # A parent of its own, so that what is left over can be counted.
+        # A parent folder of its own, so that leftovers can be counted.
         room = tmp_path / f"kill-{kill}"
         room.mkdir()
         process = start(command, work[name], room / "made")
@@ -94,14 +94,14 @@ def test_a_killed_run_leaves_its_destination_whole_or_absent(command, trained, t
             assert all(entry.startswith(".made.partial-") for entry in left), left
             partial += bool(left)
             absent += not left
-        # The next run is in nobody's way, and clears up.
+        # The next run succeeds, and cleans up.
         if "made" not in left and kill < 2 * len(work):
             assert start(command, work[name], room / "made").wait() == 0
             assert [entry.name for entry in room.iterdir()] == ["made"]
             assert tree(room / "made") == expected[name]
         subprocess.run(["rm", "-rf", room], check=True)
     print(f"{KILLS} kills: {whole} whole, {partial} under way, {absent} before anything was written")
-    # Else the moments were not those that matter.
+    # Otherwise the moments were not the ones that matter.
     assert partial >= KILLS / 10, (whole, partial, absent)
 
 
@@ -150,7 +150,7 @@ def test_a_killed_replacement_leaves_the_old_or_the_new(command, trained, tmp_pa
         time.sleep(duration[name] * (rng.uniform(0, 1.1) if kill % 2 else rng.uniform(0.8, 1.05)))
         process.kill()
         process.wait()
-        # Whoever opens the folder finds one of both, whole.
+        # The folder is the complete old one or the complete new one.
         assert subprocess.run([command, "inspect", folder], stdout=subprocess.DEVNULL).returncode == 0
         found = visible(folder)
         assert found in (before, expected[name]), f"kill {kill} of {name}"

@@ -1,4 +1,4 @@
-"""Quantized folders: transformers loads them unaided, its weights are ours to the last bit, and so, nearly, are its logits."""
+"""Quantized folders: transformers loads them unaided, its weights equal ours bit for bit, and its logits nearly do."""
 
 import json
 from pathlib import Path
@@ -49,7 +49,7 @@ def logits_of(model):
 
 
 def unpacked(folder):
-    """Every quantized weight by name, from the file's numbers and scales alone, in float32."""
+    """Every quantized weight by name, in float32, from the file's numbers and scales alone."""
     config = json.loads((folder / "config.json").read_text())["quantization_config"]
     tensors = load_file(folder / "model.safetensors")
     weights = {}
@@ -77,7 +77,7 @@ def test_transformers_loads_it_unaided_and_sees_our_weights_and_logits(chandlery
     model = their(folder)
     before = logits_of(model)
     ours = our_logits(chandlery, folder, tmp_path)
-    # Rounding activations depends on the last bits of sums made in another order: a number may go the other way.
+    # Rounding activations depends on the last bits of sums in another order, so a number may round the other way.
     dynamic = RECIPES[recipe][2]
     scale = ours.abs().max()
     assert (before - ours).abs().max() <= (2e-2 if dynamic else 1e-5) * scale
@@ -138,7 +138,7 @@ def test_the_files_are_as_compressed_tensors_lays_them_out(chandlery, recipe, tm
 
 
 def test_what_compressed_tensors_writes_we_read(chandlery, tmp_path):
-    """The library quantizes and packs the model itself, by the schemes of its presets; we compute the same with it."""
+    """The library quantizes and packs the model by the schemes of its presets; we compute the same with the result."""
     from compressed_tensors.compressors import ModelCompressor
     from compressed_tensors.quantization import QuantizationConfig, apply_quantization_config, preset_name_to_scheme
 

@@ -1,4 +1,4 @@
-"""Models of shapes that no fixture has, made by transformers on the spot: converted there and back, and computed."""
+"""Models of shapes that no fixture has, made by transformers during the test: converted and back, and computed."""
 
 import json
 import random
@@ -85,7 +85,7 @@ def test_a_random_model_comes_back_and_computes_the_same(family, seed, chandlery
     model.to(dtype).save_pretrained(source, max_shard_size=shard_size)
     if old_style:
         in_the_old_style(source)
-    # Loaded again: casting a model in memory rounds its rotary buffers, which no file holds.
+    # Loaded again, because casting a model in memory rounds its rotary buffers, which no file holds.
     model = make_model.from_pretrained(source, dtype=torch.float32).eval()
     ids = torch.randint(0, settings["vocab_size"], (2, 40))
     with torch.no_grad():

@@ -1,4 +1,4 @@
-"""What Chandlery writes, transformers reads: Hugging Face -> native -> Hugging Face, then loaded and run there."""
+"""transformers reads what Chandlery writes: Hugging Face -> native -> Hugging Face, then loaded and run."""
 
 import json
 from pathlib import Path
@@ -40,7 +40,7 @@ def reference(model):
 
 
 def stored(folder):
-    """Every tensor of a model folder by name, in its own dtype; a tied head, which .bin files repeat, is left out."""
+    """Every tensor of a model folder by name, in its own dtype, without a tied head, which .bin files repeat."""
     tensors = {}
     for shard in folder.glob("model*.safetensors"):
         tensors |= load_file(shard)
@@ -93,7 +93,7 @@ def test_the_configuration_comes_back(model, back):
 
 
 def test_a_new_configuration_reads_the_same_in_transformers_4_and_5(model, native, chandlery, tmp_path):
-    """A changed length makes Chandlery write the file itself: transformers 4 reads one form of each, 5 the other."""
+    """A changed length makes Chandlery rewrite the file: transformers 4 reads one form of each field, 5 the other."""
     chandlery("convert", native, tmp_path / "short", "--max-length", 128, "--no-validate")
     before, after = (json.loads((folder / "config.json").read_text()) for folder in (model, tmp_path / "short"))
     rope = before.get("rope_parameters") or {**(before.get("rope_scaling") or {}), "rope_theta": before["rope_theta"]}
@@ -105,7 +105,7 @@ def test_a_new_configuration_reads_the_same_in_transformers_4_and_5(model, nativ
     assert tokenizer["tokenizer_class"] == "PreTrainedTokenizerFast"
 
 
-# AutoTokenizer reads config.json too, and a native one is not transformers' to read.
+# AutoTokenizer also reads config.json, and transformers does not know native ones.
 @pytest.mark.parametrize(("form", "loader"), [("native", PreTrainedTokenizerFast), ("back", AutoTokenizer)])
 def test_the_tokenizer_is_the_same(model, form, loader, request):
     tokenizer = loader.from_pretrained(request.getfixturevalue(form))

@@ -1,4 +1,4 @@
-"""Verdicts held against transformers: a family of two lines is never certified, and each class's fields are known."""
+"""Verdicts compared with transformers: a family of two lines is never certified, and the fields of each class are known."""
 
 import json
 from pathlib import Path
@@ -24,7 +24,7 @@ SIZES = {
     "eos_token_id": 2,
     "pad_token_id": 0,
 }
-# Families whose tensors have Llama's names and shapes, and which compute something else.
+# Families whose tensors have Llama's names and shapes, but which compute something else.
 LOOK_ALIKES = {
     "granite": {
         "embedding_multiplier": 3.0,
@@ -77,7 +77,7 @@ def test_a_family_of_two_lines_is_never_certified(kind, chandlery, tmp_path):
 
 @pytest.mark.parametrize("kind", ["llama", "mistral", "qwen3"])
 def test_every_field_of_a_class_is_known(kind, chandlery, tmp_path):
-    """What both generations of transformers write for every field is read, or known to be harmless."""
+    """Every field that both generations of transformers write is read, or known to be harmless."""
     source = tmp_path / kind
     tiny(kind, source)
     whole = AutoConfig.from_pretrained(source).to_dict()
@@ -92,6 +92,6 @@ def test_the_defaults_of_a_reference_are_those_of_the_class(kind):
     described = yaml.safe_load((REPOSITORY / f"crate/families/{kind}.yaml").read_text())
     own = AutoConfig.for_model(kind)
     for field, value in described["reference"].get("defaults", {}).items():
-        # Qwen3 forgets its window where windows are off.
+        # Qwen3 drops its window where windows are off.
         if (kind, field) != ("qwen3", "sliding_window"):
             assert getattr(own, field) == value, field

@@ -28,7 +28,7 @@ LIBRARIES = {
 
 
 def undefined_symbols(folder):
-    """What torch's own libraries expect to find elsewhere, without versions."""
+    """Symbols that torch's own libraries expect elsewhere, without versions."""
     symbols = set()
     for library in folder.glob("*.so*"):
         if library.name in LIBRARIES:

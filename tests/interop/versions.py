@@ -1,4 +1,4 @@
-"""Questions to transformers 4.57 and 5, each in a process of its own: the two cannot share one.
+"""Runs scripts under transformers 4.57 and 5, each in a process of its own, because the two cannot share one.
 
 `CHANDLERY_TRANSFORMERS_4` names a folder that holds the older version, as tests/run makes it.
 """
@@ -16,7 +16,7 @@ VERSIONS = ["4.57", "5"]
 
 
 def ask(version, script="describe_tokenizer.py", **question):
-    """What a script beside this one says under one version."""
+    """Returns the output of a script next to this one under one version."""
     # Code of model folders is copied before it is imported: not into the user's cache.
     modules = tempfile.TemporaryDirectory()
     environment = os.environ | {"HF_HUB_OFFLINE": "1", "HF_MODULES_CACHE": modules.name}
