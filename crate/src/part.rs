@@ -18,7 +18,7 @@
 //!
 //! impl Part for GatedLinear {
 //!     const NAME: &str = "gated_linear";
-//!     const PLACE: Place = Place::FeedForward;
+//!     const MIXER: MixerKind = MixerKind::FeedForward;
 //!
 //!     fn fields() -> Vec<PartField> {
 //!         vec![PartField::number("gate_scale", 1.0).help("Factor inside the sigmoid")]
@@ -57,7 +57,7 @@ pub use crate::model::gradient_check::{GradientCheck, GradientError};
 #[doc(hidden)]
 pub use crate::model::user::register_source;
 pub use crate::model::user::{Linear, Part, PartContext, PartWeights, RmsNorm, register};
-pub use crate::spec::{Init, PartConfig, PartError, PartField, PartFieldKind, PartParameter, Place, UserPart};
+pub use crate::spec::{Init, MixerKind, PartConfig, PartError, PartField, PartFieldKind, PartParameter, UserPart};
 
 use crate::project::{ProjectConfig, ProjectError};
 

@@ -2,7 +2,7 @@
 
 use chandlery::checkpoint::Checkpoint;
 use chandlery::convert::{Families, Family, ReferenceModel, RemapPlan};
-use chandlery::spec::{DType, ModelSpec, Side};
+use chandlery::spec::{DType, ModelSpec, Naming};
 use chandlery::{compare, convert, finalize};
 use chandlery_tests::{MODELS, contents, copy_of, edit_config, entries, fixture, json};
 use serde_json::json;
@@ -15,10 +15,10 @@ fn there_and_back_gives_equal_bytes_and_an_equal_configuration() {
         let (native, back) = (temp.path().join("native"), temp.path().join("back"));
         // Mistral's tokenizer has no padding token: by default it would get one.
         let there = convert(fixture(name), &native).skip_default_tokens(true).run().unwrap();
-        assert!(there.passed() && there.to == Side::Native, "{name}");
+        assert!(there.passed() && there.to == Naming::Native, "{name}");
         assert!(there.logits.as_ref().unwrap().max_abs() < 1e-4, "{name}");
         let again = convert(&native, &back).run().unwrap();
-        assert!(again.passed() && again.to == Side::HuggingFace, "{name}");
+        assert!(again.passed() && again.to == Naming::HuggingFace, "{name}");
         assert_eq!(contents(&fixture(name)), contents(&back), "{name}");
         assert_eq!(json(fixture(name).join("config.json")), json(back.join("config.json")), "{name}");
         let family = json(fixture(name).join("config.json"))["model_type"].clone();
@@ -123,11 +123,11 @@ fn rules_rename_every_parameter_of_every_shape_there_and_back() {
             Families::built_in().unwrap().read_config(&json(fixture(name).join("config.json")), name).unwrap();
         let family = Family::of(config.architecture).unwrap();
         let source = Checkpoint::open(fixture(name)).unwrap();
-        let plan = RemapPlan::new(&source, Side::HuggingFace, &config, &family, None).unwrap();
+        let plan = RemapPlan::new(&source, Naming::HuggingFace, &config, &family, None).unwrap();
         assert!(plan.is_complete(), "{name}");
         for row in ModelSpec::resolve(&config).table(DType::F32).rows() {
-            let hf = family.name_on(Side::HuggingFace, &row.path);
-            assert_eq!(family.rules_to(Side::Native).rename_one(&hf).unwrap(), row.path);
+            let hf = family.name_on(Naming::HuggingFace, &row.path);
+            assert_eq!(family.rules_to(Naming::Native).rename_one(&hf).unwrap(), row.path);
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::time::Instant;
 
-use chandlery::convert::Way;
+use chandlery::convert::TransferKind;
 use chandlery::spec::DType;
 use chandlery::{convert, device};
 use chandlery_tests::{copy_of, edit_config, edit_header, entries, fixture, json};
@@ -54,7 +54,7 @@ fn both_sides_continue_a_prompt_in_either_direction() {
         for (source, destination) in [(&fixture(name), &native), (&native, &back)] {
             let run = convert(source, destination).prompt(Some("Once upon a time".to_owned())).generation_test(true);
             let test = run.run().unwrap().generation.unwrap();
-            assert!(test.passed() && test.parting.is_none(), "{name}: {test:?}");
+            assert!(test.passed() && test.divergence.is_none(), "{name}: {test:?}");
             assert!(test.prompt.ends_with("Once upon a time"), "{}", test.prompt);
             assert_eq!(test.reference.ids.len(), 16, "{name}");
             texts.push(test.candle.text.clone());
@@ -68,7 +68,7 @@ fn a_cast_is_held_against_the_source_value_by_value() {
     let temp = tempdir().unwrap();
     let conversion = convert(fixture("llama-bf16"), temp.path().join("f16")).dtype(Some(DType::F16)).run().unwrap();
     let proof = conversion.proof.as_deref().unwrap();
-    assert_eq!((proof.count(Way::Cast), proof.bit_identical(), proof.different().count()), (30, 0, 0));
+    assert_eq!((proof.count(TransferKind::Cast), proof.bit_identical(), proof.different().count()), (30, 0, 0));
     let pairs = conversion.pairs();
     assert!(pairs.0.iter().all(|pair| pair.source_digest != pair.written_digest));
 }

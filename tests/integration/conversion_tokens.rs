@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use chandlery::checkpoint::Checkpoint;
-use chandlery::convert::Way;
+use chandlery::convert::TransferKind;
 use chandlery::spec::DType;
 use chandlery::{compare, convert};
 use chandlery_tests::{copy_of, entries, fixture, json};
@@ -26,7 +26,7 @@ fn a_tokenizer_without_padding_gets_it_and_a_zero_row_unless_that_is_declined() 
     let conversion = convert(fixture("mistral-sw8"), &native).generation_test(true).run().unwrap();
     assert!(conversion.passed());
     let proof = conversion.proof().unwrap();
-    assert_eq!((proof.count(Way::Grown), proof.bit_identical(), proof.tensors.len()), (2, 28, 30));
+    assert_eq!((proof.count(TransferKind::Grown), proof.bit_identical(), proof.tensors.len()), (2, 28, 30));
     let logits = conversion.logit_diff().unwrap();
     assert_eq!((logits.columns, logits.vocabularies), (1024, (1024, 1025)));
     for name in [EMBEDDING, "lm_head.weight"] {

@@ -2,12 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
-use chandlery::checkpoint::{Checkpoint, Piece, ShardPlan, Strand, Walk};
+use chandlery::checkpoint::{Checkpoint, IndexBox, Piece, ShardPlan, Strides};
 use chandlery::compare;
 use chandlery::compare::compare_with_reference;
 use chandlery::convert::{Convert, Families, Family, FamilyError, Rule};
 use chandlery::device::Device;
-use chandlery::spec::Side;
+use chandlery::spec::Naming;
 use chandlery::{convert, finalize, project};
 use chandlery_tests::{copy_of, edit_config, edit_header, entries, fixture, json, without_lists};
 use serde_json::json;
@@ -45,7 +45,7 @@ fn gpt2_goes_there_and_back_with_its_matrices_transposed_and_split() {
     let temp = tempdir().unwrap();
     let (native, back) = (temp.path().join("native"), temp.path().join("back"));
     let there = with_gpt2(fixture("families/gpt2"), &native).generation_test(true).run().unwrap();
-    assert!(there.passed() && there.to == Side::Native);
+    assert!(there.passed() && there.to == Naming::Native);
     assert!(there.logits.as_ref().unwrap().max_abs() < 1e-4);
     let proof = there.proof.as_ref().unwrap();
     // Two layers with six matrices and the three biases that one bias splits into.
@@ -56,7 +56,7 @@ fn gpt2_goes_there_and_back_with_its_matrices_transposed_and_split() {
     assert_eq!((&config["hf_model_type"], &config["intermediate_size"]), (&json!("gpt2"), &json!(128)));
 
     let again = with_gpt2(&native, &back).run().unwrap();
-    assert!(again.passed() && again.to == Side::HuggingFace);
+    assert!(again.passed() && again.to == Naming::HuggingFace);
     assert_eq!(contents(&fixture("families/gpt2")), contents(&back));
     assert_eq!(json(fixture("families/gpt2").join("config.json")), json(back.join("config.json")));
 }
@@ -335,7 +335,7 @@ fn a_family_made_in_rust_splits_one_tensor_and_joins_two() {
         convert(fixture(name), &native).run().unwrap();
         let asked = Some("fused_llama".to_owned());
         let out = convert(&native, &hf).family(fused.clone()).model_type(asked).run().unwrap();
-        assert!(out.passed() && out.unjudged.is_some());
+        assert!(out.passed() && out.logits_skipped.is_some());
         let table = Checkpoint::open(&hf).unwrap();
         let shape = |name: &str| table.table().get(&name.into()).unwrap().shape.clone();
         assert_eq!(shape("model.layers.1.self_attn.qkv_proj.weight"), [64 + 16 + 16, 64]);
@@ -465,15 +465,15 @@ fn woven_pieces_are_cut_transposed_and_cast_as_described() {
     std::fs::write(&file, safetensors::serialize([("a", view)], None).unwrap()).unwrap();
     let source = Checkpoint::open(&file).unwrap();
     // The transpose of columns 1 to 4, its rows in reverse pairs: 2, 1, 4, 3.
-    let strand = |from: usize, to: usize| Strand {
+    let part = |from: usize, to: usize| IndexBox {
         tensor: "a".into(),
         sizes: vec![2, 4],
-        from: Walk { start: from, steps: vec![2, 6] },
-        to: Walk { start: to, steps: vec![8, 1] },
+        from: Strides { start: from, steps: vec![2, 6] },
+        to: Strides { start: to, steps: vec![8, 1] },
     };
-    let woven = Piece::Woven { elements: 16, strands: vec![strand(2, 0), strand(1, 4)] };
+    let gathered = Piece::Gathered { elements: 16, boxes: vec![part(2, 0), part(1, 4)] };
     let row = chandlery::spec::TensorRow::stored("b".into(), vec![4, 4], chandlery::spec::DType::F64);
-    let copy = chandlery::checkpoint::CheckpointCopy::new(&source, [("b".into(), vec![woven])].into());
+    let copy = chandlery::checkpoint::CheckpointCopy::new(&source, [("b".into(), vec![gathered])].into());
     let out = temp.path().join("out");
     std::fs::create_dir(&out).unwrap();
     ShardPlan::new([row], u64::MAX).write(&out, &copy).unwrap();
@@ -481,7 +481,7 @@ fn woven_pieces_are_cut_transposed_and_cast_as_described() {
     let found: Vec<f64> = bytes.chunks(8).map(|raw| f64::from_le_bytes(raw.try_into().unwrap())).collect();
     assert_eq!(found, [2, 8, 14, 20, 1, 7, 13, 19, 4, 10, 16, 22, 3, 9, 15, 21].map(f64::from));
 
-    let beyond = Piece::Woven { elements: 16, strands: vec![strand(8, 0)] };
+    let beyond = Piece::Gathered { elements: 16, boxes: vec![part(8, 0)] };
     let row = chandlery::spec::TensorRow::stored("b".into(), vec![4, 4], chandlery::spec::DType::F32);
     let copy = chandlery::checkpoint::CheckpointCopy::new(&source, [("b".into(), vec![beyond])].into());
     let other = temp.path().join("other");

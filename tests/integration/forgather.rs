@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use chandlery::checkpoint::{Checkpoint, CheckpointCopy, DEFAULT_MAX_SHARD_SIZE, Piece, ShardPlan, WeightsFormat};
 use chandlery::convert::ModelFolder;
-use chandlery::spec::{DType, ParamPath, Side, TensorRow};
+use chandlery::spec::{DType, Naming, ParamPath, TensorRow};
 use chandlery::{compare, convert, finalize, inspect, project};
 use chandlery_tests::{edit_config, fixture, json};
 use serde_json::{Map, Value, json};
@@ -105,14 +105,14 @@ fn its_llamas_are_read_by_every_verb() {
     let temp = tempdir().unwrap();
     for newer in [false, true] {
         let folder = llama(temp.path(), newer);
-        assert_eq!(ModelFolder::open(&folder).unwrap().side(), Side::Native);
+        assert_eq!(ModelFolder::open(&folder).unwrap().naming(), Naming::Native);
         assert!(inspect(&folder).unwrap().config.is_some());
         assert_eq!(compare(&folder, fixture("llama-gqa")).run().unwrap().max_abs(), 0.0);
 
         // From scratch or converted: it goes to Hugging Face either way.
         let hf = temp.path().join(format!("hf-{newer}"));
         let conversion = convert(&folder, &hf).run().unwrap();
-        assert!(conversion.passed() && conversion.to == Side::HuggingFace);
+        assert!(conversion.passed() && conversion.to == Naming::HuggingFace);
         assert_eq!(conversion.plan.skipped.len(), 1);
         assert_eq!(json(hf.join("config.json"))["model_type"], "llama");
         assert_eq!(compare(&hf, fixture("llama-gqa")).run().unwrap().max_abs(), 0.0);

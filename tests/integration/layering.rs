@@ -77,12 +77,12 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "device",
             "memory",
             "convert",
-            "kicktest",
+            "smoke_test",
             "export",
         ],
     ),
     (
-        "kicktest",
+        "smoke_test",
         &[
             "spec",
             "interrupt",

@@ -23,7 +23,7 @@ struct Bilinear {
 
 impl Part for Bilinear {
     const NAME: &str = "bilinear";
-    const PLACE: Place = Place::FeedForward;
+    const MIXER: MixerKind = MixerKind::FeedForward;
 
     fn fields() -> Vec<PartField> {
         vec![PartField::number("bilinear_scale", 2.0).help("Factor on the product")]
@@ -68,7 +68,7 @@ struct Again {
 
 impl Part for Again {
     const NAME: &str = "again";
-    const PLACE: Place = Place::Attention;
+    const MIXER: MixerKind = MixerKind::Attention;
     const CACHES: bool = true;
 
     fn parameters(config: &PartConfig) -> Result<Vec<PartParameter>, PartError> {
@@ -108,7 +108,7 @@ struct Wrong(Linear);
 
 impl Part for Wrong {
     const NAME: &str = "wrong_gradient";
-    const PLACE: Place = Place::FeedForward;
+    const MIXER: MixerKind = MixerKind::FeedForward;
 
     fn parameters(config: &PartConfig) -> Result<Vec<PartParameter>, PartError> {
         Ok(vec![PartParameter::linear("map", config.hidden_size(), config.hidden_size())])
@@ -240,7 +240,7 @@ pub struct Scaled(Linear);
 
 impl Part for Scaled {
     const NAME: &str = "scaled";
-    const PLACE: Place = Place::FeedForward;
+    const MIXER: MixerKind = MixerKind::FeedForward;
 
     fn fields() -> Vec<PartField> {
         vec![PartField::number("map_scale", 1.0).help("Factor on the map"), PartField::word("map_kind", &["plain", "odd"])]

@@ -7,7 +7,7 @@ use chandlery::model::{Batch, CausalLm, InitialWeights, KvCache, StepOptions};
 use chandlery::ops::AttentionImplementation;
 use chandlery::project;
 use chandlery::project::Project;
-use chandlery::spec::{DType, Init, ModelConfig, ModelSpec, Side};
+use chandlery::spec::{DType, Init, ModelConfig, ModelSpec, Naming};
 use serde_json::{Value, json};
 
 type Matrix = Vec<Vec<f64>>;
@@ -447,7 +447,7 @@ fn a_native_configuration_reads_back_as_it_was_written() {
     for config in written.chain(built_in.collect::<Vec<_>>()) {
         let json = config.to_native_json(None);
         let back = ModelConfig::from_json(&json, "config.json").unwrap();
-        assert_eq!(ModelConfig::side_of(&json), Side::Native);
+        assert_eq!(ModelConfig::naming_of(&json), Naming::Native);
         assert_eq!(back, config, "{json:#}");
     }
 }

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Output;
 
 use chandlery::ops::AttentionImplementation;
-use chandlery::project::{Origin, Place, Project, tokenizer};
+use chandlery::project::{Origin, Project, TemplateLine, tokenizer};
 use chandlery::tokenizer::{TokenizerFiles, train_tokenizer};
 use chandlery::{command, project};
 use chandlery_tests::{entries, fixture, json};
@@ -116,7 +116,7 @@ fn each_value_knows_the_line_or_the_argument_it_comes_from() {
         let trace = config.trace().unwrap();
         trace.values.iter().find(|value| value.key == key).unwrap().origin.clone()
     };
-    let place = |file: &str, line| Place { file: file.to_owned(), line };
+    let place = |file: &str, line| TemplateLine { file: file.to_owned(), line };
     assert_eq!(origin(&[], "model_type"), Origin::Written(place("model.yaml", 1)));
     assert_eq!(origin(&[], "model_name"), Origin::Default(place("model.yaml", 2)));
     assert_eq!(origin(&[], "hidden_size"), Origin::Set(place("configs/small.yaml", 1)));

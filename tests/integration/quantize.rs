@@ -111,7 +111,7 @@ fn packing_is_that_of_plain_loops() {
             "{place}: {x} as {number} · {scale}"
         );
     }
-    // The recipe's numbers stay in few bits in memory, too.
+    // The recipe's numbers stay low-bit in memory, too.
     let float = Tensor::from_vec(weight, (dims[0] as usize, width), &Device::Cpu).unwrap();
     let kept = QuantizedWeight::quantize(&float, Recipe::Int8DynamicActInt4Weight.scheme()).unwrap();
     assert_eq!(kept.bytes(), float.elem_count() / 2 + float.elem_count() / 32 * 4);
@@ -294,7 +294,7 @@ fn training_for_four_bits_loses_less_when_it_is_quantized_than_training_without(
     assert_eq!(report.tensors.len(), 14);
     let source = ModelFolder::open(&aware).unwrap().load(DType::F32, &Device::Cpu, false).unwrap();
     let batch = Batch::new(vec![(0..20).map(|index| index * 31 % 40).collect()]).unwrap();
-    let expected = values(&source.rounded_by(recipe).unwrap().forward(&batch).unwrap());
+    let expected = values(&source.with_fake_quant(recipe).unwrap().forward(&batch).unwrap());
     let found = values(&load(&done).forward(&batch).unwrap());
     let scale = expected.iter().fold(0f32, |most, x| most.max(x.abs()));
     let apart = found.iter().zip(&expected).fold(0f32, |most, (a, b)| most.max((a - b).abs()));

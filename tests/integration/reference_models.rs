@@ -4,7 +4,7 @@ use chandlery::candle::{DType as CandleType, Device};
 use chandlery::checkpoint::Checkpoint;
 use chandlery::convert::{Families, ModelFolder};
 use chandlery::model::{Batch, CausalLm, IGNORED_LABEL, next_token_loss};
-use chandlery::spec::{DType, Side};
+use chandlery::spec::{DType, Naming};
 use chandlery_tests::{MODELS, fixture, json};
 
 /// Largest absolute difference of float32 logits; the noise of transformers itself is about 1e-5.
@@ -76,7 +76,7 @@ fn losses_and_gradient_norms_agree() {
         let variables = model.parameters().variables();
         assert_eq!(variables.len(), norms.len(), "{name}");
         for (path, var) in variables {
-            let hf = family.name_on(Side::HuggingFace, &path);
+            let hf = family.name_on(Naming::HuggingFace, &path);
             let gradient = gradients.get(var.as_tensor()).unwrap_or_else(|| panic!("{name}: no gradient for {path}"));
             let square = gradient.to_dtype(CandleType::F64).unwrap().sqr().unwrap().sum_all().unwrap();
             let norm = square.to_scalar::<f64>().unwrap().sqrt();

@@ -10,7 +10,7 @@ use chandlery::convert::ModelFolder;
 use chandlery::model::{Batch, CausalLm, IGNORED_LABEL, ModelError, StepOptions};
 use chandlery::ops::{AttentionImplementation, sgd_in_place};
 use chandlery::project;
-use chandlery::spec::{DType, Side};
+use chandlery::spec::{DType, Naming};
 use chandlery_tests::{MODELS, fixture, json};
 use serde_json::Value;
 
@@ -83,7 +83,7 @@ fn losses_and_gradient_norms_are_those_of_transformers_in_every_way() {
             near(f64::from(loss), expected["loss_plain"].as_f64().unwrap(), &format!("{name}: loss, {options:?}"));
             assert_eq!(gradients.len(), norms.len(), "{name}");
             for (path, gradient) in gradients {
-                let hf = family.name_on(Side::HuggingFace, &path.as_str().into());
+                let hf = family.name_on(Naming::HuggingFace, &path.as_str().into());
                 let square: f64 = values(&gradient).iter().map(|&x| f64::from(x).powi(2)).sum();
                 let what = format!("{name}: gradient of {hf}, {options:?}");
                 near(square.sqrt(), norms[hf.as_str()].as_f64().unwrap(), &what);

@@ -12,7 +12,7 @@ use crate::interrupt::Interrupted;
 
 /// A position in the generated source of a cell.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Place {
+pub struct SourcePosition {
     /// The file the compiler read.
     pub file: String,
     /// Line, from 1.
@@ -21,7 +21,7 @@ pub struct Place {
     pub column: u32,
 }
 
-impl Place {
+impl SourcePosition {
     pub(super) fn of(location: &Location<'_>) -> Self {
         Self { file: location.file().to_owned(), line: location.line(), column: location.column() }
     }
@@ -39,7 +39,7 @@ pub enum Ending {
         /// Its message.
         message: String,
         /// Where the `?` stands.
-        place: Option<Place>,
+        place: Option<SourcePosition>,
         /// Whether the user had asked it to stop.
         interrupted: bool,
     },
@@ -48,7 +48,7 @@ pub enum Ending {
         /// The message.
         message: String,
         /// Where.
-        place: Option<Place>,
+        place: Option<SourcePosition>,
     },
     /// It did not start, because stored variables are not what its code expects. Nothing was changed.
     Refused {
@@ -63,7 +63,7 @@ pub enum Ending {
 thread_local! {
     static RUNNING: Cell<bool> = const { Cell::new(false) };
     /// The last panic, until it is known whether it ends the cell.
-    static PANIC: RefCell<Option<(Place, String)>> = const { RefCell::new(None) };
+    static PANIC: RefCell<Option<(SourcePosition, String)>> = const { RefCell::new(None) };
 }
 
 /// Runs a cell's body or a magic, catching panics.
@@ -116,7 +116,7 @@ fn write_pending() {
     }
 }
 
-fn write(thread: &str, Place { file, line, column }: &Place, message: &str) {
+fn write(thread: &str, SourcePosition { file, line, column }: &SourcePosition, message: &str) {
     // In one piece, so that the kernel finds the place in it.
     let _ = std::io::stderr().write_all(format!("{thread} panicked at {file}:{line}:{column}: {message}\n").as_bytes());
 }
@@ -142,7 +142,8 @@ fn stop() {
 /// are written to standard error, as are those that the cell caught, or that come while it unwinds.
 pub fn install_panic_hook() {
     std::panic::set_hook(Box::new(|info| {
-        let place = info.location().map_or(Place { file: String::new(), line: 0, column: 0 }, Place::of);
+        let place =
+            info.location().map_or(SourcePosition { file: String::new(), line: 0, column: 0 }, SourcePosition::of);
         let message = panic_message(info.payload());
         if !RUNNING.get() {
             let thread = std::thread::current();

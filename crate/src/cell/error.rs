@@ -3,7 +3,7 @@
 use std::fmt::{Debug, Display, Formatter};
 use std::panic::Location;
 
-use super::ending::{Ending, Place};
+use super::ending::{Ending, SourcePosition};
 
 /// What `?` makes of an error in a cell: its message, the name of its type, and where the `?` stands.
 ///
@@ -97,7 +97,7 @@ impl CellError {
         Ending::Failed {
             type_name: inner.map(str::to_owned).unwrap_or(type_name),
             message: self.message,
-            place: Some(Place::of(self.location)),
+            place: Some(SourcePosition::of(self.location)),
             interrupted: crate::interrupt::check().is_err(),
         }
     }

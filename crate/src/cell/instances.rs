@@ -97,7 +97,7 @@ pub fn question_mark(error: Box<dyn Any>) -> Option<CellError> {
         crate::project::ProjectError,
         crate::tokenizer::TokenizerError,
         crate::checkpoint::CheckpointError,
-        crate::kicktest::KickTestError,
+        crate::smoke_test::SmokeTestError,
         crate::dataset::DatasetError,
     )
 }

@@ -23,7 +23,7 @@ mod witness;
 
 #[doc(hidden)]
 pub use ending::tick;
-pub use ending::{Ending, Place, install_panic_hook};
+pub use ending::{Ending, SourcePosition, install_panic_hook};
 pub use error::{ByDebug, CellError, by_debug, short_type_name};
 #[doc(hidden)]
 pub use error::{ended, ended_with, exited};

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use serde_json::{Value, json};
 
-use super::ending::{Ending, Place, catch};
+use super::ending::{Ending, SourcePosition, catch};
 use crate::display::{MimeBundle, emit};
 use crate::interrupt::{self, Interrupted};
 
@@ -65,7 +65,7 @@ pub fn run(tests: &[(usize, fn() -> Option<String>)]) -> Result<(), Interrupted>
             Ending::Panicked { message, place } => (Some(message), place),
             _ => (None, None),
         };
-        let place = place.map(|Place { file, line, column }| format!("{file}:{line}:{column}"));
+        let place = place.map(|SourcePosition { file, line, column }| format!("{file}:{line}:{column}"));
         tell(json!({"test": number, "seconds": seconds, "failed": failed, "panicked": panicked, "place": place}));
     }
     interrupt::check()

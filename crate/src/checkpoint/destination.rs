@@ -11,7 +11,7 @@ use super::{AtomicFolder, CheckpointError};
 
 /// What is at the path of a folder to be written. Links are followed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Found {
+pub enum DestinationState {
     /// Nothing; the folder that will hold it is there.
     Nothing,
     /// A folder with these entries, in order; perhaps none.
@@ -31,7 +31,7 @@ pub struct FolderChanges {
     pub stays: Vec<String>,
 }
 
-impl Found {
+impl DestinationState {
     /// Looks at a path. A folder that a killed run left half replaced is put back as it was first.
     ///
     /// # Errors
@@ -83,7 +83,7 @@ impl FolderChanges {
     /// there and are not written are removed.
     pub fn new(
         folder: &Path,
-        found: &Found,
+        found: &DestinationState,
         writes: impl IntoIterator<Item = String>,
         contradicted: &[String],
     ) -> Self {
@@ -111,7 +111,7 @@ impl FolderChanges {
         sources: &[&Path],
         force: bool,
     ) -> Result<Self, CheckpointError> {
-        let found = Found::at(folder)?;
+        let found = DestinationState::at(folder)?;
         let changes = Self::new(folder, &found, writes, contradicted);
         if found.entries().is_empty() {
             return Ok(changes);

@@ -140,8 +140,8 @@ pub enum CheckpointError {
         /// The checkpoint.
         path: PathBuf,
     },
-    /// A weight that cannot be rounded to few bits.
-    #[error("tensor `{tensor}` holds NaN or infinity, which few bits cannot hold\n  where: {path}\n  do: train from an earlier checkpoint; `model test` finds the step that broke it", path = path.display())]
+    /// A weight that cannot be rounded to a low-bit type.
+    #[error("tensor `{tensor}` holds NaN or infinity, which a low-bit type cannot hold\n  where: {path}\n  do: train from an earlier checkpoint; `model test` finds the step that broke it", path = path.display())]
     NotFinite {
         /// The tensor.
         tensor: String,

@@ -6,7 +6,7 @@ use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
 use super::CheckpointError;
-use super::destination::{FolderChanges, Found, listed};
+use super::destination::{DestinationState, FolderChanges, listed};
 use super::replacing::{JOURNAL, NEW, replace};
 use crate::interrupt;
 
@@ -56,7 +56,7 @@ impl AtomicFolder {
     /// As [`create`](Self::create); with changes, also in a folder that holds something, of which only what the changes
     /// name may be written over or removed, and nothing may be written that they do not name.
     pub(super) fn create_with(destination: &Path, changes: Option<FolderChanges>) -> Result<Self, CheckpointError> {
-        let found = Found::at(destination)?;
+        let found = DestinationState::at(destination)?;
         if changes.is_none() && !found.entries().is_empty() {
             return Err(CheckpointError::DestinationExists {
                 path: destination.to_owned(),
@@ -64,11 +64,11 @@ impl AtomicFolder {
             });
         }
         let (room, prefix, within) = match found {
-            Found::Nothing => {
+            DestinationState::Nothing => {
                 let (parent, name) = place(destination);
                 (parent.to_owned(), format!(".{}.partial-", name.to_string_lossy()), None)
             }
-            Found::Folder(_) => {
+            DestinationState::Folder(_) => {
                 let real = destination.canonicalize();
                 let real = real.map_err(CheckpointError::io("following a link", destination))?;
                 (real.clone(), STAGE_INSIDE.to_owned(), Some((real, changes.unwrap_or_default())))

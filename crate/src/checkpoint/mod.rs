@@ -7,6 +7,7 @@ mod crc;
 mod destination;
 mod error;
 mod folder;
+mod gather;
 mod gguf;
 mod header;
 mod layout;
@@ -21,16 +22,16 @@ mod placement;
 mod replacing;
 mod timestamp;
 mod unpickle;
-mod weave;
 mod writer;
 mod zip_file;
 
 pub(crate) use cast::{cast_floats, read_floats};
 pub use choice::{CheckpointChoice, ChoiceReason, PassedOver};
 pub use copy::CheckpointCopy;
-pub use destination::{FolderChanges, Found, listed};
+pub use destination::{DestinationState, FolderChanges, listed};
 pub use error::CheckpointError;
 pub use folder::AtomicFolder;
+pub use gather::{IndexBox, Strides};
 pub use gguf::{GgufArray, GgufMetadata, GgufValue, gguf_header};
 pub use layout::{
     CHECKPOINTS, GGUF_FILE, WEIGHTS_FILE, WEIGHTS_INDEX, WEIGHTS_NAMES, checkpoints_of, step_of, weights_entries,
@@ -44,5 +45,4 @@ pub(crate) use pieces::Pieces;
 pub use placement::Placement;
 pub(crate) use replacing::settle;
 pub use timestamp::timestamp;
-pub use weave::{Strand, Walk};
-pub use writer::{DEFAULT_MAX_SHARD_SIZE, ShardPlan, TensorSource, WeightsFormat, Written, parse_size};
+pub use writer::{DEFAULT_MAX_SHARD_SIZE, ShardPlan, TensorSource, WeightsFormat, WrittenFiles, parse_size};

@@ -5,8 +5,8 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use super::cast::{CastFault, cast_floats};
+use super::gather::{IndexBox, gather};
 use super::header::WeightsFile;
-use super::weave::{Strand, weave};
 use super::{Checkpoint, CheckpointError, TensorData};
 use crate::interrupt;
 use crate::spec::{DType, ParamPath, TensorRow};
@@ -39,13 +39,13 @@ pub enum Piece {
         /// The element type that the elements are rounded to first, as a cast rounds.
         rounded: Option<DType>,
     },
-    /// Elements of source tensors in another order: a transpose, a permutation, columns side by side. The strands reach every
+    /// Elements of source tensors in another order: a transpose, a permutation, columns side by side. The boxes reach every
     /// element of the piece once at most; those that none reaches are zeros.
-    Woven {
+    Gathered {
         /// How many elements the piece has.
         elements: usize,
         /// Where they come from.
-        strands: Vec<Strand>,
+        boxes: Vec<IndexBox>,
     },
 }
 
@@ -55,7 +55,7 @@ impl Piece {
         match self {
             Piece::Tensor(tensor) | Piece::Rows { tensor, .. } | Piece::Shifted { tensor, .. } => vec![tensor],
             Piece::Values(_) => Vec::new(),
-            Piece::Woven { strands, .. } => strands.iter().map(|strand| &strand.tensor).collect(),
+            Piece::Gathered { boxes, .. } => boxes.iter().map(|part| &part.tensor).collect(),
         }
     }
 }
@@ -151,8 +151,8 @@ impl<'a> Pieces<'a> {
             Piece::Shifted { tensor, by, rounded } => {
                 return Ok(Stretch::Made(self.shifted(tensor, *by, *rounded, row)?));
             }
-            Piece::Woven { elements, strands } => {
-                return Ok(Stretch::Made(weave(self.from, *elements, strands, row.dtype)?));
+            Piece::Gathered { elements, boxes } => {
+                return Ok(Stretch::Made(gather(self.from, *elements, boxes, row.dtype)?));
             }
         };
         let (file, extent) = self.from.place(tensor)?;
@@ -243,8 +243,9 @@ impl<'a> Pieces<'a> {
         (first, count): (usize, usize),
         take: &mut dyn FnMut(&[u8]) -> Result<bool, CheckpointError>,
     ) -> Result<bool, CheckpointError> {
-        let woven = |piece: &Piece| matches!(piece, Piece::Woven { .. });
-        if !row.dtype.is_weight_float() || self.pieces.get(&row.path).is_some_and(|pieces| pieces.iter().any(woven)) {
+        let gathered = |piece: &Piece| matches!(piece, Piece::Gathered { .. });
+        if !row.dtype.is_weight_float() || self.pieces.get(&row.path).is_some_and(|pieces| pieces.iter().any(gathered))
+        {
             return Ok(false);
         }
         let width = row.elements() / row.shape.first().map_or(1, |&rows| rows.max(1)) as u64;

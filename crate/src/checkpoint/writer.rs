@@ -75,7 +75,7 @@ pub struct ShardPlan {
 
 /// What was written.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Written {
+pub struct WrittenFiles {
     /// File names, the index last if there is one.
     pub files: Vec<String>,
     /// Bytes of tensor data.
@@ -161,7 +161,7 @@ impl ShardPlan {
     ///
     /// # Errors
     /// [`CheckpointError`] from the source, the file system, or an interrupt.
-    pub fn write(&self, folder: &Path, source: &dyn TensorSource) -> Result<Written, CheckpointError> {
+    pub fn write(&self, folder: &Path, source: &dyn TensorSource) -> Result<WrittenFiles, CheckpointError> {
         let mut files = Vec::new();
         let mut weight_map: Vec<(&ParamPath, String)> = Vec::new();
         for (index, (rows, aliases)) in self.shards.iter().zip(&self.aliases).enumerate() {
@@ -205,7 +205,7 @@ impl ShardPlan {
             file.sync_all().map_err(CheckpointError::io("syncing", &path))?;
             files.push(name);
         }
-        Ok(Written { files, bytes: self.bytes() })
+        Ok(WrittenFiles { files, bytes: self.bytes() })
     }
 }
 

@@ -86,7 +86,7 @@ mod tests {
         let keeps = |line: &str| checked(line).unwrap().type_path;
         assert_eq!(keeps("convert a/b c/d"), Some("chandlery::Conversion"));
         assert_eq!(keeps("-p llama model construct"), Some("chandlery::Construction"));
-        assert_eq!(keeps("model test --steps 3"), Some("chandlery::kicktest::KickTestReport"));
+        assert_eq!(keeps("model test --steps 3"), Some("chandlery::smoke_test::SmokeTestReport"));
         assert_eq!(keeps("tokenizer chat a --messages b"), Some("String"));
         assert_eq!(keeps("compare a --reference b"), None);
         assert_eq!(keeps("compare a b"), Some("chandlery::convert::LogitDiff"));

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use clap::{ArgMatches, Command};
 use serde_json::{Value, json};
 
-use super::{Failure, Kept, Outcome, flag, flag_value, given, option, path, set, values};
+use super::{Failure, KeptValue, Outcome, flag, flag_value, given, option, path, set, values};
 use crate::checkpoint::{CheckpointChoice, OutputFile};
 use crate::convert::{ConvertError, LogitDiff};
 use crate::device::Device;
@@ -83,7 +83,7 @@ pub(super) fn run(matches: &ArgMatches) -> Result<Outcome, Failure> {
         view: diff.view(),
         json: report(&diff),
         passed: diff.passed(),
-        value: Some(Kept { value: Box::new(diff), type_path: KEEPS }),
+        value: Some(KeptValue { value: Box::new(diff), type_path: KEEPS }),
     })
 }
 

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{ArgMatches, Command};
 
-use super::{Failure, Kept, Outcome, flag, flag_value, given, option, path, set, values};
+use super::{Failure, KeptValue, Outcome, flag, flag_value, given, option, path, set, values};
 use crate::checkpoint::WeightsFormat;
 use crate::device::Device;
 use crate::display::View;
@@ -116,6 +116,6 @@ pub(super) fn run(matches: &ArgMatches) -> Result<Outcome, Failure> {
         view,
         json,
         passed: conversion.passed(),
-        value: Some(Kept { value: Box::new(conversion), type_path: KEEPS }),
+        value: Some(KeptValue { value: Box::new(conversion), type_path: KEEPS }),
     })
 }

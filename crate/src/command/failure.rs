@@ -6,9 +6,9 @@ use crate::construct::ConstructError;
 use crate::convert::ConvertError;
 use crate::dataset::DatasetError;
 use crate::finalize::FinalizeError;
-use crate::kicktest::KickTestError;
 use crate::model::ModelError;
 use crate::project::ProjectError;
+use crate::smoke_test::SmokeTestError;
 use crate::tokenizer::TokenizerError;
 use crate::update::UpdateError;
 
@@ -33,7 +33,7 @@ failures!(
     ConvertError,
     DatasetError,
     FinalizeError,
-    KickTestError,
+    SmokeTestError,
     ModelError,
     ProjectError,
     TokenizerError,

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{ArgMatches, Command};
 
-use super::{Failure, Kept, Outcome, flag, flag_value, given, option, path, set, values};
+use super::{Failure, KeptValue, Outcome, flag, flag_value, given, option, path, set, values};
 use crate::checkpoint::WeightsFormat;
 use crate::device::Device;
 use crate::display::View;
@@ -38,7 +38,7 @@ pub(super) fn definition() -> Command {
         .arg(option("generation-config", "MODE", "carry (default), none, or a preset: a JSON file or its name"))
         .arg(option("dtype", "DTYPE", "Cast the weights (default: as they are)").value_parser(values::dtype()))
         .arg(
-            option("quantize", "RECIPE", "Quantize the linear maps, and compare logits before and after")
+            option("quantize", "RECIPE", "Quantize the linear layers, and compare logits before and after")
                 .value_parser(values::recipe()),
         )
         .arg(option("prompt", "TEXT", "With --quantize: compare logits on this text").requires("quantize"))
@@ -113,6 +113,6 @@ pub(super) fn run(matches: &ArgMatches) -> Result<Outcome, Failure> {
         view,
         json: finalization.report(),
         passed: true,
-        value: Some(Kept { value: Box::new(finalization), type_path: KEEPS }),
+        value: Some(KeptValue { value: Box::new(finalization), type_path: KEEPS }),
     })
 }

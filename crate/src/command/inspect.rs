@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{ArgMatches, Command};
 
-use super::{Failure, Kept, Outcome, given, path, values};
+use super::{Failure, KeptValue, Outcome, given, path, values};
 use crate::display::View;
 
 /// The type of its result.
@@ -25,6 +25,6 @@ pub(super) fn run(matches: &ArgMatches) -> Result<Outcome, Failure> {
         view: inspection.view(),
         json: inspection.report(),
         passed: true,
-        value: Some(Kept { value: Box::new(inspection), type_path: KEEPS }),
+        value: Some(KeptValue { value: Box::new(inspection), type_path: KEEPS }),
     })
 }

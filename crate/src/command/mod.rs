@@ -35,11 +35,11 @@ pub struct Outcome {
     /// False when the verb ran but its result is a failure (a validation that did not pass): the shell exits 1.
     pub passed: bool,
     /// The result as a Rust value, for `--as NAME` in notebooks.
-    pub value: Option<Kept>,
+    pub value: Option<KeptValue>,
 }
 
 /// A verb's result together with the public path of its type, so that a later Rust cell can name it.
-pub struct Kept {
+pub struct KeptValue {
     /// The value.
     pub value: Box<dyn Any>,
     /// Its type as a cell may write it, such as `chandlery::Conversion`.

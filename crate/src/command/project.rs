@@ -6,7 +6,7 @@ use clap::{Arg, ArgMatches, Command};
 use serde_json::{Value, json};
 
 use super::arguments::{Named, chosen, with_note};
-use super::{Failure, Kept, Outcome, given, option, path};
+use super::{Failure, KeptValue, Outcome, given, option, path};
 use crate::display::{Align, Mark, MimeBundle, TableView, View};
 use crate::project::{Project, new_project, project};
 use crate::spec::UserPart;
@@ -150,7 +150,7 @@ fn show(matches: &ArgMatches) -> Result<Outcome, Failure> {
         "values": values,
     });
     let view = trace.view();
-    let value = Some(Kept { value: Box::new(trace), type_path: KEEPS });
+    let value = Some(KeptValue { value: Box::new(trace), type_path: KEEPS });
     Ok(Outcome { view, json, passed: true, value })
 }
 

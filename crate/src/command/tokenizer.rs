@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use serde_json::{Value, json};
 
-use super::{Failure, Kept, Outcome, flag, flag_value, given, option, set, values};
-use crate::checkpoint::{CheckpointError, Found, listed};
+use super::{Failure, KeptValue, Outcome, flag, flag_value, given, option, set, values};
+use crate::checkpoint::{CheckpointError, DestinationState, listed};
 use crate::display::{MimeBundle, View};
 use crate::project::{tokenizer, tokenizer_names};
 use crate::tokenizer::{AddTokens, Chat, ChatTemplate, train_tokenizer};
@@ -146,7 +146,7 @@ fn train(matches: &ArgMatches) -> Result<Outcome, Failure> {
     let folder = given::<PathBuf>(matches, "output-dir").unwrap_or_default();
     let force = set(matches, "force");
     // Said before the work, not after it.
-    let found = Found::at(&folder)?;
+    let found = DestinationState::at(&folder)?;
     if !force && !found.entries().is_empty() {
         let advice = format!(
             "name a new folder, or add --force: it leaves all but the tokenizer of {}",
@@ -175,7 +175,7 @@ fn train(matches: &ArgMatches) -> Result<Outcome, Failure> {
         "merging_ms": trained.merging.as_secs_f64() * 1e3,
     });
     let view = trained.view().with_note(&format!("written to {}", folder.display()));
-    let value = Some(Kept { value: Box::new(trained), type_path: TRAINED });
+    let value = Some(KeptValue { value: Box::new(trained), type_path: TRAINED });
     Ok(Outcome { view, json, passed: true, value })
 }
 
@@ -200,7 +200,7 @@ fn show(matches: &ArgMatches) -> Result<Outcome, Failure> {
         "sample": { "text": summary.sample, "tokens": split },
     });
     let view = summary.view();
-    let value = Some(Kept { value: Box::new(summary), type_path: SUMMARY });
+    let value = Some(KeptValue { value: Box::new(summary), type_path: SUMMARY });
     Ok(Outcome { view, json, passed: true, value })
 }
 
@@ -214,7 +214,7 @@ fn chat(matches: &ArgMatches) -> Result<Outcome, Failure> {
     };
     let ids = files.encode_rendered(&text)?;
     let json = json!({ "text": text, "ids": ids });
-    let value = Some(Kept { value: Box::new(text.clone()), type_path: TEXT });
+    let value = Some(KeptValue { value: Box::new(text.clone()), type_path: TEXT });
     Ok(Outcome { view: MimeBundle::text(text), json, passed: true, value })
 }
 
@@ -239,7 +239,7 @@ fn add(matches: &ArgMatches) -> Result<Outcome, Failure> {
         }
         view = view.with_note(&format!("written to {}", folder.display()));
     }
-    let value = Some(Kept { value: Box::new(plan), type_path: PLAN });
+    let value = Some(KeptValue { value: Box::new(plan), type_path: PLAN });
     Ok(Outcome { view, json, passed: true, value })
 }
 

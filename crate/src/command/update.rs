@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::builder::ValueParser;
 use clap::{ArgAction, ArgMatches, Command};
 
-use super::{Failure, Kept, Outcome, flag, given, option, path, set, values};
+use super::{Failure, KeptValue, Outcome, flag, given, option, path, set, values};
 use crate::checkpoint::WeightsFormat;
 use crate::device::Device;
 use crate::display::View;
@@ -80,6 +80,6 @@ pub(super) fn run(matches: &ArgMatches) -> Result<Outcome, Failure> {
         view,
         json: updated.report(),
         passed: true,
-        value: Some(Kept { value: Box::new(updated), type_path: KEEPS }),
+        value: Some(KeptValue { value: Box::new(updated), type_path: KEEPS }),
     })
 }

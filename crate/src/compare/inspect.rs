@@ -9,7 +9,7 @@ use crate::checkpoint::{Checkpoint, CheckpointChoice, CheckpointError, GgufMetad
 use crate::convert::{Families, Family};
 use crate::gguf::gguf_in;
 use crate::sealed::Sealed;
-use crate::spec::{ModelConfig, ModelSpec, ParamPath, Scheme, Side, TensorRow, TensorTable, parse_json};
+use crate::spec::{ModelConfig, ModelSpec, Naming, ParamPath, Scheme, TensorRow, TensorTable, parse_json};
 
 /// The tensors of a folder or file, and the configuration beside them if there is a readable one.
 #[derive(Clone, Debug)]
@@ -23,10 +23,10 @@ pub struct Inspection {
     /// Number of weights files.
     pub shards: usize,
     /// The configuration and whose names the tensors have.
-    pub config: Option<(Sealed<ModelConfig>, Side)>,
+    pub config: Option<(Sealed<ModelConfig>, Naming)>,
     /// The metadata of a GGUF file.
     pub gguf: Option<Sealed<GgufMetadata>>,
-    /// Weights that are stored in few bits, in natural order; the table has the tensors that they are stored as.
+    /// Weights that are stored as low-bit weights, in natural order; the table has the tensors that they are stored as.
     pub quantized: Sealed<Vec<QuantizedTensors>>,
 }
 
@@ -78,34 +78,34 @@ fn inspect_path(path: &Path, named: Option<&Path>) -> Result<Inspection, Checkpo
     let file = gguf_in(path).filter(|_| named.is_none());
     let checkpoint = Checkpoint::choose(file.as_deref().unwrap_or(path), named)?;
     // The weights speak for themselves; a configuration that cannot be read is another command's concern.
-    // Names in a GGUF file are those of neither side.
+    // Names in a GGUF file are those of neither naming.
     let config = Some(path.join("config.json"))
         .filter(|_| checkpoint.gguf().is_none())
         .and_then(|path| std::fs::read_to_string(path).ok())
         .and_then(|text| parse_json(&text).ok())
         .and_then(|json| Families::built_in().ok()?.read_config(&json, "config.json").ok())
-        .map(|(config, side)| (Sealed::new(config), side));
+        .map(|(config, naming)| (Sealed::new(config), naming));
     let (mut table, shards) = (checkpoint.table().clone(), checkpoint.shards());
-    if let Some((config, side)) = &config {
-        table = mark_tied(&table, config, *side);
+    if let Some((config, naming)) = &config {
+        table = mark_tied(&table, config, *naming);
     }
-    let quantized = config.as_ref().map(|(config, side)| quantized(&table, config, *side)).unwrap_or_default();
+    let quantized = config.as_ref().map(|(config, naming)| quantized(&table, config, *naming)).unwrap_or_default();
     let gguf = checkpoint.gguf().cloned().map(Sealed::new);
     let choice = checkpoint.choice().clone();
     Ok(Inspection { path: path.to_owned(), choice, table, shards, config, gguf, quantized: Sealed::new(quantized) })
 }
 
-/// The weights of linear maps that the configuration says are quantized, and whose numbers are there.
-fn quantized(table: &TensorTable, config: &ModelConfig, side: Side) -> Vec<QuantizedTensors> {
+/// The weights of linear layers that the configuration says are quantized, and whose numbers are there.
+fn quantized(table: &TensorTable, config: &ModelConfig, naming: Naming) -> Vec<QuantizedTensors> {
     let (Some(quantization), Ok(family)) = (&config.quantization, Family::of(config.architecture)) else {
         return Vec::new();
     };
     let plain = ModelConfig { quantization: None, ..config.clone() };
     let mut found: Vec<QuantizedTensors> = ModelSpec::resolve(&plain)
-        .linear_maps()
+        .linear_layers()
         .into_iter()
         .filter_map(|map| {
-            let path = family.name_on(side, &map.path.join("weight"));
+            let path = family.name_on(naming, &map.path.join("weight"));
             let module = path.as_str().trim_end_matches(".weight");
             let scheme = quantization.scheme_of(module)?;
             let parts = scheme.params(map.inputs, map.outputs).into_iter();
@@ -122,7 +122,7 @@ fn quantized(table: &TensorTable, config: &ModelConfig, side: Side) -> Vec<Quant
 }
 
 /// A tied tensor that a file holds under both names counts once.
-fn mark_tied(table: &TensorTable, config: &ModelConfig, side: Side) -> TensorTable {
+fn mark_tied(table: &TensorTable, config: &ModelConfig, naming: Naming) -> TensorTable {
     // The rules take milliseconds to prepare: only for models that are tied.
     if !config.tie_word_embeddings {
         return table.clone();
@@ -130,7 +130,7 @@ fn mark_tied(table: &TensorTable, config: &ModelConfig, side: Side) -> TensorTab
     let Ok(family) = Family::of(config.architecture) else { return table.clone() };
     let mut rows = table.rows().to_vec();
     for tie in ModelSpec::resolve(config).ties {
-        let (alias, target) = (family.name_on(side, &tie.alias), family.name_on(side, &tie.target));
+        let (alias, target) = (family.name_on(naming, &tie.alias), family.name_on(naming, &tie.target));
         if table.get(&target).is_some()
             && let Some(row) = rows.iter_mut().find(|row| row.path == alias)
         {
@@ -174,7 +174,7 @@ impl Inspection {
             "choice": self.choice.report(),
             "warnings": self.choice.warnings(),
             "model_type": self.config.as_ref().map(|(config, _)| config.architecture.name()),
-            "names": self.config.as_ref().map(|(_, side)| match side { Side::Native => "native", Side::HuggingFace => "huggingface" }),
+            "names": self.config.as_ref().map(|(_, naming)| match naming { Naming::Native => "native", Naming::HuggingFace => "huggingface" }),
             "parameters": { "total": self.parameters() },
             "bytes": self.table.bytes(),
             "shards": self.shards,

@@ -9,12 +9,12 @@ use crate::checkpoint::{Checkpoint, CheckpointError, FolderChanges, WeightsForma
 use crate::convert::{Families, FamilyError};
 pub use crate::device::Device;
 use crate::device::{DeviceError, NotEnoughMemory};
-use crate::kicktest::KickTest;
 use crate::memory;
-use crate::model::{CausalLm, InitialWeights, LayeredWeights, ModelError, NoWeights, Weights};
+use crate::model::{CausalLm, InitialWeights, LayeredWeights, ModelError, Weights, ZeroWeights};
 use crate::ops::AttentionImplementation;
 use crate::project::{ProjectConfig, ProjectError};
 use crate::sealed::Sealed;
+use crate::smoke_test::SmokeTest;
 use crate::spec::{DType, ModelConfig, ModelSpec, Scheme, TensorRow, TensorTable};
 use crate::tokenizer::TokenizerFiles;
 
@@ -264,7 +264,7 @@ impl Construct {
         // What is in the way is said before minutes are spent on drawing and reading.
         let output = match &self.output {
             Some(folder) => {
-                let request = output::Request {
+                let request = output::OutputRequest {
                     folder,
                     save: self.save.then_some(self.saving),
                     refresh: self.refresh,
@@ -390,7 +390,7 @@ impl Construct {
                       --device nothing is allocated, and the whole estimate is printed";
         device.require(needed, &what, advice)?;
         let mut weights: Box<dyn Weights> =
-            if self.no_init { Box::new(NoWeights) } else { Box::new(InitialWeights::new(table, self.seed)) };
+            if self.no_init { Box::new(ZeroWeights) } else { Box::new(InitialWeights::new(table, self.seed)) };
         if let Some((checkpoint, report)) = load {
             weights = Box::new(LayeredWeights::new(report.weights(checkpoint), weights));
         }
@@ -408,8 +408,8 @@ impl Construct {
 
 impl Construction {
     /// Starts a test run: forward, backward and an SGD step on random batches.
-    pub fn test(&self) -> KickTest<'_> {
-        KickTest::new(self)
+    pub fn test(&self) -> SmokeTest<'_> {
+        SmokeTest::new(self)
     }
 
     /// Memory and work, before anything is allocated.

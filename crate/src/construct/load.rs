@@ -8,9 +8,9 @@ use serde_json::{Value, json};
 
 use super::ConstructError;
 use crate::checkpoint::{Checkpoint, CheckpointChoice, CheckpointError, Piece, Pieces};
-use crate::convert::{Dropped, Family, FamilyError, RemapPlan, buffer, closest, dropped, native_spelling};
+use crate::convert::{Dropped, Family, FamilyError, RemapPlan, buffer, closest, dropped, native_alias};
 use crate::model::{CausalLm, ModelError, PieceWeights, tensor_from, weight_dtype};
-use crate::spec::{DType, ModelConfig, ModelSpec, ParamPath, Side, TensorRow, TensorTable};
+use crate::spec::{DType, ModelConfig, ModelSpec, Naming, ParamPath, TensorRow, TensorTable};
 
 /// A parameter that the checkpoint has.
 #[derive(Clone, Debug, PartialEq)]
@@ -160,7 +160,7 @@ impl LoadReport {
     /// # Errors
     /// [`FamilyError`] if the family's rules do not lead there and back for this model.
     pub fn of_family(checkpoint: &Checkpoint, config: &ModelConfig, family: &Family) -> Result<Self, FamilyError> {
-        let plan = RemapPlan::new(checkpoint, Side::HuggingFace, config, family, None)?;
+        let plan = RemapPlan::new(checkpoint, Naming::HuggingFace, config, family, None)?;
         let pieces = plan.pieces();
         let loaded: Vec<LoadedParameter> = plan
             .rows()
@@ -180,7 +180,7 @@ impl LoadReport {
         let missing = table.stored().filter(|row| !known(&row.path));
         let missing = missing.map(|row| MissingParameter { path: row.path.clone(), did_you_mean: None }).collect();
         let mismatched = plan.mismatched.iter().map(|one| MismatchedParameter {
-            path: family.rules_to(Side::Native).rename_one(&one.from).unwrap_or_else(|| one.from.clone()),
+            path: family.rules_to(Naming::Native).rename_one(&one.from).unwrap_or_else(|| one.from.clone()),
             from: one.from.clone(),
             expected: one.expected.clone(),
             found: one.found.clone(),
@@ -298,9 +298,9 @@ fn native_name(name: &ParamPath, table: &TensorTable, family: Option<&Family>) -
     if table.get(name).is_some() {
         return Some(name.clone());
     }
-    let spelled = native_spelling(name);
-    let renamed = || family?.rules_to(Side::Native).rename_one(name);
-    spelled.or_else(renamed).filter(|native| table.get(native).is_some())
+    let alias = native_alias(name);
+    let renamed = || family?.rules_to(Naming::Native).rename_one(name);
+    alias.or_else(renamed).filter(|native| table.get(native).is_some())
 }
 
 /// Why a tensor without a parameter is left out, if it is one that models compute themselves, and holds that.

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::save::{weight_files, write_weights};
 use super::{ConstructError, Construction, LoadReport, SaveOptions};
 use crate::checkpoint::{
-    CHECKPOINTS, CheckpointError, FolderChanges, Found, GGUF_FILE, WEIGHTS_NAMES, listed, weights_entries,
+    CHECKPOINTS, CheckpointError, DestinationState, FolderChanges, GGUF_FILE, WEIGHTS_NAMES, listed, weights_entries,
 };
 use crate::export::{ExportError, sources};
 use crate::project::{tokenizer, tokenizer_names};
@@ -15,7 +15,7 @@ use crate::spec::{ModelConfig, TensorTable};
 use crate::tokenizer::TokenizerFiles;
 
 /// What to write, and what may be replaced.
-pub(super) struct Request<'a> {
+pub(super) struct OutputRequest<'a> {
     pub(super) folder: &'a Path,
     /// How to save the weights, if they are to be saved.
     pub(super) save: Option<SaveOptions>,
@@ -60,10 +60,11 @@ impl Output {
     ///
     /// # Errors
     /// [`ConstructError::Refused`], which names what would be lost.
-    pub(super) fn decide(request: &Request<'_>, model: &Model<'_>) -> Result<Self, ConstructError> {
+    pub(super) fn decide(request: &OutputRequest<'_>, model: &Model<'_>) -> Result<Self, ConstructError> {
         let folder = request.folder;
         // Its parent is made when there is something to put into it.
-        let found = if missing_parent(folder).is_some() { Found::Nothing } else { Found::at(folder)? };
+        let found =
+            if missing_parent(folder).is_some() { DestinationState::Nothing } else { DestinationState::at(folder)? };
         let new = definition(model.config, model.tokenizer)?;
         let weights = request.save.map(|options| weight_files(model.table, options)).unwrap_or_default();
         let whole = |removes: &[String]| {
@@ -116,7 +117,7 @@ impl Output {
     /// Writes it. Returns the names of the weights' files.
     pub(super) fn write(
         &self,
-        request: &Request<'_>,
+        request: &OutputRequest<'_>,
         construction: &Construction,
     ) -> Result<Vec<String>, ConstructError> {
         if self.changes.writes.is_empty() && self.changes.removes.is_empty() {
@@ -140,7 +141,7 @@ impl Output {
 
 /// A folder that holds a model and is built again.
 struct Rebuilt<'a> {
-    request: &'a Request<'a>,
+    request: &'a OutputRequest<'a>,
     model: &'a Model<'a>,
     /// The configuration that it holds.
     old: &'a Value,
@@ -151,7 +152,7 @@ struct Rebuilt<'a> {
 impl Rebuilt<'_> {
     /// The entries that no longer belong there, if they may go and if what is written over was not edited.
     fn removes(&self, changed: bool, there: Vec<String>) -> Result<Vec<String>, ConstructError> {
-        let Request { folder, save, force, .. } = *self.request;
+        let OutputRequest { folder, save, force, .. } = *self.request;
         // Weights fit the configuration that they were made with; new ones take the place of the old.
         let stale = |name: &String| match name.as_str() {
             GGUF_FILE => changed && save.is_none(),

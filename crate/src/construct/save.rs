@@ -8,8 +8,8 @@ use std::path::Path;
 use candle_core::{DType as CandleType, Device as CandleDevice, Tensor};
 
 use crate::checkpoint::{
-    AtomicFolder, CheckpointError, DEFAULT_MAX_SHARD_SIZE, FolderChanges, Found, ShardPlan, TensorSource,
-    WEIGHTS_NAMES, WeightsFormat, Written,
+    AtomicFolder, CheckpointError, DEFAULT_MAX_SHARD_SIZE, DestinationState, FolderChanges, ShardPlan, TensorSource,
+    WEIGHTS_NAMES, WeightsFormat, WrittenFiles,
 };
 use crate::model::CausalLm;
 use crate::spec::{ParamPath, TensorRow, TensorTable};
@@ -47,11 +47,11 @@ pub fn save_checkpoint(
     path: impl AsRef<Path>,
     model: &CausalLm,
     options: SaveOptions,
-) -> Result<Written, CheckpointError> {
+) -> Result<WrittenFiles, CheckpointError> {
     save_into(path.as_ref(), model, options)
 }
 
-fn save_into(folder: &Path, model: &CausalLm, options: SaveOptions) -> Result<Written, CheckpointError> {
+fn save_into(folder: &Path, model: &CausalLm, options: SaveOptions) -> Result<WrittenFiles, CheckpointError> {
     if !folder.exists() {
         let stage = AtomicFolder::create(folder)?;
         let written = write_weights(stage.path(), model, options)?;
@@ -65,7 +65,7 @@ fn save_into(folder: &Path, model: &CausalLm, options: SaveOptions) -> Result<Wr
         });
     }
     // Beside other files, which stay.
-    let changes = FolderChanges::new(folder, &Found::at(folder)?, weight_files(model.table(), options), &[]);
+    let changes = FolderChanges::new(folder, &DestinationState::at(folder)?, weight_files(model.table(), options), &[]);
     let stage = changes.stage(folder)?;
     let written = write_weights(stage.path(), model, options)?;
     stage.commit()?;
@@ -82,7 +82,11 @@ fn shards(table: &TensorTable, options: SaveOptions) -> ShardPlan {
 }
 
 /// Writes the files themselves.
-pub(super) fn write_weights(folder: &Path, model: &CausalLm, options: SaveOptions) -> Result<Written, CheckpointError> {
+pub(super) fn write_weights(
+    folder: &Path,
+    model: &CausalLm,
+    options: SaveOptions,
+) -> Result<WrittenFiles, CheckpointError> {
     let tensors = InMemory(model.parameters().tensors().into_iter().collect());
     shards(model.table(), options).write(folder, &tensors)
 }

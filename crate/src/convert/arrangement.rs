@@ -1,9 +1,9 @@
 //! How the elements of a family's tensors lie in the model's: transposes, permutations, parts of a whole, rows that alternate,
 //! matrices stacked into one tensor.
 
-use super::family::{FamilyError, Marked, size};
+use super::family::{FamilyError, Spanned, size};
 use super::remap::Change;
-use crate::checkpoint::{Piece, Strand, Walk};
+use crate::checkpoint::{IndexBox, Piece, Strides};
 use crate::spec::ParamPath;
 use serde_json::{Map, Value};
 
@@ -68,15 +68,15 @@ impl Arrangement {
         layout: &Layout<'_>,
         changes: &[Change],
         fields: &Map<String, Value>,
-        rule: &Marked,
+        rule: &Spanned,
         name: &ParamPath,
     ) -> Result<Self, FamilyError> {
-        let fault = |what: String, at: &Marked, advice: &str| FamilyError::Operation {
+        let fault = |what: String, at: &Spanned, advice: &str| FamilyError::Operation {
             what,
             place: at.at(),
             advice: advice.to_owned(),
         };
-        let sized = |text: &Marked, what: &str| {
+        let sized = |text: &Spanned, what: &str| {
             let advice = "write sizes out of native fields of the configuration";
             size(&text.text, fields)
                 .map_err(|reason| fault(format!("`{name}` cannot be {what}: {reason}"), text, advice))
@@ -194,11 +194,11 @@ impl Arrangement {
 
     /// The elements of some rows of the matrix as (walk through this tensor, walk through a plain one), each with the
     /// sizes of its box. `stretch.start` counts rows of this tensor's part of the matrix, `stretch.other` those there.
-    fn walks(&self, stretch: Stretch) -> Vec<(Vec<usize>, Walk, Walk)> {
+    fn strides(&self, stretch: Stretch) -> Vec<(Vec<usize>, Strides, Strides)> {
         let widths: Vec<usize> = self.columns.iter().map(|axis| axis.count).collect();
         let width: usize = widths.iter().product();
         let column_steps = steps(&widths);
-        let mut walks = Vec::new();
+        let mut strides = Vec::new();
         for band in &self.bands {
             let first = stretch.start.max(band.start);
             let end = (stretch.start + stretch.count).min(band.start + band.rows);
@@ -211,29 +211,29 @@ impl Arrangement {
             cut(&counts, first - band.start, end - first, &mut Vec::new(), &mut boxes);
             let plain_steps = row_steps.iter().map(|step| step * width).chain(column_steps.iter().copied());
             let plain_steps: Vec<usize> = plain_steps.collect();
-            walks.extend(boxes.into_iter().map(|sides| {
+            strides.extend(boxes.into_iter().map(|sides| {
                 let sizes = sides.iter().map(|(_, count)| *count).chain(widths.iter().copied()).collect();
                 let here: usize = sides.iter().zip(&band.axes).map(|((first, _), axis)| first * axis.step).sum();
                 let row: usize = sides.iter().zip(&row_steps).map(|((first, _), step)| first * step).sum();
                 let there = (band.start + row - stretch.start + stretch.other) * width;
                 let own_steps = band.axes.iter().chain(&self.columns).map(|axis| axis.step).collect();
-                let own = Walk { start: band.offset + here, steps: own_steps };
-                (sizes, own, Walk { start: there, steps: plain_steps.clone() })
+                let own = Strides { start: band.offset + here, steps: own_steps };
+                (sizes, own, Strides { start: there, steps: plain_steps.clone() })
             }));
         }
-        walks
+        strides
     }
 
     /// Strands that bring rows of this tensor, `name`, into a plain one.
-    pub(super) fn strands_from(&self, name: &ParamPath, stretch: Stretch) -> Vec<Strand> {
-        let walks = self.walks(stretch).into_iter();
-        walks.map(|(sizes, here, there)| Strand { tensor: name.clone(), sizes, from: here, to: there }).collect()
+    pub(super) fn boxes_from(&self, name: &ParamPath, stretch: Stretch) -> Vec<IndexBox> {
+        let strides = self.strides(stretch).into_iter();
+        strides.map(|(sizes, here, there)| IndexBox { tensor: name.clone(), sizes, from: here, to: there }).collect()
     }
 
     /// Strands that bring rows of the plain tensor `name` into this one.
-    pub(super) fn strands_to(&self, name: &ParamPath, stretch: Stretch) -> Vec<Strand> {
-        let walks = self.walks(stretch).into_iter();
-        walks.map(|(sizes, here, there)| Strand { tensor: name.clone(), sizes, from: there, to: here }).collect()
+    pub(super) fn boxes_to(&self, name: &ParamPath, stretch: Stretch) -> Vec<IndexBox> {
+        let strides = self.strides(stretch).into_iter();
+        strides.map(|(sizes, here, there)| IndexBox { tensor: name.clone(), sizes, from: there, to: here }).collect()
     }
 }
 

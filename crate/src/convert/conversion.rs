@@ -4,10 +4,10 @@ use std::path::PathBuf;
 
 use serde_json::{Value, json};
 
-use super::{Digest, GenerationTest, LogitDiff, Proof, RemapPlan, RemapStep, Verdict, Way};
+use super::{Digest, GenerationTest, LogitDiff, Proof, RemapPlan, RemapStep, TransferKind, Verdict};
 use crate::checkpoint::{CheckpointChoice, FolderChanges};
 use crate::sealed::Sealed;
-use crate::spec::{ParamPath, Side, TensorTable};
+use crate::spec::{Naming, ParamPath, TensorTable};
 use crate::tokenizer::TokenPlan;
 
 /// A conversion that ran: its plan and its evidence.
@@ -22,7 +22,7 @@ pub struct Conversion {
     /// What was, or would be, written into the destination, and what that changes there.
     pub changes: Sealed<FolderChanges>,
     /// Which names the destination has.
-    pub to: Side,
+    pub to: Naming,
     /// The way of every tensor.
     pub plan: Sealed<RemapPlan>,
     /// The destination's tensors.
@@ -36,7 +36,7 @@ pub struct Conversion {
     /// Logits of the independent reference forward against the candle model, if they were compared.
     pub logits: Option<Sealed<LogitDiff>>,
     /// Why the logits are not judged, if they were to be and could not, or not in every respect.
-    pub unjudged: Option<String>,
+    pub logits_skipped: Option<String>,
     /// Fields of Hugging Face's config.json that nothing reads.
     pub unread_fields: Sealed<Vec<String>>,
     /// Whether logits that are not judged are a failure.
@@ -84,7 +84,7 @@ impl Conversion {
     pub fn verdict(&self) -> Verdict {
         let fails = self.logits.as_ref().is_some_and(|logits| !logits.passed())
             || self.generation.as_ref().is_some_and(|generation| !generation.passed());
-        match (&self.unjudged, &self.logits) {
+        match (&self.logits_skipped, &self.logits) {
             _ if fails => Verdict::Differ,
             (Some(reason), _) => Verdict::NotJudged(reason.clone()),
             (None, Some(_)) => Verdict::Agree,
@@ -123,14 +123,14 @@ impl Conversion {
             "destination": self.destination,
             "files": self.changes.writes,
             "changes": self.changes.report(),
-            "direction": match self.to { Side::Native => "to_native", Side::HuggingFace => "to_huggingface" },
+            "direction": match self.to { Naming::Native => "to_native", Naming::HuggingFace => "to_huggingface" },
             "dry_run": self.dry_run,
             "tensors": self.plan.tensors(),
             "bytes": self.table.bytes(),
             "bit_identical": proof.map(Proof::bit_identical),
-            "cast": proof.map(|proof| proof.count(Way::Cast)),
-            "rearranged": proof.map(|proof| proof.count(Way::Rearranged)),
-            "grown": proof.map(|proof| proof.count(Way::Grown)),
+            "cast": proof.map(|proof| proof.count(TransferKind::Cast)),
+            "rearranged": proof.map(|proof| proof.count(TransferKind::Rearranged)),
+            "grown": proof.map(|proof| proof.count(TransferKind::Grown)),
             "different": proof.map(|proof| proof.different().collect::<Vec<_>>()),
             "lost": proof.map(|proof| &proof.lost),
             "tokens": self.tokens.as_ref().map(|tokens| tokens.report()),
@@ -139,7 +139,7 @@ impl Conversion {
             "top1_agreement": logits.map(LogitDiff::top1_agreement),
             "verdict": self.verdict().name(),
             "not_judged": self.verdict().reason(),
-            "unjudged": self.unjudged,
+            "logits_skipped": self.logits_skipped,
             "unread_fields": *self.unread_fields,
             "tolerance": logits.map(LogitDiff::tolerance_report),
             "columns": logits.map(|logits| logits.columns),

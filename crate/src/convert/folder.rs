@@ -1,4 +1,4 @@
-//! A model folder of either side: its configuration, its weights' headers, and how to load it.
+//! A model folder of either naming: its configuration, its weights' headers, and how to load it.
 
 use std::path::{Path, PathBuf};
 
@@ -10,7 +10,7 @@ use crate::checkpoint::{Checkpoint, inside, settle, weights_entries};
 use crate::device::Device;
 use crate::memory;
 use crate::model::{CausalLm, PieceWeights};
-use crate::spec::{DType, ModelConfig, ModelSpec, ParamPath, Quantization, Side, TensorTable, parse_json};
+use crate::spec::{DType, ModelConfig, ModelSpec, Naming, ParamPath, Quantization, TensorTable, parse_json};
 use crate::tokenizer::TokenizerFiles;
 
 /// A model folder, opened by its config.json and the headers of its weights.
@@ -19,7 +19,7 @@ pub struct ModelFolder {
     path: PathBuf,
     json: Value,
     config: ModelConfig,
-    side: Side,
+    naming: Naming,
     /// The family whose names the weights have.
     family: Family,
     checkpoint: Checkpoint,
@@ -55,10 +55,10 @@ impl ModelFolder {
     ) -> Result<Self, ConvertError> {
         let mut json = read_config(path)?;
         let origin = path.join("config.json").display().to_string();
-        let side = ModelConfig::side_of(&json);
-        let (mut config, family) = match side {
-            Side::Native => (ModelConfig::from_json(&json, &origin)?, Family::native_names()?),
-            Side::HuggingFace => {
+        let naming = ModelConfig::naming_of(&json);
+        let (mut config, family) = match naming {
+            Naming::Native => (ModelConfig::from_json(&json, &origin)?, Family::native_names()?),
+            Naming::HuggingFace => {
                 let family = families.of_config(&json, &origin, model_type)?;
                 if !families.allows_unknown_fields() {
                     family.require_known_fields(&json, &origin)?;
@@ -74,7 +74,7 @@ impl ModelFolder {
             let stored = checkpoint.table().rows().iter().map(|row| row.dtype).find(|dtype| dtype.is_weight_float());
             config.dtype = stored.unwrap_or(config.dtype);
         }
-        if let Some((head, embedding)) = head_of_its_own(&config, side, &family, &checkpoint)? {
+        if let Some((head, embedding)) = head_of_its_own(&config, naming, &family, &checkpoint)? {
             match families.tie() {
                 Some(true) => {}
                 Some(false) => {
@@ -94,7 +94,7 @@ impl ModelFolder {
                 }
             }
         }
-        Ok(Self { path: path.to_owned(), json, config, side, family, checkpoint })
+        Ok(Self { path: path.to_owned(), json, config, naming, family, checkpoint })
     }
 
     /// The folder.
@@ -109,9 +109,9 @@ impl ModelFolder {
 
     /// Fields of a Hugging Face config.json that nothing reads.
     pub fn unread_fields(&self) -> Vec<String> {
-        match self.side {
-            Side::HuggingFace => self.family.unread_fields(&self.json),
-            Side::Native => Vec::new(),
+        match self.naming {
+            Naming::HuggingFace => self.family.unread_fields(&self.json),
+            Naming::Native => Vec::new(),
         }
     }
 
@@ -121,8 +121,8 @@ impl ModelFolder {
     }
 
     /// Whose names the weights have.
-    pub fn side(&self) -> Side {
-        self.side
+    pub fn naming(&self) -> Naming {
+        self.naming
     }
 
     /// The weights.
@@ -152,7 +152,7 @@ impl ModelFolder {
     ) -> Result<Family, ConvertError> {
         let origin = self.path.join("config.json").display().to_string();
         let remembered = self.json.get("hf_model_type").and_then(Value::as_str);
-        if self.side == Side::HuggingFace {
+        if self.naming == Naming::HuggingFace {
             return Ok(self.family.clone());
         }
         if let Some(name) = model_type {
@@ -194,7 +194,7 @@ impl ModelFolder {
     /// # Errors
     /// [`ConvertError::Incomplete`] listing what does not fit.
     pub fn require_complete(&self) -> Result<(), ConvertError> {
-        let way = Direction { from: self.side, to: Side::Native };
+        let way = Direction { from: self.naming, to: Naming::Native };
         RemapPlan::between(&self.checkpoint, way, &self.config, &self.family, None)?.require_complete()
     }
 
@@ -217,7 +217,7 @@ impl ModelFolder {
 
     /// What each parameter is made of, after checking that all tensors fit.
     pub(crate) fn way_to_native(&self) -> Result<RemapPlan, ConvertError> {
-        let way = Direction { from: self.side, to: Side::Native };
+        let way = Direction { from: self.naming, to: Naming::Native };
         let plan = RemapPlan::between(&self.checkpoint, way, &self.config, &self.family, None)?;
         plan.require_complete()?;
         Ok(plan)
@@ -227,15 +227,17 @@ impl ModelFolder {
 /// The head of a tied model and its embedding, by their names in the file, if it holds both with other numbers.
 fn head_of_its_own(
     config: &ModelConfig,
-    side: Side,
+    naming: Naming,
     family: &Family,
     checkpoint: &Checkpoint,
 ) -> Result<Option<(ParamPath, ParamPath)>, ConvertError> {
     for tie in ModelSpec::resolve(config).ties {
         let stored = |path: &ParamPath| {
-            let ours = family.name_on(side, path);
+            let ours = family.name_on(naming, path);
             let rows = checkpoint.table().rows().iter().map(|row| &row.path);
-            let other = |name: &&ParamPath| side == Side::HuggingFace && family.spelled(name).as_ref() == Some(&ours);
+            let other = |name: &&ParamPath| {
+                naming == Naming::HuggingFace && family.canonical_name(name).as_ref() == Some(&ours)
+            };
             checkpoint.table().get(&ours).map(|row| &row.path).or_else(|| rows.into_iter().find(other)).cloned()
         };
         if let (Some(head), Some(embedding)) = (stored(&tie.alias), stored(&tie.target))
@@ -251,11 +253,11 @@ impl ModelFolder {
     /// Packed weights say their shape once more, in numbers of their own.
     pub(super) fn check_packed_shapes(&self) -> Result<(), ConvertError> {
         let mut wrong = Vec::new();
-        for map in ModelSpec::resolve(&self.config).linear_maps() {
+        for map in ModelSpec::resolve(&self.config).linear_layers() {
             if map.quantized.is_none_or(|scheme| !scheme.packed) {
                 continue;
             }
-            let name = self.family.name_on(self.side, &map.path.join("weight_shape"));
+            let name = self.family.name_on(self.naming, &map.path.join("weight_shape"));
             let data = self.checkpoint.read(&name)?;
             let number = |raw: &[u8]| raw.iter().rev().fold(0i64, |number, byte| number << 8 | i64::from(*byte));
             let found: Vec<i64> = data.bytes.chunks(8).map(number).collect();
@@ -278,10 +280,10 @@ impl ModelFolder {
 /// A quantization whose names are Hugging Face's, by native ones.
 fn native_names(quantization: &Quantization, config: &ModelConfig, family: &Family) -> Quantization {
     let modules: Vec<(String, String)> = ModelSpec::resolve(config)
-        .linear_maps()
+        .linear_layers()
         .into_iter()
         .map(|map| {
-            let weight = family.name_on(Side::HuggingFace, &map.path.join("weight"));
+            let weight = family.name_on(Naming::HuggingFace, &map.path.join("weight"));
             (weight.as_str().trim_end_matches(".weight").to_owned(), map.path.to_string())
         })
         .collect();

@@ -23,7 +23,7 @@ pub struct GenerationTest {
     /// The candle model's continuation.
     pub candle: Continuation,
     /// Where the two part, if they do.
-    pub parting: Option<Parting>,
+    pub divergence: Option<Divergence>,
 }
 
 /// One side's tokens and their text.
@@ -37,7 +37,7 @@ pub struct Continuation {
 
 /// The first token that the two sides do not share.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Parting {
+pub struct Divergence {
     /// Its number in the continuation, from 0.
     pub step: usize,
     /// By how much each side's best logit exceeds its second best there: the reference, then candle.
@@ -49,7 +49,7 @@ pub struct Parting {
 impl GenerationTest {
     /// True if the ids are equal, or part where both sides see two tokens of the same logit but for rounding.
     pub fn passed(&self) -> bool {
-        self.parting.is_none_or(|parting| parting.is_tie())
+        self.divergence.is_none_or(|divergence| divergence.is_tie())
     }
 }
 
@@ -62,16 +62,16 @@ impl GenerationTest {
             "prompt": self.prompt,
             "reference": side(&self.reference),
             "candle": side(&self.candle),
-            "first_difference": self.parting.map(|parting| json!({
-                "step": parting.step,
-                "reference_margin": parting.margins.0,
-                "candle_margin": parting.margins.1,
+            "first_difference": self.divergence.map(|divergence| json!({
+                "step": divergence.step,
+                "reference_margin": divergence.margins.0,
+                "candle_margin": divergence.margins.1,
             })),
         })
     }
 }
 
-impl Parting {
+impl Divergence {
     /// True if rounding alone may decide between the two best tokens.
     pub fn is_tie(&self) -> bool {
         self.margins.0.max(self.margins.1) <= TIE * self.tolerance
@@ -129,8 +129,8 @@ pub(super) fn generation_test(
         let known: Vec<u32> = prompt.iter().copied().chain(reference.iter().map(|choice| choice.id)).collect();
         guess = sides.draft(&known, count - reference.len(), stop)?;
     }
-    let parting = reference.iter().zip(&candle).position(|(a, b)| a.id != b.id);
-    let parting = parting.map(|step| Parting {
+    let divergence = reference.iter().zip(&candle).position(|(a, b)| a.id != b.id);
+    let divergence = divergence.map(|step| Divergence {
         step,
         margins: (reference[step].margin, candle[step].margin),
         tolerance: sides.tolerance,
@@ -143,7 +143,7 @@ pub(super) fn generation_test(
         prompt: text_of(tokenizer, prompt),
         reference: told(&reference),
         candle: told(&candle),
-        parting,
+        divergence,
     })
 }
 
@@ -200,7 +200,7 @@ mod tests {
             prompt: String::new(),
             reference: Continuation::default(),
             candle: Continuation::default(),
-            parting: Some(Parting { step: 3, margins, tolerance: 1e-3 }),
+            divergence: Some(Divergence { step: 3, margins, tolerance: 1e-3 }),
         };
         assert!(test((1e-4, 2e-4)).passed());
         assert!(!test((1e-4, 0.5)).passed());

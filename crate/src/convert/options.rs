@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::{Convert, ConvertError, Families, Family, ModelFolder};
-use crate::spec::{ModelConfig, PositionEmbedding, Side};
+use crate::spec::{ModelConfig, Naming, PositionEmbedding};
 
 impl Convert {
     /// Refuses what cannot be done, before anything is read but headers.
@@ -16,7 +16,7 @@ impl Convert {
         let refuse = |what: String, origin: &str, advice: &str| {
             Err(ConvertError::Options { what, origin: origin.to_owned(), advice: advice.to_owned() })
         };
-        if self.reverse && source.side() == Side::HuggingFace {
+        if self.reverse && source.naming() == Naming::HuggingFace {
             let what = format!("`{}` has Hugging Face names already", self.source.display());
             return refuse(what, "--reverse", "leave --reverse out, or name a native folder");
         }
@@ -33,7 +33,7 @@ impl Convert {
                 advice,
             );
         }
-        if source.side() == Side::Native {
+        if source.naming() == Naming::Native {
             let origin = self.source.join("config.json").display().to_string();
             family.write_config(source.config(), source.config_json(), &origin)?;
         }
@@ -57,7 +57,8 @@ impl Convert {
     /// The family that a Hugging Face folder says it is of, if another one is asked for that reads another model out of it.
     fn other_family(&self, source: &ModelFolder, families: &Families) -> Result<Option<Family>, ConvertError> {
         let own = source.config_json().get("model_type").and_then(Value::as_str).and_then(|own| families.of_type(own));
-        let Some(own) = own.filter(|own| source.side() == Side::HuggingFace && own.name() != source.family().name())
+        let Some(own) =
+            own.filter(|own| source.naming() == Naming::HuggingFace && own.name() != source.family().name())
         else {
             return Ok(None);
         };

@@ -2,10 +2,10 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::links::{Link, Links};
-use super::{ConvertError, Dropped, Family, FamilyError, dropped, spelling};
+use super::tensor_map::{Link, TensorMap};
+use super::{ConvertError, Dropped, Family, FamilyError, aliases, dropped};
 use crate::checkpoint::{Checkpoint, Piece};
-use crate::spec::{DType, ModelConfig, ParamPath, Side, TensorRow};
+use crate::spec::{DType, ModelConfig, Naming, ParamPath, TensorRow};
 
 /// One tensor's way from the source to the destination. A tensor that is split has one step for each part, and so has a
 /// tensor that is joined.
@@ -66,8 +66,8 @@ pub struct RemapPlan {
 /// Whose names the source has, and whose the destination will have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Direction {
-    pub(crate) from: Side,
-    pub(crate) to: Side,
+    pub(crate) from: Naming,
+    pub(crate) to: Naming,
 }
 
 impl RemapPlan {
@@ -78,14 +78,14 @@ impl RemapPlan {
     /// [`FamilyError`] if the family's rules do not lead there and back for this model.
     pub fn new(
         source: &Checkpoint,
-        from: Side,
+        from: Naming,
         config: &ModelConfig,
         family: &Family,
         dtype: Option<DType>,
     ) -> Result<Self, FamilyError> {
         let to = match from {
-            Side::HuggingFace => Side::Native,
-            Side::Native => Side::HuggingFace,
+            Naming::HuggingFace => Naming::Native,
+            Naming::Native => Naming::HuggingFace,
         };
         Self::between(source, Direction { from, to }, config, family, dtype)
     }
@@ -99,9 +99,9 @@ impl RemapPlan {
         dtype: Option<DType>,
     ) -> Result<Self, FamilyError> {
         let family = &family.of_model(config)?;
-        let links = match way {
-            Direction { from: Side::Native, to: Side::Native } => Links::native(config),
-            _ => Links::new(family, config)?,
+        let map = match way {
+            Direction { from: Naming::Native, to: Naming::Native } => TensorMap::native(config),
+            _ => TensorMap::new(family, config)?,
         };
         let mut plan = Self {
             steps: Vec::new(),
@@ -115,13 +115,13 @@ impl RemapPlan {
             back: HashMap::new(),
         };
         let mut expected: HashMap<&ParamPath, usize> = HashMap::new();
-        for (index, link) in links.links.iter().enumerate() {
+        for (index, link) in map.links.iter().enumerate() {
             expected.extend(link.names(way.from).into_iter().map(|name| (name, index)));
         }
-        let tied: HashMap<&ParamPath, &ParamPath> = links
+        let tied: HashMap<&ParamPath, &ParamPath> = map
             .tied
             .iter()
-            .map(|sides| &sides[if way.from == Side::HuggingFace { 0 } else { 1 }])
+            .map(|sides| &sides[if way.from == Naming::HuggingFace { 0 } else { 1 }])
             .map(|(alias, target)| (alias, target))
             .collect();
         // The family's names of the tensors that are there; files of others may spell them otherwise.
@@ -132,11 +132,11 @@ impl RemapPlan {
         for name in source.stored_order() {
             let ours = match way.from {
                 _ if !known(&name) => {
-                    let spelled = match way.from {
-                        Side::Native => spelling::native(&name),
-                        Side::HuggingFace => family.spelled(&name),
+                    let alias = match way.from {
+                        Naming::Native => aliases::native(&name),
+                        Naming::HuggingFace => family.canonical_name(&name),
                     };
-                    spelled.filter(known).filter(|ours| source.table().get(ours).is_none())
+                    alias.filter(known).filter(|ours| source.table().get(ours).is_none())
                 }
                 _ => Some(name.clone()).filter(known),
             };
@@ -146,12 +146,12 @@ impl RemapPlan {
                     order.push(expected[&ours]);
                     places.insert(ours, name);
                 }
-                _ if way.from == Side::HuggingFace && family.skips(&name) => match dropped(source, &name, config) {
+                _ if way.from == Naming::HuggingFace && family.skips(&name) => match dropped(source, &name, config) {
                     Ok(Dropped::Named(why)) => plan.skipped.push((name, why)),
                     Ok(Dropped::Contradicts(what)) => plan.contradicting.push((name, what)),
                     Err(_) => plan.contradicting.push((name, "what cannot be read")),
                 },
-                _ => match spelling::buffer(&name, config) {
+                _ => match aliases::buffer(&name, config) {
                     Some(why) => plan.skipped.push((name, why)),
                     None => plan.unused.push(name),
                 },
@@ -167,11 +167,11 @@ impl RemapPlan {
                 plan.skipped.push((name, "tied: it is the embedding, which is stored once"));
             }
         }
-        plan.missing.extend(links.unnamed.iter().filter(|_| way.from == Side::HuggingFace).cloned());
+        plan.missing.extend(map.unnamed.iter().filter(|_| way.from == Naming::HuggingFace).cloned());
         let mut done = HashSet::new();
-        for index in order.into_iter().chain(0..links.links.len()) {
+        for index in order.into_iter().chain(0..map.links.len()) {
             if done.insert(index) {
-                plan.add(&links.links[index], source, &places, way, family, dtype);
+                plan.add(&map.links[index], source, &places, way, family, dtype);
             }
         }
         plan.missing.sort();
@@ -209,7 +209,7 @@ impl RemapPlan {
         let targets = link.names(way.to);
         for (index, to) in targets.iter().enumerate() {
             let (mut pieces, changed) = match way {
-                Direction { from: Side::Native, to: Side::Native } => (vec![Piece::Tensor(in_file(to))], false),
+                Direction { from: Naming::Native, to: Naming::Native } => (vec![Piece::Tensor(in_file(to))], false),
                 _ => {
                     let changed = names.len() + targets.len() > 2 || link.words(0).is_some();
                     (link.pieces(way.to, index, &in_file), changed)
@@ -219,11 +219,11 @@ impl RemapPlan {
             // A sum keeps all bits of what it was made of in the widest type; a cast is one of what is added to.
             let shifted = link.added() != 0.0 && first.is_float();
             let to_dtype = match way.to {
-                Side::Native if shifted => DType::F64,
-                Side::HuggingFace if shifted => dtype.unwrap_or(link.native[0].tensor.dtype),
+                Naming::Native if shifted => DType::F64,
+                Naming::HuggingFace if shifted => dtype.unwrap_or(link.native[0].tensor.dtype),
                 _ => dtype.filter(|_| first.is_float()).unwrap_or(first),
             };
-            if let ([Piece::Shifted { rounded, .. }], Side::Native) = (pieces.as_mut_slice(), way.to) {
+            if let ([Piece::Shifted { rounded, .. }], Naming::Native) = (pieces.as_mut_slice(), way.to) {
                 *rounded = dtype;
             }
             let comes_back = !shifted || dtype.is_none_or(|dtype| dtype == first);
@@ -240,7 +240,7 @@ impl RemapPlan {
                 });
             }
             self.pieces.insert((*to).clone(), pieces);
-            if link.skipped_rows() > 0 && way.from == Side::HuggingFace {
+            if link.skipped_rows() > 0 && way.from == Naming::HuggingFace {
                 self.skipped
                     .push((found[0].path.clone(), "its first rows, which no token reads; the way back writes zeros"));
             } else if changed && link.skipped_rows() == 0 && comes_back {
@@ -342,7 +342,7 @@ fn segments(
     family: &Family,
 ) -> Vec<(String, String)> {
     let renamed = match way {
-        Direction { from: Side::Native, to: Side::Native } => None,
+        Direction { from: Naming::Native, to: Naming::Native } => None,
         Direction { to, .. } => family.rules_to(to).rename(from).and_then(|renamed| {
             let several = renamed.to.len() > 1;
             renamed.segments.into_iter().nth(if several { index } else { 0 })
@@ -358,15 +358,15 @@ fn segments(
 /// What is done to a step's elements.
 fn words(link: &Link, way: Direction, at: usize, index: usize) -> String {
     let (hf, native) = match way.to {
-        Side::Native => (&link.hf[at], &link.native[index]),
-        Side::HuggingFace => (&link.hf[index], &link.native[at]),
+        Naming::Native => (&link.hf[at], &link.native[index]),
+        Naming::HuggingFace => (&link.hf[index], &link.native[at]),
     };
     let mut words: Vec<String> = hf.tensor.words().into_iter().collect();
     // Rows of whichever of the two is the larger one.
     let part = match (link.hf.len(), link.native.len()) {
         (1, 1) => None,
-        (1, _) => Some((native.start, native.rows, hf.rows, way.to == Side::Native)),
-        _ => Some((hf.start, hf.rows, native.rows, way.to == Side::HuggingFace)),
+        (1, _) => Some((native.start, native.rows, hf.rows, way.to == Naming::Native)),
+        _ => Some((hf.start, hf.rows, native.rows, way.to == Naming::HuggingFace)),
     };
     words.extend(part.map(|(start, rows, whole, split)| {
         let preposition = if split { "of" } else { "of the new" };

@@ -18,7 +18,7 @@ pub struct Digest([u8; 32]);
 
 /// How a written tensor comes from the source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Way {
+pub enum TransferKind {
     /// It is a source tensor under another name.
     Moved,
     /// It is taken from parts of source tensors, or put together from several.
@@ -35,7 +35,7 @@ pub struct TensorProof {
     /// Its name in the destination.
     pub to: ParamPath,
     /// How it comes from the source.
-    pub way: Way,
+    pub kind: TransferKind,
     /// True if every byte is the one that the plan makes of the source.
     pub as_planned: bool,
     /// Its digest in the destination.
@@ -56,12 +56,12 @@ pub struct Proof {
 impl Proof {
     /// How many tensors hold the bits of one source tensor, moved as they were.
     pub fn bit_identical(&self) -> usize {
-        self.tensors.iter().filter(|tensor| tensor.way == Way::Moved && tensor.as_planned).count()
+        self.tensors.iter().filter(|tensor| tensor.kind == TransferKind::Moved && tensor.as_planned).count()
     }
 
     /// How many tensors came in this way and are as the plan makes them.
-    pub fn count(&self, way: Way) -> usize {
-        self.tensors.iter().filter(|tensor| tensor.way == way && tensor.as_planned).count()
+    pub fn count(&self, kind: TransferKind) -> usize {
+        self.tensors.iter().filter(|tensor| tensor.kind == kind && tensor.as_planned).count()
     }
 
     /// The tensors that hold other bytes than the plan makes of the source: there should be none.
@@ -101,16 +101,16 @@ pub(super) fn prove(claim: &Claim<'_>, source: &Checkpoint, written: &Checkpoint
     let (tensors, digests) = (Mutex::new(Vec::new()), Mutex::new(BTreeMap::new()));
     let compare = |_: &mut (), row: &&TensorRow, sender: &Sender<u64>| {
         let made = pieces.get(&row.path).map(Vec::as_slice).unwrap_or_default();
-        let way = if grown.contains(&&row.path) { Way::Grown } else { way_of(row, made, source) };
+        let kind = if grown.contains(&&row.path) { TransferKind::Grown } else { kind_of(row, made, source) };
         let same = same_as_planned(&planned, row, written, sender)?;
         let digest = match same {
             Some(digest) => digest,
             None => digest(written, &row.path)?,
         };
-        if let ([Piece::Tensor(from)], Way::Moved, Some(digest)) = (made, way, same) {
+        if let ([Piece::Tensor(from)], TransferKind::Moved, Some(digest)) = (made, kind, same) {
             lock(&digests).insert(from.clone(), digest);
         }
-        lock(&tensors).push(TensorProof { to: row.path.clone(), way, as_planned: same.is_some(), digest });
+        lock(&tensors).push(TensorProof { to: row.path.clone(), kind, as_planned: same.is_some(), digest });
         Ok::<_, CheckpointError>(())
     };
     let compared = parallel::for_each(&jobs, || (), compare, &|bytes| meter.inc(bytes));
@@ -173,16 +173,16 @@ fn lock<T>(shared: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     shared.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
 }
 
-fn way_of(row: &TensorRow, pieces: &[Piece], source: &Checkpoint) -> Way {
+fn kind_of(row: &TensorRow, pieces: &[Piece], source: &Checkpoint) -> TransferKind {
     let cast = |piece: &Piece| {
         let mut tensors = piece.tensors().into_iter().filter_map(|from| source.table().get(from));
         tensors.any(|from| from.dtype != row.dtype)
     };
     match pieces {
-        [Piece::Shifted { rounded: None, .. }] => Way::Rearranged,
-        _ if pieces.iter().any(cast) => Way::Cast,
-        [Piece::Tensor(_)] => Way::Moved,
-        _ => Way::Rearranged,
+        [Piece::Shifted { rounded: None, .. }] => TransferKind::Rearranged,
+        _ if pieces.iter().any(cast) => TransferKind::Cast,
+        [Piece::Tensor(_)] => TransferKind::Moved,
+        _ => TransferKind::Rearranged,
     }
 }
 

@@ -1,6 +1,6 @@
-//! The conversion itself: draft, stage, stream, validate, appear.
+//! The conversion itself: prepare, stage, stream, validate, appear.
 
-use super::draft::Draft;
+use super::prepare::PreparedConversion;
 use super::proof::{Claim, prove};
 use super::validation::{Case, Judgment};
 use super::{Conversion, Convert, ConvertError};
@@ -14,28 +14,32 @@ impl Convert {
     /// # Errors
     /// [`ConvertError`]; nothing is left behind.
     pub fn run(&self) -> Result<Conversion, ConvertError> {
-        let draft = self.draft()?;
-        let mut conversion = draft.conversion(self);
+        let prepared = self.prepare()?;
+        let mut conversion = prepared.conversion(self);
         if self.dry_run {
             return Ok(conversion);
         }
-        let device = if self.validate { Some(self.device_for(&draft.source)?) } else { None };
-        let stage = draft.changes.stage(&self.destination)?;
-        let pieces = draft.pieces()?;
+        let device = if self.validate { Some(self.device_for(&prepared.source)?) } else { None };
+        let stage = prepared.changes.stage(&self.destination)?;
+        let pieces = prepared.pieces()?;
         let claimed = self.prove.then(|| pieces.clone());
-        draft.write(&stage, pieces)?;
+        prepared.write(&stage, pieces)?;
         if let Some(pieces) = &claimed {
             let written = Checkpoint::open(stage.path())?;
             let claim = Claim {
-                rows: &draft.plan.rows().collect::<Vec<TensorRow>>(),
+                rows: &prepared.plan.rows().collect::<Vec<TensorRow>>(),
                 pieces,
-                back: draft.plan.pieces_back(),
-                grown: &draft.growth.iter().flat_map(|growth| growth.names()).collect::<Vec<_>>(),
+                back: prepared.plan.pieces_back(),
+                grown: &prepared
+                    .resize_embeddings
+                    .iter()
+                    .flat_map(|resize_embeddings| resize_embeddings.names())
+                    .collect::<Vec<_>>(),
             };
-            conversion.proof = Some(Sealed::new(prove(&claim, draft.source.checkpoint(), &written)?));
+            conversion.proof = Some(Sealed::new(prove(&claim, prepared.source.checkpoint(), &written)?));
         }
         if let Some(device) = &device {
-            self.compare_logits(&draft, &stage, device, &mut conversion)?;
+            self.compare_logits(&prepared, &stage, device, &mut conversion)?;
         }
         if conversion.passed() {
             stage.commit()?;
@@ -45,17 +49,21 @@ impl Convert {
 
     fn compare_logits(
         &self,
-        draft: &Draft,
+        prepared: &PreparedConversion,
         stage: &AtomicFolder,
         device: &candle_core::Device,
         conversion: &mut Conversion,
     ) -> Result<(), ConvertError> {
-        let rewritten = draft.growth.as_ref().map(|growth| growth.rewritten()).unwrap_or_default();
+        let rewritten = prepared
+            .resize_embeddings
+            .as_ref()
+            .map(|resize_embeddings| resize_embeddings.rewritten())
+            .unwrap_or_default();
         let case = Case {
-            source: &draft.source,
+            source: &prepared.source,
             written: stage.path(),
-            family: &draft.family,
-            tokenizer: &draft.source_tokenizer,
+            family: &prepared.family,
+            tokenizer: &prepared.source_tokenizer,
             rewritten: &rewritten,
             device,
         };
@@ -65,7 +73,7 @@ impl Convert {
         }
         conversion.logits = logits.map(Sealed::new);
         conversion.generation = generation.map(Sealed::new);
-        conversion.unjudged = Some(reasons.join("; ")).filter(|reasons| !reasons.is_empty());
+        conversion.logits_skipped = Some(reasons.join("; ")).filter(|reasons| !reasons.is_empty());
         Ok(())
     }
 }

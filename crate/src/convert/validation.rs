@@ -15,7 +15,7 @@ use super::{
 use crate::checkpoint::Checkpoint;
 use crate::device::Device;
 use crate::model::{Batch, ModelError, streamed_memory};
-use crate::spec::{DType, Side};
+use crate::spec::{DType, Naming};
 use crate::tokenizer::TokenizerFiles;
 
 /// What the judgement says.
@@ -82,9 +82,9 @@ impl Convert {
         let families =
             Families::built_in()?.with(family.clone()).allow_unknown_fields(true).tie_word_embeddings(self.tie);
         let written = ModelFolder::open_as(case.written, None, &families, Some(family.model_type()))?;
-        let (hf, native) = match source.side() {
-            Side::HuggingFace => (source, &written),
-            Side::Native => (&written, source),
+        let (hf, native) = match source.naming() {
+            Naming::HuggingFace => (source, &written),
+            Naming::Native => (&written, source),
         };
         let reference = match ReferenceModel::judging(hf.checkpoint(), hf.config_json(), family) {
             Ok(reference) => reference,
@@ -113,9 +113,9 @@ impl Convert {
         let batch = Batch::new(vec![ids.clone()])?;
         // A cast rounds the weights. The side that still reads the source rounds them likewise, so that names and
         // formulas are judged, not rounding.
-        let (round_reference, round_native) = match source.side() {
-            Side::HuggingFace => (self.dtype, None),
-            Side::Native => (None, self.dtype),
+        let (round_reference, round_native) = match source.naming() {
+            Naming::HuggingFace => (self.dtype, None),
+            Naming::Native => (None, self.dtype),
         };
         // What is generated token by token would be read as often.
         let keep = self.generation_test && self.keeps_layers(native);

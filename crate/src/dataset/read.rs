@@ -12,7 +12,7 @@ use super::DatasetError;
 use super::declaration::{Format, Settings};
 use super::error::closest;
 use super::project::{DatasetConfig, Home};
-use super::rows::Rows;
+use super::rows::TextColumns;
 
 /// The documents of one file: `row` (counted from 1) and `text`, rows without text left out.
 ///
@@ -101,7 +101,7 @@ fn table(
     place: &str,
     most: Option<usize>,
 ) -> Result<DataFrame, DatasetError> {
-    let rows = Rows::new(&settings.text, place)?;
+    let rows = TextColumns::new(&settings.text, place)?;
     let fault = |error: polars::prelude::PolarsError| malformed(file, format, place, error.to_string());
     // JSON tells its columns only when all of it was read.
     let whole = if format == Format::JsonLines { Some(read(file, format, None, None).map_err(fault)?) } else { None };
@@ -225,7 +225,7 @@ fn arrow_name(dtype: &ArrowDataType) -> String {
 }
 
 /// The rows with text, numbered from 1 as in the file, at most `most` of them.
-fn chosen(frame: DataFrame, rows: &Rows, most: Option<usize>) -> PolarsResult<DataFrame> {
+fn chosen(frame: DataFrame, rows: &TextColumns, most: Option<usize>) -> PolarsResult<DataFrame> {
     let mut wanted = vec![col(INDEX).alias("row")];
     wanted.extend(rows.columns().iter().map(|column| col(column.as_str()).cast(DataType::String).alias(named(column))));
     let mut frame = frame.lazy().with_row_index(INDEX, Some(1)).select(wanted);

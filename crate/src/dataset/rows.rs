@@ -9,7 +9,7 @@ use super::DatasetError;
 use super::read::{named, unreadable};
 
 /// What `text:` of a configuration asks for.
-pub(super) struct Rows {
+pub(super) struct TextColumns {
     columns: Vec<String>,
     /// `None` for one column as it is.
     template: Option<Environment<'static>>,
@@ -17,7 +17,7 @@ pub(super) struct Rows {
 
 const TEMPLATE: &str = "text";
 
-impl Rows {
+impl TextColumns {
     pub(super) fn new(text: &str, place: &str) -> Result<Self, DatasetError> {
         if !text.contains("{{") && !text.contains("{%") {
             return Ok(Self { columns: vec![text.to_owned()], template: None });

@@ -4,8 +4,10 @@ use super::numbers::{binary_bytes, shape, small, thousands};
 use super::table::{Align, Cell, Mark, TableView};
 use super::{Html, MimeBundle, View};
 use crate::compare::ConfigDiff;
-use crate::convert::{Continuation, Conversion, GenerationTest, LogitDiff, Pair, Pairs, Proof, RemapPlan, Way};
-use crate::spec::Side;
+use crate::convert::{
+    Continuation, Conversion, GenerationTest, LogitDiff, Pair, Pairs, Proof, RemapPlan, TransferKind,
+};
+use crate::spec::Naming;
 use crate::tokenizer::{TokenChange, TokenPlan};
 
 impl View for Proof {
@@ -22,7 +24,7 @@ impl Proof {
     /// One sentence that says what the comparison found.
     pub fn sentence(&self) -> String {
         let total = self.tensors.len();
-        let (moved, cast) = (self.bit_identical(), self.count(Way::Cast));
+        let (moved, cast) = (self.bit_identical(), self.count(TransferKind::Cast));
         let mut parts = Vec::new();
         if moved > 0 || cast == 0 {
             parts.push(format!("{moved} of {total} tensors are bit-identical"));
@@ -31,8 +33,8 @@ impl Proof {
             parts.push(format!("{cast} of {total} tensors hold the source's values in another type, each compared"));
         }
         for (way, what) in [
-            (Way::Rearranged, "rearranged, every element compared there and back"),
-            (Way::Grown, "with new rows beside old ones, which are bit-identical"),
+            (TransferKind::Rearranged, "rearranged, every element compared there and back"),
+            (TransferKind::Grown, "with new rows beside old ones, which are bit-identical"),
         ] {
             match self.count(way) {
                 0 => {}
@@ -51,9 +53,9 @@ impl Proof {
     }
 }
 
-/// The tokens of one side, those from the parting on marked.
-fn tokens_cell(side: &Continuation, parting: Option<usize>) -> Cell {
-    let at = parting.unwrap_or(side.ids.len()).min(side.ids.len());
+/// The tokens of one side, those from the divergence on marked.
+fn tokens_cell(side: &Continuation, divergence: Option<usize>) -> Cell {
+    let at = divergence.unwrap_or(side.ids.len()).min(side.ids.len());
     let words = |ids: &[u32]| ids.iter().map(u32::to_string).collect::<Vec<_>>().join(" ");
     let mut html = Html::new();
     html.text(words(&side.ids[..at]));
@@ -69,19 +71,19 @@ impl View for GenerationTest {
         let columns = [("", Align::Left), ("continuation", Align::Left), ("tokens", Align::Left)];
         let mut view = TableView::new(format!("Greedy continuations {verdict}"), &columns);
         view.row(Mark::Muted, ["prompt".into(), visible(&self.prompt).into(), "".into()]);
-        let parting = self.parting.map(|parting| parting.step);
+        let divergence = self.divergence.map(|divergence| divergence.step);
         let mark = if self.passed() { Mark::None } else { Mark::Bad };
         for (name, side) in [("reference", &self.reference), ("candle", &self.candle)] {
-            view.row(mark, [name.into(), visible(&side.text).into(), tokens_cell(side, parting)]);
+            view.row(mark, [name.into(), visible(&side.text).into(), tokens_cell(side, divergence)]);
         }
-        view.note(match self.parting {
+        view.note(match self.divergence {
             None => format!("{} tokens, the same on both sides", self.candle.ids.len()),
-            Some(parting) => format!(
+            Some(divergence) => format!(
                 "they part at token {}, where the best logit exceeds the second by {} (reference) and {} (candle){}",
-                parting.step + 1,
-                small(f64::from(parting.margins.0)),
-                small(f64::from(parting.margins.1)),
-                if parting.is_tie() { ": a tie but for rounding" } else { "" }
+                divergence.step + 1,
+                small(f64::from(divergence.margins.0)),
+                small(f64::from(divergence.margins.1)),
+                if divergence.is_tie() { ": a tie but for rounding" } else { "" }
             ),
         });
         view.typed_bundle("generation_test")
@@ -181,8 +183,8 @@ impl View for Conversion {
             (false, false) => "NOT converted:",
         };
         let side = match self.to {
-            Side::Native => "native",
-            Side::HuggingFace => "Hugging Face",
+            Naming::Native => "native",
+            Naming::HuggingFace => "Hugging Face",
         };
         let mut lines = vec![
             format!("{verb} {} to {side} names in {}", self.source.display(), self.destination.display()),
@@ -195,7 +197,7 @@ impl View for Conversion {
         if let Some(logits) = &self.logits {
             lines.push(format!(
                 "logits {}: max |Δ| {} (tolerance {:.0e}), top-1 agreement {:.1}%",
-                match (logits.passed(), &self.unjudged) {
+                match (logits.passed(), &self.logits_skipped) {
                     (true, None) => "agree with the reference forward",
                     (true, Some(_)) => "as far as the reference forward goes",
                     (false, _) => "DIFFER from the reference forward",
@@ -213,18 +215,18 @@ impl View for Conversion {
             };
             lines.push(format!("the source itself holds NaN or infinities, in {first}{others}"));
         }
-        lines.extend(self.unjudged.as_ref().map(|why| match &self.logits {
+        lines.extend(self.logits_skipped.as_ref().map(|why| match &self.logits {
             None => format!("logits were NOT compared: {why}"),
             Some(_) => format!("logits were NOT judged: {why}"),
         }));
         if !self.unread_fields.is_empty() {
             lines.push(format!("! nothing reads these fields of config.json: {}", self.unread_fields.join(", ")));
         }
-        lines.extend(self.generation.as_deref().map(|generation| match generation.parting {
+        lines.extend(self.generation.as_deref().map(|generation| match generation.divergence {
             None => format!("both sides continue the prompt with the same {} tokens", generation.candle.ids.len()),
-            Some(parting) => format!(
+            Some(divergence) => format!(
                 "the sides continue the prompt alike for {} tokens, then {}",
-                parting.step,
+                divergence.step,
                 if generation.passed() { "a tie parts them" } else { "they DIFFER" }
             ),
         }));

@@ -53,7 +53,7 @@ impl PartFields {
 impl View for UserPart {
     fn view(&self) -> MimeBundle {
         let columns = [("field", Align::Left), ("type", Align::Left), ("default", Align::Left), ("about", Align::Left)];
-        let place = self.place().field();
+        let place = self.mixer_kind().field();
         let mut table = TableView::new(format!("{}: a part of your own ({place}: {0})", self.name()), &columns);
         for field in self.fields() {
             let kind = field.kind.to_string();
@@ -74,7 +74,7 @@ impl UserPart {
             let kind = field.kind.to_string();
             json!({ "name": field.name, "type": kind, "default": field.default, "help": field.help })
         });
-        json!({ "part": self.name(), "about": format!("{}: {}", self.place().field(), self.name()), "fields": fields.collect::<Vec<_>>() })
+        json!({ "part": self.name(), "about": format!("{}: {}", self.mixer_kind().field(), self.name()), "fields": fields.collect::<Vec<_>>() })
     }
 }
 

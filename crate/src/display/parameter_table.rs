@@ -12,7 +12,7 @@ use super::table::{Align, Cell, Mark, TableView};
 use super::{Html, MimeBundle, View};
 use crate::checkpoint::GgufMetadata;
 use crate::compare::{Inspection, QuantizedTensors};
-use crate::spec::{Grain, ParamPath, Side, TensorRow, TensorTable};
+use crate::spec::{Granularity, Naming, ParamPath, TensorRow, TensorTable};
 
 /// A line of the table: a tensor, or the tensors of a quantized weight together.
 struct Entry<'a> {
@@ -49,14 +49,14 @@ impl<'a> Entry<'a> {
     }
 
     fn quantized(weight: &'a QuantizedTensors) -> Self {
-        let grain = match weight.scheme.grain {
-            Grain::Group(size) => format!(" by {size}"),
+        let granularity = match weight.scheme.granularity {
+            Granularity::Group(size) => format!(" by {size}"),
             _ => String::new(),
         };
         Self {
             path: &weight.path,
             shape: weight.shape.to_vec(),
-            dtype: format!("{}{grain}", weight.scheme.weights.name()),
+            dtype: format!("{}{granularity}", weight.scheme.weights.name()),
             parameters: weight.parameters(),
             bytes: weight.bytes,
             tied_to: None,
@@ -266,8 +266,8 @@ impl Inspection {
     fn table_view(&self) -> MimeBundle {
         let files = if self.shards == 1 { "one file".to_owned() } else { format!("{} files", self.shards) };
         let what = match &self.config {
-            Some((config, Side::HuggingFace)) => format!("{} with Hugging Face names", config.architecture.name()),
-            Some((config, Side::Native)) => format!("{} with native names", config.architecture.name()),
+            Some((config, Naming::HuggingFace)) => format!("{} with Hugging Face names", config.architecture.name()),
+            Some((config, Naming::Native)) => format!("{} with native names", config.architecture.name()),
             None => "tensors".to_owned(),
         };
         if let Some(metadata) = &self.gguf {

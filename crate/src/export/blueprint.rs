@@ -6,7 +6,9 @@ use serde::Serialize;
 
 use super::kinds::{Attention, FeedForward, Layer, Norm};
 use super::naming::{distinct_names, position};
-use crate::spec::{Activation, ModelConfig, NormKind, NormPlacement, Place, PositionEmbedding, RopeConfig, UserPart};
+use crate::spec::{
+    Activation, MixerKind, ModelConfig, NormKind, NormPlacement, PositionEmbedding, RopeConfig, UserPart,
+};
 
 /// The kinds of parts of one model and how they are put together.
 #[derive(Clone, Debug, Serialize)]
@@ -227,7 +229,7 @@ pub(super) fn parts_in_words(config: &ModelConfig) -> String {
         });
         words.push(format!("{} feed-forward", kinds.collect::<Vec<_>>().join(" or ")));
     }
-    let own = config.all_user_parts().into_iter().filter(|part| part.place() == Place::FeedForward);
+    let own = config.all_user_parts().into_iter().filter(|part| part.mixer_kind() == MixerKind::FeedForward);
     words.extend(own.map(|part| part.name().to_owned()));
     if config.tie_word_embeddings {
         words.push("the head is the embedding".to_owned());

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::{ExportError, sources};
 use crate::checkpoint::{CheckpointError, inside};
-use crate::spec::{ModelConfig, Side};
+use crate::spec::{ModelConfig, Naming};
 
 /// Folders that hold what training and compilers made, not sources.
 const NOT_SOURCES: &[&str] = &["checkpoints", "runs", "evals", "logs", "target", "__pycache__"];
@@ -32,15 +32,15 @@ pub struct CarriedSource {
 /// [`ExportError::Folder`] for a source that is a link out of the folder, or what the file system says.
 pub fn carried_sources(
     folder: &Path,
-    side: Side,
+    naming: Naming,
     old: &ModelConfig,
     new: &ModelConfig,
 ) -> Result<Vec<CarriedSource>, ExportError> {
     let mut names = Vec::new();
     list(folder, "", 0, &mut names)?;
     names.sort();
-    let (ours, again) = match side {
-        Side::Native if old != new => (sources(old)?, sources(new)?),
+    let (ours, again) = match naming {
+        Naming::Native if old != new => (sources(old)?, sources(new)?),
         _ => (Vec::new(), Vec::new()),
     };
     let carried = names.into_iter().map(|name| {

@@ -6,7 +6,7 @@ use regex::Regex;
 use serde::Serialize;
 
 use super::SourceFile;
-use crate::spec::{ModelConfig, Place, UserPart};
+use crate::spec::{MixerKind, ModelConfig, UserPart};
 
 /// How a model's crate names itself.
 const CRATE: &str = "crate";
@@ -20,9 +20,9 @@ pub(super) struct OwnModule {
 
 /// The type of a part in a model's crate.
 pub(super) fn rust_type(part: UserPart) -> String {
-    let wrapper = match part.place() {
-        Place::Attention => "OwnAttention",
-        Place::FeedForward => "OwnFeedForward",
+    let wrapper = match part.mixer_kind() {
+        MixerKind::Attention => "OwnAttention",
+        MixerKind::FeedForward => "OwnFeedForward",
     };
     let module = module_of(part).unwrap_or_default();
     format!("{CRATE}::part::{wrapper}::<{CRATE}::parts::{module}::{}>", part.type_name())

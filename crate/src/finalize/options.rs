@@ -165,7 +165,7 @@ impl Finalize {
         self
     }
 
-    /// Quantizes the linear maps by this recipe, and compares logits before and after.
+    /// Quantizes the linear layers by this recipe, and compares logits before and after.
     pub fn quantize(mut self, recipe: Option<Recipe>) -> Self {
         self.quantize = recipe;
         self

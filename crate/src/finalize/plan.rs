@@ -13,7 +13,7 @@ use crate::export::{CarriedSource, carried_sources};
 use crate::gguf::GgufPlan;
 use crate::quantize::QuantizationReport;
 use crate::sealed::Sealed;
-use crate::spec::{ModelConfig, Side, TensorTable};
+use crate::spec::{ModelConfig, Naming, TensorTable};
 use crate::tokenizer::{GenerationMode, TokenPlan, TokenizerFiles};
 
 /// One path of the new folder.
@@ -114,17 +114,17 @@ impl Prepared {
         let mut config = folder.config_json().clone();
         tokens.sync(&mut config);
         weights.describe(&mut config);
-        let new = match folder.side() {
-            Side::Native => {
+        let new = match folder.naming() {
+            Naming::Native => {
                 let origin = asked.source.join("config.json").display().to_string();
                 ModelConfig::from_json(&config, &origin).map_err(crate::convert::ConvertError::from)?
             }
-            Side::HuggingFace => {
+            Naming::HuggingFace => {
                 let dtype = asked.dtype.unwrap_or(folder.config().dtype);
                 ModelConfig { dtype, ..folder.config().clone() }
             }
         };
-        new.spell_for_all_readers(&mut config);
+        new.fill_legacy_keys(&mut config);
         let weights = match asked.gguf {
             Some(kind) => {
                 let vocab_size = tokens.plan.as_ref().map_or(new.vocab_size, TokenPlan::vocab_size);
@@ -133,7 +133,7 @@ impl Prepared {
             }
             None => weights,
         };
-        let sources = carried_sources(&asked.source, folder.side(), folder.config(), &new)?;
+        let sources = carried_sources(&asked.source, folder.naming(), folder.config(), &new)?;
         let generation = tokens.generation(asked, folder.config_json())?;
         let optimizer = match asked.keep_optimizer {
             true => Some(optimizer_of(&checkpoint, tokens.plan.as_ref())?),

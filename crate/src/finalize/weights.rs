@@ -9,7 +9,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use super::{Finalize, FinalizeError};
-use crate::checkpoint::{Checkpoint, CheckpointCopy, Piece, ShardPlan, WeightsFormat, Written};
+use crate::checkpoint::{Checkpoint, CheckpointCopy, Piece, ShardPlan, WeightsFormat, WrittenFiles};
 use crate::convert::ModelFolder;
 use crate::gguf::{GGUF_FILE, GgufPlan, GgufType};
 use crate::quantize::{QuantizePlan, TensorError};
@@ -47,7 +47,7 @@ impl WeightsPlan {
         }
         let (family, native, weights) = (source.family(), source.native_table(), source.checkpoint());
         // PyTorch files hold a tied tensor under both names; one of them is enough to store.
-        let named = |path: &ParamPath| family.name_on(source.side(), path);
+        let named = |path: &ParamPath| family.name_on(source.naming(), path);
         let tied: HashMap<ParamPath, ParamPath> =
             native.rows().iter().filter_map(|row| Some((named(&row.path), named(row.tied_to.as_ref()?)))).collect();
         let grows: HashSet<ParamPath> = native
@@ -173,7 +173,7 @@ impl WeightsPlan {
         }
     }
 
-    /// How the linear maps are quantized, if they are.
+    /// How the linear layers are quantized, if they are.
     pub(super) fn quantization(&self) -> Option<&QuantizePlan> {
         self.quantize.as_ref()
     }
@@ -192,10 +192,10 @@ impl WeightsPlan {
         folder: &Path,
         from: &Checkpoint,
         progress: &dyn Fn(u64),
-    ) -> Result<(Written, Vec<TensorError>), FinalizeError> {
+    ) -> Result<(WrittenFiles, Vec<TensorError>), FinalizeError> {
         if let Some(gguf) = &self.gguf {
             let written = gguf.write(from, &self.pieces(from)?, &folder.join(GGUF_FILE), progress)?;
-            return Ok((Written { files: self.files(), bytes: written.bytes }, Vec::new()));
+            return Ok((WrittenFiles { files: self.files(), bytes: written.bytes }, Vec::new()));
         }
         let copy = CheckpointCopy::new(from, self.pieces(from)?).on_progress(progress);
         let Some(plan) = &self.quantize else { return Ok((self.shards.write(folder, &copy)?, Vec::new())) };

@@ -9,7 +9,7 @@ use super::{GgufError, GgufType};
 use crate::checkpoint::{GGUF_FILE, GgufMetadata, Piece};
 use crate::convert::{ConvertError, Direction, ModelFolder, RemapPlan};
 use crate::sealed::Sealed;
-use crate::spec::{DType, ModelConfig, ModelSpec, ParamPath, Role, Side, TensorRow, TensorTable};
+use crate::spec::{DType, ModelConfig, ModelSpec, Naming, ParamPath, Role, TensorRow, TensorTable};
 use crate::tokenizer::TokenizerFiles;
 
 /// One tensor of the file.
@@ -50,7 +50,7 @@ impl GgufPlan {
         name: &str,
     ) -> Result<Self, GgufError> {
         let architecture = architecture(config, source.path())?;
-        let way = Direction { from: source.side(), to: Side::Native };
+        let way = Direction { from: source.naming(), to: Naming::Native };
         let remap = RemapPlan::between(source.checkpoint(), way, source.config(), source.family(), None)
             .map_err(ConvertError::from)?;
         remap.require_complete()?;

@@ -56,7 +56,7 @@ pub(super) fn vocabulary(
         metadata.set("tokenizer.ggml.model", GgufValue::Text("none".to_owned()));
         return Ok(());
     };
-    let written = Written::read(&definition, vocab_size).map_err(|(what, advice)| GgufError::Tokenizer {
+    let written = RawTokenizer::read(&definition, vocab_size).map_err(|(what, advice)| GgufError::Tokenizer {
         what,
         advice,
         origin: origin.to_owned(),
@@ -113,7 +113,7 @@ pub(super) fn vocabulary(
 type Fault = (String, &'static str);
 
 /// A vocabulary as lists.
-struct Written {
+struct RawTokenizer {
     byte_level: bool,
     tokens: Vec<String>,
     kinds: Vec<i32>,
@@ -121,7 +121,7 @@ struct Written {
     ids: HashMap<String, usize>,
 }
 
-impl Written {
+impl RawTokenizer {
     fn read(definition: &Value, vocab_size: usize) -> Result<Self, Fault> {
         let model = &definition["model"];
         // Old files do not name the type of the one kind of model that has merges.

@@ -48,7 +48,7 @@ impl GgufPlan {
         };
         let made_of = |tensor: &GgufTensor| match tensor.origin.as_slice() {
             [Piece::Tensor(name)] => pieces.get(name).unwrap_or(&tensor.origin).clone(),
-            woven => woven.to_vec(),
+            gathered => gathered.to_vec(),
         };
         let pieces = self.tensors().iter().map(|tensor| (tensor.row.path.clone(), made_of(tensor))).collect();
         let pieces = Pieces::new(from, pieces);

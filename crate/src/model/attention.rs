@@ -8,7 +8,7 @@ use super::kv_cache::KvCache;
 use super::layer::{leaf_if_any, linear, norm_if_any};
 use super::linear::Linear;
 use super::norm::Norm;
-use crate::ops::{self, AttentionOptions, exchange_heads};
+use crate::ops::{self, AttentionOptions, transpose_heads};
 use crate::spec::{Mixer, Node, PositionEmbedding, Role};
 
 /// softmax(q kᵀ / sqrt(head_dim) + slope · (k − q) + mask) v; query head h reads key and value head h / (heads / kv_heads).
@@ -96,14 +96,14 @@ impl Attention {
         };
         let mixed = self.mix(&query, &key, &value, context, layer)?;
         let (batch, seq, _) = x.dims3()?;
-        let mixed = exchange_heads(&mixed)?.reshape((batch, seq, self.heads * self.head_dim))?;
+        let mixed = transpose_heads(&mixed)?.reshape((batch, seq, self.heads * self.head_dim))?;
         match &self.projections {
             Projections::MultiHead { output, .. } => output.forward(&mixed),
             Projections::SingleHead { .. } => Ok(mixed),
         }
     }
 
-    /// The linear maps that can be quantized: one that is used transposed cannot.
+    /// The linear layers that can be quantized: one that is used transposed cannot.
     pub(super) fn linears_mut(&mut self) -> Vec<&mut Linear> {
         match &mut self.projections {
             Projections::MultiHead { query, key, value, output, .. } => vec![query, key, value, output],
@@ -138,7 +138,7 @@ impl Attention {
     fn mix(&self, query: &Tensor, key: &Tensor, value: &Tensor, context: &Context, layer: usize) -> Result<Tensor> {
         let options = AttentionOptions {
             implementation: context.attention,
-            visibility: context.visibility(self.window)?,
+            mask: context.attention_mask(self.window)?,
             scale: 1.0 / (self.head_dim as f64).sqrt(),
             slopes: self.slopes.as_ref(),
             dropout: context.dropout.map(|dropout| dropout.of_attention(self.dropout, layer)),

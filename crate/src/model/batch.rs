@@ -98,30 +98,33 @@ impl Batch {
         Ok(())
     }
 
-    /// Checks that every position has a row in a table of `longest`.
-    pub(super) fn check_positions(&self, longest: usize, seen: usize) -> Result<(), ModelError> {
-        for (row, positions) in self.positions(seen).iter().enumerate() {
-            if let Some(column) = positions.iter().position(|&position| position as usize >= longest) {
+    /// Checks that every position has a row in a table of `max_positions`.
+    pub(super) fn check_positions(&self, max_positions: usize, past_len: usize) -> Result<(), ModelError> {
+        for (row, positions) in self.positions(past_len).iter().enumerate() {
+            if let Some(column) = positions.iter().position(|&position| position as usize >= max_positions) {
                 let (_, seq) = self.dims();
                 return Err(ModelError::Batch {
-                    what: format!("position {} is beyond the {longest} that the model learned", positions[column]),
+                    what: format!(
+                        "position {} is beyond the {max_positions} that the model learned",
+                        positions[column]
+                    ),
                     origin: match &self.position_ids {
                         Some(_) => format!("position_ids, row {row}, column {column}"),
-                        None => format!("a row of {} tokens", seen + seq),
+                        None => format!("a row of {} tokens", past_len + seq),
                     },
-                    advice: format!("give at most {longest} tokens (max_position_embeddings in config.json)"),
+                    advice: format!("give at most {max_positions} tokens (max_position_embeddings in config.json)"),
                 });
             }
         }
         Ok(())
     }
 
-    /// Positions as given, else counted from `seen`.
-    pub(super) fn positions(&self, seen: usize) -> Vec<Vec<u32>> {
+    /// Positions as given, else counted from `past_len`.
+    pub(super) fn positions(&self, past_len: usize) -> Vec<Vec<u32>> {
         let (_, seq) = self.dims();
         match &self.position_ids {
             Some(positions) => positions.clone(),
-            None => vec![(seen as u32..(seen + seq) as u32).collect(); self.input_ids.len()],
+            None => vec![(past_len as u32..(past_len + seq) as u32).collect(); self.input_ids.len()],
         }
     }
 }

@@ -5,7 +5,7 @@ use candle_nn::VarBuilder;
 
 use super::ModelError;
 use super::batch::Batch;
-use super::context::{Context, Needs};
+use super::context::{Context, SharedInputs};
 use super::dropout::Dropout;
 use super::embedding::InputEncoder;
 use super::kv_cache::KvCache;
@@ -26,7 +26,7 @@ pub struct CausalLm {
     stack: LayerStack,
     final_norm: Option<Norm>,
     head: Linear,
-    needs: Needs,
+    shared: SharedInputs,
     parameters: ParameterSet,
     device: Device,
     attention: AttentionImplementation,
@@ -57,7 +57,7 @@ impl CausalLm {
             stack,
             final_norm,
             head,
-            needs: Needs::of(&spec.root),
+            shared: SharedInputs::of(&spec.root),
             parameters,
             device: device.clone(),
             attention: AttentionImplementation::default(),
@@ -71,13 +71,13 @@ impl CausalLm {
         self
     }
 
-    /// The same model over the same parameters, whose forward passes round weights and inputs of all linear maps but the
+    /// The same model over the same parameters, whose forward passes round weights and inputs of all linear layers but the
     /// head as `recipe` will when they are stored: what it learns then is what survives. Gradients pass through the
-    /// rounding. Weights that are stored in few bits already stay as they are.
+    /// rounding. Weights that are stored as low-bit weights already stay as they are.
     ///
     /// # Errors
     /// [`RecipeMisfit`] if the recipe has no groups for one of the maps.
-    pub fn rounded_by(mut self, recipe: Recipe) -> Result<Self, RecipeMisfit> {
+    pub fn with_fake_quant(mut self, recipe: Recipe) -> Result<Self, RecipeMisfit> {
         let quantization = recipe.for_model(&self.config)?;
         for layer in self.stack.layers_mut() {
             layer.round(quantization.groups[0].scheme);
@@ -115,7 +115,7 @@ impl CausalLm {
 
     /// Whether all parts of the model continue after the tokens of a cache. Parts of users need not.
     pub fn caches(&self) -> bool {
-        self.needs.caches
+        self.shared.caches
     }
 
     /// As [`forward`](Self::forward), continuing after the tokens in `cache` and adding to it.
@@ -123,7 +123,7 @@ impl CausalLm {
     /// # Errors
     /// As [`forward`](Self::forward), and if a part of the model does not [cache](Self::caches).
     pub fn forward_cached(&self, batch: &Batch, cache: &mut KvCache) -> Result<Tensor, ModelError> {
-        self.needs.require_caches()?;
+        self.shared.require_caches()?;
         self.run(batch, Some(cache), None, &mut |_, _| {})
     }
 
@@ -155,10 +155,10 @@ impl CausalLm {
         dropout: Option<Dropout>,
         observe: &mut dyn FnMut(usize, &Tensor),
     ) -> Result<Tensor, ModelError> {
-        let seen = cache.as_deref().map_or(0, KvCache::seen);
-        self.check(batch, seen)?;
-        let context = Context::new(&self.needs, batch, seen, &self.device, self.attention, dropout)?;
-        let x = self.encode(batch, seen, &context)?;
+        let past_len = cache.as_deref().map_or(0, KvCache::past_len);
+        self.check(batch, past_len)?;
+        let context = Context::new(&self.shared, batch, past_len, &self.device, self.attention, dropout)?;
+        let x = self.encode(batch, past_len, &context)?;
         let mut x = self.stack.forward(x, &context, cache, observe).map_err(interrupted_first)?;
         if let Some(norm) = &self.final_norm {
             x = norm.forward(&x)?;
@@ -169,10 +169,10 @@ impl CausalLm {
 
 /// What a training step takes the model apart for.
 impl CausalLm {
-    /// That the tables have a row for each token, and for each position after `seen` others.
-    fn check(&self, batch: &Batch, seen: usize) -> Result<(), ModelError> {
+    /// That the tables have a row for each token, and for each position after `past_len` others.
+    fn check(&self, batch: &Batch, past_len: usize) -> Result<(), ModelError> {
         batch.check_vocabulary(self.config.vocab_size)?;
-        self.encoder.longest().map_or(Ok(()), |longest| batch.check_positions(longest, seen))
+        self.encoder.max_positions().map_or(Ok(()), |max_positions| batch.check_positions(max_positions, past_len))
     }
 
     pub(super) fn context(
@@ -183,14 +183,14 @@ impl CausalLm {
     ) -> Result<Context, ModelError> {
         self.check(batch, 0)?;
         let dropout = dropout_seed.map(|seed| Dropout { seed });
-        Context::new(&self.needs, batch, 0, &self.device, attention, dropout)
+        Context::new(&self.shared, batch, 0, &self.device, attention, dropout)
     }
 
-    /// Input vectors `[batch, seq, hidden]` of the tokens that follow `seen` others.
-    pub(super) fn encode(&self, batch: &Batch, seen: usize, context: &Context) -> candle_core::Result<Tensor> {
+    /// Input vectors `[batch, seq, hidden]` of the tokens that follow `past_len` others.
+    pub(super) fn encode(&self, batch: &Batch, past_len: usize, context: &Context) -> candle_core::Result<Tensor> {
         let ids: Vec<u32> = batch.input_ids.iter().flatten().copied().collect();
         let ids = Tensor::from_vec(ids, batch.dims(), &self.device)?;
-        self.encoder.forward(&ids, &batch.positions(seen), context)
+        self.encoder.forward(&ids, &batch.positions(past_len), context)
     }
 
     pub(super) fn layers(&self) -> &[Layer] {

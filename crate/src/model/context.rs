@@ -6,12 +6,12 @@ use super::dropout::Dropout;
 use super::mask;
 use super::rope::{Rotation, inverse_frequencies};
 use super::{Batch, ModelError};
-use crate::ops::{AttentionImplementation, Visibility};
+use crate::ops::{AttentionImplementation, AttentionMask};
 use crate::spec::{Mixer, Node, Part, PositionEmbedding, RopeConfig, UserMixer};
 
 /// What the layers of a model need prepared, found once in its tree.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Needs {
+pub(super) struct SharedInputs {
     /// Rotary parameters and head widths.
     rotations: Vec<(RopeConfig, usize)>,
     windows: Vec<Option<usize>>,
@@ -21,11 +21,11 @@ pub(super) struct Needs {
     pub(super) caches: bool,
 }
 
-impl Needs {
+impl SharedInputs {
     pub(super) fn of(root: &Node) -> Self {
-        let mut needs = Self { caches: true, ..Self::default() };
-        needs.collect(root);
-        needs
+        let mut shared = Self { caches: true, ..Self::default() };
+        shared.collect(root);
+        shared
     }
 
     /// That every part continues after the tokens of a cache.
@@ -82,7 +82,7 @@ impl Needs {
 /// Rotations and masks of one batch, and how the step is computed.
 pub(super) struct Context {
     rotations: Vec<(RopeConfig, usize, Rotation)>,
-    masks: Vec<(Option<usize>, Visibility)>,
+    masks: Vec<(Option<usize>, AttentionMask)>,
     pub(super) attention: AttentionImplementation,
     /// Set during training of models with dropout.
     pub(super) dropout: Option<Dropout>,
@@ -90,26 +90,26 @@ pub(super) struct Context {
 
 impl Context {
     pub(super) fn new(
-        needs: &Needs,
+        shared: &SharedInputs,
         batch: &Batch,
-        seen: usize,
+        past_len: usize,
         device: &Device,
         attention: AttentionImplementation,
         dropout: Option<Dropout>,
     ) -> std::result::Result<Self, ModelError> {
-        let positions = batch.positions(seen);
+        let positions = batch.positions(past_len);
         let rotation = |(rope, width): &(RopeConfig, usize)| {
             let frequencies = inverse_frequencies(rope, *width);
             Ok((rope.clone(), *width, Rotation::new(&frequencies, &positions, device)?))
         };
         if dropout.is_some() {
-            attention.check_dropout(needs.attention_dropout)?;
+            attention.check_dropout(shared.attention_dropout)?;
         }
-        let visible = mask::visibility(batch, seen)?;
+        let visible = mask::attention_mask(batch, past_len)?;
         let mask = |window: &Option<usize>| (*window, visible.clone().with_window(*window));
         Ok(Self {
-            rotations: needs.rotations.iter().map(rotation).collect::<Result<_>>()?,
-            masks: needs.windows.iter().map(mask).collect(),
+            rotations: shared.rotations.iter().map(rotation).collect::<Result<_>>()?,
+            masks: shared.windows.iter().map(mask).collect(),
             attention,
             dropout,
         })
@@ -123,9 +123,9 @@ impl Context {
     }
 
     /// Which token sees which in layers with this window.
-    pub(super) fn visibility(&self, window: Option<usize>) -> Result<&Visibility> {
+    pub(super) fn attention_mask(&self, window: Option<usize>) -> Result<&AttentionMask> {
         match self.masks.iter().find(|(known, _)| *known == window) {
-            Some((_, visibility)) => Ok(visibility),
+            Some((_, mask)) => Ok(mask),
             None => candle_core::bail!("no mask was prepared for the window {window:?}"),
         }
     }

@@ -42,11 +42,11 @@ impl InputEncoder {
     }
 
     /// How many positions there are, if they are rows of a table.
-    pub(super) fn longest(&self) -> Option<usize> {
+    pub(super) fn max_positions(&self) -> Option<usize> {
         self.positions.as_ref().and_then(|table| table.dim(0).ok())
     }
 
-    /// ids `[batch, seq]` → `[batch, seq, hidden]`; `positions` are the ids' places, below [`longest`](Self::longest).
+    /// ids `[batch, seq]` → `[batch, seq, hidden]`; `positions` are the ids' places, below [`max_positions`](Self::max_positions).
     pub(super) fn forward(&self, ids: &Tensor, positions: &[Vec<u32>], context: &Context) -> Result<Tensor> {
         let mut x = embedding(&self.weight, ids)?;
         if self.scale != 1.0 {

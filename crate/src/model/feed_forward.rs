@@ -58,7 +58,7 @@ impl FeedForward {
 }
 
 impl FeedForward {
-    /// The linear maps that can be quantized.
+    /// The linear layers that can be quantized.
     pub(super) fn linears_mut(&mut self) -> Vec<&mut Linear> {
         match self {
             FeedForward::Gated { gate, up, down, .. } => vec![gate, up, down],

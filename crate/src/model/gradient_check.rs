@@ -3,7 +3,7 @@
 use candle_core::{Device, Tensor, Var};
 use rand::Rng;
 
-use super::context::{Context, Needs};
+use super::context::{Context, SharedInputs};
 use super::initial::{InitialWeights, stream};
 use super::user::UserModule;
 use super::weights::load_with;
@@ -93,9 +93,9 @@ pub(crate) fn gradient_check(config: &ModelConfig, part: UserPart, seed: u64) ->
         let moved = (variable.as_tensor() + (noise(variable.dims())? * 0.1)?)?;
         variable.set(&moved)?;
     }
-    let needs = Needs::of(&alone);
+    let shared = SharedInputs::of(&alone);
     let batch = Batch::new(vec![vec![0; tokens]; rows])?;
-    let context = Context::new(&needs, &batch, 0, &device, AttentionImplementation::default(), None)?;
+    let context = Context::new(&shared, &batch, 0, &device, AttentionImplementation::default(), None)?;
     let loss = || (module.forward(x.as_tensor(), &context, 0, None)? * &weighting)?.sum_all();
 
     let (mut store, mut gradients) = collected(|| loss()?.backward())?;

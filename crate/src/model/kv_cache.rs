@@ -15,7 +15,7 @@ impl KvCache {
     }
 
     /// Tokens seen so far.
-    pub fn seen(&self) -> usize {
+    pub fn past_len(&self) -> usize {
         self.layers.first().and_then(Option::as_ref).and_then(|(keys, _)| keys.dim(2).ok()).unwrap_or(0)
     }
 

@@ -77,12 +77,12 @@ impl Layer {
         Ok(Self { branches: branches.collect::<Result<_>>()? })
     }
 
-    /// Rounds the linear maps that can be quantized in every forward pass from now on.
+    /// Rounds the linear layers that can be quantized in every forward pass from now on.
     pub(super) fn round(&mut self, scheme: Scheme) {
         self.branches.iter_mut().for_each(|branch| branch.mixer.round(scheme));
     }
 
-    /// Multiplies linear maps as those with narrow weights from now on, so that a model gives the same numbers whichever
+    /// Multiplies linear layers as those with narrow weights from now on, so that a model gives the same numbers whichever
     /// type it is stored in.
     pub(super) fn stream(&mut self) {
         self.branches.iter_mut().for_each(|branch| branch.mixer.stream());

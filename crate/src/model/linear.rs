@@ -5,12 +5,12 @@ use candle_nn::VarBuilder;
 
 use super::weights::MAY_BE_NARROW;
 use crate::ops::{
-    QuantizedWeight, exchange_heads, linear, linear_heads, mixed_linear, quantized_linear, rounded_activations,
-    rounded_weight,
+    QuantizedWeight, linear, linear_heads, mixed_linear, quantized_linear, rounded_activations, rounded_weight,
+    transpose_heads,
 };
 use crate::spec::{Leaf, LocalParam, ParamKind, Scheme};
 
-/// A linear map over the last dimension; W is `[outputs, inputs]`.
+/// A linear layer over the last dimension; W is `[outputs, inputs]`.
 #[derive(Clone, Debug)]
 pub(super) struct Linear {
     weight: Weight,
@@ -26,8 +26,8 @@ enum Weight {
     Narrow(Tensor),
     /// As floats that each forward pass rounds as the scheme will when it stores them; so are inputs.
     Rounded(Tensor, Scheme),
-    /// As it was stored, in few bits.
-    FewBits(QuantizedWeight),
+    /// As it was stored, low-bit.
+    LowBit(QuantizedWeight),
 }
 
 impl Linear {
@@ -42,7 +42,7 @@ impl Linear {
         }
         let weight = match leaf {
             Leaf::Linear { inputs, outputs, quantized: Some(scheme), .. } => {
-                Weight::FewBits(few_bits(*scheme, (*outputs, *inputs), tensors)?)
+                Weight::LowBit(low_bit(*scheme, (*outputs, *inputs), tensors)?)
             }
             _ => match tensors.pop() {
                 Some((_, weight)) if weight.dtype() == vb.dtype() => Weight::Floats(weight),
@@ -93,7 +93,7 @@ impl Linear {
                 let x = scheme.activations.map_or(Ok(x.clone()), |numbers| rounded_activations(x, numbers))?;
                 linear(&x, &rounded_weight(weight, scheme)?, self.bias.as_ref())
             }
-            Weight::FewBits(weight) => quantized_linear(x, weight, self.bias.as_ref()),
+            Weight::LowBit(weight) => quantized_linear(x, weight, self.bias.as_ref()),
         }
     }
 
@@ -103,7 +103,7 @@ impl Linear {
             return linear_heads(x, weight, heads);
         }
         let (batch, seq, _) = x.dims3()?;
-        exchange_heads(&self.forward(x)?.reshape((batch, seq, heads, ()))?)
+        transpose_heads(&self.forward(x)?.reshape((batch, seq, heads, ()))?)
     }
 
     /// x `[batch, seq, outputs]` → x W `[batch, seq, inputs]`, without bias.
@@ -111,7 +111,7 @@ impl Linear {
         let weight = match &self.weight {
             Weight::Floats(weight) => weight.clone(),
             Weight::Narrow(weight) => weight.to_dtype(x.dtype())?,
-            Weight::Rounded(..) | Weight::FewBits(_) => {
+            Weight::Rounded(..) | Weight::LowBit(_) => {
                 candle_core::bail!("a map that is used transposed cannot be quantized: name it in `ignore`")
             }
         };
@@ -121,7 +121,7 @@ impl Linear {
 }
 
 /// The tensors of a quantized weight together; numbers come as bytes.
-fn few_bits(scheme: Scheme, dims: (usize, usize), tensors: Vec<(LocalParam, Tensor)>) -> Result<QuantizedWeight> {
+fn low_bit(scheme: Scheme, dims: (usize, usize), tensors: Vec<(LocalParam, Tensor)>) -> Result<QuantizedWeight> {
     let mut parts = (None, None);
     for (param, tensor) in tensors {
         match param.kind {

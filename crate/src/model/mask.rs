@@ -1,16 +1,16 @@
 //! Which token sees which: causality, padding and document boundaries of a batch.
 
 use super::Batch;
-use crate::ops::{AttentionError, Visibility};
+use crate::ops::{AttentionError, AttentionMask};
 
 /// Who sees whom in a batch that follows `seen` cached tokens.
 ///
 /// A token sees itself and earlier tokens. With `attention_mask`, padding is never seen. With positions but without a
 /// mask, a row holds documents: a new one starts wherever a position is not its predecessor plus one, and documents do
 /// not see each other (the rule of transformers' packed sequences).
-pub(super) fn visibility(batch: &Batch, seen: usize) -> Result<Visibility, AttentionError> {
+pub(super) fn attention_mask(batch: &Batch, seen: usize) -> Result<AttentionMask, AttentionError> {
     let (rows, seq) = batch.dims();
-    let causal = Visibility::causal(rows, seq, seen);
+    let causal = AttentionMask::causal(rows, seq, seen);
     match (&batch.attention_mask, &batch.position_ids) {
         (Some(mask), _) => {
             // Keys from the cache are real tokens: padding is only known for the tokens of this batch.
@@ -53,7 +53,7 @@ mod tests {
     }
 
     fn within(batch: &Batch, window: Option<usize>) -> Vec<Vec<Vec<bool>>> {
-        let mask = visibility(batch, 0).unwrap().with_window(window).dense(&Device::Cpu).unwrap();
+        let mask = attention_mask(batch, 0).unwrap().with_window(window).dense(&Device::Cpu).unwrap();
         let mask = mask.squeeze(1).unwrap().to_vec3::<f32>().unwrap();
         mask.into_iter()
             .map(|row| row.into_iter().map(|line| line.iter().map(|&x| x == 0.0).collect()).collect())

@@ -10,7 +10,7 @@ use super::feed_forward::FeedForward;
 use super::kv_cache::KvCache;
 use super::linear::Linear;
 use super::user::UserModule;
-use crate::spec::{self, Node, Part, Place, Role, Scheme};
+use crate::spec::{self, MixerKind, Node, Part, Role, Scheme};
 
 /// The module of a mixer.
 #[derive(Clone, Debug)]
@@ -35,27 +35,27 @@ impl Mixer {
     }
 
     /// What it takes the place of in its layer.
-    fn place(&self) -> Place {
+    fn mixer_kind(&self) -> MixerKind {
         match self {
-            Mixer::Attention(_) => Place::Attention,
-            Mixer::FeedForward(_) => Place::FeedForward,
-            Mixer::User(module) => module.place(),
+            Mixer::Attention(_) => MixerKind::Attention,
+            Mixer::FeedForward(_) => MixerKind::FeedForward,
+            Mixer::User(module) => module.mixer_kind(),
         }
     }
 
     /// The role of the norm beside it.
     pub(super) fn norm_role(&self) -> Role {
-        match self.place() {
-            Place::Attention => Role::AttentionNorm,
-            Place::FeedForward => Role::FeedForwardNorm,
+        match self.mixer_kind() {
+            MixerKind::Attention => Role::AttentionNorm,
+            MixerKind::FeedForward => Role::FeedForwardNorm,
         }
     }
 
     /// Where dropouts of its result and of the residual stream stand.
     pub(super) fn sites(&self) -> (Site, Site) {
-        match self.place() {
-            Place::Attention => (Site::AttentionOutput, Site::AttentionResidual),
-            Place::FeedForward => (Site::FeedForwardOutput, Site::FeedForwardResidual),
+        match self.mixer_kind() {
+            MixerKind::Attention => (Site::AttentionOutput, Site::AttentionResidual),
+            MixerKind::FeedForward => (Site::FeedForwardOutput, Site::FeedForwardResidual),
         }
     }
 
@@ -74,7 +74,7 @@ impl Mixer {
         }
     }
 
-    /// Rounds the linear maps that can be quantized in every forward pass from now on.
+    /// Rounds the linear layers that can be quantized in every forward pass from now on.
     pub(super) fn round(&mut self, scheme: Scheme) {
         let linears = match self {
             Mixer::Attention(attention) => attention.linears_mut(),
@@ -83,7 +83,7 @@ impl Mixer {
         };
         linears.into_iter().for_each(|linear| linear.round(scheme));
     }
-    /// Multiplies linear maps as those with narrow weights from now on, whatever type theirs have.
+    /// Multiplies linear layers as those with narrow weights from now on, whatever type theirs have.
     pub(super) fn stream(&mut self) {
         let linears = match self {
             Mixer::Attention(attention) => attention.linears_mut(),

@@ -39,4 +39,4 @@ pub use rope::inverse_frequencies;
 pub use streamed::{StreamedLm, streamed_memory};
 pub use training::{GradientSink, StepOptions};
 pub(crate) use values::weight_dtype;
-pub use weights::{LayeredWeights, NoWeights, ParameterSet, PieceWeights, Weights, candle_dtype, tensor_from};
+pub use weights::{LayeredWeights, ParameterSet, PieceWeights, Weights, ZeroWeights, candle_dtype, tensor_from};

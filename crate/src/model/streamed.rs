@@ -7,7 +7,7 @@ use candle_core::{Device, Tensor};
 
 use super::batch::Batch;
 use super::causal_lm::interrupted_first;
-use super::context::{Context, Needs};
+use super::context::{Context, SharedInputs};
 use super::embedding::InputEncoder;
 use super::kv_cache::KvCache;
 use super::layer::{Layer, child, linear, norm_if_any};
@@ -33,7 +33,7 @@ pub struct StreamedLm<'a> {
     root: Node,
     table: TensorTable,
     weights: Box<dyn Weights + 'a>,
-    needs: Needs,
+    shared: SharedInputs,
     device: Device,
     layers: usize,
     /// The layers that stay in memory once they were read, if they do.
@@ -50,7 +50,7 @@ impl<'a> StreamedLm<'a> {
         Ok(Self {
             config: config.clone(),
             table: spec.table(DType::F32),
-            needs: Needs::of(&spec.root),
+            shared: SharedInputs::of(&spec.root),
             layers: layer_nodes(&spec.root).map_or(0, stack::count),
             root: spec.root,
             weights,
@@ -89,7 +89,7 @@ impl<'a> StreamedLm<'a> {
     /// # Errors
     /// As [`forward_observed`](Self::forward_observed), and if a part of the model keeps no keys and values.
     pub fn forward_cached(&self, batch: &Batch, cache: &mut KvCache) -> Result<Vec<f32>, ModelError> {
-        self.needs.require_caches()?;
+        self.shared.require_caches()?;
         self.run(batch, Some(cache), &mut |_, _| {})
     }
 
@@ -99,14 +99,14 @@ impl<'a> StreamedLm<'a> {
         mut cache: Option<&mut KvCache>,
         observe: &mut dyn FnMut(usize, &Tensor),
     ) -> Result<Vec<f32>, ModelError> {
-        let seen = cache.as_deref().map_or(0, KvCache::seen);
+        let past_len = cache.as_deref().map_or(0, KvCache::past_len);
         batch.check_vocabulary(self.config.vocab_size)?;
-        if let Some(longest) = self.rows_of(Role::PositionEmbedding).and_then(|row| row.shape.first()) {
-            batch.check_positions(*longest, seen)?;
+        if let Some(max_positions) = self.rows_of(Role::PositionEmbedding).and_then(|row| row.shape.first()) {
+            batch.check_positions(*max_positions, past_len)?;
         }
         let attention = AttentionImplementation::default();
-        let context = Context::new(&self.needs, batch, seen, &self.device, attention, None)?;
-        let mut x = self.encode(batch, seen, &context)?;
+        let context = Context::new(&self.shared, batch, past_len, &self.device, attention, None)?;
+        let mut x = self.encode(batch, past_len, &context)?;
         let work = |index: usize, layer: Layer| {
             interrupt::check()?;
             x = layer.forward(&x, &context, index, cache.as_deref_mut()).map_err(interrupted_first)?;
@@ -161,7 +161,7 @@ impl<'a> StreamedLm<'a> {
     }
 
     /// Input vectors `[batch, seq, hidden]`, of the rows of the tables that the batch names.
-    fn encode(&self, batch: &Batch, seen: usize, context: &Context) -> Result<Tensor, ModelError> {
+    fn encode(&self, batch: &Batch, past_len: usize, context: &Context) -> Result<Tensor, ModelError> {
         let missing = || ModelError::from(candle_core::Error::msg("the model has no embedding"));
         let table = self.rows_of(Role::TokenEmbedding).ok_or_else(missing)?;
         let ids: Vec<u32> = batch.input_ids.iter().flatten().copied().collect();
@@ -171,7 +171,7 @@ impl<'a> StreamedLm<'a> {
         let weight = self.gathered(table, &wanted)?;
         let places: Vec<u32> = ids.iter().map(|id| wanted.partition_point(|known| known < id) as u32).collect();
         let places = Tensor::from_vec(places, batch.dims(), &self.device)?;
-        let positions = batch.positions(seen);
+        let positions = batch.positions(past_len);
         let last = positions.iter().flatten().copied().max().unwrap_or(0);
         let learned = self.rows_of(Role::PositionEmbedding);
         let learned = learned.map(|row| self.gathered(row, &(0..=last).collect::<Vec<u32>>())).transpose()?;

@@ -13,7 +13,7 @@ use super::linear;
 use super::norm::Norm;
 use crate::ops::{self, AttentionOptions};
 use crate::spec::{
-    Leaf, Node, Part as SpecPart, PartConfig, PartDefinition, PartError, PartField, PartParameter, Place,
+    Leaf, MixerKind, Node, Part as SpecPart, PartConfig, PartDefinition, PartError, PartField, PartParameter,
     PositionEmbedding, Scheme, UserMixer, UserPart,
 };
 
@@ -23,7 +23,7 @@ pub trait Part: Sized + Send + Sync + 'static {
     const NAME: &'static str;
 
     /// The mixer that it takes the place of.
-    const PLACE: Place;
+    const MIXER: MixerKind;
 
     /// Whether it continues after the tokens of a cache, by [`PartContext::cached`]. Text of models with a part that does not
     /// is computed from its beginning for each token.
@@ -92,7 +92,7 @@ fn register_with<P: Part>(source: Option<(String, String)>) -> std::result::Resu
     }
     UserPart::register(PartDefinition {
         name: P::NAME,
-        place: P::PLACE,
+        mixer_kind: P::MIXER,
         fields: P::fields(),
         parameters: P::parameters,
         caches: P::CACHES,
@@ -132,14 +132,14 @@ pub struct PartWeights<'a> {
 }
 
 impl PartWeights<'_> {
-    /// The linear map of this name.
+    /// The linear layer of this name.
     ///
     /// # Errors
     /// That there is none.
     pub fn linear(&self, name: &str) -> Result<Linear> {
         match self.leaf(name)? {
             leaf @ Leaf::Linear { .. } => linear::Linear::load(leaf, &self.vb.pp(name)).map(Linear),
-            _ => candle_core::bail!("the parameter `{name}` is not a linear map"),
+            _ => candle_core::bail!("the parameter `{name}` is not a linear layer"),
         }
     }
 
@@ -187,7 +187,7 @@ impl PartWeights<'_> {
 pub struct Linear(linear::Linear);
 
 thread_local! {
-    /// How linear maps of the part that is computing round, where the model learns for few bits.
+    /// How linear layers of the part that is computing round, where the model learns for low-bit weights.
     static ROUNDING: Cell<Option<Scheme>> = const { Cell::new(None) };
 }
 
@@ -247,7 +247,7 @@ impl PartContext<'_> {
     /// candle's, if the width does not divide.
     pub fn split_heads(&self, x: &Tensor, heads: usize) -> Result<Tensor> {
         let (batch, seq, _) = x.dims3()?;
-        ops::exchange_heads(&x.reshape((batch, seq, heads, ()))?)
+        ops::transpose_heads(&x.reshape((batch, seq, heads, ()))?)
     }
 
     /// x `[batch, heads, seq, head_dim]` → `[batch, seq, heads · head_dim]`.
@@ -256,7 +256,7 @@ impl PartContext<'_> {
     /// candle's.
     pub fn merge_heads(&self, x: &Tensor) -> Result<Tensor> {
         let (batch, heads, seq, head_dim) = x.dims4()?;
-        ops::exchange_heads(x)?.reshape((batch, seq, heads * head_dim))
+        ops::transpose_heads(x)?.reshape((batch, seq, heads * head_dim))
     }
 
     /// Rotates vectors of heads by their tokens' positions, if the configuration has rotary ones: x
@@ -281,7 +281,7 @@ impl PartContext<'_> {
         let config = &self.user.config;
         let options = AttentionOptions {
             implementation: self.context.attention,
-            visibility: self.context.visibility(config.sliding_window)?,
+            mask: self.context.attention_mask(config.sliding_window)?,
             scale,
             slopes: None,
             dropout: self.context.dropout.map(|dropout| dropout.of_attention(config.dropout.attention, self.layer)),
@@ -295,7 +295,7 @@ impl PartContext<'_> {
     /// # Errors
     /// candle's.
     pub fn mask(&self, x: &Tensor) -> Result<Tensor> {
-        Ok(self.context.visibility(self.user.config.sliding_window)?.dense(x.device())?)
+        Ok(self.context.attention_mask(self.user.config.sliding_window)?.dense(x.device())?)
     }
 
     /// Keys and values `[batch, kv_heads, seq, d]` of the new tokens after those of a cache, if there is one. Only for parts
@@ -343,8 +343,8 @@ impl UserModule {
         Ok(Self { module, user: user.clone(), rounding: None })
     }
 
-    pub(super) fn place(&self) -> Place {
-        self.user.part.place()
+    pub(super) fn mixer_kind(&self) -> MixerKind {
+        self.user.part.mixer_kind()
     }
 
     pub(super) fn round(&mut self, scheme: Scheme) {

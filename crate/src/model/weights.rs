@@ -230,9 +230,9 @@ impl Weights for LayeredWeights<'_> {
 }
 
 /// Zeros: memory without values that anyone drew.
-pub struct NoWeights;
+pub struct ZeroWeights;
 
-impl Weights for NoWeights {
+impl Weights for ZeroWeights {
     fn tensor(&self, path: &ParamPath, shape: &[usize], dtype: DType, device: &Device) -> Result<Tensor, ModelError> {
         crate::interrupt::check()?;
         require_room(path, shape, dtype, dtype)?;

@@ -4,7 +4,7 @@ use candle_core::backprop::GradStore;
 use candle_core::{CustomOp1, Layout, Result, Shape, Tensor, Var};
 
 use super::collect::offer_all;
-use super::stash::Stash;
+use super::precomputed_op::PrecomputedOp;
 
 /// `segment(x)`, of which only the result is kept. Backward runs the segment again with x as a leaf, passes the gradient
 /// on to x, and gives the gradients of everything else in the segment to `sink`: candle's own store does not see them.
@@ -28,7 +28,7 @@ pub fn checkpointed(
         }
         Ok(vec![of_x])
     };
-    x.apply_op1(Stash::new("checkpointed", &value, Box::new(backward))?)
+    x.apply_op1(PrecomputedOp::new("checkpointed", &value, Box::new(backward))?)
 }
 
 /// Backward from `y` whose gradient is `g`: candle itself starts only from ones.

@@ -48,7 +48,7 @@ pub fn collected<T>(work: impl FnOnce() -> Result<T>) -> Result<(T, Gradients)> 
 
 /// Hands `gradient` of `argument` to the collection that is running, if the argument is a variable; else gives it back,
 /// for an operation to return from its backward.
-pub(super) fn offer(argument: &Tensor, gradient: Tensor) -> Result<Option<Tensor>> {
+pub(super) fn accumulate_grad(argument: &Tensor, gradient: Tensor) -> Result<Option<Tensor>> {
     if !argument.is_variable() {
         return Ok(Some(gradient));
     }

@@ -3,11 +3,11 @@
 use candle_core::{D, DType, Device, Error, Result, Storage, Tensor};
 use rayon::prelude::*;
 
-use super::collect::offer;
+use super::collect::accumulate_grad;
 use super::cuda;
 use super::element::{Wide, Window, inside, product};
+use super::precomputed_op::PrecomputedOp;
 use super::rows::exponentials;
-use super::stash::Stash;
 
 /// Bytes that the logits of one block of rows may take; on a GPU, whose products want many rows.
 const LOGITS: usize = 64 << 20;
@@ -26,9 +26,9 @@ pub fn linear_cross_entropy(x: &Tensor, weight: &Tensor, targets: &[i64], ignore
     let Some((of_x, of_weight)) = made.gradients else { return Ok(made.loss) };
     let backward = move |arguments: &[&Tensor], g: &Tensor| {
         let [x, weight] = arguments else { candle_core::bail!("linear cross entropy has two arguments") };
-        Ok(vec![offer(x, scaled(&of_x, g)?)?, offer(weight, scaled(&of_weight, g)?)?])
+        Ok(vec![accumulate_grad(x, scaled(&of_x, g)?)?, accumulate_grad(weight, scaled(&of_weight, g)?)?])
     };
-    x.apply_op2(weight, Stash::new("linear-cross-entropy", &made.loss, Box::new(backward))?)
+    x.apply_op2(weight, PrecomputedOp::new("linear-cross-entropy", &made.loss, Box::new(backward))?)
 }
 
 /// What [`linear_cross_entropy_gradients`] gives.

@@ -4,7 +4,7 @@ use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, CudaStorage, CustomOp2, DType, Error, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
 
-use super::collect::offer;
+use super::collect::accumulate_grad;
 use super::cuda;
 use super::element::{Element, Wide, by_element, made, slice};
 use super::rows::per_task;
@@ -70,7 +70,7 @@ impl CustomOp2 for Embedding {
 
     fn bwd(&self, table: &Tensor, ids: &Tensor, _: &Tensor, g: &Tensor) -> Result<(Option<Tensor>, Option<Tensor>)> {
         let gradient = g.contiguous()?.apply_op2_no_bwd(ids, &EmbeddingBackward { rows: table.dim(0)? })?;
-        Ok((offer(table, gradient)?, None))
+        Ok((accumulate_grad(table, gradient)?, None))
     }
 }
 

@@ -1,4 +1,4 @@
-//! Two linear maps with a gate between their results, and linear maps to heads, each as one node of the graph.
+//! Two linear layers with a gate between their results, and linear layers to heads, each as one node of the graph.
 //!
 //! candle's backward writes zeros for the gradient of every node and adds to them. On a GPU, whose products are fast,
 //! those passes over the widest values of a layer are worth saving; on the CPU they are not seen beside the products.
@@ -9,10 +9,10 @@ use candle_core::backend::BackendStorage;
 use candle_core::op::BackpropOp;
 use candle_core::{CpuStorage, CudaStorage, CustomOp2, CustomOp3, Layout, Result, Shape, Storage, Tensor};
 
-use super::collect::offer;
+use super::collect::accumulate_grad;
 use super::gate::{GateActivation, GatedBackward, gated};
 use super::linear::{backward, linear, sizes};
-use super::rotation::exchange_heads;
+use super::rotation::transpose_heads;
 use super::{cuda, cuda::serves};
 
 /// activation(x Gᵀ) · (x Uᵀ): x `[…, in]`, the gate's G and U `[out, in]` → `[…, out]`.
@@ -34,7 +34,7 @@ pub fn gated_linear(x: &Tensor, gate: &Tensor, up: &Tensor, activation: GateActi
 pub fn linear_heads(x: &Tensor, weight: &Tensor, heads: usize) -> Result<Tensor> {
     let (batch, tokens, _) = x.dims3()?;
     if !serves(x) {
-        return exchange_heads(&linear(x, weight, None)?.reshape((batch, tokens, heads, ()))?);
+        return transpose_heads(&linear(x, weight, None)?.reshape((batch, tokens, heads, ()))?);
     }
     x.contiguous()?.apply_op2(&weight.contiguous()?, LinearHeads { heads })
 }
@@ -99,7 +99,7 @@ impl CustomOp3 for GatedLinear {
         let both = of_gate.apply_op3_no_bwd(&of_up, &g.contiguous()?, &GatedBackward(self.activation))?;
         let (of_x, of_gate) = backward(x, gate, &both.get(0)?)?;
         let (more, of_up) = backward(x, up, &both.get(1)?)?;
-        Ok((offer(x, (of_x + more)?)?, offer(gate, of_gate)?, offer(up, of_up)?))
+        Ok((accumulate_grad(x, (of_x + more)?)?, accumulate_grad(gate, of_gate)?, accumulate_grad(up, of_up)?))
     }
 }
 
@@ -123,12 +123,12 @@ impl CustomOp2 for LinearHeads {
             candle_core::bail!("{}: {outputs} outputs are not {} heads", self.name(), self.heads)
         }
         let y = s1.matmul(s2, product, &x, &weight)?;
-        cuda::exchange_heads((&y, &Layout::contiguous((batch, tokens, self.heads, outputs / self.heads))))
+        cuda::transpose_heads((&y, &Layout::contiguous((batch, tokens, self.heads, outputs / self.heads))))
     }
 
     fn bwd(&self, x: &Tensor, weight: &Tensor, _: &Tensor, g: &Tensor) -> Result<(Option<Tensor>, Option<Tensor>)> {
-        let (of_x, of_weight) = backward(x, weight, &exchange_heads(&g.detach())?)?;
-        Ok((offer(x, of_x)?, offer(weight, of_weight)?))
+        let (of_x, of_weight) = backward(x, weight, &transpose_heads(&g.detach())?)?;
+        Ok((accumulate_grad(x, of_x)?, accumulate_grad(weight, of_weight)?))
     }
 }
 

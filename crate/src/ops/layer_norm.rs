@@ -3,7 +3,7 @@
 use candle_core::{CpuStorage, CudaStorage, CustomOp3, D, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
 
-use super::collect::offer;
+use super::collect::accumulate_grad;
 use super::cuda;
 use super::element::{Element, Wide, by_element, inside, made, slice};
 use super::rows::{dot, dot3, per_task, summed_rows, total, width};
@@ -90,7 +90,7 @@ impl CustomOp3 for LayerNorm {
         let of_x = all.narrow(0, 0, rows)?.reshape(x.shape())?;
         let of_weight = all.narrow(0, rows, 1)?.reshape(width)?.copy()?;
         let of_bias = all.narrow(0, rows + 1, 1)?.reshape(width)?.copy()?;
-        Ok((offer(x, of_x)?, offer(weight, of_weight)?, offer(bias, of_bias)?))
+        Ok((accumulate_grad(x, of_x)?, accumulate_grad(weight, of_weight)?, accumulate_grad(bias, of_bias)?))
     }
 }
 

@@ -1,10 +1,10 @@
-//! Linear maps.
+//! Linear layers.
 
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, CudaStorage, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
 
-use super::collect::offer;
+use super::collect::accumulate_grad;
 use super::cuda;
 use super::element::{Element, Wide, by_element};
 use super::rows::per_task;
@@ -72,7 +72,7 @@ impl CustomOp2 for Linear {
 
     fn bwd(&self, x: &Tensor, weight: &Tensor, _: &Tensor, g: &Tensor) -> Result<(Option<Tensor>, Option<Tensor>)> {
         let (of_x, of_weight) = backward(x, weight, g)?;
-        Ok((offer(x, of_x)?, offer(weight, of_weight)?))
+        Ok((accumulate_grad(x, of_x)?, accumulate_grad(weight, of_weight)?))
     }
 }
 
@@ -137,7 +137,7 @@ impl CustomOp3 for Linear {
     ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
         let (of_x, of_weight) = backward(x, weight, g)?;
         let of_bias = g.contiguous()?.apply_op1_no_bwd(&ColumnSums)?;
-        Ok((offer(x, of_x)?, offer(weight, of_weight)?, offer(bias, of_bias)?))
+        Ok((accumulate_grad(x, of_x)?, accumulate_grad(weight, of_weight)?, accumulate_grad(bias, of_bias)?))
     }
 }
 

@@ -20,15 +20,15 @@ mod layer_norm;
 mod linear;
 mod matrix;
 mod mixed_linear;
+mod precomputed_op;
 mod quantized;
 mod rms_norm;
 mod rotation;
 mod rows;
 mod sgd;
-mod stash;
 
 pub use attention::{
-    AttentionError, AttentionImplementation, AttentionOptions, BlockMask, Dropout, Visibility, attention,
+    AttentionError, AttentionImplementation, AttentionMask, AttentionOptions, BlockMask, Dropout, attention,
     flex_attention,
 };
 pub use checkpoint::{backward_from, checkpointed};
@@ -45,5 +45,5 @@ pub use mixed_linear::mixed_linear;
 pub(crate) use quantized::{Quantized, decoded_row, quantize_rows};
 pub use quantized::{QuantizedWeight, quantized_linear, rounded_activations, rounded_weight};
 pub use rms_norm::rms_norm;
-pub use rotation::{exchange_heads, rotate};
+pub use rotation::{rotate, transpose_heads};
 pub use sgd::sgd_in_place;

@@ -3,7 +3,7 @@
 use candle_core::{CpuStorage, CudaStorage, CustomOp2, CustomOp3, D, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
 
-use super::collect::offer;
+use super::collect::accumulate_grad;
 use super::cuda;
 use super::element::{Element, Wide, by_element, inside, made, slice};
 use super::rows::{dot, dot3, per_task, summed_rows, width};
@@ -55,7 +55,7 @@ impl CustomOp2 for RmsNorm {
         let both = x.apply_op3_no_bwd(weight, &g.contiguous()?, &RmsNormBackward { eps: self.eps })?;
         let of_x = both.narrow(0, 0, rows)?.reshape(x.shape())?;
         let of_weight = both.narrow(0, rows, 1)?.reshape(width)?.copy()?;
-        Ok((offer(x, of_x)?, offer(weight, of_weight)?))
+        Ok((accumulate_grad(x, of_x)?, accumulate_grad(weight, of_weight)?))
     }
 }
 

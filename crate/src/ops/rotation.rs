@@ -25,7 +25,7 @@ pub fn rotate(x: &Tensor, cos: &Tensor, sin: &Tensor) -> Result<Tensor> {
 ///
 /// # Errors
 /// candle's, for tensors of another rank.
-pub fn exchange_heads(x: &Tensor) -> Result<Tensor> {
+pub fn transpose_heads(x: &Tensor) -> Result<Tensor> {
     if (!x.device().is_cpu() && !cuda::serves(x)) || x.rank() != 4 {
         return x.transpose(1, 2)?.contiguous();
     }
@@ -146,7 +146,7 @@ impl CustomOp1 for ExchangeHeads {
     }
 
     fn cuda_fwd(&self, s1: &CudaStorage, l1: &Layout) -> Result<(CudaStorage, Shape)> {
-        cuda::exchange_heads((s1, l1))
+        cuda::transpose_heads((s1, l1))
     }
 
     fn bwd(&self, _: &Tensor, _: &Tensor, g: &Tensor) -> Result<Option<Tensor>> {
@@ -186,7 +186,7 @@ mod tests {
     #[test]
     fn heads_are_exchanged_and_brought_back() {
         let inputs = Inputs::new(&[("x", &[2, 3, 5, 4])]);
-        agree(&inputs, |v| exchange_heads(&v[0]), |v| v[0].transpose(1, 2)?.contiguous());
+        agree(&inputs, |v| transpose_heads(&v[0]), |v| v[0].transpose(1, 2)?.contiguous());
     }
 
     #[test]

@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::argument::Argument;
 use super::error::{ProjectError, unknown};
 use super::open::Project;
-use super::origin::{Origin, Place, TracedValue, trace};
+use super::origin::{Origin, TemplateLine, TracedValue, trace};
 use super::render::{Rendering, render};
 use super::source::BUILTIN;
 use super::tokenizers;
@@ -93,7 +93,7 @@ impl ProjectConfig {
 
     /// Puts a part into every layer, in place of what the definition has there. Its fields are arguments from then on.
     pub(crate) fn with_part(mut self, part: UserPart) -> Self {
-        self.chosen.retain(|other| other.place() != part.place());
+        self.chosen.retain(|other| other.mixer_kind() != part.mixer_kind());
         self.chosen.push(part);
         self
     }
@@ -160,7 +160,7 @@ impl ProjectConfig {
         let source = &self.project.source;
         let (mut rendering, read) = render(source, &self.template(), &self.given)?;
         for part in self.chosen.iter() {
-            rendering.put(part.place().field(), &Value::from(part.name()));
+            rendering.put(part.mixer_kind().field(), &Value::from(part.name()));
         }
         for (name, value) in self.given.iter() {
             if read.contains(name) || NOT_FOR_TEMPLATES.contains(&name.as_str()) {
@@ -248,7 +248,7 @@ impl ProjectConfig {
     /// Whether somebody asked for a value, rather than a definition that is written for many models.
     fn asked(&self, origin: Option<&Origin>) -> bool {
         let built_in = self.project.folder().is_none();
-        let own = |place: &Place| !built_in && !place.file.starts_with(BUILTIN);
+        let own = |place: &TemplateLine| !built_in && !place.file.starts_with(BUILTIN);
         match origin {
             None | Some(Origin::Unknown | Origin::Argument(_)) => true,
             Some(Origin::Default(_)) => false,
@@ -395,7 +395,7 @@ mod tests {
                 let trace = project.config(&config).unwrap().trace().unwrap();
                 assert!(!trace.values.is_empty());
                 for value in trace.values.iter() {
-                    assert!(value.origin.place().is_some(), "{name} {config}: {} {}", value.key, value.origin);
+                    assert!(value.origin.mixer_kind().is_some(), "{name} {config}: {} {}", value.key, value.origin);
                     assert_ne!(value.origin.kind(), "unknown");
                 }
             }

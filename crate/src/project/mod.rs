@@ -21,5 +21,5 @@ pub use config::{ProjectConfig, Trace};
 pub use create::new_project;
 pub use error::ProjectError;
 pub use open::{FoundProject, Project, project};
-pub use origin::{Origin, Place, TracedValue};
+pub use origin::{Origin, TemplateLine, TracedValue};
 pub use tokenizers::{tokenizer, tokenizer_names};

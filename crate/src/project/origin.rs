@@ -20,7 +20,7 @@ use super::yaml;
 
 /// A line of a template.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Place {
+pub struct TemplateLine {
     /// The template: relative to its project, or `builtin/PROJECT/FILE` of another one.
     pub file: String,
     /// The line, from 1.
@@ -34,15 +34,15 @@ pub enum Origin {
     /// An argument of this name was given.
     Argument(String),
     /// A template set the variable that holds it.
-    Set(Place),
+    Set(TemplateLine),
     /// Nothing set it: the default of the expression that wrote it.
-    Default(Place),
+    Default(TemplateLine),
     /// It stands in the template as it is.
-    Written(Place),
+    Written(TemplateLine),
     /// An expression made it out of other values.
     Computed {
         /// The expression's line.
-        place: Place,
+        place: TemplateLine,
         /// The variables it read.
         from: Vec<String>,
     },
@@ -50,7 +50,7 @@ pub enum Origin {
     Unknown,
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for TemplateLine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}", self.file, self.line)
     }
@@ -83,7 +83,7 @@ impl Origin {
     }
 
     /// The template's line, unless an argument was given.
-    pub fn place(&self) -> Option<&Place> {
+    pub fn place(&self) -> Option<&TemplateLine> {
         match self {
             Self::Set(place) | Self::Default(place) | Self::Written(place) | Self::Computed { place, .. } => {
                 Some(place)
@@ -119,7 +119,7 @@ pub(super) fn trace(rendering: &Rendering, source: &Source, given: &BTreeMap<Str
         let Some(set) = rendering.log.statements.get(*statement) else { continue };
         // A value without a JSON form (a macro, a range) is passed on to nothing.
         let Ok(value) = serde_json::to_value(value) else { continue };
-        let place = Place { file: own(source, &set.template).to_owned(), line: set.line };
+        let place = TemplateLine { file: own(source, &set.template).to_owned(), line: set.line };
         let origin = match tracer.origin(&set.expression, &value, place) {
             Origin::Default(place) | Origin::Written(place) => Origin::Set(place),
             origin => origin,
@@ -147,7 +147,7 @@ pub(super) fn trace(rendering: &Rendering, source: &Source, given: &BTreeMap<Str
             let at = rendering.yaml.find(key.as_str());
             let place = at.and_then(|at| template_line(&rendering.yaml, &rendering.spans, at));
             let origin = place.map_or(Origin::Unknown, |(file, line)| Origin::Computed {
-                place: Place { file: own(source, file).to_owned(), line },
+                place: TemplateLine { file: own(source, file).to_owned(), line },
                 from: Vec::new(),
             });
             traced.push(TracedValue { key: key.clone(), value: value.clone(), origin });
@@ -176,7 +176,7 @@ impl Tracer<'_> {
                 }
             }
         }
-        let place = |file: &str, line| Place { file: own(self.source, file).to_owned(), line };
+        let place = |file: &str, line| TemplateLine { file: own(self.source, file).to_owned(), line };
         match (written, expressions.as_slice()) {
             (None, []) => {
                 // A key without a value: the line of the key.
@@ -200,7 +200,7 @@ impl Tracer<'_> {
     }
 
     /// The origin of `value`, which the expression at `place` gave.
-    fn origin(&self, expression: &str, value: &Value, place: Place) -> Origin {
+    fn origin(&self, expression: &str, value: &Value, place: TemplateLine) -> Origin {
         let environment = Environment::new();
         let variables = environment.compile_expression(expression).map(|compiled| compiled.undeclared_variables(false));
         let Ok(variables) = variables else { return Origin::Computed { place, from: Vec::new() } };

@@ -7,7 +7,7 @@ use crate::spec::RecipeMisfit;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum QuantizeError {
-    /// The recipe does not fit a linear map.
+    /// The recipe does not fit a linear layer.
     #[error(transparent)]
     Misfit(#[from] RecipeMisfit),
     /// The model folder.

@@ -1,4 +1,4 @@
-//! Models in few bits: which linear maps a [`Recipe`](crate::spec::Recipe) quantizes, their tensors written as a stream,
+//! Low-bit models: which linear layers a [`Recipe`](crate::spec::Recipe) quantizes, their tensors written as a stream,
 //! and what it costs in accuracy and saves in size.
 //!
 //! The layout is that of compressed-tensors in safetensors files, which transformers loads by itself.

@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::{QuantizeError, QuantizingSource};
 use crate::checkpoint::{Checkpoint, Piece, TensorSource};
 use crate::convert::ModelFolder;
-use crate::spec::{Grain, ModelSpec, ParamKind, ParamPath, Quantization, Recipe, Scheme, TensorRow};
+use crate::spec::{Granularity, ModelSpec, ParamKind, ParamPath, Quantization, Recipe, Scheme, TensorRow};
 
 /// What a recipe makes of the tensors of a model folder.
 #[derive(Clone, Debug, PartialEq)]
@@ -22,7 +22,7 @@ impl QuantizePlan {
     /// Plans for a folder of either side.
     ///
     /// # Errors
-    /// [`QuantizeError`] if the model is quantized already, has no linear maps to quantize, or the recipe does not fit.
+    /// [`QuantizeError`] if the model is quantized already, has no linear layers to quantize, or the recipe does not fit.
     pub fn new(folder: &ModelFolder, recipe: Recipe) -> Result<Self, QuantizeError> {
         let origin = || folder.path().display().to_string();
         if folder.config().quantization.is_some() {
@@ -36,7 +36,7 @@ impl QuantizePlan {
         let quantization = recipe.for_model(folder.config())?;
         let pieces = folder.way_to_native()?.pieces();
         let mut maps = HashMap::new();
-        for map in ModelSpec::resolve(folder.config()).linear_maps() {
+        for map in ModelSpec::resolve(folder.config()).linear_layers() {
             let Some(scheme) = quantization.scheme_of(map.path.as_str()) else { continue };
             let weight = map.path.join("weight");
             let stored = match pieces.get(&weight).map(Vec::as_slice) {
@@ -54,7 +54,7 @@ impl QuantizePlan {
         }
         if maps.is_empty() {
             return Err(QuantizeError::Refused {
-                what: "the model has no linear maps to quantize".to_owned(),
+                what: "the model has no linear layers to quantize".to_owned(),
                 origin: origin(),
                 advice: "leave --quantize out".to_owned(),
             });
@@ -85,7 +85,8 @@ impl QuantizePlan {
     /// What a person should know before.
     pub fn notes(&self) -> Vec<String> {
         let mut notes = vec!["the head stays as it is, and so do embeddings and norms".to_owned()];
-        if let (Grain::Group(asked), Grain::Group(used)) = (self.recipe.scheme().grain, self.scheme().grain)
+        if let (Granularity::Group(asked), Granularity::Group(used)) =
+            (self.recipe.scheme().granularity, self.scheme().granularity)
             && asked != used
         {
             notes.push(format!("groups of {used} instead of {asked}: {asked} does not divide every width"));

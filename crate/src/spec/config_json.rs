@@ -9,7 +9,7 @@ use super::{Architecture, family_names, user_part};
 
 /// Whose parameter names a model folder uses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Side {
+pub enum Naming {
     /// Hugging Face: `model.layers.0.self_attn.q_proj.weight`.
     HuggingFace,
     /// Ours: `causal_lm.layer_stack.layers.0.attention.query_linear.weight`.
@@ -30,10 +30,10 @@ const SOURCE_KEY: &str = "hf_source_config";
 impl ModelConfig {
     /// Whose names the weights beside a config.json have: native ones if its `model_type` is ours or Forgather's, or if it
     /// says what it was converted from.
-    pub fn side_of(json: &Value) -> Side {
+    pub fn naming_of(json: &Value) -> Naming {
         let native = json.get("model_type").and_then(Value::as_str).is_some_and(|name| native_type(name).is_some());
         let converted = json.get("hf_model_type").is_some_and(Value::is_string);
-        if native || converted { Side::Native } else { Side::HuggingFace }
+        if native || converted { Naming::Native } else { Naming::HuggingFace }
     }
 
     /// Whether a config.json leaves the element type to the weights: it says none, or `auto`.
@@ -172,7 +172,7 @@ impl ModelConfig {
 
     /// Adds to a config.json of this configuration what it lacks of either spelling of the element type and of the rotary
     /// parameters: transformers 4 passes over those of version 5, and assumes others in silence.
-    pub fn spell_for_all_readers(&self, json: &mut Value) {
+    pub fn fill_legacy_keys(&self, json: &mut Value) {
         let model_type = json.get("model_type").and_then(Value::as_str).unwrap_or_default();
         // Other families' fields have other names.
         if model_type != self.architecture.name() && !model_type.starts_with(NATIVE_PREFIX) {

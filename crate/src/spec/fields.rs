@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 
 use super::config::ConfigError;
-use super::{Field, Place, UserPart};
+use super::{Field, MixerKind, UserPart};
 
 /// Typed access to one JSON object with errors that name the field and the file.
 pub(super) struct Fields<'a> {
@@ -47,8 +47,14 @@ impl Fields<'_> {
     }
 
     /// A name that is neither a built-in part nor one that was registered for this place.
-    pub(super) fn unknown_part(&self, field: &str, found: &str, words: &[&'static str], place: Place) -> ConfigError {
-        let own = UserPart::all().into_iter().filter(|part| part.place() == place).map(UserPart::name);
+    pub(super) fn unknown_part(
+        &self,
+        field: &str,
+        found: &str,
+        words: &[&'static str],
+        mixer: MixerKind,
+    ) -> ConfigError {
+        let own = UserPart::all().into_iter().filter(|part| part.mixer_kind() == mixer).map(UserPart::name);
         let known: Vec<&str> = words.iter().copied().chain(own).collect();
         let advice = format!(
             "use one of: {}; a part of your own is known after its project (-p) or a cell has brought it",

@@ -141,9 +141,9 @@ impl Initialization {
 }
 
 /// A recipe ready to be asked.
-pub(super) struct Recipe(Vec<(Regex, Distribution)>);
+pub(super) struct InitRules(Vec<(Regex, Distribution)>);
 
-impl Recipe {
+impl InitRules {
     /// The recipe of a configuration. Patterns were checked by [`ModelConfig::validate`]; one that does not compile matches
     /// nothing.
     pub(super) fn of(config: &ModelConfig) -> Self {

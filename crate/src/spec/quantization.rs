@@ -1,13 +1,13 @@
-//! Which linear maps of a model are quantized, and how.
+//! Which linear layers of a model are quantized, and how.
 
 use regex::Regex;
 use serde::{Deserialize, Serialize};
 
-use super::scheme::{Grain, Scheme};
+use super::scheme::{Granularity, Scheme};
 use super::tree::Node;
 use super::{Leaf, ParamPath, Part, Recipe, Tie};
 
-/// What config.json calls the linear maps of a model all together.
+/// What config.json calls the linear layers of a model all together.
 const LINEAR: &str = "Linear";
 /// Starts a target that is a pattern.
 const PATTERN: &str = "re:";
@@ -15,15 +15,15 @@ const PATTERN: &str = "re:";
 /// The block `quantization_config` of a config.json, in the terms of compressed-tensors.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Quantization {
-    /// Groups of linear maps, each with its scheme; the first that names a map has it.
+    /// Groups of linear layers, each with its scheme; the first that names a layer has it.
     pub groups: Vec<QuantizationGroup>,
-    /// Linear maps that stay as they are: names, or patterns that start with `re:`.
+    /// Linear layers that stay as they are: names, or patterns that start with `re:`.
     pub ignore: Vec<String>,
     /// The recipe that made it, if the file says so.
     pub recipe: Option<String>,
 }
 
-/// Linear maps that share a scheme.
+/// Linear layers that share a scheme.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct QuantizationGroup {
     /// `Linear` for all of them, names, or patterns that start with `re:`.
@@ -33,13 +33,13 @@ pub struct QuantizationGroup {
 }
 
 impl Quantization {
-    /// All linear maps but `ignore`, by a recipe; `scheme` is the recipe's own, or with smaller groups.
+    /// All linear layers but `ignore`, by a recipe; `scheme` is the recipe's own, or with smaller groups.
     pub fn of(recipe: Recipe, scheme: Scheme, ignore: Vec<String>) -> Self {
         let groups = vec![QuantizationGroup { targets: vec![LINEAR.to_owned()], scheme }];
         Self { groups, ignore, recipe: Some(recipe.name().to_owned()) }
     }
 
-    /// The scheme of the linear map of this name; `None` if it is not quantized.
+    /// The scheme of the linear layer of this name; `None` if it is not quantized.
     pub fn scheme_of(&self, module: &str) -> Option<Scheme> {
         let named = |targets: &[String]| targets.iter().any(|target| names(target, module));
         if named(&self.ignore) {
@@ -63,7 +63,7 @@ impl Quantization {
         Self { groups: groups.collect(), ignore: list(&self.ignore), recipe: self.recipe.clone() }
     }
 
-    /// Gives every linear map its scheme; one that is tied to an embedding is the embedding. Layers that are stored
+    /// Gives every linear layer its scheme; one that is tied to an embedding is the embedding. Layers that are stored
     /// differently are told apart.
     pub(super) fn install(&self, root: &mut Node, ties: &[Tie]) {
         *root = self.installed(root, &ParamPath::from(""), ties);
@@ -98,10 +98,10 @@ impl Quantization {
         node
     }
 
-    /// The first linear map whose width its groups do not divide: its name, width and group.
+    /// The first linear layer whose width its groups do not divide: its name, width and group.
     pub(super) fn misfit(root: &Node) -> Option<(String, usize, usize)> {
         if let Part::Leaf(Leaf::Linear { inputs, quantized: Some(scheme), .. }) = &root.part
-            && let Grain::Group(size) = scheme.grain
+            && let Granularity::Group(size) = scheme.granularity
             && (size == 0 || !inputs.is_multiple_of(size))
         {
             return Some((root.name.clone(), *inputs, size));
@@ -110,7 +110,7 @@ impl Quantization {
     }
 }
 
-/// Whether a target names the linear map `module`: by its class, its name, or a pattern for the start of its name.
+/// Whether a target names the linear layer `module`: by its class, its name, or a pattern for the start of its name.
 fn names(target: &str, module: &str) -> bool {
     match target.strip_prefix(PATTERN) {
         Some(pattern) => pattern_of(pattern).is_ok_and(|pattern| pattern.is_match(module)),

@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 use super::config::ConfigError;
 use super::fields::Fields;
 use super::quantization::{Quantization, QuantizationGroup, pattern_in, pattern_of};
-use super::scheme::{Grain, Numbers, Scheme};
+use super::scheme::{Granularity, QuantDType, Scheme};
 
 /// The block's name.
 pub(super) const KEY: &str = "quantization_config";
@@ -69,16 +69,16 @@ fn group_from(group: &Fields<'_>, format: Option<&str>) -> Result<QuantizationGr
     if weights.dynamic {
         return Err(group.unsupported("weights.dynamic", "true", "false"));
     }
-    let grain = match (weights.strategy.as_str(), weights.group_size) {
-        ("group", Some(size)) => Grain::Group(size),
-        ("channel", _) => Grain::Channel,
-        ("tensor", _) => Grain::Tensor,
+    let granularity = match (weights.strategy.as_str(), weights.group_size) {
+        ("group", Some(size)) => Granularity::Group(size),
+        ("channel", _) => Granularity::Channel,
+        ("tensor", _) => Granularity::Tensor,
         ("group", None) => return Err(group.missing("weights.group_size")),
         (other, _) => return Err(group.unsupported("weights.strategy", other, "group, channel, tensor")),
     };
     let activations = match part("input_activations")? {
         None => None,
-        Some(inputs) if inputs.numbers == Numbers::Int4 => {
+        Some(inputs) if inputs.numbers == QuantDType::Int4 => {
             return Err(group.unsupported("input_activations.num_bits", 4, "8"));
         }
         Some(inputs) if inputs.dynamic && inputs.strategy == "token" => Some(inputs.numbers),
@@ -92,9 +92,9 @@ fn group_from(group: &Fields<'_>, format: Option<&str>) -> Result<QuantizationGr
     }
     let format = group.text("format")?.or(format).ok_or_else(|| group.missing("format"))?;
     let packed = match (format, weights.numbers) {
-        ("pack-quantized", Numbers::Int4 | Numbers::Int8) => true,
-        ("int-quantized" | "naive-quantized", Numbers::Int8) => false,
-        ("float-quantized" | "naive-quantized", Numbers::F8E4M3) => false,
+        ("pack-quantized", QuantDType::Int4 | QuantDType::Int8) => true,
+        ("int-quantized" | "naive-quantized", QuantDType::Int8) => false,
+        ("float-quantized" | "naive-quantized", QuantDType::F8E4M3) => false,
         (known, numbers) if FORMATS.contains(&known) => {
             let supported = "pack-quantized with int weights, int-quantized with int8, float-quantized with float8";
             return Err(group.unsupported("format", format!("{known} with {}", numbers.name()), supported));
@@ -102,7 +102,7 @@ fn group_from(group: &Fields<'_>, format: Option<&str>) -> Result<QuantizationGr
         (unknown, _) => return Err(group.unsupported("format", unknown, &FORMATS[..4].join(", "))),
     };
     // Two numbers share a byte.
-    if let (Grain::Group(size), Numbers::Int4) = (grain, weights.numbers)
+    if let (Granularity::Group(size), QuantDType::Int4) = (granularity, weights.numbers)
         && size % 2 != 0
     {
         return Err(group.unsupported("weights.group_size", size, "even numbers"));
@@ -111,12 +111,12 @@ fn group_from(group: &Fields<'_>, format: Option<&str>) -> Result<QuantizationGr
     if targets.is_empty() {
         return Err(group.missing("targets"));
     }
-    Ok(QuantizationGroup { targets, scheme: Scheme { weights: weights.numbers, grain, packed, activations } })
+    Ok(QuantizationGroup { targets, scheme: Scheme { weights: weights.numbers, granularity, packed, activations } })
 }
 
 /// The numbers of weights or inputs and their scales.
 struct Arguments {
-    numbers: Numbers,
+    numbers: QuantDType,
     strategy: String,
     group_size: Option<usize>,
     dynamic: bool,
@@ -125,9 +125,9 @@ struct Arguments {
 fn arguments_from(fields: &Fields<'_>) -> Result<Arguments, ConfigError> {
     let (bits, kind) = (fields.size("num_bits")?.unwrap_or(8), fields.text("type")?.unwrap_or("int"));
     let numbers = match (bits, kind) {
-        (4, "int") => Numbers::Int4,
-        (8, "int") => Numbers::Int8,
-        (8, "float") => Numbers::F8E4M3,
+        (4, "int") => QuantDType::Int4,
+        (8, "int") => QuantDType::Int8,
+        (8, "float") => QuantDType::F8E4M3,
         _ => return Err(fields.unsupported("number type", format!("{bits}-bit {kind}"), WEIGHTS)),
     };
     if !fields.flag("symmetric", true)? {
@@ -194,20 +194,20 @@ impl Quantization {
 fn format_of(scheme: &Scheme) -> &'static str {
     match (scheme.packed, scheme.weights) {
         (true, _) => "pack-quantized",
-        (false, Numbers::F8E4M3) => "float-quantized",
-        (false, Numbers::Int4 | Numbers::Int8) => "int-quantized",
+        (false, QuantDType::F8E4M3) => "float-quantized",
+        (false, QuantDType::Int4 | QuantDType::Int8) => "int-quantized",
     }
 }
 
-fn kind(numbers: Numbers) -> &'static str {
-    if numbers == Numbers::F8E4M3 { "float" } else { "int" }
+fn kind(numbers: QuantDType) -> &'static str {
+    if numbers == QuantDType::F8E4M3 { "float" } else { "int" }
 }
 
 fn weights(scheme: &Scheme) -> Value {
-    let (strategy, group_size) = match scheme.grain {
-        Grain::Tensor => ("tensor", None),
-        Grain::Channel => ("channel", None),
-        Grain::Group(size) => ("group", Some(size)),
+    let (strategy, group_size) = match scheme.granularity {
+        Granularity::Tensor => ("tensor", None),
+        Granularity::Channel => ("channel", None),
+        Granularity::Group(size) => ("group", Some(size)),
     };
     json!({
         "dynamic": false,
@@ -219,7 +219,7 @@ fn weights(scheme: &Scheme) -> Value {
     })
 }
 
-fn inputs(numbers: Numbers) -> Value {
+fn inputs(numbers: QuantDType) -> Value {
     json!({
         "dynamic": true,
         "group_size": null,

@@ -1,9 +1,9 @@
 //! Quantization by name.
 
-use super::scheme::{Grain, Numbers, Scheme};
+use super::scheme::{Granularity, QuantDType, Scheme};
 use super::{ModelConfig, ModelSpec, ParamPath, Quantization, Role};
 
-/// A way to quantize all linear maps of a model, by the name that `--quantize` and `--qat-recipe` take.
+/// A way to quantize all linear layers of a model, by the name that `--quantize` and `--qat-recipe` take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Recipe {
@@ -68,23 +68,27 @@ impl Recipe {
         })
     }
 
-    /// What it makes of a linear map.
+    /// What it makes of a linear layer.
     pub fn scheme(self) -> Scheme {
-        let (weights, grain, packed, activations) = match self {
-            Recipe::Int8DynamicActInt4Weight => (Numbers::Int4, Grain::Group(32), true, Some(Numbers::Int8)),
-            Recipe::Int4WeightOnly => (Numbers::Int4, Grain::Group(128), true, None),
-            Recipe::Int8WeightOnly => (Numbers::Int8, Grain::Channel, true, None),
-            Recipe::Int8DynamicActInt8Weight => (Numbers::Int8, Grain::Channel, false, Some(Numbers::Int8)),
-            Recipe::Float8DynamicActFloat8Weight => (Numbers::F8E4M3, Grain::Channel, false, Some(Numbers::F8E4M3)),
+        let (weights, granularity, packed, activations) = match self {
+            Recipe::Int8DynamicActInt4Weight => {
+                (QuantDType::Int4, Granularity::Group(32), true, Some(QuantDType::Int8))
+            }
+            Recipe::Int4WeightOnly => (QuantDType::Int4, Granularity::Group(128), true, None),
+            Recipe::Int8WeightOnly => (QuantDType::Int8, Granularity::Channel, true, None),
+            Recipe::Int8DynamicActInt8Weight => (QuantDType::Int8, Granularity::Channel, false, Some(QuantDType::Int8)),
+            Recipe::Float8DynamicActFloat8Weight => {
+                (QuantDType::F8E4M3, Granularity::Channel, false, Some(QuantDType::F8E4M3))
+            }
         };
-        Scheme { weights, grain, packed, activations }
+        Scheme { weights, granularity, packed, activations }
     }
 }
 
 /// Groups are not made smaller than this: their scales would outweigh the numbers.
 const SMALLEST_GROUP: usize = 8;
 
-/// A linear map that a recipe has no groups for.
+/// A linear layer that a recipe has no groups for.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "the rows of `{name}` are {width} weights, which do not divide into groups of {SMALLEST_GROUP} or more\n  where: {recipe}\n  do: use int8-weight-only, whose scales are for whole rows"
@@ -96,7 +100,7 @@ pub struct RecipeMisfit {
 }
 
 impl Recipe {
-    /// What it makes of a model: every linear map is quantized, except the head, which stays as it is, and maps that are
+    /// What it makes of a model: every linear layer is quantized, except the head, which stays as it is, and maps that are
     /// not used as such. Where the recipe's groups do not divide every width, the largest power of two that does is the
     /// group of all.
     ///
@@ -105,7 +109,7 @@ impl Recipe {
     pub fn for_model(self, config: &ModelConfig) -> Result<Quantization, RecipeMisfit> {
         let plain = ModelConfig { quantization: None, ..config.clone() };
         let spec = ModelSpec::resolve(&plain);
-        let maps = spec.linear_maps();
+        let maps = spec.linear_layers();
         let mut ignore: Vec<String> = spec.modules(Role::Head).iter().map(ToString::to_string).collect();
         for map in maps.iter().filter(|map| map.role.is_some_and(Role::is_transposed)) {
             let pattern = format!(r"re:.*\.{}$", map.path.last());
@@ -116,7 +120,7 @@ impl Recipe {
         let mut quantization = Quantization::of(self, self.scheme(), ignore);
         let widths: Vec<_> = maps.iter().filter(|map| quantization.scheme_of(map.path.as_str()).is_some()).collect();
         for group in &mut quantization.groups {
-            let Grain::Group(size) = &mut group.scheme.grain else { continue };
+            let Granularity::Group(size) = &mut group.scheme.granularity else { continue };
             while let Some(map) = widths.iter().find(|map| !map.inputs.is_multiple_of(*size)) {
                 *size /= 2;
                 if *size < SMALLEST_GROUP {

@@ -1,6 +1,6 @@
 //! What a parameter is for. Whoever treats parameters differently asks for the role, never for the name.
 
-use super::{ModelConfig, ModelSpec, ParamPath, Place};
+use super::{MixerKind, ModelConfig, ModelSpec, ParamPath};
 use crate::spec::{Architecture, DType};
 
 /// What the parameters of a leaf are for.
@@ -42,7 +42,7 @@ pub enum Role {
     /// Vectors to logits.
     Head,
     /// Whatever a user's part has in this place.
-    User(Place),
+    User(MixerKind),
 }
 
 /// Parameters that are counted together.
@@ -88,8 +88,8 @@ impl Role {
             | Role::Output
             | Role::QueryKey
             | Role::Slopes
-            | Role::User(Place::Attention) => RoleGroup::Attention,
-            Role::Gate | Role::Up | Role::Down | Role::User(Place::FeedForward) => RoleGroup::FeedForward,
+            | Role::User(MixerKind::Attention) => RoleGroup::Attention,
+            Role::Gate | Role::Up | Role::Down | Role::User(MixerKind::FeedForward) => RoleGroup::FeedForward,
             Role::QueryNorm | Role::KeyNorm | Role::AttentionNorm | Role::FeedForwardNorm | Role::FinalNorm => {
                 RoleGroup::Norms
             }
@@ -104,11 +104,11 @@ impl Role {
             Role::PositionEmbedding => "positions",
             Role::Query => "attn.query",
             Role::Key => "attn.key",
-            Role::Value | Role::User(Place::Attention) => "attn.value",
+            Role::Value | Role::User(MixerKind::Attention) => "attn.value",
             Role::Output => "attn.output",
             Role::QueryKey => "attn.query_key",
             Role::Gate => "ff.gate_proj",
-            Role::Up | Role::User(Place::FeedForward) => "ff.up_proj",
+            Role::Up | Role::User(MixerKind::FeedForward) => "ff.up_proj",
             Role::Down => "ff.down_proj",
             Role::Head => "lm_head",
             // No rule sees them.
@@ -122,12 +122,12 @@ impl Role {
         matches!(self, Role::TokenEmbedding | Role::Head)
     }
 
-    /// True for linear maps whose outputs are rotated by position, where positions rotate.
+    /// True for linear layers whose outputs are rotated by position, where positions rotate.
     pub fn is_rotated(self) -> bool {
         matches!(self, Role::Query | Role::Key)
     }
 
-    /// True for linear maps that are used transposed, too, and so are not stored in few bits.
+    /// True for linear layers that are used transposed, too, and so are not stored as low-bit weights.
     pub fn is_transposed(self) -> bool {
         matches!(self, Role::QueryKey)
     }

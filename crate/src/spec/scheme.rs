@@ -1,4 +1,4 @@
-//! How a linear map is stored in few bits: which numbers, how many of them share a scale, and how its inputs are rounded.
+//! How a linear layer is stored as low-bit weights: which numbers, how many of them share a scale, and how its inputs are rounded.
 
 use serde::{Deserialize, Serialize};
 
@@ -8,7 +8,7 @@ use super::{DType, Init, LocalParam, ParamKind};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
-pub enum Numbers {
+pub enum QuantDType {
     /// Whole numbers from −8 to 7.
     Int4,
     /// Whole numbers from −128 to 127.
@@ -17,21 +17,21 @@ pub enum Numbers {
     F8E4M3,
 }
 
-impl Numbers {
+impl QuantDType {
     /// As people write it: `int4`, `int8`, `float8`.
     pub fn name(self) -> &'static str {
         match self {
-            Numbers::Int4 => "int4",
-            Numbers::Int8 => "int8",
-            Numbers::F8E4M3 => "float8",
+            QuantDType::Int4 => "int4",
+            QuantDType::Int8 => "int8",
+            QuantDType::F8E4M3 => "float8",
         }
     }
 
     /// Bits of one number.
     pub fn bits(self) -> usize {
         match self {
-            Numbers::Int4 => 4,
-            Numbers::Int8 | Numbers::F8E4M3 => 8,
+            QuantDType::Int4 => 4,
+            QuantDType::Int8 | QuantDType::F8E4M3 => 8,
         }
     }
 }
@@ -40,7 +40,7 @@ impl Numbers {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
-pub enum Grain {
+pub enum Granularity {
     /// All of a matrix.
     Tensor,
     /// A row: all weights of one output.
@@ -49,33 +49,33 @@ pub enum Grain {
     Group(usize),
 }
 
-/// How one linear map is stored and computed.
+/// How one linear layer is stored and computed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Scheme {
     /// The numbers of the weights.
-    pub weights: Numbers,
+    pub weights: QuantDType,
     /// How many weights share a scale.
-    pub grain: Grain,
+    pub granularity: Granularity,
     /// Whether several numbers stand in a 32-bit word; else each is an element of its own.
     pub packed: bool,
     /// The numbers that inputs are rounded to, with a scale for each token that is found when it comes.
-    pub activations: Option<Numbers>,
+    pub activations: Option<QuantDType>,
 }
 
 impl Scheme {
-    /// Scales in a row of `inputs` weights; 1 for all rows together if the grain is the whole tensor.
+    /// Scales in a row of `inputs` weights; 1 for all rows together if the granularity is the whole tensor.
     pub fn groups(&self, inputs: usize) -> usize {
-        match self.grain {
-            Grain::Tensor | Grain::Channel => 1,
-            Grain::Group(size) => inputs.div_ceil(size.max(1)),
+        match self.granularity {
+            Granularity::Tensor | Granularity::Channel => 1,
+            Granularity::Group(size) => inputs.div_ceil(size.max(1)),
         }
     }
 
     /// Weights of a row that share a scale.
     pub fn group_size(&self, inputs: usize) -> usize {
-        match self.grain {
-            Grain::Tensor | Grain::Channel => inputs,
-            Grain::Group(size) => size.max(1),
+        match self.granularity {
+            Granularity::Tensor | Granularity::Channel => inputs,
+            Granularity::Group(size) => size.max(1),
         }
     }
 
@@ -98,9 +98,9 @@ impl Scheme {
             dtype: Some(dtype),
             trainable: false,
         };
-        let scales: &[usize] = match self.grain {
-            Grain::Tensor => &[1],
-            Grain::Channel | Grain::Group(_) => &[outputs, self.groups(inputs)],
+        let scales: &[usize] = match self.granularity {
+            Granularity::Tensor => &[1],
+            Granularity::Channel | Granularity::Group(_) => &[outputs, self.groups(inputs)],
         };
         if self.packed {
             return vec![
@@ -109,7 +109,7 @@ impl Scheme {
                 param("weight_shape", ParamKind::Shape, &[2], DType::I64),
             ];
         }
-        let stored = if self.weights == Numbers::F8E4M3 { DType::F8E4M3 } else { DType::I8 };
+        let stored = if self.weights == QuantDType::F8E4M3 { DType::F8E4M3 } else { DType::I8 };
         vec![
             param("weight", ParamKind::Numbers, &[outputs, inputs], stored),
             param(Self::SCALES, ParamKind::Scales, scales, DType::F32),
@@ -126,10 +126,10 @@ impl Scheme {
 impl std::fmt::Display for Scheme {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let weights = self.weights.name();
-        match self.grain {
-            Grain::Tensor => write!(f, "{weights} weights with one scale")?,
-            Grain::Channel => write!(f, "{weights} weights with a scale for each output")?,
-            Grain::Group(size) => write!(f, "{weights} weights in groups of {size}")?,
+        match self.granularity {
+            Granularity::Tensor => write!(f, "{weights} weights with one scale")?,
+            Granularity::Channel => write!(f, "{weights} weights with a scale for each output")?,
+            Granularity::Group(size) => write!(f, "{weights} weights in groups of {size}")?,
         }
         match self.activations {
             Some(numbers) => write!(f, ", {} activations with a scale for each token", numbers.name()),
@@ -144,8 +144,12 @@ mod tests {
 
     #[test]
     fn rows_of_four_bits_end_with_a_whole_word_and_scales_count() {
-        let grouped =
-            Scheme { weights: Numbers::Int4, grain: Grain::Group(32), packed: true, activations: Some(Numbers::Int8) };
+        let grouped = Scheme {
+            weights: QuantDType::Int4,
+            granularity: Granularity::Group(32),
+            packed: true,
+            activations: Some(QuantDType::Int8),
+        };
         assert_eq!((grouped.row_bytes(64), grouped.row_bytes(66), grouped.groups(64)), (32, 36, 2));
         assert_eq!(grouped.bits_per_weight(64, 2), 4.5);
         let shapes: Vec<Vec<usize>> = grouped.params(64, 10).into_iter().map(|param| param.shape).collect();

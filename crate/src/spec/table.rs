@@ -49,10 +49,10 @@ impl TensorRow {
 
 /// An ordered list of tensors with unique names.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct TensorTable(Sealed<Rows>);
+pub struct TensorTable(Sealed<IndexedRows>);
 
 #[derive(Clone, Debug, Default, PartialEq)]
-struct Rows {
+struct IndexedRows {
     rows: Vec<TensorRow>,
     index: HashMap<ParamPath, usize>,
 }
@@ -78,7 +78,7 @@ impl TableDiff {
 impl TensorTable {
     /// A table of these rows in this order; of rows with equal names the last one stays.
     pub fn from_rows(rows: Vec<TensorRow>) -> Self {
-        let mut table = Rows { rows: Vec::with_capacity(rows.len()), index: HashMap::with_capacity(rows.len()) };
+        let mut table = IndexedRows { rows: Vec::with_capacity(rows.len()), index: HashMap::with_capacity(rows.len()) };
         for row in rows {
             match table.index.get(&row.path) {
                 Some(&at) => table.rows[at] = row,
@@ -148,7 +148,7 @@ impl TensorTable {
         bytes
     }
 
-    /// Rows that have storage of their own: what a checkpoint stores.
+    /// IndexedRows that have storage of their own: what a checkpoint stores.
     pub fn stored(&self) -> impl Iterator<Item = &TensorRow> {
         self.0.rows.iter().filter(|row| row.tied_to.is_none())
     }

@@ -1,6 +1,6 @@
 //! The tree of parts, and the resolution of a configuration into it.
 
-use super::initialization::Recipe;
+use super::initialization::InitRules;
 use super::parts::{embedding, head, layer, norm};
 use super::{DType, Leaf, ModelConfig, ParamPath, Part, Role, Scheme, TensorRow, TensorTable};
 
@@ -37,9 +37,9 @@ pub struct Tie {
     pub target: ParamPath,
 }
 
-/// A linear map of a model.
+/// A linear layer of a model.
 #[derive(Clone, Debug, PartialEq)]
-pub struct LinearMap {
+pub struct LinearLayer {
     /// Its name: that of its weight without `.weight`.
     pub path: ParamPath,
     /// Width of a row of its weight.
@@ -75,21 +75,21 @@ impl Node {
 impl ModelSpec {
     /// The tree a configuration stands for.
     pub fn resolve(config: &ModelConfig) -> Self {
-        let recipe = Recipe::of(config);
+        let rules = InitRules::of(config);
         let layers = if config.layers.is_empty() {
-            let children = vec![layer::node(config, config, &recipe)];
+            let children = vec![layer::node(config, config, &rules)];
             Node { repeat: Some(config.num_hidden_layers), ..Node::new("layers", Part::Layers, children) }
         } else {
             let all = (0..config.num_hidden_layers)
-                .map(|index| layer::node(config, config.layer(index), &recipe).named(&index.to_string()));
+                .map(|index| layer::node(config, config.layer(index), &rules).named(&index.to_string()));
             Node::new("layers", Part::Layers, all.collect())
         };
         let mut inside =
-            vec![embedding::node(config, &recipe), Node::new("layer_stack", Part::LayerStack, vec![layers])];
+            vec![embedding::node(config, &rules), Node::new("layer_stack", Part::LayerStack, vec![layers])];
         if config.final_norm {
             inside.push(norm::node("layer_norm", Role::FinalNorm, config, config.hidden_size));
         }
-        let head = head::node(config, &recipe);
+        let head = head::node(config, &rules);
         let mut root = Node::new("", Part::CausalLm, vec![Node::new("causal_lm", Part::Decoder, inside), head]);
         let ties = if config.tie_word_embeddings { ties(&root) } else { Vec::new() };
         if let Some(quantization) = &config.quantization {
@@ -98,14 +98,14 @@ impl ModelSpec {
         Self { root, ties }
     }
 
-    /// Every linear map that has a weight of its own, in the order of a forward pass.
-    pub fn linear_maps(&self) -> Vec<LinearMap> {
+    /// Every linear layer that has a weight of its own, in the order of a forward pass.
+    pub fn linear_layers(&self) -> Vec<LinearLayer> {
         let mut maps = Vec::new();
         walk(&self.root, &ParamPath::from(""), &mut |path, node, leaf| {
             if let Leaf::Linear { inputs, outputs, quantized, .. } = *leaf
                 && !self.ties.iter().any(|tie| tie.alias == path.join("weight"))
             {
-                maps.push(LinearMap { path: path.clone(), inputs, outputs, quantized, role: node.role });
+                maps.push(LinearLayer { path: path.clone(), inputs, outputs, quantized, role: node.role });
             }
         });
         maps

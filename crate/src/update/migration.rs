@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 
 use super::change::Change;
 use super::{UpdateError, Version};
-use crate::convert::{Remap, buffer, native_spelling};
+use crate::convert::{Remap, buffer, native_alias};
 use crate::spec::{Architecture, ModelConfig, ParamPath};
 
 /// A file of migrations is a page, not a data set.
@@ -20,9 +20,9 @@ const BUILT_IN: &[(&str, &str)] = &[("forgather.yaml", include_str!("migrations/
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Written {
+struct RawMigration {
     migrations: Names,
-    steps: Vec<WrittenStep>,
+    steps: Vec<RawStep>,
 }
 
 #[derive(Deserialize)]
@@ -34,7 +34,7 @@ enum Names {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct WrittenStep {
+struct RawStep {
     from: u64,
     to: u64,
     description: String,
@@ -100,7 +100,7 @@ impl Step {
         if is_buffer || self.drop.iter().any(|pattern| pattern.is_match(name.as_str())) {
             return None;
         }
-        let read = if self.names_as_read { native_spelling(name) } else { None };
+        let read = if self.names_as_read { native_alias(name) } else { None };
         let name = read.unwrap_or_else(|| name.clone());
         Some(self.rules.as_ref().and_then(|rules| rules.rename_one(&name)).unwrap_or(name))
     }
@@ -147,7 +147,7 @@ impl Migrations {
     fn add(&mut self, text: &str, origin: &str) -> Result<(), UpdateError> {
         let advice = "write `migrations: ARCHITECTURE` and `steps`, each with from, to, description, and what changes";
         let fault = |what: String| UpdateError::migrations(what, origin, advice);
-        let written: Written =
+        let written: RawMigration =
             serde_yaml::from_str(text).map_err(|error| fault(format!("the migrations cannot be read: {error}")))?;
         let names = match written.migrations {
             Names::One(name) => vec![name],

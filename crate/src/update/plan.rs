@@ -15,7 +15,7 @@ use crate::checkpoint::{
 use crate::convert::{ConvertError, entries_of_a_model};
 use crate::export::{CarriedSource, carried_sources, sources};
 use crate::sealed::Sealed;
-use crate::spec::{DType, ModelConfig, ModelSpec, ParamPath, Side, TensorTable};
+use crate::spec::{DType, ModelConfig, ModelSpec, Naming, ParamPath, TensorTable};
 use crate::tokenizer::TokenizerFiles;
 
 /// An update before it happens.
@@ -118,7 +118,7 @@ impl Prepared {
         let sources = sources(&new)?;
         let mut warnings = choice.warnings();
         let mut left = Vec::new();
-        let mut carried = carried_sources(&asked.source, Side::Native, &new, &new)?;
+        let mut carried = carried_sources(&asked.source, Naming::Native, &new, &new)?;
         carried.retain(|file| {
             let rewritten = sources.iter().any(|(name, _)| *name == file.name);
             let leave = !rewritten && chain.iter().any(|step| step.leaves(&file.name));

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::{UpdateError, Version};
 use crate::convert::ConvertError;
-use crate::spec::{Architecture, ModelConfig, Side};
+use crate::spec::{Architecture, ModelConfig, Naming};
 
 /// Forgather's folders have numbers of their own for what is one form to us.
 const FORGATHER: u64 = 0;
@@ -15,7 +15,7 @@ pub(super) fn provenance(
     origin: &str,
     told: (Option<&str>, Option<&Version>),
 ) -> Result<(Architecture, Version), UpdateError> {
-    if ModelConfig::side_of(config) == Side::HuggingFace && config.get("model_type").is_some_and(Value::is_string) {
+    if ModelConfig::naming_of(config) == Naming::HuggingFace && config.get("model_type").is_some_and(Value::is_string) {
         return Err(UpdateError::refused(
             "this folder has Hugging Face's names, which have no versions",
             origin,

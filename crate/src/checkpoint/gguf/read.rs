@@ -50,7 +50,7 @@ impl WeightsFile {
         };
         let data = header.at.next_multiple_of(alignment);
         let mut tensors = Vec::with_capacity(places.len());
-        for Place { name, shape, dtype, offset } in places {
+        for TensorEntry { name, shape, dtype, offset } in places {
             let row = *shape.last().unwrap_or(&1);
             let (numbers, bytes) = dtype.unit();
             if !row.is_multiple_of(numbers as u64) {
@@ -84,7 +84,7 @@ impl WeightsFile {
 }
 
 /// A tensor's entry in the header.
-struct Place {
+struct TensorEntry {
     name: String,
     /// Outermost first.
     shape: Vec<u64>,
@@ -98,7 +98,7 @@ impl Header<'_> {
         CheckpointError::Gguf { path: self.path.to_owned(), reason: reason.into() }
     }
 
-    fn read(&mut self) -> Result<(GgufMetadata, Vec<Place>), CheckpointError> {
+    fn read(&mut self) -> Result<(GgufMetadata, Vec<TensorEntry>), CheckpointError> {
         if &self.array::<4>()? != MAGIC {
             return Err(self.invalid("it does not begin with the letters GGUF"));
         }
@@ -136,7 +136,7 @@ impl Header<'_> {
         Ok((metadata, places))
     }
 
-    fn place(&mut self) -> Result<Place, CheckpointError> {
+    fn place(&mut self) -> Result<TensorEntry, CheckpointError> {
         let name = self.name("a tensor's name")?;
         let dimensions = self.u32()?;
         if dimensions > MAX_DIMENSIONS {
@@ -149,7 +149,7 @@ impl Header<'_> {
         let dtype = types::dtype(number).ok_or_else(|| {
             self.invalid(format!("tensor `{name}` has type {number}, which this crate does not know"))
         })?;
-        Ok(Place { name, shape, dtype, offset: self.u64()? })
+        Ok(TensorEntry { name, shape, dtype, offset: self.u64()? })
     }
 
     fn value(&mut self, kind: u32, key: &str) -> Result<GgufValue, CheckpointError> {

@@ -73,7 +73,7 @@ fn prepared(root: &Path) -> (PathBuf, PathBuf, FolderChanges) {
         "link",
     ];
     writes.iter().for_each(|name| put(&stage.join(NEW), name, &format!("new {name}")));
-    let found = crate::checkpoint::Found::at(&folder).unwrap();
+    let found = crate::checkpoint::DestinationState::at(&folder).unwrap();
     let contradicted = ["model.safetensors", "checkpoints"].map(str::to_owned);
     let writes = writes.map(str::to_owned);
     let changes = FolderChanges::new(&folder, &found, writes, &contradicted);

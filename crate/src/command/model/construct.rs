@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{ArgMatches, Command};
 
 use crate::checkpoint::WeightsFormat;
-use crate::command::{Failure, Kept, Outcome, given, set, values};
+use crate::command::{Failure, KeptValue, Outcome, given, set, values};
 use crate::construct::{Construct, ConstructError, Device, SaveOptions};
 use crate::convert::Families;
 use crate::display::View;
@@ -75,6 +75,6 @@ pub(super) fn run(matches: &ArgMatches, config: &ProjectConfig) -> Result<Outcom
         view: construction.view(),
         json: construction.report(),
         passed: true,
-        value: Some(Kept { value: Box::new(construction), type_path: KEEPS }),
+        value: Some(KeptValue { value: Box::new(construction), type_path: KEEPS }),
     })
 }

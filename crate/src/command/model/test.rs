@@ -6,17 +6,17 @@ use clap::builder::ValueParser;
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 
 use super::construct::{builder, default_output, save_options};
-use crate::command::{Failure, Kept, Outcome, flag, given, option, set, values};
+use crate::command::{Failure, KeptValue, Outcome, flag, given, option, set, values};
 use crate::construct::Device;
 use crate::dataset::{DatasetConfig, dataset};
 use crate::display::{View, below_load};
-use crate::kicktest::CompareSettings;
 use crate::ops::AttentionImplementation;
 use crate::project::ProjectConfig;
+use crate::smoke_test::CompareSettings;
 use crate::spec::Recipe;
 
 /// The type of its result.
-pub(super) const KEEPS: &str = "chandlery::kicktest::KickTestReport";
+pub(super) const KEEPS: &str = "chandlery::smoke_test::SmokeTestReport";
 
 pub(super) fn definition() -> Command {
     Command::new("test").about("Run forward, backward and SGD steps on random batches or a dataset")
@@ -134,5 +134,10 @@ pub(super) fn run(matches: &ArgMatches, config: &ProjectConfig) -> Result<Outcom
         view = below_load(load, construction.initialized, view);
         json["load"] = load.report();
     }
-    Ok(Outcome { view, json, passed: report.passed(), value: Some(Kept { value: Box::new(report), type_path: KEEPS }) })
+    Ok(Outcome {
+        view,
+        json,
+        passed: report.passed(),
+        value: Some(KeptValue { value: Box::new(report), type_path: KEEPS }),
+    })
 }

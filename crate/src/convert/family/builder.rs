@@ -2,18 +2,18 @@
 
 use serde_json::Value;
 
-use super::marked::Marked;
-use super::written::{OneOrMore, Written, WrittenCheck, WrittenField, WrittenPermute, WrittenRule};
+use super::raw::{OneOrMore, RawCheck, RawFamily, RawField, RawPermute, RawRule};
+use super::spanned::Spanned;
 use super::{Family, FamilyError, known};
 use crate::sealed::Sealed;
 
 /// A family being made; see [`Family::builder`].
 #[derive(Clone, Debug)]
-pub struct FamilyBuilder(Sealed<Written>);
+pub struct FamilyBuilder(Sealed<RawFamily>);
 
 /// A rule of renaming, and what happens to the tensors that it renames.
 #[derive(Clone, Debug)]
-pub struct Rule(Sealed<WrittenRule>);
+pub struct Rule(Sealed<RawRule>);
 
 impl Rule {
     /// What matches the regular expression `pattern`, where the enclosing rule's match ended, becomes `replace`.
@@ -33,11 +33,7 @@ impl Rule {
 
     fn between<'a>(patterns: impl IntoIterator<Item = &'a str>, replace: impl IntoIterator<Item = &'a str>) -> Self {
         let (patterns, replace) = (texts(patterns), texts(replace));
-        Self(Sealed::new(WrittenRule {
-            patterns: OneOrMore(patterns),
-            replace: OneOrMore(replace),
-            ..WrittenRule::default()
-        }))
+        Self(Sealed::new(RawRule { patterns: OneOrMore(patterns), replace: OneOrMore(replace), ..RawRule::default() }))
     }
 
     /// Matrices are stored the other way round there: inputs × outputs.
@@ -54,7 +50,7 @@ impl Rule {
 
     /// Sees the rows as a box of these sizes (expressions of native fields) and puts its sides in this order.
     pub fn permuted<'a>(mut self, rows: impl IntoIterator<Item = &'a str>, order: &[usize]) -> Self {
-        self.0.permute = Some(WrittenPermute { rows: texts(rows), order: order.to_vec() });
+        self.0.permute = Some(RawPermute { rows: texts(rows), order: order.to_vec() });
         self
     }
 
@@ -91,13 +87,13 @@ impl Rule {
     }
 }
 
-fn texts<'a>(texts: impl IntoIterator<Item = &'a str>) -> Vec<Marked> {
-    texts.into_iter().map(Marked::from).collect()
+fn texts<'a>(texts: impl IntoIterator<Item = &'a str>) -> Vec<Spanned> {
+    texts.into_iter().map(Spanned::from).collect()
 }
 
 impl FamilyBuilder {
     pub(super) fn new(name: &str) -> Self {
-        Self(Sealed::new(Written { family: name.into(), ..Written::default() }))
+        Self(Sealed::new(RawFamily { family: name.into(), ..RawFamily::default() }))
     }
 
     /// Begins with all that a built-in family says.
@@ -127,20 +123,20 @@ impl FamilyBuilder {
     /// The native field that a field of Hugging Face's config.json becomes.
     pub fn field(mut self, hf: &str, native: &str) -> Self {
         let native = OneOrMore(vec![native.into()]);
-        self.0.config.push(WrittenField { hf: hf.into(), native, ..WrittenField::default() });
+        self.0.config.push(RawField { hf: hf.into(), native, ..RawField::default() });
         self
     }
 
     /// As [`field`](Self::field), with an expression for where it is missing or null.
     pub fn field_or(mut self, hf: &str, native: &str, default: &str) -> Self {
         let (native, default) = (OneOrMore(vec![native.into()]), Some(default.into()));
-        self.0.config.push(WrittenField { hf: hf.into(), native, default, ..WrittenField::default() });
+        self.0.config.push(RawField { hf: hf.into(), native, default, ..RawField::default() });
         self
     }
 
     /// Refuses configurations of which the expression `that` is not true, with these words.
     pub fn check(mut self, that: &str, otherwise: &str) -> Self {
-        self.0.checks.push(WrittenCheck { that: that.into(), otherwise: otherwise.to_owned() });
+        self.0.checks.push(RawCheck { that: that.into(), otherwise: otherwise.to_owned() });
         self
     }
 

@@ -6,14 +6,14 @@ mod write;
 use serde_json::{Map, Value, json};
 
 use super::expression::{evaluate, holds};
-use super::marked::Marked;
-use super::written::{EachLayer, Written, WrittenCheck, WrittenField};
+use super::raw::{EachLayer, RawCheck, RawFamily, RawField};
+use super::spanned::Spanned;
 use super::{FamilyError, expression};
 use crate::spec::{Architecture, ConfigError, ModelConfig};
 
 /// Fields that mean the same everywhere and need no entry.
 const SHARED: &[&str] = &["vocab_size", "bos_token_id", "eos_token_id", "pad_token_id", "quantization_config"];
-/// The two spellings of the element type.
+/// The two names of the element type.
 const DTYPES: &[&str] = &["dtype", "torch_dtype"];
 
 /// The mapping, checked.
@@ -25,14 +25,14 @@ pub(super) struct ConfigMap {
     architecture: Architecture,
     hf_fields: Map<String, Value>,
     native_fields: Map<String, Value>,
-    fields: Vec<WrittenField>,
-    checks: Vec<WrittenCheck>,
+    fields: Vec<RawField>,
+    checks: Vec<RawCheck>,
     /// The whole family, for what no entry is to blame for.
-    place: Marked,
+    place: Spanned,
 }
 
 impl ConfigMap {
-    pub(super) fn new(written: &Written, architecture: Architecture) -> Result<Self, FamilyError> {
+    pub(super) fn new(written: &RawFamily, architecture: Architecture) -> Result<Self, FamilyError> {
         let expressions = written.fields_with_expressions();
         for expression in expressions {
             expression::check(&expression.text).map_err(|reason| FamilyError::Syntax {
@@ -59,7 +59,7 @@ impl ConfigMap {
         })
     }
 
-    fn fault(&self, what: String, origin: &str, at: &Marked, advice: &str) -> FamilyError {
+    fn fault(&self, what: String, origin: &str, at: &Spanned, advice: &str) -> FamilyError {
         FamilyError::Config { what, origin: origin.to_owned(), place: at.at(), advice: advice.to_owned() }
     }
 
@@ -106,7 +106,7 @@ impl ConfigMap {
     /// A field's value: an alias's, its own, or what the class assumes; `None` if there is none of these.
     fn value_of(
         &self,
-        field: &WrittenField,
+        field: &RawField,
         stated: &Map<String, Value>,
         hf: &Map<String, Value>,
         origin: &str,
@@ -125,7 +125,7 @@ impl ConfigMap {
         assumed.map(|expression| self.computed(&field.hf.text, expression, hf, origin)).transpose()
     }
 
-    fn missing(&self, field: &WrittenField, origin: &str) -> FamilyError {
+    fn missing(&self, field: &RawField, origin: &str) -> FamilyError {
         let native = field.target().map_or("field", |native| native.text.as_str());
         let what = format!("`{}` is missing; it is the model's {native}", field.hf.text);
         self.fault(what, origin, &field.hf, "add it, or give the entry a default")
@@ -134,7 +134,7 @@ impl ConfigMap {
     fn computed(
         &self,
         what: &str,
-        expression: &Marked,
+        expression: &Spanned,
         fields: &Map<String, Value>,
         origin: &str,
     ) -> Result<Value, FamilyError> {
@@ -167,12 +167,12 @@ impl ConfigMap {
         Ok(())
     }
 
-    fn not_covered(&self, field: &Marked, value: &Value, origin: &str, allowed: &str) -> FamilyError {
+    fn not_covered(&self, field: &Spanned, value: &Value, origin: &str, allowed: &str) -> FamilyError {
         let what = format!("`{}` is {value}, which the family {} does not cover", field.text, self.family);
         self.fault(what, origin, field, &format!("use one of: {allowed}"))
     }
 
-    fn applies(&self, field: &WrittenField, hf: &Map<String, Value>, origin: &str) -> Result<bool, FamilyError> {
+    fn applies(&self, field: &RawField, hf: &Map<String, Value>, origin: &str) -> Result<bool, FamilyError> {
         let Some(when) = &field.when else { return Ok(true) };
         let what = |reason: String| format!("whether `{}` applies cannot be said: {reason}", field.hf.text);
         let advice = "correct the condition, or the configuration";
@@ -180,7 +180,7 @@ impl ConfigMap {
     }
 
     /// What one entry makes of a Hugging Face configuration whose fields are filled in.
-    fn native_value(&self, field: &WrittenField, hf: &Map<String, Value>, origin: &str) -> Result<Value, FamilyError> {
+    fn native_value(&self, field: &RawField, hf: &Map<String, Value>, origin: &str) -> Result<Value, FamilyError> {
         if let Some(expression) = &field.to_native {
             let native = field.target().unwrap_or(&field.hf);
             return self.computed(&native.text, expression, hf, origin);
@@ -202,9 +202,8 @@ impl ConfigMap {
         let (ConfigError::Missing { field, .. } | ConfigError::Invalid { field, .. }) = &mut error else {
             return error.into();
         };
-        let renamed = |entry: &&WrittenField| {
-            entry.target().is_some_and(|native| native.text == *field && entry.hf.text != *field)
-        };
+        let renamed =
+            |entry: &&RawField| entry.target().is_some_and(|native| native.text == *field && entry.hf.text != *field);
         if let Some(entry) = self.fields.iter().filter(|entry| entry.each_layer.is_none()).find(renamed) {
             *field = format!("{} ({field})", entry.hf.text);
         }
@@ -212,9 +211,9 @@ impl ConfigMap {
     }
 }
 
-impl Written {
+impl RawFamily {
     /// Every expression, to be checked before it is needed.
-    fn fields_with_expressions(&self) -> impl Iterator<Item = &Marked> {
+    fn fields_with_expressions(&self) -> impl Iterator<Item = &Spanned> {
         let fields = self.config.iter();
         let fields = fields
             .flat_map(|field| [&field.default, &field.if_null, &field.to_native, &field.to_hf, &field.when])

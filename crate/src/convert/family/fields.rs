@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use serde_json::Value;
 
-use super::written::{Written, WrittenField};
+use super::raw::{RawFamily, RawField};
 use super::{Family, FamilyError, expression};
 
 /// Fields of the base class of every configuration, in transformers 4 and 5, and of tools that leave theirs, that do not
@@ -114,9 +114,9 @@ pub(super) struct KnownFields {
 }
 
 impl KnownFields {
-    pub(super) fn new(written: &Written) -> Self {
+    pub(super) fn new(written: &RawFamily) -> Self {
         let root = |path: &str| path.split('.').next().unwrap_or_default().to_owned();
-        let inert = |field: &&WrittenField| {
+        let inert = |field: &&RawField| {
             let native = field.target().map_or("", |native| native.text.as_str());
             // The reference forward need not know what may have one value only.
             SHAPES_AND_TRAINING.contains(&native) || field.harmless || !field.must.is_empty()

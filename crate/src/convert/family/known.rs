@@ -6,9 +6,9 @@ use std::sync::OnceLock;
 
 use serde_json::Value;
 
-use super::written::{LARGEST, Written};
+use super::raw::{LARGEST, RawFamily};
 use super::{Family, FamilyError};
-use crate::spec::{Architecture, ModelConfig, Side, family_file, family_names, parse_json};
+use crate::spec::{Architecture, ModelConfig, Naming, family_file, family_names, parse_json};
 
 /// Families that models can be of: the built-in ones, and others that are given.
 #[derive(Clone, Debug, Default)]
@@ -40,11 +40,11 @@ impl Families {
 
     fn from_paths(paths: &[PathBuf]) -> Result<Self, FamilyError> {
         let mut families = Self::built_in()?;
-        let mut written: Vec<(Written, String)> = Vec::new();
+        let mut written: Vec<(RawFamily, String)> = Vec::new();
         for path in paths {
             for (file, yaml) in files_of(path)? {
                 let origin = file.display().to_string();
-                let family = Written::from_yaml(&yaml, &origin)?;
+                let family = RawFamily::from_yaml(&yaml, &origin)?;
                 if let Some((_, earlier)) = written.iter().find(|(known, _)| known.family == family.family) {
                     return Err(FamilyError::File {
                         what: format!("the family {} is described twice", family.family.text),
@@ -55,7 +55,7 @@ impl Families {
                 written.push((family, origin));
             }
         }
-        let all: Vec<Written> = written.into_iter().map(|(family, _)| family).collect();
+        let all: Vec<RawFamily> = written.into_iter().map(|(family, _)| family).collect();
         for family in &all {
             families.given.push(resolve(family.clone(), &all)?);
         }
@@ -119,11 +119,11 @@ impl Families {
     ///
     /// # Errors
     /// [`FamilyError`] for a `model_type` that no family has, and fields that are missing, wrong or not covered.
-    pub fn read_config(&self, json: &Value, origin: &str) -> Result<(ModelConfig, Side), FamilyError> {
-        match ModelConfig::side_of(json) {
-            Side::Native => Ok((ModelConfig::from_json(json, origin)?, Side::Native)),
-            Side::HuggingFace => {
-                Ok((self.of_config(json, origin, None)?.read_config(json, origin)?, Side::HuggingFace))
+    pub fn read_config(&self, json: &Value, origin: &str) -> Result<(ModelConfig, Naming), FamilyError> {
+        match ModelConfig::naming_of(json) {
+            Naming::Native => Ok((ModelConfig::from_json(json, origin)?, Naming::Native)),
+            Naming::HuggingFace => {
+                Ok((self.of_config(json, origin, None)?.read_config(json, origin)?, Naming::HuggingFace))
             }
         }
     }
@@ -173,7 +173,7 @@ impl Families {
 }
 
 /// Follows what a family extends: among `others`, else a built-in one.
-pub(super) fn resolve(mut written: Written, others: &[Written]) -> Result<Family, FamilyError> {
+pub(super) fn resolve(mut written: RawFamily, others: &[RawFamily]) -> Result<Family, FamilyError> {
     let mut seen = vec![written.family.text.clone()];
     let same = written.same_reference_as.clone();
     let says_native = !written.native.is_empty();
@@ -229,8 +229,8 @@ fn built_in_parent(name: &str, seen: &[String]) -> bool {
     seen.len() == 1 && family_file(name).is_some()
 }
 
-fn built_in(name: &str) -> Result<Option<Written>, FamilyError> {
-    family_file(name).map(|yaml| Written::from_yaml(yaml, &format!("families/{name}.yaml"))).transpose()
+fn built_in(name: &str) -> Result<Option<RawFamily>, FamilyError> {
+    family_file(name).map(|yaml| RawFamily::from_yaml(yaml, &format!("families/{name}.yaml"))).transpose()
 }
 
 /// A built-in family that some class of Hugging Face's has. Preparing its rules takes milliseconds, so it is done once, and

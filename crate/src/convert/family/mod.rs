@@ -6,8 +6,8 @@ mod error;
 mod expression;
 mod fields;
 mod known;
-mod marked;
-mod written;
+mod raw;
+mod spanned;
 
 use std::sync::{Arc, OnceLock};
 
@@ -17,7 +17,7 @@ use serde_json::Value;
 use super::reference::Outline;
 use super::{Remap, remap};
 use crate::sealed::Sealed;
-use crate::spec::{Architecture, DType, ModelConfig, ParamPath, Side};
+use crate::spec::{Architecture, DType, ModelConfig, Naming, ParamPath};
 use config::ConfigMap;
 use fields::KnownFields;
 
@@ -25,9 +25,9 @@ pub use builder::{FamilyBuilder, Rule};
 pub use error::FamilyError;
 pub(super) use expression::size;
 pub use known::Families;
-pub(super) use marked::Marked;
-use written::Written;
-pub(super) use written::{Stacked, WrittenPermute, WrittenRule};
+use raw::RawFamily;
+pub(super) use raw::{RawPermute, RawRule, Stacked};
+pub(super) use spanned::Spanned;
 
 /// What conversion knows about one family of models.
 ///
@@ -65,8 +65,8 @@ struct Inside {
     to_native: Remap,
     to_hf: Remap,
     /// The rules as they are written, if they stack as many tensors as a model has.
-    stacking: Vec<WrittenRule>,
-    spellings: Remap,
+    stacking: Vec<RawRule>,
+    aliases: Remap,
     skip: Vec<Regex>,
     outline: Option<Outline>,
     fields: KnownFields,
@@ -96,7 +96,7 @@ impl Family {
     pub(crate) fn native_names() -> Result<Self, FamilyError> {
         static NATIVE: OnceLock<Result<Family, FamilyError>> = OnceLock::new();
         let native = NATIVE.get_or_init(|| {
-            let written = Written::from_yaml(NATIVE_NAMES, "the native names")?;
+            let written = RawFamily::from_yaml(NATIVE_NAMES, "the native names")?;
             Self::assemble(written, Some(Architecture::nameless()))
         });
         native.clone()
@@ -107,7 +107,7 @@ impl Family {
     /// # Errors
     /// [`FamilyError`] with file and line for YAML, patterns or rules that cannot be read or inverted.
     pub fn from_yaml(yaml: &str, origin: &str) -> Result<Self, FamilyError> {
-        known::resolve(Written::from_yaml(yaml, origin)?, &[])
+        known::resolve(RawFamily::from_yaml(yaml, origin)?, &[])
     }
 
     /// Starts a family in Rust.
@@ -129,7 +129,7 @@ impl Family {
     }
 
     /// Makes a family of what is written; `names_only` is the architecture of one that has no configuration of its own.
-    fn assemble(written: Written, names_only: Option<Architecture>) -> Result<Self, FamilyError> {
+    fn assemble(written: RawFamily, names_only: Option<Architecture>) -> Result<Self, FamilyError> {
         let name = written.family.text.clone();
         let architecture = match names_only {
             Some(architecture) => architecture,
@@ -148,10 +148,10 @@ impl Family {
             });
         };
         // Without a model one of each is as good as any number.
-        let rules: Vec<WrittenRule> =
+        let rules: Vec<RawRule> =
             written.to_native.iter().map(|rule| rule.unstacked(&|_| Ok(1))).collect::<Result<_, _>>()?;
         let to_native = Remap::new(&rules)?;
-        let stacks = written.to_native.iter().any(WrittenRule::stacks);
+        let stacks = written.to_native.iter().any(RawRule::stacks);
         let skip = written.skip.iter().map(remap::whole).collect::<Result<_, _>>()?;
         let inside = Inside {
             fields: KnownFields::new(&written),
@@ -163,7 +163,7 @@ impl Family {
             to_hf: to_native.inverse()?,
             to_native,
             stacking: if stacks { written.to_native } else { Vec::new() },
-            spellings: Remap::new(&written.spellings)?,
+            aliases: Remap::new(&written.aliases)?,
             skip,
             outline: written.reference,
             origin: written.family.place.as_ref().map_or_else(|| format!("family {name}"), ToString::to_string),
@@ -198,10 +198,10 @@ impl Family {
     }
 
     /// The rules that lead to `side`.
-    pub fn rules_to(&self, side: Side) -> &Remap {
-        match side {
-            Side::Native => &self.0.to_native,
-            Side::HuggingFace => &self.0.to_hf,
+    pub fn rules_to(&self, naming: Naming) -> &Remap {
+        match naming {
+            Naming::Native => &self.0.to_native,
+            Naming::HuggingFace => &self.0.to_hf,
         }
     }
 
@@ -211,7 +211,7 @@ impl Family {
             return Ok(self.clone());
         }
         let fields = config.to_all_fields();
-        self.counted(&|text: &Marked| {
+        self.counted(&|text: &Spanned| {
             size(&text.text, &fields).map_err(|reason| FamilyError::Operation {
                 what: format!("how many tensors are stacked cannot be said: {reason}"),
                 place: text.at(),
@@ -221,26 +221,25 @@ impl Family {
     }
 
     /// The family with rules for as many tensors as `count` says.
-    pub(super) fn counted(&self, count: &dyn Fn(&Marked) -> Result<usize, FamilyError>) -> Result<Self, FamilyError> {
-        let rules: Vec<WrittenRule> =
-            self.0.stacking.iter().map(|rule| rule.unstacked(count)).collect::<Result<_, _>>()?;
+    pub(super) fn counted(&self, count: &dyn Fn(&Spanned) -> Result<usize, FamilyError>) -> Result<Self, FamilyError> {
+        let rules: Vec<RawRule> = self.0.stacking.iter().map(|rule| rule.unstacked(count)).collect::<Result<_, _>>()?;
         let to_native = Remap::new(&rules)?;
         let inside = Inside { to_hf: to_native.inverse()?, to_native, ..(**self.0).clone() };
         Ok(Self(Sealed::new(Arc::new(inside))))
     }
 
     /// A native name as `side` writes it; of several tensors that it is made of, the first.
-    pub fn name_on(&self, side: Side, native: &ParamPath) -> ParamPath {
-        let renamed = match side {
-            Side::Native => None,
-            Side::HuggingFace => self.0.to_hf.rename(native),
+    pub fn name_on(&self, naming: Naming, native: &ParamPath) -> ParamPath {
+        let renamed = match naming {
+            Naming::Native => None,
+            Naming::HuggingFace => self.0.to_hf.rename(native),
         };
         renamed.and_then(|renamed| renamed.to.into_iter().next()).unwrap_or_else(|| native.clone())
     }
 
     /// The family's own name of a Hugging Face tensor that is spelled otherwise.
-    pub(crate) fn spelled(&self, name: &ParamPath) -> Option<ParamPath> {
-        self.0.spellings.rename_one(name)
+    pub(crate) fn canonical_name(&self, name: &ParamPath) -> Option<ParamPath> {
+        self.0.aliases.rename_one(name)
     }
 
     /// True for names that files may hold and models do not need, such as rotary buffers.
@@ -309,7 +308,7 @@ impl Family {
 
 /// The architecture of a family: the one that it names, the built-in one of its own name or of a family that it extends, or
 /// else one of its own, of which its `native:` fields are what models take for granted.
-fn architecture_of(written: &Written) -> Result<Architecture, FamilyError> {
+fn architecture_of(written: &RawFamily) -> Result<Architecture, FamilyError> {
     let own = written.family.text.as_str();
     let Some(asked) = written.native.get("architecture").and_then(Value::as_str) else {
         return Ok(Architecture::define(own, &written.native, &written.family.at())?);
@@ -343,8 +342,8 @@ mod tests {
             ("model.layers.7.self_attn.o_proj.bias", "causal_lm.layer_stack.layers.7.attention.output_linear.bias"),
             ("lm_head.weight", "lm_head.weight"),
         ] {
-            assert_eq!(family.rules_to(Side::Native).rename_one(&hf.into()).unwrap().as_str(), native);
-            assert_eq!(family.name_on(Side::HuggingFace, &native.into()).as_str(), hf);
+            assert_eq!(family.rules_to(Naming::Native).rename_one(&hf.into()).unwrap().as_str(), native);
+            assert_eq!(family.name_on(Naming::HuggingFace, &native.into()).as_str(), hf);
         }
     }
 
@@ -352,7 +351,7 @@ mod tests {
     fn families_that_nobody_else_has_keep_their_names_both_ways() {
         let family = Family::of(Architecture::from_name("single_head").unwrap()).unwrap();
         for name in ["lm_head.weight", "causal_lm.layer_stack.layers.3.attention.alibi_slope"] {
-            for side in [Side::Native, Side::HuggingFace] {
+            for side in [Naming::Native, Naming::HuggingFace] {
                 assert_eq!(family.rules_to(side).rename_one(&name.into()).unwrap().as_str(), name);
             }
         }

@@ -10,7 +10,7 @@ use crate::checkpoint::{TensorData, read_floats};
 use crate::spec::DType;
 
 /// Row-major `[rows, width]` activations.
-pub(super) struct Rows<F> {
+pub(super) struct Activations<F> {
     pub(super) data: Vec<F>,
     pub(super) width: usize,
 }
@@ -46,12 +46,12 @@ impl Real for f64 {
 
 /// RMSNorm or LayerNorm over each row.
 pub(super) fn normalize<F: Real>(
-    x: &Rows<F>,
+    x: &Activations<F>,
     kind: NormKind,
     weight: &[f32],
     bias: Option<&[f32]>,
     eps: f64,
-) -> Rows<F> {
+) -> Activations<F> {
     let mut data = x.data.clone();
     let width = x.width as f64;
     for row in data.chunks_exact_mut(x.width) {
@@ -66,12 +66,12 @@ pub(super) fn normalize<F: Real>(
             *value = F::nearest(((*value).into() - mean) * scale) * F::from(*weight) + shift;
         }
     }
-    Rows { data, width: x.width }
+    Activations { data, width: x.width }
 }
 
 /// Turns pairs of each head by the position times the pair's frequency. `neighbours` pairs 2i with 2i + 1, else i is
 /// paired with i + half.
-pub(super) fn rotate<F: Real>(x: &mut Rows<F>, head: usize, frequencies: &[f64], neighbours: bool) {
+pub(super) fn rotate<F: Real>(x: &mut Activations<F>, head: usize, frequencies: &[f64], neighbours: bool) {
     let width = x.width;
     let half = frequencies.len();
     for (position, row) in x.data.chunks_exact_mut(width).enumerate() {
@@ -114,12 +114,12 @@ fn erf(x: f64) -> f64 {
 
 /// Causal attention of one sequence over a window: query head h reads key head h / (heads / groups).
 pub(super) fn attend<F: Real>(
-    q: &Rows<F>,
-    k: &Rows<F>,
-    v: &Rows<F>,
+    q: &Activations<F>,
+    k: &Activations<F>,
+    v: &Activations<F>,
     (heads, groups, head): (usize, usize, usize),
     window: usize,
-) -> Rows<F> {
+) -> Activations<F> {
     let tokens = q.data.len() / q.width;
     let mut data = vec![F::default(); tokens * heads * head];
     data.par_chunks_exact_mut(heads * head).enumerate().for_each(|(token, out)| {
@@ -144,10 +144,10 @@ pub(super) fn attend<F: Real>(
             }
         }
     });
-    Rows { data, width: heads * head }
+    Activations { data, width: heads * head }
 }
 
-pub(super) fn add<F: Real>(x: &mut Rows<F>, y: &Rows<F>) {
+pub(super) fn add<F: Real>(x: &mut Activations<F>, y: &Activations<F>) {
     for (x, y) in x.data.iter_mut().zip(&y.data) {
         *x += *y;
     }

@@ -16,7 +16,7 @@ use crate::checkpoint::{Checkpoint, CheckpointError};
 use crate::ops::Widened;
 use crate::parallel::read_ahead;
 use crate::spec::DType;
-use arithmetic::{Real, Rows, activate, add, attend, normalize, rotate};
+use arithmetic::{Activations, Real, activate, add, attend, normalize, rotate};
 pub(super) use outline::Outline;
 use outline::{Map, PositionOutline, Projection};
 use weights::Loaded;
@@ -60,7 +60,7 @@ impl Passes {
 }
 
 /// Puts some columns of logits into their places.
-fn place<F: Real>(logits: &mut [F], part: Rows<F>, (first, vocab): (usize, usize)) {
+fn place<F: Real>(logits: &mut [F], part: Activations<F>, (first, vocab): (usize, usize)) {
     for (row, part) in logits.chunks_exact_mut(vocab).zip(part.data.chunks_exact(part.width)) {
         row[first..][..part.len()].copy_from_slice(part);
     }
@@ -102,14 +102,14 @@ impl<'a> ReferenceModel<'a> {
         modules.flat_map(|name| [format!("{name}.weight"), format!("{name}.bias")]).collect()
     }
 
-    /// A linear map of `outputs` outputs (all of its tensor's, if not given), of which `first` others come before it.
+    /// A linear layer of `outputs` outputs (all of its tensor's, if not given), of which `first` others come before it.
     fn linear<F: Real + Widened>(
         &self,
         loaded: &Loaded,
-        x: &Rows<F>,
+        x: &Activations<F>,
         (map, layer): (&Projection, usize),
         part: Option<(usize, usize)>,
-    ) -> Result<Rows<F>, CheckpointError> {
+    ) -> Result<Activations<F>, CheckpointError> {
         let name = map.tensor.replace("{layer}", &layer.to_string());
         loaded.project(x, &name, part).ok_or_else(|| self.misfit(&format!("{name}.weight")))
     }
@@ -118,11 +118,11 @@ impl<'a> ReferenceModel<'a> {
     fn shared<F: Real + Widened>(
         &self,
         loaded: &Loaded,
-        x: &Rows<F>,
+        x: &Activations<F>,
         (map, layer): (&Projection, usize),
         role: Map,
         (sizes, inner): (&Sizes, usize),
-    ) -> Result<Rows<F>, CheckpointError> {
+    ) -> Result<Activations<F>, CheckpointError> {
         let outputs = |role: &Map| match role {
             Map::Query => sizes.heads * sizes.head,
             Map::Key | Map::Value => sizes.groups * sizes.head,
@@ -132,7 +132,12 @@ impl<'a> ReferenceModel<'a> {
         self.linear(loaded, x, (map, layer), Some((first, outputs(&role))))
     }
 
-    fn norm<F: Real>(&self, loaded: &Loaded, x: &Rows<F>, name: &str) -> Result<Rows<F>, CheckpointError> {
+    fn norm<F: Real>(
+        &self,
+        loaded: &Loaded,
+        x: &Activations<F>,
+        name: &str,
+    ) -> Result<Activations<F>, CheckpointError> {
         let weight = format!("{name}.weight");
         let missing = || CheckpointError::NoTensor { tensor: weight.clone(), path: self.checkpoint.path().to_owned() };
         let values = loaded.vector(&weight).ok_or_else(missing)?;
@@ -146,9 +151,9 @@ impl<'a> ReferenceModel<'a> {
     }
 
     /// The same over each head's part of a row, where the file has such a norm.
-    fn norm_heads<F: Real>(&self, loaded: &Loaded, x: &mut Rows<F>, name: &str) -> Result<(), CheckpointError> {
+    fn norm_heads<F: Real>(&self, loaded: &Loaded, x: &mut Activations<F>, name: &str) -> Result<(), CheckpointError> {
         let Some(weight) = loaded.vector(&format!("{name}.weight")) else { return Ok(()) };
-        let heads = Rows { data: std::mem::take(&mut x.data), width: weight.len() };
+        let heads = Activations { data: std::mem::take(&mut x.data), width: weight.len() };
         x.data = self.norm(loaded, &heads, name)?.data;
         Ok(())
     }
@@ -182,7 +187,8 @@ impl<'a> ReferenceModel<'a> {
         let frequencies = self.frequencies(head);
         let embedded = self.embedded(ids)?;
         let start = embedded[..exact * hidden].iter().map(|&value| f64::from(value)).collect();
-        let (mut x, mut precise) = (Rows { data: embedded, width: hidden }, Rows { data: start, width: hidden });
+        let (mut x, mut precise) =
+            (Activations { data: embedded, width: hidden }, Activations { data: start, width: hidden });
         let mut streams = Vec::new();
         let layers = self.size(&self.outline.layers).unwrap_or(0);
         let read = |layer: usize| self.load(self.names(layer));
@@ -225,7 +231,7 @@ impl<'a> ReferenceModel<'a> {
     fn layer<F: Real + Widened>(
         &self,
         loaded: &Loaded,
-        x: &mut Rows<F>,
+        x: &mut Activations<F>,
         layer: usize,
         (sizes, frequencies): (&Sizes, &[f64]),
     ) -> Result<(), CheckpointError> {
@@ -254,7 +260,7 @@ impl<'a> ReferenceModel<'a> {
         let up = self.shared(loaded, &input, (&tensors.up, layer), Map::Up, (sizes, inner))?;
         let mut inside = match &tensors.gate {
             Some(gate) => self.shared(loaded, &input, (gate, layer), Map::Gate, (sizes, inner))?,
-            None => Rows { data: up.data.clone(), width: up.width },
+            None => Activations { data: up.data.clone(), width: up.width },
         };
         for (value, up) in inside.data.iter_mut().zip(&up.data) {
             let up = if tensors.gate.is_some() { *up } else { F::from(1.0) };
@@ -265,7 +271,11 @@ impl<'a> ReferenceModel<'a> {
     }
 
     /// Logits of both passes, some rows of the head at a time.
-    fn logits(&self, x: &Rows<f32>, precise: &Rows<f64>) -> Result<(Vec<f32>, Vec<f64>), CheckpointError> {
+    fn logits(
+        &self,
+        x: &Activations<f32>,
+        precise: &Activations<f64>,
+    ) -> Result<(Vec<f32>, Vec<f64>), CheckpointError> {
         let tensors = &self.outline.tensors;
         let tied = self.flag("tie_word_embeddings").unwrap_or(self.outline.tied);
         let name = format!("{}.weight", if tied { &tensors.embedding } else { &tensors.head });
@@ -279,9 +289,9 @@ impl<'a> ReferenceModel<'a> {
         read_ahead(vocab.div_ceil(count), read, |part, weight| {
             let (width, misfit) = (weight.outputs(), || self.misfit(&name));
             let data = weight.product(&x.data, 0..width).ok_or_else(misfit)?;
-            place(&mut logits, Rows { data, width }, (part * count, vocab));
+            place(&mut logits, Activations { data, width }, (part * count, vocab));
             let data = weight.product(&precise.data, 0..width).ok_or_else(misfit)?;
-            place(&mut exact, Rows { data, width }, (part * count, vocab));
+            place(&mut exact, Activations { data, width }, (part * count, vocab));
             Ok::<_, CheckpointError>(())
         })?;
         Ok((logits, exact))

@@ -167,7 +167,7 @@ pub(super) struct Tensors {
     pub(super) head: String,
 }
 
-/// A linear map: a tensor of its own, or some outputs of one that holds several.
+/// A linear layer: a tensor of its own, or some outputs of one that holds several.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Projection {

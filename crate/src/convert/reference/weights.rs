@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use half::{bf16, f16};
 
 use super::ReferenceModel;
-use super::arithmetic::{Real, Rows, widen};
+use super::arithmetic::{Activations, Real, widen};
 use super::outline::MatrixOutline;
 use crate::checkpoint::{CheckpointError, TensorData};
 use crate::interrupt;
@@ -32,13 +32,13 @@ impl Loaded {
     /// that matrix does not exist, or its sizes do not fit.
     pub(super) fn project<F: Real + Widened>(
         &self,
-        x: &Rows<F>,
+        x: &Activations<F>,
         name: &str,
         part: Option<(usize, usize)>,
-    ) -> Option<Rows<F>> {
+    ) -> Option<Activations<F>> {
         let matrix = self.matrices.get(&format!("{name}.weight"))?;
         let (first, count) = part.unwrap_or((0, matrix.outputs()));
-        let mut y = Rows { data: matrix.product(&x.data, first..first + count)?, width: count };
+        let mut y = Activations { data: matrix.product(&x.data, first..first + count)?, width: count };
         if let Some(bias) = self.vector(&format!("{name}.bias")) {
             let bias = bias.get(first..first + count)?;
             for row in y.data.chunks_exact_mut(count.max(1)) {

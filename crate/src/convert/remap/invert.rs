@@ -1,7 +1,7 @@
 //! The way back of one rule.
 
 /// A run of literal text, or the number of a group.
-enum Piece {
+enum PatternPart {
     Literal(String),
     Group(usize),
 }
@@ -28,7 +28,7 @@ pub(super) fn invert_one(pattern: &str, replace: &str) -> Result<(String, String
                     }
                 }
                 groups.push(body);
-                back.push(Piece::Group(groups.len()));
+                back.push(PatternPart::Group(groups.len()));
             }
             '$' | '^' | '.' | '*' | '+' | '?' | '[' | ']' | '{' | '}' | '|' | ')' => {
                 return Err(format!("`{c}` outside a group"));
@@ -40,8 +40,8 @@ pub(super) fn invert_one(pattern: &str, replace: &str) -> Result<(String, String
     let mut order = Vec::new();
     for piece in replacement_pieces(replace)? {
         match piece {
-            Piece::Literal(text) => forward.push_str(&regex::escape(&text)),
-            Piece::Group(number) => {
+            PatternPart::Literal(text) => forward.push_str(&regex::escape(&text)),
+            PatternPart::Group(number) => {
                 let body = number.checked_sub(1).and_then(|index| groups.get(index));
                 let body = body.ok_or_else(|| format!("`${number}` names a group that is not there"))?;
                 forward.push_str(&format!("({body})"));
@@ -55,23 +55,23 @@ pub(super) fn invert_one(pattern: &str, replace: &str) -> Result<(String, String
         return Err("the replacement does not keep each group once".to_owned());
     }
     let back = back.into_iter().map(|piece| match piece {
-        Piece::Literal(text) => text.replace('$', "$$"),
+        PatternPart::Literal(text) => text.replace('$', "$$"),
         // Group i of the way back is group order[i] of the rule.
-        Piece::Group(number) => {
+        PatternPart::Group(number) => {
             format!("${{{}}}", order.iter().position(|&kept| kept == number).map_or(number, |place| place + 1))
         }
     });
     Ok((forward, back.collect()))
 }
 
-fn push(pieces: &mut Vec<Piece>, c: char) {
+fn push(pieces: &mut Vec<PatternPart>, c: char) {
     match pieces.last_mut() {
-        Some(Piece::Literal(text)) => text.push(c),
-        _ => pieces.push(Piece::Literal(c.to_string())),
+        Some(PatternPart::Literal(text)) => text.push(c),
+        _ => pieces.push(PatternPart::Literal(c.to_string())),
     }
 }
 
-fn replacement_pieces(replace: &str) -> Result<Vec<Piece>, String> {
+fn replacement_pieces(replace: &str) -> Result<Vec<PatternPart>, String> {
     let mut pieces = Vec::new();
     let mut chars = replace.chars().peekable();
     while let Some(c) = chars.next() {
@@ -91,7 +91,7 @@ fn replacement_pieces(replace: &str) -> Result<Vec<Piece>, String> {
         if braced && chars.next() != Some('}') {
             return Err("`${` without `}`".to_owned());
         }
-        pieces.push(Piece::Group(digits.parse().map_err(|_| "`$` without a group number".to_owned())?));
+        pieces.push(PatternPart::Group(digits.parse().map_err(|_| "`$` without a group number".to_owned())?));
     }
     Ok(pieces)
 }

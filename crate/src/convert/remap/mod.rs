@@ -5,7 +5,7 @@ mod invert;
 use regex::Regex;
 
 use super::family::FamilyError;
-use super::family::{Marked, Stacked, WrittenPermute, WrittenRule};
+use super::family::{RawPermute, RawRule, Spanned, Stacked};
 use crate::spec::ParamPath;
 use invert::invert_one;
 
@@ -15,9 +15,9 @@ pub(crate) enum Change {
     /// Rows become columns; a vector stays.
     Transpose,
     /// Rows, seen as a box, change their order.
-    Permute(WrittenPermute),
+    Permute(RawPermute),
     /// The rows of the parts of a tensor alternate in this many groups.
-    Interleave(Marked),
+    Interleave(Spanned),
     /// So many rows at the beginning are left out.
     SkipRows(usize),
     /// This is added to every element.
@@ -27,13 +27,13 @@ pub(crate) enum Change {
 #[derive(Clone, Debug)]
 struct Rule {
     pattern: Regex,
-    written: Marked,
+    written: Spanned,
     /// Several where a tensor is split.
     replacements: Vec<String>,
     /// Which of how many parts of one tensor, where several are joined.
     part: Option<(usize, usize)>,
     changes: Vec<Change>,
-    sizes: Vec<Marked>,
+    sizes: Vec<Spanned>,
     stacked: Option<Stacked>,
     inside: Vec<Rule>,
 }
@@ -60,15 +60,15 @@ pub struct Renamed {
     /// What happens to the elements, in order.
     pub(super) changes: Vec<Change>,
     /// The rows of each part, where the rule says so.
-    pub(super) sizes: Vec<Marked>,
+    pub(super) sizes: Vec<Spanned>,
     /// How many tensors are stacked in one.
     pub(super) stacked: Option<Stacked>,
     /// The innermost rule that matched.
-    pub(super) rule: Marked,
+    pub(super) rule: Spanned,
 }
 
 impl Remap {
-    pub(super) fn new(written: &[WrittenRule]) -> Result<Self, FamilyError> {
+    pub(super) fn new(written: &[RawRule]) -> Result<Self, FamilyError> {
         Ok(Self { rules: compile(written, false)? })
     }
 
@@ -77,12 +77,11 @@ impl Remap {
     /// # Errors
     /// [`FamilyError`] for YAML, patterns or rules that cannot be read.
     pub fn from_yaml(yaml: &serde_yaml::Value, origin: &str) -> Result<Self, FamilyError> {
-        let mut written: Vec<WrittenRule> =
-            serde_yaml::from_value(yaml.clone()).map_err(|error| FamilyError::Syntax {
-                reason: error.to_string(),
-                place: origin.to_owned(),
-                advice: "write a list of {match, replace, inside}".to_owned(),
-            })?;
+        let mut written: Vec<RawRule> = serde_yaml::from_value(yaml.clone()).map_err(|error| FamilyError::Syntax {
+            reason: error.to_string(),
+            place: origin.to_owned(),
+            advice: "write a list of {match, replace, inside}".to_owned(),
+        })?;
         let place = origin.into();
         written.iter_mut().for_each(|rule| rule.named(&place));
         Self::new(&written)
@@ -97,7 +96,7 @@ impl Remap {
             changes: Vec::new(),
             sizes: Vec::new(),
             stacked: None,
-            rule: Marked::default(),
+            rule: Spanned::default(),
         };
         let mut rest = name.as_str();
         let mut rules = &self.rules;
@@ -149,12 +148,12 @@ impl Remap {
     }
 }
 
-fn compile(written: &[WrittenRule], several: bool) -> Result<Vec<Rule>, FamilyError> {
+fn compile(written: &[RawRule], several: bool) -> Result<Vec<Rule>, FamilyError> {
     let mut rules = Vec::new();
     for rule in written {
         let (patterns, replacements) = (&rule.patterns.0, &rule.replace.0);
         let Some(first) = patterns.first() else {
-            return Err(syntax("a rule without a pattern", &Marked::default()));
+            return Err(syntax("a rule without a pattern", &Spanned::default()));
         };
         if replacements.is_empty() {
             return Err(syntax("a rule without a replacement", first));
@@ -213,7 +212,7 @@ fn compile(written: &[WrittenRule], several: bool) -> Result<Vec<Rule>, FamilyEr
     Ok(rules)
 }
 
-fn syntax(reason: &str, at: &Marked) -> FamilyError {
+fn syntax(reason: &str, at: &Spanned) -> FamilyError {
     FamilyError::Syntax {
         reason: reason.to_owned(),
         place: at.at(),
@@ -222,11 +221,11 @@ fn syntax(reason: &str, at: &Marked) -> FamilyError {
 }
 
 /// A pattern for whole names.
-pub(super) fn whole(pattern: &Marked) -> Result<Regex, FamilyError> {
+pub(super) fn whole(pattern: &Spanned) -> Result<Regex, FamilyError> {
     anchored(&format!("(?:{})$", pattern.text), pattern)
 }
 
-fn anchored(pattern: &str, written: &Marked) -> Result<Regex, FamilyError> {
+fn anchored(pattern: &str, written: &Spanned) -> Result<Regex, FamilyError> {
     Regex::new(&format!("^(?:{pattern})")).map_err(|error| FamilyError::Pattern {
         pattern: written.text.clone(),
         // The message draws the pattern and points into it; its last line says what is wrong.
@@ -272,7 +271,7 @@ mod tests {
     use super::*;
 
     fn rules(yaml: &str) -> Remap {
-        let written: Vec<WrittenRule> = serde_yaml::from_str(yaml).unwrap();
+        let written: Vec<RawRule> = serde_yaml::from_str(yaml).unwrap();
         Remap::new(&written).unwrap()
     }
 
@@ -342,7 +341,7 @@ mod tests {
             r"{match: 'a', replace: 'b', permute: {rows: ['2', '3'], order: [0, 0]}}",
             r"{match: 'a', replace: []}",
         ] {
-            let written: Vec<WrittenRule> = serde_yaml::from_str(&format!("[{rule}]")).unwrap();
+            let written: Vec<RawRule> = serde_yaml::from_str(&format!("[{rule}]")).unwrap();
             assert!(matches!(Remap::new(&written), Err(FamilyError::Syntax { .. })), "{rule}");
         }
     }

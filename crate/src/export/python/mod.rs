@@ -127,7 +127,7 @@ pub fn python(config: &ModelConfig) -> Result<Vec<SourceFile>, ExportError> {
     let own = json!({
         "parts": wrapped(&format!("{}.", parts_in_words(config)), 110),
         "model_type": format!("chandlery-{}", config.architecture.name()),
-        "first_linear": ModelSpec::resolve(config).linear_maps().first().map(|map| map.path.clone()),
+        "first_linear": ModelSpec::resolve(config).linear_layers().first().map(|map| map.path.clone()),
         "fields": fields_of(config, &blueprint),
         "rope_parameters": rope,
         "runs_python": python_block(&runs_json(config), 8),

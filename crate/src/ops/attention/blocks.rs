@@ -23,7 +23,7 @@ pub(super) enum Cover {
 
 /// Where a line of scores is: query `query` of row and head, from key `first` on.
 #[derive(Clone, Copy)]
-pub(super) struct Place {
+pub(super) struct ScoreLine {
     pub(super) row: usize,
     pub(super) head: usize,
     pub(super) query: usize,
@@ -36,7 +36,7 @@ pub(super) trait Rule: Sync {
     fn span(&self, row: usize, head: usize, queries: Range<usize>) -> Range<usize>;
     fn cover(&self, row: usize, head: usize, queries: Range<usize>, keys: Range<usize>) -> Cover;
     /// Sets the hidden scores of a line to −∞ (and adds what the rule adds to scores).
-    fn apply<T: Wide>(&self, place: Place, cover: Cover, scores: &mut [T]);
+    fn apply<T: Wide>(&self, line: ScoreLine, cover: Cover, scores: &mut [T]);
 }
 
 /// Sizes of one call: q `[rows, heads, queries, width]`, k and v `[rows, kv_heads, keys, width]`.
@@ -157,8 +157,8 @@ impl<T: Wide, R: Rule> Call<'_, T, R> {
                     *score += slope * T::of(first + step as f64);
                 }
             }
-            let place = Place { row: tile.row, head: tile.head, query, first: keys.start };
-            self.rule.apply(place, cover, line);
+            let at = ScoreLine { row: tile.row, head: tile.head, query, first: keys.start };
+            self.rule.apply(at, cover, line);
         }
         Ok(scores)
     }

@@ -25,7 +25,7 @@ pub(super) fn eager(
     let mut scores = scores.reshape((batch, heads, queries, keys))?.to_dtype(inside)?;
     if let Some(slopes) = slopes {
         let places = |count: usize, from: usize| {
-            let places: Vec<f64> = (0..count).map(|place| (place + from) as f64).collect();
+            let places: Vec<f64> = (0..count).map(|line| (line + from) as f64).collect();
             Tensor::from_vec(places, count, slopes.device())?.to_dtype(inside)
         };
         let at = places(queries, keys - queries)?.reshape((queries, 1))?;

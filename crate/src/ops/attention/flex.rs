@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use candle_core::{Device, Result, Tensor};
 
-use super::blocks::{Cover, Place, Rule};
+use super::blocks::{Cover, Rule, ScoreLine};
 use crate::ops::element::Wide;
 
 /// Queries and keys of one block.
@@ -31,7 +31,7 @@ struct Table {
     /// `[row][head][block of queries][block of keys]`.
     covers: Vec<Cover>,
     /// `[row][head][query]`: whether it sees nothing.
-    blind: Vec<bool>,
+    fully_masked: Vec<bool>,
 }
 
 impl BlockMask {
@@ -45,11 +45,11 @@ impl BlockMask {
     ) -> Self {
         let blocks = (queries.div_ceil(BLOCK), keys.div_ceil(BLOCK));
         let mut covers = Vec::with_capacity(rows * heads * blocks.0 * blocks.1);
-        let mut blind = Vec::with_capacity(rows * heads * queries);
+        let mut fully_masked = Vec::with_capacity(rows * heads * queries);
         for (row, head) in (0..rows).flat_map(|row| (0..heads).map(move |head| (row, head))) {
             for first in (0..queries).step_by(BLOCK) {
                 let mut counts = vec![0; blocks.1];
-                let mut sees_nothing = false;
+                let mut is_fully_masked = false;
                 let taken = first..(first + BLOCK).min(queries);
                 for query in taken.clone() {
                     let before: usize = counts.iter().sum();
@@ -57,14 +57,14 @@ impl BlockMask {
                         counts[count] += usize::from(visible(row, head, query, key));
                     }
                     let nothing = counts.iter().sum::<usize>() == before;
-                    blind.push(nothing);
-                    sees_nothing |= nothing;
+                    fully_masked.push(nothing);
+                    is_fully_masked |= nothing;
                 }
                 covers.extend(counts.iter().enumerate().map(|(block, &count)| {
                     let pairs = taken.len() * BLOCK.min(keys - block * BLOCK);
                     match count {
                         // A query that sees nothing averages all keys.
-                        _ if sees_nothing => Cover::Partial,
+                        _ if is_fully_masked => Cover::Partial,
                         0 => Cover::Empty,
                         count if count == pairs => Cover::Full,
                         _ => Cover::Partial,
@@ -72,7 +72,16 @@ impl BlockMask {
                 }));
             }
         }
-        Self(Arc::new(Table { rows, heads, queries, keys, visible: Box::new(visible), score: None, covers, blind }))
+        Self(Arc::new(Table {
+            rows,
+            heads,
+            queries,
+            keys,
+            visible: Box::new(visible),
+            score: None,
+            covers,
+            fully_masked,
+        }))
     }
 
     /// Adds `score(row, head, query, key)` to the scaled score of each pair.
@@ -85,7 +94,7 @@ impl BlockMask {
             visible: Box::new(visible),
             score: Some(Box::new(score)),
             covers: table.covers.clone(),
-            blind: table.blind.clone(),
+            fully_masked: table.fully_masked.clone(),
             ..**table
         }))
     }
@@ -116,7 +125,7 @@ impl BlockMask {
             && (self.0.queries, self.0.keys) == (queries, keys)
     }
 
-    /// The place of (row, head) in the tables.
+    /// The line of (row, head) in the tables.
     fn index(&self, row: usize, head: usize) -> usize {
         row.min(self.0.rows - 1) * self.0.heads + head.min(self.0.heads - 1)
     }
@@ -149,8 +158,8 @@ impl Rule for BlockMask {
         self.line(row, head, &queries)[keys.start / BLOCK]
     }
 
-    fn apply<T: Wide>(&self, place: Place, cover: Cover, scores: &mut [T]) {
-        let Place { row, head, query, first } = place;
+    fn apply<T: Wide>(&self, line: ScoreLine, cover: Cover, scores: &mut [T]) {
+        let ScoreLine { row, head, query, first } = line;
         if let Some(score) = &self.0.score {
             for (key, value) in (first..).zip(scores.iter_mut()) {
                 *value += T::of(f64::from(score(row, head, query, key)));
@@ -159,7 +168,7 @@ impl Rule for BlockMask {
         if cover == Cover::Full {
             return;
         }
-        if self.0.blind[self.index(row, head) * self.0.queries + query] {
+        if self.0.fully_masked[self.index(row, head) * self.0.queries + query] {
             scores.fill(T::ZERO);
             return;
         }

@@ -5,27 +5,28 @@ use std::sync::{Mutex, PoisonError};
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, CudaStorage, CustomOp3, DType, Layout, Result, Shape, Storage, Tensor};
 
-use super::visibility::Visibility;
-use crate::ops::collect::offer;
-use crate::ops::cuda::{self, Sight};
+use super::attention_mask::AttentionMask;
+use crate::ops::collect::accumulate_grad;
+use crate::ops::cuda::{self, DeviceMask};
 
 /// softmax(q kᵀ · scale + bias) v; see [`attention`](super::attention).
 pub(super) fn attend(
     (q, k, v): (&Tensor, &Tensor, &Tensor),
     slopes: Option<&Tensor>,
-    visibility: &Visibility,
+    mask: &AttentionMask,
     scale: f64,
 ) -> Result<Tensor> {
-    let sight = visibility.sight(q.device())?;
+    let device_mask = mask.device_mask(q.device())?;
     // A query that sees nothing averages all keys; the tiles, which skip what is hidden, cannot.
-    let tiles = !visibility.has_blind();
+    let tiles = !mask.has_fully_masked();
     let wide = slopes.map(|slopes| slopes.detach().to_dtype(DType::F32)?.contiguous()).transpose()?;
-    let (out, saved) = cuda::attend((&q.detach(), &k.detach(), &v.detach()), wide.as_ref(), &sight, scale, tiles)?;
+    let (out, saved) =
+        cuda::attend((&q.detach(), &k.detach(), &v.detach()), wide.as_ref(), &device_mask, scale, tiles)?;
     let tracked = [Some(q), Some(k), Some(v), slopes].into_iter().flatten().any(Tensor::track_op);
     if !tracked {
         return Ok(out);
     }
-    let call = Attend { sight, scale, saved, slopes: wide, out: Mutex::new(Some(out)) };
+    let call = Attend { device_mask, scale, saved, slopes: wide, out: Mutex::new(Some(out)) };
     match slopes {
         None => q.apply_op3(k, v, call),
         // Stacked, because a custom operation has at most three arguments.
@@ -35,7 +36,7 @@ pub(super) fn attend(
 
 /// (q, k, v) or (q, k and v stacked, slopes) → the output, which was computed before.
 struct Attend {
-    sight: Sight,
+    device_mask: DeviceMask,
     scale: f64,
     saved: Tensor,
     slopes: Option<Tensor>,
@@ -92,17 +93,17 @@ impl CustomOp3 for Attend {
         let results = (&out.detach(), &self.saved, g);
         let Some(slopes) = &self.slopes else {
             let operands = (&q.detach(), &k.detach(), &v.detach());
-            let (of_q, of_k, of_v, _) = cuda::attend_backward(operands, None, &self.sight, self.scale, results)?;
-            return Ok((offer(q, of_q)?, offer(k, of_k)?, offer(v, of_v)?));
+            let (of_q, of_k, of_v, _) = cuda::attend_backward(operands, None, &self.device_mask, self.scale, results)?;
+            return Ok((accumulate_grad(q, of_q)?, accumulate_grad(k, of_k)?, accumulate_grad(v, of_v)?));
         };
         let ((both, given), both_detached) = ((k, v), k.detach());
         let operands = (&q.detach(), &both_detached.get(0)?, &both_detached.get(1)?);
         let (of_q, of_k, of_v, of_slopes) =
-            cuda::attend_backward(operands, Some(slopes), &self.sight, self.scale, results)?;
+            cuda::attend_backward(operands, Some(slopes), &self.device_mask, self.scale, results)?;
         let of_slopes = match of_slopes {
-            Some(of_slopes) => offer(given, of_slopes.to_dtype(given.dtype())?.reshape(given.shape())?)?,
+            Some(of_slopes) => accumulate_grad(given, of_slopes.to_dtype(given.dtype())?.reshape(given.shape())?)?,
             None => None,
         };
-        Ok((offer(q, of_q)?, offer(both, Tensor::stack(&[of_k, of_v], 0)?)?, of_slopes))
+        Ok((accumulate_grad(q, of_q)?, accumulate_grad(both, Tensor::stack(&[of_k, of_v], 0)?)?, of_slopes))
     }
 }

@@ -1,5 +1,6 @@
 //! Causal attention with grouped keys and values, in four implementations that give the same numbers.
 
+mod attention_mask;
 mod blocks;
 mod eager;
 mod flex;
@@ -8,17 +9,16 @@ mod implementation;
 mod operation;
 #[cfg(test)]
 mod tests;
-mod visibility;
 
 use std::sync::{Arc, OnceLock};
 
 use candle_core::Tensor;
 
+pub use attention_mask::AttentionMask;
 use blocks::Sizes;
 pub use flex::BlockMask;
 pub use implementation::{AttentionError, AttentionImplementation};
 use operation::{Attend, AttendWithSlopes, Blockwise, Pairs};
-pub use visibility::Visibility;
 
 /// Attention weights set to 0 at random during training.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -35,7 +35,7 @@ pub struct AttentionOptions<'a> {
     /// By which implementation.
     pub implementation: AttentionImplementation,
     /// Which keys each query sees.
-    pub visibility: &'a Visibility,
+    pub mask: &'a AttentionMask,
     /// What products of queries and keys are multiplied by, usually 1/√width.
     pub scale: f64,
     /// ALiBi: `[heads]`; slope · (key − query) is added to the scaled score. Gradients flow to it.
@@ -53,17 +53,17 @@ pub struct AttentionOptions<'a> {
 /// [`AttentionError::Dropout`] if the implementation cannot drop weights, [`AttentionError::Shape`] if sizes do not fit,
 /// or the device's refusal.
 pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, options: &AttentionOptions<'_>) -> Result<Tensor, AttentionError> {
-    let AttentionOptions { implementation, visibility, scale, slopes, dropout } = *options;
+    let AttentionOptions { implementation, mask, scale, slopes, dropout } = *options;
     let dropout = dropout.filter(|dropout| dropout.probability > 0.0);
     implementation.check_dropout(dropout.map_or(0.0, |dropout| dropout.probability))?;
     let sizes = sizes(q, k, v, slopes)?;
-    if (visibility.rows(), visibility.queries(), visibility.keys()) != (sizes.rows, sizes.queries, sizes.keys) {
+    if (mask.rows(), mask.queries(), mask.keys()) != (sizes.rows, sizes.queries, sizes.keys) {
         return Err(AttentionError::Shape {
             what: format!(
                 "the mask is for {} rows, {} queries and {} keys, the operands have {}, {} and {}",
-                visibility.rows(),
-                visibility.queries(),
-                visibility.keys(),
+                mask.rows(),
+                mask.queries(),
+                mask.keys(),
                 sizes.rows,
                 sizes.queries,
                 sizes.keys
@@ -72,18 +72,18 @@ pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, options: &AttentionOptions<
         });
     }
     if implementation != AttentionImplementation::Eager && crate::ops::cuda::serves(q) {
-        return Ok(gpu::attend((q, k, v), slopes, visibility, scale)?);
+        return Ok(gpu::attend((q, k, v), slopes, mask, scale)?);
     }
     if implementation == AttentionImplementation::Eager || !q.device().is_cpu() {
-        return Ok(eager::eager((q, k, v), &visibility.matrix(q.device())?, slopes, scale, dropout)?);
+        return Ok(eager::eager((q, k, v), &mask.matrix(q.device())?, slopes, scale, dropout)?);
     }
     // Scores of one block of 64 queries and 512 keys take 128 KB: with what they are made of, a core's cache.
     let (pairs, block) = match implementation {
         AttentionImplementation::FlexAttention => {
-            (Pairs::Table(visibility.blocks().clone()), (flex::BLOCK, Some(flex::BLOCK)))
+            (Pairs::Table(mask.blocks().clone()), (flex::BLOCK, Some(flex::BLOCK)))
         }
-        AttentionImplementation::FlashAttention2 => (Pairs::Rule(visibility.clone()), (128, Some(128))),
-        _ => (Pairs::Rule(visibility.clone()), (64, None)),
+        AttentionImplementation::FlashAttention2 => (Pairs::Rule(mask.clone()), (128, Some(128))),
+        _ => (Pairs::Rule(mask.clone()), (64, None)),
     };
     blockwise(q, k, v, slopes, Blockwise { sizes, pairs, scale, block, normalisers: OnceLock::new() })
 }

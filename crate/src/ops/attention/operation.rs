@@ -4,10 +4,10 @@ use std::sync::{Arc, OnceLock};
 
 use candle_core::{CpuStorage, CustomOp3, Error, Layout, Result, Shape, Storage, Tensor};
 
+use super::attention_mask::AttentionMask;
 use super::blocks::{Call, Operand, Sizes};
 use super::flex::BlockMask;
-use super::visibility::Visibility;
-use crate::ops::collect::offer;
+use crate::ops::collect::accumulate_grad;
 use crate::ops::element::{Element, Wide, by_element, slice, widened};
 
 /// One call of blockwise attention, shared by its forward and its backward.
@@ -23,7 +23,7 @@ pub(super) struct Blockwise {
 
 /// The two kinds of rules.
 pub(super) enum Pairs {
-    Rule(Visibility),
+    Rule(AttentionMask),
     Table(BlockMask),
 }
 
@@ -35,7 +35,7 @@ impl Blockwise {
         &self,
         (q, k, v): (Operand<'_>, Operand<'_>, Operand<'_>),
         slopes: Option<&[T]>,
-        by_rule: impl FnOnce(Call<'_, T, Visibility>) -> Result<O>,
+        by_rule: impl FnOnce(Call<'_, T, AttentionMask>) -> Result<O>,
         by_table: impl FnOnce(Call<'_, T, BlockMask>) -> Result<O>,
     ) -> Result<O> {
         let Self { sizes, block, .. } = *self;
@@ -109,9 +109,9 @@ impl CustomOp3 for Attend {
         let (q_count, k_count) = (q_shape.elem_count(), k_shape.elem_count());
         let part = |from, count, shape: &Shape| all.narrow(0, from, count)?.reshape(shape);
         Ok((
-            offer(q, part(0, q_count, &q_shape)?)?,
-            offer(k, part(q_count, k_count, &k_shape)?)?,
-            offer(v, part(q_count + k_count, k_count, &k_shape)?)?,
+            accumulate_grad(q, part(0, q_count, &q_shape)?)?,
+            accumulate_grad(k, part(q_count, k_count, &k_shape)?)?,
+            accumulate_grad(v, part(q_count + k_count, k_count, &k_shape)?)?,
         ))
     }
 }
@@ -155,9 +155,9 @@ impl CustomOp3 for AttendWithSlopes {
         let of_slopes = backward.of_slopes.get().cloned().unwrap_or_default();
         let of_slopes = Tensor::from_vec(of_slopes, slopes.shape(), slopes.device())?.to_dtype(slopes.dtype())?;
         Ok((
-            offer(q, all.narrow(0, 0, count)?.reshape(q.shape())?)?,
-            offer(kv, all.narrow(0, count, kv.elem_count())?.reshape(kv.shape())?)?,
-            offer(slopes, of_slopes)?,
+            accumulate_grad(q, all.narrow(0, 0, count)?.reshape(q.shape())?)?,
+            accumulate_grad(kv, all.narrow(0, count, kv.elem_count())?.reshape(kv.shape())?)?,
+            accumulate_grad(slopes, of_slopes)?,
         ))
     }
 }

@@ -10,15 +10,15 @@ const FUSED: [AttentionImplementation; 3] =
 
 struct Case {
     name: &'static str,
-    visibility: Visibility,
+    mask: AttentionMask,
     /// q, then k and v, `[b, heads, tokens, d]`.
     shapes: [[usize; 4]; 2],
     slopes: bool,
 }
 
-fn case(name: &'static str, visibility: Visibility, heads: (usize, usize), slopes: bool) -> Case {
-    let (rows, queries, keys) = (visibility.rows(), visibility.queries(), visibility.keys());
-    Case { name, visibility, shapes: [[rows, heads.0, queries, 8], [rows, heads.1, keys, 8]], slopes }
+fn case(name: &'static str, mask: AttentionMask, heads: (usize, usize), slopes: bool) -> Case {
+    let (rows, queries, keys) = (mask.rows(), mask.queries(), mask.keys());
+    Case { name, mask, shapes: [[rows, heads.0, queries, 8], [rows, heads.1, keys, 8]], slopes }
 }
 
 fn documents(rows: usize, keys: usize) -> Vec<Vec<u32>> {
@@ -39,11 +39,11 @@ fn padding(rows: usize, keys: usize) -> Vec<Vec<bool>> {
 const LONG: usize = 150;
 
 fn cases() -> Vec<Case> {
-    let causal = |rows, tokens| Visibility::causal(rows, tokens, 0);
+    let causal = |rows, tokens| AttentionMask::causal(rows, tokens, 0);
     vec![
         case("causal", causal(2, LONG), (2, 2), false),
         case("one token", causal(1, 1), (2, 1), false),
-        case("after cached tokens", Visibility::causal(2, 5, 140), (4, 2), false),
+        case("after cached tokens", AttentionMask::causal(2, 5, 140), (4, 2), false),
         case("grouped", causal(1, LONG), (6, 2), false),
         case("window", causal(1, LONG).with_window(Some(19)), (2, 1), false),
         case("window of one", causal(1, 70).with_window(Some(1)), (2, 1), false),
@@ -66,7 +66,7 @@ fn cases() -> Vec<Case> {
         case("sloped, padded", causal(3, 70).with_padding(padding(3, 70)).unwrap(), (2, 1), true),
         case(
             "sloped, packed, after cached tokens",
-            Visibility::causal(2, 9, 60).with_documents(documents(2, 69)).unwrap(),
+            AttentionMask::causal(2, 9, 60).with_documents(documents(2, 69)).unwrap(),
             (4, 4),
             true,
         ),
@@ -85,13 +85,8 @@ impl Case {
     }
 
     fn run(&self, implementation: AttentionImplementation, v: &[Tensor]) -> Result<Tensor> {
-        let options = AttentionOptions {
-            implementation,
-            visibility: &self.visibility,
-            scale: 0.35,
-            slopes: v.get(3),
-            dropout: None,
-        };
+        let options =
+            AttentionOptions { implementation, mask: &self.mask, scale: 0.35, slopes: v.get(3), dropout: None };
         Ok(attention(&v[0], &v[1], &v[2], &options)?)
     }
 }
@@ -121,10 +116,10 @@ fn all_implementations_agree_with_the_reference() {
 
 #[test]
 fn every_implementation_agrees_with_finite_differences_and_in_half_precision() {
-    let visibility = Visibility::causal(2, 9, 3).with_window(Some(6)).with_documents(documents(2, 12)).unwrap();
+    let mask = AttentionMask::causal(2, 9, 3).with_window(Some(6)).with_documents(documents(2, 12)).unwrap();
     for implementation in AttentionImplementation::ALL {
         for slopes in [false, true] {
-            let case = case("small", visibility.clone(), (2, 1), slopes);
+            let case = case("small", mask.clone(), (2, 1), slopes);
             let reference = |v: &[Tensor]| case.run(AttentionImplementation::Eager, v);
             agree(&case.inputs(), |v| case.run(implementation, v), reference);
         }
@@ -136,17 +131,12 @@ fn the_reference_is_attention_as_it_is_written_down() {
     // Two tokens, one head, by hand: the second sees both.
     let tensor = |values: [f64; 2]| Tensor::new(&values, &Device::Cpu).unwrap().reshape((1, 1, 2, 1)).unwrap();
     let (q, k, v) = (tensor([1.0, 2.0]), tensor([0.5, -1.0]), tensor([3.0, 7.0]));
-    let visibility = Visibility::causal(1, 2, 0);
+    let mask = AttentionMask::causal(1, 2, 0);
     let slopes = Tensor::new(&[0.25f64], &Device::Cpu).unwrap();
     let weight = (2.0 * 0.5 * 0.5 - 0.25f64).exp() / ((2.0 * 0.5 * 0.5 - 0.25f64).exp() + (-2.0 * 0.5f64).exp());
     for implementation in AttentionImplementation::ALL {
-        let options = AttentionOptions {
-            implementation,
-            visibility: &visibility,
-            scale: 0.5,
-            slopes: Some(&slopes),
-            dropout: None,
-        };
+        let options =
+            AttentionOptions { implementation, mask: &mask, scale: 0.5, slopes: Some(&slopes), dropout: None };
         let found = values(&attention(&q, &k, &v, &options).unwrap());
         close(&found, &[3.0, weight * 3.0 + (1.0 - weight) * 7.0], 1e-12, implementation.name());
     }
@@ -177,7 +167,7 @@ fn a_mask_is_any_function_and_scores_are_added_to() {
 
 #[test]
 fn blocks_without_a_visible_pair_are_known() {
-    let causal = Visibility::causal(1, 256, 0);
+    let causal = AttentionMask::causal(1, 256, 0);
     assert_eq!(causal.blocks().counts(), (6, 4, 6));
     let windowed = causal.clone().with_window(Some(64));
     assert_eq!(windowed.blocks().counts(), (9, 7, 0));
@@ -188,27 +178,27 @@ fn blocks_without_a_visible_pair_are_known() {
 #[test]
 fn the_matrix_says_what_the_rule_says() {
     for case in cases() {
-        let visibility = &case.visibility;
-        let dense = visibility.dense(&Device::Cpu).unwrap();
-        let (rows, queries, keys) = (dense.dim(0).unwrap(), visibility.queries(), visibility.keys());
+        let mask = &case.mask;
+        let dense = mask.dense(&Device::Cpu).unwrap();
+        let (rows, queries, keys) = (dense.dim(0).unwrap(), mask.queries(), mask.keys());
         let cells = dense.flatten_all().unwrap().to_vec1::<f32>().unwrap();
-        for (place, cell) in cells.iter().enumerate() {
-            let (row, query, key) = (place / (queries * keys), place / keys % queries, place % keys);
-            assert_eq!(*cell == 0.0, visibility.allows(row, query, key), "{}: {row} {query} {key}", case.name);
-            assert!(!visibility.allows(row, query, key) || visibility.range(row, query).contains(&key));
+        for (line, cell) in cells.iter().enumerate() {
+            let (row, query, key) = (line / (queries * keys), line / keys % queries, line % keys);
+            assert_eq!(*cell == 0.0, mask.allows(row, query, key), "{}: {row} {query} {key}", case.name);
+            assert!(!mask.allows(row, query, key) || mask.range(row, query).contains(&key));
         }
-        assert!(rows == 1 || rows == visibility.rows());
+        assert!(rows == 1 || rows == mask.rows());
     }
 }
 
 #[test]
 fn only_eager_drops_weights_and_by_its_seed() {
-    let case = case("dropout", Visibility::causal(1, 40, 0), (2, 1), false);
+    let case = case("dropout", AttentionMask::causal(1, 40, 0), (2, 1), false);
     let v = case.inputs().variables(DType::F32);
     let run = |implementation, seed| {
         let dropout = Some(Dropout { probability: 0.5, seed });
-        let visibility = &case.visibility;
-        let options = AttentionOptions { implementation, visibility, scale: 1.0, slopes: None, dropout };
+        let mask = &case.mask;
+        let options = AttentionOptions { implementation, mask, scale: 1.0, slopes: None, dropout };
         attention(&v[0], &v[1], &v[2], &options)
     };
     for implementation in FUSED {
@@ -230,7 +220,7 @@ fn only_eager_drops_weights_and_by_its_seed() {
 fn case_without_dropout(case: &Case, v: &[Tensor]) -> Tensor {
     let options = AttentionOptions {
         implementation: AttentionImplementation::Eager,
-        visibility: &case.visibility,
+        mask: &case.mask,
         scale: 1.0,
         slopes: None,
         dropout: None,
@@ -250,10 +240,10 @@ fn names_are_read_as_they_are_written() {
 #[test]
 fn operands_that_do_not_fit_are_refused() {
     let tensor = |shape: [usize; 4]| Tensor::zeros(shape.to_vec(), DType::F32, &Device::Cpu).unwrap();
-    let refuse = |q, k, visibility: Visibility| {
+    let refuse = |q, k, mask: AttentionMask| {
         let options = AttentionOptions {
             implementation: AttentionImplementation::Sdpa,
-            visibility: &visibility,
+            mask: &mask,
             scale: 1.0,
             slopes: None,
             dropout: None,
@@ -261,8 +251,8 @@ fn operands_that_do_not_fit_are_refused() {
         let error = attention(&tensor(q), &tensor(k), &tensor(k), &options).unwrap_err();
         assert!(matches!(error, AttentionError::Shape { .. }), "{error}");
     };
-    refuse([1, 3, 4, 8], [1, 2, 4, 8], Visibility::causal(1, 4, 0));
-    refuse([1, 2, 4, 8], [1, 2, 3, 8], Visibility::causal(1, 4, 0));
-    refuse([1, 2, 4, 8], [1, 2, 4, 8], Visibility::causal(1, 4, 1));
-    assert!(Visibility::causal(1, 4, 0).with_padding(vec![vec![true; 3]]).is_err());
+    refuse([1, 3, 4, 8], [1, 2, 4, 8], AttentionMask::causal(1, 4, 0));
+    refuse([1, 2, 4, 8], [1, 2, 3, 8], AttentionMask::causal(1, 4, 0));
+    refuse([1, 2, 4, 8], [1, 2, 4, 8], AttentionMask::causal(1, 4, 1));
+    assert!(AttentionMask::causal(1, 4, 0).with_padding(vec![vec![true; 3]]).is_err());
 }

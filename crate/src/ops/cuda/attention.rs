@@ -7,7 +7,7 @@ use candle_core::{CudaDevice, DType, Error, Result, Shape, Tensor};
 use super::launch::{
     Argument, Extent, Flash, Visible, contiguous, empty, int, launch, pointer, suffix, tensor, whole, with,
 };
-use super::{AttentionGradients, Sight};
+use super::{AttentionGradients, DeviceMask};
 
 const OP: &str = "attention";
 
@@ -23,18 +23,18 @@ const SCORES: usize = 256 << 20;
 pub(crate) fn attend(
     operands: (&Tensor, &Tensor, &Tensor),
     slopes: Option<&Tensor>,
-    sight: &Sight,
+    device_mask: &DeviceMask,
     scale: f64,
     tiles: bool,
 ) -> Result<(Tensor, Tensor)> {
     if tiles && by_tiles(operands.0) {
-        return forward_by_tiles(operands, slopes, sight, scale);
+        return forward_by_tiles(operands, slopes, device_mask, scale);
     }
     let (q, k, v) = operands;
     let sizes = Sizes::of(q, k)?;
     let mut outputs = Vec::new();
     for (first, count) in sizes.blocks(q.dtype()) {
-        let weights = sizes.weights((q, k), slopes, sight, scale, first, count)?;
+        let weights = sizes.weights((q, k), slopes, device_mask, scale, first, count)?;
         let out = weights.matmul(&v.contiguous()?.reshape((sizes.pairs(), sizes.keys, sizes.width))?)?;
         outputs.push(out.reshape((sizes.batch, sizes.heads, count, sizes.width))?);
     }
@@ -46,12 +46,12 @@ pub(crate) fn attend(
 pub(crate) fn attend_backward(
     operands: (&Tensor, &Tensor, &Tensor),
     slopes: Option<&Tensor>,
-    sight: &Sight,
+    device_mask: &DeviceMask,
     scale: f64,
     (out, saved, g): (&Tensor, &Tensor, &Tensor),
 ) -> Result<AttentionGradients> {
     if saved.elem_count() > 0 {
-        return backward_by_tiles(operands, slopes, sight, scale, (out, saved, g));
+        return backward_by_tiles(operands, slopes, device_mask, scale, (out, saved, g));
     }
     let (q, k, v) = operands;
     let sizes = Sizes::of(q, k)?;
@@ -64,7 +64,7 @@ pub(crate) fn attend_backward(
         None => Ok(part),
     };
     for (first, count) in sizes.blocks(q.dtype()) {
-        let weights = sizes.weights((q, k), slopes, sight, scale, first, count)?;
+        let weights = sizes.weights((q, k), slopes, device_mask, scale, first, count)?;
         let lines = |x: &Tensor| x.narrow(2, first, count)?.contiguous()?.reshape(sizes.lines(count));
         let (g, queries) = (lines(g)?, lines(q)?);
         of_v = Some(added(of_v, weights.t()?.matmul(&g)?)?);
@@ -76,7 +76,7 @@ pub(crate) fn attend_backward(
             let sums = if slopes.is_some() { whole(&share) } else { Argument::Null };
             with(&weights, |weights| {
                 let mut arguments = vec![contiguous(of_scores, dtype, OP)?, contiguous(weights, dtype, OP)?, sums];
-                arguments.extend([count, first + sight.seen, sizes.keys].map(Argument::Int));
+                arguments.extend([count, first + device_mask.past_len, sizes.keys].map(Argument::Int));
                 arguments.push(Argument::Real(scale));
                 let kernel = format!("masked_softmax_backward_{}", suffix(dtype, OP)?);
                 launch(device, &kernel, Extent::rows(rows, sizes.keys), &arguments)
@@ -142,16 +142,16 @@ impl Sizes {
     fn softmax(
         self,
         device: &CudaDevice,
-        sight: &Sight,
+        device_mask: &DeviceMask,
         scale: f64,
         first: usize,
         count: usize,
     ) -> Result<Vec<Argument<'static>>> {
         let visible = Visible {
-            padded: optional(sight.padded.as_ref(), DType::U8, device)?,
-            documents: optional(sight.documents.as_ref(), DType::U32, device)?,
-            seen: int(sight.seen, OP, &self.scores())?,
-            window: window(sight),
+            padded: optional(device_mask.padded.as_ref(), DType::U8, device)?,
+            documents: optional(device_mask.documents.as_ref(), DType::U32, device)?,
+            past_len: int(device_mask.past_len, OP, &self.scores())?,
+            window: window(device_mask),
             causal: 1,
         };
         let mut arguments = vec![Argument::Visible(visible)];
@@ -165,7 +165,7 @@ impl Sizes {
         self,
         (q, k): (&Tensor, &Tensor),
         slopes: Option<&Tensor>,
-        sight: &Sight,
+        device_mask: &DeviceMask,
         scale: f64,
         first: usize,
         count: usize,
@@ -177,7 +177,7 @@ impl Sizes {
             let (dtype, device) = (scores.0.dtype(), scores.0.device());
             let slopes = slopes.map(|slopes| at(slopes, DType::F32)).transpose()?.unwrap_or(Argument::Null);
             let mut arguments = vec![contiguous(scores, dtype, OP)?, slopes];
-            arguments.extend(self.softmax(device, sight, scale, first, count)?);
+            arguments.extend(self.softmax(device, device_mask, scale, first, count)?);
             let extent = Extent::rows(self.batch * self.heads * count, self.keys);
             launch(device, &format!("masked_softmax_{}", suffix(dtype, OP)?), extent, &arguments)
         })?;
@@ -195,9 +195,9 @@ fn optional(tensor: Option<&Tensor>, dtype: DType, device: &CudaDevice) -> Resul
 }
 
 /// The last keys that are seen; 0 for all.
-fn window(sight: &Sight) -> i32 {
+fn window(device_mask: &DeviceMask) -> i32 {
     let most = i32::MAX / 2;
-    sight.window.map_or(0, |window| i32::try_from(window).unwrap_or(most).min(most))
+    device_mask.window.map_or(0, |window| i32::try_from(window).unwrap_or(most).min(most))
 }
 
 /// 16-row tiles of a warp and columns of a step, as `FLASH` in `flash.cu` names them.
@@ -235,7 +235,7 @@ fn readable(tensor: &Tensor) -> Result<Tensor> {
 fn parameters(
     (q, k, v): (&Tensor, &Tensor, &Tensor),
     slopes: Option<&Tensor>,
-    sight: &Sight,
+    device_mask: &DeviceMask,
     scale: f64,
 ) -> Result<Flash> {
     let (sizes, device) = (Sizes::of(q, k)?, q.device().as_cuda_device()?);
@@ -245,15 +245,15 @@ fn parameters(
         k: strides(k).0,
         v: strides(v).0,
         g: [0; 3],
-        padded: optional(sight.padded.as_ref(), DType::U8, device)?,
-        documents: optional(sight.documents.as_ref(), DType::U32, device)?,
+        padded: optional(device_mask.padded.as_ref(), DType::U8, device)?,
+        documents: optional(device_mask.documents.as_ref(), DType::U32, device)?,
         slopes: optional(slopes, DType::F32, device)?,
         heads: int(sizes.heads)?,
         kv_heads: int(sizes.kv_heads)?,
         queries: int(sizes.queries)?,
         keys: int(sizes.keys)?,
-        seen: int(sight.seen)?,
-        window: window(sight),
+        past_len: int(device_mask.past_len)?,
+        window: window(device_mask),
         causal: 1,
         scale: scale as f32,
     })
@@ -277,7 +277,7 @@ fn grid(lines: usize, warp_tiles: usize, heads: usize, batch: usize, shared: usi
 fn forward_by_tiles(
     (q, k, v): (&Tensor, &Tensor, &Tensor),
     slopes: Option<&Tensor>,
-    sight: &Sight,
+    device_mask: &DeviceMask,
     scale: f64,
 ) -> Result<(Tensor, Tensor)> {
     let (q, k, v) = (readable(q)?, readable(k)?, readable(v)?);
@@ -285,7 +285,7 @@ fn forward_by_tiles(
     let Some(Tiles { forward: (rows, columns), .. }) = tiles(sizes.width) else {
         candle_core::bail!("attention by tiles is for heads of 64 or 128")
     };
-    let flash = parameters((&q, &k, &v), slopes, sight, scale)?;
+    let flash = parameters((&q, &k, &v), slopes, device_mask, scale)?;
     let device = q.device().as_cuda_device()?;
     let lines = sizes.batch * sizes.heads * sizes.queries;
     let (out, saved) = (empty(device, dtype, lines * sizes.width)?, empty(device, DType::F32, lines)?);
@@ -301,7 +301,7 @@ fn forward_by_tiles(
 fn backward_by_tiles(
     (q, k, v): (&Tensor, &Tensor, &Tensor),
     slopes: Option<&Tensor>,
-    sight: &Sight,
+    device_mask: &DeviceMask,
     scale: f64,
     (out, saved, g): (&Tensor, &Tensor, &Tensor),
 ) -> Result<AttentionGradients> {
@@ -310,7 +310,7 @@ fn backward_by_tiles(
     let Sizes { batch, heads, kv_heads, queries, keys, width } = sizes;
     let Some(tiles) = tiles(width) else { candle_core::bail!("attention by tiles is for heads of 64 or 128") };
     let (device, suffix) = (q.device().as_cuda_device()?, suffix(dtype, OP)?);
-    let flash = Flash { g: strides(&g).0, ..parameters((&q, &k, &v), slopes, sight, scale)? };
+    let flash = Flash { g: strides(&g).0, ..parameters((&q, &k, &v), slopes, device_mask, scale)? };
     let lines = batch * heads * queries;
 
     let along = empty(device, DType::F32, lines)?;

@@ -33,7 +33,7 @@ pub(crate) fn rotate(
 }
 
 /// `[a, b, c, d]` → `[a, c, b, d]`, contiguous.
-pub(crate) fn exchange_heads(x: Operand<'_>) -> Result<(CudaStorage, Shape)> {
+pub(crate) fn transpose_heads(x: Operand<'_>) -> Result<(CudaStorage, Shape)> {
     const OP: &str = "exchange-heads";
     let ((batch, outer, inner, width), dtype, device) = (x.1.shape().dims4()?, x.0.dtype(), x.0.device());
     let count = batch * outer * inner * width;

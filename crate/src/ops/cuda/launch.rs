@@ -63,7 +63,7 @@ pub(super) enum Argument<'a> {
     Real(f64),
     Visible(Visible),
     Flash(Flash),
-    FewBits(Stored),
+    LowBit(Stored),
 }
 
 /// `struct Visible` of `rows.cu`.
@@ -164,7 +164,7 @@ pub(super) fn launch(device: &CudaDevice, kernel: &str, extent: Extent, argument
             Passed::Real(value) => builder.arg(value),
             Passed::Visible(visible) => builder.arg(visible),
             Passed::Flash(flash) => builder.arg(flash),
-            Passed::FewBits(stored) => builder.arg(stored),
+            Passed::LowBit(stored) => builder.arg(stored),
         };
     }
     let (x, y, z) = extent.blocks;
@@ -187,7 +187,7 @@ enum Passed {
     Real(f32),
     Visible(Visible),
     Flash(Flash),
-    FewBits(Stored),
+    LowBit(Stored),
 }
 
 impl Passed {
@@ -200,7 +200,7 @@ impl Passed {
             Argument::Real(value) => Passed::Real(*value as f32),
             Argument::Visible(visible) => Passed::Visible(*visible),
             Argument::Flash(flash) => Passed::Flash(*flash),
-            Argument::FewBits(stored) => Passed::FewBits(*stored),
+            Argument::LowBit(stored) => Passed::LowBit(*stored),
         })
     }
 }

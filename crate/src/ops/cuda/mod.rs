@@ -41,13 +41,13 @@ pub(crate) type Operand<'a> = (&'a CudaStorage, &'a Layout);
 /// Which keys a query sees, on a device.
 #[derive(Clone, Debug, Default)]
 #[cfg_attr(not(feature = "cuda"), allow(dead_code))]
-pub(crate) struct Sight {
+pub(crate) struct DeviceMask {
     /// `[batch, keys]` of u8; 1 hides.
     pub(crate) padded: Option<Tensor>,
     /// `[batch, keys]` of u32.
     pub(crate) documents: Option<Tensor>,
     /// Keys before the first query.
-    pub(crate) seen: usize,
+    pub(crate) past_len: usize,
     /// The last keys that are seen.
     pub(crate) window: Option<usize>,
 }
@@ -55,10 +55,10 @@ pub(crate) struct Sight {
 /// The gradients of q, k, v and, if there are slopes, of theirs.
 pub(crate) type AttentionGradients = (Tensor, Tensor, Tensor, Option<Tensor>);
 
-/// A weight in few bits: numbers and scales as [`Scheme`] lays them out, `[outputs, inputs]`.
+/// A low-bit weight: numbers and scales as [`Scheme`] lays them out, `[outputs, inputs]`.
 #[derive(Clone, Copy, Debug)]
 #[cfg_attr(not(feature = "cuda"), allow(dead_code))]
-pub(crate) struct FewBits<'a> {
+pub(crate) struct LowBit<'a> {
     pub(crate) numbers: &'a Tensor,
     pub(crate) scales: &'a Tensor,
     pub(crate) scheme: Scheme,
@@ -87,16 +87,16 @@ kernels! {
     rows::column_sums(Operand<'_>) -> (CudaStorage, candle_core::Shape);
     rows::add_bias(&CudaStorage, Operand<'_>) -> ();
     elements::rotate(Operand<'_>, Operand<'_>, Operand<'_>, bool) -> (CudaStorage, candle_core::Shape);
-    elements::exchange_heads(Operand<'_>) -> (CudaStorage, candle_core::Shape);
+    elements::transpose_heads(Operand<'_>) -> (CudaStorage, candle_core::Shape);
     elements::gated(Operand<'_>, Operand<'_>, i32) -> (CudaStorage, candle_core::Shape);
     elements::gated_backward(Operand<'_>, Operand<'_>, Operand<'_>, i32) -> (CudaStorage, candle_core::Shape);
     elements::sgd(Operand<'_>, Operand<'_>, f64) -> ();
     table::embedding(Operand<'_>, Operand<'_>) -> (CudaStorage, candle_core::Shape);
     table::embedding_backward(Operand<'_>, Operand<'_>, usize) -> (CudaStorage, candle_core::Shape);
-    quantized::quantized_linear(Operand<'_>, &FewBits<'_>) -> CudaStorage;
-    quantized::dequantize(&FewBits<'_>, DType) -> Tensor;
-    quantized::rounded(Operand<'_>, crate::spec::Numbers, usize, usize) -> CudaStorage;
+    quantized::quantized_linear(Operand<'_>, &LowBit<'_>) -> CudaStorage;
+    quantized::dequantize(&LowBit<'_>, DType) -> Tensor;
+    quantized::rounded(Operand<'_>, crate::spec::QuantDType, usize, usize) -> CudaStorage;
     table::cross_entropy(&Tensor, &Tensor, f64) -> Tensor;
-    attention::attend((&Tensor, &Tensor, &Tensor), Option<&Tensor>, &Sight, f64, bool) -> (Tensor, Tensor);
-    attention::attend_backward((&Tensor, &Tensor, &Tensor), Option<&Tensor>, &Sight, f64, (&Tensor, &Tensor, &Tensor)) -> AttentionGradients;
+    attention::attend((&Tensor, &Tensor, &Tensor), Option<&Tensor>, &DeviceMask, f64, bool) -> (Tensor, Tensor);
+    attention::attend_backward((&Tensor, &Tensor, &Tensor), Option<&Tensor>, &DeviceMask, f64, (&Tensor, &Tensor, &Tensor)) -> AttentionGradients;
 }

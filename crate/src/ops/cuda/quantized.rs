@@ -1,16 +1,16 @@
-//! Weights in few bits: products, values, rounding.
+//! Low-bit weights: products, values, rounding.
 
 use candle_core::backend::BackendStorage;
 use candle_core::{CudaDevice, CudaStorage, DType, Error, Layout, Result, Shape, Tensor};
 
 use super::launch::{Argument, Extent, contiguous, empty, int, launch, pointer, suffix, tensor, whole, with};
-use super::{FewBits, Operand};
-use crate::spec::{Grain, Numbers};
+use super::{LowBit, Operand};
+use crate::spec::{Granularity, QuantDType};
 
 /// Up to so many tokens are multiplied with the numbers as they are read; for more, the values are laid out for cuBLAS.
 const FEW: usize = 8;
 
-/// `struct FewBits` of `quantized.cu`.
+/// `struct LowBit` of `quantized.cu`.
 #[derive(Clone, Copy, Debug, Default)]
 #[repr(C)]
 pub(super) struct Stored {
@@ -24,7 +24,7 @@ pub(super) struct Stored {
     kind: i32,
 }
 
-impl FewBits<'_> {
+impl LowBit<'_> {
     /// Calls `work` with the parameter that kernels on `device` take, while numbers and scales are held.
     fn stored<R>(&self, device: &CudaDevice, work: impl FnOnce(Stored) -> Result<R>) -> Result<R> {
         const OP: &str = "quantized-linear";
@@ -35,7 +35,8 @@ impl FewBits<'_> {
                 let (outputs, inputs) = self.dims;
                 let shape = Shape::from(self.dims);
                 let int = |size: usize| int(size, OP, &shape);
-                let groups = if self.scheme.grain == Grain::Tensor { 0 } else { self.scheme.groups(inputs) };
+                let groups =
+                    if self.scheme.granularity == Granularity::Tensor { 0 } else { self.scheme.groups(inputs) };
                 work(Stored {
                     numbers: pointer(numbers).on(device)?,
                     scales: pointer(scales).on(device)?,
@@ -45,10 +46,10 @@ impl FewBits<'_> {
                     groups: int(groups)?,
                     group: int(self.scheme.group_size(inputs))?,
                     kind: match (self.scheme.weights, self.scheme.packed) {
-                        (Numbers::Int4, _) => 0,
-                        (Numbers::Int8, true) => 1,
-                        (Numbers::Int8, false) => 2,
-                        (Numbers::F8E4M3, _) => 3,
+                        (QuantDType::Int4, _) => 0,
+                        (QuantDType::Int8, true) => 1,
+                        (QuantDType::Int8, false) => 2,
+                        (QuantDType::F8E4M3, _) => 3,
                     },
                 })
             })
@@ -61,20 +62,20 @@ impl FewBits<'_> {
         let y = empty(device, dtype, outputs * inputs)?;
         let kernel = format!("quantized_dequantize_{}", suffix(dtype, "dequantize")?);
         self.stored(device, |stored| {
-            launch(device, &kernel, Extent::rows(outputs, inputs), &[whole(&y), Argument::FewBits(stored)])
+            launch(device, &kernel, Extent::rows(outputs, inputs), &[whole(&y), Argument::LowBit(stored)])
         })?;
         Ok(y)
     }
 }
 
 /// The weight as floats.
-pub(crate) fn dequantize(weight: &FewBits<'_>, dtype: DType) -> Result<Tensor> {
+pub(crate) fn dequantize(weight: &LowBit<'_>, dtype: DType) -> Result<Tensor> {
     let device = weight.numbers.device().as_cuda_device()?;
     Ok(tensor(weight.values(dtype, device)?, weight.dims))
 }
 
 /// x `[…, in]` → `[…, out]`. Activations are rounded before, if the scheme says so.
-pub(crate) fn quantized_linear(x: Operand<'_>, weight: &FewBits<'_>) -> Result<CudaStorage> {
+pub(crate) fn quantized_linear(x: Operand<'_>, weight: &LowBit<'_>) -> Result<CudaStorage> {
     const OP: &str = "quantized-linear";
     let (dtype, device, (outputs, inputs)) = (x.0.dtype(), x.0.device(), weight.dims);
     let tokens = x.1.shape().elem_count() / inputs;
@@ -91,14 +92,14 @@ pub(crate) fn quantized_linear(x: Operand<'_>, weight: &FewBits<'_>) -> Result<C
     let y = empty(device, dtype, tokens * outputs)?;
     let extent = Extent { blocks: (outputs.div_ceil(4), 1, 1), threads: (128, 1), shared: 0 };
     weight.stored(device, |stored| {
-        let arguments = [whole(&y), contiguous(x, dtype, OP)?, Argument::FewBits(stored), Argument::Int(tokens)];
+        let arguments = [whole(&y), contiguous(x, dtype, OP)?, Argument::LowBit(stored), Argument::Int(tokens)];
         launch(device, &format!("quantized_few_tokens_{}", suffix(dtype, OP)?), extent, &arguments)
     })?;
     Ok(y)
 }
 
 /// Every `group` neighbours rounded with a scale of their own: the best of `tried`, or that of their largest magnitude.
-pub(crate) fn rounded(x: Operand<'_>, numbers: Numbers, group: usize, tried: usize) -> Result<CudaStorage> {
+pub(crate) fn rounded(x: Operand<'_>, numbers: QuantDType, group: usize, tried: usize) -> Result<CudaStorage> {
     const OP: &str = "rounding";
     let (count, dtype, device) = (x.1.shape().elem_count(), x.0.dtype(), x.0.device());
     if group == 0 || !count.is_multiple_of(group) {
@@ -107,9 +108,9 @@ pub(crate) fn rounded(x: Operand<'_>, numbers: Numbers, group: usize, tried: usi
     }
     let y = empty(device, dtype, count)?;
     let kind = match numbers {
-        Numbers::Int4 => 0,
-        Numbers::Int8 => 1,
-        Numbers::F8E4M3 => 2,
+        QuantDType::Int4 => 0,
+        QuantDType::Int8 => 1,
+        QuantDType::F8E4M3 => 2,
     };
     let sizes = [Argument::Long(count / group), Argument::Long(group)];
     let choices = [Argument::Int(kind), Argument::Int(tried)];

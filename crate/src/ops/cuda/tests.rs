@@ -6,11 +6,11 @@ use candle_core::{DType, Device, Result, Shape, Tensor, Var};
 use crate::ops::check::{Inputs, close, gradients, values};
 use crate::ops::element::inside;
 use crate::ops::{
-    AttentionImplementation, AttentionOptions, GateActivation, QuantizedWeight, Visibility, attention, embedding,
-    exchange_heads, gated, gated_linear, layer_norm, linear, linear_cross_entropy, linear_heads, quantized_linear,
-    rms_norm, rotate, rounded_activations, rounded_weight, sgd_in_place,
+    AttentionImplementation, AttentionMask, AttentionOptions, GateActivation, QuantizedWeight, attention, embedding,
+    gated, gated_linear, layer_norm, linear, linear_cross_entropy, linear_heads, quantized_linear, rms_norm, rotate,
+    rounded_activations, rounded_weight, sgd_in_place, transpose_heads,
 };
-use crate::spec::{Grain, Numbers, Recipe, Scheme};
+use crate::spec::{Granularity, QuantDType, Recipe, Scheme};
 
 fn gpu() -> Device {
     super::driver::open(0).unwrap()
@@ -79,7 +79,7 @@ fn rotation_and_exchange_on_a_gpu() {
             let table = |x: Tensor| x.to_dtype(inside)?.to_device(v[0].device());
             rotate(&v[0], &table(angles.cos()?)?, &table(angles.sin()?)?)
         });
-        agrees_on_a_gpu("exchange_heads", &inputs, |v| exchange_heads(&v[0]));
+        agrees_on_a_gpu("transpose_heads", &inputs, |v| transpose_heads(&v[0]));
     }
 }
 
@@ -129,7 +129,7 @@ fn attention_on_a_gpu() {
                 ("v", &[2, 2, keys, width]),
                 ("slopes", &[4]),
             ]);
-            let causal = Visibility::causal(2, queries, keys - queries);
+            let causal = AttentionMask::causal(2, queries, keys - queries);
             let cases = [
                 ("causal", causal.clone()),
                 ("window", causal.clone().with_window(Some(33))),
@@ -137,7 +137,7 @@ fn attention_on_a_gpu() {
                 ("padded right", causal.clone().with_padding(padded(keys, 0)).unwrap()),
                 ("padded left", causal.clone().with_padding(padded(keys, 25)).unwrap()),
             ];
-            for (name, visibility) in &cases {
+            for (name, mask) in &cases {
                 for alibi in [false, true] {
                     let what = format!("{implementation} {name} width {width} slopes {alibi}");
                     agrees_on_a_gpu(&what, &inputs, |v| {
@@ -145,7 +145,7 @@ fn attention_on_a_gpu() {
                         let slopes = (&v[3] * 0.02)?;
                         let options = AttentionOptions {
                             implementation,
-                            visibility,
+                            mask,
                             scale: 1.0 / (width as f64).sqrt(),
                             slopes: alibi.then_some(&slopes),
                             dropout: None,
@@ -173,11 +173,11 @@ fn a_step_of_descent_on_a_gpu() {
 /// Every way of storing weights that is read.
 fn schemes() -> Vec<Scheme> {
     let mut schemes: Vec<Scheme> = Recipe::ALL.into_iter().map(Recipe::scheme).collect();
-    schemes.push(Scheme { grain: Grain::Channel, ..schemes[0] });
-    schemes.push(Scheme { grain: Grain::Group(2), ..schemes[1] });
-    schemes.push(Scheme { grain: Grain::Group(32), ..schemes[2] });
-    schemes.push(Scheme { grain: Grain::Tensor, ..schemes[3] });
-    schemes.push(Scheme { grain: Grain::Tensor, ..schemes[4] });
+    schemes.push(Scheme { granularity: Granularity::Channel, ..schemes[0] });
+    schemes.push(Scheme { granularity: Granularity::Group(2), ..schemes[1] });
+    schemes.push(Scheme { granularity: Granularity::Group(32), ..schemes[2] });
+    schemes.push(Scheme { granularity: Granularity::Tensor, ..schemes[3] });
+    schemes.push(Scheme { granularity: Granularity::Tensor, ..schemes[4] });
     schemes
 }
 
@@ -231,7 +231,7 @@ fn rounding_on_a_gpu() {
         let x = inputs.variables(dtype)[0].detach();
         let there = x.to_device(&gpu()).unwrap();
         let back = |tensor: Tensor| values(&tensor.to_device(&Device::Cpu).unwrap());
-        for numbers in [Numbers::Int8, Numbers::F8E4M3] {
+        for numbers in [QuantDType::Int8, QuantDType::F8E4M3] {
             let found = back(rounded_activations(&there, numbers).unwrap());
             close(&found, &values(&rounded_activations(&x, numbers).unwrap()), ulp, &format!("{numbers:?}, {dtype:?}"));
         }

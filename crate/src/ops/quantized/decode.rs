@@ -1,17 +1,17 @@
 //! Rows of numbers back into values.
 
 use super::numbers::f8_values;
-use crate::spec::{Numbers, Scheme};
+use crate::spec::{QuantDType, Scheme};
 
 /// The numbers of a row, as float32 and without their scales. Groups are read off the row's beginning.
 #[inline(always)]
 pub(super) fn numbers(scheme: &Scheme, bytes: &[u8], out: &mut [f32]) {
     match (scheme.packed, scheme.weights) {
-        (_, Numbers::F8E4M3) => {
+        (_, QuantDType::F8E4M3) => {
             let values = f8_values();
             out.iter_mut().zip(bytes).for_each(|(out, byte)| *out = values[usize::from(*byte)]);
         }
-        (true, Numbers::Int4) => {
+        (true, QuantDType::Int4) => {
             let half = bytes.get(out.len() / 2);
             let mut pairs = out.chunks_exact_mut(2);
             for (pair, byte) in (&mut pairs).zip(bytes) {
@@ -22,10 +22,10 @@ pub(super) fn numbers(scheme: &Scheme, bytes: &[u8], out: &mut [f32]) {
                 *last = (i32::from(byte & 15) - 8) as f32;
             }
         }
-        (true, Numbers::Int8) => {
+        (true, QuantDType::Int8) => {
             out.iter_mut().zip(bytes).for_each(|(out, byte)| *out = (i32::from(*byte) - 128) as f32);
         }
-        (false, Numbers::Int4 | Numbers::Int8) => {
+        (false, QuantDType::Int4 | QuantDType::Int8) => {
             out.iter_mut().zip(bytes).for_each(|(out, byte)| *out = f32::from(byte.cast_signed()));
         }
     }
@@ -43,7 +43,7 @@ pub(crate) fn values(scheme: &Scheme, bytes: &[u8], scales: &[f32], out: &mut [f
 /// The numbers of a row of whole numbers as bytes with a sign.
 pub(super) fn whole_numbers(scheme: &Scheme, bytes: &[u8], out: &mut [i8]) {
     match (scheme.packed, scheme.weights) {
-        (true, Numbers::Int4) => {
+        (true, QuantDType::Int4) => {
             let half = bytes.get(out.len() / 2);
             let mut pairs = out.chunks_exact_mut(2);
             for (pair, byte) in (&mut pairs).zip(bytes) {

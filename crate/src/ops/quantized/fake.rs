@@ -1,15 +1,15 @@
-//! Rounding that trains: the forward pass sees what few bits will leave, the backward pass looks through it.
+//! Rounding that trains: the forward pass sees what the low-bit type will keep, the backward pass looks through it.
 
 use candle_core::{CpuStorage, CudaStorage, CustomOp1, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
 
-use super::super::collect::offer;
+use super::super::collect::accumulate_grad;
 use super::super::cuda;
 use super::super::element::{Element, Wide, by_element, made, slice};
 use super::super::rows::per_task;
 use super::fit::{TRIED, largest, nonzero, scale_of};
 use super::numbers::{half_range, round_all};
-use crate::spec::{Grain, Numbers, Scheme};
+use crate::spec::{Granularity, QuantDType, Scheme};
 
 /// The weight `[outputs, inputs]` as it will be when it was stored by this scheme and read again. Its gradient is that of
 /// the result (a straight-through estimator; Bengio et al. 2013).
@@ -22,7 +22,7 @@ pub fn rounded_weight(weight: &Tensor, scheme: &Scheme) -> Result<Tensor> {
     if group == 0 || !inputs.is_multiple_of(group) {
         candle_core::bail!("rows of {inputs} weights do not divide into groups: {scheme}")
     }
-    let group = if scheme.grain == Grain::Tensor { weight.elem_count() } else { group };
+    let group = if scheme.granularity == Granularity::Tensor { weight.elem_count() } else { group };
     weight.contiguous()?.apply_op1(Rounding { numbers: scheme.weights, group, fitted: true })
 }
 
@@ -31,13 +31,13 @@ pub fn rounded_weight(weight: &Tensor, scheme: &Scheme) -> Result<Tensor> {
 ///
 /// # Errors
 /// candle's, for element types that are not floats.
-pub fn rounded_activations(x: &Tensor, numbers: Numbers) -> Result<Tensor> {
+pub fn rounded_activations(x: &Tensor, numbers: QuantDType) -> Result<Tensor> {
     let group = x.dims().last().copied().unwrap_or(1).max(1);
     x.contiguous()?.apply_op1(Rounding { numbers, group, fitted: false })
 }
 
 /// Rounds rows of this width in place, each with a scale of its own.
-pub(super) fn round_rows(numbers: Numbers, values: &mut [f32], width: usize) {
+pub(super) fn round_rows(numbers: QuantDType, values: &mut [f32], width: usize) {
     values.par_chunks_mut(width).with_min_len(per_task(width)).for_each(|row| {
         let scale = nonzero(largest(row) / half_range(numbers));
         row.iter_mut().for_each(|x| *x /= scale);
@@ -47,7 +47,7 @@ pub(super) fn round_rows(numbers: Numbers, values: &mut [f32], width: usize) {
 }
 
 struct Rounding {
-    numbers: Numbers,
+    numbers: QuantDType,
     /// So many neighbours share a scale.
     group: usize,
     /// Scales are fitted as those of stored weights are; else they are those of the largest magnitude.
@@ -87,7 +87,7 @@ impl CustomOp1 for Rounding {
     }
 
     fn bwd(&self, x: &Tensor, _: &Tensor, g: &Tensor) -> Result<Option<Tensor>> {
-        offer(x, g.clone())
+        accumulate_grad(x, g.clone())
     }
 }
 
@@ -122,16 +122,16 @@ mod tests {
     fn more_bits_and_smaller_groups_miss_less() {
         let inputs = Inputs::new(&[("weight", &[64, 512])]);
         let weight = inputs.variables(DType::F32)[0].detach();
-        let missed = |weights, grain| {
-            let scheme = Scheme { weights, grain, packed: true, activations: None };
+        let missed = |weights, granularity| {
+            let scheme = Scheme { weights, granularity, packed: true, activations: None };
             values(&(rounded_weight(&weight, &scheme).unwrap() - &weight).unwrap()).iter().map(|x| x * x).sum::<f64>()
         };
         let missed = [
-            missed(Numbers::Int4, Grain::Channel),
-            missed(Numbers::Int4, Grain::Group(128)),
-            missed(Numbers::Int4, Grain::Group(32)),
-            missed(Numbers::F8E4M3, Grain::Channel),
-            missed(Numbers::Int8, Grain::Channel),
+            missed(QuantDType::Int4, Granularity::Channel),
+            missed(QuantDType::Int4, Granularity::Group(128)),
+            missed(QuantDType::Int4, Granularity::Group(32)),
+            missed(QuantDType::F8E4M3, Granularity::Channel),
+            missed(QuantDType::Int8, Granularity::Channel),
         ];
         assert!(missed.windows(2).all(|pair| pair[0] > pair[1]), "{missed:?}");
         assert!(missed[4] > 0.0 && missed[0] / missed[4] > 100.0, "{missed:?}");
@@ -143,7 +143,7 @@ mod tests {
         let weight = Var::from_tensor(&inputs.variables(DType::F32)[0].detach()).unwrap();
         for y in [
             rounded_weight(&weight, &Recipe::Int8DynamicActInt4Weight.scheme()).unwrap(),
-            rounded_activations(&weight, Numbers::Int8).unwrap(),
+            rounded_activations(&weight, QuantDType::Int8).unwrap(),
         ] {
             let store = (y * 3.0).unwrap().sum_all().unwrap().backward().unwrap();
             assert!(values(store.get(&weight).unwrap()).iter().all(|g| *g == 3.0));
@@ -153,7 +153,7 @@ mod tests {
     #[test]
     fn tokens_are_rounded_one_by_one() {
         let x = Tensor::new(&[[1f32, -0.5, 0.251], [1000.0, 3.0, -3.0]], &candle_core::Device::Cpu).unwrap();
-        let y = rounded_activations(&x, Numbers::Int8).unwrap().to_vec2::<f32>().unwrap();
+        let y = rounded_activations(&x, QuantDType::Int8).unwrap().to_vec2::<f32>().unwrap();
         let step = 1.0 / 127.5;
         assert_eq!(y[0], [127.0 * step, -64.0 * step, 32.0 * step]);
         assert_eq!(y[1][1], 0.0);

@@ -3,13 +3,13 @@
 use rayon::prelude::*;
 
 use super::numbers::{bounds, f8_byte, half_range, round_all, round_whole};
-use crate::spec::{Grain, Numbers, Scheme};
+use crate::spec::{Granularity, QuantDType, Scheme};
 
 /// The scale of a group of 4-bit numbers is looked for among so many: one that maps the group's largest magnitude to −8,
 /// a little more than that, and less in steps of a 32nd, which clip a few weights for finer steps of all others.
 pub(super) const TRIED: usize = 9;
 
-/// A matrix in few bits.
+/// A low-bit matrix.
 pub(crate) struct Quantized {
     /// Rows of numbers, as [`Scheme::row_bytes`] says.
     pub(crate) numbers: Vec<u8>,
@@ -38,9 +38,9 @@ pub(super) fn largest(values: &[f32]) -> f32 {
 /// That of 4-bit numbers is the one of least squared error among some, and negative where the largest magnitude is a
 /// positive weight: so it can be −8, which whole numbers reach and 8 they do not. Against the largest magnitude divided by
 /// 7.5 this takes an eighth off the error. 8-bit numbers have nothing to gain.
-pub(super) fn scale_of(numbers: Numbers, values: &[f32], stored: impl Fn(f32) -> f32) -> f32 {
+pub(super) fn scale_of(numbers: QuantDType, values: &[f32], stored: impl Fn(f32) -> f32) -> f32 {
     let most = largest(values);
-    if numbers != Numbers::Int4 {
+    if numbers != QuantDType::Int4 {
         return nonzero(stored(most / half_range(numbers)));
     }
     let whole = if values.contains(&most) { most / -8.0 } else { most / 8.0 };
@@ -77,7 +77,7 @@ pub(super) fn nonzero(scale: f32) -> f32 {
     if scale == 0.0 { f32::EPSILON } else { scale }
 }
 
-/// Puts a matrix of rows of `inputs` finite values into few bits; `stored` rounds scales to the type that they will be
+/// Puts a matrix of rows of `inputs` finite values into a low-bit type; `stored` rounds scales to the type that they will be
 /// stored in.
 pub(crate) fn quantize_rows(
     scheme: &Scheme,
@@ -87,7 +87,7 @@ pub(crate) fn quantize_rows(
 ) -> Quantized {
     let (groups, size, bytes) = (scheme.groups(inputs), scheme.group_size(inputs), scheme.row_bytes(inputs));
     let rows = values.len() / inputs.max(1);
-    let of_all = (scheme.grain == Grain::Tensor).then(|| scale_of(scheme.weights, values, &stored));
+    let of_all = (scheme.granularity == Granularity::Tensor).then(|| scale_of(scheme.weights, values, &stored));
     let mut numbers = vec![0u8; rows * bytes];
     let mut scales = vec![0f32; rows * groups];
     let each = numbers.par_chunks_mut(bytes.max(1)).zip(scales.par_chunks_mut(groups)).zip(values.par_chunks(inputs));
@@ -113,16 +113,16 @@ pub(crate) fn quantize_rows(
 /// first in the lowest bits.
 fn encode(scheme: &Scheme, rounded: &[f32], bytes: &mut [u8]) {
     match (scheme.packed, scheme.weights) {
-        (_, Numbers::F8E4M3) => bytes.iter_mut().zip(rounded).for_each(|(byte, x)| *byte = f8_byte(*x)),
-        (true, Numbers::Int4) => {
+        (_, QuantDType::F8E4M3) => bytes.iter_mut().zip(rounded).for_each(|(byte, x)| *byte = f8_byte(*x)),
+        (true, QuantDType::Int4) => {
             let pairs = rounded.chunks(2).map(|pair| {
                 let high = pair.get(1).map_or(0, |x| (*x + 8.0) as u8);
                 (pair[0] + 8.0) as u8 | high << 4
             });
             bytes.iter_mut().zip(pairs).for_each(|(byte, pair)| *byte = pair);
         }
-        (true, Numbers::Int8) => bytes.iter_mut().zip(rounded).for_each(|(byte, x)| *byte = (*x + 128.0) as u8),
-        (false, Numbers::Int4 | Numbers::Int8) => {
+        (true, QuantDType::Int8) => bytes.iter_mut().zip(rounded).for_each(|(byte, x)| *byte = (*x + 128.0) as u8),
+        (false, QuantDType::Int4 | QuantDType::Int8) => {
             bytes.iter_mut().zip(rounded).for_each(|(byte, x)| *byte = (*x as i8).cast_unsigned());
         }
     }

@@ -1,11 +1,11 @@
-//! Products with a weight in few bits.
+//! Products with a low-bit weight.
 
 use std::cell::RefCell;
 
 use candle_core::{CpuStorage, CudaStorage, CustomOp1, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
 
-use super::super::collect::offer;
+use super::super::collect::accumulate_grad;
 use super::super::cuda;
 use super::super::element::{Window, by_element, made, product, slice};
 use super::super::rows::{dot, per_task};
@@ -13,8 +13,8 @@ use super::decode;
 use super::fake::{narrow, round_rows, wide};
 use super::fit::{largest, nonzero};
 use super::numbers::{bounds, half_range, round_whole};
-use super::weight::{QuantizedWeight, Rows};
-use crate::spec::Numbers;
+use super::weight::{QuantizedWeight, WeightRows};
+use crate::spec::QuantDType;
 
 /// Up to so many tokens, each row of the weight is decoded in passing; for more, blocks of rows are decoded for a matrix
 /// product.
@@ -77,14 +77,14 @@ impl CustomOp1 for QuantizedLinear {
     fn bwd(&self, x: &Tensor, _: &Tensor, g: &Tensor) -> Result<Option<Tensor>> {
         let g = g.contiguous()?.reshape(((), self.0.outputs))?;
         let of_x = g.matmul(&self.0.dequantize(x.dtype())?)?.reshape(x.shape())?;
-        offer(x, of_x)
+        accumulate_grad(x, of_x)
     }
 }
 
 impl QuantizedWeight {
     /// x `[tokens, inputs]` → `[tokens, outputs]`.
-    fn forward(&self, rows: Rows<'_>, mut x: Vec<f32>, tokens: usize) -> Result<Vec<f32>> {
-        let whole = self.scheme.weights != Numbers::F8E4M3 && self.scheme.activations == Some(Numbers::Int8);
+    fn forward(&self, rows: WeightRows<'_>, mut x: Vec<f32>, tokens: usize) -> Result<Vec<f32>> {
+        let whole = self.scheme.weights != QuantDType::F8E4M3 && self.scheme.activations == Some(QuantDType::Int8);
         let transposed = if tokens > FEW {
             if let Some(numbers) = self.scheme.activations {
                 round_rows(numbers, &mut x, self.inputs);
@@ -107,7 +107,7 @@ impl QuantizedWeight {
     }
 
     /// → `[outputs, tokens]`; each row is decoded into a buffer of its thread.
-    fn few(&self, rows: Rows<'_>, x: &[f32], tokens: usize) -> Vec<f32> {
+    fn few(&self, rows: WeightRows<'_>, x: &[f32], tokens: usize) -> Vec<f32> {
         thread_local! {
             static ROW: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
         }
@@ -122,7 +122,7 @@ impl QuantizedWeight {
     }
 
     /// The same with x as whole numbers: sums of products of bytes, group by group.
-    fn few_whole(&self, rows: Rows<'_>, x: &[f32], tokens: usize) -> Vec<f32> {
+    fn few_whole(&self, rows: WeightRows<'_>, x: &[f32], tokens: usize) -> Vec<f32> {
         thread_local! {
             static ROW: RefCell<Vec<i8>> = const { RefCell::new(Vec::new()) };
         }
@@ -151,7 +151,7 @@ impl QuantizedWeight {
     }
 
     /// → `[tokens, outputs]`, by matrix products with blocks of decoded rows.
-    fn many(&self, rows: Rows<'_>, x: Vec<f32>, tokens: usize) -> Result<Vec<f32>> {
+    fn many(&self, rows: WeightRows<'_>, x: Vec<f32>, tokens: usize) -> Result<Vec<f32>> {
         let block = (BLOCK / self.inputs).clamp(1, self.outputs);
         let mut y = vec![0f32; tokens * self.outputs];
         let x = CpuStorage::F32(x);
@@ -177,8 +177,8 @@ impl QuantizedWeight {
 
 /// A token's values as whole numbers; gives their scale.
 fn whole_numbers(x: &[f32], numbers: &mut [i8]) -> f32 {
-    let step = nonzero(largest(x) / half_range(Numbers::Int8));
-    let bounds = bounds(Numbers::Int8);
+    let step = nonzero(largest(x) / half_range(QuantDType::Int8));
+    let bounds = bounds(QuantDType::Int8);
     numbers.iter_mut().zip(x).for_each(|(number, x)| *number = round_whole(x / step, bounds) as i8);
     step
 }
@@ -196,16 +196,16 @@ mod tests {
     use super::*;
     use crate::ops::check::{Inputs, close, values};
     use crate::ops::rounded_activations;
-    use crate::spec::{Grain, Recipe, Scheme};
+    use crate::spec::{Granularity, Recipe, Scheme};
 
     fn schemes() -> Vec<Scheme> {
         let mut schemes: Vec<Scheme> = Recipe::ALL.iter().map(|recipe| recipe.scheme()).collect();
         // As others write them, too.
-        schemes.push(Scheme { grain: Grain::Channel, ..schemes[0] });
-        schemes.push(Scheme { grain: Grain::Group(8), ..schemes[1] });
-        schemes.push(Scheme { grain: Grain::Group(32), ..schemes[2] });
-        schemes.push(Scheme { grain: Grain::Tensor, ..schemes[3] });
-        schemes.push(Scheme { grain: Grain::Tensor, ..schemes[4] });
+        schemes.push(Scheme { granularity: Granularity::Channel, ..schemes[0] });
+        schemes.push(Scheme { granularity: Granularity::Group(8), ..schemes[1] });
+        schemes.push(Scheme { granularity: Granularity::Group(32), ..schemes[2] });
+        schemes.push(Scheme { granularity: Granularity::Tensor, ..schemes[3] });
+        schemes.push(Scheme { granularity: Granularity::Tensor, ..schemes[4] });
         schemes
     }
 
@@ -234,7 +234,7 @@ mod tests {
 
     #[test]
     fn odd_widths_with_a_scale_for_each_output_are_read_to_the_last_number() {
-        let scheme = Scheme { grain: Grain::Channel, ..Recipe::Int4WeightOnly.scheme() };
+        let scheme = Scheme { granularity: Granularity::Channel, ..Recipe::Int4WeightOnly.scheme() };
         let inputs = Inputs::new(&[("x", &[2, 13]), ("weight", &[5, 13])]);
         let v = inputs.variables(DType::F32);
         let weight = QuantizedWeight::quantize(&v[1].detach(), scheme).unwrap();

@@ -1,4 +1,4 @@
-//! Linear maps whose weights are stored in few bits: the numbers, their scales, products with them, and the rounding
+//! Linear layers whose weights are stored as low-bit weights: the numbers, their scales, products with them, and the rounding
 //! that trains for it.
 //!
 //! A value x is stored as the number nearest to x / scale, and stands for number · scale. Scales are symmetric: zero is

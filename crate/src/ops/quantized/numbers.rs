@@ -1,6 +1,6 @@
 //! Rounding to the numbers of a scheme, and 8-bit floats as bytes.
 
-use crate::spec::Numbers;
+use crate::spec::QuantDType;
 
 /// Added and taken away again, it rounds to whole numbers, halves to even.
 const WHOLE: f32 = 12_582_912.0;
@@ -11,20 +11,20 @@ const SMALLEST_NORMAL: f32 = 0.015_625;
 
 /// What the largest magnitude of a group is mapped to: half the range of the numbers, as compressed-tensors and torchao
 /// define it. Whole numbers reach from −2ⁿ⁻¹ to 2ⁿ⁻¹ − 1.
-pub(super) fn half_range(numbers: Numbers) -> f32 {
+pub(super) fn half_range(numbers: QuantDType) -> f32 {
     match numbers {
-        Numbers::Int4 => 7.5,
-        Numbers::Int8 => 127.5,
-        Numbers::F8E4M3 => 448.0,
+        QuantDType::Int4 => 7.5,
+        QuantDType::Int8 => 127.5,
+        QuantDType::F8E4M3 => 448.0,
     }
 }
 
 /// The smallest and the largest number.
-pub(super) fn bounds(numbers: Numbers) -> (f32, f32) {
+pub(super) fn bounds(numbers: QuantDType) -> (f32, f32) {
     match numbers {
-        Numbers::Int4 => (-8.0, 7.0),
-        Numbers::Int8 => (-128.0, 127.0),
-        Numbers::F8E4M3 => (-448.0, 448.0),
+        QuantDType::Int4 => (-8.0, 7.0),
+        QuantDType::Int8 => (-128.0, 127.0),
+        QuantDType::F8E4M3 => (-448.0, 448.0),
     }
 }
 
@@ -46,10 +46,10 @@ pub(super) fn round_f8(x: f32) -> f32 {
 }
 
 /// Rounds every value, in place.
-pub(super) fn round_all(numbers: Numbers, values: &mut [f32]) {
+pub(super) fn round_all(numbers: QuantDType, values: &mut [f32]) {
     match numbers {
-        Numbers::F8E4M3 => values.iter_mut().for_each(|x| *x = round_f8(*x)),
-        Numbers::Int4 | Numbers::Int8 => {
+        QuantDType::F8E4M3 => values.iter_mut().for_each(|x| *x = round_f8(*x)),
+        QuantDType::Int4 | QuantDType::Int8 => {
             let bounds = bounds(numbers);
             values.iter_mut().for_each(|x| *x = round_whole(*x, bounds));
         }
@@ -114,7 +114,7 @@ mod tests {
     #[test]
     fn halves_go_to_even_numbers_and_nothing_leaves_the_bounds() {
         let mut values = [0.5, 1.5, 2.5, -0.5, -1.5, 7.4, 7.6, -8.6, 1e9, -1e9];
-        round_all(Numbers::Int4, &mut values);
+        round_all(QuantDType::Int4, &mut values);
         assert_eq!(values, [0.0, 2.0, 2.0, 0.0, -2.0, 7.0, 7.0, -8.0, 7.0, -8.0]);
     }
 }

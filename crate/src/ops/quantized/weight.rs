@@ -1,4 +1,4 @@
-//! A weight in few bits on a device.
+//! A low-bit weight on a device.
 
 use candle_core::{DType, Device, Result, Storage, Tensor};
 use rayon::prelude::*;
@@ -6,9 +6,9 @@ use rayon::prelude::*;
 use super::super::cuda;
 use super::decode;
 use super::fit::{Quantized, quantize_rows};
-use crate::spec::{Grain, Scheme};
+use crate::spec::{Granularity, Scheme};
 
-/// The weight `[outputs, inputs]` of a linear map, as numbers and scales. It is never kept as floats.
+/// The weight `[outputs, inputs]` of a linear layer, as numbers and scales. It is never kept as floats.
 #[derive(Clone, Debug)]
 pub struct QuantizedWeight {
     pub(super) scheme: Scheme,
@@ -28,7 +28,7 @@ impl QuantizedWeight {
     pub fn new(scheme: Scheme, (outputs, inputs): (usize, usize), numbers: Tensor, scales: Tensor) -> Result<Self> {
         let expected = [outputs, scheme.row_bytes(inputs)];
         let groups = scheme.groups(inputs);
-        let one = scheme.grain == Grain::Tensor;
+        let one = scheme.granularity == Granularity::Tensor;
         let fits = numbers.dtype() == DType::U8
             && numbers.dims() == expected
             && scales.dtype() == DType::F32
@@ -56,10 +56,11 @@ impl QuantizedWeight {
         }
         let values = weight.to_dtype(DType::F32)?.to_device(&Device::Cpu)?.flatten_all()?.to_vec1::<f32>()?;
         if values.iter().any(|x| !x.is_finite()) {
-            candle_core::bail!("a weight with NaN or infinity cannot be rounded to few bits")
+            candle_core::bail!("a weight with NaN or infinity cannot be rounded to a low-bit type")
         }
         let Quantized { numbers, scales } = quantize_rows(&scheme, &values, inputs, |scale| scale);
-        let shape: &[usize] = if scheme.grain == Grain::Tensor { &[1] } else { &[outputs, scheme.groups(inputs)] };
+        let shape: &[usize] =
+            if scheme.granularity == Granularity::Tensor { &[1] } else { &[outputs, scheme.groups(inputs)] };
         let numbers = Tensor::from_vec(numbers, (outputs, scheme.row_bytes(inputs)), weight.device())?;
         Self::new(scheme, (outputs, inputs), numbers, Tensor::from_vec(scales, shape, weight.device())?)
     }
@@ -102,24 +103,24 @@ impl QuantizedWeight {
     }
 
     /// Calls `work` with the rows in main memory.
-    pub(super) fn read<R>(&self, work: impl FnOnce(Rows<'_>) -> Result<R>) -> Result<R> {
+    pub(super) fn read<R>(&self, work: impl FnOnce(WeightRows<'_>) -> Result<R>) -> Result<R> {
         let (numbers, numbers_at) = self.numbers.storage_and_layout();
         let (scales, scales_at) = self.scales.storage_and_layout();
         let (Storage::Cpu(numbers), Storage::Cpu(scales)) = (&*numbers, &*scales) else {
             candle_core::bail!("a quantized weight is not in main memory")
         };
         let (numbers, scales) = (numbers.as_slice::<u8>()?, scales.as_slice::<f32>()?);
-        work(Rows {
+        work(WeightRows {
             numbers: &numbers[numbers_at.start_offset()..],
             scales: &scales[scales_at.start_offset()..],
             bytes: self.scheme.row_bytes(self.inputs),
-            groups: if self.scheme.grain == Grain::Tensor { 0 } else { self.scheme.groups(self.inputs) },
+            groups: if self.scheme.granularity == Granularity::Tensor { 0 } else { self.scheme.groups(self.inputs) },
         })
     }
 
     /// What a kernel needs of it.
-    pub(super) fn call(&self) -> cuda::FewBits<'_> {
-        cuda::FewBits {
+    pub(super) fn call(&self) -> cuda::LowBit<'_> {
+        cuda::LowBit {
             numbers: &self.numbers,
             scales: &self.scales,
             scheme: self.scheme,
@@ -130,7 +131,7 @@ impl QuantizedWeight {
 
 /// The rows of a weight in main memory.
 #[derive(Clone, Copy)]
-pub(super) struct Rows<'a> {
+pub(super) struct WeightRows<'a> {
     numbers: &'a [u8],
     scales: &'a [f32],
     bytes: usize,
@@ -138,7 +139,7 @@ pub(super) struct Rows<'a> {
     groups: usize,
 }
 
-impl<'a> Rows<'a> {
+impl<'a> WeightRows<'a> {
     /// Numbers and scales of a row.
     #[inline(always)]
     pub(super) fn at(&self, row: usize) -> (&'a [u8], &'a [f32]) {

@@ -7,8 +7,8 @@ use super::declare::words_or_parts;
 use super::field::{Field, FieldKind, Reading};
 use super::{linear, norm, user};
 use crate::spec::config::{ConfigError, ModelConfig};
-use crate::spec::initialization::Recipe;
-use crate::spec::{Cost, CostScope, Leaf, Mixer, Node, Part, Place, PositionEmbedding, Role, UserPart};
+use crate::spec::initialization::InitRules;
+use crate::spec::{Cost, CostScope, Leaf, Mixer, MixerKind, Node, Part, PositionEmbedding, Role, UserPart};
 
 /// Shapes of self-attention.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -24,7 +24,7 @@ pub enum AttentionKind {
     User(UserPart),
 }
 
-words_or_parts!(AttentionKind in Place::Attention { MultiHead = "multi_head", SingleHead = "single_head" });
+words_or_parts!(AttentionKind in MixerKind::Attention { MultiHead = "multi_head", SingleHead = "single_head" });
 
 impl AttentionKind {
     /// The name of the parameter that holds ALiBi's slopes.
@@ -182,9 +182,9 @@ pub(in crate::spec) fn validate(config: &ModelConfig, fault: super::Fault<'_>) -
     }
 }
 
-pub(super) fn node(config: &ModelConfig, recipe: &Recipe) -> Node {
+pub(super) fn node(config: &ModelConfig, rules: &InitRules) -> Node {
     if let AttentionKind::User(part) = config.attention {
-        return user::node("attention", part, config, recipe);
+        return user::node("attention", part, config, rules);
     }
     let (hidden, bias) = (config.hidden_size, config.attention_bias);
     let (position, window, dropout) = (config.position.clone(), config.sliding_window, config.dropout.attention);
@@ -201,17 +201,17 @@ pub(super) fn node(config: &ModelConfig, recipe: &Recipe) -> Node {
                 dropout,
             },
             vec![
-                linear("query_linear", Role::Query, (hidden, queries), bias, recipe),
-                linear("key_linear", Role::Key, (hidden, keys), bias, recipe),
-                linear("value_linear", Role::Value, (hidden, keys), bias, recipe),
-                linear("output_linear", Role::Output, (queries, hidden), bias, recipe),
+                linear("query_linear", Role::Query, (hidden, queries), bias, rules),
+                linear("key_linear", Role::Key, (hidden, keys), bias, rules),
+                linear("value_linear", Role::Value, (hidden, keys), bias, rules),
+                linear("output_linear", Role::Output, (queries, hidden), bias, rules),
             ],
         ),
         AttentionKind::SingleHead => (
             Mixer::SingleHeadAttention { dim: hidden, position, window, dropout },
             vec![
-                linear("query_key_linear", Role::QueryKey, (hidden, hidden), false, recipe),
-                linear("value_linear", Role::Value, (hidden, hidden), bias, recipe),
+                linear("query_key_linear", Role::QueryKey, (hidden, hidden), false, rules),
+                linear("value_linear", Role::Value, (hidden, hidden), bias, rules),
             ],
         ),
     };

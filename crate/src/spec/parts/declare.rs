@@ -97,7 +97,7 @@ macro_rules! words_or_parts {
             pub fn from_name(name: &str) -> Option<Self> {
                 match name {
                     $($word => Some($type::$value),)+
-                    _ => $crate::spec::UserPart::find(name).filter(|part| part.place() == $place).map($type::User),
+                    _ => $crate::spec::UserPart::find(name).filter(|part| part.mixer_kind() == $place).map($type::User),
                 }
             }
 
@@ -129,7 +129,7 @@ macro_rules! words_or_parts {
 }
 pub(super) use words_or_parts;
 
-/// A field whose value is stored in one place: `field!(NAME, TYPE, PLACE, HELP)`, with `PLACE` below the configuration.
+/// A field whose value is stored in one place: `field!(NAME, TYPE, MIXER, HELP)`, with `MIXER` below the configuration.
 macro_rules! field {
     ($name:expr, $type:ty, $($place:ident).+, $help:expr) => {
         $crate::spec::parts::field::Field::new(

@@ -1,6 +1,6 @@
 //! Token ids to vectors.
 
-use crate::spec::initialization::Recipe;
+use crate::spec::initialization::InitRules;
 use crate::spec::{Leaf, ModelConfig, Node, Part, PositionEmbedding, Role};
 
 /// Declares the fields.
@@ -18,18 +18,18 @@ macro_rules! embedding_fields {
 }
 pub(super) use embedding_fields;
 
-pub(in crate::spec) fn node(config: &ModelConfig, recipe: &Recipe) -> Node {
+pub(in crate::spec) fn node(config: &ModelConfig, rules: &InitRules) -> Node {
     let (vocab, hidden) = (config.vocab_size, config.hidden_size);
     let part = Part::InputEncoder {
         scale: if config.scale_embedding { (hidden as f64).sqrt() } else { 1.0 },
         sinusoidal: config.position == PositionEmbedding::Sinusoidal,
         dropout: config.dropout.embedding,
     };
-    let table = Leaf::Embedding { vocab, dim: hidden, init: recipe.embedding(vocab, hidden, config.pad_token_id) };
+    let table = Leaf::Embedding { vocab, dim: hidden, init: rules.embedding(vocab, hidden, config.pad_token_id) };
     let mut tables = vec![Node::leaf("embedding", Role::TokenEmbedding, table)];
     if config.position == PositionEmbedding::Learned {
         let positions = config.max_position_embeddings;
-        let table = Leaf::Embedding { vocab: positions, dim: hidden, init: recipe.positions(positions, hidden) };
+        let table = Leaf::Embedding { vocab: positions, dim: hidden, init: rules.positions(positions, hidden) };
         tables.push(Node::leaf("positional_encoder", Role::PositionEmbedding, table));
     }
     Node::new("input_encoder", part, tables)

@@ -5,8 +5,8 @@ use serde::{Deserialize, Serialize};
 use super::declare::{words, words_or_parts};
 use super::{linear, user};
 use crate::spec::config::ModelConfig;
-use crate::spec::initialization::Recipe;
-use crate::spec::{Cost, CostScope, Leaf, Mixer, Node, Part, Place, Role, UserPart};
+use crate::spec::initialization::InitRules;
+use crate::spec::{Cost, CostScope, Leaf, Mixer, MixerKind, Node, Part, Role, UserPart};
 
 /// The elementwise function inside a feed-forward part.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -29,14 +29,14 @@ pub enum Activation {
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum FeedForwardKind {
-    /// Linear maps around an elementwise function, gated or not.
+    /// Linear layers around an elementwise function, gated or not.
     Mlp,
     /// A part that a user wrote.
     #[serde(untagged)]
     User(UserPart),
 }
 
-words_or_parts!(FeedForwardKind in Place::FeedForward { Mlp = "mlp" });
+words_or_parts!(FeedForwardKind in MixerKind::FeedForward { Mlp = "mlp" });
 
 words!(Activation { Silu = "silu", Relu = "relu", Gelu = "gelu", GeluTanh = "gelu_pytorch_tanh" });
 
@@ -67,23 +67,23 @@ macro_rules! feed_forward_fields {
 }
 pub(super) use feed_forward_fields;
 
-pub(super) fn node(config: &ModelConfig, recipe: &Recipe) -> Node {
+pub(super) fn node(config: &ModelConfig, rules: &InitRules) -> Node {
     if let FeedForwardKind::User(part) = config.feed_forward_kind {
-        return user::node("feedforward", part, config, recipe);
+        return user::node("feedforward", part, config, rules);
     }
     let (hidden, inner, bias) = (config.hidden_size, config.intermediate_size, config.mlp_bias);
     let (activation, dropout) = (config.activation, config.dropout.activation);
     let (into, out) = ((hidden, inner), (inner, hidden));
     if config.gated {
         let children = vec![
-            linear("gate_proj", Role::Gate, into, bias, recipe),
-            linear("up_proj", Role::Up, into, bias, recipe),
-            linear("down_proj", Role::Down, out, bias, recipe),
+            linear("gate_proj", Role::Gate, into, bias, rules),
+            linear("up_proj", Role::Up, into, bias, rules),
+            linear("down_proj", Role::Down, out, bias, rules),
         ];
         Node::new("feedforward", Part::Mixer(Mixer::GatedFeedForward { activation, dropout }), children)
     } else {
         let children =
-            vec![linear("linear1", Role::Up, into, bias, recipe), linear("linear2", Role::Down, out, bias, recipe)];
+            vec![linear("linear1", Role::Up, into, bias, rules), linear("linear2", Role::Down, out, bias, rules)];
         Node::new("feedforward", Part::Mixer(Mixer::FeedForward { activation, dropout }), children)
     }
 }

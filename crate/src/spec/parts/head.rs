@@ -1,7 +1,7 @@
 //! Vectors to logits.
 
 use super::linear;
-use crate::spec::initialization::Recipe;
+use crate::spec::initialization::InitRules;
 use crate::spec::{ModelConfig, Node, Role};
 
 /// Declares the fields.
@@ -15,6 +15,6 @@ macro_rules! head_fields {
 }
 pub(super) use head_fields;
 
-pub(in crate::spec) fn node(config: &ModelConfig, recipe: &Recipe) -> Node {
-    linear("lm_head", Role::Head, (config.hidden_size, config.vocab_size), false, recipe)
+pub(in crate::spec) fn node(config: &ModelConfig, rules: &InitRules) -> Node {
+    linear("lm_head", Role::Head, (config.hidden_size, config.vocab_size), false, rules)
 }

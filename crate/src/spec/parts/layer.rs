@@ -7,7 +7,7 @@ use super::field::{Field, FieldKind, Reading, dropped};
 use super::{attention, feed_forward, norm};
 use crate::spec::config::{ConfigError, ModelConfig};
 use crate::spec::fields::Fields;
-use crate::spec::initialization::Recipe;
+use crate::spec::initialization::InitRules;
 use crate::spec::{Architecture, Branch, Cost, CostScope, Node, Part, Role, user_part};
 
 /// Consecutive equal layers of a stack whose layers are not all equal.
@@ -131,7 +131,7 @@ pub(in crate::spec) fn complete(config: &mut ModelConfig) {
 }
 
 /// One layer. Depth-dependent constants are those of the whole `model`, all else is the layer's own.
-pub(in crate::spec) fn node(model: &ModelConfig, config: &ModelConfig, recipe: &Recipe) -> Node {
+pub(in crate::spec) fn node(model: &ModelConfig, config: &ModelConfig, rules: &InitRules) -> Node {
     let branch = Branch {
         norm: config.placement.position(),
         residual_scale: config.placement.residual_scale(model.num_hidden_layers),
@@ -141,9 +141,9 @@ pub(in crate::spec) fn node(model: &ModelConfig, config: &ModelConfig, recipe: &
     let branch = |name, role, mixer| {
         Node::new("", Part::Branch(branch), vec![norm::node(name, role, config, config.hidden_size), mixer])
     };
-    let mut branches = vec![branch("norm1", Role::AttentionNorm, attention::node(config, recipe))];
+    let mut branches = vec![branch("norm1", Role::AttentionNorm, attention::node(config, rules))];
     if config.feedforward {
-        branches.push(branch("norm2", Role::FeedForwardNorm, feed_forward::node(config, recipe)));
+        branches.push(branch("norm2", Role::FeedForwardNorm, feed_forward::node(config, rules)));
     }
     Node::new("", Part::Layer, branches)
 }

@@ -39,8 +39,8 @@ use norm::norm_fields;
 use position::position_fields;
 
 use super::config::ConfigError;
-use super::initialization::Recipe;
-use super::{DType, Initialization, Leaf, Node, Place, Quantization, Role, user_part};
+use super::initialization::InitRules;
+use super::{DType, Initialization, Leaf, MixerKind, Node, Quantization, Role, user_part};
 
 /// Makes an error of a field, what it holds, and what it may hold.
 pub(super) type Fault<'a> = &'a dyn Fn(&str, String, &str) -> ConfigError;
@@ -80,10 +80,10 @@ pub fn field(name: &str) -> Option<&'static Field> {
 }
 
 /// The names of the built-in parts for a place.
-pub(super) fn builtin_words(place: Place) -> &'static [&'static str] {
-    match place {
-        Place::Attention => AttentionKind::WORDS,
-        Place::FeedForward => FeedForwardKind::WORDS,
+pub(super) fn builtin_words(mixer: MixerKind) -> &'static [&'static str] {
+    match mixer {
+        MixerKind::Attention => AttentionKind::WORDS,
+        MixerKind::FeedForward => FeedForwardKind::WORDS,
     }
 }
 
@@ -115,9 +115,9 @@ pub(super) fn validate(config: &ModelConfig, fault: Fault<'_>) -> Result<(), Con
     Ok(())
 }
 
-/// A linear part of (inputs, outputs); the recipe knows its parameters by their role.
-fn linear(name: &str, role: Role, (inputs, outputs): (usize, usize), bias: bool, recipe: &Recipe) -> Node {
-    let init = recipe.weight(role, inputs, outputs);
-    let bias = bias.then(|| recipe.bias(role, inputs, outputs));
+/// A linear part of (inputs, outputs); the rules know its parameters by their role.
+fn linear(name: &str, role: Role, (inputs, outputs): (usize, usize), bias: bool, rules: &InitRules) -> Node {
+    let init = rules.weight(role, inputs, outputs);
+    let bias = bias.then(|| rules.bias(role, inputs, outputs));
     Node::leaf(name, role, Leaf::Linear { inputs, outputs, init, bias, quantized: None })
 }

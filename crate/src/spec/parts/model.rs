@@ -12,7 +12,7 @@ macro_rules! model_fields {
         part "model" "The model as a whole: first values, storage, token ids" {
             /// How a new model is drawn.
             initialization: Initialization = Initialization::Llama => [model::INITIALIZATION];
-            /// Standard deviation that the recipe llama draws linear maps with.
+            /// Standard deviation that the recipe llama draws linear layers with.
             initializer_range: f64 = 0.02, {
                 .positive().needs("initialization: llama", |config| config.initialization == Initialization::Llama)
             };
@@ -24,7 +24,7 @@ macro_rules! model_fields {
             eos_token_id: Vec<u32> = Vec::new() => [model::EOS_TOKEN_ID];
             /// Padding id.
             pad_token_id: Option<u32> = None, { .always_written() };
-            /// Which linear maps are stored in few bits, if any are. The names are native ones in a native configuration,
+            /// Which linear layers are stored as low-bit weights, if any are. The names are native ones in a native configuration,
             /// and Hugging Face's in one of theirs.
             quantization: Option<Quantization> = None => [model::QUANTIZATION];
         }
@@ -99,7 +99,7 @@ pub(super) const EOS_TOKEN_ID: Field = Field::new(
 
 pub(super) const QUANTIZATION: Field = Field::new(
     quantization_json::KEY,
-    "Which linear maps are stored in few bits, in the terms of compressed-tensors",
+    "Which linear layers are stored as low-bit weights, in the terms of compressed-tensors",
     FieldKind::Object,
     |reading, config| {
         config.quantization = quantization_from(reading.fields)?;

@@ -1,17 +1,17 @@
 //! Parts of users in a layer.
 
 use super::{attention, linear};
-use crate::spec::initialization::Recipe;
+use crate::spec::initialization::InitRules;
 use crate::spec::{
-    Cost, CostScope, Leaf, Mixer, ModelConfig, Node, ParameterForm, Part, Place, Role, UserMixer, UserPart,
+    Cost, CostScope, Leaf, Mixer, MixerKind, ModelConfig, Node, ParameterForm, Part, Role, UserMixer, UserPart,
 };
 
 /// The part with its parameters. A configuration that the part does not take was refused by `validate`.
-pub(super) fn node(name: &str, part: UserPart, config: &ModelConfig, recipe: &Recipe) -> Node {
-    let role = Role::User(part.place());
+pub(super) fn node(name: &str, part: UserPart, config: &ModelConfig, rules: &InitRules) -> Node {
+    let role = Role::User(part.mixer_kind());
     let leaf = |parameter: crate::spec::PartParameter| match parameter.form {
         ParameterForm::Linear { inputs, outputs, bias } => {
-            let mut node = linear(parameter.name, role, (inputs, outputs), bias, recipe);
+            let mut node = linear(parameter.name, role, (inputs, outputs), bias, rules);
             if let (Part::Leaf(Leaf::Linear { init, .. }), Some(own)) = (&mut node.part, parameter.init) {
                 *init = own;
             }
@@ -30,7 +30,7 @@ pub(super) fn node(name: &str, part: UserPart, config: &ModelConfig, recipe: &Re
     Node::new(name, Part::Mixer(Mixer::User(UserMixer { part, config })), children)
 }
 
-/// Adds what is known from the parameters alone: the results of linear maps, and for attention the pairs of tokens of as
+/// Adds what is known from the parameters alone: the results of linear layers, and for attention the pairs of tokens of as
 /// many heads as the configuration has.
 pub(in crate::spec) fn cost(node: &Node, scope: CostScope, cost: &mut Cost) {
     let Part::Mixer(Mixer::User(UserMixer { part, config })) = &node.part else { return };
@@ -39,7 +39,7 @@ pub(in crate::spec) fn cost(node: &Node, scope: CostScope, cost: &mut Cost) {
         _ => 0,
     });
     cost.activations += outputs.sum::<u64>() + scope.hidden;
-    if part.place() == Place::Attention {
+    if part.mixer_kind() == MixerKind::Attention {
         let heads = [config.num_attention_heads, config.num_key_value_heads, config.head_dim];
         attention::pairs(heads, config.sliding_window, scope, cost);
     }

@@ -1,25 +1,25 @@
-//! What a part declares: its place, its fields, and its parameters.
+//! What a part declares: which mixer it replaces, its fields, and its parameters.
 
 use serde_json::{Value, json};
 
 use crate::spec::Init;
 
-/// Which mixer of a layer a part takes the place of.
+/// Which mixer of a layer a part replaces.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
-pub enum Place {
+pub enum MixerKind {
     /// Attention; a configuration chooses the part by `attention_type`.
     Attention,
     /// The feed-forward part; a configuration chooses the part by `feed_forward_type`.
     FeedForward,
 }
 
-impl Place {
-    /// The field that chooses a part for this place.
+impl MixerKind {
+    /// The field that chooses a part for this mixer.
     pub fn field(self) -> &'static str {
         match self {
-            Place::Attention => "attention_type",
-            Place::FeedForward => "feed_forward_type",
+            MixerKind::Attention => "attention_type",
+            MixerKind::FeedForward => "feed_forward_type",
         }
     }
 }
@@ -134,7 +134,7 @@ pub(crate) enum ParameterForm {
 }
 
 impl PartParameter {
-    /// A linear map y = x Wᵀ with W `[outputs, inputs]`, stored as `NAME.weight`. It is drawn as the model's recipe draws
+    /// A linear layer y = x Wᵀ with W `[outputs, inputs]`, stored as `NAME.weight`. It is drawn as the model's recipe draws
     /// the value map of attention, or the inner map of a feed-forward part, unless [`init`](Self::init) says otherwise.
     pub fn linear(name: &'static str, inputs: usize, outputs: usize) -> Self {
         Self { name, form: ParameterForm::Linear { inputs, outputs, bias: false }, init: None }
@@ -163,7 +163,7 @@ impl PartParameter {
         }
     }
 
-    /// Draws the weight of a linear map from this distribution.
+    /// Draws the weight of a linear layer from this distribution.
     #[must_use]
     pub fn init(mut self, init: Init) -> Self {
         self.init = Some(init);

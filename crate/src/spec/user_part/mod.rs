@@ -12,7 +12,7 @@ use serde_json::{Map, Value};
 
 pub use config::PartConfig;
 pub(crate) use declaration::ParameterForm;
-pub use declaration::{PartError, PartField, PartFieldKind, PartParameter, Place};
+pub use declaration::{MixerKind, PartError, PartField, PartFieldKind, PartParameter};
 
 use super::config::ConfigError;
 use super::fields::Fields;
@@ -24,7 +24,7 @@ pub(crate) type Parameters = fn(&PartConfig<'_>) -> Result<Vec<PartParameter>, P
 /// A part as it was registered.
 pub(crate) struct PartDefinition {
     pub(crate) name: &'static str,
-    pub(crate) place: Place,
+    pub(crate) mixer_kind: MixerKind,
     pub(crate) fields: Vec<PartField>,
     pub(crate) parameters: Parameters,
     pub(crate) caches: bool,
@@ -54,7 +54,7 @@ impl UserPart {
             name.starts_with(|c: char| c.is_ascii_lowercase())
                 && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
         };
-        if !plain(definition.name) || parts::builtin_words(definition.place).contains(&definition.name) {
+        if !plain(definition.name) || parts::builtin_words(definition.mixer_kind).contains(&definition.name) {
             let what = format!("`{}` cannot be the name of a part", definition.name);
             return refuse(what, "use small letters, digits and underscores, and not the name of a built-in part");
         }
@@ -94,9 +94,9 @@ impl UserPart {
         self.0.name
     }
 
-    /// The mixer that it takes the place of.
-    pub fn place(self) -> Place {
-        self.0.place
+    /// The mixer that it replaces.
+    pub fn mixer_kind(self) -> MixerKind {
+        self.0.mixer_kind
     }
 
     /// Its fields.
@@ -164,7 +164,7 @@ impl<'de> Deserialize<'de> for UserPart {
 pub(super) fn chosen_by(object: &Map<String, Value>) -> Vec<UserPart> {
     let layers = object.get("layers").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_object);
     let choices = std::iter::once(object).chain(layers).flat_map(|entry| {
-        [Place::Attention, Place::FeedForward].map(|place| entry.get(place.field()).and_then(Value::as_str))
+        [MixerKind::Attention, MixerKind::FeedForward].map(|mixer| entry.get(mixer.field()).and_then(Value::as_str))
     });
     choices.flatten().filter_map(UserPart::find).collect()
 }
@@ -188,7 +188,7 @@ pub(super) fn validate(config: &ModelConfig, fault: parts::Fault<'_>) -> Result<
     for part in config.user_parts() {
         let refuse = |what: &str, advice: &str| {
             let expected = format!("a part that fits the model ({what}; {advice})");
-            Err(fault(part.place().field(), part.name().to_owned(), &expected))
+            Err(fault(part.mixer_kind().field(), part.name().to_owned(), &expected))
         };
         let parameters = match part.parameters(config) {
             Ok(parameters) => parameters,

@@ -3,8 +3,8 @@
 use serde_json::{Map, Value, json};
 
 use super::super::expression::fields_of;
-use super::super::marked::Marked;
-use super::super::written::{EachLayer, WrittenField};
+use super::super::raw::{EachLayer, RawField};
+use super::super::spanned::Spanned;
 use super::{ConfigMap, FamilyError, same};
 use crate::spec::ModelConfig;
 
@@ -12,7 +12,7 @@ use crate::spec::ModelConfig;
 const MOST_LAYERS: u64 = 10_000;
 
 impl ConfigMap {
-    fn layer_fields(&self) -> impl Iterator<Item = &WrittenField> {
+    fn layer_fields(&self) -> impl Iterator<Item = &RawField> {
         self.fields.iter().filter(|field| field.each_layer.is_some())
     }
 
@@ -40,7 +40,7 @@ impl ConfigMap {
     /// The native value of each layer by one entry.
     pub(super) fn layer_values(
         &self,
-        field: &WrittenField,
+        field: &RawField,
         hf: &Map<String, Value>,
         count: usize,
         origin: &str,
@@ -69,7 +69,7 @@ impl ConfigMap {
     /// lists that come before it what they say of the same layer.
     fn stated_values(
         &self,
-        field: &WrittenField,
+        field: &RawField,
         hf: &Map<String, Value>,
         count: usize,
         origin: &str,
@@ -148,7 +148,7 @@ impl ConfigMap {
 
     /// The value there from which `to_native` makes `wanted`, found by trying: a number up to that of the layers, or a truth
     /// value.
-    pub(super) fn tried(&self, field: &WrittenField, hf: &Map<String, Value>, wanted: &[Value]) -> Option<Value> {
+    pub(super) fn tried(&self, field: &RawField, hf: &Map<String, Value>, wanted: &[Value]) -> Option<Value> {
         let numbers = (0..=wanted.len()).map(|number| json!(number));
         let stated = hf.get(&field.hf.text).cloned();
         let mut candidates = stated.into_iter().chain(numbers).chain([json!(true), json!(false), Value::Null]);
@@ -162,7 +162,7 @@ impl ConfigMap {
 }
 
 /// The fields that an expression names.
-fn named_by(expression: &Marked, fields: &Map<String, Value>) -> Map<String, Value> {
+fn named_by(expression: &Spanned, fields: &Map<String, Value>) -> Map<String, Value> {
     let named = fields_of(&expression.text);
     let of = |name: &String| Some((name.clone(), fields.get(name)?.clone()));
     named.iter().filter_map(of).collect()

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::super::expression::evaluate;
-use super::super::written::{EachLayer, WrittenField};
+use super::super::raw::{EachLayer, RawField};
 use super::{ConfigMap, DTYPES, FamilyError, SHARED, get, object, same, says_something, set, word};
 use crate::spec::ModelConfig;
 
@@ -95,7 +95,7 @@ impl ConfigMap {
         hf
     }
 
-    fn hf_value(&self, field: &WrittenField, native: &Map<String, Value>, origin: &str) -> Result<Value, FamilyError> {
+    fn hf_value(&self, field: &RawField, native: &Map<String, Value>, origin: &str) -> Result<Value, FamilyError> {
         if let Some(expression) = &field.to_hf {
             let what = |reason: String| format!("`{}` cannot be computed: {reason}", field.hf.text);
             let advice = "correct the expression: it sees the native fields";
@@ -119,7 +119,7 @@ impl ConfigMap {
     fn write_layers(
         &self,
         hf: &mut Map<String, Value>,
-        field: &WrittenField,
+        field: &RawField,
         config: &ModelConfig,
         native: &Map<String, Value>,
         origin: &str,

@@ -17,7 +17,7 @@ struct Flash {
     const unsigned *documents;    // [batch, keys]; or null
     const float *slopes;          // [heads]; or null
     int heads, kv_heads, queries, keys;
-    int seen, window, causal;     // query q sees keys up to q + seen if causal, the last `window` of them if not 0
+    int past_len, window, causal;     // query q sees keys up to q + past_len if causal, the last `window` of them if not 0
     float scale;
 };
 
@@ -169,7 +169,7 @@ __device__ __forceinline__ void hide(float (&s)[M][N / 8][4], const Flash &f, in
 #pragma unroll
                 for (int i = 0; i < 4; i++) {
                     const int distance = column + 8 * n + (i & 1) - (row + 16 * m + 8 * (i / 2));
-                    s[m][n][i] += slope * ((TRANSPOSED ? -distance : distance) - f.seen);
+                    s[m][n][i] += slope * ((TRANSPOSED ? -distance : distance) - f.past_len);
                 }
     }
     if (all) return;
@@ -185,14 +185,14 @@ __device__ __forceinline__ void hide(float (&s)[M][N / 8][4], const Flash &f, in
             const int r = row + 16 * m + 8 * half;
             const bool there = r < (TRANSPOSED ? f.keys : f.queries);
             if (TRANSPOSED) {
-                low[m][half] = f.causal ? r - f.seen : 0;
-                high[m][half] = there && !(padded && padded[r]) ? (f.window ? r + f.window - f.seen : f.queries) : 0;
+                low[m][half] = f.causal ? r - f.past_len : 0;
+                high[m][half] = there && !(padded && padded[r]) ? (f.window ? r + f.window - f.past_len : f.queries) : 0;
                 high[m][half] = min(high[m][half], f.queries);
             } else {
-                low[m][half] = f.window ? r + f.seen - f.window + 1 : 0;
-                high[m][half] = there ? (f.causal ? min(r + f.seen + 1, f.keys) : f.keys) : 0;
+                low[m][half] = f.window ? r + f.past_len - f.window + 1 : 0;
+                high[m][half] = there ? (f.causal ? min(r + f.past_len + 1, f.keys) : f.keys) : 0;
             }
-            document[m][half] = documents && there ? documents[TRANSPOSED ? r : r + f.seen] : 0;
+            document[m][half] = documents && there ? documents[TRANSPOSED ? r : r + f.past_len] : 0;
         }
 #pragma unroll
     for (int n = 0; n < N / 8; n++)
@@ -200,7 +200,7 @@ __device__ __forceinline__ void hide(float (&s)[M][N / 8][4], const Flash &f, in
         for (int j = 0; j < 2; j++) {
             const int c = column + 8 * n + j;
             const bool there = c < (TRANSPOSED ? f.queries : f.keys) && (TRANSPOSED || !padded || !padded[c]);
-            const unsigned other = documents && there ? documents[TRANSPOSED ? c + f.seen : c] : 0;
+            const unsigned other = documents && there ? documents[TRANSPOSED ? c + f.past_len : c] : 0;
 #pragma unroll
             for (int m = 0; m < M; m++)
 #pragma unroll
@@ -213,15 +213,15 @@ __device__ __forceinline__ void hide(float (&s)[M][N / 8][4], const Flash &f, in
 __device__ __forceinline__ bool whole(const Flash &f, int q, int m, int k, int n) {
     if (f.padded || f.documents) return false;
     if (k + n > f.keys || q + m > f.queries) return false;
-    if (f.causal && k + n - 1 > q + f.seen) return false;
-    return !f.window || k + f.window > q + m - 1 + f.seen;
+    if (f.causal && k + n - 1 > q + f.past_len) return false;
+    return !f.window || k + f.window > q + m - 1 + f.past_len;
 }
 
 // The keys that the queries q..q+m can see lie in [from, to).
 __device__ __forceinline__ void key_range(const Flash &f, int q, int m, int &from, int &to) {
-    const int last = min(q + m, f.queries) - 1 + f.seen;
+    const int last = min(q + m, f.queries) - 1 + f.past_len;
     to = f.causal ? min(f.keys, last + 1) : f.keys;
-    from = f.window ? max(0, q + f.seen - f.window + 1) : 0;
+    from = f.window ? max(0, q + f.past_len - f.window + 1) : 0;
 }
 
 // Writes 16-row results of a warp, scaled by row.
@@ -444,7 +444,7 @@ __device__ void backward_queries(T *dq, float *of_slopes, const T *q, const T *k
 #pragma unroll
                     for (int i = 0; i < 4; i++) {
                         const int qi = row + 16 * m + lane / 4 + 8 * (i / 2), ki = key + 8 * n + 2 * (lane & 3) + (i & 1);
-                        of_slope += d[m][n][i] * (ki - qi - f.seen);
+                        of_slope += d[m][n][i] * (ki - qi - f.past_len);
                     }
         }
         add_times<T, D, M, N>(sums, d, tile_k + buffer * N * D);
@@ -477,8 +477,8 @@ __device__ void backward_keys(T *dk, T *dv, const T *q, const T *k, const T *v, 
 
     // The queries that see these keys lie in [from, to) of each head.
     const int last = min(first + ROWS, f.keys) - 1;
-    int from = f.causal ? max(0, first - f.seen) : 0;
-    const int to = f.window ? min(f.queries, last + f.window - f.seen) : f.queries;
+    int from = f.causal ? max(0, first - f.past_len) : 0;
+    const int to = f.window ? min(f.queries, last + f.window - f.past_len) : f.queries;
     from = from / N * N;
     const int blocks = to > from ? (to - from + N - 1) / N : 0, steps = blocks * group;
 

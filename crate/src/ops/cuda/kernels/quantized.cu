@@ -1,11 +1,11 @@
-// Linear maps whose weights are stored in few bits: numbers to values, products with a few tokens, rounding.
+// Linear layers whose weights are stored as low-bit weights: numbers to values, products with a few tokens, rounding.
 // The numbers of a row are `row_bytes` bytes; value = number * scale. Sums are float32.
 #include "element.cuh"
 
 // How numbers are stored: four bits + 8 (eight in a word, the first lowest), a byte + 128, a byte with sign, an 8-bit float.
 enum Kind { INT4 = 0, INT8_PACKED = 1, INT8 = 2, F8 = 3 };
 
-struct FewBits {
+struct LowBit {
     const uint8_t *numbers;
     const float *scales;
     int outputs, inputs, row_bytes;
@@ -19,7 +19,7 @@ __device__ __forceinline__ float f8_value(uint32_t byte) {
     return __uint_as_float((byte & 0x80) << 24 | (byte & 0x7f) << 20) * 0x1p120f;
 }
 
-__device__ __forceinline__ float number(const FewBits &w, const uint8_t *row, int column) {
+__device__ __forceinline__ float number(const LowBit &w, const uint8_t *row, int column) {
     if (w.kind == INT4) return (float)((row[column >> 1] >> ((column & 1) * 4) & 15) - 8);
     const int byte = row[column];
     if (w.kind == INT8_PACKED) return (float)(byte - 128);
@@ -27,7 +27,7 @@ __device__ __forceinline__ float number(const FewBits &w, const uint8_t *row, in
 }
 
 // Eight numbers from `column` on, which eight divides; fast if rows start at words of their own.
-__device__ __forceinline__ void numbers8(float (&v)[8], const FewBits &w, const uint8_t *row, int column, bool fast) {
+__device__ __forceinline__ void numbers8(float (&v)[8], const LowBit &w, const uint8_t *row, int column, bool fast) {
     if (!fast || column + 8 > w.inputs) {
 #pragma unroll
         for (int i = 0; i < 8; i++) v[i] = column + i < w.inputs ? number(w, row, column + i) : 0.0f;
@@ -45,7 +45,7 @@ __device__ __forceinline__ void numbers8(float (&v)[8], const FewBits &w, const 
     }
 }
 
-__device__ __forceinline__ void values8(float (&v)[8], const FewBits &w, long row, int column, bool fast) {
+__device__ __forceinline__ void values8(float (&v)[8], const LowBit &w, long row, int column, bool fast) {
     numbers8(v, w, w.numbers + row * w.row_bytes, column, fast);
     const float *scales = w.scales + row * w.groups;
     if ((w.group & 7) == 0) {
@@ -59,12 +59,12 @@ __device__ __forceinline__ void values8(float (&v)[8], const FewBits &w, long ro
     }
 }
 
-__device__ __forceinline__ bool words(const FewBits &w) {
+__device__ __forceinline__ bool words(const LowBit &w) {
     return (w.row_bytes & 3) == 0 && (reinterpret_cast<uintptr_t>(w.numbers) & 3) == 0;
 }
 
 // y [outputs, inputs]. One block a row.
-template <typename T> __device__ void dequantize(T *y, FewBits w) {
+template <typename T> __device__ void dequantize(T *y, LowBit w) {
     const long row = blockIdx.x;
     const bool fast = words(w), whole = aligned(y, w.inputs);
     for (int c = threadIdx.x * 8; c < w.inputs; c += blockDim.x * 8) {
@@ -75,7 +75,7 @@ template <typename T> __device__ void dequantize(T *y, FewBits w) {
 }
 
 // y [tokens, outputs] = x [tokens, inputs] W^T, for up to eight tokens. One warp a row of W, which is read once.
-template <typename T> __device__ void few_tokens(T *y, const T *x, FewBits w, int tokens) {
+template <typename T> __device__ void few_tokens(T *y, const T *x, LowBit w, int tokens) {
     const int row = blockIdx.x * (blockDim.x >> 5) + (threadIdx.x >> 5), lane = threadIdx.x & 31;
     if (row >= w.outputs) return;
     const bool fast = words(w), whole = aligned(x, w.inputs);
@@ -159,8 +159,8 @@ template <typename T> __device__ void rounded(T *y, const T *x, long groups, lon
 }
 
 #define KERNELS(T, S)                                                                                                           \
-    extern "C" __global__ void quantized_dequantize_##S(T *y, FewBits w) { dequantize(y, w); }                                  \
-    extern "C" __global__ void quantized_few_tokens_##S(T *y, const T *x, FewBits w, int tokens) { few_tokens(y, x, w, tokens); } \
+    extern "C" __global__ void quantized_dequantize_##S(T *y, LowBit w) { dequantize(y, w); }                                  \
+    extern "C" __global__ void quantized_few_tokens_##S(T *y, const T *x, LowBit w, int tokens) { few_tokens(y, x, w, tokens); } \
     extern "C" __global__ void quantized_rounded_##S(T *y, const T *x, long groups, long group, int numbers, int tried) {       \
         rounded(y, x, groups, group, numbers, tried);                                                                           \
     }

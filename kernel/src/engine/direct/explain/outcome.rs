@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use chandlery::cell::{Ending, Place};
+use chandlery::cell::{Ending, SourcePosition};
 use unicode_width::UnicodeWidthStr;
 
 use crate::engine::Outcome;
@@ -145,7 +145,7 @@ impl Sources {
         lines
     }
 
-    fn place(&self, what: &str, place: Option<&Place>, (cell, line): (u32, usize)) -> Vec<String> {
+    fn place(&self, what: &str, place: Option<&SourcePosition>, (cell, line): (u32, usize)) -> Vec<String> {
         if line > 0 {
             let mut lines = vec![format!("{what} cell {cell}:{line}")];
             lines.extend(self.excerpt(cell, line, None));

@@ -8,7 +8,7 @@ use serde::de::{Deserializer, SeqAccess, Visitor};
 use serde_json::{Map, Value};
 
 use super::FamilyError;
-use super::marked::{self, Marked, MarkedVisitor, Source};
+use super::spanned::{self, Source, Spanned, SpannedVisitor};
 use crate::convert::reference::Outline;
 
 /// Stands in the names of tensors that are stacked for the number of each.
@@ -20,10 +20,10 @@ pub(super) const LARGEST: usize = 1 << 20;
 /// The whole file.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Written {
-    pub(super) family: Marked,
+pub(super) struct RawFamily {
+    pub(super) family: Spanned,
     #[serde(default)]
-    pub(super) extends: Option<Marked>,
+    pub(super) extends: Option<Spanned>,
     /// What Forgather calls it; read by `spec`.
     #[serde(default, rename = "forgather_types")]
     pub(super) _forgather_types: Vec<String>,
@@ -35,21 +35,21 @@ pub(super) struct Written {
     #[serde(default)]
     pub(super) native: Map<String, Value>,
     #[serde(default)]
-    pub(super) config: Vec<WrittenField>,
+    pub(super) config: Vec<RawField>,
     #[serde(default)]
-    pub(super) checks: Vec<WrittenCheck>,
+    pub(super) checks: Vec<RawCheck>,
     #[serde(default)]
-    pub(super) to_native: Vec<WrittenRule>,
+    pub(super) to_native: Vec<RawRule>,
+    #[serde(default, alias = "spellings")]
+    pub(super) aliases: Vec<RawRule>,
     #[serde(default)]
-    pub(super) spellings: Vec<WrittenRule>,
-    #[serde(default)]
-    pub(super) skip: Vec<Marked>,
+    pub(super) skip: Vec<Spanned>,
     /// Fields of config.json that do not change what the model computes.
     #[serde(default)]
     pub(super) harmless: Vec<String>,
     /// The family whose `reference:` holds for this one as well.
     #[serde(default)]
-    pub(super) same_reference_as: Option<Marked>,
+    pub(super) same_reference_as: Option<Spanned>,
     #[serde(default)]
     pub(super) reference: Option<Outline>,
     /// Fields that the reference forwards of the families read which this one extends.
@@ -75,8 +75,8 @@ pub(super) struct HuggingFace {
 /// One field of Hugging Face's configuration, and what becomes of it.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct WrittenField {
-    pub(super) hf: Marked,
+pub(super) struct RawField {
+    pub(super) hf: Spanned,
     /// Other names for it, which win over it.
     #[serde(default)]
     pub(super) aliases: Vec<String>,
@@ -85,20 +85,20 @@ pub(super) struct WrittenField {
     pub(super) native: OneOrMore,
     /// What the class assumes where the field is left out, and where it is null if `if_null` does not say otherwise.
     #[serde(default)]
-    pub(super) default: Option<Marked>,
+    pub(super) default: Option<Spanned>,
     #[serde(default)]
-    pub(super) if_null: Option<Marked>,
+    pub(super) if_null: Option<Spanned>,
     /// Whether a configuration without it is refused, although the class has a default.
     #[serde(default)]
     pub(super) required: bool,
     #[serde(default)]
     pub(super) values: Option<Map<String, Value>>,
     #[serde(default)]
-    pub(super) to_native: Option<Marked>,
+    pub(super) to_native: Option<Spanned>,
     #[serde(default)]
-    pub(super) to_hf: Option<Marked>,
+    pub(super) to_hf: Option<Spanned>,
     #[serde(default)]
-    pub(super) when: Option<Marked>,
+    pub(super) when: Option<Spanned>,
     /// Whether the native field is one of each layer.
     #[serde(default)]
     pub(super) each_layer: Option<EachLayer>,
@@ -113,9 +113,9 @@ pub(super) struct WrittenField {
     pub(super) read_only: bool,
 }
 
-impl WrittenField {
+impl RawField {
     /// The native field, or the first of several.
-    pub(super) fn target(&self) -> Option<&Marked> {
+    pub(super) fn target(&self) -> Option<&Spanned> {
         self.native.0.first()
     }
 }
@@ -133,8 +133,8 @@ pub(super) enum EachLayer {
 /// What a Hugging Face configuration must say.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct WrittenCheck {
-    pub(super) that: Marked,
+pub(super) struct RawCheck {
+    pub(super) that: Spanned,
     #[serde(rename = "else")]
     pub(super) otherwise: String,
 }
@@ -142,22 +142,22 @@ pub(super) struct WrittenCheck {
 /// One rule of renaming, with what happens to the tensors it renames.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct WrittenRule {
+pub(crate) struct RawRule {
     #[serde(rename = "match")]
     pub(crate) patterns: OneOrMore,
     pub(crate) replace: OneOrMore,
     #[serde(default)]
     pub(crate) transpose: bool,
     #[serde(default)]
-    pub(crate) permute: Option<WrittenPermute>,
+    pub(crate) permute: Option<RawPermute>,
     #[serde(default)]
-    pub(crate) sizes: Vec<Marked>,
+    pub(crate) sizes: Vec<Spanned>,
     /// The rows of the parts alternate in this many groups.
     #[serde(default)]
-    pub(crate) interleave: Option<Marked>,
+    pub(crate) interleave: Option<Spanned>,
     /// This many tensors, whose number is `{n}` in their names, lie along the first dimension of one.
     #[serde(default)]
-    pub(crate) stack: Option<Marked>,
+    pub(crate) stack: Option<Spanned>,
     /// What is added to every element.
     #[serde(default)]
     pub(crate) add: Option<f64>,
@@ -165,7 +165,7 @@ pub(crate) struct WrittenRule {
     #[serde(default)]
     pub(crate) skip_rows: usize,
     #[serde(default)]
-    pub(crate) inside: Vec<WrittenRule>,
+    pub(crate) inside: Vec<RawRule>,
     /// How many tensors are stacked, where their names are written out.
     #[serde(skip)]
     pub(crate) stacked: Option<Stacked>,
@@ -182,14 +182,14 @@ pub(crate) struct Stacked {
 /// Rows seen as a box of these sizes, whose sides change places.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct WrittenPermute {
-    pub(crate) rows: Vec<Marked>,
+pub(crate) struct RawPermute {
+    pub(crate) rows: Vec<Spanned>,
     pub(crate) order: Vec<usize>,
 }
 
 /// A text, or a list of texts.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct OneOrMore(pub(crate) Vec<Marked>);
+pub(crate) struct OneOrMore(pub(crate) Vec<Spanned>);
 
 impl<'de> Deserialize<'de> for OneOrMore {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -202,7 +202,7 @@ impl<'de> Deserialize<'de> for OneOrMore {
             }
 
             fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<OneOrMore, E> {
-                Ok(OneOrMore(vec![MarkedVisitor.visit_str(text)?]))
+                Ok(OneOrMore(vec![SpannedVisitor.visit_str(text)?]))
             }
 
             fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<OneOrMore, A::Error> {
@@ -217,14 +217,17 @@ impl<'de> Deserialize<'de> for OneOrMore {
     }
 }
 
-impl WrittenRule {
+impl RawRule {
     /// Whether it or a rule inside it stacks tensors.
     pub(crate) fn stacks(&self) -> bool {
         self.stack.is_some() || self.inside.iter().any(Self::stacks)
     }
 
     /// With the names of tensors that are stacked written out. `count` says how many there are.
-    pub(crate) fn unstacked(&self, count: &dyn Fn(&Marked) -> Result<usize, FamilyError>) -> Result<Self, FamilyError> {
+    pub(crate) fn unstacked(
+        &self,
+        count: &dyn Fn(&Spanned) -> Result<usize, FamilyError>,
+    ) -> Result<Self, FamilyError> {
         let mut rule = self.clone();
         if let Some(stack) = &self.stack {
             let (hf, native) = (&self.patterns, &self.replace);
@@ -249,7 +252,7 @@ impl WrittenRule {
                 false => texts.clone(),
                 true => {
                     let of = |number: usize| {
-                        let one = move |text: &Marked| Marked {
+                        let one = move |text: &Spanned| Spanned {
                             text: text.text.replace(NUMBER, &number.to_string()),
                             place: text.place.clone(),
                         };
@@ -275,7 +278,7 @@ impl WrittenRule {
     }
 }
 
-impl Written {
+impl RawFamily {
     /// Reads a YAML; `origin` names it in errors.
     pub(super) fn from_yaml(yaml: &str, origin: &str) -> Result<Self, FamilyError> {
         let syntax = |reason: String, place: String| FamilyError::Syntax {
@@ -288,7 +291,7 @@ impl Written {
             return Err(syntax(reason, origin.to_owned()));
         }
         let source = Arc::new(Source { origin: origin.to_owned(), yaml: yaml.to_owned() });
-        marked::read(&source).map_err(|error| {
+        spanned::read(&source).map_err(|error| {
             let text = error.to_string();
             match error.location() {
                 None => syntax(text, origin.to_owned()),
@@ -324,7 +327,7 @@ impl Written {
             config: if self.config.is_empty() { parent.config.clone() } else { self.config },
             checks: parent.checks.iter().cloned().chain(self.checks).collect(),
             to_native: merged(self.to_native, &parent.to_native),
-            spellings: merged(self.spellings, &parent.spellings),
+            aliases: merged(self.aliases, &parent.aliases),
             skip: parent.skip.iter().cloned().chain(self.skip).collect(),
             harmless: parent.harmless.iter().cloned().chain(self.harmless).collect(),
             inherited: parent.reads().chain(self.inherited).collect(),
@@ -347,17 +350,17 @@ impl Written {
 }
 
 /// One's own rules before those of the parent; rules for the same name are one rule.
-fn merged(own: Vec<WrittenRule>, parent: &[WrittenRule]) -> Vec<WrittenRule> {
-    let same = |a: &WrittenRule, b: &WrittenRule| a.patterns.0 == b.patterns.0 && a.replace.0 == b.replace.0;
-    let mut rules: Vec<WrittenRule> = own
+fn merged(own: Vec<RawRule>, parent: &[RawRule]) -> Vec<RawRule> {
+    let same = |a: &RawRule, b: &RawRule| a.patterns.0 == b.patterns.0 && a.replace.0 == b.replace.0;
+    let mut rules: Vec<RawRule> = own
         .into_iter()
         .map(|rule| match parent.iter().find(|old| same(&rule, old)) {
-            Some(old) => WrittenRule { inside: merged(rule.inside, &old.inside), ..rule },
+            Some(old) => RawRule { inside: merged(rule.inside, &old.inside), ..rule },
             None => rule,
         })
         .collect();
     let inherited = parent.iter().filter(|old| !rules.iter().any(|rule| same(rule, old)));
-    let inherited: Vec<WrittenRule> = inherited.cloned().collect();
+    let inherited: Vec<RawRule> = inherited.cloned().collect();
     rules.extend(inherited);
     rules
 }

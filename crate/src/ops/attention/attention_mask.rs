@@ -5,10 +5,10 @@ use std::sync::{Arc, OnceLock};
 
 use candle_core::{Device, DeviceLocation, Result, Tensor};
 
-use super::blocks::{Cover, Place, Rule};
+use super::blocks::{Cover, Rule, ScoreLine};
 use super::flex::BlockMask;
 use super::implementation::AttentionError;
-use crate::ops::cuda::Sight;
+use crate::ops::cuda::DeviceMask;
 use crate::ops::element::Wide;
 
 /// Finite, so that a query that sees nothing (left padding) averages all keys instead of becoming NaN.
@@ -19,13 +19,13 @@ const HIDDEN: f32 = -1e30;
 ///
 /// A query that sees nothing at all (left padding) gives the mean of all values, as an additive mask makes it.
 #[derive(Clone, Debug)]
-pub struct Visibility(Arc<Rules>);
+pub struct AttentionMask(Arc<Rules>);
 
 #[derive(Clone, Debug)]
 struct Rules {
     rows: usize,
     queries: usize,
-    seen: usize,
+    past_len: usize,
     window: Option<usize>,
     /// `[row][key]`: whether the token is real.
     real: Option<Vec<Vec<bool>>>,
@@ -34,32 +34,32 @@ struct Rules {
     /// `[row][query]`: the first key of the query's document, if there are documents.
     starts: Vec<Vec<usize>>,
     /// `[row][query]`: whether the query sees nothing; empty if none can.
-    blind: Vec<Vec<bool>>,
+    fully_masked: Vec<Vec<bool>>,
     /// Whether there may be hidden keys between the first and the last visible one of a query.
     holes: bool,
     /// Made when flex attention asks for it first.
     blocks: OnceLock<BlockMask>,
     /// Made when a GPU asks for it first.
-    sight: OnceLock<(DeviceLocation, Sight)>,
+    device_mask: OnceLock<(DeviceLocation, DeviceMask)>,
     /// Made when the reference asks for it first; for its device.
     matrix: OnceLock<Tensor>,
 }
 
-impl Visibility {
-    /// Causal: query q of `queries` sees the keys up to `seen` + q, in each of `rows` rows.
-    pub fn causal(rows: usize, queries: usize, seen: usize) -> Self {
+impl AttentionMask {
+    /// Causal: query q of `queries` sees the keys up to `past_len` + q, in each of `rows` rows.
+    pub fn causal(rows: usize, queries: usize, past_len: usize) -> Self {
         Self(Arc::new(Rules {
             rows,
             queries,
-            seen,
+            past_len,
             window: None,
             real: None,
             documents: None,
             starts: Vec::new(),
-            blind: Vec::new(),
+            fully_masked: Vec::new(),
             holes: false,
             blocks: OnceLock::new(),
-            sight: OnceLock::new(),
+            device_mask: OnceLock::new(),
             matrix: OnceLock::new(),
         }))
     }
@@ -101,24 +101,25 @@ impl Visibility {
 
     fn changed(mut self, change: impl FnOnce(&mut Rules)) -> Self {
         let rules = Arc::make_mut(&mut self.0);
-        (rules.blocks, rules.sight, rules.matrix) = (OnceLock::new(), OnceLock::new(), OnceLock::new());
+        (rules.blocks, rules.device_mask, rules.matrix) = (OnceLock::new(), OnceLock::new(), OnceLock::new());
         change(rules);
-        let (queries, seen) = (rules.queries, rules.seen);
+        let (queries, past_len) = (rules.queries, rules.past_len);
         let first_alike = |documents: &Vec<u32>| {
             let mut firsts = std::collections::HashMap::new();
             documents.iter().enumerate().for_each(|(key, document)| {
                 firsts.entry(*document).or_insert(key);
             });
-            (0..queries).map(|query| firsts[&documents[seen + query]]).collect()
+            (0..queries).map(|query| firsts[&documents[past_len + query]]).collect()
         };
         rules.starts = rules.documents.iter().flatten().map(first_alike).collect();
         let rises = |documents: &Vec<u32>| documents.windows(2).all(|pair| pair[0] <= pair[1]);
         rules.holes = rules.real.is_some() || rules.documents.iter().flatten().any(|documents| !rises(documents));
-        rules.blind = Vec::new();
+        rules.fully_masked = Vec::new();
         if self.0.real.is_some() {
             let rows = 0..self.0.rows;
-            let blind = rows.map(|row| (0..queries).map(|query| self.sees_nothing(row, query)).collect()).collect();
-            Arc::make_mut(&mut self.0).blind = blind;
+            let fully_masked =
+                rows.map(|row| (0..queries).map(|query| self.is_fully_masked(row, query)).collect()).collect();
+            Arc::make_mut(&mut self.0).fully_masked = fully_masked;
         }
         self
     }
@@ -135,13 +136,13 @@ impl Visibility {
 
     /// Keys in each row, cached ones included.
     pub fn keys(&self) -> usize {
-        self.0.seen + self.0.queries
+        self.0.past_len + self.0.queries
     }
 
     /// Whether `query` of `row` sees `key`.
     pub fn allows(&self, row: usize, query: usize, key: usize) -> bool {
         let rules = &*self.0;
-        let at = rules.seen + query;
+        let at = rules.past_len + query;
         key <= at
             && rules.window.is_none_or(|window| key + window > at)
             && rules.real.as_ref().is_none_or(|real| real[row][key])
@@ -151,37 +152,38 @@ impl Visibility {
     /// The keys between the first and the last that `query` of `row` may see; padding within is still to be left out.
     pub fn range(&self, row: usize, query: usize) -> Range<usize> {
         let rules = &*self.0;
-        let end = rules.seen + query + 1;
+        let end = rules.past_len + query + 1;
         let within = rules.window.map_or(0, |window| end.saturating_sub(window));
         within.max(rules.starts.get(row).map_or(0, |starts| starts[query]))..end
     }
 
-    fn sees_nothing(&self, row: usize, query: usize) -> bool {
+    fn is_fully_masked(&self, row: usize, query: usize) -> bool {
         !self.range(row, query).any(|key| self.allows(row, query, key))
     }
 
-    pub(super) fn blind(&self, row: usize, query: usize) -> bool {
-        self.0.blind.get(row).is_some_and(|row| row[query])
+    pub(super) fn fully_masked(&self, row: usize, query: usize) -> bool {
+        self.0.fully_masked.get(row).is_some_and(|row| row[query])
     }
 
     /// Whether a query sees nothing.
-    pub(super) fn has_blind(&self) -> bool {
-        self.0.blind.iter().flatten().any(|&blind| blind)
+    pub(super) fn has_fully_masked(&self) -> bool {
+        self.0.fully_masked.iter().flatten().any(|&fully_masked| fully_masked)
     }
 
     /// The rule as a GPU's kernels take it, uploaded once.
-    pub(super) fn sight(&self, device: &Device) -> Result<Sight> {
-        if let Some((_, sight)) = self.0.sight.get().filter(|(location, _)| *location == device.location()) {
-            return Ok(sight.clone());
+    pub(super) fn device_mask(&self, device: &Device) -> Result<DeviceMask> {
+        if let Some((_, device_mask)) = self.0.device_mask.get().filter(|(location, _)| *location == device.location())
+        {
+            return Ok(device_mask.clone());
         }
         let (rules, shape) = (&*self.0, (self.rows(), self.keys()));
         let padded = rules.real.as_ref().map(|real| real.iter().flatten().map(|&real| u8::from(!real)).collect());
         let padded = padded.map(|padded: Vec<u8>| Tensor::from_vec(padded, shape, device)).transpose()?;
         let documents = rules.documents.as_ref().map(|documents| documents.concat());
         let documents = documents.map(|documents| Tensor::from_vec(documents, shape, device)).transpose()?;
-        let sight = Sight { padded, documents, seen: rules.seen, window: rules.window };
-        let _ = rules.sight.set((device.location(), sight.clone()));
-        Ok(sight)
+        let device_mask = DeviceMask { padded, documents, past_len: rules.past_len, window: rules.window };
+        let _ = rules.device_mask.set((device.location(), device_mask.clone()));
+        Ok(device_mask)
     }
 
     /// The rule as a matrix to be added to scores, `[rows or 1, 1, queries, keys]` in float32: 0 where a key is seen,
@@ -227,13 +229,13 @@ impl Visibility {
     }
 }
 
-impl Rule for Visibility {
+impl Rule for AttentionMask {
     fn span(&self, row: usize, _: usize, queries: Range<usize>) -> Range<usize> {
-        if queries.clone().any(|query| self.blind(row, query)) {
+        if queries.clone().any(|query| self.fully_masked(row, query)) {
             return 0..self.keys();
         }
         let first = queries.clone().map(|query| self.range(row, query).start).min().unwrap_or(0);
-        first..queries.end + self.0.seen
+        first..queries.end + self.0.past_len
     }
 
     fn cover(&self, row: usize, _: usize, queries: Range<usize>, keys: Range<usize>) -> Cover {
@@ -250,12 +252,12 @@ impl Rule for Visibility {
         }
     }
 
-    fn apply<T: Wide>(&self, place: Place, cover: Cover, scores: &mut [T]) {
+    fn apply<T: Wide>(&self, line: ScoreLine, cover: Cover, scores: &mut [T]) {
         if cover == Cover::Full {
             return;
         }
-        let Place { row, query, first, .. } = place;
-        if self.blind(row, query) {
+        let ScoreLine { row, query, first, .. } = line;
+        if self.fully_masked(row, query) {
             scores.fill(T::ZERO);
             return;
         }

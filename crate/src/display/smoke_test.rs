@@ -9,10 +9,10 @@ use super::curve::number;
 use super::numbers::{binary_bytes, real, short_count, small, thousands};
 use super::table::{Align, Cell, Mark, TableView, bar};
 use super::{Curve, MimeBundle, View};
-use crate::kicktest::{Comparison, KickTestReport, StepRecord};
+use crate::smoke_test::{Comparison, SmokeTestReport, StepRecord};
 use crate::spec::ParamPath;
 
-impl View for KickTestReport {
+impl View for SmokeTestReport {
     fn view(&self) -> MimeBundle {
         let mut tables = vec![steps(self)];
         tables.extend(gradients(self));
@@ -22,11 +22,11 @@ impl View for KickTestReport {
         let text: Vec<String> = tables.iter().map(TableView::text).collect();
         let html: String = tables.iter().map(TableView::html).collect();
         let bundle = MimeBundle::text(text.join("\n\n")).with_html(html);
-        bundle.with("application/vnd.chandlery.kicktest+json", self.report())
+        bundle.with("application/vnd.chandlery.smoke-test+json", self.report())
     }
 }
 
-impl KickTestReport {
+impl SmokeTestReport {
     /// One row per step: `step`, `loss`, and in milliseconds `ms`, `data_ms`, `forward_backward_ms`, `update_ms`.
     ///
     /// # Errors
@@ -73,7 +73,7 @@ fn ms(duration: Duration) -> String {
     format!("{:.1}", duration.as_secs_f64() * 1e3)
 }
 
-fn steps(report: &KickTestReport) -> TableView {
+fn steps(report: &SmokeTestReport) -> TableView {
     let failures = report.failures();
     let verdict = if failures.is_empty() { "passed".to_owned() } else { format!("FAILED: {}", failures.join("; ")) };
     let title = format!("Test of {} on {} {verdict}", report.title, report.device);
@@ -160,7 +160,7 @@ fn step_cells(step: &StepRecord, tokens: f64) -> [Cell; 7] {
 }
 
 /// Norms by layer, in the order of the forward pass.
-fn gradients(report: &KickTestReport) -> Option<TableView> {
+fn gradients(report: &SmokeTestReport) -> Option<TableView> {
     // By the place of the first parameter of each layer among all.
     let mut first: BTreeMap<ParamPath, usize> = BTreeMap::new();
     for gradient in report.gradients.iter() {

@@ -6,53 +6,53 @@ use regex::Regex;
 use serde::Deserialize;
 
 use super::Remap;
-use super::family::{FamilyError, Marked, WrittenRule};
+use super::family::{FamilyError, RawRule, Spanned};
 use super::remap;
 use crate::spec::{ModelConfig, ParamPath};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Written {
-    spellings: Vec<WrittenRule>,
-    buffers: Vec<WrittenBuffer>,
+struct RawAliases {
+    aliases: Vec<RawRule>,
+    buffers: Vec<RawBuffer>,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct WrittenBuffer {
+struct RawBuffer {
     #[serde(rename = "match")]
-    pattern: Marked,
+    pattern: Spanned,
     why: String,
     /// Only in models of these positions.
     #[serde(default)]
     positions: Option<String>,
 }
 
-struct Spellings {
+struct Aliases {
     names: Remap,
-    buffers: Vec<(Regex, WrittenBuffer)>,
+    buffers: Vec<(Regex, RawBuffer)>,
 }
 
-static SPELLINGS: LazyLock<Result<Spellings, FamilyError>> = LazyLock::new(|| {
-    let written: Written =
+static ALIASES: LazyLock<Result<Aliases, FamilyError>> = LazyLock::new(|| {
+    let written: RawAliases =
         serde_yaml::from_str(include_str!("forgather.yaml")).map_err(|error| FamilyError::Syntax {
             reason: error.to_string(),
             place: "forgather.yaml".to_owned(),
             advice: "correct the file".to_owned(),
         })?;
     let buffers = written.buffers.into_iter().map(|buffer| Ok((remap::whole(&buffer.pattern)?, buffer)));
-    Ok(Spellings { names: Remap::new(&written.spellings)?, buffers: buffers.collect::<Result<_, FamilyError>>()? })
+    Ok(Aliases { names: Remap::new(&written.aliases)?, buffers: buffers.collect::<Result<_, FamilyError>>()? })
 });
 
 /// The name that a tensor of a native file has here, where it is spelled otherwise.
 pub(crate) fn native(name: &ParamPath) -> Option<ParamPath> {
-    SPELLINGS.as_ref().ok()?.names.rename_one(name)
+    ALIASES.as_ref().ok()?.names.rename_one(name)
 }
 
 /// Why a tensor that is no parameter of the model is left out, if it is one that models compute themselves.
 pub(crate) fn buffer(name: &ParamPath, config: &ModelConfig) -> Option<&'static str> {
-    let applies = |buffer: &WrittenBuffer| buffer.positions.as_deref().is_none_or(|one| one == config.position.name());
-    let buffers = SPELLINGS.as_ref().ok()?.buffers.iter();
+    let applies = |buffer: &RawBuffer| buffer.positions.as_deref().is_none_or(|one| one == config.position.name());
+    let buffers = ALIASES.as_ref().ok()?.buffers.iter();
     let mut found = buffers.filter(|(pattern, buffer)| applies(buffer) && pattern.is_match(name.as_str()));
     found.next().map(|(_, buffer)| buffer.why.as_str())
 }

@@ -2,8 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use super::error::{KickTestError, refused};
-use super::{CompareSettings, KickTestReport, Settings};
+use super::error::{SmokeTestError, refused};
+use super::{CompareSettings, Settings, SmokeTestReport};
 use crate::checkpoint::{CheckpointError, WEIGHTS_NAMES};
 use crate::construct::{Construction, SaveOptions};
 use crate::dataset::DatasetConfig;
@@ -14,7 +14,7 @@ use crate::spec::Recipe;
 
 /// A test run to be made; see [`Construction::test`].
 #[derive(Clone, Debug)]
-pub struct KickTest<'a> {
+pub struct SmokeTest<'a> {
     pub(super) construction: &'a Construction,
     pub(super) steps: usize,
     pub(super) batch_size: usize,
@@ -29,7 +29,7 @@ pub struct KickTest<'a> {
     pub(super) save: Option<(PathBuf, SaveOptions)>,
 }
 
-impl<'a> KickTest<'a> {
+impl<'a> SmokeTest<'a> {
     pub(crate) fn new(construction: &'a Construction) -> Self {
         Self {
             construction,
@@ -141,17 +141,17 @@ impl<'a> KickTest<'a> {
     /// Runs it, drawing the loss live where a notebook listens. Stops at the first step with a NaN or an infinity.
     ///
     /// # Errors
-    /// [`KickTestError`] for a model without tensors, a batch or a dataset that does not fit, the device's refusal or an
+    /// [`SmokeTestError`] for a model without tensors, a batch or a dataset that does not fit, the device's refusal or an
     /// interrupt.
-    pub fn run(&self) -> Result<KickTestReport, KickTestError> {
+    pub fn run(&self) -> Result<SmokeTestReport, SmokeTestError> {
         let model = self.check()?;
         match self.settings.qat_recipe {
-            Some(recipe) => super::run::run(self, &model.clone().rounded_by(recipe)?),
+            Some(recipe) => super::run::run(self, &model.clone().with_fake_quant(recipe)?),
             None => super::run::run(self, model),
         }
     }
 
-    fn check(&self) -> Result<&'a CausalLm, KickTestError> {
+    fn check(&self) -> Result<&'a CausalLm, SmokeTestError> {
         let Some(model) = &self.construction.model else {
             return refused(
                 "the model is on the meta device: it has no tensors to compute with",

@@ -47,7 +47,7 @@ pub struct GradientRecord {
 
 /// What a test run found.
 #[derive(Clone, Debug)]
-pub struct KickTestReport {
+pub struct SmokeTestReport {
     /// Project and configuration.
     pub title: String,
     /// The device's name.
@@ -95,7 +95,7 @@ pub struct KickTestReport {
     pub checkpoint: Option<PathBuf>,
 }
 
-impl KickTestReport {
+impl SmokeTestReport {
     /// True if everything was finite, every parameter received a gradient, and compared settings agree.
     pub fn passed(&self) -> bool {
         self.failures().is_empty()
@@ -220,8 +220,8 @@ mod tests {
         StepRecord { step, loss: 1.0, duration, data: Duration::ZERO, update: None, checked }
     }
 
-    fn report(steps: Vec<StepRecord>) -> KickTestReport {
-        KickTestReport {
+    fn report(steps: Vec<StepRecord>) -> SmokeTestReport {
+        SmokeTestReport {
             title: "llama 4M".to_owned(),
             device: "cpu".to_owned(),
             dtype: DType::F32,

@@ -6,10 +6,10 @@ use chandlery::candle::{DType as CandleType, Tensor};
 use chandlery::construct::Construction;
 use chandlery::dataset;
 use chandlery::dataset::{Block, Collator};
-use chandlery::kicktest::{CompareSettings, FaultKind};
 use chandlery::model::{Batch, next_token_loss};
 use chandlery::ops::AttentionImplementation;
 use chandlery::project;
+use chandlery::smoke_test::{CompareSettings, FaultKind};
 use serde_json::Value;
 
 use crate::command::command;

@@ -3,7 +3,7 @@
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 
-use super::error::KickTestError;
+use super::error::SmokeTestError;
 use crate::dataset::{Block, Collator, Dataset, LabelledBatch};
 use crate::model::ModelError;
 use crate::tokenizer::TokenizerError;
@@ -31,6 +31,7 @@ impl Batches {
         sequence_length: usize,
         packed: Option<bool>,
     ) -> Self {
+        // The name of the stream is part of what a seed means: with another one every loss would be another.
         let random = Box::new(crate::model::random_stream(seed, "kicktest batches"));
         let collator = Collator { sequence_length, packed, pad: 0, eos: None };
         Self { rows, collator, source: Source::Random { random, vocabulary } }
@@ -105,7 +106,7 @@ fn random_starts(random: &mut ChaCha8Rng, length: usize) -> Vec<u32> {
 }
 
 /// The ids that random batches may use: those that model and tokenizer both have.
-pub(super) fn vocabulary(construction: &crate::construct::Construction) -> Result<u32, KickTestError> {
+pub(super) fn vocabulary(construction: &crate::construct::Construction) -> Result<u32, SmokeTestError> {
     let model = construction.config.vocab_size;
     let tokenizer = match construction.tokenizer.tokenizer() {
         Ok(tokenizer) => tokenizer.get_vocab_size(true),

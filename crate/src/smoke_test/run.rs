@@ -7,10 +7,10 @@ use std::time::Instant;
 use super::batches::{Batches, vocabulary};
 use super::ceiling::matmul_rate;
 use super::compare::Second;
-use super::error::KickTestError;
-use super::report::{GradientRecord, KickTestReport, StepRecord};
+use super::error::SmokeTestError;
+use super::report::{GradientRecord, SmokeTestReport, StepRecord};
 use super::step::{self, StepOutcome, StepPlan};
-use super::{KickTest, fault, memory};
+use super::{SmokeTest, fault, memory};
 use crate::checkpoint::CheckpointError;
 use crate::construct::{SaveOptions, save_checkpoint};
 use crate::dataset::LabelledBatch;
@@ -24,8 +24,8 @@ use crate::spec::ParamPath;
 /// Runs the test on its model.
 ///
 /// # Errors
-/// As [`KickTest::run`].
-pub(super) fn run(test: &KickTest<'_>, model: &CausalLm) -> Result<KickTestReport, KickTestError> {
+/// As [`SmokeTest::run`].
+pub(super) fn run(test: &SmokeTest<'_>, model: &CausalLm) -> Result<SmokeTestReport, SmokeTestError> {
     let construction = test.construction;
     let mut batches = batches(test)?;
     let mut second = match test.compare {
@@ -34,7 +34,7 @@ pub(super) fn run(test: &KickTest<'_>, model: &CausalLm) -> Result<KickTestRepor
     };
     let estimate = construction.estimate_of(test.batch_size, test.sequence_length);
     let watch = memory::Watch::start(construction.device);
-    let mut report = KickTestReport {
+    let mut report = SmokeTestReport {
         title: construction.title.clone(),
         device: construction.device.to_string(),
         dtype: construction.config.dtype,
@@ -119,7 +119,7 @@ pub(super) fn run(test: &KickTest<'_>, model: &CausalLm) -> Result<KickTestRepor
     Ok(report)
 }
 
-fn save(folder: &Path, model: &CausalLm, options: SaveOptions) -> Result<(), KickTestError> {
+fn save(folder: &Path, model: &CausalLm, options: SaveOptions) -> Result<(), SmokeTestError> {
     if let Some(parent) = folder.parent().filter(|parent| !parent.as_os_str().is_empty()) {
         std::fs::create_dir_all(parent).map_err(CheckpointError::io("creating", parent))?;
     }
@@ -127,7 +127,7 @@ fn save(folder: &Path, model: &CausalLm, options: SaveOptions) -> Result<(), Kic
     Ok(())
 }
 
-fn batches(test: &KickTest<'_>) -> Result<Batches, KickTestError> {
+fn batches(test: &SmokeTest<'_>) -> Result<Batches, SmokeTestError> {
     let (rows, length) = (test.batch_size, test.sequence_length);
     Ok(match &test.dataset {
         Some(config) => {
@@ -140,7 +140,7 @@ fn batches(test: &KickTest<'_>) -> Result<Batches, KickTestError> {
 }
 
 /// Adds what a step says about gradients.
-fn note(report: &mut KickTestReport, outcome: &StepOutcome, model: &CausalLm) {
+fn note(report: &mut SmokeTestReport, outcome: &StepOutcome, model: &CausalLm) {
     for path in &outcome.without_gradient {
         if !report.without_gradient.contains(path) {
             report.without_gradient.push(path.clone());

@@ -5,10 +5,10 @@ use std::collections::HashMap;
 use serde_json::{Map, Value};
 
 use super::arrangement::{Arrangement, Layout, Stretch, rows_of};
-use super::family::{Family, FamilyError, Marked, size};
+use super::family::{Family, FamilyError, Spanned, size};
 use super::remap::Renamed;
 use crate::checkpoint::Piece;
-use crate::spec::{ModelConfig, ModelSpec, ParamPath, Side, TensorRow, TensorTable};
+use crate::spec::{ModelConfig, ModelSpec, Naming, ParamPath, TensorRow, TensorTable};
 
 /// Tensors that become each other: one and one, one and several (a split), or several and one (a join).
 #[derive(Clone, Debug, PartialEq)]
@@ -32,7 +32,7 @@ pub(super) struct Part<T> {
 
 /// What becomes what, for all tensors of a model that are stored. `unnamed` are native tensors that no rule names.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Links {
+pub(super) struct TensorMap {
     pub(super) links: Vec<Link>,
     pub(super) unnamed: Vec<ParamPath>,
     /// (alias, target) by the names of each side.
@@ -41,18 +41,18 @@ pub(super) struct Links {
 
 impl Link {
     /// The names on one side.
-    pub(super) fn names(&self, side: Side) -> Vec<&ParamPath> {
-        match side {
-            Side::HuggingFace => self.hf.iter().map(|part| &part.name).collect(),
-            Side::Native => self.native.iter().map(|part| &part.name).collect(),
+    pub(super) fn names(&self, naming: Naming) -> Vec<&ParamPath> {
+        match naming {
+            Naming::HuggingFace => self.hf.iter().map(|part| &part.name).collect(),
+            Naming::Native => self.native.iter().map(|part| &part.name).collect(),
         }
     }
 
     /// The shape of a tensor of one side.
-    pub(super) fn shape(&self, side: Side, index: usize) -> &[usize] {
-        match side {
-            Side::HuggingFace => &self.hf[index].tensor.shape,
-            Side::Native => &self.native[index].tensor.shape,
+    pub(super) fn shape(&self, naming: Naming, index: usize) -> &[usize] {
+        match naming {
+            Naming::HuggingFace => &self.hf[index].tensor.shape,
+            Naming::Native => &self.native[index].tensor.shape,
         }
     }
 
@@ -72,10 +72,10 @@ impl Link {
     }
 
     /// What tensor `index` of side `to` is made of. `there` gives the source's tensors other names than the family's.
-    pub(super) fn pieces(&self, to: Side, index: usize, there: &dyn Fn(&ParamPath) -> ParamPath) -> Vec<Piece> {
+    pub(super) fn pieces(&self, to: Naming, index: usize, there: &dyn Fn(&ParamPath) -> ParamPath) -> Vec<Piece> {
         let plain = self.hf.iter().all(|part| part.tensor.is_plain());
         match to {
-            Side::Native => {
+            Naming::Native => {
                 let whole = &self.native[index];
                 if self.added() != 0.0 {
                     return vec![Piece::Shifted { tensor: there(&self.hf[0].name), by: self.added(), rounded: None }];
@@ -88,10 +88,10 @@ impl Link {
                 if let Some(pieces) = parts.clone().map(rows).collect::<Option<_>>().filter(|_| plain) {
                     return pieces;
                 }
-                let strands = parts.flat_map(|(part, name)| part.tensor.strands_from(&name, overlap(part, whole)));
-                vec![Piece::Woven { elements: whole.tensor.shape.iter().product(), strands: strands.collect() }]
+                let boxes = parts.flat_map(|(part, name)| part.tensor.boxes_from(&name, overlap(part, whole)));
+                vec![Piece::Gathered { elements: whole.tensor.shape.iter().product(), boxes: boxes.collect() }]
             }
-            Side::HuggingFace => {
+            Naming::HuggingFace => {
                 let whole = &self.hf[index];
                 if self.added() != 0.0 {
                     return vec![Piece::Shifted {
@@ -109,8 +109,8 @@ impl Link {
                     return pieces;
                 }
                 // Rows that nothing reaches are zeros.
-                let strands = parts.flat_map(|(part, name)| whole.tensor.strands_to(&name, overlap(whole, part)));
-                vec![Piece::Woven { elements: whole.tensor.shape.iter().product(), strands: strands.collect() }]
+                let boxes = parts.flat_map(|(part, name)| whole.tensor.boxes_to(&name, overlap(whole, part)));
+                vec![Piece::Gathered { elements: whole.tensor.shape.iter().product(), boxes: boxes.collect() }]
             }
         }
     }
@@ -122,7 +122,7 @@ fn overlap<A, B>(here: &Part<A>, there: &Part<B>) -> Stretch {
     Stretch { start: start - here.start, other: start - there.start, count: here.rows.min(there.rows) }
 }
 
-impl Links {
+impl TensorMap {
     /// Of the model that `config` describes, in a family's names.
     ///
     /// # Errors
@@ -132,7 +132,7 @@ impl Links {
     }
 
     fn of_table(family: &Family, table: &TensorTable, fields: &Map<String, Value>) -> Result<Self, FamilyError> {
-        let (there, back) = (family.rules_to(Side::Native), family.rules_to(Side::HuggingFace));
+        let (there, back) = (family.rules_to(Naming::Native), family.rules_to(Naming::HuggingFace));
         let mut found = Self::default();
         let mut done: HashMap<ParamPath, ParamPath> = HashMap::new();
         let mut ways: HashMap<ParamPath, Option<Renamed>> = HashMap::new();
@@ -152,7 +152,7 @@ impl Links {
             let first = &renamed.to[0];
             if let Some(target) = &row.tied_to {
                 found.tied.push([
-                    (first.clone(), family.name_on(Side::HuggingFace, target)),
+                    (first.clone(), family.name_on(Naming::HuggingFace, target)),
                     (row.path.clone(), target.clone()),
                 ]);
                 continue;
@@ -223,7 +223,7 @@ fn prove(row: &TensorRow, renamed: &Renamed, forth: &[Renamed]) -> Result<(), Fa
     Ok(())
 }
 
-fn crossing(rule: &Marked, path: &ParamPath, hf: &ParamPath, other: &ParamPath) -> FamilyError {
+fn crossing(rule: &Spanned, path: &ParamPath, hf: &ParamPath, other: &ParamPath) -> FamilyError {
     FamilyError::NotInvertible {
         pattern: rule.text.clone(),
         reason: format!("`{path}` and `{other}` both come from `{hf}`"),
@@ -239,7 +239,7 @@ fn link(
     fields: &Map<String, Value>,
 ) -> Result<Link, FamilyError> {
     let (first, rule) = (&names[0], &forth[0].rule);
-    let fault = |what: String, at: &Marked, advice: &str| FamilyError::Operation {
+    let fault = |what: String, at: &Spanned, advice: &str| FamilyError::Operation {
         what,
         place: at.at(),
         advice: advice.to_owned(),

@@ -1,6 +1,6 @@
 //! How a step is computed, and the second way that `--compare` asks for.
 
-use super::error::{KickTestError, refused};
+use super::error::{SmokeTestError, refused};
 use crate::device::Device;
 use crate::ops::AttentionImplementation;
 use crate::spec::{DType, Recipe};
@@ -57,8 +57,8 @@ impl CompareSettings {
     /// `dtype`.
     ///
     /// # Errors
-    /// [`KickTestError::Refused`] for an unknown key, a value that does not fit, or nothing at all.
-    pub fn parse(text: &str) -> Result<Self, KickTestError> {
+    /// [`SmokeTestError::Refused`] for an unknown key, a value that does not fit, or nothing at all.
+    pub fn parse(text: &str) -> Result<Self, SmokeTestError> {
         const ORIGIN: &str = "--compare";
         let mut read = Self::default();
         for part in text.split(',').map(str::trim).filter(|part| !part.is_empty()) {

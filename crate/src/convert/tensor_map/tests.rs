@@ -1,19 +1,19 @@
 //! Tensors that are several there and one here, which no part of today's has: matrices of experts in one.
 
 use super::*;
-use crate::checkpoint::{Strand, Walk};
+use crate::checkpoint::{IndexBox, Strides};
 use crate::spec::DType;
 
 const SIZES: &str = r#"{ "experts": 3, "inner": 4 }"#;
 
-fn links(rule: &str, table: &[(&str, &[usize])]) -> Result<Links, FamilyError> {
+fn links(rule: &str, table: &[(&str, &[usize])]) -> Result<TensorMap, FamilyError> {
     let yaml = format!("family: stacked\nextends: llama\nto_native:\n  - {rule}\n");
     let family = Family::from_yaml(&yaml, "stacked.yaml").unwrap();
     let fields: Map<String, Value> = serde_json::from_str(SIZES).unwrap();
-    let count = |text: &Marked| Ok(size(&text.text, &fields).unwrap());
+    let count = |text: &Spanned| Ok(size(&text.text, &fields).unwrap());
     let family = family.counted(&count).unwrap();
     let row = |(name, shape): &(&str, &[usize])| TensorRow::stored((*name).into(), shape.to_vec(), DType::F32);
-    Links::of_table(&family, &TensorTable::from_rows(table.iter().map(row).collect()), &fields)
+    TensorMap::of_table(&family, &TensorTable::from_rows(table.iter().map(row).collect()), &fields)
 }
 
 fn names(piece: &[Piece]) -> Vec<String> {
@@ -22,21 +22,21 @@ fn names(piece: &[Piece]) -> Vec<String> {
         .map(|piece| match piece {
             Piece::Tensor(name) => name.to_string(),
             Piece::Rows { tensor, start, count } => format!("{tensor}[{start}..{}]", start + count),
-            _ => "woven".to_owned(),
+            _ => "gathered".to_owned(),
         })
         .collect()
 }
 
-/// Moves numbers as the strands of pieces say.
-fn woven(pieces: &[Piece], sources: &dyn Fn(&ParamPath) -> Vec<usize>) -> Vec<usize> {
-    let [Piece::Woven { elements, strands }] = pieces else { panic!("{pieces:?}") };
+/// Moves numbers as the boxes of pieces say.
+fn gathered(pieces: &[Piece], sources: &dyn Fn(&ParamPath) -> Vec<usize>) -> Vec<usize> {
+    let [Piece::Gathered { elements, boxes }] = pieces else { panic!("{pieces:?}") };
     let mut out = vec![usize::MAX; *elements];
-    for Strand { tensor, sizes, from, to } in strands {
+    for IndexBox { tensor, sizes, from, to } in boxes {
         let source = sources(tensor);
         for index in 0..sizes.iter().product() {
-            let at = |walk: &Walk, mut rest: usize| {
-                let steps = walk.steps.iter().zip(sizes).rev();
-                steps.fold(walk.start, |place, (step, size)| {
+            let at = |strides: &Strides, mut rest: usize| {
+                let steps = strides.steps.iter().zip(sizes).rev();
+                steps.fold(strides.start, |place, (step, size)| {
                     let next = place + rest % size * step;
                     rest /= size;
                     next
@@ -51,43 +51,44 @@ fn woven(pieces: &[Piece], sources: &dyn Fn(&ParamPath) -> Vec<usize>) -> Vec<us
 #[test]
 fn matrices_of_experts_become_one_tensor_by_plain_copies() {
     let rule = r"{ match: 'experts\.{n}\.up\.weight', replace: 'mlp.up', stack: experts }";
-    let links = links(rule, &[("mlp.up", &[3, 4, 2])]).unwrap();
-    let [link] = links.links.as_slice() else { panic!("{links:?}") };
-    assert_eq!(link.names(Side::HuggingFace).len(), 3);
-    assert_eq!((link.shape(Side::HuggingFace, 1), link.shape(Side::Native, 0)), (&[4, 2][..], &[3, 4, 2][..]));
+    let map = links(rule, &[("mlp.up", &[3, 4, 2])]).unwrap();
+    let [link] = map.links.as_slice() else { panic!("{map:?}") };
+    assert_eq!(link.names(Naming::HuggingFace).len(), 3);
+    assert_eq!((link.shape(Naming::HuggingFace, 1), link.shape(Naming::Native, 0)), (&[4, 2][..], &[3, 4, 2][..]));
     let same = |name: &ParamPath| name.clone();
     let expected = ["experts.0.up.weight", "experts.1.up.weight", "experts.2.up.weight"];
-    assert_eq!(names(&link.pieces(Side::Native, 0, &same)), expected);
-    assert_eq!(names(&link.pieces(Side::HuggingFace, 2, &same)), ["mlp.up[2..3]"]);
+    assert_eq!(names(&link.pieces(Naming::Native, 0, &same)), expected);
+    assert_eq!(names(&link.pieces(Naming::HuggingFace, 2, &same)), ["mlp.up[2..3]"]);
 }
 
 #[test]
 fn gates_and_ups_of_experts_become_one_tensor() {
     let rule =
         r"{ match: ['e\.{n}\.gate', 'e\.{n}\.up'], replace: 'mlp.gate_up', stack: experts, sizes: [inner, inner] }";
-    let links = links(rule, &[("mlp.gate_up", &[3, 8, 2])]).unwrap();
-    let link = &links.links[0];
-    let order: Vec<&str> = link.names(Side::HuggingFace).into_iter().map(ParamPath::as_str).collect();
+    let map = links(rule, &[("mlp.gate_up", &[3, 8, 2])]).unwrap();
+    let link = &map.links[0];
+    let order: Vec<&str> = link.names(Naming::HuggingFace).into_iter().map(ParamPath::as_str).collect();
     assert_eq!(order, ["e.0.gate", "e.0.up", "e.1.gate", "e.1.up", "e.2.gate", "e.2.up"]);
     let same = |name: &ParamPath| name.clone();
-    assert_eq!(names(&link.pieces(Side::Native, 0, &same)), order);
+    assert_eq!(names(&link.pieces(Naming::Native, 0, &same)), order);
     // The second half of the second matrix.
     let source = |_: &ParamPath| (0..48).collect();
-    assert_eq!(woven(&link.pieces(Side::HuggingFace, 3, &same), &source), (24..32).collect::<Vec<_>>());
+    assert_eq!(gathered(&link.pieces(Naming::HuggingFace, 3, &same), &source), (24..32).collect::<Vec<_>>());
 }
 
 #[test]
 fn matrices_of_experts_are_transposed_one_by_one() {
     let rule = r"{ match: 'experts\.{n}\.up', replace: 'mlp.up', stack: experts, transpose: true }";
-    let links = links(rule, &[("mlp.up", &[3, 4, 2])]).unwrap();
-    let link = &links.links[0];
-    assert_eq!(link.shape(Side::HuggingFace, 0), [2, 4]);
+    let map = links(rule, &[("mlp.up", &[3, 4, 2])]).unwrap();
+    let link = &map.links[0];
+    assert_eq!(link.shape(Naming::HuggingFace, 0), [2, 4]);
     let same = |name: &ParamPath| name.clone();
     let number = |name: &ParamPath| name.segments().nth(1).unwrap().parse::<usize>().unwrap();
-    let made = woven(&link.pieces(Side::Native, 0, &same), &|name| (0..8).map(|n| 10 * number(name) + n).collect());
+    let made =
+        gathered(&link.pieces(Naming::Native, 0, &same), &|name| (0..8).map(|n| 10 * number(name) + n).collect());
     assert_eq!(made[..8], [0, 4, 1, 5, 2, 6, 3, 7]);
     assert_eq!(made[16..], [20, 24, 21, 25, 22, 26, 23, 27]);
-    let back = woven(&link.pieces(Side::HuggingFace, 2, &same), &|_| made.clone());
+    let back = gathered(&link.pieces(Naming::HuggingFace, 2, &same), &|_| made.clone());
     assert_eq!(back, (20..28).collect::<Vec<_>>());
 }
 

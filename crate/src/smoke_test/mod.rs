@@ -1,6 +1,6 @@
 //! The test run of a model: kick it and see whether it falls over.
 //!
-//! [`KickTest`] says what to run, [`KickTestReport`] what was found: a run that was made and found faults is a report
+//! [`SmokeTest`] says what to run, [`SmokeTestReport`] what was found: a run that was made and found faults is a report
 //! that did not pass, not an error.
 
 mod batches;
@@ -16,8 +16,8 @@ mod step;
 mod test;
 
 pub use compare::{ComparedParameter, ComparedStep, Comparison, Tolerance};
-pub use error::KickTestError;
+pub use error::SmokeTestError;
 pub use fault::{Fault, FaultKind};
-pub use report::{GradientRecord, KickTestReport, StepRecord};
+pub use report::{GradientRecord, SmokeTestReport, StepRecord};
 pub use settings::{CompareSettings, Settings};
-pub use test::KickTest;
+pub use test::SmokeTest;

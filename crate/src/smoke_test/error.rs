@@ -9,10 +9,10 @@ use crate::spec::RecipeMisfit;
 use crate::tokenizer::TokenizerError;
 
 /// Why a test run could not be made. A run that was made and found faults is a
-/// [`KickTestReport`](super::KickTestReport) that did not pass.
+/// [`SmokeTestReport`](super::SmokeTestReport) that did not pass.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum KickTestError {
+pub enum SmokeTestError {
     /// The model has no tensors, or an option does not fit it.
     #[error("{what}\n  where: {origin}\n  do: {advice}")]
     Refused {
@@ -49,12 +49,16 @@ pub enum KickTestError {
     Interrupted(#[from] Interrupted),
 }
 
-impl From<candle_core::Error> for KickTestError {
+impl From<candle_core::Error> for SmokeTestError {
     fn from(error: candle_core::Error) -> Self {
         Self::Model(error.into())
     }
 }
 
-pub(super) fn refused<T>(what: impl Into<String>, origin: &str, advice: impl Into<String>) -> Result<T, KickTestError> {
-    Err(KickTestError::Refused { what: what.into(), origin: origin.to_owned(), advice: advice.into() })
+pub(super) fn refused<T>(
+    what: impl Into<String>,
+    origin: &str,
+    advice: impl Into<String>,
+) -> Result<T, SmokeTestError> {
+    Err(SmokeTestError::Refused { what: what.into(), origin: origin.to_owned(), advice: advice.into() })
 }

@@ -5,24 +5,24 @@ use std::collections::HashMap;
 use serde_json::Value;
 
 use super::folder::{entries_of_a_model, read_json};
-use super::growth::Growth;
+use super::resize_embeddings::ResizeEmbeddings;
 use super::{Conversion, Convert, ConvertError, Family, ModelFolder, RemapPlan};
 use crate::checkpoint::{AtomicFolder, CheckpointCopy, CheckpointError, FolderChanges, Piece, ShardPlan};
 use crate::export::SourceFile;
 use crate::sealed::Sealed;
-use crate::spec::{ModelConfig, ModelSpec, ParamPath, Side, TensorRow, TensorTable};
+use crate::spec::{ModelConfig, ModelSpec, Naming, ParamPath, TensorRow, TensorTable};
 use crate::tokenizer::{AddTokens, ChatTemplate, Generation, TokenPlan, TokenizerFiles};
 
 /// The name of the file that says how text is generated.
 const GENERATION: &str = "generation_config.json";
 
 /// Everything that will be in the destination, but for the weights' bytes.
-pub(super) struct Draft {
+pub(super) struct PreparedConversion {
     pub(super) source: ModelFolder,
     pub(super) family: Family,
-    pub(super) to: Side,
+    pub(super) to: Naming,
     pub(super) plan: RemapPlan,
-    pub(super) growth: Option<Growth>,
+    pub(super) resize_embeddings: Option<ResizeEmbeddings>,
     /// The tokenizer that the source has.
     pub(super) source_tokenizer: TokenizerFiles,
     config: ModelConfig,
@@ -40,17 +40,17 @@ pub(super) struct Draft {
 
 impl Convert {
     /// Decides everything, and refuses what cannot be done.
-    pub(super) fn draft(&self) -> Result<Draft, ConvertError> {
+    pub(super) fn prepare(&self) -> Result<PreparedConversion, ConvertError> {
         let families = self.known_families()?;
         let asked = self.model_type.as_deref();
         let source = ModelFolder::open_as(&self.source, self.checkpoint.as_deref(), &families, asked)?;
         let family = source.family_at_hugging_face(&families, asked)?;
         self.check_options(&source, &families, &family)?;
-        let to = match source.side() {
-            Side::HuggingFace => Side::Native,
-            Side::Native => Side::HuggingFace,
+        let to = match source.naming() {
+            Naming::HuggingFace => Naming::Native,
+            Naming::Native => Naming::HuggingFace,
         };
-        let mut plan = RemapPlan::new(source.checkpoint(), source.side(), source.config(), &family, self.dtype)?;
+        let mut plan = RemapPlan::new(source.checkpoint(), source.naming(), source.config(), &family, self.dtype)?;
         plan.require_complete()?;
 
         let mut notes = Vec::new();
@@ -62,8 +62,8 @@ impl Convert {
         config.vocab_size = tokens.as_ref().map_or(config.vocab_size, TokenPlan::vocab_size);
         let origin = self.source.join("config.json").display().to_string();
         let mut json = match to {
-            Side::Native => family.native_config(&config, source.config_json()),
-            Side::HuggingFace => family.write_config(&config, source.config_json(), &origin)?,
+            Naming::Native => family.native_config(&config, source.config_json()),
+            Naming::HuggingFace => family.write_config(&config, source.config_json(), &origin)?,
         };
         let mut tokenizer = source_tokenizer.clone();
         let mut generation = read_json(&self.source, GENERATION)?;
@@ -76,10 +76,10 @@ impl Convert {
             generation = made.json.map(|json| (format!("{:#}\n", *json).into_bytes(), Value::Null));
         }
         // A configuration that is not the source's own as it was is one that transformers 4 and 5 must read alike.
-        if to == Side::HuggingFace && ModelConfig::source_of(source.config_json()) != Some(&json) {
-            config.spell_for_all_readers(&mut json);
+        if to == Naming::HuggingFace && ModelConfig::source_of(source.config_json()) != Some(&json) {
+            config.fill_legacy_keys(&mut json);
         }
-        if to == Side::Native {
+        if to == Naming::Native {
             config = ModelConfig::from_json(&json, &origin)?;
         }
         if let Some(name) = &self.chat_template {
@@ -88,17 +88,18 @@ impl Convert {
         if let Some(tokens) = self.max_length {
             tokenizer = tokenizer.with_max_length(tokens);
         }
-        let growth = tokens.map(|tokens| Growth::new(tokens, &source, &mut plan, (&family, to))).transpose()?;
+        let resize_embeddings =
+            tokens.map(|tokens| ResizeEmbeddings::new(tokens, &source, &mut plan, (&family, to))).transpose()?;
         let generation = generation.map(|(bytes, _)| bytes);
-        let sources = if to == Side::Native { crate::export::sources(&config)? } else { Vec::new() };
-        let mut draft = Draft {
+        let sources = if to == Naming::Native { crate::export::sources(&config)? } else { Vec::new() };
+        let mut prepared = PreparedConversion {
             shards: ShardPlan::with_format([], self.max_shard_size, self.format),
             changes: FolderChanges::default(),
             source,
             family,
             to,
             plan,
-            growth,
+            resize_embeddings,
             source_tokenizer,
             config,
             json,
@@ -107,12 +108,12 @@ impl Convert {
             notes,
             sources,
         };
-        draft.shards = draft.shards(self);
-        let read = [self.source.as_path(), draft.source.checkpoint().path()];
+        prepared.shards = prepared.shards(self);
+        let read = [self.source.as_path(), prepared.source.checkpoint().path()];
         let contradicted = entries_of_a_model(&self.destination);
-        draft.changes =
-            FolderChanges::of_whole_folder(&self.destination, draft.files(), &contradicted, &read, self.force)?;
-        Ok(draft)
+        prepared.changes =
+            FolderChanges::of_whole_folder(&self.destination, prepared.files(), &contradicted, &read, self.force)?;
+        Ok(prepared)
     }
 
     /// The tokens to add: those asked for; on the way to native names, where nobody asks, a padding token if there is none.
@@ -120,10 +121,10 @@ impl Convert {
         &self,
         tokenizer: &TokenizerFiles,
         vocab_size: usize,
-        to: Side,
+        to: Naming,
         notes: &mut Vec<String>,
     ) -> Result<Option<TokenPlan>, ConvertError> {
-        let default = to == Side::Native && !self.skip_default_tokens;
+        let default = to == Naming::Native && !self.skip_default_tokens;
         let tokens = match &self.add_tokens {
             Some(name) => AddTokens::open(name)?,
             None if default || self.pad_to_multiple.is_some() => match default {
@@ -148,7 +149,7 @@ impl Convert {
     }
 }
 
-impl Draft {
+impl PreparedConversion {
     /// Every file of the destination: the one list of what is written.
     fn files(&self) -> Vec<String> {
         let mut files = self.shards.file_names();
@@ -172,8 +173,8 @@ impl Draft {
     /// What every tensor is made of. Reads an embedding if rows become the mean of its rows.
     pub(super) fn pieces(&self) -> Result<HashMap<ParamPath, Vec<Piece>>, CheckpointError> {
         let mut pieces = self.plan.pieces();
-        if let Some(growth) = &self.growth {
-            growth.put_into(&mut pieces, self.source.checkpoint())?;
+        if let Some(resize_embeddings) = &self.resize_embeddings {
+            resize_embeddings.put_into(&mut pieces, self.source.checkpoint())?;
         }
         Ok(pieces)
     }
@@ -187,10 +188,10 @@ impl Draft {
             table: TensorTable::from_rows(self.plan.rows().collect()).sorted(),
             plan: Sealed::new(self.plan.clone()),
             config: Sealed::new(self.json.clone()),
-            tokens: self.growth.as_ref().map(|growth| growth.tokens.clone()),
+            tokens: self.resize_embeddings.as_ref().map(|resize_embeddings| resize_embeddings.tokens.clone()),
             proof: None,
             logits: None,
-            unjudged: None,
+            logits_skipped: None,
             unread_fields: Sealed::new(self.unread_fields()),
             validation_memory: convert.validation_memory(&self.source),
             require_agreement: convert.require_agreement,
@@ -206,8 +207,8 @@ impl Draft {
     /// Fields of the configuration at Hugging Face's side that nothing reads.
     fn unread_fields(&self) -> Vec<String> {
         match self.to {
-            Side::Native => self.source.unread_fields(),
-            Side::HuggingFace => self.family.unread_fields(&self.json),
+            Naming::Native => self.source.unread_fields(),
+            Naming::HuggingFace => self.family.unread_fields(&self.json),
         }
     }
 

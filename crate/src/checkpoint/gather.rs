@@ -10,20 +10,20 @@ const BLOCK: usize = 1 << 20;
 
 /// A box of indices of one source tensor, and where its elements go.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Strand {
+pub struct IndexBox {
     /// The source tensor.
     pub tensor: ParamPath,
     /// The sizes of the box.
     pub sizes: Vec<usize>,
     /// Which elements of the source it takes.
-    pub from: Walk,
+    pub from: Strides,
     /// Which elements of the piece they become.
-    pub to: Walk,
+    pub to: Strides,
 }
 
 /// A walk through the elements of a row-major tensor: index i lies at `start` + Σ i·`steps`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Walk {
+pub struct Strides {
     /// The first element.
     pub start: usize,
     /// Elements from one index to the next, for each size of the box.
@@ -38,7 +38,7 @@ struct Axis {
     to: usize,
 }
 
-impl Walk {
+impl Strides {
     /// One more than the last element reached.
     fn end(&self, sizes: &[usize]) -> usize {
         self.start + 1 + sizes.iter().zip(&self.steps).map(|(size, step)| (size - 1) * step).sum::<usize>()
@@ -46,23 +46,23 @@ impl Walk {
 }
 
 /// Makes a piece of `elements` elements of type `dtype`. In memory are the piece and one block of the source.
-pub(super) fn weave(
+pub(super) fn gather(
     checkpoint: &Checkpoint,
     elements: usize,
-    strands: &[Strand],
+    boxes: &[IndexBox],
     dtype: DType,
 ) -> Result<Vec<u8>, CheckpointError> {
     let mut piece = vec![0; elements * dtype.bytes()];
-    for strand in strands.iter().filter(|strand| !strand.sizes.contains(&0)) {
-        let (file, extent) = checkpoint.place(&strand.tensor)?;
+    for part in boxes.iter().filter(|part| !part.sizes.contains(&0)) {
+        let (file, extent) = checkpoint.place(&part.tensor)?;
         let stored = extent.shape.iter().product::<usize>();
-        if strand.from.end(&strand.sizes) > stored || strand.to.end(&strand.sizes) > elements {
-            return Err(CheckpointError::Part { tensor: strand.tensor.to_string(), path: file.path.clone() });
+        if part.from.end(&part.sizes) > stored || part.to.end(&part.sizes) > elements {
+            return Err(CheckpointError::Part { tensor: part.tensor.to_string(), path: file.path.clone() });
         }
-        let mut axes: Vec<Axis> = strand
+        let mut axes: Vec<Axis> = part
             .sizes
             .iter()
-            .zip(strand.from.steps.iter().zip(&strand.to.steps))
+            .zip(part.from.steps.iter().zip(&part.to.steps))
             .map(|(&count, (&from, &to))| Axis { count, from, to })
             .filter(|axis| axis.count > 1)
             .collect();
@@ -75,21 +75,21 @@ pub(super) fn weave(
         let mut cast = Vec::new();
         for first in (0..outer.count).step_by(at_once) {
             let count = at_once.min(outer.count - first);
-            let start = (strand.from.start + first * outer.from) as u64 * width;
+            let start = (part.from.start + first * outer.from) as u64 * width;
             let len = ((count - 1) * outer.from + span) as u64 * width;
-            let mut blocks = checkpoint.blocks_within(&strand.tensor, start, len, len as usize)?;
+            let mut blocks = checkpoint.blocks_within(&part.tensor, start, len, len as usize)?;
             let Some(mut block) = blocks.next_block()? else { continue };
             if extent.dtype != dtype {
                 cast.clear();
                 cast_floats(block, extent.dtype, dtype, &mut cast)
-                    .map_err(|fault| fault.of(&strand.tensor, (extent.dtype, dtype), &file.path))?;
+                    .map_err(|fault| fault.of(&part.tensor, (extent.dtype, dtype), &file.path))?;
                 block = &cast;
             }
             let mut axes = axes.clone();
             axes.push(Axis { count, ..outer });
             // Neighbours in the piece are innermost: writing apart costs more than reading apart.
             axes.sort_by_key(|axis| std::cmp::Reverse(axis.to));
-            let target = strand.to.start + first * outer.to;
+            let target = part.to.start + first * outer.to;
             match dtype.bytes() {
                 1 => scatter::<1>(block, &axes, target, &mut piece),
                 2 => scatter::<2>(block, &axes, target, &mut piece),

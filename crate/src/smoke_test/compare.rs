@@ -7,7 +7,7 @@ use std::time::Duration;
 use candle_core::{DType as CandleType, Device, Tensor};
 use serde_json::{Value, json};
 
-use super::error::KickTestError;
+use super::error::SmokeTestError;
 use super::step::{self, Observer, StepPlan};
 use super::{CompareSettings, Settings};
 use crate::construct::Construction;
@@ -136,14 +136,14 @@ impl ComparedStep {
 }
 
 /// The first model's gradients of the running step.
-type Kept = Arc<Mutex<HashMap<ParamPath, Tensor>>>;
+type FirstGradients = Arc<Mutex<HashMap<ParamPath, Tensor>>>;
 /// Norm of the first gradient and norm of the difference, by parameter.
-type Found = Arc<Mutex<HashMap<ParamPath, (f64, f64)>>>;
+type GradientDifferences = Arc<Mutex<HashMap<ParamPath, (f64, f64)>>>;
 
 /// The second model and what was found so far.
 pub(super) struct Second {
     model: CausalLm,
-    kept: Kept,
+    kept: FirstGradients,
     comparison: Comparison,
 }
 
@@ -154,7 +154,7 @@ impl Second {
         model: &CausalLm,
         first: Settings,
         changes: CompareSettings,
-    ) -> Result<Self, KickTestError> {
+    ) -> Result<Self, SmokeTestError> {
         let dtype = changes.dtype.unwrap_or(construction.config.dtype);
         let device = match changes.device {
             Some(device) if device != construction.device => device.open()?,
@@ -163,7 +163,7 @@ impl Second {
         let weights = Copied(model.parameters().tensors().into_iter().collect());
         let mut copy = CausalLm::build(model.config(), Box::new(weights), dtype, &device, true)?;
         if let Some(recipe) = first.qat_recipe {
-            copy = copy.rounded_by(recipe)?;
+            copy = copy.with_fake_quant(recipe)?;
         }
         let coarser = if Tolerance::of(dtype).gradient > Tolerance::of(construction.config.dtype).gradient {
             dtype
@@ -178,7 +178,7 @@ impl Second {
             steps: Vec::new(),
             parameters: Vec::new(),
         };
-        Ok(Self { model: copy, kept: Kept::default(), comparison })
+        Ok(Self { model: copy, kept: FirstGradients::default(), comparison })
     }
 
     /// Keeps the first model's gradients for [`step`](Self::step).
@@ -199,7 +199,7 @@ impl Second {
         loss: f32,
         plan: &StepPlan,
     ) -> Result<(), ModelError> {
-        let found = Found::default();
+        let found = GradientDifferences::default();
         let (kept, noted) = (self.kept.clone(), found.clone());
         let observer: Observer = Arc::new(move |path, gradient| {
             let first = kept.lock().unwrap_or_else(PoisonError::into_inner).remove(path);

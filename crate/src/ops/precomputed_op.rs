@@ -8,14 +8,14 @@ use candle_core::{CpuStorage, CudaStorage, CustomOp1, CustomOp2, Error, Layout, 
 /// From the arguments and the gradient of the value to the gradients of the arguments.
 pub(super) type Backward = Box<dyn Fn(&[&Tensor], &Tensor) -> Result<Vec<Option<Tensor>>> + Send + Sync>;
 
-pub(super) struct Stash {
+pub(super) struct PrecomputedOp {
     name: &'static str,
     /// Taken by the only forward.
     value: Mutex<Option<Tensor>>,
     backward: Backward,
 }
 
-impl Stash {
+impl PrecomputedOp {
     pub(super) fn new(name: &'static str, value: &Tensor, backward: Backward) -> Result<Self> {
         Ok(Self { name, value: Mutex::new(Some(value.detach().contiguous()?)), backward })
     }
@@ -47,7 +47,7 @@ impl Stash {
     }
 }
 
-impl CustomOp1 for Stash {
+impl CustomOp1 for PrecomputedOp {
     fn name(&self) -> &'static str {
         self.name
     }
@@ -65,7 +65,7 @@ impl CustomOp1 for Stash {
     }
 }
 
-impl CustomOp2 for Stash {
+impl CustomOp2 for PrecomputedOp {
     fn name(&self) -> &'static str {
         self.name
     }

@@ -5,24 +5,24 @@ use std::collections::HashMap;
 use super::{ConvertError, Family, ModelFolder, RemapPlan};
 use crate::checkpoint::{Checkpoint, CheckpointError, Piece};
 use crate::sealed::Sealed;
-use crate::spec::{ParamPath, Role, Side};
+use crate::spec::{Naming, ParamPath, Role};
 use crate::tokenizer::TokenPlan;
 use crate::vocabulary::grown;
 
 /// A plan of tokens that changes rows, and the tensors that have one row for each token.
-pub(super) struct Growth {
+pub(super) struct ResizeEmbeddings {
     pub(super) tokens: Sealed<TokenPlan>,
     /// (destination, source) names.
     tensors: Vec<(ParamPath, ParamPath)>,
 }
 
-impl Growth {
+impl ResizeEmbeddings {
     /// Finds the tensors in the remapping, and says there what becomes of them.
     pub(super) fn new(
         tokens: TokenPlan,
         source: &ModelFolder,
         remapping: &mut RemapPlan,
-        (family, to): (&Family, Side),
+        (family, to): (&Family, Naming),
     ) -> Result<Self, ConvertError> {
         let made_of = remapping.pieces();
         let mut tensors = Vec::new();
@@ -31,8 +31,8 @@ impl Growth {
                 continue;
             }
             let name = match to {
-                Side::Native => row.path.clone(),
-                Side::HuggingFace => family.name_on(to, &row.path),
+                Naming::Native => row.path.clone(),
+                Naming::HuggingFace => family.name_on(to, &row.path),
             };
             let Some([Piece::Tensor(from)]) = made_of.get(&name).map(Vec::as_slice) else {
                 return Err(ConvertError::Options {
