@@ -17,6 +17,8 @@ pub mod gguf;
 pub mod interrupt;
 mod memory;
 pub mod model;
+pub mod model_folder;
+pub mod naming;
 pub mod ops;
 mod parallel;
 pub mod part;
@@ -29,6 +31,7 @@ pub mod smoke_test;
 pub mod spec;
 pub mod tokenizer;
 pub mod update;
+pub mod validation;
 pub mod vocabulary;
 
 pub use compare::{Inspection, compare, inspect};

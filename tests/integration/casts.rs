@@ -2,9 +2,10 @@
 
 use chandlery::candle::Device;
 use chandlery::checkpoint::Checkpoint;
-use chandlery::convert::{ModelFolder, Verdict};
 use chandlery::model::{CausalLm, InitialWeights};
+use chandlery::model_folder::ModelFolder;
 use chandlery::spec::{DType, ModelConfig, ModelSpec, PositionEmbedding, Recipe};
+use chandlery::validation::Verdict;
 use chandlery::{convert, finalize, project};
 use chandlery_tests::{copy_of, edit_config, entries, fixture};
 use serde_json::json;
@@ -221,7 +222,7 @@ fn a_buffer_is_dropped_only_if_it_holds_what_is_computed() {
     let name = "model.layers.0.self_attn.rotary_emb.inv_freq";
     let config = ModelFolder::open(fixture("llama-gqa")).unwrap().config().clone();
     let PositionEmbedding::Rope(rope) = &config.position else { panic!("a Llama rotates") };
-    let own = chandlery::model::inverse_frequencies(rope, config.head_dim);
+    let own = rope.inverse_frequencies(config.head_dim);
 
     let folder = with_tensor(&temp.path().join("own"), name, &[own.len()], &own);
     let made = convert(&folder, temp.path().join("a")).run().unwrap();

@@ -1,7 +1,9 @@
 //! Fields of config.json as transformers reads them: what is left out, null, said twice, or written by Python.
 
-use chandlery::convert::{Families, ModelFolder, Verdict};
+use chandlery::model_folder::ModelFolder;
+use chandlery::naming::Families;
 use chandlery::spec::{DType, ModelConfig, PositionEmbedding};
+use chandlery::validation::Verdict;
 use chandlery::{convert, finalize};
 use chandlery_tests::{copy_of, edit_config, fixture, json};
 use serde_json::{Value, json};

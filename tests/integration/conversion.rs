@@ -1,8 +1,9 @@
 //! Conversion there and back, and errors planted to be found.
 
 use chandlery::checkpoint::Checkpoint;
-use chandlery::convert::{Families, Family, ReferenceModel, RemapPlan};
+use chandlery::naming::{Families, Family, RemapPlan};
 use chandlery::spec::{DType, ModelSpec, Naming};
+use chandlery::validation::ReferenceModel;
 use chandlery::{compare, convert, finalize};
 use chandlery_tests::{MODELS, contents, copy_of, edit_config, entries, fixture, json};
 use serde_json::json;

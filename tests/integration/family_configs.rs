@@ -1,8 +1,10 @@
 //! Configurations by a family's file: names, defaults, null and absent, what each layer has, and families of one's own.
 
 use chandlery::convert;
-use chandlery::convert::{Families, Family, ModelFolder, Verdict};
+use chandlery::model_folder::ModelFolder;
+use chandlery::naming::{Families, Family};
 use chandlery::spec::{Architecture, ModelConfig, PositionEmbedding};
+use chandlery::validation::Verdict;
 use chandlery_tests::{copy_of, edit_config, fixture, json};
 use serde_json::{Value, json};
 use tempfile::tempdir;

@@ -4,7 +4,8 @@ use std::path::Path;
 
 use chandlery::checkpoint::Checkpoint;
 use chandlery::convert;
-use chandlery::convert::{Conversion, Family};
+use chandlery::convert::Conversion;
+use chandlery::naming::Family;
 use chandlery::spec::DType;
 use chandlery_tests::{contents, copy_of, edit_config, fixture, json};
 use serde_json::json;

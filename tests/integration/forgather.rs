@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use chandlery::checkpoint::{Checkpoint, CheckpointCopy, DEFAULT_MAX_SHARD_SIZE, Piece, ShardPlan, WeightsFormat};
-use chandlery::convert::ModelFolder;
+use chandlery::model_folder::ModelFolder;
 use chandlery::spec::{DType, Naming, ParamPath, TensorRow};
 use chandlery::{compare, convert, finalize, inspect, project};
 use chandlery_tests::{edit_config, fixture, json};

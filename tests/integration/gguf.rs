@@ -5,12 +5,13 @@ use std::path::{Path, PathBuf};
 
 use chandlery::candle::{Device, Tensor, safetensors};
 use chandlery::checkpoint::{Checkpoint, GgufArray, GgufMetadata, GgufValue, gguf_header};
-use chandlery::convert::{LogitDiff, ModelFolder};
 use chandlery::display::View;
 use chandlery::gguf::{GGUF_FILE, GgufPlan, GgufType, GgufWritten};
+use chandlery::model_folder::ModelFolder;
 use chandlery::project;
 use chandlery::spec::{DType, TensorRow};
 use chandlery::tokenizer::TokenizerFiles;
+use chandlery::validation::LogitDiff;
 use chandlery_tests::{MODELS, copy_of, fixture};
 use tempfile::tempdir;
 

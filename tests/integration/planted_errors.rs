@@ -2,7 +2,7 @@
 //! layer comparison says where, and nothing is written.
 
 use chandlery::convert;
-use chandlery::convert::{Family, Rule};
+use chandlery::naming::{Family, Rule};
 use chandlery_tests::{entries, fixture};
 use tempfile::tempdir;
 

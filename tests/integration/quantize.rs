@@ -5,8 +5,8 @@ use std::process::Output;
 
 use chandlery::candle::{DType as CandleType, Device, Tensor};
 use chandlery::checkpoint::Checkpoint;
-use chandlery::convert::ModelFolder;
 use chandlery::model::{Batch, CausalLm, KvCache};
+use chandlery::model_folder::ModelFolder;
 use chandlery::ops::QuantizedWeight;
 use chandlery::project;
 use chandlery::project::ProjectConfig;

@@ -2,8 +2,9 @@
 
 use chandlery::candle::{DType as CandleType, Device};
 use chandlery::checkpoint::Checkpoint;
-use chandlery::convert::{Families, ModelFolder};
 use chandlery::model::{Batch, CausalLm, IGNORED_LABEL, next_token_loss};
+use chandlery::model_folder::ModelFolder;
+use chandlery::naming::Families;
 use chandlery::spec::{DType, Naming};
 use chandlery_tests::{MODELS, fixture, json};
 

@@ -4,9 +4,9 @@ use std::collections::HashMap;
 use std::path::Path;
 
 use chandlery::candle::Device;
-use chandlery::convert::ModelFolder;
 use chandlery::gguf::{GgufModel, GgufPlan, GgufType};
 use chandlery::model::{Batch, CausalLm, KvCache, StreamedLm};
+use chandlery::model_folder::ModelFolder;
 use chandlery::spec::{DType, Recipe};
 use chandlery::tokenizer::TokenizerFiles;
 use chandlery::{finalize, project};

@@ -1,7 +1,8 @@
 //! What is said of a conversion's logits: they agree, they differ, or they cannot be judged.
 
 use chandlery::convert;
-use chandlery::convert::{Families, Family, Verdict};
+use chandlery::naming::{Families, Family};
+use chandlery::validation::Verdict;
 use chandlery_tests::{copy_of, edit_config, fixture};
 use serde_json::json;
 use tempfile::tempdir;
@@ -172,7 +173,7 @@ fn large_weights_are_never_refused_and_small_ones_still_judged() {
     let folder = copy_of("llama-gqa", &temp.path().join("small"));
     scaled(&folder, 1.0 / 65536.0, |name| name == "lm_head.weight");
     let to = "causal_lm.layer_stack.layers.2.attention.output_linear.";
-    let rule = chandlery::convert::Rule::new(r"model\.layers\.2\.self_attn\.o_proj\.", to).transposed();
+    let rule = chandlery::naming::Rule::new(r"model\.layers\.2\.self_attn\.o_proj\.", to).transposed();
     let faulty = Family::builder("llama").extends("llama").rule(rule).build().unwrap();
     let conversion = convert(&folder, temp.path().join("faulty")).family(faulty).run().unwrap();
     let logits = conversion.logits.as_ref().unwrap();

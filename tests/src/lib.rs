@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use chandlery::checkpoint::Checkpoint;
-use chandlery::convert::Families;
+use chandlery::naming::Families;
 use chandlery::spec::Architecture;
 use serde_json::Value;
 

@@ -89,7 +89,7 @@ mod tests {
         assert_eq!(keeps("model test --steps 3"), Some("chandlery::smoke_test::SmokeTestReport"));
         assert_eq!(keeps("tokenizer chat a --messages b"), Some("String"));
         assert_eq!(keeps("compare a --reference b"), None);
-        assert_eq!(keeps("compare a b"), Some("chandlery::convert::LogitDiff"));
+        assert_eq!(keeps("compare a b"), Some("chandlery::validation::LogitDiff"));
         assert_eq!(keeps("project list"), None);
     }
 

@@ -8,13 +8,14 @@ use serde_json::{Value, json};
 
 use super::{Failure, KeptValue, Outcome, flag, flag_value, given, option, path, set, values};
 use crate::checkpoint::{CheckpointChoice, OutputFile};
-use crate::convert::{ConvertError, LogitDiff};
+use crate::compare::CompareError;
 use crate::device::Device;
 use crate::display::{MimeBundle, View};
 use crate::model::Batch;
+use crate::validation::LogitDiff;
 
 /// The type of its result.
-pub(super) const KEEPS: &str = "chandlery::convert::LogitDiff";
+pub(super) const KEEPS: &str = "chandlery::validation::LogitDiff";
 
 pub(super) fn definition() -> Command {
     Command::new("compare")
@@ -166,7 +167,7 @@ pub(super) fn run_logits(matches: &ArgMatches) -> Result<Outcome, Failure> {
 }
 
 fn read_batch(file: &Path) -> Result<Batch, Failure> {
-    let fault = |what: String| ConvertError::Folder {
+    let fault = |what: String| CompareError::File {
         what,
         path: file.to_owned(),
         advice: "name a JSON file such as [[1, 2, 3]]".to_owned(),

@@ -2,11 +2,13 @@
 
 use super::Failure;
 use crate::checkpoint::CheckpointError;
+use crate::compare::CompareError;
 use crate::construct::ConstructError;
 use crate::convert::ConvertError;
 use crate::dataset::DatasetError;
 use crate::finalize::FinalizeError;
 use crate::model::ModelError;
+use crate::naming::FamilyError;
 use crate::project::ProjectError;
 use crate::smoke_test::SmokeTestError;
 use crate::tokenizer::TokenizerError;
@@ -29,9 +31,11 @@ macro_rules! failures {
 
 failures!(
     CheckpointError,
+    CompareError,
     ConstructError,
     ConvertError,
     DatasetError,
+    FamilyError,
     FinalizeError,
     SmokeTestError,
     ModelError,

@@ -7,9 +7,9 @@ use clap::{Arg, ArgAction, ArgMatches};
 
 use super::{flag, flag_value, option, set};
 use crate::checkpoint::{WeightsFormat, parse_size};
-use crate::convert::{ConvertError, Families};
 use crate::device::Device;
 use crate::gguf::GgufType;
+use crate::naming::{Families, FamilyError};
 use crate::spec::{DType, Recipe};
 
 /// A path; a leading `~` is the home folder, also where no shell expands it.
@@ -107,7 +107,7 @@ pub(super) fn tie(matches: &ArgMatches) -> Option<bool> {
 }
 
 /// The families that the command line names.
-pub(super) fn families(matches: &ArgMatches) -> Result<Families, ConvertError> {
+pub(super) fn families(matches: &ArgMatches) -> Result<Families, FamilyError> {
     let families = Families::with_paths(converter_paths(matches))?;
     let families = families.allow_unknown_fields(set(matches, "allow-unknown-fields"));
     Ok(families.tie_word_embeddings(tie(matches)))

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde_json::{Map, Value};
 
-use crate::convert::ConvertError;
+use super::CompareError;
 use crate::sealed::Sealed;
 use crate::spec::parse_json;
 
@@ -60,24 +60,24 @@ impl ConfigDiff {
 /// Compares the config.json of two model folders, or two such files.
 ///
 /// # Errors
-/// [`ConvertError::Folder`] where one is missing or is no JSON.
+/// [`CompareError::File`] where one is missing or is no JSON.
 ///
 /// ```no_run
 /// chandlery::compare::compare_configs("Llama-3.2-1B", "native")?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-pub fn compare_configs(a: impl AsRef<Path>, b: impl AsRef<Path>) -> Result<ConfigDiff, ConvertError> {
+pub fn compare_configs(a: impl AsRef<Path>, b: impl AsRef<Path>) -> Result<ConfigDiff, CompareError> {
     compare_paths(a.as_ref(), b.as_ref())
 }
 
-fn compare_paths(a: &Path, b: &Path) -> Result<ConfigDiff, ConvertError> {
+fn compare_paths(a: &Path, b: &Path) -> Result<ConfigDiff, CompareError> {
     let names = (a.display().to_string(), b.display().to_string());
     Ok(ConfigDiff::new(names, &read(a)?, &read(b)?))
 }
 
-fn read(path: &Path) -> Result<Value, ConvertError> {
+fn read(path: &Path) -> Result<Value, CompareError> {
     let path = if path.is_dir() { path.join("config.json") } else { path.to_owned() };
-    let refused = |what: String| ConvertError::Folder {
+    let refused = |what: String| CompareError::File {
         what,
         path: path.clone(),
         advice: "name a model folder with a config.json, or the file itself".to_owned(),

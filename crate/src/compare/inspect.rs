@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 
 use crate::checkpoint::{Checkpoint, CheckpointChoice, CheckpointError, GgufMetadata};
-use crate::convert::{Families, Family};
 use crate::gguf::gguf_in;
+use crate::naming::{Families, Family};
 use crate::sealed::Sealed;
 use crate::spec::{ModelConfig, ModelSpec, Naming, ParamPath, Scheme, TensorRow, TensorTable, parse_json};
 

@@ -5,15 +5,16 @@ use std::path::{Path, PathBuf};
 use candle_core::{DType as CandleType, Tensor};
 use safetensors::tensor::{Dtype, TensorView};
 
+use super::CompareError;
 use super::model::Model;
 use crate::checkpoint::{CheckpointChoice, CheckpointError, OutputFile};
-use crate::convert::{
-    ConvertError, Families, LayerDiff, LogitDiff, Logits, open_device, require_streamed_memory, token_ids,
-};
 use crate::device::Device;
 use crate::model::{Batch, ModelError};
+use crate::model_folder::require_streamed_memory;
+use crate::naming::Families;
 use crate::sealed::Sealed;
 use crate::tokenizer::TokenizerFiles;
+use crate::validation::{LayerDiff, LogitDiff, Logits, token_ids};
 
 /// Logits and the residual stream after each layer, in float32, row-major.
 struct Observed {
@@ -44,7 +45,7 @@ pub struct Compare {
 /// ```no_run
 /// let diff = chandlery::compare("Llama-3.2-1B", "fg_llama").by_layer(true).run()?;
 /// assert_eq!(diff.first_divergent_layer(), None);
-/// # Ok::<(), chandlery::convert::ConvertError>(())
+/// # Ok::<(), chandlery::compare::CompareError>(())
 /// ```
 pub fn compare(left: impl AsRef<Path>, right: impl AsRef<Path>) -> Compare {
     compare_paths(left.as_ref(), right.as_ref())
@@ -89,8 +90,8 @@ impl Compare {
     /// Runs it. Vocabularies of different sizes are compared over the tokens that both have.
     ///
     /// # Errors
-    /// [`ConvertError`] if a folder cannot be opened or a computation fails.
-    pub fn run(&self) -> Result<LogitDiff, ConvertError> {
+    /// [`CompareError`] if a folder cannot be opened or a computation fails.
+    pub fn run(&self) -> Result<LogitDiff, CompareError> {
         let families = match &self.families {
             Some(families) => (**families).clone(),
             None => Families::built_in()?,
@@ -131,8 +132,8 @@ impl Compare {
     }
 }
 
-fn observe(model: &Model, batch: &Batch, device: Device, layers: bool) -> Result<Observed, ConvertError> {
-    let streamed = model.stream(&open_device(device)?)?;
+fn observe(model: &Model, batch: &Batch, device: Device, layers: bool) -> Result<Observed, CompareError> {
+    let streamed = model.stream(&device.open()?)?;
     if device == Device::Cpu {
         let (rows, seq) = batch.dims();
         require_streamed_memory(model.config(), model.streamed_dtype(), rows * seq)?;
@@ -168,14 +169,14 @@ pub struct ModelLogits {
 /// those of the folder `checkpoint`, else those that [`Checkpoint::open`](crate::checkpoint::Checkpoint::open) takes.
 ///
 /// # Errors
-/// [`ConvertError`] if the folder cannot be opened or the computation fails.
+/// [`CompareError`] if the folder cannot be opened or the computation fails.
 pub fn logits(
     path: &Path,
     checkpoint: Option<&Path>,
     batch: &Batch,
     device: Device,
     families: &Families,
-) -> Result<ModelLogits, ConvertError> {
+) -> Result<ModelLogits, CompareError> {
     let model = Model::open(path, checkpoint, families)?;
     let observed = observe(&model, batch, device, false)?;
     let (rows, seq) = batch.dims();

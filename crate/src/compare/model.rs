@@ -3,9 +3,10 @@
 use std::path::Path;
 
 use crate::checkpoint::{CHECKPOINTS, CheckpointChoice};
-use crate::convert::{ConvertError, Families, ModelFolder, streamed_dtype};
 use crate::gguf::{GgufModel, gguf_in};
 use crate::model::StreamedLm;
+use crate::model_folder::{ModelFolder, ModelFolderError, streamed_dtype};
+use crate::naming::Families;
 use crate::spec::{DType, ModelConfig};
 
 /// The model folder that a checkpoint's folder belongs to, if it has no configuration of its own.
@@ -25,7 +26,7 @@ pub(super) enum Model {
 impl Model {
     /// Opens a model, with the weights of the checkpoint `named` if there is one. A checkpoint's folder is its model
     /// folder with the weights of that checkpoint.
-    pub(super) fn open(path: &Path, named: Option<&Path>, families: &Families) -> Result<Self, ConvertError> {
+    pub(super) fn open(path: &Path, named: Option<&Path>, families: &Families) -> Result<Self, ModelFolderError> {
         match (gguf_in(path), named) {
             (Some(file), None) => GgufModel::open(&file).map(Self::Gguf),
             (_, Some(_)) => ModelFolder::open_as(path, named, families, None).map(Self::Folder),
@@ -63,7 +64,7 @@ impl Model {
     }
 
     /// The model, to compute in float32, layer by layer.
-    pub(super) fn stream(&self, device: &candle_core::Device) -> Result<StreamedLm<'_>, ConvertError> {
+    pub(super) fn stream(&self, device: &candle_core::Device) -> Result<StreamedLm<'_>, ModelFolderError> {
         match self {
             Self::Folder(folder) => folder.stream(device),
             Self::Gguf(file) => file.stream(device),

@@ -2,24 +2,26 @@
 
 use std::path::Path;
 
+use super::CompareError;
 use super::logits::logits;
 use crate::checkpoint::{Checkpoint, TensorData};
-use crate::convert::{ConvertError, Families, LogitDiff, Logits};
 use crate::device::Device;
 use crate::model::Batch;
+use crate::naming::Families;
 use crate::spec::{DType, ParamPath};
+use crate::validation::{LogitDiff, Logits};
 
 /// Compares a model folder's logits with those in a safetensors file. Each case in the file has `NAME.input_ids` and
 /// `NAME.logits`, and may have `NAME.attention_mask` and `NAME.position_ids`; without a prefix the file is one case.
 ///
 /// # Errors
-/// [`ConvertError`] if the file holds no case, or a computation fails.
+/// [`CompareError`] if the file holds no case, or a computation fails.
 pub fn compare_with_reference(
     folder: &Path,
     file: &Path,
     device: Device,
     families: &Families,
-) -> Result<Vec<LogitDiff>, ConvertError> {
+) -> Result<Vec<LogitDiff>, CompareError> {
     let reference = Checkpoint::open(file)?;
     let mut diffs = Vec::new();
     for row in reference.table().rows() {
@@ -28,7 +30,7 @@ pub fn compare_with_reference(
         if reference.table().get(&expected).is_none() {
             continue;
         }
-        let integers = |name: &str| -> Result<Option<Vec<Vec<u32>>>, ConvertError> {
+        let integers = |name: &str| -> Result<Option<Vec<Vec<u32>>>, CompareError> {
             let path = ParamPath::from(format!("{prefix}{name}"));
             if reference.table().get(&path).is_none() { Ok(None) } else { Ok(Some(rows_of(&reference.read(&path)?))) }
         };
@@ -46,14 +48,14 @@ pub fn compare_with_reference(
         let expected: Vec<f32> =
             data.bytes.chunks_exact(4).map(|raw| f32::from_le_bytes([raw[0], raw[1], raw[2], raw[3]])).collect();
         if data.dtype != DType::F32 || expected.len() != found.len() {
-            return Err(ConvertError::Options {
+            return Err(CompareError::File {
                 what: format!(
                     "the reference logits are {} {:?}, the model's are float32 with {} values",
                     data.dtype,
                     data.shape,
                     found.len()
                 ),
-                origin: file.display().to_string(),
+                path: file.to_owned(),
                 advice: "use the reference file of this model".to_owned(),
             });
         }
@@ -67,9 +69,9 @@ pub fn compare_with_reference(
         diffs.push(diff);
     }
     if diffs.is_empty() {
-        return Err(ConvertError::Options {
+        return Err(CompareError::File {
             what: "the file holds no reference case".to_owned(),
-            origin: file.display().to_string(),
+            path: file.to_owned(),
             advice: "name a file with tensors `input_ids` and `logits` (or `NAME.input_ids` and `NAME.logits`)"
                 .to_owned(),
         });

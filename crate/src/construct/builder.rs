@@ -6,11 +6,11 @@ use serde_json::{Value, json};
 
 use super::{Estimate, LoadReport, SaveOptions, output};
 use crate::checkpoint::{Checkpoint, CheckpointError, FolderChanges, WeightsFormat};
-use crate::convert::{Families, FamilyError};
 pub use crate::device::Device;
 use crate::device::{DeviceError, NotEnoughMemory};
 use crate::memory;
 use crate::model::{CausalLm, InitialWeights, LayeredWeights, ModelError, Weights, ZeroWeights};
+use crate::naming::{Families, FamilyError};
 use crate::ops::AttentionImplementation;
 use crate::project::{ProjectConfig, ProjectError};
 use crate::sealed::Sealed;

@@ -8,8 +8,8 @@ use serde_json::{Value, json};
 
 use super::ConstructError;
 use crate::checkpoint::{Checkpoint, CheckpointChoice, CheckpointError, Piece, Pieces};
-use crate::convert::{Dropped, Family, FamilyError, RemapPlan, buffer, closest, dropped, native_alias};
 use crate::model::{CausalLm, ModelError, PieceWeights, tensor_from, weight_dtype};
+use crate::naming::{Dropped, Family, FamilyError, RemapPlan, buffer, closest, dropped, native_alias};
 use crate::spec::{DType, ModelConfig, ModelSpec, Naming, ParamPath, TensorRow, TensorTable};
 
 /// A parameter that the checkpoint has.

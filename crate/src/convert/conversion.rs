@@ -4,11 +4,13 @@ use std::path::PathBuf;
 
 use serde_json::{Value, json};
 
-use super::{Digest, GenerationTest, LogitDiff, Proof, RemapPlan, RemapStep, TransferKind, Verdict};
+use super::{Digest, Proof, TransferKind};
 use crate::checkpoint::{CheckpointChoice, FolderChanges};
+use crate::naming::{RemapPlan, RemapStep};
 use crate::sealed::Sealed;
 use crate::spec::{Naming, ParamPath, TensorTable};
 use crate::tokenizer::TokenPlan;
+use crate::validation::{GenerationTest, LogitDiff, Verdict};
 
 /// A conversion that ran: its plan and its evidence.
 #[derive(Clone, Debug)]

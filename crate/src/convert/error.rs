@@ -1,16 +1,21 @@
-//! Why a conversion, a comparison or a model folder failed.
+//! Why a conversion failed.
 
-use std::path::PathBuf;
-
-use super::FamilyError;
 use crate::checkpoint::CheckpointError;
+use crate::device::{DeviceError, NotEnoughMemory};
+use crate::export::ExportError;
 use crate::model::ModelError;
+use crate::model_folder::ModelFolderError;
+use crate::naming::{FamilyError, IncompleteError};
 use crate::spec::ConfigError;
+use crate::tokenizer::TokenizerError;
 
-/// Why a model folder could not be opened, converted or compared.
+/// Why a model could not be converted.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConvertError {
+    /// The source folder, or the one that was written.
+    #[error(transparent)]
+    Folder(#[from] ModelFolderError),
     /// The weights.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
@@ -20,31 +25,24 @@ pub enum ConvertError {
     /// The family: its file, its rules, or a configuration that it does not cover.
     #[error(transparent)]
     Family(#[from] FamilyError),
+    /// Names or shapes that do not fit the configuration.
+    #[error(transparent)]
+    Incomplete(#[from] IncompleteError),
     /// The sources that go with it.
     #[error(transparent)]
-    Export(#[from] crate::export::ExportError),
+    Export(#[from] ExportError),
     /// The model.
     #[error(transparent)]
     Model(#[from] ModelError),
     /// A model that does not fit into memory.
     #[error(transparent)]
-    Memory(#[from] crate::device::NotEnoughMemory),
+    Memory(#[from] NotEnoughMemory),
+    /// The device to validate on.
+    #[error(transparent)]
+    Device(#[from] DeviceError),
     /// The tokenizer.
     #[error(transparent)]
-    Tokenizer(#[from] crate::tokenizer::TokenizerError),
-    /// A file of the folder that is missing or not JSON.
-    #[error("{what}\n  where: {path}\n  do: {advice}", path = path.display())]
-    Folder {
-        /// What is wrong.
-        what: String,
-        /// The file or folder.
-        path: PathBuf,
-        /// What to do.
-        advice: String,
-    },
-    /// Names or shapes that do not fit; the message lists all of them.
-    #[error("{0}")]
-    Incomplete(String),
+    Tokenizer(#[from] TokenizerError),
     /// Options that contradict each other or the folder.
     #[error("{what}\n  where: {origin}\n  do: {advice}")]
     Options {

@@ -1,45 +1,16 @@
-//! Hugging Face ↔ native: rules, a plan to read before anything moves, streaming execution, and proof.
+//! Hugging Face ↔ native: a plan to read before anything moves, streaming execution, and proof.
 
-mod aliases;
-mod arrangement;
 mod conversion;
-mod dropped;
 mod error;
-mod family;
-mod folder;
-mod generation;
-mod logit_diff;
 mod options;
-mod plan;
 mod prepare;
-mod prompt;
 mod proof;
-mod reference;
-mod remap;
 mod request;
 mod resize_embeddings;
 mod run;
-mod streaming;
-mod tensor_map;
 mod validation;
-mod verdict;
 
-pub(crate) use aliases::{buffer, native as native_alias};
 pub use conversion::{Conversion, Pair, Pairs};
-pub(crate) use dropped::{Dropped, dropped};
 pub use error::ConvertError;
-pub use family::{Families, Family, FamilyBuilder, FamilyError, Rule};
-pub use folder::ModelFolder;
-pub(crate) use folder::{entries_of_a_model, read_config};
-pub use generation::{Continuation, Divergence, GenerationTest};
-pub use logit_diff::{LayerDiff, LogitDiff, Logits, PositionDiff};
-pub(crate) use plan::{Direction, closest};
-pub use plan::{Mismatch, RemapPlan, RemapStep};
-pub(crate) use prompt::token_ids;
 pub use proof::{Digest, Proof, TensorProof, TransferKind};
-pub use reference::ReferenceModel;
-pub use remap::{Remap, Renamed};
 pub use request::{Convert, convert};
-pub(crate) use streaming::{require_streamed_memory, streamed_dtype};
-pub(crate) use validation::open_device;
-pub use verdict::Verdict;

@@ -2,7 +2,9 @@
 
 use serde_json::Value;
 
-use super::{Convert, ConvertError, Families, Family, ModelFolder};
+use super::{Convert, ConvertError};
+use crate::model_folder::ModelFolder;
+use crate::naming::{Families, Family};
 use crate::spec::{ModelConfig, Naming, PositionEmbedding};
 
 impl Convert {

@@ -4,11 +4,13 @@ use std::collections::HashMap;
 
 use serde_json::Value;
 
-use super::folder::{entries_of_a_model, read_json};
 use super::resize_embeddings::ResizeEmbeddings;
-use super::{Conversion, Convert, ConvertError, Family, ModelFolder, RemapPlan};
+use super::{Conversion, Convert, ConvertError};
 use crate::checkpoint::{AtomicFolder, CheckpointCopy, CheckpointError, FolderChanges, Piece, ShardPlan};
 use crate::export::SourceFile;
+use crate::model_folder::ModelFolder;
+use crate::model_folder::{entries_of_a_model, read_json};
+use crate::naming::{Family, RemapPlan};
 use crate::sealed::Sealed;
 use crate::spec::{ModelConfig, ModelSpec, Naming, ParamPath, TensorRow, TensorTable};
 use crate::tokenizer::{AddTokens, ChatTemplate, Generation, TokenPlan, TokenizerFiles};

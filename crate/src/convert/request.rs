@@ -2,9 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{Families, Family, FamilyError};
 use crate::checkpoint::{DEFAULT_MAX_SHARD_SIZE, WeightsFormat};
 use crate::device::Device;
+use crate::naming::{Families, Family, FamilyError};
 use crate::sealed::Sealed;
 use crate::spec::DType;
 

@@ -2,8 +2,10 @@
 
 use std::collections::HashMap;
 
-use super::{ConvertError, Family, ModelFolder, RemapPlan};
+use super::ConvertError;
 use crate::checkpoint::{Checkpoint, CheckpointError, Piece};
+use crate::model_folder::ModelFolder;
+use crate::naming::{Family, RemapPlan};
 use crate::sealed::Sealed;
 use crate::spec::{Naming, ParamPath, Role};
 use crate::tokenizer::TokenPlan;

@@ -3,20 +3,18 @@
 use std::path::Path;
 
 use candle_core::{DType as CandleType, Tensor};
-use serde_json::Value;
 
-use super::generation::{Judged, generation_test};
-use super::logit_diff::spread;
-use super::prompt::{LONGEST, prompt_ids};
-use super::streaming::{require_streamed_memory, streamed_dtype};
-use super::{
-    Convert, ConvertError, Families, Family, GenerationTest, LayerDiff, LogitDiff, Logits, ModelFolder, ReferenceModel,
-};
-use crate::checkpoint::Checkpoint;
+use super::{Convert, ConvertError};
 use crate::device::Device;
 use crate::model::{Batch, ModelError, streamed_memory};
+use crate::model_folder::{ModelFolder, require_streamed_memory, streamed_dtype};
+use crate::naming::{Families, Family};
 use crate::spec::{DType, Naming};
 use crate::tokenizer::TokenizerFiles;
+use crate::validation::{
+    GenerationTest, Judged, LONGEST, LayerDiff, LogitDiff, Logits, ReferenceModel, doubts, generation_test, prompt_ids,
+    spread,
+};
 
 /// What the judgement says.
 #[derive(Default)]
@@ -39,38 +37,6 @@ pub(super) struct Case<'a> {
     /// Rows of the vocabulary that the conversion rewrote: they do not count.
     pub(super) rewritten: &'a [u32],
     pub(super) device: &'a candle_core::Device,
-}
-
-impl<'a> ReferenceModel<'a> {
-    /// Over an opened checkpoint of Llama, Mistral or Qwen3 and its config.json, which is read as Llama's if it does not say
-    /// whose it is.
-    pub fn new(checkpoint: &'a Checkpoint, config: &'a Value) -> Self {
-        let kind = config.get("model_type").and_then(Value::as_str).unwrap_or_default();
-        let families = Families::built_in().unwrap_or_default();
-        let family = families.of_type(kind).or_else(|| families.of_type("llama"));
-        Self::over(checkpoint, config, family.and_then(|family| family.outline().cloned()).unwrap_or_default())
-    }
-
-    /// Over a checkpoint of `family` and its config.json, to judge by; or why nothing can be judged: the family has no
-    /// `reference:`, or it does not cover this model.
-    fn judging(checkpoint: &'a Checkpoint, config: &'a Value, family: &Family) -> Result<Self, String> {
-        let Some(outline) = family.outline() else {
-            return Err(format!(
-                "the family {} says nothing under `reference:`, so nothing independent of its rules can judge them",
-                family.name()
-            ));
-        };
-        if let Some(alias) = family.alias_beyond_reference(config) {
-            return Err(format!(
-                "the reference forward does not read `{alias}`, another name for one of the family's fields"
-            ));
-        }
-        let model = Self::over(checkpoint, config, outline.clone());
-        match model.not_covered() {
-            Some(reason) => Err(reason),
-            None => Ok(model),
-        }
-    }
 }
 
 impl Convert {
@@ -156,7 +122,7 @@ impl Convert {
         if self.device == Device::Cpu {
             require_streamed_memory(source.config(), self.dtype_in_memory(source), self.tokens_at_most())?;
         }
-        open_device(self.device)
+        Ok(self.device.open()?)
     }
 
     /// No fewer tokens than will be compared.
@@ -183,33 +149,6 @@ const BEYOND: usize = 16;
 
 /// Parameters times tokens above which the prompt is not made longer for the sake of a window: some ten seconds.
 const MOST_WORK: f64 = 1e11;
-
-/// Why the reference forward may not be the forward of the model that config.json describes.
-fn doubts(json: &Value, family: &Family, reference: &ReferenceModel<'_>) -> Vec<String> {
-    let mut reasons = Vec::new();
-    let own = json.get("model_type").and_then(Value::as_str);
-    if let Some(own) = own.filter(|own| *own != family.model_type()) {
-        reasons.push(format!("config.json is that of a {own}, and was read as that of a {}", family.model_type()));
-    }
-    let unread = [family.fields_beyond_reference(json), reference.unread_rotary_keys()].concat();
-    if !unread.is_empty() {
-        let names = unread.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
-        reasons.push(format!("the reference forward does not know what these fields of config.json mean: {names}"));
-    }
-    reasons
-}
-
-/// Opens a device to compute on.
-///
-/// # Errors
-/// [`ConvertError::Options`] if this machine does not have it.
-pub(crate) fn open_device(device: Device) -> Result<candle_core::Device, ConvertError> {
-    device.open().map_err(|error| ConvertError::Options {
-        what: error.to_string().lines().next().unwrap_or_default().to_owned(),
-        origin: "--device".to_owned(),
-        advice: "use cpu, or a device that this machine has".to_owned(),
-    })
-}
 
 fn floats(tensor: &Tensor) -> candle_core::Result<Vec<f32>> {
     tensor.to_dtype(CandleType::F32)?.flatten_all()?.to_vec1()

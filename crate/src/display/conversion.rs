@@ -4,11 +4,11 @@ use super::numbers::{binary_bytes, shape, small, thousands};
 use super::table::{Align, Cell, Mark, TableView};
 use super::{Html, MimeBundle, View};
 use crate::compare::ConfigDiff;
-use crate::convert::{
-    Continuation, Conversion, GenerationTest, LogitDiff, Pair, Pairs, Proof, RemapPlan, TransferKind,
-};
+use crate::convert::{Conversion, Pair, Pairs, Proof, TransferKind};
+use crate::naming::RemapPlan;
 use crate::spec::Naming;
 use crate::tokenizer::{TokenChange, TokenPlan};
+use crate::validation::{Continuation, GenerationTest, LogitDiff};
 
 impl View for Proof {
     fn view(&self) -> MimeBundle {

@@ -5,7 +5,7 @@ use serde_json::json;
 use super::numbers::small;
 use super::table::{Align, BAR, Cell, Mark, TableView, bar};
 use super::{HeatMap, Html, MimeBundle, View};
-use crate::convert::LogitDiff;
+use crate::validation::LogitDiff;
 
 impl View for LogitDiff {
     fn view(&self) -> MimeBundle {

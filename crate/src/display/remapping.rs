@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::numbers::{shape, thousands};
 use super::table::{Align, Cell, Mark, TableView};
 use super::{Html, MimeBundle, View};
-use crate::convert::{RemapPlan, RemapStep};
+use crate::naming::{RemapPlan, RemapStep};
 use crate::spec::ParamPath;
 
 /// Rules that did the same to many layers, as one row.

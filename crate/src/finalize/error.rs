@@ -1,8 +1,8 @@
 //! Why a model could not be finalized.
 
 use crate::checkpoint::CheckpointError;
-use crate::convert::ConvertError;
 use crate::gguf::GgufError;
+use crate::model_folder::ModelFolderError;
 use crate::quantize::QuantizeError;
 use crate::tokenizer::TokenizerError;
 
@@ -12,7 +12,7 @@ use crate::tokenizer::TokenizerError;
 pub enum FinalizeError {
     /// The source folder.
     #[error(transparent)]
-    Source(#[from] ConvertError),
+    Source(#[from] ModelFolderError),
     /// The sources that go with it.
     #[error(transparent)]
     Export(#[from] crate::export::ExportError),

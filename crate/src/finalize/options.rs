@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 use super::plan::Prepared;
 use super::{Finalization, FinalizeError, FinalizePlan};
 use crate::checkpoint::{DEFAULT_MAX_SHARD_SIZE, WeightsFormat};
-use crate::convert::{ConvertError, Families, ModelFolder};
 use crate::gguf::GgufType;
+use crate::model_folder::{ModelFolder, ModelFolderError};
+use crate::naming::Families;
 use crate::sealed::Sealed;
 use crate::spec::{DType, Recipe};
 use crate::tokenizer::{Generation, GenerationMode};
@@ -85,7 +86,7 @@ impl Finalize {
     }
 
     /// A folder, which may be of any family that is known.
-    pub(super) fn open(&self, folder: &Path, checkpoint: Option<&Path>) -> Result<ModelFolder, ConvertError> {
+    pub(super) fn open(&self, folder: &Path, checkpoint: Option<&Path>) -> Result<ModelFolder, ModelFolderError> {
         match &self.families {
             Some(families) => ModelFolder::open_as(folder, checkpoint, families, None),
             None => ModelFolder::open_checkpoint(folder, checkpoint),

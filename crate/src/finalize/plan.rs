@@ -8,9 +8,9 @@ use super::tokens::Tokens;
 use super::weights::WeightsPlan;
 use super::{Finalize, FinalizeError};
 use crate::checkpoint::{CheckpointChoice, FolderChanges, Manifest, Placement, inside};
-use crate::convert::{ModelFolder, entries_of_a_model};
 use crate::export::{CarriedSource, carried_sources};
 use crate::gguf::GgufPlan;
+use crate::model_folder::{ModelFolder, entries_of_a_model};
 use crate::quantize::QuantizationReport;
 use crate::sealed::Sealed;
 use crate::spec::{ModelConfig, Naming, TensorTable};
@@ -117,7 +117,7 @@ impl Prepared {
         let new = match folder.naming() {
             Naming::Native => {
                 let origin = asked.source.join("config.json").display().to_string();
-                ModelConfig::from_json(&config, &origin).map_err(crate::convert::ConvertError::from)?
+                ModelConfig::from_json(&config, &origin).map_err(crate::model_folder::ModelFolderError::from)?
             }
             Naming::HuggingFace => {
                 let dtype = asked.dtype.unwrap_or(folder.config().dtype);

@@ -10,8 +10,8 @@ use serde_json::{Value, json};
 
 use super::{Finalize, FinalizeError};
 use crate::checkpoint::{Checkpoint, CheckpointCopy, Piece, ShardPlan, WeightsFormat, WrittenFiles};
-use crate::convert::ModelFolder;
 use crate::gguf::{GGUF_FILE, GgufPlan, GgufType};
+use crate::model_folder::ModelFolder;
 use crate::quantize::{QuantizePlan, TensorError};
 use crate::spec::{DType, ModelConfig, ParamPath, Role, TensorRow, TensorTable};
 use crate::tokenizer::{TokenPlan, TokenizerFiles};

@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 
 use crate::checkpoint::CheckpointError;
-use crate::convert::ConvertError;
+use crate::model_folder::ModelFolderError;
+use crate::naming::{FamilyError, IncompleteError};
 use crate::tokenizer::TokenizerError;
 
 /// Why a model could not be written as GGUF.
@@ -43,9 +44,15 @@ pub enum GgufError {
     /// Reading the source or writing the file.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
+    /// The model's folder.
+    #[error(transparent)]
+    Source(#[from] ModelFolderError),
+    /// The family's rules.
+    #[error(transparent)]
+    Family(#[from] FamilyError),
     /// Tensors that do not fit the configuration.
     #[error(transparent)]
-    Source(#[from] ConvertError),
+    Incomplete(#[from] IncompleteError),
     /// The tokenizer's files.
     #[error(transparent)]
     Files(#[from] TokenizerError),

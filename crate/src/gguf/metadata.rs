@@ -5,8 +5,7 @@ use std::path::Path;
 use super::GgufError;
 use super::storage::GgufType;
 use crate::checkpoint::{GgufMetadata, GgufValue};
-use crate::convert::Families;
-use crate::model::inverse_frequencies;
+use crate::naming::Families;
 use crate::spec::{ModelConfig, PositionEmbedding, RopeConfig};
 
 /// What readers call the model's architecture: `gguf:` of its family's file.
@@ -70,8 +69,8 @@ pub(super) fn metadata(config: &ModelConfig, architecture: &str, name: &str, kin
 pub(super) fn rope_factors(config: &ModelConfig) -> Option<Vec<f32>> {
     let PositionEmbedding::Rope(rope) = &config.position else { return None };
     rope.scaling.as_ref()?;
-    let plain = inverse_frequencies(&RopeConfig { theta: rope.theta, scaling: None }, config.head_dim);
-    let stretched = inverse_frequencies(rope, config.head_dim);
+    let plain = RopeConfig { theta: rope.theta, scaling: None }.inverse_frequencies(config.head_dim);
+    let stretched = rope.inverse_frequencies(config.head_dim);
     Some(plain.iter().zip(stretched).map(|(plain, stretched)| plain / stretched).collect())
 }
 

@@ -8,8 +8,9 @@ use serde_json::{Value, json};
 
 use super::names::{ROPE_FACTORS, gguf_name};
 use crate::checkpoint::{Checkpoint, GGUF_FILE, GgufMetadata, TensorData, WEIGHTS_NAMES, checkpoints_of};
-use crate::convert::{ConvertError, Families, read_config};
 use crate::model::{CausalLm, ModelError, StreamedLm, Weights, candle_dtype, tensor_from};
+use crate::model_folder::{ModelFolderError, read_config};
+use crate::naming::{Families, IncompleteError};
 use crate::spec::{DType, ModelConfig, ModelSpec, ParamPath, Role, TensorTable};
 
 /// A GGUF file, opened by its header, and the model that it describes.
@@ -36,9 +37,9 @@ impl GgufModel {
     /// Opens a file. The configuration is the config.json beside it, if there is one, else what the file's metadata say.
     ///
     /// # Errors
-    /// [`ConvertError`] for files that cannot be read, models of other architectures than `llama` and `qwen3`, and what
+    /// [`ModelFolderError`] for files that cannot be read, models of other architectures than `llama` and `qwen3`, and what
     /// metadata cannot say.
-    pub fn open(path: &Path) -> Result<Self, ConvertError> {
+    pub fn open(path: &Path) -> Result<Self, ModelFolderError> {
         let checkpoint = Checkpoint::open(path)?;
         let Some(metadata) = checkpoint.gguf() else {
             return Err(unfit("this is not a GGUF file", path, "name a file whose name ends in .gguf"));
@@ -77,8 +78,8 @@ impl GgufModel {
     /// Loads the model to compute in `dtype` on `device`; blocks become numbers of that type.
     ///
     /// # Errors
-    /// [`ConvertError::Incomplete`] listing what does not fit the configuration, or what reading fails with.
-    pub fn load(&self, dtype: DType, device: &Device) -> Result<CausalLm, ConvertError> {
+    /// [`ModelFolderError::Incomplete`] listing what does not fit the configuration, or what reading fails with.
+    pub fn load(&self, dtype: DType, device: &Device) -> Result<CausalLm, ModelFolderError> {
         self.require_complete()?;
         Ok(CausalLm::build(&self.config, Box::new(self.weights()), dtype, device, false)?)
     }
@@ -87,7 +88,7 @@ impl GgufModel {
     ///
     /// # Errors
     /// As [`load`](Self::load).
-    pub fn stream(&self, device: &Device) -> Result<StreamedLm<'_>, ConvertError> {
+    pub fn stream(&self, device: &Device) -> Result<StreamedLm<'_>, ModelFolderError> {
         self.require_complete()?;
         Ok(StreamedLm::new(&self.config, Box::new(self.weights()), device)?)
     }
@@ -96,7 +97,7 @@ impl GgufModel {
         GgufWeights { of: self, table: ModelSpec::resolve(&self.config).table(DType::F32) }
     }
 
-    fn require_complete(&self) -> Result<(), ConvertError> {
+    fn require_complete(&self) -> Result<(), ModelFolderError> {
         let table = ModelSpec::resolve(&self.config).table(DType::F32);
         let mut faults = Vec::new();
         for row in table.stored() {
@@ -118,7 +119,7 @@ impl GgufModel {
         lines.extend((count > 10).then(|| format!("  … and {} more", count - 10)));
         lines.push(format!("  where: {}", self.path.display()));
         lines.push("  do: check that config.json beside the file belongs to it".to_owned());
-        Err(ConvertError::Incomplete(lines.join("\n")))
+        Err(IncompleteError(lines.join("\n")).into())
     }
 }
 
@@ -126,8 +127,8 @@ fn folder_of(path: &Path) -> &Path {
     path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
-fn unfit(what: &str, path: &Path, advice: &str) -> ConvertError {
-    ConvertError::Options { what: what.to_owned(), origin: path.display().to_string(), advice: advice.to_owned() }
+fn unfit(what: &str, path: &Path, advice: &str) -> ModelFolderError {
+    ModelFolderError::Options { what: what.to_owned(), origin: path.display().to_string(), advice: advice.to_owned() }
 }
 
 /// The weights under our names.
@@ -214,7 +215,7 @@ fn described(
     table: &TensorTable,
     architecture: &str,
     path: &Path,
-) -> Result<Value, ConvertError> {
+) -> Result<Value, ModelFolderError> {
     let beside = "put the model's config.json beside the file";
     let has = |name: &str| table.get(&name.into()).is_some();
     if has(ROPE_FACTORS) {

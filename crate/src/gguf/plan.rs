@@ -7,7 +7,8 @@ use super::names::{ROPE_FACTORS, gguf_name};
 use super::vocabulary::vocabulary;
 use super::{GgufError, GgufType};
 use crate::checkpoint::{GGUF_FILE, GgufMetadata, Piece};
-use crate::convert::{ConvertError, Direction, ModelFolder, RemapPlan};
+use crate::model_folder::ModelFolder;
+use crate::naming::{Direction, RemapPlan};
 use crate::sealed::Sealed;
 use crate::spec::{DType, ModelConfig, ModelSpec, Naming, ParamPath, Role, TensorRow, TensorTable};
 use crate::tokenizer::TokenizerFiles;
@@ -51,8 +52,7 @@ impl GgufPlan {
     ) -> Result<Self, GgufError> {
         let architecture = architecture(config, source.path())?;
         let way = Direction { from: source.naming(), to: Naming::Native };
-        let remap = RemapPlan::between(source.checkpoint(), way, source.config(), source.family(), None)
-            .map_err(ConvertError::from)?;
+        let remap = RemapPlan::between(source.checkpoint(), way, source.config(), source.family(), None)?;
         remap.require_complete()?;
         let pieces = remap.pieces();
         let tied = config.tie_word_embeddings;

@@ -4,7 +4,7 @@ use candle_core::{Device, Result};
 
 use super::dropout::Dropout;
 use super::mask;
-use super::rope::{Rotation, inverse_frequencies};
+use super::rope::Rotation;
 use super::{Batch, ModelError};
 use crate::ops::{AttentionImplementation, AttentionMask};
 use crate::spec::{Mixer, Node, Part, PositionEmbedding, RopeConfig, UserMixer};
@@ -99,7 +99,7 @@ impl Context {
     ) -> std::result::Result<Self, ModelError> {
         let positions = batch.positions(past_len);
         let rotation = |(rope, width): &(RopeConfig, usize)| {
-            let frequencies = inverse_frequencies(rope, *width);
+            let frequencies = rope.inverse_frequencies(*width);
             Ok((rope.clone(), *width, Rotation::new(&frequencies, &positions, device)?))
         };
         if dropout.is_some() {

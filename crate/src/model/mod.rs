@@ -35,7 +35,6 @@ pub use initial::InitialWeights;
 pub(crate) use initial::stream as random_stream;
 pub use kv_cache::KvCache;
 pub use loss::{IGNORED_LABEL, next_token_loss};
-pub use rope::inverse_frequencies;
 pub use streamed::{StreamedLm, streamed_memory};
 pub use training::{GradientSink, StepOptions};
 pub(crate) use values::weight_dtype;

@@ -2,9 +2,11 @@
 
 use candle_core::Device;
 
-use crate::convert::{ConvertError, LogitDiff, Logits, ModelFolder, streamed_dtype, token_ids};
+use super::QuantizeError;
 use crate::model::{Batch, streamed_memory};
+use crate::model_folder::{ModelFolder, streamed_dtype};
 use crate::tokenizer::TokenizerFiles;
+use crate::validation::{LogitDiff, Logits, token_ids};
 
 /// What came of comparing logits.
 #[derive(Clone, Debug, PartialEq)]
@@ -19,8 +21,8 @@ pub enum Effect {
 /// layer is in memory at a time.
 ///
 /// # Errors
-/// [`ConvertError`] if the prompt cannot be tokenised, or a model cannot be loaded or run.
-pub fn logit_effect(before: &ModelFolder, after: &ModelFolder, prompt: Option<&str>) -> Result<Effect, ConvertError> {
+/// [`QuantizeError`] if the prompt cannot be tokenised, or a model cannot be loaded or run.
+pub fn logit_effect(before: &ModelFolder, after: &ModelFolder, prompt: Option<&str>) -> Result<Effect, QuantizeError> {
     let tokenizer = TokenizerFiles::read(before.path())?;
     let config = before.config();
     let ids = token_ids(prompt, &tokenizer, config.vocab_size, config.max_position_embeddings)?;
@@ -44,6 +46,6 @@ pub fn logit_effect(before: &ModelFolder, after: &ModelFolder, prompt: Option<&s
     Ok(Effect::Compared(diff))
 }
 
-fn logits_of(folder: &ModelFolder, batch: &Batch) -> Result<Vec<f32>, ConvertError> {
+fn logits_of(folder: &ModelFolder, batch: &Batch) -> Result<Vec<f32>, QuantizeError> {
     Ok(folder.stream(&Device::Cpu)?.forward_observed(batch, &mut |_, _| {})?)
 }

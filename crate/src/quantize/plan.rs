@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::{QuantizeError, QuantizingSource};
 use crate::checkpoint::{Checkpoint, Piece, TensorSource};
-use crate::convert::ModelFolder;
+use crate::model_folder::ModelFolder;
 use crate::spec::{Granularity, ModelSpec, ParamKind, ParamPath, Quantization, Recipe, Scheme, TensorRow};
 
 /// What a recipe makes of the tensors of a model folder.

@@ -3,10 +3,10 @@
 use rayon::prelude::*;
 use serde_json::{Value, json};
 
-use crate::convert::LogitDiff;
 use crate::ops::{Quantized, decoded_row};
 use crate::sealed::Sealed;
 use crate::spec::{ParamPath, Recipe, Scheme, TensorRow};
+use crate::validation::LogitDiff;
 
 /// The group of weights that lost most.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]

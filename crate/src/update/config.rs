@@ -4,7 +4,7 @@ use serde_json::{Map, Value, json};
 
 use super::{Step, UpdateError, Version};
 use crate::checkpoint::Checkpoint;
-use crate::convert::ConvertError;
+use crate::model_folder::ModelFolderError;
 use crate::spec::{Architecture, DType, ModelConfig};
 
 /// config.json after all steps: every field that no step names stays, and what shapes the model is written in full.
@@ -24,13 +24,13 @@ pub(super) fn migrated(
         }
     }
     let after = "config.json after the migrations";
-    let said = ModelConfig::identify(&Value::Object(fields.clone()), after).map_err(ConvertError::from)?;
+    let said = ModelConfig::identify(&Value::Object(fields.clone()), after).map_err(ModelFolderError::from)?;
     if said != architecture {
         // It was told, and stands above what the folder says.
         fields.insert("model_type".to_owned(), json!(architecture.native_model_type()));
         fields.shift_remove("hf_model_type");
     }
-    let config = ModelConfig::from_json(&Value::Object(fields.clone()), after).map_err(ConvertError::from)?;
+    let config = ModelConfig::from_json(&Value::Object(fields.clone()), after).map_err(ModelFolderError::from)?;
     if let Value::Object(written) = config.to_native_json(None) {
         fields.extend(written);
     }

@@ -1,7 +1,7 @@
 //! Why a model could not be updated.
 
 use crate::checkpoint::CheckpointError;
-use crate::convert::ConvertError;
+use crate::model_folder::ModelFolderError;
 use crate::tokenizer::TokenizerError;
 
 /// Why a model could not be updated.
@@ -10,7 +10,7 @@ use crate::tokenizer::TokenizerError;
 pub enum UpdateError {
     /// The source folder, or what its configuration became.
     #[error(transparent)]
-    Source(#[from] ConvertError),
+    Source(#[from] ModelFolderError),
     /// The sources that go with it.
     #[error(transparent)]
     Export(#[from] crate::export::ExportError),

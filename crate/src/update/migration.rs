@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 
 use super::change::Change;
 use super::{UpdateError, Version};
-use crate::convert::{Remap, buffer, native_alias};
+use crate::naming::{Remap, buffer, native_alias};
 use crate::spec::{Architecture, ModelConfig, ParamPath};
 
 /// A file of migrations is a page, not a data set.
@@ -40,7 +40,7 @@ struct RawStep {
     description: String,
     #[serde(default)]
     config: Vec<Change>,
-    /// Names and buffers as reading takes them: `convert/forgather.yaml` is their one home.
+    /// Names and buffers as reading takes them: `naming/forgather.yaml` is their one home.
     #[serde(default)]
     names_as_read: bool,
     #[serde(default)]
@@ -171,7 +171,7 @@ impl Migrations {
             };
             let (drop, leave) = (patterns(step.drop)?, patterns(step.leave)?);
             let rules = step.rules.map(|rules| Remap::from_yaml(&rules, &place)).transpose();
-            let rules = rules.map_err(crate::convert::ConvertError::from)?;
+            let rules = rules.map_err(crate::model_folder::ModelFolderError::from)?;
             if !names.contains(&self.architecture) {
                 continue;
             }

@@ -12,8 +12,8 @@ use super::{Migrations, Update, UpdateError, Version};
 use crate::checkpoint::{
     Checkpoint, CheckpointChoice, FolderChanges, Manifest, Piece, Placement, ShardPlan, timestamp,
 };
-use crate::convert::{ConvertError, entries_of_a_model};
 use crate::export::{CarriedSource, carried_sources, sources};
+use crate::model_folder::{ModelFolderError, entries_of_a_model};
 use crate::sealed::Sealed;
 use crate::spec::{DType, ModelConfig, ModelSpec, Naming, ParamPath, TensorTable};
 use crate::tokenizer::TokenizerFiles;
@@ -90,7 +90,7 @@ impl Prepared {
             let what = format!("weights cannot be stored as {dtype}");
             return Err(UpdateError::refused(what, "--dtype", "use float32, bfloat16, float16 or float64"));
         }
-        let old = crate::convert::read_config(&asked.source)?;
+        let old = crate::model_folder::read_config(&asked.source)?;
         let origin = asked.source.join("config.json").display().to_string();
         let told = (asked.architecture.as_deref(), asked.from_version.as_ref());
         let (architecture, from) = provenance(&old, &origin, told)?;
@@ -103,7 +103,7 @@ impl Prepared {
         let choice = weights.choice().clone();
         let checkpoint = choice.path.clone();
         let config = migrated(&old, &chain, (architecture, &to), asked.dtype.or_else(|| stored_dtype(&old, &weights)))?;
-        let new = ModelConfig::from_json(&config, &origin).map_err(ConvertError::from)?;
+        let new = ModelConfig::from_json(&config, &origin).map_err(ModelFolderError::from)?;
 
         let native = ModelSpec::resolve(&new).table(new.dtype);
         let ways = Ways::new(&weights, &chain, &new, &native)?;

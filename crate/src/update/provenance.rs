@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::{UpdateError, Version};
-use crate::convert::ConvertError;
+use crate::model_folder::ModelFolderError;
 use crate::spec::{Architecture, ModelConfig, Naming};
 
 /// Forgather's folders have numbers of their own for what is one form to us.
@@ -22,7 +22,7 @@ pub(super) fn provenance(
             "make a native folder of it with `chandlery convert`",
         ));
     }
-    let found = ModelConfig::identify(config, origin).map_err(ConvertError::from)?;
+    let found = ModelConfig::identify(config, origin).map_err(ModelFolderError::from)?;
     let text = |key: &str| config.get(key).and_then(Value::as_str);
     let architecture = match told.0.or(text("chandlery_arch")) {
         None => found,

@@ -7,8 +7,8 @@ use clap::{ArgMatches, Command};
 use crate::checkpoint::WeightsFormat;
 use crate::command::{Failure, KeptValue, Outcome, given, set, values};
 use crate::construct::{Construct, ConstructError, Device, SaveOptions};
-use crate::convert::Families;
 use crate::display::View;
+use crate::naming::Families;
 use crate::project::ProjectConfig;
 use crate::spec::DType;
 

@@ -8,6 +8,7 @@ mod dropout;
 pub(super) mod embedding;
 pub(super) mod feed_forward;
 mod field;
+mod frequencies;
 pub(super) mod head;
 pub(super) mod layer;
 mod model;

@@ -1,7 +1,6 @@
 //! Tensors that are left out of a conversion because models compute them: what they hold is compared with that.
 
 use crate::checkpoint::{Checkpoint, CheckpointError, read_floats};
-use crate::model::inverse_frequencies;
 use crate::spec::{DType, ModelConfig, ParamPath, PositionEmbedding, RopeConfig};
 
 /// Why a tensor may be left out, or must not be.
@@ -61,7 +60,7 @@ fn rope_of(config: &ModelConfig) -> Option<(&RopeConfig, usize)> {
 
 /// Frequencies, or cosines or sines of every position for both halves of a head.
 fn rotates_alike(name: &ParamPath, values: &[f32], rope: &RopeConfig, head_dim: usize) -> bool {
-    let frequencies = inverse_frequencies(rope, head_dim);
+    let frequencies = rope.inverse_frequencies(head_dim);
     let near = |value: f32, expected: f32, size: f32| (value - expected).abs() <= TOLERANCE * size;
     if name.last() == "inv_freq" {
         let pairs = values.iter().zip(&frequencies);
@@ -115,9 +114,9 @@ mod tests {
     #[test]
     fn rotary_buffers_are_those_of_the_configuration() {
         let rope = RopeConfig { theta: 10_000.0, scaling: None };
-        let own = inverse_frequencies(&rope, 8);
+        let own = rope.inverse_frequencies(8);
         assert!(rotates_alike(&"inv_freq".into(), &own, &rope, 8));
-        let other = inverse_frequencies(&RopeConfig { theta: 500_000.0, scaling: None }, 8);
+        let other = RopeConfig { theta: 500_000.0, scaling: None }.inverse_frequencies(8);
         assert!(!rotates_alike(&"inv_freq".into(), &other, &rope, 8));
         assert!(!rotates_alike(&"inv_freq".into(), &own[..3], &rope, 8));
         let cosines = |own: &[f32]| -> Vec<f32> {

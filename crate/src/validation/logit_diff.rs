@@ -69,7 +69,7 @@ pub struct Logits<'a> {
 
 /// Largest absolute difference of float32 logits of usual size that passes: a hundred times the noise between two correct
 /// implementations, a thousandth of what a swapped projection or a wrong rotary base moves.
-pub(super) const TOLERANCE: f32 = 1e-3;
+pub(crate) const TOLERANCE: f32 = 1e-3;
 
 /// Standard deviations of logits of usual size. Those of smaller and of larger logits move the tolerance.
 const USUAL_SPREAD: std::ops::RangeInclusive<f64> = 0.1..=10.0;
@@ -99,7 +99,7 @@ impl LogitDiff {
     }
 
     /// As [`new`](Self::new), over these columns only, which both must have.
-    pub(super) fn over(
+    pub(crate) fn over(
         columns: &[u32],
         names: (&str, &str),
         left: Logits<'_>,
@@ -138,7 +138,7 @@ impl LogitDiff {
 
     /// Widens the tolerance to what float32 leaves open: `noise` is how far the first side's own logits are from exact ones
     /// in the first `tokens` of `all` positions. Says so if what is left tells nothing: `spread` is the logits' own.
-    pub(super) fn widen(&mut self, noise: f32, (tokens, all): (usize, usize), spread: f64) -> Option<String> {
+    pub(crate) fn widen(&mut self, noise: f32, (tokens, all): (usize, usize), spread: f64) -> Option<String> {
         let longer = (all as f32 / tokens.max(1) as f32).sqrt();
         let open = NOISE_FACTOR * noise * longer;
         if !open.is_finite() {
@@ -233,7 +233,7 @@ impl LayerDiff {
 }
 
 /// The mean standard deviation of finite logits over these columns.
-pub(super) fn spread(columns: &[u32], logits: Logits<'_>) -> f64 {
+pub(crate) fn spread(columns: &[u32], logits: Logits<'_>) -> f64 {
     let rows = logits.values.chunks_exact(logits.vocab.max(1));
     let deviations = rows.map(|row| {
         let chosen = || columns.iter().map(|&column| f64::from(row[column as usize]));

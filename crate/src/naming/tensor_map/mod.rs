@@ -1,14 +1,16 @@
 //! Which tensors of a concrete model belong together on the two sides, proven there and back.
 
+mod arrangement;
+
 use std::collections::HashMap;
 
 use serde_json::{Map, Value};
 
-use super::arrangement::{Arrangement, Layout, Stretch, rows_of};
-use super::family::{Family, FamilyError, Spanned, size};
-use super::remap::Renamed;
 use crate::checkpoint::Piece;
+use crate::naming::family::{Family, FamilyError, Spanned, size};
+use crate::naming::remap::Renamed;
 use crate::spec::{ModelConfig, ModelSpec, Naming, ParamPath, TensorRow, TensorTable};
+use arrangement::{Arrangement, Layout, Stretch, rows_of};
 
 /// Tensors that become each other: one and one, one and several (a split), or several and one (a join).
 #[derive(Clone, Debug, PartialEq)]

@@ -6,6 +6,7 @@ mod error;
 mod expression;
 mod fields;
 mod known;
+pub(crate) mod outline;
 mod raw;
 mod spanned;
 
@@ -14,12 +15,12 @@ use std::sync::{Arc, OnceLock};
 use regex::Regex;
 use serde_json::Value;
 
-use super::reference::Outline;
 use super::{Remap, remap};
 use crate::sealed::Sealed;
 use crate::spec::{Architecture, DType, ModelConfig, Naming, ParamPath};
 use config::ConfigMap;
 use fields::KnownFields;
+use outline::Outline;
 
 pub use builder::{FamilyBuilder, Rule};
 pub use error::FamilyError;
@@ -34,7 +35,7 @@ pub(super) use spanned::Spanned;
 /// Llama, Mistral and Qwen3 are built in. Others are YAML files: `notebooks/converters/gpt2.yaml` explains every key.
 ///
 /// ```
-/// use chandlery::convert::Family;
+/// use chandlery::naming::Family;
 /// let family = Family::from_yaml(
 ///     r"
 ///     family: my_llama
@@ -47,7 +48,7 @@ pub(super) use spanned::Spanned;
 ///     "a cell",
 /// )?;
 /// assert_eq!(family.model_type(), "my_llama");
-/// # Ok::<(), chandlery::convert::FamilyError>(())
+/// # Ok::<(), chandlery::naming::FamilyError>(())
 /// ```
 #[derive(Clone, Debug)]
 pub struct Family(Sealed<Arc<Inside>>);
@@ -122,7 +123,7 @@ impl Family {
     ///         ]),
     ///     ])]))
     ///     .build()?;
-    /// # Ok::<(), chandlery::convert::FamilyError>(())
+    /// # Ok::<(), chandlery::naming::FamilyError>(())
     /// ```
     pub fn builder(name: &str) -> FamilyBuilder {
         FamilyBuilder::new(name)

@@ -54,7 +54,7 @@ impl ReferenceModel<'_> {
     }
 
     /// The longest window of a layer, if one has any.
-    pub(in crate::convert) fn longest_window(&self) -> Option<usize> {
+    pub(crate) fn longest_window(&self) -> Option<usize> {
         let layers = 0..self.size(&self.outline.layers).unwrap_or(0);
         layers.map(|layer| self.window(layer)).filter(|window| *window != usize::MAX).max()
     }
@@ -99,7 +99,7 @@ impl ReferenceModel<'_> {
     }
 
     /// Why the outline does not say what this model computes, if it does not.
-    pub(in crate::convert) fn not_covered(&self) -> Option<String> {
+    pub(crate) fn not_covered(&self) -> Option<String> {
         for (field, values) in &self.outline.must {
             if let Some(value) = self.field(field).filter(|value| !values.contains(value)) {
                 return Some(format!("`{field}` is {value}, for which the reference forward has no formula"));
@@ -138,7 +138,7 @@ impl ReferenceModel<'_> {
     }
 
     /// Keys of the rotary parameters that nothing reads.
-    pub(in crate::convert) fn unread_rotary_keys(&self) -> Vec<String> {
+    pub(crate) fn unread_rotary_keys(&self) -> Vec<String> {
         let Some((place, rope)) = self.rotary().filter(|_| self.outline.is_rotary()) else { return Vec::new() };
         let llama3 = if self.rotary_type() == "llama3" { LLAMA3_KEYS } else { &[] };
         let read = |key: &str| ROTARY_KEYS.contains(&key) || llama3.contains(&key);

@@ -11,98 +11,98 @@ use serde_json::Value;
 #[serde(deny_unknown_fields)]
 pub(crate) struct Outline {
     /// The field of config.json with the width of the residual stream.
-    pub(super) width: String,
+    pub(crate) width: String,
     /// The field with the number of layers.
-    pub(super) layers: String,
+    pub(crate) layers: String,
     /// The field with the number of query heads.
-    pub(super) heads: String,
+    pub(crate) heads: String,
     /// The field with the number of key and value heads; without it, or where it is null, as many as query heads.
     #[serde(default)]
-    pub(super) kv_heads: Option<String>,
+    pub(crate) kv_heads: Option<String>,
     /// The field with the width of a head; without it, or where it is null, the width divided by the heads.
     #[serde(default)]
-    pub(super) head_dim: Option<String>,
+    pub(crate) head_dim: Option<String>,
     /// The norms.
-    pub(super) norm: NormOutline,
+    pub(crate) norm: NormOutline,
     /// The function inside the feed-forward part.
-    pub(super) activation: ActivationOutline,
+    pub(crate) activation: ActivationOutline,
     /// Whether embeddings are multiplied by the square root of the width.
     #[serde(default)]
-    pub(super) scaled_embedding: bool,
+    pub(crate) scaled_embedding: bool,
     /// How positions enter.
-    pub(super) positions: PositionOutline,
+    pub(crate) positions: PositionOutline,
     /// The row of the first position, where they are learned.
     #[serde(default)]
-    pub(super) first_position: usize,
+    pub(crate) first_position: usize,
     /// Which layers rotate; without it, all do.
     #[serde(default)]
-    pub(super) rotated: Option<RotatedOutline>,
+    pub(crate) rotated: Option<RotatedOutline>,
     /// How matrices are stored.
     #[serde(default)]
-    pub(super) matrices: MatrixOutline,
+    pub(crate) matrices: MatrixOutline,
     /// Whether the head is the embedding where config.json does not say it.
     #[serde(default)]
-    pub(super) tied: bool,
+    pub(crate) tied: bool,
     /// What files may leave out at the beginning of names.
     #[serde(default)]
-    pub(super) optional_prefix: Option<String>,
+    pub(crate) optional_prefix: Option<String>,
     /// Which layers look back over a window only; without it, none does.
     #[serde(default)]
-    pub(super) window: Option<WindowOutline>,
+    pub(crate) window: Option<WindowOutline>,
     /// What the family's configuration class assumes for fields that config.json leaves out. A null is not left out.
     #[serde(default)]
-    pub(super) defaults: BTreeMap<String, Value>,
+    pub(crate) defaults: BTreeMap<String, Value>,
     /// Fields that may have these values only: for others the reference forward says nothing.
     #[serde(default)]
-    pub(super) must: BTreeMap<String, Vec<Value>>,
+    pub(crate) must: BTreeMap<String, Vec<Value>>,
     /// The tensors, without `.weight` and `.bias`; `{layer}` stands for a layer's number.
-    pub(super) tensors: Tensors,
+    pub(crate) tensors: Tensors,
 }
 
 /// The fields of config.json that give layers a window.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct WindowOutline {
+pub(crate) struct WindowOutline {
     /// The field with the number of tokens that a query sees, itself included; null for all.
-    pub(super) size: String,
+    pub(crate) size: String,
     /// The field that turns windows on.
     #[serde(default)]
-    pub(super) switch: Option<String>,
+    pub(crate) switch: Option<String>,
     /// The field with the number of the first layer that has a window.
     #[serde(default)]
-    pub(super) first_layer: Option<String>,
+    pub(crate) first_layer: Option<String>,
     /// The field with a list of the layers' kinds, which decides where it is given: `sliding_attention` has the window.
     #[serde(default)]
-    pub(super) kinds: Option<String>,
+    pub(crate) kinds: Option<String>,
     /// Whether, without that list, the layers have it that do not rotate.
     #[serde(default)]
-    pub(super) unrotated: bool,
+    pub(crate) unrotated: bool,
 }
 
 /// The fields of config.json that say which layers rotate queries and keys.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct RotatedOutline {
+pub(crate) struct RotatedOutline {
     /// The field with a list that is 1 for layers that do and 0 for those that do not.
-    pub(super) list: String,
+    pub(crate) list: String,
     /// The field with the number k of which every k-th layer does not, where there is no list.
-    pub(super) all_but_every: String,
+    pub(crate) all_but_every: String,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct NormOutline {
-    pub(super) kind: NormKind,
+pub(crate) struct NormOutline {
+    pub(crate) kind: NormKind,
     /// The field with what is added to the mean square or the variance.
-    pub(super) eps: String,
+    pub(crate) eps: String,
     /// What is added to the stored weight, for norms that are written as 1 + w.
     #[serde(default)]
-    pub(super) offset: f32,
+    pub(crate) offset: f32,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum NormKind {
+pub(crate) enum NormKind {
     #[default]
     RmsNorm,
     LayerNorm,
@@ -110,7 +110,7 @@ pub(super) enum NormKind {
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum ActivationOutline {
+pub(crate) enum ActivationOutline {
     #[default]
     Silu,
     Relu,
@@ -120,7 +120,7 @@ pub(super) enum ActivationOutline {
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum PositionOutline {
+pub(crate) enum PositionOutline {
     /// A table whose rows are added to the embeddings.
     Learned,
     /// Rotary: element i turns with element i + half of its head.
@@ -134,7 +134,7 @@ pub(super) enum PositionOutline {
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum MatrixOutline {
+pub(crate) enum MatrixOutline {
     /// A row for each output, as in torch's linear layers.
     #[default]
     OutputsFirst,
@@ -144,43 +144,43 @@ pub(super) enum MatrixOutline {
 
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Tensors {
-    pub(super) embedding: String,
+pub(crate) struct Tensors {
+    pub(crate) embedding: String,
     #[serde(default)]
-    pub(super) positions: Option<String>,
-    pub(super) attention_norm: String,
-    pub(super) query: Projection,
-    pub(super) key: Projection,
-    pub(super) value: Projection,
+    pub(crate) positions: Option<String>,
+    pub(crate) attention_norm: String,
+    pub(crate) query: Projection,
+    pub(crate) key: Projection,
+    pub(crate) value: Projection,
     /// Norms over each head of queries and keys, where the file has them.
     #[serde(default)]
-    pub(super) query_norm: Option<String>,
+    pub(crate) query_norm: Option<String>,
     #[serde(default)]
-    pub(super) key_norm: Option<String>,
-    pub(super) output: Projection,
-    pub(super) feedforward_norm: String,
+    pub(crate) key_norm: Option<String>,
+    pub(crate) output: Projection,
+    pub(crate) feedforward_norm: String,
     #[serde(default)]
-    pub(super) gate: Option<Projection>,
-    pub(super) up: Projection,
-    pub(super) down: Projection,
-    pub(super) final_norm: String,
-    pub(super) head: String,
+    pub(crate) gate: Option<Projection>,
+    pub(crate) up: Projection,
+    pub(crate) down: Projection,
+    pub(crate) final_norm: String,
+    pub(crate) head: String,
 }
 
 /// A linear layer: a tensor of its own, or some outputs of one that holds several.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Projection {
-    pub(super) tensor: String,
+pub(crate) struct Projection {
+    pub(crate) tensor: String,
     /// The maps whose outputs come before this one's in the same tensor.
     #[serde(default)]
-    pub(super) after: Vec<Map>,
+    pub(crate) after: Vec<Map>,
 }
 
 /// The maps that may share a tensor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum Map {
+pub(crate) enum Map {
     Query,
     Key,
     Value,
@@ -190,7 +190,7 @@ pub(super) enum Map {
 
 impl Outline {
     /// The fields of config.json that the reference forward reads.
-    pub(in crate::convert) fn reads(&self) -> impl Iterator<Item = &str> {
+    pub(crate) fn reads(&self) -> impl Iterator<Item = &str> {
         let sizes = [&self.width, &self.layers, &self.heads, &self.norm.eps].into_iter();
         let optional = [&self.kv_heads, &self.head_dim].into_iter().flatten();
         let window = self.window.iter().flat_map(|window| {
@@ -204,7 +204,7 @@ impl Outline {
     }
 
     /// Whether queries and keys are rotated.
-    pub(super) fn is_rotary(&self) -> bool {
+    pub(crate) fn is_rotary(&self) -> bool {
         matches!(self.positions, PositionOutline::RotaryHalves | PositionOutline::RotaryNeighbours)
     }
 }

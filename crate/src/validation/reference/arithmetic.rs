@@ -5,8 +5,8 @@ use std::ops::{Add, AddAssign, Mul};
 use half::{bf16, f16};
 use rayon::prelude::*;
 
-use super::outline::{ActivationOutline, NormKind};
 use crate::checkpoint::{TensorData, read_floats};
+use crate::naming::outline::{ActivationOutline, NormKind};
 use crate::spec::DType;
 
 /// Row-major `[rows, width]` activations.
@@ -16,7 +16,7 @@ pub(super) struct Activations<F> {
 }
 
 /// What activations are computed in.
-pub(in crate::convert) trait Real:
+pub(crate) trait Real:
     Copy
     + Default
     + Send

@@ -1,9 +1,9 @@
 //! How the elements of a family's tensors lie in the model's: transposes, permutations, parts of a whole, rows that alternate,
 //! matrices stacked into one tensor.
 
-use super::family::{FamilyError, Spanned, size};
-use super::remap::Change;
 use crate::checkpoint::{IndexBox, Piece, Strides};
+use crate::naming::family::{FamilyError, Spanned, size};
+use crate::naming::remap::Change;
 use crate::spec::ParamPath;
 use serde_json::{Map, Value};
 
@@ -28,7 +28,7 @@ struct Band {
 
 /// A tensor of the other side as it lies in the matrix that the native tensors are rows of.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Arrangement {
+pub(in crate::naming) struct Arrangement {
     /// Its own shape.
     pub(super) shape: Vec<usize>,
     bands: Vec<Band>,
@@ -179,7 +179,7 @@ impl Arrangement {
     }
 
     /// What is done to the tensor's elements, in words; nothing if they stay as they are.
-    pub(super) fn words(&self) -> Option<String> {
+    pub(in crate::naming) fn words(&self) -> Option<String> {
         let turned = self.columns.iter().any(|axis| axis.step != 1 && axis.count > 1);
         let moved = self.bands.iter().any(|band| band.axes.len() > 1);
         let words = [

@@ -123,7 +123,7 @@ impl ConfigMap {
 
     /// The same model with its layers told apart as a configuration that is read tells them, if it differs in nothing that no
     /// entry decides.
-    pub(in crate::convert::family) fn canonical(&self, config: &ModelConfig) -> ModelConfig {
+    pub(in crate::naming::family) fn canonical(&self, config: &ModelConfig) -> ModelConfig {
         let mut config = config.clone().of_family(self.architecture);
         // How a new model is drawn is not said there, and is of no concern to one that is.
         let usual = ModelConfig::usual(self.architecture);

@@ -10,7 +10,7 @@ use crate::spec::ModelConfig;
 impl ConfigMap {
     /// Writes a Hugging Face configuration. `source` is the one that the model was converted from, if it was, and what it
     /// says: what did not change stays as it was there.
-    pub(in crate::convert::family) fn write(
+    pub(in crate::naming::family) fn write(
         &self,
         config: &ModelConfig,
         source: Option<(&Value, &ModelConfig)>,

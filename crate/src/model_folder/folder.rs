@@ -1,36 +1,32 @@
-//! A model folder of either naming: its configuration, its weights' headers, and how to load it.
+//! A model folder with Hugging Face's or native names: its configuration and its weights' headers.
 
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use super::plan::Direction;
-use super::{ConvertError, Families, Family, FamilyError, RemapPlan};
-use crate::checkpoint::{Checkpoint, inside, settle, weights_entries};
-use crate::device::Device;
-use crate::memory;
-use crate::model::{CausalLm, PieceWeights};
-use crate::spec::{DType, ModelConfig, ModelSpec, Naming, ParamPath, Quantization, TensorTable, parse_json};
-use crate::tokenizer::TokenizerFiles;
+use super::{ModelFolderError, read_config};
+use crate::checkpoint::Checkpoint;
+use crate::naming::{Families, Family, FamilyError};
+use crate::spec::{ModelConfig, ModelSpec, Naming, ParamPath, Quantization, TensorTable};
 
 /// A model folder, opened by its config.json and the headers of its weights.
 #[derive(Debug)]
 pub struct ModelFolder {
-    path: PathBuf,
+    pub(super) path: PathBuf,
     json: Value,
-    config: ModelConfig,
-    naming: Naming,
+    pub(super) config: ModelConfig,
+    pub(super) naming: Naming,
     /// The family whose names the weights have.
-    family: Family,
-    checkpoint: Checkpoint,
+    pub(super) family: Family,
+    pub(super) checkpoint: Checkpoint,
 }
 
 impl ModelFolder {
     /// Opens a folder; the weights are those of its newest complete checkpoint, else its own.
     ///
     /// # Errors
-    /// [`ConvertError`] if config.json or the weights are missing or invalid.
-    pub fn open(path: impl AsRef<Path>) -> Result<Self, ConvertError> {
+    /// [`ModelFolderError`] if config.json or the weights are missing or invalid.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self, ModelFolderError> {
         Self::open_checkpoint(path.as_ref(), None)
     }
 
@@ -38,7 +34,7 @@ impl ModelFolder {
     ///
     /// # Errors
     /// As [`open`](Self::open).
-    pub fn open_checkpoint(path: &Path, checkpoint: Option<&Path>) -> Result<Self, ConvertError> {
+    pub fn open_checkpoint(path: &Path, checkpoint: Option<&Path>) -> Result<Self, ModelFolderError> {
         Self::open_as(path, checkpoint, &Families::built_in()?, None)
     }
 
@@ -46,13 +42,13 @@ impl ModelFolder {
     /// which, for a Hugging Face folder whose own `model_type` is not to be believed.
     ///
     /// # Errors
-    /// As [`open`](Self::open), and [`ConvertError::Family`] if the folder is of none of them.
+    /// As [`open`](Self::open), and [`ModelFolderError::Family`] if the folder is of none of them.
     pub fn open_as(
         path: &Path,
         checkpoint: Option<&Path>,
         families: &Families,
         model_type: Option<&str>,
-    ) -> Result<Self, ConvertError> {
+    ) -> Result<Self, ModelFolderError> {
         let mut json = read_config(path)?;
         let origin = path.join("config.json").display().to_string();
         let naming = ModelConfig::naming_of(&json);
@@ -82,7 +78,7 @@ impl ModelFolder {
                     json["tie_word_embeddings"] = Value::Bool(false);
                 }
                 None => {
-                    return Err(ConvertError::Options {
+                    return Err(ModelFolderError::Options {
                         what: format!(
                             "config.json says that the head is the embedding, and the file holds `{head}` with other \
                              numbers than `{embedding}`: transformers 5 computes with them, transformers 4 does not"
@@ -144,12 +140,12 @@ impl ModelFolder {
     /// the one of its own architecture. A Hugging Face folder's is its own.
     ///
     /// # Errors
-    /// [`ConvertError::Family`] if that family is not among `families`; [`ConvertError::Options`] if there is none.
+    /// [`ModelFolderError::Family`] if that family is not among `families`; [`ModelFolderError::Options`] if there is none.
     pub fn family_at_hugging_face(
         &self,
         families: &Families,
         model_type: Option<&str>,
-    ) -> Result<Family, ConvertError> {
+    ) -> Result<Family, ModelFolderError> {
         let origin = self.path.join("config.json").display().to_string();
         let remembered = self.json.get("hf_model_type").and_then(Value::as_str);
         if self.naming == Naming::HuggingFace {
@@ -176,7 +172,7 @@ impl ModelFolder {
         }
         let built = families.iter().filter(|family| family.architecture() == self.config.architecture);
         let built: Vec<&str> = built.map(Family::model_type).collect();
-        Err(ConvertError::Options {
+        Err(ModelFolderError::Options {
             what: format!("nothing says which family of Hugging Face this {own} model is to become"),
             origin,
             advice: match built.as_slice() {
@@ -188,40 +184,6 @@ impl ModelFolder {
             },
         })
     }
-
-    /// Checks by headers that the weights are those of the configuration.
-    ///
-    /// # Errors
-    /// [`ConvertError::Incomplete`] listing what does not fit.
-    pub fn require_complete(&self) -> Result<(), ConvertError> {
-        let way = Direction { from: self.naming, to: Naming::Native };
-        RemapPlan::between(&self.checkpoint, way, &self.config, &self.family, None)?.require_complete()
-    }
-
-    /// Loads the model to compute in `dtype` on `device`, after checking that all tensors fit.
-    ///
-    /// # Errors
-    /// [`ConvertError::Incomplete`] listing what does not fit, or what reading fails with.
-    pub fn load(&self, dtype: DType, device: &candle_core::Device, trainable: bool) -> Result<CausalLm, ConvertError> {
-        let plan = self.way_to_native()?;
-        self.check_packed_shapes()?;
-        if device.is_cpu() {
-            let needed = ModelSpec::resolve(&self.config).table(dtype).bytes();
-            let advice = "free memory, or use a machine with more; conversions and quantization have --no-validate";
-            let what = format!("the weights take {} in {dtype}", memory::in_words(needed));
-            Device::Cpu.require(needed, &what, advice)?;
-        }
-        let weights = PieceWeights::new(&self.checkpoint, plan.rows(), plan.pieces(), None);
-        Ok(CausalLm::build(&self.config, Box::new(weights), dtype, device, trainable)?)
-    }
-
-    /// What each parameter is made of, after checking that all tensors fit.
-    pub(crate) fn way_to_native(&self) -> Result<RemapPlan, ConvertError> {
-        let way = Direction { from: self.naming, to: Naming::Native };
-        let plan = RemapPlan::between(&self.checkpoint, way, &self.config, &self.family, None)?;
-        plan.require_complete()?;
-        Ok(plan)
-    }
 }
 
 /// The head of a tied model and its embedding, by their names in the file, if it holds both with other numbers.
@@ -230,7 +192,7 @@ fn head_of_its_own(
     naming: Naming,
     family: &Family,
     checkpoint: &Checkpoint,
-) -> Result<Option<(ParamPath, ParamPath)>, ConvertError> {
+) -> Result<Option<(ParamPath, ParamPath)>, ModelFolderError> {
     for tie in ModelSpec::resolve(config).ties {
         let stored = |path: &ParamPath| {
             let ours = family.name_on(naming, path);
@@ -249,34 +211,6 @@ fn head_of_its_own(
     Ok(None)
 }
 
-impl ModelFolder {
-    /// Packed weights say their shape once more, in numbers of their own.
-    pub(super) fn check_packed_shapes(&self) -> Result<(), ConvertError> {
-        let mut wrong = Vec::new();
-        for map in ModelSpec::resolve(&self.config).linear_layers() {
-            if map.quantized.is_none_or(|scheme| !scheme.packed) {
-                continue;
-            }
-            let name = self.family.name_on(self.naming, &map.path.join("weight_shape"));
-            let data = self.checkpoint.read(&name)?;
-            let number = |raw: &[u8]| raw.iter().rev().fold(0i64, |number, byte| number << 8 | i64::from(*byte));
-            let found: Vec<i64> = data.bytes.chunks(8).map(number).collect();
-            if found != [map.outputs as i64, map.inputs as i64] {
-                wrong.push(format!("`{name}` says {found:?}, the model needs [{}, {}]", map.outputs, map.inputs));
-            }
-        }
-        if wrong.is_empty() {
-            return Ok(());
-        }
-        let more = if wrong.len() > 1 { format!(", and {} more", wrong.len() - 1) } else { String::new() };
-        Err(ConvertError::Folder {
-            what: format!("{}{more}", wrong[0]),
-            path: self.path.clone(),
-            advice: "check that config.json belongs to these weights".to_owned(),
-        })
-    }
-}
-
 /// A quantization whose names are Hugging Face's, by native ones.
 fn native_names(quantization: &Quantization, config: &ModelConfig, family: &Family) -> Quantization {
     let modules: Vec<(String, String)> = ModelSpec::resolve(config)
@@ -288,63 +222,4 @@ fn native_names(quantization: &Quantization, config: &ModelConfig, family: &Fami
         })
         .collect();
     quantization.renamed(&modules)
-}
-
-/// Reads the config.json of a folder.
-///
-/// # Errors
-/// [`ConvertError::Folder`] if the folder or the file is missing, or it is not JSON.
-pub(crate) fn read_config(folder: &Path) -> Result<Value, ConvertError> {
-    if !folder.is_dir() {
-        return Err(ConvertError::Folder {
-            what: if folder.exists() { "this is not a folder" } else { "there is no such folder" }.to_owned(),
-            path: folder.to_owned(),
-            advice: "name a model folder: config.json and weights".to_owned(),
-        });
-    }
-    settle(folder)?;
-    let path = folder.join("config.json");
-    if path.exists() {
-        inside(folder, &path)?;
-    }
-    let text = std::fs::read_to_string(&path).map_err(|error| ConvertError::Folder {
-        what: match error.kind() {
-            std::io::ErrorKind::NotFound => "config.json is missing".to_owned(),
-            _ => format!("config.json cannot be read: {error}"),
-        },
-        path: folder.to_owned(),
-        advice: "name a model folder: config.json and weights".to_owned(),
-    })?;
-    parse_json(&text).map_err(|error| ConvertError::Folder {
-        what: format!("config.json is not valid JSON: {error}"),
-        path,
-        advice: "correct the file at that line and column".to_owned(),
-    })
-}
-
-/// The entries that make a folder the model that it holds: another model written into it contradicts them.
-pub(crate) fn entries_of_a_model(folder: &Path) -> Vec<String> {
-    let mut entries = weights_entries(folder);
-    entries.extend(TokenizerFiles::all_names());
-    entries.push("generation_config.json".to_owned());
-    entries
-}
-
-/// A small JSON file of a folder, its bytes and its content, if it is there.
-///
-/// # Errors
-/// [`ConvertError::Folder`] if it cannot be read or is not JSON.
-pub(super) fn read_json(folder: &Path, name: &str) -> Result<Option<(Vec<u8>, Value)>, ConvertError> {
-    let path = folder.join(name);
-    if !path.is_file() {
-        return Ok(None);
-    }
-    let fault =
-        |what: String, advice: &str| ConvertError::Folder { what, path: path.clone(), advice: advice.to_owned() };
-    let bytes = std::fs::read(&path)
-        .map_err(|error| fault(format!("{name} cannot be read: {error}"), "check its permissions"))?;
-    let json = parse_json(&String::from_utf8_lossy(&bytes)).map_err(|error| {
-        fault(format!("{name} is not valid JSON: {error}"), "correct the file at that line and column, or remove it")
-    })?;
-    Ok(Some((bytes, json)))
 }

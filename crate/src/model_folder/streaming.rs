@@ -1,7 +1,7 @@
 //! A model folder computed layer by layer, and the memory that it takes.
 
-use super::{ConvertError, ModelFolder};
-use crate::device::Device;
+use super::{ModelFolder, ModelFolderError};
+use crate::device::{Device, NotEnoughMemory};
 use crate::memory;
 use crate::model::{PieceWeights, StreamedLm, streamed_memory};
 use crate::spec::{DType, ModelConfig, TensorTable};
@@ -10,17 +10,17 @@ impl ModelFolder {
     /// The model, to compute logits in float32 with a layer in memory at a time, after checking that all tensors fit.
     ///
     /// # Errors
-    /// [`ConvertError::Incomplete`] listing what does not fit.
-    pub fn stream(&self, device: &candle_core::Device) -> Result<StreamedLm<'_>, ConvertError> {
+    /// [`ModelFolderError::Incomplete`] listing what does not fit.
+    pub fn stream(&self, device: &candle_core::Device) -> Result<StreamedLm<'_>, ModelFolderError> {
         self.stream_rounded(None, device)
     }
 
     /// As [`stream`](Self::stream), with every weight first rounded to another type.
-    pub(super) fn stream_rounded(
+    pub(crate) fn stream_rounded(
         &self,
         rounding: Option<DType>,
         device: &candle_core::Device,
-    ) -> Result<StreamedLm<'_>, ConvertError> {
+    ) -> Result<StreamedLm<'_>, ModelFolderError> {
         let plan = self.way_to_native()?;
         self.check_packed_shapes()?;
         let weights = PieceWeights::new(self.checkpoint(), plan.rows(), plan.pieces(), rounding);
@@ -39,11 +39,15 @@ pub(crate) fn streamed_dtype(table: &TensorTable) -> DType {
 /// memory for it.
 ///
 /// # Errors
-/// [`ConvertError::Memory`].
-pub(crate) fn require_streamed_memory(config: &ModelConfig, dtype: DType, tokens: usize) -> Result<(), ConvertError> {
+/// [`NotEnoughMemory`].
+pub(crate) fn require_streamed_memory(
+    config: &ModelConfig,
+    dtype: DType,
+    tokens: usize,
+) -> Result<(), NotEnoughMemory> {
     let needed = streamed_memory(config, dtype, tokens);
     let what = format!("two layers of the model and the logits of {tokens} tokens take {}", memory::in_words(needed));
     let advice =
         "free memory, give fewer tokens, or use a machine with more; conversions and quantization have --no-validate";
-    Ok(Device::Cpu.require(needed, &what, advice)?)
+    Device::Cpu.require(needed, &what, advice)
 }

@@ -1,25 +1,24 @@
 //! The token ids that comparisons of logits run on.
 
-use super::ConvertError;
-use crate::tokenizer::TokenizerFiles;
+use crate::tokenizer::{TokenizerError, TokenizerFiles};
 
 /// Tokenised unless a prompt is given: long enough that rotary positions and grouping matter.
 const PROMPT: &str = "The candle maker's workshop stood where two lanes met. Each morning she trimmed the wicks, \
                       melted the wax, and set the first row of candles out to cool before the market opened.";
 
 /// At most this many tokens, unless a prompt is given.
-pub(super) const LONGEST: usize = 64;
+pub(crate) const LONGEST: usize = 64;
 
 /// Ids of the prompt, or of a built-in one; where there is no tokenizer that fits the vocabulary, ids from all over it.
 ///
 /// # Errors
-/// [`ConvertError::Tokenizer`] if a prompt was given and cannot be tokenised.
+/// [`TokenizerError`] if a prompt was given and cannot be tokenised.
 pub(crate) fn token_ids(
     prompt: Option<&str>,
     tokenizer: &TokenizerFiles,
     vocab_size: usize,
     max_positions: usize,
-) -> Result<Vec<u32>, ConvertError> {
+) -> Result<Vec<u32>, TokenizerError> {
     prompt_ids(prompt, tokenizer, vocab_size, max_positions, None)
 }
 
@@ -27,13 +26,13 @@ pub(crate) fn token_ids(
 ///
 /// # Errors
 /// As [`token_ids`].
-pub(super) fn prompt_ids(
+pub(crate) fn prompt_ids(
     prompt: Option<&str>,
     tokenizer: &TokenizerFiles,
     vocab_size: usize,
     max_positions: usize,
     at_least: Option<usize>,
-) -> Result<Vec<u32>, ConvertError> {
+) -> Result<Vec<u32>, TokenizerError> {
     let spread = |index: usize| ((index * 7919 + 13) % vocab_size.max(1)) as u32;
     let mut ids = match (prompt, tokenizer.encode(prompt.unwrap_or(PROMPT))) {
         (Some(_), encoded) => encoded?,

@@ -7,18 +7,16 @@
 
 mod arithmetic;
 mod fields;
-mod outline;
 mod weights;
 
 use serde_json::Value;
 
 use crate::checkpoint::{Checkpoint, CheckpointError};
+use crate::naming::outline::{self, Map, Outline, PositionOutline, Projection};
 use crate::ops::Widened;
 use crate::parallel::read_ahead;
 use crate::spec::DType;
 use arithmetic::{Activations, Real, activate, add, attend, normalize, rotate};
-pub(super) use outline::Outline;
-use outline::{Map, PositionOutline, Projection};
 use weights::Loaded;
 
 /// A checkpoint in Hugging Face names together with its config.json.
@@ -30,27 +28,27 @@ pub struct ReferenceModel<'a> {
 }
 
 /// What the reference forward computes.
-pub(super) struct Passes {
+pub(crate) struct Passes {
     /// Logits `[tokens × vocab]`.
-    pub(super) logits: Vec<f32>,
+    pub(crate) logits: Vec<f32>,
     /// The residual stream `[tokens × hidden]` after each layer.
-    pub(super) streams: Vec<Vec<f32>>,
+    pub(crate) streams: Vec<Vec<f32>>,
     /// Logits of the first tokens in float64.
     exact: Vec<f64>,
 }
 
 /// How far float32 is off.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Noise {
+pub(crate) struct Noise {
     /// Largest difference of the reference's own logits between float32 and float64.
-    pub(super) float32: f32,
+    pub(crate) float32: f32,
     /// How many tokens it was measured on.
-    pub(super) tokens: usize,
+    pub(crate) tokens: usize,
 }
 
 impl Passes {
     /// How far the logits over these columns of `vocab` are from those in float64.
-    pub(super) fn noise(&self, columns: &[u32], vocab: usize) -> Noise {
+    pub(crate) fn noise(&self, columns: &[u32], vocab: usize) -> Noise {
         let rows = self.logits.chunks_exact(vocab.max(1)).zip(self.exact.chunks_exact(vocab.max(1)));
         let off = rows.flat_map(|(row, exact)| {
             columns.iter().map(|&column| (f64::from(row[column as usize]) - exact[column as usize]).abs())
@@ -81,7 +79,7 @@ struct Sizes {
 
 impl<'a> ReferenceModel<'a> {
     /// Over a checkpoint and its config.json, which are read by `outline`.
-    pub(super) fn over(checkpoint: &'a Checkpoint, config: &'a Value, outline: Outline) -> Self {
+    pub(crate) fn over(checkpoint: &'a Checkpoint, config: &'a Value, outline: Outline) -> Self {
         Self { checkpoint, config, outline, rounding: None }
     }
 
@@ -172,7 +170,7 @@ impl<'a> ReferenceModel<'a> {
     ///
     /// # Errors
     /// As [`forward`](Self::forward).
-    pub(super) fn forward_exactly(&self, ids: &[u32]) -> Result<Passes, CheckpointError> {
+    pub(crate) fn forward_exactly(&self, ids: &[u32]) -> Result<Passes, CheckpointError> {
         let parameters = self.checkpoint.table().parameters().max(1) as usize;
         self.run(ids, (MOST_WORK / parameters).clamp(2, ids.len().max(2)).min(ids.len()))
     }

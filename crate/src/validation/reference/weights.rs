@@ -6,9 +6,9 @@ use half::{bf16, f16};
 
 use super::ReferenceModel;
 use super::arithmetic::{Activations, Real, widen};
-use super::outline::MatrixOutline;
 use crate::checkpoint::{CheckpointError, TensorData};
 use crate::interrupt;
+use crate::naming::outline::MatrixOutline;
 use crate::ops::{Matrix, Numbers, Widened};
 use crate::spec::DType;
 

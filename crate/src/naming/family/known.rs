@@ -107,14 +107,14 @@ impl Families {
     /// Reads a config.json of either side; `origin` names the file in errors.
     ///
     /// ```
-    /// use chandlery::convert::Families;
+    /// use chandlery::naming::Families;
     /// let json = serde_json::json!({
     ///     "model_type": "mistral", "vocab_size": 320, "hidden_size": 64, "intermediate_size": 160,
     ///     "num_hidden_layers": 2, "num_attention_heads": 8,
     /// });
     /// let (config, _) = Families::built_in()?.read_config(&json, "a cell")?;
     /// assert_eq!(config.sliding_window, Some(4096));
-    /// # Ok::<(), chandlery::convert::FamilyError>(())
+    /// # Ok::<(), chandlery::naming::FamilyError>(())
     /// ```
     ///
     /// # Errors

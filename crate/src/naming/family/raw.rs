@@ -8,8 +8,8 @@ use serde::de::{Deserializer, SeqAccess, Visitor};
 use serde_json::{Map, Value};
 
 use super::FamilyError;
+use super::outline::Outline;
 use super::spanned::{self, Source, Spanned, SpannedVisitor};
-use crate::convert::reference::Outline;
 
 /// Stands in the names of tensors that are stacked for the number of each.
 const NUMBER: &str = "{n}";

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use super::tensor_map::{Link, TensorMap};
-use super::{ConvertError, Dropped, Family, FamilyError, aliases, dropped};
+use super::{Dropped, Family, FamilyError, aliases, dropped};
 use crate::checkpoint::{Checkpoint, Piece};
 use crate::spec::{DType, ModelConfig, Naming, ParamPath, TensorRow};
 
@@ -39,6 +39,11 @@ pub struct Mismatch {
     /// The file's shape.
     pub found: Vec<usize>,
 }
+
+/// Tensors of a checkpoint that do not fit the configuration; the message lists them.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct IncompleteError(pub(crate) String);
 
 /// The whole remapping, in the order in which the source stores its tensors.
 #[derive(Clone, Debug, PartialEq)]
@@ -259,8 +264,8 @@ impl RemapPlan {
     /// Turns an incomplete plan into an error that lists all that is wrong.
     ///
     /// # Errors
-    /// [`ConvertError::Incomplete`].
-    pub fn require_complete(&self) -> Result<(), ConvertError> {
+    /// [`IncompleteError`].
+    pub fn require_complete(&self) -> Result<(), IncompleteError> {
         if self.is_complete() {
             return Ok(());
         }
@@ -291,7 +296,7 @@ impl RemapPlan {
         list("buffer:", contradicting.map(|(name, what)| format!("`{name}` holds {what}")).collect());
         lines.push(format!("  where: {}", self.origin));
         lines.push("  do: check that config.json belongs to these weights".to_owned());
-        Err(ConvertError::Incomplete(lines.join("\n")))
+        Err(IncompleteError(lines.join("\n")))
     }
 
     /// The rows to write, under their new names.
@@ -302,7 +307,7 @@ impl RemapPlan {
     }
 
     /// Says that a tensor will have `rows` rows, of which `written` are not the source's.
-    pub(super) fn grow(&mut self, to: &ParamPath, rows: usize, written: usize) {
+    pub(crate) fn grow(&mut self, to: &ParamPath, rows: usize, written: usize) {
         for step in self.steps.iter_mut().filter(|step| step.to == *to) {
             let added = rows - step.shape.first().copied().unwrap_or(0).min(rows);
             let rewritten = written.saturating_sub(added);

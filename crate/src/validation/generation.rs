@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{ConvertError, ReferenceModel};
+use super::ReferenceModel;
 use crate::model::{Batch, KvCache, ModelError, StreamedLm};
 use crate::tokenizer::TokenizerFiles;
 
@@ -79,12 +79,12 @@ impl Divergence {
 }
 
 /// The two sides, and the columns of the vocabulary that may be chosen.
-pub(super) struct Judged<'a> {
-    pub(super) reference: &'a ReferenceModel<'a>,
-    pub(super) model: &'a StreamedLm<'a>,
-    pub(super) columns: &'a [u32],
+pub(crate) struct Judged<'a> {
+    pub(crate) reference: &'a ReferenceModel<'a>,
+    pub(crate) model: &'a StreamedLm<'a>,
+    pub(crate) columns: &'a [u32],
     /// By how much their logits may differ.
-    pub(super) tolerance: f32,
+    pub(crate) tolerance: f32,
 }
 
 /// A token and by how much its logit exceeds the second best.
@@ -95,13 +95,13 @@ struct Choice {
 }
 
 /// Continues `prompt` on both sides, up to a token of `stop` or the longest sequence that the model takes.
-pub(super) fn generation_test(
+pub(crate) fn generation_test(
     sides: Judged<'_>,
     prompt: &[u32],
     longest: usize,
     stop: &[u32],
     tokenizer: &TokenizerFiles,
-) -> Result<GenerationTest, ConvertError> {
+) -> Result<GenerationTest, ModelError> {
     // A prompt that fills the model's positions is cut, so that there is something to continue.
     let prompt = &prompt[..prompt.len().min(longest.saturating_sub(COUNT)).max(1)];
     let count = COUNT.min(longest - prompt.len());

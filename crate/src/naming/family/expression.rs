@@ -71,7 +71,7 @@ pub(super) fn fields_of(expression: &str) -> Vec<String> {
 }
 
 /// Evaluates an expression that says how many.
-pub(in crate::convert) fn size(expression: &str, fields: &Map<String, Value>) -> Result<usize, String> {
+pub(in crate::naming) fn size(expression: &str, fields: &Map<String, Value>) -> Result<usize, String> {
     let value = evaluate(expression, fields)?;
     let size = value.as_u64().and_then(|size| usize::try_from(size).ok()).filter(|size| (1..1 << 40).contains(size));
     size.ok_or_else(|| format!("`{expression}` is {value}, not a number of rows"))

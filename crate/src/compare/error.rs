@@ -1,0 +1,47 @@
+//! Why models could not be compared.
+
+use std::path::PathBuf;
+
+use crate::checkpoint::CheckpointError;
+use crate::device::{DeviceError, NotEnoughMemory};
+use crate::model::ModelError;
+use crate::model_folder::ModelFolderError;
+use crate::naming::FamilyError;
+use crate::tokenizer::TokenizerError;
+
+/// Why models could not be compared, or logits not be computed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CompareError {
+    /// A model's folder or file.
+    #[error(transparent)]
+    Folder(#[from] ModelFolderError),
+    /// Weights, or the file that logits are written to.
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
+    /// The families that folders may be of.
+    #[error(transparent)]
+    Family(#[from] FamilyError),
+    /// The model.
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    /// A model that does not fit into memory.
+    #[error(transparent)]
+    Memory(#[from] NotEnoughMemory),
+    /// The device to compute on.
+    #[error(transparent)]
+    Device(#[from] DeviceError),
+    /// The tokenizer.
+    #[error(transparent)]
+    Tokenizer(#[from] TokenizerError),
+    /// A file of token ids, of reference outputs or of a configuration that is missing or does not fit.
+    #[error("{what}\n  where: {path}\n  do: {advice}", path = path.display())]
+    File {
+        /// What is wrong.
+        what: String,
+        /// The file.
+        path: PathBuf,
+        /// What to do.
+        advice: String,
+    },
+}

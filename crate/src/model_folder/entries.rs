@@ -1,0 +1,69 @@
+//! The files of a model's folder beside its weights.
+
+use std::path::Path;
+
+use serde_json::Value;
+
+use super::ModelFolderError;
+use crate::checkpoint::{inside, settle, weights_entries};
+use crate::spec::parse_json;
+use crate::tokenizer::TokenizerFiles;
+
+/// Reads the config.json of a folder.
+///
+/// # Errors
+/// [`ModelFolderError::Folder`] if the folder or the file is missing, or it is not JSON.
+pub(crate) fn read_config(folder: &Path) -> Result<Value, ModelFolderError> {
+    if !folder.is_dir() {
+        return Err(ModelFolderError::Folder {
+            what: if folder.exists() { "this is not a folder" } else { "there is no such folder" }.to_owned(),
+            path: folder.to_owned(),
+            advice: "name a model folder: config.json and weights".to_owned(),
+        });
+    }
+    settle(folder)?;
+    let path = folder.join("config.json");
+    if path.exists() {
+        inside(folder, &path)?;
+    }
+    let text = std::fs::read_to_string(&path).map_err(|error| ModelFolderError::Folder {
+        what: match error.kind() {
+            std::io::ErrorKind::NotFound => "config.json is missing".to_owned(),
+            _ => format!("config.json cannot be read: {error}"),
+        },
+        path: folder.to_owned(),
+        advice: "name a model folder: config.json and weights".to_owned(),
+    })?;
+    parse_json(&text).map_err(|error| ModelFolderError::Folder {
+        what: format!("config.json is not valid JSON: {error}"),
+        path,
+        advice: "correct the file at that line and column".to_owned(),
+    })
+}
+
+/// The entries that make a folder the model that it holds: another model written into it contradicts them.
+pub(crate) fn entries_of_a_model(folder: &Path) -> Vec<String> {
+    let mut entries = weights_entries(folder);
+    entries.extend(TokenizerFiles::all_names());
+    entries.push("generation_config.json".to_owned());
+    entries
+}
+
+/// A small JSON file of a folder, its bytes and its content, if it is there.
+///
+/// # Errors
+/// [`ModelFolderError::Folder`] if it cannot be read or is not JSON.
+pub(crate) fn read_json(folder: &Path, name: &str) -> Result<Option<(Vec<u8>, Value)>, ModelFolderError> {
+    let path = folder.join(name);
+    if !path.is_file() {
+        return Ok(None);
+    }
+    let fault =
+        |what: String, advice: &str| ModelFolderError::Folder { what, path: path.clone(), advice: advice.to_owned() };
+    let bytes = std::fs::read(&path)
+        .map_err(|error| fault(format!("{name} cannot be read: {error}"), "check its permissions"))?;
+    let json = parse_json(&String::from_utf8_lossy(&bytes)).map_err(|error| {
+        fault(format!("{name} is not valid JSON: {error}"), "correct the file at that line and column, or remove it")
+    })?;
+    Ok(Some((bytes, json)))
+}

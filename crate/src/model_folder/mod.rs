@@ -1,0 +1,12 @@
+//! Model folders, opened by their config.json and the headers of their weights, and the models that are loaded from them.
+
+mod entries;
+mod error;
+mod folder;
+mod load;
+mod streaming;
+
+pub(crate) use entries::{entries_of_a_model, read_config, read_json};
+pub use error::ModelFolderError;
+pub use folder::ModelFolder;
+pub(crate) use streaming::{require_streamed_memory, streamed_dtype};
