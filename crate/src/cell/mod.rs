@@ -21,10 +21,11 @@ pub mod testing;
 mod waiting;
 mod witness;
 
+pub use crate::display::short_type_name;
 #[doc(hidden)]
 pub use ending::tick;
 pub use ending::{Ending, SourcePosition, install_panic_hook};
-pub use error::{ByDebug, CellError, by_debug, short_type_name};
+pub use error::{ByDebug, CellError, by_debug};
 #[doc(hidden)]
 pub use error::{ended, ended_with, exited};
 pub use input::{input, password, set_input};

@@ -14,7 +14,6 @@ use crate::naming::{Families, FamilyError};
 use crate::ops::AttentionImplementation;
 use crate::project::{ProjectConfig, ProjectError};
 use crate::sealed::Sealed;
-use crate::smoke_test::SmokeTest;
 use crate::spec::{DType, ModelConfig, ModelSpec, Scheme, TensorRow, TensorTable};
 use crate::tokenizer::TokenizerFiles;
 
@@ -407,11 +406,6 @@ impl Construct {
 }
 
 impl Construction {
-    /// Starts a test run: forward, backward and an SGD step on random batches.
-    pub fn test(&self) -> SmokeTest<'_> {
-        SmokeTest::new(self)
-    }
-
     /// Memory and work, before anything is allocated.
     pub fn estimate(&self) -> Estimate {
         self.estimate_of(self.batch.0, self.batch.1)

@@ -39,7 +39,7 @@ pub(crate) fn error_bundle(error: &dyn Error, type_name: &str) -> MimeBundle {
 }
 
 fn rendered(before: &str, message: &str, causes: &[String], type_name: &str) -> MimeBundle {
-    let name = crate::cell::short_type_name(type_name);
+    let name = crate::display::short_type_name(type_name);
     let (what, rest) = message.split_once('\n').unwrap_or((message, ""));
     let mut text = format!("{before}{message}");
     causes.iter().for_each(|cause| text.push_str(&format!("\ncaused by: {cause}")));

@@ -52,6 +52,7 @@ mod table;
 mod tensor;
 mod tokenizer;
 mod tokens;
+mod type_name;
 mod update;
 mod vega;
 
@@ -74,3 +75,4 @@ pub(crate) use outline::{sequence_bundle, text_bundle};
 pub use payload::PayloadError;
 pub(crate) use progress_view::{Outcome, ProgressState, progress_bundle};
 pub use table::{Align, Cell, Mark, TableView};
+pub use type_name::short_type_name;

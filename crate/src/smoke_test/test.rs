@@ -29,8 +29,15 @@ pub struct SmokeTest<'a> {
     pub(super) save: Option<(PathBuf, SaveOptions)>,
 }
 
+impl Construction {
+    /// Starts a test run: forward, backward and an SGD step on random batches.
+    pub fn test(&self) -> SmokeTest<'_> {
+        SmokeTest::new(self)
+    }
+}
+
 impl<'a> SmokeTest<'a> {
-    pub(crate) fn new(construction: &'a Construction) -> Self {
+    fn new(construction: &'a Construction) -> Self {
         Self {
             construction,
             steps: 1,
