@@ -110,6 +110,7 @@ pub fn definitions() -> Vec<Command> {
 /// # Errors
 /// [`Failure`], which says whether the words or the work were at fault.
 pub fn run(words: &[String]) -> Result<Outcome, Failure> {
+    crate::display::show_progress();
     // The project's arguments are part of the verb's definition, so the project is looked up first.
     let named = if names_project(words) { Some(arguments::Named::among(words)?) } else { None };
     // `project fields` names parts of the project, so they are known before its words are parsed.

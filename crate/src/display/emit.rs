@@ -4,7 +4,7 @@ use std::io::Write;
 use std::sync::RwLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::{MimeBundle, PayloadError, View};
+use super::{MimeBundle, PayloadError, View, show_progress};
 
 /// Names a display that later updates replace in place.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -30,8 +30,10 @@ pub trait Sink: Send + Sync {
 
 static SINK: RwLock<Option<Box<dyn Sink>>> = RwLock::new(None);
 
-/// Installs the process's sink. Without one, [`emit`] writes `text/plain` to standard output.
+/// Installs the process's sink, to which bars of progress go as well. Without one, [`emit`] writes `text/plain` to standard
+/// output.
 pub fn set_sink(sink: Box<dyn Sink>) {
+    show_progress();
     *SINK.write().unwrap_or_else(|poisoned| poisoned.into_inner()) = Some(sink);
 }
 

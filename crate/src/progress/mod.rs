@@ -1,7 +1,8 @@
-//! Progress of long work: bars that nest, on the terminal and as one updating output of a notebook.
+//! How far long work is, counted here and shown by a [`Reporter`].
 //!
 //! ```
 //! use chandlery::progress::{Progress, progress};
+//! chandlery::display::show_progress();
 //! let mut sum = 0;
 //! for file in progress(0..3).named("files") {
 //!     let lines = Progress::new("lines", 100);
@@ -13,20 +14,22 @@
 //! }
 //! # assert_eq!(sum, 14850);
 //! ```
+//!
+//! The kernel and the `chandlery` command show bars that nest, on the terminal and as one updating output of a notebook. A
+//! program of one's own asks for them with [`show_progress`](crate::display::show_progress), or installs a reporter of its
+//! own with [`set_reporter`]. Without a reporter, work is counted and nothing is shown.
 
-mod board;
+mod reporter;
 mod tracked;
 
 use std::fmt::Display;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use indicatif::{ProgressBar, ProgressDrawTarget};
-
-pub use board::{begin_cell, end_cell};
+pub use reporter::{Audience, CurveReporter, Reporter, Task, TaskOutcome, TaskReporter, Unit, set_reporter};
+pub(crate) use reporter::{begin_curve, begin_task};
 pub use tracked::{Tracked, progress};
 
-use crate::display::{Outcome, ProgressState};
 use crate::sealed::Sealed;
 
 /// A running count. Clones count on, from any thread; a bar that begins while another of its thread runs is shown below it.
@@ -35,107 +38,74 @@ use crate::sealed::Sealed;
 /// became of it: interrupted, abandoned by a panic, or left early.
 #[derive(Clone)]
 pub struct Progress {
-    bar: Arc<Sealed<Bar>>,
+    running: Arc<Sealed<Running>>,
 }
 
-/// What is counted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Unit {
-    /// Bytes, shown in binary units.
-    Bytes,
-    /// Steps of a loop.
-    Steps,
-}
-
-struct Bar {
-    /// Position, length, estimated rate: what terminal and notebook show is read from here.
-    counter: ProgressBar,
-    label: String,
-    unit: Unit,
-    /// Its row among those that run.
-    row: u64,
-    depth: usize,
-    in_notebook: bool,
-    /// Work of the library itself is not shown when it is over at once: it would flash by.
-    patient: bool,
+struct Running {
+    reporter: Box<dyn TaskReporter>,
+    total: Option<u64>,
     ended: AtomicBool,
 }
-
-/// How often bars are drawn that nobody counts.
-const TICK: std::time::Duration = std::time::Duration::from_millis(500);
-
-/// How long patient work runs unseen.
-const PATIENCE: std::time::Duration = std::time::Duration::from_millis(300);
 
 impl Progress {
     /// Counts steps towards `total`; a negative total counts as unknown.
     pub fn new(label: impl Into<String>, total: impl TryInto<u64>) -> Self {
-        Self::begin(label.into(), total.try_into().ok(), Unit::Steps, false, true)
+        Self::begin(label.into(), total.try_into().ok(), Unit::Steps, Audience::Everywhere)
     }
 
     /// Counts steps whose number is not known.
     pub fn unknown(label: impl Into<String>) -> Self {
-        Self::begin(label.into(), None, Unit::Steps, false, true)
+        Self::begin(label.into(), None, Unit::Steps, Audience::Everywhere)
     }
 
     /// Counts bytes towards `total`.
     pub fn bytes(label: impl Into<String>, total: u64) -> Self {
-        Self::begin(label.into(), Some(total), Unit::Bytes, false, true)
+        Self::begin(label.into(), Some(total), Unit::Bytes, Audience::Everywhere)
     }
 
     /// Bytes of the library's own work, which stays unseen if it is short.
     pub(crate) fn of_work(label: &str, bytes: u64) -> Self {
-        Self::begin(label.to_owned(), Some(bytes), Unit::Bytes, true, true)
+        Self::begin(label.to_owned(), Some(bytes), Unit::Bytes, Audience::EverywhereIfLong)
     }
 
     /// Steps on the terminal only: the notebook's output is the run's own, such as a curve.
     pub(crate) fn on_terminal(label: &str, total: u64) -> Self {
-        Self::begin(label.to_owned(), Some(total), Unit::Steps, true, false)
+        Self::begin(label.to_owned(), Some(total), Unit::Steps, Audience::TerminalIfLong)
     }
 
-    fn begin(label: String, total: Option<u64>, unit: Unit, patient: bool, in_notebook: bool) -> Self {
-        // The board decides when it is seen.
-        let counter = ProgressBar::with_draw_target(total, ProgressDrawTarget::hidden());
-        let (row, depth) = board::add(&label, &counter, unit, patient, in_notebook);
-        let bar = Bar { counter, label, unit, row, depth, in_notebook, patient, ended: AtomicBool::new(false) };
-        Self { bar: Arc::new(Sealed::new(bar)) }
+    fn begin(label: String, total: Option<u64>, unit: Unit, audience: Audience) -> Self {
+        let reporter = begin_task(Task { label, total, unit, audience });
+        Self { running: Arc::new(Sealed::new(Running { reporter, total, ended: AtomicBool::new(false) })) }
     }
 
     /// Counts `amount` more.
     pub fn inc(&self, amount: u64) {
-        self.bar.counter.inc(amount);
-        self.drawn();
+        self.running.reporter.inc(amount);
     }
 
     /// Says how much is done.
     pub fn set(&self, done: u64) {
-        self.bar.counter.set_position(done);
-        self.drawn();
+        self.running.reporter.set(done);
     }
 
     /// How much is done.
     pub fn position(&self) -> u64 {
-        self.bar.counter.position()
+        self.running.reporter.position()
     }
 
     /// Shows a word beside the bar.
     pub fn say(&self, message: impl Into<String>) {
-        self.bar.counter.set_prefix(message.into());
-        self.drawn();
-    }
-
-    fn drawn(&self) {
-        board::draw_if_due();
+        self.running.reporter.say(message.into());
     }
 
     /// Ends it well, in one line that sums up.
     pub fn finish(self) {
-        self.bar.end(Outcome::Done);
+        self.running.end(TaskOutcome::Done);
     }
 
     /// Ends it with the reason why it failed.
     pub fn fail(self, why: impl Display) {
-        self.bar.end(Outcome::Failed(why.to_string()));
+        self.running.end(TaskOutcome::Failed(why.to_string()));
     }
 
     /// Ends it as `result` says, and hands the result back.
@@ -143,35 +113,84 @@ impl Progress {
     /// # Errors
     /// That of `result`.
     pub fn end<T, E: Display>(self, result: Result<T, E>) -> Result<T, E> {
-        self.bar.end(match &result {
-            Ok(_) => Outcome::Done,
-            Err(_) if crate::interrupt::check().is_err() => Outcome::Interrupted,
-            Err(error) => Outcome::Failed(error.to_string()),
+        self.running.end(match &result {
+            Ok(_) => TaskOutcome::Done,
+            Err(_) if crate::interrupt::check().is_err() => TaskOutcome::Interrupted,
+            Err(error) => TaskOutcome::Failed(error.to_string()),
         });
         result
     }
 }
 
-impl Bar {
-    fn end(&self, outcome: Outcome) {
-        if self.ended.swap(true, Ordering::SeqCst) {
-            return;
+impl Running {
+    fn end(&self, outcome: TaskOutcome) {
+        if !self.ended.swap(true, Ordering::SeqCst) {
+            self.reporter.end(outcome);
         }
-        let brief = self.patient && self.counter.elapsed() < PATIENCE;
-        // Before the counter ends, because that makes it complete.
-        let state = ProgressState::of(&self.counter, &self.label, self.unit, self.depth, outcome);
-        board::end(self.row, state, brief, self.in_notebook);
     }
 }
 
-impl Drop for Bar {
+impl Drop for Running {
     fn drop(&mut self) {
-        let complete = self.counter.length().is_some_and(|total| self.counter.position() >= total);
+        let complete = self.total.is_some_and(|total| self.reporter.position() >= total);
         self.end(match () {
-            () if std::thread::panicking() => Outcome::Abandoned,
-            () if crate::interrupt::check().is_err() => Outcome::Interrupted,
-            () if complete => Outcome::Done,
-            () => Outcome::Stopped,
+            () if std::thread::panicking() => TaskOutcome::Abandoned,
+            () if crate::interrupt::check().is_err() => TaskOutcome::Interrupted,
+            () if complete => TaskOutcome::Done,
+            () => TaskOutcome::Stopped,
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+    use std::sync::atomic::AtomicU64;
+
+    use super::*;
+
+    #[derive(Clone, Default)]
+    struct Recorder {
+        done: Arc<AtomicU64>,
+        outcomes: Arc<Mutex<Vec<TaskOutcome>>>,
+    }
+
+    impl TaskReporter for Recorder {
+        fn inc(&self, amount: u64) {
+            self.done.fetch_add(amount, Ordering::Relaxed);
+        }
+
+        fn set(&self, done: u64) {
+            self.done.store(done, Ordering::Relaxed);
+        }
+
+        fn position(&self) -> u64 {
+            self.done.load(Ordering::Relaxed)
+        }
+
+        fn say(&self, _message: String) {}
+
+        fn end(&self, outcome: TaskOutcome) {
+            self.outcomes.lock().unwrap().push(outcome);
+        }
+    }
+
+    /// The outcomes that a task of ten steps reports when `work` is done with it.
+    fn outcomes(work: impl FnOnce(Progress)) -> Vec<TaskOutcome> {
+        let recorder = Recorder::default();
+        let reporter = Box::new(recorder.clone());
+        let running = Running { reporter, total: Some(10), ended: AtomicBool::new(false) };
+        work(Progress { running: Arc::new(Sealed::new(running)) });
+        recorder.outcomes.lock().unwrap().clone()
+    }
+
+    #[test]
+    fn a_task_reports_once_how_it_ended() {
+        assert_eq!(outcomes(|task| task.clone().finish()), [TaskOutcome::Done]);
+        assert_eq!(outcomes(|task| task.clone().fail("disk full")), [TaskOutcome::Failed("disk full".to_owned())]);
+        assert_eq!(outcomes(|task| task.inc(9)), [TaskOutcome::Stopped]);
+        assert_eq!(outcomes(|task| task.set(10)), [TaskOutcome::Done]);
+        let refused = outcomes(|task| assert!(task.end(Err::<(), _>("refused")).is_err()));
+        assert_eq!(refused, [TaskOutcome::Failed("refused".to_owned())]);
     }
 }

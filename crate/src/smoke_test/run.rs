@@ -14,10 +14,9 @@ use super::{SmokeTest, fault, memory};
 use crate::checkpoint::CheckpointError;
 use crate::construct::{SaveOptions, save_checkpoint};
 use crate::dataset::LabelledBatch;
-use crate::display::{LossCurve, Updating, View};
 use crate::interrupt;
 use crate::model::{CausalLm, ModelError};
-use crate::progress::Progress;
+use crate::progress::{Progress, begin_curve};
 use crate::sealed::Sealed;
 use crate::spec::ParamPath;
 
@@ -59,8 +58,7 @@ pub(super) fn run(test: &SmokeTest<'_>, model: &CausalLm) -> Result<SmokeTestRep
         checkpoint: None,
     };
     let mut data: Option<LabelledBatch> = None;
-    let mut curve = LossCurve::new(&construction.title, test.steps);
-    let mut display = Updating::new();
+    let mut curve = (test.steps > 1).then(|| begin_curve(&construction.title, test.steps));
     let meter = Progress::on_terminal("testing", test.steps as u64);
     for number in 1..=test.steps {
         interrupt::check()?;
@@ -88,7 +86,9 @@ pub(super) fn run(test: &SmokeTest<'_>, model: &CausalLm) -> Result<SmokeTestRep
             update: outcome.updating,
             checked: plan.check,
         });
-        curve.push(number, outcome.loss);
+        if let Some(curve) = &mut curve {
+            curve.push(number, outcome.loss);
+        }
         note(&mut report, &outcome, model);
         report.fault = find_fault(model, batch, number, &plan, &mut outcome)?;
         if report.fault.is_some() {
@@ -99,13 +99,10 @@ pub(super) fn run(test: &SmokeTest<'_>, model: &CausalLm) -> Result<SmokeTestRep
         }
         meter.say(format!("loss {:.4}", outcome.loss));
         meter.inc(1);
-        if test.steps > 1 {
-            display.update(|| curve.picture());
-        }
     }
     meter.finish();
-    if test.steps > 1 {
-        display.finish(&curve.view());
+    if let Some(curve) = curve {
+        curve.finish();
     }
     report.passes = batches.passes();
     report.comparison = second.map(|second| Sealed::new(second.finish()));

@@ -99,11 +99,11 @@ fn serve_all(stream: UnixStream) -> ExitCode {
         chandlery::interrupt::reset();
         running.store(true, Ordering::Relaxed);
         system::keep_output_order(true);
-        chandlery::progress::begin_cell();
+        chandlery::display::begin_cell();
         let begun = Instant::now();
         let (ending, load) = serve(&request, &mut store, &channel, &mut surroundings);
         let run = begun.elapsed() - load;
-        chandlery::progress::end_cell();
+        chandlery::display::end_cell();
         running.store(false, Ordering::Relaxed);
         flush();
         system::keep_output_order(false);

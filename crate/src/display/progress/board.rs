@@ -3,12 +3,13 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Condvar, LazyLock, Mutex, MutexGuard, OnceLock};
 use std::thread::ThreadId;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
-use super::{PATIENCE, TICK, Unit};
-use crate::display::{Outcome, ProgressState, Updating, in_notebook, is_interactive, progress_bundle};
+use super::view::{ProgressState, progress_bundle};
+use crate::display::{Updating, in_notebook, is_interactive};
+use crate::progress::{TaskOutcome, Unit};
 
 static TERMINAL: LazyLock<MultiProgress> = LazyLock::new(MultiProgress::new);
 static BOARDS: Mutex<Boards> =
@@ -19,6 +20,12 @@ static NEXT_ROW: AtomicU64 = AtomicU64::new(1);
 /// When the next drawing is due, in milliseconds since the first bar: asked at every count, so it takes no lock.
 static DUE: AtomicU64 = AtomicU64::new(0);
 const INTERVAL_MS: u64 = 100;
+
+/// How often bars are drawn that nobody counts.
+const TICK: Duration = Duration::from_millis(500);
+
+/// How long patient work runs unseen.
+pub(super) const PATIENCE: Duration = Duration::from_millis(300);
 
 struct Boards {
     current: Board,
@@ -149,7 +156,7 @@ pub(super) fn end(id: u64, state: ProgressState, brief: bool, in_notebook: bool)
         let _ = TERMINAL.println(state.text());
     }
     // What ended well within another bar makes way for the next; what did not says why.
-    let forgotten = brief || !in_notebook || (state.outcome == Outcome::Done && state.depth > 0);
+    let forgotten = brief || !in_notebook || (state.outcome == Some(TaskOutcome::Done) && state.depth > 0);
     if forgotten {
         board.rows.remove(index);
     } else {
@@ -232,7 +239,7 @@ impl Row {
     }
 
     fn state(&self) -> ProgressState {
-        let running = || ProgressState::of(&self.counter, &self.label, self.unit, self.depth, Outcome::Running);
+        let running = || ProgressState::of(&self.counter, &self.label, self.unit, self.depth, None);
         self.end.clone().unwrap_or_else(running)
     }
 }

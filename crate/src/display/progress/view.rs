@@ -5,46 +5,40 @@ use std::time::Duration;
 use indicatif::ProgressBar;
 use serde_json::json;
 
-use super::numbers::{binary_bytes, thousands};
-use super::table::Mark;
-use super::{Html, MimeBundle};
-use crate::progress::Unit;
-
-/// How work ended, or that it runs.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Outcome {
-    Running,
-    Done,
-    Failed(String),
-    Interrupted,
-    /// Its bar was dropped before its end: a `break`, or an error that left the loop.
-    Stopped,
-    /// The code that counted panicked.
-    Abandoned,
-}
+use crate::display::numbers::{binary_bytes, thousands};
+use crate::display::table::Mark;
+use crate::display::{Html, MimeBundle};
+use crate::progress::{TaskOutcome, Unit};
 
 /// The length of a terminal's bar.
 const BLOCKS: usize = 16;
 
 /// A bar at one moment.
 #[derive(Clone, Debug)]
-pub(crate) struct ProgressState {
-    pub(crate) label: String,
+pub(super) struct ProgressState {
+    pub(super) label: String,
     /// Within how many other bars it is.
-    pub(crate) depth: usize,
-    pub(crate) done: u64,
-    pub(crate) total: Option<u64>,
-    pub(crate) unit: Unit,
+    pub(super) depth: usize,
+    pub(super) done: u64,
+    pub(super) total: Option<u64>,
+    pub(super) unit: Unit,
     /// How much a second, lately.
-    pub(crate) rate: f64,
-    pub(crate) elapsed: Duration,
-    pub(crate) message: String,
-    pub(crate) outcome: Outcome,
+    pub(super) rate: f64,
+    pub(super) elapsed: Duration,
+    pub(super) message: String,
+    /// How it ended; nothing while it runs.
+    pub(super) outcome: Option<TaskOutcome>,
 }
 
 impl ProgressState {
     /// What a counter says now.
-    pub(crate) fn of(counter: &ProgressBar, label: &str, unit: Unit, depth: usize, outcome: Outcome) -> Self {
+    pub(super) fn of(
+        counter: &ProgressBar,
+        label: &str,
+        unit: Unit,
+        depth: usize,
+        outcome: Option<TaskOutcome>,
+    ) -> Self {
         Self {
             label: label.to_owned(),
             depth,
@@ -70,8 +64,8 @@ impl ProgressState {
     fn line(&self) -> String {
         let elapsed = time(self.elapsed);
         let mut line = match &self.outcome {
-            Outcome::Running => counts(self.done, self.total, self.unit, self.rate, self.elapsed),
-            Outcome::Done => {
+            None => counts(self.done, self.total, self.unit, self.rate, self.elapsed),
+            Some(TaskOutcome::Done) => {
                 let rate = self.done as f64 / self.elapsed.as_secs_f64().max(1e-9);
                 let speed = if self.done > 0 { format!(" · {}", speed(rate, self.unit)) } else { String::new() };
                 let count = match self.done {
@@ -80,10 +74,10 @@ impl ProgressState {
                 };
                 format!("done in {elapsed}{count}{speed}")
             }
-            Outcome::Failed(why) => format!("failed at {} after {elapsed}: {why}", self.place()),
-            Outcome::Interrupted => format!("interrupted at {} after {elapsed}", self.place()),
-            Outcome::Stopped => format!("stopped at {} after {elapsed}", self.place()),
-            Outcome::Abandoned => format!("abandoned at {} after {elapsed}: its code panicked", self.place()),
+            Some(TaskOutcome::Failed(why)) => format!("failed at {} after {elapsed}: {why}", self.place()),
+            Some(TaskOutcome::Interrupted) => format!("interrupted at {} after {elapsed}", self.place()),
+            Some(TaskOutcome::Stopped) => format!("stopped at {} after {elapsed}", self.place()),
+            Some(TaskOutcome::Abandoned) => format!("abandoned at {} after {elapsed}: its code panicked", self.place()),
         };
         if !self.message.is_empty() {
             line.push_str(" · ");
@@ -94,20 +88,20 @@ impl ProgressState {
 
     fn mark(&self) -> Mark {
         match self.outcome {
-            Outcome::Running => Mark::None,
-            Outcome::Done => Mark::Good,
-            Outcome::Interrupted | Outcome::Stopped => Mark::Muted,
-            Outcome::Failed(_) | Outcome::Abandoned => Mark::Bad,
+            None => Mark::None,
+            Some(TaskOutcome::Done) => Mark::Good,
+            Some(TaskOutcome::Interrupted | TaskOutcome::Stopped) => Mark::Muted,
+            Some(TaskOutcome::Failed(_) | TaskOutcome::Abandoned) => Mark::Bad,
         }
     }
 
     /// One line of text.
-    pub(crate) fn text(&self) -> String {
+    pub(super) fn text(&self) -> String {
         format!("{}{}: {}", "  ".repeat(self.depth), self.label, self.line())
     }
 
     /// The line of a terminal, which cuts what it has no room for: what matters most comes first.
-    pub(crate) fn terminal_line(&self) -> String {
+    pub(super) fn terminal_line(&self) -> String {
         let bar = self.total.map_or_else(String::new, |total| {
             let full = (u128::from(self.done.min(total)) * BLOCKS as u128 / u128::from(total.max(1))) as usize;
             format!("{}{} ", "█".repeat(full), "░".repeat(BLOCKS - full))
@@ -120,7 +114,7 @@ impl ProgressState {
         let style = self.mark().style();
         html.raw(format!("<div style=\"margin:0.15em 0 0.15em {indent}em;padding:0.1em 0.4em;{style}\">"));
         html.text(&self.label).raw(": ");
-        if self.outcome == Outcome::Running {
+        if self.outcome.is_none() {
             html.raw("<progress style=\"width:12em;max-width:40%;vertical-align:middle\"");
             if let Some(total) = self.total {
                 html.raw(format!(" max=\"{}\" value=\"{}\"", total.max(1), self.done.min(total)));
@@ -132,7 +126,7 @@ impl ProgressState {
 }
 
 /// Rows of bars as one output.
-pub(crate) fn progress_bundle(states: &[ProgressState]) -> MimeBundle {
+pub(super) fn progress_bundle(states: &[ProgressState]) -> MimeBundle {
     let text: Vec<String> = states.iter().map(ProgressState::text).collect();
     let mut html = Html::new();
     html.raw("<div style=\"font-variant-numeric:tabular-nums\">");
@@ -143,12 +137,12 @@ pub(crate) fn progress_bundle(states: &[ProgressState]) -> MimeBundle {
         .iter()
         .map(|state| {
             let outcome = match &state.outcome {
-                Outcome::Running => "running",
-                Outcome::Done => "done",
-                Outcome::Failed(_) => "failed",
-                Outcome::Interrupted => "interrupted",
-                Outcome::Stopped => "stopped",
-                Outcome::Abandoned => "abandoned",
+                None => "running",
+                Some(TaskOutcome::Done) => "done",
+                Some(TaskOutcome::Failed(_)) => "failed",
+                Some(TaskOutcome::Interrupted) => "interrupted",
+                Some(TaskOutcome::Stopped) => "stopped",
+                Some(TaskOutcome::Abandoned) => "abandoned",
             };
             json!({"label": state.label, "done": state.done, "total": state.total, "outcome": outcome})
         })
@@ -217,7 +211,7 @@ fn time(duration: Duration) -> String {
 mod tests {
     use super::*;
 
-    fn at(done: u64, total: Option<u64>, outcome: Outcome) -> ProgressState {
+    fn at(done: u64, total: Option<u64>, outcome: Option<TaskOutcome>) -> ProgressState {
         let elapsed = Duration::from_millis(3200);
         let (label, message) = ("copying".to_owned(), String::new());
         ProgressState { label, depth: 0, done, total, unit: Unit::Bytes, rate: 1.5e9, elapsed, message, outcome }
@@ -226,34 +220,40 @@ mod tests {
     #[test]
     fn a_running_bar_shows_share_count_rate_and_time_left() {
         let gib = 1 << 30;
-        let state = at(gib, Some(4 * gib), Outcome::Running);
+        let state = at(gib, Some(4 * gib), None);
         assert_eq!(state.text(), "copying: 25 % · 3.2 s, 2.1 s left · 1.00 GiB of 4.00 GiB · 1.40 GiB/s");
         let html = progress_bundle(std::slice::from_ref(&state)).get("text/html").unwrap().to_string();
         assert!(html.contains("max=\\\"4294967296\\\" value=\\\"1073741824\\\""), "{html}");
         let line = "copying ████░░░░░░░░░░░░ 25 % · 3.2 s, 2.1 s left · 1.00 GiB of 4.00 GiB · 1.40 GiB/s";
         assert_eq!(state.terminal_line(), line);
-        assert_eq!(at(0, None, Outcome::Running).text(), "copying: 3.2 s");
-        assert_eq!(at(0, None, Outcome::Done).text(), "copying: done in 3.2 s");
-        assert_eq!(at(gib, None, Outcome::Running).text(), "copying: 1.00 GiB · 1.40 GiB/s · 3.2 s");
+        assert_eq!(at(0, None, None).text(), "copying: 3.2 s");
+        assert_eq!(at(0, None, Some(TaskOutcome::Done)).text(), "copying: done in 3.2 s");
+        assert_eq!(at(gib, None, None).text(), "copying: 1.00 GiB · 1.40 GiB/s · 3.2 s");
     }
 
     #[test]
     fn an_ended_bar_is_a_line_that_sums_up() {
         let gib = 1 << 30;
-        assert_eq!(at(4 * gib, Some(4 * gib), Outcome::Done).text(), "copying: done in 3.2 s · 4.00 GiB · 1.25 GiB/s");
-        let why = Outcome::Failed("<disk> full".to_owned());
+        assert_eq!(
+            at(4 * gib, Some(4 * gib), Some(TaskOutcome::Done)).text(),
+            "copying: done in 3.2 s · 4.00 GiB · 1.25 GiB/s"
+        );
+        let why = Some(TaskOutcome::Failed("<disk> full".to_owned()));
         let failed = progress_bundle(&[at(37, Some(100), why)]);
         assert_eq!(failed.plain(), "copying: failed at 37 % after 3.2 s: <disk> full");
         let html = failed.get("text/html").unwrap().as_str().unwrap();
         assert!(html.contains("&lt;disk&gt; full") && !html.contains("<progress"), "{html}");
-        assert_eq!(at(37, Some(100), Outcome::Interrupted).text(), "copying: interrupted at 37 % after 3.2 s");
-        assert_eq!(at(5, None, Outcome::Stopped).text(), "copying: stopped at 5 B after 3.2 s");
+        assert_eq!(
+            at(37, Some(100), Some(TaskOutcome::Interrupted)).text(),
+            "copying: interrupted at 37 % after 3.2 s"
+        );
+        assert_eq!(at(5, None, Some(TaskOutcome::Stopped)).text(), "copying: stopped at 5 B after 3.2 s");
     }
 
     #[test]
     fn no_count_is_too_odd_to_be_shown() {
         for (done, total) in [(0, Some(0)), (u64::MAX, Some(1)), (7, Some(u64::MAX)), (u64::MAX, None)] {
-            for outcome in [Outcome::Running, Outcome::Done, Outcome::Stopped] {
+            for outcome in [None, Some(TaskOutcome::Done), Some(TaskOutcome::Stopped)] {
                 let mut state = at(done, total, outcome);
                 for rate in [0.0, f64::NAN, f64::INFINITY, 1e-300] {
                     state.rate = rate;
