@@ -1,6 +1,52 @@
 //! The architecture, read off the sources: who may use whom, and where the dangerous words live.
 
+mod dependencies;
+
 use std::path::{Path, PathBuf};
+
+use dependencies::Crate;
+
+/// The modules of the toolkit from the lowest to the highest, and which of those before it each one may use.
+const LAYERS: &[(&str, &str)] = &[
+    ("sealed", ""),
+    ("interrupt", ""),
+    ("progress", "sealed interrupt"),
+    ("cgroup", ""),
+    ("memory", "cgroup"),
+    ("parallel", "interrupt"),
+    ("spec", "sealed"),
+    ("checkpoint", "sealed interrupt parallel spec"),
+    ("naming", "sealed spec checkpoint"),
+    ("tokenizer", "sealed interrupt progress checkpoint"),
+    ("vocabulary", "spec checkpoint tokenizer"),
+    ("project", "sealed spec checkpoint tokenizer"),
+    ("ops", "sealed interrupt spec"),
+    ("device", "memory ops"),
+    ("model", "sealed interrupt memory parallel spec checkpoint ops"),
+    ("dataset", "sealed interrupt tokenizer model"),
+    ("part", "spec project model"),
+    ("model_folder", "memory spec checkpoint naming tokenizer device model"),
+    ("validation", "interrupt parallel spec checkpoint naming tokenizer ops model"),
+    ("export", "spec checkpoint"),
+    ("construct", "sealed interrupt memory spec checkpoint naming tokenizer project ops device model export"),
+    (
+        "convert",
+        "sealed progress parallel spec checkpoint naming tokenizer vocabulary device model model_folder validation export",
+    ),
+    ("smoke_test", "sealed interrupt progress memory spec checkpoint tokenizer ops device model dataset construct"),
+    ("quantize", "sealed spec checkpoint tokenizer ops device model model_folder validation"),
+    ("gguf", "sealed interrupt spec checkpoint naming tokenizer model model_folder"),
+    ("compare", "sealed spec checkpoint naming tokenizer device model model_folder validation gguf"),
+    ("finalize", "sealed progress spec checkpoint naming tokenizer vocabulary model_folder export quantize gguf"),
+    ("update", "sealed progress spec checkpoint naming tokenizer model_folder export"),
+    ("display", ALL),
+    ("command", ALL),
+    ("cell", ALL),
+    ("prelude", ALL),
+];
+
+/// Everything that stands before the module.
+const ALL: &str = "*";
 
 fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
     for entry in std::fs::read_dir(folder).unwrap() {
@@ -27,105 +73,113 @@ fn texts() -> Vec<(String, String)> {
     files.iter().map(|path| (name(path), std::fs::read_to_string(path).unwrap())).collect()
 }
 
-/// Which modules of the toolkit a module may name, beside `sealed`. `display` and `command` see everything.
-const MAY_USE: &[(&str, &[&str])] = &[
-    ("spec", &[]),
-    ("interrupt", &[]),
-    ("sealed", &[]),
-    ("cgroup", &[]),
-    ("memory", &["cgroup"]),
-    ("device", &["ops", "memory"]),
-    ("parallel", &["interrupt"]),
-    ("checkpoint", &["spec", "interrupt", "parallel"]),
-    ("tokenizer", &["spec", "interrupt", "checkpoint", "progress"]),
-    ("vocabulary", &["spec", "checkpoint", "tokenizer"]),
-    ("project", &["spec", "checkpoint", "tokenizer"]),
-    ("ops", &["spec", "interrupt"]),
-    ("model", &["spec", "interrupt", "memory", "parallel", "checkpoint", "ops"]),
-    ("dataset", &["spec", "interrupt", "tokenizer", "model", "project", "progress"]),
-    ("part", &["spec", "model", "project"]),
-    ("export", &["spec", "checkpoint"]),
-    (
-        "convert",
-        &[
-            "spec",
-            "interrupt",
-            "parallel",
-            "memory",
-            "checkpoint",
-            "tokenizer",
-            "vocabulary",
-            "ops",
-            "model",
-            "device",
-            "progress",
-            "export",
-        ],
-    ),
-    ("gguf", &["spec", "interrupt", "checkpoint", "tokenizer", "model", "convert"]),
-    ("compare", &["spec", "checkpoint", "tokenizer", "model", "convert", "gguf", "device"]),
-    (
-        "construct",
-        &[
-            "spec",
-            "interrupt",
-            "checkpoint",
-            "tokenizer",
-            "model",
-            "ops",
-            "project",
-            "device",
-            "memory",
-            "convert",
-            "smoke_test",
-            "export",
-        ],
-    ),
-    (
-        "smoke_test",
-        &[
-            "spec",
-            "interrupt",
-            "checkpoint",
-            "tokenizer",
-            "model",
-            "ops",
-            "device",
-            "memory",
-            "dataset",
-            "construct",
-            "progress",
-            "display",
-        ],
-    ),
-    ("quantize", &["spec", "checkpoint", "tokenizer", "ops", "model", "device", "convert"]),
-    (
-        "finalize",
-        &["spec", "checkpoint", "tokenizer", "vocabulary", "convert", "gguf", "progress", "export", "quantize"],
-    ),
-    ("update", &["spec", "checkpoint", "tokenizer", "convert", "progress", "export"]),
-];
+/// What in `sources` contradicts the table `layers`, and what in the table contradicts itself.
+fn faults(layers: &[(&str, &str)], sources: &Crate) -> Vec<String> {
+    let place = |name: &str| layers.iter().position(|(module, _)| *module == name);
+    let mut faults = Vec::new();
+    let unknown = sources.modules().iter().filter(|module| place(module).is_none());
+    faults.extend(unknown.map(|module| format!("`{module}` is not in the table")));
+    for (index, (module, allowed)) in layers.iter().enumerate() {
+        if !sources.modules().contains(*module) {
+            faults.push(format!("the table has `{module}`, which the crate does not have"));
+        }
+        let allowed = allowed.split_whitespace().filter(|_| *allowed != ALL);
+        let above = allowed.filter(|used| place(used).is_none_or(|place| place >= index));
+        faults.extend(above.map(|used| format!("`{module}` may use `{used}`, which does not stand before it")));
+    }
+    for dependency in sources.dependencies() {
+        let (from, to) = (&dependency.from, &dependency.to);
+        let Some(index) = place(from) else { continue };
+        let allowed = layers[index].1;
+        let below = place(to).is_some_and(|place| place < index);
+        if !(allowed == ALL && below || allowed.split_whitespace().any(|used| used == to)) {
+            faults.push(format!("{}: `{from}` uses `{to}`", dependency.at));
+        }
+    }
+    faults
+}
 
 #[test]
 fn modules_use_only_what_lies_below_them() {
-    let mut faults = Vec::new();
-    for (file, text) in texts() {
-        let Some(rest) = file.strip_prefix("crate/src/") else { continue };
-        let module = rest.split('/').next().unwrap().trim_end_matches(".rs");
-        let Some((_, allowed)) = MAY_USE.iter().find(|(name, _)| *name == module) else { continue };
-        let code = text.split("#[cfg(test)]").next().unwrap();
-        for line in code.lines().filter(|line| !line.trim_start().starts_with("//")) {
-            for used in line.split("crate::").skip(1) {
-                let used: String = used.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
-                let known = MAY_USE.iter().any(|(name, _)| *name == used)
-                    || ["display", "command", "progress", "cell"].contains(&used.as_str());
-                if known && used != module && used != "sealed" && !allowed.contains(&used.as_str()) {
-                    faults.push(format!("{file}: `{module}` uses `{used}`"));
-                }
-            }
+    let sources = Crate::read(&|name| std::fs::read_to_string(root().join("crate/src").join(name)).ok());
+    let faults = faults(LAYERS, &sources);
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
+}
+
+#[test]
+fn the_description_of_the_architecture_names_every_module() {
+    let text = std::fs::read_to_string(root().join("ARCHITECTURE.md")).unwrap();
+    let missing: Vec<&str> =
+        LAYERS.iter().map(|(module, _)| *module).filter(|module| !text.contains(&format!("`{module}`"))).collect();
+    assert_eq!(missing, Vec::<&str>::new());
+}
+
+/// The faults of a crate with the modules `low`, `middle` and `high`, in which `middle` and its module `middle::part` hold
+/// these texts.
+fn planted(middle: &str, part: &str) -> Vec<String> {
+    let sources = Crate::read(&|name| {
+        let text = match name {
+            "lib.rs" => "pub mod high;\npub mod low;\nmod middle;\npub use high::{Thing, other as renamed};",
+            "low.rs" | "high.rs" => "",
+            "middle/mod.rs" => middle,
+            "middle/part.rs" => part,
+            _ => return None,
+        };
+        Some(text.to_owned())
+    });
+    faults(&[("low", ""), ("middle", "low"), ("high", ALL)], &sources)
+}
+
+#[test]
+fn every_way_to_name_a_module_above_is_found() {
+    for (text, line) in [
+        ("use crate::high;", 1),
+        ("use crate::{low, high::{Thing, other}};", 1),
+        ("use crate::{\n    low,\n    high::Thing,\n};", 3),
+        ("use super::super::high::Thing;", 1),
+        ("use crate::Thing;", 1),
+        ("use crate::renamed;", 1),
+        ("fn f() -> crate::high::Thing { todo!() }", 1),
+        ("fn f() {\n    let x = super::super::high::make();\n}", 2),
+        ("mod inner {\n    use super::super::super::high::Thing;\n}", 2),
+        ("fn f() {\n    println!(\"{}\", crate::high::make());\n}", 2),
+        ("macro_rules! make { () => { $crate::high::make() } }", 1),
+        ("macro_rules! make { () => { use $crate::{low, high::{a, b}}; } }", 1),
+        ("#[serde(default = \"crate::high::make\")]\nstruct S;", 1),
+        ("pub(in crate::middle) use crate::high as below;", 1),
+    ] {
+        let found = planted("mod part;", text);
+        assert!(!found.is_empty(), "{text}");
+        for fault in found {
+            assert_eq!(fault, format!("middle/part.rs:{line}: `middle` uses `high`"), "{text}");
         }
     }
-    assert!(faults.is_empty(), "{}", faults.join("\n"));
+}
+
+#[test]
+fn what_lies_below_and_what_tests_use_is_no_fault() {
+    let text = "use crate::{low, middle::other};\nuse super::{x, super::low::y};\nuse self::z::*;
+        /// See [`Thing`](crate::high::Thing).\nfn f() { crate::low::g(\"crate::high\"); }
+        #[cfg(test)]\nuse crate::high::Thing;\n#[cfg(test)]\nmod tests { use crate::high::Thing; }";
+    assert_eq!(planted("mod part;\n#[cfg(test)]\nmod tests;", text), Vec::<String>::new());
+}
+
+#[test]
+fn cycles_and_modules_outside_the_table_are_faults() {
+    assert_eq!(planted("use crate::*;", ""), ["middle/mod.rs:1: `middle` uses `*`"]);
+    assert_eq!(planted("use crate::lost;", ""), ["middle/mod.rs:1: `middle` uses `?lost`"]);
+    let text = |name: &str| match name {
+        "lib.rs" => Some("mod a;\nmod b;".to_owned()),
+        "a.rs" => Some("use crate::b;".to_owned()),
+        "b.rs" => Some("use crate::a;".to_owned()),
+        _ => None,
+    };
+    let sources = Crate::read(&text);
+    assert_eq!(faults(&[("a", ""), ("b", "a")], &sources), ["a.rs:1: `a` uses `b`"]);
+    assert_eq!(faults(&[("a", "b"), ("b", "a")], &sources), ["`a` may use `b`, which does not stand before it"]);
+    assert_eq!(faults(&[("a", ALL), ("b", ALL)], &sources), ["a.rs:1: `a` uses `b`"]);
+    let missing = ["`b` is not in the table", "a.rs:1: `a` uses `b`"];
+    assert_eq!(faults(&[("a", ALL)], &sources), missing);
 }
 
 #[test]
@@ -182,7 +236,7 @@ const UNSAFE: &[&str] = &[
 ];
 
 #[test]
-fn no_room_is_called_utils() {
+fn no_module_is_called_utils() {
     for (file, _) in texts() {
         for name in ["utils", "util", "common", "helpers", "helper", "base", "misc"] {
             assert!(!file.split(['/', '.']).any(|part| part == name), "{file}");
