@@ -6,11 +6,11 @@ use std::path::{Component, Path, PathBuf};
 
 use serde::Deserialize;
 
-use super::cast::read_floats;
-use super::choice::CheckpointChoice;
+use super::elements::cast::read_floats;
+use super::files::choice::CheckpointChoice;
+use super::files::layout::{WEIGHTS_FILE, WEIGHTS_INDEX};
+use super::files::links::inside;
 use super::header::{Extent, WeightsFile};
-use super::layout::{WEIGHTS_FILE, WEIGHTS_INDEX};
-use super::links::inside;
 use super::{CheckpointError, GgufMetadata};
 use crate::spec::{DType, ParamPath, TensorRow, TensorTable};
 
@@ -169,7 +169,7 @@ impl Checkpoint {
 
     /// Under which name a PyTorch file keeps the tensors, if they are not its whole: `state_dict`, `model` …
     pub fn nested_in(&self) -> Option<&str> {
-        self.metadata().get(super::pickle::NESTED_IN).map(String::as_str)
+        self.metadata().get(super::pytorch::pickle::NESTED_IN).map(String::as_str)
     }
 
     /// The files that hold the tensors.

@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
-use super::{CheckpointError, pickle_write};
+use super::CheckpointError;
+use super::pytorch::pickle_write;
 use crate::interrupt;
 use crate::spec::{DType, ParamPath, TensorRow};
 

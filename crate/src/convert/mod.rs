@@ -1,16 +1,16 @@
 //! Hugging Face ↔ native: a plan to read before anything moves, streaming execution, and proof.
 
+mod builder;
+mod check;
 mod conversion;
 mod error;
-mod options;
 mod prepare;
 mod proof;
-mod request;
 mod resize_embeddings;
 mod run;
 mod validation;
 
+pub use builder::{Convert, convert};
 pub use conversion::{Conversion, Pair, Pairs};
 pub use error::ConvertError;
 pub use proof::{Digest, Proof, TensorProof, TransferKind};
-pub use request::{Convert, convert};

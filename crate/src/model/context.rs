@@ -2,9 +2,9 @@
 
 use candle_core::{Device, Result};
 
-use super::dropout::Dropout;
-use super::mask;
-use super::rope::Rotation;
+use super::parts::dropout::Dropout;
+use super::parts::mask;
+use super::parts::rope::Rotation;
 use super::{Batch, ModelError};
 use crate::ops::{AttentionImplementation, AttentionMask};
 use crate::spec::{Mixer, Node, Part, PositionEmbedding, RopeConfig, UserMixer};

@@ -4,9 +4,9 @@ use candle_core::{Device, Tensor, Var};
 use rand::Rng;
 
 use super::context::{Context, SharedInputs};
-use super::initial::{InitialWeights, stream};
-use super::user::UserModule;
-use super::weights::load_with;
+use super::parameters::initial::{InitialWeights, stream};
+use super::parameters::weights::load_with;
+use super::parts::user::UserModule;
 use super::{Batch, ModelError};
 use crate::ops::{AttentionImplementation, collected};
 use crate::spec::{DType, Mixer, ModelConfig, ModelSpec, Node, ParamPath, Part, UserMixer, UserPart};

@@ -12,8 +12,8 @@ use candle_core::{DType, Tensor, Var};
 
 use super::causal_lm::interrupted_first;
 use super::context::Context;
-use super::layer::Layer;
 use super::loss::targets;
+use super::parts::layer::Layer;
 use super::{Batch, CausalLm, IGNORED_LABEL, ModelError, next_token_loss};
 use crate::ops::{AttentionImplementation, Gradients, backward_from, collected, linear_cross_entropy_gradients};
 use crate::spec::ParamPath;

@@ -2,20 +2,20 @@
 //!
 //! Versions are stamped in config.json. What leads from one to the next is data: steps in YAML files, embedded or named.
 
+mod builder;
 mod change;
 mod config;
 mod error;
 mod migration;
-mod options;
 mod plan;
 mod provenance;
 mod run;
 mod version;
 mod ways;
 
+pub use builder::{Update, update};
 pub use error::UpdateError;
 pub use migration::{Migrations, Step};
-pub use options::{Update, update};
 pub use plan::{UpdatePlan, Updated};
 pub use version::Version;
 pub use ways::Rename;

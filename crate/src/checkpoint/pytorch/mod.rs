@@ -1,0 +1,7 @@
+//! PyTorch's `.bin` files: a zip of storages, and a pickle that says which tensors they hold.
+
+pub(super) mod crc;
+pub(super) mod pickle;
+pub(super) mod pickle_write;
+pub(super) mod unpickle;
+pub(super) mod zip_file;

@@ -1,0 +1,90 @@
+//! Which token sees which: causality, padding and document boundaries of a batch.
+
+use crate::model::Batch;
+use crate::ops::{AttentionError, AttentionMask};
+
+/// Who sees whom in a batch that follows `seen` cached tokens.
+///
+/// A token sees itself and earlier tokens. With `attention_mask`, padding is never seen. With positions but without a
+/// mask, a row holds documents: a new one starts wherever a position is not its predecessor plus one, and documents do
+/// not see each other (the rule of transformers' packed sequences).
+pub(in crate::model) fn attention_mask(batch: &Batch, seen: usize) -> Result<AttentionMask, AttentionError> {
+    let (rows, seq) = batch.dims();
+    let causal = AttentionMask::causal(rows, seq, seen);
+    match (&batch.attention_mask, &batch.position_ids) {
+        (Some(mask), _) => {
+            // Keys from the cache are real tokens: padding is only known for the tokens of this batch.
+            let real = |row: &Vec<u8>| std::iter::repeat_n(true, seen).chain(row.iter().map(|&bit| bit != 0)).collect();
+            causal.with_padding(mask.iter().map(real).collect())
+        }
+        (None, Some(positions)) if seen == 0 => {
+            let documents: Vec<Vec<u32>> = positions.iter().map(|row| document_of(row)).collect();
+            // One document in each row is what causality gives anyway, and cheaper.
+            let several = documents.iter().any(|row| row.last() != Some(&0));
+            if several { causal.with_documents(documents) } else { Ok(causal) }
+        }
+        _ => Ok(causal),
+    }
+}
+
+fn document_of(positions: &[u32]) -> Vec<u32> {
+    let mut document = 0;
+    let mut previous = None;
+    positions
+        .iter()
+        .map(|&position| {
+            if previous.is_some_and(|previous: u32| position != previous.wrapping_add(1)) {
+                document += 1;
+            }
+            previous = Some(position);
+            document
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::Device;
+
+    use super::*;
+
+    fn visible(batch: &Batch) -> Vec<Vec<Vec<bool>>> {
+        within(batch, None)
+    }
+
+    fn within(batch: &Batch, window: Option<usize>) -> Vec<Vec<Vec<bool>>> {
+        let mask = attention_mask(batch, 0).unwrap().with_window(window).dense(&Device::Cpu).unwrap();
+        let mask = mask.squeeze(1).unwrap().to_vec3::<f32>().unwrap();
+        mask.into_iter()
+            .map(|row| row.into_iter().map(|line| line.iter().map(|&x| x == 0.0).collect()).collect())
+            .collect()
+    }
+
+    #[test]
+    fn documents_of_a_packed_row_do_not_see_each_other() {
+        let mut batch = Batch::new(vec![vec![1, 2, 3, 4]]).unwrap();
+        batch.position_ids = Some(vec![vec![0, 1, 0, 1]]);
+        let expected = [
+            [true, false, false, false],
+            [true, true, false, false],
+            [false, false, true, false],
+            [false, false, true, true],
+        ];
+        assert_eq!(visible(&batch)[0], expected);
+    }
+
+    #[test]
+    fn a_window_counts_the_token_itself() {
+        let seen = within(&Batch::new(vec![vec![1; 8]]).unwrap(), Some(4));
+        assert_eq!(seen[0][7], [false, false, false, false, true, true, true, true]);
+        assert_eq!(seen[0][4], [false, true, true, true, true, false, false, false]);
+        assert_eq!(seen[0][2], [true, true, true, false, false, false, false, false]);
+    }
+
+    #[test]
+    fn padding_is_not_seen() {
+        let mut batch = Batch::new(vec![vec![1, 2, 0]]).unwrap();
+        batch.attention_mask = Some(vec![vec![1, 1, 0]]);
+        assert_eq!(visible(&batch)[0][2], [true, true, false]);
+    }
+}

@@ -1,0 +1,96 @@
+//! What computes inside a branch of a layer.
+
+use candle_core::{Result, Tensor};
+use candle_nn::VarBuilder;
+
+use crate::model::context::Context;
+use crate::model::kv_cache::KvCache;
+use crate::model::parts::attention::Attention;
+use crate::model::parts::dropout::Site;
+use crate::model::parts::feed_forward::FeedForward;
+use crate::model::parts::linear::Linear;
+use crate::model::parts::user::UserModule;
+use crate::spec::{self, MixerKind, Node, Part, Role, Scheme};
+
+/// The module of a mixer.
+#[derive(Clone, Debug)]
+pub(in crate::model) enum Mixer {
+    Attention(Attention),
+    FeedForward(FeedForward),
+    User(UserModule),
+}
+
+impl Mixer {
+    pub(in crate::model) fn load(node: &Node, vb: &VarBuilder) -> Result<Self> {
+        let Part::Mixer(mixer) = &node.part else { candle_core::bail!("`{}` is not a mixer", node.name) };
+        match mixer {
+            spec::Mixer::Attention { .. } | spec::Mixer::SingleHeadAttention { .. } => {
+                Attention::load(node, mixer, vb).map(Self::Attention)
+            }
+            spec::Mixer::GatedFeedForward { .. } | spec::Mixer::FeedForward { .. } => {
+                FeedForward::load(node, mixer, vb).map(Self::FeedForward)
+            }
+            spec::Mixer::User(user) => UserModule::load(node, user, vb).map(Self::User),
+        }
+    }
+
+    /// What it takes the place of in its layer.
+    fn mixer_kind(&self) -> MixerKind {
+        match self {
+            Mixer::Attention(_) => MixerKind::Attention,
+            Mixer::FeedForward(_) => MixerKind::FeedForward,
+            Mixer::User(module) => module.mixer_kind(),
+        }
+    }
+
+    /// The role of the norm beside it.
+    pub(in crate::model) fn norm_role(&self) -> Role {
+        match self.mixer_kind() {
+            MixerKind::Attention => Role::AttentionNorm,
+            MixerKind::FeedForward => Role::FeedForwardNorm,
+        }
+    }
+
+    /// Where dropouts of its result and of the residual stream stand.
+    pub(in crate::model) fn sites(&self) -> (Site, Site) {
+        match self.mixer_kind() {
+            MixerKind::Attention => (Site::AttentionOutput, Site::AttentionResidual),
+            MixerKind::FeedForward => (Site::FeedForwardOutput, Site::FeedForwardResidual),
+        }
+    }
+
+    /// x `[batch, seq, hidden]` → the same shape; `layer` is the layer's number.
+    pub(in crate::model) fn forward(
+        &self,
+        x: &Tensor,
+        context: &Context,
+        layer: usize,
+        cache: Option<&mut KvCache>,
+    ) -> Result<Tensor> {
+        match self {
+            Mixer::Attention(attention) => attention.forward(x, context, layer, cache),
+            Mixer::FeedForward(feed_forward) => feed_forward.forward(x, context, layer),
+            Mixer::User(module) => module.forward(x, context, layer, cache),
+        }
+    }
+
+    /// Rounds the linear layers that can be quantized in every forward pass from now on.
+    pub(in crate::model) fn round(&mut self, scheme: Scheme) {
+        let linears = match self {
+            Mixer::Attention(attention) => attention.linears_mut(),
+            Mixer::FeedForward(feed_forward) => feed_forward.linears_mut(),
+            Mixer::User(module) => return module.round(scheme),
+        };
+        linears.into_iter().for_each(|linear| linear.round(scheme));
+    }
+    /// Multiplies linear layers as those with narrow weights from now on, whatever type theirs have.
+    pub(in crate::model) fn stream(&mut self) {
+        let linears = match self {
+            Mixer::Attention(attention) => attention.linears_mut(),
+            Mixer::FeedForward(feed_forward) => feed_forward.linears_mut(),
+            // What users' parts hold is theirs.
+            Mixer::User(_) => Vec::new(),
+        };
+        linears.into_iter().for_each(Linear::stream);
+    }
+}

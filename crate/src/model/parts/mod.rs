@@ -1,0 +1,14 @@
+//! The parts of a model as modules that compute, each in a file of the name that it has in `spec/parts`.
+
+pub(super) mod attention;
+pub(super) mod dropout;
+pub(super) mod embedding;
+pub(super) mod feed_forward;
+pub(super) mod layer;
+pub(super) mod linear;
+pub(super) mod mask;
+pub(super) mod mixer;
+pub(super) mod norm;
+pub(super) mod rope;
+pub(super) mod stack;
+pub(crate) mod user;
