@@ -114,7 +114,7 @@ impl Family {
     /// Starts a family in Rust.
     ///
     /// ```
-    /// use chandlery::convert::{Family, Rule};
+    /// use chandlery::naming::{Family, Rule};
     /// let family = Family::builder("fused_llama")
     ///     .extends("llama")
     ///     .rule(Rule::new(r"model\.", "causal_lm.").inside([Rule::new(r"layers\.(\d+)\.", "layer_stack.layers.$1.").inside([
