@@ -395,7 +395,7 @@ mod tests {
                 let trace = project.config(&config).unwrap().trace().unwrap();
                 assert!(!trace.values.is_empty());
                 for value in trace.values.iter() {
-                    assert!(value.origin.mixer_kind().is_some(), "{name} {config}: {} {}", value.key, value.origin);
+                    assert!(value.origin.place().is_some(), "{name} {config}: {} {}", value.key, value.origin);
                     assert_ne!(value.origin.kind(), "unknown");
                 }
             }

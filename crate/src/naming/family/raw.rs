@@ -40,7 +40,7 @@ pub(super) struct RawFamily {
     pub(super) checks: Vec<RawCheck>,
     #[serde(default)]
     pub(super) to_native: Vec<RawRule>,
-    #[serde(default, alias = "spellings")]
+    #[serde(default)]
     pub(super) aliases: Vec<RawRule>,
     #[serde(default)]
     pub(super) skip: Vec<Spanned>,
