@@ -257,8 +257,8 @@ pub(crate) fn help() -> String {
         "Chandlery: construct, test, convert and finalize causal language models on candle\n\n\
          Usage: chandlery [-p DIR] [-t CONFIG] COMMAND ...\n\nModels:\n",
     );
-    for verb in chandlery::command::VERBS {
-        line(&mut page, verb, &about_verb(verb));
+    for verb in chandlery::command::definitions() {
+        line(&mut page, verb.get_name(), &about(verb));
     }
     page.push_str("\nNotebooks:\n");
     for command in Cli::command().get_subcommands() {
@@ -285,13 +285,4 @@ fn line(page: &mut String, words: &str, about: &str) {
 
 fn about(command: &clap::Command) -> String {
     command.get_about().map(ToString::to_string).unwrap_or_default()
-}
-
-fn about_verb(verb: &str) -> String {
-    match chandlery::command::run(&[verb.to_owned(), "-h".to_owned()]) {
-        Err(chandlery::command::Failure::Usage { text, help: true }) => {
-            text.lines().next().unwrap_or("").trim().to_owned()
-        }
-        _ => String::new(),
-    }
 }

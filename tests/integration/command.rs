@@ -5,6 +5,10 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
+use chandlery_kernel::engine::Engine;
+
+use crate::cells::Notebook;
+
 /// The command of this build: named by `CHANDLERY`, or two folders above the test's own executable.
 pub(crate) fn command() -> Command {
     let built = || std::env::current_exe().unwrap().ancestors().nth(2).unwrap().join("chandlery");
@@ -26,7 +30,7 @@ fn one_page_lists_everything() {
     let help = say(&["--help"]);
     assert_eq!(help.status.code(), Some(0));
     let listed = ["run ", "kernel install", "kernel uninstall", "kernel start", "kernel doctor"];
-    for words in chandlery::command::VERBS.iter().chain(&listed) {
+    for words in chandlery::command::verbs().chain(listed) {
         assert!(text(&help.stdout).contains(&format!("\n  {words}")), "{words}\n{}", text(&help.stdout));
     }
     assert!(!text(&help.stdout).contains("__worker"));
@@ -34,6 +38,55 @@ fn one_page_lists_everything() {
     assert_eq!((nothing.status.code(), nothing.stdout.len()), (Some(2), 0));
     assert!(text(&say(&["run", "--help"]).stdout).contains("--html"));
     assert!(text(&say(&["--version"]).stdout).starts_with("chandlery "));
+}
+
+#[test]
+fn every_verb_is_in_help_completion_and_the_notebook() {
+    let page = say(&["--help"]);
+    let nb = Notebook::new();
+    let assist = nb.engine.assist();
+    let verbs: Vec<&str> = chandlery::command::verbs().collect();
+    assert!(verbs.len() > 5 && verbs.contains(&"convert"), "{verbs:?}");
+    for verb in verbs {
+        assert!(text(&page.stdout).contains(&format!("\n  {verb} ")), "{verb}");
+        let own = say(&[verb, "--help"]);
+        assert!(own.status.success() && text(&own.stdout).contains(&format!("Usage: {verb}")), "{verb}");
+        assert!(chandlery::command::complete(&[], &verb[..3]).contains(&verb.to_owned()), "{verb}");
+        assert!(chandlery::command::explain(&[verb.to_owned()], 0).unwrap().contains(verb), "{verb}");
+        let line = format!("%{verb}");
+        assert!(assist.complete(&line, line.len()).matches.contains(&verb.to_owned()), "{verb}");
+        assert!(assist.inspect(&line, line.len()).unwrap().plain().contains(verb), "{verb}");
+    }
+}
+
+/// Fields that a flag fills and that nothing reads: the flags change nothing, for scripts that give them.
+const WITHOUT_EFFECT: &[&str] = &["safetensors", "log_level", "log"];
+
+#[test]
+fn every_field_that_a_flag_fills_is_read() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().join("crate/src/command");
+    let mut files: Vec<String> = Vec::new();
+    for folder in [folder.clone(), folder.join("model")] {
+        let paths = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+        files.extend(paths.filter(|path| path.is_file()).map(|path| std::fs::read_to_string(path).unwrap()));
+    }
+    let all = files.join("\n");
+    let is_name = |c: char| c.is_ascii_lowercase() || c == '_';
+    let reads = |name: &str| {
+        all.split(&format!(".{name}")).skip(1).any(|after| !after.starts_with(|c| is_name(c) || c.is_ascii_digit()))
+    };
+    let mut found = 0;
+    for fields in all.split("#[derive(Debug, Args)]").skip(1).filter_map(|part| part.split("\n}").next()) {
+        let fields = fields.lines().filter_map(|line| line.strip_prefix("    ")?.split_once(": "));
+        for (name, _) in fields {
+            let name = name.strip_prefix("pub(super) ").unwrap_or(name);
+            if name.chars().all(is_name) {
+                found += 1;
+                assert!(reads(name) || WITHOUT_EFFECT.contains(&name), "no verb reads the flag of `{name}`");
+            }
+        }
+    }
+    assert!(found > 80, "{found} fields");
 }
 
 #[test]

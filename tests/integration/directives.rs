@@ -26,7 +26,7 @@ fn help_lists_every_directive_and_verb_with_a_line_each() {
         let line = text.lines().find(|line| line.contains(name)).unwrap_or_else(|| panic!("{name} is not in\n{text}"));
         assert!(line.split_whitespace().count() > 3, "{line}");
     }
-    for verb in chandlery::command::VERBS {
+    for verb in chandlery::command::verbs() {
         assert!(text.contains(&format!("%{verb} ")), "{verb}");
     }
 }

@@ -6,7 +6,9 @@ use clap::builder::ValueParser;
 use clap::{Arg, ArgAction, ArgMatches, Command};
 use serde_json::Value;
 
-use super::{Failure, Outcome, given};
+use super::shared::ConfigArgs;
+use super::verbs::{Context, definition, verb_of};
+use super::{Failure, Outcome};
 use crate::project::{Argument, ArgumentType, Project, ProjectConfig, own_parts, project};
 
 /// The heading of the flags in `--help`.
@@ -15,6 +17,8 @@ const HEADING: &str = "Arguments of the project";
 /// The project that the words of a command name, and what its arguments are when they are not given.
 pub(super) struct Named {
     pub(super) project: Project,
+    /// Those of its arguments that are flags of the verb; the verb's own flags go first.
+    flags: Vec<Argument>,
     defaults: BTreeMap<String, Value>,
 }
 
@@ -30,8 +34,9 @@ impl Named {
         if own_parts::compiles() {
             project.load_parts()?;
         }
-        let taken = super::model::definition(None);
-        let clash = project.declared().iter().find(|argument| is_taken(&taken, argument) && !is_base(argument));
+        let taken =
+            |verb: &str, argument: &Argument| definition(verb).is_some_and(|verb| is_taken(declaring(verb), argument));
+        let clash = project.declared().iter().find(|argument| taken("model", argument) && !is_base(argument));
         if let Some(argument) = clash {
             return Err(Failure::Failed {
                 name: "ProjectError".to_owned(),
@@ -48,14 +53,29 @@ impl Named {
         let config = value_among(words, "-t", "--config-template").unwrap_or(project.default_config());
         let config = help.then(|| project.config(config)).and_then(Result::ok);
         let defaults = config.map(|config| config.defaults()).unwrap_or_default();
-        Ok(Self { project, defaults })
+        let verb = verb_of(words).map_or("model", Command::get_name);
+        let flags = project.arguments().iter().filter(|argument| !taken(verb, argument)).cloned().collect();
+        Ok(Self { project, flags, defaults })
     }
 
-    /// Adds the project's arguments to a command whose own flags go first.
-    pub(super) fn add_flags(&self, command: Command) -> Command {
-        let arguments = self.project.arguments().iter().filter(|argument| !is_taken(&command, argument));
-        let flags: Vec<Arg> = arguments.map(|argument| self.flag(argument)).collect();
-        command.args(flags)
+    /// The verb with the project's arguments beside its own.
+    fn added_to(&self, verb: Command) -> Command {
+        let flags: Vec<Arg> = self.flags.iter().map(|argument| self.flag(argument)).collect();
+        if verb.find_subcommand(SHOW).is_some() {
+            return verb.mut_subcommand(SHOW, |show| show.args(flags));
+        }
+        verb.args(flags)
+    }
+
+    /// The values of the project's arguments that were given.
+    pub(super) fn values(&self, matches: &ArgMatches) -> Vec<(String, Value)> {
+        let mut matches = matches;
+        while let Some((_, inner)) = matches.subcommand() {
+            matches = inner;
+        }
+        let value =
+            |argument: &Argument| Some((argument.name.clone(), matches.get_one::<Value>(&argument.name)?.clone()));
+        self.flags.iter().filter_map(value).collect()
     }
 
     fn flag(&self, declared: &Argument) -> Arg {
@@ -87,6 +107,23 @@ impl Named {
     }
 }
 
+/// The part of `project` that takes the project's arguments; `model` takes them itself.
+const SHOW: &str = "show";
+
+/// The part of a verb that takes the project's arguments.
+fn declaring(verb: &Command) -> &Command {
+    verb.find_subcommand(SHOW).unwrap_or(verb)
+}
+
+/// The definition of the verb among the words, with the arguments of the project that they name.
+pub(super) fn verb_with_declared(words: &[String], named: Option<&Named>) -> Option<Command> {
+    let verb = verb_of(words)?.clone();
+    Some(match named {
+        Some(named) => named.added_to(verb),
+        None => verb,
+    })
+}
+
 /// The value of a flag that takes one, however it is attached.
 pub(super) fn value_among<'a>(words: &'a [String], short: &str, long: &str) -> Option<&'a str> {
     let mut words = words.iter().map(String::as_str);
@@ -116,17 +153,15 @@ fn is_taken(command: &Command, argument: &Argument) -> bool {
 }
 
 /// The configuration that the words chose, with its arguments.
-pub(super) fn chosen(matches: &ArgMatches) -> Result<ProjectConfig, Failure> {
-    let project = match given::<String>(matches, "project-dir") {
-        Some(name) => project(&name)?,
+pub(super) fn chosen(config: &ConfigArgs, context: &Context) -> Result<ProjectConfig, Failure> {
+    let project = match &context.leading.project_dir {
+        Some(name) => project(name)?,
         None => Project::here()?,
     };
-    let name = given::<String>(matches, "config-template").unwrap_or_else(|| project.default_config().to_owned());
-    let mut config = project.config(&name)?;
-    for argument in project.arguments() {
-        if let Some(value) = given::<Value>(matches, &argument.name) {
-            config = config.set(&argument.name, value)?;
-        }
+    let name = config.config_template.as_deref().unwrap_or(project.default_config());
+    let mut config = project.config(name)?;
+    for (name, value) in &context.declared {
+        config = config.set(name, value.clone())?;
     }
     Ok(config)
 }

@@ -1,9 +1,10 @@
 //! The words of a command, read without running it.
 
-use clap::ArgMatches;
+use clap::{Command, FromArgMatches};
 
-use super::arguments::{Named, value_among};
-use super::{Failure, compare, convert, finalize, inspect, model, names_project, parser, project, tokenizer, update};
+use super::arguments::{Named, value_among, verb_with_declared};
+use super::verbs::{Verb, parser};
+use super::{Failure, names_project, read};
 use crate::project::Project;
 
 /// What a command would do, as far as its words tell.
@@ -25,11 +26,14 @@ pub fn check(words: &[String]) -> Result<Checked, Failure> {
     let absent = if names_project(words) { absent_project(words) } else { None };
     if absent.is_some() {
         // Which arguments it declares is not known, so flags that are not ours may be its own.
-        let matches = parser(words, None).ignore_errors(true).try_get_matches_from(words)?;
-        return Ok(Checked { type_path: keeps(&matches), note: absent });
+        let parser = parser(verb_with_declared(words, None));
+        let words = without_unknown_flags(words, &parser);
+        let verb = Verb::from_arg_matches(&parser.try_get_matches_from(words)?)?;
+        return Ok(Checked { type_path: verb.work().result_type(), note: absent });
     }
     let named = if names_project(words) { Some(Named::among(words)?) } else { None };
-    let matches = parser(words, named.as_ref()).try_get_matches_from(words)?;
+    let parser = parser(verb_with_declared(words, named.as_ref()));
+    let (verb, _) = read(&parser.try_get_matches_from(words)?, named.as_ref())?;
     let config = value_among(words, "-t", "--config-template");
     let note = match (&named, config) {
         (Some(Named { project, .. }), Some(config)) => match (project.config(config), project.folder()) {
@@ -39,7 +43,7 @@ pub fn check(words: &[String]) -> Result<Checked, Failure> {
         },
         _ => None,
     };
-    Ok(Checked { type_path: keeps(&matches), note })
+    Ok(Checked { type_path: verb.work().result_type(), note })
 }
 
 /// That the project that is named by its folder is not there.
@@ -51,19 +55,28 @@ fn absent_project(words: &[String]) -> Option<String> {
         .then(|| format!("there is no project at `{name}` yet, so its arguments are not known"))
 }
 
-fn keeps(matches: &ArgMatches) -> Option<&'static str> {
-    match matches.subcommand()? {
-        ("model", matches) => Some(model::keeps(matches)),
-        ("convert", _) => Some(convert::KEEPS),
-        ("finalize", _) => Some(finalize::KEEPS),
-        ("update", _) => Some(update::KEEPS),
-        ("inspect", _) => Some(inspect::KEEPS),
-        // Of a file of reference logits there is a report for each of its cases.
-        ("compare", matches) => (!matches.contains_id("reference")).then_some(compare::KEEPS),
-        ("project", matches) => project::keeps(matches),
-        ("tokenizer", matches) => tokenizer::keeps(matches),
-        _ => None,
+/// The words without the flags that are not the command's own, and their values.
+fn without_unknown_flags(words: &[String], command: &Command) -> Vec<String> {
+    let mut kept = Vec::new();
+    let mut words = words.iter().peekable();
+    while let Some(word) = words.next() {
+        let flag = word.strip_prefix("--").and_then(|flag| flag.split('=').next());
+        if flag.is_none_or(|flag| flag == "help" || has_flag(command, flag)) {
+            kept.push(word.clone());
+        } else if !word.contains('=') {
+            words.next_if(|value| !value.starts_with('-') && !has_subcommand(command, value));
+        }
     }
+    kept
+}
+
+fn has_flag(command: &Command, flag: &str) -> bool {
+    command.get_arguments().any(|argument| argument.get_long() == Some(flag))
+        || command.get_subcommands().any(|inner| has_flag(inner, flag))
+}
+
+fn has_subcommand(command: &Command, name: &str) -> bool {
+    command.get_subcommands().any(|inner| inner.get_name() == name || has_subcommand(inner, name))
 }
 
 #[cfg(test)]

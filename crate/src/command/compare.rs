@@ -3,89 +3,93 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use clap::{ArgMatches, Command};
+use clap::Args;
 use serde_json::{Value, json};
 
-use super::{Failure, KeptValue, Outcome, flag, flag_value, given, option, path, set, values};
+use super::shared::{CheckpointArgs, DeviceArgs, FamilyArgs};
+use super::verbs::{Context, Run};
+use super::{Failure, Outcome, values};
 use crate::checkpoint::{CheckpointChoice, OutputFile};
 use crate::compare::CompareError;
-use crate::device::Device;
 use crate::display::{MimeBundle, View};
 use crate::model::Batch;
 use crate::validation::LogitDiff;
 
-/// The type of its result.
-pub(super) const KEEPS: &str = "chandlery::validation::LogitDiff";
-
-pub(super) fn definition() -> Command {
-    Command::new("compare")
-        .about("Compare the logits of two model folders, or of one with a file of reference logits")
-        .arg(path("A", "Model folder"))
-        .arg(path("B", "Model folder").required(false).required_unless_present("reference"))
-        .arg(option("prompt", "TEXT", "Text to compare on"))
-        .arg(
-            option("input-ids", "FILE", "JSON token ids to compare on")
-                .value_parser(values::path())
-                .conflicts_with("prompt"),
-        )
-        .arg(
-            option("reference", "FILE", "safetensors with NAME.input_ids and NAME.logits")
-                .value_parser(values::path())
-                .conflicts_with("B"),
-        )
-        .arg(flag("by-layer", "Compare the residual stream after each layer, too"))
-        .arg(values::converter_path())
-        .arg(values::allow_unknown_fields())
-        .args(values::ties())
-        .arg(option("device", "DEVICE", "Where to compute (default: cpu)").value_parser(values::device()))
+/// `chandlery compare`.
+#[derive(Debug, Args)]
+pub(super) struct CompareArgs {
+    /// Model folder
+    #[arg(value_name = "A", value_parser = values::path)]
+    left: PathBuf,
+    /// Model folder
+    #[arg(value_name = "B", value_parser = values::path, required_unless_present = "reference")]
+    right: Option<PathBuf>,
+    /// Text to compare on
+    #[arg(long, value_name = "TEXT")]
+    prompt: Option<String>,
+    /// JSON token ids to compare on
+    #[arg(long, value_name = "FILE", value_parser = values::path, conflicts_with = "prompt")]
+    input_ids: Option<PathBuf>,
+    /// safetensors with NAME.input_ids and NAME.logits
+    #[arg(long, value_name = "FILE", value_parser = values::path, conflicts_with = "right")]
+    reference: Option<PathBuf>,
+    /// Compare the residual stream after each layer, too
+    #[arg(long)]
+    by_layer: bool,
+    #[command(flatten)]
+    families: FamilyArgs,
+    #[command(flatten)]
+    device: DeviceArgs,
 }
 
-pub(super) fn logits_definition() -> Command {
-    Command::new("logits")
-        .about("Write the float32 logits of a model folder for given token ids")
-        .arg(path("MODEL", "Model folder"))
-        .arg(values::checkpoint())
-        .arg(
-            option(
-                "input-ids",
-                "FILE",
-                "JSON: list of lists of ids, or an object with input_ids, attention_mask, position_ids",
-            )
-            .value_parser(values::path())
-            .required(true),
-        )
-        .arg(
-            flag_value('o', "output", "FILE", "safetensors file to write; `-` is standard output")
-                .value_parser(values::path())
-                .required(true),
-        )
-        .arg(values::converter_path())
-        .arg(values::allow_unknown_fields())
-        .args(values::ties())
-        .arg(option("device", "DEVICE", "Where to compute (default: cpu)").value_parser(values::device()))
+/// `chandlery logits`.
+#[derive(Debug, Args)]
+pub(super) struct LogitsArgs {
+    /// Model folder
+    #[arg(value_name = "MODEL", value_parser = values::path)]
+    model: PathBuf,
+    #[command(flatten)]
+    weights: CheckpointArgs,
+    /// JSON: list of lists of ids, or an object with input_ids, attention_mask, position_ids
+    #[arg(long, value_name = "FILE", value_parser = values::path)]
+    input_ids: PathBuf,
+    /// safetensors file to write; `-` is standard output
+    #[arg(short, long, value_name = "FILE", value_parser = values::path)]
+    output: PathBuf,
+    #[command(flatten)]
+    families: FamilyArgs,
+    #[command(flatten)]
+    device: DeviceArgs,
 }
 
-pub(super) fn run(matches: &ArgMatches) -> Result<Outcome, Failure> {
-    let device = given::<Device>(matches, "device").unwrap_or(Device::Cpu);
-    let left = given::<PathBuf>(matches, "A").unwrap_or_default();
-    let families = values::families(matches)?;
-    if let Some(file) = given::<PathBuf>(matches, "reference") {
-        return Ok(reference_outcome(crate::compare::compare_with_reference(&left, &file, device, &families)?));
+impl Run for CompareArgs {
+    fn result_type(&self) -> Option<&'static str> {
+        // Of a file of reference logits there is a report for each of its cases.
+        self.reference.is_none().then_some("chandlery::validation::LogitDiff")
     }
-    let batch = given::<PathBuf>(matches, "input-ids").map(|file| read_batch(&file)).transpose()?;
-    let diff = crate::compare(left, given::<PathBuf>(matches, "B").unwrap_or_default())
-        .prompt(given::<String>(matches, "prompt"))
-        .batch(batch)
-        .by_layer(set(matches, "by-layer"))
-        .device(device)
-        .families(families)
-        .run()?;
-    Ok(Outcome {
-        view: diff.view(),
-        json: report(&diff),
-        passed: diff.passed(),
-        value: Some(KeptValue { value: Box::new(diff), type_path: KEEPS }),
-    })
+
+    fn run(&self, _: &Context) -> Result<Outcome, Failure> {
+        let (device, families) = (self.device.device(), self.families.families()?);
+        let right = match (&self.right, &self.reference) {
+            (_, Some(file)) => {
+                let diffs = crate::compare::compare_with_reference(&self.left, file, device, &families)?;
+                return Ok(reference_outcome(&diffs));
+            }
+            (Some(right), None) => right,
+            (None, None) => {
+                return Err(Failure::Usage { text: "compare needs B or --reference".to_owned(), help: false });
+            }
+        };
+        let batch = self.input_ids.as_deref().map(read_batch).transpose()?;
+        let diff = crate::compare(&self.left, right)
+            .prompt(self.prompt.clone())
+            .batch(batch)
+            .by_layer(self.by_layer)
+            .device(device)
+            .families(families)
+            .run()?;
+        Ok(Outcome::new(diff.view(), report(&diff)).with_passed(diff.passed()).keeping(self, diff))
+    }
 }
 
 fn report(diff: &LogitDiff) -> Value {
@@ -109,49 +113,48 @@ fn report(diff: &LogitDiff) -> Value {
 }
 
 /// One line and one table per case of a reference file.
-fn reference_outcome(diffs: Vec<LogitDiff>) -> Outcome {
+fn reference_outcome(diffs: &[LogitDiff]) -> Outcome {
     let passed = diffs.iter().all(LogitDiff::passed);
     let views: Vec<MimeBundle> = diffs.iter().map(View::view).collect();
     let text: Vec<&str> = views.iter().map(MimeBundle::plain).collect();
     let html: String = views.iter().filter_map(|view| view.get("text/html")?.as_str()).collect();
-    Outcome {
-        view: MimeBundle::text(text.join("\n\n")).with_html(html),
-        json: json!({ "passed": passed, "cases": diffs.iter().map(report).collect::<Vec<_>>() }),
-        passed,
-        value: None,
-    }
+    let json = json!({ "passed": passed, "cases": diffs.iter().map(report).collect::<Vec<_>>() });
+    Outcome::new(MimeBundle::text(text.join("\n\n")).with_html(html), json).with_passed(passed)
 }
 
-pub(super) fn run_logits(matches: &ArgMatches) -> Result<Outcome, Failure> {
-    let device = given::<Device>(matches, "device").unwrap_or(Device::Cpu);
-    let model = given::<PathBuf>(matches, "MODEL").unwrap_or_default();
-    let output = given::<PathBuf>(matches, "output").unwrap_or_default();
-    let file = OutputFile::probe(&output)?;
-    if file.is_stdout() && (set(matches, "json") || crate::display::in_notebook()) {
-        let text = "`-o -` writes the file to standard output, where a report is written, too: name a file".to_owned();
-        return Err(Failure::Usage { text, help: false });
+impl Run for LogitsArgs {
+    fn result_type(&self) -> Option<&'static str> {
+        None
     }
-    let batch = read_batch(&given::<PathBuf>(matches, "input-ids").unwrap_or_default())?;
-    let families = values::families(matches)?;
-    let checkpoint = given::<PathBuf>(matches, "checkpoint");
-    let computed = crate::compare::logits(&model, checkpoint.as_deref(), &batch, device, &families)?;
-    let (shape, choice) = (computed.shape, &computed.choice);
-    crate::compare::write_logits_to(&file, &computed.values, shape)?;
-    let mut lines = vec![format!("Logits {shape:?} of {} in {}", model.display(), output.display())];
-    lines.push(format!("weights: {}", choice.in_words()));
-    lines.extend(choice.warnings().into_iter().map(|warning| format!("! {warning}")));
-    let unread = &computed.unread_fields;
-    let nothing_reads =
-        (!unread.is_empty()).then(|| format!("nothing reads these fields of config.json: {}", unread.join(", ")));
-    lines.extend(nothing_reads.iter().map(|text| format!("! {text}")));
-    if file.is_stdout() {
-        nothing_reads.iter().for_each(|text| drop(writeln!(std::io::stderr(), "warning: {text}")));
-        choice.warnings().iter().for_each(|warning| drop(writeln!(std::io::stderr(), "warning: {warning}")));
-    }
-    Ok(Outcome {
+
+    fn run(&self, context: &Context) -> Result<Outcome, Failure> {
+        let (model, output) = (&self.model, &self.output);
+        let file = OutputFile::probe(output)?;
+        if file.is_stdout() && (context.leading.json || crate::display::in_notebook()) {
+            let text =
+                "`-o -` writes the file to standard output, where a report is written, too: name a file".to_owned();
+            return Err(Failure::Usage { text, help: false });
+        }
+        let batch = read_batch(&self.input_ids)?;
+        let families = self.families.families()?;
+        let checkpoint = self.weights.checkpoint.as_deref();
+        let computed = crate::compare::logits(model, checkpoint, &batch, self.device.device(), &families)?;
+        let (shape, choice) = (computed.shape, &computed.choice);
+        crate::compare::write_logits_to(&file, &computed.values, shape)?;
+        let mut lines = vec![format!("Logits {shape:?} of {} in {}", model.display(), output.display())];
+        lines.push(format!("weights: {}", choice.in_words()));
+        lines.extend(choice.warnings().into_iter().map(|warning| format!("! {warning}")));
+        let unread = &computed.unread_fields;
+        let nothing_reads =
+            (!unread.is_empty()).then(|| format!("nothing reads these fields of config.json: {}", unread.join(", ")));
+        lines.extend(nothing_reads.iter().map(|text| format!("! {text}")));
+        if file.is_stdout() {
+            nothing_reads.iter().for_each(|text| drop(writeln!(std::io::stderr(), "warning: {text}")));
+            choice.warnings().iter().for_each(|warning| drop(writeln!(std::io::stderr(), "warning: {warning}")));
+        }
         // Standard output holds the file and nothing else.
-        view: MimeBundle::text(if file.is_stdout() { String::new() } else { lines.join("\n") }),
-        json: json!({
+        let view = MimeBundle::text(if file.is_stdout() { String::new() } else { lines.join("\n") });
+        let json = json!({
             "passed": true,
             "model": model,
             "checkpoint": choice.path,
@@ -160,10 +163,9 @@ pub(super) fn run_logits(matches: &ArgMatches) -> Result<Outcome, Failure> {
             "unread_fields": unread,
             "output": output,
             "shape": shape,
-        }),
-        passed: true,
-        value: None,
-    })
+        });
+        Ok(Outcome::new(view, json))
+    }
 }
 
 fn read_batch(file: &Path) -> Result<Batch, Failure> {

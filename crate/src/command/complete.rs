@@ -2,8 +2,8 @@
 
 use clap::Command;
 
-use super::arguments::{Named, value_among};
-use super::{VERBS, definitions, verb_of};
+use super::arguments::{Named, value_among, verb_with_declared};
+use super::verbs::{config_argument, verb_of, verbs};
 use crate::project::{ArgumentType, Project};
 use crate::spec::parts::PARTS;
 
@@ -17,10 +17,10 @@ pub fn complete(before: &[String], typed: &str) -> Vec<String> {
     let values = before.last().map(|last| values_of(before, last)).unwrap_or_default();
     let mut found = if !values.is_empty() {
         values
-    } else if let Some(verb) = verb_of(before) {
-        words_of(verb, before, typed.starts_with('-'))
+    } else if verb_of(before).is_some() {
+        words_of(before, typed.starts_with('-'))
     } else {
-        VERBS.iter().map(|verb| (*verb).to_owned()).collect()
+        verbs().map(str::to_owned).collect()
     };
     found.retain(|word| word.starts_with(typed));
     found.dedup();
@@ -37,7 +37,7 @@ fn values_of(before: &[String], flag: &str) -> Vec<String> {
             names.extend(folders.filter(|folder| !folder.is_empty()));
             names
         }
-        "-t" if verb_of(before).is_some_and(|verb| !super::WITH_PROJECT.contains(&verb)) => Vec::new(),
+        "-t" if verb_of(before).is_some_and(|verb| config_argument(verb).is_none()) => Vec::new(),
         "-t" | "--config-template" => Named::among(before).map(|named| named.project.configs()).unwrap_or_default(),
         _ => {
             let Some(name) = flag.strip_prefix("--") else { return Vec::new() };
@@ -51,24 +51,18 @@ fn values_of(before: &[String], flag: &str) -> Vec<String> {
     }
 }
 
-/// A verb's definition, with the arguments of the project that the words name.
-pub(super) fn command_of(verb: &str, before: &[String]) -> Option<Command> {
-    let command = match verb {
-        "model" | "project" => Named::among(before).ok().map(|named| match verb {
-            "model" => super::model::definition(Some(&named)),
-            _ => super::project::definition(Some(&named)),
-        }),
-        _ => None,
-    };
-    command.or_else(|| definitions().into_iter().find(|command| command.get_name() == verb))
+/// The definition of the verb among the words, with the arguments of the project that they name.
+pub(super) fn command_of(words: &[String]) -> Option<Command> {
+    let named = config_argument(verb_of(words)?).and_then(|_| Named::among(words).ok());
+    verb_with_declared(words, named.as_ref())
 }
 
 /// The flags of a verb, or else the words that choose what it does.
-fn words_of(verb: &str, before: &[String], flags: bool) -> Vec<String> {
-    let Some(command) = command_of(verb, before) else { return Vec::new() };
+fn words_of(before: &[String], flags: bool) -> Vec<String> {
+    let Some(command) = command_of(before) else { return Vec::new() };
     let chosen = command.get_subcommands().find(|inner| before.iter().any(|word| word == inner.get_name()));
     if !flags {
-        if chosen.is_some_and(|inner| (verb, inner.get_name()) == ("project", "fields")) {
+        if chosen.is_some_and(|inner| (command.get_name(), inner.get_name()) == ("project", "fields")) {
             return PARTS.iter().map(|part| part.name.to_owned()).collect();
         }
         let names = command.get_subcommands().map(|inner| inner.get_name().to_owned());
@@ -81,7 +75,8 @@ fn words_of(verb: &str, before: &[String], flags: bool) -> Vec<String> {
     let mut found = chosen.map(of).unwrap_or_default();
     found.extend(of(&command));
     found.extend(["--json", "--as", "--help"].map(str::to_owned));
-    if super::WITH_PROJECT.contains(&verb) {
+    if config_argument(&command).is_some() {
+        found.retain(|flag| flag != "--config-template");
         found.extend(["--project-dir", "--config-template"].map(str::to_owned));
     }
     if value_among(before, "-p", "--project-dir").is_some() {

@@ -2,29 +2,29 @@
 
 use clap::{Arg, Command};
 
+use super::arguments::verb_with_declared;
 use super::complete::command_of;
-use super::{WITH_PROJECT, parser, verb_of};
+use super::verbs::{config_argument, parser};
 use crate::display::View;
 use crate::spec::{Field, UserPart, parts};
 
 /// The help of the word at `at` of a verb's line: of a flag, or else of the verb. `None` if there is no verb.
 pub fn explain(words: &[String], at: usize) -> Option<String> {
     let word = words.get(at)?;
-    let verb = verb_of(words)?;
-    let command = command_of(verb, words)?;
+    let command = command_of(words)?;
     let chosen = command.get_subcommands().find(|inner| words.iter().any(|word| word == inner.get_name()));
     if let Some(flag) = word.strip_prefix('-') {
         let flag = flag.split('=').next().unwrap_or(flag);
-        let root = parser(words, None);
+        let root = parser(verb_with_declared(words, None));
         let mut arguments = chosen.into_iter().chain([&command, &root]).flat_map(Command::get_arguments);
         let named = |arg: &&Arg| match flag.strip_prefix('-') {
             Some(long) => arg.get_long() == Some(long),
             None => arg.get_short().is_some_and(|short| flag.starts_with(short)),
         };
         let own = || own(word);
-        return arguments.find(named).map(flag_help).or_else(own).or_else(|| explain_verb(verb, &command, chosen));
+        return arguments.find(named).map(flag_help).or_else(own).or_else(|| explain_verb(&command, chosen));
     }
-    explain_verb(verb, &command, chosen)
+    explain_verb(&command, chosen)
 }
 
 /// What a field of a model's configuration is, by its name.
@@ -34,8 +34,9 @@ pub fn explain_field(name: &str) -> Option<String> {
         .or_else(|| UserPart::find(name).map(|part| part.view().plain().to_owned()))
 }
 
-fn explain_verb(verb: &str, command: &Command, chosen: Option<&Command>) -> Option<String> {
-    let project = if WITH_PROJECT.contains(&verb) { "-p PROJECT " } else { "" };
+fn explain_verb(command: &Command, chosen: Option<&Command>) -> Option<String> {
+    let verb = command.get_name();
+    let project = if config_argument(command).is_some() { "-p PROJECT " } else { "" };
     let help = |command: &Command, name: &str| {
         let mut shown = command.clone().bin_name(format!("%{project}{name}"));
         shown.render_long_help().to_string().trim_end().to_owned()

@@ -1,118 +1,132 @@
 //! `finalize SRC DST`
 
-use std::path::PathBuf;
+use clap::{Args, ValueEnum};
 
-use clap::{ArgMatches, Command};
-
-use super::{Failure, KeptValue, Outcome, flag, flag_value, given, option, path, set, values};
+use super::shared::{CheckpointArgs, FamilyArgs, FolderArgs, LogArgs, TokenArgs, WriteArgs};
+use super::verbs::{Context, Run};
+use super::{Failure, Outcome, values};
 use crate::checkpoint::WeightsFormat;
 use crate::device::Device;
 use crate::display::View;
 use crate::gguf::GgufType;
-use crate::spec::{DType, Recipe};
+use crate::spec::Recipe;
 use crate::tokenizer::{Generation, GenerationMode};
 
-/// The type of its result.
-pub(super) const KEEPS: &str = "chandlery::finalize::Finalization";
-
-pub(super) fn definition() -> Command {
-    Command::new("finalize")
-        .about("Make a clean folder of a trained model: one checkpoint, tokenizer, configuration")
-        .arg(path("SRC", "Model folder to read"))
-        .arg(path("DST", "Folder to make: a new or an empty one"))
-        .arg(values::checkpoint())
-        .arg(values::converter_path())
-        .arg(values::allow_unknown_fields())
-        .args(values::ties())
-        .arg(flag("keep-optimizer", "Carry the checkpoint's optimizer_state.pt"))
-        .arg(flag("root-copy", "Weights at the root only, no checkpoints folder").conflicts_with("keep-optimizer"))
-        .arg(option("add-tokens", "YAML", "Tokens to add: a file, or `chatml`"))
-        .arg(flag("skip-default-tokens", "Do not add [PAD] where the tokenizer has no padding token"))
-        .arg(
-            option("pad-to-multiple", "N", "Round the rows of the embedding up to a multiple of N")
-                .value_parser(clap::value_parser!(usize)),
-        )
-        .arg(flag_value('t', "chat-template-path", "FILE", "Chat template: a file, or a built-in one such as chatml"))
-        .arg(option("stop-tokens", "TOK1,TOK2", "More tokens at which generation stops"))
-        .arg(flag("no-auto-stop-tokens", "Do not stop at ends of turns that the added tokens name"))
-        .arg(option("generation-config", "MODE", "carry (default), none, or a preset: a JSON file or its name"))
-        .arg(option("dtype", "DTYPE", "Cast the weights (default: as they are)").value_parser(values::dtype()))
-        .arg(
-            option("quantize", "RECIPE", "Quantize the linear layers, and compare logits before and after")
-                .value_parser(values::recipe()),
-        )
-        .arg(option("prompt", "TEXT", "With --quantize: compare logits on this text").requires("quantize"))
-        .arg(flag("no-validate", "With --quantize: do not compare logits").requires("quantize"))
-        .arg(flag("safetensors", "Write safetensors, which is the default").conflicts_with("format"))
-        .arg(
-            option("format", "FORMAT", "safetensors, pytorch for .bin files, or gguf (default: safetensors)")
-                .value_parser(["safetensors", "pytorch", "bin", "gguf"]),
-        )
-        .arg(
-            option("gguf-type", "TYPE", "With --format gguf: f32, f16 (default), bf16, q8_0, q4_0 or q4_k")
-                .value_parser(values::gguf_type()),
-        )
-        .arg(option("max-shard-size", "SIZE", "Largest weights file (default: 5GB)").value_parser(values::size()))
-        .arg(
-            option("device", "DEVICE", "Accepted; finalizing computes nothing on a device")
-                .value_parser(values::device()),
-        )
-        .arg(values::force())
-        .arg(flag("dry-run", "Say what would be written, from headers; write nothing"))
-        .arg(values::log_level())
+/// `chandlery finalize`.
+#[derive(Debug, Args)]
+pub(super) struct FinalizeArgs {
+    #[command(flatten)]
+    folders: FolderArgs,
+    #[command(flatten)]
+    weights: CheckpointArgs,
+    #[command(flatten)]
+    families: FamilyArgs,
+    /// Carry the checkpoint's optimizer_state.pt
+    #[arg(long)]
+    keep_optimizer: bool,
+    /// Weights at the root only, no checkpoints folder
+    #[arg(long, conflicts_with = "keep_optimizer")]
+    root_copy: bool,
+    #[command(flatten)]
+    tokens: TokenArgs,
+    /// More tokens at which generation stops
+    #[arg(long, value_name = "TOK1,TOK2")]
+    stop_tokens: Option<String>,
+    /// Do not stop at ends of turns that the added tokens name
+    #[arg(long)]
+    no_auto_stop_tokens: bool,
+    /// carry (default), none, or a preset: a JSON file or its name
+    #[arg(long, value_name = "MODE")]
+    generation_config: Option<String>,
+    #[command(flatten)]
+    write: WriteArgs,
+    /// safetensors, pytorch for .bin files, or gguf (default: safetensors)
+    #[arg(long, value_name = "FORMAT")]
+    format: Option<Format>,
+    /// With --format gguf: f32, f16 (default), bf16, q8_0, q4_0 or q4_k
+    #[arg(long, value_name = "TYPE", value_parser = values::gguf_type)]
+    gguf_type: Option<GgufType>,
+    /// Quantize the linear layers, and compare logits before and after
+    #[arg(long, value_name = "RECIPE", value_parser = values::recipe)]
+    quantize: Option<Recipe>,
+    /// With --quantize: compare logits on this text
+    #[arg(long, value_name = "TEXT", requires = "quantize")]
+    prompt: Option<String>,
+    /// With --quantize: do not compare logits
+    #[arg(long, requires = "quantize")]
+    no_validate: bool,
+    /// Accepted; finalizing computes nothing on a device
+    #[arg(long, value_name = "DEVICE", value_parser = values::device)]
+    device: Option<Device>,
+    #[command(flatten)]
+    log: LogArgs,
 }
 
-pub(super) fn run(matches: &ArgMatches) -> Result<Outcome, Failure> {
-    let (Some(source), Some(destination)) = (given::<PathBuf>(matches, "SRC"), given::<PathBuf>(matches, "DST")) else {
-        return Err(Failure::Usage { text: "finalize needs SRC and DST".to_owned(), help: false });
-    };
-    let families = values::families(matches)?;
-    let mut finalize = crate::finalize(source, destination)
-        .families(families)
-        .checkpoint(given::<PathBuf>(matches, "checkpoint"))
-        .root_copy(set(matches, "root-copy"))
-        .keep_optimizer(set(matches, "keep-optimizer"))
-        .default_tokens(!set(matches, "skip-default-tokens"))
-        .pad_to_multiple(given::<usize>(matches, "pad-to-multiple"))
-        .auto_stop_tokens(!set(matches, "no-auto-stop-tokens"))
-        .stop_tokens(Generation::stop_token_list(&given::<String>(matches, "stop-tokens").unwrap_or_default()))
-        .generation_config(GenerationMode::from_word(
-            &given::<String>(matches, "generation-config").unwrap_or_else(|| "carry".to_owned()),
-        ))
-        .dtype(given::<DType>(matches, "dtype"))
-        .quantize(given::<Recipe>(matches, "quantize"))
-        .prompt(given::<String>(matches, "prompt"))
-        .validate(!set(matches, "no-validate"))
-        .force(set(matches, "force"))
-        .dry_run(set(matches, "dry-run"));
-    if let Some(tokens) = given::<String>(matches, "add-tokens") {
-        finalize = finalize.add_tokens(&tokens);
-    }
-    if let Some(template) = given::<String>(matches, "chat-template-path") {
-        finalize = finalize.chat_template(&template);
-    }
-    let kind = given::<GgufType>(matches, "gguf-type");
-    match given::<String>(matches, "format").as_deref() {
-        Some("gguf") => finalize = finalize.gguf(Some(kind.unwrap_or_default())),
-        _ if kind.is_some() => {
-            let text = "--gguf-type says how --format gguf stores the weights: give both".to_owned();
-            return Err(Failure::Usage { text, help: false });
+/// What the weights are stored as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Format {
+    Safetensors,
+    #[value(alias = "bin")]
+    Pytorch,
+    Gguf,
+}
+
+impl FinalizeArgs {
+    /// The format of a folder's weights, or the type of a GGUF file's.
+    fn storage(&self) -> Result<(WeightsFormat, Option<GgufType>), Failure> {
+        match (self.format, self.gguf_type) {
+            (Some(Format::Gguf), kind) => Ok((WeightsFormat::default(), Some(kind.unwrap_or_default()))),
+            (_, Some(_)) => {
+                let text = "--gguf-type says how --format gguf stores the weights: give both".to_owned();
+                Err(Failure::Usage { text, help: false })
+            }
+            (Some(Format::Pytorch), None) => Ok((WeightsFormat::Pytorch, None)),
+            (Some(Format::Safetensors) | None, None) => Ok((WeightsFormat::Safetensors, None)),
         }
-        Some(other) => finalize = finalize.format(WeightsFormat::parse(other).unwrap_or_default()),
-        None => {}
     }
-    if let Some(size) = given::<u64>(matches, "max-shard-size") {
-        finalize = finalize.max_shard_size(size);
+}
+
+impl Run for FinalizeArgs {
+    fn result_type(&self) -> Option<&'static str> {
+        Some("chandlery::finalize::Finalization")
     }
-    let finalization = finalize.run()?;
-    let mut view = finalization.view();
-    if given::<Device>(matches, "device").is_some() {
-        view = view.with_note("--device was not needed: finalizing computes nothing");
+
+    fn run(&self, _: &Context) -> Result<Outcome, Failure> {
+        let (format, gguf) = self.storage()?;
+        let (write, tokens) = (&self.write, &self.tokens);
+        let mode = self.generation_config.as_deref().unwrap_or("carry");
+        let mut finalize = crate::finalize(&self.folders.source, &self.folders.destination)
+            .families(self.families.families()?)
+            .checkpoint(self.weights.checkpoint.clone())
+            .root_copy(self.root_copy)
+            .keep_optimizer(self.keep_optimizer)
+            .default_tokens(!tokens.skip_default_tokens)
+            .pad_to_multiple(tokens.added.pad_to_multiple)
+            .auto_stop_tokens(!self.no_auto_stop_tokens)
+            .stop_tokens(Generation::stop_token_list(self.stop_tokens.as_deref().unwrap_or_default()))
+            .generation_config(GenerationMode::from_word(mode))
+            .format(format)
+            .gguf(gguf)
+            .dtype(write.dtype)
+            .quantize(self.quantize)
+            .prompt(self.prompt.clone())
+            .validate(!self.no_validate)
+            .force(write.force)
+            .dry_run(write.dry_run);
+        if let Some(tokens) = &tokens.added.add_tokens {
+            finalize = finalize.add_tokens(tokens);
+        }
+        if let Some(template) = &tokens.template.chat_template_path {
+            finalize = finalize.chat_template(template);
+        }
+        if let Some(size) = write.shards.max_shard_size {
+            finalize = finalize.max_shard_size(size);
+        }
+        let finalization = finalize.run()?;
+        let mut view = finalization.view();
+        if self.device.is_some() {
+            view = view.with_note("--device was not needed: finalizing computes nothing");
+        }
+        Ok(Outcome::new(view, finalization.report()).keeping(self, finalization))
     }
-    Ok(Outcome {
-        view,
-        json: finalization.report(),
-        passed: true,
-        value: Some(KeptValue { value: Box::new(finalization), type_path: KEEPS }),
-    })
 }

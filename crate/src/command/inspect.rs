@@ -2,29 +2,30 @@
 
 use std::path::PathBuf;
 
-use clap::{ArgMatches, Command};
+use clap::Args;
 
-use super::{Failure, KeptValue, Outcome, given, path, values};
+use super::shared::CheckpointArgs;
+use super::verbs::{Context, Run};
+use super::{Failure, Outcome, values};
 use crate::display::View;
 
-/// The type of its result.
-pub(super) const KEEPS: &str = "chandlery::Inspection";
-
-pub(super) fn definition() -> Command {
-    Command::new("inspect")
-        .about("Parameter table of a model folder, checkpoint or safetensors file, from headers")
-        .arg(path("PATH", "Folder or file"))
-        .arg(values::checkpoint())
+/// `chandlery inspect`.
+#[derive(Debug, Args)]
+pub(super) struct InspectArgs {
+    /// Folder or file
+    #[arg(value_name = "PATH", value_parser = values::path)]
+    path: PathBuf,
+    #[command(flatten)]
+    weights: CheckpointArgs,
 }
 
-pub(super) fn run(matches: &ArgMatches) -> Result<Outcome, Failure> {
-    let path = given::<PathBuf>(matches, "PATH").unwrap_or_default();
-    let checkpoint = given::<PathBuf>(matches, "checkpoint");
-    let inspection = crate::compare::inspect_checkpoint(&path, checkpoint.as_deref())?;
-    Ok(Outcome {
-        view: inspection.view(),
-        json: inspection.report(),
-        passed: true,
-        value: Some(KeptValue { value: Box::new(inspection), type_path: KEEPS }),
-    })
+impl Run for InspectArgs {
+    fn result_type(&self) -> Option<&'static str> {
+        Some("chandlery::Inspection")
+    }
+
+    fn run(&self, _: &Context) -> Result<Outcome, Failure> {
+        let inspection = crate::compare::inspect_checkpoint(&self.path, self.weights.checkpoint.as_deref())?;
+        Ok(Outcome::new(inspection.view(), inspection.report()).keeping(self, inspection))
+    }
 }

@@ -11,20 +11,25 @@ mod finalize;
 mod inspect;
 mod model;
 mod project;
+mod shared;
 mod tokenizer;
 mod update;
 mod values;
+mod verbs;
 
 use std::any::Any;
 
-use clap::{Arg, ArgAction, ArgMatches, Command};
+use clap::{ArgMatches, FromArgMatches};
 use serde_json::Value;
 
 use crate::display::MimeBundle;
 
+use arguments::Named;
 pub use check::{Checked, check};
 pub use complete::complete;
 pub use explain::{explain, explain_field};
+use verbs::{Context, LeadingArgs, Run, Verb, verb_of};
+pub use verbs::{definition, definitions, verbs};
 
 /// What a verb has to say when it is done.
 pub struct Outcome {
@@ -44,6 +49,24 @@ pub struct KeptValue {
     pub value: Box<dyn Any>,
     /// Its type as a cell may write it, such as `chandlery::Conversion`.
     pub type_path: &'static str,
+}
+
+impl Outcome {
+    /// That the work is done, with its rendering and its report.
+    fn new(view: MimeBundle, json: Value) -> Self {
+        Self { view, json, passed: true, value: None }
+    }
+
+    /// The same with the verdict.
+    fn with_passed(self, passed: bool) -> Self {
+        Self { passed, ..self }
+    }
+
+    /// The same with the value of the type that the verb says it results in.
+    fn keeping(self, verb: &dyn Run, value: impl Any) -> Self {
+        let value = verb.result_type().map(|type_path| KeptValue { value: Box::new(value), type_path });
+        Self { value, ..self }
+    }
 }
 
 /// Why a verb did not run to its end.
@@ -67,44 +90,6 @@ pub enum Failure {
     Interrupted,
 }
 
-/// The verbs this module runs, in the order `--help` lists them.
-pub const VERBS: &[&str] =
-    &["model", "convert", "finalize", "update", "inspect", "compare", "logits", "project", "tokenizer"];
-
-/// The verbs that work on a model project.
-const WITH_PROJECT: &[&str] = &["model", "project"];
-
-/// The flags that may stand before the verb, each with a value.
-const LEADING: &[&str] = &["-p", "--project-dir", "-t", "--config-template"];
-
-/// The verb among the words, if it is one of [`VERBS`]: the first word that is neither a leading flag nor its value.
-pub fn verb_of(words: &[String]) -> Option<&'static str> {
-    let mut words = words.iter().map(String::as_str);
-    while let Some(word) = words.next() {
-        if LEADING.contains(&word) {
-            words.next();
-        } else if !word.starts_with('-') {
-            return VERBS.iter().copied().find(|verb| *verb == word);
-        }
-    }
-    None
-}
-
-/// Every verb's definition, with a one-line description each.
-pub fn definitions() -> Vec<Command> {
-    vec![
-        model::definition(None),
-        convert::definition(),
-        finalize::definition(),
-        update::definition(),
-        inspect::definition(),
-        compare::definition(),
-        compare::logits_definition(),
-        project::definition(None),
-        tokenizer::definition(),
-    ]
-}
-
 /// Runs one verb. `words` are those after `chandlery` or `%`, such as `["inspect", "some/folder"]`.
 ///
 /// # Errors
@@ -112,89 +97,37 @@ pub fn definitions() -> Vec<Command> {
 pub fn run(words: &[String]) -> Result<Outcome, Failure> {
     crate::display::show_progress();
     // The project's arguments are part of the verb's definition, so the project is looked up first.
-    let named = if names_project(words) { Some(arguments::Named::among(words)?) } else { None };
+    let named = if names_project(words) { Some(Named::among(words)?) } else { None };
     // `project fields` names parts of the project, so they are known before its words are parsed.
-    let early = verb_of(words) == Some("project") && named.is_none();
+    let early = named.is_none() && verb_of(words).is_some_and(|verb| verb.get_name() == "project");
     if early && let Some(name) = arguments::value_among(words, "-p", "--project-dir") {
         crate::project::project(name)?.load_parts()?;
     }
-    let matches = parser(words, named.as_ref()).try_get_matches_from(words)?;
-    let project = matches.subcommand().and_then(|(_, inner)| given::<String>(inner, "project-dir"));
-    if let (None, false, Some(name)) = (&named, early, project) {
+    let parser = verbs::parser(arguments::verb_with_declared(words, named.as_ref()));
+    let (verb, context) = read(&parser.try_get_matches_from(words)?, named.as_ref())?;
+    if let (None, false, Some(name)) = (&named, early, &context.leading.project_dir) {
         // Its parts are what the models of the command may be made of.
-        crate::project::project(&name)?.load_parts()?;
+        crate::project::project(name)?.load_parts()?;
     }
-    match matches.subcommand() {
-        Some(("model", matches)) => model::run(matches),
-        Some(("convert", matches)) => convert::run(matches),
-        Some(("finalize", matches)) => finalize::run(matches),
-        Some(("update", matches)) => update::run(matches),
-        Some(("inspect", matches)) => inspect::run(matches),
-        Some(("compare", matches)) => compare::run(matches),
-        Some(("logits", matches)) => compare::run_logits(matches),
-        Some(("project", matches)) => project::run(matches),
-        Some(("tokenizer", matches)) => tokenizer::run(matches),
-        _ => Err(Failure::Usage { text: "name a command; see --help".to_owned(), help: false }),
-    }
+    verb.work().run(&context)
+}
+
+/// The verb that was parsed, and what the line says beside it.
+fn read(matches: &ArgMatches, named: Option<&Named>) -> Result<(Verb, Context), Failure> {
+    let leading = LeadingArgs::from_arg_matches(matches)?;
+    let verb = Verb::from_arg_matches(matches)?;
+    let declared = match named {
+        Some(named) if verb.takes_declared() => named.values(matches),
+        _ => Vec::new(),
+    };
+    Ok((verb, Context { leading, declared }))
 }
 
 /// Whether the words may give values to arguments that a project declares.
 fn names_project(words: &[String]) -> bool {
-    match verb_of(words) {
+    match verb_of(words).map(clap::Command::get_name) {
         Some("model") => true,
         Some("project") => words.iter().any(|word| word == "show"),
         _ => false,
     }
-}
-
-/// What the words are parsed with.
-fn parser(words: &[String], named: Option<&arguments::Named>) -> Command {
-    let verb = verb_of(words);
-    let verbs = match verb {
-        Some("model") => vec![model::definition(named)],
-        Some("project") => vec![project::definition(named)],
-        Some(verb) => definitions().into_iter().filter(|command| command.get_name() == verb).collect(),
-        None => definitions(),
-    };
-    let mut root =
-        Command::new("chandlery").no_binary_name(true).subcommand_required(true).arg_required_else_help(true);
-    let with_project = verb.is_none_or(|verb| WITH_PROJECT.contains(&verb));
-    let project = match with_project {
-        true => "Model project: its folder, or the name of a built-in one",
-        false => "Model project whose own parts the models are made of",
-    };
-    root = root.arg(flag_value('p', "project-dir", "PROJECT", project).global(true));
-    // Elsewhere -t is the chat template.
-    if with_project {
-        root = root.arg(flag_value('t', "config-template", "CONFIG", "Configuration of the project").global(true));
-    }
-    root.arg(Arg::new("json").long("json").global(true).action(ArgAction::SetTrue).help("Print one JSON report"))
-        .subcommands(verbs)
-}
-
-fn flag_value(short: char, long: &'static str, value: &'static str, help: &'static str) -> Arg {
-    Arg::new(long).short(short).long(long).value_name(value).help(help)
-}
-
-/// An option with a value.
-fn option(long: &'static str, value: &'static str, help: &'static str) -> Arg {
-    Arg::new(long).long(long).value_name(value).help(help)
-}
-
-/// A flag without a value.
-fn flag(long: &'static str, help: &'static str) -> Arg {
-    Arg::new(long).long(long).action(ArgAction::SetTrue).help(help)
-}
-
-/// A positional path.
-fn path(name: &'static str, help: &'static str) -> Arg {
-    Arg::new(name).required(true).value_parser(values::path()).help(help)
-}
-
-fn given<T: Clone + Send + Sync + 'static>(matches: &ArgMatches, name: &str) -> Option<T> {
-    matches.try_get_one::<T>(name).ok().flatten().cloned()
-}
-
-fn set(matches: &ArgMatches, name: &str) -> bool {
-    given::<bool>(matches, name).unwrap_or(false)
 }

@@ -2,55 +2,61 @@
 
 use std::path::{Path, PathBuf};
 
-use clap::{Arg, ArgMatches, Command};
+use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
-use super::arguments::{Named, chosen, with_note};
-use super::{Failure, KeptValue, Outcome, given, option, path};
+use super::arguments::{chosen, with_note};
+use super::shared::ConfigArgs;
+use super::verbs::{Context, Run};
+use super::{Failure, Outcome, values};
 use crate::display::{Align, Mark, MimeBundle, TableView, View};
 use crate::project::{Project, new_project, project};
 use crate::spec::UserPart;
 use crate::spec::parts::{self, PARTS};
 
-const KEEPS: &str = "chandlery::project::Trace";
-
-/// The type of its result.
-pub(super) fn keeps(matches: &ArgMatches) -> Option<&'static str> {
-    (matches.subcommand_name() == Some("show")).then_some(KEEPS)
+/// `chandlery project`.
+#[derive(Debug, Args)]
+pub(super) struct ProjectArgs {
+    #[command(subcommand)]
+    pub(super) action: ProjectAction,
 }
 
-pub(super) fn definition(named: Option<&Named>) -> Command {
-    let show = Command::new("show")
-        .about("The YAML that a configuration renders to (-p PROJECT -t CONFIG), and where each value comes from");
-    let show = match named {
-        Some(named) => named.add_flags(show),
-        None => show,
-    };
-    Command::new("project")
-        .about("List model projects, show a rendered configuration, or start a project from a copy")
-        .subcommand_required(true)
-        .arg_required_else_help(true)
-        .subcommand(Command::new("list").about("Built-in projects, and those below the current folder"))
-        .subcommand(show)
-        .subcommand(
-            Command::new("fields")
-                .about("The fields that a definition may write: type, default, what each is for")
-                .arg(Arg::new("PART").help("One part, or one field (default: all parts)").value_parser(subject)),
-        )
-        .subcommand(
-            Command::new("new")
-                .about("Copy a definition into a new folder, to edit it there")
-                .arg(path("DIR", "The folder to make"))
-                .arg(option("from", "PROJECT", "The project to copy: a name or a path (default: llama)")),
-        )
+/// What is asked about projects.
+#[derive(Debug, Subcommand)]
+pub(super) enum ProjectAction {
+    /// Built-in projects, and those below the current folder
+    List,
+    /// The YAML that a configuration renders to (-p PROJECT -t CONFIG), and where each value comes from
+    Show(ConfigArgs),
+    /// The fields that a definition may write: type, default, what each is for
+    Fields {
+        /// One part, or one field (default: all parts)
+        #[arg(value_name = "PART", value_parser = subject)]
+        part: Option<String>,
+    },
+    /// Copy a definition into a new folder, to edit it there
+    New {
+        /// The folder to make
+        #[arg(value_name = "DIR", value_parser = values::path)]
+        folder: PathBuf,
+        /// The project to copy: a name or a path
+        #[arg(long, value_name = "PROJECT", default_value = "llama")]
+        from: String,
+    },
 }
 
-pub(super) fn run(matches: &ArgMatches) -> Result<Outcome, Failure> {
-    match matches.subcommand() {
-        Some(("show", inner)) => show(inner),
-        Some(("new", inner)) => new(inner),
-        Some(("fields", inner)) => Ok(fields(inner)),
-        _ => list(),
+impl Run for ProjectArgs {
+    fn result_type(&self) -> Option<&'static str> {
+        matches!(self.action, ProjectAction::Show(_)).then_some("chandlery::project::Trace")
+    }
+
+    fn run(&self, context: &Context) -> Result<Outcome, Failure> {
+        match &self.action {
+            ProjectAction::List => list(),
+            ProjectAction::Show(config) => self.show(config, context),
+            ProjectAction::Fields { part } => Ok(fields(part.as_deref())),
+            ProjectAction::New { folder, from } => new(folder, from),
+        }
     }
 }
 
@@ -87,7 +93,7 @@ fn list() -> Result<Outcome, Failure> {
         entries.push(json!({ "name": Value::Null, "path": place, "error": error }));
     }
     view.note("-p takes a name or a path of the first column, -t a configuration");
-    Ok(Outcome { view: view.bundle(), json: Value::Array(entries), passed: true, value: None })
+    Ok(Outcome::new(view.bundle(), Value::Array(entries)))
 }
 
 /// A part or a field that exists.
@@ -103,14 +109,12 @@ fn subject(word: &str) -> Result<String, String> {
     Err(format!("it is neither a part ({}) nor a field{}", names.join(", "), meant.unwrap_or_default()))
 }
 
-fn fields(matches: &ArgMatches) -> Outcome {
-    let name = given::<String>(matches, "PART");
-    let name = name.as_deref();
+fn fields(name: Option<&str>) -> Outcome {
     if let Some(field) = name.filter(|name| parts::part(name).is_none()).and_then(parts::field) {
-        return Outcome { view: field.view(), json: field.report(), passed: true, value: None };
+        return Outcome::new(field.view(), field.report());
     }
     if let Some(part) = name.and_then(UserPart::find) {
-        return Outcome { view: part.view(), json: part.report(), passed: true, value: None };
+        return Outcome::new(part.view(), part.report());
     }
     let shown: Vec<_> = PARTS.iter().filter(|part| name.is_none_or(|name| name == part.name)).collect();
     // Those of the project that was named.
@@ -118,46 +122,45 @@ fn fields(matches: &ArgMatches) -> Outcome {
     let views = shown.iter().map(|part| part.view()).chain(own.iter().map(|part| part.view()));
     let view = views.reduce(|all, next| all.followed_by(&next)).unwrap_or_else(|| MimeBundle::text(""));
     let json = shown.iter().map(|part| part.report()).chain(own.iter().map(|part| part.report())).collect();
-    Outcome { view, json, passed: true, value: None }
+    Outcome::new(view, json)
 }
 
-fn show(matches: &ArgMatches) -> Result<Outcome, Failure> {
-    let config = chosen(matches)?;
-    let trace = config.trace()?;
-    let values: Vec<Value> = trace
-        .values
-        .iter()
-        .map(|traced| {
-            let place = traced.origin.place();
-            json!({
-                "key": traced.key,
-                "value": traced.value,
-                "origin": {
-                    "kind": traced.origin.kind(),
-                    "text": traced.origin.to_string(),
-                    "file": place.map(|place| &place.file),
-                    "line": place.map(|place| place.line),
-                },
+impl ProjectArgs {
+    fn show(&self, config: &ConfigArgs, context: &Context) -> Result<Outcome, Failure> {
+        let config = chosen(config, context)?;
+        let trace = config.trace()?;
+        let values: Vec<Value> = trace
+            .values
+            .iter()
+            .map(|traced| {
+                let place = traced.origin.place();
+                json!({
+                    "key": traced.key,
+                    "value": traced.value,
+                    "origin": {
+                        "kind": traced.origin.kind(),
+                        "text": traced.origin.to_string(),
+                        "file": place.map(|place| &place.file),
+                        "line": place.map(|place| place.line),
+                    },
+                })
             })
-        })
-        .collect();
-    let json = json!({
-        "note": trace.note,
-        "project": config.project().name(),
-        "path": config.project().folder(),
-        "config": config.name(),
-        "yaml": trace.yaml,
-        "values": values,
-    });
-    let view = trace.view();
-    let value = Some(KeptValue { value: Box::new(trace), type_path: KEEPS });
-    Ok(Outcome { view, json, passed: true, value })
+            .collect();
+        let json = json!({
+            "note": trace.note,
+            "project": config.project().name(),
+            "path": config.project().folder(),
+            "config": config.name(),
+            "yaml": trace.yaml,
+            "values": values,
+        });
+        Ok(Outcome::new(trace.view(), json).keeping(self, trace))
+    }
 }
 
-fn new(matches: &ArgMatches) -> Result<Outcome, Failure> {
-    let folder = given::<PathBuf>(matches, "DIR").unwrap_or_default();
-    let from = project(given::<String>(matches, "from").as_deref().unwrap_or("llama"))?;
-    let files = new_project(&folder, &from)?;
+fn new(folder: &Path, from: &str) -> Result<Outcome, Failure> {
+    let from = project(from)?;
+    let files = new_project(folder, &from)?;
     let text = format!(
         "{} is a copy of project {}: {}\nshow it with `chandlery -p {} project show`",
         folder.display(),
@@ -166,5 +169,5 @@ fn new(matches: &ArgMatches) -> Result<Outcome, Failure> {
         folder.display()
     );
     let json = json!({ "path": folder, "from": from.name(), "files": files });
-    Ok(with_note(Outcome { view: MimeBundle::text(text), json, passed: true, value: None }, &from))
+    Ok(with_note(Outcome::new(MimeBundle::text(text), json), &from))
 }

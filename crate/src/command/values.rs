@@ -1,129 +1,71 @@
-//! How words of a command line become values.
+//! How words of a command line become values. An error is one line: clap writes the flag and the word before it.
 
+use std::convert::Infallible;
 use std::path::PathBuf;
 
-use clap::builder::{TypedValueParser, ValueParser};
-use clap::{Arg, ArgAction, ArgMatches};
-
-use super::{flag, flag_value, option, set};
 use crate::checkpoint::{WeightsFormat, parse_size};
 use crate::device::Device;
 use crate::gguf::GgufType;
-use crate::naming::{Families, FamilyError};
+use crate::ops::AttentionImplementation;
+use crate::smoke_test::CompareSettings;
 use crate::spec::{DType, Recipe};
+use crate::update::Version;
 
 /// A path; a leading `~` is the home folder, also where no shell expands it.
-pub(super) fn path() -> impl TypedValueParser<Value = PathBuf> {
-    clap::builder::StringValueParser::new().map(|word: String| match (word.strip_prefix("~/"), std::env::home_dir()) {
+pub(super) fn path(word: &str) -> Result<PathBuf, Infallible> {
+    Ok(match (word.strip_prefix("~/"), std::env::home_dir()) {
         (Some(rest), Some(home)) => home.join(rest),
         _ => PathBuf::from(word),
     })
 }
 
 /// An element type for weights.
-pub(super) fn dtype() -> ValueParser {
-    ValueParser::from(|word: &str| {
-        let dtype = DType::parse(word).filter(|dtype| dtype.is_weight_float());
-        dtype.ok_or_else(|| "use float32, bfloat16, float16 or float64".to_owned())
-    })
+pub(super) fn dtype(word: &str) -> Result<DType, &'static str> {
+    let dtype = DType::parse(word).filter(|dtype| dtype.is_weight_float());
+    dtype.ok_or("use float32, bfloat16, float16 or float64")
 }
 
 /// A device.
-pub(super) fn device() -> ValueParser {
-    ValueParser::from(|word: &str| Device::parse(word).map_err(|_| "use meta, cpu, cuda or cuda:N".to_owned()))
+pub(super) fn device(word: &str) -> Result<Device, &'static str> {
+    Device::parse(word).map_err(|_| "use meta, cpu, cuda or cuda:N")
 }
 
 /// A format of weights.
-pub(super) fn weights_format() -> ValueParser {
-    ValueParser::from(|word: &str| WeightsFormat::parse(word).ok_or_else(|| "use safetensors or pytorch".to_owned()))
+pub(super) fn weights_format(word: &str) -> Result<WeightsFormat, &'static str> {
+    WeightsFormat::parse(word).ok_or("use safetensors or pytorch")
 }
 
 /// How a GGUF file stores matrices.
-pub(super) fn gguf_type() -> ValueParser {
-    ValueParser::from(|word: &str| {
-        GgufType::parse(word).ok_or_else(|| {
-            let names: Vec<&str> = GgufType::ALL.iter().map(|kind| kind.name()).collect();
-            format!("use {}; recipes such as int4-weight-only are for --quantize", names.join(", "))
-        })
+pub(super) fn gguf_type(word: &str) -> Result<GgufType, String> {
+    GgufType::parse(word).ok_or_else(|| {
+        let names: Vec<&str> = GgufType::ALL.iter().map(|kind| kind.name()).collect();
+        format!("use {}; recipes such as int4-weight-only are for --quantize", names.join(", "))
     })
 }
 
 /// A number of bytes with a unit.
-pub(super) fn size() -> ValueParser {
-    ValueParser::from(|word: &str| {
-        parse_size(word).ok_or_else(|| "use a number with a unit, such as 5GB or 512MiB".to_owned())
-    })
+pub(super) fn size(word: &str) -> Result<u64, &'static str> {
+    parse_size(word).ok_or("use a number with a unit, such as 5GB or 512MiB")
 }
 
-/// A way to quantize. Only the first line of an error has room here: clap writes the flag and the value before it.
-pub(super) fn recipe() -> ValueParser {
+/// A way to quantize.
+pub(super) fn recipe(word: &str) -> Result<Recipe, String> {
     const ORIGIN: &str = "the command line";
-    ValueParser::from(|word: &str| {
-        let aside = format!("\n  where: {ORIGIN}\n  do: ");
-        Recipe::parse(word, ORIGIN).map_err(|error| error.to_string().replace(&aside, "; "))
-    })
+    let aside = format!("\n  where: {ORIGIN}\n  do: ");
+    Recipe::parse(word, ORIGIN).map_err(|error| error.to_string().replace(&aside, "; "))
 }
 
-/// Which weights of a model folder to take.
-pub(super) fn checkpoint() -> Arg {
-    flag_value(
-        'c',
-        "checkpoint",
-        "PATH",
-        "Checkpoint to take (default: the newest complete one, else the folder's own)",
-    )
-    .value_parser(path())
+/// A version of an architecture.
+pub(super) fn version(word: &str) -> Result<Version, &'static str> {
+    Version::parse(word).ok_or("use a number, such as 1")
 }
 
-/// Permission to write into a folder that holds something.
-pub(super) fn force() -> Arg {
-    flag("force", "Write into DST though it holds something: over files of the same names, in place of its model")
+/// How attention is computed.
+pub(super) fn attention(word: &str) -> Result<AttentionImplementation, &'static str> {
+    word.parse().map_err(|_| "use eager, sdpa, flash_attention_2 or flex_attention")
 }
 
-/// Where to look for families of models beside the built-in ones; may be given several times.
-pub(super) fn converter_path() -> Arg {
-    option("converter-path", "PATH", "YAML file, or folder of them, that describes more families (repeatable)")
-        .value_parser(path())
-        .action(ArgAction::Append)
-}
-
-/// Whether fields of config.json that the model's family does not read are passed over.
-pub(super) fn allow_unknown_fields() -> Arg {
-    flag("allow-unknown-fields", "Pass over fields of config.json that its family does not say the meaning of")
-}
-
-/// What becomes of a head of its own in a model whose config.json says that the head is the embedding.
-pub(super) fn ties() -> [Arg; 2] {
-    [
-        flag("tie", "Where config.json says that the head is the embedding, drop a head with other numbers")
-            .conflicts_with("untie"),
-        flag("untie", "Where config.json says that the head is the embedding, keep a head with other numbers"),
-    ]
-}
-
-/// The value of [`ties`].
-pub(super) fn tie(matches: &ArgMatches) -> Option<bool> {
-    if set(matches, "tie") { Some(true) } else { set(matches, "untie").then_some(false) }
-}
-
-/// The families that the command line names.
-pub(super) fn families(matches: &ArgMatches) -> Result<Families, FamilyError> {
-    let families = Families::with_paths(converter_paths(matches))?;
-    let families = families.allow_unknown_fields(set(matches, "allow-unknown-fields"));
-    Ok(families.tie_word_embeddings(tie(matches)))
-}
-
-/// The values of [`converter_path`].
-pub(super) fn converter_paths(matches: &ArgMatches) -> Vec<PathBuf> {
-    matches.get_many::<PathBuf>("converter-path").into_iter().flatten().cloned().collect()
-}
-
-/// `--log-level`, which the commands take so that scripts written for others run.
-pub(super) fn log_level() -> Arg {
-    Arg::new("log-level")
-        .long("log-level")
-        .value_name("LEVEL")
-        .ignore_case(true)
-        .value_parser(["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"])
-        .help("Accepted for scripts that give it; there is no log, and the report is always the same")
+/// The settings of the second run of `model test --compare`.
+pub(super) fn compared(word: &str) -> Result<CompareSettings, String> {
+    CompareSettings::parse(word).map_err(|error| error.to_string().replace("\n  where: --compare\n  do: ", "; "))
 }

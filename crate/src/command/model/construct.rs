@@ -2,79 +2,64 @@
 
 use std::path::PathBuf;
 
-use clap::{ArgMatches, Command};
-
-use crate::checkpoint::WeightsFormat;
-use crate::command::{Failure, KeptValue, Outcome, given, set, values};
+use super::ModelArgs;
+use crate::command::{Failure, Outcome};
 use crate::construct::{Construct, ConstructError, Device, SaveOptions};
 use crate::display::View;
 use crate::naming::Families;
 use crate::project::ProjectConfig;
-use crate::spec::DType;
 
 /// Rows of the batch that `model test` runs, too.
 const DEFAULT_ROWS: usize = 2;
 
-/// The type of its result.
-pub(super) const KEEPS: &str = "chandlery::Construction";
+impl ModelArgs {
+    /// What the flags that `construct` and `test` share ask for.
+    pub(super) fn builder(&self, config: &ProjectConfig, device: Device) -> Result<Construct, Failure> {
+        let mut builder = config.construct().on(device).save_checkpoint(self.save_checkpoint);
+        builder = builder.refresh(self.refresh_model).force(self.force);
+        if let Some(dtype) = self.dtype {
+            builder = builder.dtype(dtype);
+        }
+        if let Some(seed) = self.seed {
+            builder = builder.seed(seed);
+        }
+        let saving = self.save_options();
+        builder = builder.max_shard_size(saving.max_shard_size).format(saving.format);
+        if let Some(path) = &self.load_from_checkpoint {
+            builder = builder.load_from_checkpoint(path);
+        }
+        let paths = &self.converters.converter_path;
+        if !paths.is_empty() {
+            builder = builder.families(Families::with_paths(paths.clone()).map_err(ConstructError::from)?);
+        }
+        builder = builder.strict(self.strict).allow_missing(self.allow_missing);
+        Ok(builder.no_init_weights(self.no_init_weights))
+    }
 
-pub(super) fn definition() -> Command {
-    Command::new("construct").about("Construct the model and its output folder")
-}
+    /// How weights are saved.
+    pub(super) fn save_options(&self) -> SaveOptions {
+        let usual = SaveOptions::default();
+        SaveOptions {
+            format: self.format.format.unwrap_or(usual.format),
+            max_shard_size: self.shards.max_shard_size.unwrap_or(usual.max_shard_size),
+        }
+    }
 
-/// What the flags that `construct` and `test` share ask for.
-pub(super) fn builder(matches: &ArgMatches, config: &ProjectConfig, device: Device) -> Result<Construct, Failure> {
-    let mut builder = config.construct().on(device).save_checkpoint(set(matches, "save-checkpoint"));
-    builder = builder.refresh(set(matches, "refresh-model")).force(set(matches, "force"));
-    if let Some(dtype) = given::<DType>(matches, "dtype") {
-        builder = builder.dtype(dtype);
+    /// The output folder: the one that is named, or one of the model's name.
+    pub(super) fn output(&self, config: &ProjectConfig) -> Result<PathBuf, Failure> {
+        match &self.output_dir {
+            Some(folder) => Ok(folder.clone()),
+            None => Ok(PathBuf::from("output_models").join(config.model_name()?)),
+        }
     }
-    if let Some(seed) = given::<u64>(matches, "seed") {
-        builder = builder.seed(seed);
-    }
-    let saving = save_options(matches);
-    builder = builder.max_shard_size(saving.max_shard_size).format(saving.format);
-    if let Some(path) = given::<PathBuf>(matches, "load-from-checkpoint") {
-        builder = builder.load_from_checkpoint(path);
-    }
-    let paths = values::converter_paths(matches);
-    if !paths.is_empty() {
-        builder = builder.families(Families::with_paths(paths).map_err(ConstructError::from)?);
-    }
-    builder = builder.strict(set(matches, "strict")).allow_missing(set(matches, "allow-missing"));
-    Ok(builder.no_init_weights(set(matches, "no-init-weights")))
-}
 
-/// How weights are saved.
-pub(super) fn save_options(matches: &ArgMatches) -> SaveOptions {
-    let usual = SaveOptions::default();
-    SaveOptions {
-        format: given::<WeightsFormat>(matches, "format").unwrap_or(usual.format),
-        max_shard_size: given::<u64>(matches, "max-shard-size").unwrap_or(usual.max_shard_size),
+    pub(super) fn construct(&self, config: &ProjectConfig) -> Result<Outcome, Failure> {
+        let output = self.output(config)?;
+        let mut builder = self.builder(config, self.device.unwrap_or(Device::Meta))?.output_dir(output);
+        if self.batch_size.is_some() || self.sequence_length.is_some() {
+            builder = builder.estimate_for(self.batch_size.unwrap_or(DEFAULT_ROWS), self.sequence_length);
+        }
+        let construction = builder.build()?;
+        Ok(Outcome::new(construction.view(), construction.report()).keeping(self, construction))
     }
-}
-
-/// The output folder where none is named.
-pub(super) fn default_output(config: &ProjectConfig) -> Result<PathBuf, Failure> {
-    Ok(PathBuf::from("output_models").join(config.model_name()?))
-}
-
-pub(super) fn run(matches: &ArgMatches, config: &ProjectConfig) -> Result<Outcome, Failure> {
-    let device = given::<Device>(matches, "device").unwrap_or(Device::Meta);
-    let output = match given::<PathBuf>(matches, "output-dir") {
-        Some(folder) => folder,
-        None => default_output(config)?,
-    };
-    let mut builder = builder(matches, config, device)?.output_dir(output);
-    let (rows, tokens) = (given::<usize>(matches, "batch-size"), given::<usize>(matches, "sequence-length"));
-    if rows.is_some() || tokens.is_some() {
-        builder = builder.estimate_for(rows.unwrap_or(DEFAULT_ROWS), tokens);
-    }
-    let construction = builder.build()?;
-    Ok(Outcome {
-        view: construction.view(),
-        json: construction.report(),
-        passed: true,
-        value: Some(KeptValue { value: Box::new(construction), type_path: KEEPS }),
-    })
 }

@@ -20,7 +20,7 @@ fn advice(rust: &str) -> Option<String> {
     }
     let end = line.find(|c: char| !(c.is_alphanumeric() || c == '_')).unwrap_or(line.len());
     let (name, rest) = line.split_at(end);
-    let is_verb = chandlery::command::VERBS.contains(&name);
+    let is_verb = chandlery::command::definition(name).is_some();
     if !is_verb && list::find(name).is_none() {
         return None;
     }

@@ -84,7 +84,7 @@ pub(super) fn find(name: &str) -> Option<&'static Entry> {
 
 /// All names that may stand after the sign, the toolkit's verbs included.
 pub(in crate::engine::direct) fn names() -> impl Iterator<Item = &'static str> {
-    ENTRIES.iter().map(|entry| entry.name).chain(chandlery::command::VERBS.iter().copied())
+    ENTRIES.iter().map(|entry| entry.name).chain(chandlery::command::verbs())
 }
 
 /// Whether brackets of a dependency's table have no end yet.

@@ -141,7 +141,7 @@ pub(super) fn parse(code: &str) -> Result<Parsed, UsageError> {
 /// Whether a line that begins with this name can be a directive.
 fn is_known(name: &str) -> bool {
     let needless = || list::NEEDLESS.iter().any(|(known, _)| *known == name);
-    list::find(name).is_some() || chandlery::command::VERBS.contains(&name) || needless()
+    list::find(name).is_some() || chandlery::command::definition(name).is_some() || needless()
 }
 
 /// A line without the comment that ends it.
@@ -235,7 +235,7 @@ fn directive(written: &Written<'_>) -> Result<Directive, String> {
     if name.is_empty() {
         return Ok(Directive::Help);
     }
-    if name.starts_with('-') || chandlery::command::VERBS.contains(&name) {
+    if name.starts_with('-') || chandlery::command::definition(name).is_some() {
         return Ok(Directive::Verb(line.trim_end().to_owned()));
     }
     let meant = list::nearest(name).map(|near| format!("; did you mean {sign}{near}?")).unwrap_or_default();
