@@ -9,6 +9,7 @@ use crate::project::Project;
 
 /// What a command would do, as far as its words tell.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Checked {
     /// The type of its result, as a cell may write it; `None` if it has none.
     pub type_path: Option<&'static str>,

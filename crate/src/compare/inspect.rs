@@ -13,6 +13,7 @@ use crate::spec::{ModelConfig, ModelSpec, Naming, ParamPath, Scheme, TensorRow, 
 
 /// The tensors of a folder or file, and the configuration beside them if there is a readable one.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Inspection {
     /// What was opened.
     pub path: PathBuf,

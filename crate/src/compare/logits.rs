@@ -30,6 +30,7 @@ impl Observed {
 
 /// A comparison to be made; see [`compare`].
 #[derive(Clone, Debug)]
+#[must_use = "a comparison does nothing until it is run"]
 pub struct Compare {
     left: PathBuf,
     right: PathBuf,
@@ -154,6 +155,7 @@ fn floats(tensor: &Tensor) -> candle_core::Result<Vec<f32>> {
 
 /// Logits of a model.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct ModelLogits {
     /// The numbers, row-major.
     pub values: Vec<f32>,

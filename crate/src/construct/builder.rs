@@ -59,6 +59,7 @@ pub enum ConstructError {
 
 /// A construction to be run; made by [`ProjectConfig::construct`].
 #[derive(Clone, Debug)]
+#[must_use = "a construction does nothing until it is built"]
 pub struct Construct {
     config: ProjectConfig,
     device: Device,
@@ -79,6 +80,7 @@ pub struct Construct {
 
 /// A constructed model: its configuration and table always, its tensors unless it is on meta.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Construction {
     /// Project and configuration, such as `llama 4M`.
     pub title: String,

@@ -32,6 +32,7 @@ pub struct ParameterGroup {
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Estimate {
     /// Rows of a batch.
     pub batch_size: usize,

@@ -52,6 +52,7 @@ pub struct MismatchedParameter {
 
 /// How the tensors of a checkpoint and the parameters of a model belong together.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct LoadReport {
     /// The file or index that was opened.
     pub path: PathBuf,

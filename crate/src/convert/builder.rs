@@ -10,6 +10,7 @@ use crate::spec::DType;
 
 /// A conversion to be run; see [`convert`].
 #[derive(Clone, Debug)]
+#[must_use = "a conversion does nothing until it is run"]
 pub struct Convert {
     pub(super) source: PathBuf,
     pub(super) destination: PathBuf,

@@ -14,6 +14,7 @@ use crate::validation::{GenerationTest, LogitDiff, Verdict};
 
 /// A conversion that ran: its plan and its evidence.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Conversion {
     /// The source folder.
     pub source: PathBuf,

@@ -14,6 +14,7 @@ use crate::tokenizer::{Generation, GenerationMode};
 
 /// A finalization to be planned or run; see [`finalize`].
 #[derive(Clone, Debug)]
+#[must_use = "a finalization does nothing until it is planned or run"]
 pub struct Finalize {
     pub(super) source: PathBuf,
     pub(super) destination: PathBuf,

@@ -40,6 +40,7 @@ pub struct Optimizer {
 
 /// A finalization before it happens.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct FinalizePlan {
     /// The source folder.
     pub source: PathBuf,
@@ -75,6 +76,7 @@ pub struct FinalizePlan {
 
 /// A finalization that ran, or would run.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Finalization {
     /// What was, or would be, written.
     pub plan: Sealed<FinalizePlan>,

@@ -47,6 +47,7 @@ pub struct GradientRecord {
 
 /// What a test run found.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct SmokeTestReport {
     /// Project and configuration.
     pub title: String,

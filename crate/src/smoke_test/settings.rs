@@ -7,6 +7,7 @@ use crate::spec::{DType, Recipe};
 
 /// How a step is computed. All settings but the recipe give the same losses and gradients, within rounding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub struct Settings {
     /// How attention is computed.
     pub attention: AttentionImplementation,
@@ -36,6 +37,7 @@ impl std::fmt::Display for Settings {
 
 /// The second of two compared settings: what it changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub struct CompareSettings {
     /// Another attention.
     pub attention: Option<AttentionImplementation>,

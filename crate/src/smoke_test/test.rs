@@ -14,6 +14,7 @@ use crate::spec::Recipe;
 
 /// A test run to be made; see [`Construction::test`].
 #[derive(Clone, Debug)]
+#[must_use = "a test does nothing until it is run"]
 pub struct SmokeTest<'a> {
     pub(super) construction: &'a Construction,
     pub(super) steps: usize,

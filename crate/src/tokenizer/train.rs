@@ -28,6 +28,7 @@ const BATCH: usize = 8 << 20;
 
 /// A training to be run; made by [`train_tokenizer`].
 #[derive(Clone, Debug)]
+#[must_use = "training does nothing until it is run"]
 pub struct Training {
     vocab_size: usize,
     files: Vec<String>,

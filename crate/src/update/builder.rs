@@ -9,6 +9,7 @@ use crate::spec::DType;
 
 /// An update to be planned or run; see [`update`].
 #[derive(Clone, Debug)]
+#[must_use = "an update does nothing until it is planned or run"]
 pub struct Update {
     pub(super) source: PathBuf,
     pub(super) destination: PathBuf,

@@ -20,6 +20,7 @@ use crate::tokenizer::TokenizerFiles;
 
 /// An update before it happens.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct UpdatePlan {
     /// The source folder.
     pub source: PathBuf,
@@ -61,6 +62,7 @@ pub struct UpdatePlan {
 
 /// An update that ran, or would run.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct Updated {
     /// What was, or would be, done.
     pub plan: Sealed<UpdatePlan>,

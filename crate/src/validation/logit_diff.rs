@@ -39,6 +39,7 @@ pub struct LayerDiff {
 
 /// A comparison of logits in float32.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct LogitDiff {
     /// What the two sides are.
     pub names: (String, String),

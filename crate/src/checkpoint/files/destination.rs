@@ -20,6 +20,7 @@ pub enum DestinationState {
 
 /// What writing does to a folder: the one list of what a command writes, and what that means for what is there.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct FolderChanges {
     /// Every file that is written, below the folder.
     pub writes: Vec<String>,

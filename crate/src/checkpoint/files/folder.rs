@@ -25,6 +25,7 @@ const STAGE_INSIDE: &str = ".chandlery.partial-";
 /// Dropped without [`commit`](Self::commit), it removes what was built; killed, it leaves only a hidden folder whose
 /// name says that it is partial, and which the next run with this destination removes.
 #[derive(Debug)]
+#[must_use = "a staged folder is removed when it is dropped; commit it"]
 pub struct AtomicFolder {
     /// The hidden folder of this run.
     stage: PathBuf,
