@@ -27,6 +27,7 @@ pub mod progress;
 pub mod project;
 pub mod quantize;
 mod sealed;
+mod setting;
 pub mod smoke_test;
 pub mod spec;
 pub mod tokenizer;
@@ -34,13 +35,16 @@ pub mod update;
 pub mod validation;
 pub mod vocabulary;
 
+pub use checkpoint::{SaveOptions, WriteOptions};
 pub use compare::{Inspection, compare, inspect};
-pub use construct::{Construction, LoadReport, SaveOptions, load_checkpoint, save_checkpoint};
+pub use construct::{Construction, LoadReport, load_checkpoint, save_checkpoint};
 pub use convert::{Conversion, convert};
 pub use dataset::dataset;
 pub use finalize::finalize;
 pub use project::project;
 pub use sealed::Sealed;
+pub use setting::Setting;
+pub use tokenizer::TokenOptions;
 pub use update::update;
 
 // Linked for what it holds compiled.

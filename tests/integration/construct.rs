@@ -310,7 +310,7 @@ fn a_model_in_memory_loads_and_saves_by_the_references_names() {
     let model = built.model.as_ref().unwrap();
     assert!(load_checkpoint(&source, model).unwrap().is_complete());
     let folder = temp.path().join("saved");
-    let options = SaveOptions { max_shard_size: 2 << 20, ..SaveOptions::default() };
+    let options = SaveOptions::default().max_shard_size(2 << 20);
     let written = save_checkpoint(&folder, model, options).unwrap();
     assert!(written.files.len() > 2 && written.files.last().unwrap() == "model.safetensors.index.json");
     let (saved, original) = (Checkpoint::open(&folder).unwrap(), Checkpoint::open(&source).unwrap());
@@ -321,7 +321,7 @@ fn a_model_in_memory_loads_and_saves_by_the_references_names() {
     assert!(again.starts_with("the destination exists"), "{again}");
     // Beside other files of a model.
     std::fs::remove_file(source.join("model.safetensors")).unwrap();
-    let beside = SaveOptions { format: WeightsFormat::Pytorch, ..SaveOptions::default() };
+    let beside = SaveOptions::default().format(WeightsFormat::Pytorch);
     assert_eq!(save_checkpoint(&source, model, beside).unwrap().files, ["pytorch_model.bin"]);
     assert!(!entries(&source).iter().any(|name| name.starts_with('.')));
 }

@@ -378,7 +378,7 @@ fn finalize_takes_folders_of_a_family_that_is_given() {
     let temp = tempdir().unwrap();
     let families = Families::with_paths([gpt2_yaml()]).unwrap();
     let (source, done) = (fixture("families/gpt2"), temp.path().join("done"));
-    finalize(&source, &done).families(families.clone()).default_tokens(false).root_copy(true).run().unwrap();
+    finalize(&source, &done).families(families.clone()).skip_default_tokens(true).root_copy(true).run().unwrap();
     assert_eq!(contents(&source), contents(&done));
     assert_eq!(compare(&source, &done).families(families).run().unwrap().max_abs(), 0.0);
     let source = copy_of("families/gpt2", temp.path());

@@ -316,7 +316,7 @@ fn a_padding_token_is_added_where_there_is_none_unless_that_is_not_wanted() {
     let (added, skipped) = (temp.path().join("added"), temp.path().join("skipped"));
     let source = fixture("mistral-sw8");
     finalize(&source, &added).run().unwrap();
-    finalize(&source, &skipped).default_tokens(false).run().unwrap();
+    finalize(&source, &skipped).skip_default_tokens(true).run().unwrap();
     let vocab = json(source.join("config.json"))["vocab_size"].as_u64().unwrap();
     let config = json(added.join("config.json"));
     let pad = config["pad_token_id"].as_u64().unwrap();

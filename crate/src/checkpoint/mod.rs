@@ -7,6 +7,7 @@ mod gguf;
 mod header;
 mod open;
 mod pytorch;
+mod write_options;
 mod writer;
 
 pub(crate) use elements::cast::{cast_floats, read_floats};
@@ -29,4 +30,6 @@ pub(crate) use files::replacing::settle;
 pub use files::timestamp::timestamp;
 pub use gguf::{GgufArray, GgufMetadata, GgufValue, gguf_header};
 pub use open::{Blocks, Checkpoint, TensorData};
+pub(crate) use write_options::write_setters;
+pub use write_options::{SaveOptions, WriteOptions};
 pub use writer::{DEFAULT_MAX_SHARD_SIZE, ShardPlan, TensorSource, WeightsFormat, WrittenFiles, parse_size};

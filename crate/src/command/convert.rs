@@ -64,35 +64,23 @@ impl Run for ConvertArgs {
     }
 
     fn run(&self, _: &Context) -> Result<Outcome, Failure> {
-        let (write, tokens) = (&self.write, &self.tokens);
         let mut convert = crate::convert(&self.folders.source, &self.folders.destination)
             .reverse(self.reverse)
             .model_type(self.model_type.clone())
-            .dtype(write.dtype)
+            .write_options(self.write.options(self.format.format))
+            .token_options(self.tokens.options())
             .max_length(self.max_length)
             .checkpoint(self.checkpoint_path.clone())
             .device(self.device.device())
             .generation_test(self.generation_test)
-            .add_tokens(tokens.added.add_tokens.clone())
-            .skip_default_tokens(tokens.skip_default_tokens)
-            .pad_to_multiple(tokens.added.pad_to_multiple)
-            .chat_template(tokens.template.chat_template_path.clone())
             .prompt(self.prompt.clone())
             .validate(!self.no_validate)
             .prove(!self.no_prove)
             .allow_unknown_fields(self.families.allow_unknown_fields)
             .require_agreement(self.require_agreement)
-            .tie_word_embeddings(self.families.tie_word_embeddings())
-            .force(write.force)
-            .dry_run(write.dry_run);
+            .tie_word_embeddings(self.families.tie_word_embeddings());
         for path in &self.families.converters.converter_path {
             convert = convert.converter_path(path);
-        }
-        if let Some(format) = self.format.format {
-            convert = convert.format(format);
-        }
-        if let Some(size) = write.shards.max_shard_size {
-            convert = convert.max_shard_size(size);
         }
         let conversion = convert.run()?;
         let (mut view, mut json) = (conversion.view(), conversion.report());

@@ -93,36 +93,22 @@ impl Run for FinalizeArgs {
 
     fn run(&self, _: &Context) -> Result<Outcome, Failure> {
         let (format, gguf) = self.storage()?;
-        let (write, tokens) = (&self.write, &self.tokens);
         let mode = self.generation_config.as_deref().unwrap_or("carry");
-        let mut finalize = crate::finalize(&self.folders.source, &self.folders.destination)
+        let finalization = crate::finalize(&self.folders.source, &self.folders.destination)
             .families(self.families.families()?)
             .checkpoint(self.weights.checkpoint.clone())
             .root_copy(self.root_copy)
             .keep_optimizer(self.keep_optimizer)
-            .default_tokens(!tokens.skip_default_tokens)
-            .pad_to_multiple(tokens.added.pad_to_multiple)
+            .write_options(self.write.options(Some(format)))
+            .token_options(self.tokens.options())
             .auto_stop_tokens(!self.no_auto_stop_tokens)
             .stop_tokens(Generation::stop_token_list(self.stop_tokens.as_deref().unwrap_or_default()))
             .generation_config(GenerationMode::from_word(mode))
-            .format(format)
             .gguf(gguf)
-            .dtype(write.dtype)
             .quantize(self.quantize)
             .prompt(self.prompt.clone())
             .validate(!self.no_validate)
-            .force(write.force)
-            .dry_run(write.dry_run);
-        if let Some(tokens) = &tokens.added.add_tokens {
-            finalize = finalize.add_tokens(tokens);
-        }
-        if let Some(template) = &tokens.template.chat_template_path {
-            finalize = finalize.chat_template(template);
-        }
-        if let Some(size) = write.shards.max_shard_size {
-            finalize = finalize.max_shard_size(size);
-        }
-        let finalization = finalize.run()?;
+            .run()?;
         let mut view = finalization.view();
         if self.device.is_some() {
             view = view.with_note("--device was not needed: finalizing computes nothing");

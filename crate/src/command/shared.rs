@@ -6,11 +6,11 @@ use clap::{Args, ValueEnum};
 
 use super::Failure;
 use super::values;
-use crate::checkpoint::WeightsFormat;
+use crate::checkpoint::{SaveOptions, WeightsFormat, WriteOptions};
 use crate::device::Device;
 use crate::naming::{Families, FamilyError};
 use crate::spec::DType;
-use crate::tokenizer::ChatTemplate;
+use crate::tokenizer::{ChatTemplate, TokenOptions};
 
 /// The configuration of the project, for the verbs that work on one. Elsewhere `-t` is the chat template.
 #[derive(Debug, Args)]
@@ -85,7 +85,14 @@ pub(super) struct ShardArgs {
     safetensors: bool,
     /// Largest weights file (default: 5GB)
     #[arg(long, value_name = "SIZE", value_parser = values::size)]
-    pub(super) max_shard_size: Option<u64>,
+    max_shard_size: Option<u64>,
+}
+
+impl ShardArgs {
+    pub(super) fn options(&self, format: Option<WeightsFormat>) -> SaveOptions {
+        let usual = SaveOptions::default();
+        usual.format(format.unwrap_or(usual.format)).max_shard_size(self.max_shard_size.unwrap_or(usual.max_shard_size))
+    }
 }
 
 /// The format of weights, for the verbs that write tensors and not GGUF.
@@ -101,15 +108,23 @@ pub(super) struct FormatArgs {
 pub(super) struct WriteArgs {
     /// Cast the weights (default: as they are)
     #[arg(long, value_name = "DTYPE", value_parser = values::dtype)]
-    pub(super) dtype: Option<DType>,
+    dtype: Option<DType>,
     #[command(flatten)]
-    pub(super) shards: ShardArgs,
+    shards: ShardArgs,
     /// Write into DST though it holds something: over files of the same names, in place of its model
     #[arg(long)]
-    pub(super) force: bool,
+    force: bool,
     /// Say what would be written, from headers; write nothing
     #[arg(long)]
-    pub(super) dry_run: bool,
+    dry_run: bool,
+}
+
+impl WriteArgs {
+    /// The options, for weights in this format.
+    pub(super) fn options(&self, format: Option<WeightsFormat>) -> WriteOptions {
+        let save = self.shards.options(format);
+        WriteOptions { dtype: self.dtype, save, force: self.force, dry_run: self.dry_run }
+    }
 }
 
 /// Tokens that a tokenizer gets.
@@ -127,7 +142,7 @@ pub(super) struct AddedTokensArgs {
 #[derive(Debug, Args)]
 pub(super) struct TemplateArgs {
     #[arg(short = 't', long, value_name = "TEMPLATE", help = template_help())]
-    pub(super) chat_template_path: Option<String>,
+    chat_template_path: Option<String>,
 }
 
 fn template_help() -> String {
@@ -145,12 +160,23 @@ impl TemplateArgs {
 #[derive(Debug, Args)]
 pub(super) struct TokenArgs {
     #[command(flatten)]
-    pub(super) added: AddedTokensArgs,
+    added: AddedTokensArgs,
     /// Do not add [PAD] where the tokenizer has no padding token
     #[arg(long)]
-    pub(super) skip_default_tokens: bool,
+    skip_default_tokens: bool,
     #[command(flatten)]
-    pub(super) template: TemplateArgs,
+    template: TemplateArgs,
+}
+
+impl TokenArgs {
+    pub(super) fn options(&self) -> TokenOptions {
+        TokenOptions {
+            add_tokens: self.added.add_tokens.clone(),
+            skip_default_tokens: self.skip_default_tokens,
+            pad_to_multiple: self.added.pad_to_multiple,
+            chat_template: self.template.chat_template_path.clone(),
+        }
+    }
 }
 
 /// The device of a verb that computes logits.

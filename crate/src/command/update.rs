@@ -50,24 +50,15 @@ impl Run for UpdateArgs {
     }
 
     fn run(&self, _: &Context) -> Result<Outcome, Failure> {
-        let write = &self.write;
-        let mut update = crate::update(&self.folders.source, &self.folders.destination)
+        let updated = crate::update(&self.folders.source, &self.folders.destination)
             .architecture(self.arch.clone())
             .from_version(self.from_version.clone())
             .to_version(self.to_version.clone())
             .checkpoint(self.weights.checkpoint.clone())
             .migrations(self.converter_path.clone())
             .strict(!self.no_strict)
-            .dtype(write.dtype)
-            .force(write.force)
-            .dry_run(write.dry_run);
-        if let Some(format) = self.format.format {
-            update = update.format(format);
-        }
-        if let Some(size) = write.shards.max_shard_size {
-            update = update.max_shard_size(size);
-        }
-        let updated = update.run()?;
+            .write_options(self.write.options(self.format.format))
+            .run()?;
         let mut view = updated.view();
         if self.device.is_some() {
             view = view.with_note("--device was not needed: updating computes nothing");

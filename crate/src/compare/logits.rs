@@ -7,6 +7,7 @@ use safetensors::tensor::{Dtype, TensorView};
 
 use super::CompareError;
 use super::model::Model;
+use crate::Setting;
 use crate::checkpoint::{CheckpointChoice, CheckpointError, OutputFile};
 use crate::device::Device;
 use crate::model::{Batch, ModelError};
@@ -59,14 +60,14 @@ fn compare_paths(left: &Path, right: &Path) -> Compare {
 
 impl Compare {
     /// Compares on this text, tokenised by the left folder's tokenizer.
-    pub fn prompt(mut self, text: Option<String>) -> Self {
-        self.prompt = text;
+    pub fn prompt(mut self, text: impl Setting<String>) -> Self {
+        self.prompt = text.into_setting();
         self
     }
 
     /// Compares on these token ids.
-    pub fn batch(mut self, batch: Option<Batch>) -> Self {
-        self.batch = batch;
+    pub fn batch(mut self, batch: impl Setting<Batch>) -> Self {
+        self.batch = batch.into_setting();
         self
     }
 

@@ -4,8 +4,9 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
-use super::{Estimate, LoadReport, SaveOptions, output};
-use crate::checkpoint::{Checkpoint, CheckpointError, FolderChanges, WeightsFormat};
+use super::{Estimate, LoadReport, output};
+use crate::Setting;
+use crate::checkpoint::{Checkpoint, CheckpointError, FolderChanges, SaveOptions, WeightsFormat};
 pub use crate::device::Device;
 use crate::device::{DeviceError, NotEnoughMemory};
 use crate::memory;
@@ -152,8 +153,8 @@ impl Construct {
     }
 
     /// Element type of the parameters; float32 unless given.
-    pub fn dtype(mut self, dtype: DType) -> Self {
-        self.dtype = Some(dtype);
+    pub fn dtype(mut self, dtype: impl Setting<DType>) -> Self {
+        self.dtype = dtype.into_setting();
         self
     }
 
@@ -193,7 +194,13 @@ impl Construct {
         self
     }
 
-    /// Closes a shard before it exceeds this many bytes.
+    /// Sets how the weights are divided into files.
+    pub fn save_options(mut self, options: SaveOptions) -> Self {
+        self.saving = options;
+        self
+    }
+
+    /// Closes a file of weights before it exceeds this many bytes (default: 5 GB).
     pub fn max_shard_size(mut self, bytes: u64) -> Self {
         self.saving.max_shard_size = bytes;
         self

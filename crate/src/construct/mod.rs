@@ -10,4 +10,4 @@ pub use builder::{Construct, ConstructError, Construction, Device};
 pub(crate) use estimate::present;
 pub use estimate::{Estimate, ParameterGroup};
 pub use load::{LoadReport, LoadedParameter, MismatchedParameter, MissingParameter, load_checkpoint};
-pub use save::{SaveOptions, save_checkpoint};
+pub use save::save_checkpoint;

@@ -5,9 +5,10 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use super::save::{weight_files, write_weights};
-use super::{ConstructError, Construction, LoadReport, SaveOptions};
+use super::{ConstructError, Construction, LoadReport};
 use crate::checkpoint::{
-    CHECKPOINTS, CheckpointError, DestinationState, FolderChanges, GGUF_FILE, WEIGHTS_NAMES, listed, weights_entries,
+    CHECKPOINTS, CheckpointError, DestinationState, FolderChanges, GGUF_FILE, SaveOptions, WEIGHTS_NAMES, listed,
+    weights_entries,
 };
 use crate::export::{ExportError, sources};
 use crate::project::{tokenizer, tokenizer_names};

@@ -8,26 +8,11 @@ use std::path::Path;
 use candle_core::{DType as CandleType, Device as CandleDevice, Tensor};
 
 use crate::checkpoint::{
-    AtomicFolder, CheckpointError, DEFAULT_MAX_SHARD_SIZE, DestinationState, FolderChanges, ShardPlan, TensorSource,
-    WEIGHTS_NAMES, WeightsFormat, WrittenFiles,
+    AtomicFolder, CheckpointError, DestinationState, FolderChanges, SaveOptions, ShardPlan, TensorSource,
+    WEIGHTS_NAMES, WrittenFiles,
 };
 use crate::model::CausalLm;
 use crate::spec::{ParamPath, TensorRow, TensorTable};
-
-/// How [`save_checkpoint`] writes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SaveOptions {
-    /// Safetensors unless told otherwise.
-    pub format: WeightsFormat,
-    /// A file is closed before it exceeds this many bytes, unless one tensor alone does.
-    pub max_shard_size: u64,
-}
-
-impl Default for SaveOptions {
-    fn default() -> Self {
-        Self { format: WeightsFormat::default(), max_shard_size: DEFAULT_MAX_SHARD_SIZE }
-    }
-}
 
 /// Writes the weights of a model into a folder, in the sharded layout of Hugging Face: one file if it fits, else numbered
 /// ones and an index. The folder is made if it is not there; one that holds weights already is left alone.

@@ -39,9 +39,8 @@ impl Convert {
             let origin = self.source.join("config.json").display().to_string();
             family.write_config(source.config(), source.config_json(), &origin)?;
         }
-        if let Some(dtype) = self.dtype.filter(|dtype| !dtype.is_weight_float()) {
-            let what = format!("weights cannot be stored as {dtype}");
-            return refuse(what, "--dtype", "use float32, bfloat16, float16 or float64");
+        if let Some((what, advice)) = self.write.dtype_fault() {
+            return refuse(what, "--dtype", advice);
         }
         let positions = source.config().max_position_embeddings;
         if self.max_length.is_some_and(|length| length != positions)

@@ -13,7 +13,7 @@ use crate::model_folder::{entries_of_a_model, read_json};
 use crate::naming::{Family, RemapPlan};
 use crate::sealed::Sealed;
 use crate::spec::{ModelConfig, ModelSpec, Naming, ParamPath, TensorRow, TensorTable};
-use crate::tokenizer::{AddTokens, ChatTemplate, Generation, TokenPlan, TokenizerFiles};
+use crate::tokenizer::{Generation, TokenPlan, TokenizerFiles};
 
 /// The name of the file that says how text is generated.
 const GENERATION: &str = "generation_config.json";
@@ -52,14 +52,15 @@ impl Convert {
             Naming::HuggingFace => Naming::Native,
             Naming::Native => Naming::HuggingFace,
         };
-        let mut plan = RemapPlan::new(source.checkpoint(), source.naming(), source.config(), &family, self.dtype)?;
+        let mut plan =
+            RemapPlan::new(source.checkpoint(), source.naming(), source.config(), &family, self.write.dtype)?;
         plan.require_complete()?;
 
         let mut notes = Vec::new();
         let source_tokenizer = TokenizerFiles::read(&self.source)?;
         let tokens = self.tokens(&source_tokenizer, source.config().vocab_size, to, &mut notes)?;
         let mut config = source.config().clone();
-        config.dtype = self.dtype.unwrap_or(config.dtype);
+        config.dtype = self.write.dtype.unwrap_or(config.dtype);
         config.max_position_embeddings = self.max_length.unwrap_or(config.max_position_embeddings);
         config.vocab_size = tokens.as_ref().map_or(config.vocab_size, TokenPlan::vocab_size);
         let origin = self.source.join("config.json").display().to_string();
@@ -84,8 +85,8 @@ impl Convert {
         if to == Naming::Native {
             config = ModelConfig::from_json(&json, &origin)?;
         }
-        if let Some(name) = &self.chat_template {
-            tokenizer = tokenizer.with_chat_template(&ChatTemplate::open(name)?);
+        if let Some(template) = self.tokens.template()? {
+            tokenizer = tokenizer.with_chat_template(&template);
         }
         if let Some(tokens) = self.max_length {
             tokenizer = tokenizer.with_max_length(tokens);
@@ -95,7 +96,7 @@ impl Convert {
         let generation = generation.map(|(bytes, _)| bytes);
         let sources = if to == Naming::Native { crate::export::sources(&config)? } else { Vec::new() };
         let mut prepared = PreparedConversion {
-            shards: ShardPlan::with_format([], self.max_shard_size, self.format),
+            shards: ShardPlan::with_format([], self.write.save.max_shard_size, self.write.save.format),
             changes: FolderChanges::default(),
             source,
             family,
@@ -113,8 +114,13 @@ impl Convert {
         prepared.shards = prepared.shards(self);
         let read = [self.source.as_path(), prepared.source.checkpoint().path()];
         let contradicted = entries_of_a_model(&self.destination);
-        prepared.changes =
-            FolderChanges::of_whole_folder(&self.destination, prepared.files(), &contradicted, &read, self.force)?;
+        prepared.changes = FolderChanges::of_whole_folder(
+            &self.destination,
+            prepared.files(),
+            &contradicted,
+            &read,
+            self.write.force,
+        )?;
         Ok(prepared)
     }
 
@@ -126,17 +132,14 @@ impl Convert {
         to: Naming,
         notes: &mut Vec<String>,
     ) -> Result<Option<TokenPlan>, ConvertError> {
-        let default = to == Naming::Native && !self.skip_default_tokens;
-        let tokens = match &self.add_tokens {
-            Some(name) => AddTokens::open(name)?,
-            None if default || self.pad_to_multiple.is_some() => match default {
-                true => AddTokens::default_pad(),
-                false => AddTokens::from_yaml("{}", "no tokens")?,
-            },
-            None => return Ok(None),
-        };
-        let asked = self.add_tokens.is_some() || self.pad_to_multiple.is_some();
-        match tokens.plan(tokenizer, vocab_size, self.pad_to_multiple) {
+        let mut options = self.tokens.clone();
+        // On the way to Hugging Face nothing is added unless it was asked for.
+        options.skip_default_tokens |= to != Naming::Native;
+        let asked = options.changes_rows();
+        if !asked && options.skip_default_tokens {
+            return Ok(None);
+        }
+        match options.tokens()?.plan(tokenizer, vocab_size, options.pad_to_multiple) {
             Ok(plan) if asked || !plan.is_empty() => Ok(Some(plan)),
             Ok(_) => Ok(None),
             Err(error) if asked => Err(error.into()),
@@ -169,7 +172,11 @@ impl PreparedConversion {
             let row = self.plan.rows().find(|row| row.path == target)?;
             Some(TensorRow { path: self.family.name_on(self.to, &tie.alias), tied_to: Some(target), ..row })
         });
-        ShardPlan::with_format(self.plan.rows().chain(tied), convert.max_shard_size, convert.format)
+        ShardPlan::with_format(
+            self.plan.rows().chain(tied),
+            convert.write.save.max_shard_size,
+            convert.write.save.format,
+        )
     }
 
     /// What every tensor is made of. Reads an embedding if rows become the mean of its rows.
@@ -202,7 +209,7 @@ impl PreparedConversion {
             checkpoint: Sealed::new(self.source.checkpoint().choice().clone()),
             changes: Sealed::new(self.changes.clone()),
             notes: Sealed::new(self.notes.clone()),
-            dry_run: convert.dry_run,
+            dry_run: convert.write.dry_run,
         }
     }
 

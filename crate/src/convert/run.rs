@@ -16,7 +16,7 @@ impl Convert {
     pub fn run(&self) -> Result<Conversion, ConvertError> {
         let prepared = self.prepare()?;
         let mut conversion = prepared.conversion(self);
-        if self.dry_run {
+        if self.write.dry_run {
             return Ok(conversion);
         }
         let device = if self.validate { Some(self.device_for(&prepared.source)?) } else { None };

@@ -80,8 +80,8 @@ impl Convert {
         // A cast rounds the weights. The side that still reads the source rounds them likewise, so that names and
         // formulas are judged, not rounding.
         let (round_reference, round_native) = match source.naming() {
-            Naming::HuggingFace => (self.dtype, None),
-            Naming::Native => (None, self.dtype),
+            Naming::HuggingFace => (self.write.dtype, None),
+            Naming::Native => (None, self.write.dtype),
         };
         // What is generated token by token would be read as often.
         let keep = self.generation_test && self.keeps_layers(native);
@@ -137,7 +137,7 @@ impl Convert {
 
     /// The wider one of the types that the two sides have in memory.
     fn dtype_in_memory(&self, source: &ModelFolder) -> DType {
-        match self.dtype {
+        match self.write.dtype {
             Some(DType::F32 | DType::F64) => DType::F32,
             _ => streamed_dtype(source.checkpoint().table()),
         }

@@ -4,13 +4,14 @@ use std::path::{Path, PathBuf};
 
 use super::plan::Prepared;
 use super::{Finalization, FinalizeError, FinalizePlan};
-use crate::checkpoint::{DEFAULT_MAX_SHARD_SIZE, WeightsFormat};
+use crate::Setting;
+use crate::checkpoint::{WriteOptions, write_setters};
 use crate::gguf::GgufType;
 use crate::model_folder::{ModelFolder, ModelFolderError};
 use crate::naming::Families;
 use crate::sealed::Sealed;
-use crate::spec::{DType, Recipe};
-use crate::tokenizer::{Generation, GenerationMode};
+use crate::spec::Recipe;
+use crate::tokenizer::{Generation, GenerationMode, TokenOptions, token_setters};
 
 /// A finalization to be planned or run; see [`finalize`].
 #[derive(Clone, Debug)]
@@ -21,20 +22,13 @@ pub struct Finalize {
     pub(super) checkpoint: Option<PathBuf>,
     pub(super) root_copy: bool,
     pub(super) keep_optimizer: bool,
-    pub(super) add_tokens: Option<String>,
-    pub(super) default_tokens: bool,
-    pub(super) pad_to_multiple: Option<usize>,
-    pub(super) chat_template: Option<String>,
+    pub(super) write: WriteOptions,
+    pub(super) tokens: TokenOptions,
     pub(super) generation: Generation,
-    pub(super) format: WeightsFormat,
     pub(super) gguf: Option<GgufType>,
-    pub(super) dtype: Option<DType>,
     pub(super) quantize: Option<Recipe>,
     pub(super) prompt: Option<String>,
     pub(super) validate: bool,
-    pub(super) max_shard_size: u64,
-    pub(super) force: bool,
-    pub(super) dry_run: bool,
     pub(super) families: Option<Sealed<Families>>,
 }
 
@@ -55,28 +49,24 @@ fn finalize_paths(source: &Path, destination: &Path) -> Finalize {
         checkpoint: None,
         root_copy: false,
         keep_optimizer: false,
-        add_tokens: None,
-        default_tokens: true,
-        pad_to_multiple: None,
-        chat_template: None,
+        write: WriteOptions::default(),
+        tokens: TokenOptions::default(),
         generation: Generation::default(),
-        format: WeightsFormat::default(),
         gguf: None,
-        dtype: None,
         quantize: None,
         prompt: None,
         validate: true,
-        max_shard_size: DEFAULT_MAX_SHARD_SIZE,
-        force: false,
-        dry_run: false,
         families: None,
     }
 }
 
 impl Finalize {
+    write_setters!();
+    token_setters!();
+
     /// Takes the weights of this checkpoint folder instead of the newest complete one.
-    pub fn checkpoint(mut self, folder: Option<PathBuf>) -> Self {
-        self.checkpoint = folder;
+    pub fn checkpoint(mut self, folder: impl Setting<PathBuf>) -> Self {
+        self.checkpoint = folder.into_setting();
         self
     }
 
@@ -106,31 +96,6 @@ impl Finalize {
         self
     }
 
-    /// Adds the tokens that a YAML file or a built-in list (`chatml`) names. Without it `[PAD]` is added where the
-    /// tokenizer has no padding token.
-    pub fn add_tokens(mut self, name_or_path: &str) -> Self {
-        self.add_tokens = Some(name_or_path.to_owned());
-        self
-    }
-
-    /// Whether `[PAD]` is added where it is missing and no other tokens were asked for (default: yes).
-    pub fn default_tokens(mut self, add: bool) -> Self {
-        self.default_tokens = add;
-        self
-    }
-
-    /// Rounds the rows of the embedding up to a multiple.
-    pub fn pad_to_multiple(mut self, rows: Option<usize>) -> Self {
-        self.pad_to_multiple = rows;
-        self
-    }
-
-    /// Gives the tokenizer a chat template: a file, or the name of a built-in one (`chatml`, `llama3` …).
-    pub fn chat_template(mut self, name_or_path: &str) -> Self {
-        self.chat_template = Some(name_or_path.to_owned());
-        self
-    }
-
     /// Where generation_config.json comes from: the source (the default), nowhere, or a preset.
     pub fn generation_config(mut self, mode: GenerationMode) -> Self {
         self.generation.mode = mode;
@@ -149,58 +114,27 @@ impl Finalize {
         self
     }
 
-    /// Stores the weights as safetensors (the default) or as PyTorch does.
-    pub fn format(mut self, format: WeightsFormat) -> Self {
-        self.format = format;
-        self
-    }
-
     /// Stores the weights as one GGUF file at the root instead, matrices in this type.
-    pub fn gguf(mut self, kind: Option<GgufType>) -> Self {
-        self.gguf = kind;
-        self
-    }
-
-    /// Casts the weights; without it their element type stays.
-    pub fn dtype(mut self, dtype: Option<DType>) -> Self {
-        self.dtype = dtype;
+    pub fn gguf(mut self, kind: impl Setting<GgufType>) -> Self {
+        self.gguf = kind.into_setting();
         self
     }
 
     /// Quantizes the linear layers by this recipe, and compares logits before and after.
-    pub fn quantize(mut self, recipe: Option<Recipe>) -> Self {
-        self.quantize = recipe;
+    pub fn quantize(mut self, recipe: impl Setting<Recipe>) -> Self {
+        self.quantize = recipe.into_setting();
         self
     }
 
     /// Compares logits before and after quantization on this text.
-    pub fn prompt(mut self, text: Option<String>) -> Self {
-        self.prompt = text;
+    pub fn prompt(mut self, text: impl Setting<String>) -> Self {
+        self.prompt = text.into_setting();
         self
     }
 
     /// Whether to compare logits before and after quantization (default: yes). It loads the model in float32.
     pub fn validate(mut self, validate: bool) -> Self {
         self.validate = validate;
-        self
-    }
-
-    /// Closes a shard before it exceeds this many bytes.
-    pub fn max_shard_size(mut self, bytes: u64) -> Self {
-        self.max_shard_size = bytes;
-        self
-    }
-
-    /// Writes also into a folder that holds something: over the files of the same names, and in place of the model that it
-    /// holds. Everything else there stays.
-    pub fn force(mut self, force: bool) -> Self {
-        self.force = force;
-        self
-    }
-
-    /// Says what would be written, from headers only.
-    pub fn dry_run(mut self, dry_run: bool) -> Self {
-        self.dry_run = dry_run;
         self
     }
 
@@ -218,7 +152,7 @@ impl Finalize {
     /// [`FinalizeError`]; the destination appears whole or not at all.
     pub fn run(&self) -> Result<Finalization, FinalizeError> {
         let prepared = Prepared::new(self)?;
-        let quantization = if self.dry_run { None } else { prepared.write(self)? };
-        Ok(Finalization::new(prepared.plan, quantization, self.dry_run))
+        let quantization = if self.write.dry_run { None } else { prepared.write(self)? };
+        Ok(Finalization::new(prepared.plan, quantization, self.write.dry_run))
     }
 }

@@ -122,7 +122,7 @@ impl Prepared {
                 ModelConfig::from_json(&config, &origin).map_err(crate::model_folder::ModelFolderError::from)?
             }
             Naming::HuggingFace => {
-                let dtype = asked.dtype.unwrap_or(folder.config().dtype);
+                let dtype = asked.write.dtype.unwrap_or(folder.config().dtype);
                 ModelConfig { dtype, ..folder.config().clone() }
             }
         };
@@ -178,7 +178,8 @@ impl Prepared {
         let files = plan.files.iter().map(|file| file.path.clone());
         let read = [asked.source.as_path(), plan.checkpoint.as_path()];
         let contradicted = entries_of_a_model(&asked.destination);
-        plan.changes = FolderChanges::of_whole_folder(&asked.destination, files, &contradicted, &read, asked.force)?;
+        plan.changes =
+            FolderChanges::of_whole_folder(&asked.destination, files, &contradicted, &read, asked.write.force)?;
         Ok(Self { plan, folder, tokenizer: tokens.files, sources, weights })
     }
 }

@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 use super::{Finalize, FinalizeError};
 use crate::checkpoint::CheckpointError;
 use crate::spec::parse_json;
-use crate::tokenizer::{AddTokens, ChatTemplate, GenerationConfig, TokenPlan, TokenizerFiles};
+use crate::tokenizer::{GenerationConfig, TokenPlan, TokenizerFiles};
 
 /// The tokenizer of the new folder, and how it came about.
 pub(super) struct Tokens {
@@ -25,16 +25,11 @@ impl Tokens {
     /// Plans them for a model whose embedding has `vocab_size` rows.
     pub(super) fn new(asked: &Finalize, vocab_size: usize) -> Result<Self, FinalizeError> {
         let source = TokenizerFiles::read(&asked.source)?;
-        let added = match (&asked.add_tokens, asked.default_tokens) {
-            (Some(named), _) => AddTokens::open(named)?,
-            (None, true) => AddTokens::default_pad(),
-            (None, false) => AddTokens::from_yaml("", "no tokens")?,
-        };
         let mut warnings = Vec::new();
-        let plan = match added.plan(&source, vocab_size, asked.pad_to_multiple) {
+        let plan = match asked.tokens.tokens()?.plan(&source, vocab_size, asked.tokens.pad_to_multiple) {
             Ok(plan) => Some(plan),
             // What was asked for fails. What is merely usual does not, where no tokenizer can be read.
-            Err(error) if asked.add_tokens.is_some() || asked.pad_to_multiple.is_some() => return Err(error.into()),
+            Err(error) if asked.tokens.changes_rows() => return Err(error.into()),
             Err(error) => {
                 let first = error.to_string().lines().next().unwrap_or_default().to_owned();
                 warnings.push(format!("the tokenizer goes along unread, without a look at its roles: {first}"));
@@ -47,8 +42,7 @@ impl Tokens {
             files = plan.tokenizer().clone();
             note_changes(&source, &files, "tokens added", &mut changed);
         }
-        if let Some(named) = &asked.chat_template {
-            let template = ChatTemplate::open(named)?;
+        if let Some(template) = asked.tokens.template()? {
             let given = files.with_chat_template(&template);
             note_changes(&files, &given, &format!("chat template: {}", template.origin()), &mut changed);
             files = given;

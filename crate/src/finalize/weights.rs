@@ -36,12 +36,11 @@ impl WeightsPlan {
         source: &ModelFolder,
         tokens: Option<&TokenPlan>,
     ) -> Result<Self, FinalizeError> {
-        if let Some(dtype) = asked.dtype.filter(|dtype| !dtype.is_weight_float()) {
-            let what = format!("weights cannot be stored as {dtype}");
-            return Err(FinalizeError::refused(what, "--dtype", "use float32, bfloat16, float16 or float64"));
+        if let Some((what, advice)) = asked.write.dtype_fault() {
+            return Err(FinalizeError::refused(what, "--dtype", advice));
         }
         let quantized = source.config_json().get("quantization_config").is_some_and(|block| !block.is_null());
-        if let Some(dtype) = asked.dtype.filter(|_| quantized) {
+        if let Some(dtype) = asked.write.dtype.filter(|_| quantized) {
             let what = format!("the weights are quantized, and quantized weights do not become {dtype} by a cast");
             return Err(FinalizeError::refused(what, "--dtype", "leave --dtype out"));
         }
@@ -60,7 +59,7 @@ impl WeightsPlan {
         let (mut rows, mut growing) = (Vec::new(), Vec::new());
         for name in weights.stored_order().filter(|name| !tied.contains_key(name)) {
             let Some(row) = weights.table().get(&name) else { continue };
-            let dtype = asked.dtype.filter(|_| row.dtype.is_float()).unwrap_or(row.dtype);
+            let dtype = asked.write.dtype.filter(|_| row.dtype.is_float()).unwrap_or(row.dtype);
             let mut row = TensorRow { dtype, ..row.clone() };
             if let Some(plan) = tokens.filter(|_| grows.contains(&name)) {
                 row.shape = grown_shape(plan, &row.shape);
@@ -75,14 +74,14 @@ impl WeightsPlan {
         }
         let quantize = asked.quantize.map(|recipe| QuantizePlan::new(source, recipe)).transpose()?;
         if let Some(plan) = &quantize {
-            if asked.format != WeightsFormat::Safetensors {
+            if asked.write.save.format != WeightsFormat::Safetensors {
                 let what = "quantized weights are stored in safetensors files, as compressed-tensors lays them out";
                 return Err(FinalizeError::refused(what, "--quantize and --format", "leave --format out"));
             }
             rows = plan.rows(rows);
         }
-        let shards = ShardPlan::with_format(rows, asked.max_shard_size, asked.format);
-        Ok(Self { shards, growing, tokens: tokens.cloned(), dtype: asked.dtype, quantize, gguf: None })
+        let shards = ShardPlan::with_format(rows, asked.write.save.max_shard_size, asked.write.save.format);
+        Ok(Self { shards, growing, tokens: tokens.cloned(), dtype: asked.write.dtype, quantize, gguf: None })
     }
 
     /// The same weights in a GGUF file, whose metadata hold configuration and tokenizer as they will be.
@@ -95,7 +94,7 @@ impl WeightsPlan {
         tokenizer: &TokenizerFiles,
     ) -> Result<Self, FinalizeError> {
         let refused = |what: &str, origin: &str, advice: &str| Err(FinalizeError::refused(what, origin, advice));
-        if asked.dtype.is_some() {
+        if asked.write.dtype.is_some() {
             return refused(
                 "--gguf-type says how the numbers of a GGUF file are stored",
                 "--dtype",

@@ -4,8 +4,10 @@ use std::path::{Path, PathBuf};
 
 use super::error::{SmokeTestError, refused};
 use super::{CompareSettings, Settings, SmokeTestReport};
+use crate::Setting;
+use crate::checkpoint::SaveOptions;
 use crate::checkpoint::{CheckpointError, WEIGHTS_NAMES};
-use crate::construct::{Construction, SaveOptions};
+use crate::construct::Construction;
 use crate::dataset::DatasetConfig;
 use crate::memory;
 use crate::model::CausalLm;
@@ -92,15 +94,15 @@ impl<'a> SmokeTest<'a> {
     }
 
     /// Feeds this dataset instead of random tokens; from the start again when it is used up.
-    pub fn dataset(mut self, dataset: DatasetConfig) -> Self {
-        self.dataset = Some(dataset);
+    pub fn dataset(mut self, dataset: impl Setting<DatasetConfig>) -> Self {
+        self.dataset = dataset.into_setting();
         self
     }
 
     /// Keeps the documents of a row apart: always (`true`: where the data does not say, a new one starts after each end
     /// of text; random rows are divided at random) or never (`false`). By default where the data says where they start.
-    pub fn packed(mut self, packed: bool) -> Self {
-        self.packed = Some(packed);
+    pub fn packed(mut self, packed: impl Setting<bool>) -> Self {
+        self.packed = packed.into_setting();
         self
     }
 
@@ -124,8 +126,8 @@ impl<'a> SmokeTest<'a> {
 
     /// Trains for being quantized by this recipe: weights, and inputs if it says so, are rounded in the forward pass as
     /// they will be when they are stored. The weights themselves stay floats.
-    pub fn qat_recipe(mut self, recipe: Option<Recipe>) -> Self {
-        self.settings.qat_recipe = recipe;
+    pub fn qat_recipe(mut self, recipe: impl Setting<Recipe>) -> Self {
+        self.settings.qat_recipe = recipe.into_setting();
         self
     }
 
@@ -141,8 +143,8 @@ impl<'a> SmokeTest<'a> {
     }
 
     /// Also runs every step with other settings, from the same weights, and compares losses and gradients.
-    pub fn compare(mut self, changes: CompareSettings) -> Self {
-        self.compare = Some(changes);
+    pub fn compare(mut self, changes: impl Setting<CompareSettings>) -> Self {
+        self.compare = changes.into_setting();
         self
     }
 

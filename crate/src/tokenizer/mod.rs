@@ -10,6 +10,7 @@ mod generation;
 mod outline;
 mod small_file;
 mod summary;
+mod token_options;
 mod train;
 
 pub use add_tokens::{AddTokens, PlannedToken, ROLES, RowEdit, RowInit, TokenChange, TokenKind, TokenPlan};
@@ -18,4 +19,6 @@ pub use error::TokenizerError;
 pub use files::{TOKENIZER_FILES, TokenizerFiles};
 pub use generation::{Generation, GenerationConfig, GenerationMode};
 pub use summary::{SampleToken, SpecialToken, TokenizerSummary};
+pub use token_options::TokenOptions;
+pub(crate) use token_options::token_setters;
 pub use train::{SPECIAL_TOKENS, TrainedTokenizer, Training, train_tokenizer};

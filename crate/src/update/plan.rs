@@ -88,9 +88,8 @@ pub(super) const RECORD: &str = "chandlery_update.json";
 
 impl Prepared {
     pub(super) fn new(asked: &Update) -> Result<Self, UpdateError> {
-        if let Some(dtype) = asked.dtype.filter(|dtype| !dtype.is_weight_float()) {
-            let what = format!("weights cannot be stored as {dtype}");
-            return Err(UpdateError::refused(what, "--dtype", "use float32, bfloat16, float16 or float64"));
+        if let Some((what, advice)) = asked.write.dtype_fault() {
+            return Err(UpdateError::refused(what, "--dtype", advice));
         }
         let old = crate::model_folder::read_config(&asked.source)?;
         let origin = asked.source.join("config.json").display().to_string();
@@ -104,14 +103,15 @@ impl Prepared {
         let weights = Checkpoint::choose(&asked.source, asked.checkpoint.as_deref())?;
         let choice = weights.choice().clone();
         let checkpoint = choice.path.clone();
-        let config = migrated(&old, &chain, (architecture, &to), asked.dtype.or_else(|| stored_dtype(&old, &weights)))?;
+        let config =
+            migrated(&old, &chain, (architecture, &to), asked.write.dtype.or_else(|| stored_dtype(&old, &weights)))?;
         let new = ModelConfig::from_json(&config, &origin).map_err(ModelFolderError::from)?;
 
         let native = ModelSpec::resolve(&new).table(new.dtype);
         let ways = Ways::new(&weights, &chain, &new, &native)?;
         ways.require(asked.strict, &weights)?;
-        let rows = ways.rows(&weights, &native, asked.dtype);
-        let shards = ShardPlan::with_format(rows, asked.max_shard_size, asked.format);
+        let rows = ways.rows(&weights, &native, asked.write.dtype);
+        let shards = ShardPlan::with_format(rows, asked.write.save.max_shard_size, asked.write.save.format);
         let placement = match choice.step() {
             Some(step) => Placement::Checkpoint { step },
             None => Placement::Root,
@@ -167,7 +167,8 @@ impl Prepared {
         files.extend((placement != Placement::Root).then(|| format!("{inside}{}", Manifest::FILE)));
         let read = [asked.source.as_path(), plan.checkpoint.as_path()];
         let contradicted = entries_of_a_model(&asked.destination);
-        plan.changes = FolderChanges::of_whole_folder(&asked.destination, files, &contradicted, &read, asked.force)?;
+        plan.changes =
+            FolderChanges::of_whole_folder(&asked.destination, files, &contradicted, &read, asked.write.force)?;
         Ok(Self { plan, weights, shards, tokenizer, sources, carried, record })
     }
 

@@ -3,8 +3,9 @@
 use std::path::PathBuf;
 
 use super::ModelArgs;
+use crate::checkpoint::SaveOptions;
 use crate::command::{Failure, Outcome};
-use crate::construct::{Construct, ConstructError, Device, SaveOptions};
+use crate::construct::{Construct, ConstructError, Device};
 use crate::display::View;
 use crate::naming::Families;
 use crate::project::ProjectConfig;
@@ -16,15 +17,11 @@ impl ModelArgs {
     /// What the flags that `construct` and `test` share ask for.
     pub(super) fn builder(&self, config: &ProjectConfig, device: Device) -> Result<Construct, Failure> {
         let mut builder = config.construct().on(device).save_checkpoint(self.save_checkpoint);
-        builder = builder.refresh(self.refresh_model).force(self.force);
-        if let Some(dtype) = self.dtype {
-            builder = builder.dtype(dtype);
-        }
+        builder = builder.refresh(self.refresh_model).force(self.force).dtype(self.dtype);
         if let Some(seed) = self.seed {
             builder = builder.seed(seed);
         }
-        let saving = self.save_options();
-        builder = builder.max_shard_size(saving.max_shard_size).format(saving.format);
+        builder = builder.save_options(self.save_options());
         if let Some(path) = &self.load_from_checkpoint {
             builder = builder.load_from_checkpoint(path);
         }
@@ -38,11 +35,7 @@ impl ModelArgs {
 
     /// How weights are saved.
     pub(super) fn save_options(&self) -> SaveOptions {
-        let usual = SaveOptions::default();
-        SaveOptions {
-            format: self.format.format.unwrap_or(usual.format),
-            max_shard_size: self.shards.max_shard_size.unwrap_or(usual.max_shard_size),
-        }
+        self.shards.options(self.format.format)
     }
 
     /// The output folder: the one that is named, or one of the model's name.

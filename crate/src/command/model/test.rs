@@ -80,7 +80,11 @@ impl ModelArgs {
             .test()
             .repeat_batch(self.test.repeat_batch)
             .gradient_checkpointing(self.test.gradient_checkpointing)
-            .fuse_optim_with_backward(self.test.fuse_optim_with_backward);
+            .fuse_optim_with_backward(self.test.fuse_optim_with_backward)
+            .packed(self.test.packed)
+            .dataset(data)
+            .compare(self.test.compare)
+            .qat_recipe(self.test.qat_recipe);
         if let Some(rows) = self.batch_size {
             test = test.batch_size(rows);
         }
@@ -93,19 +97,9 @@ impl ModelArgs {
         if let Some(lr) = self.test.lr {
             test = test.lr(lr);
         }
-        if let Some(packed) = self.test.packed {
-            test = test.packed(packed);
-        }
         if let Some(attention) = self.test.attn_implementation {
             test = test.attention(attention);
         }
-        if let Some(changes) = self.test.compare {
-            test = test.compare(changes);
-        }
-        if let Some(data) = data {
-            test = test.dataset(data);
-        }
-        test = test.qat_recipe(self.test.qat_recipe);
         if let (true, Some(output)) = (self.save_checkpoint, &construction.output) {
             let steps = self.test.steps.unwrap_or(1);
             test = test.save_checkpoint(output.join(format!("checkpoints/checkpoint-{steps}")), self.save_options());
