@@ -147,7 +147,7 @@ fn the_stop_button_ends_a_script_with_all_its_processes() {
 }
 
 #[test]
-fn release_cells_are_optimised() {
+fn release_cells_are_optimized() {
     let mut nb = Notebook::new();
     nb.ok(
         "fn collatz(limit: u64) -> u64 { let mut most = 0; for start in 1..limit { let (mut n, mut steps) = (start, 0u64); \
@@ -171,7 +171,7 @@ fn release_cells_are_optimised() {
 }
 
 #[test]
-fn commands_of_evcxr_do_what_they_say_or_say_why_not() {
+fn commands_of_evcxr_work_or_say_why_not() {
     let mut nb = Notebook::new();
     nb.fails("undefined_name");
     nb.ok(":explain");
@@ -188,7 +188,7 @@ fn commands_of_evcxr_do_what_they_say_or_say_why_not() {
 }
 
 #[test]
-fn the_type_of_a_variable_or_an_expression_is_told_and_nothing_runs() {
+fn the_type_of_an_expression_is_shown_without_running_it() {
     let mut nb = Notebook::new();
     nb.ok("struct Point<T> { x: T }\nlet mut v = vec![Point { x: 1_u8 }];\nlet f = |n: i32| n + 1;\nlet text = String::new();");
     let mut kind = |expression: &str| nb.ok(&format!(":type {expression}"));

@@ -91,7 +91,7 @@ fn words(html: &str) -> String {
 }
 
 #[test]
-fn every_view_has_text_and_a_form_for_programs_and_its_html_reads_without_styles() {
+fn every_view_has_text_typed_json_and_plain_html() {
     let all = gallery();
     for (name, bundle) in &all {
         if name == &"heat map" || name == &"curve" {
@@ -132,7 +132,7 @@ fn every_view_has_text_and_a_form_for_programs_and_its_html_reads_without_styles
 }
 
 #[test]
-fn exact_numbers_are_behind_rounded_ones() {
+fn rounded_numbers_carry_their_exact_values() {
     let bundle = inspect(fixture("llama-gqa")).view();
     let typed = bundle.get("application/vnd.chandlery.table+json").unwrap();
     assert_eq!(typed["parameters"], 254_400);

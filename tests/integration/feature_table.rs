@@ -28,7 +28,7 @@ fn sources(folder: &Path, text: &mut String) {
 }
 
 #[test]
-fn every_feature_the_readme_claims_is_shown_by_a_test_that_exists() {
+fn every_feature_in_the_readme_names_a_test_that_exists() {
     let rows = rows();
     let head = &rows[0];
     let ours = head.iter().position(|cell| cell == "Chandlery").expect("a column for this kernel");

@@ -37,7 +37,7 @@ fn two_projections_swapped() {
     });
     let (layer, text) = located("llama-gqa", llama(swapped));
     assert_eq!(layer, Some(1));
-    assert!(text.contains("the residual streams part at layer 1"), "{text}");
+    assert!(text.contains("the residual streams diverge at layer 1"), "{text}");
 }
 
 #[test]

@@ -55,7 +55,7 @@ fn bars_nest_and_leave_one_line_each_in_the_saved_notebook() {
 }
 
 #[test]
-fn a_bar_that_is_left_says_what_became_of_it() {
+fn a_bar_that_ends_early_says_why() {
     let cells = [
         "for x in progress([1, 2, 3, 4]).named(\"risky\") { if x == 3 { panic!(\"ouch\") } }",
         "for _ in progress(std::iter::repeat(1)).named(\"endless\") { break; }",

@@ -30,7 +30,7 @@ impl SourcePosition {
 /// How a cell or a magic ended.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Ending {
-    /// It ran to its end.
+    /// It completed.
     Done,
     /// It returned an error.
     Failed {
@@ -38,7 +38,7 @@ pub enum Ending {
         type_name: String,
         /// Its message.
         message: String,
-        /// Where the `?` stands.
+        /// The position of the `?`.
         place: Option<SourcePosition>,
         /// Whether the user had asked it to stop.
         interrupted: bool,
@@ -50,12 +50,12 @@ pub enum Ending {
         /// Where.
         place: Option<SourcePosition>,
     },
-    /// It did not start, because stored variables are not what its code expects. Nothing was changed.
+    /// It did not start, because stored variables do not have the types that its code expects. Nothing was changed.
     Refused {
         /// One line for each variable.
         reasons: Vec<String>,
     },
-    /// It did not start, because it would store closures, which it can only do when its statements run in one piece.
+    /// It did not start, because it would store closures, which works only when its statements run in one piece.
     /// Nothing was changed.
     HoldsClosures,
 }
@@ -87,10 +87,10 @@ pub(super) fn catch(body: &mut dyn FnMut() -> Result<(), CellError>) -> Ending {
         },
         Err(payload) => {
             let message = panic_message(&*payload);
-            // A payload whose own drop panics must not take the worker with it.
+            // A payload whose own drop panics must not end the worker.
             let _ = catch_unwind(AssertUnwindSafe(move || drop(payload)));
             let place = PANIC.take().map(|(place, _)| place);
-            // As when a thread was stopped and the cell unwraps what it left.
+            // For example, a thread was stopped and the cell unwraps its result.
             if crate::interrupt::check().is_err() {
                 return Ending::Failed { type_name: "Panic".to_owned(), message, place, interrupted: true };
             }
@@ -121,7 +121,7 @@ fn write(thread: &str, SourcePosition { file, line, column }: &SourcePosition, m
     let _ = std::io::stderr().write_all(format!("{thread} panicked at {file}:{line}:{column}: {message}\n").as_bytes());
 }
 
-/// What stands at the start of each loop of a cell: ends the cell if the user asked it to stop.
+/// Runs at the start of each loop iteration of a cell: ends the cell if the user asked it to stop.
 #[inline(always)]
 pub fn tick() {
     if crate::interrupt::is_requested() {
@@ -132,7 +132,7 @@ pub fn tick() {
 #[cold]
 #[inline(never)]
 fn stop() {
-    // A second panic while one unwinds would abort the process.
+    // A second panic during unwinding would abort the process.
     if !std::thread::panicking() {
         std::panic::resume_unwind(Box::new(Interrupted));
     }

@@ -6,7 +6,7 @@ use std::panic::Location;
 use super::ending::{Ending, SourcePosition};
 use crate::display::short_type_name;
 
-/// What `?` makes of an error in a cell: its message, the name of its type, and where the `?` stands.
+/// An error that `?` converted in a cell: its message, the name of its type, and the position of the `?`.
 ///
 /// It does not implement `Display`, because then the conversion from every displayable type would also be a conversion
 /// from itself, which the language reserves.
@@ -19,7 +19,7 @@ pub struct CellError {
     ended: bool,
 }
 
-/// What `return` without a value becomes in a cell: the cell ends there, and well.
+/// Replaces `return` without a value in a cell: the cell ends there, with success.
 ///
 /// # Errors
 /// Always, because only an error leaves the closures that a cell's statements run in.
@@ -28,7 +28,7 @@ pub fn ended<T>() -> Result<T, CellError> {
     Err(CellError { message: String::new(), type_name: "", location: Location::caller(), ended: true })
 }
 
-/// What `return value` becomes in a cell: `Ok` ends it well, an error ends it as `?` would.
+/// Replaces `return value` in a cell: `Ok` ends it with success, an error ends it as `?` would.
 ///
 /// # Errors
 /// Always; see [`ended`].
@@ -40,7 +40,7 @@ pub fn ended_with<T>(value: Result<(), CellError>) -> Result<T, CellError> {
     }
 }
 
-/// What `main` of a cell that is a program returned.
+/// Converts what `main` of a cell that is a program returned.
 ///
 /// # Errors
 /// An exit code other than success.
@@ -58,7 +58,7 @@ pub fn exited(code: std::process::ExitCode) -> Result<(), CellError> {
 
 impl<E: Display> From<E> for CellError {
     #[track_caller]
-    // So that rustc shares the instances of it.
+    // rustc shares instances of functions that are never inlined.
     #[inline(never)]
     fn from(error: E) -> Self {
         // Never dropped: an error ends its cell, and the code that drops it, down to candle's and the file system's errors,
@@ -68,7 +68,7 @@ impl<E: Display> From<E> for CellError {
     }
 }
 
-/// An error that can only be shown by `Debug`. Before a `?` that does not compile without it, the kernel writes
+/// An error that implements only `Debug`. Before a `?` that does not compile without it, the kernel writes
 /// `.map_err(by_debug)`.
 pub struct ByDebug<E>(E);
 
@@ -116,7 +116,7 @@ mod tests {
 
     #[test]
     fn question_mark_keeps_type_and_place() {
-        let Err(error) = fails() else { unreachable!("`x` is no number") };
+        let Err(error) = fails() else { unreachable!("`x` is not a number") };
         assert_eq!(error.type_name, "core::num::error::ParseIntError");
         assert!(error.location.file().ends_with("error.rs"), "{}", error.location);
     }

@@ -1,4 +1,4 @@
-//! Asking the person at the notebook.
+//! Questions to the person at the notebook.
 
 use std::io::{BufRead, Write};
 use std::sync::RwLock;
@@ -12,12 +12,12 @@ pub fn set_input(ask: impl Fn(&str, bool) -> Option<String> + Send + Sync + 'sta
     *ASK.write().unwrap_or_else(|poisoned| poisoned.into_inner()) = Some(Box::new(ask));
 }
 
-/// Asks the user for a line. `None` where nobody can be asked, as in a headless run.
+/// Asks the user for a line. `None` if nobody can be asked, as in a headless run.
 pub fn input(prompt: &str) -> Option<String> {
     ask(prompt, false)
 }
 
-/// Asks the user for a line that is not shown while it is typed. `None` where nobody can be asked.
+/// Asks the user for a line that is not shown while it is typed. `None` if nobody can be asked.
 pub fn password(prompt: &str) -> Option<String> {
     ask(prompt, true)
 }

@@ -1,7 +1,7 @@
-//! Compiled instances of this module's generic functions, for the types that most cells meet.
+//! Compiled instances of this module's generic functions, for the types that most cells use.
 //!
-//! A crate of opt-level 3 shares those of its generic functions that are never inlined. The compiler then need not look for
-//! a type's `Debug` or `Display` among the thousands of their implementations, which takes it 10 ms a cell and more.
+//! A crate of opt-level 3 shares those of its generic functions that are never inlined. The compiler then does not need to look for
+//! a type's `Debug` or `Display` among the thousands of their implementations, which takes 10 ms or more per cell.
 //! `chandlery-instances` does the same for polars and candle.
 
 use std::any::Any;
@@ -110,7 +110,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_compiled_is_what_cells_do() {
+    fn compiled_instances_match_what_cells_call() {
         debug(&vec![1.5f64]);
         assert_eq!(super::super::show::take_result().unwrap().plain(), "[1.5]");
         result(&"x".parse::<i32>());

@@ -14,11 +14,11 @@ pub trait Sequence {
     /// How many values it has.
     fn count(&self) -> usize;
 
-    /// Calls back with some of its values, by their positions: a list or map of its own.
+    /// Calls back with some of its values, by position, as a list or map.
     fn part(&self, range: Range<usize>, show: &mut dyn FnMut(&dyn Debug));
 }
 
-/// Not generic, so that cells do not compile it.
+/// Not generic, so cells do not compile it.
 pub(super) fn sequence(value: &dyn Sequence) {
     set_result(sequence_bundle(value.count(), &|range, show| value.part(range, show)));
 }
@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn short_collections_are_shown_as_ever() {
+    fn short_collections_are_shown_by_debug() {
         (&&&&&Shown(&VecDeque::from([1, 2]))).show();
         assert_eq!(shown(), "[1, 2]");
         (&&&&&Shown(&BTreeSet::from(["a"]))).show();

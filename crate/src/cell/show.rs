@@ -46,7 +46,7 @@ impl Simple for &str {
     }
 }
 
-/// Before all others: what is simple.
+/// Before all other choices: simple values.
 pub trait BySimple {
     /// Shows it.
     fn show(&self);
@@ -83,7 +83,7 @@ impl<T: Debug, E: Display> ByResult for &&Shown<'_, Result<T, E>> {
     }
 }
 
-/// Beside it, as no result is an error: an error.
+/// At the same rank, because no result is an error: an error.
 pub trait ByError {
     /// Shows it.
     fn show(&self);
@@ -94,13 +94,13 @@ impl<T: Error> ByError for &&Shown<'_, T> {
     }
 }
 
-/// Beside it: a list or map, of which only the ends are written if it is long.
+/// At the same rank: a list or map, of which only the ends are written if it is long.
 pub trait BySequence {
     /// Shows it.
     fn show(&self);
 }
 impl<T: Sequence> BySequence for &&Shown<'_, T> {
-    // So that rustc shares the instances of it.
+    // rustc shares instances of functions that are never inlined.
     #[inline(never)]
     fn show(&self) {
         sequence(self.0);
@@ -113,7 +113,7 @@ pub trait ByDebug {
     fn show(&self);
 }
 impl<T: Debug + ?Sized> ByDebug for &Shown<'_, T> {
-    // So that rustc shares the instances of it.
+    // rustc shares instances of functions that are never inlined.
     #[inline(never)]
     fn show(&self) {
         debug(&self.0, std::any::type_name::<T>());
@@ -135,36 +135,36 @@ impl<T: ?Sized> ByName for Shown<'_, T> {
 /// that know such a method, with `(&&&Own(value)).is_there()` before: displays of ours come first.
 pub struct Own<'a, T: ?Sized>(pub &'a T);
 
-/// What is simple has a display of ours.
+/// Simple values have a display of ours.
 pub trait OwnSimple {
-    /// Whether it has.
+    /// Whether the value has a display of ours.
     fn is_there(&self) -> bool {
         true
     }
 }
 impl<T: Simple + ?Sized> OwnSimple for &&&Own<'_, T> {}
 
-/// What has a view, too.
+/// Values with a view have one, too.
 pub trait OwnView {
-    /// Whether it has.
+    /// Whether the value has a display of ours.
     fn is_there(&self) -> bool {
         true
     }
 }
 impl<T: View + ?Sized> OwnView for &&Own<'_, T> {}
 
-/// Results of such.
+/// So do results of these.
 pub trait OwnResult {
-    /// Whether it has.
+    /// Whether the value has a display of ours.
     fn is_there(&self) -> bool {
         true
     }
 }
 impl<T: View, E: Display> OwnResult for &Own<'_, Result<T, E>> {}
 
-/// All others have none.
+/// All other values do not.
 pub trait OwnNone {
-    /// Whether it has.
+    /// Whether the value has a display of ours.
     fn is_there(&self) -> bool {
         false
     }

@@ -18,21 +18,21 @@ pub struct Variable {
     pub name: String,
     /// Its type as [`std::any::type_name`] gives it.
     pub type_name: String,
-    /// The path by which a cell can name its type, where that is known.
+    /// The path by which a cell can name its type, if it is known.
     pub type_path: Option<String>,
-    /// A few words on its value.
+    /// A short summary of its value.
     pub summary: String,
-    /// Which value it is: a number that no other stored value has.
+    /// Identifies the value: no other stored value has this number.
     pub serial: u64,
     /// Fields that were moved away from it.
     pub moved: Vec<String>,
 }
 
-/// What [`Store::key`] found: that the variable of this name has type `T`, or that it has not.
+/// The result of [`Store::key`]: whether the variable of this name has type `T`.
 pub struct Key<T>(Option<&'static str>, PhantomData<T>);
 
-/// What a statement of a cell gives when it ran to its end. A type of its own, so that a `return` which a macro hides
-/// cannot be taken for that.
+/// What a completed statement of a cell returns. It is a separate type, so that a `return` inside of a macro
+/// cannot be mistaken for it.
 pub struct Passed<T>(pub T);
 
 /// The variables, by name.
@@ -70,7 +70,7 @@ struct Slot {
     rest: Option<Rest>,
 }
 
-/// What is left of a value when some of its fields were moved away.
+/// The rest of a value after some of its fields were moved away.
 struct Rest {
     moved: &'static [&'static str],
     /// Drops the other fields of the value in this memory.
@@ -99,7 +99,7 @@ impl Slot {
     }
 }
 
-/// Memory as `Box` has it.
+/// Memory as `Box` allocates it.
 fn allocate(layout: Layout) -> *mut () {
     if layout.size() == 0 {
         return std::ptr::without_provenance_mut(layout.align());
@@ -115,7 +115,7 @@ fn allocate(layout: Layout) -> *mut () {
 impl Drop for Slot {
     fn drop(&mut self) {
         if let Some(rest) = self.rest.take() {
-            // What is in the memory from here on has an owner, also when a `drop` panics.
+            // From here on the contents have an owner, even if a `drop` panics.
             self.open = true;
             (rest.drop)(self.value.cast());
         }
@@ -236,7 +236,7 @@ impl Store {
         unsafe { memory.read() }
     }
 
-    /// The memory of a value that whoever called this now owns.
+    /// Returns the memory of a value, which the caller now owns.
     fn open(&mut self, name: Option<&str>, kind: &Kind, rest: bool) -> *mut () {
         let fits = |slot: &&mut Slot| !slot.open && slot.is(kind) && slot.rest.is_some() == rest;
         let slot = name.and_then(|name| self.slots.get_mut(name)).filter(fits);
@@ -249,7 +249,7 @@ impl Store {
     /// Puts back a variable that was taken.
     ///
     /// # Panics
-    /// If none of this name and type was taken.
+    /// If no variable of this name and type was taken.
     pub fn put<T: 'static>(&mut self, name: &'static str, value: T) {
         let value = ManuallyDrop::new(value);
         let memory = self.close(name, &Kind::of::<T>()) as *mut ManuallyDrop<T>;
@@ -292,7 +292,7 @@ impl Store {
         }
     }
 
-    /// Memory into which a value of this type has to be written next.
+    /// Returns memory into which the caller must write a value of this type next.
     fn close(&mut self, name: &str, kind: &Kind) -> *mut () {
         let slot = self.slots.get_mut(name).filter(|slot| slot.open && slot.is(kind));
         let slot = slot.expect("a variable is put back as the type it was taken as");
@@ -301,7 +301,7 @@ impl Store {
         slot.value.cast()
     }
 
-    /// Stores a variable the cell made.
+    /// Stores a variable that the cell made.
     pub fn keep<T: 'static>(&mut self, name: &'static str, value: T) {
         let memory = allocate(const { Layout::new::<T>() }) as *mut T;
         // SAFETY: the memory is as `Box` allocates it for a `T`, which makes it one.
@@ -311,14 +311,14 @@ impl Store {
         }
     }
 
-    /// Stores a variable the cell made, if it got that far.
+    /// Stores a variable that the cell made, if it got that far.
     pub fn keep_made<T: 'static>(&mut self, name: &'static str, value: Option<T>) {
         if let Some(value) = value {
             self.keep(name, value);
         }
     }
 
-    /// Forgets a variable whose name the cell gave to what cannot be kept.
+    /// Forgets a variable whose name the cell gave to a value that cannot be kept.
     pub fn shadow(&mut self, name: &str) {
         self.remove(name);
     }
@@ -332,9 +332,9 @@ impl Store {
         })
     }
 
-    /// Runs one statement of the user's text. Nothing if the cell ends with it.
+    /// Runs one statement of the user's text. Returns `None` if the cell ends with it.
     pub fn stage<T, F: FnOnce() -> Result<Passed<T>, CellError>>(&mut self, statement: F) -> Option<T> {
-        // What would be dropped here is always empty; without `ManuallyDrop` its code would be compiled.
+        // The value that would be dropped here is always empty; without `ManuallyDrop` the code to drop it would be compiled.
         let (mut statement, mut value) = (Some(statement), ManuallyDrop::new(None));
         self.run(&mut || match statement.take() {
             Some(statement) => match statement() {
@@ -436,7 +436,7 @@ impl Store {
         }
     }
 
-    /// A few words on what is in a variable.
+    /// A short summary of a variable's value.
     pub fn summary(&self, name: &str) -> Option<String> {
         let slot = self.slots.get(name).filter(|slot| !slot.open)?;
         if let Some(rest) = &slot.rest {
@@ -461,7 +461,7 @@ impl Store {
 
     fn refuse(&mut self, name: &str, expected: &str) {
         self.refusals.push(match self.slots.get(name).filter(|slot| !slot.open) {
-            None => format!("`{name}` is not stored any more; run the cell that makes it again"),
+            None => format!("`{name}` is no longer stored; run the cell that makes it again"),
             Some(slot) => {
                 let found = short_type_name(&slot.type_name);
                 let expected = short_type_name(expected);

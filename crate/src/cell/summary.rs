@@ -1,4 +1,4 @@
-//! What is in a variable, in a few words.
+//! Short summaries of variables.
 
 use std::any::Any;
 use std::collections::{BTreeMap, HashMap};
@@ -12,10 +12,10 @@ use polars::prelude::{Column, DataFrame, Series};
 
 use crate::display::{beginning, binary_bytes, thousands};
 
-/// Characters that a summary takes at most.
+/// The most characters that a summary takes.
 const WIDTH: usize = 60;
 
-/// A few words on a value: the value itself where it is short, its length or shape, else the bytes it takes on the stack.
+/// A short summary of a value: the value itself if it is short, its length or shape, else its size on the stack.
 pub(super) fn summary(value: &dyn Any) -> String {
     let known = scalar(value).or_else(|| collection(value)).or_else(|| data(value));
     known.unwrap_or_else(|| binary_bytes(size_of_val(value) as u64))

@@ -40,7 +40,7 @@ impl<T: TestResult, E: Debug> TestResult for Result<T, E> {
     }
 }
 
-/// Why a test failed that returned.
+/// Why a test that returned has failed.
 pub fn failure(result: impl TestResult) -> Option<String> {
     result.failure()
 }
@@ -80,7 +80,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_a_test_returns_tells_whether_it_failed() {
+    fn the_return_value_of_a_test_decides() {
         assert_eq!(failure(()), None);
         assert_eq!(failure(Ok::<(), String>(())), None);
         assert_eq!(failure(Err::<(), _>("gone")).as_deref(), Some("returned an error: \"gone\""));

@@ -36,7 +36,7 @@ pub fn wait<T, F: Future<Output = Result<T, CellError>>>(part: F) -> Result<T, C
         value = Some(part.await?);
         Ok(())
     }))?;
-    // `drive` ends well only when its future did.
+    // `drive` succeeds only if its future has completed.
     value.ok_or_else(|| crate::interrupt::Interrupted.into())
 }
 

@@ -28,7 +28,7 @@ pub fn like_later<T, F: FnOnce() -> W, W: Future<Output = Result<T, CellError>>>
     Like(PhantomData)
 }
 
-/// What a cell would store, in code that is checked and never run.
+/// Stands for what a cell would store, in code that is checked and never run.
 ///
 /// # Panics
 /// Always, when called.
@@ -44,7 +44,7 @@ impl<A, B> Like<(A, B)> {
 }
 
 impl<T> Like<T> {
-    /// A type that is yet to be inferred.
+    /// A type that is not inferred yet.
     pub fn open() -> Self {
         Like(PhantomData)
     }

@@ -1,4 +1,4 @@
-//! A value's renderings, keyed by MIME type, `text/plain` always among them.
+//! A value's renderings by MIME type. `text/plain` is always among them.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -18,7 +18,7 @@ use crate::sealed::Sealed;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct MimeBundle {
-    /// Sealed, because cells hold bundles, and would otherwise compile the code that drops a JSON tree.
+    /// Sealed, because cells hold bundles and would otherwise compile the code that drops a JSON tree.
     forms: Sealed<Map<String, Value>>,
 }
 
@@ -28,7 +28,7 @@ impl MimeBundle {
         Self::of_text(plain.into())
     }
 
-    // What is generic is compiled again in every cell that uses it, so the work is in functions that are not.
+    // Generic functions are compiled again in every cell that uses them, so the work is in functions that are not generic.
     fn of_text(plain: String) -> Self {
         let mut forms = Map::new();
         forms.insert("text/plain".to_owned(), Value::String(plain));
@@ -66,7 +66,7 @@ impl MimeBundle {
         }
     }
 
-    /// Another bundle's text and HTML below its own. Other forms stay its own.
+    /// Appends another bundle's text and HTML below its own. Its other forms stay as they are.
     pub fn followed_by(self, other: &MimeBundle) -> Self {
         let plain = format!("{}\n\n{}", self.plain(), other.plain());
         let html = self.markup() + &other.markup();
@@ -110,7 +110,7 @@ impl MimeBundle {
     }
 }
 
-/// A value that has a rendering of its own: shown when it ends a cell, and by [`emit`](super::emit).
+/// A value with a rendering of its own. It is shown when it ends a cell, and by [`emit`](super::emit).
 pub trait View {
     /// Renders the value in every form it has.
     fn view(&self) -> MimeBundle;
@@ -122,7 +122,7 @@ impl View for MimeBundle {
     }
 }
 
-/// What is there shows itself; what is not says so.
+/// A value that is present shows itself; a missing one says so.
 impl<T: View> View for Option<T> {
     fn view(&self) -> MimeBundle {
         self.as_ref().map_or_else(|| MimeBundle::text("None"), View::view)

@@ -1,4 +1,4 @@
-//! The one way out: displays leave the library through the process's [`Sink`].
+//! All displays leave the library through the process's [`Sink`].
 
 use std::io::Write;
 use std::sync::RwLock;
@@ -129,7 +129,7 @@ fn show_bytes(bytes: &[u8]) -> Result<(), PayloadError> {
     Ok(())
 }
 
-/// Without a notebook that listens, as a line of text; a closed standard output is no reason to panic.
+/// Without a notebook, displays are lines of text. A closed standard output must not cause a panic.
 fn send(bundle: &MimeBundle) {
     with_sink(|sink| match sink {
         Some(sink) => sink.display(bundle, None),
@@ -182,7 +182,7 @@ impl Updating {
         self.shown
     }
 
-    /// Draws now, however young the last drawing is.
+    /// Draws now, even if the last drawing is recent.
     pub(crate) fn redraw(&mut self, bundle: &MimeBundle) {
         self.draw(bundle);
     }

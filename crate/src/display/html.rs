@@ -1,4 +1,4 @@
-//! HTML is written here and nowhere else: text is escaped at this one choke point.
+//! HTML is written here and nowhere else: all text is escaped in this one place.
 
 use std::fmt::Write;
 

@@ -1,4 +1,4 @@
-//! Whether displays may move: bars that run, charts that zoom.
+//! Whether displays are interactive: running bars, charts that zoom.
 
 use std::sync::atomic::{AtomicU8, Ordering};
 
@@ -32,7 +32,7 @@ fn is_no(value: &str) -> bool {
 #[cfg(test)]
 mod tests {
     #[test]
-    fn what_turns_it_off() {
+    fn words_that_turn_interaction_off() {
         assert!(["0", "off", "No", " false "].iter().all(|value| super::is_no(value)));
         assert!(["", "1", "on", "yes"].iter().all(|value| !super::is_no(value)));
     }

@@ -1,4 +1,4 @@
-//! How numbers read: thousands separated, bytes in binary units, parameters in millions and billions.
+//! How numbers are written: thousands separated, bytes in binary units, parameters in millions and billions.
 
 /// `1234567` → `1,234,567`.
 pub fn thousands(number: u64) -> String {
@@ -21,7 +21,7 @@ pub(super) fn signed_thousands(number: i128) -> String {
     }
 }
 
-/// A number with as many digits as help: `0.8734`, `12,345.7`, `1.3e-9`; `NaN` and `inf` as they are.
+/// A number with as many digits as are useful: `0.8734`, `12,345.7`, `1.3e-9`; `NaN` and `inf` as they are.
 pub(super) fn real(value: f64) -> String {
     let size = value.abs();
     match size {

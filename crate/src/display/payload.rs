@@ -1,4 +1,4 @@
-//! Pictures and text that are ready for a front end: what kind they are, and whether they are that.
+//! Pictures and text that are ready for a front end: their kind, and whether their bytes are of that kind.
 
 use base64::Engine;
 
@@ -25,7 +25,7 @@ const SIGNATURES: [(&str, &str, &[u8], usize); 8] = [
     ("application/pdf", "PDF", b"%PDF-", 0),
 ];
 
-/// What a front end is given as text, though its name does not begin with `text/`.
+/// MIME types that a front end gets as text although their names do not begin with `text/`.
 const TEXTUAL: [&str; 4] = ["image/svg+xml", "application/javascript", "application/xml", "application/xhtml+xml"];
 
 impl MimeBundle {
@@ -53,7 +53,7 @@ impl MimeBundle {
     }
 
     /// A payload of any MIME type: `image/*`, `text/*` or another one that the front end knows. Text, JSON and SVG stay
-    /// text; other bytes are encoded for the way.
+    /// text; other bytes are base64-encoded.
     ///
     /// ```
     /// use chandlery::display::MimeBundle;
@@ -179,7 +179,7 @@ fn dimensions(bytes: &[u8]) -> Option<(u32, u32)> {
     }
 }
 
-/// What bytes begin with, for a message.
+/// The first bytes, for a message.
 fn begin(bytes: &[u8]) -> String {
     if bytes.is_empty() {
         return "they are empty".to_owned();
@@ -225,7 +225,7 @@ mod tests {
         assert!(MimeBundle::of("text/latex", [0xff]).is_err());
         assert!(MimeBundle::of("application/geo+json", "{").is_err());
         assert!(MimeBundle::of("picture", "x").is_err() && MimeBundle::of("image/", "x").is_err());
-        // What nobody here knows is the front end's to judge.
+        // Kinds that are not known here are left to the front end.
         assert_eq!(MimeBundle::of("image/x-icon", [0, 0, 1, 0]).unwrap().get("image/x-icon").unwrap(), "AAABAA==");
         let markdown = MimeBundle::of("text/markdown; charset=utf-8", "*a*").unwrap();
         assert_eq!((markdown.get("text/markdown").unwrap(), markdown.plain()), (&"*a*".into(), "*a*"));

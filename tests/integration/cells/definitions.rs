@@ -68,7 +68,7 @@ fn imports_and_items_of_one_name_follow_each_other() {
 }
 
 #[test]
-fn of_a_grouped_import_only_the_name_that_is_defined_anew_is_dropped() {
+fn a_redefinition_drops_one_name_of_a_grouped_import() {
     let mut nb = Notebook::new();
     nb.ok("use std::collections::{\n    BTreeMap, HashMap, hash_map::{Entry, Keys as Names},\n    BTreeSet};");
     nb.ok("struct HashMap;\nstruct Names;\nlet map = HashMap;");

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::Notebook;
 
 #[test]
-fn allocating_without_end_under_a_limit_costs_the_variables_only() {
+fn running_out_of_memory_costs_the_variables_only() {
     let mut nb = Notebook::new();
     nb.ok("fn helper() -> i32 { 7 }\nlet kept = 1;");
     // What the worker may map, from now on: what it has, and 300 MB more (RLIMIT_AS is 9).

@@ -1,4 +1,4 @@
-//! What a conversion shows: a summary, the proof, and the remapping and the logits inside.
+//! The view of a conversion: a summary and the proof, with the remapping and the logits folded.
 
 use crate::compare::ConfigDiff;
 use crate::convert::{Conversion, Pair, Pairs, Proof, TransferKind};
@@ -90,14 +90,15 @@ impl View for GenerationTest {
     }
 }
 
-/// Which tokens come in, and how many rows there are.
+/// Which tokens are added, and how many rows there are.
 fn tokens_sentence(plan: &TokenPlan) -> String {
     let changed =
         plan.tokens().iter().filter(|token| !matches!(token.change, TokenChange::Kept | TokenChange::Skipped));
     let names: Vec<String> = changed
         .map(|token| format!("{} = {} ({})", token.token, token.id.unwrap_or_default(), token.change.name()))
         .collect();
-    let tokens = if names.is_empty() { "no token changes".to_owned() } else { format!("tokens: {}", names.join(", ")) };
+    let tokens =
+        if names.is_empty() { "tokens do not change".to_owned() } else { format!("tokens: {}", names.join(", ")) };
     match plan.vocab_size() - plan.vocab_before() {
         0 => format!("{tokens}; the vocabulary keeps its {} rows", thousands(plan.vocab_before() as u64)),
         _ => {
@@ -225,7 +226,7 @@ impl View for Conversion {
         lines.extend(self.generation.as_deref().map(|generation| match generation.divergence {
             None => format!("both sides continue the prompt with the same {} tokens", generation.candle.ids.len()),
             Some(divergence) => format!(
-                "the sides continue the prompt alike for {} tokens, then {}",
+                "both sides continue the prompt with the same {} tokens, then {}",
                 divergence.step,
                 if generation.passed() { "a tie parts them" } else { "they DIFFER" }
             ),

@@ -1,4 +1,4 @@
-//! What a finalization shows: every file of the new folder with its origin.
+//! The view of a finalization: every file of the new folder with its origin.
 
 use crate::display::numbers::binary_bytes;
 use crate::display::table::{Align, Mark, TableView};
@@ -59,7 +59,7 @@ fn table(plan: &FinalizePlan, verb: &str) -> TableView {
     view
 }
 
-/// Neighbours in one folder of sources, of one origin, as one row. What a checkpoint holds stays apart.
+/// Adjacent files in one folder of sources with one origin become one row. The files of a checkpoint stay separate.
 fn folded(files: &[PlannedFile]) -> Vec<(String, &PlannedFile)> {
     let room = |file: &PlannedFile| {
         let folder = file.path.split_once('/').map(|(folder, _)| folder.to_owned());

@@ -1,4 +1,4 @@
-//! What a GGUF file will hold.
+//! The view of the plan of a GGUF file.
 
 use crate::display::{MimeBundle, View};
 use crate::gguf::{GGUF_FILE, GgufPlan};

@@ -93,7 +93,7 @@ impl View for LogitDiff {
 }
 
 impl LogitDiff {
-    /// How far the sides are apart by layer and position; of comparisons without layers, by measure and position.
+    /// The differences by layer and position; of comparisons without layers, by measure and position.
     pub fn heat_map(&self) -> HeatMap {
         let columns = self.positions.iter().map(|position| {
             let token = position.token.as_deref().unwrap_or_default();
@@ -120,17 +120,17 @@ impl LogitDiff {
         map
     }
 
-    /// Where the two sides part, in words: nothing where they agree or no layers were compared.
+    /// Where the two sides diverge, in words; `None` if they agree or no layers were compared.
     pub(in crate::display) fn located(&self) -> Option<String> {
         match self.first_divergent_layer() {
             Some(0) => Some("the residual streams part at layer 0: look at the embedding and that layer".to_owned()),
-            Some(layer) => Some(format!("the residual streams part at layer {layer}")),
+            Some(layer) => Some(format!("the residual streams diverge at layer {layer}")),
             None if self.passed() || self.layers.is_empty() => None,
             None => Some("the residual streams agree in every layer: look at the final norm and the head".to_owned()),
         }
     }
 
-    /// The residual stream after each layer: how far the sides are apart there, and a strip of its positions.
+    /// The residual stream after each layer: the difference of the sides, and a strip of its positions.
     fn layer_table(&self) -> Option<TableView> {
         if self.layers.is_empty() {
             return None;
@@ -158,14 +158,14 @@ impl LogitDiff {
     }
 }
 
-/// One bar for each position, or for a few neighbours where there are many: the higher, the further apart the sides are, on
+/// One bar for each position, or for a few adjacent ones if there are many: the higher, the further apart the sides are, on
 /// a logarithmic scale that is full at a thousandth of the stream's size.
 fn strip(values: &[f32], scale: f32) -> Cell {
     const MOST: usize = 32;
     const BARS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
     let mut text = String::new();
-    for neighbours in values.chunks(values.len().div_ceil(MOST).max(1)) {
-        let worst = f64::from(neighbours.iter().copied().fold(0.0, f32::max) / (1e-3 * scale.max(1.0)));
+    for neighbors in values.chunks(values.len().div_ceil(MOST).max(1)) {
+        let worst = f64::from(neighbors.iter().copied().fold(0.0, f32::max) / (1e-3 * scale.max(1.0)));
         let strength = (1.0 + worst.log10() / 5.0).clamp(0.0, 1.0);
         text.push(BARS[(strength * 7.0).round() as usize]);
     }

@@ -1,4 +1,4 @@
-//! What quantization cost and saved.
+//! The view of a quantization: its errors and what it saved.
 
 use crate::display::numbers::{binary_bytes, shape};
 use crate::display::table::{Align, Cell, Mark, TableView, bar};

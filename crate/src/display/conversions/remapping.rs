@@ -1,4 +1,4 @@
-//! How names are rewritten, and what does not fit.
+//! The view of a remapping: how names are rewritten, and what does not fit.
 
 use std::collections::BTreeMap;
 
@@ -24,7 +24,7 @@ fn folded_steps(plan: &RemapPlan) -> Vec<(&RemapStep, usize)> {
     steps
 }
 
-/// Both names, what differs marked: the pieces that rules rewrote, without the segments that both sides of a piece have.
+/// Both names with the differences marked: the pieces that rules rewrote, without the segments that both sides share.
 /// Layer numbers read `*` where rows are folded.
 fn name_cells(step: &RemapStep, count: usize) -> [Cell; 2] {
     let fold = |piece: &str| if count > 1 { ParamPath::from(piece).folded().0 } else { piece.to_owned() };
@@ -129,7 +129,7 @@ impl View for RemapPlan {
             other(Mark::Bad, name, "missing in the source".to_owned(), String::new());
         }
         for name in &self.unused {
-            other(Mark::Bad, name, "unused: no place in the model".to_owned(), String::new());
+            other(Mark::Bad, name, "unused: the model does not have it".to_owned(), String::new());
         }
         for one in &self.mismatched {
             let shapes = format!("{} but the model needs {}", shape(&one.found), shape(&one.expected));

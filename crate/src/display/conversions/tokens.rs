@@ -1,4 +1,4 @@
-//! What a plan of new tokens shows: which ids, in which role, and what their rows begin with.
+//! The view of a plan of new tokens: their ids, their roles, and the initial values of their rows.
 
 use crate::display::numbers::thousands;
 use crate::display::table::{Align, Mark, TableView};

@@ -1,4 +1,4 @@
-//! What an update shows: the steps, the fields and the parameters that change.
+//! The view of an update: the steps, the fields and the parameters that change.
 
 use std::collections::BTreeMap;
 
@@ -51,7 +51,7 @@ fn table(plan: &UpdatePlan, dry_run: bool) -> TableView {
     }
     for (names, what, mark) in [
         (&plan.dropped, "dropped: the new version has none", Mark::Muted),
-        (&plan.unexpected, "left out: the model has no place for it", Mark::Bad),
+        (&plan.unexpected, "left out: the model does not have it", Mark::Bad),
     ] {
         for name in names {
             view.row(mark, ["parameter".into(), name.to_string().into(), what.into()]);
@@ -86,7 +86,7 @@ fn table(plan: &UpdatePlan, dry_run: bool) -> TableView {
     view
 }
 
-/// A value on one line; objects and long lists by their beginning.
+/// A value on one line; objects and long lists are cut.
 fn short(value: &Value) -> String {
     if value.is_null() {
         return String::new();

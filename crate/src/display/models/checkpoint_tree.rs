@@ -1,4 +1,4 @@
-//! A checkpoint as the tree of modules that its tensors' names spell, with the sum of each.
+//! A checkpoint as the tree of modules that its tensors' names describe, with the sum of each.
 
 use serde_json::json;
 
@@ -9,7 +9,7 @@ use crate::display::{Html, MimeBundle, View};
 use crate::sealed::Sealed;
 use crate::spec::{TensorRow, TensorTable};
 
-/// Modules and their tensors; layers that are alike are one branch.
+/// Modules and their tensors. Identical layers are one branch.
 ///
 /// ```
 /// use chandlery::spec::{DType, TensorRow, TensorTable};
@@ -50,7 +50,7 @@ impl Branch {
         };
         let number: Option<usize> = first.parse().ok();
         let first = if number.is_some() { "*" } else { first };
-        // A tensor of another shape is another branch, so that none hides in a fold.
+        // A tensor of another shape is a separate branch, so that folding does not hide it.
         let same = |branch: &Branch| {
             branch.name == first
                 && branch.leaf.as_ref().is_none_or(|(shape, _)| !rest.is_empty() || *shape == row.shape)
@@ -63,7 +63,7 @@ impl Branch {
         self.branches[place].grow(rest, row);
     }
 
-    /// A chain of modules that hold nothing but the next one reads as one name.
+    /// A chain of modules that hold nothing but the next one becomes one name.
     fn joined(mut self) -> Self {
         while self.leaf.is_none() && self.branches.len() == 1 && !self.name.is_empty() {
             // Two counts would not be one.
@@ -93,7 +93,7 @@ impl Branch {
                 true => (Mark::Muted, "tied".into(), Cell::default()),
                 false => (Mark::None, Cell::count(branch.parameters), Cell::bytes(branch.bytes)),
             };
-            // HTML takes spaces at the beginning away, but for those that hold together.
+            // HTML removes leading spaces, except for non-breaking ones.
             let mut markup = Html::new();
             markup.text(name.replace(' ', "\u{a0}"));
             let cells =
@@ -107,7 +107,7 @@ impl Branch {
 }
 
 impl TensorTable {
-    /// The modules that the names spell, with the sum of each.
+    /// Returns the modules that the names describe, with the sum of each.
     pub fn tree(&self) -> CheckpointTree {
         let mut root = Branch::default();
         for row in self.rows() {
@@ -124,7 +124,7 @@ impl TensorTable {
 }
 
 impl Inspection {
-    /// The modules that the names spell; see [`TensorTable::tree`].
+    /// Returns the modules that the names describe; see [`TensorTable::tree`].
     pub fn tree(&self) -> CheckpointTree {
         let tree = self.table.tree();
         CheckpointTree { title: format!("{}: {}", self.path.display(), tree.title), ..tree }
@@ -132,7 +132,7 @@ impl Inspection {
 }
 
 impl CheckpointTree {
-    /// Leaves out what is deeper than so many levels; the sums stay whole.
+    /// Leaves out modules below this depth; the sums still count them.
     pub fn depth(mut self, levels: usize) -> Self {
         self.depth = levels.max(1);
         self
@@ -165,7 +165,7 @@ impl View for CheckpointTree {
         let mut typed = table.typed("checkpoint_tree");
         typed["parameters"] = json!(self.root.parameters);
         typed["bytes"] = json!(self.root.bytes);
-        // In the order of the tree or not at all: sorted, its lines would mean nothing.
+        // Not sortable: out of order, the lines of a tree would mean nothing.
         let html = table.html().replacen(" class=\"chandlery-table\"", "", 1);
         MimeBundle::text(table.text()).with_html(html).with("application/vnd.chandlery.table+json", typed)
     }

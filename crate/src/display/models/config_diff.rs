@@ -1,4 +1,4 @@
-//! What sets two configurations apart: `+` one side alone has it, `-` the other has, `~` the value differs.
+//! The differences of two configurations: `+` only the second has the field, `-` only the first has it, `~` the values differ.
 
 use serde_json::Value;
 
@@ -37,7 +37,7 @@ pub(in crate::display) fn table(diff: &ConfigDiff) -> TableView {
     view
 }
 
-/// Its JSON on one line, long values by their beginning.
+/// Its JSON on one line; long values are cut.
 fn cell(value: Option<&Value>) -> Cell {
     let Some(value) = value else { return Cell::default() };
     let text = value.to_string();

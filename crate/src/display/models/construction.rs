@@ -1,4 +1,4 @@
-//! What a construction shows: configuration, tokenizer, what was loaded, parameters, and what the model will need.
+//! The view of a construction: configuration, tokenizer, what was loaded, parameters, and what the model will need.
 
 use serde_json::Value;
 
@@ -18,7 +18,7 @@ impl View for Construction {
         let text: Vec<String> = sections.iter().chain(&shown).map(TableView::text).collect();
         let mut html = Html::new();
         for section in &sections {
-            // Folded: the table of parameters is what most people look for.
+            // Folded, because most people look for the table of parameters.
             html.raw("<details>")
                 .raw(format!("<summary>{}</summary>", summary(section)))
                 .raw(section.html())
@@ -72,11 +72,13 @@ fn tokenizer(construction: &Construction) -> TableView {
     view.row(Mark::None, ["files".into(), tokenizer.names().collect::<Vec<_>>().join(", ").into()]);
     let rows = construction.config.vocab_size;
     if rows > size {
-        view.note(format!("{} rows of the embedding have no token", thousands((rows - size) as u64)));
+        view.note(format!("{} rows of the embedding do not have a token", thousands((rows - size) as u64)));
     }
     if rows < size {
         let more = thousands((size - rows) as u64);
-        view.note(format!("! {more} tokens have no row in the embedding: raise vocab_size or use another tokenizer"));
+        view.note(format!(
+            "! {more} tokens do not have a row in the embedding: raise vocab_size or use another tokenizer"
+        ));
     }
     view
 }
@@ -89,7 +91,7 @@ fn parameters(construction: &Construction) -> TableView {
     let title = format!("{} ({}), {place}", construction.title, construction.config.dtype);
     let mut table = construction.table.folded_view(&title);
     if construction.model.is_some() && !construction.initialized && construction.load.is_none() {
-        table.note("! not initialised: every parameter is zero (--no-init-weights)");
+        table.note("! not initialized: every parameter is zero (--no-init-weights)");
     }
     if let Some(output) = &construction.output {
         let weights = match construction.weights.as_slice() {
@@ -121,7 +123,7 @@ fn load_table(load: &LoadReport, initialized: bool) -> TableView {
         view.row(Mark::Bad, [missing.path.as_str().into(), format!("missing, {kept}").into(), hint.into()]);
     }
     for name in &load.unused {
-        view.row(Mark::Bad, [name.as_str().into(), "unused".into(), "the model has no such parameter".into()]);
+        view.row(Mark::Bad, [name.as_str().into(), "unused".into(), "the model does not have this parameter".into()]);
     }
     for one in &load.mismatched {
         view.row(Mark::Bad, [one.path.as_str().into(), "mismatched".into(), one.reason().into()]);
@@ -134,7 +136,7 @@ fn load_table(load: &LoadReport, initialized: bool) -> TableView {
     }
     load.choice.warnings().into_iter().for_each(|warning| view.note(format!("! {warning}")));
     if renamed > 0 {
-        view.note(format!("{renamed} of them stand there under another name"));
+        view.note(format!("{renamed} of them have another name there"));
     }
     if load.is_complete() {
         view.note("every parameter was found, and every tensor was used");
@@ -142,7 +144,7 @@ fn load_table(load: &LoadReport, initialized: bool) -> TableView {
     view
 }
 
-/// What was loaded, above what was done with it.
+/// The load report, above the report of what was done with the weights.
 pub(crate) fn below_load(load: &LoadReport, initialized: bool, view: MimeBundle) -> MimeBundle {
     let table = load_table(load, initialized);
     let text = format!("{}\n\n{}", table.text(), view.plain());
@@ -215,7 +217,7 @@ fn needs(estimate: &Estimate) -> TableView {
     view
 }
 
-/// Whether so many bytes find room, in words that read without colour.
+/// Whether this many bytes fit into memory, in words, because color alone would not do.
 fn verdict(bytes: u64, memory: DeviceMemory) -> String {
     match bytes {
         _ if bytes <= memory.free => "fits".to_owned(),

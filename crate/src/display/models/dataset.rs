@@ -1,4 +1,4 @@
-//! What a dataset shows: its facts, and the beginnings of its documents.
+//! The view of a dataset: its size and packing, and the beginnings of its documents.
 
 use crate::dataset::{Dataset, DatasetProject};
 use crate::display::numbers::thousands;
@@ -32,7 +32,7 @@ impl View for Dataset {
         if frame.height() > SHOWN {
             view.note(format!("… and {} more documents", number(frame.height() - SHOWN)));
         }
-        view.note(format!("packing {}: {:.1} % of the places hold tokens", self.packing(), self.density() * 100.0));
+        view.note(format!("packing {}: {:.1} % of the positions hold tokens", self.packing(), self.density() * 100.0));
         if self.cut_tokens() > 0 {
             view.note(format!("! {} tokens are cut off at the ends of long documents", number(self.cut_tokens())));
         }

@@ -85,7 +85,7 @@ impl View for Field {
 }
 
 impl Field {
-    /// What it is, a line for each thing to know.
+    /// Explains the field, one fact a line.
     pub fn explanation(&self) -> String {
         let mut lines = vec![format!("{}: {}", self.name, self.help()), String::new()];
         lines.push(format!("type: {}", self.kind));
@@ -102,7 +102,7 @@ impl Field {
         lines.join("\n")
     }
 
-    /// The value that a configuration need not say, and which families of the built-in projects take another. The report has
+    /// The default, and which families of the built-in projects have another one. The report has
     /// those of all families.
     fn default_in_words(&self) -> String {
         if let Some(words) = self.otherwise_words() {

@@ -1,4 +1,4 @@
-//! What a check of gradients shows: how far each tensor's are from finite differences.
+//! The view of a gradient check: how far each tensor's gradient is from finite differences.
 
 use crate::display::table::{Align, Cell, Mark, TableView};
 use crate::display::{MimeBundle, View};

@@ -254,7 +254,7 @@ fn metadata_notes(metadata: &GgufMetadata) -> Vec<String> {
 impl View for Inspection {
     fn view(&self) -> MimeBundle {
         let table = self.table_view();
-        // A GGUF file in a folder is all that it can be.
+        // A GGUF file is alone in its folder.
         let named = self.choice.path != self.path && self.gguf.is_none();
         let weights = named.then(|| format!("weights: {}", self.choice.in_words()));
         let warnings = self.choice.warnings().into_iter().map(|warning| format!("! {warning}"));

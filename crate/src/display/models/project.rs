@@ -1,4 +1,4 @@
-//! What a rendered configuration shows: its YAML, each value with the line that it comes from.
+//! The view of a rendered configuration: its YAML, with the origin of each value.
 
 use crate::display::table::{Align, Mark, TableView};
 use crate::display::{MimeBundle, View};
@@ -44,7 +44,7 @@ impl Trace {
             let origin = rest.next().map(|next| next.origin.to_string()).unwrap_or_default();
             text.push_str(&format!("{line:<MARGIN$}  # {origin}\n"));
         }
-        // Only a text that means the same is shown: a comment has no place inside a long text, for instance.
+        // Shown only if it means the same: a comment inside of a long text would be part of it, for example.
         let same = |text: &str| serde_yaml::from_str::<serde_yaml::Value>(text).ok();
         if rest.peek().is_none() && same(&text).is_some() && same(&text) == same(&self.yaml) {
             return text.trim_end().to_owned();

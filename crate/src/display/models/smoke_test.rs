@@ -1,4 +1,4 @@
-//! What a test run shows: the verdict first, then steps, gradients by layer, and a comparison if one was made.
+//! The view of a test run: the verdict first, then steps, gradients by layer, and a comparison if one was made.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -30,7 +30,7 @@ impl SmokeTestReport {
     /// One row per step: `step`, `loss`, and in milliseconds `ms`, `data_ms`, `forward_backward_ms`, `update_ms`.
     ///
     /// # Errors
-    /// polars's, which a frame made of equally long columns does not give.
+    /// polars' own, which cannot occur for columns of equal length.
     pub fn frame(&self) -> PolarsResult<DataFrame> {
         let ms = |part: &dyn Fn(&StepRecord) -> Option<Duration>| -> Vec<Option<f64>> {
             self.steps.iter().map(|step| Some(part(step)?.as_secs_f64() * 1e3)).collect()

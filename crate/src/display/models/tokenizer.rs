@@ -1,4 +1,4 @@
-//! What a tokenizer shows: its size, its special tokens, and a text split.
+//! The view of a tokenizer: its size, its special tokens, and how a text is split.
 
 use crate::display::numbers::{binary_bytes, thousands};
 use crate::display::table::{Align, Mark, TableView};
@@ -15,7 +15,7 @@ impl View for TokenizerSummary {
             table.row(Mark::None, [token.id.to_string().into(), token.content.as_str().into(), role.into()]);
         }
         if let Some(length) = self.max_length {
-            // transformers writes 1e30 where there is no limit.
+            // transformers writes 1e30 for "no limit".
             let length = if length < 1 << 40 { format!("{} tokens", thousands(length)) } else { "any".to_owned() };
             table.note(format!("longest sequence: {length}"));
         }

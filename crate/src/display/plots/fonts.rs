@@ -1,4 +1,4 @@
-//! The fonts that plots are drawn with: bundled, so that a machine needs none and every machine draws the same.
+//! The fonts of plots. They are bundled, so every machine draws the same without fonts of its own.
 
 use std::sync::Once;
 

@@ -1,4 +1,4 @@
-//! Pictures of charts: SVG and PNG of one drawing, and the colours of all.
+//! Pictures of charts: SVG and PNG of one drawing, and the colors that all share.
 
 use plotters::coord::Shift;
 use plotters::prelude::*;
@@ -11,7 +11,7 @@ use crate::display::{MimeBundle, View, register_fonts};
 pub(in crate::display) const CARD: RGBColor = RGBColor(250, 249, 246);
 pub(in crate::display) const INK: RGBColor = RGBColor(60, 56, 54);
 pub(in crate::display) const GRID: RGBColor = RGBColor(222, 218, 210);
-/// What should not be.
+/// For values that should not occur.
 pub(in crate::display) const BAD: RGBColor = RGBColor(183, 28, 28);
 /// Lines in their order; each at least 3:1 on the card.
 pub(in crate::display) const LINES: [RGBColor; 6] = [
@@ -25,7 +25,7 @@ pub(in crate::display) const LINES: [RGBColor; 6] = [
 
 pub(in crate::display) type DrawResult = Result<(), Box<dyn std::error::Error>>;
 
-/// What can be drawn on any canvas.
+/// A drawing for any canvas.
 pub(in crate::display) trait Drawing {
     /// Width and height in pixels.
     fn size(&self) -> (u32, u32);
@@ -78,7 +78,7 @@ fn png(drawing: &impl Drawing) -> Option<Vec<u8>> {
 /// A figure of plotters' `evcxr_figure`: its picture, and its HTML where that has a style of its own.
 impl View for plotters::evcxr::SVGWrapper {
     fn view(&self) -> MimeBundle {
-        // It tells no one else what it holds.
+        // The type does not expose its contents otherwise.
         let printed = format!("{self:?}");
         let html = printed.split_once('\n').map_or("", |(_, rest)| rest).trim_end_matches("\nEVCXR_END_CONTENT");
         let svg = html.find("<svg").and_then(|at| html[at..].rfind("</svg>").map(|end| &html[at..at + end + 6]));
@@ -95,7 +95,7 @@ pub(in crate::display) fn text(size: u32) -> TextStyle<'static> {
     ("sans-serif", size).into_font().color(&INK)
 }
 
-/// A colour as style sheets write it.
-pub(in crate::display) fn css(colour: RGBColor) -> String {
-    format!("#{:02x}{:02x}{:02x}", colour.0, colour.1, colour.2)
+/// A color as style sheets write it.
+pub(in crate::display) fn css(color: RGBColor) -> String {
+    format!("#{:02x}{:02x}{:02x}", color.0, color.1, color.2)
 }

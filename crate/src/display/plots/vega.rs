@@ -1,4 +1,4 @@
-//! Charts that zoom and tell values under the pointer, as vega-lite 5: JupyterLab and VS Code draw it without an extension.
+//! Charts that zoom and show values under the pointer, as vega-lite 5: JupyterLab and VS Code draw it without an extension.
 
 use serde_json::{Value, json};
 
@@ -32,7 +32,7 @@ pub(in crate::display) fn lines(
         .flat_map(|series| finite(&series.points).map(|(x, y)| json!({"x": x, "y": y, "series": series.name})))
         .collect();
     let names: Vec<&str> = series.iter().map(|series| series.name.as_str()).collect();
-    let colours: Vec<String> = (0..names.len()).map(|index| css(LINES[index % LINES.len()])).collect();
+    let colors: Vec<String> = (0..names.len()).map(|index| css(LINES[index % LINES.len()])).collect();
     let legend = if names.len() > 1 { json!({"title": null, "orient": "top-right"}) } else { Value::Null };
     // Axes without a name still need one in the tooltip.
     let or = |name: &str, other: &str| if name.is_empty() { other.to_owned() } else { name.to_owned() };
@@ -81,22 +81,22 @@ pub(in crate::display) fn lines(
             "x": {"field": "x", "type": "quantitative", "title": axes.0, "axis": ticks,
                 "scale": {"domain": [left, right], "nice": false}},
             "y": {"field": "y", "type": "quantitative", "title": axes.1, "scale": {"domain": [low, high], "nice": false}},
-            "color": {"field": "series", "type": "nominal", "scale": {"domain": names, "range": colours}, "legend": legend},
+            "color": {"field": "series", "type": "nominal", "scale": {"domain": names, "range": colors}, "legend": legend},
         },
         "layer": layers,
         "config": config(),
     })
 }
 
-/// What runs along one side of a matrix.
+/// The names along one side of a matrix.
 pub(in crate::display) struct Side {
     pub(in crate::display) name: String,
     pub(in crate::display) all: Vec<String>,
-    /// Those that have room for a label.
-    pub(in crate::display) labelled: Vec<String>,
+    /// The names that have room for a label.
+    pub(in crate::display) labeled: Vec<String>,
 }
 
-/// Cells of a matrix, coloured by `strength` (0 to 1), which the expression `scale` turns into a value.
+/// Cells of a matrix, colored by `strength` (0 to 1), which the expression `scale` turns into a value.
 pub(in crate::display) fn cells(
     title: &str,
     [across, down]: [Side; 2],
@@ -105,9 +105,9 @@ pub(in crate::display) fn cells(
     scale: &str,
     label_width: f64,
 ) -> Value {
-    // Between narrow cells a gap would be most of what is seen.
+    // Gaps between narrow cells would dominate.
     let gap = if size.0 as usize >= 8 * across.all.len() { 0.5 } else { 0.0 };
-    let axis = |side: &Side| json!({"values": side.labelled, "labelAngle": 0, "labelOverlap": false, "labelLimit": label_width});
+    let axis = |side: &Side| json!({"values": side.labeled, "labelAngle": 0, "labelOverlap": false, "labelLimit": label_width});
     json!({
         "$schema": SCHEMA,
         "title": {"text": title, "subtitle": "values under the pointer"},
@@ -132,7 +132,7 @@ pub(in crate::display) fn cells(
     })
 }
 
-/// The looks of the pictures: ink on a card.
+/// The style of the pictures: ink on a card.
 fn config() -> Value {
     let (ink, grid) = (css(INK), css(GRID));
     json!({

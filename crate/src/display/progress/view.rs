@@ -1,4 +1,4 @@
-//! Bars of progress: a row for each, and the line that is left when one ended.
+//! Progress bars: a row for each, and the line that remains when one has ended.
 
 use std::time::Duration;
 
@@ -52,7 +52,7 @@ impl ProgressState {
         }
     }
 
-    /// How far it is: a share where the total is known, else a count.
+    /// How far it is: a share if the total is known, else a count.
     fn place(&self) -> String {
         match self.total {
             Some(total) if total > 0 => format!("{} %", percent(self.done, total)),
@@ -100,7 +100,7 @@ impl ProgressState {
         format!("{}{}: {}", "  ".repeat(self.depth), self.label, self.line())
     }
 
-    /// The line of a terminal, which cuts what it has no room for: what matters most comes first.
+    /// The line for a terminal, which cuts long lines, so what matters most comes first.
     pub(super) fn terminal_line(&self) -> String {
         let bar = self.total.map_or_else(String::new, |total| {
             let full = (u128::from(self.done.min(total)) * BLOCKS as u128 / u128::from(total.max(1))) as usize;
@@ -132,7 +132,7 @@ pub(super) fn progress_bundle(states: &[ProgressState]) -> MimeBundle {
     html.raw("<div style=\"font-variant-numeric:tabular-nums\">");
     states.iter().for_each(|state| state.html(&mut html));
     html.raw("</div>");
-    // Without times and rates: what two runs have in common.
+    // Without times and rates, so that two runs are alike.
     let bars: Vec<_> = states
         .iter()
         .map(|state| {
@@ -151,7 +151,7 @@ pub(super) fn progress_bundle(states: &[ProgressState]) -> MimeBundle {
     MimeBundle::text(text.join("\n")).with_html(html.finish()).with("application/vnd.chandlery.progress+json", typed)
 }
 
-/// How far running work is: share, time so far and time left, count, rate; without a known total neither share nor time left.
+/// The state of running work: share, time so far, time left, count, rate; without share and time left if the total is unknown.
 fn counts(done: u64, total: Option<u64>, unit: Unit, rate: f64, elapsed: Duration) -> String {
     let rate = if rate.is_finite() { rate } else { 0.0 };
     let speed = if rate > 0.0 { format!(" · {}", speed(rate, unit)) } else { String::new() };
@@ -165,7 +165,7 @@ fn counts(done: u64, total: Option<u64>, unit: Unit, rate: f64, elapsed: Duratio
             let (done, total) = (amount(done, unit), amount(total, unit));
             format!("{share} % · {}{left} · {done} of {total}{speed}", time(elapsed))
         }
-        // Nobody counts: a phase that only takes its time.
+        // A phase without a count.
         None if done == 0 => time(elapsed),
         None => format!("{}{speed} · {}", amount(done, unit), time(elapsed)),
     }
@@ -251,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn no_count_is_too_odd_to_be_shown() {
+    fn any_count_can_be_shown() {
         for (done, total) in [(0, Some(0)), (u64::MAX, Some(1)), (7, Some(u64::MAX)), (u64::MAX, None)] {
             for outcome in [None, Some(TaskOutcome::Done), Some(TaskOutcome::Stopped)] {
                 let mut state = at(done, total, outcome);

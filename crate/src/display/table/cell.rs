@@ -1,11 +1,11 @@
-//! What stands in a table: cells with a value for programs and sorting, and the marks of rows.
+//! The contents of a table: cells with a value for programs and sorting, and the marks of rows.
 
 use serde_json::{Number, Value};
 
 use super::super::Html;
 use super::super::numbers::{binary_bytes, signed_thousands, thousands};
 
-/// Which way a column's cells lean.
+/// The alignment of a column.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Align {
     /// Words.
@@ -23,7 +23,7 @@ impl Align {
     }
 }
 
-/// What a row wants to say beyond its cells. The letter stands in text and for readers who see no colour.
+/// The mark of a row. Its letter is for text and for readers who do not see color.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum Mark {
     /// Nothing.
@@ -55,7 +55,7 @@ impl Mark {
         }
     }
 
-    /// Translucent backgrounds read on light and dark pages, and survive the sanitizer of untrusted notebooks.
+    /// Translucent backgrounds are legible on light and dark pages, and pass the sanitizer of untrusted notebooks.
     pub(in crate::display) fn style(self) -> &'static str {
         match self {
             Mark::None | Mark::Strong => "",
@@ -110,7 +110,7 @@ impl Cell {
         Self::rich(text, html).valued(share)
     }
 
-    /// What it says.
+    /// Its text.
     pub(in super::super) fn text(&self) -> &str {
         &self.text
     }
@@ -128,7 +128,7 @@ impl<T: Into<String>> From<T> for Cell {
     }
 }
 
-/// What bars are drawn in: seen well enough on light and dark pages, and on rows that are marked.
+/// The color of bars: visible on light and dark pages, and on marked rows.
 pub(in super::super) const BAR: &str = "rgb(192,95,14)";
 
 /// A bar whose length is `share` (0 to 1) of its box, for shares and magnitudes.

@@ -1,4 +1,4 @@
-//! Tables for notebooks. Colours are inline and translucent, text inherits the page's colour; where a page strips all
+//! Tables for notebooks. Colors are inline and translucent, text inherits the page's color; where a page strips all
 //! styles, `align`, `<b>`, the letters of marked rows and `<details>` still say the same.
 
 use super::super::Html;
@@ -75,7 +75,7 @@ impl TableView {
         let cells = row.cells.iter().zip(&self.columns).zip(self.shown());
         for ((cell, head), _) in cells.filter(|(_, shown)| *shown) {
             let align = head.align.name();
-            // What sorts by itself needs no second number.
+            // Text that sorts by itself does not need a second number.
             let order = cell.value.as_ref().filter(|value| value.is_number() && value.to_string() != cell.text);
             let order = order.map_or_else(String::new, |value| format!(" data-v=\"{value}\""));
             let prose = head.align == Align::Left && cell.html.is_none() && cell.text.chars().count() > PROSE;
@@ -97,7 +97,7 @@ impl TableView {
         html.raw("</tr>");
     }
 
-    /// What the cut hides, behind a line that counts it.
+    /// The rows that the cut hides, behind a line that counts them.
     fn unfolding(&self, hidden: &[Row], html: &mut Html) {
         let Some(words) = self.hidden_words() else { return };
         let width = self.shown().filter(|shown| *shown).count() + usize::from(self.is_marked());

@@ -43,9 +43,9 @@ pub struct TableView {
     rows: Vec<Row>,
     notes: Vec<String>,
     limit: usize,
-    /// Whether columns without a word in any row are left out.
+    /// Whether columns that are empty in every row are left out.
     sparse: bool,
-    /// Rows before the last ones shown that whoever made the table did not even add.
+    /// Rows before the last ones shown that were not added to the table.
     left_out: usize,
 }
 
@@ -66,7 +66,7 @@ impl TableView {
         }
     }
 
-    /// What it is about.
+    /// Its title.
     pub fn title(&self) -> &str {
         &self.title
     }
@@ -77,13 +77,13 @@ impl TableView {
         self
     }
 
-    /// Leaves out columns in which no row says anything. Programs still get them.
+    /// Leaves out columns that are empty in every row. Programs still get them.
     pub(super) fn sparse(mut self) -> Self {
         self.sparse = true;
         self
     }
 
-    /// For each column whether people see it.
+    /// For each column, whether it is shown.
     fn shown(&self) -> impl Iterator<Item = bool> {
         let says = |column: usize| self.rows.iter().any(|row| !row.cells[column].text.is_empty());
         (0..self.columns.len()).map(move |column| !self.sparse || says(column))
@@ -99,12 +99,12 @@ impl TableView {
     /// Adds a row.
     pub fn row(&mut self, mark: Mark, cells: impl IntoIterator<Item = Cell>) {
         let mut cells: Vec<Cell> = cells.into_iter().collect();
-        // Rows are as wide as the table, so that their lines are.
+        // Rows are as wide as the table, so their lines are, too.
         cells.resize_with(self.columns.len(), Cell::default);
         self.rows.push(Row { cells, mark });
     }
 
-    /// Says that so many rows before the last ones are not part of the table: too many to hold. They count as hidden.
+    /// Says that this many rows before the last ones were not added, because they are too many to hold. They count as hidden.
     pub(super) fn leave_out(&mut self, count: usize) {
         self.left_out = count;
     }

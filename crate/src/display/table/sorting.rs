@@ -1,11 +1,11 @@
-//! Tables that readers sort and filter, where the page runs scripts. Elsewhere they are the tables they are.
+//! Tables that readers can sort and filter where the page runs scripts. Elsewhere they are plain tables.
 
 use super::{Mark, TableView};
 
-/// Marks the tables that the script takes.
+/// Marks the tables that the script handles.
 pub(super) const CLASS: &str = "chandlery-table";
 
-/// The script is idempotent and takes every table of the page it has not taken, because notebooks run it in places that do
+/// The script is idempotent and handles every table of the page that it has not handled yet, because notebooks run it in places that do
 /// not say which output it belongs to.
 const SCRIPT: &str = concat!("<script>", include_str!("sorting.js"), "</script>");
 

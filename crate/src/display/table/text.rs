@@ -45,7 +45,7 @@ impl TableView {
     }
 }
 
-/// A cell stays in its line, whatever its text holds.
+/// A cell stays on its line, whatever its text contains.
 fn one_line(text: &str) -> String {
     text.replace('\n', "⏎").replace(['\r', '\t'], " ")
 }

@@ -4,7 +4,7 @@ use serde_json::{Map, Value, json};
 
 use super::TableView;
 
-/// Rows beyond these are counted only.
+/// The most rows that are written; the others are counted.
 const MOST_ROWS: usize = 2000;
 
 impl TableView {
@@ -35,7 +35,7 @@ impl TableView {
         })
     }
 
-    /// The columns' names, each once: what has none or another's is numbered.
+    /// The columns' names, each unique: a missing or repeated one is numbered.
     fn names(&self) -> Vec<String> {
         let mut names: Vec<String> = Vec::new();
         for (index, head) in self.columns.iter().enumerate() {

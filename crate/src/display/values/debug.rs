@@ -1,4 +1,4 @@
-//! Values that have no view: what `{:?}` says of them, as a table where it says rows, else as text that is cut.
+//! Values without a view: their `{:?}` as a table if it consists of records, else as text that is cut.
 
 use std::fmt::{self, Display, Write};
 
@@ -9,11 +9,11 @@ use crate::display::values::fold::Fold;
 use crate::display::values::outline::{ENDS, outline};
 use crate::display::{Html, MimeBundle};
 
-/// Text up to this length stands in one line.
+/// Text up to this length is one line.
 const LINE: usize = 100;
-/// More of a value is not even written.
+/// No more than this is written of a value.
 const MOST: usize = 1 << 20;
-/// Lines of a long text that are shown from its beginning and from its end, and those that HTML unfolds.
+/// Lines of a long text that are shown from its beginning and its end, and lines that HTML unfolds.
 const FIRST: usize = 30;
 const LAST: usize = 10;
 const UNFOLDED: usize = 500;
@@ -26,11 +26,11 @@ pub(crate) fn debug_bundle(compact: &dyn Display, pretty: &dyn Display) -> MimeB
     })
 }
 
-/// The whole value, with the middle of a long text left out; nothing for one that is too large to be written.
+/// The whole value, with the middle of a long text left out; `None` for one that is too large to be written.
 pub(in crate::display) fn written_out(compact: &dyn Display, pretty: &dyn Display) -> Option<MimeBundle> {
     let short = Limited::write(compact, MOST);
     if short.cut {
-        // What has a layout of its own keeps it.
+        // Text with a layout of its own keeps it.
         return short.text.contains('\n').then(|| lines(&short.text, true, (FIRST, LAST)));
     }
     if let Some(table) = rows(&short.text, 0) {
@@ -101,7 +101,7 @@ fn cell(text: &str, align: Align) -> Cell {
     }
 }
 
-/// A long list of short values, as many to a line as have room.
+/// A long list of short values, as many to a line as fit.
 fn numbers(text: &str) -> Option<String> {
     let found = items(text)?;
     let mut lines = vec![String::from("[")];
@@ -134,7 +134,7 @@ pub(in crate::display) fn cut(line: &str) -> String {
     }
 }
 
-/// Text of which the middle is left out, if there are more lines than people read; HTML unfolds it. `ends` are the lines
+/// Text whose middle is left out if it has many lines; HTML unfolds it. `ends` are the lines
 /// before and after it.
 fn lines(text: &str, unfinished: bool, ends: (usize, usize)) -> MimeBundle {
     let lines: Vec<&str> = text.lines().collect();
@@ -162,7 +162,7 @@ pub(crate) fn beginning(value: &dyn Display, bytes: usize) -> String {
     Limited::write(value, bytes).text
 }
 
-/// Text up to a number of bytes; writing more fails, so a huge value costs no more than what is written.
+/// Text up to a number of bytes. Writing more fails, so a huge value costs no more than what is written.
 struct Limited {
     text: String,
     left: usize,
@@ -221,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_table_is_text() {
+    fn values_that_are_not_tables_are_text() {
         assert_eq!(shown(vec![1, 2]), "[1, 2]");
         assert_eq!(shown(vec![Some((1, 2)), None]), "[Some((1, 2)), None]");
         assert_eq!(shown(Vec::<(u8, u8)>::new()), "[]");

@@ -1,4 +1,4 @@
-//! Errors that are values: what went wrong first, then where and what to do, then what lies behind.
+//! Errors as values: what went wrong first, then where and what to do, then the causes.
 
 use std::error::Error;
 use std::fmt::Display;
@@ -7,7 +7,7 @@ use serde_json::json;
 
 use crate::display::{Html, MimeBundle, View};
 
-/// What is there shows itself; else why it is not.
+/// A value that is present shows itself; otherwise the error says why it is missing.
 impl<T: View, E: Display> View for Result<T, E> {
     fn view(&self) -> MimeBundle {
         match self {
@@ -29,7 +29,7 @@ pub(crate) fn error_bundle(error: &dyn Error, type_name: &str) -> MimeBundle {
     let mut next = error.source();
     while let Some(cause) = next.filter(|_| causes.len() < 20) {
         let text = cause.to_string();
-        // Many errors say in their own words what their cause says.
+        // Many errors repeat the message of their cause.
         if !message.contains(&text) && causes.last() != Some(&text) {
             causes.push(text);
         }

@@ -1,5 +1,5 @@
-//! What `{:?}` says of a value that is too large to be written out, folded while it is written: of each list or map only
-//! the first and the last items are held, and their number. The text itself never exists as a whole.
+//! The `{:?}` of a value that is too large to be written out, folded while it is written: of each list or map only
+//! the first and the last items and their number are kept. The text never exists as a whole.
 
 use std::collections::VecDeque;
 use std::fmt::{self, Debug, Write};
@@ -15,9 +15,9 @@ const FIELDS: usize = 40;
 /// Characters that are held of text between the brackets, and the most that one line says of a list inside.
 const TEXT: usize = 80;
 const LINE: usize = 100;
-/// Levels of nesting below which nothing is held.
+/// Levels of nesting below which nothing is kept.
 const DEPTH: usize = 32;
-/// How long a value may write.
+/// How long a value may take to write itself.
 const TIME: Duration = Duration::from_secs(2);
 
 /// The first and the last items, and how many there are.
@@ -26,12 +26,12 @@ pub(in crate::display) struct Ends {
     pub(in crate::display) head: Vec<String>,
     pub(in crate::display) tail: VecDeque<String>,
     pub(in crate::display) count: usize,
-    /// The value went on when its time was over, so that there are more than `count`.
+    /// The value was still writing when its time was over, so there are more than `count`.
     pub(in crate::display) unfinished: bool,
 }
 
 impl Ends {
-    /// Takes an item and leaves an empty one, in memory that is there already where there are many.
+    /// Takes an item and leaves an empty one. It reuses memory if there are many.
     fn push(&mut self, item: &mut String, (first, last): (usize, usize)) {
         self.count += 1;
         if self.head.len() < first {
@@ -54,7 +54,7 @@ impl Ends {
     }
 }
 
-/// What stands in one pair of brackets.
+/// The contents of one pair of brackets.
 #[derive(Debug)]
 pub(in crate::display) struct Group {
     /// The text before the bracket, such as a type's name.
@@ -157,7 +157,7 @@ impl Text {
     /// Says how much is not held.
     fn end(&mut self) {
         if self.count > TEXT {
-            // So that what is cut within quotes stays in quotes.
+            // Text that is cut within quotes stays in quotes.
             let quote = if self.held.matches('"').count() % 2 == 1 { "\"" } else { "" };
             let count = if self.quoted > 0 { self.quoted } else { self.count };
             self.held.push_str(&format!("…{quote} ({} characters)", thousands(count as u64)));
@@ -172,7 +172,7 @@ impl Text {
     }
 }
 
-/// Where in the text of a value the writer is.
+/// The writer's position in the text of a value.
 #[derive(Clone, Copy, PartialEq)]
 enum State {
     Plain,
@@ -199,7 +199,7 @@ pub(in crate::display) struct Fold {
 }
 
 impl Fold {
-    /// What a value writes: in one line, and by its outermost brackets if they are all of it.
+    /// What a value writes, in one line, and by its outermost brackets if nothing is outside of them.
     pub(in crate::display) fn of(value: &dyn fmt::Display) -> (String, Option<Group>) {
         let mut fold = Self::new();
         let unfinished = write!(fold, "{value}").is_err();

@@ -1,4 +1,4 @@
-//! Values that are too large to be written out: their ends and their count, in about ten lines.
+//! Values that are too large to be written out are shown by their ends and their count, in about ten lines.
 
 use std::fmt::Debug;
 use std::ops::Range;
@@ -8,14 +8,14 @@ use crate::display::numbers::thousands;
 use crate::display::values::debug::{cut, debug_bundle, rows, written_out};
 use crate::display::values::fold::{Ends, Fold, Group};
 
-/// More values than this are not written out.
+/// The most values that are written out.
 const VALUES: usize = 1000;
 /// Lines that a list may take where all of it is written out.
 const LINES: usize = 40;
 /// Lines of each end, and rows of each end of a table.
 pub(in crate::display) const ENDS: usize = 4;
 const ROWS: usize = 3;
-/// Values of each end that are looked at, where they are short.
+/// Values of each end that are read if they are short.
 const SHORT: usize = 140;
 /// Characters of a line.
 const LINE: usize = 100;
@@ -145,7 +145,7 @@ fn list(group: &Group) -> String {
     format!("{text}{}\n{}", group.close(), ends.words(group.items()))
 }
 
-/// Items joined to lines, as many as have room, and how many those are.
+/// Items joined to lines, as many as fit, and how many those are.
 fn packed<'a>(items: impl Iterator<Item = &'a str>, width: usize) -> Vec<(String, usize)> {
     let mut lines: Vec<(String, usize)> = Vec::new();
     for item in items {

@@ -1,4 +1,4 @@
-//! Several values in one: each under the other.
+//! Lists of values: one below the other.
 
 use crate::display::numbers::thousands;
 use crate::display::{MimeBundle, View};

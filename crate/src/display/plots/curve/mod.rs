@@ -28,7 +28,7 @@ use crate::display::{MimeBundle, View, is_interactive};
 pub struct Curve {
     title: String,
     axes: (String, String),
-    /// How far the horizontal axis reaches at least.
+    /// The least range of the horizontal axis.
     span: Option<(f64, f64)>,
     series: Vec<Series>,
 }
@@ -47,13 +47,13 @@ impl Curve {
         curve
     }
 
-    /// What the axes measure.
+    /// Names the axes.
     pub fn axes(mut self, x: impl Into<String>, y: impl Into<String>) -> Self {
         self.axes = (x.into(), y.into());
         self
     }
 
-    /// Where the horizontal axis begins and ends, if the points do not reach that far yet.
+    /// Sets where the horizontal axis begins and ends, if the points do not reach that far yet.
     pub fn span(mut self, from: f64, to: f64) -> Self {
         self.span = Some((from, to));
         self
@@ -115,7 +115,7 @@ impl Curve {
             xs = (xs.0.min(from), xs.1.max(to));
         }
         let ys = reach(&mut finite().map(|point| point.1));
-        // A chart without height or width could not be drawn, nor one of less than numbers can tell apart.
+        // A chart without height or width could not be drawn, nor one whose range is below the precision of the numbers.
         let open = |(low, high): (f64, f64), margin: f64| match low <= high {
             true => {
                 let size = low.abs().max(high.abs()).max(1e-30);
@@ -142,7 +142,7 @@ impl View for Curve {
     }
 }
 
-/// Four significant digits, as short as they come.
+/// At most four significant digits.
 pub(in crate::display) fn number(value: f64) -> String {
     match value.abs() {
         _ if !value.is_finite() => value.to_string(),
@@ -191,15 +191,15 @@ impl Drawing for Plot<'_> {
             .x_label_formatter(&|x| number(*x))
             .y_label_formatter(&|y| number(*y))
             .draw()?;
-        for (series, colour) in self.series.iter().zip(LINES.iter().copied().cycle()) {
+        for (series, color) in self.series.iter().zip(LINES.iter().copied().cycle()) {
             let points: Vec<(f64, f64)> = finite(&series.points).collect();
-            let drawn = chart.draw_series(LineSeries::new(points.iter().copied(), colour.stroke_width(2)))?;
+            let drawn = chart.draw_series(LineSeries::new(points.iter().copied(), color.stroke_width(2)))?;
             if self.series.len() > 1 {
-                let sample = move |(x, y)| PathElement::new(vec![(x, y), (x + 16, y)], colour.stroke_width(2));
+                let sample = move |(x, y)| PathElement::new(vec![(x, y), (x + 16, y)], color.stroke_width(2));
                 drawn.label(&series.name).legend(sample);
             }
             if points.len() <= 64 {
-                chart.draw_series(points.into_iter().map(|point| Circle::new(point, 3, colour.filled())))?;
+                chart.draw_series(points.into_iter().map(|point| Circle::new(point, 3, color.filled())))?;
             }
         }
         let crosses = odd(self.series)
@@ -239,13 +239,13 @@ mod tests {
         let chart = bundle.get(vega::MIME).unwrap();
         assert_eq!(chart["layer"][2]["data"]["values"], json!([{"x": 2.0, "what": "NaN"}]));
         assert_eq!(chart["encoding"]["x"]["axis"]["values"], json!([0, 1, 2, 3, 4]));
-        // Twice the same curve, twice the same bytes.
+        // The same curve gives the same bytes.
         assert_eq!(bundle, curve.view());
         assert!(curve.picture().get(vega::MIME).is_none());
     }
 
     #[test]
-    fn no_points_are_too_odd_to_be_drawn() {
+    fn any_points_can_be_drawn() {
         for points in [
             vec![],
             vec![1.0],

@@ -1,4 +1,4 @@
-//! The points of a curve: which fit an axis, which are no numbers, and fewer of them.
+//! The points of a curve: which fit an axis, which are not numbers, and how they are thinned out.
 
 #[derive(Clone, Debug)]
 pub(in crate::display) struct Series {
@@ -6,10 +6,10 @@ pub(in crate::display) struct Series {
     pub(in crate::display) points: Vec<(f64, f64)>,
 }
 
-/// More points than this are not stored with a notebook: a picture has fewer columns.
+/// The most points that are stored with a notebook: a picture has fewer columns.
 const POINTS: usize = 1000;
 
-/// The points that fit an axis: finite, and not so large that the length of the axis would not be.
+/// The points that fit an axis: finite, and small enough that the length of the axis is finite, too.
 pub(in crate::display) fn finite(points: &[(f64, f64)]) -> impl Iterator<Item = (f64, f64)> {
     points.iter().copied().filter(|point| point.0.abs() <= 1e100 && point.1.abs() <= 1e100)
 }
@@ -25,7 +25,7 @@ pub(in crate::display) fn odd(series: &[Series]) -> Vec<(f64, f64)> {
     points.filter(|point| point.0.abs() <= 1e100 && !point.1.is_finite()).take(100).collect()
 }
 
-/// At most [`POINTS`] of them, the least and the greatest of each stretch among them: peaks stay.
+/// At most [`POINTS`] of them, with the least and the greatest of each stretch, so that peaks stay.
 pub(super) fn thin(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
     if points.len() <= POINTS {
         return points.to_vec();
@@ -33,7 +33,7 @@ pub(super) fn thin(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
     let stretch = points.len().div_ceil(POINTS / 2);
     let mut kept = Vec::with_capacity(POINTS + 2);
     for (index, chunk) in points.chunks(stretch).enumerate() {
-        // What is not finite compares as it is sorted, so it stays, too.
+        // Values that are not finite compare as they are sorted, so they stay, too.
         let order = |a: &usize, b: &usize| chunk[*a].1.total_cmp(&chunk[*b].1);
         let (Some(low), Some(high)) = ((0..chunk.len()).min_by(order), (0..chunk.len()).max_by(order)) else {
             continue;

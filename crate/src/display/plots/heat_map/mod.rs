@@ -1,4 +1,4 @@
-//! A matrix of values as colours: a chart that tells each value under the pointer, and a picture.
+//! A matrix of values as colors: a chart that shows the value under the pointer, and a picture.
 
 mod plot;
 
@@ -9,7 +9,7 @@ use crate::display::plots::picture::with_pictures;
 use crate::display::plots::vega;
 use crate::display::{MimeBundle, View, is_interactive};
 
-/// Values by row and column, coloured on a logarithmic scale: full at its `most`, empty at a millionth of that.
+/// Values by row and column, colored on a logarithmic scale: full at its `most`, empty at a millionth of that.
 #[derive(Clone, Debug)]
 pub struct HeatMap {
     title: String,
@@ -21,11 +21,11 @@ pub struct HeatMap {
     values: Vec<f64>,
 }
 
-/// A picture has room for so many; of neighbours beyond them the greatest stays.
+/// The most cells that a picture has room for; of adjacent cells beyond that the greatest is kept.
 const COLUMNS: usize = 128;
 const ROWS: usize = 128;
 
-/// The powers of ten that the colours span.
+/// The powers of ten that the colors span.
 const DECADES: f64 = 6.0;
 
 impl HeatMap {
@@ -45,13 +45,13 @@ impl HeatMap {
         self.values[row * self.columns.len() + column]
     }
 
-    /// From 0 to 1; what is not finite is as strong as can be.
+    /// From 0 to 1; 1 for values that are not finite.
     fn strength(&self, value: f64) -> f64 {
         let share = value.abs() / self.most;
         if share.is_nan() { 1.0 } else { (1.0 + share.log10() / DECADES).clamp(0.0, 1.0) }
     }
 
-    /// Neighbours joined until it fits a picture.
+    /// Joins adjacent cells until the map fits a picture.
     fn fitted(&self) -> Self {
         let (tall, wide) = (self.rows.len().div_ceil(ROWS).max(1), self.columns.len().div_ceil(COLUMNS).max(1));
         let name = |names: &[String]| match names {
@@ -114,14 +114,14 @@ impl HeatMap {
         };
         let values = (0..self.values.len()).map(cell).collect();
         let (width, height) = self.body();
-        let side = |name: &str, names: &[String], labelled: Vec<usize>| vega::Side {
+        let side = |name: &str, names: &[String], labeled: Vec<usize>| vega::Side {
             name: name.to_owned(),
             all: names.to_vec(),
-            labelled: labelled.into_iter().map(|index| names[index].clone()).collect(),
+            labeled: labeled.into_iter().map(|index| names[index].clone()).collect(),
         };
         let sides = [
-            side(&self.axes.0, &self.columns, self.labelled_columns()),
-            side(&self.axes.1, &self.rows, self.labelled_rows()),
+            side(&self.axes.0, &self.columns, self.labeled_columns()),
+            side(&self.axes.1, &self.rows, self.labeled_rows()),
         ];
         let scale = format!("format({:e} * pow(10, {DECADES} * (datum.value - 1)), '.0e')", self.most);
         vega::cells(&self.title, sides, (width, height), values, &scale, plot::LABEL as f64 * plot::LETTER)
@@ -150,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn strength_is_full_at_the_most_and_never_odd() {
+    fn strength_is_between_0_and_1() {
         let map = HeatMap::new("m", ("x", "y"), Vec::new(), 1e-3);
         let shown = [1e-3, 1.0, 1e-6, 0.0, f64::NAN, f64::INFINITY].map(|value| map.strength(value));
         assert_eq!(shown, [1.0, 1.0, 0.5, 0.0, 1.0, 1.0]);

@@ -1,4 +1,4 @@
-//! The picture of a heat map: cells, as many labels as have room, a scale.
+//! The picture of a heat map: cells, as many labels as fit, and a scale.
 
 use plotters::coord::Shift;
 use plotters::prelude::*;
@@ -7,7 +7,7 @@ use plotters::style::text_anchor::{HPos, Pos, VPos};
 use super::{DECADES, HeatMap};
 use crate::display::plots::picture::{DrawResult, Drawing, GRID, INK, LINES, text};
 
-/// Labels longer than this are cut; the pointer tells them whole.
+/// Labels longer than this are cut; the tooltip shows them whole.
 pub(super) const LABEL: usize = 14;
 /// Pixels of a letter, and of a line, of a label.
 pub(super) const LETTER: f64 = 7.5;
@@ -22,12 +22,12 @@ const BOTTOM: u32 = 48;
 
 impl HeatMap {
     /// Which columns have room for their labels.
-    pub(super) fn labelled_columns(&self) -> Vec<usize> {
+    pub(super) fn labeled_columns(&self) -> Vec<usize> {
         let longest = self.columns.iter().map(|name| name.chars().count().min(LABEL)).max().unwrap_or(0);
         every(self.columns.len(), self.body().0, (longest as f64 + 1.5) * LETTER)
     }
 
-    pub(super) fn labelled_rows(&self) -> Vec<usize> {
+    pub(super) fn labeled_rows(&self) -> Vec<usize> {
         every(self.rows.len(), self.body().1, LINE)
     }
 
@@ -38,7 +38,7 @@ impl HeatMap {
     }
 }
 
-/// Of so many cells on so many pixels those whose labels, which need `room`, do not touch: each, or every second, fifth,
+/// Selects the cells whose labels, which need `room` pixels, do not touch: each, or every second, fifth,
 /// tenth and so on.
 fn every(count: usize, pixels: u32, room: f64) -> Vec<usize> {
     let least = room * count as f64 / f64::from(pixels.max(1));
@@ -47,7 +47,7 @@ fn every(count: usize, pixels: u32, room: f64) -> Vec<usize> {
     (0..count).step_by(step.unwrap_or(count.max(1))).collect()
 }
 
-/// A label as the picture has room for it.
+/// A label, cut to the room that the picture has for it.
 fn short(name: &str) -> String {
     match name.char_indices().nth(LABEL) {
         Some(_) => name.chars().take(LABEL - 1).chain(['…']).collect(),
@@ -76,7 +76,7 @@ impl Drawing for Plot<'_> {
         let words = |words: &str, place: (i32, i32), size: u32, anchor: (HPos, VPos)| {
             area.draw(&Text::new(words.to_owned(), place, text(size).pos(Pos::new(anchor.0, anchor.1))))
         };
-        // The card shows through between cells, unless that would be most of what is seen.
+        // The card shows through between cells, unless the gaps would dominate.
         let gap = i32::from(wide >= 8.0);
         words(&map.title, (12, 12), 16, (HPos::Left, VPos::Top))?;
         for (index, value) in map.values.iter().enumerate() {
@@ -87,12 +87,12 @@ impl Drawing for Plot<'_> {
             ];
             area.draw(&Rectangle::new(corners, shade(map.strength(*value)).filled()))?;
         }
-        for column in map.labelled_columns() {
+        for column in map.labeled_columns() {
             let middle = at(left, wide, column as f64 + 0.5);
             area.draw(&PathElement::new(vec![(middle, bottom), (middle, bottom + 4)], INK))?;
             words(&short(&map.columns[column]), (middle, bottom + 6), 12, (HPos::Center, VPos::Top))?;
         }
-        for row in map.labelled_rows() {
+        for row in map.labeled_rows() {
             let middle = at(top, tall, row as f64 + 0.5);
             area.draw(&PathElement::new(vec![(left - 5, middle), (left - 1, middle)], INK))?;
             words(&short(&map.rows[row]), (left - 8, middle), 12, (HPos::Right, VPos::Center))?;
@@ -104,15 +104,15 @@ impl Drawing for Plot<'_> {
 }
 
 impl Plot<'_> {
-    /// What the colours mean.
+    /// Draws the color scale.
     fn draw_scale<B: DrawingBackend>(&self, area: &DrawingArea<B, Shift>, at: (i32, i32), height: i32) -> DrawResult
     where
         B::ErrorType: 'static,
     {
         let ((left, top), right) = (at, at.0 + SCALE);
         for line in 0..height {
-            let colour = shade(1.0 - f64::from(line) / f64::from(height));
-            area.draw(&PathElement::new(vec![(left, top + line), (right, top + line)], colour))?;
+            let color = shade(1.0 - f64::from(line) / f64::from(height));
+            area.draw(&PathElement::new(vec![(left, top + line), (right, top + line)], color))?;
         }
         for (share, place) in [(0, VPos::Top), (1, VPos::Bottom)] {
             let value = format!("{:.0e}", self.0.most * 10f64.powf(-DECADES * f64::from(share)));
@@ -123,7 +123,7 @@ impl Plot<'_> {
     }
 }
 
-/// The colour of a strength.
+/// The color of a strength.
 fn shade(strength: f64) -> RGBColor {
     let (none, full) = (GRID, LINES[0]);
     let mix = |from: u8, to: u8| (f64::from(from) + (f64::from(to) - f64::from(from)) * strength) as u8;
@@ -147,11 +147,11 @@ mod tests {
         (0..100).for_each(|layer| map.row(layer.to_string(), [1e-5; 64]));
         let (width, height) = map.body();
         let apart = |places: Vec<usize>, least: f64| places.windows(2).all(|pair| (pair[1] - pair[0]) as f64 >= least);
-        assert!(apart(map.labelled_columns(), LABEL as f64 * LETTER / (f64::from(width) / 64.0)));
-        assert!(apart(map.labelled_rows(), LINE / (f64::from(height) / 100.0)));
+        assert!(apart(map.labeled_columns(), LABEL as f64 * LETTER / (f64::from(width) / 64.0)));
+        assert!(apart(map.labeled_rows(), LINE / (f64::from(height) / 100.0)));
         let view = map.view();
         let axis = &view.get(vega::MIME).unwrap()["encoding"]["x"]["axis"];
-        assert_eq!(axis["values"].as_array().unwrap().len(), map.labelled_columns().len());
+        assert_eq!(axis["values"].as_array().unwrap().len(), map.labeled_columns().len());
         let svg = view.get("image/svg+xml").and_then(|svg| svg.as_str()).unwrap();
         assert!(svg.contains("0 &lt;|a long to…") && !svg.contains("1 &lt;|a"), "{svg}");
     }

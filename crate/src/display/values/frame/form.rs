@@ -5,14 +5,14 @@ use polars::prelude::{AnyValue, Column};
 use crate::display::numbers::{fixed, real};
 use crate::display::table::Cell;
 
-/// How a column's fractions are written, so that their points stand below each other.
+/// How a column's fractions are written, so that their decimal points are aligned.
 #[derive(Clone, Copy)]
 pub(super) enum Form {
     /// With so many decimals.
     Decimals(usize),
     /// With an exponent.
     Exponents,
-    /// Each as it is best: the column spans too much.
+    /// Each in its best form, because the column spans too much.
     Each,
 }
 
@@ -47,7 +47,7 @@ impl Form {
             () if most == 0.0 => Form::Each,
             () if !(1e-3..1e9).contains(&most) => Form::Exponents,
             () if most / least > 1e5 && least < 0.1 => Form::Each,
-            // More digits than these in all help nobody.
+            // More digits than these in total do not help.
             () => Form::Decimals(decimals.min((WHOLE - 1 - most.log10().floor() as i32).max(1) as usize)),
         }
     }
@@ -61,7 +61,7 @@ pub(super) fn float(number: f64, exact: &str, form: Form) -> Cell {
         // polars' own text where that is short: `0.1` and not `0.1000`.
         Form::Each => Some(real(number)).filter(|text| text.len() < exact.len()).unwrap_or_else(|| exact.to_owned()),
     };
-    // What is not a number is no JSON number either.
+    // NaN and infinities are not JSON numbers.
     if number.is_finite() { Cell::from(text).valued(number) } else { Cell::from(text) }
 }
 

@@ -1,4 +1,4 @@
-//! polars' frames, series and queries. A query is described, never run.
+//! The views of polars' frames, series and queries. A query is described, not run.
 
 mod form;
 
@@ -39,7 +39,7 @@ impl View for Column {
     }
 }
 
-/// Its schema and its plan: what it will do when it is collected.
+/// The schema and the plan of a query: what it will do when it is collected.
 impl View for LazyFrame {
     fn view(&self) -> MimeBundle {
         let columns = [("column", Align::Left), ("type", Align::Left)];

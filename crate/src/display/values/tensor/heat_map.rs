@@ -1,29 +1,29 @@
 //! A matrix as a small picture: one square for each number.
 //!
-//! There is no chart with values under the pointer beside it: an output is shown in one of its forms, and JupyterLab would
+//! It does not come with a chart that shows values under the pointer: an output is shown in one of its forms, and JupyterLab would
 //! take the chart for it and hide shape and statistics. [`HeatMap`](crate::display::HeatMap) is for looking closer.
 
 use super::sample::Grid;
 
-/// Colours of a picture: what is below zero is blue, what is above orange, zero grey, so it reads on light and dark pages.
+/// The colors of a picture: blue below zero, orange above, gray at zero, so it is legible on light and dark pages.
 const LOW: [f64; 3] = [38.0, 112.0, 184.0];
 const ZERO: [f64; 3] = [226.0, 224.0, 220.0];
 const HIGH: [f64; 3] = [190.0, 88.0, 10.0];
 const NOT_FINITE: [u8; 3] = [220, 20, 160];
-/// Steps from `LOW` to `HIGH`; the palette's last colour is for what is not finite.
+/// Steps from `LOW` to `HIGH`; the palette's last color is for values that are not finite.
 const STEPS: usize = 65;
 
 /// The picture as a PNG file with `scale` pixels to a square.
 pub(super) fn png(grid: &Grid, scale: usize) -> Option<Vec<u8>> {
     let most = grid.most();
-    let colour = |value: f64| match value {
+    let color = |value: f64| match value {
         value if !value.is_finite() => STEPS as u8,
         _ if most == 0.0 => (STEPS / 2) as u8,
         value => ((value / most + 1.0) / 2.0 * (STEPS - 1) as f64).round() as u8,
     };
     let mut pixels = Vec::with_capacity(grid.values.len() * scale * scale);
     for row in grid.values.chunks(grid.columns) {
-        let line: Vec<u8> = row.iter().flat_map(|value| std::iter::repeat_n(colour(*value), scale)).collect();
+        let line: Vec<u8> = row.iter().flat_map(|value| std::iter::repeat_n(color(*value), scale)).collect();
         (0..scale).for_each(|_| pixels.extend_from_slice(&line));
     }
     let mut file = Vec::new();

@@ -1,4 +1,4 @@
-//! candle's tensors: what they are, what their numbers have in common, a picture, and the first of them.
+//! The views of candle's tensors: shape and type, statistics, a picture, and the first numbers.
 
 mod heat_map;
 mod sample;
@@ -64,7 +64,7 @@ impl View for Tensor {
         if let Some(grid) = &grid {
             picture(grid, &mut html);
         }
-        // Beside a picture, the few numbers at the edges of many say little.
+        // Next to a picture, the few numbers at the edges of a large tensor say little.
         let fold = grid.is_some() && self.elem_count() > values::ALL;
         html.raw(if fold { "<details><summary>values</summary>" } else { "" });
         html.raw("<pre style=\"margin:0.2em 0\">").text(&values).raw("</pre>");
@@ -130,14 +130,14 @@ fn heading(tensor: &Tensor) -> String {
     )
 }
 
-/// One row of statistics, marked where there is what no weight should hold.
+/// One row of statistics, marked if there are values that no weight should have.
 fn facts(about: &Statistics, sampled: bool) -> TableView {
     let columns = ["min", "max", "mean", "std", "zero", "NaN", "±inf"].map(|name| (name, Align::Right));
     let mut table = TableView::new("", &columns);
     let mark = if about.nan + about.infinite > 0 { Mark::Bad } else { Mark::None };
     let number = |value: f64| if about.finite > 0 { Cell::from(real(value)).valued(value) } else { "none".into() };
     let total = (about.finite + about.nan + about.infinite).max(1) as f64;
-    // Of a sample a share says more; what should not be there is counted.
+    // For a sample a share says more; values that should not occur are counted.
     let zero = match sampled {
         true => Cell::from(format!("{:.1}%", about.zero as f64 / total * 100.0)).valued(about.zero as f64 / total),
         false => Cell::count(about.zero as u64),
@@ -171,12 +171,12 @@ fn picture(grid: &Grid, html: &mut Html) {
     };
     let (low, high) = (grid.values.iter().any(|value| *value < 0.0), grid.values.iter().any(|value| *value > 0.0));
     let most = real(grid.most());
-    let colours = match (low, high) {
+    let colors = match (low, high) {
         (true, true) => format!("blue down to -{most}, orange up to {most}"),
         (true, false) => format!("blue down to -{most}"),
         _ => format!("orange up to {most}"),
     };
-    let legend = format!("heat map of {}: {what}, {colours}", grid.slice);
+    let legend = format!("heat map of {}: {what}, {colors}", grid.slice);
     // The sizes are attributes too, for pages that strip styles.
     let scale = if grid.columns <= 24 { 10 } else { 5 };
     let (width, height) = (grid.columns * scale, grid.rows * scale);
@@ -208,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn every_type_of_number_has_statistics_or_says_that_it_has_none() {
+    fn every_number_type_has_statistics_or_says_why_not() {
         for dtype in [DType::U8, DType::U32, DType::I16, DType::I32, DType::I64, DType::BF16, DType::F16, DType::F64] {
             let typed = counting(20, &[4, 5]).to_dtype(dtype).unwrap().view();
             let typed = typed.get("application/vnd.chandlery.tensor+json").unwrap();
@@ -223,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_number_is_called_out_and_empty_tensors_are_shown() {
+    fn values_that_are_not_numbers_are_marked() {
         let tensor = Tensor::new(&[f32::NAN, f32::INFINITY, 1.0], &Device::Cpu).unwrap();
         assert!(tensor.view().plain().contains("\n!   1"), "{}", tensor.view().plain());
         let empty = Tensor::zeros((0, 3), DType::F32, &Device::Cpu).unwrap().view();

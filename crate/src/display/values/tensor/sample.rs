@@ -1,20 +1,20 @@
-//! Numbers of a tensor, as many as a look needs: a model's weights never travel to the host whole.
+//! Samples of a tensor's numbers: a model's weights are never copied to the host whole.
 
 use candle_core::{DType, Device, Result, Tensor};
 
-/// Numbers that statistics are made of, at most.
+/// The most numbers that statistics are made of.
 const STATISTICS: usize = 1 << 20;
-/// Rows and columns of a picture, at most.
+/// The most rows and columns of a picture.
 const PICTURE: (usize, usize) = (48, 64);
 
-/// What numbers were found.
+/// The numbers that were read.
 pub(super) struct Numbers {
     pub values: Vec<f64>,
-    /// False where they are all of the tensor's.
+    /// False if they are all of the tensor's numbers.
     pub sampled: bool,
 }
 
-/// All numbers, or a million of them that lie evenly in it.
+/// All numbers, or a million of them at even distances.
 pub(super) fn numbers(tensor: &Tensor) -> Result<Numbers> {
     let sampled = tensor.elem_count() > STATISTICS;
     let part = if sampled { evenly(tensor, STATISTICS)? } else { tensor.flatten_all()? };
@@ -26,7 +26,7 @@ fn on_host(part: &Tensor) -> Result<Vec<f64>> {
 }
 
 /// Whether the numbers can be read. candle has no arithmetic for types below eight bits, and its way from eight bits to 64
-/// may not come to an end (float8 0.7).
+/// may never end (float8 0.7).
 pub(super) fn is_readable(dtype: DType) -> bool {
     use DType::{BF16, F16, F32, F64, I16, I32, I64, U8, U32};
     matches!(dtype, U8 | U32 | I16 | I32 | I64 | BF16 | F16 | F32 | F64)
@@ -65,7 +65,7 @@ fn step(least: usize, row: usize) -> usize {
     (least..).find(|step| row < 2 || divisor(*step, row) == 1).unwrap_or(least)
 }
 
-/// Numbers of a matrix that lie evenly in it.
+/// Numbers of a matrix at even distances.
 pub(super) struct Grid {
     pub rows: usize,
     pub columns: usize,
@@ -83,13 +83,13 @@ impl Grid {
         finite.fold(0.0, |most: f64, value| most.max(value.abs()))
     }
 
-    /// A picture of one colour shows nothing.
+    /// A picture of one color shows nothing.
     pub(super) fn is_varied(&self) -> bool {
         self.values.windows(2).any(|pair| pair[0] != pair[1])
     }
 }
 
-/// The last two dimensions, at the first index of all others. Nothing where that is too little for a picture.
+/// The last two dimensions, at the first index of all others. `None` if that is too little for a picture.
 pub(super) fn grid(tensor: &Tensor) -> Result<Option<Grid>> {
     let mut matrix = tensor.clone();
     while matrix.rank() > 2 {

@@ -1,6 +1,6 @@
-//! What numbers have in common.
+//! Statistics of numbers.
 
-/// Of the finite ones: smallest, largest, mean, spread, and how they are distributed.
+/// Of the finite numbers: smallest, largest, mean, spread, and their distribution.
 pub(super) struct Statistics {
     pub finite: usize,
     pub nan: usize,
@@ -9,7 +9,7 @@ pub(super) struct Statistics {
     pub min: f64,
     pub max: f64,
     pub mean: f64,
-    /// Of the whole, not of a sample of something larger.
+    /// Of all numbers, not of a sample.
     pub std: f64,
     /// How many are in each of equally wide parts from `min` to `max`.
     pub histogram: Vec<usize>,
@@ -63,7 +63,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_not_finite_is_counted_apart() {
+    fn values_that_are_not_finite_are_counted_apart() {
         let found = statistics(&[1.0, f64::NAN, 3.0, f64::INFINITY, 0.0, f64::NEG_INFINITY]);
         assert_eq!((found.finite, found.nan, found.infinite, found.zero), (3, 1, 2, 1));
         assert_eq!((found.min, found.max), (0.0, 3.0));

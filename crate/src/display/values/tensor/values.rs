@@ -2,9 +2,9 @@
 
 use candle_core::{DType, Device, Result, Tensor};
 
-/// So many numbers are written out.
+/// The most numbers that are written out.
 pub(super) const ALL: usize = 100;
-/// Else so many at each edge of the last two dimensions, and of those before them.
+/// Otherwise, how many at each edge of the last two dimensions, and of those before them.
 const EDGE: usize = 3;
 const OUTER_EDGE: usize = 1;
 /// Characters to a line.
@@ -29,7 +29,7 @@ pub(super) fn text(tensor: &Tensor) -> Result<String> {
     Ok(text)
 }
 
-/// A dimension: how many of its places are shown, and after how many of them others are left out.
+/// A dimension: how many of its positions are shown, and after how many of them others are left out.
 struct Side {
     shown: usize,
     cut: Option<usize>,
@@ -120,7 +120,7 @@ mod tests {
         assert!(matrix.starts_with("[[  0.,   1.,   2., ...,  97.,  98.,  99.],\n [100."), "{matrix}");
         assert!(matrix.contains("299.],\n ...\n [700.") && matrix.lines().count() == 7, "{matrix}");
         assert!(shown(&counting, &[10, 10, 10]).lines().count() <= 15);
-        // As many as a page can take are all there, in lines.
+        // As many as fit on a page are all there, in lines.
         let all = shown(&counting[..100], &[100]);
         assert!(
             all.lines().count() > 4 && all.lines().all(|line| line.len() <= LINE + 2) && !all.contains("..."),
