@@ -1,6 +1,7 @@
 //! Names of devices, and the candle devices they stand for, with their memory. The only place that knows which are
 //! compiled in.
 
+use crate::diagnostic::{Diagnose, Diagnostic, foreign};
 use crate::memory::{self, after_colon, kibibytes};
 #[cfg(feature = "cuda")]
 use crate::ops::cuda::driver;
@@ -19,19 +20,23 @@ pub enum Device {
 
 /// A device name that means nothing here.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("device `{name}` {problem}\n  where: --device\n  do: {advice}")]
+#[error("{}", self.diagnostic())]
 pub struct DeviceError {
     name: String,
     problem: String,
     advice: String,
 }
 
+impl Diagnose for DeviceError {
+    fn diagnostic(&self) -> Diagnostic {
+        let Self { name, problem, advice } = self;
+        Diagnostic::new(format!("device `{name}` {problem}")).at("--device").advise(advice)
+    }
+}
+
 /// A model that does not fit a device, as far as that is known before it is tried.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "{what}, and {} of memory is left {limit}\n  where: --device {device}\n  do: {advice}",
-    memory::in_words(*left)
-)]
+#[error("{}", self.diagnostic())]
 pub struct NotEnoughMemory {
     /// What needs how much.
     what: String,
@@ -39,6 +44,16 @@ pub struct NotEnoughMemory {
     limit: &'static str,
     device: String,
     advice: String,
+}
+
+impl Diagnose for NotEnoughMemory {
+    fn diagnostic(&self) -> Diagnostic {
+        let Self { what, left, limit, device, advice } = self;
+        let left = memory::in_words(*left);
+        Diagnostic::new(format!("{what}, and {left} of memory is left {limit}"))
+            .at(format_args!("--device {device}"))
+            .advise(advice)
+    }
 }
 
 /// What a device's memory holds, in bytes.
@@ -204,8 +219,7 @@ impl Device {
         match self {
             Device::Meta | Device::Cpu => Ok(()),
             Device::Cuda(_) => self.open()?.synchronize().map_err(|error| {
-                let error = error.to_string();
-                let problem = format!("failed at a computation: {}", error.lines().next().unwrap_or_default());
+                let problem = format!("failed at a computation: {}", foreign::first_line(&error));
                 self.refused(&problem, "run again with CUDA_LAUNCH_BLOCKING=1 to see which")
             }),
         }

@@ -2,12 +2,20 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use crate::diagnostic::{Diagnose, Diagnostic};
+
 static REQUESTED: AtomicBool = AtomicBool::new(false);
 
 /// The work stopped because the user asked for it; everything made before is intact.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("interrupted")]
+#[error("{}", self.diagnostic())]
 pub struct Interrupted;
+
+impl Diagnose for Interrupted {
+    fn diagnostic(&self) -> Diagnostic {
+        Diagnostic::new("interrupted")
+    }
+}
 
 /// Asks the running work to stop at its next [`check`]. Safe to call from a signal handler.
 pub fn request() {

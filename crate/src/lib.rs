@@ -10,6 +10,7 @@ pub mod construct;
 pub mod convert;
 pub mod dataset;
 pub mod device;
+pub mod diagnostic;
 pub mod display;
 pub mod export;
 pub mod finalize;

@@ -9,6 +9,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use chandlery::command::Failure;
+use chandlery::diagnostic::Diagnostic;
 use chandlery::project::own_parts;
 use chandlery_kernel::bench::Language;
 use chandlery_kernel::client::{Kernelspec, Peer};
@@ -62,17 +63,19 @@ fn verb(words: &[String]) -> ExitCode {
     own_parts::compile_with(parts::register);
     // `chandlery inspect … | head` ends quietly when `head` does. Not for kernels: they must outlive a closed socket.
     system::end_with_reader();
+    let json = words.iter().any(|word| word == "--json");
     match chandlery::command::run(words) {
         Ok(outcome) => {
-            let json = words.iter().any(|word| word == "--json");
             let report = if json { format!("{:#}", outcome.json) } else { outcome.view.plain().to_owned() };
             // Standard output may hold the file that was asked for, and nothing else.
             let written = if report.is_empty() { Ok(()) } else { writeln!(std::io::stdout(), "{report}") };
             match written {
                 // A report that is lost is not a success. A reader that is gone has had what it wanted.
-                Err(error) if error.kind() != ErrorKind::BrokenPipe => fail(format!(
-                    "the report cannot be written: {error}\n  where: standard output\n  do: send it where there is room"
-                )),
+                Err(error) if error.kind() != ErrorKind::BrokenPipe => fail(
+                    Diagnostic::new(format!("the report cannot be written: {error}"))
+                        .at("standard output")
+                        .advise("send it where there is room"),
+                ),
                 _ if outcome.passed => ExitCode::SUCCESS,
                 _ => ExitCode::from(FAILED),
             }
@@ -85,7 +88,12 @@ fn verb(words: &[String]) -> ExitCode {
             say_error(text.trim_end());
             ExitCode::from(USAGE)
         }
-        Err(Failure::Failed { message, .. }) => fail(message),
+        Err(Failure::Failed { name, diagnostic }) => {
+            if json {
+                say(&format!("{:#}", serde_json::json!({ "error": diagnostic.report(&name) })));
+            }
+            fail(diagnostic)
+        }
         Err(Failure::Interrupted) => {
             say_error("interrupted");
             ExitCode::from(INTERRUPTED)

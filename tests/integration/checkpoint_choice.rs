@@ -54,7 +54,7 @@ fn trained() -> (TempDir, PathBuf) {
 fn ran(words: &[&str]) -> Result<Outcome, String> {
     match command::run(&words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>()) {
         Ok(outcome) => Ok(outcome),
-        Err(Failure::Failed { message, .. }) => Err(message),
+        Err(Failure::Failed { diagnostic, .. }) => Err(diagnostic.to_string()),
         Err(other) => panic!("{words:?}: {other:?}"),
     }
 }

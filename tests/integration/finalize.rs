@@ -52,7 +52,7 @@ fn tree(folder: &Path) -> BTreeMap<String, Vec<u8>> {
 
 fn failure(words: &[&str]) -> String {
     match command::run(&words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>()) {
-        Err(command::Failure::Failed { message, .. }) => message,
+        Err(command::Failure::Failed { diagnostic, .. }) => diagnostic.to_string(),
         Err(command::Failure::Usage { text, .. }) => text,
         Err(other) => panic!("{other:?}"),
         Ok(_) => panic!("{words:?} did not fail"),

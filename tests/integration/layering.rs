@@ -9,36 +9,46 @@ use dependencies::Crate;
 /// The modules of the toolkit from the lowest to the highest, and which of those before it each one may use.
 const LAYERS: &[(&str, &str)] = &[
     ("sealed", ""),
-    ("interrupt", ""),
+    ("diagnostic", ""),
+    ("interrupt", "diagnostic"),
     ("progress", "sealed interrupt"),
     ("cgroup", ""),
     ("memory", "cgroup"),
     ("parallel", "interrupt"),
-    ("spec", "sealed"),
-    ("checkpoint", "sealed interrupt parallel spec"),
-    ("naming", "sealed spec checkpoint"),
-    ("tokenizer", "sealed interrupt progress checkpoint"),
+    ("spec", "diagnostic sealed"),
+    ("checkpoint", "diagnostic sealed interrupt parallel spec"),
+    ("naming", "diagnostic sealed spec checkpoint"),
+    ("tokenizer", "diagnostic sealed interrupt progress checkpoint"),
     ("vocabulary", "spec checkpoint tokenizer"),
-    ("project", "sealed spec checkpoint tokenizer"),
-    ("ops", "sealed interrupt spec"),
-    ("device", "memory ops"),
-    ("model", "sealed interrupt memory parallel spec checkpoint ops"),
-    ("dataset", "sealed interrupt tokenizer model"),
+    ("project", "diagnostic sealed spec checkpoint tokenizer"),
+    ("ops", "diagnostic sealed interrupt spec"),
+    ("device", "diagnostic memory ops"),
+    ("model", "diagnostic sealed interrupt memory parallel spec checkpoint ops"),
+    ("dataset", "diagnostic sealed interrupt tokenizer model"),
     ("part", "spec project model"),
-    ("model_folder", "memory spec checkpoint naming tokenizer device model"),
+    ("model_folder", "diagnostic memory spec checkpoint naming tokenizer device model"),
     ("validation", "interrupt parallel spec checkpoint naming tokenizer ops model"),
-    ("export", "spec checkpoint"),
-    ("construct", "sealed interrupt memory spec checkpoint naming tokenizer project ops device model export"),
+    ("export", "diagnostic spec checkpoint"),
+    (
+        "construct",
+        "diagnostic sealed interrupt memory spec checkpoint naming tokenizer project ops device model export",
+    ),
     (
         "convert",
-        "sealed progress parallel spec checkpoint naming tokenizer vocabulary device model model_folder validation export",
+        "diagnostic sealed progress parallel spec checkpoint naming tokenizer vocabulary device model model_folder validation export",
     ),
-    ("smoke_test", "sealed interrupt progress memory spec checkpoint tokenizer ops device model dataset construct"),
-    ("quantize", "sealed spec checkpoint tokenizer ops device model model_folder validation"),
-    ("gguf", "sealed interrupt spec checkpoint naming tokenizer model model_folder"),
-    ("compare", "sealed spec checkpoint naming tokenizer device model model_folder validation gguf"),
-    ("finalize", "sealed progress spec checkpoint naming tokenizer vocabulary model_folder export quantize gguf"),
-    ("update", "sealed progress spec checkpoint naming tokenizer model_folder export"),
+    (
+        "smoke_test",
+        "diagnostic sealed interrupt progress memory spec checkpoint tokenizer ops device model dataset construct",
+    ),
+    ("quantize", "diagnostic sealed spec checkpoint tokenizer ops device model model_folder validation"),
+    ("gguf", "diagnostic sealed interrupt spec checkpoint naming tokenizer model model_folder"),
+    ("compare", "diagnostic sealed spec checkpoint naming tokenizer device model model_folder validation gguf"),
+    (
+        "finalize",
+        "diagnostic sealed progress spec checkpoint naming tokenizer vocabulary model_folder export quantize gguf",
+    ),
+    ("update", "diagnostic sealed progress spec checkpoint naming tokenizer model_folder export"),
     ("display", ALL),
     ("command", ALL),
     ("cell", ALL),
@@ -64,7 +74,7 @@ fn root() -> PathBuf {
 }
 
 /// (path below the repository, text) of every source file of the toolkit and the kernel.
-fn texts() -> Vec<(String, String)> {
+pub(crate) fn texts() -> Vec<(String, String)> {
     let mut files = Vec::new();
     for folder in ["crate/src", "kernel/src"] {
         sources(&root().join(folder), &mut files);

@@ -21,6 +21,7 @@ mod dataset;
 mod dependencies;
 mod dependency_builds;
 mod dependency_sources;
+mod diagnostics;
 mod directives;
 mod displays;
 mod doctor;

@@ -67,7 +67,7 @@ fn tree(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
 fn ran(words: &[&str]) -> Result<Value, String> {
     match command::run(&words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>()) {
         Ok(outcome) => Ok(outcome.json),
-        Err(Failure::Failed { message, .. }) => Err(message),
+        Err(Failure::Failed { diagnostic, .. }) => Err(diagnostic.to_string()),
         Err(other) => panic!("{words:?}: {other:?}"),
     }
 }

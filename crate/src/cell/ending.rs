@@ -8,6 +8,7 @@ use std::panic::{AssertUnwindSafe, Location, catch_unwind};
 use serde::{Deserialize, Serialize};
 
 use super::CellError;
+use crate::diagnostic::{Diagnose, Diagnostic};
 use crate::interrupt::Interrupted;
 
 /// A position in the generated source of a cell.
@@ -36,8 +37,8 @@ pub enum Ending {
     Failed {
         /// The error's type, without module paths.
         type_name: String,
-        /// Its message.
-        message: String,
+        /// What it says.
+        diagnostic: Diagnostic,
         /// The position of the `?`.
         place: Option<SourcePosition>,
         /// Whether the user had asked it to stop.
@@ -81,7 +82,7 @@ pub(super) fn catch(body: &mut dyn FnMut() -> Result<(), CellError>) -> Ending {
         // A loop that is watched by `progress` was stopped by the user.
         Err(payload) if payload.is::<Interrupted>() => Ending::Failed {
             type_name: "Interrupted".to_owned(),
-            message: Interrupted.to_string(),
+            diagnostic: Interrupted.diagnostic(),
             place: None,
             interrupted: true,
         },
@@ -92,7 +93,8 @@ pub(super) fn catch(body: &mut dyn FnMut() -> Result<(), CellError>) -> Ending {
             let place = PANIC.take().map(|(place, _)| place);
             // For example, a thread was stopped and the cell unwraps its result.
             if crate::interrupt::check().is_err() {
-                return Ending::Failed { type_name: "Panic".to_owned(), message, place, interrupted: true };
+                let type_name = "Panic".to_owned();
+                return Ending::Failed { type_name, diagnostic: message.into(), place, interrupted: true };
             }
             Ending::Panicked { message, place }
         }

@@ -4,15 +4,16 @@ use std::fmt::{Debug, Display, Formatter};
 use std::panic::Location;
 
 use super::ending::{Ending, SourcePosition};
+use crate::diagnostic::Diagnostic;
 use crate::display::short_type_name;
 
-/// An error that `?` converted in a cell: its message, the name of its type, and the position of the `?`.
+/// An error that `?` converted in a cell: what it says, the name of its type, and the position of the `?`.
 ///
 /// It does not implement `Display`, because then the conversion from every displayable type would also be a conversion
 /// from itself, which the language reserves.
 #[derive(Debug)]
 pub struct CellError {
-    message: String,
+    diagnostic: Diagnostic,
     type_name: &'static str,
     location: &'static Location<'static>,
     /// Not an error: the cell's own `return` ended it.
@@ -25,7 +26,7 @@ pub struct CellError {
 /// Always, because only an error leaves the closures that a cell's statements run in.
 #[track_caller]
 pub fn ended<T>() -> Result<T, CellError> {
-    Err(CellError { message: String::new(), type_name: "", location: Location::caller(), ended: true })
+    Err(CellError { diagnostic: Diagnostic::default(), type_name: "", location: Location::caller(), ended: true })
 }
 
 /// Replaces `return value` in a cell: `Ok` ends it with success, an error ends it as `?` would.
@@ -52,8 +53,8 @@ pub fn exited(code: std::process::ExitCode) -> Result<(), CellError> {
     // `ExitCode` has no accessor; its `Debug` is `ExitCode(unix_exit_status(3))`.
     let text = format!("{code:?}");
     let number: String = text.chars().filter(char::is_ascii_digit).collect();
-    let message = format!("`main` returned exit code {number}");
-    Err(CellError { message, type_name: "ExitCode", location: Location::caller(), ended: false })
+    let diagnostic = Diagnostic::new(format!("`main` returned exit code {number}"));
+    Err(CellError { diagnostic, type_name: "ExitCode", location: Location::caller(), ended: false })
 }
 
 impl<E: Display> From<E> for CellError {
@@ -85,7 +86,7 @@ impl<E: Debug> Display for ByDebug<E> {
 
 impl CellError {
     fn new(error: &dyn Display, type_name: &'static str, location: &'static Location<'static>) -> Self {
-        Self { message: error.to_string(), type_name, location, ended: false }
+        Self { diagnostic: Diagnostic::of(error), type_name, location, ended: false }
     }
 
     /// How a cell that returned this error ended.
@@ -97,7 +98,7 @@ impl CellError {
         let inner = type_name.strip_prefix("ByDebug<").and_then(|inner| inner.strip_suffix('>'));
         Ending::Failed {
             type_name: inner.map(str::to_owned).unwrap_or(type_name),
-            message: self.message,
+            diagnostic: self.diagnostic,
             place: Some(SourcePosition::of(self.location)),
             interrupted: crate::interrupt::check().is_err(),
         }

@@ -579,7 +579,7 @@ mod tests {
         let mut store = Store::new();
         assert_eq!(store.stage(|| Ok(Passed(3))), Some(3));
         assert_eq!(store.stage::<u8, _>(|| Err("no".into())), None);
-        assert!(matches!(store.finish(), Ending::Failed { message, .. } if message == "no"));
+        assert!(matches!(store.finish(), Ending::Failed { diagnostic, .. } if diagnostic.what == "no"));
         assert_eq!(store.stage::<u8, _>(super::super::ended), None);
         assert_eq!(store.finish(), Ending::Done);
     }

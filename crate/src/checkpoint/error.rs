@@ -2,14 +2,15 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::diagnostic::{Diagnose, Diagnostic};
 use crate::sealed::Sealed;
 
 /// Why a checkpoint could not be read or written.
 #[derive(Debug, thiserror::Error)]
+#[error("{}", self.diagnostic())]
 #[non_exhaustive]
 pub enum CheckpointError {
     /// Nothing at this path, or nothing there that holds weights.
-    #[error("no weights found\n  where: {path}\n  do: {advice}", path = path.display())]
     NotFound {
         /// Where it was looked for.
         path: PathBuf,
@@ -17,7 +18,6 @@ pub enum CheckpointError {
         advice: String,
     },
     /// The file system refused.
-    #[error("{action} failed: {source}\n  where: {path}\n  do: {advice}", path = path.display(), advice = advice_for(source))]
     Io {
         /// What was attempted.
         action: &'static str,
@@ -27,7 +27,6 @@ pub enum CheckpointError {
         source: Sealed<std::io::Error>,
     },
     /// A safetensors header that lies or cannot be parsed.
-    #[error("not a valid safetensors file: {reason}\n  where: {path}\n  do: download or copy the file again", path = path.display())]
     Header {
         /// The file.
         path: PathBuf,
@@ -35,7 +34,6 @@ pub enum CheckpointError {
         reason: String,
     },
     /// A PyTorch file that is not a zip of plain tensors.
-    #[error("not a readable PyTorch file: {reason}\n  where: {path}\n  do: save the weights as safetensors, or copy the file again", path = path.display())]
     Pickle {
         /// The file.
         path: PathBuf,
@@ -43,7 +41,6 @@ pub enum CheckpointError {
         reason: String,
     },
     /// A GGUF file whose header lies or cannot be read.
-    #[error("not a readable GGUF file: {reason}\n  where: {path}\n  do: download or copy the file again", path = path.display())]
     Gguf {
         /// The file.
         path: PathBuf,
@@ -51,7 +48,6 @@ pub enum CheckpointError {
         reason: String,
     },
     /// An index that cannot be parsed, or that disagrees with its shards.
-    #[error("the index of the shards is wrong: {reason}\n  where: {path}\n  do: copy index and shards again, all from one source", path = path.display())]
     Index {
         /// The index file.
         path: PathBuf,
@@ -59,7 +55,6 @@ pub enum CheckpointError {
         reason: String,
     },
     /// Shards that an index names and that are not there.
-    #[error("{count} of {total} shards missing: {names}\n  where: {folder}\n  do: copy the missing files into this folder", folder = folder.display())]
     MissingShards {
         /// The folder.
         folder: PathBuf,
@@ -71,7 +66,6 @@ pub enum CheckpointError {
         names: String,
     },
     /// A tensor asked for by a name that the checkpoint does not have.
-    #[error("tensor `{tensor}` is not in the checkpoint\n  where: {path}\n  do: `chandlery inspect` lists what is there", path = path.display())]
     NoTensor {
         /// The name.
         tensor: String,
@@ -79,7 +73,6 @@ pub enum CheckpointError {
         path: PathBuf,
     },
     /// A part of a tensor that lies beyond its end.
-    #[error("tensor `{tensor}` is smaller than the part that is asked of it\n  where: {path}\n  do: check that config.json belongs to these weights", path = path.display())]
     Part {
         /// The tensor.
         tensor: String,
@@ -87,7 +80,6 @@ pub enum CheckpointError {
         path: PathBuf,
     },
     /// An embedding or head that does not have one row for each token.
-    #[error("tensor `{tensor}` has {found} rows, and the configuration says vocab_size {expected}\n  where: {path}\n  do: check that weights and config.json belong together", path = path.display())]
     VocabularyRows {
         /// The tensor.
         tensor: String,
@@ -99,7 +91,6 @@ pub enum CheckpointError {
         path: PathBuf,
     },
     /// An element type that weights cannot be cast from or to.
-    #[error("tensor `{tensor}` is {dtype}, which cannot be cast\n  where: {path}\n  do: convert without --dtype", path = path.display())]
     Cast {
         /// The tensor.
         tensor: String,
@@ -109,7 +100,6 @@ pub enum CheckpointError {
         path: PathBuf,
     },
     /// A sum in which bits would be lost that the way back needs.
-    #[error("adding {by} to tensor `{tensor}` in {dtype} loses bits of some of its numbers\n  where: {path}\n  do: describe the tensor without `add` in the file of the family", path = path.display())]
     Inexact {
         /// The tensor.
         tensor: String,
@@ -121,7 +111,6 @@ pub enum CheckpointError {
         path: PathBuf,
     },
     /// A weight whose scales are too large for their type.
-    #[error("tensor `{tensor}` holds numbers whose scales are infinite as {dtype}\n  where: {path}\n  do: quantize weights of bfloat16 or float32: `finalize --dtype bfloat16` makes them", path = path.display())]
     Scale {
         /// The tensor.
         tensor: String,
@@ -131,7 +120,6 @@ pub enum CheckpointError {
         path: PathBuf,
     },
     /// A weight that a cast would make infinite.
-    #[error("tensor `{tensor}` holds numbers that are infinite as {dtype}\n  where: {path}\n  do: cast to bfloat16 or float32, or leave the type as it is", path = path.display())]
     TooLarge {
         /// The tensor.
         tensor: String,
@@ -141,7 +129,6 @@ pub enum CheckpointError {
         path: PathBuf,
     },
     /// A weight that cannot be rounded to a low-bit type.
-    #[error("tensor `{tensor}` holds NaN or infinity, which a low-bit type cannot hold\n  where: {path}\n  do: train from an earlier checkpoint; `model test` finds the step that broke it", path = path.display())]
     NotFinite {
         /// The tensor.
         tensor: String,
@@ -149,7 +136,6 @@ pub enum CheckpointError {
         path: PathBuf,
     },
     /// An element type that the chosen format has no place for.
-    #[error("tensor `{tensor}` is {dtype}, which files of this kind do not hold\n  where: {path}\n  do: {advice}", path = path.display())]
     Unwritable {
         /// The tensor.
         tensor: String,
@@ -161,7 +147,6 @@ pub enum CheckpointError {
         advice: &'static str,
     },
     /// A destination that is already there.
-    #[error("the destination exists\n  where: {path}\n  do: {advice}", path = path.display())]
     DestinationExists {
         /// The destination.
         path: PathBuf,
@@ -169,7 +154,6 @@ pub enum CheckpointError {
         advice: String,
     },
     /// A folder in which another run is replacing files, or broke off and cannot be undone.
-    #[error("a run that replaces files in this folder did not finish\n  where: {path}\n  do: {advice}", path = path.display())]
     HalfReplaced {
         /// The folder.
         path: PathBuf,
@@ -177,7 +161,6 @@ pub enum CheckpointError {
         advice: String,
     },
     /// A checkpoint that was named and is not a folder.
-    #[error("the checkpoint {what}\n  where: --checkpoint {path}\n  do: name a checkpoint's folder, such as SRC/checkpoints/checkpoint-1200", path = path.display())]
     NotACheckpoint {
         /// What is wrong with it.
         what: &'static str,
@@ -185,7 +168,6 @@ pub enum CheckpointError {
         path: PathBuf,
     },
     /// A link in a folder to something that does not belong to it.
-    #[error("`{link}` leads out of the folder, to {target}\n  where: {folder}\n  do: put the file itself into the folder if it belongs there, else remove the link", target = target.display(), folder = folder.display())]
     LeavesFolder {
         /// The entry, below the folder.
         link: String,
@@ -195,7 +177,6 @@ pub enum CheckpointError {
         folder: PathBuf,
     },
     /// A destination in a folder that does not exist.
-    #[error("the folder that should hold the destination does not exist\n  where: {path}\n  do: create it first (mkdir -p)", path = path.display())]
     NoParent {
         /// The missing folder.
         path: PathBuf,
@@ -203,6 +184,97 @@ pub enum CheckpointError {
     /// The user stopped it; nothing was left behind.
     #[error(transparent)]
     Interrupted(#[from] crate::interrupt::Interrupted),
+}
+
+impl Diagnose for CheckpointError {
+    fn diagnostic(&self) -> Diagnostic {
+        match self {
+            Self::NotFound { path, advice } => Diagnostic::new("no weights found").at(path.display()).advise(advice),
+            Self::Io { action, path, source } => {
+                Diagnostic::new(format!("{action} failed: {source}")).at(path.display()).advise(advice_for(source))
+            }
+            Self::Header { reason, path } => Diagnostic::new(format!("not a valid safetensors file: {reason}"))
+                .at(path.display())
+                .advise("download or copy the file again"),
+            Self::Pickle { reason, path } => Diagnostic::new(format!("not a readable PyTorch file: {reason}"))
+                .at(path.display())
+                .advise("save the weights as safetensors, or copy the file again"),
+            Self::Gguf { reason, path } => Diagnostic::new(format!("not a readable GGUF file: {reason}"))
+                .at(path.display())
+                .advise("download or copy the file again"),
+            Self::Index { reason, path } => Diagnostic::new(format!("the index of the shards is wrong: {reason}"))
+                .at(path.display())
+                .advise("copy index and shards again, all from one source"),
+            Self::MissingShards { count, total, names, folder } => {
+                Diagnostic::new(format!("{count} of {total} shards missing: {names}"))
+                    .at(folder.display())
+                    .advise("copy the missing files into this folder")
+            }
+            Self::NoTensor { tensor, path } => Diagnostic::new(format!("tensor `{tensor}` is not in the checkpoint"))
+                .at(path.display())
+                .advise("`chandlery inspect` lists what is there"),
+            Self::Part { tensor, path } => {
+                Diagnostic::new(format!("tensor `{tensor}` is smaller than the part that is asked of it"))
+                    .at(path.display())
+                    .advise("check that config.json belongs to these weights")
+            }
+            Self::VocabularyRows { tensor, found, expected, path } => Diagnostic::new(format!(
+                "tensor `{tensor}` has {found} rows, and the configuration says vocab_size {expected}"
+            ))
+            .at(path.display())
+            .advise("check that weights and config.json belong together"),
+            Self::Cast { tensor, dtype, path } => {
+                Diagnostic::new(format!("tensor `{tensor}` is {dtype}, which cannot be cast"))
+                    .at(path.display())
+                    .advise("convert without --dtype")
+            }
+            Self::Inexact { by, tensor, dtype, path } => Diagnostic::new(format!(
+                "adding {by} to tensor `{tensor}` in {dtype} loses bits of some of its numbers"
+            ))
+            .at(path.display())
+            .advise("describe the tensor without `add` in the file of the family"),
+            Self::Scale { tensor, dtype, path } => {
+                Diagnostic::new(format!("tensor `{tensor}` holds numbers whose scales are infinite as {dtype}"))
+                    .at(path.display())
+                    .advise("quantize weights of bfloat16 or float32: `finalize --dtype bfloat16` makes them")
+            }
+            Self::TooLarge { tensor, dtype, path } => {
+                Diagnostic::new(format!("tensor `{tensor}` holds numbers that are infinite as {dtype}"))
+                    .at(path.display())
+                    .advise("cast to bfloat16 or float32, or leave the type as it is")
+            }
+            Self::NotFinite { tensor, path } => {
+                Diagnostic::new(format!("tensor `{tensor}` holds NaN or infinity, which a low-bit type cannot hold"))
+                    .at(path.display())
+                    .advise("train from an earlier checkpoint; `model test` finds the step that broke it")
+            }
+            Self::Unwritable { tensor, dtype, path, advice } => {
+                Diagnostic::new(format!("tensor `{tensor}` is {dtype}, which files of this kind do not hold"))
+                    .at(path.display())
+                    .advise(*advice)
+            }
+            Self::DestinationExists { path, advice } => {
+                Diagnostic::new("the destination exists").at(path.display()).advise(advice)
+            }
+            Self::HalfReplaced { path, advice } => {
+                Diagnostic::new("a run that replaces files in this folder did not finish")
+                    .at(path.display())
+                    .advise(advice)
+            }
+            Self::NotACheckpoint { what, path } => Diagnostic::new(format!("the checkpoint {what}"))
+                .at(format_args!("--checkpoint {}", path.display()))
+                .advise("name a checkpoint's folder, such as SRC/checkpoints/checkpoint-1200"),
+            Self::LeavesFolder { link, target, folder } => {
+                Diagnostic::new(format!("`{link}` leads out of the folder, to {}", target.display()))
+                    .at(folder.display())
+                    .advise("put the file itself into the folder if it belongs there, else remove the link")
+            }
+            Self::NoParent { path } => Diagnostic::new("the folder that should hold the destination does not exist")
+                .at(path.display())
+                .advise("create it first (mkdir -p)"),
+            Self::Interrupted(error) => error.diagnostic(),
+        }
+    }
 }
 
 impl CheckpointError {

@@ -9,6 +9,7 @@ use serde_json::Value;
 use super::shared::ConfigArgs;
 use super::verbs::{Context, definition, verb_of};
 use super::{Failure, Outcome};
+use crate::diagnostic::Diagnostic;
 use crate::project::{Argument, ArgumentType, Project, ProjectConfig, own_parts, project};
 
 /// The heading of the flags in `--help`.
@@ -38,15 +39,12 @@ impl Named {
             |verb: &str, argument: &Argument| definition(verb).is_some_and(|verb| is_taken(declaring(verb), argument));
         let clash = project.declared().iter().find(|argument| taken("model", argument) && !is_base(argument));
         if let Some(argument) = clash {
-            return Err(Failure::Failed {
-                name: "ProjectError".to_owned(),
-                message: format!(
-                    "the project declares `{}`, but --{} means something else already\n  where: {}\n  do: rename the argument",
-                    argument.name,
-                    argument.flag(),
-                    project.folder().map_or_else(|| project.name().to_owned(), |folder| folder.display().to_string()),
-                ),
-            });
+            let (name, flag) = (&argument.name, argument.flag());
+            let what = format!("the project declares `{name}`, but --{flag} means something else already");
+            let folder = project.folder().map(|folder| folder.display().to_string());
+            let place = folder.unwrap_or_else(|| project.name().to_owned());
+            let diagnostic = Diagnostic::new(what).at(place).advise("rename the argument");
+            return Err(Failure::Failed { name: "ProjectError".to_owned(), diagnostic });
         }
         // Only the help shows them, and a configuration that cannot be rendered says so when it is used.
         let help = words.iter().any(|word| word == "--help" || word == "-h");

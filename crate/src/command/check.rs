@@ -90,7 +90,8 @@ mod tests {
 
     fn refused(line: &str) -> String {
         match checked(line).unwrap_err() {
-            Failure::Usage { text, .. } | Failure::Failed { message: text, .. } => text,
+            Failure::Usage { text, .. } => text,
+            Failure::Failed { diagnostic, .. } => diagnostic.to_string(),
             Failure::Interrupted => "interrupted".to_owned(),
         }
     }

@@ -6,6 +6,7 @@ use crate::compare::CompareError;
 use crate::construct::ConstructError;
 use crate::convert::ConvertError;
 use crate::dataset::DatasetError;
+use crate::diagnostic::Diagnose;
 use crate::finalize::FinalizeError;
 use crate::model::ModelError;
 use crate::naming::FamilyError;
@@ -23,7 +24,7 @@ macro_rules! failures {
                 if crate::interrupt::check().is_err() {
                     return Failure::Interrupted;
                 }
-                Failure::Failed { name: stringify!($error).to_owned(), message: error.to_string() }
+                Failure::Failed { name: stringify!($error).to_owned(), diagnostic: error.diagnostic() }
             }
         })+
     };

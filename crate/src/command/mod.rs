@@ -22,6 +22,7 @@ use std::any::Any;
 use clap::{ArgMatches, FromArgMatches};
 use serde_json::Value;
 
+use crate::diagnostic::{Diagnose, Diagnostic};
 use crate::display::MimeBundle;
 
 use arguments::Named;
@@ -79,12 +80,12 @@ pub enum Failure {
         /// True for `--help` and `--version`.
         help: bool,
     },
-    /// The work failed (exit 1): what, where and what to do, one line each.
+    /// The work failed (exit 1).
     Failed {
         /// The error's kind, such as `CheckpointError`.
         name: String,
-        /// The message.
-        message: String,
+        /// What, where, and what to do.
+        diagnostic: Diagnostic,
     },
     /// The user interrupted it.
     Interrupted,
@@ -130,4 +131,10 @@ fn names_project(words: &[String]) -> bool {
         Some("project") => words.iter().any(|word| word == "show"),
         _ => false,
     }
+}
+
+/// An error in the value of an option, on the one line that clap has for it beside the option and the value.
+fn on_one_line(error: impl Diagnose) -> String {
+    let Diagnostic { what, advice, .. } = error.diagnostic();
+    advice.map_or_else(|| what.clone(), |advice| format!("{what}; {advice}"))
 }

@@ -9,6 +9,7 @@ use super::arguments::{chosen, with_note};
 use super::shared::ConfigArgs;
 use super::verbs::{Context, Run};
 use super::{Failure, Outcome, values};
+use crate::diagnostic::Diagnose;
 use crate::display::{Align, Mark, MimeBundle, TableView, View};
 use crate::project::{Project, new_project, project};
 use crate::spec::UserPart;
@@ -84,13 +85,12 @@ fn list() -> Result<Outcome, Failure> {
         let place = if place.is_empty() { ".".to_owned() } else { place };
         match &found.project {
             Ok(project) => add(place, project),
-            Err(error) => broken.push((place, error.to_string())),
+            Err(error) => broken.push((place, error.diagnostic())),
         }
     }
     for (place, error) in broken {
-        let what = error.lines().next().unwrap_or_default();
-        view.row(Mark::Bad, [place.as_str().into(), "".into(), what.into()]);
-        entries.push(json!({ "name": Value::Null, "path": place, "error": error }));
+        view.row(Mark::Bad, [place.as_str().into(), "".into(), error.what.as_str().into()]);
+        entries.push(json!({ "name": Value::Null, "path": place, "error": error.to_string() }));
     }
     view.note("-p takes a name or a path of the first column, -t a configuration");
     Ok(Outcome::new(view.bundle(), Value::Array(entries)))

@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::path::PathBuf;
 
+use super::on_one_line;
 use crate::checkpoint::{WeightsFormat, parse_size};
 use crate::device::Device;
 use crate::gguf::GgufType;
@@ -50,9 +51,7 @@ pub(super) fn size(word: &str) -> Result<u64, &'static str> {
 
 /// A way to quantize.
 pub(super) fn recipe(word: &str) -> Result<Recipe, String> {
-    const ORIGIN: &str = "the command line";
-    let aside = format!("\n  where: {ORIGIN}\n  do: ");
-    Recipe::parse(word, ORIGIN).map_err(|error| error.to_string().replace(&aside, "; "))
+    Recipe::parse(word, "the command line").map_err(on_one_line)
 }
 
 /// A version of an architecture.
@@ -67,5 +66,5 @@ pub(super) fn attention(word: &str) -> Result<AttentionImplementation, &'static 
 
 /// The settings of the second run of `model test --compare`.
 pub(super) fn compared(word: &str) -> Result<CompareSettings, String> {
-    CompareSettings::parse(word).map_err(|error| error.to_string().replace("\n  where: --compare\n  do: ", "; "))
+    CompareSettings::parse(word).map_err(on_one_line)
 }

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use crate::checkpoint::CheckpointError;
 use crate::device::{DeviceError, NotEnoughMemory};
+use crate::diagnostic::{Diagnose, Diagnostic};
 use crate::model::ModelError;
 use crate::model_folder::ModelFolderError;
 use crate::naming::FamilyError;
@@ -11,6 +12,7 @@ use crate::tokenizer::TokenizerError;
 
 /// Why models could not be compared, or logits not be computed.
 #[derive(Debug, thiserror::Error)]
+#[error("{}", self.diagnostic())]
 #[non_exhaustive]
 pub enum CompareError {
     /// A model's folder or file.
@@ -35,7 +37,6 @@ pub enum CompareError {
     #[error(transparent)]
     Tokenizer(#[from] TokenizerError),
     /// A file of token ids, of reference outputs or of a configuration that is missing or does not fit.
-    #[error("{what}\n  where: {path}\n  do: {advice}", path = path.display())]
     File {
         /// What is wrong.
         what: String,
@@ -44,4 +45,19 @@ pub enum CompareError {
         /// What to do.
         advice: String,
     },
+}
+
+impl Diagnose for CompareError {
+    fn diagnostic(&self) -> Diagnostic {
+        match self {
+            Self::Folder(error) => error.diagnostic(),
+            Self::Checkpoint(error) => error.diagnostic(),
+            Self::Family(error) => error.diagnostic(),
+            Self::Model(error) => error.diagnostic(),
+            Self::Memory(error) => error.diagnostic(),
+            Self::Device(error) => error.diagnostic(),
+            Self::Tokenizer(error) => error.diagnostic(),
+            Self::File { what, path, advice } => Diagnostic::new(what).at(path.display()).advise(advice),
+        }
+    }
 }

@@ -9,6 +9,7 @@ use crate::Setting;
 use crate::checkpoint::{Checkpoint, CheckpointError, FolderChanges, SaveOptions, WeightsFormat};
 pub use crate::device::Device;
 use crate::device::{DeviceError, NotEnoughMemory};
+use crate::diagnostic::{Diagnose, Diagnostic};
 use crate::memory;
 use crate::model::{CausalLm, InitialWeights, LayeredWeights, ModelError, Weights, ZeroWeights};
 use crate::naming::{Families, FamilyError};
@@ -20,6 +21,7 @@ use crate::tokenizer::TokenizerFiles;
 
 /// Why a model could not be constructed.
 #[derive(Debug, thiserror::Error)]
+#[error("{}", self.diagnostic())]
 #[non_exhaustive]
 pub enum ConstructError {
     /// The project.
@@ -43,11 +45,14 @@ pub enum ConstructError {
     /// The family that a checkpoint to be loaded is of.
     #[error(transparent)]
     Family(#[from] FamilyError),
-    /// A checkpoint whose tensors do not fit the model; the message lists them.
-    #[error("{0}")]
-    Misfit(String),
+    /// A checkpoint whose tensors do not fit the model.
+    Misfit {
+        /// What fits and what does not.
+        report: Sealed<LoadReport>,
+        /// What to do.
+        advice: String,
+    },
     /// Options that contradict each other, or what is there already.
-    #[error("{what}\n  where: {origin}\n  do: {advice}")]
     Refused {
         /// What is wrong.
         what: String,
@@ -56,6 +61,22 @@ pub enum ConstructError {
         /// What to do.
         advice: String,
     },
+}
+
+impl Diagnose for ConstructError {
+    fn diagnostic(&self) -> Diagnostic {
+        match self {
+            Self::Project(error) => error.diagnostic(),
+            Self::Device(error) => error.diagnostic(),
+            Self::Memory(error) => error.diagnostic(),
+            Self::Checkpoint(error) => error.diagnostic(),
+            Self::Export(error) => error.diagnostic(),
+            Self::Model(error) => error.diagnostic(),
+            Self::Family(error) => error.diagnostic(),
+            Self::Misfit { report, advice } => report.misfit().advise(advice),
+            Self::Refused { what, origin, advice } => Diagnostic::new(what).at(origin).advise(advice),
+        }
+    }
 }
 
 /// A construction to be run; made by [`ProjectConfig::construct`].
@@ -376,7 +397,7 @@ impl Construct {
         }
         if self.no_init && !self.allow_missing && !report.missing.is_empty() {
             let advice = "leave --no-init-weights out to draw what is missing, or add --allow-missing to keep it zero";
-            return Err(report.misfit(advice));
+            return Err(report.refused(advice));
         }
         Ok((checkpoint, report))
     }

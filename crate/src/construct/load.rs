@@ -8,8 +8,10 @@ use serde_json::{Value, json};
 
 use super::ConstructError;
 use crate::checkpoint::{Checkpoint, CheckpointChoice, CheckpointError, Piece, Pieces};
+use crate::diagnostic::Diagnostic;
 use crate::model::{CausalLm, ModelError, PieceWeights, tensor_from, weight_dtype};
 use crate::naming::{Dropped, Family, FamilyError, RemapPlan, buffer, closest, dropped, native_alias};
+use crate::sealed::Sealed;
 use crate::spec::{DType, ModelConfig, ModelSpec, Naming, ParamPath, TensorRow, TensorTable};
 
 /// A parameter that the checkpoint has.
@@ -209,7 +211,7 @@ impl LoadReport {
     /// # Errors
     /// [`ConstructError::Misfit`].
     pub fn require_complete(&self) -> Result<(), ConstructError> {
-        if self.is_complete() { Ok(()) } else { Err(self.misfit("check that the checkpoint belongs to this model")) }
+        if self.is_complete() { Ok(()) } else { Err(self.refused("check that the checkpoint belongs to this model")) }
     }
 
     /// Turns tensors that do not fit, or a checkpoint of which nothing fits, into an error.
@@ -220,30 +222,29 @@ impl LoadReport {
         if self.mismatched.is_empty() && !self.loaded.is_empty() {
             return Ok(());
         }
-        Err(self.misfit("check that the checkpoint belongs to this model and its arguments"))
+        Err(self.refused("check that the checkpoint belongs to this model and its arguments"))
     }
 
-    /// An error that lists everything that does not fit.
-    pub(super) fn misfit(&self, advice: &str) -> ConstructError {
-        let mut lines = vec![format!(
+    /// The error that carries this report.
+    pub(super) fn refused(&self, advice: &str) -> ConstructError {
+        ConstructError::Misfit { report: Sealed::new(self.clone()), advice: advice.to_owned() }
+    }
+
+    /// Lists everything that does not fit.
+    pub(super) fn misfit(&self) -> Diagnostic {
+        let what = format!(
             "the checkpoint does not fit the model: {} loaded, {} missing, {} unused, {} mismatched",
             self.loaded.len(),
             self.missing.len(),
             self.unused.len(),
             self.mismatched.len()
-        )];
-        let mut list = |entries: Vec<String>| {
-            lines.extend(entries.iter().take(10).map(|entry| format!("  {entry}")));
-            if entries.len() > 10 {
-                lines.push(format!("  … and {} more", entries.len() - 10));
-            }
-        };
-        list(self.missing.iter().map(|one| format!("missing: `{}`{}", one.path, meant(&one.did_you_mean))).collect());
-        list(self.unused.iter().map(|name| format!("unused: `{name}`")).collect());
-        list(self.mismatched.iter().map(|one| format!("mismatched: {}", one.reason())).collect());
-        lines.push(format!("  where: {}", self.path.display()));
-        lines.push(format!("  do: {advice}"));
-        ConstructError::Misfit(lines.join("\n"))
+        );
+        let missing = |one: &MissingParameter| format!("missing: `{}`{}", one.path, meant(&one.did_you_mean));
+        Diagnostic::new(what)
+            .list("", self.missing.iter().map(missing))
+            .list("", self.unused.iter().map(|name| format!("unused: `{name}`")))
+            .list("", self.mismatched.iter().map(|one| format!("mismatched: {}", one.reason())))
+            .at(self.path.display())
     }
 
     /// The parameters that the checkpoint has.

@@ -2,6 +2,7 @@
 
 use crate::checkpoint::CheckpointError;
 use crate::device::{DeviceError, NotEnoughMemory};
+use crate::diagnostic::{Diagnose, Diagnostic};
 use crate::export::ExportError;
 use crate::model::ModelError;
 use crate::model_folder::ModelFolderError;
@@ -11,6 +12,7 @@ use crate::tokenizer::TokenizerError;
 
 /// Why a model could not be converted.
 #[derive(Debug, thiserror::Error)]
+#[error("{}", self.diagnostic())]
 #[non_exhaustive]
 pub enum ConvertError {
     /// The source folder, or the one that was written.
@@ -44,7 +46,6 @@ pub enum ConvertError {
     #[error(transparent)]
     Tokenizer(#[from] TokenizerError),
     /// Options that contradict each other or the folder.
-    #[error("{what}\n  where: {origin}\n  do: {advice}")]
     Options {
         /// What is wrong.
         what: String,
@@ -53,4 +54,22 @@ pub enum ConvertError {
         /// What to do.
         advice: String,
     },
+}
+
+impl Diagnose for ConvertError {
+    fn diagnostic(&self) -> Diagnostic {
+        match self {
+            Self::Folder(error) => error.diagnostic(),
+            Self::Checkpoint(error) => error.diagnostic(),
+            Self::Config(error) => error.diagnostic(),
+            Self::Family(error) => error.diagnostic(),
+            Self::Incomplete(error) => error.diagnostic(),
+            Self::Export(error) => error.diagnostic(),
+            Self::Model(error) => error.diagnostic(),
+            Self::Memory(error) => error.diagnostic(),
+            Self::Device(error) => error.diagnostic(),
+            Self::Tokenizer(error) => error.diagnostic(),
+            Self::Options { what, origin, advice } => Diagnostic::new(what).at(origin).advise(advice),
+        }
+    }
 }

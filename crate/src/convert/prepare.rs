@@ -7,6 +7,7 @@ use serde_json::Value;
 use super::resize_embeddings::ResizeEmbeddings;
 use super::{Conversion, Convert, ConvertError};
 use crate::checkpoint::{AtomicFolder, CheckpointCopy, CheckpointError, FolderChanges, Piece, ShardPlan};
+use crate::diagnostic::Diagnose;
 use crate::export::SourceFile;
 use crate::model_folder::ModelFolder;
 use crate::model_folder::{entries_of_a_model, read_json};
@@ -145,9 +146,7 @@ impl Convert {
             Err(error) if asked => Err(error.into()),
             // Whoever did not ask for tokens may convert a model without a tokenizer, or with one of a kind not known here.
             Err(error) => {
-                let reason = error.to_string();
-                let reason = reason.lines().next().unwrap_or_default();
-                notes.push(format!("no padding token was looked for: {reason}"));
+                notes.push(format!("no padding token was looked for: {}", error.diagnostic().what));
                 Ok(None)
             }
         }

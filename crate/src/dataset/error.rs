@@ -2,16 +2,17 @@
 
 use std::path::PathBuf;
 
+use crate::diagnostic::{Diagnose, Diagnostic};
 use crate::interrupt::Interrupted;
 use crate::sealed::Sealed;
 use crate::tokenizer::TokenizerError;
 
 /// Why a dataset could not be opened or loaded.
 #[derive(Debug, thiserror::Error)]
+#[error("{}", self.diagnostic())]
 #[non_exhaustive]
 pub enum DatasetError {
     /// A name that nothing has.
-    #[error("there is no {kind} `{name}`{suggestion}\n  where: {place}\n  do: use one of: {known}", suggestion = meant(hint))]
     Unknown {
         /// Dataset project or configuration.
         kind: &'static str,
@@ -25,7 +26,6 @@ pub enum DatasetError {
         known: String,
     },
     /// A column that a file does not have.
-    #[error("there is no column `{column}`{suggestion}\n  where: {file}\n  do: use one of: {known}", suggestion = meant(hint))]
     Column {
         /// What `text` names.
         column: String,
@@ -37,7 +37,6 @@ pub enum DatasetError {
         known: String,
     },
     /// dataset.yaml is wrong.
-    #[error("the dataset's declaration cannot be used: {reason}\n  where: {place}\n  do: {advice}")]
     Declaration {
         /// What is wrong.
         reason: String,
@@ -47,7 +46,6 @@ pub enum DatasetError {
         advice: String,
     },
     /// Files that are not there, or that hold something else than was said.
-    #[error("{what}\n  where: {place}\n  do: {advice}")]
     Content {
         /// What is wrong.
         what: String,
@@ -57,7 +55,6 @@ pub enum DatasetError {
         advice: String,
     },
     /// The file system refused.
-    #[error("{action} failed: {source}\n  where: {path}\n  do: check that the file is there and may be read", path = path.display())]
     Io {
         /// What was attempted.
         action: &'static str,
@@ -72,6 +69,32 @@ pub enum DatasetError {
     /// The user stopped it.
     #[error(transparent)]
     Interrupted(#[from] Interrupted),
+}
+
+impl Diagnose for DatasetError {
+    fn diagnostic(&self) -> Diagnostic {
+        match self {
+            Self::Unknown { kind, name, hint, place, known } => {
+                Diagnostic::new(format!("there is no {kind} `{name}`{}", meant(hint)))
+                    .at(place)
+                    .advise(format!("use one of: {known}"))
+            }
+            Self::Column { column, hint, file, known } => {
+                Diagnostic::new(format!("there is no column `{column}`{}", meant(hint)))
+                    .at(file)
+                    .advise(format!("use one of: {known}"))
+            }
+            Self::Declaration { reason, place, advice } => {
+                Diagnostic::new(format!("the dataset's declaration cannot be used: {reason}")).at(place).advise(advice)
+            }
+            Self::Content { what, place, advice } => Diagnostic::new(what).at(place).advise(advice),
+            Self::Io { action, source, path } => Diagnostic::new(format!("{action} failed: {source}"))
+                .at(path.display())
+                .advise("check that the file is there and may be read"),
+            Self::Tokenizer(error) => error.diagnostic(),
+            Self::Interrupted(error) => error.diagnostic(),
+        }
+    }
 }
 
 fn meant(hint: &Option<String>) -> String {

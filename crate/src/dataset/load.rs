@@ -60,7 +60,7 @@ impl Dataset {
         let mut ids: Vec<Vec<u32>> = Vec::with_capacity(frame.height());
         let mut tokens = 0;
         let texts = frame.column("text").and_then(|column| column.str().cloned());
-        let texts = texts.map_err(|error| unreadable(&config.place(), error.to_string()))?;
+        let texts = texts.map_err(|error| unreadable(&config.place(), &error))?;
         let engine = tokenizer.tokenizer()?;
         while ids.len() < frame.height() && !wanted(&ids, tokens) {
             interrupt::check()?;
@@ -84,7 +84,7 @@ impl Dataset {
         let lengths: Vec<u64> = ids.iter().map(|ids| ids.len() as u64).collect();
         frame
             .with_column(Column::new("tokens".into(), lengths))
-            .map_err(|error| unreadable(&config.place(), error.to_string()))?;
+            .map_err(|error| unreadable(&config.place(), &error))?;
         let role = |name| tokenizer.role(name);
         Ok(Self {
             title: config.title(),
@@ -187,7 +187,7 @@ fn special(
 /// All documents of all files with the file's name, shuffled and limited as the configuration says.
 fn read_all(config: &DatasetConfig) -> Result<DataFrame, DatasetError> {
     let settings = &config.settings;
-    let fault = |error: polars::prelude::PolarsError| unreadable(&config.place(), error.to_string());
+    let fault = |error: polars::prelude::PolarsError| unreadable(&config.place(), &error);
     // A shuffled selection must choose among all documents.
     let most = if settings.shuffle_seed.is_some() { None } else { settings.limit };
     let mut all: Option<DataFrame> = None;

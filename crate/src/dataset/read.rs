@@ -4,7 +4,7 @@ use std::fs::File;
 use std::path::Path;
 
 use polars::prelude::{
-    ArrowDataType, Column, DataFrame, DataType, IntoLazy, PlSmallStr, PolarsResult, Schema, col, lit,
+    ArrowDataType, Column, DataFrame, DataType, IntoLazy, PlSmallStr, PolarsError, PolarsResult, Schema, col, lit,
 };
 use polars_io::prelude::{CsvReadOptions, JsonFormat, JsonReader, ParquetReader, SerReader};
 
@@ -13,6 +13,7 @@ use super::declaration::{Format, Settings};
 use super::error::closest;
 use super::project::{DatasetConfig, Home};
 use super::rows::TextColumns;
+use crate::diagnostic::foreign;
 
 /// The documents of one file: `row` (counted from 1) and `text`, rows without text left out.
 ///
@@ -85,7 +86,7 @@ fn plain(text: &str, settings: &Settings, place: &str) -> Result<DataFrame, Data
         texts.push(trimmed.to_owned());
     }
     DataFrame::new_infer_height(vec![Column::new("row".into(), rows), Column::new("text".into(), texts)])
-        .map_err(|error| unreadable(place, error.to_string()))
+        .map_err(|error| unreadable(place, &error))
 }
 
 /// The pieces between separators, each with its offset.
@@ -102,7 +103,7 @@ fn table(
     most: Option<usize>,
 ) -> Result<DataFrame, DatasetError> {
     let rows = TextColumns::new(&settings.text, place)?;
-    let fault = |error: polars::prelude::PolarsError| malformed(file, format, place, error.to_string());
+    let fault = |error: polars::prelude::PolarsError| malformed(file, format, place, &error);
     // JSON tells its columns only when all of it was read.
     let whole = if format == Format::JsonLines { Some(read(file, format, None, None).map_err(fault)?) } else { None };
     let kinds: Vec<(String, Kind)> = match (&whole, format) {
@@ -258,7 +259,7 @@ fn read(file: &Path, format: Format, columns: Option<&[PlSmallStr]>, most: Optio
     }
 }
 
-fn malformed(file: &Path, format: Format, place: &str, reason: String) -> DatasetError {
+fn malformed(file: &Path, format: Format, place: &str, error: &PolarsError) -> DatasetError {
     // polars does not say which line of a JSON file is wrong.
     let line = match format {
         Format::JsonLines => std::fs::read_to_string(file).ok().and_then(|text| {
@@ -274,12 +275,13 @@ fn malformed(file: &Path, format: Format, place: &str, reason: String) -> Datase
             place: format!("{place}, line {line}"),
             advice: "write one object per line, such as {\"text\": \"…\"}".to_owned(),
         },
-        None => unreadable(place, reason),
+        None => unreadable(place, error),
     }
 }
 
-pub(super) fn unreadable(place: &str, reason: String) -> DatasetError {
-    let reason = reason.lines().next().unwrap_or_default().trim_end_matches('.').to_owned();
+pub(super) fn unreadable(place: &str, error: &PolarsError) -> DatasetError {
+    let reason = foreign::first_line(error);
+    let reason = reason.trim_end_matches('.');
     DatasetError::Content {
         what: format!("the file cannot be read: {reason}"),
         place: place.to_owned(),

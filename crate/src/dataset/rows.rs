@@ -51,7 +51,7 @@ impl TextColumns {
 
     /// `row` and `text` of a frame with `row` and the columns, as text. Missing values are empty text in templates.
     pub(super) fn texts(&self, frame: DataFrame, place: &str) -> Result<DataFrame, DatasetError> {
-        let fault = |error: polars::prelude::PolarsError| unreadable(place, error.to_string());
+        let fault = |error: polars::prelude::PolarsError| unreadable(place, &error);
         let row = frame.column("row").map_err(fault)?.clone();
         let mut columns = Vec::new();
         for column in &self.columns {

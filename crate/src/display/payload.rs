@@ -4,13 +4,20 @@ use base64::Engine;
 
 use super::MimeBundle;
 use super::numbers::binary_bytes;
+use crate::diagnostic::{Diagnose, Diagnostic};
 
 /// Why bytes or text cannot be shown.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{problem}\n  do: {advice}")]
+#[error("{}", self.diagnostic())]
 pub struct PayloadError {
     problem: String,
     advice: &'static str,
+}
+
+impl Diagnose for PayloadError {
+    fn diagnostic(&self) -> Diagnostic {
+        Diagnostic::new(&self.problem).advise(self.advice)
+    }
 }
 
 /// A picture's kind by the bytes that its file begins with.

@@ -17,17 +17,17 @@ pub use carried::{CarriedSource, carried_sources};
 pub use python::python;
 pub use rust::rust;
 
+use crate::diagnostic::{Diagnose, Diagnostic};
+
 /// Name below the model's folder, and text.
 pub type SourceFile = (String, String);
 
 /// Why the sources of a model could not be made or carried along.
 #[derive(Debug, thiserror::Error)]
+#[error("{}", self.diagnostic())]
 #[non_exhaustive]
 pub enum ExportError {
     /// A template that does not render: a fault of this program, which no file is written with.
-    #[error(
-        "the template of `{file}` cannot be rendered: {reason}\n  where: the sources of a model of these parts: {parts}\n  do: report it together with the model's config.json"
-    )]
     Template {
         /// The file of the sources.
         file: String,
@@ -37,9 +37,6 @@ pub enum ExportError {
         parts: String,
     },
     /// Parts that a user wrote, without what these sources need.
-    #[error(
-        "the model has {why}\n  where: its configuration\n  do: give the part what is missing, or do without these sources"
-    )]
     OwnPart {
         /// Which sources there are none of, and why.
         why: String,
@@ -47,6 +44,22 @@ pub enum ExportError {
     /// The folder whose sources go along.
     #[error(transparent)]
     Folder(#[from] crate::checkpoint::CheckpointError),
+}
+
+impl Diagnose for ExportError {
+    fn diagnostic(&self) -> Diagnostic {
+        match self {
+            Self::Template { file, reason, parts } => {
+                Diagnostic::new(format!("the template of `{file}` cannot be rendered: {reason}"))
+                    .at(format_args!("the sources of a model of these parts: {parts}"))
+                    .advise("report it together with the model's config.json")
+            }
+            Self::OwnPart { why } => Diagnostic::new(format!("the model has {why}"))
+                .at("its configuration")
+                .advise("give the part what is missing, or do without these sources"),
+            Self::Folder(error) => error.diagnostic(),
+        }
+    }
 }
 
 /// All sources of a model as its folder holds them: Python at the root, the Rust crate in `rust/`.

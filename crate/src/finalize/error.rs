@@ -1,6 +1,7 @@
 //! Why a model could not be finalized.
 
 use crate::checkpoint::CheckpointError;
+use crate::diagnostic::{Diagnose, Diagnostic};
 use crate::gguf::GgufError;
 use crate::model_folder::ModelFolderError;
 use crate::quantize::QuantizeError;
@@ -8,6 +9,7 @@ use crate::tokenizer::TokenizerError;
 
 /// Why a model could not be finalized.
 #[derive(Debug, thiserror::Error)]
+#[error("{}", self.diagnostic())]
 #[non_exhaustive]
 pub enum FinalizeError {
     /// The source folder.
@@ -29,7 +31,6 @@ pub enum FinalizeError {
     #[error(transparent)]
     Quantize(#[from] QuantizeError),
     /// A file that is not what it should be, or an option that does not fit.
-    #[error("{what}\n  where: {origin}\n  do: {advice}")]
     Refused {
         /// What is wrong.
         what: String,
@@ -38,6 +39,20 @@ pub enum FinalizeError {
         /// What to do.
         advice: String,
     },
+}
+
+impl Diagnose for FinalizeError {
+    fn diagnostic(&self) -> Diagnostic {
+        match self {
+            Self::Source(error) => error.diagnostic(),
+            Self::Export(error) => error.diagnostic(),
+            Self::Checkpoint(error) => error.diagnostic(),
+            Self::Tokenizer(error) => error.diagnostic(),
+            Self::Gguf(error) => error.diagnostic(),
+            Self::Quantize(error) => error.diagnostic(),
+            Self::Refused { what, origin, advice } => Diagnostic::new(what).at(origin).advise(advice),
+        }
+    }
 }
 
 impl FinalizeError {

@@ -6,6 +6,7 @@ use serde_json::{Map, Value};
 
 use super::{Finalize, FinalizeError};
 use crate::checkpoint::CheckpointError;
+use crate::diagnostic::Diagnose;
 use crate::spec::parse_json;
 use crate::tokenizer::{GenerationConfig, TokenPlan, TokenizerFiles};
 
@@ -31,8 +32,8 @@ impl Tokens {
             // What was asked for fails. What is merely usual does not, where no tokenizer can be read.
             Err(error) if asked.tokens.changes_rows() => return Err(error.into()),
             Err(error) => {
-                let first = error.to_string().lines().next().unwrap_or_default().to_owned();
-                warnings.push(format!("the tokenizer goes along unread, without a look at its roles: {first}"));
+                let what = error.diagnostic().what;
+                warnings.push(format!("the tokenizer goes along unread, without a look at its roles: {what}"));
                 None
             }
         };

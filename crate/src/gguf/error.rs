@@ -3,16 +3,17 @@
 use std::path::PathBuf;
 
 use crate::checkpoint::CheckpointError;
+use crate::diagnostic::{Diagnose, Diagnostic};
 use crate::model_folder::ModelFolderError;
 use crate::naming::{FamilyError, IncompleteError};
 use crate::tokenizer::TokenizerError;
 
 /// Why a model could not be written as GGUF.
 #[derive(Debug, thiserror::Error)]
+#[error("{}", self.diagnostic())]
 #[non_exhaustive]
 pub enum GgufError {
     /// A model that the file's readers have no architecture for.
-    #[error("GGUF has no place for this model: {what}\n  where: {origin}\n  do: write safetensors, whose folder carries the model's sources", origin = origin.display())]
     Beyond {
         /// What it has that none of the architectures has.
         what: String,
@@ -20,7 +21,6 @@ pub enum GgufError {
         origin: PathBuf,
     },
     /// A tokenizer that cannot be expressed.
-    #[error("GGUF has no place for this tokenizer: {what}\n  where: {origin}\n  do: {advice}", origin = origin.display())]
     Tokenizer {
         /// What is wrong.
         what: String,
@@ -30,7 +30,6 @@ pub enum GgufError {
         origin: PathBuf,
     },
     /// Values that the chosen type cannot hold.
-    #[error("tensor `{tensor}` {what}\n  where: {origin}\n  do: {advice}", origin = origin.display())]
     Values {
         /// The tensor.
         tensor: String,
@@ -56,4 +55,27 @@ pub enum GgufError {
     /// The tokenizer's files.
     #[error(transparent)]
     Files(#[from] TokenizerError),
+}
+
+impl Diagnose for GgufError {
+    fn diagnostic(&self) -> Diagnostic {
+        match self {
+            Self::Beyond { what, origin } => Diagnostic::new(format!("GGUF has no place for this model: {what}"))
+                .at(origin.display())
+                .advise("write safetensors, whose folder carries the model's sources"),
+            Self::Tokenizer { what, origin, advice } => {
+                Diagnostic::new(format!("GGUF has no place for this tokenizer: {what}"))
+                    .at(origin.display())
+                    .advise(*advice)
+            }
+            Self::Values { tensor, what, origin, advice } => {
+                Diagnostic::new(format!("tensor `{tensor}` {what}")).at(origin.display()).advise(*advice)
+            }
+            Self::Checkpoint(error) => error.diagnostic(),
+            Self::Source(error) => error.diagnostic(),
+            Self::Family(error) => error.diagnostic(),
+            Self::Incomplete(error) => error.diagnostic(),
+            Self::Files(error) => error.diagnostic(),
+        }
+    }
 }

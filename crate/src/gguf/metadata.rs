@@ -5,6 +5,7 @@ use std::path::Path;
 use super::GgufError;
 use super::storage::GgufType;
 use crate::checkpoint::{GgufMetadata, GgufValue};
+use crate::diagnostic::Diagnose;
 use crate::naming::Families;
 use crate::spec::{ModelConfig, PositionEmbedding, RopeConfig};
 
@@ -22,7 +23,7 @@ pub(super) fn architecture(config: &ModelConfig, origin: &Path) -> Result<String
     let named = family.and_then(|family| Some((family, family.gguf_name()?.to_owned())));
     let (family, name) = named.ok_or_else(|| beyond(format!("the family {}", config.architecture.name())))?;
     if let Err(error) = family.require_expressible(config, &origin.display().to_string()) {
-        return Err(beyond(error.to_string().lines().next().unwrap_or_default().to_owned()));
+        return Err(beyond(error.diagnostic().what));
     }
     if !config.layers.is_empty() {
         return Err(beyond("layers that differ".to_owned()));

@@ -10,7 +10,7 @@ use super::names::{ROPE_FACTORS, gguf_name};
 use crate::checkpoint::{Checkpoint, GGUF_FILE, GgufMetadata, TensorData, WEIGHTS_NAMES, checkpoints_of};
 use crate::model::{CausalLm, ModelError, StreamedLm, Weights, candle_dtype, tensor_from};
 use crate::model_folder::{ModelFolderError, read_config};
-use crate::naming::{Families, IncompleteError};
+use crate::naming::{Families, IncompleteError, TensorMisfit};
 use crate::spec::{DType, ModelConfig, ModelSpec, ParamPath, Role, TensorTable};
 
 /// A GGUF file, opened by its header, and the model that it describes.
@@ -103,23 +103,21 @@ impl GgufModel {
         for row in table.stored() {
             let found = gguf_name(row).and_then(|name| self.checkpoint.table().get(&name));
             match found {
-                None => faults.push(format!("{} is missing", row.path)),
-                Some(found) if found.shape != row.shape => {
-                    faults.push(format!("{} has shape {:?}, expected {:?}", found.path, found.shape, row.shape));
+                None => {
+                    faults.push(TensorMisfit { tensor: row.path.clone(), expected: row.shape.clone(), found: None })
                 }
+                Some(found) if found.shape != row.shape => faults.push(TensorMisfit {
+                    tensor: found.path.clone(),
+                    expected: row.shape.clone(),
+                    found: Some(found.shape.clone()),
+                }),
                 Some(_) => {}
             }
         }
-        if faults.is_empty() {
-            return Ok(());
+        match faults.is_empty() {
+            true => Ok(()),
+            false => Err(IncompleteError::Gguf { tensors: faults, path: self.path.clone() }.into()),
         }
-        let count = faults.len();
-        let mut lines = vec![format!("the tensors do not fit the configuration: {count} missing or of another shape")];
-        lines.extend(faults.iter().take(10).map(|fault| format!("  {fault}")));
-        lines.extend((count > 10).then(|| format!("  … and {} more", count - 10)));
-        lines.push(format!("  where: {}", self.path.display()));
-        lines.push("  do: check that config.json beside the file belongs to it".to_owned());
-        Err(IncompleteError(lines.join("\n")).into())
     }
 }
 

@@ -1,21 +1,20 @@
 //! What can go wrong between weights and logits.
 
 use crate::checkpoint::CheckpointError;
+use crate::diagnostic::{Diagnose, Diagnostic};
 use crate::ops::AttentionError;
 use crate::sealed::Sealed;
 use crate::spec::DType;
 
 /// Why a model could not be built or run.
 #[derive(Debug, thiserror::Error)]
+#[error("{}", self.diagnostic())]
 #[non_exhaustive]
 pub enum ModelError {
     /// The weights could not be read.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
     /// A parameter whose first values do not fit its type.
-    #[error(
-        "the initialization draws numbers for `{path}` that are infinite as {dtype}\n  where: the model's `initialization`\n  do: use bfloat16 or float32, or draw smaller ones"
-    )]
     InfiniteInitial {
         /// The parameter.
         path: String,
@@ -23,9 +22,6 @@ pub enum ModelError {
         dtype: DType,
     },
     /// A tensor of the checkpoint has another shape than the model's parameter.
-    #[error(
-        "`{path}` has shape {found:?}, the model needs {expected:?}\n  where: {origin}\n  do: check that config.json belongs to these weights"
-    )]
     Shape {
         /// The parameter.
         path: String,
@@ -37,9 +33,6 @@ pub enum ModelError {
         origin: String,
     },
     /// A tensor of the checkpoint holds other numbers than its place in the model: those of a quantized part, or floats.
-    #[error(
-        "`{path}` is {found}, the model needs {expected}\n  where: {origin}\n  do: check that config.json, quantization_config above all, belongs to these weights"
-    )]
     ElementType {
         /// The parameter.
         path: String,
@@ -51,7 +44,6 @@ pub enum ModelError {
         origin: String,
     },
     /// A batch that is not rectangular, or holds ids beyond the vocabulary.
-    #[error("{what}\n  where: {origin}\n  do: {advice}")]
     Batch {
         /// What is wrong.
         what: String,
@@ -61,9 +53,6 @@ pub enum ModelError {
         advice: String,
     },
     /// The system gave no memory for a parameter.
-    #[error(
-        "there is no memory for `{path}`, which takes {bytes} bytes while it is made\n  where: the model's parameters\n  do: free memory, raise the limit of this process, or use a smaller type or model"
-    )]
     NoMemory {
         /// The parameter.
         path: String,
@@ -71,7 +60,6 @@ pub enum ModelError {
         bytes: usize,
     },
     /// A computation failed on the device.
-    #[error("{0}\n  where: the model's computation\n  do: check the device's memory and the tensor shapes above")]
     Candle(Sealed<candle_core::Error>),
     /// An attention implementation that cannot serve the model, or was given what does not fit.
     #[error(transparent)]
@@ -79,6 +67,39 @@ pub enum ModelError {
     /// The user stopped it.
     #[error(transparent)]
     Interrupted(#[from] crate::interrupt::Interrupted),
+}
+
+impl Diagnose for ModelError {
+    fn diagnostic(&self) -> Diagnostic {
+        match self {
+            Self::Checkpoint(error) => error.diagnostic(),
+            Self::InfiniteInitial { path, dtype } => {
+                Diagnostic::new(format!("the initialization draws numbers for `{path}` that are infinite as {dtype}"))
+                    .at("the model's `initialization`")
+                    .advise("use bfloat16 or float32, or draw smaller ones")
+            }
+            Self::Shape { path, found, expected, origin } => {
+                Diagnostic::new(format!("`{path}` has shape {found:?}, the model needs {expected:?}"))
+                    .at(origin)
+                    .advise("check that config.json belongs to these weights")
+            }
+            Self::ElementType { path, found, expected, origin } => {
+                Diagnostic::new(format!("`{path}` is {found}, the model needs {expected}"))
+                    .at(origin)
+                    .advise("check that config.json, quantization_config above all, belongs to these weights")
+            }
+            Self::Batch { what, origin, advice } => Diagnostic::new(what).at(origin).advise(advice),
+            Self::NoMemory { path, bytes } => {
+                Diagnostic::new(format!("there is no memory for `{path}`, which takes {bytes} bytes while it is made"))
+                    .at("the model's parameters")
+                    .advise("free memory, raise the limit of this process, or use a smaller type or model")
+            }
+            Self::Candle(error) => Diagnostic::of(&**error)
+                .unless_placed("the model's computation", "check the device's memory and the tensor shapes above"),
+            Self::Attention(error) => error.diagnostic(),
+            Self::Interrupted(error) => error.diagnostic(),
+        }
+    }
 }
 
 impl From<candle_core::Error> for ModelError {

@@ -4,12 +4,14 @@ use std::path::PathBuf;
 
 use crate::checkpoint::CheckpointError;
 use crate::device::NotEnoughMemory;
+use crate::diagnostic::{Diagnose, Diagnostic};
 use crate::model::ModelError;
 use crate::naming::{FamilyError, IncompleteError};
 use crate::spec::ConfigError;
 
 /// Why a model folder could not be opened, or its model not be loaded.
 #[derive(Debug, thiserror::Error)]
+#[error("{}", self.diagnostic())]
 #[non_exhaustive]
 pub enum ModelFolderError {
     /// The weights.
@@ -31,7 +33,6 @@ pub enum ModelFolderError {
     #[error(transparent)]
     Memory(#[from] NotEnoughMemory),
     /// A file of the folder that is missing or not JSON.
-    #[error("{what}\n  where: {path}\n  do: {advice}", path = path.display())]
     Folder {
         /// What is wrong.
         what: String,
@@ -41,7 +42,6 @@ pub enum ModelFolderError {
         advice: String,
     },
     /// Options that the folder contradicts.
-    #[error("{what}\n  where: {origin}\n  do: {advice}")]
     Options {
         /// What is wrong.
         what: String,
@@ -50,4 +50,19 @@ pub enum ModelFolderError {
         /// What to do.
         advice: String,
     },
+}
+
+impl Diagnose for ModelFolderError {
+    fn diagnostic(&self) -> Diagnostic {
+        match self {
+            Self::Checkpoint(error) => error.diagnostic(),
+            Self::Config(error) => error.diagnostic(),
+            Self::Family(error) => error.diagnostic(),
+            Self::Incomplete(error) => error.diagnostic(),
+            Self::Model(error) => error.diagnostic(),
+            Self::Memory(error) => error.diagnostic(),
+            Self::Folder { what, path, advice } => Diagnostic::new(what).at(path.display()).advise(advice),
+            Self::Options { what, origin, advice } => Diagnostic::new(what).at(origin).advise(advice),
+        }
+    }
 }

@@ -18,4 +18,4 @@ pub(crate) use family::outline;
 pub use family::{Families, Family, FamilyBuilder, FamilyError, Rule};
 pub use remap::{Remap, Renamed};
 pub(crate) use remap_plan::{Direction, closest};
-pub use remap_plan::{IncompleteError, Mismatch, RemapPlan, RemapStep};
+pub use remap_plan::{IncompleteError, Mismatch, RemapPlan, RemapStep, TensorMisfit};

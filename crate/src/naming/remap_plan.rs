@@ -1,10 +1,13 @@
 //! What a conversion will do, as a value: every tensor's way, and everything that does not fit.
 
 use std::collections::{HashMap, HashSet};
+use std::path::PathBuf;
 
 use super::tensor_map::{Link, TensorMap};
 use super::{Dropped, Family, FamilyError, aliases, dropped};
 use crate::checkpoint::{Checkpoint, Piece};
+use crate::diagnostic::{Diagnose, Diagnostic};
+use crate::sealed::Sealed;
 use crate::spec::{DType, ModelConfig, Naming, ParamPath, TensorRow};
 
 /// One tensor's way from the source to the destination. A tensor that is split has one step for each part, and so has a
@@ -40,10 +43,62 @@ pub struct Mismatch {
     pub found: Vec<usize>,
 }
 
-/// Tensors of a checkpoint that do not fit the configuration; the message lists them.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct IncompleteError(pub(crate) String);
+/// Tensors that do not fit the configuration.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[error("{}", self.diagnostic())]
+#[non_exhaustive]
+pub enum IncompleteError {
+    /// Tensors of a checkpoint.
+    Plan {
+        /// What would be written, and everything that does not fit.
+        plan: Sealed<RemapPlan>,
+    },
+    /// Tensors of a GGUF file.
+    Gguf {
+        /// The tensors that are missing or of another shape.
+        tensors: Vec<TensorMisfit>,
+        /// The file.
+        path: PathBuf,
+    },
+}
+
+impl Diagnose for IncompleteError {
+    fn diagnostic(&self) -> Diagnostic {
+        match self {
+            Self::Plan { plan } => plan.misfit(),
+            Self::Gguf { tensors, path } => {
+                let count = tensors.len();
+                let what = format!("the tensors do not fit the configuration: {count} missing or of another shape");
+                Diagnostic::new(what)
+                    .list("", tensors.iter().map(TensorMisfit::reason))
+                    .at(path.display())
+                    .advise("check that config.json beside the file belongs to it")
+            }
+        }
+    }
+}
+
+/// A tensor that is missing, or of another shape than the model needs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TensorMisfit {
+    /// The tensor; by the model's name where it is missing.
+    pub tensor: ParamPath,
+    /// The shape that the model needs.
+    pub expected: Vec<usize>,
+    /// The shape that it has, if it is there.
+    pub found: Option<Vec<usize>>,
+}
+
+impl TensorMisfit {
+    /// Returns what does not fit, in a line.
+    pub fn reason(&self) -> String {
+        let Self { tensor, expected, found } = self;
+        match found {
+            None => format!("{tensor} is missing"),
+            Some(found) => format!("{tensor} has shape {found:?}, expected {expected:?}"),
+        }
+    }
+}
 
 /// The whole remapping, in the order in which the source stores its tensors.
 #[derive(Clone, Debug, PartialEq)]
@@ -269,34 +324,30 @@ impl RemapPlan {
         if self.is_complete() {
             return Ok(());
         }
-        let mut lines = vec![format!(
+        Err(IncompleteError::Plan { plan: Sealed::new(self.clone()) })
+    }
+
+    /// Lists everything that does not fit.
+    fn misfit(&self) -> Diagnostic {
+        let what = format!(
             "the tensors do not fit the configuration: {} missing, {} unused, {} of another shape",
             self.missing.len(),
             self.unused.len(),
             self.mismatched.len()
-        )];
-        let mut list = |title: &str, entries: Vec<String>| {
-            for entry in entries.iter().take(10) {
-                lines.push(format!("  {title} {entry}"));
-            }
-            if entries.len() > 10 {
-                lines.push(format!("  {title} and {} more", entries.len() - 10));
-            }
-        };
+        );
         let missing = self.missing.iter().map(|name| match closest(name, &self.unused) {
             Some(close) => format!("`{name}` (is `{close}` meant?)"),
             None => format!("`{name}`"),
         });
-        list("missing:", missing.collect());
-        list("unused:", self.unused.iter().map(|name| format!("`{name}`")).collect());
         let shapes = self.mismatched.iter();
         let shapes = shapes.map(|one| format!("`{}` is {:?}, the model needs {:?}", one.from, one.found, one.expected));
-        list("shape:", shapes.collect());
-        let contradicting = self.contradicting.iter();
-        list("buffer:", contradicting.map(|(name, what)| format!("`{name}` holds {what}")).collect());
-        lines.push(format!("  where: {}", self.origin));
-        lines.push("  do: check that config.json belongs to these weights".to_owned());
-        Err(IncompleteError(lines.join("\n")))
+        Diagnostic::new(what)
+            .list("missing:", missing)
+            .list("unused:", self.unused.iter().map(|name| format!("`{name}`")))
+            .list("shape:", shapes)
+            .list("buffer:", self.contradicting.iter().map(|(name, what)| format!("`{name}` holds {what}")))
+            .at(&self.origin)
+            .advise("check that config.json belongs to these weights")
     }
 
     /// The rows to write, under their new names.

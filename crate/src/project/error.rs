@@ -1,14 +1,15 @@
 //! Why a project cannot be used: always which file and line, where there is one.
 
+use crate::diagnostic::{Diagnose, Diagnostic};
 use crate::spec::ConfigError;
 use crate::tokenizer::TokenizerError;
 
 /// Why a project could not be opened or rendered.
 #[derive(Debug, thiserror::Error)]
+#[error("{}", self.diagnostic())]
 #[non_exhaustive]
 pub enum ProjectError {
     /// A name that nothing has.
-    #[error("there is no {kind} `{name}`{suggestion}\n  where: {place}\n  do: use one of: {known}", suggestion = meant(hint.as_deref()))]
     Unknown {
         /// Project, configuration, argument, template or tokenizer.
         kind: &'static str,
@@ -22,7 +23,6 @@ pub enum ProjectError {
         known: String,
     },
     /// An argument with a value of another type.
-    #[error("`{argument}` is `{found}`, expected {expected}\n  where: {place}\n  do: correct the value")]
     Argument {
         /// The argument.
         argument: String,
@@ -34,9 +34,6 @@ pub enum ProjectError {
         place: String,
     },
     /// An argument that the configuration never reads.
-    #[error(
-        "argument `{argument}` has no effect\n  where: {place}\n  do: leave it out, or choose another configuration"
-    )]
     Unused {
         /// The argument.
         argument: String,
@@ -44,7 +41,6 @@ pub enum ProjectError {
         place: String,
     },
     /// A template or its YAML is wrong.
-    #[error("the configuration cannot be rendered: {reason}\n  where: {place}\n  do: {advice}")]
     Template {
         /// What is wrong.
         reason: String,
@@ -54,7 +50,6 @@ pub enum ProjectError {
         advice: String,
     },
     /// A file or folder that is missing, unreadable, or not what it should be.
-    #[error("{what}\n  where: {place}\n  do: {advice}")]
     Refused {
         /// What is wrong.
         what: String,
@@ -75,6 +70,34 @@ pub enum ProjectError {
     /// The folder of a new project.
     #[error(transparent)]
     Folder(#[from] crate::checkpoint::CheckpointError),
+}
+
+impl Diagnose for ProjectError {
+    fn diagnostic(&self) -> Diagnostic {
+        match self {
+            Self::Unknown { kind, name, hint, place, known } => {
+                Diagnostic::new(format!("there is no {kind} `{name}`{}", meant(hint.as_deref())))
+                    .at(place)
+                    .advise(format!("use one of: {known}"))
+            }
+            Self::Argument { argument, found, expected, place } => {
+                Diagnostic::new(format!("`{argument}` is `{found}`, expected {expected}"))
+                    .at(place)
+                    .advise("correct the value")
+            }
+            Self::Unused { argument, place } => Diagnostic::new(format!("argument `{argument}` has no effect"))
+                .at(place)
+                .advise("leave it out, or choose another configuration"),
+            Self::Template { reason, place, advice } => {
+                Diagnostic::new(format!("the configuration cannot be rendered: {reason}")).at(place).advise(advice)
+            }
+            Self::Refused { what, place, advice } => Diagnostic::new(what).at(place).advise(advice),
+            Self::Config(error) => error.diagnostic(),
+            Self::Part(error) => error.diagnostic(),
+            Self::Tokenizer(error) => error.diagnostic(),
+            Self::Folder(error) => error.diagnostic(),
+        }
+    }
 }
 
 fn meant(hint: Option<&str>) -> String {

@@ -1,5 +1,6 @@
 //! Why a model could not be quantized.
 
+use crate::diagnostic::{Diagnose, Diagnostic};
 use crate::model::ModelError;
 use crate::model_folder::ModelFolderError;
 use crate::spec::RecipeMisfit;
@@ -7,6 +8,7 @@ use crate::tokenizer::TokenizerError;
 
 /// Why a model could not be quantized.
 #[derive(Debug, thiserror::Error)]
+#[error("{}", self.diagnostic())]
 #[non_exhaustive]
 pub enum QuantizeError {
     /// The recipe does not fit a linear layer.
@@ -22,7 +24,6 @@ pub enum QuantizeError {
     #[error(transparent)]
     Model(#[from] ModelError),
     /// A model that cannot be quantized, or not again.
-    #[error("{what}\n  where: {origin}\n  do: {advice}")]
     Refused {
         /// What is wrong.
         what: String,
@@ -31,4 +32,16 @@ pub enum QuantizeError {
         /// What to do.
         advice: String,
     },
+}
+
+impl Diagnose for QuantizeError {
+    fn diagnostic(&self) -> Diagnostic {
+        match self {
+            Self::Misfit(error) => error.diagnostic(),
+            Self::Folder(error) => error.diagnostic(),
+            Self::Tokenizer(error) => error.diagnostic(),
+            Self::Model(error) => error.diagnostic(),
+            Self::Refused { what, origin, advice } => Diagnostic::new(what).at(origin).advise(advice),
+        }
+    }
 }

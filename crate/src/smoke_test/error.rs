@@ -3,6 +3,7 @@
 use crate::checkpoint::CheckpointError;
 use crate::dataset::DatasetError;
 use crate::device::{DeviceError, NotEnoughMemory};
+use crate::diagnostic::{Diagnose, Diagnostic};
 use crate::interrupt::Interrupted;
 use crate::model::ModelError;
 use crate::spec::RecipeMisfit;
@@ -11,10 +12,10 @@ use crate::tokenizer::TokenizerError;
 /// Why a test run could not be made. A run that was made and found faults is a
 /// [`SmokeTestReport`](super::SmokeTestReport) that did not pass.
 #[derive(Debug, thiserror::Error)]
+#[error("{}", self.diagnostic())]
 #[non_exhaustive]
 pub enum SmokeTestError {
     /// The model has no tensors, or an option does not fit it.
-    #[error("{what}\n  where: {origin}\n  do: {advice}")]
     Refused {
         /// What is wrong.
         what: String,
@@ -47,6 +48,22 @@ pub enum SmokeTestError {
     /// The user stopped it.
     #[error(transparent)]
     Interrupted(#[from] Interrupted),
+}
+
+impl Diagnose for SmokeTestError {
+    fn diagnostic(&self) -> Diagnostic {
+        match self {
+            Self::Refused { what, origin, advice } => Diagnostic::new(what).at(origin).advise(advice),
+            Self::Recipe(error) => error.diagnostic(),
+            Self::Checkpoint(error) => error.diagnostic(),
+            Self::Dataset(error) => error.diagnostic(),
+            Self::Tokenizer(error) => error.diagnostic(),
+            Self::Device(error) => error.diagnostic(),
+            Self::Memory(error) => error.diagnostic(),
+            Self::Model(error) => error.diagnostic(),
+            Self::Interrupted(error) => error.diagnostic(),
+        }
+    }
 }
 
 impl From<candle_core::Error> for SmokeTestError {

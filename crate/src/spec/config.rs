@@ -4,13 +4,14 @@ use regex::Regex;
 
 pub(super) use super::parts::ModelConfig;
 use super::{Architecture, Initialization, ModelSpec, Quantization, parts};
+use crate::diagnostic::{Diagnose, Diagnostic, foreign};
 
 /// What is wrong with a configuration.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{}", self.diagnostic())]
 #[non_exhaustive]
 pub enum ConfigError {
     /// A field that must be there is not.
-    #[error("`{field}` is missing\n  where: {origin}\n  do: add it; a {family} model cannot be built without it")]
     Missing {
         /// The field.
         field: String,
@@ -20,7 +21,6 @@ pub enum ConfigError {
         family: String,
     },
     /// A field holds something else than it should.
-    #[error("`{field}` is {found}, expected {expected}\n  where: {origin}\n  do: correct the field")]
     Invalid {
         /// The field.
         field: String,
@@ -32,7 +32,6 @@ pub enum ConfigError {
         origin: String,
     },
     /// A field that does not exist.
-    #[error("{what} `{found}` is not supported{}\n  where: {origin}\n  do: {advice}", did_you_mean(meant.as_deref()))]
     Unknown {
         /// Which kind of thing.
         what: String,
@@ -46,7 +45,6 @@ pub enum ConfigError {
         origin: String,
     },
     /// A field that other fields leave without effect.
-    #[error("`{field}` has no effect\n  where: {origin}\n  do: {advice}")]
     NoEffect {
         /// The field.
         field: String,
@@ -56,7 +54,6 @@ pub enum ConfigError {
         origin: String,
     },
     /// A family, activation or feature this crate does not build.
-    #[error("{what} `{found}` is not supported\n  where: {origin}\n  do: use one of: {supported}")]
     Unsupported {
         /// Which kind of thing.
         what: String,
@@ -67,6 +64,34 @@ pub enum ConfigError {
         /// The file or configuration.
         origin: String,
     },
+}
+
+impl Diagnose for ConfigError {
+    fn diagnostic(&self) -> Diagnostic {
+        match self {
+            Self::Missing { field, origin, family } => Diagnostic::new(format!("`{field}` is missing"))
+                .at(origin)
+                .advise(format!("add it; a {family} model cannot be built without it")),
+            Self::Invalid { field, found, expected, origin } => {
+                Diagnostic::new(format!("`{field}` is {found}, expected {expected}"))
+                    .at(origin)
+                    .advise("correct the field")
+            }
+            Self::Unknown { what, found, origin, advice, meant } => {
+                Diagnostic::new(format!("{what} `{found}` is not supported{}", did_you_mean(meant.as_deref())))
+                    .at(origin)
+                    .advise(advice)
+            }
+            Self::NoEffect { field, origin, advice } => {
+                Diagnostic::new(format!("`{field}` has no effect")).at(origin).advise(advice)
+            }
+            Self::Unsupported { what, found, origin, supported } => {
+                Diagnostic::new(format!("{what} `{found}` is not supported"))
+                    .at(origin)
+                    .advise(format!("use one of: {supported}"))
+            }
+        }
+    }
 }
 
 fn did_you_mean(name: Option<&str>) -> String {
@@ -89,7 +114,7 @@ impl ModelConfig {
         if let Initialization::Rules(rules) = &self.initialization {
             for rule in rules {
                 Regex::new(&rule.pattern).map_err(|error| {
-                    let what = error.to_string().lines().last().unwrap_or_default().trim().to_owned();
+                    let what = foreign::last_line(&error);
                     invalid("initialization", format!("`{}` ({what})", rule.pattern), "a regular expression")
                 })?;
             }

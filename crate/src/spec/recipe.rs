@@ -2,6 +2,7 @@
 
 use super::scheme::{Granularity, QuantDType, Scheme};
 use super::{ModelConfig, ModelSpec, ParamPath, Quantization, Role};
+use crate::diagnostic::{Diagnose, Diagnostic};
 
 /// A way to quantize all linear layers of a model, by the name that `--quantize` and `--qat-recipe` take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -21,12 +22,19 @@ pub enum Recipe {
 
 /// A recipe that does not exist.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("there is no recipe `{name}`{meant}\n  where: {origin}\n  do: use one of: {known}")]
+#[error("{}", self.diagnostic())]
 pub struct UnknownRecipe {
     name: String,
     meant: String,
     origin: String,
     known: String,
+}
+
+impl Diagnose for UnknownRecipe {
+    fn diagnostic(&self) -> Diagnostic {
+        let Self { name, meant, origin, known } = self;
+        Diagnostic::new(format!("there is no recipe `{name}`{meant}")).at(origin).advise(format!("use one of: {known}"))
+    }
 }
 
 impl Recipe {
@@ -90,13 +98,21 @@ const SMALLEST_GROUP: usize = 8;
 
 /// A linear layer that a recipe has no groups for.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "the rows of `{name}` are {width} weights, which do not divide into groups of {SMALLEST_GROUP} or more\n  where: {recipe}\n  do: use int8-weight-only, whose scales are for whole rows"
-)]
+#[error("{}", self.diagnostic())]
 pub struct RecipeMisfit {
     name: ParamPath,
     width: usize,
     recipe: &'static str,
+}
+
+impl Diagnose for RecipeMisfit {
+    fn diagnostic(&self) -> Diagnostic {
+        let Self { name, width, recipe } = self;
+        let what = format!(
+            "the rows of `{name}` are {width} weights, which do not divide into groups of {SMALLEST_GROUP} or more"
+        );
+        Diagnostic::new(what).at(recipe).advise("use int8-weight-only, whose scales are for whole rows")
+    }
 }
 
 impl Recipe {

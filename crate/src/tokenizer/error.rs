@@ -2,18 +2,19 @@
 
 use std::path::PathBuf;
 
+use crate::diagnostic::{Diagnose, Diagnostic};
+
 /// Why a tokenizer could not be read, used, changed or trained.
 #[derive(Debug, thiserror::Error)]
+#[error("{}", self.diagnostic())]
 #[non_exhaustive]
 pub enum TokenizerError {
     /// No tokenizer.json.
-    #[error("there is no tokenizer here\n  where: {folder}\n  do: put tokenizer.json into the folder, or give token ids (--input-ids)", folder = folder.display())]
     Missing {
         /// The folder.
         folder: PathBuf,
     },
     /// Files of a tokenizer in Python (tokenizer.model, vocab.json), without tokenizer.json.
-    #[error("the tokenizer has no tokenizer.json, only {found}\n  where: {folder}\n  do: let transformers write it once: AutoTokenizer.from_pretrained(FOLDER).save_pretrained(FOLDER)", folder = folder.display())]
     SlowOnly {
         /// The folder.
         folder: PathBuf,
@@ -21,7 +22,6 @@ pub enum TokenizerError {
         found: String,
     },
     /// A file that cannot be read.
-    #[error("the tokenizer cannot be read: {reason}\n  where: {path}\n  do: copy the file again from its source", path = path.display())]
     Invalid {
         /// The file.
         path: PathBuf,
@@ -29,7 +29,6 @@ pub enum TokenizerError {
         reason: String,
     },
     /// A text to train on that cannot be had.
-    #[error("{what}\n  where: {place}\n  do: {advice}")]
     Text {
         /// What is wrong.
         what: String,
@@ -39,7 +38,6 @@ pub enum TokenizerError {
         advice: String,
     },
     /// Tokens to add, a chat template, a conversation or a generation preset that cannot be used.
-    #[error("{what}\n  where: {place}\n  do: {advice}")]
     Refused {
         /// What is wrong.
         what: String,
@@ -55,13 +53,39 @@ pub enum TokenizerError {
     #[error(transparent)]
     Interrupted(#[from] crate::interrupt::Interrupted),
     /// Text that cannot be encoded, or ids that cannot be decoded.
-    #[error("the tokenizer failed: {reason}\n  where: {folder}\n  do: check that the tokenizer belongs to this model", folder = folder.display())]
     Failed {
         /// The folder.
         folder: PathBuf,
         /// What it says.
         reason: String,
     },
+}
+
+impl Diagnose for TokenizerError {
+    fn diagnostic(&self) -> Diagnostic {
+        match self {
+            Self::Missing { folder } => Diagnostic::new("there is no tokenizer here")
+                .at(folder.display())
+                .advise("put tokenizer.json into the folder, or give token ids (--input-ids)"),
+            Self::SlowOnly { found, folder } => {
+                Diagnostic::new(format!("the tokenizer has no tokenizer.json, only {found}"))
+                    .at(folder.display())
+                    .advise(
+                        "let transformers write it once: AutoTokenizer.from_pretrained(FOLDER).save_pretrained(FOLDER)",
+                    )
+            }
+            Self::Invalid { reason, path } => Diagnostic::new(format!("the tokenizer cannot be read: {reason}"))
+                .at(path.display())
+                .advise("copy the file again from its source"),
+            Self::Text { what, place, advice } => Diagnostic::new(what).at(place).advise(advice),
+            Self::Refused { what, place, advice } => Diagnostic::new(what).at(place).advise(advice),
+            Self::Folder(error) => error.diagnostic(),
+            Self::Interrupted(error) => error.diagnostic(),
+            Self::Failed { reason, folder } => Diagnostic::new(format!("the tokenizer failed: {reason}"))
+                .at(folder.display())
+                .advise("check that the tokenizer belongs to this model"),
+        }
+    }
 }
 
 impl TokenizerError {

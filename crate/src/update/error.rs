@@ -1,11 +1,14 @@
 //! Why a model could not be updated.
 
+use super::ParameterMisfit;
 use crate::checkpoint::CheckpointError;
+use crate::diagnostic::{Diagnose, Diagnostic};
 use crate::model_folder::ModelFolderError;
 use crate::tokenizer::TokenizerError;
 
 /// Why a model could not be updated.
 #[derive(Debug, thiserror::Error)]
+#[error("{}", self.diagnostic())]
 #[non_exhaustive]
 pub enum UpdateError {
     /// The source folder, or what its configuration became.
@@ -21,7 +24,6 @@ pub enum UpdateError {
     #[error(transparent)]
     Tokenizer(#[from] TokenizerError),
     /// A file of migrations that cannot be used.
-    #[error("{what}\n  where: {origin}\n  do: {advice}")]
     Migrations {
         /// What is wrong.
         what: String,
@@ -31,7 +33,6 @@ pub enum UpdateError {
         advice: String,
     },
     /// No chain of migrations leads where it should.
-    #[error("{what}\n  where: {origin}\n  do: {advice}")]
     NoChain {
         /// Which steps are missing, or that the way would lead back.
         what: String,
@@ -40,11 +41,12 @@ pub enum UpdateError {
         /// What to do.
         advice: String,
     },
-    /// Tensors that do not fit the model; the message lists all of them.
-    #[error("{0}")]
-    Incomplete(String),
+    /// Tensors that do not fit the model.
+    Incomplete {
+        /// All of them.
+        misfit: Box<ParameterMisfit>,
+    },
     /// An option or a file that does not fit.
-    #[error("{what}\n  where: {origin}\n  do: {advice}")]
     Refused {
         /// What is wrong.
         what: String,
@@ -53,6 +55,21 @@ pub enum UpdateError {
         /// What to do.
         advice: String,
     },
+}
+
+impl Diagnose for UpdateError {
+    fn diagnostic(&self) -> Diagnostic {
+        match self {
+            Self::Source(error) => error.diagnostic(),
+            Self::Export(error) => error.diagnostic(),
+            Self::Checkpoint(error) => error.diagnostic(),
+            Self::Tokenizer(error) => error.diagnostic(),
+            Self::Migrations { what, origin, advice } => Diagnostic::new(what).at(origin).advise(advice),
+            Self::NoChain { what, origin, advice } => Diagnostic::new(what).at(origin).advise(advice),
+            Self::Incomplete { misfit } => misfit.diagnostic(),
+            Self::Refused { what, origin, advice } => Diagnostic::new(what).at(origin).advise(advice),
+        }
+    }
 }
 
 impl UpdateError {

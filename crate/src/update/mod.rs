@@ -18,4 +18,4 @@ pub use error::UpdateError;
 pub use migration::{Migrations, Step};
 pub use plan::{UpdatePlan, Updated};
 pub use version::Version;
-pub use ways::Rename;
+pub use ways::{ParameterMisfit, Rename};

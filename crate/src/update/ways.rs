@@ -1,9 +1,11 @@
 //! Every parameter's way through the steps, and what does not fit the model at their end.
 
 use std::collections::{HashMap, HashSet};
+use std::path::PathBuf;
 
 use super::{Step, UpdateError};
 use crate::checkpoint::Checkpoint;
+use crate::diagnostic::Diagnostic;
 use crate::spec::{DType, ModelConfig, ParamPath, TensorRow, TensorTable};
 
 /// One parameter's way into the new folder.
@@ -13,6 +15,40 @@ pub struct Rename {
     pub from: ParamPath,
     /// Its name in the destination.
     pub to: ParamPath,
+}
+
+/// The parameters that do not fit the new version of an architecture.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ParameterMisfit {
+    /// Parameters that no tensor becomes.
+    pub missing: Vec<ParamPath>,
+    /// Tensors that become no parameter, by their names in the source.
+    pub unexpected: Vec<ParamPath>,
+    /// Names with the shapes expected and found.
+    pub mismatched: Vec<(ParamPath, Vec<usize>, Vec<usize>)>,
+    /// The weights.
+    pub path: PathBuf,
+}
+
+impl ParameterMisfit {
+    pub(super) fn diagnostic(&self) -> Diagnostic {
+        let what = format!(
+            "the parameters do not fit the new version: {} missing, {} unexpected, {} of another shape",
+            self.missing.len(),
+            self.unexpected.len(),
+            self.mismatched.len()
+        );
+        let quoted = |name: &ParamPath| format!("`{name}`");
+        let shapes = self.mismatched.iter();
+        let shapes = shapes.map(|(name, needs, is)| format!("`{name}` is {is:?}, the model needs {needs:?}"));
+        let lenient = if self.mismatched.is_empty() { ", or update what there is with --no-strict" } else { "" };
+        Diagnostic::new(what)
+            .list("missing:", self.missing.iter().map(quoted))
+            .list("unexpected:", self.unexpected.iter().map(quoted))
+            .list("shape:", shapes)
+            .at(self.path.display())
+            .advise(format!("check --arch and --from-version{lenient}"))
+    }
 }
 
 /// Where each parameter goes.
@@ -88,27 +124,14 @@ impl Ways {
         if self.mismatched.is_empty() && (complete || !strict) {
             return Ok(());
         }
-        let mut lines = vec![format!(
-            "the parameters do not fit the new version: {} missing, {} unexpected, {} of another shape",
-            self.missing.len(),
-            self.unexpected.len(),
-            self.mismatched.len()
-        )];
-        let mut list = |title: &str, entries: Vec<String>| {
-            lines.extend(entries.iter().take(10).map(|entry| format!("  {title} {entry}")));
-            lines.extend((entries.len() > 10).then(|| format!("  {title} and {} more", entries.len() - 10)));
-        };
-        list("missing:", self.missing.iter().map(|name| format!("`{name}`")).collect());
-        list("unexpected:", self.unexpected.iter().map(|name| format!("`{name}`")).collect());
-        let shapes = self.mismatched.iter();
-        list(
-            "shape:",
-            shapes.map(|(name, needs, is)| format!("`{name}` is {is:?}, the model needs {needs:?}")).collect(),
-        );
-        lines.push(format!("  where: {}", weights.path().display()));
-        let lenient = if self.mismatched.is_empty() { ", or update what there is with --no-strict" } else { "" };
-        lines.push(format!("  do: check --arch and --from-version{lenient}"));
-        Err(UpdateError::Incomplete(lines.join("\n")))
+        Err(UpdateError::Incomplete {
+            misfit: Box::new(ParameterMisfit {
+                missing: self.missing.clone(),
+                unexpected: self.unexpected.clone(),
+                mismatched: self.mismatched.clone(),
+                path: weights.path().to_owned(),
+            }),
+        })
     }
 
     /// The rows to write, tied names behind the tensors that they share.

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use chandlery::checkpoint::CheckpointError;
+use chandlery::diagnostic::Diagnostic;
 
 use super::notebook::NotebookError;
 use super::signals::StopSignal;
@@ -31,7 +32,12 @@ pub enum RunError {
         reason: String,
     },
     /// It was written for the kernel of another language; nothing ran.
-    #[error("this notebook is for {kernel}{language}, and Chandlery runs Rust\n  where: {}, its metadata\n  do: run it with `jupyter execute`, or choose Chandlery's kernel for it in Jupyter", path.display())]
+    #[error(
+        "{}",
+        Diagnostic::new(format!("this notebook is for {kernel}{language}, and Chandlery runs Rust"))
+            .at(format_args!("{}, its metadata", path.display()))
+            .advise("run it with `jupyter execute`, or choose Chandlery's kernel for it in Jupyter")
+    )]
     OtherKernel {
         /// The notebook.
         path: PathBuf,

@@ -4,7 +4,9 @@ use std::io::Write;
 
 use chandlery::cell::{Ending, Store};
 use chandlery::command::{self, Failure};
+use chandlery::diagnostic::{Diagnose, Diagnostic};
 use chandlery::display::MimeBundle;
+use chandlery::interrupt::Interrupted;
 
 use super::channel::Channel;
 use super::frame::Report;
@@ -53,10 +55,10 @@ fn refused(failure: Failure) -> Option<Ending> {
     Some(match failure {
         Failure::Usage { help: true, .. } => return None,
         Failure::Usage { text, help: false } => failed("UsageError", text.trim_end().to_owned()),
-        Failure::Failed { name, message } => failed(&name, message),
+        Failure::Failed { name, diagnostic } => failed(&name, diagnostic),
         Failure::Interrupted => Ending::Failed {
             type_name: "Interrupted".to_owned(),
-            message: "interrupted".to_owned(),
+            diagnostic: Interrupted.diagnostic(),
             place: None,
             interrupted: true,
         },
@@ -104,6 +106,6 @@ pub(super) fn show(channel: &Channel, data: MimeBundle) -> Ending {
 }
 
 /// An ending without a place.
-pub(super) fn failed(type_name: &str, message: String) -> Ending {
-    Ending::Failed { type_name: type_name.to_owned(), message, place: None, interrupted: false }
+pub(super) fn failed(type_name: &str, says: impl Into<Diagnostic>) -> Ending {
+    Ending::Failed { type_name: type_name.to_owned(), diagnostic: says.into(), place: None, interrupted: false }
 }

@@ -5,6 +5,8 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use chandlery::cell::Ending;
+use chandlery::diagnostic::Diagnose;
+use chandlery::interrupt::Interrupted;
 
 use super::channel::flush;
 use super::magic::failed;
@@ -47,7 +49,7 @@ pub(super) fn run(shell: &str, script: &str) -> Ending {
         system::send_group(child.id(), system::KILL);
         return Ending::Failed {
             type_name: "Interrupted".to_owned(),
-            message: "interrupted".to_owned(),
+            diagnostic: Interrupted.diagnostic(),
             place: None,
             interrupted: true,
         };

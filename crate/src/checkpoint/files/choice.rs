@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use crate::checkpoint::files::layout::{checkpoints_of, step_of, weights_in};
 use crate::checkpoint::files::replacing::settle;
 use crate::checkpoint::{Checkpoint, CheckpointError, inside};
+use crate::diagnostic::Diagnose;
 
 /// Which weights were chosen, why, and which newer ones could not be.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -97,8 +98,7 @@ impl CheckpointChoice {
 
 impl PassedOver {
     fn new(path: &Path, fault: &CheckpointError) -> Self {
-        let fault = fault.to_string();
-        Self { path: path.to_owned(), fault: fault.lines().next().unwrap_or_default().to_owned() }
+        Self { path: path.to_owned(), fault: fault.diagnostic().what }
     }
 }
 

@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use crate::checkpoint::CheckpointError;
 use crate::checkpoint::files::destination::FolderChanges;
 use crate::checkpoint::files::folder::{is_stage, lock, sync_folder};
+use crate::diagnostic::Diagnose;
 
 /// The journal's name in the folder.
 pub(in crate::checkpoint) const JOURNAL: &str = ".chandlery-replacing.json";
@@ -84,7 +85,7 @@ pub(crate) fn settle(folder: &Path) -> Result<(), CheckpointError> {
     match lock(&stage) {
         Ok(Some(_lock)) => {
             let undone = journal.undo(folder, &stage).and_then(|()| finish(folder));
-            undone.map_err(|fault| half(&format!("open it where it can be written: {}", first_line(&fault))))?;
+            undone.map_err(|fault| half(&format!("open it where it can be written: {}", fault.diagnostic().what)))?;
             // What is left in it is of no use. What cannot be removed is a leftover for the next run.
             let _ = std::fs::remove_dir_all(&stage);
             Ok(())
@@ -277,10 +278,6 @@ fn rename(from: &Path, to: &Path) -> Result<(), CheckpointError> {
     #[cfg(test)]
     tests::count_a_move()?;
     std::fs::rename(from, to).map_err(CheckpointError::io("moving into place", to))
-}
-
-fn first_line(error: &CheckpointError) -> String {
-    error.to_string().lines().next().unwrap_or_default().to_owned()
 }
 
 #[cfg(test)]

@@ -5,9 +5,10 @@ use std::process::Command;
 
 use crate::checkpoint::OutputFile;
 use crate::command::Failure;
+use crate::diagnostic::Diagnostic;
 
 fn refuse(what: &str, place: &str, advice: &str) -> Failure {
-    Failure::Failed { name: "EditError".to_owned(), message: format!("{what}\n  where: {place}\n  do: {advice}") }
+    Failure::Failed { name: "EditError".to_owned(), diagnostic: Diagnostic::new(what).at(place).advise(advice) }
 }
 
 /// The editor's program and its arguments.

@@ -3,8 +3,7 @@
 use std::error::Error;
 use std::fmt::Display;
 
-use serde_json::json;
-
+use crate::diagnostic::Diagnostic;
 use crate::display::{Html, MimeBundle, View};
 
 /// A value that is present shows itself; otherwise the error says why it is missing.
@@ -19,12 +18,13 @@ impl<T: View, E: Display> View for Result<T, E> {
 
 /// The error of a `Result`.
 pub(crate) fn failed_bundle(error: &dyn Display, type_name: &str) -> MimeBundle {
-    rendered("Err: ", &error.to_string(), &[], type_name)
+    rendered("Err: ", &Diagnostic::of(error), &[], type_name)
 }
 
 /// An error by itself, with the errors that caused it.
 pub(crate) fn error_bundle(error: &dyn Error, type_name: &str) -> MimeBundle {
-    let message = error.to_string();
+    let diagnostic = Diagnostic::of(&error);
+    let message = diagnostic.to_string();
     let mut causes: Vec<String> = Vec::new();
     let mut next = error.source();
     while let Some(cause) = next.filter(|_| causes.len() < 20) {
@@ -35,48 +35,61 @@ pub(crate) fn error_bundle(error: &dyn Error, type_name: &str) -> MimeBundle {
         }
         next = cause.source();
     }
-    rendered("", &message, &causes, type_name)
+    rendered("", &diagnostic, &causes, type_name)
 }
 
-fn rendered(before: &str, message: &str, causes: &[String], type_name: &str) -> MimeBundle {
+fn rendered(before: &str, diagnostic: &Diagnostic, causes: &[String], type_name: &str) -> MimeBundle {
     let name = crate::display::short_type_name(type_name);
-    let (what, rest) = message.split_once('\n').unwrap_or((message, ""));
+    let message = diagnostic.to_string();
     let mut text = format!("{before}{message}");
     causes.iter().for_each(|cause| text.push_str(&format!("\ncaused by: {cause}")));
+    let mut report = diagnostic.report(&name);
+    report["kind"] = "error".into();
+    report["type"] = name.as_str().into();
+    report["message"] = message.into();
+    report["causes"] = causes.into();
+    MimeBundle::text(text)
+        .with_html(html(diagnostic, causes, &name))
+        .with("application/vnd.chandlery.error+json", report)
+}
+
+fn html(diagnostic: &Diagnostic, causes: &[String], type_name: &str) -> String {
+    let Diagnostic { what, details, origin, advice } = diagnostic;
     let mut html = Html::new();
     html.raw(
         "<div style=\"margin:0.3em 0;padding:0.3em 0.7em;border-left:4px solid rgb(218,54,51);\
          background-color:rgba(248,81,73,0.12);overflow-x:auto\"><div><b>! ",
     );
-    html.text(what).raw("</b></div>");
-    for line in rest.lines().filter(|line| !line.trim().is_empty()) {
-        html.raw("<div style=\"white-space:pre-wrap\">");
-        match ["where", "do"]
-            .iter()
-            .find_map(|key| Some((*key, line.trim_start().strip_prefix(key)?.strip_prefix(':')?)))
-        {
-            Some((key, words)) => html.raw("&nbsp;&nbsp;<b>").text(key).raw(":</b>").text(words),
-            None => html.text(line),
-        };
-        html.raw("</div>");
-    }
-    for cause in causes {
-        html.raw("<div style=\"white-space:pre-wrap\"><b>caused by:</b> ").text(cause).raw("</div>");
-    }
+    let mut lines = what.lines();
+    html.text(lines.next().unwrap_or_default()).raw("</b></div>");
+    let mut line = |title: &str, text: &str| {
+        html.raw("<div style=\"white-space:pre-wrap\">").raw(title).text(text).raw("</div>");
+    };
+    lines.filter(|text| !text.trim().is_empty()).for_each(|text| line("", text));
+    details.iter().for_each(|detail| line("&nbsp;&nbsp;", detail));
+    origin.iter().for_each(|origin| line("&nbsp;&nbsp;<b>where:</b> ", origin));
+    advice.iter().for_each(|advice| line("&nbsp;&nbsp;<b>do:</b> ", advice));
+    causes.iter().for_each(|cause| line("<b>caused by:</b> ", cause));
     html.raw("<div style=\"opacity:0.75\"><code style=\"background-color:transparent\">")
-        .text(&name)
+        .text(type_name)
         .raw("</code></div></div>");
-    let typed = json!({"kind": "error", "type": name, "message": message, "causes": causes});
-    MimeBundle::text(text).with_html(html.finish()).with("application/vnd.chandlery.error+json", typed)
+    html.finish()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::diagnostic::Diagnose;
 
     #[derive(Debug, thiserror::Error)]
-    #[error("no weights <found>\n  where: /models/x\n  do: copy the folder again")]
+    #[error("{}", self.diagnostic())]
     struct NotFound(#[source] std::io::Error);
+
+    impl Diagnose for NotFound {
+        fn diagnostic(&self) -> Diagnostic {
+            Diagnostic::new("no weights <found>").at("/models/x").advise("copy the folder again")
+        }
+    }
 
     #[test]
     fn an_error_says_what_where_what_to_do_and_why() {
@@ -87,7 +100,10 @@ mod tests {
         );
         let html = bundle.get("text/html").and_then(|html| html.as_str()).unwrap();
         assert!(html.contains("<b>! no weights &lt;found&gt;</b>") && html.contains("<b>do:</b> copy"), "{html}");
-        assert_eq!(bundle.get("application/vnd.chandlery.error+json").unwrap()["type"], "NotFound");
+        let typed = bundle.get("application/vnd.chandlery.error+json").unwrap();
+        assert_eq!((&typed["kind"], &typed["type"]), (&"error".into(), &"NotFound".into()));
+        assert_eq!((&typed["what"], &typed["origin"]), (&"no weights <found>".into(), &"/models/x".into()));
+        assert_eq!(typed["advice"], "copy the folder again");
     }
 
     #[test]
@@ -96,5 +112,17 @@ mod tests {
         assert_eq!(ok.view().plain(), "inside");
         let failed: Result<MimeBundle, String> = Err("no such file".to_owned());
         assert_eq!(failed.view().plain(), "Err: no such file");
+        let failed: Result<MimeBundle, NotFound> = Err(NotFound(std::io::Error::other("disk on fire")));
+        let typed = failed.view().get("application/vnd.chandlery.error+json").unwrap().clone();
+        assert_eq!((&typed["what"], &typed["origin"]), (&"no weights <found>".into(), &"/models/x".into()));
+    }
+
+    #[test]
+    fn lines_of_foreign_text_stay_lines() {
+        let failed: Result<MimeBundle, &str> = Err("first\n  where: not a place");
+        let bundle = failed.view();
+        let html = bundle.get("text/html").and_then(|html| html.as_str()).unwrap();
+        assert!(html.contains("<b>! first</b>") && html.contains(">  where: not a place</div>"), "{html}");
+        assert_eq!(bundle.get("application/vnd.chandlery.error+json").unwrap()["origin"], serde_json::Value::Null);
     }
 }

@@ -1,13 +1,14 @@
 //! What is wrong with a family: the file, the line, and what to do about it.
 
+use crate::diagnostic::{Diagnose, Diagnostic};
 use crate::spec::ConfigError;
 
 /// Why a family cannot be read, or cannot be applied to a model.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{}", self.diagnostic())]
 #[non_exhaustive]
 pub enum FamilyError {
     /// A file that is missing, too large or no family at all.
-    #[error("{what}\n  where: {place}\n  do: {advice}")]
     File {
         /// What is wrong.
         what: String,
@@ -17,7 +18,6 @@ pub enum FamilyError {
         advice: String,
     },
     /// YAML that says something a family cannot say.
-    #[error("the family cannot be read: {reason}\n  where: {place}\n  do: {advice}")]
     Syntax {
         /// What is wrong.
         reason: String,
@@ -27,7 +27,6 @@ pub enum FamilyError {
         advice: String,
     },
     /// A pattern that is not a regular expression.
-    #[error("pattern `{pattern}` is not a regular expression: {reason}\n  where: {place}\n  do: correct the pattern")]
     Pattern {
         /// The pattern.
         pattern: String,
@@ -37,7 +36,6 @@ pub enum FamilyError {
         place: String,
     },
     /// A rule without a way back.
-    #[error("rule `{pattern}` cannot be inverted: {reason}\n  where: {place}\n  do: {advice}")]
     NotInvertible {
         /// The pattern.
         pattern: String,
@@ -49,7 +47,6 @@ pub enum FamilyError {
         advice: String,
     },
     /// An operation that does not fit the tensors it is applied to.
-    #[error("{what}\n  where: {place}\n  do: {advice}")]
     Operation {
         /// What does not fit, with the tensor's name.
         what: String,
@@ -59,7 +56,6 @@ pub enum FamilyError {
         advice: String,
     },
     /// A configuration that the family does not cover.
-    #[error("{what}\n  where: {origin}, by {place}\n  do: {advice}")]
     Config {
         /// What is wrong.
         what: String,
@@ -73,4 +69,28 @@ pub enum FamilyError {
     /// The configuration itself.
     #[error(transparent)]
     Field(#[from] ConfigError),
+}
+
+impl Diagnose for FamilyError {
+    fn diagnostic(&self) -> Diagnostic {
+        match self {
+            Self::File { what, place, advice } => Diagnostic::new(what).at(place).advise(advice),
+            Self::Syntax { reason, place, advice } => {
+                Diagnostic::new(format!("the family cannot be read: {reason}")).at(place).advise(advice)
+            }
+            Self::Pattern { pattern, reason, place } => {
+                Diagnostic::new(format!("pattern `{pattern}` is not a regular expression: {reason}"))
+                    .at(place)
+                    .advise("correct the pattern")
+            }
+            Self::NotInvertible { pattern, reason, place, advice } => {
+                Diagnostic::new(format!("rule `{pattern}` cannot be inverted: {reason}")).at(place).advise(advice)
+            }
+            Self::Operation { what, place, advice } => Diagnostic::new(what).at(place).advise(advice),
+            Self::Config { what, origin, place, advice } => {
+                Diagnostic::new(what).at(format_args!("{origin}, by {place}")).advise(advice)
+            }
+            Self::Field(error) => error.diagnostic(),
+        }
+    }
 }

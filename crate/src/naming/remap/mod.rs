@@ -6,6 +6,7 @@ use regex::Regex;
 
 use super::family::FamilyError;
 use super::family::{RawPermute, RawRule, Spanned, Stacked};
+use crate::diagnostic::foreign;
 use crate::spec::ParamPath;
 use invert::invert_one;
 
@@ -229,7 +230,7 @@ fn anchored(pattern: &str, written: &Spanned) -> Result<Regex, FamilyError> {
     Regex::new(&format!("^(?:{pattern})")).map_err(|error| FamilyError::Pattern {
         pattern: written.text.clone(),
         // The message draws the pattern and points into it; its last line says what is wrong.
-        reason: error.to_string().lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned(),
+        reason: foreign::last_line(&error).trim_start_matches("error: ").to_owned(),
         place: written.at(),
     })
 }

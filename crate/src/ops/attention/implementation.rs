@@ -3,6 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use crate::diagnostic::{Diagnose, Diagnostic};
 use crate::sealed::Sealed;
 
 /// How attention is computed. All give the same numbers; they differ in memory, speed and in what they can serve.
@@ -63,20 +64,15 @@ impl FromStr for AttentionImplementation {
 
 /// Why attention could not be computed.
 #[derive(Debug, thiserror::Error)]
+#[error("{}", self.diagnostic())]
 #[non_exhaustive]
 pub enum AttentionError {
     /// A name that is none of the implementations'.
-    #[error(
-        "`{name}` is not an attention implementation\n  where: the attention implementation\n  do: use eager, sdpa, flash_attention_2 or flex_attention"
-    )]
     Unknown {
         /// The name.
         name: String,
     },
     /// An implementation that never holds the attention weights was asked to drop some.
-    #[error(
-        "{implementation} cannot drop attention weights (probability {probability})\n  where: the attention implementation\n  do: use eager for this model, or set its attention dropout to 0"
-    )]
     Dropout {
         /// Which.
         implementation: AttentionImplementation,
@@ -84,7 +80,6 @@ pub enum AttentionError {
         probability: f64,
     },
     /// Operands that do not belong together.
-    #[error("{what}\n  where: attention\n  do: {advice}")]
     Shape {
         /// What does not fit.
         what: String,
@@ -92,8 +87,25 @@ pub enum AttentionError {
         advice: &'static str,
     },
     /// The computation failed.
-    #[error("{0}\n  where: attention\n  do: check the device's memory and the tensor shapes above")]
     Tensor(Sealed<candle_core::Error>),
+}
+
+impl Diagnose for AttentionError {
+    fn diagnostic(&self) -> Diagnostic {
+        match self {
+            Self::Unknown { name } => Diagnostic::new(format!("`{name}` is not an attention implementation"))
+                .at("the attention implementation")
+                .advise("use eager, sdpa, flash_attention_2 or flex_attention"),
+            Self::Dropout { implementation, probability } => {
+                Diagnostic::new(format!("{implementation} cannot drop attention weights (probability {probability})"))
+                    .at("the attention implementation")
+                    .advise("use eager for this model, or set its attention dropout to 0")
+            }
+            Self::Shape { what, advice } => Diagnostic::new(what).at("attention").advise(*advice),
+            Self::Tensor(error) => Diagnostic::of(&**error)
+                .unless_placed("attention", "check the device's memory and the tensor shapes above"),
+        }
+    }
 }
 
 impl From<candle_core::Error> for AttentionError {

@@ -6,6 +6,8 @@ use std::sync::{Mutex, PoisonError};
 
 use candle_core::cuda_backend::cudarc::driver::{CudaContext, result, sys};
 
+use crate::diagnostic::foreign;
+
 /// Why a GPU cannot be used: a line, and what to do about it.
 #[derive(Clone, Debug)]
 pub(crate) struct Fault {
@@ -51,8 +53,7 @@ pub(crate) fn open(number: usize) -> Result<candle_core::Device, Fault> {
         return Err(Fault { problem, advice });
     }
     let device = candle_core::Device::new_cuda_with_stream(number).map_err(|error| {
-        let error = error.to_string();
-        let problem = format!("cannot be opened: {}", error.lines().next().unwrap_or_default());
+        let problem = format!("cannot be opened: {}", foreign::first_line(&error));
         Fault { problem, advice: "check nvidia-smi, or use cpu" }
     })?;
     if let candle_core::Device::Cuda(cuda) = &device {

@@ -9,6 +9,7 @@ use half::{bf16, f16};
 
 use super::Operand;
 use super::quantized::Stored;
+use crate::diagnostic::Diagnostic;
 
 /// The kernels as text for the driver's compiler, made by nvcc when this crate is built.
 const ROWS: &str = include_str!(concat!(env!("OUT_DIR"), "/rows.ptx"));
@@ -42,12 +43,11 @@ impl Pointer<'_> {
             return Ok(self.address);
         }
         let shape = self.shape.map_or_else(String::new, |shape| format!(" {:?}", shape.dims()));
-        candle_core::bail!(
-            "operands on different devices: an operand{shape} is on {:?} and the kernel runs on {:?}\n  \
-             do: move it there with `to_device`, from one opening of the GPU",
-            self.device,
-            device.id()
-        )
+        let (mine, other) = (self.device, device.id());
+        let what =
+            format!("operands on different devices: an operand{shape} is on {mine:?} and the kernel runs on {other:?}");
+        let advice = "move it there with `to_device`, from one opening of the GPU";
+        candle_core::bail!("{}", Diagnostic::new(what).advise(advice))
     }
 }
 
@@ -240,10 +240,8 @@ pub(super) fn int(size: usize, kernel: &str, shape: &Shape) -> Result<i32> {
 fn too_large(size: usize, kernel: &str, shapes: &[&Shape]) -> Error {
     let shapes: Vec<String> = shapes.iter().map(|shape| format!("{:?}", shape.dims())).collect();
     let operands = if shapes.is_empty() { String::new() } else { format!(" of operands {}", shapes.join(", ")) };
-    Error::Msg(format!(
-        "{kernel}: the size {size}{operands} is more than a GPU kernel counts\n  do: use a smaller batch or shorter sequences"
-    ))
-    .bt()
+    let what = format!("{kernel}: the size {size}{operands} is more than a GPU kernel counts");
+    Error::Msg(Diagnostic::new(what).advise("use a smaller batch or shorter sequences").to_string()).bt()
 }
 
 /// The kernels' suffix for an element type.

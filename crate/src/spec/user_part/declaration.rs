@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use crate::diagnostic::{Diagnose, Diagnostic};
 use crate::spec::Init;
 
 /// Which mixer of a layer a part replaces.
@@ -26,7 +27,7 @@ impl MixerKind {
 
 /// What is wrong with a part, or with what it asks for.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{what}\n  where: the part `{part}`\n  do: {advice}")]
+#[error("{}", self.diagnostic())]
 pub struct PartError {
     /// What is wrong.
     pub what: String,
@@ -34,6 +35,12 @@ pub struct PartError {
     pub part: String,
     /// What to do.
     pub advice: String,
+}
+
+impl Diagnose for PartError {
+    fn diagnostic(&self) -> Diagnostic {
+        Diagnostic::new(&self.what).at(format_args!("the part `{}`", self.part)).advise(&self.advice)
+    }
 }
 
 /// What a field of a part may hold.

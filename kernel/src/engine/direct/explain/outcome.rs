@@ -109,8 +109,8 @@ impl Sources {
         match ending {
             Ending::Done => Outcome::Ok,
             Ending::Failed { interrupted: true, .. } => interrupted("while it ran; variables are kept"),
-            Ending::Failed { type_name, message, place, .. } => {
-                error(&type_name, &message, self.place("returned at", place.as_ref(), at))
+            Ending::Failed { type_name, diagnostic, place, .. } => {
+                error(&type_name, &diagnostic.to_string(), self.place("returned at", place.as_ref(), at))
             }
             Ending::Panicked { message, place } => {
                 let mut traceback = self.place("panicked at", place.as_ref(), at);
