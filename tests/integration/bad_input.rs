@@ -96,7 +96,7 @@ fn a_tensor_of_the_wrong_shape() {
 }
 
 #[test]
-fn a_misnamed_tensor_is_missing_and_unused_and_what_was_meant_is_said() {
+fn a_misnamed_tensor_gets_a_suggestion() {
     let case = Case::new("llama-gqa");
     edit_header(&case.weights(), |header| {
         let entry = header.remove("model.layers.1.mlp.up_proj.weight").unwrap();

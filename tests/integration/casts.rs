@@ -89,7 +89,7 @@ fn with_a_head_of_its_own(into: &std::path::Path) -> std::path::PathBuf {
 }
 
 #[test]
-fn a_head_of_its_own_is_not_dropped_unasked() {
+fn a_separate_head_is_not_dropped_silently() {
     let temp = tempdir().unwrap();
     let folder = with_a_head_of_its_own(temp.path());
     let refused = convert(&folder, temp.path().join("a")).run().unwrap_err().to_string();
@@ -110,7 +110,7 @@ fn a_head_of_its_own_is_not_dropped_unasked() {
 }
 
 #[test]
-fn a_native_head_of_its_own_is_not_dropped_by_an_update() {
+fn an_update_does_not_drop_a_separate_native_head() {
     let temp = tempdir().unwrap();
     let native = temp.path().join("native");
     convert(fixture("llama-gqa"), &native).run().unwrap();
@@ -137,7 +137,7 @@ fn with_a_large_weight(into: &std::path::Path, number: f32) -> std::path::PathBu
 }
 
 #[test]
-fn loading_into_a_narrower_model_makes_no_infinities() {
+fn loading_into_a_narrower_type_refuses_infinities() {
     let temp = tempdir().unwrap();
     let folder = with_a_large_weight(temp.path(), 1e30);
     let load = |dtype| ModelFolder::open(&folder).unwrap().load(dtype, &chandlery::candle::Device::Cpu, false);

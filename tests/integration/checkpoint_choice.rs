@@ -141,7 +141,7 @@ fn a_named_checkpoint_is_taken_or_nothing_is() {
 }
 
 #[test]
-fn the_root_is_taken_where_no_checkpoint_is_complete() {
+fn the_root_is_used_if_no_checkpoint_is_complete() {
     let (_temp, run) = trained();
     let read = || Checkpoint::open(&run).unwrap().choice().clone();
     for step in [1000, 900] {

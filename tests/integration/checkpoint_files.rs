@@ -47,7 +47,7 @@ fn every_type() -> Vec<TensorRow> {
 }
 
 #[test]
-fn every_type_comes_back_bit_for_bit_from_both_formats_whole_and_in_shards() {
+fn every_type_survives_both_formats_bit_for_bit() {
     for (format, names) in [(WeightsFormat::Safetensors, 12), (WeightsFormat::Pytorch, 13)] {
         for limit in [u64::MAX, 500] {
             let temp = tempdir().unwrap();
@@ -83,7 +83,7 @@ fn a_pytorch_file_is_a_zip_whose_checksums_and_alignment_hold() {
 }
 
 #[test]
-fn a_format_that_has_no_place_for_a_type_says_so_and_names_the_tensor() {
+fn a_type_that_a_format_cannot_store_names_the_tensor() {
     let temp = tempdir().unwrap();
     let plan = ShardPlan::with_format([row("tiny", &[4], DType::F8E4M3)], u64::MAX, WeightsFormat::Pytorch);
     let error = plan.write(temp.path(), &Numbered).unwrap_err().to_string();
@@ -172,7 +172,7 @@ fn a_state_dict_inside_a_training_checkpoint_is_found_and_said_to_be_there() {
 }
 
 #[test]
-fn attributes_and_parameters_of_torch_modules_are_no_obstacle() {
+fn attributes_and_parameters_of_torch_modules_are_read() {
     let pickle = Pickle::default()
         .raw(b"\x80\x02")
         .global("collections", "OrderedDict")

@@ -101,7 +101,7 @@ fn the_element_type_may_be_left_to_the_weights() {
 }
 
 #[test]
-fn ids_of_minus_one_are_none() {
+fn ids_of_minus_one_are_absent() {
     let config = read("llama-gqa", json!({ "bos_token_id": -1, "eos_token_id": [-1, 2], "pad_token_id": -1 })).unwrap();
     assert_eq!((config.bos_token_id, config.pad_token_id, config.eos_token_id), (None, None, vec![2]));
     assert!(read("llama-gqa", json!({ "eos_token_id": -2 })).is_err());

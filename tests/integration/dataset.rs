@@ -132,7 +132,7 @@ fn patterns_find_files_and_do_not_leave_the_project() {
     assert_eq!(found(temp.path().join("outside.txt").to_str().unwrap()).unwrap(), ["o"]);
     for leaving in ["../outside.txt", "link.txt", "deep/../../outside.txt"] {
         let error = found(leaving).unwrap_err().to_string();
-        assert!(error.contains("leaves the dataset project"), "{leaving}: {error}");
+        assert!(error.contains("points outside the dataset project"), "{leaving}: {error}");
     }
 }
 
@@ -257,9 +257,9 @@ fn blocks_longer_than_the_sequence() {
 #[test]
 fn an_unknown_dataset_and_an_unknown_configuration() {
     let error = dataset("clasics").unwrap_err().to_string();
-    assert!(error.contains("is `classics` meant?"), "{error}");
+    assert!(error.contains("did you mean `classics`?"), "{error}");
     let error = dataset("classics").unwrap().config("greddy").unwrap_err().to_string();
-    assert!(error.contains("is `greedy` meant?"), "{error}");
+    assert!(error.contains("did you mean `greedy`?"), "{error}");
 }
 
 /// A file with a column of every type that Arrow knows, beside one of text.

@@ -42,7 +42,7 @@ fn refused(yaml: &str) -> String {
 }
 
 #[test]
-fn an_unknown_field_of_a_project_is_refused_with_what_was_meant() {
+fn an_unknown_project_field_is_refused_with_a_suggestion() {
     for (yaml, expected) in [
         ("norm_placment: post\n", "field `norm_placment` is not supported; did you mean `norm_placement`?"),
         ("num_experts: 8\n", "field `num_experts` is not supported"),
@@ -81,7 +81,7 @@ fn a_misspelt_field_of_a_native_config_is_refused() {
 }
 
 #[test]
-fn what_would_be_lost_without_a_word_is_refused() {
+fn fields_that_would_be_lost_are_refused() {
     for (yaml, expected) in [
         ("attention_type: single_head\n", "`position_embedding` is rope, expected alibi"),
         ("layers: [{ position_embedding: learned }, {}]\n", "`position_embedding` is learned in some layers only"),
@@ -138,7 +138,7 @@ fn the_element_type_of_a_project_is_that_of_its_model() {
 }
 
 #[test]
-fn what_only_some_layers_use_survives_config_json() {
+fn fields_of_some_layers_survive_config_json() {
     for (own, field, expected) in [
         (
             json!({ "layer_norm_eps": 1e-3, "layers": [{ "norm_type": "layer_norm" }, {}] }),

@@ -244,7 +244,7 @@ fn links_out_of_the_folder_are_refused_and_those_inside_are_followed() {
     std::fs::remove_file(latest.join("optimizer_state.pt")).unwrap();
     symlink("/etc/hostname", latest.join("optimizer_state.pt")).unwrap();
     let words = finalize(&source, temp.path().join("not")).keep_optimizer(true).run().unwrap_err().to_string();
-    assert!(words.contains("leads out of the folder"), "{words}");
+    assert!(words.contains("points outside the folder"), "{words}");
     assert_eq!(entries(temp.path()), ["done", "secret.py", "source"]);
 }
 

@@ -7,7 +7,7 @@ use chandlery_tests::entries;
 use tempfile::tempdir;
 
 #[test]
-fn what_a_killed_process_left_is_removed_by_the_next_run_and_nothing_else_is() {
+fn the_next_run_removes_only_what_a_killed_run_left() {
     let parent = tempdir().unwrap();
     // No process has this number: it is above the largest that Linux gives.
     let leftover = parent.path().join(".model.partial-4194999");
@@ -25,7 +25,7 @@ fn what_a_killed_process_left_is_removed_by_the_next_run_and_nothing_else_is() {
 }
 
 #[test]
-fn what_is_being_built_is_no_leftover() {
+fn a_folder_being_built_is_not_a_leftover() {
     let parent = tempdir().unwrap();
     let first = AtomicFolder::create(&parent.path().join("model")).unwrap();
     first.write("config.json", "{}").unwrap();
@@ -49,7 +49,7 @@ fn copies_are_counted_and_whole() {
 }
 
 #[test]
-fn links_may_lead_around_in_a_model_folder_and_to_the_blobs_of_a_cache() {
+fn links_inside_a_model_folder_and_a_hub_cache_are_read() {
     let temp = tempdir().unwrap();
     let model = temp.path().join("model");
     let checkpoint = model.join("checkpoints/checkpoint-3");
@@ -70,7 +70,7 @@ fn links_may_lead_around_in_a_model_folder_and_to_the_blobs_of_a_cache() {
 }
 
 #[test]
-fn links_that_lead_out_or_nowhere_are_errors() {
+fn links_that_point_outside_or_nowhere_are_errors() {
     let temp = tempdir().unwrap();
     let model = temp.path().join("model");
     std::fs::create_dir(&model).unwrap();

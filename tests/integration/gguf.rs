@@ -292,7 +292,7 @@ fn files_that_lie_are_refused() {
     let mut twice = header;
     let at = find(&twice, b"other.weight") - 8;
     twice.splice(at..at + 8 + 12, [13u64.to_le_bytes().to_vec(), b"output.weight".to_vec()].concat());
-    for (file, expected) in [(overlapping, "overlap"), (twice, "tensor `output.weight` is there twice")] {
+    for (file, expected) in [(overlapping, "overlap"), (twice, "tensor `output.weight` appears twice")] {
         std::fs::write(&path, file).unwrap();
         let said = chandlery::inspect(&path).unwrap_err().to_string();
         assert!(said.contains(expected), "{said}");

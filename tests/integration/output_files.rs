@@ -70,7 +70,7 @@ fn a_pipe_is_written_to_and_stays_a_pipe() {
 }
 
 #[test]
-fn what_cannot_be_written_is_refused_before_the_work() {
+fn unwritable_outputs_are_refused_before_the_work() {
     let folder = Folder::new();
     std::fs::write(folder.path("file"), "kept").unwrap();
     for (path, why) in [

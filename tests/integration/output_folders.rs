@@ -250,7 +250,7 @@ fn force_puts_a_model_in_place_of_another_and_names_it() {
 }
 
 #[test]
-fn a_source_is_never_written_over() {
+fn a_source_is_never_overwritten() {
     let temp = tempdir().unwrap();
     let source = copy_of("llama-gqa", temp.path());
     let before = tree(&source);

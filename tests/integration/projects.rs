@@ -97,7 +97,7 @@ fn a_project_is_found_by_path_and_from_inside_and_a_path_wins_over_a_name() {
     own.write("llama/notes.txt", "");
     let builtin = shown(own.temp.path(), &["-p", "llama"]);
     assert_eq!(builtin["path"], Value::Null);
-    assert!(builtin["note"].as_str().unwrap().contains("the built-in project is meant"), "{builtin}");
+    assert!(builtin["note"].as_str().unwrap().contains("using the built-in project"), "{builtin}");
     std::fs::rename(own.folder(), own.temp.path().join("mistral")).unwrap();
     let folder = shown(own.temp.path(), &["-p", "mistral"]);
     assert_eq!(folder["project"], "mine");
@@ -274,14 +274,14 @@ fn a_template_that_does_not_parse() {
 }
 
 #[test]
-fn an_include_that_leaves_the_project() {
+fn an_include_that_points_outside_the_project() {
     let own = Own::new("{% set layers = 1 -%}\n{% include \"../../secret.yaml\" %}\n");
     own.write("secret.yaml", "hidden_size: 1\n");
     insta::assert_snapshot!(own.refused());
 }
 
 #[test]
-fn an_include_of_a_link_out_of_the_project() {
+fn an_include_of_a_link_that_points_outside_the_project() {
     let own = Own::new("{% include \"link.yaml\" %}\n");
     own.write("secret.yaml", "hidden_size: 1\n");
     std::os::unix::fs::symlink("../secret.yaml", own.folder().join("link.yaml")).unwrap();
@@ -381,7 +381,7 @@ fn a_declaration_that_takes_a_flag_of_the_command() {
 }
 
 #[test]
-fn a_path_that_is_no_project() {
+fn a_path_that_is_not_a_project() {
     let own = Own::new(SMALL);
     let said = own.say(&["-p", "./gone", "model", "construct"]);
     assert_eq!(said.status.code(), Some(1), "{said:?}");

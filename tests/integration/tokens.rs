@@ -38,7 +38,7 @@ fn a_plan_shows_every_token_with_its_id_and_row() {
 }
 
 #[test]
-fn ids_follow_the_roles_then_the_lists_and_rows_what_was_asked_for() {
+fn ids_follow_roles_then_lists_and_rows_follow_their_init() {
     let plan = plan("llama-gqa", ALL);
     let edits: Vec<(u32, RowInit)> = plan.edits().iter().map(|edit| (edit.id, edit.init)).collect();
     let expected = [
@@ -102,7 +102,7 @@ fn nothing_else_in_tokenizer_json_changes_by_a_byte() {
 }
 
 #[test]
-fn special_tokens_join_those_that_the_tokenizer_names_in_the_style_of_each_file() {
+fn special_tokens_are_added_in_the_style_of_each_file() {
     let parts = |config: Value, map: Value| {
         let definition = std::fs::read(fixture("llama-gqa").join("tokenizer.json")).unwrap();
         let files = vec![
@@ -147,7 +147,7 @@ fn the_same_tokens_a_second_time_change_nothing() {
 }
 
 #[test]
-fn a_role_moves_to_a_known_token_whose_row_changes_only_if_that_is_asked_for() {
+fn a_role_moves_to_a_known_token_and_keeps_its_row() {
     let moved = plan("llama-gqa", "eos_token: '<|end|>'\npad_token: {token: '<|start|>', init: mean}");
     assert!(!moved.changes_rows() && !moved.is_empty());
     assert_eq!((moved.tokenizer().role("eos_token"), moved.tokenizer().role("pad_token")), (Some(1022), Some(1021)));
@@ -179,7 +179,7 @@ fn spare_rows_are_used_first_and_the_vocabulary_never_shrinks() {
 }
 
 #[test]
-fn a_padding_token_is_added_where_there_is_none() {
+fn a_padding_token_is_added_if_it_is_missing() {
     let default = AddTokens::default_pad();
     assert!(default.plan(&files("llama-gqa"), 1024, None).unwrap().is_empty());
     let plan = default.plan(&files("mistral-sw8"), 1024, None).unwrap();
@@ -199,7 +199,7 @@ fn the_configuration_follows_the_roles() {
 }
 
 #[test]
-fn what_is_wrong_with_a_file_of_tokens_is_said_with_its_line() {
+fn errors_in_a_file_of_tokens_name_the_line() {
     let texts = [
         "# comment\neos_tokn: x",
         "eos_token:\n  token: x\n  initial: zero",
@@ -239,7 +239,7 @@ fn what_is_wrong_with_a_file_of_tokens_is_said_with_its_line() {
 }
 
 #[test]
-fn files_of_tokens_that_are_no_text_or_no_end_are_refused() {
+fn binary_or_endless_files_of_tokens_are_refused() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("tokens.yaml");
     let refused = |bytes: &[u8]| {
@@ -258,11 +258,11 @@ fn files_of_tokens_that_are_no_text_or_no_end_are_refused() {
     let error = refused(format!("special_tokens: {}{}", "[".repeat(5000), "]".repeat(5000)).as_bytes());
     assert!(error.contains("recursion limit"), "{error}");
     let error = AddTokens::open("chatmll").unwrap_err().to_string();
-    assert!(error.contains("(is `chatml` meant?)"), "{error}");
+    assert!(error.contains("did you mean `chatml`?"), "{error}");
 }
 
 #[test]
-fn a_tokenizer_that_only_python_reads_is_refused_with_the_way_out() {
+fn a_python_only_tokenizer_is_refused_with_advice() {
     let slow = TokenizerFiles::from_parts("folder", vec![("tokenizer.model".to_owned(), vec![1, 2, 3])]);
     let error = AddTokens::open("chatml").unwrap().plan(&slow, 1024, None).unwrap_err().to_string();
     assert!(error.contains("only tokenizer.model\n  where: folder\n  do: let transformers write it once"), "{error}");

@@ -150,10 +150,10 @@ REFUSED = {
     "complex": (lambda: {"w": torch.ones(2, dtype=torch.complex64)}, "ComplexFloatStorage"),
     "quantized": (lambda: {"w": torch.quantize_per_tensor(torch.ones(2), 0.1, 0, torch.qint8)}, "_rebuild_qtensor"),
     "sparse": (lambda: {"w": torch.eye(2).to_sparse()}, "_rebuild_sparse_tensor"),
-    "a number": (lambda: {"w": torch.ones(2), "step": 3}, "`step` is no tensor"),
+    "a number": (lambda: {"w": torch.ones(2), "step": 3}, "`step` is not a tensor"),
     "an unknown nesting": (lambda: {"weights": {"w": torch.ones(2)}}, "`weights` is a dictionary"),
-    "a module": (lambda: torch.nn.Linear(2, 2), "no dictionary of tensors"),
-    "one tensor": (lambda: torch.ones(2), "no dictionary of tensors"),
+    "a module": (lambda: torch.nn.Linear(2, 2), "not a dictionary of tensors"),
+    "one tensor": (lambda: torch.ones(2), "not a dictionary of tensors"),
     "nothing": (dict, "no tensors"),
 }
 

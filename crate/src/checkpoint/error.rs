@@ -1,4 +1,4 @@
-//! What can be wrong with weights on disk: always which file, and which tensor where there is one.
+//! Errors about weights on disk. Each names the file, and the tensor if there is one.
 
 use std::path::{Path, PathBuf};
 
@@ -10,23 +10,23 @@ use crate::sealed::Sealed;
 #[error("{}", self.diagnostic())]
 #[non_exhaustive]
 pub enum CheckpointError {
-    /// Nothing at this path, or nothing there that holds weights.
+    /// There is nothing at this path, or nothing that holds weights.
     NotFound {
-        /// Where it was looked for.
+        /// Where it was searched for.
         path: PathBuf,
-        /// What would be found.
+        /// What to name instead.
         advice: String,
     },
-    /// The file system refused.
+    /// A file system error.
     Io {
         /// What was attempted.
         action: &'static str,
         /// On which file.
         path: PathBuf,
-        /// The system's word.
+        /// The system's message.
         source: Sealed<std::io::Error>,
     },
-    /// A safetensors header that lies or cannot be parsed.
+    /// A safetensors header that is inconsistent or cannot be parsed.
     Header {
         /// The file.
         path: PathBuf,
@@ -40,7 +40,7 @@ pub enum CheckpointError {
         /// What is wrong.
         reason: String,
     },
-    /// A GGUF file whose header lies or cannot be read.
+    /// A GGUF file whose header is inconsistent or cannot be read.
     Gguf {
         /// The file.
         path: PathBuf,
@@ -65,7 +65,7 @@ pub enum CheckpointError {
         /// Their names, the first few.
         names: String,
     },
-    /// A tensor asked for by a name that the checkpoint does not have.
+    /// A requested tensor that the checkpoint does not have.
     NoTensor {
         /// The name.
         tensor: String,
@@ -99,7 +99,7 @@ pub enum CheckpointError {
         /// The checkpoint.
         path: PathBuf,
     },
-    /// A sum in which bits would be lost that the way back needs.
+    /// A sum that would lose bits that the reverse conversion needs.
     Inexact {
         /// The tensor.
         tensor: String,
@@ -119,7 +119,7 @@ pub enum CheckpointError {
         /// The checkpoint.
         path: PathBuf,
     },
-    /// A weight that a cast would make infinite.
+    /// A weight that would become infinite in a cast.
     TooLarge {
         /// The tensor.
         tensor: String,
@@ -135,7 +135,7 @@ pub enum CheckpointError {
         /// The checkpoint.
         path: PathBuf,
     },
-    /// An element type that the chosen format has no place for.
+    /// An element type that the chosen format cannot store.
     Unwritable {
         /// The tensor.
         tensor: String,
@@ -153,25 +153,25 @@ pub enum CheckpointError {
         /// What to do, and what that would change.
         advice: String,
     },
-    /// A folder in which another run is replacing files, or broke off and cannot be undone.
+    /// A folder in which another run is replacing files, or was interrupted and cannot be undone.
     HalfReplaced {
         /// The folder.
         path: PathBuf,
         /// What to do.
         advice: String,
     },
-    /// A checkpoint that was named and is not a folder.
+    /// A named checkpoint that is not a folder.
     NotACheckpoint {
         /// What is wrong with it.
         what: &'static str,
         /// What was named.
         path: PathBuf,
     },
-    /// A link in a folder to something that does not belong to it.
+    /// A link in a folder that points outside of it.
     LeavesFolder {
         /// The entry, below the folder.
         link: String,
-        /// What it leads to.
+        /// What it points to.
         target: PathBuf,
         /// The folder.
         folder: PathBuf,
@@ -212,14 +212,14 @@ impl Diagnose for CheckpointError {
             }
             Self::NoTensor { tensor, path } => Diagnostic::new(format!("tensor `{tensor}` is not in the checkpoint"))
                 .at(path.display())
-                .advise("`chandlery inspect` lists what is there"),
+                .advise("run `chandlery inspect` to list the tensors"),
             Self::Part { tensor, path } => {
-                Diagnostic::new(format!("tensor `{tensor}` is smaller than the part that is asked of it"))
+                Diagnostic::new(format!("tensor `{tensor}` is smaller than the requested part"))
                     .at(path.display())
                     .advise("check that config.json belongs to these weights")
             }
             Self::VocabularyRows { tensor, found, expected, path } => Diagnostic::new(format!(
-                "tensor `{tensor}` has {found} rows, and the configuration says vocab_size {expected}"
+                "tensor `{tensor}` has {found} rows, but the configuration says vocab_size {expected}"
             ))
             .at(path.display())
             .advise("check that weights and config.json belong together"),
@@ -265,9 +265,9 @@ impl Diagnose for CheckpointError {
                 .at(format_args!("--checkpoint {}", path.display()))
                 .advise("name a checkpoint's folder, such as SRC/checkpoints/checkpoint-1200"),
             Self::LeavesFolder { link, target, folder } => {
-                Diagnostic::new(format!("`{link}` leads out of the folder, to {}", target.display()))
+                Diagnostic::new(format!("`{link}` points outside the folder, to {}", target.display()))
                     .at(folder.display())
-                    .advise("put the file itself into the folder if it belongs there, else remove the link")
+                    .advise("copy the file itself into the folder if it belongs there, or remove the link")
             }
             Self::NoParent { path } => Diagnostic::new("the folder that should hold the destination does not exist")
                 .at(path.display())
@@ -292,7 +292,7 @@ fn advice_for(source: &std::io::Error) -> &'static str {
         std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => {
             "free space on this disk, or write elsewhere"
         }
-        std::io::ErrorKind::UnexpectedEof => "the file is shorter than its header says: copy it again",
+        std::io::ErrorKind::UnexpectedEof => "copy the file again; it is shorter than its header says",
         std::io::ErrorKind::IsADirectory => "name a file",
         std::io::ErrorKind::OutOfMemory => "free memory, or raise the limit of this process",
         _ => "check the disk and the path",

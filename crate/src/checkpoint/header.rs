@@ -1,4 +1,4 @@
-//! One file of weights: its tensors' places, validated, without their data. Here from a safetensors header.
+//! One file of weights: the validated positions of its tensors, without their data, read from a safetensors header.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -13,7 +13,7 @@ use crate::spec::DType;
 /// Headers beyond this are refused, as in the reference implementation.
 const MAX_HEADER: u64 = 100_000_000;
 
-/// One tensor's place in a file.
+/// The position of one tensor in a file.
 #[derive(Clone, Debug)]
 pub(super) struct Extent {
     pub(super) name: String,

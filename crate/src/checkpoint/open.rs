@@ -65,13 +65,13 @@ impl Checkpoint {
         Self::assemble(path, vec![open_file(path)?])
     }
 
-    /// The same weights, with what was chosen to find them.
+    /// Sets how the weights were chosen.
     pub(super) fn chosen(mut self, choice: CheckpointChoice) -> Self {
         self.choice = choice;
         self
     }
 
-    /// Which weights these are, and why they were taken.
+    /// Returns which weights these are, and why they were chosen.
     pub fn choice(&self) -> &CheckpointChoice {
         &self.choice
     }
@@ -85,7 +85,7 @@ impl Checkpoint {
         names.sort();
         names.dedup();
         for name in &names {
-            // A shard lies beside its index: anything else could read files the user did not name.
+            // A shard lies next to its index: otherwise files could be read that the user did not name.
             let plain = Path::new(name).components().all(|part| matches!(part, Component::Normal(_)));
             if !plain || Path::new(name).components().count() != 1 {
                 return Err(invalid(format!("shard name `{name}` is not a plain file name")));
@@ -167,7 +167,7 @@ impl Checkpoint {
         self.shards.first().and_then(|shard| shard.gguf.as_ref())
     }
 
-    /// Under which name a PyTorch file keeps the tensors, if they are not its whole: `state_dict`, `model` …
+    /// Returns the name under which a PyTorch file nests the tensors, if it does: `state_dict`, `model` …
     pub fn nested_in(&self) -> Option<&str> {
         self.metadata().get(super::pytorch::pickle::NESTED_IN).map(String::as_str)
     }
@@ -214,7 +214,7 @@ impl Checkpoint {
         }
     }
 
-    /// True if no element is NaN or infinite. Elements that are no floats never are.
+    /// Returns whether no element is NaN or infinite. Elements that are not floats never are.
     ///
     /// # Errors
     /// As [`read`](Self::read).
@@ -324,7 +324,7 @@ fn open_file(path: &Path) -> Result<WeightsFile, CheckpointError> {
 }
 
 impl CheckpointError {
-    /// A folder without weights: what it most likely is, and what to do about it.
+    /// Returns the advice for a folder without weights, by what it most likely is.
     pub(super) fn nothing_in(folder: &Path) -> Self {
         let has = |prefix: &str, suffix: &str| {
             std::fs::read_dir(folder).into_iter().flatten().flatten().any(|entry| {

@@ -17,7 +17,7 @@ use crate::spec::{DType, ParamPath, TensorRow};
 /// Shards are closed before they exceed this, unless one tensor alone does: 5 GB, as Hugging Face writers use.
 pub const DEFAULT_MAX_SHARD_SIZE: u64 = 5_000_000_000;
 
-/// Small files are written and gone by then; large ones reach the disk while they are written.
+/// Small files are complete by then; large ones reach the disk while they are written.
 const FLUSH_EVERY: Duration = Duration::from_millis(50);
 
 /// Where the data of the tensors being written comes from.
@@ -25,7 +25,7 @@ pub trait TensorSource {
     /// Appends the bytes of all `rows`, in this order and without gaps. `path` names the file in errors.
     ///
     /// # Errors
-    /// Whatever reading or writing fails with.
+    /// The error of reading or writing.
     fn append(&self, rows: &[TensorRow], out: &mut &File, path: &Path) -> Result<(), CheckpointError>;
 }
 
@@ -74,7 +74,7 @@ pub struct ShardPlan {
     format: WeightsFormat,
 }
 
-/// What was written.
+/// The name as written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WrittenFiles {
     /// File names, the index last if there is one.
@@ -216,7 +216,7 @@ fn flushing_meanwhile<T>(file: &File, write: impl FnOnce() -> T) -> T {
     std::thread::scope(|scope| {
         scope.spawn(move || {
             while ended.recv_timeout(FLUSH_EVERY) == Err(RecvTimeoutError::Timeout) {
-                // A refusal comes again at the final sync, which reports it.
+                // An error is reported again by the final sync.
                 let _ = file.sync_data();
             }
         });

@@ -136,5 +136,6 @@ fn names_project(words: &[String]) -> bool {
 /// An error in the value of an option, on the one line that clap has for it beside the option and the value.
 fn on_one_line(error: impl Diagnose) -> String {
     let Diagnostic { what, advice, .. } = error.diagnostic();
-    advice.map_or_else(|| what.clone(), |advice| format!("{what}; {advice}"))
+    let Some(advice) = advice else { return what };
+    if what.ends_with('?') { format!("{what} {advice}") } else { format!("{what}; {advice}") }
 }

@@ -359,7 +359,7 @@ impl Construct {
             return refuse("there is no checkpoint to load", origin, "name one with --load-from-checkpoint");
         }
         if self.strict && self.allow_missing {
-            let what = "--strict forbids what --allow-missing allows";
+            let what = "--strict and --allow-missing contradict each other";
             return refuse(what, "--strict --allow-missing", "leave one of them out");
         }
         let (rows, tokens) = self.batch;

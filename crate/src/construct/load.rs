@@ -285,14 +285,14 @@ impl MismatchedParameter {
     pub fn reason(&self) -> String {
         let Self { from, expected, found, dtype, .. } = self;
         if expected == found {
-            return format!("`{from}` is {dtype}, which is no type of weights");
+            return format!("`{from}` is {dtype}, which is not a type for weights");
         }
         format!("`{from}` is {found:?}, the model needs {expected:?}")
     }
 }
 
 fn meant(name: &Option<ParamPath>) -> String {
-    name.as_ref().map_or_else(String::new, |name| format!(" (is `{name}` meant?)"))
+    name.as_ref().map_or_else(String::new, |name| format!("; did you mean `{name}`?"))
 }
 
 /// The parameter that a tensor's name stands for.

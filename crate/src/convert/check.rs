@@ -20,11 +20,12 @@ impl Convert {
         };
         if self.reverse && source.naming() == Naming::HuggingFace {
             let what = format!("`{}` has Hugging Face names already", self.source.display());
-            return refuse(what, "--reverse", "leave --reverse out, or name a native folder");
+            return refuse(what, "--reverse", "leave out --reverse, or name a native folder");
         }
         if let Some(own) = self.other_family(source, families)? {
-            let what = format!("the folder holds a {} model, which is none as a {} one", own.name(), family.name());
-            return refuse(what, "--model-type", "leave --model-type out: it is read off config.json");
+            let what =
+                format!("the folder holds a {} model, which cannot be read as a {} one", own.name(), family.name());
+            return refuse(what, "--model-type", "leave out --model-type; it is read from config.json");
         }
         if source.config().quantization.is_some() {
             let origin = self.source.join("config.json").display().to_string();

@@ -205,7 +205,7 @@ fn same_as_planned(
         done += bytes.len() as u64;
         hash.update(&bytes);
         same = bytes == expected;
-        // Nobody listens any more if another thread failed.
+        // The receiver is gone if another thread failed.
         let _ = sender.send(bytes.len() as u64);
         Ok(same)
     })?;

@@ -1,14 +1,14 @@
-//! Blocks into rectangular batches with labels.
+//! Collates blocks into rectangular batches with labels.
 
 use super::pack::Block;
 use crate::model::{Batch, IGNORED_LABEL, ModelError};
 
-/// What one training step takes.
+/// The input of one training step.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LabelledBatch {
-    /// Ids, and positions where rows hold several documents.
+    /// Token ids, and positions if rows hold several documents.
     pub batch: Batch,
-    /// The batch's ids, with -100 where nothing shall be learned.
+    /// The batch's ids, with -100 where the loss is ignored.
     pub labels: Vec<Vec<i64>>,
 }
 

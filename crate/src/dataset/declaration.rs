@@ -1,4 +1,4 @@
-//! `dataset.yaml`: what a dataset project says about itself.
+//! `dataset.yaml`: the declaration of a dataset project.
 
 use std::collections::BTreeMap;
 
@@ -20,7 +20,7 @@ pub(super) struct Declaration {
 pub(super) struct Settings {
     /// Files relative to the project; `*`, `?` and `**` stand for names, parts of names and folders.
     pub(super) files: OneOrMany,
-    /// Unless the files' names say it.
+    /// Needed if the files' names do not say it.
     pub(super) format: Option<Format>,
     /// The column with the text, or a template of columns such as `{{ title }}: {{ body }}`.
     #[serde(default = "text_column")]
@@ -36,7 +36,7 @@ pub(super) struct Settings {
     pub(super) block_length: Option<usize>,
     /// Shuffles the documents.
     pub(super) shuffle_seed: Option<u64>,
-    /// Most documents to take.
+    /// The maximum number of documents.
     pub(super) limit: Option<usize>,
 }
 

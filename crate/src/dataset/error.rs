@@ -1,4 +1,4 @@
-//! What can be wrong between a folder of files and its token ids: always which file, and which column and row if any.
+//! Errors on the way from a folder of files to token ids. Each names the file, and the column and row if there are any.
 
 use std::path::PathBuf;
 
@@ -12,28 +12,28 @@ use crate::tokenizer::TokenizerError;
 #[error("{}", self.diagnostic())]
 #[non_exhaustive]
 pub enum DatasetError {
-    /// A name that nothing has.
+    /// An unknown name.
     Unknown {
         /// Dataset project or configuration.
         kind: &'static str,
-        /// What was asked for.
+        /// The name that was given.
         name: String,
         /// The closest name there is.
         hint: Option<String>,
-        /// Where it was looked for.
+        /// Where it was searched for.
         place: String,
-        /// What there is.
+        /// The known names.
         known: String,
     },
-    /// A column that a file does not have.
+    /// A column that is missing from a file.
     Column {
-        /// What `text` names.
+        /// The column that `text` names.
         column: String,
         /// The file.
         file: String,
         /// The closest column there is.
         hint: Option<String>,
-        /// The columns there are.
+        /// The file's columns.
         known: String,
     },
     /// dataset.yaml is wrong.
@@ -45,7 +45,7 @@ pub enum DatasetError {
         /// What to do.
         advice: String,
     },
-    /// Files that are not there, or that hold something else than was said.
+    /// Files that are missing, or that hold something else than declared.
     Content {
         /// What is wrong.
         what: String,
@@ -54,13 +54,13 @@ pub enum DatasetError {
         /// What to do.
         advice: String,
     },
-    /// The file system refused.
+    /// A file system error.
     Io {
         /// What was attempted.
         action: &'static str,
         /// On which file.
         path: PathBuf,
-        /// The system's word.
+        /// The system's message.
         source: Sealed<std::io::Error>,
     },
     /// The tokenizer.
@@ -98,7 +98,7 @@ impl Diagnose for DatasetError {
 }
 
 fn meant(hint: &Option<String>) -> String {
-    hint.as_ref().map_or_else(String::new, |hint| format!(" (is `{hint}` meant?)"))
+    hint.as_ref().map_or_else(String::new, |hint| format!("; did you mean `{hint}`?"))
 }
 
 impl DatasetError {
@@ -107,7 +107,7 @@ impl DatasetError {
     }
 }
 
-/// The known name that is most like `name`, if any is.
+/// Returns the known name that is most similar to `name`, if there is one.
 pub(super) fn closest(name: &str, known: &[String]) -> Option<String> {
     let likeness = |candidate: &String| strsim::jaro_winkler(&name.to_lowercase(), &candidate.to_lowercase());
     let alike = known.iter().filter(|candidate| likeness(candidate) > 0.75);

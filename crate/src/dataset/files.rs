@@ -1,4 +1,4 @@
-//! Which files a pattern names.
+//! Files that match patterns.
 
 use std::collections::BTreeSet;
 use std::path::{Component, Path, PathBuf};
@@ -7,13 +7,13 @@ use regex::Regex;
 
 use super::DatasetError;
 
-/// The files below `root` that `patterns` name, each pattern's in the order of their names, none twice.
+/// Returns the files below `root` that match `patterns`, sorted by name for each pattern, without duplicates.
 ///
-/// `*` and `?` stand for parts of a name, `**` for any folders. A relative pattern does not leave `root`, not even
+/// `*` and `?` stand for parts of a name, `**` for any folders. A relative pattern does not match outside of `root`, not even
 /// through a link; an absolute one may name anything.
 ///
 /// # Errors
-/// [`DatasetError::Content`] for a pattern that leaves the project or names nothing.
+/// [`DatasetError::Content`] for a pattern that points outside the project or names nothing.
 pub(super) fn matching(root: &Path, patterns: &[String], place: &str) -> Result<Vec<PathBuf>, DatasetError> {
     let mut files = Vec::new();
     for pattern in patterns {
@@ -26,8 +26,12 @@ pub(super) fn matching(root: &Path, patterns: &[String], place: &str) -> Result<
         let absolute = path.is_absolute();
         let parts: Vec<&str> = path.components().filter_map(named).collect();
         let climbs = path.components().any(|part| part == Component::ParentDir);
-        let outside =
-            || fault(format!("`{pattern}` leaves the dataset project"), "name a file below it, or an absolute path");
+        let outside = || {
+            fault(
+                format!("`{pattern}` points outside the dataset project"),
+                "name a file below it, or an absolute path",
+            )
+        };
         if climbs && !absolute {
             return Err(outside());
         }
@@ -39,7 +43,7 @@ pub(super) fn matching(root: &Path, patterns: &[String], place: &str) -> Result<
         }
         if found.is_empty() {
             let advice = format!("correct `files`; the folder has {}", listing(root));
-            return Err(fault(format!("no file is called `{pattern}`"), &advice));
+            return Err(fault(format!("no file matches `{pattern}`"), &advice));
         }
         for file in found {
             if !files.contains(&file) {

@@ -27,7 +27,7 @@ pub struct Dataset {
     eos: Option<u32>,
 }
 
-/// Documents are tokenised so many at a time, between looks at the interrupt flag.
+/// Documents tokenized at a time, between two checks of the interrupt flag.
 const CHUNK: usize = 256;
 
 impl Dataset {
@@ -78,7 +78,7 @@ impl Dataset {
         let complete = ids.len() == frame.height();
         let packed = pack(&ids, settings.packing, block_length);
         if packed.blocks.is_empty() {
-            return Err(refuse("there is not one token in the files".to_owned(), "check `files` and `text`"));
+            return Err(refuse("the files contain no tokens".to_owned(), "check `files` and `text`"));
         }
         let mut frame = frame.head(Some(ids.len()));
         let lengths: Vec<u64> = ids.iter().map(|ids| ids.len() as u64).collect();
@@ -120,12 +120,12 @@ impl Dataset {
         self.packing
     }
 
-    /// Most tokens of a block.
+    /// The maximum number of tokens in a block.
     pub fn block_length(&self) -> usize {
         self.block_length
     }
 
-    /// Tokens of all documents, those that were cut off included.
+    /// Tokens of all documents, including those that were cut off.
     pub fn tokens(&self) -> u64 {
         self.tokens
     }

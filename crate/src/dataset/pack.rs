@@ -1,4 +1,4 @@
-//! Documents into blocks of one length.
+//! Packs documents into blocks of one length.
 
 use std::collections::BTreeSet;
 
@@ -207,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn no_token_is_lost_no_block_is_too_long_and_starts_ascend_from_zero() {
+    fn packing_keeps_every_token_and_blocks_fit() {
         let mut random = crate::model::random_stream(7, "packing");
         for case in 0..200 {
             let length = random.random_range(1..20);

@@ -43,7 +43,7 @@ fn open(path: &Path) -> Result<DatasetProject, DatasetError> {
     }
     if path.is_dir() {
         return Err(DatasetError::Content {
-            what: "the folder is no dataset project: it has no dataset.yaml".to_owned(),
+            what: "the folder is not a dataset project: it has no dataset.yaml".to_owned(),
             place: path.display().to_string(),
             advice: "write one: name, description, default_config and configs with `files`".to_owned(),
         });
@@ -180,7 +180,7 @@ impl DatasetConfig {
     /// Reads, tokenises and packs the whole of it into blocks of at most `sequence_length` tokens.
     ///
     /// # Errors
-    /// [`DatasetError`] for files that are missing or hold something else than was said, a tokenizer that lacks a
+    /// [`DatasetError`] for files that are missing or hold something else than declared, a tokenizer that lacks a
     /// token that the configuration demands, or an interrupt.
     pub fn load(&self, tokenizer: &TokenizerFiles, sequence_length: usize) -> Result<Dataset, DatasetError> {
         Dataset::load(self, tokenizer, sequence_length, None)

@@ -1,4 +1,4 @@
-//! Files into frames of two columns: the row in the file, and its text.
+//! Reads files into frames of two columns: the row in the file, and its text.
 
 use std::fs::File;
 use std::path::Path;
@@ -66,7 +66,7 @@ fn plain(text: &str, settings: &Settings, place: &str) -> Result<DataFrame, Data
             return Err(DatasetError::Content {
                 what: "the separator of documents is empty".to_owned(),
                 place: place.to_owned(),
-                advice: "use `file`, `line`, `blank_line` or some text".to_owned(),
+                advice: "use `file`, `line`, `blank_line` or another text".to_owned(),
             });
         }
         other => divided(&text, other),
@@ -146,7 +146,7 @@ fn table(
         };
         let ended = whole.is_some() || limit.is_none_or(|limit| frame.height() < limit);
         let frame = chosen(frame, &rows, most).map_err(fault)?;
-        // Rows without text do not count, so it may take more of them.
+        // Rows without text do not count, so more rows may be needed.
         if ended || most.is_none_or(|most| frame.height() >= most) {
             break frame;
         }

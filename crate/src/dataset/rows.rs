@@ -1,4 +1,4 @@
-//! A row's columns into its text: one column as it is, or a template of several.
+//! Makes a row's text from its columns: one column as it is, or a template of several.
 
 use std::collections::BTreeMap;
 

@@ -99,7 +99,7 @@ impl Prepared {
     pub(super) fn new(asked: &Finalize) -> Result<Self, FinalizeError> {
         if asked.root_copy && asked.keep_optimizer {
             return Err(FinalizeError::refused(
-                "an optimizer's state belongs to a checkpoint, and there will be none",
+                "an optimizer's state belongs to a checkpoint, but no checkpoint is written",
                 "--root-copy and --keep-optimizer",
                 "leave one of them out",
             ));

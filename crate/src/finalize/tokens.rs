@@ -33,7 +33,7 @@ impl Tokens {
             Err(error) if asked.tokens.changes_rows() => return Err(error.into()),
             Err(error) => {
                 let what = error.diagnostic().what;
-                warnings.push(format!("the tokenizer goes along unread, without a look at its roles: {what}"));
+                warnings.push(format!("the tokenizer is copied unread, and its roles are not checked: {what}"));
                 None
             }
         };

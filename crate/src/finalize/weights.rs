@@ -110,7 +110,7 @@ impl WeightsPlan {
         }
         if asked.keep_optimizer {
             return refused(
-                "an optimizer's state belongs to a checkpoint, and a GGUF file is none",
+                "an optimizer's state belongs to a checkpoint, and a GGUF file is not a checkpoint",
                 "--keep-optimizer and --format gguf",
                 "leave one of them out",
             );

@@ -60,11 +60,11 @@ pub enum GgufError {
 impl Diagnose for GgufError {
     fn diagnostic(&self) -> Diagnostic {
         match self {
-            Self::Beyond { what, origin } => Diagnostic::new(format!("GGUF has no place for this model: {what}"))
+            Self::Beyond { what, origin } => Diagnostic::new(format!("GGUF cannot express this model: {what}"))
                 .at(origin.display())
                 .advise("write safetensors, whose folder carries the model's sources"),
             Self::Tokenizer { what, origin, advice } => {
-                Diagnostic::new(format!("GGUF has no place for this tokenizer: {what}"))
+                Diagnostic::new(format!("GGUF cannot express this tokenizer: {what}"))
                     .at(origin.display())
                     .advise(*advice)
             }

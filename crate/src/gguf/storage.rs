@@ -79,7 +79,7 @@ impl GgufType {
 
     /// How a tensor of this shape is stored, and why, if not as asked for. `head` says that logits are computed from it.
     ///
-    /// The exceptions are llama.cpp's: the head of a model in four bits takes six, and rows that are no multiple of a
+    /// The exceptions are llama.cpp's: the head of a model in four bits takes six, and rows that are not a multiple of a
     /// block go to the next type with smaller blocks.
     pub(super) fn of(self, shape: &[usize], head: bool) -> (DType, Option<String>) {
         let &[.., _, width] = shape else { return (DType::F32, None) };
@@ -95,7 +95,7 @@ impl GgufType {
             };
         }
         let why = if chosen != first {
-            Some(format!("rows of {width} are no multiple of {}", first.unit().0))
+            Some(format!("rows of {width} are not a multiple of {}", first.unit().0))
         } else {
             (chosen != asked).then(|| "logits are computed from it".to_owned())
         };
@@ -134,7 +134,7 @@ mod tests {
         assert_eq!(of(GgufType::Q8_0, 64, true), "q8_0");
         assert_eq!(of(GgufType::BF16, 3, true), "bfloat16");
         assert_eq!(GgufType::Q8_0.of(&[64], false), (DType::F32, None));
-        assert!(GgufType::Q4K.of(&[8, 64], false).1.unwrap().contains("rows of 64 are no multiple of 256"));
+        assert!(GgufType::Q4K.of(&[8, 64], false).1.unwrap().contains("rows of 64 are not a multiple of 256"));
     }
 
     #[test]

@@ -52,7 +52,7 @@ pub(super) fn vocabulary(
     let files: HashMap<String, Vec<u8>> = tokenizer.to_write().into_iter().collect();
     let json = |name: &str| serde_json::from_slice::<Value>(files.get(name)?).ok();
     let Some(definition) = json("tokenizer.json") else {
-        warnings.push("there is no tokenizer.json, so the file has no tokenizer".to_owned());
+        warnings.push("there is not a tokenizer.json, so the file has no tokenizer".to_owned());
         metadata.set("tokenizer.ggml.model", GgufValue::Text("none".to_owned()));
         return Ok(());
     };
@@ -134,16 +134,15 @@ impl RawTokenizer {
             let what = format!("its model is {kind}{}", if kind == "BPE" { ", of characters" } else { "" });
             return Err((what, "use a byte-level BPE tokenizer, or one with byte fallback"));
         };
-        let mut written =
-            Self {
-                byte_level,
-                tokens: (0..vocab_size).map(|id| format!("[PAD{id}]")).collect(),
-                kinds: vec![UNUSED; vocab_size],
-                merges: merges.iter().map(merge).collect::<Option<_>>().ok_or_else(|| {
-                    ("a merge is no pair of tokens without spaces".to_owned(), "correct tokenizer.json")
-                })?,
-                ids: HashMap::new(),
-            };
+        let mut written = Self {
+            byte_level,
+            tokens: (0..vocab_size).map(|id| format!("[PAD{id}]")).collect(),
+            kinds: vec![UNUSED; vocab_size],
+            merges: merges.iter().map(merge).collect::<Option<_>>().ok_or_else(|| {
+                ("a merge is not a pair of tokens without spaces".to_owned(), "correct tokenizer.json")
+            })?,
+            ids: HashMap::new(),
+        };
         let unknown = model["unk_token"].as_str();
         for (token, id) in vocabulary {
             let kind = match token.as_str() {

@@ -19,7 +19,7 @@ const BLOCK: usize = 4 << 20;
 /// The largest number that a 16-bit float holds, and so a block's scale.
 const LARGEST_F16: f32 = 65504.0;
 
-/// What was written.
+/// The name as written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GgufWritten {
     /// Bytes of the file.

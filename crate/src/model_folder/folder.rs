@@ -156,10 +156,7 @@ impl ModelFolder {
         }
         if let Some(name) = remembered {
             let unknown = || FamilyError::File {
-                what: format!(
-                    "this model was a `{name}`, which is no family known here; known are {}",
-                    families.names()
-                ),
+                what: format!("this model was a `{name}`, which is not a known family; known are {}", families.names()),
                 place: origin,
                 advice: "name the file that describes it with --converter-path, or another family with --model-type"
                     .to_owned(),
@@ -173,7 +170,7 @@ impl ModelFolder {
         let built = families.iter().filter(|family| family.architecture() == self.config.architecture);
         let built: Vec<&str> = built.map(Family::model_type).collect();
         Err(ModelFolderError::Options {
-            what: format!("nothing says which family of Hugging Face this {own} model is to become"),
+            what: format!("the Hugging Face family that this {own} model should become is not named"),
             origin,
             advice: match built.as_slice() {
                 [] => "hand it on as it is: its folder holds Python sources that transformers loads with \

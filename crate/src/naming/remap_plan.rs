@@ -336,7 +336,7 @@ impl RemapPlan {
             self.mismatched.len()
         );
         let missing = self.missing.iter().map(|name| match closest(name, &self.unused) {
-            Some(close) => format!("`{name}` (is `{close}` meant?)"),
+            Some(close) => format!("`{name}`; did you mean `{close}`?"),
             None => format!("`{name}`"),
         });
         let shapes = self.mismatched.iter();

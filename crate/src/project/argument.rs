@@ -199,11 +199,11 @@ impl Argument {
         let Self { name, choices, .. } = self;
         let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
         if !name.starts_with(|c: char| c.is_ascii_lowercase()) || !name.chars().all(plain) {
-            return Err(format!("`{name}` is no name for an argument: use small letters, digits and underscores"));
+            return Err(format!("invalid argument name `{name}`: use lowercase letters, digits and underscores"));
         }
         match (self.kind == ArgumentType::Choices, choices.is_empty()) {
-            (true, true) => Err(format!("argument `{name}` lists no `choices`")),
-            (false, false) => Err(format!("argument `{name}` lists `choices`, so its type must be `choices`")),
+            (true, true) => Err(format!("argument `{name}` has no `choices`")),
+            (false, false) => Err(format!("argument `{name}` has `choices`, so its type must be `choices`")),
             _ => Ok(()),
         }
     }

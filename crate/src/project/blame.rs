@@ -1,4 +1,4 @@
-//! Which line of which template is at fault, or wrote something.
+//! Finds the line of the template that is at fault, or that wrote something.
 
 use minijinja::{Error, ErrorKind, OutputSpan, OutputSpanKind};
 
@@ -93,7 +93,7 @@ pub(super) fn short(text: &str) -> String {
     if text.chars().count() <= 100 { text } else { text.chars().take(99).chain(['…']).collect() }
 }
 
-/// A template's name as a person can find it.
+/// Returns a template's name so that a person can find it.
 pub(super) fn locate(source: &Source, template: &str) -> String {
     if template.starts_with(BUILTIN) { template.to_owned() } else { source.locate(template) }
 }

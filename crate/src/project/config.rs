@@ -16,7 +16,7 @@ use crate::sealed::Sealed;
 use crate::spec::{ConfigError, ModelConfig, UserPart};
 use crate::tokenizer::TokenizerFiles;
 
-/// Arguments that say where and how, not what: no template needs to read them.
+/// Arguments that describe where and how, not the model: templates need not read them.
 const NOT_FOR_TEMPLATES: &[&str] = &["output_dir", "attn_implementation"];
 
 /// One configuration of a project, with the arguments given so far.
@@ -285,7 +285,7 @@ impl ProjectConfig {
     /// project's folder.
     ///
     /// # Errors
-    /// [`ProjectError`] if there is none, which says what was looked for.
+    /// [`ProjectError`] if it does not exist, which says what was searched for.
     pub fn tokenizer(&self) -> Result<TokenizerFiles, ProjectError> {
         self.tokenizer_of(&self.rendering()?.value)
     }
@@ -365,10 +365,10 @@ mod tests {
     }
 
     #[test]
-    fn unknown_and_ill_typed_arguments_say_what_was_meant() {
+    fn unknown_and_ill_typed_arguments_get_suggestions() {
         let config = project("llama").unwrap().config("4M.yaml").unwrap();
         let error = config.clone().set("hiden_size", 8).unwrap_err().to_string();
-        assert!(error.contains("is `hidden_size` meant?"), "{error}");
+        assert!(error.contains("did you mean `hidden_size`?"), "{error}");
         let error = config.clone().set("hidden_size", "wide").unwrap_err().to_string();
         assert!(error.contains("expected a whole number"), "{error}");
         let error = config.set("attn_implementation", "fast").unwrap_err().to_string();

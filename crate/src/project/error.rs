@@ -1,4 +1,4 @@
-//! Why a project cannot be used: always which file and line, where there is one.
+//! Errors about projects. Each names the file and the line if there are any.
 
 use crate::diagnostic::{Diagnose, Diagnostic};
 use crate::spec::ConfigError;
@@ -9,17 +9,17 @@ use crate::tokenizer::TokenizerError;
 #[error("{}", self.diagnostic())]
 #[non_exhaustive]
 pub enum ProjectError {
-    /// A name that nothing has.
+    /// An unknown name.
     Unknown {
         /// Project, configuration, argument, template or tokenizer.
         kind: &'static str,
-        /// What was asked for.
+        /// The name that was given.
         name: String,
         /// The closest name there is.
         hint: Option<String>,
-        /// Where it was looked for.
+        /// Where it was searched for.
         place: String,
-        /// What there is.
+        /// The known names.
         known: String,
     },
     /// An argument with a value of another type.
@@ -33,7 +33,7 @@ pub enum ProjectError {
         /// The project.
         place: String,
     },
-    /// An argument that the configuration never reads.
+    /// An argument that the configuration does not read.
     Unused {
         /// The argument.
         argument: String,
@@ -58,7 +58,7 @@ pub enum ProjectError {
         /// What to do.
         advice: String,
     },
-    /// The rendered configuration describes no model.
+    /// The rendered configuration does not describe a model.
     #[error(transparent)]
     Config(#[from] ConfigError),
     /// A part of the user's.
@@ -101,10 +101,10 @@ impl Diagnose for ProjectError {
 }
 
 fn meant(hint: Option<&str>) -> String {
-    hint.map_or_else(String::new, |hint| format!(" (is `{hint}` meant?)"))
+    hint.map_or_else(String::new, |hint| format!("; did you mean `{hint}`?"))
 }
 
-/// A name that is none of `known`, with the one that looks most like it.
+/// Returns the error for a name that is not among `known`, with the most similar one.
 pub(super) fn unknown(kind: &'static str, name: &str, place: &str, known: &[String]) -> ProjectError {
     let likeness = |candidate: &String| strsim::jaro_winkler(name, candidate);
     let hint = known.iter().filter(|candidate| likeness(candidate) > 0.75);

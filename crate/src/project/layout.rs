@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use serde_json::Value;
 
-/// A key whose value is no block mapping, with the bytes of its value (comments and continuation lines included).
+/// A key whose value is not a block mapping, with the bytes of its value (comments and continuation lines included).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Leaf {
     pub(super) path: Vec<String>,

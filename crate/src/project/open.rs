@@ -1,4 +1,4 @@
-//! Projects, and how one is found: by name, by path, or around the current folder.
+//! Projects, which are found by name, by path, or around the current folder.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -43,7 +43,7 @@ pub struct Project {
     /// Those declared, one for each field that the definition writes, and those of every project; once they were asked for.
     arguments: Sealed<OnceLock<Vec<Argument>>>,
     pub(super) source: Source,
-    /// What was decided while it was looked for.
+    /// A note about how it was found.
     note: Option<String>,
 }
 
@@ -77,9 +77,9 @@ pub fn project(name: &str) -> Result<Project, ProjectError> {
     if path.exists() && !name.is_empty() {
         let own = path.join(PROJECT_FILE).is_file();
         match &builtin {
-            Some(_) if own => note = Some(format!("the folder `{name}` is meant, not the built-in project `{name}`")),
+            Some(_) if own => note = Some(format!("using the folder `{name}`, not the built-in project `{name}`")),
             Some(_) => {
-                note = Some(format!("the built-in project is meant: the folder `{name}` here holds no {PROJECT_FILE}"));
+                note = Some(format!("using the built-in project: the folder `{name}` here has no {PROJECT_FILE}"));
             }
             None => {}
         }
@@ -104,7 +104,7 @@ pub fn project(name: &str) -> Result<Project, ProjectError> {
 
 fn no_project(path: &Path) -> ProjectError {
     ProjectError::Refused {
-        what: format!("there is no {PROJECT_FILE} in `{}` nor above it", path.display()),
+        what: format!("there is no {PROJECT_FILE} in `{}` or above it", path.display()),
         place: std::path::absolute(path).unwrap_or(path.to_owned()).display().to_string(),
         advice: format!(
             "name a project's folder, or one of: {}; `chandlery project new` makes one",
@@ -215,7 +215,7 @@ impl Project {
         }
     }
 
-    /// What a person should know about how it was found: two things had the name, or the current folder decided.
+    /// Returns a note about how it was found: if the name was ambiguous, or the current folder decided.
     pub fn note(&self) -> Option<&str> {
         self.note.as_deref()
     }

@@ -1,4 +1,4 @@
-//! The folder `parts` of a project: Rust files with parts of its own, compiled when the project is used.
+//! The folder `parts` of a project: Rust files with the project's own parts, compiled when the project is used.
 
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
@@ -11,10 +11,10 @@ pub const FOLDER: &str = "parts";
 /// Compiles a file and registers its parts, or says why it cannot, in the compiler's words.
 pub type Compile = fn(&Path, &str) -> Result<(), String>;
 
-/// What compiles: this library has no compiler.
+/// The function that compiles: this library does not contain a compiler.
 static COMPILE: OnceLock<Compile> = OnceLock::new();
 
-/// Lets projects with parts of their own be used in this process. The first caller's compiler counts.
+/// Enables projects with their own parts in this process. The first caller's compiler is used.
 pub fn compile_with(compile: Compile) {
     let _ = COMPILE.set(compile);
 }

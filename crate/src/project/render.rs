@@ -1,4 +1,4 @@
-//! From templates to YAML: what is read is inside the project or built in, and neither time nor size is without limit.
+//! Renders templates to YAML: reads only files of the project and built-in ones, with limits on time and size.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io::Write;
@@ -22,7 +22,7 @@ pub(super) const MAX_TEXT: usize = 1 << 20;
 /// Values that `set` gave which are remembered; a configuration sets a few dozen.
 const MAX_RECORDS: usize = 2_000;
 
-/// What came out, and what is known about how.
+/// A rendered text, and how it came about.
 pub(super) struct Rendering {
     /// What the templates wrote.
     pub(super) yaml: String,
@@ -69,9 +69,9 @@ pub(super) struct Log {
     pub(super) statements: Vec<Statement>,
     /// Which statement gave which value, in order.
     pub(super) records: Vec<(usize, Jinja)>,
-    /// Why a template could not be had.
+    /// Why a template could not be read.
     pub(super) refusal: Option<ProjectError>,
-    /// The last template that was not there.
+    /// The last template that was missing.
     pub(super) missing: Option<String>,
 }
 
@@ -216,7 +216,7 @@ fn too_much() -> Error {
     Error::new(ErrorKind::InvalidOperation, format!("more than {MAX_TEXT} bytes of text"))
 }
 
-/// Takes so many bytes and refuses more.
+/// Accepts a number of bytes and refuses more.
 struct Bounded(usize);
 
 impl Write for Bounded {

@@ -1,4 +1,4 @@
-//! Where a project's files are: inside the library, or in a folder that nothing may leave.
+//! Where a project's files are: inside the library, or in a folder that templates cannot read outside of.
 
 use std::path::{Component, Path, PathBuf};
 
@@ -86,8 +86,8 @@ impl Source {
     /// The text of a template, by its name; `None` if there is no such file.
     ///
     /// # Errors
-    /// [`ProjectError::Refused`] for a name that leaves the folder, directly or through a symbolic link, and for what
-    /// is too large, no file, or no text.
+    /// [`ProjectError::Refused`] for a name that points outside the folder, directly or through a symbolic link, and for what
+    /// is too large, not a file, or not text.
     pub(super) fn template(&self, name: &str) -> Result<Option<String>, ProjectError> {
         if let Some((project, file)) = name.strip_prefix(BUILTIN).and_then(|rest| rest.split_once('/')) {
             let found = PROJECTS.iter().find(|builtin| builtin.name == project);
@@ -112,14 +112,14 @@ fn read_inside(root: &Path, name: &str) -> Result<Option<String>, ProjectError> 
     };
     let plain = Path::new(name).components().all(|component| matches!(component, Component::Normal(_)));
     if name.is_empty() || !plain || name.contains('\\') {
-        return outside("leaves");
+        return outside("points outside");
     }
     let Ok(path) = root.join(name).canonicalize() else { return Ok(None) };
     if !path.starts_with(root) {
-        return outside("is a link out of");
+        return outside("is a link that points outside");
     }
     match path.metadata() {
-        Ok(found) if !found.is_file() => return refused(format!("`{name}` is no file"), "name a file"),
+        Ok(found) if !found.is_file() => return refused(format!("`{name}` is not a file"), "name a file"),
         Ok(found) if found.len() > MAX_FILE => {
             let what = format!("`{name}` has {} bytes, and no file of a project may exceed {MAX_FILE}", found.len());
             return refused(what, "split it, or make it smaller");
@@ -163,12 +163,12 @@ mod tests {
             ("own.yaml", Ok(Some("own"))),
             ("inner.yaml", Ok(Some("own"))),
             ("gone.yaml", Ok(None)),
-            ("../secret.yaml", Err("leaves the project")),
-            ("a/../../secret.yaml", Err("leaves the project")),
-            ("/etc/passwd", Err("leaves the project")),
-            ("..\\secret.yaml", Err("leaves the project")),
-            ("link.yaml", Err("is a link out of the project")),
-            (".", Err("leaves the project")),
+            ("../secret.yaml", Err("points outside the project")),
+            ("a/../../secret.yaml", Err("points outside the project")),
+            ("/etc/passwd", Err("points outside the project")),
+            ("..\\secret.yaml", Err("points outside the project")),
+            ("link.yaml", Err("is a link that points outside the project")),
+            (".", Err("points outside the project")),
         ] {
             match (source.template(name), expected) {
                 (Ok(found), Ok(expected)) => assert_eq!(found.as_deref(), expected, "{name}"),

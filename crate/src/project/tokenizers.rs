@@ -1,4 +1,4 @@
-//! Which tokenizer a configuration means: a built-in one, or files by path.
+//! Resolves the tokenizer that a configuration names: a built-in one, or files by path.
 
 use std::path::{Path, PathBuf};
 
@@ -6,7 +6,7 @@ use super::builtin::TOKENIZERS;
 use super::error::{ProjectError, unknown};
 use crate::tokenizer::TokenizerFiles;
 
-/// The tokenizer of configurations that name none.
+/// The tokenizer of configurations that do not name one.
 pub(super) const DEFAULT: &str = "2k";
 
 /// The names of the built-in tokenizers.
@@ -18,7 +18,7 @@ pub fn tokenizer_names() -> Vec<String> {
 /// folder.
 ///
 /// # Errors
-/// [`ProjectError`] if there is none, which says what was looked for.
+/// [`ProjectError`] if it does not exist, which says what was searched for.
 pub fn tokenizer(name: &str) -> Result<TokenizerFiles, ProjectError> {
     find(name, None, "the command line")
 }
@@ -48,7 +48,7 @@ pub(super) fn find(name: &str, folder: Option<&Path>, place: &str) -> Result<Tok
     let home = if file { path.parent().unwrap_or(Path::new(".")) } else { &path };
     let own_name = path.file_name().and_then(|name| name.to_str()) == Some("tokenizer.json");
     if file && !own_name || !home.join("tokenizer.json").is_file() {
-        let lacking = if file { "is no tokenizer.json" } else { "holds no tokenizer.json" };
+        let lacking = if file { "is not a tokenizer.json" } else { "has no tokenizer.json" };
         return Err(ProjectError::Refused {
             what: format!("the tokenizer `{name}` {lacking}"),
             place: format!("{}, asked for by {place}", path.display()),

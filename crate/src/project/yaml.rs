@@ -1,4 +1,4 @@
-//! YAML as JSON values: what a configuration may hold, and nothing beyond.
+//! Parses YAML into JSON values, and refuses what a configuration cannot hold.
 
 use serde_json::{Map, Number, Value};
 use serde_yaml::Value as Yaml;
@@ -11,7 +11,7 @@ pub(super) struct YamlError {
 }
 
 /// Parses one document. Merge keys (`<<`) are applied; tags, keys that are not text, and numbers that JSON has no word
-/// for are errors. Aliases that multiply without end are refused by the parser.
+/// for are errors. The parser refuses aliases that multiply without end.
 pub(super) fn parse(text: &str) -> Result<Value, YamlError> {
     let located = |error: serde_yaml::Error| YamlError {
         line: error.location().map(|location| location.line()),
@@ -49,7 +49,7 @@ fn to_json(yaml: Yaml, at: &str) -> Result<Value, String> {
             }
             Value::Object(object)
         }
-        Yaml::Tagged(tagged) => return Err(format!("`{at}` has the tag {}; tags mean nothing here", tagged.tag)),
+        Yaml::Tagged(tagged) => return Err(format!("`{at}` has the tag {}; tags are not supported", tagged.tag)),
     })
 }
 

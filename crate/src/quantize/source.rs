@@ -150,7 +150,7 @@ impl TensorSource for QuantizingSource<'_> {
     }
 }
 
-/// Little-endian floats as float32, on all cores; `None` for element types that are no floats.
+/// Little-endian floats as float32, on all cores; `None` for element types that are not floats.
 fn floats(bytes: &[u8], dtype: DType) -> Option<Vec<f32>> {
     const SHARE: usize = 1 << 16;
     let mut floats = vec![0f32; bytes.len() / dtype.bytes()];

@@ -68,7 +68,7 @@ impl CompareSettings {
             let (key, value) = (key.trim().trim_start_matches("--").replace('_', "-"), value.trim());
             let expected = |what: String| {
                 let advice = format!("write {key}=VALUE with one of the values that the flag takes");
-                refused(format!("`{value}` is no value of {key}: {what}"), ORIGIN, advice)
+                refused(format!("invalid value `{value}` for {key}: {what}"), ORIGIN, advice)
             };
             let switch = || match value {
                 "true" | "yes" | "on" | "1" => Some(true),
@@ -97,7 +97,7 @@ impl CompareSettings {
                     let likeness = |known: &&str| strsim::jaro_winkler(&key, known);
                     let close = KEYS.into_iter().filter(|known| likeness(known) > 0.75);
                     let meant = close.max_by(|a, b| likeness(a).total_cmp(&likeness(b)));
-                    let meant = meant.map_or_else(String::new, |meant| format!(" (is `{meant}` meant?)"));
+                    let meant = meant.map_or_else(String::new, |meant| format!("; did you mean `{meant}`?"));
                     return refused(
                         format!("there is no setting `{key}` to compare{meant}"),
                         ORIGIN,
@@ -156,7 +156,7 @@ mod tests {
     fn what_cannot_be_compared_says_what_can() {
         for (text, said) in [
             ("", "nothing to compare"),
-            ("attn-implementatoin=eager", "is `attn-implementation` meant?"),
+            ("attn-implementatoin=eager", "did you mean `attn-implementation`?"),
             ("attn-implementation=fast", "`fast` is no value"),
             ("gradient-checkpointing=maybe", "true or false"),
             ("device=meta", "cpu, cuda"),

@@ -171,7 +171,11 @@ impl<'a> SmokeTest<'a> {
         };
         for (name, value) in [("--steps", self.steps), ("--batch-size", self.batch_size)] {
             if value == 0 {
-                return refused("zero is not enough", name, "give a number from 1");
+                return refused(
+                    format!("invalid value 0 for {name}: must be at least 1"),
+                    name,
+                    "give a number of at least 1",
+                );
             }
         }
         let longest = self.construction.config.max_position_embeddings;
@@ -180,7 +184,11 @@ impl<'a> SmokeTest<'a> {
             return refused(what, "--sequence-length", format!("give a number from 2 to {longest}"));
         }
         if !(self.lr.is_finite() && self.lr >= 0.0) {
-            return refused(format!("{} is no learning rate", self.lr), "--lr", "give a number from 0");
+            return refused(
+                format!("invalid learning rate `{}`", self.lr),
+                "--lr",
+                "give a finite number of at least 0",
+            );
         }
         let estimate = self.construction.estimate_of(self.batch_size, self.sequence_length);
         let kept = match self.settings.gradient_checkpointing {

@@ -1,4 +1,4 @@
-//! The families of models by their names, and what models of each take for granted: the `native:` sections of
+//! The families of models by name, and the defaults of each: the `native:` sections of
 //! `families/*.yaml`, of which this is the only part that the native side reads.
 
 use std::collections::HashMap;
@@ -14,7 +14,7 @@ use super::{ConfigError, ModelConfig};
 
 include!(concat!(env!("OUT_DIR"), "/families.rs"));
 
-/// A family of models: its name, and what a configuration of it need not say.
+/// A family of models: its name, and the values that its configurations may omit.
 ///
 /// ```
 /// use chandlery::spec::{Architecture, ModelConfig};
@@ -25,7 +25,7 @@ include!(concat!(env!("OUT_DIR"), "/families.rs"));
 #[derive(Clone, Copy)]
 pub struct Architecture(&'static Defaults);
 
-/// What is known of a family's native side.
+/// The native side of a family.
 struct Defaults {
     name: String,
     /// The fields of a native config.json that models of the family share.
@@ -126,7 +126,7 @@ impl Architecture {
         Ok(made)
     }
 
-    /// One that takes nothing for granted but the defaults of the declarations.
+    /// Returns a family with the defaults of the declarations only.
     pub(crate) fn nameless() -> Self {
         static NAMELESS: LazyLock<Architecture> = LazyLock::new(|| Architecture::leak("", Map::new(), false));
         *NAMELESS
@@ -148,7 +148,7 @@ impl Architecture {
         self.0.built_in
     }
 
-    /// Whether the family says something about this field, even if only that it is as usual: then it is always written.
+    /// Returns whether the family mentions this field, even with the default value: then it is always written.
     pub(super) fn says(self, field: &str) -> bool {
         self.0.fields.contains_key(field)
     }
@@ -174,7 +174,7 @@ impl Architecture {
 }
 
 impl ModelConfig {
-    /// What a configuration of the family need not say; sizes are 0.
+    /// Returns a configuration with the family's defaults; sizes are 0.
     pub fn usual(family: Architecture) -> Self {
         let read =
             || Self::with_defaults(family, &family.0.fields, family.name()).unwrap_or_else(|_| Self::plain(family));

@@ -6,12 +6,12 @@ pub(super) use super::parts::ModelConfig;
 use super::{Architecture, Initialization, ModelSpec, Quantization, parts};
 use crate::diagnostic::{Diagnose, Diagnostic, foreign};
 
-/// What is wrong with a configuration.
+/// An error in a configuration.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{}", self.diagnostic())]
 #[non_exhaustive]
 pub enum ConfigError {
-    /// A field that must be there is not.
+    /// A required field that is missing.
     Missing {
         /// The field.
         field: String,
@@ -20,7 +20,7 @@ pub enum ConfigError {
         /// The family that needs it.
         family: String,
     },
-    /// A field holds something else than it should.
+    /// A field with an invalid value.
     Invalid {
         /// The field.
         field: String,
@@ -33,11 +33,11 @@ pub enum ConfigError {
     },
     /// A field that does not exist.
     Unknown {
-        /// Which kind of thing.
+        /// The kind of name.
         what: String,
-        /// What was written.
+        /// The name as written.
         found: String,
-        /// What was probably meant.
+        /// The most similar known name.
         meant: Option<String>,
         /// What to do.
         advice: String,
@@ -55,11 +55,11 @@ pub enum ConfigError {
     },
     /// A family, activation or feature this crate does not build.
     Unsupported {
-        /// Which kind of thing.
+        /// The kind of name.
         what: String,
-        /// What was asked for.
+        /// The name that was given.
         found: String,
-        /// What exists.
+        /// The supported names.
         supported: String,
         /// The file or configuration.
         origin: String,
@@ -99,7 +99,7 @@ fn did_you_mean(name: Option<&str>) -> String {
 }
 
 impl ModelConfig {
-    /// Checks what the parts need of each other.
+    /// Checks that the parts fit each other.
     ///
     /// # Errors
     /// [`ConfigError::Invalid`] for sizes of zero, heads that do not divide, or an odd head width.
@@ -146,7 +146,7 @@ impl ModelConfig {
         self
     }
 
-    /// The same model as one of another family: what that one takes for granted is said.
+    /// Returns the same model as one of another family; values that differ from its defaults are set explicitly.
     pub(crate) fn of_family(mut self, architecture: Architecture) -> Self {
         self.architecture = architecture;
         for run in &mut self.layers {

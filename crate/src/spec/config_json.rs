@@ -7,7 +7,7 @@ use super::fields::Fields;
 use super::parts::{self, PARTS, PartFields, Reading};
 use super::{Architecture, family_names, user_part};
 
-/// Whose parameter names a model folder uses.
+/// The parameter names that a model folder uses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Naming {
     /// Hugging Face: `model.layers.0.self_attn.q_proj.weight`.
@@ -20,15 +20,15 @@ pub enum Naming {
 pub(super) const NATIVE_PREFIX: &str = "chandlery-";
 /// Prefix that Forgather's generated models carry.
 const FORGATHER_PREFIX: &str = "forgather-dynamic-causal-";
-/// Keys of a project's YAML that describe no part: the family, and what belongs to the folder.
+/// Keys of a project's YAML that do not describe a part: the family, and what belongs to the folder.
 const PROJECT_KEYS: &[&str] = &["model_type", "model_name", "tokenizer"];
-/// Where a native config.json says its family once more.
+/// The field that repeats the family in a native config.json.
 const ARCHITECTURE_KEY: &str = "chandlery_arch";
 /// Where a native config.json keeps the Hugging Face configuration it came from, so that nothing is lost on the way back.
 const SOURCE_KEY: &str = "hf_source_config";
 
 impl ModelConfig {
-    /// Whose names the weights beside a config.json have: native ones if its `model_type` is ours or Forgather's, or if it
+    /// Returns whose names the weights next to a config.json have: native ones if its `model_type` is ours or Forgather's, or if it
     /// says what it was converted from.
     pub fn naming_of(json: &Value) -> Naming {
         let native = json.get("model_type").and_then(Value::as_str).is_some_and(|name| native_type(name).is_some());
@@ -36,7 +36,7 @@ impl ModelConfig {
         if native || converted { Naming::Native } else { Naming::HuggingFace }
     }
 
-    /// Whether a config.json leaves the element type to the weights: it says none, or `auto`.
+    /// Returns whether a config.json leaves the element type to the weights: the field is missing, or `auto`.
     pub fn leaves_dtype_open(json: &Value) -> bool {
         let open = |field: &str| json.get(field).is_none_or(|dtype| dtype.is_null() || dtype == "auto");
         ["dtype", "torch_dtype"].into_iter().all(open)
@@ -57,7 +57,7 @@ impl ModelConfig {
             (None, None) => None,
         };
         let found = name.and_then(Architecture::from_forgather_name).or_else(|| {
-            // A family that somebody else described says everything itself.
+            // A configuration of a family that is not built in has every field.
             let name = model_type
                 .strip_prefix(NATIVE_PREFIX)
                 .filter(|name| object.get(ARCHITECTURE_KEY) == Some(&json!(name)))?;
@@ -72,7 +72,7 @@ impl ModelConfig {
     }
 
     /// Reads what a project renders to: the fields of a native config.json, with the family as `model_type`. A key that is
-    /// no field is an error, and so is what has no effect in rotary parameters or in an entry of `layers`.
+    /// not a field is an error, and so is one without effect in rotary parameters or in an entry of `layers`.
     ///
     /// # Errors
     /// As [`from_json`](Self::from_json), and [`ConfigError::Unknown`] or [`ConfigError::NoEffect`].
@@ -128,7 +128,7 @@ impl ModelConfig {
         Ok(config)
     }
 
-    /// What a family takes for granted: the fields that its description has.
+    /// The defaults of a family: the fields that its description has.
     pub(super) fn with_defaults(
         architecture: Architecture,
         object: &Map<String, Value>,
@@ -227,8 +227,8 @@ impl ModelConfig {
     }
 }
 
-/// A key of a native config.json that is a field but for a letter or two: it was meant, and would be passed over. Keys of
-/// other programs are none of this one's business.
+/// Returns a key of a native config.json that is almost a field: a typo that would be ignored. Keys of
+/// other programs are left alone.
 fn refuse_misspelt(fields: &Fields<'_>) -> Result<(), ConfigError> {
     let names: Vec<&str> = parts::fields().map(|field| field.name).filter(|name| name.len() > 6).collect();
     let close = |key: &str| names.iter().any(|name| (1..=2).contains(&strsim::osa_distance(key, name)));
@@ -243,7 +243,7 @@ fn native_type(model_type: &str) -> Option<&str> {
     model_type.strip_prefix(NATIVE_PREFIX).or_else(|| model_type.strip_prefix(FORGATHER_PREFIX))
 }
 
-/// The classes of the Python sources beside a config.json, which transformers imports if `trust_remote_code` allows it.
+/// The classes of the Python sources next to a config.json, which transformers imports if `trust_remote_code` allows it.
 fn python_classes() -> [(String, Value); 2] {
     let classes = json!({
         "AutoConfig": "configuration_chandlery.ChandleryConfig",

@@ -1,8 +1,8 @@
-//! What a model's parts compute and keep, by token: each part's file says it for the part.
+//! What a model's parts compute and keep for each token: each part's file has the formulas of the part.
 
 use super::{Leaf, Mixer, ModelSpec, Node, Part, parts};
 
-/// What the cost of a part depends on beside the part.
+/// What the cost of a part depends on, apart from the part.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CostScope {
     /// Tokens of a row.
@@ -14,7 +14,7 @@ pub struct CostScope {
 }
 
 impl CostScope {
-    /// How many of so many tokens the last one sees.
+    /// Returns how many of the given number of tokens the last one sees.
     pub(super) fn visible(window: Option<usize>, length: u64) -> u64 {
         window.map_or(length, |window| length.min(window as u64))
     }
@@ -58,7 +58,7 @@ impl Cost {
 }
 
 impl ModelSpec {
-    /// What all parts cost together.
+    /// Returns the cost of all parts together.
     pub fn cost(&self, scope: CostScope) -> Cost {
         of_node(&self.root, scope)
     }
@@ -73,7 +73,7 @@ fn of_node(node: &Node, scope: CostScope) -> Cost {
     match &node.part {
         Part::Leaf(leaf) => match leaf {
             Leaf::Linear { inputs, outputs, .. } => cost.matmul_flops += 2 * (inputs * outputs) as u64,
-            // Their results are counted where they stand.
+            // Their results are counted where they are computed.
             Leaf::RmsNorm { .. }
             | Leaf::LayerNorm { .. }
             | Leaf::Embedding { .. }

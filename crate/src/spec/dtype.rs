@@ -1,4 +1,4 @@
-//! Element types, by the names that files and configurations use.
+//! Element types, and their names in files and configurations.
 
 use serde::{Deserialize, Serialize};
 
@@ -36,7 +36,7 @@ pub enum DType {
     Block(BlockType),
 }
 
-/// Every type but blocks, with its safetensors name, its torch name and its bytes per element.
+/// Every type except blocks, with its safetensors name, its torch name and its bytes per element.
 const NAMES: &[(DType, &str, &str, usize)] = &[
     (DType::F32, "F32", "float32", 4),
     (DType::BF16, "BF16", "bfloat16", 2),
@@ -95,7 +95,7 @@ impl DType {
         matches!(self, DType::F32 | DType::BF16 | DType::F16 | DType::F64)
     }
 
-    /// True for every type that stores numbers with an exponent, those of one byte among them.
+    /// Returns whether the type stores numbers with an exponent, including the types of one byte.
     pub fn is_float(self) -> bool {
         self.is_weight_float() || matches!(self, DType::F8E4M3 | DType::F8E5M2)
     }

@@ -10,7 +10,7 @@ pub(super) struct Fields<'a> {
     pub(super) object: &'a Map<String, Value>,
     pub(super) origin: &'a str,
     pub(super) family: &'a str,
-    /// Whether somebody wrote the object for this toolkit, so that what it does not know or use is a mistake.
+    /// Whether the object was written for this toolkit, so that unknown or unused fields are mistakes.
     pub(super) strict: bool,
 }
 
@@ -28,7 +28,7 @@ impl Fields<'_> {
         }
     }
 
-    /// A name that is none of `known`.
+    /// Returns the error for a name that is not among `known`.
     pub(super) fn unknown(&self, what: &'static str, found: &str, known: &[&str], advice: &str) -> ConfigError {
         self.unknown_named(what, found, known, advice)
     }
@@ -46,7 +46,7 @@ impl Fields<'_> {
         }
     }
 
-    /// A name that is neither a built-in part nor one that was registered for this place.
+    /// Returns the error for a name that is neither a built-in part nor one that was registered for this place.
     pub(super) fn unknown_part(
         &self,
         field: &str,
@@ -57,7 +57,7 @@ impl Fields<'_> {
         let own = UserPart::all().into_iter().filter(|part| part.mixer_kind() == mixer).map(UserPart::name);
         let known: Vec<&str> = words.iter().copied().chain(own).collect();
         let advice = format!(
-            "use one of: {}; a part of your own is known after its project (-p) or a cell has brought it",
+            "use one of: {}; your own parts are known after their project (-p) or a cell has registered them",
             known.join(", ")
         );
         self.unknown_named(field, found, &known, &advice)
@@ -68,7 +68,7 @@ impl Fields<'_> {
         ConfigError::NoEffect { field, origin, advice }
     }
 
-    /// A field that was given, and whose value the configuration does not hold.
+    /// Returns the error for a given field whose value the configuration does not hold.
     pub(super) fn lost(&self, field: &Field) -> ConfigError {
         let needs = field.condition().map_or_else(String::new, |needs| format!(", or set {needs}"));
         self.no_effect(field.name, &format!("remove it{needs}"))

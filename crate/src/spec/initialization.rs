@@ -29,7 +29,7 @@ pub enum Initialization {
     ScaledEmbedding,
     /// Everything as PyTorch.
     Pytorch,
-    /// Rules of one's own.
+    /// Custom rules.
     Rules(Vec<InitRule>),
 }
 
@@ -140,7 +140,7 @@ impl Initialization {
     }
 }
 
-/// A recipe ready to be asked.
+/// A recipe with compiled patterns.
 pub(super) struct InitRules(Vec<(Regex, Distribution)>);
 
 impl InitRules {

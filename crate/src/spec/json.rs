@@ -1,9 +1,9 @@
-//! JSON as Python writes it: numbers that JSON has no words for, and a byte order mark.
+//! JSON as Python writes it: with numbers that JSON cannot express, and a byte order mark.
 
 use serde_json::Value;
 
 /// Reads a configuration. `NaN`, `Infinity` and `-Infinity`, which Python writes without quotes, become
-/// `{"__float__": "NaN"}` and so on, as transformers 5 writes them itself: whoever needs a number there refuses them.
+/// `{"__float__": "NaN"}` and so on, as transformers 5 writes them itself: where a number is needed, they are refused.
 ///
 /// # Errors
 /// What serde_json says, with line and column.

@@ -1,6 +1,6 @@
 //! What a model *is*: a tree of parts, pure data. Tables, candle modules, conversions and sources are folds over it.
 //!
-//! Nothing here touches files, candle or looks.
+//! Nothing here touches files, candle or presentation.
 
 mod architecture;
 mod block_type;

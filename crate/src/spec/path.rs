@@ -32,7 +32,7 @@ impl ParamPath {
         if self.0.is_empty() { Self(segment.to_owned()) } else { Self(format!("{}.{segment}", self.0)) }
     }
 
-    /// The path without its last segment; empty if it has one only.
+    /// Returns the path without its last segment; empty if it has only one.
     pub fn parent(&self) -> Self {
         Self(self.0.rsplit_once('.').map_or_else(String::new, |(parent, _)| parent.to_owned()))
     }

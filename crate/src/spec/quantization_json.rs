@@ -9,7 +9,7 @@ use super::scheme::{Granularity, QuantDType, Scheme};
 
 /// The block's name.
 pub(super) const KEY: &str = "quantization_config";
-/// The only method that is read: safetensors with packed numbers and their scales beside them.
+/// The only supported method: safetensors with packed numbers and their scales.
 const METHOD: &str = "compressed-tensors";
 const WEIGHTS: &str = "4-bit and 8-bit int, 8-bit float";
 const FORMATS: [&str; 5] = ["pack-quantized", "int-quantized", "float-quantized", "naive-quantized", "mixed-precision"];

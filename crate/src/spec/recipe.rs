@@ -20,7 +20,7 @@ pub enum Recipe {
     Float8DynamicActFloat8Weight,
 }
 
-/// A recipe that does not exist.
+/// An unknown recipe.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{}", self.diagnostic())]
 pub struct UnknownRecipe {
@@ -69,7 +69,7 @@ impl Recipe {
             let meant = close.filter(|recipe| likeness(recipe) > 0.85);
             UnknownRecipe {
                 name: name.to_owned(),
-                meant: meant.map_or_else(String::new, |recipe| format!(" (is `{}` meant?)", recipe.name())),
+                meant: meant.map_or_else(String::new, |recipe| format!("; did you mean `{}`?", recipe.name())),
                 origin: origin.to_owned(),
                 known: Self::ALL.map(Recipe::name).join(", "),
             }
@@ -164,7 +164,7 @@ mod tests {
             assert_eq!(Recipe::parse(recipe.name(), "--quantize"), Ok(recipe));
         }
         let error = Recipe::parse("int4-weights-only", "--quantize").unwrap_err().to_string();
-        assert!(error.contains("is `int4-weight-only` meant?") && error.contains("float8-dynamic-act"), "{error}");
+        assert!(error.contains("did you mean `int4-weight-only`?") && error.contains("float8-dynamic-act"), "{error}");
         assert!(!Recipe::parse("fp4", "--quantize").unwrap_err().to_string().contains("meant"));
     }
 }

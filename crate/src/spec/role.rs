@@ -1,9 +1,9 @@
-//! What a parameter is for. Whoever treats parameters differently asks for the role, never for the name.
+//! The role of a parameter. Code that treats parameters differently asks for the role, never for the name.
 
 use super::{MixerKind, ModelConfig, ModelSpec, ParamPath};
 use crate::spec::{Architecture, DType};
 
-/// What the parameters of a leaf are for.
+/// The role of the parameters of a leaf.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Role {
@@ -27,11 +27,11 @@ pub enum Role {
     KeyNorm,
     /// ALiBi's slopes.
     Slopes,
-    /// What the function inside a gated feed-forward part is of.
+    /// The gate projection: the input of the activation in a gated feed-forward part.
     Gate,
-    /// Into the width of the feed-forward part.
+    /// The up projection, into the width of the feed-forward part.
     Up,
-    /// Out of the width of the feed-forward part.
+    /// The down projection, out of the width of the feed-forward part.
     Down,
     /// The norm of attention.
     AttentionNorm,
@@ -39,9 +39,9 @@ pub enum Role {
     FeedForwardNorm,
     /// The norm after the last layer.
     FinalNorm,
-    /// Vectors to logits.
+    /// The head: vectors to logits.
     Head,
-    /// Whatever a user's part has in this place.
+    /// A parameter of a user's part in this place.
     User(MixerKind),
 }
 
@@ -97,7 +97,7 @@ impl Role {
         }
     }
 
-    /// What rules of initialisation call it.
+    /// Returns its name in the rules of initialization.
     pub(super) fn pseudo_name(self) -> &'static str {
         match self {
             Role::TokenEmbedding => "embedding",
@@ -111,7 +111,7 @@ impl Role {
             Role::Up | Role::User(MixerKind::FeedForward) => "ff.up_proj",
             Role::Down => "ff.down_proj",
             Role::Head => "lm_head",
-            // No rule sees them.
+            // Rules do not apply to them.
             Role::QueryNorm | Role::KeyNorm | Role::AttentionNorm | Role::FeedForwardNorm | Role::FinalNorm => "norm",
             Role::Slopes => "slopes",
         }

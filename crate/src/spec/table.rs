@@ -1,4 +1,4 @@
-//! The common currency of specs and checkpoints: an ordered table of named, shaped tensors.
+//! An ordered table of named tensors with shapes: the type that specs and checkpoints share.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -25,7 +25,7 @@ pub struct TensorRow {
 }
 
 impl TensorRow {
-    /// A tensor as files hold it: trained, tied to none, drawn by nobody knows what.
+    /// Returns a tensor as files hold it: trained, not tied, with an unknown initialization.
     pub fn stored(path: ParamPath, shape: Vec<usize>, dtype: DType) -> Self {
         Self { path, shape, dtype, init: None, tied_to: None, trainable: true, role: None }
     }
@@ -117,7 +117,7 @@ impl TensorTable {
         self.0.rows.len()
     }
 
-    /// True without rows.
+    /// Returns whether there are no rows.
     pub fn is_empty(&self) -> bool {
         self.0.rows.is_empty()
     }

@@ -1,4 +1,4 @@
-//! Texts to train on: which files, and their documents a piece at a time.
+//! Training texts: finds the files, and reads their documents a piece at a time.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader};
@@ -19,7 +19,7 @@ fn wrong(what: impl Into<String>, place: impl std::fmt::Display, advice: &str) -
 /// The files that paths and patterns name, in order, each once. `*` and `?` match inside a name, `**` any folders.
 ///
 /// # Errors
-/// [`TokenizerError::Text`] for a path that is no file, and for a pattern that matches none.
+/// [`TokenizerError::Text`] for a path that is not a file, and for a pattern that does not match any.
 pub(super) fn expand(patterns: &[String]) -> Result<Vec<PathBuf>, TokenizerError> {
     let mut files: Vec<PathBuf> = Vec::new();
     for pattern in patterns {
@@ -77,7 +77,7 @@ fn search(folder: &Path, parts: &[&str], found: &mut Vec<PathBuf>) {
     }
 }
 
-/// The pieces of one file, which together say the same words as the whole.
+/// The pieces of one file, which together have the same words as the whole.
 pub(super) struct Pieces<'a> {
     path: &'a Path,
     field: Option<&'a str>,
@@ -142,7 +142,7 @@ impl<'a> Pieces<'a> {
     }
 
     /// Cuts only where one line end stands between two printed characters. There the words of the pieces are those of
-    /// the whole; a cut elsewhere would tear a run of white space, which is a word of its own.
+    /// the whole; a cut elsewhere would split a run of white space, which is a word.
     fn plain(&mut self) -> Result<Option<String>, TokenizerError> {
         let mut piece = match self.ahead.take() {
             Some(line) => line,

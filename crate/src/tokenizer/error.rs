@@ -1,4 +1,4 @@
-//! What can be wrong with a tokenizer, a list of tokens to add, a chat template or a generation preset.
+//! Errors about a tokenizer, a list of tokens to add, a chat template or a generation preset.
 
 use std::path::PathBuf;
 
@@ -9,7 +9,7 @@ use crate::diagnostic::{Diagnose, Diagnostic};
 #[error("{}", self.diagnostic())]
 #[non_exhaustive]
 pub enum TokenizerError {
-    /// No tokenizer.json.
+    /// A folder without a tokenizer.
     Missing {
         /// The folder.
         folder: PathBuf,
@@ -28,7 +28,7 @@ pub enum TokenizerError {
         /// What is wrong.
         reason: String,
     },
-    /// A text to train on that cannot be had.
+    /// A training text that cannot be read.
     Text {
         /// What is wrong.
         what: String,
@@ -56,7 +56,7 @@ pub enum TokenizerError {
     Failed {
         /// The folder.
         folder: PathBuf,
-        /// What it says.
+        /// What the tokenizer says.
         reason: String,
     },
 }
@@ -95,10 +95,10 @@ impl TokenizerError {
     }
 }
 
-/// ` (is ... meant?)` with the name of `known` that looks most like `name`, or nothing.
+/// Returns `; did you mean …?` with the name of `known` that looks most like `name`, or nothing.
 pub(super) fn meant(name: &str, known: &[&str]) -> String {
     let likeness = |candidate: &&&str| strsim::jaro_winkler(name, candidate);
     let hint = known.iter().filter(|candidate| likeness(candidate) > 0.75);
     let hint = hint.max_by(|a, b| likeness(a).total_cmp(&likeness(b)));
-    hint.map_or_else(String::new, |hint| format!(" (is `{hint}` meant?)"))
+    hint.map_or_else(String::new, |hint| format!("; did you mean `{hint}`?"))
 }

@@ -29,11 +29,11 @@ pub const TOKENIZER_FILES: &[&str] = &[
     "tekken.json",
 ];
 
-/// Those that hold a vocabulary and need Python.
+/// Vocabulary files that need Python.
 const SLOW_FILES: &[&str] =
     &["tokenizer.model", "vocab.json", "vocab.txt", "spiece.model", "sentencepiece.bpe.model", "tekken.json"];
 
-/// Where transformers keeps templates beside the default one.
+/// Where transformers stores templates other than the default one.
 pub(super) const NAMED_TEMPLATES: &str = "additional_chat_templates";
 
 /// The contents of a folder's tokenizer files.
@@ -48,7 +48,7 @@ pub struct TokenizerFiles {
 }
 
 impl TokenizerFiles {
-    /// Reads whichever of the files a folder has; none is an empty set, not an error.
+    /// Reads the files that a folder has. A folder without any gives an empty set, not an error.
     ///
     /// # Errors
     /// [`TokenizerError::Invalid`] if one is there and cannot be read.
@@ -243,7 +243,7 @@ impl TokenizerFiles {
         Ok(self.outline()?.next as usize)
     }
 
-    /// The ids of tokens by their texts, `None` for those that there are not. The tokenizer is not built for it.
+    /// The ids of tokens by their texts, `None` for unknown ones. The tokenizer is not built for it.
     ///
     /// # Errors
     /// [`TokenizerError`] if there is no tokenizer, or its file cannot be read.

@@ -1,5 +1,5 @@
 //! What tokenizer.json says about its tokens, read without building the tokenizer: that takes a hundred megabytes for a
-//! vocabulary of a hundred thousand, and who adds a token asks for a few ids.
+//! vocabulary of a hundred thousand, and adding a token needs only a few ids.
 
 use std::collections::{HashMap, HashSet};
 
@@ -12,7 +12,7 @@ use serde_json::{Map, Value};
 pub(super) struct Outline {
     /// The entries of `added_tokens`, as they stand.
     pub(super) added: Vec<Map<String, Value>>,
-    /// What puts tokens around a text.
+    /// The post-processor, which puts tokens around a text.
     pub(super) post_processor: Value,
     /// The id that a new token gets.
     pub(super) next: u32,
@@ -30,7 +30,7 @@ struct Head {
 }
 
 impl Outline {
-    /// Reads the text of a tokenizer.json; `asked` are the tokens whose ids will be looked up, beside the added ones.
+    /// Reads the text of a tokenizer.json; `asked` are the tokens whose ids will be looked up, in addition to the added ones.
     pub(super) fn read(text: &[u8], asked: &[String]) -> Result<Self, serde_json::Error> {
         let head: Head = serde_json::from_slice(text)?;
         let contents: Vec<String> = head.added_tokens.iter().filter_map(content).map(str::to_owned).collect();

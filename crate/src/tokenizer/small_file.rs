@@ -1,4 +1,4 @@
-//! Files that people write by hand: text, and not much of it.
+//! Small text files that people write by hand.
 
 use std::io::Read;
 use std::path::Path;
@@ -29,7 +29,7 @@ pub(super) fn read(path: &Path, kind: &str) -> Result<String, TokenizerError> {
         return Err(TokenizerError::refused(
             format!("the {kind} has more than {MAX_BYTES} bytes"),
             place(),
-            "check that this is the file you mean; one has a few thousand",
+            "check the path; such a file has a few thousand",
         ));
     }
     String::from_utf8(bytes).map_err(|error| {

@@ -1,4 +1,4 @@
-//! What a tokenizer is, in numbers and an example.
+//! A tokenizer's summary: numbers and an example.
 
 use serde_json::Value;
 
@@ -7,7 +7,7 @@ use super::{ROLES, TokenizerError, TokenizerFiles};
 /// The example that is split when no text is given.
 const SAMPLE: &str = "The chandler lit 12 candles; déjà vu!\n    return x + 1";
 
-/// A token that stands for something beside text.
+/// A special token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SpecialToken {
     /// Its id.
@@ -32,7 +32,7 @@ pub struct SampleToken {
 /// A tokenizer's summary; made by [`TokenizerFiles::summary`].
 #[derive(Clone, Debug)]
 pub struct TokenizerSummary {
-    /// What was asked for.
+    /// The name that was given.
     pub title: String,
     /// Tokens, added ones included.
     pub vocab_size: usize,

@@ -37,7 +37,7 @@ pub struct Training {
     special_tokens: Vec<String>,
 }
 
-/// What a training gave.
+/// The result of a training.
 #[derive(Clone, Debug)]
 pub struct TrainedTokenizer {
     /// The files of the tokenizer.
@@ -46,7 +46,7 @@ pub struct TrainedTokenizer {
     pub texts: Vec<PathBuf>,
     /// Their size in bytes.
     pub bytes: u64,
-    /// Different words in them: what is between white space and punctuation, as the byte-level splitting sees it.
+    /// Different words in them: the text between white space and punctuation, as the byte-level splitting sees it.
     pub words: usize,
     /// Tokens, special ones included.
     pub vocab_size: usize,
@@ -101,7 +101,7 @@ impl Training {
         for token in &self.special_tokens {
             if token.trim().is_empty() || special.contains(&token.as_str()) {
                 return Err(TokenizerError::Text {
-                    what: format!("the special token `{token}` is empty or there already"),
+                    what: format!("the special token `{token}` is empty or listed already"),
                     place: "--special-tokens".to_owned(),
                     advice: "leave it out".to_owned(),
                 });
@@ -244,7 +244,7 @@ impl TrainedTokenizer {
     }
 }
 
-/// GPT-2's way of splitting a text into words.
+/// GPT-2's rule for splitting a text into words.
 fn splitting() -> ByteLevel {
     ByteLevel::new(false, true, true)
 }
@@ -280,7 +280,7 @@ mod tests {
         let error = train_tokenizer(100).run().unwrap_err().to_string();
         assert!(error.contains("ask for 262 or more"), "{error}");
         let error = train_tokenizer(300).special_tokens(["<|EOS|>"]).run().unwrap_err().to_string();
-        assert!(error.contains("`<|EOS|>` is empty or there already"), "{error}");
+        assert!(error.contains("`<|EOS|>` is empty or listed already"), "{error}");
         let error = train_tokenizer(300).files(["gone/*.txt"]).run().unwrap_err().to_string();
         assert!(error.contains("no such file") && error.contains("gone/*.txt"), "{error}");
     }

@@ -80,7 +80,7 @@ impl Change {
                 let Some(value) = remove(config, field) else { return Ok(()) };
                 match get(config, to) {
                     Some(other) if *other != value => {
-                        Err(format!("`{field}` is {value}, and `{to}`, which it is to become, is {other} already"))
+                        Err(format!("`{field}` is {value}, but its new name `{to}` already holds {other}"))
                     }
                     _ => insert(config, to, value),
                 }
@@ -126,7 +126,7 @@ fn insert(config: &mut Map<String, Value>, field: &str, value: Value) -> Result<
     }
     match room.as_object_mut() {
         Some(fields) => insert(fields, inner, value),
-        None => Err(format!("`{outer}` is no object, so it has no field `{inner}`")),
+        None => Err(format!("`{outer}` is not an object, so it has no field `{inner}`")),
     }
 }
 
@@ -169,7 +169,7 @@ mod tests {
     #[test]
     fn what_would_lose_a_value_is_an_error() {
         let both = changed("[{rename: a, to: b}]", json!({"a": 1, "b": 2})).unwrap_err();
-        assert_eq!(both, "`a` is 1, and `b`, which it is to become, is 2 already");
+        assert_eq!(both, "`a` is 1, but its new name `b` already holds 2");
         assert_eq!(changed("[{rename: a, to: b}]", json!({"a": 1, "b": 1})).unwrap(), json!({"b": 1}));
         assert!(changed("[{set: a.b, value: 1}]", json!({"a": "text"})).is_err());
     }

@@ -128,7 +128,7 @@ impl Prepared {
             !leave && !rewritten
         });
         if !left.is_empty() {
-            warnings.push(format!("left behind, of no use to the new version: {}", left.join(", ")));
+            warnings.push(format!("left out, because the new version does not use them: {}", left.join(", ")));
         }
         warnings.extend(edited(&asked.source, &sources, &old, &origin));
         if has_optimizer(&checkpoint) {
@@ -188,7 +188,7 @@ fn edited(folder: &Path, new: &[(String, String)], old: &Value, origin: &str) ->
         found.is_some_and(|found| found != *written && !before.iter().any(|file| file.0 == *name && file.1 == found))
     });
     let names: Vec<&str> = edited.map(|(name, _)| name.as_str()).collect();
-    (!names.is_empty()).then(|| format!("written anew, without the changes that SRC has: {}", names.join(", ")))
+    (!names.is_empty()).then(|| format!("written again, without the changes that SRC has: {}", names.join(", ")))
 }
 
 fn has_optimizer(checkpoint: &Path) -> bool {

@@ -38,7 +38,7 @@ pub(super) fn provenance(
     let version = match config.get("chandlery_arch_version") {
         Some(stamp) => Version::from_json(stamp).ok_or_else(|| {
             UpdateError::refused(
-                format!("`chandlery_arch_version` is {stamp}, which is no version"),
+                format!("invalid version {stamp} in `chandlery_arch_version`"),
                 origin,
                 "say which it is with --from-version",
             )

@@ -1,4 +1,4 @@
-//! Element types of weights, one into another.
+//! Casts of weights from one element type to another.
 
 use std::path::Path;
 
@@ -31,8 +31,8 @@ impl CastFault {
     }
 }
 
-/// Appends `bytes`, little-endian floats of type `from`, as type `to`, rounded to nearest even. From float64 they are
-/// rounded to float32 first. What is not finite stays so; a finite number that would not is a fault.
+/// Appends `bytes`, little-endian floats of type `from`, as type `to`, rounded to nearest even. Values of type float64 are
+/// rounded to float32 first. NaN and infinity stay as they are; a finite number that would become infinite is a fault.
 pub(crate) fn cast_floats(bytes: &[u8], from: DType, to: DType, out: &mut Vec<u8>) -> Result<(), CastFault> {
     if !from.is_float() || !to.is_weight_float() {
         return Err(CastFault::NotFloats);
@@ -65,7 +65,7 @@ pub(crate) fn cast_floats(bytes: &[u8], from: DType, to: DType, out: &mut Vec<u8
     if too_large { Err(CastFault::TooLarge) } else { Ok(()) }
 }
 
-/// `bytes`, little-endian floats of type `from`, as float32. `None` for element types that are no floats.
+/// `bytes`, little-endian floats of type `from`, as float32. `None` for element types that are not floats.
 pub(crate) fn read_floats(bytes: &[u8], from: DType, floats: &mut [f32]) -> Option<()> {
     if !from.is_float() {
         return None;
@@ -207,7 +207,7 @@ mod tests {
                 assert!(raw == back || not_a_number, "{dtype} {raw:?} {back:?}");
             }
         }
-        // Bit patterns from all over float32, in a length that is no multiple of the lanes.
+        // Bit patterns from all over float32, in a length that is not a multiple of the lanes.
         let floats: Vec<f32> = (0..100_003u32).map(|n| f32::from_bits(n.wrapping_mul(2_654_435_761))).collect();
         let bytes: Vec<u8> = floats.iter().flat_map(|value| value.to_le_bytes()).collect();
         let (brains, halves) = (cast(&bytes, DType::F32, DType::BF16), cast(&bytes, DType::F32, DType::F16));

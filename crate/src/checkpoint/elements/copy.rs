@@ -14,18 +14,18 @@ use crate::checkpoint::{Checkpoint, CheckpointError, Piece};
 use crate::spec::{DType, ParamPath, TensorRow};
 use crate::{interrupt, parallel};
 
-/// Between two looks at the interrupt flag.
+/// Bytes between two checks of the interrupt flag.
 const BLOCK: u64 = 64 << 20;
-/// What the buffers of a cast may take together, on however many cores.
+/// Bytes that the buffers of a cast may take together, whatever the number of cores.
 const CAST_MEMORY: usize = 48 << 20;
 
-/// A source that makes each tensor of pieces of an open checkpoint.
+/// A source that assembles each tensor from pieces of an open checkpoint.
 pub struct CheckpointCopy<'a> {
     pieces: Pieces<'a>,
     progress: &'a dyn Fn(u64),
 }
 
-/// Bytes of one source file that lie together and go to one place as they are.
+/// A contiguous run of bytes of a source file that is copied unchanged.
 struct Run<'a> {
     file: &'a WeightsFile,
     start: u64,
@@ -33,7 +33,7 @@ struct Run<'a> {
     to: u64,
 }
 
-/// A block to be cast on its way.
+/// A block that is cast while it is copied.
 struct CastBlock<'a> {
     file: &'a WeightsFile,
     start: u64,
@@ -45,7 +45,7 @@ struct CastBlock<'a> {
 }
 
 impl<'a> CheckpointCopy<'a> {
-    /// Copies from `from`; `pieces` says what each tensor to write is made of. One that it does not name is the source's
+    /// Copies from `from`; `pieces` says what each tensor to write is made of. A tensor that it does not name is the source's
     /// tensor of the same name.
     pub fn new(from: &'a Checkpoint, pieces: HashMap<ParamPath, Vec<Piece>>) -> Self {
         Self { pieces: Pieces::new(from, pieces), progress: &|_| () }
@@ -91,7 +91,7 @@ impl<'a> CheckpointCopy<'a> {
                 cast_floats(read, block.from, block.dtype, cast)
                     .map_err(|fault| fault.of(block.tensor, (block.from, block.dtype), from))?;
                 out.write_all_at(cast, block.to).map_err(CheckpointError::io("writing", path))?;
-                // Nobody listens any more if another thread failed.
+                // The receiver is gone if another thread failed.
                 let _ = progress.send(cast.len() as u64);
                 Ok(())
             },
@@ -114,7 +114,7 @@ impl TensorSource for CheckpointCopy<'_> {
                         (self.progress)(bytes.len() as u64);
                     }
                     Stretch::Stored { file, start, len, dtype } if dtype == row.dtype => {
-                        // What lies together in the source and is wanted together is copied at once.
+                        // Neighbors in the source that are also neighbors in the destination are copied at once.
                         match runs.last_mut().filter(|run| {
                             std::ptr::eq(run.file, file) && run.start + run.len == start && run.to + run.len == to
                         }) {

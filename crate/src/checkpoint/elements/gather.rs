@@ -5,7 +5,7 @@ use crate::checkpoint::elements::cast::cast_floats;
 use crate::checkpoint::{Checkpoint, CheckpointError};
 use crate::spec::{DType, ParamPath};
 
-/// Source bytes held at a time beside the piece that is made.
+/// Source bytes held at a time in addition to the piece that is made.
 const BLOCK: usize = 1 << 20;
 
 /// A box of indices of one source tensor, and where its elements go.
@@ -87,7 +87,7 @@ pub(in crate::checkpoint) fn gather(
             }
             let mut axes = axes.clone();
             axes.push(Axis { count, ..outer });
-            // Neighbours in the piece are innermost: writing apart costs more than reading apart.
+            // Neighbors in the piece are innermost: scattered writes cost more than scattered reads.
             axes.sort_by_key(|axis| std::cmp::Reverse(axis.to));
             let target = part.to.start + first * outer.to;
             match dtype.bytes() {

@@ -11,10 +11,10 @@ use crate::checkpoint::{Checkpoint, CheckpointError, TensorData};
 use crate::interrupt;
 use crate::spec::{DType, ParamPath, TensorRow};
 
-/// Bytes read at a time where they are only looked at.
+/// Bytes read at a time where they are only inspected.
 const BLOCK: usize = 1 << 20;
 
-/// What a written tensor is made of. Its pieces follow each other along the first dimension.
+/// A piece of a written tensor. Pieces follow each other along the first dimension.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Piece {
     /// All of a source tensor.

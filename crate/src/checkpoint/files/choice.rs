@@ -1,6 +1,6 @@
 //! Which weights of a model folder are read: one rule for every command.
 //!
-//! The checkpoint that was named; else the newest complete one under `checkpoints/`; else the folder's own weights. Weights
+//! The named checkpoint; else the newest complete one under `checkpoints/`; else the folder's own weights. Weights
 //! of the folder that are links to those of a checkpoint are that checkpoint.
 
 use std::path::{Path, PathBuf};
@@ -17,7 +17,7 @@ use crate::diagnostic::Diagnose;
 pub struct CheckpointChoice {
     /// The folder that holds the weights: a checkpoint's, or the model folder itself; or the file that was named.
     pub path: PathBuf,
-    /// Why these.
+    /// Why they were chosen.
     pub reason: ChoiceReason,
     /// Checkpoints that come before them and are damaged, newest first.
     pub passed_over: Vec<PassedOver>,
@@ -69,7 +69,7 @@ impl CheckpointChoice {
         format!("{} ({why})", self.path.display())
     }
 
-    /// What a person must know: which newer checkpoints were passed over, and why.
+    /// Returns what a person must know: which newer checkpoints were skipped, and why.
     pub fn warnings(&self) -> Vec<String> {
         let warning = |passed: &PassedOver| {
             let (path, taken) = (passed.path.display(), self.path.display());

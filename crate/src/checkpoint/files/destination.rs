@@ -1,4 +1,4 @@
-//! A folder that a command is to write, judged before the work begins: what is there, what changes, what stays.
+//! The folder that a command writes, examined before the work begins: what is there, what changes, what stays.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -12,37 +12,37 @@ use crate::checkpoint::{AtomicFolder, CheckpointError};
 /// What is at the path of a folder to be written. Links are followed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DestinationState {
-    /// Nothing; the folder that will hold it is there.
+    /// Nothing; its parent folder exists.
     Nothing,
-    /// A folder with these entries, in order; perhaps none.
+    /// A folder with these entries, in order; it may be empty.
     Folder(Vec<String>),
 }
 
-/// What writing does to a folder: the one list of what a command writes, and what that means for what is there.
+/// What writing does to a folder: the single list of what a command writes, and its effect on the existing entries.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct FolderChanges {
     /// Every file that is written, below the folder.
     pub writes: Vec<String>,
-    /// Those of them that are there already and are written over.
+    /// Those of them that exist already and are overwritten.
     pub overwrites: Vec<String>,
-    /// Entries that contradict what is written, and are removed.
+    /// Existing entries that contradict what is written, and are removed.
     pub removes: Vec<String>,
     /// Entries that stay as they are.
     pub stays: Vec<String>,
 }
 
 impl DestinationState {
-    /// Looks at a path. A folder that a killed run left half replaced is put back as it was first.
+    /// Examines a path. If a killed run left the folder half replaced, it is restored first.
     ///
     /// # Errors
-    /// [`CheckpointError::DestinationExists`] for what is not a folder, and for a link that leads nowhere;
+    /// [`CheckpointError::DestinationExists`] for what is not a folder, and for a broken link;
     /// [`CheckpointError::NoParent`]; [`CheckpointError::HalfReplaced`]; or the file system's refusal.
     pub fn at(path: &Path) -> Result<Self, CheckpointError> {
         let exists =
             |advice: &str| CheckpointError::DestinationExists { path: path.to_owned(), advice: advice.to_owned() };
         let Ok(status) = path.symlink_metadata() else {
-            // `..` has no name of its own, and is there.
+            // `..` has no file name, and exists.
             if path.file_name().is_none() {
                 return Err(exists("name a new folder"));
             }
@@ -54,8 +54,8 @@ impl DestinationState {
         };
         if !path.is_dir() {
             return Err(exists(match status.is_symlink() && !path.exists() {
-                true => "this link leads nowhere: make the folder that it should lead to, or remove the link",
-                false => "this is not a folder: name a new folder",
+                true => "create the folder that this link points to, or remove the link",
+                false => "name a new folder; this is not a folder",
             }));
         }
         settle(path)?;
@@ -70,7 +70,7 @@ impl DestinationState {
         Ok(Self::Folder(names))
     }
 
-    /// The entries; none where there is no folder.
+    /// Returns the entries; none if there is no folder.
     pub fn entries(&self) -> &[String] {
         match self {
             Self::Nothing => &[],
@@ -92,7 +92,7 @@ impl FolderChanges {
         let there = |name: &&String| folder.join(name).symlink_metadata().is_ok();
         let contradicts = |entry: &&String| contradicted.contains(entry) && !writes.contains(entry);
         let removes: Vec<String> = found.entries().iter().filter(contradicts).cloned().collect();
-        // What lies in an entry that goes as a whole is not written over.
+        // Files inside an entry that is removed as a whole are not overwritten.
         let goes = |name: &str| removes.iter().any(|entry| name.split('/').next() == Some(entry));
         let overwrites: Vec<String> = writes.iter().filter(there).filter(|name| !goes(name)).cloned().collect();
         let touched: BTreeSet<&String> = overwrites.iter().chain(&removes).collect();
@@ -104,7 +104,7 @@ impl FolderChanges {
     /// with `force`. `sources` is what the command reads, which it must not write over.
     ///
     /// # Errors
-    /// [`CheckpointError::DestinationExists`], which says what `--force` would write over, remove and leave.
+    /// [`CheckpointError::DestinationExists`], which says what `--force` would overwrite, remove and keep.
     pub fn of_whole_folder(
         folder: &Path,
         writes: impl IntoIterator<Item = String>,
@@ -136,14 +136,14 @@ impl FolderChanges {
         AtomicFolder::create_with(folder, Some(self.clone()))
     }
 
-    /// What happens to what is there, in one sentence.
+    /// Returns what happens to the existing entries, in one sentence.
     pub fn in_words(&self) -> String {
         let parts = [("overwrites", &self.overwrites), ("removes", &self.removes), ("leaves", &self.stays)];
         let parts = parts.into_iter().filter(|(_, names)| !names.is_empty());
         parts.map(|(verb, names)| format!("{verb} {}", listed(names))).collect::<Vec<_>>().join("; ")
     }
 
-    /// What was there and is not any more, in one sentence; `None` if nothing is lost.
+    /// Returns which entries were lost, in one sentence; `None` if nothing was.
     pub fn losses_in_words(&self) -> Option<String> {
         let losses = Self { stays: Vec::new(), ..self.clone() };
         (!self.overwrites.is_empty() || !self.removes.is_empty()).then(|| losses.in_words())

@@ -1,4 +1,4 @@
-//! Destinations that appear whole or not at all.
+//! Folders that appear complete or not at all.
 
 use std::ffi::OsStr;
 use std::fs::{File, TryLockError};
@@ -10,17 +10,17 @@ use crate::checkpoint::files::destination::{DestinationState, FolderChanges, lis
 use crate::checkpoint::files::replacing::{JOURNAL, NEW, replace};
 use crate::interrupt;
 
-/// Between two looks at the interrupt flag.
+/// Bytes between two checks of the interrupt flag.
 const BLOCK: u64 = 64 << 20;
 
-/// The stages of folders that exist are hidden folders in them, named so and by the process.
+/// Prefix of the hidden folders in which new content of an existing folder is staged; the process id follows.
 const STAGE_INSIDE: &str = ".chandlery.partial-";
 
 /// A folder built under a temporary name, whose content appears when it is complete.
 ///
 /// A folder that does not exist is built beside its destination and renamed. One that exists keeps what it holds: the
-/// new files are built in a hidden folder inside and then take their places; if that breaks off, what was there before
-/// comes back, at once or when the folder is next opened.
+/// new files are built in a hidden folder inside and then moved into place; if that is interrupted, the old content
+/// is restored, at once or when the folder is next opened.
 ///
 /// Dropped without [`commit`](Self::commit), it removes what was built; killed, it leaves only a hidden folder whose
 /// name says that it is partial, and which the next run with this destination removes.
@@ -35,7 +35,7 @@ pub struct AtomicFolder {
     /// The folder that exists, links followed, and what may change in it.
     within: Option<(PathBuf, FolderChanges)>,
     committed: bool,
-    /// Held while the process lives: without it the folder is a leftover. File systems without locks give none.
+    /// Held while the process lives: a folder without a lock is a leftover. `None` on file systems without locks.
     _lock: Option<File>,
 }
 
@@ -81,7 +81,7 @@ impl AtomicFolder {
         remove_leftovers(&room, &prefix);
         let stage = room.join(format!("{prefix}{}", std::process::id()));
         std::fs::create_dir(&stage).map_err(|error| match error.kind() {
-            // What is not a leftover is being built, by another thread of this process.
+            // It is not a leftover: another thread of this process is building it.
             ErrorKind::AlreadyExists => CheckpointError::DestinationExists {
                 path: destination.to_owned(),
                 advice: "wait for the run that builds it, or name another folder".to_owned(),
@@ -97,12 +97,12 @@ impl AtomicFolder {
         Ok(made)
     }
 
-    /// Where to build.
+    /// Returns the folder to build in.
     pub fn path(&self) -> &Path {
         &self.new
     }
 
-    /// Where it will appear.
+    /// Returns the destination.
     pub fn destination(&self) -> &Path {
         &self.destination
     }
@@ -156,23 +156,23 @@ impl AtomicFolder {
     /// Makes the folder, or what was built for it, appear at its destination.
     ///
     /// # Errors
-    /// [`CheckpointError::DestinationExists`] if something appeared there meanwhile, or the file system's refusal. What was
+    /// [`CheckpointError::DestinationExists`] if something appeared there meanwhile, or the file system's error. What was
     /// there before is as it was.
     pub fn commit(mut self) -> Result<PathBuf, CheckpointError> {
         sync_folders(&self.new)?;
         if let Some((folder, changes)) = &self.within {
             let replaced = replace(folder, &self.stage, changes);
-            // While a journal stands, the stage holds what was there before, and is not this run's to remove.
+            // While there is a journal, the stage holds the old content, so this run must not remove it.
             self.committed = replaced.is_ok() || folder.join(JOURNAL).exists();
             replaced?;
-            // Only what was replaced is left in it. What cannot be removed is a leftover for the next run.
+            // It holds only what was replaced. What cannot be removed is a leftover for the next run.
             let _ = std::fs::remove_dir_all(&self.stage);
             return Ok(self.destination.clone());
         }
         if self.destination.symlink_metadata().is_ok() {
             return Err(CheckpointError::DestinationExists {
                 path: self.destination.clone(),
-                advice: "it appeared while this run worked: name another folder".to_owned(),
+                advice: "name another folder; this one appeared while the run worked".to_owned(),
             });
         }
         std::fs::rename(&self.stage, &self.destination)
@@ -188,7 +188,7 @@ impl AtomicFolder {
 impl Drop for AtomicFolder {
     fn drop(&mut self) {
         if !self.committed {
-            // Nothing more can be done about a refusal here; the name says that it is partial.
+            // An error here cannot be handled; the name says that the folder is partial.
             let _ = std::fs::remove_dir_all(&self.stage);
         }
     }
@@ -205,7 +205,7 @@ pub(in crate::checkpoint) fn lock(stage: &Path) -> std::io::Result<Option<File>>
 }
 
 /// Removes what killed processes left of this destination: folders whose process is gone and whose lock is free. What
-/// cannot be removed stays, and is in nobody's way.
+/// cannot be removed stays, and does no harm.
 fn remove_leftovers(parent: &Path, prefix: &str) {
     for entry in std::fs::read_dir(parent).into_iter().flatten().flatten() {
         let name = entry.file_name();

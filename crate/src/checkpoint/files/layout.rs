@@ -8,10 +8,10 @@ use crate::checkpoint::CheckpointError;
 pub const WEIGHTS_FILE: &str = "model.safetensors";
 /// The index of a sharded model.
 pub const WEIGHTS_INDEX: &str = "model.safetensors.index.json";
-/// The same files as PyTorch writes them.
+/// The same files as written by PyTorch.
 const PYTORCH_FILE: &str = "pytorch_model.bin";
 const PYTORCH_INDEX: &str = "pytorch_model.bin.index.json";
-/// The files that open a folder's weights, in the order in which they are looked for.
+/// The files that open a folder's weights, in the order of precedence.
 pub const WEIGHTS_NAMES: &[&str] = &[WEIGHTS_FILE, WEIGHTS_INDEX, PYTORCH_FILE, PYTORCH_INDEX];
 /// The folder of numbered checkpoints inside a model folder.
 pub const CHECKPOINTS: &str = "checkpoints";
@@ -51,7 +51,7 @@ pub fn checkpoints_of(model: &Path) -> Result<Vec<PathBuf>, CheckpointError> {
     Ok(found.into_iter().map(|(.., path)| path).collect())
 }
 
-/// The entries of a model folder that are weights or lead to them: what its own weights are stored in, the numbered
+/// Returns the entries of a model folder that are weights or point to them: the files of its own weights, the numbered
 /// checkpoints, a GGUF file of the name that this crate writes. New weights contradict them.
 pub fn weights_entries(model: &Path) -> Vec<String> {
     let mut found: Vec<String> = std::fs::read_dir(model)
@@ -63,7 +63,7 @@ pub fn weights_entries(model: &Path) -> Vec<String> {
             WEIGHTS_NAMES.contains(&name.as_str()) || is_shard(name) || [CHECKPOINTS, GGUF_FILE].contains(&&**name)
         })
         .collect();
-    // In the order in which they are looked for, shards behind their index.
+    // In the order of precedence, shards after their index.
     found
         .sort_by_key(|name| (WEIGHTS_NAMES.iter().position(|known| known == name).unwrap_or(usize::MAX), name.clone()));
     found

@@ -1,4 +1,4 @@
-//! Links in a model folder: which of them lead to files that belong to it.
+//! Links in a model folder: which of them point to files that belong to it.
 
 use std::path::{Path, PathBuf};
 
@@ -6,12 +6,12 @@ use crate::checkpoint::CheckpointError;
 
 /// The file behind an entry of a folder, links followed.
 ///
-/// A link may lead anywhere inside the model folder, from a checkpoint to its root as well, and in the cache of Hugging
-/// Face's hub to the blob it stands for. Elsewhere are files that nobody named: a result that is handed on must not
-/// hold them.
+/// A link may point anywhere inside the model folder, also from a checkpoint to its root, and in the cache of Hugging
+/// Face's hub to the blob it stands for. Files elsewhere were not named by the user: a result to be shared must not
+/// contain them.
 ///
 /// # Errors
-/// [`CheckpointError::LeavesFolder`] for a link that leads out, [`CheckpointError::Io`] for one that leads nowhere.
+/// [`CheckpointError::LeavesFolder`] for a link that points outside, [`CheckpointError::Io`] for a broken one.
 pub fn inside(folder: &Path, entry: &Path) -> Result<PathBuf, CheckpointError> {
     let real = |path: &Path| path.canonicalize().map_err(CheckpointError::io("following a link", path));
     let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };

@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 
 use crate::checkpoint::{CheckpointError, timestamp};
 
-/// One component of a checkpoint: the model, or what else training saved beside it.
+/// One component of a checkpoint: the model, or something else that training saved with it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Component {
     /// Its name: `model`, `optimizer`.

@@ -13,10 +13,10 @@ use crate::checkpoint::CheckpointError;
 /// The name that stands for standard output.
 const STDOUT: &str = "-";
 
-/// Other names of standard output. A file that it leads to must not be replaced behind the shell's back.
+/// Other names of standard output. A file behind it must not be replaced while the shell writes to it.
 const STDOUT_NAMES: &[&str] = &[STDOUT, "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"];
 
-/// How many links are followed, as the system does.
+/// How many links are followed: as many as the system follows.
 const MAX_LINKS: usize = 40;
 
 /// A file that a command is asked to write.
@@ -25,7 +25,7 @@ const MAX_LINKS: usize = 40;
 /// links that lead to it stay. A device or a pipe is written to, and `-` is standard output.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OutputFile {
-    /// As it was given.
+    /// The path as given.
     path: PathBuf,
     target: Target,
     /// Whether folders that are missing are created with the file.
@@ -143,7 +143,7 @@ fn target(path: &Path) -> Result<Target> {
                     Err(_) => return Ok(Target::File(file)),
                 }
             }
-            Err(Error::other("its links lead in a circle"))
+            Err(Error::other("its links form a cycle"))
         }
         Err(error) => Err(error),
     }
@@ -159,7 +159,7 @@ fn folder_of(file: &Path) -> &Path {
     file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
-/// A pipe is not opened: its reader would take that for all that comes.
+/// A pipe is not opened: its reader would see the end of the data.
 fn probe_stream(path: &Path) -> Result<()> {
     if !std::fs::metadata(path)?.file_type().is_char_device() {
         return Ok(());
@@ -179,16 +179,16 @@ fn probe_file(file: &Path) -> Result<()> {
     }
 }
 
-/// A name for a file under construction, which no other has.
+/// Returns a unique name for a file under construction.
 fn stage(folder: &Path) -> PathBuf {
     static COUNT: AtomicU32 = AtomicU32::new(0);
     folder.join(format!(".chandlery-{}-{}.partial", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed)))
 }
 
-/// Writes a regular file beside its place and moves it there; where that cannot be done as it should, in its place.
+/// Writes a regular file next to its destination and moves it there; where that is not possible, writes it in place.
 fn replace(file: &Path, content: &[u8]) -> Result<()> {
     let old = std::fs::metadata(file).ok();
-    // Another name of the same file would keep the old content.
+    // A hard link to the same file would keep the old content.
     if old.as_ref().is_none_or(|old| old.nlink() == 1) {
         let stage = stage(folder_of(file));
         let moved = write_staged(&stage, content, old.as_ref()).and_then(|()| std::fs::rename(&stage, file));

@@ -1,4 +1,4 @@
-//! Where a new model folder keeps its weights: at the root, or in a numbered checkpoint that the root links to.
+//! Where a new model folder stores its weights: at the root, or in a numbered checkpoint that the root links to.
 
 use std::os::unix::fs::symlink;
 
@@ -7,11 +7,11 @@ use crate::checkpoint::{AtomicFolder, CheckpointError};
 /// The place of the weights in a model folder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Placement {
-    /// Beside config.json, and nowhere else.
+    /// Next to config.json only.
     Root,
     /// In `checkpoints/checkpoint-STEP`, with relative links at the root, where loaders look.
     Checkpoint {
-        /// The step, 0 if nobody knows it.
+        /// The step; 0 if it is unknown.
         step: u64,
     },
 }

@@ -1,4 +1,4 @@
-//! New files into a folder that holds others, so that a kill at any moment leaves the old content or the new.
+//! Replaces files of an existing folder, so that a kill at any moment leaves the old content or the new.
 //!
 //! A journal in the folder names every move before the first one is made. Each file that is written over, and each entry
 //! that is removed, first moves into the stage, so the moves can be undone; removing the journal makes them final. While it
@@ -23,15 +23,15 @@ pub(in crate::checkpoint) const JOURNAL: &str = ".chandlery-replacing.json";
 pub(in crate::checkpoint) const NEW: &str = "new";
 /// Where it holds what was there.
 const OLD: &str = "old";
-/// While it is missing, a folder is no model.
+/// Without it a folder is not a model.
 const CONFIG: &str = "config.json";
 
-/// What is being done to a folder.
+/// The changes that are being made to a folder.
 #[derive(Debug, Serialize, Deserialize)]
 struct Journal {
     /// The stage's name in the folder.
     stage: String,
-    /// Entries that go, before anything else.
+    /// Entries that are removed, before anything else.
     removes: Vec<String>,
     /// Folders that are made, outer ones first.
     folders: Vec<String>,
@@ -43,7 +43,7 @@ struct Journal {
 ///
 /// # Errors
 /// [`CheckpointError::DestinationExists`] for what is in the way and is not named by `changes`, or the file system's
-/// refusal. What was there before is in its place again; if even that was refused, the journal stays and says so.
+/// error. What was there before is restored; if that failed too, the journal stays and says so.
 pub(in crate::checkpoint) fn replace(
     folder: &Path,
     stage: &Path,
@@ -61,10 +61,10 @@ pub(in crate::checkpoint) fn replace(
     finish(folder)
 }
 
-/// Undoes what a killed run left half done in a folder. Nothing happens to a folder without a journal.
+/// Undoes what a killed run left half done in a folder. Does nothing to a folder without a journal.
 ///
 /// # Errors
-/// [`CheckpointError::HalfReplaced`] if a run is at it now, or if it cannot be undone.
+/// [`CheckpointError::HalfReplaced`] if a run is working on it now, or if it cannot be undone.
 pub(crate) fn settle(folder: &Path) -> Result<(), CheckpointError> {
     let path = folder.join(JOURNAL);
     let text = match std::fs::read_to_string(&path) {
@@ -80,13 +80,13 @@ pub(crate) fn settle(folder: &Path) -> Result<(), CheckpointError> {
     let stage = folder.join(&journal.stage);
     let plain = stage.symlink_metadata().is_ok_and(|status| status.is_dir());
     if !journal.is_plain() || !plain {
-        return Err(half(&format!("the files of that run are gone: remove {JOURNAL} to use the folder as it is")));
+        return Err(half(&format!("remove {JOURNAL} to use the folder as it is; the files of that run are gone")));
     }
     match lock(&stage) {
         Ok(Some(_lock)) => {
             let undone = journal.undo(folder, &stage).and_then(|()| finish(folder));
             undone.map_err(|fault| half(&format!("open it where it can be written: {}", fault.diagnostic().what)))?;
-            // What is left in it is of no use. What cannot be removed is a leftover for the next run.
+            // What is left in it is not needed. What cannot be removed is a leftover for the next run.
             let _ = std::fs::remove_dir_all(&stage);
             Ok(())
         }
@@ -96,7 +96,7 @@ pub(crate) fn settle(folder: &Path) -> Result<(), CheckpointError> {
 }
 
 impl Journal {
-    /// What is to be done, if nothing is in the way of it.
+    /// Plans the moves, if nothing is in the way.
     fn of(folder: &Path, stage: &Path, changes: &FolderChanges) -> Result<Self, CheckpointError> {
         let mut moves = Vec::new();
         list(&stage.join(NEW), "", &mut moves)?;
@@ -188,7 +188,7 @@ impl Journal {
             }
         }
         for name in self.folders.iter().rev() {
-            // One that is not empty holds what others put there.
+            // A folder that is not empty holds files of others.
             let _ = std::fs::remove_dir(folder.join(name));
         }
         for name in self.removes.iter().filter(|name| exists(&old.join(name))) {
@@ -222,7 +222,7 @@ fn check_free(folder: &Path, name: &str, removes: &[String], changes: &FolderCha
     let in_the_way =
         |path: PathBuf, advice: &str| Err(CheckpointError::DestinationExists { path, advice: advice.to_owned() });
     if !changes.writes.is_empty() && !changes.writes.iter().any(|planned| planned == name) {
-        return in_the_way(folder.join(name), "this file was not planned to be written: report this as a fault");
+        return in_the_way(folder.join(name), "report this as a bug; the plan does not include this file");
     }
     if removes.iter().any(|entry| name.split('/').next() == Some(entry)) {
         return Ok(());
@@ -230,12 +230,12 @@ fn check_free(folder: &Path, name: &str, removes: &[String], changes: &FolderCha
     for (end, _) in name.match_indices('/') {
         let parent = folder.join(&name[..end]);
         if parent.symlink_metadata().is_ok_and(|status| !status.is_dir()) {
-            return in_the_way(parent, "it stands where a folder is to be: rename it, or name another destination");
+            return in_the_way(parent, "rename it, or name another destination; a folder belongs here");
         }
     }
     let path = folder.join(name);
     if exists(&path) && !changes.overwrites.iter().any(|planned| planned == name) {
-        return in_the_way(path, "it appeared while this run worked: start it again");
+        return in_the_way(path, "start the run again; this appeared while it worked");
     }
     Ok(())
 }

@@ -3,14 +3,14 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Now in UTC as ISO 8601 to the second, such as `2026-03-01T12:00:00+00:00`. The variable `SOURCE_DATE_EPOCH` (seconds
-/// since 1970) stands for the clock where equal input must give equal bytes.
+/// since 1970) replaces the clock where equal input must give equal bytes.
 pub fn timestamp() -> String {
     let given = std::env::var("SOURCE_DATE_EPOCH").ok().and_then(|seconds| seconds.parse().ok());
     let now = || SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
     iso(given.unwrap_or_else(now))
 }
 
-/// Years beyond 9999 are of no use to readers of ISO 8601.
+/// Readers of ISO 8601 expect years up to 9999.
 const LAST: u64 = 253_402_300_799;
 
 fn iso(seconds: u64) -> String {

@@ -1,4 +1,4 @@
-//! Reading the header of a GGUF file. Nothing it claims is believed: lengths and counts are held against the file's size
+//! Reading the header of a GGUF file. Its claims are not trusted: lengths and counts are checked against the file's size
 //! before anything is allocated for them.
 
 use std::collections::HashSet;
@@ -14,7 +14,7 @@ use crate::spec::DType;
 
 /// Headers beyond this are refused: the largest vocabularies take a third of it.
 const MAX_HEADER: u64 = 64 << 20;
-/// The most dimensions a tensor of ggml has.
+/// The maximum number of dimensions of a ggml tensor.
 const MAX_DIMENSIONS: u32 = 4;
 /// Longer names of keys and tensors are refused.
 const MAX_NAME: u64 = 4096;
@@ -23,7 +23,7 @@ const MAX_NAME: u64 = 4096;
 struct Header<'a> {
     input: BufReader<&'a File>,
     at: u64,
-    /// Where the file, or what may be a header, ends.
+    /// Where the file, or the largest accepted header, ends.
     end: u64,
     path: &'a Path,
 }
@@ -46,7 +46,7 @@ impl WeightsFile {
             Some(_) => metadata
                 .unsigned("general.alignment")
                 .filter(|alignment| alignment.is_power_of_two() && (8..=1 << 20).contains(alignment))
-                .ok_or_else(|| invalid("general.alignment is no power of two from 8 to 1048576".to_owned()))?,
+                .ok_or_else(|| invalid("general.alignment is not a power of two from 8 to 1048576".to_owned()))?,
         };
         let data = header.at.next_multiple_of(alignment);
         let mut tensors = Vec::with_capacity(places.len());
@@ -57,7 +57,9 @@ impl WeightsFile {
                 return Err(invalid(format!("rows of tensor `{name}` have {row} numbers, its blocks {numbers}")));
             }
             if offset % alignment != 0 {
-                return Err(invalid(format!("tensor `{name}` lies at {offset}, no multiple of {alignment}")));
+                return Err(invalid(format!(
+                    "tensor `{name}` lies at {offset}, which is not a multiple of {alignment}"
+                )));
             }
             let elements = shape.iter().try_fold(1u64, |product, &dim| product.checked_mul(dim));
             let len = elements.and_then(|elements| (elements / numbers as u64).checked_mul(bytes as u64));
@@ -89,7 +91,7 @@ struct TensorEntry {
     /// Outermost first.
     shape: Vec<u64>,
     dtype: DType,
-    /// From where data begin.
+    /// Offset from the start of the data.
     offset: u64,
 }
 
@@ -107,10 +109,10 @@ impl Header<'_> {
             return Err(self.invalid("its numbers are big endian, which this crate does not read"));
         }
         if !(2..=VERSION).contains(&version) {
-            return Err(self.invalid(format!("it has version {version}; 2 and 3 are read")));
+            return Err(self.invalid(format!("it has version {version}; versions 2 and 3 are supported")));
         }
         let (tensors, keys) = (self.u64()?, self.u64()?);
-        // The least an entry takes: a key of one letter and a byte; a name of one letter, no dimensions, type, offset.
+        // The smallest entries: a key of one letter and a byte; a name of one letter, no dimensions, type, offset.
         self.claims(keys, 8 + 1 + 4 + 1, "keys")?;
         let mut metadata = GgufMetadata::new();
         let mut seen = HashSet::new();
@@ -119,7 +121,7 @@ impl Header<'_> {
             let kind = self.u32()?;
             let value = self.value(kind, &key)?;
             if !seen.insert(key.clone()) {
-                return Err(self.invalid(format!("key `{key}` is there twice")));
+                return Err(self.invalid(format!("key `{key}` appears twice")));
             }
             metadata.push(key, value);
         }
@@ -129,7 +131,7 @@ impl Header<'_> {
         for _ in 0..tensors {
             let place = self.place()?;
             if !seen.insert(place.name.clone()) {
-                return Err(self.invalid(format!("tensor `{}` is there twice", place.name)));
+                return Err(self.invalid(format!("tensor `{}` appears twice", place.name)));
             }
             places.push(place);
         }

@@ -45,7 +45,7 @@ impl GgufArray {
         }
     }
 
-    /// True without values.
+    /// Returns whether it has no values.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -56,7 +56,7 @@ impl GgufArray {
 pub struct GgufMetadata(Vec<(String, GgufValue)>);
 
 impl GgufMetadata {
-    /// Nothing yet.
+    /// Returns empty metadata.
     pub fn new() -> Self {
         Self::default()
     }
@@ -124,12 +124,12 @@ impl GgufMetadata {
         self.0.len()
     }
 
-    /// True without keys.
+    /// Returns whether there are no keys.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// The value as people read it; arrays by their length, long texts by their beginning.
+    /// Returns the value for people: arrays as their length, long texts as their beginning.
     pub fn shown(value: &GgufValue) -> String {
         match value {
             GgufValue::Unsigned(number) => number.to_string(),

@@ -1,6 +1,6 @@
 //! PyTorch `.bin` files: a zip of stored tensors and a pickle that says what they are.
 //!
-//! Nothing that the pickle names is called, and nothing in it is passed over: an entry that is no plain tensor is an error.
+//! Nothing that the pickle names is called, and nothing in it is passed over: an entry that is not a plain tensor is an error.
 //! The zip stores without compression, so every tensor is a run of bytes of the file, and is read and copied like those of
 //! safetensors.
 
@@ -34,13 +34,13 @@ pub(in crate::checkpoint) const STORAGES: &[(&str, DType)] = &[
     ("BoolStorage", DType::Bool),
 ];
 
-/// Under which names training programs keep the state dict of the model, beside optimizers and counters.
+/// The names under which training programs store the model's state dict, next to optimizers and counters.
 const NESTED: &[&str] = &["state_dict", "model_state_dict", "model", "module"];
 
 /// The entry of [`WeightsFile::metadata`] that says under which name the tensors were found.
 pub(in crate::checkpoint) const NESTED_IN: &str = "chandlery.nested_in";
 
-/// How torch's format from before 1.6 begins: a pickled magic number.
+/// The beginning of torch's format before 1.6: a pickled magic number.
 const LEGACY: [u8; 14] = [0x80, 2, 0x8a, 10, 0x6c, 0xfc, 0x9c, 0x46, 0xf9, 0x20, 0x6a, 0xa8, 0x50, 0x19];
 
 /// One tensor as the pickle describes it.
@@ -70,8 +70,9 @@ impl WeightsFile {
             ));
         }
         let reader = file.try_clone().map_err(CheckpointError::io("opening", path))?;
-        let mut zip = ZipArchive::new(BufReader::new(reader))
-            .map_err(|error| invalid(format!("it is no zip of tensors, as torch 1.6 and later write ({error})")))?;
+        let mut zip = ZipArchive::new(BufReader::new(reader)).map_err(|error| {
+            invalid(format!("it is not a zip of tensors as torch 1.6 and later write it ({error})"))
+        })?;
         let (folder, pickle, root) = unpickled(&mut zip).map_err(invalid)?;
         let mut metadata = HashMap::new();
         let described = describe(&pickle, root, &mut metadata).map_err(invalid)?;
@@ -115,7 +116,7 @@ fn contents(zip: &mut Zip, name: &str) -> Result<Vec<u8>, String> {
 /// What the pickle says: every entry of the state dict has to be a tensor.
 fn describe(pickle: &Pickle, root: Id, metadata: &mut HashMap<String, String>) -> Result<Vec<Described>, String> {
     let Node::Dict(outer) = pickle.node(root) else {
-        return Err("its pickle is no dictionary of tensors; save the model's state_dict".to_owned());
+        return Err("its pickle is not a dictionary of tensors; save the model's state_dict".to_owned());
     };
     let mut entries = outer;
     for key in NESTED {
@@ -130,12 +131,12 @@ fn describe(pickle: &Pickle, root: Id, metadata: &mut HashMap<String, String>) -
     if entries.is_empty() {
         return Err("it holds no tensors".to_owned());
     }
-    // As in Python, the last of equal names counts, at the place of the first.
+    // As in Python, the last of equal names counts, in the position of the first.
     let mut places: HashMap<&str, usize> = HashMap::new();
     let mut found: Vec<Described> = Vec::with_capacity(entries.len());
     for (key, value) in entries {
         let Node::Text(name) = pickle.node(*key) else {
-            return Err("a key of its dictionary is no text; save the model's state_dict".to_owned());
+            return Err("a key of its dictionary is not text; save the model's state_dict".to_owned());
         };
         let one = tensor(pickle, name, *value).map_err(|reason| format!("`{name}` {reason}"))?;
         match places.get(name.as_str()) {
@@ -152,17 +153,18 @@ fn describe(pickle: &Pickle, root: Id, metadata: &mut HashMap<String, String>) -
 /// Reads the call that would rebuild a tensor.
 fn tensor(pickle: &Pickle, name: &str, value: Id) -> Result<Described, String> {
     let (mut callable, mut args) = call(pickle, value)?;
-    // A parameter is a call around a tensor; nothing plain is deeper.
+    // A parameter is a call around a tensor; plain tensors are not nested deeper.
     for _ in 0..4 {
         let (Node::Global(function), Node::Sequence(arguments)) = (pickle.node(callable), pickle.node(args)) else {
-            return Err("is no tensor; save the model's state_dict alone".to_owned());
+            return Err("is not a tensor; save the model's state_dict alone".to_owned());
         };
         let argument = |at: usize| arguments.get(at).copied().ok_or_else(malformed);
         match function.as_str() {
             "torch._utils._rebuild_tensor_v2" => return rebuilt(pickle, name, arguments, None),
             "torch._utils._rebuild_tensor_v3" => {
                 let Node::Global(dtype) = pickle.node(argument(6)?) else { return Err(malformed()) };
-                let read = DType::parse(dtype).ok_or_else(|| format!("has element type {dtype}, which is not read"))?;
+                let read =
+                    DType::parse(dtype).ok_or_else(|| format!("has element type {dtype}, which is not supported"))?;
                 return rebuilt(pickle, name, arguments, Some(read));
             }
             "torch._utils._rebuild_parameter" | "torch._utils._rebuild_parameter_with_state" => {
@@ -172,19 +174,19 @@ fn tensor(pickle: &Pickle, name: &str, value: Id) -> Result<Described, String> {
             other => return Err(format!("is made by {other}: not a plain tensor")),
         }
     }
-    Err("is no plain tensor".to_owned())
+    Err("is not a plain tensor".to_owned())
 }
 
 fn call(pickle: &Pickle, value: Id) -> Result<(Id, Id), String> {
     match pickle.node(value) {
         Node::Call { callable, args } => Ok((*callable, *args)),
         Node::Dict(_) => Err("is a dictionary; save the model's state_dict alone".to_owned()),
-        _ => Err("is no tensor; save the model's state_dict alone".to_owned()),
+        _ => Err("is not a tensor; save the model's state_dict alone".to_owned()),
     }
 }
 
 fn malformed() -> String {
-    "is described in a way that is not read".to_owned()
+    "is described in a way that is not supported".to_owned()
 }
 
 /// The arguments of `_rebuild_tensor_v2`: storage, offset, shape, strides and more. Without `dtype` the storage's class
@@ -212,7 +214,7 @@ fn rebuilt(pickle: &Pickle, name: &str, args: &[Id], dtype: Option<DType>) -> Re
     };
     let class = class.rsplit('.').next().unwrap_or(class);
     let known = STORAGES.iter().find(|(known, _)| *known == class).map(|(_, dtype)| *dtype);
-    let dtype = dtype.or(known).ok_or_else(|| format!("is a {class}, an element type that is not read"))?;
+    let dtype = dtype.or(known).ok_or_else(|| format!("is a {class}, an element type that is not supported"))?;
     let offset = match args.get(1).map(|id| pickle.node(*id)) {
         Some(Node::Int(number)) => u64::try_from(*number).map_err(|_| malformed())?,
         _ => return Err(malformed()),

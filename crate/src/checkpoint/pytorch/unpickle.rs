@@ -1,4 +1,4 @@
-//! An interpreter of pickles that builds a value and calls nothing: what a file asks to be called stays a note of it.
+//! An interpreter of pickles that builds a value and calls nothing: a call that the file asks for is only recorded.
 //!
 //! Opcodes: CPython's `pickletools`, protocols 0 to 4 as far as torch and its users write them.
 
@@ -13,7 +13,7 @@ const MAX_NODES: usize = 20_000_000;
 /// One value.
 #[derive(Debug)]
 pub(in crate::checkpoint) enum Node {
-    /// `None`, bytes, floats and everything else without a meaning for tensors.
+    /// `None`, bytes, floats and everything else that does not describe tensors.
     Other,
     Bool,
     Int(i64),
@@ -23,12 +23,12 @@ pub(in crate::checkpoint) enum Node {
     Dict(Vec<(Id, Id)>),
     /// A class or function by its dotted name, not looked up.
     Global(String),
-    /// What the file asks to be called with which arguments, not called.
+    /// A call that the file asks for, with its arguments; it is not made.
     Call {
         callable: Id,
         args: Id,
     },
-    /// A storage by what the file says of it.
+    /// A storage as the file describes it.
     Storage(Id),
 }
 
@@ -189,7 +189,7 @@ impl Pickle {
             0x94 => self.remember(self.memo.len() as u64)?,
             b'h' => self.recall(input.number(1)?)?,
             b'j' => self.recall(input.number(4)?)?,
-            other => return Err(format!("its pickle uses opcode 0x{other:02x}, which is not read")),
+            other => return Err(format!("its pickle uses opcode 0x{other:02x}, which is not supported")),
         }
         Ok(())
     }
@@ -208,7 +208,7 @@ impl Pickle {
         self.push(Node::Int(number.cast_signed()))
     }
 
-    /// A signed number of any length; those beyond 64 bits mean nothing to a tensor.
+    /// A signed number of any length; tensors do not use numbers beyond 64 bits.
     fn long(&mut self, bytes: &[u8]) -> Result<(), String> {
         let negative = bytes.last().is_some_and(|byte| byte & 0x80 != 0);
         let fill = if negative { u8::MAX } else { 0 };
@@ -253,7 +253,7 @@ impl Pickle {
         let top = self.top()?;
         match &mut self.nodes[top] {
             Node::Dict(dict) => dict.append(&mut entries),
-            // An object that takes items of its own: its contents stay unknown, and so does the object.
+            // An object with items: its contents are unknown, and so is the object.
             Node::Call { .. } => {}
             _ => return Err("its pickle is malformed".to_owned()),
         }

@@ -11,9 +11,9 @@ use crate::checkpoint::CheckpointError;
 use crate::checkpoint::pytorch::crc::Crc;
 use crate::interrupt;
 
-/// What torch aligns its storages to, so that they can be mapped.
+/// The alignment of torch's storages, so that they can be mapped.
 const ALIGNMENT: u64 = 64;
-/// From here on the 32-bit fields say "see the 64-bit ones".
+/// From this value on the 32-bit fields refer to the 64-bit ones.
 const WIDE: u64 = u32::MAX as u64;
 const BLOCK: u64 = 4 << 20;
 /// Names are UTF-8.
@@ -66,8 +66,7 @@ impl<'a> ZipFile<'a> {
         write(&mut out)?;
         let end = out.stream_position().map_err(CheckpointError::io("writing", self.path))?;
         if end != start + size {
-            let source =
-                std::io::Error::other(format!("entry {name} has {} bytes, {size} were announced", end - start));
+            let source = std::io::Error::other(format!("entry {name} has {} bytes, expected {size}", end - start));
             return Err(CheckpointError::io("writing", self.path)(source));
         }
         let crc = self.checksum(start, size)?;
@@ -177,7 +176,7 @@ mod tests {
 
     use super::*;
 
-    /// A new file that is gone after the test.
+    /// A new file that is removed after the test.
     struct Scratch(std::path::PathBuf, File);
 
     impl Scratch {
@@ -195,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_a_zip_reader_reads_with_its_checksums() {
+    fn a_zip_reader_reads_the_entries_with_their_checksums() {
         let scratch = Scratch::new("small.zip");
         let Scratch(path, file) = &scratch;
         let mut zip = ZipFile::new(file, path);

@@ -119,7 +119,7 @@ fn load_table(load: &LoadReport, initialized: bool) -> TableView {
     let mut view = TableView::new(title, &columns).limit(30);
     let kept = if initialized { "keeps its initial value" } else { "stays zero" };
     for missing in &load.missing {
-        let hint = missing.did_you_mean.as_ref().map_or_else(String::new, |name| format!("is {name} meant?"));
+        let hint = missing.did_you_mean.as_ref().map_or_else(String::new, |name| format!("did you mean {name}?"));
         view.row(Mark::Bad, [missing.path.as_str().into(), format!("missing, {kept}").into(), hint.into()]);
     }
     for name in &load.unused {

@@ -174,7 +174,7 @@ impl ConfigMap {
 
     fn applies(&self, field: &RawField, hf: &Map<String, Value>, origin: &str) -> Result<bool, FamilyError> {
         let Some(when) = &field.when else { return Ok(true) };
-        let what = |reason: String| format!("whether `{}` applies cannot be said: {reason}", field.hf.text);
+        let what = |reason: String| format!("cannot decide whether `{}` applies: {reason}", field.hf.text);
         let advice = "correct the condition, or the configuration";
         holds(&when.text, hf).map_err(|reason| self.fault(what(reason), origin, when, advice))
     }

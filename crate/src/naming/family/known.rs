@@ -262,7 +262,7 @@ fn files_of(path: &Path) -> Result<Vec<(PathBuf, String)>, FamilyError> {
         return Ok(vec![(path.to_owned(), text_of(path)?)]);
     }
     let listing = std::fs::read_dir(path).map_err(|error| {
-        fault(format!("converters cannot be looked for here: {error}"), path, "name a YAML file or a folder of them")
+        fault(format!("cannot search for converters here: {error}"), path, "name a YAML file or a folder of them")
     })?;
     let mut files: Vec<PathBuf> = listing
         .flatten()

@@ -214,7 +214,7 @@ impl Family {
         let fields = config.to_all_fields();
         self.counted(&|text: &Spanned| {
             size(&text.text, &fields).map_err(|reason| FamilyError::Operation {
-                what: format!("how many tensors are stacked cannot be said: {reason}"),
+                what: format!("cannot tell how many tensors are stacked: {reason}"),
                 place: text.at(),
                 advice: "write a number, or an expression of native fields".to_owned(),
             })
@@ -320,7 +320,7 @@ fn architecture_of(written: &RawFamily) -> Result<Architecture, FamilyError> {
             reason: format!("`{asked}` is not an architecture of this toolkit"),
             place: written.family.at(),
             advice: format!(
-                "say what a model of it is here: `native: {{ architecture: … }}` with one of {known}; or leave the key out and \
+                "say what a model of this family is here: `native: {{ architecture: … }}` with one of {known}; or leave the key out and \
                  list under `native:` what its models have in common"
             ),
         }

@@ -154,10 +154,10 @@ fn compile(written: &[RawRule], several: bool) -> Result<Vec<Rule>, FamilyError>
     for rule in written {
         let (patterns, replacements) = (&rule.patterns.0, &rule.replace.0);
         let Some(first) = patterns.first() else {
-            return Err(syntax("a rule without a pattern", &Spanned::default()));
+            return Err(syntax("the rule has no pattern", &Spanned::default()));
         };
         if replacements.is_empty() {
-            return Err(syntax("a rule without a replacement", first));
+            return Err(syntax("the rule has no replacement", first));
         }
         let parts = patterns.len().max(replacements.len());
         if parts > 1 && (several || patterns.len() > 1 && replacements.len() > 1) {
@@ -192,7 +192,7 @@ fn compile(written: &[RawRule], several: bool) -> Result<Vec<Rule>, FamilyError>
             return Err(syntax("`add` and `skip_rows` stand alone with one tensor", first));
         }
         if rule.add.is_some_and(|constant| !constant.is_finite()) {
-            return Err(syntax("what is added is not a number", first));
+            return Err(syntax("`add` is not a number", first));
         }
         if rule.stack.is_some() && rule.stacked.is_none() {
             return Err(syntax("`stack` stands in the rules of families only", first));

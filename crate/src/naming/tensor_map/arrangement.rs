@@ -101,7 +101,11 @@ impl Arrangement {
             match change {
                 Change::Transpose if order.is_some() || groups.is_some() => {
                     let what = format!("`{name}` would be transposed after its rows were moved");
-                    return Err(fault(what, rule, "say `transpose` in the rule that moves rows, or in one around it"));
+                    return Err(fault(
+                        what,
+                        rule,
+                        "write `transpose` in the rule that moves rows, or in one around it",
+                    ));
                 }
                 Change::Transpose => {}
                 Change::Permute(_) | Change::Interleave(_) if order.is_some() || groups.is_some() => {

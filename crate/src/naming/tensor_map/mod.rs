@@ -291,7 +291,7 @@ fn link(
     } else if sizes.is_empty() {
         if !whole.is_multiple_of(names.len()) {
             let what = format!("`{}` has {whole} rows, which are not {} equal parts", natives[0].path, names.len());
-            return Err(fault(what, rule, "say the rows of each part: `sizes: [ … ]`"));
+            return Err(fault(what, rule, "give the rows of each part: `sizes: [ … ]`"));
         }
         vec![whole / names.len(); names.len()]
     } else {

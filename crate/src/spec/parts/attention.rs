@@ -140,7 +140,7 @@ pub(super) fn read_head_dim(reading: &Reading<'_>, config: &mut ModelConfig) -> 
         Some(head_dim) => head_dim,
         None if heads > 0 && hidden.is_multiple_of(heads) => hidden / heads,
         None => {
-            let expected = format!("a divisor of hidden_size ({hidden}), or a head_dim beside it");
+            let expected = format!("a divisor of hidden_size ({hidden}), or set head_dim");
             return Err(reading.fields.invalid("num_attention_heads", &json!(heads), &expected));
         }
     };

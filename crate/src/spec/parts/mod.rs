@@ -88,7 +88,7 @@ pub(super) fn builtin_words(mixer: MixerKind) -> &'static [&'static str] {
     }
 }
 
-/// Checks what the parts need of each other.
+/// Checks that the parts fit each other.
 pub(super) fn validate(config: &ModelConfig, fault: Fault<'_>) -> Result<(), ConfigError> {
     // Bounds keep products of sizes far below overflow: no model comes near them.
     for field in fields().filter(|field| field.kind == FieldKind::Size) {

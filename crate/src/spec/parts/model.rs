@@ -64,7 +64,7 @@ pub(super) const DTYPE: Field = Field::new(
         let fields = reading.fields;
         let (dtype, older) = (fields.text("dtype")?, fields.text("torch_dtype")?);
         if fields.strict && dtype.is_some() && older.is_some() && dtype != older {
-            return Err(fields.no_effect("torch_dtype", "remove it, or the dtype beside it"));
+            return Err(fields.no_effect("torch_dtype", "remove it, or remove dtype"));
         }
         // `auto` leaves it to the weights.
         if let Some(name) = dtype.into_iter().chain(older).find(|name| *name != "auto") {

@@ -33,7 +33,7 @@ pub(super) fn rope_from(fields: &Fields<'_>) -> Result<RopeConfig, ConfigError> 
     }
     if fields.strict {
         if parameters.is_some() && scaling.is_some() {
-            return Err(fields.no_effect("rope_scaling", "remove it, or rope_parameters beside it"));
+            return Err(fields.no_effect("rope_scaling", "remove it, or remove rope_parameters"));
         }
         let known = |key: &str| ROPE_KEYS.iter().any(|(known, _)| *known == key);
         if let Some(unknown) = rope.object.keys().find(|key| !known(key)) {

@@ -1,4 +1,4 @@
-//! Parts that users write in Rust: what is known of one before anything computes. `part` has the trait that they implement.
+//! Parts that users write in Rust: their declarations. `part` has the trait that they implement.
 
 mod config;
 mod declaration;
@@ -45,7 +45,7 @@ pub struct UserPart(&'static PartDefinition);
 static REGISTERED: Mutex<BTreeMap<&'static str, UserPart>> = Mutex::new(BTreeMap::new());
 
 impl UserPart {
-    /// Registers a part in place of one that had its name. Models that were built with that one keep it.
+    /// Registers a part, and replaces one of the same name. Models that were built with the old one keep it.
     pub(crate) fn register(definition: PartDefinition) -> Result<Self, PartError> {
         let refuse = |what: String, advice: &str| {
             Err(PartError { what, part: definition.name.to_owned(), advice: advice.to_owned() })
@@ -56,7 +56,7 @@ impl UserPart {
         };
         if !plain(definition.name) || parts::builtin_words(definition.mixer_kind).contains(&definition.name) {
             let what = format!("`{}` cannot be the name of a part", definition.name);
-            return refuse(what, "use small letters, digits and underscores, and not the name of a built-in part");
+            return refuse(what, "use lowercase letters, digits and underscores, and not the name of a built-in part");
         }
         if definition.python.is_some_and(|text| !text.lines().any(|line| line.starts_with("class "))) {
             return refuse("its Python has no class".to_owned(), "begin a line with `class NAME(nn.Module):`");

@@ -1,4 +1,4 @@
-//! The YAML that says which tokens to add.
+//! The YAML file that lists the tokens to add.
 //!
 //! ```yaml
 //! eos_token: "<|im_end|>"            # roles: bos, eos, pad, unk, sep, cls, mask
@@ -29,14 +29,14 @@ const DEFAULT_PAD: &str = "pad_token: { token: '[PAD]', init: zero, if_missing: 
 
 const LISTS: [&str; 2] = ["special_tokens", "regular_tokens"];
 
-/// Which tokens to add to a tokenizer, and how their rows of the embedding begin.
+/// The tokens to add to a tokenizer, and the initial values of their rows of the embedding.
 ///
 /// ```
 /// use chandlery::tokenizer::AddTokens;
 ///
 /// AddTokens::open("chatml")?;
 /// let error = AddTokens::from_yaml("eos_tokn: '<|end|>'", "tokens.yaml").unwrap_err();
-/// assert!(error.to_string().starts_with("there is no key `eos_tokn` (is `eos_token` meant?)\n  where: tokens.yaml:1"));
+/// assert!(error.to_string().starts_with("there is no key `eos_tokn`; did you mean `eos_token`?\n  where: tokens.yaml:1"));
 /// # Ok::<(), chandlery::tokenizer::TokenizerError>(())
 /// ```
 #[derive(Clone, Debug, PartialEq)]
@@ -56,7 +56,7 @@ pub(super) struct Entry {
     pub(super) steps: Vec<Step>,
 }
 
-/// How a new row begins, as written.
+/// The initial values of a new row, as written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Init {
     Zero,
@@ -132,7 +132,7 @@ impl AddTokens {
         Ok(tokens)
     }
 
-    /// What happens where nothing is asked for: a padding token `[PAD]`, its row zero, if the tokenizer has none.
+    /// Returns the default: a padding token `[PAD]` with a row of zeros, if the tokenizer does not have one.
     pub fn default_pad() -> Self {
         let steps = vec![Step::Key("pad_token".to_owned())];
         let entry = Entry {
@@ -149,7 +149,7 @@ impl AddTokens {
     /// to a multiple of `pad_to_multiple` rows if that is given. Nothing is changed.
     ///
     /// # Errors
-    /// [`TokenizerError`] for a tokenizer that cannot be read, or a row to copy that there is not.
+    /// [`TokenizerError`] for a tokenizer that cannot be read, or a row to copy that does not exist.
     pub fn plan(
         &self,
         tokenizer: &TokenizerFiles,
@@ -159,7 +159,7 @@ impl AddTokens {
         TokenPlan::make(self, tokenizer, vocab_size, pad_to_multiple)
     }
 
-    /// The ids of the tokens that it speaks of and a tokenizer has.
+    /// Returns the ids of the tokens that it mentions and the tokenizer has.
     pub(super) fn ids_in(&self, tokenizer: &TokenizerFiles) -> Result<BTreeMap<String, u32>, TokenizerError> {
         let copied = |entry: &'_ Entry| match &entry.init {
             Some(Init::CopyToken(token)) => Some(token.clone()),

@@ -1,4 +1,4 @@
-//! The tokenizer's files with tokens added: what one file says, the others say too.
+//! Adds tokens to the tokenizer's files, consistently in all of them.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,4 @@
-//! On which line of a YAML text something stands, found again when an error needs it.
+//! Finds the line of a value in a YAML text when an error needs it.
 
 use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
@@ -16,7 +16,7 @@ pub(super) enum Step {
 /// The line of what the steps lead to (counted from 1), `None` if they lead nowhere.
 pub(super) fn line_at(text: &str, steps: &[Step]) -> Option<usize> {
     let document = serde_yaml::Deserializer::from_str(text);
-    // The walk ends in an error of its own, and the parser says where that was.
+    // The walk ends with an error on purpose, and the parser reports its position.
     Walk(steps).deserialize(document).err()?.location().map(|location| location.line())
 }
 

@@ -1,4 +1,4 @@
-//! What adding tokens will do: to the tokenizer's files, to its roles, and to the rows of the embedding.
+//! The plan of adding tokens: the changes to the tokenizer's files, its roles, and the rows of the embedding.
 
 use std::collections::BTreeMap;
 
@@ -13,7 +13,7 @@ use crate::tokenizer::{TokenizerError, TokenizerFiles};
 /// Rows without a token are made in memory; what hardware likes are multiples of 8 to 1024.
 const MAX_MULTIPLE: usize = 8192;
 
-/// Rows that may be added at once; a tokenizer whose ids lie further out belongs to another model, or lies.
+/// Rows that may be added at once; a tokenizer with larger ids belongs to another model, or is damaged.
 const MAX_GROWTH: usize = 1 << 17;
 
 /// What a token is for.
@@ -78,14 +78,14 @@ pub enum TokenChange {
     Moved,
     /// It was in the vocabulary and becomes special.
     MadeSpecial,
-    /// Nothing: it is there already, as asked for.
+    /// Nothing: it exists already as requested.
     Kept,
     /// Nothing: the tokenizer has another token of this role, and this one was for the case that it has none.
     Skipped,
 }
 
 impl TokenChange {
-    /// In a word or two.
+    /// Returns a short name.
     pub fn name(self) -> &'static str {
         match self {
             TokenChange::Added => "added",
@@ -104,7 +104,7 @@ pub struct PlannedToken {
     pub kind: TokenKind,
     /// Its text.
     pub token: String,
-    /// Its id; none for one that is not needed.
+    /// Its id; `None` if it is not needed.
     pub id: Option<u32>,
     /// What happens to it.
     pub change: TokenChange,
@@ -170,7 +170,7 @@ impl TokenPlan {
         let mut rows_after = if added > 0 { vocab_size.max(draft.next as usize) } else { vocab_size };
         if let Some(multiple) = pad_to_multiple {
             if !(1..=MAX_MULTIPLE).contains(&multiple) {
-                let what = format!("a vocabulary is not padded to a multiple of {multiple}");
+                let what = format!("invalid multiple `{multiple}` for the size of the vocabulary");
                 let advice = format!("name a multiple from 1 to {MAX_MULTIPLE}, such as 64");
                 return Err(TokenizerError::refused(what, "--pad-to-multiple", advice));
             }
@@ -221,17 +221,17 @@ impl TokenPlan {
         self.vocab_size
     }
 
-    /// Rows whose mean is the mean: those of the tokens there were, without rows that no token has.
+    /// Returns the rows that the mean is computed of: those of the original tokens, without rows that no token uses.
     pub fn known_rows(&self) -> usize {
         self.known
     }
 
-    /// The rows to write, by id. Rows beyond the old ones that are not among them become the mean, too.
+    /// Returns the rows to write, by id. Other rows beyond the old ones become the mean, too.
     pub fn edits(&self) -> &[RowEdit] {
         &self.edits
     }
 
-    /// What a person should know beside the tokens.
+    /// Returns notes for the user.
     pub fn notes(&self) -> &[String] {
         &self.notes
     }
@@ -371,7 +371,7 @@ impl Draft<'_> {
                 planned.change = TokenChange::Moved;
             }
             default = match id {
-                // What took the role's place is what the model knows best about it.
+                // The token that had the role is the best starting point.
                 Some(id) if (id as usize) < self.vocab_size => RowInit::Copy(id),
                 _ if role == "pad_token" => RowInit::Zero,
                 _ => RowInit::Mean,
@@ -395,8 +395,8 @@ impl Draft<'_> {
             }
         }
         self.list(entry);
-        // A token that was there keeps its trained row. Only an init that was asked for, for a role that moves, replaces
-        // it; the mean is what new rows begin with and no reason to.
+        // An existing token keeps its trained row. Only an explicit init, for a role that moves, replaces
+        // it; the mean is only for new rows.
         if planned.change == TokenChange::Moved
             && let Some(init) = explicit.filter(|init| *init != RowInit::Mean)
         {

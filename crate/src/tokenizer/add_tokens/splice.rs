@@ -1,4 +1,4 @@
-//! One value of a JSON file replaced, every other byte kept: a tokenizer.json has megabytes that nobody meant to change.
+//! Replaces one value of a JSON file and keeps every other byte: a tokenizer.json has megabytes that must not change.
 
 use std::ops::Range;
 

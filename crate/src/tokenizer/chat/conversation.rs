@@ -1,4 +1,4 @@
-//! What a chat template is given.
+//! The input of a chat template.
 
 use std::path::Path;
 use std::time::SystemTime;
@@ -9,7 +9,7 @@ use crate::sealed::Sealed;
 use crate::tokenizer::TokenizerError;
 use crate::tokenizer::small_file;
 
-/// A conversation to render, with what templates may ask for beside the messages.
+/// A conversation to render, with the other values that templates may read.
 #[derive(Clone, Debug)]
 pub struct Chat {
     /// `messages`, `add_generation_prompt`, `tools`, `documents`, and whatever else the template reads.
@@ -33,7 +33,7 @@ impl Chat {
     /// Reads a conversation from a file, as [`from_json`](Self::from_json) does from a text.
     ///
     /// # Errors
-    /// [`TokenizerError::Refused`] for a file that cannot be read or holds no conversation.
+    /// [`TokenizerError::Refused`] for a file that cannot be read or does not hold a conversation.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, TokenizerError> {
         Self::open_path(path.as_ref())
     }
@@ -56,7 +56,7 @@ impl Chat {
         let fields = match value {
             Value::Array(messages) => json!({ "messages": messages }),
             Value::Object(fields) if fields.get("messages").is_some_and(Value::is_array) => Value::Object(fields),
-            _ => return Err(refused("the conversation is no list of messages".to_owned(), None)),
+            _ => return Err(refused("the conversation is not a list of messages".to_owned(), None)),
         };
         let messages = fields["messages"].as_array().into_iter().flatten();
         for (index, message) in messages.enumerate() {

@@ -1,4 +1,4 @@
-//! Jinja as transformers' chat templates know it: its functions, its way to write JSON, no files, and an end.
+//! Jinja as in transformers' chat templates: its functions and its JSON, without files, and with a limit on steps.
 
 use std::borrow::Cow;
 use std::fmt::Write;
@@ -19,18 +19,18 @@ use super::{Chat, python_json};
 const FUEL: u64 = 1_000_000;
 const FUEL_PER_BYTE: u64 = 20;
 
-/// Why a template gave no text, and on which of its lines, if that is known.
+/// Why a template could not be rendered, and on which line, if that is known.
 #[derive(Debug)]
 pub(super) enum Fault {
     /// The template called `raise_exception`.
     Raised { message: String, line: Option<usize> },
     /// It ran out of steps.
     Endless { line: Option<usize> },
-    /// It is no template, or does what cannot be done.
+    /// It is not a template, or its evaluation failed.
     Failed { reason: String, line: Option<usize> },
 }
 
-/// What `raise_exception` leaves in the chain of causes.
+/// The error that `raise_exception` adds to the chain of causes.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 struct Raised(String);
@@ -87,7 +87,7 @@ fn environment(now: Option<SystemTime>) -> Environment<'static> {
         let mut text = String::new();
         match write!(text, "{}", now.format(&format)) {
             Ok(()) => Ok(text),
-            Err(_) => Err(Error::new(ErrorKind::InvalidOperation, format!("`{format}` is no format of a date"))),
+            Err(_) => Err(Error::new(ErrorKind::InvalidOperation, format!("invalid date format `{format}`"))),
         }
     });
     environment

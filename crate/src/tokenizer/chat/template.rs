@@ -1,4 +1,4 @@
-//! One chat template: text that was compiled and tried.
+//! A chat template: text that was compiled and tried.
 
 use std::path::Path;
 
@@ -119,7 +119,7 @@ impl ChatTemplate {
         match refusal {
             Some(refusal) if !rendered => Err(self.refused(refusal)),
             _ if !written => Err(TokenizerError::refused(
-                "the chat template turns conversations into nothing",
+                "the chat template renders conversations to nothing",
                 &self.origin,
                 "check that this is the file you mean; it should write the messages",
             )),

@@ -16,7 +16,7 @@ pub enum GenerationMode {
     /// The source's, else one with the token ids only.
     #[default]
     Carry,
-    /// None is written.
+    /// No file is written.
     None,
     /// A preset: a JSON file by path, or by its name in the user's folder.
     Preset(String),

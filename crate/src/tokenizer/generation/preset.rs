@@ -1,4 +1,4 @@
-//! Presets of an inference server's settings, in the words of transformers.
+//! Presets of an inference server's settings, translated to transformers' names.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -9,7 +9,7 @@ use crate::tokenizer::TokenizerError;
 use crate::tokenizer::error::meant;
 use crate::tokenizer::small_file;
 
-/// What transformers knows by the same name.
+/// The settings that have the same name in transformers.
 const KEPT: &[&str] = &[
     "temperature",
     "top_k",
@@ -52,7 +52,7 @@ pub(super) fn open(name_or_path: &str, warnings: &mut Vec<String>) -> Result<Map
     translate(&preset, &origin, warnings)
 }
 
-/// Where presets are looked for by name: our folder, then that of Forgather.
+/// The folders that are searched for presets by name: ours, then Forgather's.
 fn folders(config_home: Option<OsString>, home: Option<OsString>) -> Vec<PathBuf> {
     let config = config_home.map(PathBuf::from).filter(|path| path.is_absolute());
     let config = config.or_else(|| Some(Path::new(&home?).join(".config")));

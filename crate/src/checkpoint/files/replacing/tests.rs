@@ -1,4 +1,4 @@
-//! Kills and failures at every move, and journals that nobody here wrote.
+//! Kills and failures at every move, and foreign journals.
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
@@ -98,7 +98,7 @@ fn a_kill_at_any_move_leaves_the_old_or_the_new() {
             End::Failed | End::FailedForGood => replace(&folder, &stage, &changes),
         };
         MOVES.set(usize::MAX);
-        // Where the journal stands, nobody may take the folder for a model.
+        // While there is a journal, the folder must not be read as a model.
         let journal = folder.join(JOURNAL).exists();
         assert!(!journal || moves == 0 || !folder.join(CONFIG).exists(), "{moves} moves");
         let stays = end == End::Killed || (end == End::FailedForGood && moves > 0);
@@ -117,7 +117,7 @@ fn a_kill_at_any_move_leaves_the_old_or_the_new() {
         }
         std::fs::remove_dir_all(&root).unwrap();
     }
-    // Config, two entries that go, eight files and two that step aside for them.
+    // Config, two entries that are removed, eight files, and two that are replaced by them.
     assert_eq!(ended, 3 * 13);
 }
 
