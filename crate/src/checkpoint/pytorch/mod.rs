@@ -1,6 +1,5 @@
 //! PyTorch's `.bin` files: a zip of storages, and a pickle that says which tensors they hold.
 
-pub(super) mod crc;
 pub(super) mod pickle;
 pub(super) mod pickle_write;
 pub(super) mod unpickle;

@@ -7,6 +7,8 @@ use std::io::{Seek, SeekFrom, Write};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
+use crc32fast::Hasher;
+
 use crate::checkpoint::CheckpointError;
 use crate::checkpoint::pytorch::crc::Crc;
 use crate::interrupt;
@@ -78,17 +80,17 @@ impl<'a> ZipFile<'a> {
     }
 
     fn checksum(&self, start: u64, size: u64) -> Result<u32, CheckpointError> {
-        let mut crc = Crc::new();
+        let mut crc = Hasher::new();
         let mut buffer = vec![0u8; size.min(BLOCK) as usize];
         let mut done = 0;
         while done < size {
             interrupt::check()?;
             let block = &mut buffer[..(size - done).min(BLOCK) as usize];
             self.file.read_exact_at(block, start + done).map_err(CheckpointError::io("reading back", self.path))?;
-            crc.feed(block);
+            crc.update(block);
             done += block.len() as u64;
         }
-        Ok(crc.value())
+        Ok(crc.finalize())
     }
 
     /// Writes the directory.

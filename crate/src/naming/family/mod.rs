@@ -167,7 +167,7 @@ impl Family {
             aliases: Remap::new(&written.aliases)?,
             skip,
             outline: written.reference,
-            origin: written.family.place.as_ref().map_or_else(|| format!("family {name}"), ToString::to_string),
+            origin: written.family.place().unwrap_or_else(|| format!("family {name}")),
             name,
         };
         Ok(Self(Sealed::new(Arc::new(inside))))

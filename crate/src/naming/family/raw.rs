@@ -9,7 +9,8 @@ use serde_json::{Map, Value};
 
 use super::FamilyError;
 use super::outline::Outline;
-use super::spanned::{self, Source, Spanned, SpannedVisitor};
+use super::spanned::Spanned;
+use crate::yaml::{self, Position};
 
 /// Stands in the names of tensors that are stacked for the number of each.
 const NUMBER: &str = "{n}";
@@ -193,27 +194,43 @@ pub(crate) struct OneOrMore(pub(crate) Vec<Spanned>);
 
 impl<'de> Deserialize<'de> for OneOrMore {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Texts;
-        impl<'de> Visitor<'de> for Texts {
-            type Value = OneOrMore;
+        let texts = serde_saphyr::Spanned::<Texts>::deserialize(deserializer)?;
+        let at = Position::of(&texts);
+        Ok(Self(match texts.value {
+            Texts::One(text) => vec![Spanned::read(text, at)],
+            Texts::More(texts) => texts,
+        }))
+    }
+}
+
+enum Texts {
+    One(String),
+    More(Vec<Spanned>),
+}
+
+impl<'de> Deserialize<'de> for Texts {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct TextsVisitor;
+        impl<'de> Visitor<'de> for TextsVisitor {
+            type Value = Texts;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("a text or a list of texts")
             }
 
-            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<OneOrMore, E> {
-                Ok(OneOrMore(vec![SpannedVisitor.visit_str(text)?]))
+            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Texts, E> {
+                Ok(Texts::One(text.to_owned()))
             }
 
-            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<OneOrMore, A::Error> {
+            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Texts, A::Error> {
                 let mut texts = Vec::new();
                 while let Some(text) = list.next_element()? {
                     texts.push(text);
                 }
-                Ok(OneOrMore(texts))
+                Ok(Texts::More(texts))
             }
         }
-        deserializer.deserialize_any(Texts)
+        deserializer.deserialize_any(TextsVisitor)
     }
 }
 
@@ -252,10 +269,7 @@ impl RawRule {
                 false => texts.clone(),
                 true => {
                     let of = |number: usize| {
-                        let one = move |text: &Spanned| Spanned {
-                            text: text.text.replace(NUMBER, &number.to_string()),
-                            place: text.place.clone(),
-                        };
+                        let one = move |text: &Spanned| text.with_text(text.text.replace(NUMBER, &number.to_string()));
                         texts.0.iter().map(one)
                     };
                     OneOrMore((0..count).flat_map(of).collect())
@@ -268,13 +282,48 @@ impl RawRule {
         Ok(rule)
     }
 
-    /// Says of all its texts where they stand, if nothing better is known.
-    pub(crate) fn named(&mut self, place: &Arc<str>) {
-        let permuted = self.permute.iter_mut().flat_map(|permute| &mut permute.rows);
-        let texts = self.patterns.0.iter_mut().chain(&mut self.replace.0).chain(&mut self.sizes);
-        let texts = texts.chain(&mut self.interleave).chain(&mut self.stack);
-        texts.chain(permuted).for_each(|text| text.named(place));
-        self.inside.iter_mut().for_each(|rule| rule.named(place));
+    /// Names the file or place that its texts stand in.
+    pub(crate) fn named(&mut self, origin: &Arc<str>) {
+        let Self {
+            patterns,
+            replace,
+            permute,
+            sizes,
+            interleave,
+            stack,
+            inside,
+            transpose: _,
+            add: _,
+            skip_rows: _,
+            stacked: _,
+        } = self;
+        let permuted = permute.iter_mut().flat_map(|permute| &mut permute.rows);
+        let texts = patterns.0.iter_mut().chain(&mut replace.0).chain(sizes).chain(interleave).chain(stack);
+        texts.chain(permuted).for_each(|text| text.named(origin));
+        inside.iter_mut().for_each(|rule| rule.named(origin));
+    }
+}
+
+impl RawField {
+    fn named(&mut self, origin: &Arc<str>) {
+        let Self {
+            hf,
+            native,
+            default,
+            if_null,
+            to_native,
+            to_hf,
+            when,
+            aliases: _,
+            required: _,
+            values: _,
+            each_layer: _,
+            harmless: _,
+            must: _,
+            read_only: _,
+        } = self;
+        let expressions = default.iter_mut().chain(if_null).chain(to_native).chain(to_hf).chain(when);
+        std::iter::once(hf).chain(&mut native.0).chain(expressions).for_each(|text| text.named(origin));
     }
 }
 
@@ -290,18 +339,35 @@ impl RawFamily {
             let reason = format!("{} bytes are too many (at most {LARGEST})", yaml.len());
             return Err(syntax(reason, origin.to_owned()));
         }
-        let source = Arc::new(Source { origin: origin.to_owned(), yaml: yaml.to_owned() });
-        spanned::read(&source).map_err(|error| {
-            let text = error.to_string();
-            match error.location() {
-                None => syntax(text, origin.to_owned()),
-                Some(at) => {
-                    // The place stands in the line below.
-                    let reason = text.rsplit_once(" at line ").map_or(text.as_str(), |(reason, _)| reason);
-                    syntax(reason.to_owned(), format!("{origin}:{}:{}", at.line(), at.column()))
-                }
-            }
-        })
+        let mut family: Self = yaml::read(yaml)
+            .map_err(|error| syntax(error.reason, format!("{origin}:{}:{}", error.line, error.column)))?;
+        family.named(&Arc::from(origin));
+        Ok(family)
+    }
+
+    /// Names the file that its texts stand in.
+    fn named(&mut self, origin: &Arc<str>) {
+        let Self {
+            family,
+            extends,
+            config,
+            checks,
+            to_native,
+            aliases,
+            skip,
+            same_reference_as,
+            _forgather_types: _,
+            gguf: _,
+            hugging_face: _,
+            native: _,
+            harmless: _,
+            reference: _,
+            inherited: _,
+        } = self;
+        let texts = std::iter::once(family).chain(extends).chain(skip).chain(same_reference_as);
+        texts.chain(checks.iter_mut().map(|check| &mut check.that)).for_each(|text| text.named(origin));
+        config.iter_mut().for_each(|field| field.named(origin));
+        to_native.iter_mut().chain(aliases).for_each(|rule| rule.named(origin));
     }
 
     /// This family on top of the one it extends.

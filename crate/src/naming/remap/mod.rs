@@ -77,7 +77,7 @@ impl Remap {
     ///
     /// # Errors
     /// [`FamilyError`] for YAML, patterns or rules that cannot be read.
-    pub fn from_yaml(yaml: &serde_yaml::Value, origin: &str) -> Result<Self, FamilyError> {
+    pub(crate) fn from_yaml(yaml: &serde_yaml::Value, origin: &str) -> Result<Self, FamilyError> {
         let mut written: Vec<RawRule> = serde_yaml::from_value(yaml.clone()).map_err(|error| FamilyError::Syntax {
             reason: error.to_string(),
             place: origin.to_owned(),

@@ -6,10 +6,12 @@
 //! that is linked against.
 
 use std::arch::naked_asm;
-use std::ffi::{CStr, CString, c_char, c_int, c_void};
+use std::ffi::{CStr, c_int, c_void};
 use std::path::Path;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicPtr, Ordering};
+
+use libloading::os::unix::{Library as Opened, RTLD_GLOBAL, RTLD_NOW, Symbol};
 
 use super::driver::Fault;
 
@@ -71,14 +73,6 @@ extern "C" fn missing() -> c_int {
     3
 }
 
-unsafe extern "C" {
-    fn dlopen(file: *const c_char, flags: c_int) -> *mut c_void;
-    fn dlsym(library: *mut c_void, name: *const c_char) -> *mut c_void;
-}
-
-const RTLD_NOW: c_int = 2;
-const RTLD_GLOBAL: c_int = 0x100;
-
 /// Opens the libraries, once.
 ///
 /// # Errors
@@ -90,37 +84,32 @@ pub(super) fn load() -> Result<(), Fault> {
 
 impl Library {
     fn load(&self) -> Result<(), Fault> {
-        let handle = self.open();
-        if handle.is_null() {
+        let Some(library) = self.open() else {
             return if self.required { Err(self.absent()) } else { Ok(()) };
-        }
+        };
         for (index, name) in self.functions {
-            // SAFETY: an open library and a name that ends with zero.
-            let function = unsafe { dlsym(handle, name.as_ptr()) };
+            // SAFETY: only the address is taken here; the entry of this name is called with the library's own signature.
+            let function = unsafe { library.get::<*mut c_void>(*name) };
             // A library of another minor version may lack some that nobody calls.
-            if !function.is_null() {
+            if let Some(function) = function.ok().map(Symbol::into_raw).filter(|function| !function.is_null()) {
                 TABLE[*index].store(function, Ordering::Release);
             }
         }
+        // The table refers to its functions from now on, so it stays open.
+        let _ = library.into_raw();
         Ok(())
     }
 
-    /// By the system's own search, then where the toolkit is usually installed. Null if it is nowhere.
-    fn open(&self) -> *mut c_void {
+    /// Opens it by the system's own search, then where the toolkit is usually installed.
+    fn open(&self) -> Option<Opened> {
         let homes =
             ["CUDA_HOME", "CUDA_PATH"].iter().filter_map(std::env::var_os).map(|home| Path::new(&home).to_owned());
         let homes: Vec<_> =
             homes.chain(["/usr/local/cuda", "/opt/cuda"].map(|home| Path::new(home).to_owned())).collect();
         let folders = homes.iter().flat_map(|home| ["lib64", "lib"].map(|folder| home.join(folder).join(self.file)));
-        for file in std::iter::once(Path::new(self.file).to_owned()).chain(folders) {
-            let Ok(file) = CString::new(file.to_string_lossy().into_owned()) else { continue };
-            // SAFETY: opening NVIDIA's library runs its own initialisation, as linking to it would.
-            let handle = unsafe { dlopen(file.as_ptr(), RTLD_NOW | RTLD_GLOBAL) };
-            if !handle.is_null() {
-                return handle;
-            }
-        }
-        std::ptr::null_mut()
+        let mut files = std::iter::once(Path::new(self.file).to_owned()).chain(folders);
+        // SAFETY: opening NVIDIA's library runs its own initialization, as linking to it would.
+        files.find_map(|file| unsafe { Opened::open(Some(&file), RTLD_NOW | RTLD_GLOBAL) }.ok())
     }
 
     fn absent(&self) -> Fault {

@@ -13,14 +13,12 @@
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
-use serde_yaml::{Mapping, Value as Yaml};
-
-use super::line::{Step, line_at};
 use super::plan::TokenKind;
 use super::{ROLES, TokenPlan};
 use crate::tokenizer::error::meant;
 use crate::tokenizer::small_file::{self, MAX_BYTES};
 use crate::tokenizer::{TokenizerError, TokenizerFiles};
+use crate::yaml::{self, Node, Value, YamlError};
 
 /// Files that come with the crate, by name.
 const BUILT_IN: &[(&str, &str)] = &[("chatml", include_str!("chatml.yaml"))];
@@ -53,7 +51,7 @@ pub(super) struct Entry {
     pub(super) token: String,
     pub(super) init: Option<Init>,
     pub(super) if_missing: bool,
-    pub(super) steps: Vec<Step>,
+    pub(super) line: usize,
 }
 
 /// The initial values of a new row, as written.
@@ -96,35 +94,30 @@ impl AddTokens {
             let what = format!("the file of tokens has more than {MAX_BYTES} bytes");
             return Err(TokenizerError::refused(what, origin, "name a file of a few lines"));
         }
-        let document = serde_yaml::from_str(text).map_err(|error| tokens.not_yaml(&error))?;
-        let mapping = match document {
-            Yaml::Null => Mapping::new(),
-            Yaml::Mapping(mapping) => mapping,
-            other => {
-                let what = format!("the file of tokens is {}, not a mapping", kind_of(&other));
-                return Err(tokens.fault(&[], what, "write lines such as `eos_token: \"<|im_end|>\"`"));
-            }
-        };
-        tokens.check_keys(&mapping, &[], &[ROLES.as_slice(), LISTS.as_slice()].concat())?;
+        let document: Node = yaml::read(text).map_err(|error| tokens.not_yaml(&error))?;
+        if !matches!(document.value, Value::Null | Value::Mapping(_)) {
+            let what = format!("the file of tokens is {}, not a mapping", document.value.kind());
+            return Err(TokenizerError::refused(what, origin, "write lines such as `eos_token: \"<|im_end|>\"`"));
+        }
+        tokens.check_keys(&document, &[ROLES.as_slice(), LISTS.as_slice()].concat())?;
         for role in ROLES {
-            if let Some(value) = mapping.get(role) {
-                let entry = tokens.entry(value, TokenKind::Role(role), vec![Step::Key(role.to_owned())])?;
+            if let Some(node) = document.get(role) {
+                let entry = tokens.entry(node, TokenKind::Role(role))?;
                 tokens.entries.push(entry);
             }
         }
         for (list, kind) in LISTS.into_iter().zip([TokenKind::Special, TokenKind::Regular]) {
-            let steps = vec![Step::Key(list.to_owned())];
-            let items = match mapping.get(list) {
-                None | Some(Yaml::Null) => continue,
-                Some(Yaml::Sequence(items)) => items,
-                Some(other) => {
-                    let what = format!("`{list}` is {}, not a list", kind_of(other));
-                    return Err(tokens.fault(&steps, what, "write one `- \"token\"` per line below it"));
+            let Some(node) = document.get(list) else { continue };
+            let items = match &node.value {
+                Value::Null => continue,
+                Value::List(items) => items,
+                other => {
+                    let what = format!("`{list}` is {}, not a list", other.kind());
+                    return Err(tokens.fault(node.at.line, what, "write one `- \"token\"` per line below it"));
                 }
             };
-            for (index, item) in items.iter().enumerate() {
-                let steps = [steps.clone(), vec![Step::Item(index)]].concat();
-                let entry = tokens.entry(item, kind, steps)?;
+            for item in items {
+                let entry = tokens.entry(item, kind)?;
                 tokens.entries.push(entry);
             }
         }
@@ -134,13 +127,12 @@ impl AddTokens {
 
     /// Returns the default: a padding token `[PAD]` with a row of zeros, if the tokenizer does not have one.
     pub fn default_pad() -> Self {
-        let steps = vec![Step::Key("pad_token".to_owned())];
         let entry = Entry {
             kind: TokenKind::Role("pad_token"),
             token: "[PAD]".to_owned(),
             init: Some(Init::Zero),
             if_missing: true,
-            steps,
+            line: 1,
         };
         Self { origin: "the default padding token".to_owned(), text: DEFAULT_PAD.to_owned(), entries: vec![entry] }
     }
@@ -176,82 +168,79 @@ impl AddTokens {
         &self.entries
     }
 
-    /// An error at what `steps` lead to.
-    pub(super) fn fault(&self, steps: &[Step], what: impl Into<String>, advice: impl Into<String>) -> TokenizerError {
-        let line = if steps.is_empty() { None } else { line_at(&self.text, steps) };
-        TokenizerError::refused(what, small_file::place(&self.origin, &self.text, line), advice)
+    /// Returns an error about this line.
+    pub(super) fn fault(&self, line: usize, what: impl Into<String>, advice: impl Into<String>) -> TokenizerError {
+        TokenizerError::refused(what, small_file::place(&self.origin, &self.text, Some(line)), advice)
     }
 
-    fn not_yaml(&self, error: &serde_yaml::Error) -> TokenizerError {
-        let line = error.location().map(|location| location.line());
-        let what = format!("the file of tokens is not YAML: {error}");
-        let advice = "correct that line; texts with special characters stand in \"quotes\"";
-        TokenizerError::refused(what, small_file::place(&self.origin, &self.text, line), advice)
+    fn not_yaml(&self, error: &YamlError) -> TokenizerError {
+        let what = format!("the file of tokens is not YAML: {}", error.reason);
+        self.fault(error.line, what, "correct that line; texts with special characters stand in \"quotes\"")
     }
 
-    fn check_keys(&self, mapping: &Mapping, steps: &[Step], known: &[&str]) -> Result<(), TokenizerError> {
-        for key in mapping.keys() {
-            let Yaml::String(name) = key else {
-                let what = format!("a key is {}, not text", kind_of(key));
-                return Err(self.fault(steps, what, format!("use the keys {}", known.join(", "))));
+    fn check_keys(&self, node: &Node, known: &[&str]) -> Result<(), TokenizerError> {
+        let Value::Mapping(entries) = &node.value else { return Ok(()) };
+        let advice = || format!("use the keys {}", known.join(", "));
+        for (key, _) in entries {
+            let Value::Text(name) = &key.value else {
+                let what = format!("a key is {}, not text", key.value.kind());
+                return Err(self.fault(key.at.line, what, advice()));
             };
             if !known.contains(&name.as_str()) {
-                let steps = [steps, &[Step::KeyOf(name.clone())]].concat();
                 let what = format!("there is no key `{name}`{}", meant(name, known));
-                return Err(self.fault(&steps, what, format!("use the keys {}", known.join(", "))));
+                return Err(self.fault(key.at.line, what, advice()));
             }
         }
         Ok(())
     }
 
-    /// A text, or a mapping with `token` and more.
-    fn entry(&self, value: &Yaml, kind: TokenKind, steps: Vec<Step>) -> Result<Entry, TokenizerError> {
-        let inside = |key: &str| [steps.as_slice(), &[Step::Key(key.to_owned())]].concat();
+    /// Reads a text, or a mapping with `token` and more.
+    fn entry(&self, node: &Node, kind: TokenKind) -> Result<Entry, TokenizerError> {
         let role = matches!(kind, TokenKind::Role(_));
-        let (token, init, if_missing) = match value {
-            Yaml::String(token) => (token, None, false),
-            Yaml::Mapping(mapping) => {
-                let known: &[&str] = if role { &["token", "init", "if_missing"] } else { &["token", "init"] };
-                self.check_keys(mapping, &steps, known)?;
-                let token = match mapping.get("token") {
-                    Some(Yaml::String(token)) => token,
-                    Some(other) => return Err(self.not_text("`token`", other, &inside("token"))),
+        let (token, init, if_missing) = match &node.value {
+            Value::Text(token) => (token, None, false),
+            Value::Mapping(_) => {
+                self.check_keys(node, if role { &["token", "init", "if_missing"] } else { &["token", "init"] })?;
+                let token = match node.get("token") {
+                    Some(Node { value: Value::Text(token), .. }) => token,
+                    Some(other) => return Err(self.not_text("`token`", other)),
                     None => {
                         let what = "the entry has no `token`";
-                        return Err(self.fault(&steps, what, "add `token: \"...\"`, the text of the token"));
+                        return Err(self.fault(node.at.line, what, "add `token: \"...\"`, the text of the token"));
                     }
                 };
-                let init = mapping.get("init").map(|init| self.init(init, &inside("init"))).transpose()?;
-                let if_missing = match mapping.get("if_missing") {
+                let init = node.get("init").map(|init| self.init(init)).transpose()?;
+                let if_missing = match node.get("if_missing") {
                     None => false,
-                    Some(Yaml::Bool(flag)) => *flag,
+                    Some(Node { value: Value::Bool(flag), .. }) => *flag,
                     Some(other) => {
-                        let what = format!("`if_missing` is {}, not true or false", kind_of(other));
-                        return Err(self.fault(&inside("if_missing"), what, "write true or false"));
+                        let what = format!("`if_missing` is {}, not true or false", other.value.kind());
+                        return Err(self.fault(other.at.line, what, "write true or false"));
                     }
                 };
                 (token, init, if_missing)
             }
-            other => return Err(self.not_text("the token", other, &steps)),
+            _ => return Err(self.not_text("the token", node)),
         };
         if token.is_empty() {
-            return Err(self.fault(&steps, "the token has no text", "give it one, such as \"<|end|>\""));
+            return Err(self.fault(node.at.line, "the token has no text", "give it one, such as \"<|end|>\""));
         }
-        Ok(Entry { kind, token: token.clone(), init, if_missing, steps })
+        Ok(Entry { kind, token: token.clone(), init, if_missing, line: node.at.line })
     }
 
-    fn not_text(&self, name: &str, found: &Yaml, steps: &[Step]) -> TokenizerError {
-        let advice = match found {
-            Yaml::Number(_) | Yaml::Bool(_) => "put it in quotes if that is its text",
+    fn not_text(&self, name: &str, found: &Node) -> TokenizerError {
+        let advice = match found.value {
+            Value::Number(_) | Value::Bool(_) => "put it in quotes if that is its text",
             _ => "write a text in quotes",
         };
-        self.fault(steps, format!("{name} is {}, not text", kind_of(found)), advice)
+        self.fault(found.at.line, format!("{name} is {}, not text", found.value.kind()), advice)
     }
 
-    fn init(&self, value: &Yaml, steps: &[Step]) -> Result<Init, TokenizerError> {
+    fn init(&self, node: &Node) -> Result<Init, TokenizerError> {
         let advice = "use zero, mean, copy:ID (a token id) or copy:TOKEN (its text)";
-        let Yaml::String(text) = value else {
-            return Err(self.fault(steps, format!("`init` is {}, not text", kind_of(value)), advice));
+        let fault = |what: String| Err(self.fault(node.at.line, what, advice));
+        let Value::Text(text) = &node.value else {
+            return fault(format!("`init` is {}, not text", node.value.kind()));
         };
         match text.as_str() {
             "zero" => Ok(Init::Zero),
@@ -259,13 +248,10 @@ impl AddTokens {
             _ => match text.strip_prefix("copy:").map(str::trim).filter(|source| !source.is_empty()) {
                 Some(id) if id.bytes().all(|byte| byte.is_ascii_digit()) => match id.parse() {
                     Ok(id) => Ok(Init::CopyId(id)),
-                    Err(_) => Err(self.fault(steps, format!("there is no token id {id}"), advice)),
+                    Err(_) => fault(format!("there is no token id {id}")),
                 },
                 Some(token) => Ok(Init::CopyToken(token.to_owned())),
-                None => {
-                    let what = format!("there is no init `{text}`{}", meant(text, &["zero", "mean", "copy:ID"]));
-                    Err(self.fault(steps, what, advice))
-                }
+                None => fault(format!("there is no init `{text}`{}", meant(text, &["zero", "mean", "copy:ID"]))),
             },
         }
     }
@@ -289,24 +275,9 @@ impl AddTokens {
             } else {
                 continue;
             };
-            let line =
-                line_at(&self.text, &earlier.steps).map_or_else(String::new, |line| format!(" (first: line {line})"));
-            let what = format!("the token `{}` {reason}{line}", entry.token);
-            return Err(self.fault(&entry.steps, what, "keep one of the two"));
+            let what = format!("the token `{}` {reason} (first: line {})", entry.token, earlier.line);
+            return Err(self.fault(entry.line, what, "keep one of the two"));
         }
         Ok(())
-    }
-}
-
-/// What a YAML value is, in words.
-fn kind_of(value: &Yaml) -> &'static str {
-    match value {
-        Yaml::Null => "empty",
-        Yaml::Bool(_) => "true or false",
-        Yaml::Number(_) => "a number",
-        Yaml::String(_) => "a text",
-        Yaml::Sequence(_) => "a list",
-        Yaml::Mapping(_) => "a mapping",
-        Yaml::Tagged(_) => "tagged",
     }
 }

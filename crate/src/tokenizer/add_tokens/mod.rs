@@ -2,7 +2,6 @@
 
 mod declaration;
 mod files;
-mod line;
 mod plan;
 mod splice;
 

@@ -329,7 +329,7 @@ impl Draft<'_> {
             Init::CopyId(id) => {
                 let what = format!("there is no row {id} to copy: the vocabulary has {}", self.vocab_size);
                 Err(self.tokens.fault(
-                    &entry.steps,
+                    entry.line,
                     what,
                     format!("use an id from 0 to {}", self.vocab_size.saturating_sub(1)),
                 ))
@@ -338,7 +338,7 @@ impl Draft<'_> {
                 Some(id) if (id as usize) < self.vocab_size => Ok(RowInit::Copy(id)),
                 _ => {
                     let what = format!("there is no token `{token}` to copy");
-                    Err(self.tokens.fault(&entry.steps, what, "name a token of the vocabulary as it was, or copy:ID"))
+                    Err(self.tokens.fault(entry.line, what, "name a token of the vocabulary as it was, or copy:ID"))
                 }
             },
         }
