@@ -1,11 +1,11 @@
-//! What the README and `tests/run` say of tests: each claim of the table of kernels has one, and every file is run.
+//! What docs/kernels.md and `tests/run` say of tests: each claim of the table of kernels has one, and every file is run.
 
 use std::path::{Path, PathBuf};
 
 /// Rows of the table, as cells without the outer bars.
 fn rows() -> Vec<Vec<String>> {
-    let readme = std::fs::read_to_string(repository().join("README.md")).unwrap();
-    let table = readme.lines().skip_while(|line| !line.starts_with("| kernel feature |"));
+    let page = std::fs::read_to_string(repository().join("docs/kernels.md")).unwrap();
+    let table = page.lines().skip_while(|line| !line.starts_with("| kernel feature |"));
     let table = table.take_while(|line| line.starts_with('|'));
     table.map(|line| line.trim_matches('|').split('|').map(|cell| cell.trim().to_owned()).collect()).collect()
 }

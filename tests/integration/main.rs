@@ -25,6 +25,7 @@ mod diagnostics;
 mod directives;
 mod displays;
 mod doctor;
+mod documentation;
 mod evcxr;
 mod export;
 mod families;

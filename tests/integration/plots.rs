@@ -15,9 +15,9 @@ fn form<'a>(data: &'a MimeBundle, mime: &str) -> &'a str {
 }
 
 #[test]
-fn the_plots_in_the_readme_are_drawn() {
-    let readme = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../README.md")).unwrap();
-    let blocks = readme.split("```rust\n").skip(1).filter_map(|rest| rest.split("\n```").next());
+fn the_plots_in_the_documentation_are_drawn() {
+    let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/notebook.md")).unwrap();
+    let blocks = page.split("```rust\n").skip(1).filter_map(|rest| rest.split("\n```").next());
     let cells: Vec<&str> = blocks.filter(|block| block.contains("plotters::prelude")).collect();
     assert_eq!(cells.len(), 1);
     let mut nb = Notebook::new();

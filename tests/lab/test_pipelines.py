@@ -1,4 +1,4 @@
-"""The examples of the README for build servers: they are YAML, and their commands do what they should."""
+"""The examples of docs/pipelines.md for build servers: they are YAML, and their commands do what they should."""
 
 import re
 import subprocess
@@ -8,8 +8,8 @@ import pytest
 import yaml
 from workbench import REPOSITORY
 
-README = (REPOSITORY / "README.md").read_text()
-PIPELINES = {name: yaml.safe_load(text) for name, text in re.findall(r"^(GitHub Actions|GitLab):\n\n```yaml\n(.*?)```", README, re.M | re.S)}
+PAGE = (REPOSITORY / "docs" / "pipelines.md").read_text()
+PIPELINES = {name: yaml.safe_load(text) for name, text in re.findall(r"^(GitHub Actions|GitLab):\n\n```yaml\n(.*?)```", PAGE, re.M | re.S)}
 
 
 def commands(pipeline):
