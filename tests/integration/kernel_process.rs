@@ -34,7 +34,7 @@ impl Kernel {
         if let Some(parent) = parent {
             command.env("JPY_PARENT_PID", parent.to_string());
         }
-        Self { process: command.spawn().unwrap(), info, folder: folder }
+        Self { process: command.spawn().unwrap(), info, folder }
     }
 
     pub(crate) async fn front(&self) -> FrontEnd {

@@ -41,7 +41,7 @@ pub struct Passed<T>(pub T);
 /// neither step compiles code to allocate or drop the variable.
 ///
 /// Every cell compiles the generic functions that it calls, with what they call. So these only move values; the work is done
-/// by functions of the library that know a type as a [`Kind`].
+/// by functions of the library that know a type as a `Kind`.
 #[derive(Default)]
 pub struct Store {
     slots: BTreeMap<String, Slot>,
@@ -587,6 +587,7 @@ mod tests {
     #[test]
     fn a_vouched_variable_is_taken_by_name_and_layout() {
         mod old {
+            #[expect(dead_code, reason = "the test reads it as a `String`")]
             pub(super) struct Same(pub(super) String);
         }
         let mut store = Store::new();

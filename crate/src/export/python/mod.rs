@@ -172,6 +172,15 @@ pub(super) fn render(name: &str, template: &str, context: &Value) -> Result<Stri
     })
 }
 
+/// Returns the fields of `part`, replaced or extended by `more`.
+pub(super) fn with(part: &impl serde::Serialize, more: Value) -> Value {
+    let mut whole = json!(part);
+    if let (Value::Object(whole), Value::Object(more)) = (&mut whole, more) {
+        whole.extend(more);
+    }
+    whole
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -183,13 +192,4 @@ mod tests {
         assert!(text.contains("`layer.py`") && text.contains("upside_down") && text.contains("odd layers"), "{text}");
         assert!(render("layer.py", "{{ missing }}", &json!({})).is_err());
     }
-}
-
-/// The fields of `part`, and `more` in their place or beside them.
-pub(super) fn with(part: &impl serde::Serialize, more: Value) -> Value {
-    let mut whole = json!(part);
-    if let (Value::Object(whole), Value::Object(more)) = (&mut whole, more) {
-        whole.extend(more);
-    }
-    whole
 }

@@ -312,7 +312,7 @@ pub(in crate::spec) fn dropped(given: &Map<String, Value>, config: &ModelConfig)
     let layers = || config.layers.iter().map(|run| &*run.config);
     let lost = |field: &&Field| {
         given.get(field.name).filter(|value| !value.is_null()).is_some_and(|value| {
-            !field.holds(value, config) && !(field.by_layer && layers().any(|layer| field.holds(value, layer)))
+            !(field.holds(value, config) || field.by_layer && layers().any(|layer| field.holds(value, layer)))
         })
     };
     super::fields().filter(lost).collect()

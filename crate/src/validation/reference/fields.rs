@@ -49,7 +49,7 @@ impl ReferenceModel<'_> {
         let Some(rotated) = &self.outline.rotated else { return true };
         match self.field(&rotated.list).and_then(Value::as_array) {
             Some(list) => list.get(layer).and_then(Value::as_u64) != Some(0),
-            None => self.size(&rotated.all_but_every).is_none_or(|every| (layer + 1) % every.max(1) != 0),
+            None => self.size(&rotated.all_but_every).is_none_or(|every| !(layer + 1).is_multiple_of(every.max(1))),
         }
     }
 

@@ -1,6 +1,7 @@
 //! The tensors of the reference forward: read by the names that Hugging Face files have, a layer at a time.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 
 use half::{bf16, f16};
 
@@ -60,12 +61,12 @@ impl ReferenceModel<'_> {
             if shape.len() < 2 {
                 let values = self.rounded(widen(&self.checkpoint.read(&path)?));
                 loaded.vectors.insert(name, values);
-            } else if !loaded.matrices.contains_key(&name) {
-                let mut matrix = self.matrix(&name, (0, shape[0]))?;
+            } else if let Entry::Vacant(entry) = loaded.matrices.entry(name) {
+                let mut matrix = self.matrix(entry.key(), (0, shape[0]))?;
                 if self.outline.matrices == MatrixOutline::InputsFirst {
                     matrix = matrix.transposed();
                 }
-                loaded.matrices.insert(name, matrix);
+                entry.insert(matrix);
             }
         }
         Ok(loaded)
