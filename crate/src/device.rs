@@ -1,5 +1,4 @@
-//! Names of devices, and the candle devices they stand for, with their memory. The only place that knows which are
-//! compiled in.
+//! Names of devices, the candle devices that they stand for, and their memory. Only this module knows which are compiled in.
 
 use crate::diagnostic::{Diagnose, Diagnostic, foreign};
 use crate::memory::{self, after_colon, kibibytes};
@@ -18,7 +17,7 @@ pub enum Device {
     Cuda(usize),
 }
 
-/// A device name that means nothing here.
+/// A device name that is unknown, or not available on this machine.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{}", self.diagnostic())]
 pub struct DeviceError {
@@ -34,11 +33,11 @@ impl Diagnose for DeviceError {
     }
 }
 
-/// A model that does not fit a device, as far as that is known before it is tried.
+/// A model that does not fit into a device's memory, as far as that is known before it is tried.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{}", self.diagnostic())]
 pub struct NotEnoughMemory {
-    /// What needs how much.
+    /// What needs how much memory.
     what: String,
     left: u64,
     limit: &'static str,
@@ -59,9 +58,9 @@ impl Diagnose for NotEnoughMemory {
 /// What a device's memory holds, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DeviceMemory {
-    /// What can still be allocated. On a GPU this counts what other processes hold as taken.
+    /// What can still be allocated. On a GPU, memory of other processes is not free.
     pub free: u64,
-    /// What the device has.
+    /// The memory of the device.
     pub total: u64,
 }
 
@@ -86,7 +85,7 @@ impl Device {
         }
     }
 
-    /// The candle device. A GPU is opened once: every later call gives the same candle device, so that tensors made
+    /// Returns the candle device. A GPU is opened once: later calls return the same candle device, so that tensors made
     /// through different calls can be used together.
     ///
     /// # Errors
@@ -105,8 +104,8 @@ impl Device {
         }
     }
 
-    /// The CPU and the GPUs that this build can use on this machine. Whatever keeps GPUs away ([`Device::obstacle`])
-    /// leaves them out.
+    /// Returns the CPU and the GPUs that this build can use on this machine; without the GPUs if there is an
+    /// [obstacle](Device::obstacle).
     pub fn present() -> Vec<Device> {
         #[cfg(feature = "cuda")]
         let gpus = driver::count().unwrap_or(0);
@@ -132,7 +131,7 @@ impl Device {
         Some("is not compiled into this build".to_owned())
     }
 
-    /// What the maker calls it, where the system tells.
+    /// Returns the manufacturer's name of it, where the system knows it.
     pub fn model_name(self) -> Option<String> {
         match self {
             Device::Meta => None,
@@ -144,8 +143,8 @@ impl Device {
         }
     }
 
-    /// Refuses what needs more memory than the device has left, if the system tells. `what` says what needs how much, such
-    /// as `the weights take 3 GiB`.
+    /// Checks that the device has enough memory left, if the system knows it. `what` says what needs how much, such as
+    /// `the weights take 3 GiB`.
     ///
     /// # Errors
     /// [`NotEnoughMemory`].
@@ -167,7 +166,7 @@ impl Device {
         Err(NotEnoughMemory { what, left, limit, device, advice })
     }
 
-    /// Free and total memory in bytes, where the system tells. For the CPU, free is what new allocations can take
+    /// Free and total memory in bytes, where the system knows it. For the CPU, free is what new allocations can take
     /// without swapping, within the limits of the container and of this process.
     pub fn memory(self) -> Option<DeviceMemory> {
         match self {
@@ -182,8 +181,8 @@ impl Device {
         }
     }
 
-    /// Starts [`Device::peak_memory`] anew from what is held now. Where the system cannot forget, the peak stays that
-    /// of the whole process.
+    /// Resets [`Device::peak_memory`] to what is held now. Where the system cannot reset it, the peak stays that of the whole
+    /// process.
     pub fn reset_peak_memory(self) {
         match self {
             Device::Meta => {}
@@ -211,7 +210,7 @@ impl Device {
         }
     }
 
-    /// Waits until the device has done all that it was given; work on a GPU runs behind the calls that ask for it.
+    /// Waits until the device has finished its work; work on a GPU is asynchronous.
     ///
     /// # Errors
     /// [`DeviceError`] if the device is not there or a computation failed on it.
@@ -301,7 +300,7 @@ mod tests {
         assert!(device.model_name().is_some_and(|name| !name.is_empty()));
     }
 
-    /// Logits of a small model relative to the largest, and the text it makes.
+    /// Logits of a small model relative to the largest, and the text that it generates.
     #[test]
     #[ignore = "needs a GPU"]
     fn models_on_a_gpu_give_the_cpus_logits_and_text() {

@@ -6,7 +6,7 @@ use crate::diagnostic::{Diagnose, Diagnostic};
 
 static REQUESTED: AtomicBool = AtomicBool::new(false);
 
-/// The work stopped because the user asked for it; everything made before is intact.
+/// The work stopped because the user asked for it; earlier results are intact.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{}", self.diagnostic())]
 pub struct Interrupted;

@@ -1,18 +1,18 @@
-//! How much main memory is left: of the machine, of the container, and of what this process may take.
+//! How much main memory is left: on the machine, in the container, and within the limits of this process.
 
 use crate::cgroup::MemoryGroups;
 
 /// What new allocations can take, in bytes, and where the limit is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Left {
-    /// How many.
+    /// The number of bytes.
     pub(crate) bytes: u64,
     /// Whose limit it is, continuing "is left".
     pub(crate) limit: &'static str,
 }
 
 /// The tightest of all limits; with `swap`, what the machine can move to disk counts as well. `None` where the system does
-/// not say.
+/// not know it.
 pub(crate) fn left(swap: bool) -> Option<Left> {
     let swap = if swap { kibibytes("/proc/meminfo", "SwapFree").unwrap_or(0) } else { 0 };
     let group = MemoryGroups::of_process(std::process::id()).left();
@@ -26,7 +26,7 @@ pub(crate) fn left(swap: bool) -> Option<Left> {
     known.min_by_key(|left| left.bytes)
 }
 
-/// What is left of a limit of this process.
+/// Returns what is left of a limit of this process.
 fn of_process(limit: &str, used: &str) -> Option<u64> {
     let limits = std::fs::read_to_string("/proc/self/limits").ok()?;
     let soft =
@@ -34,7 +34,7 @@ fn of_process(limit: &str, used: &str) -> Option<u64> {
     Some(soft.saturating_sub(kibibytes("/proc/self/status", used)?))
 }
 
-/// The value of `key` in a file of `key : value` lines.
+/// Returns the value of `key` in a file of `key : value` lines.
 pub(crate) fn after_colon(path: &str, key: &str) -> Option<String> {
     let text = std::fs::read_to_string(path).ok()?;
     let values = text.lines().filter_map(|line| line.split_once(':'));
@@ -47,17 +47,17 @@ pub(crate) fn kibibytes(path: &str, key: &str) -> Option<u64> {
     value.strip_suffix("kB")?.trim().parse::<u64>().ok().map(|kib| kib * 1024)
 }
 
-/// Whether the system gives this much memory in one piece. It is given back at once: an allocation that follows can then
-/// be expected to succeed, where one that fails would end the process.
+/// Returns whether the system has this much memory in one piece. It is freed at once, so a following allocation probably
+/// succeeds; a failed one would end the process.
 pub(crate) fn is_obtainable(bytes: usize) -> bool {
     let mut probe = Vec::<u8>::new();
     let given = probe.try_reserve_exact(bytes).is_ok();
-    // Else the compiler may leave out an allocation that nobody uses.
+    // Otherwise the compiler may remove an allocation that is not used.
     std::hint::black_box(&probe);
     given
 }
 
-/// Bytes in the unit that reads best.
+/// Returns bytes in a readable unit.
 pub(crate) fn in_words(bytes: u64) -> String {
     let (unit, name) = if bytes < 1 << 30 { (1u64 << 20, "MiB") } else { (1 << 30, "GiB") };
     format!("{:.1} {name}", bytes as f64 / unit as f64)

@@ -1,4 +1,4 @@
-//! Work on all cores that can be interrupted and says how far it is.
+//! Work on all cores, with interrupts and progress.
 
 use std::panic::resume_unwind;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -6,16 +6,16 @@ use std::sync::mpsc::{Sender, channel};
 
 use crate::interrupt::{self, Interrupted};
 
-/// How many threads work at once: one for each core.
+/// Returns the number of threads that work at once: one for each core.
 pub(crate) fn threads() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
 }
 
-/// Runs `work` on every job. Each thread has a state of its own, such as buffers; what it sends, `progress` gets on the
-/// calling thread. The first error ends it, and so does an interrupt.
+/// Runs `work` on every job. Each thread has a state of its own, such as buffers; `progress` receives what it sends on
+/// the calling thread. The first error ends it, and so does an interrupt.
 ///
 /// # Errors
-/// What a job failed with, or [`Interrupted`].
+/// The error of a job, or [`Interrupted`].
 pub(crate) fn for_each<J: Sync, S, E: Send + From<Interrupted>>(
     jobs: &[J],
     state: impl Fn() -> S + Sync,
@@ -50,11 +50,11 @@ pub(crate) fn for_each<J: Sync, S, E: Send + From<Interrupted>>(
     })
 }
 
-/// Runs `work` on what `read` gives for each number below `count`, in order. The next one is read on another thread
-/// meanwhile, so two are in memory at a time.
+/// Runs `work` on the result of `read` for each number below `count`, in order, while the next one is read on another
+/// thread, so two are in memory at a time.
 ///
 /// # Errors
-/// What either fails with first.
+/// The first error of either.
 pub(crate) fn read_ahead<T: Send, E: Send>(
     count: usize,
     read: impl Fn(usize) -> Result<T, E> + Sync,

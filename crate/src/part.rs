@@ -1,7 +1,7 @@
 //! Parts of your own: a Rust type that takes the place of attention or of the feed-forward part in the layers of a model.
 //!
-//! A part implements [`Part`]: its fields, its parameters, and its forward pass in candle's operations, whose gradients come
-//! by themselves. It then has a name in config.json, fields that projects, flags and layers can set, and rows in the table of
+//! A part implements [`Part`]: its fields, its parameters, and its forward pass in candle's operations, which candle
+//! differentiates. It then has a name in config.json, fields that projects, flags and layers can set, and rows in the table of
 //! parameters; it is tested, trained, saved and loaded as the built-in parts are.
 //!
 //! - In a notebook cell or a program, [`register`] it, or name it in a configuration:
@@ -61,11 +61,11 @@ pub use crate::spec::{Init, MixerKind, PartConfig, PartError, PartField, PartFie
 
 use crate::project::{ProjectConfig, ProjectError};
 
-/// A result whose error is candle's, unless another is named.
+/// A result whose error is candle's by default.
 pub type Result<T, E = candle_core::Error> = std::result::Result<T, E>;
 
-/// The gradients of a part in the first layer of a configuration, against finite differences in float64: x and each parameter,
-/// a dozen entries of each. The result displays itself.
+/// Compares the gradients of a part in the first layer of a configuration with finite differences in float64, for a dozen entries
+/// of x and of each parameter. The result displays itself.
 ///
 /// # Errors
 /// [`ProjectError`] if the configuration does not render or does not choose the part, or the part's own.
@@ -76,10 +76,9 @@ pub fn check_gradients<P: Part>(
     Ok(crate::model::gradient_check::gradient_check(&config.render()?, part, 42)?)
 }
 
-/// Parts of one's own in a configuration.
+/// Parts of your own in a configuration.
 impl ProjectConfig {
-    /// Registers a part and puts it into every layer, in place of what the definition has there. Its fields are arguments from
-    /// then on.
+    /// Registers a part and puts it into every layer, in place of the definition's. Its fields then are arguments.
     ///
     /// # Errors
     /// [`ProjectError`] for a part that cannot be registered.

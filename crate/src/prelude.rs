@@ -1,5 +1,5 @@
-//! What every notebook cell has in scope: the verbs, their results, and what displays need. Everything else is a path
-//! away: `chandlery::candle`, `chandlery::polars`, `chandlery::plotters`.
+//! What every notebook cell has in scope: the verbs, their results, and what displays need. Everything else has a
+//! path: `chandlery::candle`, `chandlery::polars`, `chandlery::plotters`.
 
 pub use crate::display::{Curve, MimeBundle, Updating, View, emit, show};
 pub use crate::progress::{Progress, progress};

@@ -5,8 +5,8 @@ use std::ops::{Deref, DerefMut};
 /// A boxed value that is dropped by code compiled where it was made.
 ///
 /// A cell that holds a toolkit value compiles the code that drops it, field by field, down through foreign maps and
-/// trees: 80 ms for a JSON object. Behind a `Sealed` that is one call through a table. Use it for the big fields of types
-/// that cells hold, and call [`Sealed::new`] in the toolkit: there the drop code is compiled.
+/// trees: 80 ms for a JSON object. Behind a `Sealed` that is one call through a table. Use it for the large fields of
+/// types that cells hold, and call [`Sealed::new`] in the toolkit, where the drop code is compiled.
 pub struct Sealed<T>(Box<dyn Hold<T>>);
 
 trait Hold<T>: Send + Sync {

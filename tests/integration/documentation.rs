@@ -140,3 +140,30 @@ fn lists_name_the_places_of_their_examples() {
     }
     assert!(faults.is_empty(), "{}", faults.join("\n"));
 }
+
+#[test]
+fn files_that_pages_name_exist() {
+    let mut all = Vec::new();
+    let mut todo = vec![repository().join("crate"), repository().join("kernel"), repository().join("tests")];
+    while let Some(folder) = todo.pop() {
+        for entry in std::fs::read_dir(folder).unwrap().flatten() {
+            let path = entry.path();
+            if path.is_dir() && !path.ends_with("target") {
+                todo.push(path.clone());
+            }
+            all.push(path.strip_prefix(repository()).unwrap().to_string_lossy().into_owned());
+        }
+    }
+    let mut missing = Vec::new();
+    for (page, text) in pages() {
+        let quoted = text.split('`').skip(1).step_by(2);
+        let named = quoted.filter(|name| name.chars().all(|c| c.is_alphanumeric() || "_./-".contains(c)));
+        // A file by the end of its path, such as `model/training.rs`.
+        for name in named.filter(|name| name.ends_with(".rs") && *name != "NAME.rs" && !name.starts_with("parts/")) {
+            if !all.iter().any(|path| path == name || path.ends_with(&format!("/{name}"))) {
+                missing.push(format!("{page}: {name}"));
+            }
+        }
+    }
+    assert!(missing.is_empty(), "{}", missing.join("\n"));
+}

@@ -108,9 +108,9 @@ impl Attention {
             more.push("groups of query heads share a key and value head");
         }
         if self.qk_norm.is_some() && self.rope {
-            more.push("queries and keys are normalised per head, then rotated by position");
+            more.push("queries and keys are normalized per head, then rotated by position");
         } else if self.qk_norm.is_some() {
-            more.push("queries and keys are normalised per head");
+            more.push("queries and keys are normalized per head");
         } else if self.rope {
             more.push("queries and keys are rotated by position");
         }

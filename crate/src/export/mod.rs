@@ -1,6 +1,6 @@
 //! A model as sources that a colleague would have written by hand: Python for transformers, Rust for candle.
 //!
-//! Both are folds over the spec: a [`Blueprint`](blueprint::Blueprint) says which parts a model has, and templates hold how
+//! Both are folds over the spec: a `Blueprint` says which parts a model has, and templates hold how
 //! each part is written. A source mentions no part that its model lacks.
 
 mod blueprint;

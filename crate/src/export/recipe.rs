@@ -53,9 +53,9 @@ fn collect(node: &Node, found: &mut Vec<Alike>, norms: &mut Vec<(String, bool)>)
         Part::Leaf(Leaf::Linear { inputs, outputs, init, bias, .. }) => Some((*inputs, *outputs, *init, *bias)),
         Part::Leaf(Leaf::Embedding { vocab, dim, init }) => Some((*vocab, *dim, *init, None)),
         Part::Leaf(leaf @ (Leaf::RmsNorm { .. } | Leaf::LayerNorm { .. })) => {
-            let centred = matches!(leaf, Leaf::LayerNorm { .. });
-            if !norms.contains(&(node.name.clone(), centred)) {
-                norms.push((node.name.clone(), centred));
+            let centered = matches!(leaf, Leaf::LayerNorm { .. });
+            if !norms.contains(&(node.name.clone(), centered)) {
+                norms.push((node.name.clone(), centered));
             }
             None
         }
@@ -92,12 +92,12 @@ pub(super) fn groups_of(config: &ModelConfig) -> Vec<Group> {
         add(name, lines);
     }
     let mut kinds: BTreeMap<String, Vec<bool>> = BTreeMap::new();
-    for (role, centred) in norms {
-        kinds.entry(role).or_default().push(centred);
+    for (role, centered) in norms {
+        kinds.entry(role).or_default().push(centered);
     }
-    for (role, centred) in kinds {
+    for (role, centered) in kinds {
         let mut lines = vec!["nn.init.ones_(module.weight)".to_owned()];
-        match (centred.contains(&true), centred.contains(&false)) {
+        match (centered.contains(&true), centered.contains(&false)) {
             (true, false) => lines.push("nn.init.zeros_(module.bias)".to_owned()),
             (true, true) => {
                 lines.extend(

@@ -1,4 +1,4 @@
-//! What goes into a forward pass: rectangular rows of token ids, with masks and positions where they matter.
+//! The input of a forward pass: rectangular rows of token ids, with masks and positions where they matter.
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -13,7 +13,7 @@ pub struct Batch {
     /// 1 where a token is real, 0 where it is padding.
     #[serde(default)]
     pub attention_mask: Option<Vec<Vec<u8>>>,
-    /// The position of each token; rows whose positions restart hold several documents, which do not see each other.
+    /// The position of each token; rows whose positions restart hold several documents, which do not attend to each other.
     #[serde(default)]
     pub position_ids: Option<Vec<Vec<u32>>>,
 }
@@ -119,7 +119,7 @@ impl Batch {
         Ok(())
     }
 
-    /// Positions as given, else counted from `past_len`.
+    /// Returns the given positions, or positions counted from `past_len`.
     pub(super) fn positions(&self, past_len: usize) -> Vec<Vec<u32>> {
         let (_, seq) = self.dims();
         match &self.position_ids {

@@ -37,7 +37,7 @@ impl CausalLm {
     /// every parameter is a variable that receives gradients.
     ///
     /// # Errors
-    /// [`ModelError`] if a parameter is missing or of another shape, or the device refuses.
+    /// [`ModelError`] if a parameter is missing or of another shape, or the device fails.
     pub fn build(
         config: &ModelConfig,
         weights: Box<dyn Weights + '_>,
@@ -72,11 +72,11 @@ impl CausalLm {
     }
 
     /// The same model over the same parameters, whose forward passes round weights and inputs of all linear layers but the
-    /// head as `recipe` will when they are stored: what it learns then is what survives. Gradients pass through the
-    /// rounding. Weights that are stored as low-bit weights already stay as they are.
+    /// head as `recipe` will when they are stored, so that what the model learns survives. Gradients pass through the
+    /// rounding. Weights that are already low-bit do not change.
     ///
     /// # Errors
-    /// [`RecipeMisfit`] if the recipe has no groups for one of the maps.
+    /// [`RecipeMisfit`] if the recipe has no groups for one of the layers.
     pub fn with_fake_quant(mut self, recipe: Recipe) -> Result<Self, RecipeMisfit> {
         let quantization = recipe.for_model(&self.config)?;
         for layer in self.stack.layers_mut() {
@@ -85,7 +85,7 @@ impl CausalLm {
         Ok(self)
     }
 
-    /// The configuration it was built from.
+    /// Returns the configuration that it was built from.
     pub fn config(&self) -> &ModelConfig {
         &self.config
     }
@@ -100,7 +100,7 @@ impl CausalLm {
         &self.parameters
     }
 
-    /// Where it computes.
+    /// Returns the device that it computes on.
     pub fn device(&self) -> &Device {
         &self.device
     }
@@ -108,12 +108,12 @@ impl CausalLm {
     /// Logits `[batch, seq, vocab]` in the model's element type.
     ///
     /// # Errors
-    /// [`ModelError`] for ids beyond the vocabulary, an interrupt, or the device's refusal.
+    /// [`ModelError`] for ids beyond the vocabulary, an interrupt, or an error of the device.
     pub fn forward(&self, batch: &Batch) -> Result<Tensor, ModelError> {
         self.run(batch, None, None, &mut |_, _| {})
     }
 
-    /// Whether all parts of the model continue after the tokens of a cache. Parts of users need not.
+    /// Returns whether all parts of the model continue after the tokens of a cache. Parts of users may not.
     pub fn caches(&self) -> bool {
         self.shared.caches
     }
@@ -167,7 +167,7 @@ impl CausalLm {
     }
 }
 
-/// What a training step takes the model apart for.
+/// Pieces of the model for a training step.
 impl CausalLm {
     /// That the tables have a row for each token, and for each position after `past_len` others.
     fn check(&self, batch: &Batch, past_len: usize) -> Result<(), ModelError> {

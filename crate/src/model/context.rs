@@ -9,7 +9,7 @@ use super::{Batch, ModelError};
 use crate::ops::{AttentionImplementation, AttentionMask};
 use crate::spec::{Mixer, Node, Part, PositionEmbedding, RopeConfig, UserMixer};
 
-/// What the layers of a model need prepared, found once in its tree.
+/// What has to be prepared for the layers of a model, found once in its tree.
 #[derive(Clone, Debug, Default)]
 pub(super) struct SharedInputs {
     /// Rotary parameters and head widths.
@@ -122,7 +122,7 @@ impl Context {
         }
     }
 
-    /// Which token sees which in layers with this window.
+    /// Returns which token sees which in layers with this window.
     pub(super) fn attention_mask(&self, window: Option<usize>) -> Result<&AttentionMask> {
         match self.masks.iter().find(|(known, _)| *known == window) {
             Some((_, mask)) => Ok(mask),

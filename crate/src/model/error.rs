@@ -32,7 +32,7 @@ pub enum ModelError {
         /// The checkpoint.
         origin: String,
     },
-    /// A tensor of the checkpoint holds other numbers than its place in the model: those of a quantized part, or floats.
+    /// A tensor of the checkpoint has quantized numbers where the model needs floats, or the other way around.
     ElementType {
         /// The parameter.
         path: String,
@@ -52,7 +52,7 @@ pub enum ModelError {
         /// What to do.
         advice: String,
     },
-    /// The system gave no memory for a parameter.
+    /// The system did not have memory for a parameter.
     NoMemory {
         /// The parameter.
         path: String,
@@ -61,7 +61,7 @@ pub enum ModelError {
     },
     /// A computation failed on the device.
     Candle(Sealed<candle_core::Error>),
-    /// An attention implementation that cannot serve the model, or was given what does not fit.
+    /// An attention implementation that does not support the model, or operands that do not match.
     #[error(transparent)]
     Attention(#[from] AttentionError),
     /// The user stopped it.

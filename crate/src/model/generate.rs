@@ -8,7 +8,7 @@ impl CausalLm {
     /// Up to `count` tokens after `prompt`, each the most probable one; stops after any of `stop`.
     ///
     /// # Errors
-    /// [`ModelError`] for an empty prompt, ids beyond the vocabulary, an interrupt, or the device's refusal.
+    /// [`ModelError`] for an empty prompt, ids beyond the vocabulary, an interrupt, or an error of the device.
     pub fn generate_greedy(&self, prompt: &[u32], count: usize, stop: &[u32]) -> Result<Vec<u32>, ModelError> {
         let mut cache = KvCache::new();
         let mut next = prompt.to_vec();

@@ -14,13 +14,13 @@ use crate::spec::{DType, Mixer, ModelConfig, ModelSpec, Node, ParamPath, Part, U
 /// Entries of a tensor that are moved.
 const ENTRIES: usize = 12;
 
-/// How far an entry is moved to either side: the cube root of the precision of float64, where the error is least.
+/// How far an entry is moved in both directions: the cube root of the precision of float64, where the error is least.
 const STEP: f64 = 6e-6;
 
-/// What the part alone is called.
+/// The name of the part by itself.
 const PART: &str = "part";
 
-/// Differences above this share of the largest gradient are faults: right gradients are far below it.
+/// Differences above this share of the largest gradient are faults: correct gradients are far below it.
 const TOLERANCE: f64 = 1e-5;
 
 /// The gradients of a part against finite differences.
@@ -57,12 +57,12 @@ pub struct GradientError {
     pub relative_error: f64,
 }
 
-/// What the gradients of the part in the first layer are off by, in float64 on the CPU: for x and each of its parameters, a
-/// dozen entries are moved to either side, and what that does to a random sum of the outputs is compared with the gradient.
-/// Errors of right gradients are near 1e-9, those of wrong ones near 1. Dropout is off.
+/// Returns the errors of the gradients of the part in the first layer, in float64 on the CPU: for x and each of its parameters, a
+/// dozen entries are moved in both directions, and the change of a random sum of the outputs is compared with the gradient.
+/// Errors of correct gradients are near 1e-9, those of wrong ones near 1. Dropout is off.
 ///
 /// # Errors
-/// [`ModelError`] from the part itself, or that the configuration does not choose it.
+/// [`ModelError`] from the part itself, or if the configuration does not choose it.
 pub(crate) fn gradient_check(config: &ModelConfig, part: UserPart, seed: u64) -> Result<GradientCheck, ModelError> {
     let spec = ModelSpec::resolve(config);
     let Some((node, user)) = find(&spec.root, part) else {
@@ -87,7 +87,7 @@ pub(crate) fn gradient_check(config: &ModelConfig, part: UserPart, seed: u64) ->
     let shape = [rows, tokens, config.hidden_size];
     let x = Var::from_tensor(&noise(&shape)?)?;
     let weighting = noise(&shape)?;
-    // Parameters that begin as constants move away from them: a gradient may vanish just there.
+    // Parameters that begin as constants are moved away from them, because a gradient may vanish there.
     let variables = parameters.variables();
     for (_, variable) in &variables {
         let moved = (variable.as_tensor() + (noise(variable.dims())? * 0.1)?)?;

@@ -11,7 +11,7 @@ pub const IGNORED_LABEL: i64 = -100;
 /// `labels` has the batch's shape; those equal to [`IGNORED_LABEL`] do not count.
 ///
 /// # Errors
-/// [`ModelError::Batch`] if no label counts, or the device's refusal.
+/// [`ModelError::Batch`] if no label counts, or an error of the device.
 pub fn next_token_loss(logits: &Tensor, labels: &[Vec<i64>]) -> Result<Tensor, ModelError> {
     let (batch, seq, vocab) = logits.dims3()?;
     let targets = targets(labels, (batch, seq), vocab)?;

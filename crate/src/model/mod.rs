@@ -1,4 +1,4 @@
-//! The candle side: each part of a [`ModelSpec`](crate::spec::ModelSpec) as a module that computes, one file per part.
+//! candle modules: each part of a [`ModelSpec`](crate::spec::ModelSpec) as a module, one file per part.
 
 mod batch;
 mod causal_lm;

@@ -1,4 +1,4 @@
-//! A model that is in memory layer by layer: one computes, the next one is read meanwhile.
+//! A model that is in memory layer by layer: one layer computes while the next one is read.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -23,7 +23,7 @@ use crate::{interrupt, memory};
 /// Elements of a head that are in memory at a time.
 const HEAD_PART: usize = 16 << 20;
 
-/// What a forward pass takes beside layers, parts of the head and logits: activations of some tokens, buffers, the program.
+/// Memory of a forward pass besides layers, parts of the head and logits: activations of some tokens, buffers, the program.
 const REST: u64 = 96 << 20;
 
 /// A causal language model whose weights are read as they are needed, to compute logits in float32. They stay in the type
@@ -36,12 +36,12 @@ pub struct StreamedLm<'a> {
     shared: SharedInputs,
     device: Device,
     layers: usize,
-    /// The layers that stay in memory once they were read, if they do.
+    /// The layers that stay in memory after they were read, if any do.
     kept: Option<Mutex<HashMap<usize, Layer>>>,
 }
 
 impl<'a> StreamedLm<'a> {
-    /// The model that `config` describes, over `weights`, of which nothing is read yet.
+    /// Makes the model that `config` describes from `weights`, without reading them.
     ///
     /// # Errors
     /// [`ModelError`] if the configuration's tree has no layers.
@@ -75,7 +75,7 @@ impl<'a> StreamedLm<'a> {
     ///
     /// # Errors
     /// [`ModelError`] if a parameter is missing, of another shape or cannot be read; for ids beyond the vocabulary, an
-    /// interrupt, or the device's refusal.
+    /// interrupt, or an error of the device.
     pub fn forward_observed(
         &self,
         batch: &Batch,
@@ -87,7 +87,7 @@ impl<'a> StreamedLm<'a> {
     /// As [`forward_observed`](Self::forward_observed), continuing after the tokens in `cache` and adding to it.
     ///
     /// # Errors
-    /// As [`forward_observed`](Self::forward_observed), and if a part of the model keeps no keys and values.
+    /// As [`forward_observed`](Self::forward_observed), and if a part of the model does not keep keys and values.
     pub fn forward_cached(&self, batch: &Batch, cache: &mut KvCache) -> Result<Vec<f32>, ModelError> {
         self.shared.require_caches()?;
         self.run(batch, Some(cache), &mut |_, _| {})
@@ -145,7 +145,7 @@ impl<'a> StreamedLm<'a> {
         let mut parts = Vec::new();
         let mut start = 0;
         while start < wanted.len() {
-            // Neighbours are read at once.
+            // Neighbors are read at once.
             let first = wanted[start] as usize;
             let count = (start..wanted.len()).take_while(|at| wanted[*at] as usize == first + at - start).count();
             let rows = first..first + count;
@@ -262,7 +262,7 @@ fn bytes(shape: &[usize], dtype: DType) -> u64 {
     shape.iter().map(|&dim| dim as u64).product::<u64>() * dtype.bytes() as u64
 }
 
-/// Bytes that logits of so many tokens take while a streamed model with this configuration computes them, whose weights are
+/// Returns the bytes that a streamed model with this configuration needs to compute logits of this many tokens, with weights
 /// stored as `dtype`: two layers, parts of the head, activations.
 pub fn streamed_memory(config: &ModelConfig, dtype: DType, tokens: usize) -> u64 {
     let root = ModelSpec::resolve(config).root;

@@ -1,9 +1,9 @@
 //! One training step's loss and gradients, a segment at a time.
 //!
 //! candle's backward keeps every gradient until it ends, walks the graph by recursion, and writes zeros for each gradient
-//! before it adds. Here encoder, layers and head are graphs of their own: forward leaves one for each, backward takes
-//! them from the last to the first and hands parameters' gradients on as it goes. Depth costs no stack, a layer can be
-//! computed again instead of kept, and a gradient can be applied and dropped before the next layer's exists.
+//! before it adds. Here encoder, layers and head are separate graphs: forward leaves one for each, and backward goes
+//! from the last to the first and passes parameters' gradients on immediately. The stack does not grow with depth, a layer can
+//! be computed again instead of being kept, and a gradient can be applied and dropped before the next layer's exists.
 
 use std::sync::Arc;
 
@@ -18,16 +18,16 @@ use super::{Batch, CausalLm, IGNORED_LABEL, ModelError, next_token_loss};
 use crate::ops::{AttentionImplementation, Gradients, backward_from, collected, linear_cross_entropy_gradients};
 use crate::spec::ParamPath;
 
-/// How a step is computed. None of it but dropout changes what is computed.
+/// How a step is computed. Only dropout changes the result.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct StepOptions {
-    /// Which implementation of attention runs.
+    /// The implementation of attention.
     pub attention: AttentionImplementation,
-    /// Whether layers are recomputed in the backward pass instead of keeping what they computed.
+    /// Whether layers are recomputed in the backward pass instead of keeping their intermediate values.
     pub gradient_checkpointing: bool,
     /// Whether the sink receives gradients during the backward pass, so that it can apply and drop them.
     pub fuse_optimizer: bool,
-    /// Seed of this step's dropouts; none for a step without.
+    /// Seed of this step's dropouts; `None` disables dropout.
     pub dropout_seed: Option<u64>,
 }
 
@@ -35,15 +35,15 @@ pub struct StepOptions {
 pub type GradientSink = Arc<dyn Fn(&ParamPath, &Var, Tensor) -> candle_core::Result<()> + Send + Sync>;
 
 impl CausalLm {
-    /// The mean next-token loss of a batch, in nats per token; `sink` receives the gradients. Parameters that receive none
-    /// do not reach the sink.
+    /// The mean next-token loss of a batch, in nats per token; `sink` receives the gradients. The sink does not
+    /// see parameters without a gradient.
     ///
     /// With [`fuse_optimizer`](StepOptions::fuse_optimizer) a gradient reaches the sink as soon as its layer's backward
-    /// is done, those of the last layers first, and may be applied to its variable at once. A tied embedding comes last,
-    /// when both of its uses have added.
+    /// is done, the last layers first, and may be applied to its variable at once. A tied embedding comes last, when both of
+    /// its uses have been added.
     ///
     /// # Errors
-    /// [`ModelError`] for ids beyond the vocabulary, an interrupt, the device's refusal, or the sink's.
+    /// [`ModelError`] for ids beyond the vocabulary, an interrupt, or an error of the device or the sink.
     pub fn loss_and_gradients(
         &self,
         batch: &Batch,
@@ -123,7 +123,7 @@ impl CausalLm {
     }
 }
 
-/// A layer between its input as a leaf and, if it was kept, its output.
+/// A layer with its input as a leaf and, if it was kept, its output.
 struct Segment {
     leaf: Var,
     kept: Option<Tensor>,
@@ -144,7 +144,7 @@ impl Segment {
         Ok((Self { leaf, kept: (!recompute).then_some(y) }, value))
     }
 
-    /// The gradient of the layer's input for `of_y`, that of its output.
+    /// Returns the gradient of the layer's input from `of_y`, the gradient of its output.
     fn backward(
         self,
         layer: &Layer,
@@ -156,7 +156,7 @@ impl Segment {
         let Self { leaf, kept } = self;
         let y = kept.map_or_else(|| layer.forward(leaf.as_tensor(), context, index, None), Ok)?;
         let (store, mut gradients) = collected(|| backward_from(&y, of_y))?;
-        // The graph's values are no longer needed; the sink may want the memory.
+        // The graph's values are no longer needed, and the sink may need the memory.
         drop(y);
         let (of_x, store) = gradient_of(&leaf, store, &mut gradients)?;
         delivery.receive(gradients, store, false)?;
@@ -164,7 +164,7 @@ impl Segment {
     }
 }
 
-/// A leaf's gradient: fused operators leave it in one place, candle's own in the other.
+/// Returns a leaf's gradient, which fused operators and candle's own leave in different places.
 fn gradient_of(
     leaf: &Var,
     mut store: GradStore,
@@ -184,13 +184,13 @@ fn added(one: Option<Tensor>, other: Option<Tensor>) -> candle_core::Result<Opti
     }
 }
 
-/// Brings gradients to the sink: as they come, or when backward is done.
+/// Passes gradients to the sink, as they come or when backward is done.
 struct Delivery {
     sink: GradientSink,
     at_once: bool,
-    /// Parameters whose gradient has not come.
+    /// Parameters without a gradient so far.
     missing: Vec<(ParamPath, Var)>,
-    /// The head's part of the gradient of a tied embedding, until the embedding's comes.
+    /// The head's part of the gradient of a tied embedding, until the embedding's part comes.
     tied: Option<Tensor>,
     half: Option<Tensor>,
     waiting: Vec<(ParamPath, Var, Tensor)>,
@@ -202,7 +202,7 @@ impl Delivery {
         Self { sink, at_once, missing, tied, half: None, waiting: Vec::new() }
     }
 
-    /// Takes a segment's gradients; `last` says that it is the one with the embedding.
+    /// Takes a segment's gradients; `last` is the segment with the embedding.
     fn receive(&mut self, mut gradients: Gradients, mut store: GradStore, last: bool) -> candle_core::Result<()> {
         let mut missing = Vec::with_capacity(self.missing.len());
         for (path, var) in std::mem::take(&mut self.missing) {
@@ -231,7 +231,7 @@ impl Delivery {
     }
 }
 
-/// candle's errors are looked at for an interrupt at the end.
+/// Returns an interrupt that is inside one of candle's errors as such.
 enum StepError {
     Model(ModelError),
     Candle(candle_core::Error),

@@ -1,4 +1,4 @@
-//! What every operator is held to: candle's composed autograd, finite differences, all element types, all gradients.
+//! The checks of every operator: candle's composed autograd, finite differences, all element types, all gradients.
 
 use candle_core::{DType, Device, Result, Tensor, Var};
 
@@ -41,7 +41,7 @@ pub(super) fn close(found: &[f64], expected: &[f64], tolerance: f64, what: &str)
     }
 }
 
-/// A scalar in which every output counts differently.
+/// Returns a scalar in which every output has a different weight.
 fn scalar(y: &Tensor) -> Tensor {
     let mut state = 99u64;
     let weights: Vec<f64> = (0..y.elem_count()).map(|_| draw(&mut state)).collect();
@@ -72,7 +72,7 @@ pub(super) fn agree(
 ) {
     for (dtype, tolerance) in [(DType::F64, 1e-12), (DType::F32, 1e-5), (DType::BF16, 2e-2), (DType::F16, 3e-3)] {
         let v = inputs.variables(dtype);
-        // The reference sees the same, rounded inputs, in float64.
+        // The reference gets the same rounded inputs, in float64.
         let exact: Vec<Tensor> = v
             .iter()
             .map(|v| Var::from_tensor(&v.detach().to_dtype(DType::F64).unwrap()).unwrap().into_inner())
@@ -93,7 +93,7 @@ fn against_differences(v: &[Tensor], ours: &dyn Fn(&[Tensor]) -> Result<Tensor>,
     const STEP: f64 = 1e-5;
     for (index, input) in v.iter().enumerate() {
         let at = values(input);
-        // A prime stride: all inputs are moved sooner or later, large ones not every time.
+        // With a prime stride all inputs are moved at some time, but not each time for large ones.
         for place in (0..at.len()).step_by(if at.len() > 60 { 7 } else { 1 }) {
             let moved = |by: f64| {
                 let mut values = at.clone();

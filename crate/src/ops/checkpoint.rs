@@ -1,4 +1,4 @@
-//! Memory for time: a segment's inner values are made again during backward instead of being kept.
+//! Gradient checkpointing: a segment's inner values are computed again during backward instead of being kept.
 
 use candle_core::backprop::GradStore;
 use candle_core::{CustomOp1, Layout, Result, Shape, Tensor, Var};
@@ -6,12 +6,12 @@ use candle_core::{CustomOp1, Layout, Result, Shape, Tensor, Var};
 use super::collect::offer_all;
 use super::precomputed_op::PrecomputedOp;
 
-/// `segment(x)`, of which only the result is kept. Backward runs the segment again with x as a leaf, passes the gradient
-/// on to x, and gives the gradients of everything else in the segment to `sink`: candle's own store does not see them.
+/// Computes `segment(x)` and keeps only the result. Backward runs the segment again with x as a leaf, passes the gradient
+/// on to x, and gives the gradients of everything else in the segment to `sink`: candle's own store does not get them.
 /// If the pass runs in [`collected`](super::collected), they go there and `sink` is not called.
 ///
 /// # Errors
-/// What the segment fails with.
+/// The error of the segment.
 pub fn checkpointed(
     x: &Tensor,
     segment: impl Fn(&Tensor) -> Result<Tensor> + Send + Sync + 'static,
@@ -31,10 +31,10 @@ pub fn checkpointed(
     x.apply_op1(PrecomputedOp::new("checkpointed", &value, Box::new(backward))?)
 }
 
-/// Backward from `y` whose gradient is `g`: candle itself starts only from ones.
+/// Runs backward from `y` with the gradient `g`; candle itself starts only from ones.
 ///
 /// # Errors
-/// candle's.
+/// candle's error.
 pub fn backward_from(y: &Tensor, g: &Tensor) -> Result<GradStore> {
     y.apply_op1(Seed(g.detach()))?.backward()
 }

@@ -1,4 +1,4 @@
-//! Gradients of variables on a shorter way: handed over while backward runs, not kept until it ends.
+//! Gradients of variables that are handed over while backward runs, instead of being kept until it ends.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -14,7 +14,7 @@ thread_local! {
 pub struct Gradients(HashMap<TensorId, Tensor>);
 
 impl Gradients {
-    /// Takes the gradient of `variable` out.
+    /// Removes and returns the gradient of `variable`.
     pub fn remove(&mut self, variable: &Tensor) -> Option<Tensor> {
         self.0.remove(&variable.id())
     }
@@ -22,7 +22,7 @@ impl Gradients {
     /// Adds to the gradient of the variable with this identity.
     ///
     /// # Errors
-    /// candle's, if shapes or devices differ.
+    /// candle's error, if shapes or devices differ.
     pub fn add(&mut self, id: TensorId, gradient: Tensor) -> Result<()> {
         let sum = match self.0.remove(&id) {
             Some(before) => (before + gradient)?,
@@ -33,12 +33,12 @@ impl Gradients {
     }
 }
 
-/// Runs `work`, a backward pass on this thread, and gives beside its result the gradients of variables that the
+/// Runs `work`, a backward pass on this thread, and returns its result with the gradients of the variables that the
 /// operators of this module met in it. Those are then **not** in candle's `GradStore`, which would write zeros for each
 /// and add them: three passes over every weight.
 ///
 /// # Errors
-/// What `work` fails with.
+/// The error of `work`.
 pub fn collected<T>(work: impl FnOnce() -> Result<T>) -> Result<(T, Gradients)> {
     let outer = COLLECTED.with(|collected| collected.replace(Some(Gradients::default())));
     let result = work();
@@ -46,8 +46,8 @@ pub fn collected<T>(work: impl FnOnce() -> Result<T>) -> Result<(T, Gradients)> 
     Ok((result?, gradients.unwrap_or_default()))
 }
 
-/// Hands `gradient` of `argument` to the collection that is running, if the argument is a variable; else gives it back,
-/// for an operation to return from its backward.
+/// Gives `gradient` of `argument` to the running collection if the argument is a variable; otherwise returns it, for an
+/// operation to return from its backward.
 pub(super) fn accumulate_grad(argument: &Tensor, gradient: Tensor) -> Result<Option<Tensor>> {
     if !argument.is_variable() {
         return Ok(Some(gradient));
@@ -58,7 +58,7 @@ pub(super) fn accumulate_grad(argument: &Tensor, gradient: Tensor) -> Result<Opt
     })
 }
 
-/// Adds gradients that candle's own operations left for variables to the collection that is running.
+/// Adds the gradients that candle's own operations left for variables to the running collection.
 pub(super) fn offer_all(store: candle_core::backprop::GradStore) -> Result<Option<candle_core::backprop::GradStore>> {
     COLLECTED.with(|collected| match collected.borrow_mut().as_mut() {
         Some(gradients) => {

@@ -1,4 +1,4 @@
-//! The output projection and the loss in one: logits exist for a few rows at a time.
+//! The output projection and the loss in one operation: logits exist for a few rows at a time.
 
 use candle_core::{D, DType, Device, Error, Result, Storage, Tensor};
 use rayon::prelude::*;
@@ -9,14 +9,14 @@ use super::element::{Wide, Window, inside, product};
 use super::precomputed_op::PrecomputedOp;
 use super::rows::exponentials;
 
-/// Bytes that the logits of one block of rows may take; on a GPU, whose products want many rows.
+/// Bytes that the logits of one block of rows may take, and on a GPU, where products need many rows.
 const LOGITS: usize = 64 << 20;
 const LOGITS_ON_GPU: usize = 2 << 30;
 
 /// Mean cross entropy, in nats, of the logits x Wᵀ against `targets`; rows whose target is `ignored` do not count.
 /// x `[n, h]`, weight `[v, h]`, n targets → a scalar in float32 (float64 for float64 tensors).
 ///
-/// The gradients are made in the forward pass, a block of rows at a time, so that `[n, v]` never exists whole.
+/// The gradients are computed in the forward pass, a block of rows at a time, so that `[n, v]` never exists as a whole.
 ///
 /// # Errors
 /// If no target counts, one is not below v, or shapes and devices do not fit.
@@ -31,11 +31,11 @@ pub fn linear_cross_entropy(x: &Tensor, weight: &Tensor, targets: &[i64], ignore
     x.apply_op2(weight, PrecomputedOp::new("linear-cross-entropy", &made.loss, Box::new(backward))?)
 }
 
-/// What [`linear_cross_entropy_gradients`] gives.
+/// The result of [`linear_cross_entropy_gradients`].
 pub struct LossAndGradients {
     /// The mean loss, a scalar.
     pub loss: Tensor,
-    /// Of x and of the weight, if asked for.
+    /// The gradients of x and of the weight, if they were requested.
     pub gradients: Option<(Tensor, Tensor)>,
 }
 
@@ -91,7 +91,7 @@ pub fn linear_cross_entropy_gradients(
 }
 
 fn scaled(gradient: &Tensor, g: &Tensor) -> Result<Tensor> {
-    // It nearly always is one, and a look at it costs less than a pass over a vocabulary's gradient, even on a GPU.
+    // It nearly always is one, and reading it costs less than a pass over a vocabulary's gradient, even on a GPU.
     if g.to_dtype(DType::F64)?.to_scalar::<f64>()? == 1.0 {
         return Ok(gradient.clone());
     }
@@ -159,7 +159,7 @@ fn in_blocks<T: Wide + candle_core::WithDType>(
     Ok((loss, Some((of_x, Tensor::from_vec(of_weight, (vocab, width), &Device::Cpu)?))))
 }
 
-/// Logits to the gradient of their row's part in the mean, (softmax − one-hot) · share; gives the row's loss.
+/// Turns logits into the gradient of their row's part in the mean, (softmax − one-hot) · share, and returns the row's loss.
 fn to_gradient<T: Wide>(row: &mut [T], target: usize, share: T) -> f64 {
     let highest = row.iter().fold(T::LOWEST, |highest, &x| x.at_least(highest));
     let chosen = row[target];
@@ -196,7 +196,7 @@ fn on_gpu(x: &Tensor, weight: &Tensor, targets: &[u32], wanted: bool) -> Result<
     })
 }
 
-/// The same of candle's operations, for devices without a pass of their own.
+/// The same composed of candle's operations, for devices without a kernel.
 fn composed(x: &Tensor, weight: &Tensor, targets: &[u32], wanted: bool) -> Result<Made> {
     let (count, vocab) = (x.dim(0)?, weight.dim(0)?);
     let inside = inside(x.dtype());

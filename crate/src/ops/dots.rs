@@ -1,5 +1,5 @@
-//! Products of rows with rows as they lie in memory: nothing is transposed or packed, which for some tens of rows costs more
-//! than the product itself.
+//! Products of rows with rows as they are in memory: nothing is transposed or packed, which would cost more than the product
+//! itself for a few dozen rows.
 
 use pulp::{Arch, Simd, WithSimd};
 
@@ -50,7 +50,7 @@ macro_rules! dots {
             fn rows<S: Simd, const R: usize>(&mut self, simd: S, first: usize, outputs: usize) {
                 let width = self.width;
                 let tokens = self.x.len() / width;
-                // Without closures, which the compiler may leave outside of what has the processor's instructions.
+                // Without closures, which the compiler may compile without the processor's instructions.
                 let mut weight = [&self.weight[..0]; R];
                 for (row, weight) in weight.iter_mut().enumerate() {
                     *weight = &self.weight[(first + row) * width..][..width];
@@ -146,7 +146,7 @@ mod tests {
                 .collect();
             let mut y = vec![0.0; tokens * outputs];
             dots_f64(&x, &weight, width, &mut y);
-            // Whole numbers, so every order of sums gives the same.
+            // Integers, so every order of summation gives the same result.
             assert_eq!(y, expected);
             let narrow = |values: &[f64]| values.iter().map(|value| *value as f32).collect::<Vec<f32>>();
             let mut y = vec![0.0; tokens * outputs];

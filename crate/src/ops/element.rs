@@ -8,7 +8,7 @@ use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, DType, Error, Layout, Result, Shape};
 use half::{bf16, f16};
 
-/// What arithmetic is done in: float32, or float64 for float64 tensors.
+/// The type of arithmetic: float32, or float64 for float64 tensors.
 pub(crate) trait Wide:
     Element<Wide = Self>
     + Add<Output = Self>
@@ -42,9 +42,9 @@ pub(crate) trait Element: Copy + Default + Send + Sync + 'static {
     fn values(storage: &CpuStorage) -> Option<&[Self]>;
     fn values_mut(storage: &mut CpuStorage) -> Option<&mut [Self]>;
     fn storage(values: Vec<Self>) -> CpuStorage;
-    /// The same numbers in the wide type, as they are if it is wide already.
+    /// Returns the same numbers in the wide type, unchanged if they have it.
     fn widened(storage: CpuStorage) -> Option<Vec<Self::Wide>>;
-    /// The wide numbers rounded to this type, as they are if it is wide already.
+    /// Returns wide numbers rounded to this type, unchanged if it is the wide type.
     fn narrowed(values: Vec<Self::Wide>) -> Vec<Self>;
 }
 
@@ -177,7 +177,7 @@ pub(crate) fn slice<'a, T: Element>(storage: &'a CpuStorage, layout: &Layout, op
     }
 }
 
-/// A contiguous operand in the wide type, and the offset of its first element: as it is if its type is wide already.
+/// A contiguous operand in the wide type (unchanged if it has that type), and the offset of its first element.
 pub(crate) fn widened<'a, T: Element>(
     storage: &'a CpuStorage,
     layout: &Layout,
@@ -190,7 +190,7 @@ pub(crate) fn widened<'a, T: Element>(
     Ok((Cow::Owned(T::Wide::storage(values.iter().map(|value| value.wide()).collect())), 0))
 }
 
-/// A new storage and its shape, as custom operations give them.
+/// Returns a new storage and its shape, as custom operations return them.
 pub(crate) fn made<T: Element>(values: Vec<T>, shape: impl Into<Shape>) -> (CpuStorage, Shape) {
     (T::storage(values), shape.into())
 }

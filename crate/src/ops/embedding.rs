@@ -1,4 +1,4 @@
-//! Rows of a table by number.
+//! Rows of a table by index.
 
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, CudaStorage, CustomOp2, DType, Error, Layout, Result, Shape, Tensor};
@@ -15,7 +15,7 @@ use super::rows::per_task;
 /// not depend on the number of threads.
 ///
 /// # Errors
-/// candle's, for ids beyond the table or of another type.
+/// candle's error, for ids beyond the table or of another type.
 pub fn embedding(table: &Tensor, ids: &Tensor) -> Result<Tensor> {
     if ids.dtype() != DType::U32 {
         return Err(Error::UnexpectedDType { msg: "ids of an embedding", expected: DType::U32, got: ids.dtype() }.bt());
@@ -27,7 +27,7 @@ pub fn embedding(table: &Tensor, ids: &Tensor) -> Result<Tensor> {
     table.apply_op2(&ids, Embedding)
 }
 
-/// The same of candle's own differentiable operations.
+/// The same composed of candle's differentiable operations.
 fn composed(table: &Tensor, ids: &Tensor) -> Result<Tensor> {
     let shape = [ids.dims(), &[table.dim(1)?]].concat();
     table.index_select(&ids.flatten_all()?, 0)?.reshape(shape)

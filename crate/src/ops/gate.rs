@@ -22,7 +22,7 @@ pub enum GateActivation {
 /// activation(gate) · up, element by element, of tensors of one shape.
 ///
 /// # Errors
-/// candle's, if shapes, element types or devices do not fit.
+/// candle's error, if shapes, element types or devices do not match.
 pub fn gated(gate: &Tensor, up: &Tensor, activation: GateActivation) -> Result<Tensor> {
     if !gate.device().is_cpu() && !cuda::serves(gate) {
         return composed(gate, up, activation);
@@ -30,12 +30,12 @@ pub fn gated(gate: &Tensor, up: &Tensor, activation: GateActivation) -> Result<T
     gate.contiguous()?.apply_op2(&up.contiguous()?, Gated(activation))
 }
 
-/// The same of candle's own differentiable operations.
+/// The same composed of candle's differentiable operations.
 fn composed(gate: &Tensor, up: &Tensor, activation: GateActivation) -> Result<Tensor> {
     let open = match activation {
         GateActivation::Silu => gate.silu()?,
         GateActivation::Relu => gate.relu()?,
-        // Not candle's `gelu_erf` and `gelu`, whose backwards know their constants to a few digits.
+        // Not candle's `gelu_erf` and `gelu`, whose backwards have constants of a few digits.
         GateActivation::Gelu => (gate * (((gate * std::f64::consts::FRAC_1_SQRT_2)?.erf()? + 1.0)? * 0.5)?)?,
         GateActivation::GeluTanh => {
             let inner = ((gate + (gate.sqr()? * gate)? * 0.044_715)? * (2.0 / std::f64::consts::PI).sqrt())?;
@@ -114,7 +114,7 @@ impl CustomOp3 for GatedBackward {
 const BLOCK: usize = 4096;
 
 impl GateActivation {
-    /// As `rows.cu` numbers them.
+    /// Their numbers in `rows.cu`.
     pub(super) fn number(self) -> i32 {
         match self {
             GateActivation::Silu => 0,

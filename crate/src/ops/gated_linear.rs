@@ -1,7 +1,7 @@
 //! Two linear layers with a gate between their results, and linear layers to heads, each as one node of the graph.
 //!
 //! candle's backward writes zeros for the gradient of every node and adds to them. On a GPU, whose products are fast,
-//! those passes over the widest values of a layer are worth saving; on the CPU they are not seen beside the products.
+//! those passes over the widest values of a layer are worth saving; on the CPU they are negligible next to the products.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -18,7 +18,7 @@ use super::{cuda, cuda::serves};
 /// activation(x Gᵀ) · (x Uᵀ): x `[…, in]`, the gate's G and U `[out, in]` → `[…, out]`.
 ///
 /// # Errors
-/// candle's, if shapes, element types or devices do not fit.
+/// candle's error, if shapes, element types or devices do not match.
 pub fn gated_linear(x: &Tensor, gate: &Tensor, up: &Tensor, activation: GateActivation) -> Result<Tensor> {
     if !serves(x) {
         return gated(&linear(x, gate, None)?, &linear(x, up, None)?, activation);
@@ -30,7 +30,7 @@ pub fn gated_linear(x: &Tensor, gate: &Tensor, up: &Tensor, activation: GateActi
 /// x Wᵀ as heads: x `[b, s, in]`, W `[heads · d, in]` → `[b, heads, s, d]`.
 ///
 /// # Errors
-/// candle's, if shapes, element types or devices do not fit.
+/// candle's error, if shapes, element types or devices do not match.
 pub fn linear_heads(x: &Tensor, weight: &Tensor, heads: usize) -> Result<Tensor> {
     let (batch, tokens, _) = x.dims3()?;
     if !serves(x) {
@@ -41,7 +41,7 @@ pub fn linear_heads(x: &Tensor, weight: &Tensor, heads: usize) -> Result<Tensor>
 
 struct GatedLinear {
     activation: GateActivation,
-    /// What the two maps gave, for the backward.
+    /// The results of the two layers, for the backward.
     kept: Mutex<Option<(Tensor, Tensor)>>,
 }
 

@@ -1,4 +1,4 @@
-//! Layer normalisation.
+//! Layer normalization.
 
 use candle_core::{CpuStorage, CudaStorage, CustomOp3, D, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
@@ -8,11 +8,11 @@ use super::cuda;
 use super::element::{Element, Wide, by_element, inside, made, slice};
 use super::rows::{dot, dot3, per_task, summed_rows, total, width};
 
-/// (x − mean x) / √(variance x + eps) · weight + bias over the last dimension, in float32 inside (float64 for float64
+/// (x − mean x) / √(variance x + eps) · weight + bias over the last dimension, computed in float32 (float64 for float64
 /// tensors); the variance is that of the population. x `[…, h]`, weight and bias `[h]` → `[…, h]`.
 ///
 /// # Errors
-/// candle's, if shapes, element types or devices do not fit.
+/// candle's error, if shapes, element types or devices do not match.
 pub fn layer_norm(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>, eps: f64) -> Result<Tensor> {
     if !x.device().is_cpu() && !cuda::serves(x) {
         return composed(x, weight, bias, eps);
@@ -24,13 +24,13 @@ pub fn layer_norm(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>, eps: f64) 
     x.contiguous()?.apply_op3(&weight.contiguous()?, &bias, LayerNorm { eps })
 }
 
-/// The same of candle's own differentiable operations.
+/// The same composed of candle's differentiable operations.
 fn composed(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>, eps: f64) -> Result<Tensor> {
     let inside = inside(x.dtype());
     let wide = x.to_dtype(inside)?;
-    let centred = wide.broadcast_sub(&wide.mean_keepdim(D::Minus1)?)?;
-    let scale = (centred.sqr()?.mean_keepdim(D::Minus1)? + eps)?.sqrt()?.recip()?;
-    let scaled = centred.broadcast_mul(&scale)?.broadcast_mul(&weight.to_dtype(inside)?)?;
+    let centered = wide.broadcast_sub(&wide.mean_keepdim(D::Minus1)?)?;
+    let scale = (centered.sqr()?.mean_keepdim(D::Minus1)? + eps)?.sqrt()?.recip()?;
+    let scaled = centered.broadcast_mul(&scale)?.broadcast_mul(&weight.to_dtype(inside)?)?;
     let shifted = match bias {
         Some(bias) => scaled.broadcast_add(&bias.to_dtype(inside)?)?,
         None => scaled,
@@ -134,7 +134,7 @@ impl CustomOp3 for LayerNormBackward {
     }
 }
 
-/// Mean, and 1 / √(variance + eps), from centred values: the difference of squares would cancel.
+/// Returns the mean, and 1 / √(variance + eps) from centered values, because the difference of squares would cancel.
 fn moments<T: Element>(row: &[T], eps: f64) -> (T::Wide, T::Wide) {
     let count = T::Wide::of(row.len() as f64);
     let mean = total(row) / count;
@@ -165,9 +165,9 @@ fn backward<T: Element>(x: &[T], weight: &[T], g: &[T], width: usize, eps: f64) 
         let (of_weight, of_bias) = sums.split_at_mut(width);
         let sums = of_weight.iter_mut().zip(of_bias);
         for ((((of_x, x), g), w), (of_weight, of_bias)) in of_x.iter_mut().zip(x).zip(g).zip(weight).zip(sums) {
-            let centred = x.wide() - mean;
-            *of_x = T::narrow(scale * (g.wide() * w.wide() - level - centred * along));
-            *of_weight += g.wide() * centred * scale;
+            let centered = x.wide() - mean;
+            *of_x = T::narrow(scale * (g.wide() * w.wide() - level - centered * along));
+            *of_weight += g.wide() * centered * scale;
             *of_bias += g.wide();
         }
     });

@@ -11,10 +11,10 @@ use super::rows::per_task;
 
 /// x Wᵀ + b over the last dimension: x `[…, in]`, W `[out, in]`, b `[out]` → `[…, out]`.
 ///
-/// The gradient of W is made as gᵀ x in W's own layout; candle's composition makes its transpose and copies.
+/// The gradient of W is computed as gᵀ x in W's own layout; candle's composition computes its transpose and copies.
 ///
 /// # Errors
-/// candle's, if shapes, element types or devices do not fit.
+/// candle's error, if shapes, element types or devices do not match.
 pub fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
     let (x, weight) = (x.contiguous()?, weight.contiguous()?);
     match bias {
@@ -26,7 +26,7 @@ pub fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tens
 
 struct Linear;
 
-/// Matrices, rows, columns and summed side of a product, as candle takes them.
+/// Matrices, rows, columns and the summed dimension of a product, as candle takes them.
 pub(super) type Product = (usize, usize, usize, usize);
 
 /// The product's sizes (1, rows, out, in), the layouts of x and Wᵀ as matrices, and the result's shape.
@@ -141,7 +141,7 @@ impl CustomOp3 for Linear {
     }
 }
 
-/// `[…, n]` → `[n]`: sums over rows, in the wide type inside.
+/// `[…, n]` → `[n]`: sums over rows, in the wide type.
 struct ColumnSums;
 
 impl candle_core::CustomOp1 for ColumnSums {

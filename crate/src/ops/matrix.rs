@@ -1,4 +1,4 @@
-//! Matrices that are kept as narrow as they are stored, for code that computes without tensors.
+//! Matrices in the narrow type that they are stored in, for code that computes without tensors.
 
 use std::ops::Range;
 
@@ -25,7 +25,7 @@ impl Matrix {
         Self { numbers, inputs }
     }
 
-    /// How many rows it has.
+    /// Returns the number of rows.
     pub(crate) fn outputs(&self) -> usize {
         let elements = match &self.numbers {
             Numbers::F32(values) => values.len(),
@@ -35,7 +35,7 @@ impl Matrix {
         elements / self.inputs.max(1)
     }
 
-    /// The matrix whose rows are this one's columns.
+    /// Returns the transpose.
     pub(crate) fn transposed(self) -> Self {
         fn turned<T: Copy>(values: &[T], width: usize) -> Vec<T> {
             let height = values.len() / width.max(1);
@@ -50,7 +50,7 @@ impl Matrix {
         Self { numbers, inputs }
     }
 
-    /// x Wᵀ for x `[rows, inputs]` and some rows of W: `[rows, rows of W]`. `None` if the sizes do not fit.
+    /// x Wᵀ for x `[rows, inputs]` and some rows of W: `[rows, rows of W]`. `None` if the sizes do not match.
     pub(crate) fn product<T: Widened>(&self, x: &[T], outputs: Range<usize>) -> Option<Vec<T>> {
         if self.inputs == 0 || !x.len().is_multiple_of(self.inputs) || outputs.end > self.outputs() {
             return None;

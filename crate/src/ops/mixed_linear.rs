@@ -14,18 +14,18 @@ use super::element::{Wide, Window, made, product, slice};
 use super::linear::{linear, sizes};
 use super::rows::per_task;
 
-/// Weights that are widened at a time: they stay in the second cache of a core.
+/// Weights that are widened at a time: they fit into the second-level cache of a core.
 const BLOCK: usize = 1 << 17;
 
-/// Up to so many rows of x, the rows of W are multiplied with them as they lie; for more, a matrix product that first
-/// arranges both is faster.
+/// Up to this many rows of x, the rows of W are multiplied with them without packing; for more, a matrix product that
+/// packs both is faster.
 const FEW: usize = 512;
 
 /// x Wᵀ + b over the last dimension, as [`linear`](super::linear()), for x in float32 or float64 and W in any type that is
-/// no wider: its rows are widened block by block, and no widened copy of W exists. Nothing gets a gradient.
+/// not wider: its rows are widened block by block, without a widened copy of W. Nothing gets a gradient.
 ///
 /// # Errors
-/// candle's, if shapes, element types or devices do not fit.
+/// candle's error, if shapes, element types or devices do not match.
 pub fn mixed_linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
     if !x.device().is_cpu() {
         return linear(x, &weight.to_dtype(x.dtype())?, bias);
@@ -65,10 +65,10 @@ pub(crate) enum Narrow<'a> {
     Float(&'a [f32]),
 }
 
-/// What elements of a [`Narrow`] weight become.
+/// The type that elements of a [`Narrow`] weight are widened to.
 pub(crate) trait Widened: Wide {
     fn widen(weight: &Narrow<'_>, range: Range<usize>, out: &mut [Self]);
-    /// The elements themselves, if they are of this type.
+    /// Returns the elements themselves, if they have this type.
     fn own<'a>(weight: &Narrow<'a>) -> Option<&'a [Self]>;
     /// y = x Wᵀ for rows of width `inputs`; see [`dots`](super::dots).
     fn dots(x: &[Self], weight: &[Self], inputs: usize, y: &mut [Self]);
@@ -134,7 +134,7 @@ impl<'a> Narrow<'a> {
         x: &[T],
     ) -> Result<Vec<T>> {
         let count = (BLOCK / inputs.max(1)).next_multiple_of(TILE_ROWS).clamp(1, outputs.max(1));
-        // For a matrix product, x is one of candle's.
+        // For a matrix product, x is one of candle's tensors.
         let storage = (rows > FEW).then(|| T::storage(x.to_vec()));
         let own = T::own(self);
         let block = |index: usize| {
@@ -170,12 +170,12 @@ impl<'a> Narrow<'a> {
     }
 }
 
-/// Runs `work` with a buffer of its thread, of at least `len` elements as far as it is concerned.
+/// Runs `work` with a buffer of its thread, of `len` elements.
 fn with_buffer<T: Wide, R>(len: usize, work: impl FnOnce(&mut Vec<T>) -> R) -> R {
     thread_local! {
         static BUFFERS: RefCell<[Option<CpuStorage>; 2]> = const { RefCell::new([None, None]) };
     }
-    // Products may hand this thread another block while it waits: the buffer is taken, not borrowed.
+    // Products may give this thread another block while it waits, so the buffer is taken, not borrowed.
     let place = usize::from(size_of::<T>() == size_of::<f64>());
     let kept = BUFFERS.with_borrow_mut(|buffers| buffers[place].take());
     let mut buffer = kept.and_then(T::widened).unwrap_or_default();
@@ -206,7 +206,7 @@ mod tests {
 
     #[test]
     fn products_are_those_of_plain_sums_in_every_type() {
-        // Several blocks, the last one shorter; an odd width.
+        // Several blocks with a shorter last one, and an odd width.
         for (tokens, outputs, inputs) in [(1, 3, 5), (5, 700, 301), (40, 130, 2048), (600, 9, 70)] {
             let x = numbers((tokens, inputs), 1);
             for dtype in [DType::BF16, DType::F16, DType::F32] {

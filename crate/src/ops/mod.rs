@@ -1,8 +1,8 @@
 //! Differentiable fused operators: forward and backward in one pass over memory, on CPU and CUDA.
 //!
-//! Each is a candle custom operation whose backward is another one. Where a device has no kernel, the same function is
-//! composed of candle's own operations. candle's fused operations of the same names have no backward and cut gradients
-//! silently; these are checked against composed autograd, finite differences, and for every input's gradient.
+//! Each is a candle custom operation whose backward is another one. Where a device does not have a kernel, the same function is
+//! composed of candle's own operations. candle's fused operations of the same names have no backward and drop gradients
+//! silently; these are checked against composed autograd and finite differences, for every input's gradient.
 
 mod attention;
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Root-mean-square normalisation.
+//! Root-mean-square normalization.
 
 use candle_core::{CpuStorage, CudaStorage, CustomOp2, CustomOp3, D, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
@@ -12,7 +12,7 @@ use super::rows::{dot, dot3, per_task, summed_rows, width};
 /// x `[…, h]`, weight `[h]` → `[…, h]`.
 ///
 /// # Errors
-/// candle's, if shapes, element types or devices do not fit.
+/// candle's error, if shapes, element types or devices do not match.
 pub fn rms_norm(x: &Tensor, weight: &Tensor, eps: f64) -> Result<Tensor> {
     if !x.device().is_cpu() && !cuda::serves(x) {
         return composed(x, weight, eps);
@@ -20,7 +20,7 @@ pub fn rms_norm(x: &Tensor, weight: &Tensor, eps: f64) -> Result<Tensor> {
     x.contiguous()?.apply_op2(&weight.contiguous()?, RmsNorm { eps })
 }
 
-/// The same of candle's own differentiable operations.
+/// The same composed of candle's differentiable operations.
 fn composed(x: &Tensor, weight: &Tensor, eps: f64) -> Result<Tensor> {
     let inside = inside(x.dtype());
     let wide = x.to_dtype(inside)?;

@@ -11,7 +11,7 @@ use super::rows::per_task;
 /// x `[b, h, s, d]`; cos and sin `[b or 1, s, d / 2]` in float32 or float64, through which no gradient flows.
 ///
 /// # Errors
-/// candle's, if shapes, element types or devices do not fit.
+/// candle's error, if shapes, element types or devices do not match.
 pub fn rotate(x: &Tensor, cos: &Tensor, sin: &Tensor) -> Result<Tensor> {
     if !x.device().is_cpu() && !cuda::serves(x) {
         return composed(x, cos, sin);

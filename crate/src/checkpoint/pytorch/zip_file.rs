@@ -10,7 +10,6 @@ use std::path::Path;
 use crc32fast::Hasher;
 
 use crate::checkpoint::CheckpointError;
-use crate::checkpoint::pytorch::crc::Crc;
 use crate::interrupt;
 
 /// The alignment of torch's storages, so that they can be mapped.

@@ -1,4 +1,4 @@
-//! Numbers quantized in blocks: candle's own conversions, by the types that files name.
+//! Numbers quantized in blocks: candle's conversions, by the types that files name.
 
 use std::borrow::Cow;
 
@@ -28,7 +28,7 @@ fn ggml_type(block: BlockType) -> Option<GgmlDType> {
 /// The numbers of blocks, in float32 on the CPU.
 ///
 /// # Errors
-/// candle's, or that it does not know the type.
+/// candle's error, or one for a type that it does not know.
 pub(in crate::model) fn dequantized(bytes: &[u8], shape: &[usize], block: BlockType) -> Result<Tensor> {
     let Some(dtype) = ggml_type(block) else {
         candle_core::bail!("numbers quantized as {} cannot be computed with", block.name())
@@ -43,7 +43,7 @@ pub(in crate::model) fn dequantized(bytes: &[u8], shape: &[usize], block: BlockT
 /// Appends the blocks that `values`, whole blocks of finite numbers, quantize to.
 ///
 /// # Errors
-/// candle's, or that it does not know the type.
+/// candle's error, or one for a type that it does not know.
 pub fn quantize_blocks(values: &[f32], block: BlockType, out: &mut Vec<u8>) -> Result<()> {
     let Some(dtype) = ggml_type(block) else { candle_core::bail!("numbers cannot be quantized as {}", block.name()) };
     if !values.is_empty() {

@@ -1,4 +1,4 @@
-//! First values of parameters: the spec's recipe, drawn on the host so that CPU and GPU start equal.
+//! Initial values of parameters: the spec's recipe, drawn on the host so that CPU and GPU start equal.
 
 use std::collections::HashMap;
 
@@ -51,7 +51,7 @@ impl InitialWeights {
                 .map(|_| {
                     loop {
                         let value = normal() * std;
-                        // A bound under half a σ would loop for long; no recipe has one, and clamping stays in bounds.
+                        // A bound below half a σ would loop for a long time; no recipe has one, and clamping stays in bounds.
                         if value.abs() <= bound || bound < std / 2.0 {
                             return value.clamp(-bound, bound) as f32;
                         }

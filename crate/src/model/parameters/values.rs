@@ -15,7 +15,7 @@ pub(in crate::model) enum Values {
 }
 
 impl Values {
-    /// None of `dtype` yet, with room for `elements`.
+    /// Makes an empty one of `dtype`, with room for `elements`.
     pub(in crate::model) fn new(dtype: DType, elements: usize) -> Self {
         match dtype {
             DType::BF16 => Self::BF16(Vec::with_capacity(elements)),
@@ -46,7 +46,7 @@ impl Values {
     }
 }
 
-/// The type of weights that candle's is, if it is one.
+/// Returns the type of weights that is candle's `dtype`, if there is one.
 pub(crate) fn weight_dtype(dtype: CandleType) -> Option<DType> {
     match dtype {
         CandleType::F32 => Some(DType::F32),

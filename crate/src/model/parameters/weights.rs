@@ -1,4 +1,4 @@
-//! Where a model's parameters come from: a checkpoint, an initialisation, or nowhere (shapes only).
+//! Where a model's parameters come from: a checkpoint, an initialization, or nowhere (shapes only).
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -42,14 +42,14 @@ impl ParameterSet {
 
 /// A source of parameters by their native names.
 pub trait Weights: Send + Sync {
-    /// The parameter, of exactly this shape, on `device` as `dtype`. Element types that are no floats, those of quantized
-    /// parts, come as bytes (u8), the last dimension as long as a row's.
+    /// Returns the parameter, of exactly this shape, on `device` as `dtype`. Element types that are not floats, those of quantized
+    /// parts, are returned as bytes (u8), with the bytes of a row as the last dimension.
     ///
     /// # Errors
     /// [`ModelError`] if it is missing, of another shape, or cannot be read.
     fn tensor(&self, path: &ParamPath, shape: &[usize], dtype: DType, device: &Device) -> Result<Tensor, ModelError>;
 
-    /// As [`tensor`](Self::tensor), but in bfloat16 or float16 if its values are such: half the memory, the same numbers.
+    /// Like [`tensor`](Self::tensor), but in bfloat16 or float16 if its values have that type: half the memory, the same numbers.
     ///
     /// # Errors
     /// As [`tensor`](Self::tensor).
@@ -57,7 +57,7 @@ pub trait Weights: Send + Sync {
         self.tensor(path, shape, dtype, device)
     }
 
-    /// As [`narrow`](Self::narrow), of some rows (first dimension) alone; `None` if they cannot be read without the others.
+    /// Like [`narrow`](Self::narrow), for some rows (first dimension) only; `None` if they cannot be read without the others.
     ///
     /// # Errors
     /// As [`tensor`](Self::tensor).
@@ -101,8 +101,8 @@ impl<'a> PieceWeights<'a> {
     }
 }
 
-/// That there is memory for a parameter, with what it is made of and a copy that is trained. Asked before it is
-/// allocated: an allocation that fails would end the process.
+/// Checks that there is memory for a parameter, for the bytes that it is read from, and for a copy that is trained. This is
+/// checked before it is allocated, because a failed allocation would end the process.
 ///
 /// # Errors
 /// [`ModelError::NoMemory`].
@@ -116,7 +116,7 @@ pub(in crate::model) fn require_room(
     let width = |dtype: DType| if matches!(dtype, DType::Block(_)) { 4 } else { dtype.bytes() };
     let elements = shape.iter().try_fold(1usize, |product, &dim| product.checked_mul(dim));
     let bytes = elements.and_then(|elements| elements.checked_mul(width(raw).max(width(dtype)) + width(dtype)));
-    // Small allocations go on around it.
+    // Leaves room for small allocations.
     const SLACK: usize = 64 << 20;
     match bytes {
         Some(bytes) if crate::memory::is_obtainable(bytes.saturating_add(SLACK)) => Ok(()),
@@ -141,7 +141,7 @@ impl PieceWeights<'_> {
         Ok(row)
     }
 
-    /// In the narrowest type that holds what rounding leaves of values of this type.
+    /// In the narrowest type that holds rounded values of this type.
     fn rounded(&self, tensor: Tensor, dtype: DType) -> candle_core::Result<Tensor> {
         let tensor = match self.rounding {
             Some(rounding) => tensor.to_dtype(candle_dtype(rounding))?,
@@ -158,7 +158,7 @@ impl Weights for PieceWeights<'_> {
         let cast_at_once = self.rounding.is_none() || self.pieces.adds_to(path);
         if cast_at_once && dtype.is_weight_float() && row.dtype.is_weight_float() {
             require_room(path, shape, row.dtype, dtype)?;
-            // Cast as it is read: a number that the model's type cannot hold is an error.
+            // Cast while it is read: a number that the model's type cannot hold is an error.
             let row = TensorRow { dtype, ..row };
             let mut values = Values::new(dtype, row.elements() as usize);
             self.pieces.planned(&row, &mut |block| values.extend(block))?;
@@ -181,7 +181,7 @@ impl Weights for PieceWeights<'_> {
         }
         let data = self.pieces.read(&row)?;
         if !dtype.is_weight_float() || data.dtype.is_few_bits() {
-            // Numbers of a quantized part are read as what they are, or not at all.
+            // Numbers of a quantized part are read in their own type, or not at all.
             if data.dtype != dtype {
                 let (expected, found) = (dtype.to_string(), data.dtype.to_string());
                 let path = self.pieces.stored_name(path).to_string();
@@ -234,7 +234,7 @@ impl Weights for LayeredWeights<'_> {
     }
 }
 
-/// Zeros: memory without values that anyone drew.
+/// Zeros instead of drawn values.
 pub struct ZeroWeights;
 
 impl Weights for ZeroWeights {
@@ -261,7 +261,7 @@ fn bytes_from(data: TensorData, device: &Device) -> Result<Tensor, ModelError> {
 /// A candle tensor of the bytes of a file; of numbers quantized in blocks, in float32.
 ///
 /// # Errors
-/// candle's, for element types that it does not hold.
+/// candle's error, for element types that it does not have.
 pub fn tensor_from(data: &TensorData, device: &Device) -> candle_core::Result<Tensor> {
     if let DType::Block(block) = data.dtype {
         return dequantized(&data.bytes, &data.shape, block)?.to_device(device);
@@ -286,19 +286,19 @@ pub fn candle_dtype(dtype: DType) -> CandleType {
 
 type Fault = Arc<Mutex<Option<ModelError>>>;
 
-/// candle's seam for parameter sources, in front of ours: records what was asked for, and the first failure as it was.
+/// Implements candle's interface for parameter sources on ours; records the requests, and the first error unchanged.
 struct Recorder<'a> {
     weights: Box<dyn Weights + 'a>,
     table: &'a TensorTable,
     dtype: DType,
     trainable: bool,
-    /// Whether weights that may be narrow are read so.
+    /// Whether weights that may be narrow are read in their narrow type.
     narrow: bool,
     parameters: ParameterSet,
     fault: Fault,
 }
 
-/// A module that widens a parameter in passing asks for it in this type: it may then get it in bfloat16 or float16.
+/// A module that widens a parameter while it computes requests it in this type, and may get it in bfloat16 or float16.
 pub(in crate::model) const MAY_BE_NARROW: CandleType = CandleType::BF16;
 
 impl SimpleBackend for Recorder<'_> {
@@ -342,7 +342,7 @@ impl SimpleBackend for Recorder<'_> {
     }
 }
 
-/// Runs `load` with a builder over `weights`; gives what it made and the parameters it asked for. `table` knows each
+/// Runs `load` with a builder over `weights`; returns its result and the parameters that it requested. `table` knows each
 /// parameter's type and whether it is trained.
 pub(in crate::model) fn load_with<'a, T>(
     weights: Box<dyn Weights + 'a>,
@@ -389,7 +389,7 @@ pub(in crate::model) fn load_part<T>(
     own_fault(load(&vb), &fault)
 }
 
-/// candle's errors carry text only; the source's own error is the one the person should see.
+/// candle's errors carry only text; the user should see the source's own error.
 fn own_fault<T>(made: candle_core::Result<T>, fault: &Fault) -> Result<T, ModelError> {
     made.map_err(|error| {
         let own = fault.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).take();
@@ -397,7 +397,7 @@ fn own_fault<T>(made: candle_core::Result<T>, fault: &Fault) -> Result<T, ModelE
     })
 }
 
-/// Weights that belong to somebody else.
+/// Borrowed weights.
 struct Borrowed<'a>(&'a dyn Weights);
 
 impl Weights for Borrowed<'_> {

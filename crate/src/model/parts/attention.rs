@@ -25,7 +25,7 @@ pub(in crate::model) struct Attention {
     dropout: f64,
 }
 
-/// What makes queries, keys and values of x, and the output of the mixed values.
+/// Computes queries, keys and values from x, and the output from the mixed values.
 #[derive(Clone, Debug)]
 enum Projections {
     MultiHead {
@@ -111,7 +111,7 @@ impl Attention {
         }
     }
 
-    /// Queries `[batch, heads, seq, head_dim]`, keys and values `[batch, kv_heads, seq, head_dim]`, normalised and
+    /// Queries `[batch, heads, seq, head_dim]`, keys and values `[batch, kv_heads, seq, head_dim]`, normalized and
     /// rotated.
     fn project(&self, x: &Tensor, context: &Context) -> Result<(Tensor, Tensor, Tensor)> {
         match &self.projections {

@@ -1,4 +1,4 @@
-//! Dropout whose masks depend on seed, layer and place alone: recomputing a layer draws them again as they were.
+//! Dropout whose masks depend only on seed, layer and place, so that recomputing a layer draws the same masks.
 
 use candle_core::{Device, Result, Tensor};
 use rand::Rng;
@@ -6,7 +6,7 @@ use rand::Rng;
 use crate::model::parameters::initial::stream;
 use crate::ops;
 
-/// Where in a layer a dropout stands.
+/// The place of a dropout in a layer.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::model) enum Site {
     Embedding,
@@ -46,7 +46,7 @@ impl Dropout {
     }
 }
 
-/// As [`Dropout::apply`] where a step has dropouts, else x itself.
+/// Applies [`Dropout::apply`] where a step has dropouts, and otherwise returns x.
 pub(in crate::model) fn dropped(
     dropout: Option<Dropout>,
     x: Tensor,

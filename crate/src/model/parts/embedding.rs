@@ -33,7 +33,7 @@ impl InputEncoder {
         Ok(Self { weight, positions, scale, sinusoidal, dropout })
     }
 
-    /// Over rows of the tables alone: `weight` are those that ids stand for.
+    /// Makes it from rows of the tables: `weight` are the rows of the ids.
     pub(in crate::model) fn of_rows(node: &Node, weight: Tensor, positions: Option<Tensor>) -> Result<Self> {
         let Part::InputEncoder { scale, sinusoidal, dropout } = node.part else {
             candle_core::bail!("`{}` is not an input encoder", node.name)
@@ -41,7 +41,7 @@ impl InputEncoder {
         Ok(Self { weight, positions, scale, sinusoidal, dropout })
     }
 
-    /// How many positions there are, if they are rows of a table.
+    /// Returns the number of positions, if they are rows of a table.
     pub(in crate::model) fn max_positions(&self) -> Option<usize> {
         self.positions.as_ref().and_then(|table| table.dim(0).ok())
     }
@@ -74,7 +74,7 @@ fn table(leaf: &Leaf, vb: &VarBuilder) -> Result<Tensor> {
 /// ω_j = 10000^(−2j/dim) (Vaswani et al. 2017).
 fn sinusoidal(positions: &[Vec<u32>], dim: usize, device: &Device) -> Result<Tensor> {
     let seq = positions.first().map_or(0, Vec::len);
-    // PyTorch models compute the table in float32; so does this one, to be equal to them.
+    // In float32, to equal the table of PyTorch models.
     let frequencies: Vec<f32> =
         (0..dim / 2).map(|j| (-(2.0 * j as f32) * (10_000f32.ln() / dim as f32)).exp()).collect();
     let mut table = Vec::with_capacity(positions.len() * seq * dim);

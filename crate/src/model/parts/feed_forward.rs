@@ -9,7 +9,7 @@ use crate::model::parts::linear::Linear;
 use crate::ops::{GateActivation, gated, gated_linear};
 use crate::spec::{Activation, Mixer, Node, Role};
 
-/// The part of a layer that looks at one token at a time.
+/// The part of a layer that computes each token by itself.
 #[derive(Clone, Debug)]
 pub(in crate::model) enum FeedForward {
     /// down(dropout(activation(gate x) · up x)).

@@ -1,4 +1,4 @@
-//! One decoder layer, and the ways a node's children become modules.
+//! One decoder layer, and how a node's children become modules.
 
 use candle_core::{Result, Tensor};
 use candle_nn::VarBuilder;
@@ -86,8 +86,8 @@ impl Layer {
         self.branches.iter_mut().for_each(|branch| branch.mixer.round(scheme));
     }
 
-    /// Multiplies linear layers as those with narrow weights from now on, so that a model gives the same numbers whichever
-    /// type it is stored in.
+    /// Multiplies linear layers as those with narrow weights from now on, so that a model gives the same numbers in every
+    /// type that it is stored in.
     pub(in crate::model) fn stream(&mut self) {
         self.branches.iter_mut().for_each(|branch| branch.mixer.stream());
     }

@@ -17,16 +17,16 @@ pub(in crate::model) struct Linear {
     bias: Option<Tensor>,
 }
 
-/// How W is kept.
+/// How W is stored in memory.
 #[derive(Clone, Debug)]
 enum Weight {
-    /// As floats.
+    /// Floats.
     Floats(Tensor),
-    /// As floats of a narrower type than the one to compute in; it is widened in passing.
+    /// Floats of a narrower type than the one to compute in, widened while they are multiplied.
     Narrow(Tensor),
-    /// As floats that each forward pass rounds as the scheme will when it stores them; so are inputs.
+    /// Floats that each forward pass rounds as the scheme will when it stores them; inputs are rounded as well.
     Rounded(Tensor, Scheme),
-    /// As it was stored, low-bit.
+    /// Low-bit, as it was stored.
     LowBit(QuantizedWeight),
 }
 
@@ -57,19 +57,19 @@ impl Linear {
         Self { weight: Weight::Floats(weight), bias: None }
     }
 
-    /// Of a weight in any type of floats, to compute in float32.
+    /// Makes one from a weight in any type of floats, to compute in float32.
     pub(in crate::model) fn streamed(weight: Tensor, bias: Option<Tensor>) -> Self {
         Self { weight: Weight::Narrow(weight), bias }
     }
 
-    /// Multiplies as narrow weights are, so that a model gives the same numbers whichever type it is stored in.
+    /// Multiplies as narrow weights are, so that a model gives the same numbers in every type that it is stored in.
     pub(in crate::model) fn stream(&mut self) {
         if let Weight::Floats(weight) = &self.weight {
             self.weight = Weight::Narrow(weight.clone());
         }
     }
 
-    /// The weight, if the map is nothing but a product with it: what operators of several maps in one take.
+    /// Returns the weight, if the layer is only a product with it, for operators that fuse several layers.
     pub(in crate::model) fn plain(&self) -> Option<&Tensor> {
         match (&self.weight, &self.bias) {
             (Weight::Floats(weight), None) => Some(weight),
@@ -120,14 +120,14 @@ impl Linear {
     }
 }
 
-/// The tensors of a quantized weight together; numbers come as bytes.
+/// The tensors of a quantized weight; numbers are bytes.
 fn low_bit(scheme: Scheme, dims: (usize, usize), tensors: Vec<(LocalParam, Tensor)>) -> Result<QuantizedWeight> {
     let mut parts = (None, None);
     for (param, tensor) in tensors {
         match param.kind {
             ParamKind::Numbers => parts.0 = Some(tensor),
             ParamKind::Scales => parts.1 = Some(tensor),
-            // The shape says again what the configuration says; whoever opens a folder compares the two.
+            // The shape repeats the configuration's; opening a folder compares the two.
             ParamKind::Shape | ParamKind::Weight | ParamKind::Bias | ParamKind::Slopes => {}
         }
     }

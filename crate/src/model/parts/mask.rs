@@ -1,13 +1,13 @@
-//! Which token sees which: causality, padding and document boundaries of a batch.
+//! Which token attends to which: causality, padding and document boundaries of a batch.
 
 use crate::model::Batch;
 use crate::ops::{AttentionError, AttentionMask};
 
-/// Who sees whom in a batch that follows `seen` cached tokens.
+/// Returns which token attends to which in a batch that follows `past_len` cached tokens.
 ///
-/// A token sees itself and earlier tokens. With `attention_mask`, padding is never seen. With positions but without a
+/// A token attends to itself and earlier tokens. With `attention_mask`, nothing attends to padding. With positions but without a
 /// mask, a row holds documents: a new one starts wherever a position is not its predecessor plus one, and documents do
-/// not see each other (the rule of transformers' packed sequences).
+/// not attend to each other (the rule of transformers' packed sequences).
 pub(in crate::model) fn attention_mask(batch: &Batch, seen: usize) -> Result<AttentionMask, AttentionError> {
     let (rows, seq) = batch.dims();
     let causal = AttentionMask::causal(rows, seq, seen);
@@ -19,7 +19,7 @@ pub(in crate::model) fn attention_mask(batch: &Batch, seen: usize) -> Result<Att
         }
         (None, Some(positions)) if seen == 0 => {
             let documents: Vec<Vec<u32>> = positions.iter().map(|row| document_of(row)).collect();
-            // One document in each row is what causality gives anyway, and cheaper.
+            // One document in each row equals causality, which is cheaper.
             let several = documents.iter().any(|row| row.last() != Some(&0));
             if several { causal.with_documents(documents) } else { Ok(causal) }
         }

@@ -34,7 +34,7 @@ impl Mixer {
         }
     }
 
-    /// What it takes the place of in its layer.
+    /// What it replaces in its layer.
     fn mixer_kind(&self) -> MixerKind {
         match self {
             Mixer::Attention(_) => MixerKind::Attention,
@@ -43,7 +43,7 @@ impl Mixer {
         }
     }
 
-    /// The role of the norm beside it.
+    /// The role of the norm next to it.
     pub(in crate::model) fn norm_role(&self) -> Role {
         match self.mixer_kind() {
             MixerKind::Attention => Role::AttentionNorm,
@@ -51,7 +51,7 @@ impl Mixer {
         }
     }
 
-    /// Where dropouts of its result and of the residual stream stand.
+    /// The places of the dropouts of its result and of the residual stream.
     pub(in crate::model) fn sites(&self) -> (Site, Site) {
         match self.mixer_kind() {
             MixerKind::Attention => (Site::AttentionOutput, Site::AttentionResidual),
@@ -88,7 +88,7 @@ impl Mixer {
         let linears = match self {
             Mixer::Attention(attention) => attention.linears_mut(),
             Mixer::FeedForward(feed_forward) => feed_forward.linears_mut(),
-            // What users' parts hold is theirs.
+            // Users' parts keep their own layers.
             Mixer::User(_) => Vec::new(),
         };
         linears.into_iter().for_each(Linear::stream);

@@ -1,4 +1,4 @@
-//! Normalisation over the last dimension.
+//! Normalization over the last dimension.
 
 use candle_core::{Result, Tensor};
 use candle_nn::VarBuilder;
@@ -6,7 +6,7 @@ use candle_nn::VarBuilder;
 use crate::ops::{layer_norm, rms_norm};
 use crate::spec::Leaf;
 
-/// RMSNorm or LayerNorm, in float32 inside.
+/// RMSNorm or LayerNorm, computed in float32.
 #[derive(Clone, Debug)]
 pub(in crate::model) enum Norm {
     Rms { weight: Tensor, eps: f64 },

@@ -13,7 +13,7 @@ pub(in crate::model) struct Rotation {
 
 impl Rotation {
     pub(in crate::model) fn new(frequencies: &[f32], positions: &[Vec<u32>], device: &Device) -> Result<Self> {
-        // Rows at the same places share one table.
+        // Rows with the same positions share one table.
         let alike = positions.windows(2).all(|pair| pair[0] == pair[1]);
         let positions = if alike { &positions[..positions.len().min(1)] } else { positions };
         let seq = positions.first().map_or(0, Vec::len);

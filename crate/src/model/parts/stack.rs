@@ -21,7 +21,7 @@ impl LayerStack {
         layers.map(|layers| Self { layers })
     }
 
-    /// The layer of this number alone.
+    /// Only the layer of this number.
     pub(in crate::model) fn load_one(node: &Node, index: usize, vb: &VarBuilder) -> Result<Layer> {
         let (layers, vb) = child(node, |part| matches!(part, Part::Layers), vb)?;
         load_layer(layers, index, &vb)
@@ -53,7 +53,7 @@ impl LayerStack {
     }
 }
 
-/// How many layers a node stands for.
+/// Returns the number of layers that a node stands for.
 pub(in crate::model) fn count(layers: &Node) -> usize {
     layers.repeat.unwrap_or(layers.children.len())
 }

@@ -19,14 +19,14 @@ use crate::spec::{
 
 /// A part of a layer that a user wrote. See the module's example.
 pub trait Part: Sized + Send + Sync + 'static {
-    /// Its name, by which `attention_type` or `feed_forward_type` chooses it: small letters, digits and underscores.
+    /// Its name, by which `attention_type` or `feed_forward_type` chooses it: lower-case letters, digits and underscores.
     const NAME: &'static str;
 
-    /// The mixer that it takes the place of.
+    /// The mixer that it replaces.
     const MIXER: MixerKind;
 
-    /// Whether it continues after the tokens of a cache, by [`PartContext::cached`]. Text of models with a part that does not
-    /// is computed from its beginning for each token.
+    /// Whether it continues after the tokens of a cache, by [`PartContext::cached`]. If a part of a model does not,
+    /// generation computes the text from its beginning for each token.
     const CACHES: bool = false;
 
     /// The fields that it adds to a configuration.
@@ -37,23 +37,23 @@ pub trait Part: Sized + Send + Sync + 'static {
     /// Its parameters in a layer of this configuration, in the order of a forward pass.
     ///
     /// # Errors
-    /// [`PartError`] for a configuration that it does not fit; [`PartConfig::error`] makes one.
+    /// [`PartError`] for a configuration that it does not support; [`PartConfig::error`] makes one.
     fn parameters(config: &PartConfig<'_>) -> std::result::Result<Vec<PartParameter>, PartError>;
 
-    /// Makes the module of its parameters.
+    /// Makes the module from its parameters.
     ///
     /// # Errors
-    /// candle's, or what [`PartWeights`] lacks.
+    /// candle's error, or one that names what [`PartWeights`] lacks.
     fn load(config: &PartConfig<'_>, weights: &PartWeights<'_>) -> Result<Self>;
 
-    /// What it adds to the residual stream: x `[batch, seq, hidden]` → the same shape. x has been normalised already where
-    /// the layer's norms stand before its parts.
+    /// What it adds to the residual stream: x `[batch, seq, hidden]` → the same shape. x is already normalized where
+    /// the layer's norms come before its parts.
     ///
     /// # Errors
-    /// candle's.
+    /// candle's error.
     fn forward(&self, x: &Tensor, context: &PartContext<'_>) -> Result<Tensor>;
 
-    /// Its class in Python, for the sources that go with a model: text with `class NAME(nn.Module)`. Attention has
+    /// Its class in Python, for the sources that are written with a model: text with `class NAME(nn.Module)`. Attention has
     /// `__init__(self, config, layer_idx)` and `forward(self, x, context, past_key_values=None)`, with `context.mask` to add to
     /// scores and `rotate(x, context.rotation)` for rotary positions; a feed-forward part has `__init__(self, config)` and
     /// `forward(self, x)`. The fields of the part are attributes of `config`; parameters have the names of `parameters`.
@@ -62,7 +62,7 @@ pub trait Part: Sized + Send + Sync + 'static {
     }
 }
 
-/// Makes a part known by its name, in place of one that had it. Models that were built with that one keep it.
+/// Registers a part by its name, replacing one of the same name. Models that were built with that one keep it.
 ///
 /// # Errors
 /// [`PartError`] for a name that a built-in part has, and for fields that every model has.
@@ -70,7 +70,7 @@ pub fn register<P: Part>() -> std::result::Result<UserPart, PartError> {
     register_with::<P>(None)
 }
 
-/// As [`register`], for a part that was compiled from this file of this text.
+/// Registers a part that was compiled from this file with this text; see [`register`].
 ///
 /// # Errors
 /// As [`register`].
@@ -84,7 +84,7 @@ fn register_with<P: Part>(source: Option<(String, String)>) -> std::result::Resu
         Ok(Arc::new(P::load(config, weights)?))
     };
     let load: Load = load;
-    // What is registered again as it is stays the same.
+    // An unchanged part keeps its registration.
     if let Some(known) = UserPart::find(P::NAME)
         && known.module().downcast_ref::<Loader>().is_some_and(|Loader(known)| std::ptr::fn_addr_eq(*known, load))
     {
@@ -135,7 +135,7 @@ impl PartWeights<'_> {
     /// The linear layer of this name.
     ///
     /// # Errors
-    /// That there is none.
+    /// If there is none.
     pub fn linear(&self, name: &str) -> Result<Linear> {
         match self.leaf(name)? {
             leaf @ Leaf::Linear { .. } => linear::Linear::load(leaf, &self.vb.pp(name)).map(Linear),
@@ -146,7 +146,7 @@ impl PartWeights<'_> {
     /// The norm of this name.
     ///
     /// # Errors
-    /// That there is none.
+    /// If there is none.
     pub fn rms_norm(&self, name: &str) -> Result<RmsNorm> {
         match self.leaf(name)? {
             leaf @ Leaf::RmsNorm { .. } => Norm::load(leaf, &self.vb.pp(name)).map(RmsNorm),
@@ -157,7 +157,7 @@ impl PartWeights<'_> {
     /// The tensor of this name.
     ///
     /// # Errors
-    /// That there is none.
+    /// If there is none.
     pub fn tensor(&self, name: &str) -> Result<Tensor> {
         match self.leaf(name)? {
             Leaf::Tensor { name, shape, .. } => self.vb.get(shape.clone(), name),
@@ -187,7 +187,7 @@ impl PartWeights<'_> {
 pub struct Linear(linear::Linear);
 
 thread_local! {
-    /// How linear layers of the part that is computing round, where the model learns for low-bit weights.
+    /// How linear layers of the current part round, where the model trains for low-bit weights.
     static ROUNDING: Cell<Option<Scheme>> = const { Cell::new(None) };
 }
 
@@ -195,7 +195,7 @@ impl Linear {
     /// x `[…, inputs]` → `[…, outputs]`.
     ///
     /// # Errors
-    /// candle's.
+    /// candle's error.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
         match ROUNDING.get() {
             Some(scheme) => {
@@ -216,13 +216,13 @@ impl RmsNorm {
     /// x `[…, dim]` → the same shape.
     ///
     /// # Errors
-    /// candle's.
+    /// candle's error.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
         self.0.forward(x)
     }
 }
 
-/// What a part may ask for while it computes.
+/// What a part can use while it computes.
 pub struct PartContext<'a> {
     user: &'a UserMixer,
     context: &'a Context,
@@ -244,7 +244,7 @@ impl PartContext<'_> {
     /// x `[batch, seq, heads · head_dim]` → `[batch, heads, seq, head_dim]`.
     ///
     /// # Errors
-    /// candle's, if the width does not divide.
+    /// candle's error, if the heads do not divide the width.
     pub fn split_heads(&self, x: &Tensor, heads: usize) -> Result<Tensor> {
         let (batch, seq, _) = x.dims3()?;
         ops::transpose_heads(&x.reshape((batch, seq, heads, ()))?)
@@ -253,7 +253,7 @@ impl PartContext<'_> {
     /// x `[batch, heads, seq, head_dim]` → `[batch, seq, heads · head_dim]`.
     ///
     /// # Errors
-    /// candle's.
+    /// candle's error.
     pub fn merge_heads(&self, x: &Tensor) -> Result<Tensor> {
         let (batch, heads, seq, head_dim) = x.dims4()?;
         ops::transpose_heads(x)?.reshape((batch, seq, heads * head_dim))
@@ -263,7 +263,7 @@ impl PartContext<'_> {
     /// `[batch, heads, seq, head_dim]` → the same shape.
     ///
     /// # Errors
-    /// candle's, for heads of another width than the configuration's `head_dim`.
+    /// candle's error, for heads of another width than the configuration's `head_dim`.
     pub fn rotate(&self, x: &Tensor) -> Result<Tensor> {
         match &self.user.config.position {
             PositionEmbedding::Rope(rope) => self.context.rotation(rope, self.user.config.head_dim)?.apply(x),
@@ -271,12 +271,12 @@ impl PartContext<'_> {
         }
     }
 
-    /// softmax(q kᵀ · scale) v over what each token sees: earlier tokens and itself, within the window, the document and
-    /// without padding. q `[batch, heads, seq, d]`, k `[batch, kv_heads, keys, d]`, v `[batch, kv_heads, keys, d]` →
+    /// softmax(q kᵀ · scale) v over the tokens that each token may see: earlier ones and itself, within the window and the
+    /// document, without padding. q `[batch, heads, seq, d]`, k `[batch, kv_heads, keys, d]`, v `[batch, kv_heads, keys, d]` →
     /// `[batch, heads, seq, d]`.
     ///
     /// # Errors
-    /// candle's, for shapes that do not fit.
+    /// candle's error, for shapes that do not match.
     pub fn attention(&self, query: &Tensor, key: &Tensor, value: &Tensor, scale: f64) -> Result<Tensor> {
         let config = &self.user.config;
         let options = AttentionOptions {
@@ -289,20 +289,20 @@ impl PartContext<'_> {
         Ok(ops::attention(query, key, value, &options)?)
     }
 
-    /// What to add to scores `[batch, heads, seq, keys]`, so that softmax sees what each token sees: 0, or −∞.
+    /// Returns what to add to scores `[batch, heads, seq, keys]`: 0 for a token that may be seen, −∞ for others.
     /// `[1 or batch, 1, seq, keys]` in float32.
     ///
     /// # Errors
-    /// candle's.
+    /// candle's error.
     pub fn mask(&self, x: &Tensor) -> Result<Tensor> {
-        Ok(self.context.attention_mask(self.user.config.sliding_window)?.dense(x.device())?)
+        self.context.attention_mask(self.user.config.sliding_window)?.dense(x.device())
     }
 
     /// Keys and values `[batch, kv_heads, seq, d]` of the new tokens after those of a cache, if there is one. Only for parts
     /// that say [`CACHES`](Part::CACHES).
     ///
     /// # Errors
-    /// candle's.
+    /// candle's error.
     pub fn cached(&self, key: Tensor, value: Tensor) -> Result<(Tensor, Tensor)> {
         match self.cache.borrow_mut().as_deref_mut() {
             Some(cache) => cache.extend(self.layer, key, value),
@@ -314,7 +314,7 @@ impl PartContext<'_> {
     /// same elements are dropped when a layer is computed again.
     ///
     /// # Errors
-    /// candle's.
+    /// candle's error.
     pub fn dropout(&self, x: Tensor, p: f64) -> Result<Tensor> {
         dropped(self.context.dropout, x, p, self.layer, Site::UserInside)
     }

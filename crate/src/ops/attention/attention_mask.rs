@@ -17,7 +17,7 @@ const HIDDEN: f32 = -1e30;
 /// Which keys each query of a batch sees: itself and what is before it, within a window, without padding, within its
 /// document. Queries are the last tokens of a row; keys are all, those seen before (cached) first.
 ///
-/// A query that sees nothing at all (left padding) gives the mean of all values, as an additive mask makes it.
+/// A query that sees nothing (left padding) returns the mean of all values, as with an additive mask.
 #[derive(Clone, Debug)]
 pub struct AttentionMask(Arc<Rules>);
 
@@ -37,11 +37,11 @@ struct Rules {
     fully_masked: Vec<Vec<bool>>,
     /// Whether there may be hidden keys between the first and the last visible one of a query.
     holes: bool,
-    /// Made when flex attention asks for it first.
+    /// Made when flex attention first needs it.
     blocks: OnceLock<BlockMask>,
-    /// Made when a GPU asks for it first.
+    /// Made when a GPU first needs it.
     device_mask: OnceLock<(DeviceLocation, DeviceMask)>,
-    /// Made when the reference asks for it first; for its device.
+    /// Made for its device when the reference first needs it.
     matrix: OnceLock<Tensor>,
 }
 
@@ -64,13 +64,13 @@ impl AttentionMask {
         }))
     }
 
-    /// Keeps of what is seen the last `window` tokens, the query's own included: q − w < k ≤ q. `None` keeps all.
+    /// Keeps only the last `window` visible tokens, including the query's own: q − w < k ≤ q. `None` keeps all.
     #[must_use]
     pub fn with_window(self, window: Option<usize>) -> Self {
         self.changed(|rules| rules.window = window)
     }
 
-    /// Hides the keys that are not real, `[row][key]`.
+    /// Hides padding; `[row][key]` says which keys are real.
     ///
     /// # Errors
     /// [`AttentionError::Shape`] if there is not one entry for each key.
@@ -190,7 +190,7 @@ impl AttentionMask {
     /// −1e30 elsewhere.
     ///
     /// # Errors
-    /// candle's, if the device refuses.
+    /// candle's error, if the device fails.
     pub fn dense(&self, device: &Device) -> Result<Tensor> {
         let (queries, keys) = (self.queries(), self.keys());
         let rows = if self.0.real.is_none() && self.0.documents.is_none() { 1 } else { self.rows() };
@@ -212,14 +212,14 @@ impl AttentionMask {
             Some(matrix) if matrix.device().same_device(device) => Ok(matrix.clone()),
             _ => {
                 let matrix = self.dense(device)?;
-                // Another device's stays; this one is then made anew for each layer.
+                // The mask of another device stays; the one for this device is then made for each layer.
                 let _ = self.0.matrix.set(matrix.clone());
                 Ok(matrix)
             }
         }
     }
 
-    /// The table of blocks that flex attention works by, made once.
+    /// The table of blocks that flex attention uses, made once.
     pub fn blocks(&self) -> &BlockMask {
         self.0.blocks.get_or_init(|| {
             let rule = Self(Arc::new(Rules { blocks: OnceLock::new(), matrix: OnceLock::new(), ..(*self.0).clone() }));

@@ -1,8 +1,8 @@
-//! Attention by blocks on the CPU: what sdpa, flash and flex share.
+//! Attention by blocks on the CPU, which sdpa, flash and flex share.
 //!
 //! For a block of queries, blocks of keys are taken one after another with a running softmax (maximum m, sum l): one
-//! block of all visible keys makes it the plain softmax. m and 1/l are kept for each query (two numbers: the one number
-//! m + ln l has few digits left for l where scores are large); backward makes the weights again from them. With P = softmax(S), O = P V and D = rowsum(dO ∘ O):
+//! block of all visible keys makes it the plain softmax. m and 1/l are kept for each query (two numbers, because the
+//! single number m + ln l has few digits left for l where scores are large); backward computes the weights again from them. With P = softmax(S), O = P V and D = rowsum(dO ∘ O):
 //! dV = Pᵀ dO, dS = P ∘ (dO Vᵀ − D), dQ = dS K · scale, dK = dSᵀ Q · scale.
 
 use std::ops::Range;
@@ -13,7 +13,7 @@ use rayon::prelude::*;
 use crate::ops::element::{Wide, Window, product};
 use crate::ops::rows::exponentials;
 
-/// What of a block of pairs is visible.
+/// Which pairs of a block are visible.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Cover {
     Empty,
@@ -67,11 +67,11 @@ pub(super) struct Call<'a, T, R> {
     pub(super) scale: T,
     /// One for each head; slope · (key − query) is added to the scaled score.
     pub(super) slopes: Option<&'a [T]>,
-    /// Queries and keys of one block; no number of keys means all of a block of queries' at once.
+    /// Queries and keys of one block; without a number of keys, all keys of a block of queries at once.
     pub(super) block: (usize, Option<usize>),
 }
 
-/// Gradients of all that flows into a call.
+/// Gradients of all inputs of a call.
 pub(super) struct CallGradients<T> {
     pub(super) q: Vec<T>,
     pub(super) k: Vec<T>,
@@ -88,24 +88,24 @@ struct Tile {
 }
 
 impl<T: Wide, R: Rule> Call<'_, T, R> {
-    /// The output `[rows, heads, queries, width]` and the normalisers, m and 1/l, `[rows, heads, queries, 2]`.
+    /// The output `[rows, heads, queries, width]` and the normalizers, m and 1/l, `[rows, heads, queries, 2]`.
     pub(super) fn forward(&self) -> Result<(Vec<T>, Vec<T>)> {
         let Sizes { rows, heads, kv_heads, queries, width, .. } = self.sizes;
         let group = heads / kv_heads;
         let mut out = vec![T::ZERO; rows * heads * queries * width];
-        let mut normalisers = vec![T::ZERO; rows * heads * queries * 2];
-        let tasks = out.par_chunks_mut(group * queries * width).zip(normalisers.par_chunks_mut(group * queries * 2));
-        tasks.enumerate().try_for_each(|(task, (out, normalisers))| {
+        let mut normalizers = vec![T::ZERO; rows * heads * queries * 2];
+        let tasks = out.par_chunks_mut(group * queries * width).zip(normalizers.par_chunks_mut(group * queries * 2));
+        tasks.enumerate().try_for_each(|(task, (out, normalizers))| {
             for tile in self.tiles(task) {
                 let at = (tile.head % group) * queries + tile.queries.start;
                 let lines = tile.queries.len();
-                let (mixed, normaliser) = self.attend(&tile)?;
+                let (mixed, normalizer) = self.attend(&tile)?;
                 out[at * width..][..lines * width].copy_from_slice(&mixed);
-                normalisers[at * 2..][..lines * 2].copy_from_slice(&normaliser);
+                normalizers[at * 2..][..lines * 2].copy_from_slice(&normalizer);
             }
             Ok::<_, candle_core::Error>(())
         })?;
-        Ok((out, normalisers))
+        Ok((out, normalizers))
     }
 
     /// Blocks of queries of the heads that share the keys of task = row · kv_heads + key head.
@@ -163,7 +163,7 @@ impl<T: Wide, R: Rule> Call<'_, T, R> {
         Ok(scores)
     }
 
-    /// Output lines and their normalisers.
+    /// Output lines and their normalizers.
     fn attend(&self, tile: &Tile) -> Result<(Vec<T>, Vec<T>)> {
         let (lines, width) = (tile.queries.len(), self.sizes.width);
         let mut mixed = vec![T::ZERO; lines * width];
@@ -174,7 +174,7 @@ impl<T: Wide, R: Rule> Call<'_, T, R> {
             for (line, weights) in weights.chunks_mut(keys.len()).enumerate() {
                 let before = highest[line];
                 let now = weights.iter().fold(before, |most, &score| score.at_least(most));
-                // Nothing to see in this block. Scores that are no numbers are not nothing: they reach the output.
+                // Nothing is visible in this block. NaN scores are not skipped: they reach the output.
                 if now == T::LOWEST && weights.iter().all(|&score| score == T::LOWEST) {
                     weights.fill(T::ZERO);
                     continue;
@@ -191,17 +191,17 @@ impl<T: Wide, R: Rule> Call<'_, T, R> {
             let part: Vec<T> = product((lines, width, keys.len()), Window::new(&weights, 0, (keys.len(), 1)), v)?;
             mixed.iter_mut().zip(part).for_each(|(sum, part)| *sum += part);
         }
-        let mut normalisers = Vec::with_capacity(2 * lines);
+        let mut normalizers = Vec::with_capacity(2 * lines);
         for ((line, highest), sum) in mixed.chunks_mut(width).zip(highest).zip(sums) {
             let share = if sum > T::ZERO { T::ONE / sum } else { T::ZERO };
             line.iter_mut().for_each(|x| *x *= share);
-            normalisers.extend([highest, share]);
+            normalizers.extend([highest, share]);
         }
-        Ok((mixed, normalisers))
+        Ok((mixed, normalizers))
     }
 
-    /// Gradients for `out` and `normalisers` of [`forward`](Self::forward) and the gradient `g` of the output.
-    pub(super) fn backward(&self, out: &[T], normalisers: &[T], g: Operand<'_>) -> Result<CallGradients<T>> {
+    /// Gradients for `out` and `normalizers` of [`forward`](Self::forward) and the gradient `g` of the output.
+    pub(super) fn backward(&self, out: &[T], normalizers: &[T], g: Operand<'_>) -> Result<CallGradients<T>> {
         let Sizes { rows, heads, kv_heads, queries, keys, width } = self.sizes;
         let group = heads / kv_heads;
         let mut of_q = vec![T::ZERO; rows * heads * queries * width];
@@ -215,7 +215,7 @@ impl<T: Wide, R: Rule> Call<'_, T, R> {
                 let head = tile.head % group;
                 let at = head * queries + tile.queries.start;
                 let of_q = &mut of_q[at * width..][..tile.queries.len() * width];
-                of_slopes[head] += self.attend_backward(&tile, (out, normalisers, g), of_q, of_k, of_v)?;
+                of_slopes[head] += self.attend_backward(&tile, (out, normalizers, g), of_q, of_k, of_v)?;
             }
             Ok::<_, candle_core::Error>(of_slopes)
         });
@@ -229,14 +229,14 @@ impl<T: Wide, R: Rule> Call<'_, T, R> {
     fn attend_backward(
         &self,
         tile: &Tile,
-        (out, normalisers, g): (&[T], &[T], Operand<'_>),
+        (out, normalizers, g): (&[T], &[T], Operand<'_>),
         of_q: &mut [T],
         of_k: &mut [T],
         of_v: &mut [T],
     ) -> Result<f64> {
         let (lines, width) = (tile.queries.len(), self.sizes.width);
         let first = self.query_line(tile);
-        let normalisers = &normalisers[first / width * 2..][..lines * 2];
+        let normalizers = &normalizers[first / width * 2..][..lines * 2];
         let g_values = T::values(g.storage).unwrap_or_default();
         let dot = |(a, b): (&[T], &[T])| a.iter().zip(b).map(|(&a, &b)| a * b).sum();
         let (out, g_lines) = (&out[first..][..lines * width], &g_values[g.offset + first..][..lines * width]);
@@ -248,8 +248,8 @@ impl<T: Wide, R: Rule> Call<'_, T, R> {
             let count = keys.len();
             let line = self.key_line(tile, keys.start);
             let mut weights = self.scores(tile, &keys, cover)?;
-            for (weights, normaliser) in weights.chunks_mut(count).zip(normalisers.chunks(2)) {
-                weights.iter_mut().for_each(|score| *score = (*score - normaliser[0]).exp() * normaliser[1]);
+            for (weights, normalizer) in weights.chunks_mut(count).zip(normalizers.chunks(2)) {
+                weights.iter_mut().for_each(|score| *score = (*score - normalizer[0]).exp() * normalizer[1]);
             }
             let v = Window::new(self.v.storage, self.v.offset + line, (1, width));
             let mut of_scores: Vec<T> = product((lines, count, width), g, v)?;
@@ -274,8 +274,8 @@ impl<T: Wide, R: Rule> Call<'_, T, R> {
     }
 }
 
-/// One query's part of its slope's gradient, Σ dS·(k − q). It is the difference of large numbers, and what rounding does
-/// to D weighs by the distance of the keys; but Σ dS is 0, so that what it is found to be tells the error of D.
+/// One query's part of its slope's gradient, Σ dS·(k − q). It is the difference of large numbers, in which the rounding error
+/// of D is weighted by the distance of the keys; but Σ dS is 0, so its computed value gives the error of D.
 #[derive(Clone, Copy, Default)]
 struct SlopeGradient {
     found: f64,

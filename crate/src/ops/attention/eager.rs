@@ -1,4 +1,4 @@
-//! Attention of plain tensor operations, all scores at once: the reference, and what devices without a kernel run.
+//! Attention composed of tensor operations, all scores at once: the reference, and the path of devices without a kernel.
 
 use candle_core::{D, DType, Result, Tensor};
 use rand::{Rng, SeedableRng};
@@ -43,7 +43,7 @@ pub(super) fn eager(
 }
 
 impl Dropout {
-    /// 0 with the probability, else 1 / (1 − probability); the same for a seed on every device.
+    /// Returns 0 with the probability and otherwise 1 / (1 − probability), the same for a seed on every device.
     fn mask(self, shape: (usize, usize, usize, usize), dtype: DType, device: &candle_core::Device) -> Result<Tensor> {
         let mut random = ChaCha8Rng::seed_from_u64(self.seed);
         let kept = (1.0 / (1.0 - self.probability)) as f32;

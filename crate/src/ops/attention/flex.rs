@@ -16,7 +16,7 @@ type Visible = dyn Fn(usize, usize, usize, usize) -> bool + Send + Sync;
 type Score = dyn Fn(usize, usize, usize, usize) -> f32 + Send + Sync;
 
 /// Which keys a query sees, by any function of (row, head, query, key), with a table of which blocks of 64 by 64 hold
-/// no, some or only visible pairs: made once, used in every layer.
+/// none, some or only visible pairs. It is made once and used in every layer.
 #[derive(Clone)]
 pub struct BlockMask(Arc<Table>);
 

@@ -17,7 +17,7 @@ pub(super) fn attend(
     scale: f64,
 ) -> Result<Tensor> {
     let device_mask = mask.device_mask(q.device())?;
-    // A query that sees nothing averages all keys; the tiles, which skip what is hidden, cannot.
+    // A query that sees nothing averages all keys, which the tiles cannot do, because they skip hidden keys.
     let tiles = !mask.has_fully_masked();
     let wide = slopes.map(|slopes| slopes.detach().to_dtype(DType::F32)?.contiguous()).transpose()?;
     let (out, saved) =
@@ -34,7 +34,7 @@ pub(super) fn attend(
     }
 }
 
-/// (q, k, v) or (q, k and v stacked, slopes) → the output, which was computed before.
+/// (q, k, v) or (q, stacked k and v, slopes) → the output, which was computed before.
 struct Attend {
     device_mask: DeviceMask,
     scale: f64,

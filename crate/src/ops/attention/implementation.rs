@@ -1,4 +1,4 @@
-//! The ways to compute attention, by name, and what one cannot do.
+//! The attention implementations by name, and their limits.
 
 use std::fmt;
 use std::str::FromStr;
@@ -6,17 +6,17 @@ use std::str::FromStr;
 use crate::diagnostic::{Diagnose, Diagnostic};
 use crate::sealed::Sealed;
 
-/// How attention is computed. All give the same numbers; they differ in memory, speed and in what they can serve.
+/// How attention is computed. All give the same numbers; they differ in memory, speed and supported cases.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum AttentionImplementation {
-    /// All scores at once, of plain tensor operations: the reference, and the only one with attention dropout.
+    /// All scores at once, composed of tensor operations: the reference, and the only one with attention dropout.
     Eager,
-    /// Exact softmax over the scores of one block of queries at a time; backward makes them again.
+    /// Exact softmax over the scores of one block of queries at a time; backward computes them again.
     #[default]
     Sdpa,
     /// Blocks of queries and of keys with a running softmax; blocks that causality, window or documents hide are skipped.
     FlashAttention2,
-    /// As flash, with the mask as a function and a table of empty, partial and full blocks made once for a batch.
+    /// Like flash, with the mask as a function, and a table of empty, partial and full blocks that is made once for a batch.
     FlexAttention,
 }
 
@@ -67,7 +67,7 @@ impl FromStr for AttentionImplementation {
 #[error("{}", self.diagnostic())]
 #[non_exhaustive]
 pub enum AttentionError {
-    /// A name that is none of the implementations'.
+    /// A name that no implementation has.
     Unknown {
         /// The name.
         name: String,
@@ -79,11 +79,11 @@ pub enum AttentionError {
         /// The probability asked for.
         probability: f64,
     },
-    /// Operands that do not belong together.
+    /// Operands that do not match.
     Shape {
         /// What does not fit.
         what: String,
-        /// What would.
+        /// What is expected.
         advice: &'static str,
     },
     /// The computation failed.

@@ -23,20 +23,20 @@ use operation::{Attend, AttendWithSlopes, Blockwise, Pairs};
 /// Attention weights set to 0 at random during training.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Dropout {
-    /// Of each weight, below 1.
+    /// The probability for each weight, below 1.
     pub probability: f64,
-    /// Decides which; the same on every device.
+    /// Selects them, the same ones on every device.
     pub seed: u64,
 }
 
-/// How [`attention`] is to be computed.
+/// Options of [`attention`].
 #[derive(Clone, Debug)]
 pub struct AttentionOptions<'a> {
-    /// By which implementation.
+    /// The implementation.
     pub implementation: AttentionImplementation,
     /// Which keys each query sees.
     pub mask: &'a AttentionMask,
-    /// What products of queries and keys are multiplied by, usually 1/√width.
+    /// The factor of products of queries and keys, usually 1/√width.
     pub scale: f64,
     /// ALiBi: `[heads]`; slope · (key − query) is added to the scaled score. Gradients flow to it.
     pub slopes: Option<&'a Tensor>,
@@ -51,7 +51,7 @@ pub struct AttentionOptions<'a> {
 ///
 /// # Errors
 /// [`AttentionError::Dropout`] if the implementation cannot drop weights, [`AttentionError::Shape`] if sizes do not fit,
-/// or the device's refusal.
+/// or an error of the device.
 pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, options: &AttentionOptions<'_>) -> Result<Tensor, AttentionError> {
     let AttentionOptions { implementation, mask, scale, slopes, dropout } = *options;
     let dropout = dropout.filter(|dropout| dropout.probability > 0.0);
@@ -77,7 +77,7 @@ pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, options: &AttentionOptions<
     if implementation == AttentionImplementation::Eager || !q.device().is_cpu() {
         return Ok(eager::eager((q, k, v), &mask.matrix(q.device())?, slopes, scale, dropout)?);
     }
-    // Scores of one block of 64 queries and 512 keys take 128 KB: with what they are made of, a core's cache.
+    // Scores of one block of 64 queries and 512 keys take 128 KB: together with their operands, a core's cache.
     let (pairs, block) = match implementation {
         AttentionImplementation::FlexAttention => {
             (Pairs::Table(mask.blocks().clone()), (flex::BLOCK, Some(flex::BLOCK)))
@@ -85,14 +85,14 @@ pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, options: &AttentionOptions<
         AttentionImplementation::FlashAttention2 => (Pairs::Rule(mask.clone()), (128, Some(128))),
         _ => (Pairs::Rule(mask.clone()), (64, None)),
     };
-    blockwise(q, k, v, slopes, Blockwise { sizes, pairs, scale, block, normalisers: OnceLock::new() })
+    blockwise(q, k, v, slopes, Blockwise { sizes, pairs, scale, block, normalizers: OnceLock::new() })
 }
 
 /// As [`attention`] by [`AttentionImplementation::FlexAttention`], with any function as the mask, and one that adds to
 /// scores if the mask has it. Of CPU tensors.
 ///
 /// # Errors
-/// [`AttentionError::Shape`] if sizes do not fit, or the device's refusal.
+/// [`AttentionError::Shape`] if sizes do not fit, or an error of the device.
 pub fn flex_attention(
     q: &Tensor,
     k: &Tensor,
@@ -111,7 +111,7 @@ pub fn flex_attention(
         return Ok(eager::eager((q, k, v), &mask.dense(sizes.rows, sizes.heads, q.device())?, None, scale, None)?);
     }
     let (pairs, block) = (Pairs::Table(mask.clone()), (flex::BLOCK, Some(flex::BLOCK)));
-    blockwise(q, k, v, None, Blockwise { sizes, pairs, scale, block, normalisers: OnceLock::new() })
+    blockwise(q, k, v, None, Blockwise { sizes, pairs, scale, block, normalizers: OnceLock::new() })
 }
 
 fn sizes(q: &Tensor, k: &Tensor, v: &Tensor, slopes: Option<&Tensor>) -> Result<Sizes, AttentionError> {

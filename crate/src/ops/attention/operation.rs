@@ -17,8 +17,8 @@ pub(super) struct Blockwise {
     pub(super) scale: f64,
     /// Queries and keys of one block.
     pub(super) block: (usize, Option<usize>),
-    /// In the wide type, two numbers for each query: what the forward leaves for the backward.
-    pub(super) normalisers: OnceLock<CpuStorage>,
+    /// Two numbers for each query in the wide type, which the forward leaves for the backward.
+    pub(super) normalizers: OnceLock<CpuStorage>,
 }
 
 /// The two kinds of rules.
@@ -51,9 +51,9 @@ impl Blockwise {
         operands: (Operand<'_>, Operand<'_>, Operand<'_>),
         slopes: Option<&[T::Wide]>,
     ) -> Result<(CpuStorage, Shape)> {
-        let (out, normalisers) = self.call(operands, slopes, |call| call.forward(), |call| call.forward())?;
-        // A second forward of one operation would make the same numbers.
-        let _ = self.normalisers.set(T::Wide::storage(normalisers));
+        let (out, normalizers) = self.call(operands, slopes, |call| call.forward(), |call| call.forward())?;
+        // A second forward of one operation would give the same numbers.
+        let _ = self.normalizers.set(T::Wide::storage(normalizers));
         let Sizes { rows, heads, queries, width, .. } = self.sizes;
         Ok((T::storage(T::narrowed(out)), Shape::from((rows, heads, queries, width))))
     }
@@ -195,7 +195,7 @@ impl CustomOp3 for AttendBackward {
         let (Storage::Cpu(out), Storage::Cpu(g)) = (&*out, &*g) else {
             candle_core::bail!("attention: operands on different devices")
         };
-        let Some(normalisers) = self.forward.normalisers.get() else {
+        let Some(normalizers) = self.forward.normalizers.get() else {
             candle_core::bail!("attention: backward before forward")
         };
         // With slopes, the second argument holds keys and values, and the third the slopes.
@@ -211,8 +211,8 @@ impl CustomOp3 for AttendBackward {
             let (out, g) = (widened::<T>(out, out_layout, NAME)?, widened::<T>(g, g_layout, NAME)?);
             let out = operand(&out, 0);
             let out = W::values(out.storage).map(|values| &values[out.offset..]);
-            let saved = W::values(normalisers).zip(out);
-            let Some((normalisers, out)) = saved else {
+            let saved = W::values(normalizers).zip(out);
+            let Some((normalizers, out)) = saved else {
                 return Err(Error::Msg("attention: backward in another element type".to_owned()).bt());
             };
             let g = operand(&g, 0);
@@ -220,8 +220,8 @@ impl CustomOp3 for AttendBackward {
             let made = self.forward.call(
                 operands,
                 slopes.as_deref(),
-                |call| call.backward(out, normalisers, g),
-                |call| call.backward(out, normalisers, g),
+                |call| call.backward(out, normalizers, g),
+                |call| call.backward(out, normalizers, g),
             )?;
             let _ = self.of_slopes.set(made.slopes);
             let mut all = made.q;

@@ -1,4 +1,4 @@
-//! All implementations against the reference, values and gradients, for everything that decides who sees whom.
+//! All implementations against the reference, values and gradients, for everything that decides which keys a query sees.
 
 use candle_core::{DType, Device, Result, Tensor, Var};
 
@@ -145,7 +145,7 @@ fn the_reference_is_attention_as_it_is_written_down() {
 #[test]
 fn a_mask_is_any_function_and_scores_are_added_to() {
     let (tokens, d) = (130, 4);
-    // Even heads look back, odd ones look at every third token; scores favour near tokens by head.
+    // Even heads look back, odd ones look at every third token; scores favor near tokens by head.
     let visible = |_: usize, head: usize, query: usize, key: usize| match head % 2 {
         0 => key <= query,
         _ => key % 3 == query % 3 && query != 5,

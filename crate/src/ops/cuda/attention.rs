@@ -1,5 +1,5 @@
-//! Attention on a GPU: by tensor cores, tile by tile, where the head's width and the element type allow; else by matrix
-//! products of a block of queries with one pass for mask and softmax between them.
+//! Attention on a GPU: by tensor cores, tile by tile, where the head's width and the element type allow it; otherwise by
+//! matrix products of a block of queries with one pass for mask and softmax between them.
 
 use candle_core::backend::BackendStorage;
 use candle_core::{CudaDevice, DType, Error, Result, Shape, Tensor};
@@ -15,10 +15,10 @@ const OP: &str = "attention";
 const SCORES: usize = 256 << 20;
 
 /// q `[b, heads, s, d]`, k and v `[b, kv_heads, t, d]`, slopes `[heads]` in float32 → the output `[b, heads, s, d]` and
-/// what the backward needs of it beside: a number for each query if `tiles`, else an empty tensor.
+/// what else the backward needs: a number for each query if `tiles`, otherwise an empty tensor.
 ///
-/// `tiles` asks for the kernel that never has more than a tile of scores; where it cannot serve, and if not asked for,
-/// scores of a block of queries exist at a time. A query that sees nothing gives zeros by tiles, else the mean of all
+/// `tiles` requests the kernel that never holds more than a tile of scores; where it is not available or not requested, the
+/// scores of a block of queries exist at a time. A query that sees nothing returns zeros by tiles, otherwise the mean of all
 /// values.
 pub(crate) fn attend(
     operands: (&Tensor, &Tensor, &Tensor),
@@ -194,7 +194,7 @@ fn optional(tensor: Option<&Tensor>, dtype: DType, device: &CudaDevice) -> Resul
     })
 }
 
-/// The last keys that are seen; 0 for all.
+/// The number of last keys that are seen; 0 for all.
 fn window(device_mask: &DeviceMask) -> i32 {
     let most = i32::MAX / 2;
     device_mask.window.map_or(0, |window| i32::try_from(window).unwrap_or(most).min(most))
@@ -231,7 +231,7 @@ fn readable(tensor: &Tensor) -> Result<Tensor> {
     if strides(tensor).1 { Ok(tensor.clone()) } else { tensor.contiguous()?.copy() }
 }
 
-/// The parameters of the tile kernels, but for the gradient's strides.
+/// The parameters of the tile kernels, except the gradient's strides.
 fn parameters(
     (q, k, v): (&Tensor, &Tensor, &Tensor),
     slopes: Option<&Tensor>,

@@ -36,12 +36,12 @@ static OPEN: Mutex<BTreeMap<usize, candle_core::Device>> = Mutex::new(BTreeMap::
 /// The one candle device of a GPU.
 ///
 /// All work of all threads goes into one stream of its own, in the order of the calls. That makes candle's events,
-/// two for each tensor, unnecessary: they would order the work of several streams. Memory that tensors gave back stays
-/// with the process, because giving it to the driver and asking for it anew at each synchronisation costs more than a
+/// two for each tensor, unnecessary: they would order the work of several streams. Memory that tensors freed stays
+/// with the process, because returning it to the driver and requesting it again at each synchronization costs more than a
 /// small model's step.
 ///
 /// # Errors
-/// [`Fault`] for a number that no GPU has, and the driver's refusal.
+/// [`Fault`] for a number that no GPU has, and the driver's error.
 pub(crate) fn open(number: usize) -> Result<candle_core::Device, Fault> {
     let mut open = OPEN.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(device) = open.get(&number) {
@@ -65,7 +65,7 @@ pub(crate) fn open(number: usize) -> Result<candle_core::Device, Fault> {
     Ok(device)
 }
 
-/// What the maker calls it.
+/// Returns the manufacturer's name of it.
 pub(crate) fn model_name(number: usize) -> Option<String> {
     count().ok().filter(|&count| number < count)?;
     result::device::get_name(result::device::get(number as i32).ok()?).ok()
@@ -80,7 +80,7 @@ pub(crate) fn memory(number: usize) -> Option<(u64, u64)> {
     Some((free as u64 + reserved.saturating_sub(used), total as u64))
 }
 
-/// Starts the high-water mark of the tensors' memory anew.
+/// Resets the high-water mark of the tensors' memory.
 pub(crate) fn reset_peak_memory(number: usize) {
     // Zero is the only value that the driver takes here; it means the current use.
     set_attribute(number, sys::CUmemPool_attribute::CU_MEMPOOL_ATTR_USED_MEM_HIGH, 0);
@@ -111,7 +111,7 @@ fn attribute(number: usize, which: sys::CUmemPool_attribute) -> Option<u64> {
     Some(value)
 }
 
-/// Sets one of the pool's 64-bit attributes; a driver that refuses leaves it as it was.
+/// Sets one of the pool's 64-bit attributes; it does not change if the driver refuses.
 fn set_attribute(number: usize, which: sys::CUmemPool_attribute, mut value: u64) {
     if let Some(pool) = pool(number) {
         // SAFETY: as in `attribute`.

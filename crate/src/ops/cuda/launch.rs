@@ -36,8 +36,8 @@ impl Pointer<'_> {
     /// The address, for a kernel that runs on `device`.
     ///
     /// # Errors
-    /// An operand of another device, or of the same GPU opened once more: work there is in another stream, which nothing
-    /// orders with this one.
+    /// An operand of another device, or of the same GPU opened again: its work is in another stream, which is not ordered with
+    /// this one.
     pub(super) fn on(&self, device: &CudaDevice) -> Result<u64> {
         if self.device == device.id() {
             return Ok(self.address);
@@ -137,7 +137,7 @@ impl Extent {
 /// does so behind the kernel, on the same stream.
 ///
 /// # Errors
-/// An operand of another device, a size that the kernel's own types cannot hold, and the driver's refusal.
+/// An operand of another device, a size that the kernel's own types cannot hold, and the driver's error.
 pub(super) fn launch(device: &CudaDevice, kernel: &str, extent: Extent, arguments: &[Argument<'_>]) -> Result<()> {
     if extent.blocks.0 == 0 || extent.blocks.1 == 0 || extent.blocks.2 == 0 {
         return Ok(());

@@ -1,4 +1,4 @@
-//! What runs on a GPU: the driver's libraries, found when the first GPU is opened, and the kernels of the operators.
+//! GPUs: the driver's libraries, opened when the first GPU is opened, and the kernels of the operators.
 //!
 //! Without the `cuda` feature the same functions exist and refuse, so that nothing outside this folder and `device.rs`
 //! asks for the feature.

@@ -7,7 +7,7 @@ use super::launch::{Argument, Extent, contiguous, empty, int, launch, pointer, s
 use super::{LowBit, Operand};
 use crate::spec::{Granularity, QuantDType};
 
-/// Up to so many tokens are multiplied with the numbers as they are read; for more, the values are laid out for cuBLAS.
+/// Up to this many tokens are multiplied with the numbers as they are read; for more, the values are decoded for cuBLAS.
 const FEW: usize = 8;
 
 /// `struct LowBit` of `quantized.cu`.
@@ -98,7 +98,7 @@ pub(crate) fn quantized_linear(x: Operand<'_>, weight: &LowBit<'_>) -> Result<Cu
     Ok(y)
 }
 
-/// Every `group` neighbours rounded with a scale of their own: the best of `tried`, or that of their largest magnitude.
+/// Rounds every `group` neighbors with a scale of their own: the best of `tried`, or that of their largest magnitude.
 pub(crate) fn rounded(x: Operand<'_>, numbers: QuantDType, group: usize, tried: usize) -> Result<CudaStorage> {
     const OP: &str = "rounding";
     let (count, dtype, device) = (x.1.shape().elem_count(), x.0.dtype(), x.0.device());

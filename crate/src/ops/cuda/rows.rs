@@ -1,4 +1,4 @@
-//! Normalisation, and what else goes row by row.
+//! Normalization, and other passes row by row.
 
 use candle_core::backend::BackendStorage;
 use candle_core::{CudaStorage, DType, Error, Result, Shape};

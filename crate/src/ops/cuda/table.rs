@@ -1,4 +1,4 @@
-//! Rows of a table by number, and the loss.
+//! Rows of a table by index, and the loss.
 
 use candle_core::backend::BackendStorage;
 use candle_core::{CudaStorage, DType, Error, Result, Shape, Tensor};
@@ -6,8 +6,8 @@ use candle_core::{CudaStorage, DType, Error, Result, Shape, Tensor};
 use super::Operand;
 use super::launch::{Argument, Extent, contiguous, empty, launch, suffix, tensor, whole, with};
 
-/// table `[rows, h]` and ids (u32) → `[ids' shape, h]`. An id beyond the table gives NaN: looking at the ids would wait
-/// for the GPU.
+/// table `[rows, h]` and ids (u32) → `[ids' shape, h]`. An id beyond the table gives NaN, because checking the
+/// ids would wait for the GPU.
 pub(crate) fn embedding(table: Operand<'_>, ids: Operand<'_>) -> Result<(CudaStorage, Shape)> {
     const OP: &str = "embedding";
     let ((rows, width), dtype, device) = (table.1.shape().dims2()?, table.0.dtype(), table.0.device());

@@ -241,7 +241,7 @@ fn rounding_on_a_gpu() {
             };
             let (found, expected) =
                 (back(rounded_weight(&there, &scheme).unwrap()), rounded_weight(&x, &scheme).unwrap());
-            // Where two scales miss by the same, sums in another order may choose the other.
+            // Where two scales have the same error, sums in another order may choose the other one.
             let (found, expected) = (missed(found), missed(values(&expected)));
             assert!((found - expected).abs() <= 1e-3 * expected, "{scheme}, {dtype:?}: {found} and {expected}");
         }

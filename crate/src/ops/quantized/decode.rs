@@ -1,9 +1,9 @@
-//! Rows of numbers back into values.
+//! Decodes rows of numbers into values.
 
 use super::numbers::f8_values;
 use crate::spec::{QuantDType, Scheme};
 
-/// The numbers of a row, as float32 and without their scales. Groups are read off the row's beginning.
+/// The numbers of a row, as float32 and without their scales. Groups start at the beginning of the row.
 #[inline(always)]
 pub(super) fn numbers(scheme: &Scheme, bytes: &[u8], out: &mut [f32]) {
     match (scheme.packed, scheme.weights) {
@@ -40,7 +40,7 @@ pub(crate) fn values(scheme: &Scheme, bytes: &[u8], scales: &[f32], out: &mut [f
     }
 }
 
-/// The numbers of a row of whole numbers as bytes with a sign.
+/// Returns the numbers of a row of integers as signed bytes.
 pub(super) fn whole_numbers(scheme: &Scheme, bytes: &[u8], out: &mut [i8]) {
     match (scheme.packed, scheme.weights) {
         (true, QuantDType::Int4) => {

@@ -1,4 +1,4 @@
-//! Rounding that trains: the forward pass sees what the low-bit type will keep, the backward pass looks through it.
+//! Rounding for training: the forward pass gets the values that the low-bit type will hold, and the backward pass ignores the rounding.
 
 use candle_core::{CpuStorage, CudaStorage, CustomOp1, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
@@ -11,11 +11,11 @@ use super::fit::{TRIED, largest, nonzero, scale_of};
 use super::numbers::{half_range, round_all};
 use crate::spec::{Granularity, QuantDType, Scheme};
 
-/// The weight `[outputs, inputs]` as it will be when it was stored by this scheme and read again. Its gradient is that of
+/// Returns the weight `[outputs, inputs]` as it will be after it was stored by this scheme and read again. Its gradient is that of
 /// the result (a straight-through estimator; Bengio et al. 2013).
 ///
 /// # Errors
-/// candle's, if the groups do not divide the width.
+/// candle's error, if the groups do not divide the width.
 pub fn rounded_weight(weight: &Tensor, scheme: &Scheme) -> Result<Tensor> {
     let (_, inputs) = weight.dims2()?;
     let group = scheme.group_size(inputs);
@@ -26,11 +26,11 @@ pub fn rounded_weight(weight: &Tensor, scheme: &Scheme) -> Result<Tensor> {
     weight.contiguous()?.apply_op1(Rounding { numbers: scheme.weights, group, fitted: true })
 }
 
-/// x as a product will see it: each token (a row of the last dimension) rounded with a scale of its own. The gradient
+/// Returns x as a product will get it: each token (a row of the last dimension) rounded with a scale of its own. The gradient
 /// passes as in [`rounded_weight`].
 ///
 /// # Errors
-/// candle's, for element types that are not floats.
+/// candle's error, for element types that are not floats.
 pub fn rounded_activations(x: &Tensor, numbers: QuantDType) -> Result<Tensor> {
     let group = x.dims().last().copied().unwrap_or(1).max(1);
     x.contiguous()?.apply_op1(Rounding { numbers, group, fitted: false })
@@ -48,7 +48,7 @@ pub(super) fn round_rows(numbers: QuantDType, values: &mut [f32], width: usize) 
 
 struct Rounding {
     numbers: QuantDType,
-    /// So many neighbours share a scale.
+    /// This many neighbors share a scale.
     group: usize,
     /// Scales are fitted as those of stored weights are; else they are those of the largest magnitude.
     fitted: bool,

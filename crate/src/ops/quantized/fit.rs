@@ -1,12 +1,12 @@
-//! Weights into numbers and scales.
+//! Fits numbers and scales to weights.
 
 use rayon::prelude::*;
 
 use super::numbers::{bounds, f8_byte, half_range, round_all, round_whole};
 use crate::spec::{Granularity, QuantDType, Scheme};
 
-/// The scale of a group of 4-bit numbers is looked for among so many: one that maps the group's largest magnitude to −8,
-/// a little more than that, and less in steps of a 32nd, which clip a few weights for finer steps of all others.
+/// Number of scales that are tried for a group of 4-bit numbers: the one that maps the group's largest magnitude to −8, one
+/// slightly larger, and smaller ones in steps of a 32nd, which clip a few weights for finer steps of all others.
 pub(super) const TRIED: usize = 9;
 
 /// A low-bit matrix.
@@ -35,9 +35,9 @@ pub(super) fn largest(values: &[f32]) -> f32 {
 
 /// The scale of a group of weights, rounded to the type that it is stored in by `stored`.
 ///
-/// That of 4-bit numbers is the one of least squared error among some, and negative where the largest magnitude is a
-/// positive weight: so it can be −8, which whole numbers reach and 8 they do not. Against the largest magnitude divided by
-/// 7.5 this takes an eighth off the error. 8-bit numbers have nothing to gain.
+/// For 4-bit numbers it is the candidate with the least squared error, and negative where the largest magnitude is a positive
+/// weight, so that this weight can be −8, which the numbers reach, while they do not reach 8. Compared with the largest
+/// magnitude divided by 7.5 this reduces the error by an eighth. 8-bit numbers would not gain.
 pub(super) fn scale_of(numbers: QuantDType, values: &[f32], stored: impl Fn(f32) -> f32) -> f32 {
     let most = largest(values);
     if numbers != QuantDType::Int4 {
@@ -72,13 +72,12 @@ pub(super) fn scale_of(numbers: QuantDType, values: &[f32], stored: impl Fn(f32)
     best
 }
 
-/// A group of zeros has a scale, too.
+/// A group of zeros also has a scale.
 pub(super) fn nonzero(scale: f32) -> f32 {
     if scale == 0.0 { f32::EPSILON } else { scale }
 }
 
-/// Puts a matrix of rows of `inputs` finite values into a low-bit type; `stored` rounds scales to the type that they will be
-/// stored in.
+/// Quantizes a matrix with rows of `inputs` finite values; `stored` rounds scales to the type that they will be stored in.
 pub(crate) fn quantize_rows(
     scheme: &Scheme,
     values: &[f32],
@@ -109,8 +108,8 @@ pub(crate) fn quantize_rows(
     Quantized { numbers, scales }
 }
 
-/// Whole numbers or 8-bit floats, as values, into the bytes of a row. Packed numbers are counted from the lowest one, the
-/// first in the lowest bits.
+/// Writes integers or 8-bit floats, given as values, into the bytes of a row. Packed numbers are offset by the lowest one, with
+/// the first in the lowest bits.
 fn encode(scheme: &Scheme, rounded: &[f32], bytes: &mut [u8]) {
     match (scheme.packed, scheme.weights) {
         (_, QuantDType::F8E4M3) => bytes.iter_mut().zip(rounded).for_each(|(byte, x)| *byte = f8_byte(*x)),

@@ -16,19 +16,19 @@ use super::numbers::{bounds, half_range, round_whole};
 use super::weight::{QuantizedWeight, WeightRows};
 use crate::spec::QuantDType;
 
-/// Up to so many tokens, each row of the weight is decoded in passing; for more, blocks of rows are decoded for a matrix
-/// product.
+/// Up to this many tokens, each row of the weight is decoded while it is multiplied; for more, blocks of rows are decoded for
+/// a matrix product.
 const FEW: usize = 8;
-/// Rows of such a block, together about so many weights.
+/// The weights of such a block of rows, approximately.
 const BLOCK: usize = 1 << 19;
 
 /// x Wᵀ + b over the last dimension: x `[…, in]`, W `[out, in]`, b `[out]` → `[…, out]`. If the scheme says so, x is
-/// rounded first, token by token. Sums are float32; of whole numbers with whole numbers, they are whole.
+/// rounded first, token by token. Sums are float32, and integer sums where both operands are integers.
 ///
-/// W is not trained: only x gets a gradient, and rounding x passes it on as it is.
+/// W is not trained: only x gets a gradient, and rounding x passes it on unchanged.
 ///
 /// # Errors
-/// candle's, if shapes, element types or devices do not fit.
+/// candle's error, if shapes, element types or devices do not match.
 pub fn quantized_linear(x: &Tensor, weight: &QuantizedWeight, bias: Option<&Tensor>) -> Result<Tensor> {
     if !x.device().same_device(weight.numbers.device()) {
         candle_core::bail!("quantized-linear: x and the weight are on different devices")
@@ -121,7 +121,7 @@ impl QuantizedWeight {
         })
     }
 
-    /// The same with x as whole numbers: sums of products of bytes, group by group.
+    /// The same with x as integers: sums of products of bytes, group by group.
     fn few_whole(&self, rows: WeightRows<'_>, x: &[f32], tokens: usize) -> Vec<f32> {
         thread_local! {
             static ROW: RefCell<Vec<i8>> = const { RefCell::new(Vec::new()) };
@@ -175,7 +175,7 @@ impl QuantizedWeight {
     }
 }
 
-/// A token's values as whole numbers; gives their scale.
+/// Rounds a token's values to integers and returns their scale.
 fn whole_numbers(x: &[f32], numbers: &mut [i8]) -> f32 {
     let step = nonzero(largest(x) / half_range(QuantDType::Int8));
     let bounds = bounds(QuantDType::Int8);
@@ -183,7 +183,7 @@ fn whole_numbers(x: &[f32], numbers: &mut [i8]) -> f32 {
     step
 }
 
-/// Σ a·b. Products of two bytes fit 16 bits, and compilers know an instruction for pairs of those.
+/// Σ a·b. Products of two bytes fit into 16 bits, and processors have an instruction for pairs of those.
 #[inline(always)]
 fn dot_of_bytes(a: &[i8], b: &[i8]) -> i32 {
     a.iter().zip(b).map(|(a, b)| i32::from(*a) * i32::from(*b)).sum()
@@ -200,7 +200,7 @@ mod tests {
 
     fn schemes() -> Vec<Scheme> {
         let mut schemes: Vec<Scheme> = Recipe::ALL.iter().map(|recipe| recipe.scheme()).collect();
-        // As others write them, too.
+        // As other writers store them.
         schemes.push(Scheme { granularity: Granularity::Channel, ..schemes[0] });
         schemes.push(Scheme { granularity: Granularity::Group(8), ..schemes[1] });
         schemes.push(Scheme { granularity: Granularity::Group(32), ..schemes[2] });

@@ -1,8 +1,8 @@
 //! Linear layers whose weights are stored as low-bit weights: the numbers, their scales, products with them, and the rounding
 //! that trains for it.
 //!
-//! A value x is stored as the number nearest to x / scale, and stands for number · scale. Scales are symmetric: zero is
-//! always exact.
+//! A value x is stored as the number nearest to x / scale, and stands for number · scale. Scales are symmetric, so zero
+//! is always exact.
 
 mod decode;
 mod fake;

@@ -2,7 +2,7 @@
 
 use crate::spec::QuantDType;
 
-/// Added and taken away again, it rounds to whole numbers, halves to even.
+/// Adding and subtracting it rounds to integers, halves to even.
 const WHOLE: f32 = 12_582_912.0;
 /// The same for steps of 2⁻⁹, which the smallest 8-bit floats have.
 const SMALLEST_STEPS: f32 = 24_576.0;
@@ -10,7 +10,7 @@ const SMALLEST_STEPS: f32 = 24_576.0;
 const SMALLEST_NORMAL: f32 = 0.015_625;
 
 /// What the largest magnitude of a group is mapped to: half the range of the numbers, as compressed-tensors and torchao
-/// define it. Whole numbers reach from −2ⁿ⁻¹ to 2ⁿ⁻¹ − 1.
+/// define it. Integers range from −2ⁿ⁻¹ to 2ⁿ⁻¹ − 1.
 pub(super) fn half_range(numbers: QuantDType) -> f32 {
     match numbers {
         QuantDType::Int4 => 7.5,
@@ -28,18 +28,18 @@ pub(super) fn bounds(numbers: QuantDType) -> (f32, f32) {
     }
 }
 
-/// The nearest whole number within bounds, halves to even.
+/// Returns the nearest integer within bounds, halves to even.
 #[inline(always)]
 pub(super) fn round_whole(x: f32, (least, most): (f32, f32)) -> f32 {
     (x.clamp(least, most) + WHOLE) - WHOLE
 }
 
-/// The nearest 8-bit float within bounds, halves to even.
+/// Returns the nearest 8-bit float within bounds, halves to even.
 #[inline(always)]
 pub(super) fn round_f8(x: f32) -> f32 {
     let x = x.clamp(-448.0, 448.0);
     let bits = x.to_bits();
-    // Three of the 23 bits of the fraction stay.
+    // Three of the 23 fraction bits are kept.
     let normal = f32::from_bits((bits + 0x7_ffff + ((bits >> 20) & 1)) & !0xf_ffff);
     let small = (x + SMALLEST_STEPS) - SMALLEST_STEPS;
     if x.abs() < SMALLEST_NORMAL { small } else { normal }
@@ -67,7 +67,7 @@ pub(super) fn f8_byte(x: f32) -> u8 {
     sign | ((x.to_bits() >> 20) - (120 << 3)) as u8
 }
 
-/// What each byte stands for. The two bytes that stand for no number are NaN.
+/// The value of each byte; two of them are NaN.
 pub(super) fn f8_values() -> &'static [f32; 256] {
     static VALUES: std::sync::OnceLock<[f32; 256]> = std::sync::OnceLock::new();
     VALUES.get_or_init(|| {

@@ -24,7 +24,7 @@ impl QuantizedWeight {
     /// Takes numbers (u8, `[outputs, bytes of a row]`) and scales (float32) as [`Scheme`] lays them out.
     ///
     /// # Errors
-    /// candle's message, if shapes, element types or devices do not fit.
+    /// candle's message, if shapes, element types or devices do not match.
     pub fn new(scheme: Scheme, (outputs, inputs): (usize, usize), numbers: Tensor, scales: Tensor) -> Result<Self> {
         let expected = [outputs, scheme.row_bytes(inputs)];
         let groups = scheme.groups(inputs);
@@ -48,7 +48,7 @@ impl QuantizedWeight {
     /// Rounds the weight `[outputs, inputs]`; the numbers end up on its device.
     ///
     /// # Errors
-    /// candle's, for other shapes, widths that the groups do not divide, and values that are not finite.
+    /// candle's error, for other shapes, widths that the groups do not divide, and values that are not finite.
     pub fn quantize(weight: &Tensor, scheme: Scheme) -> Result<Self> {
         let (outputs, inputs) = weight.dims2()?;
         if inputs == 0 || !inputs.is_multiple_of(scheme.group_size(inputs).max(1)) {
@@ -75,7 +75,7 @@ impl QuantizedWeight {
         (self.outputs, self.inputs)
     }
 
-    /// Bytes of numbers and scales in memory.
+    /// Returns the bytes of numbers and scales in memory.
     pub fn bytes(&self) -> usize {
         self.numbers.elem_count() + 4 * self.scales.elem_count()
     }
@@ -83,7 +83,7 @@ impl QuantizedWeight {
     /// The weight as floats: number · scale.
     ///
     /// # Errors
-    /// candle's, if the device refuses.
+    /// candle's error, if the device fails.
     pub fn dequantize(&self, dtype: DType) -> Result<Tensor> {
         if matches!(dtype, DType::F32 | DType::BF16 | DType::F16) && self.numbers.device().is_cuda() {
             return cuda::dequantize(&self.call(), dtype);

@@ -1,6 +1,6 @@
 // Attention by blocks of queries and keys on tensor cores (mma.sync, sm_80 and later), forward and backward, for bf16 and
 // f16 and heads of 64 or 128. Scores never leave the registers; the forward keeps each row's log-sum-exp, and the
-// backward makes the probabilities anew from it.
+// backward computes the probabilities again from it.
 //
 // The layout of all three kernels is one: the rows of a block belong to a warp each 16 (or 32), as left operand A in
 // registers; tiles of the other side stream through shared memory as right operand B, two in flight. The forward and the
@@ -23,7 +23,7 @@ struct Flash {
 
 constexpr float LOG2E = 1.4426950408889634f;
 
-// 2^x; zero for -infinity and for results below the normal numbers
+// 2^x; zero for -infinity and for subnormal results
 __device__ __forceinline__ float power_of_two(float x) {
     float y;
     asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
@@ -129,7 +129,7 @@ __device__ __forceinline__ void times_transposed(float (&c)[M][N / 8][4], const 
         }
 }
 
-// c [M][D/8] += p tile, where p [M][N/8] are results of another product: they have the very layout of left operands
+// c [M][D/8] += p tile, where p [M][N/8] are results of another product: they have exactly the layout of left operands
 template <typename T, int D, int M, int N>
 __device__ __forceinline__ void add_times(float (&c)[M][D / 8][4], const float (&p)[M][N / 8][4], const T *tile) {
 #pragma unroll

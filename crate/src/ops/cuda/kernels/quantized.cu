@@ -14,7 +14,7 @@ struct LowBit {
     int kind;
 };
 
-// e4m3: the exponent's bias is 7, float32's 127. Subnormals come out right, too.
+// e4m3: the exponent's bias is 7, float32's 127. Subnormals are correct as well.
 __device__ __forceinline__ float f8_value(uint32_t byte) {
     return __uint_as_float((byte & 0x80) << 24 | (byte & 0x7f) << 20) * 0x1p120f;
 }
@@ -141,7 +141,7 @@ template <typename T> __device__ float fitted_scale(const T *x, long n, float la
     return best;
 }
 
-// Every `group` neighbours with a scale of their own; weights' scales are as they are stored and, of four bits, the best of
+// Every `group` neighbors with a scale of their own; weights' scales are as they are stored and, of four bits, the best of
 // `tried`. One warp a group.
 template <typename T> __device__ void rounded(T *y, const T *x, long groups, long group, int numbers, int tried) {
     const int lane = threadIdx.x & 31;

@@ -1,8 +1,8 @@
-// Passes over rows and elements: normalisation, rotation, gates, embedding, cross entropy, SGD.
+// Passes over rows and elements: normalization, rotation, gates, embedding, cross entropy, SGD.
 // Row numbers and element counts are 64 bits wide. One block a row, unless it says otherwise.
 #include "element.cuh"
 
-// ---- RMS normalisation: y = x / sqrt(mean(x^2) + eps) * w
+// ---- RMS normalization: y = x / sqrt(mean(x^2) + eps) * w
 
 template <typename T>
 __device__ void rms_norm(T *y, const T *x, const T *w, int width, float eps) {
@@ -59,7 +59,7 @@ __device__ void rms_norm_backward(T *dx, float *partial, const T *x, const T *w,
         for (int i = 0; i < 8 && c + i < width; i++) partial[(long)blockIdx.x * width + c + i] = sums[c + i];
 }
 
-// ---- Layer normalisation: y = (x - mean) / sqrt(var + eps) * w + b
+// ---- Layer normalization: y = (x - mean) / sqrt(var + eps) * w + b
 
 template <typename T>
 __device__ float2 moments(const T *x, int width, float eps, bool fast) {
@@ -70,7 +70,7 @@ __device__ float2 moments(const T *x, int width, float eps, bool fast) {
         for (int i = 0; i < 8; i++) sum += a[i];
     }
     const float mean = block_sum(sum) / width;
-    // From centred values: the difference of squares would cancel.
+    // From centered values, because the difference of squares would cancel.
     for (int c = threadIdx.x * 8; c < width; c += blockDim.x * 8) {
         float a[8];
         load8(a, x + c, fast, width - c);
@@ -129,7 +129,7 @@ __device__ void layer_norm_backward(T *dx, float *partial, const T *x, const T *
             store8(dx + row * width + c, d, fast, width - c);
         }
     }
-    // Not the columns that this thread added to: all of it has to be there.
+    // These are not the columns that this thread added to, so all threads must be done.
     __syncthreads();
     for (int c = threadIdx.x; c < 2 * width; c += blockDim.x) partial[(long)blockIdx.x * 2 * width + c] = sums[c];
 }
@@ -260,7 +260,7 @@ __device__ void embedding(T *y, const T *table, const unsigned *ids, int width, 
     const bool fast = aligned(table, width) && aligned(y, width);
     for (int c = threadIdx.x * 8; c < width; c += blockDim.x * 8) {
         float a[8];
-        // A number beyond the table shows as NaN; the host cannot see it without waiting.
+        // An id beyond the table gives NaN; the host cannot detect it without waiting.
         for (int i = 0; i < 8; i++) a[i] = NAN;
         if (id < rows) load8(a, x + c, fast, width - c);
         store8(y + c, a, fast, width - c);
