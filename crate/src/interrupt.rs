@@ -22,6 +22,12 @@ pub fn request() {
     REQUESTED.store(true, Ordering::SeqCst);
 }
 
+/// Returns the flag that [`request`] sets, for what sets it in a signal handler.
+#[doc(hidden)]
+pub fn flag() -> &'static AtomicBool {
+    &REQUESTED
+}
+
 /// Forgets an earlier request; the kernel calls this before each cell.
 pub fn reset() {
     REQUESTED.store(false, Ordering::SeqCst);

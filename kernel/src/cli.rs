@@ -142,7 +142,7 @@ pub(crate) enum KernelAction {
     /// Put the kernel where Jupyter finds it
     Install {
         #[command(flatten)]
-        place: Place,
+        place: InstallPlace,
         /// What people choose in Jupyter; other than the name's default
         #[arg(long, value_name = "TEXT")]
         display_name: Option<String>,
@@ -150,7 +150,7 @@ pub(crate) enum KernelAction {
     /// Remove an installed kernel
     Uninstall {
         #[command(flatten)]
-        place: Place,
+        place: InstallPlace,
     },
     /// Serve one notebook; Jupyter calls this
     Start {
@@ -179,7 +179,7 @@ pub(crate) enum KernelAction {
 
 /// Where a kernel is installed.
 #[derive(Debug, Args)]
-pub(crate) struct Place {
+pub(crate) struct InstallPlace {
     /// For the current user (the default)
     #[arg(long, conflicts_with_all = ["prefix", "sys_prefix"])]
     pub(crate) user: bool,

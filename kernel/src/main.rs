@@ -13,15 +13,15 @@ use chandlery::diagnostic::Diagnostic;
 use chandlery::project::own_parts;
 use chandlery_kernel::bench::Language;
 use chandlery_kernel::client::{Kernelspec, Peer};
-use chandlery_kernel::engine::direct::{DirectEngine, Kept};
+use chandlery_kernel::engine::direct::{DependencyCache, DirectEngine};
 use chandlery_kernel::engine::{Echo, Engine, Evcxr, Unavailable};
 use chandlery_kernel::install::{Names, Payload, Places, Scope};
 use chandlery_kernel::system::{self, Again};
 use chandlery_kernel::toolkit::Toolkit;
-use chandlery_kernel::{bench, doctor, install, link, parts, runner, server, worker};
+use chandlery_kernel::{bench, doctor, install, jupyter, link, parts, runner, worker};
 use clap::{Parser, ValueEnum};
 
-use cli::{BenchSubject, BenchTarget, Cli, EngineName, KernelAction, Place, RunArgs};
+use cli::{BenchSubject, BenchTarget, Cli, EngineName, InstallPlace, KernelAction, RunArgs};
 
 const FAILED: u8 = 1;
 const USAGE: u8 = 2;
@@ -159,7 +159,7 @@ fn kernel(action: KernelAction) -> ExitCode {
                 start_engine(engine, None, session_name().as_deref())
                     .unwrap_or_else(|reason| Box::new(Unavailable::new(reason)))
             });
-            server::run_kernel(&connection_file, start).map_or_else(fail, |()| ExitCode::SUCCESS)
+            jupyter::run(&connection_file, start).map_or_else(fail, |()| ExitCode::SUCCESS)
         }
         KernelAction::Install { place, display_name } => {
             install_kernel(&place, display_name).map_or_else(fail, |()| ExitCode::SUCCESS)
@@ -185,7 +185,7 @@ fn kernel(action: KernelAction) -> ExitCode {
         }
         KernelAction::Clean { older_than, dry_run } => {
             let older = Duration::from_secs(u64::from(older_than) * 24 * 60 * 60);
-            match Kept::of_user().clean(older, dry_run) {
+            match DependencyCache::of_user().clean(older, dry_run) {
                 Ok(cleaned) => {
                     say(doctor::cleaned(&cleaned, dry_run).trim_end());
                     ExitCode::SUCCESS
@@ -196,7 +196,7 @@ fn kernel(action: KernelAction) -> ExitCode {
     }
 }
 
-fn install_kernel(place: &Place, display_name: Option<String>) -> Result<(), install::InstallError> {
+fn install_kernel(place: &InstallPlace, display_name: Option<String>) -> Result<(), install::InstallError> {
     let places = Places::of(&scope(place))?;
     let payload = Payload::of_this_build()?;
     let installed = install::install(&places, &Names { name: place.name.clone(), display_name }, &payload)?;
@@ -210,7 +210,7 @@ fn install_kernel(place: &Place, display_name: Option<String>) -> Result<(), ins
     Ok(())
 }
 
-fn scope(place: &Place) -> Scope {
+fn scope(place: &InstallPlace) -> Scope {
     match &place.prefix {
         Some(prefix) => Scope::Prefix(prefix.clone()),
         None if place.sys_prefix => Scope::SysPrefix,

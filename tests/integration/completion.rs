@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use chandlery_kernel::engine::{Assist, Completions, Engine};
-use chandlery_kernel::language::Answer;
+use chandlery_kernel::language::LanguageReply;
 use chandlery_kernel::system;
 
 use crate::cells::Notebook;
@@ -85,10 +85,10 @@ fn the_language_process_knows_the_toolkit_the_variables_and_std() {
         let (id, ready) = language.running().unwrap_or_else(|| panic!("{:?}", language.problem()));
         Some((id, ready?))
     });
-    assert!(matches!(&ready, Answer::Ready { .. }), "{ready:?}");
+    assert!(matches!(&ready, LanguageReply::Ready { .. }), "{ready:?}");
 
     assert!(
-        matches!(&ready, Answer::Ready { dependencies, .. } if dependencies.iter().any(|name| name == "count_er")),
+        matches!(&ready, LanguageReply::Ready { dependencies, .. } if dependencies.iter().any(|name| name == "count_er")),
         "{ready:?}"
     );
     let asking = Asking(&*assist);
@@ -163,14 +163,14 @@ fn the_language_process_knows_the_toolkit_the_variables_and_std() {
 
     // Another takes its place that knows candle, where there is memory for it.
     let mut ids = vec![id];
-    if matches!(ready, Answer::Ready { more: true, .. }) {
+    if matches!(ready, LanguageReply::Ready { more: true, .. }) {
         let known = eventually("no second takes its place", || {
             matches(&*assist, "spot.");
             let (now, ready) = nb.engine.language().unwrap().running()?;
             ids.extend(Some(now).filter(|now| *now != id));
             ready.filter(|_| now != id)
         });
-        let Answer::Ready { dependencies, .. } = &known else { panic!("{known:?}") };
+        let LanguageReply::Ready { dependencies, .. } = &known else { panic!("{known:?}") };
         if dependencies.iter().any(|name| name == "candle-core") {
             asking.completes("use chandlery::candle::*; let t = Tensor::new(1f32, &Device::Cpu)?; t.sum_", "sum_all");
         }

@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use chandlery_kernel::client::{Client, ipc};
 use chandlery_kernel::engine::Echo;
-use chandlery_kernel::server::{History, Outside, serve};
+use chandlery_kernel::jupyter::serve;
+use chandlery_kernel::server::Outside;
+use chandlery_kernel::session::History;
 use jupyter_protocol::connection_info::Transport;
 use jupyter_protocol::{
     ConnectionInfo, ExecuteReply, ExecuteRequest, JupyterMessage, JupyterMessageContent, ReplyStatus, Stdio,

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use chandlery_kernel::client::{ipc, tcp};
-use chandlery_kernel::server::History;
+use chandlery_kernel::session::History;
 use jupyter_protocol::{
     ConnectionInfo, ExecuteRequest, HistoryRequest, InputReply, JupyterMessage, KernelInfoRequest, ReplyStatus,
 };

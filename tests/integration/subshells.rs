@@ -1,7 +1,7 @@
 //! Subshells: cells of several shells of one kernel, whose headers the protocol's crate does not know, so that frames
 //! are made here, for a kernel without a key.
 
-use chandlery_kernel::server::History;
+use chandlery_kernel::session::History;
 use jupyter_protocol::{ExecuteRequest, JupyterMessageContent as M, KernelInfoRequest, UnknownMessage};
 use serde_json::{Value, json};
 use zeromq::{SocketRecv, SocketSend, ZmqMessage};

@@ -9,28 +9,28 @@ use std::sync::mpsc::{Receiver, channel};
 use std::time::Instant;
 
 use crate::analyzer::Analyzer;
-use crate::messages::{Answer, BODY, Crate, Match, Question, Request, STD};
+use crate::messages::{BODY, Crate, LanguageReply, LanguageRequest, Match, Question, STD};
 use crate::{standard, toolkit};
 
 /// Answers questions until standard input ends.
 pub(crate) fn run(folder: &Path) -> Result<(), String> {
     let began = Instant::now();
     let requests = listen(folder.to_owned());
-    let Ok(Request::Start { crates, std, dependencies }) = requests.recv() else {
+    let Ok(LanguageRequest::Start { crates, std, dependencies }) = requests.recv() else {
         return Err("not told how to start".to_owned());
     };
     let groups = if dependencies { toolkit::groups() } else { 0 };
     let more = toolkit::groups() > groups;
     let (mut analyzer, dependencies) = start(folder, &crates, std.as_deref(), groups)?;
     let milliseconds = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
-    say(&Answer::Ready { milliseconds, dependencies, more });
+    say(&LanguageReply::Ready { milliseconds, dependencies, more });
     let mut waiting = VecDeque::new();
     while let Ok(request) = waiting.pop_front().map_or_else(|| requests.recv(), Ok) {
         waiting.extend(requests.try_iter());
-        let Request::Question(question) = request else { continue };
+        let LanguageRequest::Question(question) = request else { continue };
         // A person who types on has no use for earlier answers.
-        let nothing = Answer::Nothing { id: question.id };
-        let is_like = |later: &Request| matches!(later, Request::Question(later) if later.inspect == question.inspect);
+        let nothing = LanguageReply::Nothing { id: question.id };
+        let is_like = |later: &LanguageRequest| matches!(later, LanguageRequest::Question(later) if later.inspect == question.inspect);
         let outdated = waiting.iter().any(is_like);
         // rust-analyzer panics on some code; it is ready for the next question all the same.
         let known = |analyzer: &mut Analyzer| catch_unwind(AssertUnwindSafe(|| answer(analyzer, &question)));
@@ -40,7 +40,7 @@ pub(crate) fn run(folder: &Path) -> Result<(), String> {
 }
 
 /// Reads requests on a thread of its own, which ends the process when the kernel is gone, whatever it is doing.
-fn listen(folder: PathBuf) -> Receiver<Request> {
+fn listen(folder: PathBuf) -> Receiver<LanguageRequest> {
     let (sender, requests) = channel();
     std::thread::spawn(move || {
         for line in std::io::stdin().lock().lines() {
@@ -141,20 +141,20 @@ fn inspect(analyzer: &mut Analyzer, code: &str, cursor: usize) -> Option<String>
     Some(own.iter().find_map(|own| html.strip_prefix(own.as_str())).unwrap_or(&html).to_owned())
 }
 
-fn answer(analyzer: &mut Analyzer, question: &Question) -> Answer {
+fn answer(analyzer: &mut Analyzer, question: &Question) -> LanguageReply {
     let Question { id, ref code, cursor, inspect: inspects } = *question;
     let answer = if !code.is_char_boundary(cursor) {
         None
     } else if inspects {
-        inspect(analyzer, code, cursor).map(|html| Answer::Inspection { id, html })
+        inspect(analyzer, code, cursor).map(|html| LanguageReply::Inspection { id, html })
     } else {
         let found = complete(analyzer, code, cursor);
-        found.map(|(matches, start, end)| Answer::Completions { id, matches, start, end })
+        found.map(|(matches, start, end)| LanguageReply::Completions { id, matches, start, end })
     };
-    answer.unwrap_or(Answer::Nothing { id })
+    answer.unwrap_or(LanguageReply::Nothing { id })
 }
 
-fn say(answer: &Answer) {
+fn say(answer: &LanguageReply) {
     let mut out = std::io::stdout().lock();
     // A closed pipe means that the kernel is gone; the listening thread ends the process.
     let _ = serde_json::to_writer(&mut out, answer).map(|()| out.write_all(b"\n").and_then(|()| out.flush()));

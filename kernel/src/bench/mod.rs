@@ -7,8 +7,8 @@ use std::fmt::Write;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use crate::engine::direct::compile::folder::Folder;
 use crate::engine::{Cell, Engine, Event, Outcome, Output};
+use crate::private_folder::PrivateFolder;
 use cells::{CELLS, Measured, text};
 
 pub use cells::Language;
@@ -49,14 +49,14 @@ impl Output for Quiet {
 }
 
 /// An engine that runs, and the cells it ran.
-struct Running<'a> {
+struct RunningEngine<'a> {
     name: &'a str,
     engine: Box<dyn Engine>,
     count: u32,
     model: PathBuf,
 }
 
-impl<'a> Running<'a> {
+impl<'a> RunningEngine<'a> {
     fn start(target: &'a Target, within: Option<&Path>, model: &Path) -> Result<Self, String> {
         let engine = (target.start)(within).map_err(|problem| format!("{}: {problem}", target.name))?;
         Ok(Self { name: target.name, engine, count: 0, model: model.to_owned() })
@@ -89,7 +89,7 @@ impl<'a> Running<'a> {
     }
 }
 
-impl Drop for Running<'_> {
+impl Drop for RunningEngine<'_> {
     fn drop(&mut self) {
         self.engine.shutdown();
     }
@@ -100,7 +100,7 @@ impl Drop for Running<'_> {
 /// # Errors
 /// An engine that does not start, or a cell that failed.
 pub fn cells(targets: &[Target], plan: Plan, say: &mut dyn FnMut(&str)) -> Result<(), String> {
-    let folder = Folder::fresh(&std::env::temp_dir()).map_err(|error| error.to_string())?;
+    let folder = PrivateFolder::fresh(&std::env::temp_dir()).map_err(|error| error.to_string())?;
     let model = folder.path().join("model.safetensors");
     std::fs::write(&model, cells::weights()).map_err(|error| error.to_string())?;
     say(&format!("{} Milliseconds: median (least-greatest) of {} runs.\n", machine(), plan.runs));
@@ -109,7 +109,7 @@ pub fn cells(targets: &[Target], plan: Plan, say: &mut dyn FnMut(&str)) -> Resul
     for _ in 0..plan.runs {
         for (target, starts) in targets.iter().zip(&mut starts) {
             let began = Instant::now();
-            let mut running = Running::start(target, None, &model)?;
+            let mut running = RunningEngine::start(target, None, &model)?;
             running.run("1 + {n}")?;
             starts.push(began.elapsed().as_secs_f64() * 1e3);
         }
@@ -132,7 +132,7 @@ pub fn cells(targets: &[Target], plan: Plan, say: &mut dyn FnMut(&str)) -> Resul
 fn one(target: &Target, plan: Plan, model: &Path, say: &mut dyn FnMut(&str)) -> Result<(), String> {
     let language = target.language;
     let wanted: Vec<(&Measured, &str)> = CELLS.iter().filter_map(|cell| Some((cell, cell.code(language)?))).collect();
-    let mut running = Running::start(target, None, model)?;
+    let mut running = RunningEngine::start(target, None, model)?;
     running.run(cells::first(language))?;
     let mut fresh = Vec::new();
     for (_, code) in &wanted {
@@ -141,7 +141,7 @@ fn one(target: &Target, plan: Plan, model: &Path, say: &mut dyn FnMut(&str)) -> 
     }
     drop(running);
 
-    let mut running = Running::start(target, None, model)?;
+    let mut running = RunningEngine::start(target, None, model)?;
     running.run(cells::first(language))?;
     for _ in 3..31 {
         running.run(cells::variable(language))?;

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::{Language, Plan, Running, Target, machine, row, table};
+use super::{Language, Plan, RunningEngine, Target, machine, row, table};
 use crate::runner;
 
 /// Measures the code cells of a notebook, in order, in its folder: the median of `plan.runs` fresh engines. A cell that
@@ -19,7 +19,7 @@ pub fn notebook(path: &Path, targets: &[Target], plan: Plan, say: &mut dyn FnMut
     for target in &rust {
         let mut took = vec![Vec::new(); codes.len()];
         for _ in 0..plan.runs {
-            let mut running = Running::start(target, Some(folder), Path::new(""))?;
+            let mut running = RunningEngine::start(target, Some(folder), Path::new(""))?;
             for (code, took) in codes.iter().zip(&mut took) {
                 std::thread::sleep(plan.pause);
                 took.push(running.execute(code.clone()).ok());

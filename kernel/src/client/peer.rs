@@ -14,8 +14,8 @@ use tokio::runtime::Runtime;
 use tokio::time::timeout;
 
 use super::{Client, Kernelspec, tcp};
-use crate::engine::direct::compile::folder::Folder;
 use crate::engine::{Assist, Cell, Engine, Event, Interrupter, Outcome, Output, Stream, Unavailable};
+use crate::private_folder::PrivateFolder;
 use crate::system;
 
 /// How long a kernel may take to start, to run a cell, and to end.
@@ -34,11 +34,11 @@ pub struct Peer {
     child: Child,
     client: Client,
     runtime: Runtime,
-    _folder: Folder,
+    _folder: PrivateFolder,
 }
 
 /// A message, as far as it matters here.
-struct Heard {
+struct KernelMessage {
     msg_type: String,
     parent: String,
     content: Value,
@@ -52,7 +52,7 @@ impl Peer {
     pub fn start(spec: &Kernelspec, within: Option<&Path>) -> std::io::Result<Self> {
         // One thread: the one that waits for an answer receives it.
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let folder = Folder::fresh(&std::env::temp_dir())?;
+        let folder = PrivateFolder::fresh(&std::env::temp_dir())?;
         let info = runtime.block_on(tcp()).map_err(std::io::Error::other)?;
         let file = folder.path().join("connection.json");
         std::fs::write(&file, serde_json::to_string(&info)?)?;
@@ -119,11 +119,11 @@ async fn send<S: zeromq::SocketSend>(
 }
 
 /// The next message. Its content is not parsed: kernels differ in what they leave out.
-async fn hear<S: zeromq::SocketRecv>(socket: &mut Connection<S>) -> Result<Heard, RuntimeError> {
+async fn hear<S: zeromq::SocketRecv>(socket: &mut Connection<S>) -> Result<KernelMessage, RuntimeError> {
     let raw = RawMessage::from_multipart(socket.socket.recv().await?, &socket.mac)?;
     let part = |at: usize| serde_json::from_slice::<Value>(&raw.jparts[at]).unwrap_or_default();
     let text = |value: &Value, field: &str| value[field].as_str().unwrap_or_default().to_owned();
-    Ok(Heard { msg_type: text(&part(0), "msg_type"), parent: text(&part(1), "msg_id"), content: part(3) })
+    Ok(KernelMessage { msg_type: text(&part(0), "msg_type"), parent: text(&part(1), "msg_id"), content: part(3) })
 }
 
 /// The content of the reply to one of these requests; replies to others are old ones.
@@ -140,7 +140,7 @@ async fn reply<S: zeromq::SocketRecv>(socket: &mut Connection<S>, ids: &[String]
 async fn until_idle<S: zeromq::SocketRecv>(
     socket: &mut Connection<S>,
     ids: &[String],
-    each: &mut dyn FnMut(Heard),
+    each: &mut dyn FnMut(KernelMessage),
 ) -> Result<(), RuntimeError> {
     loop {
         let heard = hear(socket).await?;
@@ -170,7 +170,7 @@ fn error(content: &Value) -> Outcome {
 }
 
 /// What a message on iopub shows.
-fn event(heard: &Heard) -> Option<Event> {
+fn event(heard: &KernelMessage) -> Option<Event> {
     let content = &heard.content;
     let id = || content["transient"]["display_id"].as_str().map(str::to_owned);
     let data = || {
@@ -201,7 +201,7 @@ impl Engine for Peer {
         let mut told = None;
         let run = async {
             let id = [send(shell, request).await?];
-            let shown = &mut |heard: Heard| match event(&heard) {
+            let shown = &mut |heard: KernelMessage| match event(&heard) {
                 Some(event) => output.event(event),
                 None if heard.msg_type == "error" => told = Some(error(&heard.content)),
                 None => {}

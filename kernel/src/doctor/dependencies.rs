@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{Check, Verdict};
-use crate::engine::direct::{Cleaned, Kept, KeptSet};
+use crate::engine::direct::{Cleaned, DependencyCache, KeptSet};
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -11,11 +11,11 @@ const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 const LONG: Duration = Duration::from_secs(30 * DAY.as_secs());
 
 pub(super) fn checks() -> Vec<Check> {
-    let kept = Kept::of_user();
+    let kept = DependencyCache::of_user();
     summary(&kept, &kept.sets())
 }
 
-fn summary(kept: &Kept, sets: &[KeptSet]) -> Vec<Check> {
+fn summary(kept: &DependencyCache, sets: &[KeptSet]) -> Vec<Check> {
     const SUBJECT: &str = ":dep cache";
     if sets.is_empty() {
         return vec![Check::good(SUBJECT, format!("none; `:dep` keeps them in {}", kept.folder().display()))];

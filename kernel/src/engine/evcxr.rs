@@ -10,14 +10,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use chandlery::display::MimeBundle;
 use serde::Deserialize;
 
-use super::direct::compile::folder::Folder;
 use super::{Assist, Cell, Engine, Event, Interrupter, Outcome, Output, Stream, Unavailable};
+use crate::private_folder::PrivateFolder;
 use crate::{language, system};
 
 /// What the process says.
 #[derive(Deserialize)]
 #[serde(rename_all = "lowercase")]
-enum Said {
+enum EvcxrMessage {
     Ready(#[allow(dead_code, reason = "it is always true")] bool),
     Stdout(String),
     Stderr(String),
@@ -36,7 +36,7 @@ pub struct Evcxr {
     child: Child,
     input: ChildStdin,
     output: BufReader<ChildStdout>,
-    folder: Folder,
+    folder: PrivateFolder,
     /// The user asked the running cell to stop.
     stopped: Arc<AtomicBool>,
 }
@@ -47,7 +47,7 @@ impl Evcxr {
     /// # Errors
     /// Why it does not run.
     pub fn start(command: &Path, rustc: &Path, within: Option<&Path>) -> std::io::Result<Self> {
-        let folder = Folder::fresh(&std::env::temp_dir())?;
+        let folder = PrivateFolder::fresh(&std::env::temp_dir())?;
         let program = command.with_file_name(language::PROGRAM);
         let mut command = language::command(&program, rustc, folder.path())?;
         command.arg("engine").arg(folder.path()).env_remove("CARGO_NET_OFFLINE");
@@ -61,12 +61,12 @@ impl Evcxr {
         };
         let mut engine = Self { child, input, output: BufReader::new(output), folder, stopped: Arc::default() };
         match engine.next() {
-            Some(Said::Ready(_)) => Ok(engine),
+            Some(EvcxrMessage::Ready(_)) => Ok(engine),
             _ => Err(std::io::Error::other("evcxr did not start; it needs cargo beside rustc")),
         }
     }
 
-    fn next(&mut self) -> Option<Said> {
+    fn next(&mut self) -> Option<EvcxrMessage> {
         let mut line = String::new();
         loop {
             line.clear();
@@ -96,16 +96,16 @@ impl Engine for Evcxr {
         loop {
             match self.next() {
                 None => return died("evcxr ended; restart the kernel"),
-                Some(Said::Ready(_)) => {}
-                Some(Said::Stdout(text)) => output.event(Event::Text { stream: Stream::Stdout, text }),
-                Some(Said::Stderr(text)) => output.event(Event::Text { stream: Stream::Stderr, text }),
-                Some(Said::Done(Done::Ok { content })) => {
+                Some(EvcxrMessage::Ready(_)) => {}
+                Some(EvcxrMessage::Stdout(text)) => output.event(Event::Text { stream: Stream::Stdout, text }),
+                Some(EvcxrMessage::Stderr(text)) => output.event(Event::Text { stream: Stream::Stderr, text }),
+                Some(EvcxrMessage::Done(Done::Ok { content })) => {
                     if !content.is_empty() {
                         output.event(Event::Result { data: bundle(content) });
                     }
                     return Outcome::Ok;
                 }
-                Some(Said::Done(Done::Failed { name, value, traceback })) => {
+                Some(EvcxrMessage::Done(Done::Failed { name, value, traceback })) => {
                     if self.stopped.load(Ordering::SeqCst) {
                         let value = "evcxr can only end its process; all variables were lost".to_owned();
                         let traceback = vec![format!("Interrupted: {value}")];

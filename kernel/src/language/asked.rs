@@ -4,34 +4,34 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 
-use super::messages::{Answer, Question};
+use super::messages::{LanguageReply, Question};
 
 /// How many answers are remembered: front ends ask for completions and documentation in turn.
 const REMEMBERED: usize = 8;
 
 /// What a question asks: code, cursor, whether to inspect.
-type Key = (String, usize, bool);
+type QuestionKey = (String, usize, bool);
 
 /// How a question stands.
 pub(super) enum Asked {
     /// It was answered before.
-    Known(Answer),
+    Known(LanguageReply),
     /// The answer will come here.
-    Waits(Receiver<Answer>),
+    Waits(Receiver<LanguageReply>),
 }
 
 /// A question that the process has not answered.
-struct Open {
-    key: Key,
-    waiting: Vec<Sender<Answer>>,
+struct OpenQuestion {
+    key: QuestionKey,
+    waiting: Vec<Sender<LanguageReply>>,
 }
 
 #[derive(Default)]
 pub(super) struct Questions {
     count: u64,
-    open: BTreeMap<u64, Open>,
+    open: BTreeMap<u64, OpenQuestion>,
     /// The last answers. One may have come too late for the one who asked; asked again, it is at hand.
-    answered: VecDeque<(Key, Answer)>,
+    answered: VecDeque<(QuestionKey, LanguageReply)>,
     /// When the process last gave a sign of life, or was given something to do.
     since: Option<Instant>,
 }
@@ -39,7 +39,7 @@ pub(super) struct Questions {
 impl Questions {
     /// A question; what to send, if it was not sent before.
     pub(super) fn ask(&mut self, code: &str, cursor: usize, inspect: bool) -> (Asked, Option<Question>) {
-        let same = |key: &Key| key.1 == cursor && key.2 == inspect && key.0 == code;
+        let same = |key: &QuestionKey| key.1 == cursor && key.2 == inspect && key.0 == code;
         if let Some((_, answer)) = self.answered.iter().find(|(key, _)| same(key)) {
             return (Asked::Known(answer.clone()), None);
         }
@@ -52,22 +52,22 @@ impl Questions {
         if self.open.is_empty() {
             self.since = Some(Instant::now());
         }
-        self.open.insert(self.count, Open { key: (code.to_owned(), cursor, inspect), waiting: vec![sender] });
+        self.open.insert(self.count, OpenQuestion { key: (code.to_owned(), cursor, inspect), waiting: vec![sender] });
         let question = Question { id: self.count, code: code.to_owned(), cursor, inspect };
         (Asked::Waits(answer), Some(question))
     }
 
     /// The answer to the question `id`. Answers come in the order of their questions, so earlier ones get none any more.
-    pub(super) fn answered(&mut self, id: u64, answer: Answer) {
+    pub(super) fn answered(&mut self, id: u64, answer: LanguageReply) {
         let later = self.open.split_off(&(id + 1));
         let answered = std::mem::replace(&mut self.open, later).remove(&id);
         self.since = Some(Instant::now());
-        let Some(Open { key, waiting }) = answered else { return };
+        let Some(OpenQuestion { key, waiting }) = answered else { return };
         for waiting in waiting {
             // One that waited too long is gone.
             let _ = waiting.send(answer.clone());
         }
-        if !matches!(answer, Answer::Nothing { .. }) {
+        if !matches!(answer, LanguageReply::Nothing { .. }) {
             self.answered.truncate(REMEMBERED - 1);
             self.answered.push_front((key, answer));
         }
@@ -88,8 +88,8 @@ impl Questions {
 mod tests {
     use super::*;
 
-    fn inspection(id: u64) -> Answer {
-        Answer::Inspection { id, html: format!("answer {id}") }
+    fn inspection(id: u64) -> LanguageReply {
+        LanguageReply::Inspection { id, html: format!("answer {id}") }
     }
 
     #[test]
@@ -119,7 +119,7 @@ mod tests {
         assert!(lost.recv().is_err(), "nobody waits for it");
         // That nothing is known is no answer to remember: a question that was skipped says so, too.
         questions.ask("c", 1, false);
-        questions.answered(41, Answer::Nothing { id: 41 });
+        questions.answered(41, LanguageReply::Nothing { id: 41 });
         assert!(questions.ask("c", 1, false).1.is_some());
     }
 }

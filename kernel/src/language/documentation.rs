@@ -17,7 +17,7 @@ enum Form {
     Plain,
 }
 
-enum Piece {
+enum DocPiece {
     Text(String),
     Element(Element),
 }
@@ -26,7 +26,7 @@ struct Element {
     tag: String,
     /// The address of a link or picture, the language of code, the first number of a list.
     value: Option<String>,
-    inside: Vec<Piece>,
+    inside: Vec<DocPiece>,
 }
 
 /// Deeper markup is text.
@@ -35,13 +35,13 @@ const DEPTH: usize = 50;
 const INLINE: &[&str] = &["em", "strong", "code", "a", "img", "br"];
 const BLOCKS: &[&str] = &["p", "h1", "h2", "h3", "h4", "h5", "h6", "blockquote", "pre", "ol", "ul", "li", "hr"];
 
-fn parse(html: &str) -> Vec<Piece> {
+fn parse(html: &str) -> Vec<DocPiece> {
     let mut open = vec![Element { tag: String::new(), value: None, inside: Vec::new() }];
     let mut rest = html;
     while let Some(here) = open.last_mut() {
         let end = rest.find('<').unwrap_or(rest.len());
         if end > 0 {
-            here.inside.push(Piece::Text(unescape(&rest[..end])));
+            here.inside.push(DocPiece::Text(unescape(&rest[..end])));
         }
         let Some((inside, after)) = rest[end..].strip_prefix('<').and_then(|rest| rest.split_once('>')) else { break };
         rest = after;
@@ -76,7 +76,7 @@ fn close(open: &mut Vec<Element>, tag: &str) {
     {
         let found = element.tag == tag;
         if let Some(outer) = open.last_mut() {
-            outer.inside.push(Piece::Element(element));
+            outer.inside.push(DocPiece::Element(element));
         }
         if found {
             break;
@@ -90,12 +90,12 @@ fn unescape(text: &str) -> String {
 }
 
 /// Paragraphs and other blocks, `between` them what keeps them apart.
-fn blocks(pieces: &[Piece], form: Form, between: &str) -> String {
+fn blocks(pieces: &[DocPiece], form: Form, between: &str) -> String {
     let mut done: Vec<String> = Vec::new();
     let mut line = String::new();
     for piece in pieces {
         match piece {
-            Piece::Element(element) if BLOCKS.contains(&element.tag.as_str()) => {
+            DocPiece::Element(element) if BLOCKS.contains(&element.tag.as_str()) => {
                 done.push(std::mem::take(&mut line));
                 done.push(block(element, form));
             }
@@ -116,10 +116,10 @@ fn block(element: &Element, form: Form) -> String {
         ("ul" | "ol", _) => {
             let first: Option<usize> = (tag == "ol").then(|| value.as_deref().unwrap_or("1").parse().unwrap_or(1));
             let items = inside.iter().filter_map(|piece| match piece {
-                Piece::Element(element) => Some(element),
-                Piece::Text(_) => None,
+                DocPiece::Element(element) => Some(element),
+                DocPiece::Text(_) => None,
             });
-            let is_loose = |piece: &Piece| matches!(piece, Piece::Element(element) if element.tag == "p");
+            let is_loose = |piece: &DocPiece| matches!(piece, DocPiece::Element(element) if element.tag == "p");
             let loose = items.clone().any(|item| item.inside.iter().any(is_loose));
             let between = if loose { "\n\n" } else { "\n" };
             let items = items.enumerate().map(|(number, item)| {
@@ -139,9 +139,9 @@ fn block(element: &Element, form: Form) -> String {
 
 /// Rust, unless it says otherwise, as everywhere in Rust's documentation; lines that only make an example compile are
 /// left out there.
-fn code_block(inside: &[Piece], form: Form) -> String {
+fn code_block(inside: &[DocPiece], form: Form) -> String {
     let language = inside.iter().find_map(|piece| match piece {
-        Piece::Element(code) if code.tag == "code" => code.value.as_deref(),
+        DocPiece::Element(code) if code.tag == "code" => code.value.as_deref(),
         _ => None,
     });
     let text = words(inside);
@@ -174,19 +174,19 @@ fn is_rust(language: &str) -> bool {
     words.all(|word| tested.contains(&word) || ["ignore", "edition", "E0"].iter().any(|start| word.starts_with(start)))
 }
 
-fn inline(pieces: &[Piece], form: Form) -> String {
+fn inline(pieces: &[DocPiece], form: Form) -> String {
     let mut line = String::new();
     for piece in pieces {
         let Element { tag, value, inside } = match piece {
-            Piece::Text(text) if form == Form::Markdown => {
+            DocPiece::Text(text) if form == Form::Markdown => {
                 line.push_str(&escaped(text));
                 continue;
             }
-            Piece::Text(text) => {
+            DocPiece::Text(text) => {
                 line.push_str(text);
                 continue;
             }
-            Piece::Element(element) => element,
+            DocPiece::Element(element) => element,
         };
         let address = || value.as_deref().unwrap_or_default();
         line.push_str(&match (tag.as_str(), form) {
@@ -208,10 +208,10 @@ fn inline(pieces: &[Piece], form: Form) -> String {
 }
 
 /// The text alone.
-fn words(pieces: &[Piece]) -> String {
+fn words(pieces: &[DocPiece]) -> String {
     let text = pieces.iter().map(|piece| match piece {
-        Piece::Text(text) => text.clone(),
-        Piece::Element(element) => words(&element.inside),
+        DocPiece::Text(text) => text.clone(),
+        DocPiece::Element(element) => words(&element.inside),
     });
     text.collect()
 }

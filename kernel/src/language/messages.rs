@@ -16,7 +16,7 @@ pub const BODY: &str = "// variables\n";
 /// What the process is told: how to start, then questions.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Request {
+pub enum LanguageRequest {
     /// What there is to know.
     Start {
         /// The crates that cells can use beside the toolkit.
@@ -55,7 +55,7 @@ pub struct Question {
 /// What the process says.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Answer {
+pub enum LanguageReply {
     /// It answers from now on.
     Ready {
         /// How long it took.

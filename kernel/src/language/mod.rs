@@ -16,7 +16,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use asked::Asked;
-pub use messages::{Answer, BODY, Crate, Match, Question, Request, STD};
+pub use messages::{BODY, Crate, LanguageReply, LanguageRequest, Match, Question, STD};
 pub(crate) use process::command;
 pub use process::std_sources;
 use process::{Health, Process};
@@ -93,12 +93,12 @@ impl Language {
 
     /// What may follow at `cursor`, or what stands there. None if the process is not ready, does not know, or takes too
     /// long for somebody who waits since then; an answer that comes late is there for the same question asked again.
-    pub fn ask(&self, code: &str, cursor: usize, inspect: bool, since: Instant) -> Option<Answer> {
+    pub fn ask(&self, code: &str, cursor: usize, inspect: bool, since: Instant) -> Option<LanguageReply> {
         match self.send(code, cursor, inspect)? {
             Asked::Known(answer) => Some(answer),
             Asked::Waits(answer) => {
                 let answer = answer.recv_timeout(self.limits.answer.saturating_sub(since.elapsed())).ok();
-                answer.filter(|answer| !matches!(answer, Answer::Nothing { .. }))
+                answer.filter(|answer| !matches!(answer, LanguageReply::Nothing { .. }))
             }
         }
     }
@@ -155,7 +155,7 @@ impl Language {
     }
 
     /// Its process id and what it said when it became ready.
-    pub fn running(&self) -> Option<(u32, Option<Answer>)> {
+    pub fn running(&self) -> Option<(u32, Option<LanguageReply>)> {
         match &*lock(&self.state) {
             State::Running { process, .. } => Some((process.id(), process.ready())),
             State::Idle | State::Ended(_) => None,

@@ -9,24 +9,24 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use super::asked::{Asked, Questions};
-use super::messages::{Answer, Crate, Request, STD};
+use super::messages::{Crate, LanguageReply, LanguageRequest, STD};
 use super::{Limits, lock};
-use crate::engine::direct::compile::folder::Folder;
+use crate::private_folder::PrivateFolder;
 
 /// Where it writes why it failed.
 const ERRORS: &str = "errors";
 
 pub(super) struct Process {
     child: Child,
-    requests: Sender<Request>,
+    requests: Sender<LanguageRequest>,
     heard: Arc<Mutex<Heard>>,
-    folder: Folder,
+    folder: PrivateFolder,
     began: Instant,
 }
 
 #[derive(Default)]
 struct Heard {
-    ready: Option<Answer>,
+    ready: Option<LanguageReply>,
     over: bool,
     /// It was told to end, because nobody asked.
     resting: bool,
@@ -58,7 +58,7 @@ impl Process {
                 "not installed; build it with `cargo build --release` in the toolkit's folder, and run `chandlery kernel install` again",
             ));
         }
-        let folder = Folder::fresh(&std::env::temp_dir())?;
+        let folder = PrivateFolder::fresh(&std::env::temp_dir())?;
         let mut command = command(program, rustc, folder.path())?;
         // Where rust-analyzer finds no sources of the standard library, it has rustup fetch them, and waits for the network.
         // So it is always shown a folder, which the process fills.
@@ -77,7 +77,7 @@ impl Process {
         let thread = |name: &str| std::thread::Builder::new().name(name.to_owned());
         thread("language in").spawn(move || tell(input, &told, rest, &tells))?;
         thread("language out").spawn(move || listen(output, &hears))?;
-        let _ = requests.send(Request::Start { crates, std: std_sources(rustc), dependencies });
+        let _ = requests.send(LanguageRequest::Start { crates, std: std_sources(rustc), dependencies });
         Ok(Self { child, requests, heard, folder, began: Instant::now() })
     }
 
@@ -87,7 +87,7 @@ impl Process {
         heard.ready.as_ref()?;
         let (asked, question) = heard.questions.ask(code, cursor, inspect);
         if let Some(question) = question {
-            self.requests.send(Request::Question(question)).ok()?;
+            self.requests.send(LanguageRequest::Question(question)).ok()?;
         }
         Some(asked)
     }
@@ -121,11 +121,11 @@ impl Process {
 
     /// Whether another would know more.
     pub(super) fn could_know_more(&self) -> bool {
-        matches!(lock(&self.heard).ready, Some(Answer::Ready { more: true, .. }))
+        matches!(lock(&self.heard).ready, Some(LanguageReply::Ready { more: true, .. }))
     }
 
     /// What it said when it became ready.
-    pub(super) fn ready(&self) -> Option<Answer> {
+    pub(super) fn ready(&self) -> Option<LanguageReply> {
         lock(&self.heard).ready.clone()
     }
 }
@@ -146,7 +146,7 @@ pub fn std_sources(rustc: &Path) -> Option<PathBuf> {
 }
 
 /// Passes requests on. The process ends when there is none for long, since it holds much memory.
-fn tell(mut input: ChildStdin, requests: &Receiver<Request>, rest: Duration, heard: &Mutex<Heard>) {
+fn tell(mut input: ChildStdin, requests: &Receiver<LanguageRequest>, rest: Duration, heard: &Mutex<Heard>) {
     loop {
         let request = match requests.recv_timeout(rest) {
             Ok(request) => request,
@@ -167,11 +167,13 @@ fn tell(mut input: ChildStdin, requests: &Receiver<Request>, rest: Duration, hea
 fn listen(output: ChildStdout, heard: &Mutex<Heard>) {
     for line in BufReader::new(output).lines().map_while(Result::ok) {
         // evcxr may print a line of its own.
-        let Ok(answer) = serde_json::from_str::<Answer>(&line) else { continue };
+        let Ok(answer) = serde_json::from_str::<LanguageReply>(&line) else { continue };
         let mut heard = lock(heard);
         match answer {
-            Answer::Ready { .. } => heard.ready = Some(answer),
-            Answer::Completions { id, .. } | Answer::Inspection { id, .. } | Answer::Nothing { id } => {
+            LanguageReply::Ready { .. } => heard.ready = Some(answer),
+            LanguageReply::Completions { id, .. }
+            | LanguageReply::Inspection { id, .. }
+            | LanguageReply::Nothing { id } => {
                 heard.questions.answered(id, answer);
             }
         }

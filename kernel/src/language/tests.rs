@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::Command;
 
 use super::*;
-use crate::engine::direct::compile::folder::Folder;
+use crate::private_folder::PrivateFolder;
 
 /// It is told how to start, and ready at once.
 const READY: &str = "read start; echo '{\"ready\":{\"milliseconds\":1,\"dependencies\":[],\"more\":false}}'";
@@ -14,14 +14,14 @@ const ANSWER: &str = "echo '{\"inspection\":{\"id\":1,\"html\":\"<p>late</p>\"}}
 const PATIENCE: Duration = Duration::from_secs(60);
 
 struct StandIn {
-    folder: Folder,
+    folder: PrivateFolder,
     language: Language,
 }
 
 impl StandIn {
     /// A process that runs this script, in which `$LOG` is a file to note things in.
     fn new(script: &str, limits: Limits) -> Self {
-        let folder = Folder::fresh(&std::env::temp_dir()).unwrap();
+        let folder = PrivateFolder::fresh(&std::env::temp_dir()).unwrap();
         let text = format!("#!/bin/sh\nLOG={}/log\n{script}\n", folder.path().display());
         // Written by another process: a file that this one has open for writing cannot be executed, and a thread that
         // starts a process at this moment would keep it open.
@@ -41,12 +41,12 @@ impl StandIn {
         text.lines().map(str::to_owned).collect()
     }
 
-    fn ask(&self) -> Option<Answer> {
+    fn ask(&self) -> Option<LanguageReply> {
         self.language.ask("spots.", 6, true, Instant::now())
     }
 
     /// Asks until something is the case.
-    fn until(&self, what: &str, mut is: impl FnMut(Option<Answer>) -> bool) {
+    fn until(&self, what: &str, mut is: impl FnMut(Option<LanguageReply>) -> bool) {
         let began = Instant::now();
         while !is(self.ask()) {
             assert!(began.elapsed() < PATIENCE, "{what}: {:?}, {:?}", self.language.problem(), self.log());
@@ -86,7 +86,7 @@ fn an_answer_that_comes_too_late_serves_the_same_question_later() {
         !stand_in.log().is_empty()
     });
     std::fs::write(stand_in.folder.path().join("log.go"), "").unwrap();
-    let late = Answer::Inspection { id: 1, html: "<p>late</p>".to_owned() };
+    let late = LanguageReply::Inspection { id: 1, html: "<p>late</p>".to_owned() };
     stand_in.until("the late answer is lost", |answer| answer.as_ref() == Some(&late));
     assert_eq!(stand_in.ask(), Some(late), "and it is kept");
     // The question was sent once, and another is sent.

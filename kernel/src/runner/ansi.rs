@@ -1,67 +1,76 @@
 //! ANSI colours in text: removed for files, turned into spans for pages.
 
 use chandlery::display::Html;
+use vte::{Params, Parser, Perform};
 
 /// A piece of text between escape sequences.
-enum Piece<'a> {
-    Text(&'a str),
-    /// The parameters of a colour sequence, such as `1;31`.
-    Style(&'a str),
+enum AnsiPiece {
+    Text(String),
+    /// The parameters of a colour sequence, such as 1 and 31.
+    Style(Vec<u16>),
 }
 
-fn pieces(text: &str) -> Vec<Piece<'_>> {
-    let mut pieces = Vec::new();
-    let mut rest = text;
-    while let Some(start) = rest.find('\u{1b}') {
-        pieces.push(Piece::Text(&rest[..start]));
-        rest = &rest[start + 1..];
-        let Some(after) = rest.strip_prefix('[') else { continue };
-        // A control sequence ends with its first byte from `@` to `~`; only `m` sets colours.
-        match after.find(|c: char| ('@'..='~').contains(&c)) {
-            Some(end) => {
-                if after.as_bytes()[end] == b'm' {
-                    pieces.push(Piece::Style(&after[..end]));
-                }
-                rest = &after[end + 1..];
-            }
-            None => rest = "",
+/// What a terminal's parser finds, in order.
+#[derive(Default)]
+struct AnsiPieces(Vec<AnsiPiece>);
+
+impl AnsiPieces {
+    fn of(text: &str) -> Vec<AnsiPiece> {
+        let mut pieces = Self::default();
+        Parser::new().advance(&mut pieces, text.as_bytes());
+        pieces.0
+    }
+}
+
+impl Perform for AnsiPieces {
+    fn print(&mut self, c: char) {
+        match self.0.last_mut() {
+            Some(AnsiPiece::Text(text)) => text.push(c),
+            _ => self.0.push(AnsiPiece::Text(c.to_string())),
         }
     }
-    pieces.push(Piece::Text(rest));
-    pieces
+
+    /// Line ends, tabs and other control characters stay in the text.
+    fn execute(&mut self, byte: u8) {
+        self.print(char::from(byte));
+    }
+
+    fn csi_dispatch(&mut self, parameters: &Params, _intermediates: &[u8], _ignored: bool, action: char) {
+        if action == 'm' {
+            self.0.push(AnsiPiece::Style(parameters.iter().flatten().copied().collect()));
+        }
+    }
 }
 
 /// The text without escape sequences.
 pub(super) fn strip(text: &str) -> String {
-    pieces(text)
-        .into_iter()
-        .filter_map(|piece| match piece {
-            Piece::Text(text) => Some(text),
-            Piece::Style(_) => None,
-        })
-        .collect()
+    // A library that strips alone takes tabs and carriage returns out as well.
+    let texts = AnsiPieces::of(text).into_iter().filter_map(|piece| match piece {
+        AnsiPiece::Text(text) => Some(text),
+        AnsiPiece::Style(_) => None,
+    });
+    texts.collect()
 }
 
 /// Writes text with its colours as spans; the page defines the classes `a1` (bold) to `a97` (bright white).
 pub(super) fn write_html(html: &mut Html, text: &str) {
-    let mut active: Vec<u8> = Vec::new();
-    for piece in pieces(&settled(text)) {
+    let mut active: Vec<u16> = Vec::new();
+    for piece in AnsiPieces::of(&settled(text)) {
         match piece {
-            Piece::Text("") => {}
-            Piece::Text(text) if active.is_empty() => {
-                html.text(text);
+            AnsiPiece::Text(text) if active.is_empty() => {
+                html.text(&text);
             }
-            Piece::Text(text) => {
+            AnsiPiece::Text(text) => {
                 let classes = active.iter().map(|code| format!("a{code}")).collect::<Vec<_>>().join(" ");
-                html.raw(format!("<span class=\"{classes}\">")).text(text).raw("</span>");
+                html.raw(format!("<span class=\"{classes}\">")).text(&text).raw("</span>");
             }
-            Piece::Style(parameters) => restyle(&mut active, parameters),
+            AnsiPiece::Style(parameters) => restyle(&mut active, &parameters),
         }
     }
 }
 
-fn restyle(active: &mut Vec<u8>, parameters: &str) {
-    let mut codes = parameters.split(';').map(|code| code.parse::<u8>().unwrap_or(0));
+fn restyle(active: &mut Vec<u16>, parameters: &[u16]) {
+    let mut codes = parameters.iter().copied();
     while let Some(code) = codes.next() {
         match code {
             0 => active.clear(),

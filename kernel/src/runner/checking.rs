@@ -10,7 +10,7 @@ use super::failure_report::{Failure, first_line};
 use super::junit::Suite;
 use super::watchdog::with_timeout;
 use crate::engine::{Event, Outcome};
-use crate::server::{Front, Publication, Session};
+use crate::session::{Front, Publication, Session};
 
 /// What a check says beside errors: warnings, and what it could not look at.
 #[derive(Default)]

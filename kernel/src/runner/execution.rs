@@ -19,7 +19,7 @@ use super::transcript;
 use super::watchdog::with_timeout;
 use super::{StartEngineFor, ansi, html, memory, parameters, resume};
 use crate::engine::{Interrupter, Outcome};
-use crate::server::{Request, Session};
+use crate::session::{CellRequest, Session};
 
 /// Long runs are saved on the way, but not after every quick cell.
 const SAVE_EVERY: Duration = Duration::from_secs(10);
@@ -39,13 +39,13 @@ pub(super) struct Run<'a> {
 }
 
 /// What the run of a notebook leaves for the reports.
-pub(super) struct Found {
+pub(super) struct NotebookResult {
     pub(super) suite: Suite,
     pub(super) comparison: Option<Comparison>,
 }
 
 /// A cell that ran.
-struct Ran {
+struct ExecutedCell {
     number: u32,
     outcome: Outcome,
     seconds: f64,
@@ -71,7 +71,7 @@ pub(super) fn read(path: &Path, options: &Options) -> Result<Notebook, RunError>
 
 impl Run<'_> {
     /// Runs the notebook, saves it, also when a cell failed, and compares what a golden one is given for.
-    pub(super) fn run(&self, start: StartEngineFor<'_>, found: &mut Found) -> Result<(), RunError> {
+    pub(super) fn run(&self, start: StartEngineFor<'_>, found: &mut NotebookResult) -> Result<(), RunError> {
         // Read before anything runs: it may be the very file that this run saves.
         let golden = match &self.job.golden {
             Some(path) if path.exists() => Some(Notebook::read(path)?),
@@ -94,7 +94,7 @@ impl Run<'_> {
         path: &Path,
         golden: Option<&Notebook>,
         notebook: &Notebook,
-        found: &mut Found,
+        found: &mut NotebookResult,
     ) -> Result<(), RunError> {
         let mut different = 0;
         if let Some(golden) = golden {
@@ -231,7 +231,7 @@ impl Run<'_> {
         index: usize,
         code: &str,
         recorder: &mut Recorder,
-    ) -> Ran {
+    ) -> ExecutedCell {
         recorder.start_cell(index);
         let began = Instant::now();
         let left = self.deadline.map(|end| end.saturating_duration_since(began));
@@ -242,7 +242,7 @@ impl Run<'_> {
         {
             memory::begin_peak(process);
         }
-        let request = Request::new(code);
+        let request = CellRequest::new(code);
         let (execution, timed_out) = with_timeout(limit, interrupter, || session.execute(&request, recorder));
         let seconds = began.elapsed().as_secs_f64();
         let peak = session.process().filter(|_| self.options.timings).and_then(memory::peak);
@@ -251,13 +251,13 @@ impl Run<'_> {
         if let (Outcome::Error { name, value, .. }, true) = (&outcome, timed_out) {
             recorder.rename_error(name, value);
         }
-        Ran { number: execution.number, outcome, seconds, peak, late, tests: recorder.tests() }
+        ExecutedCell { number: execution.number, outcome, seconds, peak, late, tests: recorder.tests() }
     }
 
     /// Reports a cell, and ends the run where it must end.
     fn judge(
         &self,
-        ran: &Ran,
+        ran: &ExecutedCell,
         notebook: &Notebook,
         from: usize,
         index: usize,

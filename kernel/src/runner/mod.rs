@@ -1,4 +1,4 @@
-//! The headless runner: executes notebooks through the same [`Session`](crate::server::Session) as Jupyter, and saves
+//! The headless runner: executes notebooks through the same [`Session`](crate::session::Session) as Jupyter, and saves
 //! what they show.
 
 mod ansi;
@@ -27,7 +27,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use crate::engine::Engine;
-use execution::{Found, Run, read};
+use execution::{NotebookResult, Run, read};
 use junit::Suite;
 use serde_json::{Value, json};
 
@@ -80,7 +80,7 @@ pub fn run(
         (report, options.live),
         &|index, over, teller| {
             let job = &jobs[index];
-            let mut found = Found { suite: Suite::new(&job.given), comparison: None };
+            let mut found = NotebookResult { suite: Suite::new(&job.given), comparison: None };
             if over || stop.signal().is_some() {
                 if let Ok(notebook) = read(&job.path, options) {
                     found.suite.skip_rest(&notebook, 0, "an earlier notebook ended the run");
@@ -110,7 +110,7 @@ pub fn run(
 }
 
 /// One notebook's part of the report for programs.
-fn summary(job: &options::Job, found: &Found, ran: &Result<(), RunError>) -> Value {
+fn summary(job: &options::Job, found: &NotebookResult, ran: &Result<(), RunError>) -> Value {
     json!({
         "notebook": job.given.display().to_string(),
         "passed": ran.is_ok(),

@@ -114,7 +114,7 @@ impl Notebook {
     fn describe_language(&mut self) {
         let metadata = self.fields.entry("metadata").or_insert_with(|| json!({}));
         if let Value::Object(metadata) = metadata {
-            metadata.insert("language_info".to_owned(), crate::server::language_info());
+            metadata.insert("language_info".to_owned(), crate::jupyter::language_info());
         }
     }
 

@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 use super::notebook::{Notebook, lines};
 use super::transcript::Transcript;
 use crate::engine::{Event, Stream};
-use crate::server::{Front, Publication};
+use crate::session::{Front, Publication};
 use chandlery::display::MimeBundle;
 
 /// So many outputs of text, one after the other, keep the order in which they were written.

@@ -3,33 +3,41 @@
 
 use std::sync::Arc;
 
-use jupyter_protocol::{ConnectionInfo, JupyterMessageContent, ShutdownReply, ShutdownRequest};
+use jupyter_protocol::{
+    CommInfoReply, CommInfoRequest, ConnectionInfo, InterruptReply, InterruptRequest, JupyterMessageContent,
+    KernelInfoRequest, ReplyStatus, ShutdownReply,
+};
 use jupyter_zmq_client::{RouterRecvConnection, RouterSendConnection};
-use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
 use super::comm::Comms;
+use super::handler::{ControlHandler, ShellHandler};
 use super::iopub::Iopub;
+use super::messages::{
+    ConnectReply, ConnectRequest, CreateSubshellReply, CreateSubshellRequest, DeleteSubshellReply,
+    DeleteSubshellRequest, KernelInfoReply, ListSubshellReply, ListSubshellRequest, ShutdownRequest,
+};
 use super::queue::{Job, Queue, QueuedCell, Replies};
+use super::refusal::Refusal;
 use super::replay::Replays;
-use super::signature::Key;
+use super::signature::SigningKey;
 use super::status::Statuses;
 use super::subshell::Subshells;
+use super::wire;
 use super::wire::{Outgoing, Received};
-use super::{answers, wire};
+use crate::log::log;
 
-/// A `delete_subshell_request`.
-#[derive(Deserialize)]
-struct DeleteSubshell {
-    subshell_id: String,
-}
+/// The features of protocol 5.5 that this server has.
+const FEATURES: &[&str] = &["kernel subshells"];
 
 /// What the shell and control channels share.
 #[derive(Clone)]
 pub(super) struct Dispatch {
-    pub(super) info: Arc<ConnectionInfo>,
+    pub(super) connection: Arc<ConnectionInfo>,
+    pub(super) info: Arc<jupyter_protocol::KernelInfoReply>,
+    pub(super) shell: Arc<dyn ShellHandler>,
     pub(super) iopub: Iopub,
     pub(super) statuses: Statuses,
     pub(super) queue: Queue,
@@ -43,7 +51,7 @@ pub(super) struct Dispatch {
 /// Starts the task that sends the replies of one channel. It ends when the last sender is gone.
 pub(super) fn start_replies(
     mut socket: RouterSendConnection,
-    key: Key,
+    key: SigningKey,
     tasks: &mut JoinSet<()>,
 ) -> (Replies, oneshot::Receiver<()>) {
     let (replies, mut queued) = mpsc::unbounded_channel::<Outgoing>();
@@ -65,8 +73,8 @@ impl Dispatch {
             match wire::receive(&mut socket, &self.replays).await {
                 Ok(received) => self.handle(received, &replies),
                 Err(error) if wire::is_fatal(&error) => return,
-                // A bad signature or frames that are no message: whoever sent them cannot be answered safely.
-                Err(error) => wire::log(format_args!("a message is dropped: {error}")),
+                // A bad signature or frames that are not a message: whoever sent them cannot be answered safely.
+                Err(error) => log(format_args!("a message is dropped: {error}")),
             }
         }
     }
@@ -74,116 +82,122 @@ impl Dispatch {
     fn handle(&self, message: Received, replies: &Replies) {
         let msg_type = message.header.msg_type.as_str();
         if !self.subshells.has(message.subshell.as_deref()) {
-            let why = format!("there is no subshell `{}`", message.subshell.as_deref().unwrap_or_default());
-            return self.refuse(&message, replies, "SubshellNotFound", &why);
+            let named = message.subshell.clone().unwrap_or_default();
+            return self.reply(&message, replies, Err(Refusal::SubshellNotFound(named)));
         }
         match msg_type {
             "execute_request" => self.execute(message, replies),
-            _ if answers::is_about_code(msg_type) => self.answer_aside(message, replies.clone()),
-            // The cell is told to stop before anything that might wait behind its output.
-            "interrupt_request" => {
-                self.queue.interrupt();
-                self.answer(&message, replies, json!({"status": "ok"}));
-            }
             "shutdown_request" => self.shutdown(&message, replies),
-            "kernel_info_request" => self.answer(&message, replies, answers::kernel_info()),
-            "connect_request" => self.answer(&message, replies, answers::connect(&self.info)),
-            "create_subshell_request" => {
-                self.answer(&message, replies, json!({"status": "ok", "subshell_id": self.subshells.create()}));
-            }
-            "list_subshell_request" => {
-                self.answer(&message, replies, json!({"status": "ok", "subshell_id": self.subshells.list()}));
-            }
-            "delete_subshell_request" => self.delete_subshell(&message, replies),
-            "comm_info_request" => match wire::content(&message, json!({})) {
-                Ok(query) => self.reply(&message, replies, wire::child(self.comms.info(&query), &message)),
-                Err(error) => self.refuse(&message, replies, "MalformedRequest", &error.to_string()),
-            },
             "comm_open" | "comm_msg" | "comm_close" => {
-                let assist = self.queue.handles_now().map(|handles| &*handles.assist);
-                self.publish(&message, self.comms.handle(&message, assist));
+                self.publish(&message, self.comms.handle(msg_type, message.content()));
             }
+            _ if <dyn ShellHandler>::answers(msg_type) => self.answer_aside(message, replies.clone()),
+            _ if <dyn ControlHandler>::answers(msg_type) => self.reply(&message, replies, self.answer(&message)),
             _ if msg_type.ends_with("_request") => {
-                self.refuse(
-                    &message,
-                    replies,
-                    "UnsupportedRequest",
-                    &format!("Chandlery does not answer `{msg_type}`"),
-                );
+                let refusal = Refusal::Unsupported(msg_type.to_owned());
+                self.reply(&message, replies, Err(refusal));
             }
             _ => {
-                wire::log(format_args!("a `{msg_type}` is no request, and is dropped"));
-                self.publish(&message, Vec::new());
+                log(format_args!("a `{msg_type}` is not a request, and is dropped"));
+                self.publish(&message, None);
             }
         }
     }
 
     fn execute(&self, message: Received, replies: &Replies) {
-        let usual = json!({"silent": false, "store_history": true, "allow_stdin": false, "stop_on_error": true});
-        match wire::content(&message, usual) {
+        match wire::request(message.content()) {
             Ok(request) => {
                 let replies = replies.clone();
                 self.queue.push(Job::Cell(Box::new(QueuedCell { message, request, replies })));
             }
-            Err(error) => self.refuse(&message, replies, "MalformedRequest", &error.to_string()),
+            Err(error) => self.reply(&message, replies, Err(Refusal::Malformed(error))),
         }
     }
 
-    fn delete_subshell(&self, message: &Received, replies: &Replies) {
-        let asked = wire::content(message, json!({}));
-        match asked.map(|DeleteSubshell { subshell_id }| (self.subshells.delete(&subshell_id), subshell_id)) {
-            Ok((true, subshell)) => {
-                self.queue.push(Job::Close { subshell });
-                self.answer(message, replies, json!({"status": "ok"}));
-            }
-            Ok((false, id)) => {
-                self.refuse(message, replies, "SubshellNotFound", &format!("there is no subshell `{id}`"))
-            }
-            Err(error) => self.refuse(message, replies, "MalformedRequest", &error.to_string()),
-        }
+    fn answer(&self, message: &Received) -> Result<Value, Refusal> {
+        let handler: &dyn ControlHandler = self;
+        handler.answer(&message.header.msg_type, message.content())
     }
 
     /// Answers on a thread of its own, because the language service may take its time.
     fn answer_aside(&self, message: Received, replies: Replies) {
         let this = self.clone();
-        tokio::task::spawn_blocking(move || match answers::about_code(&message, this.queue.handles()) {
-            Ok(content) => this.reply(&message, &replies, wire::child(content, &message)),
-            Err(error) => this.refuse(&message, &replies, "MalformedRequest", &error.to_string()),
+        tokio::task::spawn_blocking(move || {
+            let content = this.shell.answer(&message.header.msg_type, message.content());
+            this.reply(&message, &replies, content);
         });
     }
 
-    fn reply(&self, message: &Received, replies: &Replies, reply: Outgoing) {
-        self.statuses.around(message, || {
-            let _ = replies.send(reply);
-        });
-    }
-
-    fn answer(&self, message: &Received, replies: &Replies, content: Value) {
-        match wire::reply(message, content) {
-            Some(reply) => self.reply(message, replies, reply),
-            None => self.publish(message, Vec::new()),
+    fn reply(&self, message: &Received, replies: &Replies, content: Result<Value, Refusal>) {
+        match wire::reply(message, content_of(content)) {
+            Some(reply) => self.statuses.around(message, || {
+                let _ = replies.send(reply);
+            }),
+            None => self.publish(message, None),
         }
     }
 
-    fn refuse(&self, message: &Received, replies: &Replies, name: &str, value: &str) {
-        self.answer(message, replies, wire::refusal(name, value));
-    }
-
     /// For messages without a reply: what the kernel has to say to them goes to iopub.
-    fn publish(&self, message: &Received, contents: Vec<JupyterMessageContent>) {
-        self.statuses.around(message, || {
-            contents.into_iter().for_each(|content| self.iopub.send(wire::child(content, message)))
-        });
+    fn publish(&self, message: &Received, content: Option<JupyterMessageContent>) {
+        self.statuses
+            .around(message, || content.into_iter().for_each(|content| self.iopub.send(wire::child(content, message))));
     }
 
     /// Replies at once, so that no front end takes a slow end for a hanging kernel, and tells all readers.
     fn shutdown(&self, message: &Received, replies: &Replies) {
-        let restart = wire::content(message, json!({"restart": false})).is_ok_and(|r: ShutdownRequest| r.restart);
-        let reply = ShutdownReply { restart, ..Default::default() };
+        let content = content_of(self.answer(message));
         self.statuses.around(message, || {
-            let _ = replies.send(wire::child(reply.clone(), message));
-            self.iopub.send(wire::child(reply, message));
+            let _ = wire::reply(message, content.clone()).map(|reply| replies.send(reply));
+            let _ = wire::reply(message, content).map(|reply| self.iopub.send(reply));
         });
         let _ = self.stop.send(());
+    }
+}
+
+/// Returns the content of a reply, or of one that says why the request was refused.
+fn content_of(answer: Result<Value, Refusal>) -> Value {
+    answer.unwrap_or_else(|refusal| wire::to_value(&refusal.reply()).unwrap_or_default())
+}
+
+impl ControlHandler for Dispatch {
+    fn kernel_info(&self, _request: KernelInfoRequest) -> Result<KernelInfoReply, Refusal> {
+        Ok(KernelInfoReply { info: (*self.info).clone(), supported_features: FEATURES })
+    }
+
+    fn connect(&self, _request: ConnectRequest) -> Result<ConnectReply, Refusal> {
+        Ok(ConnectReply::from(&*self.connection))
+    }
+
+    fn interrupt(&self, _request: InterruptRequest) -> Result<InterruptReply, Refusal> {
+        // The cell is told to stop before anything that might wait behind its output.
+        self.queue.interrupt();
+        Ok(InterruptReply::new())
+    }
+
+    fn shutdown(&self, request: ShutdownRequest) -> Result<ShutdownReply, Refusal> {
+        Ok(ShutdownReply { restart: request.restart, ..Default::default() })
+    }
+
+    fn create_subshell(&self, _request: CreateSubshellRequest) -> Result<CreateSubshellReply, Refusal> {
+        Ok(CreateSubshellReply { status: ReplyStatus::Ok, subshell_id: self.subshells.create() })
+    }
+
+    fn list_subshell(&self, _request: ListSubshellRequest) -> Result<ListSubshellReply, Refusal> {
+        Ok(ListSubshellReply { status: ReplyStatus::Ok, subshell_id: self.subshells.list() })
+    }
+
+    fn delete_subshell(
+        &self,
+        DeleteSubshellRequest { subshell_id: subshell }: DeleteSubshellRequest,
+    ) -> Result<DeleteSubshellReply, Refusal> {
+        if !self.subshells.delete(&subshell) {
+            return Err(Refusal::SubshellNotFound(subshell));
+        }
+        self.queue.push(Job::Close { subshell });
+        Ok(DeleteSubshellReply { status: ReplyStatus::Ok })
+    }
+
+    fn comm_info(&self, request: CommInfoRequest) -> Result<CommInfoReply, Refusal> {
+        Ok(self.comms.info(&request))
     }
 }

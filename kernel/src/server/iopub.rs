@@ -10,7 +10,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use super::signature::Key;
+use super::signature::SigningKey;
 use super::wire::{self, Outgoing, Received};
 
 /// How long a piece of text may wait for more: short enough for a progress line, long enough for a tight loop.
@@ -58,7 +58,7 @@ struct Running {
 
 impl Iopub {
     /// Starts the task that owns the socket.
-    pub(super) fn start(connection: KernelIoPubXPubConnection, key: Key, tasks: &mut JoinSet<()>) -> Self {
+    pub(super) fn start(connection: KernelIoPubXPubConnection, key: SigningKey, tasks: &mut JoinSet<()>) -> Self {
         let (items, receiver) = mpsc::unbounded_channel();
         let backlog = Arc::<Backlog>::default();
         let iopub = Self { items, backlog, running: Arc::default() };
@@ -180,7 +180,7 @@ impl Pending {
 
 struct Publisher {
     connection: KernelIoPubXPubConnection,
-    key: Key,
+    key: SigningKey,
     /// One text, or one of each stream while there are too many messages.
     pending: Vec<Pending>,
     bytes: Pace,

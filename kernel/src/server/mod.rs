@@ -1,27 +1,25 @@
-//! The Jupyter side: a [`Session`] that knows what running a cell means, and the ZeroMQ sockets in front of it.
+//! The Jupyter protocol: sockets, the order of messages, and the traits that a kernel implements to be served. It knows no
+//! language, and nothing of the toolkit.
 //!
 //! ```text
-//! shell, control ─▶ dispatch ─┬─ execute ─▶ shell queues ─▶ queue (one thread, owns the Session) ─▶ Engine
-//!                             └─ the rest ─▶ answers, while a cell runs
-//! queue, answers ─▶ status ─▶ iopub (one task: order, merged text, pace)      queue ⇄ stdin
+//! shell, control ─▶ dispatch ─┬─ execute ─▶ shell queues ─▶ queue (one thread) ─▶ CellHandler
+//!                             ├─ about code ─▶ ShellHandler, while a cell runs
+//!                             ├─ comms ─▶ CommHandler
+//!                             └─ the rest ─▶ ControlHandler, which is the dispatch itself
+//! queue, dispatch ─▶ status ─▶ iopub (one task: order, merged text, pace)      queue ⇄ stdin
 //! ```
-//!
-//! The headless runner uses [`Session`] with a front of its own and no sockets.
 
-mod answers;
 mod comm;
 mod connection;
 mod dispatch;
-mod history;
-mod history_file;
+mod handler;
 mod iopub;
+mod messages;
 mod parent;
-mod position;
-mod question;
 mod queue;
+mod refusal;
 mod replay;
 mod serve;
-mod session;
 mod shell_queues;
 mod signature;
 mod status;
@@ -29,8 +27,9 @@ mod stdin;
 mod subshell;
 mod wire;
 
-pub use answers::language_info;
 pub use connection::{ConnectionError, read_connection_file};
-pub use history::{Entry, History};
-pub use serve::{Outside, ServeError, StartEngine, run_kernel, serve};
-pub use session::{Execution, Front, Publication, Request, Session};
+pub use handler::{CellHandler, CommData, CommHandler, FrontEnd, Kernel, ShellHandler, StartCells};
+pub use messages::{ExecuteRequest, HistoryRequest, IsCompleteRequest};
+pub use refusal::Refusal;
+pub use serve::{Outside, ServeError, run, serve};
+pub(crate) use wire::PROTOCOL;

@@ -1,24 +1,21 @@
-//! The queue of cells: one thread that owns the session, runs the requests of each shell in order, and aborts those
+//! The queue of cells: one thread that owns the cells' handler, runs the requests of each shell in order, and aborts those
 //! behind a failure.
 
-use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, mpsc};
+use std::sync::{Arc, OnceLock, mpsc};
 use std::time::Duration;
 
-use jupyter_protocol::{ExecuteReply, ExecuteRequest, ExecutionCount, ExpressionResult, Payload, ReplyStatus};
+use jupyter_protocol::{ExecuteReply, ExecutionCount, JupyterMessageContent, ReplyStatus};
 
 use super::comm::Comms;
-use super::history::History;
+use super::handler::{CellHandler, FrontEnd, StartCells};
 use super::iopub::Iopub;
-use super::session::{Execution, Front, Publication, Request, Session};
+use super::messages::ExecuteRequest;
 use super::shell_queues::ShellQueues;
 use super::status::Statuses;
 use super::stdin::{Asker, Canceller};
+use super::wire;
 use super::wire::{Outgoing, Received};
-use super::{StartEngine, wire};
-use crate::engine::{Assist, Interrupter, Outcome};
-use chandlery::display::MimeBundle;
 
 /// After a failure, how long requests sent together with the failed one may take to arrive. The failure's reply
 /// waits for them: what a front end sends after it has seen the reply is never aborted.
@@ -48,17 +45,12 @@ pub(super) struct QueuedCell {
     pub(super) replies: Replies,
 }
 
-/// The values of a request's `user_expressions`.
-type Values = HashMap<String, ExpressionResult>;
-
 /// Where the replies of one channel go.
 pub(super) type Replies = tokio::sync::mpsc::UnboundedSender<Outgoing>;
 
-/// What others may use of the session while it runs a cell.
-pub(super) struct Handles {
-    pub(super) assist: Arc<dyn Assist>,
-    pub(super) history: Arc<Mutex<History>>,
-    interrupter: Interrupter,
+/// What others may use of the cells' handler while it runs one.
+struct Handles {
+    interrupter: Arc<dyn Fn() + Send + Sync>,
     running: AtomicBool,
 }
 
@@ -72,10 +64,9 @@ pub(super) struct Queue {
 }
 
 impl Queue {
-    /// Starts the thread. The engine starts on it, while the sockets already answer.
+    /// Starts the thread. What runs the cells starts on it, while the sockets already answer.
     pub(super) fn start(
-        engine: StartEngine,
-        history: History,
+        start_cells: StartCells,
         (iopub, statuses, comms): (Iopub, Statuses, Comms),
         (asker, canceller): (Asker, Canceller),
     ) -> std::io::Result<Self> {
@@ -85,22 +76,16 @@ impl Queue {
         let stopping = Arc::<AtomicBool>::default();
         let told = Arc::clone(&stopping);
         std::thread::Builder::new().name("cells".to_owned()).spawn(move || {
-            let session = Session::with_history(engine(), history);
-            let _ = shared.set(Handles {
-                assist: session.assist(),
-                history: session.history(),
-                interrupter: session.interrupter(),
-                running: AtomicBool::new(false),
-            });
-            let queues = ShellQueues::default();
+            let cells = start_cells();
+            let _ = shared.set(Handles { interrupter: cells.interrupter(), running: AtomicBool::new(false) });
             Runner {
-                session,
+                cells,
                 last: None,
-                number: 0,
+                count: ExecutionCount::default(),
                 handles: shared,
                 stopping: told,
                 jobs: receiver,
-                queues,
+                queues: ShellQueues::default(),
                 iopub,
                 statuses,
                 comms,
@@ -122,16 +107,6 @@ impl Queue {
         self.push(Job::Stop { done });
     }
 
-    /// What can be used of the session meanwhile. Waits for the engine to start; not for async code.
-    pub(super) fn handles(&self) -> &Handles {
-        self.handles.wait()
-    }
-
-    /// The same, or `None` while the engine starts.
-    pub(super) fn handles_now(&self) -> Option<&Handles> {
-        self.handles.get()
-    }
-
     /// Asks the running cell to stop; does nothing between cells.
     pub(super) fn interrupt(&self) {
         if let Some(handles) = self.handles.get()
@@ -145,11 +120,11 @@ impl Queue {
 }
 
 struct Runner {
-    session: Session,
+    cells: Box<dyn CellHandler>,
     /// The last request that was executed.
     last: Option<Received>,
-    /// The number of the last cell.
-    number: u32,
+    /// The execution count of the last cell.
+    count: ExecutionCount,
     handles: Arc<OnceLock<Handles>>,
     stopping: Arc<AtomicBool>,
     jobs: mpsc::Receiver<Job>,
@@ -197,8 +172,8 @@ impl Runner {
                 Ok(job) => return Some(job),
                 Err(mpsc::RecvTimeoutError::Disconnected) => return None,
                 Err(mpsc::RecvTimeoutError::Timeout) => {
-                    let mut front = SocketFront { iopub: &self.iopub, asker: &self.asker, message, allow_stdin: false };
-                    self.session.between(&mut front);
+                    let mut front = Requester { iopub: &self.iopub, asker: &self.asker, message, allow_stdin: false };
+                    self.cells.between(&mut front);
                 }
             }
         }
@@ -223,11 +198,12 @@ impl Runner {
         false
     }
 
-    /// Ends the engine. What dropping the variables shows belongs to the last request.
+    /// Ends what runs the cells. What that shows belongs to the last request.
     fn end(&mut self) {
-        let Some(message) = &self.last else { return self.session.shutdown() };
-        let mut front = SocketFront { iopub: &self.iopub, asker: &self.asker, message, allow_stdin: false };
-        self.session.end(END, &mut front);
+        let front = self.last.as_ref();
+        let mut front =
+            front.map(|message| Requester { iopub: &self.iopub, asker: &self.asker, message, allow_stdin: false });
+        self.cells.end(END, front.as_mut().map(|front| front as &mut dyn FrontEnd));
     }
 
     /// Runs one request and answers it; after a failure also those that wait behind it. Returns other jobs that came
@@ -235,23 +211,15 @@ impl Runner {
     fn execute(&mut self, QueuedCell { message, request, replies }: &QueuedCell) -> Vec<Job> {
         self.running(true);
         self.statuses.begin(message);
-        let mut front =
-            SocketFront { iopub: &self.iopub, asker: &self.asker, message, allow_stdin: request.allow_stdin };
-        let cell = Request { code: request.code.clone(), silent: request.silent, store_history: request.store_history };
-        let Execution { number, outcome, page } = self.session.execute(&cell, &mut front);
-        let values = match outcome {
-            Outcome::Ok => self.evaluate(request),
-            Outcome::Error { .. } => Values::new(),
-        };
+        let mut front = Requester { iopub: &self.iopub, asker: &self.asker, message, allow_stdin: request.allow_stdin };
+        let reply = self.cells.execute(request, &mut front);
         self.running(false);
-        self.number = number;
-        if let Some(handles) = self.handles.get() {
-            for content in self.comms.after_cell(&*handles.assist) {
-                self.iopub.send(wire::child(content, message));
-            }
+        self.count = reply.execution_count;
+        for content in self.comms.after_cell() {
+            self.iopub.send(wire::child(content, message));
         }
 
-        let aborts = matches!(outcome, Outcome::Error { .. }) && request.stop_on_error && !request.silent;
+        let aborts = reply.status == ReplyStatus::Error && request.stop_on_error && !request.silent;
         let mut late = Vec::new();
         if aborts {
             while let Ok(job) = self.jobs.recv_timeout(STRAGGLERS) {
@@ -261,7 +229,7 @@ impl Runner {
                 }
             }
         }
-        let _ = replies.send(wire::child(reply(&outcome, number, values, page), message));
+        let _ = replies.send(wire::child(reply, message));
         self.statuses.end(message);
         if aborts {
             let behind = self.queues.take(message.subshell.as_deref());
@@ -270,25 +238,12 @@ impl Runner {
         late
     }
 
-    /// The request's `user_expressions`, in the order of their names; after an interrupt the rest is not run.
-    fn evaluate(&mut self, request: &ExecuteRequest) -> Values {
-        let expressions: BTreeMap<_, _> = request.user_expressions.iter().flatten().collect();
-        let mut interrupted = None;
-        let mut values = Values::new();
-        for (name, code) in expressions {
-            let value = interrupted.clone().map_or_else(|| self.session.evaluate(code), Err);
-            interrupted = value.as_ref().err().filter(|outcome| outcome.is_interrupt()).cloned();
-            values.insert(name.clone(), wire::expression(value));
-        }
-        values
-    }
-
     /// Answers requests without running them.
     fn abort(&self, cells: Vec<QueuedCell>) {
         for QueuedCell { message, replies, .. } in cells {
             let aborted = ExecuteReply {
                 status: ReplyStatus::Aborted,
-                execution_count: ExecutionCount::new(self.number as usize),
+                execution_count: self.count,
                 user_expressions: Some(Default::default()),
                 ..Default::default()
             };
@@ -305,31 +260,17 @@ impl Runner {
     }
 }
 
-fn reply(outcome: &Outcome, number: u32, values: Values, page: Option<MimeBundle>) -> ExecuteReply {
-    let (status, error) = match outcome {
-        Outcome::Ok => (ReplyStatus::Ok, None),
-        Outcome::Error { name, value, traceback } => (ReplyStatus::Error, wire::reply_error(name, value, traceback)),
-    };
-    ExecuteReply {
-        status,
-        execution_count: ExecutionCount::new(number as usize),
-        payload: page.iter().map(|page| Payload::Page { data: wire::media(page), start: 0 }).collect(),
-        user_expressions: Some(values),
-        error,
-    }
-}
-
-/// The front of one request.
-struct SocketFront<'a> {
+/// The front end that sent a request.
+struct Requester<'a> {
     iopub: &'a Iopub,
     asker: &'a Asker,
     message: &'a Received,
     allow_stdin: bool,
 }
 
-impl Front for SocketFront<'_> {
-    fn publish(&mut self, publication: Publication) {
-        self.iopub.send_from_cell(wire::child(wire::publication(publication), self.message));
+impl FrontEnd for Requester<'_> {
+    fn publish(&mut self, content: JupyterMessageContent) {
+        self.iopub.send_from_cell(wire::child(content, self.message));
     }
 
     fn input(&mut self, prompt: &str, password: bool) -> Option<String> {

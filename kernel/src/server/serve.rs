@@ -13,20 +13,15 @@ use tokio::task::JoinSet;
 use super::comm::Comms;
 use super::connection::{ConnectionError, read_connection_file};
 use super::dispatch::{Dispatch, start_replies};
-use super::history::History;
+use super::handler::Kernel;
 use super::iopub::Iopub;
 use super::queue::{END, Queue};
 use super::replay::Replays;
-use super::signature::Key;
+use super::signature::SigningKey;
 use super::status::Statuses;
 use super::stdin::Asker;
 use super::subshell::Subshells;
 use super::{parent, wire};
-use crate::engine::Engine;
-
-/// Starts the engine, on the thread that will run its cells. An engine that cannot start still has to be one:
-/// see [`Unavailable`](crate::engine::Unavailable).
-pub type StartEngine = Box<dyn FnOnce() -> Box<dyn Engine> + Send>;
 
 /// How long a running cell may take to stop when the kernel is told to: first asked, then killed, then left behind.
 const GRACE: Duration = Duration::from_millis(1500);
@@ -43,7 +38,7 @@ pub enum ServeError {
     Connection(#[from] ConnectionError),
     /// A socket could not be bound.
     #[error(
-        "cannot open the {channel} socket at {address}: {source}\nanother process holds the address; start the kernel anew"
+        "cannot open the {channel} socket at {address}: {source}\nanother process holds the address; start the kernel again"
     )]
     Bind {
         /// The channel.
@@ -62,13 +57,13 @@ pub enum ServeError {
 ///
 /// # Errors
 /// [`ServeError`] if the file or the sockets cannot be used.
-pub fn run_kernel(connection_file: &Path, engine: StartEngine) -> Result<(), ServeError> {
+pub fn run(connection_file: &Path, kernel: impl FnOnce() -> Kernel) -> Result<(), ServeError> {
     let info = read_connection_file(connection_file)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let served = runtime.block_on(async {
         let (signals, outside) = mpsc::unbounded_channel();
         let watching = tokio::spawn(watch(signals)?);
-        let served = serve(info, engine, History::of_this_user(), outside).await;
+        let served = serve(info, kernel(), outside).await;
         watching.abort();
         served
     });
@@ -122,8 +117,7 @@ fn watch(outside: mpsc::UnboundedSender<Outside>) -> std::io::Result<impl Future
 /// [`ServeError::Bind`] or [`ServeError::System`].
 pub async fn serve(
     info: ConnectionInfo,
-    engine: StartEngine,
-    history: History,
+    kernel: Kernel,
     mut outside: mpsc::UnboundedReceiver<Outside>,
 ) -> Result<(), ServeError> {
     let mut tasks = JoinSet::new();
@@ -131,7 +125,7 @@ pub async fn serve(
     let session = uuid::Uuid::new_v4().to_string();
     let bound = |channel, address| move |source| ServeError::Bind { channel, address, source: Box::new(source) };
     let iopub = zmq::create_kernel_iopub_xpub_connection(&info, &session).await;
-    let key = Key::new(&info.key);
+    let key = SigningKey::new(&info.key);
     let iopub = Iopub::start(iopub.map_err(bound("iopub", info.iopub_url()))?, key.clone(), &mut tasks);
     let stdin = zmq::create_kernel_stdin_connection(&info, &session).await;
     let (asker, canceller) =
@@ -143,14 +137,16 @@ pub async fn serve(
     let shell = zmq::create_kernel_shell_connection(&info, &session).await;
     let (shell_out, shell_in) = shell.map_err(bound("shell", info.shell_url()))?.split();
 
-    let comms = Comms::default();
+    let comms = Comms::new(kernel.comms);
     let statuses = Statuses::new(iopub.clone());
     let published = (iopub.clone(), statuses.clone(), comms.clone());
-    let queue = Queue::start(engine, history, published, (asker, canceller))?;
+    let queue = Queue::start(kernel.cells, published, (asker, canceller))?;
     iopub.send(wire::orphan(Status { execution_state: ExecutionState::Starting }));
     let (stop, mut stopped) = mpsc::unbounded_channel();
     let dispatch = Dispatch {
-        info: Arc::new(info),
+        connection: Arc::new(info),
+        info: Arc::new(kernel.info),
+        shell: kernel.shell,
         iopub: iopub.clone(),
         statuses: statuses.clone(),
         queue: queue.clone(),
@@ -183,7 +179,7 @@ pub async fn serve(
     for reader in readers {
         reader.abort();
     }
-    end_engine(&queue).await;
+    end_cells(&queue).await;
     statuses.close();
     for closed in comms.close_all() {
         iopub.send(wire::orphan(closed));
@@ -198,8 +194,8 @@ pub async fn serve(
     Ok(())
 }
 
-/// Ends the engine: politely between cells, by interrupts when a cell runs.
-async fn end_engine(queue: &Queue) {
+/// Ends what runs the cells: politely between cells, by interrupts when a cell runs.
+async fn end_cells(queue: &Queue) {
     let (done, mut ended) = oneshot::channel();
     queue.stop(done);
     for _ in 0..3 {

@@ -4,16 +4,16 @@ use std::sync::mpsc;
 
 use jupyter_protocol::{InputReply, InputRequest, ReplyStatus};
 use jupyter_zmq_client::KernelStdinConnection;
-use serde_json::json;
 use tokio::sync::mpsc as queues;
 use tokio::task::JoinSet;
 
 use super::replay::Replays;
-use super::signature::Key;
+use super::signature::SigningKey;
 use super::wire::{self, Outgoing, Received};
+use crate::log::log;
 
 /// What may end a question.
-enum Answer {
+enum InputAnswer {
     Line(String),
     Cancelled,
 }
@@ -21,18 +21,18 @@ enum Answer {
 /// The asking end, owned by the thread that runs cells.
 pub(super) struct Asker {
     questions: queues::UnboundedSender<Outgoing>,
-    answers: mpsc::Receiver<Answer>,
+    answers: mpsc::Receiver<InputAnswer>,
 }
 
 /// Ends a question from outside, when the user interrupts the cell.
 #[derive(Clone)]
-pub(super) struct Canceller(mpsc::Sender<Answer>);
+pub(super) struct Canceller(mpsc::Sender<InputAnswer>);
 
 impl Asker {
     /// Starts the tasks that own the socket.
     pub(super) fn start(
         connection: KernelStdinConnection,
-        key: Key,
+        key: SigningKey,
         replays: Replays,
         tasks: &mut JoinSet<()>,
     ) -> (Self, Canceller) {
@@ -45,7 +45,7 @@ impl Asker {
             while let Some(question) = asked.recv().await {
                 // A front end without a stdin socket cannot be asked.
                 if wire::send(&mut send, &key, question).await.is_err() {
-                    let _ = unreachable.send(Answer::Cancelled);
+                    let _ = unreachable.send(InputAnswer::Cancelled);
                 }
             }
         });
@@ -57,16 +57,16 @@ impl Asker {
                     Ok(received) => received,
                     Err(error) if wire::is_fatal(&error) => return,
                     Err(error) => {
-                        wire::log(format_args!("a message on stdin is dropped: {error}"));
+                        log(format_args!("a message on stdin is dropped: {error}"));
                         continue;
                     }
                 };
                 if message.header.msg_type != "input_reply" {
                     continue;
                 }
-                let answered = match wire::content::<InputReply>(&message, json!({})) {
-                    Ok(InputReply { value, status: ReplyStatus::Ok, .. }) => Answer::Line(value),
-                    _ => Answer::Cancelled,
+                let answered = match wire::request::<InputReply>(message.content()) {
+                    Ok(InputReply { value, status: ReplyStatus::Ok, .. }) => InputAnswer::Line(value),
+                    _ => InputAnswer::Cancelled,
                 };
                 let _ = answer.send(answered);
             }
@@ -81,8 +81,8 @@ impl Asker {
         let question = InputRequest { prompt: prompt.to_owned(), password };
         self.questions.send(wire::child(question, parent)).ok()?;
         match self.answers.recv() {
-            Ok(Answer::Line(line)) => Some(line),
-            Ok(Answer::Cancelled) | Err(_) => None,
+            Ok(InputAnswer::Line(line)) => Some(line),
+            Ok(InputAnswer::Cancelled) | Err(_) => None,
         }
     }
 }
@@ -90,6 +90,6 @@ impl Asker {
 impl Canceller {
     /// Ends the question that is open, if any.
     pub(super) fn cancel(&self) {
-        let _ = self.0.send(Answer::Cancelled);
+        let _ = self.0.send(InputAnswer::Cancelled);
     }
 }

@@ -1,26 +1,19 @@
 //! Messages as they travel: received with their content unparsed, sent with the content Jupyter expects.
 
-use std::io::Write;
 use std::ops::Deref;
 
-use jupyter_protocol::{
-    ClearOutput, DisplayData, ErrorOutput, ExecuteInput, ExecuteResult, ExecutionCount, ExecutionState,
-    ExpressionResult, Header, JupyterMessage, JupyterMessageContent, Media, MediaType, ReplyError, Status, Stdio,
-    StreamContent, Transient, UnknownMessage, UpdateDisplayData,
-};
+use jupyter_protocol::{ExecutionState, Header, JupyterMessage, JupyterMessageContent, Status, UnknownMessage};
 use jupyter_zmq_client::{Connection, RawMessage, RuntimeError};
-use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use serde_json::{Value, json};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
+use super::refusal::Refusal;
 use super::replay::Replays;
-use super::session::Publication;
-use super::signature::Key;
-use crate::engine::{Event, Outcome, Stream};
-use chandlery::display::MimeBundle;
+use super::signature::SigningKey;
 
 /// The protocol version of every message and of `kernel_info_reply`: 5.5 has subshells and `supported_features`.
-pub(super) const PROTOCOL: &str = "5.5";
+pub(crate) const PROTOCOL: &str = "5.5";
 
 /// A message as it came.
 #[derive(Clone)]
@@ -32,6 +25,16 @@ pub(super) struct Received {
     pub(super) subshell: Option<String>,
     /// Its sender takes it as answered only with its `idle`: the [state](super::status) says who does.
     pub(super) awaits_idle: bool,
+}
+
+impl Received {
+    /// The content, as it came.
+    pub(super) fn content(&self) -> &Value {
+        match &self.message.content {
+            JupyterMessageContent::UnknownMessage(UnknownMessage { content, .. }) => content,
+            _ => &Value::Null,
+        }
+    }
 }
 
 impl Deref for Received {
@@ -67,7 +70,7 @@ pub(super) async fn receive<S: zeromq::SocketRecv>(
     let message = JupyterMessage {
         zmq_identities: raw.zmq_identities,
         parent_header: serde_json::from_slice(&raw.jparts[1]).ok(),
-        metadata: json!({}),
+        metadata: Value::Object(Default::default()),
         content: UnknownMessage { msg_type: header.msg_type.clone(), content }.into(),
         header,
         buffers: Vec::new(),
@@ -80,7 +83,7 @@ pub(super) async fn receive<S: zeromq::SocketRecv>(
 /// Signs a message and sends it.
 pub(super) async fn send<S: zeromq::SocketSend>(
     connection: &mut Connection<S>,
-    key: &Key,
+    key: &SigningKey,
     Outgoing { mut message, parent }: Outgoing,
 ) -> Result<(), RuntimeError> {
     message.header.session.clone_from(&connection.session_id);
@@ -116,17 +119,16 @@ pub(super) fn is_fatal(error: &RuntimeError) -> bool {
     matches!(error, RuntimeError::ZmqError(zeromq::ZmqError::NoMessage))
 }
 
-/// A received message's content as a typed request; `missing` are the fields that some front ends leave out.
-pub(super) fn content<T: DeserializeOwned>(message: &JupyterMessage, missing: Value) -> Result<T, serde_json::Error> {
-    let JupyterMessageContent::UnknownMessage(UnknownMessage { content: Value::Object(given), .. }) = &message.content
-    else {
-        return serde_json::from_value(missing);
-    };
-    let Value::Object(mut fields) = missing else {
-        return serde_json::from_value(Value::Object(given.clone()));
-    };
-    fields.extend(given.iter().filter(|(_, value)| !value.is_null()).map(|(k, v)| (k.clone(), v.clone())));
-    serde_json::from_value(Value::Object(fields))
+/// Reads a message's content as a typed request. A field that is null counts as left out, content that is not an object
+/// as empty.
+pub(super) fn request<T: DeserializeOwned>(content: &Value) -> serde_json::Result<T> {
+    let given = content.as_object().into_iter().flatten().filter(|(_, value)| !value.is_null());
+    serde_json::from_value(Value::Object(given.map(|(name, value)| (name.clone(), value.clone())).collect()))
+}
+
+/// Returns the content of a reply as it travels.
+pub(super) fn to_value<T: Serialize>(content: &T) -> Result<Value, Refusal> {
+    Ok(serde_json::to_value(content)?)
 }
 
 /// A message that answers or follows `parent`.
@@ -150,73 +152,8 @@ pub(super) fn status(state: ExecutionState, parent: &Received) -> Outgoing {
     child(Status { execution_state: state }, parent)
 }
 
-/// The reply to a request, for replies that the protocol's crate has no type for; `None` where the message is no
-/// request, and has no reply.
+/// Returns the reply to a request; `None` where the message is not a request, and has no reply.
 pub(super) fn reply(request: &Received, content: Value) -> Option<Outgoing> {
     let stem = request.header.msg_type.strip_suffix("_request")?;
     Some(child(UnknownMessage { msg_type: format!("{stem}_reply"), content }, request))
-}
-
-/// The content of a reply that says why a request was refused.
-pub(super) fn refusal(name: &str, value: &str) -> Value {
-    json!({"status": "error", "ename": name, "evalue": value, "traceback": [format!("{name}: {value}")]})
-}
-
-/// Tells whoever reads the kernel's log; nobody else could be told.
-pub(super) fn log(what: impl std::fmt::Display) {
-    let _ = writeln!(std::io::stderr(), "chandlery: {what}");
-}
-
-/// The error fields of a reply.
-pub(super) fn reply_error(name: &str, value: &str, traceback: &[String]) -> Option<Box<ReplyError>> {
-    Some(Box::new(ReplyError { ename: name.to_owned(), evalue: value.to_owned(), traceback: traceback.to_vec() }))
-}
-
-/// A bundle with every form as it is: the typed forms of [`MediaType`] would parse and reformat some.
-pub(super) fn media(bundle: &MimeBundle) -> Media {
-    Media::new(bundle.forms().iter().map(|(mime, value)| MediaType::Other((mime.clone(), value.clone()))).collect())
-}
-
-/// The answer to one of a request's `user_expressions`.
-pub(super) fn expression(value: Result<Option<MimeBundle>, Outcome>) -> ExpressionResult {
-    if let Err(Outcome::Error { name, value, traceback }) = value {
-        return ExpressionResult::Error { ename: name, evalue: value, traceback };
-    }
-    let data = value.ok().flatten().map_or_else(|| Media::new(Vec::new()), |bundle| media(&bundle));
-    ExpressionResult::Ok { data, metadata: serde_json::Map::new() }
-}
-
-/// A session's publication as iopub content.
-pub(super) fn publication(publication: Publication) -> JupyterMessageContent {
-    match publication {
-        Publication::Started { code, number } => {
-            ExecuteInput { code, execution_count: ExecutionCount::new(number as usize) }.into()
-        }
-        Publication::Shown { event, number } => shown(event, number),
-        Publication::Failed { name, value, traceback } => ErrorOutput { ename: name, evalue: value, traceback }.into(),
-    }
-}
-
-fn shown(event: Event, number: u32) -> JupyterMessageContent {
-    let metadata = serde_json::Map::new();
-    match event {
-        Event::Text { stream: Stream::Stdout, text } => StreamContent { name: Stdio::Stdout, text }.into(),
-        Event::Text { stream: Stream::Stderr, text } => StreamContent { name: Stdio::Stderr, text }.into(),
-        Event::Display { data, id } => {
-            let transient = Some(Transient { display_id: id });
-            DisplayData { data: media(&data), metadata, transient }.into()
-        }
-        Event::Update { data, id } => {
-            UpdateDisplayData { data: media(&data), metadata, transient: Transient { display_id: Some(id) } }.into()
-        }
-        Event::Clear { wait } => ClearOutput { wait }.into(),
-        Event::Result { data } => ExecuteResult {
-            execution_count: ExecutionCount::new(number as usize),
-            data: media(&data),
-            metadata,
-            // Not `None`: that travels as null, on which nbclient fails.
-            transient: Some(Transient::default()),
-        }
-        .into(),
-    }
 }

@@ -1,10 +1,12 @@
 //! The order of what is written to standard output and to standard error, which come to their reader by two pipes.
 
 use std::ffi::{c_char, c_int, c_void};
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
+
+use rustix::io::ioctl_fionread;
 
 /// How long a piece of text may wait for what was written to the other stream before it.
 const TURN: Duration = Duration::from_millis(250);
@@ -50,11 +52,10 @@ fn wait_until_read(pipe: usize) {
     if !TURNS.load(Ordering::Relaxed) {
         return;
     }
-    let Some(pipe) = PIPES.get().map(|pipes| pipes[pipe].as_raw_fd()) else { return };
+    let Some(pipe) = PIPES.get().map(|pipes| &pipes[pipe]) else { return };
     let is_read = || {
-        let mut unread: c_int = 0;
-        // SAFETY: an open descriptor, and a number to write to.
-        unsafe { libc::ioctl(pipe, libc::FIONREAD, &mut unread) != 0 || unread == 0 }
+        // What cannot be asked is not waited for.
+        ioctl_fionread(pipe).unwrap_or(0) == 0
     };
     if is_read() {
         return;

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use chandlery::display::{DisplayId, MimeBundle, Sink};
 
-use super::frame::{self, Report, Request};
+use super::frame::{self, Report, WorkerRequest};
 use crate::descendants;
 use crate::system;
 
@@ -22,7 +22,7 @@ pub(super) struct Channel {
 
 struct Line {
     stream: UnixStream,
-    answers: Receiver<Request>,
+    answers: Receiver<WorkerRequest>,
 }
 
 impl Channel {
@@ -30,7 +30,7 @@ impl Channel {
     ///
     /// When the engine's end closes, the queue ends, and soon the process does, whatever it is doing: this is how no worker
     /// outlives its server.
-    pub(super) fn open(stream: UnixStream) -> std::io::Result<(Arc<Self>, Receiver<Request>)> {
+    pub(super) fn open(stream: UnixStream) -> std::io::Result<(Arc<Self>, Receiver<WorkerRequest>)> {
         let (answer, answers) = channel();
         let (request, requests) = channel();
         let incoming = stream.try_clone()?;
@@ -46,17 +46,17 @@ impl Channel {
     }
 
     /// Sends a report and waits for its answer.
-    pub(super) fn ask(&self, report: &Report) -> Option<Request> {
+    pub(super) fn ask(&self, report: &Report) -> Option<WorkerRequest> {
         let mut line = self.line.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         frame::write(&mut line.stream, report).ok()?;
         line.answers.recv().ok()
     }
 }
 
-fn receive(mut stream: UnixStream, answers: Sender<Request>, requests: Sender<Request>) {
+fn receive(mut stream: UnixStream, answers: Sender<WorkerRequest>, requests: Sender<WorkerRequest>) {
     loop {
         let sent = match frame::read(&mut stream) {
-            Ok(answer @ (Request::Forwarded | Request::Answer { .. })) => answers.send(answer),
+            Ok(answer @ (WorkerRequest::Forwarded | WorkerRequest::Answer { .. })) => answers.send(answer),
             Ok(request) => requests.send(request),
             Err(_) => break,
         };

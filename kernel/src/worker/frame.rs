@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 /// From the engine to the worker.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub enum Request {
+pub enum WorkerRequest {
     /// Load a compiled cell and run it.
     Cell {
         /// The shared object.

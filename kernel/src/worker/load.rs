@@ -5,10 +5,14 @@ use std::path::Path;
 use chandlery::cell::Store;
 use libloading::os::unix::{Library, RTLD_GLOBAL, RTLD_NOW};
 
-use crate::engine::direct::runtime::{ENTER, KEY};
-
 /// The name of the function every cell exports.
 pub const ENTRY: &str = "chandlery_cell";
+
+/// The name of the function by which a library of dependencies tells which tokio it holds.
+pub(crate) const TOKIO_KEY: &str = "chandlery_tokio_key";
+
+/// The name of the function that runs something inside its runtime.
+pub(crate) const TOKIO_ENTER: &str = "chandlery_tokio_enter";
 
 /// Loads a cell for the rest of the process's life: what it stored may point into it. Its statics are visible to the cells
 /// after it, whose own copies of them thereby are never used.
@@ -38,13 +42,14 @@ pub(super) fn vouch(store: &mut Store, variables: &[String]) {
 
 /// Loads a library of dependencies for the rest of the process's life; cells that are loaded later find its symbols. Where it
 /// makes a runtime, cells run inside that from now on.
-pub(super) fn library(path: &Path, surroundings: &mut Surroundings) -> Result<(), String> {
+pub(super) fn library(path: &Path, surroundings: &mut Runtime) -> Result<(), String> {
     // SAFETY: the user asked for this crate; what its initialisers do is like what its functions do in a cell.
     let library = unsafe { Library::open(Some(path), RTLD_NOW | RTLD_GLOBAL) };
     let library = library.map_err(|error| format!("the dependencies cannot be loaded: {}", reason(&error)))?;
     // SAFETY: the kernel wrote these functions with these signatures, for this compiler.
-    let found =
-        unsafe { (library.get::<fn() -> &'static str>(KEY.as_bytes()), library.get::<Inside>(ENTER.as_bytes())) };
+    let found = unsafe {
+        (library.get::<fn() -> &'static str>(TOKIO_KEY.as_bytes()), library.get::<RunInside>(TOKIO_ENTER.as_bytes()))
+    };
     if let (Ok(key), Ok(enter)) = found {
         surroundings.change(key(), *enter);
     }
@@ -53,15 +58,15 @@ pub(super) fn library(path: &Path, surroundings: &mut Surroundings) -> Result<()
 }
 
 /// Runs something inside a runtime.
-type Inside = fn(&mut dyn FnMut());
+type RunInside = fn(&mut dyn FnMut());
 
 /// Where cells run: in a runtime, if the dependencies have one.
 #[derive(Default)]
-pub(super) struct Surroundings(Option<(&'static str, Inside)>);
+pub(super) struct Runtime(Option<(&'static str, RunInside)>);
 
-impl Surroundings {
+impl Runtime {
     /// The runtime stays while it is one of the same tokio: what cells spawned lives in it.
-    fn change(&mut self, key: &'static str, enter: Inside) {
+    fn change(&mut self, key: &'static str, enter: RunInside) {
         if self.0.is_none_or(|(known, _)| known != key) {
             self.0 = Some((key, enter));
         }

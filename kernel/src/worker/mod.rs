@@ -15,6 +15,7 @@ mod stdin;
 pub mod words;
 
 pub use load::ENTRY;
+pub(crate) use load::{TOKIO_ENTER, TOKIO_KEY};
 
 use std::os::unix::net::UnixStream;
 use std::process::ExitCode;
@@ -25,8 +26,8 @@ use std::time::{Duration, Instant};
 use chandlery::cell::{Ending, Store, show};
 
 use channel::{Channel, Displays, flush};
-use frame::{Report, Request};
-use load::Surroundings;
+use frame::{Report, WorkerRequest};
+use load::Runtime;
 
 use crate::descendants;
 use crate::system::{self, Again};
@@ -80,7 +81,7 @@ fn serve_all(stream: UnixStream) -> ExitCode {
     chandlery::cell::set_input(move |prompt, password| {
         flush();
         match asking.ask(&Report::Ask { prompt: prompt.to_owned(), password }) {
-            Some(Request::Answer { text }) => text,
+            Some(WorkerRequest::Answer { text }) => text,
             _ => None,
         }
     });
@@ -94,7 +95,7 @@ fn serve_all(stream: UnixStream) -> ExitCode {
     let owned = |(name, path): (&str, &str)| (name.to_owned(), path.to_owned());
     channel.send(&Report::Ready { type_paths: chandlery::cell::type_paths().into_iter().map(owned).collect() });
     let mut store = Store::new();
-    let mut surroundings = Surroundings::default();
+    let mut surroundings = Runtime::default();
     for request in requests {
         chandlery::interrupt::reset();
         running.store(true, Ordering::Relaxed);
@@ -111,7 +112,7 @@ fn serve_all(stream: UnixStream) -> ExitCode {
             channel.send(&Report::Result { data });
         }
         channel.send(&Report::Done { ending, variables: store.variables(), load, run });
-        if request == Request::End {
+        if request == WorkerRequest::End {
             return ExitCode::SUCCESS;
         }
     }
@@ -131,15 +132,15 @@ fn clear(store: &mut Store) -> Ending {
 
 /// Serves a request; also, how long loading took.
 fn serve(
-    request: &Request,
+    request: &WorkerRequest,
     store: &mut Store,
     channel: &Channel,
-    surroundings: &mut Surroundings,
+    surroundings: &mut Runtime,
 ) -> (Ending, Duration) {
-    let Request::Cell { library, vouched } = request else {
+    let WorkerRequest::Cell { library, vouched } = request else {
         let mut ending = Ending::Done;
         match request {
-            Request::Library { library } => {
+            WorkerRequest::Library { library } => {
                 if let Err(reason) = load::library(library, surroundings) {
                     ending = Ending::Refused { reasons: vec![reason] };
                 }
@@ -162,18 +163,21 @@ fn serve(
     (ending, load)
 }
 
-fn directive(request: &Request, store: &mut Store, channel: &Channel) -> Ending {
+fn directive(request: &WorkerRequest, store: &mut Store, channel: &Channel) -> Ending {
     match request {
-        Request::Magic { line } => magic::run(line, store, channel),
-        Request::Check { line } => magic::check(line, store),
-        Request::Shell { shell, script } => shell::run(shell, script),
-        Request::List { cells } => magic::show(channel, listing::variables(store, cells)),
-        Request::Reset | Request::End => clear(store),
-        Request::Forget { names } => {
+        WorkerRequest::Magic { line } => magic::run(line, store, channel),
+        WorkerRequest::Check { line } => magic::check(line, store),
+        WorkerRequest::Shell { shell, script } => shell::run(shell, script),
+        WorkerRequest::List { cells } => magic::show(channel, listing::variables(store, cells)),
+        WorkerRequest::Reset | WorkerRequest::End => clear(store),
+        WorkerRequest::Forget { names } => {
             names.iter().for_each(|name| store.remove(name));
             store.finish()
         }
-        Request::Cell { .. } | Request::Library { .. } | Request::Forwarded | Request::Answer { .. } => Ending::Done,
+        WorkerRequest::Cell { .. }
+        | WorkerRequest::Library { .. }
+        | WorkerRequest::Forwarded
+        | WorkerRequest::Answer { .. } => Ending::Done,
     }
 }
 

@@ -1,4 +1,7 @@
 //! Splitting a magic's line into words, as a shell would.
+//!
+//! Not by the crate `shlex`: there `#` begins a comment, so that `%convert in #out` would lose a word without an error, and
+//! a quote without its end is not named.
 
 /// Splits at blanks outside quotes. `\` escapes the next character, also in double quotes; single quotes keep all.
 ///

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use chandlery_kernel::engine::direct::DirectEngine;
 use chandlery_kernel::engine::{Cell, Engine, Event, Outcome, Output, Stream};
-use chandlery_kernel::server::Session;
+use chandlery_kernel::session::Session;
 
 #[derive(Default)]
 pub(crate) struct Recorded {

@@ -10,12 +10,12 @@ use crate::engine::direct::run::serving;
 use crate::engine::direct::session::items::Items;
 use crate::engine::direct::session::unknown;
 use crate::engine::{Cell, Outcome, Output};
-use crate::worker::frame::Request;
+use crate::worker::frame::WorkerRequest;
 
 /// What is wrong in a cell: the first as the outcome, all in its traceback.
-struct Found(Outcome);
+struct Findings(Outcome);
 
-impl Found {
+impl Findings {
     fn add(&mut self, outcome: Outcome) {
         match (&mut self.0, outcome) {
             (Outcome::Error { traceback, .. }, Outcome::Error { traceback: more, .. }) => traceback.extend(more),
@@ -35,11 +35,11 @@ impl DirectEngine {
         self.blocked.clear();
         let mut defined = BTreeSet::new();
         let before = self.unknown.clone();
-        let Found(outcome) = match directives::parse(&cell.code) {
+        let Findings(outcome) = match directives::parse(&cell.code) {
             Ok(parsed) => self.check_parts(&parsed, cell, &mut defined, output),
             Err(UsageError { line, message }) => {
                 defined = unknown::defined(&cell.code);
-                Found(error("UsageError", &message, self.sources.place_of(cell.number, line)))
+                Findings(error("UsageError", &message, self.sources.place_of(cell.number, line)))
             }
         };
         if outcome == Outcome::Ok && self.blocked.is_empty() {
@@ -61,8 +61,8 @@ impl DirectEngine {
         cell: &Cell,
         defined: &mut BTreeSet<String>,
         output: &mut dyn Output,
-    ) -> Found {
-        let mut found = Found(Outcome::Ok);
+    ) -> Findings {
+        let mut found = Findings(Outcome::Ok);
         let depends = |step: &Step| matches!(step.directive, Directive::Dep(_));
         if parsed.steps.iter().any(depends) {
             // Nothing that uses a crate could be checked without it.
@@ -105,7 +105,7 @@ impl DirectEngine {
         let at = (cell.number, step.line);
         match &step.directive {
             Directive::Verb(line) => {
-                let outcome = self.request(&Request::Check { line: line.clone() }, None, at, output);
+                let outcome = self.request(&WorkerRequest::Check { line: line.clone() }, None, at, output);
                 let mut words = line.split_whitespace().skip_while(|word| !word.starts_with("--as"));
                 let name = words.next().and_then(|word| word.strip_prefix("--as=").or_else(|| words.next()));
                 defined.extend(name.map(str::to_owned));
@@ -124,7 +124,7 @@ impl DirectEngine {
                 self.unknown.clear();
                 self.items = Items::default();
                 self.variables.clear(None);
-                self.request(&Request::Reset, None, at, output)
+                self.request(&WorkerRequest::Reset, None, at, output)
             }
             Directive::Offline(on) => {
                 let offline = &mut self.dependencies.offline;

@@ -5,6 +5,7 @@ mod check;
 pub(crate) mod compile;
 mod dependencies;
 mod directives;
+mod engine;
 mod explain;
 mod generate;
 mod read;
@@ -15,23 +16,22 @@ mod tests;
 use std::collections::{BTreeSet, HashMap};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use super::{Assist, Cell, Engine, Event, Interrupter, Outcome, Output, Stream};
+use super::{Cell, Event, Outcome, Output, Stream};
 use crate::language::{BODY, Language};
 use crate::toolkit::{Toolkit, ToolkitError};
 use assist::answers::Names;
 use compile::compile_loop::{Attempt, Stop};
 use compile::rustc::{Compiled, Compiler};
 use dependencies::Dependencies;
-pub(crate) use dependencies::runtime;
-pub use dependencies::{Cleaned, Kept, KeptSet};
+pub use dependencies::{Cleaned, DependencyCache, KeptSet};
 use directives::{Settings, Spent};
 use explain::diagnostics::Diagnostics;
 use explain::outcome::{Sources, error};
 use explain::rendered::Rendering;
 use generate::codegen::{Loss, Purpose};
-use read::files::Places;
+use read::files::FileFolders;
 use read::macros::{Calls, Macros};
 use read::split::{Split, split};
 use read::syntax::SyntaxError;
@@ -42,7 +42,7 @@ use session::unknown::Unknown;
 use session::variables::Variables;
 
 /// A compiled cell.
-pub(crate) struct Ready {
+pub(crate) struct CompiledCell {
     library: PathBuf,
     unit: String,
     /// The variables it does not store, with the reasons.
@@ -289,7 +289,7 @@ impl DirectEngine {
         let here = std::env::current_dir().unwrap_or_default();
         let notebook = self.folder.as_ref().map_or(here.clone(), |folder| here.join(folder));
         let name = self.notebook.clone().unwrap_or_else(|| format!("cell {number}"));
-        let places = Places { notebook: &notebook, copies: compiler.folder(), name: &name };
+        let places = FileFolders { notebook: &notebook, copies: compiler.folder(), name: &name };
         parsed.place(&places).map_err(|(at, problem)| {
             let before = &code[..at];
             let column = before.rsplit('\n').next().unwrap_or("").chars().count() + 1;
@@ -317,7 +317,7 @@ impl DirectEngine {
     }
 
     /// Puts a compiled cell's definitions into force, and says what that costs.
-    fn enforce(&mut self, parsed: &Split, ready: &Ready, number: u32, output: &mut dyn Output) {
+    fn enforce(&mut self, parsed: &Split, ready: &CompiledCell, number: u32, output: &mut dyn Output) {
         for item in parsed.definitions.iter().filter(|item| item.is_macro()) {
             item.names().for_each(|name| self.macros.forget(name));
         }
@@ -356,63 +356,5 @@ impl DirectEngine {
         } else {
             self.sources.syntax_error(number, problem)
         }
-    }
-}
-
-impl Engine for DirectEngine {
-    fn arm(&mut self) {
-        self.busy.announce();
-    }
-
-    fn execute(&mut self, cell: &Cell, output: &mut dyn Output) -> Outcome {
-        self.busy.begin();
-        let outcome = self.cell(cell, output);
-        if let Outcome::Error { name, .. } = &outcome {
-            let code = name.strip_prefix("CompileError[").and_then(|code| code.strip_suffix(']'));
-            self.last_error = code.map(str::to_owned).or(self.last_error.take());
-        }
-        self.busy.end();
-        let variables = self.variables.iter().map(|(name, known)| (name, known.type_name.as_str()));
-        self.names.set(variables, self.items.names(), self.scope());
-        self.names.set_worker(self.process());
-        outcome
-    }
-
-    fn between(&mut self, output: &mut dyn Output) {
-        self.drain_background_output(output);
-    }
-
-    fn check(&mut self, cell: &Cell, may_fail: bool, output: &mut dyn Output) -> Outcome {
-        self.busy.begin();
-        let outcome = self.check_cell(cell, may_fail, output);
-        self.busy.end();
-        outcome
-    }
-
-    fn interrupter(&self) -> Interrupter {
-        let busy = Arc::clone(&self.busy);
-        Arc::new(move || busy.interrupt())
-    }
-
-    fn assist(&self) -> Arc<dyn Assist> {
-        Arc::clone(&self.names) as Arc<dyn Assist>
-    }
-
-    fn process(&self) -> Option<u32> {
-        self.worker.as_ref().map(Worker::id)
-    }
-
-    fn end(&mut self, limit: Duration, output: &mut dyn Output) -> Outcome {
-        let outcome = self.drop_variables(limit, output);
-        self.shutdown();
-        outcome
-    }
-
-    fn shutdown(&mut self) {
-        if let Some(language) = self.names.language() {
-            language.stop();
-        }
-        self.worker = None;
-        self.compiler = Err("the engine was shut down".to_owned());
     }
 }

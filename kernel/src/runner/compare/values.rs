@@ -14,19 +14,19 @@ pub(super) struct Mismatch {
 
 /// All places where two values differ.
 pub(super) fn mismatches(golden: &Value, now: &Value, rules: &Rules) -> Vec<Mismatch> {
-    let mut walk = Walk { rules, found: Vec::new() };
-    walk.values(&Place::default(), golden, now);
+    let mut walk = Comparer { rules, found: Vec::new() };
+    walk.values(&ValuePath::default(), golden, now);
     walk.found
 }
 
 /// A place in a payload: as people read it, and as rules name it, without indices.
 #[derive(Clone, Default)]
-struct Place {
+struct ValuePath {
     at: String,
     path: String,
 }
 
-impl Place {
+impl ValuePath {
     fn field(&self, name: &str) -> Self {
         let join = |before: &str| if before.is_empty() { name.to_owned() } else { format!("{before}.{name}") };
         Self { at: join(&self.at), path: join(&self.path) }
@@ -37,13 +37,13 @@ impl Place {
     }
 }
 
-struct Walk<'a> {
+struct Comparer<'a> {
     rules: &'a Rules,
     found: Vec<Mismatch>,
 }
 
-impl Walk<'_> {
-    fn values(&mut self, place: &Place, golden: &Value, now: &Value) {
+impl Comparer<'_> {
+    fn values(&mut self, place: &ValuePath, golden: &Value, now: &Value) {
         if self.rules.of_field(&place.path) == Some(Tolerance::Ignore) {
             return;
         }
@@ -74,7 +74,7 @@ impl Walk<'_> {
         }
     }
 
-    fn numbers(&mut self, place: &Place, (a, b): (&serde_json::Number, &serde_json::Number)) {
+    fn numbers(&mut self, place: &ValuePath, (a, b): (&serde_json::Number, &serde_json::Number)) {
         if a == b {
             return;
         }
@@ -89,7 +89,7 @@ impl Walk<'_> {
         }
     }
 
-    fn add(&mut self, place: &Place, what: String) {
+    fn add(&mut self, place: &ValuePath, what: String) {
         let at = if place.at.is_empty() { "the payload".to_owned() } else { place.at.clone() };
         self.found.push(Mismatch { at, what });
     }

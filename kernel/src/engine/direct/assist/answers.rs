@@ -15,7 +15,7 @@ use crate::engine::direct::read::attributes;
 use crate::engine::direct::read::split::split;
 use crate::engine::direct::read::syntax::{self, Open};
 use crate::engine::{Assist, Completeness, Completions, VariableSummary};
-use crate::language::{Answer, Language, documentation};
+use crate::language::{Language, LanguageReply, documentation};
 
 /// The names in scope: variables with their types, and definitions.
 #[derive(Default)]
@@ -104,7 +104,7 @@ impl Names {
 
     /// Asks the language process about `code` with all that earlier cells left in scope. The answer, and what to add to
     /// its positions to get those in `code`.
-    fn ask(&self, code: &str, cursor: usize, inspect: bool, since: Instant) -> Option<(Answer, isize)> {
+    fn ask(&self, code: &str, cursor: usize, inspect: bool, since: Instant) -> Option<(LanguageReply, isize)> {
         let language = self.language.as_ref()?;
         // A directive's line has no Rust in it, so what stands before the cursor is as long as its own Rust part.
         let before = directives::parse(code.get(..cursor)?).ok()?.rust;
@@ -121,7 +121,8 @@ impl Names {
 
     /// What analysis of the code says.
     fn analysed(&self, code: &str, cursor: usize) -> Option<Completions> {
-        let (Answer::Completions { matches, start, end, .. }, shift) = self.ask(code, cursor, false, Instant::now())?
+        let (LanguageReply::Completions { matches, start, end, .. }, shift) =
+            self.ask(code, cursor, false, Instant::now())?
         else {
             return None;
         };
@@ -201,7 +202,7 @@ impl Assist for Names {
         let directives::Completed::Rust = directives::complete(&code[..cursor], Path::new(".")) else { return None };
         let since = Instant::now();
         let documented = |at: usize| match self.ask(code, at, true, since) {
-            Some((Answer::Inspection { html, .. }, _)) => Some(documentation::bundle(&html)),
+            Some((LanguageReply::Inspection { html, .. }, _)) => Some(documentation::bundle(&html)),
             _ => None,
         };
         let word = subject::word(code, cursor);

@@ -1,25 +1,24 @@
 //! A cell's way through the compiler: again without what stood in its way, as long as that is not the cell itself.
 
+mod corrections;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
-use chandlery::cell::short_type_name;
-
 use super::rustc::Compiled;
 use crate::engine::Outcome;
-use crate::engine::direct::explain::diagnostics::{Diagnostics, Place};
+use crate::engine::direct::explain::diagnostics::{CellPosition, Diagnostics};
 use crate::engine::direct::explain::outcome::{self, error};
 use crate::engine::direct::explain::rendered::Rendering;
-use crate::engine::direct::generate::codegen::{Choice, Generated, Loss, PRELUDE, Purpose, Unit};
+use crate::engine::direct::generate::codegen::{CellUnit, Choice, Generated, Loss, Purpose};
 use crate::engine::direct::generate::fields::MovedFields;
-use crate::engine::direct::generate::source::{Kept, Lines};
+use crate::engine::direct::generate::source::StoredVariable;
 use crate::engine::direct::read::macros::Calls;
 use crate::engine::direct::read::split::Split;
 use crate::engine::direct::session::items::{At, Items};
-use crate::engine::direct::session::reach::{Reach, Roots};
 use crate::engine::direct::session::unknown::Unknown;
 use crate::engine::direct::session::variables::Variables;
-use crate::engine::direct::{DirectEngine, Ready};
+use crate::engine::direct::{CompiledCell, DirectEngine};
 
 /// How often a cell is compiled.
 const MAX_COMPILES: usize = 12;
@@ -60,13 +59,13 @@ impl From<Outcome> for Stop {
 pub(crate) struct Progress<'a> {
     pub(crate) attempt: Attempt<'a>,
     pub(crate) choice: Choice,
-    dropped: BTreeMap<Kept, Loss>,
+    dropped: BTreeMap<StoredVariable, Loss>,
     fields: MovedFields,
     reasons: BTreeMap<String, (Loss, String)>,
     notices: Vec<(Vec<String>, String)>,
     own: BTreeSet<At>,
     removed: BTreeSet<At>,
-    trimmed: BTreeSet<Place>,
+    trimmed: BTreeSet<CellPosition>,
     outdated: Vec<(String, String)>,
     /// Definitions changed since types were compared.
     redefined: bool,
@@ -82,7 +81,7 @@ pub(crate) struct Progress<'a> {
 impl DirectEngine {
     /// Compiles a cell, if need be again without variables that it cannot store, and without earlier definitions that do
     /// not go together with what it defines.
-    pub(crate) fn compile(&mut self, attempt: Attempt<'_>) -> Result<Ready, Stop> {
+    pub(crate) fn compile(&mut self, attempt: Attempt<'_>) -> Result<CompiledCell, Stop> {
         let own: BTreeSet<At> = attempt.parsed.definitions.iter().map(|own| own.at).collect();
         let redefined = !own.is_empty();
         let mut choice = Choice { hidden: self.hidden.clone(), ..Choice::default() };
@@ -125,7 +124,7 @@ impl DirectEngine {
     }
 
     /// One compile. Nothing, if there is a reason to try again.
-    fn attempt(&mut self, progress: &mut Progress<'_>) -> Result<Option<Ready>, Stop> {
+    fn attempt(&mut self, progress: &mut Progress<'_>) -> Result<Option<CompiledCell>, Stop> {
         let begun = Instant::now();
         let unit = progress.unit(&self.unknown);
         let place = if progress.choice.staged { None } else { unit.place() };
@@ -162,7 +161,7 @@ impl DirectEngine {
                 self.sources.add_unit(&file, lines);
                 self.hidden.clone_from(&progress.choice.hidden);
                 let dropped = std::mem::take(&mut progress.reasons);
-                return Ok(Some(Ready {
+                return Ok(Some(CompiledCell {
                     library,
                     unit: file,
                     dropped: dropped.into_iter().map(|(name, (loss, why))| (name, loss, why)).collect(),
@@ -226,8 +225,8 @@ impl DirectEngine {
 }
 
 impl Progress<'_> {
-    fn unit<'a>(&'a self, unknown: &'a Unknown) -> Unit<'a> {
-        Unit {
+    fn unit<'a>(&'a self, unknown: &'a Unknown) -> CellUnit<'a> {
+        CellUnit {
             code: self.attempt.code,
             cell: self.attempt.number,
             split: self.attempt.parsed,
@@ -240,181 +239,6 @@ impl Progress<'_> {
             purpose: self.attempt.purpose,
             unknown,
         }
-    }
-
-    /// Gives up the variables whose type means something else in the definitions that will be in force.
-    fn outdate(&mut self, before: &Items) -> Outdated {
-        if !std::mem::take(&mut self.redefined) {
-            return Outdated::default();
-        }
-        let (old, new) = (Reach::of(before), Reach::of(&self.attempt.items));
-        let variables = self.attempt.variables.iter();
-        let changed: Vec<(String, String)> = variables
-            .filter_map(|(name, known)| {
-                let what = old.change(&Roots::of(known, before), &new)?;
-                let kind = short_type_name(&known.type_name);
-                let number = self.attempt.number;
-                Some((
-                    name.to_owned(),
-                    format!("`{name}` was dropped: its type `{kind}` was defined anew: cell {number} changes `{what}`"),
-                ))
-            })
-            .collect();
-        let outdated = Outdated { any: !changed.is_empty(), is_other: old.makes_other_types(&new) };
-        for (name, why) in &changed {
-            self.attempt.variables.lose(name, why.clone());
-        }
-        self.outdated.extend(changed);
-        outdated
-    }
-
-    /// Earlier definitions that stand against the new ones, or depend on them and do not compile any more, are dropped.
-    fn without_earlier_definitions(&mut self, found: &Diagnostics, at: &Rendering<'_>) -> bool {
-        let mut again = false;
-        let number = self.attempt.number;
-        for (place, why) in found.in_earlier_cells(at) {
-            let items = &self.attempt.items;
-            let Some(item) = items.at(place).filter(|item| !self.own.contains(&item.at)) else { continue };
-            if !(why.is_none() || self.choice.checked.contains(&item.at)) || self.trimmed.contains(&place) {
-                continue;
-            }
-            let part = items.without_import(place);
-            if part.is_none() && !self.removed.insert(item.at) {
-                continue;
-            }
-            let (title, cell) = (item.title(), item.at.0);
-            let what = match &part {
-                Some((_, name)) => format!("`{name}` of `{title}` of cell {cell}"),
-                None => format!("`{title}` of cell {cell}"),
-            };
-            let why = match why {
-                None => format!("{what} was dropped: cell {number} defines it anew"),
-                Some(why) => {
-                    let (cell, line, column) = place;
-                    let new = list(&self.attempt.changed);
-                    format!(
-                        "{what} was dropped: it does not compile with the new {new}: {why} (cell {cell}:{line}:{column})"
-                    )
-                }
-            };
-            let mut names: Vec<String> = item.names().map(str::to_owned).collect();
-            if let Some((rest, name)) = part {
-                self.trimmed.insert(place);
-                names.push(name);
-                self.attempt.items = rest;
-            }
-            self.notices.push((names, why));
-            again = true;
-        }
-        if again {
-            self.attempt.items = self.attempt.items.without(&self.removed);
-            self.choice.checked.retain(|at| !self.removed.contains(at));
-            self.redefined = true;
-        }
-        again
-    }
-
-    /// Variables whose type follows from code that does not compile any more are given up.
-    fn without_inferred(&mut self, found: &Diagnostics, lines: &Lines) -> bool {
-        let mut again = false;
-        let variables = &mut self.attempt.variables;
-        for (names, why) in found.in_witnesses(lines) {
-            for name in names {
-                let why = format!(
-                    "`{name}` cannot be used any more: the code that tells its type does not compile now: {why}"
-                );
-                again |= variables.has(&name) || variables.moved().any(|(moved, _)| moved == name);
-                variables.lose(&name, why);
-            }
-        }
-        again
-    }
-
-    /// Of a cell that runs statement by statement: the variables of statements that borrow from others are not stored.
-    fn without_borrowers(&mut self, found: &Diagnostics, at: &Rendering<'_>) -> bool {
-        if !self.choice.staged {
-            return false;
-        }
-        let mut again = false;
-        let statements = &self.attempt.parsed.statements;
-        let ends = (0..statements.len()).map(Some).chain([None]);
-        for place in found.borrowed_too_long(at) {
-            let offset = self.offset(place);
-            let own = statements.iter().find(|statement| statement.range.contains(&offset));
-            for name in own.iter().flat_map(|statement| &statement.binds).map(|binding| &binding.name) {
-                for failed in ends.clone() {
-                    again |= self.dropped.insert(Kept::made(name).when(failed), Loss::Borrows).is_none();
-                }
-                let why = borrows(name, self.attempt.number);
-                self.reasons.entry(name.clone()).or_insert((Loss::Borrows, why));
-            }
-        }
-        again
-    }
-
-    /// Variables that keep others borrowed until they are dropped are dropped before those are stored.
-    fn without_guards(&mut self, found: &Diagnostics) -> bool {
-        let mut again = false;
-        for name in found.guards() {
-            let own = self
-                .dropped
-                .iter_mut()
-                .filter(|(kept, loss)| kept.made && kept.name == name && **loss == Loss::Borrows);
-            for (_, loss) in own {
-                *loss = Loss::Guards;
-                again = true;
-            }
-        }
-        again
-    }
-
-    /// Variables from which fields were moved away are stored without these.
-    fn without_moved_fields(&mut self, found: &Diagnostics, lines: &Lines) -> bool {
-        let mut again = false;
-        for (kept, field) in found.moved_fields(lines) {
-            again |= self.fields.entry(kept).or_default().insert(field);
-        }
-        again
-    }
-
-    /// Variables that were moved or that borrow are not stored.
-    fn without_unstorable(&mut self, found: &Diagnostics, lines: &Lines) -> bool {
-        let mut again = false;
-        let number = self.attempt.number;
-        for (kept, moved) in found.not_storable(lines, !self.choice.staged).into_iter().flatten() {
-            let name = &kept.name;
-            // The closure of a statement moves a variable into itself to give it a new value; it stays there.
-            if self.choice.staged && moved && self.attempt.parsed.assigns_part(name) {
-                self.run_whole();
-                return true;
-            }
-            let (loss, why) = if moved {
-                (Loss::Moved, format!("`{name}` was moved in cell {number}; clone it there to keep it"))
-            } else {
-                (Loss::Borrows, borrows(name, number))
-            };
-            self.reasons.entry(name.clone()).or_insert((loss, why));
-            again |= self.dropped.insert(kept, loss).is_none();
-        }
-        again
-    }
-
-    /// Names of the prelude that the user's own imports bring as well are the user's.
-    fn without_ambiguous(&mut self, found: &Diagnostics) -> bool {
-        let known = self.choice.hidden.len();
-        let ambiguous = found.ambiguous().into_iter().filter(|name| PRELUDE.contains(&name.as_str()));
-        self.choice.hidden.extend(ambiguous);
-        self.choice.hidden.len() > known
-    }
-
-    /// Whether macro calls stand for something else than they were taken for.
-    fn other_calls(&mut self, found: &Diagnostics, at: &Rendering<'_>) -> bool {
-        if self.attempt.calls.are_empty() {
-            return false;
-        }
-        let names = found.unknown_names().map(str::to_owned).collect();
-        let offsets: Vec<usize> = found.own_places(at).into_iter().map(|place| self.offset(place)).collect();
-        self.attempt.calls.unbind(&names) || self.attempt.calls.reconsider(&offsets)
     }
 
     /// The offset of a line and column of the cell, both from 1.
@@ -465,23 +289,4 @@ impl Progress<'_> {
         notes.dedup();
         outcome::compile_error(report, notes).into()
     }
-}
-
-/// What redefinitions do to values that are stored.
-#[derive(Clone, Copy, Debug, Default)]
-struct Outdated {
-    /// Some variables were given up.
-    any: bool,
-    /// Types of earlier cells are other ones from now on.
-    is_other: bool,
-}
-
-fn borrows(name: &str, cell: u32) -> String {
-    format!(
-        "`{name}` of cell {cell} holds a reference, and references do not outlive their cell: clone what it refers to"
-    )
-}
-
-fn list(names: &BTreeSet<String>) -> String {
-    names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
 }

@@ -1,5 +1,4 @@
 //! Compiles a cell, again in another way where that can help.
 
 pub(super) mod compile_loop;
-pub(crate) mod folder;
 pub(super) mod rustc;

@@ -11,19 +11,19 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Instant;
 
-use super::folder::Folder;
 use crate::cgroup::MemoryGroups;
 use crate::engine::direct::dependencies::Built;
 use crate::engine::direct::directives::Spent;
 use crate::engine::direct::run::busy::{Busy, Stopped};
+use crate::private_folder::PrivateFolder;
 use crate::toolkit::Toolkit;
 
 /// Compiles cells in a folder of its own.
 pub(crate) struct Compiler {
     toolkit: Toolkit,
-    folder: Folder,
+    folder: PrivateFolder,
     units: u32,
-    waiting: Option<Unit>,
+    waiting: Option<WaitingCompiler>,
     /// How often types of cells became other ones under their old names.
     generation: u32,
     /// Cells are compiled with `--cfg test`.
@@ -33,7 +33,7 @@ pub(crate) struct Compiler {
 }
 
 /// A compiler that waits for its text.
-struct Unit {
+struct WaitingCompiler {
     child: Child,
     name: String,
 }
@@ -52,7 +52,7 @@ pub(crate) enum Compiled {
 
 impl Compiler {
     pub(crate) fn new(toolkit: Toolkit) -> std::io::Result<Self> {
-        let folder = Folder::fresh(&std::env::temp_dir())?;
+        let folder = PrivateFolder::fresh(&std::env::temp_dir())?;
         let mut compiler =
             Self { toolkit, folder, units: 0, waiting: None, generation: 0, tests: false, dependencies: Vec::new() };
         compiler.warm();
@@ -117,7 +117,7 @@ impl Compiler {
         }
     }
 
-    fn start(&mut self, level: char, tests: bool) -> std::io::Result<Unit> {
+    fn start(&mut self, level: char, tests: bool) -> std::io::Result<WaitingCompiler> {
         self.units += 1;
         let name = format!("u{}.rs", self.units);
         let root = format!("r{}.rs", self.units);
@@ -149,7 +149,7 @@ impl Compiler {
             command.args(["--cfg", "test"]);
         }
         command.process_group(0);
-        Ok(Unit { child: command.spawn()?, name })
+        Ok(WaitingCompiler { child: command.spawn()?, name })
     }
 
     /// Compiles a cell, at another opt-level than 0 if one is named.
@@ -168,7 +168,7 @@ impl Compiler {
             Some(unit) => unit,
             None => self.start(level.unwrap_or('0'), self.tests)?,
         };
-        let Unit { mut child, name } = unit;
+        let WaitingCompiler { mut child, name } = unit;
         let groups = MemoryGroups::of_process(child.id());
         let kills = groups.kills();
         if busy.compiling(child.id()) == Err(Stopped) {

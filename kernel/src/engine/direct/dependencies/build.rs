@@ -4,16 +4,16 @@ use std::path::PathBuf;
 
 use serde_json::Value;
 
-use super::cache::{self, Built, InUse, Place};
+use super::cache::{self, Built, InUse, SetFolder};
 use super::invocation::Cargo;
 use super::manifest::{self, Wanted};
-use super::resolved::{Found, direct, local_folders};
+use super::resolved::{ResolvedCrate, direct, local_folders};
 use super::runtime::{self, Resolved};
 use super::snapshot::Snapshot;
-use super::{Dependencies, Failure, Surroundings};
+use super::{BuildContext, Dependencies, Failure};
 
 /// What was built, and how.
-pub(super) struct Made {
+pub(super) struct BuiltSet {
     pub(super) built: Built,
     /// How many crates were compiled.
     pub(super) compiled: usize,
@@ -27,14 +27,14 @@ impl Dependencies {
         &self,
         wanted: &Wanted,
         update: bool,
-        around: &Surroundings<'_>,
+        around: &BuildContext<'_>,
         progress: &mut dyn FnMut(&str),
         notes: &mut Vec<String>,
-    ) -> Result<Made, Failure> {
+    ) -> Result<BuiltSet, Failure> {
         let lost = |problem: std::io::Error| Failure::io(&self.cache, &problem);
         let key = manifest::write(wanted, "");
         let _kept = cache::hold(&self.cache).map_err(lost)?;
-        let place = Place::new(&self.cache, &key).map_err(lost)?;
+        let place = SetFolder::new(&self.cache, &key).map_err(lost)?;
         let used = InUse::of(&place.folder).map_err(lost)?;
         let _lock = place.lock().map_err(lost)?;
         let local = wanted.values().any(|value| value.get("path").is_some());
@@ -54,7 +54,7 @@ impl Dependencies {
             }
         };
         let in_use = [used, InUse::of(built.folder()).map_err(lost)?];
-        Ok(Made { built, compiled, in_use })
+        Ok(BuiltSet { built, compiled, in_use })
     }
 }
 
@@ -62,7 +62,7 @@ impl Dependencies {
 struct Making<'a> {
     wanted: &'a Wanted,
     cargo: Cargo<'a>,
-    around: &'a Surroundings<'a>,
+    around: &'a BuildContext<'a>,
 }
 
 impl Making<'_> {
@@ -106,7 +106,7 @@ impl Making<'_> {
             named = resolved_hidden(&tree)?;
         }
         let tokio = Resolved::find(&tree);
-        let all: Vec<Found> = direct.iter().chain(&named).cloned().collect();
+        let all: Vec<ResolvedCrate> = direct.iter().chain(&named).cloned().collect();
         let (text, tokio) = runtime::source(&all, tokio.as_ref());
         if std::fs::read_to_string(&source).unwrap_or_default() != text {
             cache::write_whole(&source, text.as_bytes()).map_err(|problem| self.lost(problem))?;
@@ -132,7 +132,7 @@ impl Making<'_> {
     }
 }
 
-fn resolved_hidden(tree: &Value) -> Result<Vec<Found>, Failure> {
+fn resolved_hidden(tree: &Value) -> Result<Vec<ResolvedCrate>, Failure> {
     direct(tree, std::iter::once(&runtime::HIDDEN.to_owned()))
 }
 
@@ -151,7 +151,7 @@ struct Artifacts {
 }
 
 impl Artifacts {
-    fn read(messages: &str, package: &str, direct: &[Found]) -> Self {
+    fn read(messages: &str, package: &str, direct: &[ResolvedCrate]) -> Self {
         let mut made = Self::default();
         for message in messages.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok()) {
             made.files.extend(message["out_dir"].as_str().map(PathBuf::from));

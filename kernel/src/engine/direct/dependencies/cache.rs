@@ -89,14 +89,14 @@ pub(super) fn open(file: &Path) -> std::io::Result<File> {
 }
 
 /// The folder of one set of dependencies.
-pub(super) struct Place {
+pub(super) struct SetFolder {
     /// The name of the package.
     pub(super) package: String,
     pub(super) folder: PathBuf,
     pub(super) target: PathBuf,
 }
 
-impl Place {
+impl SetFolder {
     pub(super) fn new(cache: &Path, key: &str) -> std::io::Result<Self> {
         let compiler = cache.join(hash(BUILT_WITH));
         let key = hash(key);

@@ -9,7 +9,7 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use super::cache::{self, Place};
+use super::cache::{self, SetFolder};
 use super::{Failure, cargo};
 use crate::engine::direct::run::busy::Busy;
 use crate::toolkit::{BUILT_FOR, Toolkit};
@@ -46,7 +46,7 @@ fn decides(name: &str) -> bool {
 
 /// Cargo, for one set.
 pub(super) struct Cargo<'a> {
-    pub(super) place: &'a Place,
+    pub(super) place: &'a SetFolder,
     pub(super) toolkit: &'a Toolkit,
     /// The command of this kernel.
     pub(super) program: &'a Path,

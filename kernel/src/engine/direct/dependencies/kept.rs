@@ -72,11 +72,11 @@ pub struct Cleaned {
 
 /// The cache of dependencies.
 #[derive(Clone, Debug)]
-pub struct Kept {
+pub struct DependencyCache {
     folder: PathBuf,
 }
 
-impl Kept {
+impl DependencyCache {
     /// The user's.
     pub fn of_user() -> Self {
         Self { folder: cache::folder() }

@@ -12,7 +12,7 @@ mod invocation;
 mod kept;
 mod manifest;
 mod resolved;
-pub(crate) mod runtime;
+mod runtime;
 mod snapshot;
 
 use std::path::{Path, PathBuf};
@@ -23,7 +23,7 @@ use crate::language::Crate;
 use crate::toolkit::Toolkit;
 use cache::InUse;
 pub(super) use cache::{Built, Tokio};
-pub use kept::{Cleaned, Kept, KeptSet};
+pub use kept::{Cleaned, DependencyCache, KeptSet};
 use manifest::Wanted;
 
 /// Why dependencies could not be built.
@@ -54,7 +54,7 @@ pub(super) struct Dependencies {
 }
 
 /// What a build needs to know.
-pub(super) struct Surroundings<'a> {
+pub(super) struct BuildContext<'a> {
     /// The folder that paths are relative to.
     pub(super) folder: &'a Path,
     pub(super) toolkit: &'a Toolkit,
@@ -64,7 +64,7 @@ pub(super) struct Surroundings<'a> {
 }
 
 /// A set that is ready and not used yet.
-pub(super) struct Ready {
+pub(super) struct ReadySet {
     wanted: Wanted,
     pub(super) built: Built,
     in_use: [InUse; 2],
@@ -103,9 +103,9 @@ impl Dependencies {
     pub(super) fn prepare(
         &self,
         lines: &[&str],
-        around: &Surroundings<'_>,
+        around: &BuildContext<'_>,
         progress: &mut dyn FnMut(&str),
-    ) -> Result<Ready, Failure> {
+    ) -> Result<ReadySet, Failure> {
         let begun = Instant::now();
         let mut wanted = self.wanted.clone();
         let mut notes = Vec::new();
@@ -124,7 +124,7 @@ impl Dependencies {
             names.push(name.clone());
             wanted.insert(name, value);
         }
-        let build::Made { built, compiled, in_use } = self.build(&wanted, update, around, progress, &mut notes)?;
+        let build::BuiltSet { built, compiled, in_use } = self.build(&wanted, update, around, progress, &mut notes)?;
         let renewed = self.renewed(&built);
         if !renewed.is_empty() {
             notes.push(format!(
@@ -145,7 +145,7 @@ impl Dependencies {
             1 => format!("{versions} · 1 crate built in {took:.1} s"),
             crates => format!("{versions} · {crates} crates built in {took:.1} s"),
         };
-        Ok(Ready { wanted, built, in_use, summary, notes })
+        Ok(ReadySet { wanted, built, in_use, summary, notes })
     }
 
     /// The crates that cells have used so far and that are others in a new set.
@@ -159,7 +159,7 @@ impl Dependencies {
     }
 
     /// From now on these are the notebook's.
-    pub(super) fn adopt(&mut self, ready: Ready) {
+    pub(super) fn adopt(&mut self, ready: ReadySet) {
         self.wanted = ready.wanted;
         self.built = Some(ready.built);
         self.in_use.extend(ready.in_use);

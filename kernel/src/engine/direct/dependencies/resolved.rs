@@ -8,7 +8,7 @@ use super::Failure;
 
 /// A dependency as cargo resolved it.
 #[derive(Clone, Debug)]
-pub(super) struct Found {
+pub(super) struct ResolvedCrate {
     /// As it was asked for.
     pub(super) asked: String,
     /// As code calls it.
@@ -18,7 +18,10 @@ pub(super) struct Found {
 }
 
 /// Those that were asked for, of what `cargo metadata` says.
-pub(super) fn direct<'a>(tree: &Value, wanted: impl Iterator<Item = &'a String>) -> Result<Vec<Found>, Failure> {
+pub(super) fn direct<'a>(
+    tree: &Value,
+    wanted: impl Iterator<Item = &'a String>,
+) -> Result<Vec<ResolvedCrate>, Failure> {
     let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
     let root = &tree["resolve"]["root"];
     let packages = list(&tree["packages"]);
@@ -48,7 +51,7 @@ pub(super) fn direct<'a>(tree: &Value, wanted: impl Iterator<Item = &'a String>)
         let found = matching.and_then(|dep| {
             let version = package(&dep["pkg"])?["version"].as_str()?.to_owned();
             let (name, package) = (dep["name"].as_str()?.to_owned(), dep["pkg"].as_str()?.to_owned());
-            Some(Found { asked: asked.clone(), name, package, version })
+            Some(ResolvedCrate { asked: asked.clone(), name, package, version })
         });
         found.ok_or_else(|| Failure::Cargo(format!("error: `{asked}` has no library that cells could use")))
     });

@@ -6,16 +6,11 @@
 use serde_json::Value;
 
 use super::cache::Tokio;
-use super::resolved::Found;
+use super::resolved::ResolvedCrate;
+use crate::worker::{TOKIO_ENTER as ENTER, TOKIO_KEY as KEY};
 
 /// The name by which a set depends on the tokio that only its crates ask for.
 pub(super) const HIDDEN: &str = "chandlery_tokio";
-
-/// The name of the function that returns which tokio this is.
-pub(crate) const KEY: &str = "chandlery_tokio_key";
-
-/// The name of the function that runs something inside the runtime.
-pub(crate) const ENTER: &str = "chandlery_tokio_enter";
 
 /// A tokio, as cargo resolved it.
 pub(super) struct Resolved {
@@ -47,7 +42,7 @@ impl Resolved {
     }
 
     /// The name by which the set's library calls it, if it does.
-    pub(super) fn called<'a>(&self, direct: &'a [Found]) -> Option<&'a str> {
+    pub(super) fn called<'a>(&self, direct: &'a [ResolvedCrate]) -> Option<&'a str> {
         direct.iter().find(|found| found.package == self.package).map(|found| found.name.as_str())
     }
 
@@ -57,7 +52,7 @@ impl Resolved {
 }
 
 /// The library's source, and what it makes of tokio.
-pub(super) fn source(direct: &[Found], tokio: Option<&Resolved>) -> (String, Tokio) {
+pub(super) fn source(direct: &[ResolvedCrate], tokio: Option<&Resolved>) -> (String, Tokio) {
     let mut text: String = direct.iter().map(|found| format!("pub extern crate {};\n", found.name)).collect();
     let Some(tokio) = tokio else { return (text, Tokio::Absent) };
     let Some(name) = tokio.called(direct).filter(|_| tokio.has("rt")) else { return (text, Tokio::WithoutRuntime) };
@@ -95,8 +90,8 @@ mod tests {
         })
     }
 
-    fn found(name: &str) -> Found {
-        Found { asked: name.into(), name: name.into(), package: "t".into(), version: "1.2.3".into() }
+    fn found(name: &str) -> ResolvedCrate {
+        ResolvedCrate { asked: name.into(), name: name.into(), package: "t".into(), version: "1.2.3".into() }
     }
 
     #[test]

@@ -8,11 +8,11 @@ use chandlery::display::{Align, Html, Mark, MimeBundle, TableView};
 
 use super::{Directive, Step};
 use crate::engine::direct::DirectEngine;
-use crate::engine::direct::dependencies::{Failure, Surroundings};
+use crate::engine::direct::dependencies::{BuildContext, Failure};
 use crate::engine::direct::explain::outcome::{error, interrupted};
 use crate::engine::direct::run::process::{Served, Watch};
 use crate::engine::{Event, Outcome, Output, Stream};
-use crate::worker::frame::Request;
+use crate::worker::frame::WorkerRequest;
 
 impl DirectEngine {
     /// Builds and loads all dependencies that a cell names. A failure changes nothing.
@@ -47,7 +47,7 @@ impl DirectEngine {
                 Event::Display { data, id: Some(id) }
             });
         };
-        let around = Surroundings { folder: &folder, toolkit: &toolkit, program: &self.program, busy: &self.busy };
+        let around = BuildContext { folder: &folder, toolkit: &toolkit, program: &self.program, busy: &self.busy };
         let prepared = self.dependencies.prepare(&lines, &around, &mut |step| {
             show(format!("dependencies · {step} · {} s", begun.elapsed().as_secs()), output);
         });
@@ -97,7 +97,7 @@ impl DirectEngine {
 
     fn load_library(&mut self, library: &Path, number: u32, output: &mut dyn Output) -> Result<(), Outcome> {
         let Some(worker) = &mut self.worker else { return Ok(()) };
-        let request = Request::Library { library: library.to_owned() };
+        let request = WorkerRequest::Library { library: library.to_owned() };
         match worker.serve(&request, output, &Watch::NONE) {
             Served::Done { ending: Ending::Refused { reasons }, .. } => {
                 let why = format!("{}; what was loaded before stays", reasons.join("; "));

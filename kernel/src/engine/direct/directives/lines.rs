@@ -2,7 +2,7 @@
 
 /// Where a line stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Place {
+pub(super) enum LinePlace {
     /// Before all code of the cell, but for comments.
     Leading,
     /// Where a statement or an item may begin.
@@ -14,7 +14,7 @@ pub(super) enum Place {
 /// Reads a cell line by line. Lines of directives are not read: they are not Rust.
 #[derive(Debug, Default)]
 pub(super) struct Reader {
-    inside: Inside,
+    inside: LexicalState,
     depth: usize,
     /// Code has begun.
     begun: bool,
@@ -24,7 +24,7 @@ pub(super) struct Reader {
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Inside {
+enum LexicalState {
     #[default]
     Code,
     /// Comments nest.
@@ -64,18 +64,18 @@ const BRACED: &[&str] = &[
 
 impl Reader {
     /// Where the next line stands.
-    pub(super) fn place(&self) -> Place {
+    pub(super) fn place(&self) -> LinePlace {
         match self.inside {
-            Inside::Code if !self.begun => Place::Leading,
-            Inside::Code if self.depth == 0 && self.statement.is_none() => Place::Between,
-            _ => Place::Within,
+            LexicalState::Code if !self.begun => LinePlace::Leading,
+            LexicalState::Code if self.depth == 0 && self.statement.is_none() => LinePlace::Between,
+            _ => LinePlace::Within,
         }
     }
 
     /// The line without the comments that it begins with; a comment may have begun on a line before it.
     pub(super) fn after_comments<'a>(&self, line: &'a str) -> &'a str {
         let mut rest = line.trim_start();
-        if self.inside != Inside::Code {
+        if self.inside != LexicalState::Code {
             return rest;
         }
         while let Some(after) = rest.strip_prefix("/*").and_then(|comment| comment.split_once("*/")) {
@@ -89,11 +89,11 @@ impl Reader {
         let mut rest = line;
         while let Some(c) = rest.chars().next() {
             let length = match self.inside {
-                Inside::Comment(depth) => self.comment(rest, c, depth),
-                Inside::Text => self.text(rest, c),
-                Inside::Raw(marks) => self.raw(rest, c, marks),
-                Inside::Code if rest.starts_with("//") => return,
-                Inside::Code => self.code(rest, c),
+                LexicalState::Comment(depth) => self.comment(rest, c, depth),
+                LexicalState::Text => self.text(rest, c),
+                LexicalState::Raw(marks) => self.raw(rest, c, marks),
+                LexicalState::Code if rest.starts_with("//") => return,
+                LexicalState::Code => self.code(rest, c),
             };
             rest = rest.get(length..).unwrap_or_default();
         }
@@ -105,7 +105,7 @@ impl Reader {
             () if rest.starts_with("*/") => (2, depth - 1),
             () => (c.len_utf8(), depth),
         };
-        self.inside = if depth == 0 { Inside::Code } else { Inside::Comment(depth) };
+        self.inside = if depth == 0 { LexicalState::Code } else { LexicalState::Comment(depth) };
         length
     }
 
@@ -113,7 +113,7 @@ impl Reader {
         match c {
             '\\' => 1 + rest[1..].chars().next().map_or(0, char::len_utf8),
             '"' => {
-                self.inside = Inside::Code;
+                self.inside = LexicalState::Code;
                 1
             }
             c => c.len_utf8(),
@@ -125,7 +125,7 @@ impl Reader {
             .strip_prefix('"')
             .filter(|after| after.bytes().take(marks).filter(|byte| *byte == b'#').count() == marks);
         if end.is_some() {
-            self.inside = Inside::Code;
+            self.inside = LexicalState::Code;
             return 1 + marks;
         }
         c.len_utf8()
@@ -136,7 +136,7 @@ impl Reader {
             return c.len_utf8();
         }
         if rest.starts_with("/*") {
-            self.inside = Inside::Comment(1);
+            self.inside = LexicalState::Comment(1);
             return 2;
         }
         self.begun = true;
@@ -179,15 +179,15 @@ impl Reader {
 }
 
 /// The length of what begins a text, and what it is inside then.
-fn begins_text(rest: &str) -> Option<(usize, Inside)> {
+fn begins_text(rest: &str) -> Option<(usize, LexicalState)> {
     let marks = rest.trim_start_matches(['b', 'c']);
     let prefix = rest.len() - marks.len();
     if prefix <= 1 && marks.starts_with('"') {
-        return Some((prefix + 1, Inside::Text));
+        return Some((prefix + 1, LexicalState::Text));
     }
     let raw = marks.strip_prefix('r').filter(|_| prefix <= 1)?;
     let count = raw.len() - raw.trim_start_matches('#').len();
-    raw[count..].starts_with('"').then_some((prefix + 1 + count + 1, Inside::Raw(count)))
+    raw[count..].starts_with('"').then_some((prefix + 1 + count + 1, LexicalState::Raw(count)))
 }
 
 /// The length of a character's literal, or of the quote that begins a lifetime.
@@ -208,10 +208,10 @@ mod tests {
     use super::*;
 
     /// The place of the line that begins with `:`, after the lines before it.
-    fn place(code: &str) -> Place {
+    fn place(code: &str) -> LinePlace {
         let mut reader = Reader::default();
         for line in code.split_inclusive('\n') {
-            if reader.after_comments(line).starts_with(':') && reader.inside == Inside::Code {
+            if reader.after_comments(line).starts_with(':') && reader.inside == LexicalState::Code {
                 return reader.place();
             }
             reader.read(line);
@@ -222,7 +222,7 @@ mod tests {
     #[test]
     fn only_lines_between_statements_may_be_directives() {
         for leading in [":x", "// a\n\n:x", "/* a\n /* b */ c */\n:x", "/* a */ :x"] {
-            assert_eq!(place(leading), Place::Leading, "{leading}");
+            assert_eq!(place(leading), LinePlace::Leading, "{leading}");
         }
         for between in [
             "use std::fmt;\n:x",
@@ -233,7 +233,7 @@ mod tests {
             "let c = '\\'';\nlet d = '{';\n:x",
             "const fn f() {}\n:x",
         ] {
-            assert_eq!(place(between), Place::Between, "{between}");
+            assert_eq!(place(between), LinePlace::Between, "{between}");
         }
         for within in [
             "let x\n:x",
@@ -244,7 +244,7 @@ mod tests {
             "/* a\n",
             "1\n:x",
         ] {
-            assert_eq!(place(within), Place::Within, "{within}");
+            assert_eq!(place(within), LinePlace::Within, "{within}");
         }
     }
 }

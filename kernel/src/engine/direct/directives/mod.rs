@@ -14,7 +14,7 @@ mod timing;
 pub(super) use complete::{Completed, complete};
 pub(super) use explain::explain;
 pub(super) use hint::advise;
-use lines::{Place, Reader};
+use lines::{LinePlace, Reader};
 pub(super) use run::{Settings, in_place};
 pub(super) use timing::Spent;
 
@@ -83,10 +83,10 @@ pub(super) fn parse(code: &str) -> Result<Parsed, UsageError> {
         start += line.len();
         let text = reader.after_comments(line).trim_end();
         let found = written(text).filter(|found| match reader.place() {
-            Place::Leading => true,
+            LinePlace::Leading => true,
             // Rust has no statement that begins so, but an expression may go on with `%`.
-            Place::Between => is_known(found.name),
-            Place::Within => false,
+            LinePlace::Between => is_known(found.name),
+            LinePlace::Within => false,
         });
         let Some(written) = found else {
             reader.read(line);
@@ -106,12 +106,12 @@ pub(super) fn parse(code: &str) -> Result<Parsed, UsageError> {
                 parsed.rust.push_str(if more.ends_with('\n') { "\n" } else { "" });
                 rest = format!("{rest} {}", without_comment(more.trim()));
             }
-            let directive = directive(&Written { rest: &rest, ..written }).map_err(refuse)?;
+            let directive = directive(&DirectiveLine { rest: &rest, ..written }).map_err(refuse)?;
             parsed.steps.push(Step { line, directive });
             continue;
         }
-        if reader.place() == Place::Between {
-            let Written { sign, name, .. } = written;
+        if reader.place() == LinePlace::Between {
+            let DirectiveLine { sign, name, .. } = written;
             return Err(refuse(format!(
                 "{sign}{name} stands after Rust code, and directives run before it: move this line to the start of the cell, \
                  or to a cell of its own"
@@ -163,7 +163,7 @@ fn without_comment(line: &str) -> &str {
 }
 
 /// A directive's line: `%name rest`.
-struct Written<'a> {
+struct DirectiveLine<'a> {
     sign: &'static str,
     /// Two percent signs.
     whole: bool,
@@ -171,7 +171,7 @@ struct Written<'a> {
     rest: &'a str,
 }
 
-fn written(line: &str) -> Option<Written<'_>> {
+fn written(line: &str) -> Option<DirectiveLine<'_>> {
     let (sign, text) = match line.strip_prefix('%') {
         Some(text) => ("%", text),
         // `::path` is Rust.
@@ -183,11 +183,11 @@ fn written(line: &str) -> Option<Written<'_>> {
     let (name, rest) = (&text[..end], text[end..].trim());
     // What a shell or the compiler reads may hold the signs of a comment.
     let is_read_by_others = list::find(name).is_some_and(|entry| ["bash", "time", "type"].contains(&entry.name));
-    Some(Written { sign, whole, name, rest: if is_read_by_others { rest } else { without_comment(rest) } })
+    Some(DirectiveLine { sign, whole, name, rest: if is_read_by_others { rest } else { without_comment(rest) } })
 }
 
-fn directive(written: &Written<'_>) -> Result<Directive, String> {
-    let Written { sign, name, rest, .. } = *written;
+fn directive(written: &DirectiveLine<'_>) -> Result<Directive, String> {
+    let DirectiveLine { sign, name, rest, .. } = *written;
     let nothing = |directive| match rest {
         "" => Ok(directive),
         _ => Err(format!("{sign}{name} takes nothing, found: {rest}")),

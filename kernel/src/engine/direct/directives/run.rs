@@ -8,7 +8,7 @@ use crate::engine::direct::explain::outcome::error;
 use crate::engine::direct::generate::codegen::Purpose;
 use crate::engine::{Cell, Event, Outcome, Output};
 use crate::toolkit;
-use crate::worker::frame::Request;
+use crate::worker::frame::WorkerRequest;
 
 /// What directives set for the cells that follow.
 #[derive(Clone, Copy, Debug, Default)]
@@ -75,13 +75,15 @@ impl DirectEngine {
         let at = (cell.number, step.line);
         match &step.directive {
             Directive::Help => show(output, tables::help()),
-            Directive::Verb(line) => return self.request(&Request::Magic { line: line.clone() }, None, at, output),
+            Directive::Verb(line) => {
+                return self.request(&WorkerRequest::Magic { line: line.clone() }, None, at, output);
+            }
             Directive::Vars => {
                 let cells = self.variables.iter().map(|(name, known)| (name.to_owned(), known.cell)).collect();
-                return self.request(&Request::List { cells }, None, at, output);
+                return self.request(&WorkerRequest::List { cells }, None, at, output);
             }
             Directive::Reset => {
-                let outcome = self.request(&Request::Reset, None, at, output);
+                let outcome = self.request(&WorkerRequest::Reset, None, at, output);
                 // Whatever a drop did, the variables are gone.
                 let refused = matches!(&outcome, Outcome::Error { name, .. } if name == "Interrupted");
                 if !refused {
@@ -90,7 +92,7 @@ impl DirectEngine {
                 return outcome;
             }
             Directive::Shell(shell, script) => {
-                let request = Request::Shell { shell: shell.clone(), script: script.clone() };
+                let request = WorkerRequest::Shell { shell: shell.clone(), script: script.clone() };
                 return self.request(&request, None, at, output);
             }
             // `perform` does them.

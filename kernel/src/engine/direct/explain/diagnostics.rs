@@ -1,63 +1,15 @@
-//! The compiler's messages, with cell and line instead of generated source.
+//! What the compiler's messages say, with cell and line instead of generated source.
 
 use std::collections::BTreeSet;
 use std::ops::Range;
 
-use serde::Deserialize;
-
+use super::message::{Diagnostic, Note, Span};
 use super::rendered::{Rendering, plain};
 use crate::engine::direct::generate::fields::field_of;
-use crate::engine::direct::generate::source::{Kept, Lines, Origin};
+use crate::engine::direct::generate::source::{Lines, Origin, StoredVariable};
 
 /// Cell, line and column, counted from 1.
-pub(crate) type Place = (u32, usize, usize);
-
-/// One message of `rustc --error-format=json`.
-#[derive(Debug, Deserialize)]
-pub(crate) struct Diagnostic {
-    pub(crate) message: String,
-    pub(crate) code: Option<Code>,
-    pub(crate) level: String,
-    pub(crate) spans: Vec<Span>,
-    pub(crate) children: Vec<Note>,
-    rendered: Option<String>,
-}
-
-#[derive(Debug, Deserialize)]
-pub(crate) struct Note {
-    pub(crate) message: String,
-    pub(crate) level: String,
-    pub(crate) spans: Vec<Span>,
-}
-
-#[derive(Debug, Deserialize)]
-pub(crate) struct Code {
-    pub(crate) code: String,
-}
-
-#[derive(Debug, Deserialize)]
-pub(crate) struct Span {
-    pub(crate) file_name: String,
-    pub(crate) line_start: usize,
-    pub(crate) column_start: usize,
-    #[serde(default)]
-    pub(crate) line_end: usize,
-    #[serde(default)]
-    pub(crate) column_end: usize,
-    pub(crate) is_primary: bool,
-    #[serde(default)]
-    pub(crate) label: Option<String>,
-    #[serde(default)]
-    pub(crate) suggested_replacement: Option<String>,
-    #[serde(default)]
-    expansion: Option<Box<Expansion>>,
-}
-
-/// The macro call that a place is in.
-#[derive(Debug, Deserialize)]
-pub(crate) struct Expansion {
-    span: Span,
-}
+pub(crate) type CellPosition = (u32, usize, usize);
 
 /// Errors and warnings of one compile.
 #[derive(Debug)]
@@ -111,7 +63,7 @@ impl Diagnostics {
 
     /// The variables of which an error says that they cannot be put into the store, and whether because they were moved
     /// (else they borrow). Other errors are looked at when those are out of the way.
-    pub(crate) fn not_storable(&self, lines: &Lines, also_borrowed: bool) -> Option<Vec<(Kept, bool)>> {
+    pub(crate) fn not_storable(&self, lines: &Lines, also_borrowed: bool) -> Option<Vec<(StoredVariable, bool)>> {
         let mut names = Vec::new();
         // Those that something else borrows, which is tried without that first.
         let mut borrowed = Vec::new();
@@ -125,13 +77,13 @@ impl Diagnostics {
                 let own = error.spans.iter().filter(move |span| span.is_primary == primary);
                 let notes = error.children.iter().flat_map(|note| &note.spans).filter(move |_| !primary);
                 own.chain(notes).filter_map(|span| match lines.origin(span.line_start) {
-                    Origin::Kept(kept) => Some(kept.clone()),
+                    Origin::Variable(kept) => Some(kept.clone()),
                     _ => None,
                 })
             };
             let moved = code == "E0382" || code == "E0381";
             // A move is reported at our line; a borrow where it is made, with our line as the place it must last until.
-            let found: Vec<Kept> = if moved { kept(true).collect() } else { kept(false).collect() };
+            let found: Vec<StoredVariable> = if moved { kept(true).collect() } else { kept(false).collect() };
             // What is moved while something else borrows it could be stored, were it not for that.
             let direct = !found.is_empty() || code != "E0505";
             let found = if found.is_empty() { kept(true).chain(kept(false)).collect() } else { found };
@@ -146,14 +98,14 @@ impl Diagnostics {
 
     /// Fields that were moved away from variables which could be stored were it not for that. Nothing if anything else than
     /// moves is wrong.
-    pub(crate) fn moved_fields(&self, lines: &Lines) -> Vec<(Kept, String)> {
+    pub(crate) fn moved_fields(&self, lines: &Lines) -> Vec<(StoredVariable, String)> {
         let code = |error: &Diagnostic| error.code.as_ref().map_or("", |code| code.code.as_str()).to_owned();
         if !self.errors.iter().all(|error| code(error) == "E0382") {
             return Vec::new();
         }
         let moved = |error: &Diagnostic| {
             let at = error.spans.iter().find(|span| span.is_primary)?;
-            let Origin::Kept(kept) = lines.origin(at.line_start) else { return None };
+            let Origin::Variable(kept) = lines.origin(at.line_start) else { return None };
             let labels = error.spans.iter().filter_map(|span| span.label.as_deref());
             let notes = error.children.iter().map(|note| note.message.as_str());
             let (variable, field) = labels.chain(notes).find_map(field_of)?;
@@ -180,7 +132,7 @@ impl Diagnostics {
 
     /// The places of errors in what earlier cells defined. An error's message, or `None` for a definition that only
     /// stands against one of the cell's own.
-    pub(crate) fn in_earlier_cells(&self, at: &Rendering<'_>) -> Vec<(Place, Option<&str>)> {
+    pub(crate) fn in_earlier_cells(&self, at: &Rendering<'_>) -> Vec<(CellPosition, Option<&str>)> {
         let mut places = Vec::new();
         for error in &self.errors {
             let Some(place) = error.place(at) else { continue };
@@ -353,34 +305,6 @@ impl Diagnostics {
     }
 }
 
-impl Diagnostic {
-    /// Cell, line and column of the text it is about. For what a macro made, that is the macro's call.
-    fn place(&self, at: &Rendering<'_>) -> Option<(u32, usize, usize)> {
-        let mut primary = self.spans.iter().filter(|span| span.is_primary).map(Span::outermost);
-        primary.find_map(|span| {
-            let (cell, line) = at.lines.cell(span.line_start).filter(|_| span.file_name == at.file)?;
-            Some((cell, line, span.column_start))
-        })
-    }
-}
-
-impl Span {
-    /// Itself, or the macro call it comes from that is not in a macro. The inclusion of the cell's own source is none.
-    pub(crate) fn outermost(&self) -> &Self {
-        let mut span = self;
-        while let Some(expansion) = &span.expansion {
-            if expansion.span.expansion.is_none()
-                && expansion.span.file_name != span.file_name
-                && expansion.span.file_name.starts_with('r')
-            {
-                break;
-            }
-            span = &expansion.span;
-        }
-        span
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -390,7 +314,7 @@ mod tests {
         let mut source = Source::default();
         source.ours("a\nb\nc\nd\ne\nf\ng\nh\ni");
         source.cell("let x: u8 = 1u16;", (3, 2, 0));
-        source.keeps(Kept::taken("x"), "keep");
+        source.keeps(StoredVariable::taken("x"), "keep");
         source.finish().1
     }
 
@@ -404,7 +328,7 @@ mod tests {
             .replace('\n', "")
         };
         let parse = |text: String| Diagnostics::parse(&text).not_storable(&lines(), true);
-        assert_eq!(parse(error("E0382", 11)), Some(vec![(Kept::taken("x"), true)]));
+        assert_eq!(parse(error("E0382", 11)), Some(vec![(StoredVariable::taken("x"), true)]));
         assert_eq!(parse(error("E0308", 11)), None);
         assert_eq!(parse(error("E0382", 10)), None);
     }

@@ -6,7 +6,7 @@ use std::ops::Range;
 use annotate_snippets::renderer::{AnsiColor, Renderer, Style};
 use annotate_snippets::{Annotation, AnnotationKind, Group, Level, Origin as Location, Patch, Snippet};
 
-use super::diagnostics::{Diagnostic, Note, Span};
+use super::message::{Diagnostic, Note, Span};
 use crate::engine::direct::generate::source::{Lines, Origin};
 
 /// What a message is about.
@@ -307,14 +307,14 @@ pub(crate) fn plain(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::direct::generate::source::{Kept, Source};
+    use crate::engine::direct::generate::source::{Source, StoredVariable};
 
     /// A line of our own, a line of cell 3 behind what it defines, another of ours, and the last line of cell 4.
     fn render(message: &str) -> String {
         let mut source = Source::default();
         source.ours("ours");
         source.cell("let x: u8 = 1u16;", (3, 2, 10));
-        source.keeps(Kept::taken("x"), "keep");
+        source.keeps(StoredVariable::taken("x"), "keep");
         source.ours("match &(");
         source.cell("é.x + 1", (4, 1, 9));
         source.ours(")");

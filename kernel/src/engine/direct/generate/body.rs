@@ -1,8 +1,8 @@
 //! The user's statements, with what goes between them.
 
-use super::codegen::{Purpose, Unit};
+use super::codegen::{CellUnit, Purpose};
 use super::content::announce;
-use super::source::{Kept, Source};
+use super::source::{Source, StoredVariable};
 use crate::engine::direct::read::edits::place_of;
 
 /// A line of ours between the user's.
@@ -11,7 +11,7 @@ pub(crate) enum Ours {
     /// A line that only calls the user's text.
     Plain(String),
     /// A line that moves a variable into the store.
-    Keeps(Kept, String),
+    Keeps(StoredVariable, String),
 }
 
 impl Ours {
@@ -29,7 +29,7 @@ impl Ours {
 
 /// On which side of other additions at the same place one stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Side {
+pub(crate) enum InsertSide {
     /// It opens what follows.
     Opens,
     /// It opens the value that is shown, inside of that.
@@ -44,15 +44,15 @@ pub(crate) enum Side {
 
 /// What is added to a cell's statements: by statement, by offset in the cell.
 #[derive(Default)]
-pub(crate) struct Additions(Vec<(usize, usize, Side, Vec<Ours>)>);
+pub(crate) struct Additions(Vec<(usize, usize, InsertSide, Vec<Ours>)>);
 
 impl Additions {
-    pub(crate) fn add(&mut self, statement: usize, at: usize, side: Side, lines: Vec<Ours>) {
+    pub(crate) fn add(&mut self, statement: usize, at: usize, side: InsertSide, lines: Vec<Ours>) {
         self.0.push((statement, at, side, lines));
     }
 }
 
-impl Unit<'_> {
+impl CellUnit<'_> {
     /// What shows the cell's value, behind it.
     fn show(&self) -> String {
         // Looking for the method costs the compiler time, so only what may have it is asked.
@@ -69,11 +69,11 @@ impl Unit<'_> {
         let mut additions = Additions::default();
         for (index, statement) in self.split.statements.iter().enumerate() {
             for edit in statement.edits.iter().filter(|edit| self.has_ticks() || !edit.is_tick) {
-                additions.add(index, edit.at, Side::Edits, vec![Ours::plain(edit.text.as_str())]);
+                additions.add(index, edit.at, InsertSide::Edits, vec![Ours::plain(edit.text.as_str())]);
             }
             if self.split.tail.as_ref() == Some(&statement.range) && self.purpose != Purpose::Type {
-                additions.add(index, statement.range.start, Side::OpensValue, vec![Ours::plain("match &(")]);
-                additions.add(index, statement.range.end, Side::ClosesValue, vec![Ours::plain(self.show())]);
+                additions.add(index, statement.range.start, InsertSide::OpensValue, vec![Ours::plain("match &(")]);
+                additions.add(index, statement.range.end, InsertSide::ClosesValue, vec![Ours::plain(self.show())]);
             }
         }
         additions

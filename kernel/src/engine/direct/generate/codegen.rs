@@ -4,14 +4,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::fields::{MovedFields, forgets, takes_rest};
-use super::source::{Kept, Lines, Source};
+use super::source::{Lines, Source, StoredVariable};
 use crate::engine::direct::read::definition::Definition;
 use crate::engine::direct::read::names::written;
 use crate::engine::direct::read::split::{Split, Statement};
 use crate::engine::direct::session::items::{At, Items};
+use crate::engine::direct::session::known::{CellLocalType, Known, TypeSource};
 use crate::engine::direct::session::literals::Retyped;
 use crate::engine::direct::session::unknown::Unknown;
-use crate::engine::direct::session::variables::{CellLocalType, Known, TypeSource, Variables};
+use crate::engine::direct::session::variables::Variables;
 use crate::worker::ENTRY;
 
 /// The names of `chandlery::prelude`.
@@ -44,14 +45,14 @@ pub(crate) struct Generated {
 }
 
 /// A cell and what it is compiled with.
-pub(crate) struct Unit<'a> {
+pub(crate) struct CellUnit<'a> {
     pub(crate) code: &'a str,
     pub(crate) cell: u32,
     pub(crate) split: &'a Split,
     pub(crate) items: &'a Items,
     pub(crate) variables: &'a Variables,
     /// Variables that are not put into the store afterwards, because an earlier try showed that they cannot be.
-    pub(crate) dropped: &'a BTreeMap<Kept, Loss>,
+    pub(crate) dropped: &'a BTreeMap<StoredVariable, Loss>,
     /// Fields that are moved away from variables which are stored all the same.
     pub(crate) fields: &'a MovedFields,
     pub(crate) choice: &'a Choice,
@@ -122,7 +123,7 @@ fn makers(taken: &[(&str, &Known)]) -> BTreeMap<u32, (Arc<CellLocalType>, BTreeS
     makers
 }
 
-impl Unit<'_> {
+impl CellUnit<'_> {
     /// The stored variables that the cell needs: mentioned before a `let` of the same name makes them anew.
     pub(crate) fn taken(&self) -> Vec<(&str, &Known)> {
         let mut made: BTreeSet<&str> = BTreeSet::new();
@@ -319,7 +320,7 @@ mod tests {
         let split = split(code, 2).unwrap();
         let items = Items::default().with(&split.definitions);
         let dropped = BTreeMap::new();
-        Unit {
+        CellUnit {
             code,
             cell: 2,
             split: &split,

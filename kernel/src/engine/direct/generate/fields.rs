@@ -6,14 +6,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::codegen::{Purpose, Unit};
-use super::source::Kept;
+use super::codegen::{CellUnit, Purpose};
+use super::source::StoredVariable;
 use crate::engine::direct::read::names::written;
 
 /// The fields that were moved away from each variable on its way into the store: `a`, or `a.0` for a field of a field.
-pub(crate) type MovedFields = BTreeMap<Kept, BTreeSet<String>>;
+pub(crate) type MovedFields = BTreeMap<StoredVariable, BTreeSet<String>>;
 
-impl Unit<'_> {
+impl CellUnit<'_> {
     /// Whether some fields of a variable are gone at one of the places where it is stored.
     pub(crate) fn loses_fields(&self, name: &str, made: bool) -> bool {
         self.fields.keys().any(|kept| kept.name == name && kept.made == made)
@@ -28,7 +28,7 @@ impl Unit<'_> {
     }
 
     /// Makes a variable whole again, as far as the compiler looks.
-    pub(crate) fn completes(&self, kept: &Kept) -> String {
+    pub(crate) fn completes(&self, kept: &StoredVariable) -> String {
         let (name, variable) = (&kept.name, written(&kept.name));
         let bits = |field: &String| match self.purpose {
             Purpose::Check | Purpose::Type => format!("{variable}.{field} = ::chandlery::cell::any();"),
@@ -40,7 +40,7 @@ impl Unit<'_> {
     }
 
     /// Stores a variable; `how` is the store's method for a whole one.
-    pub(crate) fn stores(&self, kept: &Kept, how: &str, value: &str) -> String {
+    pub(crate) fn stores(&self, kept: &StoredVariable, how: &str, value: &str) -> String {
         let name = &kept.name;
         // The value that was taken was of another type.
         let how = if self.choice.retyped.contains_key(name) { "keep" } else { how };

@@ -11,7 +11,7 @@ pub(crate) enum Origin {
         line: usize,
     },
     /// Our own line that moves a variable into the store.
-    Kept(Kept),
+    Variable(StoredVariable),
     /// Statements of earlier cells, repeated because the types of these variables follow from them.
     Witness(Vec<String>),
     /// Our own line that brings a name that a cell would define which does not compile.
@@ -22,7 +22,7 @@ pub(crate) enum Origin {
 
 /// A variable on its way into the store.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Kept {
+pub(crate) struct StoredVariable {
     pub(crate) name: String,
     /// The cell made it; otherwise it was taken out, and is put back. A cell like `let x = f(x);` has both.
     pub(crate) made: bool,
@@ -30,7 +30,7 @@ pub(crate) struct Kept {
     pub(crate) failed: Option<usize>,
 }
 
-impl Kept {
+impl StoredVariable {
     pub(crate) fn made(name: &str) -> Self {
         Self { name: name.to_owned(), made: true, failed: None }
     }
@@ -59,8 +59,8 @@ impl Source {
     }
 
     /// Adds lines that move a variable into the store.
-    pub(crate) fn keeps(&mut self, variable: Kept, lines: &str) {
-        self.lines(lines, |_| Origin::Kept(variable.clone()));
+    pub(crate) fn keeps(&mut self, variable: StoredVariable, lines: &str) {
+        self.lines(lines, |_| Origin::Variable(variable.clone()));
     }
 
     /// Adds lines that say what types variables have.
@@ -105,7 +105,7 @@ impl Lines {
     pub(crate) fn cell(&self, line: usize) -> Option<(u32, usize)> {
         match self.origin(line) {
             Origin::Cell { cell, line } => Some((*cell, *line)),
-            Origin::Kept(_) | Origin::Witness(_) | Origin::Unknown(_) | Origin::Ours => None,
+            Origin::Variable(_) | Origin::Witness(_) | Origin::Unknown(_) | Origin::Ours => None,
         }
     }
 }
@@ -119,13 +119,13 @@ mod tests {
         let mut source = Source::default();
         source.ours("fn cell() {\n{");
         source.cell("let x = 1;\nx", (3, 5, 4));
-        source.keeps(Kept::made("x"), "keep(x);");
+        source.keeps(StoredVariable::made("x"), "keep(x);");
         let (text, lines) = source.finish();
         assert_eq!(text.lines().nth(2), Some("    let x = 1;"));
         assert_eq!(lines.cell(2), None);
         assert_eq!(lines.cell(3), Some((3, 5)));
         assert_eq!(lines.cell(4), Some((3, 6)));
-        assert_eq!(lines.origin(5), &Origin::Kept(Kept::made("x")));
+        assert_eq!(lines.origin(5), &Origin::Variable(StoredVariable::made("x")));
         assert_eq!(lines.cell(99), None);
     }
 }

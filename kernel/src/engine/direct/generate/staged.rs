@@ -5,18 +5,18 @@
 
 use std::collections::BTreeSet;
 
-use super::body::{Ours, Side};
-use super::codegen::{ERROR, Loss, RESULT, Unit};
-use super::source::{Kept, Source};
+use super::body::{InsertSide, Ours};
+use super::codegen::{CellUnit, ERROR, Loss, RESULT};
+use super::source::{Source, StoredVariable};
 use crate::engine::direct::read::names::written;
 use crate::engine::direct::read::split::{Role, Statement};
-use crate::engine::direct::session::variables::Known;
+use crate::engine::direct::session::known::Known;
 use crate::worker::ENTRY;
 
 const PASSED: &str = "::chandlery::cell::Passed";
 const SOME: &str = "::core::option::Option::Some";
 
-impl Unit<'_> {
+impl CellUnit<'_> {
     /// Whether the cell can run statement by statement, and whether that makes a difference.
     pub(crate) fn can_stage(&self) -> bool {
         let statements = &self.split.statements;
@@ -67,24 +67,24 @@ impl Unit<'_> {
                     // No brace may stand before an `else`.
                     let (open, close) = if diverges.is_some() { ("(", ")") } else { ("", "") };
                     let opens = format!("{open}match {}", before(kind));
-                    additions.add(index, value.start, Side::Opens, vec![Ours::plain(opens)]);
+                    additions.add(index, value.start, InsertSide::Opens, vec![Ours::plain(opens)]);
                     let mut closes = vec![Ours::plain(format!("){after} {{ {SOME}(__value) => __value, __none"))];
                     closes.extend(fails(true));
                     closes.push(Ours::plain(close));
-                    additions.add(index, value.end, Side::Closes, closes);
+                    additions.add(index, value.end, InsertSide::Closes, closes);
                     if let Some(block) = diverges {
                         let opens = format!("match {}{{ ", before("()"));
-                        additions.add(index, block.start, Side::Opens, vec![Ours::plain(opens)]);
+                        additions.add(index, block.start, InsertSide::Opens, vec![Ours::plain(opens)]);
                         let mut closes = vec![Ours::plain(format!(";\n}}){after} {{ _"))];
                         closes.extend(fails(false));
-                        additions.add(index, block.end, Side::Closes, closes);
+                        additions.add(index, block.end, InsertSide::Closes, closes);
                     }
                 }
                 Role::Place => {}
                 Role::Work | Role::Open => {
                     let opens = if index == last { "let _ = " } else { "match " };
                     let opens = format!("{opens}{}{{ ", before("()"));
-                    additions.add(index, range.start, Side::Opens, vec![Ours::plain(opens)]);
+                    additions.add(index, range.start, InsertSide::Opens, vec![Ours::plain(opens)]);
                     let mut closes = vec![Ours::plain(format!(";\n}}){after}"))];
                     if index == last {
                         closes.push(Ours::plain(";"));
@@ -92,7 +92,7 @@ impl Unit<'_> {
                         closes.push(Ours::plain(format!("{{ {SOME}(()) => {{}} _")));
                         closes.extend(fails(false));
                     }
-                    additions.add(index, range.end, Side::Closes, closes);
+                    additions.add(index, range.end, InsertSide::Closes, closes);
                 }
             }
             for binding in &statement.binds {
@@ -102,11 +102,11 @@ impl Unit<'_> {
                     !statements[index + 1..].iter().any(|later| later.binds.iter().any(|b| b.name == binding.name));
                 if settled && is_last {
                     let text = format!("__kind_{}.settle(&{});", binding.name, written(&binding.name));
-                    additions.add(index, range.end, Side::Follows, vec![Ours::plain(text)]);
+                    additions.add(index, range.end, InsertSide::Follows, vec![Ours::plain(text)]);
                 }
             }
         }
-        additions.add(statements.len(), self.code.len(), Side::Follows, self.saves(taken, &made, None));
+        additions.add(statements.len(), self.code.len(), InsertSide::Follows, self.saves(taken, &made, None));
         self.body(additions, source);
     }
 
@@ -115,12 +115,12 @@ impl Unit<'_> {
         let mut lines = Vec::new();
         // What holds a borrow until it is dropped goes first.
         for name in made.iter().rev() {
-            if self.dropped.get(&Kept::made(name).when(failed)) == Some(&Loss::Guards) {
+            if self.dropped.get(&StoredVariable::made(name).when(failed)) == Some(&Loss::Guards) {
                 lines.push(Ours::plain(format!("::core::mem::drop({});", written(name))));
             }
         }
         for name in made {
-            let kept = Kept::made(name).when(failed);
+            let kept = StoredVariable::made(name).when(failed);
             lines.push(match self.dropped.contains_key(&kept) {
                 true => Ours::plain(format!("__store.shadow(\"{name}\");")),
                 false => {
@@ -131,7 +131,7 @@ impl Unit<'_> {
         }
         let shadowed: BTreeSet<&str> = made.iter().copied().collect();
         for (name, _) in taken.iter().filter(|(name, _)| !shadowed.contains(name)) {
-            let kept = Kept::taken(name).when(failed);
+            let kept = StoredVariable::taken(name).when(failed);
             if !self.dropped.contains_key(&kept) {
                 let text = self.completes(&kept) + &self.stores(&kept, "put", &written(name));
                 lines.push(Ours::Keeps(kept, text));

@@ -1,15 +1,15 @@
 //! The source for a cell that is type-checked and not run: what would run stands in code that is never reached, and what
 //! is reached tells types.
 
-use super::codegen::{ERROR, RESULT, Unit};
+use super::codegen::{CellUnit, ERROR, RESULT};
 use super::fields::forgets;
-use super::source::{Kept, Source};
+use super::source::{Source, StoredVariable};
 use crate::engine::direct::read::names::written;
-use crate::engine::direct::session::variables::{Known, TypeSource};
+use crate::engine::direct::session::known::{Known, TypeSource};
 
 const STORE: &str = "let __store: &mut ::chandlery::cell::Store = ::chandlery::cell::any();";
 
-impl Unit<'_> {
+impl CellUnit<'_> {
     /// The whole work of the cell in a closure that nobody calls. The types of what it would store are its return type.
     pub(crate) fn check(&self, taken: &[(&str, &Known)], source: &mut Source) {
         let made = self.made();
@@ -17,12 +17,15 @@ impl Unit<'_> {
         stand_ins(self, taken, source);
         self.work(taken, source);
         for name in &made {
-            source.keeps(Kept::made(name), &format!("let __new_{name} = ::chandlery::cell::stored(__new_{name});"));
+            source.keeps(
+                StoredVariable::made(name),
+                &format!("let __new_{name} = ::chandlery::cell::stored(__new_{name});"),
+            );
         }
         let types = made.iter().rev().fold("()".to_owned(), |rest, name| format!("(__new_{name}, {rest})"));
         source.ours(&format!("Ok({types})\n}});"));
         // Those that it moves first: a cell like `let x = f(x);` makes one of the same name.
-        for (name, _) in taken.iter().filter(|(name, _)| self.dropped.contains_key(&Kept::taken(name))) {
+        for (name, _) in taken.iter().filter(|(name, _)| self.dropped.contains_key(&StoredVariable::taken(name))) {
             source.ours(&format!("__store.remove(\"{name}\");"));
         }
         for name in &made {
@@ -49,7 +52,7 @@ impl Unit<'_> {
 }
 
 /// The variables, without values.
-fn stand_ins(unit: &Unit<'_>, taken: &[(&str, &Known)], source: &mut Source) {
+fn stand_ins(unit: &CellUnit<'_>, taken: &[(&str, &Known)], source: &mut Source) {
     for (name, known) in taken {
         let mutable = if known.mutable || unit.loses_fields(name, false) { "mut " } else { "" };
         let text = written(name);

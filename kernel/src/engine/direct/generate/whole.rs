@@ -2,20 +2,20 @@
 
 use std::collections::BTreeMap;
 
-use super::body::{Additions, Ours, Side};
-use super::codegen::{ERROR, Loss, RESULT, Unit};
-use super::source::{Kept, Source};
+use super::body::{Additions, InsertSide, Ours};
+use super::codegen::{CellUnit, ERROR, Loss, RESULT};
+use super::source::{Source, StoredVariable};
 use crate::engine::direct::read::names::written;
-use crate::engine::direct::session::variables::{Known, TypeSource};
+use crate::engine::direct::session::known::{Known, TypeSource};
 
 const SOME: &str = "::core::option::Option::Some";
 const NONE: &str = "::core::option::Option::None";
 
-impl Unit<'_> {
+impl CellUnit<'_> {
     /// The variables it stores.
     pub(crate) fn made(&self) -> Vec<&str> {
         let made = self.split.made().into_iter().map(|(name, _)| name);
-        made.filter(|name| !self.dropped.contains_key(&Kept::made(name))).collect()
+        made.filter(|name| !self.dropped.contains_key(&StoredVariable::made(name))).collect()
     }
 
     /// The user's statements between the variables that are there and those that are to be stored.
@@ -23,7 +23,7 @@ impl Unit<'_> {
         let reassigned = self.reassigned();
         let mut made = self.made();
         for (name, _) in &reassigned {
-            if !made.contains(name) && !self.dropped.contains_key(&Kept::made(name)) {
+            if !made.contains(name) && !self.dropped.contains_key(&StoredVariable::made(name)) {
                 made.push(name);
             }
         }
@@ -47,20 +47,20 @@ impl Unit<'_> {
         for (name, statement) in &marks {
             let mark = format!("__at.set({}); // {name}", statement + 1);
             let end = self.split.statements[*statement].range.end;
-            additions.add(*statement, end, Side::Follows, vec![Ours::plain(mark)]);
+            additions.add(*statement, end, InsertSide::Follows, vec![Ours::plain(mark)]);
         }
         if let Some(call) = self.split.main {
-            additions.add(usize::MAX, self.code.len(), Side::Follows, vec![Ours::plain(call.text())]);
+            additions.add(usize::MAX, self.code.len(), InsertSide::Follows, vec![Ours::plain(call.text())]);
         }
         self.body(additions, source);
         // What holds a borrow until it is dropped goes first.
         for (name, _) in self.split.made().into_iter().rev() {
-            if self.dropped.get(&Kept::made(name)) == Some(&Loss::Guards) {
+            if self.dropped.get(&StoredVariable::made(name)) == Some(&Loss::Guards) {
                 source.ours(&format!("::core::mem::drop({});", written(name)));
             }
         }
         for name in &made {
-            let kept = Kept::made(name);
+            let kept = StoredVariable::made(name);
             let lines = format!("{}__new_{name} = {SOME}({});", self.completes(&kept), written(name));
             source.keeps(kept, &lines);
         }
@@ -68,8 +68,8 @@ impl Unit<'_> {
             false => format!("{RESULT}::Ok(())\n}});"),
             true => format!("{RESULT}::<(), {ERROR}>::Ok(())\n}}));"),
         });
-        for (name, _) in taken.iter().filter(|(name, _)| !self.dropped.contains_key(&Kept::taken(name))) {
-            let kept = Kept::taken(name);
+        for (name, _) in taken.iter().filter(|(name, _)| !self.dropped.contains_key(&StoredVariable::taken(name))) {
+            let kept = StoredVariable::taken(name);
             let lines = self.completes(&kept) + &self.stores(&kept, "put", &written(name));
             source.keeps(kept, &lines);
         }
@@ -87,8 +87,8 @@ impl Unit<'_> {
         made.extend(self.reassigned().into_iter().map(|(name, _)| name));
         made.sort_unstable();
         made.dedup();
-        for name in made.into_iter().filter(|name| !self.dropped.contains_key(&Kept::made(name))) {
-            let kept = Kept::made(name);
+        for name in made.into_iter().filter(|name| !self.dropped.contains_key(&StoredVariable::made(name))) {
+            let kept = StoredVariable::made(name);
             let lines = match self.fields.contains_key(&kept) {
                 false => format!("__store.keep_made(\"{name}\", __new_{name});"),
                 true => format!("if let {SOME}(__new) = __new_{name} {{ {} }}", self.stores(&kept, "keep", "__new")),
@@ -102,10 +102,10 @@ impl Unit<'_> {
         for (index, statement) in self.split.statements.iter().enumerate() {
             for binding in statement.binds.iter().filter(|binding| self.loses_fields(&binding.name, true)) {
                 if !binding.mutable {
-                    additions.add(index, binding.at, Side::Edits, vec![Ours::plain("mut ")]);
+                    additions.add(index, binding.at, InsertSide::Edits, vec![Ours::plain("mut ")]);
                 }
                 let line = self.locates(&binding.name);
-                additions.add(index, statement.range.end, Side::Follows, vec![Ours::plain(line)]);
+                additions.add(index, statement.range.end, InsertSide::Follows, vec![Ours::plain(line)]);
             }
         }
     }

@@ -5,14 +5,14 @@ use std::ops::Range;
 
 use quote::ToTokens;
 use syn::Item;
-use syn::spanned::Spanned;
 
 use super::edits::{self, Edit};
-use super::files::{self, Mention, Places};
+use super::files::{FileFolders, Mention};
 use super::imports;
-use super::key::Key;
+use super::item_facts::{file_mentions, main, makes_types, offers, parameters, shapes};
+use super::key::DefinitionKey;
 use super::macros::{has_let, makes_items};
-use super::names::{mentioned, plain};
+use super::names::mentioned;
 use super::statics::Statics;
 use crate::engine::direct::generate::source::Source;
 use crate::engine::direct::session::items::At;
@@ -20,7 +20,7 @@ use crate::engine::direct::session::items::At;
 /// One definition, as the user wrote it.
 #[derive(Clone, Debug)]
 pub(crate) struct Definition {
-    pub(crate) key: Key,
+    pub(crate) key: DefinitionKey,
     /// The names of the type that an impl is for. The trait does not count: its methods are called without naming it.
     implements: BTreeSet<String>,
     mentions: BTreeSet<String>,
@@ -100,9 +100,9 @@ impl Definition {
         let statics = Statics::of(item, range.start);
         let key = match item {
             Item::Macro(item) if item.ident.is_none() && !statics.locals.is_empty() => {
-                Key::Call(statics.locals.iter().map(|(name, _)| name.clone()).collect())
+                DefinitionKey::Call(statics.locals.iter().map(|(name, _)| name.clone()).collect())
             }
-            item => Key::of(item),
+            item => DefinitionKey::of(item),
         };
         let (mentions, tokens) = (mentioned(item), item.to_token_stream().to_string());
         let main = main(item);
@@ -135,9 +135,9 @@ impl Definition {
     /// The names it defines, as far as they are known.
     pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
         let (one, many) = match &self.key {
-            Key::Type(name) | Key::Value(name) | Key::Macro(name) => (Some(name), None),
-            Key::Call(names) => (None, Some(names)),
-            Key::Use(_) | Key::Impl(..) => (None, None),
+            DefinitionKey::Type(name) | DefinitionKey::Value(name) | DefinitionKey::Macro(name) => (Some(name), None),
+            DefinitionKey::Call(names) => (None, Some(names)),
+            DefinitionKey::Use(_) | DefinitionKey::Impl(..) => (None, None),
         };
         one.into_iter().chain(many.into_iter().flatten()).map(String::as_str)
     }
@@ -145,7 +145,7 @@ impl Definition {
     /// The names that stand for values from now on: functions, constants, statics, imports that may be such.
     pub(crate) fn values(&self) -> impl Iterator<Item = &str> {
         let own = match &self.key {
-            Key::Value(name) => Some(name.as_str()),
+            DefinitionKey::Value(name) => Some(name.as_str()),
             _ => None,
         };
         own.into_iter().chain(self.imports())
@@ -163,7 +163,7 @@ impl Definition {
 
     /// Macros must stand before their uses.
     pub(crate) fn is_macro(&self) -> bool {
-        matches!(self.key, Key::Macro(_))
+        matches!(self.key, DefinitionKey::Macro(_))
     }
 
     /// Whether types can be made of it.
@@ -173,7 +173,7 @@ impl Definition {
 
     /// Whether it is a type, a trait, a module or a macro call that may define some.
     pub(crate) fn is_type(&self) -> bool {
-        matches!(self.key, Key::Type(_) | Key::Call(_))
+        matches!(self.key, DefinitionKey::Type(_) | DefinitionKey::Call(_))
     }
 
     /// Whether it is a function whose body or signature makes types of its own.
@@ -218,10 +218,12 @@ impl Definition {
 
     pub(crate) fn replaces(&self, other: &Self) -> bool {
         match (&self.key, &other.key) {
-            (Key::Impl(head, names), Key::Impl(old, others)) => {
+            (DefinitionKey::Impl(head, names), DefinitionKey::Impl(old, others)) => {
                 head == old && (names.is_empty() || others.is_empty() || !names.is_disjoint(others))
             }
-            (Key::Call(new), Key::Call(old)) => self.tokens == other.tokens || !new.is_disjoint(old),
+            (DefinitionKey::Call(new), DefinitionKey::Call(old)) => {
+                self.tokens == other.tokens || !new.is_disjoint(old)
+            }
             (new, old) => new == old,
         }
     }
@@ -233,16 +235,16 @@ impl Definition {
             .split_whitespace()
             .skip_while(|word| matches!(*word, "pub" | "async" | "unsafe" | "const" if !head.starts_with("const")));
         match &self.key {
-            Key::Type(name) | Key::Value(name) => {
+            DefinitionKey::Type(name) | DefinitionKey::Value(name) => {
                 format!("{} {name}", words.find(|word| KINDS.contains(word)).unwrap_or("item"))
             }
-            Key::Macro(name) => format!("{name}!"),
-            Key::Call(names) if !names.is_empty() => names.iter().cloned().collect::<Vec<_>>().join(", "),
-            Key::Call(_) | Key::Use(_) | Key::Impl(..) => {
+            DefinitionKey::Macro(name) => format!("{name}!"),
+            DefinitionKey::Call(names) if !names.is_empty() => names.iter().cloned().collect::<Vec<_>>().join(", "),
+            DefinitionKey::Call(_) | DefinitionKey::Use(_) | DefinitionKey::Impl(..) => {
                 let line = self.text.lines().find(|line| !line.trim_start().starts_with(['/', '#'])).unwrap_or("");
                 line.split('{')
                     .next()
-                    .filter(|_| matches!(self.key, Key::Impl(..)))
+                    .filter(|_| matches!(self.key, DefinitionKey::Impl(..)))
                     .unwrap_or(line)
                     .trim()
                     .trim_end_matches(';')
@@ -253,7 +255,7 @@ impl Definition {
 
     /// Without what these import once more from the same place; nothing if nothing is left.
     pub(crate) fn unless_imported(&self, others: &[Self]) -> Option<Self> {
-        let imports = |item: &&Self| matches!(item.key, Key::Use(_));
+        let imports = |item: &&Self| matches!(item.key, DefinitionKey::Use(_));
         let texts: Vec<String> = others.iter().filter(imports).map(|other| other.text.clone()).collect();
         if texts.is_empty() || !imports(&self) {
             return Some(self.clone());
@@ -282,7 +284,7 @@ impl Definition {
     ///
     /// # Errors
     /// A module's file that is not there, by offset in the cell.
-    pub(crate) fn place(&mut self, places: &Places<'_>) -> Result<(), (usize, String)> {
+    pub(crate) fn place(&mut self, places: &FileFolders<'_>) -> Result<(), (usize, String)> {
         if self.files.is_empty() {
             return Ok(());
         }
@@ -322,102 +324,7 @@ impl Definition {
     }
 }
 
-/// The files and places that an item names. A macro's are those of its calls.
-fn file_mentions(item: &Item) -> Vec<Mention> {
-    match item {
-        Item::Macro(item) if item.ident.is_some() => Vec::new(),
-        Item::Mod(item) if item.content.is_none() && !item.attrs.iter().any(|own| own.path().is_ident("path")) => {
-            vec![Mention::Module { name: plain(&item.ident), start: item.span().byte_range().start }]
-        }
-        item => files::mentions(item.to_token_stream()),
-    }
-}
-
-/// The names of an item's own generic parameters.
-fn parameters(item: &Item) -> BTreeSet<String> {
-    let generics = match item {
-        Item::Impl(item) => &item.generics,
-        Item::Struct(item) => &item.generics,
-        Item::Enum(item) => &item.generics,
-        Item::Union(item) => &item.generics,
-        Item::Type(item) => &item.generics,
-        Item::Trait(item) => &item.generics,
-        Item::Fn(item) => &item.sig.generics,
-        _ => return BTreeSet::new(),
-    };
-    let names = generics.params.iter().filter_map(|parameter| match parameter {
-        syn::GenericParam::Type(parameter) => Some(plain(&parameter.ident)),
-        syn::GenericParam::Const(parameter) => Some(plain(&parameter.ident)),
-        syn::GenericParam::Lifetime(_) => None,
-    });
-    names.collect()
-}
-
-/// Whether the layout of a type can depend on an item: what constants are, what types are, and what is expanded.
-fn shapes(item: &Item) -> bool {
-    match item {
-        Item::Fn(item) => item.sig.constness.is_some(),
-        Item::Static(_) => false,
-        Item::Impl(item) => item.items.iter().any(|member| match member {
-            syn::ImplItem::Fn(member) => member.sig.constness.is_some(),
-            _ => true,
-        }),
-        _ => true,
-    }
-}
-
-/// Whether a function's body or signature makes types that have no name elsewhere, as far as its tokens tell.
-fn makes_types(item: &Item) -> bool {
-    let Item::Fn(function) = item else { return false };
-    fn any(tokens: proc_macro2::TokenStream) -> bool {
-        tokens.into_iter().any(|token| match token {
-            proc_macro2::TokenTree::Group(group) => any(group.stream()),
-            proc_macro2::TokenTree::Ident(word) => {
-                ["impl", "async", "struct", "enum", "union"].iter().any(|known| word == known)
-            }
-            proc_macro2::TokenTree::Punct(punct) => matches!(punct.as_char(), '|' | '!'),
-            proc_macro2::TokenTree::Literal(_) => false,
-        })
-    }
-    any(function.to_token_stream())
-}
-
-/// The names that `use name::*` can bring, at any depth.
-fn offers(item: &Item) -> BTreeSet<String> {
-    let mut names = BTreeSet::new();
-    match item {
-        Item::Enum(item) => names.extend(item.variants.iter().map(|variant| plain(&variant.ident))),
-        Item::Mod(item) => {
-            for inner in item.content.iter().flat_map(|(_, items)| items) {
-                match Key::of(inner) {
-                    Key::Type(name) | Key::Value(name) | Key::Macro(name) => drop(names.insert(name)),
-                    Key::Call(_) | Key::Use(_) | Key::Impl(..) => {}
-                }
-                if let Item::Use(import) = inner {
-                    names.extend(imports::names(import));
-                }
-                names.extend(offers(inner));
-            }
-        }
-        _ => {}
-    }
-    names
-}
-
 const KINDS: &[&str] = &["struct", "enum", "union", "type", "trait", "mod", "fn", "const", "static"];
-
-fn main(item: &Item) -> Option<MainCall> {
-    let Item::Fn(function) = item else { return None };
-    let plain = function.sig.inputs.is_empty() && function.sig.ident == "main";
-    let result = function.sig.output.to_token_stream().to_string().contains("Result");
-    // An attribute such as `#[tokio::main]` makes an ordinary function of an asynchronous one.
-    let waits = function.sig.asyncness.is_some()
-        && function
-            .attrs
-            .iter()
-            .all(|attribute| attribute.path().segments.last().is_none_or(|last| last.ident != "main"));
-    plain.then_some(MainCall { waits, fails: result, by_debug: false })
-}
 
 #[cfg(test)]
 mod tests {

@@ -71,7 +71,7 @@ fn scan(tokens: TokenStream, found: &mut Vec<Mention>) {
 }
 
 /// Where a cell's files are, and where copies of them go.
-pub(crate) struct Places<'a> {
+pub(crate) struct FileFolders<'a> {
     /// The notebook's folder.
     pub(crate) notebook: &'a Path,
     /// A folder of the kernel's own, for copies.
@@ -80,7 +80,7 @@ pub(crate) struct Places<'a> {
     pub(crate) name: &'a str,
 }
 
-impl Places<'_> {
+impl FileFolders<'_> {
     /// What goes between the words of a text for these mentions, and what tells the contents of the files from others.
     /// `lasting` text is compiled again later.
     ///
@@ -208,7 +208,7 @@ mod tests {
         assert_eq!(found.len(), 3);
         assert!(matches!(&found[0], Mention::Include { path, .. } if path == "a.txt"));
         assert!(matches!(&found[2], Mention::Line { line: 2, .. }));
-        let places = Places { notebook: Path::new("/n"), copies: Path::new("/c"), name: "cell 3" };
+        let places = FileFolders { notebook: Path::new("/n"), copies: Path::new("/c"), name: "cell 3" };
         let (edits, _) = places.edits(&found, false).unwrap();
         let text = super::super::edits::applied(code, 0, &edits);
         assert!(text.starts_with("let a = include_str!(\"/n/a.txt\" /*\"a.txt\"*/);"), "{text}");
@@ -223,7 +223,7 @@ mod tests {
         std::fs::create_dir_all(&copies).unwrap();
         std::fs::write(notebook.join("shapes.rs"), "pub mod flat;").unwrap();
         std::fs::write(notebook.join("shapes/flat.rs"), "").unwrap();
-        let places = Places { notebook: &notebook, copies: &copies, name: "x" };
+        let places = FileFolders { notebook: &notebook, copies: &copies, name: "x" };
         let copy = places.module("shapes").unwrap();
         assert!(copy.ends_with("shapes/mod.rs") && copy.with_file_name("flat.rs").is_file());
         assert!(places.module("none").unwrap_err().contains("none.rs"));

@@ -9,7 +9,7 @@ use super::names::plain;
 
 /// What a definition is found by. A later definition of the same key replaces it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Key {
+pub(crate) enum DefinitionKey {
     Type(String),
     Value(String),
     Macro(String),
@@ -21,7 +21,7 @@ pub(crate) enum Key {
     Impl(String, BTreeSet<String>),
 }
 
-impl Key {
+impl DefinitionKey {
     /// What an item is found by.
     pub(crate) fn of(item: &Item) -> Self {
         let named = plain;

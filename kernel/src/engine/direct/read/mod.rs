@@ -6,6 +6,7 @@ pub(super) mod depth;
 pub(super) mod edits;
 pub(super) mod files;
 pub(super) mod imports;
+mod item_facts;
 pub(super) mod key;
 pub(super) mod macros;
 pub(super) mod names;

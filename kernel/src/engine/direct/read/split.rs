@@ -11,7 +11,7 @@ use syn::{Block, Item, Stmt};
 use super::definition::{Definition, MainCall};
 use super::depth::with_room;
 use super::edits::{self, Edit};
-use super::files::{self, Mention, Places};
+use super::files::{self, FileFolders, Mention};
 use super::names::{Assigned, Binding, assigned, bound, mentioned, plain};
 use super::syntax::SyntaxError;
 
@@ -166,7 +166,7 @@ impl Split {
     ///
     /// # Errors
     /// A module's file that is not there, by offset.
-    pub(crate) fn place(&mut self, places: &Places<'_>) -> Result<(), (usize, String)> {
+    pub(crate) fn place(&mut self, places: &FileFolders<'_>) -> Result<(), (usize, String)> {
         for statement in self.statements.iter_mut().filter(|statement| !statement.files.is_empty()) {
             let (edits, _) = places.edits(&statement.files, false)?;
             statement.edits.extend(edits);

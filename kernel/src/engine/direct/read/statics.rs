@@ -25,8 +25,8 @@ static GENERATION: AtomicU32 = AtomicU32::new(1);
 impl Statics {
     /// Those in an item, whose text starts at this offset of its cell.
     pub(crate) fn of(item: &Item, start: usize) -> Self {
-        struct Found(Vec<(usize, String)>, usize);
-        impl<'ast> Visit<'ast> for Found {
+        struct Finder(Vec<(usize, String)>, usize);
+        impl<'ast> Visit<'ast> for Finder {
             fn visit_item_static(&mut self, item: &'ast syn::ItemStatic) {
                 let named = |attribute: &syn::Attribute| {
                     let text = attribute.to_token_stream().to_string();
@@ -37,7 +37,7 @@ impl Statics {
                 }
             }
         }
-        let mut found = Found(Vec::new(), start);
+        let mut found = Finder(Vec::new(), start);
         found.visit_item(item);
         let locals = match item {
             Item::Macro(item) if item.mac.path.segments.last().is_some_and(|last| last.ident == "thread_local") => {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::engine::direct::DirectEngine;
 use crate::engine::direct::explain::outcome::error;
 use crate::engine::{Outcome, Output};
-use crate::worker::frame::Request;
+use crate::worker::frame::WorkerRequest;
 
 impl DirectEngine {
     /// Has the worker drop all variables and end. One that takes longer than the limit is ended by force.
@@ -29,7 +29,7 @@ impl DirectEngine {
                     busy.interrupt(); // by force
                 }
             });
-            let outcome = self.request(&Request::End, None, (number, 0), output);
+            let outcome = self.request(&WorkerRequest::End, None, (number, 0), output);
             drop(done);
             outcome
         });

@@ -16,7 +16,7 @@ use crate::descendants;
 use crate::engine::direct::generate::content::Contents;
 use crate::engine::{Event, Output, Stream};
 use crate::system;
-use crate::worker::frame::{self, Report, Request};
+use crate::worker::frame::{self, Report, WorkerRequest};
 use crate::worker::{GREETING, SOCKET};
 
 /// After this long without more, what looked like the start of a marker is passed on as the text it is.
@@ -115,7 +115,7 @@ impl Worker {
     }
 
     /// Sends a request and forwards reports until it is served. All its text is forwarded before this returns.
-    pub(crate) fn serve(&mut self, request: &Request, output: &mut dyn Output, watch: &Watch<'_>) -> Served {
+    pub(crate) fn serve(&mut self, request: &WorkerRequest, output: &mut dyn Output, watch: &Watch<'_>) -> Served {
         self.kills = self.groups.kills();
         if frame::write(&mut self.socket, request).is_err() {
             return self.died(output, watch.before_wait);
@@ -151,8 +151,8 @@ impl Worker {
                     output.event(Event::Result { data });
                     continue;
                 }
-                Report::Ask { prompt, password } => Request::Answer { text: output.input(&prompt, password) },
-                Report::Display { data, .. } if self.contents.is_announced(&data) => Request::Forwarded,
+                Report::Ask { prompt, password } => WorkerRequest::Answer { text: output.input(&prompt, password) },
+                Report::Display { data, .. } if self.contents.is_announced(&data) => WorkerRequest::Forwarded,
                 Report::Display { data, id } => forward(output, Event::Display { data, id }),
                 Report::Update { data, id } => forward(output, Event::Update { data, id }),
                 Report::Clear { wait } => forward(output, Event::Clear { wait }),
@@ -277,9 +277,9 @@ impl Drop for Worker {
     }
 }
 
-fn forward(output: &mut dyn Output, event: Event) -> Request {
+fn forward(output: &mut dyn Output, event: Event) -> WorkerRequest {
     output.event(event);
-    Request::Forwarded
+    WorkerRequest::Forwarded
 }
 
 fn pour(pipe: &mut impl Read, decoder: &mut Decoder, pass: &mut dyn FnMut(String)) {

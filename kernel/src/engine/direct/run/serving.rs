@@ -11,9 +11,9 @@ use crate::engine::direct::generate::codegen::Loss;
 use crate::engine::direct::read::split::Split;
 use crate::engine::direct::session::types::Namer;
 use crate::engine::direct::session::variables::Change;
-use crate::engine::direct::{DirectEngine, Ready};
+use crate::engine::direct::{CompiledCell, DirectEngine};
 use crate::engine::{Event, Outcome, Output, Stream};
-use crate::worker::frame::Request;
+use crate::worker::frame::WorkerRequest;
 
 /// Output with the places in generated sources as cell and line, as in the messages of panics.
 struct Placed<'a> {
@@ -43,7 +43,7 @@ impl DirectEngine {
         code: &str,
         number: u32,
         parsed: &Split,
-        Ready { library, dropped, place, .. }: Ready,
+        CompiledCell { library, dropped, place, .. }: CompiledCell,
         output: &mut dyn Output,
     ) -> Option<Outcome> {
         let mut made = parsed.made();
@@ -56,7 +56,7 @@ impl DirectEngine {
         let other = before.iter().filter(|(_, known)| known.generation != generation);
         let vouched = other.map(|(name, _)| name.to_owned()).collect();
         let at = (number, 0);
-        let mut outcome = match self.ending(&Request::Cell { library, vouched }, Some(&change), at, output) {
+        let mut outcome = match self.ending(&WorkerRequest::Cell { library, vouched }, Some(&change), at, output) {
             Ok(Ending::HoldsClosures) => return None,
             Ok(ending) => self.sources.outcome(ending, at),
             Err(outcome) => outcome,
@@ -99,14 +99,15 @@ impl DirectEngine {
             say(output, &why);
             self.variables.lose(&name, why);
         }
-        let dropped = self.worker.as_mut().map(|worker| worker.serve(&Request::Forget { names }, output, &Watch::NONE));
+        let dropped =
+            self.worker.as_mut().map(|worker| worker.serve(&WorkerRequest::Forget { names }, output, &Watch::NONE));
         if let Some(Served::Done { ending: Ending::Panicked { message, .. }, .. }) = dropped {
             say(output, &message);
         }
     }
 
     /// A request whose outcome does not matter to the cell.
-    pub(crate) fn tell(&mut self, request: &Request, output: &mut dyn Output) {
+    pub(crate) fn tell(&mut self, request: &WorkerRequest, output: &mut dyn Output) {
         if let Some(worker) = &mut self.worker {
             let _ = worker.serve(request, output, &Watch::NONE);
         }
@@ -115,7 +116,7 @@ impl DirectEngine {
     /// Sends a request to the worker and takes over what it changed.
     pub(crate) fn request(
         &mut self,
-        request: &Request,
+        request: &WorkerRequest,
         change: Option<&Change<'_>>,
         at: (u32, usize),
         output: &mut dyn Output,
@@ -129,7 +130,7 @@ impl DirectEngine {
     /// The same: how it ended in the worker, or the outcome if it did not get that far.
     fn ending(
         &mut self,
-        request: &Request,
+        request: &WorkerRequest,
         change: Option<&Change<'_>>,
         at: (u32, usize),
         output: &mut dyn Output,
@@ -158,7 +159,7 @@ impl DirectEngine {
         let namer = Namer { toolkit: &self.toolkit_types, items: &self.items };
         let useless = self.variables.update(&stored, change, at.0, &namer);
         if !useless.is_empty() {
-            self.tell(&Request::Forget { names: useless }, output);
+            self.tell(&WorkerRequest::Forget { names: useless }, output);
         }
         Ok(ending)
     }

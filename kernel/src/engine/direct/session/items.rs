@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::reach::Reach;
 use crate::engine::direct::read::definition::Definition;
-use crate::engine::direct::read::key::Key;
+use crate::engine::direct::read::key::DefinitionKey;
 
 /// Cell, line (from 1) and column (from 0, in characters) of a definition's first character.
 pub(crate) type At = (u32, usize, usize);
@@ -81,7 +81,7 @@ impl Items {
     /// These definitions with an import that lacks the name which it brings at a place, and that name; nothing if there
     /// is no such import or it brings no other.
     pub(crate) fn without_import(&self, place: (u32, usize, usize)) -> Option<(Self, String)> {
-        let item = self.at(place).filter(|item| matches!(item.key, Key::Use(_)))?;
+        let item = self.at(place).filter(|item| matches!(item.key, DefinitionKey::Use(_)))?;
         let (name, rest) = item.without_import(place)?;
         let at = item.at;
         let items = self.0.iter().map(|item| if item.at == at { rest.clone() } else { item.clone() });
@@ -112,12 +112,12 @@ impl Items {
             for (item, taken) in self.0.iter().zip(&mut taken).filter(|(_, taken)| !**taken) {
                 let needed = also.contains(&item.at)
                     || match &item.key {
-                        Key::Use(_) => true,
-                        Key::Impl(..) => {
+                        DefinitionKey::Use(_) => true,
+                        DefinitionKey::Impl(..) => {
                             let mut types = item.implements().iter();
                             types.all(|name| reached.contains(name) || !defined.contains(name.as_str()))
                         }
-                        Key::Call(names) if names.is_empty() => true,
+                        DefinitionKey::Call(names) if names.is_empty() => true,
                         _ => item.names().any(|name| reached.contains(name)),
                     };
                 if needed {
@@ -143,23 +143,25 @@ impl Items {
 
     /// Whether a type of this name is defined in a cell.
     pub(crate) fn has_type(&self, name: &str) -> bool {
-        self.0.iter().any(|item| matches!(&item.key, Key::Type(defined) if defined == name))
+        self.0.iter().any(|item| matches!(&item.key, DefinitionKey::Type(defined) if defined == name))
     }
 
     /// Whether a macro of this name is defined in a cell and expands to items.
     pub(crate) fn makes_items(&self, name: &str) -> bool {
-        self.0.iter().any(|item| item.makes_items && matches!(&item.key, Key::Macro(defined) if defined == name))
+        self.0
+            .iter()
+            .any(|item| item.makes_items && matches!(&item.key, DefinitionKey::Macro(defined) if defined == name))
     }
 
     /// The macro of this name.
     pub(crate) fn macro_named(&self, name: &str) -> Option<&Definition> {
-        self.0.iter().find(|item| matches!(&item.key, Key::Macro(defined) if defined == name))
+        self.0.iter().find(|item| matches!(&item.key, DefinitionKey::Macro(defined) if defined == name))
     }
 
     /// Whether this name stands for a function, a constant, an import or the like.
     pub(crate) fn has_value(&self, name: &str) -> bool {
         self.0.iter().any(|item| {
-            let own = !matches!(item.key, Key::Macro(_)) && item.names().any(|own| own == name);
+            let own = !matches!(item.key, DefinitionKey::Macro(_)) && item.names().any(|own| own == name);
             own || item.imports().any(|own| own == name)
         })
     }

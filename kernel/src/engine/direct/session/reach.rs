@@ -6,9 +6,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::items::Items;
-use super::variables::{Known, TypeSource};
+use super::known::{Known, TypeSource};
 use crate::engine::direct::read::definition::Definition;
-use crate::engine::direct::read::key::Key;
+use crate::engine::direct::read::key::DefinitionKey;
 
 /// Names that nobody has to define.
 const STANDARD: &[&str] = &[
@@ -169,7 +169,7 @@ impl<'a> Reach<'a> {
             found.extend(globs.iter().filter(|(_, glob)| offered(glob, mentions)).map(|(index, _)| *index));
             let open = |name: &&String| !defining.contains_key(name.as_str()) && !STANDARD.contains(&name.as_str());
             let unresolved: Vec<&String> = mentions.iter().filter(open).collect();
-            let calls = nodes.iter().enumerate().filter(|(_, other)| matches!(other.item.key, Key::Call(_)));
+            let calls = nodes.iter().enumerate().filter(|(_, other)| matches!(other.item.key, DefinitionKey::Call(_)));
             let named = calls.filter(|(_, other)| unresolved.iter().any(|name| other.item.mentions().contains(*name)));
             found.extend(named.map(|(index, _)| index));
             found.into_iter().collect()
@@ -183,7 +183,8 @@ impl<'a> Reach<'a> {
     fn meaning(&self, roots: &Roots) -> BTreeSet<&str> {
         let mut found = BTreeSet::new();
         // A type of an unknown name may come from any macro call.
-        let calls = || (0..self.nodes.len()).filter(|index| matches!(self.nodes[*index].item.key, Key::Call(_)));
+        let calls =
+            || (0..self.nodes.len()).filter(|index| matches!(self.nodes[*index].item.key, DefinitionKey::Call(_)));
         let mut next: Vec<usize> = Vec::new();
         for name in &roots.names {
             match self.defining.get(name.as_str()) {

@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::engine::direct::generate::codegen::Unit;
+use crate::engine::direct::generate::codegen::CellUnit;
 use crate::engine::direct::generate::source::Source;
 use crate::engine::direct::read::definition::Definition;
 use crate::engine::direct::read::split::split;
@@ -36,7 +36,7 @@ impl Unknown {
     }
 }
 
-impl Unit<'_> {
+impl CellUnit<'_> {
     /// Brings the unknown names that the cell and the definitions around it mention.
     pub(crate) fn bring_unknown(&self, source: &mut Source) {
         if self.unknown.0.is_empty() {

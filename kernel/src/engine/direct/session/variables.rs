@@ -1,148 +1,17 @@
-//! What the engine knows about the stored variables: how later cells can say their types.
+//! What the engine knows about the stored variables.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use chandlery::cell::Variable;
-use proc_macro2::TokenStream;
 
+use super::known::{CellLocalType, Known, TypeSource};
 use super::literals::is_open;
 use super::types::Namer;
-use crate::engine::direct::read::depth::with_room;
-use crate::engine::direct::read::names::{mentioned, written};
-use crate::engine::direct::read::split::{Split, Statement};
+use super::witness::{roots, witness};
+use crate::engine::direct::read::names::written;
+use crate::engine::direct::read::split::Split;
 use crate::worker::ENTRY;
-
-/// One variable.
-#[derive(Clone, Debug)]
-pub(crate) struct Known {
-    pub(crate) mutable: bool,
-    /// As the running program calls its type.
-    pub(crate) type_name: String,
-    /// The cell that made it.
-    pub(crate) cell: u32,
-    /// Which of all values ever stored it is.
-    pub(crate) serial: u64,
-    /// The generation of types it was stored with; in a later one its type has another identity for the compiler.
-    pub(crate) generation: u32,
-    pub(crate) how: TypeSource,
-    /// Fields that were moved away from it, and are not there.
-    pub(crate) moved: BTreeSet<String>,
-    /// A number of which its cell leaves open what type it has.
-    pub(crate) is_open_number: bool,
-    mentions: BTreeSet<String>,
-    /// For a type that a cell's body made: what the statements mention that it follows from.
-    roots: BTreeSet<String>,
-}
-
-/// How a cell says the type of a variable.
-#[derive(Clone, Debug)]
-pub(crate) enum TypeSource {
-    /// The type can be written.
-    Named(String),
-    /// The compiler infers it from the statements that made the variable.
-    Witness {
-        text: String,
-        /// They await something.
-        later: bool,
-    },
-    /// It is, or contains, a type that a cell's body made.
-    CellLocal(Arc<CellLocalType>),
-}
-
-/// A cell whose body made types: closures, asynchronous blocks, types defined in a block.
-///
-/// The compiler identifies such a type by the place of the closure around it among the closures of its function. A later
-/// cell repeats the statements in a closure at the same place, and the type is the same.
-#[derive(Debug)]
-pub(crate) struct CellLocalType {
-    /// Which closure of the cell's function the body is.
-    pub(crate) place: u32,
-    pub(crate) text: String,
-    pub(crate) later: bool,
-    /// The variables that the cell took.
-    pub(crate) outside: Vec<(String, Known)>,
-}
-
-impl Known {
-    fn new(how: TypeSource, mutable: bool, type_name: &str, cell: u32) -> Self {
-        let (text, outside) = match &how {
-            TypeSource::Named(text) | TypeSource::Witness { text, .. } => (text, [].as_slice()),
-            TypeSource::CellLocal(made) => (&made.text, made.outside.as_slice()),
-        };
-        let read = || text.parse::<TokenStream>().map(|tokens| mentioned(&tokens)).unwrap_or_default();
-        let mut mentions = with_room(text, read).unwrap_or_default();
-        mentions.extend(outside.iter().flat_map(|(_, known)| known.mentions.iter().cloned()));
-        Self {
-            mutable,
-            type_name: type_name.to_owned(),
-            cell,
-            serial: 0,
-            generation: 0,
-            how,
-            moved: BTreeSet::new(),
-            is_open_number: false,
-            mentions,
-            roots: BTreeSet::new(),
-        }
-    }
-
-    /// A variable whose type can be written.
-    #[cfg(test)]
-    pub(crate) fn named(annotation: &str, mutable: bool) -> Self {
-        Self::new(TypeSource::Named(annotation.to_owned()), mutable, annotation, 0)
-    }
-
-    /// What its annotation or witness mentions.
-    pub(crate) fn mentions(&self) -> &BTreeSet<String> {
-        &self.mentions
-    }
-
-    /// For a type that a cell's body made: what the statements mention that it follows from.
-    pub(crate) fn roots(&self) -> &BTreeSet<String> {
-        &self.roots
-    }
-
-    /// A `let` that brings a variable of this type into a witness.
-    pub(crate) fn stand_in(&self, name: &str) -> String {
-        match &self.how {
-            TypeSource::CellLocal(made) => format!("let mut {} = {}.any();", written(name), made.like(name)),
-            _ => self.bring(name, true),
-        }
-    }
-
-    /// A `let` that declares the variable, for readers of source text.
-    pub(crate) fn declaration(&self, name: &str) -> String {
-        self.bring(name, self.mutable)
-    }
-
-    fn bring(&self, name: &str, mutable: bool) -> String {
-        let mutable = if mutable { "mut " } else { "" };
-        let name = written(name);
-        match &self.how {
-            TypeSource::Named(annotation) => format!("let {mutable}{name}: {annotation} = ::chandlery::cell::any();"),
-            TypeSource::Witness { text, .. } => format!("let {mutable}{name} = {{ {text}\n; {name} }};"),
-            // Its type has no name, and its makers are not at hand.
-            TypeSource::CellLocal(_) => format!("let {mutable}{name} = ::chandlery::cell::any();"),
-        }
-    }
-
-    /// The cells whose bodies made its type, those of the variables they took first.
-    pub(crate) fn makers(&self, name: &str, found: &mut BTreeMap<u32, (Arc<CellLocalType>, BTreeSet<String>)>) {
-        let TypeSource::CellLocal(made) = &self.how else { return };
-        for (name, known) in &made.outside {
-            known.makers(name, found);
-        }
-        found.entry(made.place).or_insert_with(|| (Arc::clone(made), BTreeSet::new())).1.insert(name.to_owned());
-    }
-}
-
-impl CellLocalType {
-    /// The name that holds the type of a variable in a generated cell.
-    pub(crate) fn like(&self, name: &str) -> String {
-        format!("__like_{}_{name}", self.place)
-    }
-}
 
 /// The variables, and why some names are not variables any more.
 #[derive(Clone, Debug, Default)]
@@ -333,88 +202,6 @@ impl Change<'_> {
         let how = TypeSource::Witness { text: text.join("\n"), later: self.split.awaits };
         Some(Known::new(how, *mutable, "", cell))
     }
-}
-
-impl CellLocalType {
-    /// What later cells repeat for these variables: the statements that they follow from, and all that hold closures,
-    /// because closures are counted.
-    fn of(change: &Change<'_>, before: &BTreeMap<String, Known>, names: &BTreeSet<&str>) -> Self {
-        let statements = &change.split.statements;
-        let counted = |statement: &&Statement| {
-            let text = &change.code[statement.range.clone()];
-            ["|", "async", "struct ", "enum ", "!"].iter().any(|word| text.contains(word))
-        };
-        let mut needed: BTreeSet<&str> =
-            statements.iter().filter(counted).flat_map(|s| &s.uses).map(String::as_str).collect();
-        needed.extend(names);
-        let mut taken = vec![false; statements.len()];
-        for (statement, taken) in statements.iter().zip(&mut taken).rev() {
-            let binds = statement.binds.iter().any(|binding| needed.contains(binding.name.as_str()));
-            let settles =
-                statement.binds.is_empty() && statement.mentions.iter().any(|name| needed.contains(name.as_str()));
-            if counted(&statement) || binds || settles {
-                *taken = true;
-                needed.extend(statement.uses.iter().map(String::as_str));
-            }
-        }
-        let repeated = statements.iter().zip(&taken).filter(|(_, taken)| **taken).map(|(statement, _)| statement);
-        let text: Vec<String> = repeated.clone().map(|statement| change.split.text(change.code, statement)).collect();
-        let used: BTreeSet<&String> = repeated.flat_map(|statement| &statement.mentions).collect();
-        let outside = before.iter().filter(|(name, _)| used.contains(name));
-        Self {
-            place: change.place.unwrap_or_default(),
-            text: text.join("\n"),
-            later: change.split.awaits,
-            outside: outside.map(|(name, known)| (name.clone(), known.clone())).collect(),
-        }
-    }
-}
-
-/// The statements of a cell that the type of one of its variables depends on.
-fn witness(name: &str, change: &Change<'_>, before: &BTreeMap<String, Known>) -> String {
-    let statements = &change.split.statements;
-    let declares = |statement: &&crate::engine::direct::read::split::Statement| {
-        statement.binds.iter().any(|binding| binding.name == name)
-    };
-    if let Some(declared) = statements.iter().rev().find(declares).and_then(|statement| statement.declared.as_ref()) {
-        return format!("let {}: {declared} = ::chandlery::cell::any();", written(name));
-    }
-    let (taken, needed) = slice(name, change);
-    let outside = before.iter().filter(|(name, _)| needed.contains(name.as_str()));
-    let mut text: Vec<String> = outside.map(|(name, known)| known.stand_in(name)).collect();
-    for (statement, _) in statements.iter().zip(taken).filter(|(_, taken)| *taken) {
-        text.push(change.split.text(change.code, statement));
-    }
-    text.join("\n")
-}
-
-/// The statements of a cell that one of its variables follows from, and the names in them.
-fn slice<'a>(name: &'a str, change: &'a Change<'_>) -> (Vec<bool>, BTreeSet<&'a str>) {
-    let statements = &change.split.statements;
-    let mut needed = BTreeSet::from([name]);
-    let mut taken = vec![false; statements.len()];
-    // Later statements may settle a type that a `let` leaves open, as `push` does for `Vec::new()`.
-    for (statement, taken) in statements.iter().zip(&mut taken).rev() {
-        let binds = statement.binds.iter().any(|binding| needed.contains(binding.name.as_str()));
-        let settles = statement.binds.is_empty() && statement.mentions.contains(name);
-        if binds || settles {
-            *taken = true;
-            needed.extend(statement.uses.iter().map(String::as_str));
-        }
-    }
-    (taken, needed)
-}
-
-/// What a type that a cell's body made depends on: the names in the statements that its variable follows from, and in the
-/// types of the variables that those use.
-fn roots(name: &str, change: &Change<'_>, before: &BTreeMap<String, Known>) -> BTreeSet<String> {
-    let (taken, needed) = slice(name, change);
-    let own = change.split.statements.iter().zip(taken).filter(|(_, taken)| *taken);
-    let mut roots: BTreeSet<String> = own.flat_map(|(statement, _)| &statement.mentions).cloned().collect();
-    for (_, known) in before.iter().filter(|(name, _)| needed.contains(name.as_str())) {
-        roots.extend(known.roots.iter().chain(&known.mentions).cloned());
-    }
-    roots
 }
 
 #[cfg(test)]

@@ -26,12 +26,12 @@ pub(in super::super) struct Test {
 }
 
 /// A change of the text that keeps all that stands behind it in its column, if there is room.
-struct Change(Range<usize>, String);
+struct Replacement(Range<usize>, String);
 
 #[derive(Default)]
-struct Found {
+struct FoundTest {
     tests: Vec<Test>,
-    changes: Vec<Change>,
+    changes: Vec<Replacement>,
 }
 
 /// The tests in a definition, and the definition without their attributes and with them in reach; nothing if there are none.
@@ -40,14 +40,14 @@ pub(in super::super) fn tests(definition: &Definition) -> Option<(Vec<Test>, Def
         return None;
     }
     let item = syn::parse_str::<Item>(&definition.text).ok()?;
-    let mut found = Found::default();
+    let mut found = FoundTest::default();
     found.item(&item, definition.at.0, "", "", &definition.text);
     if found.tests.is_empty() {
         return None;
     }
     let mut text = definition.text.clone();
-    found.changes.sort_by_key(|Change(range, _)| range.start);
-    for Change(range, new) in found.changes.into_iter().rev() {
+    found.changes.sort_by_key(|Replacement(range, _)| range.start);
+    for Replacement(range, new) in found.changes.into_iter().rev() {
         text.replace_range(range, &new);
     }
     let item = syn::parse_str::<Item>(&text).ok()?;
@@ -55,7 +55,7 @@ pub(in super::super) fn tests(definition: &Definition) -> Option<(Vec<Test>, Def
     Some((found.tests, Definition::new(&item, text, range, definition.at)))
 }
 
-impl Found {
+impl FoundTest {
     /// `above` is the path of the modules around, with `::` behind; `conditions` are their `cfg`s.
     fn item(&mut self, item: &Item, cell: u32, above: &str, conditions: &str, text: &str) {
         match item {
@@ -108,7 +108,7 @@ impl Found {
             blank.push(attribute.span().byte_range());
         }
         if let (true, Some(last)) = (tokio, path.segments.last()) {
-            self.changes.push(Change(last.ident.span().byte_range(), "main".to_owned()));
+            self.changes.push(Replacement(last.ident.span().byte_range(), "main".to_owned()));
         }
         test.problem = if !signature.inputs.is_empty() {
             Some("a test takes no arguments")
@@ -145,10 +145,10 @@ impl Found {
                 new.replace_range(..3, "pub");
                 opened = true;
             }
-            self.changes.push(Change(range, new));
+            self.changes.push(Replacement(range, new));
         }
         if !opened {
-            self.changes.push(Change(start..start, "pub ".to_owned()));
+            self.changes.push(Replacement(start..start, "pub ".to_owned()));
         }
     }
 }

@@ -14,7 +14,7 @@ use crate::engine::{Cell, Event, Outcome, Output};
 use chandlery::display::MimeBundle;
 use filter::Filter;
 use found::Test;
-use report::{Results, Told};
+use report::{Results, TestOutput};
 
 /// The function that runs the chosen tests, and its call.
 const RUNNER: &str = "__chandlery_tests";
@@ -69,7 +69,7 @@ impl DirectEngine {
         }
         let runs = |test: &Test| filter.runs(test) && test.problem.is_none();
         let run: Vec<(usize, &Test)> = chosen.iter().copied().enumerate().filter(|(_, test)| runs(test)).collect();
-        let mut told = Told::new(output);
+        let mut told = TestOutput::new(output);
         let outcome = match run.is_empty() {
             true => Outcome::Ok,
             false => {

@@ -14,7 +14,7 @@ const MOST_TEXT: usize = 1 << 16;
 
 /// What the worker tells of a test: that it begins, or how it ended.
 #[derive(Debug, Default, Deserialize)]
-struct Line {
+struct TestEvent {
     test: usize,
     seconds: Option<f64>,
     failed: Option<String>,
@@ -24,29 +24,29 @@ struct Line {
 
 /// A test that began, and what it printed.
 #[derive(Debug, Default)]
-pub(super) struct Ran {
-    line: Line,
+pub(super) struct TestRun {
+    line: TestEvent,
     printed: String,
 }
 
 /// Output of tests: what they print is kept for the report, all else is shown.
-pub(super) struct Told<'a> {
+pub(super) struct TestOutput<'a> {
     output: &'a mut dyn Output,
-    ran: Vec<Ran>,
+    ran: Vec<TestRun>,
 }
 
-impl<'a> Told<'a> {
+impl<'a> TestOutput<'a> {
     pub(super) fn new(output: &'a mut dyn Output) -> Self {
         Self { output, ran: Vec::new() }
     }
 
     /// Every test that began.
-    pub(super) fn finish(self) -> Vec<Ran> {
+    pub(super) fn finish(self) -> Vec<TestRun> {
         self.ran
     }
 }
 
-impl Output for Told<'_> {
+impl Output for TestOutput<'_> {
     fn event(&mut self, event: Event) {
         let running = self.ran.last_mut().filter(|ran| ran.line.seconds.is_none());
         match (event, running) {
@@ -56,11 +56,11 @@ impl Output for Told<'_> {
                 }
             }
             (Event::Display { data, id }, running) => {
-                let line = data.get(FORM).and_then(|form| serde_json::from_value::<Line>(form.clone()).ok());
+                let line = data.get(FORM).and_then(|form| serde_json::from_value::<TestEvent>(form.clone()).ok());
                 match (line, running) {
                     (None, _) => self.output.event(Event::Display { data, id }),
                     (Some(line), Some(ran)) if ran.line.test == line.test => ran.line = line,
-                    (Some(line), _) => self.ran.push(Ran { line, printed: String::new() }),
+                    (Some(line), _) => self.ran.push(TestRun { line, printed: String::new() }),
                 }
             }
             (event, _) => self.output.event(event),
@@ -89,8 +89,8 @@ pub(super) struct Results(Vec<TestRow>);
 
 impl Results {
     /// `placed` makes cell and line of a place in generated source.
-    pub(super) fn new(chosen: &[&Test], filter: &Filter, ran: Vec<Ran>, placed: &dyn Fn(String) -> String) -> Self {
-        let mut ran: Vec<Option<Ran>> = ran.into_iter().map(Some).collect();
+    pub(super) fn new(chosen: &[&Test], filter: &Filter, ran: Vec<TestRun>, placed: &dyn Fn(String) -> String) -> Self {
+        let mut ran: Vec<Option<TestRun>> = ran.into_iter().map(Some).collect();
         let mut rows = Vec::new();
         for (number, test) in chosen.iter().enumerate() {
             let own = ran.iter_mut().find(|ran| ran.as_ref().is_some_and(|ran| ran.line.test == number));
@@ -103,7 +103,7 @@ impl Results {
                 place: None,
                 printed: String::new(),
             };
-            if let Some(Ran { line, printed }) = own {
+            if let Some(TestRun { line, printed }) = own {
                 row.seconds = line.seconds;
                 row.failed = failure(test, &line);
                 row.place = line.place.filter(|_| row.failed.is_some()).map(placed);
@@ -179,7 +179,7 @@ impl Results {
 }
 
 /// Why a test failed that began, if it did.
-fn failure(test: &Test, line: &Line) -> Option<String> {
+fn failure(test: &Test, line: &TestEvent) -> Option<String> {
     if line.seconds.is_none() {
         return Some("did not come to its end".to_owned());
     }

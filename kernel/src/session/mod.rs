@@ -1,16 +1,23 @@
 //! What running a cell means, whoever asks: counting, history, silence, and the order of what is shown.
+//!
+//! A [`Session`] knows no sockets: the Jupyter kernel and the headless runner execute cells through the same code.
+
+mod history;
+mod history_file;
+mod question;
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use super::history::History;
-use super::question;
 use crate::engine::{Assist, Cell, Engine, Event, Interrupter, Outcome, Output, Stream};
 use chandlery::display::MimeBundle;
 
+pub use history::{Entry, History};
+pub(crate) use question::subject;
+
 /// A cell to run, as a front end asks for it.
 #[derive(Clone, Debug)]
-pub struct Request {
+pub struct CellRequest {
     /// The source text.
     pub code: String,
     /// Show nothing and do not count.
@@ -19,7 +26,7 @@ pub struct Request {
     pub store_history: bool,
 }
 
-impl Request {
+impl CellRequest {
     /// A request that shows, counts and is remembered.
     pub fn new(code: impl Into<String>) -> Self {
         Self { code: code.into(), silent: false, store_history: true }
@@ -92,13 +99,13 @@ impl Session {
     }
 
     /// Runs one cell to its end. Every publication has been made when this returns.
-    pub fn execute(&mut self, request: &Request, front: &mut dyn Front) -> Execution {
+    pub fn execute(&mut self, request: &CellRequest, front: &mut dyn Front) -> Execution {
         let counted = request.store_history && !request.silent && !request.code.trim().is_empty();
         if counted {
             self.count += 1;
         }
         let number = self.count;
-        let subject = question::subject(&request.code);
+        let subject = subject(&request.code);
         // Who reads that the cell started may interrupt it.
         if subject.is_none() && !request.code.trim().is_empty() {
             self.engine.arm();
@@ -137,7 +144,7 @@ impl Session {
     pub fn check(&mut self, code: &str, may_fail: bool, front: &mut dyn Front) -> Execution {
         self.count += 1;
         let number = self.count;
-        if question::subject(code).is_some() {
+        if subject(code).is_some() {
             return Execution { number, outcome: Outcome::Ok, page: None };
         }
         self.engine.arm();

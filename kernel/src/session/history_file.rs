@@ -16,7 +16,7 @@ const RESULT: usize = 2000;
 
 /// One line: a cell, or the mark by which a session took its number.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Line {
+pub(super) struct HistoryLine {
     pub(super) session: usize,
     /// The cell's number; 0 in a mark.
     pub(super) number: u32,
@@ -44,19 +44,19 @@ impl HistoryFile {
             file.replace(newest(&text))?;
         }
         let session = parse(&text).map(|line| line.session).max().unwrap_or(0) + 1;
-        file.write(&Line { session, number: 0, code: String::new(), result: None })?;
+        file.write(&HistoryLine { session, number: 0, code: String::new(), result: None })?;
         Ok((file, session))
     }
 
     /// Adds a cell.
-    pub(super) fn add(&self, mut line: Line) -> Result<()> {
+    pub(super) fn add(&self, mut line: HistoryLine) -> Result<()> {
         line.result = line.result.map(|result| result.chars().take(RESULT).collect());
         let _lock = self.lock()?;
         self.write(&line)
     }
 
     /// The cells of all sessions, as they were run.
-    pub(super) fn cells(&self) -> Vec<Line> {
+    pub(super) fn cells(&self) -> Vec<HistoryLine> {
         parse(&self.text()).filter(|line| line.number > 0).collect()
     }
 
@@ -72,7 +72,7 @@ impl HistoryFile {
         Ok(lock)
     }
 
-    fn write(&self, line: &Line) -> Result<()> {
+    fn write(&self, line: &HistoryLine) -> Result<()> {
         let mut text = serde_json::to_string(line).map_err(Error::other)?;
         text.push('\n');
         open(&self.path, true)?.write_all(text.as_bytes())
@@ -91,7 +91,7 @@ fn open(path: &Path, append: bool) -> Result<File> {
     OpenOptions::new().create(true).append(append).write(true).truncate(false).mode(0o600).open(path)
 }
 
-fn parse(text: &str) -> impl Iterator<Item = Line> {
+fn parse(text: &str) -> impl Iterator<Item = HistoryLine> {
     text.lines().filter_map(|line| serde_json::from_str(line).ok())
 }
 
@@ -125,8 +125,8 @@ impl Drop for Scratch {
 mod tests {
     use super::*;
 
-    fn line(session: usize, number: u32, code: &str) -> Line {
-        Line { session, number, code: code.to_owned(), result: None }
+    fn line(session: usize, number: u32, code: &str) -> HistoryLine {
+        HistoryLine { session, number, code: code.to_owned(), result: None }
     }
 
     #[test]

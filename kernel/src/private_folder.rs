@@ -1,5 +1,5 @@
-//! The folder in which a kernel's cells are compiled: private, locked while its kernel lives, and removed by the next
-//! kernel when one was killed.
+//! A folder of this process's own, such as that in which cells are compiled: private, locked while the process lives, and
+//! removed by the next kernel when it was killed.
 
 use std::ffi::OsStr;
 use std::fs::{DirBuilder, File};
@@ -13,13 +13,13 @@ use crate::system;
 const PREFIX: &str = "chandlery-";
 
 /// A folder that only this user can enter, since what is in it gets executed. Dropping it removes it.
-pub(crate) struct Folder {
+pub(crate) struct PrivateFolder {
     path: PathBuf,
     /// Released by the system however the process ends. File systems without locks give none.
     _lock: Option<File>,
 }
 
-impl Folder {
+impl PrivateFolder {
     /// A new folder in `base`, after removing what killed kernels left there.
     pub(crate) fn fresh(base: &Path) -> Result<Self> {
         remove_leftovers(base);
@@ -44,7 +44,7 @@ impl Folder {
     }
 }
 
-impl Drop for Folder {
+impl Drop for PrivateFolder {
     fn drop(&mut self) {
         let _ = std::fs::remove_dir_all(&self.path);
     }
@@ -96,11 +96,11 @@ mod tests {
         lock.lock().unwrap();
         let foreign = [make(format!("chandlery-install-{gone}")), make("chandlery-notes-1".to_owned())];
 
-        let ours = Folder::fresh(&base).unwrap();
+        let ours = PrivateFolder::fresh(&base).unwrap();
         assert!(!leftover.exists());
         assert!(elsewhere.exists(), "its lock says that a kernel of another container lives");
         assert!(foreign.iter().all(|path| path.exists()));
-        let second = Folder::fresh(&base).unwrap();
+        let second = PrivateFolder::fresh(&base).unwrap();
         assert!(ours.path().is_dir() && second.path() != ours.path());
         let path = ours.path().to_owned();
         drop(ours);

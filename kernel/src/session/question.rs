@@ -2,7 +2,7 @@
 
 /// What a cell asks about, if it is a question. Rust has no expression that begins with a question mark; one that ends
 /// with it is code.
-pub(super) fn subject(code: &str) -> Option<&str> {
+pub(crate) fn subject(code: &str) -> Option<&str> {
     let code = code.trim();
     if code.starts_with(['%', ':']) && !code.starts_with("::") {
         // No directive ends so, but a command of the shell may.

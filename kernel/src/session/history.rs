@@ -4,10 +4,11 @@ use std::collections::HashSet;
 use std::path::PathBuf;
 
 use jupyter_protocol::{HistoryEntry, HistoryReply};
-use serde::Deserialize;
+use wildmatch::WildMatch;
 
-use super::history_file::{HistoryFile, Line};
-use super::wire;
+use super::history_file::{HistoryFile, HistoryLine};
+use crate::log::log;
+use crate::server::HistoryRequest;
 
 /// One remembered cell.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,35 +31,6 @@ pub struct History {
 /// The variable of the environment that names the file of the history, or is `off`.
 const PLACE: &str = "CHANDLERY_HISTORY";
 
-/// Front ends leave out what they do not need, so every field has a default.
-#[derive(Debug, Deserialize)]
-#[serde(default)]
-pub(super) struct HistoryQuery {
-    hist_access_type: String,
-    output: bool,
-    session: Option<i64>,
-    start: Option<i64>,
-    stop: Option<i64>,
-    n: Option<usize>,
-    pattern: Option<String>,
-    unique: bool,
-}
-
-impl Default for HistoryQuery {
-    fn default() -> Self {
-        Self {
-            hist_access_type: "tail".to_owned(),
-            output: false,
-            session: None,
-            start: None,
-            stop: None,
-            n: None,
-            pattern: None,
-            unique: false,
-        }
-    }
-}
-
 /// The number of a session whose history is not kept.
 const ONLY_SESSION: usize = 1;
 
@@ -80,7 +52,7 @@ impl History {
         match HistoryFile::begin(path.clone()) {
             Ok(kept) => Self { entries: Vec::new(), kept: Some(kept) },
             Err(error) => {
-                wire::log(format_args!("the history is not kept: {}: {error}", path.display()));
+                log(format_args!("the history is not kept: {}: {error}", path.display()));
                 Self::default()
             }
         }
@@ -92,9 +64,9 @@ impl History {
 
     pub(super) fn push(&mut self, number: u32, code: &str, result: Option<String>) {
         if let Some((file, session)) = &self.kept {
-            let line = Line { session: *session, number, code: code.to_owned(), result: result.clone() };
+            let line = HistoryLine { session: *session, number, code: code.to_owned(), result: result.clone() };
             if let Err(error) = file.add(line) {
-                wire::log(format_args!("cell {number} is not in the kept history: {error}"));
+                log(format_args!("cell {number} is not in the kept history: {error}"));
             }
         }
         self.entries.push(Entry { number, code: code.to_owned(), result });
@@ -109,11 +81,13 @@ impl History {
     fn all(&self) -> Vec<(usize, Entry)> {
         let session = self.session();
         let earlier = self.kept.iter().flat_map(|(file, _)| file.cells()).filter(|line| line.session != session);
-        let earlier = earlier.map(|Line { session, number, code, result }| (session, Entry { number, code, result }));
+        let earlier =
+            earlier.map(|HistoryLine { session, number, code, result }| (session, Entry { number, code, result }));
         earlier.chain(self.entries.iter().map(|entry| (session, entry.clone()))).collect()
     }
 
-    pub(super) fn answer(&self, query: &HistoryQuery) -> HistoryReply {
+    /// Returns the cells that a front end asks for.
+    pub fn answer(&self, query: &HistoryRequest) -> HistoryReply {
         let found = match query.hist_access_type.as_str() {
             "range" => self.range(query),
             "search" => self.search(query),
@@ -130,7 +104,7 @@ impl History {
     }
 
     /// Numbers `start..stop` of one session: 0 is this one, -1 the one before.
-    fn range(&self, query: &HistoryQuery) -> Vec<(usize, Entry)> {
+    fn range(&self, query: &HistoryRequest) -> Vec<(usize, Entry)> {
         let wanted = match query.session.unwrap_or(0) {
             back @ ..=0 => i64::try_from(self.session()).unwrap_or(i64::MAX).saturating_add(back),
             session => session,
@@ -142,10 +116,11 @@ impl History {
         self.all().into_iter().filter(inside).collect()
     }
 
-    fn search(&self, query: &HistoryQuery) -> Vec<(usize, Entry)> {
-        let pattern: Vec<char> = query.pattern.as_deref().unwrap_or("*").chars().collect();
+    fn search(&self, query: &HistoryRequest) -> Vec<(usize, Entry)> {
+        // `*` matches any text, `?` any one character.
+        let pattern = WildMatch::new(query.pattern.as_deref().unwrap_or("*"));
         let mut found = self.all();
-        found.retain(|(_, entry)| glob(&pattern, &entry.code.chars().collect::<Vec<_>>()));
+        found.retain(|(_, entry)| pattern.matches(&entry.code));
         if query.unique {
             let mut seen = HashSet::new();
             found.reverse();
@@ -166,33 +141,6 @@ fn tail(mut entries: Vec<(usize, Entry)>, n: Option<usize>) -> Vec<(usize, Entry
 fn data_folder() -> Option<PathBuf> {
     let absolute = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
     absolute("XDG_DATA_HOME").or_else(|| absolute("HOME").map(|home| home.join(".local/share")))
-}
-
-/// Shell-style matching of the whole text: `*` any text, `?` any one character.
-fn glob(pattern: &[char], text: &[char]) -> bool {
-    let (mut p, mut t) = (0, 0);
-    let mut retry: Option<(usize, usize)> = None;
-    while t < text.len() {
-        match pattern.get(p) {
-            Some('*') => {
-                retry = Some((p, t));
-                p += 1;
-            }
-            Some(&c) if c == '?' || c == text[t] => {
-                p += 1;
-                t += 1;
-            }
-            _ => match retry {
-                Some((star, from)) => {
-                    retry = Some((star, from + 1));
-                    p = star + 1;
-                    t = from + 1;
-                }
-                None => return false,
-            },
-        }
-    }
-    pattern[p..].iter().all(|&c| c == '*')
 }
 
 #[cfg(test)]
@@ -264,6 +212,6 @@ mod tests {
     fn a_place_that_cannot_be_written_costs_nothing_but_the_file() {
         let mut history = History::kept_in(PathBuf::from("/proc/nowhere/history.jsonl"));
         history.push(1, "a", None);
-        assert_eq!(history.answer(&HistoryQuery::default()).history.len(), 1);
+        assert_eq!(history.answer(&HistoryRequest::default()).history.len(), 1);
     }
 }
