@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use chandlery_kernel::runner::{Images, Tolerance};
+use chandlery_kernel::runner::{Images, RuleError, Tolerance};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 /// The kernel's own commands.
@@ -237,7 +237,7 @@ fn from_zero(text: &str) -> Result<f64, String> {
 
 fn tolerance(text: &str) -> Result<(String, Tolerance), String> {
     let (field, how) = parameter(text).map_err(|_| "write it as FIELD=HOW".to_owned())?;
-    Ok((field, how.parse()?))
+    Ok((field, how.parse().map_err(|error: RuleError| error.to_string())?))
 }
 
 fn parameter(text: &str) -> Result<(String, String), String> {

@@ -236,7 +236,9 @@ fn bench(subject: BenchSubject) -> ExitCode {
 /// How a target of the benchmark is started; why it is left out.
 fn target(one: BenchTarget) -> Result<bench::Target, String> {
     let named = |name, language, start| bench::Target { name, language, start };
-    let engine = |name| Box::new(move |within: Option<&Path>| start_engine(name, within, None));
+    let engine = |name| {
+        Box::new(move |within: Option<&Path>| start_engine(name, within, None).map_err(|error| error.to_string()))
+    };
     let kernel = |spec: Kernelspec| {
         Box::new(move |within: Option<&Path>| {
             let peer = Peer::start(&spec, within).map_err(|error| error.to_string())?;
@@ -269,7 +271,11 @@ fn session_name() -> Option<OsString> {
     path.file_name().map(OsStr::to_owned)
 }
 
-fn start_engine(name: EngineName, folder: Option<&Path>, notebook: Option<&OsStr>) -> Result<Box<dyn Engine>, String> {
+fn start_engine(
+    name: EngineName,
+    folder: Option<&Path>,
+    notebook: Option<&OsStr>,
+) -> Result<Box<dyn Engine>, runner::StartError> {
     match name {
         EngineName::Direct => {
             let program =
@@ -281,14 +287,13 @@ fn start_engine(name: EngineName, folder: Option<&Path>, notebook: Option<&OsStr
             if let Some(name) = notebook.and_then(OsStr::to_str) {
                 engine = engine.of_notebook(name);
             }
-            engine.start().map_err(|error| error.to_string())?;
+            engine.start()?;
             Ok(Box::new(engine))
         }
         EngineName::Evcxr => {
-            let toolkit = Toolkit::locate().map_err(|error| error.to_string())?;
-            let program = std::env::current_exe().map_err(|error| error.to_string())?;
-            let engine = Evcxr::start(&program, &toolkit.rustc, folder).map_err(|error| error.to_string())?;
-            Ok(Box::new(engine))
+            let toolkit = Toolkit::locate()?;
+            let program = std::env::current_exe()?;
+            Ok(Box::new(Evcxr::start(&program, &toolkit.rustc, folder)?))
         }
         EngineName::Echo => Ok(Box::new(Echo::new())),
     }

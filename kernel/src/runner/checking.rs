@@ -34,7 +34,7 @@ impl Run<'_> {
         let path = &self.job.path;
         let notebook = read(path, self.options)?;
         let engine = start(path);
-        let engine = engine.map_err(|reason| RunError::Engine { path: path.clone(), reason })?;
+        let engine = engine.map_err(|source| RunError::Engine { path: path.clone(), source })?;
         let mut session = Session::new(engine);
         let interrupter = session.interrupter();
         let _guard = self.stop.attach(session.interrupter());

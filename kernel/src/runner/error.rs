@@ -7,7 +7,11 @@ use std::time::Duration;
 use chandlery::checkpoint::CheckpointError;
 use chandlery::diagnostic::Diagnostic;
 
+use super::StartError;
+use super::compare::RuleError;
 use super::notebook::NotebookError;
+use super::parameters::ParameterError;
+use super::resume::ResumeError;
 use super::signals::StopSignal;
 
 /// Why a run did not succeed.
@@ -24,12 +28,12 @@ pub enum RunError {
     #[error(transparent)]
     Output(#[from] CheckpointError),
     /// A parameter does not fit the notebook; nothing ran.
-    #[error("cannot set the parameters of `{}`: {reason}", path.display())]
+    #[error("cannot set the parameters of `{}`: {source}", path.display())]
     Parameters {
         /// The notebook.
         path: PathBuf,
         /// What is wrong where, and what to do.
-        reason: String,
+        source: ParameterError,
     },
     /// It was written for the kernel of another language; nothing ran.
     #[error(
@@ -47,20 +51,20 @@ pub enum RunError {
         language: String,
     },
     /// There is no such cell to resume from; nothing ran.
-    #[error("cannot resume `{}`: {reason}", path.display())]
+    #[error("cannot resume `{}`: {source}", path.display())]
     Resume {
         /// The notebook.
         path: PathBuf,
         /// What is wrong.
-        reason: String,
+        source: ResumeError,
     },
     /// No engine could be started.
-    #[error("cannot start the engine for `{}`: {reason}\nrun `chandlery kernel doctor`; it says what is missing", path.display())]
+    #[error("cannot start the engine for `{}`: {source}\nrun `chandlery kernel doctor`; it says what is missing", path.display())]
     Engine {
         /// The notebook.
         path: PathBuf,
         /// Why.
-        reason: String,
+        source: StartError,
     },
     /// A cell failed. It was reported in the report.
     #[error("`{}` failed at cell {cell} of {of}: {name}: {value}", path.display())]
@@ -92,13 +96,13 @@ pub enum RunError {
         /// The file that was to be compared with.
         path: PathBuf,
     },
-    /// The golden notebook's metadata holds a rule that is none.
-    #[error("cannot compare with `{}`: {reason}", path.display())]
+    /// The golden notebook's metadata holds a rule that cannot be read.
+    #[error("cannot compare with `{}`: {source}", path.display())]
     Rules {
         /// The golden notebook.
         path: PathBuf,
         /// What is wrong where.
-        reason: String,
+        source: RuleError,
     },
     /// Cells show something else than in the golden notebook. What differs has been told in the report.
     #[error("`{}` differs from `{}` in {different} of {of} cells", path.display(), golden.display())]

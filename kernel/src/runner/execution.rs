@@ -65,7 +65,7 @@ pub(super) fn read(path: &Path, options: &Options) -> Result<Notebook, RunError>
         return Err(RunError::OtherKernel { path: path.to_owned(), kernel: kernel.to_owned(), language });
     }
     parameters::inject(&mut notebook, &options.parameters)
-        .map_err(|reason| RunError::Parameters { path: path.to_owned(), reason })?;
+        .map_err(|source| RunError::Parameters { path: path.to_owned(), source })?;
     Ok(notebook)
 }
 
@@ -99,7 +99,7 @@ impl Run<'_> {
         let mut different = 0;
         if let Some(golden) = golden {
             let comparison = compare::compare(golden, notebook, &self.options.rules);
-            let comparison = comparison.map_err(|reason| RunError::Rules { path: path.to_owned(), reason })?;
+            let comparison = comparison.map_err(|source| RunError::Rules { path: path.to_owned(), source })?;
             different = comparison.different();
             let of = comparison.cells.len();
             if different > 0 {
@@ -128,7 +128,7 @@ impl Run<'_> {
     fn execute(&self, start: StartEngineFor<'_>, suite: &mut Suite) -> Result<Notebook, RunError> {
         let mut notebook = read(&self.job.path, self.options)?;
         let from = self.options.from.as_deref().map(|cell| resume::find(&notebook, cell)).transpose();
-        let from = from.map_err(|reason| RunError::Resume { path: self.job.path.clone(), reason })?.unwrap_or(0);
+        let from = from.map_err(|source| RunError::Resume { path: self.job.path.clone(), source })?.unwrap_or(0);
         if let Some(before) = self.job.output.as_ref().filter(|output| from > 0 && output.is_file()) {
             // What the last run saved is what the user resumes; without it, the notebook's own outputs stay.
             if let Ok(before) = Notebook::read(before.path()) {
@@ -136,7 +136,7 @@ impl Run<'_> {
             }
         }
         let engine =
-            start(&self.job.path).map_err(|reason| RunError::Engine { path: self.job.path.clone(), reason })?;
+            start(&self.job.path).map_err(|source| RunError::Engine { path: self.job.path.clone(), source })?;
         let mut session = Session::new(engine);
         let _guard = self.stop.attach(session.interrupter());
 

@@ -31,10 +31,12 @@ use execution::{NotebookResult, Run, read};
 use junit::Suite;
 use serde_json::{Value, json};
 
-pub use compare::{Images, Rules, Tolerance};
+pub use compare::{Images, RuleError, Rules, Tolerance};
 pub use error::RunError;
-pub use notebook::NotebookError;
+pub use notebook::{FormatFault, NotebookError};
 pub use options::Options;
+pub use parameters::{ParameterError, ParameterFault};
+pub use resume::ResumeError;
 pub use signals::{StopRequest, StopSignal};
 pub use watchdog::with_timeout;
 
@@ -50,7 +52,10 @@ pub fn sources(path: &Path) -> Result<Vec<String>, NotebookError> {
 }
 
 /// Starts an engine for a notebook, whose cells run in its folder; from several threads at once.
-pub type StartEngineFor<'a> = &'a (dyn Fn(&Path) -> Result<Box<dyn Engine>, String> + Sync);
+pub type StartEngineFor<'a> = &'a (dyn Fn(&Path) -> Result<Box<dyn Engine>, StartError> + Sync);
+
+/// Why an engine could not be started.
+pub type StartError = Box<dyn std::error::Error + Send + Sync>;
 
 /// Runs notebooks, each up to its first failing cell, or checks all cells without running them. Progress and the report of a
 /// failure go to `report`, one line a cell. A report for programs, if one is asked for, goes to `data`.

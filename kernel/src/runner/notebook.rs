@@ -28,13 +28,34 @@ pub enum NotebookError {
         source: serde_json::Error,
     },
     /// It is JSON of another shape or age.
-    #[error("`{}` is not a notebook of format 4: {what}\n`jupyter nbconvert --to notebook` upgrades older ones", path.display())]
+    #[error("`{}` is not a notebook of format 4: {fault}\n`jupyter nbconvert --to notebook` upgrades older ones", path.display())]
     Format {
         /// The file.
         path: PathBuf,
         /// What is missing.
-        what: String,
+        fault: FormatFault,
     },
+}
+
+/// How JSON differs from a notebook.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum FormatFault {
+    /// It is not an object.
+    #[error("it is not a JSON object")]
+    NotAnObject,
+    /// It is of another age.
+    #[error("`nbformat` is {0}")]
+    Version(i64),
+    /// It does not say its age.
+    #[error("it has no `nbformat`")]
+    NoVersion,
+    /// It has no cells.
+    #[error("it has no list of `cells`")]
+    NoCells,
+    /// A cell does not say what it is.
+    #[error("cell {0} has no `cell_type`")]
+    NoCellType(usize),
 }
 
 impl std::fmt::Debug for NotebookError {
@@ -67,23 +88,23 @@ impl Notebook {
         let text = std::fs::read_to_string(path).map_err(unreadable)?;
         let not_json = |source| NotebookError::NotJson { path: path.to_owned(), source };
         Self::from_value(serde_json::from_str(&text).map_err(not_json)?)
-            .map_err(|what| NotebookError::Format { path: path.to_owned(), what })
+            .map_err(|fault| NotebookError::Format { path: path.to_owned(), fault })
     }
 
-    fn from_value(value: Value) -> Result<Self, String> {
-        let Value::Object(mut fields) = value else { return Err("it is no JSON object".to_owned()) };
+    fn from_value(value: Value) -> Result<Self, FormatFault> {
+        let Value::Object(mut fields) = value else { return Err(FormatFault::NotAnObject) };
         match fields.get("nbformat").and_then(Value::as_i64) {
             Some(4) => {}
-            Some(other) => return Err(format!("`nbformat` is {other}")),
-            None => return Err("it has no `nbformat`".to_owned()),
+            Some(other) => return Err(FormatFault::Version(other)),
+            None => return Err(FormatFault::NoVersion),
         }
         // The cells live outside while they are worked on; `to_value` puts them back where they stood.
         let Some(Value::Array(cells)) = fields.get_mut("cells").map(Value::take) else {
-            return Err("it has no list of `cells`".to_owned());
+            return Err(FormatFault::NoCells);
         };
         let cells = cells.into_iter().enumerate().map(|(index, cell)| match cell {
             Value::Object(cell) if cell.contains_key("cell_type") => Ok(cell),
-            _ => Err(format!("cell {} has no `cell_type`", index + 1)),
+            _ => Err(FormatFault::NoCellType(index + 1)),
         });
         let other_kernel = fields.get("metadata").and_then(Value::as_object).and_then(other_kernel);
         let mut notebook = Self { cells: cells.collect::<Result<_, _>>()?, fields, other_kernel };

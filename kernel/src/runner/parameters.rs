@@ -22,8 +22,79 @@ struct Declared {
     mutable: bool,
 }
 
-/// Puts the given values into the notebook. The error is what is wrong, where, and what to do.
-pub(super) fn inject(notebook: &mut Notebook, given: &[(String, String)]) -> Result<(), String> {
+/// Why parameters cannot be set.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ParameterError {
+    /// No cell declares parameters.
+    #[error(
+        "no code cell is tagged `{DECLARED}`, so `{name}` has nothing to override\n\
+         tag the cell that declares it, or leave out `-p`"
+    )]
+    NoCell {
+        /// The first parameter that was given.
+        name: String,
+    },
+    /// The cell does not take a parameter that was given.
+    #[error("cell {cell} (tagged `{DECLARED}`) {fault}\n{}", fault.advice())]
+    Cell {
+        /// The cell, from 1.
+        cell: usize,
+        /// What is wrong.
+        fault: ParameterFault,
+    },
+}
+
+/// Why a cell does not take a parameter.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ParameterFault {
+    /// It cannot be read.
+    #[error("is not plain Rust: {0}")]
+    NotRust(syn::Error),
+    /// It declares no such parameter.
+    #[error("does not declare a parameter `{name}`")]
+    Unknown {
+        /// The name that was given.
+        name: String,
+        /// Those that it declares, with their types.
+        declared: Vec<String>,
+        /// The one that was meant, if one is like it.
+        near: Option<String>,
+    },
+    /// The value is not of the parameter's type.
+    #[error("declares `{name}: {kind}`, and `{value}` is not such a value")]
+    Value {
+        /// The parameter.
+        name: String,
+        /// Its type.
+        kind: String,
+        /// What was given.
+        value: String,
+    },
+}
+
+impl ParameterFault {
+    /// Says what to do.
+    pub fn advice(&self) -> String {
+        match self {
+            Self::NotRust(_) => "keep `let name = literal;` lines in it, and the rest elsewhere".to_owned(),
+            Self::Unknown { declared, .. } if declared.is_empty() => {
+                "it does not declare any: add `let name = literal;`".to_owned()
+            }
+            Self::Unknown { declared, near: Some(near), .. } => {
+                format!("did you mean `{near}`? it declares {}", declared.join(", "))
+            }
+            Self::Unknown { declared, near: None, .. } => format!("it declares {}", declared.join(", ")),
+            Self::Value { name, kind, .. } => {
+                format!("give `-p {name}=VALUE` a value of the type `{kind}`{}", range(kind))
+            }
+        }
+    }
+}
+
+/// Puts the given values into the notebook.
+pub(super) fn inject(notebook: &mut Notebook, given: &[(String, String)]) -> Result<(), ParameterError> {
     if given.is_empty() {
         return Ok(());
     }
@@ -31,14 +102,10 @@ pub(super) fn inject(notebook: &mut Notebook, given: &[(String, String)]) -> Res
         (0..notebook.len()).find(|&index| notebook.kind(index) == "code" && notebook.has_tag(index, tag))
     };
     let Some(index) = tagged(notebook, DECLARED) else {
-        return Err(format!(
-            "no code cell is tagged `{DECLARED}`, so `{}` has nothing to override\n\
-             tag the cell that declares it, or leave out `-p`",
-            given[0].0
-        ));
+        return Err(ParameterError::NoCell { name: given[0].0.clone() });
     };
-    let source = overrides(&notebook.source(index), given)
-        .map_err(|(what, advice)| format!("cell {} (tagged `{DECLARED}`) {what}\n{advice}", index + 1))?;
+    let source =
+        overrides(&notebook.source(index), given).map_err(|fault| ParameterError::Cell { cell: index + 1, fault })?;
     while let Some(old) = tagged(notebook, INJECTED).filter(|&old| old != index) {
         notebook.remove(old);
     }
@@ -47,20 +114,17 @@ pub(super) fn inject(notebook: &mut Notebook, given: &[(String, String)]) -> Res
     Ok(())
 }
 
-/// The source of the overriding cell; or what is wrong, and what to do.
-fn overrides(source: &str, given: &[(String, String)]) -> Result<String, (String, String)> {
+/// Returns the source of the overriding cell.
+fn overrides(source: &str, given: &[(String, String)]) -> Result<String, ParameterFault> {
     let declared = declared(source)?;
     // As in a shell, the last of several values counts; the lines stand in the order of first mention.
     let mut lines: Vec<(&str, String)> = Vec::new();
     for (name, value) in given {
         let Some(Declared { kind, mutable }) = declared.get(name) else {
-            return Err((format!("declares no parameter `{name}`"), known(name, &declared)));
+            return Err(unknown(name, &declared));
         };
         let Some(literal) = literal(kind, value) else {
-            return Err((
-                format!("declares `{name}: {kind}`, and `{value}` is no such value"),
-                format!("give `-p {name}=VALUE` a value of the type `{kind}`{}", range(kind)),
-            ));
+            return Err(ParameterFault::Value { name: name.clone(), kind: kind.clone(), value: value.clone() });
         };
         let mutable = if *mutable { "mut " } else { "" };
         let annotation = if kind == WHOLE { String::new() } else { format!(": {kind}") };
@@ -75,10 +139,8 @@ fn overrides(source: &str, given: &[(String, String)]) -> Result<String, (String
 }
 
 /// The parameters of a cell by name; those of types that a word cannot spell are left out.
-fn declared(source: &str) -> Result<BTreeMap<String, Declared>, (String, String)> {
-    let statements = syn::Block::parse_within.parse_str(source).map_err(|error| {
-        (format!("is not plain Rust: {error}"), "keep `let name = literal;` lines in it, and the rest elsewhere".into())
-    })?;
+fn declared(source: &str) -> Result<BTreeMap<String, Declared>, ParameterFault> {
+    let statements = syn::Block::parse_within.parse_str(source).map_err(ParameterFault::NotRust)?;
     let mut declared = BTreeMap::new();
     for statement in statements {
         let Stmt::Local(local) = statement else { continue };
@@ -176,17 +238,13 @@ fn range(kind: &str) -> &'static str {
     }
 }
 
-/// What to do about an unknown name.
-fn known(name: &str, declared: &BTreeMap<String, Declared>) -> String {
-    if declared.is_empty() {
-        return "it declares none: add `let name = literal;`".to_owned();
-    }
-    let names: Vec<String> = declared.iter().map(|(name, Declared { kind, .. })| format!("`{name}: {kind}`")).collect();
-    let names = names.join(", ");
+fn unknown(name: &str, declared: &BTreeMap<String, Declared>) -> ParameterFault {
     let likeness = |candidate: &&String| strsim::jaro_winkler(name, candidate);
-    match declared.keys().max_by(|a, b| likeness(a).total_cmp(&likeness(b))).filter(|best| likeness(best) > LIKE) {
-        Some(best) => format!("did you mean `{best}`? it declares {names}"),
-        None => format!("it declares {names}"),
+    let near = declared.keys().max_by(|a, b| likeness(a).total_cmp(&likeness(b))).filter(|best| likeness(best) > LIKE);
+    ParameterFault::Unknown {
+        name: name.to_owned(),
+        declared: declared.iter().map(|(name, Declared { kind, .. })| format!("`{name}: {kind}`")).collect(),
+        near: near.cloned(),
     }
 }
 
@@ -198,7 +256,7 @@ mod tests {
                         let name = \"a\";\nlet rows = 8usize;\nlet folder = \"b\".to_string();\nlet note = String::from(\"c\");\n\
                         let list = vec![1];";
 
-    fn of(name: &str, value: &str) -> Result<String, (String, String)> {
+    fn of(name: &str, value: &str) -> Result<String, ParameterFault> {
         let text = overrides(CELL, &[(name.to_owned(), value.to_owned())])?;
         Ok(text.lines().nth(1).unwrap_or("").to_owned())
     }
@@ -226,16 +284,20 @@ mod tests {
         let statements = syn::Block::parse_within.parse_str(&line).unwrap();
         assert_eq!(statements.len(), 1, "{line}");
         for (name, value) in [("steps", "1; x()"), ("steps", "2.5"), ("seed", "-1"), ("rate", "inf"), ("fast", "1")] {
-            let (what, advice) = of(name, value).unwrap_err();
+            let fault = of(name, value).unwrap_err();
+            let (what, advice) = (fault.to_string(), fault.advice());
             assert!(what.contains(value) && advice.contains("-p"), "{what} {advice}");
         }
     }
 
     #[test]
     fn an_unknown_name_is_answered_with_the_known_ones() {
-        let (what, advice) = of("step", "1").unwrap_err();
+        let fault = of("step", "1").unwrap_err();
+        let (what, advice) = (fault.to_string(), fault.advice());
         assert!(what.contains("`step`") && advice.starts_with("did you mean `steps`?"), "{what} {advice}");
-        assert!(of("list", "1").unwrap_err().1.contains("`seed: u64`"));
-        assert!(overrides("%inspect x", &[("a".into(), "1".into())]).unwrap_err().0.contains("not plain Rust"));
+        assert!(of("list", "1").unwrap_err().advice().contains("`seed: u64`"));
+        assert!(
+            overrides("%inspect x", &[("a".into(), "1".into())]).unwrap_err().to_string().contains("not plain Rust")
+        );
     }
 }

@@ -5,15 +5,32 @@ use syn::parse::Parser;
 
 use super::notebook::Notebook;
 
+/// Why a run cannot be resumed from a cell.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ResumeError {
+    /// The number is not that of a cell.
+    #[error("`--from {number}` names none of its {of} cells")]
+    Number {
+        /// The number.
+        number: usize,
+        /// How many cells there are.
+        of: usize,
+    },
+    /// The id is not that of a cell.
+    #[error("no cell has the id `{0}`; give an id, or a number as in progress lines")]
+    Id(String),
+}
+
 /// The index of the cell that a number (from 1, of all cells, as in progress lines) or an id names.
-pub(super) fn find(notebook: &Notebook, cell: &str) -> Result<usize, String> {
+pub(super) fn find(notebook: &Notebook, cell: &str) -> Result<usize, ResumeError> {
     if let Some(index) = (0..notebook.len()).find(|&index| notebook.id(index) == Some(cell)) {
         return Ok(index);
     }
     match cell.parse::<usize>() {
         Ok(number) if (1..=notebook.len()).contains(&number) => Ok(number - 1),
-        Ok(_) => Err(format!("`--from {cell}` names none of its {} cells", notebook.len())),
-        Err(_) => Err(format!("no cell has the id `{cell}`; give an id, or a number as in progress lines")),
+        Ok(number) => Err(ResumeError::Number { number, of: notebook.len() }),
+        Err(_) => Err(ResumeError::Id(cell.to_owned())),
     }
 }
 

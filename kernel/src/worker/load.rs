@@ -14,16 +14,33 @@ pub(crate) const TOKIO_KEY: &str = "chandlery_tokio_key";
 /// The name of the function that runs something inside its runtime.
 pub(crate) const TOKIO_ENTER: &str = "chandlery_tokio_enter";
 
+/// Why a compiled file cannot be loaded.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum LoadError {
+    /// The loader refuses it.
+    #[error("the {what} cannot be loaded: {}", reason(source))]
+    Refused { what: &'static str, source: libloading::Error },
+    /// It lacks the function that runs the cell.
+    #[error("the compiled cell has no entry: {0}")]
+    NoEntry(libloading::Error),
+}
+
+impl LoadError {
+    fn refused(what: &'static str) -> impl Fn(libloading::Error) -> Self {
+        move |source| Self::Refused { what, source }
+    }
+}
+
 /// Loads a cell for the rest of the process's life: what it stored may point into it. Its statics are visible to the cells
 /// after it, whose own copies of them thereby are never used.
-pub(super) fn cell(path: &Path) -> Result<fn(&mut Store), String> {
+pub(super) fn cell(path: &Path) -> Result<fn(&mut Store), LoadError> {
     // SAFETY: the compiler made this file from safe-to-load code: it has no initialisers of its own.
     let library = unsafe { Library::open(Some(path), RTLD_NOW | RTLD_GLOBAL) };
-    let library = library.map_err(|error| format!("the compiled cell cannot be loaded: {}", reason(&error)))?;
+    let library = library.map_err(LoadError::refused("compiled cell"))?;
     // SAFETY: the kernel wrote this function with this signature, for this compiler.
     let entry = unsafe { library.get::<fn(&mut Store)>(ENTRY.as_bytes()) }.map(|symbol| *symbol);
     std::mem::forget(library);
-    entry.map_err(|error| format!("the compiled cell has no entry: {error}"))
+    entry.map_err(LoadError::NoEntry)
 }
 
 /// What the loader says.
@@ -42,10 +59,10 @@ pub(super) fn vouch(store: &mut Store, variables: &[String]) {
 
 /// Loads a library of dependencies for the rest of the process's life; cells that are loaded later find its symbols. Where it
 /// makes a runtime, cells run inside that from now on.
-pub(super) fn library(path: &Path, surroundings: &mut Runtime) -> Result<(), String> {
+pub(super) fn library(path: &Path, surroundings: &mut Runtime) -> Result<(), LoadError> {
     // SAFETY: the user asked for this crate; what its initialisers do is like what its functions do in a cell.
     let library = unsafe { Library::open(Some(path), RTLD_NOW | RTLD_GLOBAL) };
-    let library = library.map_err(|error| format!("the dependencies cannot be loaded: {}", reason(&error)))?;
+    let library = library.map_err(LoadError::refused("dependencies"))?;
     // SAFETY: the kernel wrote these functions with these signatures, for this compiler.
     let found = unsafe {
         (library.get::<fn() -> &'static str>(TOKIO_KEY.as_bytes()), library.get::<RunInside>(TOKIO_ENTER.as_bytes()))

@@ -17,7 +17,7 @@ pub(super) fn run(line: &str, store: &mut Store, channel: &Channel) -> Ending {
     let parsed = words::split(line).and_then(|mut all| words::take_as(&mut all).map(|keep| (all, keep)));
     let (all, keep) = match parsed {
         Ok(parsed) => parsed,
-        Err(message) => return failed("UsageError", message),
+        Err(error) => return failed("UsageError", error.to_string()),
     };
     verb(&all, keep, store, channel)
 }
@@ -27,7 +27,7 @@ pub(super) fn check(line: &str, store: &mut Store) -> Ending {
     let parsed = words::split(line).and_then(|mut all| words::take_as(&mut all).map(|keep| (all, keep)));
     let (all, keep) = match parsed {
         Ok(parsed) => parsed,
-        Err(message) => return failed("UsageError", message),
+        Err(error) => return failed("UsageError", error.to_string()),
     };
     let checked = match command::check(&all) {
         Ok(checked) => checked,

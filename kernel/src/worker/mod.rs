@@ -141,8 +141,8 @@ fn serve(
         let mut ending = Ending::Done;
         match request {
             WorkerRequest::Library { library } => {
-                if let Err(reason) = load::library(library, surroundings) {
-                    ending = Ending::Refused { reasons: vec![reason] };
+                if let Err(error) = load::library(library, surroundings) {
+                    ending = Ending::Refused { reasons: vec![error.to_string()] };
                 }
             }
             request => surroundings.run(&mut || ending = directive(request, store, channel)),
@@ -158,7 +158,7 @@ fn serve(
             surroundings.run(&mut || store.enter(cell));
             store.finish()
         }
-        Err(reason) => Ending::Refused { reasons: vec![reason] },
+        Err(error) => Ending::Refused { reasons: vec![error.to_string()] },
     };
     (ending, load)
 }

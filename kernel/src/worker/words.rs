@@ -3,11 +3,31 @@
 //! Not by the crate `shlex`: there `#` begins a comment, so that `%convert in #out` would lose a word without an error, and
 //! a quote without its end is not named.
 
+/// Why a line is not a command.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum WordsError {
+    /// A quote without its end.
+    #[error("missing closing {quote} in: %{line}")]
+    Quote {
+        /// The quote.
+        quote: char,
+        /// The line, without its `%`.
+        line: String,
+    },
+    /// `--as` is the last word.
+    #[error("--as needs the name of a variable")]
+    NoName,
+    /// The name behind `--as` is not an identifier.
+    #[error("--as {0}: not a name that a variable can have")]
+    Name(String),
+}
+
 /// Splits at blanks outside quotes. `\` escapes the next character, also in double quotes; single quotes keep all.
 ///
 /// # Errors
-/// A quote without its end.
-pub fn split(line: &str) -> Result<Vec<String>, String> {
+/// [`WordsError::Quote`].
+pub fn split(line: &str) -> Result<Vec<String>, WordsError> {
     let mut words = Vec::new();
     let mut word: Option<String> = None;
     let mut chars = line.chars();
@@ -18,7 +38,7 @@ pub fn split(line: &str) -> Result<Vec<String>, String> {
                 let text = word.get_or_insert_default();
                 loop {
                     match chars.next() {
-                        None => return Err(format!("missing closing {quote} in: %{line}")),
+                        None => return Err(WordsError::Quote { quote, line: line.to_owned() }),
                         Some(c) if c == quote => break,
                         Some('\\') if quote == '"' => text.extend(chars.next()),
                         Some(c) => text.push(c),
@@ -36,19 +56,19 @@ pub fn split(line: &str) -> Result<Vec<String>, String> {
 /// Takes `--as NAME` (or `--as=NAME`) out of the words.
 ///
 /// # Errors
-/// A missing name, or one that is no Rust identifier.
-pub fn take_as(words: &mut Vec<String>) -> Result<Option<String>, String> {
+/// [`WordsError::NoName`] or [`WordsError::Name`].
+pub fn take_as(words: &mut Vec<String>) -> Result<Option<String>, WordsError> {
     let Some(at) = words.iter().position(|word| word == "--as" || word.starts_with("--as=")) else {
         return Ok(None);
     };
     let name = match words.remove(at).strip_prefix("--as=") {
         Some(name) => name.to_owned(),
         None if at < words.len() => words.remove(at),
-        None => return Err("--as needs the name of a variable".to_owned()),
+        None => return Err(WordsError::NoName),
     };
     match syn::parse_str::<syn::Ident>(&name) {
         Ok(_) => Ok(Some(name)),
-        Err(_) => Err(format!("--as {name}: not a name that a variable can have")),
+        Err(_) => Err(WordsError::Name(name)),
     }
 }
 

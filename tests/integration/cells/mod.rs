@@ -45,7 +45,7 @@ impl Notebook {
         let exe = std::env::current_exe().unwrap();
         let program = exe.ancestors().map(|folder| folder.join("chandlery")).find(|program| program.is_file());
         let engine = DirectEngine::new(program.expect("`cargo build --release` makes the command these tests run"));
-        assert_eq!(engine.problem(), None);
+        assert!(engine.problem().is_none(), "{:?}", engine.problem());
         Self { engine, count: 0, seen: Recorded::default() }
     }
 

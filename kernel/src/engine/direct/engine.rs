@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::DirectEngine;
 use super::run::process::Worker;
+use super::{DirectEngine, NoCompiler};
 use crate::engine::{Assist, Cell, Engine, Interrupter, Outcome, Output};
 
 impl Engine for DirectEngine {
@@ -15,10 +15,6 @@ impl Engine for DirectEngine {
     fn execute(&mut self, cell: &Cell, output: &mut dyn Output) -> Outcome {
         self.busy.begin();
         let outcome = self.cell(cell, output);
-        if let Outcome::Error { name, .. } = &outcome {
-            let code = name.strip_prefix("CompileError[").and_then(|code| code.strip_suffix(']'));
-            self.last_error = code.map(str::to_owned).or(self.last_error.take());
-        }
         self.busy.end();
         let variables = self.variables.iter().map(|(name, known)| (name, known.type_name.as_str()));
         self.names.set(variables, self.items.names(), self.scope());
@@ -61,6 +57,6 @@ impl Engine for DirectEngine {
             language.stop();
         }
         self.worker = None;
-        self.compiler = Err("the engine was shut down".to_owned());
+        self.compiler = Err(NoCompiler::ShutDown);
     }
 }

@@ -28,7 +28,7 @@ use dependencies::Dependencies;
 pub use dependencies::{Cleaned, DependencyCache, KeptSet};
 use directives::{Settings, Spent};
 use explain::diagnostics::Diagnostics;
-use explain::outcome::{Sources, error};
+use explain::outcome::{CompileReport, Sources, error};
 use explain::rendered::Rendering;
 use generate::codegen::{Loss, Purpose};
 use read::files::FileFolders;
@@ -59,6 +59,21 @@ pub(crate) struct CompiledCell {
     place: Option<u32>,
 }
 
+/// Why Rust cells cannot be compiled.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum NoCompiler {
+    /// Something that it takes is missing.
+    #[error(transparent)]
+    Toolkit(#[from] ToolkitError),
+    /// There is no folder to compile them in.
+    #[error("no folder to compile cells in: {0}")]
+    Folder(std::io::Error),
+    /// The engine has ended.
+    #[error("the engine was shut down")]
+    ShutDown,
+}
+
 /// Runs Rust cells and magics.
 pub struct DirectEngine {
     program: PathBuf,
@@ -66,7 +81,7 @@ pub struct DirectEngine {
     /// What `file!()` says in cells.
     notebook: Option<String>,
     worker: Option<Worker>,
-    compiler: Result<Compiler, String>,
+    compiler: Result<Compiler, NoCompiler>,
     items: Items,
     variables: Variables,
     sources: Sources,
@@ -92,10 +107,8 @@ pub struct DirectEngine {
 impl DirectEngine {
     /// An engine whose worker is this program (the `chandlery` command). The worker starts with the first cell.
     pub fn new(program: impl Into<PathBuf>) -> Self {
-        let compiler = Toolkit::locate().map_err(|error: ToolkitError| error.to_string());
-        let compiler = compiler.and_then(|toolkit| {
-            Compiler::new(toolkit).map_err(|error| format!("no folder to compile cells in: {error}"))
-        });
+        let compiler = Toolkit::locate().map_err(NoCompiler::from);
+        let compiler = compiler.and_then(|toolkit| Compiler::new(toolkit).map_err(NoCompiler::Folder));
         let program = program.into();
         let rustc = compiler.as_ref().ok().map(|compiler| compiler.rustc().to_owned());
         let names = Arc::new(Names::with(Language::new(&program, rustc)));
@@ -153,8 +166,8 @@ impl DirectEngine {
     }
 
     /// Why Rust cells cannot run here, if they cannot. Magics run all the same.
-    pub fn problem(&self) -> Option<&str> {
-        self.compiler.as_ref().err().map(String::as_str)
+    pub fn problem(&self) -> Option<&NoCompiler> {
+        self.compiler.as_ref().err()
     }
 
     /// Starts the worker now rather than with the first cell.
@@ -192,7 +205,7 @@ impl DirectEngine {
     fn rust(&mut self, code: &str, number: u32, purpose: Purpose, output: &mut dyn Output) -> Outcome {
         let begun = Instant::now();
         if let Some(problem) = self.problem() {
-            return error("NoCompiler", problem, Vec::new());
+            return error("NoCompiler", &problem.to_string(), Vec::new());
         }
         let apart = match read::attributes::apart(code) {
             Ok(apart) => apart,
@@ -237,6 +250,7 @@ impl DirectEngine {
             let ready = match self.compile(attempt) {
                 Ok(ready) => ready,
                 Err(Stop::Outcome(outcome)) => return outcome,
+                Err(Stop::Refused(report)) => return self.refused(report),
                 Err(Stop::Reread) => continue,
             };
             self.macros.learn(calls);
@@ -352,9 +366,16 @@ impl DirectEngine {
         let written = |cell, line| self.sources.line(cell, line);
         let at = Rendering { file: &file, cell: number, lines: &lines, text: &text, written: &written };
         if found.is_syntax(&at) {
-            explain::outcome::compile_error(found.report(&at), Vec::new())
+            let report = found.report(&at);
+            self.refused(report)
         } else {
             self.sources.syntax_error(number, problem)
         }
+    }
+
+    /// The outcome of a cell that the compiler refuses, whose code `%explain` explains.
+    fn refused(&mut self, report: CompileReport) -> Outcome {
+        self.last_error = report.code.clone().or(self.last_error.take());
+        report.outcome()
     }
 }

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::notebook::Notebook;
 
-pub use rules::{Images, Rules, Tolerance};
+pub use rules::{Images, RuleError, Rules, Tolerance};
 
 /// Something that differs in a cell.
 #[derive(Clone, Debug, PartialEq)]
@@ -40,10 +40,10 @@ pub(super) struct Comparison {
 /// given here override them.
 ///
 /// # Errors
-/// A rule in the metadata that is none.
-pub(super) fn compare(golden: &Notebook, now: &Notebook, given: &Rules) -> Result<Comparison, String> {
+/// [`RuleError::Metadata`].
+pub(super) fn compare(golden: &Notebook, now: &Notebook, given: &Rules) -> Result<Comparison, RuleError> {
     let rules = match golden.compare_rules(None) {
-        Some(rules) => Rules::of_metadata(rules).map_err(|what| format!("`metadata.chandlery.compare`: {what}"))?,
+        Some(rules) => Rules::of_metadata(rules).map_err(|rule| in_metadata(None, rule))?,
         None => Rules::default(),
     };
     let mut cells = Vec::new();
@@ -64,7 +64,7 @@ pub(super) fn compare(golden: &Notebook, now: &Notebook, given: &Rules) -> Resul
                     || now.has_tag(after, "nbval-ignore-output");
                 let rules = match own.map(Rules::of_metadata).transpose() {
                     Ok(own) => own.map_or_else(|| rules.clone(), |own| rules.with(&own)).with(given),
-                    Err(what) => return Err(format!("cell {}, `metadata.chandlery.compare`: {what}", before + 1)),
+                    Err(rule) => return Err(in_metadata(Some(before + 1), rule)),
                 };
                 let found = outputs::differences(golden.outputs(before), now.outputs(after), &rules);
                 cell(now, after, if ignored { Vec::new() } else { found })
@@ -73,6 +73,10 @@ pub(super) fn compare(golden: &Notebook, now: &Notebook, given: &Rules) -> Resul
         });
     }
     Ok(Comparison { cells })
+}
+
+fn in_metadata(cell: Option<usize>, rule: RuleError) -> RuleError {
+    RuleError::Metadata { cell, rule: Box::new(rule) }
 }
 
 /// Which cell stands for which: by id, or by source where the ids have nothing in common.

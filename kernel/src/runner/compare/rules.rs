@@ -18,6 +18,40 @@ const VARYING: &[&str] = &[
     "free_bytes",
 ];
 
+/// A rule of comparison that cannot be read.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum RuleError {
+    /// Not a tolerance.
+    #[error("`{0}` is not a tolerance; write a number such as 0.05, a percentage such as 5%, `exact` or `ignore`")]
+    Tolerance(String),
+    /// Not a rule for images.
+    #[error("`{0}` is not a rule for images; write `ignore`, `size` or `exact`")]
+    Images(String),
+    /// The metadata does not hold rules by name.
+    #[error("it is not an object")]
+    NotAnObject,
+    /// Not a tolerance that is a number.
+    #[error("`{0}` must be a number of at least 0")]
+    Number(String),
+    /// There is no such rule.
+    #[error("`{key}: {value}` is not a rule; there are atol, rtol, tolerance, images, text_numbers and ignore")]
+    Unknown {
+        /// Its name.
+        key: String,
+        /// Its value.
+        value: Value,
+    },
+    /// A rule in a golden notebook's metadata cannot be read.
+    #[error("{}`metadata.chandlery.compare`: {rule}", cell.map(|cell| format!("cell {cell}, ")).unwrap_or_default())]
+    Metadata {
+        /// The cell, from 1; `None` for the notebook's own metadata.
+        cell: Option<usize>,
+        /// What is wrong with the rule.
+        rule: Box<RuleError>,
+    },
+}
+
 /// How two numbers may differ.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Tolerance {
@@ -30,9 +64,9 @@ pub enum Tolerance {
 }
 
 impl FromStr for Tolerance {
-    type Err = String;
+    type Err = RuleError;
 
-    fn from_str(text: &str) -> Result<Self, String> {
+    fn from_str(text: &str) -> Result<Self, RuleError> {
         let number = |text: &str| text.trim().parse::<f64>().ok().filter(|number| number.is_finite() && *number >= 0.0);
         match (text.trim(), text.trim().strip_suffix('%')) {
             ("ignore", _) => Some(Self::Ignore),
@@ -40,11 +74,7 @@ impl FromStr for Tolerance {
             (_, Some(percent)) => number(percent).map(|percent| Self::Relative(percent / 100.0)),
             (absolute, None) => number(absolute).map(Self::Absolute),
         }
-        .ok_or_else(|| {
-            format!(
-                "`{text}` is no tolerance; write a number such as 0.05, a percentage such as 5%, `exact` or `ignore`"
-            )
-        })
+        .ok_or_else(|| RuleError::Tolerance(text.to_owned()))
     }
 }
 
@@ -61,14 +91,14 @@ pub enum Images {
 }
 
 impl FromStr for Images {
-    type Err = String;
+    type Err = RuleError;
 
-    fn from_str(text: &str) -> Result<Self, String> {
+    fn from_str(text: &str) -> Result<Self, RuleError> {
         match text {
             "ignore" => Ok(Self::Ignore),
             "size" => Ok(Self::Size),
             "exact" => Ok(Self::Exact),
-            _ => Err(format!("`{text}` is no rule for images; write `ignore`, `size` or `exact`")),
+            _ => Err(RuleError::Images(text.to_owned())),
         }
     }
 }
@@ -90,13 +120,12 @@ pub struct Rules {
 
 impl Rules {
     /// The rules of `metadata.chandlery.compare`.
-    pub(super) fn of_metadata(value: &Value) -> Result<Self, String> {
-        let Value::Object(given) = value else { return Err("it is no object".to_owned()) };
+    pub(super) fn of_metadata(value: &Value) -> Result<Self, RuleError> {
+        let Value::Object(given) = value else { return Err(RuleError::NotAnObject) };
         let mut rules = Self::default();
         for (key, value) in given {
-            let number = || {
-                value.as_f64().filter(|number| *number >= 0.0).ok_or_else(|| format!("`{key}` is no number from 0 on"))
-            };
+            let number =
+                || value.as_f64().filter(|number| *number >= 0.0).ok_or_else(|| RuleError::Number(key.clone()));
             match (key.as_str(), value) {
                 ("atol", _) => rules.atol = Some(number()?),
                 ("rtol", _) => rules.rtol = Some(number()?),
@@ -110,9 +139,7 @@ impl Rules {
                     }
                 }
                 _ => {
-                    return Err(format!(
-                        "`{key}: {value}` is no rule; there are atol, rtol, tolerance, images, text_numbers and ignore"
-                    ));
+                    return Err(RuleError::Unknown { key: key.clone(), value: value.clone() });
                 }
             }
         }
@@ -180,7 +207,7 @@ mod tests {
     fn rules_are_read_or_refused_with_a_reason() {
         assert_eq!("5%".parse(), Ok(Tolerance::Relative(0.05)));
         assert_eq!("exact".parse(), Ok(Tolerance::Absolute(0.0)));
-        assert!("-1".parse::<Tolerance>().unwrap_err().contains("write a number"));
+        assert!("-1".parse::<Tolerance>().unwrap_err().to_string().contains("write a number"));
         let given = json!({"rtol": 0.1, "tolerance": {"loss": 0.5, "speed": "ignore"}, "images": "size"});
         let rules = Rules::of_metadata(&given).unwrap();
         assert_eq!((rules.rtol, rules.images), (Some(0.1), Some(Images::Size)));

@@ -8,7 +8,7 @@ use std::time::Instant;
 use super::rustc::Compiled;
 use crate::engine::Outcome;
 use crate::engine::direct::explain::diagnostics::{CellPosition, Diagnostics};
-use crate::engine::direct::explain::outcome::{self, error};
+use crate::engine::direct::explain::outcome::{self, CompileReport, error};
 use crate::engine::direct::explain::rendered::Rendering;
 use crate::engine::direct::generate::codegen::{CellUnit, Choice, Generated, Loss, Purpose};
 use crate::engine::direct::generate::fields::MovedFields;
@@ -45,6 +45,8 @@ pub(crate) struct Attempt<'a> {
 pub(crate) enum Stop {
     /// That is its outcome.
     Outcome(Outcome),
+    /// The compiler refuses it.
+    Refused(CompileReport),
     /// Its macro calls stand for something else.
     Reread,
 }
@@ -72,10 +74,10 @@ pub(crate) struct Progress<'a> {
     /// The compiler tells types of this cell apart from those of earlier ones.
     renewed: bool,
     /// What the first try said that lacked something: better than what a later one says.
-    undisplayed: Option<(String, String, Vec<String>)>,
-    narrow: Option<(String, String, Vec<String>)>,
+    undisplayed: Option<CompileReport>,
+    narrow: Option<CompileReport>,
     /// The same before numbers became other ones.
-    pub(crate) mistyped: Option<(String, String, Vec<String>)>,
+    pub(crate) mistyped: Option<CompileReport>,
 }
 
 impl DirectEngine {
@@ -134,7 +136,8 @@ impl DirectEngine {
             Purpose::Run(level) => level,
             Purpose::Check | Purpose::Type => None,
         };
-        let compiler = self.compiler.as_mut().map_err(|problem| error("NoCompiler", problem, Vec::new()))?;
+        let compiler =
+            self.compiler.as_mut().map_err(|problem| error("NoCompiler", &problem.to_string(), Vec::new()))?;
         self.spent.split += begun.elapsed();
         let compiled = compiler.compile(&text, level, &self.busy, &mut self.spent);
         let compiled = compiled.map_err(|problem| error("CompileError", &format!("rustc: {problem}"), Vec::new()))?;
@@ -287,6 +290,6 @@ impl Progress<'_> {
         });
         let mut notes: Vec<String> = gone.chain(unknown).collect();
         notes.dedup();
-        outcome::compile_error(report, notes).into()
+        Stop::Refused(report.with_notes(notes))
     }
 }

@@ -32,6 +32,17 @@ pub(crate) struct Compiler {
     dependencies: Vec<std::ffi::OsString>,
 }
 
+/// Why the compiler does not explain an error.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum NoExplanation {
+    /// It cannot be asked.
+    #[error("rustc: {0}")]
+    Rustc(#[from] std::io::Error),
+    /// It knows no error of this code, in its own words.
+    #[error("{0}")]
+    Unknown(String),
+}
+
 /// A compiler that waits for its text.
 struct WaitingCompiler {
     child: Child,
@@ -211,13 +222,14 @@ impl Compiler {
     ///
     /// # Errors
     /// That there is none of this code.
-    pub(crate) fn explain(&self, code: &str) -> Result<String, String> {
+    pub(crate) fn explain(&self, code: &str) -> Result<String, NoExplanation> {
         let answer = Command::new(&self.toolkit.rustc).args(["--explain", code]).stdin(Stdio::null()).output();
-        let answer = answer.map_err(|problem| format!("rustc: {problem}"))?;
+        let answer = answer?;
         if answer.status.success() {
             return Ok(String::from_utf8_lossy(&answer.stdout).trim().to_owned());
         }
-        Err(String::from_utf8_lossy(&answer.stderr).trim().trim_start_matches("error: ").to_owned())
+        let said = String::from_utf8_lossy(&answer.stderr);
+        Err(NoExplanation::Unknown(said.trim().trim_start_matches("error: ").to_owned()))
     }
 
     /// Links without naming any library: the worker has the toolkit loaded, and the loader finds all symbols there.

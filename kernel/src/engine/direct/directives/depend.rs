@@ -30,7 +30,7 @@ impl DirectEngine {
         let first = places.first().copied().unwrap_or(1);
         let toolkit = match &self.compiler {
             Ok(compiler) => compiler.toolkit().clone(),
-            Err(problem) => return error("NoCompiler", problem, Vec::new()),
+            Err(problem) => return error("NoCompiler", &problem.to_string(), Vec::new()),
         };
         // Paths are relative to the folder that cells are in, which they may have changed.
         let folder =

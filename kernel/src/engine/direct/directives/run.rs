@@ -142,7 +142,7 @@ impl DirectEngine {
     fn explain(&mut self, code: &str, at: (u32, usize), output: &mut dyn Output) -> Outcome {
         let compiler = match &self.compiler {
             Ok(compiler) => compiler,
-            Err(problem) => return error("NoCompiler", problem, Vec::new()),
+            Err(problem) => return error("NoCompiler", &problem.to_string(), Vec::new()),
         };
         let code = match (code, &self.last_error) {
             ("", Some(last)) => last.clone(),
@@ -151,7 +151,7 @@ impl DirectEngine {
         };
         match compiler.explain(&code) {
             Ok(text) => show(output, MimeBundle::text(text)),
-            Err(problem) => return error("UsageError", &problem, self.sources.place_of(at.0, at.1)),
+            Err(problem) => return error("UsageError", &problem.to_string(), self.sources.place_of(at.0, at.1)),
         }
         Outcome::Ok
     }

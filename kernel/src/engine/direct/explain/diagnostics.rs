@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::ops::Range;
 
 use super::message::{Diagnostic, Note, Span};
+use super::outcome::CompileReport;
 use super::rendered::{Rendering, plain};
 use crate::engine::direct::generate::fields::field_of;
 use crate::engine::direct::generate::source::{Lines, Origin, StoredVariable};
@@ -266,7 +267,7 @@ impl Diagnostics {
     }
 
     /// Kind, one line, and the lines to print.
-    pub(crate) fn report(&self, at: &Rendering<'_>) -> (String, String, Vec<String>) {
+    pub(crate) fn report(&self, at: &Rendering<'_>) -> CompileReport {
         // Errors at our own lines follow from those at the user's.
         let users = |error: &&Diagnostic| error.place(at).is_some();
         let mut errors: Vec<&Diagnostic> = self.errors.iter().filter(users).collect();
@@ -276,18 +277,16 @@ impl Diagnostics {
         let Some(first) = errors.first() else {
             let text = self.other.trim();
             let value = if text.is_empty() { "the compiler ended without a message" } else { text };
-            return ("CompileError".to_owned(), value.to_owned(), value.lines().map(str::to_owned).collect());
+            let traceback = value.lines().map(str::to_owned).collect();
+            return CompileReport { code: None, value: value.to_owned(), traceback };
         };
-        let name = match &first.code {
-            Some(code) => format!("CompileError[{}]", code.code),
-            None => "CompileError".to_owned(),
-        };
+        let code = first.code.as_ref().map(|code| code.code.clone());
         let place = first.place(at).map(|(cell, line, column)| format!(" (cell {cell}:{line}:{column})"));
         let value = format!("{}{}", first.message, place.unwrap_or_default());
         let mut seen = BTreeSet::new();
         let rendered = errors.iter().map(|error| at.render(error)).filter(|lines| seen.insert(lines.clone()));
         let rendered: Vec<Vec<String>> = rendered.collect();
-        (name, value, rendered.join(&String::new()))
+        CompileReport { code, value, traceback: rendered.join(&String::new()) }
     }
 
     /// The compiler's warnings about the cell's own text, to print. `tops` are the patterns of its top-level `let`s:

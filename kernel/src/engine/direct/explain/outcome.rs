@@ -27,13 +27,31 @@ pub(crate) fn interrupted(how: &str) -> Outcome {
     error("Interrupted", &format!("interrupted {how}"), Vec::new())
 }
 
-/// The compiler's errors, and notes on names that are gone.
-pub(crate) fn compile_error(
-    (name, value, mut traceback): (String, String, Vec<String>),
-    notes: Vec<String>,
-) -> Outcome {
-    traceback.extend(notes.into_iter().map(|note| format!("{BOLD}note{PLAIN}: {note}")));
-    Outcome::Error { name, value, traceback }
+/// The compiler's errors about a cell.
+#[derive(Debug)]
+pub(crate) struct CompileReport {
+    /// The code of the first one, such as `E0382`.
+    pub(crate) code: Option<String>,
+    /// What the first one says, and where.
+    pub(crate) value: String,
+    /// All of them, as lines.
+    pub(crate) traceback: Vec<String>,
+}
+
+impl CompileReport {
+    /// Adds notes, such as why names are gone.
+    pub(crate) fn with_notes(mut self, notes: Vec<String>) -> Self {
+        self.traceback.extend(notes.into_iter().map(|note| format!("{BOLD}note{PLAIN}: {note}")));
+        self
+    }
+
+    pub(crate) fn outcome(self) -> Outcome {
+        let name = match self.code {
+            Some(code) => format!("CompileError[{code}]"),
+            None => "CompileError".to_owned(),
+        };
+        Outcome::Error { name, value: self.value, traceback: self.traceback }
+    }
 }
 
 /// Text without the folder that the standard library was compiled in.
