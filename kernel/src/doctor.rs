@@ -11,27 +11,27 @@ use std::path::PathBuf;
 
 use serde_json::{Value, json};
 
-/// How a check ended.
+/// The verdict of a check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// As it should be.
+    /// Everything is fine.
     Good,
-    /// Something works less well without it.
+    /// Something works less well without this.
     Advice,
-    /// Notebooks with Rust cells do not run without it.
+    /// Notebooks with Rust cells do not run without this.
     Missing,
 }
 
-/// One thing that was looked at.
+/// One check.
 #[derive(Clone, Debug)]
 pub struct Check {
-    /// What was looked at.
+    /// The subject.
     pub subject: &'static str,
-    /// How it ended.
+    /// The verdict.
     pub verdict: Verdict,
-    /// What was found.
+    /// A description of the finding.
     pub found: String,
-    /// What to do, unless all is well.
+    /// What to do, if something is wrong.
     pub fix: Option<String>,
 }
 
@@ -45,7 +45,7 @@ impl Check {
     }
 }
 
-/// Looks at everything.
+/// Runs all checks.
 pub fn examine() -> Vec<Check> {
     let mut checks = compiling::checks();
     checks.extend(dependencies::checks());
@@ -54,12 +54,12 @@ pub fn examine() -> Vec<Check> {
     checks
 }
 
-/// Whether notebooks with Rust cells can run.
+/// Returns whether notebooks with Rust cells can run.
 pub fn passed(checks: &[Check]) -> bool {
     checks.iter().all(|check| check.verdict != Verdict::Missing)
 }
 
-/// The checks as text, one line each and one for its fix.
+/// Returns the checks as text, one line each and one for its fix.
 pub fn report(checks: &[Check]) -> String {
     let mut text = String::new();
     for check in checks {
@@ -80,7 +80,7 @@ pub fn report(checks: &[Check]) -> String {
     text
 }
 
-/// The checks for programs.
+/// Returns the checks as JSON.
 pub fn json(checks: &[Check]) -> Value {
     let verdict = |verdict| match verdict {
         Verdict::Good => "good",

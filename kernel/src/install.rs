@@ -19,7 +19,7 @@ pub use sweep::{Earlier, stay_in_use};
 /// The file in an installed folder that says which compiler its cells need.
 const RECORD: &str = "install.json";
 
-/// Why an installation did not happen.
+/// Why an installation failed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum InstallError {
@@ -58,18 +58,18 @@ pub enum InstallError {
         /// What is free, in MB.
         free: u64,
     },
-    /// The place cannot be known.
+    /// The folder cannot be determined.
     #[error("cannot tell where to install: {0}\nname a place with `--prefix`")]
     Place(String),
-    /// The name is not one Jupyter accepts.
+    /// Jupyter does not accept the name.
     #[error("`{0}` cannot be a kernel name\nuse letters, digits, `-`, `_` and `.`")]
     Name(String),
-    /// There is nothing to uninstall.
+    /// There is no such kernel to uninstall.
     #[error("no kernel `{name}` in `{}`\n`jupyter kernelspec list` shows those that exist", folder.display())]
     NotInstalled {
         /// The kernel's name.
         name: String,
-        /// Where it was looked for.
+        /// The folder in which it was looked for.
         folder: PathBuf,
     },
 }
@@ -80,7 +80,7 @@ impl InstallError {
     }
 }
 
-/// An installation that was made.
+/// A completed installation.
 #[derive(Clone, Debug)]
 pub struct Installed {
     /// The kernelspec's folder.

@@ -78,7 +78,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_next_kernel_removes_what_a_killed_one_left_and_nothing_else() {
+    fn the_next_kernel_removes_leftovers_and_nothing_else() {
         let base = std::env::temp_dir().join(format!("folders-{}", std::process::id()));
         std::fs::create_dir(&base).unwrap();
         let mut child = std::process::Command::new("true").spawn().unwrap();

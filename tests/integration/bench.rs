@@ -55,7 +55,7 @@ fn a_kernel_is_an_engine_over_its_sockets() {
 }
 
 #[test]
-fn each_cell_that_an_engine_can_say_has_a_row() {
+fn each_cell_that_an_engine_can_run_has_a_row() {
     let echo = |name, language| Target { name, language, start: Box::new(|_| Ok(Box::new(Echo::new()))) };
     let targets = [echo("rust", Language::Rust), echo("python", Language::Python), echo("all", Language::Toolkit)];
     let mut lines = Vec::new();

@@ -37,7 +37,7 @@ fn a_failing_test_fails_its_cell_and_tells_where() {
         assert!(traceback.contains(part), "{traceback}");
     }
     assert_eq!(rows(&nb)[0].1, "FAILED");
-    // What is defined stays what it was, and the next cell compiles without the tests.
+    // Definitions stay the same, and the next cell compiles without the tests.
     assert_eq!(nb.ok("add(3, 2)"), "1");
     nb.ok("fn add(a: i32, b: i32) -> i32 { a + b }");
     nb.ok("%test");
@@ -48,7 +48,7 @@ fn a_failing_test_fails_its_cell_and_tells_where() {
 }
 
 #[test]
-fn tests_are_judged_as_cargo_judges_them() {
+fn tests_pass_and_fail_as_with_cargo() {
     let mut nb = Notebook::new();
     nb.ok("use std::num::ParseIntError;\n\
            fn half(n: i32) -> i32 { assert!(n % 2 == 0, \"{n} is odd\"); n / 2 }\n\
@@ -78,12 +78,12 @@ fn tests_are_judged_as_cargo_judges_them() {
     assert_eq!(of("deeper::here").1, "ok");
     nb.ok("%test halves deeper --skip other");
     assert!(nb.fails("%test --ignored").2.contains("it ran"));
-    assert!(nb.fails("%test nothing").1.contains("chooses no test; defined are tests::halves, "));
+    assert!(nb.fails("%test nothing").1.contains("does not select a test; the defined tests are tests::halves, "));
     assert!(Notebook::new().fails("%test").1.contains("no cell defines a test"));
 }
 
 #[test]
-fn what_does_not_compile_or_ends_the_worker_is_told() {
+fn tests_that_do_not_compile_or_kill_the_worker_are_reported() {
     let mut nb = Notebook::new();
     nb.ok("#[test]\nfn wrong() {\n    let n: u8 = \"x\";\n}");
     let (name, _, traceback) = nb.fails("%test");
@@ -94,7 +94,7 @@ fn what_does_not_compile_or_ends_the_worker_is_told() {
     nb.ok("#[test] fn wrong() {}\n#[test] fn aborts() { println!(\"last words\"); std::process::abort() }");
     let (name, _, traceback) = nb.fails("%test aborts");
     assert_eq!(name, "WorkerDied");
-    assert!(traceback.contains("aborts: did not come to its end") && traceback.contains("last words"), "{traceback}");
+    assert!(traceback.contains("aborts: did not finish") && traceback.contains("last words"), "{traceback}");
 }
 
 #[test]

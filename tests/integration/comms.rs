@@ -1,4 +1,4 @@
-//! Comms: who opens one to a target that exists is told; every other open is closed.
+//! Comms: one with a known target gets messages; every other one is closed.
 
 use jupyter_protocol::{CommClose, CommId, CommInfoRequest, CommMsg, CommOpen, UnknownMessage};
 use serde_json::{Map, Value, json};

@@ -8,7 +8,7 @@ use chandlery_kernel::system;
 
 use crate::cells::Notebook;
 
-/// Generous: two cores may be shared with everything else.
+/// Generous, because the cores may be shared with everything else.
 const PATIENCE: Duration = Duration::from_secs(300);
 
 /// The matches at the end of the code.
@@ -16,7 +16,7 @@ fn matches(assist: &dyn Assist, code: &str) -> Vec<String> {
     assist.complete(code, code.len()).matches
 }
 
-/// Until an answer has what is expected; a busy machine may take longer for one than a person should wait.
+/// Waits until an answer has what is expected; a busy machine may take longer than a person should wait.
 fn eventually<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
     let began = Instant::now();
     loop {
@@ -28,7 +28,7 @@ fn eventually<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
     }
 }
 
-/// A question, asked until its answer has what is wanted.
+/// A question, asked until its answer is the expected one.
 struct Asking<'a>(&'a dyn Assist);
 
 impl Asking<'_> {
@@ -53,7 +53,7 @@ impl Asking<'_> {
 
 const COUNTER: &str = "/// Counts on.\npub fn next() -> u32 { 1 }\nfn secret() {}\npub struct Point<T> { pub across: T, hidden: () }\nimpl<T> Point<T> { pub fn at(across: T) -> Self { Self { across, hidden: () } } }";
 
-/// One test for all, because rust-analyzer takes its time to start.
+/// One test for all, because rust-analyzer starts slowly.
 #[test]
 fn the_language_process_knows_the_toolkit_the_variables_and_std() {
     let mut nb = Notebook::new();
@@ -72,7 +72,7 @@ fn the_language_process_knows_the_toolkit_the_variables_and_std() {
     nb.engine.keep_dependencies_in(folder.path().join("cache"));
     nb.ok(&format!(":dep count-er = {{ path = {package:?} }}\nuse count_er::Point;\nlet point = Point::at(1u8);"));
     let assist = nb.engine.assist();
-    // It is started by the first question about code, and nobody waits for it.
+    // It is started by the first question about code, which does not wait for it.
     assert!(nb.engine.language().unwrap().running().is_none(), "started before anybody asked");
     let began = Instant::now();
     assert_eq!(matches(&*assist, "let x = spo"), ["spot", "spots"]);
@@ -133,7 +133,7 @@ fn the_language_process_knows_the_toolkit_the_variables_and_std() {
     asking.explains("spots.pus|h(Spot", "Appends an element");
     asking.explains("spots|", "let spots: Vec<Spot>");
     asking.explains("println!(\"{}\", |)", "Prints to the standard output");
-    // Nothing private: fields of the toolkit's types and of std's, and what a crate of the notebook keeps to itself.
+    // Nothing private: fields of the toolkit's and std's types, and private items of a crate of the notebook.
     for (code, open, private) in [
         ("project(\"llama\")?.config(\"4M\")?.", "construct", "set_value"),
         ("spots.", "push", "buf"),
@@ -161,7 +161,7 @@ fn the_language_process_knows_the_toolkit_the_variables_and_std() {
     }
     assert!(asked.join().unwrap() < ended, "answered after the cell");
 
-    // Another takes its place that knows candle, where there is memory for it.
+    // Another process that knows candle replaces it, if there is enough memory.
     let mut ids = vec![id];
     if matches!(ready, LanguageReply::Ready { more: true, .. }) {
         let known = eventually("no second takes its place", || {

@@ -1,4 +1,4 @@
-//! What public suites of conformance tests ask of a kernel, asked of ours as a process that runs Rust cells.
+//! The checks of public conformance suites, on this kernel as a process that runs Rust cells.
 
 use std::collections::BTreeMap;
 

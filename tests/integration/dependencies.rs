@@ -21,7 +21,7 @@ impl Crates {
         self.folder.path()
     }
 
-    /// Writes a crate; what stands after the package's name in its manifest, and its files.
+    /// Writes a crate: the rest of its manifest after the package's name, and its files.
     pub(crate) fn write(&self, name: &str, manifest: &str, files: &[(&str, &str)]) -> PathBuf {
         let folder = self.path().join(name);
         std::fs::create_dir_all(folder.join("src")).unwrap();
@@ -67,7 +67,7 @@ fn cells_share_the_statics_and_types_of_a_dependency() {
     assert_eq!(nb.ok("(counter::next(), p.x)"), "(6, 7)");
     nb.ok(":deps");
     assert!(nb.displays().contains("user-of") && nb.displays().contains("1.2.3"), "{}", nb.displays());
-    // A new worker loads them again; its statics start anew.
+    // A new worker loads them again, and its statics start over.
     assert_eq!(nb.fails("std::process::exit(1);").0, "WorkerDied");
     assert_eq!(nb.ok("counter::next()"), "1");
     // Another kernel finds all of it built.
@@ -78,7 +78,7 @@ fn cells_share_the_statics_and_types_of_a_dependency() {
 }
 
 #[test]
-fn a_changed_crate_is_built_and_loaded_anew() {
+fn a_changed_crate_is_built_and_loaded_again() {
     let crates = Crates::new();
     crates.write("fickle", "", &[("src/lib.rs", "#[derive(Debug)] pub struct A(pub u8);\npub fn f() -> u8 { 1 }")]);
     let mut nb = crates.notebook();
@@ -87,7 +87,7 @@ fn a_changed_crate_is_built_and_loaded_anew() {
     crates.write("fickle", "", &[("src/lib.rs", "#[derive(Debug)] pub struct A(pub u16);\npub fn f() -> u8 { 22 }")]);
     nb.ok(":dep fickle = { path = \"fickle\" }");
     assert_eq!(nb.ok("fickle::f()"), "22");
-    // A value of the old type is not taken for one of the new.
+    // A value of the old type is not mistaken for one of the new type.
     assert_eq!(nb.fails("a.0 + 1").0, "Refused");
 }
 
@@ -148,12 +148,12 @@ fn errors_of_dependencies_are_readable_and_change_nothing() {
     for line in [":dep", ":dep fine = 1", ":dep fine = { path = \"fine\"", ":dep chandlery = \"1\""] {
         assert_eq!(nb.fails(line).0, "UsageError", "{line}");
     }
-    // None of them is in the way of another.
+    // None of them affects the others.
     assert_eq!(nb.ok(":dep fine = { path = \"fine\" }\nfine::f() + kept as u8"), "8");
 }
 
 #[test]
-fn a_crate_that_the_toolkit_has_is_said_to_be_another() {
+fn a_second_copy_of_a_toolkit_crate_is_reported() {
     let crates = Crates::new();
     crates.write("plotters", "", &[("src/lib.rs", "pub fn mine() -> u8 { 1 }")]);
     let mut nb = crates.notebook();

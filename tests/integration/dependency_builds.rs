@@ -1,4 +1,4 @@
-//! What a build of `:dep` takes along, and what it leaves when it fails.
+//! What a build of `:dep` includes, and what it leaves when it fails.
 
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ fn a_failed_build_leaves_the_crate_and_its_values() {
     // The crate itself, another one, one that the loader refuses, one that is stopped, and a cargo that is killed.
     crates.write("local", "", &[("src/lib.rs", "pub fn f() -> i32 { oops")]);
     assert_eq!(nb.fails(line).0, "DependencyError");
-    still_works(&mut nb, "a crate that does not compile any more");
+    still_works(&mut nb, "a crate that no longer compiles");
     crates.write("wrong", "", &[("src/lib.rs", "fn f() -> u8 { \"text\" }")]);
     crates.write("local", "", &[("src/lib.rs", LOCAL)]);
     assert_eq!(nb.fails(":dep wrong = { path = \"wrong\" }").0, "DependencyError");
@@ -67,7 +67,7 @@ fn a_failed_build_leaves_the_crate_and_its_values() {
     killer.join().unwrap();
     assert!(kind == "DependencyError" && value.contains("signal 9"), "{kind}: {value}");
     still_works(&mut nb, "a killed cargo");
-    // A worker that is started anew loads what works.
+    // A restarted worker loads what works.
     assert_eq!(nb.fails("std::process::exit(1);").0, "WorkerDied");
     assert_eq!(nb.ok("local::f().0"), "3");
     assert_eq!(nb.run(":deps"), Outcome::Ok);
@@ -114,7 +114,7 @@ fn c_code_of_a_crate_is_called_from_cells() {
 }
 
 #[test]
-fn two_versions_of_a_crate_stand_side_by_side() {
+fn two_versions_of_a_crate_coexist() {
     let crates = Crates::new();
     for version in ["1", "2"] {
         let folder = crates.write(
@@ -135,7 +135,7 @@ fn two_versions_of_a_crate_stand_side_by_side() {
 }
 
 #[test]
-fn dependencies_stand_among_comments_and_code() {
+fn dependencies_may_be_among_comments_and_code() {
     let crates = Crates::new();
     crates.write(
         "one",

@@ -26,7 +26,7 @@ impl User {
         let program = exe.ancestors().map(|folder| folder.join("chandlery")).find(|program| program.is_file());
         let mut command = Command::new(program.expect("`cargo build --release` makes the command these tests run"));
         command.args(words).current_dir(self.folder.path());
-        // No network that is tried for long, and nothing of who runs the tests.
+        // The network is not retried, and nothing of the user who runs the tests is used.
         command
             .env("CARGO_HOME", self.path("cargo"))
             .env("CARGO_NET_RETRY", "0")
@@ -132,7 +132,7 @@ fn a_repository_is_a_dependency_by_branch_tag_and_revision() {
     let said = user.one(&repository.dep("").replace(":dep", ":dep --update"));
     assert!(said.ends_with("\"newer still\""), "{said}");
 
-    // Without the repository, what was fetched will do, and that is said; what was not is an error that says what is wrong.
+    // Without the repository, fetched revisions are used with a notice; others are an error that names the reason.
     std::fs::rename(&repository.0, user.path("elsewhere")).unwrap();
     let said = user.cells(&[
         repository.dep(", tag = \"v1\", features = []"),
@@ -190,9 +190,9 @@ fn use_registry(user: &User, address: &str) {
 }
 
 #[test]
-fn what_a_registry_gave_is_there_without_the_network() {
+fn fetched_crates_are_used_without_the_network() {
     let user = User::new();
-    // Nobody listens there: the registry as it is when the network is gone.
+    // Nobody listens there, as when the network is gone.
     use_registry(&user, "127.0.0.1:9");
     let said = user.one(":dep tiny-thing = \"1\"");
     assert!(said.contains("DependencyError: failed to get `tiny-thing`: "), "{said}");
@@ -209,10 +209,10 @@ fn what_a_registry_gave_is_there_without_the_network() {
     assert!(said[1].contains("no matching package named `no-such-thing` found"), "{}", said[1]);
     assert!(said[2].contains("failed to select a version for the requirement `tiny-thing = \"^2\"`"), "{}", said[2]);
 
-    // Another set, built by the word of the user that there is no network.
+    // Another set, built with `%offline`.
     let offline = ":offline on\n:dep tiny-thing = { version = \"1.2\" }\ntiny_thing::answer()";
     assert!(user.one(offline).ends_with("42"));
-    // One more, when the registry is gone: what was fetched is found out to do.
+    // One more, when the registry is gone: the fetched crates are used.
     TcpStream::connect(&address).unwrap().write_all(b"GET /stop HTTP/1.1\r\n\r\n").unwrap();
     while TcpStream::connect(&address).is_ok() {
         std::thread::sleep(std::time::Duration::from_millis(10));
@@ -221,7 +221,7 @@ fn what_a_registry_gave_is_there_without_the_network() {
     assert!(said.contains("what was fetched earlier is used") && said.ends_with("41"), "{said}");
 }
 
-/// Settings of cargo that would make something else of a set, or nothing at all.
+/// Settings of cargo that would build a set differently, or not at all.
 const CONTRARY: &str = "[build]\ntarget = \"wasm32-unknown-unknown\"\ntarget-dir = \"/no/such/target\"\nbuild-dir = \"/no/such/build\"\n\
     rustc-wrapper = \"/no/such/wrapper\"\nrustflags = [\"-Cpanic=abort\", \"-Cno-such-flag\"]\n\
     [profile.release]\npanic = \"abort\"\nlto = \"fat\"\nopt-level = 0\nstrip = true\n[term]\nquiet = true\n";
@@ -261,7 +261,7 @@ fn settings_of_cargo_do_not_change_what_is_built() {
 }
 
 #[test]
-fn the_cache_of_dependencies_is_listed_and_cleaned_but_for_what_is_in_use() {
+fn the_cache_is_listed_and_cleaned_except_what_is_in_use() {
     let user = User::new();
     let write = |name: &str| {
         let folder = user.path(name);
@@ -306,7 +306,7 @@ fn the_cache_of_dependencies_is_listed_and_cleaned_but_for_what_is_in_use() {
     let said = user.kernel(&["clean"]);
     assert!(said.contains("removed passing 0.1.0: ") && said.contains("1 set removed, 1 kept"), "{said}");
     assert!(!passed.exists());
-    // What was built of the other is whole, and nothing is left of this one.
+    // The other set is complete, and nothing is left of this one.
     let built = run(&compiler, "find", &["."]).stdout;
     let built = String::from_utf8(built).unwrap();
     assert!(!built.contains("passing") && built.contains("lasting"), "{built}");

@@ -93,7 +93,7 @@ fn timing_says_how_long_each_step_took_until_it_is_switched_off() {
 }
 
 #[test]
-fn time_runs_once_and_tells_compiling_from_running() {
+fn time_runs_once_and_separates_compiling_from_running() {
     let mut nb = Notebook::new();
     nb.ok("let mut n = 0;");
     nb.ok("%time n += 1; std::thread::sleep(std::time::Duration::from_millis(1200));");
@@ -112,7 +112,7 @@ fn scripts_stream_their_text_and_fail_with_their_status() {
     nb.ok("%%bash\necho \"one: let x = 'it is no Rust\"\nsleep 0.6\necho two >&2; printf three");
     assert_eq!(nb.text(Stream::Stdout), "one: let x = 'it is no Rust\nthree");
     assert_eq!(nb.text(Stream::Stderr), "two\n");
-    // What comes together is one event.
+    // Text that arrives together is one event.
     let first = Event::Text { stream: Stream::Stdout, text: "one: let x = 'it is no Rust\n".to_owned() };
     assert_eq!(nb.seen.events[0].1, first, "the first line came with the last");
     let (name, value, _) = nb.fails("%%bash\nexit 3");

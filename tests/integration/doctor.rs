@@ -7,7 +7,7 @@ use std::process::Command;
 use chandlery_kernel::toolkit::{BUILT_FOR, BUILT_WITH};
 use serde_json::Value;
 
-/// An environment of its own; the exit code, and the checks of one subject as `verdict: found` and fix.
+/// Runs the doctor in an environment. Returns the exit code, and the checks of one subject as `verdict: found` and fix.
 struct Machine {
     folder: tempfile::TempDir,
     variables: Vec<(&'static str, PathBuf)>,

@@ -1,4 +1,4 @@
-//! evcxr's ways in our cells: values and crates that render by `EVCXR_BEGIN_CONTENT` blocks.
+//! evcxr's display protocol in cells: values and crates that render with `EVCXR_BEGIN_CONTENT` blocks.
 
 use chandlery::display::MimeBundle;
 use chandlery_kernel::engine::Event;
@@ -32,7 +32,7 @@ fn chart(height: u32) -> Chart { Chart { height } }"#);
     // By a variable of an earlier cell, and from the middle of a cell.
     assert_eq!(nb.ok("for height in 1..3 { chart(height).evcxr_display(); println!(\"{height}\"); } c"), "[text/html]");
     assert_eq!(displays(&nb).iter().filter(|data| data.get("text/html").is_some()).count(), 2);
-    // Types without the method, and with displays of ours, are shown as ever in the same notebook.
+    // Types without the method, and with our displays, are shown as usual in the same notebook.
     assert_eq!(nb.ok("(c.height, vec![chart(1)])"), "(7, [Chart { height: 1 }])");
     assert_eq!(nb.ok("chart(1); 41 + 1"), "42");
     assert_eq!(nb.ok("chart(1); chandlery::display::MimeBundle::text(\"ours\")"), "ours");
@@ -82,7 +82,7 @@ fn blocks_of_threads_and_blocks_without_an_end_lose_nothing() {
 }
 
 #[test]
-fn the_adapter_runs_cells_and_says_honestly_how_they_end() {
+fn the_adapter_runs_cells_and_reports_how_they_end() {
     use chandlery_kernel::engine::{Cell, Engine, Evcxr, Outcome};
     let exe = std::env::current_exe().unwrap();
     let program = exe.ancestors().map(|folder| folder.join("chandlery")).find(|program| program.is_file()).unwrap();

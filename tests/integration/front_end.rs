@@ -1,5 +1,5 @@
-//! A Jupyter front end that speaks in transcripts: every message a request causes is one line, and a line that no test
-//! expected fails it. So does a request without its one reply, its busy or its idle.
+//! A Jupyter front end that keeps transcripts: every message that a request causes is one line, and a line that no test
+//! expects fails it. So does a request without exactly one reply, busy and idle.
 
 use std::collections::HashMap;
 use std::ops::{Deref, DerefMut};
@@ -26,12 +26,12 @@ pub(crate) struct FrontEnd {
     client: Client,
     pub(crate) outside: mpsc::UnboundedSender<Outside>,
     kernel: Option<JoinHandle<()>>,
-    /// Where each request of this client stands, by its id.
+    /// The state of each request of this client, by its id.
     requests: HashMap<String, Standing>,
     _folder: Option<tempfile::TempDir>,
 }
 
-/// What came for a request.
+/// What has arrived for a request.
 #[derive(Default)]
 struct Standing {
     msg_type: String,
@@ -70,7 +70,7 @@ impl FrontEnd {
         Self::start_with(|_| {}, History::kept_in(history)).await
     }
 
-    /// Starts a kernel on sockets like the usual ones but for a change.
+    /// Starts a kernel on the usual sockets with a change.
     pub(crate) async fn start_with(change: impl FnOnce(&mut ConnectionInfo), history: History) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let mut info = ipc(folder.path());
@@ -148,7 +148,7 @@ impl FrontEnd {
         message.content
     }
 
-    /// What iopub says about a request up to its idle; a message about anything else fails the test.
+    /// The messages on iopub about a request up to its idle; a message about anything else fails the test.
     pub(crate) async fn transcript(&mut self, id: &str) -> Vec<String> {
         let mut lines = Vec::new();
         while lines.last().map(String::as_str) != Some("idle") {
@@ -171,7 +171,7 @@ impl FrontEnd {
             let message = timeout(PATIENCE, self.iopub.read()).await.expect("iopub is silent").unwrap();
             let (parent, line) = (parent_of(&message), line(&message.content));
             if parent.is_empty() && line == "starting" {
-                // The kernel's own first word, which a slow start may bring this late.
+                // The kernel's own first status, which may arrive this late after a slow start.
                 continue;
             }
             assert_eq!(message.header.version, "5.5");
@@ -179,9 +179,9 @@ impl FrontEnd {
                 request.status = match (request.status, line.as_str()) {
                     (None, "busy") => Some("busy"),
                     (Some("busy"), "idle") => Some("idle"),
-                    // While a cell runs, comms speak before their requests are busy.
+                    // While a cell runs, comm messages come before the busy of their requests.
                     (None, line) if line.starts_with("comm_") => None,
-                    // The status of a cell is said again to whoever comes while it runs.
+                    // The status of a cell is published again to clients that connect while it runs.
                     (Some("busy"), line) if line != "busy" || request.msg_type == "execute_request" => Some("busy"),
                     (status, line) => panic!("`{line}` while {} is {status:?}", request.msg_type),
                 };
@@ -202,7 +202,7 @@ impl FrontEnd {
         (between(self.transcript(&id).await), reply)
     }
 
-    /// Fails on anything that nobody read, and on requests that were not served to their end.
+    /// Fails on unread messages, and on requests that were not completed.
     pub(crate) async fn all_is_read(&mut self) {
         if let Ok(message) = timeout(Duration::from_millis(60), self.iopub.read()).await {
             let message = message.unwrap();

@@ -97,7 +97,7 @@ fn a_failed_installation_keeps_the_earlier_one() {
 }
 
 #[test]
-fn a_hand_written_kernelspec_never_costs_the_folder_it_points_to() {
+fn a_hand_written_kernelspec_keeps_the_folder_it_names() {
     let (build, (_prefix, places)) = (tempfile::tempdir().unwrap(), place());
     let spec = places.kernels().join("mine");
     std::fs::create_dir_all(&spec).unwrap();
@@ -113,7 +113,7 @@ fn an_upgrade_leaves_running_kernels_their_folder_until_they_end() {
     let (build, (prefix, places)) = (tempfile::tempdir().unwrap(), place());
     let payload = payload(build.path());
     let old = install(&places, &called("chandlery"), &payload).unwrap();
-    // As a kernel that was started from there.
+    // As a kernel would that was started from there.
     let running = File::open(old.library.join("install.json")).unwrap();
     running.lock_shared().unwrap();
 
@@ -130,7 +130,7 @@ fn an_upgrade_leaves_running_kernels_their_folder_until_they_end() {
 }
 
 #[test]
-fn two_installations_lie_side_by_side_and_can_be_told_apart() {
+fn two_installations_coexist_and_can_be_distinguished() {
     let (builds, (_prefix, places)) = ([tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()], place());
     let first = install(&places, &called("chandlery"), &payload(builds[0].path())).unwrap();
     let names = Names { name: "nightly".to_owned(), display_name: Some("Chandlery, tonight's".to_owned()) };
@@ -147,7 +147,7 @@ fn two_installations_lie_side_by_side_and_can_be_told_apart() {
 }
 
 #[test]
-fn what_a_killed_installation_left_never_looks_finished_and_goes_with_the_next() {
+fn leftovers_of_a_killed_installation_are_removed_by_the_next() {
     let (build, (prefix, places)) = (tempfile::tempdir().unwrap(), place());
     let mut child = std::process::Command::new("true").spawn().unwrap();
     let gone = child.id();
@@ -167,7 +167,7 @@ fn what_a_killed_installation_left_never_looks_finished_and_goes_with_the_next()
 }
 
 #[test]
-fn too_small_a_disk_is_said_before_anything_is_copied() {
+fn a_full_disk_is_reported_before_anything_is_copied() {
     // Another file system than the build's: there files are copied, not linked.
     let memory = Path::new("/dev/shm");
     let Ok(prefix) = tempfile::tempdir_in(memory) else { return };

@@ -59,7 +59,7 @@ impl Kernel {
         found.split_off(1)
     }
 
-    /// Waits for its end; whether it ended by itself and well.
+    /// Waits for its end. Returns whether it exited successfully.
     pub(crate) fn ended(&mut self) -> bool {
         let until = Instant::now() + Duration::from_secs(10);
         while Instant::now() < until {
@@ -88,7 +88,7 @@ pub(crate) fn children_of(process: u32) -> Vec<u32> {
     found
 }
 
-/// Running, and no zombie that waits for its parent.
+/// Whether a process is running and not a zombie.
 pub(crate) fn runs(process: u32) -> bool {
     let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
     stat.rsplit_once(") ").is_some_and(|(_, state)| !state.starts_with(['Z', 'X']))
@@ -110,7 +110,7 @@ async fn a_signal_interrupts_and_a_request_ends_the_process() {
     let cell = front.send(ExecuteRequest::new("sleep 10000".to_owned())).await;
     assert_eq!(front.published().await.1, "busy");
     assert!(front.published().await.1.starts_with("input"));
-    // The input is shown a moment before the engine starts on it.
+    // The input is published a moment before the engine starts the cell.
     tokio::time::sleep(Duration::from_millis(300)).await;
     kernel.signal("-INT");
     assert_eq!(error_of(&execute_reply(front.reply(&cell).await)), "Interrupted: interrupted");
@@ -124,7 +124,7 @@ async fn a_signal_interrupts_and_a_request_ends_the_process() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nothing_that_was_said_is_lost_when_the_process_ends() {
+async fn no_message_is_lost_when_the_process_ends() {
     for _ in 0..10 {
         let mut kernel = Kernel::start("echo", None);
         let mut front = kernel.front().await;
@@ -145,7 +145,7 @@ async fn nothing_that_was_said_is_lost_when_the_process_ends() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn whatever_ends_the_kernel_ends_its_worker_and_its_compilers() {
+async fn the_worker_and_the_compilers_end_with_the_kernel() {
     for how in ["parent", "-TERM", "-KILL"] {
         let mut parent = Command::new("sleep").arg("1000").spawn().unwrap();
         let mut kernel = Kernel::start("direct", Some(parent.id()));
@@ -225,7 +225,7 @@ async fn a_pane_shows_the_variables_of_rust_cells() {
 }
 
 #[test]
-fn a_connection_file_that_is_none_is_said_to_be() {
+fn an_invalid_connection_file_is_an_error() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("connection.json");
     let start = || {

@@ -38,7 +38,7 @@ async fn kernel_info_describes_the_language() {
     );
     assert_eq!(front.transcript(&id).await, ["busy", "idle"]);
 
-    // The protocol's crate does not know this field.
+    // The crate `jupyter-protocol` does not have this field.
     let id = front.send(KernelInfoRequest {}).await;
     let frames = timeout(PATIENCE, front.shell.socket.recv()).await.unwrap().unwrap();
     let raw: Value = serde_json::from_slice(frames.iter().last().unwrap()).unwrap();
@@ -285,7 +285,7 @@ fn with_expressions(code: &str, expressions: &[(&str, &str)]) -> ExecuteRequest 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn expressions_are_evaluated_after_a_cell_and_shown_nowhere_else() {
+async fn expressions_are_evaluated_after_a_cell_and_not_shown() {
     let mut front = FrontEnd::start().await;
     let expressions = [
         ("asking", "ask who"),
@@ -338,7 +338,7 @@ async fn an_interrupt_stops_the_expressions() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn no_request_stays_without_an_answer() {
+async fn every_request_is_answered() {
     let mut front = FrontEnd::start().await;
     for msg_type in ["debug_request", "never_heard_of_request"] {
         let request = UnknownMessage { msg_type: msg_type.to_owned(), content: json!({}) };
@@ -348,15 +348,15 @@ async fn no_request_stays_without_an_answer() {
         assert_eq!(value(&reply)["status"], "error", "{msg_type}");
         assert_eq!(front.transcript(&id).await, ["busy", "idle"]);
     }
-    // What old front ends ask.
+    // A request of old front ends.
     let id =
         front.send(M::UnknownMessage(UnknownMessage { msg_type: "connect_request".into(), content: json!({}) })).await;
     assert_eq!(value(&front.reply(&id).await)["hb_port"], 5);
     assert_eq!(front.transcript(&id).await, ["busy", "idle"]);
-    // No request, so no reply: but not silence.
+    // Not a request, so no reply, but its status is published.
     let id = front.send(M::UnknownMessage(UnknownMessage { msg_type: "gossip".into(), content: json!({}) })).await;
     assert_eq!(front.transcript(&id).await, ["busy", "idle"]);
-    // A request whose content is not what it should be, and one with fields left out.
+    // Requests with malformed content, and one with fields left out.
     for (msg_type, content, status) in [
         ("inspect_request", json!({"code": "x", "cursor_pos": -1}), "error"),
         ("comm_info_request", json!({"target_name": 5}), "error"),
@@ -375,7 +375,7 @@ async fn no_request_stays_without_an_answer() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_wrong_signature_is_not_obeyed() {
+async fn a_message_with_a_wrong_signature_is_ignored() {
     let mut front = FrontEnd::start().await;
     let forged = jupyter_protocol::ConnectionInfo { key: "another key".to_owned(), ..front.info.clone() };
     let id = zmq::peer_identity_for_session("forger").unwrap();

@@ -1,4 +1,4 @@
-//! What comes over the sockets: several clients at once, messages that are none, and messages that come twice.
+//! The sockets: several clients at once, invalid messages, and replayed messages.
 
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ async fn several_clients_share_a_kernel_over_tcp() {
     // A welcome goes to whoever reads its topic.
     assert_eq!(first.published().await, (String::new(), "iopub_welcome".to_owned()));
 
-    // Whoever asked is answered; everybody sees what is shown, and whose it is.
+    // The client that asked gets the reply; all of them see the output, with its parent.
     let asking = ExecuteRequest { allow_stdin: true, ..ExecuteRequest::new("ask who".to_owned()) };
     let cell = first.send(asking).await;
     let question = timeout(PATIENCE, first.stdin.read()).await.unwrap().unwrap();
@@ -54,7 +54,7 @@ fn frames(parts: &[&[u8]]) -> ZmqMessage {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_no_message_is_dropped() {
+async fn invalid_messages_are_dropped() {
     let mut front = FrontEnd::start().await;
     for address in [front.info.shell_url(), front.info.control_url(), front.info.stdin_url()] {
         let mut socket = zeromq::DealerSocket::new();
@@ -76,7 +76,7 @@ async fn what_is_no_message_is_dropped() {
     assert_eq!(front.run("print a").await.1.execution_count.0, 1);
     front.finish().await;
 
-    // Where nothing is signed, headers and contents may still be anything.
+    // Without signatures, headers and contents may still be anything.
     let mut front = FrontEnd::start_with(|info| info.key.clear(), History::default()).await;
     let header = json!({
         "msg_id": "1", "session": "s", "username": "", "date": "yesterday", "msg_type": "execute_request", "version": "5",
@@ -95,9 +95,9 @@ async fn what_is_no_message_is_dropped() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_recorded_message_is_not_obeyed_again() {
+async fn a_replayed_message_is_ignored() {
     let mut front = FrontEnd::start().await;
-    // Somebody between a client and the kernel.
+    // An attacker between a client and the kernel.
     let folder = tempfile::tempdir().unwrap();
     let between = ConnectionInfo { key: front.info.key.clone(), ..ipc(folder.path()) };
     let mut ear = zeromq::RouterSocket::new();

@@ -5,12 +5,12 @@ use std::collections::VecDeque;
 use chandlery_kernel::engine::direct::DirectEngine;
 use chandlery_kernel::engine::{Cell, Engine, Event, Interrupter, Outcome, Output, Stream};
 
-/// A user with answers ready; one who has none left may press stop instead.
+/// A user with prepared answers, who may press stop when there are none left.
 #[derive(Default)]
 struct User {
     answers: VecDeque<&'static str>,
     stop: Option<Interrupter>,
-    /// What was printed before each question.
+    /// The output before each question.
     asked: Vec<String>,
     text: [String; 2],
     result: String,
@@ -68,13 +68,13 @@ fn each_line_is_a_question_until_the_user_ends_the_input() {
     let code = "std::thread::spawn(|| std::io::read_to_string(std::io::stdin()).map(|all| all.len())).join().unwrap()?";
     let (outcome, user) = run(&mut engine, code, &[long, "y", "\u{4}"]);
     assert_eq!((outcome, user.result.as_str()), (Outcome::Ok, "20003"), "{:?}", user.text);
-    // Programs that a cell starts have no standard input, so none hangs.
+    // Programs that a cell starts do not have standard input, so they do not hang.
     let (outcome, user) = run(&mut engine, r#"std::process::Command::new("cat").status()?.success()"#, &["z"]);
     assert_eq!((outcome, user.result.as_str(), user.asked.len()), (Outcome::Ok, "true", 0));
 }
 
 #[test]
-fn where_nobody_can_be_asked_the_input_is_empty_and_says_so() {
+fn without_a_user_the_input_is_empty_with_a_notice() {
     let mut engine = engine();
     let code = "let mut line = String::new(); std::io::stdin().read_line(&mut line)?";
     let (outcome, user) = run(&mut engine, code, &[]);

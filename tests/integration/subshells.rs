@@ -1,4 +1,4 @@
-//! Subshells: cells of several shells of one kernel, whose headers the protocol's crate does not know, so that frames
+//! Subshells: cells of several shells of one kernel. The crate `jupyter-protocol` does not have their headers, so frames
 //! are made here, for a kernel without a key.
 
 use chandlery_kernel::session::History;
@@ -104,7 +104,7 @@ fn headers(frames: &ZmqMessage) -> (Value, Value) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn whatever_answers_a_request_has_its_whole_header_as_parent() {
+async fn answers_have_the_whole_header_of_the_request_as_parent() {
     let mut front = start().await;
     let shell = create(&mut front).await;
     let asked = header(&shell, "cell", "execute_request");
@@ -155,7 +155,7 @@ async fn a_failure_aborts_what_waits_in_its_own_shell() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn questions_in_a_subshell_are_answered_while_the_main_shell_runs() {
+async fn subshells_are_answered_while_the_main_shell_runs() {
     let mut front = start().await;
     let shell = create(&mut front).await;
     let running = sleep(&mut front, 10_000).await;
@@ -195,14 +195,14 @@ async fn questions_in_a_subshell_are_answered_while_the_main_shell_runs() {
     front.outside.send(chandlery_kernel::server::Outside::Interrupt).unwrap();
     let ended = replies(&mut front, &[&running, "waiting"]).await;
     assert_eq!((ended[0].0.as_str(), ended[1].0.as_str()), ("error", "aborted"));
-    // The cell, what was asked and said while it ran, and the cell that waited.
+    // The cell, the messages while it ran, and the cell that waited.
     assert_eq!(front.transcript(&running).await.last().unwrap(), "idle");
     idle(&mut front, 6 + 3 + 2 + 1).await;
     front.finish().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_waits_for_idle_gets_it_and_the_cells_busy_again() {
+async fn clients_that_wait_for_idle_get_it_and_the_busy_again() {
     let mut front = start().await;
     let running = sleep(&mut front, 10_000).await;
     let mut header = header("", "asked", "complete_request");

@@ -17,7 +17,7 @@ SETTINGS = {
 }
 
 
-# What JupyterLab says of itself as errors on the console: of its server, whatever a notebook shows. An image that does not load
+# Console errors that JupyterLab causes itself, about its server. An image that does not load
 # is found otherwise.
 OWN_MESSAGES = ("Failed to load resource", "WebSocket connection to")
 

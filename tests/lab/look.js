@@ -1,11 +1,11 @@
-// What the outputs of a page look like, as plain data: of an open notebook, or of those that the selector finds.
+// The appearance of the outputs of a page as data: of an open notebook, or of those that the selector finds.
 (selector) => {
     const parse = (css) => {
         const parts = css.match(/[\d.]+/g);
         return parts ? [+parts[0], +parts[1], +parts[2], parts.length > 3 ? +parts[3] : 1] : [0, 0, 0, 0];
     };
     const over = (top, below) => [0, 1, 2].map((i) => top[i] * top[3] + below[i] * (1 - top[3]));
-    // The colour behind an element: its ancestors' translucent backgrounds, laid over one another.
+    // The color behind an element: its ancestors' translucent backgrounds, blended.
     const behind = (element) => {
         const layers = [];
         for (let e = element; e; e = e.parentElement) {
@@ -26,7 +26,7 @@
         [...element.childNodes].some((node) => node.nodeType === Node.TEXT_NODE && node.textContent.trim());
 
     const outputs = [...document.querySelectorAll(selector ?? '.jp-CodeCell .jp-OutputArea-output')];
-    // What is folded is looked at, too.
+    // Folded outputs are included.
     const folded = [...document.querySelectorAll('details:not([open])')];
     folded.forEach((details) => { details.open = true; });
     const find = (selector) => outputs.flatMap((output) => [...output.querySelectorAll(selector)]);

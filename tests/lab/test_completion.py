@@ -39,7 +39,7 @@ def page(kernel, tmp_path_factory):
 
 def ask(page, code, back, key, shown):
     """Types code into the second cell, goes `back` some places and presses a key until something is shown. rust-analyzer takes
-    a while to start; whatever it does not know yet, a person asks for again."""
+    a while to start; a person repeats a question until it is answered."""
     editor = page.locator(".jp-CodeCell .cm-content").nth(1)
     deadline = time.monotonic() + 180
     while time.monotonic() < deadline:
@@ -75,17 +75,17 @@ def test_tab_lists_the_methods_of_a_value_with_their_kinds(page):
     page.wait_for_function("() => [...document.querySelectorAll('.cm-content')].some(cell => /^\"😀\"; opened\\.configs?$/.test(cell.innerText.trim()))")
 
 
-def test_shift_tab_shows_documentation_as_it_is_meant(page):
+def test_shift_tab_shows_rendered_documentation(page):
     tooltip = ask(page, 'project("llama")', 3, "Shift+Tab", ".jp-Tooltip .jp-RenderedMarkdown")
     picture(page, "inspection")
     assert "pub fn project(name: &str)" in tooltip.inner_text()
     assert tooltip.locator("pre code").count() >= 1 and tooltip.locator("h1").count() >= 1
-    # Code has the colours of code, and the address of a link is not text.
+    # Code is highlighted, and the address of a link is not text.
     assert tooltip.locator("pre span").count() > 0
     assert not [mark for mark in ("](", "```", "# Ok") if mark in tooltip.inner_text()], tooltip.inner_text()
 
 
-def test_tab_goes_on_through_question_marks_and_the_standard_library(page):
+def test_tab_works_through_question_marks_and_the_standard_library(page):
     code = 'std::fs::read_to_string("numbers.csv")?.lines().map(|line| line.len()).max().unwrap_o'
     shown = ask(page, code, 0, "Tab", ".jp-Completer:has-text('unwrap_or_default') .jp-Completer-item")
     picture(page, "completion-chain")
@@ -93,7 +93,7 @@ def test_tab_goes_on_through_question_marks_and_the_standard_library(page):
     assert set(names) == {"unwrap_or", "unwrap_or_else", "unwrap_or_default"}, names
 
 
-def test_tab_completes_a_path_in_a_text(page):
+def test_tab_completes_a_path_in_a_string(page):
     shown = ask(page, 'std::fs::read("num")', 2, "Tab", ".jp-Completer:has-text('numbers.csv') .jp-Completer-item")
     assert shown.locator(".jp-Completer-match").all_inner_texts() == ["numbers.csv"]
     picture(page, "completion-path")

@@ -1,4 +1,4 @@
-"""A Jupyter server that culls idle kernels leaves one alone whose cell runs, whatever it is asked meanwhile."""
+"""A Jupyter server that culls idle kernels keeps one whose cell runs, whatever it is asked meanwhile."""
 
 import json
 import time
@@ -33,7 +33,7 @@ def ask(connection, msg_type, content, front_end):
 
 
 def heard(connection, seconds=0.0):
-    """What comes within some seconds: the request that it is about, its type and its content."""
+    """The messages within some seconds: their request, type and content."""
     messages, end = [], time.monotonic() + seconds
     while (left := end - time.monotonic()) > 0:
         connection.settimeout(left)
@@ -60,7 +60,7 @@ def test_a_kernel_whose_cell_runs_is_busy_and_is_not_culled(front_end, kernel, t
             asked[ask(connection, msg_type, content, front_end)] = msg_type
             messages += heard(connection, 0.3)
             assert state() == "busy", msg_type
-        # The tab is closed, and opened once more.
+        # The tab is closed, and opened again.
         connection.close()
         connection = server.channels(identity)
         reloaded = ask(connection, "kernel_info_request", {}, front_end)
@@ -72,7 +72,7 @@ def test_a_kernel_whose_cell_runs_is_busy_and_is_not_culled(front_end, kernel, t
         states = [(parent, content["execution_state"]) for parent, kind, content in after if kind == "status"]
         assert states[-1] == (cell, "busy"), states
         assert state() == "busy"
-        # For longer than an idle kernel lives, nothing is heard of it.
+        # It is silent for longer than an idle kernel lives.
         after += heard(connection, IDLE_S + 1)
         assert state() == "busy"
 
@@ -80,7 +80,7 @@ def test_a_kernel_whose_cell_runs_is_busy_and_is_not_culled(front_end, kernel, t
         assert replies == set(asked), [asked[one] for one in set(asked) - replies]
         states = [(parent, content["execution_state"]) for parent, kind, content in messages + after if kind == "status"]
         if front_end == "JupyterLab":
-            # It takes a request as answered only with its idle. What it reads next is the truth.
+            # It considers a request answered only with its idle. The status after that is the actual one.
             ended = [at for at, (parent, status) in enumerate(states) if parent in asked and status == "idle"]
             assert len(ended) == len(asked), states
             assert all(states[at + 1] == (cell, "busy") for at in ended), states
@@ -107,7 +107,7 @@ def test_a_question_before_its_subscription_ends_while_a_cell_runs(kernel):
 
 
 def is_told(manager, client, cell):
-    """Whether who asks first and subscribes then hears that the question is answered and that the cell runs."""
+    """Whether a client that asks first and then subscribes hears that the question is answered and that the cell runs."""
     asked = client.session.msg("kernel_info_request", {})
     asked["header"] |= {"version": "5.2", "subshell_id": None}
     client.session.send(client.shell_channel.socket, asked)
@@ -123,7 +123,7 @@ def is_told(manager, client, cell):
 
 
 def of(message):
-    """The request that a message is about, its type, and the state that it tells."""
+    """The request of a message, its type, and the state in it."""
     return message["parent_header"].get("msg_id"), message["msg_type"], message["content"].get("execution_state")
 
 

@@ -31,7 +31,7 @@ def browser():
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
             executable_path=os.environ.get("CHANDLERY_CHROMIUM", shutil.which("chromium")),
-            # no sandbox: it refuses to run as root; nothing foreign is opened here.
+            # no sandbox: it refuses to run as root; only our own pages are opened here.
             args=["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--disable-quic", "--disable-component-update"],
         )
         yield browser
@@ -114,7 +114,7 @@ def test_the_runner_makes_such_a_page(finished, runner_page, browser, theme, scr
 
 
 def check_file(browser, file, selector, plots, screenshot, theme="light"):
-    """A page that is a file holds pictures for charts, and else the same as JupyterLab shows."""
+    """A page in a file has pictures instead of charts, and otherwise the same as JupyterLab shows."""
     page = browser.new_page(viewport={"width": 1000, "height": 1000}, color_scheme=theme)
     thrown = []
     page.on("pageerror", lambda error: thrown.append(str(error)))
@@ -143,5 +143,5 @@ def check_seen(seen):
     assert not seen["broken"], "images that did not load"
     assert not seen["empty"], json.dumps(seen, indent=1)
     assert seen["overflow"] <= 0, "the page scrolls sideways"
-    # What WCAG asks of text; a colour that ignores the theme falls far below.
+    # The contrast that WCAG requires for text; a color that ignores the theme is far below.
     assert not seen["faint"], json.dumps(seen["faint"], indent=1)

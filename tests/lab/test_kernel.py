@@ -118,8 +118,8 @@ def test_a_magic_shows_a_table(kernel):
     assert any("<table" in data.get("text/html", "") and "text/plain" in data for data in shown)
 
 
-def test_the_time_of_what_nobody_counts_moves(kernel):
-    """And it is at rest when the cell is: no update comes behind its end."""
+def test_elapsed_time_without_a_count_is_updated(kernel):
+    """It stops with the cell: no update follows its end."""
     manager, client = start_new_kernel(kernel_name=kernel, startup_timeout=60)
     try:
         shown = []

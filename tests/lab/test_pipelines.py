@@ -1,4 +1,4 @@
-"""The examples of docs/pipelines.md for build servers: they are YAML, and their commands do what they should."""
+"""The examples of docs/pipelines.md for build servers: they are valid YAML, and their commands work."""
 
 import re
 import subprocess
@@ -51,7 +51,7 @@ def test_both_pipelines_build_before_they_run():
         assert len(lines) > build + 3
 
 
-def test_the_toolchain_is_the_one_that_is_asked_for():
+def test_the_toolchain_is_the_requested_one():
     asked = re.search(r'rust-version = "([\d.]+)"', (REPOSITORY / "Cargo.toml").read_text())[1]
     assert f"rustup toolchain install {asked} " in " ".join(commands(PIPELINES["GitHub Actions"]))
     assert PIPELINES["GitLab"]["notebooks"]["image"] == f"rust:{asked}"
@@ -65,7 +65,7 @@ def test_every_command_passes_for_good_notebooks(pipeline, checkout):
     assert "<testcase" in (checkout / "notebooks.xml").read_text()
 
 
-def test_each_command_fails_for_what_it_is_there_for(checkout):
+def test_each_command_fails_for_its_reason(checkout):
     check, run, compare = ours("GitHub Actions")
     bad = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell('"x".parse::<u8>()?')])
     nbformat.write(bad, checkout / "notebooks" / "bad.ipynb")

@@ -1,4 +1,4 @@
-"""The programs of others that run notebooks: each keeps what was shown, and each fails when a cell fails."""
+"""Other programs that run notebooks: each saves the outputs, and each fails when a cell fails."""
 
 import os
 import shutil
@@ -100,7 +100,7 @@ papermill.execute_notebook("bare.ipynb", "bare-out.ipynb", {"steps": -7}, progre
 
 
 def test_papermill_sets_typed_parameters(tmp_path, kernel):
-    """With the package beside the kernel installed, apart from the environment that the other tests use."""
+    """With the package beside the kernel installed, in a separate environment."""
     source, package = tmp_path / "source", tmp_path / "package"
     # It is built where its sources are.
     shutil.copytree(Path(__file__).parents[2] / "kernel" / "papermill", source)

@@ -1,4 +1,4 @@
-"""What GitHub leaves of the HTML in the notebooks' outputs: no style, no script, few elements. The words must stay, in order."""
+"""What GitHub keeps of the HTML in the notebooks' outputs: no style, no script, few elements. The words must stay, in order."""
 
 import html
 import re

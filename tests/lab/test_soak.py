@@ -3,7 +3,7 @@
 from soak import Soak
 
 
-def test_cells_and_restarts_at_random_lose_no_reply_and_leave_nothing(kernel):
+def test_random_cells_and_restarts_lose_no_reply_and_leave_nothing(kernel):
     soak = Soak(seed=20, kernel=kernel)
     try:
         soak.run(cells=60, restarts=6)

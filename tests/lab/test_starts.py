@@ -1,4 +1,4 @@
-"""The ways in which front ends, servers and launchers start kernels: each gets values, interrupts, and no process left behind."""
+"""The ways in which front ends, servers and launchers start kernels: each gets values, interrupts, and no leftover process."""
 
 import json
 import os
@@ -118,7 +118,7 @@ def test_a_front_end_that_kills_its_kernel_leaves_no_worker(kernel, tmp_path):
         process.kill()
 
 
-def test_a_gateway_launches_it_in_a_session_of_its_own_and_steers_by_signals(kernel, tmp_path):
+def test_a_gateway_launches_it_in_its_own_session_and_uses_signals(kernel, tmp_path):
     """As launchers of gateways do: no Jupyter around, KERNEL_* in a bare environment, all interfaces, signals."""
     bare = {"PATH": os.environ["PATH"], "KERNEL_ID": str(uuid.uuid4()), "KERNEL_USERNAME": "chandler", "KERNEL_LANGUAGE": "rust"}
     with started(kernel, tmp_path / "k.json", bare, ip="0.0.0.0", session=True) as (process, client):

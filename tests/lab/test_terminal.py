@@ -1,4 +1,4 @@
-"""Bars of progress in a terminal, which a test has as a pair of pseudo terminals."""
+"""Progress bars in a terminal, which is a pseudo terminal in tests."""
 
 import fcntl
 import os
@@ -14,7 +14,7 @@ ESCAPES = re.compile(rb"\x1b\[[0-9;?]*[A-Za-z]")
 
 
 def in_terminal(columns, *words):
-    """What a command writes to a terminal of so many columns, escapes included."""
+    """What a command writes to a terminal with so many columns, including escape sequences."""
     leader, follower = pty.openpty()
     fcntl.ioctl(follower, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
     process = subprocess.Popen(
@@ -39,7 +39,7 @@ def in_terminal(columns, *words):
 
 
 @pytest.mark.parametrize("columns", [80, 40])
-def test_a_bar_stays_in_its_line_and_goes(columns, command):
+def test_a_bar_stays_on_its_line_and_is_cleared(columns, command):
     written = in_terminal(columns, command, *"-p llama -t 4M model --device cpu test --steps 12 --sequence-length 256".split())
     lines = [line.decode() for line in re.split(rb"[\r\n]", ESCAPES.sub(b"\r", written))]
     bars = [line.rstrip() for line in lines if line.startswith("testing")]

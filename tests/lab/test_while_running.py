@@ -1,4 +1,4 @@
-"""What a person in JupyterLab sees while a cell runs, and of what went wrong.
+"""What a person in JupyterLab sees while a cell runs, and of errors.
 
 Screenshots go to the folder that `CHANDLERY_SCREENSHOTS` names, if it is set.
 """

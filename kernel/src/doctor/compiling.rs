@@ -1,4 +1,4 @@
-//! What compiling a cell needs: the toolkit, its very compiler, a linker; and what `:dep` and completion need besides.
+//! Checks what compiling a cell needs: the toolkit, its exact compiler, a linker; and what `:dep` and completion need.
 
 use std::path::Path;
 use std::process::Command;
@@ -12,7 +12,7 @@ pub(super) fn checks() -> Vec<Check> {
         Ok((_, library)) => Check::good("toolkit", library.display().to_string()),
         Err(error) => obstacle(&error),
     }];
-    // Without a compiler there is no sysroot with a linker in it; the path may have one all the same.
+    // Without a compiler there is no sysroot with a linker, but there may be one on the path.
     let sysroot = match toolkit::compiler() {
         Ok((rustc, sysroot)) => {
             checks.push(compiler(&rustc, &sysroot));
@@ -33,13 +33,13 @@ pub(super) fn checks() -> Vec<Check> {
     checks
 }
 
-/// What keeps cells from being compiled.
+/// Returns what prevents cells from being compiled.
 fn obstacle(error: &ToolkitError) -> Check {
     let version = BUILT_WITH.split_whitespace().nth(1).unwrap_or("stable");
     let (subject, fix) = match error {
         ToolkitError::NoLibrary { .. } | ToolkitError::NoMetadata { .. } => (
             "toolkit",
-            "build it with `cargo build --release`, or install it anew with `chandlery kernel install`".to_owned(),
+            "build it with `cargo build --release`, or install it again with `chandlery kernel install`".to_owned(),
         ),
         ToolkitError::NoCompiler => ("rustc", format!("`rustup toolchain install {version}` (https://rustup.rs)")),
         ToolkitError::OtherCompiler { .. } => (
@@ -57,7 +57,7 @@ fn obstacle(error: &ToolkitError) -> Check {
     Check::bad(subject, Verdict::Missing, error.to_string(), fix)
 }
 
-/// The version fits, else it would not have been chosen; the same release exists for other systems, though.
+/// The version fits, otherwise it would not have been chosen, but the same release exists for other systems.
 fn compiler(rustc: &Path, sysroot: &Path) -> Check {
     let found = format!("{BUILT_WITH} for {BUILT_FOR} at {}", rustc.display());
     let words = Command::new(rustc).arg("-vV").output().map(|answer| answer.stdout).unwrap_or_default();
@@ -83,12 +83,12 @@ fn sources(sysroot: &Path) -> Check {
     Check::bad(
         SUBJECT,
         Verdict::Advice,
-        "the standard library's sources are not there; completion knows its types and a sentence about each, not all of its documentation",
+        "the standard library's sources are missing; completion knows its types with one sentence each, not all of its documentation",
         "`rustup component add rust-src`",
     )
 }
 
-/// What `:dep` needs to build crates.
+/// Checks what `:dep` needs to build crates.
 fn crates(sysroot: Option<&Path>) -> Check {
     const SUBJECT: &str = "crates";
     let cargo = sysroot.map(|sysroot| sysroot.join("bin/cargo")).filter(|file| file.is_file());
@@ -109,7 +109,7 @@ fn crates(sysroot: Option<&Path>) -> Check {
     }
 }
 
-/// The program that completes and explains by type.
+/// Checks the program that completes and explains by type.
 fn completion() -> Check {
     const SUBJECT: &str = "completion";
     let program = std::env::current_exe().map(|command| command.with_file_name("chandlery-evcxr"));
@@ -118,8 +118,8 @@ fn completion() -> Check {
         None => Check::bad(
             SUBJECT,
             Verdict::Advice,
-            "`chandlery-evcxr` does not lie beside `chandlery`; completion knows names only, not types",
-            "build all of it with `cargo build --release --workspace`, then install it anew with `chandlery kernel install`",
+            "`chandlery-evcxr` is not beside `chandlery`; completion only knows names, not types",
+            "build all of it with `cargo build --release --workspace`, then install it again with `chandlery kernel install`",
         ),
     }
 }

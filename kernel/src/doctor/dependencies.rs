@@ -1,4 +1,4 @@
-//! What `:dep` built and keeps.
+//! Checks the cache of `:dep`.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use crate::engine::direct::{Cleaned, DependencyCache, KeptSet};
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// What `chandlery kernel clean` removes if nothing else is said.
+/// What `chandlery kernel clean` removes by default.
 const LONG: Duration = Duration::from_secs(30 * DAY.as_secs());
 
 pub(super) fn checks() -> Vec<Check> {
@@ -35,7 +35,7 @@ fn summary(kept: &DependencyCache, sets: &[KeptSet]) -> Vec<Check> {
     checks
 }
 
-/// What `chandlery kernel clean` did, or would do.
+/// Returns the report of `chandlery kernel clean`.
 pub fn cleaned(cleaned: &Cleaned, dry: bool) -> String {
     let Cleaned { removed, kept, freed } = cleaned;
     let (each, all, freed) = match dry {
@@ -46,7 +46,7 @@ pub fn cleaned(cleaned: &Cleaned, dry: bool) -> String {
     format!("{lines}{} {all}, {kept} kept{freed}\n", count(removed.len()))
 }
 
-/// One set: its crates, its size, when it was used.
+/// Describes one set: its crates, its size, its last use.
 fn line(set: &KeptSet) -> String {
     let crates = set.crates.iter().map(|(name, version)| format!("{name} {version}")).collect::<Vec<_>>().join(", ");
     let crates = if crates.is_empty() { "never built".to_owned() } else { crates };

@@ -1,4 +1,4 @@
-//! Jupyter, and whether it knows a kernel of ours that can start.
+//! Checks Jupyter, and whether it has a kernel of this command that can start.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -46,7 +46,7 @@ fn program(jupyter: Option<&Path>) -> Check {
     }
 }
 
-/// The folders in which a Jupyter looks for kernels, by its own word.
+/// Returns the folders in which a Jupyter looks for kernels, according to itself.
 fn searched_by(jupyter: &Path) -> Option<Vec<PathBuf>> {
     let answer = Command::new(jupyter.with_file_name("jupyter")).args(["--paths", "--json"]).output().ok()?;
     let paths: Value = serde_json::from_slice(&answer.stdout).ok()?;
@@ -54,7 +54,7 @@ fn searched_by(jupyter: &Path) -> Option<Vec<PathBuf>> {
     Some(data.map(|folder| Path::new(folder).join("kernels")).collect())
 }
 
-/// Every kernelspec that starts this command.
+/// Checks every kernelspec that starts this command.
 fn kernelspecs(searched: &[PathBuf]) -> Vec<Check> {
     const SUBJECT: &str = "kernelspec";
     let folders = searched.iter().filter_map(|kernels| std::fs::read_dir(kernels).ok()).flatten().flatten();
@@ -94,7 +94,7 @@ fn kernelspecs(searched: &[PathBuf]) -> Vec<Check> {
         checks.push(Check::bad(
             SUBJECT,
             Verdict::Advice,
-            format!("Jupyter knows no kernel of this command; it looks in {places}"),
+            format!("Jupyter does not have a kernel of this command; it looks in {places}"),
             INSTALL,
         ));
     }
@@ -102,7 +102,7 @@ fn kernelspecs(searched: &[PathBuf]) -> Vec<Check> {
     checks
 }
 
-/// Earlier installations that only take space.
+/// Checks for earlier installations that only take space.
 fn earlier() -> Option<Check> {
     let places = [Scope::User, Scope::SysPrefix].iter().filter_map(|scope| Places::of(scope).ok());
     let idle: Vec<String> = places

@@ -1,4 +1,4 @@
-//! Disk, memory and GPU.
+//! Checks disk, memory and GPU.
 
 use std::path::{Path, PathBuf};
 
@@ -8,14 +8,14 @@ use super::{Check, Verdict};
 use crate::cgroup::MemoryGroups;
 use crate::system;
 
-/// A worker with a small model and the compiler of the next cell.
+/// The memory for a worker with a small model and the compiler of the next cell.
 const SPARE: u64 = 1 << 30;
 
 pub(super) fn checks() -> Vec<Check> {
     vec![disk(&std::env::temp_dir()), memory(Path::new("/proc"), Path::new("/sys/fs/cgroup")), gpu()]
 }
 
-/// The folder cells are compiled in and loaded from.
+/// Checks the folder in which cells are compiled and from which they are loaded.
 fn disk(folder: &Path) -> Check {
     const SUBJECT: &str = "disk";
     const ELSEWHERE: &str = "set `TMPDIR` to a folder that can be written to and run programs from";
@@ -25,11 +25,7 @@ fn disk(folder: &Path) -> Check {
         return bad(Verdict::Missing, format!("`{shown}` cannot be written to: {error}"), ELSEWHERE);
     }
     if system::forbids_programs(folder) {
-        return bad(
-            Verdict::Missing,
-            format!("`{shown}` is mounted `noexec`, so that no cell can be loaded"),
-            ELSEWHERE,
-        );
+        return bad(Verdict::Missing, format!("`{shown}` is mounted `noexec`, so cells cannot be loaded"), ELSEWHERE);
     }
     match system::free_bytes(folder) {
         Some(free) if free < SPARE => bad(
@@ -48,7 +44,7 @@ fn writable(folder: &Path) -> std::io::Result<()> {
     std::fs::remove_file(&probe)
 }
 
-/// What is free on the machine, or in this process's container if that is less.
+/// Returns the free memory of the machine, or of this process's container if that is less.
 fn memory(proc: &Path, cgroup: &Path) -> Check {
     const SUBJECT: &str = "memory";
     let (machine, container) = (available(proc), MemoryGroups::below("self", proc, cgroup).left());
@@ -86,7 +82,7 @@ fn gpu() -> Check {
             SUBJECT,
             Verdict::Advice,
             format!("none: CUDA {reason}"),
-            "on a machine with an NVIDIA GPU, install its driver and CUDA's run-time libraries; elsewhere all is well",
+            "on a machine with an NVIDIA GPU, install its driver and CUDA's run-time libraries; otherwise ignore this",
         ),
     }
 }
@@ -107,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn the_tighter_of_machine_and_container_is_what_memory_there_is() {
+    fn the_smaller_of_machine_and_container_memory_counts() {
         let plenty = ("proc/meminfo", "MemTotal: 9 kB\nMemAvailable:   8388608 kB\n");
         type Case<'a> = (&'a str, &'a [(&'a str, &'a str)], Verdict, &'a str);
         let cases: [Case<'_>; 4] = [
@@ -156,7 +152,7 @@ mod tests {
             let (folder, options) = (fields.next()?, fields.nth(1)?);
             options.split(',').any(|option| option == "noexec").then(|| PathBuf::from(folder))
         });
-        // Mounts may lie over one another, and the one below is not what its path leads to.
+        // Mounts may cover each other, and the path of a covered mount leads to the upper one.
         for folder in forbidding.filter(|folder| folder.starts_with("/proc") || folder.starts_with("/sys")).take(1) {
             assert!(system::forbids_programs(&folder), "{}", folder.display());
         }

@@ -1,4 +1,4 @@
-//! What an installation consists of: the command, the libraries it has loaded, and the crate metadata rustc reads.
+//! The files of an installation: the command, the libraries that it has loaded, and the crate metadata that rustc reads.
 
 use std::fs::File;
 use std::os::unix::fs::MetadataExt;
@@ -9,15 +9,15 @@ use super::InstallError;
 use crate::system;
 use crate::toolkit::{Toolkit, ToolkitError};
 
-/// Programs that the command starts if they lie beside it.
+/// Programs that the command starts if they are beside it.
 const COMPANIONS: &[&str] = &["chandlery-evcxr"];
 
-/// The compiler an installation's cells will use.
+/// The compiler for an installation's cells.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rustc {
     /// The compiler itself, not a proxy that chooses one by the current folder.
     pub path: PathBuf,
-    /// What `rustc -vV` says.
+    /// The output of `rustc -vV`.
     pub verbose_version: String,
 }
 
@@ -28,7 +28,7 @@ impl Rustc {
         Some(Self { path: path.to_owned(), verbose_version })
     }
 
-    /// Its first line, as `rustc --version` says it.
+    /// Returns its first line, which is the output of `rustc --version`.
     pub fn version(&self) -> &str {
         self.verbose_version.lines().next().unwrap_or("")
     }
@@ -39,9 +39,9 @@ impl Rustc {
 pub struct Payload {
     /// The command.
     pub command: PathBuf,
-    /// Programs that lie beside it where they were built: completion's language process.
+    /// Programs beside it in the build folder: the language process for completion.
     pub companions: Vec<PathBuf>,
-    /// Shared libraries that lie beside it: the toolkit and the standard library.
+    /// Shared libraries beside it: the toolkit and the standard library.
     pub libraries: Vec<PathBuf>,
     /// Metadata of the toolkit's dependencies, for `deps/`.
     pub metadata: Vec<PathBuf>,
@@ -56,10 +56,10 @@ pub(super) struct Copied {
 }
 
 impl Payload {
-    /// The files of the running build.
+    /// Collects the files of the running build.
     ///
     /// # Errors
-    /// [`InstallError::Incomplete`] if it is no complete build, [`InstallError::Rustc`] if the compiler refuses it.
+    /// [`InstallError::Incomplete`] if it is not a complete build, [`InstallError::Rustc`] if the compiler refuses it.
     pub fn of_this_build() -> Result<Self, InstallError> {
         let incomplete = |what: &str| InstallError::Incomplete { what: what.to_owned() };
         let command = std::env::current_exe().map_err(|_| incomplete("the file"))?;
@@ -70,7 +70,7 @@ impl Payload {
             }
             Err(ToolkitError::NoLibrary { .. }) => return Err(incomplete("`libchandlery.so`")),
             Err(ToolkitError::NoMetadata { .. }) => return Err(incomplete("the `deps` folder")),
-            // Notebooks of magics run without a compiler; the metadata may serve one that is installed later.
+            // Notebooks of magics run without a compiler; a compiler that is installed later may use the metadata.
             Err(_) => {
                 let folder = command.parent().ok_or_else(|| incomplete("the folder"))?;
                 let metadata = all_metadata(&folder.join("deps")).map_err(|_| incomplete("the `deps` folder"))?;
@@ -84,7 +84,7 @@ impl Payload {
         Ok(Self { command, companions, libraries, metadata, rustc })
     }
 
-    /// Copies everything into a folder that does not exist yet; links where the file system can.
+    /// Copies everything into a folder that does not exist yet, with hard links if the file system supports them.
     pub(super) fn copy_to(&self, folder: &Path) -> Result<Copied, InstallError> {
         let deps = folder.join("deps");
         let beside = std::iter::once(&self.command).chain(&self.companions).chain(&self.libraries);
@@ -100,7 +100,7 @@ impl Payload {
             if std::fs::hard_link(file, &target).is_err() {
                 copied.linked = false;
                 std::fs::copy(file, &target).map_err(InstallError::write(&target))?;
-                // On the disk before the folder has its name: after a power failure it would look finished.
+                // Synced before the folder is renamed, because after a power failure it would look complete.
                 let synced = File::open(&target).and_then(|file| file.sync_all());
                 synced.map_err(InstallError::write(&target))?;
             }
@@ -110,7 +110,7 @@ impl Payload {
     }
 }
 
-/// Files of another file system have to be copied; there must be room for them before the first one is.
+/// Files of another file system have to be copied; checks that there is enough space first.
 fn check_room(files: &[&Path], folder: &Path) -> Result<(), InstallError> {
     let Some(existing) = folder.ancestors().find(|folder| folder.is_dir()) else { return Ok(()) };
     let Ok(place) = std::fs::metadata(existing) else { return Ok(()) };
@@ -125,7 +125,7 @@ fn check_room(files: &[&Path], folder: &Path) -> Result<(), InstallError> {
     }
 }
 
-/// The shared standard library this process runs with: an installed command is out of reach of the toolchain's.
+/// Returns the shared standard library of this process, because an installed command cannot use that of the toolchain.
 fn standard_library() -> Option<PathBuf> {
     let maps = std::fs::read_to_string("/proc/self/maps").ok()?;
     let path = |line: &str| Some(PathBuf::from(&line[line.find('/')?..]));
@@ -134,7 +134,7 @@ fn standard_library() -> Option<PathBuf> {
         .find(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("libstd-")))
 }
 
-/// Every crate rustc loads for a cell. Build folders also hold crates of build scripts and of earlier builds, so the
+/// Returns every crate that rustc loads for a cell. Build folders also contain crates of build scripts and of earlier builds, so the
 /// compiler is asked instead of the folder: `binary-dep-depinfo` makes it list the crate files it has read.
 fn loaded_crates(toolkit: &Toolkit) -> Result<Vec<PathBuf>, InstallError> {
     let failed = |detail: String| InstallError::Rustc { detail };
@@ -168,7 +168,7 @@ fn loaded_crates(toolkit: &Toolkit) -> Result<Vec<PathBuf>, InstallError> {
         .map(PathBuf::from)
         .filter(|file| file.starts_with(&toolkit.metadata) && !file.ends_with("libchandlery.so"))
         .collect();
-    // Where rustc read an archive its metadata lies beside it, a tenth as long, and serves as well.
+    // If rustc reads an archive, its metadata is beside it, a tenth of the size, and sufficient.
     for file in &mut files {
         let metadata = file.with_extension("rmeta");
         if file.extension().is_some_and(|kind| kind == "rlib") && metadata.is_file() {

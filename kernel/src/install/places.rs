@@ -1,11 +1,11 @@
-//! Where kernels live, by Jupyter's own rules.
+//! The folders of kernels, by Jupyter's rules.
 
 use std::path::PathBuf;
 use std::process::Command;
 
 use super::InstallError;
 
-/// For whom to install.
+/// The scope of an installation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Scope {
     /// The current user.
@@ -24,7 +24,7 @@ pub struct Places {
 }
 
 impl Places {
-    /// The folders of a scope.
+    /// Returns the folders of a scope.
     ///
     /// # Errors
     /// [`InstallError::Place`] without a home folder or without Python.
@@ -47,17 +47,17 @@ impl Places {
         Ok(Self { jupyter, library: data.join("chandlery").join(folder()) })
     }
 
-    /// Where kernelspecs are.
+    /// The folder of kernelspecs.
     pub fn kernels(&self) -> PathBuf {
         self.jupyter.join("kernels")
     }
 
-    /// Where the command, the toolkit and its metadata go; a number is added while an earlier installation is there.
+    /// The folder for the command, the toolkit and its metadata; a number is appended while an earlier installation exists.
     pub fn library(&self) -> PathBuf {
         self.library.clone()
     }
 
-    /// Every folder in which Jupyter looks for kernelspecs, in its order.
+    /// Returns every folder in which Jupyter looks for kernelspecs, in its order.
     pub fn searched() -> Vec<PathBuf> {
         let mut data: Vec<PathBuf> = std::env::var_os("JUPYTER_PATH").iter().flat_map(std::env::split_paths).collect();
         data.extend(user_jupyter());

@@ -1,4 +1,4 @@
-//! What earlier installations left: which folders are still needed, and the removal of all others.
+//! Removes the folders of earlier installations that are no longer needed.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -8,14 +8,14 @@ use serde_json::Value;
 use super::{Places, RECORD};
 use crate::system;
 
-/// Of the name of a folder that is being filled; the process id follows.
+/// The prefix of the name of a folder that is being filled; the process id follows.
 pub(super) const PART: &str = ".part-";
 
-/// Says that the installation this process runs from is in use, for as long as it lives: upgrades then leave it in place.
+/// Marks the installation that this process runs from as in use for the life of the process, so that upgrades leave it in place.
 /// Does nothing in a build folder.
 pub fn stay_in_use() {
     let record = std::env::current_exe().ok().and_then(|command| Some(command.parent()?.join(RECORD)));
-    // Left open: the system releases the lock however the process ends. Without locks upgrades remove the folder, and the
+    // Left open, because the system releases the lock when the process ends. Without locks, upgrades remove the folder, and the
     // kernel runs on until it needs a new worker.
     if let Some(record) = record.and_then(|path| File::open(path).ok())
         && record.lock_shared().is_ok()
@@ -29,12 +29,12 @@ pub fn stay_in_use() {
 pub struct Earlier {
     /// Where it is.
     pub folder: PathBuf,
-    /// A kernel runs from it.
+    /// Whether a kernel runs from it.
     pub running: bool,
 }
 
 impl Places {
-    /// Folders of complete installations that no kernelspec names any more.
+    /// Returns the folders of complete installations that no kernelspec names anymore.
     pub fn unused(&self) -> Vec<Earlier> {
         let named = self.commands();
         let unused = self.folders().into_iter().filter(|folder| {
@@ -45,7 +45,7 @@ impl Places {
         unused.map(|folder| Earlier { running: is_running(&folder), folder }).collect()
     }
 
-    /// Removes what is unused and not running, and what killed installations left; returns the former.
+    /// Removes unused installations and the leftovers of killed ones; returns the former.
     pub(super) fn sweep(&self) -> Vec<PathBuf> {
         for part in self.folders().into_iter().filter(|folder| is_part(folder)) {
             let process = part.to_string_lossy().rsplit_once(PART).and_then(|(_, process)| process.parse().ok());
@@ -57,7 +57,7 @@ impl Places {
         idle.filter(|folder| std::fs::remove_dir_all(folder).is_ok()).collect()
     }
 
-    /// The folders of this command beside the place of the next installation.
+    /// Returns the folders of this command beside that of the next installation.
     fn folders(&self) -> Vec<PathBuf> {
         let library = self.library();
         let entries = library.parent().and_then(|beside| std::fs::read_dir(beside).ok());
@@ -70,7 +70,7 @@ impl Places {
         folders
     }
 
-    /// The commands that kernelspecs start: those of this place, and all that Jupyter finds.
+    /// Returns the commands that kernelspecs start: those in this place, and all that Jupyter finds.
     fn commands(&self) -> Vec<PathBuf> {
         let mut kernels = Self::searched();
         kernels.push(self.kernels());
@@ -79,7 +79,7 @@ impl Places {
     }
 }
 
-/// The command that a kernelspec's folder starts.
+/// Returns the command that a kernelspec starts.
 pub(crate) fn command_of(spec: &Path) -> Option<PathBuf> {
     let text = std::fs::read_to_string(spec.join("kernel.json")).ok()?;
     let spec: Value = serde_json::from_str(&text).ok()?;

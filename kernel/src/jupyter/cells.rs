@@ -70,7 +70,7 @@ impl CellHandler for Cells {
     }
 }
 
-/// The front of one request: what the session publishes goes to its readers.
+/// The front of one request, which publishes what the session shows.
 struct Shown<'a>(&'a mut dyn FrontEnd);
 
 impl Front for Shown<'_> {

@@ -1,4 +1,4 @@
-//! What engines and sessions show, as contents of messages.
+//! Converts the output of engines and sessions to the contents of messages.
 
 use jupyter_protocol::{
     ClearOutput, DisplayData, ErrorOutput, ExecuteInput, ExecuteResult, ExecutionCount, ExpressionResult,
@@ -11,12 +11,12 @@ use chandlery::display::MimeBundle;
 use crate::engine::{Event, Outcome, Stream};
 use crate::session::Publication;
 
-/// A bundle with every form as it is: the typed forms of [`MediaType`] would parse and reformat some.
+/// Converts a bundle with every form unchanged: the typed forms of [`MediaType`] would parse and reformat some.
 pub(super) fn media(bundle: &MimeBundle) -> Media {
     Media::new(bundle.forms().iter().map(|(mime, value)| MediaType::Other((mime.clone(), value.clone()))).collect())
 }
 
-/// The answer to one of a request's `user_expressions`.
+/// Converts the answer to one of a request's `user_expressions`.
 pub(super) fn expression(value: Result<Option<MimeBundle>, Outcome>) -> ExpressionResult {
     if let Err(Outcome::Error { name, value, traceback }) = value {
         return ExpressionResult::Error { ename: name, evalue: value, traceback };
@@ -25,7 +25,7 @@ pub(super) fn expression(value: Result<Option<MimeBundle>, Outcome>) -> Expressi
     ExpressionResult::Ok { data, metadata: Map::new() }
 }
 
-/// A session's publication as iopub content.
+/// Converts a session's publication to iopub content.
 pub(super) fn publication(publication: Publication) -> JupyterMessageContent {
     match publication {
         Publication::Started { code, number } => {
@@ -53,7 +53,7 @@ fn shown(event: Event, number: u32) -> JupyterMessageContent {
             execution_count: ExecutionCount::new(number as usize),
             data: media(&data),
             metadata,
-            // Not `None`: that travels as null, on which nbclient fails.
+            // Not `None`, which is serialized as null, on which nbclient fails.
             transient: Some(Transient::default()),
         }
         .into(),

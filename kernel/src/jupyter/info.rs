@@ -1,4 +1,4 @@
-//! What the kernel and its language are called.
+//! The description of the kernel and its language.
 
 use jupyter_protocol::{CodeMirrorMode, HelpLink, KernelInfoReply, LanguageInfo, ReplyStatus};
 use serde_json::Value;

@@ -36,7 +36,7 @@ pub fn run(connection_file: &Path, engine: StartEngine) -> Result<(), ServeError
 }
 
 /// Serves an engine on the current runtime until a shutdown request or [`Outside::Stop`]. Its sockets are closed when this
-/// returns; what is still to be written to them is written by tasks of the runtime.
+/// returns; tasks of the runtime write the rest of the messages.
 ///
 /// # Errors
 /// [`ServeError::Bind`] or [`ServeError::System`].
@@ -49,7 +49,7 @@ pub async fn serve(
     server::serve(info, kernel(engine, history), outside).await
 }
 
-/// What may be used of the session while it runs a cell; empty while the engine starts.
+/// The parts of the session that are used while it runs a cell; empty while the engine starts.
 type Started = Arc<OnceLock<SharedSession>>;
 
 /// The parts of a session that are shared with its thread.

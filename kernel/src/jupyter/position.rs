@@ -1,11 +1,11 @@
 //! Cursor positions: Jupyter counts Unicode code points, engines count bytes.
 
-/// The byte offset of a code point offset; beyond the end, the end.
+/// Returns the byte offset of a code point offset; beyond the end, the end.
 pub(super) fn to_bytes(code: &str, code_points: usize) -> usize {
     code.char_indices().nth(code_points).map_or(code.len(), |(byte, _)| byte)
 }
 
-/// The code point offset of a byte offset; inside a character, that of its start.
+/// Returns the code point offset of a byte offset; inside a character, that of its start.
 pub(super) fn to_code_points(code: &str, byte: usize) -> usize {
     code.char_indices().take_while(|(start, c)| start + c.len_utf8() <= byte).count()
 }

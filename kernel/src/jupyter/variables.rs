@@ -1,4 +1,4 @@
-//! The comm target `chandlery.variables`, which tells the variables after every cell, for a pane that shows them.
+//! The comm target `chandlery.variables`, which sends the variables after every cell, for a pane that shows them.
 
 use serde::Serialize;
 use serde_json::Value;
@@ -7,19 +7,19 @@ use super::Started;
 use crate::engine::VariableSummary;
 use crate::server::{CommData, CommHandler};
 
-/// The target whose comms are told the variables.
+/// The target whose comms are sent the variables.
 const TARGET: &str = "chandlery.variables";
 
-/// Tells the variables.
+/// Sends the variables.
 pub(super) struct Variables(pub(super) Started);
 
-/// What the kernel says in these comms.
+/// The kernel's messages in these comms.
 #[derive(Serialize)]
 #[serde(rename_all = "lowercase")]
 enum VariablesMessage<'a> {
     /// The variables, by name.
     Variables(Vec<Variable<'a>>),
-    /// What was wrong with the front end's message.
+    /// An error in the front end's message.
     Error(&'a str),
 }
 

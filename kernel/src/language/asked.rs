@@ -1,4 +1,4 @@
-//! What was asked of the language process, and what it answered.
+//! The questions to the language process, and its answers.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -9,14 +9,14 @@ use super::messages::{LanguageReply, Question};
 /// How many answers are remembered: front ends ask for completions and documentation in turn.
 const REMEMBERED: usize = 8;
 
-/// What a question asks: code, cursor, whether to inspect.
+/// The content of a question: code, cursor, whether to inspect.
 type QuestionKey = (String, usize, bool);
 
-/// How a question stands.
+/// The state of a question.
 pub(super) enum Asked {
     /// It was answered before.
     Known(LanguageReply),
-    /// The answer will come here.
+    /// The answer will be sent on this channel.
     Waits(Receiver<LanguageReply>),
 }
 
@@ -30,14 +30,14 @@ struct OpenQuestion {
 pub(super) struct Questions {
     count: u64,
     open: BTreeMap<u64, OpenQuestion>,
-    /// The last answers. One may have come too late for the one who asked; asked again, it is at hand.
+    /// The last answers. An answer may arrive too late for its question, and serves the same question later.
     answered: VecDeque<(QuestionKey, LanguageReply)>,
-    /// When the process last gave a sign of life, or was given something to do.
+    /// When the process last sent something, or was given something to do.
     since: Option<Instant>,
 }
 
 impl Questions {
-    /// A question; what to send, if it was not sent before.
+    /// Adds a question. Also returns what to send, if it was not sent before.
     pub(super) fn ask(&mut self, code: &str, cursor: usize, inspect: bool) -> (Asked, Option<Question>) {
         let same = |key: &QuestionKey| key.1 == cursor && key.2 == inspect && key.0 == code;
         if let Some((_, answer)) = self.answered.iter().find(|(key, _)| same(key)) {
@@ -57,14 +57,14 @@ impl Questions {
         (Asked::Waits(answer), Some(question))
     }
 
-    /// The answer to the question `id`. Answers come in the order of their questions, so earlier ones get none any more.
+    /// Takes the answer to the question `id`. Answers come in the order of their questions, so earlier ones will not be answered.
     pub(super) fn answered(&mut self, id: u64, answer: LanguageReply) {
         let later = self.open.split_off(&(id + 1));
         let answered = std::mem::replace(&mut self.open, later).remove(&id);
         self.since = Some(Instant::now());
         let Some(OpenQuestion { key, waiting }) = answered else { return };
         for waiting in waiting {
-            // One that waited too long is gone.
+            // A question that waited too long is gone.
             let _ = waiting.send(answer.clone());
         }
         if !matches!(answer, LanguageReply::Nothing { .. }) {
@@ -73,12 +73,12 @@ impl Questions {
         }
     }
 
-    /// Nobody answers any more.
+    /// Forgets all questions, because the process is gone.
     pub(super) fn abandon(&mut self) {
         self.open.clear();
     }
 
-    /// For how long an answer has been owed without a sign of life.
+    /// Returns how long an answer has been due while the process was silent.
     pub(super) fn owed(&self) -> Option<Duration> {
         self.since.filter(|_| !self.open.is_empty()).map(|since| since.elapsed())
     }
@@ -117,7 +117,7 @@ mod tests {
         assert!(questions.open.is_empty() && questions.owed().is_none());
         assert_eq!(questions.answered.len(), REMEMBERED);
         assert!(lost.recv().is_err(), "nobody waits for it");
-        // That nothing is known is no answer to remember: a question that was skipped says so, too.
+        // `Unknown` is not remembered, because it is also the answer to a skipped question.
         questions.ask("c", 1, false);
         questions.answered(41, LanguageReply::Nothing { id: 41 });
         assert!(questions.ask("c", 1, false).1.is_some());

@@ -1,10 +1,10 @@
-//! Documentation as Markdown and as text. evcxr hands on the HTML that it makes of rust-analyzer's Markdown, which front
-//! ends show with less care: code in Markdown gets their colours. The HTML is that of CommonMark, a few tags, so the way
+//! Documentation as Markdown and as text. evcxr returns the HTML that it makes of rust-analyzer's Markdown, which front
+//! ends render less well: code in Markdown gets highlighted. The HTML is that of CommonMark, with few tags, so the way
 //! back is short; markup that a crate's author wrote by hand is left out, and its text stays.
 
 use chandlery::display::MimeBundle;
 
-/// The documentation in both forms.
+/// Returns the documentation in both forms.
 pub(crate) fn bundle(html: &str) -> MimeBundle {
     let pieces = parse(html);
     let render = |form| blocks(&pieces, form, "\n\n");
@@ -29,7 +29,7 @@ struct Element {
     inside: Vec<DocPiece>,
 }
 
-/// Deeper markup is text.
+/// Markup below this depth is text.
 const DEPTH: usize = 50;
 
 const INLINE: &[&str] = &["em", "strong", "code", "a", "img", "br"];
@@ -69,7 +69,7 @@ fn parse(html: &str) -> Vec<DocPiece> {
     open.pop().map(|root| root.inside).unwrap_or_default()
 }
 
-/// Ends the innermost element of this name, and those in it that have no end.
+/// Closes the innermost element of this name, and the unclosed ones in it.
 fn close(open: &mut Vec<Element>, tag: &str) {
     while open.len() > 1
         && let Some(element) = open.pop()
@@ -89,7 +89,7 @@ fn unescape(text: &str) -> String {
     names.iter().fold(text.to_owned(), |text, (name, character)| text.replace(name, character))
 }
 
-/// Paragraphs and other blocks, `between` them what keeps them apart.
+/// Writes paragraphs and other blocks, separated by `between`.
 fn blocks(pieces: &[DocPiece], form: Form, between: &str) -> String {
     let mut done: Vec<String> = Vec::new();
     let mut line = String::new();
@@ -137,8 +137,8 @@ fn block(element: &Element, form: Form) -> String {
     }
 }
 
-/// Rust, unless it says otherwise, as everywhere in Rust's documentation; lines that only make an example compile are
-/// left out there.
+/// Writes a code block: Rust by default, as in all of Rust's documentation; lines that only make an example compile are
+/// left out.
 fn code_block(inside: &[DocPiece], form: Form) -> String {
     let language = inside.iter().find_map(|piece| match piece {
         DocPiece::Element(code) if code.tag == "code" => code.value.as_deref(),
@@ -150,7 +150,7 @@ fn code_block(inside: &[DocPiece], form: Form) -> String {
         let line = line.trim_start();
         !(is_rust && (line == "#" || line.starts_with("# ") || line.starts_with("#\t")))
     });
-    // Two of them stand for one that is shown.
+    // `##` is a `#` that is shown.
     let shown = shown.map(|line| {
         if is_rust {
             line.replacen("##", "#", usize::from(line.trim_start().starts_with("##")))
@@ -167,7 +167,7 @@ fn code_block(inside: &[DocPiece], form: Form) -> String {
     format!("{fence}{}\n{text}\n{fence}", language.filter(|_| !is_rust).unwrap_or("rust"))
 }
 
-/// Whether a code block of this name is Rust: names that only say how it is tested are.
+/// Returns whether a code block of this language is Rust, including attributes that only say how it is tested.
 fn is_rust(language: &str) -> bool {
     let tested = ["rust", "no_run", "should_panic", "compile_fail", "standalone_crate", "test_harness"];
     let mut words = language.split([',', ' ']).map(str::trim);
@@ -207,7 +207,7 @@ fn inline(pieces: &[DocPiece], form: Form) -> String {
     line
 }
 
-/// The text alone.
+/// Returns only the text.
 fn words(pieces: &[DocPiece]) -> String {
     let text = pieces.iter().map(|piece| match piece {
         DocPiece::Text(text) => text.clone(),
@@ -229,7 +229,7 @@ fn indented(text: &str, first: &str, others: &str) -> String {
     lines.collect::<Vec<_>>().join("\n")
 }
 
-/// Text whose characters mean nothing to Markdown.
+/// Escapes text for Markdown.
 fn escaped(text: &str) -> String {
     let mut safe = String::with_capacity(text.len());
     for c in text.chars() {
@@ -241,7 +241,7 @@ fn escaped(text: &str) -> String {
     safe
 }
 
-/// What makes a line a heading, a list or a quotation.
+/// Returns the length of a marker that makes a line a heading, a list or a quotation.
 fn line_starts_escaped(text: &str) -> String {
     let lines = text.split('\n').map(|line| {
         let digits = line.len() - line.trim_start_matches(|c: char| c.is_ascii_digit()).len();
@@ -286,7 +286,7 @@ mod tests {
         }
         // Code is Rust if it does not say what it is.
         assert_eq!(form(&html("```\nlet x = 1;\n```"), "text/markdown"), "```rust\nlet x = 1;\n```");
-        // What makes an example compile is not shown.
+        // Lines that only make an example compile are not shown.
         let example = html("```\n# fn main() {\n#[derive(Debug)]\nstruct X;\n#\n# }\n```\n\n```text\n# shown\n```");
         let shown = "```rust\n#[derive(Debug)]\nstruct X;\n```\n\n```text\n# shown\n```";
         assert_eq!(form(&example, "text/markdown"), shown);
@@ -306,7 +306,7 @@ mod tests {
     }
 
     #[test]
-    fn other_markup_is_left_out_whatever_it_is() {
+    fn other_markup_is_left_out() {
         let odd = "<div class=\"warning\"><p>Careful <sup>2</sup> &amp;lt; <b>so</b></p></div>";
         assert_eq!(form(odd, "text/plain"), "Careful 2 &lt; so");
         let long = "<blockquote>".repeat(100_000) + "deep" + &"</em></ul>".repeat(10);

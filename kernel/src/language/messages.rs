@@ -1,6 +1,6 @@
-//! What the kernel and the language process say to each other: JSON, a value a line. Positions are byte offsets.
+//! The messages between the kernel and the language process: JSON, one value per line. Positions are byte offsets.
 //!
-//! This one file is part of both: `chandlery-evcxr` includes it by its path.
+//! This file is part of both: `chandlery-evcxr` includes it by its path.
 
 use std::path::PathBuf;
 
@@ -9,65 +9,65 @@ use serde::{Deserialize, Serialize};
 /// The folder below the process's own where rust-analyzer looks for the standard library's sources.
 pub const STD: &str = "std";
 
-/// Stands in a question's text between the definitions of earlier cells and what is in the body of a function: their
+/// Separates, in a question's text, the definitions of earlier cells from the body of a function: their
 /// variables, and the cell.
 pub const BODY: &str = "// variables\n";
 
-/// What the process is told: how to start, then questions.
+/// A message to the process: how to start, then questions.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum LanguageRequest {
-    /// What there is to know.
+    /// What to load at the start.
     Start {
         /// The crates that cells can use beside the toolkit.
         crates: Vec<Crate>,
         /// The folder with the standard library's sources, if this machine has them.
         std: Option<PathBuf>,
-        /// Whether to know the types of the toolkit's own dependencies, as far as there is memory. It takes longer.
+        /// Whether to load the types of the toolkit's own dependencies, if there is enough memory. It takes longer.
         dependencies: bool,
     },
-    /// Something that somebody wants to know.
+    /// A question.
     Question(Question),
 }
 
 /// A crate that a notebook depends on.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Crate {
-    /// As code calls it.
+    /// The name that code uses.
     pub name: String,
-    /// What stands behind its name in a manifest, the package's name included.
+    /// Its value in a manifest, including the package's name.
     pub dependency: String,
 }
 
 /// A question about source text.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Question {
-    /// Its answer has the same.
+    /// The id, which its answer has as well.
     pub id: u64,
-    /// The text, with all that earlier cells left in scope.
+    /// The text, with everything that earlier cells left in scope.
     pub code: String,
-    /// The place that is asked about.
+    /// The position in question.
     pub cursor: usize,
-    /// What stands at the cursor, instead of what may follow.
+    /// Whether to inspect the name at the cursor instead of completing.
     pub inspect: bool,
 }
 
-/// What the process says.
+/// A message from the process.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum LanguageReply {
-    /// It answers from now on.
+    /// It is ready.
     Ready {
-        /// How long it took.
+        /// How long starting took.
         milliseconds: u64,
-        /// The toolkit's dependencies whose types it knows, and the crates.
+        /// The toolkit's dependencies whose types it knows, and the notebook's crates.
         dependencies: Vec<String>,
-        /// Whether there is memory for another that knows more dependencies.
+        /// Whether there is enough memory for another process that knows more dependencies.
         more: bool,
     },
-    /// What may stand in a place.
+    /// Completions.
     Completions {
-        /// The question's.
+        /// The id of the question.
         id: u64,
         /// What may replace `start..end`.
         matches: Vec<Match>,
@@ -78,14 +78,14 @@ pub enum LanguageReply {
     },
     /// Documentation, as the HTML that evcxr makes of rust-analyzer's Markdown.
     Inspection {
-        /// The question's.
+        /// The id of the question.
         id: u64,
         /// The documentation.
         html: String,
     },
-    /// Nothing is known, or a later question came before this one was looked at.
+    /// Nothing is known, or a later question arrived before this one was handled.
     Nothing {
-        /// The question's.
+        /// The id of the question.
         id: u64,
     },
 }

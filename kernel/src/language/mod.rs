@@ -1,8 +1,8 @@
-//! The language process: evcxr's rust-analyzer, beside the kernel and never in the way of a cell.
+//! The language process: evcxr's rust-analyzer, beside the kernel, which never delays a cell.
 //!
 //! It is the executable `chandlery-evcxr` beside this command. The first question starts it; until it is ready, some
-//! seconds later, and wherever it cannot run, questions have no answer, and the kernel's own names serve. It knows the
-//! toolkit then, in half a gigabyte. A second one, which learns the types of candle and polars as well, takes its place
+//! seconds later, and where it cannot run, questions are not answered, and the names of the session are used. It knows the
+//! toolkit then, in half a gigabyte. A second one, which loads the types of candle and polars as well, takes its place
 //! after tens of seconds, with up to 2 GB. `CHANDLERY_LANGUAGE=off` leaves it out.
 
 mod asked;
@@ -24,23 +24,23 @@ use process::{Health, Process};
 /// The executable, beside the command.
 pub const PROGRAM: &str = "chandlery-evcxr";
 
-/// A process that hung or broke off is started anew so many times.
+/// How often a process that hangs or crashes is restarted.
 const RESTARTS: u32 = 3;
 
 const SWITCHED_OFF: &str = "switched off by CHANDLERY_LANGUAGE";
 const SHUT_DOWN: &str = "the engine was shut down";
 
-/// How long is waited, for what.
+/// The time limits.
 #[derive(Clone, Copy)]
 struct Limits {
-    /// A person who pressed Tab does not wait longer. JupyterLab gives up after a second.
+    /// For an answer: a person who pressed Tab does not wait longer, and JupyterLab gives up after a second.
     answer: Duration,
-    /// Analysis may go astray in code that does not make sense; a process that owes an answer and says nothing for so long
-    /// is started anew.
+    /// Analysis may not terminate for invalid code: a process that owes an answer and is silent for this long
+    /// is restarted.
     astray: Duration,
-    /// A process that is not ready by then never will be.
+    /// For starting: a process that is not ready by then never will be.
     start: Duration,
-    /// One that nobody asked for so long ends, since it holds much memory.
+    /// Without questions: the process ends after this time, because it uses much memory.
     rest: Duration,
 }
 
@@ -58,7 +58,7 @@ pub struct Language {
     rustc: Option<PathBuf>,
     limits: Limits,
     restarts: AtomicU32,
-    /// The crates that cells can use, and the library that was built of them.
+    /// The crates that cells can use, and the library that they were built into.
     crates: Mutex<(PathBuf, Vec<Crate>)>,
     state: Mutex<State>,
 }
@@ -67,17 +67,17 @@ enum State {
     Idle,
     Running {
         process: Process,
-        /// The one that will take its place.
+        /// The process that will replace it.
         next: Option<Process>,
-        /// Whether there was one to take its place.
+        /// Whether there was a process to replace it.
         tried: bool,
     },
-    /// It will not be started again, and why.
+    /// It will not be started again, for this reason.
     Ended(String),
 }
 
 impl Language {
-    /// A process to be started beside `command`, for cells that `rustc` compiles.
+    /// Creates a process that will be started from beside `command`, for cells that `rustc` compiles.
     pub fn new(command: &Path, rustc: Option<PathBuf>) -> Self {
         let off = std::env::var_os("CHANDLERY_LANGUAGE").is_some_and(|value| value == "off");
         let state = if off { State::Ended(SWITCHED_OFF.to_owned()) } else { State::Idle };
@@ -91,8 +91,8 @@ impl Language {
         }
     }
 
-    /// What may follow at `cursor`, or what stands there. None if the process is not ready, does not know, or takes too
-    /// long for somebody who waits since then; an answer that comes late is there for the same question asked again.
+    /// Completes at `cursor`, or inspects the name there. Returns `None` if the process is not ready, does not know, or takes too
+    /// long since `since`; an answer that arrives late is returned when the question is asked again.
     pub fn ask(&self, code: &str, cursor: usize, inspect: bool, since: Instant) -> Option<LanguageReply> {
         match self.send(code, cursor, inspect)? {
             Asked::Known(answer) => Some(answer),
@@ -103,7 +103,7 @@ impl Language {
         }
     }
 
-    /// Asks, and starts the process if need be. Nobody else can ask meanwhile, so nothing here waits.
+    /// Asks, and starts the process if needed. It holds the lock, so it never waits.
     fn send(&self, code: &str, cursor: usize, inspect: bool) -> Option<Asked> {
         let mut state = lock(&self.state);
         if let State::Running { process, next, tried } = &mut *state {
@@ -140,8 +140,8 @@ impl Language {
         Process::start(&self.program, rustc, lock(&self.crates).1.clone(), dependencies, self.limits.rest)
     }
 
-    /// The crates that cells can use from now on, and the library that was built of them. If they are others than before,
-    /// the next question starts the process anew.
+    /// Sets the crates that cells can use from now on, and the library that they were built into. If they changed,
+    /// the next question restarts the process.
     pub(crate) fn depend_on(&self, library: &Path, crates: impl FnOnce() -> Vec<Crate>) {
         let mut known = lock(&self.crates);
         if known.0 != library {
@@ -154,7 +154,7 @@ impl Language {
         }
     }
 
-    /// Its process id and what it said when it became ready.
+    /// Returns its process id and its message when it became ready.
     pub fn running(&self) -> Option<(u32, Option<LanguageReply>)> {
         match &*lock(&self.state) {
             State::Running { process, .. } => Some((process.id(), process.ready())),
@@ -162,7 +162,7 @@ impl Language {
         }
     }
 
-    /// Why there is no process and will be none.
+    /// Returns why there is no process and will not be one.
     pub fn problem(&self) -> Option<String> {
         match &*lock(&self.state) {
             State::Ended(why) => Some(why.clone()),
@@ -170,7 +170,7 @@ impl Language {
         }
     }
 
-    /// What to say to somebody who asks when there is no answer yet, or will be none.
+    /// Returns what to tell the user if there is no answer yet, or will not be one.
     pub(crate) fn excuse(&self) -> Option<String> {
         match &*lock(&self.state) {
             State::Running { process, .. } if process.ready().is_none() => {
@@ -181,7 +181,7 @@ impl Language {
         }
     }
 
-    /// Whether a process that ended for this reason was meant to run.
+    /// Returns whether a process that ended for this reason was supposed to run.
     fn is_wanted(why: &str) -> bool {
         ![SWITCHED_OFF, SHUT_DOWN].contains(&why)
     }

@@ -13,7 +13,7 @@ use super::messages::{Crate, LanguageReply, LanguageRequest, STD};
 use super::{Limits, lock};
 use crate::private_folder::PrivateFolder;
 
-/// Where it writes why it failed.
+/// The file of its standard error.
 const ERRORS: &str = "errors";
 
 pub(super) struct Process {
@@ -28,24 +28,24 @@ pub(super) struct Process {
 struct Heard {
     ready: Option<LanguageReply>,
     over: bool,
-    /// It was told to end, because nobody asked.
+    /// Whether it was told to end, because there were no questions.
     resting: bool,
     questions: Questions,
 }
 
-/// Whether it is worth asking.
+/// The state of the process.
 pub(super) enum Health {
     Good,
-    /// Nobody asked for long, and so it ended.
+    /// It ended after a long time without questions.
     Resting,
-    /// It has served, and another may serve again.
+    /// It failed after it was ready, so another may work.
     Lost(String),
-    /// Another would fail as well.
+    /// It failed in a way in which another would fail as well.
     Hopeless(String),
 }
 
 impl Process {
-    /// Starts one that knows the types of the toolkit's dependencies, or not.
+    /// Starts a process, with or without the types of the toolkit's dependencies.
     pub(super) fn start(
         program: &Path,
         rustc: &Path,
@@ -60,10 +60,10 @@ impl Process {
         }
         let folder = PrivateFolder::fresh(&std::env::temp_dir())?;
         let mut command = command(program, rustc, folder.path())?;
-        // Where rust-analyzer finds no sources of the standard library, it has rustup fetch them, and waits for the network.
-        // So it is always shown a folder, which the process fills.
+        // If rust-analyzer does not find the sources of the standard library, it has rustup fetch them, and waits for the network.
+        // So it always gets a folder, which the process fills.
         command.env("RUST_SRC_PATH", folder.path().join(STD));
-        // What rust-analyzer writes for a moment is removed with the folder, if it is ended in that moment.
+        // Temporary files of rust-analyzer are removed with the folder if it is killed.
         command.env("TMPDIR", folder.path());
         command.arg("language").arg(folder.path()).stderr(File::create(folder.path().join(ERRORS))?);
         let mut child = command.spawn()?;
@@ -73,7 +73,7 @@ impl Process {
         let heard = Arc::new(Mutex::new(Heard::default()));
         let (hears, tells) = (Arc::clone(&heard), Arc::clone(&heard));
         let (requests, told) = channel();
-        // A pipe may be full, and nobody who asks waits for that.
+        // A pipe may be full, and questions must not wait for that.
         let thread = |name: &str| std::thread::Builder::new().name(name.to_owned());
         thread("language in").spawn(move || tell(input, &told, rest, &tells))?;
         thread("language out").spawn(move || listen(output, &hears))?;
@@ -81,7 +81,7 @@ impl Process {
         Ok(Self { child, requests, heard, folder, began: Instant::now() })
     }
 
-    /// Asks, if it is ready.
+    /// Sends a question, if the process is ready.
     pub(super) fn ask(&self, code: &str, cursor: usize, inspect: bool) -> Option<Asked> {
         let mut heard = lock(&self.heard);
         heard.ready.as_ref()?;
@@ -100,7 +100,7 @@ impl Process {
             (None, false) if self.began.elapsed() > limits.start => {
                 Health::Hopeless(format!("not ready after {} s", limits.start.as_secs()))
             }
-            (Some(_), true) => Health::Lost(format!("it broke off: {}", self.last_words())),
+            (Some(_), true) => Health::Lost(format!("it crashed: {}", self.last_words())),
             (Some(_), false) if heard.questions.owed().is_some_and(|owed| owed > limits.astray) => {
                 Health::Lost(format!("no answer for {} s", limits.astray.as_secs()))
             }
@@ -108,7 +108,7 @@ impl Process {
         }
     }
 
-    /// What it wrote last.
+    /// Returns the last line that it wrote.
     fn last_words(&self) -> String {
         let words = std::fs::read(self.folder.path().join(ERRORS)).unwrap_or_default();
         let words = String::from_utf8_lossy(&words);
@@ -119,12 +119,12 @@ impl Process {
         self.child.id()
     }
 
-    /// Whether another would know more.
+    /// Returns whether another process would know more.
     pub(super) fn could_know_more(&self) -> bool {
         matches!(lock(&self.heard).ready, Some(LanguageReply::Ready { more: true, .. }))
     }
 
-    /// What it said when it became ready.
+    /// Returns its message when it became ready.
     pub(super) fn ready(&self) -> Option<LanguageReply> {
         lock(&self.heard).ready.clone()
     }
@@ -137,7 +137,7 @@ impl Drop for Process {
     }
 }
 
-/// The folder with the sources of the standard library that belongs to a compiler: what `RUST_SRC_PATH` names, or what
+/// Returns the folder with the standard library's sources for a compiler: `RUST_SRC_PATH`, or what
 /// `rustup component add rust-src` installs.
 pub fn std_sources(rustc: &Path) -> Option<PathBuf> {
     let named = std::env::var_os("RUST_SRC_PATH").filter(|path| !path.is_empty()).map(PathBuf::from);
@@ -145,7 +145,7 @@ pub fn std_sources(rustc: &Path) -> Option<PathBuf> {
     named.or_else(installed).filter(|folder| folder.is_absolute() && folder.join("core").is_dir())
 }
 
-/// Passes requests on. The process ends when there is none for long, since it holds much memory.
+/// Passes requests on. The process ends after a long time without one, because it uses much memory.
 fn tell(mut input: ChildStdin, requests: &Receiver<LanguageRequest>, rest: Duration, heard: &Mutex<Heard>) {
     loop {
         let request = match requests.recv_timeout(rest) {
@@ -166,7 +166,7 @@ fn tell(mut input: ChildStdin, requests: &Receiver<LanguageRequest>, rest: Durat
 
 fn listen(output: ChildStdout, heard: &Mutex<Heard>) {
     for line in BufReader::new(output).lines().map_while(Result::ok) {
-        // evcxr may print a line of its own.
+        // evcxr may print other lines.
         let Ok(answer) = serde_json::from_str::<LanguageReply>(&line) else { continue };
         let mut heard = lock(heard);
         match answer {
@@ -183,10 +183,10 @@ fn listen(output: ChildStdout, heard: &Mutex<Heard>) {
     heard.questions.abandon();
 }
 
-/// The executable, to be started with `folder` for its files and with the tools of `rustc`'s toolchain.
+/// Returns the command, with `folder` for its files and the tools of `rustc`'s toolchain.
 ///
 /// # Errors
-/// A folder whose name cannot stand in a search path.
+/// A folder whose name cannot be in a search path.
 pub(crate) fn command(program: &Path, rustc: &Path, folder: &Path) -> std::io::Result<Command> {
     let tools = rustc.parent().unwrap_or(Path::new("/"));
     let beside = program.parent().unwrap_or(Path::new("/"));
@@ -195,21 +195,21 @@ pub(crate) fn command(program: &Path, rustc: &Path, folder: &Path) -> std::io::R
         let rest = std::env::split_paths(&rest).filter(|path| !path.as_os_str().is_empty()).collect::<Vec<_>>();
         std::env::join_paths(first.iter().map(|path| (*path).to_owned()).chain(rest)).map_err(std::io::Error::other)
     };
-    // The standard library lies beside an installed command, and by target in a toolchain.
+    // The standard library is beside an installed command, and in the folder of the target in a toolchain.
     let targets = std::fs::read_dir(tools.with_file_name("lib").join("rustlib")).into_iter().flatten().flatten();
     let targets: Vec<PathBuf> = targets.map(|target| target.path().join("lib")).filter(|path| path.is_dir()).collect();
     let libraries: Vec<&Path> = std::iter::once(beside).chain(targets.iter().map(PathBuf::as_path)).collect();
     let mut command = Command::new(program);
     command
         .env("EVCXR_TMPDIR", folder.join("context"))
-        // A person's start-up file for evcxr is meant for evcxr's notebooks.
+        // The user's startup file for evcxr is meant for evcxr's notebooks.
         .env("EVCXR_CONFIG_DIR", folder.join("config"))
         .env("CARGO_NET_OFFLINE", "true")
         .env("PATH", joined(&[tools], "PATH")?)
         .env("LD_LIBRARY_PATH", joined(&libraries, "LD_LIBRARY_PATH")?)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped());
-    // Ctrl-C in the server's terminal is for the running cell.
+    // Ctrl-C in the server's terminal is meant for the running cell.
     std::os::unix::process::CommandExt::process_group(&mut command, 0);
     Ok(command)
 }

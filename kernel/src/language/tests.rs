@@ -1,4 +1,4 @@
-//! Stand-ins for the language process: what it does wrong must not be the kernel's fault.
+//! Stand-ins for the language process: its failures must not affect the kernel.
 
 use std::path::Path;
 use std::process::Command;
@@ -10,7 +10,7 @@ use crate::private_folder::PrivateFolder;
 const READY: &str = "read start; echo '{\"ready\":{\"milliseconds\":1,\"dependencies\":[],\"more\":false}}'";
 const ANSWER: &str = "echo '{\"inspection\":{\"id\":1,\"html\":\"<p>late</p>\"}}'";
 
-/// A generous while: the machine may be busy.
+/// Generous, because the machine may be busy.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 struct StandIn {
@@ -19,7 +19,7 @@ struct StandIn {
 }
 
 impl StandIn {
-    /// A process that runs this script, in which `$LOG` is a file to note things in.
+    /// A process that runs this script, in which `$LOG` is a file for notes.
     fn new(script: &str, limits: Limits) -> Self {
         let folder = PrivateFolder::fresh(&std::env::temp_dir()).unwrap();
         let text = format!("#!/bin/sh\nLOG={}/log\n{script}\n", folder.path().display());
@@ -29,13 +29,13 @@ impl StandIn {
         let program = folder.path().join(PROGRAM);
         assert!(Command::new("sh").args(["-c", write]).arg(&program).arg(text).status().unwrap().success());
         let mut language = Language::new(&folder.path().join("chandlery"), Some("/usr/bin/rustc".into()));
-        // Whatever the environment says.
+        // Independent of the environment.
         language.state = Mutex::new(State::Idle);
         language.limits = limits;
         Self { folder, language }
     }
 
-    /// The lines it noted.
+    /// Returns the lines of its log.
     fn log(&self) -> Vec<String> {
         let text = std::fs::read_to_string(self.folder.path().join("log")).unwrap_or_default();
         text.lines().map(str::to_owned).collect()
@@ -45,7 +45,7 @@ impl StandIn {
         self.language.ask("spots.", 6, true, Instant::now())
     }
 
-    /// Asks until something is the case.
+    /// Asks until a condition holds.
     fn until(&self, what: &str, mut is: impl FnMut(Option<LanguageReply>) -> bool) {
         let began = Instant::now();
         while !is(self.ask()) {
@@ -96,7 +96,7 @@ fn an_answer_that_comes_too_late_serves_the_same_question_later() {
 }
 
 #[test]
-fn a_process_that_hangs_is_started_anew_and_at_last_given_up() {
+fn a_process_that_hangs_is_restarted_a_few_times() {
     // It reads nothing, so that its pipe is full in the end.
     let stand_in = StandIn::new(
         &format!("echo started >> $LOG\n{READY}\nexec sleep 1000"),
@@ -119,7 +119,7 @@ fn a_process_that_hangs_is_started_anew_and_at_last_given_up() {
 }
 
 #[test]
-fn a_process_that_breaks_off_is_started_anew() {
+fn a_process_that_crashes_is_restarted() {
     let script = format!(
         "if [ -e $LOG ]; then {READY}; read question; {ANSWER}; cat > /dev/null; fi\n\
          {READY}; read question; echo first > $LOG; echo 'it went wrong' >&2; exit 101"
@@ -130,7 +130,7 @@ fn a_process_that_breaks_off_is_started_anew() {
 }
 
 #[test]
-fn one_that_knows_more_takes_its_place_when_it_is_ready() {
+fn a_process_that_knows_more_replaces_it_when_ready() {
     let first = READY.replace("more\":false", "more\":true");
     let script = format!(
         "read -r start; printf '%s\\n' \"$start\" >> $LOG\n\
@@ -153,7 +153,7 @@ fn one_that_knows_more_takes_its_place_when_it_is_ready() {
 }
 
 #[test]
-fn one_that_nobody_asks_ends_and_the_next_question_starts_another() {
+fn an_idle_process_ends_and_a_question_starts_another() {
     let stand_in = StandIn::new(
         &format!("{READY}\ncat > /dev/null\necho ended >> $LOG"),
         Limits { answer: SHORT, rest: Duration::from_millis(200), ..LIMITS },
@@ -165,7 +165,7 @@ fn one_that_nobody_asks_ends_and_the_next_question_starts_another() {
         assert!(began.elapsed() < PATIENCE, "it does not end");
         std::thread::sleep(Duration::from_millis(5));
     }
-    // As often as it likes: this is no failure.
+    // This may happen any number of times, because it is not a failure.
     for _ in 0..=RESTARTS + 1 {
         std::thread::sleep(Duration::from_millis(250));
         stand_in.ask();
@@ -174,7 +174,7 @@ fn one_that_nobody_asks_ends_and_the_next_question_starts_another() {
 }
 
 #[test]
-fn other_crates_start_it_anew_and_it_is_told_of_them() {
+fn other_crates_restart_it_with_them() {
     let stand_in = StandIn::new("read -r crates; printf '%s\\n' \"$crates\" >> $LOG; exec sleep 1000", LIMITS);
     let found =
         || vec![Crate { name: "a_b".to_owned(), dependency: "{ package = \"a-b\", version = \"1\" }".to_owned() }];
@@ -182,10 +182,10 @@ fn other_crates_start_it_anew_and_it_is_told_of_them() {
     let first = stand_in.id();
     stand_in.language.depend_on(Path::new("/one.so"), found);
     assert_eq!(stand_in.id(), None, "nobody asked");
-    stand_in.until("it is not started anew", |_| stand_in.log().len() == 2);
+    stand_in.until("it is not restarted", |_| stand_in.log().len() == 2);
     let second = stand_in.id();
     assert!(second.is_some() && second != first);
-    // The same once more changes nothing.
+    // Setting the same again changes nothing.
     stand_in.language.depend_on(Path::new("/one.so"), found);
     assert_eq!((stand_in.id(), stand_in.language.problem()), (second, None));
     let told: Vec<_> = stand_in
@@ -200,9 +200,9 @@ fn other_crates_start_it_anew_and_it_is_told_of_them() {
 }
 
 #[test]
-fn why_it_cannot_start_is_known_and_it_is_not_tried_again() {
+fn the_reason_for_a_failed_start_is_known_and_not_retried() {
     let stand_in = StandIn::new("echo started >> $LOG; echo 'no toolkit here' >&2; echo >&2; exit 1", LIMITS);
-    stand_in.until("it is tried on and on", |_| stand_in.language.problem().is_some());
+    stand_in.until("it is retried forever", |_| stand_in.language.problem().is_some());
     assert_eq!(stand_in.language.problem().unwrap(), "no toolkit here");
     assert_eq!((stand_in.ask(), stand_in.log().len()), (None, 1));
     let missing = Language::new(Path::new("/no/such/chandlery"), Some("/usr/bin/rustc".into()));

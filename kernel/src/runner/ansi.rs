@@ -1,4 +1,4 @@
-//! ANSI colours in text: removed for files, turned into spans for pages.
+//! ANSI colors in text: removed for files, converted to spans for pages.
 
 use chandlery::display::Html;
 use vte::{Params, Parser, Perform};
@@ -6,11 +6,11 @@ use vte::{Params, Parser, Perform};
 /// A piece of text between escape sequences.
 enum AnsiPiece {
     Text(String),
-    /// The parameters of a colour sequence, such as 1 and 31.
+    /// The parameters of a color sequence, such as 1 and 31.
     Style(Vec<u16>),
 }
 
-/// What a terminal's parser finds, in order.
+/// The pieces that the parser of escape sequences finds, in order.
 #[derive(Default)]
 struct AnsiPieces(Vec<AnsiPiece>);
 
@@ -42,9 +42,9 @@ impl Perform for AnsiPieces {
     }
 }
 
-/// The text without escape sequences.
+/// Returns the text without escape sequences.
 pub(super) fn strip(text: &str) -> String {
-    // A library that strips alone takes tabs and carriage returns out as well.
+    // The crate `strip-ansi-escapes` would remove tabs and carriage returns as well.
     let texts = AnsiPieces::of(text).into_iter().filter_map(|piece| match piece {
         AnsiPiece::Text(text) => Some(text),
         AnsiPiece::Style(_) => None,
@@ -52,7 +52,7 @@ pub(super) fn strip(text: &str) -> String {
     texts.collect()
 }
 
-/// Writes text with its colours as spans; the page defines the classes `a1` (bold) to `a97` (bright white).
+/// Writes text with its colors as spans; the page defines the classes `a1` (bold) to `a97` (bright white).
 pub(super) fn write_html(html: &mut Html, text: &str) {
     let mut active: Vec<u16> = Vec::new();
     for piece in AnsiPieces::of(&settled(text)) {
@@ -81,7 +81,7 @@ fn restyle(active: &mut Vec<u16>, parameters: &[u16]) {
                 active.push(code);
             }
             39 => active.retain(|&a| a < 30),
-            // Of the 256 colours the first 16 have classes; true colours are left out. Both carry parameters.
+            // Of the 256 colors the first 16 have classes; true colors are left out. Both have parameters.
             38 | 48 => match (codes.next(), codes.next()) {
                 (Some(5), Some(n @ 0..=15)) if code == 38 => {
                     active.retain(|&a| a < 30);
@@ -97,7 +97,7 @@ fn restyle(active: &mut Vec<u16>, parameters: &[u16]) {
     }
 }
 
-/// What a terminal shows of lines that were rewritten with carriage returns.
+/// Returns what a terminal shows of lines that were rewritten with carriage returns.
 fn settled(text: &str) -> String {
     let line = |line: &str| line.trim_end_matches('\r').rsplit('\r').next().unwrap_or("").to_owned();
     text.split('\n').map(line).collect::<Vec<_>>().join("\n")
@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn colours_become_spans_and_text_is_escaped() {
+    fn colors_become_spans_and_text_is_escaped() {
         assert_eq!(html("\u{1b}[1;31mE<0>\u{1b}[0m ok"), "<span class=\"a1 a31\">E&lt;0&gt;</span> ok");
         assert_eq!(html("\u{1b}[38;5;9mred\u{1b}[39m"), "<span class=\"a91\">red</span>");
         assert_eq!(html("\u{1b}[38;2;1;2;3mtrue\u{1b}[2K"), "true");

@@ -1,4 +1,4 @@
-//! The check of one notebook: all its cells compiled, none run, and what is wrong told for each.
+//! Checks a notebook: compiles all cells, runs none, and reports the errors of each.
 
 use std::time::Instant;
 
@@ -12,7 +12,7 @@ use super::watchdog::with_timeout;
 use crate::engine::{Event, Outcome};
 use crate::session::{Front, Publication, Session};
 
-/// What a check says beside errors: warnings, and what it could not look at.
+/// The output of a check besides errors: warnings, and what it could not check.
 #[derive(Default)]
 struct Remarks(String);
 
@@ -64,10 +64,7 @@ impl Run<'_> {
                 Some((RunError::Stopped { path: path.clone(), signal }, format!("the run was stopped by {signal}")))
             } else if self.deadline.is_some_and(|end| Instant::now() >= end) && (timed_out || cell < of) {
                 let limit = self.options.total_timeout.unwrap_or_default();
-                Some((
-                    RunError::Late { path: path.clone(), cell, of, limit },
-                    "the time of the whole run was over".to_owned(),
-                ))
+                Some((RunError::Late { path: path.clone(), cell, of, limit }, "the whole run took too long".to_owned()))
             } else {
                 None
             };

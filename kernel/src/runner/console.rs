@@ -1,21 +1,21 @@
-//! The report of a run: the notebooks' lines in the order of the notebooks, and on a terminal the running cells.
+//! The report of a run: the lines of the notebooks in order, and on a terminal the running cells.
 
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::time::{Duration, Instant};
 
-/// What the run of one notebook says.
+/// A message from the run of one notebook.
 pub(super) enum Note {
-    /// Lines of the report; no cell runs.
+    /// Lines of the report, while no cell runs.
     Text(String),
     /// A cell starts.
     Running(String),
-    /// There is no more to come.
+    /// The notebook is finished.
     Finished,
 }
 
-/// Says what happens in one notebook.
+/// Reports what happens in one notebook.
 #[derive(Clone)]
 pub(super) struct Teller {
     index: usize,
@@ -38,7 +38,7 @@ impl Teller {
     }
 
     fn tell(&self, note: Note) {
-        // Nobody listens any more once the report could not be written; the run saves its notebook all the same.
+        // Nobody listens once the report could not be written; the run saves its notebook anyway.
         let _ = self.notes.send((self.index, note));
     }
 }
@@ -49,10 +49,10 @@ impl Drop for Teller {
     }
 }
 
-/// How often the line of the running cells is written anew.
+/// How often the line of the running cells is rewritten.
 const REDRAW: Duration = Duration::from_millis(500);
 
-/// Writes what tellers say until all of them are gone.
+/// Writes the messages of tellers until all of them are gone.
 ///
 /// # Errors
 /// The first failure to write.
@@ -65,7 +65,7 @@ pub(super) fn print(notes: &Receiver<(usize, Note)>, report: &mut dyn Write, liv
             Err(RecvTimeoutError::Timeout) => console.draw(),
             Err(RecvTimeoutError::Disconnected) => return written.and(console.clear()),
         };
-        // The run goes on when its report cannot be written; its notebooks are what matters.
+        // The run continues if its report cannot be written, because its notebooks matter more.
         written = written.and(done);
     }
 }
@@ -73,9 +73,9 @@ pub(super) fn print(notes: &Receiver<(usize, Note)>, report: &mut dyn Write, liv
 struct Console<'a> {
     report: &'a mut dyn Write,
     live: bool,
-    /// The notebook whose lines are written as they come.
+    /// The notebook whose lines are written immediately.
     next: usize,
-    /// The lines of later ones, and whether they are finished.
+    /// The lines of later notebooks, and whether they are finished.
     held: BTreeMap<usize, (String, bool)>,
     running: BTreeMap<usize, (String, Instant)>,
     drawn: bool,
@@ -106,7 +106,7 @@ impl Console<'_> {
         self.release()
     }
 
-    /// Writes what was held back of notebooks whose turn has come.
+    /// Writes the lines of notebooks whose turn has come.
     fn release(&mut self) -> std::io::Result<()> {
         while let Some((text, finished)) = self.held.get_mut(&self.next) {
             let (text, finished) = (std::mem::take(text), *finished);
@@ -153,7 +153,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lines_stand_in_the_order_of_the_notebooks() {
+    fn lines_are_in_the_order_of_the_notebooks() {
         let (sender, receiver) = std::sync::mpsc::channel();
         let (first, second) = (Teller::new(0, sender.clone()), Teller::new(1, sender));
         second.line("b1");
@@ -168,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn a_terminal_shows_the_running_cell_and_no_trace_of_it_in_the_end() {
+    fn a_terminal_shows_the_running_cell_and_clears_it_at_the_end() {
         let (sender, receiver) = std::sync::mpsc::channel();
         let teller = Teller::new(0, sender);
         teller.running("[1/2] let a = 1;".to_owned());

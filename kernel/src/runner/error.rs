@@ -66,12 +66,12 @@ pub enum RunError {
         /// Why.
         source: StartError,
     },
-    /// A cell failed. It was reported in the report.
+    /// A cell failed. The failure is in the report.
     #[error("`{}` failed at cell {cell} of {of}: {name}: {value}", path.display())]
     Cell {
         /// The notebook.
         path: PathBuf,
-        /// The cell's place among all cells, from 1.
+        /// The number of the cell, from 1.
         cell: usize,
         /// How many cells there are.
         of: usize,
@@ -80,7 +80,7 @@ pub enum RunError {
         /// What happened.
         value: String,
     },
-    /// Cells do not compile. Their stories have been told in the report.
+    /// Cells do not compile. Their errors are in the report.
     #[error("`{}` has {failed} of {of} code cells that do not compile", path.display())]
     Check {
         /// The notebook.
@@ -104,7 +104,7 @@ pub enum RunError {
         /// What is wrong where.
         source: RuleError,
     },
-    /// Cells show something else than in the golden notebook. What differs has been told in the report.
+    /// Cells show something other than in the golden notebook. The differences are in the report.
     #[error("`{}` differs from `{}` in {different} of {of} cells", path.display(), golden.display())]
     Different {
         /// The notebook.
@@ -116,12 +116,12 @@ pub enum RunError {
         /// How many were compared.
         of: usize,
     },
-    /// The time for the whole run was over.
+    /// The whole run took too long.
     #[error("`{}` was stopped at cell {cell} of {of}: the run took longer than {} s (--total-timeout)", path.display(), limit.as_secs_f64())]
     Late {
         /// The notebook that was running.
         path: PathBuf,
-        /// The cell's place among all cells, from 1.
+        /// The number of the cell, from 1.
         cell: usize,
         /// How many cells there are.
         of: usize,
@@ -136,7 +136,7 @@ pub enum RunError {
         /// What stopped it.
         signal: StopSignal,
     },
-    /// All cells ran, and a variable could not be dropped at the end. The failure has been told in the report.
+    /// All cells ran, and a variable could not be dropped at the end. The failure is in the report.
     #[error("`{}` failed at its end, when its variables were dropped: {name}: {value}", path.display())]
     End {
         /// The notebook.
@@ -146,7 +146,7 @@ pub enum RunError {
         /// What happened.
         value: String,
     },
-    /// More than one notebook failed. Each one's reason has been told in the report.
+    /// More than one notebook failed. The reasons are in the report.
     #[error("{failed} of {of} notebooks failed")]
     Several {
         /// How many failed.

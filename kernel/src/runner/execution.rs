@@ -1,4 +1,4 @@
-//! The run of one notebook: its cells in order through a [`Session`], what they show into the file.
+//! Runs a notebook: its cells in order through a [`Session`], and their output into the file.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -21,7 +21,7 @@ use super::{StartEngineFor, ansi, html, memory, parameters, resume};
 use crate::engine::{Interrupter, Outcome};
 use crate::session::{CellRequest, Session};
 
-/// Long runs are saved on the way, but not after every quick cell.
+/// Long runs are saved in between, but not after every quick cell.
 const SAVE_EVERY: Duration = Duration::from_secs(10);
 
 /// How long dropping the variables may take when all cells ran, and when the run was stopped.
@@ -38,7 +38,7 @@ pub(super) struct Run<'a> {
     pub(super) teller: &'a Teller,
 }
 
-/// What the run of a notebook leaves for the reports.
+/// The results of a notebook's run, for the reports.
 pub(super) struct NotebookResult {
     pub(super) suite: Suite,
     pub(super) comparison: Option<Comparison>,
@@ -50,13 +50,13 @@ struct ExecutedCell {
     outcome: Outcome,
     seconds: f64,
     peak: Option<u64>,
-    /// The time of the whole run was over.
+    /// Whether the whole run took too long.
     late: bool,
-    /// The rows of its tables of tests.
+    /// The rows of its test tables.
     tests: Vec<Value>,
 }
 
-/// A notebook with its parameters set.
+/// Reads a notebook and sets its parameters.
 pub(super) fn read(path: &Path, options: &Options) -> Result<Notebook, RunError> {
     let mut notebook = Notebook::read(path)?;
     if let Some((kernel, language)) = notebook.other_kernel() {
@@ -70,9 +70,9 @@ pub(super) fn read(path: &Path, options: &Options) -> Result<Notebook, RunError>
 }
 
 impl Run<'_> {
-    /// Runs the notebook, saves it, also when a cell failed, and compares what a golden one is given for.
+    /// Runs the notebook, saves it even if a cell failed, and compares it if a golden notebook is given.
     pub(super) fn run(&self, start: StartEngineFor<'_>, found: &mut NotebookResult) -> Result<(), RunError> {
-        // Read before anything runs: it may be the very file that this run saves.
+        // Read before anything runs, because it may be the file that this run saves.
         let golden = match &self.job.golden {
             Some(path) if path.exists() => Some(Notebook::read(path)?),
             Some(path) if !self.options.accept => return Err(RunError::NoGolden { path: path.clone() }),
@@ -105,7 +105,7 @@ impl Run<'_> {
             if different > 0 {
                 self.teller.line(&format!("\ncompared with {}:\n\n{}", path.display(), comparison.report()));
             } else {
-                self.teller.line(&format!("{of} cells show what they show in {}", path.display()));
+                self.teller.line(&format!("{of} cells show the same as in {}", path.display()));
             }
             if !self.options.accept {
                 comparison.cells.iter().for_each(|cell| found.suite.compared(cell));
@@ -130,7 +130,7 @@ impl Run<'_> {
         let from = self.options.from.as_deref().map(|cell| resume::find(&notebook, cell)).transpose();
         let from = from.map_err(|source| RunError::Resume { path: self.job.path.clone(), source })?.unwrap_or(0);
         if let Some(before) = self.job.output.as_ref().filter(|output| from > 0 && output.is_file()) {
-            // What the last run saved is what the user resumes; without it, the notebook's own outputs stay.
+            // The user resumes what the last run saved; without it, the notebook's own outputs stay.
             if let Ok(before) = Notebook::read(before.path()) {
                 notebook.take_outputs(&before, from);
             }
@@ -144,7 +144,7 @@ impl Run<'_> {
         let mut recorder = Recorder::new(notebook.len(), self.options.max_output.unwrap_or(transcript::LIMIT));
         let ran = self.cells(&mut session, &mut notebook, from, &mut recorder, suite);
         if self.stop.signal().is_some() {
-            // Whoever stopped the run may not wait until the variables are dropped.
+            // After a stopped run there may be no time to drop the variables.
             recorder.write_to(&mut notebook, from);
             let _ = self.save(&notebook, false);
         }
@@ -154,7 +154,7 @@ impl Run<'_> {
         ran.and(ended).map(|()| notebook)
     }
 
-    /// Drops the variables, as a program does at its end. What that shows belongs to the last cell that ran.
+    /// Drops the variables, as a program does at its end. Output belongs to the last cell that ran.
     fn end(&self, session: &mut Session, recorder: &mut Recorder, suite: &mut Suite) -> Result<(), RunError> {
         let began = Instant::now();
         let left = self.deadline.map_or(END, |end| end.saturating_duration_since(began));
@@ -254,7 +254,7 @@ impl Run<'_> {
         ExecutedCell { number: execution.number, outcome, seconds, peak, late, tests: recorder.tests() }
     }
 
-    /// Reports a cell, and ends the run where it must end.
+    /// Reports a cell, and ends the run if it failed.
     fn judge(
         &self,
         ran: &ExecutedCell,
@@ -295,7 +295,7 @@ impl Run<'_> {
             self.teller.line(&failure.tell());
             if from > 0 && stopped.is_none() {
                 self.teller.line(
-                    "cells before `--from` did not run, so their variables are missing; tag those that make them `setup`\n",
+                    "cells before `--from` did not run, so their variables are missing; tag the cells that make them `setup`\n",
                 );
             }
         }
@@ -313,14 +313,14 @@ impl Run<'_> {
         };
         let why = match &ends {
             RunError::Stopped { signal, .. } => format!("the run was stopped by {signal}"),
-            RunError::Late { .. } => "the time of the whole run was over".to_owned(),
+            RunError::Late { .. } => "the whole run took too long".to_owned(),
             _ => "an earlier cell failed".to_owned(),
         };
         suite.skip_rest(notebook, index + 1, &why);
         Err(ends)
     }
 
-    /// Writes the notebook and its page: at last, or on the way, which only regular files can take.
+    /// Writes the notebook and its page, at the end, or in between if they are regular files.
     fn save(&self, notebook: &Notebook, last: bool) -> Result<(), RunError> {
         let written = |file: &&OutputFile| last || file.is_file();
         let output = self.job.output.as_ref().filter(written).map_or(Ok(()), |file| file.write(&notebook.text()));
@@ -330,7 +330,7 @@ impl Run<'_> {
             .as_ref()
             .filter(written)
             .map_or(Ok(()), |file| file.write(html::page(notebook, &title(&self.job.path)).as_bytes()));
-        // One that cannot be written does not cost the other.
+        // If one cannot be written, the other is written anyway.
         output.and(page)?;
         let saved = self.job.output.iter().chain(&self.job.html).filter(|file| last && !file.is_stdout());
         saved.for_each(|file| self.teller.line(&format!("saved {}", file.path().display())));
@@ -338,11 +338,11 @@ impl Run<'_> {
     }
 }
 
-/// The failure of a cell that the clock stopped, with that as its reason.
+/// Returns the failure of a cell that was stopped by a timeout, with that as the reason.
 pub(super) fn over(outcome: Outcome, late: bool, limit: Option<Duration>) -> Outcome {
     let Outcome::Error { mut traceback, .. } = outcome else { return outcome };
     let (name, value) = if late {
-        ("RunTimeout", "the time of the whole run was over (--total-timeout)".to_owned())
+        ("RunTimeout", "the whole run took too long (--total-timeout)".to_owned())
     } else {
         let seconds = limit.unwrap_or_default().as_secs_f64();
         ("CellTimeout", format!("the cell was stopped after {seconds} s (--timeout)"))

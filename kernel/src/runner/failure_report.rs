@@ -1,4 +1,4 @@
-//! What a run says of its cells: one line each, and the report of a failure.
+//! The report on cells: one line each, and the report of a failure.
 
 use std::path::Path;
 
@@ -16,7 +16,7 @@ pub(super) struct Failure<'a> {
 }
 
 impl Failure<'_> {
-    /// Where, the line, and the error as the notebook shows it.
+    /// Returns the cell, the line, and the error as the notebook shows it.
     pub(super) fn tell(&self) -> String {
         let plain: Vec<String> = self.traceback.iter().map(|line| ansi::strip(line)).collect();
         let id = self.notebook.id(self.index).unwrap_or("without id");
@@ -34,7 +34,7 @@ impl Failure<'_> {
     }
 }
 
-/// The first line of a cell that says something, for one progress line.
+/// Returns the first line of code of a cell, for a progress line.
 pub(super) fn first_line(code: &str) -> String {
     let line = code.lines().map(str::trim).find(|line| !line.is_empty() && !line.starts_with("//")).unwrap_or("");
     match line.char_indices().nth(60) {
@@ -43,7 +43,7 @@ pub(super) fn first_line(code: &str) -> String {
     }
 }
 
-/// The line that a traceback names for a cell, in one of the ways engines write it: `cell 3, line 7` or `cell 3:7`.
+/// Returns the line that a traceback names for a cell, in one of the forms of engines: `cell 3, line 7` or `cell 3:7`.
 fn failing_line(traceback: &[String], number: u32) -> Option<usize> {
     [format!("cell {number}, line "), format!("cell {number}:"), format!("cell {number} line ")].iter().find_map(
         |mark| {

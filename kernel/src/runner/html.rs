@@ -1,4 +1,4 @@
-//! A notebook as one self-contained page, light or dark as the reader's system is.
+//! Renders a notebook as one self-contained page, light or dark like the reader's system.
 
 use base64::Engine;
 use pulldown_cmark::{Options, Parser};
@@ -8,7 +8,7 @@ use super::ansi;
 use super::notebook::{Notebook, joined};
 use chandlery::display::Html;
 
-/// The page of a notebook.
+/// Returns the page of a notebook.
 pub(super) fn page(notebook: &Notebook, title: &str) -> String {
     let mut html = Html::new();
     html.raw("<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n")
@@ -73,7 +73,7 @@ fn output(html: &mut Html, output: &Value) {
     }
 }
 
-/// The richest form of an output that a page can hold.
+/// Writes the richest form of an output that a page can contain.
 fn data(html: &mut Html, data: &Value) {
     let form = |mime: &str| data.get(mime).map(joined);
     let image = |mime: &str, base64: &str| {
@@ -83,7 +83,7 @@ fn data(html: &mut Html, data: &Value) {
     if let Some(markup) = form("text/html") {
         html.raw(markup);
     } else if let Some(svg) = form("image/svg+xml") {
-        // Not inline: as an image it cannot run scripts nor clash with the page's ids.
+        // Not inline: as an image it cannot run scripts or clash with the page's ids.
         html.raw(image("image/svg+xml", &base64::engine::general_purpose::STANDARD.encode(svg)));
     } else if let Some((mime, picture)) = ["image/png", "image/jpeg"].iter().find_map(|&mime| Some((mime, form(mime)?)))
     {

@@ -1,4 +1,4 @@
-//! The run as a JUnit report, which build servers read: one suite a notebook, one case a code cell.
+//! The run as a JUnit report, which build servers read: one suite per notebook, one case per code cell.
 
 use std::path::Path;
 use std::time::Duration;
@@ -32,7 +32,7 @@ impl Suite {
         self.add(cell, seconds, failure(error, traceback));
     }
 
-    /// The tests that a cell ran, as rows of its table of tests. What fails may be `tolerated`.
+    /// Adds the tests that a cell ran, as rows of its test table. Failures may be `tolerated`.
     pub(super) fn tests(&mut self, cell: usize, rows: &[Value], tolerated: bool) {
         for row in rows {
             let word = |name: &str| row[name].as_str().unwrap_or_default();
@@ -50,12 +50,12 @@ impl Suite {
         }
     }
 
-    /// The end of the run, at which dropping the variables failed.
+    /// Adds the end of the run, at which dropping the variables failed.
     pub(super) fn end_failed(&mut self, seconds: f64, error: (&str, &str), traceback: &[String]) {
         self.case("the end of the notebook".to_owned(), seconds, failure(error, traceback));
     }
 
-    /// A cell that was held against the golden notebook's.
+    /// Adds a cell that was compared with the golden notebook's.
     pub(super) fn compared(&mut self, cell: &ComparedCell) {
         let status = if cell.is_equal() {
             TestCaseStatus::success()
@@ -68,7 +68,7 @@ impl Suite {
         self.case(format!("cell {} compared", cell.number), 0.0, status);
     }
 
-    /// The code cells from an index on, which did not run.
+    /// Adds the code cells from an index on, which did not run.
     pub(super) fn skip_rest(&mut self, notebook: &Notebook, from: usize, why: &str) {
         for later in (from..notebook.len()).filter(|&later| notebook.kind(later) == "code") {
             self.skipped(later + 1, why);
@@ -94,10 +94,10 @@ fn failure((name, value): (&str, &str), traceback: &[String]) -> TestCaseStatus 
     status
 }
 
-/// The suites as one report.
+/// Returns the suites as one report.
 ///
 /// # Errors
-/// Text that XML cannot hold.
+/// Text that XML cannot contain.
 pub(super) fn text(suites: Vec<Suite>) -> std::io::Result<String> {
     let mut report = Report::new("chandlery run");
     report.add_test_suites(suites.into_iter().map(|suite| suite.0));

@@ -1,19 +1,19 @@
-//! The kernel that a notebook was written for, as its metadata tells.
+//! Finds the kernel that a notebook was written for, from its metadata.
 
 use serde_json::{Map, Value};
 
-/// Kernels of other languages by the beginnings of their names, for notebooks that name the kernel and nothing else.
+/// Kernels of other languages, by the prefixes of their names, for notebooks that name only the kernel.
 const OTHERS: &[&str] =
     &["python", "pypy", "ir", "julia", "bash", "javascript", "deno", "xcpp", "octave", "scala", "sagemath"];
 
-/// The kernel, and its language where that is said, if the notebook is not one of Rust. Where nothing is said it may be.
+/// Returns the kernel, and its language if it is given, if the notebook is not a Rust notebook. Without metadata it may be one.
 pub(super) fn other_kernel(metadata: &Map<String, Value>) -> Option<(String, Option<String>)> {
     let word = |field: &str, name: &str| {
         let word = metadata.get(field)?.get(name)?.as_str()?.trim();
         (!word.is_empty()).then(|| word.to_owned())
     };
     let kernel = word("kernelspec", "name").or_else(|| word("kernelspec", "display_name"));
-    // A notebook that was given another kernel keeps the language of its last run until it runs again.
+    // A notebook whose kernel was changed keeps the language of its last run until it runs again.
     let language = word("kernelspec", "language").or_else(|| match &kernel {
         Some(kernel) if is_rust(kernel) => None,
         _ => word("language_info", "name"),
@@ -34,7 +34,7 @@ fn is_rust(kernel: &str) -> bool {
 fn is_other(kernel: &str) -> bool {
     let kernel = kernel.to_lowercase();
     let word = kernel.trim_end_matches(|c: char| !c.is_alphabetic());
-    // `ir` is R's; other names only begin with it.
+    // `ir` is R's kernel; other names only begin with it.
     OTHERS.iter().any(|name| word == *name || (*name != "ir" && kernel.starts_with(name)))
 }
 
@@ -48,7 +48,7 @@ mod tests {
     }
 
     #[test]
-    fn notebooks_of_other_languages_are_told_by_all_that_they_say() {
+    fn notebooks_of_other_languages_are_recognized() {
         for metadata in [
             json!({"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}),
             json!({"kernelspec": {"name": "python3", "display_name": "Python 3"}}),
@@ -66,7 +66,7 @@ mod tests {
     }
 
     #[test]
-    fn notebooks_of_rust_and_those_that_say_nothing_run() {
+    fn rust_notebooks_and_those_without_metadata_run() {
         for metadata in [
             json!({}),
             json!({"kernelspec": {}, "language_info": {}}),

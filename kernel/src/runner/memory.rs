@@ -1,16 +1,16 @@
-//! How much memory a process needed at most, and how much the machine has left.
+//! The peak memory of a process, and the free memory of the machine.
 
-/// Begins a new peak: from now on [`peak`] tells of what comes. Where the system refuses, the peak is of all time.
+/// Resets the peak that [`peak`] returns. If the system refuses, it is the peak since the process started.
 pub(super) fn begin_peak(process: u32) {
     let _ = std::fs::write(format!("/proc/{process}/clear_refs"), "5");
 }
 
-/// The peak of a process's resident memory in bytes.
+/// Returns the peak of a process's resident memory in bytes.
 pub(super) fn peak(process: u32) -> Option<u64> {
     kibibytes(&std::fs::read_to_string(format!("/proc/{process}/status")).ok()?, "VmHWM:")
 }
 
-/// The bytes that new processes could use without swapping; `None` where the system does not say.
+/// Returns the bytes that new processes can use without swapping; `None` if the system does not tell.
 pub(super) fn available() -> Option<u64> {
     kibibytes(&std::fs::read_to_string("/proc/meminfo").ok()?, "MemAvailable:")
 }

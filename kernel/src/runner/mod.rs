@@ -40,10 +40,10 @@ pub use resume::ResumeError;
 pub use signals::{StopRequest, StopSignal};
 pub use watchdog::with_timeout;
 
-/// The sources of a notebook's code cells that are to run, in order.
+/// Returns the sources of a notebook's code cells that run, in order.
 ///
 /// # Errors
-/// A file that is no notebook.
+/// A file that is not a notebook.
 pub fn sources(path: &Path) -> Result<Vec<String>, NotebookError> {
     let notebook = notebook::Notebook::read(path)?;
     let runs = |index: &usize| !notebook.has_tag(*index, "skip-execution");
@@ -51,14 +51,14 @@ pub fn sources(path: &Path) -> Result<Vec<String>, NotebookError> {
     Ok(sources.filter(|source| !source.trim().is_empty()).collect())
 }
 
-/// Starts an engine for a notebook, whose cells run in its folder; from several threads at once.
+/// Starts an engine for a notebook, whose cells run in its folder. Called from several threads at once.
 pub type StartEngineFor<'a> = &'a (dyn Fn(&Path) -> Result<Box<dyn Engine>, StartError> + Sync);
 
 /// Why an engine could not be started.
 pub type StartError = Box<dyn std::error::Error + Send + Sync>;
 
 /// Runs notebooks, each up to its first failing cell, or checks all cells without running them. Progress and the report of a
-/// failure go to `report`, one line a cell. A report for programs, if one is asked for, goes to `data`.
+/// failure go to `report`, one line per cell. A report for programs goes to `data` if it is requested.
 ///
 /// # Errors
 /// [`RunError`]; outputs up to the failure have been saved.
@@ -70,7 +70,7 @@ pub fn run(
     stop: &StopRequest,
 ) -> Result<(), RunError> {
     let options::Plan { jobs, junit } = options.plan()?;
-    // A parameter that one notebook refuses, and one of another kernel, are told before another has run for hours.
+    // A refused parameter or a notebook of another kernel is reported before another notebook runs for hours.
     if !options.parameters.is_empty() {
         jobs.iter().try_for_each(|job| read(&job.path, options).map(drop))?;
     } else if !(options.keep_going || options.check || options.no_execute) {
@@ -109,12 +109,12 @@ pub fn run(
         writeln!(data, "{:#}", json!({"notebooks": notebooks}))?;
     }
     let (suites, results): (Vec<Suite>, Vec<_>) = ended.into_iter().map(|(found, ran)| (found.suite, ran)).unzip();
-    // Above all a failed run needs its report; the failure is told before a report that cannot be written.
+    // A failed run needs its report most; the failure takes precedence over a report that cannot be written.
     let written = junit.map_or(Ok(()), |file| Ok(file.write(junit::text(suites)?.as_bytes())?));
     sum(results).and(written).and(printed.map_err(RunError::from))
 }
 
-/// One notebook's part of the report for programs.
+/// Returns a notebook's part of the report for programs.
 fn summary(job: &options::Job, found: &NotebookResult, ran: &Result<(), RunError>) -> Value {
     json!({
         "notebook": job.given.display().to_string(),
@@ -125,7 +125,7 @@ fn summary(job: &options::Job, found: &NotebookResult, ran: &Result<(), RunError
     })
 }
 
-/// What came of all notebooks: what ended the run, else the only failure, else how many failed.
+/// Returns the result of all notebooks: what ended the run, otherwise the only failure, otherwise how many failed.
 fn sum(results: Vec<Result<(), RunError>>) -> Result<(), RunError> {
     let of = results.len();
     let mut errors: Vec<RunError> = results.into_iter().filter_map(Result::err).collect();

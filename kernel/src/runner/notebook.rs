@@ -27,7 +27,7 @@ pub enum NotebookError {
         /// What the parser says.
         source: serde_json::Error,
     },
-    /// It is JSON of another shape or age.
+    /// It is JSON of another structure or version.
     #[error("`{}` is not a notebook of format 4: {fault}\n`jupyter nbconvert --to notebook` upgrades older ones", path.display())]
     Format {
         /// The file.
@@ -44,16 +44,16 @@ pub enum FormatFault {
     /// It is not an object.
     #[error("it is not a JSON object")]
     NotAnObject,
-    /// It is of another age.
+    /// It has another version.
     #[error("`nbformat` is {0}")]
     Version(i64),
-    /// It does not say its age.
+    /// It does not give its version.
     #[error("it has no `nbformat`")]
     NoVersion,
     /// It has no cells.
     #[error("it has no list of `cells`")]
     NoCells,
-    /// A cell does not say what it is.
+    /// A cell does not have a type.
     #[error("cell {0} has no `cell_type`")]
     NoCellType(usize),
 }
@@ -70,7 +70,7 @@ impl NotebookError {
     }
 }
 
-/// What of the metadata is this program's.
+/// The key of this program's metadata.
 const OURS: &str = "chandlery";
 
 /// One notebook of format 4.5; older minor versions are raised to it when read.
@@ -98,7 +98,7 @@ impl Notebook {
             Some(other) => return Err(FormatFault::Version(other)),
             None => return Err(FormatFault::NoVersion),
         }
-        // The cells live outside while they are worked on; `to_value` puts them back where they stood.
+        // The cells are taken out while they are edited; `to_value` puts them back in place.
         let Some(Value::Array(cells)) = fields.get_mut("cells").map(Value::take) else {
             return Err(FormatFault::NoCells);
         };
@@ -113,7 +113,7 @@ impl Notebook {
         Ok(notebook)
     }
 
-    /// Format 4.5 is 4.4 with an id in each cell. Ids given here are by position: the same input, the same file.
+    /// Format 4.5 is 4.4 with an id in each cell. New ids are derived from the position, so that the same input gives the same file.
     fn raise_to_4_5(&mut self) {
         if self.fields.get("nbformat_minor").and_then(Value::as_i64).is_none_or(|minor| minor < 5) {
             self.fields.insert("nbformat_minor".to_owned(), json!(5));
@@ -131,7 +131,7 @@ impl Notebook {
         }
     }
 
-    /// Readers such as GitHub colour code by `language_info`, which a notebook that was never opened lacks.
+    /// Readers such as GitHub highlight code by `language_info`, which a notebook that was never opened lacks.
     fn describe_language(&mut self) {
         let metadata = self.fields.entry("metadata").or_insert_with(|| json!({}));
         if let Value::Object(metadata) = metadata {
@@ -139,27 +139,27 @@ impl Notebook {
         }
     }
 
-    /// The kernel of another language that the notebook was written for, and the language if it says it.
+    /// Returns the kernel of another language that the notebook was written for, and the language if it is given.
     pub(super) fn other_kernel(&self) -> Option<(&str, Option<&str>)> {
         self.other_kernel.as_ref().map(|(kernel, language)| (kernel.as_str(), language.as_deref()))
     }
 
-    /// How many cells there are, of all kinds.
+    /// Returns the number of cells of all types.
     pub(super) fn len(&self) -> usize {
         self.cells.len()
     }
 
-    /// The source of a code cell; `None` for other kinds.
+    /// Returns the source of a code cell; `None` for other types.
     pub(super) fn code(&self, index: usize) -> Option<String> {
         (self.kind(index) == "code").then(|| self.source(index))
     }
 
-    /// `code`, `markdown` or `raw`.
+    /// Returns `code`, `markdown` or `raw`.
     pub(super) fn kind(&self, index: usize) -> &str {
         self.cells[index].get("cell_type").and_then(Value::as_str).unwrap_or("")
     }
 
-    /// The source of a cell of any kind.
+    /// Returns the source of a cell of any type.
     pub(super) fn source(&self, index: usize) -> String {
         self.cells[index].get("source").map(joined).unwrap_or_default()
     }
@@ -182,8 +182,8 @@ impl Notebook {
         self.cells[index].get("outputs").and_then(Value::as_array).map_or(&[], Vec::as_slice)
     }
 
-    /// Forgets the outputs of an earlier run from a cell on, so that none can be taken for one of this run. Cells that
-    /// are not to run stay as they are.
+    /// Clears the outputs of an earlier run from a cell on, so that they are not mistaken for those of this run. Cells that
+    /// do not run stay as they are.
     pub(super) fn clear_outputs(&mut self, from: usize) {
         for index in from..self.len() {
             if self.kind(index) != "code" || self.has_tag(index, "skip-execution") {
@@ -196,7 +196,7 @@ impl Notebook {
         }
     }
 
-    /// Takes over what another version of this notebook shows in the cells before `end`, where their sources agree.
+    /// Copies the outputs of another version of this notebook in the cells before `end`, if their sources agree.
     pub(super) fn take_outputs(&mut self, other: &Notebook, end: usize) {
         for index in 0..end.min(self.len()) {
             let same = (0..other.len()).find(|&at| {
@@ -220,7 +220,7 @@ impl Notebook {
         index.map_or(&self.fields, |index| &self.cells[index]).get("metadata")?.get(OURS)?.get("compare")
     }
 
-    /// Notes what a cell cost under `metadata.chandlery`.
+    /// Records the time and memory of a cell under `metadata.chandlery`.
     pub(super) fn set_timing(&mut self, index: usize, seconds: f64, peak_memory: Option<u64>) {
         let metadata = self.cells[index].entry("metadata").or_insert_with(|| json!({}));
         let Value::Object(metadata) = metadata else { return };
@@ -244,12 +244,12 @@ impl Notebook {
         self.cells[index].insert("outputs".to_owned(), Value::Array(outputs));
     }
 
-    /// Takes a cell out.
+    /// Removes a cell.
     pub(super) fn remove(&mut self, index: usize) {
         self.cells.remove(index);
     }
 
-    /// Puts in a code cell that bears the tag, and the tag as its id where that is free.
+    /// Inserts a code cell with a tag, and with the tag as its id if that is free.
     pub(super) fn insert_code(&mut self, index: usize, tag: &str, source: &str) {
         let mut id = tag.to_owned();
         while (0..self.len()).any(|other| self.id(other) == Some(&id)) {
@@ -264,21 +264,21 @@ impl Notebook {
         }
     }
 
-    /// The file's text as Jupyter writes it: one space of indent, a newline at the end.
+    /// Returns the file's text as Jupyter writes it: indented by one space, with a newline at the end.
     pub(super) fn text(&self) -> Vec<u8> {
         let mut fields = self.fields.clone();
         fields.insert("cells".to_owned(), self.cells.iter().cloned().map(Value::Object).collect());
         let mut text = Vec::new();
         let formatter = serde_json::ser::PrettyFormatter::with_indent(b" ");
         let mut serializer = serde_json::Serializer::with_formatter(&mut text, formatter);
-        // JSON goes into memory without fail.
+        // Serializing to memory cannot fail.
         let _ = fields.serialize(&mut serializer);
         text.push(b'\n');
         text
     }
 }
 
-/// A multi-line string field: one string, or a list of lines.
+/// Reads a multi-line string field: one string, or a list of lines.
 pub(super) fn joined(value: &Value) -> String {
     match value {
         Value::String(text) => text.clone(),
@@ -287,7 +287,7 @@ pub(super) fn joined(value: &Value) -> String {
     }
 }
 
-/// A multi-line string as notebooks store it: a list of lines, so that diffs are by line.
+/// Splits a multi-line string as notebooks store it: a list of lines, so that diffs are by line.
 pub(super) fn lines(text: &str) -> Value {
     text.split_inclusive('\n').collect()
 }

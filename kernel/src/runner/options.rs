@@ -1,4 +1,4 @@
-//! What a run is asked to do, and which of it contradicts itself.
+//! The options of a run, and their contradictions.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -12,7 +12,7 @@ use super::notebook::NotebookError;
 /// What to run and what to write.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
-    /// The notebooks, each with an engine of its own.
+    /// The notebooks, each run with its own engine.
     pub notebooks: Vec<PathBuf>,
     /// Where to save the executed notebook; for one notebook only.
     pub output: Option<PathBuf>,
@@ -24,9 +24,9 @@ pub struct Options {
     pub timeout: Option<Duration>,
     /// How long all notebooks together may take.
     pub total_timeout: Option<Duration>,
-    /// Go on after failing cells.
+    /// Continue after failing cells.
     pub allow_errors: bool,
-    /// Go on with the next notebook after one failed.
+    /// Continue with the next notebook after one failed.
     pub keep_going: bool,
     /// The cell to resume from, by number or id; for one notebook only.
     pub from: Option<String>,
@@ -34,19 +34,19 @@ pub struct Options {
     pub jobs: usize,
     /// Write seconds and peak memory of every cell into its metadata.
     pub timings: bool,
-    /// How many bytes of a cell's text are kept of each stream; 1 MiB if not given.
+    /// How many bytes of a cell's text are kept of each stream; 1 MiB by default.
     pub max_output: Option<usize>,
     /// The report goes to a terminal: show the running cell on a line that is rewritten.
     pub live: bool,
     /// A golden notebook to compare with, or a folder that holds one of the same name.
     pub compare: Option<PathBuf>,
-    /// What counts as equal.
+    /// The rules of comparison.
     pub rules: Rules,
     /// Make the executed notebook the golden one.
     pub accept: bool,
     /// The notebooks are executed already; compare them as they are.
     pub no_execute: bool,
-    /// Report the run to programs, too.
+    /// Write a report for programs as well.
     pub json: bool,
     /// Names and values that override the `let`s of the cell tagged `parameters`.
     pub parameters: Vec<(String, String)>,
@@ -64,18 +64,18 @@ pub(super) struct Job {
     pub(super) output: Option<OutputFile>,
     pub(super) html: Option<OutputFile>,
     pub(super) golden: Option<PathBuf>,
-    /// The golden notebook as a file to write, if this run's notebook becomes it.
+    /// The golden notebook as a file to write, if this run's notebook replaces it.
     pub(super) accepted: Option<OutputFile>,
 }
 
-/// All that a run is to do, and what it is to write: every file was probed.
+/// The work of a run and the files that it writes, which are known to be writable.
 pub(super) struct Plan {
     pub(super) jobs: Vec<Job>,
     pub(super) junit: Option<OutputFile>,
 }
 
 impl Options {
-    /// What is to be done, unless the options contradict one another or a file cannot be written.
+    /// Returns the plan, unless the options contradict one another or a file cannot be written.
     pub(super) fn plan(&self) -> Result<Plan, RunError> {
         let compare = self.agree()?;
         let (output, html, junit) = (probed(&self.output)?, probed(&self.html)?, probed(&self.junit)?);
@@ -95,7 +95,7 @@ impl Options {
         Ok(plan)
     }
 
-    /// Refuses options that contradict one another. Returns the path of what is compared with.
+    /// Refuses options that contradict one another. Returns the path of the golden notebook or folder.
     fn agree(&self) -> Result<Option<PathBuf>, RunError> {
         let several = self.notebooks.len() > 1;
         if several && (self.output.is_some() || self.html.is_some()) {
@@ -117,7 +117,7 @@ impl Options {
             }
         }
         if self.inplace && self.output.is_some() {
-            return Err(RunError::Options("`--inplace` and `-o` say two different places; give one".into()));
+            return Err(RunError::Options("`--inplace` and `-o` name two different files; give one of them".into()));
         }
         if self.compare.is_none() && (self.accept || self.no_execute) {
             return Err(RunError::Options("`--accept` and `--no-execute` go with `--compare GOLDEN`".into()));
@@ -165,9 +165,9 @@ impl Plan {
     }
 }
 
-/// A file that is to be written, found to be writable.
+/// Probes whether a file can be written.
 fn probed(path: &Option<PathBuf>) -> Result<Option<OutputFile>, RunError> {
-    // From where the command was started; `-` is not a file's name.
+    // Relative to the folder in which the command was started; `-` is not a file name.
     let probe = |path: &PathBuf| match path.as_os_str() == "-" {
         true => Ok(OutputFile::probe(path)?),
         false => Ok(OutputFile::probe_with_folders(&absolute(path)?)?),
@@ -175,7 +175,7 @@ fn probed(path: &Option<PathBuf>) -> Result<Option<OutputFile>, RunError> {
     path.as_ref().map(probe).transpose()
 }
 
-/// The path from the root, as seen from the folder the command was started in.
+/// Returns the absolute path, relative to the folder in which the command was started.
 pub(super) fn absolute(path: &Path) -> Result<PathBuf, NotebookError> {
     std::path::absolute(path).map_err(|source| NotebookError::unusable(path, source))
 }

@@ -10,9 +10,9 @@ use super::notebook::Notebook;
 
 const DECLARED: &str = "parameters";
 const INJECTED: &str = "injected-parameters";
-/// The kind of a whole number without a type, as `let steps = 10;` declares it.
+/// The kind of an integer without a type, as in `let steps = 10;`.
 const WHOLE: &str = "integer";
-/// Below this likeness a suggestion would be a guess.
+/// The similarity below which a name is not suggested.
 const LIKE: f64 = 0.75;
 
 /// A parameter as its cell declares it.
@@ -59,7 +59,7 @@ pub enum ParameterFault {
         name: String,
         /// Those that it declares, with their types.
         declared: Vec<String>,
-        /// The one that was meant, if one is like it.
+        /// A similar name, if there is one.
         near: Option<String>,
     },
     /// The value is not of the parameter's type.
@@ -117,7 +117,7 @@ pub(super) fn inject(notebook: &mut Notebook, given: &[(String, String)]) -> Res
 /// Returns the source of the overriding cell.
 fn overrides(source: &str, given: &[(String, String)]) -> Result<String, ParameterFault> {
     let declared = declared(source)?;
-    // As in a shell, the last of several values counts; the lines stand in the order of first mention.
+    // As in a shell, the last of several values counts; the lines are in the order of first mention.
     let mut lines: Vec<(&str, String)> = Vec::new();
     for (name, value) in given {
         let Some(Declared { kind, mutable }) = declared.get(name) else {
@@ -138,7 +138,7 @@ fn overrides(source: &str, given: &[(String, String)]) -> Result<String, Paramet
     Ok(format!("// Given by `chandlery run -p`\n{}", lines.join("\n")))
 }
 
-/// The parameters of a cell by name; those of types that a word cannot spell are left out.
+/// Returns the parameters of a cell by name, without those whose type cannot be given on the command line.
 fn declared(source: &str) -> Result<BTreeMap<String, Declared>, ParameterFault> {
     let statements = syn::Block::parse_within.parse_str(source).map_err(ParameterFault::NotRust)?;
     let mut declared = BTreeMap::new();
@@ -189,10 +189,10 @@ fn of_value(value: &Expr) -> Option<String> {
     }
 }
 
-/// The value as a Rust literal of the type. It is parsed and written anew, so no value can bring code along.
+/// Returns the value as a Rust literal of the type. It is parsed and written again, so that no value can inject code.
 fn literal(kind: &str, value: &str) -> Option<String> {
     fn number<T: std::str::FromStr + std::fmt::Debug>(value: &str) -> Option<String> {
-        // `inf` and `NaN` are numbers to the parser but no literals.
+        // `inf` and `NaN` are numbers for the parser, but not literals.
         let text = format!("{:?}", value.trim().parse::<T>().ok()?);
         text.ends_with(|c: char| c.is_ascii_digit()).then_some(text)
     }
@@ -218,7 +218,7 @@ fn literal(kind: &str, value: &str) -> Option<String> {
     }
 }
 
-/// A whole number that stays an `i32` where it fits, as the compiler would have it, and says what it is elsewhere.
+/// Writes an integer without a type if it fits in an `i32`, as the compiler would infer it, otherwise with a suffix.
 fn untyped(number: i128) -> String {
     let suffix = if i32::try_from(number).is_ok() {
         ""
@@ -234,7 +234,7 @@ fn range(kind: &str) -> &'static str {
     match kind {
         "bool" => ": `true` or `false`",
         "f32" | "f64" => ": a finite number",
-        _ => ": a whole number in its range",
+        _ => ": an integer in its range",
     }
 }
 
@@ -279,7 +279,7 @@ mod tests {
     }
 
     #[test]
-    fn no_value_brings_code_along() {
+    fn no_value_injects_code() {
         let line = of("note", "\"); std::process::exit(1); (\"\n\\").unwrap();
         let statements = syn::Block::parse_within.parse_str(&line).unwrap();
         assert_eq!(statements.len(), 1, "{line}");
@@ -291,7 +291,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_name_is_answered_with_the_known_ones() {
+    fn the_error_about_an_unknown_name_lists_the_known_ones() {
         let fault = of("step", "1").unwrap_err();
         let (what, advice) = (fault.to_string(), fault.advice());
         assert!(what.contains("`step`") && advice.starts_with("did you mean `steps`?"), "{what} {advice}");

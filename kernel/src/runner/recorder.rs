@@ -1,4 +1,4 @@
-//! A front that writes what cells show as notebook outputs.
+//! A front that records what cells show as notebook outputs.
 
 use serde_json::{Map, Value, json};
 
@@ -8,7 +8,7 @@ use crate::engine::{Event, Stream};
 use crate::session::{Front, Publication};
 use chandlery::display::MimeBundle;
 
-/// So many outputs of text, one after the other, keep the order in which they were written.
+/// How many consecutive outputs of text keep the order in which they were written.
 const TURNS: usize = 80;
 
 /// The outputs of every cell of one run. Updates reach displays of earlier cells, so all stay here until the end.
@@ -25,7 +25,7 @@ struct Turns {
     stdout: Transcript,
     stderr: Transcript,
     bytes: usize,
-    /// That is how it is recorded.
+    /// Whether it is recorded like that.
     merged: bool,
 }
 
@@ -43,19 +43,19 @@ enum Recorded {
 }
 
 impl Recorder {
-    /// For so many cells, each keeping so many bytes of either stream.
+    /// Creates a recorder for a number of cells, each keeping a number of bytes of either stream.
     pub(super) fn new(cells: usize, max_output: usize) -> Self {
         let cells = (0..cells).map(|_| Vec::new()).collect();
         Self { cells, current: 0, clear_at_next: false, max_output, turns: Turns::new(max_output) }
     }
 
-    /// What comes next belongs to this cell.
+    /// Begins a cell.
     pub(super) fn start_cell(&mut self, index: usize) {
         self.current = index;
         self.clear_at_next = false;
     }
 
-    /// Gives the current cell's error the reason that only the runner knows.
+    /// Sets the reason of the current cell's error, if only the runner knows it.
     pub(super) fn rename_error(&mut self, new_name: &str, new_value: &str) {
         for recorded in &mut self.cells[self.current] {
             if let Recorded::Error { name, value, traceback } = recorded {
@@ -65,7 +65,7 @@ impl Recorder {
         }
     }
 
-    /// The rows of the tables of tests that the current cell shows.
+    /// Returns the rows of the test tables that the current cell shows.
     pub(super) fn tests(&self) -> Vec<Value> {
         let tables = self.cells[self.current].iter().filter_map(|recorded| match recorded {
             Recorded::Display { data, .. } => data.get("application/vnd.chandlery.table+json"),
@@ -75,7 +75,7 @@ impl Recorder {
         tables.filter_map(|table| table["rows"].as_array()).flatten().cloned().collect()
     }
 
-    /// Puts the outputs into the notebook's code cells from an index on, but for those whose tags say otherwise.
+    /// Writes the outputs into the notebook's code cells from an index on, except those whose tags prevent it.
     pub(super) fn write_to(&self, notebook: &mut Notebook, from: usize) {
         for (index, outputs) in self.cells.iter().enumerate().skip(from) {
             if notebook.kind(index) != "code" || notebook.has_tag(index, "skip-execution") {
@@ -97,8 +97,8 @@ impl Recorder {
         outputs.push(recorded);
     }
 
-    /// Text joins the output before it if that is of the same stream, so that both keep their order. Where they take turns
-    /// without end, or write more than is kept, each has one output.
+    /// Appends text to the output before it if that is of the same stream, so that both streams keep their order. If they alternate
+    /// endlessly, or write more than is kept, each has one output.
     fn write(&mut self, stream: Stream, text: &str) {
         let outputs = &mut self.cells[self.current];
         if std::mem::take(&mut self.clear_at_next) {
@@ -192,7 +192,7 @@ impl Recorded {
     }
 }
 
-/// A bundle as notebooks store it: texts by line, base64 and JSON as they are.
+/// Returns a bundle as notebooks store it: texts by line, base64 and JSON unchanged.
 fn stored(bundle: &MimeBundle) -> Value {
     let form = |mime: &str, value: &Value| match value {
         Value::String(text) if mime.starts_with("text/") || mime == "image/svg+xml" => lines(text),
@@ -246,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn streams_that_alternate_without_end_stay_small() {
+    fn streams_that_alternate_endlessly_stay_small() {
         let written = |lines: usize, max_output: usize, line: &str| {
             let mut recorder = Recorder::new(1, max_output);
             for _ in 0..lines {

@@ -1,4 +1,4 @@
-//! Resuming in the middle: which cell is meant, and which of those before it run all the same.
+//! Resuming in the middle: the cell to resume from, and which of those before it run anyway.
 
 use syn::Stmt;
 use syn::parse::Parser;
@@ -22,7 +22,7 @@ pub enum ResumeError {
     Id(String),
 }
 
-/// The index of the cell that a number (from 1, of all cells, as in progress lines) or an id names.
+/// Returns the index of a cell by its number (from 1, of all cells, as in progress lines) or id.
 pub(super) fn find(notebook: &Notebook, cell: &str) -> Result<usize, ResumeError> {
     if let Some(index) = (0..notebook.len()).find(|&index| notebook.id(index) == Some(cell)) {
         return Ok(index);
@@ -34,8 +34,8 @@ pub(super) fn find(notebook: &Notebook, cell: &str) -> Result<usize, ResumeError
     }
 }
 
-/// Whether a cell before the one resumed from runs as well, its outputs untouched: it sets parameters, is tagged
-/// `setup`, or only defines (functions, types, imports, dependencies), which later cells need and which does nothing.
+/// Returns whether a cell before the one resumed from runs as well, with its outputs unchanged: it sets parameters, is tagged
+/// `setup`, or only has definitions (functions, types, imports, dependencies), which later cells need and which do nothing.
 pub(super) fn prepares(notebook: &Notebook, index: usize) -> bool {
     ["setup", "parameters", "injected-parameters"].iter().any(|tag| notebook.has_tag(index, tag))
         || notebook.code(index).is_some_and(|code| only_defines(&code))
@@ -45,7 +45,7 @@ fn only_defines(code: &str) -> bool {
     let rust: String =
         code.lines().filter(|line| !line.trim_start().starts_with(":dep ")).collect::<Vec<_>>().join("\n");
     let Ok(statements) = syn::Block::parse_within.parse_str(&rust) else { return false };
-    // A macro call in item position, `thread_local! { … }` say, may do anything; it does not count.
+    // A macro call in item position, such as `thread_local! { … }`, may do anything, so it does not count.
     !code.trim().is_empty()
         && statements.iter().all(|statement| matches!(statement, Stmt::Item(item) if !matches!(item, syn::Item::Macro(call) if call.ident.is_none())))
 }
@@ -55,7 +55,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn definitions_are_told_from_work() {
+    fn definitions_are_distinguished_from_work() {
         for defines in [
             "use std::fmt;\n/// doc\nfn f() -> i32 { 1 }",
             "struct A;",

@@ -1,4 +1,4 @@
-//! Which notebook runs when: in order, as many at a time as asked, fewer where memory is short.
+//! Schedules notebooks: in order, as many at a time as requested, fewer if memory is short.
 
 use std::io::Write;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -12,11 +12,11 @@ use super::memory;
 /// How one notebook's run ended.
 pub(super) type Ended<R> = (R, Result<(), RunError>);
 
-/// What a further notebook may need: a worker and two waiting compilers take half of it before the first cell.
+/// The memory that another notebook may need: a worker and two waiting compilers take half of it before the first cell.
 const ROOM: u64 = 1 << 30;
 const LOOK_AGAIN: Duration = Duration::from_millis(200);
 
-/// Runs `count` notebooks, `at_a_time` of them together, and prints what they say. The work is told whether an earlier
+/// Runs `count` notebooks, `at_a_time` of them together, and prints their reports. The work is told whether an earlier
 /// notebook's failure means that it must not run.
 pub(super) fn run<R: Send>(
     count: usize,
@@ -41,7 +41,7 @@ pub(super) fn run<R: Send>(
                     wait_for_room(running);
                     let result = work(index, failed.load(Ordering::SeqCst), &teller);
                     running.fetch_sub(1, Ordering::SeqCst);
-                    // Time and Ctrl-C end the whole run, whatever the user said about failures.
+                    // A timeout and Ctrl-C end the whole run, independent of `--keep-going`.
                     let ends = matches!(result.1, Err(RunError::Late { .. } | RunError::Stopped { .. }));
                     failed.fetch_or(result.1.is_err() && (ends || !keep_going), Ordering::SeqCst);
                     ended.lock().unwrap_or_else(|poisoned| poisoned.into_inner())[index] = Some(result);
@@ -55,7 +55,7 @@ pub(super) fn run<R: Send>(
     (ended.into_iter().flatten().collect(), printed)
 }
 
-/// The first may always run; another only when the machine has room for it.
+/// The first may always run; another only if there is memory for it.
 fn wait_for_room(running: &AtomicUsize) {
     while running.fetch_add(1, Ordering::SeqCst) > 0 && memory::available().is_some_and(|bytes| bytes < ROOM) {
         running.fetch_sub(1, Ordering::SeqCst);

@@ -1,4 +1,4 @@
-//! Signals that ask a run to stop: Ctrl-C, and those by which systems and build servers end a job.
+//! Signals that ask a run to stop: Ctrl-C, and those with which systems and build servers end a job.
 
 use std::fmt::{Display, Formatter};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -14,14 +14,14 @@ use crate::system;
 pub enum StopSignal {
     /// SIGINT, which Ctrl-C sends.
     Interrupt,
-    /// SIGTERM, which systems send to a process that is to end.
+    /// SIGTERM, which systems send to end a process.
     Terminate,
     /// SIGHUP: the terminal is gone.
     HangUp,
 }
 
 impl StopSignal {
-    /// The exit code that shells report for a process that the signal ended.
+    /// Returns the exit code that shells report for a process that the signal ended.
     pub fn exit_code(self) -> u8 {
         let number = match self {
             Self::Interrupt => libc::SIGINT,
@@ -31,7 +31,7 @@ impl StopSignal {
         u8::try_from(128 + number).unwrap_or(u8::MAX)
     }
 
-    /// How long a cell may take to stop before it is ended by force: whoever sent the signal kills this process soon.
+    /// How long a cell may take to stop before it is killed: the sender of the signal will kill this process soon.
     fn grace(self) -> Duration {
         match self {
             Self::Interrupt => Duration::from_secs(3),
@@ -50,7 +50,7 @@ impl Display for StopSignal {
     }
 }
 
-/// A request to stop the run, shared by all who may make it and all who have to follow it.
+/// A request to stop the run, shared by everything that may make it and everything that obeys it.
 #[derive(Clone, Default)]
 pub struct StopRequest(Arc<Mutex<State>>);
 
@@ -64,7 +64,7 @@ struct State {
     engines: Vec<(u64, Interrupter)>,
 }
 
-/// After so many signals, the last of them this long after the one before, the process ends with nothing saved.
+/// After this many signals, the last of them this long after the one before, the process ends without saving.
 const LAST: (u32, Duration) = (3, Duration::from_secs(2));
 
 fn locked(state: &Mutex<State>) -> MutexGuard<'_, State> {
@@ -110,7 +110,7 @@ impl StopRequest {
         Ok(this)
     }
 
-    /// What a signal does; the runner's tests do it, too. False if nothing is left to do but to end the process.
+    /// Handles a signal; also called by the runner's tests. Returns false if the process must end.
     pub fn make(&self, signal: StopSignal) -> bool {
         let (first, engines) = {
             let mut state = locked(&self.0);
@@ -130,23 +130,23 @@ impl StopRequest {
         }
         if first {
             let state = Arc::downgrade(&self.0);
-            // Without the thread, a second signal ends what does not listen to the first.
+            // Without the thread, a second signal ends a cell that ignores the first.
             let _ = std::thread::Builder::new().name("stopping".to_owned()).spawn(move || insist(&state, signal));
         }
         true
     }
 
-    /// The signal that asked to stop, if one came.
+    /// Returns the signal that asked to stop, if one came.
     pub fn signal(&self) -> Option<StopSignal> {
         locked(&self.0).first
     }
 
-    /// Whether a second signal came: there is no time left for anything but to save.
+    /// Returns whether a second signal came, so that there is only time to save.
     pub(super) fn is_urgent(&self) -> bool {
         locked(&self.0).count > 1
     }
 
-    /// Directs the request at one more engine, until the guard is dropped.
+    /// Adds an engine that is interrupted, until the guard is dropped.
     pub(super) fn attach(&self, interrupter: Interrupter) -> impl Drop + use<> {
         let mut state = locked(&self.0);
         let number = state.engines.iter().map(|(number, _)| number + 1).max().unwrap_or(0);
@@ -155,7 +155,7 @@ impl StopRequest {
     }
 }
 
-/// Interrupts the engines again and again: a cell that does not listen is ended by the second interrupt.
+/// Interrupts the engines repeatedly: a cell that ignores the first interrupt is killed by the second.
 fn insist(state: &Weak<Mutex<State>>, signal: StopSignal) {
     loop {
         std::thread::sleep(signal.grace());

@@ -1,12 +1,12 @@
-//! The text of a stream as a terminal would show it in the end: rewritten lines in their last state, the middle of
-//! endless text left out.
+//! The text of a stream as a terminal would finally show it: rewritten lines in their last state, with the middle of
+//! very long text left out.
 
 use std::collections::VecDeque;
 
-/// How much text of one stream a cell keeps unless told otherwise.
+/// How much text of one stream a cell keeps by default.
 pub(super) const LIMIT: usize = 1 << 20;
 
-/// Text that is still being written. It takes no more memory than its limit, whatever comes.
+/// Text that is still being written. Its memory is bounded by its limit.
 pub(super) struct Transcript {
     limit: usize,
     head: String,
@@ -17,7 +17,7 @@ pub(super) struct Transcript {
     left_bytes: usize,
     line: Vec<char>,
     cursor: usize,
-    /// A carriage return came last: the next character rewrites the line, unless it ends it.
+    /// The last character was a carriage return: the next character rewrites the line, unless it is a newline.
     returned: bool,
 }
 
@@ -47,8 +47,8 @@ impl Transcript {
     }
 
     fn write(&mut self, c: char) {
-        // What is rewritten stays where the new text is shorter, as in a terminal. Escape sequences take no room
-        // there, so a line with one is written anew.
+        // The old text stays where the new text is shorter, as in a terminal. Escape sequences do not take space
+        // there, so a line with one is replaced.
         if std::mem::take(&mut self.returned) && (c == '\u{1b}' || self.line.contains(&'\u{1b}')) {
             self.line.clear();
         }
@@ -81,7 +81,7 @@ impl Transcript {
         }
     }
 
-    /// The text so far.
+    /// Returns the text so far.
     pub(super) fn text(&self) -> String {
         let mut text = self.head.clone();
         if self.left_bytes > 0 {
@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn the_middle_of_endless_text_is_left_out_and_counted() {
+    fn the_middle_of_long_text_is_left_out_and_counted() {
         let text = (0..1000).map(|n| format!("line {n}\n")).collect::<String>();
         let kept = of(100, &[&text]);
         assert!(kept.starts_with("line 0\n") && kept.ends_with("line 999\n"), "{kept}");

@@ -1,4 +1,4 @@
-//! Stopping a cell of a headless run by the clock.
+//! Timeouts of cells in headless runs.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use crate::engine::Interrupter;
 
-/// After the first interrupt, how long a cell may take to stop before the engine is told again, which kills it.
+/// After the first interrupt, how long a cell may take to stop before a second one kills it.
 const GRACE: Duration = Duration::from_secs(1);
 
-/// Runs `work`; interrupts it once `limit` has passed. The flag says whether that happened.
+/// Runs `work`, and interrupts it after `limit`. The flag tells whether that happened.
 pub fn with_timeout<R>(limit: Option<Duration>, interrupter: &Interrupter, work: impl FnOnce() -> R) -> (R, bool) {
     let Some(limit) = limit else { return (work(), false) };
     let fired = AtomicBool::new(false);

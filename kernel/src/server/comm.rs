@@ -59,7 +59,7 @@ impl Comms {
         let target = self.open_comms().get(&comm_id.0).cloned();
         match target {
             Some(target) => CommMsg { comm_id, data: self.handler.message(&target, data) }.into(),
-            // Whoever speaks into a comm that is closed should know that it is.
+            // A front end that writes to a closed comm should learn that it is closed.
             None => CommClose { comm_id, data: CommData::new() }.into(),
         }
     }

@@ -1,4 +1,4 @@
-//! The connection file, and the sockets it describes.
+//! The connection file, which describes the sockets.
 
 use std::path::{Path, PathBuf};
 
@@ -43,7 +43,7 @@ impl std::fmt::Debug for ConnectionError {
 /// Reads a connection file.
 ///
 /// # Errors
-/// [`ConnectionError`] if it cannot be read, parsed or served.
+/// [`ConnectionError`] if it cannot be read or parsed, or asks for something unsupported.
 pub fn read_connection_file(path: &Path) -> Result<ConnectionInfo, ConnectionError> {
     let text = std::fs::read_to_string(path)
         .map_err(|source| ConnectionError::Unreadable { path: path.to_owned(), source })?;

@@ -1,5 +1,5 @@
-//! Shell and control: cells are queued, the rest is answered at once; the [state](super::status) says when each request is
-//! busy and idle.
+//! The shell and control channels: cells are queued, everything else is answered at once. The [status](super::status) module
+//! publishes when each request is busy and idle.
 
 use std::sync::Arc;
 
@@ -44,7 +44,7 @@ pub(super) struct Dispatch {
     pub(super) comms: Comms,
     pub(super) subshells: Subshells,
     pub(super) replays: Replays,
-    /// Where a shutdown request goes, with what to do once everything else has stopped.
+    /// Receives a message when the kernel is to stop.
     pub(super) stop: mpsc::UnboundedSender<()>,
 }
 
@@ -58,7 +58,7 @@ pub(super) fn start_replies(
     let (done, finished) = oneshot::channel();
     tasks.spawn(async move {
         while let Some(reply) = queued.recv().await {
-            // A client that went away misses its reply; the others must not.
+            // A client that is gone misses its reply; the other clients must not.
             let _ = wire::send(&mut socket, &key, reply).await;
         }
         let _ = done.send(());
@@ -73,7 +73,7 @@ impl Dispatch {
             match wire::receive(&mut socket, &self.replays).await {
                 Ok(received) => self.handle(received, &replies),
                 Err(error) if wire::is_fatal(&error) => return,
-                // A bad signature or frames that are not a message: whoever sent them cannot be answered safely.
+                // A bad signature, or frames that are not a message: there is no safe way to answer.
                 Err(error) => log(format_args!("a message is dropped: {error}")),
             }
         }
@@ -137,13 +137,13 @@ impl Dispatch {
         }
     }
 
-    /// For messages without a reply: what the kernel has to say to them goes to iopub.
+    /// Publishes the answer to a message that does not have a reply.
     fn publish(&self, message: &Received, content: Option<JupyterMessageContent>) {
         self.statuses
             .around(message, || content.into_iter().for_each(|content| self.iopub.send(wire::child(content, message))));
     }
 
-    /// Replies at once, so that no front end takes a slow end for a hanging kernel, and tells all readers.
+    /// Replies at once, so that no front end mistakes a slow shutdown for a kernel that hangs, and tells all readers.
     fn shutdown(&self, message: &Received, replies: &Replies) {
         let content = content_of(self.answer(message));
         self.statuses.around(message, || {

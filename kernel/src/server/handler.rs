@@ -35,15 +35,15 @@ macro_rules! handler {
         }
 
         impl dyn $name {
-            /// Whether a method of this trait answers this kind of message.
+            /// Returns whether a method of this trait answers this type of message.
             pub(super) fn answers(msg_type: &str) -> bool {
                 [$(concat!(stringify!($method), "_request")),*].contains(&msg_type)
             }
 
-            /// The content of the reply to a message.
+            /// Returns the content of the reply to a message.
             ///
             /// # Errors
-            /// The refusal of the method, of content that is not a request, or of a message that no method answers.
+            /// The method's [`Refusal`], or one for malformed content or a message that no method answers.
             pub(super) fn answer(&self, msg_type: &str, content: &Value) -> Result<Value, Refusal> {
                 match msg_type {
                     $(concat!(stringify!($method), "_request") => {
@@ -59,11 +59,11 @@ macro_rules! handler {
 handler! {
     /// Answers requests on a thread of their own, while a cell runs: they may take as long as the language service takes.
     pub trait ShellHandler {
-        /// Returns what may stand at a position in code.
+        /// Returns completions at a position in code.
         fn complete(&self, CompleteRequest) -> CompleteReply;
         /// Returns what is known about the name at a position in code.
         fn inspect(&self, InspectRequest) -> InspectReply;
-        /// Says whether code can run as it is.
+        /// Returns whether code is complete.
         fn is_complete(&self, IsCompleteRequest) -> IsCompleteReply;
         /// Returns cells of this and earlier sessions.
         fn history(&self, HistoryRequest) -> HistoryReply;
@@ -75,7 +75,7 @@ handler! {
     pub(super) trait ControlHandler {
         /// Describes the kernel.
         fn kernel_info(&self, KernelInfoRequest) -> KernelInfoReply;
-        /// Tells old front ends the other sockets.
+        /// Returns the ports of all sockets, for old front ends.
         fn connect(&self, ConnectRequest) -> ConnectReply;
         /// Asks the running cell to stop.
         fn interrupt(&self, InterruptRequest) -> InterruptReply;
@@ -96,7 +96,7 @@ handler! {
 pub trait CellHandler {
     /// Runs a cell to its end. Everything it shows has been published when this returns.
     fn execute(&mut self, request: &ExecuteRequest, front: &mut dyn FrontEnd) -> ExecuteReply;
-    /// Publishes what came since the last cell ended, as from threads that it left running.
+    /// Publishes output since the end of the last cell, such as from threads that it left running.
     fn between(&mut self, front: &mut dyn FrontEnd);
     /// Returns a function that stops the running cell, from any thread.
     fn interrupter(&self) -> Arc<dyn Fn() + Send + Sync>;
@@ -108,7 +108,7 @@ pub trait CellHandler {
 pub trait FrontEnd {
     /// Sends a message to all readers of iopub.
     fn publish(&mut self, content: JupyterMessageContent);
-    /// Asks the user for a line on stdin; `None` where nobody can be asked, or the user interrupted the cell.
+    /// Asks the user for a line on stdin; `None` if nobody can be asked, or the user interrupted the cell.
     fn input(&mut self, prompt: &str, password: bool) -> Option<String>;
 }
 
@@ -117,7 +117,7 @@ pub type CommData = Map<String, Value>;
 
 /// Speaks for the kernel in comms, which front ends open.
 pub trait CommHandler: Send + Sync {
-    /// `comm_open`: returns the data that the kernel says first; `None` where it has no such target, and the comm is closed.
+    /// `comm_open`: returns the data that the kernel says first; `None` if it does not have this target; the comm is then closed.
     fn open(&self, target: &str, data: CommData) -> Option<CommData>;
     /// `comm_msg`: returns the data of the answer.
     fn message(&self, target: &str, data: CommData) -> CommData;

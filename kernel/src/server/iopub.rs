@@ -1,5 +1,5 @@
-//! The one way onto iopub: keeps the order of messages, merges text, keeps the pace that notebook servers accept, and tells
-//! a reader who comes while a cell runs that the kernel is busy.
+//! Publishing on iopub: keeps the order of messages, merges text, limits the rate to what notebook servers accept, and tells
+//! a reader that connects while a cell runs that the kernel is busy.
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -15,20 +15,20 @@ use super::wire::{self, Outgoing, Received};
 
 /// How long a piece of text may wait for more: short enough for a progress line, long enough for a tight loop.
 const MERGE: Duration = Duration::from_millis(40);
-/// Text goes out once it is this long.
+/// Text is sent once it is this long.
 const CHUNK: usize = 32 * 1024;
 /// Notebook servers drop a kernel's output above 1 MB/s over three seconds. So text may burst, then is paced, and a
 /// cell that writes faster waits: late output is better than lost output.
 const BYTES: Rate = Rate { burst: 2e6, per_second: 0.8e6 };
-/// They do the same above 1,000 messages a second. Text that alternates between standard output and standard error is a
-/// message a line, so this many lines keep their order; where more come at once, each stream is merged for itself.
+/// They do the same above 1,000 messages per second. Text that alternates between standard output and standard error is one
+/// message per line, so this many lines keep their order; beyond that, each stream is merged separately.
 const MESSAGES: Rate = Rate { burst: 1000.0, per_second: 300.0 };
 /// Unsent text above which a writing cell waits.
 const BACKLOG: usize = 256 * 1024;
 
 /// After a restart a front end sends its cells at once, while its iopub socket is still between two attempts to connect:
-/// what is published before that is lost, the idle too. So first messages wait as long as libzmq waits at most between two
-/// attempts (twice its interval of 100 ms), and longer while nobody reads.
+/// what is published before that is lost, including the idle. So the first messages wait as long as libzmq waits at most between two
+/// attempts (twice its interval of 100 ms), and longer while there is no reader.
 const RECONNECTED: Duration = Duration::from_millis(250);
 /// When they no longer wait for a reader.
 const FIRST_READER: Duration = Duration::from_secs(1);
@@ -75,17 +75,17 @@ impl Iopub {
         iopub
     }
 
-    /// Sets the cell whose state readers are told that come from now on. Goes before the `idle` that ends it.
+    /// Sets the running cell, whose state new readers are told. Must be cleared before the `idle` that ends it.
     pub(super) fn set_running(&self, cell: Option<Received>) {
         *lock(&self.running) = Running { cell, answered: Vec::new() };
     }
 
-    /// The cell that runs.
+    /// Returns the running cell.
     pub(super) fn running(&self) -> Option<Received> {
         lock(&self.running).cell.clone()
     }
 
-    /// Notes that the `idle` of a request is published while a cell runs: whoever subscribes within a moment has missed it.
+    /// Notes that the `idle` of a request is published while a cell runs: a reader that subscribes shortly after has missed it.
     pub(super) fn answered(&self, request: &Received) {
         let now = Instant::now();
         let answered = &mut lock(&self.running).answered;
@@ -136,14 +136,14 @@ impl Backlog {
     }
 }
 
-/// What may come at once, and how much of it later.
+/// A burst size and a rate.
 #[derive(Clone, Copy)]
 struct Rate {
     burst: f64,
     per_second: f64,
 }
 
-/// A token bucket over what text takes.
+/// A token bucket.
 struct Pace {
     rate: Rate,
     tokens: f64,
@@ -155,7 +155,7 @@ impl Pace {
         Self { rate, tokens: rate.burst, filled: Instant::now() }
     }
 
-    /// Takes so many and says how long to wait before sending them.
+    /// Takes tokens, and returns how long to wait before sending.
     fn take(&mut self, count: usize, now: Instant) -> Duration {
         let refill = now.duration_since(self.filled).as_secs_f64() * self.rate.per_second;
         self.tokens = (self.tokens + refill).min(self.rate.burst) - count as f64;
@@ -207,7 +207,7 @@ impl Publisher {
                         }
                     }
                     Ok(SubscriptionEvent::Unsubscribe(_)) => {}
-                    // A reader went away; the socket has forgotten it.
+                    // A reader disconnected; the socket has already removed it.
                     Err(_) => tokio::task::yield_now().await,
                 },
                 () = async { tokio::time::sleep_until(held.unwrap_or_else(Instant::now)).await }, if held.is_some() => {
@@ -276,8 +276,8 @@ impl Publisher {
         let _ = wire::send(&mut self.connection, &self.key, message).await;
     }
 
-    /// A tab that was reloaded, or a server that was started again, has missed the cell's `busy`, and the `idle` that ends
-    /// its first questions.
+    /// Publishes the cell's `busy`, and the `idle` of recent requests: a reloaded tab, or a restarted server, has missed
+    /// them.
     async fn tell_that_a_cell_runs(&mut self) {
         let statuses = {
             let running = lock(&self.running);
@@ -294,7 +294,7 @@ impl Publisher {
     async fn send(&mut self, mut message: Outgoing) {
         // On a publishing socket the first frame is the topic, not an address.
         message.message.zmq_identities = vec![format!("kernel.{}", message.message.header.msg_type).into()];
-        // Nobody to tell: a reader that went away is not an error of the kernel.
+        // A reader that disconnected is not an error of the kernel.
         let _ = wire::send(&mut self.connection, &self.key, message).await;
     }
 }

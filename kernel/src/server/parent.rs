@@ -1,4 +1,4 @@
-//! The parent watch: a kernel whose Jupyter server died must not go on holding memory and devices.
+//! Watches the parent process: a kernel whose Jupyter server died must not keep memory and devices.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use crate::system::is_alive;
 /// Completes when the process that Jupyter names in `JPY_PARENT_PID` is gone; never if it names none.
 pub(super) async fn gone() {
     let parent = std::env::var("JPY_PARENT_PID").ok().and_then(|pid| pid.parse::<u32>().ok());
-    // Process 1 is a container's init, or what orphans are given to: no sign of a dead server.
+    // Process 1 is a container's init, or adopts orphans: it does not tell whether the server is alive.
     let Some(parent) = parent.filter(|&pid| pid > 1) else { return std::future::pending().await };
     while is_alive(parent) {
         tokio::time::sleep(Duration::from_secs(1)).await;

@@ -21,10 +21,10 @@ use super::wire::{Outgoing, Received};
 /// waits for them: what a front end sends after it has seen the reply is never aborted.
 const STRAGGLERS: Duration = Duration::from_millis(10);
 
-/// How late what a thread prints between two cells may appear.
+/// The delay with which output of threads between two cells appears.
 const LISTEN_EVERY: Duration = Duration::from_millis(100);
 
-/// How long dropping the variables may take when the kernel is told to stop: front ends kill one that takes 5 s.
+/// How long dropping the variables may take when the kernel stops: front ends kill a kernel after 5 s.
 pub(super) const END: Duration = Duration::from_secs(2);
 
 /// What the queue is asked to do.
@@ -33,7 +33,7 @@ pub(super) enum Job {
     Cell(Box<QueuedCell>),
     /// Answer the cells that wait in a subshell as aborted.
     Close { subshell: String },
-    /// End the engine, then say so.
+    /// End the engine, then send on `done`.
     Stop { done: tokio::sync::oneshot::Sender<()> },
 }
 
@@ -101,7 +101,7 @@ impl Queue {
         let _ = self.jobs.send(job);
     }
 
-    /// Answers every cell still queued as aborted, ends the engine, then says so.
+    /// Answers every queued cell as aborted, ends the engine, then sends on `done`.
     pub(super) fn stop(&self, done: tokio::sync::oneshot::Sender<()>) {
         self.stopping.store(true, Ordering::SeqCst);
         self.push(Job::Stop { done });
@@ -112,7 +112,7 @@ impl Queue {
         if let Some(handles) = self.handles.get()
             && handles.running.load(Ordering::SeqCst)
         {
-            // The cell that waits for an answer must find itself interrupted when it gets none.
+            // A cell that waits for input must be interrupted before it gets no answer.
             (handles.interrupter)();
             self.canceller.cancel();
         }
@@ -164,7 +164,7 @@ impl Runner {
         }
     }
 
-    /// Waits for a job. What the threads of earlier cells print meanwhile belongs to the last request.
+    /// Waits for a job. Output of threads of earlier cells meanwhile belongs to the last request.
     fn next(&mut self) -> Option<Job> {
         let Some(message) = &self.last else { return self.jobs.recv().ok() };
         loop {
@@ -198,7 +198,7 @@ impl Runner {
         false
     }
 
-    /// Ends what runs the cells. What that shows belongs to the last request.
+    /// Ends what runs the cells. Its output belongs to the last request.
     fn end(&mut self) {
         let front = self.last.as_ref();
         let mut front =
@@ -206,7 +206,7 @@ impl Runner {
         self.cells.end(END, front.as_mut().map(|front| front as &mut dyn FrontEnd));
     }
 
-    /// Runs one request and answers it; after a failure also those that wait behind it. Returns other jobs that came
+    /// Runs one request and answers it; after a failure also those that wait behind it. Returns other jobs that arrived
     /// meanwhile.
     fn execute(&mut self, QueuedCell { message, request, replies }: &QueuedCell) -> Vec<Job> {
         self.running(true);
@@ -277,7 +277,7 @@ impl FrontEnd for Requester<'_> {
         if !self.allow_stdin {
             return None;
         }
-        // What the cell wrote before it asked must be readable when the question appears.
+        // The cell's output before the question must be visible when the question appears.
         let _ = self.iopub.flushed().blocking_recv();
         self.asker.ask(self.message, prompt, password)
     }

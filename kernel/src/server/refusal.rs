@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-/// Why a request is refused. Whoever sent it reads the variant's name and its text.
+/// Why a request is refused. The sender gets the variant's name and its text.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Refusal {

@@ -1,12 +1,12 @@
-//! Replayed messages: a signature that comes a second time was recorded on the way, and is not obeyed.
+//! Replayed messages: a message whose signature was seen before is ignored.
 
 use std::collections::{HashSet, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// So many signatures are remembered, as jupyter_client does.
+/// How many signatures are remembered, as in jupyter_client.
 const REMEMBERED: usize = 1 << 16;
 
-/// The signatures seen lately, on all sockets of one kernel.
+/// The recent signatures, on all sockets of one kernel.
 #[derive(Clone, Default)]
 pub(super) struct Replays(Arc<Mutex<Seen>>);
 
@@ -17,7 +17,7 @@ struct Seen {
 }
 
 impl Replays {
-    /// Whether this signature was not seen before; from now on it was.
+    /// Records a signature, and returns whether it is new.
     pub(super) fn is_new(&self, signature: Vec<u8>) -> bool {
         let mut seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if !seen.signatures.insert(signature.clone()) {

@@ -23,17 +23,17 @@ use super::stdin::Asker;
 use super::subshell::Subshells;
 use super::{parent, wire};
 
-/// How long a running cell may take to stop when the kernel is told to: first asked, then killed, then left behind.
+/// How long a running cell may take to stop when the kernel stops: it is interrupted, then killed, then abandoned.
 const GRACE: Duration = Duration::from_millis(1500);
 
-/// How long the last messages may take to leave the process. Only a reader that reads no more takes that long.
+/// How long the last messages may take to be written. Only a reader that has stopped reading takes that long.
 const LAST_MESSAGES: Duration = Duration::from_secs(2);
 
 /// Why a kernel could not serve.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ServeError {
-    /// The connection file is at fault.
+    /// The connection file cannot be used.
     #[error(transparent)]
     Connection(#[from] ConnectionError),
     /// A socket could not be bound.
@@ -67,8 +67,8 @@ pub fn run(connection_file: &Path, kernel: impl FnOnce() -> Kernel) -> Result<()
         watching.abort();
         served
     });
-    // A message that was sent is in a queue of the library, which has a task for each reader to write it. These tasks end
-    // when their socket is gone and all is written, and no other tasks are left by now.
+    // A sent message is in a queue of the library, which has a task per reader that writes it. These tasks end
+    // when their socket is closed and everything is written, and there are no other tasks by now.
     runtime.block_on(async {
         let tasks = tokio::runtime::Handle::current().metrics();
         let written = async {
@@ -78,12 +78,12 @@ pub fn run(connection_file: &Path, kernel: impl FnOnce() -> Kernel) -> Result<()
         };
         let _ = tokio::time::timeout(LAST_MESSAGES, written).await;
     });
-    // A completion that never comes back must not keep the process.
+    // A completion that never returns must not keep the process alive.
     runtime.shutdown_background();
     served
 }
 
-/// What may reach a kernel from outside its sockets.
+/// A command to the kernel from outside its sockets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outside {
     /// Stop the running cell.
@@ -92,7 +92,7 @@ pub enum Outside {
     Stop,
 }
 
-/// Signals and the end of the parent process, for as long as the kernel lives.
+/// Watches signals and the end of the parent process, as long as the kernel lives.
 fn watch(outside: mpsc::UnboundedSender<Outside>) -> std::io::Result<impl Future<Output = ()>> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
@@ -111,7 +111,7 @@ fn watch(outside: mpsc::UnboundedSender<Outside>) -> std::io::Result<impl Future
 }
 
 /// Serves one kernel on the current runtime until a shutdown request or [`Outside::Stop`]. Its sockets are closed when this
-/// returns; what is still to be written to them is written by tasks of the runtime.
+/// returns; tasks of the runtime write the rest of the messages.
 ///
 /// # Errors
 /// [`ServeError::Bind`] or [`ServeError::System`].
@@ -194,7 +194,7 @@ pub async fn serve(
     Ok(())
 }
 
-/// Ends what runs the cells: politely between cells, by interrupts when a cell runs.
+/// Ends what runs the cells, by interrupts while a cell runs.
 async fn end_cells(queue: &Queue) {
     let (done, mut ended) = oneshot::channel();
     queue.stop(done);
@@ -204,11 +204,11 @@ async fn end_cells(queue: &Queue) {
             return;
         }
     }
-    // No cell runs any more, and its variables are being dropped.
+    // The cell has ended, and its variables are being dropped.
     let _ = tokio::time::timeout(END + GRACE / 3, &mut ended).await;
 }
 
-/// The heartbeat: every ping comes back as it was.
+/// The heartbeat: returns every ping unchanged.
 async fn echo(mut heartbeat: zmq::KernelHeartbeatConnection) {
     use zeromq::{SocketRecv, SocketSend};
     loop {

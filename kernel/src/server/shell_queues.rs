@@ -1,4 +1,4 @@
-//! The cells that wait, a queue for each shell.
+//! The waiting cells, in one queue per shell.
 
 use std::collections::VecDeque;
 
@@ -18,7 +18,7 @@ impl ShellQueues {
         }
     }
 
-    /// The next cell to run.
+    /// Returns the next cell to run.
     pub(super) fn next(&mut self) -> Option<QueuedCell> {
         let (shell, mut queue) = self.0.pop_front()?;
         let cell = queue.pop_front();

@@ -1,23 +1,23 @@
 //! Signatures: HMAC-SHA256 with the connection file's key, over header, parent header, metadata and content.
 //!
-//! The protocol's crate signs as well, but only messages of its own types, whose parent headers lose the fields that
+//! The crate `jupyter-protocol` signs as well, but only messages of its own types, whose parent headers lose the fields that
 //! the crate does not know.
 
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 
-/// What signs messages: an HMAC with the key already in it. Without a key nothing is signed.
+/// Signs messages with an HMAC that is initialized with the key. Without a key, messages are not signed.
 #[derive(Clone)]
 pub(super) struct SigningKey(Option<Hmac<Sha256>>);
 
 impl SigningKey {
-    /// The key of a connection file; an empty one switches signatures off.
+    /// Creates the key of a connection file; an empty key switches signatures off.
     pub(super) fn new(key: &str) -> Self {
-        // A key of any length will do.
+        // An HMAC accepts keys of any length.
         Self(if key.is_empty() { None } else { Hmac::new_from_slice(key.as_bytes()).ok() })
     }
 
-    /// The signature of these frames, in hexadecimal digits.
+    /// Returns the signature of these frames, in hexadecimal digits.
     pub(super) fn sign(&self, frames: &[Vec<u8>]) -> String {
         let Some(mac) = &self.0 else { return String::new() };
         let signed = frames.iter().fold(mac.clone(), |mac, frame| mac.chain_update(frame));

@@ -1,17 +1,17 @@
 //! The kernel's state as servers and front ends read it from `status` messages.
 //!
-//! A reader that follows the kernel's state takes the last status for it, whatever request that status belongs to:
+//! A reader that follows the kernel's state uses the last status, whatever request that status belongs to:
 //! jupyter_server keeps it as `execution_state`, by which it culls idle kernels, and JupyterLab shows it in its status bar.
 //! An `idle` for a completion would tell both that a kernel is idle while its cell runs. So while a cell runs, its own
 //! status is the only one:
 //!
-//! - A request that is answered meanwhile has its reply at once. Its `busy` and `idle`, which the protocol promises, come
-//!   right behind the cell's `idle`. Clients on jupyter_client take the reply for the answer and do not wait for them.
-//! - Front ends on `@jupyterlab/services` end a request only with its `idle`: without it nothing would be completed or
-//!   inspected until the cell ends. They are known by their headers, in which the protocol is 5.2 whatever they speak, and
-//!   `subshell_id` is null in the main shell. They are given the `idle` and, with nothing between, the cell's `busy` again.
-//! - Whoever asks what the kernel is has just come, as a tab that was reloaded, and is told the cell's `busy`; so is whoever
-//!   subscribes to iopub, since the answer may come before the subscription; an `idle` that was missed so is published again.
+//! - A request that is answered meanwhile gets its reply at once. Its `busy` and `idle`, which the protocol promises, are sent
+//!   right after the cell's `idle`. Clients that use jupyter_client need only the reply and do not wait for them.
+//! - Front ends that use `@jupyterlab/services` complete a request only with its `idle`: without it nothing would be completed or
+//!   inspected until the cell ends. They are recognized by their headers, in which the protocol version is always 5.2 and
+//!   `subshell_id` is null in the main shell. They get the `idle` and, directly after it, the cell's `busy` again.
+//! - A client that asks for `kernel_info` has just connected, such as a reloaded tab, and gets the cell's `busy`; so does a reader that
+//!   subscribes to iopub, since the answer may come before the subscription. An `idle` that was missed this way is published again.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -20,12 +20,12 @@ use jupyter_protocol::ExecutionState;
 use super::iopub::Iopub;
 use super::wire::{self, Outgoing, Received};
 
-/// Publishes every status; clones share what is due.
+/// Publishes every status; clones share the postponed ones.
 #[derive(Clone)]
 pub(super) struct Statuses {
-    /// It knows the cell that runs.
+    /// Knows the running cell.
     iopub: Iopub,
-    /// What is published when that ends.
+    /// The statuses to publish when that cell ends.
     due: Arc<Mutex<Vec<Outgoing>>>,
 }
 
@@ -34,7 +34,7 @@ impl Statuses {
         Self { iopub, due: Arc::default() }
     }
 
-    /// Held while statuses are published that belong together.
+    /// Locks the postponed statuses, while statuses that belong together are published.
     fn due(&self) -> MutexGuard<'_, Vec<Outgoing>> {
         self.due.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -43,14 +43,14 @@ impl Statuses {
         self.iopub.send(wire::status(state, request));
     }
 
-    /// A cell starts: from now on the kernel's state is its own.
+    /// Begins a cell, whose status is the kernel's state from now on.
     pub(super) fn begin(&self, cell: &Received) {
         let _together = self.due();
         self.publish(ExecutionState::Busy, cell);
         self.iopub.set_running(Some(cell.clone()));
     }
 
-    /// The cell has ended and its reply is sent.
+    /// Ends the cell, whose reply has been sent.
     pub(super) fn end(&self, cell: &Received) {
         let mut due = self.due();
         self.iopub.set_running(None);
@@ -58,7 +58,7 @@ impl Statuses {
         self.publish_due(&mut due);
     }
 
-    /// Publishes what waits for a cell that was left behind when the kernel ends.
+    /// Publishes the postponed statuses when the kernel ends before its cell.
     pub(super) fn close(&self) {
         self.publish_due(&mut self.due());
     }
@@ -67,7 +67,7 @@ impl Statuses {
         due.drain(..).for_each(|message| self.iopub.send(message));
     }
 
-    /// Publishes the status of a request that is answered by `answer`.
+    /// Publishes the status of a request around `answer`, which answers it.
     pub(super) fn around(&self, request: &Received, answer: impl FnOnce()) {
         let mut due = self.due();
         match &self.iopub.running() {

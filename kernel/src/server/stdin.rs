@@ -12,13 +12,13 @@ use super::signature::SigningKey;
 use super::wire::{self, Outgoing, Received};
 use crate::log::log;
 
-/// What may end a question.
+/// How a question ends.
 enum InputAnswer {
     Line(String),
     Cancelled,
 }
 
-/// The asking end, owned by the thread that runs cells.
+/// Asks questions; owned by the thread that runs cells.
 pub(super) struct Asker {
     questions: queues::UnboundedSender<Outgoing>,
     answers: mpsc::Receiver<InputAnswer>,

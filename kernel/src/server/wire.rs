@@ -1,4 +1,4 @@
-//! Messages as they travel: received with their content unparsed, sent with the content Jupyter expects.
+//! Messages on the wire: received with their content unparsed, sent with the content that Jupyter expects.
 
 use std::ops::Deref;
 
@@ -15,7 +15,7 @@ use super::signature::SigningKey;
 /// The protocol version of every message and of `kernel_info_reply`: 5.5 has subshells and `supported_features`.
 pub(crate) const PROTOCOL: &str = "5.5";
 
-/// A message as it came.
+/// A received message.
 #[derive(Clone)]
 pub(super) struct Received {
     message: JupyterMessage,
@@ -23,12 +23,12 @@ pub(super) struct Received {
     head: Vec<u8>,
     /// The subshell that its header names.
     pub(super) subshell: Option<String>,
-    /// Its sender takes it as answered only with its `idle`: the [state](super::status) says who does.
+    /// Whether its sender needs its `idle` to consider it answered; see [status](super::status).
     pub(super) awaits_idle: bool,
 }
 
 impl Received {
-    /// The content, as it came.
+    /// Returns the received content.
     pub(super) fn content(&self) -> &Value {
         match &self.message.content {
             JupyterMessageContent::UnknownMessage(UnknownMessage { content, .. }) => content,
@@ -48,11 +48,11 @@ impl Deref for Received {
 /// A message on its way out.
 pub(super) struct Outgoing {
     pub(super) message: JupyterMessage,
-    /// The header of the message that it answers or follows, as it came.
+    /// The header of the message that it answers or follows, as it was received.
     parent: Vec<u8>,
 }
 
-/// Receives one message and checks that it is signed and comes for the first time. Its content stays JSON in an
+/// Receives one message, and checks its signature and that it is not a replay. Its content stays JSON in an
 /// [`UnknownMessage`], because a request whose content has an unexpected shape must be answered too.
 pub(super) async fn receive<S: zeromq::SocketRecv>(
     connection: &mut Connection<S>,
@@ -96,7 +96,7 @@ pub(super) async fn send<S: zeromq::SocketSend>(
     Ok(connection.socket.send(out).await?)
 }
 
-/// What stands between the frames that say where a message goes and its own.
+/// The delimiter between the routing frames of a message and its own.
 const DELIMITER: &[u8] = b"<IDS|MSG>";
 
 /// The protocol version that `@jupyterlab/services` writes.
@@ -105,7 +105,7 @@ const SERVICES: &str = "5.2";
 /// The field of a header that [`Header`] does not have.
 #[derive(Deserialize)]
 struct Subshell {
-    /// `None` where it is left out, and a null in it for the main shell.
+    /// `None` if the field is missing; `Some(None)` if it is null, for the main shell.
     #[serde(default, deserialize_with = "given")]
     subshell_id: Option<Option<String>>,
 }
@@ -114,7 +114,7 @@ fn given<'de, D: serde::Deserializer<'de>>(field: D) -> Result<Option<Option<Str
     Option::deserialize(field).map(Some)
 }
 
-/// Whether a receive error is the end of the socket rather than one bad message.
+/// Returns whether a receive error means that the socket is closed, instead of one bad message.
 pub(super) fn is_fatal(error: &RuntimeError) -> bool {
     matches!(error, RuntimeError::ZmqError(zeromq::ZmqError::NoMessage))
 }
@@ -126,17 +126,17 @@ pub(super) fn request<T: DeserializeOwned>(content: &Value) -> serde_json::Resul
     serde_json::from_value(Value::Object(given.map(|(name, value)| (name.clone(), value.clone())).collect()))
 }
 
-/// Returns the content of a reply as it travels.
+/// Serializes the content of a reply.
 pub(super) fn to_value<T: Serialize>(content: &T) -> Result<Value, Refusal> {
     Ok(serde_json::to_value(content)?)
 }
 
-/// A message that answers or follows `parent`.
+/// Creates a message that answers or follows `parent`.
 pub(super) fn child(content: impl Into<JupyterMessageContent>, parent: &Received) -> Outgoing {
     outgoing(JupyterMessage::new(content, Some(&parent.message)), parent.head.clone())
 }
 
-/// A message that follows none.
+/// Creates a message without a parent.
 pub(super) fn orphan(content: impl Into<JupyterMessageContent>) -> Outgoing {
     outgoing(JupyterMessage::new(content, None), b"{}".to_vec())
 }
@@ -147,12 +147,12 @@ fn outgoing(mut message: JupyterMessage, parent: Vec<u8>) -> Outgoing {
     Outgoing { message, parent }
 }
 
-/// `status` for a request.
+/// Creates the `status` of a request.
 pub(super) fn status(state: ExecutionState, parent: &Received) -> Outgoing {
     child(Status { execution_state: state }, parent)
 }
 
-/// Returns the reply to a request; `None` where the message is not a request, and has no reply.
+/// Returns the reply to a request; `None` if the message is not a request and does not have a reply.
 pub(super) fn reply(request: &Received, content: Value) -> Option<Outgoing> {
     let stem = request.header.msg_type.strip_suffix("_request")?;
     Some(child(UnknownMessage { msg_type: format!("{stem}_reply"), content }, request))

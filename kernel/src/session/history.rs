@@ -10,7 +10,7 @@ use super::history_file::{HistoryFile, HistoryLine};
 use crate::log::log;
 use crate::server::HistoryRequest;
 
-/// One remembered cell.
+/// A remembered cell.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
     /// Its execution count.
@@ -21,22 +21,22 @@ pub struct Entry {
     pub result: Option<String>,
 }
 
-/// Every counted cell of a session, oldest first, and where those of all sessions are kept.
+/// Every counted cell of a session, oldest first, and the file for those of all sessions.
 #[derive(Debug, Default)]
 pub struct History {
     entries: Vec<Entry>,
     kept: Option<(HistoryFile, usize)>,
 }
 
-/// The variable of the environment that names the file of the history, or is `off`.
+/// The environment variable that names the history file, or is `off`.
 const PLACE: &str = "CHANDLERY_HISTORY";
 
 /// The number of a session whose history is not kept.
 const ONLY_SESSION: usize = 1;
 
 impl History {
-    /// The history of whoever runs this kernel: in the file that `CHANDLERY_HISTORY` names, or where data of users
-    /// belongs. In memory alone when that variable is `off`, or where nothing can be written.
+    /// Opens this user's history: in the file that `CHANDLERY_HISTORY` names, or in the user's data folder.
+    /// It is only in memory if that variable is `off`, or if the file cannot be written.
     pub fn of_this_user() -> Self {
         let named = std::env::var_os(PLACE).filter(|place| !place.is_empty());
         let path = match named {
@@ -47,7 +47,7 @@ impl History {
         path.map_or_else(Self::default, Self::kept_in)
     }
 
-    /// A history that is kept in a file, together with that of other sessions.
+    /// Opens a history that is kept in a file, together with that of other sessions.
     pub fn kept_in(path: PathBuf) -> Self {
         match HistoryFile::begin(path.clone()) {
             Ok(kept) => Self { entries: Vec::new(), kept: Some(kept) },
@@ -72,12 +72,12 @@ impl History {
         self.entries.push(Entry { number, code: code.to_owned(), result });
     }
 
-    /// The cells of this session, oldest first.
+    /// Returns the cells of this session, oldest first.
     pub fn entries(&self) -> &[Entry] {
         &self.entries
     }
 
-    /// The cells of all sessions; those of this one last, whatever became of the file.
+    /// Returns the cells of all sessions, with those of this session last, even if the file was lost.
     fn all(&self) -> Vec<(usize, Entry)> {
         let session = self.session();
         let earlier = self.kept.iter().flat_map(|(file, _)| file.cells()).filter(|line| line.session != session);
@@ -103,7 +103,7 @@ impl History {
         HistoryReply::new(found.into_iter().map(entry).collect())
     }
 
-    /// Numbers `start..stop` of one session: 0 is this one, -1 the one before.
+    /// Returns the cells `start..stop` of one session: 0 is this one, -1 the one before.
     fn range(&self, query: &HistoryRequest) -> Vec<(usize, Entry)> {
         let wanted = match query.session.unwrap_or(0) {
             back @ ..=0 => i64::try_from(self.session()).unwrap_or(i64::MAX).saturating_add(back),
@@ -137,7 +137,7 @@ fn tail(mut entries: Vec<(usize, Entry)>, n: Option<usize>) -> Vec<(usize, Entry
     entries
 }
 
-/// Where programs keep the data of a user.
+/// Returns the folder for the data of a user.
 fn data_folder() -> Option<PathBuf> {
     let absolute = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
     absolute("XDG_DATA_HOME").or_else(|| absolute("HOME").map(|home| home.join(".local/share")))
@@ -209,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn a_place_that_cannot_be_written_costs_nothing_but_the_file() {
+    fn an_unwritable_file_leaves_the_history_in_memory() {
         let mut history = History::kept_in(PathBuf::from("/proc/nowhere/history.jsonl"));
         history.push(1, "a", None);
         assert_eq!(history.answer(&HistoryRequest::default()).history.len(), 1);

@@ -7,14 +7,14 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-/// Above this the file is cut when a kernel starts.
+/// Above this size the file is truncated when a kernel starts.
 const FULL: usize = 8 << 20;
-/// What a cut leaves: the newest lines up to this size.
+/// The size that truncating keeps, of the newest lines.
 const KEPT: usize = 4 << 20;
 /// Results are kept up to this many characters.
 const RESULT: usize = 2000;
 
-/// One line: a cell, or the mark by which a session took its number.
+/// One line: a cell, or the mark with which a session took its number.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct HistoryLine {
     pub(super) session: usize,
@@ -32,7 +32,7 @@ pub(super) struct HistoryFile {
 }
 
 impl HistoryFile {
-    /// Takes a session's number, which no other session has.
+    /// Opens the file, and takes a number that no other session has.
     pub(super) fn begin(path: PathBuf) -> Result<(Self, usize)> {
         if let Some(folder) = path.parent() {
             std::fs::create_dir_all(folder)?;
@@ -55,17 +55,17 @@ impl HistoryFile {
         self.write(&line)
     }
 
-    /// The cells of all sessions, as they were run.
+    /// Returns the cells of all sessions, in the order in which they ran.
     pub(super) fn cells(&self) -> Vec<HistoryLine> {
         parse(&self.text()).filter(|line| line.number > 0).collect()
     }
 
-    /// Lines that are no text, of a crash while they were written, do not cost the others.
+    /// Lines that are not text, because of a crash while they were written, are skipped.
     fn text(&self) -> String {
         std::fs::read(&self.path).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()
     }
 
-    /// Held until it is dropped. Not the file itself, because a cut puts another file in its place.
+    /// Takes the lock until it is dropped. It is not the file itself, because truncating replaces the file.
     fn lock(&self) -> Result<File> {
         let lock = open(&self.path.with_extension("lock"), false)?;
         lock.lock()?;
@@ -86,7 +86,7 @@ impl HistoryFile {
     }
 }
 
-/// Readable by its user alone: cells may hold keys and passwords.
+/// Readable only by its user: cells may contain keys and passwords.
 fn open(path: &Path, append: bool) -> Result<File> {
     OpenOptions::new().create(true).append(append).write(true).truncate(false).mode(0o600).open(path)
 }
@@ -95,7 +95,7 @@ fn parse(text: &str) -> impl Iterator<Item = HistoryLine> {
     text.lines().filter_map(|line| serde_json::from_str(line).ok())
 }
 
-/// The last whole lines that fit into what is kept.
+/// Returns the last whole lines that fit into the kept size.
 fn newest(text: &str) -> &str {
     let bytes = text.as_bytes();
     let from = bytes.len().saturating_sub(KEPT);
@@ -103,7 +103,7 @@ fn newest(text: &str) -> &str {
     &text[whole..]
 }
 
-/// A folder of a test, gone with it.
+/// A folder of a test, which is removed after it.
 #[cfg(test)]
 pub(super) struct Scratch(pub(super) PathBuf);
 
@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn sessions_have_numbers_of_their_own_and_see_each_other() {
+    fn sessions_have_distinct_numbers_and_see_each_other() {
         let folder = Scratch::new("sessions");
         let path = folder.0.join("below/history.jsonl");
         let (first, one) = HistoryFile::begin(path.clone()).unwrap();
@@ -140,7 +140,7 @@ mod tests {
         second.add(line(2, 1, "c")).unwrap();
         assert_eq!(first.cells(), [line(1, 1, "let a = 1;\nlet b = 2;"), line(2, 1, "c")]);
 
-        // A line that was cut off by a crash.
+        // A line that a crash truncated.
         open(&path, true).unwrap().write_all(b"{\"session\": 2, \"num\xff\n").unwrap();
         assert_eq!(second.cells().len(), 2);
         assert_eq!(HistoryFile::begin(path).unwrap().1, 3);

@@ -1,6 +1,6 @@
-//! What running a cell means, whoever asks: counting, history, silence, and the order of what is shown.
+//! Running cells for any front end: counting, history, silent cells, and the order of output.
 //!
-//! A [`Session`] knows no sockets: the Jupyter kernel and the headless runner execute cells through the same code.
+//! A [`Session`] does not know sockets: the Jupyter kernel and the headless runner execute cells through the same code.
 
 mod history;
 mod history_file;
@@ -27,7 +27,7 @@ pub struct CellRequest {
 }
 
 impl CellRequest {
-    /// A request that shows, counts and is remembered.
+    /// Creates a request that shows its output, counts and is remembered.
     pub fn new(code: impl Into<String>) -> Self {
         Self { code: code.into(), silent: false, store_history: true }
     }
@@ -76,7 +76,7 @@ pub struct Execution {
     pub number: u32,
     /// Whether the cell ran to its end.
     pub outcome: Outcome,
-    /// What the front end shall show in its pager: the answer to `?name`.
+    /// What the front end shows in its pager: the answer to `?name`.
     pub page: Option<MimeBundle>,
 }
 
@@ -88,12 +88,12 @@ pub struct Session {
 }
 
 impl Session {
-    /// A session whose first counted cell is number 1.
+    /// Creates a session whose first counted cell is number 1.
     pub fn new(engine: Box<dyn Engine>) -> Self {
         Self::with_history(engine, History::default())
     }
 
-    /// The same, with cells of earlier sessions, or a place to keep those of this one.
+    /// Creates a session with a history, such as one that is kept in a file.
     pub fn with_history(engine: Box<dyn Engine>, history: History) -> Self {
         Self { engine, count: 0, history: Arc::new(Mutex::new(history)) }
     }
@@ -106,7 +106,7 @@ impl Session {
         }
         let number = self.count;
         let subject = subject(&request.code);
-        // Who reads that the cell started may interrupt it.
+        // From the moment the cell is reported as started, it may be interrupted.
         if subject.is_none() && !request.code.trim().is_empty() {
             self.engine.arm();
         }
@@ -139,8 +139,8 @@ impl Session {
         Execution { number, outcome, page }
     }
 
-    /// Checks one cell without running it. What a cell that `may_fail` would have defined is missing afterwards. It is
-    /// counted, so that its errors name it as those of a run would, and not remembered.
+    /// Checks one cell without running it. What a cell that `may_fail` would have defined is missing afterwards. The cell is
+    /// counted, so that its errors have the same number as in a run, and not remembered.
     pub fn check(&mut self, code: &str, may_fail: bool, front: &mut dyn Front) -> Execution {
         self.count += 1;
         let number = self.count;
@@ -154,7 +154,7 @@ impl Session {
         Execution { number, outcome: guarded(self.engine.as_mut(), number, checks), page: None }
     }
 
-    /// What is known about a name; where nothing is, the cell says so.
+    /// Returns what is known about a name; if nothing is, the cell prints that.
     fn page(&self, subject: &str, output: &mut dyn Output) -> Option<MimeBundle> {
         let found = self.engine.assist().inspect(subject, subject.len());
         if found.is_none() {
@@ -163,8 +163,8 @@ impl Session {
         found
     }
 
-    /// The value of an expression, run as a cell that shows nothing, is not counted and cannot ask; `None` where
-    /// the code has no value.
+    /// Returns the value of an expression, run as a cell that is silent, not counted and cannot ask for input; `None` if
+    /// the code does not have a value.
     ///
     /// # Errors
     ///
@@ -173,7 +173,7 @@ impl Session {
         if code.trim().is_empty() {
             return Ok(None);
         }
-        // Number 0 is no cell's: the text and lines of the cell before it stay what later errors name.
+        // Number 0 is not a cell: later errors still refer to the text of the cell before.
         let mut value = Value::default();
         match run(self.engine.as_mut(), &Cell { code: code.to_owned(), number: 0 }, &mut value) {
             Outcome::Ok => Ok(value.0),
@@ -181,39 +181,39 @@ impl Session {
         }
     }
 
-    /// Shows what came since the last cell ended, under that cell's number.
+    /// Shows output since the end of the last cell, under that cell's number.
     pub fn between(&mut self, front: &mut dyn Front) {
         let number = self.count;
         self.engine.between(&mut Showing { front, silent: false, number, result: None });
     }
 
-    /// The number that the next counted cell gets, unless cells have reached it already.
+    /// Sets the number of the next counted cell, unless the count is higher already.
     pub fn count_from(&mut self, number: u32) {
         self.count = self.count.max(number.saturating_sub(1));
     }
 
-    /// The process that runs the cells, if one is up.
+    /// Returns the process that runs the cells, if it is running.
     pub fn process(&self) -> Option<u32> {
         self.engine.process()
     }
 
-    /// The cells run so far; shared, so that it can be read while a cell runs.
+    /// Returns the history, which is shared so that it can be read while a cell runs.
     pub fn history(&self) -> Arc<Mutex<History>> {
         Arc::clone(&self.history)
     }
 
-    /// A handle that stops the running cell.
+    /// Returns a function that stops the running cell.
     pub fn interrupter(&self) -> Interrupter {
         self.engine.interrupter()
     }
 
-    /// A handle that answers completion and inspection while a cell runs.
+    /// Returns a handle that answers completion and inspection while a cell runs.
     pub fn assist(&self) -> Arc<dyn Assist> {
         self.engine.assist()
     }
 
-    /// Drops all variables as a program does at its end, and ends every process the engine started. What that shows
-    /// belongs to the last cell; what takes longer than the limit is ended, and said.
+    /// Drops all variables, as a program does at its end, and ends every process that the engine started. The output
+    /// belongs to the last cell. Drops that take longer than the limit are ended, which is reported.
     pub fn end(&mut self, limit: Duration, front: &mut dyn Front) -> Outcome {
         let number = self.count;
         let mut output = Showing { front, silent: false, number, result: None };
@@ -224,13 +224,13 @@ impl Session {
         outcome
     }
 
-    /// Ends every process the engine started; variables are not dropped.
+    /// Ends every process that the engine started, without dropping variables.
     pub fn shutdown(&mut self) {
         self.engine.shutdown();
     }
 }
 
-/// A panic inside an engine is a fault of ours, but it must not leave a front end waiting for ever.
+/// A panic inside an engine is a bug, but it must not leave a front end waiting forever.
 fn guarded(engine: &mut dyn Engine, number: u32, work: impl FnOnce(&mut dyn Engine) -> Outcome) -> Outcome {
     let attempt = std::panic::AssertUnwindSafe(|| work(engine));
     std::panic::catch_unwind(attempt).unwrap_or_else(|panic| {
@@ -244,7 +244,7 @@ fn guarded(engine: &mut dyn Engine, number: u32, work: impl FnOnce(&mut dyn Engi
             value: format!("the kernel failed while it ran this cell: {message}"),
             traceback: vec![
                 format!("KernelFault: the kernel failed while it ran cell {number}: {message}"),
-                "This is a fault of Chandlery, not of the cell. Restart the kernel before you go on.".to_owned(),
+                "This is a bug in Chandlery, not in the cell. Restart the kernel before you continue.".to_owned(),
             ],
         }
     })
@@ -277,7 +277,7 @@ impl Output for Showing<'_> {
     }
 }
 
-/// Keeps the result of an expression and nothing else.
+/// Keeps only the result of an expression.
 #[derive(Default)]
 struct Value(Option<MimeBundle>);
 

@@ -1,11 +1,11 @@
 //! `?name` as a cell, and `%name?`: what is known about a name, for the front end's pager.
 
-/// What a cell asks about, if it is a question. Rust has no expression that begins with a question mark; one that ends
+/// Returns the subject of a cell that is a question. No Rust expression begins with a question mark; one that ends
 /// with it is code.
 pub(crate) fn subject(code: &str) -> Option<&str> {
     let code = code.trim();
     if code.starts_with(['%', ':']) && !code.starts_with("::") {
-        // No directive ends so, but a command of the shell may.
+        // No directive ends like this, but a shell command may.
         let subject = code.strip_suffix('?')?.trim_end_matches('?');
         let is_name = |c: char| c.is_alphanumeric() || matches!(c, '%' | ':' | '_' | '-');
         return (subject.len() > 1 && subject.chars().all(is_name)).then_some(subject);

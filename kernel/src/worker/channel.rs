@@ -12,10 +12,10 @@ use super::frame::{self, Report, WorkerRequest};
 use crate::descendants;
 use crate::system;
 
-/// How long a worker may take to stop its cell and to drop its variables when its engine is gone.
+/// How long a worker may take to stop its cell and drop its variables when its engine is gone.
 const ORPHANED: Duration = Duration::from_secs(2);
 
-/// Sends reports. Reports that need an answer hold the line until it came.
+/// Sends reports. A report that needs an answer blocks the others until the answer arrives.
 pub(super) struct Channel {
     line: Mutex<Line>,
 }
@@ -28,7 +28,7 @@ struct Line {
 impl Channel {
     /// Splits the socket into a channel for reports and a queue of requests.
     ///
-    /// When the engine's end closes, the queue ends, and soon the process does, whatever it is doing: this is how no worker
+    /// When the engine's end closes, the queue ends, and soon the process ends as well, whatever it is doing: no worker
     /// outlives its server.
     pub(super) fn open(stream: UnixStream) -> std::io::Result<(Arc<Self>, Receiver<WorkerRequest>)> {
         let (answer, answers) = channel();
@@ -41,7 +41,7 @@ impl Channel {
     /// Sends a report.
     pub(super) fn send(&self, report: &Report) {
         let mut line = self.line.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        // A failed write means that the engine is gone; the reading thread sees to the rest.
+        // A failed write means that the engine is gone, which the reading thread handles.
         let _ = frame::write(&mut line.stream, report);
     }
 
@@ -64,7 +64,7 @@ fn receive(mut stream: UnixStream, answers: Sender<WorkerRequest>, requests: Sen
             return;
         }
     }
-    // Nobody reads what is printed from now on. A cell that listens stops; then the variables are dropped.
+    // Nobody reads output anymore. A cell that checks for interrupts stops; then the variables are dropped.
     system::discard_output();
     chandlery::interrupt::request();
     drop((answers, requests));
@@ -73,13 +73,13 @@ fn receive(mut stream: UnixStream, answers: Sender<WorkerRequest>, requests: Sen
     system::end_now()
 }
 
-/// Writes out what `print!` and C's stdio still hold back.
+/// Flushes `print!` and C's stdio.
 pub(super) fn flush() {
     let _ = std::io::stdout().flush();
     system::flush_c_streams();
 }
 
-/// The toolkit's displays, as frames. Text printed before a display is on its way before it, and the display is
+/// The toolkit's displays, as frames. Text printed before a display is sent before it, and the display is
 /// forwarded before anything printed after it.
 pub(super) struct Displays(pub(super) Arc<Channel>);
 

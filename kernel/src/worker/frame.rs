@@ -1,4 +1,4 @@
-//! What the engine and the worker say to each other: JSON in frames with a length in front, over a socket pair.
+//! The messages between the engine and the worker: JSON frames with a length prefix, over a socket pair.
 
 use std::io::{Read, Write};
 use std::path::PathBuf;
@@ -16,7 +16,7 @@ pub enum WorkerRequest {
     Cell {
         /// The shared object.
         library: PathBuf,
-        /// Variables whose types have another identity in this cell, and mean the same.
+        /// Variables whose types have another identity in this cell, but the same meaning.
         vouched: Vec<String>,
     },
     /// Run a magic.
@@ -24,7 +24,7 @@ pub enum WorkerRequest {
         /// The line, without its `%`.
         line: String,
     },
-    /// Read a magic and note what it would keep, without running it.
+    /// Read a magic and record the type of its result, without running it.
     Check {
         /// The line, without its `%`.
         line: String,
@@ -34,7 +34,7 @@ pub enum WorkerRequest {
         /// The shared object.
         library: PathBuf,
     },
-    /// Run a script of the shell, in the worker's folder and with its environment.
+    /// Run a shell script, in the worker's folder and with its environment.
     Shell {
         /// The shell: `bash` or `sh`.
         shell: String,
@@ -48,7 +48,7 @@ pub enum WorkerRequest {
     },
     /// Drop every variable.
     Reset,
-    /// Drop every variable, the last made first, and end.
+    /// Drop every variable, the newest first, and exit.
     End,
     /// Drop variables.
     Forget {
@@ -59,7 +59,7 @@ pub enum WorkerRequest {
     Forwarded,
     /// What the user typed.
     Answer {
-        /// The line; `None` where nobody could be asked.
+        /// The line; `None` if nobody could be asked.
         text: Option<String>,
     },
 }
@@ -76,7 +76,7 @@ pub enum Report {
     Display {
         /// Its renderings.
         data: MimeBundle,
-        /// The id later updates name.
+        /// The id for later updates.
         id: Option<String>,
     },
     /// Replace outputs.
@@ -91,8 +91,8 @@ pub enum Report {
         /// Whether to wait for the next one.
         wait: bool,
     },
-    /// Show a new output, like [`Display`](Self::Display), but the worker does not wait until it is forwarded: what follows
-    /// is on this socket.
+    /// Show a new output, like [`Display`](Self::Display), but the worker does not wait until it is forwarded: the next message
+    /// is on this socket as well.
     Shown {
         /// Its renderings.
         data: MimeBundle,
@@ -117,18 +117,18 @@ pub enum Report {
         variables: Vec<Variable>,
         /// How long loading a cell took.
         load: Duration,
-        /// How long the request ran, loading apart.
+        /// How long the request ran, without loading.
         run: Duration,
     },
 }
 
-/// Frames above this are taken as a broken stream.
+/// A larger frame means that the stream is broken.
 const MAX_FRAME: u32 = 1 << 30;
 
 /// Writes one frame.
 ///
 /// # Errors
-/// The stream's error, or a value that JSON cannot hold.
+/// The stream's error, or a value that JSON cannot represent.
 pub fn write<T: Serialize>(stream: &mut impl Write, value: &T) -> std::io::Result<()> {
     let body = serde_json::to_vec(value)?;
     let length = u32::try_from(body.len()).map_err(|_| std::io::Error::other("a frame above 4 GB"))?;
@@ -141,7 +141,7 @@ pub fn write<T: Serialize>(stream: &mut impl Write, value: &T) -> std::io::Resul
 /// Reads one frame.
 ///
 /// # Errors
-/// The stream's error (`UnexpectedEof` when the other side is gone), or bytes that are no frame.
+/// The stream's error (`UnexpectedEof` when the other side is gone), or bytes that are not a frame.
 pub fn read<T: DeserializeOwned>(stream: &mut impl Read) -> std::io::Result<T> {
     let mut length = [0; 4];
     stream.read_exact(&mut length)?;

@@ -3,7 +3,7 @@
 use chandlery::cell::{Store, short_type_name};
 use chandlery::display::{Align, Mark, MimeBundle, TableView};
 
-/// Every variable: its type, what is in it, and the cell that made it.
+/// Returns a table of every variable: its type, value, and the cell that made it.
 pub(super) fn variables(store: &Store, cells: &[(String, u32)]) -> MimeBundle {
     let variables = store.variables();
     if variables.is_empty() {

@@ -5,7 +5,7 @@ use std::path::Path;
 use chandlery::cell::Store;
 use libloading::os::unix::{Library, RTLD_GLOBAL, RTLD_NOW};
 
-/// The name of the function every cell exports.
+/// The name of the function that every cell exports.
 pub const ENTRY: &str = "chandlery_cell";
 
 /// The name of the function by which a library of dependencies tells which tokio it holds.
@@ -32,9 +32,9 @@ impl LoadError {
 }
 
 /// Loads a cell for the rest of the process's life: what it stored may point into it. Its statics are visible to the cells
-/// after it, whose own copies of them thereby are never used.
+/// after it, so that the copies in those are never used.
 pub(super) fn cell(path: &Path) -> Result<fn(&mut Store), LoadError> {
-    // SAFETY: the compiler made this file from safe-to-load code: it has no initialisers of its own.
+    // SAFETY: the compiler made this file from safe-to-load code: it does not have initializers.
     let library = unsafe { Library::open(Some(path), RTLD_NOW | RTLD_GLOBAL) };
     let library = library.map_err(LoadError::refused("compiled cell"))?;
     // SAFETY: the kernel wrote this function with this signature, for this compiler.
@@ -43,7 +43,7 @@ pub(super) fn cell(path: &Path) -> Result<fn(&mut Store), LoadError> {
     entry.map_err(LoadError::NoEntry)
 }
 
-/// What the loader says.
+/// Returns the loader's message.
 fn reason(error: &libloading::Error) -> String {
     let source = std::error::Error::source(error).map(ToString::to_string);
     source.unwrap_or_else(|| error.to_string())
@@ -58,9 +58,9 @@ pub(super) fn vouch(store: &mut Store, variables: &[String]) {
 }
 
 /// Loads a library of dependencies for the rest of the process's life; cells that are loaded later find its symbols. Where it
-/// makes a runtime, cells run inside that from now on.
+/// makes a runtime, cells run inside it from now on.
 pub(super) fn library(path: &Path, surroundings: &mut Runtime) -> Result<(), LoadError> {
-    // SAFETY: the user asked for this crate; what its initialisers do is like what its functions do in a cell.
+    // SAFETY: the user asked for this crate; its initializers may do whatever its functions may do in a cell.
     let library = unsafe { Library::open(Some(path), RTLD_NOW | RTLD_GLOBAL) };
     let library = library.map_err(LoadError::refused("dependencies"))?;
     // SAFETY: the kernel wrote these functions with these signatures, for this compiler.
@@ -82,14 +82,14 @@ type RunInside = fn(&mut dyn FnMut());
 pub(super) struct Runtime(Option<(&'static str, RunInside)>);
 
 impl Runtime {
-    /// The runtime stays while it is one of the same tokio: what cells spawned lives in it.
+    /// Keeps the runtime while the tokio is the same, because tasks of cells live in it.
     fn change(&mut self, key: &'static str, enter: RunInside) {
         if self.0.is_none_or(|(known, _)| known != key) {
             self.0 = Some((key, enter));
         }
     }
 
-    /// Runs something there.
+    /// Runs a function inside the runtime.
     pub(super) fn run(&self, work: &mut dyn FnMut()) {
         match self.0 {
             Some((_, enter)) => enter(work),

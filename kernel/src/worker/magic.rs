@@ -1,4 +1,4 @@
-//! The toolkit's verbs as lines of a notebook, run at once and never compiled.
+//! The toolkit's verbs as lines of a notebook, which run without compiling.
 
 use std::io::Write;
 
@@ -22,7 +22,7 @@ pub(super) fn run(line: &str, store: &mut Store, channel: &Channel) -> Ending {
     verb(&all, keep, store, channel)
 }
 
-/// Reads one line as [`run`] does, and notes the type of what it would keep.
+/// Reads one line like [`run`], and records the type of its result without running it.
 pub(super) fn check(line: &str, store: &mut Store) -> Ending {
     let parsed = words::split(line).and_then(|mut all| words::take_as(&mut all).map(|keep| (all, keep)));
     let (all, keep) = match parsed {
@@ -47,10 +47,10 @@ pub(super) fn check(line: &str, store: &mut Store) -> Ending {
 }
 
 fn nothing_to_keep(name: &str) -> String {
-    format!("--as {name}: this command has no result to keep")
+    format!("--as {name}: this command does not have a result to keep")
 }
 
-/// How a line ends that did not do its work; `None` for one that asked for help.
+/// Returns the ending of a line that failed; `None` for one that asked for help.
 fn refused(failure: Failure) -> Option<Ending> {
     Some(match failure {
         Failure::Usage { help: true, .. } => return None,
@@ -105,7 +105,7 @@ pub(super) fn show(channel: &Channel, data: MimeBundle) -> Ending {
     Ending::Done
 }
 
-/// An ending without a place.
+/// Returns an ending without a position.
 pub(super) fn failed(type_name: &str, says: impl Into<Diagnostic>) -> Ending {
     Ending::Failed { type_name: type_name.to_owned(), diagnostic: says.into(), place: None, interrupted: false }
 }

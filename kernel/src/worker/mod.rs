@@ -1,7 +1,7 @@
 //! The worker: the process that holds the toolkit, the variables and the devices, and runs cells and magics.
 //!
-//! It is the `chandlery` command itself, started without a word, so that `std::env::args()` in a cell has the program
-//! only. File descriptor 3 is a socket to the engine, on which a greeting waits that makes the command a worker; 1 and 2
+//! It is the `chandlery` command itself, started without arguments, so that `std::env::args()` in a cell has only the program.
+//! File descriptor 3 is a socket to the engine, with a pending greeting that makes the command a worker; 1 and 2
 //! are pipes that carry the user's text and nothing else.
 
 mod channel;
@@ -35,12 +35,12 @@ use crate::system::{self, Again};
 /// The descriptor of the socket.
 pub const SOCKET: i32 = 3;
 
-/// What waits on the socket when the command is to be a worker.
+/// The greeting on the socket that makes the command a worker.
 pub const GREETING: &[u8] = b"chandlery worker\n";
 
-/// Bytes of stack that cells have, smaller where so much cannot be reserved. Memory is taken when it is used. A program's
-/// own stack has 8 MB, of which an optimized build needs a part: without optimization, as cells are compiled, a value is
-/// copied on its way from place to place, and each copy has room of its own.
+/// The bytes of stack for cells, smaller if that cannot be reserved. Memory is only taken when it is used. A program's
+/// own stack has 8 MB, of which an optimized build needs a part. Cells are compiled without optimization, where a value is
+/// copied several times, and each copy takes stack.
 const STACKS: [usize; 3] = [256 << 20, 64 << 20, 8 << 20];
 
 /// The exit status of a Rust program that panicked.
@@ -49,16 +49,16 @@ const PANICKED: u8 = 101;
 /// While a cell runs, text that was printed without a line end appears after this long.
 const FLUSH_EVERY: Duration = Duration::from_millis(30);
 
-/// The same between cells, in such steps: only threads that a cell left behind can print then.
+/// The same between cells, in multiples: only threads that a cell left behind can print then.
 const STEPS_BETWEEN: u32 = 10;
 
-/// The socket to the engine, if this process was started as a worker. The first thing that a process asks.
+/// Returns the socket to the engine, if this process was started as a worker. Must be called first.
 pub fn socket() -> Option<UnixStream> {
     system::take_over(SOCKET, GREETING)
 }
 
 /// Runs until the engine asks it to end, or closes the socket. Cells run on a thread with a large stack, which is called
-/// `main` as that of a program.
+/// `main` like that of a program.
 pub fn main(stream: UnixStream) -> ExitCode {
     system::request_on_interrupt(Again::Request);
     for bytes in STACKS {
@@ -116,7 +116,7 @@ fn serve_all(stream: UnixStream) -> ExitCode {
             return ExitCode::SUCCESS;
         }
     }
-    // The engine is gone; what variables hold back is written all the same.
+    // The engine is gone; buffers in variables are written anyway.
     chandlery::interrupt::reset();
     surroundings.run(&mut || drop(clear(&mut store)));
     flush();
@@ -130,7 +130,7 @@ fn clear(store: &mut Store) -> Ending {
     store.finish()
 }
 
-/// Serves a request; also, how long loading took.
+/// Serves a request. Also returns how long loading took.
 fn serve(
     request: &WorkerRequest,
     store: &mut Store,

@@ -1,4 +1,4 @@
-//! Scripts of the shell. They write to the worker's own pipes, so their text appears as it is written.
+//! Shell scripts. They write to the worker's own pipes, so their text appears as it is written.
 
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Command, Stdio};
@@ -12,10 +12,10 @@ use super::channel::flush;
 use super::magic::failed;
 use crate::system;
 
-/// How long a script may take to end after it was asked to.
+/// How long a script may take to exit after an interrupt.
 const GRACE: Duration = Duration::from_millis(500);
 
-/// Runs a script to its end. An interrupt reaches all its processes, and those that ignore it are ended.
+/// Runs a script to its end. An interrupt reaches all its processes, and those that ignore it are killed.
 pub(super) fn run(shell: &str, script: &str) -> Ending {
     flush();
     let mut command = Command::new(shell);
@@ -45,7 +45,7 @@ pub(super) fn run(shell: &str, script: &str) -> Ending {
         pause = (pause * 2).min(Duration::from_millis(10));
     };
     if asked.is_some() {
-        // The shell ended; what it started may not have.
+        // The shell has ended, but programs that it started may still run.
         system::send_group(child.id(), system::KILL);
         return Ending::Failed {
             type_name: "Interrupted".to_owned(),

@@ -1,4 +1,4 @@
-//! Standard input of cells: every line is a question to the user.
+//! Standard input of cells: every line is requested from the user.
 
 use std::collections::VecDeque;
 use std::io::{Error, Result, Write};
@@ -9,10 +9,10 @@ use chandlery::{cell, interrupt};
 
 use crate::system;
 
-/// What a user types for the end of input, as in a terminal: Ctrl-D.
+/// What a user types for the end of input, as in a terminal (Ctrl-D).
 const END: &str = "\u{4}";
 
-/// An interrupt ends a question; its signal may come a moment after the answer that there is none.
+/// An interrupt ends a question. Its signal may arrive a moment after the empty answer.
 const SIGNAL: Duration = Duration::from_millis(50);
 
 /// Makes `std::io::stdin()` ask the user.
@@ -28,10 +28,10 @@ pub(super) fn install() {
     });
 }
 
-/// A line with its end; empty at the end of input.
+/// Returns a line with its newline; empty at the end of input.
 fn line() -> Result<String> {
     interrupted()?;
-    // What the cell printed stands before the question, so the question needs no words of its own.
+    // The cell's output comes before the question, so the question does not need a prompt.
     match cell::input("") {
         Some(line) if line == END => Ok(String::new()),
         Some(line) => Ok(line + "\n"),
@@ -44,7 +44,7 @@ fn line() -> Result<String> {
     }
 }
 
-/// Not `Interrupted`, after which readers try again.
+/// Not `Interrupted`, after which readers retry.
 fn interrupted() -> Result<()> {
     interrupt::check().map_err(|_| Error::from_raw_os_error(libc::ECANCELED))
 }

@@ -23,7 +23,7 @@ pub enum WordsError {
     Name(String),
 }
 
-/// Splits at blanks outside quotes. `\` escapes the next character, also in double quotes; single quotes keep all.
+/// Splits at whitespace outside quotes. `\` escapes the next character, also in double quotes; single quotes keep all.
 ///
 /// # Errors
 /// [`WordsError::Quote`].
@@ -53,7 +53,7 @@ pub fn split(line: &str) -> Result<Vec<String>, WordsError> {
     Ok(words)
 }
 
-/// Takes `--as NAME` (or `--as=NAME`) out of the words.
+/// Removes `--as NAME` (or `--as=NAME`) from the words and returns the name.
 ///
 /// # Errors
 /// [`WordsError::NoName`] or [`WordsError::Name`].

@@ -1,4 +1,4 @@
-//! Definitions across cells: statics, macros, imports, and what happens to what depends on a changed one.
+//! Definitions across cells: statics, macros, imports, and what depends on a changed one.
 
 use super::Notebook;
 use chandlery_kernel::engine::Stream;
@@ -12,7 +12,7 @@ fn statics_are_shared_by_all_cells() {
     assert_eq!(nb.ok("next()"), "2");
     nb.ok("thread_local! { static T: std::cell::Cell<u8> = const { std::cell::Cell::new(1) }; }\nT.set(5);");
     assert_eq!(nb.ok("T.get()"), "5");
-    // Defined anew, it starts anew.
+    // Redefined, it starts again.
     nb.ok("static COUNT: AtomicUsize = AtomicUsize::new(70);");
     assert_eq!(nb.ok("COUNT.load(Relaxed)"), "70");
 }
@@ -26,13 +26,13 @@ fn macros_that_make_items_are_definitions() {
 }
 
 #[test]
-fn a_redefinition_says_what_it_takes_along() {
+fn a_redefinition_reports_what_it_drops() {
     let mut nb = Notebook::new();
     nb.ok("struct P { x: i32 }\nimpl P { fn new() -> P { P { x: 1 } } }\nfn use_p(p: &P) -> i32 { p.x }\nfn other() -> i32 { 3 }\nlet p = P::new(); let makes: Box<dyn Fn() -> P> = Box::new(P::new); let kept = 1;");
     nb.ok("struct P { y: i32 }");
     let said = nb.text(Stream::Stderr);
     for part in [
-        "`p` was dropped: its type `P` was defined anew",
+        "`p` was dropped: its type `P` was redefined",
         "`makes` was dropped",
         "`impl P` of cell 1 was dropped: it does not compile with the new `P`",
         "`fn use_p` of cell 1 was dropped: it does not compile with the new `P`: no field `x`",
@@ -43,7 +43,7 @@ fn a_redefinition_says_what_it_takes_along() {
     assert_eq!(nb.ok("other() + kept + P { y: 1 }.y"), "5");
     let (_, _, traceback) = nb.fails("use_p(&P { y: 1 })");
     assert!(traceback.contains("note: `fn use_p` of cell 1 was dropped"), "{traceback}");
-    // A function that another one calls; a comment is no change; a constant that is part of a type.
+    // A function that another one calls; a comment is not a change; a constant that is part of a type.
     nb.ok("fn a() -> i32 { 1 }\nfn b() -> i32 { a() }\nconst N: usize = 2;\nstruct Row([f32; N]);\nlet row = Row([0.; N]);");
     nb.ok("fn a() -> i32 { 1 } // the same");
     assert_eq!((nb.ok("b()").as_str(), nb.text(Stream::Stderr).as_str()), ("1", ""));
@@ -68,7 +68,7 @@ fn imports_and_items_of_one_name_follow_each_other() {
 }
 
 #[test]
-fn a_redefinition_drops_one_name_of_a_grouped_import() {
+fn only_the_redefined_name_of_a_grouped_import_is_dropped() {
     let mut nb = Notebook::new();
     nb.ok("use std::collections::{\n    BTreeMap, HashMap, hash_map::{Entry, Keys as Names},\n    BTreeSet};");
     nb.ok("struct HashMap;\nstruct Names;\nlet map = HashMap;");
@@ -102,7 +102,7 @@ fn traits_generics_lifetimes_and_trait_objects() {
 }
 
 #[test]
-fn an_import_made_once_more_says_nothing() {
+fn a_repeated_import_is_silent() {
     let mut nb = Notebook::new();
     for code in [
         "use std::collections::HashMap;",
@@ -117,7 +117,7 @@ fn an_import_made_once_more_says_nothing() {
         assert_eq!(nb.text(Stream::Stderr), "", "{code}");
     }
     assert_eq!(nb.ok("(m.len(), s.len(), b.len())"), "(0, 0, 0)");
-    // Another thing under the same name is told.
+    // Another item under the same name is reported.
     nb.ok("use std::collections::BTreeMap as HashMap;");
     assert!(nb.text(Stream::Stderr).contains("`HashMap`"), "{}", nb.text(Stream::Stderr));
 }

@@ -1,4 +1,4 @@
-//! Cells that end badly, and threads that outlive their cell: the kernel goes on, and says what was lost.
+//! Cells that end badly, and threads that outlive their cell: the kernel continues and reports what was lost.
 
 use std::time::{Duration, Instant};
 
@@ -39,7 +39,7 @@ fn a_variable_of_a_cell_that_failed_is_explained() {
     let mut nb = Notebook::new();
     nb.fails("if true { panic!(\"no\") }\nlet late = 1;");
     let (_, _, traceback) = nb.fails("late");
-    assert!(traceback.contains("`late` was not stored: cell 1 did not run to its end"), "{traceback}");
+    assert!(traceback.contains("`late` was not stored: cell 1 did not run to completion"), "{traceback}");
 }
 
 #[test]
@@ -52,7 +52,7 @@ fn panics_of_threads_and_caught_ones_name_cell_and_line() {
 }
 
 #[test]
-fn threads_are_heard_between_cells() {
+fn output_of_threads_appears_between_cells() {
     let mut nb = Notebook::new();
     nb.ok("std::thread::spawn(|| { std::thread::sleep(std::time::Duration::from_millis(300)); print!(\"late\"); panic!(\"later\"); });");
     let begun = Instant::now();
@@ -64,7 +64,7 @@ fn threads_are_heard_between_cells() {
         nb.engine.between(&mut nb.seen);
         assert!(begun.elapsed() < Duration::from_secs(30), "{:?}", nb.seen.events);
     }
-    // A worker that dies between two cells is no error of the next one, which gets a new worker.
+    // A worker that dies between two cells is not an error of the next one, which gets a new worker.
     nb.ok("let kept = 1; std::thread::spawn(|| { std::thread::sleep(std::time::Duration::from_millis(100)); std::process::abort(); });");
     std::thread::sleep(Duration::from_millis(1500));
     assert_eq!(nb.ok("1 + 1"), "2");
@@ -76,7 +76,7 @@ fn threads_are_heard_between_cells() {
 }
 
 #[test]
-fn text_of_c_code_keeps_its_place() {
+fn text_of_c_code_keeps_its_order() {
     let mut nb = Notebook::new();
     nb.ok("unsafe extern \"C\" { fn puts(s: *const std::ffi::c_char) -> i32; }\nprintln!(\"1\"); unsafe { puts(c\"2\".as_ptr()); } println!(\"3\"); print!(\"4\");");
     assert_eq!(nb.text(Stream::Stdout), "1\n2\n3\n4");
@@ -98,7 +98,7 @@ fn programs_that_cells_start_end_with_the_worker() {
     let folder = tempfile::tempdir().unwrap();
     let mut nb = Notebook::new();
     nb.ok("let kept = 1;");
-    // A script and its child that ignore the first press; the second ends the worker, and them with it.
+    // A script and its child that ignore the first interrupt; the second kills the worker, and them with it.
     let file = folder.path().join("processes");
     let press = nb.engine.interrupter();
     let pressing = std::thread::spawn({
@@ -122,7 +122,7 @@ fn programs_that_cells_start_end_with_the_worker() {
     let processes = std::fs::read_to_string(&file).unwrap();
     assert!(processes.split_whitespace().all(ends), "{processes}");
 
-    // What runs beside the cells goes on, until the kernel ends or starts anew.
+    // Programs in the background continue until the kernel ends or restarts.
     let mut beside = vec![nb.ok("std::process::Command::new(\"sleep\").arg(\"600\").spawn()?.id()")];
     nb.ok(&format!("%%bash\nsleep 600 & echo $! > {}", file.display()));
     beside.push(std::fs::read_to_string(&file).unwrap());

@@ -1,9 +1,9 @@
-//! What the compiler says, in the cell's own words and places.
+//! The compiler's messages, about the cell's own text and positions.
 
 use super::Notebook;
 use chandlery_kernel::engine::Stream;
 
-/// Words of the source that the kernel writes around a cell.
+/// Words of the generated source around a cell.
 const OURS: &[&str] = &["__store", "__new_", "__key_", "__like", "chandlery::cell", "generated", "u1.rs", "r1.rs"];
 
 fn clean(traceback: &str) {
@@ -13,7 +13,7 @@ fn clean(traceback: &str) {
 }
 
 #[test]
-fn nothing_of_the_kernels_own_source_is_shown() {
+fn generated_source_is_never_shown() {
     let mut nb = Notebook::new();
     for code in [
         "let o: Option<i32> = None; o?;",

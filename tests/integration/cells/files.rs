@@ -1,4 +1,4 @@
-//! Files that cells include, modules in files, and where a cell is.
+//! Files that cells include, modules in files, and the position of a cell.
 
 use super::Notebook;
 
@@ -16,7 +16,7 @@ fn files_are_found_in_the_notebooks_folder() {
     nb.ok("const TEXT: &str = include_str!(\"data.txt\");\nfn words() -> usize { TEXT.split(' ').count() }");
     nb.ok("mod shapes;\nlet row = shapes::Row([1; 3]);");
     assert_eq!(nb.ok("(shapes::flat::area(), row.0.len())"), "(6, 3)");
-    // A file that changes changes nothing until its cell runs again.
+    // A changed file has no effect until its cell runs again.
     std::fs::write(path("data.txt"), "one").unwrap();
     std::fs::write(path("shapes.rs"), "pub mod flat;\npub const N: usize = 400;\npub struct Row(pub [u8; N]);")
         .unwrap();
@@ -30,7 +30,7 @@ fn files_are_found_in_the_notebooks_folder() {
 }
 
 #[test]
-fn places_are_those_of_the_cell() {
+fn file_and_line_are_those_of_the_cell() {
     let mut nb = Notebook::new();
     assert_eq!(nb.ok("\n  line!()"), "2");
     assert_eq!(nb.ok("file!()"), "\"cell 2\"");

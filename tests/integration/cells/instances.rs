@@ -1,4 +1,4 @@
-//! That cells link to compiled instances of generic functions. They run as well without, but compile for twice as long.
+//! Cells link to compiled instances of generic functions. Without them they work as well, but compile for twice as long.
 
 use std::process::Command;
 
@@ -70,7 +70,7 @@ fn computing_with_tensors_links_to_those_of_candle() {
 }
 
 #[test]
-fn showing_lists_and_maps_links_to_what_looks_for_debug() {
+fn showing_lists_and_maps_links_to_the_debug_lookup() {
     for value in
         ["vec![1.5, 2.5]", "Some(String::new())", "std::collections::HashMap::from([(\"a\", 1)])", "(1, 2usize)"]
     {

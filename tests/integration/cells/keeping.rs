@@ -1,10 +1,10 @@
-//! What a cell that fails keeps, and names that stand for something else.
+//! What a failing cell keeps, and names that get another meaning.
 
 use chandlery_kernel::engine::Stream;
 
 use super::Notebook;
 
-/// Runs a cell that fails, then a later one; the value of that.
+/// Runs a cell that fails, then a later one, and returns the value of that.
 fn after(nb: &mut Notebook, fails: &str, then: &str) -> String {
     nb.fails(fails);
     nb.ok(then)
@@ -17,7 +17,7 @@ fn what_was_completed_before_a_failure_is_kept() {
     assert!(traceback.contains("kept, as completed before that: `a`, `s`"), "{traceback}");
     assert_eq!(nb.ok("(a, s.len())"), "(1, 1)");
     let (_, _, traceback) = nb.fails("z");
-    assert!(traceback.contains("`z` was not stored: cell 1 did not run to its end"), "{traceback}");
+    assert!(traceback.contains("`z` was not stored: cell 1 did not run to completion"), "{traceback}");
     // Panics, values at the end, loops, patterns, moves, borrows, guards, temporaries, closures and `.await`.
     for (fails, then, shown) in [
         ("let b = 2; panic!(\"no\")", "b", "2"),
@@ -44,13 +44,13 @@ fn what_was_completed_before_a_failure_is_kept() {
     ] {
         assert_eq!(after(&mut nb, fails, then), shown, "{fails}");
     }
-    // A cell that ends itself ends well, with what it has until then.
+    // A cell that returns early succeeds, with what it has until then.
     nb.ok("let ee = 1; if ee == 1 { return; }\nlet ff = 2;");
     assert_eq!(nb.ok("ee"), "1");
     assert_eq!(nb.fails("ff").0, "CompileError[E0425]");
     nb.ok("let gg = 7; let None = Some(gg) else { return; }; let hh = 1;");
     assert_eq!(nb.ok("gg"), "7");
-    // What a failed cell took is as it left it.
+    // Variables that a failed cell took are as it left them.
     nb.ok("let mut kept = vec![1];");
     nb.fails("kept.push(2); let ii = kept.len(); panic!()");
     assert_eq!(nb.ok("(kept, ii)"), "([1, 2], 2)");
@@ -76,7 +76,7 @@ fn a_shadowed_name_never_shows_its_former_value() {
     // A function or a constant takes the name of a variable, and a variable that of a function.
     nb.ok("let f = 5; let N = 3;");
     nb.ok("fn f() -> i32 { 9 }\nconst N: i32 = 4;");
-    assert!(nb.text(Stream::Stderr).contains("`f` is not a variable any more"), "{}", nb.text(Stream::Stderr));
+    assert!(nb.text(Stream::Stderr).contains("`f` is no longer a variable"), "{}", nb.text(Stream::Stderr));
     assert_eq!(nb.ok("f() + N"), "13");
     nb.ok("let f = f() + 1;");
     assert_eq!(nb.ok("f"), "10");
@@ -108,7 +108,7 @@ fn fields_that_were_not_moved_stay() {
     assert_eq!(nb.ok("p.b.len()"), "2");
     let (name, _, _) = nb.fails("p.a.len()");
     assert_eq!(name, "CompileError[E0382]");
-    // It is still not mutable, and what is left can be moved, too.
+    // It is still not mutable, and the rest can be moved as well.
     assert_eq!(nb.fails("p.b.push('y');").0, "CompileError[E0596]");
     nb.ok("let b = p.b;");
     assert_eq!(nb.fails("p.b.len()").0, "CompileError[E0382]");
@@ -119,10 +119,10 @@ fn fields_that_were_not_moved_stay() {
     nb.ok("let q = P { a: \"q\".into(), b: \"r\".into() };");
     nb.fails("let P { a: taken, .. } = q; let n: i32 = \"x\".parse()?;");
     assert_eq!(nb.ok("(taken, q.b)"), "(\"q\", \"r\")");
-    // A new value makes it whole.
+    // Assigning to it makes it whole.
     nb.ok("t = (String::from(\"new\"), (vec![], vec![]));");
     assert_eq!(nb.ok("t.0"), "\"new\"");
-    // What is left is dropped once, and what was moved with its new owner.
+    // The rest is dropped once, and the moved fields with their new owner.
     nb.ok("struct D(&'static str); impl Drop for D { fn drop(&mut self) { println!(\"drop {}\", self.0); } }");
     nb.ok("let pair = (D(\"left\"), D(\"right\"));");
     nb.ok("let left = pair.0;");
@@ -141,7 +141,7 @@ fn a_number_takes_the_type_that_a_later_cell_uses() {
     assert_eq!(nb.ok("let exact: usize = keep; exact"), "1");
     nb.ok("total += xs.len();");
     assert_eq!(nb.ok("(total, xs[keep] * rate)"), "(2, 1.0)");
-    // It stays what it was where it does not fit, or has a type of its own.
+    // It stays the same if the value does not fit, or if it has a type.
     let (name, value, _) = nb.fails("xs.len() + below");
     assert!(name == "Refused" && value.contains("`below` is -1"), "{name}: {value}");
     assert_eq!(nb.ok("below"), "-1");

@@ -1,4 +1,4 @@
-//! Cells that use up the memory: by an allocation that fails, and by the system that ends the process.
+//! Cells that run out of memory: by a failing allocation, and by the system killing the process.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::Notebook;
 
 #[test]
-fn running_out_of_memory_costs_the_variables_only() {
+fn allocating_beyond_a_limit_only_loses_the_variables() {
     let mut nb = Notebook::new();
     nb.ok("fn helper() -> i32 { 7 }\nlet kept = 1;");
     // What the worker may map, from now on: what it has, and 300 MB more (RLIMIT_AS is 9).
@@ -24,11 +24,11 @@ fn running_out_of_memory_costs_the_variables_only() {
     assert!(nb.text(Stream::Stderr).contains("memory allocation of 1048576 bytes failed"));
     let (_, _, traceback) = nb.fails("kept");
     assert!(traceback.contains("lost when the worker ended in cell 3"), "{traceback}");
-    // The next worker has no such limit.
+    // The next worker does not have this limit.
     assert_eq!(nb.ok("vec![1u8; 400 << 20].len() as i32 + helper()"), "419430407");
 }
 
-/// A control group of this test's own below the one it is in, with a limit of memory; `None` where none can be made.
+/// A control group of this test's own below the one it is in, with a limit of memory; `None` if it cannot be made.
 struct Group(PathBuf);
 
 impl Group {
@@ -58,7 +58,7 @@ impl Drop for Group {
 }
 
 #[test]
-fn a_process_that_the_system_ends_for_memory_is_known_as_that() {
+fn a_process_that_is_killed_for_memory_is_explained() {
     // Needs the right to make groups, as root has where the first version counts memory.
     let Some(group) = Group::with_limit(1200 << 20) else {
         eprintln!("no control group can be made here: not tested");

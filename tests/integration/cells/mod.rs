@@ -66,7 +66,7 @@ impl Notebook {
         shown.next_back().unwrap_or_default()
     }
 
-    /// Runs a cell that must fail: kind, message, traceback without colours.
+    /// Runs a cell that must fail: kind, message, traceback without colors.
     pub(crate) fn fails(&mut self, code: &str) -> (String, String, String) {
         match self.run(code) {
             Outcome::Ok => panic!("{code} did not fail: {:?}", self.seen.events),
@@ -101,7 +101,7 @@ fn variables_without_types() {
     nb.ok("let mut xs: Vec<_> = (1..4).map(|x| x * 2).collect();\nlet name = \"n\".to_string(); let pair = (1u8, 2.5f32);");
     assert_eq!(nb.ok("xs.push(99);\nxs"), "[2, 4, 6, 99]");
     assert_eq!(nb.ok("format!(\"{name} {:?}\", pair)"), "\"n (1, 2.5)\"");
-    // A type that nobody can write down.
+    // A type that cannot be written.
     nb.ok("let it = Box::new(xs.clone().into_iter().chain(0..1)) ;");
     assert_eq!(nb.ok("it.collect::<Vec<i32>>()"), "[2, 4, 6, 99, 0]");
     let (name, _, traceback) = nb.fails("it.count()");
@@ -148,10 +148,10 @@ fn errors_without_display_are_shown_by_debug() {
     assert_eq!(nb.fails("Err::<(), &str>(\"borrowed\")?").1, "borrowed");
     assert_eq!(nb.fails("fn main() -> Result<(), Mine> { fails(8).map(drop) }").1, "Mine { at: 8 }");
     assert_eq!(nb.fails("async { fails(5) }.await?;").1, "Mine { at: 5 }");
-    // Later cells infer the types of what such a cell made.
+    // Later cells infer the types of such a cell's variables.
     nb.ok("let counted = (0..fails(2)?).map(|n| n + 1);");
     assert_eq!(nb.ok("counted.sum::<u8>()"), "3");
-    // An error that has neither is refused in the words of the first try.
+    // An error that has neither is refused with the message of the first attempt.
     nb.ok("struct Mute; fn mute() -> Result<(), Mute> { Err(Mute) }");
     let (name, value, traceback) = nb.fails("mute()?;");
     assert_eq!(name, "CompileError[E0277]");
@@ -223,11 +223,11 @@ fn definitions_outlive_their_cell() {
     nb.ok("fn f() -> i32 { 1 }");
     nb.ok("fn f() -> i32 { 2 }");
     assert_eq!(nb.ok("f()"), "2");
-    // A type that changes takes the variables of that type with it.
+    // Redefining a type drops the variables of that type.
     nb.ok("#[derive(Debug, Clone)] struct Point { x: i32, y: i32 }");
     assert!(nb.text(Stream::Stderr).contains("`p` was dropped"), "{}", nb.text(Stream::Stderr));
     let (_, _, traceback) = nb.fails("p.x");
-    assert!(traceback.contains("`Point` was defined anew"), "{traceback}");
+    assert!(traceback.contains("`Point` was redefined"), "{traceback}");
     assert_eq!(nb.ok("Point { x: 1, y: 2 }.x2()"), "2");
 }
 
@@ -237,7 +237,7 @@ fn text_appears_while_the_cell_runs() {
     nb.ok("use std::time::Duration;");
     nb.ok("print!(\"a\"); std::thread::sleep(Duration::from_millis(400)); print!(\"b\"); eprint!(\"ä\");");
     let first = nb.seen.events.first().unwrap().clone();
-    // What comes together is one event.
+    // Text that arrives together is one event.
     assert_eq!(first.1, Event::Text { stream: Stream::Stdout, text: "a".into() });
     assert_eq!((nb.text(Stream::Stdout).as_str(), nb.text(Stream::Stderr).as_str()), ("ab", "ä"));
 }
@@ -288,7 +288,7 @@ fn both_streams_keep_their_order() {
 }
 
 #[test]
-fn a_stop_that_is_not_followed_says_what_a_second_one_costs() {
+fn an_ignored_stop_says_what_a_second_one_loses() {
     let mut nb = Notebook::new();
     nb.ok("let first = 1; let second = 2;");
     let deaf = "std::thread::sleep(std::time::Duration::from_secs(600));";
@@ -296,10 +296,11 @@ fn a_stop_that_is_not_followed_says_what_a_second_one_costs() {
     assert_eq!(name(&outcome), "Interrupted", "{outcome:?}");
     let said = nb.text(Stream::Stderr);
     assert_eq!(said.lines().count(), 1, "{said}");
-    for part in ["still runs", "`chandlery::interrupt::check()?`", "`.await`", "standard input", "`first`, `second`"] {
+    for part in ["still running", "`chandlery::interrupt::check()?`", "`.await`", "standard input", "`first`, `second`"]
+    {
         assert!(said.contains(part), "{part}: {said}");
     }
-    // One that follows says nothing.
+    // A cell that stops does not get a notice.
     let (outcome, _) = interrupted_after(&mut nb, "loop { chandlery::interrupt::check()?; }", &[700]);
     assert_eq!((name(&outcome), nb.text(Stream::Stderr).as_str()), ("Interrupted", ""));
 }
@@ -375,7 +376,7 @@ fn interrupts() {
     assert_eq!(name(&outcome), "Interrupted", "{outcome:?}");
     assert!(took < Duration::from_secs(2), "{took:?}");
     assert_eq!(nb.ok("n > 1"), "true");
-    // What never asks, as no loop of the cell runs, ends with the second press, and says what is lost.
+    // Code that never checks, outside of the cell's loops, is killed by the second interrupt, which reports the losses.
     let code = "std::iter::repeat(1u8).for_each(|n| { std::hint::black_box(n); });";
     let (outcome, _) = interrupted_after(&mut nb, code, &[700, 200]);
     let Outcome::Error { name, value, .. } = outcome else { panic!("the loop ended") };
@@ -422,7 +423,7 @@ fn magics_run_without_compiling() {
 }
 
 #[test]
-fn expressions_are_evaluated_beside_the_cells() {
+fn expressions_are_evaluated_outside_of_cells() {
     let mut nb = Notebook::new();
     nb.ok("let kept = vec![1u8, 2, 3];");
     let mut session = Session::new(Box::new(nb.engine));

@@ -1,11 +1,11 @@
-//! What a cell has that a program has: its arguments and environment, its stack, its standard streams.
+//! What cells have in common with programs: arguments and environment, stack, standard streams.
 
 use chandlery_kernel::engine::Stream;
 
 use super::Notebook;
 
 #[test]
-fn a_cell_sees_no_trace_of_how_it_was_started() {
+fn a_cell_does_not_see_how_it_was_started() {
     let mut nb = Notebook::new();
     assert_eq!(nb.ok("std::env::args().count()"), "1");
     assert_eq!(
@@ -13,7 +13,7 @@ fn a_cell_sees_no_trace_of_how_it_was_started() {
         "true"
     );
     assert_eq!(nb.ok("std::fs::read(\"/proc/self/cmdline\")?.iter().filter(|byte| **byte == 0).count()"), "1");
-    // What the kernel set would be there, and here and in programs that cells start.
+    // Variables that the kernel sets would be visible here and in programs that cells start.
     nb.ok("let ours: Vec<String> = std::env::vars().map(|(name, _)| name).collect();");
     let added = "ours.into_iter().filter(|name| std::env::var_os(name).is_none() || name.to_lowercase().contains(\"worker\")).count()";
     assert_eq!(nb.ok(added), "0");
@@ -43,7 +43,7 @@ fn deep_recursion_of_a_cells_own_functions_returns() {
     assert_eq!(nb.ok("deep(100_000)"), "100000");
     nb.ok("enum List { End, Item(Box<List>) }\nlet mut list = List::End; for _ in 0..100_000 { list = List::Item(Box::new(list)); }");
     assert_eq!(nb.ok("drop(list); 1"), "1");
-    // Nested far too deep, it is told from other deaths.
+    // Nested far too deep, it is distinguished from other deaths.
     nb.ok("let kept = 1;");
     let (_, value, _) = nb.fails("fn wide(n: u64) -> u64 { let room = [n; 20_000]; std::hint::black_box(&room); wide(n + 1) + room[7] }\nwide(0)");
     assert!(value.contains("SIGABRT: stack overflow") && value.contains("variables lost: kept"), "{value}");

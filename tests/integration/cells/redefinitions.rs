@@ -1,4 +1,4 @@
-//! Types whose meaning changes under the values that are stored.
+//! Types whose meaning changes while values of them are stored.
 
 use chandlery_kernel::engine::Stream;
 
@@ -91,7 +91,7 @@ fn a_value_whose_type_stays_is_kept() {
     ] {
         nb.ok(code);
         assert!(!nb.text(Stream::Stderr).contains("`p`"), "{code}: {}", nb.text(Stream::Stderr));
-        // The types of the session have another identity now and then; values are what they were.
+        // The identity of the session's types changes, and the values stay.
         assert_eq!(nb.ok("(p.n, ps[0].n, c(1))"), "(1, 3, 2)", "{code}");
     }
     assert_eq!(nb.ok("p.get()"), "11");

@@ -1,4 +1,4 @@
-//! What variables can hold, and how a cell can end its own text.
+//! What variables can hold, and how a cell can return early.
 
 use super::Notebook;
 
@@ -7,7 +7,7 @@ fn closures_are_variables() {
     let mut nb = Notebook::new();
     nb.ok("let k = 3; let add = move |x: i32| x + k; let length = |t: &str| t.len();");
     assert_eq!(nb.ok("(add(4), length(\"four\"))"), "(7, 4)");
-    // One that holds another, one that changes, and both used long after.
+    // A closure that holds another, one that mutates, and both used much later.
     nb.ok("let mut n = 0; let mut count = move || { n += 1; n }; let twice = move |x: i32| add(add(x));");
     assert_eq!(nb.ok("count(); count()"), "2");
     assert_eq!(nb.ok("let later = vec![twice(1)]; (count(), later)"), "(3, [7])");
@@ -18,7 +18,7 @@ fn closures_are_variables() {
 }
 
 #[test]
-fn types_that_a_block_or_a_function_hides() {
+fn types_without_a_name_are_stored() {
     let mut nb = Notebook::new();
     nb.ok("fn squares() -> impl Iterator<Item = i32> { (1..).map(|x| x * x) }\nlet mut it = squares();");
     assert_eq!(nb.ok("it.next(); it.next()"), "Some(4)");
@@ -58,7 +58,7 @@ fn a_cell_may_return_or_be_a_program() {
 }
 
 #[test]
-fn a_million_values_show_their_count_and_their_ends() {
+fn a_million_values_show_their_count_and_both_ends() {
     let mut nb = Notebook::new();
     let all = "(0..1_000_000u32)";
     let ten_lines = |text: String, last: &str| {

@@ -20,7 +20,7 @@ impl Checked {
         Self::by(&Folder::with(cells), &["in.ipynb"])
     }
 
-    /// The numbers of the cells that failed, with what was told about each.
+    /// The numbers of the cells that failed, with the report of each.
     fn failed(&self) -> BTreeMap<usize, &str> {
         let mut failed = BTreeMap::new();
         for (at, _) in self.said.match_indices("in.ipynb: cell ") {
@@ -86,7 +86,7 @@ fn what_cells_define_is_known_to_later_ones() {
 }
 
 #[test]
-fn every_mistake_is_told_with_cell_and_line() {
+fn every_error_names_cell_and_line() {
     let checked = Checked::of(&[
         cell("let text = String::from(\"a\");\nlet n = 1_u8;"),
         cell("// note\nlet m: u16 = n;"),
@@ -114,7 +114,7 @@ fn every_mistake_is_told_with_cell_and_line() {
     told(6, &["line 2: %convert", "--dtyp", "--dtype"]);
     told(7, &["did you mean %inspect?"]);
     told(8, &["line 1", "4B", "4M"]);
-    told(9, &["--as projects", "no result to keep"]);
+    told(9, &["--as projects", "does not have a result to keep"]);
     told(10, &["line 1", "E0308"]);
     told(11, &["line 3: missing(n);", "E0425"]);
     told(12, &["line 1: %inspect", "missing closing", "cell 12:2", "E0308"]);
@@ -122,7 +122,7 @@ fn every_mistake_is_told_with_cell_and_line() {
 }
 
 #[test]
-fn what_follows_from_a_cell_that_does_not_compile_is_no_mistake_of_its_own() {
+fn consequences_of_a_cell_that_does_not_compile_are_not_errors() {
     let checked = Checked::of(&[
         cell("fn half(n: u32) -> u32 { n / 2 }\nlet a = 8_u32;"),
         cell(
@@ -141,7 +141,7 @@ fn what_follows_from_a_cell_that_does_not_compile_is_no_mistake_of_its_own() {
     ]);
     assert_eq!(checked.numbers(), [2, 4, 8, 9, 12], "{}", checked.said);
     assert!(
-        checked.said.contains("not checked to its end: `b` is not known: cell 2 would define it"),
+        checked.said.contains("not checked completely: `b` is not known: cell 2 would define it"),
         "{}",
         checked.said
     );
@@ -153,7 +153,7 @@ fn what_follows_from_a_cell_that_does_not_compile_is_no_mistake_of_its_own() {
 }
 
 #[test]
-fn a_check_has_parameters_skips_reports_and_a_clock() {
+fn a_check_has_parameters_skips_reports_and_timeouts() {
     let folder = Folder::with(&[
         tagged("let steps: usize = 5;\nlet name = String::from(\"a\");", "parameters"),
         cell("let left: usize = steps + name.len();"),
@@ -192,7 +192,7 @@ fn the_notebooks_of_this_repository_compile() {
 }
 
 #[test]
-fn a_notebook_of_another_kernel_is_refused_unrun() {
+fn a_notebook_of_another_kernel_is_refused() {
     let folder = Folder::with(&[]);
     let write = |name: &str, metadata: Value| {
         let cells = [cell("std::fs::write(\"ran\", \"\")?;")];

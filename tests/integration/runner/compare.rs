@@ -34,7 +34,7 @@ fn compared(golden: &[Value], now: &[Value], rules: Rules, metadata: Value) -> (
 }
 
 #[test]
-fn an_executed_notebook_is_its_own_golden_one_until_something_changes() {
+fn an_executed_notebook_equals_itself_until_it_changes() {
     let folder = Folder::with(&[cell("print a"), cell("show picture")]);
     let itself = Options {
         output: None,
@@ -54,7 +54,7 @@ fn an_executed_notebook_is_its_own_golden_one_until_something_changes() {
     let accepted = std::fs::read(folder.path("in.ipynb")).unwrap();
     let (ran, report) = go(&itself);
     ran.unwrap();
-    assert!(report.contains("2 cells show what they show in"), "{report}");
+    assert!(report.contains("2 cells show the same as in"), "{report}");
     assert_eq!(std::fs::read(folder.path("in.ipynb")).unwrap(), accepted, "comparing writes nothing");
     assert_eq!(folder.names(), ["in.ipynb", "junit.xml"]);
 }
@@ -90,7 +90,7 @@ fn numbers_are_compared_with_tolerance_and_what_varies_is_not() {
 }
 
 #[test]
-fn images_follow_their_rule_and_text_its_lines() {
+fn images_are_compared_by_rule_and_text_by_lines() {
     let golden = [saved("a", json!([loss(&[1.0], 1.0)])), saved("b", json!([text("x 1.5\ny\n")]))];
     let now = [saved("a", json!([loss(&[1.0], 1.0)])), saved("b", json!([text("x 1.500001\ny\n")]))];
     let (ran, report) = compared(&golden, &now, Rules::default(), json!({}));
@@ -106,7 +106,7 @@ fn images_follow_their_rule_and_text_its_lines() {
 }
 
 #[test]
-fn missing_and_added_cells_and_outputs_are_called_out() {
+fn missing_and_added_cells_and_outputs_are_reported() {
     let error =
         |name: &str, value: &str| json!({"output_type": "error", "ename": name, "evalue": value, "traceback": []});
     let golden = [
@@ -145,7 +145,7 @@ fn a_cell_may_be_left_out_and_bad_rules_are_refused() {
 }
 
 #[test]
-fn golden_notebooks_that_cannot_be_read_stop_the_run_before_a_cell_runs() {
+fn an_unreadable_golden_notebook_stops_the_run_at_the_start() {
     let folder = Folder::with(&[cell("print a")]);
     let with = |golden: &str| Options { compare: Some(folder.path(golden)), ..folder.options() };
     let (ran, report) = go(&with("gone.ipynb"));

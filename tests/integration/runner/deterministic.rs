@@ -37,7 +37,7 @@ fn two_runs_of_a_notebook_in_rust_give_the_same_bytes() {
 }
 
 #[test]
-fn exit_codes_tell_failure_death_and_usage_apart() {
+fn exit_codes_distinguish_failure_death_and_usage() {
     let folder = without_ids(&["let a = 1;", "std::process::exit(0);"]);
     let done = command(&folder, &["in.ipynb"]);
     let said = String::from_utf8_lossy(&done.stderr).into_owned();
@@ -46,7 +46,7 @@ fn exit_codes_tell_failure_death_and_usage_apart() {
     let done = command(&slow, &["in.ipynb", "--timeout", "0.5"]);
     let said = String::from_utf8_lossy(&done.stderr).into_owned();
     assert!(done.status.code() == Some(1) && said.contains("CellTimeout"), "{said}");
-    // It sleeps and does not hear the first word; the second comes soon.
+    // It sleeps and ignores the first signal; the second follows soon.
     let seconds =
         said.lines().find_map(|line| line.strip_prefix("[1/1]")?.trim().split(' ').next()?.parse::<f64>().ok());
     assert!(seconds.is_some_and(|seconds| seconds < 4.0), "{said}");

@@ -1,4 +1,4 @@
-//! The end of a run: variables are dropped, and signals leave what ran so far.
+//! The end of a run: variables are dropped, and a signal saves what has run.
 
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, Stdio};
@@ -22,7 +22,7 @@ fn variables_are_dropped_at_the_end_of_a_run() {
     let done = command(&folder, &["in.ipynb", "-o", "out.ipynb"]);
     assert!(done.status.success(), "{done:?}");
     assert_eq!(rows(&folder), "a,b\n");
-    // What that prints belongs to the last cell.
+    // Their output belongs to the last cell.
     assert_eq!(folder.out()["cells"][2]["outputs"][1]["text"], json!(["dropped\n"]));
 
     let failing = Folder::with(&[cell(ROWS), cell("panic!(\"on purpose\")")]);
@@ -66,7 +66,7 @@ fn send(child: &Child, signal: &str) {
 }
 
 #[test]
-fn every_signal_saves_what_ran_whether_the_cell_listens() {
+fn every_signal_saves_what_has_run() {
     let listens = "println!(\"so far\"); std::fs::write(\"begun\", \"\")?; loop { chandlery::interrupt::check()?; }";
     let deaf = "println!(\"so far\"); std::fs::write(\"begun\", \"\")?; std::iter::repeat(0u8).for_each(|n| { std::hint::black_box(n); });";
     for (signals, code, work) in [
@@ -88,12 +88,12 @@ fn every_signal_saves_what_ran_whether_the_cell_listens() {
         assert_eq!(status.code(), Some(code), "{signals:?}: {rest}");
         let out = folder.out();
         assert_eq!(out["cells"][1]["outputs"][0]["text"], json!(["so far\n"]), "{signals:?}");
-        // What a user is told of a cell that does not listen may stand between.
+        // A notice about a cell that does not stop may be in between.
         let last = out["cells"][1]["outputs"].as_array().unwrap().last().unwrap();
         assert_eq!(last["ename"], "Interrupted");
         let junit = std::fs::read_to_string(folder.path("junit.xml")).unwrap();
         assert_eq!(junit.matches("<testcase").count(), 3, "{junit}");
-        // A worker that was not ended by force dropped its variables.
+        // A worker that was not killed dropped its variables.
         assert_eq!(rows(&folder), if work == listens { "a,b\n" } else { "" });
     }
 }

@@ -3,7 +3,7 @@
 use super::*;
 
 #[test]
-fn the_whole_run_has_a_time_even_where_errors_are_allowed() {
+fn the_whole_run_has_a_timeout_even_with_allowed_errors() {
     let folder = Folder::with(&[cell("print a"), cell("sleep 60000"), cell("print never")]);
     let limit = Some(Duration::from_millis(150));
     let options = Options {
@@ -25,14 +25,14 @@ fn the_whole_run_has_a_time_even_where_errors_are_allowed() {
 }
 
 #[test]
-fn after_ctrl_c_every_cell_is_in_the_report_and_what_ran_is_saved() {
+fn after_ctrl_c_the_report_is_complete_and_results_are_saved() {
     let folder = Folder::with(&[cell("print a"), cell("sleep 60000"), cell("print never")]);
     let options = Options { junit: Some(folder.path("junit.xml")), allow_errors: true, ..folder.options() };
     let stop = StopRequest::default();
     let (pressing, mut report) = (stop.clone(), Vec::new());
     let start = |_: &Path| {
         let pressing = pressing.clone();
-        // Whether the first or the second cell runs by then, the run ends in the second at the latest.
+        // Whether the first or the second cell is running by then, the run ends in the second at the latest.
         std::thread::spawn(move || {
             std::thread::sleep(Duration::from_millis(100));
             pressing.make(StopSignal::Interrupt);
@@ -49,7 +49,7 @@ fn after_ctrl_c_every_cell_is_in_the_report_and_what_ran_is_saved() {
 }
 
 #[test]
-fn timings_are_written_only_when_asked_and_are_gone_again() {
+fn timings_are_written_only_on_request_and_removed_later() {
     let folder = Folder::with(&[cell("print a")]);
     go(&Options { timings: true, ..folder.options() }).0.unwrap();
     let out = folder.out();
@@ -62,7 +62,7 @@ fn timings_are_written_only_when_asked_and_are_gone_again() {
 }
 
 #[test]
-fn progress_of_a_stream_is_collapsed_and_its_size_is_limited() {
+fn progress_lines_are_collapsed_and_streams_are_limited() {
     let lines = (0..200).map(|n| format!("print line {n}")).collect::<Vec<_>>().join("\n");
     let folder = Folder::with(&[cell("write 1%\nwrite \r50%\nprint \r100%"), cell(&lines)]);
     go(&Options { max_output: Some(200), ..folder.options() }).0.unwrap();

@@ -78,7 +78,7 @@ fn command(folder: &Folder, words: &[&str]) -> Output {
 }
 
 #[test]
-fn outputs_replace_the_old_and_the_rest_of_the_file_stays() {
+fn outputs_are_replaced_and_the_rest_of_the_file_stays() {
     let folder = Folder::with(&[
         json!({"cell_type": "markdown", "id": "m", "metadata": {}, "source": ["# A\n", "b"], "attachments": {}}),
         cell("write a\nprint b\nshow@p 0%"),
@@ -246,7 +246,7 @@ fn the_outputs_of_a_cell_tagged_remove_output_are_not_saved() {
 }
 
 #[test]
-fn the_junit_report_tells_passed_skipped_and_failed_cells_even_of_a_failed_run() {
+fn the_junit_report_has_passed_skipped_and_failed_cells() {
     let folder =
         Folder::with(&[cell("print a"), tagged("fail x", "skip-execution"), cell("fail <here>"), cell("print b")]);
     let (ran, _) = go(&Options { junit: Some(folder.path("junit.xml")), ..folder.options() });

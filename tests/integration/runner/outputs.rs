@@ -3,7 +3,7 @@
 use super::*;
 
 #[test]
-fn a_file_that_cannot_be_written_is_told_before_the_work() {
+fn an_unwritable_file_is_reported_before_the_work() {
     let folder = Folder::with(&[cell("std::fs::write(\"ran\", \"\")?;")]);
     std::fs::create_dir(folder.path("folder")).unwrap();
     for option in ["-o", "--html", "--junit"] {
@@ -20,7 +20,7 @@ fn a_file_that_cannot_be_written_is_told_before_the_work() {
 }
 
 #[test]
-fn two_outputs_in_one_place_are_refused() {
+fn two_outputs_to_one_file_are_refused() {
     let folder = Folder::with(&[cell("std::fs::write(\"ran\", \"\")?;")]);
     for words in [
         &["-o", "x", "--html", "x"][..],

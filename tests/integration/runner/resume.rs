@@ -13,7 +13,7 @@ fn notebook() -> Folder {
 }
 
 #[test]
-fn cells_before_are_kept_and_those_that_prepare_run_unseen() {
+fn earlier_cells_are_kept_and_preparing_ones_run_silently() {
     let folder = notebook();
     let (ran, report) = go(&Options { from: Some("4".to_owned()), ..folder.options() });
     ran.unwrap();
@@ -29,7 +29,7 @@ fn cells_before_are_kept_and_those_that_prepare_run_unseen() {
 }
 
 #[test]
-fn the_outputs_before_come_from_the_file_that_the_last_run_saved() {
+fn earlier_outputs_come_from_the_file_of_the_last_run() {
     let folder = notebook();
     go(&folder.options()).0.unwrap();
     let full = folder.out();

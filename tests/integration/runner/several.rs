@@ -11,12 +11,12 @@ fn write(folder: &Folder, name: &str, cells: &[Value]) -> PathBuf {
 }
 
 #[test]
-fn notebooks_run_at_the_same_time_and_are_told_in_order() {
+fn notebooks_run_in_parallel_and_are_reported_in_order() {
     let folder = Folder::with(&[]);
     let a = write(&folder, "a.ipynb", &[cell("sleep 30"), cell("print a")]);
     let b = write(&folder, "b.ipynb", &[cell("print b")]);
     let options = Options { notebooks: vec![a, b], inplace: true, jobs: 2, ..Default::default() };
-    // Neither engine starts before both are asked for.
+    // Neither engine starts before both are requested.
     let both = Barrier::new(2);
     let start = |_: &Path| {
         both.wait();

@@ -1,4 +1,4 @@
-//! Cells checked and not run.
+//! Checks cells without running them.
 
 use std::collections::BTreeSet;
 
@@ -12,7 +12,7 @@ use crate::engine::direct::session::unknown;
 use crate::engine::{Cell, Outcome, Output};
 use crate::worker::frame::WorkerRequest;
 
-/// What is wrong in a cell: the first as the outcome, all in its traceback.
+/// The errors of a cell: the first as the outcome, all in its traceback.
 struct Findings(Outcome);
 
 impl Findings {
@@ -50,7 +50,7 @@ impl DirectEngine {
             self.lose_track(&defined, cell.number);
         }
         for why in &self.blocked {
-            serving::say(output, &format!("not checked to its end: {why}"));
+            serving::say(output, &format!("not checked completely: {why}"));
         }
         outcome
     }
@@ -65,7 +65,7 @@ impl DirectEngine {
         let mut found = Findings(Outcome::Ok);
         let depends = |step: &Step| matches!(step.directive, Directive::Dep(_));
         if parsed.steps.iter().any(depends) {
-            // Nothing that uses a crate could be checked without it.
+            // Code that uses a crate cannot be checked without it.
             let outcome = self.depend(&parsed.steps, cell.number, output);
             if outcome != Outcome::Ok {
                 let names = parsed.steps.iter().filter_map(|step| match &step.directive {
@@ -131,9 +131,9 @@ impl DirectEngine {
                 *offline = on.unwrap_or(!*offline);
                 Outcome::Ok
             }
-            // `check_parts` does them, after the cell's own code.
+            // Handled by `check_parts`, after the cell's own code.
             Directive::Test(_) => Outcome::Ok,
-            // They were built before, together; scripts do not run; the others change nothing that a check looks at.
+            // Dependencies were built before, together. Scripts do not run. The others do not change anything that a check reads.
             Directive::Dep(_)
             | Directive::Shell(..)
             | Directive::Help
@@ -147,7 +147,7 @@ impl DirectEngine {
         }
     }
 
-    /// What these names stand for is not known from now on, because a cell that would define them does not compile.
+    /// Makes these names unknown, because a cell that would define them does not compile.
     fn lose_track(&mut self, names: &BTreeSet<String>, cell: u32) {
         let stale = self.items.defining(names);
         self.items = self.items.without(&stale);

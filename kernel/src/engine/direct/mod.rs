@@ -45,15 +45,15 @@ use session::variables::Variables;
 pub(crate) struct CompiledCell {
     library: PathBuf,
     unit: String,
-    /// The variables it does not store, with the reasons.
+    /// The variables that it does not store, with the reasons.
     dropped: Vec<(String, Loss, String)>,
-    /// What the compiler warns of.
+    /// The compiler's warnings.
     warnings: String,
-    /// Earlier definitions that are dropped: their names, and what to say.
+    /// Earlier definitions that it drops: their names, and the notice to show.
     notices: Vec<(Vec<String>, String)>,
-    /// Variables whose type is another one from now on, with the reasons.
+    /// Variables whose type gets another meaning, with the reasons.
     outdated: Vec<(String, String)>,
-    /// The definitions in force from now on.
+    /// The definitions in force after it.
     items: Items,
     /// The place of its body among the closures of its function, if that matters to later cells.
     place: Option<u32>,
@@ -63,7 +63,7 @@ pub(crate) struct CompiledCell {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum NoCompiler {
-    /// Something that it takes is missing.
+    /// Something that compiling needs is missing.
     #[error(transparent)]
     Toolkit(#[from] ToolkitError),
     /// There is no folder to compile them in.
@@ -78,7 +78,7 @@ pub enum NoCompiler {
 pub struct DirectEngine {
     program: PathBuf,
     folder: Option<PathBuf>,
-    /// What `file!()` says in cells.
+    /// What `file!()` returns in cells.
     notebook: Option<String>,
     worker: Option<Worker>,
     compiler: Result<Compiler, NoCompiler>,
@@ -90,22 +90,22 @@ pub struct DirectEngine {
     names: Arc<Names>,
     settings: Settings,
     dependencies: Dependencies,
-    /// By the cell that runs, or ran last.
+    /// The time spent by the cell that runs, or ran last.
     spent: Spent,
     /// The code of the last compile error.
     last_error: Option<String>,
-    /// When cells are checked: names that cells would define that do not compile.
+    /// Names that would be defined by checked cells that do not compile.
     unknown: Unknown,
-    /// The prelude's names that the user's imports bring as well.
+    /// The names of the prelude that the user's imports bring as well.
     hidden: BTreeSet<String>,
-    /// What macro calls turned out to be.
+    /// How macro calls turned out to be read.
     macros: Macros,
-    /// Why the last checked cell could not be checked to its end.
+    /// Why the last checked cell could not be checked completely.
     blocked: Vec<String>,
 }
 
 impl DirectEngine {
-    /// An engine whose worker is this program (the `chandlery` command). The worker starts with the first cell.
+    /// Creates an engine whose worker is this program (the `chandlery` command). The worker starts with the first cell.
     pub fn new(program: impl Into<PathBuf>) -> Self {
         let compiler = Toolkit::locate().map_err(NoCompiler::from);
         let compiler = compiler.and_then(|toolkit| Compiler::new(toolkit).map_err(NoCompiler::Folder));
@@ -140,12 +140,12 @@ impl DirectEngine {
         self.dependencies.cache = folder.into();
     }
 
-    /// The language process, which completes and inspects; for those who want to know how it is.
+    /// Returns the language process, which completes and inspects, for callers that want to know its state.
     pub fn language(&self) -> Option<&Language> {
         self.names.language()
     }
 
-    /// What earlier cells left in scope, as source.
+    /// Returns what earlier cells left in scope, as source.
     fn scope(&self) -> String {
         let items = self.items.texts().map(str::to_owned);
         let variables = self.variables.iter().map(|(name, known)| known.declaration(name));
@@ -153,27 +153,27 @@ impl DirectEngine {
         variables.fold(items + BODY, |scope, part| scope + &part + "\n")
     }
 
-    /// The folder in which cells run, instead of this process's own.
+    /// Sets the folder in which cells run, instead of this process's own.
     #[must_use]
     pub fn in_folder(self, folder: impl Into<PathBuf>) -> Self {
         Self { folder: Some(folder.into()), ..self }
     }
 
-    /// The notebook's name, which `file!()` says in cells.
+    /// Sets the notebook's name, which `file!()` returns in cells.
     #[must_use]
     pub fn of_notebook(self, name: impl Into<String>) -> Self {
         Self { notebook: Some(name.into()), ..self }
     }
 
-    /// Why Rust cells cannot run here, if they cannot. Magics run all the same.
+    /// Returns why Rust cells cannot run here, if they cannot. Magics run anyway.
     pub fn problem(&self) -> Option<&NoCompiler> {
         self.compiler.as_ref().err()
     }
 
-    /// Starts the worker now rather than with the first cell.
+    /// Starts the worker now instead of with the first cell.
     ///
     /// # Errors
-    /// The reason why it did not start.
+    /// The error of starting the process.
     pub fn start(&mut self) -> std::io::Result<()> {
         if self.worker.is_none() {
             let worker = Worker::start(&self.program, self.folder.as_deref())?;
@@ -190,7 +190,7 @@ impl DirectEngine {
         }
     }
 
-    /// Sees to it that there is a worker for a cell.
+    /// Starts a worker for a cell if there is none.
     fn ready(&mut self, cell: &Cell, output: &mut dyn Output) -> Outcome {
         self.sources.add(cell.number, &cell.code);
         self.reap_worker(cell.number, output);
@@ -268,7 +268,7 @@ impl DirectEngine {
         }
     }
 
-    /// Takes a cell apart; also, the names that it defines in another way than before.
+    /// Splits a cell. Also returns the names that it redefines.
     fn parse(
         &self,
         code: &str,
@@ -297,7 +297,7 @@ impl DirectEngine {
         Ok((parsed, changed))
     }
 
-    /// Has the files that a cell names found in the notebook's folder.
+    /// Rewrites the files that a cell names to paths in the notebook's folder.
     fn place(&self, parsed: &mut Split, code: &str, number: u32) -> Result<(), SyntaxError> {
         let Ok(compiler) = &self.compiler else { return Ok(()) };
         let here = std::env::current_dir().unwrap_or_default();
@@ -311,18 +311,18 @@ impl DirectEngine {
         })
     }
 
-    /// Variables whose names stand for a function, a constant or an import from this cell on.
+    /// Returns the variables whose names become a function, a constant or an import in this cell, with the reasons.
     fn shadowed(&self, parsed: &Split, number: u32) -> Vec<(String, String)> {
         let values = parsed.definitions.iter().flat_map(|item| item.values().map(move |name| (name, item.title())));
         let shadowed = values.filter(|(name, _)| self.variables.has(name));
         shadowed
             .map(|(name, title)| {
-                (name.to_owned(), format!("`{name}` is not a variable any more: it is `{title}` of cell {number}"))
+                (name.to_owned(), format!("`{name}` is no longer a variable: it is `{title}` of cell {number}"))
             })
             .collect()
     }
 
-    /// Starts with nothing known, as after `%reset`.
+    /// Forgets variables and definitions, as after `%reset`.
     fn forget_everything(&mut self) {
         self.items = Items::default();
         self.variables.clear(None);
@@ -330,7 +330,7 @@ impl DirectEngine {
         self.macros = Macros::default();
     }
 
-    /// Puts a compiled cell's definitions into force, and says what that costs.
+    /// Puts a compiled cell's definitions into force, and shows the notices about what that drops.
     fn enforce(&mut self, parsed: &Split, ready: &CompiledCell, number: u32, output: &mut dyn Output) {
         for item in parsed.definitions.iter().filter(|item| item.is_macro()) {
             item.names().for_each(|name| self.macros.forget(name));
@@ -348,7 +348,7 @@ impl DirectEngine {
         }
     }
 
-    /// What the compiler says about a text that cannot be parsed; it says it better than the parser.
+    /// Returns the compiler's error about text that cannot be parsed; it is better than the parser's.
     fn syntax_error(&mut self, code: &str, number: u32, problem: &SyntaxError) -> Outcome {
         let Ok(compiler) = &mut self.compiler else { return self.sources.syntax_error(number, problem) };
         let mut source = generate::source::Source::default();
@@ -373,7 +373,7 @@ impl DirectEngine {
         }
     }
 
-    /// The outcome of a cell that the compiler refuses, whose code `%explain` explains.
+    /// Returns the outcome of a cell that the compiler refuses, and remembers its code for `%explain`.
     fn refused(&mut self, report: CompileReport) -> Outcome {
         self.last_error = report.code.clone().or(self.last_error.take());
         report.outcome()

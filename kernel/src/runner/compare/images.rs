@@ -1,11 +1,11 @@
-//! Images compared by rule.
+//! Compares images by a rule.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
 use super::rules::Images;
 
-/// What differs between two images of one kind, if anything does.
+/// Returns how two images of one type differ, if they do.
 pub(super) fn difference(mime: &str, golden: &str, now: &str, rule: Images) -> Option<String> {
     match rule {
         Images::Ignore => None,
@@ -36,7 +36,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sizes_are_read_of_png_and_svg() {
+    fn sizes_are_read_from_png_and_svg() {
         let png = |width: u8| {
             let mut bytes = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\0\0\0\0\0\x02more".to_vec();
             bytes[19] = width;

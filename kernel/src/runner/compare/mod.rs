@@ -1,4 +1,4 @@
-//! An executed notebook held against a golden one, cell by cell: numbers with tolerances, text by lines, images by rule.
+//! Compares an executed notebook with a golden one, cell by cell: numbers with tolerances, text by lines, images by a rule.
 
 mod images;
 mod outputs;
@@ -12,31 +12,31 @@ use super::notebook::Notebook;
 
 pub use rules::{Images, RuleError, Rules, Tolerance};
 
-/// Something that differs in a cell.
+/// A difference in a cell.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Difference {
-    /// Which output, and which form of it.
+    /// The output, and its form.
     place: String,
-    /// How, in one line or several.
+    /// A description, in one line or several.
     what: String,
 }
 
 /// A code cell of either notebook.
 #[derive(Clone, Debug)]
 pub(super) struct ComparedCell {
-    /// Its place, from 1, in the executed notebook; in the golden one if it is missing there.
+    /// Its number, from 1, in the executed notebook; in the golden one if it is missing there.
     pub(super) number: usize,
     id: String,
     differences: Vec<Difference>,
 }
 
-/// What came of a comparison.
+/// The result of a comparison.
 #[derive(Clone, Debug)]
 pub(super) struct Comparison {
     pub(super) cells: Vec<ComparedCell>,
 }
 
-/// Compares the code cells of two notebooks. The golden one's metadata may hold rules, for it all and for a cell; those
+/// Compares the code cells of two notebooks. The golden one's metadata may have rules, for all cells or one; those
 /// given here override them.
 ///
 /// # Errors
@@ -79,7 +79,7 @@ fn in_metadata(cell: Option<usize>, rule: RuleError) -> RuleError {
     RuleError::Metadata { cell, rule: Box::new(rule) }
 }
 
-/// Which cell stands for which: by id, or by source where the ids have nothing in common.
+/// Pairs cells by id, or by source if the ids have nothing in common.
 fn pairs(golden: &Notebook, now: &Notebook) -> Vec<(Option<usize>, Option<usize>)> {
     let code = |notebook: &Notebook| (0..notebook.len()).filter(|&at| notebook.kind(at) == "code").collect::<Vec<_>>();
     let (before, after) = (code(golden), code(now));
@@ -108,7 +108,7 @@ impl ComparedCell {
         self.differences.is_empty()
     }
 
-    /// What differs, below a line that names the cell.
+    /// Returns the differences, below a line that names the cell.
     pub(super) fn report(&self) -> String {
         let mut text = format!("cell {} (id {})\n", self.number, self.id);
         for Difference { place, what } in &self.differences {
@@ -125,17 +125,17 @@ impl ComparedCell {
 }
 
 impl Comparison {
-    /// How many cells differ.
+    /// Returns how many cells differ.
     pub(super) fn different(&self) -> usize {
         self.cells.iter().filter(|cell| !cell.is_equal()).count()
     }
 
-    /// For people.
+    /// Returns a report for people.
     pub(super) fn report(&self) -> String {
         self.cells.iter().filter(|cell| !cell.is_equal()).map(ComparedCell::report).collect()
     }
 
-    /// For programs.
+    /// Returns a report for programs.
     pub(super) fn json(&self) -> Value {
         let difference = |found: &Difference| json!({"place": found.place, "what": found.what});
         let cell = |cell: &ComparedCell| {

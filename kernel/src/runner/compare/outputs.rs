@@ -1,4 +1,4 @@
-//! The outputs of one cell, paired and compared.
+//! Pairs and compares the outputs of a cell.
 
 use serde_json::{Map, Value};
 
@@ -7,7 +7,7 @@ use super::super::notebook::joined;
 use super::rules::Rules;
 use super::{Difference, images, text, values};
 
-/// What differs between the outputs of a cell.
+/// Returns the differences between the outputs of a cell.
 pub(super) fn differences(golden: &[Value], now: &[Value], rules: &Rules) -> Vec<Difference> {
     let kinds = |outputs: &[Value]| outputs.iter().map(kind).collect::<Vec<_>>();
     let (golden_kinds, now_kinds) = (kinds(golden), kinds(now));
@@ -34,7 +34,7 @@ pub(super) fn differences(golden: &[Value], now: &[Value], rules: &Rules) -> Vec
     found
 }
 
-/// What outputs are paired by: a result and a display are both something shown.
+/// The kind by which outputs are paired: results and displays are the same kind.
 fn kind(output: &Value) -> String {
     match output["output_type"].as_str() {
         Some("stream") => output["name"].as_str().unwrap_or("stdout").to_owned(),
@@ -64,7 +64,7 @@ fn output(number: usize, golden: &Value, now: &Value, rules: &Rules, found: &mut
             let what = format!("golden {}, now {}", golden["ename"], now["ename"]);
             found.push(Difference { place: format!("output {number}, the kind of error"), what });
         }
-        // What an error says, and where, may change with the wording of a compiler.
+        // The text of an error may change with the wording of a compiler.
         "error" => {}
         stream => {
             let plain = |output: &Value| ansi::strip(&joined(&output["text"]));
@@ -75,7 +75,7 @@ fn output(number: usize, golden: &Value, now: &Value, rules: &Rules, found: &mut
     }
 }
 
-/// A display: its numbers where it brings them along, else its text; and its images by rule.
+/// Compares a display: its numbers if it has a typed form, otherwise its text; and its images by a rule.
 fn data(
     number: usize,
     golden: &Map<String, Value>,
@@ -116,12 +116,12 @@ fn data(
     }
 }
 
-/// Whether a form holds values rather than looks: ours, or JSON that the notebook's author showed.
+/// Returns whether a form holds values instead of presentation: ours, or JSON that the notebook's author showed.
 fn is_payload(mime: &str) -> bool {
     mime == "application/json" || (mime.starts_with("application/vnd.chandlery.") && mime.ends_with("+json"))
 }
 
-/// How many mismatches of one payload are written out.
+/// How many mismatches of one payload are listed.
 const LISTED: usize = 8;
 
 fn list(all: &[values::Mismatch]) -> String {

@@ -1,10 +1,10 @@
-//! What counts as equal: tolerances for numbers, by field, and what is left out.
+//! The rules of comparison: tolerances for numbers, by field, and what is ignored.
 
 use std::str::FromStr;
 
 use serde_json::Value;
 
-/// Fields that vary from run to run, by the ends of their names; a rule for the field overrides it.
+/// Fields that vary from run to run, by suffix; a rule for the field overrides it.
 const VARYING: &[&str] = &[
     "seconds",
     "_ms",
@@ -55,7 +55,7 @@ pub enum RuleError {
 /// How two numbers may differ.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Tolerance {
-    /// In any way.
+    /// Arbitrarily.
     Ignore,
     /// By this much.
     Absolute(f64),
@@ -78,7 +78,7 @@ impl FromStr for Tolerance {
     }
 }
 
-/// What of images is compared.
+/// How images are compared.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Images {
     /// Nothing: the numbers they show are compared.
@@ -103,23 +103,23 @@ impl FromStr for Images {
     }
 }
 
-/// Rules as they are given, on the command line or in a notebook's metadata.
+/// Rules from the command line or a notebook's metadata.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Rules {
-    /// How much fractional numbers may differ; 1e-8 if not given.
+    /// The absolute tolerance of fractional numbers; 1e-8 by default.
     pub atol: Option<f64>,
-    /// By which fraction of the golden one; 1e-5 if not given.
+    /// Their tolerance relative to the golden number; 1e-5 by default.
     pub rtol: Option<f64>,
-    /// Tolerances of fields, by name or dotted end of a path; the last that fits counts.
+    /// Tolerances of fields, by name or dotted suffix of a path; the last match counts.
     pub fields: Vec<(String, Tolerance)>,
-    /// What of images is compared.
+    /// How images are compared.
     pub images: Option<Images>,
-    /// Numbers in text may differ as other numbers do.
+    /// Whether numbers in text may differ like other numbers.
     pub text_numbers: Option<bool>,
 }
 
 impl Rules {
-    /// The rules of `metadata.chandlery.compare`.
+    /// Reads the rules of `metadata.chandlery.compare`.
     pub(super) fn of_metadata(value: &Value) -> Result<Self, RuleError> {
         let Value::Object(given) = value else { return Err(RuleError::NotAnObject) };
         let mut rules = Self::default();
@@ -146,7 +146,7 @@ impl Rules {
         Ok(rules)
     }
 
-    /// These rules, overridden by others.
+    /// Returns these rules, overridden by others.
     pub(super) fn with(&self, over: &Self) -> Self {
         Self {
             atol: over.atol.or(self.atol),
@@ -157,17 +157,17 @@ impl Rules {
         }
     }
 
-    /// The tolerance of a field, given by its path without indices: `rows.loss`. `None` for those that have none of
-    /// their own.
+    /// Returns the tolerance of a field, given by its path without indices: `rows.loss`. `None` for fields without
+    /// a tolerance of their own.
     pub(super) fn of_field(&self, path: &str) -> Option<Tolerance> {
         let fits = |name: &str| path == name || path.strip_suffix(name).is_some_and(|before| before.ends_with('.'));
         let own = self.fields.iter().rev().find(|(name, _)| fits(name)).map(|(_, tolerance)| *tolerance);
-        // `ms` is the end of `_ms`, too, and `params` is not.
+        // `ms` matches the suffix `_ms` as well, and `params` does not.
         let last = format!("_{}", path.rsplit('.').next().unwrap_or(path));
         own.or_else(|| VARYING.iter().any(|end| last.ends_with(end)).then_some(Tolerance::Ignore))
     }
 
-    /// How much two numbers may differ; `None` if in any way.
+    /// Returns how much two numbers may differ; `None` if arbitrarily.
     pub(super) fn allowed(&self, path: &str, golden: f64, whole: bool) -> Option<f64> {
         match self.of_field(path) {
             Some(Tolerance::Ignore) => None,
@@ -187,7 +187,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn fields_are_found_by_the_end_of_their_path_and_the_last_rule_counts() {
+    fn fields_match_by_path_suffix_and_the_last_rule_counts() {
         let rules = Rules {
             fields: vec![("loss".into(), Tolerance::Absolute(0.1)), ("rows.loss".into(), Tolerance::Relative(0.5))],
             ..Rules::default()

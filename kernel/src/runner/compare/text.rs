@@ -1,8 +1,8 @@
-//! Text compared by lines, numbers in it by tolerance where that is asked for.
+//! Compares text by lines, and numbers in it by tolerance if requested.
 
 use super::rules::Rules;
 
-/// A unified diff; `None` if the texts are equal under the rules.
+/// Returns a unified diff; `None` if the texts are equal under the rules.
 pub(super) fn diff(golden: &str, now: &str, rules: &Rules) -> Option<String> {
     let (golden, now) = (golden.trim_end(), now.trim_end());
     if golden == now || (rules.text_numbers == Some(true) && alike(golden, now, rules)) {
@@ -13,7 +13,7 @@ pub(super) fn diff(golden: &str, now: &str, rules: &Rules) -> Option<String> {
     Some(diff.unified_diff().context_radius(2).header("golden", "now").to_string())
 }
 
-/// Whether texts agree but for numbers within tolerance.
+/// Returns whether texts agree except for numbers within tolerance.
 fn alike(golden: &str, now: &str, rules: &Rules) -> bool {
     let (golden, now) = (pieces(golden), pieces(now));
     golden.len() == now.len()
@@ -32,7 +32,7 @@ fn whole(piece: &str) -> bool {
     piece.bytes().all(|byte| byte.is_ascii_digit())
 }
 
-/// The numbers of a text, unsigned, and what stands between them.
+/// Returns the numbers of a text, without signs, and the text between them.
 fn pieces(text: &str) -> Vec<&str> {
     let mut pieces = Vec::new();
     let mut rest = text;

@@ -1,25 +1,25 @@
-//! Typed payloads compared number by number.
+//! Compares typed payloads number by number.
 
 use serde_json::Value;
 
 use super::rules::{Rules, Tolerance};
 
-/// What differs at one place of a payload.
+/// A difference in a payload.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Mismatch {
-    /// The place, with indices: `rows[3].loss`.
+    /// Its path, with indices: `rows[3].loss`.
     pub(super) at: String,
     pub(super) what: String,
 }
 
-/// All places where two values differ.
+/// Returns all differences between two values.
 pub(super) fn mismatches(golden: &Value, now: &Value, rules: &Rules) -> Vec<Mismatch> {
     let mut walk = Comparer { rules, found: Vec::new() };
     walk.values(&ValuePath::default(), golden, now);
     walk.found
 }
 
-/// A place in a payload: as people read it, and as rules name it, without indices.
+/// A path in a payload: for people, and without indices, for rules.
 #[derive(Clone, Default)]
 struct ValuePath {
     at: String,
@@ -82,7 +82,7 @@ impl Comparer<'_> {
         let whole = !a.is_f64() && !b.is_f64();
         let Some(allowed) = self.rules.allowed(&place.path, golden, whole) else { return };
         let by = (now - golden).abs();
-        // Beyond 2^53 two whole numbers may be one as fractions, and are different all the same.
+        // Beyond 2^53 two different integers may be equal as floats.
         if by > allowed || (by == 0.0 && allowed == 0.0) {
             let allowed = if allowed > 0.0 { format!(", allowed {allowed:.3e}") } else { String::new() };
             self.add(place, format!("golden {a}, now {b} (differs by {by:.3e}{allowed})"));
@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn shape_kind_and_fields_are_compared_and_what_varies_is_not() {
+    fn shape_and_fields_are_compared_except_varying_ones() {
         let golden = json!({"a": null, "gone": 1, "list": [1, 2], "step_ms": 4.0, "inner": {"name": "x"}});
         let now = json!({"a": 1.5, "list": [1], "step_ms": 9.0, "inner": {"name": "y"}, "more": true});
         let found = at(golden, now, &Rules::default());

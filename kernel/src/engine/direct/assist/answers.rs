@@ -21,11 +21,11 @@ use crate::language::{Language, LanguageReply, documentation};
 #[derive(Default)]
 pub(crate) struct Names {
     variables: Mutex<BTreeMap<String, String>>,
-    /// A few words on the value of each, and maybe of some that are none any more.
+    /// A short description of each variable's value. May contain variables that no longer exist.
     values: Mutex<BTreeMap<String, String>>,
     items: Mutex<Vec<String>>,
     scope: Mutex<String>,
-    /// The process in whose folder cells name files.
+    /// The process whose working folder is the one that cells see.
     worker: Mutex<Option<u32>>,
     language: Option<Language>,
 }
@@ -67,12 +67,12 @@ const ALWAYS: &[&str] = &[
 ];
 
 impl Names {
-    /// With a language process to ask first.
+    /// Creates the names with a language process, which is asked first.
     pub(crate) fn with(language: Language) -> Self {
         Self { language: Some(language), ..Self::default() }
     }
 
-    /// Takes over the state after a cell; `scope` is its source, for the language process.
+    /// Sets the names after a cell. `scope` is their source, for the language process.
     pub(crate) fn set<'a>(
         &self,
         variables: impl Iterator<Item = (&'a str, &'a str)>,
@@ -85,28 +85,28 @@ impl Names {
         *lock(&self.scope) = scope;
     }
 
-    /// Takes over which process runs the cells.
+    /// Sets the process that runs the cells.
     pub(crate) fn set_worker(&self, worker: Option<u32>) {
         *lock(&self.worker) = worker;
     }
 
-    /// The folder in which cells are.
+    /// Returns the working folder of the cells.
     fn folder(&self) -> PathBuf {
         let worker = *lock(&self.worker);
         let folder = worker.and_then(|id| std::fs::read_link(format!("/proc/{id}/cwd")).ok());
         folder.unwrap_or_else(|| PathBuf::from("."))
     }
 
-    /// The language process, if there can be one.
+    /// Returns the language process, if the engine has one.
     pub(crate) fn language(&self) -> Option<&Language> {
         self.language.as_ref()
     }
 
-    /// Asks the language process about `code` with all that earlier cells left in scope. The answer, and what to add to
-    /// its positions to get those in `code`.
+    /// Asks the language process about `code`, with everything in scope that earlier cells left. Returns the answer and the
+    /// offset to add to its positions to get positions in `code`.
     fn ask(&self, code: &str, cursor: usize, inspect: bool, since: Instant) -> Option<(LanguageReply, isize)> {
         let language = self.language.as_ref()?;
-        // A directive's line has no Rust in it, so what stands before the cursor is as long as its own Rust part.
+        // The line of a directive contains no Rust, so the text before the cursor is as long as the Rust part alone.
         let before = directives::parse(code.get(..cursor)?).ok()?.rust;
         let mut text = lock(&self.scope).clone();
         if text.is_empty() {
@@ -119,7 +119,7 @@ impl Names {
         Some((language.ask(&text, sent, inspect, since)?, shift))
     }
 
-    /// What analysis of the code says.
+    /// Returns what the language process finds by analyzing the code.
     fn analysed(&self, code: &str, cursor: usize) -> Option<Completions> {
         let (LanguageReply::Completions { matches, start, end, .. }, shift) =
             self.ask(code, cursor, false, Instant::now())?
@@ -127,13 +127,13 @@ impl Names {
             return None;
         };
         let (start, end) = (start.checked_add_signed(shift)?, end.checked_add_signed(shift)?);
-        // The front end replaces this part of its text, so it must be one.
+        // The front end replaces this range of its text, so it must be a valid range.
         code.get(start..end).filter(|_| !matches.is_empty())?;
         let (matches, kinds) = matches.into_iter().map(|found| (found.text, found.kind)).unzip();
         Some(Completions { matches, kinds, start, end })
     }
 
-    /// What may follow in a text: paths, or what a format prints.
+    /// Completes inside a string literal: paths, or the variables that a format string prints.
     fn in_text(&self, text: &str, code: &str, cursor: usize) -> Completions {
         let is_format = text.rfind('{').is_some_and(|open| !text[open..].contains('}'));
         let matches = if is_format || text.contains('\n') { Vec::new() } else { paths::complete(text, &self.folder()) };
@@ -145,7 +145,7 @@ impl Names {
         Completions { matches, kinds, start: cursor - text.len(), end: cursor }
     }
 
-    /// What is known by name.
+    /// Returns what is known about a name without analyzing code.
     fn named(&self, before: &str) -> Completions {
         let start = subject::word_start(before);
         let typed = &before[start..];
@@ -163,7 +163,7 @@ impl Names {
     }
 }
 
-/// What every cell begins with.
+/// The first line of every cell.
 pub(crate) const PRELUDE: &str = "use chandlery::prelude::*;\n";
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -171,7 +171,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Names {
-    /// Takes over what the worker says about the values.
+    /// Sets the descriptions of values that the worker sent.
     pub(crate) fn set_values(&self, stored: &[Variable]) {
         let values = stored.iter().map(|variable| (variable.name.clone(), variable.summary.clone())).collect();
         *lock(&self.values) = values;
@@ -206,7 +206,7 @@ impl Assist for Names {
             _ => None,
         };
         let word = subject::word(code, cursor);
-        // A field of a configuration is explained where it is asked for by name, or where nothing else is known.
+        // A configuration field is explained if it is asked for by name, or if nothing else is known.
         let field = word.map(|(start, end)| &code[start..end]).and_then(|name| {
             let field = chandlery::command::explain_field(name).map(MimeBundle::text)?;
             Some((field, code.trim_matches(['?', ' ', '\n']) == name && !lock(&self.variables).contains_key(name)))
@@ -215,7 +215,7 @@ impl Assist for Names {
             return Some(field);
         }
         let known = word.and_then(|(start, end)| {
-            // What is called is found by its bracket.
+            // The called function is found by its opening parenthesis.
             let called = end + usize::from(code[end..].starts_with('('));
             let typed = |name: &str| Some(MimeBundle::text(format!("{name}: {}", lock(&self.variables).get(name)?)));
             documented(called).or_else(|| typed(&code[start..end]))
@@ -226,7 +226,7 @@ impl Assist for Names {
     }
 
     fn is_complete(&self, code: &str) -> Completeness {
-        // An error in a directive is best told by running it.
+        // An error in a directive is best reported by running it.
         let Ok(parsed) = directives::parse(code) else { return Completeness::Complete };
         let Ok(apart) = attributes::apart(&parsed.rust) else { return Completeness::Complete };
         match split(&apart.code, 0) {

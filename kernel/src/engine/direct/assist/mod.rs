@@ -1,4 +1,4 @@
-//! Answers to who writes a cell: completion, inspection, completeness.
+//! Help while a cell is being written: completion, inspection, completeness.
 
 pub(super) mod answers;
 pub(super) mod paths;

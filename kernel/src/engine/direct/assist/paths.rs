@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-/// What a path that was begun may become, relative to `base`: entries of its folder, folders with a slash. Hidden ones only if asked for.
+/// Returns the completions of a path, relative to `base`: entries of its folder, folders with a slash. Hidden entries are listed only after a typed dot.
 pub(crate) fn complete(typed: &str, base: &Path) -> Vec<String> {
     let (folder, name) = typed.rfind('/').map_or(("", typed), |at| typed.split_at(at + 1));
     let home = || std::env::var_os("HOME").map(std::path::PathBuf::from);
@@ -28,7 +28,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn folders_go_on_with_a_slash_and_hidden_files_stay_hidden() {
+    fn folders_end_in_a_slash_and_hidden_files_stay_hidden() {
         let root = std::env::temp_dir().join(format!("chandlery-paths-{}", std::process::id()));
         std::fs::create_dir_all(root.join("models")).unwrap();
         std::fs::write(root.join("model.json"), "").unwrap();

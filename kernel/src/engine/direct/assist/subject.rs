@@ -1,6 +1,6 @@
-//! What a person asks about who asks what stands at a cursor: the word there, else the call whose arguments are written.
+//! Finds the subject of a question at a cursor: the word there, otherwise the call whose arguments are being written.
 
-/// The word at `cursor`, without what is text or comment: from where, to where.
+/// Returns the range of the word at `cursor`; `None` inside string literals and comments.
 pub(crate) fn word(code: &str, cursor: usize) -> Option<(usize, usize)> {
     let before = code.get(..cursor)?;
     if !matches!(scan(before).1, Inside::Code) {
@@ -11,7 +11,7 @@ pub(crate) fn word(code: &str, cursor: usize) -> Option<(usize, usize)> {
     (start < end).then_some((start, end))
 }
 
-/// Where to ask about the innermost call around `cursor`: right after its bracket, or after the name of a macro.
+/// Returns the position at which to ask about the innermost call around `cursor`: after its parenthesis, or after a macro's name.
 pub(crate) fn call(code: &str, cursor: usize) -> Option<usize> {
     let (open, inside) = scan(code.get(..cursor)?);
     if let Inside::Comment = inside {
@@ -19,7 +19,7 @@ pub(crate) fn call(code: &str, cursor: usize) -> Option<usize> {
     }
     for (bracket, at) in open.into_iter().rev() {
         match bracket {
-            // A block of statements is no argument.
+            // A block of statements is not an argument.
             '{' => return None,
             '(' | '[' if code[..at].ends_with('!') => return Some(at - 1),
             '(' if code[..at].ends_with(|c| is_word(c) || c == '>') => return Some(at + 1),
@@ -29,7 +29,7 @@ pub(crate) fn call(code: &str, cursor: usize) -> Option<usize> {
     None
 }
 
-/// What was written of the text that the end of `before` is in, if it is in one.
+/// Returns the typed part of the string literal that `before` ends in, if it ends in one.
 pub(crate) fn text(before: &str) -> Option<&str> {
     match scan(before).1 {
         Inside::Text(start) => before.get(start..),
@@ -37,7 +37,7 @@ pub(crate) fn text(before: &str) -> Option<&str> {
     }
 }
 
-/// Where the word at the end of a text starts.
+/// Returns the start of the word at the end of a text.
 pub(crate) fn word_start(before: &str) -> usize {
     before.rfind(|c| !is_word(c)).map_or(0, |at| at + before[at..].chars().next().map_or(1, char::len_utf8))
 }
@@ -48,18 +48,18 @@ fn is_word(c: char) -> bool {
 
 enum Inside {
     Code,
-    /// A text, whose content starts there.
+    /// Inside a string literal whose content starts at this offset.
     Text(usize),
     Comment,
 }
 
-/// The brackets that are open at the end of a text, and what the end is in.
+/// Returns the brackets that are open at the end of a text, and whether the end is in code, a string or a comment.
 fn scan(text: &str) -> (Vec<(char, usize)>, Inside) {
     let mut open = Vec::new();
     let mut at = 0;
     while let Some(c) = text[at..].chars().next() {
         let rest = &text[at..];
-        // What ends here, if something begins: its length, unless it has no end.
+        // The length of what begins here; `None` if it has no end.
         let (length, kind) = if rest.starts_with("//") {
             (rest.find('\n'), Inside::Comment)
         } else if rest.starts_with("/*") {
@@ -85,14 +85,14 @@ fn scan(text: &str) -> (Vec<(char, usize)>, Inside) {
     (open, Inside::Code)
 }
 
-/// What ends the raw text that begins here, which begins with `r` and the same in reverse.
+/// Returns the closing delimiter of the raw string that begins here.
 fn raw_text(rest: &str) -> Option<String> {
     let marks = rest.strip_prefix('r')?;
     let count = marks.len() - marks.trim_start_matches('#').len();
     marks[count..].starts_with('"').then(|| "\"".to_owned() + &"#".repeat(count))
 }
 
-/// The length of what a quote begins, if it ends.
+/// Returns the length of the literal that a quote begins, if it is closed.
 fn text_end(rest: &str, quote: char) -> Option<usize> {
     let mut escaped = false;
     let end = rest.char_indices().skip(1).find(|(_, c)| {
@@ -103,7 +103,7 @@ fn text_end(rest: &str, quote: char) -> Option<usize> {
     end.map(|(at, _)| at + quote.len_utf8())
 }
 
-/// The length of a character's literal, or of the quote that begins a lifetime.
+/// Returns the length of a character literal, or of the quote that begins a lifetime.
 fn character(rest: &str) -> usize {
     let mut inside = rest.chars().skip(1);
     match (inside.next(), inside.next()) {
@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn words_are_words_of_code() {
+    fn words_in_strings_and_comments_are_not_code() {
         assert_eq!(at("let x = spo|ts.len()").0, Some("spots"));
         assert_eq!(at("größ|e").0, Some("größe"));
         assert_eq!(at("|x").0, Some("x"));
@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn texts_are_those_that_have_no_end_yet() {
+    fn an_unclosed_string_is_found() {
         assert_eq!(text("read(\"data/f"), Some("data/f"));
         assert_eq!(text("read(r#\"data/\"f"), Some("data/\"f"));
         assert_eq!(text("read(\""), Some(""));
@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn calls_are_those_around_the_cursor() {
+    fn the_innermost_call_around_the_cursor_is_found() {
         assert_eq!(at("project(|)").1, Some("project("));
         assert_eq!(at("project(\"lla|ma\")?").1, Some("project("));
         assert_eq!(at("f(g(1), \")\", |)").1, Some("f("));

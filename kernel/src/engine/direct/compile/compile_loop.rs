@@ -1,4 +1,4 @@
-//! A cell's way through the compiler: again without what stood in its way, as long as that is not the cell itself.
+//! Compiles a cell, and compiles it again without what stood in its way, as long as that is not the cell itself.
 
 mod corrections;
 
@@ -20,7 +20,7 @@ use crate::engine::direct::session::unknown::Unknown;
 use crate::engine::direct::session::variables::Variables;
 use crate::engine::direct::{CompiledCell, DirectEngine};
 
-/// How often a cell is compiled.
+/// How often a cell is compiled at most.
 const MAX_COMPILES: usize = 12;
 
 /// A cell, and what it is compiled with.
@@ -29,25 +29,25 @@ pub(crate) struct Attempt<'a> {
     pub(crate) number: u32,
     pub(crate) purpose: Purpose,
     pub(crate) parsed: &'a mut Split,
-    /// Its macro calls, as they are read.
+    /// How its macro calls are read.
     pub(crate) calls: &'a mut Calls,
     pub(crate) lints: &'a [String],
-    /// With the cell's own.
+    /// The definitions in force, including the cell's own.
     pub(crate) items: Items,
     pub(crate) variables: Variables,
-    /// The names that the cell defines in another way than before.
+    /// The names that the cell redefines.
     pub(crate) changed: BTreeSet<String>,
-    /// Not statement by statement.
+    /// Run the cell in one piece instead of statement by statement.
     pub(crate) whole: bool,
 }
 
 /// Why a cell was not compiled.
 pub(crate) enum Stop {
-    /// That is its outcome.
+    /// It has this outcome already.
     Outcome(Outcome),
     /// The compiler refuses it.
     Refused(CompileReport),
-    /// Its macro calls stand for something else.
+    /// Its macro calls must be read in another way.
     Reread,
 }
 
@@ -57,7 +57,7 @@ impl From<Outcome> for Stop {
     }
 }
 
-/// What is known after some compiles.
+/// The state between two compiles.
 pub(crate) struct Progress<'a> {
     pub(crate) attempt: Attempt<'a>,
     pub(crate) choice: Choice,
@@ -69,20 +69,20 @@ pub(crate) struct Progress<'a> {
     removed: BTreeSet<At>,
     trimmed: BTreeSet<CellPosition>,
     outdated: Vec<(String, String)>,
-    /// Definitions changed since types were compared.
+    /// Definitions have changed since types were last compared.
     redefined: bool,
-    /// The compiler tells types of this cell apart from those of earlier ones.
+    /// The cell is compiled with another identity for its types.
     renewed: bool,
-    /// What the first try said that lacked something: better than what a later one says.
+    /// The report of the first attempt that lacked something: it is better than that of a later one.
     undisplayed: Option<CompileReport>,
     narrow: Option<CompileReport>,
-    /// The same before numbers became other ones.
+    /// The report from before the types of numbers were changed.
     pub(crate) mistyped: Option<CompileReport>,
 }
 
 impl DirectEngine {
-    /// Compiles a cell, if need be again without variables that it cannot store, and without earlier definitions that do
-    /// not go together with what it defines.
+    /// Compiles a cell, again if needed: without the variables that it cannot store, and without earlier definitions that
+    /// conflict with its own.
     pub(crate) fn compile(&mut self, attempt: Attempt<'_>) -> Result<CompiledCell, Stop> {
         let own: BTreeSet<At> = attempt.parsed.definitions.iter().map(|own| own.at).collect();
         let redefined = !own.is_empty();
@@ -125,7 +125,7 @@ impl DirectEngine {
         Err(error("CompileError", "the cell moves variables in a way that is not understood", Vec::new()).into())
     }
 
-    /// One compile. Nothing, if there is a reason to try again.
+    /// Compiles once. Returns `None` if there is a reason to try again.
     fn attempt(&mut self, progress: &mut Progress<'_>) -> Result<Option<CompiledCell>, Stop> {
         let begun = Instant::now();
         let unit = progress.unit(&self.unknown);
@@ -204,7 +204,7 @@ impl DirectEngine {
         if found.has_never_value() && progress.attempt.parsed.tail.take().is_some() {
             return Ok(None);
         }
-        // An error that has no `Display` is shown by `Debug`; if it has neither, what the compiler said first is to the point.
+        // An error without `Display` is shown with `Debug`. If it has neither, the compiler's first report is the right one.
         let places = found.undisplayed(&at);
         if progress.attempt.parsed.show_by_debug(progress.attempt.code, &places) {
             progress.undisplayed = Some(found.report(&at));
@@ -244,7 +244,7 @@ impl Progress<'_> {
         }
     }
 
-    /// The offset of a line and column of the cell, both from 1.
+    /// Returns the offset of a line and column of the cell, both counted from 1.
     pub(crate) fn offset(&self, (line, column): (usize, usize)) -> usize {
         let code = self.attempt.code;
         let start: usize = code.split_inclusive('\n').take(line - 1).map(str::len).sum();
@@ -252,7 +252,7 @@ impl Progress<'_> {
         start + inside
     }
 
-    /// Another way to compile the cell, if there is one that can help.
+    /// Switches to another way to compile the cell, if one is left.
     fn otherwise(&mut self, found: &Diagnostics, at: &Rendering<'_>, unknown: &Unknown) -> bool {
         let only_names = found.lacks_names();
         let more = !self.choice.all && {
@@ -270,7 +270,7 @@ impl Progress<'_> {
         more || whole
     }
 
-    /// Not statement by statement from now on.
+    /// Switches to running the cell in one piece.
     fn run_whole(&mut self) {
         self.choice.staged = false;
         self.dropped.clear();
@@ -278,10 +278,10 @@ impl Progress<'_> {
         self.reasons.clear();
     }
 
-    /// The outcome of a cell that does not compile.
+    /// Returns the outcome of a cell that does not compile.
     fn refused(&mut self, found: &Diagnostics, at: &Rendering<'_>, unknown: Vec<String>) -> Stop {
         let undisplayed = self.undisplayed.take().filter(|_| found.lacks_debug());
-        // With all definitions, others than the cell's own may not compile.
+        // With all definitions in force, definitions of other cells may be the ones that do not compile.
         let narrow = self.narrow.take().filter(|_| !found.is_own(at));
         let report = self.mistyped.take().or(undisplayed).or(narrow).unwrap_or_else(|| found.report(at));
         let gone = found.unknown_names().filter_map(|name| {

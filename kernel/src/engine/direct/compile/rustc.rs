@@ -1,6 +1,6 @@
 //! One rustc and one link per cell.
 //!
-//! A compiler is started ahead of time and waits for the cell's text on its standard input. It gets there late: the
+//! A compiler is started ahead of time and waits for the cell's text on its standard input. It reads the text late: the
 //! root file is `extern crate chandlery; include!(<standard input>);`, and a compiler loads the crates a file names
 //! before it expands the file's macros. So start-up and the metadata of three hundred crates are done when the cell
 //! arrives. The text is included through a link with a name of its own, which messages and panics then show.
@@ -18,17 +18,17 @@ use crate::engine::direct::run::busy::{Busy, Stopped};
 use crate::private_folder::PrivateFolder;
 use crate::toolkit::Toolkit;
 
-/// Compiles cells in a folder of its own.
+/// Compiles cells, in a private folder.
 pub(crate) struct Compiler {
     toolkit: Toolkit,
     folder: PrivateFolder,
     units: u32,
     waiting: Option<WaitingCompiler>,
-    /// How often types of cells became other ones under their old names.
+    /// The generation of types: how often types of cells were replaced by others of the same name.
     generation: u32,
     /// Cells are compiled with `--cfg test`.
     tests: bool,
-    /// Options that name the notebook's dependencies.
+    /// The options that name the notebook's dependencies.
     dependencies: Vec<std::ffi::OsString>,
 }
 
@@ -38,7 +38,7 @@ pub(crate) enum NoExplanation {
     /// It cannot be asked.
     #[error("rustc: {0}")]
     Rustc(#[from] std::io::Error),
-    /// It knows no error of this code, in its own words.
+    /// It does not know an error of this code; in its own words.
     #[error("{0}")]
     Unknown(String),
 }
@@ -49,7 +49,7 @@ struct WaitingCompiler {
     name: String,
 }
 
-/// What came of a compile.
+/// The result of a compile.
 pub(crate) enum Compiled {
     /// The shared object, the name by which messages call its source, and the compiler's warnings.
     Library(PathBuf, String, String),
@@ -57,7 +57,7 @@ pub(crate) enum Compiled {
     Errors(String, String),
     /// The user stopped it.
     Stopped,
-    /// It was ended by something else; by what.
+    /// It was ended by something else, such as a signal.
     Died(String),
 }
 
@@ -75,7 +75,7 @@ impl Compiler {
         &self.toolkit
     }
 
-    /// From now on cells may use these crates.
+    /// Makes these crates available to the cells that follow.
     pub(crate) fn depend(&mut self, built: &Built) {
         self.dependencies = vec![joined("-Ldependency=", &built.search)];
         for (name, file) in &built.externs {
@@ -84,8 +84,8 @@ impl Compiler {
         self.restart();
     }
 
-    /// From now on the types of cells have other identities, by which values of a type are told from those of the type that
-    /// had its name before.
+    /// Gives the types of the cells that follow another identity, which distinguishes values of a type from those of the
+    /// earlier type of the same name.
     pub(crate) fn renew(&mut self) {
         self.generation += 1;
         self.restart();
@@ -96,7 +96,7 @@ impl Compiler {
         self.generation
     }
 
-    /// The compiler that waits does not know of a change.
+    /// Discards the waiting compiler, which does not know of a change.
     fn restart(&mut self) {
         if let Some(mut unit) = self.waiting.take() {
             end(&mut unit.child);
@@ -105,17 +105,17 @@ impl Compiler {
         self.warm();
     }
 
-    /// The folder in which cells are compiled.
+    /// Returns the folder in which cells are compiled.
     pub(crate) fn folder(&self) -> &Path {
         self.folder.path()
     }
 
-    /// Whether what is compiled from now on sees `cfg(test)`.
+    /// Sets whether the cells that follow are compiled with `cfg(test)`.
     pub(crate) fn compile_tests(&mut self, tests: bool) {
         self.tests = tests;
     }
 
-    /// The compiler's executable.
+    /// Returns the compiler's executable.
     pub(crate) fn rustc(&self) -> &Path {
         &self.toolkit.rustc
     }
@@ -123,7 +123,7 @@ impl Compiler {
     /// Starts the next cell's compiler.
     pub(crate) fn warm(&mut self) {
         if self.waiting.is_none() {
-            // If this fails, the cell's own attempt will, and will say why.
+            // If this fails, starting the compiler for the cell fails as well and says why.
             self.waiting = self.start('0', false).ok();
         }
     }
@@ -172,7 +172,7 @@ impl Compiler {
         spent: &mut Spent,
     ) -> std::io::Result<Compiled> {
         let begun = Instant::now();
-        // Optimised cells and tests are rare, so no compiler waits for them.
+        // Optimized cells and tests are rare, so no compiler waits for them.
         let waiting = if level.is_none() && !self.tests { self.waiting.take() } else { None };
         let alive = waiting.and_then(|mut unit| matches!(unit.child.try_wait(), Ok(None)).then_some(unit));
         let unit = match alive {
@@ -187,7 +187,7 @@ impl Compiler {
             return Ok(Compiled::Stopped);
         }
         if let Some(mut input) = child.stdin.take() {
-            // A compiler that stopped reading has said why on its error stream.
+            // A compiler that stopped reading has written the reason to its error stream.
             let _ = input.write_all(source.as_bytes());
         }
         let (messages, complete) = match child.stderr.take() {
@@ -218,10 +218,10 @@ impl Compiler {
         linked
     }
 
-    /// What the compiler says about one of its errors.
+    /// Returns the compiler's explanation of one of its errors.
     ///
     /// # Errors
-    /// That there is none of this code.
+    /// [`NoExplanation`], such as for a code that does not exist.
     pub(crate) fn explain(&self, code: &str) -> Result<String, NoExplanation> {
         let answer = Command::new(&self.toolkit.rustc).args(["--explain", code]).stdin(Stdio::null()).output();
         let answer = answer?;
@@ -269,8 +269,8 @@ impl Drop for Compiler {
     }
 }
 
-/// What a compiler says, a line each, and whether it said that the object file is complete. After that it only gives
-/// its memory back, which need not be waited for.
+/// Returns the lines that a compiler writes, and whether it reported the object file as complete. After that it only frees
+/// its memory, which need not be waited for.
 fn messages(errors: impl Read) -> std::io::Result<(String, bool)> {
     let mut errors = BufReader::new(errors);
     let (mut messages, mut line) = (String::new(), Vec::new());
@@ -285,7 +285,7 @@ fn messages(errors: impl Read) -> std::io::Result<(String, bool)> {
     Ok((messages, false))
 }
 
-/// How `--json=artifacts` tells of a file.
+/// How `--json=artifacts` reports a file.
 const COMPLETE: &str = r#"{"$message_type":"artifact""#;
 
 fn end(child: &mut Child) {

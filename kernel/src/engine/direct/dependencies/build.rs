@@ -1,4 +1,4 @@
-//! A set of dependencies, built.
+//! Builds a set of dependencies.
 
 use std::path::PathBuf;
 
@@ -12,17 +12,17 @@ use super::runtime::{self, Resolved};
 use super::snapshot::Snapshot;
 use super::{BuildContext, Dependencies, Failure};
 
-/// What was built, and how.
+/// A built set, and how it was built.
 pub(super) struct BuiltSet {
     pub(super) built: Built,
-    /// How many crates were compiled.
+    /// The number of crates that were compiled.
     pub(super) compiled: usize,
-    /// Keep it from being removed.
+    /// Keeps the set from being removed.
     pub(super) in_use: [InUse; 2],
 }
 
 impl Dependencies {
-    /// Builds a set, or finds it built. The set stays as it was, if that fails.
+    /// Builds a set, or finds it already built. If the build fails, the set stays as it was.
     pub(super) fn build(
         &self,
         wanted: &Wanted,
@@ -42,7 +42,7 @@ impl Dependencies {
             Some(built) => (built, 0),
             None => {
                 if update {
-                    // Without the lock of its versions, cargo looks for the newest.
+                    // Without a Cargo.lock, cargo looks for the newest versions.
                     let _ = std::fs::remove_file(place.folder.join(cache::LOCK));
                 } else if let Some(before) = &self.built {
                     place.start_from(before).map_err(lost)?;
@@ -94,7 +94,7 @@ impl Making<'_> {
         let tokio = Resolved::find(&tree);
         let mut named = Vec::new();
         if let Some(hidden) = tokio.as_ref().filter(|tokio| tokio.called(&direct).is_none() && tokio.is_published) {
-            // Only crates of the set ask for tokio; for a runtime, the set has to.
+            // Only crates of the set depend on tokio; to make a runtime, the set itself has to depend on it.
             let dependency = format!(
                 "package = \"tokio\"\nversion = \"={}\"\ndefault-features = false\nfeatures = [\"rt\"]",
                 hidden.version
@@ -136,14 +136,14 @@ fn resolved_hidden(tree: &Value) -> Result<Vec<ResolvedCrate>, Failure> {
     direct(tree, std::iter::once(&runtime::HIDDEN.to_owned()))
 }
 
-/// What cargo says that it made.
+/// The artifacts that cargo reports.
 #[derive(Default)]
 struct Artifacts {
     /// The set's own library.
     library: Option<PathBuf>,
-    /// By which names cells call which crates.
+    /// Crates, by the names that cells use for them.
     externs: Vec<(String, PathBuf)>,
-    /// All files that a compiler may read of crates.
+    /// All files of crates that the compiler may read.
     crates: Vec<PathBuf>,
     /// All files and folders, in the shared target folder.
     files: Vec<PathBuf>,

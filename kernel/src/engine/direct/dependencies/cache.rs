@@ -1,9 +1,9 @@
-//! Where built dependencies are kept, for all kernels of a user.
+//! The cache of built dependencies, shared by all kernels of a user.
 //!
 //! `~/.cache/chandlery/deps/COMPILER/target` is one target folder for everything, so that a crate is built once, whatever
 //! set it is part of; beside it each set has a folder with its package, the lock of its versions and, in a folder for each
 //! build that succeeded, what was built ([`Snapshot`](super::snapshot::Snapshot)). A build that fails changes none of those.
-//! Who builds holds `lock`, shared; who cleans holds it alone. Who loaded a set holds its `used`, whose time is its last use.
+//! A build holds `lock` shared, cleaning holds it exclusively. A kernel that loaded a set holds the set's file `used`, whose time is the last use.
 
 use std::fs::File;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -14,26 +14,26 @@ use serde::{Deserialize, Serialize};
 
 use crate::toolkit::{BUILT_WITH, cache_folder};
 
-/// What was built of a set of dependencies.
+/// What a build of a set of dependencies made.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(in crate::engine::direct) struct Built {
     /// The shared library that holds all of them.
     pub(in crate::engine::direct) library: PathBuf,
-    /// The names by which cells call them, and the files that say what is in them.
+    /// The names that cells use for them, and the files with their metadata.
     pub(in crate::engine::direct) externs: Vec<(String, PathBuf)>,
-    /// The folder with what those files refer to.
+    /// The folder with the crates that those files refer to.
     pub(in crate::engine::direct) search: PathBuf,
-    /// Each as it was asked for, with its version.
+    /// Each dependency as it was requested, with its version.
     pub(super) versions: Vec<(String, String)>,
-    /// Each as it was asked for, with the name by which cells call it.
+    /// Each dependency as it was requested, with the name that cells use for it.
     pub(super) called: Vec<(String, String)>,
-    /// All that cargo made for the set in the shared target folder.
+    /// Everything in the shared target folder that cargo made for the set.
     pub(super) files: Vec<PathBuf>,
-    /// Whether cells run inside a runtime of tokio's, and if not, whether the set has tokio.
+    /// Whether cells run inside a tokio runtime, and if not, whether the set has tokio.
     pub(in crate::engine::direct) tokio: Tokio,
 }
 
-/// What there is of tokio in a set.
+/// How much of tokio a set has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(in crate::engine::direct) enum Tokio {
     /// Nothing.
@@ -58,12 +58,12 @@ impl Built {
 
 /// Keeps a set from being removed.
 pub(super) struct InUse {
-    /// Locked. File systems without locks give none.
+    /// The lock. File systems without locks do not give one.
     _file: Option<File>,
 }
 
 impl InUse {
-    /// Notes that what is in a folder was used now, and keeps it as long as the result lives.
+    /// Notes that the contents of a folder are used now, and keeps them as long as the result lives.
     pub(super) fn of(folder: &Path) -> std::io::Result<Self> {
         let file = open(&folder.join(USED))?;
         file.set_modified(SystemTime::now())?;
@@ -74,7 +74,7 @@ impl InUse {
 /// The name of the file of an [`InUse`].
 pub(super) const USED: &str = "used";
 
-/// The file with the versions of a set.
+/// The file with the versions of a set (Cargo.lock).
 pub(super) const LOCK: &str = "Cargo.lock";
 
 /// Keeps the whole cache from being cleaned while something is built.
@@ -112,7 +112,7 @@ impl SetFolder {
         Ok(file)
     }
 
-    /// A set that grows keeps the versions it has: what is loaded already stays what cells use.
+    /// Keeps the versions of a set that grows, because cells go on using what is loaded already.
     pub(super) fn start_from(&self, before: &Built) -> std::io::Result<()> {
         let (theirs, ours) = (before.folder().join(LOCK), self.folder.join(LOCK));
         if ours.is_file() || !theirs.is_file() {
@@ -121,7 +121,7 @@ impl SetFolder {
         std::fs::copy(theirs, ours).map(|_| ())
     }
 
-    /// Gives the set the versions of its last build back, after one that failed. Without one, the next chooses again.
+    /// Restores the versions of the last successful build after a build that failed. Without one, the next build chooses again.
     pub(super) fn restore_lock(&self) {
         let ours = self.folder.join(LOCK);
         let kept = self.built().map(|built| built.folder().join(LOCK)).filter(|kept| kept.is_file());
@@ -130,20 +130,20 @@ impl SetFolder {
         }
     }
 
-    /// What was built here last, if it is all there.
+    /// Returns what was built here last, if all of its files are still there.
     pub(super) fn built(&self) -> Option<Built> {
         let text = std::fs::read(self.folder.join("built.json")).ok()?;
         let built: Built = serde_json::from_slice(&text).ok()?;
         built.is_complete().then_some(built)
     }
 
-    /// Remembers what was built.
+    /// Records what was built.
     pub(super) fn remember(&self, built: &Built) -> std::io::Result<()> {
         write_whole(&self.folder.join("built.json"), &serde_json::to_vec(built)?)
     }
 }
 
-/// Writes a file that is there whole, or as it was before.
+/// Writes a file atomically.
 pub(super) fn write_whole(file: &Path, content: &[u8]) -> std::io::Result<()> {
     let part = file.with_extension(format!("part-{}", std::process::id()));
     let written = std::fs::write(&part, content).and_then(|()| std::fs::rename(&part, file));
@@ -153,19 +153,19 @@ pub(super) fn write_whole(file: &Path, content: &[u8]) -> std::io::Result<()> {
     written
 }
 
-/// The folder for all dependencies: that of `XDG_CACHE_HOME`, or `~/.cache`.
+/// Returns the folder for all dependencies, below `XDG_CACHE_HOME` or `~/.cache`.
 pub(super) fn folder() -> PathBuf {
     cache_folder().unwrap_or_else(|| std::env::temp_dir().join("chandlery")).join("deps")
 }
 
-/// A short name for content.
+/// Returns a short hash of content.
 pub(super) fn hash(content: impl Hash) -> String {
     let mut hasher = DefaultHasher::new();
     content.hash(&mut hasher);
     format!("{:016x}", hasher.finish())
 }
 
-/// A number that changes when a file below these folders does.
+/// Returns a number that changes when a file below these folders changes.
 pub(super) fn state_of(folders: &[PathBuf]) -> String {
     fn visit(folder: &Path, hasher: &mut DefaultHasher) {
         let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();

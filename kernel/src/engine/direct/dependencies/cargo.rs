@@ -1,4 +1,4 @@
-//! One run of cargo: its progress while it runs, what it wrote when it is done.
+//! One run of cargo: its progress while it runs, and its output when it is done.
 
 use std::io::Read;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
@@ -8,7 +8,7 @@ use std::time::Instant;
 use super::Failure;
 use crate::engine::direct::run::busy::{Busy, Stopped};
 
-/// Runs cargo to its end and returns its standard output. `progress` is told what it is doing, a few words at a time.
+/// Runs cargo to its end and returns its standard output. `progress` receives short descriptions of what it is doing.
 pub(super) fn run(command: &mut Command, busy: &Busy, progress: &mut dyn FnMut(&str)) -> Result<String, Failure> {
     let program = command.get_program().to_string_lossy().into_owned();
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
@@ -34,13 +34,13 @@ pub(super) fn run(command: &mut Command, busy: &Busy, progress: &mut dyn FnMut(&
     }
 }
 
-/// What cargo itself cannot say: that it was ended.
+/// The message for a cargo that was killed, which cargo itself cannot write.
 fn ended_by(status: ExitStatus) -> String {
     let Some(signal) = status.signal() else { return String::new() };
     format!("error: cargo was ended by signal {signal}, perhaps because memory ran out; what was built before stays\n")
 }
 
-/// Reads cargo's messages. Returns those that are no progress.
+/// Reads cargo's messages. Returns those that are not progress.
 fn follow(mut errors: impl Read, progress: &mut dyn FnMut(&str)) -> String {
     let mut words = String::new();
     let mut line = Vec::new();
@@ -55,7 +55,7 @@ fn follow(mut errors: impl Read, progress: &mut dyn FnMut(&str)) -> String {
             let text = String::from_utf8_lossy(&line).into_owned();
             line.clear();
             match step(&text) {
-                // A build with many small crates is told in steps that can be read.
+                // A build with many small crates is reported in steps that are slow enough to read.
                 Some(step) if told.elapsed().as_millis() > 100 => {
                     told = Instant::now();
                     progress(&step);
@@ -69,7 +69,7 @@ fn follow(mut errors: impl Read, progress: &mut dyn FnMut(&str)) -> String {
     words
 }
 
-/// What a line of cargo's says about its progress.
+/// Returns the progress that a line of cargo's output reports.
 fn step(line: &str) -> Option<String> {
     let plain = line.trim();
     let plain = plain.strip_prefix("\u{1b}[K").unwrap_or(plain).trim();
@@ -94,7 +94,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn progress_and_words_are_told_apart() {
+    fn progress_is_separated_from_messages() {
         assert_eq!(step("    Building [==>   ] 3/17: serde, syn...    ").as_deref(), Some("3 of 17 serde, syn…"));
         assert_eq!(step("   Compiling itoa v1.0.1").as_deref(), Some("compiling itoa v1.0.1"));
         let text = "    Updating crates.io index\r\u{1b}[Kerror: no matching package\n  found\n";

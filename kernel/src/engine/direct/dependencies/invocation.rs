@@ -1,7 +1,7 @@
-//! How cargo is called, whatever the user's settings are.
+//! How cargo is called, independent of the user's settings.
 //!
-//! A user's settings say where crates come from. They do not say what is made of them: a set that was built to abort at panics,
-//! for another system or through another compiler would not fit the toolkit. So what decides on that is always given.
+//! A user's settings decide where crates come from, but not how they are built: a set that was built to abort on panics,
+//! for another system or with another compiler would not fit the toolkit. So every setting of that kind is overridden.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -14,16 +14,16 @@ use super::{Failure, cargo};
 use crate::engine::direct::run::busy::Busy;
 use crate::toolkit::{BUILT_FOR, Toolkit};
 
-/// Stands before the compiler: gives the crates that only compile (macros and what they use) the salt of the others, and those
-/// of local folders a salt of their own, so that a changed one is not taken for the one that is loaded.
+/// Wraps the compiler: gives the crates that only run at compile time (macros and their dependencies) the salt of the others, and
+/// crates of local folders a salt of their own, so that a changed crate is not mistaken for the one that is loaded.
 const WRAPPER: &str = "#!/bin/sh\ncase \":$CHANDLERY_LOCAL:\" in *\":$CARGO_MANIFEST_DIR:\"*) \
      exec \"$@\" -Cmetadata=chandlery-dep \"-Cmetadata=$CHANDLERY_SALT\";; esac\nexec \"$@\" -Cmetadata=chandlery-dep\n";
 
-/// Stands before the linker of the set's library, see [`crate::link`].
+/// Wraps the linker of the set's library, see [`crate::link`].
 const LINKER: &str =
     "#!/bin/sh\n[ -x \"$CHANDLERY_LINK\" ] && exec \"$CHANDLERY_LINK\" __link \"$@\"\nexec cc \"$@\"\n";
 
-/// What a profile decides, all of it: an environment or a settings file may say otherwise.
+/// Everything that a profile decides, because an environment or a settings file may decide otherwise.
 const PROFILE: &[&str] = &[
     "panic=\"unwind\"",
     "lto=false",
@@ -38,7 +38,7 @@ const PROFILE: &[&str] = &[
     "rpath=false",
 ];
 
-/// Variables that choose what is built, with what, and where.
+/// The environment variables that choose what is built, with what, and where.
 fn decides(name: &str) -> bool {
     let exact = ["RUSTFLAGS", "CARGO_ENCODED_RUSTFLAGS", "RUSTC_BOOTSTRAP", "RUSTC_WRAPPER", "RUSTC_WORKSPACE_WRAPPER"];
     exact.contains(&name) || name.starts_with("CARGO_PROFILE_") || name.starts_with("CARGO_BUILD_")
@@ -48,14 +48,14 @@ fn decides(name: &str) -> bool {
 pub(super) struct Cargo<'a> {
     pub(super) place: &'a SetFolder,
     pub(super) toolkit: &'a Toolkit,
-    /// The command of this kernel.
+    /// The executable of this kernel.
     pub(super) program: &'a Path,
     pub(super) offline: bool,
 }
 
 impl Cargo<'_> {
     fn command(&self, words: &[&str], offline: bool) -> Command {
-        // The one beside the compiler; else, what is on the path.
+        // The cargo beside the compiler, otherwise the one on the path.
         let beside = self.toolkit.rustc.with_file_name("cargo");
         let mut command = Command::new(if beside.is_file() { beside } else { "cargo".into() });
         for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_str().is_some_and(decides)) {
@@ -66,7 +66,7 @@ impl Cargo<'_> {
         command.current_dir(&self.place.folder);
         command.env("RUSTC", &self.toolkit.rustc).env("CARGO_TARGET_DIR", &self.place.target);
         command.env("CARGO_BUILD_BUILD_DIR", &self.place.target);
-        // Empty, because that is how a settings file's is left out.
+        // Empty, because that overrides the setting of a file.
         command.env("RUSTC_WRAPPER", "").env("RUSTC_WORKSPACE_WRAPPER", "");
         command.env("CARGO_ENCODED_RUSTFLAGS", "-Cprefer-dynamic\u{1f}-Cmetadata=chandlery-dep");
         command.env("CARGO_INCREMENTAL", "0").env("CARGO_TERM_QUIET", "false").env("CARGO_TERM_VERBOSE", "false");
@@ -75,7 +75,7 @@ impl Cargo<'_> {
         command
     }
 
-    /// The resolved packages, fetched if need be; what was fetched earlier will do where there is no network.
+    /// Returns the resolved packages, fetched if needed. Without a network, packages that were fetched earlier are used.
     pub(super) fn tree(
         &self,
         busy: &Busy,
@@ -103,7 +103,7 @@ impl Cargo<'_> {
         serde_json::from_str(&answer?).map_err(|problem| Failure::Cargo(format!("error: cargo metadata: {problem}")))
     }
 
-    /// Builds the set; cargo's messages, a line each.
+    /// Builds the set. Returns cargo's messages, one per line.
     pub(super) fn build(
         &self,
         local: &[PathBuf],
@@ -125,7 +125,7 @@ impl Cargo<'_> {
         cargo::run(&mut command, busy, progress)
     }
 
-    /// The scripts, at places that stay the same: cargo builds everything again when they change.
+    /// Returns the wrapper scripts, at fixed paths: cargo builds everything again when they change.
     fn scripts(&self) -> std::io::Result<[PathBuf; 2]> {
         let [wrapper, linker] = ["wrapper", "linker"].map(|name| self.place.target.with_file_name(name));
         script(&wrapper, WRAPPER)?;
@@ -154,7 +154,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn settings_that_choose_what_is_built_are_left_out() {
+    fn settings_that_choose_what_is_built_are_ignored() {
         for name in ["CARGO_PROFILE_RELEASE_PANIC", "CARGO_BUILD_TARGET", "RUSTFLAGS", "CARGO_BUILD_RUSTC_WRAPPER"] {
             assert!(decides(name), "{name}");
         }

@@ -1,4 +1,4 @@
-//! What the cache of dependencies holds: listed, and removed when nobody used it for long.
+//! Lists the cache of dependencies, and removes sets that were not used for a long time.
 
 use std::collections::HashSet;
 use std::fs::TryLockError;
@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 use super::cache::{self, Built, USED};
 use crate::toolkit::{BUILT_FOR, BUILT_WITH};
 
-/// Of the name of a folder that is being removed.
+/// The prefix of the name of a folder that is being removed.
 const GOING: &str = ".removed-";
 
 /// A set of crates that some notebook asked for by `:dep`.
@@ -17,22 +17,22 @@ const GOING: &str = ".removed-";
 pub struct KeptSet {
     /// Its own folder.
     pub folder: PathBuf,
-    /// Each crate with its version; none, if the set was never built.
+    /// Each crate with its version; empty if the set was never built.
     pub crates: Vec<(String, String)>,
-    /// What it takes on disk, with what it shares with other sets.
+    /// Its size on disk, including what it shares with other sets.
     pub bytes: u64,
     /// When a notebook last asked for it.
     pub used: SystemTime,
-    /// A kernel has it loaded.
+    /// Whether a kernel has it loaded.
     pub in_use: bool,
-    /// It was built by the compiler of this toolkit.
+    /// Whether it was built by the compiler of this toolkit.
     pub fits: bool,
-    /// What it needs in the shared target folder; `None` if that is not known.
+    /// The files it needs in the shared target folder; `None` if they are not known.
     files: Option<Vec<PathBuf>>,
 }
 
 impl KeptSet {
-    /// How long it was not used.
+    /// Returns the time since its last use.
     pub fn idle(&self) -> Duration {
         self.used.elapsed().unwrap_or_default()
     }
@@ -59,14 +59,14 @@ impl KeptSet {
     }
 }
 
-/// What was removed.
+/// The result of cleaning.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Cleaned {
-    /// The sets; or those that would be.
+    /// The removed sets, or those that would be removed.
     pub removed: Vec<KeptSet>,
-    /// How many stay.
+    /// The number of sets that stay.
     pub kept: usize,
-    /// How much space that freed; 0 if nothing was to be removed in earnest.
+    /// The bytes that were freed; 0 in a dry run.
     pub freed: u64,
 }
 
@@ -77,22 +77,22 @@ pub struct DependencyCache {
 }
 
 impl DependencyCache {
-    /// The user's.
+    /// Returns the cache of this user.
     pub fn of_user() -> Self {
         Self { folder: cache::folder() }
     }
 
-    /// Where it is.
+    /// Returns its folder.
     pub fn folder(&self) -> &Path {
         &self.folder
     }
 
-    /// What all of it takes on disk.
+    /// Returns its size on disk.
     pub fn bytes(&self) -> u64 {
         size(&self.folder)
     }
 
-    /// All sets, the one used last first.
+    /// Returns all sets, the most recently used first.
     pub fn sets(&self) -> Vec<KeptSet> {
         let folders = self.compilers().into_iter().flat_map(|compiler| sets_of(&compiler));
         let mut sets: Vec<KeptSet> = folders.map(KeptSet::read).collect();
@@ -100,8 +100,8 @@ impl DependencyCache {
         sets
     }
 
-    /// Removes the sets that no notebook asked for in so long a time and no kernel has loaded, and what nobody needs then of
-    /// what was built. If `dry`, it only says which.
+    /// Removes the sets that no notebook used for this long and no kernel has loaded, and the files in the shared target folder
+    /// that no other set needs. If `dry`, it only lists them.
     ///
     /// # Errors
     /// If something is being built, or a folder cannot be removed.
@@ -129,7 +129,7 @@ impl DependencyCache {
                     let needed = packages.map(|name| name.to_string_lossy().into_owned());
                     let needed = needed.chain(files.into_iter().flatten().filter_map(|file| mark_of(file)));
                     let needed = needed.collect();
-                    // What runs while it is built, and what cells use.
+                    // The files that are needed during a build, and those that cells use.
                     let target = compiler.join("target");
                     prune(&target.join("release"), &needed)?;
                     prune(&target.join(BUILT_FOR).join("release"), &needed)?;
@@ -141,7 +141,7 @@ impl DependencyCache {
         Ok(Cleaned { removed, kept: stay.len(), freed })
     }
 
-    /// The folders of the compilers that something was built with.
+    /// Returns the folder of each compiler that something was built with.
     fn compilers(&self) -> Vec<PathBuf> {
         folders(&self.folder).into_iter().filter(|folder| !is_going(folder)).collect()
     }
@@ -151,11 +151,11 @@ fn sets_of(compiler: &Path) -> Vec<PathBuf> {
     folders(compiler).into_iter().filter(|folder| !folder.ends_with("target") && !is_going(folder)).collect()
 }
 
-/// What removals that were killed left.
+/// Finishes removals that were killed.
 fn leftovers(cache: &Path) -> Vec<PathBuf> {
     let mut all = folders(cache);
     all.extend(all.clone().iter().flat_map(|compiler| folders(compiler)));
-    // The inner ones first.
+    // Inner folders first.
     all.into_iter().rev().filter(|folder| is_going(folder)).collect()
 }
 
@@ -163,7 +163,7 @@ fn is_going(folder: &Path) -> bool {
     folder.file_name().is_some_and(|name| name.to_string_lossy().starts_with(GOING))
 }
 
-/// A folder is gone at once, or there: no kernel finds half of one.
+/// Removes a folder at once, so that no kernel finds half of it.
 fn remove(folder: &Path) -> std::io::Result<()> {
     let Some(name) = folder.file_name() else { return Ok(()) };
     let going = folder.with_file_name(format!("{GOING}{}-{}", name.to_string_lossy(), std::process::id()));
@@ -171,7 +171,7 @@ fn remove(folder: &Path) -> std::io::Result<()> {
     std::fs::remove_dir_all(going)
 }
 
-/// Removes what cargo built and keeps what has one of these marks.
+/// Removes what cargo built, except files with one of these marks.
 fn prune(release: &Path, needed: &HashSet<String>) -> std::io::Result<()> {
     let unneeded = |entry: &Path| mark_of(entry).is_some_and(|mark| !needed.contains(&mark));
     for place in ["", "deps", "build", ".fingerprint", "examples", "incremental"] {
@@ -187,8 +187,8 @@ fn prune(release: &Path, needed: &HashSet<String>) -> std::io::Result<()> {
     Ok(())
 }
 
-/// The mark by which cargo tells builds of a crate apart, out of the name of a file or folder of one; of a set's own
-/// library, its key. What has none is not of a single build.
+/// Returns the mark by which cargo distinguishes builds of a crate, from the name of a file or folder; for a set's own
+/// library, the key of the set. `None` for files that do not belong to a single build.
 fn mark_of(path: &Path) -> Option<String> {
     // `build/name-MARK/out`, `build/name-MARK/build-script-build`, `deps/libname-MARK.rlib`, `libchandlery_deps_MARK.so`.
     path.iter().rev().take(2).find_map(|part| {
@@ -210,11 +210,11 @@ fn folders(folder: &Path) -> Vec<PathBuf> {
     found
 }
 
-/// The bytes of a file, or of all files in a folder.
+/// Returns the size of a file, or of all files in a folder.
 fn size(path: &Path) -> u64 {
     let Ok(metadata) = std::fs::symlink_metadata(path) else { return 0 };
     if !metadata.is_dir() {
-        // Cargo gives what it builds a second name.
+        // Cargo hard-links what it builds under a second name.
         return metadata.len() / metadata.nlink().max(1);
     }
     std::fs::read_dir(path).into_iter().flatten().flatten().map(|entry| size(&entry.path())).sum()
@@ -225,7 +225,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn marks_are_found_in_every_name_that_cargo_gives() {
+    fn marks_are_found_in_every_name_that_cargo_uses() {
         for (path, mark) in [
             ("target/release/deps/libserde-0123456789abcdef.rlib", "0123456789abcdef"),
             ("target/release/deps/serde_json-0123456789abcdef.d", "0123456789abcdef"),

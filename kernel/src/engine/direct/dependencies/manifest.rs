@@ -1,14 +1,14 @@
-//! What `%dep` was given, and the package that is made of it.
+//! Parses the dependency of a `%dep` line, and writes the manifest of the package that has them all.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
 use toml::{Table, Value};
 
-/// Dependencies by the name that stands before the `=`.
+/// Dependencies, by the name before the `=`.
 pub(in crate::engine::direct) type Wanted = BTreeMap<String, Value>;
 
-/// The toolkit's own crates that cells can use, and where they are.
+/// The toolkit's own crates that cells can use, with their paths.
 const IN_TOOLKIT: &[(&str, &str)] = &[
     ("candle-core", "chandlery::candle"),
     ("candle-nn", "chandlery::candle_nn"),
@@ -18,7 +18,7 @@ const IN_TOOLKIT: &[(&str, &str)] = &[
     ("serde_json", "chandlery::serde_json"),
 ];
 
-/// What a manifest may say of a dependency.
+/// The keys that a manifest may have for a dependency.
 const KEYS: &[&str] = &[
     "version",
     "path",
@@ -37,7 +37,7 @@ const KEYS: &[&str] = &[
 /// Parses `name = "1"`, `name = { … }` or `name`. A path may be relative to `folder`.
 ///
 /// # Errors
-/// What is wrong with it.
+/// A description of what is wrong with it.
 pub(super) fn parse(line: &str, folder: &Path) -> Result<(String, Value), String> {
     let how = "write `:dep name = \"1\"` or `:dep name = { path = \"../name\", features = [\"a\"] }`";
     let line = line.trim();
@@ -49,7 +49,7 @@ pub(super) fn parse(line: &str, folder: &Path) -> Result<(String, Value), String
         let mut entries = table.into_iter();
         match (entries.next(), entries.next()) {
             (Some(entry), None) if is_name(&entry.0) => entry,
-            _ => return Err(format!("this names no dependency; {how}")),
+            _ => return Err(format!("this does not name a dependency; {how}")),
         }
     };
     match &mut value {
@@ -58,7 +58,7 @@ pub(super) fn parse(line: &str, folder: &Path) -> Result<(String, Value), String
             if let Some(unknown) = table.keys().find(|key| !KEYS.contains(&key.as_str())) {
                 let near = KEYS.iter().find(|known| strsim::damerau_levenshtein(known, unknown) <= 2);
                 let meant = near.map(|near| format!("; did you mean `{near}`?")).unwrap_or_default();
-                return Err(format!("`{unknown}` says nothing about a dependency{meant}"));
+                return Err(format!("`{unknown}` is not a key of a dependency{meant}"));
             }
             if !["version", "path", "git"].iter().any(|key| table.contains_key(*key)) {
                 table.insert("version".to_owned(), Value::String("*".to_owned()));
@@ -77,13 +77,13 @@ pub(super) fn parse(line: &str, folder: &Path) -> Result<(String, Value), String
     Ok((name, value))
 }
 
-/// Where the toolkit has a crate of this name.
+/// Returns the path at which the toolkit has a crate of this name.
 pub(super) fn in_toolkit(name: &str) -> Option<&'static str> {
     let same = |known: &str| known.replace('-', "_") == name.replace('-', "_");
     IN_TOOLKIT.iter().find(|(known, _)| same(known)).map(|(_, path)| *path)
 }
 
-/// The manifest of a package that has them all as dependencies, and is one shared library.
+/// Returns the manifest of a package that depends on all of them and is one shared library.
 pub(super) fn write(wanted: &Wanted, package: &str) -> String {
     let mut text = format!(
         "[package]\nname = \"{package}\"\nversion = \"0.0.0\"\nedition = \"2024\"\n\n\
@@ -96,7 +96,7 @@ pub(super) fn write(wanted: &Wanted, package: &str) -> String {
     text
 }
 
-/// What stands behind any name in a manifest to mean the dependency that was asked for by `name`.
+/// Returns the value for any key in a manifest that means the dependency that was requested as `name`.
 pub(super) fn of_package(name: &str, value: &Value) -> String {
     let mut table = match value {
         Value::Table(table) => table.clone(),
@@ -106,7 +106,7 @@ pub(super) fn of_package(name: &str, value: &Value) -> String {
     inline(&Value::Table(table))
 }
 
-/// A value on one line.
+/// Writes a value on one line.
 pub(super) fn inline(value: &Value) -> String {
     let joined = |parts: Vec<String>| parts.join(", ");
     match value {

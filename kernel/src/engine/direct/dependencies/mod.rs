@@ -1,9 +1,9 @@
-//! `%dep`: crates besides the toolkit. All of a notebook's dependencies are built by cargo into one shared library, which
+//! `%dep`: crates besides the toolkit. Cargo builds all of a notebook's dependencies into one shared library, which
 //! the worker loads: their statics are shared by all cells, and cells link to them as to the toolkit.
 //!
 //! Every crate gets a salt in its identity (`-Cmetadata`), because the toolkit's library holds its own copies of many,
-//! and the compiler refuses two of one identity. A set that grows is a new library. What both hold has the same symbols,
-//! and the loader takes those of the first, so statics live on.
+//! and the compiler refuses two crates of one identity. A set that grows is a new library. Crates in both have the same symbols,
+//! and the loader takes those of the first library, so statics keep their values.
 
 mod build;
 mod cache;
@@ -32,7 +32,7 @@ pub(super) enum Failure {
     Stopped,
     /// The line of this number is not a dependency.
     Usage(usize, String),
-    /// Cargo's words.
+    /// Cargo failed; its messages.
     Cargo(String),
 }
 
@@ -49,7 +49,7 @@ pub(super) struct Dependencies {
     pub(super) built: Option<Built>,
     pub(super) offline: bool,
     pub(super) cache: PathBuf,
-    /// The sets that were loaded; until the end, as their libraries are.
+    /// The sets that were loaded. They are kept to the end, as their libraries are.
     in_use: Vec<InUse>,
 }
 
@@ -68,7 +68,7 @@ pub(super) struct ReadySet {
     wanted: Wanted,
     pub(super) built: Built,
     in_use: [InUse; 2],
-    /// What `%dep` has to say when it is done.
+    /// What `%dep` prints when it is done.
     pub(super) summary: String,
     pub(super) notes: Vec<String>,
 }
@@ -89,7 +89,7 @@ impl Dependencies {
         self.wanted.iter().map(move |(name, value)| (name.as_str(), manifest::inline(value), version(name)))
     }
 
-    /// The crates as a package says that it depends on them.
+    /// The crates as in the manifest of a package that depends on them.
     pub(super) fn crates(&self) -> Vec<Crate> {
         let called = self.built.iter().flat_map(|built| &built.called);
         let crates = called.filter_map(|(asked, name)| {
@@ -99,7 +99,7 @@ impl Dependencies {
         crates.collect()
     }
 
-    /// Builds the set that these lines add to, or finds it built. Nothing changes until it is [adopted](Self::adopt).
+    /// Builds the set with these lines added, or finds it built. Nothing changes until it is [adopted](Self::adopt).
     pub(super) fn prepare(
         &self,
         lines: &[&str],
@@ -128,7 +128,7 @@ impl Dependencies {
         let renewed = self.renewed(&built);
         if !renewed.is_empty() {
             notes.push(format!(
-                "note: built anew, with other sources or for what else is used of its crates: {}. Values of its types that were \
+                "note: built again, with other sources or other features of its crates: {}. Values of its types that were \
                  made before are of other types; run the cells again that make them",
                 renewed.join(", ")
             ));
@@ -141,14 +141,14 @@ impl Dependencies {
         let versions = versions.collect::<Vec<_>>().join(", ");
         let took = begun.elapsed().as_secs_f64();
         let summary = match compiled {
-            0 => format!("{versions} · was built already ({took:.2} s)"),
+            0 => format!("{versions} · was already built ({took:.2} s)"),
             1 => format!("{versions} · 1 crate built in {took:.1} s"),
             crates => format!("{versions} · {crates} crates built in {took:.1} s"),
         };
         Ok(ReadySet { wanted, built, in_use, summary, notes })
     }
 
-    /// The crates that cells have used so far and that are others in a new set.
+    /// Returns the crates that cells have used so far and that differ in a new set.
     fn renewed(&self, built: &Built) -> Vec<String> {
         let before = self.built.iter().flat_map(|built| &built.externs);
         let renewed = before.filter(|(name, file)| {
@@ -158,7 +158,7 @@ impl Dependencies {
         renewed.map(|(name, _)| format!("`{name}`")).collect()
     }
 
-    /// From now on these are the notebook's.
+    /// Makes this set the notebook's.
     pub(super) fn adopt(&mut self, ready: ReadySet) {
         self.wanted = ready.wanted;
         self.built = Some(ready.built);

@@ -1,4 +1,4 @@
-//! What cargo made of a set of dependencies.
+//! How cargo resolved a set of dependencies.
 
 use std::path::{Path, PathBuf};
 
@@ -9,15 +9,15 @@ use super::Failure;
 /// A dependency as cargo resolved it.
 #[derive(Clone, Debug)]
 pub(super) struct ResolvedCrate {
-    /// As it was asked for.
+    /// The name under which it was requested.
     pub(super) asked: String,
-    /// As code calls it.
+    /// The name that code uses for it.
     pub(super) name: String,
     pub(super) package: String,
     pub(super) version: String,
 }
 
-/// Those that were asked for, of what `cargo metadata` says.
+/// Returns the requested dependencies, from the output of `cargo metadata`.
 pub(super) fn direct<'a>(
     tree: &Value,
     wanted: impl Iterator<Item = &'a String>,
@@ -30,7 +30,7 @@ pub(super) fn direct<'a>(
     let node = nodes.iter().find(|node| node["id"] == *root).cloned().unwrap_or_default();
     let declared = package(root).map(|root| list(&root["dependencies"])).unwrap_or_default();
     let new_name = |found: &Value| found["rename"].as_str().map(|name| name.replace('-', "_"));
-    // Two versions of one crate have one package's name; then one of them is renamed.
+    // Two versions of one crate have the same package name, so one of them is renamed.
     let new_names: Vec<String> = declared.iter().filter_map(new_name).collect();
     let found = wanted.map(|asked| {
         let is_asked = |found: &&Value| {
@@ -38,7 +38,7 @@ pub(super) fn direct<'a>(
             renamed.or(found["name"].as_str()) == Some(asked.as_str())
         };
         let declared = declared.iter().find(is_asked);
-        // Renamed, code calls it by the new name; else as its library is called, which need not be its package's name.
+        // Code uses the new name of a renamed crate, otherwise the name of its library, which may differ from its package's name.
         let renamed = declared.and_then(new_name);
         let original = declared.map(|found| &found["name"]);
         let matching = list(&node["deps"]).into_iter().find(|dep| match &renamed {
@@ -53,12 +53,12 @@ pub(super) fn direct<'a>(
             let (name, package) = (dep["name"].as_str()?.to_owned(), dep["pkg"].as_str()?.to_owned());
             Some(ResolvedCrate { asked: asked.clone(), name, package, version })
         });
-        found.ok_or_else(|| Failure::Cargo(format!("error: `{asked}` has no library that cells could use")))
+        found.ok_or_else(|| Failure::Cargo(format!("error: `{asked}` does not have a library that cells can use")))
     });
     found.collect()
 }
 
-/// The folders of packages that come from no registry and no repository.
+/// Returns the folders of local packages, which come neither from a registry nor from a repository.
 pub(super) fn local_folders(tree: &Value) -> Vec<PathBuf> {
     let packages = tree["packages"].as_array().into_iter().flatten();
     let local = packages.filter(|package| package["source"].is_null() && package["id"] != tree["resolve"]["root"]);

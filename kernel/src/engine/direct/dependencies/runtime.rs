@@ -1,7 +1,7 @@
-//! The source of a set's library: the crates of the set, and a runtime of tokio's in which cells run.
+//! The source of a set's library: the crates of the set, and a tokio runtime in which cells run.
 //!
-//! A reactor belongs to the very tokio that its futures come from, so it is the set that makes the runtime. The worker finds
-//! the functions by their names and runs every cell through the second.
+//! A reactor belongs to the same build of tokio as its futures, so the set itself makes the runtime. The worker finds
+//! the functions by their names, and runs every cell through the second one.
 
 use serde_json::Value;
 
@@ -17,12 +17,12 @@ pub(super) struct Resolved {
     pub(super) version: String,
     features: Vec<String>,
     package: String,
-    /// It comes from a registry, so that a manifest can name it by its version.
+    /// Whether it comes from a registry, so that a manifest can name it by its version.
     pub(super) is_published: bool,
 }
 
 impl Resolved {
-    /// The tokio of a set, of what `cargo metadata` says.
+    /// Returns the tokio of a set, from the output of `cargo metadata`.
     pub(super) fn find(tree: &Value) -> Option<Self> {
         let packages = tree["packages"].as_array()?;
         let is_tokio = |package: &&Value| {
@@ -41,7 +41,7 @@ impl Resolved {
         })
     }
 
-    /// The name by which the set's library calls it, if it does.
+    /// Returns the name under which the set depends on it, if it does.
     pub(super) fn called<'a>(&self, direct: &'a [ResolvedCrate]) -> Option<&'a str> {
         direct.iter().find(|found| found.package == self.package).map(|found| found.name.as_str())
     }
@@ -51,12 +51,12 @@ impl Resolved {
     }
 }
 
-/// The library's source, and what it makes of tokio.
+/// Returns the source of the library, and how much of tokio it has.
 pub(super) fn source(direct: &[ResolvedCrate], tokio: Option<&Resolved>) -> (String, Tokio) {
     let mut text: String = direct.iter().map(|found| format!("pub extern crate {};\n", found.name)).collect();
     let Some(tokio) = tokio else { return (text, Tokio::Absent) };
     let Some(name) = tokio.called(direct).filter(|_| tokio.has("rt")) else { return (text, Tokio::WithoutRuntime) };
-    // A runtime of one thread is driven by a thread of ours: cells run on the worker's own.
+    // A single-threaded runtime is driven by a separate thread, because cells run on the worker's thread.
     let (builder, drive) = match tokio.has("rt-multi-thread") {
         true => ("new_multi_thread", ""),
         false => (
@@ -95,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn the_features_of_tokio_decide_on_its_runtime() {
+    fn the_features_of_tokio_decide_its_runtime() {
         let of = |features: &[&str], names: &[&str]| {
             let tokio = Resolved::find(&tree(features));
             source(&names.iter().map(|name| found(name)).collect::<Vec<_>>(), tokio.as_ref())

@@ -1,6 +1,6 @@
-//! What cells and the worker use of a build: files of its own, whole, which no later build touches.
+//! The files of a build that cells and the worker use, in a folder that no later build changes.
 //!
-//! Cargo removes what it is about to build again. So what it made is linked into a folder of the set, by a name made of the
+//! Cargo removes what it is about to build again. So its output is linked into a folder of the set, under a name derived from the
 //! files, which appears when it is complete. A failed, stopped or killed build leaves the earlier folders as they are.
 
 use std::collections::BTreeMap;
@@ -19,7 +19,7 @@ pub(super) struct Snapshot {
 }
 
 impl Snapshot {
-    /// Takes the library and the crates that it was made of; `set` is the set's folder.
+    /// Makes a snapshot of a library and the crates it was built from. `set` is the set's folder.
     pub(super) fn take(set: &Path, package: &str, library: &Path, crates: &[PathBuf]) -> std::io::Result<Self> {
         let mut hasher = DefaultHasher::new();
         for file in crates.iter().map(PathBuf::as_path).chain([library]) {
@@ -28,7 +28,7 @@ impl Snapshot {
         }
         let name = format!("{:016x}", hasher.finish());
         let folder = set.join(&name);
-        // A library of this name is another one for the loader than that of an earlier build.
+        // To the loader, this name is another library than that of an earlier build.
         let own = format!("lib{package}_{name}.so");
         if !folder.join(LOCK).is_file() {
             let part = set.join(format!("part-{}", std::process::id()));
@@ -45,12 +45,12 @@ impl Snapshot {
         Ok(Self { library: folder.join(own), folder })
     }
 
-    /// Where a file that cargo built is kept.
+    /// Returns where a file that cargo built is kept.
     pub(super) fn file(&self, built: &Path) -> PathBuf {
         built.file_name().map_or_else(|| built.to_owned(), |name| self.folder.join(name))
     }
 
-    /// Removes the earlier ones that no kernel has loaded, and what killed builds left.
+    /// Removes earlier snapshots that no kernel has loaded, and the leftovers of killed builds.
     pub(super) fn remove_others(&self, set: &Path) {
         for entry in std::fs::read_dir(set).into_iter().flatten().flatten() {
             let (path, name) = (entry.path(), entry.file_name().to_string_lossy().into_owned());
@@ -69,16 +69,16 @@ impl Snapshot {
 
 fn fill(part: &Path, set: &Path, library: &Path, own: &str, crates: &[PathBuf]) -> std::io::Result<()> {
     std::fs::create_dir_all(part)?;
-    // A copy: kernels have it loaded, and some linkers write into the file that is there.
+    // A copy, because kernels have it loaded and some linkers write into the existing file.
     std::fs::copy(library, part.join(own))?;
-    // One crate may have been named twice.
+    // A crate may be listed twice.
     let files: BTreeMap<_, _> = crates.iter().filter_map(|file| Some((file.file_name()?, file))).collect();
     files.into_iter().try_for_each(|(name, file)| link(file, &part.join(name)))?;
-    // The last file: where it is, all are.
+    // Written last: if it exists, all files exist.
     std::fs::copy(set.join(LOCK), part.join(LOCK)).map(drop)
 }
 
-/// A second name, where the file system has such; else a copy. The compiler writes a new file rather than into the old one.
+/// Hard-links a file where the file system can, otherwise copies it. The compiler writes a new file instead of changing the old one.
 fn link(file: &Path, to: &Path) -> std::io::Result<()> {
     std::fs::hard_link(file, to).or_else(|_| std::fs::copy(file, to).map(drop))
 }

@@ -1,21 +1,21 @@
-//! Completion of directives: names, verbs' flags and configurations, paths. It waits for nothing.
+//! Completion of directives: names, flags and configurations of verbs, paths. It never waits.
 
 use std::path::Path;
 
 use super::{list, written};
 use crate::engine::direct::assist::paths;
 
-/// What stands before the cursor.
+/// What the text before the cursor is.
 #[derive(Debug, PartialEq, Eq)]
 pub(in crate::engine::direct) enum Completed<'a> {
-    /// A directive whose last word may become one of these.
+    /// A directive, with the completions of its last word.
     Words { typed: &'a str, matches: Vec<String> },
     /// Rust code.
     Rust,
 }
 
-/// What the end of a text may become, if it is a directive's line, or in a script of the shell.
-/// Paths are those of `folder`.
+/// Completes the end of a text on the line of a directive or in a shell script.
+/// Paths are relative to `folder`.
 pub(in crate::engine::direct) fn complete<'a>(before: &'a str, folder: &Path) -> Completed<'a> {
     let line = before.rsplit('\n').next().unwrap_or("").trim_start();
     let first = before.lines().find(|line| !line.trim().is_empty()).map(str::trim).unwrap_or("");
@@ -47,9 +47,9 @@ pub(in crate::engine::direct) fn complete<'a>(before: &'a str, folder: &Path) ->
     Completed::Words { typed, matches }
 }
 
-/// The words of one of the toolkit's verbs, and paths where those are none.
+/// Completes the words of one of the toolkit's verbs, or paths where it expects none of its words.
 fn verb(before: &str, typed: &str, folder: &Path) -> Vec<String> {
-    // A quote without its end is the word being typed.
+    // An unclosed quote is the word being typed.
     let before = crate::worker::words::split(before).unwrap_or_default();
     let mut found = chandlery::command::complete(&before, typed);
     if found.is_empty() || typed.contains('/') && !typed.starts_with('-') {
@@ -75,7 +75,7 @@ mod tests {
     fn words(before: &str) -> Vec<String> {
         match complete(before, Path::new(".")) {
             Completed::Words { matches, .. } => matches,
-            Completed::Rust => panic!("{before} is no directive"),
+            Completed::Rust => panic!("{before} is not a directive"),
         }
     }
 

@@ -1,4 +1,4 @@
-//! `%dep`: what is built, shown and loaded.
+//! `%dep`: builds, shows and loads dependencies.
 
 use std::cell::Cell;
 use std::path::Path;
@@ -84,7 +84,7 @@ impl DirectEngine {
         Outcome::Ok
     }
 
-    /// Loads what was built into a worker that was started anew.
+    /// Loads the dependencies into a worker that was started again.
     pub(in crate::engine::direct) fn load_dependencies(&mut self, number: u32, output: &mut dyn Output) -> Outcome {
         let Some(library) = self.dependencies.built.as_ref().map(|built| built.library.clone()) else {
             return Outcome::Ok;
@@ -111,7 +111,7 @@ impl DirectEngine {
         }
     }
 
-    /// The table of `%deps`.
+    /// Returns the table of `%deps`.
     pub(super) fn dependency_table(&self) -> MimeBundle {
         let mut table = TableView::new(
             "dependencies",
@@ -129,19 +129,19 @@ impl DirectEngine {
     }
 }
 
-/// Cargo's errors, the first of them as the message.
+/// Returns cargo's errors as an outcome, the first of them as the message.
 fn failed(words: &str, mut traceback: Vec<String>) -> Outcome {
     let errors = words.lines().filter_map(|line| line.strip_prefix("error").map(|rest| rest.trim_start_matches(':')));
     let first = errors.map(str::trim).find(|line| !line.is_empty()).unwrap_or("cargo failed");
     // `error[E0308]: …` of the compiler.
     let first = first.split_once("]: ").filter(|_| first.starts_with('[')).map_or(first, |(_, text)| text);
-    // Which package needs it is ours to know: it is the one of the whole set.
+    // The package that needs it is that of the whole set, which the user does not know.
     let first = first.split(" as a dependency of package `chandlery_deps").next().unwrap_or(first);
     if words.contains("No space left on device") || words.contains("os error 122") {
         traceback
             .push("free some space, as with `chandlery kernel clean`, or name another place in XDG_CACHE_HOME".into());
     }
-    // Cargo's own report says why in the lines that follow, the reason of all at the end.
+    // Cargo's report gives the reasons in the lines that follow, the root cause last.
     let causes = words.lines().zip(words.lines().skip(1)).filter(|(line, _)| line.trim() == "Caused by:");
     let cause = causes.last().map(|(_, cause)| cause.trim());
     let message = cause.map_or_else(|| first.to_owned(), |cause| format!("{first}: {cause}"));

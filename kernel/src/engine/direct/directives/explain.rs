@@ -1,10 +1,10 @@
-//! What the words of a directive's line mean.
+//! Explains the words of a directive's line.
 
 use chandlery::display::MimeBundle;
 
 use super::{list, written};
 
-/// The help of the directive, verb or flag that stands at `cursor`, on a line of a directive.
+/// Returns the help of the directive, verb or flag at `cursor`, on the line of a directive.
 pub(in crate::engine::direct) fn explain(code: &str, cursor: usize) -> Option<MimeBundle> {
     let start = code.get(..cursor)?.rfind('\n').map_or(0, |at| at + 1);
     let end = code[cursor..].find('\n').map_or(code.len(), |at| cursor + at);
@@ -26,7 +26,7 @@ pub(in crate::engine::direct) fn explain(code: &str, cursor: usize) -> Option<Mi
     Some(MimeBundle::text(text.clone()).with("text/markdown", format!("```text\n{text}\n```")))
 }
 
-/// The words of a line, with their places.
+/// Returns the words of a line, with their positions.
 fn words(line: &str) -> impl Iterator<Item = (usize, &str)> {
     line.split_whitespace().map(move |word| (word.as_ptr().addr() - line.as_ptr().addr(), word))
 }

@@ -1,4 +1,4 @@
-//! Advice on a cell that does not compile because it is meant for something else than the compiler.
+//! Advice on a cell that does not compile because it is not Rust, such as a shell command.
 
 use super::list;
 use crate::engine::Outcome;
@@ -16,7 +16,7 @@ pub(in crate::engine::direct) fn advise(outcome: &mut Outcome, rust: &str) {
 fn advice(rust: &str) -> Option<String> {
     let line = rust.lines().map(str::trim).find(|line| !line.is_empty() && !line.starts_with("//"))?;
     if let Some(command) = line.strip_prefix('!').filter(|rest| rest.starts_with(char::is_alphabetic)) {
-        return Some(format!("a command of the shell begins with %bash here: `%bash {command}`"));
+        return Some(format!("shell commands begin with %bash here: `%bash {command}`"));
     }
     let end = line.find(|c: char| !(c.is_alphanumeric() || c == '_')).unwrap_or(line.len());
     let (name, rest) = line.split_at(end);
@@ -38,7 +38,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_meant_for_others_gets_advice() {
+    fn cells_that_are_not_rust_get_advice() {
         assert!(advice("!ls -la").unwrap().contains("`%bash ls -la`"));
         assert!(advice("// a\nconvert?").unwrap().contains("`?%convert`"));
         assert!(advice("convert a/b c").unwrap().contains("did you mean `%convert a/b c`?"));

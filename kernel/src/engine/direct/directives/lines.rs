@@ -1,13 +1,13 @@
-//! Which lines of a cell may be directives: those before its code, and those that stand where a statement begins.
+//! Finds the lines of a cell that may be directives: those before its code, and those where a statement begins.
 
-/// Where a line stands.
+/// The position of a line among the statements.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum LinePlace {
     /// Before all code of the cell, but for comments.
     Leading,
     /// Where a statement or an item may begin.
     Between,
-    /// Within a statement, a comment or a text.
+    /// Within a statement, a comment or a string.
     Within,
 }
 
@@ -16,9 +16,9 @@ pub(super) enum LinePlace {
 pub(super) struct Reader {
     inside: LexicalState,
     depth: usize,
-    /// Code has begun.
+    /// Whether code has begun.
     begun: bool,
-    /// A statement has begun, and its first word.
+    /// The first word of the statement that has begun.
     statement: Option<String>,
     assigns: bool,
 }
@@ -30,7 +30,7 @@ enum LexicalState {
     /// Comments nest.
     Comment(usize),
     Text,
-    /// So many `#` end it.
+    /// A raw string that ends with this many `#`.
     Raw(usize),
 }
 
@@ -63,7 +63,7 @@ const BRACED: &[&str] = &[
 ];
 
 impl Reader {
-    /// Where the next line stands.
+    /// Returns the position of the next line.
     pub(super) fn place(&self) -> LinePlace {
         match self.inside {
             LexicalState::Code if !self.begun => LinePlace::Leading,
@@ -72,7 +72,7 @@ impl Reader {
         }
     }
 
-    /// The line without the comments that it begins with; a comment may have begun on a line before it.
+    /// Returns the line without leading comments. A comment may have begun on an earlier line.
     pub(super) fn after_comments<'a>(&self, line: &'a str) -> &'a str {
         let mut rest = line.trim_start();
         if self.inside != LexicalState::Code {
@@ -178,7 +178,7 @@ impl Reader {
     }
 }
 
-/// The length of what begins a text, and what it is inside then.
+/// Returns the length of the opening delimiter of a string, and the state after it.
 fn begins_text(rest: &str) -> Option<(usize, LexicalState)> {
     let marks = rest.trim_start_matches(['b', 'c']);
     let prefix = rest.len() - marks.len();
@@ -190,7 +190,7 @@ fn begins_text(rest: &str) -> Option<(usize, LexicalState)> {
     raw[count..].starts_with('"').then_some((prefix + 1 + count + 1, LexicalState::Raw(count)))
 }
 
-/// The length of a character's literal, or of the quote that begins a lifetime.
+/// Returns the length of a character literal, or of the quote that begins a lifetime.
 fn character(rest: &str) -> usize {
     let mut inside = rest.char_indices().skip(1);
     match (inside.next(), inside.next()) {
@@ -207,7 +207,7 @@ fn character(rest: &str) -> usize {
 mod tests {
     use super::*;
 
-    /// The place of the line that begins with `:`, after the lines before it.
+    /// Returns the position of the first line that begins with `:`.
     fn place(code: &str) -> LinePlace {
         let mut reader = Reader::default();
         for line in code.split_inclusive('\n') {

@@ -1,14 +1,14 @@
-//! The directives of this engine, and what is said about those of evcxr that it does not need.
+//! The directives of this engine, and the commands of evcxr that have no effect here.
 
 /// A directive, for the list that `%help` shows, for completion and for suggestions.
 pub(in crate::engine::direct) struct Entry {
     /// Its name.
     pub(in crate::engine::direct) name: &'static str,
-    /// Other names.
+    /// Its aliases.
     pub(super) also: &'static [&'static str],
-    /// How it is written.
+    /// Its usage.
     pub(super) usage: &'static str,
-    /// What it does.
+    /// A description of what it does.
     pub(super) what: &'static str,
 }
 
@@ -16,18 +16,18 @@ const fn entry(name: &'static str, usage: &'static str, what: &'static str) -> E
     Entry { name, also: &[], usage, what }
 }
 
-/// What a line that starts with `%` or `:` may begin with, besides the toolkit's verbs.
+/// The directives, in the order of `%help`. The toolkit's verbs can be used as well.
 pub(in crate::engine::direct) const ENTRIES: &[Entry] = &[
     entry("help", "%help", "This table"),
-    entry("vars", "%vars", "The variables: type, what is in them, the cell that made them"),
+    entry("vars", "%vars", "List the variables: type, value, the cell that made them"),
     Entry { also: &["clear"], ..entry("reset", "%reset", "Forget all variables and definitions") },
     entry(
         "dep",
         "%dep NAME = \"1\"",
         "Build and load a crate for all later cells; or NAME = { path or git = \"…\", … }; --update NAME … for the newest",
     ),
-    Entry { also: &["show_deps"], ..entry("deps", "%deps", "The crates that %dep loaded") },
-    entry("offline", "%offline [on|off]", "Whether %dep does without the network"),
+    Entry { also: &["show_deps"], ..entry("deps", "%deps", "List the crates that %dep loaded") },
+    entry("offline", "%offline [on|off]", "Set whether %dep works without the network"),
     entry(
         "time",
         "%time STATEMENT",
@@ -35,27 +35,24 @@ pub(in crate::engine::direct) const ENTRIES: &[Entry] = &[
     ),
     Entry {
         also: &["t"],
-        ..entry("type", "%type EXPRESSION", "The type of a variable or an expression, which is not run")
+        ..entry("type", "%type EXPRESSION", "Show the type of a variable or an expression without running it")
     },
     entry(
         "test",
         "%test [NAME …]",
-        "Run the tests that cells define, after the code of this cell; those with a part of NAME, all if none is given",
+        "Run the tests that cells define, after the code of this cell: those whose name contains NAME, or all",
     ),
     entry("timing", "%timing [on|off]", "Say after each cell how long its steps took"),
-    Entry {
-        also: &["sh"],
-        ..entry("bash", "%bash COMMAND", "Run a command of the shell; %%bash: the cell is a script")
-    },
+    Entry { also: &["sh"], ..entry("bash", "%bash COMMAND", "Run a shell command; %%bash: the cell is a script") },
     entry("release", "%%release", "Compile this cell at opt-level 3, for loops of your own"),
     entry("opt", "%opt [0|1|2|3]", "Compile the cells that follow at this opt-level; alone, switch between 0 and 2"),
-    entry("explain", "%explain [CODE]", "The compiler's explanation of an error, of the last one if none is named"),
-    entry("version", "%version", "The versions of the kernel and the compiler"),
+    entry("explain", "%explain [CODE]", "Show the compiler's explanation of an error, by default the last one"),
+    entry("version", "%version", "Show the versions of the kernel and the compiler"),
 ];
 
-/// Commands of evcxr that notebooks may hold and that have nothing to do here, with the reason.
+/// Commands of evcxr that notebooks may contain and that have no effect here, with the reason.
 pub(super) const NEEDLESS: &[(&str, &str)] = &[
-    ("allow_static_linking", "the toolkit and all dependencies are shared by the cells, statics included"),
+    ("allow_static_linking", "the toolkit and all dependencies are shared by the cells, including statics"),
     ("build_env", "cargo sees the environment that the kernel was started with"),
     ("cache", "dependencies are always cached"),
     ("codegen_backend", "cells are compiled by the toolkit's own compiler"),
@@ -67,27 +64,27 @@ pub(super) const NEEDLESS: &[(&str, &str)] = &[
     ("last_error_json", "errors are shown as the compiler renders them"),
     ("linker", "cells are linked without a library, so the linker does not matter"),
     ("load_config", "there is no configuration file"),
-    ("preserve_vars_on_panic", "a panic never takes variables"),
+    ("preserve_vars_on_panic", "a panic never drops variables"),
     ("quiet", "cells are quiet"),
     ("quit", "the front end's menu shuts a kernel down"),
     ("sccache", "dependencies are always cached"),
     ("time_passes", "`%timing` says how long each step takes"),
-    ("toml", "`%dep` takes all that a line of Cargo.toml says"),
+    ("toml", "`%dep` accepts everything that a line of Cargo.toml can say"),
     ("toolchain", "cells are compiled by the toolkit's own compiler"),
     ("types", "the types of variables are never printed with a value; `%vars` lists them"),
 ];
 
-/// The directive of this name or alias.
+/// Returns the directive with this name or alias.
 pub(super) fn find(name: &str) -> Option<&'static Entry> {
     ENTRIES.iter().find(|entry| entry.name == name || entry.also.contains(&name))
 }
 
-/// All names that may stand after the sign, the toolkit's verbs included.
+/// Returns all names that may follow the sign, including the toolkit's verbs.
 pub(in crate::engine::direct) fn names() -> impl Iterator<Item = &'static str> {
     ENTRIES.iter().map(|entry| entry.name).chain(chandlery::command::verbs())
 }
 
-/// Whether brackets of a dependency's table have no end yet.
+/// Whether the table of a dependency has unclosed brackets.
 pub(super) fn is_open(text: &str) -> bool {
     let mut quoted = None;
     let open = text.chars().fold(0, |open, c| match (quoted, c) {
@@ -106,7 +103,7 @@ pub(super) fn is_open(text: &str) -> bool {
     open > 0
 }
 
-/// The nearest name to one that does not exist, if any is near.
+/// Returns the name that is most like one that does not exist, if any is like it.
 pub(super) fn nearest(name: &str) -> Option<&'static str> {
     let also = ENTRIES.iter().flat_map(|entry| entry.also).copied();
     let near = names().chain(also).map(|known| (strsim::damerau_levenshtein(name, known), known));

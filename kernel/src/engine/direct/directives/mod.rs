@@ -1,5 +1,5 @@
-//! Directives: lines that start with `%` (`%inspect model`, `%%time`) or, as in evcxr, with `:` (`:vars`). They stand
-//! before the Rust code of a cell; `:dep` may stand among it; `%%bash` makes the whole cell a script.
+//! Directives: lines that start with `%` (`%inspect model`, `%%time`) or, as in evcxr, with `:` (`:vars`). They come
+//! before the Rust code of a cell; `:dep` may also come between statements; `%%bash` makes the whole cell a script.
 
 mod complete;
 mod depend;
@@ -18,7 +18,7 @@ use lines::{LinePlace, Reader};
 pub(super) use run::{Settings, in_place};
 pub(super) use timing::Spent;
 
-/// A directive and what it was given.
+/// A directive and its arguments.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Directive {
     /// A verb of the toolkit: the line without its sign.
@@ -31,27 +31,27 @@ pub(super) enum Directive {
     Deps,
     Offline(Option<bool>),
     Time(String),
-    /// An expression, to tell its type.
+    /// An expression whose type is shown.
     Type(String),
     Timing(Option<bool>),
-    /// The words that choose tests.
+    /// The words that select tests.
     Test(String),
     Shell(String, String),
     Opt(Option<char>),
     Explain(String),
     Version,
-    /// A command of evcxr that has nothing to do here: its name and the reason.
+    /// A command of evcxr that has no effect here: its name and the reason.
     Needless(String, &'static str),
 }
 
-/// A directive and its line, from 1.
+/// A directive and its line, counted from 1.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Step {
     pub(super) line: usize,
     pub(super) directive: Directive,
 }
 
-/// A cell taken apart.
+/// A cell, split into directives and Rust code.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Parsed {
     pub(super) steps: Vec<Step>,
@@ -70,10 +70,10 @@ pub(super) struct UsageError {
     pub(super) message: String,
 }
 
-/// Takes a cell apart. The lines of directives are emptied in its Rust code, so that line numbers stay.
+/// Splits a cell. The lines of directives are empty in the Rust code, so that line numbers stay the same.
 ///
 /// # Errors
-/// A name that is none, or words that do not fit it.
+/// A name that does not exist, or arguments that do not fit it.
 pub(super) fn parse(code: &str) -> Result<Parsed, UsageError> {
     let mut parsed = Parsed::default();
     let mut reader = Reader::default();
@@ -84,7 +84,7 @@ pub(super) fn parse(code: &str) -> Result<Parsed, UsageError> {
         let text = reader.after_comments(line).trim_end();
         let found = written(text).filter(|found| match reader.place() {
             LinePlace::Leading => true,
-            // Rust has no statement that begins so, but an expression may go on with `%`.
+            // No statement of Rust begins like this, but an expression may continue with `%`.
             LinePlace::Between => is_known(found.name),
             LinePlace::Within => false,
         });
@@ -126,7 +126,7 @@ pub(super) fn parse(code: &str) -> Result<Parsed, UsageError> {
                 return Ok(parsed);
             }
             (true, Some("time" | "release" | "bash")) => {
-                return Err(refuse(format!("%%{} stands alone on its line: the cell follows", written.name)));
+                return Err(refuse(format!("%%{} must be alone on its line, with the cell below it", written.name)));
             }
             (false, Some("time")) if written.rest.is_empty() => parsed.time = true,
             _ => {
@@ -144,7 +144,7 @@ fn is_known(name: &str) -> bool {
     list::find(name).is_some() || chandlery::command::definition(name).is_some() || needless()
 }
 
-/// A line without the comment that ends it.
+/// Returns a line without its trailing comment.
 fn without_comment(line: &str) -> &str {
     let mut quoted = None;
     let mut before = ' ';
@@ -181,7 +181,7 @@ fn written(line: &str) -> Option<DirectiveLine<'_>> {
     let text = text.trim_start_matches('%').trim();
     let end = text.find(|c: char| c.is_whitespace() || c == '=').unwrap_or(text.len());
     let (name, rest) = (&text[..end], text[end..].trim());
-    // What a shell or the compiler reads may hold the signs of a comment.
+    // Arguments for a shell or the compiler may contain comment signs.
     let is_read_by_others = list::find(name).is_some_and(|entry| ["bash", "time", "type"].contains(&entry.name));
     Some(DirectiveLine { sign, whole, name, rest: if is_read_by_others { rest } else { without_comment(rest) } })
 }
@@ -224,14 +224,16 @@ fn directive(written: &DirectiveLine<'_>) -> Result<Directive, String> {
             };
         }
         Some("explain") => return Ok(Directive::Explain(rest.to_owned())),
-        Some("release") => return Err(format!("{sign}release takes nothing: it compiles its cell at opt-level 3")),
+        Some("release") => {
+            return Err(format!("{sign}release does not take arguments: it compiles its cell at opt-level 3"));
+        }
         _ => {}
     }
     if let Some((_, why)) = list::NEEDLESS.iter().find(|(known, _)| *known == name) {
         return Ok(Directive::Needless(format!("{sign}{name}"), why));
     }
     let line = format!("{name} {rest}");
-    // Flags may stand before a verb. An empty line lists what there is.
+    // Flags may come before a verb. An empty line lists the directives.
     if name.is_empty() {
         return Ok(Directive::Help);
     }
@@ -263,7 +265,7 @@ mod tests {
     }
 
     #[test]
-    fn comments_stand_before_behind_and_between() {
+    fn comments_may_be_before_after_and_between() {
         let dep = |line| Directive::Dep(String::from(line));
         for code in ["/* a */\n:dep x = \"1\"\n1", "// a\n:dep x = \"1\" // b\n1", "use a;\n:dep x = \"1\" /* b */\n1"]
         {
@@ -285,7 +287,7 @@ mod tests {
     }
 
     #[test]
-    fn a_script_keeps_its_text_and_is_no_rust() {
+    fn a_script_keeps_its_text_and_is_not_rust() {
         let parsed = parse("%%bash\necho %vars\n  :dep\n").unwrap();
         assert_eq!(parsed.rust, "\n".to_owned().trim_end().to_owned() + "\n");
         assert_eq!(parsed.steps[0].directive, Directive::Shell("bash".into(), "echo %vars\n  :dep\n".into()));

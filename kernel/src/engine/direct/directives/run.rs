@@ -1,4 +1,4 @@
-//! What directives do.
+//! Runs directives.
 
 use chandlery::display::MimeBundle;
 
@@ -10,7 +10,7 @@ use crate::engine::{Cell, Event, Outcome, Output};
 use crate::toolkit;
 use crate::worker::frame::WorkerRequest;
 
-/// What directives set for the cells that follow.
+/// The settings that directives change for the cells that follow.
 #[derive(Clone, Copy, Debug, Default)]
 pub(in crate::engine::direct) struct Settings {
     timing: bool,
@@ -32,7 +32,7 @@ impl DirectEngine {
         let mut depends = false;
         for step in &steps {
             if let Directive::Dep(_) = step.directive {
-                // Those of a cell are built together.
+                // The dependencies of a cell are built together.
                 if std::mem::replace(&mut depends, true) {
                     continue;
                 }
@@ -84,7 +84,7 @@ impl DirectEngine {
             }
             Directive::Reset => {
                 let outcome = self.request(&WorkerRequest::Reset, None, at, output);
-                // Whatever a drop did, the variables are gone.
+                // Even if dropping one failed, the variables are gone.
                 let refused = matches!(&outcome, Outcome::Error { name, .. } if name == "Interrupted");
                 if !refused {
                     self.forget_everything();
@@ -95,7 +95,7 @@ impl DirectEngine {
                 let request = WorkerRequest::Shell { shell: shell.clone(), script: script.clone() };
                 return self.request(&request, None, at, output);
             }
-            // `perform` does them.
+            // Handled by `perform`.
             Directive::Dep(_) | Directive::Test(_) => {}
             Directive::Deps => show(output, self.dependency_table()),
             Directive::Offline(on) => {
@@ -131,7 +131,7 @@ impl DirectEngine {
         Outcome::Ok
     }
 
-    /// Runs one statement of a cell and says how long it took.
+    /// Runs one statement of a cell and shows how long it took.
     fn time(&mut self, statement: &str, at: (u32, usize), cell: &Cell, output: &mut dyn Output) -> Outcome {
         let rust = in_place(statement, at.1, &cell.code);
         let outcome = self.rust(&rust, at.0, Purpose::Run(self.settings.level), output);
@@ -157,7 +157,7 @@ impl DirectEngine {
     }
 }
 
-/// The Rust part of a directive's line where it stands in the cell, so that errors name its line and column.
+/// Returns the Rust part of a directive's line at its position in the cell, so that errors name its line and column.
 pub(in crate::engine::direct) fn in_place(rust: &str, line: usize, code: &str) -> String {
     let written = code.lines().nth(line - 1).unwrap_or_default();
     let before = written.strip_suffix(written.trim_start()).unwrap_or_default().len();

@@ -5,7 +5,7 @@ use chandlery::display::{Align, Mark, MimeBundle, TableView};
 
 use super::list;
 
-/// Every directive and every verb, one line each.
+/// Returns the table of every directive and verb, one per row.
 pub(super) fn help() -> MimeBundle {
     let mut table = TableView::new(
         "Lines that start with % (or :) before a cell's Rust code run without compiling",
@@ -18,7 +18,7 @@ pub(super) fn help() -> MimeBundle {
     }
     table.row(
         Mark::None,
-        ["?NAME".into(), "What is known about a name, or about a directive: ?%convert, or %convert?".into()],
+        ["?NAME".into(), "Show what is known about a name, or about a directive: ?%convert, or %convert?".into()],
     );
     for verb in command::definitions() {
         let about = verb.get_about().map(ToString::to_string).unwrap_or_default();
@@ -26,7 +26,7 @@ pub(super) fn help() -> MimeBundle {
     }
     table.note("%VERB --help explains a verb; --as NAME keeps its result as a variable. All other lines are Rust.");
     let needless: Vec<String> = list::NEEDLESS.iter().map(|(name, _)| format!(":{name}")).collect();
-    table.note(format!("Commands of evcxr that are accepted and have no effect: {}", needless.join(", ")));
+    table.note(format!("Commands of evcxr that are accepted without an effect: {}", needless.join(", ")));
     table.bundle()
 }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use chandlery::display::{Html, MimeBundle};
 
-/// The time a cell spent in each step.
+/// The time that a cell spent in each step.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(in crate::engine::direct) struct Spent {
     /// Parsing, and writing the source that is compiled.
@@ -16,7 +16,7 @@ pub(in crate::engine::direct) struct Spent {
 }
 
 impl Spent {
-    /// Every step that was taken, for `%timing`; nothing if there was none.
+    /// Returns every step that was taken, for `%timing`; `None` if there was none.
     pub(super) fn steps(&self) -> Option<MimeBundle> {
         let Self { split, compile, link, load, run } = *self;
         let steps = [("split", split), ("compile", compile), ("link", link), ("load", load), ("run", run)];
@@ -25,7 +25,7 @@ impl Spent {
         (!taken.is_empty()).then(|| line(&taken.join(" · ")))
     }
 
-    /// Compiling and running, for `%time`.
+    /// Returns the times of compiling and running, for `%time`.
     pub(super) fn halves(&self) -> MimeBundle {
         let before = self.split + self.compile + self.link + self.load;
         line(&format!("compile {} · run {}", short(before), short(self.run)))

@@ -17,11 +17,11 @@ pub(crate) type CellPosition = (u32, usize, usize);
 pub(crate) struct Diagnostics {
     errors: Vec<Diagnostic>,
     warnings: Vec<Diagnostic>,
-    /// What the compiler wrote that is no message, as when it crashes.
+    /// Output of the compiler that is not a message, such as when it crashes.
     other: String,
 }
 
-/// Errors about moves and borrows, which our own lines can cause when they put variables into the store.
+/// Errors about moves and borrows, which generated lines can cause when they store variables.
 const OWNERSHIP: &[&str] = &[
     "E0310", "E0373", "E0381", "E0382", "E0499", "E0502", "E0503", "E0505", "E0506", "E0507", "E0521", "E0597",
     "E0621", "E0700", "E0712", "E0713", "E0716",
@@ -30,13 +30,13 @@ const OWNERSHIP: &[&str] = &[
 /// Errors about two definitions that cannot both stand.
 const CONFLICTS: &[&str] = &["E0119", "E0201", "E0252", "E0254", "E0255", "E0260", "E0428", "E0592"];
 
-/// Errors about names that nothing in sight defines.
+/// Errors about names that are not defined in scope.
 const NAMES: &[&str] = &[
     "E0404", "E0405", "E0408", "E0411", "E0412", "E0422", "E0423", "E0424", "E0425", "E0432", "E0433", "E0531",
     "E0532", "E0573", "E0574", "E0575", "E0576",
 ];
 
-/// Lints on how a variable is used or called that mean nothing for the variables of a notebook.
+/// Lints about the use or name of a variable that do not matter for the variables of a notebook.
 const UNUSED: &[&str] = &["unused_variables", "unused_mut", "unused_assignments", "non_snake_case"];
 
 impl Diagnostics {
@@ -62,11 +62,11 @@ impl Diagnostics {
         Self { errors, warnings, other }
     }
 
-    /// The variables of which an error says that they cannot be put into the store, and whether because they were moved
-    /// (else they borrow). Other errors are looked at when those are out of the way.
+    /// Returns the variables that cannot be stored according to an error, and whether that is because they were moved
+    /// (otherwise they borrow). Other errors are handled once these are solved.
     pub(crate) fn not_storable(&self, lines: &Lines, also_borrowed: bool) -> Option<Vec<(StoredVariable, bool)>> {
         let mut names = Vec::new();
-        // Those that something else borrows, which is tried without that first.
+        // Variables that something else borrows; that is left out first.
         let mut borrowed = Vec::new();
         let mut seen = BTreeSet::new();
         for error in &self.errors {
@@ -83,9 +83,9 @@ impl Diagnostics {
                 })
             };
             let moved = code == "E0382" || code == "E0381";
-            // A move is reported at our line; a borrow where it is made, with our line as the place it must last until.
+            // A move is reported at the generated line; a borrow where it is made, with the generated line as a secondary span.
             let found: Vec<StoredVariable> = if moved { kept(true).collect() } else { kept(false).collect() };
-            // What is moved while something else borrows it could be stored, were it not for that.
+            // A variable that is moved while borrowed can be stored once the borrow is left out.
             let direct = !found.is_empty() || code != "E0505";
             let found = if found.is_empty() { kept(true).chain(kept(false)).collect() } else { found };
             let found = found.into_iter().filter(|name| seen.insert(name.clone())).map(|name| (name, moved));
@@ -97,7 +97,7 @@ impl Diagnostics {
         (!names.is_empty()).then_some(names)
     }
 
-    /// Fields that were moved away from variables which could be stored were it not for that. Nothing if anything else than
+    /// Returns the fields that were moved out of variables that could be stored otherwise. Empty if anything other than
     /// moves is wrong.
     pub(crate) fn moved_fields(&self, lines: &Lines) -> Vec<(StoredVariable, String)> {
         let code = |error: &Diagnostic| error.code.as_ref().map_or("", |code| code.code.as_str()).to_owned();
@@ -115,7 +115,7 @@ impl Diagnostics {
         self.errors.iter().filter_map(moved).collect()
     }
 
-    /// Where the cell uses a value as another type than it has, with what the compiler says of it.
+    /// Returns where the cell uses a value as another type than it has, with the labels of the compiler.
     pub(crate) fn mismatches(&self, at: &Rendering<'_>) -> Vec<((usize, usize), Vec<&str>)> {
         let code =
             |error: &&Diagnostic| error.code.as_ref().is_some_and(|code| ["E0277", "E0308"].contains(&&*code.code));
@@ -131,15 +131,15 @@ impl Diagnostics {
         places.collect()
     }
 
-    /// The places of errors in what earlier cells defined. An error's message, or `None` for a definition that only
-    /// stands against one of the cell's own.
+    /// Returns the positions of errors in definitions of earlier cells, with the error's message, or `None` for a definition that only
+    /// conflicts with one of the cell's own.
     pub(crate) fn in_earlier_cells(&self, at: &Rendering<'_>) -> Vec<(CellPosition, Option<&str>)> {
         let mut places = Vec::new();
         for error in &self.errors {
             let Some(place) = error.place(at) else { continue };
             let code = error.code.as_ref().map_or("", |code| code.code.as_str());
             if CONFLICTS.contains(&code) {
-                // Whichever of the two comes first in the source.
+                // Either of the two may come first in the source.
                 let both = error.spans.iter().map(Span::outermost).filter(|span| span.file_name == at.file);
                 let both = both.filter_map(|span| {
                     at.lines.cell(span.line_start).map(|(cell, line)| (cell, line, span.column_start))
@@ -152,12 +152,12 @@ impl Diagnostics {
         places
     }
 
-    /// Whether every error is about a name that is not found.
+    /// Returns whether every error is about a name that is not found.
     pub(crate) fn lacks_names(&self) -> bool {
         self.errors.iter().all(|error| error.code.as_ref().is_some_and(|code| NAMES.contains(&code.code.as_str())))
     }
 
-    /// The names that two imports by `*` bring. Of some, the compiler only warns, and takes the first.
+    /// Returns the names that two glob imports bring. For some, the compiler only warns and takes the first.
     pub(crate) fn ambiguous(&self) -> BTreeSet<String> {
         let is = |message: &&Diagnostic, code: &str| message.code.as_ref().is_some_and(|own| own.code == code);
         let errors = self.errors.iter().filter(|error| is(error, "E0659") || is(error, "ambiguous_glob_imports"));
@@ -165,19 +165,19 @@ impl Diagnostics {
         errors.chain(warnings).filter_map(|message| message.message.split('`').nth(1)).map(str::to_owned).collect()
     }
 
-    /// The places in the cell itself of what is borrowed for longer than it lives; line and column from 1.
+    /// Returns the positions in the cell of values that are borrowed for longer than they live; line and column from 1.
     pub(crate) fn borrowed_too_long(&self, at: &Rendering<'_>) -> Vec<(usize, usize)> {
         let errors = self.errors.iter().filter(|error| error.code.as_ref().is_some_and(|code| code.code == "E0597"));
         let own = errors.filter_map(|error| error.place(at)).filter(|(cell, ..)| *cell == at.cell);
         own.map(|(_, line, column)| (line, column)).collect()
     }
 
-    /// Whether the cell's value never comes to be, as of a block that ends in a panic: it cannot be shown.
+    /// Returns whether the cell's value has the type `!`, such as a block that ends in a panic, and cannot be shown.
     pub(crate) fn has_never_value(&self) -> bool {
         self.errors.iter().any(|error| error.message.contains("the trait bound `!: "))
     }
 
-    /// The variables whose drop at the end of their scope keeps others borrowed.
+    /// Returns the variables whose drop at the end of their scope keeps others borrowed.
     pub(crate) fn guards(&self) -> BTreeSet<String> {
         let errors = self.errors.iter().filter(|error| error.code.as_ref().is_some_and(|code| code.code == "E0505"));
         let labels = errors.flat_map(|error| &error.spans).filter_map(|span| span.label.as_deref());
@@ -185,7 +185,7 @@ impl Diagnostics {
         dropped.filter_map(|label| label.split('`').nth(1)).map(str::to_owned).collect()
     }
 
-    /// All places in the cell itself that errors name; line and column from 1.
+    /// Returns all positions of errors in the cell itself; line and column from 1.
     pub(crate) fn own_places(&self, at: &Rendering<'_>) -> Vec<(usize, usize)> {
         let spans = self.errors.iter().flat_map(|error| &error.spans).map(Span::outermost);
         let own = spans.filter(|span| span.file_name == at.file).filter_map(|span| {
@@ -195,12 +195,12 @@ impl Diagnostics {
         own.collect()
     }
 
-    /// Whether there is an error in the cell itself.
+    /// Returns whether there is an error in the cell itself.
     pub(crate) fn is_own(&self, at: &Rendering<'_>) -> bool {
         self.errors.iter().filter_map(|error| error.place(at)).any(|(cell, ..)| cell == at.cell)
     }
 
-    /// Errors in the statements that are repeated to infer types, with the variables of those types.
+    /// Returns errors in the statements that are repeated to infer types, with the variables of those types.
     pub(crate) fn in_witnesses<'a>(&'a self, lines: &'a Lines) -> impl Iterator<Item = (Vec<String>, &'a str)> {
         self.errors.iter().filter_map(|error| {
             let mut primary = error.spans.iter().filter(|span| span.is_primary);
@@ -212,8 +212,8 @@ impl Diagnostics {
         })
     }
 
-    /// The places of each `?` of the cell that meets an error which cannot be displayed: line and column, or `None` where
-    /// the `?` is ours.
+    /// Returns the position of each `?` of the cell whose error does not implement `Display`: line and column, or `None` if
+    /// the `?` is generated.
     pub(crate) fn undisplayed(&self, at: &Rendering<'_>) -> Vec<Option<(usize, usize)>> {
         let undisplayed = self.errors.iter().filter(|error| {
             let ours = |note: &Note| note.message.contains("`CellError`");
@@ -228,13 +228,13 @@ impl Diagnostics {
             .collect()
     }
 
-    /// Whether an error is about the way in which errors are shown by `Debug`: the user's has none.
+    /// Returns whether an error is about showing an error with `Debug`, which the user's error does not implement.
     pub(crate) fn lacks_debug(&self) -> bool {
         let rendered = self.errors.iter().filter_map(|error| error.rendered.as_deref());
         rendered.map(plain).any(|text| text.contains("cell::ByDebug<") || text.contains("bound in `by_debug`"))
     }
 
-    /// The names that errors are about which an earlier cell would define, and whether there are no other errors.
+    /// Returns the names in errors that an earlier cell would have defined, and whether there are no other errors.
     pub(crate) fn unknown<'a>(&'a self, lines: &'a Lines) -> (BTreeSet<&'a str>, bool) {
         let mut names = BTreeSet::new();
         let mut only = true;
@@ -251,13 +251,13 @@ impl Diagnostics {
         (names, only)
     }
 
-    /// Whether every error is one of syntax, which has no code, and at least one is the user's.
+    /// Returns whether all errors are syntax errors, which have no code, and at least one is in the user's text.
     pub(crate) fn is_syntax(&self, at: &Rendering<'_>) -> bool {
         self.errors.iter().all(|error| error.code.is_none())
             && self.errors.iter().any(|error| error.place(at).is_some())
     }
 
-    /// The names that were not found, to explain what happened to them.
+    /// Returns the names that were not found.
     pub(crate) fn unknown_names(&self) -> impl Iterator<Item = &str> {
         let unknown = self
             .errors
@@ -266,9 +266,9 @@ impl Diagnostics {
         unknown.filter_map(|error| error.message.split('`').nth(1))
     }
 
-    /// Kind, one line, and the lines to print.
+    /// Returns the errors as they are shown to the user.
     pub(crate) fn report(&self, at: &Rendering<'_>) -> CompileReport {
-        // Errors at our own lines follow from those at the user's.
+        // Errors at generated lines follow from those at the user's lines.
         let users = |error: &&Diagnostic| error.place(at).is_some();
         let mut errors: Vec<&Diagnostic> = self.errors.iter().filter(users).collect();
         if errors.is_empty() {
@@ -289,8 +289,8 @@ impl Diagnostics {
         CompileReport { code, value, traceback: rendered.join(&String::new()) }
     }
 
-    /// The compiler's warnings about the cell's own text, to print. `tops` are the patterns of its top-level `let`s:
-    /// what is made there is used by later cells, whatever this one does with it.
+    /// Returns the compiler's warnings about the cell's own text. `tops` are the patterns of its top-level `let`s:
+    /// later cells may use those variables, even if this one does not.
     pub(crate) fn warnings(&self, at: &Rendering<'_>, tops: &[Range<(usize, usize)>]) -> String {
         let own = |warning: &&Diagnostic| {
             let lint = warning.code.as_ref().map_or("", |code| code.code.as_str());

@@ -46,14 +46,14 @@ pub(crate) struct Span {
     expansion: Option<Box<Expansion>>,
 }
 
-/// The macro call that a place is in.
+/// The macro call that a span comes from.
 #[derive(Debug, Deserialize)]
 pub(crate) struct Expansion {
     span: Span,
 }
 
 impl Diagnostic {
-    /// Cell, line and column of the text it is about. For what a macro made, that is the macro's call.
+    /// Returns the position of the text it is about. For the expansion of a macro, that is the macro call.
     pub(super) fn place(&self, at: &Rendering<'_>) -> Option<CellPosition> {
         let mut primary = self.spans.iter().filter(|span| span.is_primary).map(Span::outermost);
         primary.find_map(|span| {
@@ -64,7 +64,7 @@ impl Diagnostic {
 }
 
 impl Span {
-    /// Itself, or the macro call it comes from that is not in a macro. The inclusion of the cell's own source is none.
+    /// Returns the span itself, or the outermost macro call it comes from. The `include!` of the cell's source does not count.
     pub(crate) fn outermost(&self) -> &Self {
         let mut span = self;
         while let Some(expansion) = &span.expansion {

@@ -1,4 +1,4 @@
-//! Tells what went wrong, about the cells instead of the generated source.
+//! Reports what went wrong, in terms of the cells instead of the generated source.
 
 pub(super) mod diagnostics;
 mod message;

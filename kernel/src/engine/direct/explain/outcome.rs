@@ -1,4 +1,4 @@
-//! Endings as outcomes: kind, one line, and a traceback that names cell and line.
+//! Turns endings into outcomes: a kind, one line, and a traceback that names cell and line.
 
 use std::collections::HashMap;
 
@@ -11,18 +11,18 @@ use crate::engine::direct::generate::source::Lines;
 use crate::engine::direct::read::attributes::Refused;
 use crate::engine::direct::read::syntax::SyntaxError;
 
-/// What is to be read has no color: none is readable in every theme, on the grounds that front ends give to errors.
+/// Text that must be readable has no color: no color is readable in every theme on the backgrounds that front ends use for errors.
 const BOLD: &str = "\u{1b}[1m";
 const BLUE: &str = "\u{1b}[34m";
 const PLAIN: &str = "\u{1b}[0m";
 
-/// An error outcome.
+/// Returns an error outcome.
 pub(crate) fn error(name: &str, value: &str, mut traceback: Vec<String>) -> Outcome {
     traceback.insert(0, format!("{BOLD}{name}{PLAIN}: {value}"));
     Outcome::Error { name: name.to_owned(), value: value.to_owned(), traceback }
 }
 
-/// The user stopped the cell.
+/// Returns the outcome of a cell that the user stopped.
 pub(crate) fn interrupted(how: &str) -> Outcome {
     error("Interrupted", &format!("interrupted {how}"), Vec::new())
 }
@@ -54,7 +54,7 @@ impl CompileReport {
     }
 }
 
-/// Text without the folder that the standard library was compiled in.
+/// Removes the folder in which the standard library was compiled from text.
 fn shortened(text: &str) -> String {
     let mut parts = text.split("/rustc/");
     let first = parts.next().unwrap_or("").to_owned();
@@ -66,7 +66,7 @@ fn shortened(text: &str) -> String {
 pub(crate) struct Sources {
     cells: HashMap<u32, String>,
     units: HashMap<String, Lines>,
-    /// What there is of tokio, for advice.
+    /// How much of tokio the notebook has, for advice.
     pub(crate) tokio: Option<Tokio>,
 }
 
@@ -75,12 +75,12 @@ impl Sources {
         self.cells.insert(cell, code.to_owned());
     }
 
-    /// The number of the last cell.
+    /// Returns the number of the last cell.
     pub(crate) fn last(&self) -> u32 {
         self.cells.keys().copied().max().unwrap_or(0)
     }
 
-    /// A line of a cell.
+    /// Returns a line of a cell.
     pub(crate) fn line(&self, cell: u32, line: usize) -> Option<&str> {
         self.cells.get(&cell)?.lines().nth(line.checked_sub(1)?)
     }
@@ -97,13 +97,13 @@ impl Sources {
         error("CompileError", &value, traceback)
     }
 
-    /// An inner attribute that no cell can have.
+    /// Returns the outcome of a cell with an inner attribute that no cell can have.
     pub(crate) fn refused(&self, cell: u32, Refused { line, column, message }: &Refused) -> Outcome {
         let place = SyntaxError { message: message.clone(), line: *line, column: *column, is_final: true };
         self.syntax_error(cell, &place)
     }
 
-    /// Text with places in generated sources as cell and line.
+    /// Replaces positions in generated source by cell and line.
     pub(crate) fn placed(&self, text: String) -> String {
         let text = if text.lines().any(|line| line.contains(" at /rustc/")) { shortened(&text) } else { text };
         let mut out = String::new();
@@ -122,7 +122,7 @@ impl Sources {
         if out.is_empty() { text } else { out + rest }
     }
 
-    /// How a request ended; `at` is the cell, and the line if it was a magic (else 0).
+    /// Returns the outcome of a request. `at` is the cell, and the line if it was a magic (otherwise 0).
     pub(crate) fn outcome(&self, ending: Ending, at: (u32, usize)) -> Outcome {
         match ending {
             Ending::Done => Outcome::Ok,
@@ -140,7 +140,7 @@ impl Sources {
         }
     }
 
-    /// What to do about a panic.
+    /// Returns advice about a panic.
     fn advice(&self, message: &str) -> Option<&'static str> {
         let reactor = message.contains("no reactor running") || message.contains("Tokio 1.x runtime");
         match self.tokio {
@@ -156,7 +156,7 @@ impl Sources {
         }
     }
 
-    /// The lines that name a line of a cell and show it.
+    /// Returns the lines that name a line of a cell and show it.
     pub(crate) fn place_of(&self, cell: u32, line: usize) -> Vec<String> {
         let mut lines = vec![format!("  {BLUE}-->{PLAIN} cell {cell}:{line}")];
         lines.extend(self.excerpt(cell, line, None));
@@ -172,7 +172,7 @@ impl Sources {
         let Some(place) = place else { return vec![format!("{what} cell {cell}")] };
         let mapped = self.units.get(&place.file).and_then(|lines| lines.cell(place.line as usize));
         let Some((cell, line)) = mapped else {
-            // Library code: its own path says where, without the folders of the machine it was built on.
+            // Library code is named by its path, without the folders of the machine that it was built on.
             let file = place.file.rsplit_once("/src/").map_or(place.file.as_str(), |(_, file)| file);
             return vec![format!("{what} {file}:{}:{}, called from cell {cell}", place.line, place.column)];
         };
@@ -181,10 +181,10 @@ impl Sources {
         lines
     }
 
-    /// The source line, with a caret.
+    /// Returns the source line, with a caret below the column.
     fn excerpt(&self, cell: u32, line: usize, column: Option<usize>) -> Vec<String> {
         let Some(text) = self.line(cell, line) else { return Vec::new() };
-        // A tab is as wide as in the compiler's messages, and some characters take two columns.
+        // A tab is four columns wide, as in the compiler's messages, and some characters are two columns wide.
         let shown = |text: &str| text.replace('\t', "    ");
         let mut lines = vec![format!("{BLUE}{line:>4} |{PLAIN} {}", shown(text))];
         lines.extend(column.map(|column| {

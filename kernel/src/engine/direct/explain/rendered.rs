@@ -1,5 +1,5 @@
-//! The compiler's messages as rustc prints them, about the cells instead of the generated source: excerpts are of the
-//! user's own text, and nothing is shown of what the kernel wrote around and between it.
+//! Renders the compiler's messages as rustc prints them, but about the cells instead of the generated source: excerpts show the
+//! user's own text, and nothing of the generated code around it is shown.
 
 use std::ops::Range;
 
@@ -9,30 +9,30 @@ use annotate_snippets::{Annotation, AnnotationKind, Group, Level, Origin as Loca
 use super::message::{Diagnostic, Note, Span};
 use crate::engine::direct::generate::source::{Lines, Origin};
 
-/// What a message is about.
+/// The context in which messages are rendered.
 pub(crate) struct Rendering<'a> {
-    /// The name by which the compiler calls the generated source.
+    /// The compiler's name of the generated source.
     pub(crate) file: &'a str,
     /// The cell that was compiled.
     pub(crate) cell: u32,
     pub(crate) lines: &'a Lines,
     /// The generated source.
     pub(crate) text: &'a str,
-    /// A line of a cell as the user wrote it.
+    /// Returns a line of a cell as the user wrote it.
     pub(crate) written: &'a dyn Fn(u32, usize) -> Option<&'a str>,
 }
 
-/// A place in a cell, in bytes of its text.
+/// A range of a cell's text, in bytes.
 #[derive(Debug, PartialEq, Eq)]
 struct InCell {
     cell: u32,
     range: Range<usize>,
-    /// A part of it is what the kernel wrote.
+    /// Whether a part of the span is generated.
     cut: bool,
 }
 
-/// Every theme of a front end has to be readable, on the grounds that it gives to errors and warnings. No color of the 16
-/// that they all have is, so what is to be read has none.
+/// Text has to be readable in every theme, on the backgrounds for errors and warnings. None of the 16 standard colors is,
+/// so text that must be readable has no color.
 const RENDERER: Renderer = Renderer::styled()
     .hyperlink(false)
     .term_width(110)
@@ -48,7 +48,7 @@ const RENDERER: Renderer = Renderer::styled()
     .line_num(AnsiColor::Blue.on_default());
 
 impl Rendering<'_> {
-    /// The lines to print.
+    /// Returns the lines to print.
     pub(crate) fn render(&self, message: &Diagnostic) -> Vec<String> {
         let level = if message.level == "warning" { Level::WARNING } else { Level::ERROR };
         let mut title = level.primary_title(self.places(&message.message));
@@ -81,10 +81,10 @@ impl Rendering<'_> {
         lines
     }
 
-    /// A group with the cells' text at these spans, and the places of those elsewhere.
+    /// Returns a group with the cells' text at these spans, and the positions of spans elsewhere.
     fn excerpts<'t>(&self, mut group: Group<'t>, spans: &[Span], texts: &'t Texts) -> Group<'t> {
         let mut cells: Vec<(u32, Vec<Annotation<'t>>)> = Vec::new();
-        // The cell of what the message is about comes first.
+        // The cell that the message is about comes first.
         let (primary, secondary): (Vec<&Span>, Vec<&Span>) = spans.iter().partition(|span| span.is_primary);
         let mut elsewhere = Vec::new();
         for span in primary.into_iter().chain(secondary) {
@@ -96,7 +96,7 @@ impl Rendering<'_> {
                 }
                 continue;
             };
-            // Half of a place that nothing is said about says nothing.
+            // A part of a span without a label is not worth showing.
             if cut && !span.is_primary && label.is_none() {
                 continue;
             }
@@ -123,8 +123,8 @@ impl Rendering<'_> {
         group
     }
 
-    /// What a note suggests to write, by cell: each of several suggestions for itself. Nothing where a part of it would be
-    /// in what the kernel wrote.
+    /// Returns the suggested replacements of a note, by cell, each suggestion separately. Empty if a part would be
+    /// in generated code.
     fn edits<'n>(&self, note: &'n Note) -> Vec<(u32, Vec<Patch<'n>>)> {
         let mut edits: Vec<(u32, Vec<(Range<usize>, &'n str)>)> = Vec::new();
         for span in &note.spans {
@@ -143,7 +143,7 @@ impl Rendering<'_> {
         edits.into_iter().map(|(cell, edits)| (cell, edits.into_iter().map(patches).collect())).collect()
     }
 
-    /// The text of every cell that a message is about.
+    /// Returns the text of every cell that a message is about.
     fn texts(&self, message: &Diagnostic) -> Texts {
         let spans = message.spans.iter().chain(message.children.iter().flat_map(|note| &note.spans));
         let mut texts = Vec::new();
@@ -163,13 +163,13 @@ impl Rendering<'_> {
         span.file_name == self.file || is_root(&span.file_name)
     }
 
-    /// Whether nothing of a span can be shown.
+    /// Returns whether no part of a span can be shown.
     fn is_hidden(&self, span: &Span) -> bool {
         let span = span.outermost();
         self.is_generated(span) && self.in_cell(span).is_none()
     }
 
-    /// The part of a span that the user wrote.
+    /// Returns the part of a span that the user wrote.
     fn in_cell(&self, span: &Span) -> Option<InCell> {
         if span.file_name != self.file {
             return None;
@@ -200,8 +200,8 @@ impl Rendering<'_> {
         self.text.lines().nth(row.saturating_sub(1)).unwrap_or("")
     }
 
-    /// The byte in a cell's text that stands at a column (from 1) of a generated line. The user's text has its own columns
-    /// there, with blanks before it; where they stand for characters of several bytes there can be more of them.
+    /// Returns the byte offset in a cell's text of a column (from 1) of a generated line. The user's text keeps its columns
+    /// there, with blanks before it. There can be more blanks where they replace characters of several bytes.
     fn offset(&self, cell: u32, line: usize, row: usize, column: usize) -> usize {
         let before: usize = (1..line).filter_map(|line| (self.written)(cell, line)).map(|line| line.len() + 1).sum();
         let written = (self.written)(cell, line).unwrap_or("");
@@ -214,7 +214,7 @@ impl Rendering<'_> {
         before + written.chars().take(column).map(char::len_utf8).sum::<usize>()
     }
 
-    /// The text with every place in the generated source as cell and line, and short paths of the standard library.
+    /// Replaces positions in generated source by cell and line, and shortens paths of the standard library.
     fn places(&self, text: &str) -> String {
         let text = shorten(text);
         let file = format!("{}:", self.file);
@@ -231,7 +231,7 @@ impl Rendering<'_> {
                 continue;
             };
             out.push_str(&format!("cell {cell}:{line}"));
-            // `{closure@u1.rs:10:5: 10:8}`: the end is in the generated source as well.
+            // In `{closure@u1.rs:10:5: 10:8}` the end is in the generated source as well.
             let end = rest.strip_prefix(':').map(number).and_then(|(column, rest)| {
                 let (row, after) = number(rest.strip_prefix(": ")?);
                 let (_, line) = self.lines.cell(row)?;
@@ -243,7 +243,7 @@ impl Rendering<'_> {
     }
 }
 
-/// Cells by number, as they were written.
+/// The cells by number, as the user wrote them.
 struct Texts(Vec<(u32, String)>);
 
 impl Texts {
@@ -256,18 +256,18 @@ fn indent(text: &str) -> usize {
     text.chars().take_while(|c| c.is_whitespace()).count()
 }
 
-/// A number at the start, and what follows.
+/// Splits a number off the start of a text.
 fn number(text: &str) -> (usize, &str) {
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
     (text[..digits].parse().unwrap_or(0), &text[digits..])
 }
 
-/// Whether a file is the one that includes the generated source.
+/// Returns whether a file is the one that includes the generated source.
 fn is_root(file: &str) -> bool {
     file.strip_prefix('r').is_some_and(|rest| number(rest).1 == ".rs")
 }
 
-/// Notes that mean nothing to somebody who did not start the compiler.
+/// Notes that are only useful to the person who ran the compiler.
 fn is_noise(line: &str) -> bool {
     [
         "the full name for the type has been written to",
@@ -281,7 +281,7 @@ fn is_noise(line: &str) -> bool {
     .any(|noise| line.contains(noise))
 }
 
-/// The standard library's paths without the folders of the machine.
+/// Removes the folders of the build machine from paths of the standard library.
 fn shorten(text: &str) -> String {
     for marker in ["/lib/rustlib/src/rust/", "/rustc/"] {
         let Some(at) = text.find(marker) else { continue };
@@ -293,7 +293,7 @@ fn shorten(text: &str) -> String {
     text.to_owned()
 }
 
-/// The text without colors.
+/// Removes colors from text.
 pub(crate) fn plain(text: &str) -> String {
     let mut plain = String::with_capacity(text.len());
     let mut rest = text;
@@ -309,7 +309,7 @@ mod tests {
     use super::*;
     use crate::engine::direct::generate::source::{Source, StoredVariable};
 
-    /// A line of our own, a line of cell 3 behind what it defines, another of ours, and the last line of cell 4.
+    /// A generated line, a line of cell 3 after its definition, another generated line, and the last line of cell 4.
     fn render(message: &str) -> String {
         let mut source = Source::default();
         source.ours("ours");
@@ -346,7 +346,7 @@ mod tests {
     }
 
     #[test]
-    fn carets_stand_under_the_users_own_columns() {
+    fn carets_are_below_the_users_own_columns() {
         // The method, what it is called on together with our bracket, and a place in another cell.
         let spans = [
             span("u1.rs", (5, 12), (5, 13), Some("!not found")),
@@ -360,7 +360,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_kernel_wrote_is_left_out() {
+    fn generated_code_is_left_out() {
         let suggestion = |line: usize, text: &str| {
             let mut span = span("u1.rs", (line, 1), (line, 1), None);
             span["suggested_replacement"] = text.into();
@@ -389,7 +389,7 @@ mod tests {
     }
 
     #[test]
-    fn other_files_keep_their_places() {
+    fn other_files_keep_their_positions() {
         let file = "/home/x/.rustup/toolchains/t/lib/rustlib/src/rust/library/core/src/option.rs";
         let children =
             serde_json::json!([{"message": "n", "level": "note", "spans": [span(file, (10, 1), (10, 2), None)]}]);

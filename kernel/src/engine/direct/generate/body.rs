@@ -1,11 +1,11 @@
-//! The user's statements, with what goes between them.
+//! The user's statements, with the generated lines between them.
 
 use super::codegen::{CellUnit, Purpose};
 use super::content::announce;
 use super::source::{Source, StoredVariable};
 use crate::engine::direct::read::edits::place_of;
 
-/// A line of ours between the user's.
+/// A generated line between the user's lines.
 #[derive(Clone, Debug)]
 pub(crate) enum Ours {
     /// A line that only calls the user's text.
@@ -27,22 +27,22 @@ impl Ours {
     }
 }
 
-/// On which side of other additions at the same place one stands.
+/// The order of insertions at the same offset.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum InsertSide {
-    /// It opens what follows.
+    /// Opens something that follows.
     Opens,
-    /// It opens the value that is shown, inside of that.
+    /// Opens the value that is shown, inside of the former.
     OpensValue,
     Edits,
     ClosesValue,
-    /// It closes what stands before.
+    /// Closes something before it.
     Closes,
-    /// It stands behind the statement.
+    /// Follows the statement.
     Follows,
 }
 
-/// What is added to a cell's statements: by statement, by offset in the cell.
+/// The insertions into a cell's statements: by statement, by offset in the cell.
 #[derive(Default)]
 pub(crate) struct Additions(Vec<(usize, usize, InsertSide, Vec<Ours>)>);
 
@@ -53,9 +53,9 @@ impl Additions {
 }
 
 impl CellUnit<'_> {
-    /// What shows the cell's value, behind it.
+    /// The code after the cell's value that shows it.
     fn show(&self) -> String {
-        // Looking for the method costs the compiler time, so only what may have it is asked.
+        // Looking for the method takes the compiler time, so it is only called on values that may have it.
         let unless = if self.definitions().iter().any(|item| item.mentions().contains("evcxr_display")) {
             format!("if (&&&Own(__shown)).is_there() || {{ {}; is_missing(&__shown.evcxr_display()) }}", announce())
         } else {
@@ -64,7 +64,7 @@ impl CellUnit<'_> {
         format!(") {{ __shown => {{ use ::chandlery::cell::show::*; {unless} {{ (&&&&&Shown(__shown)).show(); }} }} }}")
     }
 
-    /// The edits that the cell has in any case.
+    /// The edits that every cell has.
     pub(crate) fn edits(&self) -> Additions {
         let mut additions = Additions::default();
         for (index, statement) in self.split.statements.iter().enumerate() {
@@ -79,13 +79,13 @@ impl CellUnit<'_> {
         additions
     }
 
-    /// The statements, where they stand in the cell, with definitions blanked out.
+    /// Writes the statements at their positions in the cell, with definitions blanked out.
     pub(crate) fn body(&self, mut additions: Additions, source: &mut Source) {
         let mut text = self.code.to_owned();
         for definition in &self.split.definitions {
             let blank: String =
                 self.code[definition.range.clone()].chars().map(|c| if c == '\n' { c } else { ' ' }).collect();
-            // Blanks may take fewer bytes than the text they replace; they follow it to keep later offsets.
+            // Blanks may take fewer bytes than the text they replace; more follow to keep later offsets.
             let padding = " ".repeat(definition.range.len() - blank.len());
             text.replace_range(definition.range.clone(), &(blank + &padding));
         }

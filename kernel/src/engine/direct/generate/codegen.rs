@@ -51,50 +51,50 @@ pub(crate) struct CellUnit<'a> {
     pub(crate) split: &'a Split,
     pub(crate) items: &'a Items,
     pub(crate) variables: &'a Variables,
-    /// Variables that are not put into the store afterwards, because an earlier try showed that they cannot be.
+    /// Variables that are not stored, because an earlier attempt showed that they cannot be.
     pub(crate) dropped: &'a BTreeMap<StoredVariable, Loss>,
-    /// Fields that are moved away from variables which are stored all the same.
+    /// Fields that are moved out of variables that are stored without them.
     pub(crate) fields: &'a MovedFields,
     pub(crate) choice: &'a Choice,
-    /// Attributes for all that the cell itself says.
+    /// Attributes for all of the cell's own code.
     pub(crate) lints: &'a [String],
     pub(crate) purpose: Purpose,
-    /// Names that cells would define that do not compile.
+    /// Names that would be defined by cells that do not compile.
     pub(crate) unknown: &'a Unknown,
 }
 
-/// How a cell is compiled, of the ways there are.
+/// The way in which a cell is compiled.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Choice {
-    /// Statement by statement, so that what was completed before a failure is kept.
+    /// Statement by statement, so that completed statements keep their effect after a failure.
     pub(crate) staged: bool,
     /// With all definitions in force, not only with those whose names it mentions.
     pub(crate) all: bool,
-    /// Earlier definitions that are compiled though nothing needs them, because the cell changes what they depend on.
+    /// Earlier definitions that are compiled although nothing needs them, because the cell redefines what they depend on.
     pub(crate) checked: BTreeSet<At>,
     /// The prelude's names that the user's own imports bring as well.
     pub(crate) hidden: BTreeSet<String>,
-    /// Number variables that are of another type from this cell on.
+    /// Number variables that have another type from this cell on.
     pub(crate) retyped: Retyped,
 }
 
-/// Why a variable cannot be put into the store.
+/// Why a variable cannot be stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Loss {
     /// The cell moved it away.
     Moved,
     /// It borrows.
     Borrows,
-    /// It borrows until it is dropped, as a guard does.
+    /// It borrows until it is dropped, like a guard.
     Guards,
 }
 
 /// What a cell is compiled for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Purpose {
-    /// To run; at another opt-level than 0, if one is named.
+    /// To run, at opt-level 0 unless another is given.
     Run(Option<char>),
-    /// To find what is wrong in it, and the types of its variables.
+    /// To find its errors and the types of its variables.
     Check,
     /// To find the type of its value.
     Type,
@@ -103,7 +103,7 @@ pub(crate) enum Purpose {
 const STORE: &str = "__store: &mut ::chandlery::cell::Store";
 pub(crate) const ERROR: &str = "::chandlery::cell::CellError";
 pub(crate) const RESULT: &str = "::core::result::Result";
-/// The expression whose type stands for the type of `value` after some statements.
+/// Returns an expression with the type that `value` has after some statements.
 fn like(statements: &str, value: &str, later: bool) -> String {
     if later {
         format!("::chandlery::cell::like_later(|| async {{\n{statements}\n; {RESULT}::<_, {ERROR}>::Ok({value}) }});")
@@ -116,7 +116,7 @@ fn infer(name: &str, text: &str, later: bool, source: &mut Source) {
     source.witness(&[name.to_owned()], &format!("let __like_{name} = {}", like(text, &written(name), later)));
 }
 
-/// The cells whose bodies made the types of these variables, by their places.
+/// Returns the cells whose bodies made the types of these variables, by position.
 fn makers(taken: &[(&str, &Known)]) -> BTreeMap<u32, (Arc<CellLocalType>, BTreeSet<String>)> {
     let mut makers = BTreeMap::new();
     taken.iter().for_each(|(name, known)| known.makers(name, &mut makers));
@@ -124,7 +124,7 @@ fn makers(taken: &[(&str, &Known)]) -> BTreeMap<u32, (Arc<CellLocalType>, BTreeS
 }
 
 impl CellUnit<'_> {
-    /// The stored variables that the cell needs: mentioned before a `let` of the same name makes them anew.
+    /// Returns the stored variables that the cell needs: those mentioned before a `let` of the same name shadows them.
     pub(crate) fn taken(&self) -> Vec<(&str, &Known)> {
         let mut made: BTreeSet<&str> = BTreeSet::new();
         let mut taken: BTreeSet<&str> = BTreeSet::new();
@@ -137,7 +137,7 @@ impl CellUnit<'_> {
         self.variables.iter().filter(|(name, known)| taken.contains(name) && !assigned(name, known)).collect()
     }
 
-    /// Which closure of the cell's function its body is, if the cell may make types that later cells must find there.
+    /// Returns which closure of the cell's function its body is, if the cell may make types that later cells must find there.
     pub(crate) fn place(&self) -> Option<u32> {
         let makes = |statement: &Statement| {
             ["|", "async", "struct ", "enum "].iter().any(|word| self.code[statement.range.clone()].contains(word))
@@ -152,16 +152,16 @@ impl CellUnit<'_> {
         let inferred = taken.iter().filter(|(_, known)| matches!(known.how, TypeSource::Witness { .. })).count();
         let live = self.variables.places();
         let after = makers.keys().next_back().map_or(0, |last| last + 1);
-        // The witnesses of the variables it takes stand before the body, where no maker's body stood.
+        // The witnesses of the variables it takes come before the body, at positions where no maker's body is.
         (after..).find(|place| !live.contains(place) && *place as usize >= makers.len() + inferred)
     }
 
-    /// Whether loops look for an interrupt.
+    /// Returns whether loops check for an interrupt.
     pub(crate) fn has_ticks(&self) -> bool {
         !matches!(self.purpose, Purpose::Run(Some(_)))
     }
 
-    /// Variables that were moved away and get a new value here.
+    /// Returns the variables that were moved and get a new value here.
     pub(crate) fn reassigned(&self) -> Vec<(&str, &Known)> {
         self.variables.reassigned(self.split)
     }
@@ -204,8 +204,8 @@ impl CellUnit<'_> {
         Generated { text, lines }
     }
 
-    /// The toolkit's names that every cell has, without those that the user's imports bring: of two imports by `*`,
-    /// neither comes before the other.
+    /// Writes the import of the toolkit's names, without those that the user's imports bring: of two glob imports,
+    /// neither takes precedence.
     fn prelude(&self, source: &mut Source) {
         if self.choice.hidden.is_empty() {
             source.ours("use ::chandlery::prelude::*;");
@@ -213,7 +213,7 @@ impl CellUnit<'_> {
         }
         let names = PRELUDE.iter().filter(|name| !self.choice.hidden.contains(**name));
         let names = names.copied().collect::<Vec<_>>().join(", ");
-        // By `*` again: a name that is imported as such would come before the user's imports by `*`.
+        // A glob again: a name that is imported by itself would take precedence over the user's glob imports.
         source.ours(&format!("mod __prelude {{ pub use ::chandlery::prelude::{{{names}}}; }} use __prelude::*;"));
     }
 
@@ -252,7 +252,7 @@ impl CellUnit<'_> {
         }
     }
 
-    /// The types of the variables that the cell takes: a closure for each type that cannot be written, in the
+    /// Writes the types of the variables that the cell takes: a closure for each type that cannot be written, in the
     /// order that [`CellLocalType`] asks for; gaps are filled with closures that do nothing.
     fn types(&self, taken: &[(&str, &Known)], source: &mut Source) {
         let makers = makers(taken);
@@ -285,7 +285,7 @@ impl CellUnit<'_> {
         }
     }
 
-    /// The names in the cell's statements and in the types of the variables it takes.
+    /// Returns the names in the cell's statements and in the types of the variables it takes.
     pub(crate) fn mentions(&self) -> BTreeSet<String> {
         let statements = self.split.statements.iter().flat_map(|statement| &statement.mentions);
         let taken = self.taken();

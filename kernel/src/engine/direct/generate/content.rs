@@ -1,6 +1,6 @@
-//! evcxr's way to show things: a value prints `EVCXR_BEGIN_CONTENT` with a MIME type, the content, `EVCXR_END_CONTENT`.
+//! The display protocol of evcxr: a value prints `EVCXR_BEGIN_CONTENT` with a MIME type, the content, `EVCXR_END_CONTENT`.
 //!
-//! Crates that render in evcxr's notebooks (plotters' figures among them) print such blocks to standard output.
+//! Crates that render in evcxr's notebooks, such as plotters, print such blocks to standard output.
 
 use chandlery::display::MimeBundle;
 use serde_json::Value;
@@ -10,10 +10,10 @@ use crate::engine::{Event, Stream};
 const BEGIN: &str = "EVCXR_BEGIN_CONTENT ";
 const END: &str = "EVCXR_END_CONTENT";
 
-/// The form of a display that is none: the value of the cell's last expression is about to print its blocks.
+/// The MIME type of a marker that is not shown: the value of the cell's last expression is about to print its blocks.
 const ANNOUNCED: &str = "application/x-chandlery-value";
 
-/// What a cell runs before its last expression's value prints its blocks.
+/// Returns the code that a cell runs before the value of its last expression prints its blocks.
 pub(crate) fn announce() -> String {
     format!(r#"::chandlery::display::emit(&::chandlery::display::MimeBundle::text("").with("{ANNOUNCED}", true))"#)
 }
@@ -23,14 +23,14 @@ pub(crate) fn announce() -> String {
 pub(crate) struct Contents {
     /// Text that may be the start of a marker, or a block that is not complete.
     held: String,
-    /// Complete blocks that stand next to each other: forms of one output, as evcxr takes them.
+    /// Complete adjacent blocks, which are forms of one output, as in evcxr.
     shown: Vec<(String, String)>,
     /// Whether the next output is the cell's value.
     value: bool,
 }
 
 impl Contents {
-    /// Adds text, and passes on what is certain.
+    /// Adds text, and passes on what is not part of an incomplete block.
     pub(crate) fn push(&mut self, text: &str, pass: &mut dyn FnMut(Event)) {
         self.held.push_str(text);
         loop {
@@ -51,7 +51,7 @@ impl Contents {
         }
     }
 
-    /// Passes on all but an incomplete block: something else is about to be shown, or nothing came for a while.
+    /// Passes on everything but an incomplete block, when something else is about to be shown or after a pause.
     pub(crate) fn settle(&mut self, pass: &mut dyn FnMut(Event)) {
         self.show(pass);
         if !self.held.contains(BEGIN) {
@@ -59,21 +59,21 @@ impl Contents {
         }
     }
 
-    /// Whether this display only says that the cell's value follows, and is not to be shown.
+    /// Returns whether this display only announces the cell's value and must not be shown.
     pub(crate) fn is_announced(&mut self, display: &MimeBundle) -> bool {
         let announced = display.get(ANNOUNCED).is_some();
         self.value |= announced;
         announced
     }
 
-    /// Passes on everything; a block that never ended was text after all.
+    /// Passes on everything; a block without an end is text.
     pub(crate) fn finish(&mut self, pass: &mut dyn FnMut(Event)) {
         self.show(pass);
         self.text(self.held.len(), pass);
         self.value = false;
     }
 
-    /// Whether something waits that [`settle`](Self::settle) would pass on.
+    /// Returns whether [`settle`](Self::settle) would pass something on.
     pub(crate) fn is_waiting(&self) -> bool {
         !self.shown.is_empty() || (!self.held.is_empty() && !self.held.contains(BEGIN))
     }
@@ -96,7 +96,7 @@ impl Contents {
     }
 }
 
-/// How many bytes at the end may be the start of a marker.
+/// Returns how many bytes at the end may be the start of a marker.
 fn partial(text: &str) -> usize {
     (1..BEGIN.len()).rev().find(|length| text.ends_with(&BEGIN[..*length])).unwrap_or(0)
 }
@@ -107,13 +107,13 @@ struct Block<'a> {
     end: usize,
 }
 
-/// The block that the text starts with, if all of it is here. Its end is marked by a line of its own.
+/// Returns the block at the start of the text, if it is complete. Its end is marked by a line.
 fn block(text: &str) -> Option<Block<'_>> {
     let (heading, _) = text.split_once('\n')?;
     let body = heading.len() + 1;
     let mut line_starts = body;
     for line in text[body..].split_inclusive('\n') {
-        // The newline has to be here: the marker is printed with it, and it is part of the block.
+        // The newline must have arrived: it is printed with the marker and is part of the block.
         if line.ends_with('\n') && line.trim_end() == END {
             let content = text[body..line_starts].strip_suffix('\n').unwrap_or("");
             return Some(Block { mime: heading[BEGIN.len()..].trim(), content, end: line_starts + line.len() });
@@ -128,7 +128,7 @@ fn bundle(forms: Vec<(String, String)>) -> MimeBundle {
     forms.into_iter().fold(MimeBundle::text(format!("[{named}]")), |bundle, (mime, content)| {
         let is_json = mime == "application/json" || mime.ends_with("+json");
         let parsed = is_json.then(|| serde_json::from_str::<Value>(&content).ok()).flatten();
-        // Pictures come as base64 text, which may be broken into lines.
+        // Pictures are base64 text, which may be broken into lines.
         let is_picture = mime.starts_with("image/") && !mime.ends_with("+xml");
         match parsed {
             Some(value) => bundle.with(&mime, value),
@@ -142,7 +142,7 @@ fn bundle(forms: Vec<(String, String)>) -> MimeBundle {
 mod tests {
     use super::*;
 
-    /// The outputs, neighbouring texts joined, displays as their forms without `text/plain` that stands in.
+    /// Returns the outputs with adjacent texts joined, and displays as their forms without the placeholder `text/plain`.
     fn outputs(pieces: &[&str]) -> Vec<String> {
         let mut found: Vec<String> = Vec::new();
         let mut fresh = true;
@@ -178,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn neighbours_are_forms_of_one_output_unless_a_type_repeats() {
+    fn adjacent_blocks_are_forms_of_one_output_unless_a_type_repeats() {
         let block = |mime: &str, text: &str| format!("EVCXR_BEGIN_CONTENT {mime}\n{text}\nEVCXR_END_CONTENT\n");
         let all = block("text/plain", "p") + &block("text/html", "h") + &block("text/html", "i");
         assert_eq!(outputs(&[&all]), ["<text/plain \"p\"><text/html \"h\">", "<text/html \"i\">"]);

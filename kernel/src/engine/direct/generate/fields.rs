@@ -1,8 +1,8 @@
-//! Variables of which some fields were moved away: the others stay.
+//! Variables with fields that were moved out: the other fields are stored.
 //!
-//! The compiler knows which fields of a variable are there and which are not, and takes a value for whole only when all
-//! are. So that it can be stored, the fields that are gone get back the bits that they had, which nobody reads: whoever
-//! takes such a variable out forgets those fields first, and whoever drops it drops the others alone.
+//! The compiler tracks which fields of a variable are initialized, and treats a value as whole only when all of them
+//! are. To store it, the moved fields get back the bits that they had, which are never read: code that
+//! takes such a variable out forgets those fields first, and code that drops it drops only the others.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,16 +10,16 @@ use super::codegen::{CellUnit, Purpose};
 use super::source::StoredVariable;
 use crate::engine::direct::read::names::written;
 
-/// The fields that were moved away from each variable on its way into the store: `a`, or `a.0` for a field of a field.
+/// The fields that were moved out of each variable before it is stored: `a`, or `a.0` for a field of a field.
 pub(crate) type MovedFields = BTreeMap<StoredVariable, BTreeSet<String>>;
 
 impl CellUnit<'_> {
-    /// Whether some fields of a variable are gone at one of the places where it is stored.
+    /// Returns whether fields of a variable are gone at one of the positions where it is stored.
     pub(crate) fn loses_fields(&self, name: &str, made: bool) -> bool {
         self.fields.keys().any(|kept| kept.name == name && kept.made == made)
     }
 
-    /// The line that remembers where a variable is; before anything is moved out of it.
+    /// Writes the line that remembers the address of a variable, before anything is moved out of it.
     pub(crate) fn locates(&self, name: &str) -> String {
         match self.purpose {
             Purpose::Check | Purpose::Type => String::new(),
@@ -27,7 +27,7 @@ impl CellUnit<'_> {
         }
     }
 
-    /// Makes a variable whole again, as far as the compiler looks.
+    /// Makes a variable whole again for the compiler.
     pub(crate) fn completes(&self, kept: &StoredVariable) -> String {
         let (name, variable) = (&kept.name, written(&kept.name));
         let bits = |field: &String| match self.purpose {
@@ -39,7 +39,7 @@ impl CellUnit<'_> {
         self.fields.get(kept).into_iter().flatten().map(bits).collect()
     }
 
-    /// Stores a variable; `how` is the store's method for a whole one.
+    /// Stores a variable. `how` is the store's method for a whole variable.
     pub(crate) fn stores(&self, kept: &StoredVariable, how: &str, value: &str) -> String {
         let name = &kept.name;
         // The value that was taken was of another type.
@@ -57,18 +57,18 @@ impl CellUnit<'_> {
     }
 }
 
-/// The expression that takes what is left of a variable out of the store. Its fields that are gone are
+/// Returns the expression that takes the rest of a variable out of the store. Its moved fields are
 /// [forgotten](forgets) next.
 pub(crate) fn takes_rest(name: &str) -> String {
     format!("unsafe {{ __store.take_rest(__key_{name}) }}")
 }
 
-/// The lines that tell the compiler that fields of a variable are gone.
+/// Writes the lines that tell the compiler that fields of a variable are gone.
 pub(crate) fn forgets(variable: &str, fields: &BTreeSet<String>) -> String {
     fields.iter().map(|field| format!("::core::mem::forget({variable}.{field});")).collect()
 }
 
-/// The field that a message calls moved, of a variable: of `p.a.0`, the field `a.0` of `p`.
+/// Returns the variable and the field that a message calls moved: for `p.a.0`, the field `a.0` of `p`.
 pub(crate) fn field_of(message: &str) -> Option<(&str, &str)> {
     let place = message.strip_prefix("partial move occurs because `")?.split('`').next()?;
     let (variable, field) = place.split_once('.')?;

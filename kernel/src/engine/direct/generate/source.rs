@@ -10,21 +10,21 @@ pub(crate) enum Origin {
         /// Line in the cell, from 1.
         line: usize,
     },
-    /// Our own line that moves a variable into the store.
+    /// A generated line that moves a variable into the store.
     Variable(StoredVariable),
     /// Statements of earlier cells, repeated because the types of these variables follow from them.
     Witness(Vec<String>),
-    /// Our own line that brings a name that a cell would define which does not compile.
+    /// A generated line that imports a name that would be defined by a cell that does not compile.
     Unknown(String),
-    /// Our own line.
+    /// Another generated line.
     Ours,
 }
 
-/// A variable on its way into the store.
+/// A variable that is being stored.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct StoredVariable {
     pub(crate) name: String,
-    /// The cell made it; otherwise it was taken out, and is put back. A cell like `let x = f(x);` has both.
+    /// Whether the cell made it; otherwise it was taken out of the store and is put back. A cell like `let x = f(x);` has both.
     pub(crate) made: bool,
     /// The statement that failed, when it is stored for that reason; `None` at the cell's end.
     pub(crate) failed: Option<usize>,
@@ -39,7 +39,7 @@ impl StoredVariable {
         Self { name: name.to_owned(), made: false, failed: None }
     }
 
-    /// The same when a statement failed.
+    /// Returns the same variable, stored because a statement failed.
     pub(crate) fn when(self, failed: Option<usize>) -> Self {
         Self { failed, ..self }
     }
@@ -53,7 +53,7 @@ pub(crate) struct Source {
 }
 
 impl Source {
-    /// Adds lines of our own.
+    /// Adds generated lines.
     pub(crate) fn ours(&mut self, lines: &str) {
         self.lines(lines, |_| Origin::Ours);
     }
@@ -63,12 +63,12 @@ impl Source {
         self.lines(lines, |_| Origin::Variable(variable.clone()));
     }
 
-    /// Adds lines that say what types variables have.
+    /// Adds lines that determine the types of variables.
     pub(crate) fn witness(&mut self, names: &[String], lines: &str) {
         self.lines(lines, |_| Origin::Witness(names.to_vec()));
     }
 
-    /// Adds lines that bring an unknown name.
+    /// Adds lines that import an unknown name.
     pub(crate) fn unknown(&mut self, name: &str, lines: &str) {
         self.lines(lines, |_| Origin::Unknown(name.to_owned()));
     }
@@ -85,7 +85,7 @@ impl Source {
         self.origins.extend((0..=text.matches('\n').count()).map(origin));
     }
 
-    /// The text, and the map of its lines.
+    /// Returns the text, and the map of its lines.
     pub(crate) fn finish(self) -> (String, Lines) {
         (self.text, Lines(self.origins))
     }
@@ -96,12 +96,12 @@ impl Source {
 pub(crate) struct Lines(Vec<Origin>);
 
 impl Lines {
-    /// The origin of a line, counted from 1.
+    /// Returns the origin of a line, counted from 1.
     pub(crate) fn origin(&self, line: usize) -> &Origin {
         line.checked_sub(1).and_then(|line| self.0.get(line)).unwrap_or(&Origin::Ours)
     }
 
-    /// Cell and line of a generated line, if it is the user's.
+    /// Returns cell and line of a generated line, if it is the user's.
     pub(crate) fn cell(&self, line: usize) -> Option<(u32, usize)> {
         match self.origin(line) {
             Origin::Cell { cell, line } => Some((*cell, *line)),

@@ -1,7 +1,7 @@
-//! A cell that runs statement by statement: what was completed before one that fails is kept.
+//! Cells that run statement by statement: the effects of the statements before one that fails are kept.
 //!
 //! Each statement runs in a closure that catches its panic and its `?`; the variables live outside of the closures. Not
-//! every cell compiles so: one that borrows from a temporary of its own statement, say. That one runs in one piece.
+//! every cell compiles like this, such as one that borrows from a temporary of its own statement. It runs in one piece.
 
 use std::collections::BTreeSet;
 
@@ -17,21 +17,21 @@ const PASSED: &str = "::chandlery::cell::Passed";
 const SOME: &str = "::core::option::Option::Some";
 
 impl CellUnit<'_> {
-    /// Whether the cell can run statement by statement, and whether that makes a difference.
+    /// Returns whether the cell can run statement by statement, and whether that makes a difference.
     pub(crate) fn can_stage(&self) -> bool {
         let statements = &self.split.statements;
-        // A variable that gets its value later, or that a macro makes, is not made by a value.
+        // A variable that is assigned later, or that a macro makes, does not have a value in its `let`.
         let bare = |statement: &Statement| match statement.role {
             Role::Let { .. } | Role::Place => false,
             Role::Open => true,
             Role::Work => !statement.binds.is_empty(),
         };
-        // The last statement has nothing behind it that could fail.
+        // Nothing after the last statement can fail.
         let makes = statements.iter().rev().skip(1).any(|statement| !statement.binds.is_empty());
         makes && !statements.iter().any(bare) && self.reassigned().is_empty()
     }
 
-    /// The statements, each in a closure of its own.
+    /// Writes the statements, each in its own closure.
     pub(crate) fn stages(&self, taken: &[(&str, &Known)], source: &mut Source) {
         let statements = &self.split.statements;
         let mut additions = self.edits();
@@ -49,7 +49,7 @@ impl CellUnit<'_> {
         let mut made: Vec<&str> = Vec::new();
         for (index, statement) in statements.iter().enumerate() {
             let fails = |has_value: bool| {
-                // What is not there would be dropped too late: its type may borrow from a variable that is stored.
+                // An uninitialized variable would be dropped too late: its type may borrow from a variable that is stored.
                 let mut lines = vec![Ours::plain(if has_value {
                     " => { let _ = ::core::mem::ManuallyDrop::new(__none);"
                 } else {
@@ -64,7 +64,7 @@ impl CellUnit<'_> {
             match &statement.role {
                 Role::Let { value, kind, diverges } => {
                     let kind = kind.as_deref().unwrap_or("_");
-                    // No brace may stand before an `else`.
+                    // A brace must not come before an `else`.
                     let (open, close) = if diverges.is_some() { ("(", ")") } else { ("", "") };
                     let opens = format!("{open}match {}", before(kind));
                     additions.add(index, value.start, InsertSide::Opens, vec![Ours::plain(opens)]);
@@ -110,10 +110,10 @@ impl CellUnit<'_> {
         self.body(additions, source);
     }
 
-    /// Puts all variables into the store, as they are when a statement failed or at the cell's end.
+    /// Stores all variables, as they are when a statement failed or at the end of the cell.
     fn saves(&self, taken: &[(&str, &Known)], made: &[&str], failed: Option<usize>) -> Vec<Ours> {
         let mut lines = Vec::new();
-        // What holds a borrow until it is dropped goes first.
+        // Variables that hold a borrow until they are dropped come first.
         for name in made.iter().rev() {
             if self.dropped.get(&StoredVariable::made(name).when(failed)) == Some(&Loss::Guards) {
                 lines.push(Ours::plain(format!("::core::mem::drop({});", written(name))));
@@ -141,7 +141,7 @@ impl CellUnit<'_> {
     }
 }
 
-/// What stands before a value of a type in a stage, and behind it.
+/// Returns the text before and after a value of a type in a stage.
 fn closure(awaits: bool) -> (impl Fn(&str) -> String, &'static str) {
     let before = move |kind: &str| match awaits {
         false => format!("__store.stage(|| -> {RESULT}<{PASSED}<{kind}>, {ERROR}> {{ {RESULT}::Ok({PASSED}("),

@@ -1,5 +1,5 @@
-//! The source for a cell that is type-checked and not run: what would run stands in code that is never reached, and what
-//! is reached tells types.
+//! The source for a cell that is type-checked and not run: its code is unreachable, and the code that
+//! runs reports types.
 
 use super::codegen::{CellUnit, ERROR, RESULT};
 use super::fields::forgets;
@@ -10,7 +10,7 @@ use crate::engine::direct::session::known::{Known, TypeSource};
 const STORE: &str = "let __store: &mut ::chandlery::cell::Store = ::chandlery::cell::any();";
 
 impl CellUnit<'_> {
-    /// The whole work of the cell in a closure that nobody calls. The types of what it would store are its return type.
+    /// Writes the cell's code in a closure that is never called. The types of the variables it would store are its return type.
     pub(crate) fn check(&self, taken: &[(&str, &Known)], source: &mut Source) {
         let made = self.made();
         source.ours(&format!("let __like = ::chandlery::cell::like(|| -> {RESULT}<_, {ERROR}> {{\n{STORE}"));
@@ -24,7 +24,7 @@ impl CellUnit<'_> {
         }
         let types = made.iter().rev().fold("()".to_owned(), |rest, name| format!("(__new_{name}, {rest})"));
         source.ours(&format!("Ok({types})\n}});"));
-        // Those that it moves first: a cell like `let x = f(x);` makes one of the same name.
+        // The variables that it moves come first: a cell like `let x = f(x);` makes one of the same name.
         for (name, _) in taken.iter().filter(|(name, _)| self.dropped.contains_key(&StoredVariable::taken(name))) {
             source.ours(&format!("__store.remove(\"{name}\");"));
         }
@@ -35,7 +35,7 @@ impl CellUnit<'_> {
         }
     }
 
-    /// The cell's value in a branch that is never taken. Not in a closure, which could not return what borrows from
+    /// Writes the cell's value in a branch that is never taken. Not in a closure, which could not return a borrow from
     /// its own variables.
     pub(crate) fn ask(&self, taken: &[(&str, &Known)], source: &mut Source) {
         source.ours("let __like = ::chandlery::cell::Like::open();\nif __store.refused() {");
@@ -51,7 +51,7 @@ impl CellUnit<'_> {
     }
 }
 
-/// The variables, without values.
+/// Writes the variables, without values.
 fn stand_ins(unit: &CellUnit<'_>, taken: &[(&str, &Known)], source: &mut Source) {
     for (name, known) in taken {
         let mutable = if known.mutable || unit.loses_fields(name, false) { "mut " } else { "" };

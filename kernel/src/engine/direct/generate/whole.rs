@@ -1,4 +1,4 @@
-//! A cell that runs in one piece: one closure around all of its statements.
+//! Cells that run in one piece: one closure around all statements.
 
 use std::collections::BTreeMap;
 
@@ -12,13 +12,13 @@ const SOME: &str = "::core::option::Option::Some";
 const NONE: &str = "::core::option::Option::None";
 
 impl CellUnit<'_> {
-    /// The variables it stores.
+    /// Returns the variables that it stores.
     pub(crate) fn made(&self) -> Vec<&str> {
         let made = self.split.made().into_iter().map(|(name, _)| name);
         made.filter(|name| !self.dropped.contains_key(&StoredVariable::made(name))).collect()
     }
 
-    /// The user's statements between the variables that are there and those that are to be stored.
+    /// Writes the user's statements between the variables that are taken and those that are stored.
     pub(crate) fn work(&self, taken: &[(&str, &Known)], source: &mut Source) {
         let reassigned = self.reassigned();
         let mut made = self.made();
@@ -74,14 +74,14 @@ impl CellUnit<'_> {
             source.keeps(kept, &lines);
         }
         for (name, statement) in &marks {
-            // What stood under this name is not what it stands for now, and that is not kept.
+            // The name means something else now, which is not stored.
             let unless = if made.contains(name) { "!__done && " } else { "" };
             source.ours(&format!("if {unless}__at.get() > {statement} {{ __store.shadow(\"{name}\"); }}"));
         }
         source.ours("let _ = __done;");
     }
 
-    /// Stores what the cell made.
+    /// Stores the variables that the cell made.
     pub(crate) fn keep(&self, source: &mut Source) {
         let mut made = self.made();
         made.extend(self.reassigned().into_iter().map(|(name, _)| name));
@@ -97,7 +97,7 @@ impl CellUnit<'_> {
         }
     }
 
-    /// Remembers where variables are from which fields are moved away later.
+    /// Remembers the addresses of variables from which fields are moved later.
     pub(crate) fn located(&self, additions: &mut Additions) {
         for (index, statement) in self.split.statements.iter().enumerate() {
             for binding in statement.binds.iter().filter(|binding| self.loses_fields(&binding.name, true)) {
@@ -110,7 +110,7 @@ impl CellUnit<'_> {
         }
     }
 
-    /// The statements by which names of stored variables come to stand for something else, by name.
+    /// Returns the statements that give names of stored variables another meaning, by name.
     fn marks(&self) -> BTreeMap<&str, usize> {
         let mut marks = BTreeMap::new();
         for (index, statement) in self.split.statements.iter().enumerate() {
@@ -122,7 +122,7 @@ impl CellUnit<'_> {
     }
 }
 
-/// A variable without a value.
+/// Declares a variable without a value.
 fn uninitialized(name: &str, known: &Known) -> String {
     let name_text = written(name);
     match &known.how {

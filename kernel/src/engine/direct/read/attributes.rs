@@ -1,6 +1,6 @@
-//! Inner attributes and inner documentation, which belong at the start of a crate: what a cell can make of them.
+//! Inner attributes and inner documentation, which belong at the start of a crate, and which of them a cell can have.
 
-/// A cell without its leading inner attributes, which are blanked out.
+/// A cell whose leading inner attributes are blanked out.
 pub(crate) struct Apart {
     pub(crate) code: String,
     /// Attributes about lints, as outer ones: `#[allow(unused)]`.
@@ -10,14 +10,14 @@ pub(crate) struct Apart {
 /// An inner attribute that a cell cannot have.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Refused {
-    /// Line, from 1.
+    /// Its line, counted from 1.
     pub(crate) line: usize,
-    /// Column, from 1, in characters.
+    /// Its column, counted from 1, in characters.
     pub(crate) column: usize,
     pub(crate) message: String,
 }
 
-/// Takes the leading inner attributes off a cell.
+/// Removes the leading inner attributes of a cell.
 pub(crate) fn apart(code: &str) -> Result<Apart, Refused> {
     let mut apart = Apart { code: code.to_owned(), lints: Vec::new() };
     let mut at = 0;
@@ -56,7 +56,7 @@ pub(crate) fn apart(code: &str) -> Result<Apart, Refused> {
     }
 }
 
-/// Where the bracket of `#![…]` closes.
+/// Returns the end of `#![…]`.
 fn closing(text: &str) -> Option<usize> {
     let mut open = 0;
     text.char_indices().find_map(|(at, c)| {
@@ -70,13 +70,13 @@ fn refused(code: &str, at: usize, name: &str) -> Refused {
     let why = match name {
         "feature" => "cells are compiled as stable Rust, which has no feature gates",
         _ => {
-            "this attribute is about a whole crate, and a cell is a part of one; an item can have attributes of its own, as in `#[…] fn f() {}`"
+            "this attribute applies to a whole crate, and a cell is a part of one; put an attribute on an item instead, as in `#[…] fn f() {}`"
         }
     };
     Refused {
         line: before.matches('\n').count() + 1,
         column: before.rsplit('\n').next().unwrap_or("").chars().count() + 1,
-        message: format!("`#![{name}]` cannot stand in a cell: {why}"),
+        message: format!("`#![{name}]` cannot be in a cell: {why}"),
     }
 }
 
@@ -92,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn features_are_refused_with_the_place() {
+    fn features_are_refused_with_their_position() {
         let refused = apart("// é\n #![feature(x)]").err().unwrap();
         assert_eq!((refused.line, refused.column), (2, 2));
         assert!(refused.message.contains("stable Rust"), "{}", refused.message);

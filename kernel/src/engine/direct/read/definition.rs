@@ -24,7 +24,7 @@ pub(crate) struct Definition {
     /// The names of the type that an impl is for. The trait does not count: its methods are called without naming it.
     implements: BTreeSet<String>,
     mentions: BTreeSet<String>,
-    /// Its tokens, by which a definition is the same in another layout.
+    /// Its tokens: definitions that differ only in layout are the same.
     pub(crate) tokens: String,
     pub(crate) text: String,
     pub(crate) range: Range<usize>,
@@ -33,39 +33,39 @@ pub(crate) struct Definition {
     pub(crate) makes_items: bool,
     /// A macro with a `let` in it.
     pub(crate) has_let: bool,
-    /// Types can be made of it: their layout depends on it.
+    /// Whether the layout of types can depend on it.
     shapes: bool,
     is_function: bool,
-    /// A function whose body or signature makes types of its own.
+    /// Whether it is a function whose body or signature makes types of its own.
     makes_types: bool,
-    /// The names in the head of an impl, its own parameters apart.
+    /// The names in the head of an impl, without its own parameters.
     head: BTreeSet<String>,
-    /// The names that an import of all that is in it brings.
+    /// The names that a glob import of it brings.
     offers: BTreeSet<String>,
-    /// The names that it imports, and these with their paths.
+    /// The names that it imports, and the same with their paths.
     imports: BTreeSet<String>,
     import_paths: Vec<(String, String)>,
     main: Option<MainCall>,
     statics: Statics,
-    /// Ticks of its loops and the like, by offset in its text.
+    /// Insertions, such as the interrupt checks of its loops, by offset in its text.
     edits: Vec<Edit>,
-    /// The files and places that it names, by offset in the cell.
+    /// The files and lines that it names, by offset in the cell.
     files: Vec<Mention>,
 }
 
 /// The call that runs a program's `main`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct MainCall {
-    /// It is asynchronous.
+    /// Whether it is asynchronous.
     pub(crate) waits: bool,
-    /// It returns a `Result`.
+    /// Whether it returns a `Result`.
     pub(crate) fails: bool,
-    /// Its error is shown by `Debug`.
+    /// Whether its error is shown with `Debug`.
     pub(crate) by_debug: bool,
 }
 
 impl MainCall {
-    /// A statement that fails if the program does.
+    /// Returns a statement that fails if the program fails.
     pub(crate) fn text(self) -> String {
         let waits = if self.waits { ".await" } else { "" };
         let by_debug = if self.by_debug { ".map_err(::chandlery::cell::by_debug)" } else { "" };
@@ -132,7 +132,7 @@ impl Definition {
         }
     }
 
-    /// The names it defines, as far as they are known.
+    /// Returns the names it defines, as far as they are known.
     pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
         let (one, many) = match &self.key {
             DefinitionKey::Type(name) | DefinitionKey::Value(name) | DefinitionKey::Macro(name) => (Some(name), None),
@@ -142,7 +142,7 @@ impl Definition {
         one.into_iter().chain(many.into_iter().flatten()).map(String::as_str)
     }
 
-    /// The names that stand for values from now on: functions, constants, statics, imports that may be such.
+    /// Returns the names that it makes values: functions, constants, statics, and imports that may be such.
     pub(crate) fn values(&self) -> impl Iterator<Item = &str> {
         let own = match &self.key {
             DefinitionKey::Value(name) => Some(name.as_str()),
@@ -151,22 +151,22 @@ impl Definition {
         own.into_iter().chain(self.imports())
     }
 
-    /// The names in it.
+    /// Returns the names that it mentions.
     pub(crate) fn mentions(&self) -> &BTreeSet<String> {
         &self.mentions
     }
 
-    /// The names in the type that an impl is for.
+    /// Returns the names in the type that an impl is for.
     pub(crate) fn implements(&self) -> &BTreeSet<String> {
         &self.implements
     }
 
-    /// Macros must stand before their uses.
+    /// Returns whether it is a macro, which must come before its uses.
     pub(crate) fn is_macro(&self) -> bool {
         matches!(self.key, DefinitionKey::Macro(_))
     }
 
-    /// Whether types can be made of it.
+    /// Returns whether the layout of types can depend on it.
     pub(crate) fn shapes_types(&self) -> bool {
         self.shapes
     }
@@ -191,12 +191,12 @@ impl Definition {
         !self.statics.items.is_empty() || !self.statics.locals.is_empty()
     }
 
-    /// The names in the head of an impl, its own parameters apart.
+    /// The names in the head of an impl, without its own parameters.
     pub(crate) fn head(&self) -> impl Iterator<Item = &str> {
         self.head.iter().map(String::as_str)
     }
 
-    /// The names that an import of all that is in it brings.
+    /// The names that a glob import of it brings.
     pub(crate) fn offers(&self) -> impl Iterator<Item = &str> {
         self.offers.iter().map(String::as_str)
     }
@@ -211,7 +211,7 @@ impl Definition {
         &self.import_paths
     }
 
-    /// The call that runs it, if it is a program's `main`.
+    /// Returns the call that runs it, if it is a program's `main`.
     pub(crate) fn as_main(&self) -> Option<MainCall> {
         self.main
     }
@@ -228,7 +228,7 @@ impl Definition {
         }
     }
 
-    /// How a notice calls it.
+    /// Returns how notices call it.
     pub(crate) fn title(&self) -> String {
         let head = self.tokens.split(['{', '=', ';']).next().unwrap_or("");
         let mut words = head
@@ -253,7 +253,7 @@ impl Definition {
         }
     }
 
-    /// Without what these import once more from the same place; nothing if nothing is left.
+    /// Returns it without the names that these import again from the same place; `None` if nothing is left.
     pub(crate) fn unless_imported(&self, others: &[Self]) -> Option<Self> {
         let imports = |item: &&Self| matches!(item.key, DefinitionKey::Use(_));
         let texts: Vec<String> = others.iter().filter(imports).map(|other| other.text.clone()).collect();
@@ -267,10 +267,10 @@ impl Definition {
         }
     }
 
-    /// An import without the name that it brings at a place, and that name.
+    /// Returns an import without the name at a position, and that name.
     pub(crate) fn without_import(&self, (_, line, column): At) -> Option<(String, Self)> {
         let (_, first, indent) = self.at;
-        // From 1, as messages count; the first line begins where the definition stands.
+        // Counted from 1, as in messages. The first line begins at the definition's column.
         let before = if line == first { indent + 1 } else { 1 };
         let row = line.checked_sub(first)?;
         let start: usize = self.text.split_inclusive('\n').take(row).map(str::len).sum();
@@ -280,10 +280,10 @@ impl Definition {
         Some((name, Self::new(&item, text, self.range.clone(), self.at)))
     }
 
-    /// Has the files that it names found where the notebook is, as they are now.
+    /// Resolves the files that it names relative to the notebook, with their present contents.
     ///
     /// # Errors
-    /// A module's file that is not there, by offset in the cell.
+    /// A module's file that does not exist, by offset in the cell.
     pub(crate) fn place(&mut self, places: &FileFolders<'_>) -> Result<(), (usize, String)> {
         if self.files.is_empty() {
             return Ok(());
@@ -296,12 +296,12 @@ impl Definition {
         Ok(())
     }
 
-    /// Its statics are other ones from now on.
+    /// Makes its statics new ones.
     pub(crate) fn renew(&mut self) {
         self.statics.renew();
     }
 
-    /// Writes it, with ticks or without.
+    /// Writes it, with or without interrupt checks.
     pub(crate) fn emit(&self, ticks: bool, source: &mut Source) {
         let Statics { items, locals, .. } = &self.statics;
         if locals.is_empty() {

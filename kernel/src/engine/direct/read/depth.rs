@@ -1,15 +1,15 @@
-//! Room for reading deeply nested text: parsing and walking a syntax tree recurse, and a stack that overflows ends the
+//! Stack for reading deeply nested text: parsing and walking a syntax tree recurse, and a stack overflow ends the
 //! process.
 
 use proc_macro2::{TokenStream, TokenTree};
 
-/// Stack that one level of nesting takes at most, in bytes; measured with parentheses, blocks and sums.
+/// The stack that one level of nesting takes at most, in bytes; measured with parentheses, blocks and sums.
 const PER_LEVEL: usize = 16 * 1024;
 
-/// Stack that text without any nesting takes.
+/// The stack that text without nesting takes.
 const BASE: usize = 512 * 1024;
 
-/// The deepest text that is read.
+/// The deepest nesting that is read.
 const MAX_LEVELS: usize = 65_000;
 
 /// Text that nests deeper than can be read.
@@ -22,13 +22,13 @@ impl std::fmt::Display for TooDeep {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(
             out,
-            "this cell may nest {} levels deep, and at most {MAX_LEVELS} are read; divide its longest expression",
+            "this cell nests up to {} levels deep, and at most {MAX_LEVELS} are supported; split its longest expression",
             self.levels
         )
     }
 }
 
-/// Does work on a text with as much stack as the text may need.
+/// Runs work on a text with as much stack as the text may need.
 pub(crate) fn with_room<R>(text: &str, work: impl FnOnce() -> R) -> Result<R, TooDeep> {
     let levels = levels(text);
     if levels > MAX_LEVELS {
@@ -38,9 +38,9 @@ pub(crate) fn with_room<R>(text: &str, work: impl FnOnce() -> R) -> Result<R, To
     Ok(stacker::maybe_grow(need, need + BASE, work))
 }
 
-/// How deep the syntax tree of a text can be at most: in each bracket, the tokens since the last comma or semicolon.
+/// Returns an upper bound for the depth of a text's syntax tree: in each bracket, the tokens since the last comma or semicolon.
 fn levels(text: &str) -> usize {
-    // Short text cannot be deep, and need not be read twice.
+    // Short text cannot be deep, so it is not read twice.
     if text.len() < 256 {
         return text.len();
     }

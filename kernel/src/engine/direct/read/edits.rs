@@ -1,4 +1,4 @@
-//! What the kernel writes between a user's words, so that the text keeps its lines and columns.
+//! Insertions into the user's text that keep its lines and columns.
 
 use proc_macro2::{TokenStream, TokenTree};
 use syn::spanned::Spanned;
@@ -7,12 +7,12 @@ use syn::{Item, Stmt};
 
 use crate::engine::direct::generate::source::Source;
 
-/// Text that goes in before an offset of a cell.
+/// Text that is inserted before an offset of a cell.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Edit {
     pub(crate) at: usize,
     pub(crate) text: String,
-    /// A check whether the user asked the cell to stop; optimized cells have none.
+    /// The check whether the user asked the cell to stop; optimized cells do not have it.
     pub(crate) is_tick: bool,
 }
 
@@ -29,14 +29,14 @@ const TICK: &str = "::chandlery::cell::tick();";
 const ENDED: &str = " ::chandlery::cell::ended()";
 const ENDED_WITH: &str = " ::chandlery::cell::ended_with(";
 
-/// What a statement does to the cell it stands in.
+/// The effects of a statement on its cell.
 pub(crate) struct Ends {
     pub(crate) edits: Vec<Edit>,
-    /// It awaits something, outside of functions, closures and asynchronous blocks.
+    /// Whether it awaits something outside of functions, closures and asynchronous blocks.
     pub(crate) awaits: bool,
 }
 
-/// The edits in a statement, and whether it awaits.
+/// Returns the edits in a statement, and whether it awaits.
 pub(crate) fn of_statement(statement: &Stmt) -> Ends {
     let mut ends = Returns::default();
     ends.visit_stmt(statement);
@@ -48,14 +48,14 @@ pub(crate) fn of_statement(statement: &Stmt) -> Ends {
     Ends { edits, awaits: ends.awaits }
 }
 
-/// The edits in an item.
+/// Returns the edits in an item.
 pub(crate) fn of_item(item: &Item) -> Vec<Edit> {
     let mut loops = Loops::default();
     loops.visit_item(item);
     loops.0
 }
 
-/// Finds what leaves the cell, or waits in it.
+/// Finds code that leaves the cell, or awaits in it.
 #[derive(Default)]
 struct Returns {
     edits: Vec<Edit>,
@@ -86,7 +86,7 @@ impl<'ast> Visit<'ast> for Returns {
     fn visit_item(&mut self, _: &'ast Item) {}
 }
 
-/// Finds the loops of code that runs, not of what the compiler evaluates or C calls.
+/// Finds the loops of code that runs, but not of constants or functions that C calls.
 #[derive(Default)]
 struct Loops(Vec<Edit>);
 
@@ -160,7 +160,7 @@ fn awaits(tokens: TokenStream) -> bool {
     })
 }
 
-/// A part of a cell's text with edits, as a text.
+/// Returns a part of a cell's text with edits.
 pub(crate) fn applied(text: &str, start: usize, edits: &[Edit]) -> String {
     let mut out = text.to_owned();
     for edit in edits.iter().rev() {
@@ -189,7 +189,7 @@ pub(crate) fn write<'a>(
     }
 }
 
-/// The place of an offset in a text that starts at a place.
+/// Returns the position of an offset in a text that starts at a position.
 pub(crate) fn place_of(text: &str, (cell, line, column): (u32, usize, usize), offset: usize) -> (u32, usize, usize) {
     let before = &text[..offset];
     match before.rsplit_once('\n') {

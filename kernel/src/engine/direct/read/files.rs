@@ -1,8 +1,8 @@
-//! What a cell's text says of files and places: `include_str!("name")` and the like, `mod name;`, `file!()` and `line!()`.
+//! The files and lines that a cell's text names: `include_str!("name")` and the like, `mod name;`, `file!()` and `line!()`.
 //!
-//! A cell is compiled somewhere else, so paths are made those of the notebook's folder. Definitions are compiled again with
-//! later cells: what they include is a copy from when their cell ran, so that a file which changes on disk does not change
-//! what is defined under the values that are stored.
+//! A cell is compiled in another folder, so paths are made relative to the notebook's folder. Definitions are compiled again with
+//! later cells: they include a copy from when their cell ran, so that a file that changes on disk does not change
+//! the definitions of stored values.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
@@ -11,10 +11,10 @@ use proc_macro2::{Delimiter, TokenStream, TokenTree};
 
 use super::edits::Edit;
 
-/// Macros that take the path of a file, relative to the file that they stand in.
+/// Macros that take the path of a file, relative to the file that they are in.
 const INCLUDES: &[&str] = &["include", "include_str", "include_bytes"];
 
-/// A place in a cell that names a file, or asks for its own.
+/// A part of a cell that names a file, or asks for its own file or line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Mention {
     /// The path of a macro such as `include_str!`, and the range of its literal.
@@ -27,7 +27,7 @@ pub(crate) enum Mention {
     Line { start: usize, end: usize, line: usize },
 }
 
-/// The mentions in some tokens, whose spans are places in the cell.
+/// Returns the mentions in tokens, whose spans are positions in the cell.
 pub(crate) fn mentions(tokens: TokenStream) -> Vec<Mention> {
     let mut found = Vec::new();
     scan(tokens, &mut found);
@@ -70,18 +70,18 @@ fn scan(tokens: TokenStream, found: &mut Vec<Mention>) {
     }
 }
 
-/// Where a cell's files are, and where copies of them go.
+/// The folders of a cell's files and of their copies.
 pub(crate) struct FileFolders<'a> {
     /// The notebook's folder.
     pub(crate) notebook: &'a Path,
-    /// A folder of the kernel's own, for copies.
+    /// A private folder for copies.
     pub(crate) copies: &'a Path,
     /// What `file!()` says.
     pub(crate) name: &'a str,
 }
 
 impl FileFolders<'_> {
-    /// What goes between the words of a text for these mentions, and what tells the contents of the files from others.
+    /// Returns the insertions for these mentions, and a text that identifies the contents of the files.
     /// `lasting` text is compiled again later.
     ///
     /// # Errors
@@ -97,7 +97,7 @@ impl FileFolders<'_> {
                         target = self.copy(&target).unwrap_or(target);
                         std::fs::read(&target).unwrap_or_default().hash(&mut contents);
                     }
-                    // The user's literal stays, for the compiler's messages; what it stands in is the whole path.
+                    // The user's literal stays for the compiler's messages; the path around it is the whole path.
                     edits.push(Edit::new(*start, format!("{:?} /*", target.display().to_string())));
                     edits.push(Edit::new(*end, "*/"));
                 }
@@ -120,7 +120,7 @@ impl FileFolders<'_> {
         Ok((edits, format!("/* {:x} */", contents.finish())))
     }
 
-    /// A copy of a file, if it can be read: the compiler says why it cannot.
+    /// Copies a file, if it can be read; otherwise the compiler reports why it cannot.
     fn copy(&self, file: &Path) -> Option<PathBuf> {
         let folder = self.fresh()?;
         let target = folder.join(file.file_name()?);
@@ -149,7 +149,7 @@ impl FileFolders<'_> {
         std::fs::create_dir_all(&folder).map_err(failed)?;
         let root = folder.join("mod.rs");
         std::fs::copy(&source, &root).map_err(failed)?;
-        // Modules in it have their files in the folder of its name.
+        // Modules inside it have their files in the folder of its name.
         let below = self.notebook.join(name);
         if below.is_dir() {
             copy_sources(&below, &folder, &root).map_err(failed)?;
@@ -201,7 +201,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn files_and_lines_are_found_wherever_they_stand() {
+    fn files_and_lines_are_found_everywhere() {
         let code =
             "let a = include_str!(\"a.txt\");\nprintln!(\"{} {}\", file!(), line!());\ninclude_bytes!(concat!(\"a\"));";
         let found = mentions(code.parse().unwrap());

@@ -8,14 +8,14 @@ use syn::{ItemUse, UseTree};
 
 use super::names::plain;
 
-/// The names that an import brings, as far as they are written.
+/// Returns the names that an import brings, without those of globs.
 pub(crate) fn names(import: &ItemUse) -> BTreeSet<String> {
     let mut names = Vec::new();
     leaves(&import.tree, &mut names);
     names.into_iter().filter(|name| name != "*").collect()
 }
 
-/// The names that an import brings, each with its path; `*` for all names of a path.
+/// Returns the names that an import brings, each with its path; `*` for a glob.
 pub(crate) fn named_paths(import: &ItemUse) -> Vec<(String, String)> {
     fn below(tree: &UseTree, path: &str, found: &mut Vec<(String, String)>) {
         match tree {
@@ -41,8 +41,8 @@ pub(crate) fn named_paths(import: &ItemUse) -> Vec<(String, String)> {
     found
 }
 
-/// An import without the name that it brings at an offset of its text, and that name. Nothing if it brings no other, or
-/// none there.
+/// Returns an import without the name at an offset of its text, and that name. `None` if it does not bring another, or
+/// none at that offset.
 pub(crate) fn without(text: &str, offset: usize) -> Option<(String, String)> {
     let import = syn::parse_str::<ItemUse>(text).ok()?;
     let (mut all, mut dropped) = (Vec::new(), Vec::new());
@@ -57,7 +57,7 @@ pub(crate) fn without(text: &str, offset: usize) -> Option<(String, String)> {
     Some((dropped.pop()?, format!("{}{blank}{}", &text[..range.start], &text[range.end..])))
 }
 
-/// An import without the names that others bring from the same place; nothing if it brings no other.
+/// Returns an import without the names that others bring from the same path; `None` if none is left.
 pub(crate) fn unless(text: &str, others: &[String]) -> Option<String> {
     let brought: Vec<(String, String)> = others
         .iter()
@@ -75,7 +75,7 @@ pub(crate) fn unless(text: &str, others: &[String]) -> Option<String> {
     }
 }
 
-/// The names below a branch, with their paths and where they stand; globs have none.
+/// Returns the names below a branch, with their paths and offsets, without globs.
 fn paths(tree: &UseTree, before: &str) -> Vec<(String, String, usize)> {
     let full = |leaf: &syn::Ident| match leaf.to_string().as_str() {
         // `a::{self}` is `a`.
@@ -97,7 +97,7 @@ fn paths(tree: &UseTree, before: &str) -> Vec<(String, String, usize)> {
     }
 }
 
-/// The names below a branch; a glob is one without a name.
+/// Returns the names below a branch; a glob does not have a name.
 fn leaves(tree: &UseTree, names: &mut Vec<String>) {
     match tree {
         UseTree::Path(path) => {
@@ -113,7 +113,7 @@ fn leaves(tree: &UseTree, names: &mut Vec<String>) {
     }
 }
 
-/// The innermost element of a group at an offset, with its comma.
+/// Returns the innermost element of a group at an offset, with its comma.
 fn element(tree: &UseTree, offset: usize) -> Option<(&UseTree, Range<usize>)> {
     match tree {
         UseTree::Path(path) => element(&path.tree, offset),
@@ -136,7 +136,7 @@ mod tests {
     const IMPORT: &str = "use a::{\n    b, c::{d, e as f},\n    g::*, h::{self},\n};";
 
     #[test]
-    fn the_names_that_an_import_brings() {
+    fn an_import_lists_the_names_it_brings() {
         let import = syn::parse_str(IMPORT).unwrap();
         assert_eq!(names(&import).into_iter().collect::<Vec<_>>(), ["b", "d", "f", "h"]);
         let all: Vec<String> = named_paths(&import).into_iter().map(|(name, path)| format!("{name}={path}")).collect();
@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_imported_once_more_is_taken_out() {
+    fn names_that_are_imported_again_are_removed() {
         let unless = |others: &[&str]| {
             let others: Vec<String> = others.iter().map(|&other| other.to_owned()).collect();
             super::unless(IMPORT, &others).map(|text| text.split_whitespace().collect::<String>())

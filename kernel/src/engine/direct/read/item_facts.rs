@@ -1,4 +1,4 @@
-//! What an item's syntax tells of it: what it can shape, make and offer, and which files it names.
+//! Facts about an item that follow from its syntax.
 
 use std::collections::BTreeSet;
 
@@ -12,7 +12,7 @@ use super::imports;
 use super::key::DefinitionKey;
 use super::names::plain;
 
-/// The files and places that an item names. A macro's are those of its calls.
+/// Returns the files and lines that an item names. Those in a macro belong to its calls.
 pub(super) fn file_mentions(item: &Item) -> Vec<Mention> {
     match item {
         Item::Macro(item) if item.ident.is_some() => Vec::new(),
@@ -23,7 +23,7 @@ pub(super) fn file_mentions(item: &Item) -> Vec<Mention> {
     }
 }
 
-/// The names of an item's own generic parameters.
+/// Returns the names of an item's own generic parameters.
 pub(super) fn parameters(item: &Item) -> BTreeSet<String> {
     let generics = match item {
         Item::Impl(item) => &item.generics,
@@ -43,7 +43,7 @@ pub(super) fn parameters(item: &Item) -> BTreeSet<String> {
     names.collect()
 }
 
-/// Whether the layout of a type can depend on an item: what constants are, what types are, and what is expanded.
+/// Returns whether the layout of a type can depend on an item: on constants, types and macros.
 pub(super) fn shapes(item: &Item) -> bool {
     match item {
         Item::Fn(item) => item.sig.constness.is_some(),
@@ -56,7 +56,7 @@ pub(super) fn shapes(item: &Item) -> bool {
     }
 }
 
-/// Whether a function's body or signature makes types that have no name elsewhere, as far as its tokens tell.
+/// Returns whether a function's body or signature makes types without a name outside of it, judging by its tokens.
 pub(super) fn makes_types(item: &Item) -> bool {
     let Item::Fn(function) = item else { return false };
     fn any(tokens: proc_macro2::TokenStream) -> bool {
@@ -72,7 +72,7 @@ pub(super) fn makes_types(item: &Item) -> bool {
     any(function.to_token_stream())
 }
 
-/// The names that `use name::*` can bring, at any depth.
+/// Returns the names that `use name::*` can bring, at any depth.
 pub(super) fn offers(item: &Item) -> BTreeSet<String> {
     let mut names = BTreeSet::new();
     match item {

@@ -1,4 +1,4 @@
-//! Which definitions stand for the same thing.
+//! Identifies definitions that replace each other.
 
 use std::collections::BTreeSet;
 
@@ -7,7 +7,7 @@ use syn::Item;
 
 use super::names::plain;
 
-/// What a definition is found by. A later definition of the same key replaces it.
+/// Identifies a definition. A later definition with the same key replaces it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum DefinitionKey {
     Type(String),
@@ -22,7 +22,7 @@ pub(crate) enum DefinitionKey {
 }
 
 impl DefinitionKey {
-    /// What an item is found by.
+    /// Returns the key of an item.
     pub(crate) fn of(item: &Item) -> Self {
         let named = plain;
         match item {

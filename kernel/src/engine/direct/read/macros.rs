@@ -1,7 +1,7 @@
-//! What a macro call that is a statement stands for: items, which later cells have as well, statements, or a value.
+//! Decides what a macro call that is a statement expands to: items, which later cells have as well, statements, or a value.
 //!
-//! A macro's own text tells it now and then. Otherwise the call is compiled as one thing after the other, until it fits;
-//! what fitted is tried first when the macro is called again.
+//! The macro's text sometimes tells. Otherwise the call is compiled as one after the other until it fits;
+//! what fit is tried first when the macro is called again.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
@@ -12,7 +12,7 @@ use super::names::{Binding, plain};
 use super::split::{Split, Statement};
 use crate::engine::direct::session::items::Items;
 
-/// What a macro call stands for.
+/// What a macro call expands to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Stands {
     ForItems,
@@ -69,11 +69,11 @@ const PLAIN: &[&str] = &[
     "bail",
 ];
 
-/// What is known of macros from earlier calls.
+/// What earlier calls showed about macros.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Macros {
     stands: BTreeMap<String, Stands>,
-    /// They make no variables of the names in their calls.
+    /// Macros that do not make variables of the names in their calls.
     bind_nothing: BTreeSet<String>,
 }
 
@@ -86,20 +86,20 @@ struct Call {
     name: String,
     range: Range<usize>,
     stands: Stands,
-    /// What is tried when this does not fit.
+    /// Returns what is tried when this does not fit.
     next: Vec<Stands>,
     /// Names in the call that may be variables which it makes.
     candidates: BTreeSet<String>,
 }
 
 impl Macros {
-    /// A macro of this name is another one from now on.
+    /// Forgets a macro that is redefined.
     pub(crate) fn forget(&mut self, name: &str) {
         self.stands.remove(name);
         self.bind_nothing.remove(name);
     }
 
-    /// The calls of a cell, to be tried.
+    /// Returns the calls of a cell, to be tried.
     pub(crate) fn calls(&self, split: &Split, items: &Items) -> Calls {
         let mut made: BTreeSet<&str> = BTreeSet::new();
         let mut calls = BTreeMap::new();
@@ -133,7 +133,7 @@ impl Macros {
         Calls(calls)
     }
 
-    /// These calls compiled as they stand.
+    /// Remembers how these calls were read when the cell compiled.
     pub(crate) fn learn(&mut self, calls: &Calls) {
         for call in calls.0.values() {
             self.stands.insert(call.name.clone(), call.stands);
@@ -149,7 +149,7 @@ impl Calls {
         self.0.is_empty()
     }
 
-    /// Reads a cell so.
+    /// Applies these readings to a cell.
     pub(crate) fn apply(&self, split: &mut Split, code: &str, cell: u32) {
         let stands = |statement: &Statement, as_what| {
             self.0.get(&statement.range.start).is_some_and(|call| call.stands == as_what)
@@ -177,7 +177,7 @@ impl Calls {
         }
     }
 
-    /// Reads the calls at these offsets as the next thing that they may be. False if there is no such.
+    /// Reads the calls at these offsets in the next possible way. Returns false if none is left.
     pub(crate) fn reconsider(&mut self, offsets: &[usize]) -> bool {
         let wrong = |call: &&mut Call| offsets.iter().any(|at| call.range.contains(at)) && !call.next.is_empty();
         let mut any = false;
@@ -188,7 +188,7 @@ impl Calls {
         any
     }
 
-    /// These names are not variables that a call makes. False if none was taken for one.
+    /// Marks names as not made by a call. Returns false if none was considered one.
     pub(crate) fn unbind(&mut self, names: &BTreeSet<String>) -> bool {
         let mut any = false;
         for call in self.0.values_mut().filter(|call| call.stands == Stands::ForStatements) {
@@ -200,7 +200,7 @@ impl Calls {
     }
 }
 
-/// The names in a call's arguments that may be variables.
+/// Returns the names in a call's arguments that may be variables.
 fn names(tokens: TokenStream, found: &mut BTreeSet<String>) {
     let mut tokens = tokens.into_iter().peekable();
     let mut before = None;
@@ -226,7 +226,7 @@ fn names(tokens: TokenStream, found: &mut BTreeSet<String>) {
     }
 }
 
-/// Whether a `macro_rules!` has a `let` in it, so that it may make variables.
+/// Returns whether a `macro_rules!` contains a `let`, so that it may make variables.
 pub(crate) fn has_let(rules: TokenStream) -> bool {
     rules.into_iter().any(|token| match token {
         TokenTree::Group(group) => has_let(group.stream()),
@@ -235,7 +235,7 @@ pub(crate) fn has_let(rules: TokenStream) -> bool {
     })
 }
 
-/// Whether what a `macro_rules!` expands to are items, as the first words of its rules tell.
+/// Returns whether a `macro_rules!` expands to items, judging by the first words of its rules.
 pub(crate) fn makes_items(rules: TokenStream) -> bool {
     let mut tokens = rules.into_iter().peekable();
     let mut any = false;
@@ -257,7 +257,7 @@ fn starts_item(body: TokenStream) -> bool {
     let mut tokens = body.into_iter().peekable();
     while let Some(token) = tokens.next() {
         match token {
-            // `#[…]`, `$(#[$meta])*` and `$vis` may stand before an item.
+            // `#[…]`, `$(#[$meta])*` and `$vis` may come before an item.
             TokenTree::Punct(punct) if punct.as_char() == '#' => drop(tokens.next()),
             TokenTree::Punct(punct) if punct.as_char() == '$' => match tokens.next() {
                 Some(TokenTree::Group(group)) if starts_item(group.stream()) => return true,

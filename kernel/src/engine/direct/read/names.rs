@@ -1,4 +1,4 @@
-//! Which names a piece of source mentions, and which ones a pattern binds.
+//! The names that source mentions, and those that a pattern binds.
 
 use std::collections::BTreeSet;
 
@@ -6,7 +6,7 @@ use proc_macro2::{TokenStream, TokenTree};
 use quote::ToTokens;
 use syn::visit::Visit;
 
-/// Every identifier in the tokens, those in macro bodies and in inline format arguments included. What follows a
+/// Returns every identifier in the tokens, including those in macro bodies and inline format arguments. An identifier after a
 /// single dot is a field or a method, not a variable, and is left out.
 pub(crate) fn mentioned(tokens: &impl ToTokens) -> BTreeSet<String> {
     let mut found = BTreeSet::new();
@@ -33,7 +33,7 @@ fn scan(tokens: TokenStream, found: &mut BTreeSet<String>) {
     }
 }
 
-/// The names in `{name}`, `{name:?}`, `{0:width$}` and `{:.precision$}` of a string literal.
+/// Returns the names in `{name}`, `{name:?}`, `{0:width$}` and `{:.precision$}` of a string literal.
 fn format_arguments(literal: &str, found: &mut BTreeSet<String>) {
     if !literal.contains('"') {
         return;
@@ -54,13 +54,13 @@ fn is_name(text: &str) -> bool {
     text.starts_with(|c: char| c.is_alphabetic() || c == '_') && text.chars().all(|c| c.is_alphanumeric() || c == '_')
 }
 
-/// A name without the `r#` that a keyword needs.
+/// Returns a name without the `r#` that a keyword needs.
 pub(crate) fn plain(ident: &proc_macro2::Ident) -> String {
     let name = ident.to_string();
     name.strip_prefix("r#").map(str::to_owned).unwrap_or(name)
 }
 
-/// A name as source text writes it: keywords need `r#`.
+/// Returns a name as it is written in source: keywords need `r#`.
 pub(crate) fn written(name: &str) -> String {
     match syn::parse_str::<syn::Ident>(name) {
         Ok(_) => name.to_owned(),
@@ -68,16 +68,16 @@ pub(crate) fn written(name: &str) -> String {
     }
 }
 
-/// What a statement assigns to.
+/// The targets that a statement assigns to.
 #[derive(Default)]
 pub(crate) struct Assigned {
     /// The variables that get a new value, by `name = value`.
     pub(crate) names: BTreeSet<String>,
-    /// These, and variables that get a new value in a part, as by `name.field = value` and `(name, other) = value`.
+    /// The same, and variables of which a part is assigned, as by `name.field = value` and `(name, other) = value`.
     pub(crate) parts: BTreeSet<String>,
 }
 
-/// The variables on the left side of an assignment.
+/// Returns the variables on the left side of an assignment.
 struct Targets<'a>(&'a mut BTreeSet<String>);
 
 impl<'ast> Visit<'ast> for Targets<'_> {
@@ -97,7 +97,7 @@ impl<'ast> Visit<'ast> for Assigned {
     fn visit_item(&mut self, _: &'ast syn::Item) {}
 }
 
-/// What a statement assigns to.
+/// The targets that a statement assigns to.
 pub(crate) fn assigned(statement: &syn::Stmt) -> Assigned {
     let mut found = Assigned::default();
     found.visit_stmt(statement);
@@ -109,11 +109,11 @@ pub(crate) fn assigned(statement: &syn::Stmt) -> Assigned {
 pub(crate) struct Binding {
     pub(crate) name: String,
     pub(crate) mutable: bool,
-    /// Where it stands in the cell.
+    /// Its range in the cell.
     pub(crate) at: usize,
 }
 
-/// The variables of a pattern, in order. In a pattern that may fail to match, names that start with a capital letter are
+/// Returns the variables of a pattern, in order. In a refutable pattern, names that start with a capital letter are
 /// constants or variants.
 pub(crate) fn bound(pattern: &syn::Pat, refutable: bool) -> Vec<Binding> {
     struct Bound(Vec<Binding>, bool);
@@ -146,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn fields_are_no_variables_and_ranges_are() {
+    fn fields_are_not_variables_and_ranges_are() {
         assert_eq!(names("a.b(c).d; 0..e; f..=g"), ["a", "c", "e", "f", "g"]);
     }
 

@@ -1,4 +1,4 @@
-//! A cell's text taken apart: items, statements, and the expression whose value is shown.
+//! Splits a cell's text into items, statements, and the expression whose value is shown.
 
 use std::collections::BTreeSet;
 use std::ops::Range;
@@ -22,30 +22,30 @@ pub(crate) struct Split {
     pub(crate) tail: Option<Range<usize>>,
     /// The call of `main` of a cell that defines it and does nothing else.
     pub(crate) main: Option<MainCall>,
-    /// Something is awaited outside of functions and closures.
+    /// Whether something is awaited outside of functions and closures.
     pub(crate) awaits: bool,
 }
 
-/// A statement of the cell's top level, the tail included.
+/// A statement of the cell's top level, including the tail.
 pub(crate) struct Statement {
     pub(crate) range: Range<usize>,
     pub(crate) mentions: BTreeSet<String>,
     pub(crate) binds: Vec<Binding>,
     /// For a `let`, what it mentions outside its pattern.
     pub(crate) uses: BTreeSet<String>,
-    /// The type written in the `let`, if it is a plain name and says it all.
+    /// The type written in the `let`, if it is a complete type.
     pub(crate) declared: Option<String>,
-    /// What is added to the user's words, by offset in the cell, in order.
+    /// The insertions into the user's text, by offset in the cell, in order.
     pub(crate) edits: Vec<Edit>,
     pub(crate) role: Role,
-    /// It awaits something outside of functions and closures.
+    /// Whether it awaits something outside of functions and closures.
     pub(crate) awaits: bool,
     pub(crate) assigns: Assigned,
-    /// The files and places that it names.
+    /// The files and lines that it names.
     pub(crate) files: Vec<Mention>,
-    /// A macro call that is a statement of its own.
+    /// A macro call that is a statement.
     pub(crate) call: Option<syn::ItemMacro>,
-    /// The place of a `let`'s pattern: lines and columns, from 1.
+    /// The range of a `let`'s pattern: lines and columns, counted from 1.
     pub(crate) pattern: Option<Range<(usize, usize)>>,
 }
 
@@ -57,21 +57,21 @@ impl Statement {
     }
 }
 
-/// What a statement is to the ones after it.
+/// The role of a statement for those after it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Role {
     /// A `let` with a value.
     Let {
-        /// Where its value stands.
+        /// The range of its value.
         value: Range<usize>,
         /// The type that is written in it.
         kind: Option<String>,
-        /// What stands between the braces of its `else`.
+        /// The text between the braces of its `else`.
         diverges: Option<Range<usize>>,
     },
     /// A `let` that only names another variable or a part of one, or borrows it.
     Place,
-    /// A `let` whose variable gets its value later.
+    /// A `let` whose variable is assigned later.
     Open,
     /// Anything else.
     Work,
@@ -83,7 +83,7 @@ pub(crate) fn split(code: &str, cell: u32) -> Result<Split, SyntaxError> {
 }
 
 fn parse(code: &str, cell: u32) -> Result<Split, SyntaxError> {
-    // The parser remembers every text it has seen; spans of earlier cells are not used any more.
+    // The parser remembers every text it has seen. Spans of earlier cells are no longer used.
     proc_macro2::extra::invalidate_current_thread_spans();
     let parsed = Block::parse_within.parse_str(code).map_err(|error| SyntaxError::new(&error))?;
     let mut split = Split { definitions: Vec::new(), statements: Vec::new(), tail: None, main: None, awaits: false };
@@ -152,7 +152,7 @@ fn parse(code: &str, cell: u32) -> Result<Split, SyntaxError> {
 }
 
 impl Split {
-    /// The variables that the cell makes, each name once, with whether the last one is mutable.
+    /// Returns the variables that the cell makes, each name once, and whether the last one is mutable.
     pub(crate) fn made(&self) -> Vec<(&str, bool)> {
         let mut made: Vec<(&str, bool)> = Vec::new();
         for binding in self.statements.iter().flat_map(|statement| &statement.binds) {
@@ -162,10 +162,10 @@ impl Split {
         made
     }
 
-    /// Has the files and places that the cell names found where the notebook is.
+    /// Resolves the files and lines that the cell names relative to the notebook.
     ///
     /// # Errors
-    /// A module's file that is not there, by offset.
+    /// A module's file that does not exist, by offset.
     pub(crate) fn place(&mut self, places: &FileFolders<'_>) -> Result<(), (usize, String)> {
         for statement in self.statements.iter_mut().filter(|statement| !statement.files.is_empty()) {
             let (edits, _) = places.edits(&statement.files, false)?;
@@ -175,12 +175,12 @@ impl Split {
         self.definitions.iter_mut().try_for_each(|definition| definition.place(places))
     }
 
-    /// Whether it gives a new value to a variable.
+    /// Returns whether it assigns to a variable.
     pub(crate) fn assigns(&self, name: &str) -> bool {
         self.statements.iter().any(|statement| statement.assigns.names.contains(name))
     }
 
-    /// Whether it gives a new value to a variable or to a part of one.
+    /// Returns whether it assigns to a variable or to a part of one.
     pub(crate) fn assigns_part(&self, name: &str) -> bool {
         self.statements.iter().any(|statement| statement.assigns.parts.contains(name))
     }
@@ -203,8 +203,8 @@ impl Split {
         self.main = self.statements.is_empty().then(|| self.definitions.iter().find_map(Definition::as_main)).flatten();
     }
 
-    /// Has the errors that `?` meets at these places shown by `Debug`: line and column, from 1, or `None` for the call of
-    /// `main`. False if there is nothing to change.
+    /// Shows the errors of `?` at these positions with `Debug`: line and column, from 1, or `None` for the call of
+    /// `main`. Returns false if there is nothing to change.
     pub(crate) fn show_by_debug(&mut self, code: &str, places: &[Option<(usize, usize)>]) -> bool {
         let mut changed = false;
         for place in places {
@@ -232,7 +232,7 @@ impl Split {
         changed
     }
 
-    /// A statement's text as it is repeated in later cells.
+    /// Returns a statement's text as it is repeated in later cells.
     pub(crate) fn text(&self, code: &str, statement: &Statement) -> String {
         let mut text = edits::applied(&code[statement.range.clone()], statement.range.start, &statement.edits);
         if self.tail.as_ref() == Some(&statement.range) {
@@ -242,10 +242,10 @@ impl Split {
     }
 }
 
-/// What makes an error that cannot be displayed one that `?` takes.
+/// The conversion that lets `?` take an error without `Display`.
 const BY_DEBUG: &str = ".map_err(::chandlery::cell::by_debug)";
 
-/// Whether a cell's last statement has a value to show. A macro call in braces may expand to items, so it has none.
+/// Returns whether a cell's last statement has a value to show. A macro call in braces may expand to items, so it does not.
 fn is_value(statement: &Stmt) -> bool {
     match statement {
         Stmt::Expr(_, semicolon) => semicolon.is_none(),
@@ -260,11 +260,11 @@ fn role(local: &syn::Local) -> Role {
         syn::Pat::Type(typed) => Some(typed.ty.to_token_stream().to_string()),
         _ => None,
     };
-    // What only names a place cannot fail, and a pattern may take a part of it.
+    // An expression that only names a place cannot fail, and a pattern may take a part of it.
     if init.diverge.is_none() && is_place(&init.expr) {
         return Role::Place;
     }
-    // A temporary that is borrowed lives as long as the variable, if the borrow stands outside of all closures.
+    // A borrowed temporary lives as long as the variable if the borrow is outside of all closures.
     let mut value = &*init.expr;
     while let syn::Expr::Reference(borrow) = value {
         match &*borrow.expr {
@@ -287,7 +287,7 @@ fn role(local: &syn::Local) -> Role {
     Role::Let { value: value.span().byte_range(), kind, diverges }
 }
 
-/// Whether an expression is a variable, or a field of one at any depth.
+/// Returns whether an expression is a variable, or a field of one at any depth.
 fn is_place(expression: &syn::Expr) -> bool {
     match expression {
         syn::Expr::Path(_) => true,
@@ -355,7 +355,7 @@ mod tests {
     }
 
     #[test]
-    fn a_question_mark_is_found_by_its_place() {
+    fn a_question_mark_is_found_by_its_position() {
         let code = "let é = 1; f()?;\nif x { return; } else { g(\"é\")  ? }";
         let mut split = split(code, 1).unwrap();
         let places = [Some((1, 15)), Some((2, 33)), Some((2, 1)), None];

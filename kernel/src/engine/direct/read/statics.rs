@@ -7,11 +7,11 @@ use syn::Item;
 use syn::spanned::Spanned;
 use syn::visit::Visit;
 
-/// The statics in a definition. Each cell that is compiled with the definition has a copy of its own; the loader makes
-/// all of them the first one, because they are exported under one name.
+/// The statics in a definition. Each cell that is compiled with the definition has its own copy; the loader resolves
+/// all of them to the first one, because they are exported under one name.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Statics {
-    /// Part of the exported names, so that a static that is defined anew is a new one.
+    /// Part of the exported names, so that a redefined static is a new one.
     generation: u32,
     /// Offsets of `static` items in the text, with their names.
     pub(crate) items: Vec<(usize, String)>,
@@ -19,11 +19,11 @@ pub(crate) struct Statics {
     pub(crate) locals: Vec<(String, String)>,
 }
 
-/// Generations of statics; names must not repeat while the process lives that loaded them.
+/// Counts generations of statics; names must not repeat while the process that loaded them lives.
 static GENERATION: AtomicU32 = AtomicU32::new(1);
 
 impl Statics {
-    /// Those in an item, whose text starts at this offset of its cell.
+    /// Returns the statics in an item whose text starts at this offset of its cell.
     pub(crate) fn of(item: &Item, start: usize) -> Self {
         struct Finder(Vec<(usize, String)>, usize);
         impl<'ast> Visit<'ast> for Finder {
@@ -50,18 +50,18 @@ impl Statics {
         Self { generation, items: found.0, locals }
     }
 
-    /// They are other ones from now on.
+    /// Makes them new ones.
     pub(crate) fn renew(&mut self) {
         self.generation = GENERATION.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// The attribute that exports one: its number or offset keeps it apart from others of its name.
+    /// Returns the attribute that exports a static; its number or offset distinguishes it from others of its name.
     pub(crate) fn export(&self, name: &str, at: usize) -> String {
         format!("#[unsafe(export_name = \"chandlery_static_{}_{at}_{name}\")]", self.generation)
     }
 }
 
-/// The names and types of a `thread_local!`.
+/// Returns the names and types of a `thread_local!`.
 fn thread_locals(input: syn::parse::ParseStream<'_>) -> syn::Result<Vec<(String, String)>> {
     let mut locals = Vec::new();
     while !input.is_empty() {
@@ -91,7 +91,7 @@ mod tests {
     use crate::engine::direct::generate::source::Source;
 
     #[test]
-    fn statics_are_exported_wherever_they_stand() {
+    fn statics_are_exported_everywhere() {
         let code = "fn f() -> u8 {\n    static N: u8 = 1;\n    N\n}";
         let mut source = Source::default();
         split(code, 1).unwrap().definitions[0].emit(true, &mut source);

@@ -1,4 +1,4 @@
-//! Texts that are not Rust, and whether more lines could make them so.
+//! Syntax errors, and whether more lines could complete a text.
 
 use ra_ap_rustc_lexer::{FrontmatterAllowed, LiteralKind, RawStrError, TokenKind, tokenize, validate_raw_str};
 use syn::Block;
@@ -10,28 +10,28 @@ use super::depth::with_room;
 #[derive(Debug)]
 pub(crate) struct SyntaxError {
     pub(crate) message: String,
-    /// From 1.
+    /// Counted from 1.
     pub(crate) line: usize,
-    /// From 1, in characters.
+    /// Counted from 1, in characters.
     pub(crate) column: usize,
-    /// The compiler has nothing better to say of it.
+    /// Whether this message is used as it is, instead of the compiler's.
     pub(crate) is_final: bool,
 }
 
 impl SyntaxError {
-    /// What is said of a text that nests too deep.
+    /// Returns the error of a text that nests too deep.
     pub(crate) fn too_deep(deep: &super::depth::TooDeep) -> Self {
         Self { message: deep.to_string(), line: 1, column: 1, is_final: true }
     }
 
-    /// What the parser says of a text.
+    /// Returns the parser's error.
     pub(crate) fn new(error: &syn::Error) -> Self {
         let start = error.span().start();
         Self { message: error.to_string(), line: start.line, column: start.column + 1, is_final: false }
     }
 }
 
-/// What is open where a text ends.
+/// What is unclosed at the end of a text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Open {
     /// Nothing.
@@ -40,11 +40,11 @@ pub(crate) enum Open {
     Bracket,
     /// A string or a comment: what follows is part of it.
     Text,
-    /// A bracket is closed that is not open, or a character literal does not end with its line.
+    /// A closing bracket does not match, or a character literal does not end on its line.
     Never,
 }
 
-/// What is open at the end of a text.
+/// Returns what is unclosed at the end of a text.
 pub(crate) fn open(code: &str) -> Open {
     let mut brackets = Vec::new();
     let mut at = 0;
@@ -84,17 +84,17 @@ pub(crate) fn open(code: &str) -> Open {
     if brackets.is_empty() { Open::Nothing } else { Open::Bracket }
 }
 
-/// Whether a raw string that is not valid only lacks its end.
+/// Returns whether an invalid raw string only lacks its end.
 fn is_open_raw(text: &str, prefix: u32) -> bool {
     matches!(validate_raw_str(text, prefix), Err(RawStrError::NoTerminator { .. }))
 }
 
-/// What may follow where a text breaks off. The parser finds the fault of some texts in their last word (`async`), which
-/// is none once something follows that goes with it.
+/// Possible continuations of a text that breaks off. The parser reports some errors at the last word (`async`), which
+/// is valid once something that fits follows.
 const CONTINUATIONS: &[&str] =
     &["x", "{}", "struct X;", "fn x() {}", "move || {}", "|| {}", ": loop {}", "\"C\" fn x() {}", "move {}", ";"];
 
-/// Whether more lines could make a text valid that the parser refuses.
+/// Returns whether more lines could make a text valid that the parser refuses.
 pub(crate) fn can_go_on(code: &str) -> bool {
     match open(code) {
         Open::Bracket | Open::Text => return true,
@@ -106,15 +106,15 @@ pub(crate) fn can_go_on(code: &str) -> bool {
         let longer = format!("{code}\n{more}");
         let goes_on = || match Block::parse_within.parse_str(&longer) {
             Ok(_) => true,
-            // The end of all, or what was added: the text itself is right as far as it goes.
+            // The error is at the end or in the continuation: the text itself is a valid beginning.
             Err(error) => is_at_end(&error) || error.span().byte_range().start > code.len(),
         };
         with_room(&longer, goes_on).unwrap_or(false)
     })
 }
 
-/// Whether the parser missed something at the end of all text. Such an error has no place; one at the end of what is in
-/// brackets has theirs.
+/// Returns whether the parser expected something at the end of the text. Such an error does not have a position; one at the end of
+/// a bracket has that of the bracket.
 fn is_at_end(error: &syn::Error) -> bool {
     let message = error.to_string();
     error.span().byte_range().is_empty()
@@ -127,7 +127,7 @@ mod tests {
     use super::super::split::split;
     use super::*;
 
-    /// `None` for a text that is Rust.
+    /// Returns `None` for valid Rust.
     fn incomplete(code: &str) -> Option<bool> {
         split(code, 1).err().map(|_| can_go_on(code))
     }
@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn texts_that_break_off_can_go_on() {
+    fn texts_that_break_off_can_be_continued() {
         for code in [
             "/* open",
             "/* open /* nested */",
@@ -203,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn texts_with_a_fault_cannot_go_on() {
+    fn texts_with_an_error_cannot_be_continued() {
         for code in [
             "let c = '",
             "let x = );",
@@ -222,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn whole_texts_are_not_taken_for_open_ones() {
+    fn complete_texts_are_complete() {
         for code in [
             "let x = 1;",
             "let c = '\"'; let d = '\\''; let e = b'\\\\';",

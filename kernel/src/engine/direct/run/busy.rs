@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use crate::system;
 
-/// How long a cell may take to stop before the user is told why it still runs.
+/// How long a cell may take to stop before the user is told why it is still running.
 const OVERDUE: Duration = Duration::from_secs(1);
 
 /// The user asked to stop.
@@ -20,7 +20,7 @@ pub(crate) struct Busy(Mutex<State>);
 struct State {
     phase: Phase,
     asked: u32,
-    /// When the worker was asked, until the user was told that it has not stopped.
+    /// When the worker was asked to stop; cleared once the user has been told that it did not.
     waiting: Option<Instant>,
 }
 
@@ -42,50 +42,50 @@ impl Busy {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A cell is announced.
+    /// Announces a cell.
     pub(crate) fn announce(&self) {
         *self.state() = State { phase: Phase::Between, ..State::default() };
     }
 
-    /// A cell begins, announced or not.
+    /// Begins a cell, whether it was announced or not.
     pub(crate) fn begin(&self) {
         if matches!(self.state().phase, Phase::Idle) {
             self.announce();
         }
     }
 
-    /// The cell ended.
+    /// Ends the cell.
     pub(crate) fn end(&self) {
         self.state().phase = Phase::Idle;
     }
 
-    /// A compiler starts. Until [`compiled`](Self::compiled), its process may be killed, so nobody may wait for it.
+    /// Notes that a compiler starts. Until [`compiled`](Self::compiled), its process may be killed, so it must not be waited for.
     pub(crate) fn compiling(&self, process: u32) -> Result<(), Stopped> {
         self.enter(Phase::Compiling(process))
     }
 
-    /// The compiler is about to be waited for.
+    /// Notes that the compiler is about to be waited for.
     pub(crate) fn compiled(&self) -> Result<(), Stopped> {
         self.enter(Phase::Between)
     }
 
-    /// The worker starts on a request.
+    /// Notes that the worker starts a request.
     pub(crate) fn running(&self, process: u32) -> Result<(), Stopped> {
         self.enter(Phase::Running(process))
     }
 
-    /// The worker is done, or about to be waited for.
+    /// Notes that the worker is done, or about to be waited for.
     pub(crate) fn rested(&self) {
         let mut state = self.state();
         (state.phase, state.waiting) = (Phase::Between, None);
     }
 
-    /// Whether the worker was asked to stop and still runs; true once for each cell.
+    /// Returns whether the worker was asked to stop and is still running; true once for each cell.
     pub(crate) fn is_overdue(&self) -> bool {
         self.state().waiting.take_if(|asked| asked.elapsed() >= OVERDUE).is_some()
     }
 
-    /// How often the user asked to stop this cell.
+    /// Returns how often the user asked to stop this cell.
     pub(crate) fn asked(&self) -> u32 {
         self.state().asked
     }
@@ -96,7 +96,7 @@ impl Busy {
         if state.asked > 0 { Err(Stopped) } else { Ok(()) }
     }
 
-    /// Stops what is going on: a compiler at once; the worker first by asking, the second time by force.
+    /// Stops the current work: a compiler at once; the worker by request the first time, by force the second time.
     pub(crate) fn interrupt(&self) {
         let mut state = self.state();
         let (process, signal) = match state.phase {
@@ -107,7 +107,7 @@ impl Busy {
             }
             Phase::Compiling(process) => {
                 state.asked += 1;
-                // It leads a group: cargo has compilers of its own.
+                // It leads a process group, because cargo starts compilers.
                 system::send_group(process, system::KILL);
                 return;
             }
@@ -121,8 +121,8 @@ impl Busy {
             }
         };
         state.asked += 1;
-        // A child of ours that was not waited for: the phase changes before that. It leads a group, as a shell's job does, so
-        // programs that the cell waits for are stopped, too.
+        // A child that has not been waited for, because the phase changes before that. It leads a process group, like a shell's job, so
+        // programs that the cell waits for are stopped as well.
         system::send_group(process, signal);
     }
 }

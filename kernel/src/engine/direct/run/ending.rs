@@ -1,4 +1,4 @@
-//! The end of a notebook: its variables are dropped, as those of a program are.
+//! The end of a notebook: its variables are dropped, like those of a program.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,7 +11,7 @@ use crate::engine::{Outcome, Output};
 use crate::worker::frame::WorkerRequest;
 
 impl DirectEngine {
-    /// Has the worker drop all variables and end. One that takes longer than the limit is ended by force.
+    /// Asks the worker to drop all variables and exit. A worker that takes longer than the limit is killed.
     pub(crate) fn drop_variables(&mut self, limit: Duration, output: &mut dyn Output) -> Outcome {
         if self.worker.is_none() || limit.is_zero() {
             return Outcome::Ok;

@@ -1,4 +1,4 @@
-//! The worker seen from the engine: requests, and what became of them.
+//! The engine's side of the worker: requests and their results.
 
 pub(super) mod busy;
 pub(super) mod ending;

@@ -1,4 +1,4 @@
-//! The worker, seen from the engine: start it, send requests, forward what it reports.
+//! The worker process: starting it, sending requests, forwarding its reports.
 
 use std::io::{Read, Write};
 use std::os::fd::AsFd;
@@ -19,20 +19,20 @@ use crate::system;
 use crate::worker::frame::{self, Report, WorkerRequest};
 use crate::worker::{GREETING, SOCKET};
 
-/// After this long without more, what looked like the start of a marker is passed on as the text it is.
+/// After this long without more text, a possible start of a marker is passed on as text.
 const SETTLED: Duration = Duration::from_millis(30);
 
 /// How long a worker may take to exit after its variables are dropped.
 const EXIT: Duration = Duration::from_millis(300);
 
-/// So often the engine looks up from a worker that says nothing.
+/// How often the engine checks on a worker that is silent.
 const LOOK_UP: Duration = Duration::from_millis(250);
 
-/// What the engine has to do with a request while it is served.
+/// What the engine does while a request is served.
 pub(crate) struct Watch<'a> {
-    /// Called before a dead worker is waited for.
+    /// Is called before a dead worker is waited for.
     pub(crate) before_wait: &'a dyn Fn(),
-    /// What the user is to be told of a cell that was asked to stop and has not.
+    /// Returns what to tell the user about a cell that was asked to stop and has not.
     pub(crate) overdue: &'a dyn Fn() -> Option<String>,
 }
 
@@ -47,9 +47,9 @@ pub(crate) struct Worker {
     socket: UnixStream,
     out: (ChildStdout, Decoder),
     err: (ChildStderr, Decoder),
-    /// The end of what it wrote to standard error, which tells of its death.
+    /// The end of its standard error, which explains its death.
     last_words: String,
-    /// Where it is told that memory ran out, and how often it had when the last request began.
+    /// The control groups that count out-of-memory kills, and their count when the last request began.
     groups: MemoryGroups,
     kills: u64,
     contents: Contents,
@@ -57,7 +57,7 @@ pub(crate) struct Worker {
     pub(crate) type_paths: Vec<(String, String)>,
 }
 
-/// A request was served, or the worker died of it.
+/// The result of a request: it was served, or the worker died.
 pub(crate) enum Served {
     Done {
         ending: Ending,
@@ -66,7 +66,7 @@ pub(crate) enum Served {
         load: Duration,
         run: Duration,
     },
-    /// Its last words were forwarded; how it ended.
+    /// Its last output was forwarded; how it ended.
     Died(String),
 }
 
@@ -74,7 +74,7 @@ impl Worker {
     /// Starts a worker, in a folder if one is given, and waits until it is ready.
     pub(crate) fn start(program: &Path, folder: Option<&Path>) -> std::io::Result<Self> {
         let (mut ours, theirs) = UnixStream::pair()?;
-        // Told this way and not by an argument or a variable, which cells would see.
+        // Passed this way and not by an argument or a variable, which cells would see.
         ours.write_all(GREETING)?;
         let mut command = Command::new(program);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -200,7 +200,7 @@ impl Worker {
         self.finish_text(output);
         before_wait();
         descendants::end(self.id());
-        // Its socket is closed, so it is ending; a worker that only closed its socket is ended.
+        // Its socket is closed, so it is ending; a worker that only closed its socket is killed.
         let gone = (0..50).any(|_| {
             let gone = matches!(self.child.try_wait(), Ok(Some(_)));
             if !gone {
@@ -216,7 +216,7 @@ impl Worker {
         Served::Died(status.map_or_else(|error| error.to_string(), |status| self.describe(status)))
     }
 
-    /// Waits a moment for the end of a worker that was asked to end, and forwards its last text.
+    /// Waits a moment for the end of a worker that was asked to exit, and forwards its last text.
     pub(crate) fn finish(&mut self, output: &mut dyn Output) {
         let until = Instant::now() + EXIT;
         while matches!(self.child.try_wait(), Ok(None)) && Instant::now() < until {
@@ -225,12 +225,12 @@ impl Worker {
         self.finish_text(output);
     }
 
-    /// Forwards the text that is there.
+    /// Forwards the available text.
     pub(crate) fn drain_background_output(&mut self, output: &mut dyn Output) {
         self.drain(output);
     }
 
-    /// How it ended, if it did.
+    /// Returns how it ended, if it did.
     pub(crate) fn dead(&mut self, output: &mut dyn Output) -> Option<String> {
         let status = self.child.try_wait().ok()??;
         descendants::end(self.id());
@@ -251,13 +251,13 @@ impl Worker {
         let said = |words: &str| self.last_words.contains(words);
         let why = match signal {
             libc::SIGABRT if said("memory allocation of") => "SIGABRT: out of memory, an allocation failed",
-            libc::SIGABRT if said("overflowed its stack") => "SIGABRT: stack overflow, perhaps a recursion without end",
+            libc::SIGABRT if said("overflowed its stack") => "SIGABRT: stack overflow, perhaps infinite recursion",
             libc::SIGABRT if said("non-unwinding panic") || said("while processing panic") => {
-                "SIGABRT: a panic where none may be, such as in `drop` during another panic"
+                "SIGABRT: a panic where none is allowed, such as in `drop` during another panic"
             }
             libc::SIGABRT => "SIGABRT: abort",
             libc::SIGSEGV => "SIGSEGV: invalid memory access, or a stack overflow",
-            libc::SIGBUS => "SIGBUS: memory that is not there, such as of a mapped file that was cut",
+            libc::SIGBUS => "SIGBUS: memory that does not exist, such as of a mapped file that was truncated",
             libc::SIGFPE => "SIGFPE: arithmetic error",
             libc::SIGILL => "SIGILL: illegal instruction",
             libc::SIGKILL => "SIGKILL: ended from outside, perhaps because memory ran out",
@@ -270,7 +270,7 @@ impl Worker {
 
 impl Drop for Worker {
     fn drop(&mut self) {
-        // It may be in the middle of a cell, so closing the socket politely is not enough.
+        // It may be in the middle of a cell, so closing the socket is not enough.
         let _ = self.child.kill();
         descendants::end(self.id());
         let _ = self.child.wait();
@@ -291,5 +291,5 @@ fn pour(pipe: &mut impl Read, decoder: &mut Decoder, pass: &mut dyn FnMut(String
     }
 }
 
-/// How much of the last words is kept.
+/// How much of its last output is kept.
 const WORDS: usize = 4096;

@@ -1,4 +1,4 @@
-//! The engine's side of the worker: requests, what became of the variables, and a worker's end.
+//! Requests to the worker, what becomes of the variables, and the end of a worker.
 
 use std::collections::BTreeSet;
 
@@ -15,7 +15,7 @@ use crate::engine::direct::{CompiledCell, DirectEngine};
 use crate::engine::{Event, Outcome, Output, Stream};
 use crate::worker::frame::WorkerRequest;
 
-/// Output with the places in generated sources as cell and line, as in the messages of panics.
+/// Output in which positions in generated source are replaced by cell and line, as in the messages of panics.
 struct Placed<'a> {
     output: &'a mut dyn Output,
     sources: &'a outcome::Sources,
@@ -37,7 +37,7 @@ impl Output for Placed<'_> {
 }
 
 impl DirectEngine {
-    /// Runs a compiled cell. Nothing, if it did not run because it would store closures.
+    /// Runs a compiled cell. Returns `None` if it did not run because it would store closures.
     pub(crate) fn run(
         &mut self,
         code: &str,
@@ -80,7 +80,7 @@ impl DirectEngine {
         }
         if outcome != Outcome::Ok {
             for (name, _) in made.iter().filter(|(name, _)| !stored.contains(*name)) {
-                let why = format!("`{name}` was not stored: cell {number} did not run to its end");
+                let why = format!("`{name}` was not stored: cell {number} did not run to completion");
                 if before.has(name) || self.variables.why_gone(name).is_none() {
                     self.variables.lose(name, why);
                 }
@@ -89,7 +89,7 @@ impl DirectEngine {
         Some(outcome)
     }
 
-    /// Drops variables, and says why.
+    /// Drops variables, and notes why.
     pub(crate) fn forget(&mut self, gone: Vec<(String, String)>, output: &mut dyn Output) {
         if gone.is_empty() {
             return;
@@ -113,7 +113,7 @@ impl DirectEngine {
         }
     }
 
-    /// Sends a request to the worker and takes over what it changed.
+    /// Sends a request to the worker and records what it changed.
     pub(crate) fn request(
         &mut self,
         request: &WorkerRequest,
@@ -127,7 +127,7 @@ impl DirectEngine {
         }
     }
 
-    /// The same: how it ended in the worker, or the outcome if it did not get that far.
+    /// The same, but returns how it ended in the worker, or the outcome if it did not get that far.
     fn ending(
         &mut self,
         request: &WorkerRequest,
@@ -164,14 +164,14 @@ impl DirectEngine {
         Ok(ending)
     }
 
-    /// Forwards what threads of earlier cells wrote since.
+    /// Forwards what threads of earlier cells have written since.
     pub(crate) fn drain_background_output(&mut self, output: &mut dyn Output) {
         if let Some(worker) = &mut self.worker {
             worker.drain_background_output(&mut Placed { output, sources: &self.sources });
         }
     }
 
-    /// A worker that died between two cells, as of a thread that a cell left behind, is no fault of the next cell.
+    /// A worker that died between two cells, for example because of a thread that a cell left behind, is not an error of the next cell.
     pub(crate) fn reap_worker(&mut self, number: u32, output: &mut dyn Output) {
         let mut placed = Placed { output, sources: &self.sources };
         let Some(how) = self.worker.as_mut().and_then(|worker| worker.dead(&mut placed)) else { return };
@@ -188,7 +188,7 @@ impl DirectEngine {
         }
     }
 
-    /// The worker died: its variables are lost, definitions stay, and the next cell gets a new worker.
+    /// Handles the death of the worker: its variables are lost, definitions stay, and the next cell gets a new worker.
     pub(crate) fn buried(&mut self, how: &str, number: u32) -> Outcome {
         let lost = self.lose_worker(&format!("this variable was lost when the worker ended in cell {number}"));
         if self.busy.asked() > 1 {
@@ -199,19 +199,19 @@ impl DirectEngine {
     }
 }
 
-/// What a user is told whose interrupt changed nothing.
+/// The message for a user whose interrupt had no effect.
 fn still_runs<'a>(variables: impl Iterator<Item = &'a str>) -> String {
     let names: Vec<String> = variables.map(|name| format!("`{name}`")).collect();
     let loses = match names.as_slice() {
         [] => "there are no variables to lose".to_owned(),
-        names => format!("these variables are lost then: {}", names.join(", ")),
+        names => format!("that loses these variables: {}", names.join(", ")),
     };
     format!(
-        "this cell was asked to stop and still runs. It can stop at `chandlery::interrupt::check()?`, in progress bars, at `.await` and when it reads standard input. A second interrupt ends its process; {loses}\n"
+        "this cell was asked to stop and is still running. It can stop at `chandlery::interrupt::check()?`, in progress bars, at `.await` and when it reads standard input. A second interrupt ends its process; {loses}\n"
     )
 }
 
-/// Tells the user something about the cell that is no error.
+/// Shows the user a notice about the cell that is not an error.
 pub(crate) fn say(output: &mut dyn Output, text: &str) {
     output.event(Event::Text { stream: Stream::Stderr, text: format!("{text}\n") });
 }

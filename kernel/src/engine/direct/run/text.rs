@@ -1,4 +1,4 @@
-//! Bytes of a pipe as text, whatever boundaries the pipe has.
+//! Bytes of a pipe as text, independent of where reads split them.
 
 /// Joins characters that were split between two reads.
 #[derive(Debug, Default)]
@@ -7,7 +7,7 @@ pub(crate) struct Decoder {
 }
 
 impl Decoder {
-    /// The text that is complete now. Bytes that are no UTF-8 become `U+FFFD`.
+    /// Returns the text that is complete now. Bytes that are not UTF-8 become `U+FFFD`.
     pub(crate) fn push(&mut self, bytes: &[u8]) -> Option<String> {
         self.rest.extend_from_slice(bytes);
         let complete = match std::str::from_utf8(&self.rest) {
@@ -27,14 +27,14 @@ impl Decoder {
         (!text.is_empty()).then_some(text)
     }
 
-    /// What is left when no more comes.
+    /// Returns the rest at the end.
     pub(crate) fn finish(&mut self) -> Option<String> {
         let rest = std::mem::take(&mut self.rest);
         (!rest.is_empty()).then(|| String::from_utf8_lossy(&rest).into_owned())
     }
 }
 
-/// Whether the bytes are the start of one character, and not all of it.
+/// Returns whether the bytes are the start of a character, but not all of it.
 fn is_start(bytes: &[u8]) -> bool {
     matches!(std::str::from_utf8(bytes), Err(error) if error.valid_up_to() == 0 && error.error_len().is_none())
 }

@@ -1,4 +1,4 @@
-//! Definitions in force: which are replaced, which change with others, and which a piece of source needs.
+//! The definitions in force: which are replaced, which change with others, and which a piece of source needs.
 
 use std::collections::BTreeSet;
 
@@ -14,13 +14,13 @@ pub(crate) type At = (u32, usize, usize);
 pub(crate) struct Items(Vec<Definition>);
 
 impl Items {
-    /// These definitions with a cell's own in place of those they replace.
+    /// Returns these definitions with a cell's own in place of those they replace.
     pub(crate) fn with(&self, new: &[Definition]) -> Self {
         let kept = self.0.iter().filter(|old| !new.iter().any(|new| new.replaces(old)));
         let kept = kept.filter_map(|old| old.unless_imported(new));
         let mut items = Self(kept.chain(new.iter().cloned()).collect());
         if items.0.iter().any(Definition::has_statics) {
-            // A static of a type that is another one now is another static.
+            // A static whose type was redefined is a new static.
             let changed = self.changed_types(&items);
             let statics = items.0.iter_mut().filter(|item| !item.mentions().is_disjoint(&changed));
             statics.for_each(Definition::renew);
@@ -28,24 +28,24 @@ impl Items {
         items
     }
 
-    /// All of them, macros first.
+    /// Returns all definitions, macros first.
     pub(crate) fn all(&self) -> Vec<&Definition> {
         let mut all: Vec<&Definition> = self.0.iter().collect();
         all.sort_by_key(|item| !item.is_macro());
         all
     }
 
-    /// Whether a function of this name is defined.
+    /// Returns whether a function of this name is defined.
     pub(crate) fn is_function(&self, name: &str) -> bool {
         self.0.iter().any(|item| item.is_function() && item.names().any(|own| own == name))
     }
 
-    /// These definitions without some.
+    /// Returns these definitions without some.
     pub(crate) fn without(&self, dropped: &BTreeSet<At>) -> Self {
         Self(self.0.iter().filter(|item| !dropped.contains(&item.at)).cloned().collect())
     }
 
-    /// The names that `new` defines differently.
+    /// Returns the names that `new` defines differently.
     pub(crate) fn changed(&self, new: &[Definition]) -> BTreeSet<String> {
         self.differ(new).flat_map(Definition::names).map(str::to_owned).collect()
     }
@@ -54,12 +54,12 @@ impl Items {
         self.0.iter().filter(|old| new.iter().any(|new| new.replaces(old) && new.tokens != old.tokens))
     }
 
-    /// Types that mean something else in other definitions: values of them are not what those say.
+    /// Returns types that have another meaning in other definitions, so that stored values do not fit them.
     pub(crate) fn changed_types(&self, other: &Self) -> BTreeSet<String> {
         Reach::of(self).changed_types(&Reach::of(other))
     }
 
-    /// The definitions that depend on these names, also through others.
+    /// Returns the definitions that depend on these names, also indirectly.
     pub(crate) fn dependents(&self, names: &BTreeSet<String>) -> BTreeSet<At> {
         let spread = self.spread(names.clone());
         self.0.iter().filter(|item| !item.mentions().is_disjoint(&spread)).map(|item| item.at).collect()
@@ -78,8 +78,8 @@ impl Items {
         }
     }
 
-    /// These definitions with an import that lacks the name which it brings at a place, and that name; nothing if there
-    /// is no such import or it brings no other.
+    /// Returns these definitions with the name at a position removed from its import, and that name; `None` if there
+    /// is no such import or it does not bring another name.
     pub(crate) fn without_import(&self, place: (u32, usize, usize)) -> Option<(Self, String)> {
         let item = self.at(place).filter(|item| matches!(item.key, DefinitionKey::Use(_)))?;
         let (name, rest) = item.without_import(place)?;
@@ -88,21 +88,21 @@ impl Items {
         Some((Self(items.collect()), name))
     }
 
-    /// The definitions of these names.
+    /// Returns the definitions of these names.
     pub(crate) fn defining(&self, names: &BTreeSet<String>) -> BTreeSet<At> {
         let defining = self.0.iter().filter(|item| item.names().any(|name| names.contains(name)));
         defining.map(|item| item.at).collect()
     }
 
-    /// The definition that a place in a cell belongs to; line and column from 1.
+    /// Returns the definition at a position of a cell; line and column from 1.
     pub(crate) fn at(&self, (cell, line, column): (u32, usize, usize)) -> Option<&Definition> {
         let inside = |item: &&Definition| item.at.0 == cell && (item.at.1, item.at.2 + 1) <= (line, column);
         self.0.iter().filter(inside).max_by_key(|item| item.at)
     }
 
-    /// The definitions that a piece of source can need: those it names, what those name, impls for those types and for
-    /// foreign ones with their traits, and all imports, in the order they were given, macros first. Leaving out the rest
-    /// keeps late cells as quick as early ones. Those in `also` are taken anyway.
+    /// Returns the definitions that a piece of source can need: those it names, what those name, impls for those types and for
+    /// foreign ones with their traits, and all imports, in the order of definition, macros first. Leaving out the rest
+    /// keeps late cells as fast as early ones. Those in `also` are always included.
     pub(crate) fn needed(&self, mentions: &BTreeSet<String>, also: &BTreeSet<At>) -> Vec<&Definition> {
         let defined: BTreeSet<&str> = self.0.iter().flat_map(Definition::names).collect();
         let mut reached = mentions.clone();
@@ -136,29 +136,29 @@ impl Items {
         needed
     }
 
-    /// These definitions with another form in the place of some.
+    /// Returns these definitions with some replaced by another form.
     pub(crate) fn replaced(&self, mut form: impl FnMut(&Definition) -> Option<Definition>) -> Self {
         Self(self.0.iter().map(|item| form(item).unwrap_or_else(|| item.clone())).collect())
     }
 
-    /// Whether a type of this name is defined in a cell.
+    /// Returns whether a type of this name is defined in a cell.
     pub(crate) fn has_type(&self, name: &str) -> bool {
         self.0.iter().any(|item| matches!(&item.key, DefinitionKey::Type(defined) if defined == name))
     }
 
-    /// Whether a macro of this name is defined in a cell and expands to items.
+    /// Returns whether a macro of this name is defined in a cell and expands to items.
     pub(crate) fn makes_items(&self, name: &str) -> bool {
         self.0
             .iter()
             .any(|item| item.makes_items && matches!(&item.key, DefinitionKey::Macro(defined) if defined == name))
     }
 
-    /// The macro of this name.
+    /// Returns the macro of this name.
     pub(crate) fn macro_named(&self, name: &str) -> Option<&Definition> {
         self.0.iter().find(|item| matches!(&item.key, DefinitionKey::Macro(defined) if defined == name))
     }
 
-    /// Whether this name stands for a function, a constant, an import or the like.
+    /// Returns whether this name is a function, a constant, an import or another value.
     pub(crate) fn has_value(&self, name: &str) -> bool {
         self.0.iter().any(|item| {
             let own = !matches!(item.key, DefinitionKey::Macro(_)) && item.names().any(|own| own == name);
@@ -166,13 +166,13 @@ impl Items {
         })
     }
 
-    /// All definitions, macros first.
+    /// Returns all definitions, macros first.
     pub(crate) fn texts(&self) -> impl Iterator<Item = &str> {
         let part = |macros: bool| self.0.iter().filter(move |item| item.is_macro() == macros);
         part(true).chain(part(false)).map(|item| item.text.as_str())
     }
 
-    /// The defined names.
+    /// Returns the defined names.
     pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
         self.0.iter().flat_map(Definition::names)
     }

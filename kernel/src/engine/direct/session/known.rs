@@ -1,4 +1,4 @@
-//! One stored variable, and how later cells can say its type.
+//! A stored variable, and how later cells can name its type.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -12,25 +12,25 @@ use crate::engine::direct::read::names::{mentioned, written};
 #[derive(Clone, Debug)]
 pub(crate) struct Known {
     pub(crate) mutable: bool,
-    /// As the running program calls its type.
+    /// The name of its type in the running program.
     pub(crate) type_name: String,
     /// The cell that made it.
     pub(crate) cell: u32,
-    /// Which of all values ever stored it is.
+    /// The serial number of its value among all values ever stored.
     pub(crate) serial: u64,
     /// The generation of types it was stored with; in a later one its type has another identity for the compiler.
     pub(crate) generation: u32,
     pub(crate) how: TypeSource,
-    /// Fields that were moved away from it, and are not there.
+    /// Fields that were moved out of it.
     pub(crate) moved: BTreeSet<String>,
-    /// A number of which its cell leaves open what type it has.
+    /// Whether it is a number whose cell leaves its type open.
     pub(crate) is_open_number: bool,
     pub(super) mentions: BTreeSet<String>,
-    /// For a type that a cell's body made: what the statements mention that it follows from.
+    /// For a type that a cell's body made: the names in the statements that determine it.
     pub(super) roots: BTreeSet<String>,
 }
 
-/// How a cell says the type of a variable.
+/// How a cell names the type of a variable.
 #[derive(Clone, Debug)]
 pub(crate) enum TypeSource {
     /// The type can be written.
@@ -38,7 +38,7 @@ pub(crate) enum TypeSource {
     /// The compiler infers it from the statements that made the variable.
     Witness {
         text: String,
-        /// They await something.
+        /// Whether they await something.
         later: bool,
     },
     /// It is, or contains, a type that a cell's body made.
@@ -47,11 +47,11 @@ pub(crate) enum TypeSource {
 
 /// A cell whose body made types: closures, asynchronous blocks, types defined in a block.
 ///
-/// The compiler identifies such a type by the place of the closure around it among the closures of its function. A later
-/// cell repeats the statements in a closure at the same place, and the type is the same.
+/// The compiler identifies such a type by the index of the closure around it among the closures of its function. A later
+/// cell repeats the statements in a closure at the same index, so that the type is the same.
 #[derive(Debug)]
 pub(crate) struct CellLocalType {
-    /// Which closure of the cell's function the body is.
+    /// The index of the body among the closures of the cell's function.
     pub(crate) place: u32,
     pub(crate) text: String,
     pub(crate) later: bool,
@@ -82,23 +82,23 @@ impl Known {
         }
     }
 
-    /// A variable whose type can be written.
+    /// Creates a variable whose type can be written.
     #[cfg(test)]
     pub(crate) fn named(annotation: &str, mutable: bool) -> Self {
         Self::new(TypeSource::Named(annotation.to_owned()), mutable, annotation, 0)
     }
 
-    /// What its annotation or witness mentions.
+    /// Returns the names in its annotation or witness.
     pub(crate) fn mentions(&self) -> &BTreeSet<String> {
         &self.mentions
     }
 
-    /// For a type that a cell's body made: what the statements mention that it follows from.
+    /// For a type that a cell's body made: the names in the statements that determine it.
     pub(crate) fn roots(&self) -> &BTreeSet<String> {
         &self.roots
     }
 
-    /// A `let` that brings a variable of this type into a witness.
+    /// Returns a `let` that declares a variable of this type in a witness.
     pub(crate) fn stand_in(&self, name: &str) -> String {
         match &self.how {
             TypeSource::CellLocal(made) => format!("let mut {} = {}.any();", written(name), made.like(name)),
@@ -106,7 +106,7 @@ impl Known {
         }
     }
 
-    /// A `let` that declares the variable, for readers of source text.
+    /// Returns a `let` that declares the variable, for analyzing source.
     pub(crate) fn declaration(&self, name: &str) -> String {
         self.bring(name, self.mutable)
     }
@@ -117,12 +117,12 @@ impl Known {
         match &self.how {
             TypeSource::Named(annotation) => format!("let {mutable}{name}: {annotation} = ::chandlery::cell::any();"),
             TypeSource::Witness { text, .. } => format!("let {mutable}{name} = {{ {text}\n; {name} }};"),
-            // Its type has no name, and its makers are not at hand.
+            // Its type does not have a name, and the cells that made it are not available.
             TypeSource::CellLocal(_) => format!("let {mutable}{name} = ::chandlery::cell::any();"),
         }
     }
 
-    /// The cells whose bodies made its type, those of the variables they took first.
+    /// Collects the cells whose bodies made its type, after those of the variables that they took.
     pub(crate) fn makers(&self, name: &str, found: &mut BTreeMap<u32, (Arc<CellLocalType>, BTreeSet<String>)>) {
         let TypeSource::CellLocal(made) = &self.how else { return };
         for (name, known) in &made.outside {
@@ -133,7 +133,7 @@ impl Known {
 }
 
 impl CellLocalType {
-    /// The name that holds the type of a variable in a generated cell.
+    /// Returns the name that holds the type of a variable in a generated cell.
     pub(crate) fn like(&self, name: &str) -> String {
         format!("__like_{}_{name}", self.place)
     }

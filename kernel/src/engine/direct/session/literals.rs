@@ -1,5 +1,5 @@
-//! Variables that are a number and nothing else: in a program, the type of `let n = 1;` follows from later uses. A cell
-//! compiles without those, as `i32` or `f64`; when a later cell uses the variable as another number, it becomes one.
+//! Variables that are a plain number: in a program, the type of `let n = 1;` follows from later uses. A cell
+//! compiles without them, as `i32` or `f64`; when a later cell uses the variable as another type of number, it is converted.
 
 use std::collections::BTreeMap;
 
@@ -16,7 +16,7 @@ const FLOATS: &[&str] = &["f32", "f64"];
 /// The types that number variables have from a cell on, by name.
 pub(crate) type Retyped = BTreeMap<String, String>;
 
-/// Whether a cell leaves open which number a variable is: a literal without a type, used nowhere else in the cell.
+/// Returns whether a cell leaves the number type of a variable open: a literal without a type, not used elsewhere in the cell.
 pub(crate) fn is_open(code: &str, cell: &Split, name: &str) -> bool {
     let mut statements = cell.statements.iter().filter(|statement| statement.mentions.contains(name));
     let (Some(made), None) = (statements.next(), statements.next()) else { return false };
@@ -31,7 +31,7 @@ pub(crate) fn is_open(code: &str, cell: &Split, name: &str) -> bool {
         }
 }
 
-/// The number type that a message asks for instead of another one: of "cannot add `i32` to `usize`", `usize` for `i32`.
+/// Returns the number type that a message asks for instead of another: `usize` for `i32` in "cannot add `i32` to `usize`".
 fn wanted<'a>(message: &'a str, from: &str) -> Option<&'a str> {
     let types = if INTEGERS.contains(&from) { INTEGERS } else { FLOATS };
     let named = || message.split('`').skip(1).step_by(2);
@@ -46,7 +46,7 @@ fn wanted<'a>(message: &'a str, from: &str) -> Option<&'a str> {
 }
 
 impl Progress<'_> {
-    /// Number variables whose type was left open get the type that the cell uses them as.
+    /// Gives number variables with an open type the type that the cell uses them as.
     pub(crate) fn with_numbers(&mut self, found: &Diagnostics, at: &Rendering<'_>) -> bool {
         let mut again = false;
         for (place, messages) in found.mismatches(at) {
@@ -55,7 +55,7 @@ impl Progress<'_> {
             let Some(own) = statements.iter().find(|statement| statement.range.contains(&offset)) else { continue };
             for (name, known) in self.attempt.variables.iter() {
                 let from = known.type_name.as_str();
-                // A mutable one may hold a result by now, which `f32` would round.
+                // A mutable variable may hold a result by now, which `f32` would round.
                 let may_round = known.mutable && FLOATS.contains(&from);
                 let is_open = known.is_open_number && !may_round && !self.choice.retyped.contains_key(name);
                 if !is_open || !own.mentions.contains(name) {

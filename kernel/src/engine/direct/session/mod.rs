@@ -1,4 +1,4 @@
-//! What earlier cells left: definitions, variables and their types, and what of it a cell needs.
+//! The state that earlier cells left: definitions, variables and their types, and the part of it that a cell needs.
 
 pub(super) mod items;
 pub(super) mod known;

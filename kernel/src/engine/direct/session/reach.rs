@@ -1,7 +1,7 @@
-//! What the meaning of a type depends on: every definition that its layout, or the code that makes its values, can reach.
+//! The dependencies of a type's meaning: every definition that its layout, or the code that makes its values, can reach.
 //!
-//! A value that a cell stored keeps the meaning that its type had then. When a later cell redefines something in reach, the
-//! value is not what the type says any more, though its name is the same.
+//! A stored value keeps the meaning that its type had then. When a later cell redefines something in reach, the
+//! value no longer fits the type, although its name is the same.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,7 +10,7 @@ use super::known::{Known, TypeSource};
 use crate::engine::direct::read::definition::Definition;
 use crate::engine::direct::read::key::DefinitionKey;
 
-/// Names that nobody has to define.
+/// Names that need no definition.
 const STANDARD: &[&str] = &[
     "bool",
     "char",
@@ -73,17 +73,17 @@ const STANDARD: &[&str] = &[
     "ref",
 ];
 
-/// Where the type of a value comes from.
+/// The definitions that the type of a value comes from.
 #[derive(Debug)]
 pub(crate) struct Roots {
     names: BTreeSet<String>,
-    /// It is made by the body of a function or of a cell, so any impl in reach of that counts, not only the constants and
+    /// Whether it is made by the body of a function or of a cell, so that any impl in its reach counts, not only the constants and
     /// types in it.
     by_code: bool,
 }
 
 impl Roots {
-    /// The roots of a variable's type.
+    /// Returns the roots of a variable's type.
     pub(crate) fn of(known: &Known, items: &Items) -> Self {
         if let TypeSource::CellLocal(_) = known.how {
             return Self { names: known.roots().clone(), by_code: true };
@@ -93,7 +93,7 @@ impl Roots {
         Self { names, by_code }
     }
 
-    /// The roots of a definition.
+    /// Returns the roots of a definition.
     fn of_definition(item: &Definition) -> Self {
         Self { names: item.names().map(str::to_owned).collect(), by_code: item.is_function() }
     }
@@ -103,25 +103,25 @@ impl Roots {
     }
 }
 
-/// The names that cells defined in a type's name: `P` of `alloc::vec::Vec<cell::P>`.
+/// Returns the names in a type's name that cells defined: `P` in `alloc::vec::Vec<cell::P>`.
 fn in_type_name(type_name: &str) -> BTreeSet<String> {
     let words = type_name.split(|c: char| !(c.is_alphanumeric() || matches!(c, '_' | ':' | '#')));
     let paths = words.filter_map(|word| word.strip_prefix("cell::"));
     paths.filter_map(|path| path.split("::").next()).map(|name| name.trim_start_matches("r#").to_owned()).collect()
 }
 
-/// A definition, or one name of an import, and what it leads to.
+/// A definition, or one name of an import, and the names that it refers to.
 struct Node<'a> {
     item: &'a Definition,
-    /// What it says, however it is laid out.
+    /// Its content, independent of layout.
     meaning: String,
     leads: Vec<usize>,
 }
 
-/// The definitions in force, with what each leads to.
+/// The definitions in force, with the names that each refers to.
 pub(crate) struct Reach<'a> {
     nodes: Vec<Node<'a>>,
-    /// By name, what defines or imports it.
+    /// The definitions and imports of each name.
     defining: BTreeMap<&'a str, Vec<usize>>,
 }
 
@@ -131,7 +131,7 @@ impl<'a> Reach<'a> {
         let mut nodes = Vec::new();
         let mut defining: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
         let mut heads: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
-        // Imports of all names of something, with the first part of its path.
+        // Glob imports, with the first part of their path.
         let mut globs: Vec<(usize, &str)> = Vec::new();
         for item in items.all() {
             for (name, path) in item.import_paths() {
@@ -155,7 +155,7 @@ impl<'a> Reach<'a> {
         };
         let lead = |node: &Node<'_>| {
             let item = node.item;
-            // An import leads to what the first part of its path is.
+            // An import refers to the first part of its path.
             let first: BTreeSet<String> = match node.meaning.strip_prefix("use ") {
                 Some(path) if !item.import_paths().is_empty() => {
                     path.split("::").next().map(str::to_owned).into_iter().collect()
@@ -179,10 +179,10 @@ impl<'a> Reach<'a> {
         Self { nodes, defining }
     }
 
-    /// What all definitions say that a type with these roots depends on.
+    /// Returns the content of all definitions that a type with these roots depends on.
     fn meaning(&self, roots: &Roots) -> BTreeSet<&str> {
         let mut found = BTreeSet::new();
-        // A type of an unknown name may come from any macro call.
+        // A type with an unknown name may come from any macro call.
         let calls =
             || (0..self.nodes.len()).filter(|index| matches!(self.nodes[*index].item.key, DefinitionKey::Call(_)));
         let mut next: Vec<usize> = Vec::new();
@@ -205,7 +205,7 @@ impl<'a> Reach<'a> {
         found
     }
 
-    /// What makes a type with these roots another one in other definitions: the title of a definition, if any does.
+    /// Returns the title of the definition that changes a type with these roots under other definitions, if one does.
     pub(crate) fn change(&self, roots: &Roots, other: &Reach<'_>) -> Option<String> {
         if roots.are_empty() {
             return None;
@@ -218,14 +218,14 @@ impl<'a> Reach<'a> {
         new.or_else(|| ours.difference(&theirs).find_map(|meaning| title(self, meaning)))
     }
 
-    /// The types that mean something else in other definitions.
+    /// Returns the types that have another meaning under other definitions.
     pub(crate) fn changed_types(&self, other: &Reach<'_>) -> BTreeSet<String> {
         let changed =
             self.nodes.iter().map(|node| node.item).filter(|item| item.is_type() && self.changes(item, other));
         changed.flat_map(Definition::names).map(str::to_owned).collect()
     }
 
-    /// Whether other definitions make other types under the same names: the compiler has to tell them apart from then on.
+    /// Returns whether other definitions make other types of the same names, which the compiler has to distinguish from then on.
     pub(crate) fn makes_other_types(&self, other: &Reach<'_>) -> bool {
         let mut items = self.nodes.iter().map(|node| node.item);
         items.any(|item| (item.is_type() || item.makes_types()) && self.changes(item, other))
@@ -241,7 +241,7 @@ mod tests {
     use super::*;
     use crate::engine::direct::read::split::split;
 
-    /// Whether a type of cells means something else after one more cell.
+    /// Returns whether a type has another meaning after one more cell.
     fn changes(before: &str, name: &str, after: &str) -> bool {
         let definitions = |code: &str, cell| {
             let mut parsed = split(code, cell).unwrap();
@@ -256,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn every_way_to_a_layout_counts() {
+    fn every_dependency_of_a_layout_counts() {
         let constant = "struct A; impl A { const N: usize = 3; } struct P([u8; A::N]);";
         assert!(changes(constant, "P", "impl A { const N: usize = 4; }"));
         assert!(!changes(constant, "P", "impl A { fn other(&self) {} } fn a() {} struct Q;"));

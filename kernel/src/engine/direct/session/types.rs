@@ -1,4 +1,4 @@
-//! From the name a running program gives a type to the way a cell can write it.
+//! From the name of a type in the running program to the path that a cell can write.
 
 use std::collections::HashMap;
 
@@ -8,7 +8,7 @@ use syn::{GenericArgument, Path, PathArguments, Type};
 use super::items::Items;
 use crate::engine::direct::read::depth::with_room;
 
-/// Types of the standard library whose internal path is not their public one, or that are worth annotating.
+/// Types of the standard library whose internal path differs from their public path, or that are worth annotating.
 const STANDARD: &[(&str, &str)] = &[
     ("alloc::string::String", "::std::string::String"),
     ("alloc::vec::Vec", "::std::vec::Vec"),
@@ -47,7 +47,7 @@ const PRIMITIVES: &[&str] = &[
     "f32", "f64",
 ];
 
-/// Writes types down as cells can.
+/// Writes types as cells can name them.
 pub(crate) struct Namer<'a> {
     /// The toolkit's own table.
     pub(crate) toolkit: &'a HashMap<String, String>,
@@ -56,7 +56,7 @@ pub(crate) struct Namer<'a> {
 }
 
 impl Namer<'_> {
-    /// The annotation for a type with this name, if every part of it can surely be named.
+    /// Returns the annotation for a type with this name, if every part of it can be named for certain.
     pub(crate) fn annotation(&self, type_name: &str) -> Option<String> {
         let named = || {
             let parsed = syn::parse_str::<Type>(type_name).ok()?;

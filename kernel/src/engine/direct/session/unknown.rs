@@ -1,7 +1,7 @@
-//! When cells are checked: what is not known because the cell that would define it does not compile.
+//! Names that are unknown while cells are checked, because the cell that would define them does not compile.
 //!
 //! A later cell gets such a name by an import that fails. The compiler reports that failure, which is left out, and is
-//! silent on all that follows from it; what else is wrong in the cell is found.
+//! silent about everything that follows from it; other errors in the cell are found.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,12 +15,12 @@ use crate::engine::direct::read::split::split;
 pub(crate) struct Unknown(BTreeMap<String, u32>);
 
 impl Unknown {
-    /// These names would be defined by a cell.
+    /// Adds names that a cell would define.
     pub(crate) fn add(&mut self, names: &BTreeSet<String>, cell: u32) {
         self.0.extend(names.iter().map(|name| (name.clone(), cell)));
     }
 
-    /// They are known.
+    /// Removes names that are defined.
     pub(crate) fn remove(&mut self, names: &BTreeSet<String>) {
         self.0.retain(|name, _| !names.contains(name));
     }
@@ -29,7 +29,7 @@ impl Unknown {
         self.0.clear();
     }
 
-    /// What to say of a name.
+    /// Returns the explanation for a name.
     pub(crate) fn explain(&self, name: &str) -> Option<String> {
         let cell = self.0.get(name)?;
         Some(format!("`{name}` is not known: cell {cell} would define it, and is not known to compile"))
@@ -37,7 +37,7 @@ impl Unknown {
 }
 
 impl CellUnit<'_> {
-    /// Brings the unknown names that the cell and the definitions around it mention.
+    /// Imports the unknown names that the cell and its definitions mention.
     pub(crate) fn bring_unknown(&self, source: &mut Source) {
         if self.unknown.0.is_empty() {
             return;
@@ -54,7 +54,7 @@ impl CellUnit<'_> {
     }
 }
 
-/// The names that a piece of Rust would define.
+/// Returns the names that a piece of Rust would define.
 pub(crate) fn defined(code: &str) -> BTreeSet<String> {
     let Ok(parsed) = split(code, 0) else { return written(code) };
     let variables = parsed.made().into_iter().map(|(name, _)| name.to_owned());
@@ -62,7 +62,7 @@ pub(crate) fn defined(code: &str) -> BTreeSet<String> {
     variables.chain(items).chain(parsed.definitions.iter().flat_map(|item| item.imports().map(str::to_owned))).collect()
 }
 
-/// The names behind words such as `let` and `fn`, of a text that cannot be parsed.
+/// Returns the names after words such as `let` and `fn` in a text that cannot be parsed.
 fn written(code: &str) -> BTreeSet<String> {
     const BEFORE: &[&str] =
         &["let", "mut", "fn", "struct", "enum", "union", "trait", "type", "mod", "const", "static", "macro_rules"];

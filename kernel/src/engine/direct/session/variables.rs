@@ -13,12 +13,12 @@ use crate::engine::direct::read::names::written;
 use crate::engine::direct::read::split::Split;
 use crate::worker::ENTRY;
 
-/// The variables, and why some names are not variables any more.
+/// The variables, and why some names are no longer variables.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Variables {
     known: BTreeMap<String, Known>,
     gone: BTreeMap<String, String>,
-    /// Mutable variables that were moved away: they may get a new value.
+    /// Mutable variables that were moved: they may be assigned again.
     moved: BTreeMap<String, Known>,
 }
 
@@ -27,7 +27,7 @@ pub(crate) struct Change<'a> {
     pub(crate) code: &'a str,
     pub(crate) split: &'a Split,
     pub(crate) made: &'a [(&'a str, bool)],
-    /// Which closure of the cell's function its body is, unless it is another cell's, too.
+    /// The index of its body among the closures of its function, unless another cell's body has the same.
     pub(crate) place: Option<u32>,
     /// The generation of types that the cell was compiled with.
     pub(crate) generation: u32,
@@ -43,33 +43,33 @@ impl Variables {
         self.known.insert(name.to_owned(), known);
     }
 
-    /// What is known of a variable.
+    /// Returns what is known about a variable.
     pub(crate) fn get(&self, name: &str) -> Option<&Known> {
         self.known.get(name)
     }
 
-    /// Whether a cell made the variable of this name.
+    /// Returns whether this cell made the variable of this name.
     pub(crate) fn made_by(&self, name: &str, cell: u32) -> bool {
         self.known.get(name).is_some_and(|known| known.cell == cell)
     }
 
-    /// Whether there is a variable of this name.
+    /// Returns whether there is a variable of this name.
     pub(crate) fn has(&self, name: &str) -> bool {
         self.known.contains_key(name)
     }
 
-    /// The variables that were moved away and may get a new value.
+    /// Returns the variables that were moved and may be assigned again.
     pub(crate) fn moved(&self) -> impl Iterator<Item = (&str, &Known)> {
         self.moved.iter().map(|(name, known)| (name.as_str(), known))
     }
 
-    /// The variables that were moved away, whole or in part, and get a new value in a cell.
+    /// Returns the variables that were moved, whole or in part, and are assigned in a cell.
     pub(crate) fn reassigned(&self, cell: &Split) -> Vec<(&str, &Known)> {
         let rest = self.iter().filter(|(_, known)| !known.moved.is_empty());
         self.moved().chain(rest).filter(|(name, _)| cell.assigns(name)).collect()
     }
 
-    /// Notes that a variable was moved away; a mutable one may get a new value.
+    /// Notes that a variable was moved; a mutable one may be assigned again.
     pub(crate) fn give_away(&mut self, name: &str, known: Option<Known>, why: String) {
         self.lose(name, why);
         if let Some(known) = known.filter(|known| known.mutable) {
@@ -77,12 +77,12 @@ impl Variables {
         }
     }
 
-    /// Why a name that was a variable is none now.
+    /// Returns why a name is no longer a variable.
     pub(crate) fn why_gone(&self, name: &str) -> Option<&str> {
         self.gone.get(name).map(String::as_str)
     }
 
-    /// The places of the bodies that made types still in use.
+    /// Returns the indices of the bodies that made types that are still in use.
     pub(crate) fn places(&self) -> BTreeSet<u32> {
         let mut makers = BTreeMap::new();
         self.iter().for_each(|(name, known)| known.makers(name, &mut makers));
@@ -96,7 +96,7 @@ impl Variables {
         self.gone.insert(name.to_owned(), why);
     }
 
-    /// Notes why there is nothing of this name, unless it is a variable.
+    /// Notes why a name is not defined, unless it is a variable.
     pub(crate) fn explain(&mut self, name: &str, why: String) {
         if !self.known.contains_key(name) {
             self.gone.insert(name.to_owned(), why);
@@ -115,8 +115,8 @@ impl Variables {
         names
     }
 
-    /// Takes over what the worker says is stored after a cell or a magic. Returns variables that no cell could use,
-    /// because nothing can name their type: the worker should drop them.
+    /// Records the variables that the worker has stored after a cell or a magic. Returns variables that no cell could use,
+    /// because their type cannot be named: the worker should drop them.
     pub(crate) fn update(
         &mut self,
         stored: &[Variable],
@@ -181,10 +181,10 @@ impl Variables {
 }
 
 impl Change<'_> {
-    /// What is known of a variable that the cell made and moved away, so that it was never stored.
+    /// Returns what is known about a variable that the cell made and moved, so that it was never stored.
     pub(crate) fn unstored(&self, name: &str, before: &Variables, cell: u32) -> Option<Known> {
         let (_, mutable) = self.made.iter().find(|(made, _)| *made == name)?;
-        // What follows its `let` moves it, so its type is taken before.
+        // A statement after its `let` moves it, so its type is taken before that.
         let statements = &self.split.statements;
         let made =
             statements.iter().rposition(|statement| statement.binds.iter().any(|binding| binding.name == name))?;
@@ -226,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn closures_keep_the_place_of_their_cell() {
+    fn closures_keep_the_index_of_their_cell() {
         let (items, toolkit) = (Items::default(), HashMap::new());
         let namer = Namer { toolkit: &toolkit, items: &items };
         let type_name = format!("cell::{ENTRY}::{{{{closure}}}}::{{{{closure}}}}");

@@ -8,8 +8,8 @@ use crate::engine::direct::read::names::written;
 use crate::engine::direct::read::split::Statement;
 
 impl CellLocalType {
-    /// What later cells repeat for these variables: the statements that they follow from, and all that hold closures,
-    /// because closures are counted.
+    /// Returns what later cells repeat for these variables: the statements that determine them, and all that contain closures,
+    /// because closures are numbered.
     pub(super) fn of(change: &Change<'_>, before: &BTreeMap<String, Known>, names: &BTreeSet<&str>) -> Self {
         let statements = &change.split.statements;
         let counted = |statement: &&Statement| {
@@ -42,7 +42,7 @@ impl CellLocalType {
     }
 }
 
-/// The statements of a cell that the type of one of its variables depends on.
+/// Returns the statements of a cell that the type of one of its variables depends on.
 pub(super) fn witness(name: &str, change: &Change<'_>, before: &BTreeMap<String, Known>) -> String {
     let statements = &change.split.statements;
     let declares = |statement: &&Statement| statement.binds.iter().any(|binding| binding.name == name);
@@ -58,12 +58,12 @@ pub(super) fn witness(name: &str, change: &Change<'_>, before: &BTreeMap<String,
     text.join("\n")
 }
 
-/// The statements of a cell that one of its variables follows from, and the names in them.
+/// Returns the statements of a cell that determine one of its variables, and the names in them.
 fn slice<'a>(name: &'a str, change: &'a Change<'_>) -> (Vec<bool>, BTreeSet<&'a str>) {
     let statements = &change.split.statements;
     let mut needed = BTreeSet::from([name]);
     let mut taken = vec![false; statements.len()];
-    // Later statements may settle a type that a `let` leaves open, as `push` does for `Vec::new()`.
+    // Later statements may determine a type that a `let` leaves open, as `push` does for `Vec::new()`.
     for (statement, taken) in statements.iter().zip(&mut taken).rev() {
         let binds = statement.binds.iter().any(|binding| needed.contains(binding.name.as_str()));
         let settles = statement.binds.is_empty() && statement.mentions.contains(name);
@@ -75,7 +75,7 @@ fn slice<'a>(name: &'a str, change: &'a Change<'_>) -> (Vec<bool>, BTreeSet<&'a 
     (taken, needed)
 }
 
-/// What a type that a cell's body made depends on: the names in the statements that its variable follows from, and in the
+/// Returns what a type that a cell's body made depends on: the names in the statements that determine its variable, and in the
 /// types of the variables that those use.
 pub(super) fn roots(name: &str, change: &Change<'_>, before: &BTreeMap<String, Known>) -> BTreeSet<String> {
     let (taken, needed) = slice(name, change);

@@ -1,19 +1,19 @@
-//! Which tests `%test` runs: the words behind it, as the test harness of cargo takes them.
+//! Selects the tests that `%test` runs, with the arguments of cargo's test harness.
 
 use super::found::Test;
 
-/// What is asked of `%test`.
+/// The arguments of `%test`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Filter {
-    /// Parts of names; none for all.
+    /// Parts of names; empty for all tests.
     names: Vec<String>,
     skipped: Vec<String>,
-    /// The names are whole.
+    /// Whether the names are complete.
     exact: bool,
     ignored: Ignored,
 }
 
-/// What becomes of tests that are ignored.
+/// The treatment of ignored tests.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Ignored {
     #[default]
@@ -36,11 +36,11 @@ impl Filter {
                 "--include-ignored" => filter.ignored = Ignored::Include,
                 "--skip" => match words.next() {
                     Some(name) => filter.skipped.push(name.to_owned()),
-                    None => return Err("--skip needs a part of a name".to_owned()),
+                    None => return Err("--skip needs part of a name".to_owned()),
                 },
                 flag if flag.starts_with('-') => {
                     return Err(format!(
-                        "%test does not know {flag}: it takes parts of names, --exact, --skip NAME, --ignored and --include-ignored"
+                        "%test does not have {flag}: it takes parts of names, --exact, --skip NAME, --ignored and --include-ignored"
                     ));
                 }
                 name => filter.names.push(name.to_owned()),
@@ -49,18 +49,18 @@ impl Filter {
         Ok(filter)
     }
 
-    /// Whether a test is chosen by its name.
+    /// Returns whether a test is selected by its name.
     pub(super) fn chooses(&self, test: &Test) -> bool {
         let fits = |part: &String| if self.exact { test.name == *part } else { test.name.contains(part) };
         (self.names.is_empty() || self.names.iter().any(fits)) && !self.skipped.iter().any(fits)
     }
 
-    /// Whether a chosen test runs; else it is ignored, or not listed.
+    /// Returns whether a selected test runs; otherwise it is ignored or not listed.
     pub(super) fn runs(&self, test: &Test) -> bool {
         test.ignored.is_none() || self.ignored != Ignored::No
     }
 
-    /// Whether a chosen test is listed.
+    /// Returns whether a selected test is listed.
     pub(super) fn lists(&self, test: &Test) -> bool {
         test.ignored.is_some() || self.ignored != Ignored::Only
     }
@@ -82,7 +82,7 @@ mod tests {
     }
 
     #[test]
-    fn names_are_chosen_as_cargo_chooses_them() {
+    fn tests_are_selected_as_by_cargo() {
         let all = [test("tests::adds", false), test("adds_more", true), test("other", false)];
         let chosen = |words: &str| {
             let filter = Filter::parse(words).unwrap();

@@ -1,4 +1,4 @@
-//! The tests in a definition, and the definition in a form in which they can be called.
+//! Finds the tests in a definition, and rewrites it so that they can be called.
 
 use std::ops::Range;
 
@@ -15,17 +15,17 @@ pub(in super::super) struct Test {
     pub(in super::super) name: String,
     /// The cell that defines it.
     pub(in super::super) cell: u32,
-    /// It is to panic; with a message that holds this text.
+    /// It must panic, with a message that contains this text.
     pub(super) should_panic: Option<String>,
     /// Why it is ignored, if it is.
     pub(super) ignored: Option<String>,
-    /// Why it cannot run.
+    /// Why it cannot be run.
     pub(super) problem: Option<&'static str>,
-    /// The `cfg`s that it and its modules stand under.
+    /// The `cfg`s of the test and its modules.
     pub(super) conditions: String,
 }
 
-/// A change of the text that keeps all that stands behind it in its column, if there is room.
+/// A replacement that keeps the columns of the text after it, if there is room.
 struct Replacement(Range<usize>, String);
 
 #[derive(Default)]
@@ -34,7 +34,7 @@ struct FoundTest {
     changes: Vec<Replacement>,
 }
 
-/// The tests in a definition, and the definition without their attributes and with them in reach; nothing if there are none.
+/// Returns the tests in a definition, and the definition without their attributes and with the tests visible; `None` without tests.
 pub(in super::super) fn tests(definition: &Definition) -> Option<(Vec<Test>, Definition)> {
     if !definition.text.contains("test") {
         return None;
@@ -56,7 +56,7 @@ pub(in super::super) fn tests(definition: &Definition) -> Option<(Vec<Test>, Def
 }
 
 impl FoundTest {
-    /// `above` is the path of the modules around, with `::` behind; `conditions` are their `cfg`s.
+    /// `above` is the path of the surrounding modules, ending in `::`; `conditions` are their `cfg`s.
     fn item(&mut self, item: &Item, cell: u32, above: &str, conditions: &str, text: &str) {
         match item {
             Item::Fn(function) => self.function(function, cell, above, conditions, text),
@@ -72,7 +72,7 @@ impl FoundTest {
         for item in module.content.iter().flat_map(|(_, items)| items) {
             self.item(item, cell, &path, &conditions, text);
         }
-        // The root sees its own modules.
+        // Top-level modules are visible already.
         if self.tests.len() > before && !above.is_empty() {
             let redundant = module.attrs.iter().filter(|attribute| is_cfg_test(attribute));
             let blank = redundant.map(|attribute| attribute.span().byte_range()).collect();
@@ -84,7 +84,7 @@ impl FoundTest {
     fn function(&mut self, function: &ItemFn, cell: u32, above: &str, conditions: &str, text: &str) {
         let Some(attribute) = function.attrs.iter().find(|attribute| is_test(attribute)) else { return };
         let signature = &function.sig;
-        // tokio's makes a test of an asynchronous function, and so does its `main`, without the attribute `test`.
+        // `#[tokio::test]` makes an asynchronous function a test; `#[tokio::main]` makes it an ordinary function.
         let path = attribute.path();
         let tokio = path.segments.first().is_some_and(|first| first.ident == "tokio");
         let mut test = Test {
@@ -126,7 +126,7 @@ impl FoundTest {
         self.tests.push(test);
     }
 
-    /// Blanks attributes out and makes the item visible: in the room of the last attribute if that is one of them, else
+    /// Blanks attributes out and makes the item visible: in place of the last attribute if that is one of them, otherwise
     /// before the item's first word.
     fn open(
         &mut self,
@@ -159,7 +159,7 @@ fn is_test(attribute: &Attribute) -> bool {
         && !matches!(attribute.meta, Meta::NameValue(_))
 }
 
-/// The `cfg` attributes but for `#[cfg(test)]`, which holds.
+/// Returns the `cfg` attributes except `#[cfg(test)]`, which is true.
 fn cfgs(attributes: &[Attribute]) -> String {
     let conditions = attributes.iter().filter(|attribute| attribute.path().is_ident("cfg") && !is_cfg_test(attribute));
     conditions.map(|attribute| attribute.to_token_stream().to_string()).collect()
@@ -169,7 +169,7 @@ fn is_cfg_test(attribute: &Attribute) -> bool {
     attribute.path().is_ident("cfg") && attribute.parse_args::<syn::Ident>().is_ok_and(|word| word == "test")
 }
 
-/// The text of `#[ignore = "…"]`, `#[should_panic = "…"]` or `#[should_panic(expected = "…")]`.
+/// Returns the text of `#[ignore = "…"]`, `#[should_panic = "…"]` or `#[should_panic(expected = "…")]`.
 fn words(attribute: &Attribute) -> Option<String> {
     let of = |value: &syn::Expr| match value {
         syn::Expr::Lit(syn::ExprLit { lit: syn::Lit::Str(text), .. }) => Some(text.value()),
@@ -197,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn attributes_go_and_all_else_keeps_its_column() {
+    fn attributes_are_removed_and_columns_stay() {
         let (tests, text) = of("#[test] #[should_panic(expected = \"é\")]\n#[ignore]\nfn f() { g() }");
         assert_eq!(text, "                                       \npub      \nfn f() { g() }");
         assert_eq!((tests[0].should_panic.as_deref(), tests[0].ignored.as_deref()), (Some("é"), Some("")));
@@ -209,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn modules_of_tests_are_looked_through() {
+    fn modules_of_tests_are_searched() {
         let code = "mod a {\n    #[cfg(test)]\n    mod tests { #[test] fn x() {} #[test] pub fn y() {} fn z() {} }\n}";
         let (tests, text) = of(code);
         assert_eq!(tests.iter().map(|test| test.name.as_str()).collect::<Vec<_>>(), ["a::tests::x", "a::tests::y"]);

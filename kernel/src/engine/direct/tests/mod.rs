@@ -1,4 +1,4 @@
-//! `%test`: the tests that cells define, compiled once more with what they need and `--cfg test`, and run in the worker.
+//! `%test`: compiles the tests that cells define again, with what they need and `--cfg test`, and runs them in the worker.
 
 mod filter;
 mod found;
@@ -16,10 +16,10 @@ use filter::Filter;
 use found::Test;
 use report::{Results, TestOutput};
 
-/// The function that runs the chosen tests, and its call.
+/// Returns the function that runs the selected tests, and its call.
 const RUNNER: &str = "__chandlery_tests";
 
-/// All tests in force, with the definitions in a form in which they can be called.
+/// Returns all tests in force, with the definitions rewritten so that they can be called.
 fn all_tests(items: &Items) -> (Vec<Test>, Items) {
     let mut all = Vec::new();
     let callable = items.replaced(|definition| {
@@ -31,7 +31,7 @@ fn all_tests(items: &Items) -> (Vec<Test>, Items) {
     (all, callable)
 }
 
-/// The code that runs some tests, by their numbers.
+/// Returns the code that runs some tests, by number.
 fn runner(tests: &[(usize, &Test)]) -> String {
     let call = |(number, test): &(usize, &Test)| {
         format!("{}({number}, || ::chandlery::cell::testing::failure({}())), ", test.conditions, test.name)
@@ -44,7 +44,7 @@ fn runner(tests: &[(usize, &Test)]) -> String {
 }
 
 impl DirectEngine {
-    /// Runs the tests that the words of a line choose, and shows them as a table.
+    /// Runs the tests that the words of a line select, and shows them as a table.
     pub(super) fn test(
         &mut self,
         words: &str,
@@ -65,7 +65,10 @@ impl DirectEngine {
         }
         if chosen.is_empty() {
             let names: Vec<&str> = all.iter().map(|test| test.name.as_str()).collect();
-            return usage(self, &format!("`%test {words}` chooses no test; defined are {}", names.join(", ")));
+            return usage(
+                self,
+                &format!("`%test {words}` does not select a test; the defined tests are {}", names.join(", ")),
+            );
         }
         let runs = |test: &Test| filter.runs(test) && test.problem.is_none();
         let run: Vec<(usize, &Test)> = chosen.iter().copied().enumerate().filter(|(_, test)| runs(test)).collect();
@@ -85,7 +88,7 @@ impl DirectEngine {
         results.outcome(outcome)
     }
 
-    /// Compiles and runs the code that calls tests. The definitions in force stay what they are.
+    /// Compiles and runs the code that calls tests. The definitions in force do not change.
     fn run_tests(
         &mut self,
         code: &str,
@@ -106,12 +109,12 @@ impl DirectEngine {
         outcome
     }
 
-    /// The tests in modules before a cell, to tell which of them it replaces; nothing if it has no tests.
+    /// Returns the tests in modules before a cell, to find those it replaces; `None` if the cell does not have tests.
     pub(super) fn tests_before(&self, code: &str) -> Vec<Test> {
         if code.contains("test") { all_tests(&self.items).0 } else { Vec::new() }
     }
 
-    /// Says which tests a cell defined, and which are gone because it defined another module of the same name.
+    /// Shows which tests a cell defined, and which are gone because it defined another module of the same name.
     pub(super) fn tell_of_tests(&mut self, code: &str, number: u32, before: &[Test], output: &mut dyn Output) {
         if !code.contains("test") {
             return;
@@ -121,7 +124,7 @@ impl DirectEngine {
         let gone: Vec<String> = gone.map(|test| format!("`{}` of cell {}", test.name, test.cell)).collect();
         if !gone.is_empty() {
             let gone = gone.join(", ");
-            serving::say(output, &format!("gone with the module that cell {number} defines again: {gone}"));
+            serving::say(output, &format!("removed with the module that cell {number} redefines: {gone}"));
         }
         let data = match all.iter().filter(|test| test.cell == number).count() {
             0 => return,

@@ -1,4 +1,4 @@
-//! What tests did: told by the worker while they run, then a table and an outcome.
+//! The report of tests: collected from the worker while they run, then a table and an outcome.
 
 use chandlery::cell::testing::FORM;
 use chandlery::display::{Align, Cell, Mark, MimeBundle, TableView};
@@ -9,10 +9,10 @@ use super::found::Test;
 use crate::engine::direct::explain::outcome::error;
 use crate::engine::{Event, Outcome, Output};
 
-/// How much of what a test prints is kept.
+/// How much of a test's output is kept.
 const MOST_TEXT: usize = 1 << 16;
 
-/// What the worker tells of a test: that it begins, or how it ended.
+/// The worker's report of a test: that it begins, or how it ended.
 #[derive(Debug, Default, Deserialize)]
 struct TestEvent {
     test: usize,
@@ -22,14 +22,14 @@ struct TestEvent {
     place: Option<String>,
 }
 
-/// A test that began, and what it printed.
+/// A test that began, and its output.
 #[derive(Debug, Default)]
 pub(super) struct TestRun {
     line: TestEvent,
     printed: String,
 }
 
-/// Output of tests: what they print is kept for the report, all else is shown.
+/// The output of tests: what they print is kept for the report, everything else is shown.
 pub(super) struct TestOutput<'a> {
     output: &'a mut dyn Output,
     ran: Vec<TestRun>,
@@ -84,11 +84,11 @@ struct TestRow {
     printed: String,
 }
 
-/// The results of the tests that were chosen.
+/// Returns the results of the selected tests.
 pub(super) struct Results(Vec<TestRow>);
 
 impl Results {
-    /// `placed` makes cell and line of a place in generated source.
+    /// `placed` replaces positions in generated source by cell and line.
     pub(super) fn new(chosen: &[&Test], filter: &Filter, ran: Vec<TestRun>, placed: &dyn Fn(String) -> String) -> Self {
         let mut ran: Vec<Option<TestRun>> = ran.into_iter().map(Some).collect();
         let mut rows = Vec::new();
@@ -109,7 +109,7 @@ impl Results {
                 row.place = line.place.filter(|_| row.failed.is_some()).map(placed);
                 row.printed = printed;
             } else if row.failed.is_none() && row.ignored.is_none() {
-                // Its `cfg` leaves it out, or the tests ended before it.
+                // It is excluded by its `cfg`, or the tests ended before it.
                 continue;
             }
             rows.push(row);
@@ -117,7 +117,7 @@ impl Results {
         Self(rows)
     }
 
-    /// Name, result, time and message of each.
+    /// Returns a table with name, result, time and message of each test.
     pub(super) fn table(&self) -> MimeBundle {
         let columns =
             [("test", Align::Left), ("result", Align::Left), ("seconds", Align::Right), ("message", Align::Left)];
@@ -152,7 +152,7 @@ impl Results {
         title
     }
 
-    /// How the cell ends: `outcome`, unless all ran and one failed.
+    /// Returns the outcome of the cell: `outcome`, unless all tests ran and one failed.
     pub(super) fn outcome(&self, outcome: Outcome) -> Outcome {
         let failed: Vec<&TestRow> = self.0.iter().filter(|row| row.failed.is_some()).collect();
         let mut told = Vec::new();
@@ -178,10 +178,10 @@ impl Results {
     }
 }
 
-/// Why a test failed that began, if it did.
+/// Returns why a test that began failed, if it did.
 fn failure(test: &Test, line: &TestEvent) -> Option<String> {
     if line.seconds.is_none() {
-        return Some("did not come to its end".to_owned());
+        return Some("did not finish".to_owned());
     }
     match (&test.should_panic, &line.panicked) {
         (None, Some(message)) => Some(message.clone()),

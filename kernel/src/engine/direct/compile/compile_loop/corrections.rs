@@ -1,4 +1,4 @@
-//! What a cell is compiled without, or otherwise, after the compiler has refused it.
+//! What is changed about a cell after the compiler has refused it.
 
 use std::collections::BTreeSet;
 
@@ -13,7 +13,7 @@ use crate::engine::direct::session::items::Items;
 use crate::engine::direct::session::reach::{Reach, Roots};
 
 impl Progress<'_> {
-    /// Gives up the variables whose type means something else in the definitions that will be in force.
+    /// Drops the variables whose type has another meaning under the new definitions.
     pub(super) fn outdate(&mut self, before: &Items) -> Outdated {
         if !std::mem::take(&mut self.redefined) {
             return Outdated::default();
@@ -27,7 +27,7 @@ impl Progress<'_> {
                 let number = self.attempt.number;
                 Some((
                     name.to_owned(),
-                    format!("`{name}` was dropped: its type `{kind}` was defined anew: cell {number} changes `{what}`"),
+                    format!("`{name}` was dropped: its type `{kind}` was redefined: cell {number} changes `{what}`"),
                 ))
             })
             .collect();
@@ -39,7 +39,7 @@ impl Progress<'_> {
         outdated
     }
 
-    /// Earlier definitions that stand against the new ones, or depend on them and do not compile any more, are dropped.
+    /// Drops earlier definitions that conflict with the new ones, or that depend on them and no longer compile.
     pub(super) fn without_earlier_definitions(&mut self, found: &Diagnostics, at: &Rendering<'_>) -> bool {
         let mut again = false;
         let number = self.attempt.number;
@@ -59,7 +59,7 @@ impl Progress<'_> {
                 None => format!("`{title}` of cell {cell}"),
             };
             let why = match why {
-                None => format!("{what} was dropped: cell {number} defines it anew"),
+                None => format!("{what} was dropped: cell {number} redefines it"),
                 Some(why) => {
                     let (cell, line, column) = place;
                     let new = list(&self.attempt.changed);
@@ -85,14 +85,14 @@ impl Progress<'_> {
         again
     }
 
-    /// Variables whose type follows from code that does not compile any more are given up.
+    /// Drops variables whose type is inferred from code that no longer compiles.
     pub(super) fn without_inferred(&mut self, found: &Diagnostics, lines: &Lines) -> bool {
         let mut again = false;
         let variables = &mut self.attempt.variables;
         for (names, why) in found.in_witnesses(lines) {
             for name in names {
                 let why = format!(
-                    "`{name}` cannot be used any more: the code that tells its type does not compile now: {why}"
+                    "`{name}` can no longer be used: the code that determines its type does not compile anymore: {why}"
                 );
                 again |= variables.has(&name) || variables.moved().any(|(moved, _)| moved == name);
                 variables.lose(&name, why);
@@ -101,7 +101,7 @@ impl Progress<'_> {
         again
     }
 
-    /// Of a cell that runs statement by statement: the variables of statements that borrow from others are not stored.
+    /// Leaves out the variables of statements that borrow from others, in a cell that runs statement by statement.
     pub(super) fn without_borrowers(&mut self, found: &Diagnostics, at: &Rendering<'_>) -> bool {
         if !self.choice.staged {
             return false;
@@ -123,7 +123,7 @@ impl Progress<'_> {
         again
     }
 
-    /// Variables that keep others borrowed until they are dropped are dropped before those are stored.
+    /// Drops variables that keep others borrowed before those are stored.
     pub(super) fn without_guards(&mut self, found: &Diagnostics) -> bool {
         let mut again = false;
         for name in found.guards() {
@@ -139,7 +139,7 @@ impl Progress<'_> {
         again
     }
 
-    /// Variables from which fields were moved away are stored without these.
+    /// Stores variables without the fields that were moved out of them.
     pub(super) fn without_moved_fields(&mut self, found: &Diagnostics, lines: &Lines) -> bool {
         let mut again = false;
         for (kept, field) in found.moved_fields(lines) {
@@ -148,13 +148,13 @@ impl Progress<'_> {
         again
     }
 
-    /// Variables that were moved or that borrow are not stored.
+    /// Leaves out variables that were moved or that borrow.
     pub(super) fn without_unstorable(&mut self, found: &Diagnostics, lines: &Lines) -> bool {
         let mut again = false;
         let number = self.attempt.number;
         for (kept, moved) in found.not_storable(lines, !self.choice.staged).into_iter().flatten() {
             let name = &kept.name;
-            // The closure of a statement moves a variable into itself to give it a new value; it stays there.
+            // The closure of a statement moves a variable into itself to assign to it, and the variable stays there.
             if self.choice.staged && moved && self.attempt.parsed.assigns_part(name) {
                 self.run_whole();
                 return true;
@@ -170,7 +170,7 @@ impl Progress<'_> {
         again
     }
 
-    /// Names of the prelude that the user's own imports bring as well are the user's.
+    /// Hides names of the prelude that the user's own imports bring as well.
     pub(super) fn without_ambiguous(&mut self, found: &Diagnostics) -> bool {
         let known = self.choice.hidden.len();
         let ambiguous = found.ambiguous().into_iter().filter(|name| PRELUDE.contains(&name.as_str()));
@@ -178,7 +178,7 @@ impl Progress<'_> {
         self.choice.hidden.len() > known
     }
 
-    /// Whether macro calls stand for something else than they were taken for.
+    /// Reads macro calls in another way, if there is one left. Returns whether there was.
     pub(super) fn other_calls(&mut self, found: &Diagnostics, at: &Rendering<'_>) -> bool {
         if self.attempt.calls.are_empty() {
             return false;
@@ -189,12 +189,12 @@ impl Progress<'_> {
     }
 }
 
-/// What redefinitions do to values that are stored.
+/// The effect of redefinitions on stored values.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Outdated {
-    /// Some variables were given up.
+    /// Some variables were dropped.
     pub(super) any: bool,
-    /// Types of earlier cells are other ones from now on.
+    /// Types of earlier cells have another identity from now on.
     pub(super) is_other: bool,
 }
 
