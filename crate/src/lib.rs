@@ -92,7 +92,7 @@
 //! or a value:
 //!
 //! ```
-//! use chandlery::convert::{Families, Family};
+//! use chandlery::naming::{Families, Family};
 //!
 //! let family = Family::from_yaml("family: my_llama\nextends: llama\n", "this program")?;
 //! assert_eq!(family.model_type(), "my_llama");

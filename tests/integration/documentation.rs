@@ -118,7 +118,7 @@ fn lists_name_the_places_of_their_examples() {
         sources(&repository().join(folder), &mut all);
     }
     let recipes = recipes();
-    assert_eq!(recipes.len(), 5, "a part, a family, a view, an operator, a scheme");
+    assert_eq!(recipes.len(), 7, "a part, a family, a view, a verb, a message, an operator, a scheme");
     let mut faults = Vec::new();
     for Recipe { title, example, files } in recipes {
         assert!(!example.is_empty() && files.len() > 1, "{title}");
