@@ -1,4 +1,4 @@
-//! The fields that parts declare: read, written, refused where they are misspelt or lost, listed, and given as arguments.
+//! The fields that parts declare: read, written, refused where they are misspelled or lost, listed, and given as arguments.
 
 use std::collections::BTreeMap;
 

@@ -324,7 +324,7 @@ fn open_file(path: &Path) -> Result<WeightsFile, CheckpointError> {
 }
 
 impl CheckpointError {
-    /// Returns the advice for a folder without weights, by what it most likely is.
+    /// Returns the error for a folder without weights, with advice by what the folder most likely is.
     pub(super) fn nothing_in(folder: &Path) -> Self {
         let has = |prefix: &str, suffix: &str| {
             std::fs::read_dir(folder).into_iter().flatten().flatten().any(|entry| {

@@ -13,7 +13,7 @@ use super::DatasetError;
 /// through a link; an absolute one may name anything.
 ///
 /// # Errors
-/// [`DatasetError::Content`] for a pattern that points outside the project or names nothing.
+/// [`DatasetError::Content`] for a pattern that points outside the project or matches nothing.
 pub(super) fn matching(root: &Path, patterns: &[String], place: &str) -> Result<Vec<PathBuf>, DatasetError> {
     let mut files = Vec::new();
     for pattern in patterns {

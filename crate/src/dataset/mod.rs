@@ -1,4 +1,4 @@
-//! Real text for `model test`: files read as data frames, tokenised, packed and collated into batches.
+//! Real text for `model test`: files read as data frames, tokenized, packed and collated into batches.
 //!
 //! A dataset project is a folder with `dataset.yaml`, which names files and says how they become documents:
 //!

@@ -177,7 +177,7 @@ impl DatasetConfig {
         }
     }
 
-    /// Reads, tokenises and packs the whole of it into blocks of at most `sequence_length` tokens.
+    /// Reads, tokenizes and packs the whole of it into blocks of at most `sequence_length` tokens.
     ///
     /// # Errors
     /// [`DatasetError`] for files that are missing or hold something else than declared, a tokenizer that lacks a

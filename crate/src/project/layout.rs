@@ -1,5 +1,5 @@
 //! Where in a YAML text each value stands: enough of YAML to follow block mappings, which is how configurations are
-//! written. What is not recognised belongs to the key above it.
+//! written. Unrecognized text belongs to the key above it.
 
 use std::ops::Range;
 

@@ -193,7 +193,7 @@ fn environment(source: Source, log: &SharedLog) -> Environment<'static> {
         }
         Ok(())
     });
-    // The engine's own turns what is undefined into null, so that a misspelt name would pass.
+    // The engine's own formatter turns undefined values into null, so a misspelled name would pass.
     environment.add_filter("tojson", |value: Jinja, indent: Option<Jinja>, options: Kwargs| {
         if value.is_undefined() { Err(ErrorKind::UndefinedError.into()) } else { tojson(&value, indent, options) }
     });

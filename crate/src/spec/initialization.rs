@@ -1,4 +1,4 @@
-//! Initialisation recipes: rules over pseudo-names of parameters, first match wins.
+//! Initialization recipes: rules over pseudo-names of parameters, first match wins.
 
 use regex::Regex;
 use serde::{Deserialize, Serialize};

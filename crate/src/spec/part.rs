@@ -1,4 +1,4 @@
-//! The parts a model is made of. Each parameter's shape and initialisation is written here, once.
+//! The parts a model is made of. Each parameter's shape and initialization is written here, once.
 
 use super::{Activation, AlibiSlopes, DType, Init, ModelConfig, PositionEmbedding, Scheme, UserPart};
 
@@ -8,7 +8,7 @@ use super::{Activation, AlibiSlopes, DType, Init, ModelConfig, PositionEmbedding
 pub enum Part {
     /// The whole model: a decoder and a head.
     CausalLm,
-    /// Everything below the head.
+    /// The model without its head.
     Decoder,
     /// Token ids to vectors: dropout(scale · embedding + positions). The rows of a learned table of positions are a leaf
     /// inside.
@@ -28,7 +28,7 @@ pub enum Part {
     Layer,
     /// What a layer adds to the residual stream: a mixer and its norms.
     Branch(Branch),
-    /// What computes inside a branch.
+    /// The part that computes inside a branch.
     Mixer(Mixer),
     /// A part with parameters of its own.
     Leaf(Leaf),
@@ -124,7 +124,7 @@ pub enum Leaf {
         vocab: usize,
         /// Columns.
         dim: usize,
-        /// Initialisation of the table.
+        /// Initialization of the table.
         init: Init,
     },
     /// y = x Wᵀ + b with W `[outputs, inputs]`, b `[outputs]`.
@@ -133,9 +133,9 @@ pub enum Leaf {
         inputs: usize,
         /// Width of y.
         outputs: usize,
-        /// Initialisation of W.
+        /// Initialization of W.
         init: Init,
-        /// Initialisation of b, if it exists.
+        /// Initialization of b, if it exists.
         bias: Option<Init>,
         /// How W is stored, if it is quantized.
         quantized: Option<Scheme>,
@@ -176,13 +176,13 @@ pub enum Leaf {
     },
 }
 
-/// What a parameter is to the part that owns it.
+/// The kind of a parameter in the part that owns it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ParamKind {
     /// A weight, a table, or the factors of a norm.
     Weight,
-    /// What is added.
+    /// A bias.
     Bias,
     /// ALiBi's slopes.
     Slopes,
@@ -199,11 +199,11 @@ pub enum ParamKind {
 pub struct LocalParam {
     /// `weight` or `bias`.
     pub name: &'static str,
-    /// What it is, whatever its name.
+    /// Its kind, independent of its name.
     pub kind: ParamKind,
     /// Dimensions, outermost first.
     pub shape: Vec<usize>,
-    /// Initialisation.
+    /// Initialization.
     pub init: Init,
     /// Element type, where it is not the model's.
     pub dtype: Option<DType>,

@@ -21,9 +21,9 @@ pub enum Role {
     Output,
     /// x W xᵀ: queries and keys of a single head in one. Used transposed.
     QueryKey,
-    /// Normalises queries.
+    /// Normalizes queries.
     QueryNorm,
-    /// Normalises keys.
+    /// Normalizes keys.
     KeyNorm,
     /// ALiBi's slopes.
     Slopes,

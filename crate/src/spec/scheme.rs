@@ -45,7 +45,7 @@ pub enum Granularity {
     Tensor,
     /// A row: all weights of one output.
     Channel,
-    /// So many neighbours of a row.
+    /// This many neighbors of a row.
     Group(usize),
 }
 

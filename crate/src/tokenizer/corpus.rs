@@ -66,7 +66,7 @@ fn search(folder: &Path, parts: &[&str], found: &mut Vec<PathBuf>) {
         if hidden || !name.is_match(&file) {
             continue;
         }
-        // Links to folders are not followed: they may lead in a circle.
+        // Links to folders are not followed: they may form a cycle.
         match (*part, rest.is_empty()) {
             ("**", _) if entry.file_type().is_ok_and(|kind| kind.is_dir()) => search(&path, parts, found),
             ("**", _) => {}

@@ -51,7 +51,7 @@ pub struct TokenizerSummary {
 }
 
 impl TokenizerFiles {
-    /// Summarises the tokenizer and splits `sample`, or a text of ours.
+    /// Summarizes the tokenizer and splits `sample`, or a text of ours.
     ///
     /// # Errors
     /// [`TokenizerError`] if there is no tokenizer or it fails.

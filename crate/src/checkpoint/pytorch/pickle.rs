@@ -1,6 +1,7 @@
 //! PyTorch `.bin` files: a zip of stored tensors and a pickle that says what they are.
 //!
-//! Nothing that the pickle names is called, and nothing in it is passed over: an entry that is not a plain tensor is an error.
+//! Nothing that the pickle names is called, and nothing in it is ignored: an entry that is not a plain tensor is an
+//! error.
 //! The zip stores without compression, so every tensor is a run of bytes of the file, and is read and copied like those of
 //! safetensors.
 

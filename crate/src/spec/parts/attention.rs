@@ -60,7 +60,7 @@ macro_rules! attention_fields {
             /// How many tokens a query sees, itself included; null for all earlier ones.
             sliding_window: Option<usize> = None
                 => [attention::SLIDING_WINDOW, attention::USE_SLIDING_WINDOW, attention::MAX_WINDOW_LAYERS];
-            /// Whether queries and keys are normalised per head (RMSNorm over `head_dim`) before rotation.
+            /// Whether queries and keys are normalized per head (RMSNorm over `head_dim`) before rotation.
             qk_norm: bool = false, {
                 .by_layer().needs("attention_type: multi_head", |config| config.attention == AttentionKind::MultiHead)
             };
@@ -147,7 +147,7 @@ pub(super) fn read_head_dim(reading: &Reading<'_>, config: &mut ModelConfig) -> 
     Ok(())
 }
 
-/// A window counts unless `use_sliding_window` says that it does not.
+/// Returns the window, unless `use_sliding_window` disables it.
 fn read_window(reading: &Reading<'_>, config: &mut ModelConfig) -> Result<(), ConfigError> {
     let used = reading.fields.flag(USE_SLIDING_WINDOW.name, true)?;
     config.sliding_window = reading.fields.size("sliding_window")?.filter(|_| used);

@@ -143,7 +143,7 @@ macro_rules! field {
 }
 pub(super) use field;
 
-/// Makes of the declarations of all parts the type of a configuration and the list of fields.
+/// Builds the type of a configuration and the list of fields from the declarations of all parts.
 ///
 /// An entry is `/// help` and `name as "field": Type = default, { .more() }`, or, where several fields make one value,
 /// `name: Type = default => [FIELD, …]`.

@@ -24,7 +24,7 @@ pub enum Activation {
     GeluTanh,
 }
 
-/// Shapes of what stands in the place of the feed-forward part.
+/// The kinds of feed-forward parts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
@@ -46,7 +46,7 @@ macro_rules! feed_forward_fields {
         part "feed_forward" "down(f(gate x) · up x), or linear2(f(linear1 x))" {
             /// Whether layers have a feed-forward part at all.
             feedforward: bool = true, { .by_layer() };
-            /// What stands in the place of the feed-forward part.
+            /// The kind of feed-forward part.
             feed_forward_kind as "feed_forward_type": FeedForwardKind = FeedForwardKind::Mlp, {
                 .by_layer().needs("feedforward: true", |config| config.feedforward)
             };

@@ -1,5 +1,5 @@
-//! A field of a configuration, as its part declares it: name, type, default and help. What reads, writes, checks, lists and
-//! explains fields goes through it.
+//! A field of a configuration, as its part declares it: name, type, default and help. Code that reads, writes, checks, lists or
+//! explains fields uses the declaration.
 
 use serde_json::{Map, Value};
 
@@ -90,7 +90,7 @@ impl std::fmt::Display for FieldKind {
     }
 }
 
-/// Which numbers a field may hold.
+/// The range of numbers that a field may hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::spec) enum Range {
     Any,
@@ -111,7 +111,7 @@ pub(in crate::spec) struct Reading<'a> {
 }
 
 impl Reading<'_> {
-    /// Puts the field's value into its place, if the configuration has it.
+    /// Stores the field's value, if the configuration has it.
     pub(super) fn take<T: FieldValue>(&self, name: &str, place: &mut T) -> Result<(), ConfigError> {
         if let Some(value) = T::from_field(self.fields, name)? {
             *place = value;
@@ -184,7 +184,7 @@ impl Field {
         self
     }
 
-    /// Writes it into every config.json, also where its value is the family's default.
+    /// Writes it into every config.json, even with the family's default value.
     pub(super) const fn always_written(mut self) -> Self {
         self.always_written = true;
         self
@@ -226,7 +226,7 @@ impl Field {
         self
     }
 
-    /// Reads it in a way of its own.
+    /// Sets a custom reader.
     pub(super) const fn read_by(mut self, read: Read) -> Self {
         self.read = read;
         self
@@ -244,17 +244,17 @@ impl Field {
         help.strip_suffix('.').unwrap_or(help)
     }
 
-    /// True if a configuration must have it.
+    /// Returns whether a configuration must have it.
     pub fn is_required(&self) -> bool {
         self.required
     }
 
-    /// True if the layers of a model may differ in it.
+    /// Returns whether the layers of a model may differ in it.
     pub fn is_by_layer(&self) -> bool {
         self.by_layer
     }
 
-    /// True if every config.json has it, also where its value is the family's default.
+    /// Returns whether every config.json has it, even with the family's default value.
     pub fn is_always_written(&self) -> bool {
         self.always_written
     }
@@ -274,7 +274,7 @@ impl Field {
         self.condition.map(|condition| condition.words)
     }
 
-    /// Its value in a configuration; `None` where the configuration has no use for it.
+    /// Returns its value in a configuration; `None` where it has no effect there.
     pub fn value(&self, config: &ModelConfig) -> Option<Value> {
         (self.value)(config)
     }
@@ -286,12 +286,12 @@ impl Field {
         (self.read)(reading, config)
     }
 
-    /// What is written beside it.
+    /// Returns the fields that are written with it.
     pub(in crate::spec) fn written_beside(&self, config: &ModelConfig) -> Map<String, Value> {
         self.beside.map(|beside| beside(config)).unwrap_or_default()
     }
 
-    /// Whether the configuration has a use for it.
+    /// Returns whether it has an effect in the configuration.
     pub fn has_effect(&self, config: &ModelConfig) -> bool {
         self.condition.is_none_or(|condition| (condition.holds)(config))
     }
@@ -301,7 +301,7 @@ impl Field {
         (self.exported)(config)
     }
 
-    /// Whether `given` is what the configuration holds, so that nothing that was asked for is lost.
+    /// Returns whether `given` is what the configuration holds, so that no given value is lost.
     fn holds(&self, given: &Value, config: &ModelConfig) -> bool {
         self.has_effect(config) && (!self.compared || self.value(config).is_some_and(|value| same(given, &value)))
     }
@@ -318,7 +318,7 @@ pub(in crate::spec) fn dropped(given: &Map<String, Value>, config: &ModelConfig)
     super::fields().filter(lost).collect()
 }
 
-/// Numbers are equal by value; of an object, what is given must be there.
+/// Numbers are equal by value; an object must have the given entries.
 fn same(given: &Value, value: &Value) -> bool {
     match (given, value) {
         (Value::Number(a), Value::Number(b)) => a.as_f64() == b.as_f64(),

@@ -1,4 +1,4 @@
-//! Layers: how many, what they are made of, and in what they differ from each other.
+//! Layers: their number, their parts, and how they differ from each other.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
@@ -10,12 +10,12 @@ use crate::spec::fields::Fields;
 use crate::spec::initialization::InitRules;
 use crate::spec::{Architecture, Branch, Cost, CostScope, Node, Part, Role, user_part};
 
-/// Consecutive equal layers of a stack whose layers are not all equal.
+/// A run of equal layers in a stack whose layers are not all equal.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct LayerRun {
     /// How many.
     pub count: usize,
-    /// The fields of config.json that these layers set otherwise than the model.
+    /// The fields of config.json that these layers set to other values than the model.
     pub set: Map<String, Value>,
     /// The configuration with those fields.
     pub config: Box<ModelConfig>,
@@ -82,7 +82,7 @@ fn layers_from(reading: &Reading<'_>, architecture: Architecture) -> Result<Vec<
         object.remove("layers");
         let single_head = set.get("attention_type").is_some_and(|kind| kind == "single_head");
         if set.contains_key("num_attention_heads") || single_head {
-            // What follows from the number of heads is the model's only as long as the number is.
+            // Values that follow from the number of heads are the model's only if the number is the model's.
             object.remove("head_dim");
             object.remove("num_key_value_heads");
         }
@@ -108,8 +108,8 @@ fn layers_from(reading: &Reading<'_>, architecture: Architecture) -> Result<Vec<
     Ok(runs)
 }
 
-/// Lets runs say what they have a use for and the model has not: a configuration is written without what has no effect in
-/// it, and would be read without it.
+/// Lets runs set fields that have an effect in them but not in the model: a configuration is written without fields that
+/// have no effect in it, and would be read without them.
 pub(in crate::spec) fn complete(config: &mut ModelConfig) {
     let mut runs = std::mem::take(&mut config.layers);
     for run in &mut runs {

@@ -90,7 +90,7 @@ pub(super) fn builtin_words(mixer: MixerKind) -> &'static [&'static str] {
 
 /// Checks that the parts fit each other.
 pub(super) fn validate(config: &ModelConfig, fault: Fault<'_>) -> Result<(), ConfigError> {
-    // Bounds keep products of sizes far below overflow: no model comes near them.
+    // The bounds keep products of sizes far below overflow; no model comes near them.
     for field in fields().filter(|field| field.kind == FieldKind::Size) {
         let size = field.value(config).and_then(|value| value.as_u64());
         if let Some(size) = size.filter(|size| !(1..=1 << 28).contains(size)) {

@@ -1,4 +1,4 @@
-//! What belongs to the model as a whole: how it is drawn, stored, and which tokens have a role.
+//! The model as a whole: its initialization, its storage, and its special tokens.
 
 use serde_json::{Map, json};
 
@@ -10,7 +10,7 @@ use crate::spec::{DType, Initialization};
 macro_rules! model_fields {
     ($next:ident $($rest:tt)*) => { $next! { $($rest)*
         part "model" "The model as a whole: first values, storage, token ids" {
-            /// How a new model is drawn.
+            /// How a new model is initialized.
             initialization: Initialization = Initialization::Llama => [model::INITIALIZATION];
             /// Standard deviation that the recipe llama draws linear layers with.
             initializer_range: f64 = 0.02, {

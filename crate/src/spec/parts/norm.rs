@@ -1,4 +1,4 @@
-//! Normalisation over the last dimension.
+//! Normalization over the last dimension.
 
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -7,7 +7,7 @@ use super::declare::{field, words};
 use super::field::{Field, FieldKind};
 use crate::spec::{Leaf, ModelConfig, Node, NormPosition, Role};
 
-/// Which normalisation the layers and the final norm use, and its ε.
+/// Which normalization the layers and the final norm use, and its ε.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct NormConfig {
     /// The kind.
@@ -16,7 +16,7 @@ pub struct NormConfig {
     pub eps: f64,
 }
 
-/// Kinds of normalisation over the last dimension.
+/// Kinds of normalization over the last dimension.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
@@ -89,7 +89,7 @@ fn deepnet_alpha(layers: usize) -> f64 {
     (2.0 * layers as f64).powf(0.25)
 }
 
-/// β, the gain of a DeepNet decoder's initialisation: (8 L)^−¼ (Wang et al. 2022, table 1).
+/// β, the gain of a DeepNet decoder's initialization: (8 L)^−¼ (Wang et al. 2022, table 1).
 pub(in crate::spec) fn deepnet_beta(layers: usize) -> f64 {
     (8.0 * layers as f64).powf(-0.25)
 }

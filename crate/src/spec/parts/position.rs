@@ -1,4 +1,4 @@
-//! How a model knows where tokens stand.
+//! How a model represents positions.
 
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -8,7 +8,7 @@ use super::field::{Field, FieldKind};
 use super::rope::{rope_fields, rope_from};
 use crate::spec::config::{ConfigError, ModelConfig};
 
-/// How a model knows where tokens stand.
+/// How a model represents positions.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum PositionEmbedding {
@@ -21,7 +21,7 @@ pub enum PositionEmbedding {
     Sinusoidal,
     /// A trained row for each of the `max_position_embeddings` positions is added to the embeddings (Gehring et al. 2017).
     Learned,
-    /// Order is known from causality alone.
+    /// Only causality tells the order.
     None,
 }
 
@@ -37,7 +37,7 @@ impl PositionEmbedding {
         }
     }
 
-    /// True if positions are added to the embeddings, so that layers have no say in them.
+    /// Returns whether positions are added to the embeddings, so that layers do not handle them.
     pub fn is_in_embedding(&self) -> bool {
         match self {
             PositionEmbedding::Sinusoidal | PositionEmbedding::Learned => true,
@@ -155,7 +155,7 @@ pub(super) const POSITION_EMBEDDING: Field = Field::new(
     |reading, config| {
         let words: Vec<_> = KINDS.iter().map(|kind| (kind.name(), kind)).collect();
         match reading.fields.word("position_embedding", &words)? {
-            // What the family takes for granted of a kind holds where the kind is said, too.
+            // The family's defaults for a kind also hold if the kind is given explicitly.
             Some(kind) if kind.name() != config.position.name() => config.position = kind.clone(),
             Some(_) | None => {}
         }

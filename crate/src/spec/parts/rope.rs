@@ -6,7 +6,7 @@ use super::position::{RopeConfig, RopeScaling};
 use crate::spec::config::ConfigError;
 use crate::spec::fields::Fields;
 
-/// Keys of rotary parameters, and whether they mean something without scaling.
+/// Keys of rotary parameters, and whether they have a meaning without scaling.
 const ROPE_KEYS: &[(&str, bool)] = &[
     ("rope_theta", true),
     ("rope_type", true),
@@ -19,7 +19,7 @@ const ROPE_KEYS: &[(&str, bool)] = &[
 ];
 
 /// Rotary parameters in the 5.x place (`rope_parameters`) or the 4.x places (`rope_theta`, `rope_scaling`). A file has both with
-/// one meaning, until somebody edits the newer one.
+/// the same meaning, unless the newer one was edited.
 pub(super) fn rope_from(fields: &Fields<'_>) -> Result<RopeConfig, ConfigError> {
     let parameters = fields.object("rope_parameters")?.filter(|rope| !rope.is_empty());
     let scaling = fields.object("rope_scaling")?.filter(|rope| !rope.is_empty());

@@ -25,7 +25,7 @@ pub(super) fn node(name: &str, part: UserPart, config: &ModelConfig, rules: &Ini
         }
     };
     let children = part.parameters(config).unwrap_or_default().into_iter().map(leaf).collect();
-    // Without the runs of the model, which a layer knows nothing of.
+    // Without the model's runs, which a layer does not know.
     let config = Box::new(ModelConfig { layers: Vec::new(), ..config.clone() });
     Node::new(name, Part::Mixer(Mixer::User(UserMixer { part, config })), children)
 }
