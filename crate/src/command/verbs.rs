@@ -220,8 +220,18 @@ mod tests {
     #[test]
     fn flags_of_several_verbs_have_the_same_help() {
         // What the flag means depends on the verb.
-        let own =
-            ["device", "dtype", "force", "format", "prompt", "converter-path", "input-ids", "vocab-size", "output-dir"];
+        let own = [
+            "device",
+            "dtype",
+            "force",
+            "format",
+            "prompt",
+            "converter-path",
+            "input-ids",
+            "vocab-size",
+            "output-dir",
+            "no-validate",
+        ];
         let mut helps: BTreeMap<String, BTreeMap<String, Vec<String>>> = BTreeMap::new();
         for (words, command) in leaves() {
             for argument in command.get_arguments() {
