@@ -59,7 +59,7 @@ fn every_verb_is_in_help_completion_and_the_notebook() {
     }
 }
 
-/// Fields that a flag fills and that nothing reads: the flags change nothing, for scripts that give them.
+/// Fields that nothing reads: their flags are accepted for scripts and change nothing.
 const WITHOUT_EFFECT: &[&str] = &["safetensors", "log_level", "log"];
 
 #[test]

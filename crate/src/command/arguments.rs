@@ -15,7 +15,7 @@ use crate::project::{Argument, ArgumentType, Project, ProjectConfig, own_parts, 
 /// The heading of the flags in `--help`.
 const HEADING: &str = "Arguments of the project";
 
-/// The project that the words of a command name, and what its arguments are when they are not given.
+/// The project that a command line names, and the defaults of its arguments.
 pub(super) struct Named {
     pub(super) project: Project,
     /// Those of its arguments that are flags of the verb; the verb's own flags go first.

@@ -7,13 +7,13 @@ use super::verbs::{Verb, parser};
 use super::{Failure, names_project, read};
 use crate::project::Project;
 
-/// What a command would do, as far as its words tell.
+/// What is known about a command without running it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Checked {
     /// The type of its result, as a cell may write it; `None` if it has none.
     pub type_path: Option<&'static str>,
-    /// What could not be looked at.
+    /// What could not be checked.
     pub note: Option<String>,
 }
 
@@ -47,11 +47,11 @@ pub fn check(words: &[String]) -> Result<Checked, Failure> {
     Ok(Checked { type_path: verb.work().result_type(), note })
 }
 
-/// That the project that is named by its folder is not there.
+/// Says so if the project is named by a folder that does not exist.
 fn absent_project(words: &[String]) -> Option<String> {
     let name = value_among(words, "-p", "--project-dir")?;
     let absent = !Project::names().iter().any(|known| known == name) && !std::path::Path::new(name).exists();
-    // A name that is no path is a built-in project's, so a wrong one.
+    // A name without `/` is that of a built-in project, so it is wrong.
     (absent && name.contains('/'))
         .then(|| format!("there is no project at `{name}` yet, so its arguments are not known"))
 }

@@ -33,7 +33,7 @@ pub(super) struct CompareArgs {
     /// safetensors with NAME.input_ids and NAME.logits
     #[arg(long, value_name = "FILE", value_parser = values::path, conflicts_with = "right")]
     reference: Option<PathBuf>,
-    /// Compare the residual stream after each layer, too
+    /// Also compare the residual stream after each layer
     #[arg(long)]
     by_layer: bool,
     #[command(flatten)]

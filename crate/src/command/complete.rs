@@ -27,7 +27,7 @@ pub fn complete(before: &[String], typed: &str) -> Vec<String> {
     found
 }
 
-/// What may stand after a flag, as far as that is a list.
+/// Returns the possible values of a flag, if they are a list.
 fn values_of(before: &[String], flag: &str) -> Vec<String> {
     match flag {
         "-p" | "--project-dir" | "--from" => {

@@ -17,12 +17,12 @@ pub(super) struct ConvertArgs {
     /// Require the direction native to Hugging Face
     #[arg(long)]
     reverse: bool,
-    /// Take the model for one of this family: llama, mistral, qwen3, or one of --converter-path
+    /// Treat the model as one of this family: llama, mistral, qwen3, or one of --converter-path
     #[arg(long, value_name = "FAMILY")]
     model_type: Option<String>,
     #[command(flatten)]
     families: FamilyArgs,
-    /// Replace the longest sequence, in config.json and for the tokenizer
+    /// Set the maximum sequence length, in config.json and for the tokenizer
     #[arg(long, value_name = "TOKENS")]
     max_length: Option<usize>,
     /// Checkpoint to convert (default: the newest complete one)
@@ -39,7 +39,7 @@ pub(super) struct ConvertArgs {
     /// Text to validate on
     #[arg(long, value_name = "TEXT")]
     prompt: Option<String>,
-    /// Have both sides continue the prompt, and compare their tokens
+    /// Let both models continue the prompt, and compare their tokens
     #[arg(short = 'g', long, conflicts_with = "no_validate")]
     generation_test: bool,
     /// List every tensor with both names, shape, type and digest
@@ -51,7 +51,7 @@ pub(super) struct ConvertArgs {
     /// Skip the comparison of bits
     #[arg(long)]
     no_prove: bool,
-    /// Fail also where the logits cannot be judged (default: only where they differ)
+    /// Also fail if the logits cannot be judged (default: only if they differ)
     #[arg(long, conflicts_with = "no_validate")]
     require_agreement: bool,
     #[command(flatten)]

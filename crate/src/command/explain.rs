@@ -1,4 +1,4 @@
-//! What a word of a verb's line means, for front ends that show help beside the text.
+//! The help for a word of a command line, for front ends that show it beside the text.
 
 use clap::{Arg, Command};
 
@@ -8,7 +8,7 @@ use super::verbs::{config_argument, parser};
 use crate::display::View;
 use crate::spec::{Field, UserPart, parts};
 
-/// The help of the word at `at` of a verb's line: of a flag, or else of the verb. `None` if there is no verb.
+/// Returns the help for the word at `at`: of a flag, or else of the verb. `None` if there is no verb.
 pub fn explain(words: &[String], at: usize) -> Option<String> {
     let word = words.get(at)?;
     let command = command_of(words)?;
@@ -27,7 +27,7 @@ pub fn explain(words: &[String], at: usize) -> Option<String> {
     explain_verb(&command, chosen)
 }
 
-/// What a field of a model's configuration is, by its name.
+/// Explains a field of a model's configuration.
 pub fn explain_field(name: &str) -> Option<String> {
     parts::field(name)
         .map(Field::explanation)

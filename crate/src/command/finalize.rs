@@ -21,18 +21,18 @@ pub(super) struct FinalizeArgs {
     weights: CheckpointArgs,
     #[command(flatten)]
     families: FamilyArgs,
-    /// Carry the checkpoint's optimizer_state.pt
+    /// Copy the checkpoint's optimizer_state.pt
     #[arg(long)]
     keep_optimizer: bool,
-    /// Weights at the root only, no checkpoints folder
+    /// Write weights at the root only, without a checkpoints folder
     #[arg(long, conflicts_with = "keep_optimizer")]
     root_copy: bool,
     #[command(flatten)]
     tokens: TokenArgs,
-    /// More tokens at which generation stops
+    /// Additional tokens at which generation stops
     #[arg(long, value_name = "TOK1,TOK2")]
     stop_tokens: Option<String>,
-    /// Do not stop at ends of turns that the added tokens name
+    /// Do not stop generation at end-of-turn tokens among the added ones
     #[arg(long)]
     no_auto_stop_tokens: bool,
     /// carry (default), none, or a preset: a JSON file or its name

@@ -32,7 +32,7 @@ pub use explain::{explain, explain_field};
 use verbs::{Context, LeadingArgs, Run, Verb, verb_of};
 pub use verbs::{definition, definitions, verbs};
 
-/// What a verb has to say when it is done.
+/// The result of a verb.
 pub struct Outcome {
     /// The rendering: printed as text by the shell, displayed by the notebook.
     pub view: MimeBundle,
@@ -53,17 +53,17 @@ pub struct KeptValue {
 }
 
 impl Outcome {
-    /// That the work is done, with its rendering and its report.
+    /// Returns the outcome of completed work.
     fn new(view: MimeBundle, json: Value) -> Self {
         Self { view, json, passed: true, value: None }
     }
 
-    /// The same with the verdict.
+    /// Sets the verdict.
     fn with_passed(self, passed: bool) -> Self {
         Self { passed, ..self }
     }
 
-    /// The same with the value of the type that the verb says it results in.
+    /// Sets the value, whose type is the verb's result type.
     fn keeping(self, verb: &dyn Run, value: impl Any) -> Self {
         let value = verb.result_type().map(|type_path| KeptValue { value: Box::new(value), type_path });
         Self { value, ..self }

@@ -22,7 +22,7 @@ pub(super) struct ProjectArgs {
     pub(super) action: ProjectAction,
 }
 
-/// What is asked about projects.
+/// The subcommands of `project`.
 #[derive(Debug, Subcommand)]
 pub(super) enum ProjectAction {
     /// Built-in projects, and those below the current folder

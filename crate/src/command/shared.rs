@@ -1,4 +1,4 @@
-//! Flags that several verbs take: one struct each, with the same words wherever it is flattened in.
+//! Flags that several verbs share: one struct each, flattened into the verbs, so that the help is the same everywhere.
 
 use std::path::PathBuf;
 
@@ -52,13 +52,13 @@ pub(super) struct ConverterArgs {
 pub(super) struct FamilyArgs {
     #[command(flatten)]
     pub(super) converters: ConverterArgs,
-    /// Pass over fields of config.json that its family does not say the meaning of
+    /// Skip fields of config.json that the family does not describe
     #[arg(long)]
     pub(super) allow_unknown_fields: bool,
-    /// Where config.json says that the head is the embedding, drop a head with other numbers
+    /// If config.json ties the head to the embedding, drop a head that differs from it
     #[arg(long, conflicts_with = "untie")]
     tie: bool,
-    /// Where config.json says that the head is the embedding, keep a head with other numbers
+    /// If config.json ties the head to the embedding, keep a head that differs from it
     #[arg(long)]
     untie: bool,
 }
@@ -111,10 +111,10 @@ pub(super) struct WriteArgs {
     dtype: Option<DType>,
     #[command(flatten)]
     shards: ShardArgs,
-    /// Write into DST though it holds something: over files of the same names, in place of its model
+    /// Write into a DST that is not empty: overwrite files of the same names, and replace its model
     #[arg(long)]
     force: bool,
-    /// Say what would be written, from headers; write nothing
+    /// Show what would be written, from headers only; write nothing
     #[arg(long)]
     dry_run: bool,
 }
@@ -130,7 +130,7 @@ impl WriteArgs {
 /// Tokens that a tokenizer gets.
 #[derive(Debug, Args)]
 pub(super) struct AddedTokensArgs {
-    /// Tokens to add: a YAML file, or `chatml` (default: [PAD], if there is no padding token)
+    /// Tokens to add: a YAML file, or `chatml` (default: [PAD], if the padding token is missing)
     #[arg(long, value_name = "YAML")]
     pub(super) add_tokens: Option<String>,
     /// Round the rows of the embedding up to a multiple of N
@@ -161,7 +161,7 @@ impl TemplateArgs {
 pub(super) struct TokenArgs {
     #[command(flatten)]
     added: AddedTokensArgs,
-    /// Do not add [PAD] where the tokenizer has no padding token
+    /// Do not add [PAD] if the tokenizer does not have a padding token
     #[arg(long)]
     skip_default_tokens: bool,
     #[command(flatten)]
@@ -196,7 +196,7 @@ impl DeviceArgs {
 /// Flags that scripts written for other tools give, and that change nothing here.
 #[derive(Debug, Args)]
 pub(super) struct LogArgs {
-    /// Accepted for scripts that give it; there is no log, and the report is always the same
+    /// Accepted for scripts that give it; there is no log
     #[arg(long, value_name = "LEVEL", ignore_case = true)]
     log_level: Option<LogLevel>,
 }

@@ -20,7 +20,7 @@ pub(super) struct TokenizerArgs {
     action: TokenizerAction,
 }
 
-/// What is done with a tokenizer.
+/// The subcommands of `tokenizer`.
 #[derive(Debug, Subcommand)]
 enum TokenizerAction {
     /// Train a byte-level BPE vocabulary: NFC, special tokens first, <|BOS|> before each text
@@ -50,7 +50,7 @@ impl NameArgs {
 /// Permission to write into a folder that holds something.
 #[derive(Debug, Args)]
 struct ForceArgs {
-    /// Write into the folder though it holds something: over its tokenizer; everything else stays
+    /// Write into a folder that is not empty: replace its tokenizer; everything else stays
     #[arg(long)]
     force: bool,
 }
@@ -64,7 +64,7 @@ struct TrainArgs {
     /// Texts: paths, or patterns with *, ? and ** (quote them)
     #[arg(long, value_name = "GLOB", required = true, num_args = 1..)]
     files: Vec<String>,
-    /// Read the files as JSON lines and take this field of each
+    /// Read the files as JSON lines, and use this field of each line
     #[arg(long, value_name = "FIELD")]
     text_field: Option<String>,
     /// The folder to make: tokenizer.json, tokenizer_config.json, special_tokens_map.json
@@ -75,7 +75,7 @@ struct TrainArgs {
     /// More special tokens, after the usual six
     #[arg(long, value_name = "TOKEN", num_args = 1..)]
     special_tokens: Vec<String>,
-    /// Longest sequence that the tokenizer declares (default: 2048)
+    /// Maximum sequence length that the tokenizer declares (default: 2048)
     #[arg(long, value_name = "TOKENS")]
     model_max_length: Option<usize>,
 }
@@ -98,7 +98,7 @@ struct ChatArgs {
     /// The conversation: a JSON list of {role, content}, or {messages, tools, ...}
     #[arg(long, value_name = "FILE", value_parser = values::path)]
     messages: PathBuf,
-    /// End with the beginning of the assistant's turn
+    /// Append the beginning of the assistant's turn
     #[arg(long)]
     add_generation_prompt: bool,
     #[command(flatten)]

@@ -30,7 +30,7 @@ pub(super) struct UpdateArgs {
     /// More migrations: a YAML file or a folder of them (repeatable)
     #[arg(long, value_name = "PATH", value_parser = values::path)]
     converter_path: Vec<PathBuf>,
-    /// Update what there is: missing and unexpected parameters are not errors
+    /// Allow missing and unexpected parameters
     #[arg(long)]
     no_strict: bool,
     #[command(flatten)]

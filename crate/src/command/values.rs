@@ -1,4 +1,4 @@
-//! How words of a command line become values. An error is one line: clap writes the flag and the word before it.
+//! Parsers of the values of flags. An error is one line, because clap writes the flag and the value before it.
 
 use std::convert::Infallible;
 use std::path::PathBuf;
@@ -12,7 +12,7 @@ use crate::smoke_test::CompareSettings;
 use crate::spec::{DType, Recipe};
 use crate::update::Version;
 
-/// A path; a leading `~` is the home folder, also where no shell expands it.
+/// A path. A leading `~` is the home folder, even if no shell expands it.
 pub(super) fn path(word: &str) -> Result<PathBuf, Infallible> {
     Ok(match (word.strip_prefix("~/"), std::env::home_dir()) {
         (Some(rest), Some(home)) => home.join(rest),

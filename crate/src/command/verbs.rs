@@ -48,7 +48,7 @@ pub(super) trait Run {
     fn run(&self, context: &Context) -> Result<Outcome, Failure>;
 }
 
-/// What a command line says beside the verb's own arguments.
+/// The rest of a command line, besides the verb's own arguments.
 #[derive(Debug)]
 pub(super) struct Context {
     pub(super) leading: LeadingArgs,
@@ -59,7 +59,7 @@ pub(super) struct Context {
 /// The flags of every verb. They may also stand before it.
 #[derive(Debug, Args)]
 pub(super) struct LeadingArgs {
-    /// Model project whose own parts the models are made of
+    /// Model project that defines the parts of the models
     #[arg(short, long, value_name = "PROJECT", global = true)]
     pub(super) project_dir: Option<String>,
     /// Print one JSON report
@@ -68,7 +68,7 @@ pub(super) struct LeadingArgs {
 }
 
 impl Verb {
-    /// The one place where a verb meets its work.
+    /// Returns the arguments as the work that they ask for.
     pub(super) fn work(&self) -> &dyn Run {
         match self {
             Self::Model(args) => &**args,
@@ -83,7 +83,7 @@ impl Verb {
         }
     }
 
-    /// Whether the arguments that a project declares are arguments of this verb.
+    /// Whether this verb takes the arguments that a project declares.
     pub(super) fn takes_declared(&self) -> bool {
         match self {
             Self::Model(_) => true,
@@ -93,24 +93,24 @@ impl Verb {
     }
 }
 
-/// Every verb's definition, with a one-line description each, in the order of the help.
+/// Returns every verb's definition, in the order of the help.
 pub fn definitions() -> &'static [Command] {
     static DEFINITIONS: LazyLock<Vec<Command>> =
         LazyLock::new(|| Verb::augment_subcommands(Command::new("")).get_subcommands().cloned().collect());
     &DEFINITIONS
 }
 
-/// The definition of the verb of this name.
+/// Returns the definition of the verb of this name.
 pub fn definition(name: &str) -> Option<&'static Command> {
     definitions().iter().find(|verb| verb.get_name() == name)
 }
 
-/// The names of all verbs, in the order of the help.
+/// Returns the names of all verbs, in the order of the help.
 pub fn verbs() -> impl Iterator<Item = &'static str> {
     definitions().iter().map(Command::get_name)
 }
 
-/// The verb among the words: the first word that is neither a flag nor the value of one that may stand before the verb.
+/// Finds the verb: the first word that is neither a flag nor the value of a flag that may precede the verb.
 pub(super) fn verb_of(words: &[String]) -> Option<&'static Command> {
     let mut words = words.iter().map(String::as_str);
     while let Some(word) = words.next() {
@@ -123,13 +123,13 @@ pub(super) fn verb_of(words: &[String]) -> Option<&'static Command> {
     None
 }
 
-/// `-t CONFIG`, if the verb works on a model project.
+/// Returns `-t CONFIG`, if the verb works on a model project.
 pub(super) fn config_argument(verb: &Command) -> Option<&Arg> {
     let all = std::iter::once(verb).chain(verb.get_subcommands()).flat_map(Command::get_arguments);
     all.into_iter().find(|argument| argument.get_id() == "config_template")
 }
 
-/// The parser of a whole line: of the verb that was found in it, with the arguments that its project declares, or of all.
+/// Returns the parser of a whole line, for one verb if it is known, else for all of them.
 pub(super) fn parser(verb: Option<Command>) -> Command {
     let root = Command::new("chandlery").no_binary_name(true).subcommand_required(true).arg_required_else_help(true);
     let mut root = LeadingArgs::augment_args(root);

@@ -1,4 +1,4 @@
-//! `-e`: what was printed, in the person's editor.
+//! `-e`: opens what was printed in an editor.
 
 use std::ffi::OsString;
 use std::process::Command;

@@ -50,7 +50,7 @@ pub(super) struct ModelArgs {
     /// Allocate zeros instead of drawing initial values
     #[arg(long)]
     no_init_weights: bool,
-    /// With --no-init-weights: keep parameters zero that the checkpoint lacks
+    /// With --no-init-weights: leave parameters at zero that the checkpoint does not have
     #[arg(long)]
     allow_missing: bool,
     /// Output folder (default: output_models/MODEL_NAME)
@@ -65,10 +65,10 @@ pub(super) struct ModelArgs {
     /// Write configuration, tokenizer and sources of the output folder again
     #[arg(short, long)]
     refresh_model: bool,
-    /// Let -r write over edited files, and delete weights and checkpoints that no longer belong there
+    /// Let -r overwrite edited files, and delete weights and checkpoints that no longer match
     #[arg(long)]
     force: bool,
-    /// Write what is printed to a file, too
+    /// Also write what is printed to a file
     #[arg(short, long, value_name = "FILE", value_parser = values::path)]
     output_file: Option<PathBuf>,
     /// Open what is printed in $VISUAL or $EDITOR
@@ -80,7 +80,7 @@ pub(super) struct ModelArgs {
     action: ModelAction,
 }
 
-/// What is done with the model.
+/// The subcommands of `model`.
 #[derive(Clone, Copy, Debug, Subcommand)]
 enum ModelAction {
     /// Construct the model and its output folder

@@ -22,7 +22,7 @@ pub(super) struct TestArgs {
     /// Learning rate of plain SGD (default: 0.01)
     #[arg(long, value_name = "LR", allow_negative_numbers = true)]
     lr: Option<f64>,
-    /// Feed the first batch again and again: the loss must fall
+    /// Feed the first batch in every step, so that the loss must fall
     #[arg(long)]
     repeat_batch: bool,
     /// Feed a dataset project: a folder with dataset.yaml, or classics
@@ -31,22 +31,22 @@ pub(super) struct TestArgs {
     /// Configuration of the dataset project
     #[arg(long, value_name = "CONFIG")]
     dataset_config: Option<String>,
-    /// Keep the documents of a row apart (default: where the data says where they start)
+    /// Separate the documents of a row (default: if the data says where they start)
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     packed: Option<bool>,
     /// eager, sdpa, flash_attention_2 or flex_attention (default: sdpa)
     #[arg(long, value_name = "NAME", value_parser = values::attention)]
     attn_implementation: Option<AttentionImplementation>,
-    /// Compute layers again in backward instead of keeping them
+    /// Recompute layers in the backward pass instead of keeping their activations
     #[arg(long)]
     gradient_checkpointing: bool,
-    /// Update each parameter as soon as backward has its gradient
+    /// Update each parameter as soon as its gradient is complete
     #[arg(long)]
     fuse_optim_with_backward: bool,
-    /// Train for being quantized so: round in forward what `finalize --quantize` will
+    /// Quantization-aware training: round in the forward pass what `finalize --quantize` rounds
     #[arg(long, value_name = "RECIPE", value_parser = values::recipe)]
     qat_recipe: Option<Recipe>,
-    /// Run other settings beside, such as attn-implementation=eager,device=cpu; they must agree
+    /// Compare with a run of other settings, such as attn-implementation=eager,device=cpu; both must agree
     #[arg(long, value_name = "SETTINGS", value_parser = values::compared)]
     compare: Option<CompareSettings>,
 }
