@@ -235,7 +235,7 @@ fn a_buffer_is_dropped_only_if_it_holds_what_is_computed() {
     let finalized = finalize(&folder, temp.path().join("b")).run().unwrap_err().to_string();
     let compared = chandlery::compare(&folder, fixture("llama-gqa")).run().unwrap_err().to_string();
     for error in [converted, finalized, compared] {
-        assert!(error.contains(name) && error.contains("other rotary numbers"), "{error}");
+        assert!(error.contains(name) && error.contains("rotary values that differ"), "{error}");
     }
     assert!(!temp.path().join("b").exists());
 }

@@ -30,7 +30,7 @@ impl Weights for Probe {
 }
 
 #[test]
-fn the_module_asks_for_exactly_the_parameters_of_the_spec_also_at_70b() {
+fn modules_ask_for_exactly_the_parameters_of_the_spec() {
     let all = Project::names().into_iter().flat_map(|family| {
         let project = project(&family).unwrap();
         project.configs().into_iter().map(move |name| project.config(&name).unwrap())
@@ -54,7 +54,7 @@ fn the_module_asks_for_exactly_the_parameters_of_the_spec_also_at_70b() {
 }
 
 #[test]
-fn a_saved_construction_is_a_model_folder_and_the_seed_decides_its_bits() {
+fn the_seed_decides_the_bits_of_a_saved_construction() {
     let temp = tempdir().unwrap();
     let small = project("llama").unwrap().config("4M").unwrap().set("num_hidden_layers", 1).unwrap();
     let save = |name: &str, seed| {
@@ -102,7 +102,7 @@ fn an_output_folder_is_never_replaced_by_surprise() {
     let folder = temp.path().join("model");
     let config = project("llama").unwrap().config("4M").unwrap().set("num_hidden_layers", 1).unwrap();
     config.construct().output_dir(&folder).build().unwrap();
-    config.construct().output_dir(&folder).build().expect("the same configuration again is no surprise");
+    config.construct().output_dir(&folder).build().expect("the same configuration is built again");
 
     let wider = config.clone().set("hidden_size", 512).unwrap().construct().output_dir(&folder);
     let error = wider.build().unwrap_err().to_string();
@@ -147,7 +147,7 @@ fn loaded_and_saved(from: &Path, into: &Path) -> Vec<u8> {
 }
 
 #[test]
-fn weights_are_loaded_from_files_folders_checkpoints_and_hugging_face_names() {
+fn weights_load_from_files_folders_and_checkpoints() {
     let temp = tempdir().unwrap();
     let source = temp.path().join("source");
     saved(&source, 1);
@@ -178,7 +178,7 @@ fn weights_are_loaded_from_files_folders_checkpoints_and_hugging_face_names() {
 }
 
 #[test]
-fn forgathers_name_of_the_final_norm_and_old_rotary_buffers_are_known() {
+fn forgathers_final_norm_and_old_rotary_buffers_load() {
     let temp = tempdir().unwrap();
     let source = temp.path().join("source");
     saved(&source, 1);
@@ -193,7 +193,7 @@ fn forgathers_name_of_the_final_norm_and_old_rotary_buffers_are_known() {
 }
 
 #[test]
-fn what_a_checkpoint_lacks_keeps_its_initial_value_and_is_reported() {
+fn missing_parameters_keep_initial_values_and_are_reported() {
     let temp = tempdir().unwrap();
     let (source, out) = (temp.path().join("source"), temp.path().join("out"));
     saved(&source, 1);
@@ -228,7 +228,7 @@ fn what_a_checkpoint_lacks_keeps_its_initial_value_and_is_reported() {
 }
 
 #[test]
-fn tensors_of_other_shapes_and_checkpoints_of_other_models_are_refused() {
+fn checkpoints_of_other_models_are_refused() {
     let temp = tempdir().unwrap();
     let source = temp.path().join("source");
     saved(&source, 1);
@@ -248,7 +248,7 @@ fn tensors_of_other_shapes_and_checkpoints_of_other_models_are_refused() {
 }
 
 #[test]
-fn options_that_contradict_each_other_are_refused_before_anything_is_read() {
+fn contradictory_options_are_refused_before_reading() {
     let construct = || small().construct();
     let cpu = || construct().device("cpu").unwrap();
     let said: Vec<String> = [
@@ -267,7 +267,7 @@ fn options_that_contradict_each_other_are_refused_before_anything_is_read() {
 }
 
 #[test]
-fn an_existing_model_is_updated_in_one_step_also_in_its_own_folder() {
+fn an_existing_model_is_updated_even_in_its_own_folder() {
     let temp = tempdir().unwrap();
     let folder = temp.path().join("model");
     saved(&folder, 1);
@@ -341,7 +341,7 @@ fn a_test_of_loaded_weights_says_what_was_not_loaded() {
 }
 
 #[test]
-fn a_head_that_differs_from_the_embedding_it_should_be_is_not_passed_over() {
+fn a_tied_head_that_differs_from_the_embedding_is_reported() {
     let temp = tempdir().unwrap();
     let source = temp.path().join("untied");
     saved(&source, 1);
@@ -361,7 +361,7 @@ fn report(words: &[&str]) -> Value {
 }
 
 #[test]
-fn what_construct_prints_goes_to_a_file_and_an_editor_from_either_side_of_the_word() {
+fn construct_output_goes_to_a_file_and_an_editor() {
     let temp = tempdir().unwrap();
     let editor = temp.path().join("editor.sh");
     std::fs::write(&editor, "#!/bin/sh\ncp \"$2\" \"$1\"\n").unwrap();
@@ -406,7 +406,7 @@ fn a_magic_opens_no_editor_and_says_what_to_do_instead() {
 }
 
 #[test]
-fn the_estimate_of_a_known_model_is_what_is_known_of_it() {
+fn the_estimate_of_a_known_model_matches_known_numbers() {
     let temp = tempdir().unwrap();
     let folder = temp.path().join("llama2");
     let words =
@@ -480,7 +480,7 @@ fn a_window_bounds_the_cache_and_the_work() {
 }
 
 #[test]
-fn every_parameter_receives_a_gradient_and_a_repeated_batch_is_learnt() {
+fn every_parameter_learns_from_a_repeated_batch() {
     let model = project("llama").unwrap().config("4M").unwrap().construct().device("cpu").unwrap().build().unwrap();
     let report = model.test().steps(6).sequence_length(24).lr(0.5).repeat_batch(true).run().unwrap();
     assert!(report.passed(), "{:?}", report.without_gradient);

@@ -62,7 +62,7 @@ fn a_cast_changes_type_and_config_and_still_validates() {
 }
 
 #[test]
-fn a_tied_head_that_a_file_repeats_counts_once_and_is_stored_once() {
+fn a_repeated_tied_head_is_counted_and_stored_once() {
     let inspection = chandlery::inspect(fixture("llama-bin-sharded")).unwrap();
     assert_eq!((inspection.table.len(), inspection.table.parameters()), (30, 188_864));
     let temp = tempdir().unwrap();
@@ -81,7 +81,7 @@ fn a_dry_run_plans_and_writes_nothing() {
 
 /// A rotary base that the weights were not made with: names and shapes fit, only the logits can tell.
 #[test]
-fn a_wrong_rotary_base_fails_validation_and_the_destination_does_not_appear() {
+fn a_wrong_rotary_base_fails_and_leaves_no_destination() {
     let temp = tempdir().unwrap();
     let native = temp.path().join("native");
     convert(fixture("llama-gqa"), &native).run().unwrap();
@@ -135,7 +135,7 @@ fn rules_rename_every_parameter_of_every_shape_there_and_back() {
 
 /// What has no place in a native configuration comes back, also where something else was changed on the way.
 #[test]
-fn fields_that_nobody_here_knows_come_back_after_changes_of_length_and_type() {
+fn unknown_fields_survive_changes_of_length_and_type() {
     let temp = tempdir().unwrap();
     let folder = copy_of("llama-rope3", temp.path());
     edit_config(&folder, |config| {
@@ -154,13 +154,13 @@ fn fields_that_nobody_here_knows_come_back_after_changes_of_length_and_type() {
     for (field, value) in expected.as_object().unwrap() {
         assert_eq!(found[field], *value, "{field}");
     }
-    // What is written anew is for transformers 4, too, which passes over the names of version 5.
+    // What is written again is for transformers 4, too, which passes over the names of version 5.
     assert_eq!((&found["torch_dtype"], &found["rope_theta"]), (&json!("bfloat16"), &json!(500_000.0)));
     assert_eq!(found["rope_scaling"]["factor"], json!(8.0));
 }
 
 #[test]
-fn weights_that_are_no_numbers_are_named_and_nothing_is_written() {
+fn nan_weights_are_named_and_nothing_is_written() {
     let temp = tempdir().unwrap();
     let folder = copy_of("llama-bf16", temp.path());
     let file = folder.join("model.safetensors");

@@ -20,7 +20,7 @@ const EMBEDDING: &str = "causal_lm.input_encoder.embedding.weight";
 
 /// The only tokenizer of the reference models that has no padding token.
 #[test]
-fn a_tokenizer_without_padding_gets_it_and_a_zero_row_unless_that_is_declined() {
+fn a_missing_padding_token_gets_a_zero_row_unless_declined() {
     let temp = tempdir().unwrap();
     let (native, back) = (temp.path().join("native"), temp.path().join("back"));
     let conversion = convert(fixture("mistral-sw8"), &native).generation_test(true).run().unwrap();
@@ -111,13 +111,13 @@ fn rewritten_rows_are_left_out_of_the_comparison() {
 }
 
 #[test]
-fn a_model_without_a_tokenizer_converts_and_says_that_no_padding_was_looked_for() {
+fn a_model_without_a_tokenizer_converts_with_a_note() {
     let temp = tempdir().unwrap();
     let model = copy_of("llama-gqa", temp.path());
     std::fs::remove_file(model.join("tokenizer.json")).unwrap();
     let conversion = convert(&model, temp.path().join("native")).run().unwrap();
     assert!(conversion.passed() && conversion.tokens.is_none());
-    assert!(conversion.notes[0].starts_with("no padding token was looked for: "), "{:?}", conversion.notes);
+    assert!(conversion.notes[0].starts_with("no padding token was added: "), "{:?}", conversion.notes);
     let asked = convert(&model, temp.path().join("other")).add_tokens(Some("chatml".to_owned())).run();
     assert!(asked.unwrap_err().to_string().contains("there is no tokenizer here"));
 }

@@ -170,14 +170,14 @@ fn layers_of_qwen3_with_and_without_a_window_convert() {
     assert_eq!(windows(ModelFolder::open(&native).unwrap().config()), [Some(9), None, Some(9)]);
     let again = convert(&native, &back).run().unwrap();
     assert_eq!((again.verdict(), json(back.join("config.json"))), (Verdict::Agree, json(folder.join("config.json"))));
-    // Without what it was converted from it is said anew.
+    // Without what it was converted from, it is written again.
     edit_config(&native, |config| {
         config.remove("hf_model_type");
         config.remove("hf_source_config");
     });
-    let anew = temp.path().join("anew");
-    assert_eq!(convert(&native, &anew).run().unwrap().verdict(), Verdict::Agree);
-    assert_eq!(json(anew.join("config.json"))["layer_types"], kinds);
+    let again = temp.path().join("again");
+    assert_eq!(convert(&native, &again).run().unwrap().verdict(), Verdict::Agree);
+    assert_eq!(json(again.join("config.json"))["layer_types"], kinds);
 }
 
 /// A family with parts of its own, whose native folders are read without its file.

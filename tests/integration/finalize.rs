@@ -60,7 +60,7 @@ fn failure(words: &[&str]) -> String {
 }
 
 #[test]
-fn finalize_takes_the_latest_complete_checkpoint_and_links_it_at_the_root() {
+fn the_latest_complete_checkpoint_is_linked_at_the_root() {
     let (temp, source) = trained("llama-tied");
     let done = temp.path().join("done");
     finalize(&source, &done).run().unwrap();
@@ -81,7 +81,7 @@ fn finalize_takes_the_latest_complete_checkpoint_and_links_it_at_the_root() {
 }
 
 #[test]
-fn a_plan_names_every_file_that_is_then_written_and_none_else() {
+fn a_plan_names_exactly_the_files_that_are_written() {
     let (temp, source) = trained("qwen3-tied");
     std::fs::create_dir_all(source.join("parts/__pycache__")).unwrap();
     std::fs::write(source.join("parts/attention.py"), "# a package of code").unwrap();
@@ -110,7 +110,7 @@ fn a_plan_names_every_file_that_is_then_written_and_none_else() {
 }
 
 #[test]
-fn all_reference_models_are_finalized_in_both_formats_and_layouts() {
+fn reference_models_are_finalized_in_every_format_and_layout() {
     for name in MODELS {
         let temp = tempdir().unwrap();
         let source = copy_of(name, temp.path());
@@ -176,7 +176,7 @@ fn the_manifest_lists_what_the_checkpoint_holds() {
 }
 
 #[test]
-fn the_optimizer_goes_along_with_all_its_ranks_or_is_missed_before_anything_is_written() {
+fn the_optimizer_is_copied_with_all_ranks_or_refused_early() {
     let (temp, source) = trained("llama-tied");
     let latest = source.join("checkpoints/checkpoint-1200");
     std::fs::rename(latest.join("optimizer_state.pt"), latest.join("optimizer_state_rank_0.pt")).unwrap();
@@ -225,7 +225,7 @@ fn a_finalized_folder_can_be_finalized_again_and_stays_as_it_is() {
 }
 
 #[test]
-fn links_out_of_the_folder_are_refused_and_those_inside_are_followed() {
+fn links_inside_the_folder_are_followed_others_refused() {
     let (temp, source) = trained("llama-tied");
     let secret = temp.path().join("secret.py");
     std::fs::write(&secret, "password = 1").unwrap();
@@ -311,7 +311,7 @@ fn added_tokens_reach_every_file_that_knows_of_them() {
 }
 
 #[test]
-fn a_padding_token_is_added_where_there_is_none_unless_that_is_not_wanted() {
+fn a_missing_padding_token_is_added_unless_declined() {
     let temp = tempdir().unwrap();
     let (added, skipped) = (temp.path().join("added"), temp.path().join("skipped"));
     let source = fixture("mistral-sw8");
@@ -396,7 +396,7 @@ fn what_cannot_be_done_is_said_before_anything_is_written() {
 }
 
 #[test]
-fn a_folder_without_a_tokenizer_is_finalized_with_a_word_about_it() {
+fn a_folder_without_a_tokenizer_is_finalized_with_a_note() {
     let (temp, source) = trained("llama-tied");
     for name in ["tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"] {
         std::fs::remove_file(source.join(name)).unwrap();
@@ -408,7 +408,7 @@ fn a_folder_without_a_tokenizer_is_finalized_with_a_word_about_it() {
 }
 
 #[test]
-fn weights_of_another_model_are_not_handed_on() {
+fn weights_of_another_model_are_refused() {
     let (temp, source) = trained("llama-tied");
     edit_config(&source, |config| {
         config.insert("num_hidden_layers".to_owned(), json!(4));

@@ -44,7 +44,7 @@ fn compared(left: &Path, right: &Path) -> LogitDiff {
 }
 
 #[test]
-fn every_reference_model_computes_the_same_from_a_file_of_exact_numbers() {
+fn reference_models_compute_the_same_from_exact_files() {
     for model in MODELS {
         let temp = tempdir().unwrap();
         let source = fixture(model);
@@ -93,7 +93,7 @@ fn fewer_bits_are_further_off_and_take_less() {
 }
 
 #[test]
-fn the_plan_says_what_is_stored_otherwise_and_what_readers_leave_out() {
+fn the_plan_lists_exceptions_and_what_readers_ignore() {
     let (_, plan) = plan(&fixture("mistral-sw8"), GgufType::Q4K).unwrap();
     insta::assert_snapshot!("gguf_plan_mistral", plan.view().plain());
     let exceptions = plan.exceptions();
@@ -171,7 +171,7 @@ fn spoilt(temp: &Path, value: f32) -> PathBuf {
 }
 
 #[test]
-fn values_that_a_type_cannot_hold_are_refused_or_kept_as_they_are() {
+fn values_that_a_type_cannot_hold_are_refused_or_kept() {
     for (value, refusing) in [
         (f32::NAN, &[GgufType::Q8_0, GgufType::Q4K][..]),
         (f32::INFINITY, &[GgufType::Q4_0]),
@@ -195,7 +195,7 @@ fn values_that_a_type_cannot_hold_are_refused_or_kept_as_they_are() {
 }
 
 #[test]
-fn a_file_of_blocks_is_no_source_of_other_formats() {
+fn a_file_of_blocks_cannot_become_another_format() {
     let temp = tempdir().unwrap();
     let folder = copy_of("llama-gqa", temp.path());
     write(&folder, GgufType::Q8_0, &folder.join(GGUF_FILE)).unwrap();
@@ -260,7 +260,7 @@ fn files_that_lie_are_refused() {
         ("a tensor beyond the file", put(after(b"output.weight", 20 + 4), huge)),
         ("a tensor that is not aligned", put(after(b"output.weight", 20 + 4), &[4])),
         ("a type that does not exist", put(after(b"output.weight", 20), &[99])),
-        ("rows that are no whole blocks", put(after(b"output.weight", 20), &[12])),
+        ("rows that are not whole blocks", put(after(b"output.weight", 20), &[12])),
         ("a file that ends in its header", Box::new(|file| file.truncate(100))),
         ("a file that ends in its tensors", Box::new(|file| file.truncate(file.len() - 1))),
         ("an empty file", Box::new(Vec::clear)),

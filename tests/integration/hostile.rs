@@ -346,7 +346,7 @@ fn configurations_that_ask_too_much() {
         case("a negative size", "llama-gqa", CONFIG, set("hidden_size", json!(-64))),
         case("a size with a fraction", "llama-gqa", CONFIG, set("intermediate_size", json!(160.5))),
         case("a negative ε", "llama-gqa", CONFIG, set("rms_norm_eps", json!(-1e-5))),
-        case("ε that is no number", "llama-gqa", CONFIG, literal("rms_norm_eps", "NaN")),
+        case("ε that is not a number", "llama-gqa", CONFIG, literal("rms_norm_eps", "NaN")),
         case(
             "an infinite θ",
             "llama-gqa",

@@ -262,7 +262,7 @@ fn every_way_to_name_a_module_above_is_found() {
 }
 
 #[test]
-fn what_lies_below_and_what_tests_use_is_no_fault() {
+fn modules_below_and_modules_in_tests_are_not_faults() {
     let text = "use crate::{low, middle::other};\nuse super::{x, super::low::y};\nuse self::z::*;
         /// See [`Thing`](crate::high::Thing).\nfn f() { crate::low::g(\"crate::high\"); }
         #[cfg(test)]\nuse crate::high::Thing;\n#[cfg(test)]\nmod tests { use crate::high::Thing; }";

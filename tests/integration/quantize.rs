@@ -37,7 +37,7 @@ fn said(output: &Output) -> String {
 }
 
 #[test]
-fn every_reference_model_is_quantized_by_every_recipe_and_computes() {
+fn every_recipe_quantizes_every_reference_model() {
     let temp = tempdir().unwrap();
     for name in MODELS {
         for recipe in Recipe::ALL {
@@ -118,7 +118,7 @@ fn packing_is_that_of_plain_loops() {
 }
 
 #[test]
-fn a_width_that_groups_do_not_divide_gets_smaller_groups_or_a_refusal() {
+fn indivisible_widths_get_smaller_groups_or_are_refused() {
     let temp = tempdir().unwrap();
     let made = |name: &str, hidden: usize, inner: usize| -> PathBuf {
         let source = temp.path().join(name);
@@ -171,7 +171,7 @@ fn what_cannot_be_quantized_is_refused_and_nothing_is_written() {
 }
 
 #[test]
-fn a_block_that_does_not_describe_the_weights_is_refused_by_name() {
+fn a_block_that_does_not_fit_the_weights_is_refused() {
     let temp = tempdir().unwrap();
     let folder = temp.path().join("folder");
     quantized(&fixture("llama-gqa"), &folder, Recipe::Int4WeightOnly);
@@ -276,7 +276,7 @@ fn loss_when_stored(folder: &Path, recipe: Option<Recipe>) -> f32 {
 }
 
 #[test]
-fn training_for_four_bits_loses_less_when_it_is_quantized_than_training_without() {
+fn training_for_four_bits_reduces_the_loss_of_quantization() {
     let temp = tempdir().unwrap();
     let recipe = Recipe::Int4WeightOnly;
     // Until little is left to learn: before, what is learned in a step outweighs what rounding costs.
@@ -302,7 +302,7 @@ fn training_for_four_bits_loses_less_when_it_is_quantized_than_training_without(
 }
 
 #[test]
-fn rounding_reaches_every_linear_map_of_every_kind_of_model() {
+fn rounding_reaches_every_linear_layer_of_every_model() {
     for name in ["llama", "causal_lm", "deepone", "single_head"] {
         let config = project(name).unwrap();
         let config = config.config(config.default_config()).unwrap().set("num_hidden_layers", 1).unwrap();

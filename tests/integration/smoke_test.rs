@@ -218,7 +218,7 @@ fn flags_stand_before_and_after_the_word_test() {
 }
 
 #[test]
-fn the_verdict_is_the_first_line_and_a_file_gets_no_control_codes() {
+fn the_verdict_comes_first_without_control_codes_in_files() {
     let said = test_command(&["test", "--steps", "2", "--sequence-length", "16", "--compare", "dtype=float64"]);
     let text = String::from_utf8(said.stdout).unwrap();
     assert_eq!(text.lines().next(), Some("Test of llama 4M on cpu passed"), "{text}");

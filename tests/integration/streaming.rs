@@ -81,7 +81,7 @@ fn streamed_parts_of_every_kind_compute_the_same() {
 }
 
 #[test]
-fn streamed_weights_in_few_bits_compute_the_same() {
+fn streamed_low_bit_weights_compute_the_same() {
     let temp = tempdir().unwrap();
     for recipe in Recipe::ALL {
         let folder = temp.path().join(recipe.name());

@@ -179,13 +179,13 @@ fn weights_stay_where_they_were_and_what_training_left_is_named() {
     let words = ["update", source.to_str().unwrap(), pytorch.to_str().unwrap(), "--format", "pytorch", "--json"];
     command::run(&words.map(str::to_owned)).ok().unwrap();
     assert!(pytorch.join("pytorch_model.bin").is_file());
-    // Its tied head stands in the file beside the embedding, and is no parameter of its own.
+    // Its tied head is in the file beside the embedding, and is not a parameter of its own.
     let updated = update(&pytorch, &again).run().unwrap();
     assert_eq!((updated.plan.unexpected.len(), updated.plan.table.len()), (0, 29));
 }
 
 #[test]
-fn edited_sources_are_written_anew_and_named() {
+fn edited_sources_are_written_again_and_named() {
     let (temp, native, _) = forgather("llama-tied");
     std::fs::write(native.join("modeling_chandlery.py"), "# mine").unwrap();
     let updated = update(&native, temp.path().join("done")).run().unwrap();
@@ -193,7 +193,7 @@ fn edited_sources_are_written_anew_and_named() {
 }
 
 #[test]
-fn everything_that_does_not_fit_is_listed_before_anything_is_written() {
+fn misfits_are_listed_before_anything_is_written() {
     let (temp, _, source) = forgather("llama-tied");
     edit_header(&source.join("model.safetensors"), |header| {
         let entry = header.shift_remove("causal_lm.layer_stack.layers.0.norm1.weight").unwrap();
@@ -229,7 +229,7 @@ fn a_chain_with_holes_is_refused_before_weights_are_opened() {
 }
 
 #[test]
-fn what_is_no_versioned_folder_says_what_to_do() {
+fn folders_without_a_version_say_what_to_do() {
     let (temp, native, _) = forgather("llama-tied");
     let done = temp.path().join("done");
     let words = |asked: chandlery::update::Update| {

@@ -19,7 +19,7 @@ pub struct ChangedField {
     pub after: Option<Value>,
 }
 
-/// What sets two configurations apart.
+/// The difference of two configurations.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ConfigDiff {
     /// What the sides are called.
@@ -60,7 +60,7 @@ impl ConfigDiff {
 /// Compares the config.json of two model folders, or two such files.
 ///
 /// # Errors
-/// [`CompareError::File`] where one is missing or is no JSON.
+/// [`CompareError::File`] if a file is missing or is not JSON.
 ///
 /// ```no_run
 /// chandlery::compare::compare_configs("Llama-3.2-1B", "native")?;
@@ -82,8 +82,9 @@ fn read(path: &Path) -> Result<Value, CompareError> {
         path: path.clone(),
         advice: "name a model folder with a config.json, or the file itself".to_owned(),
     };
-    let text = std::fs::read_to_string(&path).map_err(|error| refused(format!("no configuration: {error}")))?;
-    parse_json(&text).map_err(|error| refused(format!("not JSON: {error}")))
+    let text = std::fs::read_to_string(&path)
+        .map_err(|error| refused(format!("the configuration cannot be read: {error}")))?;
+    parse_json(&text).map_err(|error| refused(format!("the configuration is not valid JSON: {error}")))
 }
 
 #[cfg(test)]

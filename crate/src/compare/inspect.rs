@@ -74,11 +74,11 @@ pub fn inspect_checkpoint(model: &Path, checkpoint: Option<&Path>) -> Result<Ins
     inspect_path(model, checkpoint)
 }
 
-// Public functions with a generic argument hand over to one without: a cell compiles what is generic itself.
+// Generic public functions call one that is not, because cells compile generic code themselves.
 fn inspect_path(path: &Path, named: Option<&Path>) -> Result<Inspection, CheckpointError> {
     let file = gguf_in(path).filter(|_| named.is_none());
     let checkpoint = Checkpoint::choose(file.as_deref().unwrap_or(path), named)?;
-    // The weights speak for themselves; a configuration that cannot be read is another command's concern.
+    // Weights are shown without a configuration, too; other commands report one that cannot be read.
     // Names in a GGUF file are those of neither naming.
     let config = Some(path.join("config.json"))
         .filter(|_| checkpoint.gguf().is_none())
@@ -96,7 +96,7 @@ fn inspect_path(path: &Path, named: Option<&Path>) -> Result<Inspection, Checkpo
     Ok(Inspection { path: path.to_owned(), choice, table, shards, config, gguf, quantized: Sealed::new(quantized) })
 }
 
-/// The weights of linear layers that the configuration says are quantized, and whose numbers are there.
+/// Returns the weights of linear layers that the configuration says are quantized, and whose numbers are there.
 fn quantized(table: &TensorTable, config: &ModelConfig, naming: Naming) -> Vec<QuantizedTensors> {
     let (Some(quantization), Ok(family)) = (&config.quantization, Family::of(config.architecture)) else {
         return Vec::new();
@@ -157,7 +157,7 @@ impl Inspection {
             + self.quantized.iter().map(QuantizedTensors::parameters).sum::<u64>()
     }
 
-    /// The table as a polars frame; see [`TensorTable::frame`].
+    /// Returns the table as a polars frame; see [`TensorTable::frame`].
     ///
     /// # Errors
     /// As there.
@@ -165,7 +165,7 @@ impl Inspection {
         self.table.frame()
     }
 
-    /// The `--json` report.
+    /// Returns the `--json` report.
     pub fn report(&self) -> Value {
         let rows = self.table.rows().iter();
         let rows = rows.map(|row| json!({ "name": row.path, "shape": row.shape, "dtype": row.dtype.torch_name() }));

@@ -83,7 +83,7 @@ impl Compare {
         self
     }
 
-    /// Knows these families of Hugging Face folders (default: the built-in ones).
+    /// Uses these families of Hugging Face folders (default: the built-in ones).
     pub fn families(mut self, families: Families) -> Self {
         self.families = Some(Sealed::new(families));
         self
@@ -168,8 +168,9 @@ pub struct ModelLogits {
     pub unread_fields: Vec<String>,
 }
 
-/// Logits of a model folder of either side, of one of `families`, or of a GGUF file, computed in float32. The weights are
-/// those of the folder `checkpoint`, else those that [`Checkpoint::open`](crate::checkpoint::Checkpoint::open) takes.
+/// Logits of a model folder of either side, of one of `families`, or of a GGUF file, computed in float32. The weights
+/// are those of the folder `checkpoint`, else those that [`Checkpoint::open`](crate::checkpoint::Checkpoint::open)
+/// takes.
 ///
 /// # Errors
 /// [`CompareError`] if the folder cannot be opened or the computation fails.

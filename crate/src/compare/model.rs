@@ -9,7 +9,7 @@ use crate::model_folder::{ModelFolder, ModelFolderError, streamed_dtype};
 use crate::naming::Families;
 use crate::spec::{DType, ModelConfig};
 
-/// The model folder that a checkpoint's folder belongs to, if it has no configuration of its own.
+/// Returns the model folder that a checkpoint's folder belongs to, if it has no configuration of its own.
 fn model_of(checkpoint: &Path) -> Option<&Path> {
     let own = checkpoint.join("config.json").exists();
     let model = checkpoint.parent().filter(|parent| !own && parent.ends_with(CHECKPOINTS))?.parent()?;
@@ -40,7 +40,7 @@ impl Model {
         }
     }
 
-    /// Which weights it has.
+    /// Returns which weights it has.
     pub(super) fn choice(&self) -> &CheckpointChoice {
         match self {
             Self::Folder(folder) => folder.checkpoint().choice(),
@@ -55,7 +55,7 @@ impl Model {
         }
     }
 
-    /// The folder that may hold a tokenizer.
+    /// Returns the folder that may hold a tokenizer.
     pub(super) fn folder(&self) -> &Path {
         match self {
             Self::Folder(folder) => folder.path(),
@@ -63,7 +63,7 @@ impl Model {
         }
     }
 
-    /// The model, to compute in float32, layer by layer.
+    /// Returns the model, to compute in float32, layer by layer.
     pub(super) fn stream(&self, device: &candle_core::Device) -> Result<StreamedLm<'_>, ModelFolderError> {
         match self {
             Self::Folder(folder) => folder.stream(device),
@@ -71,7 +71,7 @@ impl Model {
         }
     }
 
-    /// The type that its weights have in memory while they are streamed.
+    /// Returns the type that its weights have in memory while they are streamed.
     pub(super) fn streamed_dtype(&self) -> DType {
         match self {
             Self::Folder(folder) => streamed_dtype(folder.checkpoint().table()),

@@ -79,7 +79,7 @@ pub fn compare_with_reference(
     Ok(diffs)
 }
 
-/// A two-dimensional integer tensor as rows.
+/// Returns a two-dimensional integer tensor as rows.
 fn rows_of(data: &TensorData) -> Vec<Vec<u32>> {
     let width = data.shape.last().copied().unwrap_or(1).max(1);
     let values: Vec<u32> = match data.dtype {

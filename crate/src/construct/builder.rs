@@ -201,15 +201,16 @@ impl Construct {
         self
     }
 
-    /// Writes configuration, tokenizer and sources of an output folder that exists again. What was edited there, and weights
-    /// that no longer belong to them, are an error that names them, unless [`force`](Self::force) gives them up.
+    /// Writes configuration, tokenizer and sources of an output folder that exists again. What was edited there, and
+    /// weights that no longer belong to them, are an error that names them, unless [`force`](Self::force) gives them
+    /// up.
     pub fn refresh(mut self, refresh: bool) -> Self {
         self.refresh = refresh;
         self
     }
 
-    /// Lets [`refresh`](Self::refresh) write over edited files and remove weights and checkpoints, and lets a folder that
-    /// holds other things get a model. Whatever else is there stays.
+    /// Lets [`refresh`](Self::refresh) write over edited files and remove weights and checkpoints, and lets a folder
+    /// that holds other things get a model. Whatever else is there stays.
     pub fn force(mut self, force: bool) -> Self {
         self.force = force;
         self
@@ -233,13 +234,13 @@ impl Construct {
         self
     }
 
-    /// Loads the weights of a file, a folder, a checkpoint or a model folder over the initial values. Parameters that it
-    /// lacks keep these, and [`Construction::load`] says which they are. Needs a real device.
+    /// Loads the weights of a file, a folder, a checkpoint or a model folder over the initial values. Parameters that
+    /// it lacks keep these, and [`Construction::load`] says which they are. Needs a real device.
     pub fn load_from_checkpoint(self, path: impl AsRef<Path>) -> Self {
         self.load_path(path.as_ref())
     }
 
-    /// Knows these families of Hugging Face folders to load from, beside the built-in ones.
+    /// Adds families of Hugging Face folders to load from.
     pub fn families(mut self, families: Families) -> Self {
         self.families = Sealed::new(families);
         self
@@ -279,8 +280,8 @@ impl Construct {
     /// Runs it.
     ///
     /// # Errors
-    /// [`ConstructError`]; an output folder appears whole or not at all, and one that is there is changed whole or not at
-    /// all.
+    /// [`ConstructError`]; an output folder appears whole or not at all, and one that is there is changed whole or not
+    /// at all.
     pub fn build(&self) -> Result<Construction, ConstructError> {
         let mut config = self.config.render()?;
         config.dtype = self.dtype.unwrap_or(config.dtype);
@@ -290,7 +291,7 @@ impl Construct {
         self.check_options(context)?;
         let tokenizer = self.config.tokenizer()?;
         let load = self.load.as_deref().map(|path| self.opened(path, &table, &config)).transpose()?;
-        // What is in the way is said before minutes are spent on drawing and reading.
+        // Obstacles are reported before minutes are spent on initializing and reading.
         let output = match &self.output {
             Some(folder) => {
                 let request = output::OutputRequest {
@@ -366,13 +367,13 @@ impl Construct {
         for (number, most, origin) in [(Some(rows), 1 << 24, "--batch-size"), (tokens, context, "--sequence-length")] {
             if number.is_some_and(|number| number == 0 || number > most) {
                 let advice = format!("give a number from 1 to {most}");
-                return refuse("the model takes no such batch", origin, &advice);
+                return refuse("the batch does not fit the model", origin, &advice);
             }
         }
         Ok(())
     }
 
-    /// The checkpoint by its headers, and how it fits: nothing is read or allocated for one that does not.
+    /// Opens the checkpoint by its headers and checks that it fits, before anything is read or allocated.
     fn opened(
         &self,
         path: &Path,
@@ -382,7 +383,7 @@ impl Construct {
         let checkpoint = Checkpoint::open(path)?;
         if checkpoint.table().rows().iter().any(|row| row.path.last() == Scheme::SCALES) {
             return Err(ConstructError::Refused {
-                what: "the checkpoint is quantized: in place of weights it has numbers and scales".to_owned(),
+                what: "the checkpoint is quantized: it has quantized values and scales instead of weights".to_owned(),
                 origin: path.display().to_string(),
                 advice: "load the checkpoint that it was made from".to_owned(),
             });
@@ -402,7 +403,7 @@ impl Construct {
         Ok((checkpoint, report))
     }
 
-    /// The model with its first values: drawn or zero, under those of a checkpoint.
+    /// Returns the model with its first values: drawn or zero, under those of a checkpoint.
     fn allocate(
         &self,
         config: &ModelConfig,
@@ -410,7 +411,7 @@ impl Construct {
         device: Device,
         load: Option<&(Checkpoint, LoadReport)>,
     ) -> Result<CausalLm, ConstructError> {
-        // One parameter at a time stands there twice.
+        // One parameter at a time is in memory twice.
         let largest = table.rows().iter().map(TensorRow::bytes).max().unwrap_or(0);
         let needed = table.bytes() + largest;
         let (weights, making) = (memory::in_words(table.bytes()), memory::in_words(needed));
@@ -449,14 +450,15 @@ impl Construction {
         Estimate::new(&spec, &self.table, sizes, config.dtype, (batch_size, sequence_length))
     }
 
-    /// What a person must know: newer checkpoints that could not be loaded, and what was replaced in the output folder.
+    /// Returns what a person must know: newer checkpoints that could not be loaded, and what was replaced in the output
+    /// folder.
     pub fn warnings(&self) -> Vec<String> {
         let load = self.load.iter().flat_map(|load| load.choice.warnings());
         load.chain(self.changes.losses_in_words().map(|losses| format!("the output folder changed: it {losses}")))
             .collect()
     }
 
-    /// The `--json` report.
+    /// Returns the `--json` report.
     pub fn report(&self) -> Value {
         let estimate = self.estimate();
         json!({

@@ -48,17 +48,17 @@ pub struct Estimate {
     /// parameter (Rajbhandari et al. 2020, ZeRO, section 3.1). Plain SGD keeps nothing.
     pub adamw: u64,
     /// What one forward pass keeps for backward. candle keeps the result of every operation, and this counts them as
-    /// Korthikanti et al. (2022, section 4.1) count those of a GPT layer: for each token the results of norms (d wide), of
-    /// the query, key and value maps, their exchange of heads and tokens, normalisation and rotation, of attention and
-    /// its exchange back, of the output map (d), of the maps and the product in the feed-forward part (3 f gated, else
-    /// 2 f, and d), of both residual sums (2 d), and the layer's input (d). The loss adds the head's input and its gradient, and logits in
-    /// float32 for as many rows as fit 64 MiB, since output map and loss are computed together.
+    /// Korthikanti et al. (2022, section 4.1) count those of a GPT layer: for each token the results of norms (d wide),
+    /// of the query, key and value maps, their exchange of heads and tokens, normalisation and rotation, of attention
+    /// and its exchange back, of the output map (d), of the maps and the product in the feed-forward part (3 f gated,
+    /// else 2 f, and d), of both residual sums (2 d), and the layer's input (d). The loss adds the head's input and its
+    /// gradient, and logits in float32 for as many rows as fit 64 MiB, since output map and loss are computed together.
     pub activations: u64,
     /// The same with gradient checkpointing: the input of every layer, and one layer computed again (Chen et al. 2016).
     pub checkpointed_activations: u64,
-    /// What eager attention keeps in addition, in one layer and in all: for every head and pair of tokens the scores, their
-    /// sum with the mask and the three results of the softmax, in float32, and for narrower models scores and weights once
-    /// more in their type.
+    /// What eager attention keeps in addition, in one layer and in all: for every head and pair of tokens the scores,
+    /// their sum with the mask and the three results of the softmax, in float32, and for narrower models scores and
+    /// weights once more in their type.
     pub eager_attention: (u64, u64),
     /// Operations of a forward pass for one token at the mean position of the sequence: two for each weight of a matrix
     /// product, four for each head dimension and visible token (Kaplan et al. 2020, table 1; here over the tokens that
@@ -115,19 +115,19 @@ impl Estimate {
         }
     }
 
-    /// Memory to generate one sequence of the longest context: weights and cache.
+    /// Returns the memory to generate one sequence of the longest context: weights and cache.
     pub fn inference(&self) -> u64 {
         self.weights + self.kv_cache_full_context
     }
 
-    /// Memory to train: weights, gradients, AdamW's state if asked for, and activations.
+    /// Returns the memory to train: weights, gradients, AdamW's state if asked for, and activations.
     pub fn training(&self, adamw: bool, checkpointed: bool) -> u64 {
         let state = if adamw { self.adamw } else { 0 };
         let kept = if checkpointed { self.checkpointed_activations } else { self.activations };
         self.weights + self.gradients + state + kept
     }
 
-    /// What people want memory for, each with its sum: generating, and training in four ways.
+    /// Returns the memory of common uses: generating, and training in four ways.
     pub fn purposes(&self) -> [(&'static str, u64); 5] {
         [
             ("generating one sequence of the full context", self.inference()),
@@ -138,7 +138,7 @@ impl Estimate {
         ]
     }
 
-    /// The `--json` report.
+    /// Returns the `--json` report.
     pub fn report(&self) -> Value {
         let group = |group: &ParameterGroup| json!({ "name": group.name, "parameters": group.parameters, "bytes": group.bytes });
         json!({
@@ -173,7 +173,7 @@ impl Estimate {
     }
 }
 
-/// The devices of this machine that tell their memory.
+/// Returns the devices of this machine that tell their memory.
 pub(crate) fn present() -> Vec<(Device, DeviceMemory)> {
     Device::present().into_iter().filter_map(|device| Some((device, device.memory()?))).collect()
 }

@@ -37,7 +37,7 @@ pub struct MissingParameter {
     pub did_you_mean: Option<ParamPath>,
 }
 
-/// A tensor whose shape or element type is none that the parameter can take.
+/// A tensor whose shape or element type does not fit the parameter.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MismatchedParameter {
     /// The parameter.
@@ -60,7 +60,7 @@ pub struct LoadReport {
     pub path: PathBuf,
     /// Which weights they are of a folder that was named, and which newer ones were passed over.
     pub choice: CheckpointChoice,
-    /// Under which name a PyTorch file keeps the tensors, if they are not its whole.
+    /// The key under which a PyTorch file keeps the tensors, if it holds more.
     pub nested_in: Option<String>,
     /// Parameters with a tensor, in the model's order.
     pub loaded: Vec<LoadedParameter>,
@@ -201,12 +201,12 @@ impl LoadReport {
         })
     }
 
-    /// True if every parameter has its tensor and every tensor its parameter.
+    /// Returns true if every parameter has its tensor and every tensor its parameter.
     pub fn is_complete(&self) -> bool {
         self.missing.is_empty() && self.unused.is_empty() && self.mismatched.is_empty()
     }
 
-    /// Turns anything missing, unused or mismatched into an error that lists it: what `--strict` does.
+    /// Turns anything missing, unused or mismatched into an error that lists it, as `--strict` does.
     ///
     /// # Errors
     /// [`ConstructError::Misfit`].
@@ -247,7 +247,7 @@ impl LoadReport {
             .at(self.path.display())
     }
 
-    /// The parameters that the checkpoint has.
+    /// Returns the parameters that the checkpoint has.
     pub(super) fn weights<'a>(&self, checkpoint: &'a Checkpoint) -> PieceWeights<'a> {
         let rows = self.loaded.iter();
         let rows = rows.map(|one| TensorRow::stored(one.path.clone(), one.shape.clone(), one.dtype));
@@ -255,7 +255,7 @@ impl LoadReport {
         PieceWeights::new(checkpoint, rows, pieces.collect(), None)
     }
 
-    /// The `--json` report.
+    /// Returns the `--json` report.
     pub fn report(&self) -> Value {
         let dtypes: BTreeSet<&str> = self.loaded.iter().map(|one| one.dtype.torch_name()).collect();
         json!({
@@ -281,7 +281,7 @@ impl LoadReport {
 }
 
 impl MismatchedParameter {
-    /// What does not fit, in a line.
+    /// Returns what does not fit, in a line.
     pub fn reason(&self) -> String {
         let Self { from, expected, found, dtype, .. } = self;
         if expected == found {
@@ -295,7 +295,7 @@ fn meant(name: &Option<ParamPath>) -> String {
     name.as_ref().map_or_else(String::new, |name| format!("; did you mean `{name}`?"))
 }
 
-/// The parameter that a tensor's name stands for.
+/// Returns the parameter that a tensor's name stands for.
 fn native_name(name: &ParamPath, table: &TensorTable, family: Option<&Family>) -> Option<ParamPath> {
     if table.get(name).is_some() {
         return Some(name.clone());
@@ -305,7 +305,7 @@ fn native_name(name: &ParamPath, table: &TensorTable, family: Option<&Family>) -
     alias.or_else(renamed).filter(|native| table.get(native).is_some())
 }
 
-/// Why a tensor without a parameter is left out, if it is one that models compute themselves, and holds that.
+/// Returns why a tensor without a parameter is left out, if it is one that models compute themselves, and holds that.
 fn left_out(
     checkpoint: &Checkpoint,
     name: &ParamPath,
@@ -324,8 +324,8 @@ fn left_out(
     })
 }
 
-/// Loads the weights of a file, a folder, a checkpoint or a model folder into a model that is there already, without
-/// insisting that all are found: the report says what was not. Call [`LoadReport::require_complete`] to insist.
+/// Loads the weights of a file, a folder, a checkpoint or a model folder into an existing model. Weights that are not
+/// found are listed in the report; call [`LoadReport::require_complete`] to make them an error.
 ///
 /// ```no_run
 /// use chandlery::{load_checkpoint, project};
@@ -337,8 +337,8 @@ fn left_out(
 /// ```
 ///
 /// # Errors
-/// [`ConstructError`] if the weights cannot be read, a tensor does not fit its parameter, or the model was built without
-/// variables; then no parameter has changed unless reading itself broke off.
+/// [`ConstructError`] if the weights cannot be read, a tensor does not fit its parameter, or the model was built
+/// without variables; then no parameter has changed unless reading itself broke off.
 pub fn load_checkpoint(path: impl AsRef<Path>, model: &CausalLm) -> Result<LoadReport, ConstructError> {
     load_into(path.as_ref(), model)
 }
@@ -350,7 +350,7 @@ fn load_into(path: &Path, model: &CausalLm) -> Result<LoadReport, ConstructError
     let variables: HashMap<ParamPath, candle_core::Var> = model.parameters().variables().into_iter().collect();
     let values: HashMap<ParamPath, Tensor> = model.parameters().tensors().into_iter().collect();
     for one in report.loaded.iter().filter(|one| !variables.contains_key(&one.path)) {
-        // What is not trained cannot be set, and need not be where it is the same.
+        // Values that are not trained cannot be set, and need not be if they are equal.
         let stored = read_as(&checkpoint, one, values.get(&one.path))?;
         if values.get(&one.path).is_none_or(|value| !equal(value, &stored)) {
             return Err(ConstructError::Refused {
@@ -369,7 +369,7 @@ fn load_into(path: &Path, model: &CausalLm) -> Result<LoadReport, ConstructError
     Ok(report)
 }
 
-/// A tensor of the checkpoint in the type and on the device of `like`.
+/// Returns a tensor of the checkpoint in the type and on the device of `like`.
 fn read_as(checkpoint: &Checkpoint, one: &LoadedParameter, like: Option<&Tensor>) -> Result<Tensor, ConstructError> {
     let pieces = [(one.path.clone(), one.pieces.clone())].into_iter().collect();
     // Cast as it is read: a number that the model's type cannot hold is an error.

@@ -1,4 +1,4 @@
-//! The output folder: what is written into it, and what that means for what it holds.
+//! The output folder: what is written into it, and what that replaces.
 
 use std::path::Path;
 
@@ -40,7 +40,7 @@ pub(super) struct Model<'a> {
     pub(super) load: Option<&'a LoadReport>,
 }
 
-/// The files of a model's folder but for its weights: the one list of them.
+/// Returns the files of a model's folder without its weights.
 fn definition(config: &ModelConfig, tokenizer: &TokenizerFiles) -> Result<Vec<(String, Vec<u8>)>, ExportError> {
     let json = config.to_native_json(None);
     let generation = json!({
@@ -57,7 +57,7 @@ fn definition(config: &ModelConfig, tokenizer: &TokenizerFiles) -> Result<Vec<(S
 }
 
 impl Output {
-    /// Decides what is written, before minutes are spent on drawing and reading.
+    /// Decides what is written, before minutes are spent on initializing and reading.
     ///
     /// # Errors
     /// [`ConstructError::Refused`], which names what would be lost.
@@ -92,7 +92,7 @@ impl Output {
         let different = differences(&old, &model.config.to_native_json(None));
         let there = weights_entries(folder);
         if request.refresh {
-            // What is there already, as it would be written, is not written.
+            // Files that are already as they would be written are not written.
             let fresh =
                 |(name, bytes): &(String, Vec<u8>)| std::fs::read(folder.join(name)).ok().as_ref() != Some(bytes);
             let definition: Vec<(String, Vec<u8>)> = new.iter().filter(|file| fresh(file)).cloned().collect();
@@ -111,7 +111,7 @@ impl Output {
             let what = format!("the output folder holds {} already", listed(&there));
             return refuse(what, "name another with --output-dir, or replace it with -r --force");
         }
-        // What is built is not built again.
+        // A folder that is built already is not built again.
         Ok(Self { definition: Vec::new(), changes: FolderChanges::new(folder, &found, weights, &[]) })
     }
 
@@ -151,7 +151,7 @@ struct Rebuilt<'a> {
 }
 
 impl Rebuilt<'_> {
-    /// The entries that no longer belong there, if they may go and if what is written over was not edited.
+    /// Returns the entries that no longer belong there, if they may go and if what is written over was not edited.
     fn removes(&self, changed: bool, there: Vec<String>) -> Result<Vec<String>, ConstructError> {
         let OutputRequest { folder, save, force, .. } = *self.request;
         // Weights fit the configuration that they were made with; new ones take the place of the old.
@@ -185,7 +185,7 @@ impl Rebuilt<'_> {
         })
     }
 
-    /// Whether the folder's own weights were loaded whole and are saved again: then they are not lost.
+    /// Returns whether the folder's own weights were loaded whole and are saved again: then they are not lost.
     fn carries_forward(&self) -> bool {
         let Some(load) = self.model.load.filter(|load| self.request.save.is_some() && load.is_complete()) else {
             return false;
@@ -197,7 +197,7 @@ impl Rebuilt<'_> {
     fn edited(&self) -> Vec<String> {
         let folder = self.request.folder;
         let origin = folder.join("config.json").display().to_string();
-        // What this crate cannot read it cannot have written.
+        // A configuration that this crate cannot read was not written by it.
         let before = ModelConfig::from_json(self.old, &origin);
         let before = before.ok().and_then(|config| definition(&config, self.model.tokenizer).ok()).unwrap_or_default();
         let known = tokenizer_names().into_iter().filter_map(|name| tokenizer(&name).ok());
@@ -209,7 +209,7 @@ impl Rebuilt<'_> {
         let edited = self.written.iter().filter(|(name, _)| {
             let path = folder.join(name);
             let Ok(status) = path.symlink_metadata() else { return false };
-            // A link is not what was written, wherever it leads.
+            // A link was not written by this crate, wherever it points.
             status.is_symlink() || !std::fs::read(&path).is_ok_and(|bytes| made(name, &bytes))
         });
         edited.map(|(name, _)| name.clone()).collect()
@@ -226,7 +226,7 @@ fn config_of(folder: &Path) -> Option<Value> {
     crate::spec::parse_json(&text).ok().filter(Value::is_object)
 }
 
-/// The fields of the new configuration that the old one has not, or has otherwise.
+/// Returns the fields of the new configuration that the old one has not, or has otherwise.
 fn differences(old: &Value, new: &Value) -> Vec<String> {
     let fields = new.as_object().into_iter().flatten();
     fields

@@ -14,8 +14,8 @@ use crate::checkpoint::{
 use crate::model::CausalLm;
 use crate::spec::{ParamPath, TensorRow, TensorTable};
 
-/// Writes the weights of a model into a folder, in the sharded layout of Hugging Face: one file if it fits, else numbered
-/// ones and an index. The folder is made if it is not there; one that holds weights already is left alone.
+/// Writes the weights of a model into a folder, in the sharded layout of Hugging Face: one file if it fits, else
+/// numbered ones and an index. The folder is made if it is not there; one that holds weights already is left alone.
 ///
 /// ```no_run
 /// use chandlery::{SaveOptions, project, save_checkpoint};
@@ -57,7 +57,7 @@ fn save_into(folder: &Path, model: &CausalLm, options: SaveOptions) -> Result<Wr
     Ok(written)
 }
 
-/// The names of the files that hold the weights of a model with this table.
+/// Returns the names of the files that hold the weights of a model with this table.
 pub(super) fn weight_files(table: &TensorTable, options: SaveOptions) -> Vec<String> {
     shards(table, options).file_names()
 }

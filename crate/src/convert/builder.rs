@@ -78,14 +78,14 @@ impl Convert {
         self
     }
 
-    /// Takes the model for one of this family, by its `model_type` or its name, whatever the source says; on the way to
-    /// Hugging Face it becomes one.
+    /// Reads the model as one of this family, named by its `model_type` or its name, whatever config.json says. On the
+    /// way to Hugging Face the model becomes one of this family.
     pub fn model_type(mut self, family: impl Setting<String>) -> Self {
         self.model_type = family.into_setting();
         self
     }
 
-    /// Knows one more family, which comes before all others of its name.
+    /// Adds a family, which takes precedence over others of its name.
     pub fn family(mut self, family: Family) -> Self {
         self.families.push(family);
         self
@@ -97,27 +97,27 @@ impl Convert {
         self
     }
 
-    /// Passes over fields of config.json that its family does not read (default: they are an error). The logits are not
+    /// Allows fields of config.json that the family does not read (default: they are an error). The logits are not
     /// judged then.
     pub fn allow_unknown_fields(mut self, allow: bool) -> Self {
         self.allow_unknown_fields = allow;
         self
     }
 
-    /// Takes it for a failure if the logits cannot be judged (default: only if they differ).
+    /// Makes it a failure if the logits cannot be judged (default: only if they differ).
     pub fn require_agreement(mut self, require: bool) -> Self {
         self.require_agreement = require;
         self
     }
 
-    /// What becomes of a head of its own in a model whose config.json says that the head is the embedding: true drops it,
-    /// false keeps it and unties the two (default: it is an error).
+    /// Decides about a head that differs from the embedding although config.json ties the two: `true` drops it, `false`
+    /// keeps it and unties the two (default: it is an error).
     pub fn tie_word_embeddings(mut self, tie: impl Setting<bool>) -> Self {
         self.tie = tie.into_setting();
         self
     }
 
-    /// The families that the request knows.
+    /// Returns the families that the request knows.
     pub(super) fn known_families(&self) -> Result<Families, FamilyError> {
         let families = Families::with_paths(&self.converter_paths)?.allow_unknown_fields(self.allow_unknown_fields);
         let families = families.tie_word_embeddings(self.tie);
@@ -142,13 +142,13 @@ impl Convert {
         self
     }
 
-    /// Whether to compare every byte with what the plan makes of the source, before the destination appears (default: yes).
+    /// Compares every byte with what the plan makes of the source, before the destination appears (default: yes).
     pub fn prove(mut self, prove: bool) -> Self {
         self.prove = prove;
         self
     }
 
-    /// Whether to compare logits before the destination appears (default: yes). Bytes are compared in either case.
+    /// Compares logits before the destination appears (default: yes). Bytes are compared in either case.
     pub fn validate(mut self, validate: bool) -> Self {
         self.validate = validate;
         self

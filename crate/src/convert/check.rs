@@ -1,4 +1,4 @@
-//! Options that contradict each other or the folder.
+//! Checks of options that contradict each other or the folder.
 
 use serde_json::Value;
 
@@ -56,7 +56,8 @@ impl Convert {
         Ok(())
     }
 
-    /// The family that a Hugging Face folder says it is of, if another one is asked for that reads another model out of it.
+    /// Returns the family that a Hugging Face folder names, if the family that was asked for reads a different model
+    /// from it.
     fn other_family(&self, source: &ModelFolder, families: &Families) -> Result<Option<Family>, ConvertError> {
         let own = source.config_json().get("model_type").and_then(Value::as_str).and_then(|own| families.of_type(own));
         let Some(own) =

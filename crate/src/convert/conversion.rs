@@ -38,7 +38,7 @@ pub struct Conversion {
     pub proof: Option<Sealed<Proof>>,
     /// Logits of the independent reference forward against the candle model, if they were compared.
     pub logits: Option<Sealed<LogitDiff>>,
-    /// Why the logits are not judged, if they were to be and could not, or not in every respect.
+    /// Why the logits are not judged, or not in every respect, although validation was asked for.
     pub logits_skipped: Option<String>,
     /// Fields of Hugging Face's config.json that nothing reads.
     pub unread_fields: Sealed<Vec<String>>,
@@ -46,11 +46,11 @@ pub struct Conversion {
     pub require_agreement: bool,
     /// What comparing logits takes or took, in bytes: two layers, parts of the head, and logits.
     pub validation_memory: u64,
-    /// Tensors of the source with NaN or infinite elements. They are looked for where the logits are no numbers.
+    /// Tensors of the source with NaN or infinite elements, which are searched for only if the logits are not finite.
     pub not_finite: Sealed<Vec<ParamPath>>,
     /// What both sides made of a prompt, if they were asked to continue it.
     pub generation: Option<Sealed<GenerationTest>>,
-    /// What a person should know beside all this.
+    /// Other things that a person should know.
     pub notes: Sealed<Vec<String>>,
     /// True for a dry run: nothing was written.
     pub dry_run: bool,
@@ -67,7 +67,7 @@ pub struct Pair {
     pub written_digest: Option<Digest>,
 }
 
-/// Every tensor of a conversion, name by name, none folded.
+/// Every tensor of a conversion, name by name.
 #[derive(Clone, Debug)]
 pub struct Pairs(pub Sealed<Vec<Pair>>);
 
@@ -83,7 +83,7 @@ impl Conversion {
             }
     }
 
-    /// What is said of the logits.
+    /// Returns the verdict on the logits.
     pub fn verdict(&self) -> Verdict {
         let fails = self.logits.as_ref().is_some_and(|logits| !logits.passed())
             || self.generation.as_ref().is_some_and(|generation| !generation.passed());
@@ -96,7 +96,7 @@ impl Conversion {
         }
     }
 
-    /// Every tensor with both names, and both digests if tensors were compared.
+    /// Returns every tensor with both names, and both digests if tensors were compared.
     pub fn pairs(&self) -> Pairs {
         let proof = self.proof.as_deref();
         let mut pairs: Vec<Pair> = self
@@ -113,7 +113,7 @@ impl Conversion {
         Pairs(Sealed::new(pairs))
     }
 
-    /// The `--json` report.
+    /// Returns the `--json` report.
     pub fn report(&self) -> Value {
         let logits = self.logits.as_deref();
         let proof = self.proof.as_deref();
@@ -161,7 +161,7 @@ impl Conversion {
 }
 
 impl Pairs {
-    /// The pairs as JSON, digests in full.
+    /// Returns the pairs as JSON, digests in full.
     pub fn report(&self) -> Value {
         let pair = |pair: &Pair| {
             json!({

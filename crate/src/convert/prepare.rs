@@ -79,7 +79,7 @@ impl Convert {
             notes.extend(made.warnings);
             generation = made.json.map(|json| (format!("{:#}\n", *json).into_bytes(), Value::Null));
         }
-        // A configuration that is not the source's own as it was is one that transformers 4 and 5 must read alike.
+        // Unless it is the source's own, unchanged, transformers 4 and 5 must read the configuration alike.
         if to == Naming::HuggingFace && ModelConfig::source_of(source.config_json()) != Some(&json) {
             config.fill_legacy_keys(&mut json);
         }
@@ -125,7 +125,7 @@ impl Convert {
         Ok(prepared)
     }
 
-    /// The tokens to add: those asked for; on the way to native names, where nobody asks, a padding token if there is none.
+    /// Returns the tokens to add: those asked for, else, on the way to native names, a missing padding token.
     fn tokens(
         &self,
         tokenizer: &TokenizerFiles,
@@ -144,9 +144,9 @@ impl Convert {
             Ok(plan) if asked || !plan.is_empty() => Ok(Some(plan)),
             Ok(_) => Ok(None),
             Err(error) if asked => Err(error.into()),
-            // Whoever did not ask for tokens may convert a model without a tokenizer, or with one of a kind not known here.
+            // Without a request for tokens, a model may have no tokenizer, or one of an unknown kind.
             Err(error) => {
-                notes.push(format!("no padding token was looked for: {}", error.diagnostic().what));
+                notes.push(format!("no padding token was added: {}", error.diagnostic().what));
                 Ok(None)
             }
         }
@@ -154,7 +154,7 @@ impl Convert {
 }
 
 impl PreparedConversion {
-    /// Every file of the destination: the one list of what is written.
+    /// Returns every file of the destination: the one list of what is written.
     fn files(&self) -> Vec<String> {
         let mut files = self.shards.file_names();
         files.push("config.json".to_owned());
@@ -178,7 +178,7 @@ impl PreparedConversion {
         )
     }
 
-    /// What every tensor is made of. Reads an embedding if rows become the mean of its rows.
+    /// Returns what every tensor is made of. Reads an embedding if rows become the mean of its rows.
     pub(super) fn pieces(&self) -> Result<HashMap<ParamPath, Vec<Piece>>, CheckpointError> {
         let mut pieces = self.plan.pieces();
         if let Some(resize_embeddings) = &self.resize_embeddings {

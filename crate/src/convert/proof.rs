@@ -1,4 +1,4 @@
-//! Evidence that a conversion moved every bit: each tensor's digest, and its bytes held against those of the plan.
+//! Evidence that a conversion moved every bit: each tensor's digest, and its bytes compared with those of the plan.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
@@ -36,7 +36,7 @@ pub struct TensorProof {
     pub to: ParamPath,
     /// How it comes from the source.
     pub kind: TransferKind,
-    /// True if every byte is the one that the plan makes of the source.
+    /// True if every byte is what the plan makes of the source.
     pub as_planned: bool,
     /// Its digest in the destination.
     pub digest: Digest,
@@ -47,29 +47,29 @@ pub struct TensorProof {
 pub struct Proof {
     /// Every written tensor, in natural order.
     pub tensors: Vec<TensorProof>,
-    /// Rearranged source tensors that do not come back when they are put together again out of what was written.
+    /// Rearranged source tensors that are not the same when they are rebuilt from what was written.
     pub lost: Vec<ParamPath>,
     /// The digests of the source's tensors.
     pub sources: BTreeMap<ParamPath, Digest>,
 }
 
 impl Proof {
-    /// How many tensors hold the bits of one source tensor, moved as they were.
+    /// Returns how many tensors hold the bits of one source tensor, moved as they were.
     pub fn bit_identical(&self) -> usize {
         self.tensors.iter().filter(|tensor| tensor.kind == TransferKind::Moved && tensor.as_planned).count()
     }
 
-    /// How many tensors came in this way and are as the plan makes them.
+    /// Returns how many tensors came in this way and are as the plan makes them.
     pub fn count(&self, kind: TransferKind) -> usize {
         self.tensors.iter().filter(|tensor| tensor.kind == kind && tensor.as_planned).count()
     }
 
-    /// The tensors that hold other bytes than the plan makes of the source: there should be none.
+    /// Returns the tensors whose bytes are not what the plan makes of the source. There should be none.
     pub fn different(&self) -> impl Iterator<Item = &ParamPath> {
         self.tensors.iter().filter(|tensor| !tensor.as_planned).map(|tensor| &tensor.to)
     }
 
-    /// A written tensor, by its name in the destination.
+    /// Returns a written tensor, by its name in the destination.
     pub fn tensor(&self, to: &ParamPath) -> Option<&TensorProof> {
         self.tensors.iter().find(|tensor| tensor.to == *to)
     }
@@ -86,8 +86,8 @@ pub(super) struct Claim<'a> {
     pub(super) grown: &'a [&'a ParamPath],
 }
 
-/// Compares every tensor of `written` with what the claim makes of `source`, on all cores and in blocks, and the rearranged
-/// tensors of the source with what it makes of `written`.
+/// Compares every tensor of `written` with what the claim makes of `source`, on all cores and in blocks, and the
+/// rearranged tensors of the source with what it makes of `written`.
 ///
 /// # Errors
 /// [`CheckpointError`] if a tensor cannot be read, or on an interrupt.
@@ -95,7 +95,7 @@ pub(super) fn prove(claim: &Claim<'_>, source: &Checkpoint, written: &Checkpoint
     let Claim { rows, pieces, back, grown } = *claim;
     let planned = Pieces::new(source, pieces.clone());
     let meter = Progress::of_work("comparing", rows.iter().map(TensorRow::bytes).sum());
-    // The largest first, so that no thread is left alone with one at the end.
+    // The largest first, so that the last one does not keep a single thread busy.
     let mut jobs: Vec<&TensorRow> = rows.iter().collect();
     jobs.sort_by_key(|row| std::cmp::Reverse(row.bytes()));
     let (tensors, digests) = (Mutex::new(Vec::new()), Mutex::new(BTreeMap::new()));
@@ -133,7 +133,7 @@ pub(super) fn prove(claim: &Claim<'_>, source: &Checkpoint, written: &Checkpoint
     Ok(Proof { tensors, lost, sources: digests.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner()) })
 }
 
-/// The way back of what was split, joined, transposed or permuted: it must give the source's bytes.
+/// Rebuilds what was split, joined, transposed or permuted, which must give the bytes of the source.
 fn lost(
     back: &HashMap<ParamPath, Vec<Piece>>,
     source: &Checkpoint,
@@ -186,7 +186,7 @@ fn kind_of(row: &TensorRow, pieces: &[Piece], source: &Checkpoint) -> TransferKi
     }
 }
 
-/// The digest of a written tensor if it is what the plan makes of the source, `None` if it is not.
+/// Returns the digest of a written tensor if it is what the plan makes of the source, `None` if it is not.
 fn same_as_planned(
     planned: &Pieces<'_>,
     row: &TensorRow,
@@ -212,7 +212,7 @@ fn same_as_planned(
     Ok((same && done == row.bytes()).then(|| Digest(hash.finalize().into())))
 }
 
-/// The digest of a tensor; zeros if it is not there at all.
+/// Returns the digest of a tensor; zeros if it is not there at all.
 fn digest(checkpoint: &Checkpoint, path: &ParamPath) -> Result<Digest, CheckpointError> {
     const BLOCK: usize = 1 << 20;
     if checkpoint.table().get(path).is_none() {
@@ -227,7 +227,7 @@ fn digest(checkpoint: &Checkpoint, path: &ParamPath) -> Result<Digest, Checkpoin
 }
 
 impl Digest {
-    /// The first twelve digits, which tell the tensors of a model apart.
+    /// Returns the first twelve digits, which are enough to tell the tensors of a model apart.
     pub fn short(&self) -> String {
         self.to_string().chars().take(12).collect()
     }

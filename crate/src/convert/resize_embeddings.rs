@@ -1,4 +1,4 @@
-//! Tokens added on the way: which tensors get rows, and what these are made of.
+//! Tokens added during a conversion: which tensors get rows, and what the rows are made of.
 
 use std::collections::HashMap;
 
@@ -19,7 +19,7 @@ pub(super) struct ResizeEmbeddings {
 }
 
 impl ResizeEmbeddings {
-    /// Finds the tensors in the remapping, and says there what becomes of them.
+    /// Finds the tensors in the remapping, and notes there how they change.
     pub(super) fn new(
         tokens: TokenPlan,
         source: &ModelFolder,
@@ -61,12 +61,12 @@ impl ResizeEmbeddings {
         Ok(())
     }
 
-    /// The tensors, by their names in the destination.
+    /// Returns the tensors, by their names in the destination.
     pub(super) fn names(&self) -> impl Iterator<Item = &ParamPath> {
         self.tensors.iter().map(|(to, _)| to)
     }
 
-    /// The rows that there were and that become others: what they computed is no longer computed.
+    /// Returns the existing rows that are replaced: their logits change.
     pub(super) fn rewritten(&self) -> Vec<u32> {
         let edits = self.tokens.edits().iter().map(|edit| edit.id);
         edits.filter(|&id| (id as usize) < self.tokens.vocab_before()).collect()

@@ -1,4 +1,4 @@
-//! The conversion itself: prepare, stage, stream, validate, appear.
+//! The run of a conversion: prepare, stage, stream, validate, commit.
 
 use super::prepare::PreparedConversion;
 use super::proof::{Claim, prove};
@@ -78,7 +78,7 @@ impl Convert {
     }
 }
 
-/// The tensors that hold NaN or infinities.
+/// Returns the tensors that hold NaN or infinities.
 fn not_finite(source: &Checkpoint) -> Result<Vec<ParamPath>, ConvertError> {
     let mut found = Vec::new();
     for row in source.table().rows() {

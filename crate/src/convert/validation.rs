@@ -1,4 +1,4 @@
-//! The judgement before a converted folder appears: logits of both sides on one prompt, and a text that both continue.
+//! Validation before a converted folder appears: logits of both sides on one prompt, and a text that both continue.
 
 use std::path::Path;
 
@@ -16,13 +16,13 @@ use crate::validation::{
     spread,
 };
 
-/// What the judgement says.
+/// The result of the validation.
 #[derive(Default)]
 pub(super) struct Judgment {
     /// The two sides' logits, where the reference forward has formulas for them.
     pub(super) logits: Option<LogitDiff>,
     pub(super) generation: Option<GenerationTest>,
-    /// Why logits that are the same prove nothing, or not everything.
+    /// Why equal logits prove nothing, or not everything.
     pub(super) reasons: Vec<String>,
 }
 
@@ -40,8 +40,8 @@ pub(super) struct Case<'a> {
 }
 
 impl Convert {
-    /// The reference forward over the Hugging Face side against the candle model over the native side, on a text in the
-    /// source's tokens. Nothing is computed if nothing independent of the family's rules can read its tensors.
+    /// Compares the reference forward on the Hugging Face side with the candle model on the native side, on a text in
+    /// the source's tokens. Nothing is computed if the reference forward cannot read the tensors.
     pub(super) fn judge(&self, case: &Case<'_>) -> Result<Judgment, ConvertError> {
         let Case { source, family, tokenizer, rewritten, .. } = *case;
         // Fields that are not read are among the reasons.
@@ -83,7 +83,7 @@ impl Convert {
             Naming::HuggingFace => (self.write.dtype, None),
             Naming::Native => (None, self.write.dtype),
         };
-        // What is generated token by token would be read as often.
+        // Otherwise generation reads the layers again for each token.
         let keep = self.generation_test && self.keeps_layers(native);
         let model = native.stream_rounded(round_native, case.device)?.keeping_layers(keep);
         let mut observed = Vec::new();
@@ -109,15 +109,15 @@ impl Convert {
         Ok(Judgment { logits: Some(diff), generation: generation.transpose()?, reasons })
     }
 
-    /// Whether all layers fit into memory together.
+    /// Returns whether all layers fit into memory together.
     fn keeps_layers(&self, model: &ModelFolder) -> bool {
         let width = streamed_dtype(model.checkpoint().table()).bytes() as u64;
         let memory = self.device.memory();
         memory.is_none_or(|memory| model.native_table().parameters() * width < memory.free / 2)
     }
 
-    /// The device to validate on, opened before anything is written. Main memory that cannot hold what a forward pass needs
-    /// is refused.
+    /// Opens the device to validate on, before anything is written. It is an error if main memory cannot hold what a
+    /// forward pass needs.
     pub(super) fn device_for(&self, source: &ModelFolder) -> Result<candle_core::Device, ConvertError> {
         if self.device == Device::Cpu {
             require_streamed_memory(source.config(), self.dtype_in_memory(source), self.tokens_at_most())?;
@@ -125,17 +125,17 @@ impl Convert {
         Ok(self.device.open()?)
     }
 
-    /// No fewer tokens than will be compared.
+    /// Returns an upper bound for the number of tokens that will be compared.
     fn tokens_at_most(&self) -> usize {
         self.prompt.as_ref().map_or(LONGEST, |prompt| prompt.len() + 2)
     }
 
-    /// What comparing logits takes, in bytes.
+    /// Returns what comparing logits takes, in bytes.
     pub(super) fn validation_memory(&self, source: &ModelFolder) -> u64 {
         streamed_memory(source.config(), self.dtype_in_memory(source), self.tokens_at_most())
     }
 
-    /// The wider one of the types that the two sides have in memory.
+    /// Returns the wider one of the types that the two sides have in memory.
     fn dtype_in_memory(&self, source: &ModelFolder) -> DType {
         match self.write.dtype {
             Some(DType::F32 | DType::F64) => DType::F32,

@@ -59,7 +59,7 @@ pub(super) struct Shared {
     pub(super) window: bool,
 }
 
-/// The configuration of each run of layers, with their number.
+/// Returns the configuration of each run of layers, with their number.
 pub(super) fn runs_of(config: &ModelConfig) -> Vec<(usize, &ModelConfig)> {
     match config.layers.as_slice() {
         [] => vec![(config.num_hidden_layers, config)],
@@ -176,7 +176,7 @@ impl Blueprint {
     }
 }
 
-/// What it is made of, in one line.
+/// Returns what it is made of, in one line.
 pub(super) fn parts_in_words(config: &ModelConfig) -> String {
     let blueprint = Blueprint::new(config, |part| part.name().to_owned());
     let mut words = Vec::new();

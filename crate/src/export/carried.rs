@@ -1,4 +1,4 @@
-//! The sources in a model's folder, on their way to another folder.
+//! Sources of a model's folder that are carried to another folder.
 
 use std::path::{Path, PathBuf};
 
@@ -10,7 +10,7 @@ use crate::spec::{ModelConfig, Naming};
 const NOT_SOURCES: &[&str] = &["checkpoints", "runs", "evals", "logs", "target", "__pycache__"];
 /// What Forgather's exporter leaves beside the packages it copied.
 const PACKAGES_COPIED: &str = ".package_files_copied";
-/// Deeper folders are no packages of sources.
+/// Deeper folders are not packages of sources.
 const MAX_DEPTH: usize = 12;
 
 /// A source file that goes along with a model.
@@ -20,13 +20,13 @@ pub struct CarriedSource {
     pub name: String,
     /// The file in the old folder.
     pub file: PathBuf,
-    /// Its text where it is written anew, because the configuration changed.
+    /// Its text, if it is written again because the configuration changed.
     pub text: Option<String>,
 }
 
-/// The sources of a model's folder as they should stand beside the configuration `new`, in order of their names: Python
-/// and Rust, with their subfolders. What this crate wrote for `old` and nobody edited is written again for `new`; all
-/// else goes along as it is. Folders that are links are left out.
+/// Returns the sources of a model's folder as they should stand beside the configuration `new`, in order of their
+/// names: Python and Rust, with their subfolders. What this crate wrote for `old` and nobody edited is written again
+/// for `new`; all else goes along as it is. Folders that are links are left out.
 ///
 /// # Errors
 /// [`ExportError::Folder`] for a source that is a link out of the folder, or what the file system says.
@@ -64,7 +64,7 @@ fn list(folder: &Path, prefix: &str, depth: usize, names: &mut Vec<String>) -> R
     let here = folder.join(prefix);
     for entry in std::fs::read_dir(&here).map_err(CheckpointError::io("listing", &here))? {
         let entry = entry.map_err(CheckpointError::io("listing", &here))?;
-        // A name that is not UTF-8 is none that our sources, Python or Rust would import.
+        // Neither Python nor Rust imports a file whose name is not UTF-8.
         let Ok(file) = entry.file_name().into_string() else { continue };
         let kind = entry.file_type().map_err(CheckpointError::io("listing", &here))?;
         let name = format!("{prefix}{file}");
@@ -84,7 +84,7 @@ fn is_source(file: &str, depth: usize) -> bool {
     match ending {
         _ if depth == 0 && file == PACKAGES_COPIED => true,
         Some("py") => !hidden,
-        // A crate of ours or of the user's: at the root there is none.
+        // A crate of ours or of the user's, which is never at the root.
         Some("rs") => !hidden && depth > 0,
         _ => depth > 0 && ["Cargo.toml", "Cargo.lock"].contains(&file),
     }

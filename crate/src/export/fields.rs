@@ -16,7 +16,8 @@ pub(super) struct Field {
     pub(super) otherwise: Option<String>,
 }
 
-/// The fields that the parts of this model read, rotary parameters aside: those that their declarations say, sizes first.
+/// Returns the fields that the parts of this model read, rotary parameters aside: those that their declarations say,
+/// sizes first.
 pub(super) fn fields_of(config: &ModelConfig, blueprint: &Blueprint) -> Vec<Field> {
     let runs = runs_of(config);
     let final_eps = config.final_norm.then(|| config.norm.kind.eps_field());
@@ -51,12 +52,12 @@ pub(super) fn fields_of(config: &ModelConfig, blueprint: &Blueprint) -> Vec<Fiel
     fields.into_iter().map(|(_, field)| field).collect()
 }
 
-/// A number as Python and Rust write it, so that it reads back as it is.
+/// Returns a number as Python and Rust write it, so that it reads back as it is.
 pub(super) fn literal(value: f64) -> String {
     format!("{value:?}")
 }
 
-/// A JSON value as Python writes it.
+/// Returns a JSON value as Python writes it.
 pub(super) fn python_literal(value: &Value) -> String {
     match value {
         Value::Null => "None".to_owned(),
@@ -92,7 +93,7 @@ pub(super) fn python_block(value: &Value, indent: usize) -> String {
     }
 }
 
-/// The runs of a stack of unequal layers as config.json has them.
+/// Returns the runs of a stack of unequal layers as config.json has them.
 pub(super) fn runs_json(config: &ModelConfig) -> Value {
     let runs = config.layers.iter().map(|run| {
         let mut entry = run.set.clone();

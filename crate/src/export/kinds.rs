@@ -1,4 +1,5 @@
-//! The kinds of parts that a source has one class for each of. Sizes are not among them: those are read from config.json.
+//! The kinds of parts that a source has one class for each of. Sizes are not among them: those are read from
+//! config.json.
 
 use serde::Serialize;
 
@@ -238,7 +239,7 @@ impl Layer {
     }
 }
 
-/// The formula of ALiBi's first slopes for heads i = 0 … H−1.
+/// Returns the formula of ALiBi's first slopes for heads i = 0 … H−1.
 pub(super) fn slopes_formula(slopes: AlibiSlopes) -> &'static str {
     match slopes {
         AlibiSlopes::Standard => "2^(−7i/(H−1)) for head i of H",

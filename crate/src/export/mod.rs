@@ -1,4 +1,4 @@
-//! A model as sources that a colleague would have written by hand: Python for transformers, Rust for candle.
+//! A model as readable sources: Python for transformers, Rust for candle.
 //!
 //! Both are folds over the spec: a `Blueprint` says which parts a model has, and templates hold how
 //! each part is written. A source mentions no part that its model lacks.
@@ -27,7 +27,7 @@ pub type SourceFile = (String, String);
 #[error("{}", self.diagnostic())]
 #[non_exhaustive]
 pub enum ExportError {
-    /// A template that does not render: a fault of this program, which no file is written with.
+    /// A template that does not render, which is a fault of this program. No file is written.
     Template {
         /// The file of the sources.
         file: String,
@@ -38,7 +38,7 @@ pub enum ExportError {
     },
     /// Parts that a user wrote, without what these sources need.
     OwnPart {
-        /// Which sources there are none of, and why.
+        /// Which sources cannot be made, and why.
         why: String,
     },
     /// The folder whose sources go along.
@@ -62,7 +62,7 @@ impl Diagnose for ExportError {
     }
 }
 
-/// All sources of a model as its folder holds them: Python at the root, the Rust crate in `rust/`.
+/// Returns all sources of a model as its folder holds them: Python at the root, the Rust crate in `rust/`.
 ///
 /// # Errors
 /// [`ExportError::Template`] if a template does not render.
@@ -81,7 +81,7 @@ pub fn sources(config: &crate::spec::ModelConfig) -> Result<Vec<SourceFile>, Exp
     Ok(files)
 }
 
-/// Which sources of a model there are none of, and why: its layers have parts that a user wrote for another purpose.
+/// Returns which sources of a model cannot be made, and why: its layers have parts of a user that lack what they need.
 pub fn left_out(config: &crate::spec::ModelConfig) -> Vec<String> {
     own::without_python(config).into_iter().chain(own::without_rust(config)).collect()
 }

@@ -3,8 +3,8 @@
 /// One name for each list of words: `base` alone where there is one variant, else the first of its words, as few as no
 /// other variant has together, in front of it.
 ///
-/// `["Window", "Rotary"]` and `["Alibi"]` become `WindowAttention` and `AlibiAttention`; what words cannot tell apart is
-/// numbered.
+/// `["Window", "Rotary"]` and `["Alibi"]` become `WindowAttention` and `AlibiAttention`; what words cannot tell apart
+/// is numbered.
 pub(super) fn distinct_names(base: &str, variants: &[Vec<&str>]) -> Vec<String> {
     let mut names: Vec<String> = Vec::with_capacity(variants.len());
     for (index, words) in variants.iter().enumerate() {
@@ -26,7 +26,7 @@ pub(super) fn distinct_names(base: &str, variants: &[Vec<&str>]) -> Vec<String> 
     names
 }
 
-/// All choices of `size` of the words, in their order, early ones first.
+/// Returns all choices of `size` of the words, in their order, early ones first.
 fn subsets<'a>(words: &[&'a str], size: usize) -> Vec<Vec<&'a str>> {
     match (size, words) {
         (0, _) => vec![Vec::new()],
@@ -52,7 +52,7 @@ pub(super) fn position<T: PartialEq>(list: &mut Vec<T>, value: T) -> usize {
     }
 }
 
-/// The text in lines of at most `width` characters, unless a word is longer.
+/// Returns the text in lines of at most `width` characters, unless a word is longer.
 pub(super) fn wrapped(text: &str, width: usize) -> String {
     let mut lines: Vec<String> = Vec::new();
     for word in text.split(' ') {

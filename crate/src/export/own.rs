@@ -1,4 +1,4 @@
-//! Parts that users wrote, in the sources of a model: their own Rust, their own Python, or the reason why there is none.
+//! Users' parts in the sources of a model: their Rust, their Python, or the reason why they are missing.
 
 use std::sync::LazyLock;
 
@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::SourceFile;
 use crate::spec::{MixerKind, ModelConfig, UserPart};
 
-/// How a model's crate names itself.
+/// The name of a model's crate within itself.
 const CRATE: &str = "crate";
 
 /// A user's part as the crate of a model holds it.
@@ -18,7 +18,7 @@ pub(super) struct OwnModule {
     pub(super) module: String,
 }
 
-/// The type of a part in a model's crate.
+/// Returns the type of a part in a model's crate.
 pub(super) fn rust_type(part: UserPart) -> String {
     let wrapper = match part.mixer_kind() {
         MixerKind::Attention => "OwnAttention",
@@ -28,7 +28,7 @@ pub(super) fn rust_type(part: UserPart) -> String {
     format!("{CRATE}::part::{wrapper}::<{CRATE}::parts::{module}::{}>", part.type_name())
 }
 
-/// The class of a part in a model's Python.
+/// Returns the class of a part in a model's Python.
 pub(super) fn python_class(part: UserPart) -> Option<String> {
     static CLASS: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new(r"(?m)^class\s+(\w+)").ok());
     let found = CLASS.as_ref()?.captures(part.python()?)?;
@@ -40,7 +40,7 @@ fn module_of(part: UserPart) -> Option<String> {
     Some(std::path::Path::new(file).file_stem()?.to_string_lossy().into_owned())
 }
 
-/// The modules of a model's crate that hold parts of users, and their files.
+/// Returns the modules of a model's crate that hold parts of users, and their files.
 pub(super) fn rust_modules(config: &ModelConfig) -> (Vec<OwnModule>, Vec<SourceFile>) {
     let (mut modules, mut files) = (Vec::new(), Vec::new());
     for part in config.all_user_parts() {
@@ -54,7 +54,7 @@ pub(super) fn rust_modules(config: &ModelConfig) -> (Vec<OwnModule>, Vec<SourceF
     (modules, files)
 }
 
-/// A part's text with the paths that a model's crate has.
+/// Returns a part's text with the paths that a model's crate has.
 fn in_the_crate(text: &str) -> String {
     static PATHS: LazyLock<Vec<(Regex, String)>> = LazyLock::new(|| {
         let rules = [
@@ -67,7 +67,7 @@ fn in_the_crate(text: &str) -> String {
     PATHS.iter().fold(text.to_owned(), |text, (pattern, path)| pattern.replace_all(&text, path).into_owned())
 }
 
-/// Why a model's sources in Rust cannot be made.
+/// Returns why a model's sources in Rust cannot be made.
 pub(super) fn without_rust(config: &ModelConfig) -> Option<String> {
     let parts = config.all_user_parts();
     let reason = |part: &UserPart| {
@@ -83,7 +83,7 @@ pub(super) fn without_rust(config: &ModelConfig) -> Option<String> {
     parts.iter().find_map(reason).map(|why| format!("no sources in Rust: {why}"))
 }
 
-/// Why a model's sources in Python cannot be made.
+/// Returns why a model's sources in Python cannot be made.
 pub(super) fn without_python(config: &ModelConfig) -> Option<String> {
     let parts = config.all_user_parts();
     let lacking = parts.into_iter().find(|part| python_class(*part).is_none())?;

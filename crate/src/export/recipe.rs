@@ -1,5 +1,5 @@
-//! How a new model's parameters are drawn, as statements of Python: the spec's own distributions, their numbers written as
-//! the formulas they come from.
+//! How a new model's parameters are drawn, as statements of Python: the spec's own distributions, their numbers written
+//! as the formulas they come from.
 
 use std::collections::BTreeMap;
 
@@ -78,7 +78,7 @@ fn collect(node: &Node, found: &mut Vec<Alike>, norms: &mut Vec<(String, bool)>)
     node.children.iter().for_each(|child| collect(child, found, norms));
 }
 
-/// The statements for all parts that own weights, ALiBi's slopes aside.
+/// Returns the statements for all parts that own weights, ALiBi's slopes aside.
 pub(super) fn groups_of(config: &ModelConfig) -> Vec<Group> {
     let (mut found, mut norms) = (Vec::new(), Vec::new());
     collect(&ModelSpec::resolve(config).root, &mut found, &mut norms);
@@ -191,7 +191,7 @@ fn statements(config: &ModelConfig, distribution: Distribution, target: &str, ta
     }
 }
 
-/// A number of a named recipe as the formula it comes from; numbers of rules stay as they were written.
+/// Returns a number of a named recipe as the formula it comes from; numbers of rules stay as they were written.
 fn formula(config: &ModelConfig, value: f64) -> String {
     if matches!(config.initialization, Initialization::Rules(_)) {
         return literal(value);

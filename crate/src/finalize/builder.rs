@@ -1,4 +1,4 @@
-//! What may be asked of a finalization.
+//! The options of a finalization.
 
 use std::path::{Path, PathBuf};
 
@@ -70,7 +70,7 @@ impl Finalize {
         self
     }
 
-    /// Knows these families of Hugging Face folders (default: the built-in ones).
+    /// Uses these families of Hugging Face folders (default: the built-in ones).
     pub fn families(mut self, families: Families) -> Self {
         self.families = Some(Sealed::new(families));
         self
@@ -102,7 +102,7 @@ impl Finalize {
         self
     }
 
-    /// Whether generation stops at ends of turns that the added tokens name (default: yes).
+    /// Sets whether generation stops at ends of turns that the added tokens name (default: yes).
     pub fn auto_stop_tokens(mut self, auto: bool) -> Self {
         self.generation.auto_stop_tokens = auto;
         self
@@ -132,13 +132,13 @@ impl Finalize {
         self
     }
 
-    /// Whether to compare logits before and after quantization (default: yes). It loads the model in float32.
+    /// Sets whether to compare logits before and after quantization (default: yes). It loads the model in float32.
     pub fn validate(mut self, validate: bool) -> Self {
         self.validate = validate;
         self
     }
 
-    /// Says what would be written, from headers only.
+    /// Only plans, from headers, and writes nothing.
     ///
     /// # Errors
     /// As [`run`](Self::run), except for what only writing can fail with.

@@ -1,4 +1,5 @@
-//! A clean folder to hand on: configuration, tokenizer, sources, exactly one checkpoint, nothing of the training run.
+//! A clean folder to publish: configuration, tokenizer, sources and exactly one checkpoint, without the rest of a
+//! training run.
 
 mod builder;
 mod error;

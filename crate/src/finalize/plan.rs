@@ -27,18 +27,18 @@ pub struct PlannedFile {
     pub origin: String,
 }
 
-/// The optimizer's state that goes along.
+/// The optimizer's state that is copied.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Optimizer {
     /// Its files in the source checkpoint.
     pub files: Vec<PathBuf>,
     /// Their sizes together, in bytes.
     pub bytes: u64,
-    /// What has to be known before it is used.
+    /// A warning for those who use it.
     pub note: Option<String>,
 }
 
-/// A finalization before it happens.
+/// A planned finalization.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct FinalizePlan {
@@ -185,7 +185,7 @@ impl Prepared {
 }
 
 impl FinalizePlan {
-    /// Every path with its origin.
+    /// Returns every path with its origin.
     fn list(
         &self,
         asked: &Finalize,
@@ -228,7 +228,7 @@ impl FinalizePlan {
     }
 }
 
-/// The optimizer's files of a checkpoint: one, or one for each rank of the training run.
+/// Returns the optimizer's files of a checkpoint: one, or one for each rank of the training run.
 fn optimizer_of(checkpoint: &Path, tokens: Option<&TokenPlan>) -> Result<Optimizer, FinalizeError> {
     let mut found = Optimizer::default();
     for entry in std::fs::read_dir(checkpoint).into_iter().flatten().flatten() {
@@ -263,7 +263,7 @@ fn name_of(path: &Path) -> String {
     path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned())
 }
 
-/// Which fields of config.json change, and how.
+/// Returns which fields of config.json change, and how.
 fn changes(old: &Value, new: &Value) -> String {
     let empty = Value::Null;
     let changed = new.as_object().into_iter().flatten().filter(|(key, value)| old.get(key.as_str()) != Some(value));
@@ -282,7 +282,7 @@ impl Finalization {
         Self { plan: Sealed::new(plan), quantization: quantization.map(Sealed::new), dry_run }
     }
 
-    /// The `--json` report.
+    /// Returns the `--json` report.
     pub fn report(&self) -> Value {
         let plan = &self.plan;
         let files = plan.files.iter();

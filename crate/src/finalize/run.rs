@@ -63,7 +63,7 @@ impl Prepared {
         Ok(quantization)
     }
 
-    /// What quantization cost and saved, with logits of the staged folder against those of the source.
+    /// Returns what quantization cost and saved, with logits of the staged folder against those of the source.
     fn judge(
         &self,
         quantize: &QuantizePlan,

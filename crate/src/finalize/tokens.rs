@@ -1,4 +1,4 @@
-//! What becomes of the tokenizer, and with it of the rows of the embedding.
+//! The tokenizer of the new folder, and the rows of the embedding that belong to it.
 
 use std::collections::HashMap;
 
@@ -29,7 +29,7 @@ impl Tokens {
         let mut warnings = Vec::new();
         let plan = match asked.tokens.tokens()?.plan(&source, vocab_size, asked.tokens.pad_to_multiple) {
             Ok(plan) => Some(plan),
-            // What was asked for fails. What is merely usual does not, where no tokenizer can be read.
+            // If the tokenizer cannot be read, only what was asked for is an error.
             Err(error) if asked.tokens.changes_rows() => return Err(error.into()),
             Err(error) => {
                 let what = error.diagnostic().what;
@@ -83,7 +83,7 @@ impl Tokens {
     }
 }
 
-/// A JSON object with words of Python for numbers in it.
+/// Returns a JSON object with words of Python for numbers in it.
 fn object_of(text: &str) -> Option<Map<String, Value>> {
     match parse_json(text) {
         Ok(Value::Object(fields)) => Some(fields),

@@ -1,7 +1,7 @@
 //! The weights of the new folder: which tensors, in which files, and what each is made of.
 //!
-//! Every way of storing them has the same three sides: files and table for the plan, fields for config.json, and writing
-//! as a stream.
+//! Every way of storing them has the same three sides: files and table for the plan, fields for config.json, and
+//! writing as a stream.
 
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
@@ -120,12 +120,12 @@ impl WeightsPlan {
         Ok(Self { gguf: Some(gguf), ..self })
     }
 
-    /// The GGUF file, if it is one.
+    /// Returns the GGUF file, if it is one.
     pub(super) fn gguf(&self) -> Option<&GgufPlan> {
         self.gguf.as_ref()
     }
 
-    /// The files' names, the index last if there is one.
+    /// Returns the files' names, the index last if there is one.
     pub(super) fn files(&self) -> Vec<String> {
         if self.gguf.is_some() {
             return vec![GGUF_FILE.to_owned()];
@@ -133,7 +133,7 @@ impl WeightsPlan {
         self.shards.file_names()
     }
 
-    /// The stored tensors.
+    /// Returns the stored tensors.
     pub(super) fn table(&self) -> TensorTable {
         if let Some(gguf) = &self.gguf {
             return gguf.table();
@@ -141,7 +141,7 @@ impl WeightsPlan {
         TensorTable::from_rows(self.shards.shards().iter().flatten().cloned().collect()).sorted()
     }
 
-    /// What the files will hold, in a few words.
+    /// Returns what the files will hold, in a few words.
     pub(super) fn in_words(&self) -> String {
         let stored = match (&self.gguf, &self.quantize, self.dtype) {
             (Some(gguf), ..) => format!("stored as {}", gguf.kind().name()),
@@ -160,7 +160,7 @@ impl WeightsPlan {
         self.gguf.as_ref().map_or_else(|| self.shards.bytes(), |gguf| gguf.table().bytes())
     }
 
-    /// Tells config.json how the weights are stored.
+    /// Writes into config.json how the weights are stored.
     pub(super) fn describe(&self, config: &mut Value) {
         if let (Some(dtype), Some(fields)) = (self.dtype, config.as_object_mut()) {
             for key in ["dtype", "torch_dtype"] {
@@ -177,8 +177,8 @@ impl WeightsPlan {
         self.quantize.as_ref()
     }
 
-    /// What the tensors are made of that are not the source's as they are. New rows may be the mean of old ones, which are
-    /// read for it.
+    /// Returns what the tensors are made of that are not the source's as they are. New rows may be the mean of old
+    /// ones, which are read for it.
     fn pieces(&self, from: &Checkpoint) -> Result<HashMap<ParamPath, Vec<Piece>>, FinalizeError> {
         let Some(plan) = &self.tokens else { return Ok(HashMap::new()) };
         let pieces = self.growing.iter().map(|name| Ok((name.clone(), grown(plan, from, name)?)));

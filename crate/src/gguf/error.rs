@@ -13,7 +13,7 @@ use crate::tokenizer::TokenizerError;
 #[error("{}", self.diagnostic())]
 #[non_exhaustive]
 pub enum GgufError {
-    /// A model that the file's readers have no architecture for.
+    /// A model for which the file's readers have no architecture.
     Beyond {
         /// What it has that none of the architectures has.
         what: String,

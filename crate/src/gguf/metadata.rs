@@ -9,10 +9,11 @@ use crate::diagnostic::Diagnose;
 use crate::naming::Families;
 use crate::spec::{ModelConfig, PositionEmbedding, RopeConfig};
 
-/// What readers call the model's architecture: `gguf:` of its family's file.
+/// Returns what readers call the model's architecture: `gguf:` of its family's file.
 ///
 /// # Errors
-/// [`GgufError::Beyond`] for models of other families, and for those that a configuration of Hugging Face's class cannot say.
+/// [`GgufError::Beyond`] for models of other families, and for those that a configuration of Hugging Face's class
+/// cannot say.
 pub(super) fn architecture(config: &ModelConfig, origin: &Path) -> Result<String, GgufError> {
     let beyond = |what: String| GgufError::Beyond { what, origin: origin.to_owned() };
     if config.quantization.is_some() {
@@ -31,7 +32,7 @@ pub(super) fn architecture(config: &ModelConfig, origin: &Path) -> Result<String
     Ok(name)
 }
 
-/// The settings that shape the model, and how it is stored.
+/// Returns the settings that shape the model, and how it is stored.
 pub(super) fn metadata(config: &ModelConfig, architecture: &str, name: &str, kind: GgufType) -> GgufMetadata {
     let mut metadata = GgufMetadata::new();
     let text = |text: &str| GgufValue::Text(text.to_owned());
@@ -66,7 +67,8 @@ pub(super) fn metadata(config: &ModelConfig, architecture: &str, name: &str, kin
     metadata
 }
 
-/// What the rotary frequencies are divided by, one factor for each pair of a head's dimensions, if they are stretched.
+/// Returns what the rotary frequencies are divided by, one factor for each pair of a head's dimensions, if they are
+/// stretched.
 pub(super) fn rope_factors(config: &ModelConfig) -> Option<Vec<f32>> {
     let PositionEmbedding::Rope(rope) = &config.position else { return None };
     rope.scaling.as_ref()?;
@@ -75,7 +77,7 @@ pub(super) fn rope_factors(config: &ModelConfig) -> Option<Vec<f32>> {
     Some(plain.iter().zip(stretched).map(|(plain, stretched)| plain / stretched).collect())
 }
 
-/// What readers of the file will not do as the model does.
+/// Returns warnings about what readers of the file compute differently.
 pub(super) fn warnings(config: &ModelConfig, architecture: &str) -> Vec<String> {
     let mut warnings = Vec::new();
     if let Some(window) = config.sliding_window {

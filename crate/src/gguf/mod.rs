@@ -1,5 +1,5 @@
-//! Models in GGUF files, as llama.cpp and others run them: what a model's tensors and settings are called there, how its
-//! weights are quantized in blocks, and how such a file is computed with.
+//! Models in GGUF files, as llama.cpp and others run them: what a model's tensors and settings are called there, how
+//! its weights are quantized in blocks, and how such a file is computed with.
 
 mod error;
 mod metadata;

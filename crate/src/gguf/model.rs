@@ -19,11 +19,11 @@ pub struct GgufModel {
     path: PathBuf,
     checkpoint: Checkpoint,
     config: ModelConfig,
-    /// Whether pairs that rotate together stand together.
+    /// Whether pairs that are rotated together are adjacent.
     interleaved: bool,
 }
 
-/// The GGUF file that a path names: itself, or the only weights of a folder.
+/// Returns the GGUF file that a path names: itself, or the only weights of a folder.
 pub fn gguf_in(path: &Path) -> Option<PathBuf> {
     if path.is_dir() {
         let others = WEIGHTS_NAMES.iter().any(|name| path.join(name).exists())
@@ -34,11 +34,12 @@ pub fn gguf_in(path: &Path) -> Option<PathBuf> {
 }
 
 impl GgufModel {
-    /// Opens a file. The configuration is the config.json beside it, if there is one, else what the file's metadata say.
+    /// Opens a file. The configuration is the config.json beside it, if there is one, else what the file's metadata
+    /// say.
     ///
     /// # Errors
-    /// [`ModelFolderError`] for files that cannot be read, models of other architectures than `llama` and `qwen3`, and what
-    /// metadata cannot say.
+    /// [`ModelFolderError`] for files that cannot be read, models of other architectures than `llama` and `qwen3`, and
+    /// what metadata cannot say.
     pub fn open(path: &Path) -> Result<Self, ModelFolderError> {
         let checkpoint = Checkpoint::open(path)?;
         let Some(metadata) = checkpoint.gguf() else {
@@ -60,17 +61,17 @@ impl GgufModel {
         Ok(Self { path: path.to_owned(), checkpoint, config, interleaved: architecture == "llama" })
     }
 
-    /// The configuration.
+    /// Returns the configuration.
     pub fn config(&self) -> &ModelConfig {
         &self.config
     }
 
-    /// The weights.
+    /// Returns the weights.
     pub fn checkpoint(&self) -> &Checkpoint {
         &self.checkpoint
     }
 
-    /// The folder that the file lies in.
+    /// Returns the folder that the file lies in.
     pub fn folder(&self) -> &Path {
         folder_of(&self.path)
     }
@@ -84,7 +85,7 @@ impl GgufModel {
         Ok(CausalLm::build(&self.config, Box::new(self.weights()), dtype, device, false)?)
     }
 
-    /// The model, to compute logits in float32 with a layer in memory at a time.
+    /// Returns the model, to compute logits in float32 with a layer in memory at a time.
     ///
     /// # Errors
     /// As [`load`](Self::load).
@@ -195,7 +196,7 @@ impl Weights for GgufWeights<'_> {
 }
 
 impl GgufWeights<'_> {
-    /// What the file calls a parameter.
+    /// Returns what the file calls a parameter.
     fn name(&self, path: &ParamPath) -> ParamPath {
         self.table.get(path).and_then(gguf_name).unwrap_or_else(|| path.clone())
     }
@@ -207,7 +208,7 @@ fn kept_narrow(tensor: Tensor, dtype: DType) -> candle_core::Result<Tensor> {
     if halves { Ok(tensor) } else { tensor.to_dtype(candle_dtype(dtype)) }
 }
 
-/// The metadata as a configuration of Hugging Face's class.
+/// Returns the metadata as a configuration of Hugging Face's class.
 fn described(
     metadata: &GgufMetadata,
     table: &TensorTable,

@@ -1,4 +1,4 @@
-//! What a GGUF file will hold, as a value to look at before anything is written.
+//! What a GGUF file will hold, as a value that is made before anything is written.
 
 use serde_json::{Value, json};
 
@@ -18,7 +18,7 @@ use crate::tokenizer::TokenizerFiles;
 pub struct GgufTensor {
     /// Its name, shape and type in the file.
     pub row: TensorRow,
-    /// Our name of it; none for what is made for the file.
+    /// The native name; `None` for a tensor that is made for the file.
     pub native: Option<ParamPath>,
     /// Why it is not stored as asked for.
     pub why: Option<String>,
@@ -38,11 +38,12 @@ pub struct GgufPlan {
 }
 
 impl GgufPlan {
-    /// Plans the file of a model whose weights are those of `source`, changed as `config` and `tokenizer` are. `name` goes
-    /// into `general.name`.
+    /// Plans the file of a model whose weights are those of `source`, changed as `config` and `tokenizer` are. `name`
+    /// goes into `general.name`.
     ///
     /// # Errors
-    /// [`GgufError`] for models and tokenizers that GGUF has no place for, or tensors that do not fit the configuration.
+    /// [`GgufError`] for models and tokenizers that GGUF has no place for, or tensors that do not fit the
+    /// configuration.
     pub fn new(
         source: &ModelFolder,
         config: &ModelConfig,
@@ -87,7 +88,7 @@ impl GgufPlan {
         Ok(Self { tensors: Sealed::new(tensors), metadata: Sealed::new(metadata), kind, warnings })
     }
 
-    /// The tensors.
+    /// Returns the tensors.
     pub fn tensors(&self) -> &[GgufTensor] {
         &self.tensors
     }
@@ -107,12 +108,12 @@ impl GgufPlan {
         self.kind
     }
 
-    /// What readers of the file will not do as the model does, and what the file leaves out.
+    /// Returns warnings about what readers of the file compute differently, and about what the file leaves out.
     pub fn warnings(&self) -> &[String] {
         &self.warnings
     }
 
-    /// Why tensors are not stored as asked for: type, reason, and how many.
+    /// Returns why tensors are not stored as asked for: type, reason, and how many.
     pub fn exceptions(&self) -> Vec<(DType, &str, usize)> {
         let mut found: Vec<(DType, &str, usize)> = Vec::new();
         for tensor in self.tensors.iter() {
@@ -125,7 +126,7 @@ impl GgufPlan {
         found
     }
 
-    /// The `--json` report.
+    /// Returns the `--json` report.
     pub fn report(&self) -> Value {
         let exception = |(dtype, why, count): (DType, &str, usize)| json!({ "dtype": dtype.torch_name(), "why": why, "tensors": count });
         let tensor = |tensor: &GgufTensor| {

@@ -34,7 +34,7 @@ impl GgufType {
     pub const ALL: &'static [GgufType] =
         &[GgufType::F32, GgufType::F16, GgufType::BF16, GgufType::Q8_0, GgufType::Q4_0, GgufType::Q4K];
 
-    /// The name, such as `q4_k`.
+    /// Returns the name, such as `q4_k`.
     pub fn name(self) -> &'static str {
         match self.dtype() {
             DType::Block(block) => block.name(),
@@ -72,15 +72,16 @@ impl GgufType {
         }
     }
 
-    /// True if numbers are quantized in blocks.
+    /// Returns true if numbers are quantized in blocks.
     pub(super) fn is_quantized(self) -> bool {
         matches!(self.dtype(), DType::Block(_))
     }
 
-    /// How a tensor of this shape is stored, and why, if not as asked for. `head` says that logits are computed from it.
+    /// How a tensor of this shape is stored, and why, if not as asked for. `head` says that logits are computed from
+    /// it.
     ///
-    /// The exceptions are llama.cpp's: the head of a model in four bits takes six, and rows that are not a multiple of a
-    /// block go to the next type with smaller blocks.
+    /// The exceptions are llama.cpp's: the head of a model in four bits takes six, and rows that are not a multiple of
+    /// a block go to the next type with smaller blocks.
     pub(super) fn of(self, shape: &[usize], head: bool) -> (DType, Option<String>) {
         let &[.., _, width] = shape else { return (DType::F32, None) };
         let asked = self.dtype();
@@ -103,7 +104,7 @@ impl GgufType {
     }
 }
 
-/// The bytes of finite numbers, whole rows of a tensor, as `dtype`, on all cores.
+/// Returns the bytes of finite numbers, whole rows of a tensor, as `dtype`, on all cores.
 pub(super) fn encode(values: &[f32], dtype: DType) -> Result<Vec<u8>> {
     let shares = values.par_chunks(SHARE).map(|values| {
         let mut out = Vec::new();

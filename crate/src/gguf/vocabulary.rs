@@ -37,8 +37,8 @@ const SPLITS: &[(&str, &str)] = &[
     ),
 ];
 
-/// Adds a tokenizer of `vocab_size` tokens to `metadata`. A folder without tokenizer.json is a model without one, which a
-/// warning says.
+/// Adds a tokenizer of `vocab_size` tokens to `metadata`. A folder without tokenizer.json is a model without one, which
+/// a warning says.
 ///
 /// # Errors
 /// [`GgufError::Tokenizer`] for kinds of tokenizers that readers do not have.
@@ -65,7 +65,8 @@ pub(super) fn vocabulary(
     metadata.set("tokenizer.ggml.model", text(if written.byte_level { "gpt2" } else { "llama" }));
     if written.byte_level {
         let pre = split_name(&definition["pre_tokenizer"]).unwrap_or_else(|| {
-            let what = "readers know no name for how this tokenizer splits text: they will split some texts otherwise";
+            let what =
+                "GGUF has no name for the way this tokenizer splits text: readers will split some texts differently";
             warnings.push(what.to_owned());
             "default"
         });
@@ -191,7 +192,7 @@ impl RawTokenizer {
     }
 }
 
-/// A merge as one text: tokenizer.json has it so, or as a pair.
+/// Returns a merge as one text: tokenizer.json has it so, or as a pair.
 fn merge(value: &Value) -> Option<String> {
     match value {
         Value::String(text) => Some(text.clone()),
@@ -210,7 +211,7 @@ fn is_byte(token: &str) -> bool {
     digits.is_some_and(|digits| digits.len() == 2 && digits.chars().all(|digit| digit.is_ascii_hexdigit()))
 }
 
-/// True if a step of this type is there, alone or in a sequence.
+/// Returns true if a step of this type is there, alone or in a sequence.
 fn mentions(steps: &Value, kind: &str) -> bool {
     let inside = ["pretokenizers", "normalizers"].iter().filter_map(|list| steps[*list].as_array()).flatten();
     steps["type"].as_str() == Some(kind) || inside.into_iter().any(|step| step["type"].as_str() == Some(kind))
@@ -226,7 +227,7 @@ fn split_name(steps: &Value) -> Option<&'static str> {
     SPLITS.iter().find(|(_, known)| *known == pattern).map(|(name, _)| *name)
 }
 
-/// Whether a space is put in front of the text.
+/// Returns whether a space is put in front of the text.
 fn prepends(definition: &Value) -> bool {
     let steps = &definition["pre_tokenizer"];
     mentions(&definition["normalizer"], "Prepend")

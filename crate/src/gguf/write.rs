@@ -24,13 +24,13 @@ const LARGEST_F16: f32 = 65504.0;
 pub struct GgufWritten {
     /// Bytes of the file.
     pub bytes: u64,
-    /// Tensors with values that are no numbers, or infinite, which the file holds as they are.
+    /// Tensors with NaN or infinite values, which the file holds as they are.
     pub not_finite: Vec<String>,
 }
 
 impl GgufPlan {
-    /// Writes the file, which must not exist. `pieces` says what tensors of `from`, by their names there, are made of where
-    /// not of themselves. `progress` gets the bytes of data as they are written.
+    /// Writes the file, which must not exist. `pieces` says what tensors of `from`, by their names there, are made of
+    /// where not of themselves. `progress` gets the bytes of data as they are written.
     ///
     /// # Errors
     /// [`GgufError::Values`] for values that the type cannot hold, and what reading or writing fails with.

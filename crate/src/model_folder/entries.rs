@@ -41,7 +41,7 @@ pub(crate) fn read_config(folder: &Path) -> Result<Value, ModelFolderError> {
     })
 }
 
-/// The entries that make a folder the model that it holds: another model written into it contradicts them.
+/// Returns the entries of a folder that belong to the model in it, and that another model would contradict.
 pub(crate) fn entries_of_a_model(folder: &Path) -> Vec<String> {
     let mut entries = weights_entries(folder);
     entries.extend(TokenizerFiles::all_names());
@@ -49,7 +49,7 @@ pub(crate) fn entries_of_a_model(folder: &Path) -> Vec<String> {
     entries
 }
 
-/// A small JSON file of a folder, its bytes and its content, if it is there.
+/// Returns a small JSON file of a folder, its bytes and its content, if it is there.
 ///
 /// # Errors
 /// [`ModelFolderError::Folder`] if it cannot be read or is not JSON.

@@ -38,8 +38,8 @@ impl ModelFolder {
         Self::open_as(path, checkpoint, &Families::built_in()?, None)
     }
 
-    /// As [`open_checkpoint`](Self::open_checkpoint), where the folder may be of any of `families`. `model_type` says of
-    /// which, for a Hugging Face folder whose own `model_type` is not to be believed.
+    /// As [`open_checkpoint`](Self::open_checkpoint), where the folder may be of any of `families`. `model_type` says
+    /// of which, for a Hugging Face folder whose own `model_type` is not to be believed.
     ///
     /// # Errors
     /// As [`open`](Self::open), and [`ModelFolderError::Family`] if the folder is of none of them.
@@ -93,7 +93,7 @@ impl ModelFolder {
         Ok(Self { path: path.to_owned(), json, config, naming, family, checkpoint })
     }
 
-    /// The folder.
+    /// Returns the folder.
     pub fn path(&self) -> &Path {
         &self.path
     }
@@ -111,7 +111,7 @@ impl ModelFolder {
         }
     }
 
-    /// The configuration in normal form.
+    /// Returns the configuration in normal form.
     pub fn config(&self) -> &ModelConfig {
         &self.config
     }
@@ -121,26 +121,27 @@ impl ModelFolder {
         self.naming
     }
 
-    /// The weights.
+    /// Returns the weights.
     pub fn checkpoint(&self) -> &Checkpoint {
         &self.checkpoint
     }
 
-    /// The table of the model that the configuration describes, by native names.
+    /// Returns the table of the model that the configuration describes, by native names.
     pub fn native_table(&self) -> TensorTable {
         ModelSpec::resolve(&self.config).table(self.config.dtype)
     }
 
-    /// The family whose names the weights have; of a native folder, one in which every name is its own.
+    /// Returns the family whose names the weights have; of a native folder, one in which every name is its own.
     pub fn family(&self) -> &Family {
         &self.family
     }
 
-    /// The family that a native folder is converted to: the one asked for, else the one that it was converted from, else
-    /// the one of its own architecture. A Hugging Face folder's is its own.
+    /// Returns the family that a native folder is converted to: the one asked for, else the one that it was converted
+    /// from, else the one of its own architecture. A Hugging Face folder's is its own.
     ///
     /// # Errors
-    /// [`ModelFolderError::Family`] if that family is not among `families`; [`ModelFolderError::Options`] if there is none.
+    /// [`ModelFolderError::Family`] if that family is not among `families`; [`ModelFolderError::Options`] if there is
+    /// none.
     pub fn family_at_hugging_face(
         &self,
         families: &Families,
@@ -173,7 +174,7 @@ impl ModelFolder {
             what: format!("the Hugging Face family that this {own} model should become is not named"),
             origin,
             advice: match built.as_slice() {
-                [] => "hand it on as it is: its folder holds Python sources that transformers loads with \
+                [] => "use it as it is: its folder holds Python sources that transformers loads with \
                        trust_remote_code; or describe a family for it in a YAML file and name both with --converter-path \
                        and --model-type"
                     .to_owned(),
@@ -183,7 +184,7 @@ impl ModelFolder {
     }
 }
 
-/// The head of a tied model and its embedding, by their names in the file, if it holds both with other numbers.
+/// Returns the head of a tied model and its embedding, by their names in the file, if it holds both with other numbers.
 fn head_of_its_own(
     config: &ModelConfig,
     naming: Naming,
@@ -208,7 +209,7 @@ fn head_of_its_own(
     Ok(None)
 }
 
-/// A quantization whose names are Hugging Face's, by native ones.
+/// Returns a quantization whose names are Hugging Face's, by native ones.
 fn native_names(quantization: &Quantization, config: &ModelConfig, family: &Family) -> Quantization {
     let modules: Vec<(String, String)> = ModelSpec::resolve(config)
         .linear_layers()

@@ -1,4 +1,4 @@
-//! The model of a folder, loaded after its tensors were held against the configuration.
+//! Loading of a folder's model, after its tensors were checked against the configuration.
 
 use super::{ModelFolder, ModelFolderError};
 use crate::device::Device;
@@ -39,7 +39,7 @@ impl ModelFolder {
         Ok(CausalLm::build(&self.config, Box::new(weights), dtype, device, trainable)?)
     }
 
-    /// What each parameter is made of, after checking that all tensors fit.
+    /// Returns what each parameter is made of, after checking that all tensors fit.
     pub(crate) fn way_to_native(&self) -> Result<RemapPlan, ModelFolderError> {
         let way = Direction { from: self.naming, to: Naming::Native };
         let plan = RemapPlan::between(&self.checkpoint, way, &self.config, &self.family, None)?;
@@ -47,7 +47,7 @@ impl ModelFolder {
         Ok(plan)
     }
 
-    /// Packed weights say their shape once more, in numbers of their own.
+    /// Checks the shapes that packed weights store in tensors of their own.
     pub(super) fn check_packed_shapes(&self) -> Result<(), ModelFolderError> {
         let mut wrong = Vec::new();
         for map in ModelSpec::resolve(&self.config).linear_layers() {

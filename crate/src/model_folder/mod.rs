@@ -1,4 +1,5 @@
-//! Model folders, opened by their config.json and the headers of their weights, and the models that are loaded from them.
+//! Model folders, opened by their config.json and the headers of their weights, and the models that are loaded from
+//! them.
 
 mod entries;
 mod error;

@@ -7,7 +7,8 @@ use crate::model::{PieceWeights, StreamedLm, streamed_memory};
 use crate::spec::{DType, ModelConfig, TensorTable};
 
 impl ModelFolder {
-    /// The model, to compute logits in float32 with a layer in memory at a time, after checking that all tensors fit.
+    /// Returns the model, to compute logits in float32 with a layer in memory at a time, after checking that all
+    /// tensors fit.
     ///
     /// # Errors
     /// [`ModelFolderError::Incomplete`] listing what does not fit.
@@ -28,7 +29,7 @@ impl ModelFolder {
     }
 }
 
-/// The type that the weights of a checkpoint have in memory while they are streamed.
+/// Returns the type that the weights of a checkpoint have in memory while they are streamed.
 pub(crate) fn streamed_dtype(table: &TensorTable) -> DType {
     let narrow = |dtype: DType| matches!(dtype, DType::BF16 | DType::F16) || dtype.is_few_bits();
     let mut matrices = table.rows().iter().filter(|row| row.shape.len() > 1);

@@ -1,4 +1,4 @@
-//! Native names as others spell them: `forgather.yaml`, read once.
+//! Other names of native tensors: `forgather.yaml`, read once.
 
 use std::sync::LazyLock;
 
@@ -44,12 +44,12 @@ static ALIASES: LazyLock<Result<Aliases, FamilyError>> = LazyLock::new(|| {
     Ok(Aliases { names: Remap::new(&written.aliases)?, buffers: buffers.collect::<Result<_, FamilyError>>()? })
 });
 
-/// The name that a tensor of a native file has here, where it is spelled otherwise.
+/// Returns the native name of a tensor that a file stores under an alias.
 pub(crate) fn native(name: &ParamPath) -> Option<ParamPath> {
     ALIASES.as_ref().ok()?.names.rename_one(name)
 }
 
-/// Why a tensor that is no parameter of the model is left out, if it is one that models compute themselves.
+/// Returns why a tensor that is not a parameter of the model is left out, if models compute it themselves.
 pub(crate) fn buffer(name: &ParamPath, config: &ModelConfig) -> Option<&'static str> {
     let applies = |buffer: &RawBuffer| buffer.positions.as_deref().is_none_or(|one| one == config.position.name());
     let buffers = ALIASES.as_ref().ok()?.buffers.iter();

@@ -5,16 +5,16 @@ use crate::spec::{DType, ModelConfig, ParamPath, PositionEmbedding, RopeConfig};
 
 /// Why a tensor may be left out, or must not be.
 pub(crate) enum Dropped {
-    /// It holds what the model computes, or what it holds is nothing known here: the reason says which.
+    /// It holds what the model computes, or its content is not known: the reason says which.
     Named(&'static str),
-    /// It holds other numbers than the model computes.
+    /// It holds other values than the model computes.
     Contradicts(&'static str),
 }
 
-/// Tensors larger than this are named, not read: buffers are smaller.
+/// Larger tensors are not read, because buffers are smaller.
 const LARGEST: u64 = 64 << 20;
 
-/// How far a buffer may be from what the model computes, relative to it: files hold buffers in bfloat16, too.
+/// Largest relative difference from what the model computes. Files hold buffers in bfloat16, too.
 const TOLERANCE: f32 = 0.01;
 
 /// Compares a tensor that is to be left out with what a model of `config` computes.
@@ -27,21 +27,21 @@ pub(crate) fn dropped(source: &Checkpoint, name: &ParamPath, config: &ModelConfi
     };
     Ok(match row.shape.as_slice() {
         _ if is_rotary(name) => match rope_of(config) {
-            None => Dropped::Contradicts("rotary numbers, and the configuration has no rotary positions"),
+            None => Dropped::Contradicts("rotary values, although the configuration has no rotary positions"),
             Some((rope, head_dim)) => verdict(
                 rotates_alike(name, &values, rope, head_dim),
                 "a rotary buffer that holds what the model computes",
-                "other rotary numbers than the configuration gives",
+                "rotary values that differ from those of the configuration",
             ),
         },
-        [] | [1] if values.iter().all(|value| *value <= -1e3) => Dropped::Named("the number that masks"),
+        [] | [1] if values.iter().all(|value| *value <= -1e3) => Dropped::Named("the value of masked scores"),
         [.., rows, columns] if rows == columns && *rows > 1 && values.len() == rows * columns => {
             verdict(is_causal(&values, *rows), "the causal mask, which the model computes", "a mask that is not causal")
         }
         [.., places]
             if *places == values.len() && values.iter().enumerate().all(|(index, value)| *value == index as f32) =>
         {
-            Dropped::Named("the numbers of positions")
+            Dropped::Named("the position ids")
         }
         _ => unknown,
     })
@@ -78,7 +78,7 @@ fn rotates_alike(name: &ParamPath, values: &[f32], rope: &RopeConfig, head_dim: 
         && first.into_iter().all(|(index, value)| near(*value, expected(index), 1.0))
 }
 
-/// One where a token sees another, or zero there and a number that masks elsewhere.
+/// Returns true for ones where a token attends to another, or for zeros there and large negative values elsewhere.
 fn is_causal(values: &[f32], size: usize) -> bool {
     let seen = |index: usize| index % size <= index / size;
     let ones = values.iter().enumerate().all(|(index, value)| *value == f32::from(u8::from(seen(index))));
@@ -86,7 +86,7 @@ fn is_causal(values: &[f32], size: usize) -> bool {
     ones || values.iter().enumerate().all(added)
 }
 
-/// The elements, if they are numbers.
+/// Returns the elements, if they are numbers.
 fn numbers(source: &Checkpoint, name: &ParamPath) -> Result<Option<Vec<f32>>, CheckpointError> {
     let data = source.read(name)?;
     let mut floats = vec![0f32; data.shape.iter().product()];

@@ -1,9 +1,9 @@
-//! Hugging Face's names and the native ones: families as data, renaming rules in both directions, and what becomes of each
-//! tensor of a checkpoint.
+//! Hugging Face's names and the native ones: families as data, renaming rules in both directions, and what becomes of
+//! each tensor of a checkpoint.
 //!
 //! [`Families`] are read from YAML files. The fields of a [`Family`] turn a config.json into a
-//! [`ModelConfig`](crate::spec::ModelConfig) and back, its rules are a [`Remap`], and a [`RemapPlan`] applies them to the
-//! tensors of one checkpoint.
+//! [`ModelConfig`](crate::spec::ModelConfig) and back, its rules are a [`Remap`], and a [`RemapPlan`] applies them to
+//! the tensors of one checkpoint.
 
 mod aliases;
 mod dropped;

@@ -1,4 +1,4 @@
-//! What a conversion will do, as a value: every tensor's way, and everything that does not fit.
+//! What a conversion will do, as a value: what becomes of each tensor, and everything that does not fit.
 
 use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
@@ -10,8 +10,7 @@ use crate::diagnostic::{Diagnose, Diagnostic};
 use crate::sealed::Sealed;
 use crate::spec::{DType, ModelConfig, Naming, ParamPath, TensorRow};
 
-/// One tensor's way from the source to the destination. A tensor that is split has one step for each part, and so has a
-/// tensor that is joined.
+/// How one tensor gets from the source to the destination. A tensor that is split or joined has one step for each part.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RemapStep {
     /// Its name in the source.
@@ -115,15 +114,15 @@ pub struct RemapPlan {
     pub skipped: Vec<(ParamPath, &'static str)>,
     /// Source tensors that would be left out, and hold other numbers than the model computes.
     pub contradicting: Vec<(ParamPath, &'static str)>,
-    /// The folder or file of the source, for messages.
+    /// The folder or file of the source.
     pub origin: String,
     /// What each destination tensor is made of.
     pieces: HashMap<ParamPath, Vec<Piece>>,
-    /// What each source tensor that changed would be made of again, out of the destination's.
+    /// How each changed source tensor is rebuilt from those of the destination.
     back: HashMap<ParamPath, Vec<Piece>>,
 }
 
-/// Whose names the source has, and whose the destination will have.
+/// The naming of the source, and that of the destination.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Direction {
     pub(crate) from: Naming,
@@ -131,8 +130,8 @@ pub(crate) struct Direction {
 }
 
 impl RemapPlan {
-    /// Plans the way of every tensor of `source`, which uses the names of `from`, to the other side. `config` describes
-    /// the model; `dtype` casts, if given.
+    /// Plans what becomes of every tensor of `source`, whose names are those of `from`, on the other side. `config`
+    /// describes the model; `dtype` casts, if given.
     ///
     /// # Errors
     /// [`FamilyError`] if the family's rules do not lead there and back for this model.
@@ -209,7 +208,7 @@ impl RemapPlan {
                 _ if way.from == Naming::HuggingFace && family.skips(&name) => match dropped(source, &name, config) {
                     Ok(Dropped::Named(why)) => plan.skipped.push((name, why)),
                     Ok(Dropped::Contradicts(what)) => plan.contradicting.push((name, what)),
-                    Err(_) => plan.contradicting.push((name, "what cannot be read")),
+                    Err(_) => plan.contradicting.push((name, "values that cannot be read")),
                 },
                 _ => match aliases::buffer(&name, config) {
                     Some(why) => plan.skipped.push((name, why)),
@@ -311,7 +310,7 @@ impl RemapPlan {
         }
     }
 
-    /// True if every tensor of the model has its source and nothing is left over.
+    /// Returns true if every tensor of the model has its source and nothing is left over.
     pub fn is_complete(&self) -> bool {
         self.missing.is_empty() && self.unused.is_empty() && self.mismatched.is_empty() && self.contradicting.is_empty()
     }
@@ -350,7 +349,7 @@ impl RemapPlan {
             .advise("check that config.json belongs to these weights")
     }
 
-    /// The rows to write, under their new names.
+    /// Returns the rows to write, under their new names.
     pub fn rows(&self) -> impl Iterator<Item = TensorRow> {
         let mut seen = HashSet::new();
         let first = self.steps.iter().filter(move |step| seen.insert(&step.to));
@@ -373,7 +372,7 @@ impl RemapPlan {
         }
     }
 
-    /// How many tensors will be written.
+    /// Returns how many tensors will be written.
     pub fn tensors(&self) -> usize {
         self.pieces.len()
     }
@@ -383,14 +382,15 @@ impl RemapPlan {
         self.pieces.clone()
     }
 
-    /// For each source tensor that is not one of the destination's as it is, what to read there to have it again: the way
-    /// back, which proves that nothing was lost.
+    /// Returns what to read from the destination to rebuild each source tensor that changed, which proves that nothing
+    /// was lost.
     pub fn pieces_back(&self) -> &HashMap<ParamPath, Vec<Piece>> {
         &self.back
     }
 }
 
-/// The pieces of a step's two names: `from` by the family's rules and in the file, `to` with its place among several.
+/// Returns the pieces of a step's two names: `from` by the family's rules and in the file, `to` with its place among
+/// several.
 fn segments(
     (from, in_file): (&ParamPath, &ParamPath),
     (to, index): (&ParamPath, usize),
@@ -411,7 +411,7 @@ fn segments(
     }
 }
 
-/// What is done to a step's elements.
+/// Returns what is done to a step's elements.
 fn words(link: &Link, way: Direction, at: usize, index: usize) -> String {
     let (hf, native) = match way.to {
         Naming::Native => (&link.hf[at], &link.native[index]),
@@ -431,10 +431,10 @@ fn words(link: &Link, way: Direction, at: usize, index: usize) -> String {
     words.join(", ")
 }
 
-/// The name among `candidates` most like `name`, if one is like it at all.
+/// Returns the name among `candidates` most like `name`, if one is like it at all.
 pub(crate) fn closest<'a>(name: &ParamPath, candidates: &'a [ParamPath]) -> Option<&'a ParamPath> {
     let likeness = |candidate: &ParamPath| strsim::normalized_levenshtein(name.as_str(), candidate.as_str());
-    // Beyond a few hundred leftovers suggestions help nobody, and comparing all pairs takes long.
+    // With more than a few hundred leftovers, suggestions do not help, and comparing all pairs takes long.
     let best = candidates.iter().take(300).max_by(|a, b| likeness(a).total_cmp(&likeness(b)))?;
     (likeness(best) > 0.7).then_some(best)
 }

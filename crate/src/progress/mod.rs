@@ -15,9 +15,9 @@
 //! # assert_eq!(sum, 14850);
 //! ```
 //!
-//! The kernel and the `chandlery` command show bars that nest, on the terminal and as one updating output of a notebook. A
-//! program of one's own asks for them with [`show_progress`](crate::display::show_progress), or installs a reporter of its
-//! own with [`set_reporter`]. Without a reporter, work is counted and nothing is shown.
+//! The kernel and the `chandlery` command show bars that nest, on the terminal and as one updating output of a
+//! notebook. A program of one's own asks for them with [`show_progress`](crate::display::show_progress), or installs a
+//! reporter of its own with [`set_reporter`]. Without a reporter, work is counted and nothing is shown.
 
 mod reporter;
 mod tracked;
@@ -32,10 +32,11 @@ pub use tracked::{Tracked, progress};
 
 use crate::sealed::Sealed;
 
-/// A running count. Clones count on, from any thread; a bar that begins while another of its thread runs is shown below it.
+/// A running count. Clones count on, from any thread; a bar that begins while another of its thread runs is shown below
+/// it.
 ///
-/// It ends with [`finish`](Self::finish), [`fail`](Self::fail) or [`end`](Self::end). One that is dropped before says what
-/// became of it: interrupted, abandoned by a panic, or left early.
+/// It ends with [`finish`](Self::finish), [`fail`](Self::fail) or [`end`](Self::end). One that is dropped before says
+/// what became of it: interrupted, abandoned by a panic, or left early.
 #[derive(Clone)]
 pub struct Progress {
     running: Arc<Sealed<Running>>,
@@ -88,7 +89,7 @@ impl Progress {
         self.running.reporter.set(done);
     }
 
-    /// How much is done.
+    /// Returns how much is done.
     pub fn position(&self) -> u64 {
         self.running.reporter.position()
     }
@@ -175,7 +176,7 @@ mod tests {
         }
     }
 
-    /// The outcomes that a task of ten steps reports when `work` is done with it.
+    /// Returns the outcomes that a task of ten steps reports when `work` is done with it.
     fn outcomes(work: impl FnOnce(Progress)) -> Vec<TaskOutcome> {
         let recorder = Recorder::default();
         let reporter = Box::new(recorder.clone());

@@ -8,12 +8,12 @@ use crate::model_folder::{ModelFolder, streamed_dtype};
 use crate::tokenizer::TokenizerFiles;
 use crate::validation::{LogitDiff, Logits, token_ids};
 
-/// What came of comparing logits.
+/// The result of comparing logits.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Effect {
     /// They were compared.
     Compared(LogitDiff),
-    /// What a forward pass needs does not fit into the memory that is free; the sentence says so.
+    /// A forward pass needs more memory than is free; the sentence says so.
     TooLarge(String),
 }
 

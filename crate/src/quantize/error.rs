@@ -23,7 +23,7 @@ pub enum QuantizeError {
     /// The model, while its logits are computed.
     #[error(transparent)]
     Model(#[from] ModelError),
-    /// A model that cannot be quantized, or not again.
+    /// A model that cannot be quantized, or is quantized already.
     Refused {
         /// What is wrong.
         what: String,

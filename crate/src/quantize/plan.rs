@@ -22,7 +22,8 @@ impl QuantizePlan {
     /// Plans for a folder of either side.
     ///
     /// # Errors
-    /// [`QuantizeError`] if the model is quantized already, has no linear layers to quantize, or the recipe does not fit.
+    /// [`QuantizeError`] if the model is quantized already, has no linear layers to quantize, or the recipe does not
+    /// fit.
     pub fn new(folder: &ModelFolder, recipe: Recipe) -> Result<Self, QuantizeError> {
         let origin = || folder.path().display().to_string();
         if folder.config().quantization.is_some() {
@@ -32,7 +33,8 @@ impl QuantizePlan {
                 advice: "quantize the model that it was made from".to_owned(),
             });
         }
-        // Hugging Face calls the head what we call it, and has no model with a map that it would have to name otherwise.
+        // Hugging Face calls the head what we call it, and has no model with a map that it would have to name
+        // otherwise.
         let quantization = recipe.for_model(folder.config())?;
         let pieces = folder.way_to_native()?.pieces();
         let mut maps = HashMap::new();
@@ -44,7 +46,7 @@ impl QuantizePlan {
                 Some([Piece::Tensor(stored)]) => stored.clone(),
                 Some(_) => {
                     return Err(QuantizeError::Refused {
-                        what: format!("`{weight}` is not one tensor here: transposed, or together with others"),
+                        what: format!("`{weight}` is not a tensor of its own: it is transposed, or joined with others"),
                         origin: origin(),
                         advice: "convert the folder to native names, and quantize that".to_owned(),
                     });
@@ -62,7 +64,7 @@ impl QuantizePlan {
         Ok(Self { recipe, quantization, maps })
     }
 
-    /// The recipe.
+    /// Returns the recipe.
     pub fn recipe(&self) -> Recipe {
         self.recipe
     }
@@ -77,12 +79,12 @@ impl QuantizePlan {
         self.maps.len()
     }
 
-    /// The block `quantization_config` of config.json.
+    /// Returns the block `quantization_config` of config.json.
     pub fn config_block(&self) -> Value {
         self.quantization.to_json()
     }
 
-    /// What a person should know before.
+    /// Returns what a person should know before.
     pub fn notes(&self) -> Vec<String> {
         let mut notes = vec!["the head stays as it is, and so do embeddings and norms".to_owned()];
         if let (Granularity::Group(asked), Granularity::Group(used)) =
@@ -94,8 +96,8 @@ impl QuantizePlan {
         notes
     }
 
-    /// The tensors to write instead of `rows`: a quantized weight's numbers, scales and shape stand at its place. Scales
-    /// have the weight's element type.
+    /// Returns the tensors to write instead of `rows`: a quantized weight's numbers, scales and shape stand at its
+    /// place. Scales have the weight's element type.
     pub fn rows(&self, rows: impl IntoIterator<Item = TensorRow>) -> Vec<TensorRow> {
         rows.into_iter()
             .flat_map(|row| match self.maps.get(&row.path) {
@@ -120,8 +122,8 @@ impl QuantizePlan {
             .collect()
     }
 
-    /// A source of the quantized tensors out of `from`, and of all others out of `rest`. `progress` is told the bytes of
-    /// quantized weights that were read.
+    /// Returns a source of the quantized tensors out of `from`, and of all others out of `rest`. `progress` is told the
+    /// bytes of quantized weights that were read.
     pub fn source<'a>(
         &'a self,
         from: &'a Checkpoint,
@@ -131,7 +133,7 @@ impl QuantizePlan {
         QuantizingSource::new(self, from, rest, progress)
     }
 
-    /// The weight that a tensor to write stands for, with its scheme and which part of it the tensor is.
+    /// Returns the weight that a tensor to write stands for, with its scheme and which part of it the tensor is.
     pub(super) fn part(&self, path: &ParamPath) -> Option<(ParamPath, Scheme, ParamKind)> {
         let weight = path.parent().join("weight");
         let scheme = *self.maps.get(&weight)?;
@@ -141,7 +143,7 @@ impl QuantizePlan {
     }
 }
 
-/// The name of a part of a weight.
+/// Returns the name of a part of a weight.
 fn part_of(weight: &ParamPath, part: &str) -> ParamPath {
     ParamPath::from(format!("{}{part}", weight.as_str().trim_end_matches("weight")))
 }

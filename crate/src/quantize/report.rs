@@ -1,4 +1,4 @@
-//! What quantization cost and saved.
+//! What quantization costs and saves.
 
 use rayon::prelude::*;
 use serde_json::{Value, json};
@@ -19,7 +19,7 @@ pub struct WorstGroup {
     pub relative: f64,
 }
 
-/// How far a weight is from what it was.
+/// The error of one quantized weight.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TensorError {
     /// The weight, by the name it had.
@@ -36,7 +36,7 @@ pub struct TensorError {
     pub bytes: (u64, u64),
 }
 
-/// What a quantization cost and saved.
+/// What a quantization costs and saves.
 #[derive(Clone, Debug, PartialEq)]
 pub struct QuantizationReport {
     /// The recipe.
@@ -62,7 +62,7 @@ impl QuantizationReport {
         (squares / total.max(1.0)).sqrt()
     }
 
-    /// The `--json` report.
+    /// Returns the `--json` report.
     pub fn report(&self) -> Value {
         let tensors = self.tensors.iter().map(|error| {
             json!({

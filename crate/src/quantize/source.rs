@@ -15,7 +15,7 @@ use crate::checkpoint::{Checkpoint, CheckpointError, TensorSource, cast_floats, 
 use crate::ops::{Quantized, quantize_rows};
 use crate::spec::{DType, ParamKind, ParamPath, Scheme, TensorRow};
 
-/// Weights of a block, together about so many.
+/// About how many weights a block has.
 const BLOCK: usize = 8 << 20;
 
 /// Makes the tensors of a [`QuantizePlan`]; see [`QuantizePlan::source`].
@@ -44,7 +44,7 @@ impl<'a> QuantizingSource<'a> {
         Self { plan, from, rest, progress, made: Mutex::default() }
     }
 
-    /// How far each weight that was written is from what it was, in natural order.
+    /// Returns how far each weight that was written is from what it was, in natural order.
     pub fn into_errors(self) -> Vec<TensorError> {
         let mut errors = self.made.into_inner().unwrap_or_else(PoisonError::into_inner).errors;
         errors.sort_by(|a, b| a.path.cmp(&b.path));
@@ -159,8 +159,8 @@ fn floats(bytes: &[u8], dtype: DType) -> Option<Vec<f32>> {
     read.map(|()| floats)
 }
 
-/// A scale as the element type keeps it, infinite if it is too large for that; one too small for the type becomes its
-/// smallest number.
+/// Returns a scale as the element type keeps it, infinite if it is too large for that; one too small for the type
+/// becomes its smallest number.
 fn rounded_to(dtype: DType, scale: f32) -> f32 {
     match dtype {
         DType::BF16 => bf16::from_f32(scale).to_f32(),

@@ -1,4 +1,4 @@
-//! What the steps are fed: random tokens, or the blocks of a dataset.
+//! The batches of the steps: random tokens, or the blocks of a dataset.
 
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
@@ -18,7 +18,7 @@ pub(super) struct Batches {
 enum Source {
     /// Uniform ids below a vocabulary size.
     Random { random: Box<ChaCha8Rng>, vocabulary: u32 },
-    /// Blocks in order, from the start again when they are used up.
+    /// Blocks in order, starting again when they are used up.
     Blocks { dataset: Dataset, next: usize },
 }
 
@@ -31,7 +31,7 @@ impl Batches {
         sequence_length: usize,
         packed: Option<bool>,
     ) -> Self {
-        // The name of the stream is part of what a seed means: with another one every loss would be another.
+        // The name of the stream is part of the seed: another name would change every loss.
         let random = Box::new(crate::model::random_stream(seed, "kicktest batches"));
         let collator = Collator { sequence_length, packed, pad: 0, eos: None };
         Self { rows, collator, source: Source::Random { random, vocabulary } }
@@ -42,7 +42,7 @@ impl Batches {
         Self { rows, collator, source: Source::Blocks { dataset, next: 0 } }
     }
 
-    /// The next batch.
+    /// Returns the next batch.
     pub(super) fn draw(&mut self) -> Result<LabelledBatch, ModelError> {
         let length = self.collator.sequence_length;
         let documents = self.collator.packed == Some(true);
@@ -63,7 +63,7 @@ impl Batches {
         self.collator.collate(&blocks)
     }
 
-    /// What it is, in a line.
+    /// Returns what it is, in a line.
     pub(super) fn description(&self) -> String {
         let packed = match self.collator.packed {
             Some(true) => ", packed",
@@ -85,7 +85,7 @@ impl Batches {
         }
     }
 
-    /// How often the dataset's blocks were gone through so far; `None` for random tokens.
+    /// Returns how often the dataset's blocks were gone through so far; `None` for random tokens.
     pub(super) fn passes(&self) -> Option<f64> {
         match &self.source {
             Source::Random { .. } => None,
@@ -105,7 +105,7 @@ fn random_starts(random: &mut ChaCha8Rng, length: usize) -> Vec<u32> {
     starts
 }
 
-/// The ids that random batches may use: those that model and tokenizer both have.
+/// Returns the ids that random batches may use: those that model and tokenizer both have.
 pub(super) fn vocabulary(construction: &crate::construct::Construction) -> Result<u32, SmokeTestError> {
     let model = construction.config.vocab_size;
     let tokenizer = match construction.tokenizer.tokenizer() {
@@ -121,7 +121,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn random_batches_follow_their_seed_and_stay_below_the_vocabulary() {
+    fn random_batches_follow_their_seed_within_the_vocabulary() {
         let draw = |seed| Batches::random(seed, 11, 3, 40, None).draw().unwrap();
         assert_eq!(draw(1), draw(1));
         assert_ne!(draw(1), draw(2));

@@ -15,7 +15,7 @@ use crate::dataset::LabelledBatch;
 use crate::model::{CausalLm, ModelError, Weights, candle_dtype};
 use crate::spec::{DType, ParamPath};
 
-/// Largest differences that still count as equal.
+/// The largest differences that count as equal.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Tolerance {
     /// Of losses, relative to the first.
@@ -85,19 +85,19 @@ pub struct Comparison {
 }
 
 impl Comparison {
-    /// True if losses and gradients agree within the tolerance.
+    /// Returns true if losses and gradients agree within the tolerance.
     pub fn agrees(&self) -> bool {
         !self.steps.is_empty()
             && self.steps.iter().all(|step| self.step_agrees(step))
             && self.parameters.iter().all(|parameter| self.parameter_agrees(parameter))
     }
 
-    /// True if the losses of a step agree.
+    /// Returns true if the losses of a step agree.
     pub fn step_agrees(&self, step: &ComparedStep) -> bool {
         step.loss_difference() <= self.tolerance.loss && step.gradient_difference <= self.tolerance.gradient
     }
 
-    /// True if the gradients of a parameter agree.
+    /// Returns true if the gradients of a parameter agree.
     pub fn parameter_agrees(&self, parameter: &ComparedParameter) -> bool {
         parameter.difference <= self.tolerance.gradient
     }
@@ -293,7 +293,7 @@ mod tests {
     use crate::dataset::{Block, Collator};
     use crate::project::project;
 
-    /// Compares one step after `plant` had its way with the second model; none of its learning is undone by then.
+    /// Compares one step after `plant` changed the second model.
     fn compared(plant: impl Fn(&CausalLm)) -> Comparison {
         let config = project("llama").unwrap().config("4M").unwrap().set("num_hidden_layers", 2).unwrap();
         let built = config.construct().device("cpu").unwrap().build().unwrap();
@@ -319,7 +319,7 @@ mod tests {
     }
 
     #[test]
-    fn a_planted_difference_fails_and_the_next_step_starts_from_equal_weights() {
+    fn a_planted_difference_fails_only_its_own_step() {
         assert!(compared(|_| {}).agrees());
         let planted = compared(|model| {
             let (_, var) = &model.parameters().variables()[3];

@@ -9,7 +9,7 @@ use crate::dataset::LabelledBatch;
 use crate::model::{CausalLm, ModelError};
 use crate::spec::{ParamPath, Role};
 
-/// A number that is not finite, and the first place where it is.
+/// The first place where a value is not finite.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Fault {
     /// The step, counted from 1.
@@ -69,7 +69,7 @@ pub(super) fn locate(
         let detail = "computed again layer by layer with plain attention, every output is finite".to_owned();
         return Ok(Some(Fault { step, kind: FaultKind::Loss, place: settings.to_string(), detail }));
     }
-    // Parameters are listed as forward meets them, and backward goes the other way.
+    // Parameters are listed in the order of forward, which is the reverse of backward.
     let last =
         model.parameters().variables().into_iter().rev().map(|(path, _)| path).find(|path| broken.contains(path));
     let place = last.map_or_else(String::new, |path| path.to_string());
@@ -77,7 +77,7 @@ pub(super) fn locate(
     Ok(Some(Fault { step, kind: FaultKind::Gradient, place, detail }))
 }
 
-/// The first part whose output has a NaN or an infinity, and what is known about it.
+/// Returns the first part whose output has a NaN or an infinity, and what is known about it.
 fn first_activation(model: &CausalLm, data: &LabelledBatch) -> Result<Option<(String, String)>, ModelError> {
     let mut first: Option<(usize, candle_core::Result<Option<String>>)> = None;
     let logits = model.forward_observed(&data.batch, &mut |layer, x| {
@@ -90,7 +90,7 @@ fn first_activation(model: &CausalLm, data: &LabelledBatch) -> Result<Option<(St
     })?;
     if let Some((layer, found)) = first {
         let what = found?.unwrap_or_default();
-        // What enters the first layer is not observed; its weights tell.
+        // The input of the first layer is not observed, but the weights that make it are.
         let encoder = module(model, Role::TokenEmbedding).parent();
         let spoilt_encoder = if layer == 0 { spoilt(model, &encoder)? } else { None };
         if let Some(weights) = spoilt_encoder {
@@ -110,18 +110,18 @@ fn first_activation(model: &CausalLm, data: &LabelledBatch) -> Result<Option<(St
     Ok(Some((module(model, Role::Head).to_string(), what)))
 }
 
-/// The name of the part with parameters of this role; empty if the model has none.
+/// Returns the name of the part with parameters of this role; empty if the model has none.
 fn module(model: &CausalLm, role: Role) -> ParamPath {
     model.table().of_role(role).next().map_or_else(|| ParamPath::from(""), |row| row.path.parent())
 }
 
-/// The name of a layer.
+/// Returns the name of a layer.
 fn layer_of(model: &CausalLm, layer: usize) -> ParamPath {
     let row = model.table().rows().iter().find(|row| row.path.layer() == Some(layer));
     row.and_then(|row| row.path.up_to_layer()).unwrap_or_else(|| ParamPath::from(format!("layer {layer}")))
 }
 
-/// The parameters below `part` that are not finite themselves.
+/// Returns the parameters below `part` that are not finite themselves.
 fn spoilt(model: &CausalLm, part: &ParamPath) -> Result<Option<String>, ModelError> {
     if part.as_str().is_empty() {
         return Ok(None);
@@ -141,7 +141,7 @@ fn spoilt(model: &CausalLm, part: &ParamPath) -> Result<Option<String>, ModelErr
     Ok((!found.is_empty()).then_some(shown + &more))
 }
 
-/// How many NaNs and infinities a tensor holds, in words; `None` if it is finite.
+/// Returns how many NaNs and infinities a tensor holds, in words; `None` if it is finite.
 fn not_finite(tensor: &Tensor) -> candle_core::Result<Option<String>> {
     let values = tensor.to_dtype(CandleType::F32)?.flatten_all()?.to_vec1::<f32>()?;
     let nan = values.iter().filter(|value| value.is_nan()).count();

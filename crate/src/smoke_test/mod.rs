@@ -1,4 +1,4 @@
-//! The test run of a model: kick it and see whether it falls over.
+//! The smoke test of a model: a few training steps that show whether it works.
 //!
 //! [`SmokeTest`] says what to run, [`SmokeTestReport`] what was found: a run that was made and found faults is a report
 //! that did not pass, not an error.

@@ -97,12 +97,12 @@ pub struct SmokeTestReport {
 }
 
 impl SmokeTestReport {
-    /// True if everything was finite, every parameter received a gradient, and compared settings agree.
+    /// Returns true if everything was finite, every parameter received a gradient, and compared settings agree.
     pub fn passed(&self) -> bool {
         self.failures().is_empty()
     }
 
-    /// Why it did not pass, most telling first; empty if it did.
+    /// Returns why it did not pass, the most informative reason first; empty if it passed.
     pub fn failures(&self) -> Vec<String> {
         let mut failures = Vec::new();
         if let Some(fault) = &self.fault {
@@ -129,12 +129,13 @@ impl SmokeTestReport {
         failures
     }
 
-    /// The losses in order.
+    /// Returns the losses in order.
     pub fn losses(&self) -> Vec<f32> {
         self.steps.iter().map(|step| step.loss).collect()
     }
 
-    /// The steps that the median is of: without the first, which warms up, and without checked ones, where others are.
+    /// Returns the steps that the median is of: without the first, which warms up, and without checked ones, where
+    /// others are.
     fn timed(&self) -> Vec<&StepRecord> {
         let plain: Vec<&StepRecord> = self.steps.iter().filter(|step| step.step > 1 && !step.checked).collect();
         let warm: Vec<&StepRecord> = self.steps.iter().filter(|step| step.step > 1).collect();
@@ -154,12 +155,12 @@ impl SmokeTestReport {
         (self.batch.0 * self.batch.1) as f64 / self.median_step().as_secs_f64().max(1e-9)
     }
 
-    /// The share of the device's matrix product rate that the median step reaches (1 would be all of it).
+    /// Returns the share of the device's matrix product rate that the median step reaches (1 would be all of it).
     pub fn utilization(&self) -> Option<f64> {
         Some(self.tokens_per_second() * self.flops_per_token / self.matmul_rate?)
     }
 
-    /// The `--json` report.
+    /// Returns the `--json` report.
     pub fn report(&self) -> Value {
         let ms = |duration: Duration| duration.as_secs_f64() * 1e3;
         let steps = self.steps.iter().map(|step| {

@@ -158,8 +158,8 @@ fn note(report: &mut SmokeTestReport, outcome: &StepOutcome, model: &CausalLm) {
     }
 }
 
-/// A step that was not checked and went wrong is computed again with checks; its weights are still those it began with,
-/// because a step whose first gradient is not finite does not update.
+/// Computes a step that went wrong again, with checks. The weights are still those that it began with, because a step
+/// whose first gradient is not finite does not update them.
 fn find_fault(
     model: &CausalLm,
     batch: &LabelledBatch,

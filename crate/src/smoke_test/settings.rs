@@ -1,4 +1,4 @@
-//! How a step is computed, and the second way that `--compare` asks for.
+//! How a step is computed, and the other settings that `--compare` asks for.
 
 use super::error::{SmokeTestError, refused};
 use crate::device::Device;
@@ -99,7 +99,7 @@ impl CompareSettings {
                     let meant = close.max_by(|a, b| likeness(a).total_cmp(&likeness(b)));
                     let meant = meant.map_or_else(String::new, |meant| format!("; did you mean `{meant}`?"));
                     return refused(
-                        format!("there is no setting `{key}` to compare{meant}"),
+                        format!("unknown setting `{key}`{meant}"),
                         ORIGIN,
                         format!("use {}, joined by commas", KEYS.join(", ")),
                     );
@@ -112,13 +112,13 @@ impl CompareSettings {
         Ok(read)
     }
 
-    /// The whole second setting.
+    /// Returns the whole second setting.
     pub(super) fn applied(&self, first: &Settings) -> Settings {
         Settings {
             attention: self.attention.unwrap_or(first.attention),
             gradient_checkpointing: self.gradient_checkpointing.unwrap_or(first.gradient_checkpointing),
             fuse_optim_with_backward: self.fuse_optim_with_backward.unwrap_or(first.fuse_optim_with_backward),
-            // Another recipe, or none, is another computation: there would be nothing to agree on.
+            // Another recipe would be another computation, so the two would not agree.
             qat_recipe: first.qat_recipe,
         }
     }
@@ -157,7 +157,7 @@ mod tests {
         for (text, said) in [
             ("", "nothing to compare"),
             ("attn-implementatoin=eager", "did you mean `attn-implementation`?"),
-            ("attn-implementation=fast", "`fast` is no value"),
+            ("attn-implementation=fast", "invalid value `fast`"),
             ("gradient-checkpointing=maybe", "true or false"),
             ("device=meta", "cpu, cuda"),
             ("dtype=int8", "float32"),

@@ -15,7 +15,7 @@ use crate::spec::ParamPath;
 /// Sees each gradient before the update.
 pub(super) type Observer = Arc<dyn Fn(&ParamPath, &Tensor) -> candle_core::Result<()> + Send + Sync>;
 
-/// How to run a step.
+/// How a step is run.
 #[derive(Clone)]
 pub(super) struct StepPlan {
     pub(super) settings: Settings,
@@ -105,7 +105,7 @@ fn take(seen: &mut Seen, plan: &StepPlan, path: &ParamPath, var: &Var, gradient:
     let device = gradient.device();
     let first = seen.paths.is_empty();
     if plan.check || first || plan.observer.is_some() {
-        // A GPU works behind the calls: what is still to be done is the step's time, not the check's.
+        // A GPU works asynchronously: pending work is the step's time, not the check's.
         device.synchronize()?;
     }
     let began = Instant::now();
@@ -153,7 +153,7 @@ mod tests {
     use crate::project::project;
 
     #[test]
-    fn a_parameter_that_backward_forgets_is_noted_and_the_others_are_updated() {
+    fn a_parameter_without_a_gradient_is_noted_others_learn() {
         let config = project("llama").unwrap().config("4M").unwrap().set("num_hidden_layers", 1).unwrap();
         let built = config.construct().device("cpu").unwrap().build().unwrap();
         let model = built.model.as_ref().unwrap();

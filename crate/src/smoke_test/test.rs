@@ -87,20 +87,21 @@ impl<'a> SmokeTest<'a> {
         self
     }
 
-    /// Feeds the first batch again and again, so that the loss must fall. Fresh random tokens teach nothing.
+    /// Feeds the first batch in every step, so that the loss must fall. A model cannot learn from fresh random tokens.
     pub fn repeat_batch(mut self, repeat: bool) -> Self {
         self.repeat_batch = repeat;
         self
     }
 
-    /// Feeds this dataset instead of random tokens; from the start again when it is used up.
+    /// Feeds this dataset instead of random tokens. It starts again when it is used up.
     pub fn dataset(mut self, dataset: impl Setting<DatasetConfig>) -> Self {
         self.dataset = dataset.into_setting();
         self
     }
 
-    /// Keeps the documents of a row apart: always (`true`: where the data does not say, a new one starts after each end
-    /// of text; random rows are divided at random) or never (`false`). By default where the data says where they start.
+    /// Keeps the documents of a row apart. `true`: always; where the data has no boundaries, a document starts after
+    /// each end of text, and random rows are divided at random. `false`: never. By default, where the data has
+    /// boundaries.
     pub fn packed(mut self, packed: impl Setting<bool>) -> Self {
         self.packed = packed.into_setting();
         self
@@ -124,8 +125,8 @@ impl<'a> SmokeTest<'a> {
         self
     }
 
-    /// Trains for being quantized by this recipe: weights, and inputs if it says so, are rounded in the forward pass as
-    /// they will be when they are stored. The weights themselves stay floats.
+    /// Trains for quantization with this recipe: weights, and inputs if the recipe says so, are rounded in the forward
+    /// pass as they will be when they are stored. The weights themselves stay floats.
     pub fn qat_recipe(mut self, recipe: impl Setting<Recipe>) -> Self {
         self.settings.qat_recipe = recipe.into_setting();
         self
@@ -151,8 +152,8 @@ impl<'a> SmokeTest<'a> {
     /// Runs it, drawing the loss live where a notebook listens. Stops at the first step with a NaN or an infinity.
     ///
     /// # Errors
-    /// [`SmokeTestError`] for a model without tensors, a batch or a dataset that does not fit, the device's refusal or an
-    /// interrupt.
+    /// [`SmokeTestError`] for a model without tensors, a batch or a dataset that does not fit, the device's refusal or
+    /// an interrupt.
     pub fn run(&self) -> Result<SmokeTestReport, SmokeTestError> {
         let model = self.check()?;
         match self.settings.qat_recipe {
@@ -200,7 +201,7 @@ impl<'a> SmokeTest<'a> {
         // Activations are estimated to within half.
         let needed = estimate.gradients + kept / 2;
         self.construction.device.require(needed, &format!("a step takes about {step} beside the weights"), advice)?;
-        // Before minutes are spent on steps.
+        // Checked before minutes are spent on steps.
         if let Some((folder, _)) = &self.save
             && let Some(path) = WEIGHTS_NAMES.iter().map(|name| folder.join(name)).find(|path| path.exists())
         {

@@ -1,4 +1,4 @@
-//! What may be asked of an update.
+//! The options of an update.
 
 use std::path::{Path, PathBuf};
 
@@ -79,13 +79,13 @@ impl Update {
         self
     }
 
-    /// Whether parameters that are missing or that the model has no place for are errors (default: yes).
+    /// Sets whether parameters that are missing or that the model has no place for are errors (default: yes).
     pub fn strict(mut self, strict: bool) -> Self {
         self.strict = strict;
         self
     }
 
-    /// Says what would be written, from headers only.
+    /// Only plans, from headers, and writes nothing.
     ///
     /// # Errors
     /// As [`run`](Self::run), except for what only writing can fail with.

@@ -23,7 +23,7 @@ pub(super) struct Change {
     when: Option<Condition>,
 }
 
-/// What has to hold, all of it, before a change is made. A field that is null counts as missing.
+/// Conditions that must all hold before a change is made. A null field counts as missing.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Condition {
@@ -45,7 +45,7 @@ enum Action<'a> {
 }
 
 impl Change {
-    /// What is wrong with it, if something is.
+    /// Returns what is wrong with it, if something is.
     pub(super) fn fault(&self) -> Option<String> {
         if let Some(Condition { field, equals, .. }) = &self.when
             && field.is_some() != equals.is_some()

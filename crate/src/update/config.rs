@@ -7,7 +7,8 @@ use crate::checkpoint::Checkpoint;
 use crate::model_folder::ModelFolderError;
 use crate::spec::{Architecture, DType, ModelConfig};
 
-/// config.json after all steps: every field that no step names stays, and what shapes the model is written in full.
+/// Returns config.json after all steps. Fields that no step names stay, and those that shape the model are written in
+/// full.
 pub(super) fn migrated(
     old: &Value,
     chain: &[&Step],
@@ -26,7 +27,7 @@ pub(super) fn migrated(
     let after = "config.json after the migrations";
     let said = ModelConfig::identify(&Value::Object(fields.clone()), after).map_err(ModelFolderError::from)?;
     if said != architecture {
-        // It was told, and stands above what the folder says.
+        // The given value takes precedence over that of the folder.
         fields.insert("model_type".to_owned(), json!(architecture.native_model_type()));
         fields.shift_remove("hf_model_type");
     }
@@ -39,14 +40,14 @@ pub(super) fn migrated(
     Ok(Value::Object(fields))
 }
 
-/// The element type of the weights, where config.json does not say one.
+/// Returns the element type of the weights, where config.json does not say one.
 pub(super) fn stored_dtype(config: &Value, weights: &Checkpoint) -> Option<DType> {
     let said = !ModelConfig::leaves_dtype_open(config);
     let mut types = weights.table().rows().iter().map(|row| row.dtype);
     if said { None } else { types.find(|dtype| dtype.is_weight_float()) }
 }
 
-/// The fields that differ: name, old value, new value; null where there is none.
+/// Returns the fields that differ: name, old value, new value; null where there is none.
 pub(super) fn difference(old: &Value, new: &Value) -> Vec<(String, Value, Value)> {
     let empty = Map::new();
     let (old, new) = (old.as_object().unwrap_or(&empty), new.as_object().unwrap_or(&empty));

@@ -32,9 +32,9 @@ pub enum UpdateError {
         /// What to do.
         advice: String,
     },
-    /// No chain of migrations leads where it should.
+    /// No chain of migrations leads to the version.
     NoChain {
-        /// Which steps are missing, or that the way would lead back.
+        /// The missing steps, or that the version is older.
         what: String,
         /// The source and its version.
         origin: String,

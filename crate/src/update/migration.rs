@@ -12,7 +12,7 @@ use super::{UpdateError, Version};
 use crate::naming::{Remap, buffer, native_alias};
 use crate::spec::{Architecture, ModelConfig, ParamPath};
 
-/// A file of migrations is a page, not a data set.
+/// Bytes of the largest file of migrations.
 const MAX_FILE: u64 = 1 << 20;
 
 /// The steps that come with the crate.
@@ -40,7 +40,7 @@ struct RawStep {
     description: String,
     #[serde(default)]
     config: Vec<Change>,
-    /// Names and buffers as reading takes them: `naming/forgather.yaml` is their one home.
+    /// Whether names and buffers follow `naming/forgather.yaml`, as reading does.
     #[serde(default)]
     names_as_read: bool,
     #[serde(default)]
@@ -65,12 +65,12 @@ pub struct Step {
 }
 
 impl Step {
-    /// The version it starts at.
+    /// Returns the version it starts at.
     pub fn from(&self) -> u64 {
         self.from
     }
 
-    /// The version it leads to.
+    /// Returns the version it leads to.
     pub fn to(&self) -> u64 {
         self.from + 1
     }
@@ -94,7 +94,8 @@ impl Step {
         Ok(())
     }
 
-    /// A parameter's name after this step; none if the new version has no such parameter. `config` is the new model's.
+    /// Returns a parameter's name after this step; none if the new version has no such parameter. `config` is the new
+    /// model's.
     pub(super) fn rename(&self, name: &ParamPath, config: &ModelConfig) -> Option<ParamPath> {
         let is_buffer = self.names_as_read && buffer(name, config).is_some();
         if is_buffer || self.drop.iter().any(|pattern| pattern.is_match(name.as_str())) {
@@ -105,7 +106,7 @@ impl Step {
         Some(self.rules.as_ref().and_then(|rules| rules.rename_one(&name)).unwrap_or(name))
     }
 
-    /// True for a source file that is of no use to the new version.
+    /// Returns true for a source file that the new version does not use.
     pub(super) fn leaves(&self, file: &str) -> bool {
         self.leave.iter().any(|pattern| pattern.is_match(file))
     }
@@ -124,7 +125,8 @@ impl Migrations {
     /// something else, such as families, are passed over in folders.
     ///
     /// # Errors
-    /// [`UpdateError::Migrations`] for a path that is not there, a file that cannot be read, or two files with one step.
+    /// [`UpdateError::Migrations`] for a path that is not there, a file that cannot be read, or two files with one
+    /// step.
     pub fn of(architecture: &str, paths: &[PathBuf]) -> Result<Self, UpdateError> {
         let mut all = Self { architecture: architecture.to_owned(), steps: Vec::new() };
         for (name, text) in BUILT_IN {
@@ -197,13 +199,13 @@ impl Migrations {
         Ok(())
     }
 
-    /// The newest version that a step leads to.
+    /// Returns the newest version that a step leads to.
     pub fn newest(&self) -> u64 {
         // An architecture without steps began with the version that is written.
         self.steps.iter().map(Step::to).max().unwrap_or(Architecture::VERSION)
     }
 
-    /// The steps that lead from one version to another; none if they are the same.
+    /// Returns the steps that lead from one version to another; none if they are the same.
     ///
     /// # Errors
     /// [`UpdateError::NoChain`] for a way back, or for missing steps, all of which it names.
@@ -211,7 +213,9 @@ impl Migrations {
         let origin = format!("{} version {from}", self.architecture);
         if to.major() < from.major() {
             return Err(UpdateError::NoChain {
-                what: format!("version {to} is older than version {from}, and there is no way back"),
+                what: format!(
+                    "version {to} is older than version {from}, and models are not converted to older versions"
+                ),
                 origin,
                 advice: "name a newer version with --to-version, or leave it out".to_owned(),
             });
@@ -248,12 +252,12 @@ impl Migrations {
     }
 }
 
-/// True if the text's first key says so; whether it can be read is another question.
+/// Returns true if the first key of the text is that of migrations, whether or not the rest can be read.
 fn is_migrations(text: &str) -> bool {
     text.lines().any(|line| line.starts_with("migrations:"))
 }
 
-/// A file, or the YAML files of a folder in order of their names.
+/// Returns a file, or the YAML files of a folder in order of their names.
 fn files_of(path: &Path) -> Result<Vec<PathBuf>, UpdateError> {
     let advice = "name a YAML file of migrations, or a folder of such files";
     let refuse = |what: String| UpdateError::migrations(what, format!("--converter-path {}", path.display()), advice);
@@ -315,7 +319,7 @@ mod tests {
         assert!(words("1", "5").contains("3 -> 4 missing (known: 1 -> 2, 2 -> 3, 4 -> 5)"), "{}", words("1", "5"));
         assert!(words("1", "5").contains("stop at --to-version 3"), "{}", words("1", "5"));
         assert!(words("3", "5").contains("3 -> 4 missing"), "{}", words("3", "5"));
-        assert!(words("3", "2").contains("no way back"), "{}", words("3", "2"));
+        assert!(words("3", "2").contains("older versions"), "{}", words("3", "2"));
         assert!(words("0", "18446744073709551615").contains("more missing"), "{}", words("0", "18446744073709551615"));
     }
 
@@ -340,7 +344,7 @@ mod tests {
     }
 
     #[test]
-    fn two_steps_from_one_version_are_a_fault_and_other_architectures_are_not() {
+    fn two_steps_from_one_version_are_a_fault() {
         let mut migrations = llama();
         let text = format!("migrations: [llama, qwen3]\nsteps:\n{}", step(1));
         migrations.add(&text, "a.yaml").unwrap();

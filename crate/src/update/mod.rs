@@ -1,6 +1,7 @@
-//! A native model folder brought to the names and fields of a newer version of its architecture.
+//! Updates of native model folders to the names and fields of a newer version of their architecture.
 //!
-//! Versions are stamped in config.json. What leads from one to the next is data: steps in YAML files, embedded or named.
+//! Versions are stamped in config.json. What leads from one to the next is data: steps in YAML files, embedded or
+//! named.
 
 mod builder;
 mod change;

@@ -18,7 +18,7 @@ use crate::sealed::Sealed;
 use crate::spec::{DType, ModelConfig, ModelSpec, Naming, ParamPath, TensorTable};
 use crate::tokenizer::TokenizerFiles;
 
-/// An update before it happens.
+/// A planned update.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct UpdatePlan {
@@ -81,7 +81,7 @@ pub(super) struct Prepared {
     pub(super) record: Value,
 }
 
-/// A small file that goes along as it is.
+/// A small file that is copied.
 pub(super) const CARRIED: &str = "generation_config.json";
 /// The record that an update leaves in the folder.
 pub(super) const RECORD: &str = "chandlery_update.json";
@@ -98,7 +98,7 @@ impl Prepared {
         let migrations = Migrations::of(architecture.name(), &asked.migrations)?;
         let newest = Version::from(migrations.newest().max(from.major()));
         let to = asked.to_version.clone().unwrap_or(if newest.major() == from.major() { from.clone() } else { newest });
-        // Checked before any weights are looked at.
+        // Checked before any weights are read.
         let chain = migrations.chain(&from, &to)?;
         let weights = Checkpoint::choose(&asked.source, asked.checkpoint.as_deref())?;
         let choice = weights.choice().clone();
@@ -179,9 +179,9 @@ impl Prepared {
     }
 }
 
-/// Says which of our sources were edited: they are written anew, and the edits stay behind.
+/// Returns a note that names the edited sources among those that are written again without the edits.
 fn edited(folder: &Path, new: &[(String, String)], old: &Value, origin: &str) -> Option<String> {
-    // What this crate no longer reads it cannot have written as it would now.
+    // A configuration that this version cannot read was not written by it.
     let before = ModelConfig::from_json(old, origin).ok().and_then(|config| sources(&config).ok()).unwrap_or_default();
     let edited = new.iter().filter(|(name, written)| {
         let found = std::fs::read_to_string(folder.join(name)).ok();
@@ -224,7 +224,7 @@ impl UpdatePlan {
         record
     }
 
-    /// How many parameters have another name afterwards.
+    /// Returns how many parameters have another name afterwards.
     pub fn renamed(&self) -> usize {
         self.renames.iter().filter(|way| way.from != way.to).count()
     }
@@ -235,7 +235,7 @@ impl Updated {
         Self { plan: Sealed::new(plan), dry_run }
     }
 
-    /// The `--json` report.
+    /// Returns the `--json` report.
     pub fn report(&self) -> Value {
         let plan = &self.plan;
         let renamed = plan.renames.iter().filter(|way| way.from != way.to);

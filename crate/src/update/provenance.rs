@@ -9,7 +9,7 @@ use crate::spec::{Architecture, ModelConfig, Naming};
 /// Forgather's folders have numbers of their own for what is one form to us.
 const FORGATHER: u64 = 0;
 
-/// The architecture by name and the version, read or told.
+/// Returns the architecture by name and the version, read or told.
 pub(super) fn provenance(
     config: &Value,
     origin: &str,
@@ -40,7 +40,7 @@ pub(super) fn provenance(
             UpdateError::refused(
                 format!("invalid version {stamp} in `chandlery_arch_version`"),
                 origin,
-                "say which it is with --from-version",
+                "name it with --from-version",
             )
         })?,
         None if is_forgather(config) => Version::from(FORGATHER),
@@ -48,7 +48,7 @@ pub(super) fn provenance(
             return Err(UpdateError::refused(
                 "config.json does not say which version of the architecture it is",
                 origin,
-                "say which it is with --from-version: 0 for Forgather's form",
+                "name it with --from-version: 0 for Forgather's form",
             ));
         }
     };

@@ -30,7 +30,7 @@ impl Version {
         numbers.all(|number| number.is_some()).then(|| Self { major, text: text.to_owned() })
     }
 
-    /// Reads a number or a text of a JSON file; truth values are none.
+    /// Reads a number or a text of a JSON file. Booleans are not versions.
     pub fn from_json(value: &Value) -> Option<Self> {
         match value {
             Value::String(text) => Self::parse(text),
@@ -39,7 +39,7 @@ impl Version {
         }
     }
 
-    /// The first number.
+    /// Returns the first number.
     pub fn major(&self) -> u64 {
         self.major
     }

@@ -41,7 +41,7 @@ impl ParameterMisfit {
         let quoted = |name: &ParamPath| format!("`{name}`");
         let shapes = self.mismatched.iter();
         let shapes = shapes.map(|(name, needs, is)| format!("`{name}` is {is:?}, the model needs {needs:?}"));
-        let lenient = if self.mismatched.is_empty() { ", or update what there is with --no-strict" } else { "" };
+        let lenient = if self.mismatched.is_empty() { ", or update the rest with --no-strict" } else { "" };
         Diagnostic::new(what)
             .list("missing:", self.missing.iter().map(quoted))
             .list("unexpected:", self.unexpected.iter().map(quoted))
@@ -134,7 +134,7 @@ impl Ways {
         })
     }
 
-    /// The rows to write, tied names behind the tensors that they share.
+    /// Returns the rows to write, tied names behind the tensors that they share.
     pub(super) fn rows(&self, weights: &Checkpoint, native: &TensorTable, dtype: Option<DType>) -> Vec<TensorRow> {
         let mut rows = Vec::new();
         for way in &self.renames {

@@ -7,8 +7,8 @@ use crate::checkpoint::Checkpoint;
 use crate::naming::{Families, Family};
 
 impl<'a> ReferenceModel<'a> {
-    /// Over an opened checkpoint of Llama, Mistral or Qwen3 and its config.json, which is read as Llama's if it does not say
-    /// whose it is.
+    /// Creates the reference forward of a checkpoint of Llama, Mistral or Qwen3. A config.json without a known
+    /// `model_type` is read as Llama's.
     pub fn new(checkpoint: &'a Checkpoint, config: &'a Value) -> Self {
         let kind = config.get("model_type").and_then(Value::as_str).unwrap_or_default();
         let families = Families::built_in().unwrap_or_default();
@@ -16,12 +16,12 @@ impl<'a> ReferenceModel<'a> {
         Self::over(checkpoint, config, family.and_then(|family| family.outline().cloned()).unwrap_or_default())
     }
 
-    /// Over a checkpoint of `family` and its config.json, to judge by; or why nothing can be judged: the family has no
-    /// `reference:`, or it does not cover this model.
+    /// Creates the reference forward of a checkpoint of `family`, or says why it cannot judge: the family has no
+    /// `reference:` section, or it does not cover this model.
     pub(crate) fn judging(checkpoint: &'a Checkpoint, config: &'a Value, family: &Family) -> Result<Self, String> {
         let Some(outline) = family.outline() else {
             return Err(format!(
-                "the family {} says nothing under `reference:`, so nothing independent of its rules can judge them",
+                "the family {} has no `reference:` section, so nothing independent of its renaming rules can judge the logits",
                 family.name()
             ));
         };
@@ -48,7 +48,7 @@ pub(crate) fn doubts(json: &Value, family: &Family, reference: &ReferenceModel<'
     let unread = [family.fields_beyond_reference(json), reference.unread_rotary_keys()].concat();
     if !unread.is_empty() {
         let names = unread.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
-        reasons.push(format!("the reference forward does not know what these fields of config.json mean: {names}"));
+        reasons.push(format!("the reference forward does not read these fields of config.json: {names}"));
     }
     reasons
 }

@@ -1,4 +1,4 @@
-//! A prompt continued by both sides, each taking its most probable token.
+//! A prompt that both sides continue greedily.
 
 use serde_json::{Value, json};
 
@@ -9,11 +9,10 @@ use crate::tokenizer::TokenizerFiles;
 /// Tokens that each side adds.
 const COUNT: usize = 16;
 
-/// Two logits that are no further apart than this may change places between two correct implementations: twice the
-/// largest difference that passes as equal.
+/// Two logits may change places between two correct implementations if they differ by less than this many tolerances.
 const TIE: f32 = 2.0;
 
-/// What both sides made of a prompt.
+/// How both sides continued a prompt.
 #[derive(Clone, Debug, PartialEq)]
 pub struct GenerationTest {
     /// The prompt's text, or its ids where there is no tokenizer.
@@ -22,7 +21,7 @@ pub struct GenerationTest {
     pub reference: Continuation,
     /// The candle model's continuation.
     pub candle: Continuation,
-    /// Where the two part, if they do.
+    /// Where the two diverge, if they do.
     pub divergence: Option<Divergence>,
 }
 
@@ -47,14 +46,15 @@ pub struct Divergence {
 }
 
 impl GenerationTest {
-    /// True if the ids are equal, or part where both sides see two tokens of the same logit but for rounding.
+    /// Returns true if the ids are equal, or diverge where two tokens have the same logit within rounding on both
+    /// sides.
     pub fn passed(&self) -> bool {
         self.divergence.is_none_or(|divergence| divergence.is_tie())
     }
 }
 
 impl GenerationTest {
-    /// The test as JSON.
+    /// Returns the test as JSON.
     pub fn report(&self) -> Value {
         let side = |side: &Continuation| json!({ "ids": side.ids, "text": side.text });
         json!({
@@ -72,7 +72,7 @@ impl GenerationTest {
 }
 
 impl Divergence {
-    /// True if rounding alone may decide between the two best tokens.
+    /// Returns true if rounding alone may decide between the two best tokens.
     pub fn is_tie(&self) -> bool {
         self.margins.0.max(self.margins.1) <= TIE * self.tolerance
     }
@@ -108,8 +108,8 @@ pub(crate) fn generation_test(
     let candle = sides.draft(prompt, count, stop)?;
     let mut guess = candle.clone();
     let mut reference: Vec<Choice> = Vec::new();
-    // One pass of the reference judges a whole guess: as long as its own choice is the guessed token, what follows is its
-    // own continuation as well. Where it is not, candle guesses anew from there.
+    // One pass of the reference judges a whole guess: as long as its own choice is the guessed token, what follows is
+    // its own continuation as well. Where it is not, candle guesses again from there.
     loop {
         let known: Vec<u32> = prompt.iter().copied().chain(reference.iter().map(|choice| choice.id)).collect();
         let mut ids = known.clone();
@@ -148,7 +148,7 @@ pub(crate) fn generation_test(
 }
 
 impl Judged<'_> {
-    /// The candle model's continuation.
+    /// Returns the candle model's continuation.
     fn draft(&self, prompt: &[u32], count: usize, stop: &[u32]) -> Result<Vec<Choice>, ModelError> {
         let mut cache = KvCache::new();
         let mut next = prompt.to_vec();
@@ -164,7 +164,7 @@ impl Judged<'_> {
     }
 }
 
-/// The column of the largest logit.
+/// Returns the column of the largest logit.
 fn best(row: &[f32], columns: &[u32]) -> Choice {
     let (mut choice, mut top, mut second) = (0, f32::NEG_INFINITY, f32::NEG_INFINITY);
     for &id in columns {
@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn parting_over_a_tie_passes_and_over_a_difference_does_not() {
+    fn divergence_at_a_tie_passes_and_at_a_difference_fails() {
         let test = |margins| GenerationTest {
             prompt: String::new(),
             reference: Continuation::default(),

@@ -41,7 +41,7 @@ pub struct LayerDiff {
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct LogitDiff {
-    /// What the two sides are.
+    /// The names of the two sides.
     pub names: (String, String),
     /// Which weights of models that were named by their folders were taken.
     pub checkpoints: Vec<CheckpointChoice>,
@@ -68,18 +68,18 @@ pub struct Logits<'a> {
     pub vocab: usize,
 }
 
-/// Largest absolute difference of float32 logits of usual size that passes: a hundred times the noise between two correct
-/// implementations, a thousandth of what a swapped projection or a wrong rotary base moves.
+/// Largest absolute difference of float32 logits of usual size that passes: a hundred times the noise between two
+/// correct implementations, a thousandth of what a swapped projection or a wrong rotary base moves.
 pub(crate) const TOLERANCE: f32 = 1e-3;
 
-/// Standard deviations of logits of usual size. Those of smaller and of larger logits move the tolerance.
+/// Usual standard deviations of logits. The tolerance follows smaller and larger ones.
 const USUAL_SPREAD: std::ops::RangeInclusive<f64> = 0.1..=10.0;
 
-/// The tolerance is no less than this share of the largest logit: a hundred times the precision of float32.
+/// The least tolerance, as a share of the largest logit: a hundred times the precision of float32.
 const LEAST: f32 = 1e-5;
 
-/// How many times the noise of float32 in one implementation the difference of two may be: they add up in another order,
-/// and the noise is a sample.
+/// How many times the float32 noise of one implementation two may differ by: they sum in another order, and the noise
+/// is a sample.
 const NOISE_FACTOR: f32 = 64.0;
 
 /// The share of the logits' spread above which a tolerance hides faults.
@@ -137,8 +137,9 @@ impl LogitDiff {
         self.tolerance = self.tolerance.max(NOISE_FACTOR * f32::EPSILON * largest(left) * additions.sqrt());
     }
 
-    /// Widens the tolerance to what float32 leaves open: `noise` is how far the first side's own logits are from exact ones
-    /// in the first `tokens` of `all` positions. Says so if what is left tells nothing: `spread` is the logits' own.
+    /// Widens the tolerance to what float32 leaves open: `noise` is how far the first side's own logits are from exact
+    /// ones in the first `tokens` of `all` positions. Says so if what is left tells nothing: `spread` is the logits'
+    /// own.
     pub(crate) fn widen(&mut self, noise: f32, (tokens, all): (usize, usize), spread: f64) -> Option<String> {
         let longer = (all as f32 / tokens.max(1) as f32).sqrt();
         let open = NOISE_FACTOR * noise * longer;
@@ -189,24 +190,24 @@ impl LogitDiff {
         agreeing as f64 / self.positions.len().max(1) as f64
     }
 
-    /// True if every difference is within the tolerance and something was compared.
+    /// Returns true if every difference is within the tolerance and something was compared.
     pub fn passed(&self) -> bool {
         !self.positions.is_empty() && self.max_abs() <= self.tolerance
     }
 
-    /// The tolerance as people write it: widened to float64 as it is, a thousandth would get more digits.
+    /// Returns the tolerance as people write it: widened to float64 as it is, a thousandth would get more digits.
     pub(crate) fn tolerance_report(&self) -> f64 {
         (f64::from(self.tolerance) * 1e9).round() / 1e9
     }
 
-    /// Each layer's difference, for `--json` reports.
+    /// Returns each layer's difference, for `--json` reports.
     pub(crate) fn layer_report(&self) -> Value {
         let layer =
             |layer: &LayerDiff| json!({ "layer": layer.layer, "max_abs_diff": layer.max_abs, "scale": layer.scale });
         self.layers.iter().map(layer).collect()
     }
 
-    /// The first layer whose residual stream differs by more than a thousandth of its size.
+    /// Returns the first layer whose residual stream differs by more than a thousandth of its size.
     pub fn first_divergent_layer(&self) -> Option<usize> {
         self.layers.iter().find(|layer| layer.diverges()).map(|layer| layer.layer)
     }
@@ -227,13 +228,13 @@ impl LayerDiff {
         }
     }
 
-    /// True if the difference is more than a thousandth of the stream's own size.
+    /// Returns true if the difference is more than a thousandth of the stream's own size.
     pub fn diverges(&self) -> bool {
         self.max_abs > 1e-3 * self.scale.max(1.0)
     }
 }
 
-/// The mean standard deviation of finite logits over these columns.
+/// Returns the mean standard deviation of finite logits over these columns.
 pub(crate) fn spread(columns: &[u32], logits: Logits<'_>) -> f64 {
     let rows = logits.values.chunks_exact(logits.vocab.max(1));
     let deviations = rows.map(|row| {
@@ -245,7 +246,7 @@ pub(crate) fn spread(columns: &[u32], logits: Logits<'_>) -> f64 {
     finite.iter().sum::<f64>() / finite.len().max(1) as f64
 }
 
-/// The largest absolute value of finite logits.
+/// Returns the largest absolute value of finite logits.
 fn largest(logits: Logits<'_>) -> f32 {
     logits.values.iter().map(|value| value.abs()).filter(|value| value.is_finite()).fold(0.0, f32::max)
 }
@@ -265,7 +266,7 @@ fn compare(row: usize, position: usize, a: &[f32], b: &[f32]) -> PositionDiff {
     PositionDiff { row, position, token: None, max_abs, mean_abs, kl, top1: (argmax(a), argmax(b)) }
 }
 
-/// A comparison with NaN is false, which would let broken logits pass a maximum.
+/// Makes NaN infinite: comparisons with NaN are false, so it would not raise a maximum.
 fn nan_is_infinite(value: f32) -> f32 {
     if value.is_nan() { f32::INFINITY } else { value }
 }
@@ -341,7 +342,7 @@ mod tests {
     }
 
     #[test]
-    fn a_grown_vocabulary_is_compared_over_the_columns_that_both_have() {
+    fn grown_vocabularies_are_compared_over_common_columns() {
         let (old, grown) = ([1.0, 2.0, 3.0, 1.0], [1.0, 2.0, 9.0, 3.0, 1.0, 9.0]);
         let diff = LogitDiff::new(("old", "grown"), logits(&old, 2), logits(&grown, 3), 2, |_, _| true);
         assert_eq!((diff.max_abs(), diff.columns, diff.vocabularies), (0.0, 2, (2, 3)));

@@ -2,7 +2,7 @@
 
 use crate::tokenizer::{TokenizerError, TokenizerFiles};
 
-/// Tokenised unless a prompt is given: long enough that rotary positions and grouping matter.
+/// The prompt if none is given: long enough that rotary positions and grouping matter.
 const PROMPT: &str = "The candle maker's workshop stood where two lanes met. Each morning she trimmed the wicks, \
                       melted the wax, and set the first row of candles out to cool before the market opened.";
 

@@ -5,11 +5,11 @@ use std::fmt;
 /// The verdict on a conversion's logits.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// The reference forward, which covers all that the model does, computes the same logits.
+    /// The reference forward covers everything that the model computes, and computes the same logits.
     Agree,
-    /// It computes other logits, or continues the prompt otherwise.
+    /// The reference forward computes other logits, or continues the prompt differently.
     Differ,
-    /// Nothing can be said, for this reason.
+    /// The logits could not be judged, for this reason.
     NotJudged(String),
 }
 
@@ -23,7 +23,7 @@ impl Verdict {
         }
     }
 
-    /// Why nothing was judged.
+    /// Returns why nothing was judged.
     pub fn reason(&self) -> Option<&str> {
         match self {
             Self::NotJudged(reason) => Some(reason),

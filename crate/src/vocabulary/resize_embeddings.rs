@@ -9,13 +9,13 @@ use crate::tokenizer::{RowInit, TokenPlan};
 /// Bytes that are read at once for a mean.
 const BLOCK: usize = 4 << 20;
 
-/// True for the parameters that have one row for each token: the embedding, the head, the head's bias. A tied head is the
-/// embedding and is written once.
+/// True for the parameters that have one row for each token: the embedding, the head, the head's bias. A tied head is
+/// the embedding and is written once.
 pub fn has_row_per_token(native: &ParamPath) -> bool {
     Role::of_native_name(native).is_some_and(Role::has_row_per_token)
 }
 
-/// The shape of such a tensor after the plan.
+/// Returns the shape of such a tensor after the plan.
 pub fn grown_shape(plan: &TokenPlan, shape: &[usize]) -> Vec<usize> {
     let mut shape = shape.to_vec();
     if let Some(rows) = shape.first_mut() {
@@ -24,15 +24,16 @@ pub fn grown_shape(plan: &TokenPlan, shape: &[usize]) -> Vec<usize> {
     shape
 }
 
-/// What the embedding or head `tensor` of `checkpoint` is made of after the plan. Old rows stay bit by bit, but for those
-/// that the plan writes; the mean is that of the rows that had a token, summed in float64. It is read only if it is
-/// needed, a few megabytes at a time.
+/// Returns what the embedding or head `tensor` of `checkpoint` is made of after the plan. Old rows stay bit by bit, but
+/// for those that the plan writes; the mean is that of the rows that had a token, summed in float64. It is read only if
+/// it is needed, a few megabytes at a time.
 ///
-/// New rows without a token (`pad_to_multiple`) become the mean as well: a zero row would give such a token the logit 0,
-/// which may be the largest of all, while the mean of rows gives the mean of logits, which never is.
+/// New rows without a token (`pad_to_multiple`) become the mean as well: a zero row would give such a token the logit
+/// 0, which may be the largest of all, while the mean of rows gives the mean of logits, which never is.
 ///
 /// # Errors
-/// [`CheckpointError`] if the tensor is not there, has another number of rows than the plan is for, or no float elements.
+/// [`CheckpointError`] if the tensor is not there, has another number of rows than the plan is for, or no float
+/// elements.
 pub fn grown(plan: &TokenPlan, checkpoint: &Checkpoint, tensor: &ParamPath) -> Result<Vec<Piece>, CheckpointError> {
     let path = checkpoint.path().to_owned();
     let row = checkpoint
@@ -80,7 +81,7 @@ pub fn grown(plan: &TokenPlan, checkpoint: &Checkpoint, tensor: &ParamPath) -> R
     Ok(pieces)
 }
 
-/// The mean of the first `known` rows, each of `width` numbers.
+/// Returns the mean of the first `known` rows, each of `width` numbers.
 fn mean_row(checkpoint: &Checkpoint, row: &TensorRow, known: usize, width: usize) -> Result<Vec<f32>, CheckpointError> {
     let no_floats = || CheckpointError::Cast {
         tensor: row.path.to_string(),

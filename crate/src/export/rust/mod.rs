@@ -29,8 +29,8 @@ const FILES: &[(&str, &str)] = &[
 /// folder and prints logits. (File name in the crate, text.)
 ///
 /// # Errors
-/// [`ExportError::Template`] if a template does not render, [`ExportError::OwnPart`] for a user's part whose source is not
-/// known.
+/// [`ExportError::Template`] if a template does not render, [`ExportError::OwnPart`] for a user's part whose source is
+/// not known.
 pub fn rust(config: &ModelConfig, name: &str) -> Result<Vec<SourceFile>, ExportError> {
     if let Some(why) = without_rust(config) {
         return Err(ExportError::OwnPart { why });

@@ -7,7 +7,7 @@ use super::spanned::Spanned;
 use super::{Family, FamilyError, known};
 use crate::sealed::Sealed;
 
-/// A family being made; see [`Family::builder`].
+/// Builds a family; see [`Family::builder`].
 #[derive(Clone, Debug)]
 pub struct FamilyBuilder(Sealed<RawFamily>);
 
@@ -16,17 +16,17 @@ pub struct FamilyBuilder(Sealed<RawFamily>);
 pub struct Rule(Sealed<RawRule>);
 
 impl Rule {
-    /// What matches the regular expression `pattern`, where the enclosing rule's match ended, becomes `replace`.
+    /// Replaces what the regular expression `pattern` matches, where the match of the enclosing rule ended.
     pub fn new(pattern: &str, replace: &str) -> Self {
         Self::between([pattern], [replace])
     }
 
-    /// One tensor becomes several, in the order of its rows.
+    /// Splits one tensor into several, in the order of its rows.
     pub fn split<'a>(pattern: &'a str, replace: impl IntoIterator<Item = &'a str>) -> Self {
         Self::between([pattern], replace)
     }
 
-    /// Several tensors become one, one below the other.
+    /// Joins several tensors into one, one below the other.
     pub fn join<'a>(patterns: impl IntoIterator<Item = &'a str>, replace: &'a str) -> Self {
         Self::between(patterns, [replace])
     }
@@ -36,7 +36,7 @@ impl Rule {
         Self(Sealed::new(RawRule { patterns: OneOrMore(patterns), replace: OneOrMore(replace), ..RawRule::default() }))
     }
 
-    /// Matrices are stored the other way round there: inputs × outputs.
+    /// Marks matrices that are stored transposed at Hugging Face: inputs × outputs.
     pub fn transposed(mut self) -> Self {
         self.0.transpose = true;
         self
@@ -48,21 +48,21 @@ impl Rule {
         self
     }
 
-    /// Sees the rows as a box of these sizes (expressions of native fields) and puts its sides in this order.
+    /// Views the rows as a box of these sizes (expressions of native fields) and permutes its sides into this order.
     pub fn permuted<'a>(mut self, rows: impl IntoIterator<Item = &'a str>, order: &[usize]) -> Self {
         self.0.permute = Some(RawPermute { rows: texts(rows), order: order.to_vec() });
         self
     }
 
-    /// The rows of the parts alternate in this many groups (an expression of native fields): one row of each in turn, if there
-    /// are as many groups as a part has rows.
+    /// The rows of the parts alternate in this many groups (an expression of native fields): one row of each in turn,
+    /// if there are as many groups as a part has rows.
     pub fn interleaved(mut self, groups: &str) -> Self {
         self.0.interleave = Some(groups.into());
         self
     }
 
-    /// One tensor with a dimension more is this many (an expression of native fields), whose number is `{n}` in the names of
-    /// the side that has several.
+    /// One tensor with a dimension more is this many (an expression of native fields), whose number is `{n}` in the
+    /// names of the side that has several.
     pub fn stacked(mut self, count: &str) -> Self {
         self.0.stack = Some(count.into());
         self
@@ -96,13 +96,13 @@ impl FamilyBuilder {
         Self(Sealed::new(RawFamily { family: name.into(), ..RawFamily::default() }))
     }
 
-    /// Begins with all that a built-in family says.
+    /// Starts from a built-in family.
     pub fn extends(mut self, family: &str) -> Self {
         self.0.extends = Some(family.into());
         self
     }
 
-    /// The `model_type` of its folders at Hugging Face, if it is not the family's name.
+    /// Sets the `model_type` of its Hugging Face folders, if it is not the family's name.
     pub fn model_type(mut self, model_type: &str) -> Self {
         self.0.hugging_face.model_type = Some(model_type.to_owned());
         self
@@ -134,13 +134,13 @@ impl FamilyBuilder {
         self
     }
 
-    /// Refuses configurations of which the expression `that` is not true, with these words.
+    /// Rejects configurations for which the expression `that` does not hold, with this message.
     pub fn check(mut self, that: &str, otherwise: &str) -> Self {
         self.0.checks.push(RawCheck { that: that.into(), otherwise: otherwise.to_owned() });
         self
     }
 
-    /// A rule; the first one that matches wins.
+    /// Adds a rule. The first one that matches wins.
     pub fn rule(mut self, rule: Rule) -> Self {
         self.0.to_native.push((*rule.0).clone());
         self
@@ -164,7 +164,7 @@ impl FamilyBuilder {
         self
     }
 
-    /// Reads it.
+    /// Builds the family.
     ///
     /// # Errors
     /// [`FamilyError`] for patterns or rules that cannot be read or inverted.

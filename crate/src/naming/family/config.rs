@@ -1,4 +1,5 @@
-//! The configuration of a family as data: fields of Hugging Face's config.json and the native ones they become, both ways.
+//! The configuration of a family as data: fields of Hugging Face's config.json and the native ones they become, both
+//! ways.
 
 mod layers;
 mod write;
@@ -27,7 +28,7 @@ pub(super) struct ConfigMap {
     native_fields: Map<String, Value>,
     fields: Vec<RawField>,
     checks: Vec<RawCheck>,
-    /// The whole family, for what no entry is to blame for.
+    /// The place of the whole family, for faults that no single entry causes.
     place: Spanned,
 }
 
@@ -42,7 +43,7 @@ impl ConfigMap {
             })?;
         }
         let mut native_fields = written.native.clone();
-        // What the architecture says itself need not be said, and comes before nothing that an entry says.
+        // Entries override the defaults of the architecture.
         native_fields
             .retain(|field, value| field != "architecture" && architecture.shared_fields().get(field) != Some(value));
         native_fields.insert("model_type".to_owned(), json!(architecture.native_model_type()));
@@ -63,7 +64,7 @@ impl ConfigMap {
         FamilyError::Config { what, origin: origin.to_owned(), place: at.at(), advice: advice.to_owned() }
     }
 
-    /// Whether an entry says what becomes of a field.
+    /// Returns whether an entry says what becomes of a field.
     fn lists(&self, field: &str) -> bool {
         self.fields.iter().any(|entry| entry.hf.text == field)
     }
@@ -90,7 +91,7 @@ impl ConfigMap {
         ModelConfig::from_json(&native, origin).map_err(|error| self.with_hf_field_names(error))
     }
 
-    /// The fields of a configuration with what the class assumes for those that are left out or null.
+    /// Returns the fields of a configuration with what the class assumes for those that are left out or null.
     fn filled(&self, stated: &Map<String, Value>, origin: &str) -> Result<Map<String, Value>, FamilyError> {
         let mut hf = stated.clone();
         for field in self.fields.iter().filter(|field| field.each_layer != Some(EachLayer::List)) {
@@ -103,7 +104,7 @@ impl ConfigMap {
         Ok(hf)
     }
 
-    /// A field's value: an alias's, its own, or what the class assumes; `None` if there is none of these.
+    /// Returns a field's value: an alias's, its own, or what the class assumes; `None` if there is none of these.
     fn value_of(
         &self,
         field: &RawField,
@@ -120,7 +121,7 @@ impl ConfigMap {
             return Err(self.missing(field, origin));
         }
         let assumed = field.if_null.as_ref().filter(|_| own.is_some()).or(field.default.as_ref());
-        // A part of an object that is not there says nothing.
+        // A field of a missing object is missing.
         let assumed = assumed.filter(|_| !field.hf.text.contains('.'));
         assumed.map(|expression| self.computed(&field.hf.text, expression, hf, origin)).transpose()
     }
@@ -144,7 +145,7 @@ impl ConfigMap {
         })
     }
 
-    /// Refuses configurations that the family does not hold for.
+    /// Rejects configurations that the family does not cover.
     fn check(&self, hf: &Map<String, Value>, origin: &str) -> Result<(), FamilyError> {
         for check in &self.checks {
             let holds = holds(&check.that.text, hf).map_err(|reason| {
@@ -153,7 +154,7 @@ impl ConfigMap {
             })?;
             if !holds {
                 let what = format!("this {} configuration is not covered: {}", self.family, check.otherwise);
-                let advice = format!("use a model of which `{}` is true", check.that.text);
+                let advice = format!("use a model for which `{}` holds", check.that.text);
                 return Err(self.fault(what, origin, &check.that, &advice));
             }
         }
@@ -179,7 +180,7 @@ impl ConfigMap {
         holds(&when.text, hf).map_err(|reason| self.fault(what(reason), origin, when, advice))
     }
 
-    /// What one entry makes of a Hugging Face configuration whose fields are filled in.
+    /// Returns what one entry makes of a Hugging Face configuration whose fields are filled in.
     fn native_value(&self, field: &RawField, hf: &Map<String, Value>, origin: &str) -> Result<Value, FamilyError> {
         if let Some(expression) = &field.to_native {
             let native = field.target().unwrap_or(&field.hf);
@@ -197,7 +198,7 @@ impl ConfigMap {
         })
     }
 
-    /// A field at fault by the name that stands in the file.
+    /// Returns a field at fault by the name that stands in the file.
     fn with_hf_field_names(&self, mut error: ConfigError) -> FamilyError {
         let (ConfigError::Missing { field, .. } | ConfigError::Invalid { field, .. }) = &mut error else {
             return error.into();
@@ -212,7 +213,7 @@ impl ConfigMap {
 }
 
 impl RawFamily {
-    /// Every expression, to be checked before it is needed.
+    /// Returns every expression, to be checked before it is needed.
     fn fields_with_expressions(&self) -> impl Iterator<Item = &Spanned> {
         let fields = self.config.iter();
         let fields = fields
@@ -222,7 +223,7 @@ impl RawFamily {
     }
 }
 
-/// The value at a path of keys joined by dots.
+/// Returns the value at a path of keys joined by dots.
 fn get<'a>(fields: &'a Map<String, Value>, path: &str) -> Option<&'a Value> {
     let mut keys = path.split('.');
     let first = fields.get(keys.next()?)?;
@@ -247,7 +248,7 @@ fn object(value: Value) -> Map<String, Value> {
     }
 }
 
-/// False for null and for an empty object, which transformers takes for nothing, too.
+/// Returns false for null and for an empty object, which transformers also takes as missing.
 fn says_something(value: &Value) -> bool {
     !value.is_null() && value.as_object().is_none_or(|fields| !fields.is_empty())
 }
@@ -257,7 +258,7 @@ fn same(a: &Value, b: &Value) -> bool {
     a == b || a.as_f64().zip(b.as_f64()).is_some_and(|(a, b)| a == b)
 }
 
-/// A value as the key of a YAML mapping writes it.
+/// Returns a value as the key of a YAML mapping writes it.
 fn word(value: &Value) -> String {
     value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }

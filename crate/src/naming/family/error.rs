@@ -8,7 +8,7 @@ use crate::spec::ConfigError;
 #[error("{}", self.diagnostic())]
 #[non_exhaustive]
 pub enum FamilyError {
-    /// A file that is missing, too large or no family at all.
+    /// A file that is missing, too large or not a family.
     File {
         /// What is wrong.
         what: String,
@@ -17,7 +17,7 @@ pub enum FamilyError {
         /// What to do.
         advice: String,
     },
-    /// YAML that says something a family cannot say.
+    /// YAML that is not a valid family.
     Syntax {
         /// What is wrong.
         reason: String,
@@ -35,7 +35,7 @@ pub enum FamilyError {
         /// File, line and column.
         place: String,
     },
-    /// A rule without a way back.
+    /// A rule that cannot be inverted.
     NotInvertible {
         /// The pattern.
         pattern: String,

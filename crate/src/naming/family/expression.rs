@@ -6,15 +6,15 @@ use minijinja::value::{Serde, ValueKind};
 use minijinja::{Environment, UndefinedBehavior};
 use serde_json::{Map, Value};
 
-/// Steps after which an expression is given up.
+/// Steps after which the evaluation of an expression stops.
 const FUEL: u64 = 10_000;
 
-/// Bytes of the longest expression: enough for any formula, and not for one that fills the memory with repeated text.
+/// Bytes of the longest expression: enough for formulas, too few to fill the memory with repeated text.
 const LONGEST: usize = 200;
 
 static ENVIRONMENT: LazyLock<Environment<'static>> = LazyLock::new(|| {
     let mut environment = Environment::new();
-    // Arithmetic with a field that is not there is an error; asking whether it is there is not.
+    // Arithmetic with a missing field is an error; asking whether it exists is not.
     environment.set_undefined_behavior(UndefinedBehavior::SemiStrict);
     environment.set_fuel(Some(FUEL));
     environment
@@ -24,7 +24,7 @@ fn environment() -> &'static Environment<'static> {
     &ENVIRONMENT
 }
 
-/// A value that is written out, such as `4096`, `"silu"` or `none`, without an environment.
+/// Returns a value that is written out, such as `4096`, `"silu"` or `none`, without an environment.
 fn literal(expression: &str) -> Option<Value> {
     match expression {
         "none" => Some(Value::Null),
@@ -32,7 +32,7 @@ fn literal(expression: &str) -> Option<Value> {
     }
 }
 
-/// Why an expression cannot be read, in a line.
+/// Returns why an expression cannot be read, in a line.
 pub(super) fn check(expression: &str) -> Result<(), String> {
     require_short(expression)?;
     environment().compile_expression(expression).map(drop).map_err(|error| reason(&error))
@@ -64,13 +64,13 @@ pub(super) fn evaluate(expression: &str, fields: &Map<String, Value>) -> Result<
     })
 }
 
-/// The fields that an expression names; none if it cannot be read.
+/// Returns the fields that an expression names; none if it cannot be read.
 pub(super) fn fields_of(expression: &str) -> Vec<String> {
     let compiled = if expression.len() > LONGEST { None } else { environment().compile_expression(expression).ok() };
     compiled.map(|compiled| compiled.undeclared_variables(false).into_iter().collect()).unwrap_or_default()
 }
 
-/// Evaluates an expression that says how many.
+/// Evaluates an expression to a count.
 pub(in crate::naming) fn size(expression: &str, fields: &Map<String, Value>) -> Result<usize, String> {
     let value = evaluate(expression, fields)?;
     let size = value.as_u64().and_then(|size| usize::try_from(size).ok()).filter(|size| (1..1 << 40).contains(size));

@@ -1,4 +1,4 @@
-//! The fields of a config.json that a family knows, so that those that nothing reads are named.
+//! The fields of a config.json that a family knows, so that reports name those that nothing reads.
 
 use std::collections::HashSet;
 
@@ -7,8 +7,8 @@ use serde_json::Value;
 use super::raw::{RawFamily, RawField};
 use super::{Family, FamilyError, expression};
 
-/// Fields of the base class of every configuration, in transformers 4 and 5, and of tools that leave theirs, that do not
-/// change a causal model's forward.
+/// Fields of the base class of every configuration, in transformers 4 and 5, and of tools that leave theirs, that do
+/// not change a causal model's forward.
 const HARMLESS: &[&str] = &[
     "_attn_implementation",
     "_attn_implementation_autoset",
@@ -83,7 +83,7 @@ const HARMLESS: &[&str] = &[
 /// Fields of the base class that are harmless where they are false.
 const OFF: &[&str] = &["add_cross_attention", "is_encoder_decoder"];
 
-/// Fields that are known, and leave open what the model computes: code of its own, weights in another form.
+/// Known fields that do not determine what the model computes: custom code, weights in another form.
 const OPEN: &[&str] = &["auto_map", "quantization", "quantization_config"];
 
 /// Native fields that do not change the forward of a model whose tensors fit.
@@ -140,7 +140,7 @@ impl KnownFields {
     }
 }
 
-/// True for fields that say nothing, or nothing that matters in any family.
+/// Returns true for fields that are empty, or that do not matter in any family.
 fn is_harmless(name: &str, value: &Value) -> bool {
     value.is_null() || HARMLESS.contains(&name) || OFF.contains(&name) && value == &Value::Bool(false)
 }
@@ -152,31 +152,32 @@ impl Family {
         fields.map(|(name, _)| name.clone()).collect()
     }
 
-    /// The fields of a Hugging Face config.json that the family neither reads nor calls harmless.
+    /// Returns the fields of a Hugging Face config.json that the family neither reads nor calls harmless.
     pub fn unread_fields(&self, json: &Value) -> Vec<String> {
         self.fields_that(json, |name| !self.0.fields.read.contains(name) && !OPEN.contains(&name))
     }
 
-    /// The fields that may change what the model computes, and of which the reference forward knows nothing.
+    /// Returns the fields that may change what the model computes, and of which the reference forward knows nothing.
     pub(crate) fn fields_beyond_reference(&self, json: &Value) -> Vec<String> {
         self.fields_that(json, |name| !self.0.fields.judged.contains(name))
     }
 
-    /// A field of a config.json that says under another name what the reference forward reads under the family's own.
+    /// Returns a field of a config.json that says under another name what the reference forward reads under the
+    /// family's own.
     pub(crate) fn alias_beyond_reference<'a>(&'a self, json: &Value) -> Option<&'a str> {
         let said = |alias: &&String| json.get(alias).is_some_and(|value| !value.is_null());
         let unread = self.0.fields.aliases.iter().filter(|alias| !self.0.fields.judged.contains(*alias));
         unread.filter(said).map(String::as_str).next()
     }
 
-    /// Whether a config.json is one of a class whose fields are all known: that class passes over all others.
+    /// Returns whether a config.json is one of a class whose fields are all known: that class passes over all others.
     fn is_published_class(&self, json: &Value) -> bool {
         let own = json.get("model_type").and_then(Value::as_str) == Some(self.model_type());
         own && self.0.fields.all
     }
 
-    /// Refuses a config.json that says more than the family reads. Where the class at Hugging Face is known, it passes over
-    /// such fields itself: then they are only named in reports.
+    /// Refuses a config.json that says more than the family reads. Where the class at Hugging Face is known, it passes
+    /// over such fields itself: then they are only named in reports.
     pub(crate) fn require_known_fields(&self, json: &Value, origin: &str) -> Result<(), FamilyError> {
         let unread = self.unread_fields(json);
         if unread.is_empty() || self.is_published_class(json) {

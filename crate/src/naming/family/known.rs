@@ -1,4 +1,4 @@
-//! All families at hand: the built-in ones and those that were given.
+//! The known families: the built-in ones and those that were given.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -31,8 +31,8 @@ impl Families {
     /// They may extend each other.
     ///
     /// # Errors
-    /// [`FamilyError`] for a path that does not exist or holds no family, a file that cannot be read, and two families of
-    /// one name.
+    /// [`FamilyError`] for a path that does not exist or holds no family, a file that cannot be read, and two families
+    /// of one name.
     pub fn with_paths<P: AsRef<Path>>(paths: impl IntoIterator<Item = P>) -> Result<Self, FamilyError> {
         let paths: Vec<PathBuf> = paths.into_iter().map(|path| path.as_ref().to_owned()).collect();
         Self::from_paths(&paths)
@@ -62,42 +62,42 @@ impl Families {
         Ok(families)
     }
 
-    /// With one more family, which comes before all others of its name or `model_type`.
+    /// Adds a family, which takes precedence over others of its name or `model_type`.
     pub fn with(mut self, family: Family) -> Self {
         self.given.insert(0, family);
         self
     }
 
-    /// Passes over fields of a config.json that its family does not read (default: they are an error).
+    /// Allows fields of a config.json that its family does not read (default: they are an error).
     pub fn allow_unknown_fields(mut self, allow: bool) -> Self {
         self.unknown_fields = allow;
         self
     }
 
-    /// What becomes of a head that a file holds beside the embedding although config.json says that it is the embedding,
-    /// where the two differ: true drops it, false keeps it and unties the two (default: it is an error).
+    /// What becomes of a head that a file holds beside the embedding although config.json says that it is the
+    /// embedding, where the two differ: true drops it, false keeps it and unties the two (default: it is an error).
     pub fn tie_word_embeddings(mut self, tie: Option<bool>) -> Self {
         self.tie = tie;
         self
     }
 
-    /// What becomes of a head of its own in a tied model.
+    /// Returns the decision about a differing head in a tied model.
     pub(crate) fn tie(&self) -> Option<bool> {
         self.tie
     }
 
-    /// Whether fields that a family does not read are passed over.
+    /// Returns whether fields that a family does not read are passed over.
     pub(crate) fn allows_unknown_fields(&self) -> bool {
         self.unknown_fields
     }
 
-    /// Every family, given ones first.
+    /// Returns every family, given ones first.
     pub fn iter(&self) -> impl Iterator<Item = &Family> {
         let built_in = family_names().filter_map(|name| -> Option<&Family> { built_in_family(name) });
         self.given.iter().chain(built_in)
     }
 
-    /// The family of a `model_type` at Hugging Face, or of this name.
+    /// Returns the family of a `model_type` at Hugging Face, or of this name.
     pub fn of_type(&self, model_type: &str) -> Option<&Family> {
         let named = self.given.iter().find(|family| family.model_type() == model_type);
         let named = named.or_else(|| built_in_family(model_type));
@@ -128,10 +128,10 @@ impl Families {
         }
     }
 
-    /// The family of a Hugging Face config.json: the one asked for, else that of its `model_type`.
+    /// Returns the family of a Hugging Face config.json: the one asked for, else that of its `model_type`.
     pub(crate) fn of_config(&self, json: &Value, origin: &str, asked: Option<&str>) -> Result<Family, FamilyError> {
         let Some(own) = json.get("model_type").and_then(Value::as_str) else {
-            // Its own words for a field that is missing or no text.
+            // It has its own error for a field that is missing or not a text.
             ModelConfig::identify(json, origin)?;
             return Family::native_names();
         };
@@ -140,7 +140,7 @@ impl Families {
         self.of_type(name).cloned().ok_or_else(|| self.unknown(name, place))
     }
 
-    /// No family has this `model_type`.
+    /// Returns the error for a `model_type` that no family has.
     pub(crate) fn unknown(&self, name: &str, place: &str) -> FamilyError {
         FamilyError::File {
             what: format!("model_type `{name}` is not supported; supported are {}", self.names()),
@@ -150,7 +150,7 @@ impl Families {
         }
     }
 
-    /// The given family whose folder this is, or in whose folder this is, by the `model_type` of config.json.
+    /// Returns the given family whose folder this is, or in whose folder this is, by the `model_type` of config.json.
     pub(crate) fn of_folder(&self, path: &Path) -> Option<Family> {
         let config =
             [path, path.parent()?].into_iter().map(|folder| folder.join("config.json")).find(|file| file.is_file());
@@ -199,7 +199,8 @@ pub(super) fn resolve(mut written: RawFamily, others: &[RawFamily]) -> Result<Fa
         let next = found.extends.clone();
         written = written.over(&found);
         written.extends = next;
-        // What says nothing of its native models and is not a known architecture by its own name is built as what it extends.
+        // What says nothing of its native models and is not a known architecture by its own name is built as what it
+        // extends.
         if !says_native
             && family_file(&written.family.text).is_none()
             && Architecture::from_name(&parent.text).is_some()
@@ -233,8 +234,8 @@ fn built_in(name: &str) -> Result<Option<RawFamily>, FamilyError> {
     family_file(name).map(|yaml| RawFamily::from_yaml(yaml, &format!("families/{name}.yaml"))).transpose()
 }
 
-/// A built-in family that some class of Hugging Face's has. Preparing its rules takes milliseconds, so it is done once, and
-/// only for the family that is asked for.
+/// Returns a built-in family that some class of Hugging Face's has. Preparing its rules takes milliseconds, so it is
+/// done once, and only for the family that is asked for.
 fn built_in_family(name: &str) -> Option<&'static Family> {
     static PREPARED: OnceLock<HashMap<&'static str, OnceLock<Option<Family>>>> = OnceLock::new();
     let prepared = PREPARED.get_or_init(|| family_names().map(|name| (name, OnceLock::new())).collect());
@@ -251,7 +252,7 @@ fn prepare(name: &str) -> Result<Option<Family>, FamilyError> {
     resolve(written, &[]).map(Some)
 }
 
-/// The files of a path that describe families, with their texts.
+/// Returns the files of a path that describe families, with their texts.
 fn files_of(path: &Path) -> Result<Vec<(PathBuf, String)>, FamilyError> {
     let fault = |what: String, place: &Path, advice: &str| FamilyError::File {
         what,
@@ -280,7 +281,7 @@ fn files_of(path: &Path) -> Result<Vec<(PathBuf, String)>, FamilyError> {
     }
     if found.is_empty() {
         let advice = "name a folder with YAML files that begin with `family:`";
-        return Err(fault("no family is described here".to_owned(), path, advice));
+        return Err(fault("the file does not describe a family".to_owned(), path, advice));
     }
     Ok(found)
 }

@@ -59,7 +59,7 @@ struct Inside {
     model_type: String,
     class: Option<String>,
     architecture: Architecture,
-    /// Nothing for families that no class of Hugging Face's has.
+    /// `None` for families without a class at Hugging Face.
     config: Option<ConfigMap>,
     /// What GGUF files call it.
     gguf: Option<String>,
@@ -148,7 +148,7 @@ impl Family {
                 advice: "add `config:`, a list of { hf: FIELD, native: FIELD }".to_owned(),
             });
         };
-        // Without a model one of each is as good as any number.
+        // Without a model, any number of tensors will do.
         let rules: Vec<RawRule> =
             written.to_native.iter().map(|rule| rule.unstacked(&|_| Ok(1))).collect::<Result<_, _>>()?;
         let to_native = Remap::new(&rules)?;
@@ -178,17 +178,17 @@ impl Family {
         &self.0.name
     }
 
-    /// The `model_type` of its folders at Hugging Face.
+    /// Returns the `model_type` of its folders at Hugging Face.
     pub fn model_type(&self) -> &str {
         &self.0.model_type
     }
 
-    /// The class of transformers that runs it, if the family names one.
+    /// Returns the class of transformers that runs it, if the family names one.
     pub fn class(&self) -> Option<&str> {
         self.0.class.as_deref()
     }
 
-    /// The architecture that its models are built as.
+    /// Returns the architecture that its models are built as.
     pub fn architecture(&self) -> Architecture {
         self.0.architecture
     }
@@ -198,7 +198,7 @@ impl Family {
         &self.0.origin
     }
 
-    /// The rules that lead to `side`.
+    /// Returns the rules that lead to `side`.
     pub fn rules_to(&self, naming: Naming) -> &Remap {
         match naming {
             Naming::Native => &self.0.to_native,
@@ -221,7 +221,7 @@ impl Family {
         })
     }
 
-    /// The family with rules for as many tensors as `count` says.
+    /// Returns the family with rules for as many tensors as `count` says.
     pub(super) fn counted(&self, count: &dyn Fn(&Spanned) -> Result<usize, FamilyError>) -> Result<Self, FamilyError> {
         let rules: Vec<RawRule> = self.0.stacking.iter().map(|rule| rule.unstacked(count)).collect::<Result<_, _>>()?;
         let to_native = Remap::new(&rules)?;
@@ -229,7 +229,7 @@ impl Family {
         Ok(Self(Sealed::new(Arc::new(inside))))
     }
 
-    /// A native name as `side` writes it; of several tensors that it is made of, the first.
+    /// Returns a native name as `side` writes it; of several tensors that it is made of, the first.
     pub fn name_on(&self, naming: Naming, native: &ParamPath) -> ParamPath {
         let renamed = match naming {
             Naming::Native => None,
@@ -238,7 +238,7 @@ impl Family {
         renamed.and_then(|renamed| renamed.to.into_iter().next()).unwrap_or_else(|| native.clone())
     }
 
-    /// The family's own name of a Hugging Face tensor that is spelled otherwise.
+    /// Returns the family's own name of a Hugging Face tensor that is spelled otherwise.
     pub(crate) fn canonical_name(&self, name: &ParamPath) -> Option<ParamPath> {
         self.0.aliases.rename_one(name)
     }
@@ -259,13 +259,13 @@ impl Family {
         }
     }
 
-    /// Writes the Hugging Face config.json of a model. `native` is its native one: if it remembers the configuration that
-    /// it was converted from, all that did not change since comes back as it was.
+    /// Writes the Hugging Face config.json of a model. `native` is its native one: if it remembers the configuration
+    /// that it was converted from, all that did not change since comes back as it was.
     ///
     /// # Errors
     /// [`FamilyError::Config`] naming what no configuration of this family can say.
     pub fn write_config(&self, config: &ModelConfig, native: &Value, origin: &str) -> Result<Value, FamilyError> {
-        // What another family's configuration said is of no use to this one.
+        // Another family's configuration does not apply to this one.
         let known = native.get("hf_model_type").and_then(Value::as_str);
         let own = known.is_some_and(|known| known == self.model_type() || known == self.name());
         let source = ModelConfig::source_of(native).filter(|_| own);
@@ -286,7 +286,7 @@ impl Family {
         Ok(Value::Object(map.write(config, source.zip(before.as_ref()), origin)?))
     }
 
-    /// The native config.json of a model that was read from `source`.
+    /// Returns the native config.json of a model that was read from `source`.
     pub fn native_config(&self, config: &ModelConfig, source: &Value) -> Value {
         config.to_native_json(Some((self.model_type(), source)))
     }
@@ -296,7 +296,7 @@ impl Family {
         self.0.config.as_ref().map_or(Ok(()), |map| map.write(config, None, origin).map(drop))
     }
 
-    /// What GGUF files call its models, if readers of those files compute them.
+    /// Returns what GGUF files call its models, if readers of those files compute them.
     pub fn gguf_name(&self) -> Option<&str> {
         self.0.gguf.as_deref()
     }
@@ -307,8 +307,8 @@ impl Family {
     }
 }
 
-/// The architecture of a family: the one that it names, the built-in one of its own name or of a family that it extends, or
-/// else one of its own, of which its `native:` fields are what models take for granted.
+/// Returns the architecture of a family: the one that it names, the built-in one of its own name or of a family that it
+/// extends, or else one of its own, of which its `native:` fields are what models take for granted.
 fn architecture_of(written: &RawFamily) -> Result<Architecture, FamilyError> {
     let own = written.family.text.as_str();
     let Some(asked) = written.native.get("architecture").and_then(Value::as_str) else {

@@ -189,7 +189,7 @@ pub(crate) enum Map {
 }
 
 impl Outline {
-    /// The fields of config.json that the reference forward reads.
+    /// Returns the fields of config.json that the reference forward reads.
     pub(crate) fn reads(&self) -> impl Iterator<Item = &str> {
         let sizes = [&self.width, &self.layers, &self.heads, &self.norm.eps].into_iter();
         let optional = [&self.kv_heads, &self.head_dim].into_iter().flatten();
@@ -203,7 +203,7 @@ impl Outline {
         named.chain(rotary.iter().copied()).chain(["tie_word_embeddings"])
     }
 
-    /// Whether queries and keys are rotated.
+    /// Returns whether queries and keys are rotated.
     pub(crate) fn is_rotary(&self) -> bool {
         matches!(self.positions, PositionOutline::RotaryHalves | PositionOutline::RotaryNeighbours)
     }

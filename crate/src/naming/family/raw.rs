@@ -1,4 +1,4 @@
-//! A family as its YAML says it, before anything is made of it.
+//! A family as its YAML describes it, before it is checked.
 
 use std::fmt;
 use std::sync::Arc;
@@ -12,10 +12,10 @@ use super::outline::Outline;
 use super::spanned::Spanned;
 use crate::yaml::{self, Position};
 
-/// Stands in the names of tensors that are stacked for the number of each.
+/// Stands for the number of each tensor in the names of stacked tensors.
 const NUMBER: &str = "{n}";
 
-/// Families are a few pages; what is longer is something else.
+/// Families are a few pages long; longer files are something else.
 pub(super) const LARGEST: usize = 1 << 20;
 
 /// The whole file.
@@ -115,7 +115,7 @@ pub(super) struct RawField {
 }
 
 impl RawField {
-    /// The native field, or the first of several.
+    /// Returns the native field, or the first of several.
     pub(super) fn target(&self) -> Option<&Spanned> {
         self.native.0.first()
     }
@@ -235,7 +235,7 @@ impl<'de> Deserialize<'de> for Texts {
 }
 
 impl RawRule {
-    /// Whether it or a rule inside it stacks tensors.
+    /// Returns whether it or a rule inside it stacks tensors.
     pub(crate) fn stacks(&self) -> bool {
         self.stack.is_some() || self.inside.iter().any(Self::stacks)
     }
@@ -381,7 +381,7 @@ impl RawFamily {
             family: self.family,
             extends: None,
             _forgather_types: Vec::new(),
-            // What readers of those files compute is not said of another family.
+            // What readers of those files compute does not hold for another family.
             gguf: self.gguf.or_else(|| parent.gguf.clone().filter(|_| same)),
             hugging_face: HuggingFace {
                 all_fields: self.hugging_face.all_fields || same && parent.hugging_face.all_fields,
@@ -403,19 +403,19 @@ impl RawFamily {
         }
     }
 
-    /// The `model_type` of its folders at Hugging Face.
+    /// Returns the `model_type` of its folders at Hugging Face.
     pub(super) fn model_type(&self) -> &str {
         self.hugging_face.model_type.as_deref().unwrap_or(&self.family.text)
     }
 
-    /// The fields that the reference forward reads, its own and those of the families that it extends.
+    /// Returns the fields that the reference forward reads, its own and those of the families that it extends.
     pub(super) fn reads(&self) -> impl Iterator<Item = String> {
         let own = self.reference.iter().flat_map(Outline::reads).map(str::to_owned);
         own.chain(self.inherited.clone())
     }
 }
 
-/// One's own rules before those of the parent; rules for the same name are one rule.
+/// Puts a family's own rules before those of its parent. Rules for the same name are merged.
 fn merged(own: Vec<RawRule>, parent: &[RawRule]) -> Vec<RawRule> {
     let same = |a: &RawRule, b: &RawRule| a.patterns.0 == b.patterns.0 && a.replace.0 == b.replace.0;
     let mut rules: Vec<RawRule> = own

@@ -1,4 +1,4 @@
-//! The way back of one rule.
+//! The inverse of one rule.
 
 /// A run of literal text, or the number of a group.
 enum PatternPart {

@@ -10,7 +10,7 @@ use crate::diagnostic::foreign;
 use crate::spec::ParamPath;
 use invert::invert_one;
 
-/// What happens to a tensor on its way to the native side, beside its new name.
+/// What happens to a tensor on its way to the native side, apart from its new name.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Change {
     /// Rows become columns; a vector stays.
@@ -19,7 +19,7 @@ pub(crate) enum Change {
     Permute(RawPermute),
     /// The rows of the parts of a tensor alternate in this many groups.
     Interleave(Spanned),
-    /// So many rows at the beginning are left out.
+    /// This many rows at the beginning are left out.
     SkipRows(usize),
     /// This is added to every element.
     Add(f64),
@@ -48,7 +48,7 @@ pub struct Remap {
     rules: Vec<Rule>,
 }
 
-/// A name's way through the rules.
+/// What the rules make of a name.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Renamed {
     /// The new name; several, in the order of their rows, where the tensor is split.
@@ -134,7 +134,7 @@ impl Remap {
         Some(renamed)
     }
 
-    /// Renames one name to the one new name it has; `None` if there is none, or if there are several.
+    /// Renames one name; `None` unless it has exactly one new name.
     pub fn rename_one(&self, name: &ParamPath) -> Option<ParamPath> {
         let renamed = self.rename(name)?;
         (renamed.to.len() == 1).then(|| renamed.to.into_iter().next()).flatten()
@@ -185,17 +185,17 @@ fn compile(written: &[RawRule], several: bool) -> Result<Vec<Rule>, FamilyError>
         changes.extend((rule.skip_rows > 0).then_some(Change::SkipRows(rule.skip_rows)));
         changes.extend(rule.add.map(Change::Add));
         if rule.interleave.is_some() && replacements.len() < 2 {
-            return Err(syntax("rows alternate where one tensor there becomes several", first));
+            return Err(syntax("`alternate` needs one tensor that becomes several", first));
         }
         let alone = parts < 2 && !rule.transpose && rule.permute.is_none() && rule.stack.is_none();
         if (rule.add.is_some() || rule.skip_rows > 0) && !alone {
-            return Err(syntax("`add` and `skip_rows` stand alone with one tensor", first));
+            return Err(syntax("`add` and `skip_rows` apply to a single tensor", first));
         }
         if rule.add.is_some_and(|constant| !constant.is_finite()) {
             return Err(syntax("`add` is not a number", first));
         }
         if rule.stack.is_some() && rule.stacked.is_none() {
-            return Err(syntax("`stack` stands in the rules of families only", first));
+            return Err(syntax("`stack` is allowed only in the rules of families", first));
         }
         for (index, pattern) in patterns.iter().enumerate() {
             rules.push(Rule {
@@ -221,7 +221,7 @@ fn syntax(reason: &str, at: &Spanned) -> FamilyError {
     }
 }
 
-/// A pattern for whole names.
+/// Returns a pattern for whole names.
 pub(super) fn whole(pattern: &Spanned) -> Result<Regex, FamilyError> {
     anchored(&format!("(?:{})$", pattern.text), pattern)
 }
@@ -229,7 +229,7 @@ pub(super) fn whole(pattern: &Spanned) -> Result<Regex, FamilyError> {
 fn anchored(pattern: &str, written: &Spanned) -> Result<Regex, FamilyError> {
     Regex::new(&format!("^(?:{pattern})")).map_err(|error| FamilyError::Pattern {
         pattern: written.text.clone(),
-        // The message draws the pattern and points into it; its last line says what is wrong.
+        // The message shows the pattern; its last line is the reason.
         reason: foreign::last_line(&error).trim_start_matches("error: ").to_owned(),
         place: written.at(),
     })

@@ -1,5 +1,5 @@
-//! How the elements of a family's tensors lie in the model's: transposes, permutations, parts of a whole, rows that alternate,
-//! matrices stacked into one tensor.
+//! How the elements of a family's tensors lie in the model's: transposes, permutations, parts of a whole, rows that
+//! alternate, matrices stacked into one tensor.
 
 use crate::checkpoint::{IndexBox, Piece, Strides};
 use crate::naming::family::{FamilyError, Spanned, size};
@@ -174,7 +174,7 @@ impl Arrangement {
         Ok(Self { shape, bands, columns: vec![columns], skipped, added })
     }
 
-    /// True if the tensor is rows of the matrix as they are.
+    /// Returns true if the tensor is rows of the matrix as they are.
     pub(super) fn is_plain(&self) -> bool {
         let count: usize = self.columns.iter().map(|axis| axis.count).product();
         let [Band { offset: 0, axes, .. }] = self.bands.as_slice() else { return false };
@@ -182,7 +182,7 @@ impl Arrangement {
         row_by_row && matches!(self.columns[..], [Axis { step, count }] if step == 1 || count <= 1)
     }
 
-    /// What is done to the tensor's elements, in words; nothing if they stay as they are.
+    /// Returns what is done to the tensor's elements, in words; nothing if they stay as they are.
     pub(in crate::naming) fn words(&self) -> Option<String> {
         let turned = self.columns.iter().any(|axis| axis.step != 1 && axis.count > 1);
         let moved = self.bands.iter().any(|band| band.axes.len() > 1);
@@ -196,8 +196,9 @@ impl Arrangement {
         (!words.is_empty()).then(|| words.join(", "))
     }
 
-    /// The elements of some rows of the matrix as (walk through this tensor, walk through a plain one), each with the
-    /// sizes of its box. `stretch.start` counts rows of this tensor's part of the matrix, `stretch.other` those there.
+    /// Returns the elements of some rows of the matrix as (walk through this tensor, walk through a plain one), each
+    /// with the sizes of its box. `stretch.start` counts rows of this tensor's part of the matrix, `stretch.other`
+    /// those there.
     fn strides(&self, stretch: Stretch) -> Vec<(Vec<usize>, Strides, Strides)> {
         let widths: Vec<usize> = self.columns.iter().map(|axis| axis.count).collect();
         let width: usize = widths.iter().product();
@@ -241,8 +242,8 @@ impl Arrangement {
     }
 }
 
-/// Rows of a plain tensor, `whole` of them in all, as a piece, if they are whole indices of its first dimension, each of which
-/// has `each` rows.
+/// Rows of a plain tensor, `whole` of them in all, as a piece, if they are whole indices of its first dimension, each
+/// of which has `each` rows.
 pub(super) fn rows_of(name: &ParamPath, (start, count): (usize, usize), whole: usize, each: usize) -> Option<Piece> {
     if count == whole {
         return Some(Piece::Tensor(name.clone()));

@@ -1,4 +1,4 @@
-//! Which tensors of a concrete model belong together on the two sides, proven there and back.
+//! Which tensors of a model correspond to each other under the two namings, checked in both directions.
 
 mod arrangement;
 
@@ -12,7 +12,7 @@ use crate::naming::remap::Renamed;
 use crate::spec::{ModelConfig, ModelSpec, Naming, ParamPath, TensorRow, TensorTable};
 use arrangement::{Arrangement, Layout, Stretch, rows_of};
 
-/// Tensors that become each other: one and one, one and several (a split), or several and one (a join).
+/// Tensors that correspond: one to one, one to several (a split), or several to one (a join).
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Link {
     /// Hugging Face's tensors.
@@ -27,12 +27,12 @@ pub(super) struct Part<T> {
     pub(super) name: ParamPath,
     pub(super) start: usize,
     pub(super) rows: usize,
-    /// How many of these rows an index of the tensor's first dimension is: one, but where matrices are stacked.
+    /// Rows per index of the tensor's first dimension: one, except where matrices are stacked.
     each: usize,
     pub(super) tensor: T,
 }
 
-/// What becomes what, for all tensors of a model that are stored. `unnamed` are native tensors that no rule names.
+/// The links between all stored tensors of a model. `unnamed` are native tensors that no rule names.
 #[derive(Clone, Debug, Default)]
 pub(super) struct TensorMap {
     pub(super) links: Vec<Link>,
@@ -42,7 +42,7 @@ pub(super) struct TensorMap {
 }
 
 impl Link {
-    /// The names on one side.
+    /// Returns the names on one side.
     pub(super) fn names(&self, naming: Naming) -> Vec<&ParamPath> {
         match naming {
             Naming::HuggingFace => self.hf.iter().map(|part| &part.name).collect(),
@@ -50,7 +50,7 @@ impl Link {
         }
     }
 
-    /// The shape of a tensor of one side.
+    /// Returns the shape of a tensor of one side.
     pub(super) fn shape(&self, naming: Naming, index: usize) -> &[usize] {
         match naming {
             Naming::HuggingFace => &self.hf[index].tensor.shape,
@@ -58,12 +58,12 @@ impl Link {
         }
     }
 
-    /// What is done to elements of tensor `index` of Hugging Face, beside being one of several parts.
+    /// Returns what is done to elements of tensor `index` of Hugging Face, beside being one of several parts.
     pub(super) fn words(&self, index: usize) -> Option<String> {
         self.hf[index].tensor.words()
     }
 
-    /// What is added to the elements on the way to the model.
+    /// Returns what is added to the elements on the way to the model.
     pub(super) fn added(&self) -> f64 {
         self.hf.first().map_or(0.0, |part| part.tensor.added)
     }
@@ -73,7 +73,8 @@ impl Link {
         self.hf.first().map_or(0, |part| part.tensor.skipped)
     }
 
-    /// What tensor `index` of side `to` is made of. `there` gives the source's tensors other names than the family's.
+    /// Returns what tensor `index` of side `to` is made of. `there` gives the source's tensors other names than the
+    /// family's.
     pub(super) fn pieces(&self, to: Naming, index: usize, there: &dyn Fn(&ParamPath) -> ParamPath) -> Vec<Piece> {
         let plain = self.hf.iter().all(|part| part.tensor.is_plain());
         match to {
@@ -118,7 +119,7 @@ impl Link {
     }
 }
 
-/// The rows that two parts of one whole share; the one lies within the other.
+/// Returns the rows that two parts of one whole share; the one lies within the other.
 fn overlap<A, B>(here: &Part<A>, there: &Part<B>) -> Stretch {
     let start = here.start.max(there.start);
     Stretch { start: start - here.start, other: start - there.start, count: here.rows.min(there.rows) }
@@ -143,7 +144,7 @@ impl TensorMap {
                 found.unnamed.push(row.path.clone());
                 continue;
             };
-            // A tensor that many others lie in is met as often.
+            // A tensor that holds many others is looked up as often.
             let several = renamed.part.is_some();
             let way = |name: &ParamPath| match several {
                 true => ways.entry(name.clone()).or_insert_with(|| there.rename(name)).clone(),
@@ -173,7 +174,7 @@ impl TensorMap {
                     table.get(name).ok_or_else(|| FamilyError::Operation {
                         what: format!("`{first}` splits into `{name}`, which this model does not have"),
                         place: forth[0].rule.at(),
-                        advice: "let the rule apply only to tensors that all its parts exist of".to_owned(),
+                        advice: "apply the rule only to tensors all of whose parts exist".to_owned(),
                     })
                 })
                 .collect::<Result<_, _>>()?;
@@ -199,7 +200,7 @@ impl TensorMap {
     }
 }
 
-/// Every name must come back as it was.
+/// Checks that every name comes back as it was.
 fn prove(row: &TensorRow, renamed: &Renamed, forth: &[Renamed]) -> Result<(), FamilyError> {
     for (index, hf) in renamed.to.iter().enumerate() {
         let comes_back = forth.get(index).is_some_and(|forth| {
@@ -212,7 +213,7 @@ fn prove(row: &TensorRow, renamed: &Renamed, forth: &[Renamed]) -> Result<(), Fa
                 || "nothing".to_owned(),
                 |forth| forth.to.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", "),
             );
-            // The rule that leads elsewhere; without one, the one that led here.
+            // The rule that maps elsewhere, or else the rule that mapped to this name.
             let rule = forth.get(index).map_or(&renamed.rule, |forth| &forth.rule);
             return Err(FamilyError::NotInvertible {
                 pattern: rule.text.clone(),
@@ -265,7 +266,7 @@ fn link(
             "`{first}` splits into `{}` {:?} and `{}` {:?}",
             natives[0].path, natives[0].shape, other.path, other.shape
         );
-        return Err(fault(what, rule, "the parts of one tensor have rows of one width"));
+        return Err(fault(what, rule, "give the parts of one tensor rows of equal width"));
     }
     if let Some(count) = native_stack.filter(|count| natives[0].shape.len() < 2 || natives[0].shape[0] != *count) {
         let what = format!("`{}` is {:?}, which is not {count} stacked matrices", natives[0].path, natives[0].shape);

@@ -1,4 +1,4 @@
-//! Tensors that are several there and one here, which no part of today's has: matrices of experts in one.
+//! Several tensors that are one in the model, such as the matrices of experts. No built-in part has them yet.
 
 use super::*;
 use crate::checkpoint::{IndexBox, Strides};

@@ -1,4 +1,5 @@
-//! The formulas of the reference forward: plain loops over rows of float32, or of float64 to tell how far float32 is off.
+//! The formulas of the reference forward: plain loops over rows of float32, or of float64 to tell how far float32 is
+//! off.
 
 use std::ops::{Add, AddAssign, Mul};
 
@@ -99,7 +100,7 @@ pub(super) fn activate<F: Real>(x: F, kind: ActivationOutline) -> F {
     })
 }
 
-/// The error function by its power series, which converges quickly where it is not 1.
+/// Computes the error function by its power series, which converges quickly where the function is not close to 1.
 fn erf(x: f64) -> f64 {
     if x.abs() > 5.0 {
         return x.signum();

@@ -10,7 +10,7 @@ const ROTARY_KEYS: &[&str] = &["rope_type", "type", "rope_theta", "partial_rotar
 const LLAMA3_KEYS: &[&str] = &["factor", "low_freq_factor", "high_freq_factor", "original_max_position_embeddings"];
 
 impl ReferenceModel<'_> {
-    /// A field: config.json's, or what the family's class assumes where config.json leaves it out.
+    /// Returns a field: config.json's, or what the family's class assumes where config.json leaves it out.
     fn field(&self, key: &str) -> Option<&Value> {
         self.config.get(key).or_else(|| self.outline.defaults.get(key)).filter(|value| !value.is_null())
     }
@@ -27,7 +27,7 @@ impl ReferenceModel<'_> {
         self.field(key).and_then(Value::as_bool)
     }
 
-    /// How many tokens a query of this layer sees, itself included.
+    /// Returns how many tokens a query of this layer sees, itself included.
     pub(super) fn window(&self, layer: usize) -> usize {
         let Some(window) = &self.outline.window else { return usize::MAX };
         let Some(size) = self.size(&window.size) else { return usize::MAX };
@@ -44,7 +44,7 @@ impl ReferenceModel<'_> {
         if has_window { size } else { usize::MAX }
     }
 
-    /// Whether a layer rotates queries and keys.
+    /// Returns whether a layer rotates queries and keys.
     pub(super) fn is_rotated(&self, layer: usize) -> bool {
         let Some(rotated) = &self.outline.rotated else { return true };
         match self.field(&rotated.list).and_then(Value::as_array) {
@@ -53,13 +53,14 @@ impl ReferenceModel<'_> {
         }
     }
 
-    /// The longest window of a layer, if one has any.
+    /// Returns the longest window of a layer, if one has any.
     pub(crate) fn longest_window(&self) -> Option<usize> {
         let layers = 0..self.size(&self.outline.layers).unwrap_or(0);
         layers.map(|layer| self.window(layer)).filter(|window| *window != usize::MAX).max()
     }
 
-    /// The rotary parameters. `rope_scaling` comes before `rope_parameters`, as in both generations of transformers.
+    /// Returns the rotary parameters. `rope_scaling` comes before `rope_parameters`, as in both generations of
+    /// transformers.
     fn rotary(&self) -> Option<(&'static str, &Map<String, Value>)> {
         ["rope_scaling", "rope_parameters"].into_iter().find_map(|key| {
             let rope = self.field(key)?.as_object().filter(|rope| !rope.is_empty())?;
@@ -98,7 +99,7 @@ impl ReferenceModel<'_> {
             .collect()
     }
 
-    /// Why the outline does not say what this model computes, if it does not.
+    /// Returns why the outline does not say what this model computes, if it does not.
     pub(crate) fn not_covered(&self) -> Option<String> {
         for (field, values) in &self.outline.must {
             if let Some(value) = self.field(field).filter(|value| !values.contains(value)) {
@@ -126,7 +127,7 @@ impl ReferenceModel<'_> {
         self.first_missing().map(|name| format!("`reference:` names the tensor `{name}`, which the files do not have"))
     }
 
-    /// A tensor of the embedding or the first layer that the files do not have.
+    /// Returns a tensor of the embedding or the first layer that the files do not have.
     fn first_missing(&self) -> Option<String> {
         let tensors = &self.outline.tensors;
         let gate = tensors.gate.iter().map(|gate| &gate.tensor);

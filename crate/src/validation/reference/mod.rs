@@ -1,8 +1,8 @@
-//! An independent forward pass over Hugging Face names, in float32 or float64: one layer is in memory, the next one is read
-//! meanwhile.
+//! An independent forward pass over Hugging Face names, in float32 or float64: one layer is in memory, the next one is
+//! read meanwhile.
 //!
 //! It judges conversions, so it shares nothing with `model/`, `spec/` names or the remapping rules: what it computes is
-//! written here once more, from the published formulas, against the names that Hugging Face files have. Only the matrix
+//! written here again, from the published formulas, against the names that Hugging Face files have. Only the matrix
 //! product itself is that of `ops`, which tests hold against plain sums.
 
 mod arithmetic;
@@ -47,7 +47,7 @@ pub(crate) struct Noise {
 }
 
 impl Passes {
-    /// How far the logits over these columns of `vocab` are from those in float64.
+    /// Returns how far the logits over these columns of `vocab` are from those in float64.
     pub(crate) fn noise(&self, columns: &[u32], vocab: usize) -> Noise {
         let rows = self.logits.chunks_exact(vocab.max(1)).zip(self.exact.chunks_exact(vocab.max(1)));
         let off = rows.flat_map(|(row, exact)| {
@@ -89,7 +89,7 @@ impl<'a> ReferenceModel<'a> {
         self
     }
 
-    /// The tensors of a layer, by the outline.
+    /// Returns the tensors of a layer, by the outline.
     fn names(&self, layer: usize) -> Vec<String> {
         let tensors = &self.outline.tensors;
         let maps = [&tensors.query, &tensors.key, &tensors.value, &tensors.output, &tensors.up, &tensors.down];
@@ -165,8 +165,8 @@ impl<'a> ReferenceModel<'a> {
         Ok((passes.logits, passes.streams))
     }
 
-    /// As [`forward`](Self::forward), and the first tokens in float64 as well, as many as take a second or two. One layer is
-    /// in memory at a time, and read once.
+    /// As [`forward`](Self::forward), and the first tokens in float64 as well, as many as take a second or two. One
+    /// layer is in memory at a time, and read once.
     ///
     /// # Errors
     /// As [`forward`](Self::forward).
@@ -295,7 +295,7 @@ impl<'a> ReferenceModel<'a> {
         Ok((logits, exact))
     }
 
-    /// The width inside the feed-forward part: the inputs of its last map.
+    /// Returns the width inside the feed-forward part: the inputs of its last map.
     fn inner(&self, layer: usize) -> Result<usize, CheckpointError> {
         let name = format!("{}.weight", self.outline.tensors.down.tensor.replace("{layer}", &layer.to_string()));
         let elements =

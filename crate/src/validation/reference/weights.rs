@@ -24,7 +24,7 @@ pub(super) struct Loaded {
 }
 
 impl Loaded {
-    /// A vector, if it is there.
+    /// Returns a vector, if it is there.
     pub(super) fn vector(&self, name: &str) -> Option<&[f32]> {
         self.vectors.get(name).map(Vec::as_slice)
     }
@@ -97,7 +97,7 @@ impl ReferenceModel<'_> {
         self.matrix(name, (index, 1))?.row(0).ok_or_else(|| self.misfit(name))
     }
 
-    /// The error for a tensor that config.json does not lead to.
+    /// Returns the error for a tensor that config.json does not lead to.
     pub(super) fn misfit(&self, name: &str) -> CheckpointError {
         CheckpointError::Part { tensor: self.stored(name).to_owned(), path: self.checkpoint.path().to_owned() }
     }
@@ -119,7 +119,7 @@ impl ReferenceModel<'_> {
         }
     }
 
-    /// The type that holds a weight of this type after rounding.
+    /// Returns the type that holds a weight of this type after rounding.
     fn narrowest(&self, stored: DType) -> DType {
         let halves = |dtype: &DType| matches!(dtype, DType::BF16 | DType::F16);
         self.rounding.or(Some(stored)).filter(halves).unwrap_or(DType::F32)
@@ -133,7 +133,7 @@ impl ReferenceModel<'_> {
         }
     }
 
-    /// A name as the file has it: some leave the first word out.
+    /// Returns a name as the file has it: some leave the first word out.
     pub(super) fn stored<'n>(&self, name: &'n str) -> &'n str {
         let short = self.outline.optional_prefix.as_deref().and_then(|prefix| name.strip_prefix(prefix));
         short.filter(|short| self.checkpoint.table().get(&(*short).into()).is_some()).unwrap_or(name)

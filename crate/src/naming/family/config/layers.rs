@@ -37,7 +37,7 @@ impl ConfigMap {
         Ok(())
     }
 
-    /// The native value of each layer by one entry.
+    /// Returns the native value of each layer by one entry.
     pub(super) fn layer_values(
         &self,
         field: &RawField,
@@ -65,8 +65,8 @@ impl ConfigMap {
         Ok(values)
     }
 
-    /// What an entry says of each layer there. Where a list is left out, its default is computed for each; it sees of the
-    /// lists that come before it what they say of the same layer.
+    /// Returns what an entry says of each layer there. Where a list is left out, its default is computed for each; it
+    /// sees of the lists that come before it what they say of the same layer.
     fn stated_values(
         &self,
         field: &RawField,
@@ -104,7 +104,7 @@ impl ConfigMap {
         Ok(values)
     }
 
-    /// The native fields of each layer that entries decide.
+    /// Returns the native fields of each layer that entries decide.
     pub(super) fn layers_of(&self, config: &ModelConfig) -> Vec<Map<String, Value>> {
         let named: Vec<&str> = self.layer_fields().filter_map(|field| Some(field.target()?.text.as_str())).collect();
         if named.is_empty() {
@@ -121,8 +121,8 @@ impl ConfigMap {
         }
     }
 
-    /// The same model with its layers told apart as a configuration that is read tells them, if it differs in nothing that no
-    /// entry decides.
+    /// The same model with its layers told apart as a configuration that is read tells them, if it differs in nothing
+    /// that no entry decides.
     pub(in crate::naming::family) fn canonical(&self, config: &ModelConfig) -> ModelConfig {
         let mut config = config.clone().of_family(self.architecture);
         // How a new model is drawn is not said there, and is of no concern to one that is.
@@ -146,8 +146,8 @@ impl ConfigMap {
         ModelConfig::from_json(&native, "").unwrap_or(config)
     }
 
-    /// The value there from which `to_native` makes `wanted`, found by trying: a number up to that of the layers, or a truth
-    /// value.
+    /// Returns the value there from which `to_native` makes `wanted`, found by trying: a number up to that of the
+    /// layers, or a truth value.
     pub(super) fn tried(&self, field: &RawField, hf: &Map<String, Value>, wanted: &[Value]) -> Option<Value> {
         let numbers = (0..=wanted.len()).map(|number| json!(number));
         let stated = hf.get(&field.hf.text).cloned();
@@ -161,7 +161,7 @@ impl ConfigMap {
     }
 }
 
-/// The fields that an expression names.
+/// Returns the fields that an expression names.
 fn named_by(expression: &Spanned, fields: &Map<String, Value>) -> Map<String, Value> {
     let named = fields_of(&expression.text);
     let of = |name: &String| Some((name.clone(), fields.get(name)?.clone()));

@@ -8,8 +8,8 @@ use super::{ConfigMap, DTYPES, FamilyError, SHARED, get, object, same, says_some
 use crate::spec::ModelConfig;
 
 impl ConfigMap {
-    /// Writes a Hugging Face configuration. `source` is the one that the model was converted from, if it was, and what it
-    /// says: what did not change stays as it was there.
+    /// Writes a Hugging Face configuration. `source` is the one that the model was converted from, if it was, and what
+    /// it says: what did not change stays as it was there.
     pub(in crate::naming::family) fn write(
         &self,
         config: &ModelConfig,
@@ -72,7 +72,7 @@ impl ConfigMap {
         Ok(hf)
     }
 
-    /// What expressions for Hugging Face's side see: every native field, and those of each layer.
+    /// Returns what expressions for Hugging Face's side see: every native field, and those of each layer.
     fn seen_by_expressions(&self, config: &ModelConfig) -> Map<String, Value> {
         let mut native = config.to_all_fields();
         let layers = self.layers_of(config);
@@ -82,7 +82,7 @@ impl ConfigMap {
         native
     }
 
-    /// The fields of a configuration that is not whole yet, with what is known of the rest.
+    /// Returns the fields of a configuration that is not whole yet, with what is known of the rest.
     fn known(&self, stated: &Map<String, Value>) -> Map<String, Value> {
         let mut hf = stated.clone();
         for field in self.fields.iter().filter(|field| field.each_layer != Some(EachLayer::List)) {
@@ -189,9 +189,7 @@ impl ConfigMap {
         lost.extend(said.keys().filter(|field| !meant.contains_key(*field)).map(|field| format!("no {field}")));
         let what = format!("a {} configuration cannot say that this model has {}", self.family, lost.join(", "));
         let advice = match self.architecture.is_built_in() && self.architecture.name() == self.family {
-            true => {
-                "hand it on as it is: its folder holds Python sources that transformers loads with trust_remote_code"
-            }
+            true => "use it as it is: its folder holds Python sources that transformers loads with trust_remote_code",
             false => {
                 "add an entry under `config:` if the family has a field for it; else no folder of it can hold this model"
             }
