@@ -267,7 +267,7 @@ reference:
   kv_heads: n_kv_heads
   norm: { kind: rms_norm, eps: norm_eps }
   activation: silu
-  positions: rotary_neighbours
+  positions: rotary_neighbors
   tensors:
     embedding: tok_embeddings
     attention_norm: 'layers.{layer}.attention_norm'
@@ -290,7 +290,7 @@ fn rotary_pairs_side_by_side_are_permuted_there_and_back() {
     let family = Family::from_yaml(META, "meta.yaml").unwrap();
     convert(fixture("llama-gqa"), &native).run().unwrap();
     let out = convert(&native, &meta).family(family.clone()).model_type(Some("meta_llama".to_owned())).run().unwrap();
-    // The reference turns neighbours, the model halves: only the right order of rows makes them agree.
+    // The reference turns neighbors, the model halves: only the right order of rows makes them agree.
     assert!(out.passed(), "{:?}", out.logits.as_ref().map(|logits| logits.max_abs()));
     let permuted = Checkpoint::open(&meta).unwrap().read(&"layers.0.attention.wq.weight".into()).unwrap();
     let straight = Checkpoint::open(fixture("llama-gqa")).unwrap();

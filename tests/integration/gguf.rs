@@ -157,15 +157,15 @@ fn what_gguf_has_no_place_for_is_refused_by_name() {
 }
 
 /// A copy of a model with one number of one tensor replaced.
-fn spoilt(temp: &Path, value: f32) -> PathBuf {
+fn spoiled(temp: &Path, value: f32) -> PathBuf {
     let copy = copy_of("llama-gqa", temp);
     let path = copy.join("model.safetensors");
     let mut tensors: HashMap<String, Tensor> = safetensors::load(&path, &Device::Cpu).unwrap();
     let name = "model.layers.1.mlp.up_proj.weight";
     let mut values = tensors[name].flatten_all().unwrap().to_vec1::<f32>().unwrap();
     values[700] = value;
-    let spoilt = Tensor::from_vec(values, tensors[name].shape(), &Device::Cpu).unwrap();
-    tensors.insert(name.to_owned(), spoilt);
+    let spoiled = Tensor::from_vec(values, tensors[name].shape(), &Device::Cpu).unwrap();
+    tensors.insert(name.to_owned(), spoiled);
     safetensors::save(&tensors, path).unwrap();
     copy
 }
@@ -179,7 +179,7 @@ fn values_that_a_type_cannot_hold_are_refused_or_kept() {
     ] {
         for &kind in GgufType::ALL {
             let temp = tempdir().unwrap();
-            let source = spoilt(temp.path(), value);
+            let source = spoiled(temp.path(), value);
             let written = write(&source, kind, &temp.path().join("x.gguf"));
             if refusing.contains(&kind) {
                 let said = written.unwrap_err();

@@ -67,7 +67,7 @@ impl Case {
         let temp = tempdir().unwrap();
         let folder = copy_of(model, temp.path());
         spoil(&folder);
-        // Only native folders are updated: one whose files have the same names is spoilt alike.
+        // Only native folders are updated: one whose files have the same names is spoiled alike.
         let native = temp.path().join("native");
         if *model == "llama-gqa" {
             chandlery::convert(fixture(model), &native).validate(false).run().unwrap();

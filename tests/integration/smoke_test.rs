@@ -140,7 +140,7 @@ fn every_attention_agrees_with_eager_on_packed_documents() {
 }
 
 #[test]
-fn a_dataset_is_learnt_and_its_passes_are_counted() {
+fn a_dataset_is_learned_and_its_passes_are_counted() {
     let data = dataset("classics").unwrap().config("first_fit").unwrap().limit(4);
     let report = small().test().dataset(data).steps(6).batch_size(4).sequence_length(128).lr(0.5).run().unwrap();
     assert!(report.passed(), "{:?}", report.failures());

@@ -14,8 +14,8 @@
         }
         return layers.reduceRight((below, top) => over(top, below), [255, 255, 255]);
     };
-    const luminance = (colour) => {
-        const [r, g, b] = colour.map((c) => (c / 255 <= 0.03928 ? c / 255 / 12.92 : ((c / 255 + 0.055) / 1.055) ** 2.4));
+    const luminance = (color) => {
+        const [r, g, b] = color.map((c) => (c / 255 <= 0.03928 ? c / 255 / 12.92 : ((c / 255 + 0.055) / 1.055) ** 2.4));
         return 0.2126 * r + 0.7152 * g + 0.0722 * b;
     };
     const contrast = (a, b) => {
@@ -35,11 +35,11 @@
         .filter((element) => ownText(element) && !element.closest('svg') && element.getClientRects().length)
         .map((element) => {
             const ground = behind(element);
-            const colour = parse(getComputedStyle(element).color);
+            const color = parse(getComputedStyle(element).color);
             for (let e = element; e && !outputs.includes(e); e = e.parentElement) {
-                colour[3] *= +getComputedStyle(e).opacity;
+                color[3] *= +getComputedStyle(e).opacity;
             }
-            const ink = over(colour, ground);
+            const ink = over(color, ground);
             return { text: element.textContent.trim().slice(0, 40), contrast: contrast(ink, ground) };
         })
         // Bars drawn with block elements are pictures, which need less than text (WCAG 1.4.11).

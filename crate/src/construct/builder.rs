@@ -122,7 +122,7 @@ pub struct Construction {
     pub changes: Sealed<FolderChanges>,
     /// The weights' files in it, if they were saved.
     pub weights: Vec<String>,
-    /// Seed of the initialisation and of random batches.
+    /// Seed of the initialization and of random batches.
     pub seed: u64,
     /// The tokenizer's files.
     pub tokenizer: Sealed<TokenizerFiles>,
@@ -179,7 +179,7 @@ impl Construct {
         self
     }
 
-    /// Seed of the initialisation (default 42).
+    /// Seed of the initialization (default 42).
     pub fn seed(mut self, seed: u64) -> Self {
         self.seed = seed;
         self

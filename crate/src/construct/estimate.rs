@@ -49,7 +49,7 @@ pub struct Estimate {
     pub adamw: u64,
     /// What one forward pass keeps for backward. candle keeps the result of every operation, and this counts them as
     /// Korthikanti et al. (2022, section 4.1) count those of a GPT layer: for each token the results of norms (d wide),
-    /// of the query, key and value maps, their exchange of heads and tokens, normalisation and rotation, of attention
+    /// of the query, key and value maps, their exchange of heads and tokens, normalization and rotation, of attention
     /// and its exchange back, of the output map (d), of the maps and the product in the feed-forward part (3 f gated,
     /// else 2 f, and d), of both residual sums (2 d), and the layer's input (d). The loss adds the head's input and its
     /// gradient, and logits in float32 for as many rows as fit 64 MiB, since output map and loss are computed together.

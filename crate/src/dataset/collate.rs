@@ -5,7 +5,7 @@ use crate::model::{Batch, IGNORED_LABEL, ModelError};
 
 /// The input of one training step.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LabelledBatch {
+pub struct LabeledBatch {
     /// Token ids, and positions if rows hold several documents.
     pub batch: Batch,
     /// The batch's ids, with -100 where the loss is ignored.
@@ -18,7 +18,7 @@ pub struct LabelledBatch {
 /// counts. No attention mask is made: padding follows all real tokens, which causality keeps from seeing it.
 ///
 /// In packed rows positions restart at 0 with each document and with the padding, by which the model keeps documents
-/// apart; and the first token of a document after another is labelled -100, because predicting it from the end of an
+/// apart; and the first token of a document after another is labeled -100, because predicting it from the end of an
 /// unrelated document teaches nothing. (Upstream's collator trains on that token.)
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Collator {
@@ -38,7 +38,7 @@ impl Collator {
     ///
     /// # Errors
     /// [`ModelError::Batch`] if there are no blocks or rows would be empty.
-    pub fn collate(&self, blocks: &[Block]) -> Result<LabelledBatch, ModelError> {
+    pub fn collate(&self, blocks: &[Block]) -> Result<LabeledBatch, ModelError> {
         let starts: Vec<Vec<usize>> = blocks.iter().map(|block| self.starts(block)).collect();
         let row = |block: &Block| {
             let mut ids = block.input_ids.clone();
@@ -59,7 +59,7 @@ impl Collator {
             }
             labels
         });
-        Ok(LabelledBatch { labels: labels.collect(), batch })
+        Ok(LabeledBatch { labels: labels.collect(), batch })
     }
 
     /// Where documents start inside the row, 0 always among them.

@@ -21,7 +21,7 @@ mod project;
 mod read;
 mod rows;
 
-pub use collate::{Collator, LabelledBatch};
+pub use collate::{Collator, LabeledBatch};
 pub use declaration::Packing;
 pub use error::DatasetError;
 pub use load::Dataset;

@@ -4,7 +4,7 @@ use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 
 use super::error::SmokeTestError;
-use crate::dataset::{Block, Collator, Dataset, LabelledBatch};
+use crate::dataset::{Block, Collator, Dataset, LabeledBatch};
 use crate::model::ModelError;
 use crate::tokenizer::TokenizerError;
 
@@ -43,7 +43,7 @@ impl Batches {
     }
 
     /// Returns the next batch.
-    pub(super) fn draw(&mut self) -> Result<LabelledBatch, ModelError> {
+    pub(super) fn draw(&mut self) -> Result<LabeledBatch, ModelError> {
         let length = self.collator.sequence_length;
         let documents = self.collator.packed == Some(true);
         let mut block = || match &mut self.source {

@@ -11,7 +11,7 @@ use super::error::SmokeTestError;
 use super::step::{self, Observer, StepPlan};
 use super::{CompareSettings, Settings};
 use crate::construct::Construction;
-use crate::dataset::LabelledBatch;
+use crate::dataset::LabeledBatch;
 use crate::model::{CausalLm, ModelError, Weights, candle_dtype};
 use crate::spec::{DType, ParamPath};
 
@@ -194,7 +194,7 @@ impl Second {
     pub(super) fn step(
         &mut self,
         first: &CausalLm,
-        data: &LabelledBatch,
+        data: &LabeledBatch,
         number: usize,
         loss: f32,
         plan: &StepPlan,

@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use super::Settings;
 use super::step::StepOutcome;
-use crate::dataset::LabelledBatch;
+use crate::dataset::LabeledBatch;
 use crate::model::{CausalLm, ModelError};
 use crate::spec::{ParamPath, Role};
 
@@ -53,7 +53,7 @@ impl std::fmt::Display for Fault {
 /// [`ModelError`] if that fails.
 pub(super) fn locate(
     model: &CausalLm,
-    data: &LabelledBatch,
+    data: &LabeledBatch,
     step: usize,
     settings: &Settings,
     outcome: &StepOutcome,
@@ -78,7 +78,7 @@ pub(super) fn locate(
 }
 
 /// Returns the first part whose output has a NaN or an infinity, and what is known about it.
-fn first_activation(model: &CausalLm, data: &LabelledBatch) -> Result<Option<(String, String)>, ModelError> {
+fn first_activation(model: &CausalLm, data: &LabeledBatch) -> Result<Option<(String, String)>, ModelError> {
     let mut first: Option<(usize, candle_core::Result<Option<String>>)> = None;
     let logits = model.forward_observed(&data.batch, &mut |layer, x| {
         if first.is_none() {
@@ -92,18 +92,18 @@ fn first_activation(model: &CausalLm, data: &LabelledBatch) -> Result<Option<(St
         let what = found?.unwrap_or_default();
         // The input of the first layer is not observed, but the weights that make it are.
         let encoder = module(model, Role::TokenEmbedding).parent();
-        let spoilt_encoder = if layer == 0 { spoilt(model, &encoder)? } else { None };
-        if let Some(weights) = spoilt_encoder {
+        let spoiled_encoder = if layer == 0 { spoiled(model, &encoder)? } else { None };
+        if let Some(weights) = spoiled_encoder {
             return Ok(Some((encoder.to_string(), weights)));
         }
         let place = layer_of(model, layer);
-        let weights = spoilt(model, &place)?;
+        let weights = spoiled(model, &place)?;
         return Ok(Some((place.to_string(), weights.unwrap_or(what))));
     }
     let Some(what) = not_finite(&logits)? else { return Ok(None) };
     for role in [Role::FinalNorm, Role::Head] {
         let part = module(model, role);
-        if let Some(weights) = spoilt(model, &part)? {
+        if let Some(weights) = spoiled(model, &part)? {
             return Ok(Some((part.to_string(), weights)));
         }
     }
@@ -122,7 +122,7 @@ fn layer_of(model: &CausalLm, layer: usize) -> ParamPath {
 }
 
 /// Returns the parameters below `part` that are not finite themselves.
-fn spoilt(model: &CausalLm, part: &ParamPath) -> Result<Option<String>, ModelError> {
+fn spoiled(model: &CausalLm, part: &ParamPath) -> Result<Option<String>, ModelError> {
     if part.as_str().is_empty() {
         return Ok(None);
     }

@@ -14,7 +14,7 @@ use super::{SmokeTest, fault, memory};
 use crate::checkpoint::CheckpointError;
 use crate::checkpoint::SaveOptions;
 use crate::construct::save_checkpoint;
-use crate::dataset::LabelledBatch;
+use crate::dataset::LabeledBatch;
 use crate::interrupt;
 use crate::model::{CausalLm, ModelError};
 use crate::progress::{Progress, begin_curve};
@@ -58,7 +58,7 @@ pub(super) fn run(test: &SmokeTest<'_>, model: &CausalLm) -> Result<SmokeTestRep
         comparison: None,
         checkpoint: None,
     };
-    let mut data: Option<LabelledBatch> = None;
+    let mut data: Option<LabeledBatch> = None;
     let mut curve = (test.steps > 1).then(|| begin_curve(&construction.title, test.steps));
     let meter = Progress::on_terminal("testing", test.steps as u64);
     for number in 1..=test.steps {
@@ -162,7 +162,7 @@ fn note(report: &mut SmokeTestReport, outcome: &StepOutcome, model: &CausalLm) {
 /// whose first gradient is not finite does not update them.
 fn find_fault(
     model: &CausalLm,
-    batch: &LabelledBatch,
+    batch: &LabeledBatch,
     number: usize,
     plan: &StepPlan,
     outcome: &mut StepOutcome,

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use candle_core::{DType as CandleType, Tensor, Var};
 
 use super::Settings;
-use crate::dataset::LabelledBatch;
+use crate::dataset::LabeledBatch;
 use crate::model::{CausalLm, GradientSink, ModelError, StepOptions};
 use crate::ops::sgd_in_place;
 use crate::spec::ParamPath;
@@ -62,7 +62,7 @@ struct Seen {
 ///
 /// # Errors
 /// [`ModelError`] for a batch that does not fit, the device's refusal or an interrupt.
-pub(super) fn run(model: &CausalLm, data: &LabelledBatch, plan: &StepPlan) -> Result<StepOutcome, ModelError> {
+pub(super) fn run(model: &CausalLm, data: &LabeledBatch, plan: &StepPlan) -> Result<StepOutcome, ModelError> {
     run_pass(model, plan, |options, sink| model.loss_and_gradients(&data.batch, &data.labels, options, sink))
 }
 

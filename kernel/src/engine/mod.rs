@@ -90,7 +90,7 @@ pub enum Outcome {
         name: String,
         /// One line that says what happened.
         value: String,
-        /// The lines a front end prints, ANSI colours allowed; they name cell and line.
+        /// The lines a front end prints, ANSI colors allowed; they name cell and line.
         traceback: Vec<String>,
     },
 }

@@ -13,7 +13,7 @@ use super::iopub::Iopub;
 use super::messages::ExecuteRequest;
 use super::shell_queues::ShellQueues;
 use super::status::Statuses;
-use super::stdin::{Asker, Canceller};
+use super::stdin::{Asker, Canceler};
 use super::wire;
 use super::wire::{Outgoing, Received};
 
@@ -59,7 +59,7 @@ struct Handles {
 pub(super) struct Queue {
     jobs: mpsc::Sender<Job>,
     handles: Arc<OnceLock<Handles>>,
-    canceller: Canceller,
+    canceler: Canceler,
     stopping: Arc<AtomicBool>,
 }
 
@@ -68,7 +68,7 @@ impl Queue {
     pub(super) fn start(
         start_cells: StartCells,
         (iopub, statuses, comms): (Iopub, Statuses, Comms),
-        (asker, canceller): (Asker, Canceller),
+        (asker, canceler): (Asker, Canceler),
     ) -> std::io::Result<Self> {
         let (jobs, receiver) = mpsc::channel();
         let handles = Arc::new(OnceLock::new());
@@ -93,7 +93,7 @@ impl Queue {
             }
             .run();
         })?;
-        Ok(Self { jobs, handles, canceller, stopping })
+        Ok(Self { jobs, handles, canceler, stopping })
     }
 
     /// Adds a job; it is dropped when the kernel is already stopping.
@@ -114,7 +114,7 @@ impl Queue {
         {
             // A cell that waits for input must be interrupted before it gets no answer.
             (handles.interrupter)();
-            self.canceller.cancel();
+            self.canceler.cancel();
         }
     }
 }

@@ -128,7 +128,7 @@ pub async fn serve(
     let key = SigningKey::new(&info.key);
     let iopub = Iopub::start(iopub.map_err(bound("iopub", info.iopub_url()))?, key.clone(), &mut tasks);
     let stdin = zmq::create_kernel_stdin_connection(&info, &session).await;
-    let (asker, canceller) =
+    let (asker, canceler) =
         Asker::start(stdin.map_err(bound("stdin", info.stdin_url()))?, key.clone(), replays.clone(), &mut tasks);
     let heartbeat = zmq::create_kernel_heartbeat_connection(&info).await;
     tasks.spawn(echo(heartbeat.map_err(bound("heartbeat", info.hb_url()))?));
@@ -140,7 +140,7 @@ pub async fn serve(
     let comms = Comms::new(kernel.comms);
     let statuses = Statuses::new(iopub.clone());
     let published = (iopub.clone(), statuses.clone(), comms.clone());
-    let queue = Queue::start(kernel.cells, published, (asker, canceller))?;
+    let queue = Queue::start(kernel.cells, published, (asker, canceler))?;
     iopub.send(wire::orphan(Status { execution_state: ExecutionState::Starting }));
     let (stop, mut stopped) = mpsc::unbounded_channel();
     let dispatch = Dispatch {

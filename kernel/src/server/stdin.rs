@@ -26,7 +26,7 @@ pub(super) struct Asker {
 
 /// Ends a question from outside, when the user interrupts the cell.
 #[derive(Clone)]
-pub(super) struct Canceller(mpsc::Sender<InputAnswer>);
+pub(super) struct Canceler(mpsc::Sender<InputAnswer>);
 
 impl Asker {
     /// Starts the tasks that own the socket.
@@ -35,7 +35,7 @@ impl Asker {
         key: SigningKey,
         replays: Replays,
         tasks: &mut JoinSet<()>,
-    ) -> (Self, Canceller) {
+    ) -> (Self, Canceler) {
         let (questions, mut asked) = queues::unbounded_channel::<Outgoing>();
         let (answer, answers) = mpsc::channel();
         let (mut send, mut receive) = connection.split();
@@ -50,7 +50,7 @@ impl Asker {
             }
         });
 
-        let canceller = Canceller(answer.clone());
+        let canceler = Canceler(answer.clone());
         tasks.spawn(async move {
             loop {
                 let message = match wire::receive(&mut receive, &replays).await {
@@ -71,7 +71,7 @@ impl Asker {
                 let _ = answer.send(answered);
             }
         });
-        (Self { questions, answers }, canceller)
+        (Self { questions, answers }, canceler)
     }
 
     /// Asks the front end that sent `parent` and waits; `None` when it refuses or the cell is interrupted.
@@ -87,7 +87,7 @@ impl Asker {
     }
 }
 
-impl Canceller {
+impl Canceler {
     /// Ends the question that is open, if any.
     pub(super) fn cancel(&self) {
         let _ = self.0.send(InputAnswer::Cancelled);

@@ -72,12 +72,12 @@ impl Notebook {
             Outcome::Ok => panic!("{code} did not fail: {:?}", self.seen.events),
             Outcome::Error { name, value, traceback } => {
                 let mut plain = String::new();
-                let mut coloured = false;
+                let mut colored = false;
                 for c in traceback.join("\n").chars() {
                     match c {
-                        '\u{1b}' => coloured = true,
-                        'm' if coloured => coloured = false,
-                        c if !coloured => plain.push(c),
+                        '\u{1b}' => colored = true,
+                        'm' if colored => colored = false,
+                        c if !colored => plain.push(c),
                         _ => {}
                     }
                 }

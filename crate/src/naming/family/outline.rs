@@ -125,8 +125,8 @@ pub(crate) enum PositionOutline {
     Learned,
     /// Rotary: element i turns with element i + half of its head.
     RotaryHalves,
-    /// Rotary: neighbours turn together, as the formula was published.
-    RotaryNeighbours,
+    /// Rotary: neighbors turn together, as the formula was published.
+    RotaryNeighbors,
     /// Not at all.
     #[default]
     None,
@@ -205,7 +205,7 @@ impl Outline {
 
     /// Returns whether queries and keys are rotated.
     pub(crate) fn is_rotary(&self) -> bool {
-        matches!(self.positions, PositionOutline::RotaryHalves | PositionOutline::RotaryNeighbours)
+        matches!(self.positions, PositionOutline::RotaryHalves | PositionOutline::RotaryNeighbors)
     }
 }
 

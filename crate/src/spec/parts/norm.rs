@@ -97,7 +97,7 @@ pub(in crate::spec) fn deepnet_beta(layers: usize) -> f64 {
 /// Declares the fields.
 macro_rules! norm_fields {
     ($next:ident $($rest:tt)*) => { $next! { $($rest)*
-        part "norm" "Normalisation over the width, and where it stands" {
+        part "norm" "Normalization over the width, and where it stands" {
             /// The norms. Their ε is what the configuration classes of Hugging Face assume for Llama.
             norm: NormConfig = NormConfig { kind: NormKind::RmsNorm, eps: 1e-6 }
                 => [norm::NORM_TYPE, norm::RMS_NORM_EPS, norm::LAYER_NORM_EPS];

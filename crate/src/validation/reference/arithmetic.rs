@@ -70,15 +70,15 @@ pub(super) fn normalize<F: Real>(
     Activations { data, width: x.width }
 }
 
-/// Turns pairs of each head by the position times the pair's frequency. `neighbours` pairs 2i with 2i + 1, else i is
+/// Turns pairs of each head by the position times the pair's frequency. `neighbors` pairs 2i with 2i + 1, else i is
 /// paired with i + half.
-pub(super) fn rotate<F: Real>(x: &mut Activations<F>, head: usize, frequencies: &[f64], neighbours: bool) {
+pub(super) fn rotate<F: Real>(x: &mut Activations<F>, head: usize, frequencies: &[f64], neighbors: bool) {
     let width = x.width;
     let half = frequencies.len();
     for (position, row) in x.data.chunks_exact_mut(width).enumerate() {
         for head in row.chunks_exact_mut(head) {
             for (pair, frequency) in frequencies.iter().enumerate() {
-                let (first, second) = if neighbours { (2 * pair, 2 * pair + 1) } else { (pair, pair + half) };
+                let (first, second) = if neighbors { (2 * pair, 2 * pair + 1) } else { (pair, pair + half) };
                 let (sin, cos) = (position as f64 * frequency).sin_cos();
                 let (a, b): (f64, f64) = (head[first].into(), head[second].into());
                 head[first] = F::nearest(a * cos - b * sin);

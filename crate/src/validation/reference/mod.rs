@@ -246,7 +246,7 @@ impl<'a> ReferenceModel<'a> {
             match outline.positions {
                 _ if !self.is_rotated(layer) => {}
                 PositionOutline::RotaryHalves => rotate(x, sizes.head, frequencies, false),
-                PositionOutline::RotaryNeighbours => rotate(x, sizes.head, frequencies, true),
+                PositionOutline::RotaryNeighbors => rotate(x, sizes.head, frequencies, true),
                 PositionOutline::Learned | PositionOutline::None => {}
             }
         }

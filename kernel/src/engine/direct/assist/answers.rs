@@ -120,7 +120,7 @@ impl Names {
     }
 
     /// Returns what the language process finds by analyzing the code.
-    fn analysed(&self, code: &str, cursor: usize) -> Option<Completions> {
+    fn analyzed(&self, code: &str, cursor: usize) -> Option<Completions> {
         let (LanguageReply::Completions { matches, start, end, .. }, shift) =
             self.ask(code, cursor, false, Instant::now())?
         else {
@@ -139,7 +139,7 @@ impl Names {
         let matches = if is_format || text.contains('\n') { Vec::new() } else { paths::complete(text, &self.folder()) };
         if matches.is_empty() {
             let nothing = Completions { start: cursor, end: cursor, ..Completions::default() };
-            return if is_format { self.analysed(code, cursor).unwrap_or(nothing) } else { nothing };
+            return if is_format { self.analyzed(code, cursor).unwrap_or(nothing) } else { nothing };
         }
         let kinds = vec!["path".to_owned(); matches.len()];
         Completions { matches, kinds, start: cursor - text.len(), end: cursor }
@@ -189,7 +189,7 @@ impl Assist for Names {
             }
             directives::Completed::Rust => match subject::text(before) {
                 Some(text) => self.in_text(text, code, cursor),
-                None => self.analysed(code, cursor).unwrap_or_else(|| self.named(before)),
+                None => self.analyzed(code, cursor).unwrap_or_else(|| self.named(before)),
             },
         }
     }

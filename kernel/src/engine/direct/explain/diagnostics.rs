@@ -318,7 +318,7 @@ mod tests {
     }
 
     #[test]
-    fn a_moved_variable_is_recognised() {
+    fn a_moved_variable_is_recognized() {
         let error = |code: &str, line: usize| {
             format!(
                 r#"{{"message":"m","code":{{"code":"{code}"}},"level":"error","rendered":null,"children":[],
