@@ -1,17 +1,17 @@
-//! The convention of the builders' setters.
-//!
-//! A builder ([`convert()`](crate::convert()), [`finalize()`](crate::finalize()), [`update()`](crate::update()),
-//! [`compare()`](crate::compare()), [`ProjectConfig::construct`](crate::project::ProjectConfig::construct) …) takes what it
-//! cannot do without as arguments, and everything else by setters that are named as the flags of the shell:
-//!
-//! - A setting that always has a value takes it: `steps(12)`, `force(true)`, `format(WeightsFormat::Pytorch)`.
-//! - A setting that may be unset takes an [`impl Setting<T>`](Setting): the value, `Some` of it, or `None`; texts and paths
-//!   also as `&str`.
-//! - `run()` or `build()` does the work, `plan()` only says what would be done.
+//! What setters of optional settings take.
 
 use std::path::{Path, PathBuf};
 
-/// What a setter of an optional setting takes: a value, or an `Option` of one. See the convention above.
+/// The argument of a setter for an optional setting: a value, or an `Option` of one. Text and paths may also be `&str`.
+///
+/// Builders ([`convert()`](crate::convert()), [`finalize()`](crate::finalize()), [`update()`](crate::update()),
+/// [`compare()`](crate::compare()), [`ProjectConfig::construct`](crate::project::ProjectConfig::construct) …) take what they
+/// require as arguments, and everything else by setters, which follow one convention:
+///
+/// - A setter has the name of the shell's flag.
+/// - A setting that always has a value takes it: `steps(12)`, `force(true)`, `format(WeightsFormat::Pytorch)`.
+/// - A setting that may be unset takes an `impl Setting<T>`.
+/// - `run()` or `build()` does the work; `plan()`, where there is one, only says what would be done.
 ///
 /// ```
 /// use chandlery::{convert, prelude::DType};
@@ -20,7 +20,7 @@ use std::path::{Path, PathBuf};
 /// let _ = convert("a", "b").dtype(chosen).prompt(None);
 /// ```
 pub trait Setting<T> {
-    /// The value, or `None` for the default.
+    /// Returns the value, or `None` for the default.
     fn into_setting(self) -> Option<T>;
 }
 

@@ -161,11 +161,10 @@ impl Run for TrainArgs {
             );
             return Err(CheckpointError::DestinationExists { path: folder.clone(), advice }.into());
         }
-        let mut training =
-            train_tokenizer(self.vocab_size).files(self.files.clone()).special_tokens(self.special_tokens.clone());
-        if let Some(field) = &self.text_field {
-            training = training.text_field(field);
-        }
+        let mut training = train_tokenizer(self.vocab_size)
+            .files(self.files.clone())
+            .text_field(self.text_field.clone())
+            .special_tokens(self.special_tokens.clone());
         if let Some(tokens) = self.model_max_length {
             training = training.max_length(tokens);
         }

@@ -17,6 +17,7 @@ use tokenizers::{
 
 use super::corpus::{Pieces, expand};
 use super::{TokenizerError, TokenizerFiles};
+use crate::Setting;
 use crate::interrupt;
 use crate::progress::Progress;
 
@@ -75,8 +76,8 @@ impl Training {
     }
 
     /// Reads the files as JSON lines and takes this field of each as a text.
-    pub fn text_field(mut self, field: &str) -> Self {
-        self.text_field = Some(field.to_owned());
+    pub fn text_field(mut self, field: impl Setting<String>) -> Self {
+        self.text_field = field.into_setting();
         self
     }
 
