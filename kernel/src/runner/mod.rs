@@ -75,7 +75,7 @@ pub fn run(
         jobs.iter().try_for_each(|job| read(&job.path, options).map(drop))?;
     } else if !(options.keep_going || options.check || options.no_execute) {
         let others = jobs.iter().filter_map(|job| read(&job.path, options).err());
-        others.filter(|error| matches!(error, RunError::OtherKernel { .. })).map(Err).collect::<Result<(), _>>()?;
+        others.filter(|error| matches!(error, RunError::OtherKernel { .. })).try_for_each(Err)?;
     }
     let deadline = options.total_timeout.map(|limit| Instant::now() + limit);
     let (ended, printed) = schedule::run(

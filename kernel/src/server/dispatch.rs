@@ -147,7 +147,9 @@ impl Dispatch {
     fn shutdown(&self, message: &Received, replies: &Replies) {
         let content = content_of(self.answer(message));
         self.statuses.around(message, || {
-            let _ = wire::reply(message, content.clone()).map(|reply| replies.send(reply));
+            if let Some(reply) = wire::reply(message, content.clone()) {
+                let _ = replies.send(reply);
+            }
             let _ = wire::reply(message, content).map(|reply| self.iopub.send(reply));
         });
         let _ = self.stop.send(());

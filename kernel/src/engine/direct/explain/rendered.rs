@@ -184,7 +184,7 @@ impl Rendering<'_> {
             true => self.offset(cell, line, first, span.column_start),
             false => self.offset(cell, line, first, 1 + indent(self.row(first))),
         };
-        let (last, line) = match rows.filter(|(_, (other, _))| *other == cell).last() {
+        let (last, line) = match rows.rfind(|(_, (other, _))| *other == cell) {
             Some((last, (_, line))) => (last, line),
             None => (first, line),
         };

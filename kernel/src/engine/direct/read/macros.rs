@@ -14,10 +14,10 @@ use crate::engine::direct::session::items::Items;
 
 /// What a macro call expands to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Stands {
-    ForItems,
-    ForStatements,
-    ForValue,
+pub(crate) enum ReadAs {
+    Items,
+    Statements,
+    Value,
 }
 
 /// Macros of the standard library that are statements or values, never items.
@@ -72,7 +72,7 @@ const PLAIN: &[&str] = &[
 /// What earlier calls showed about macros.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Macros {
-    stands: BTreeMap<String, Stands>,
+    read_as: BTreeMap<String, ReadAs>,
     /// Macros that do not make variables of the names in their calls.
     bind_nothing: BTreeSet<String>,
 }
@@ -85,9 +85,9 @@ pub(crate) struct Calls(BTreeMap<usize, Call>);
 struct Call {
     name: String,
     range: Range<usize>,
-    stands: Stands,
+    read_as: ReadAs,
     /// Returns what is tried when this does not fit.
-    next: Vec<Stands>,
+    next: Vec<ReadAs>,
     /// Names in the call that may be variables which it makes.
     candidates: BTreeSet<String>,
 }
@@ -95,7 +95,7 @@ struct Call {
 impl Macros {
     /// Forgets a macro that is redefined.
     pub(crate) fn forget(&mut self, name: &str) {
-        self.stands.remove(name);
+        self.read_as.remove(name);
         self.bind_nothing.remove(name);
     }
 
@@ -112,11 +112,11 @@ impl Macros {
             }
             let is_last = split.statements.last().is_some_and(|last| last.range == statement.range);
             let mut order = match call.semi_token.is_none() && is_last {
-                true => vec![Stands::ForValue, Stands::ForItems, Stands::ForStatements],
-                false => vec![Stands::ForItems, Stands::ForStatements],
+                true => vec![ReadAs::Value, ReadAs::Items, ReadAs::Statements],
+                false => vec![ReadAs::Items, ReadAs::Statements],
             };
-            if let Some(known) = self.stands.get(&name)
-                && let Some(at) = order.iter().position(|stands| stands == known)
+            if let Some(known) = self.read_as.get(&name)
+                && let Some(at) = order.iter().position(|read_as| read_as == known)
             {
                 order.remove(at);
                 order.insert(0, *known);
@@ -126,8 +126,8 @@ impl Macros {
                 names(call.mac.tokens.clone(), &mut candidates);
                 candidates.retain(|name| !made.contains(name.as_str()) && !items.has_value(name));
             }
-            let stands = order.remove(0);
-            let call = Call { name, range: statement.range.clone(), stands, next: order, candidates };
+            let read_as = order.remove(0);
+            let call = Call { name, range: statement.range.clone(), read_as, next: order, candidates };
             calls.insert(statement.range.start, call);
         }
         Calls(calls)
@@ -136,8 +136,8 @@ impl Macros {
     /// Remembers how these calls were read when the cell compiled.
     pub(crate) fn learn(&mut self, calls: &Calls) {
         for call in calls.0.values() {
-            self.stands.insert(call.name.clone(), call.stands);
-            if call.stands == Stands::ForStatements && call.candidates.is_empty() {
+            self.read_as.insert(call.name.clone(), call.read_as);
+            if call.read_as == ReadAs::Statements && call.candidates.is_empty() {
                 self.bind_nothing.insert(call.name.clone());
             }
         }
@@ -151,16 +151,16 @@ impl Calls {
 
     /// Applies these readings to a cell.
     pub(crate) fn apply(&self, split: &mut Split, code: &str, cell: u32) {
-        let stands = |statement: &Statement, as_what| {
-            self.0.get(&statement.range.start).is_some_and(|call| call.stands == as_what)
+        let is_read = |statement: &Statement, as_what| {
+            self.0.get(&statement.range.start).is_some_and(|call| call.read_as == as_what)
         };
-        split.define(code, cell, &|statement| stands(statement, Stands::ForItems));
+        split.define(code, cell, &|statement| is_read(statement, ReadAs::Items));
         let last = split.statements.last().map(|last| last.range.clone());
         for statement in &mut split.statements {
             let Some(call) = self.0.get(&statement.range.start) else { continue };
-            match call.stands {
-                Stands::ForValue if last.as_ref() == Some(&statement.range) => split.tail = last.clone(),
-                Stands::ForStatements => {
+            match call.read_as {
+                ReadAs::Value if last.as_ref() == Some(&statement.range) => split.tail = last.clone(),
+                ReadAs::Statements => {
                     if split.tail.as_ref() == Some(&statement.range) {
                         split.tail = None;
                     }
@@ -172,7 +172,7 @@ impl Calls {
                     });
                     statement.binds.extend(made);
                 }
-                Stands::ForValue | Stands::ForItems => {}
+                ReadAs::Value | ReadAs::Items => {}
             }
         }
     }
@@ -182,7 +182,7 @@ impl Calls {
         let wrong = |call: &&mut Call| offsets.iter().any(|at| call.range.contains(at)) && !call.next.is_empty();
         let mut any = false;
         for call in self.0.values_mut().filter(wrong) {
-            call.stands = call.next.remove(0);
+            call.read_as = call.next.remove(0);
             any = true;
         }
         any
@@ -191,7 +191,7 @@ impl Calls {
     /// Marks names as not made by a call. Returns false if none was considered one.
     pub(crate) fn unbind(&mut self, names: &BTreeSet<String>) -> bool {
         let mut any = false;
-        for call in self.0.values_mut().filter(|call| call.stands == Stands::ForStatements) {
+        for call in self.0.values_mut().filter(|call| call.read_as == ReadAs::Statements) {
             let before = call.candidates.len();
             call.candidates.retain(|name| !names.contains(name));
             any |= call.candidates.len() < before;

@@ -102,7 +102,7 @@ impl FoundTest {
                 test.should_panic = Some(told().unwrap_or_default());
             } else if attribute.path().is_ident("ignore") {
                 test.ignored = Some(told().unwrap_or_default());
-            } else if !(is_test(attribute) && !tokio) {
+            } else if tokio || !is_test(attribute) {
                 continue;
             }
             blank.push(attribute.span().byte_range());
