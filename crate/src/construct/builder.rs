@@ -2,82 +2,17 @@
 
 use std::path::{Path, PathBuf};
 
-use serde_json::{Value, json};
-
-use super::{Estimate, LoadReport, output};
+use super::{ConstructError, Construction, LoadReport, output};
 use crate::Setting;
-use crate::checkpoint::{Checkpoint, CheckpointError, FolderChanges, SaveOptions, WeightsFormat};
+use crate::checkpoint::{Checkpoint, FolderChanges, SaveOptions, WeightsFormat};
 pub use crate::device::Device;
-use crate::device::{DeviceError, NotEnoughMemory};
-use crate::diagnostic::{Diagnose, Diagnostic};
+use crate::device::DeviceError;
 use crate::memory;
 use crate::model::{CausalLm, InitialWeights, LayeredWeights, ModelError, Weights, ZeroWeights};
-use crate::naming::{Families, FamilyError};
-use crate::ops::AttentionImplementation;
-use crate::project::{ProjectConfig, ProjectError};
+use crate::naming::Families;
+use crate::project::ProjectConfig;
 use crate::sealed::Sealed;
 use crate::spec::{DType, ModelConfig, ModelSpec, Scheme, TensorRow, TensorTable};
-use crate::tokenizer::TokenizerFiles;
-
-/// Why a model could not be constructed.
-#[derive(Debug, thiserror::Error)]
-#[error("{}", self.diagnostic())]
-#[non_exhaustive]
-pub enum ConstructError {
-    /// The project.
-    #[error(transparent)]
-    Project(#[from] ProjectError),
-    /// The device.
-    #[error(transparent)]
-    Device(#[from] DeviceError),
-    /// A model that does not fit into memory.
-    #[error(transparent)]
-    Memory(#[from] NotEnoughMemory),
-    /// The output folder or its weights.
-    #[error(transparent)]
-    Checkpoint(#[from] CheckpointError),
-    /// The sources that go with it.
-    #[error(transparent)]
-    Export(#[from] crate::export::ExportError),
-    /// The model.
-    #[error(transparent)]
-    Model(#[from] ModelError),
-    /// The family that a checkpoint to be loaded is of.
-    #[error(transparent)]
-    Family(#[from] FamilyError),
-    /// A checkpoint whose tensors do not fit the model.
-    Misfit {
-        /// What fits and what does not.
-        report: Sealed<LoadReport>,
-        /// What to do.
-        advice: String,
-    },
-    /// Options that contradict each other, or what is there already.
-    Refused {
-        /// What is wrong.
-        what: String,
-        /// The option or folder.
-        origin: String,
-        /// What to do.
-        advice: String,
-    },
-}
-
-impl Diagnose for ConstructError {
-    fn diagnostic(&self) -> Diagnostic {
-        match self {
-            Self::Project(error) => error.diagnostic(),
-            Self::Device(error) => error.diagnostic(),
-            Self::Memory(error) => error.diagnostic(),
-            Self::Checkpoint(error) => error.diagnostic(),
-            Self::Export(error) => error.diagnostic(),
-            Self::Model(error) => error.diagnostic(),
-            Self::Family(error) => error.diagnostic(),
-            Self::Misfit { report, advice } => report.misfit().advise(advice),
-            Self::Refused { what, origin, advice } => Diagnostic::new(what).at(origin).advise(advice),
-        }
-    }
-}
 
 /// A construction to be run; made by [`ProjectConfig::construct`].
 #[derive(Clone, Debug)]
@@ -98,40 +33,6 @@ pub struct Construct {
     no_init: bool,
     saving: SaveOptions,
     batch: (usize, Option<usize>),
-}
-
-/// A constructed model: its configuration and table always, its tensors unless it is on meta.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct Construction {
-    /// Project and configuration, such as `llama 4M`.
-    pub title: String,
-    /// The configuration.
-    pub config: Sealed<ModelConfig>,
-    /// Names, shapes and types of all parameters.
-    pub table: TensorTable,
-    /// Where it was constructed.
-    pub device: Device,
-    /// How a test run computes attention, unless it is told otherwise.
-    pub attention: AttentionImplementation,
-    /// The model, if it was allocated.
-    pub model: Option<Sealed<CausalLm>>,
-    /// The output folder, if one was written or found as asked for.
-    pub output: Option<PathBuf>,
-    /// What writing it changed there.
-    pub changes: Sealed<FolderChanges>,
-    /// The weights' files in it, if they were saved.
-    pub weights: Vec<String>,
-    /// Seed of the initialization and of random batches.
-    pub seed: u64,
-    /// The tokenizer's files.
-    pub tokenizer: Sealed<TokenizerFiles>,
-    /// What was loaded from a checkpoint, and what was not, if one was named.
-    pub load: Option<Sealed<LoadReport>>,
-    /// False if parameters that no checkpoint gave are zero instead of drawn.
-    pub initialized: bool,
-    /// Rows and tokens of the batch that estimates are about.
-    pub batch: (usize, usize),
 }
 
 impl ProjectConfig {
@@ -432,51 +333,6 @@ impl Construct {
                 advice: advice.to_owned(),
             },
             other => other.into(),
-        })
-    }
-}
-
-impl Construction {
-    /// Memory and work, before anything is allocated.
-    pub fn estimate(&self) -> Estimate {
-        self.estimate_of(self.batch.0, self.batch.1)
-    }
-
-    /// As [`estimate`](Self::estimate), for another batch.
-    pub fn estimate_of(&self, batch_size: usize, sequence_length: usize) -> Estimate {
-        let config = &self.config;
-        let spec = ModelSpec::resolve(config);
-        let sizes = (config.hidden_size, config.max_position_embeddings);
-        Estimate::new(&spec, &self.table, sizes, config.dtype, (batch_size, sequence_length))
-    }
-
-    /// Returns what a person must know: newer checkpoints that could not be loaded, and what was replaced in the output
-    /// folder.
-    pub fn warnings(&self) -> Vec<String> {
-        let load = self.load.iter().flat_map(|load| load.choice.warnings());
-        load.chain(self.changes.losses_in_words().map(|losses| format!("the output folder changed: it {losses}")))
-            .collect()
-    }
-
-    /// Returns the `--json` report.
-    pub fn report(&self) -> Value {
-        let estimate = self.estimate();
-        json!({
-            "title": self.title,
-            "device": self.device.to_string(),
-            "dtype": self.config.dtype.torch_name(),
-            "parameters": { "total": self.table.parameters(), "trainable": self.table.trainable() },
-            "bytes": self.table.bytes(),
-            "tensors": self.table.stored().count(),
-            "kv_cache_bytes_per_token": estimate.kv_cache_per_token,
-            "estimate": estimate.report(),
-            "initialized": self.initialized,
-            "load": self.load.as_ref().map(|load| load.report()),
-            "output": self.output,
-            "changes": self.changes.report(),
-            "warnings": self.warnings(),
-            "weights": self.weights,
-            "left_out": crate::export::left_out(&self.config),
         })
     }
 }

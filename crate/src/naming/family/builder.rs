@@ -2,7 +2,8 @@
 
 use serde_json::Value;
 
-use super::raw::{OneOrMore, RawCheck, RawFamily, RawField, RawPermute, RawRule};
+use super::raw::{RawCheck, RawFamily, RawField};
+use super::raw_rule::{OneOrMore, RawPermute, RawRule};
 use super::spanned::Spanned;
 use super::{Family, FamilyError, known};
 use crate::sealed::Sealed;

@@ -8,6 +8,7 @@ mod fields;
 mod known;
 pub(crate) mod outline;
 mod raw;
+mod raw_rule;
 mod spanned;
 
 use std::sync::{Arc, OnceLock};
@@ -27,7 +28,7 @@ pub use error::FamilyError;
 pub(super) use expression::size;
 pub use known::Families;
 use raw::RawFamily;
-pub(super) use raw::{RawPermute, RawRule, Stacked};
+pub(super) use raw_rule::{RawPermute, RawRule, Stacked};
 pub(super) use spanned::Spanned;
 
 /// What conversion knows about one family of models.
