@@ -43,7 +43,7 @@ fn text_is_drawn_without_registering_a_font() {
                pixels.iter().filter(|byte| **byte < 128).count() > 100\n\
            }");
     assert_eq!(nb.ok("[\"sans-serif\", \"serif\", \"monospace\", \"Arial\"].map(inked)"), "[true, true, true, true]");
-    // What has a family of its own name is the user's to register.
+    // Users register fonts of other families themselves.
     assert_eq!(nb.ok("(\"No Such Font\", 20).into_font().box_size(\"x\").is_err()"), "true");
 }
 

@@ -1,7 +1,7 @@
 //! Compiled instances of this module's generic functions, for the types that most cells use.
 //!
-//! A crate of opt-level 3 shares those of its generic functions that are never inlined. The compiler then does not need to look for
-//! a type's `Debug` or `Display` among the thousands of their implementations, which takes 10 ms or more per cell.
+//! A crate of opt-level 3 shares those of its generic functions that are never inlined. The compiler then does not need to
+//! look for a type's `Debug` or `Display` among the thousands of their implementations, which takes 10 ms or more per cell.
 //! `chandlery-instances` does the same for polars and candle.
 
 use std::any::Any;

@@ -1,7 +1,7 @@
 //! What a compiled notebook cell links to: the variable store, `?` errors, and the display of a cell's last value.
 //!
-//! The kernel writes a few calls into this module around the user's text. Everything that does not depend on the user's types is
-//! compiled here, once, because each generic instance costs every cell time.
+//! The kernel writes a few calls into this module around the user's text. Everything that does not depend on the user's
+//! types is compiled here, once, because each generic instance costs every cell time.
 
 mod ending;
 mod error;

@@ -184,7 +184,7 @@ pub trait WithoutMethod {
 }
 impl<T: ?Sized> WithoutMethod for &T {}
 
-/// Whether the answer of `evcxr_display` says that there is no such method.
+/// Whether the answer of `evcxr_display` says that the method does not exist.
 pub fn is_missing<R>(_answer: &R) -> bool {
     std::any::type_name::<R>() == std::any::type_name::<NoMethod>()
 }

@@ -40,8 +40,8 @@ pub struct Passed<T>(pub T);
 /// A cell takes out what it mentions and puts it back afterwards. The allocation stays in its slot meanwhile, so
 /// neither step compiles code to allocate or drop the variable.
 ///
-/// Every cell compiles the generic functions that it calls, with what they call. So these only move values; the work is done
-/// by functions of the library that know a type as a `Kind`.
+/// Every cell compiles the generic functions that it calls, with what they call. So these only move values; the work is
+/// done by functions of the library that know a type as a `Kind`.
 #[derive(Default)]
 pub struct Store {
     slots: BTreeMap<String, Slot>,
@@ -334,7 +334,8 @@ impl Store {
 
     /// Runs one statement of the user's text. Returns `None` if the cell ends with it.
     pub fn stage<T, F: FnOnce() -> Result<Passed<T>, CellError>>(&mut self, statement: F) -> Option<T> {
-        // The value that would be dropped here is always empty; without `ManuallyDrop` the code to drop it would be compiled.
+        // The value that would be dropped here is always empty; without `ManuallyDrop` the code to drop it would be
+        // compiled.
         let (mut statement, mut value) = (Some(statement), ManuallyDrop::new(None));
         self.run(&mut || match statement.take() {
             Some(statement) => match statement() {

@@ -7,7 +7,7 @@ use super::CellError;
 /// A value of any type, for code that is checked and never run.
 ///
 /// The kernel infers the type of a variable it cannot name by type-checking the statements that made it, inside a
-/// closure that nobody calls; the variables those statements used come from here.
+/// closure that is never called; the variables that those statements used come from here.
 ///
 /// # Panics
 /// Always, when called.

@@ -31,7 +31,7 @@ impl Named {
             Some(name) => project(name)?,
             None => Project::here()?,
         };
-        // Their fields are flags. Where nothing can compile them, whoever asks for the configuration learns that.
+        // The fields of its parts are flags. If nothing can compile them, rendering the configuration reports that.
         if own_parts::compiles() {
             project.load_parts()?;
         }

@@ -1,16 +1,16 @@
 //! Presentation: every value that a person sees becomes a [`MimeBundle`] here, and leaves through [`emit`].
 //!
 //! # Forms
-//! Each view has `text/plain`, `text/html` and one `application/vnd.chandlery.*+json` for programs that compare numbers. That
-//! is an object whose `kind` says what it describes. Views that are one table share `vnd.chandlery.table+json`: `kind`,
-//! `title`, `columns`, `rows` (objects by column: exact numbers where the text is rounded, else the text; `mark` where the
-//! row has one), `hidden` (rows that are only counted) and `notes`. Reports of the verbs have a type and fields of their
-//! own, the same as `--json` prints.
+//! Each view has `text/plain`, `text/html` and one `application/vnd.chandlery.*+json` for programs that compare numbers.
+//! That is an object whose `kind` says what it describes. Views that are one table share `vnd.chandlery.table+json`:
+//! `kind`, `title`, `columns`, `rows` (objects by column: exact numbers where the text is rounded, else the text; `mark`
+//! where the row has one), `hidden` (rows that are only counted) and `notes`. Reports of the verbs have a type and fields
+//! of their own, the same as `--json` prints.
 //!
 //! # HTML
 //! It works in notebooks that are not trusted and on pages that strip all styles: text inherits the page's color, colors
-//! are translucent and never the only sign, `align`, `<b>` and `<details>` carry what matters. Long tables get a script that
-//! sorts and filters them; without it they are the same tables.
+//! are translucent and never the only sign, `align`, `<b>` and `<details>` carry what matters. Long tables get a script
+//! that sorts and filters them; without it they are the same tables.
 //!
 //! Nothing below this module knows HTML, colors or plotters.
 

@@ -69,8 +69,8 @@ impl MimeBundle {
     /// ```
     ///
     /// # Errors
-    /// What is not a MIME type; text that is not UTF-8, JSON that cannot be parsed, and pictures whose bytes are clearly
-    /// of another kind.
+    /// A name that is not a MIME type; text that is not UTF-8, JSON that cannot be parsed, and pictures whose bytes are
+    /// clearly of another kind.
     pub fn of(mime: &str, payload: impl AsRef<[u8]>) -> Result<Self, PayloadError> {
         Self::payload(mime, payload.as_ref())
     }

@@ -70,7 +70,7 @@ impl TestArgs {
 impl ModelArgs {
     pub(super) fn test(&self, config: &ProjectConfig) -> Result<Outcome, Failure> {
         let data = self.test.data()?;
-        // What is saved is what the steps have made of the weights, not what they began with.
+        // The weights are saved after the steps, not as the construction made them.
         let mut builder = self.builder(config, self.device.unwrap_or(Device::Cpu))?.save_checkpoint(false);
         if self.output_dir.is_some() || self.save_checkpoint {
             builder = builder.output_dir(self.output(config)?);

@@ -1,4 +1,5 @@
-//! The differences of two configurations: `+` only the second has the field, `-` only the first has it, `~` the values differ.
+//! The differences of two configurations: `+` only the second has the field, `-` only the first has it, `~` the values
+//! differ.
 
 use serde_json::Value;
 

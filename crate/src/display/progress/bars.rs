@@ -36,11 +36,11 @@ struct Bar {
     counter: ProgressBar,
     label: String,
     unit: Unit,
-    /// Its row among those that run.
+    /// Its row among the running bars.
     row: u64,
     depth: usize,
     in_notebook: bool,
-    /// Work of the library itself is not shown when it is over at once: it would flash by.
+    /// The library's own work is not shown if it is over at once: it would only flicker.
     patient: bool,
 }
 

@@ -1,4 +1,4 @@
-//! The bars that run at the same time: one output of a notebook, a row for each; and lines at the end of a terminal.
+//! Bars that run at the same time: one output of a notebook with a row for each, or lines at the bottom of a terminal.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Condvar, LazyLock, Mutex, MutexGuard, OnceLock};
@@ -17,25 +17,26 @@ static BOARDS: Mutex<Boards> =
 /// Something ended: a bar, a cell.
 static ENDED: Condvar = Condvar::new();
 static NEXT_ROW: AtomicU64 = AtomicU64::new(1);
-/// When the next drawing is due, in milliseconds since the first bar: asked at every count, so it takes no lock.
+/// When the next drawing is due, in milliseconds since the first bar. It is read at every count, so it does not take a
+/// lock.
 static DUE: AtomicU64 = AtomicU64::new(0);
 const INTERVAL_MS: u64 = 100;
 
-/// How often bars are drawn that nobody counts.
+/// How often bars without a count are drawn.
 const TICK: Duration = Duration::from_millis(500);
 
-/// How long patient work runs unseen.
+/// How long work may run before its bar is shown.
 pub(super) const PATIENCE: Duration = Duration::from_millis(300);
 
 struct Boards {
     current: Board,
-    /// Those of earlier cells, with bars that still run.
+    /// The outputs of earlier cells, with bars that still run.
     earlier: Vec<Board>,
     /// The thread on which cells run: bars of threads that a cell started are within those of the cell.
     cell: Option<ThreadId>,
-    /// Whether a cell runs. What it leaves behind is drawn when it is counted, else a notebook would never be at rest.
+    /// Whether a cell runs. Bars that outlive it are drawn only when they count, else a notebook would never be idle.
     in_cell: bool,
-    /// Whether the thread is there that draws what nobody counts.
+    /// Whether the thread that draws bars without a count is running.
     ticking: bool,
 }
 
@@ -56,7 +57,7 @@ struct Row {
     in_notebook: bool,
     /// Whether the terminal has a line for it.
     on_terminal: bool,
-    /// What is left of it once it ended.
+    /// The line that remains after it has ended.
     end: Option<ProgressState>,
 }
 
@@ -73,7 +74,7 @@ fn is_due() -> bool {
     now_ms() >= DUE.load(Ordering::Relaxed)
 }
 
-/// A cell begins on this thread: its bars get an output of their own, also while one of an earlier cell runs.
+/// A cell begins on this thread. Its bars get an output of their own, even while bars of an earlier cell run.
 pub fn begin_cell() {
     let mut boards = boards();
     boards.cell = Some(std::thread::current().id());
@@ -84,7 +85,7 @@ pub fn begin_cell() {
     }
 }
 
-/// A cell ended: what it left running is drawn as it is.
+/// A cell has ended. Bars that it left running are drawn as they are.
 pub fn end_cell() {
     let mut boards = boards();
     boards.in_cell = false;
@@ -99,13 +100,13 @@ pub(super) fn add(label: &str, counter: &ProgressBar, unit: Unit, patient: bool,
     let mut boards = boards();
     let (thread, cell) = (std::thread::current().id(), boards.cell);
     let rows = &mut boards.current.rows;
-    // What only a terminal shows has no place in a notebook, so nothing there is within it.
+    // A bar that only a terminal shows does not exist in a notebook, so nothing there is nested in it.
     let last_of = |thread| {
         rows.iter().rposition(|row| row.end.is_none() && row.thread == thread && (row.in_notebook || !in_notebook))
     };
     let parent = last_of(thread).or_else(|| last_of(cell?));
     let depth = parent.map_or(0, |parent| rows[parent].depth + 1);
-    // After all that is within the parent already.
+    // After all bars that are nested in the parent already.
     let place = parent.and_then(|parent| (parent + 1..rows.len()).find(|&row| rows[row].depth < depth));
     let place = place.unwrap_or(rows.len());
     let id = NEXT_ROW.fetch_add(1, Ordering::Relaxed);
@@ -116,13 +117,13 @@ pub(super) fn add(label: &str, counter: &ProgressBar, unit: Unit, patient: bool,
         boards.current.draw();
     }
     if !boards.ticking && boards.is_watched() {
-        // Without a thread it is drawn when it is counted.
+        // Without a thread it is drawn only when it counts.
         boards.ticking = std::thread::Builder::new().name("progress".to_owned()).spawn(tick).is_ok();
     }
     (id, depth)
 }
 
-/// Draws what nobody counts, so that its time moves, until no bar runs or the cell ended.
+/// Draws bars without a count, so that their time advances, until no bar runs or the cell has ended.
 fn tick() {
     let mut boards = boards();
     while boards.is_watched() && boards.all().any(|board| board.is_running()) {
@@ -145,17 +146,17 @@ pub(super) fn draw_if_due() {
     }
 }
 
-/// Ends a row, or forgets it if it was too short to be of interest.
+/// Ends a row, or forgets it if it was too short to matter.
 pub(super) fn end(id: u64, state: ProgressState, brief: bool, in_notebook: bool) {
     let mut boards = boards();
     let Some(board) = boards.all().find(|board| board.rows.iter().any(|row| row.id == id)) else { return };
     let Some(index) = board.rows.iter().position(|row| row.id == id) else { return };
     board.rows[index].leave_terminal();
-    // On a terminal, a bar within another makes way for the next; the outermost leaves its summary.
+    // On a terminal, a nested bar is replaced by the next one; the outermost leaves its summary.
     if state.depth == 0 && !brief && in_notebook {
         let _ = TERMINAL.println(state.text());
     }
-    // What ended well within another bar makes way for the next; what did not says why.
+    // A nested bar that succeeded is replaced by the next one; one that failed says why.
     let forgotten = brief || !in_notebook || (state.outcome == Some(TaskOutcome::Done) && state.depth > 0);
     if forgotten {
         board.rows.remove(index);
@@ -173,7 +174,7 @@ pub(super) fn end(id: u64, state: ProgressState, brief: bool, in_notebook: bool)
 }
 
 impl Boards {
-    /// Whether somebody looks at bars while nobody counts.
+    /// Whether bars are visible between counts.
     fn is_watched(&self) -> bool {
         !TERMINAL.is_hidden() || (self.in_cell && in_notebook() && is_interactive())
     }

@@ -1,4 +1,4 @@
-//! A loss that is drawn while a run goes on.
+//! A loss curve that grows while a run goes on.
 
 use crate::display::{LossCurve, Updating, View};
 use crate::progress::CurveReporter;

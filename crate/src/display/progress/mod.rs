@@ -1,5 +1,5 @@
-//! Progress as people see it: bars that nest, on the terminal and as one updating output of a notebook, and a loss that is
-//! drawn while it falls.
+//! The presentation of progress: nested bars, on the terminal and as one updating output of a notebook, and a loss curve
+//! that grows while a run goes on.
 
 mod bars;
 mod board;

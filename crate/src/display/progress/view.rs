@@ -17,21 +17,21 @@ const BLOCKS: usize = 16;
 #[derive(Clone, Debug)]
 pub(super) struct ProgressState {
     pub(super) label: String,
-    /// Within how many other bars it is.
+    /// How many bars it is nested in.
     pub(super) depth: usize,
     pub(super) done: u64,
     pub(super) total: Option<u64>,
     pub(super) unit: Unit,
-    /// How much a second, lately.
+    /// The recent rate per second.
     pub(super) rate: f64,
     pub(super) elapsed: Duration,
     pub(super) message: String,
-    /// How it ended; nothing while it runs.
+    /// How it ended; `None` while it runs.
     pub(super) outcome: Option<TaskOutcome>,
 }
 
 impl ProgressState {
-    /// What a counter says now.
+    /// The current state of a counter.
     pub(super) fn of(
         counter: &ProgressBar,
         label: &str,
@@ -151,7 +151,8 @@ pub(super) fn progress_bundle(states: &[ProgressState]) -> MimeBundle {
     MimeBundle::text(text.join("\n")).with_html(html.finish()).with("application/vnd.chandlery.progress+json", typed)
 }
 
-/// The state of running work: share, time so far, time left, count, rate; without share and time left if the total is unknown.
+/// The state of running work: share, time so far, time left, count, rate; without share and time left if the total is
+/// unknown.
 fn counts(done: u64, total: Option<u64>, unit: Unit, rate: f64, elapsed: Duration) -> String {
     let rate = if rate.is_finite() { rate } else { 0.0 };
     let speed = if rate > 0.0 { format!(" · {}", speed(rate, unit)) } else { String::new() };

@@ -67,7 +67,7 @@ impl Mark {
     }
 }
 
-/// One cell: its text, markup instead of it where HTML says more, and the value behind it where that is more exact.
+/// One cell: its text, markup that replaces it in HTML, and the exact value if the text is rounded.
 #[derive(Clone, Debug, Default)]
 pub struct Cell {
     pub(super) text: String,

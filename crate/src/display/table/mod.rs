@@ -104,7 +104,8 @@ impl TableView {
         self.rows.push(Row { cells, mark });
     }
 
-    /// Says that this many rows before the last ones were not added, because they are too many to hold. They count as hidden.
+    /// Says that this many rows before the last ones were not added, because they are too many to hold. They count as
+    /// hidden.
     pub(super) fn leave_out(&mut self, count: usize) {
         self.left_out = count;
     }

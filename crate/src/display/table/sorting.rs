@@ -5,8 +5,8 @@ use super::{Mark, TableView};
 /// Marks the tables that the script handles.
 pub(super) const CLASS: &str = "chandlery-table";
 
-/// The script is idempotent and handles every table of the page that it has not handled yet, because notebooks run it in places that do
-/// not say which output it belongs to.
+/// The script is idempotent and handles every table of the page that it has not handled yet, because notebooks run it in
+/// places that do not say which output it belongs to.
 const SCRIPT: &str = concat!("<script>", include_str!("sorting.js"), "</script>");
 
 impl TableView {

@@ -147,7 +147,7 @@ impl Text {
         self.held.trim_end().is_empty()
     }
 
-    /// What is short already.
+    /// Text that is short already.
     fn push_line(&mut self, line: &str) {
         if self.held.len() < 4 * LINE {
             self.held.push_str(line);

@@ -1,7 +1,8 @@
 //! A matrix as a small picture: one square for each number.
 //!
-//! It does not come with a chart that shows values under the pointer: an output is shown in one of its forms, and JupyterLab would
-//! take the chart for it and hide shape and statistics. [`HeatMap`](crate::display::HeatMap) is for looking closer.
+//! It does not come with a chart that shows values under the pointer: an output is shown in one of its forms, and
+//! JupyterLab would take the chart for it and hide shape and statistics. [`HeatMap`](crate::display::HeatMap) is for
+//! looking closer.
 
 use super::sample::Grid;
 
