@@ -52,7 +52,8 @@ def test_both_pipelines_build_before_they_run():
 
 
 def test_the_toolchain_is_the_requested_one():
-    asked = re.search(r'rust-version = "([\d.]+)"', (REPOSITORY / "Cargo.toml").read_text())[1]
+    asked = re.search(r'channel = "([\d.]+)"', (REPOSITORY / "rust-toolchain.toml").read_text())[1]
+    assert asked.startswith(re.search(r'rust-version = "([\d.]+)"', (REPOSITORY / "Cargo.toml").read_text())[1])
     assert f"rustup toolchain install {asked} " in " ".join(commands(PIPELINES["GitHub Actions"]))
     assert PIPELINES["GitLab"]["notebooks"]["image"] == f"rust:{asked}"
 
