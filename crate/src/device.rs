@@ -114,7 +114,7 @@ impl Device {
         std::iter::once(Device::Cpu).chain((0..gpus).map(Device::Cuda)).collect()
     }
 
-    /// Whether this build can use GPUs, if the machine has any.
+    /// Returns whether this build can use GPUs, if the machine has any.
     pub fn has_cuda() -> bool {
         cfg!(feature = "cuda")
     }

@@ -76,7 +76,7 @@ impl Batch {
         Ok(self)
     }
 
-    /// Rows and tokens per row.
+    /// Returns rows and tokens per row.
     pub fn dims(&self) -> (usize, usize) {
         (self.input_ids.len(), self.input_ids.first().map_or(0, Vec::len))
     }

@@ -64,7 +64,7 @@ impl CausalLm {
         })
     }
 
-    /// The same model, whose forward passes compute attention by this implementation (default: sdpa).
+    /// Returns the same model, whose forward passes compute attention by this implementation (default: sdpa).
     #[must_use]
     pub fn with_attention(mut self, attention: AttentionImplementation) -> Self {
         self.attention = attention;
@@ -90,12 +90,12 @@ impl CausalLm {
         &self.config
     }
 
-    /// Its parameters' names, shapes and types.
+    /// Returns its parameters' names, shapes and types.
     pub fn table(&self) -> &TensorTable {
         &self.table
     }
 
-    /// Its parameters' values.
+    /// Returns its parameters' values.
     pub fn parameters(&self) -> &ParameterSet {
         &self.parameters
     }
@@ -105,7 +105,7 @@ impl CausalLm {
         &self.device
     }
 
-    /// Logits `[batch, seq, vocab]` in the model's element type.
+    /// Returns logits `[batch, seq, vocab]` in the model's element type.
     ///
     /// # Errors
     /// [`ModelError`] for ids beyond the vocabulary, an interrupt, or an error of the device.
@@ -118,7 +118,7 @@ impl CausalLm {
         self.shared.caches
     }
 
-    /// As [`forward`](Self::forward), continuing after the tokens in `cache` and adding to it.
+    /// Like [`forward`](Self::forward), continuing after the tokens in `cache` and adding to it.
     ///
     /// # Errors
     /// As [`forward`](Self::forward), and if a part of the model does not [cache](Self::caches).
@@ -127,7 +127,7 @@ impl CausalLm {
         self.run(batch, Some(cache), None, &mut |_, _| {})
     }
 
-    /// As [`forward`](Self::forward); `observe` sees the residual stream `[batch, seq, hidden]` after each layer.
+    /// Like [`forward`](Self::forward); `observe` sees the residual stream `[batch, seq, hidden]` after each layer.
     ///
     /// # Errors
     /// As [`forward`](Self::forward).
@@ -139,7 +139,7 @@ impl CausalLm {
         self.run(batch, None, None, observe)
     }
 
-    /// As [`forward`](Self::forward) with dropouts, whose masks follow from the seed. Models without dropout give the
+    /// Like [`forward`](Self::forward) with dropouts, whose masks follow from the seed. Models without dropout give the
     /// same.
     ///
     /// # Errors
@@ -205,7 +205,7 @@ impl CausalLm {
         &self.head
     }
 
-    /// The embedding table, if the head is tied to it.
+    /// Returns the embedding table, if the head is tied to it.
     pub(super) fn tied(&self) -> Option<&Tensor> {
         Some(&self.encoder.weight).filter(|table| self.head.plain().is_some_and(|head| head.id() == table.id()))
     }

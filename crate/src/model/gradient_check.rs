@@ -33,14 +33,14 @@ pub struct GradientCheck {
 }
 
 impl GradientCheck {
-    /// Whether all gradients agree.
+    /// Returns whether all gradients agree.
     pub fn passed(&self) -> bool {
         self.tensors.iter().all(GradientError::agrees)
     }
 }
 
 impl GradientError {
-    /// Whether the gradients agree.
+    /// Returns whether the gradients agree.
     pub fn agrees(&self) -> bool {
         self.relative_error <= TOLERANCE
     }
@@ -135,7 +135,7 @@ pub(crate) fn gradient_check(config: &ModelConfig, part: UserPart, seed: u64) ->
     Ok(GradientCheck { part: part.name().to_owned(), tensors: errors })
 }
 
-/// The node of the part in the first layer that has it.
+/// Returns the node of the part in the first layer that has it.
 fn find(node: &Node, part: UserPart) -> Option<(&Node, &UserMixer)> {
     match &node.part {
         Part::Mixer(Mixer::User(user)) if user.part == part => Some((node, user)),

@@ -7,7 +7,7 @@ use super::ModelError;
 /// Labels of this value are left out of the mean.
 pub const IGNORED_LABEL: i64 = -100;
 
-/// Mean cross entropy in float32 of logits `[batch, seq, vocab]` at position t against the label at t + 1.
+/// Returns the mean cross entropy in float32 of logits `[batch, seq, vocab]` at position t against the label at t + 1.
 /// `labels` has the batch's shape; those equal to [`IGNORED_LABEL`] do not count.
 ///
 /// # Errors

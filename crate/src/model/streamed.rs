@@ -66,7 +66,7 @@ impl<'a> StreamedLm<'a> {
         self
     }
 
-    /// The configuration.
+    /// Returns the configuration.
     pub fn config(&self) -> &ModelConfig {
         &self.config
     }
@@ -84,7 +84,7 @@ impl<'a> StreamedLm<'a> {
         self.run(batch, None, observe)
     }
 
-    /// As [`forward_observed`](Self::forward_observed), continuing after the tokens in `cache` and adding to it.
+    /// Like [`forward_observed`](Self::forward_observed), continuing after the tokens in `cache` and adding to it.
     ///
     /// # Errors
     /// As [`forward_observed`](Self::forward_observed), and if a part of the model does not keep keys and values.
@@ -135,12 +135,12 @@ impl<'a> StreamedLm<'a> {
         Ok(layer)
     }
 
-    /// The parameter of this role that has rows, if there is one.
+    /// Returns the parameter of this role that has rows, if there is one.
     fn rows_of(&self, role: Role) -> Option<&TensorRow> {
         self.table.of_role(role).find(|row| row.shape.len() == 2)
     }
 
-    /// Some rows of a table, in float32.
+    /// Returns some rows of a table, in float32.
     fn gathered(&self, row: &TensorRow, wanted: &[u32]) -> Result<Tensor, ModelError> {
         let mut parts = Vec::new();
         let mut start = 0;
@@ -179,7 +179,7 @@ impl<'a> StreamedLm<'a> {
         Ok(InputEncoder::of_rows(encoder, weight, learned)?.forward(&places, &positions, context)?)
     }
 
-    /// Logits of the residual stream after the last layer, some rows of the head at a time.
+    /// Returns the logits of the residual stream after the last layer, some rows of the head at a time.
     fn logits(&self, x: &Tensor) -> Result<Vec<f32>, ModelError> {
         let norm = load_part(&*self.weights, &self.table, &self.device, |vb| {
             let (decoder, vb) = child(&self.root, |part| matches!(part, Part::Decoder), vb)?;
@@ -243,13 +243,13 @@ fn encoder_node(root: &Node) -> Option<&Node> {
     decoder(root)?.children.iter().find(|child| matches!(child.part, Part::InputEncoder { .. }))
 }
 
-/// The node whose children are the layers.
+/// Returns the node whose children are the layers.
 fn layer_nodes(root: &Node) -> Option<&Node> {
     let stack = decoder(root)?.children.iter().find(|child| matches!(child.part, Part::LayerStack))?;
     stack.children.iter().find(|child| matches!(child.part, Part::Layers))
 }
 
-/// Bytes of a node's parameters, stored as `dtype`.
+/// Returns the bytes of a node's parameters, stored as `dtype`.
 fn bytes_of(node: &Node, dtype: DType) -> u64 {
     let own = match &node.part {
         Part::Leaf(leaf) => leaf.params().iter().map(|param| bytes(&param.shape, param.dtype.unwrap_or(dtype))).sum(),

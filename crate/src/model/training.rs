@@ -35,7 +35,7 @@ pub struct StepOptions {
 pub type GradientSink = Arc<dyn Fn(&ParamPath, &Var, Tensor) -> candle_core::Result<()> + Send + Sync>;
 
 impl CausalLm {
-    /// The mean next-token loss of a batch, in nats per token; `sink` receives the gradients. The sink does not
+    /// Returns the mean next-token loss of a batch, in nats per token; `sink` receives the gradients. The sink does not
     /// see parameters without a gradient.
     ///
     /// With [`fuse_optimizer`](StepOptions::fuse_optimizer) a gradient reaches the sink as soon as its layer's backward
@@ -130,7 +130,7 @@ struct Segment {
 }
 
 impl Segment {
-    /// The segment, and the layer's output outside any graph.
+    /// Returns the segment, and the layer's output outside any graph.
     fn run(
         layer: &Layer,
         index: usize,

@@ -39,7 +39,7 @@ pub struct LossAndGradients {
     pub gradients: Option<(Tensor, Tensor)>,
 }
 
-/// As [`linear_cross_entropy`], outside any graph: the loss and, if `wanted`, the gradients of x and weight.
+/// Like [`linear_cross_entropy`], outside any graph: the loss and, if `wanted`, the gradients of x and weight.
 ///
 /// # Errors
 /// As [`linear_cross_entropy`].
@@ -170,7 +170,7 @@ fn to_gradient<T: Wide>(row: &mut [T], target: usize, share: T) -> f64 {
     (sum.ln() + highest - chosen).to_f64()
 }
 
-/// The same with logits in the operands' own type, turned into their gradient in place.
+/// Returns the same with logits in the operands' own type, turned into their gradient in place.
 fn on_gpu(x: &Tensor, weight: &Tensor, targets: &[u32], wanted: bool) -> Result<Made> {
     let (count, vocab) = (x.dim(0)?, weight.dim(0)?);
     let block = block_rows(count, vocab, x.dtype().size_in_bytes(), LOGITS_ON_GPU);
@@ -196,7 +196,7 @@ fn on_gpu(x: &Tensor, weight: &Tensor, targets: &[u32], wanted: bool) -> Result<
     })
 }
 
-/// The same composed of candle's operations, for devices without a kernel.
+/// Composes the same of candle's operations, for devices without a kernel.
 fn composed(x: &Tensor, weight: &Tensor, targets: &[u32], wanted: bool) -> Result<Made> {
     let (count, vocab) = (x.dim(0)?, weight.dim(0)?);
     let inside = inside(x.dtype());

@@ -81,7 +81,7 @@ macro_rules! dots {
             }
         }
 
-        /// The dot products of each row of W with each of x: `[x][W]`.
+        /// Returns the dot products of each row of W with each of x: `[x][W]`.
         #[inline(always)]
         fn $tile<S: Simd, const R: usize, const C: usize>(
             simd: S,

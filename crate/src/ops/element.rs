@@ -163,12 +163,12 @@ fn exp_f32(x: f32) -> f32 {
     }
 }
 
-/// The type that values of `dtype` are computed in: float64 for float64, else float32.
+/// Returns the type that values of `dtype` are computed in: float64 for float64, else float32.
 pub(crate) fn inside(dtype: DType) -> DType {
     if dtype == DType::F64 { DType::F64 } else { DType::F32 }
 }
 
-/// The elements of a contiguous operand.
+/// Returns the elements of a contiguous operand.
 pub(crate) fn slice<'a, T: Element>(storage: &'a CpuStorage, layout: &Layout, op: &'static str) -> Result<&'a [T]> {
     let values = T::values(storage).ok_or_else(|| Error::UnsupportedDTypeForOp(storage.dtype(), op).bt())?;
     match layout.contiguous_offsets() {

@@ -27,7 +27,7 @@ pub fn embedding(table: &Tensor, ids: &Tensor) -> Result<Tensor> {
     table.apply_op2(&ids, Embedding)
 }
 
-/// The same composed of candle's differentiable operations.
+/// Composes the same of candle's differentiable operations.
 fn composed(table: &Tensor, ids: &Tensor) -> Result<Tensor> {
     let shape = [ids.dims(), &[table.dim(1)?]].concat();
     table.index_select(&ids.flatten_all()?, 0)?.reshape(shape)

@@ -30,7 +30,7 @@ pub fn gated(gate: &Tensor, up: &Tensor, activation: GateActivation) -> Result<T
     gate.contiguous()?.apply_op2(&up.contiguous()?, Gated(activation))
 }
 
-/// The same composed of candle's differentiable operations.
+/// Composes the same of candle's differentiable operations.
 fn composed(gate: &Tensor, up: &Tensor, activation: GateActivation) -> Result<Tensor> {
     let open = match activation {
         GateActivation::Silu => gate.silu()?,

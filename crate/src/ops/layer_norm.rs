@@ -24,7 +24,7 @@ pub fn layer_norm(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>, eps: f64) 
     x.contiguous()?.apply_op3(&weight.contiguous()?, &bias, LayerNorm { eps })
 }
 
-/// The same composed of candle's differentiable operations.
+/// Composes the same of candle's differentiable operations.
 fn composed(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>, eps: f64) -> Result<Tensor> {
     let inside = inside(x.dtype());
     let wide = x.to_dtype(inside)?;

@@ -29,7 +29,7 @@ struct Linear;
 /// Matrices, rows, columns and the summed dimension of a product, as candle takes them.
 pub(super) type Product = (usize, usize, usize, usize);
 
-/// The product's sizes (1, rows, out, in), the layouts of x and Wᵀ as matrices, and the result's shape.
+/// Returns the product's sizes (1, rows, out, in), the layouts of x and Wᵀ as matrices, and the result's shape.
 pub(super) fn sizes(x: &Layout, weight: &Layout) -> Result<(Product, Layout, Layout, Shape)> {
     let (outputs, inputs) = weight.shape().dims2()?;
     let mut dims = x.dims().to_vec();
@@ -45,7 +45,7 @@ pub(super) fn sizes(x: &Layout, weight: &Layout) -> Result<(Product, Layout, Lay
     Ok(((1, rows, outputs, inputs), x, weight.transpose(0, 1)?, Shape::from(dims)))
 }
 
-/// The gradients of x and W for g `[…, out]`.
+/// Returns the gradients of x and W for g `[…, out]`.
 pub(super) fn backward(x: &Tensor, weight: &Tensor, g: &Tensor) -> Result<(Tensor, Tensor)> {
     let (outputs, inputs) = weight.dims2()?;
     let rows = x.elem_count() / inputs;

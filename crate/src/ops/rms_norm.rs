@@ -20,7 +20,7 @@ pub fn rms_norm(x: &Tensor, weight: &Tensor, eps: f64) -> Result<Tensor> {
     x.contiguous()?.apply_op2(&weight.contiguous()?, RmsNorm { eps })
 }
 
-/// The same composed of candle's differentiable operations.
+/// Composes the same of candle's differentiable operations.
 fn composed(x: &Tensor, weight: &Tensor, eps: f64) -> Result<Tensor> {
     let inside = inside(x.dtype());
     let wide = x.to_dtype(inside)?;

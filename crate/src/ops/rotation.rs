@@ -32,7 +32,7 @@ pub fn transpose_heads(x: &Tensor) -> Result<Tensor> {
     x.contiguous()?.apply_op1(ExchangeHeads)
 }
 
-/// The rotation of candle's own differentiable operations.
+/// Composes the rotation of candle's differentiable operations.
 fn composed(x: &Tensor, cos: &Tensor, sin: &Tensor) -> Result<Tensor> {
     let half = x.dim(D::Minus1)? / 2;
     let (cos, sin) = (cos.unsqueeze(1)?.to_dtype(x.dtype())?, sin.unsqueeze(1)?.to_dtype(x.dtype())?);

@@ -8,12 +8,12 @@ use super::element::{Element, Wide};
 /// Elements of work below which another task costs more than it saves.
 const GRAIN: usize = 16 * 1024;
 
-/// Rows of this width that one task should take at least.
+/// Returns the rows of this width that one task should take at least.
 pub(super) fn per_task(width: usize) -> usize {
     (GRAIN / width.max(1)).max(1)
 }
 
-/// The number of elements of a weight, if that is the last dimension of `x`.
+/// Returns the number of elements of a weight, if that is the last dimension of `x`.
 pub(super) fn width(x: &Layout, weight: &Layout, op: &'static str) -> Result<usize> {
     let width = weight.shape().elem_count();
     if width == 0 || x.dims().last() != Some(&width) {

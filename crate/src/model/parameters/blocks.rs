@@ -25,7 +25,7 @@ fn ggml_type(block: BlockType) -> Option<GgmlDType> {
     })
 }
 
-/// The numbers of blocks, in float32 on the CPU.
+/// Returns the numbers of blocks, in float32 on the CPU.
 ///
 /// # Errors
 /// candle's error, or one for a type that it does not know.

@@ -21,14 +21,14 @@ pub struct InitialWeights {
 }
 
 impl InitialWeights {
-    /// The recipe of a model's table.
+    /// Returns the recipe of a model's table.
     pub fn new(table: &TensorTable, seed: u64) -> Self {
         let entry = |row: &TensorRow| Some((row.path.clone(), (row.init?, row.shape.last().copied().unwrap_or(1))));
         let recipe = table.rows().iter().filter_map(entry).collect();
         Self { seed, recipe }
     }
 
-    /// The values of one parameter.
+    /// Returns the values of one parameter.
     pub fn values(&self, path: &ParamPath, elements: usize) -> Vec<f32> {
         let (init, width) = self.recipe.get(path).copied().unwrap_or((Init::Zeros, 1));
         let mut random = stream(self.seed, path.as_str());
@@ -65,7 +65,7 @@ impl InitialWeights {
     }
 }
 
-/// The random stream of one name: FNV-1a of the name selects it, the seed keys it.
+/// Returns the random stream of one name: FNV-1a of the name selects it, the seed keys it.
 pub(crate) fn stream(seed: u64, name: &str) -> ChaCha8Rng {
     let hash = name
         .bytes()

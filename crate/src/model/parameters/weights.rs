@@ -27,13 +27,13 @@ impl ParameterSet {
         entries.push((ParamPath::from(name), tensor.clone(), var));
     }
 
-    /// Names and values.
+    /// Returns names and values.
     pub fn tensors(&self) -> Vec<(ParamPath, Tensor)> {
         let entries = self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         entries.iter().map(|(path, tensor, _)| (path.clone(), tensor.clone())).collect()
     }
 
-    /// Names and variables of the parameters that can be trained.
+    /// Returns names and variables of the parameters that can be trained.
     pub fn variables(&self) -> Vec<(ParamPath, Var)> {
         let entries = self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         entries.iter().filter_map(|(path, _, var)| Some((path.clone(), var.clone()?))).collect()
@@ -125,7 +125,7 @@ pub(in crate::model) fn require_room(
 }
 
 impl PieceWeights<'_> {
-    /// The parameter's row in the checkpoint, if its shape is the expected one.
+    /// Returns the parameter's row in the checkpoint, if its shape is the expected one.
     fn row(&self, path: &ParamPath, shape: &[usize], dtype: DType) -> Result<TensorRow, ModelError> {
         crate::interrupt::check()?;
         let own = || TensorRow::stored(path.clone(), shape.to_vec(), dtype);
@@ -249,7 +249,7 @@ impl Weights for ZeroWeights {
     }
 }
 
-/// The bytes of a file as they are, `[…, bytes of a row]`.
+/// Returns the bytes of a file as they are, `[…, bytes of a row]`.
 fn bytes_from(data: TensorData, device: &Device) -> Result<Tensor, ModelError> {
     let mut shape = data.shape;
     if let Some(last) = shape.last_mut() {
@@ -269,7 +269,7 @@ pub fn tensor_from(data: &TensorData, device: &Device) -> candle_core::Result<Te
     Tensor::from_raw_buffer(&data.bytes, candle_dtype(data.dtype), &data.shape, device)
 }
 
-/// The candle type of the same name; types that candle lacks read as bytes.
+/// Returns the candle type of the same name; types that candle lacks read as bytes.
 pub fn candle_dtype(dtype: DType) -> CandleType {
     match dtype {
         DType::F32 => CandleType::F32,

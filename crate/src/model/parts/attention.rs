@@ -103,7 +103,7 @@ impl Attention {
         }
     }
 
-    /// The linear layers that can be quantized: one that is used transposed cannot.
+    /// Returns the linear layers that can be quantized: one that is used transposed cannot.
     pub(in crate::model) fn linears_mut(&mut self) -> Vec<&mut Linear> {
         match &mut self.projections {
             Projections::MultiHead { query, key, value, output, .. } => vec![query, key, value, output],
@@ -134,7 +134,7 @@ impl Attention {
         }
     }
 
-    /// Values mixed by attention, `[batch, heads, seq, head_dim]`.
+    /// Returns the values mixed by attention, `[batch, heads, seq, head_dim]`.
     fn mix(&self, query: &Tensor, key: &Tensor, value: &Tensor, context: &Context, layer: usize) -> Result<Tensor> {
         let options = AttentionOptions {
             implementation: context.attention,

@@ -39,7 +39,7 @@ impl Dropout {
         x * mask
     }
 
-    /// The dropout of a layer's attention weights.
+    /// Returns the dropout of a layer's attention weights.
     pub(in crate::model) fn of_attention(self, probability: f64, layer: usize) -> ops::Dropout {
         let seed = stream(self.seed, &format!("dropout {layer} attention weights")).random();
         ops::Dropout { probability, seed }

@@ -70,7 +70,7 @@ fn table(leaf: &Leaf, vb: &VarBuilder) -> Result<Tensor> {
     }
 }
 
-/// Sines and cosines `[rows, seq, dim]` in float32: W[p, 2j] = sin(p ω_j), W[p, 2j+1] = cos(p ω_j) with
+/// Returns sines and cosines `[rows, seq, dim]` in float32: W[p, 2j] = sin(p ω_j), W[p, 2j+1] = cos(p ω_j) with
 /// ω_j = 10000^(−2j/dim) (Vaswani et al. 2017).
 fn sinusoidal(positions: &[Vec<u32>], dim: usize, device: &Device) -> Result<Tensor> {
     let seq = positions.first().map_or(0, Vec::len);

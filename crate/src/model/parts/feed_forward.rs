@@ -58,7 +58,7 @@ impl FeedForward {
 }
 
 impl FeedForward {
-    /// The linear layers that can be quantized.
+    /// Returns the linear layers that can be quantized.
     pub(in crate::model) fn linears_mut(&mut self) -> Vec<&mut Linear> {
         match self {
             FeedForward::Gated { gate, up, down, .. } => vec![gate, up, down],

@@ -11,7 +11,7 @@ use crate::model::parts::mixer::Mixer;
 use crate::model::parts::norm::Norm;
 use crate::spec::{self, Leaf, Node, NormPosition, Part, Role, Scheme};
 
-/// The first child that is such a part, and the builder below it.
+/// Returns the first child that is such a part, and the builder below it.
 pub(in crate::model) fn child<'a, 'v>(
     node: &'a Node,
     is: impl Fn(&Part) -> bool,
@@ -23,7 +23,7 @@ pub(in crate::model) fn child<'a, 'v>(
     }
 }
 
-/// The leaf of this role and the builder below it, if the node has one.
+/// Returns the leaf of this role and the builder below it, if the node has one.
 pub(in crate::model) fn leaf_if_any<'a, 'v>(
     node: &'a Node,
     role: Role,
@@ -34,7 +34,7 @@ pub(in crate::model) fn leaf_if_any<'a, 'v>(
     Some((leaf, vb.pp(&child.name)))
 }
 
-/// The leaf of this role and the builder below it.
+/// Returns the leaf of this role and the builder below it.
 pub(in crate::model) fn leaf<'a, 'v>(
     node: &'a Node,
     role: Role,
@@ -56,7 +56,7 @@ pub(in crate::model) fn norm(node: &Node, role: Role, vb: &VarBuilder) -> Result
     Norm::load(leaf, &vb)
 }
 
-/// The norm of this role, if the node has one.
+/// Returns the norm of this role, if the node has one.
 pub(in crate::model) fn norm_if_any(node: &Node, role: Role, vb: &VarBuilder) -> Result<Option<Norm>> {
     leaf_if_any(node, role, vb).map(|(leaf, vb)| Norm::load(leaf, &vb)).transpose()
 }

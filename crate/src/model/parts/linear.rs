@@ -120,7 +120,7 @@ impl Linear {
     }
 }
 
-/// The tensors of a quantized weight; numbers are bytes.
+/// Returns the tensors of a quantized weight; numbers are bytes.
 fn low_bit(scheme: Scheme, dims: (usize, usize), tensors: Vec<(LocalParam, Tensor)>) -> Result<QuantizedWeight> {
     let mut parts = (None, None);
     for (param, tensor) in tensors {

@@ -43,7 +43,7 @@ impl Mixer {
         }
     }
 
-    /// The role of the norm next to it.
+    /// Returns the role of the norm next to it.
     pub(in crate::model) fn norm_role(&self) -> Role {
         match self.mixer_kind() {
             MixerKind::Attention => Role::AttentionNorm,
@@ -51,7 +51,7 @@ impl Mixer {
         }
     }
 
-    /// The places of the dropouts of its result and of the residual stream.
+    /// Returns the places of the dropouts of its result and of the residual stream.
     pub(in crate::model) fn sites(&self) -> (Site, Site) {
         match self.mixer_kind() {
             MixerKind::Attention => (Site::AttentionOutput, Site::AttentionResidual),

@@ -29,12 +29,12 @@ pub trait Part: Sized + Send + Sync + 'static {
     /// generation computes the text from its beginning for each token.
     const CACHES: bool = false;
 
-    /// The fields that it adds to a configuration.
+    /// Returns the fields that it adds to a configuration.
     fn fields() -> Vec<PartField> {
         Vec::new()
     }
 
-    /// Its parameters in a layer of this configuration, in the order of a forward pass.
+    /// Returns its parameters in a layer of this configuration, in the order of a forward pass.
     ///
     /// # Errors
     /// [`PartError`] for a configuration that it does not support; [`PartConfig::error`] makes one.
@@ -132,7 +132,7 @@ pub struct PartWeights<'a> {
 }
 
 impl PartWeights<'_> {
-    /// The linear layer of this name.
+    /// Returns the linear layer of this name.
     ///
     /// # Errors
     /// If there is none.
@@ -143,7 +143,7 @@ impl PartWeights<'_> {
         }
     }
 
-    /// The norm of this name.
+    /// Returns the norm of this name.
     ///
     /// # Errors
     /// If there is none.
@@ -154,7 +154,7 @@ impl PartWeights<'_> {
         }
     }
 
-    /// The tensor of this name.
+    /// Returns the tensor of this name.
     ///
     /// # Errors
     /// If there is none.
@@ -231,12 +231,12 @@ pub struct PartContext<'a> {
 }
 
 impl PartContext<'_> {
-    /// The layer's configuration.
+    /// Returns the layer's configuration.
     pub fn config(&self) -> PartConfig<'_> {
         PartConfig::new(self.user.part, &self.user.config)
     }
 
-    /// The layer's number, from 0.
+    /// Returns the layer's number, from 0.
     pub fn layer(&self) -> usize {
         self.layer
     }

@@ -124,22 +124,22 @@ impl AttentionMask {
         self
     }
 
-    /// Rows of the batch.
+    /// Returns the number of rows of the batch.
     pub fn rows(&self) -> usize {
         self.0.rows
     }
 
-    /// Queries in each row.
+    /// Returns the number of queries in each row.
     pub fn queries(&self) -> usize {
         self.0.queries
     }
 
-    /// Keys in each row, cached ones included.
+    /// Returns the number of keys in each row, including cached ones.
     pub fn keys(&self) -> usize {
         self.0.past_len + self.0.queries
     }
 
-    /// Whether `query` of `row` sees `key`.
+    /// Returns whether `query` of `row` sees `key`.
     pub fn allows(&self, row: usize, query: usize, key: usize) -> bool {
         let rules = &*self.0;
         let at = rules.past_len + query;
@@ -165,12 +165,12 @@ impl AttentionMask {
         self.0.fully_masked.get(row).is_some_and(|row| row[query])
     }
 
-    /// Whether a query sees nothing.
+    /// Returns whether a query sees nothing.
     pub(super) fn has_fully_masked(&self) -> bool {
         self.0.fully_masked.iter().flatten().any(|&fully_masked| fully_masked)
     }
 
-    /// The rule as a GPU's kernels take it, uploaded once.
+    /// Returns the rule as a GPU's kernels take it, uploaded once.
     pub(super) fn device_mask(&self, device: &Device) -> Result<DeviceMask> {
         if let Some((_, device_mask)) = self.0.device_mask.get().filter(|(location, _)| *location == device.location())
         {
@@ -206,7 +206,7 @@ impl AttentionMask {
         Tensor::from_vec(mask, (rows, 1, queries, keys), device)
     }
 
-    /// As [`dense`](Self::dense), made once for all layers.
+    /// Like [`dense`](Self::dense), made once for all layers.
     pub(super) fn matrix(&self, device: &Device) -> Result<Tensor> {
         match self.0.matrix.get() {
             Some(matrix) if matrix.device().same_device(device) => Ok(matrix.clone()),
@@ -219,7 +219,7 @@ impl AttentionMask {
         }
     }
 
-    /// The table of blocks that flex attention uses, made once.
+    /// Returns the table of blocks that flex attention uses, made once.
     pub fn blocks(&self) -> &BlockMask {
         self.0.blocks.get_or_init(|| {
             let rule = Self(Arc::new(Rules { blocks: OnceLock::new(), matrix: OnceLock::new(), ..(*self.0).clone() }));

@@ -88,7 +88,7 @@ struct Tile {
 }
 
 impl<T: Wide, R: Rule> Call<'_, T, R> {
-    /// The output `[rows, heads, queries, width]` and the normalizers, m and 1/l, `[rows, heads, queries, 2]`.
+    /// Returns the output `[rows, heads, queries, width]` and the normalizers, m and 1/l, `[rows, heads, queries, 2]`.
     pub(super) fn forward(&self) -> Result<(Vec<T>, Vec<T>)> {
         let Sizes { rows, heads, kv_heads, queries, width, .. } = self.sizes;
         let group = heads / kv_heads;
@@ -132,7 +132,7 @@ impl<T: Wide, R: Rule> Call<'_, T, R> {
         })
     }
 
-    /// The offset of a query's (or output's) line.
+    /// Returns the offset of a query's (or output's) line.
     fn query_line(&self, tile: &Tile) -> usize {
         ((tile.row * self.sizes.heads + tile.head) * self.sizes.queries + tile.queries.start) * self.sizes.width
     }

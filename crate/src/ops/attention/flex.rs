@@ -99,7 +99,7 @@ impl BlockMask {
         }))
     }
 
-    /// How many blocks are empty, partial and full.
+    /// Returns how many blocks are empty, partial and full.
     pub fn counts(&self) -> (usize, usize, usize) {
         let count = |cover| self.0.covers.iter().filter(|&&each| each == cover).count();
         (count(Cover::Empty), count(Cover::Partial), count(Cover::Full))
@@ -125,7 +125,7 @@ impl BlockMask {
             && (self.0.queries, self.0.keys) == (queries, keys)
     }
 
-    /// The line of (row, head) in the tables.
+    /// Returns the line of (row, head) in the tables.
     fn index(&self, row: usize, head: usize) -> usize {
         row.min(self.0.rows - 1) * self.0.heads + head.min(self.0.heads - 1)
     }

@@ -24,7 +24,7 @@ impl AttentionImplementation {
     /// All, reference first.
     pub const ALL: [Self; 4] = [Self::Eager, Self::Sdpa, Self::FlashAttention2, Self::FlexAttention];
 
-    /// The name in configurations and flags.
+    /// Returns the name in configurations and flags.
     pub fn name(self) -> &'static str {
         match self {
             Self::Eager => "eager",
@@ -34,7 +34,7 @@ impl AttentionImplementation {
         }
     }
 
-    /// Whether it can drop attention weights with this probability.
+    /// Returns whether it can drop attention weights with this probability.
     ///
     /// # Errors
     /// [`AttentionError::Dropout`] for all but [`Eager`](Self::Eager) if the probability is not 0.

@@ -64,7 +64,7 @@ impl Blockwise {
     }
 }
 
-/// The slopes as the wide type of the operands.
+/// Returns the slopes as the wide type of the operands.
 fn wide_slopes<W: Wide>(storage: &CpuStorage, layout: &Layout) -> Result<Vec<W>> {
     by_element!(storage, NAME, T => {
         let slopes = slice::<T>(storage, layout, NAME)?;

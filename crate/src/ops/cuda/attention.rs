@@ -42,7 +42,7 @@ pub(crate) fn attend(
     Ok((out, Tensor::zeros(0, DType::F32, q.device())?))
 }
 
-/// The gradients, from the operands, the two results of [`attend`] and the gradient of the output.
+/// Returns the gradients, from the operands, the two results of [`attend`] and the gradient of the output.
 pub(crate) fn attend_backward(
     operands: (&Tensor, &Tensor, &Tensor),
     slopes: Option<&Tensor>,
@@ -124,7 +124,7 @@ impl Sizes {
         (self.pairs(), self.heads / self.kv_heads * count, self.width)
     }
 
-    /// The shape of all scores, for messages.
+    /// Returns the shape of all scores, for messages.
     fn scores(self) -> Shape {
         Shape::from((self.batch, self.heads, self.queries, self.keys))
     }
@@ -138,7 +138,7 @@ impl Sizes {
         (0..queries).step_by(count).map(move |first| (first, count.min(queries - first)))
     }
 
-    /// The parameters that the softmax kernel ends with.
+    /// Returns the parameters that the softmax kernel ends with.
     fn softmax(
         self,
         device: &CudaDevice,
@@ -185,7 +185,7 @@ impl Sizes {
     }
 }
 
-/// The address of a contiguous tensor of this device, or 0.
+/// Returns the address of a contiguous tensor of this device, or 0.
 fn optional(tensor: Option<&Tensor>, dtype: DType, device: &CudaDevice) -> Result<u64> {
     let Some(tensor) = tensor else { return Ok(0) };
     with(tensor, |operand| {
@@ -194,7 +194,7 @@ fn optional(tensor: Option<&Tensor>, dtype: DType, device: &CudaDevice) -> Resul
     })
 }
 
-/// The number of last keys that are seen; 0 for all.
+/// Returns the number of last keys that are seen; 0 for all.
 fn window(device_mask: &DeviceMask) -> i32 {
     let most = i32::MAX / 2;
     device_mask.window.map_or(0, |window| i32::try_from(window).unwrap_or(most).min(most))
@@ -231,7 +231,7 @@ fn readable(tensor: &Tensor) -> Result<Tensor> {
     if strides(tensor).1 { Ok(tensor.clone()) } else { tensor.contiguous()?.copy() }
 }
 
-/// The parameters of the tile kernels, except the gradient's strides.
+/// Returns the parameters of the tile kernels, except the gradient's strides.
 fn parameters(
     (q, k, v): (&Tensor, &Tensor, &Tensor),
     slopes: Option<&Tensor>,

@@ -17,7 +17,7 @@ pub(crate) struct Fault {
     pub(crate) advice: &'static str,
 }
 
-/// Number of GPUs. Every function here asks for it first, because that finds the driver.
+/// Returns the number of GPUs. Every function here asks for it first, because that finds the driver.
 ///
 /// # Errors
 /// [`Fault`] if the machine lacks the driver.
@@ -33,7 +33,7 @@ pub(crate) fn count() -> Result<usize, Fault> {
 
 static OPEN: Mutex<BTreeMap<usize, candle_core::Device>> = Mutex::new(BTreeMap::new());
 
-/// The one candle device of a GPU.
+/// Returns the one candle device of a GPU.
 ///
 /// All work of all threads goes into one stream of its own, in the order of the calls. That makes candle's events,
 /// two for each tensor, unnecessary: they would order the work of several streams. Memory that tensors freed stays
@@ -71,7 +71,7 @@ pub(crate) fn model_name(number: usize) -> Option<String> {
     result::device::get_name(result::device::get(number as i32).ok()?).ok()
 }
 
-/// Free and total bytes. What freed tensors left with the process counts as free.
+/// Returns free and total bytes. What freed tensors left with the process counts as free.
 pub(crate) fn memory(number: usize) -> Option<(u64, u64)> {
     count().ok().filter(|&count| number < count)?;
     let (free, total) = CudaContext::new(number).ok()?.mem_get_info().ok()?;
@@ -86,7 +86,7 @@ pub(crate) fn reset_peak_memory(number: usize) {
     set_attribute(number, sys::CUmemPool_attribute::CU_MEMPOOL_ATTR_USED_MEM_HIGH, 0);
 }
 
-/// The high-water mark in bytes.
+/// Returns the high-water mark in bytes.
 pub(crate) fn peak_memory(number: usize) -> Option<u64> {
     attribute(number, sys::CUmemPool_attribute::CU_MEMPOOL_ATTR_USED_MEM_HIGH)
 }
@@ -95,7 +95,7 @@ fn keep_freed_memory(number: usize) {
     set_attribute(number, sys::CUmemPool_attribute::CU_MEMPOOL_ATTR_RELEASE_THRESHOLD, u64::MAX);
 }
 
-/// The pool that every tensor of the device is allocated from.
+/// Returns the pool that every tensor of the device is allocated from.
 fn pool(number: usize) -> Option<sys::CUmemoryPool> {
     count().ok().filter(|&count| number < count)?;
     let device = result::device::get(number as i32).ok()?;

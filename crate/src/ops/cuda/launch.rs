@@ -28,12 +28,12 @@ pub(super) struct Pointer<'a> {
 }
 
 impl Pointer<'_> {
-    /// The same place, with the shape that messages name.
+    /// Returns the same place, with the shape that messages name.
     pub(super) fn of_shape<'a>(&self, shape: Option<&'a Shape>) -> Pointer<'a> {
         Pointer { address: self.address, device: self.device, shape }
     }
 
-    /// The address, for a kernel that runs on `device`.
+    /// Returns the address, for a kernel that runs on `device`.
     ///
     /// # Errors
     /// An operand of another device, or of the same GPU opened again: its work is in another stream, which is not ordered with
@@ -244,7 +244,7 @@ fn too_large(size: usize, kernel: &str, shapes: &[&Shape]) -> Error {
     Error::Msg(Diagnostic::new(what).advise("use a smaller batch or shorter sequences").to_string()).bt()
 }
 
-/// The kernels' suffix for an element type.
+/// Returns the kernels' suffix for an element type.
 pub(super) fn suffix(dtype: DType, op: &'static str) -> Result<&'static str> {
     match dtype {
         DType::F32 => Ok("f32"),
@@ -272,7 +272,7 @@ fn address(storage: &CudaStorage, layout: &Layout) -> u64 {
     start + (layout.start_offset() * storage.dtype().size_in_bytes()) as u64
 }
 
-/// The same of an operand that must be contiguous and of this type.
+/// Like that, for an operand that must be contiguous and of this type.
 pub(super) fn contiguous<'a>(operand: Operand<'a>, dtype: DType, op: &'static str) -> Result<Argument<'a>> {
     let (storage, layout) = operand;
     if storage.dtype() != dtype {
@@ -284,7 +284,7 @@ pub(super) fn contiguous<'a>(operand: Operand<'a>, dtype: DType, op: &'static st
     Ok(Argument::At(pointer(operand)))
 }
 
-/// The address of a whole new storage.
+/// Returns the address of a whole new storage.
 pub(super) fn whole(storage: &CudaStorage) -> Argument<'static> {
     let address = address(storage, &Layout::contiguous(Shape::from(())));
     Argument::At(Pointer { address, device: storage.device.id(), shape: None })

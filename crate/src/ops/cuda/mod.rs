@@ -29,7 +29,7 @@ use candle_core::{CudaStorage, DType, Layout, Tensor};
 
 use crate::spec::Scheme;
 
-/// Whether the kernels here take this tensor: on a GPU, of float32, bfloat16 or float16.
+/// Returns whether the kernels here take this tensor: on a GPU, of float32, bfloat16 or float16.
 pub(crate) fn serves(tensor: &Tensor) -> bool {
     let known = matches!(tensor.dtype(), DType::F32 | DType::BF16 | DType::F16);
     cfg!(feature = "cuda") && known && tensor.device().is_cuda()

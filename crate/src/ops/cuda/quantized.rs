@@ -56,7 +56,7 @@ impl LowBit<'_> {
         })
     }
 
-    /// The values `[outputs, inputs]`, not in any tensor.
+    /// Returns the values `[outputs, inputs]`, not in any tensor.
     fn values(&self, dtype: DType, device: &CudaDevice) -> Result<CudaStorage> {
         let (outputs, inputs) = self.dims;
         let y = empty(device, dtype, outputs * inputs)?;
@@ -68,7 +68,7 @@ impl LowBit<'_> {
     }
 }
 
-/// The weight as floats.
+/// Returns the weight as floats.
 pub(crate) fn dequantize(weight: &LowBit<'_>, dtype: DType) -> Result<Tensor> {
     let device = weight.numbers.device().as_cuda_device()?;
     Ok(tensor(weight.values(dtype, device)?, weight.dims))

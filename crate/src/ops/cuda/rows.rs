@@ -9,7 +9,7 @@ use super::launch::{Argument, Extent, contiguous, empty, launch, suffix, whole};
 /// Blocks of the backward passes: two for each multiprocessor of the largest GPUs. Each leaves one row of sums.
 const STRANDS: usize = 264;
 
-/// Rows and width of x, whose width the weight must have.
+/// Returns rows and width of x, whose width the weight must have.
 fn sizes(x: Operand<'_>, weight: Operand<'_>, op: &'static str) -> Result<(usize, usize)> {
     let width = x.1.dims().last().copied().unwrap_or(0);
     if width == 0 || weight.1.dims() != [width] {
@@ -67,7 +67,7 @@ pub(crate) fn layer_norm_backward(
     norm_backward("layer_norm_backward", 2, (x, weight, g), eps)
 }
 
-/// The gradient of x with `extra` rows of sums below.
+/// Returns the gradient of x with `extra` rows of sums below.
 fn norm_backward(
     kernel: &'static str,
     extra: usize,

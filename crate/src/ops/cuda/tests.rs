@@ -34,7 +34,7 @@ fn operands_of_another_opening_are_refused_on_a_gpu() {
     assert!(said.contains("operands on different devices") && said.contains("[64]"), "{said}");
 }
 
-/// Values and gradients; `f` makes its constants on the device of what it gets.
+/// Returns values and gradients; `f` makes its constants on the device of what it gets.
 fn agrees_on_a_gpu(what: &str, inputs: &Inputs, f: impl Fn(&[Tensor]) -> Result<Tensor>) {
     for (dtype, tolerance) in [(DType::F32, 1e-5), (DType::BF16, 2e-2), (DType::F16, 3e-3)] {
         let rounded = inputs.variables(dtype);
@@ -170,7 +170,7 @@ fn a_step_of_descent_on_a_gpu() {
     }
 }
 
-/// Every way of storing weights that is read.
+/// Returns every storage of weights that is read.
 fn schemes() -> Vec<Scheme> {
     let mut schemes: Vec<Scheme> = Recipe::ALL.into_iter().map(Recipe::scheme).collect();
     schemes.push(Scheme { granularity: Granularity::Channel, ..schemes[0] });

@@ -17,7 +17,7 @@ pub(crate) struct Quantized {
     pub(crate) scales: Vec<f32>,
 }
 
-/// The largest magnitude; NaN if there is one.
+/// Returns the largest magnitude; NaN if there is one.
 #[inline(always)]
 pub(super) fn largest(values: &[f32]) -> f32 {
     let mut strands = [0f32; 8];
@@ -33,7 +33,7 @@ pub(super) fn largest(values: &[f32]) -> f32 {
     strands.into_iter().fold(0.0, |most, x| if x > most { x } else { most })
 }
 
-/// The scale of a group of weights, rounded to the type that it is stored in by `stored`.
+/// Returns the scale of a group of weights, rounded to the type that it is stored in by `stored`.
 ///
 /// For 4-bit numbers it is the candidate with the least squared error, and negative where the largest magnitude is a positive
 /// weight, so that this weight can be −8, which the numbers reach, while they do not reach 8. Compared with the largest

@@ -40,7 +40,7 @@ pub fn quantized_linear(x: &Tensor, weight: &QuantizedWeight, bias: Option<&Tens
 struct QuantizedLinear(QuantizedWeight);
 
 impl QuantizedLinear {
-    /// The number of tokens, and the shape of the result.
+    /// Returns the number of tokens, and the shape of the result.
     fn sizes(&self, x: &Layout) -> Result<(usize, Shape)> {
         let mut dims = x.dims().to_vec();
         match dims.last_mut() {
@@ -121,7 +121,7 @@ impl QuantizedWeight {
         })
     }
 
-    /// The same with x as integers: sums of products of bytes, group by group.
+    /// Returns the same with x as integers: sums of products of bytes, group by group.
     fn few_whole(&self, rows: WeightRows<'_>, x: &[f32], tokens: usize) -> Vec<f32> {
         thread_local! {
             static ROW: RefCell<Vec<i8>> = const { RefCell::new(Vec::new()) };

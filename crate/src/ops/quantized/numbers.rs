@@ -19,7 +19,7 @@ pub(super) fn half_range(numbers: QuantDType) -> f32 {
     }
 }
 
-/// The smallest and the largest number.
+/// Returns the smallest and the largest number.
 pub(super) fn bounds(numbers: QuantDType) -> (f32, f32) {
     match numbers {
         QuantDType::Int4 => (-8.0, 7.0),
@@ -56,7 +56,7 @@ pub(super) fn round_all(numbers: QuantDType, values: &mut [f32]) {
     }
 }
 
-/// The byte of a value that is an 8-bit float.
+/// Returns the byte of a value that is an 8-bit float.
 pub(super) fn f8_byte(x: f32) -> u8 {
     let sign = if x.is_sign_negative() { 0x80 } else { 0 };
     let x = x.abs();
@@ -67,7 +67,7 @@ pub(super) fn f8_byte(x: f32) -> u8 {
     sign | ((x.to_bits() >> 20) - (120 << 3)) as u8
 }
 
-/// The value of each byte; two of them are NaN.
+/// Returns the value of each byte; two of them are NaN.
 pub(super) fn f8_values() -> &'static [f32; 256] {
     static VALUES: std::sync::OnceLock<[f32; 256]> = std::sync::OnceLock::new();
     VALUES.get_or_init(|| {

@@ -80,7 +80,7 @@ impl QuantizedWeight {
         self.numbers.elem_count() + 4 * self.scales.elem_count()
     }
 
-    /// The weight as floats: number · scale.
+    /// Returns the weight as floats: number · scale.
     ///
     /// # Errors
     /// candle's error, if the device fails.
