@@ -25,7 +25,7 @@ pub(super) struct Extent {
 }
 
 impl Extent {
-    /// Bytes of one index of the first dimension.
+    /// Returns the bytes of one index of the first dimension.
     pub(super) fn row_bytes(&self) -> u64 {
         self.len / self.shape.first().map_or(1, |&rows| rows.max(1)) as u64
     }

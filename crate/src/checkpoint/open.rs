@@ -141,7 +141,7 @@ impl Checkpoint {
         Ok(Self { path: path.to_owned(), shards, places, table, choice })
     }
 
-    /// The file or index that was opened.
+    /// Returns the file or index that was opened.
     pub fn path(&self) -> &Path {
         &self.path
     }
@@ -151,18 +151,18 @@ impl Checkpoint {
         &self.table
     }
 
-    /// Number of files that hold the tensors.
+    /// Returns the number of files that hold the tensors.
     pub fn shards(&self) -> usize {
         self.shards.len()
     }
 
-    /// The `__metadata__` of the first file.
+    /// Returns the `__metadata__` of the first file.
     pub fn metadata(&self) -> &HashMap<String, String> {
         static EMPTY: std::sync::LazyLock<HashMap<String, String>> = std::sync::LazyLock::new(HashMap::new);
         self.shards.first().map_or(&EMPTY, |shard| &shard.metadata)
     }
 
-    /// The typed metadata of a GGUF file.
+    /// Returns the typed metadata of a GGUF file.
     pub fn gguf(&self) -> Option<&GgufMetadata> {
         self.shards.first().and_then(|shard| shard.gguf.as_ref())
     }
@@ -172,12 +172,12 @@ impl Checkpoint {
         self.metadata().get(super::pytorch::pickle::NESTED_IN).map(String::as_str)
     }
 
-    /// The files that hold the tensors.
+    /// Returns the files that hold the tensors.
     pub fn files(&self) -> impl Iterator<Item = &Path> {
         self.shards.iter().map(|shard| shard.path.as_path())
     }
 
-    /// Names in the order of their bytes on disk: the order in which copying is fastest.
+    /// Returns the names in the order of their bytes on disk: the order in which copying is fastest.
     pub fn stored_order(&self) -> impl Iterator<Item = ParamPath> {
         self.shards.iter().flat_map(|shard| shard.tensors.iter().map(|extent| ParamPath::from(extent.name.as_str())))
     }
@@ -191,7 +191,7 @@ impl Checkpoint {
         Ok((file, &file.tensors[at]))
     }
 
-    /// True if two tensors are one storage, or of equal type, shape and bytes.
+    /// Returns whether two tensors are one storage, or of equal type, shape and bytes.
     ///
     /// # Errors
     /// As [`read`](Self::read).
@@ -259,7 +259,7 @@ impl Checkpoint {
         reading.map_err(CheckpointError::io("reading a tensor", &file.path))
     }
 
-    /// The tensor's bytes in blocks of at most `block` bytes.
+    /// Returns the tensor's bytes in blocks of at most `block` bytes.
     ///
     /// # Errors
     /// [`CheckpointError::NoTensor`].
@@ -294,7 +294,7 @@ pub struct Blocks<'a> {
 }
 
 impl Blocks<'_> {
-    /// The next block, `None` after the last.
+    /// Returns the next block, `None` after the last.
     ///
     /// # Errors
     /// [`CheckpointError::Io`] if the file changed or cannot be read, or an interrupt.

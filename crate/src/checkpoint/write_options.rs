@@ -56,7 +56,7 @@ pub struct WriteOptions {
 }
 
 impl WriteOptions {
-    /// What is wrong with the element type, and what to do, if weights cannot have it.
+    /// Returns what is wrong with the element type, and what to do, if weights cannot have it.
     pub(crate) fn dtype_fault(&self) -> Option<(String, &'static str)> {
         let dtype = self.dtype.filter(|dtype| !dtype.is_weight_float())?;
         Some((format!("weights cannot be stored as {dtype}"), "use float32, bfloat16, float16 or float64"))

@@ -50,7 +50,7 @@ impl WeightsFormat {
         }
     }
 
-    /// The beginning and the ending of its files' names.
+    /// Returns the beginning and the ending of its files' names.
     fn name(self) -> (&'static str, &'static str) {
         match self {
             Self::Safetensors => ("model", "safetensors"),
@@ -58,7 +58,7 @@ impl WeightsFormat {
         }
     }
 
-    /// The name of the index of several files.
+    /// Returns the name of the index of several files.
     pub fn index_name(self) -> String {
         let (stem, ending) = self.name();
         format!("{stem}.{ending}.index.json")
@@ -130,12 +130,12 @@ impl ShardPlan {
         self.format
     }
 
-    /// The tensors of each file.
+    /// Returns the tensors of each file.
     pub fn shards(&self) -> &[Vec<TensorRow>] {
         &self.shards
     }
 
-    /// The name of file number `index` (from 0): `model.safetensors`, or `model-00001-of-00003.safetensors`.
+    /// Returns the name of file number `index` (from 0): `model.safetensors`, or `model-00001-of-00003.safetensors`.
     pub fn file_name(&self, index: usize) -> String {
         let (stem, ending) = self.format.name();
         match self.shards.len() {
@@ -144,7 +144,7 @@ impl ShardPlan {
         }
     }
 
-    /// The names of all files, the index last if there is one.
+    /// Returns the names of all files, the index last if there is one.
     pub fn file_names(&self) -> Vec<String> {
         let mut names: Vec<String> = (0..self.shards.len()).map(|index| self.file_name(index)).collect();
         if names.len() > 1 {
@@ -153,7 +153,7 @@ impl ShardPlan {
         names
     }
 
-    /// Bytes of tensor data in all files.
+    /// Returns the bytes of tensor data in all files.
     pub fn bytes(&self) -> u64 {
         self.shards.iter().flatten().map(TensorRow::bytes).sum()
     }
@@ -226,7 +226,8 @@ fn flushing_meanwhile<T>(file: &File, write: impl FnOnce() -> T) -> T {
     })
 }
 
-/// The length prefix and JSON header of one file, padded to eight bytes. `format: pt` is what Hugging Face loaders ask for.
+/// Returns the length prefix and JSON header of one file, padded to eight bytes. `format: pt` is what Hugging Face loaders
+/// ask for.
 fn header(rows: &[TensorRow]) -> Vec<u8> {
     let mut entries = Map::new();
     entries.insert("__metadata__".to_owned(), json!({ "format": "pt" }));

@@ -34,7 +34,7 @@ pub struct Collator {
 }
 
 impl Collator {
-    /// A batch of these blocks, one row each.
+    /// Returns a batch of these blocks, one row each.
     ///
     /// # Errors
     /// [`ModelError::Batch`] if there are no blocks or rows would be empty.
@@ -62,7 +62,7 @@ impl Collator {
         Ok(LabeledBatch { labels: labels.collect(), batch })
     }
 
-    /// Where documents start inside the row, 0 always among them.
+    /// Returns where documents start inside the row, 0 always among them.
     fn starts(&self, block: &Block) -> Vec<usize> {
         let real = block.input_ids.len().min(self.sequence_length);
         let mut starts = vec![0];

@@ -111,7 +111,7 @@ pub enum Packing {
 }
 
 impl Packing {
-    /// The name in `dataset.yaml`.
+    /// Returns the name in `dataset.yaml`.
     pub fn name(self) -> &'static str {
         match self {
             Self::None => "none",

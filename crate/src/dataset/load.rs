@@ -105,7 +105,7 @@ impl Dataset {
         (*self.frame).clone()
     }
 
-    /// The blocks in order.
+    /// Returns the blocks in order.
     pub fn blocks(&self) -> &[Block] {
         &self.blocks
     }
@@ -120,7 +120,7 @@ impl Dataset {
         self.packing
     }
 
-    /// The maximum number of tokens in a block.
+    /// Returns the maximum number of tokens in a block.
     pub fn block_length(&self) -> usize {
         self.block_length
     }
@@ -150,7 +150,7 @@ impl Dataset {
         Collator { sequence_length, packed, pad: self.pad, eos: self.eos }
     }
 
-    /// The facts as JSON.
+    /// Returns the facts as JSON.
     pub fn report(&self) -> Value {
         json!({
             "title": self.title,
@@ -166,7 +166,7 @@ impl Dataset {
     }
 }
 
-/// The id to add, by what the configuration says and the tokenizer has.
+/// Returns the id to add, by what the configuration says and the tokenizer has.
 fn special(
     tokenizer: &TokenizerFiles,
     role: &str,

@@ -77,7 +77,7 @@ fn append(block: &mut Block, piece: &[u32]) {
 
 /// Finds the block that a piece goes into.
 trait Room {
-    /// A block with at least `need` free tokens.
+    /// Returns a block with at least `need` free tokens.
     fn find(&mut self, need: usize) -> Option<usize>;
     /// Block `index` now has `free` tokens.
     fn set(&mut self, index: usize, before: usize, free: usize);

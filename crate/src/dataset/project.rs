@@ -80,27 +80,27 @@ fn read(text: &str) -> Result<Declaration, serde_yaml::Error> {
 }
 
 impl DatasetProject {
-    /// The names of the built-in ones.
+    /// Returns the names of the built-in ones.
     pub fn names() -> Vec<String> {
         BUILTIN.iter().map(|builtin| builtin.name.to_owned()).collect()
     }
 
-    /// Its name.
+    /// Returns its name.
     pub fn name(&self) -> &str {
         &self.declaration.name
     }
 
-    /// What it is, in a sentence.
+    /// Returns what it is, in a sentence.
     pub fn description(&self) -> &str {
         &self.declaration.description
     }
 
-    /// The names of its configurations.
+    /// Returns the names of its configurations.
     pub fn configs(&self) -> Vec<String> {
         self.declaration.configs.keys().cloned().collect()
     }
 
-    /// The configuration used when none is named.
+    /// Returns the configuration used when none is named.
     pub fn default_config(&self) -> &str {
         &self.declaration.default_config
     }
@@ -162,7 +162,7 @@ impl DatasetConfig {
         format!("dataset project {}, configuration {}", self.project, self.name)
     }
 
-    /// The files it names.
+    /// Returns the files it names.
     pub(super) fn files(&self) -> Result<Vec<PathBuf>, DatasetError> {
         match &self.home {
             Home::Folder(folder) => files::matching(folder, self.settings.files.all(), &self.place()),

@@ -15,7 +15,7 @@ use super::project::{DatasetConfig, Home};
 use super::rows::TextColumns;
 use crate::diagnostic::foreign;
 
-/// The documents of one file: `row` (counted from 1) and `text`, rows without text left out.
+/// Returns the documents of one file: `row` (counted from 1) and `text`, rows without text left out.
 ///
 /// # Errors
 /// [`DatasetError`] with file, column and row.
@@ -89,7 +89,7 @@ fn plain(text: &str, settings: &Settings, place: &str) -> Result<DataFrame, Data
         .map_err(|error| unreadable(place, &error))
 }
 
-/// The pieces between separators, each with its offset.
+/// Returns the pieces between separators, each with its offset.
 fn divided<'a>(text: &'a str, separator: &str) -> Vec<(usize, &'a str)> {
     text.split(separator).map(|piece| (piece.as_ptr() as usize - text.as_ptr() as usize, piece)).collect()
 }
@@ -189,8 +189,8 @@ impl Kind {
     }
 }
 
-/// The columns of a Parquet file by its metadata. polars panics when it is asked for the type of a column that it was built
-/// without, so only types that it has are turned into its own.
+/// Returns the columns of a Parquet file by its metadata. polars panics when it is asked for the type of a column that it
+/// was built without, so only types that it has are turned into its own.
 fn parquet_columns(file: &Path) -> PolarsResult<Vec<(String, Kind)>> {
     use ArrowDataType as A;
     let schema = ParquetReader::new(File::open(file)?).schema()?;
@@ -205,7 +205,7 @@ fn parquet_columns(file: &Path) -> PolarsResult<Vec<(String, Kind)>> {
     Ok(schema.iter().map(|(name, field)| (name.to_string(), kind(&field.dtype))).collect())
 }
 
-/// The name that Arrow gives a type.
+/// Returns the name that Arrow gives a type.
 fn arrow_name(dtype: &ArrowDataType) -> String {
     use ArrowDataType as A;
     match dtype {
@@ -225,7 +225,7 @@ fn arrow_name(dtype: &ArrowDataType) -> String {
     }
 }
 
-/// The rows with text, numbered from 1 as in the file, at most `most` of them.
+/// Returns the rows with text, numbered from 1 as in the file, at most `most` of them.
 fn chosen(frame: DataFrame, rows: &TextColumns, most: Option<usize>) -> PolarsResult<DataFrame> {
     let mut wanted = vec![col(INDEX).alias("row")];
     wanted.extend(rows.columns().iter().map(|column| col(column.as_str()).cast(DataType::String).alias(named(column))));
@@ -239,7 +239,7 @@ fn chosen(frame: DataFrame, rows: &TextColumns, most: Option<usize>) -> PolarsRe
     frame.collect()
 }
 
-/// The first `most` rows of a file, of these columns only.
+/// Returns the first `most` rows of a file, of these columns only.
 fn read(file: &Path, format: Format, columns: Option<&[PlSmallStr]>, most: Option<usize>) -> PolarsResult<DataFrame> {
     match format {
         Format::Parquet => ParquetReader::new(File::open(file)?)

@@ -40,7 +40,7 @@ impl TextColumns {
         Ok(Self { columns, template: Some(environment) })
     }
 
-    /// The columns it reads.
+    /// Returns the columns it reads.
     pub(super) fn columns(&self) -> &[String] {
         &self.columns
     }

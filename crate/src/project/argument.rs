@@ -53,8 +53,8 @@ pub struct Argument {
 }
 
 impl Argument {
-    /// The arguments that every project has, declared or not: the output folder, the model's name, and how attention is
-    /// computed. Only the name means something to templates.
+    /// Returns the arguments that every project has, declared or not: the output folder, the model's name, and how
+    /// attention is computed. Only the name means something to templates.
     pub fn base() -> Vec<Self> {
         let base = |name: &str, kind, help: &str, choices: &[&str]| Self {
             name: name.to_owned(),
@@ -82,7 +82,8 @@ impl Argument {
         }
     }
 
-    /// The argument for a field that some part of a model declares; `None` for token ids, which are the tokenizer's.
+    /// Returns the argument for a field that some part of a model declares; `None` for token ids, which are the
+    /// tokenizer's.
     pub fn of_field(name: &str) -> Option<Self> {
         let Some(field) = parts::fields().find(|field| field.name == name) else { return Self::of_user_field(name) };
         let (kind, choices) = match field.kind {
@@ -105,7 +106,7 @@ impl Argument {
         })
     }
 
-    /// The argument for a field of a user's part.
+    /// Returns the argument for a field of a user's part.
     fn of_user_field(name: &str) -> Option<Self> {
         let parts = UserPart::all();
         let field = parts.iter().flat_map(|part| part.fields()).find(|field| field.name == name)?;
@@ -124,12 +125,12 @@ impl Argument {
         })
     }
 
-    /// The flag without its dashes: `hidden-size`.
+    /// Returns the flag without its dashes: `hidden-size`.
     pub fn flag(&self) -> String {
         self.name.replace('_', "-")
     }
 
-    /// What it takes, in words.
+    /// Returns what it takes, in words.
     fn expected(&self) -> String {
         match self.kind {
             ArgumentType::Int => "a whole number, or null".to_owned(),
@@ -209,7 +210,7 @@ impl Argument {
     }
 }
 
-/// A path as the one who typed it means it: the project's folder is another place than the current one.
+/// Returns a path as the one who typed it means it: the project's folder is another place than the current one.
 fn seen_from_here(word: &str) -> String {
     let path = match (word.strip_prefix("~/"), std::env::home_dir()) {
         (Some(rest), Some(home)) => home.join(rest),

@@ -6,7 +6,7 @@ use super::error::{ProjectError, unknown};
 use super::render::{FUEL, Log, MAX_TEXT};
 use super::source::{BUILTIN, Source};
 
-/// An engine's error as ours: the innermost template and line, and which templates included it.
+/// Returns an engine's error as ours: the innermost template and line, and which templates included it.
 pub(super) fn blame(error: &Error, source: &Source, rendered: &str, log: &mut Log) -> ProjectError {
     let mut chain = vec![error];
     while let Some(inner) = chain.last().and_then(|error| std::error::Error::source(*error)) {
@@ -69,7 +69,7 @@ pub(super) fn blame(error: &Error, source: &Source, rendered: &str, log: &mut Lo
     ProjectError::Template { reason, place, advice: advice.to_owned() }
 }
 
-/// What was undefined: the expression itself, or what stands before a filter that refused it.
+/// Returns what was undefined: the expression itself, or what stands before a filter that refused it.
 fn undefined_part(text: &str, range: std::ops::Range<usize>) -> &str {
     let before = text.get(..range.start).unwrap_or_default().trim_end();
     match before.strip_suffix('|') {
@@ -87,7 +87,7 @@ pub(super) fn line_of(file: &str, text: &str, line: Option<usize>) -> String {
     }
 }
 
-/// One line of at most 100 characters.
+/// Returns one line of at most 100 characters.
 pub(super) fn short(text: &str) -> String {
     let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
     if text.chars().count() <= 100 { text } else { text.chars().take(99).chain(['…']).collect() }
@@ -98,19 +98,19 @@ pub(super) fn locate(source: &Source, template: &str) -> String {
     if template.starts_with(BUILTIN) { template.to_owned() } else { source.locate(template) }
 }
 
-/// A template's name without the prefix of its own project.
+/// Returns a template's name without the prefix of its own project.
 pub(super) fn own<'a>(source: &Source, template: &'a str) -> &'a str {
     template.strip_prefix(source.prefix().as_str()).unwrap_or(template)
 }
 
-/// Which template, and which line of it, wrote a line of the YAML.
+/// Returns which template, and which line of it, wrote a line of the YAML.
 pub(super) fn written_at<'a>(yaml: &str, spans: &'a [OutputSpan], line: usize) -> Option<(&'a str, usize)> {
     let begin: usize = yaml.split_inclusive('\n').take(line - 1).map(str::len).sum();
     let begin = begin + yaml[begin..].len() - yaml[begin..].trim_start().len();
     template_line(yaml, spans, begin)
 }
 
-/// Which template, and which line of it, wrote the byte at `at`.
+/// Returns which template, and which line of it, wrote the byte at `at`.
 pub(super) fn template_line<'a>(yaml: &str, spans: &'a [OutputSpan], at: usize) -> Option<(&'a str, usize)> {
     let span = spans.iter().find(|span| span.output_range().contains(&at)).or(spans.last())?;
     let into = match span.kind() {

@@ -81,12 +81,12 @@ impl ProjectConfig {
         Self { project, name: name.to_owned(), given: Sealed::default(), chosen: Sealed::default() }
     }
 
-    /// Its project.
+    /// Returns its project.
     pub fn project(&self) -> &Project {
         &self.project
     }
 
-    /// Its name.
+    /// Returns its name.
     pub fn name(&self) -> &str {
         &self.name
     }
@@ -98,7 +98,7 @@ impl ProjectConfig {
         self
     }
 
-    /// The declared argument of this name, or the field of a chosen part.
+    /// Returns the declared argument of this name, or the field of a chosen part.
     fn argument(&self, name: &str) -> Option<Argument> {
         let declared = self.project.arguments().iter().find(|declared| declared.name == name).cloned();
         declared.or_else(|| self.is_of_chosen(name).then(|| Argument::of_field(name)).flatten())
@@ -108,7 +108,7 @@ impl ProjectConfig {
         self.chosen.iter().flat_map(|part| part.fields()).any(|field| field.name == name)
     }
 
-    /// The arguments given so far.
+    /// Returns the arguments given so far.
     pub fn given(&self) -> &BTreeMap<String, Value> {
         &self.given
     }
@@ -145,17 +145,17 @@ impl ProjectConfig {
         Ok(self)
     }
 
-    /// The output folder that was asked for by the argument `output_dir`.
+    /// Returns the output folder that was asked for by the argument `output_dir`.
     pub fn output_dir(&self) -> Option<PathBuf> {
         self.given.get("output_dir").and_then(Value::as_str).map(PathBuf::from)
     }
 
-    /// The attention implementation that was asked for by the argument `attn_implementation`; test runs use it.
+    /// Returns the attention implementation that was asked for by the argument `attn_implementation`; test runs use it.
     pub fn attn_implementation(&self) -> Option<&str> {
         self.given.get("attn_implementation").and_then(Value::as_str)
     }
 
-    /// The templates rendered, and over that every argument that they did not read but whose key they wrote.
+    /// Returns the templates rendered, and over that every argument that they did not read but whose key they wrote.
     fn rendering(&self) -> Result<Rendering, ProjectError> {
         let source = &self.project.source;
         let (mut rendering, read) = render(source, &self.template(), &self.given)?;
@@ -179,14 +179,14 @@ impl ProjectConfig {
         format!("{}configs/{}.yaml", self.project.source.prefix(), self.name)
     }
 
-    /// The keys that it renders to without arguments; none if it cannot be rendered.
+    /// Returns the keys that it renders to without arguments; none if it cannot be rendered.
     pub(super) fn keys(&self) -> Vec<String> {
         let rendered = render(&self.project.source, &self.template(), &BTreeMap::new());
         let value = rendered.map(|(rendering, _)| rendering.value).unwrap_or_default();
         value.as_object().map(|object| object.keys().cloned().collect()).unwrap_or_default()
     }
 
-    /// The YAML that the templates give with the arguments.
+    /// Returns the YAML that the templates give with the arguments.
     ///
     /// # Errors
     /// [`ProjectError::Template`] if they cannot be rendered, [`ProjectError::Unused`] if an argument was never read.
@@ -194,7 +194,7 @@ impl ProjectConfig {
         Ok(self.rendering()?.shown)
     }
 
-    /// The YAML, and where each of its values comes from: an argument, a line that set it, a default.
+    /// Returns the YAML, and where each of its values comes from: an argument, a line that set it, a default.
     ///
     /// # Errors
     /// As [`render_yaml`](Self::render_yaml).
@@ -209,7 +209,7 @@ impl ProjectConfig {
         })
     }
 
-    /// The value that the configuration renders to for each argument it has a key for, without any argument given.
+    /// Returns the value that the configuration renders to for each argument it has a key for, without any argument given.
     /// Empty if it cannot be rendered: that error belongs to who uses it.
     pub fn defaults(&self) -> BTreeMap<String, Value> {
         let Ok(rendering) = Self::new(self.project.clone(), &self.name).rendering() else { return BTreeMap::new() };
@@ -220,7 +220,7 @@ impl ProjectConfig {
         known.collect()
     }
 
-    /// The model's configuration; token ids are those of the configuration's tokenizer.
+    /// Returns the model's configuration; token ids are those of the configuration's tokenizer.
     ///
     /// # Errors
     /// [`ProjectError`] if it cannot be rendered or describes no model.
@@ -245,7 +245,7 @@ impl ProjectConfig {
         Ok(config)
     }
 
-    /// Whether somebody asked for a value, rather than a definition that is written for many models.
+    /// Returns whether somebody asked for a value, rather than a definition that is written for many models.
     fn asked(&self, origin: Option<&Origin>) -> bool {
         let built_in = self.project.folder().is_none();
         let own = |place: &TemplateLine| !built_in && !place.file.starts_with(BUILTIN);
@@ -272,7 +272,7 @@ impl ProjectConfig {
         error.into()
     }
 
-    /// The name of the model, and of its output folder.
+    /// Returns the name of the model, and of its output folder.
     ///
     /// # Errors
     /// As [`render`](Self::render).
@@ -281,8 +281,8 @@ impl ProjectConfig {
         Ok(value.get("model_name").and_then(Value::as_str).unwrap_or(&self.name).to_owned())
     }
 
-    /// The files of its tokenizer: a built-in one by name, or those of a folder or `tokenizer.json` by path, seen from the
-    /// project's folder.
+    /// Returns the files of its tokenizer: a built-in one by name, or those of a folder or `tokenizer.json` by path, seen
+    /// from the project's folder.
     ///
     /// # Errors
     /// [`ProjectError`] if it does not exist, which says what was searched for.
@@ -307,7 +307,7 @@ impl ProjectConfig {
     }
 }
 
-/// Where the field comes from that an error is about.
+/// Returns where the field comes from that an error is about.
 fn origin_of<'a>(error: &ConfigError, values: &'a [TracedValue]) -> Option<&'a Origin> {
     let (ConfigError::Invalid { field, .. }
     | ConfigError::NoEffect { field, .. }

@@ -37,7 +37,7 @@ pub fn new_project(folder: &Path, from: &Project) -> Result<Vec<String>, Project
     Ok(written)
 }
 
-/// A project's own files: the declaration, and every template it may include by a name without a folder above it.
+/// Returns a project's own files: the declaration, and every template it may include by a name without a folder above it.
 fn files(project: &Project) -> Result<Vec<(String, String)>, ProjectError> {
     if let Source::Builtin(builtin) = &project.source {
         return Ok(builtin.files.iter().map(|(file, text)| ((*file).to_owned(), (*text).to_owned())).collect());
@@ -58,7 +58,7 @@ fn files(project: &Project) -> Result<Vec<(String, String)>, ProjectError> {
     Ok(files)
 }
 
-/// The declaration with another name; comments and order stay.
+/// Returns the declaration with another name; comments and order stay.
 fn renamed(declaration: &str, name: &str) -> String {
     let quoted = serde_json::Value::from(name).to_string();
     let mut text = String::with_capacity(declaration.len());

@@ -61,7 +61,7 @@ pub(super) fn leaves(yaml: &str) -> Vec<Leaf> {
     found.into_iter().filter(|open| !open.parent).map(|open| open.leaf).collect()
 }
 
-/// The YAML with another value for a key of its outermost mapping; `None` if no line begins with the key.
+/// Returns the YAML with another value for a key of its outermost mapping; `None` if no line begins with the key.
 pub(super) fn replaced(yaml: &str, name: &str, value: &Value) -> Option<String> {
     let mut text = String::with_capacity(yaml.len());
     let (mut found, mut within) = (false, false);
@@ -82,7 +82,7 @@ pub(super) fn replaced(yaml: &str, name: &str, value: &Value) -> Option<String> 
     found.then_some(text)
 }
 
-/// The key that a line begins with, and where the colon behind it ends.
+/// Returns the key that a line begins with, and where the colon behind it ends.
 fn key(content: &str) -> Option<(String, usize)> {
     let (name, rest) = match content.chars().next()? {
         quote @ ('"' | '\'') => {

@@ -113,7 +113,7 @@ fn no_project(path: &Path) -> ProjectError {
     }
 }
 
-/// The folder with the project's declaration, at `path` or above it.
+/// Returns the folder with the project's declaration, at `path` or above it.
 fn enclosing(path: &Path) -> Option<PathBuf> {
     let path = path.canonicalize().ok()?;
     path.ancestors().find(|folder| folder.join(PROJECT_FILE).is_file()).map(Path::to_owned)
@@ -134,7 +134,7 @@ impl Project {
         }
     }
 
-    /// The projects below a folder (four levels; hidden folders and links are left out), by path.
+    /// Returns the projects below a folder (four levels; hidden folders and links are left out), by path.
     pub fn below(folder: &Path) -> Vec<FoundProject> {
         let mut found = Vec::new();
         let mut left = ENTRIES;
@@ -192,22 +192,22 @@ impl Project {
         })
     }
 
-    /// The names of all built-in projects.
+    /// Returns the names of all built-in projects.
     pub fn names() -> Vec<String> {
         PROJECTS.iter().map(|project| project.name.to_owned()).collect()
     }
 
-    /// Its name.
+    /// Returns its name.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// What it is, in a sentence.
+    /// Returns what it is, in a sentence.
     pub fn description(&self) -> &str {
         &self.description
     }
 
-    /// Its folder; `None` if it ships inside the library.
+    /// Returns its folder; `None` if it ships inside the library.
     pub fn folder(&self) -> Option<&Path> {
         match &self.source {
             Source::Builtin(_) => None,
@@ -220,8 +220,8 @@ impl Project {
         self.note.as_deref()
     }
 
-    /// Its arguments: those that it declares, one for each field of a model's part that one of its configurations writes,
-    /// and those that every project has ([`Argument::base`]).
+    /// Returns its arguments: those that it declares, one for each field of a model's part that one of its configurations
+    /// writes, and those that every project has ([`Argument::base`]).
     pub fn arguments(&self) -> &[Argument] {
         self.arguments.get_or_init(|| {
             let mut arguments = self.declared.to_vec();
@@ -252,17 +252,17 @@ impl Project {
         self.folder().map_or(Ok(()), |folder| own_parts::load(&folder.join(own_parts::FOLDER)))
     }
 
-    /// The arguments in its declaration.
+    /// Returns the arguments in its declaration.
     pub fn declared(&self) -> &[Argument] {
         &self.declared
     }
 
-    /// The names of its configurations.
+    /// Returns the names of its configurations.
     pub fn configs(&self) -> Vec<String> {
         self.source.configs()
     }
 
-    /// The configuration used when none is named.
+    /// Returns the configuration used when none is named.
     pub fn default_config(&self) -> &str {
         &self.default_config
     }

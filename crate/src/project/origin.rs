@@ -70,7 +70,7 @@ impl fmt::Display for Origin {
 }
 
 impl Origin {
-    /// The kind in one word, for reports.
+    /// Returns the kind in one word, for reports.
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Argument(_) => "argument",
@@ -82,7 +82,7 @@ impl Origin {
         }
     }
 
-    /// The template's line, unless an argument was given.
+    /// Returns the template's line, unless an argument was given.
     pub fn place(&self) -> Option<&TemplateLine> {
         match self {
             Self::Set(place) | Self::Default(place) | Self::Written(place) | Self::Computed { place, .. } => {
@@ -112,7 +112,7 @@ struct Tracer<'a> {
     sets: Vec<(String, Value, Origin)>,
 }
 
-/// Every value of a rendering, in the YAML's order.
+/// Returns every value of a rendering, in the YAML's order.
 pub(super) fn trace(rendering: &Rendering, source: &Source, given: &BTreeMap<String, Value>) -> Vec<TracedValue> {
     let mut tracer = Tracer { source, given, sets: Vec::new() };
     for (statement, value) in &rendering.log.records {
@@ -157,7 +157,7 @@ pub(super) fn trace(rendering: &Rendering, source: &Source, given: &BTreeMap<Str
 }
 
 impl Tracer<'_> {
-    /// The origin of the value that stands at `range` of the YAML.
+    /// Returns the origin of the value that stands at `range` of the YAML.
     fn of_text(&self, rendering: &Rendering, range: std::ops::Range<usize>, value: &Value) -> Origin {
         let blank = |text: &str| text.trim().is_empty() || text.trim_start().starts_with('#');
         let mut written = None;
@@ -199,7 +199,7 @@ impl Tracer<'_> {
         }
     }
 
-    /// The origin of `value`, which the expression at `place` gave.
+    /// Returns the origin of `value`, which the expression at `place` gave.
     fn origin(&self, expression: &str, value: &Value, place: TemplateLine) -> Origin {
         let environment = Environment::new();
         let variables = environment.compile_expression(expression).map(|compiled| compiled.undeclared_variables(false));

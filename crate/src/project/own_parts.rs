@@ -19,12 +19,12 @@ pub fn compile_with(compile: Compile) {
     let _ = COMPILE.set(compile);
 }
 
-/// Whether this process can compile parts.
+/// Returns whether this process can compile parts.
 pub(crate) fn compiles() -> bool {
     COMPILE.get().is_some()
 }
 
-/// The Rust files in a folder, by name.
+/// Returns the Rust files in a folder, by name.
 pub(super) fn files(folder: &Path) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
     let mut files: Vec<PathBuf> =

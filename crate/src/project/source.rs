@@ -28,7 +28,7 @@ impl Source {
         PROJECTS.iter().find(|project| project.name == name).map(Self::Builtin)
     }
 
-    /// What stands before a file's name to make it a template's.
+    /// Returns what stands before a file's name to make it a template's.
     pub(super) fn prefix(&self) -> String {
         match self {
             Self::Builtin(project) => format!("{BUILTIN}{}/", project.name),
@@ -36,7 +36,7 @@ impl Source {
         }
     }
 
-    /// The names of its files below `configs/`, without `.yaml`; a folder's are sorted.
+    /// Returns the names of its files below `configs/`, without `.yaml`; a folder's are sorted.
     pub(super) fn configs(&self) -> Vec<String> {
         let name = |file: &str| file.strip_suffix(".yaml").map(str::to_owned);
         match self {
@@ -53,7 +53,7 @@ impl Source {
         }
     }
 
-    /// A file's name as a person can find it.
+    /// Returns a file's name as a person can find it.
     pub(super) fn locate(&self, file: &str) -> String {
         match self {
             Self::Builtin(project) => format!("{BUILTIN}{}/{file}", project.name),
@@ -61,7 +61,7 @@ impl Source {
         }
     }
 
-    /// The names that templates of this project may include, for suggestions.
+    /// Returns the names that templates of this project may include, for suggestions.
     pub(super) fn templates(&self) -> Vec<String> {
         match self {
             Self::Builtin(project) => {
@@ -83,7 +83,7 @@ impl Source {
         }
     }
 
-    /// The text of a template, by its name; `None` if there is no such file.
+    /// Returns the text of a template, by its name; `None` if there is no such file.
     ///
     /// # Errors
     /// [`ProjectError::Refused`] for a name that points outside the folder, directly or through a symbolic link, and for what
@@ -136,7 +136,8 @@ fn read_inside(root: &Path, name: &str) -> Result<Option<String>, ProjectError> 
     }
 }
 
-/// The full name of a template that another includes: names count from the root of the including template's project.
+/// Returns the full name of a template that another includes: names count from the root of the including template's
+/// project.
 pub(super) fn join(name: &str, including: &str) -> String {
     let project = including.strip_prefix(BUILTIN).and_then(|rest| rest.split_once('/'));
     match project {

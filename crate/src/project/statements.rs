@@ -58,7 +58,7 @@ pub(super) fn reporting(template: &str, source: &str, first: usize) -> (String, 
     (text, statements)
 }
 
-/// Bytes up to and including `close`, outside of strings and brackets.
+/// Returns the bytes up to and including `close`, outside of strings and brackets.
 fn tag_length(tag: &str, close: &str) -> usize {
     let mut depth = 0usize;
     let mut quote = None;
@@ -80,7 +80,7 @@ fn tag_length(tag: &str, close: &str) -> usize {
     tag.len()
 }
 
-/// The content of `{% … %}` without its signs.
+/// Returns the content of `{% … %}` without its signs.
 fn inner(tag: &str) -> Option<&str> {
     let inner = tag.strip_prefix("{%")?.strip_suffix("%}")?;
     let inner = inner.strip_prefix(['-', '+']).unwrap_or(inner);

@@ -9,13 +9,13 @@ use crate::tokenizer::TokenizerFiles;
 /// The tokenizer of configurations that do not name one.
 pub(super) const DEFAULT: &str = "2k";
 
-/// The names of the built-in tokenizers.
+/// Returns the names of the built-in tokenizers.
 pub fn tokenizer_names() -> Vec<String> {
     TOKENIZERS.iter().map(|(known, _)| (*known).to_owned()).collect()
 }
 
-/// A tokenizer: a built-in one by name, or a folder with `tokenizer.json`, or such a file itself, seen from the current
-/// folder.
+/// Returns a tokenizer: a built-in one by name, or a folder with `tokenizer.json`, or such a file itself, seen from the
+/// current folder.
 ///
 /// # Errors
 /// [`ProjectError`] if it does not exist, which says what was searched for.

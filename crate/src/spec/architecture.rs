@@ -48,12 +48,12 @@ struct NativeSection {
 /// The families that were asked for, by name. They live as long as the process, so that a name is as good as a value.
 static KNOWN: LazyLock<Mutex<HashMap<String, Architecture>>> = LazyLock::new(Mutex::default);
 
-/// The text of a built-in family's file.
+/// Returns the text of a built-in family's file.
 pub(crate) fn family_file(name: &str) -> Option<&'static str> {
     FAMILIES.iter().find(|(known, _)| *known == name).map(|(_, yaml)| *yaml)
 }
 
-/// The names of the built-in families.
+/// Returns the names of the built-in families.
 pub(crate) fn family_names() -> impl Iterator<Item = &'static str> {
     FAMILIES.iter().map(|(name, _)| *name)
 }
@@ -68,7 +68,7 @@ impl Architecture {
     /// is a new version, and a step in `update/migrations` that leads to it.
     pub const VERSION: u64 = 1;
 
-    /// Every built-in family, by name.
+    /// Returns every built-in family, by name.
     pub fn all() -> impl Iterator<Item = Architecture> {
         family_names().filter_map(Self::from_name)
     }
@@ -137,13 +137,13 @@ impl Architecture {
         Self(Box::leak(Box::new(Defaults { name: name.to_owned(), fields, built_in, usual })))
     }
 
-    /// The name in `model_type` and `hf_model_type`.
+    /// Returns the name in `model_type` and `hf_model_type`.
     pub fn name(self) -> &'static str {
         &self.0.name
     }
 
-    /// True if this crate knows the family by itself. Configurations of others are written with every field, so that they
-    /// can be read without the family's file.
+    /// Returns whether this crate knows the family by itself. Configurations of others are written with every field, so
+    /// that they can be read without the family's file.
     pub fn is_built_in(self) -> bool {
         self.0.built_in
     }
@@ -153,12 +153,12 @@ impl Architecture {
         self.0.fields.contains_key(field)
     }
 
-    /// The fields of a native config.json that models of the family share.
+    /// Returns the fields of a native config.json that models of the family share.
     pub(crate) fn shared_fields(self) -> &'static Map<String, Value> {
         &self.0.fields
     }
 
-    /// The `model_type` of native folders.
+    /// Returns the `model_type` of native folders.
     pub fn native_model_type(self) -> String {
         format!("{NATIVE_PREFIX}{}", self.name())
     }

@@ -70,22 +70,22 @@ impl BlockType {
         SIZES.iter().find(|row| row.0 == self).map_or(("q4_0", 32, 18), |row| (row.1, row.2, row.3))
     }
 
-    /// Every type.
+    /// Returns every type.
     pub fn all() -> impl Iterator<Item = Self> {
         SIZES.iter().map(|row| row.0)
     }
 
-    /// The name, such as `q4_k`.
+    /// Returns the name, such as `q4_k`.
     pub fn name(self) -> &'static str {
         self.row().0
     }
 
-    /// How many numbers a block holds.
+    /// Returns how many numbers a block holds.
     pub fn numbers(self) -> usize {
         self.row().1
     }
 
-    /// How many bytes a block takes.
+    /// Returns how many bytes a block takes.
     pub fn bytes(self) -> usize {
         self.row().2
     }

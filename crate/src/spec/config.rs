@@ -134,7 +134,7 @@ impl ModelConfig {
         Ok(())
     }
 
-    /// The configuration of each layer: the model's own, with what its run sets otherwise.
+    /// Returns the configuration of each layer: the model's own, with what its run sets otherwise.
     pub fn layer(&self, index: usize) -> &ModelConfig {
         let mut before = 0;
         for run in &self.layers {

@@ -42,7 +42,7 @@ impl ModelConfig {
         ["dtype", "torch_dtype"].into_iter().all(open)
     }
 
-    /// The family that a native config.json describes.
+    /// Returns the family that a native config.json describes.
     ///
     /// # Errors
     /// [`ConfigError`] if `model_type` is missing, or names no family that this crate knows and not every field is said.
@@ -147,7 +147,7 @@ impl ModelConfig {
         Ok(config)
     }
 
-    /// The fields that are written whatever their values, with both spellings of the element type and of the rotary
+    /// Returns the fields that are written whatever their values, with both spellings of the element type and of the rotary
     /// parameters.
     fn shared_fields(&self) -> Map<String, Value> {
         let mut fields = Map::new();
@@ -158,7 +158,7 @@ impl ModelConfig {
         fields
     }
 
-    /// The choices of parts that are not what the family takes for granted, or all of them.
+    /// Returns the choices of parts that are not what the family takes for granted, or all of them.
     fn part_fields(&self, all: bool) -> Map<String, Value> {
         let usual = Self::usual(self.architecture);
         let outermost_first = PARTS.iter().rev().flat_map(PartFields::fields);
@@ -195,7 +195,7 @@ impl ModelConfig {
         }
     }
 
-    /// Every field that describes the model to the native side, those included that its family takes for granted.
+    /// Returns every field that describes the model to the native side, those included that its family takes for granted.
     pub fn to_all_fields(&self) -> Map<String, Value> {
         let mut fields = self.shared_fields();
         fields.extend(self.part_fields(true));
@@ -203,8 +203,8 @@ impl ModelConfig {
         fields
     }
 
-    /// A native config.json. `source` is what the model was converted from, kept whole for the way back: the family's
-    /// `model_type` at Hugging Face and the configuration.
+    /// Returns a native config.json. `source` is what the model was converted from, kept whole for the way back: the
+    /// family's `model_type` at Hugging Face and the configuration.
     pub fn to_native_json(&self, source: Option<(&str, &Value)>) -> Value {
         let mut fields = self.shared_fields();
         fields.extend(self.part_fields(!self.architecture.is_built_in()));
@@ -221,7 +221,7 @@ impl ModelConfig {
         sorted(fields)
     }
 
-    /// The Hugging Face configuration that a native config.json remembers.
+    /// Returns the Hugging Face configuration that a native config.json remembers.
     pub fn source_of(native: &Value) -> Option<&Value> {
         native.get(SOURCE_KEY).filter(|source| source.is_object())
     }
@@ -238,12 +238,13 @@ fn refuse_misspelt(fields: &Fields<'_>) -> Result<(), ConfigError> {
     }
 }
 
-/// The family in a native `model_type`, ours or Forgather's.
+/// Returns the family in a native `model_type`, ours or Forgather's.
 fn native_type(model_type: &str) -> Option<&str> {
     model_type.strip_prefix(NATIVE_PREFIX).or_else(|| model_type.strip_prefix(FORGATHER_PREFIX))
 }
 
-/// The classes of the Python sources next to a config.json, which transformers imports if `trust_remote_code` allows it.
+/// Returns the classes of the Python sources next to a config.json, which transformers imports if `trust_remote_code`
+/// allows it.
 fn python_classes() -> [(String, Value); 2] {
     let classes = json!({
         "AutoConfig": "configuration_chandlery.ChandleryConfig",

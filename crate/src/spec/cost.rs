@@ -64,7 +64,7 @@ impl ModelSpec {
     }
 }
 
-/// A node and what is below it.
+/// Returns a node and what is below it.
 fn of_node(node: &Node, scope: CostScope) -> Cost {
     let mut cost = Cost::default();
     for child in &node.children {

@@ -61,22 +61,22 @@ impl DType {
         NAMES.iter().find(|row| row.0 == self).map_or(("F32", "float32", 4), |row| (row.1, row.2, row.3))
     }
 
-    /// The name in safetensors headers, such as `BF16`.
+    /// Returns the name in safetensors headers, such as `BF16`.
     pub fn safetensors_name(self) -> &'static str {
         self.row().0
     }
 
-    /// The name in torch and Hugging Face configurations, such as `bfloat16`.
+    /// Returns the name in torch and Hugging Face configurations, such as `bfloat16`.
     pub fn torch_name(self) -> &'static str {
         self.row().1
     }
 
-    /// Bytes of one element; of a whole block where numbers are quantized in blocks, see [`unit`](Self::unit).
+    /// Returns the bytes of one element; of a whole block where numbers are quantized in blocks, see [`unit`](Self::unit).
     pub fn bytes(self) -> usize {
         self.row().2
     }
 
-    /// The smallest piece of data of this type: how many elements it holds, and how many bytes it takes.
+    /// Returns the smallest piece of data of this type: how many elements it holds, and how many bytes it takes.
     pub fn unit(self) -> (usize, usize) {
         match self {
             DType::Block(block) => (block.numbers(), block.bytes()),

@@ -117,7 +117,7 @@ impl Fields<'_> {
         value.as_str().map(Some).ok_or_else(|| self.invalid(field, value, "a string"))
     }
 
-    /// A word out of a closed list.
+    /// Returns a word out of a closed list.
     pub(super) fn word<T>(&self, field: &str, words: &[(&str, T)]) -> Result<Option<T>, ConfigError>
     where
         T: Clone,

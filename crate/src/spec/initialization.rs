@@ -80,7 +80,7 @@ pub enum Distribution {
 }
 
 impl Distribution {
-    /// The distribution of a parameter of a map from `inputs` to `outputs`.
+    /// Returns the distribution of a parameter of a map from `inputs` to `outputs`.
     pub fn of(self, inputs: usize, outputs: usize) -> Init {
         match self {
             Distribution::Zeros => Init::Zeros,
@@ -100,7 +100,7 @@ impl Distribution {
 pub(crate) const POSITIONS: Distribution = Distribution::Normal { std: 0.02 };
 
 impl Initialization {
-    /// The name in config.json, if it is not a list of rules.
+    /// Returns the name in config.json, if it is not a list of rules.
     pub fn name(&self) -> Option<&'static str> {
         match self {
             Initialization::Llama => Some("llama"),
@@ -111,7 +111,7 @@ impl Initialization {
         }
     }
 
-    /// The rules as they apply to a model, in order.
+    /// Returns the rules as they apply to a model, in order.
     pub fn rules(&self, config: &ModelConfig) -> Vec<InitRule> {
         let layers = config.num_hidden_layers;
         let head_std = (config.hidden_size as f64).powf(-0.5);

@@ -12,7 +12,7 @@ pub fn parse_json(text: &str) -> serde_json::Result<Value> {
     serde_json::from_str(text).or_else(|error| serde_json::from_str(&in_json(text)).map_err(|_| error))
 }
 
-/// The text with words for numbers replaced where they stand for themselves.
+/// Returns the text with words for numbers replaced where they stand for themselves.
 fn in_json(text: &str) -> String {
     let (mut out, mut rest, mut quoted) = (String::with_capacity(text.len()), text, false);
     while let Some(character) = rest.chars().next() {

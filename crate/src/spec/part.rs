@@ -212,7 +212,7 @@ pub struct LocalParam {
 }
 
 impl Leaf {
-    /// The parameters of this part: the only place where a shape is written.
+    /// Returns the parameters of this part: the only place where a shape is written.
     pub fn params(&self) -> Vec<LocalParam> {
         let param = |name, kind, shape: &[usize], init| LocalParam {
             name,

@@ -17,12 +17,12 @@ use serde::{Deserialize, Serialize};
 pub struct ParamPath(String);
 
 impl ParamPath {
-    /// The whole name.
+    /// Returns the whole name.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// The segments between dots.
+    /// Returns the segments between dots.
     pub fn segments(&self) -> impl Iterator<Item = &str> {
         self.0.split('.')
     }
@@ -37,24 +37,24 @@ impl ParamPath {
         Self(self.0.rsplit_once('.').map_or_else(String::new, |(parent, _)| parent.to_owned()))
     }
 
-    /// The last segment.
+    /// Returns the last segment.
     pub fn last(&self) -> &str {
         self.0.rsplit('.').next().unwrap_or_default()
     }
 
-    /// The first number among the segments: the layer's, for a parameter of a layer.
+    /// Returns the first number among the segments: the layer's, for a parameter of a layer.
     pub fn layer(&self) -> Option<usize> {
         self.segments().find_map(|segment| segment.parse().ok())
     }
 
-    /// The path up to and with the first number among the segments, if there is one.
+    /// Returns the path up to and with the first number among the segments, if there is one.
     pub fn up_to_layer(&self) -> Option<Self> {
         let segments: Vec<&str> = self.segments().collect();
         let number = segments.iter().position(|segment| segment.parse::<usize>().is_ok())?;
         Some(Self(segments[..=number].join(".")))
     }
 
-    /// The path with every numeric segment replaced by `*`, and the first of the numbers: what tables fold on.
+    /// Returns the path with every numeric segment replaced by `*`, and the first of the numbers: what tables fold on.
     pub fn folded(&self) -> (String, Option<usize>) {
         let fold = |segment| if str::parse::<usize>(segment).is_ok() { "*" } else { segment };
         (self.segments().map(fold).collect::<Vec<_>>().join("."), self.layer())

@@ -39,7 +39,7 @@ impl Quantization {
         Self { groups, ignore, recipe: Some(recipe.name().to_owned()) }
     }
 
-    /// The scheme of the linear layer of this name; `None` if it is not quantized.
+    /// Returns the scheme of the linear layer of this name; `None` if it is not quantized.
     pub fn scheme_of(&self, module: &str) -> Option<Scheme> {
         let named = |targets: &[String]| targets.iter().any(|target| names(target, module));
         if named(&self.ignore) {
@@ -98,7 +98,7 @@ impl Quantization {
         node
     }
 
-    /// The first linear layer whose width its groups do not divide: its name, width and group.
+    /// Returns the first linear layer whose width its groups do not divide: its name, width and group.
     pub(super) fn misfit(root: &Node) -> Option<(String, usize, usize)> {
         if let Part::Leaf(Leaf::Linear { inputs, quantized: Some(scheme), .. }) = &root.part
             && let Granularity::Group(size) = scheme.granularity
@@ -110,7 +110,8 @@ impl Quantization {
     }
 }
 
-/// Whether a target names the linear layer `module`: by its class, its name, or a pattern for the start of its name.
+/// Returns whether a target names the linear layer `module`: by its class, its name, or a pattern for the start of its
+/// name.
 fn names(target: &str, module: &str) -> bool {
     match target.strip_prefix(PATTERN) {
         Some(pattern) => pattern_of(pattern).is_ok_and(|pattern| pattern.is_match(module)),
@@ -118,12 +119,12 @@ fn names(target: &str, module: &str) -> bool {
     }
 }
 
-/// The pattern of a target, without `re:`.
+/// Returns the pattern of a target, without `re:`.
 pub(super) fn pattern_of(pattern: &str) -> Result<Regex, regex::Error> {
     Regex::new(&format!("^(?:{pattern})"))
 }
 
-/// The pattern in a target, if it is one.
+/// Returns the pattern in a target, if it is one.
 pub(super) fn pattern_in(target: &str) -> Option<&str> {
     target.strip_prefix(PATTERN)
 }

@@ -157,7 +157,7 @@ fn arguments_from(fields: &Fields<'_>) -> Result<Arguments, ConfigError> {
 }
 
 impl Quantization {
-    /// The block as compressed-tensors, and with it transformers, reads it.
+    /// Returns the block as compressed-tensors, and with it transformers, reads it.
     pub fn to_json(&self) -> Value {
         let mut groups = Map::new();
         let mut formats: Vec<&str> = Vec::new();

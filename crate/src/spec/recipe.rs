@@ -47,7 +47,7 @@ impl Recipe {
         Recipe::Float8DynamicActFloat8Weight,
     ];
 
-    /// Its name.
+    /// Returns its name.
     pub fn name(self) -> &'static str {
         match self {
             Recipe::Int8DynamicActInt4Weight => "int8-dynamic-act-int4-weight",
@@ -76,7 +76,7 @@ impl Recipe {
         })
     }
 
-    /// What it makes of a linear layer.
+    /// Returns what it makes of a linear layer.
     pub fn scheme(self) -> Scheme {
         let (weights, granularity, packed, activations) = match self {
             Recipe::Int8DynamicActInt4Weight => {
@@ -116,7 +116,8 @@ impl Diagnose for RecipeMisfit {
 }
 
 impl Recipe {
-    /// What it makes of a model: every linear layer is quantized, except the head, which stays as it is, and maps that are
+    /// Returns what it makes of a model: every linear layer is quantized, except the head, which stays as it is, and maps
+    /// that are
     /// not used as such. Where the recipe's groups do not divide every width, the largest power of two that does is the
     /// group of all.
     ///

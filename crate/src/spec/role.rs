@@ -65,7 +65,7 @@ impl RoleGroup {
     pub const ALL: &'static [RoleGroup] =
         &[RoleGroup::Embedding, RoleGroup::Attention, RoleGroup::FeedForward, RoleGroup::Norms, RoleGroup::Head];
 
-    /// The name in reports.
+    /// Returns the name in reports.
     pub fn name(self) -> &'static str {
         match self {
             RoleGroup::Embedding => "embedding",
@@ -78,7 +78,7 @@ impl RoleGroup {
 }
 
 impl Role {
-    /// What it is counted with.
+    /// Returns what it is counted with.
     pub fn group(self) -> RoleGroup {
         match self {
             Role::TokenEmbedding | Role::PositionEmbedding => RoleGroup::Embedding,
@@ -132,7 +132,7 @@ impl Role {
         matches!(self, Role::QueryKey)
     }
 
-    /// The role of a native name outside of the layers; all models have the same names there.
+    /// Returns the role of a native name outside of the layers; all models have the same names there.
     pub fn of_native_name(path: &ParamPath) -> Option<Self> {
         let config = ModelConfig { final_norm: true, ..ModelConfig::usual(Architecture::from_name("llama").unwrap()) };
         let module = |path: &ParamPath| path.parent();

@@ -79,7 +79,7 @@ impl Scheme {
         }
     }
 
-    /// Bytes of a row of numbers; packed rows end with a whole word.
+    /// Returns the bytes of a row of numbers; packed rows end with a whole word.
     pub fn row_bytes(&self, inputs: usize) -> usize {
         if self.packed { (inputs * self.weights.bits()).div_ceil(32) * 4 } else { inputs }
     }
@@ -87,8 +87,8 @@ impl Scheme {
     /// What files call the scales of a quantized weight.
     pub const SCALES: &'static str = "weight_scale";
 
-    /// The tensors that stand for a weight `[outputs, inputs]`, as compressed-tensors names them: `weight_packed` and
-    /// `weight_shape`, or `weight`, and `weight_scale`. Scales are computed with in float32 whatever they are stored in.
+    /// Returns the tensors that stand for a weight `[outputs, inputs]`, as compressed-tensors names them: `weight_packed`
+    /// and `weight_shape`, or `weight`, and `weight_scale`. Scales are computed with in float32 whatever they are stored in.
     pub fn params(&self, inputs: usize, outputs: usize) -> Vec<LocalParam> {
         let param = |name, kind, shape: &[usize], dtype| LocalParam {
             name,

@@ -30,7 +30,7 @@ impl TensorRow {
         Self { path, shape, dtype, init: None, tied_to: None, trainable: true, role: None }
     }
 
-    /// Number of elements.
+    /// Returns the number of elements.
     pub fn elements(&self) -> u64 {
         self.shape.iter().map(|&dim| dim as u64).product()
     }
@@ -40,7 +40,7 @@ impl TensorRow {
         if self.tied_to.is_some() { 0 } else { self.elements() }
     }
 
-    /// Bytes of storage that this row adds: none if tied.
+    /// Returns the bytes of storage that this row adds: none if tied.
     pub fn bytes(&self) -> u64 {
         let (elements, bytes) = self.dtype.unit();
         self.parameters() / elements as u64 * bytes as u64
@@ -69,7 +69,7 @@ pub struct TableDiff {
 }
 
 impl TableDiff {
-    /// True if both tables hold the same names, shapes and types.
+    /// Returns whether both tables hold the same names, shapes and types.
     pub fn is_empty(&self) -> bool {
         self.removed.is_empty() && self.added.is_empty() && self.changed.is_empty()
     }
@@ -97,22 +97,22 @@ impl TensorTable {
         Self::from_rows(std::mem::take(&mut self.0.rows))
     }
 
-    /// The rows.
+    /// Returns the rows.
     pub fn rows(&self) -> &[TensorRow] {
         &self.0.rows
     }
 
-    /// The row of this name.
+    /// Returns the row of this name.
     pub fn get(&self, path: &ParamPath) -> Option<&TensorRow> {
         self.0.index.get(path).map(|&at| &self.0.rows[at])
     }
 
-    /// The rows of this role, in order.
+    /// Returns the rows of this role, in order.
     pub fn of_role(&self, role: Role) -> impl Iterator<Item = &TensorRow> {
         self.0.rows.iter().filter(move |row| row.role == Some(role))
     }
 
-    /// Number of names, tied ones included.
+    /// Returns the number of names, tied ones included.
     pub fn len(&self) -> usize {
         self.0.rows.len()
     }
@@ -122,22 +122,22 @@ impl TensorTable {
         self.0.rows.is_empty()
     }
 
-    /// Parameters, tied tensors counted once.
+    /// Returns the parameters, tied tensors counted once.
     pub fn parameters(&self) -> u64 {
         self.0.rows.iter().map(TensorRow::parameters).sum()
     }
 
-    /// Parameters that training changes, tied tensors counted once.
+    /// Returns the parameters that training changes, tied tensors counted once.
     pub fn trainable(&self) -> u64 {
         self.0.rows.iter().filter(|row| row.trainable).map(TensorRow::parameters).sum()
     }
 
-    /// Bytes of storage, tied tensors counted once.
+    /// Returns the bytes of storage, tied tensors counted once.
     pub fn bytes(&self) -> u64 {
         self.0.rows.iter().map(TensorRow::bytes).sum()
     }
 
-    /// Bytes of storage by element type.
+    /// Returns the bytes of storage by element type.
     pub fn bytes_by_dtype(&self) -> BTreeMap<DType, u64> {
         let mut bytes = BTreeMap::new();
         for row in &self.0.rows {

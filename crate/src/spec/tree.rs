@@ -66,7 +66,7 @@ impl Node {
         self
     }
 
-    /// The child of this role.
+    /// Returns the child of this role.
     pub fn child(&self, role: Role) -> Option<&Node> {
         self.children.iter().find(|child| child.role == Some(role))
     }
@@ -98,7 +98,7 @@ impl ModelSpec {
         Self { root, ties }
     }
 
-    /// Every linear layer that has a weight of its own, in the order of a forward pass.
+    /// Returns every linear layer that has a weight of its own, in the order of a forward pass.
     pub fn linear_layers(&self) -> Vec<LinearLayer> {
         let mut maps = Vec::new();
         walk(&self.root, &ParamPath::from(""), &mut |path, node, leaf| {
@@ -111,12 +111,12 @@ impl ModelSpec {
         maps
     }
 
-    /// The names of the leaves of this role, without those of their parameters.
+    /// Returns the names of the leaves of this role, without those of their parameters.
     pub fn modules(&self, role: Role) -> Vec<ParamPath> {
         modules(&self.root, role)
     }
 
-    /// Every parameter with its shape, in the order a forward pass meets them, all stored as `dtype`.
+    /// Returns every parameter with its shape, in the order a forward pass meets them, all stored as `dtype`.
     pub fn table(&self, dtype: DType) -> TensorTable {
         let mut rows = Vec::new();
         walk(&self.root, &ParamPath::from(""), &mut |path, node, leaf| {
@@ -148,7 +148,7 @@ fn modules(root: &Node, role: Role) -> Vec<ParamPath> {
     found
 }
 
-/// The head's weight is the embedding's.
+/// Returns the tie of the head's weight to the embedding's, if the model has both.
 fn ties(root: &Node) -> Vec<Tie> {
     let weight = |role| modules(root, role).into_iter().map(|module| module.join("weight"));
     weight(Role::Head).zip(weight(Role::TokenEmbedding)).map(|(alias, target)| Tie { alias, target }).collect()

@@ -16,7 +16,7 @@ fn wrong(what: impl Into<String>, place: impl std::fmt::Display, advice: &str) -
     TokenizerError::Text { what: what.into(), place: place.to_string(), advice: advice.to_owned() }
 }
 
-/// The files that paths and patterns name, in order, each once. `*` and `?` match inside a name, `**` any folders.
+/// Returns the files that paths and patterns name, in order, each once. `*` and `?` match inside a name, `**` any folders.
 ///
 /// # Errors
 /// [`TokenizerError::Text`] for a path that is not a file, and for a pattern that does not match any.
@@ -110,7 +110,7 @@ impl<'a> Pieces<'a> {
         }
     }
 
-    /// The next piece: a document of JSON lines, or some lines of a plain text.
+    /// Returns the next piece: a document of JSON lines, or some lines of a plain text.
     pub(super) fn next_piece(&mut self) -> Result<Option<String>, TokenizerError> {
         match self.field {
             Some(field) => loop {

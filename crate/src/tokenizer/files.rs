@@ -79,8 +79,8 @@ impl TokenizerFiles {
         Self { folder: folder.into(), files, parsed: OnceLock::new(), outline: OnceLock::new() }
     }
 
-    /// Names and contents as they should be written: `tokenizer_class` is one that transformers 4.57 and 5.x both
-    /// know; everything else is carried as it was.
+    /// Returns the names and contents as they should be written: `tokenizer_class` is one that transformers 4.57 and 5.x
+    /// both know; everything else is carried as it was.
     pub fn to_write(&self) -> Vec<(String, Vec<u8>)> {
         let mut files = self.files.clone();
         for (name, bytes) in &mut files {
@@ -132,7 +132,7 @@ impl TokenizerFiles {
         Ok(())
     }
 
-    /// What writing them into a folder does to it.
+    /// Returns what writing them into a folder does to it.
     ///
     /// # Errors
     /// [`TokenizerError::Folder`] if the folder holds something, unless `force` is given.
@@ -141,12 +141,12 @@ impl TokenizerFiles {
         Ok(FolderChanges::of_whole_folder(folder, writes, &Self::all_names(), &[], force)?)
     }
 
-    /// Every entry of a folder that belongs to its tokenizer, there or not.
+    /// Returns every entry of a folder that belongs to its tokenizer, there or not.
     pub(crate) fn all_names() -> Vec<String> {
         TOKENIZER_FILES.iter().chain([&NAMED_TEMPLATES]).map(|name| (*name).to_owned()).collect()
     }
 
-    /// The names present.
+    /// Returns the names present.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.files.iter().map(|(name, _)| name.as_str())
     }
@@ -155,12 +155,12 @@ impl TokenizerFiles {
         self.files.iter().find(|(file, _)| file == name).map(|(_, bytes)| bytes.as_slice())
     }
 
-    /// A file as JSON, if it is there and is JSON.
+    /// Returns a file as JSON, if it is there and is JSON.
     pub(super) fn json(&self, name: &str) -> Option<Value> {
         serde_json::from_slice(self.bytes(name)?).ok()
     }
 
-    /// A file as a JSON object, `None` if it is not there.
+    /// Returns a file as a JSON object, `None` if it is not there.
     pub(super) fn object(&self, name: &str) -> Result<Option<Map<String, Value>>, TokenizerError> {
         let Some(bytes) = self.bytes(name) else { return Ok(None) };
         serde_json::from_slice(bytes).map(Some).map_err(|error| TokenizerError::Invalid {
@@ -169,7 +169,7 @@ impl TokenizerFiles {
         })
     }
 
-    /// A file as text.
+    /// Returns a file as text.
     pub(super) fn text(&self, name: &str) -> Result<&str, TokenizerError> {
         std::str::from_utf8(self.bytes(name).unwrap_or_default())
             .map_err(|error| TokenizerError::Invalid { path: self.folder.join(name), reason: error.to_string() })
@@ -187,7 +187,7 @@ impl TokenizerFiles {
         Self { folder: self.folder.clone(), files, parsed: OnceLock::new(), outline: OnceLock::new() }
     }
 
-    /// The folder or built-in name they are from.
+    /// Returns the folder or built-in name they are from.
     pub(super) fn folder(&self) -> &Path {
         &self.folder
     }
@@ -196,7 +196,7 @@ impl TokenizerFiles {
         TokenizerError::Failed { folder: self.folder.clone(), reason: reason.to_string() }
     }
 
-    /// The tokenizer itself.
+    /// Returns the tokenizer itself.
     ///
     /// # Errors
     /// [`TokenizerError::Missing`] without a tokenizer, [`TokenizerError::SlowOnly`] if its files are of a kind that only
@@ -220,7 +220,7 @@ impl TokenizerFiles {
         }
     }
 
-    /// The added tokens, and those that have a role.
+    /// Returns the added tokens, and those that have a role.
     pub(super) fn outline(&self) -> Result<&Outline, TokenizerError> {
         if let Some(outline) = self.outline.get() {
             return Ok(outline);
@@ -235,7 +235,7 @@ impl TokenizerFiles {
         TokenizerError::Invalid { path: self.folder.join("tokenizer.json"), reason: reason.to_string() }
     }
 
-    /// The rows that an embedding needs: one more than the largest id.
+    /// Returns the rows that an embedding needs: one more than the largest id.
     ///
     /// # Errors
     /// [`TokenizerError`] if there is no tokenizer, or its file cannot be read.
@@ -243,7 +243,7 @@ impl TokenizerFiles {
         Ok(self.outline()?.next as usize)
     }
 
-    /// The ids of tokens by their texts, `None` for unknown ones. The tokenizer is not built for it.
+    /// Returns the ids of tokens by their texts, `None` for unknown ones. The tokenizer is not built for it.
     ///
     /// # Errors
     /// [`TokenizerError`] if there is no tokenizer, or its file cannot be read.
@@ -276,8 +276,8 @@ impl TokenizerFiles {
         Ok(encoding.get_ids().to_vec())
     }
 
-    /// The token of each role, such as `bos_token`: tokenizer_config.json's, else that of special_tokens_map.json, where
-    /// older formats keep it. It may be missing from the vocabulary.
+    /// Returns the token of each role, such as `bos_token`: tokenizer_config.json's, else that of special_tokens_map.json,
+    /// where older formats keep it. It may be missing from the vocabulary.
     pub fn role_text(&self, role: &str) -> Option<String> {
         ["tokenizer_config.json", "special_tokens_map.json"].iter().find_map(|name| {
             let token = self.json(name)?.get(role)?.clone();
@@ -285,7 +285,7 @@ impl TokenizerFiles {
         })
     }
 
-    /// The id of a role's token: `bos_token`, `eos_token`, `pad_token`, `unk_token`, ...
+    /// Returns the id of a role's token: `bos_token`, `eos_token`, `pad_token`, `unk_token`, ...
     pub fn role(&self, role: &str) -> Option<u32> {
         self.outline().ok()?.id(&self.role_text(role)?)
     }

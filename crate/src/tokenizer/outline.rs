@@ -55,7 +55,7 @@ impl Outline {
         Ok(Self { special, added: head.added_tokens, post_processor: head.post_processor, next, ids })
     }
 
-    /// The id of a token that was added or asked for.
+    /// Returns the id of a token that was added or asked for.
     pub(super) fn id(&self, token: &str) -> Option<u32> {
         self.ids.get(token).copied()
     }
@@ -70,7 +70,7 @@ fn content(entry: &Map<String, Value>) -> Option<&str> {
     entry.get("content")?.as_str().filter(|content| !content.is_empty())
 }
 
-/// How many tokens the model's vocabulary has, and the ids of the wanted ones among them.
+/// Returns how many tokens the model's vocabulary has, and the ids of the wanted ones among them.
 pub(super) fn vocabulary(text: &[u8], wanted: HashSet<&str>) -> Result<(u32, HashMap<String, u32>), serde_json::Error> {
     let mut search = Search { wanted, len: 0, ids: HashMap::new() };
     let mut json = serde_json::Deserializer::from_slice(text);

@@ -52,7 +52,7 @@ pub(super) fn place(origin: &str, text: &str, line: Option<usize>) -> String {
     }
 }
 
-/// One line of at most 100 characters.
+/// Returns one line of at most 100 characters.
 pub(super) fn short(text: &str) -> String {
     let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
     if text.chars().count() <= 100 { text } else { text.chars().take(99).chain(['…']).collect() }

@@ -17,12 +17,12 @@ pub struct TokenOptions {
 }
 
 impl TokenOptions {
-    /// Whether tokens or rows were asked for. What is merely usual must not fail a command.
+    /// Returns whether tokens or rows were asked for. What is merely usual must not fail a command.
     pub(crate) fn changes_rows(&self) -> bool {
         self.add_tokens.is_some() || self.pad_to_multiple.is_some()
     }
 
-    /// The tokens to add: those that were named, else `[PAD]` where it is missing, else none.
+    /// Returns the tokens to add: those that were named, else `[PAD]` where it is missing, else none.
     pub(crate) fn tokens(&self) -> Result<AddTokens, TokenizerError> {
         match &self.add_tokens {
             Some(name) => AddTokens::open(name),
@@ -31,7 +31,7 @@ impl TokenOptions {
         }
     }
 
-    /// The chat template that was named.
+    /// Returns the chat template that was named.
     pub(crate) fn template(&self) -> Result<Option<ChatTemplate>, TokenizerError> {
         self.chat_template.as_deref().map(ChatTemplate::open).transpose()
     }

@@ -250,7 +250,7 @@ fn splitting() -> ByteLevel {
     ByteLevel::new(false, true, true)
 }
 
-/// The words of a text and how often each occurs.
+/// Returns the words of a text and how often each occurs.
 fn words(text: &str) -> Result<HashMap<String, u64>, TokenizerError> {
     let mut normalized = NormalizedString::from(text);
     NFC.normalize(&mut normalized).map_err(failed)?;

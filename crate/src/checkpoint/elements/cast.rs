@@ -21,7 +21,7 @@ pub(crate) enum CastFault {
 }
 
 impl CastFault {
-    /// The error for a tensor of the checkpoint at `path`.
+    /// Returns the error for a tensor of the checkpoint at `path`.
     pub(crate) fn of(self, tensor: impl ToString, (from, to): (DType, DType), path: &Path) -> CheckpointError {
         let (tensor, path) = (tensor.to_string(), path.to_owned());
         match self {
@@ -107,8 +107,8 @@ fn narrow(floats: &[f32], to: DType, target: &mut [u8]) {
     }
 }
 
-/// The number in a byte with four bits of exponent and three of fraction, as OCP's E4M3 has them: no infinities, and one
-/// pattern that is not a number.
+/// Returns the number in a byte with four bits of exponent and three of fraction, as OCP's E4M3 has them: no infinities,
+/// and one pattern that is not a number.
 fn four_bits_of_exponent(raw: u8) -> f32 {
     let (exponent, fraction) = (i32::from(raw >> 3 & 15), f32::from(raw & 7));
     let magnitude = match (exponent, raw & 7) {
@@ -119,8 +119,8 @@ fn four_bits_of_exponent(raw: u8) -> f32 {
     if raw & 0x80 != 0 { -magnitude } else { magnitude }
 }
 
-/// The upper half of a float32, rounded to nearest even; what is not a number stays so. Without a branch, so that the
-/// compiler can use vector registers.
+/// Returns the upper half of a float32, rounded to nearest even; what is not a number stays so. Without a branch, so that
+/// the compiler can use vector registers.
 fn bf16_bits(value: f32) -> u16 {
     let bits = value.to_bits();
     let rounded = (bits.wrapping_add(0x7fff + ((bits >> 16) & 1)) >> 16) as u16;

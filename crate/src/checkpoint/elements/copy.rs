@@ -159,7 +159,8 @@ impl TensorSource for CheckpointCopy<'_> {
     }
 }
 
-/// Bytes to read for one block of a cast: whole elements, and not so many that the buffers of all threads take more than
+/// Returns the bytes to read for one block of a cast: whole elements, and not so many that the buffers of all threads take
+/// more than
 /// [`CAST_MEMORY`].
 fn cast_block(from: DType, to: DType) -> usize {
     let element = from.bytes() + to.bytes();

@@ -50,7 +50,7 @@ pub enum Piece {
 }
 
 impl Piece {
-    /// The source tensors that it is taken from.
+    /// Returns the source tensors that it is taken from.
     pub fn tensors(&self) -> Vec<&ParamPath> {
         match self {
             Piece::Tensor(tensor) | Piece::Rows { tensor, .. } | Piece::Shifted { tensor, .. } => vec![tensor],
@@ -77,7 +77,7 @@ pub(in crate::checkpoint) enum Stretch<'a> {
 }
 
 impl Stretch<'_> {
-    /// How many elements of a tensor of type `made` it holds.
+    /// Returns how many elements of a tensor of type `made` it holds.
     fn elements(&self, made: DType) -> u64 {
         match self {
             Self::Stored { len, dtype, .. } => len / dtype.bytes() as u64,
@@ -111,13 +111,13 @@ impl<'a> Pieces<'a> {
         Self { exact: false, ..self }
     }
 
-    /// Whether a constant is added to the elements of this tensor.
+    /// Returns whether a constant is added to the elements of this tensor.
     pub(crate) fn adds_to(&self, path: &ParamPath) -> bool {
         let shifted = |piece: &Piece| matches!(piece, Piece::Shifted { .. });
         self.pieces.get(path).is_some_and(|pieces| pieces.iter().any(shifted))
     }
 
-    /// What the source calls `path`, if that is one tensor there; else `path` itself.
+    /// Returns what the source calls `path`, if that is one tensor there; else `path` itself.
     pub(crate) fn stored_name<'b>(&'b self, path: &'b ParamPath) -> &'b ParamPath {
         match self.pieces.get(path).map(Vec::as_slice) {
             Some([Piece::Tensor(from)]) => from,
@@ -125,12 +125,12 @@ impl<'a> Pieces<'a> {
         }
     }
 
-    /// The file or index that they come from.
+    /// Returns the file or index that they come from.
     pub(crate) fn origin(&self) -> &Path {
         self.from.path()
     }
 
-    /// What a tensor is made of, from its first byte to its last.
+    /// Returns what a tensor is made of, from its first byte to its last.
     pub(in crate::checkpoint) fn stretches(&self, row: &TensorRow) -> Result<Vec<Stretch<'a>>, CheckpointError> {
         let whole = [Piece::Tensor(row.path.clone())];
         let pieces = self.pieces.get(&row.path).map_or(&whole[..], Vec::as_slice);
@@ -165,8 +165,8 @@ impl<'a> Pieces<'a> {
         Ok(Stretch::Stored { file, start: extent.start + offset, len, dtype: extent.dtype })
     }
 
-    /// The elements of a tensor with a constant added. Where the written type is at least as wide as the stored one, what was
-    /// added can be taken away again, and every bit is as before; else the sum is rounded as a cast rounds.
+    /// Returns the elements of a tensor with a constant added. Where the written type is at least as wide as the stored
+    /// one, what was added can be taken away again, and every bit is as before; else the sum is rounded as a cast rounds.
     fn shifted(
         &self,
         tensor: &ParamPath,
@@ -207,7 +207,7 @@ impl<'a> Pieces<'a> {
         Ok(made)
     }
 
-    /// A whole tensor, in memory.
+    /// Returns a whole tensor, in memory.
     ///
     /// # Errors
     /// What reading fails with, or an interrupt.

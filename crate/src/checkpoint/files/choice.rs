@@ -51,12 +51,12 @@ impl CheckpointChoice {
         Self { path: path.to_owned(), reason: ChoiceReason::Named, passed_over: Vec::new() }
     }
 
-    /// The training step, if the weights are those of a numbered checkpoint.
+    /// Returns the training step, if the weights are those of a numbered checkpoint.
     pub fn step(&self) -> Option<u64> {
         step_of(&self.path)
     }
 
-    /// The choice in a few words, such as `run/checkpoints/checkpoint-1000 (the newest checkpoint)`.
+    /// Returns the choice in a few words, such as `run/checkpoints/checkpoint-1000 (the newest checkpoint)`.
     pub fn in_words(&self) -> String {
         let why = match self.reason {
             // A file is not a choice among others.
@@ -78,7 +78,7 @@ impl CheckpointChoice {
         self.passed_over.iter().map(warning).collect()
     }
 
-    /// The JSON form.
+    /// Returns the JSON form.
     pub fn report(&self) -> Value {
         let reason = match self.reason {
             ChoiceReason::Named => "named",
@@ -163,7 +163,7 @@ impl Checkpoint {
     }
 }
 
-/// The folder below the model folder that the weights lie in, if they are links there.
+/// Returns the folder below the model folder that the weights lie in, if they are links there.
 fn linked_folder(model: &Path, weights: &Path) -> Option<PathBuf> {
     let own = model.canonicalize().ok()?;
     let target = weights.canonicalize().ok()?;

@@ -149,13 +149,13 @@ impl FolderChanges {
         (!self.overwrites.is_empty() || !self.removes.is_empty()).then(|| losses.in_words())
     }
 
-    /// The JSON form.
+    /// Returns the JSON form.
     pub fn report(&self) -> Value {
         json!({ "writes": self.writes, "overwrites": self.overwrites, "removes": self.removes, "stays": self.stays })
     }
 }
 
-/// Names in one line, the first few of many.
+/// Returns the names in one line, the first few of many.
 pub fn listed(names: &[String]) -> String {
     const SHOWN: usize = 12;
     let first = names.iter().take(SHOWN).map(String::as_str).collect::<Vec<_>>().join(", ");

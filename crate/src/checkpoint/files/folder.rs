@@ -219,7 +219,7 @@ fn remove_leftovers(parent: &Path, prefix: &str) {
     }
 }
 
-/// The parent of a new folder, and its name.
+/// Returns the parent of a new folder, and its name.
 fn place(destination: &Path) -> (&Path, &OsStr) {
     let parent = destination.parent().filter(|parent| !parent.as_os_str().is_empty());
     (parent.unwrap_or(Path::new(".")), destination.file_name().unwrap_or_default())

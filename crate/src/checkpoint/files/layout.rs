@@ -18,18 +18,19 @@ pub const CHECKPOINTS: &str = "checkpoints";
 /// The weights of a model folder in the GGUF format.
 pub const GGUF_FILE: &str = "model.gguf";
 
-/// The file that opens a folder's weights: safetensors before PyTorch, a single file before an index, as Hugging Face
-/// loaders choose.
+/// Returns the file that opens a folder's weights: safetensors before PyTorch, a single file before an index, as Hugging
+/// Face loaders choose.
 pub(in crate::checkpoint) fn weights_in(folder: &Path) -> Option<PathBuf> {
     WEIGHTS_NAMES.iter().map(|name| folder.join(name)).find(|path| path.exists())
 }
 
-/// The step number in a folder name such as `checkpoint-1200`.
+/// Returns the step number in a folder name such as `checkpoint-1200`.
 pub fn step_of(checkpoint: &Path) -> Option<u64> {
     checkpoint.file_name()?.to_str()?.strip_prefix("checkpoint-")?.parse().ok()
 }
 
-/// The folders `checkpoints/checkpoint-*` of a model folder, oldest first: by step, then name, then modification time.
+/// Returns the folders `checkpoints/checkpoint-*` of a model folder, oldest first: by step, then name, then modification
+/// time.
 ///
 /// # Errors
 /// [`CheckpointError::Io`] if the folder cannot be listed.

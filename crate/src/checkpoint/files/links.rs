@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use crate::checkpoint::CheckpointError;
 
-/// The file behind an entry of a folder, links followed.
+/// Returns the file behind an entry of a folder, links followed.
 ///
 /// A link may point anywhere inside the model folder, also from a checkpoint to its root, and in the cache of Hugging
 /// Face's hub to the blob it stands for. Files elsewhere were not named by the user: a result to be shared must not

@@ -32,7 +32,8 @@ impl Manifest {
     /// The file's name.
     pub const FILE: &'static str = "checkpoint_manifest.json";
 
-    /// The file's content. Fields about the run that made the weights are null: it is not part of what is handed on.
+    /// Returns the file's content. Fields about the run that made the weights are null: it is not part of what is handed
+    /// on.
     pub fn to_json(&self) -> Value {
         let components: Map<String, Value> =
             self.components.iter().map(|component| (component.key.to_owned(), component.to_json())).collect();

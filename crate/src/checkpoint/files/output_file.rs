@@ -50,7 +50,7 @@ impl OutputFile {
         Self::probed(path, false)
     }
 
-    /// The same for a file whose missing folders are created when it is written.
+    /// Finds out the same for a file whose missing folders are created when it is written.
     ///
     /// # Errors
     /// The file system's refusal.
@@ -79,22 +79,22 @@ impl OutputFile {
         Ok(Self { path: path.to_owned(), target, creates_folders })
     }
 
-    /// The path as it was given.
+    /// Returns the path as it was given.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Whether it is standard output.
+    /// Returns whether it is standard output.
     pub fn is_stdout(&self) -> bool {
         self.target == Target::Stdout
     }
 
-    /// Whether it is a regular file, which can be written several times: the last content counts.
+    /// Returns whether it is a regular file, which can be written several times: the last content counts.
     pub fn is_file(&self) -> bool {
         matches!(self.target, Target::File(_))
     }
 
-    /// Whether both are the same regular file, or both standard output.
+    /// Returns whether both are the same regular file, or both standard output.
     pub fn is_same(&self, other: &Self) -> bool {
         self.target == other.target && self.target != Target::Stream
     }
@@ -120,7 +120,7 @@ impl OutputFile {
     }
 }
 
-/// What a path leads to.
+/// Returns what a path leads to.
 fn target(path: &Path) -> Result<Target> {
     if STDOUT_NAMES.iter().any(|name| path.as_os_str() == OsStr::new(name)) {
         return Ok(Target::Stdout);
@@ -149,7 +149,7 @@ fn target(path: &Path) -> Result<Target> {
     }
 }
 
-/// Whether it is a name for a descriptor, such as `/dev/fd/63` of the shell's `>(…)`.
+/// Returns whether it is a name for a descriptor, such as `/dev/fd/63` of the shell's `>(…)`.
 fn is_descriptor(path: &Path) -> bool {
     let folder = std::fs::canonicalize(folder_of(path));
     folder.is_ok_and(|folder| folder.starts_with("/proc") && folder.file_name() == Some(OsStr::new("fd")))

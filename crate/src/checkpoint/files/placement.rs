@@ -17,7 +17,7 @@ pub enum Placement {
 }
 
 impl Placement {
-    /// The folder below the model folder that holds the weights: empty, or `checkpoints/checkpoint-12/`.
+    /// Returns the folder below the model folder that holds the weights: empty, or `checkpoints/checkpoint-12/`.
     pub fn folder(self) -> String {
         match self {
             Self::Root => String::new(),
@@ -25,7 +25,7 @@ impl Placement {
         }
     }
 
-    /// The links that the root needs to these files of weights: name and target.
+    /// Returns the links that the root needs to these files of weights: name and target.
     pub fn links(self, files: &[String]) -> Vec<(String, String)> {
         match self {
             Self::Root => Vec::new(),

@@ -200,7 +200,7 @@ impl Journal {
         sync_folder(folder)
     }
 
-    /// True if every name stays below the folder: a journal may come with a folder from elsewhere.
+    /// Returns whether every name stays below the folder: a journal may come with a folder from elsewhere.
     fn is_plain(&self) -> bool {
         let names = self.removes.iter().chain(&self.folders).chain(&self.moves);
         let plain = |name: &String| {
@@ -254,7 +254,7 @@ fn list(folder: &Path, prefix: &str, names: &mut Vec<String>) -> Result<(), Chec
     Ok(())
 }
 
-/// True if no folder on the way to a file is a link.
+/// Returns whether no folder on the way to a file is a link.
 fn parents_are_plain(folder: &Path, name: &str) -> bool {
     let parents = name.match_indices('/').map(|(end, _)| folder.join(&name[..end]));
     parents.into_iter().all(|parent| parent.symlink_metadata().is_ok_and(|status| status.is_dir()))

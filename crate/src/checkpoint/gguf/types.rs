@@ -38,12 +38,12 @@ const TYPES: &[(u32, DType)] = &[
     (39, DType::Block(BlockType::Mxfp4)),
 ];
 
-/// The type of this number.
+/// Returns the type of this number.
 pub(super) fn dtype(number: u32) -> Option<DType> {
     TYPES.iter().find(|row| row.0 == number).map(|row| row.1)
 }
 
-/// The number of this type, if GGUF files hold it.
+/// Returns the number of this type, if GGUF files hold it.
 pub(super) fn number(dtype: DType) -> Option<u32> {
     TYPES.iter().find(|row| row.1 == dtype).map(|row| row.0)
 }

@@ -35,7 +35,7 @@ pub enum GgufArray {
 }
 
 impl GgufArray {
-    /// How many values it has.
+    /// Returns how many values it has.
     pub fn len(&self) -> u64 {
         match self {
             GgufArray::Text(values) => values.len() as u64,
@@ -75,12 +75,12 @@ impl GgufMetadata {
         self.0.push((key, value));
     }
 
-    /// The value of a key.
+    /// Returns the value of a key.
     pub fn get(&self, key: &str) -> Option<&GgufValue> {
         self.0.iter().find(|(known, _)| known == key).map(|(_, value)| value)
     }
 
-    /// A text.
+    /// Returns a text.
     pub fn text(&self, key: &str) -> Option<&str> {
         match self.get(key)? {
             GgufValue::Text(text) => Some(text),
@@ -88,7 +88,7 @@ impl GgufMetadata {
         }
     }
 
-    /// A whole number that is not negative.
+    /// Returns a whole number that is not negative.
     pub fn unsigned(&self, key: &str) -> Option<u64> {
         match *self.get(key)? {
             GgufValue::Unsigned(number) => Some(number),
@@ -97,7 +97,7 @@ impl GgufMetadata {
         }
     }
 
-    /// A number.
+    /// Returns a number.
     pub fn number(&self, key: &str) -> Option<f64> {
         match *self.get(key)? {
             GgufValue::F32(number) => Some(number.into()),
@@ -106,7 +106,7 @@ impl GgufMetadata {
         }
     }
 
-    /// The tokens of a vocabulary, or another array of texts.
+    /// Returns the tokens of a vocabulary, or another array of texts.
     pub fn texts(&self, key: &str) -> Option<&[String]> {
         match self.get(key)? {
             GgufValue::Array(GgufArray::Text(texts)) => Some(texts),
@@ -119,7 +119,7 @@ impl GgufMetadata {
         self.0.iter().map(|(key, value)| (key.as_str(), value))
     }
 
-    /// How many keys there are.
+    /// Returns how many keys there are.
     pub fn len(&self) -> usize {
         self.0.len()
     }

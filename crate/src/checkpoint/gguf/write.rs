@@ -4,8 +4,8 @@ use super::value::{GgufArray, GgufMetadata, GgufValue};
 use super::{ALIGNMENT, MAGIC, VERSION, types};
 use crate::spec::TensorRow;
 
-/// The bytes before the first tensor, padding included, and how many bytes each tensor takes with the padding behind it.
-/// Tensors lie in the order of `rows`. `None` if a row has an element type that GGUF files do not hold.
+/// Returns the bytes before the first tensor, padding included, and how many bytes each tensor takes with the padding
+/// behind it. Tensors lie in the order of `rows`. `None` if a row has an element type that GGUF files do not hold.
 pub fn gguf_header(metadata: &GgufMetadata, rows: &[TensorRow]) -> Option<(Vec<u8>, Vec<u64>)> {
     let mut out = MAGIC.to_vec();
     out.extend(VERSION.to_le_bytes());

@@ -87,7 +87,7 @@ impl WeightsFile {
     }
 }
 
-/// The zip's folder, its pickle and the pickle's value.
+/// Returns the zip's folder, its pickle and the pickle's value.
 fn unpickled(zip: &mut Zip) -> Result<(String, Pickle, Id), String> {
     let names: Vec<String> =
         (0..zip.len()).filter_map(|index| Some(zip.by_index(index).ok()?.name().ok()?.to_string())).collect();
@@ -114,7 +114,7 @@ fn contents(zip: &mut Zip, name: &str) -> Result<Vec<u8>, String> {
     Ok(bytes)
 }
 
-/// What the pickle says: every entry of the state dict has to be a tensor.
+/// Returns what the pickle says: every entry of the state dict has to be a tensor.
 fn describe(pickle: &Pickle, root: Id, metadata: &mut HashMap<String, String>) -> Result<Vec<Described>, String> {
     let Node::Dict(outer) = pickle.node(root) else {
         return Err("its pickle is not a dictionary of tensors; save the model's state_dict".to_owned());
@@ -190,8 +190,8 @@ fn malformed() -> String {
     "is described in a way that is not supported".to_owned()
 }
 
-/// The arguments of `_rebuild_tensor_v2`: storage, offset, shape, strides and more. Without `dtype` the storage's class
-/// says it.
+/// Returns the arguments of `_rebuild_tensor_v2`: storage, offset, shape, strides and more. Without `dtype` the storage's
+/// class says it.
 fn rebuilt(pickle: &Pickle, name: &str, args: &[Id], dtype: Option<DType>) -> Result<Described, String> {
     let sizes = |id: Option<&Id>| match id.map(|id| pickle.node(*id)) {
         Some(Node::Sequence(items)) => items
@@ -227,7 +227,7 @@ fn rebuilt(pickle: &Pickle, name: &str, args: &[Id], dtype: Option<DType>) -> Re
     Ok(Described { name: name.to_owned(), dtype, shape, strides, offset, key: key.clone() })
 }
 
-/// True if the elements lie one after the other in the order of their indices.
+/// Returns whether the elements lie one after the other in the order of their indices.
 fn row_major(shape: &[usize], strides: &[usize]) -> bool {
     let mut expected = 1usize;
     for (&dim, &stride) in shape.iter().zip(strides).rev() {
@@ -242,7 +242,7 @@ fn row_major(shape: &[usize], strides: &[usize]) -> bool {
     true
 }
 
-/// Where a tensor's bytes are.
+/// Returns where a tensor's bytes are.
 fn extent(zip: &mut Zip, folder: &str, tensor: &Described, file_size: u64) -> Result<Extent, String> {
     if !row_major(&tensor.shape, &tensor.strides) {
         return Err("it is not stored row by row; call .contiguous() before saving".to_owned());

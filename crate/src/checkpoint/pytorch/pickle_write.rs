@@ -33,7 +33,7 @@ pub(in crate::checkpoint) fn write_shard(
     zip.finish()
 }
 
-/// The pickle, in protocol 2 as torch writes it.
+/// Returns the pickle, in protocol 2 as torch writes it.
 fn state_dict(rows: &[TensorRow], aliases: &[TensorRow], path: &Path) -> Result<Vec<u8>, CheckpointError> {
     let mut out = vec![0x80, 2];
     global(&mut out, "collections", "OrderedDict");

@@ -53,7 +53,7 @@ impl<'a> Input<'a> {
         Ok(taken)
     }
 
-    /// An unsigned little-endian number of up to eight bytes.
+    /// Returns an unsigned little-endian number of up to eight bytes.
     fn number(&mut self, bytes: u64) -> Result<u64, String> {
         Ok(self.take(bytes)?.iter().rev().fold(0, |number, byte| number << 8 | u64::from(*byte)))
     }

@@ -135,7 +135,8 @@ impl<'a> ZipFile<'a> {
     }
 }
 
-/// The header before an entry's bytes, padded so that these begin at a multiple of [`ALIGNMENT`]. Its checksum is zero.
+/// Returns the header before an entry's bytes, padded so that these begin at a multiple of [`ALIGNMENT`]. Its checksum is
+/// zero.
 fn local_header(name: &str, size: u64, at: u64) -> Vec<u8> {
     let mut extra = Vec::new();
     if size >= WIDE {

@@ -27,7 +27,7 @@ pub enum AttentionKind {
 words_or_parts!(AttentionKind in MixerKind::Attention { MultiHead = "multi_head", SingleHead = "single_head" });
 
 impl AttentionKind {
-    /// The name of the parameter that holds ALiBi's slopes.
+    /// Returns the name of the parameter that holds ALiBi's slopes.
     pub fn slopes_name(self) -> &'static str {
         match self {
             AttentionKind::MultiHead | AttentionKind::User(_) => "alibi_slopes",
@@ -116,7 +116,7 @@ fn says_layers(config: &ModelConfig) -> bool {
     config.architecture.says(MAX_WINDOW_LAYERS.name)
 }
 
-/// Whether some layer has a window.
+/// Returns whether some layer has a window.
 fn has_window(config: &ModelConfig) -> bool {
     config.sliding_window.is_some() || config.layers.iter().any(|run| run.config.sliding_window.is_some())
 }

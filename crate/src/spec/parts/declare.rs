@@ -47,7 +47,7 @@ macro_rules! words {
             /// Every value.
             pub const ALL: &'static [$type] = &[$($type::$value),+];
 
-            /// The name in config.json.
+            /// Returns the name in config.json.
             pub fn name(self) -> &'static str {
                 match self {
                     $($type::$value => $word,)+
@@ -85,7 +85,7 @@ macro_rules! words_or_parts {
             /// The names of the built-in ones.
             pub const WORDS: &'static [&'static str] = &[$($word),+];
 
-            /// The name in config.json.
+            /// Returns the name in config.json.
             pub fn name(self) -> &'static str {
                 match self {
                     $($type::$value => $word,)+
@@ -101,7 +101,7 @@ macro_rules! words_or_parts {
                 }
             }
 
-            /// The user's part, if it is one.
+            /// Returns the user's part, if it is one.
             pub fn user_part(self) -> Option<$crate::spec::UserPart> {
                 match self {
                     $($type::$value => None,)+

@@ -38,7 +38,7 @@ pub enum FieldKind {
 }
 
 impl FieldKind {
-    /// Its name in reports.
+    /// Returns its name in reports.
     pub fn name(&self) -> &'static str {
         match self {
             FieldKind::Size | FieldKind::OptionalSize => "int",
@@ -54,7 +54,7 @@ impl FieldKind {
         }
     }
 
-    /// The words that it may be, if it is one of some.
+    /// Returns the words that it may be, if it is one of some.
     pub fn words(&self) -> &'static [&'static str] {
         match self {
             FieldKind::Word(words) | FieldKind::WordOrPart(words) | FieldKind::WordOrList(words) => words,
@@ -238,7 +238,7 @@ impl Field {
         self
     }
 
-    /// One line of help, without a full stop.
+    /// Returns one line of help, without a full stop.
     pub fn help(&self) -> &'static str {
         let help = self.help.trim();
         help.strip_suffix('.').unwrap_or(help)
@@ -264,12 +264,12 @@ impl Field {
         self.aliases
     }
 
-    /// Where its value comes from if it is not given, unless that is the family's default.
+    /// Returns where its value comes from if it is not given, unless that is the family's default.
     pub fn otherwise_words(&self) -> Option<&'static str> {
         self.otherwise
     }
 
-    /// What must hold for it to have an effect, such as `position_embedding: alibi`.
+    /// Returns what must hold for it to have an effect, such as `position_embedding: alibi`.
     pub fn condition(&self) -> Option<&'static str> {
         self.condition.map(|condition| condition.words)
     }
@@ -296,7 +296,7 @@ impl Field {
         self.condition.is_none_or(|condition| (condition.holds)(config))
     }
 
-    /// Whether the exported sources of a model or layer of this configuration read it.
+    /// Returns whether the exported sources of a model or layer of this configuration read it.
     pub fn is_exported(&self, config: &ModelConfig) -> bool {
         (self.exported)(config)
     }
@@ -307,7 +307,7 @@ impl Field {
     }
 }
 
-/// The fields among `given` that `config` was read from and does not hold, with what each needs.
+/// Returns the fields among `given` that `config` was read from and does not hold, with what each needs.
 pub(in crate::spec) fn dropped(given: &Map<String, Value>, config: &ModelConfig) -> Vec<&'static Field> {
     let layers = || config.layers.iter().map(|run| &*run.config);
     let lost = |field: &&Field| {

@@ -57,7 +57,7 @@ pub struct PartFields {
 }
 
 impl PartFields {
-    /// The fields, in order.
+    /// Returns the fields, in order.
     pub fn fields(&self) -> impl Iterator<Item = &'static Field> + use<> {
         self.groups.iter().copied().flatten()
     }
@@ -65,22 +65,22 @@ impl PartFields {
 
 embedding_fields! { feed_forward_fields layer_fields attention_fields position_fields norm_fields dropout_fields head_fields model_fields model_config }
 
-/// Every field of every part.
+/// Returns every field of every part.
 pub fn fields() -> impl Iterator<Item = &'static Field> {
     PARTS.iter().flat_map(PartFields::fields)
 }
 
-/// The part of this name.
+/// Returns the part of this name.
 pub fn part(name: &str) -> Option<&'static PartFields> {
     PARTS.iter().find(|part| part.name == name)
 }
 
-/// The field of this name, or of this other name that is read.
+/// Returns the field of this name, or of this other name that is read.
 pub fn field(name: &str) -> Option<&'static Field> {
     fields().find(|field| field.name == name || field.aliases_of().contains(&name))
 }
 
-/// The names of the built-in parts for a place.
+/// Returns the names of the built-in parts for a place.
 pub(super) fn builtin_words(mixer: MixerKind) -> &'static [&'static str] {
     match mixer {
         MixerKind::Attention => AttentionKind::WORDS,
@@ -116,7 +116,7 @@ pub(super) fn validate(config: &ModelConfig, fault: Fault<'_>) -> Result<(), Con
     Ok(())
 }
 
-/// A linear part of (inputs, outputs); the rules know its parameters by their role.
+/// Returns a linear part of (inputs, outputs); the rules know its parameters by their role.
 fn linear(name: &str, role: Role, (inputs, outputs): (usize, usize), bias: bool, rules: &InitRules) -> Node {
     let init = rules.weight(role, inputs, outputs);
     let bias = bias.then(|| rules.bias(role, inputs, outputs));

@@ -30,7 +30,7 @@ pub enum NormKind {
 words!(NormKind { RmsNorm = "rms_norm", LayerNorm = "layer_norm" });
 
 impl NormKind {
-    /// The field of config.json that holds its ε.
+    /// Returns the field of config.json that holds its ε.
     pub fn eps_field(self) -> &'static str {
         match self {
             NormKind::RmsNorm => RMS_NORM_EPS.name,
@@ -58,7 +58,7 @@ const PLACEMENTS: &[NormPlacement] = &[NormPlacement::Pre, NormPlacement::Post, 
 const PLACEMENT_NAMES: &[&str] = &["pre", "post", "deepnet"];
 
 impl NormPlacement {
-    /// The name in config.json.
+    /// Returns the name in config.json.
     pub fn name(self) -> &'static str {
         match self {
             NormPlacement::Pre => "pre",
@@ -67,7 +67,7 @@ impl NormPlacement {
         }
     }
 
-    /// Where the norm of a branch stands.
+    /// Returns where the norm of a branch stands.
     pub fn position(self) -> NormPosition {
         match self {
             NormPlacement::Pre => NormPosition::Input,

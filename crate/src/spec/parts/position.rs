@@ -26,7 +26,7 @@ pub enum PositionEmbedding {
 }
 
 impl PositionEmbedding {
-    /// The name in config.json.
+    /// Returns the name in config.json.
     pub fn name(&self) -> &'static str {
         match self {
             PositionEmbedding::Rope(_) => "rope",
@@ -103,7 +103,7 @@ pub enum AlibiSlopes {
 words!(AlibiSlopes { Standard = "standard", Alternate = "alternate", Half = "half" });
 
 impl AlibiSlopes {
-    /// The slopes of `heads` heads.
+    /// Returns the slopes of `heads` heads.
     pub fn values(self, heads: usize) -> Vec<f32> {
         let exponent = |head: usize| if heads > 1 { 7.0 * head as f64 / (heads - 1) as f64 } else { 0.0 };
         (0..heads)

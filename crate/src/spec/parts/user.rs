@@ -6,7 +6,7 @@ use crate::spec::{
     Cost, CostScope, Leaf, Mixer, MixerKind, ModelConfig, Node, ParameterForm, Part, Role, UserMixer, UserPart,
 };
 
-/// The part with its parameters. A configuration that the part does not take was refused by `validate`.
+/// Returns the part with its parameters. A configuration that the part does not take was refused by `validate`.
 pub(super) fn node(name: &str, part: UserPart, config: &ModelConfig, rules: &InitRules) -> Node {
     let role = Role::User(part.mixer_kind());
     let leaf = |parameter: crate::spec::PartParameter| match parameter.form {

@@ -47,17 +47,17 @@ impl<'a> PartConfig<'a> {
         self.config.intermediate_size
     }
 
-    /// The ε of the model's norms.
+    /// Returns the ε of the model's norms.
     pub fn norm_eps(&self) -> f64 {
         self.config.norm.eps
     }
 
-    /// An error of this part.
+    /// Returns an error of this part.
     pub fn error(&self, what: impl Into<String>, advice: impl Into<String>) -> PartError {
         PartError { what: what.into(), part: self.part.name().to_owned(), advice: advice.into() }
     }
 
-    /// The part's own field, a number.
+    /// Returns the part's own field, a number.
     ///
     /// # Errors
     /// [`PartError`] if the part does not declare it, or as something else.
@@ -65,7 +65,7 @@ impl<'a> PartConfig<'a> {
         self.field(name, "a number", Value::as_f64)
     }
 
-    /// The part's own field, a whole number.
+    /// Returns the part's own field, a whole number.
     ///
     /// # Errors
     /// As [`number`](Self::number).
@@ -73,7 +73,7 @@ impl<'a> PartConfig<'a> {
         self.field(name, "a size", |value| value.as_u64().and_then(|size| usize::try_from(size).ok()))
     }
 
-    /// The part's own field, true or false.
+    /// Returns the part's own field, true or false.
     ///
     /// # Errors
     /// As [`number`](Self::number).
@@ -81,7 +81,7 @@ impl<'a> PartConfig<'a> {
         self.field(name, "a flag", Value::as_bool)
     }
 
-    /// The part's own field, a word.
+    /// Returns the part's own field, a word.
     ///
     /// # Errors
     /// As [`number`](Self::number).

@@ -16,7 +16,7 @@ pub enum MixerKind {
 }
 
 impl MixerKind {
-    /// The field that chooses a part for this mixer.
+    /// Returns the field that chooses a part for this mixer.
     pub fn field(self) -> &'static str {
         match self {
             MixerKind::Attention => "attention_type",

@@ -79,47 +79,47 @@ impl UserPart {
         Ok(part)
     }
 
-    /// The registered part of this name.
+    /// Returns the registered part of this name.
     pub fn find(name: &str) -> Option<Self> {
         REGISTERED.lock().unwrap_or_else(PoisonError::into_inner).get(name).copied()
     }
 
-    /// Every registered part, by name.
+    /// Returns every registered part, by name.
     pub fn all() -> Vec<Self> {
         REGISTERED.lock().unwrap_or_else(PoisonError::into_inner).values().copied().collect()
     }
 
-    /// Its name.
+    /// Returns its name.
     pub fn name(self) -> &'static str {
         self.0.name
     }
 
-    /// The mixer that it replaces.
+    /// Returns the mixer that it replaces.
     pub fn mixer_kind(self) -> MixerKind {
         self.0.mixer_kind
     }
 
-    /// Its fields.
+    /// Returns its fields.
     pub fn fields(self) -> &'static [PartField] {
         &self.0.fields
     }
 
-    /// Whether it continues after the tokens of a cache.
+    /// Returns whether it continues after the tokens of a cache.
     pub fn caches(self) -> bool {
         self.0.caches
     }
 
-    /// The file that it was compiled from, and its text.
+    /// Returns the file that it was compiled from, and its text.
     pub fn source(self) -> Option<(&'static str, &'static str)> {
         self.0.source.as_ref().map(|(file, text)| (file.as_str(), text.as_str()))
     }
 
-    /// The path of its type in the file that it was compiled from.
+    /// Returns the path of its type in the file that it was compiled from.
     pub(crate) fn type_name(self) -> &'static str {
         self.0.type_name
     }
 
-    /// Its class in Python, for the sources of a model.
+    /// Returns its class in Python, for the sources of a model.
     pub fn python(self) -> Option<&'static str> {
         self.0.python
     }
@@ -160,7 +160,7 @@ impl<'de> Deserialize<'de> for UserPart {
     }
 }
 
-/// The registered parts that an object chooses, for itself or in an entry of `layers`.
+/// Returns the registered parts that an object chooses, for itself or in an entry of `layers`.
 pub(super) fn chosen_by(object: &Map<String, Value>) -> Vec<UserPart> {
     let layers = object.get("layers").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_object);
     let choices = std::iter::once(object).chain(layers).flat_map(|entry| {
@@ -208,18 +208,18 @@ pub(super) fn validate(config: &ModelConfig, fault: parts::Fault<'_>) -> Result<
 }
 
 impl ModelConfig {
-    /// The parts of users that its layers are made of, where layers do not say otherwise.
+    /// Returns the parts of users that its layers are made of, where layers do not say otherwise.
     pub fn user_parts(&self) -> Vec<UserPart> {
         let feed_forward = self.feed_forward_kind.user_part().filter(|_| self.feedforward);
         self.attention.user_part().into_iter().chain(feed_forward).collect()
     }
 
-    /// Whether sources in Python can compute it: users' parts may have none.
+    /// Returns whether sources in Python can compute it: users' parts may have none.
     pub fn has_python(&self) -> bool {
         self.all_user_parts().iter().all(|part| part.python().is_some())
     }
 
-    /// The parts of users in any of its layers.
+    /// Returns the parts of users in any of its layers.
     pub fn all_user_parts(&self) -> Vec<UserPart> {
         let mut all = self.user_parts();
         for part in self.layers.iter().flat_map(|run| run.config.user_parts()) {

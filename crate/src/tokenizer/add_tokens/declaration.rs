@@ -137,8 +137,8 @@ impl AddTokens {
         Self { origin: "the default padding token".to_owned(), text: DEFAULT_PAD.to_owned(), entries: vec![entry] }
     }
 
-    /// What adding them to `tokenizer` means for its files and for an embedding of `vocab_size` rows, which is rounded up
-    /// to a multiple of `pad_to_multiple` rows if that is given. Nothing is changed.
+    /// Returns what adding them to `tokenizer` means for its files and for an embedding of `vocab_size` rows, which is
+    /// rounded up to a multiple of `pad_to_multiple` rows if that is given. Nothing is changed.
     ///
     /// # Errors
     /// [`TokenizerError`] for a tokenizer that cannot be read, or a row to copy that does not exist.

@@ -24,7 +24,7 @@ impl Edits {
     }
 }
 
-/// The files with the edits, `None` if nothing is different.
+/// Returns the files with the edits, `None` if nothing is different.
 pub(super) fn apply(files: &TokenizerFiles, edits: &Edits) -> Result<Option<TokenizerFiles>, TokenizerError> {
     let mut changed = Vec::new();
     if !edits.added.is_empty() {
@@ -84,7 +84,8 @@ fn definition(files: &TokenizerFiles, edits: &Edits) -> Result<String, Tokenizer
     Ok(replaced(files.text("tokenizer.json")?, "added_tokens", &Value::Array(added)))
 }
 
-/// What transformers gives a token that is added by its text: special ones are looked for in the text as it was written.
+/// Returns what transformers gives a token that is added by its text: special ones are looked for in the text as it was
+/// written.
 fn flags(special: bool) -> [(&'static str, bool); 5] {
     [("single_word", false), ("lstrip", false), ("rstrip", false), ("normalized", !special), ("special", special)]
 }

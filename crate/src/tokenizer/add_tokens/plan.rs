@@ -191,22 +191,22 @@ impl TokenPlan {
         Ok(plan)
     }
 
-    /// True if neither files nor rows change.
+    /// Returns whether neither files nor rows change.
     pub fn is_empty(&self) -> bool {
         !self.files_change && !self.changes_rows()
     }
 
-    /// True if the embedding and the head change.
+    /// Returns whether the embedding and the head change.
     pub fn changes_rows(&self) -> bool {
         !self.edits.is_empty() || self.vocab_size != self.vocab_before
     }
 
-    /// The tokens in the order of the file's roles and lists.
+    /// Returns the tokens in the order of the file's roles and lists.
     pub fn tokens(&self) -> &[PlannedToken] {
         &self.tokens
     }
 
-    /// The tokenizer's files as they will be.
+    /// Returns the tokenizer's files as they will be.
     pub fn tokenizer(&self) -> &TokenizerFiles {
         &self.files
     }
@@ -236,7 +236,7 @@ impl TokenPlan {
         &self.notes
     }
 
-    /// Every token that the file names, with its id, whether it was added or was there.
+    /// Returns every token that the file names, with its id, whether it was added or was there.
     pub fn mentioned(&self) -> impl Iterator<Item = (&str, u32)> {
         self.tokens.iter().filter_map(|token| Some((token.token.as_str(), token.id?)))
     }
@@ -266,7 +266,7 @@ impl TokenPlan {
         }
     }
 
-    /// The plan as JSON.
+    /// Returns the plan as JSON.
     pub fn report(&self) -> Value {
         let tokens = self.tokens.iter().map(|token| {
             json!({
@@ -320,7 +320,7 @@ impl Draft<'_> {
         self.ids.get(token).or(self.there.get(token)).copied()
     }
 
-    /// The row that a written init means.
+    /// Returns the row that a written init means.
     fn row(&self, entry: &Entry, init: &Init) -> Result<RowInit, TokenizerError> {
         match init {
             Init::Zero => Ok(RowInit::Zero),

@@ -20,7 +20,7 @@ pub(super) fn replaced(text: &str, key: &str, value: &Value) -> String {
     }
 }
 
-/// Where the value of a key of the outermost object stands. The text is valid JSON, which the caller has checked.
+/// Returns where the value of a key of the outermost object stands. The text is valid JSON, which the caller has checked.
 fn value_of(text: &str, key: &str) -> Option<Range<usize>> {
     let bytes = text.as_bytes();
     let blank = |mut at: usize| {

@@ -16,13 +16,13 @@ use super::{ROLES, TokenizerError, TokenizerFiles};
 const FILE: &str = "chat_template.jinja";
 
 impl TokenizerFiles {
-    /// The chat template: `chat_template.jinja`, else what `tokenizer_config.json` holds, where older formats keep it. Of
-    /// several with names it is the one called `default`.
+    /// Returns the chat template: `chat_template.jinja`, else what `tokenizer_config.json` holds, where older formats keep
+    /// it. Of several with names it is the one called `default`.
     pub fn chat_template(&self) -> Option<ChatTemplate> {
         self.named_template("default")
     }
 
-    /// True if there is a chat template.
+    /// Returns whether there is a chat template.
     pub fn has_chat_template(&self) -> bool {
         self.chat_template().is_some()
     }
@@ -61,8 +61,8 @@ impl TokenizerFiles {
         self.with(changed)
     }
 
-    /// The text that a model with this tokenizer continues, by its own chat template. It holds the tokens' texts, the one
-    /// that begins it too: encode it without adding special tokens.
+    /// Returns the text that a model with this tokenizer continues, by its own chat template. It holds the tokens' texts,
+    /// the one that begins it too: encode it without adding special tokens.
     ///
     /// ```no_run
     /// use chandlery::tokenizer::{Chat, TokenizerFiles};

@@ -14,7 +14,7 @@ struct Style {
     sort: bool,
 }
 
-/// The filter `tojson(ensure_ascii=false, indent=none, separators=none, sort_keys=false)`.
+/// Implements the filter `tojson(ensure_ascii=false, indent=none, separators=none, sort_keys=false)`.
 pub(super) fn tojson(value: &Value, ensure_ascii: Option<bool>, options: Kwargs) -> Result<String, Error> {
     let ascii = match ensure_ascii {
         Some(ascii) => ascii,
@@ -117,7 +117,7 @@ fn write_text(text: &str, ascii: bool, out: &mut String) {
     }
 }
 
-/// A float as Python writes it: the shortest digits, an exponent below 1e-4 and from 1e16 on.
+/// Returns a float as Python writes it: the shortest digits, an exponent below 1e-4 and from 1e16 on.
 pub(super) fn float_text(float: f64) -> String {
     let scientific = format!("{float:e}");
     let (digits, exponent) = scientific.split_once('e').unwrap_or((&scientific, "0"));

@@ -36,7 +36,7 @@ pub struct ChatTemplate {
 }
 
 impl ChatTemplate {
-    /// The names of the built-in templates.
+    /// Returns the names of the built-in templates.
     pub fn names() -> Vec<String> {
         BUILT_IN.iter().map(|(name, _)| (*name).to_owned()).collect()
     }
@@ -77,17 +77,17 @@ impl ChatTemplate {
         Self { origin: origin.to_owned(), text: text.to_owned() }
     }
 
-    /// The Jinja text.
+    /// Returns the Jinja text.
     pub fn text(&self) -> &str {
         &self.text
     }
 
-    /// The file it is from, or its name.
+    /// Returns the file it is from, or its name.
     pub fn origin(&self) -> &str {
         &self.origin
     }
 
-    /// The text of a conversation; `tokens` are the texts of roles such as `bos_token`.
+    /// Returns the text of a conversation; `tokens` are the texts of roles such as `bos_token`.
     ///
     /// # Errors
     /// [`TokenizerError::Refused`] if it fails, does not end, or refuses the conversation.

@@ -62,7 +62,7 @@ pub struct GenerationConfig {
 }
 
 impl Generation {
-    /// The tokens of a comma-separated list.
+    /// Returns the tokens of a comma-separated list.
     pub fn stop_token_list(list: &str) -> Vec<String> {
         list.split(',').map(str::trim).filter(|token| !token.is_empty()).map(str::to_owned).collect()
     }

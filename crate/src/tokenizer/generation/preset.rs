@@ -52,7 +52,7 @@ pub(super) fn open(name_or_path: &str, warnings: &mut Vec<String>) -> Result<Map
     translate(&preset, &origin, warnings)
 }
 
-/// The folders that are searched for presets by name: ours, then Forgather's.
+/// Returns the folders that are searched for presets by name: ours, then Forgather's.
 fn folders(config_home: Option<OsString>, home: Option<OsString>) -> Vec<PathBuf> {
     let config = config_home.map(PathBuf::from).filter(|path| path.is_absolute());
     let config = config.or_else(|| Some(Path::new(&home?).join(".config")));

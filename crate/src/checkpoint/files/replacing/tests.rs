@@ -51,7 +51,7 @@ fn put(folder: &Path, name: &str, text: &str) {
     std::fs::write(path, text).unwrap();
 }
 
-/// A folder with a model, what its user keeps there, and a stage that holds another model.
+/// Returns a folder with a model, what its user keeps there, and a stage that holds another model.
 fn prepared(root: &Path) -> (PathBuf, PathBuf, FolderChanges) {
     let folder = root.join("model");
     for name in ["config.json", "model.safetensors", "rust/main.rs", "checkpoints/checkpoint-1/model.safetensors"] {
