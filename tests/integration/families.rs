@@ -458,7 +458,7 @@ fn folders_of_families_are_searched_and_may_extend_each_other() {
 }
 
 #[test]
-fn woven_pieces_are_cut_transposed_and_cast_as_described() {
+fn gathered_pieces_are_cut_transposed_and_cast() {
     let temp = tempdir().unwrap();
     let file = temp.path().join("model.safetensors");
     let numbers: Vec<u8> = (0..24).flat_map(|n| (n as f32).to_le_bytes()).collect();
@@ -488,5 +488,5 @@ fn woven_pieces_are_cut_transposed_and_cast_as_described() {
     let other = temp.path().join("other");
     std::fs::create_dir(&other).unwrap();
     let error = ShardPlan::new([row], u64::MAX).write(&other, &copy).unwrap_err();
-    assert!(error.to_string().contains("smaller than the part"), "{error}");
+    assert!(error.to_string().contains("smaller than the requested part"), "{error}");
 }
