@@ -1,4 +1,4 @@
-//! Chat templates: what transformers renders, what is refused, and that nothing runs for ever.
+//! Chat templates: they render as in transformers, errors are reported, and endless templates are stopped.
 
 use std::time::{Duration, Instant, SystemTime};
 

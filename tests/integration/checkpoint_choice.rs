@@ -1,4 +1,4 @@
-//! Which weights of a folder are read: one rule for every command, and every report says what it came to.
+//! The choice of weights in a folder: one rule for every command, and every report names the choice.
 
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};

@@ -161,7 +161,7 @@ fn rows_of_a_larger_storage_are_read_from_their_place() {
 }
 
 #[test]
-fn a_state_dict_inside_a_training_checkpoint_is_found_and_said_to_be_there() {
+fn a_state_dict_in_a_training_checkpoint_is_found() {
     for key in ["state_dict", "model_state_dict", "model", "module"] {
         let pickle = Pickle::dictionary(|outer| {
             outer.text("step").raw(b"K\x05").text(key).raw(b"}(").tensor("w", "FloatStorage", 0, [3, 1]).raw(b"u")
@@ -194,7 +194,7 @@ fn the_last_of_equal_names_counts_as_in_python() {
     assert_eq!(numbers(&opened(pickle).unwrap(), "w")[0], 6.0);
 }
 
-/// Every one of these reads as fewer tensors than it holds in a reader that passes over what it does not know.
+/// A reader that skips unknown entries would read fewer tensors of each of these than it holds.
 #[test]
 fn what_cannot_be_read_whole_is_an_error_that_names_it() {
     let tensor = |inside: Pickle| inside.tensor("good", "FloatStorage", 0, [3, 1]);
@@ -228,7 +228,7 @@ fn a_file_of_torch_before_1_6_is_named_as_that() {
 }
 
 #[test]
-fn an_index_of_pytorch_shards_names_every_tensor_and_its_tied_ones() {
+fn an_index_of_pytorch_shards_names_tied_tensors_too() {
     let temp = tempdir().unwrap();
     ShardPlan::with_format(every_type(), 500, WeightsFormat::Pytorch).write(temp.path(), &Numbered).unwrap();
     let index = chandlery_tests::json(temp.path().join("pytorch_model.bin.index.json"));

@@ -1,4 +1,4 @@
-//! Fields of config.json as transformers reads them: what is left out, null, said twice, or written by Python.
+//! Fields of config.json as transformers reads them: absent, null, repeated, or written by Python.
 
 use chandlery::model_folder::ModelFolder;
 use chandlery::naming::Families;

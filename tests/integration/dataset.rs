@@ -1,4 +1,4 @@
-//! Datasets: formats, templates, patterns, packing, and what is said about bad ones.
+//! Datasets: formats, templates, patterns, packing, and errors.
 
 use std::path::Path;
 
@@ -262,7 +262,7 @@ fn an_unknown_dataset_and_an_unknown_configuration() {
     assert!(error.contains("did you mean `greedy`?"), "{error}");
 }
 
-/// A file with a column of every type that Arrow knows, beside one of text.
+/// A file with a column of every type that Arrow knows, and one of text.
 fn all_types() -> std::path::PathBuf {
     chandlery_tests::fixture("parquet").join("types.parquet")
 }

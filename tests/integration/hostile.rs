@@ -404,7 +404,7 @@ fn tokenizers_that_are_not_what_they_should_be() {
 fn links_that_lead_out_of_the_folder() {
     let link = |name: &'static str| {
         move |folder: &Path| {
-            // The file itself, beside the folder, where nobody named it.
+            // The file itself, next to the folder, not named by anyone.
             let elsewhere = folder.parent().unwrap().join("elsewhere");
             std::fs::create_dir_all(&elsewhere).unwrap();
             std::fs::rename(folder.join(name), elsewhere.join(name)).unwrap();

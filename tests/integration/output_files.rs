@@ -1,4 +1,4 @@
-//! Files that commands are asked to write: what becomes of modes, links, pipes and devices.
+//! Files that commands write: modes, links, pipes and devices.
 
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};

@@ -1,4 +1,4 @@
-//! Folders that commands write into: what is there stays, or is named before it goes.
+//! Folders that commands write into: existing files stay, or are named before they are replaced.
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::symlink;
@@ -12,7 +12,7 @@ use chandlery_tests::{copy_of, entries, fixture, json};
 use serde_json::Value;
 use tempfile::tempdir;
 
-/// What users keep beside a model: none of it is written by a command.
+/// Files that users keep next to a model, and that commands do not write.
 const OWN: &[(&str, &str)] = &[
     ("notes.md", "my notes"),
     ("chat_template.jinja", "{{ messages }}"),
@@ -124,7 +124,7 @@ fn edited_files_are_named_and_need_force() {
     let built = construct(&folder).refresh(true).force(true).build().unwrap();
     assert_eq!(built.changes.overwrites.len(), 4);
     assert!(tree(&folder) == whole);
-    // Modes stay. A link stays where its content is what would be written, and is not written through.
+    // Modes are kept. A link is kept if its content is what would be written; it is never written through.
     let mode = std::os::unix::fs::PermissionsExt::from_mode(0o600);
     std::fs::set_permissions(folder.join("config.json"), mode).unwrap();
     std::fs::rename(folder.join("tokenizer.json"), temp.path().join("shared.json")).unwrap();
@@ -207,7 +207,7 @@ fn every_command_takes_an_empty_folder_and_a_link_to_one() {
 fn force_puts_a_model_in_place_of_another_and_names_it() {
     let temp = tempdir().unwrap();
     let folder = temp.path().join("model");
-    // Shards that would come before or stay beside the new weights, and checkpoints that would be newer.
+    // Shards that would take precedence over the new weights or stay next to them, and checkpoints that would be newer.
     chandlery::convert(fixture("llama-gqa"), &folder).max_shard_size(200_000).validate(false).run().unwrap();
     put_own(&folder);
     put(&folder, "added_tokens.json", "{}");

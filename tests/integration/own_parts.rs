@@ -13,7 +13,7 @@ use tempfile::{TempDir, tempdir};
 
 use crate::command::command as built;
 
-/// y = W₃ (W₁ x · scale · W₂ x): what no built-in part computes.
+/// y = W₃ (W₁ x · scale · W₂ x), which no built-in part computes.
 struct Bilinear {
     left: Linear,
     right: Linear,
@@ -58,7 +58,7 @@ impl Part for Bilinear {
     }
 }
 
-/// Grouped-query attention once more, with a cache: what the built-in part computes.
+/// Grouped-query attention with a cache, as the built-in part computes it.
 struct Again {
     query: Linear,
     key: Linear,
@@ -188,7 +188,7 @@ fn a_part_without_a_cache_generates_and_refuses_one() {
 }
 
 #[test]
-fn gradients_agree_with_finite_differences_and_wrong_ones_do_not() {
+fn wrong_gradients_disagree_with_finite_differences() {
     let check = check_gradients::<Bilinear>(&tiny().part::<Bilinear>().unwrap()).unwrap();
     let names: Vec<&str> = check.tensors.iter().map(|tensor| tensor.name.as_str()).collect();
     assert_eq!(names, ["x", "left.weight", "right.weight", "right.bias", "output.weight", "shift"]);

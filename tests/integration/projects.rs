@@ -77,7 +77,7 @@ const SMALL: &str = "{% set hidden_size = hidden_size | default(64) -%}\n\
     {% set layers = 2 if depth | default(\"shallow\") == \"shallow\" else 8 -%}\n{% include \"model.yaml\" %}\n";
 
 #[test]
-fn a_project_is_found_by_path_and_from_inside_and_a_path_wins_over_a_name() {
+fn projects_are_found_by_path_and_a_path_wins_over_a_name() {
     let own = Own::new(SMALL);
     let config = project(own.folder().to_str().unwrap()).unwrap().config("small").unwrap().render().unwrap();
     assert_eq!((config.hidden_size, config.intermediate_size, config.num_hidden_layers), (64, 192, 2));

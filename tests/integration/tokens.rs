@@ -1,4 +1,4 @@
-//! Tokens added: what the plan says, what the files become, and what is refused.
+//! Adding tokens: the plan, the changed files, and the errors.
 
 use chandlery::display::View;
 use chandlery::tokenizer::{AddTokens, RowEdit, RowInit, TokenPlan, TokenizerFiles};
@@ -135,7 +135,7 @@ fn the_same_tokens_a_second_time_change_nothing() {
     for model in ["llama-gqa", "mistral-sw8-4x", "qwen3-tied"] {
         let tokens = AddTokens::from_yaml(ALL, "tokens.yaml").unwrap();
         let once = tokens.plan(&files(model), 1024, None);
-        // mistral's vocabulary knows no <|end|>, so there is nothing to copy.
+        // mistral's vocabulary does not have <|end|>, so there is no row to copy.
         let Ok(once) = once else {
             assert_eq!(model, "mistral-sw8-4x");
             continue;

@@ -286,7 +286,7 @@ mod tests {
     }
 
     #[test]
-    fn a_tied_name_is_left_out_of_safetensors_and_stands_beside_its_tensor_in_pytorch_files() {
+    fn tied_names_are_stored_in_pytorch_files_only() {
         let rows = || [row("a", 10), TensorRow { tied_to: Some("a".into()), ..row("alias", 10) }, row("b", 10)];
         assert!(ShardPlan::new(rows(), 50).aliases.iter().all(Vec::is_empty));
         let plan = ShardPlan::with_format(rows(), 50, WeightsFormat::Pytorch);

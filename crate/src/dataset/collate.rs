@@ -113,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn documents_restart_positions_and_their_first_token_is_not_learned() {
+    fn documents_restart_positions_and_mask_their_first_label() {
         let made = COLLATOR.collate(&[block(&[1, 2, 3, 4, 5], Some(&[0, 3])), block(&[1, 2], Some(&[0]))]).unwrap();
         assert_eq!(made.batch.position_ids.unwrap(), [[0, 1, 2, 0, 1, 0], [0, 1, 0, 1, 2, 3]]);
         assert_eq!(made.labels[0], [1, 2, 3, -100, 5, -100]);
@@ -121,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn packed_rows_without_starts_are_divided_after_each_end_of_text() {
+    fn packed_rows_without_starts_divide_at_end_of_text() {
         let rows = [block(&[1, 2, 3, 2, 4, 2], None)];
         let packed = Collator { packed: Some(true), ..COLLATOR }.collate(&rows).unwrap();
         assert_eq!(packed.batch.position_ids.unwrap(), [[0, 1, 0, 1, 0, 1]]);

@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn names_of_the_other_side_are_replaced_and_patterns_become_names() {
+    fn names_are_replaced_and_patterns_become_names() {
         let quantization = config(&["re:.*down", "lm_head"]).quantization.unwrap();
         let modules = [("lm_head", "head"), ("a.down", "b.down"), ("a.up", "b.up")];
         let modules = modules.map(|(from, to)| (from.to_owned(), to.to_owned()));

@@ -160,7 +160,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_recipe_is_found_by_its_name_and_others_are_refused_with_a_list() {
+    fn recipes_are_found_by_name_and_unknown_ones_list_all() {
         for recipe in Recipe::ALL {
             assert_eq!(Recipe::parse(recipe.name(), "--quantize"), Ok(recipe));
         }

@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn every_half_comes_back_and_every_rounding_is_that_of_the_half_crate() {
+    fn halves_survive_and_rounding_agrees_with_the_half_crate() {
         let all: Vec<u8> = (0..=u16::MAX).flat_map(u16::to_le_bytes).collect();
         for dtype in [DType::BF16, DType::F16] {
             let wide = cast(&all, dtype, DType::F32);
