@@ -1,19 +1,17 @@
 //! Logits of model folders, and how far those of two folders are apart.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use candle_core::{DType as CandleType, Tensor};
 use safetensors::tensor::{Dtype, TensorView};
 
-use super::CompareError;
 use super::model::Model;
-use crate::Setting;
+use super::{Compare, CompareError};
 use crate::checkpoint::{CheckpointChoice, CheckpointError, OutputFile};
 use crate::device::Device;
 use crate::model::{Batch, ModelError};
 use crate::model_folder::require_streamed_memory;
 use crate::naming::Families;
-use crate::sealed::Sealed;
 use crate::tokenizer::TokenizerFiles;
 use crate::validation::{LayerDiff, LogitDiff, Logits, token_ids};
 
@@ -29,66 +27,7 @@ impl Observed {
     }
 }
 
-/// A comparison to be made; see [`compare`].
-#[derive(Clone, Debug)]
-#[must_use = "a comparison does nothing until it is run"]
-pub struct Compare {
-    left: PathBuf,
-    right: PathBuf,
-    prompt: Option<String>,
-    batch: Option<Batch>,
-    by_layer: bool,
-    device: Device,
-    families: Option<Sealed<Families>>,
-}
-
-/// Starts comparing the logits of two model folders of either side, computed in float32.
-///
-/// ```no_run
-/// let diff = chandlery::compare("Llama-3.2-1B", "fg_llama").by_layer(true).run()?;
-/// assert_eq!(diff.first_divergent_layer(), None);
-/// # Ok::<(), chandlery::compare::CompareError>(())
-/// ```
-pub fn compare(left: impl AsRef<Path>, right: impl AsRef<Path>) -> Compare {
-    compare_paths(left.as_ref(), right.as_ref())
-}
-
-fn compare_paths(left: &Path, right: &Path) -> Compare {
-    let (left, right) = (left.to_owned(), right.to_owned());
-    Compare { left, right, prompt: None, batch: None, by_layer: false, device: Device::Cpu, families: None }
-}
-
 impl Compare {
-    /// Compares on this text, tokenised by the left folder's tokenizer.
-    pub fn prompt(mut self, text: impl Setting<String>) -> Self {
-        self.prompt = text.into_setting();
-        self
-    }
-
-    /// Compares on these token ids.
-    pub fn batch(mut self, batch: impl Setting<Batch>) -> Self {
-        self.batch = batch.into_setting();
-        self
-    }
-
-    /// Also compares the residual stream after each layer.
-    pub fn by_layer(mut self, by_layer: bool) -> Self {
-        self.by_layer = by_layer;
-        self
-    }
-
-    /// Computes on this device.
-    pub fn device(mut self, device: Device) -> Self {
-        self.device = device;
-        self
-    }
-
-    /// Uses these families of Hugging Face folders (default: the built-in ones).
-    pub fn families(mut self, families: Families) -> Self {
-        self.families = Some(Sealed::new(families));
-        self
-    }
-
     /// Runs it. Vocabularies of different sizes are compared over the tokens that both have.
     ///
     /// # Errors

@@ -21,7 +21,7 @@ pub enum Effect {
 /// layer is in memory at a time.
 ///
 /// # Errors
-/// [`QuantizeError`] if the prompt cannot be tokenised, or a model cannot be loaded or run.
+/// [`QuantizeError`] if the prompt cannot be tokenized, or a model cannot be loaded or run.
 pub fn logit_effect(before: &ModelFolder, after: &ModelFolder, prompt: Option<&str>) -> Result<Effect, QuantizeError> {
     let tokenizer = TokenizerFiles::read(before.path())?;
     let config = before.config();

@@ -4,6 +4,7 @@
 //! that did not pass, not an error.
 
 mod batches;
+mod builder;
 mod ceiling;
 mod compare;
 mod error;
@@ -13,11 +14,10 @@ mod report;
 mod run;
 mod settings;
 mod step;
-mod test;
 
+pub use builder::SmokeTest;
 pub use compare::{ComparedParameter, ComparedStep, Comparison, Tolerance};
 pub use error::SmokeTestError;
 pub use fault::{Fault, FaultKind};
 pub use report::{GradientRecord, SmokeTestReport, StepRecord};
 pub use settings::{CompareSettings, Settings};
-pub use test::SmokeTest;

@@ -12,7 +12,7 @@ pub(crate) const LONGEST: usize = 64;
 /// Ids of the prompt, or of a built-in one; where there is no tokenizer that fits the vocabulary, ids from all over it.
 ///
 /// # Errors
-/// [`TokenizerError`] if a prompt was given and cannot be tokenised.
+/// [`TokenizerError`] if a prompt was given and cannot be tokenized.
 pub(crate) fn token_ids(
     prompt: Option<&str>,
     tokenizer: &TokenizerFiles,
