@@ -111,6 +111,7 @@
 //! ```
 //!
 //! [`display::show`] displays a value in the middle of a cell, and [`progress()`](progress::progress) shows how far a loop is.
+//! The kernel and the command show the progress of long work; a program of your own does after [`display::show_progress`].
 //!
 //! # Features
 //!
