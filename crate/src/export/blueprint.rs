@@ -21,7 +21,7 @@ pub(super) struct Blueprint {
     pub(super) final_norm: Option<Norm>,
     pub(super) any: Any,
     pub(super) shared: Shared,
-    /// Whether a token sees all tokens before it and scores have no biases: what fused kernels know by themselves.
+    /// Whether a token sees all tokens before it and scores have no biases: as fused kernels assume.
     pub(super) plain_causal: bool,
     /// `plain`, `llama3`, or `mixed` where layers differ.
     pub(super) rope_kind: &'static str,
@@ -36,7 +36,7 @@ enum Used {
     Own(UserPart),
 }
 
-/// Which kinds of things occur anywhere in the model.
+/// The kinds of things that occur in the model.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub(super) struct Any {
     pub(super) rms_norm: bool,

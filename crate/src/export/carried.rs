@@ -13,7 +13,7 @@ const PACKAGES_COPIED: &str = ".package_files_copied";
 /// Deeper folders are not packages of sources.
 const MAX_DEPTH: usize = 12;
 
-/// A source file that goes along with a model.
+/// A source file that is carried along with a model.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CarriedSource {
     /// Its name below the model's folder.
@@ -26,7 +26,7 @@ pub struct CarriedSource {
 
 /// Returns the sources of a model's folder as they should stand beside the configuration `new`, in order of their
 /// names: Python and Rust, with their subfolders. What this crate wrote for `old` and nobody edited is written again
-/// for `new`; all else goes along as it is. Folders that are links are left out.
+/// for `new`; everything else is copied. Folders that are links are left out.
 ///
 /// # Errors
 /// [`ExportError::Folder`] for a source that is a link out of the folder, or what the file system says.

@@ -39,7 +39,7 @@ pub(super) fn fields_of(config: &ModelConfig, blueprint: &Blueprint) -> Vec<Fiel
                     Some((1, Field { name, python, rust, otherwise }))
                 }
                 FieldKind::Number | FieldKind::OptionalNumber => {
-                    // A number that some layers alone have a use for stands with them.
+                    // A number that only some layers use is stored with them.
                     let otherwise = || runs.iter().find_map(|(_, own)| field.value(own));
                     let text = literal(own.clone().or_else(otherwise)?.as_f64()?);
                     Some((2, Field { name, rust: "f64", otherwise: own.is_none().then(|| text.clone()), python: text }))

@@ -41,7 +41,7 @@ pub enum ExportError {
         /// Which sources cannot be made, and why.
         why: String,
     },
-    /// The folder whose sources go along.
+    /// The folder whose sources are carried along.
     #[error(transparent)]
     Folder(#[from] crate::checkpoint::CheckpointError),
 }
@@ -75,7 +75,7 @@ pub fn sources(config: &crate::spec::ModelConfig) -> Result<Vec<SourceFile>, Exp
         let name = format!("chandlery-{}", config.architecture.name()).replace('_', "-");
         files.extend(rust::rust(config, &name)?.into_iter().map(|(file, text)| (format!("rust/{file}"), text)));
     }
-    // What its parts were compiled from goes along.
+    // The sources of its own parts are included.
     let parts = config.all_user_parts();
     files.extend(parts.iter().filter_map(|part| part.source()).map(|(file, text)| (file.to_owned(), text.to_owned())));
     Ok(files)

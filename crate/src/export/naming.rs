@@ -1,7 +1,7 @@
 //! Names for the variants of a part: only as many words as tell them apart.
 
-/// One name for each list of words: `base` alone where there is one variant, else the first of its words, as few as no
-/// other variant has together, in front of it.
+/// Returns one name for each list of words: `base` alone if there is one variant, else `base` after as few of its first
+/// words as tell it from the others.
 ///
 /// `["Window", "Rotary"]` and `["Alibi"]` become `WindowAttention` and `AlibiAttention`; what words cannot tell apart
 /// is numbered.
@@ -41,7 +41,7 @@ fn subsets<'a>(words: &[&'a str], size: usize) -> Vec<Vec<&'a str>> {
     }
 }
 
-/// Position of `value` in `list`, where it is added if it is new.
+/// Returns the position of `value` in `list`, adding it if it is new.
 pub(super) fn position<T: PartialEq>(list: &mut Vec<T>, value: T) -> usize {
     match list.iter().position(|known| *known == value) {
         Some(index) => index,

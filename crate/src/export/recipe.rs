@@ -21,7 +21,7 @@ type Members = Vec<Member>;
 /// Inputs and outputs (of a table: rows and columns), and how weight and bias are drawn.
 type Member = (usize, usize, Init, Option<Init>);
 
-/// How tables are drawn where no rule says.
+/// How tables are drawn without a rule.
 fn usual_table(role: Option<Role>) -> Option<Distribution> {
     match role? {
         Role::TokenEmbedding => Some(Distribution::Normal { std: 1.0 }),

@@ -107,7 +107,7 @@ impl Prepared {
         let folder = asked.open(&asked.source, asked.checkpoint.as_deref())?;
         let choice = folder.checkpoint().choice().clone();
         let checkpoint = choice.path.clone();
-        // What is packed has no shapes to compare with.
+        // Packed weights have no shapes to compare with.
         if folder.config_json().get("quantization_config").is_none_or(Value::is_null) {
             folder.require_complete()?;
         }

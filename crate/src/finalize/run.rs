@@ -1,4 +1,4 @@
-//! The writing itself: everything into a staged folder, which appears when it is complete.
+//! Writing: everything goes into a staged folder, which appears when it is complete.
 
 use std::path::Path;
 
@@ -9,7 +9,7 @@ use crate::quantize::{Effect, QuantizationReport, QuantizePlan, TensorError, log
 use crate::sealed::Sealed;
 
 impl Prepared {
-    /// Writes what the plan says; gives what quantization cost, if it was asked for.
+    /// Writes what the plan says. Returns the cost of quantization, if it was asked for.
     pub(super) fn write(&self, asked: &Finalize) -> Result<Option<QuantizationReport>, FinalizeError> {
         let plan = &self.plan;
         let stage = plan.changes.stage(&plan.destination)?;

@@ -10,11 +10,11 @@ use crate::diagnostic::Diagnose;
 use crate::spec::parse_json;
 use crate::tokenizer::{GenerationConfig, TokenPlan, TokenizerFiles};
 
-/// The tokenizer of the new folder, and how it came about.
+/// The tokenizer of the new folder, and what changed in it.
 pub(super) struct Tokens {
     /// Its files as they will be written.
     pub(super) files: TokenizerFiles,
-    /// Files that are not the source's, and what happened to them.
+    /// Files that differ from the source's, and why.
     pub(super) changed: HashMap<String, String>,
     /// What is added to it; none where there is no tokenizer to add to.
     pub(super) plan: Option<TokenPlan>,
@@ -54,7 +54,7 @@ impl Tokens {
         Ok(Self { files, changed, plan, warnings })
     }
 
-    /// config.json with the ids of the tokenizer's roles and the true number of rows.
+    /// Returns config.json with the ids of the tokenizer's roles and the number of rows.
     pub(super) fn sync(&self, config: &mut Value) {
         if let Some(plan) = &self.plan {
             plan.sync_config(config);
@@ -66,7 +66,7 @@ impl Tokens {
         self.changed.get(file).cloned().unwrap_or_else(|| "carried".to_owned())
     }
 
-    /// generation_config.json beside the source's config.json as it was.
+    /// Makes generation_config.json from the source's config.json.
     pub(super) fn generation(&self, asked: &Finalize, config: &Value) -> Result<GenerationConfig, FinalizeError> {
         let path = asked.source.join("generation_config.json");
         let source: Option<Map<String, Value>> = match std::fs::read_to_string(&path) {
@@ -83,7 +83,7 @@ impl Tokens {
     }
 }
 
-/// Returns a JSON object with words of Python for numbers in it.
+/// Reads a JSON object that may contain Python's words for numbers.
 fn object_of(text: &str) -> Option<Map<String, Value>> {
     match parse_json(text) {
         Ok(Value::Object(fields)) => Some(fields),

@@ -14,7 +14,7 @@ pub fn progress<I: IntoIterator>(source: I) -> Tracked<I::IntoIter> {
 pub struct Tracked<I> {
     source: I,
     label: Option<String>,
-    /// Whether an item is out that is not counted yet.
+    /// Whether an item was returned that is not counted yet.
     begun: bool,
     bar: Option<Progress>,
 }
@@ -59,7 +59,7 @@ fn count(bar: &mut Option<Progress>, begun: &mut bool, label: &mut Option<String
         bar.inc(1);
     }
     if interrupt::check().is_err() {
-        // Not the panic hook's business: whoever runs the loop takes it for what it is.
+        // Without the panic hook: the code that runs the loop recognizes it.
         std::panic::resume_unwind(Box::new(Interrupted));
     }
 }

@@ -84,7 +84,7 @@ impl QuantizePlan {
         self.quantization.to_json()
     }
 
-    /// Returns what a person should know before.
+    /// Returns notes to read before the model is quantized.
     pub fn notes(&self) -> Vec<String> {
         let mut notes = vec!["the head stays as it is, and so do embeddings and norms".to_owned()];
         if let (Granularity::Group(asked), Granularity::Group(used)) =

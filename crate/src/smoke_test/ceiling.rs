@@ -25,7 +25,7 @@ pub(super) fn matmul_rate(device: &Device, dtype: DType) -> candle_core::Result<
     }
     // Large enough to be bound by arithmetic, small enough to take milliseconds.
     let side: usize = if device.is_cpu() { 1024 } else { 8192 };
-    // Numbers that vary: GPUs draw less power, and run faster, on equal ones.
+    // Values vary, because GPUs draw less power, and run faster, on equal ones.
     let steps = (0..side).map(|step| (step as f32 * 0.7).sin()).collect::<Vec<_>>();
     let steps = Tensor::from_vec(steps, (side, 1), &Device::Cpu)?.to_device(device)?;
     let one = steps.broadcast_mul(&(&steps + 0.3)?.t()?)?.sin()?.to_dtype(candle_dtype(dtype))?;
@@ -35,7 +35,7 @@ pub(super) fn matmul_rate(device: &Device, dtype: DType) -> candle_core::Result<
         let started = Instant::now();
         one.matmul(&one)?;
         device.synchronize()?;
-        // The first one loads kernels and wakes threads.
+        // The first product loads kernels and wakes threads.
         if round > 0 {
             best = best.min(started.elapsed());
             if began.elapsed() > Duration::from_millis(400) {

@@ -76,7 +76,7 @@ pub struct Comparison {
     pub second: Settings,
     /// What the second changes.
     pub changes: CompareSettings,
-    /// What still counts as equal.
+    /// What counts as equal.
     pub tolerance: Tolerance,
     /// Every step.
     pub steps: Vec<ComparedStep>,
@@ -190,7 +190,7 @@ impl Second {
         })
     }
 
-    /// The same step on the second model. Then gives it the weights of `first`, which made its own update.
+    /// Runs the same step on the second model, and then gives it the weights of `first`, which made its own update.
     pub(super) fn step(
         &mut self,
         first: &CausalLm,
@@ -228,7 +228,7 @@ impl Second {
         self.follow(first)
     }
 
-    /// Makes the differences relative, keeps each parameter's largest, and gives the largest of all.
+    /// Makes the differences relative, keeps each parameter's largest, and returns the largest of all.
     fn note(&mut self, found: &HashMap<ParamPath, (f64, f64)>) -> f64 {
         let squares: f64 = found.values().map(|(norm, _)| norm * norm).sum();
         let typical = (squares / found.len().max(1) as f64).sqrt();

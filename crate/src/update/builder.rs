@@ -55,25 +55,25 @@ impl Update {
         self
     }
 
-    /// The architecture, where config.json does not say the right one.
+    /// Sets the architecture, if that of config.json is wrong.
     pub fn architecture(mut self, name: impl Setting<String>) -> Self {
         self.architecture = name.into_setting();
         self
     }
 
-    /// The version of the source, where config.json does not say the right one.
+    /// Sets the version of the source, if that of config.json is wrong.
     pub fn from_version(mut self, version: impl Setting<Version>) -> Self {
         self.from_version = version.into_setting();
         self
     }
 
-    /// The version to stop at; without it the newest that is known.
+    /// Sets the version to stop at (default: the newest).
     pub fn to_version(mut self, version: impl Setting<Version>) -> Self {
         self.to_version = version.into_setting();
         self
     }
 
-    /// More migrations: YAML files, or folders of them.
+    /// Adds migrations: YAML files, or folders of them.
     pub fn migrations(mut self, paths: Vec<PathBuf>) -> Self {
         self.migrations = paths;
         self

@@ -1,4 +1,4 @@
-//! The writing itself: everything into a staged folder, which appears when it is complete.
+//! Writing: everything goes into a staged folder, which appears when it is complete.
 
 use super::UpdateError;
 use super::plan::{CARRIED, Prepared, RECORD};
