@@ -42,7 +42,9 @@ pub use plots::curve::Curve;
 pub use plots::fonts::register_fonts;
 pub use plots::heat_map::HeatMap;
 pub use plots::loss_curve::LossCurve;
-pub use progress::{begin_cell, end_cell, show_progress};
+pub use progress::show_progress;
+#[doc(hidden)] // Called by the kernel around every cell.
+pub use progress::{begin_cell, end_cell};
 pub use table::{Align, Cell, Mark, TableView};
 pub use type_name::short_type_name;
 pub(crate) use values::debug::{beginning, debug_bundle};

@@ -85,6 +85,48 @@ pub enum TaskOutcome {
 static REPORTER: RwLock<&'static dyn Reporter> = RwLock::new(&Silent);
 
 /// Installs the process's reporter. Tasks that run already stay with the one before.
+///
+/// ```
+/// use std::sync::Mutex;
+/// use chandlery::progress::{CurveReporter, Reporter, Task, TaskOutcome, TaskReporter, progress, set_reporter};
+///
+/// /// Writes down how tasks end.
+/// struct Log(Mutex<Vec<String>>);
+/// static LOG: Log = Log(Mutex::new(Vec::new()));
+///
+/// struct Logged(Task);
+///
+/// impl Reporter for Log {
+///     fn begin_task(&self, task: Task) -> Box<dyn TaskReporter> {
+///         Box::new(Logged(task))
+///     }
+///
+///     fn begin_curve(&self, _title: &str, _steps: usize) -> Box<dyn CurveReporter> {
+///         Box::new(Unseen)
+///     }
+/// }
+///
+/// impl TaskReporter for Logged {
+///     fn inc(&self, _amount: u64) {}
+///     fn set(&self, _done: u64) {}
+///     fn position(&self) -> u64 { 0 }
+///     fn say(&self, _message: String) {}
+///     fn end(&self, outcome: TaskOutcome) {
+///         LOG.0.lock().unwrap().push(format!("{}: {outcome:?}", self.0.label));
+///     }
+/// }
+///
+/// struct Unseen;
+///
+/// impl CurveReporter for Unseen {
+///     fn push(&mut self, _step: usize, _loss: f32) {}
+///     fn finish(self: Box<Self>) {}
+/// }
+///
+/// set_reporter(&LOG);
+/// for _ in progress(0..3).named("files") {}
+/// assert_eq!(*LOG.0.lock().unwrap(), ["files: Done"]);
+/// ```
 pub fn set_reporter(reporter: &'static dyn Reporter) {
     *REPORTER.write().unwrap_or_else(|poisoned| poisoned.into_inner()) = reporter;
 }
