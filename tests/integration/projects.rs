@@ -103,7 +103,7 @@ fn projects_are_found_by_path_and_a_path_wins_over_a_name() {
     assert_eq!(folder["project"], "mine");
     assert!(folder["note"].as_str().unwrap().contains("not the built-in project"), "{folder}");
     let said = own.say(&["-p", "mistral", "model", "construct", "--device", "meta"]);
-    assert!(own.anonymous(&said.stdout).contains("the folder `mistral` is meant"), "{said:?}");
+    assert!(own.anonymous(&said.stdout).contains("using the folder `mistral`, not the built-in project"), "{said:?}");
 }
 
 #[test]
