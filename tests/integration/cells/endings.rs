@@ -18,7 +18,7 @@ fn every_death_of_the_worker_is_explained() {
         ("unsafe { raise(9) };", "SIGKILL: ended from outside, perhaps because memory ran out"),
         ("std::process::exit(3)", "exit status 3"),
         ("std::process::abort()", "SIGABRT: abort"),
-        ("{ let d = D; panic!(\"first\") }", "SIGABRT: a panic where none may be"),
+        ("{ let d = D; panic!(\"first\") }", "SIGABRT: a panic where none is allowed"),
     ] {
         nb.ok("let kept = 1;");
         let (name, value, _) = nb.fails(code);

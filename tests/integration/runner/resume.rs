@@ -54,5 +54,5 @@ fn a_failure_after_it_says_that_variables_may_be_missing() {
     let folder = Folder::with(&[cell("print a"), cell("fail no such variable")]);
     let (ran, report) = go(&Options { from: Some("2".to_owned()), ..folder.options() });
     assert!(matches!(ran, Err(RunError::Cell { cell: 2, .. })));
-    assert!(report.contains("tag those that make them `setup`"), "{report}");
+    assert!(report.contains("tag the cells that make them `setup`"), "{report}");
 }
