@@ -125,8 +125,8 @@ pub(super) fn verb_of(words: &[String]) -> Option<&'static Command> {
 
 /// Returns `-t CONFIG`, if the verb works on a model project.
 pub(super) fn config_argument(verb: &Command) -> Option<&Arg> {
-    let all = std::iter::once(verb).chain(verb.get_subcommands()).flat_map(Command::get_arguments);
-    all.into_iter().find(|argument| argument.get_id() == "config_template")
+    let mut all = std::iter::once(verb).chain(verb.get_subcommands()).flat_map(Command::get_arguments);
+    all.find(|argument| argument.get_id() == "config_template")
 }
 
 /// Returns the parser of a whole line, for one verb if it is known, else for all of them.
