@@ -57,6 +57,7 @@
 //!
 //! ```
 //! # let folder = std::env::temp_dir().join(format!("chandlery-doc-{}", std::process::id()));
+//! # std::fs::create_dir_all(&folder)?;
 //! let conversion = chandlery::convert("../tests/fixtures/llama-gqa", folder.join("native")).run()?;
 //! assert!(conversion.passed());
 //! println!("{:?}", conversion.verdict()); // agree, differ, or the reason why the logits are not judged
