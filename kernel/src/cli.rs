@@ -1,4 +1,4 @@
-//! The words of the command that are not the toolkit's: the runner, the kernel, and the page that lists everything.
+//! The arguments of the kernel's own commands: the runner, the kernel, and the page that lists everything.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -19,7 +19,7 @@ pub(crate) enum Cli {
         #[command(subcommand)]
         action: KernelAction,
     },
-    /// Measure what a notebook feels, as a table
+    /// Measure the latency of cells, as a table
     Bench {
         /// What to measure.
         #[command(subcommand)]
@@ -35,20 +35,20 @@ Tags of cells:
   remove-output     run, but its outputs are not saved
   setup             run even before the cell given by --from
 
-Exit codes: 0 all cells ran, 1 a cell failed, does not compile (--check),\ndiffers from the golden one, or the time was over, 2 usage, 130 Ctrl-C, 143 SIGTERM, 129 SIGHUP\n\nA signal stops the run: the outputs so far are saved. A cell that does not listen is ended, after 3 s (SIGTERM: 1 s)\nor by a second signal. FILE may be `-` for standard output, a device or a pipe";
+Exit codes: 0 all cells ran, 1 a cell failed, does not compile (--check),\ndiffers from the golden one, or took too long, 2 usage, 130 Ctrl-C, 143 SIGTERM, 129 SIGHUP\n\nA signal stops the run: the outputs so far are saved. A cell that does not stop is killed, after 3 s (SIGTERM: 1 s)\nor by a second signal. FILE may be `-` for standard output, a device or a pipe";
 
 /// `chandlery bench`.
 #[derive(Debug, Subcommand)]
 pub(crate) enum BenchSubject {
-    /// Cells through engines and kernels side by side: start to first reply, first, warm, after 50 cells, one after another
+    /// Compare engines and kernels: start to first reply, first cell, warm, after 50 cells, one after another
     Cells {
-        /// The code cells of this notebook instead of the built-in ones
+        /// Measure the code cells of this notebook instead of the built-in ones
         #[arg(long, value_name = "FILE")]
         notebook: Option<PathBuf>,
-        /// Runs of each measurement; the table shows the median, the least and the greatest
+        /// Number of runs of each measurement; the table shows the median, the least and the greatest
         #[arg(short = 'n', long, default_value_t = 9, value_parser = clap::value_parser!(u32).range(1..))]
         runs: u32,
-        /// Only this one; may be repeated
+        /// Measure only this engine; may be repeated
         #[arg(long)]
         engine: Vec<BenchTarget>,
     },
@@ -57,7 +57,7 @@ pub(crate) enum BenchSubject {
 /// `chandlery run`.
 #[derive(Debug, Args)]
 pub(crate) struct RunArgs {
-    /// The notebooks, each run in its own folder with an engine of its own
+    /// The notebooks, each run in its own folder with its own engine
     #[arg(required = true, value_name = "NOTEBOOK")]
     pub(crate) notebooks: Vec<PathBuf>,
     /// Save the executed notebook here
@@ -66,7 +66,7 @@ pub(crate) struct RunArgs {
     /// Save it as one self-contained page
     #[arg(long, value_name = "FILE")]
     pub(crate) html: Option<PathBuf>,
-    /// Write a JUnit report here: a suite a notebook, a case a code cell
+    /// Write a JUnit report here: a suite per notebook, a case per code cell
     #[arg(long, value_name = "FILE")]
     pub(crate) junit: Option<PathBuf>,
     /// Save each executed notebook over itself
@@ -78,26 +78,26 @@ pub(crate) struct RunArgs {
     /// Stop the whole run after this many seconds
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     pub(crate) total_timeout: Option<Duration>,
-    /// Go on after failing cells (the tag `raises-exception` allows one)
+    /// Continue after failing cells (the tag `raises-exception` allows one)
     #[arg(long)]
     pub(crate) allow_errors: bool,
-    /// Go on with the next notebook after one failed
+    /// Continue with the next notebook after one failed
     #[arg(short, long)]
     pub(crate) keep_going: bool,
     /// Run this many notebooks at a time, fewer while memory is short
     #[arg(short, long, value_name = "N", default_value = "1", value_parser = clap::value_parser!(u16).range(1..))]
     pub(crate) jobs: u16,
-    /// Resume from a cell (number or id): of those before it run only parameters, definitions and cells tagged
-    /// `setup`; all of them keep their outputs, those in the file of -o where it has them
+    /// Resume from a cell (number or id): of the cells before it, only parameters, definitions and cells tagged
+    /// `setup` run; all of them keep their outputs, from the file of -o if it has them
     #[arg(long, value_name = "CELL")]
     pub(crate) from: Option<String>,
     /// Write seconds and peak memory of every cell into its metadata
     #[arg(long)]
     pub(crate) timings: bool,
-    /// Keep this many bytes of what a cell prints, the first and the last
+    /// Keep this many bytes of a cell's text, from its start and its end
     #[arg(long, value_name = "BYTES", default_value = "1048576")]
     pub(crate) max_output: usize,
-    /// Compare what cells show with a golden notebook, or one of the same name in a folder; fail where it differs
+    /// Compare the outputs with a golden notebook, or one of the same name in a folder; fail if they differ
     #[arg(long, value_name = "GOLDEN")]
     pub(crate) compare: Option<PathBuf>,
     /// Make the executed notebook the golden one
@@ -109,21 +109,21 @@ pub(crate) struct RunArgs {
     /// How much fractional numbers may differ [default: 1e-8]
     #[arg(long, value_name = "NUMBER", requires = "compare", value_parser = from_zero)]
     pub(crate) atol: Option<f64>,
-    /// By which fraction of the golden number they may differ as well [default: 1e-5]
+    /// How much they may differ relative to the golden number, in addition [default: 1e-5]
     #[arg(long, value_name = "NUMBER", requires = "compare", value_parser = from_zero)]
     pub(crate) rtol: Option<f64>,
     /// How much a field may differ: `loss=0.05`, `loss=5%`, `n=exact`, `rows.seconds=ignore`; may be repeated.
     /// Seconds, rates and peak memory are ignored
     #[arg(long, value_name = "FIELD=HOW", requires = "compare", value_parser = tolerance)]
     pub(crate) tolerance: Vec<(String, Tolerance)>,
-    /// What of images is compared: `ignore` (the default), `size` or `exact`
+    /// How images are compared: `ignore` (the default), `size` or `exact`
     #[arg(long, value_name = "RULE", requires = "compare")]
     pub(crate) images: Option<Images>,
-    /// Numbers in text may differ as other numbers do
+    /// Let numbers in text differ like other numbers
     #[arg(long, requires = "compare")]
     pub(crate) text_numbers: bool,
-    /// Compile all cells and run none, in a fraction of the time; report every cell that does not compile, words of `%`
-    /// lines included. Nothing is written. Crates of `:dep` are built, because cells need them to compile
+    /// Compile all cells without running them, in a fraction of the time; report every cell that does not compile, including
+    /// arguments of `%` lines. Nothing is written. Crates of `:dep` are built, because cells need them to compile
     #[arg(long)]
     pub(crate) check: bool,
     /// Print a report for programs
@@ -143,7 +143,7 @@ pub(crate) enum KernelAction {
     Install {
         #[command(flatten)]
         place: InstallPlace,
-        /// What people choose in Jupyter; other than the name's default
+        /// The name that people choose in Jupyter, instead of the default
         #[arg(long, value_name = "TEXT")]
         display_name: Option<String>,
     },
@@ -160,15 +160,15 @@ pub(crate) enum KernelAction {
         #[arg(long, hide = true, default_value = "direct")]
         engine: EngineName,
     },
-    /// Say what this machine lacks for notebooks, and how to get it
+    /// Check what this machine lacks for notebooks, and how to get it
     Doctor {
         /// Print the findings for programs
         #[arg(long)]
         json: bool,
     },
-    /// Remove crates that `:dep` built and no notebook used for long
+    /// Remove crates that `:dep` built and no notebook has used for a long time
     Clean {
-        /// Those that were not used for so many days; 0 for all that no kernel has loaded
+        /// Remove those that were not used for this many days; 0 for all that no kernel has loaded
         #[arg(long, value_name = "DAYS", default_value_t = 30)]
         older_than: u32,
         /// Only list them
@@ -232,7 +232,7 @@ fn from_zero(text: &str) -> Result<f64, String> {
     text.parse()
         .ok()
         .filter(|number: &f64| *number >= 0.0 && number.is_finite())
-        .ok_or_else(|| "must be a number from 0 on".to_owned())
+        .ok_or_else(|| "must be a number of at least 0".to_owned())
 }
 
 fn tolerance(text: &str) -> Result<(String, Tolerance), String> {
@@ -247,10 +247,10 @@ fn parameter(text: &str) -> Result<(String, String), String> {
     }
 }
 
-/// The words that [`Cli`] understands; all others are the toolkit's.
+/// The commands of [`Cli`]; all others are the toolkit's.
 pub(crate) const WORDS: &[&str] = &["run", "kernel", "bench"];
 
-/// Everything the command can do, on one page. The toolkit's lines come from its own help.
+/// Returns one page that lists everything. The toolkit's lines come from its own help.
 pub(crate) fn help() -> String {
     use clap::CommandFactory;
     let mut page = String::from(

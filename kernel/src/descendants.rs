@@ -1,10 +1,10 @@
-//! What a worker's cells started: other programs, and what those start. It ends with the worker.
+//! The programs that a worker's cells started, and those that they started. They end with the worker.
 
 use crate::system;
 
-/// Ends all processes of the session that this one leads, but not itself. Those that made a session of their own stay.
+/// Ends all processes of the session that this one leads, except itself. Processes with their own session stay.
 pub(crate) fn end(leader: u32) {
-    // One that is ended may just have started another.
+    // A process that is killed may just have started another.
     for _ in 0..3 {
         let all = of_session(leader);
         if all.is_empty() {
@@ -14,14 +14,14 @@ pub(crate) fn end(leader: u32) {
     }
 }
 
-/// The living processes of a session but its leader. Where the system does not list them, none.
+/// Returns the living processes of a session except its leader; empty if the system does not list them.
 fn of_session(leader: u32) -> Vec<u32> {
     let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
     let processes = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
     processes.filter(|process| *process != leader && session_of(*process) == Some(leader)).collect()
 }
 
-/// `PID (NAME) STATE PARENT GROUP SESSION …`; the name may have anything in it.
+/// `PID (NAME) STATE PARENT GROUP SESSION …`; the name may contain anything.
 fn session_of(process: u32) -> Option<u32> {
     let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
     let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
@@ -36,7 +36,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn programs_of_a_session_end_but_for_its_leader() {
+    fn programs_of_a_session_end_except_its_leader() {
         let mut command = Command::new("sh");
         command.args(["-c", "sleep 600 & (sleep 600 & exec sleep 600) & read line"]).stdin(Stdio::piped());
         system::lead_session(&mut command);

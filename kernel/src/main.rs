@@ -25,7 +25,7 @@ use cli::{BenchSubject, BenchTarget, Cli, EngineName, InstallPlace, KernelAction
 
 const FAILED: u8 = 1;
 const USAGE: u8 = 2;
-/// What shells report for a process ended by Ctrl-C.
+/// The exit code that shells report for a process ended by Ctrl-C.
 const INTERRUPTED: u8 = 130;
 
 fn main() -> ExitCode {
@@ -56,25 +56,25 @@ fn main() -> ExitCode {
     }
 }
 
-/// Runs one of the toolkit's verbs. Nothing is started before it: `chandlery inspect` is over in milliseconds.
+/// Runs one of the toolkit's verbs. Nothing is started before it, because `chandlery inspect` takes milliseconds.
 fn verb(words: &[String]) -> ExitCode {
     // The first Ctrl-C asks the verb to stop at a safe point; the second ends the process.
     system::request_on_interrupt(Again::End);
     own_parts::compile_with(parts::register);
-    // `chandlery inspect … | head` ends quietly when `head` does. Not for kernels: they must outlive a closed socket.
+    // `chandlery inspect … | head` ends silently with `head`. Not for kernels, which must survive a closed socket.
     system::end_with_reader();
     let json = words.iter().any(|word| word == "--json");
     match chandlery::command::run(words) {
         Ok(outcome) => {
             let report = if json { format!("{:#}", outcome.json) } else { outcome.view.plain().to_owned() };
-            // Standard output may hold the file that was asked for, and nothing else.
+            // Standard output may be the requested file, and must not contain anything else.
             let written = if report.is_empty() { Ok(()) } else { writeln!(std::io::stdout(), "{report}") };
             match written {
-                // A report that is lost is not a success. A reader that is gone has had what it wanted.
+                // A lost report is not a success. A reader that closed the pipe has what it wanted.
                 Err(error) if error.kind() != ErrorKind::BrokenPipe => fail(
                     Diagnostic::new(format!("the report cannot be written: {error}"))
                         .at("standard output")
-                        .advise("send it where there is room"),
+                        .advise("write it to a place with free space"),
                 ),
                 _ if outcome.passed => ExitCode::SUCCESS,
                 _ => ExitCode::from(FAILED),
@@ -132,7 +132,7 @@ fn run(args: RunArgs) -> ExitCode {
         parameters: args.parameters,
         junit: args.junit,
     };
-    // Cells name files as their notebook's author does, from its folder.
+    // Cells name files relative to the notebook's folder.
     let start = |notebook: &Path| start_engine(args.engine, notebook.parent(), notebook.file_name());
     let ran = runner::StopRequest::catch()
         .map_err(runner::RunError::from)
@@ -233,7 +233,7 @@ fn bench(subject: BenchSubject) -> ExitCode {
     measured.map_or_else(fail, |()| ExitCode::SUCCESS)
 }
 
-/// How a target of the benchmark is started; why it is left out.
+/// Returns how a target of the benchmark is started, or why it is left out.
 fn target(one: BenchTarget) -> Result<bench::Target, String> {
     let named = |name, language, start| bench::Target { name, language, start };
     let engine = |name| {
@@ -246,7 +246,9 @@ fn target(one: BenchTarget) -> Result<bench::Target, String> {
         })
     };
     let installed = |spec: Option<Kernelspec>, name: &str| {
-        spec.ok_or_else(|| format!("{name} is left out: Jupyter knows no such kernel (`jupyter kernelspec list`)"))
+        spec.ok_or_else(|| {
+            format!("{name} is left out: Jupyter does not have such a kernel (`jupyter kernelspec list`)")
+        })
     };
     Ok(match one {
         BenchTarget::Direct => named("direct", Language::Toolkit, engine(EngineName::Direct)),
@@ -265,7 +267,7 @@ fn target(one: BenchTarget) -> Result<bench::Target, String> {
     })
 }
 
-/// The file of the notebook in which a kernel runs, as Jupyter Server tells it.
+/// Returns the file name of the notebook, as given by Jupyter Server.
 fn session_name() -> Option<OsString> {
     let path = PathBuf::from(std::env::var_os("JPY_SESSION_NAME")?);
     path.file_name().map(OsStr::to_owned)
@@ -304,7 +306,7 @@ fn fail(error: impl std::fmt::Display) -> ExitCode {
     ExitCode::from(FAILED)
 }
 
-/// A line for standard output; a closed pipe is no reason to panic.
+/// Prints a line; a closed pipe does not panic.
 fn say(text: &str) {
     let _ = writeln!(std::io::stdout(), "{text}");
 }

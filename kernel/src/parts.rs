@@ -1,5 +1,5 @@
 //! Parts in the folders of projects: each file is compiled against the toolkit, as cells are, and loaded into this process,
-//! where it registers its parts. What was compiled is kept for the next command, by its text and the toolkit.
+//! where it registers its parts. The compiled files are cached for the next command, by their text and the toolkit.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -20,10 +20,10 @@ use crate::toolkit::{BUILT_WITH, Toolkit, cache_folder};
 /// The function that a compiled file exports.
 const ENTRY: &str = "chandlery_parts";
 
-/// How long what is not used is kept.
+/// How long unused files are kept.
 const KEPT: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
-/// Its type: the file is compiled by the compiler of this program.
+/// The type of that function: the file is compiled by the compiler of this program.
 type Register = fn(&str, &str) -> Result<(), PartError>;
 
 /// Files that this process has loaded, with the text that each was compiled from. The toolkit is the same as long as it lives.
@@ -32,7 +32,7 @@ static LOADED: Mutex<BTreeMap<(PathBuf, String), Register>> = Mutex::new(BTreeMa
 /// Compiles and loads a file of parts, unless this process has it already, and registers them.
 ///
 /// # Errors
-/// What the compiler says, or why there is none.
+/// The compiler's errors, or why there is no compiler.
 pub fn register(file: &Path, text: &str) -> Result<(), String> {
     let key = (file.to_owned(), text.to_owned());
     let known = LOADED.lock().unwrap_or_else(PoisonError::into_inner).get(&key).copied();
@@ -46,12 +46,12 @@ pub fn register(file: &Path, text: &str) -> Result<(), String> {
     register(&name_in_project(file).display().to_string(), text).map_err(|error| error.to_string())
 }
 
-/// What messages call the file, as its project does.
+/// Returns the file's name in messages, relative to its project.
 fn name_in_project(file: &Path) -> PathBuf {
     Path::new(FOLDER).join(file.file_name().unwrap_or_default())
 }
 
-/// The types of a file that implement `Part`.
+/// Returns the types of a file that implement `Part`.
 fn parts_in(parsed: &syn::File) -> Result<Vec<String>, String> {
     let types = parsed.items.iter().filter_map(|item| match item {
         syn::Item::Impl(item) => {
@@ -63,12 +63,12 @@ fn parts_in(parsed: &syn::File) -> Result<Vec<String>, String> {
     });
     let types: Vec<String> = types.collect();
     if types.is_empty() {
-        return Err("it has no `impl Part for …` at its top level".to_owned());
+        return Err("it does not have an `impl Part for …` at its top level".to_owned());
     }
     Ok(types)
 }
 
-/// What the result depends on.
+/// Returns a hash of everything that the result depends on.
 fn key(toolkit: &Toolkit, file: &Path, text: &str) -> Result<String, String> {
     let library = std::fs::metadata(&toolkit.library).map_err(|error| error.to_string())?;
     let mut hash = Sha256::new();
@@ -85,17 +85,17 @@ fn key(toolkit: &Toolkit, file: &Path, text: &str) -> Result<String, String> {
     Ok(hash.finalize().iter().take(16).map(|byte| format!("{byte:02x}")).collect())
 }
 
-/// The shared object of a file, out of the cache or compiled into it.
+/// Returns the shared object of a file, from the cache or compiled into it.
 fn compiled(file: &Path, text: &str) -> Result<PathBuf, String> {
     let toolkit = Toolkit::locate().map_err(|error| error.to_string())?;
-    // What cannot be read has no parts: rustc says better than the parser what is wrong with it.
+    // A file that cannot be parsed does not have parts; rustc reports its errors better than the parser.
     let types = syn::parse_file(text).map_or(Ok(Vec::new()), |parsed| parts_in(&parsed))?;
     let key = key(&toolkit, file, text)?;
     let failed = |what: &str, error: std::io::Error| format!("{what}: {error}");
     let cache = cache_folder().ok_or("there is no cache folder: set HOME or XDG_CACHE_HOME")?.join("parts");
     let library = cache.join(format!("{key}.so"));
     if let Ok(kept) = File::open(&library) {
-        // Its time is that of its last use.
+        // Its modification time is that of its last use.
         let _ = kept.set_modified(SystemTime::now());
         return Ok(library);
     }
@@ -104,7 +104,7 @@ fn compiled(file: &Path, text: &str) -> Result<PathBuf, String> {
     let folder = tempfile_in(&cache).map_err(|error| failed(&cache.display().to_string(), error))?;
     let result = compile_in(&folder, &toolkit, file, text, &types, &key);
     let result = result.and_then(|object| {
-        // Whoever compiled the same meanwhile made the same.
+        // Another process that compiled the same file meanwhile made the same library.
         std::fs::rename(object, &library).map_err(|error| failed(&library.display().to_string(), error))?;
         Ok(library)
     });
@@ -112,19 +112,19 @@ fn compiled(file: &Path, text: &str) -> Result<PathBuf, String> {
     result
 }
 
-/// Removes what nobody used for long, and what killed compilers left.
+/// Removes files that were not used for a long time, and the leftovers of killed compilers.
 fn tidy(cache: &Path) {
     let old = |entry: &DirEntry| {
         let modified = entry.metadata().and_then(|metadata| metadata.modified()).ok();
         modified.and_then(|time| time.elapsed().ok()).is_some_and(|age| age > KEPT)
     };
     for entry in std::fs::read_dir(cache).into_iter().flatten().flatten().filter(old) {
-        // A library that is loaded stays loaded.
+        // A loaded library stays loaded.
         let _ = std::fs::remove_file(entry.path()).or_else(|_| std::fs::remove_dir_all(entry.path()));
     }
 }
 
-/// A folder of this process's own.
+/// Creates a folder for this process.
 fn tempfile_in(cache: &Path) -> std::io::Result<PathBuf> {
     let folder = cache.join(format!("building-{}", uuid::Uuid::new_v4().simple()));
     std::fs::create_dir(&folder)?;
@@ -141,13 +141,13 @@ fn compile_in(
 ) -> Result<PathBuf, String> {
     let name = name_in_project(file);
     let calls = types.iter().map(|part| format!("::chandlery::part::register_source::<{part}>(file, text)?; "));
-    // Paths from the root: the file may give these names another meaning.
+    // Absolute paths, because the file may give these names another meaning.
     let entry = format!(
         "#[unsafe(no_mangle)] pub fn {ENTRY}(file: &str, text: &str) -> \
          ::core::result::Result<(), ::chandlery::part::PartError> {{ {}::core::result::Result::Ok(()) }}",
         calls.collect::<String>()
     );
-    // Messages about a text that cannot be read are about that text alone.
+    // Messages about a text that cannot be parsed must be about that text only.
     let source = if types.is_empty() { text.to_owned() } else { format!("{text}\n{entry}\n") };
     let written = std::fs::create_dir(folder.join(FOLDER)).and_then(|()| std::fs::write(folder.join(&name), source));
     written.map_err(|error| format!("{}: {error}", folder.display()))?;
@@ -184,7 +184,7 @@ fn compile_in(
 fn run(mut command: Command, name: &str) -> Result<(), String> {
     let Output { status, stderr, .. } = command.output().map_err(|error| format!("{name}: {error}"))?;
     let said = String::from_utf8_lossy(&stderr);
-    // What rustc says of every error once more.
+    // rustc's summary lines.
     let more =
         |line: &&str| !(line.starts_with("error: aborting due to") || line.starts_with("For more information about"));
     let said = said.lines().filter(more).collect::<Vec<_>>().join("\n").trim().to_owned();
@@ -197,7 +197,7 @@ fn run(mut command: Command, name: &str) -> Result<(), String> {
 
 /// Loads a compiled file for the rest of the process's life: models point into it.
 fn load(path: &Path) -> Result<Register, String> {
-    // SAFETY: the compiler made this file of the project's own code, which the user asked for; it has no initialisers.
+    // SAFETY: the compiler made this file of the project's own code, which the user asked for; it does not have initializers.
     let library = unsafe { Library::open(Some(path), RTLD_NOW | RTLD_LOCAL) };
     let library = library.map_err(|error| format!("the compiled part cannot be loaded: {error}"))?;
     // SAFETY: this function was written above with this signature, for this compiler.

@@ -12,15 +12,15 @@ use crate::system;
 /// How the names begin; the process id and a number follow.
 const PREFIX: &str = "chandlery-";
 
-/// A folder that only this user can enter, since what is in it gets executed. Dropping it removes it.
+/// A folder that only this user can enter, because files in it are executed. Dropping it removes it.
 pub(crate) struct PrivateFolder {
     path: PathBuf,
-    /// Released by the system however the process ends. File systems without locks give none.
+    /// The lock, which the system releases when the process ends. `None` on file systems without locks.
     _lock: Option<File>,
 }
 
 impl PrivateFolder {
-    /// A new folder in `base`, after removing what killed kernels left there.
+    /// Creates a folder in `base`, after removing the leftovers of killed kernels.
     pub(crate) fn fresh(base: &Path) -> Result<Self> {
         remove_leftovers(base);
         for attempt in 0..1000 {
@@ -31,7 +31,7 @@ impl PrivateFolder {
                 Ok(()) => {}
             }
             let lock = File::open(&path).and_then(|folder| folder.lock().map(|()| folder)).ok();
-            // A kernel in another container, which cannot see this process, may have taken it for a leftover until now.
+            // A kernel in another container, which cannot see this process, may have considered it a leftover until now.
             if path.is_dir() {
                 return Ok(Self { path, _lock: lock });
             }
@@ -55,11 +55,11 @@ fn remove_leftovers(base: &Path) {
     let Ok(entries) = std::fs::read_dir(base) else { return };
     for entry in entries.flatten().filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())) {
         let Some(process) = process_of(&entry.file_name()) else { continue };
-        // A process between making its folder and locking it is alive.
+        // A process that has not locked its new folder yet is alive.
         if system::is_alive(process) {
             continue;
         }
-        // Folders of other users do not open.
+        // Folders of other users cannot be opened.
         let Ok(folder) = File::open(entry.path()) else { continue };
         if folder.try_lock().is_ok() {
             let _ = std::fs::remove_dir_all(entry.path());

@@ -35,17 +35,17 @@ pub enum Again {
     End,
 }
 
-/// From now on an interrupt asks the toolkit's loops to stop.
+/// Makes interrupts ask the toolkit's loops to stop.
 pub fn request_on_interrupt(again: Again) {
     let requested = chandlery::interrupt::flag();
-    // Where the system refuses a handler, an interrupt does what it did before.
+    // If the system refuses a handler, interrupts have their previous effect.
     if again == Again::End {
         let _ = flag::register_conditional_default(INTERRUPT, requested);
     }
     let _ = flag::register(INTERRUPT, requested);
 }
 
-/// Whether this process was started to ignore a signal, as by `nohup`.
+/// Returns whether this process was started to ignore a signal, as by `nohup`.
 pub fn is_ignored(signal: c_int) -> bool {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
@@ -53,7 +53,7 @@ pub fn is_ignored(signal: c_int) -> bool {
     ignored.is_some_and(|set| set & (1 << (signal - 1)) != 0)
 }
 
-/// From now on an interrupt is handled by another thread of this process than the calling one.
+/// Blocks interrupts in the calling thread, so that another thread of this process handles them.
 pub fn leave_interrupts_to_other_threads() {
     // SAFETY: all-zero is a valid `sigset_t` to initialize, and the calls only change that set and this thread's mask.
     unsafe {
@@ -64,23 +64,23 @@ pub fn leave_interrupts_to_other_threads() {
     }
 }
 
-/// From now on, writing to a pipe that nobody reads ends the process without a word.
+/// Makes writing to a closed pipe end the process silently.
 pub fn end_with_reader() {
     static ALWAYS: AtomicBool = AtomicBool::new(true);
     let _ = flag::register_conditional_default(libc::SIGPIPE, &ALWAYS);
 }
 
-/// Sends a signal; a process that is gone is none of our business.
+/// Sends a signal to a process, if it still exists.
 pub fn send(process: u32, signal: c_int) {
     let _ = kill(process, 1, signal);
 }
 
-/// Sends a signal to a process that leads a group, and to all of its group.
+/// Sends a signal to a whole process group.
 pub fn send_group(leader: u32, signal: c_int) {
     let _ = kill(leader, -1, signal);
 }
 
-/// Whether a process exists.
+/// Returns whether a process exists.
 pub fn is_alive(process: u32) -> bool {
     // Signal 0 only asks.
     kill(process, 1, 0).map_err(|error| error.raw_os_error()) != Err(Some(libc::ESRCH))
@@ -94,29 +94,29 @@ fn kill(process: u32, sign: libc::pid_t, signal: c_int) -> std::io::Result<()> {
     done(unsafe { libc::kill(sign * process, signal) })
 }
 
-/// What a call of the system returned, as a result.
+/// Converts the return value of a system call.
 fn done(returned: c_int) -> std::io::Result<()> {
     if returned < 0 { Err(std::io::Error::last_os_error()) } else { Ok(()) }
 }
 
-/// A program that ends, when it is started, with the process that started it.
+/// Makes a program end with the process that starts it.
 pub fn end_with_parent(command: &mut Command) {
     // SAFETY: the one call is allowed between fork and exec, and takes plain numbers.
     unsafe { command.pre_exec(|| done(libc::prctl(libc::PR_SET_PDEATHSIG, KILL))) };
 }
 
-/// A program that leads a session of its own, when it is started: what it starts can be told by that later.
+/// Makes a program lead its own session, by which the programs that it starts can be found.
 pub fn lead_session(command: &mut Command) {
     // SAFETY: the one call is allowed between fork and exec, and takes nothing.
     unsafe { command.pre_exec(|| done(libc::setsid())) };
 }
 
-/// Bytes that may still be written to the file system of a folder.
+/// Returns the free bytes of the file system of a folder.
 pub fn free_bytes(folder: &Path) -> Option<u64> {
     file_system(folder).map(|stat| stat.f_bavail * stat.f_frsize)
 }
 
-/// Whether the file system of a folder is mounted `noexec`: nothing can be loaded from there.
+/// Returns whether the file system of a folder is mounted `noexec`, so that libraries cannot be loaded from it.
 pub fn forbids_programs(folder: &Path) -> bool {
     file_system(folder).is_some_and(|stat| stat.f_flag.contains(StatVfsMountFlags::NOEXEC))
 }
@@ -125,7 +125,7 @@ fn file_system(folder: &Path) -> Option<StatVfs> {
     statvfs(folder).ok()
 }
 
-/// Reading from it fails from now on where it would wait.
+/// Makes reading from a pipe fail instead of waiting.
 pub fn never_wait(pipe: impl AsFd) {
     let _ = fcntl_setfl(pipe, OFlags::NONBLOCK);
 }
@@ -135,7 +135,7 @@ pub fn never_wait(pipe: impl AsFd) {
 pub fn wait_for(socket: BorrowedFd<'_>, pipes: [BorrowedFd<'_>; 2], limit: Duration) -> bool {
     let mut all = [socket, pipes[0], pipes[1]].map(readable);
     poll(&mut all, limit);
-    // A pipe that the user's code closed stays ready for ever; then only the socket is worth waiting for.
+    // A pipe that the user's code closed stays ready forever; then only the socket is worth waiting for.
     if all[0].revents == 0 && all[1..].iter().any(|pipe| pipe.revents & libc::POLLHUP != 0) {
         poll(&mut all[..1], Duration::from_millis(20));
     }
@@ -158,7 +158,7 @@ fn poll(all: &mut [libc::pollfd], limit: Duration) -> c_int {
     unsafe { libc::poll(all.as_mut_ptr(), all.len() as libc::nfds_t, limit) }
 }
 
-/// Gives a program, when it starts, a descriptor of ours under the number `number`. The command owns ours from now on:
+/// Passes a descriptor to a program, under the number `number`. The command owns it from now on:
 /// it is closed with the command.
 pub fn hand_over(command: &mut Command, ours: OwnedFd, number: RawFd) {
     // SAFETY: the calls are allowed between fork and exec. `ours` is open, because the closure owns it; `dup2` onto itself
@@ -171,8 +171,8 @@ pub fn hand_over(command: &mut Command, ours: OwnedFd, number: RawFd) {
     };
 }
 
-/// Takes the socket that [`hand_over`] gave this process, once, and `greeting` from it, which the other side wrote before
-/// this process started. `None` if no socket has that number, or something else waits on it: then it is left alone.
+/// Takes the socket that [`hand_over`] passed to this process, once, and reads `greeting` from it, which the other side wrote before
+/// this process started. Returns `None` if there is no such socket, or if it does not begin with the greeting; it is then left alone.
 /// Programs that cells start do not inherit it.
 pub fn take_over(number: RawFd, greeting: &[u8]) -> Option<UnixStream> {
     static TAKEN: AtomicBool = AtomicBool::new(false);
@@ -191,20 +191,20 @@ pub fn take_over(number: RawFd, greeting: &[u8]) -> Option<UnixStream> {
     Some(socket)
 }
 
-/// Writes out what C's output streams still hold back.
+/// Flushes C's output streams.
 pub fn flush_c_streams() {
     // SAFETY: a null stream means all of them.
     unsafe { libc::fflush(std::ptr::null_mut()) };
 }
 
-/// From now on what this process and its programs print goes nowhere.
+/// Discards all further output of this process and its programs.
 pub fn discard_output() {
     let Ok(null) = std::fs::OpenOptions::new().write(true).open("/dev/null") else { return };
     let _ = dup2_stdout(&null);
     let _ = dup2_stderr(&null);
 }
 
-/// From now on C's standard output is written line by line, as Rust's is, so that lines of both keep their order.
+/// Makes C's standard output line-buffered, like Rust's, so that lines of both keep their order.
 pub fn write_c_lines() {
     #[cfg(target_os = "linux")]
     // SAFETY: `stdout` is C's own stream, open since the process started, and nothing was written to it yet.
@@ -221,17 +221,17 @@ pub fn end_now() -> ! {
     signal_hook::low_level::exit(0)
 }
 
-/// Gives at most so many bytes of standard input; none is its end.
+/// Returns at most so many bytes of standard input; empty at its end.
 type Typed = Box<dyn Fn(usize) -> std::io::Result<Vec<u8>> + Send + Sync>;
 
 static TYPED: OnceLock<Typed> = OnceLock::new();
 
-/// From now on this process, in all its Rust code, reads standard input from `typed`. Programs it starts do not.
+/// Makes all Rust code in this process read standard input from `typed`. Programs that it starts do not.
 pub fn replace_stdin(typed: impl Fn(usize) -> std::io::Result<Vec<u8>> + Send + Sync + 'static) {
     let _ = TYPED.set(Box::new(typed));
 }
 
-/// Whether standard input is the empty one that this process was started with, and not closed or something else by now.
+/// Returns whether standard input is still the empty one that this process was started with.
 fn stdin_is_null() -> bool {
     fstat(std::io::stdin()).is_ok_and(|stat| {
         FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice
@@ -239,8 +239,8 @@ fn stdin_is_null() -> bool {
     })
 }
 
-/// The system library's `read`, for every library that this command loads: Rust's own has no other place where its
-/// standard input could be replaced, and a pipe does not tell that somebody waits for it.
+/// Replaces the system library's `read` for every library that this command loads: Rust's standard library has no other hook for
+/// standard input, and a pipe does not tell that a reader is waiting.
 ///
 /// # Safety
 /// As for `read(2)`: `buffer` has room for `count` bytes.

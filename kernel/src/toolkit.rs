@@ -1,10 +1,10 @@
-//! Where the toolkit's library is, and the compiler that can build cells against it.
+//! Finds the toolkit's library, and the compiler that can build cells against it.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// What `rustc --version` said when the toolkit was built.
+/// The output of `rustc --version` when the toolkit was built.
 pub const BUILT_WITH: &str = env!("CHANDLERY_RUSTC");
 
 /// The system it was built for.
@@ -13,7 +13,7 @@ pub const BUILT_FOR: &str = env!("CHANDLERY_TARGET");
 /// Where that compiler was installed.
 const BUILT_IN: &str = env!("CHANDLERY_SYSROOT");
 
-/// Why Rust cells cannot be compiled. Magics run all the same.
+/// Why Rust cells cannot be compiled. Magics run anyway.
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ToolkitError {
@@ -22,7 +22,7 @@ pub enum ToolkitError {
         "libchandlery.so was not found near {near}: build it with `cargo build --release`, or install the kernel again"
     )]
     NoLibrary {
-        /// Where it was looked for.
+        /// The place in which it was looked for.
         near: PathBuf,
     },
     /// The metadata of the crates it was built from is missing.
@@ -58,12 +58,12 @@ pub struct Toolkit {
     pub metadata: PathBuf,
     /// The compiler itself, not the rustup proxy.
     pub rustc: PathBuf,
-    /// The linker and the words that make it a plain ELF linker.
+    /// The linker, and the arguments that make it a plain ELF linker.
     pub linker: (PathBuf, Vec<OsString>),
 }
 
 impl Toolkit {
-    /// Finds the library this process has loaded, and its compiler.
+    /// Finds the library that this process has loaded, and its compiler.
     ///
     /// # Errors
     /// [`ToolkitError`], which says what to install.
@@ -75,14 +75,14 @@ impl Toolkit {
     }
 }
 
-/// Where what was compiled is kept, for this user: below `XDG_CACHE_HOME`, or `~/.cache`.
+/// Returns this user's folder for compiled files, below `XDG_CACHE_HOME` or `~/.cache`.
 pub(crate) fn cache_folder() -> Option<PathBuf> {
     let absolute = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
     let base = absolute("XDG_CACHE_HOME").or_else(|| Some(absolute("HOME")?.join(".cache")));
     base.map(|base| base.join("chandlery"))
 }
 
-/// The folder with the metadata of the crates a library was built from.
+/// Returns the folder with the metadata of the crates that a library was built from.
 pub(crate) fn metadata(library: &Path) -> Result<PathBuf, ToolkitError> {
     let folder = library.parent().unwrap_or(Path::new("."));
     let beside = folder.join("deps");
@@ -96,7 +96,7 @@ pub(crate) fn metadata(library: &Path) -> Result<PathBuf, ToolkitError> {
     }
 }
 
-/// The file that this process's toolkit code comes from.
+/// Returns the file of this process's toolkit library.
 pub(crate) fn library() -> Result<PathBuf, ToolkitError> {
     let near = std::env::current_exe().unwrap_or_default();
     let maps = std::fs::read_to_string("/proc/self/maps").unwrap_or_default();
@@ -107,10 +107,10 @@ pub(crate) fn library() -> Result<PathBuf, ToolkitError> {
         .ok_or(ToolkitError::NoLibrary { near })
 }
 
-/// The compiler and its sysroot: the one `RUSTC` names, the one the toolkit was built with if it is still there, or the
-/// one on the path; the first that is the right version.
+/// Returns the compiler and its sysroot: the one that `RUSTC` names, the one that the toolkit was built with if it still exists, or the
+/// one on the path; the first of the right version.
 pub(crate) fn compiler() -> Result<(PathBuf, PathBuf), ToolkitError> {
-    // An installed kernelspec names the compiler; `bin/rustc` of a sysroot, so the sysroot needs no asking.
+    // An installed kernelspec names the compiler as `bin/rustc` of a sysroot, so the sysroot is known.
     let named = std::env::var_os("RUSTC").map(PathBuf::from);
     let given = named.and_then(|rustc| Some(rustc.parent()?.parent()?.to_owned()));
     let recorded = Some(PathBuf::from(BUILT_IN));
@@ -152,7 +152,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_the_very_compiler_of_the_toolkit_fits() {
+    fn only_the_toolkits_own_compiler_fits() {
         use std::os::unix::fs::PermissionsExt;
         let root = std::env::temp_dir().join(format!("sysroots-{}", std::process::id()));
         let sysroot = |name: &str, version: &str| {

@@ -123,6 +123,6 @@ fn a_notebook_runs_through_engines_and_kernels_side_by_side() {
 
     let ran = bench_cells(Path::new("/nowhere"), &["--engine", "evcxr-jupyter"]);
     let err = String::from_utf8(ran.stderr).unwrap();
-    assert!(err.contains("evcxr_jupyter is left out: Jupyter knows no such kernel"), "{err}");
+    assert!(err.contains("evcxr_jupyter is left out: Jupyter does not have such a kernel"), "{err}");
     assert_eq!(ran.status.code(), Some(1));
 }

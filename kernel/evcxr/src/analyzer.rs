@@ -46,7 +46,7 @@ impl Analyzer {
         let path: VfsPath = source.into();
         vfs.set_file_contents(path.clone(), Some(Vec::new()));
         read(&workspace, &mut vfs);
-        let (file, _) = vfs.file_id(&path).ok_or("the source is not there")?;
+        let (file, _) = vfs.file_id(&path).ok_or("the source does not exist")?;
         let mut change = ChangeWithProcMacros::default();
         for (file, changed) in vfs.take_changes() {
             let text = match changed.change {
@@ -65,14 +65,14 @@ impl Analyzer {
         Ok(Self { host, file })
     }
 
-    /// From now on this is the package's source.
+    /// Sets the package's source.
     pub(crate) fn set_source(&mut self, text: String) {
         let mut change = ChangeWithProcMacros::default();
         change.change_file(self.file, Some(text));
         self.host.apply_change(change);
     }
 
-    /// What may stand at a place of `text`, which is the source; and the range that it replaces.
+    /// Returns the completions at a position of `text`, which is the source, and the range that they replace.
     pub(crate) fn completions(&self, text: &str, at: usize) -> Option<(Vec<Match>, usize, usize)> {
         let position = FilePosition { file_id: self.file, offset: TextSize::try_from(at).ok()? };
         let items = self.host.analysis().completions(&completion(), position, None).ok()??;
@@ -82,7 +82,7 @@ impl Analyzer {
             let mut edits = item.text_edit.iter();
             let (Some(edit), None) = (edits.next(), edits.next()) else { continue };
             let typed = text.get(usize::from(edit.delete.start())..usize::from(edit.delete.end()))?;
-            // All but what completes the word that is being typed, in its place, is of no use to a front end.
+            // Only completions that replace the word being typed are useful to a front end.
             if *range.get_or_insert(edit.delete) != edit.delete || !edit.insert.starts_with(typed) {
                 continue;
             }
@@ -95,7 +95,7 @@ impl Analyzer {
         Some((matches, range.start().into(), range.end().into()))
     }
 
-    /// What stands at a place, as Markdown.
+    /// Returns the documentation at a position, as Markdown.
     pub(crate) fn hover(&self, at: usize) -> Option<String> {
         let range = TextRange::empty(TextSize::try_from(at).ok()?);
         let range = FileRange { file_id: self.file, range };
@@ -135,7 +135,7 @@ fn read(workspace: &ProjectWorkspace, vfs: &mut Vfs) {
     }
 }
 
-/// Names alone, as a person types them.
+/// Inserts only names, as a person types them.
 fn completion() -> CompletionConfig<'static> {
     CompletionConfig {
         enable_postfix_completions: false,
@@ -186,7 +186,7 @@ fn hover() -> HoverConfig<'static> {
     }
 }
 
-/// The kind of a candidate, in the words of front ends.
+/// Returns the kind of a candidate, in the terms of front ends.
 fn kind(kind: CompletionItemKind) -> &'static str {
     use CompletionItemKind as Kind;
     match kind {

@@ -28,11 +28,11 @@ pub(crate) fn run(folder: &Path) -> Result<(), String> {
     while let Ok(request) = waiting.pop_front().map_or_else(|| requests.recv(), Ok) {
         waiting.extend(requests.try_iter());
         let LanguageRequest::Question(question) = request else { continue };
-        // A person who types on has no use for earlier answers.
+        // Earlier answers are useless to a person who has typed more.
         let nothing = LanguageReply::Nothing { id: question.id };
         let is_like = |later: &LanguageRequest| matches!(later, LanguageRequest::Question(later) if later.inspect == question.inspect);
         let outdated = waiting.iter().any(is_like);
-        // rust-analyzer panics on some code; it is ready for the next question all the same.
+        // rust-analyzer panics on some code; it can answer the next question anyway.
         let known = |analyzer: &mut Analyzer| catch_unwind(AssertUnwindSafe(|| answer(analyzer, &question)));
         say(&if outdated { nothing } else { known(&mut analyzer).unwrap_or(nothing) });
     }
@@ -56,7 +56,7 @@ fn listen(folder: PathBuf) -> Receiver<LanguageRequest> {
 }
 
 /// rust-analyzer with the toolkit and these crates as dependencies, and the names of the crates and of the toolkit's own
-/// dependencies that it knows: those of so many groups, or fewer.
+/// dependencies that it knows: those of at most so many groups.
 fn start(folder: &Path, wanted: &[Crate], std: Option<&Path>, most: usize) -> Result<(Analyzer, Vec<String>), String> {
     let fault = |error: std::io::Error| format!("{}: {error}", folder.display());
     let (context, package) = (folder.join("context"), folder.join("toolkit"));
@@ -68,7 +68,7 @@ fn start(folder: &Path, wanted: &[Crate], std: Option<&Path>, most: usize) -> Re
     }
     .map_err(fault)?;
     let mut why = "rust-analyzer does not find the toolkit".to_owned();
-    // Dependencies that are not on this machine, or do not go together, make cargo find nothing; then fewer are tried.
+    // With dependencies that are not on this machine, or conflict, cargo does not find anything; then fewer are tried.
     let fewer = |with: bool| (0..=most).rev().map(move |groups| (with, groups));
     for (with, groups) in fewer(true).chain(fewer(false).filter(|_| !wanted.is_empty())) {
         let dependencies = toolkit::shown(groups);
@@ -84,7 +84,7 @@ fn start(folder: &Path, wanted: &[Crate], std: Option<&Path>, most: usize) -> Re
         };
         let mut knows = |code: &str| complete(&mut analyzer, code, code.len()).is_some_and(|found| !found.0.is_empty());
         if knows("chandlery::") {
-            // The first methods take seconds to find; nobody should wait for them.
+            // Finding the first methods takes seconds, so it is done before the first question.
             for first in ["String::new().", "use chandlery::prelude::*;\nproject(\"llama\")?."] {
                 knows(first);
             }
@@ -95,7 +95,7 @@ fn start(folder: &Path, wanted: &[Crate], std: Option<&Path>, most: usize) -> Re
     Err(why)
 }
 
-/// The package whose source are the cells.
+/// The package whose source is the cells.
 fn manifest(toolkit: &Path, crates: &[Crate]) -> String {
     let toolkit = toolkit.display().to_string();
     let mut text = format!(
@@ -128,14 +128,14 @@ fn complete(analyzer: &mut Analyzer, code: &str, cursor: usize) -> Option<(Vec<M
 }
 
 fn inspect(analyzer: &mut Analyzer, code: &str, cursor: usize) -> Option<String> {
-    // Right after its bracket, a call is meant.
+    // Right after its parenthesis, the call is meant.
     let at = if code[..cursor].ends_with('(') { cursor - 1 } else { cursor };
     let (text, shift) = source(code);
     analyzer.set_source(text);
     let markdown = analyzer.hover(at.checked_add_signed(shift)?)?;
     let mut html = String::new();
     pulldown_cmark::html::push_html(&mut html, pulldown_cmark::Parser::new(&markdown));
-    // Things of the notebook come with the name of the package.
+    // Items of the notebook have the name of the package in their path.
     let own =
         ["cells::__cell", "cells"].map(|name| format!("<pre><code class=\"language-rust\">{name}\n</code></pre>\n"));
     Some(own.iter().find_map(|own| html.strip_prefix(own.as_str())).unwrap_or(&html).to_owned())
@@ -262,7 +262,7 @@ mod tests {
         let (found, start, end) = complete(&mut analyzer, &code, code.len()).unwrap();
         assert_eq!((found[0].text.as_str(), &code[start..end]), ("height", "hei"));
         assert!(inspect(&mut analyzer, &code, code.len() - 4).unwrap().contains("let s: Spot"));
-        // What is private is not shown.
+        // Private items are not shown.
         let private = "mod inner { pub struct A { pub open: u8, hidden: u8 } impl A { fn secret(&self) {} pub fn shown(&self) {} } }\n";
         let found = names(&mut analyzer, &format!("{private}let a: inner::A = todo!();\na."));
         assert!(

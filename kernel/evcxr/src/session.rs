@@ -1,4 +1,4 @@
-//! evcxr's context as an engine: runs cells, and says honestly how they ended.
+//! evcxr's context as an engine: runs cells, and reports how they really ended.
 //!
 //! evcxr reports a panic, and an error that `?` returned, as success; it sees both only as lines on the standard output of
 //! the process that runs the cells. So that process is started through a relay, which passes everything on and notes
@@ -111,7 +111,7 @@ fn relay(notes: &Path) -> std::io::Result<i32> {
     let ended = Arc::clone(&runtime);
     std::thread::spawn(move || {
         let _ = std::io::copy(&mut std::io::stdin().lock(), &mut input);
-        // evcxr is gone; a cell that still runs reads no input, and would run on.
+        // evcxr is gone; a running cell does not read input, and would continue.
         let _ = ended.lock().unwrap_or_else(PoisonError::into_inner).kill();
     });
     let mut out = std::io::stdout().lock();

@@ -1,4 +1,4 @@
-//! A description of the standard library, for machines without its sources: signatures, and what they are for.
+//! A description of the standard library, for machines without its sources: signatures with one sentence of documentation.
 //!
 //! `std/generate.py` makes it of the sources of Rust 1.95, which are licensed as this project is: MIT or Apache 2.0.
 
@@ -11,7 +11,7 @@ const CRATES: &[(&str, &str)] = &[
     ("std", include_str!("../std/std.txt")),
 ];
 
-/// Writes it as rust-analyzer looks for it.
+/// Writes it where rust-analyzer looks for it.
 pub(crate) fn write(folder: &Path) -> Result<()> {
     CRATES.iter().try_for_each(|(name, text)| {
         let source = folder.join(name).join("src");

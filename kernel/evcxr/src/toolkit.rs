@@ -6,11 +6,11 @@ use std::path::Path;
 /// The workspace's manifest and lock file, and the toolkit's manifest and sources, by their paths.
 const SOURCES: &[(&str, &str)] = include!(concat!(env!("OUT_DIR"), "/sources.rs"));
 
-/// Dependencies whose types a notebook meets in the toolkit's interface, in groups, with the memory in MiB that must be
+/// Dependencies whose types are part of the toolkit's interface, in groups, with the memory in MiB that must be
 /// free for a group and those before it. The toolkit's other dependencies are left out: only function bodies mention them.
 const SHOWN: &[(u64, &[&str])] = &[(3000, &["candle-core", "candle-nn", "serde_json"]), (6000, &["polars"])];
 
-/// How many groups of dependencies there is memory for.
+/// Returns the number of groups of dependencies that fit into memory.
 pub(crate) fn groups() -> usize {
     let facts = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
     let free = facts.lines().find_map(|line| line.strip_prefix("MemAvailable:"));
@@ -18,7 +18,7 @@ pub(crate) fn groups() -> usize {
     SHOWN.iter().filter(|(needed, _)| kib.is_none_or(|kib| kib / 1024 >= *needed)).count()
 }
 
-/// The names in the first groups.
+/// Returns the names in the first groups.
 pub(crate) fn shown(groups: usize) -> Vec<&'static str> {
     SHOWN.iter().take(groups).flat_map(|(_, names)| names.iter().copied()).collect()
 }
@@ -48,7 +48,7 @@ pub(crate) fn write(folder: &Path, context: &Path, dependencies: &[&str]) -> Res
 
 fn manifest(text: &str, dependencies: &[&str]) -> String {
     let kept = |line: &str| match line.strip_suffix(".workspace = true") {
-        // `version.workspace = true` and the like are no dependencies.
+        // `version.workspace = true` and the like are not dependencies.
         Some(name) if !matches!(name, "version" | "edition" | "rust-version" | "license" | "publish") => {
             dependencies.contains(&name)
         }

@@ -1,4 +1,4 @@
-"""The parameters that a cell declares, with their types: Rust as far as that needs it."""
+"""The parameters that a cell declares, with their types: parses as much Rust as that needs."""
 
 import re
 import sys
@@ -79,7 +79,7 @@ def declarations(source):
             if between and between[0][1] == ":" and len(between) > 1:
                 kind = Reader(between[1:], source).type()
                 kind = Type(kind.name, kind.args, source[between[1][2] : between[-1][3]], kind.length)
-                # What the type leaves open, the value may tell.
+                # The value may determine what the type leaves open.
                 told = Reader(value, source).value() if is_open(kind) else None
                 kind = told if told and told.name == kind.name else kind
             else:
@@ -165,7 +165,7 @@ class Reader:
                 word = self.next()[1]
 
     def listed(self, end, read):
-        """What stands in brackets, between commas. Lifetimes do not count."""
+        """The items in brackets, without lifetimes."""
         items = []
         while self.at < len(self.tokens) and not self.take(end):
             before = self.at
@@ -174,7 +174,7 @@ class Reader:
             else:
                 items.append(read())
             if not self.take(",") and self.peek() != end:
-                # Something that is not known: on behind the next comma.
+                # Something unknown: skip to the next comma.
                 self.at = max(before + 1, self.at)
                 while self.at < len(self.tokens) and self.peek() not in (",", end):
                     self.at += 1
@@ -182,7 +182,7 @@ class Reader:
         return tuple(items)
 
     def value(self):
-        """The type of an expression, where it says one."""
+        """The type of an expression, if it is evident."""
         if all(kind == "number" or word in "+-*/%()|&<<>" for kind, word, _, _ in self.tokens):
             numbers = [number(word) for kind, word, _, _ in self.tokens if kind == "number"]
             return unified(numbers) if numbers and self.tokens[0][1] != "(" else self.single()
@@ -209,7 +209,7 @@ class Reader:
             return Type("[]", (self.items("]"),))
         if word == "(":
             items = self.listed(")", self.single)
-            # A value in parentheses is no tuple.
+            # A value in parentheses is not a tuple.
             single = len(items) == 1 and self.tokens[self.at - 2][1] != ","
             return items[0] if single else None if None in items else Type("()", items)
         if word in ("vec", "format") and self.take("!"):
@@ -279,7 +279,7 @@ def vector(item):
 
 
 def unified(kinds):
-    """One type for all, or JSON's where there is none."""
+    """One type for all, or JSON's if there is none."""
     if not kinds:
         return OPEN_TYPE
     one = kinds[0]

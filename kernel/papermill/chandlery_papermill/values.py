@@ -23,7 +23,7 @@ from .declarations import (
 
 
 class NoSuchValue(Exception):
-    """The value is not one of the type; why, where that is not plain."""
+    """The value is not of the type; with the reason, if it is not obvious."""
 
 
 def statement(name, declared, value):
@@ -46,7 +46,7 @@ def statement(name, declared, value):
 
 
 def is_special(kind):
-    """Whether numbers are in it whose type has to be said."""
+    """Whether it contains numbers whose type must be given."""
     return kind.name in BITS or kind.name == "f32" or any(is_special(arg) for arg in kind.args)
 
 
@@ -84,7 +84,7 @@ def inferred(value):
 
 
 def expression(kind, value):
-    """A value as Rust, of a type where one is known."""
+    """A value as Rust, of a type if one is known."""
     if kind is None or kind.name in ("_", "?") and kind.text in (None, "_"):
         kind = inferred(value)
     name, args = kind.name, kind.args
@@ -127,7 +127,7 @@ def numeral(name, value):
     if isinstance(value, float):
         raise NoSuchValue()
     if name == "integer":
-        # Without a type a whole number is an `i32`.
+        # Without a type an integer is an `i32`.
         name, suffix = next(((name, f"_{name}") for name in ("i32", "i64", "i128", "u128") if fits(name, value)), ("i128", ""))
         suffix = "" if name == "i32" else suffix
     else:
@@ -214,11 +214,11 @@ def json(value):
         return str(value).lower()
     if isinstance(value, int):
         if not -(2**63) <= value < 2**64:
-            raise NoSuchValue("JSON has no number of this size")
+            raise NoSuchValue("JSON does not have numbers of this size")
         return str(value) if -(2**31) <= value < 2**31 else f"{value}_{'i64' if value < 2**63 else 'u64'}"
     if isinstance(value, float):
         if not math.isfinite(value):
-            raise NoSuchValue("JSON has no such number")
+            raise NoSuchValue("JSON does not have such a number")
         return repr(value)
     if isinstance(value, (list, tuple)):
         return "[" + ", ".join(json(item) for item in value) + "]"
@@ -229,6 +229,6 @@ def json(value):
 
 def text(value):
     if any("\ud800" <= c <= "\udfff" for c in value):
-        raise NoSuchValue("it holds half of a character")
+        raise NoSuchValue("it contains half of a character")
     named = {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\r": "\\r", "\t": "\\t"}
     return '"' + "".join(named.get(c) or (c if c.isprintable() else f"\\u{{{ord(c):x}}}") for c in value) + '"'

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-/// What a cell is written in, and what it can use.
+/// The language of a cell, and what it can use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Language {
     /// Rust with the toolkit, and directives.
@@ -15,12 +15,12 @@ pub enum Language {
 
 /// A cell to measure.
 pub(super) struct Measured {
-    /// As the table calls it.
+    /// Its name in the table.
     pub(super) name: &'static str,
-    /// Milliseconds it may take when warm.
+    /// Its budget in milliseconds when warm.
     pub(super) budget: u32,
     rust: &'static str,
-    /// Whether it needs the toolkit.
+    /// Returns whether it needs the toolkit.
     toolkit: bool,
     python: Option<&'static str>,
 }
@@ -31,7 +31,7 @@ pub(super) fn text(code: &str, number: u32, model: &Path) -> String {
 }
 
 impl Measured {
-    /// The cell, where it can be said.
+    /// Returns the cell, if the language can express it.
     pub(super) fn code(&self, language: Language) -> Option<&'static str> {
         match language {
             Language::Toolkit => Some(self.rust),

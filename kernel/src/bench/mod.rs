@@ -19,24 +19,24 @@ pub type Start = Box<dyn Fn(Option<&Path>) -> Result<Box<dyn Engine>, String>>;
 
 /// An engine or a kernel under its name.
 pub struct Target {
-    /// As the table calls it.
+    /// Its name in the table.
     pub name: &'static str,
-    /// What its cells are written in.
+    /// The language of its cells.
     pub language: Language,
-    /// How it is started.
+    /// Starts it.
     pub start: Start,
 }
 
-/// How often is measured, and how.
+/// The number of runs, and the pause.
 #[derive(Clone, Copy, Debug)]
 pub struct Plan {
-    /// Runs of each cell.
+    /// The runs of each cell.
     pub runs: u32,
-    /// What lies between cells, but in the rows without pauses.
+    /// The pause between cells, except in the rows without pauses.
     pub pause: Duration,
 }
 
-/// People type between cells, and the kernel uses it; "Run All" leaves none.
+/// People type between cells, and the kernel uses that time; "Run All" does not leave any.
 pub const PAUSE: Duration = Duration::from_millis(400);
 
 struct Quiet;
@@ -62,12 +62,12 @@ impl<'a> RunningEngine<'a> {
         Ok(Self { name: target.name, engine, count: 0, model: model.to_owned() })
     }
 
-    /// Runs a built-in cell under the next number: those of variables go from 3 to 30.
+    /// Runs a built-in cell with the next number: those of variables go from 3 to 30.
     fn run(&mut self, code: &str) -> Result<f64, String> {
         self.execute(text(code, self.count + 2, &self.model))
     }
 
-    /// Milliseconds; the reason if it failed.
+    /// Returns milliseconds, or the reason if it failed.
     fn execute(&mut self, code: String) -> Result<f64, String> {
         self.count += 1;
         let cell = Cell { code, number: self.count };
@@ -95,7 +95,7 @@ impl Drop for RunningEngine<'_> {
     }
 }
 
-/// Measures the built-in cells and says so line by line. Medians, least and greatest in brackets, in milliseconds.
+/// Measures the built-in cells and reports line by line: medians, with least and greatest in brackets, in milliseconds.
 ///
 /// # Errors
 /// An engine that does not start, or a cell that failed.
@@ -104,7 +104,7 @@ pub fn cells(targets: &[Target], plan: Plan, say: &mut dyn FnMut(&str)) -> Resul
     let model = folder.path().join("model.safetensors");
     std::fs::write(&model, cells::weights()).map_err(|error| error.to_string())?;
     say(&format!("{} Milliseconds: median (least-greatest) of {} runs.\n", machine(), plan.runs));
-    // In turns, so that a busy moment of the machine falls on all.
+    // Alternating, so that a busy moment of the machine affects all.
     let mut starts = vec![Vec::new(); targets.len()];
     for _ in 0..plan.runs {
         for (target, starts) in targets.iter().zip(&mut starts) {
@@ -128,7 +128,7 @@ pub fn cells(targets: &[Target], plan: Plan, say: &mut dyn FnMut(&str)) -> Resul
     Ok(())
 }
 
-/// The rows of one engine.
+/// Measures the rows of one engine.
 fn one(target: &Target, plan: Plan, model: &Path, say: &mut dyn FnMut(&str)) -> Result<(), String> {
     let language = target.language;
     let wanted: Vec<(&Measured, &str)> = CELLS.iter().filter_map(|cell| Some((cell, cell.code(language)?))).collect();
@@ -160,7 +160,7 @@ fn one(target: &Target, plan: Plan, model: &Path, say: &mut dyn FnMut(&str)) -> 
     Ok(())
 }
 
-/// What the numbers were taken on, and how busy it was.
+/// Describes the machine, and how busy it was.
 fn machine() -> String {
     let cores = std::thread::available_parallelism().map_or(0, std::num::NonZero::get);
     let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
@@ -193,7 +193,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn rows_are_markdown_whatever_stands_in_them() {
+    fn rows_are_markdown_with_any_content() {
         assert_eq!(row(&["a | b", ""]), "| a \\| b |  |");
         assert_eq!(spread(vec![3.0, 1.0, 2.26]), "2.3 (1.0-3.0)");
         assert_eq!(spread(Vec::new()), "");

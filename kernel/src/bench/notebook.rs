@@ -1,4 +1,4 @@
-//! A notebook's own cells, through each engine.
+//! Measures a notebook's own cells in each engine.
 
 use std::path::Path;
 
@@ -6,10 +6,10 @@ use super::{Language, Plan, RunningEngine, Target, machine, row, table};
 use crate::runner;
 
 /// Measures the code cells of a notebook, in order, in its folder: the median of `plan.runs` fresh engines. A cell that
-/// an engine cannot run says so; what fails because of it, too. Engines of another language than Rust are left out.
+/// an engine cannot run is marked, like those that fail because of it. Engines of another language than Rust are left out.
 ///
 /// # Errors
-/// A file that is no notebook, or an engine that does not start.
+/// A file that is not a notebook, or an engine that does not start.
 pub fn notebook(path: &Path, targets: &[Target], plan: Plan, say: &mut dyn FnMut(&str)) -> Result<(), String> {
     let codes = runner::sources(path).map_err(|error| error.to_string())?;
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
@@ -39,7 +39,7 @@ pub fn notebook(path: &Path, targets: &[Target], plan: Plan, say: &mut dyn FnMut
     Ok(())
 }
 
-/// The median of what succeeded each time.
+/// Returns the medians of the cells that succeeded each time.
 fn median(took: Vec<Option<f64>>) -> String {
     let all: Option<Vec<f64>> = took.into_iter().collect();
     all.map_or_else(

@@ -1,4 +1,4 @@
-//! Kernels that Jupyter knows: `kernel.json` in the folders where it looks.
+//! Jupyter's kernelspecs: `kernel.json` in the folders where it looks.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -23,7 +23,7 @@ pub struct Kernelspec {
 }
 
 impl Kernelspec {
-    /// This command's own kernel, as an installed one is started, but that it leaves the user's history alone.
+    /// Returns this command's own kernel, started like an installed one, but without the user's history.
     pub fn own(program: &Path) -> Self {
         let words = ["kernel", "start", "--connection-file", "{connection_file}"].map(str::to_owned);
         let argv = std::iter::once(program.display().to_string()).chain(words).collect();
@@ -31,7 +31,7 @@ impl Kernelspec {
         Self { argv, env, language: "rust".to_owned(), ..Self::default() }
     }
 
-    /// evcxr's kernel, if it is installed where Jupyter looks.
+    /// Returns evcxr's kernel, if it is installed where Jupyter looks.
     pub fn evcxr() -> Option<Self> {
         let is_evcxr = |name: &str, spec: &Self| {
             spec.language == "rust" && (name == "evcxr" || spec.program().is_some_and(|name| name == "evcxr_jupyter"))
@@ -39,7 +39,7 @@ impl Kernelspec {
         find(&Places::searched(), is_evcxr)
     }
 
-    /// Python's kernel, likewise.
+    /// Returns Python's kernel, if it is installed where Jupyter looks.
     pub fn ipykernel() -> Option<Self> {
         let is_ipykernel =
             |_: &str, spec: &Self| spec.argv.iter().any(|word| matches!(&**word, "ipykernel_launcher" | "ipykernel"));
@@ -56,7 +56,7 @@ impl Kernelspec {
         (!spec.argv.is_empty()).then_some(Self { folder, ..spec })
     }
 
-    /// The command that starts the kernel on the sockets of a connection file.
+    /// Returns the command that starts the kernel on the sockets of a connection file.
     pub fn command(&self, connection_file: &Path) -> Command {
         let word = |word: &String| {
             word.replace("{connection_file}", &connection_file.display().to_string())
@@ -67,7 +67,7 @@ impl Kernelspec {
         command
     }
 
-    /// A kernel that says no more than `python` means the Python of the environment that it is installed in.
+    /// A kernelspec with just `python` means the Python of the environment that it is installed in.
     fn interpreter(&self) -> Option<PathBuf> {
         let python = matches!(&*self.argv[0], "python" | "python3");
         let prefix = self.folder.ancestors().find(|folder| folder.ends_with("share")).and_then(Path::parent)?;
@@ -75,7 +75,7 @@ impl Kernelspec {
     }
 }
 
-/// The first kernelspec that is meant, in Jupyter's order; in one folder, by name.
+/// Returns the first matching kernelspec, in Jupyter's order; within a folder, by name.
 fn find(folders: &[PathBuf], meant: impl Fn(&str, &Kernelspec) -> bool) -> Option<Kernelspec> {
     folders.iter().find_map(|kernels| {
         let mut all: Vec<PathBuf> = std::fs::read_dir(kernels).ok()?.flatten().map(|entry| entry.path()).collect();

@@ -1,4 +1,4 @@
-//! The other side of the protocol: kernels found, started and asked, as a front end does.
+//! The client side of the protocol: finding, starting and asking kernels, like a front end.
 
 mod kernelspec;
 mod peer;
@@ -18,21 +18,21 @@ pub struct Client {
     pub shell: zmq::ClientShellConnection,
     /// Requests that overtake those on `shell`.
     pub control: zmq::ClientControlConnection,
-    /// What the kernel tells everybody.
+    /// Messages to all front ends.
     pub iopub: zmq::ClientIoPubConnection,
-    /// What the kernel asks the user.
+    /// Questions to the user.
     pub stdin: zmq::ClientStdinConnection,
-    /// Where the kernel is.
+    /// The kernel's sockets.
     pub info: ConnectionInfo,
 }
 
 impl Client {
-    /// Connects to a kernel. Waits for its sockets, but not for the kernel to notice.
+    /// Connects to a kernel. Waits for its sockets, but not for the kernel to accept the connection.
     ///
     /// # Errors
-    /// What the sockets say.
+    /// An error of the sockets.
     pub async fn connect(info: ConnectionInfo, session: &str) -> Result<Self, zmq::RuntimeError> {
-        // The same on shell and stdin: whoever asked is asked.
+        // The same on shell and stdin, so that the client that asks gets the questions.
         let id = zmq::peer_identity_for_session(session)?;
         Ok(Self {
             iopub: zmq::create_client_iopub_connection(&info, "", session).await?,
@@ -44,7 +44,7 @@ impl Client {
     }
 }
 
-/// Sockets in a folder.
+/// Returns sockets in a folder.
 pub fn ipc(folder: &Path) -> ConnectionInfo {
     ConnectionInfo {
         ip: folder.join("k").display().to_string(),
@@ -60,10 +60,10 @@ pub fn ipc(folder: &Path) -> ConnectionInfo {
     }
 }
 
-/// Sockets on ports of this machine that were free a moment ago.
+/// Returns sockets on ports of this machine that were free a moment ago.
 ///
 /// # Errors
-/// When no port is free.
+/// If no port is free.
 pub async fn tcp() -> Result<ConnectionInfo, zmq::RuntimeError> {
     let ports = zmq::peek_ports([127, 0, 0, 1].into(), 5).await?;
     Ok(ConnectionInfo {

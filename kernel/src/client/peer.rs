@@ -1,4 +1,4 @@
-//! A kernel in a process of its own, asked over its sockets: an engine as a front end sees it.
+//! A kernel in a separate process as an engine, asked over its sockets like a front end does.
 
 use std::net::TcpStream;
 use std::path::Path;
@@ -23,10 +23,10 @@ const START: Duration = Duration::from_secs(60);
 const CELL: Duration = Duration::from_secs(300);
 const END: Duration = Duration::from_secs(5);
 
-/// How long a kernel that is about to open its sockets is left alone.
+/// How long a kernel that is about to open its sockets is not asked.
 const MOMENT: Duration = Duration::from_millis(2);
 
-/// A kernel that does not know its reader yet says nothing to it: then it is asked again.
+/// A kernel does not publish to a reader that it does not know yet: then it is asked again.
 const AGAIN: Duration = Duration::from_millis(100);
 
 /// A running kernel.
@@ -37,7 +37,7 @@ pub struct Peer {
     _folder: PrivateFolder,
 }
 
-/// A message, as far as it matters here.
+/// The relevant parts of a message.
 struct KernelMessage {
     msg_type: String,
     parent: String,
@@ -83,7 +83,7 @@ impl Peer {
         Ok(peer)
     }
 
-    /// Asks what it is until an answer is heard on both sockets.
+    /// Asks for `kernel_info` until there is an answer on both sockets.
     fn greet(&mut self, until: Instant) -> std::io::Result<()> {
         let Client { shell, iopub, .. } = &mut self.client;
         let (mut asked, mut replied) = (Vec::new(), false);
@@ -102,7 +102,7 @@ impl Peer {
                     Err(_) => continue,
                 }
             }
-            Err(std::io::Error::other("the kernel does not say what it is"))
+            Err(std::io::Error::other("the kernel does not answer `kernel_info_request`"))
         })
     }
 }
@@ -118,7 +118,7 @@ async fn send<S: zeromq::SocketSend>(
     Ok(id)
 }
 
-/// The next message. Its content is not parsed: kernels differ in what they leave out.
+/// Returns the next message. Its content is not parsed, because kernels leave out different fields.
 async fn hear<S: zeromq::SocketRecv>(socket: &mut Connection<S>) -> Result<KernelMessage, RuntimeError> {
     let raw = RawMessage::from_multipart(socket.socket.recv().await?, &socket.mac)?;
     let part = |at: usize| serde_json::from_slice::<Value>(&raw.jparts[at]).unwrap_or_default();
@@ -126,7 +126,7 @@ async fn hear<S: zeromq::SocketRecv>(socket: &mut Connection<S>) -> Result<Kerne
     Ok(KernelMessage { msg_type: text(&part(0), "msg_type"), parent: text(&part(1), "msg_id"), content: part(3) })
 }
 
-/// The content of the reply to one of these requests; replies to others are old ones.
+/// Returns the content of the reply to one of these requests; replies to others are late ones.
 async fn reply<S: zeromq::SocketRecv>(socket: &mut Connection<S>, ids: &[String]) -> Result<Value, RuntimeError> {
     loop {
         let heard = hear(socket).await?;
@@ -136,7 +136,7 @@ async fn reply<S: zeromq::SocketRecv>(socket: &mut Connection<S>, ids: &[String]
     }
 }
 
-/// Everything that is said about one of these requests, up to its idle.
+/// Forwards everything that is published about one of these requests, up to its idle.
 async fn until_idle<S: zeromq::SocketRecv>(
     socket: &mut Connection<S>,
     ids: &[String],
@@ -161,7 +161,7 @@ async fn ended(child: &mut Child) {
     }
 }
 
-/// The error that a reply or a message on iopub tells of.
+/// Returns the error in a reply or a message on iopub.
 fn error(content: &Value) -> Outcome {
     let text = |field: &str| content[field].as_str().unwrap_or_default().to_owned();
     let lines = content["traceback"].as_array().into_iter().flatten();
@@ -169,7 +169,7 @@ fn error(content: &Value) -> Outcome {
     Outcome::Error { name: text("ename"), value: text("evalue"), traceback }
 }
 
-/// What a message on iopub shows.
+/// Returns the event in a message on iopub.
 fn event(heard: &KernelMessage) -> Option<Event> {
     let content = &heard.content;
     let id = || content["transient"]["display_id"].as_str().map(str::to_owned);
@@ -193,11 +193,11 @@ fn event(heard: &KernelMessage) -> Option<Event> {
 }
 
 impl Engine for Peer {
-    /// From sending the request until both its reply and its idle are here.
+    /// Waits until both the reply and the idle of the request have arrived.
     fn execute(&mut self, cell: &Cell, output: &mut dyn Output) -> Outcome {
         let Self { child, client: Client { shell, iopub, .. }, runtime, .. } = self;
         let request = ExecuteRequest { allow_stdin: false, ..ExecuteRequest::new(cell.code.clone()) };
-        // evcxr says only on iopub that a cell failed.
+        // evcxr reports only on iopub that a cell failed.
         let mut told = None;
         let run = async {
             let id = [send(shell, request).await?];

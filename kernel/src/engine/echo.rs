@@ -25,13 +25,13 @@ use chandlery::display::MimeBundle;
 #[derive(Default)]
 pub struct Echo {
     interrupted: Arc<AtomicBool>,
-    /// A cell was announced.
+    /// Whether a cell was announced.
     armed: bool,
     assist: Arc<EchoAssist>,
 }
 
 impl Echo {
-    /// A fresh engine.
+    /// Creates an engine.
     pub fn new() -> Self {
         Self::default()
     }

@@ -1,4 +1,4 @@
-//! evcxr behind the seam: its context in a process of its own, `chandlery-evcxr engine`. For comparison with `direct`.
+//! evcxr as an engine, for comparison with `direct`: its context is in a separate process, `chandlery-evcxr engine`.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
@@ -14,7 +14,7 @@ use super::{Assist, Cell, Engine, Event, Interrupter, Outcome, Output, Stream, U
 use crate::private_folder::PrivateFolder;
 use crate::{language, system};
 
-/// What the process says.
+/// A message from the process.
 #[derive(Deserialize)]
 #[serde(rename_all = "lowercase")]
 enum EvcxrMessage {
@@ -31,7 +31,7 @@ enum Done {
     Failed { name: String, value: String, traceback: Vec<String> },
 }
 
-/// evcxr. It has no displays while a cell runs, no input, and an interrupt ends its process with all variables.
+/// The evcxr engine. It does not have displays while a cell runs or input, and an interrupt ends its process with all variables.
 pub struct Evcxr {
     child: Child,
     input: ChildStdin,
@@ -45,7 +45,7 @@ impl Evcxr {
     /// Starts the process beside `command`, with the compiler `rustc`, in a folder, and waits until it takes cells.
     ///
     /// # Errors
-    /// Why it does not run.
+    /// The error of starting the process.
     pub fn start(command: &Path, rustc: &Path, within: Option<&Path>) -> std::io::Result<Self> {
         let folder = PrivateFolder::fresh(&std::env::temp_dir())?;
         let program = command.with_file_name(language::PROGRAM);
@@ -73,7 +73,7 @@ impl Evcxr {
             if self.output.read_line(&mut line).ok()? == 0 {
                 return None;
             }
-            // evcxr may print a line of its own.
+            // evcxr may print other lines.
             if let Ok(said) = serde_json::from_str(&line) {
                 return Some(said);
             }

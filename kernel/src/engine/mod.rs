@@ -1,7 +1,7 @@
 //! The seam between front ends (Jupyter sockets, headless runner) and languages.
 //!
 //! An engine runs one cell at a time on its caller's thread and reports through [`Output`] while it runs.
-//! Front ends know no Rust; engines know no ZeroMQ.
+//! Front ends do not know Rust; engines do not know ZeroMQ.
 
 pub mod direct;
 mod echo;
@@ -17,12 +17,12 @@ pub use echo::Echo;
 pub use evcxr::Evcxr;
 pub use unavailable::Unavailable;
 
-/// One cell to run.
+/// A cell to run.
 #[derive(Clone, Debug)]
 pub struct Cell {
     /// The source text.
     pub code: String,
-    /// The execution count this cell has in errors and prompts (`cell 3`).
+    /// The execution count of the cell in errors and prompts (`cell 3`).
     pub number: u32,
 }
 
@@ -35,7 +35,7 @@ pub enum Stream {
     Stderr,
 }
 
-/// Something a running cell shows.
+/// Something that a running cell shows.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Event {
     /// Text as it was written, partial lines included.
@@ -49,7 +49,7 @@ pub enum Event {
     Display {
         /// Its renderings.
         data: MimeBundle,
-        /// The id later updates name.
+        /// The id for later updates.
         id: Option<String>,
     },
     /// New renderings for every output shown under an id, in this or an earlier cell.
@@ -75,7 +75,7 @@ pub enum Event {
 pub trait Output {
     /// Shows something.
     fn event(&mut self, event: Event);
-    /// Asks the user for a line; `None` where nobody can be asked (headless, or a front end without stdin).
+    /// Asks the user for a line; `None` if nobody can be asked (headless, or a front end without stdin).
     fn input(&mut self, prompt: &str, password: bool) -> Option<String>;
 }
 
@@ -96,7 +96,7 @@ pub enum Outcome {
 }
 
 impl Outcome {
-    /// Whether the user stopped the cell.
+    /// Returns whether the user stopped the cell.
     #[must_use]
     pub fn is_interrupt(&self) -> bool {
         matches!(self, Self::Error { name, .. } if name == "Interrupted")
@@ -106,7 +106,7 @@ impl Outcome {
 /// Stops what an engine is doing, from any thread. The first call asks, a second one within the same cell kills.
 pub type Interrupter = Arc<dyn Fn() + Send + Sync>;
 
-/// Whether a cell could run as typed.
+/// Whether a cell is complete.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Completeness {
     /// It parses.
@@ -122,7 +122,7 @@ pub enum Completeness {
 pub struct Completions {
     /// What may replace `start..end`.
     pub matches: Vec<String>,
-    /// What each match is: `function`, `class`, `module`, `instance`, `keyword`, `magic`; empty where that is not known.
+    /// What each match is: `function`, `class`, `module`, `instance`, `keyword`, `magic`; empty if it is not known.
     pub kinds: Vec<String>,
     /// Start of the replaced text, in bytes.
     pub start: usize,
@@ -130,26 +130,26 @@ pub struct Completions {
     pub end: usize,
 }
 
-/// A variable as lists of variables show it.
+/// A variable in a list of variables.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct VariableSummary {
     /// Its name.
     pub name: String,
     /// Its type, without module paths.
     pub type_name: String,
-    /// A few words on its value, where the engine has them.
+    /// A short description of its value, if the engine has one.
     pub value: Option<String>,
 }
 
 /// Answers about code that must not wait for a running cell.
 pub trait Assist: Send + Sync {
-    /// Candidates at `cursor` (byte offset).
+    /// Returns completions at `cursor` (byte offset).
     fn complete(&self, code: &str, cursor: usize) -> Completions;
-    /// Documentation for what stands at `cursor` (byte offset).
+    /// Returns the documentation of the name at `cursor` (byte offset).
     fn inspect(&self, code: &str, cursor: usize) -> Option<MimeBundle>;
-    /// Whether the code is complete.
+    /// Returns whether the code is complete.
     fn is_complete(&self, code: &str) -> Completeness;
-    /// The variables after the last cell, by name.
+    /// Returns the variables after the last cell, by name.
     fn variables(&self) -> Vec<VariableSummary> {
         Vec::new()
     }
@@ -157,39 +157,39 @@ pub trait Assist: Send + Sync {
 
 /// A language: runs cells and keeps their variables.
 pub trait Engine: Send {
-    /// A cell is about to be executed: from now on an interrupt is meant for it, also one that comes before
+    /// Announces a cell: from now on an interrupt is meant for it, even one that comes before
     /// [`execute`](Self::execute).
     fn arm(&mut self) {}
 
     /// Runs one cell to its end, sending events as they happen; all of them are sent before this returns.
     fn execute(&mut self, cell: &Cell, output: &mut dyn Output) -> Outcome;
-    /// Finds what is wrong in a cell and keeps what it would define for the cells that follow, without running it. What
-    /// a cell that `may_fail` would have defined is missing afterwards, as it is after a run; what another one that fails
-    /// would define is unknown, and no later cell fails for that.
+    /// Finds the errors of a cell, and keeps what it would define for the cells that follow, without running it. What
+    /// a failing cell that `may_fail` would have defined is missing afterwards, as after a run; what another failing cell
+    /// would define is unknown, and later cells do not fail because of it.
     fn check(&mut self, cell: &Cell, may_fail: bool, output: &mut dyn Output) -> Outcome {
         let _ = (cell, may_fail, output);
         let value = "this engine cannot check cells without running them";
         Outcome::Error { name: "NotSupported".into(), value: value.into(), traceback: vec![value.into()] }
     }
-    /// Shows what came since the last cell ended, as from threads that it left running.
+    /// Shows output since the end of the last cell, such as from threads that it left running.
     fn between(&mut self, output: &mut dyn Output) {
         let _ = output;
     }
-    /// A handle that stops the running cell.
+    /// Returns a function that stops the running cell.
     fn interrupter(&self) -> Interrupter;
-    /// A handle that answers completion and inspection while a cell runs.
+    /// Returns a handle that answers completion and inspection while a cell runs.
     fn assist(&self) -> Arc<dyn Assist>;
-    /// The process that runs the cells, if one is up: what they need, it needs.
+    /// Returns the process that runs the cells, if it is running, which uses their memory.
     fn process(&self) -> Option<u32> {
         None
     }
-    /// Drops all variables as a program does at its end, the last made first, then ends every process the engine
-    /// started. What takes longer than the limit is ended, and said. The outcome tells what could not be dropped.
+    /// Drops all variables, the newest first, as a program does at its end, then ends every process that the engine
+    /// started. Drops that take longer than the limit are ended and reported. The outcome tells what could not be dropped.
     fn end(&mut self, limit: Duration, output: &mut dyn Output) -> Outcome {
         let _ = (limit, output);
         self.shutdown();
         Outcome::Ok
     }
-    /// Ends every process the engine started; variables are not dropped.
+    /// Ends every process that the engine started, without dropping variables.
     fn shutdown(&mut self);
 }

@@ -1,18 +1,18 @@
-//! The engine that stands in for one that could not start.
+//! The engine in place of one that could not start.
 
 use std::sync::Arc;
 
 use super::{Assist, Cell, Completeness, Completions, Engine, Interrupter, Outcome, Output};
 use chandlery::display::MimeBundle;
 
-/// Answers every cell with the reason why no engine runs, so that a person reads it in the notebook instead of
+/// Answers every cell with the reason why the engine could not start, so that a person reads it in the notebook instead of
 /// searching a server's log for a kernel that died.
 pub struct Unavailable {
     reason: String,
 }
 
 impl Unavailable {
-    /// An engine that fails with this reason.
+    /// Creates an engine that fails with this reason.
     pub fn new(reason: impl std::fmt::Display) -> Self {
         Self { reason: reason.to_string() }
     }

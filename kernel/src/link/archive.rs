@@ -1,4 +1,4 @@
-//! Crates as files: archives of objects, of which some are not Rust's.
+//! Crates as files: archives of objects, some of which are not compiled from Rust.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -14,16 +14,16 @@ pub(super) struct Archive(Vec<u8>);
 /// A symbol that an object defines.
 struct Symbol {
     name: Vec<u8>,
-    /// Where the archive says who sees it.
+    /// Where the archive stores its visibility.
     at: usize,
     hidden: bool,
 }
 
-/// The place of the visibility in an entry of a symbol table.
+/// The offset of the visibility in an entry of a symbol table.
 const VISIBILITY: usize = 5;
 
 impl Archive {
-    /// Reads one; `None` if it cannot be read, or is of another kind.
+    /// Reads an archive; `None` if it cannot be read, or is of another kind.
     pub(super) fn read(file: &Path) -> Option<Self> {
         let archive = Self(std::fs::read(file).ok()?);
         ArchiveFile::parse(&*archive.0).ok()?;
@@ -41,7 +41,7 @@ impl Archive {
         })
     }
 
-    /// What the compiler wrote about the crate.
+    /// Returns the crate's metadata.
     pub(super) fn metadata(&self) -> impl Iterator<Item = &[u8]> {
         self.members().filter(|(name, ..)| *name == b"lib.rmeta").map(|(_, _, text)| text)
     }
@@ -51,7 +51,7 @@ impl Archive {
         members.map(|(_, start, data)| (start, data))
     }
 
-    /// Whether there is an object in it that is not Rust's.
+    /// Returns whether it contains an object that is not compiled from Rust.
     pub(super) fn has_foreign(&self) -> bool {
         self.foreign().next().is_some()
     }
@@ -60,12 +60,12 @@ impl Archive {
         self.foreign().flat_map(|(start, data)| symbols(start, data).unwrap_or_default())
     }
 
-    /// What C code in it defines for others.
+    /// Returns the symbols that C code in it exports.
     pub(super) fn defined(&self) -> BTreeSet<Vec<u8>> {
         self.symbols().map(|symbol| symbol.name).collect()
     }
 
-    /// The archive in which these symbols are visible, if any of them is hidden.
+    /// Returns the archive with these symbols visible, if any of them is hidden.
     pub(super) fn with_visible(&self, names: &BTreeSet<Vec<u8>>) -> Option<Vec<u8>> {
         let hidden: Vec<usize> = self
             .symbols()
@@ -98,7 +98,7 @@ fn symbols(start: usize, data: &[u8]) -> Option<Vec<Symbol>> {
     Some(found.collect())
 }
 
-/// Those of these names that occur in what the compiler wrote about a crate. It writes names as they are.
+/// Returns those of these names that occur in a crate's metadata, in which names are plain text.
 pub(super) fn named(metadata: &[u8], names: &BTreeSet<Vec<u8>>) -> BTreeSet<Vec<u8>> {
     let part_of_name = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'$' | b'.');
     let words = metadata.split(|byte| !part_of_name(byte)).filter(|word| !word.is_empty());

@@ -1,9 +1,9 @@
-//! The linker of a set of dependencies: the system's, with what C code in the set is called by.
+//! The linker of a set of dependencies: the system's, keeping the functions of C code in the set visible.
 //!
 //! A crate may hold C code that its build script compiled. Cells call it directly, where a function of the crate is generic, is
 //! inlined, or is the C function itself. The compiler, which knows Rust alone, makes everything else in a shared library
-//! invisible. So what the crates' metadata names and C code defines is added to the list of what stays visible. Whatever
-//! cannot be understood here is linked as the compiler says.
+//! invisible. So functions that the crates' metadata names and C code defines are added to the list of visible symbols. Anything
+//! that cannot be understood here is linked as the compiler requests.
 
 mod archive;
 
@@ -16,15 +16,15 @@ use std::process::{Command, ExitCode};
 
 use archive::Archive;
 
-/// The word after `chandlery` that links.
+/// The argument of `chandlery` that links.
 pub const COMMAND: &str = "__link";
 
 const VERSIONS: &str = "-Wl,--version-script=";
 
-/// Links with these words of the compiler's.
+/// Links with these arguments of the compiler.
 pub fn main(words: &[OsString]) -> ExitCode {
     let linker = || Command::new("cc");
-    // What C code refers to may be missing, if nothing used it so far: then once more without it.
+    // Symbols that C code refers to may be missing if nothing used them so far: then link again without them.
     if let Some(more) = widened(words)
         && linker().args(&more).output().is_ok_and(|done| done.status.success())
     {
@@ -39,7 +39,7 @@ pub fn main(words: &[OsString]) -> ExitCode {
     }
 }
 
-/// The words with which C functions stay visible, if there are any.
+/// Returns the arguments with which C functions stay visible, if there are any.
 fn widened(words: &[OsString]) -> Option<Vec<OsString>> {
     let mut words = words.to_vec();
     let versions = words.iter().position(|word| word.as_bytes().starts_with(VERSIONS.as_bytes()))?;
@@ -82,7 +82,7 @@ fn widened(words: &[OsString]) -> Option<Vec<OsString>> {
     let mut versions_word = OsString::from(VERSIONS);
     versions_word.push(&widened);
     words[versions] = versions_word;
-    // Nothing in the library may use them, so they are asked for by name.
+    // The library itself may not use them, so they are requested by name.
     let wanted: String =
         named.iter().map(|name| format!("-Wl,--undefined={}\n", String::from_utf8_lossy(name))).collect();
     let file = folder.join("visible.args");
@@ -118,12 +118,12 @@ fn folders(words: &[OsString]) -> Vec<PathBuf> {
 /// Libraries that every program has.
 const SYSTEM: &[&str] = &["c", "m", "rt", "pthread", "util", "dl", "gcc", "gcc_s", "gcc_eh"];
 
-/// The libraries that the words name, but for those of the system.
+/// Returns the libraries in the arguments, except those of the system.
 fn names(words: &[OsString]) -> impl Iterator<Item = &str> {
     words.iter().filter_map(|word| word.to_str()?.strip_prefix("-l")).filter(|name| !SYSTEM.contains(name))
 }
 
-/// The static ones among them, in the folders that the words name.
+/// Returns the static libraries among them, in the folders of the arguments.
 fn native(words: &[OsString]) -> Vec<(&str, PathBuf)> {
     let folders = folders(words);
     let found = names(words).filter_map(|name| {
@@ -163,7 +163,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn words_without_c_code_stay_as_they_are() {
+    fn arguments_without_c_code_stay_the_same() {
         let words: Vec<OsString> = ["-shared", "-o", "x.so", "a.o", "-lc"].map(OsString::from).to_vec();
         assert_eq!(widened(&words), None);
         assert_eq!(folders(&["-L".into(), "/a".into(), "-L/b".into()]), [PathBuf::from("/a"), PathBuf::from("/b")]);

@@ -1,4 +1,4 @@
-//! The order of what is written to standard output and to standard error, which come to their reader by two pipes.
+//! Keeps the order of text on standard output and standard error, which reach their reader through two pipes.
 
 use std::ffi::{c_char, c_int, c_void};
 use std::os::fd::{AsFd, OwnedFd};
@@ -8,21 +8,21 @@ use std::time::{Duration, Instant};
 
 use rustix::io::ioctl_fionread;
 
-/// How long a piece of text may wait for what was written to the other stream before it.
+/// How long text may wait for earlier text on the other stream.
 const TURN: Duration = Duration::from_millis(250);
 
-/// After a wait that was in vain, no text waits for so many times as long.
+/// After a wait that timed out, no text waits for this many times as long.
 const REST: u32 = 4;
 
-/// The pipes behind standard output and standard error, whatever the user's code puts into their places.
+/// The original pipes of standard output and standard error, even if the user's code replaces the descriptors.
 static PIPES: OnceLock<[OwnedFd; 2]> = OnceLock::new();
 
 /// Whether texts take turns.
 static TURNS: AtomicBool = AtomicBool::new(false);
 
-/// Whether what this process writes to standard output and to standard error reaches their reader in the order in which it
-/// was written, though it comes by two pipes: while this is on, text for one waits until the other pipe is read. Somebody
-/// has to read both.
+/// Sets whether the output of this process on standard output and standard error reaches the reader in the order in which it
+/// was written: while this is on, text for one pipe waits until the other pipe is empty. Both must
+/// have a reader.
 pub fn keep_output_order(on: bool) {
     if PIPES.get().is_none() {
         let pipes = std::io::stdout().as_fd().try_clone_to_owned().and_then(|out| {
@@ -35,7 +35,7 @@ pub fn keep_output_order(on: bool) {
     TURNS.store(on, Ordering::Relaxed);
 }
 
-/// Waits until what was written to the other stream is read, if `descriptor` is standard output or standard error.
+/// Waits until the other stream has been read, if `descriptor` is standard output or standard error.
 fn wait_for_turn(descriptor: c_int) {
     match descriptor {
         libc::STDOUT_FILENO => wait_until_read(1),
@@ -44,9 +44,9 @@ fn wait_for_turn(descriptor: c_int) {
     }
 }
 
-/// Waits until nothing is in one of the pipes.
+/// Waits until one of the pipes is empty.
 fn wait_until_read(pipe: usize) {
-    // Milliseconds since the first wait, until which nobody waits.
+    // The end of the time without waiting, in milliseconds since the first wait.
     static RESTS: AtomicU64 = AtomicU64::new(0);
     static BEGAN: OnceLock<Instant> = OnceLock::new();
     if !TURNS.load(Ordering::Relaxed) {
@@ -54,7 +54,7 @@ fn wait_until_read(pipe: usize) {
     }
     let Some(pipe) = PIPES.get().map(|pipes| &pipes[pipe]) else { return };
     let is_read = || {
-        // What cannot be asked is not waited for.
+        // A pipe that cannot be queried is not waited for.
         ioctl_fionread(pipe).unwrap_or(0) == 0
     };
     if is_read() {
@@ -80,8 +80,8 @@ fn wait_until_read(pipe: usize) {
     }
 }
 
-/// The system library's `write`, for every library that this command loads: the one place that all text of Rust's own
-/// passes on its way to the pipes.
+/// Replaces the system library's `write` for every library that this command loads: all text of Rust's standard library
+/// passes through it.
 ///
 /// # Safety
 /// As for `write(2)`: `buffer` has `count` bytes.
@@ -103,7 +103,7 @@ unsafe extern "C" fn writev(descriptor: c_int, parts: *const libc::iovec, count:
     unsafe { libc::syscall(libc::SYS_writev, descriptor, parts, count) as isize }
 }
 
-/// The system library's function by which Rust's own starts most programs.
+/// The function of the system library with which Rust's standard library starts most programs.
 type Spawn = unsafe extern "C" fn(
     *mut libc::pid_t,
     *const c_char,
@@ -113,7 +113,7 @@ type Spawn = unsafe extern "C" fn(
     *const *mut c_char,
 ) -> c_int;
 
-/// The same, once all text is read: what the program writes follows it.
+/// Replaces it, to wait until all text is read, so that the program's output follows it.
 ///
 /// # Safety
 /// As for `posix_spawnp(3)`.
