@@ -57,6 +57,29 @@ const LAYERS: &[(&str, &str)] = &[
     ("prelude", ALL),
 ];
 
+/// The same for the kernel. `main` and `cli` are another crate.
+const KERNEL: &[(&str, &str)] = &[
+    ("log", ""),
+    ("cgroup", ""),
+    ("toolkit", ""),
+    ("link", ""),
+    ("system", ""),
+    ("descendants", "system"),
+    ("private_folder", "system"),
+    ("parts", "toolkit"),
+    ("worker", "system descendants parts"),
+    ("language", "system private_folder"),
+    ("engine", "cgroup toolkit system descendants private_folder worker language"),
+    ("server", "log system"),
+    ("session", "log engine server"),
+    ("jupyter", "toolkit engine server session"),
+    ("install", "toolkit system"),
+    ("client", "system private_folder engine install"),
+    ("runner", "system engine session jupyter"),
+    ("bench", "private_folder engine runner"),
+    ("doctor", "cgroup toolkit system engine install"),
+];
+
 /// Everything that stands before the module.
 const ALL: &str = "*";
 
@@ -109,100 +132,6 @@ fn faults(layers: &[(&str, &str)], sources: &Crate) -> Vec<String> {
         }
     }
     faults
-}
-
-/// Which modules of the kernel a module may name. `main` and `cli` see everything.
-const KERNEL_MAY_USE: &[(&str, &[&str])] = &[
-    ("log", &[]),
-    ("cgroup", &[]),
-    ("toolkit", &[]),
-    ("link", &[]),
-    ("system", &[]),
-    ("descendants", &["system"]),
-    ("private_folder", &["system"]),
-    ("parts", &["toolkit"]),
-    ("worker", &["descendants", "parts", "system"]),
-    ("language", &["private_folder", "system"]),
-    ("engine", &["cgroup", "descendants", "language", "private_folder", "system", "toolkit", "worker"]),
-    ("server", &["log", "system"]),
-    ("session", &["engine", "log", "server"]),
-    ("jupyter", &["engine", "server", "session", "toolkit"]),
-    ("install", &["system", "toolkit"]),
-    ("client", &["engine", "install", "private_folder", "system"]),
-    ("runner", &["engine", "jupyter", "session", "system"]),
-    ("bench", &["engine", "private_folder", "runner"]),
-    ("doctor", &["cgroup", "engine", "install", "system", "toolkit"]),
-];
-
-#[test]
-fn modules_of_the_kernel_use_only_what_lies_below_them() {
-    let mut faults = Vec::new();
-    for (file, text) in texts() {
-        let Some(rest) = file.strip_prefix("kernel/src/") else { continue };
-        let module = rest.split('/').next().unwrap().trim_end_matches(".rs");
-        if ["lib", "main", "cli"].contains(&module) {
-            continue;
-        }
-        let Some((_, allowed)) = KERNEL_MAY_USE.iter().find(|(name, _)| *name == module) else {
-            faults.push(format!("{file}: `{module}` is not in the table"));
-            continue;
-        };
-        for used in used_modules(text.split("#[cfg(test)]").next().unwrap()) {
-            let known = KERNEL_MAY_USE.iter().any(|(name, _)| *name == used);
-            if known && used != module && !allowed.contains(&used.as_str()) {
-                faults.push(format!("{file}: `{module}` uses `{used}`"));
-            }
-        }
-    }
-    assert!(faults.is_empty(), "{}", faults.join("\n"));
-}
-
-/// The names that code writes behind `crate::`, also in groups.
-fn used_modules(code: &str) -> Vec<String> {
-    let code: String = code.lines().filter(|line| !line.trim_start().starts_with("//")).collect();
-    let name = |text: &str| -> String { text.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect() };
-    let mut used = Vec::new();
-    for text in code.split("crate::").skip(1) {
-        let Some(group) = text.strip_prefix('{') else {
-            used.push(name(text));
-            continue;
-        };
-        let (mut depth, mut start) = (1, true);
-        for (at, c) in group.char_indices() {
-            match c {
-                '{' => depth += 1,
-                '}' => depth -= 1,
-                ',' if depth == 1 => start = true,
-                c if depth == 1 && start && !c.is_whitespace() => {
-                    used.push(name(&group[at..]));
-                    start = false;
-                }
-                _ => {}
-            }
-            if depth == 0 {
-                break;
-            }
-        }
-    }
-    used
-}
-
-#[test]
-fn names_in_groups_of_imports_are_seen() {
-    let code = "use crate::{engine, session::{History, Session}, system::{self, KILL}};\nfn f() { crate::log::log(1) }";
-    assert_eq!(used_modules(code), ["engine", "session", "system", "log"]);
-}
-
-#[test]
-fn the_server_knows_nothing_of_the_toolkit_or_the_language() {
-    let files: Vec<_> = texts().into_iter().filter(|(file, _)| file.starts_with("kernel/src/server/")).collect();
-    assert!(files.len() >= 10);
-    for (file, text) in files {
-        for word in ["chandlery::", "crate::toolkit", "crate::engine", "crate::session", "MimeBundle", "rustc"] {
-            let used = text.lines().any(|line| !line.trim_start().starts_with("//") && line.contains(word));
-            assert!(!used, "{file} mentions {word}");
-        }
-    }
 }
 
 #[test]
@@ -286,6 +215,25 @@ fn cycles_and_modules_outside_the_table_are_faults() {
     assert_eq!(faults(&[("a", ALL), ("b", ALL)], &sources), ["a.rs:1: `a` uses `b`"]);
     let missing = ["`b` is not in the table", "a.rs:1: `a` uses `b`"];
     assert_eq!(faults(&[("a", ALL)], &sources), missing);
+}
+
+#[test]
+fn modules_of_the_kernel_use_only_what_lies_below_them() {
+    let sources = Crate::read(&|name| std::fs::read_to_string(root().join("kernel/src").join(name)).ok());
+    let faults = faults(KERNEL, &sources);
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
+}
+
+#[test]
+fn the_server_knows_nothing_of_the_toolkit_or_the_language() {
+    let files: Vec<_> = texts().into_iter().filter(|(file, _)| file.starts_with("kernel/src/server/")).collect();
+    assert!(files.len() >= 10);
+    for (file, text) in files {
+        for word in ["chandlery::", "crate::toolkit", "crate::engine", "crate::session", "MimeBundle", "rustc"] {
+            let used = text.lines().any(|line| !line.trim_start().starts_with("//") && line.contains(word));
+            assert!(!used, "{file} mentions {word}");
+        }
+    }
 }
 
 #[test]
