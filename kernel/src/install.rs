@@ -7,6 +7,7 @@ mod sweep;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
+use chandlery::diagnostic::{Diagnose, Diagnostic};
 use serde_json::{Value, json};
 
 use crate::toolkit::BUILT_WITH;
@@ -21,10 +22,10 @@ const RECORD: &str = "install.json";
 
 /// Why an installation failed.
 #[derive(Debug, thiserror::Error)]
+#[error("{}", self.diagnostic())]
 #[non_exhaustive]
 pub enum InstallError {
     /// A file could not be put in place.
-    #[error("cannot write `{}`: {source}\ncheck its permissions, or choose another place with `--user` or `--prefix`", path.display())]
     Write {
         /// The file or folder.
         path: PathBuf,
@@ -32,24 +33,16 @@ pub enum InstallError {
         source: std::io::Error,
     },
     /// A file of the running build is missing.
-    #[error(
-        "cannot find {what} of the running `chandlery`\nbuild it with `cargo build --release` and run `target/release/chandlery kernel install`"
-    )]
     Incomplete {
         /// What is missing.
         what: String,
     },
     /// The compiler would not list what a cell needs.
-    #[error("rustc cannot load the toolkit: {detail}\nrun `chandlery kernel doctor`; it says which compiler is needed")]
     Rustc {
         /// What it said.
         detail: String,
     },
     /// The disk is too small.
-    #[error(
-        "{needed} MB are needed in `{}`, and {free} MB are free\nmake room, or choose another place with `--user` or `--prefix`",
-        folder.display()
-    )]
     Room {
         /// Where.
         folder: PathBuf,
@@ -59,19 +52,43 @@ pub enum InstallError {
         free: u64,
     },
     /// The folder cannot be determined.
-    #[error("cannot tell where to install: {0}\nname a place with `--prefix`")]
     Place(String),
     /// Jupyter does not accept the name.
-    #[error("`{0}` cannot be a kernel name\nuse letters, digits, `-`, `_` and `.`")]
     Name(String),
     /// There is no such kernel to uninstall.
-    #[error("no kernel `{name}` in `{}`\n`jupyter kernelspec list` shows those that exist", folder.display())]
     NotInstalled {
         /// The kernel's name.
         name: String,
         /// The folder in which it was looked for.
         folder: PathBuf,
     },
+}
+
+impl Diagnose for InstallError {
+    fn diagnostic(&self) -> Diagnostic {
+        match self {
+            Self::Write { path, source } => Diagnostic::new(format!("cannot write a file: {source}"))
+                .at(path.display())
+                .advise("check its permissions, or choose another place with `--user` or `--prefix`"),
+            Self::Incomplete { what } => Diagnostic::new(format!("cannot find {what} of the running `chandlery`"))
+                .advise("build it with `cargo build --release` and run `target/release/chandlery kernel install`"),
+            Self::Rustc { detail } => Diagnostic::new(format!("rustc cannot load the toolkit: {detail}"))
+                .advise("run `chandlery kernel doctor`, which says which compiler is needed"),
+            Self::Room { folder, needed, free } => {
+                Diagnostic::new(format!("{needed} MB are needed, and {free} MB are free"))
+                    .at(folder.display())
+                    .advise("make room, or choose another place with `--user` or `--prefix`")
+            }
+            Self::Place(why) => {
+                Diagnostic::new(format!("cannot tell where to install: {why}")).advise("name a place with `--prefix`")
+            }
+            Self::Name(name) => Diagnostic::new(format!("`{name}` cannot be a kernel name"))
+                .advise("use letters, digits, `-`, `_` and `.`"),
+            Self::NotInstalled { name, folder } => Diagnostic::new(format!("there is no kernel `{name}`"))
+                .at(folder.display())
+                .advise("run `jupyter kernelspec list`, which shows those that exist"),
+        }
+    }
 }
 
 impl InstallError {

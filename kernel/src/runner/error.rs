@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use chandlery::checkpoint::CheckpointError;
-use chandlery::diagnostic::Diagnostic;
+use chandlery::diagnostic::{Diagnose, Diagnostic};
 
 use super::StartError;
 use super::compare::RuleError;
@@ -16,19 +16,16 @@ use super::signals::StopSignal;
 
 /// Why a run did not succeed.
 #[derive(Debug, thiserror::Error)]
+#[error("{}", self.diagnostic())]
 #[non_exhaustive]
 pub enum RunError {
     /// The options contradict one another.
-    #[error("{0}")]
     Options(Cow<'static, str>),
     /// A notebook could not be read or written.
-    #[error(transparent)]
     Notebook(#[from] NotebookError),
     /// A file cannot be written. If that is known before the work, nothing ran.
-    #[error(transparent)]
     Output(#[from] CheckpointError),
     /// A parameter does not fit the notebook; nothing ran.
-    #[error("cannot set the parameters of `{}`: {source}", path.display())]
     Parameters {
         /// The notebook.
         path: PathBuf,
@@ -36,12 +33,6 @@ pub enum RunError {
         source: ParameterError,
     },
     /// It was written for the kernel of another language; nothing ran.
-    #[error(
-        "{}",
-        Diagnostic::new(format!("this notebook is for {kernel}{language}, and Chandlery runs Rust"))
-            .at(format_args!("{}, its metadata", path.display()))
-            .advise("run it with `jupyter execute`, or choose Chandlery's kernel for it in Jupyter")
-    )]
     OtherKernel {
         /// The notebook.
         path: PathBuf,
@@ -51,7 +42,6 @@ pub enum RunError {
         language: String,
     },
     /// There is no such cell to resume from; nothing ran.
-    #[error("cannot resume `{}`: {source}", path.display())]
     Resume {
         /// The notebook.
         path: PathBuf,
@@ -59,7 +49,6 @@ pub enum RunError {
         source: ResumeError,
     },
     /// No engine could be started.
-    #[error("cannot start the engine for `{}`: {source}\nrun `chandlery kernel doctor`; it says what is missing", path.display())]
     Engine {
         /// The notebook.
         path: PathBuf,
@@ -67,7 +56,6 @@ pub enum RunError {
         source: StartError,
     },
     /// A cell failed. The failure is in the report.
-    #[error("`{}` failed at cell {cell} of {of}: {name}: {value}", path.display())]
     Cell {
         /// The notebook.
         path: PathBuf,
@@ -81,7 +69,6 @@ pub enum RunError {
         value: String,
     },
     /// Cells do not compile. Their errors are in the report.
-    #[error("`{}` has {failed} of {of} code cells that do not compile", path.display())]
     Check {
         /// The notebook.
         path: PathBuf,
@@ -91,13 +78,11 @@ pub enum RunError {
         of: usize,
     },
     /// There is no golden notebook; nothing ran.
-    #[error("there is no golden notebook `{}`; `--accept` makes this run's notebook the golden one", path.display())]
     NoGolden {
         /// The file that was to be compared with.
         path: PathBuf,
     },
     /// The golden notebook's metadata holds a rule that cannot be read.
-    #[error("cannot compare with `{}`: {source}", path.display())]
     Rules {
         /// The golden notebook.
         path: PathBuf,
@@ -105,7 +90,6 @@ pub enum RunError {
         source: RuleError,
     },
     /// Cells show something other than in the golden notebook. The differences are in the report.
-    #[error("`{}` differs from `{}` in {different} of {of} cells", path.display(), golden.display())]
     Different {
         /// The notebook.
         path: PathBuf,
@@ -117,7 +101,6 @@ pub enum RunError {
         of: usize,
     },
     /// The whole run took too long.
-    #[error("`{}` was stopped at cell {cell} of {of}: the run took longer than {} s (--total-timeout)", path.display(), limit.as_secs_f64())]
     Late {
         /// The notebook that was running.
         path: PathBuf,
@@ -129,7 +112,6 @@ pub enum RunError {
         limit: Duration,
     },
     /// A signal stopped the run.
-    #[error("stopped by {signal} in `{}`; what ran before is saved", path.display())]
     Stopped {
         /// The notebook.
         path: PathBuf,
@@ -137,7 +119,6 @@ pub enum RunError {
         signal: StopSignal,
     },
     /// All cells ran, and a variable could not be dropped at the end. The failure is in the report.
-    #[error("`{}` failed at its end, when its variables were dropped: {name}: {value}", path.display())]
     End {
         /// The notebook.
         path: PathBuf,
@@ -147,7 +128,6 @@ pub enum RunError {
         value: String,
     },
     /// More than one notebook failed. The reasons are in the report.
-    #[error("{failed} of {of} notebooks failed")]
     Several {
         /// How many failed.
         failed: usize,
@@ -155,6 +135,60 @@ pub enum RunError {
         of: usize,
     },
     /// The report could not be written.
-    #[error("cannot report progress: {0}")]
     Report(#[from] std::io::Error),
+}
+
+impl Diagnose for RunError {
+    fn diagnostic(&self) -> Diagnostic {
+        match self {
+            Self::Options(what) => Diagnostic::new(what.as_ref()),
+            Self::Notebook(error) => error.diagnostic(),
+            Self::Output(error) => error.diagnostic(),
+            Self::Parameters { path, source } => Diagnostic::new(format!("cannot set the parameters: {source}"))
+                .at(path.display())
+                .advise(source.advice()),
+            Self::OtherKernel { path, kernel, language } => {
+                Diagnostic::new(format!("this notebook is for {kernel}{language}, and Chandlery runs Rust"))
+                    .at(format_args!("{}, its metadata", path.display()))
+                    .advise("run it with `jupyter execute`, or choose Chandlery's kernel for it in Jupyter")
+            }
+            Self::Resume { path, source } => Diagnostic::new(format!("cannot resume: {source}"))
+                .at(path.display())
+                .advise("give the id of a cell, or a number as in progress lines"),
+            Self::Engine { path, source } => Diagnostic::new(format!("cannot start the engine: {source}"))
+                .at(path.display())
+                .advise("run `chandlery kernel doctor`, which says what is missing"),
+            Self::Cell { path, cell, of, name, value } => {
+                Diagnostic::new(format!("`{}` failed at cell {cell} of {of}: {name}: {value}", path.display()))
+            }
+            Self::Check { path, failed, of } => {
+                Diagnostic::new(format!("`{}` has {failed} of {of} code cells that do not compile", path.display()))
+            }
+            Self::NoGolden { path } => Diagnostic::new("the golden notebook does not exist")
+                .at(path.display())
+                .advise("add `--accept` to make this run's notebook the golden one"),
+            Self::Rules { path, source } => {
+                Diagnostic::new(format!("cannot read the rules of comparison: {source}")).at(path.display())
+            }
+            Self::Different { path, golden, different, of } => Diagnostic::new(format!(
+                "`{}` differs from `{}` in {different} of {of} cells",
+                path.display(),
+                golden.display()
+            )),
+            Self::Late { path, cell, of, limit } => Diagnostic::new(format!(
+                "`{}` was stopped at cell {cell} of {of}: the run took longer than {} s (--total-timeout)",
+                path.display(),
+                limit.as_secs_f64()
+            )),
+            Self::Stopped { path, signal } => {
+                Diagnostic::new(format!("stopped by {signal} in `{}`; what ran before is saved", path.display()))
+            }
+            Self::End { path, name, value } => Diagnostic::new(format!(
+                "`{}` failed at its end, when its variables were dropped: {name}: {value}",
+                path.display()
+            )),
+            Self::Several { failed, of } => Diagnostic::new(format!("{failed} of {of} notebooks failed")),
+            Self::Report(error) => Diagnostic::new(format!("cannot report progress: {error}")),
+        }
+    }
 }

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use chandlery::diagnostic::{Diagnose, Diagnostic};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
@@ -9,10 +10,10 @@ use super::language::other_kernel;
 
 /// A notebook that cannot be read.
 #[derive(thiserror::Error)]
+#[error("{}", self.diagnostic())]
 #[non_exhaustive]
 pub enum NotebookError {
     /// A file cannot be read.
-    #[error("cannot read `{}`: {source}", path.display())]
     Unreadable {
         /// The file.
         path: PathBuf,
@@ -20,7 +21,6 @@ pub enum NotebookError {
         source: std::io::Error,
     },
     /// It is not JSON.
-    #[error("`{}` is not a notebook: {source}", path.display())]
     NotJson {
         /// The file.
         path: PathBuf,
@@ -28,13 +28,28 @@ pub enum NotebookError {
         source: serde_json::Error,
     },
     /// It is JSON of another structure or version.
-    #[error("`{}` is not a notebook of format 4: {fault}\n`jupyter nbconvert --to notebook` upgrades older ones", path.display())]
     Format {
         /// The file.
         path: PathBuf,
         /// What is missing.
         fault: FormatFault,
     },
+}
+
+impl Diagnose for NotebookError {
+    fn diagnostic(&self) -> Diagnostic {
+        match self {
+            Self::Unreadable { path, source } => {
+                Diagnostic::new(format!("cannot read the notebook: {source}")).at(path.display())
+            }
+            Self::NotJson { path, source } => {
+                Diagnostic::new(format!("the file is not a notebook: {source}")).at(path.display())
+            }
+            Self::Format { path, fault } => Diagnostic::new(format!("the file is not a notebook of format 4: {fault}"))
+                .at(path.display())
+                .advise("upgrade an older notebook with `jupyter nbconvert --to notebook`"),
+        }
+    }
 }
 
 /// How JSON differs from a notebook.

@@ -27,22 +27,29 @@ struct Declared {
 #[non_exhaustive]
 pub enum ParameterError {
     /// No cell declares parameters.
-    #[error(
-        "no code cell is tagged `{DECLARED}`, so `{name}` has nothing to override\n\
-         tag the cell that declares it, or leave out `-p`"
-    )]
+    #[error("no code cell is tagged `{DECLARED}`, so `{name}` does not override anything")]
     NoCell {
         /// The first parameter that was given.
         name: String,
     },
     /// The cell does not take a parameter that was given.
-    #[error("cell {cell} (tagged `{DECLARED}`) {fault}\n{}", fault.advice())]
+    #[error("cell {cell} (tagged `{DECLARED}`) {fault}")]
     Cell {
         /// The cell, from 1.
         cell: usize,
         /// What is wrong.
         fault: ParameterFault,
     },
+}
+
+impl ParameterError {
+    /// Says what to do.
+    pub fn advice(&self) -> String {
+        match self {
+            Self::NoCell { .. } => "tag the cell that declares it, or leave out `-p`".to_owned(),
+            Self::Cell { fault, .. } => fault.advice(),
+        }
+    }
 }
 
 /// Why a cell does not take a parameter.

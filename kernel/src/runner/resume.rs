@@ -18,7 +18,7 @@ pub enum ResumeError {
         of: usize,
     },
     /// The id is not that of a cell.
-    #[error("no cell has the id `{0}`; give an id, or a number as in progress lines")]
+    #[error("no cell has the id `{0}`")]
     Id(String),
 }
 
