@@ -103,5 +103,5 @@ fn a_module_that_replaces_tests_says_so() {
     nb.ok("mod tests { #[test] fn first() {} #[test] fn second() {} }");
     nb.ok("mod tests { #[test] fn second() {} }");
     let said = nb.text(chandlery_kernel::engine::Stream::Stderr);
-    assert!(said.contains("gone") && said.contains("`tests::first` of cell 1"), "{said}");
+    assert!(said.contains("removed with") && said.contains("`tests::first` of cell 1"), "{said}");
 }

@@ -73,7 +73,7 @@ fn cells_share_the_statics_and_types_of_a_dependency() {
     // Another kernel finds all of it built.
     let mut other = crates.notebook();
     other.ok(":dep counter = { path = \"counter\" }");
-    assert!(other.displays().contains("counter 1.2.3 · was built already"), "{}", other.displays());
+    assert!(other.displays().contains("counter 1.2.3 · was already built"), "{}", other.displays());
     assert_eq!(other.ok("counter::next()"), "1");
 }
 

@@ -310,7 +310,7 @@ fn the_cache_is_listed_and_cleaned_except_what_is_in_use() {
     let built = run(&compiler, "find", &["."]).stdout;
     let built = String::from_utf8(built).unwrap();
     assert!(!built.contains("passing") && built.contains("lasting"), "{built}");
-    assert!(user.one(&lasting).starts_with("lasting 0.1.0 · was built already"));
+    assert!(user.one(&lasting).starts_with("lasting 0.1.0 · was already built"));
     assert!(user.one(&passing).ends_with("\"passing\""));
     assert!(user.kernel(&["clean", "--older-than", "0"]).contains("2 sets removed, 0 kept"));
     assert!(!compiler.exists());

@@ -73,7 +73,7 @@ fn only_the_redefined_name_of_a_grouped_import_is_dropped() {
     nb.ok("use std::collections::{\n    BTreeMap, HashMap, hash_map::{Entry, Keys as Names},\n    BTreeSet};");
     nb.ok("struct HashMap;\nstruct Names;\nlet map = HashMap;");
     let said = nb.text(Stream::Stderr);
-    assert!(said.contains("`HashMap` of `use std::collections::{` of cell 1 was dropped: cell 2 defines"), "{said}");
+    assert!(said.contains("`HashMap` of `use std::collections::{` of cell 1 was dropped: cell 2 redefines"), "{said}");
     assert!(said.contains("`Names` of") && !said.contains("BTree"), "{said}");
     assert_eq!(
         nb.ok("let e: Option<Entry<u8, u8>> = None; (BTreeMap::<u8, u8>::new().len(), BTreeSet::from([1u8]))"),
