@@ -122,7 +122,7 @@
 //!
 //! The names at the top of the crate are what most programs need. The modules below hold the rest, by subject.
 
-#[doc(hidden)] // What compiled cells link to.
+// Not hidden: the compiler would call its types by their full paths in errors about cells.
 pub mod cell;
 #[doc(hidden)] // Read by the kernel.
 pub mod cgroup;
