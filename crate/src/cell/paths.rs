@@ -28,6 +28,8 @@ pub fn type_paths() -> Vec<(&'static str, &'static str)> {
         (type_name::<crate::tokenizer::ChatTemplate>(), "::chandlery::tokenizer::ChatTemplate"),
         (type_name::<crate::tokenizer::Chat>(), "::chandlery::tokenizer::Chat"),
         (type_name::<crate::tokenizer::GenerationConfig>(), "::chandlery::tokenizer::GenerationConfig"),
+        (type_name::<crate::naming::Families>(), "::chandlery::naming::Families"),
+        (type_name::<crate::naming::Family>(), "::chandlery::naming::Family"),
         (type_name::<crate::smoke_test::SmokeTestReport>(), "::chandlery::smoke_test::SmokeTestReport"),
         (type_name::<crate::dataset::DatasetProject>(), "::chandlery::dataset::DatasetProject"),
         (type_name::<crate::dataset::DatasetConfig>(), "::chandlery::dataset::DatasetConfig"),

@@ -4,6 +4,7 @@ pub(super) mod checkpoint_tree;
 pub(super) mod config_diff;
 pub(super) mod construction;
 pub(super) mod dataset;
+pub(super) mod families;
 pub(super) mod fields;
 pub(super) mod gradient_check;
 pub(super) mod parameter_table;

@@ -60,6 +60,11 @@ impl ConfigMap {
         })
     }
 
+    /// The entries of the family's file.
+    pub(super) fn fields(&self) -> impl Iterator<Item = &RawField> {
+        self.fields.iter()
+    }
+
     fn fault(&self, what: String, origin: &str, at: &Spanned, advice: &str) -> FamilyError {
         FamilyError::Config { what, origin: origin.to_owned(), place: at.at(), advice: advice.to_owned() }
     }

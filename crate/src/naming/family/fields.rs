@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::raw::{RawFamily, RawField};
 use super::{Family, FamilyError, expression};
@@ -109,6 +109,8 @@ pub(super) struct KnownFields {
     judged: HashSet<String>,
     /// Other names for fields.
     aliases: Vec<String>,
+    /// Those that are listed as harmless and nothing else.
+    harmless: Vec<String>,
     /// Whether the class passes over all others.
     all: bool,
 }
@@ -136,7 +138,86 @@ impl KnownFields {
         read.extend(conditions.flat_map(|expression| expression::fields_of(&expression.text)));
         // A check fixes what it names.
         judged.extend(written.checks.iter().flat_map(|check| expression::fields_of(&check.that.text)));
-        Self { read, judged, aliases, all: written.hugging_face.all_fields }
+        let harmless = written.harmless.clone();
+        Self { read, judged, aliases, harmless, all: written.hugging_face.all_fields }
+    }
+}
+
+/// A field of a family's class at Hugging Face, and what conversion does with it.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct FamilyField {
+    /// Its name there.
+    pub name: String,
+    /// Other names of it, which win over it.
+    pub aliases: Vec<String>,
+    /// The native fields that it becomes.
+    pub native: Vec<String>,
+    /// What the class assumes where the field is left out: a value, or an expression of other fields.
+    pub default: Option<String>,
+    /// What is done with its value.
+    pub treatment: FieldTreatment,
+}
+
+/// What conversion does with the value of a field.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum FieldTreatment {
+    /// It becomes native fields, and is written from them.
+    Mapped,
+    /// It is read, and not written.
+    Read,
+    /// The family holds for these values only; any other is refused.
+    Must(Vec<Value>),
+    /// It does not change what the model computes.
+    Harmless,
+}
+
+impl std::fmt::Display for FieldTreatment {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Mapped => f.write_str("mapped"),
+            Self::Read => f.write_str("read"),
+            Self::Must(values) => {
+                let values: Vec<String> = values.iter().map(Value::to_string).collect();
+                write!(f, "must be {}", values.join(" or "))
+            }
+            Self::Harmless => f.write_str("harmless"),
+        }
+    }
+}
+
+impl FamilyField {
+    fn new(field: &RawField) -> Self {
+        let native: Vec<String> = field.native.0.iter().map(|native| native.text.clone()).collect();
+        let treatment = match field {
+            _ if !field.must.is_empty() => FieldTreatment::Must(field.must.clone()),
+            _ if field.harmless => FieldTreatment::Harmless,
+            _ if field.read_only || native.is_empty() => FieldTreatment::Read,
+            _ => FieldTreatment::Mapped,
+        };
+        Self {
+            name: field.hf.text.clone(),
+            aliases: field.aliases.clone(),
+            native,
+            default: field.default.as_ref().map(|default| default.text.clone()),
+            treatment,
+        }
+    }
+
+    /// Returns the field as JSON.
+    pub fn report(&self) -> Value {
+        let treatment = match &self.treatment {
+            FieldTreatment::Must(values) => json!({ "must": values }),
+            other => json!(other.to_string()),
+        };
+        json!({
+            "name": self.name,
+            "aliases": self.aliases,
+            "native": self.native,
+            "default": self.default,
+            "treatment": treatment,
+        })
     }
 }
 
@@ -150,6 +231,29 @@ impl Family {
         let fields = json.as_object().into_iter().flatten();
         let fields = fields.filter(|(name, value)| !is_harmless(name, value) && wanted(name));
         fields.map(|(name, _)| name.clone()).collect()
+    }
+
+    /// Returns the fields of a config.json that the family lists, in the order of its file. Those that every family has, such as
+    /// `architectures`, are not among them.
+    ///
+    /// ```
+    /// use chandlery::naming::{Families, FieldTreatment};
+    /// let families = Families::built_in()?;
+    /// let fields = families.of_type("phi3").map(|family| family.fields()).unwrap_or_default();
+    /// let act = fields.iter().find(|field| field.name == "use_cache").map(|field| &field.treatment);
+    /// assert_eq!(act, Some(&FieldTreatment::Harmless));
+    /// # Ok::<(), chandlery::naming::FamilyError>(())
+    /// ```
+    pub fn fields(&self) -> Vec<FamilyField> {
+        let listed = self.0.config.iter().flat_map(|config| config.fields()).map(FamilyField::new);
+        let harmless = self.0.fields.harmless.iter().map(|name| FamilyField {
+            name: name.clone(),
+            aliases: Vec::new(),
+            native: Vec::new(),
+            default: None,
+            treatment: FieldTreatment::Harmless,
+        });
+        listed.chain(harmless).collect()
     }
 
     /// Returns the fields of a Hugging Face config.json that the family neither reads nor calls harmless.

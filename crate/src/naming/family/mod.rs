@@ -21,6 +21,7 @@ use crate::sealed::Sealed;
 use crate::spec::{Architecture, DType, ModelConfig, Naming, ParamPath};
 use config::ConfigMap;
 use fields::KnownFields;
+pub use fields::{FamilyField, FieldTreatment};
 use outline::Outline;
 
 pub use builder::{FamilyBuilder, Rule};
@@ -300,6 +301,11 @@ impl Family {
     /// Returns what GGUF files call its models, if readers of those files compute them.
     pub fn gguf_name(&self) -> Option<&str> {
         self.0.gguf.as_deref()
+    }
+
+    /// Whether the family says how its models compute, so that logits are judged.
+    pub fn has_reference(&self) -> bool {
+        self.0.outline.is_some()
     }
 
     /// How the reference forward reads this family's tensors; `None` if it is not said, and nothing built in says it.
