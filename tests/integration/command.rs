@@ -244,3 +244,29 @@ fn closed_and_full_outputs_never_panic() {
     assert_eq!(lost.status.code(), Some(1));
     assert!(text(&lost.stderr).starts_with("error: the report cannot be written"), "{}", text(&lost.stderr));
 }
+
+#[test]
+fn families_lists_the_fields_of_a_family() {
+    let report = |words: &[&str]| -> serde_json::Value {
+        let out = say(words);
+        assert!(out.status.success(), "{}", text(&out.stderr));
+        serde_json::from_slice(&out.stdout).unwrap()
+    };
+    let all = report(&["families", "--json"])["families"].as_array().unwrap().clone();
+    let of = |name: &str| all.iter().find(|family| family["model_type"] == name).unwrap();
+    assert_eq!((of("gpt2")["class"].as_str(), of("gpt2")["judged"].as_bool()), (Some("GPT2LMHeadModel"), Some(true)));
+    assert!(text(&say(&["families"]).stdout).contains("Phi3ForCausalLM"));
+
+    let one = report(&["families", "gpt2", "--json"]);
+    assert_eq!(one, *of("gpt2"));
+    let field = |name: &str| one["fields"].as_array().unwrap().iter().find(|field| field["name"] == name).unwrap();
+    assert_eq!(field("n_embd")["native"], serde_json::json!(["hidden_size"]));
+    assert_eq!(field("n_embd")["aliases"], serde_json::json!(["hidden_size"]));
+    assert_eq!(field("scale_attn_weights")["treatment"], serde_json::json!({ "must": [true] }));
+    assert_eq!(field("use_cache")["treatment"], "harmless");
+    assert!(text(&say(&["families", "gpt2"]).stdout).contains("must be true"));
+
+    let unknown = say(&["families", "gtp2"]);
+    assert_eq!(unknown.status.code(), Some(1));
+    assert!(text(&unknown.stderr).contains("model_type `gtp2` is not supported"), "{}", text(&unknown.stderr));
+}

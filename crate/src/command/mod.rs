@@ -7,6 +7,7 @@ mod complete;
 mod convert;
 mod explain;
 mod failure;
+mod families;
 mod finalize;
 mod inspect;
 mod model;

@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::compare::{CompareArgs, LogitsArgs};
 use super::convert::ConvertArgs;
+use super::families::FamiliesArgs;
 use super::finalize::FinalizeArgs;
 use super::inspect::InspectArgs;
 use super::model::ModelArgs;
@@ -33,6 +34,8 @@ pub(super) enum Verb {
     Compare(Box<CompareArgs>),
     /// Write the float32 logits of a model folder for given token ids
     Logits(Box<LogitsArgs>),
+    /// List the families of models that conversion knows, or the fields of one
+    Families(FamiliesArgs),
     /// List model projects, show a rendered configuration, or start a project from a copy
     Project(ProjectArgs),
     /// Train a byte-level BPE vocabulary, show a tokenizer, render a chat, plan new tokens
@@ -78,6 +81,7 @@ impl Verb {
             Self::Inspect(args) => args,
             Self::Compare(args) => &**args,
             Self::Logits(args) => &**args,
+            Self::Families(args) => args,
             Self::Project(args) => args,
             Self::Tokenizer(args) => args,
         }
