@@ -19,6 +19,7 @@ RECIPES = [
     "int8-weight-only",
     "int8-dynamic-act-int8-weight",
     "float8-dynamic-act-float8-weight",
+    "float8-weight-only",
 ]
 
 

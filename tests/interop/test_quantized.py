@@ -16,6 +16,7 @@ RECIPES = {
     "int8-weight-only": ("pack-quantized", 8, False),
     "int8-dynamic-act-int8-weight": ("int-quantized", 8, True),
     "float8-dynamic-act-float8-weight": ("float-quantized", 8, True),
+    "float8-weight-only": ("float-quantized", 8, False),
 }
 MODELS = ["llama-gqa", "llama-tied", "llama-bias", "llama-bf16", "llama-headdim", "mistral-sw8", "qwen3-tied", "qwen3-4x"]
 IDS = [[3, 17, 200, 9, 44, 5, 81, 7, 300, 12, 12, 64, 250, 31]]

@@ -18,6 +18,8 @@ pub enum Recipe {
     Int8DynamicActInt8Weight,
     /// 8-bit float weights, a scale for each output; activations are rounded to 8-bit floats, token by token.
     Float8DynamicActFloat8Weight,
+    /// 8-bit float weights, a scale for each output.
+    Float8WeightOnly,
 }
 
 /// An unknown recipe.
@@ -39,12 +41,13 @@ impl Diagnose for UnknownRecipe {
 
 impl Recipe {
     /// Every recipe, the recommended one first.
-    pub const ALL: [Recipe; 5] = [
+    pub const ALL: [Recipe; 6] = [
         Recipe::Int8DynamicActInt4Weight,
         Recipe::Int4WeightOnly,
         Recipe::Int8WeightOnly,
         Recipe::Int8DynamicActInt8Weight,
         Recipe::Float8DynamicActFloat8Weight,
+        Recipe::Float8WeightOnly,
     ];
 
     /// Returns its name.
@@ -55,6 +58,7 @@ impl Recipe {
             Recipe::Int8WeightOnly => "int8-weight-only",
             Recipe::Int8DynamicActInt8Weight => "int8-dynamic-act-int8-weight",
             Recipe::Float8DynamicActFloat8Weight => "float8-dynamic-act-float8-weight",
+            Recipe::Float8WeightOnly => "float8-weight-only",
         }
     }
 
@@ -88,6 +92,7 @@ impl Recipe {
             Recipe::Float8DynamicActFloat8Weight => {
                 (QuantDType::F8E4M3, Granularity::Channel, false, Some(QuantDType::F8E4M3))
             }
+            Recipe::Float8WeightOnly => (QuantDType::F8E4M3, Granularity::Channel, false, None),
         };
         Scheme { weights, granularity, packed, activations }
     }
