@@ -375,6 +375,30 @@ async fn every_request_is_answered() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn resource_monitors_read_memory_and_processor_time() {
+    let mut front = FrontEnd::start().await;
+    let mut usages = Vec::new();
+    for _ in 0..2 {
+        let request = UnknownMessage { msg_type: "usage_request".to_owned(), content: json!({}) };
+        let id = front.send_control(M::UnknownMessage(request)).await;
+        usages.push(value(&front.control_reply(&id).await));
+        assert_eq!(front.transcript(&id).await, ["busy", "idle"]);
+        let started = std::time::Instant::now();
+        while started.elapsed() < std::time::Duration::from_millis(400) {
+            std::hint::black_box(started);
+        }
+    }
+    let [first, second] = usages.as_slice() else { unreachable!() };
+    assert_eq!((&first["status"], &first["pid"]), (&json!("ok"), &json!(std::process::id())));
+    assert!(first["kernel_memory"].as_u64().unwrap() > 10 << 20, "{first}");
+    assert!(second["kernel_cpu"].as_f64().unwrap() > 20.0, "{second}");
+    let memory = &second["host_virtual_memory"];
+    assert!(memory["available"].as_u64().unwrap() <= memory["total"].as_u64().unwrap(), "{memory}");
+    assert!(second["cpu_count"].as_u64().unwrap() >= 1 && !second["hostname"].as_str().unwrap().is_empty(), "{second}");
+    front.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_message_with_a_wrong_signature_is_ignored() {
     let mut front = FrontEnd::start().await;
     let forged = jupyter_protocol::ConnectionInfo { key: "another key".to_owned(), ..front.info.clone() };

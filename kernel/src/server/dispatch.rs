@@ -17,7 +17,8 @@ use super::handler::{ControlHandler, ShellHandler};
 use super::iopub::Iopub;
 use super::messages::{
     ConnectReply, ConnectRequest, CreateSubshellReply, CreateSubshellRequest, DeleteSubshellReply,
-    DeleteSubshellRequest, KernelInfoReply, ListSubshellReply, ListSubshellRequest, ShutdownRequest,
+    DeleteSubshellRequest, KernelInfoReply, ListSubshellReply, ListSubshellRequest, ShutdownRequest, UsageReply,
+    UsageRequest,
 };
 use super::queue::{Job, Queue, QueuedCell, Replies};
 use super::refusal::Refusal;
@@ -25,6 +26,7 @@ use super::replay::Replays;
 use super::signature::SigningKey;
 use super::status::Statuses;
 use super::subshell::Subshells;
+use super::usage::UsageMeter;
 use super::wire;
 use super::wire::{Outgoing, Received};
 use crate::log::log;
@@ -44,6 +46,7 @@ pub(super) struct Dispatch {
     pub(super) comms: Comms,
     pub(super) subshells: Subshells,
     pub(super) replays: Replays,
+    pub(super) usage: Arc<UsageMeter>,
     /// Receives a message when the kernel is to stop.
     pub(super) stop: mpsc::UnboundedSender<()>,
 }
@@ -201,5 +204,9 @@ impl ControlHandler for Dispatch {
 
     fn comm_info(&self, request: CommInfoRequest) -> Result<CommInfoReply, Refusal> {
         Ok(self.comms.info(&request))
+    }
+
+    fn usage(&self, _request: UsageRequest) -> Result<UsageReply, Refusal> {
+        Ok(self.usage.read())
     }
 }

@@ -16,7 +16,7 @@ use serde_json::{Map, Value};
 use super::messages::{
     ConnectReply, ConnectRequest, CreateSubshellReply, CreateSubshellRequest, DeleteSubshellReply,
     DeleteSubshellRequest, ExecuteRequest, HistoryRequest, IsCompleteRequest, KernelInfoReply, ListSubshellReply,
-    ListSubshellRequest, ShutdownRequest,
+    ListSubshellRequest, ShutdownRequest, UsageReply, UsageRequest,
 };
 use super::refusal::Refusal;
 use super::wire;
@@ -89,6 +89,8 @@ handler! {
         fn delete_subshell(&self, DeleteSubshellRequest) -> DeleteSubshellReply;
         /// Lists the open comms.
         fn comm_info(&self, CommInfoRequest) -> CommInfoReply;
+        /// Measures what the kernel and the machine use.
+        fn usage(&self, UsageRequest) -> UsageReply;
     }
 }
 

@@ -167,6 +167,38 @@ pub(super) struct DeleteSubshellReply {
     pub(super) status: ReplyStatus,
 }
 
+/// `usage_request`: asks what the kernel and the machine use. It is ipykernel's, and what resource monitors of front ends send.
+#[derive(Debug, Deserialize)]
+pub(super) struct UsageRequest {}
+
+/// `usage_reply`.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct UsageReply {
+    pub(super) status: ReplyStatus,
+    pub(super) hostname: String,
+    /// The process that serves.
+    pub(super) pid: u32,
+    /// Percent of one processor that the kernel's processes use, since the last request.
+    pub(super) kernel_cpu: f32,
+    /// Bytes of memory of the kernel's processes.
+    pub(super) kernel_memory: u64,
+    pub(super) cpu_count: usize,
+    /// Percent of all processors that all processes use, since the last request.
+    pub(super) host_cpu_percent: f32,
+    pub(super) host_virtual_memory: HostMemory,
+}
+
+/// The machine's memory in bytes, by psutil's names.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct HostMemory {
+    pub(super) total: u64,
+    pub(super) available: u64,
+    pub(super) used: u64,
+    pub(super) free: u64,
+    /// The part that is not available, in percent.
+    pub(super) percent: f64,
+}
+
 /// `comm_open`: a front end opens a comm.
 #[derive(Debug, Deserialize)]
 pub(super) struct CommOpen {

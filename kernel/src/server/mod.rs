@@ -25,6 +25,7 @@ mod signature;
 mod status;
 mod stdin;
 mod subshell;
+mod usage;
 mod wire;
 
 pub use connection::{ConnectionError, read_connection_file};

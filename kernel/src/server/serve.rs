@@ -153,6 +153,7 @@ pub async fn serve(
         comms: comms.clone(),
         subshells: Subshells::default(),
         replays,
+        usage: Arc::default(),
         stop,
     };
     let (control_replies, control_sent) = start_replies(control_out, key.clone(), &mut tasks);
