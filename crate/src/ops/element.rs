@@ -31,6 +31,7 @@ pub(crate) trait Wide:
     fn ln(self) -> Self;
     fn sqrt(self) -> Self;
     fn erf(self) -> Self;
+    fn tanh(self) -> Self;
     fn at_least(self, other: Self) -> Self;
 }
 
@@ -102,6 +103,9 @@ macro_rules! wide_element {
             }
             fn erf(self) -> Self {
                 $erf(self)
+            }
+            fn tanh(self) -> Self {
+                $float::tanh(self)
             }
             #[inline(always)]
             fn at_least(self, other: Self) -> Self {

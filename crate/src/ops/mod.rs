@@ -26,6 +26,7 @@ mod rms_norm;
 mod rotation;
 mod rows;
 mod sgd;
+mod softcap;
 
 pub use attention::{
     AttentionError, AttentionImplementation, AttentionMask, AttentionOptions, BlockMask, Dropout, attention,
@@ -47,3 +48,4 @@ pub use quantized::{QuantizedWeight, quantized_linear, rounded_activations, roun
 pub use rms_norm::rms_norm;
 pub use rotation::{rotate, transpose_heads};
 pub use sgd::sgd_in_place;
+pub use softcap::softcap;

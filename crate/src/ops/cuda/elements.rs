@@ -1,4 +1,4 @@
-//! Passes over elements: rotation, exchange of heads and tokens, gates, SGD.
+//! Passes over elements: rotation, exchange of heads and tokens, gates, soft caps, SGD.
 
 use candle_core::backend::BackendStorage;
 use candle_core::{CudaStorage, DType, Error, Result, Shape};
@@ -79,6 +79,27 @@ pub(crate) fn gated_backward(
     let arguments = [operands.as_slice(), &[Argument::Long(count), Argument::Int(kind as usize)]].concat();
     launch(device, &format!("gated_backward_{}", suffix(dtype, OP)?), Extent::elements(count / 8), &arguments)?;
     Ok((both, Shape::from((2, count))))
+}
+
+/// cap · tanh(x / cap).
+pub(crate) fn softcap(x: Operand<'_>, cap: f64) -> Result<(CudaStorage, Shape)> {
+    const OP: &str = "softcap";
+    let (count, dtype, device) = (x.1.shape().elem_count(), x.0.dtype(), x.0.device());
+    let y = empty(device, dtype, count)?;
+    let arguments = [whole(&y), contiguous(x, dtype, OP)?, Argument::Long(count), Argument::Real(cap)];
+    launch(device, &format!("softcap_{}", suffix(dtype, OP)?), Extent::elements(count / 8), &arguments)?;
+    Ok((y, x.1.shape().clone()))
+}
+
+/// (y, gradient of y) → gradient of x.
+pub(crate) fn softcap_backward(y: Operand<'_>, g: Operand<'_>, cap: f64) -> Result<(CudaStorage, Shape)> {
+    const OP: &str = "softcap-backward";
+    let (count, dtype, device) = (same_size(y, g, OP)?, y.0.dtype(), y.0.device());
+    let gradient = empty(device, dtype, count)?;
+    let operands = [whole(&gradient), contiguous(y, dtype, OP)?, contiguous(g, dtype, OP)?];
+    let arguments = [operands.as_slice(), &[Argument::Long(count), Argument::Real(cap)]].concat();
+    launch(device, &format!("softcap_backward_{}", suffix(dtype, OP)?), Extent::elements(count / 8), &arguments)?;
+    Ok((gradient, y.1.shape().clone()))
 }
 
 /// variable ← variable − lr · gradient.

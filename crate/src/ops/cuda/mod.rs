@@ -90,6 +90,8 @@ kernels! {
     elements::transpose_heads(Operand<'_>) -> (CudaStorage, candle_core::Shape);
     elements::gated(Operand<'_>, Operand<'_>, i32) -> (CudaStorage, candle_core::Shape);
     elements::gated_backward(Operand<'_>, Operand<'_>, Operand<'_>, i32) -> (CudaStorage, candle_core::Shape);
+    elements::softcap(Operand<'_>, f64) -> (CudaStorage, candle_core::Shape);
+    elements::softcap_backward(Operand<'_>, Operand<'_>, f64) -> (CudaStorage, candle_core::Shape);
     elements::sgd(Operand<'_>, Operand<'_>, f64) -> ();
     table::embedding(Operand<'_>, Operand<'_>) -> (CudaStorage, candle_core::Shape);
     table::embedding_backward(Operand<'_>, Operand<'_>, usize) -> (CudaStorage, candle_core::Shape);

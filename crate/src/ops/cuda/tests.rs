@@ -8,7 +8,7 @@ use crate::ops::element::inside;
 use crate::ops::{
     AttentionImplementation, AttentionMask, AttentionOptions, GateActivation, QuantizedWeight, attention, embedding,
     gated, gated_linear, layer_norm, linear, linear_cross_entropy, linear_heads, quantized_linear, rms_norm, rotate,
-    rounded_activations, rounded_weight, sgd_in_place, transpose_heads,
+    rounded_activations, rounded_weight, sgd_in_place, softcap, transpose_heads,
 };
 use crate::spec::{Granularity, QuantDType, Recipe, Scheme};
 
@@ -91,6 +91,8 @@ fn gates_on_a_gpu() {
     for activation in [Silu, Relu, Gelu, GeluTanh] {
         agrees_on_a_gpu("gated", &inputs, |v| gated(&v[0], &v[1], activation));
     }
+    let inputs = Inputs::new(&[("x", &[3, 7, 5])]);
+    agrees_on_a_gpu("softcap", &inputs, |v| softcap(&v[0], 1.5));
     let inputs = Inputs::new(&[("x", &[2, 3, 16]), ("gate", &[8, 16]), ("up", &[8, 16])]);
     agrees_on_a_gpu("gated_linear", &inputs, |v| gated_linear(&v[0], &v[1], &v[2], Silu));
     agrees_on_a_gpu("linear_heads", &inputs, |v| linear_heads(&v[0], &(&v[1] + &v[2])?, 4));

@@ -250,6 +250,36 @@ __device__ void gated_backward(T *d, const T *gate, const T *up, const T *g, lon
     }
 }
 
+// y = cap tanh(x / cap).
+template <typename T>
+__device__ void softcap(T *y, const T *x, long n, float cap) {
+    const bool fast = aligned(x, 8) && aligned(y, 8);
+    for (long c = (blockIdx.x * (long)blockDim.x + threadIdx.x) * 8; c < n; c += (long)gridDim.x * blockDim.x * 8) {
+        float a[8];
+        const bool whole = fast && c + 8 <= n;
+        load8(a, x + c, whole, n - c);
+        for (int i = 0; i < 8; i++) a[i] = cap * tanhf(a[i] / cap);
+        store8(y + c, a, whole, n - c);
+    }
+}
+
+// d = g (1 - (y / cap)^2).
+template <typename T>
+__device__ void softcap_backward(T *d, const T *y, const T *g, long n, float cap) {
+    const bool fast = aligned(y, 8) && aligned(g, 8) && aligned(d, 8);
+    for (long c = (blockIdx.x * (long)blockDim.x + threadIdx.x) * 8; c < n; c += (long)gridDim.x * blockDim.x * 8) {
+        float a[8], b[8];
+        const bool whole = fast && c + 8 <= n;
+        load8(a, y + c, whole, n - c);
+        load8(b, g + c, whole, n - c);
+        for (int i = 0; i < 8; i++) {
+            const float tanh = a[i] / cap;
+            a[i] = b[i] * (1 - tanh * tanh);
+        }
+        store8(d + c, a, whole, n - c);
+    }
+}
+
 // ---- Embedding: rows of a table by number; one block an id.
 
 template <typename T>
@@ -460,6 +490,10 @@ __device__ void masked_softmax_backward(T *dp, const T *p, float *of_slopes, int
     extern "C" __global__ void gated_##S(T *y, const T *gate, const T *up, long n, int kind) { gated(y, gate, up, n, kind); }     \
     extern "C" __global__ void gated_backward_##S(T *d, const T *gate, const T *up, const T *g, long n, int kind) {               \
         gated_backward(d, gate, up, g, n, kind);                                                                                  \
+    }                                                                                                                             \
+    extern "C" __global__ void softcap_##S(T *y, const T *x, long n, float cap) { softcap(y, x, n, cap); }                        \
+    extern "C" __global__ void softcap_backward_##S(T *d, const T *y, const T *g, long n, float cap) {                            \
+        softcap_backward(d, y, g, n, cap);                                                                                        \
     }                                                                                                                             \
     extern "C" __global__ void embedding_##S(T *y, const T *table, const unsigned *ids, int width, unsigned rows) {               \
         embedding(y, table, ids, width, rows);                                                                                    \
