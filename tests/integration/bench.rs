@@ -34,7 +34,7 @@ fn a_kernel_is_an_engine_over_its_sockets() {
     let (_, events) = run(&mut peer, "std::fs::read_to_string(\"four\")?.len()");
     assert!(matches!(&events[..], [Event::Result { data }] if data.plain() == "4"), "{events:?}");
     let (outcome, _) = run(&mut peer, "panic!(\"oh\")");
-    let Outcome::Error { name, value, traceback } = outcome else { panic!("reported as success") };
+    let Outcome::Error { name, value, traceback, .. } = outcome else { panic!("reported as success") };
     assert_eq!((name.as_str(), value.as_str()), ("Panic", "oh"));
     assert!(!traceback.is_empty());
 

@@ -427,3 +427,25 @@ async fn heartbeat_and_shutdown() {
     assert_eq!(execute_reply(front.reply(&queued).await).status, ReplyStatus::Aborted);
     front.ended().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn errors_carry_what_and_where_as_fields() {
+    let mut front = FrontEnd::start().await;
+    let id = front.send(ExecuteRequest::new("fail no luck".to_owned())).await;
+    front.reply(&id).await;
+    let mut metadata = Vec::new();
+    loop {
+        let message = front.published_message().await;
+        match message.message_type() {
+            "status" if value(&message.content)["execution_state"] == "idle" => break,
+            "error" => metadata.push(message.metadata),
+            _ => assert_eq!(message.metadata, json!({})),
+        }
+    }
+    let expected = json!({
+        "kind": "error", "type": "Failed", "what": "no luck", "details": [],
+        "origin": "cell 1, line 1", "advice": null,
+    });
+    assert_eq!(metadata, [json!({ "application/vnd.chandlery.error+json": expected })]);
+    front.finish().await;
+}

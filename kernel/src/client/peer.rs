@@ -166,7 +166,7 @@ fn error(content: &Value) -> Outcome {
     let text = |field: &str| content[field].as_str().unwrap_or_default().to_owned();
     let lines = content["traceback"].as_array().into_iter().flatten();
     let traceback = lines.filter_map(|line| Some(line.as_str()?.to_owned())).collect();
-    Outcome::Error { name: text("ename"), value: text("evalue"), traceback }
+    Outcome::Error { name: text("ename"), value: text("evalue"), traceback, diagnostic: None }
 }
 
 /// Returns the event in a message on iopub.
@@ -222,7 +222,7 @@ impl Engine for Peer {
             (Ok(reply), None) => error(&reply),
             (Err(problem), _) => {
                 let traceback = vec![format!("KernelLost: {problem}")];
-                Outcome::Error { name: "KernelLost".to_owned(), value: problem, traceback }
+                Outcome::Error { name: "KernelLost".to_owned(), value: problem, traceback, diagnostic: None }
             }
         }
     }

@@ -19,6 +19,7 @@ use std::time::{Duration, Instant};
 use super::{
     Assist, Cell, Completeness, Completions, Engine, Event, Interrupter, Outcome, Output, Stream, VariableSummary,
 };
+use chandlery::diagnostic::Diagnostic;
 use chandlery::display::MimeBundle;
 
 /// The toy engine.
@@ -99,7 +100,8 @@ impl Engine for Echo {
                     format!("\u{1b}[31m{name}\u{1b}[0m: {value}"),
                     format!("  --> cell {}, line {}: {line}", cell.number, index + 1),
                 ];
-                return Outcome::Error { name: name.to_owned(), value, traceback };
+                let says = Diagnostic::new(value.as_str()).at(format_args!("cell {}, line {}", cell.number, index + 1));
+                return Outcome::Error { name: name.to_owned(), value, traceback, diagnostic: Some(Box::new(says)) };
             }
         }
         if let Some(last) = cell.code.lines().last().filter(|line| !line.trim().is_empty() && !is_command(line)) {

@@ -88,6 +88,7 @@ impl Engine for Evcxr {
             name: "WorkerDied".to_owned(),
             value: value.to_owned(),
             traceback: vec![format!("WorkerDied: {value}")],
+            diagnostic: None,
         };
         let line = serde_json::to_string(&cell.code).unwrap_or_default() + "\n";
         if self.input.write_all(line.as_bytes()).is_err() {
@@ -109,9 +110,10 @@ impl Engine for Evcxr {
                     if self.stopped.load(Ordering::SeqCst) {
                         let value = "evcxr can only end its process; all variables were lost".to_owned();
                         let traceback = vec![format!("Interrupted: {value}")];
-                        return Outcome::Error { name: "Interrupted".to_owned(), value, traceback };
+                        let name = "Interrupted".to_owned();
+                        return Outcome::Error { name, value, traceback, diagnostic: None };
                     }
-                    return Outcome::Error { name, value, traceback };
+                    return Outcome::Error { name, value, traceback, diagnostic: None };
                 }
             }
         }

@@ -11,6 +11,7 @@ mod unavailable;
 use std::sync::Arc;
 use std::time::Duration;
 
+use chandlery::diagnostic::Diagnostic;
 use chandlery::display::MimeBundle;
 
 pub use echo::Echo;
@@ -92,10 +93,21 @@ pub enum Outcome {
         value: String,
         /// The lines a front end prints, ANSI colors allowed; they name cell and line.
         traceback: Vec<String>,
+        /// What the error of a `?` or of a magic says, as fields.
+        diagnostic: Option<Box<Diagnostic>>,
     },
 }
 
 impl Outcome {
+    /// Adds what the error says, as fields.
+    #[must_use]
+    pub(crate) fn with_diagnostic(mut self, says: Diagnostic) -> Self {
+        if let Self::Error { diagnostic, .. } = &mut self {
+            *diagnostic = Some(Box::new(says));
+        }
+        self
+    }
+
     /// Returns whether the user stopped the cell.
     #[must_use]
     pub fn is_interrupt(&self) -> bool {
@@ -169,7 +181,12 @@ pub trait Engine: Send {
     fn check(&mut self, cell: &Cell, may_fail: bool, output: &mut dyn Output) -> Outcome {
         let _ = (cell, may_fail, output);
         let value = "this engine cannot check cells without running them";
-        Outcome::Error { name: "NotSupported".into(), value: value.into(), traceback: vec![value.into()] }
+        Outcome::Error {
+            name: "NotSupported".into(),
+            value: value.into(),
+            traceback: vec![value.into()],
+            diagnostic: None,
+        }
     }
     /// Shows output since the end of the last cell, such as from threads that it left running.
     fn between(&mut self, output: &mut dyn Output) {

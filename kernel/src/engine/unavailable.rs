@@ -27,6 +27,7 @@ impl Engine for Unavailable {
                 format!("EngineUnavailable: {}", self.reason),
                 "Run `chandlery kernel doctor` in a terminal; it says what is missing and how to get it.".to_owned(),
             ],
+            diagnostic: None,
         }
     }
 

@@ -38,7 +38,7 @@ impl CellHandler for Cells {
         let Execution { number, outcome, page } = self.0.execute(&cell, &mut Shown(front));
         let (status, error, values) = match outcome {
             Outcome::Ok => (ReplyStatus::Ok, None, self.evaluate(&request.user_expressions)),
-            Outcome::Error { name, value, traceback } => {
+            Outcome::Error { name, value, traceback, .. } => {
                 let error = ReplyError { ename: name, evalue: value, traceback };
                 (ReplyStatus::Error, Some(Box::new(error)), Values::new())
             }
@@ -75,7 +75,8 @@ struct Shown<'a>(&'a mut dyn FrontEnd);
 
 impl Front for Shown<'_> {
     fn publish(&mut self, publication: Publication) {
-        self.0.publish(content::publication(publication));
+        let metadata = content::metadata(&publication);
+        self.0.publish(content::publication(publication), metadata);
     }
 
     fn input(&mut self, prompt: &str, password: bool) -> Option<String> {

@@ -4,7 +4,7 @@ use jupyter_protocol::{
     ClearOutput, DisplayData, ErrorOutput, ExecuteInput, ExecuteResult, ExecutionCount, ExpressionResult,
     JupyterMessageContent, Media, MediaType, Stdio, StreamContent, Transient, UpdateDisplayData,
 };
-use serde_json::Map;
+use serde_json::{Map, Value};
 
 use chandlery::display::MimeBundle;
 
@@ -18,7 +18,7 @@ pub(super) fn media(bundle: &MimeBundle) -> Media {
 
 /// Converts the answer to one of a request's `user_expressions`.
 pub(super) fn expression(value: Result<Option<MimeBundle>, Outcome>) -> ExpressionResult {
-    if let Err(Outcome::Error { name, value, traceback }) = value {
+    if let Err(Outcome::Error { name, value, traceback, .. }) = value {
         return ExpressionResult::Error { ename: name, evalue: value, traceback };
     }
     let data = value.ok().flatten().map_or_else(|| Media::new(Vec::new()), |bundle| media(&bundle));
@@ -32,7 +32,22 @@ pub(super) fn publication(publication: Publication) -> JupyterMessageContent {
             ExecuteInput { code, execution_count: ExecutionCount::new(number as usize) }.into()
         }
         Publication::Shown { event, number } => shown(event, number),
-        Publication::Failed { name, value, traceback } => ErrorOutput { ename: name, evalue: value, traceback }.into(),
+        Publication::Failed { name, value, traceback, .. } => {
+            ErrorOutput { ename: name, evalue: value, traceback }.into()
+        }
+    }
+}
+
+/// Returns the metadata of a publication's message: what an error says, as fields. The content of an error has no place for them.
+pub(super) fn metadata(publication: &Publication) -> Map<String, Value> {
+    match publication {
+        Publication::Failed { name, diagnostic: Some(diagnostic), .. } => {
+            let mut report = diagnostic.report(name);
+            report["kind"] = "error".into();
+            report["type"] = name.as_str().into();
+            Map::from_iter([("application/vnd.chandlery.error+json".to_owned(), report)])
+        }
+        _ => Map::new(),
     }
 }
 

@@ -81,7 +81,7 @@ impl Run<'_> {
                     line.push_str(&format!("  ({name}: {value}; allowed)"));
                     self.teller.line(&line);
                 }
-                Outcome::Error { name, value, traceback } => {
+                Outcome::Error { name, value, traceback, .. } => {
                     failed += 1;
                     suite.failed(cell, seconds, (name, value), traceback);
                     self.teller.line(&format!("{line}  FAILED"));

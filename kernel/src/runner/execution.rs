@@ -167,7 +167,7 @@ impl Run<'_> {
         match (session.end(limit, recorder), self.stop.signal()) {
             (Outcome::Ok, _) => Ok(()),
             (Outcome::Error { .. }, Some(signal)) => Err(RunError::Stopped { path, signal }),
-            (Outcome::Error { name, value, traceback }, None) => {
+            (Outcome::Error { name, value, traceback, .. }, None) => {
                 suite.end_failed(began.elapsed().as_secs_f64(), (&name, &value), &traceback);
                 let lines: Vec<String> = traceback.iter().map(|line| ansi::strip(line)).collect();
                 self.teller.line(&format!("\n{}: the end\n{}\n", path.display(), lines.join("\n")));
@@ -270,7 +270,7 @@ impl Run<'_> {
             && (self.options.allow_errors || notebook.has_tag(index, "raises-exception"));
         let mut line = format!("[{}/{}] {:6.2} s  {}", index + 1, notebook.len(), ran.seconds, first_line(code));
         let failed = match &ran.outcome {
-            Outcome::Error { name, value, traceback } if !tolerated => {
+            Outcome::Error { name, value, traceback, .. } if !tolerated => {
                 suite.failed(index + 1, ran.seconds, (name, value), traceback);
                 Some((name, value, traceback))
             }
@@ -348,7 +348,7 @@ pub(super) fn over(outcome: Outcome, late: bool, limit: Option<Duration>) -> Out
         ("CellTimeout", format!("the cell was stopped after {seconds} s (--timeout)"))
     };
     traceback.push(format!("{name}: {value}"));
-    Outcome::Error { name: name.to_owned(), value, traceback }
+    Outcome::Error { name: name.to_owned(), value, traceback, diagnostic: None }
 }
 
 fn title(path: &Path) -> String {

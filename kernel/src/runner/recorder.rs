@@ -163,7 +163,7 @@ impl Front for Recorder {
         match publication {
             Publication::Started { .. } => {}
             Publication::Shown { event, number } => self.show(event, number),
-            Publication::Failed { name, value, traceback } => self.add(Recorded::Error { name, value, traceback }),
+            Publication::Failed { name, value, traceback, .. } => self.add(Recorded::Error { name, value, traceback }),
         }
     }
 

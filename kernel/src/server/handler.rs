@@ -109,7 +109,7 @@ pub trait CellHandler {
 /// The front end that asked for a cell, as the cell sees it.
 pub trait FrontEnd {
     /// Sends a message to all readers of iopub.
-    fn publish(&mut self, content: JupyterMessageContent);
+    fn publish(&mut self, content: JupyterMessageContent, metadata: Map<String, Value>);
     /// Asks the user for a line on stdin; `None` if nobody can be asked, or the user interrupted the cell.
     fn input(&mut self, prompt: &str, password: bool) -> Option<String>;
 }

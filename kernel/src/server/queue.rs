@@ -6,6 +6,7 @@ use std::sync::{Arc, OnceLock, mpsc};
 use std::time::Duration;
 
 use jupyter_protocol::{ExecuteReply, ExecutionCount, JupyterMessageContent, ReplyStatus};
+use serde_json::{Map, Value};
 
 use super::comm::Comms;
 use super::handler::{CellHandler, FrontEnd, StartCells};
@@ -269,8 +270,10 @@ struct Requester<'a> {
 }
 
 impl FrontEnd for Requester<'_> {
-    fn publish(&mut self, content: JupyterMessageContent) {
-        self.iopub.send_from_cell(wire::child(content, self.message));
+    fn publish(&mut self, content: JupyterMessageContent, metadata: Map<String, Value>) {
+        let mut child = wire::child(content, self.message);
+        child.message.metadata = Value::Object(metadata);
+        self.iopub.send_from_cell(child);
     }
 
     fn input(&mut self, prompt: &str, password: bool) -> Option<String> {

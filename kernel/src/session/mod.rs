@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use crate::engine::{Assist, Cell, Engine, Event, Interrupter, Outcome, Output, Stream};
+use chandlery::diagnostic::Diagnostic;
 use chandlery::display::MimeBundle;
 
 pub use history::{Entry, History};
@@ -58,6 +59,8 @@ pub enum Publication {
         value: String,
         /// The lines to print.
         traceback: Vec<String>,
+        /// What the error says, as fields, if it has any.
+        diagnostic: Option<Box<Diagnostic>>,
     },
 }
 
@@ -125,11 +128,12 @@ impl Session {
         };
         let result = output.result;
 
-        if let (Outcome::Error { name, value, traceback }, false) = (&outcome, request.silent) {
+        if let (Outcome::Error { name, value, traceback, diagnostic }, false) = (&outcome, request.silent) {
             front.publish(Publication::Failed {
                 name: name.clone(),
                 value: value.clone(),
                 traceback: traceback.clone(),
+                diagnostic: diagnostic.clone(),
             });
         }
         if counted {
@@ -246,6 +250,7 @@ fn guarded(engine: &mut dyn Engine, number: u32, work: impl FnOnce(&mut dyn Engi
                 format!("KernelFault: the kernel failed while it ran cell {number}: {message}"),
                 "This is a bug in Chandlery, not in the cell. Restart the kernel before you continue.".to_owned(),
             ],
+            diagnostic: None,
         }
     })
 }

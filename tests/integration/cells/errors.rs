@@ -1,7 +1,7 @@
 //! The compiler's messages, about the cell's own text and positions.
 
 use super::Notebook;
-use chandlery_kernel::engine::Stream;
+use chandlery_kernel::engine::{Outcome, Stream};
 
 /// Words of the generated source around a cell.
 const OURS: &[&str] = &["__store", "__new_", "__key_", "__like", "chandlery::cell", "generated", "u1.rs", "r1.rs"];
@@ -77,4 +77,22 @@ fn warnings_are_about_the_users_text_only() {
     // Not again in the next cell that compiles the same definitions.
     nb.ok("dead(); let r = res();");
     assert_eq!(nb.text(Stream::Stderr), "");
+}
+
+#[test]
+fn question_marks_keep_what_where_and_what_to_do_as_fields() {
+    let mut nb = Notebook::new();
+    nb.ok("fn boxed() -> Result<(), Box<dyn std::error::Error>> { chandlery::inspect(\"gone\")?; Ok(()) }");
+    for (code, kind) in [
+        ("chandlery::inspect(\"gone\")?;", "CheckpointError"),
+        ("boxed()?;", "Box<dyn Error>"),
+        ("%inspect gone", "CheckpointError"),
+    ] {
+        let outcome = nb.run(code);
+        let Outcome::Error { name, value, diagnostic: Some(says), .. } = outcome else { panic!("{code}: {outcome:?}") };
+        assert_eq!((name.as_str(), says.what.as_str()), (kind, "no weights found"), "{code}");
+        assert!(says.origin.as_deref().is_some_and(|origin| origin.contains("gone")), "{says:?}");
+        assert!(says.advice.as_deref().is_some_and(|advice| advice == "check the path"), "{says:?}");
+        assert_eq!(value, says.to_string());
+    }
 }

@@ -70,7 +70,7 @@ impl Notebook {
     pub(crate) fn fails(&mut self, code: &str) -> (String, String, String) {
         match self.run(code) {
             Outcome::Ok => panic!("{code} did not fail: {:?}", self.seen.events),
-            Outcome::Error { name, value, traceback } => {
+            Outcome::Error { name, value, traceback, .. } => {
                 let mut plain = String::new();
                 let mut colored = false;
                 for c in traceback.join("\n").chars() {

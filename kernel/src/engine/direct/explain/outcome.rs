@@ -19,7 +19,7 @@ const PLAIN: &str = "\u{1b}[0m";
 /// Returns an error outcome.
 pub(crate) fn error(name: &str, value: &str, mut traceback: Vec<String>) -> Outcome {
     traceback.insert(0, format!("{BOLD}{name}{PLAIN}: {value}"));
-    Outcome::Error { name: name.to_owned(), value: value.to_owned(), traceback }
+    Outcome::Error { name: name.to_owned(), value: value.to_owned(), traceback, diagnostic: None }
 }
 
 /// Returns the outcome of a cell that the user stopped.
@@ -50,7 +50,7 @@ impl CompileReport {
             Some(code) => format!("CompileError[{code}]"),
             None => "CompileError".to_owned(),
         };
-        Outcome::Error { name, value: self.value, traceback: self.traceback }
+        Outcome::Error { name, value: self.value, traceback: self.traceback, diagnostic: None }
     }
 }
 
@@ -128,7 +128,8 @@ impl Sources {
             Ending::Done => Outcome::Ok,
             Ending::Failed { interrupted: true, .. } => interrupted("while it ran; variables are kept"),
             Ending::Failed { type_name, diagnostic, place, .. } => {
-                error(&type_name, &diagnostic.to_string(), self.place("returned at", place.as_ref(), at))
+                let failed = error(&type_name, &diagnostic.to_string(), self.place("returned at", place.as_ref(), at));
+                failed.with_diagnostic(diagnostic)
             }
             Ending::Panicked { message, place } => {
                 let mut traceback = self.place("panicked at", place.as_ref(), at);

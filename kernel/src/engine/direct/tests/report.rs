@@ -164,9 +164,9 @@ impl Results {
             }
         }
         match outcome {
-            Outcome::Error { name, value, mut traceback } => {
+            Outcome::Error { name, value, mut traceback, diagnostic } => {
                 traceback.extend(told);
-                Outcome::Error { name, value, traceback }
+                Outcome::Error { name, value, traceback, diagnostic }
             }
             Outcome::Ok if failed.is_empty() => Outcome::Ok,
             Outcome::Ok => {
