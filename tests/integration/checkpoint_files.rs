@@ -207,7 +207,7 @@ fn what_cannot_be_read_whole_is_an_error_that_names_it() {
         ("a quantized tensor", Pickle::dictionary(|inside| quantized(tensor(inside)))),
         ("a number among tensors", Pickle::dictionary(|inside| tensor(inside).text("step").raw(b"K\x05"))),
         ("a dictionary among tensors", Pickle::dictionary(|inside| tensor(inside).text("optimizer").raw(b"}"))),
-        ("a name that is no text", Pickle::dictionary(|inside| inside.raw(b"K\x01K\x02"))),
+        ("a name that is not text", Pickle::dictionary(|inside| inside.raw(b"K\x01K\x02"))),
         ("nothing", Pickle::dictionary(|inside| inside)),
         ("a list", Pickle::default().raw(b"\x80\x02].")),
         ("a cut pickle", Pickle::default().raw(b"\x80\x02}(")),

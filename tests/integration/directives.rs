@@ -109,11 +109,11 @@ fn time_runs_once_and_separates_compiling_from_running() {
 #[test]
 fn scripts_stream_their_text_and_fail_with_their_status() {
     let mut nb = Notebook::new();
-    nb.ok("%%bash\necho \"one: let x = 'it is no Rust\"\nsleep 0.6\necho two >&2; printf three");
-    assert_eq!(nb.text(Stream::Stdout), "one: let x = 'it is no Rust\nthree");
+    nb.ok("%%bash\necho \"one: let x = 'it is not Rust\"\nsleep 0.6\necho two >&2; printf three");
+    assert_eq!(nb.text(Stream::Stdout), "one: let x = 'it is not Rust\nthree");
     assert_eq!(nb.text(Stream::Stderr), "two\n");
     // Text that arrives together is one event.
-    let first = Event::Text { stream: Stream::Stdout, text: "one: let x = 'it is no Rust\n".to_owned() };
+    let first = Event::Text { stream: Stream::Stdout, text: "one: let x = 'it is not Rust\n".to_owned() };
     assert_eq!(nb.seen.events[0].1, first, "the first line came with the last");
     let (name, value, _) = nb.fails("%%bash\nexit 3");
     assert_eq!((name.as_str(), value.as_str()), ("ExitStatus", "bash ended with exit status 3"));

@@ -106,7 +106,11 @@ fn doctor_finds_a_kernelspec_whose_command_is_gone() {
         std::fs::write(kernels.join(name).join("kernel.json"), spec.to_string()).unwrap();
     };
     let (code, found, fix) = machine.examine("kernelspec");
-    assert_eq!((code, fix.as_str()), (0, "`chandlery kernel install`"), "none yet is no fault: {found}");
+    assert_eq!(
+        (code, fix.as_str()),
+        (0, "`chandlery kernel install`"),
+        "a kernel that is not installed yet is not a fault: {found}"
+    );
     assert!(found.contains(&kernels.display().to_string()), "{found}");
 
     let command = machine.folder.path().join("chandlery");

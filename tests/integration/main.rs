@@ -51,6 +51,7 @@ mod planted_errors;
 mod plots;
 mod progress;
 mod projects;
+mod prose;
 mod protocol;
 mod quantize;
 mod reference_models;

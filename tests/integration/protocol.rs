@@ -255,7 +255,7 @@ async fn cells_ask_the_user() {
     assert_eq!(execute_reply(front.reply(&id).await).status, ReplyStatus::Ok);
     assert_eq!(between(front.transcript(&id).await)[1..], [r#"stdout "name:""#, r#"stdout "Ada\n""#]);
 
-    // A password is asked for as one; an answer that is none is no answer.
+    // A password is asked for as one; a reply without a text is not an answer.
     let secret = ExecuteRequest { allow_stdin: true, ..ExecuteRequest::new("secret key".to_owned()) };
     let id = front.send(secret).await;
     let question = front.stdin.read().await.unwrap();

@@ -1,4 +1,4 @@
-"""Quantized folders: transformers loads them unaided, its weights equal ours bit for bit, and its logits nearly do."""
+"""Quantized folders: transformers loads them by itself, its weights equal ours bit for bit, and its logits nearly do."""
 
 import json
 from pathlib import Path

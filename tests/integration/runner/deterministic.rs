@@ -41,7 +41,7 @@ fn exit_codes_distinguish_failure_death_and_usage() {
     let folder = without_ids(&["let a = 1;", "std::process::exit(0);"]);
     let done = command(&folder, &["in.ipynb"]);
     let said = String::from_utf8_lossy(&done.stderr).into_owned();
-    assert_eq!(done.status.code(), Some(1), "a cell that ends its process is no success: {said}");
+    assert_eq!(done.status.code(), Some(1), "a cell that ends its process is not a success: {said}");
     let slow = without_ids(&["std::thread::sleep(std::time::Duration::from_secs(600));"]);
     let done = command(&slow, &["in.ipynb", "--timeout", "0.5"]);
     let said = String::from_utf8_lossy(&done.stderr).into_owned();
