@@ -346,7 +346,7 @@ fn what_is_wrong_with_a_part_is_said_with_its_line() {
     for (text, expected) in [
         (SCALED.replace("&self, x: &Tensor", "&self, x: &Tensorr"), &["error[E0425]", "parts/scaled.rs:22"][..]),
         (SCALED.replace("fn load(", "fn load(("), &["error: mismatched closing delimiter", "parts/scaled.rs:1"]),
-        ("pub struct Nothing;".to_owned(), &["no `impl Part for"]),
+        ("pub struct Nothing;".to_owned(), &["the part cannot be used: it does not have an `impl Part for"]),
         (
             SCALED.replace("\"map_scale\", 1.0", "\"hidden_size\", 1.0"),
             &["field `hidden_size` is a field of every model"],

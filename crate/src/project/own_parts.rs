@@ -51,8 +51,10 @@ pub(super) fn load(folder: &Path) -> Result<(), ProjectError> {
             ));
         };
         compile(&file, &text).map_err(|why| {
+            // The compiler's messages begin on a line of their own.
+            let between = if why.trim_end().contains('\n') { "\n" } else { ": " };
             refuse(
-                format!("the part cannot be used\n{}", why.trim_end()),
+                format!("the part cannot be used{between}{}", why.trim_end()),
                 "correct the file, and run the command again",
             )
         })?;
