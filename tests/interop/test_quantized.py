@@ -72,7 +72,7 @@ def unpacked(folder):
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_transformers_loads_it_unaided_and_sees_our_weights_and_logits(chandlery, name, recipe, tmp_path):
+def test_transformers_loads_it_and_sees_our_weights_and_logits(chandlery, name, recipe, tmp_path):
     folder = tmp_path / name
     finalize(chandlery, FIXTURES / name, folder, recipe)
     model = their(folder)

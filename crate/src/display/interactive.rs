@@ -20,12 +20,12 @@ pub fn interactive(allowed: bool) {
 /// Whether bars and zoomable charts are shown: they are, unless turned off.
 pub(crate) fn is_interactive() -> bool {
     if STATE.load(Ordering::Relaxed) == UNKNOWN {
-        interactive(std::env::var(VARIABLE).map_or(true, |value| !is_no(&value)));
+        interactive(std::env::var(VARIABLE).map_or(true, |value| !turns_off(&value)));
     }
     STATE.load(Ordering::Relaxed) == ALLOWED
 }
 
-fn is_no(value: &str) -> bool {
+fn turns_off(value: &str) -> bool {
     matches!(value.trim().to_ascii_lowercase().as_str(), "0" | "off" | "no" | "false")
 }
 
@@ -33,7 +33,7 @@ fn is_no(value: &str) -> bool {
 mod tests {
     #[test]
     fn words_that_turn_interaction_off() {
-        assert!(["0", "off", "No", " false "].iter().all(|value| super::is_no(value)));
-        assert!(["", "1", "on", "yes"].iter().all(|value| !super::is_no(value)));
+        assert!(["0", "off", "No", " false "].iter().all(|value| super::turns_off(value)));
+        assert!(["", "1", "on", "yes"].iter().all(|value| !super::turns_off(value)));
     }
 }
