@@ -1,4 +1,4 @@
-//! This kernel behind Jupyter's protocol: the [server](crate::server)'s handlers, over a [`Session`].
+//! This kernel behind Jupyter's protocol: the [server]'s handlers, over a [`Session`].
 
 mod cells;
 mod code;
