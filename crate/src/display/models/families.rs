@@ -46,7 +46,7 @@ impl Families {
 impl View for Family {
     fn view(&self) -> MimeBundle {
         let columns =
-            [("field", Align::Left), ("native", Align::Left), ("default", Align::Left), ("treatment", Align::Left)];
+            [("field", Align::Left), ("treatment", Align::Left), ("native", Align::Left), ("default", Align::Left)];
         let class = self.class().map_or_else(String::new, |class| format!(": {class}"));
         let mut table = TableView::new(format!("{}{class}", self.model_type()), &columns);
         for field in self.fields() {
@@ -58,7 +58,7 @@ impl View for Family {
             let name = std::iter::once(&field.name).chain(&field.aliases).cloned().collect::<Vec<_>>().join(", ");
             let default = field.default.unwrap_or_default();
             let treatment = field.treatment.to_string();
-            table.row(mark, [name.into(), field.native.join(", ").into(), default.into(), treatment.into()]);
+            table.row(mark, [name.into(), treatment.into(), field.native.join(", ").into(), default.into()]);
         }
         if !self.has_reference() {
             table.note("no reference of its own: the logits of its models are not judged");
