@@ -37,7 +37,7 @@ pub enum Ending {
     Failed {
         /// The error's type, without module paths.
         type_name: String,
-        /// What the tokenizer says.
+        /// What it says.
         diagnostic: Diagnostic,
         /// The position of the `?`.
         place: Option<SourcePosition>,

@@ -29,7 +29,7 @@ pub fn transpose_heads(x: &Tensor) -> Result<Tensor> {
     if (!x.device().is_cpu() && !cuda::serves(x)) || x.rank() != 4 {
         return x.transpose(1, 2)?.contiguous();
     }
-    x.contiguous()?.apply_op1(ExchangeHeads)
+    x.contiguous()?.apply_op1(TransposeHeads)
 }
 
 /// Composes the rotation of candle's differentiable operations.
@@ -124,11 +124,11 @@ fn turned<T: Element>(
     y
 }
 
-struct ExchangeHeads;
+struct TransposeHeads;
 
-impl CustomOp1 for ExchangeHeads {
+impl CustomOp1 for TransposeHeads {
     fn name(&self) -> &'static str {
-        "exchange-heads"
+        "transpose-heads"
     }
 
     fn cpu_fwd(&self, storage: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
@@ -150,7 +150,7 @@ impl CustomOp1 for ExchangeHeads {
     }
 
     fn bwd(&self, _: &Tensor, _: &Tensor, g: &Tensor) -> Result<Option<Tensor>> {
-        Ok(Some(g.contiguous()?.apply_op1_no_bwd(&ExchangeHeads)?))
+        Ok(Some(g.contiguous()?.apply_op1_no_bwd(&TransposeHeads)?))
     }
 }
 

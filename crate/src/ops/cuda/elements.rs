@@ -34,7 +34,7 @@ pub(crate) fn rotate(
 
 /// `[a, b, c, d]` → `[a, c, b, d]`, contiguous.
 pub(crate) fn transpose_heads(x: Operand<'_>) -> Result<(CudaStorage, Shape)> {
-    const OP: &str = "exchange-heads";
+    const OP: &str = "transpose-heads";
     let ((batch, outer, inner, width), dtype, device) = (x.1.shape().dims4()?, x.0.dtype(), x.0.device());
     let count = batch * outer * inner * width;
     let y = empty(device, dtype, count)?;
