@@ -72,7 +72,7 @@ pub(super) enum Argument<'a> {
 pub(super) struct Visible {
     pub(super) padded: u64,
     pub(super) documents: u64,
-    pub(super) seen: i32,
+    pub(super) past_len: i32,
     pub(super) window: i32,
     pub(super) causal: i32,
 }
@@ -92,7 +92,7 @@ pub(super) struct Flash {
     pub(super) kv_heads: i32,
     pub(super) queries: i32,
     pub(super) keys: i32,
-    pub(super) seen: i32,
+    pub(super) past_len: i32,
     pub(super) window: i32,
     pub(super) causal: i32,
     pub(super) scale: f32,

@@ -403,11 +403,11 @@ __device__ void add_bias(T *x, const T *b, int width) {
 struct Visible {
     const unsigned char *padded;  // [batch, keys], 1 hides; or null
     const unsigned *documents;    // [batch, keys]; or null
-    int seen, window, causal;     // query q sees keys up to q + seen if causal, the last `window` of them if not 0
+    int past_len, window, causal;     // query q sees keys up to q + past_len if causal, the last `window` of them if not 0
 };
 
 __device__ __forceinline__ bool visible(const Visible &m, long row, int keys, int q, int k) {
-    const int p = q + m.seen;
+    const int p = q + m.past_len;
     if (m.causal && k > p) return false;
     if (m.window && k + m.window <= p) return false;
     if (m.padded && m.padded[row * keys + k]) return false;
@@ -426,14 +426,14 @@ __device__ void masked_softmax(T *scores, const float *slopes, Visible m, int he
     scores += row * keys;
     float highest = -INFINITY, sum = 0.0f;
     for (int k = threadIdx.x; k < keys; k += blockDim.x) {
-        const float s = visible(m, batch, keys, q, k) ? wide(scores[k]) * scale + slope * (k - q - m.seen) : HIDDEN;
+        const float s = visible(m, batch, keys, q, k) ? wide(scores[k]) * scale + slope * (k - q - m.past_len) : HIDDEN;
         if (s > highest) sum *= __expf(highest - s), highest = s;
         sum += __expf(s - highest);
     }
     const float top = block_max(highest);
     sum = block_sum(highest == -INFINITY ? 0.0f : sum * __expf(highest - top));
     for (int k = threadIdx.x; k < keys; k += blockDim.x) {
-        const float s = visible(m, batch, keys, q, k) ? wide(scores[k]) * scale + slope * (k - q - m.seen) : HIDDEN;
+        const float s = visible(m, batch, keys, q, k) ? wide(scores[k]) * scale + slope * (k - q - m.past_len) : HIDDEN;
         scores[k] = narrow<T>(__expf(s - top) / sum);
     }
 }
