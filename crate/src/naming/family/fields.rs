@@ -4,6 +4,7 @@ use std::collections::HashSet;
 
 use serde_json::{Value, json};
 
+use super::outline::Outline;
 use super::raw::{RawFamily, RawField};
 use super::{Family, FamilyError, expression};
 
@@ -124,7 +125,7 @@ impl KnownFields {
             SHAPES_AND_TRAINING.contains(&native) || field.harmless || !field.must.is_empty()
         };
         let mut judged: HashSet<String> = written.harmless.iter().cloned().collect();
-        judged.extend(written.reference.iter().flat_map(|outline| outline.reads()).map(str::to_owned));
+        judged.extend(written.reference.iter().flat_map(Outline::reads));
         judged.extend(written.config.iter().filter(inert).map(|field| root(&field.hf.text)));
         let mut read = judged.clone();
         read.extend(written.reads());

@@ -1,12 +1,23 @@
 //! Where the reference forward finds things: the tensors of each role by Hugging Face's names, and the fields of
 //! config.json. A family's YAML says it under `reference:`, independently of the renaming rules.
 
+mod positions;
+mod tensors;
+
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
-use serde_json::Value;
+use serde::de::Deserializer;
+use serde_json::{Map as Fields, Value};
 
-/// A model as the reference forward reads it: a pre-norm decoder.
+use super::expression::{evaluate, fields_of};
+use super::spanned::Spanned;
+pub(crate) use positions::{PositionOutline, RotaryOutline, RotatedOutline, WindowOutline};
+pub(crate) use tensors::{Map, Projection, Tensors};
+
+/// A model as the reference forward reads it: a decoder whose layers add attention and a feed-forward part.
+///
+/// Where a field of config.json is named, a path of fields joined by dots or an expression over fields will do as well.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Outline {
@@ -24,16 +35,34 @@ pub(crate) struct Outline {
     pub(crate) head_dim: Option<String>,
     /// The norms.
     pub(crate) norm: NormOutline,
-    /// The function inside the feed-forward part.
+    /// The norms of queries and keys.
+    #[serde(default)]
+    pub(crate) qk_norm: QkNormOutline,
+    /// The function inside the feed-forward part, or the field that names it.
     pub(crate) activation: ActivationOutline,
     /// Whether embeddings are multiplied by the square root of the width.
     #[serde(default)]
     pub(crate) scaled_embedding: bool,
+    /// Numbers that others are multiplied by.
+    #[serde(default)]
+    pub(crate) factors: FactorsOutline,
+    /// Bounds of scores and logits: cap · tanh(x / cap).
+    #[serde(default)]
+    pub(crate) softcaps: SoftcapsOutline,
+    /// The field with the bound that queries, keys and values are clamped to.
+    #[serde(default)]
+    pub(crate) clip: Option<Term>,
+    /// The field that says whether attention and the feed-forward part read the same residual stream.
+    #[serde(default)]
+    pub(crate) parallel: Option<Term>,
     /// How positions enter.
     pub(crate) positions: PositionOutline,
     /// The row of the first position, where they are learned.
     #[serde(default)]
     pub(crate) first_position: usize,
+    /// What turns, and how fast, where positions are rotary.
+    #[serde(default)]
+    pub(crate) rotary: RotaryOutline,
     /// Which layers rotate; without it, all do.
     #[serde(default)]
     pub(crate) rotated: Option<RotatedOutline>,
@@ -59,34 +88,14 @@ pub(crate) struct Outline {
     pub(crate) tensors: Tensors,
 }
 
-/// The fields of config.json that give layers a window.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct WindowOutline {
-    /// The field with the number of tokens that a query sees, itself included; null for all.
-    pub(crate) size: String,
-    /// The field that turns windows on.
-    #[serde(default)]
-    pub(crate) switch: Option<String>,
-    /// The field with the number of the first layer that has a window.
-    #[serde(default)]
-    pub(crate) first_layer: Option<String>,
-    /// The field with a list of the layers' kinds, which decides where it is given: `sliding_attention` has the window.
-    #[serde(default)]
-    pub(crate) kinds: Option<String>,
-    /// Whether, without that list, the layers have it that do not rotate.
-    #[serde(default)]
-    pub(crate) unrotated: bool,
-}
+/// A field of config.json, a path of fields joined by dots, or an expression over fields.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Term(pub(crate) String);
 
-/// The fields of config.json that say which layers rotate queries and keys.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct RotatedOutline {
-    /// The field with a list that is 1 for layers that do and 0 for those that do not.
-    pub(crate) list: String,
-    /// The field with the number k of which every k-th layer does not, where there is no list.
-    pub(crate) all_but_every: String,
+impl<'de> Deserialize<'de> for Term {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Spanned::deserialize(deserializer).map(|spanned| Self(spanned.text))
+    }
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -98,6 +107,9 @@ pub(crate) struct NormOutline {
     /// What is added to the stored weight, for norms that are written as 1 + w.
     #[serde(default)]
     pub(crate) offset: f32,
+    /// Whether norms have no weight and no bias.
+    #[serde(default)]
+    pub(crate) without_weight: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -108,28 +120,84 @@ pub(crate) enum NormKind {
     LayerNorm,
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
+/// The norms of queries and keys.
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct QkNormOutline {
+    /// Whether a norm is over the whole projection instead of each head.
+    #[serde(default)]
+    pub(crate) whole_width: bool,
+    /// Whether it follows the rotation.
+    #[serde(default)]
+    pub(crate) after_rotation: bool,
+}
+
+/// Fields with numbers that others are multiplied by.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct FactorsOutline {
+    #[serde(default)]
+    pub(crate) embedding: Option<Term>,
+    /// The factor on scores; where it is null, 1 / √head_dim.
+    #[serde(default)]
+    pub(crate) scores: Option<Term>,
+    /// The factor on what a part adds to the residual stream.
+    #[serde(default)]
+    pub(crate) residual: Option<Term>,
+    #[serde(default)]
+    pub(crate) logits: Option<Term>,
+}
+
+/// Fields with bounds.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct SoftcapsOutline {
+    #[serde(default)]
+    pub(crate) scores: Option<Term>,
+    #[serde(default)]
+    pub(crate) logits: Option<Term>,
+}
+
+/// A function, or the field of config.json that names it.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(untagged)]
 pub(crate) enum ActivationOutline {
-    #[default]
-    Silu,
-    Relu,
-    Gelu,
-    GeluTanh,
+    Fixed(ActivationKind),
+    Named { field: String },
+}
+
+impl Default for ActivationOutline {
+    fn default() -> Self {
+        Self::Fixed(ActivationKind::default())
+    }
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(crate) enum PositionOutline {
-    /// A table whose rows are added to the embeddings.
-    Learned,
-    /// Rotary: element i turns with element i + half of its head.
-    RotaryHalves,
-    /// Rotary: neighbors turn together, as the formula was published.
-    RotaryNeighbors,
-    /// Not at all.
+pub(crate) enum ActivationKind {
     #[default]
-    None,
+    Silu,
+    Relu,
+    Relu2,
+    Gelu,
+    GeluTanh,
+    /// xIELU (Huang and Schlag 2024), with two trained numbers.
+    Xielu,
+}
+
+impl ActivationKind {
+    /// Returns the function of a name in config.json.
+    pub(crate) fn named(name: &str) -> Option<Self> {
+        Some(match name {
+            "silu" | "swish" => Self::Silu,
+            "relu" => Self::Relu,
+            "relu2" => Self::Relu2,
+            "gelu" => Self::Gelu,
+            "gelu_new" | "gelu_pytorch_tanh" | "gelu_fast" => Self::GeluTanh,
+            "xielu" => Self::Xielu,
+            _ => return None,
+        })
+    }
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -142,65 +210,71 @@ pub(crate) enum MatrixOutline {
     InputsFirst,
 }
 
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Tensors {
-    pub(crate) embedding: String,
-    #[serde(default)]
-    pub(crate) positions: Option<String>,
-    pub(crate) attention_norm: String,
-    pub(crate) query: Projection,
-    pub(crate) key: Projection,
-    pub(crate) value: Projection,
-    /// Norms over each head of queries and keys, where the file has them.
-    #[serde(default)]
-    pub(crate) query_norm: Option<String>,
-    #[serde(default)]
-    pub(crate) key_norm: Option<String>,
-    pub(crate) output: Projection,
-    pub(crate) feedforward_norm: String,
-    #[serde(default)]
-    pub(crate) gate: Option<Projection>,
-    pub(crate) up: Projection,
-    pub(crate) down: Projection,
-    pub(crate) final_norm: String,
-    pub(crate) head: String,
-}
-
-/// A linear layer: a tensor of its own, or some outputs of one that holds several.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Projection {
-    pub(crate) tensor: String,
-    /// The maps whose outputs come before this one's in the same tensor.
-    #[serde(default)]
-    pub(crate) after: Vec<Map>,
-}
-
-/// The maps that may share a tensor.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum Map {
-    Query,
-    Key,
-    Value,
-    Gate,
-    Up,
-}
-
 impl Outline {
     /// Returns the fields of config.json that the reference forward reads.
-    pub(crate) fn reads(&self) -> impl Iterator<Item = &str> {
-        let sizes = [&self.width, &self.layers, &self.heads, &self.norm.eps].into_iter();
-        let optional = [&self.kv_heads, &self.head_dim].into_iter().flatten();
-        let window = self.window.iter().flat_map(|window| {
-            let others = [&window.switch, &window.first_layer, &window.kinds];
-            std::iter::once(&window.size).chain(others.into_iter().flatten())
-        });
-        let rotated = self.rotated.iter().flat_map(|rotated| [&rotated.list, &rotated.all_but_every]);
+    pub(crate) fn reads(&self) -> impl Iterator<Item = String> {
         let rotary = if self.is_rotary() { ROTARY } else { &[] };
-        let named = sizes.chain(optional).chain(window).chain(rotated).chain(self.must.keys()).map(String::as_str);
-        named.chain(rotary.iter().copied()).chain(["tie_word_embeddings"])
+        let fixed = rotary.iter().copied().chain(["tie_word_embeddings"]).map(str::to_owned);
+        let named = self.terms().into_iter().flat_map(|(_, term)| fields_in(term));
+        let named: Vec<String> = named.chain(self.must.keys().cloned()).chain(fixed).collect();
+        named.into_iter()
+    }
+
+    /// Returns every field, path and expression over config.json, with the key that it stands under.
+    pub(crate) fn terms(&self) -> Vec<(&'static str, &str)> {
+        let sizes =
+            [("width", &self.width), ("layers", &self.layers), ("heads", &self.heads), ("norm.eps", &self.norm.eps)];
+        let optional = [("kv_heads", &self.kv_heads), ("head_dim", &self.head_dim)];
+        let window = self.window.as_ref();
+        let windows = [
+            ("window.size", window.map(|window| &window.size)),
+            ("window.switch", window.and_then(|window| window.switch.as_ref())),
+            ("window.first_layer", window.and_then(|window| window.first_layer.as_ref())),
+            ("window.kinds", window.and_then(|window| window.kinds.as_ref())),
+        ];
+        let rotated = self.rotated.as_ref();
+        let rotated = [
+            ("rotated.list", rotated.and_then(|rotated| rotated.list.as_ref())),
+            ("rotated.all_but_every", rotated.and_then(|rotated| rotated.all_but_every.as_ref())),
+        ];
+        let activation = match &self.activation {
+            ActivationOutline::Fixed(_) => None,
+            ActivationOutline::Named { field } => Some(("activation", field)),
+        };
+        let terms = [
+            ("factors.embedding", &self.factors.embedding),
+            ("factors.scores", &self.factors.scores),
+            ("factors.residual", &self.factors.residual),
+            ("factors.logits", &self.factors.logits),
+            ("softcaps.scores", &self.softcaps.scores),
+            ("softcaps.logits", &self.softcaps.logits),
+            ("clip", &self.clip),
+            ("parallel", &self.parallel),
+            ("rotary.theta", &self.rotary.theta),
+            ("rotary.window_theta", &self.rotary.window_theta),
+            ("rotary.part", &self.rotary.part),
+            ("rotary.width", &self.rotary.width),
+        ];
+        let every = ("window.all_but_every", window.and_then(|window| window.all_but_every.as_ref()));
+        let terms = terms.into_iter().map(|(key, term)| (key, term.as_ref())).chain([every]);
+        let terms = terms.filter_map(|(key, term)| Some((key, term?.0.as_str())));
+        let optional = optional.into_iter().map(|(key, text)| (key, text.as_ref()));
+        let optional = optional.chain(windows).chain(rotated).filter_map(|(key, text)| Some((key, text?.as_str())));
+        let sizes = sizes.into_iter().chain(activation).map(|(key, text)| (key, text.as_str()));
+        sizes.chain(optional).chain(terms).collect()
+    }
+
+    /// Returns the value of a field, a path or an expression over `fields`; an error says why an expression has none.
+    pub(crate) fn evaluate(term: &str, fields: &Fields<String, Value>) -> Result<Option<Value>, String> {
+        let value = match is_path(term) {
+            true => {
+                let mut keys = term.split('.');
+                let first = keys.next().and_then(|key| fields.get(key));
+                keys.fold(first, |value, key| value.and_then(|value| value.get(key))).cloned()
+            }
+            false => Some(evaluate(term, fields)?),
+        };
+        Ok(value.filter(|value| !value.is_null()))
     }
 
     /// Returns whether queries and keys are rotated.
@@ -209,5 +283,49 @@ impl Outline {
     }
 }
 
+/// Returns whether a term is a field, or fields joined by dots.
+fn is_path(term: &str) -> bool {
+    let word = |key: &str| {
+        key.starts_with(|letter: char| letter.is_ascii_alphabetic() || letter == '_')
+            && key.chars().all(|letter| letter.is_ascii_alphanumeric() || letter == '_')
+    };
+    term.split('.').all(word) && !["true", "false", "none"].contains(&term)
+}
+
+/// Returns the fields of config.json that a term reads.
+fn fields_in(term: &str) -> Vec<String> {
+    match is_path(term) {
+        true => term.split('.').take(1).map(str::to_owned).collect(),
+        false => fields_of(term),
+    }
+}
+
 /// Where config.json says how positions turn queries and keys.
-const ROTARY: &[&str] = &["rope_parameters", "rope_scaling", "rope_theta", "partial_rotary_factor"];
+const ROTARY: &[&str] = &[
+    "rope_parameters",
+    "rope_scaling",
+    "rope_theta",
+    "partial_rotary_factor",
+    "original_max_position_embeddings",
+    "max_position_embeddings",
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn terms_are_fields_paths_and_expressions() {
+        let fields = serde_json::json!({ "a": 4, "b": { "c": 2.0 }, "d": null });
+        let Value::Object(fields) = fields else { unreachable!() };
+        for (term, expected) in
+            [("a", Some(4.0)), ("b.c", Some(2.0)), ("d", None), ("b.x", None), ("a / b.c", Some(2.0))]
+        {
+            let value = Outline::evaluate(term, &fields).unwrap();
+            assert_eq!(value.and_then(|value| value.as_f64()), expected, "{term}");
+        }
+        Outline::evaluate("1 / x", &fields).unwrap_err();
+        assert_eq!(fields_in("a ** -0.5 if b.c else d"), fields_in("a or b or d"));
+        assert_eq!((fields_in("b.c"), fields_in("true")), (vec!["b".to_owned()], vec![]));
+    }
+}

@@ -242,7 +242,7 @@ impl RawFamily {
 
     /// Returns the fields that the reference forward reads, its own and those of the families that it extends.
     pub(super) fn reads(&self) -> impl Iterator<Item = String> {
-        let own = self.reference.iter().flat_map(Outline::reads).map(str::to_owned);
+        let own = self.reference.iter().flat_map(Outline::reads);
         own.chain(self.inherited.clone())
     }
 }

@@ -4,10 +4,9 @@
 use std::ops::{Add, AddAssign, Mul};
 
 use half::{bf16, f16};
-use rayon::prelude::*;
 
 use crate::checkpoint::{TensorData, read_floats};
-use crate::naming::outline::{ActivationOutline, NormKind};
+use crate::naming::outline::{ActivationKind, NormKind};
 use crate::spec::DType;
 
 /// Row-major `[rows, width]` activations.
@@ -45,59 +44,64 @@ impl Real for f64 {
     }
 }
 
-/// RMSNorm or LayerNorm over each row.
+/// The numbers that a norm multiplies with and adds, one for each element of a row.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Affine {
+    /// None: 1.
+    pub(super) weight: Vec<f32>,
+    /// None: 0.
+    pub(super) bias: Vec<f32>,
+}
+
+/// RMSNorm or LayerNorm over each part of `over` elements of each row. Weights that are fewer than a row's elements hold
+/// for each part.
 pub(super) fn normalize<F: Real>(
     x: &Activations<F>,
     kind: NormKind,
-    weight: &[f32],
-    bias: Option<&[f32]>,
-    eps: f64,
+    affine: &Affine,
+    (over, eps): (usize, f64),
 ) -> Activations<F> {
     let mut data = x.data.clone();
-    let width = x.width as f64;
-    for row in data.chunks_exact_mut(x.width) {
-        let mean = match kind {
-            NormKind::RmsNorm => 0.0,
-            NormKind::LayerNorm => row.iter().map(|&value| value.into()).sum::<f64>() / width,
-        };
-        let square = row.iter().map(|&value| (value.into() - mean).powi(2)).sum::<f64>() / width;
-        let scale = 1.0 / (square + eps).sqrt();
-        for (index, (value, weight)) in row.iter_mut().zip(weight).enumerate() {
-            let shift = F::from(bias.map_or(0.0, |bias| bias[index]));
-            *value = F::nearest(((*value).into() - mean) * scale) * F::from(*weight) + shift;
+    let of = |numbers: &[f32], index: usize, other: f32| match numbers.len() {
+        0 => other,
+        count => numbers[index % count],
+    };
+    for row in data.chunks_exact_mut(x.width.max(1)) {
+        for (part, values) in row.chunks_exact_mut(over.max(1)).enumerate() {
+            let mean = match kind {
+                NormKind::RmsNorm => 0.0,
+                NormKind::LayerNorm => values.iter().map(|&value| value.into()).sum::<f64>() / over as f64,
+            };
+            let square = values.iter().map(|&value| (value.into() - mean).powi(2)).sum::<f64>() / over as f64;
+            let scale = 1.0 / (square + eps).sqrt();
+            for (index, value) in values.iter_mut().enumerate() {
+                let place = part * over + index;
+                let normed = F::nearest(((*value).into() - mean) * scale);
+                *value = normed * F::from(of(&affine.weight, place, 1.0)) + F::from(of(&affine.bias, place, 0.0));
+            }
         }
     }
     Activations { data, width: x.width }
 }
 
-/// Turns pairs of each head by the position times the pair's frequency. `neighbors` pairs 2i with 2i + 1, else i is
-/// paired with i + half.
-pub(super) fn rotate<F: Real>(x: &mut Activations<F>, head: usize, frequencies: &[f64], neighbors: bool) {
-    let width = x.width;
-    let half = frequencies.len();
-    for (position, row) in x.data.chunks_exact_mut(width).enumerate() {
-        for head in row.chunks_exact_mut(head) {
-            for (pair, frequency) in frequencies.iter().enumerate() {
-                let (first, second) = if neighbors { (2 * pair, 2 * pair + 1) } else { (pair, pair + half) };
-                let (sin, cos) = (position as f64 * frequency).sin_cos();
-                let (a, b): (f64, f64) = (head[first].into(), head[second].into());
-                head[first] = F::nearest(a * cos - b * sin);
-                head[second] = F::nearest(b * cos + a * sin);
-            }
-        }
-    }
-}
-
-pub(super) fn activate<F: Real>(x: F, kind: ActivationOutline) -> F {
+/// Applies the function inside the feed-forward part; `alphas` are the numbers of xIELU.
+pub(super) fn activate<F: Real>(x: F, kind: ActivationKind, (alpha_p, alpha_n): (f64, f64)) -> F {
     let x: f64 = x.into();
     F::nearest(match kind {
-        ActivationOutline::Silu => x / (1.0 + (-x).exp()),
-        ActivationOutline::Relu => x.max(0.0),
-        ActivationOutline::Gelu => 0.5 * x * (1.0 + erf(x / std::f64::consts::SQRT_2)),
-        ActivationOutline::GeluTanh => {
+        ActivationKind::Silu => x / (1.0 + (-x).exp()),
+        ActivationKind::Relu => x.max(0.0),
+        ActivationKind::Relu2 => x.max(0.0).powi(2),
+        ActivationKind::Gelu => 0.5 * x * (1.0 + erf(x / std::f64::consts::SQRT_2)),
+        ActivationKind::GeluTanh => {
             0.5 * x * (1.0 + ((2.0 / std::f64::consts::PI).sqrt() * (x + 0.044715 * x.powi(3))).tanh())
         }
+        ActivationKind::Xielu if x > 0.0 => softplus(alpha_p) * x * x + 0.5 * x,
+        ActivationKind::Xielu => (x.min(-1e-6).exp_m1() - x) * (0.5 + softplus(alpha_n)) + 0.5 * x,
     })
+}
+
+fn softplus(x: f64) -> f64 {
+    x.exp().ln_1p()
 }
 
 /// Computes the error function by its power series, which converges quickly where the function is not close to 1.
@@ -113,49 +117,15 @@ fn erf(x: f64) -> f64 {
     sum * 2.0 / std::f64::consts::PI.sqrt()
 }
 
-/// Causal attention of one sequence over a window: query head h reads key head h / (heads / groups).
-pub(super) fn attend<F: Real>(
-    q: &Activations<F>,
-    k: &Activations<F>,
-    v: &Activations<F>,
-    (heads, groups, head): (usize, usize, usize),
-    window: usize,
-) -> Activations<F> {
-    let tokens = q.data.len() / q.width;
-    let mut data = vec![F::default(); tokens * heads * head];
-    data.par_chunks_exact_mut(heads * head).enumerate().for_each(|(token, out)| {
-        for (index, out) in out.chunks_exact_mut(head).enumerate() {
-            let query = &q.data[token * q.width + index * head..][..head];
-            let offset = index / (heads / groups) * head;
-            let first = (token + 1).saturating_sub(window);
-            let scores: Vec<f64> = (first..=token)
-                .map(|past| {
-                    let key = &k.data[past * k.width + offset..][..head];
-                    let score: f64 = dot(query, key, |number| number).into();
-                    score / (head as f64).sqrt()
-                })
-                .collect();
-            let top = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-            let total: f64 = scores.iter().map(|score| (score - top).exp()).sum();
-            for (past, score) in (first..).zip(&scores) {
-                let weight = F::nearest((score - top).exp() / total);
-                for (out, value) in out.iter_mut().zip(&v.data[past * v.width + offset..][..head]) {
-                    *out += weight * *value;
-                }
-            }
-        }
-    });
-    Activations { data, width: heads * head }
-}
-
-pub(super) fn add<F: Real>(x: &mut Activations<F>, y: &Activations<F>) {
+/// Adds a multiple of `y`.
+pub(super) fn add<F: Real>(x: &mut Activations<F>, y: &Activations<F>, factor: f64) {
     for (x, y) in x.data.iter_mut().zip(&y.data) {
-        *x += *y;
+        *x += if factor == 1.0 { *y } else { F::nearest((*y).into() * factor) };
     }
 }
 
 /// Sixteen partial sums, so that the compiler can use vector registers.
-fn dot<A: Copy, F: Real>(a: &[A], b: &[F], number: impl Fn(A) -> F) -> F {
+pub(super) fn dot<A: Copy, F: Real>(a: &[A], b: &[F], number: impl Fn(A) -> F) -> F {
     let mut sums = [F::default(); 16];
     let (a_body, b_body) = (a.chunks_exact(16), b.chunks_exact(16));
     let tail: F = a_body.remainder().iter().zip(b_body.remainder()).map(|(a, b)| number(*a) * *b).sum();

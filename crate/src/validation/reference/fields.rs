@@ -3,28 +3,43 @@
 use serde_json::{Map, Value};
 
 use super::ReferenceModel;
-
-/// Keys of the rotary parameters that are read, whatever they are called together.
-const ROTARY_KEYS: &[&str] = &["rope_type", "type", "rope_theta", "partial_rotary_factor"];
-/// Those that the type `llama3` adds.
-const LLAMA3_KEYS: &[&str] = &["factor", "low_freq_factor", "high_freq_factor", "original_max_position_embeddings"];
+use crate::naming::outline::{ActivationKind, ActivationOutline, Outline, Term};
 
 impl ReferenceModel<'_> {
-    /// Returns a field: config.json's, or what the family's class assumes where config.json leaves it out.
-    fn field(&self, key: &str) -> Option<&Value> {
-        self.config.get(key).or_else(|| self.outline.defaults.get(key)).filter(|value| !value.is_null())
+    /// Returns the fields of config.json with what the family's class assumes for those that are left out.
+    pub(super) fn with_defaults(config: &Value, outline: &Outline) -> Map<String, Value> {
+        let mut fields = config.as_object().cloned().unwrap_or_default();
+        for (key, value) in &outline.defaults {
+            if !fields.contains_key(key) {
+                fields.insert(key.clone(), value.clone());
+            }
+        }
+        fields
     }
 
-    pub(super) fn number(&self, key: &str) -> Option<f64> {
-        self.field(key).and_then(Value::as_f64)
+    /// Returns a field: config.json's, or what the family's class assumes where config.json leaves it out. A path of fields
+    /// or an expression over fields will do as well.
+    pub(super) fn field(&self, term: &str) -> Option<std::borrow::Cow<'_, Value>> {
+        match self.fields.get(term) {
+            Some(value) => Some(std::borrow::Cow::Borrowed(value)).filter(|value| !value.is_null()),
+            None => Outline::evaluate(term, &self.fields).ok()?.map(std::borrow::Cow::Owned),
+        }
     }
 
-    pub(super) fn size(&self, key: &str) -> Option<usize> {
-        self.field(key).and_then(Value::as_u64).map(|size| size as usize)
+    pub(super) fn number(&self, term: &str) -> Option<f64> {
+        self.field(term).and_then(|value| value.as_f64())
     }
 
-    pub(super) fn flag(&self, key: &str) -> Option<bool> {
-        self.field(key).and_then(Value::as_bool)
+    pub(super) fn size(&self, term: &str) -> Option<usize> {
+        self.field(term).and_then(|value| value.as_u64()).map(|size| size as usize)
+    }
+
+    pub(super) fn flag(&self, term: &str) -> Option<bool> {
+        self.field(term).and_then(|value| value.as_bool())
+    }
+
+    pub(super) fn number_of(&self, term: Option<&Term>) -> Option<f64> {
+        term.and_then(|term| self.number(&term.0))
     }
 
     /// Returns how many tokens a query of this layer sees, itself included.
@@ -34,22 +49,37 @@ impl ReferenceModel<'_> {
         if window.switch.as_deref().is_some_and(|switch| self.flag(switch) != Some(true)) {
             return usize::MAX;
         }
-        let kinds = window.kinds.as_deref().and_then(|kinds| self.field(kinds)).and_then(Value::as_array);
+        if self.has_window_kind(layer) { size } else { usize::MAX }
+    }
+
+    /// Returns whether a layer is of the kind that has a window, if the model has any.
+    pub(super) fn has_window_kind(&self, layer: usize) -> bool {
+        let Some(window) = &self.outline.window else { return false };
+        let kinds = window.kinds.as_deref().and_then(|kinds| self.field(kinds));
+        let kinds = kinds.as_ref().and_then(|kinds| kinds.as_array());
         let first = window.first_layer.as_deref().and_then(|first| self.size(first)).unwrap_or(0);
-        let has_window = match kinds {
+        let every = window.all_but_every.as_ref().and_then(|every| self.size(&every.0));
+        match kinds {
             Some(kinds) => kinds.get(layer).and_then(Value::as_str) == Some("sliding_attention"),
             None if window.unrotated => !self.is_rotated(layer),
-            None => layer >= first,
-        };
-        if has_window { size } else { usize::MAX }
+            None => layer >= first && every.is_none_or(|every| !(layer + 1).is_multiple_of(every.max(1))),
+        }
     }
 
     /// Returns whether a layer rotates queries and keys.
     pub(super) fn is_rotated(&self, layer: usize) -> bool {
         let Some(rotated) = &self.outline.rotated else { return true };
-        match self.field(&rotated.list).and_then(Value::as_array) {
+        if rotated.windowed {
+            let size = self.outline.window.as_ref().and_then(|window| self.size(&window.size));
+            return if size.is_none() { rotated.all_without_window } else { self.window(layer) != usize::MAX };
+        }
+        let list = rotated.list.as_deref().and_then(|list| self.field(list));
+        match list.as_ref().and_then(|list| list.as_array()) {
             Some(list) => list.get(layer).and_then(Value::as_u64) != Some(0),
-            None => self.size(&rotated.all_but_every).is_none_or(|every| !(layer + 1).is_multiple_of(every.max(1))),
+            None => {
+                let every = rotated.all_but_every.as_deref().and_then(|every| self.size(every));
+                every.is_none_or(|every| !(layer + 1).is_multiple_of(every.max(1)))
+            }
         }
     }
 
@@ -59,44 +89,16 @@ impl ReferenceModel<'_> {
         layers.map(|layer| self.window(layer)).filter(|window| *window != usize::MAX).max()
     }
 
-    /// Returns the rotary parameters. `rope_scaling` comes before `rope_parameters`, as in both generations of
-    /// transformers.
-    fn rotary(&self) -> Option<(&'static str, &Map<String, Value>)> {
-        ["rope_scaling", "rope_parameters"].into_iter().find_map(|key| {
-            let rope = self.field(key)?.as_object().filter(|rope| !rope.is_empty())?;
-            Some((key, rope))
-        })
-    }
-
-    fn rotary_type(&self) -> &str {
-        let rope = self.rotary().map(|(_, rope)| rope);
-        let kind = rope.and_then(|rope| ["rope_type", "type"].iter().find_map(|key| rope.get(*key)?.as_str()));
-        kind.unwrap_or("default")
-    }
-
-    /// Radians per token of each rotated pair.
-    pub(super) fn frequencies(&self, head: usize) -> Vec<f64> {
-        let rope = self.rotary().map(|(_, rope)| rope);
-        let get = |key: &str| rope.and_then(|rope| rope.get(key)).and_then(Value::as_f64);
-        let theta = get("rope_theta").or(self.number("rope_theta")).unwrap_or(10_000.0);
-        let stretched = self.rotary_type() == "llama3";
-        (0..head / 2)
-            .map(|pair| {
-                let frequency = 1.0 / theta.powf(2.0 * pair as f64 / head as f64);
-                if !stretched {
-                    return frequency;
-                }
-                let (factor, low, high) = (
-                    get("factor").unwrap_or(1.0),
-                    get("low_freq_factor").unwrap_or(1.0),
-                    get("high_freq_factor").unwrap_or(4.0),
-                );
-                let turns =
-                    get("original_max_position_embeddings").unwrap_or(8192.0) * frequency / std::f64::consts::TAU;
-                let keep = ((turns - low) / (high - low)).clamp(0.0, 1.0);
-                frequency * (keep + (1.0 - keep) / factor)
-            })
-            .collect()
+    /// Returns the function inside the feed-forward part; an error is a name that is not known.
+    pub(super) fn activation(&self) -> Result<ActivationKind, String> {
+        match &self.outline.activation {
+            ActivationOutline::Fixed(kind) => Ok(*kind),
+            ActivationOutline::Named { field } => {
+                let name = self.field(field);
+                let name = name.as_ref().and_then(|name| name.as_str()).unwrap_or_default();
+                ActivationKind::named(name).ok_or_else(|| name.to_owned())
+            }
+        }
     }
 
     /// Returns why the outline does not say what this model computes, if it does not.
@@ -106,23 +108,23 @@ impl ReferenceModel<'_> {
                 return Some(format!("`{field}` is {value}, for which the reference forward has no formula"));
             }
         }
-        if self.outline.is_rotary() {
-            let rope = self.rotary().map(|(_, rope)| rope);
-            let partial = rope.and_then(|rope| rope.get("partial_rotary_factor")?.as_f64());
-            let partial = partial.or(self.number("partial_rotary_factor")).unwrap_or(1.0);
-            if partial != 1.0 {
-                return Some(format!(
-                    "`partial_rotary_factor` is {partial}: the reference forward rotates whole heads"
-                ));
+        if let Err(name) = self.activation() {
+            return Some(format!("the reference forward has no formula for the activation `{name}`"));
+        }
+        for (key, term) in self.outline.terms() {
+            if let Err(reason) = Outline::evaluate(term, &self.fields) {
+                return Some(format!("`reference:` cannot compute `{key}` from config.json: {reason}"));
             }
-            let kind = self.rotary_type();
-            if kind != "default" && kind != "llama3" {
-                return Some(format!("the reference forward has no formula for rotary positions of type `{kind}`"));
-            }
-            let lacks = |key: &&&str| rope.is_none_or(|rope| rope.get(**key).and_then(Value::as_f64).is_none());
-            if let Some(missing) = LLAMA3_KEYS.iter().find(lacks).filter(|_| kind == "llama3") {
-                return Some(format!("the rotary positions of type `llama3` lack `{missing}`"));
-            }
+        }
+        let sizes = self.sizes();
+        if sizes.head == 0 || sizes.groups == 0 || !sizes.heads.is_multiple_of(sizes.groups) {
+            return Some(format!(
+                "{} query heads do not share {} key heads of {}",
+                sizes.heads, sizes.groups, sizes.head
+            ));
+        }
+        if let Some(reason) = self.rotary_not_covered(self.size(&self.outline.layers).unwrap_or(0), sizes.head) {
+            return Some(reason);
         }
         self.first_missing().map(|name| format!("`reference:` names the tensor `{name}`, which the files do not have"))
     }
@@ -132,18 +134,13 @@ impl ReferenceModel<'_> {
         let tensors = &self.outline.tensors;
         let gate = tensors.gate.iter().map(|gate| &gate.tensor);
         let maps = [&tensors.query, &tensors.key, &tensors.value, &tensors.output, &tensors.up, &tensors.down];
-        let names =
-            [&tensors.embedding, &tensors.final_norm].into_iter().chain(maps.map(|map| &map.tensor)).chain(gate);
+        let norms = [&tensors.embedding_norm, &tensors.attention_output_norm, &tensors.feedforward_output_norm];
+        let norms = norms.into_iter().flatten().chain([&tensors.final_norm]);
+        let norms = norms.filter(|_| !self.outline.norm.without_weight);
+        let names = std::iter::once(&tensors.embedding).chain(norms).chain(maps.map(|map| &map.tensor)).chain(gate);
         let mut names = names.map(|name| format!("{}.weight", name.replace("{layer}", "0")));
-        names.find(|name| self.checkpoint.table().get(&self.stored(name).into()).is_none())
-    }
-
-    /// Keys of the rotary parameters that nothing reads.
-    pub(crate) fn unread_rotary_keys(&self) -> Vec<String> {
-        let Some((place, rope)) = self.rotary().filter(|_| self.outline.is_rotary()) else { return Vec::new() };
-        let llama3 = if self.rotary_type() == "llama3" { LLAMA3_KEYS } else { &[] };
-        let read = |key: &str| ROTARY_KEYS.contains(&key) || llama3.contains(&key);
-        let unread = rope.iter().filter(|(key, value)| !value.is_null() && !read(key));
-        unread.map(|(key, _)| format!("{place}.{key}")).collect()
+        let missing = names.find(|name| !self.has(name));
+        let sinks = tensors.sinks.iter().map(|name| name.replace("{layer}", "0"));
+        missing.or_else(|| sinks.into_iter().find(|name| !self.has(name)))
     }
 }

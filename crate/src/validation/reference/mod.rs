@@ -6,23 +6,26 @@
 //! product itself is that of `ops`, which tests hold against plain sums.
 
 mod arithmetic;
+mod attention;
 mod fields;
+mod layer;
+mod rotary;
 mod weights;
 
-use serde_json::Value;
+use serde_json::{Map as Fields, Value};
 
 use crate::checkpoint::{Checkpoint, CheckpointError};
-use crate::naming::outline::{self, Map, Outline, PositionOutline, Projection};
-use crate::ops::Widened;
+use crate::naming::outline::{Outline, PositionOutline};
 use crate::parallel::read_ahead;
 use crate::spec::DType;
-use arithmetic::{Activations, Real, activate, add, attend, normalize, rotate};
-use weights::Loaded;
+use arithmetic::{Activations, Real};
+use layer::Layer;
 
 /// A checkpoint in Hugging Face names together with its config.json.
 pub struct ReferenceModel<'a> {
     checkpoint: &'a Checkpoint,
-    config: &'a Value,
+    /// The fields of config.json, with the class's defaults.
+    fields: Fields<String, Value>,
     outline: Outline,
     rounding: Option<DType>,
 }
@@ -71,7 +74,9 @@ const HEAD_PART: usize = 16 << 20;
 const MOST_WORK: usize = 4_000_000_000;
 
 /// Sizes that config.json gives.
+#[derive(Clone, Copy, Debug)]
 struct Sizes {
+    hidden: usize,
     heads: usize,
     groups: usize,
     head: usize,
@@ -80,7 +85,7 @@ struct Sizes {
 impl<'a> ReferenceModel<'a> {
     /// Over a checkpoint and its config.json, which are read by `outline`.
     pub(crate) fn over(checkpoint: &'a Checkpoint, config: &'a Value, outline: Outline) -> Self {
-        Self { checkpoint, config, outline, rounding: None }
+        Self { checkpoint, fields: Self::with_defaults(config, &outline), outline, rounding: None }
     }
 
     /// Rounds every weight to this type before computing, as a cast checkpoint would hold it.
@@ -89,71 +94,12 @@ impl<'a> ReferenceModel<'a> {
         self
     }
 
-    /// Returns the tensors of a layer, by the outline.
-    fn names(&self, layer: usize) -> Vec<String> {
-        let tensors = &self.outline.tensors;
-        let maps = [&tensors.query, &tensors.key, &tensors.value, &tensors.output, &tensors.up, &tensors.down];
-        let maps = maps.into_iter().chain(&tensors.gate).map(|map| &map.tensor);
-        let norms = [&tensors.query_norm, &tensors.key_norm].into_iter().flatten();
-        let norms = norms.chain([&tensors.attention_norm, &tensors.feedforward_norm]);
-        let modules = maps.chain(norms).map(|name| name.replace("{layer}", &layer.to_string()));
-        modules.flat_map(|name| [format!("{name}.weight"), format!("{name}.bias")]).collect()
-    }
-
-    /// A linear layer of `outputs` outputs (all of its tensor's, if not given), of which `first` others come before it.
-    fn linear<F: Real + Widened>(
-        &self,
-        loaded: &Loaded,
-        x: &Activations<F>,
-        (map, layer): (&Projection, usize),
-        part: Option<(usize, usize)>,
-    ) -> Result<Activations<F>, CheckpointError> {
-        let name = map.tensor.replace("{layer}", &layer.to_string());
-        loaded.project(x, &name, part).ok_or_else(|| self.misfit(&format!("{name}.weight")))
-    }
-
-    /// As [`linear`](Self::linear) for a map that may share its tensor with others, whose sizes are known.
-    fn shared<F: Real + Widened>(
-        &self,
-        loaded: &Loaded,
-        x: &Activations<F>,
-        (map, layer): (&Projection, usize),
-        role: Map,
-        (sizes, inner): (&Sizes, usize),
-    ) -> Result<Activations<F>, CheckpointError> {
-        let outputs = |role: &Map| match role {
-            Map::Query => sizes.heads * sizes.head,
-            Map::Key | Map::Value => sizes.groups * sizes.head,
-            Map::Gate | Map::Up => inner,
-        };
-        let first = map.after.iter().map(outputs).sum();
-        self.linear(loaded, x, (map, layer), Some((first, outputs(&role))))
-    }
-
-    fn norm<F: Real>(
-        &self,
-        loaded: &Loaded,
-        x: &Activations<F>,
-        name: &str,
-    ) -> Result<Activations<F>, CheckpointError> {
-        let weight = format!("{name}.weight");
-        let missing = || CheckpointError::NoTensor { tensor: weight.clone(), path: self.checkpoint.path().to_owned() };
-        let values = loaded.vector(&weight).ok_or_else(missing)?;
-        let norm = &self.outline.norm;
-        let values: Vec<f32> = values.iter().map(|weight| weight + norm.offset).collect();
-        let eps = self.number(&norm.eps).unwrap_or(match norm.kind {
-            outline::NormKind::RmsNorm => 1e-6,
-            outline::NormKind::LayerNorm => 1e-5,
-        });
-        Ok(normalize(x, norm.kind, &values, loaded.vector(&format!("{name}.bias")), eps))
-    }
-
-    /// The same over each head's part of a row, where the file has such a norm.
-    fn norm_heads<F: Real>(&self, loaded: &Loaded, x: &mut Activations<F>, name: &str) -> Result<(), CheckpointError> {
-        let Some(weight) = loaded.vector(&format!("{name}.weight")) else { return Ok(()) };
-        let heads = Activations { data: std::mem::take(&mut x.data), width: weight.len() };
-        x.data = self.norm(loaded, &heads, name)?.data;
-        Ok(())
+    fn sizes(&self) -> Sizes {
+        let hidden = self.size(&self.outline.width).unwrap_or(0);
+        let heads = self.size(&self.outline.heads).unwrap_or(1).max(1);
+        let of = |field: &Option<String>| field.as_deref().and_then(|field| self.size(field));
+        let groups = of(&self.outline.kv_heads).unwrap_or(heads);
+        Sizes { hidden, heads, groups, head: of(&self.outline.head_dim).unwrap_or(hidden / heads) }
     }
 
     /// Logits `[tokens × vocab]` of one sequence, and the residual stream `[tokens × hidden]` after each layer.
@@ -176,30 +122,24 @@ impl<'a> ReferenceModel<'a> {
     }
 
     fn run(&self, ids: &[u32], exact: usize) -> Result<Passes, CheckpointError> {
-        let hidden = self.size(&self.outline.width).unwrap_or(0);
-        let heads = self.size(&self.outline.heads).unwrap_or(1);
-        let of = |field: &Option<String>| field.as_deref().and_then(|field| self.size(field));
-        let groups = of(&self.outline.kv_heads).unwrap_or(heads);
-        let head = of(&self.outline.head_dim).unwrap_or(hidden / heads);
-        let sizes = Sizes { heads, groups, head };
-        let frequencies = self.frequencies(head);
+        let hidden = self.sizes().hidden;
         let embedded = self.embedded(ids)?;
         let start = embedded[..exact * hidden].iter().map(|&value| f64::from(value)).collect();
         let (mut x, mut precise) =
             (Activations { data: embedded, width: hidden }, Activations { data: start, width: hidden });
         let mut streams = Vec::new();
         let layers = self.size(&self.outline.layers).unwrap_or(0);
-        let read = |layer: usize| self.load(self.names(layer));
-        read_ahead(layers, read, |layer, loaded| {
-            self.layer(&loaded, &mut x, layer, (&sizes, &frequencies))?;
+        let read = |layer: usize| Layer::load(self, layer, ids.len());
+        read_ahead(layers, read, |_, layer| {
+            layer.forward(&mut x)?;
             if exact > 0 {
-                self.layer(&loaded, &mut precise, layer, (&sizes, &frequencies))?;
+                layer.forward(&mut precise)?;
             }
             streams.push(x.data.clone());
             Ok::<_, CheckpointError>(())
         })?;
         let norm = &self.outline.tensors.final_norm;
-        let loaded = self.load([format!("{norm}.weight"), format!("{norm}.bias")])?;
+        let loaded = self.load([], [format!("{norm}.weight"), format!("{norm}.bias")])?;
         let last = (self.norm(&loaded, &x, norm)?, self.norm(&loaded, &precise, norm)?);
         let (logits, exact) = self.logits(&last.0, &last.1)?;
         Ok(Passes { logits, streams, exact })
@@ -216,56 +156,21 @@ impl<'a> ReferenceModel<'a> {
                 let scale = (row.len() as f64).sqrt() as f32;
                 row.iter_mut().for_each(|value| *value *= scale);
             }
+            if let Some(factor) = self.number_of(self.outline.factors.embedding.as_ref()) {
+                row.iter_mut().for_each(|value| *value = (f64::from(*value) * factor) as f32);
+            }
             if let (PositionOutline::Learned, Some(name)) = (self.outline.positions, &tensors.positions) {
                 let place = self.row(&format!("{name}.weight"), position + self.outline.first_position)?;
                 row.iter_mut().zip(place).for_each(|(value, place)| *value += place);
             }
             x.extend(row);
         }
+        if let Some(norm) = &tensors.embedding_norm {
+            let loaded = self.load([], [format!("{norm}.weight"), format!("{norm}.bias")])?;
+            let embedded = Activations { data: x, width: self.sizes().hidden };
+            x = self.norm(&loaded, &embedded, norm)?.data;
+        }
         Ok(x)
-    }
-
-    /// One layer.
-    fn layer<F: Real + Widened>(
-        &self,
-        loaded: &Loaded,
-        x: &mut Activations<F>,
-        layer: usize,
-        (sizes, frequencies): (&Sizes, &[f64]),
-    ) -> Result<(), CheckpointError> {
-        let (outline, tensors) = (&self.outline, &self.outline.tensors);
-        let named = |name: &str| name.replace("{layer}", &layer.to_string());
-        let input = self.norm(loaded, x, &named(&tensors.attention_norm))?;
-        let mut q = self.shared(loaded, &input, (&tensors.query, layer), Map::Query, (sizes, 0))?;
-        let mut k = self.shared(loaded, &input, (&tensors.key, layer), Map::Key, (sizes, 0))?;
-        let v = self.shared(loaded, &input, (&tensors.value, layer), Map::Value, (sizes, 0))?;
-        for (x, norm) in [(&mut q, &tensors.query_norm), (&mut k, &tensors.key_norm)] {
-            if let Some(norm) = norm {
-                self.norm_heads(loaded, x, &named(norm))?;
-            }
-            match outline.positions {
-                _ if !self.is_rotated(layer) => {}
-                PositionOutline::RotaryHalves => rotate(x, sizes.head, frequencies, false),
-                PositionOutline::RotaryNeighbors => rotate(x, sizes.head, frequencies, true),
-                PositionOutline::Learned | PositionOutline::None => {}
-            }
-        }
-        let mixed = attend(&q, &k, &v, (sizes.heads, sizes.groups, sizes.head), self.window(layer));
-        add(x, &self.linear(loaded, &mixed, (&tensors.output, layer), None)?);
-
-        let input = self.norm(loaded, x, &named(&tensors.feedforward_norm))?;
-        let inner = self.inner(layer)?;
-        let up = self.shared(loaded, &input, (&tensors.up, layer), Map::Up, (sizes, inner))?;
-        let mut inside = match &tensors.gate {
-            Some(gate) => self.shared(loaded, &input, (gate, layer), Map::Gate, (sizes, inner))?,
-            None => Activations { data: up.data.clone(), width: up.width },
-        };
-        for (value, up) in inside.data.iter_mut().zip(&up.data) {
-            let up = if tensors.gate.is_some() { *up } else { F::from(1.0) };
-            *value = activate(*value, outline.activation) * up;
-        }
-        add(x, &self.linear(loaded, &inside, (&tensors.down, layer), None)?);
-        Ok(())
     }
 
     /// Logits of both passes, some rows of the head at a time.
@@ -292,15 +197,29 @@ impl<'a> ReferenceModel<'a> {
             place(&mut exact, Activations { data, width }, (part * count, vocab));
             Ok::<_, CheckpointError>(())
         })?;
+        let bias = format!("{}.bias", tensors.head);
+        let loaded = self.load([], [bias.clone()])?;
+        let bias = loaded.vector(&bias);
+        self.finish(&mut logits, bias);
+        self.finish(&mut exact, bias);
         Ok((logits, exact))
     }
 
-    /// Returns the width inside the feed-forward part: the inputs of its last map.
-    fn inner(&self, layer: usize) -> Result<usize, CheckpointError> {
-        let name = format!("{}.weight", self.outline.tensors.down.tensor.replace("{layer}", &layer.to_string()));
-        let elements =
-            self.checkpoint.table().get(&self.stored(&name).into()).map(|row| row.shape.iter().product::<usize>());
-        let missing = || CheckpointError::NoTensor { tensor: name.clone(), path: self.checkpoint.path().to_owned() };
-        Ok(elements.ok_or_else(missing)? / self.size(&self.outline.width).unwrap_or(1).max(1))
+    /// What follows the product with the head.
+    fn finish<F: Real>(&self, logits: &mut [F], bias: Option<&[f32]>) {
+        if let Some(bias) = bias.filter(|bias| !bias.is_empty()) {
+            for row in logits.chunks_exact_mut(bias.len()) {
+                row.iter_mut().zip(bias).for_each(|(logit, bias)| *logit += F::from(*bias));
+            }
+        }
+        let change = |logits: &mut [F], change: &dyn Fn(f64) -> f64| {
+            logits.iter_mut().for_each(|logit| *logit = F::nearest(change((*logit).into())));
+        };
+        if let Some(factor) = self.number_of(self.outline.factors.logits.as_ref()) {
+            change(logits, &|logit| logit * factor);
+        }
+        if let Some(cap) = self.number_of(self.outline.softcaps.logits.as_ref()) {
+            change(logits, &|logit| cap * (logit / cap).tanh());
+        }
     }
 }

@@ -51,14 +51,20 @@ impl Loaded {
 }
 
 impl ReferenceModel<'_> {
-    /// Reads these tensors; those that the file does not have are left out.
-    pub(super) fn load(&self, names: impl IntoIterator<Item = String>) -> Result<Loaded, CheckpointError> {
+    /// Reads these tensors; those that the file does not have are left out. Those of `vectors` are numbers in a row, whatever
+    /// their shape.
+    pub(super) fn load(
+        &self,
+        names: impl IntoIterator<Item = String>,
+        vectors: impl IntoIterator<Item = String>,
+    ) -> Result<Loaded, CheckpointError> {
         let mut loaded = Loaded::default();
-        for name in names {
+        let names = names.into_iter().map(|name| (name, false));
+        for (name, flat) in names.chain(vectors.into_iter().map(|name| (name, true))) {
             let path = self.stored(&name).into();
             let Some(row) = self.checkpoint.table().get(&path) else { continue };
             let shape = row.shape.clone();
-            if shape.len() < 2 {
+            if shape.len() < 2 || flat {
                 let values = self.rounded(widen(&self.checkpoint.read(&path)?));
                 loaded.vectors.insert(name, values);
             } else if let Entry::Vacant(entry) = loaded.matrices.entry(name) {
@@ -70,6 +76,11 @@ impl ReferenceModel<'_> {
             }
         }
         Ok(loaded)
+    }
+
+    /// Returns whether the files have a tensor.
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.checkpoint.table().get(&self.stored(name).into()).is_some()
     }
 
     /// `count` rows of a matrix from `first` on, as the file has them.

@@ -1,0 +1,280 @@
+//! One layer of the reference forward.
+
+use super::arithmetic::{Activations, Affine, Real, activate, add, normalize};
+use super::attention::{Scores, attend, slopes};
+use super::rotary::Rotation;
+use super::weights::Loaded;
+use super::{ReferenceModel, Sizes};
+use crate::checkpoint::CheckpointError;
+use crate::naming::outline::{ActivationKind, Map, NormKind, PositionOutline, Projection};
+use crate::ops::Widened;
+
+/// A layer with its tensors, and what config.json says of it.
+pub(super) struct Layer<'m> {
+    model: &'m ReferenceModel<'m>,
+    number: usize,
+    loaded: Loaded,
+    sizes: Sizes,
+    /// The width inside the feed-forward part.
+    inner: usize,
+    scores: Scores,
+    rotation: Option<Rotation>,
+    /// What the query at each position is multiplied by.
+    growth: Option<Vec<f64>>,
+    activation: ActivationKind,
+    alphas: (f64, f64),
+    residual: f64,
+    clip: Option<f64>,
+    parallel: bool,
+}
+
+impl<'m> Layer<'m> {
+    /// Reads a layer for a sequence of so many tokens.
+    pub(super) fn load(model: &'m ReferenceModel<'m>, number: usize, tokens: usize) -> Result<Self, CheckpointError> {
+        let (outline, sizes) = (&model.outline, model.sizes());
+        let (matrices, vectors) = names(model, number);
+        let loaded = model.load(matrices, vectors)?;
+        let named = |name: &str| name.replace("{layer}", &number.to_string());
+        let alpha = |name: &Option<String>| {
+            let numbers = name.as_ref().and_then(|name| loaded.vector(&named(name)));
+            numbers.and_then(|numbers| numbers.first()).map_or(0.0, |number| f64::from(*number))
+        };
+        let factor = model.number_of(outline.factors.scores.as_ref());
+        let scores = Scores {
+            heads: (sizes.heads, sizes.groups, sizes.head),
+            window: model.window(number),
+            factor: factor.unwrap_or_else(|| (sizes.head as f64).powf(-0.5)),
+            softcap: model.number_of(outline.softcaps.scores.as_ref()),
+            slopes: (outline.positions == PositionOutline::Alibi).then(|| slopes(sizes.heads)),
+            sinks: outline.tensors.sinks.as_ref().and_then(|name| loaded.vector(&named(name)).map(<[f32]>::to_vec)),
+        };
+        Ok(Self {
+            number,
+            sizes,
+            inner: model.inner(number)?,
+            scores,
+            rotation: model.rotation(number, sizes.head, tokens),
+            growth: model.query_growth(number).map(|growth| (0..tokens).map(growth).collect()),
+            activation: model.activation().unwrap_or_default(),
+            alphas: (alpha(&outline.tensors.alpha_p), alpha(&outline.tensors.alpha_n)),
+            residual: model.number_of(outline.factors.residual.as_ref()).unwrap_or(1.0),
+            clip: model.number_of(outline.clip.as_ref()),
+            parallel: outline.parallel.as_ref().is_some_and(|term| model.flag(&term.0) == Some(true)),
+            loaded,
+            model,
+        })
+    }
+
+    /// Adds to the residual stream what the layer adds.
+    pub(super) fn forward<F: Real + Widened>(&self, x: &mut Activations<F>) -> Result<(), CheckpointError> {
+        let tensors = &self.model.outline.tensors;
+        let input = self.normed(x, self.one_of(&tensors.attention_norm.0, true).as_deref())?;
+        let mixed = self.attention(&input)?;
+        let mixed = self.normed(&mixed, tensors.attention_output_norm.as_deref())?;
+        let norm = self.one_of(&tensors.feedforward_norm.0, !self.parallel);
+        let input = match (self.parallel, norm) {
+            (true, None) => input,
+            (true, Some(norm)) => self.normed(x, Some(&norm))?,
+            (false, norm) => {
+                add(x, &mixed, self.residual);
+                self.normed(x, norm.as_deref())?
+            }
+        };
+        let inside = self.feed_forward(&input)?;
+        let inside = self.normed(&inside, tensors.feedforward_output_norm.as_deref())?;
+        if self.parallel {
+            add(x, &mixed, self.residual);
+        }
+        add(x, &inside, self.residual);
+        Ok(())
+    }
+
+    fn attention<F: Real + Widened>(&self, input: &Activations<F>) -> Result<Activations<F>, CheckpointError> {
+        let tensors = &self.model.outline.tensors;
+        let mut q = self.shared(input, &tensors.query, Map::Query)?;
+        let mut k = self.shared(input, &tensors.key, Map::Key)?;
+        let mut v = self.shared(input, &tensors.value, Map::Value)?;
+        if let Some(clip) = self.clip {
+            let clamp = |value: &mut F| *value = F::nearest((*value).into().clamp(-clip, clip));
+            [&mut q, &mut k, &mut v].into_iter().for_each(|x| x.data.iter_mut().for_each(clamp));
+        }
+        let late = self.model.outline.qk_norm.after_rotation;
+        let heads = [self.sizes.heads, self.sizes.groups];
+        for ((x, norm), heads) in [(&mut q, &tensors.query_norm), (&mut k, &tensors.key_norm)].into_iter().zip(heads) {
+            if !late {
+                self.norm_heads(x, norm.as_deref(), heads)?;
+            }
+            if let Some(rotation) = &self.rotation {
+                rotation.apply(x, self.sizes.head);
+            }
+            if late {
+                self.norm_heads(x, norm.as_deref(), heads)?;
+            }
+        }
+        if let Some(growth) = &self.growth {
+            for (row, growth) in q.data.chunks_exact_mut(q.width).zip(growth) {
+                row.iter_mut().for_each(|value| *value = F::nearest((*value).into() * growth));
+            }
+        }
+        self.linear(&attend(&q, &k, &v, &self.scores), &tensors.output, None)
+    }
+
+    fn feed_forward<F: Real + Widened>(&self, input: &Activations<F>) -> Result<Activations<F>, CheckpointError> {
+        let tensors = &self.model.outline.tensors;
+        let mut inside = self.shared(input, &tensors.up, Map::Up)?;
+        let active = |value: F| activate(value, self.activation, self.alphas);
+        match &tensors.gate {
+            Some(gate) => {
+                let gate = self.shared(input, gate, Map::Gate)?;
+                inside.data.iter_mut().zip(&gate.data).for_each(|(up, gate)| *up = active(*gate) * *up);
+            }
+            None => inside.data.iter_mut().for_each(|value| *value = active(*value)),
+        }
+        self.linear(&inside, &tensors.down, None)
+    }
+
+    fn named(&self, name: &str) -> String {
+        name.replace("{layer}", &self.number.to_string())
+    }
+
+    /// Returns the name that the files have, or the last one if they must have one.
+    fn one_of(&self, names: &[String], required: bool) -> Option<String> {
+        if self.model.outline.norm.without_weight {
+            return names.first().cloned();
+        }
+        let has = |name: &&String| self.loaded.vector(&format!("{}.weight", self.named(name))).is_some();
+        names.iter().find(has).or(names.last().filter(|_| required)).cloned()
+    }
+
+    /// A linear layer of `outputs` outputs (all of its tensor's, if not given), of which `first` others come before it.
+    fn linear<F: Real + Widened>(
+        &self,
+        x: &Activations<F>,
+        map: &Projection,
+        part: Option<(usize, usize)>,
+    ) -> Result<Activations<F>, CheckpointError> {
+        let name = self.named(&map.tensor);
+        self.loaded.project(x, &name, part).ok_or_else(|| self.model.misfit(&format!("{name}.weight")))
+    }
+
+    /// As [`linear`](Self::linear) for a map that may share its tensor with others, whose sizes are known.
+    fn shared<F: Real + Widened>(
+        &self,
+        x: &Activations<F>,
+        map: &Projection,
+        role: Map,
+    ) -> Result<Activations<F>, CheckpointError> {
+        let outputs = |role: &Map| match role {
+            Map::Query => self.sizes.heads * self.sizes.head,
+            Map::Key | Map::Value => self.sizes.groups * self.sizes.head,
+            Map::Gate | Map::Up => self.inner,
+        };
+        let (first, count) = (map.after.iter().map(outputs).sum::<usize>(), outputs(&role));
+        if !map.by_key_head {
+            return self.linear(x, map, Some((first, count)));
+        }
+        // The parts of each key head lie together.
+        let groups = self.sizes.groups;
+        let (first, count) = (first / groups, count / groups);
+        let whole = self.linear(x, map, None)?;
+        let each = whole.width / groups;
+        let row = |row: &[F]| -> Vec<F> {
+            row.chunks_exact(each).flat_map(|group| group[first..first + count].to_vec()).collect()
+        };
+        if first + count > each || whole.width == 0 {
+            return Err(self.model.misfit(&format!("{}.weight", self.named(&map.tensor))));
+        }
+        Ok(Activations { data: whole.data.chunks_exact(whole.width).flat_map(row).collect(), width: groups * count })
+    }
+
+    fn normed<F: Real>(&self, x: &Activations<F>, name: Option<&str>) -> Result<Activations<F>, CheckpointError> {
+        match name {
+            Some(name) => self.model.norm(&self.loaded, x, &self.named(name)),
+            None => Ok(Activations { data: x.data.clone(), width: x.width }),
+        }
+    }
+
+    /// The norm of queries or keys, where the file has it: over each head, or the whole row.
+    fn norm_heads<F: Real>(
+        &self,
+        x: &mut Activations<F>,
+        name: Option<&str>,
+        heads: usize,
+    ) -> Result<(), CheckpointError> {
+        let Some(name) = name.map(|name| self.named(name)) else { return Ok(()) };
+        let numbers = |kind: &str| -> Option<Vec<f32>> {
+            if !name.contains("{head}") {
+                return self.loaded.vector(&format!("{name}.{kind}")).map(<[f32]>::to_vec);
+            }
+            let of = |head: usize| self.loaded.vector(&format!("{}.{kind}", name.replace("{head}", &head.to_string())));
+            (0..heads).map(of).collect::<Option<Vec<_>>>().map(|parts| parts.concat())
+        };
+        let Some(weight) = numbers("weight") else { return Ok(()) };
+        let affine = Affine { weight, bias: numbers("bias").unwrap_or_default() };
+        let whole = self.model.outline.qk_norm.whole_width;
+        *x = self.model.normalized(x, affine, if whole { x.width } else { self.sizes.head });
+        Ok(())
+    }
+}
+
+/// Returns the matrices of a layer by the outline, and what is a row of numbers whatever its shape.
+fn names(model: &ReferenceModel<'_>, number: usize) -> (Vec<String>, Vec<String>) {
+    let (tensors, sizes) = (&model.outline.tensors, model.sizes());
+    let named = |name: &String| name.replace("{layer}", &number.to_string());
+    let both = |name: String| [format!("{name}.weight"), format!("{name}.bias")];
+    let maps = [&tensors.query, &tensors.key, &tensors.value, &tensors.output, &tensors.up, &tensors.down];
+    let maps = maps.into_iter().chain(&tensors.gate).map(|map| named(&map.tensor)).flat_map(both).collect();
+    let outputs = [&tensors.attention_output_norm, &tensors.feedforward_output_norm].into_iter().flatten();
+    let norms = tensors.attention_norm.0.iter().chain(&tensors.feedforward_norm.0).chain(outputs).map(named);
+    let each = |(name, heads): (&Option<String>, usize)| -> Vec<String> {
+        match name {
+            None => Vec::new(),
+            Some(name) if name.contains("{head}") => {
+                (0..heads).map(|head| named(name).replace("{head}", &head.to_string())).collect()
+            }
+            Some(name) => vec![named(name)],
+        }
+    };
+    let heads = [(&tensors.query_norm, sizes.heads), (&tensors.key_norm, sizes.groups)].into_iter().flat_map(each);
+    let bare = [&tensors.sinks, &tensors.alpha_p, &tensors.alpha_n].into_iter().flatten().map(named);
+    (maps, norms.chain(heads).flat_map(both).chain(bare).collect())
+}
+
+impl ReferenceModel<'_> {
+    /// The norm of this name over each row.
+    pub(super) fn norm<F: Real>(
+        &self,
+        loaded: &Loaded,
+        x: &Activations<F>,
+        name: &str,
+    ) -> Result<Activations<F>, CheckpointError> {
+        let weight = format!("{name}.weight");
+        if self.outline.norm.without_weight {
+            return Ok(self.normalized(x, Affine::default(), x.width));
+        }
+        let missing = || CheckpointError::NoTensor { tensor: weight.clone(), path: self.checkpoint.path().to_owned() };
+        let weight = loaded.vector(&weight).ok_or_else(missing)?.to_vec();
+        let bias = loaded.vector(&format!("{name}.bias")).map(<[f32]>::to_vec).unwrap_or_default();
+        Ok(self.normalized(x, Affine { weight, bias }, x.width))
+    }
+
+    /// Normalizes each part of `over` elements of each row.
+    fn normalized<F: Real>(&self, x: &Activations<F>, mut affine: Affine, over: usize) -> Activations<F> {
+        let norm = &self.outline.norm;
+        affine.weight.iter_mut().for_each(|weight| *weight += norm.offset);
+        let eps = self.number(&norm.eps).unwrap_or(match norm.kind {
+            NormKind::RmsNorm => 1e-6,
+            NormKind::LayerNorm => 1e-5,
+        });
+        normalize(x, norm.kind, &affine, (over, eps))
+    }
+
+    /// Returns the width inside the feed-forward part: the inputs of its last map.
+    fn inner(&self, layer: usize) -> Result<usize, CheckpointError> {
+        let name = format!("{}.weight", self.outline.tensors.down.tensor.replace("{layer}", &layer.to_string()));
+        let elements =
+            self.checkpoint.table().get(&self.stored(&name).into()).map(|row| row.shape.iter().product::<usize>());
+        let missing = || CheckpointError::NoTensor { tensor: name.clone(), path: self.checkpoint.path().to_owned() };
+        Ok(elements.ok_or_else(missing)? / self.size(&self.outline.width).unwrap_or(1).max(1))
+    }
+}
