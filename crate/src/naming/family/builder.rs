@@ -51,7 +51,7 @@ impl Rule {
 
     /// Views the rows as a box of these sizes (expressions of native fields) and permutes its sides into this order.
     pub fn permuted<'a>(mut self, rows: impl IntoIterator<Item = &'a str>, order: &[usize]) -> Self {
-        self.0.permute = Some(RawPermute { rows: texts(rows), order: order.to_vec() });
+        self.0.permute = Some(RawPermute { rows: texts(rows), order: order.to_vec(), ..RawPermute::default() });
         self
     }
 

@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 const FUEL: u64 = 10_000;
 
 /// Bytes of the longest expression: enough for formulas, too few to fill the memory with repeated text.
-const LONGEST: usize = 200;
+const LONGEST: usize = 500;
 
 static ENVIRONMENT: LazyLock<Environment<'static>> = LazyLock::new(|| {
     let mut environment = Environment::new();

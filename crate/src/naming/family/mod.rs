@@ -2,6 +2,7 @@
 
 mod builder;
 mod config;
+mod constants;
 mod error;
 mod expression;
 mod fields;
@@ -28,7 +29,7 @@ pub use builder::{FamilyBuilder, Rule};
 pub use error::FamilyError;
 pub(super) use expression::size;
 pub use known::Families;
-use raw::RawFamily;
+use raw::{RawConstant, RawFamily};
 pub(super) use raw_rule::{RawPermute, RawRule, Stacked};
 pub(super) use spanned::Spanned;
 
@@ -67,10 +68,11 @@ struct Inside {
     gguf: Option<String>,
     to_native: Remap,
     to_hf: Remap,
-    /// The rules as they are written, if they stack as many tensors as a model has.
-    stacking: Vec<RawRule>,
+    /// The rules as they are written, if they depend on the model: they stack as many tensors as it has, or have conditions.
+    by_model: Vec<RawRule>,
     aliases: Remap,
     skip: Vec<Regex>,
+    constants: Vec<RawConstant>,
     outline: Option<Outline>,
     fields: KnownFields,
     origin: String,
@@ -151,10 +153,8 @@ impl Family {
             });
         };
         // Without a model, any number of tensors will do.
-        let rules: Vec<RawRule> =
-            written.to_native.iter().map(|rule| rule.unstacked(&|_| Ok(1))).collect::<Result<_, _>>()?;
-        let to_native = Remap::new(&rules)?;
-        let stacks = written.to_native.iter().any(RawRule::stacks);
+        let to_native = Remap::new(&RawRule::of_model(&written.to_native, &|_| Ok(1), &|_| Ok(true))?)?;
+        let by_model = written.to_native.iter().any(RawRule::depends_on_model);
         let skip = written.skip.iter().map(remap::whole).collect::<Result<_, _>>()?;
         let inside = Inside {
             fields: KnownFields::new(&written),
@@ -165,9 +165,10 @@ impl Family {
             gguf: written.gguf,
             to_hf: to_native.inverse()?,
             to_native,
-            stacking: if stacks { written.to_native } else { Vec::new() },
+            by_model: if by_model { written.to_native } else { Vec::new() },
             aliases: Remap::new(&written.aliases)?,
             skip,
+            constants: written.constants,
             outline: written.reference,
             origin: written.family.place().unwrap_or_else(|| format!("family {name}")),
             name,
@@ -208,25 +209,35 @@ impl Family {
         }
     }
 
-    /// The family with rules for as many tensors as a model has, where it stacks some.
+    /// The family with the rules that apply to a model, for as many tensors as it has.
     pub(crate) fn of_model(&self, config: &ModelConfig) -> Result<Self, FamilyError> {
-        if self.0.stacking.is_empty() {
+        if self.0.by_model.is_empty() {
             return Ok(self.clone());
         }
         let fields = config.to_all_fields();
-        self.counted(&|text: &Spanned| {
-            size(&text.text, &fields).map_err(|reason| FamilyError::Operation {
-                what: format!("cannot tell how many tensors are stacked: {reason}"),
-                place: text.at(),
-                advice: "write a number, or an expression of native fields".to_owned(),
-            })
-        })
+        let fault = |what: String, text: &Spanned| FamilyError::Operation {
+            what,
+            place: text.at(),
+            advice: "write a number, or an expression of native fields".to_owned(),
+        };
+        let count = |text: &Spanned| {
+            size(&text.text, &fields)
+                .map_err(|reason| fault(format!("cannot tell how many tensors are stacked: {reason}"), text))
+        };
+        let holds = |text: &Spanned| {
+            expression::holds(&text.text, &fields)
+                .map_err(|reason| fault(format!("cannot tell whether the rule applies: {reason}"), text))
+        };
+        self.counted(&count, &holds)
     }
 
-    /// Returns the family with rules for as many tensors as `count` says.
-    pub(super) fn counted(&self, count: &dyn Fn(&Spanned) -> Result<usize, FamilyError>) -> Result<Self, FamilyError> {
-        let rules: Vec<RawRule> = self.0.stacking.iter().map(|rule| rule.unstacked(count)).collect::<Result<_, _>>()?;
-        let to_native = Remap::new(&rules)?;
+    /// Returns the family with rules for as many tensors as `count` says, where `holds`.
+    pub(super) fn counted(
+        &self,
+        count: &dyn Fn(&Spanned) -> Result<usize, FamilyError>,
+        holds: &dyn Fn(&Spanned) -> Result<bool, FamilyError>,
+    ) -> Result<Self, FamilyError> {
+        let to_native = Remap::new(&RawRule::of_model(&self.0.by_model, count, holds)?)?;
         let inside = Inside { to_hf: to_native.inverse()?, to_native, ..(**self.0).clone() };
         Ok(Self(Sealed::new(Arc::new(inside))))
     }

@@ -41,9 +41,15 @@ pub(super) struct RawFamily {
     pub(super) aliases: Vec<RawRule>,
     #[serde(default)]
     pub(super) skip: Vec<Spanned>,
+    /// Tensors of Hugging Face's files that hold a constant of the formulas.
+    #[serde(default)]
+    pub(super) constants: Vec<RawConstant>,
     /// Fields of config.json that do not change what the model computes.
     #[serde(default)]
     pub(super) harmless: Vec<String>,
+    /// The shapes of models by name, for projects; read by `project`.
+    #[serde(default, rename = "sizes")]
+    pub(super) _sizes: Map<String, Value>,
     /// The family whose `reference:` holds for this one as well.
     #[serde(default)]
     pub(super) same_reference_as: Option<Spanned>,
@@ -127,6 +133,17 @@ pub(super) enum EachLayer {
     Rule,
 }
 
+/// A tensor without dimensions that holds a number which native models do not store; `{layer}` stands for a layer's number.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawConstant {
+    pub(super) tensor: String,
+    pub(super) value: f32,
+    /// It is there where this expression of native fields is true.
+    #[serde(default)]
+    pub(super) when: Option<Spanned>,
+}
+
 /// What a Hugging Face configuration must say.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -187,12 +204,14 @@ impl RawFamily {
             to_native,
             aliases,
             skip,
+            constants,
             same_reference_as,
             _forgather_types: _,
             gguf: _,
             hugging_face: _,
             native: _,
             harmless: _,
+            _sizes: _,
             reference: _,
             inherited: _,
         } = self;
@@ -200,6 +219,7 @@ impl RawFamily {
         texts.chain(checks.iter_mut().map(|check| &mut check.that)).for_each(|text| text.named(origin));
         config.iter_mut().for_each(|field| field.named(origin));
         to_native.iter_mut().chain(aliases).for_each(|rule| rule.named(origin));
+        constants.iter_mut().flat_map(|constant| &mut constant.when).for_each(|text| text.named(origin));
     }
 
     /// This family on top of the one it extends.
@@ -213,6 +233,7 @@ impl RawFamily {
             family: self.family,
             extends: None,
             _forgather_types: Vec::new(),
+            _sizes: Map::new(),
             // What readers of those files compute does not hold for another family.
             gguf: self.gguf.or_else(|| parent.gguf.clone().filter(|_| same)),
             hugging_face: HuggingFace {
@@ -227,6 +248,7 @@ impl RawFamily {
             to_native: merged(self.to_native, &parent.to_native),
             aliases: merged(self.aliases, &parent.aliases),
             skip: parent.skip.iter().cloned().chain(self.skip).collect(),
+            constants: parent.constants.iter().cloned().chain(self.constants).collect(),
             harmless: parent.harmless.iter().cloned().chain(self.harmless).collect(),
             inherited: parent.reads().chain(self.inherited).collect(),
             // Another model's forward is not the parent's just because its tensors have the same names.

@@ -32,6 +32,9 @@ pub(crate) struct RawRule {
     /// This many tensors, whose number is `{n}` in their names, lie along the first dimension of one.
     #[serde(default)]
     pub(crate) stack: Option<Spanned>,
+    /// The rule applies only to models for which this expression of native fields is true.
+    #[serde(default)]
+    pub(crate) when: Option<Spanned>,
     /// What is added to every element.
     #[serde(default)]
     pub(crate) add: Option<f64>,
@@ -53,12 +56,25 @@ pub(crate) struct Stacked {
     pub(crate) native: bool,
 }
 
-/// Rows seen as a box of these sizes, whose sides change places.
+/// Rows or columns seen as a box of these sizes, whose sides change places.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct RawPermute {
+    #[serde(default)]
     pub(crate) rows: Vec<Spanned>,
+    #[serde(default)]
+    pub(crate) columns: Vec<Spanned>,
     pub(crate) order: Vec<usize>,
+    /// How many rows each index of the first side has, where those beyond the box stay as they are.
+    #[serde(default)]
+    pub(crate) of: Option<Spanned>,
+}
+
+impl RawPermute {
+    /// Returns the sizes of the box.
+    pub(crate) fn sizes(&self) -> &[Spanned] {
+        if self.rows.is_empty() { &self.columns } else { &self.rows }
+    }
 }
 
 /// A text, or a list of texts.
@@ -108,15 +124,31 @@ impl<'de> Deserialize<'de> for Texts {
 }
 
 impl RawRule {
-    /// Returns whether it or a rule inside it stacks tensors.
-    pub(crate) fn stacks(&self) -> bool {
-        self.stack.is_some() || self.inside.iter().any(Self::stacks)
+    /// Returns whether it, or a rule inside it, is another for another model.
+    pub(crate) fn depends_on_model(&self) -> bool {
+        self.stack.is_some() || self.when.is_some() || self.inside.iter().any(Self::depends_on_model)
     }
 
-    /// With the names of tensors that are stacked written out. `count` says how many there are.
-    pub(crate) fn unstacked(
+    /// Returns the rules of one model: those that apply to it, with the names of tensors that are stacked written out. `count`
+    /// says how many there are, and `holds` whether a condition is true.
+    pub(crate) fn of_model(
+        rules: &[Self],
+        count: &dyn Fn(&Spanned) -> Result<usize, FamilyError>,
+        holds: &dyn Fn(&Spanned) -> Result<bool, FamilyError>,
+    ) -> Result<Vec<Self>, FamilyError> {
+        let mut found = Vec::new();
+        for rule in rules {
+            if rule.when.as_ref().map_or(Ok(true), holds)? {
+                found.push(rule.unstacked(count, holds)?);
+            }
+        }
+        Ok(found)
+    }
+
+    fn unstacked(
         &self,
         count: &dyn Fn(&Spanned) -> Result<usize, FamilyError>,
+        holds: &dyn Fn(&Spanned) -> Result<bool, FamilyError>,
     ) -> Result<Self, FamilyError> {
         let mut rule = self.clone();
         if let Some(stack) = &self.stack {
@@ -151,7 +183,7 @@ impl RawRule {
             (rule.patterns, rule.replace) = (numbered(&self.patterns), numbered(&self.replace));
             rule.stacked = Some(Stacked { count, native });
         }
-        rule.inside = self.inside.iter().map(|inside| inside.unstacked(count)).collect::<Result<_, _>>()?;
+        rule.inside = Self::of_model(&self.inside, count, holds)?;
         Ok(rule)
     }
 
@@ -164,14 +196,18 @@ impl RawRule {
             sizes,
             interleave,
             stack,
+            when,
             inside,
             transpose: _,
             add: _,
             skip_rows: _,
             stacked: _,
         } = self;
-        let permuted = permute.iter_mut().flat_map(|permute| &mut permute.rows);
-        let texts = patterns.0.iter_mut().chain(&mut replace.0).chain(sizes).chain(interleave).chain(stack);
+        let permuted = permute.iter_mut().flat_map(|permute| {
+            let RawPermute { rows, columns, order: _, of } = permute;
+            rows.iter_mut().chain(columns).chain(of)
+        });
+        let texts = patterns.0.iter_mut().chain(&mut replace.0).chain(sizes).chain(interleave).chain(stack).chain(when);
         texts.chain(permuted).for_each(|text| text.named(origin));
         inside.iter_mut().for_each(|rule| rule.named(origin));
     }

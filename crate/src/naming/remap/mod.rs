@@ -174,10 +174,16 @@ fn compile(written: &[RawRule], several: bool) -> Result<Vec<Rule>, FamilyError>
         if let Some(permute) = &rule.permute {
             let mut sorted = permute.order.clone();
             sorted.sort_unstable();
-            if sorted != (0..permute.rows.len()).collect::<Vec<_>>() {
-                let reason =
-                    format!("order {:?} does not name each of {} sides once", permute.order, permute.rows.len());
-                return Err(syntax(&reason, permute.rows.first().unwrap_or(first)));
+            let sides = permute.sizes();
+            if sorted != (0..sides.len()).collect::<Vec<_>>() {
+                let reason = format!("order {:?} does not name each of {} sides once", permute.order, sides.len());
+                return Err(syntax(&reason, sides.first().unwrap_or(first)));
+            }
+            if permute.rows.is_empty() == permute.columns.is_empty() {
+                return Err(syntax("`permute` needs either `rows` or `columns`", first));
+            }
+            if permute.of.is_some() && (permute.rows.is_empty() || permute.order.first() != Some(&0)) {
+                return Err(syntax("`of` needs rows whose first side stays the first", first));
             }
             changes.push(Change::Permute(permute.clone()));
         }

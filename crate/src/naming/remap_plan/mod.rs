@@ -6,7 +6,7 @@ use std::collections::{HashMap, HashSet};
 
 use super::tensor_map::{Link, TensorMap};
 use super::{Dropped, Family, FamilyError, aliases, dropped};
-use crate::checkpoint::{Checkpoint, Piece};
+use crate::checkpoint::{Checkpoint, Piece, read_floats};
 use crate::spec::{DType, ModelConfig, Naming, ParamPath, TensorRow};
 
 pub(crate) use incomplete::closest;
@@ -63,6 +63,8 @@ pub struct RemapPlan {
     pub origin: String,
     /// What each destination tensor is made of.
     pieces: HashMap<ParamPath, Vec<Piece>>,
+    /// Destination tensors that hold a constant.
+    constants: Vec<TensorRow>,
     /// How each changed source tensor is rebuilt from those of the destination.
     back: HashMap<ParamPath, Vec<Piece>>,
 }
@@ -116,8 +118,10 @@ impl RemapPlan {
             contradicting: Vec::new(),
             origin: source.path().display().to_string(),
             pieces: HashMap::new(),
+            constants: Vec::new(),
             back: HashMap::new(),
         };
+        let constants: HashMap<ParamPath, f32> = family.constants(config)?.into_iter().collect();
         let mut expected: HashMap<&ParamPath, usize> = HashMap::new();
         for (index, link) in map.links.iter().enumerate() {
             expected.extend(link.names(way.from).into_iter().map(|name| (name, index)));
@@ -150,6 +154,12 @@ impl RemapPlan {
                     order.push(expected[&ours]);
                     places.insert(ours, name);
                 }
+                _ if way.from == Naming::HuggingFace && constants.contains_key(&name) => {
+                    match holds_constant(source, &name, constants[&name]) {
+                        true => plan.skipped.push((name, "a constant that the model knows")),
+                        false => plan.contradicting.push((name, "another number than the model's constant")),
+                    }
+                }
                 _ if way.from == Naming::HuggingFace && family.skips(&name) => match dropped(source, &name, config) {
                     Ok(Dropped::Named(why)) => plan.skipped.push((name, why)),
                     Ok(Dropped::Contradicts(what)) => plan.contradicting.push((name, what)),
@@ -177,6 +187,14 @@ impl RemapPlan {
             if done.insert(index) {
                 plan.add(&map.links[index], source, &places, way, family, dtype);
             }
+        }
+        if (way.from, way.to) == (Naming::Native, Naming::HuggingFace) {
+            let dtype = dtype.unwrap_or(config.dtype);
+            for (name, value) in constants {
+                plan.constants.push(TensorRow::stored(name.clone(), Vec::new(), dtype));
+                plan.pieces.insert(name, vec![Piece::Values(vec![value])]);
+            }
+            plan.constants.sort_by(|a, b| a.path.cmp(&b.path));
         }
         plan.missing.sort();
         Ok(plan)
@@ -264,7 +282,8 @@ impl RemapPlan {
     pub fn rows(&self) -> impl Iterator<Item = TensorRow> {
         let mut seen = HashSet::new();
         let first = self.steps.iter().filter(move |step| seen.insert(&step.to));
-        first.map(|step| TensorRow::stored(step.to.clone(), step.shape.clone(), step.to_dtype))
+        let moved = first.map(|step| TensorRow::stored(step.to.clone(), step.shape.clone(), step.to_dtype));
+        moved.chain(self.constants.iter().cloned())
     }
 
     /// Says that a tensor will have `rows` rows, of which `written` are not the source's.
@@ -298,6 +317,14 @@ impl RemapPlan {
     pub fn pieces_back(&self) -> &HashMap<ParamPath, Vec<Piece>> {
         &self.back
     }
+}
+
+/// Returns whether a tensor holds a number, as far as its element type can.
+fn holds_constant(source: &Checkpoint, name: &ParamPath, value: f32) -> bool {
+    let near = |found: f32| (found - value).abs() <= 0.01 * value.abs();
+    let Ok(data) = source.read(name) else { return false };
+    let mut found = vec![f32::NAN; data.shape.iter().product()];
+    read_floats(&data.bytes, data.dtype, &mut found).is_some() && found.len() == 1 && near(found[0])
 }
 
 /// Returns the pieces of a step's two names: `from` by the family's rules and in the file, `to` with its place among

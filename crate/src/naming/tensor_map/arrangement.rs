@@ -97,9 +97,10 @@ impl Arrangement {
         }
         let turned = turns % 2 == 1;
         let (mut order, mut groups, mut skipped, mut added) = (None, None, 0, 0.0);
+        let mut columns_order = None;
         for change in changes {
             match change {
-                Change::Transpose if order.is_some() || groups.is_some() => {
+                Change::Transpose if order.is_some() || groups.is_some() || columns_order.is_some() => {
                     let what = format!("`{name}` would be transposed after its rows were moved");
                     return Err(fault(
                         what,
@@ -113,15 +114,30 @@ impl Arrangement {
                     return Err(fault(what, rule, "write the two permutations as one"));
                 }
                 Change::Permute(permute) => {
-                    let at = permute.rows.first().unwrap_or(rule);
+                    let at = permute.sizes().first().unwrap_or(rule);
                     let sizes: Vec<usize> =
-                        permute.rows.iter().map(|text| sized(text, "permuted")).collect::<Result<_, _>>()?;
+                        permute.sizes().iter().map(|text| sized(text, "permuted")).collect::<Result<_, _>>()?;
                     let product = sizes.iter().try_fold(1usize, |product, size| product.checked_mul(*size));
-                    if product != Some(height) {
-                        let what = format!("`{name}` has {height} rows, which do not make a box of {sizes:?}");
+                    let columns = permute.rows.is_empty();
+                    let (found, what) = if columns { (width, "columns") } else { (height, "rows") };
+                    // Rows beyond the box stay where they are.
+                    let each = permute.of.as_ref().map(|text| sized(text, "permuted")).transpose()?;
+                    let boxed = match each {
+                        None => product == Some(found),
+                        Some(each) => {
+                            let inner = sizes.iter().skip(1).product::<usize>();
+                            inner <= each && sizes.first().and_then(|first| first.checked_mul(each)) == Some(found)
+                        }
+                    };
+                    if !boxed {
+                        let of = each.map_or_else(String::new, |each| format!(" of {each}"));
+                        let what = format!("`{name}` has {found} {what}, which do not make a box of {sizes:?}{of}");
                         return Err(fault(what, at, "correct the sizes: their product is the number of rows"));
                     }
-                    order = Some((sizes, permute.order.clone()));
+                    match columns {
+                        true => columns_order = Some((sizes, permute.order.clone())),
+                        false => order = Some((sizes, permute.order.clone(), each)),
+                    }
                 }
                 Change::Interleave(text) => {
                     let count = sized(text, "interleaved")?;
@@ -146,10 +162,22 @@ impl Arrangement {
         for slice in 0..slices {
             let (start, offset) = (slice * height, slice * whole * width + skipped * step);
             match (&order, groups) {
-                (Some((sizes, order)), _) => {
+                (Some((sizes, order, None)), _) => {
                     let steps = steps(sizes);
                     let axis = |side: &usize| Axis { count: sizes[*side], step: steps[*side] * step };
                     bands.push(Band { start, rows: height, offset, axes: order.iter().map(axis).collect() });
+                }
+                (Some((sizes, order, Some(each))), _) => {
+                    let (steps, inner) = (steps(sizes), sizes.iter().skip(1).product::<usize>());
+                    let axis = |side: &usize| Axis { count: sizes[*side], step: steps[*side] * step };
+                    for first in (0..sizes[0]).map(|index| index * each) {
+                        let axes = order.iter().filter(|side| **side != 0).map(axis).collect();
+                        bands.push(Band { start: start + first, rows: inner, offset: offset + first * step, axes });
+                        let rest = first + inner;
+                        let axes = vec![Axis { count: each - inner, step }];
+                        let band = Band { start: start + rest, rows: each - inner, offset: offset + rest * step, axes };
+                        bands.extend(Some(band).filter(|band| band.rows > 0));
+                    }
                 }
                 (None, Some(groups)) => {
                     let (mut first, mut inside) = (0, 0);
@@ -171,7 +199,14 @@ impl Arrangement {
             // Matrices one below the other are one matrix.
             bands = vec![Band { start: 0, rows, offset: 0, axes: vec![Axis { count: rows, step }] }];
         }
-        Ok(Self { shape, bands, columns: vec![columns], skipped, added })
+        let columns = match &columns_order {
+            None => vec![columns],
+            Some((sizes, order)) => {
+                let steps = steps(sizes);
+                order.iter().map(|side| Axis { count: sizes[*side], step: steps[*side] * columns.step }).collect()
+            }
+        };
+        Ok(Self { shape, bands, columns, skipped, added })
     }
 
     /// Returns true if the tensor is rows of the matrix as they are.
@@ -184,13 +219,14 @@ impl Arrangement {
 
     /// Returns what is done to the tensor's elements, in words; nothing if they stay as they are.
     pub(in crate::naming) fn words(&self) -> Option<String> {
-        let turned = self.columns.iter().any(|axis| axis.step != 1 && axis.count > 1);
+        let turned = matches!(self.columns[..], [axis] if axis.step != 1 && axis.count > 1);
         let moved = self.bands.iter().any(|band| band.axes.len() > 1);
         let words = [
             (self.added != 0.0).then(|| format!("{} added", self.added)),
             (self.skipped > 0).then(|| format!("without its first {} rows", self.skipped)),
             (!self.is_plain() && turned).then(|| "transposed".to_owned()),
             (!self.is_plain() && moved).then(|| "rows permuted".to_owned()),
+            (self.columns.len() > 1).then(|| "columns permuted".to_owned()),
         ];
         let words: Vec<String> = words.into_iter().flatten().collect();
         (!words.is_empty()).then(|| words.join(", "))

@@ -11,7 +11,7 @@ fn links(rule: &str, table: &[(&str, &[usize])]) -> Result<TensorMap, FamilyErro
     let family = Family::from_yaml(&yaml, "stacked.yaml").unwrap();
     let fields: Map<String, Value> = serde_json::from_str(SIZES).unwrap();
     let count = |text: &Spanned| Ok(size(&text.text, &fields).unwrap());
-    let family = family.counted(&count).unwrap();
+    let family = family.counted(&count, &|_| Ok(true)).unwrap();
     let row = |(name, shape): &(&str, &[usize])| TensorRow::stored((*name).into(), shape.to_vec(), DType::F32);
     TensorMap::of_table(&family, &TensorTable::from_rows(table.iter().map(row).collect()), &fields)
 }
@@ -93,6 +93,49 @@ fn matrices_of_experts_are_transposed_one_by_one() {
 }
 
 #[test]
+fn a_part_of_each_group_of_rows_is_permuted() {
+    let rule = r"{ match: 'q', replace: 'p', permute: { rows: [2, 2, 2], order: [0, 2, 1], of: 6 }, when: 'true' }";
+    let map = links(rule, &[("p", &[12, 1])]).unwrap();
+    let same = |name: &ParamPath| name.clone();
+    let made = gathered(&map.links[0].pieces(Naming::Native, 0, &same), &|_| (0..12).collect());
+    assert_eq!(made, [0, 2, 1, 3, 4, 5, 6, 8, 7, 9, 10, 11]);
+    let back = gathered(&map.links[0].pieces(Naming::HuggingFace, 0, &same), &|_| made.clone());
+    assert_eq!(back, (0..12).collect::<Vec<_>>());
+}
+
+#[test]
+fn columns_are_permuted_as_rows_are() {
+    let rule = r"{ match: 'q', replace: 'p', permute: { columns: [3, 2], order: [1, 0] }, when: 'true' }";
+    let map = links(rule, &[("p", &[2, 6])]).unwrap();
+    let same = |name: &ParamPath| name.clone();
+    let made = gathered(&map.links[0].pieces(Naming::Native, 0, &same), &|_| (0..12).collect());
+    assert_eq!(made, [0, 2, 4, 1, 3, 5, 6, 8, 10, 7, 9, 11]);
+    let back = gathered(&map.links[0].pieces(Naming::HuggingFace, 0, &same), &|_| made.clone());
+    assert_eq!(back, (0..12).collect::<Vec<_>>());
+}
+
+#[test]
+fn rules_apply_to_the_models_of_their_condition() {
+    let yaml = r"
+family: conditional
+extends: llama
+to_native:
+  - { match: 'one\.', replace: 'lm_head.', when: tie_word_embeddings }
+  - { match: 'other\.', replace: 'lm_head.', when: not tie_word_embeddings }
+";
+    let family = Family::from_yaml(yaml, "conditional.yaml").unwrap();
+    for (tied, name) in [(true, "one.weight"), (false, "other.weight")] {
+        let json = serde_json::json!({
+            "model_type": "llama", "vocab_size": 8, "hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1,
+            "num_attention_heads": 2, "tie_word_embeddings": tied,
+        });
+        let config = ModelConfig::from_project(&json, "a test").unwrap();
+        let family = family.of_model(&config).unwrap();
+        assert_eq!(family.name_on(Naming::HuggingFace, &"lm_head.weight".into()).as_str(), name);
+    }
+}
+
+#[test]
 fn numbers_that_do_not_fit_are_refused_with_the_rule() {
     let rule = r"{ match: 'experts\.{n}\.up', replace: 'mlp.up', stack: experts }";
     let error = links(rule, &[("mlp.up", &[2, 4, 2])]).unwrap_err().to_string();
@@ -105,6 +148,9 @@ fn numbers_that_do_not_fit_are_refused_with_the_rule() {
         "{ match: 'a', replace: ['b', 'c'], add: 1.0 }",
         "{ match: 'a', replace: 'b', skip_rows: 2, transpose: true }",
         "{ match: 'a', replace: 'b', add: .nan }",
+        "{ match: 'a', replace: 'b', permute: { order: [] } }",
+        "{ match: 'a', replace: 'b', permute: { columns: [2, 2], order: [0, 1], of: 4 } }",
+        "{ match: 'a', replace: 'b', permute: { rows: [2, 2], order: [1, 0], of: 4 } }",
     ] {
         let yaml = format!("family: stacked\nextends: llama\nto_native:\n  - {rule}\n");
         Family::from_yaml(&yaml, "stacked.yaml").unwrap_err();

@@ -56,8 +56,12 @@ impl ConfigMap {
             return stated.iter().map(one).collect();
         };
         let mut seen = named_by(expression, hf);
+        let lists = self.lists_before(field, expression, hf, count, origin)?;
         let mut values = Vec::with_capacity(count);
         for (layer, value) in stated.into_iter().enumerate() {
+            for (name, list) in &lists {
+                seen.insert((*name).to_owned(), list[layer].clone());
+            }
             seen.insert("layer".to_owned(), json!(layer));
             seen.insert("value".to_owned(), value);
             values.push(self.computed(&field.hf.text, expression, &seen, origin)?);
@@ -87,12 +91,7 @@ impl ConfigMap {
         }
         let default = field.default.as_ref().ok_or_else(|| self.missing(field, origin))?;
         let mut seen = named_by(default, hf);
-        let named = fields_of(&default.text);
-        let before = self.layer_fields().take_while(|other| other.hf != field.hf);
-        let before = before.filter(|other| other.each_layer == Some(EachLayer::List) && named.contains(&other.hf.text));
-        let lists: Vec<(&str, Vec<Value>)> = before
-            .map(|other| Ok((other.hf.text.as_str(), self.stated_values(other, hf, count, origin)?)))
-            .collect::<Result<_, FamilyError>>()?;
+        let lists = self.lists_before(field, default, hf, count, origin)?;
         let mut values = Vec::with_capacity(count);
         for layer in 0..count {
             seen.insert("layer".to_owned(), json!(layer));
@@ -102,6 +101,21 @@ impl ConfigMap {
             values.push(self.computed(&field.hf.text, default, &seen, origin)?);
         }
         Ok(values)
+    }
+
+    /// Returns what the lists that an expression names, and that come before its entry, say of each layer.
+    fn lists_before(
+        &self,
+        field: &RawField,
+        expression: &Spanned,
+        hf: &Map<String, Value>,
+        count: usize,
+        origin: &str,
+    ) -> Result<Vec<(&str, Vec<Value>)>, FamilyError> {
+        let named = fields_of(&expression.text);
+        let before = self.layer_fields().take_while(|other| other.hf != field.hf);
+        let before = before.filter(|other| other.each_layer == Some(EachLayer::List) && named.contains(&other.hf.text));
+        before.map(|other| Ok((other.hf.text.as_str(), self.stated_values(other, hf, count, origin)?))).collect()
     }
 
     /// Returns the native fields of each layer that entries decide.
