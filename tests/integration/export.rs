@@ -32,6 +32,13 @@ const MODELS: &[Model] = &[
     ("deepnet_layer_norm", "mixes", "deepnet_layer_norm", &[]),
     ("learned_positions", "mixes", "learned_positions", &[]),
     ("differential", "mixes", "differential", &[]),
+    ("sandwich", "mixes", "sandwich", &[]),
+    ("parallel", "mixes", "parallel", &[]),
+    ("two_norms", "mixes", "two_norms", &[]),
+    ("output_norm", "mixes", "output_norm", &[]),
+    ("sinks", "mixes", "sinks", &[]),
+    ("geometric", "mixes", "geometric", &[]),
+    ("longrope", "mixes", "longrope", &[]),
 ];
 
 const SMALL: &[(&str, i64)] =

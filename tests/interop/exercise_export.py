@@ -96,6 +96,9 @@ def saving(folder, model, batches):
     with torch.no_grad():
         difference = furthest(again(batches["ids"]).logits, model(batches["ids"]).logits)
         below = again.lm_head(headless(batches["ids"]).last_hidden_state)
+        below = below * getattr(again.config, "logits_multiplier", 1.0)
+        if cap := getattr(again.config, "logits_softcap", None):
+            below = torch.tanh(below / cap) * cap
     tied = again.lm_head.weight is again.get_input_embeddings().weight
     return {"difference": max(difference, furthest(below, again(batches["ids"]).logits)), "tied": tied}
 

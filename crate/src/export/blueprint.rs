@@ -1,10 +1,8 @@
 //! What a model's sources have to say: its kinds of parts, which layers are of which kind, and what layers share.
 
-use std::collections::BTreeSet;
-
 use serde::Serialize;
 
-use super::kinds::{Attention, FeedForward, Layer, Norm};
+use super::kinds::{Attention, FeedForward, Layer, Norm, rope_json};
 use super::naming::{distinct_names, position};
 use crate::spec::{
     Activation, MixerKind, ModelConfig, NormKind, NormPlacement, PositionEmbedding, RopeConfig, UserPart,
@@ -19,13 +17,26 @@ pub(super) struct Blueprint {
     /// (how many, which of `layers`); empty if all layers are alike.
     pub(super) runs: Vec<(usize, usize)>,
     pub(super) final_norm: Option<Norm>,
+    pub(super) embedding_norm: Option<Norm>,
     pub(super) any: Any,
     pub(super) shared: Shared,
     /// Whether a token sees all tokens before it and scores have no biases: as fused kernels assume.
     pub(super) plain_causal: bool,
-    /// `plain`, `llama3`, or `mixed` where layers differ.
+    /// `plain`, `llama3`, `mixed` where layers are of these two, or `any` for all that transformers has.
     pub(super) rope_kind: &'static str,
+    /// The types of rotary parameters that occur, for `any`.
+    pub(super) rope_types: Vec<String>,
+    pub(super) partial_rotary: bool,
+    pub(super) head: Head,
     pub(super) tied: bool,
+}
+
+/// How vectors become logits.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub(super) struct Head {
+    pub(super) bias: bool,
+    pub(super) multiplier: bool,
+    pub(super) softcap: bool,
 }
 
 /// A part of a layer.
@@ -41,6 +52,18 @@ enum Used {
 pub(super) struct Any {
     pub(super) rms_norm: bool,
     pub(super) layer_norm: bool,
+    pub(super) offset_rms_norm: bool,
+    pub(super) offset_layer_norm: bool,
+    pub(super) plain_rms_norm: bool,
+    pub(super) head_norm: bool,
+    /// Norms of other forms than candle has.
+    pub(super) own_norm: bool,
+    /// Factors on scores, caps and sinks of some attention.
+    pub(super) scale: bool,
+    pub(super) softcap: bool,
+    pub(super) sinks: bool,
+    pub(super) tempered: bool,
+    pub(super) relu2: bool,
     pub(super) rope: bool,
     pub(super) alibi: bool,
     pub(super) window: bool,
@@ -129,14 +152,20 @@ impl Blueprint {
             layer.name = name;
         }
 
-        let norms: BTreeSet<&str> = runs
-            .iter()
-            .map(|(_, own)| own.norm.kind)
-            .chain(config.final_norm.then_some(config.norm.kind))
-            .map(NormKind::name)
-            .collect();
+        let final_norm = config.final_norm.then(|| Norm::of_layer(config));
+        let embedding_norm = config.embedding_norm.then(|| Norm::of_layer(config));
+        let of_layers = layers.iter().map(|layer: &Layer| &layer.norm);
+        let of_heads = attentions.iter().filter_map(|kind: &Attention| kind.qk_norm.as_ref()).map(|own| &own.norm);
+        let norms: Vec<Norm> = of_layers.chain(of_heads).chain(&final_norm).chain(&embedding_norm).cloned().collect();
+        let has_norm = |class: &str| norms.iter().any(|norm| norm.class == class);
         let rotations: Vec<_> = runs.iter().filter_map(|(_, own)| rotation_of(own)).collect();
         let scaled = rotations.iter().filter(|(rope, _)| rope.scaling.is_some()).count();
+        let partial_rotary = rotations.iter().any(|(rope, _)| rope.partial != 1.0);
+        let mut rope_types: Vec<String> = Vec::new();
+        for kind in rotations.iter().filter_map(|(rope, _)| Some(rope_json(rope)["rope_type"].as_str()?.to_owned())) {
+            position(&mut rope_types, kind);
+        }
+        let usual_types = rope_types.iter().all(|kind| ["default", "llama3"].contains(&kind.as_str()));
         let alibi = attentions.iter().any(|kind| kind.alibi.is_some());
         let own_attentions = || runs.iter().map(|(_, own)| own).filter(|own| own.attention.user_part().is_some());
         let window = attentions.iter().any(|kind: &Attention| kind.window)
@@ -146,8 +175,18 @@ impl Blueprint {
             window: runs.iter().all(|(_, own)| own.sliding_window == config.sliding_window),
         };
         let any = Any {
-            rms_norm: norms.contains(NormKind::RmsNorm.name()),
-            layer_norm: norms.contains(NormKind::LayerNorm.name()),
+            rms_norm: has_norm("RMSNorm"),
+            layer_norm: norms.iter().any(|norm| norm.eps == NormKind::LayerNorm.eps_field()),
+            offset_rms_norm: has_norm("OffsetRMSNorm"),
+            offset_layer_norm: has_norm("OffsetLayerNorm"),
+            plain_rms_norm: has_norm("PlainRMSNorm"),
+            head_norm: has_norm("HeadNorm"),
+            own_norm: norms.iter().any(|norm| norm.rust == "Norm"),
+            scale: attentions.iter().any(|kind| kind.scale),
+            softcap: attentions.iter().any(|kind| kind.softcap),
+            sinks: attentions.iter().any(|kind| kind.sinks),
+            tempered: attentions.iter().any(|kind| kind.tempered),
+            relu2: feedforwards.iter().any(|part: &FeedForward| part.activation == Activation::Relu2),
             rope: !rotations.is_empty(),
             alibi,
             window,
@@ -157,19 +196,29 @@ impl Blueprint {
             distances: alibi || (window && !shared.window),
             multi_head: attentions.iter().any(|kind| !kind.single_head) || own_attentions().next().is_some(),
         };
+        let plain_causal = !alibi && !window && !attentions.iter().any(|kind| kind.softcap || kind.sinks);
         Self {
             attentions,
             feedforwards,
             layers,
             runs: if config.layers.is_empty() { Vec::new() } else { kinds },
-            final_norm: config.final_norm.then(|| Norm::of(&config.norm)),
+            final_norm,
+            embedding_norm,
             any,
             shared,
-            plain_causal: !alibi && !window,
+            plain_causal,
             rope_kind: match scaled {
+                _ if !usual_types || partial_rotary => "any",
                 0 => "plain",
                 all if all == rotations.len() => "llama3",
                 _ => "mixed",
+            },
+            rope_types,
+            partial_rotary,
+            head: Head {
+                bias: config.head_bias,
+                multiplier: config.logits_multiplier != 1.0,
+                softcap: config.logits_softcap.is_some(),
             },
             tied: config.tie_word_embeddings,
         }
@@ -192,7 +241,9 @@ pub(super) fn parts_in_words(config: &ModelConfig) -> String {
             NormPlacement::Pre => "pre-norm",
             NormPlacement::Post => "post-norm",
             NormPlacement::DeepNet { .. } => "DeepNet",
-        }) + " layers",
+            NormPlacement::Output => "output-norm",
+            NormPlacement::Sandwich => "sandwich-norm",
+        }) + if config.parallel_layers { " parallel layers" } else { " layers" },
     );
     words.push(distinct(&|own| match own.norm.kind {
         NormKind::RmsNorm => "RMSNorm",
@@ -224,6 +275,7 @@ pub(super) fn parts_in_words(config: &ModelConfig) -> String {
                 Activation::Silu => "SiLU",
                 Activation::Relu => "ReLU",
                 Activation::Gelu | Activation::GeluTanh => "GELU",
+                Activation::Relu2 => "squared ReLU",
             };
             if part.gated { format!("gated {function}") } else { function.to_owned() }
         });

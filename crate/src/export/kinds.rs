@@ -4,26 +4,76 @@
 use serde::Serialize;
 
 use crate::spec::{
-    Activation, AlibiSlopes, AttentionKind, ModelConfig, NormConfig, NormKind, NormPlacement, PositionEmbedding,
+    Activation, AlibiSlopes, AttentionKind, ModelConfig, NormForm, NormKind, NormPlacement, PositionEmbedding,
     RopeConfig,
 };
 
 /// A norm: its class, and the field of config.json with its ε.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub(super) struct Norm {
+    /// The class in Python.
     pub(super) class: &'static str,
+    /// Further arguments of it.
+    pub(super) more: &'static str,
     pub(super) eps: &'static str,
+    /// The type in Rust.
+    pub(super) rust: &'static str,
+    /// The beginning of the expression that makes it: a function, an open parenthesis, and first arguments.
+    pub(super) make: String,
+    /// Whether it has factors for each head.
+    pub(super) each_head: bool,
 }
 
 impl Norm {
-    /// The norm as Python names it.
-    pub(super) fn of(norm: &NormConfig) -> Self {
-        let class = match norm.kind {
-            NormKind::RmsNorm => "RMSNorm",
-            NormKind::LayerNorm => "nn.LayerNorm",
+    pub(super) fn of(form: &NormForm) -> Self {
+        let NormForm { kind, heads, weight, bias, offset, dim: _, eps: _ } = *form;
+        let (shifted, each_head) = (offset != 0.0, heads.is_some());
+        let (class, more) = match (kind, weight) {
+            _ if each_head && bias => ("HeadNorm", ", bias=True"),
+            _ if each_head => ("HeadNorm", ""),
+            (NormKind::RmsNorm, false) => ("PlainRMSNorm", ""),
+            (NormKind::RmsNorm, true) if shifted => ("OffsetRMSNorm", ""),
+            (NormKind::RmsNorm, true) => ("RMSNorm", ""),
+            (NormKind::LayerNorm, false) => ("nn.LayerNorm", ", elementwise_affine=False"),
+            (NormKind::LayerNorm, true) if shifted && bias => ("OffsetLayerNorm", ""),
+            (NormKind::LayerNorm, true) if shifted => ("OffsetLayerNorm", ", bias=False"),
+            (NormKind::LayerNorm, true) if bias => ("nn.LayerNorm", ""),
+            (NormKind::LayerNorm, true) => ("nn.LayerNorm", ", bias=False"),
         };
-        Self { class, eps: norm.kind.eps_field() }
+        let (rust, make) = match class {
+            "RMSNorm" => ("RmsNorm", "rms_norm(".to_owned()),
+            "nn.LayerNorm" if more.is_empty() => ("LayerNorm", "layer_norm(".to_owned()),
+            _ => {
+                let centered = kind == NormKind::LayerNorm;
+                let form =
+                    format!("Form {{ centered: {centered}, weight: {weight}, bias: {bias}, offset: {offset:?} }}");
+                ("Norm", format!("Norm::load({form}, "))
+            }
+        };
+        Self { class, more, eps: kind.eps_field(), rust, make, each_head }
     }
+
+    /// The norms of the layers and of the model.
+    pub(super) fn of_layer(config: &ModelConfig) -> Self {
+        Self::of(&crate::spec::parts::norm::form(config, config.hidden_size))
+    }
+
+    /// Returns how a new one is drawn, as statements of Python.
+    pub(super) fn draws(form: &NormForm) -> Vec<String> {
+        let weight = if form.offset == 0.0 { "nn.init.ones_" } else { "nn.init.zeros_" };
+        let weight = form.weight.then(|| format!("{weight}(module.weight)"));
+        weight.into_iter().chain(form.bias.then(|| "nn.init.zeros_(module.bias)".to_owned())).collect()
+    }
+}
+
+/// The norms of queries and keys.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub(super) struct QkNorm {
+    #[serde(flatten)]
+    pub(super) norm: Norm,
+    /// What they run over: `head`, `width` or `each_head`.
+    pub(super) scope: &'static str,
+    pub(super) after_rope: bool,
 }
 
 /// ALiBi's slopes.
@@ -32,6 +82,8 @@ pub(super) struct Alibi {
     pub(super) parameter: &'static str,
     pub(super) kind: &'static str,
     pub(super) trainable: bool,
+    /// Whether they are a parameter; else constants.
+    pub(super) stored: bool,
     /// The function that makes their first values.
     pub(super) function: String,
 }
@@ -44,10 +96,19 @@ pub(super) struct Attention {
     pub(super) single_head: bool,
     pub(super) grouped: bool,
     pub(super) bias: bool,
-    pub(super) qk_norm: Option<Norm>,
+    pub(super) output_bias: bool,
+    pub(super) qk_norm: Option<QkNorm>,
     pub(super) rope: bool,
     pub(super) alibi: Option<Alibi>,
     pub(super) window: bool,
+    /// Whether it has a factor of its own on the scores.
+    pub(super) scale: bool,
+    pub(super) softcap: bool,
+    pub(super) sinks: bool,
+    pub(super) gate: bool,
+    pub(super) clip: bool,
+    /// Whether queries are multiplied by a factor of their position.
+    pub(super) tempered: bool,
     pub(super) dropout: bool,
 }
 
@@ -59,6 +120,7 @@ impl Attention {
                 parameter: config.attention.slopes_name(),
                 kind: alibi.slopes.name(),
                 trainable: alibi.trainable,
+                stored: alibi.slopes.is_stored(),
                 function: format!("{}_slopes", alibi.slopes.name()),
             }),
             PositionEmbedding::Rope(_)
@@ -72,11 +134,23 @@ impl Attention {
             single_head,
             grouped: config.num_key_value_heads != config.num_attention_heads,
             bias: config.attention_bias,
-            qk_norm: (config.qk_norm && !single_head).then(|| Norm::of(&config.norm)),
+            output_bias: config.attention_output_bias.unwrap_or(config.attention_bias),
+            qk_norm: (config.qk_norm && !single_head).then(|| QkNorm {
+                norm: Norm::of(&crate::spec::parts::attention::qk_norm(config, config.num_attention_heads)),
+                scope: config.qk_norm_scope.name(),
+                after_rope: config.qk_norm_after_rope,
+            }),
             // Queries and keys of a single head are not rotated.
             rope: matches!(config.position, PositionEmbedding::Rope(_)) && !single_head,
             alibi,
             window: config.sliding_window.is_some(),
+            scale: config.attention_scale.is_some() && !single_head,
+            softcap: config.attention_softcap.is_some() && !single_head,
+            sinks: config.attention_sinks && !single_head,
+            gate: config.attention_gate && !single_head,
+            clip: config.qkv_clip.is_some() && !single_head,
+            tempered: matches!(&config.position, PositionEmbedding::Rope(rope) if rope.query_scaling_beta.is_some())
+                && !single_head,
             dropout: config.dropout.attention > 0.0,
         };
         kind.doc = kind.describe();
@@ -94,29 +168,55 @@ impl Attention {
         add(self.alibi.is_some(), "Alibi");
         add(!self.rope && self.alibi.is_none(), "Unplaced");
         add(self.bias, "Biased");
+        add(self.softcap, "Capped");
+        add(self.sinks, "Sink");
+        add(self.gate, "Gated");
+        add(self.clip, "Clipped");
+        add(self.scale, "Scaled");
+        add(self.qk_norm.as_ref().is_some_and(|norm| norm.scope != "head"), "Wide");
         words
     }
 
     fn describe(&self) -> String {
-        let scores = match (self.single_head, &self.alibi) {
-            (true, Some(_)) => "softmax(x W xᵀ / sqrt(hidden_size) + slope · (k − q) + mask) value(x)",
-            (true, None) => "softmax(x W xᵀ / sqrt(hidden_size) + mask) value(x)",
-            (false, Some(_)) => "softmax(q kᵀ / sqrt(head_dim) + slope · (k − q) + mask) v",
-            (false, None) => "softmax(q kᵀ / sqrt(head_dim) + mask) v",
+        let product = match (self.single_head, self.scale) {
+            (true, _) => "x W xᵀ / sqrt(hidden_size)",
+            (false, true) => "attention_scale · q kᵀ",
+            (false, false) => "q kᵀ / sqrt(head_dim)",
         };
+        let product = if self.softcap { format!("softcap({product})") } else { product.to_owned() };
+        let slope = if self.alibi.is_some() { " + slope · (k − q)" } else { "" };
+        let values = if self.single_head { "value(x)" } else { "v" };
+        let scores = format!("softmax({product}{slope} + mask) {values}");
         let mut more = Vec::new();
         if self.grouped {
-            more.push("groups of query heads share a key and value head");
+            more.push("groups of query heads share a key and value head".to_owned());
         }
-        if self.qk_norm.is_some() && self.rope {
-            more.push("queries and keys are normalized per head, then rotated by position");
-        } else if self.qk_norm.is_some() {
-            more.push("queries and keys are normalized per head");
-        } else if self.rope {
-            more.push("queries and keys are rotated by position");
+        let normed = self.qk_norm.as_ref().map(|norm| match norm.scope {
+            "width" => "queries and keys are normalized over their whole width",
+            _ => "queries and keys are normalized per head",
+        });
+        let after = self.qk_norm.as_ref().is_some_and(|norm| norm.after_rope);
+        let (normed, rotated): (Option<String>, _) = (normed.map(str::to_owned), self.rope);
+        more.extend(match (normed, rotated) {
+            (Some(_), true) if after => {
+                Some("queries and keys are rotated by position, then normalized per head".to_owned())
+            }
+            (Some(normed), true) => Some(normed + ", then rotated by position"),
+            (Some(normed), false) => Some(normed),
+            (None, true) => Some("queries and keys are rotated by position".to_owned()),
+            (None, false) => None,
+        });
+        if self.sinks {
+            more.push("a sink of each head takes attention from all tokens".to_owned());
+        }
+        if self.gate {
+            more.push("the sigmoid of a projection multiplies the result of each head".to_owned());
+        }
+        if self.clip {
+            more.push("queries, keys and values are clamped".to_owned());
         }
         if self.window {
-            more.push("a token sees `sliding_window` tokens, itself included");
+            more.push("a token sees `sliding_window` tokens, itself included".to_owned());
         }
         std::iter::once(scores).chain(more).collect::<Vec<_>>().join("; ") + "."
     }
@@ -137,7 +237,7 @@ impl FeedForward {
     pub(super) fn of(config: &ModelConfig) -> Self {
         let activation = config.activation;
         let short = match activation {
-            Activation::Silu | Activation::Relu | Activation::Gelu => activation.name(),
+            Activation::Silu | Activation::Relu | Activation::Gelu | Activation::Relu2 => activation.name(),
             Activation::GeluTanh => Activation::Gelu.name(),
         };
         let doc = if config.gated {
@@ -161,6 +261,7 @@ impl FeedForward {
             Activation::Relu => "Relu",
             Activation::Gelu => "Gelu",
             Activation::GeluTanh => "TanhGelu",
+            Activation::Relu2 => "Relu2",
         };
         vec![if self.gated { "Gated" } else { "Plain" }, activation]
     }
@@ -178,6 +279,9 @@ pub(super) struct Layer {
     pub(super) own_attention: bool,
     pub(super) own_feedforward: bool,
     pub(super) placement: &'static str,
+    pub(super) parallel: bool,
+    pub(super) shared_norm: bool,
+    pub(super) multiplier: bool,
     /// The same in the name of the class.
     #[serde(skip)]
     pub(super) placement_word: &'static str,
@@ -193,16 +297,29 @@ impl Layer {
         let alpha = match config.placement {
             NormPlacement::DeepNet { alpha: Some(_) } => Some("given"),
             NormPlacement::DeepNet { alpha: None } => Some("computed"),
-            NormPlacement::Pre | NormPlacement::Post => None,
+            NormPlacement::Pre | NormPlacement::Post | NormPlacement::Output | NormPlacement::Sandwich => None,
         };
-        let residual = |norm: &str, inside: &str| match config.placement {
-            NormPlacement::Pre => format!("x + {inside}({norm}(x))"),
-            NormPlacement::DeepNet { .. } => format!("{norm}(α x + {inside}(x))"),
-            NormPlacement::Post => format!("{norm}(x + {inside}(x))"),
+        let multiplier = config.residual_multiplier != 1.0;
+        let factor = if multiplier { "residual_multiplier · " } else { "" };
+        let added = |number: usize, inside: &str| match config.placement {
+            NormPlacement::Pre => format!("{factor}{inside}(norm{number}(x))"),
+            NormPlacement::Output => format!("{factor}norm{number}({inside}(x))"),
+            NormPlacement::Sandwich => format!("{factor}post_norm{number}({inside}(norm{number}(x)))"),
+            NormPlacement::Post | NormPlacement::DeepNet { .. } => format!("{factor}{inside}(x)"),
         };
-        let mut doc = residual("norm1", "attention");
-        if feedforward.is_some() {
-            doc = format!("{doc}, then {}", residual("norm2", "feedforward"));
+        let residual = |number: usize, inside: &str| match config.placement {
+            NormPlacement::Pre | NormPlacement::Output | NormPlacement::Sandwich => {
+                format!("x + {}", added(number, inside))
+            }
+            NormPlacement::DeepNet { .. } => format!("norm{number}(α x + {})", added(number, inside)),
+            NormPlacement::Post => format!("norm{number}(x + {})", added(number, inside)),
+        };
+        let parallel = config.parallel_layers && feedforward.is_some();
+        let mut doc = residual(1, "attention");
+        if parallel {
+            doc = format!("{doc} + {}", added(if config.shared_norm { 1 } else { 2 }, "feedforward"));
+        } else if feedforward.is_some() {
+            doc = format!("{doc}, then {}", residual(2, "feedforward"));
         }
         if alpha == Some("computed") {
             doc.push_str(", with α = (2 · layers)^¼");
@@ -210,14 +327,20 @@ impl Layer {
         Self {
             name: String::new(),
             doc: doc + ".",
-            norm: Norm::of(&config.norm),
+            norm: Norm::of_layer(config),
             attention,
             feedforward,
             own_attention: config.attention.user_part().is_some(),
             own_feedforward: config.feed_forward_kind.user_part().is_some(),
             placement: config.placement.name(),
+            parallel,
+            shared_norm: config.shared_norm && parallel,
+            multiplier,
             placement_word: match config.placement {
+                NormPlacement::Pre if parallel => "Parallel",
                 NormPlacement::Pre => "PreNorm",
+                NormPlacement::Output => "OutputNorm",
+                NormPlacement::Sandwich => "Sandwich",
                 NormPlacement::Post => "PostNorm",
                 NormPlacement::DeepNet { .. } => "DeepNet",
             },
@@ -233,7 +356,7 @@ impl Layer {
         words.extend(self.feedforward.is_none().then_some("AttentionOnly"));
         words.push(self.placement_word);
         words.extend(parts);
-        words.push(if self.norm.class == "RMSNorm" { "RmsNorm" } else { "LayerNorm" });
+        words.push(if self.norm.eps == NormKind::RmsNorm.eps_field() { "RmsNorm" } else { "LayerNorm" });
         words.extend(self.dropout.then_some("Dropout"));
         words
     }
@@ -245,23 +368,18 @@ pub(super) fn slopes_formula(slopes: AlibiSlopes) -> &'static str {
         AlibiSlopes::Standard => "2^(−7i/(H−1)) for head i of H",
         AlibiSlopes::Alternate => "2^(−1 − 7i/(H−1)) for head i of H, and 0 in the second half of the heads",
         AlibiSlopes::Half => "one half",
+        AlibiSlopes::Geometric => "2^(−8(i+1)/H) for head i of H = 2^n; between them those of 2 H for other numbers",
     }
 }
 
 /// Rotary parameters as config.json has them.
 pub(super) fn rope_json(rope: &RopeConfig) -> serde_json::Value {
-    use crate::spec::RopeScaling::Llama3;
-    match &rope.scaling {
-        Some(Llama3 { factor, low_freq_factor, high_freq_factor, original_max_position_embeddings }) => {
-            serde_json::json!({
-                "rope_theta": rope.theta,
-                "rope_type": "llama3",
-                "factor": factor,
-                "low_freq_factor": low_freq_factor,
-                "high_freq_factor": high_freq_factor,
-                "original_max_position_embeddings": original_max_position_embeddings,
-            })
-        }
-        None => serde_json::json!({ "rope_theta": rope.theta, "rope_type": "default" }),
+    let mut fields = crate::spec::parts::rope_fields(rope);
+    let Some(serde_json::Value::Object(mut own)) = fields.remove("rope_parameters") else { return fields.into() };
+    let mut ordered = serde_json::Map::new();
+    for first in ["rope_theta", "rope_type"] {
+        ordered.extend(own.shift_remove(first).map(|value| (first.to_owned(), value)));
     }
+    ordered.extend(own);
+    ordered.into()
 }

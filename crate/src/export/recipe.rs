@@ -6,7 +6,10 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::fields::literal;
-use crate::spec::{Distribution, Init, Initialization, Leaf, ModelConfig, ModelSpec, Node, POSITIONS, Part, Role};
+use super::kinds::Norm;
+use crate::spec::{
+    Distribution, Init, Initialization, Leaf, ModelConfig, ModelSpec, Node, NormForm, POSITIONS, Part, Role,
+};
 
 /// Parts that are drawn alike: the last words of their names, and the statements that draw a `module`.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -31,14 +34,19 @@ fn usual_table(role: Option<Role>) -> Option<Distribution> {
         | Role::Value
         | Role::Output
         | Role::QueryKey
+        | Role::AttentionGate
         | Role::QueryNorm
         | Role::KeyNorm
         | Role::Slopes
+        | Role::Sinks
         | Role::Gate
         | Role::Up
         | Role::Down
+        | Role::EmbeddingNorm
         | Role::AttentionNorm
+        | Role::AttentionPostNorm
         | Role::FeedForwardNorm
+        | Role::FeedForwardPostNorm
         | Role::FinalNorm
         | Role::Head
         | Role::User(_) => None,
@@ -48,14 +56,14 @@ fn usual_table(role: Option<Role>) -> Option<Distribution> {
 /// Parts of one name: the name, what they are for, and what they draw.
 type Alike = (String, Option<Role>, Members);
 
-fn collect(node: &Node, found: &mut Vec<Alike>, norms: &mut Vec<(String, bool)>) {
+fn collect(node: &Node, found: &mut Vec<Alike>, norms: &mut Vec<(String, NormForm)>) {
     let member = match &node.part {
         Part::Leaf(Leaf::Linear { inputs, outputs, init, bias, .. }) => Some((*inputs, *outputs, *init, *bias)),
         Part::Leaf(Leaf::Embedding { vocab, dim, init }) => Some((*vocab, *dim, *init, None)),
-        Part::Leaf(leaf @ (Leaf::RmsNorm { .. } | Leaf::LayerNorm { .. })) => {
-            let centered = matches!(leaf, Leaf::LayerNorm { .. });
-            if !norms.contains(&(node.name.clone(), centered)) {
-                norms.push((node.name.clone(), centered));
+        Part::Leaf(Leaf::Norm(form)) => {
+            let known = norms.iter().any(|(name, known)| *name == node.name && Norm::draws(known) == Norm::draws(form));
+            if !known {
+                norms.push((node.name.clone(), *form));
             }
             None
         }
@@ -65,7 +73,7 @@ fn collect(node: &Node, found: &mut Vec<Alike>, norms: &mut Vec<(String, bool)>)
         | Part::InputEncoder { .. }
         | Part::LayerStack
         | Part::Layers
-        | Part::Layer
+        | Part::Layer(_)
         | Part::Branch(_)
         | Part::Mixer(_) => None,
     };
@@ -91,22 +99,27 @@ pub(super) fn groups_of(config: &ModelConfig) -> Vec<Group> {
         let lines = draw(config, role, &members);
         add(name, lines);
     }
-    let mut kinds: BTreeMap<String, Vec<bool>> = BTreeMap::new();
-    for (role, centered) in norms {
-        kinds.entry(role).or_default().push(centered);
+    let mut kinds: BTreeMap<String, Vec<NormForm>> = BTreeMap::new();
+    for (role, form) in norms {
+        kinds.entry(role).or_default().push(form);
     }
-    for (role, centered) in kinds {
-        let mut lines = vec!["nn.init.ones_(module.weight)".to_owned()];
-        match (centered.contains(&true), centered.contains(&false)) {
-            (true, false) => lines.push("nn.init.zeros_(module.bias)".to_owned()),
-            (true, true) => {
-                lines.extend(
-                    ["if isinstance(module, nn.LayerNorm):", "    nn.init.zeros_(module.bias)"].map(str::to_owned),
-                );
+    for (role, forms) in kinds {
+        let lines = match forms.as_slice() {
+            [form] => Norm::draws(form),
+            _ => {
+                let mut lines = Vec::new();
+                for form in &forms {
+                    let class = Norm::of(form).class;
+                    let drawn = Norm::draws(form).into_iter().map(|line| format!("    {line}"));
+                    lines.push(format!("if isinstance(module, {class}):"));
+                    lines.extend(drawn);
+                }
+                lines
             }
-            (false, _) => {}
+        };
+        if !lines.is_empty() {
+            add(role, lines);
         }
-        add(role, lines);
     }
     groups
 }

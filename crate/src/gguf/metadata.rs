@@ -72,7 +72,7 @@ pub(super) fn metadata(config: &ModelConfig, architecture: &str, name: &str, kin
 pub(super) fn rope_factors(config: &ModelConfig) -> Option<Vec<f32>> {
     let PositionEmbedding::Rope(rope) = &config.position else { return None };
     rope.scaling.as_ref()?;
-    let plain = RopeConfig { theta: rope.theta, scaling: None }.inverse_frequencies(config.head_dim);
+    let plain = RopeConfig { theta: rope.theta, ..RopeConfig::PLAIN }.inverse_frequencies(config.head_dim);
     let stretched = rope.inverse_frequencies(config.head_dim);
     Some(plain.iter().zip(stretched).map(|(plain, stretched)| plain / stretched).collect())
 }

@@ -22,7 +22,11 @@ pub(super) fn gguf_name(row: &TensorRow) -> Option<ParamPath> {
         Role::Gate => (true, "ffn_gate"),
         Role::Up => (true, "ffn_up"),
         Role::Down => (true, "ffn_down"),
-        Role::PositionEmbedding | Role::QueryKey | Role::Slopes | Role::User(_) => return None,
+        Role::AttentionPostNorm => (true, "post_attention_norm"),
+        Role::FeedForwardPostNorm => (true, "post_ffw_norm"),
+        Role::Sinks => (true, "attn_sinks"),
+        Role::EmbeddingNorm => (false, "token_embd_norm"),
+        Role::PositionEmbedding | Role::QueryKey | Role::AttentionGate | Role::Slopes | Role::User(_) => return None,
     };
     let parameter = row.path.last();
     Some(match in_layer {

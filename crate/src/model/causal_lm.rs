@@ -10,8 +10,8 @@ use super::kv_cache::KvCache;
 use super::parameters::weights::{ParameterSet, Weights, load_with};
 use super::parts::dropout::Dropout;
 use super::parts::embedding::InputEncoder;
-use super::parts::layer::{Layer, child, linear, norm_if_any};
-use super::parts::linear::Linear;
+use super::parts::head::Head;
+use super::parts::layer::{Layer, child, norm_if_any};
 use super::parts::norm::Norm;
 use super::parts::stack::LayerStack;
 use crate::ops::AttentionImplementation;
@@ -25,7 +25,7 @@ pub struct CausalLm {
     encoder: InputEncoder,
     stack: LayerStack,
     final_norm: Option<Norm>,
-    head: Linear,
+    head: Head,
     shared: SharedInputs,
     parameters: ParameterSet,
     device: Device,
@@ -49,7 +49,7 @@ impl CausalLm {
         let tied = !spec.ties.is_empty();
         let table = spec.table(dtype);
         let ((encoder, stack, final_norm, head), parameters) =
-            load_with(weights, &table, dtype, device, trainable, |vb| load(&spec.root, tied, vb))?;
+            load_with(weights, &table, dtype, device, trainable, |vb| load(&spec.root, tied, config, vb))?;
         Ok(Self {
             config: config.clone(),
             table,
@@ -116,6 +116,12 @@ impl CausalLm {
     /// Returns whether all parts of the model continue after the tokens of a cache. Parts of users may not.
     pub fn caches(&self) -> bool {
         self.shared.caches
+    }
+
+    /// Returns whether a cache of `known` tokens cannot be continued to a text of `length` tokens, because the longer text is
+    /// rotated with other frequencies (LongRoPE).
+    pub fn outgrows(&self, known: usize, length: usize) -> bool {
+        self.shared.changes_between(known, length)
     }
 
     /// Like [`forward`](Self::forward), continuing after the tokens in `cache` and adding to it.
@@ -201,26 +207,26 @@ impl CausalLm {
         self.final_norm.as_ref()
     }
 
-    pub(super) fn head(&self) -> &Linear {
+    pub(super) fn head(&self) -> &Head {
         &self.head
     }
 
     /// Returns the embedding table, if the head is tied to it.
     pub(super) fn tied(&self) -> Option<&Tensor> {
-        Some(&self.encoder.weight).filter(|table| self.head.plain().is_some_and(|head| head.id() == table.id()))
+        Some(&self.encoder.weight).filter(|table| self.head.weight().is_some_and(|head| head.id() == table.id()))
     }
 }
 
-type Parts = (InputEncoder, LayerStack, Option<Norm>, Linear);
+type Parts = (InputEncoder, LayerStack, Option<Norm>, Head);
 
-fn load(root: &Node, tied: bool, vb: &VarBuilder) -> candle_core::Result<Parts> {
+fn load(root: &Node, tied: bool, config: &ModelConfig, vb: &VarBuilder) -> candle_core::Result<Parts> {
     let (decoder, inside) = child(root, |part| matches!(part, Part::Decoder), vb)?;
     let (encoder, vb_encoder) = child(decoder, |part| matches!(part, Part::InputEncoder { .. }), &inside)?;
     let encoder = InputEncoder::load(encoder, &vb_encoder)?;
     let (stack, vb_stack) = child(decoder, |part| matches!(part, Part::LayerStack), &inside)?;
     let stack = LayerStack::load(stack, &vb_stack)?;
     let final_norm = norm_if_any(decoder, Role::FinalNorm, &inside)?;
-    let head = if tied { Linear::from_weight(encoder.weight.clone()) } else { linear(root, Role::Head, vb)? };
+    let head = Head::load(root, tied.then_some(&encoder.weight), config, vb)?;
     Ok((encoder, stack, final_norm, head))
 }
 

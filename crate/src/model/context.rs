@@ -37,6 +37,11 @@ impl SharedInputs {
         Err(candle_core::Error::msg(what).into())
     }
 
+    /// Returns whether a text of `length` tokens is rotated in another way than the `known` tokens of a cache were.
+    pub(super) fn changes_between(&self, known: usize, length: usize) -> bool {
+        self.rotations.iter().any(|(rope, _)| rope.changes_between(known, length))
+    }
+
     fn rotate(&mut self, rope: &RopeConfig, head_dim: usize) {
         if !self.rotations.iter().any(|(known, width)| known == rope && *width == head_dim) {
             self.rotations.push((rope.clone(), head_dim));
@@ -64,7 +69,7 @@ impl SharedInputs {
             | Part::InputEncoder { .. }
             | Part::LayerStack
             | Part::Layers
-            | Part::Layer
+            | Part::Layer(_)
             | Part::Branch(_)
             | Part::Mixer(Mixer::GatedFeedForward { .. } | Mixer::FeedForward { .. })
             | Part::Leaf(_) => None,
@@ -99,8 +104,7 @@ impl Context {
     ) -> std::result::Result<Self, ModelError> {
         let positions = batch.positions(past_len);
         let rotation = |(rope, width): &(RopeConfig, usize)| {
-            let frequencies = rope.inverse_frequencies(*width);
-            Ok((rope.clone(), *width, Rotation::new(&frequencies, &positions, device)?))
+            Ok((rope.clone(), *width, Rotation::new(rope, *width, &positions, device)?))
         };
         if dropout.is_some() {
             attention.check_dropout(shared.attention_dropout)?;

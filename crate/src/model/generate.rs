@@ -15,6 +15,9 @@ impl CausalLm {
         let mut generated = Vec::with_capacity(count);
         while generated.len() < count {
             crate::interrupt::check()?;
+            if self.outgrows(cache.past_len(), cache.past_len() + next.len()) {
+                (cache, next) = (KvCache::new(), [prompt, &generated].concat());
+            }
             let logits = if self.caches() {
                 self.forward_cached(&Batch::new(vec![next])?, &mut cache)?
             } else {

@@ -9,7 +9,7 @@ use super::parameters::weights::load_with;
 use super::parts::user::UserModule;
 use super::{Batch, ModelError};
 use crate::ops::{AttentionImplementation, collected};
-use crate::spec::{DType, Mixer, ModelConfig, ModelSpec, Node, ParamPath, Part, UserMixer, UserPart};
+use crate::spec::{DType, Mixer, ModelConfig, ModelSpec, Node, ParamPath, Part, UserMixer, UserPart, Wiring};
 
 /// Entries of a tensor that are moved.
 const ENTRIES: usize = 12;
@@ -71,7 +71,13 @@ pub(crate) fn gradient_check(config: &ModelConfig, part: UserPart, seed: u64) ->
         );
     };
     let alone = Node { name: PART.to_owned(), ..node.clone() };
-    let root = Node { name: String::new(), part: Part::Layer, role: None, repeat: None, children: vec![alone.clone()] };
+    let root = Node {
+        name: String::new(),
+        part: Part::Layer(Wiring::Sequential),
+        role: None,
+        repeat: None,
+        children: vec![alone.clone()],
+    };
     let table = ModelSpec { root, ties: Vec::new() }.table(DType::F64);
     let device = Device::Cpu;
     let weights = Box::new(InitialWeights::new(&table, seed));

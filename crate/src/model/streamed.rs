@@ -11,6 +11,7 @@ use super::context::{Context, SharedInputs};
 use super::kv_cache::KvCache;
 use super::parameters::weights::{Weights, load_part};
 use super::parts::embedding::InputEncoder;
+use super::parts::head::LogitForm;
 use super::parts::layer::{Layer, child, linear, norm_if_any};
 use super::parts::linear::Linear;
 use super::parts::stack::{self, LayerStack};
@@ -82,6 +83,11 @@ impl<'a> StreamedLm<'a> {
         observe: &mut dyn FnMut(usize, &Tensor),
     ) -> Result<Vec<f32>, ModelError> {
         self.run(batch, None, observe)
+    }
+
+    /// Returns whether a cache of `known` tokens cannot be continued to a text of `length` tokens.
+    pub fn outgrows(&self, known: usize, length: usize) -> bool {
+        self.shared.changes_between(known, length)
     }
 
     /// Like [`forward_observed`](Self::forward_observed), continuing after the tokens in `cache` and adding to it.
@@ -176,7 +182,12 @@ impl<'a> StreamedLm<'a> {
         let learned = self.rows_of(Role::PositionEmbedding);
         let learned = learned.map(|row| self.gathered(row, &(0..=last).collect::<Vec<u32>>())).transpose()?;
         let encoder = encoder_node(&self.root).ok_or_else(missing)?;
-        Ok(InputEncoder::of_rows(encoder, weight, learned)?.forward(&places, &positions, context)?)
+        let norm = load_part(&*self.weights, &self.table, &self.device, |vb| {
+            let (decoder, vb) = child(&self.root, |part| matches!(part, Part::Decoder), vb)?;
+            let (encoder, vb) = child(decoder, |part| matches!(part, Part::InputEncoder { .. }), &vb)?;
+            norm_if_any(encoder, Role::EmbeddingNorm, &vb)
+        })?;
+        Ok(InputEncoder::of_rows(encoder, weight, learned, norm)?.forward(&places, &positions, context)?)
     }
 
     /// Returns the logits of the residual stream after the last layer, some rows of the head at a time.
@@ -186,9 +197,10 @@ impl<'a> StreamedLm<'a> {
             norm_if_any(decoder, Role::FinalNorm, &vb)
         })?;
         let x = norm.map_or_else(|| Ok(x.clone()), |norm| norm.forward(x))?;
+        let form = LogitForm::of(&self.config);
         let Some(row) = self.rows_of(Role::Head).filter(|_| !self.quantizes_head()) else {
             let head = load_part(&*self.weights, &self.table, &self.device, |vb| linear(&self.root, Role::Head, vb))?;
-            return Ok(head.forward(&x)?.flatten_all()?.to_vec1()?);
+            return Ok(form.apply(head.forward(&x)?)?.flatten_all()?.to_vec1()?);
         };
         let (vocab, width) = (row.shape[0], row.shape[1]);
         let stored = row.tied_to.as_ref().unwrap_or(&row.path);
@@ -219,7 +231,7 @@ impl<'a> StreamedLm<'a> {
         let mut logits = vec![0f32; tokens * vocab];
         read_ahead(vocab.div_ceil(count), part, |index, part| {
             interrupt::check()?;
-            let values: Vec<f32> = part.forward(&x)?.flatten_all()?.to_vec1()?;
+            let values: Vec<f32> = form.apply(part.forward(&x)?)?.flatten_all()?.to_vec1()?;
             let width = values.len() / tokens.max(1);
             for (row, values) in logits.chunks_exact_mut(vocab).zip(values.chunks_exact(width.max(1))) {
                 row[index * count..][..width].copy_from_slice(values);

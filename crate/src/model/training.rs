@@ -101,7 +101,9 @@ impl CausalLm {
         let leaf = Var::from_tensor(x)?;
         let normed = self.final_norm().map_or(Ok(leaf.as_tensor().clone()), |norm| norm.forward(&leaf))?;
         let head = self.head();
-        let (loss, store, mut gradients) = if let Some(weight) = head.plain() {
+        let (loss, store, mut gradients) = if let Some((weight, multiplier)) = head.plain() {
+            // A factor on the logits is one on what the product reads.
+            let normed = if multiplier == 1.0 { normed } else { (normed * multiplier)? };
             let (batch, seq, hidden) = normed.dims3()?;
             let flat = normed.detach().reshape((batch * seq, hidden))?;
             let made = linear_cross_entropy_gradients(&flat, weight, targets, IGNORED_LABEL, true)?;

@@ -113,10 +113,10 @@ mod tests {
 
     #[test]
     fn rotary_buffers_are_those_of_the_configuration() {
-        let rope = RopeConfig { theta: 10_000.0, scaling: None };
+        let rope = RopeConfig::PLAIN;
         let own = rope.inverse_frequencies(8);
         assert!(rotates_alike(&"inv_freq".into(), &own, &rope, 8));
-        let other = RopeConfig { theta: 500_000.0, scaling: None }.inverse_frequencies(8);
+        let other = RopeConfig { theta: 500_000.0, ..RopeConfig::PLAIN }.inverse_frequencies(8);
         assert!(!rotates_alike(&"inv_freq".into(), &other, &rope, 8));
         assert!(!rotates_alike(&"inv_freq".into(), &own[..3], &rope, 8));
         let cosines = |own: &[f32]| -> Vec<f32> {

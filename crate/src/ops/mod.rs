@@ -45,7 +45,7 @@ pub(crate) use mixed_linear::Widened;
 pub use mixed_linear::mixed_linear;
 pub(crate) use quantized::{Quantized, decoded_row, quantize_rows};
 pub use quantized::{QuantizedWeight, quantized_linear, rounded_activations, rounded_weight};
-pub use rms_norm::rms_norm;
+pub use rms_norm::{rms_norm, rms_norm_offset};
 pub use rotation::{rotate, transpose_heads};
 pub use sgd::sgd_in_place;
 pub use softcap::softcap;

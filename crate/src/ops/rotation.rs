@@ -8,11 +8,17 @@ use super::element::{Element, Wide, by_element, inside, made, slice};
 use super::rows::per_task;
 
 /// Rotates pairs of dimensions, half-split: (x₁, x₂) → (x₁ cos − x₂ sin, x₂ cos + x₁ sin).
-/// x `[b, h, s, d]`; cos and sin `[b or 1, s, d / 2]` in float32 or float64, through which no gradient flows.
+/// x `[b, h, s, d]`; cos and sin `[b or 1, s, r / 2]` in float32 or float64, through which no gradient flows. Dimensions
+/// beyond the first r stay as they are.
 ///
 /// # Errors
 /// candle's error, if shapes, element types or devices do not match.
 pub fn rotate(x: &Tensor, cos: &Tensor, sin: &Tensor) -> Result<Tensor> {
+    let rotated = 2 * cos.dim(D::Minus1)?;
+    if rotated < x.dim(D::Minus1)? {
+        let kept = x.narrow(D::Minus1, rotated, x.dim(D::Minus1)? - rotated)?;
+        return Tensor::cat(&[rotate(&x.narrow(D::Minus1, 0, rotated)?, cos, sin)?, kept], D::Minus1);
+    }
     if !x.device().is_cpu() && !cuda::serves(x) {
         return composed(x, cos, sin);
     }

@@ -89,7 +89,7 @@ impl Argument {
         let (kind, choices) = match field.kind {
             FieldKind::Size | FieldKind::OptionalSize => (ArgumentType::Int, &[][..]),
             FieldKind::Number | FieldKind::OptionalNumber => (ArgumentType::Float, &[][..]),
-            FieldKind::Flag => (ArgumentType::Bool, &[][..]),
+            FieldKind::Flag | FieldKind::OptionalFlag => (ArgumentType::Bool, &[][..]),
             // The configuration knows the parts that it may name.
             FieldKind::WordOrPart(_) => (ArgumentType::Str, &[][..]),
             FieldKind::Word(words) | FieldKind::WordOrList(words) => (ArgumentType::Choices, words),

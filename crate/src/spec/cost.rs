@@ -74,11 +74,7 @@ fn of_node(node: &Node, scope: CostScope) -> Cost {
         Part::Leaf(leaf) => match leaf {
             Leaf::Linear { inputs, outputs, .. } => cost.matmul_flops += 2 * (inputs * outputs) as u64,
             // Their results are counted where they are computed.
-            Leaf::RmsNorm { .. }
-            | Leaf::LayerNorm { .. }
-            | Leaf::Embedding { .. }
-            | Leaf::AlibiSlopes { .. }
-            | Leaf::Tensor { .. } => {}
+            Leaf::Norm(_) | Leaf::Embedding { .. } | Leaf::AlibiSlopes { .. } | Leaf::Tensor { .. } => {}
         },
         Part::Mixer(mixer) => match mixer {
             Mixer::Attention { .. } | Mixer::SingleHeadAttention { .. } => {
@@ -90,7 +86,7 @@ fn of_node(node: &Node, scope: CostScope) -> Cost {
             Mixer::User(_) => parts::user::cost(node, scope, &mut cost),
         },
         Part::Branch(_) => parts::layer::branch_cost(node, scope, &mut cost),
-        Part::Layer => parts::layer::cost(scope, &mut cost),
+        Part::Layer(_) => parts::layer::cost(scope, &mut cost),
         Part::CausalLm | Part::Decoder | Part::InputEncoder { .. } | Part::LayerStack | Part::Layers => {}
     }
     match node.repeat {

@@ -35,10 +35,11 @@ pub use init::Init;
 pub(crate) use initialization::POSITIONS;
 pub use initialization::{Distribution, InitRule, Initialization};
 pub use json::parse_json;
-pub use part::{Branch, Leaf, LocalParam, Mixer, NormPosition, ParamKind, Part, UserMixer};
+pub use part::{Branch, Leaf, LocalParam, Mixer, NormPosition, ParamKind, Part, ScoreForm, UserMixer, Wiring};
 pub use parts::{
-    Activation, AlibiConfig, AlibiSlopes, AttentionKind, Dropouts, FeedForwardKind, Field, FieldKind, LayerRun,
-    ModelConfig, NormConfig, NormKind, NormPlacement, PositionEmbedding, RopeConfig, RopeScaling,
+    Activation, AlibiConfig, AlibiSlopes, AttentionKind, Dropouts, FeedForwardKind, Field, FieldKind, Frequencies,
+    LayerRun, LongRopeScaling, ModelConfig, NormConfig, NormForm, NormKind, NormPlacement, PositionEmbedding,
+    QkNormScope, RopeConfig, RopeScaling, YarnScaling,
 };
 pub use path::ParamPath;
 pub use quantization::{Quantization, QuantizationGroup};

@@ -1,6 +1,8 @@
 //! The parts a model is made of. Each parameter's shape and initialization is written here, once.
 
-use super::{Activation, AlibiSlopes, DType, Init, ModelConfig, PositionEmbedding, Scheme, UserPart};
+use super::{
+    Activation, AlibiSlopes, DType, Init, ModelConfig, NormForm, PositionEmbedding, QkNormScope, Scheme, UserPart,
+};
 
 /// One kind of node in a model's tree. Containers carry hyper-parameters; only [`Leaf`] nodes own parameters.
 #[derive(Clone, Debug, PartialEq)]
@@ -10,8 +12,8 @@ pub enum Part {
     CausalLm,
     /// The model without its head.
     Decoder,
-    /// Token ids to vectors: dropout(scale · embedding + positions). The rows of a learned table of positions are a leaf
-    /// inside.
+    /// Token ids to vectors: dropout(norm(scale · embedding + positions)). The rows of a learned table of positions are a
+    /// leaf inside, and so is the norm, if there is one.
     InputEncoder {
         /// Factor on the embeddings.
         scale: f64,
@@ -24,8 +26,8 @@ pub enum Part {
     LayerStack,
     /// The numbered layers.
     Layers,
-    /// One decoder layer: its branches in order. Layer and branches add no segment to names.
-    Layer,
+    /// One decoder layer: its branches. Layer and branches add no segment to names.
+    Layer(Wiring),
     /// What a layer adds to the residual stream: a mixer and its norms.
     Branch(Branch),
     /// The part that computes inside a branch.
@@ -34,20 +36,32 @@ pub enum Part {
     Leaf(Leaf),
 }
 
-/// How a branch adds its mixer's result to the residual stream x: `dropout_r(x) · residual_scale + dropout(mixer(…))`.
+/// What the branches of a layer read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wiring {
+    /// Each branch reads what the one before it leaves in the residual stream.
+    Sequential,
+    /// All branches read what enters the layer, and their results are added together (Wang and Komatsuzaki 2021).
+    Parallel,
+}
+
+/// How a branch adds its mixer's result to the residual stream x:
+/// `dropout_r(x) · residual_scale + scale · dropout(mixer(…))`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Branch {
-    /// Where its norm stands.
+    /// Where its norms stand.
     pub norm: NormPosition,
     /// Factor on the residual stream (DeepNet's α, else 1).
     pub residual_scale: f64,
+    /// Factor on what is added.
+    pub scale: f64,
     /// Dropout of what is added.
     pub dropout: f64,
     /// Dropout of the residual stream.
     pub residual_dropout: f64,
 }
 
-/// Where the norm of a branch stands.
+/// Where the norms of a branch stand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum NormPosition {
@@ -55,6 +69,12 @@ pub enum NormPosition {
     Input,
     /// After the sum.
     Sum,
+    /// After the mixer, before the sum.
+    Output,
+    /// One before the mixer, and another after it, before the sum.
+    Sandwich,
+    /// Before the mixer, and the result is that of the first branch's norm. The branch does not have one of its own.
+    Shared,
 }
 
 /// The parts that read and write the residual stream.
@@ -73,6 +93,8 @@ pub enum Mixer {
         position: PositionEmbedding,
         /// How many tokens a query sees, itself included.
         window: Option<usize>,
+        /// What happens to queries, keys and scores besides.
+        scores: ScoreForm,
         /// Dropout of the attention weights.
         dropout: f64,
     },
@@ -103,6 +125,21 @@ pub enum Mixer {
     },
     /// A part that a user wrote.
     User(UserMixer),
+}
+
+/// What happens to queries, keys, values and scores of attention besides norms and positions.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct ScoreForm {
+    /// Factor on the products of queries and keys.
+    pub scale: f64,
+    /// Scores saturate at ± this number: cap · tanh(score / cap).
+    pub softcap: Option<f64>,
+    /// Queries, keys and values are clamped to ± this number.
+    pub clip: Option<f64>,
+    /// What the norms of queries and keys run over.
+    pub norm_scope: QkNormScope,
+    /// Whether these norms follow the rotation by position.
+    pub norm_after_rope: bool,
 }
 
 /// A user's part in a layer of this configuration.
@@ -140,20 +177,8 @@ pub enum Leaf {
         /// How W is stored, if it is quantized.
         quantized: Option<Scheme>,
     },
-    /// x / sqrt(mean(x²) + eps) · w with w `[dim]` (Zhang and Sennrich 2019).
-    RmsNorm {
-        /// Width of x.
-        dim: usize,
-        /// Added to the mean square.
-        eps: f64,
-    },
-    /// (x − mean(x)) / sqrt(var(x) + eps) · w + b with w, b `[dim]` (Ba et al. 2016).
-    LayerNorm {
-        /// Width of x.
-        dim: usize,
-        /// Added to the variance.
-        eps: f64,
-    },
+    /// A norm over the last dimension.
+    Norm(NormForm),
     /// One slope for each head, in float32 whatever the model's type (Press et al. 2022).
     AlibiSlopes {
         /// The parameter's name: `alibi_slopes`, or `alibi_slope` where there is one head only.
@@ -233,12 +258,15 @@ impl Leaf {
                 params.extend(bias.map(|init| param("bias", ParamKind::Bias, &[outputs], init)));
                 params
             }
-            Leaf::RmsNorm { dim, eps: _ } => vec![param("weight", ParamKind::Weight, &[dim], Init::Ones)],
-            Leaf::LayerNorm { dim, eps: _ } => {
-                vec![
-                    param("weight", ParamKind::Weight, &[dim], Init::Ones),
-                    param("bias", ParamKind::Bias, &[dim], Init::Zeros),
-                ]
+            Leaf::Norm(form) => {
+                let shape: Vec<usize> = form.heads.into_iter().chain([form.dim]).collect();
+                // Stored as what is added to the offset, so that the factors are 1 at first.
+                let first = if form.offset == 0.0 { Init::Ones } else { Init::Zeros };
+                let weight = form.weight.then(|| param("weight", ParamKind::Weight, &shape, first));
+                weight
+                    .into_iter()
+                    .chain(form.bias.then(|| param("bias", ParamKind::Bias, &shape, Init::Zeros)))
+                    .collect()
             }
             Leaf::AlibiSlopes { name, heads, slopes, trainable } => {
                 vec![LocalParam {

@@ -19,6 +19,8 @@ pub enum Role {
     Value,
     /// The output of attention.
     Output,
+    /// The input of the sigmoid that gates the result of attention.
+    AttentionGate,
     /// x W xᵀ: queries and keys of a single head in one. Used transposed.
     QueryKey,
     /// Normalizes queries.
@@ -33,10 +35,18 @@ pub enum Role {
     Up,
     /// The down projection, out of the width of the feed-forward part.
     Down,
+    /// One more logit for each head, which takes attention from all tokens.
+    Sinks,
+    /// The norm after the embeddings.
+    EmbeddingNorm,
     /// The norm of attention.
     AttentionNorm,
+    /// The norm after attention, where there is one before it, too.
+    AttentionPostNorm,
     /// The norm of the feed-forward part.
     FeedForwardNorm,
+    /// The norm after the feed-forward part, where there is one before it, too.
+    FeedForwardPostNorm,
     /// The norm after the last layer.
     FinalNorm,
     /// The head: vectors to logits.
@@ -87,12 +97,19 @@ impl Role {
             | Role::Value
             | Role::Output
             | Role::QueryKey
+            | Role::AttentionGate
             | Role::Slopes
+            | Role::Sinks
             | Role::User(MixerKind::Attention) => RoleGroup::Attention,
             Role::Gate | Role::Up | Role::Down | Role::User(MixerKind::FeedForward) => RoleGroup::FeedForward,
-            Role::QueryNorm | Role::KeyNorm | Role::AttentionNorm | Role::FeedForwardNorm | Role::FinalNorm => {
-                RoleGroup::Norms
-            }
+            Role::QueryNorm
+            | Role::KeyNorm
+            | Role::EmbeddingNorm
+            | Role::AttentionNorm
+            | Role::AttentionPostNorm
+            | Role::FeedForwardNorm
+            | Role::FeedForwardPostNorm
+            | Role::FinalNorm => RoleGroup::Norms,
             Role::Head => RoleGroup::Head,
         }
     }
@@ -107,13 +124,22 @@ impl Role {
             Role::Value | Role::User(MixerKind::Attention) => "attn.value",
             Role::Output => "attn.output",
             Role::QueryKey => "attn.query_key",
+            Role::AttentionGate => "attn.gate",
             Role::Gate => "ff.gate_proj",
             Role::Up | Role::User(MixerKind::FeedForward) => "ff.up_proj",
             Role::Down => "ff.down_proj",
             Role::Head => "lm_head",
             // Rules do not apply to them.
-            Role::QueryNorm | Role::KeyNorm | Role::AttentionNorm | Role::FeedForwardNorm | Role::FinalNorm => "norm",
+            Role::QueryNorm
+            | Role::KeyNorm
+            | Role::EmbeddingNorm
+            | Role::AttentionNorm
+            | Role::AttentionPostNorm
+            | Role::FeedForwardNorm
+            | Role::FeedForwardPostNorm
+            | Role::FinalNorm => "norm",
             Role::Slopes => "slopes",
+            Role::Sinks => "sinks",
         }
     }
 
@@ -134,7 +160,11 @@ impl Role {
 
     /// Returns the role of a native name outside of the layers; all models have the same names there.
     pub fn of_native_name(path: &ParamPath) -> Option<Self> {
-        let config = ModelConfig { final_norm: true, ..ModelConfig::usual(Architecture::from_name("llama").unwrap()) };
+        let config = ModelConfig {
+            final_norm: true,
+            embedding_norm: true,
+            ..ModelConfig::usual(Architecture::from_name("llama").unwrap())
+        };
         let module = |path: &ParamPath| path.parent();
         let table = ModelSpec::resolve(&config).table(DType::F32);
         table.rows().iter().find(|row| module(&row.path) == module(path)).and_then(|row| row.role)

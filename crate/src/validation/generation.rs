@@ -155,6 +155,10 @@ impl Judged<'_> {
         let mut choices: Vec<Choice> = Vec::new();
         while choices.len() < count && choices.last().is_none_or(|last| !stop.contains(&last.id)) {
             crate::interrupt::check()?;
+            if self.model.outgrows(cache.past_len(), cache.past_len() + next.len()) {
+                cache = KvCache::new();
+                next = prompt.iter().copied().chain(choices.iter().map(|choice| choice.id)).collect();
+            }
             let logits = self.model.forward_cached(&Batch::new(vec![next])?, &mut cache)?;
             let choice = best(&logits[logits.len() - self.model.config().vocab_size..], self.columns);
             choices.push(choice);

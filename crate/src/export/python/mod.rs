@@ -47,18 +47,21 @@ pub fn python(config: &ModelConfig) -> Result<Vec<SourceFile>, ExportError> {
     }
     let blueprint = Blueprint::new(config, |part| python_class(part).unwrap_or_default());
     let recipe = groups_of(config);
-    let scaled = config.scale_embedding;
+    let scaled = config.scale_embedding || config.embedding_multiplier.is_some();
     let sinusoidal = config.position == PositionEmbedding::Sinusoidal;
     let learned = config.position == PositionEmbedding::Learned;
-    let math = blueprint.rope_kind != "plain"
-        || scaled
+    let math = !["plain", "any"].contains(&blueprint.rope_kind)
+        || blueprint.rope_types.iter().any(|kind| ["yarn", "longrope", "llama3"].contains(&kind.as_str()))
+        || config.scale_embedding
         || sinusoidal
         || recipe.iter().flat_map(|group| &group.lines).any(|line| line.contains("math."));
     let mut encoded = "The embedding of the ids".to_owned();
     for (holds, words) in [
-        (scaled, " times sqrt(hidden_size)"),
+        (config.scale_embedding, " times sqrt(hidden_size)"),
+        (config.embedding_multiplier.is_some(), " times embedding_multiplier"),
         (sinusoidal, " plus sines and cosines of the position"),
         (learned, " plus the row of the position"),
+        (config.embedding_norm, ", normalized"),
         (config.dropout.embedding > 0.0, ", with dropout"),
     ] {
         encoded.push_str(if holds { words } else { "" });
@@ -82,7 +85,7 @@ pub fn python(config: &ModelConfig) -> Result<Vec<SourceFile>, ExportError> {
         })
         .collect();
     let mut parameters: Vec<&str> = Vec::new();
-    for alibi in blueprint.attentions.iter().filter_map(|kind| kind.alibi.as_ref()) {
+    for alibi in blueprint.attentions.iter().filter_map(|kind| kind.alibi.as_ref()).filter(|alibi| alibi.stored) {
         position(&mut parameters, alibi.parameter);
     }
     let quoted =
@@ -103,9 +106,12 @@ pub fn python(config: &ModelConfig) -> Result<Vec<SourceFile>, ExportError> {
             json!({ "test": test, "lines": group.lines })
         })
         .chain(blueprint.attentions.iter().filter_map(|kind| {
-            let alibi = kind.alibi.as_ref()?;
+            let alibi = kind.alibi.as_ref().filter(|alibi| alibi.stored)?;
             let draw = format!("module.{0}.copy_({1}(len(module.{0})))", alibi.parameter, alibi.function);
             Some(json!({ "test": format!("isinstance(module, {})", kind.name), "lines": [draw] }))
+        }))
+        .chain(blueprint.attentions.iter().filter(|kind| kind.sinks).map(|kind| {
+            json!({ "test": format!("isinstance(module, {})", kind.name), "lines": ["nn.init.zeros_(module.sinks)"] })
         }))
         .collect();
     let feedforwards: Vec<_> = blueprint
@@ -117,6 +123,7 @@ pub fn python(config: &ModelConfig) -> Result<Vec<SourceFile>, ExportError> {
                 Activation::Relu => ("F.relu", ""),
                 Activation::Gelu => ("F.gelu", ""),
                 Activation::GeluTanh => ("F.gelu", ", approximate=\"tanh\""),
+                Activation::Relu2 => ("relu2", ""),
             };
             with(part, json!({ "python": function, "python_more": more }))
         })
@@ -136,7 +143,8 @@ pub fn python(config: &ModelConfig) -> Result<Vec<SourceFile>, ExportError> {
         "alibi_slopes": slopes,
         "slopes_names": quoted(&mut parameters.iter().copied()),
         "encoder": {
-            "scale": scaled, "sinusoidal": sinusoidal, "learned": learned, "dropout": config.dropout.embedding > 0.0,
+            "scale": scaled, "multiplier": config.embedding_multiplier.is_some(), "norm": config.embedding_norm,
+            "sinusoidal": sinusoidal, "learned": learned, "dropout": config.dropout.embedding > 0.0,
             "doc": encoded + ".",
         },
         "feedforwards": feedforwards,

@@ -21,6 +21,8 @@ const FILES: &[(&str, &str)] = &[
     ("src/attention.rs", include_str!("attention.rs.jinja")),
     ("src/feedforward.rs", include_str!("feed_forward.rs.jinja")),
     ("src/part.rs", include_str!("part.rs.jinja")),
+    ("src/norm.rs", include_str!("norm.rs.jinja")),
+    ("src/alibi.rs", include_str!("alibi.rs.jinja")),
     ("src/rope.rs", include_str!("rope.rs.jinja")),
     ("src/mask.rs", include_str!("mask.rs.jinja")),
 ];
@@ -49,15 +51,18 @@ pub fn rust(config: &ModelConfig, name: &str) -> Result<Vec<SourceFile>, ExportE
                 Activation::Relu => "relu",
                 Activation::Gelu => "gelu_erf",
                 Activation::GeluTanh => "gelu",
+                Activation::Relu2 => "relu",
             };
-            with(part, json!({ "method": method }))
+            with(part, json!({ "method": method, "squared": part.activation == Activation::Relu2 }))
         })
         .collect();
     // What only training or generation asks for is not read.
     let counted = blueprint.runs.is_empty() || blueprint.layers.iter().any(|layer| layer.alpha == Some("computed"));
+    // The longest text shapes some rotary frequencies.
+    let longest = learned || blueprint.rope_kind == "any";
     let read = |name: &str| {
         !name.ends_with("_dropout")
-            && (learned || name != "max_position_embeddings")
+            && (longest || name != "max_position_embeddings")
             && (counted || name != "num_hidden_layers")
     };
     let fields: Vec<_> =
@@ -69,12 +74,22 @@ pub fn rust(config: &ModelConfig, name: &str) -> Result<Vec<SourceFile>, ExportE
         "fields": fields,
         "feedforwards": feedforwards,
         "own_modules": own_modules,
-        "encoder": { "scale": config.scale_embedding, "sinusoidal": sinusoidal, "learned": learned },
+        "encoder": {
+            "scale": config.scale_embedding || config.embedding_multiplier.is_some(),
+            "multiplier": config.embedding_multiplier.is_some(),
+            "norm": config.embedding_norm,
+            "sinusoidal": sinusoidal,
+            "learned": learned,
+        },
         "kinds": blueprint.runs.iter().map(|&(_, kind)| layer_name(kind)).collect::<Vec<_>>(),
     });
     let context = with(&blueprint, own);
     let present = |file: &str| match file {
         "src/rope.rs" => blueprint.any.rope,
+        "src/norm.rs" => blueprint.any.own_norm,
+        "src/alibi.rs" => {
+            blueprint.attentions.iter().any(|kind| kind.alibi.as_ref().is_some_and(|alibi| !alibi.stored))
+        }
         "src/feedforward.rs" => !blueprint.feedforwards.is_empty(),
         "src/attention.rs" => !blueprint.attentions.is_empty(),
         "src/part.rs" => !own_modules.is_empty(),

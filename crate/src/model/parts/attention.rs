@@ -2,6 +2,7 @@
 
 use candle_core::{Result, Tensor};
 use candle_nn::VarBuilder;
+use candle_nn::ops::sigmoid;
 
 use crate::model::context::Context;
 use crate::model::kv_cache::KvCache;
@@ -9,9 +10,9 @@ use crate::model::parts::layer::{leaf_if_any, linear, norm_if_any};
 use crate::model::parts::linear::Linear;
 use crate::model::parts::norm::Norm;
 use crate::ops::{self, AttentionOptions, transpose_heads};
-use crate::spec::{Mixer, Node, PositionEmbedding, Role};
+use crate::spec::{Mixer, Node, PositionEmbedding, QkNormScope, Role, ScoreForm};
 
-/// softmax(q kᵀ / sqrt(head_dim) + slope · (k − q) + mask) v; query head h reads key and value head h / (heads / kv_heads).
+/// softmax(scale · q kᵀ + slope · (k − q) + mask) v; query head h reads key and value head h / (heads / kv_heads).
 #[derive(Clone, Debug)]
 pub(in crate::model) struct Attention {
     projections: Projections,
@@ -21,6 +22,9 @@ pub(in crate::model) struct Attention {
     position: PositionEmbedding,
     /// ALiBi's `[heads]`, in float32.
     slopes: Option<Tensor>,
+    /// `[heads]`.
+    sinks: Option<Tensor>,
+    scores: ScoreForm,
     window: Option<usize>,
     dropout: f64,
 }
@@ -33,7 +37,9 @@ enum Projections {
         key: Linear,
         value: Linear,
         output: Linear,
-        /// Of queries and keys, per head, before rotation.
+        /// Its sigmoid multiplies what the output projection reads.
+        gate: Option<Linear>,
+        /// Of queries and keys.
         norms: Option<(Norm, Norm)>,
     },
     /// Queries are x W, keys are x itself, and values are not projected again.
@@ -45,20 +51,31 @@ impl Attention {
         let linear = |role| linear(node, role, vb);
         let slopes = leaf_if_any(node, Role::Slopes, vb).and_then(|(leaf, _)| leaf.params().pop());
         let slopes = slopes.map(|param| vb.get(param.shape, param.name)).transpose()?;
+        let constant = |position: &PositionEmbedding, heads: usize| match position {
+            PositionEmbedding::Alibi(alibi) if !alibi.slopes.is_stored() => {
+                Tensor::from_vec(alibi.slopes.values(heads), heads, vb.device()).map(Some)
+            }
+            _ => Ok(None),
+        };
+        let sinks = leaf_if_any(node, Role::Sinks, vb).and_then(|(leaf, _)| leaf.params().pop());
+        let sinks = sinks.map(|param| vb.get(param.shape, param.name)).transpose()?;
         match mixer {
-            Mixer::Attention { heads, kv_heads, head_dim, position, window, dropout } => Ok(Self {
+            Mixer::Attention { heads, kv_heads, head_dim, position, window, scores, dropout } => Ok(Self {
                 projections: Projections::MultiHead {
                     query: linear(Role::Query)?,
                     key: linear(Role::Key)?,
                     value: linear(Role::Value)?,
                     output: linear(Role::Output)?,
+                    gate: node.child(Role::AttentionGate).map(|_| linear(Role::AttentionGate)).transpose()?,
                     norms: norm_if_any(node, Role::QueryNorm, vb)?.zip(norm_if_any(node, Role::KeyNorm, vb)?),
                 },
                 heads: *heads,
                 kv_heads: *kv_heads,
                 head_dim: *head_dim,
                 position: position.clone(),
-                slopes,
+                slopes: slopes.map_or_else(|| constant(position, *heads), |slopes| Ok(Some(slopes)))?,
+                sinks,
+                scores: *scores,
                 window: *window,
                 dropout: *dropout,
             }),
@@ -71,7 +88,15 @@ impl Attention {
                 kv_heads: 1,
                 head_dim: *dim,
                 position: position.clone(),
-                slopes,
+                slopes: slopes.map_or_else(|| constant(position, 1), |slopes| Ok(Some(slopes)))?,
+                sinks,
+                scores: ScoreForm {
+                    scale: 1.0 / (*dim as f64).sqrt(),
+                    softcap: None,
+                    clip: None,
+                    norm_scope: QkNormScope::Head,
+                    norm_after_rope: false,
+                },
                 window: *window,
                 dropout: *dropout,
             }),
@@ -98,7 +123,10 @@ impl Attention {
         let (batch, seq, _) = x.dims3()?;
         let mixed = transpose_heads(&mixed)?.reshape((batch, seq, self.heads * self.head_dim))?;
         match &self.projections {
-            Projections::MultiHead { output, .. } => output.forward(&mixed),
+            Projections::MultiHead { output, gate: None, .. } => output.forward(&mixed),
+            Projections::MultiHead { output, gate: Some(gate), .. } => {
+                output.forward(&(mixed * sigmoid(&gate.forward(x)?)?)?)
+            }
             Projections::SingleHead { .. } => Ok(mixed),
         }
     }
@@ -106,7 +134,9 @@ impl Attention {
     /// Returns the linear layers that can be quantized: one that is used transposed cannot.
     pub(in crate::model) fn linears_mut(&mut self) -> Vec<&mut Linear> {
         match &mut self.projections {
-            Projections::MultiHead { query, key, value, output, .. } => vec![query, key, value, output],
+            Projections::MultiHead { query, key, value, output, gate, norms: _ } => {
+                [query, key, value, output].into_iter().chain(gate).collect()
+            }
             Projections::SingleHead { value, .. } => vec![value],
         }
     }
@@ -116,16 +146,20 @@ impl Attention {
     fn project(&self, x: &Tensor, context: &Context) -> Result<(Tensor, Tensor, Tensor)> {
         match &self.projections {
             Projections::MultiHead { query, key, value, norms, .. } => {
-                let mut q = query.forward_heads(x, self.heads)?;
-                let mut k = key.forward_heads(x, self.kv_heads)?;
-                if let Some((query_norm, key_norm)) = norms {
-                    (q, k) = (query_norm.forward(&q)?, key_norm.forward(&k)?);
-                }
+                let (query_norm, key_norm) =
+                    norms.as_ref().map_or((None, None), |(query, key)| (Some(query), Some(key)));
+                let mut q = self.heads_of(query, query_norm, x, self.heads)?;
+                let mut k = self.heads_of(key, key_norm, x, self.kv_heads)?;
                 if let PositionEmbedding::Rope(rope) = &self.position {
                     let rotation = context.rotation(rope, self.head_dim)?;
                     (q, k) = (rotation.apply(&q)?, rotation.apply(&k)?);
+                    if self.scores.norm_after_rope {
+                        q = query_norm.map_or(Ok(q.clone()), |norm| norm.forward(&q))?;
+                        k = key_norm.map_or(Ok(k.clone()), |norm| norm.forward(&k))?;
+                    }
+                    q = rotation.tempered(q)?;
                 }
-                Ok((q, k, value.forward_heads(x, self.kv_heads)?))
+                Ok((q, k, self.heads_of(value, None, x, self.kv_heads)?))
             }
             Projections::SingleHead { query_key, value } => {
                 let k = x.unsqueeze(1)?;
@@ -134,13 +168,30 @@ impl Attention {
         }
     }
 
+    /// Returns `[batch, heads, seq, head_dim]` of a projection: clamped, and normalized if that comes before rotation.
+    fn heads_of(&self, linear: &Linear, norm: Option<&Norm>, x: &Tensor, heads: usize) -> Result<Tensor> {
+        let norm = norm.filter(|_| !self.scores.norm_after_rope);
+        let clamped = |y: Tensor| self.scores.clip.map_or(Ok(y.clone()), |clip| y.clamp(-clip, clip));
+        match norm {
+            Some(norm) if self.scores.norm_scope == QkNormScope::Width => {
+                let (batch, seq, _) = x.dims3()?;
+                let y = norm.forward(&clamped(linear.forward(x)?)?)?;
+                transpose_heads(&y.reshape((batch, seq, heads, ()))?)
+            }
+            Some(norm) => norm.forward(&clamped(linear.forward_heads(x, heads)?)?),
+            None => clamped(linear.forward_heads(x, heads)?),
+        }
+    }
+
     /// Returns the values mixed by attention, `[batch, heads, seq, head_dim]`.
     fn mix(&self, query: &Tensor, key: &Tensor, value: &Tensor, context: &Context, layer: usize) -> Result<Tensor> {
         let options = AttentionOptions {
             implementation: context.attention,
             mask: context.attention_mask(self.window)?,
-            scale: 1.0 / (self.head_dim as f64).sqrt(),
+            scale: self.scores.scale,
             slopes: self.slopes.as_ref(),
+            sinks: self.sinks.as_ref(),
+            softcap: self.scores.softcap,
             dropout: context.dropout.map(|dropout| dropout.of_attention(self.dropout, layer)),
         };
         Ok(ops::attention(query, key, value, &options)?)

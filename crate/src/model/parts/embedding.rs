@@ -5,11 +5,12 @@ use candle_nn::VarBuilder;
 
 use crate::model::context::Context;
 use crate::model::parts::dropout::{Site, dropped};
-use crate::model::parts::layer::{leaf, leaf_if_any};
+use crate::model::parts::layer::{leaf, leaf_if_any, norm_if_any};
+use crate::model::parts::norm::Norm;
 use crate::ops::embedding;
 use crate::spec::{Leaf, Node, Part, Role};
 
-/// dropout(scale · embedding + positions).
+/// dropout(norm(scale · embedding + positions)).
 #[derive(Clone, Debug)]
 pub(in crate::model) struct InputEncoder {
     /// `[vocab, hidden]`.
@@ -18,6 +19,7 @@ pub(in crate::model) struct InputEncoder {
     positions: Option<Tensor>,
     scale: f64,
     sinusoidal: bool,
+    norm: Option<Norm>,
     dropout: f64,
 }
 
@@ -30,15 +32,21 @@ impl InputEncoder {
         let weight = table(leaf, &inside)?;
         let learned = leaf_if_any(node, Role::PositionEmbedding, vb);
         let positions = learned.map(|(leaf, inside)| table(leaf, &inside)).transpose()?;
-        Ok(Self { weight, positions, scale, sinusoidal, dropout })
+        let norm = norm_if_any(node, Role::EmbeddingNorm, vb)?;
+        Ok(Self { weight, positions, scale, sinusoidal, norm, dropout })
     }
 
-    /// Makes it from rows of the tables: `weight` are the rows of the ids.
-    pub(in crate::model) fn of_rows(node: &Node, weight: Tensor, positions: Option<Tensor>) -> Result<Self> {
+    /// Makes it from rows of the tables: `weight` are the rows of the ids. `norm` follows them.
+    pub(in crate::model) fn of_rows(
+        node: &Node,
+        weight: Tensor,
+        positions: Option<Tensor>,
+        norm: Option<Norm>,
+    ) -> Result<Self> {
         let Part::InputEncoder { scale, sinusoidal, dropout } = node.part else {
             candle_core::bail!("`{}` is not an input encoder", node.name)
         };
-        Ok(Self { weight, positions, scale, sinusoidal, dropout })
+        Ok(Self { weight, positions, scale, sinusoidal, norm, dropout })
     }
 
     /// Returns the number of positions, if they are rows of a table.
@@ -58,6 +66,9 @@ impl InputEncoder {
         if let Some(table) = &self.positions {
             let places: Vec<u32> = positions.iter().flatten().copied().collect();
             x = (&x + embedding(table, &Tensor::from_vec(places, ids.shape(), x.device())?)?)?;
+        }
+        if let Some(norm) = &self.norm {
+            x = norm.forward(&x)?;
         }
         dropped(context.dropout, x, self.dropout, 0, Site::Embedding)
     }

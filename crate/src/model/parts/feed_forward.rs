@@ -43,10 +43,10 @@ impl FeedForward {
         let inside = |x: Tensor, p: f64| dropped(context.dropout, x, p, layer, Site::FeedForwardInside);
         match self {
             FeedForward::Gated { gate, up, down, activation, dropout } => {
-                let activation = gate_activation(*activation);
-                let product = match (gate.plain(), up.plain()) {
-                    (Some(gate), Some(up)) => gated_linear(x, gate, up, activation)?,
-                    _ => gated(&gate.forward(x)?, &up.forward(x)?, activation)?,
+                let product = match (gate_activation(*activation), gate.plain(), up.plain()) {
+                    (Some(activation), Some(gate), Some(up)) => gated_linear(x, gate, up, activation)?,
+                    (Some(activation), ..) => gated(&gate.forward(x)?, &up.forward(x)?, activation)?,
+                    (None, ..) => (activate(&gate.forward(x)?, *activation)? * up.forward(x)?)?,
                 };
                 down.forward(&inside(product, *dropout)?)
             }
@@ -67,12 +67,14 @@ impl FeedForward {
     }
 }
 
-fn gate_activation(activation: Activation) -> GateActivation {
+/// Returns the function of the fused operator, if it has it.
+fn gate_activation(activation: Activation) -> Option<GateActivation> {
     match activation {
-        Activation::Silu => GateActivation::Silu,
-        Activation::Relu => GateActivation::Relu,
-        Activation::Gelu => GateActivation::Gelu,
-        Activation::GeluTanh => GateActivation::GeluTanh,
+        Activation::Silu => Some(GateActivation::Silu),
+        Activation::Relu => Some(GateActivation::Relu),
+        Activation::Gelu => Some(GateActivation::Gelu),
+        Activation::GeluTanh => Some(GateActivation::GeluTanh),
+        Activation::Relu2 => None,
     }
 }
 
@@ -82,5 +84,6 @@ fn activate(x: &Tensor, activation: Activation) -> Result<Tensor> {
         Activation::Relu => x.relu(),
         Activation::Gelu => x.gelu_erf(),
         Activation::GeluTanh => x.gelu(),
+        Activation::Relu2 => x.relu()?.sqr(),
     }
 }

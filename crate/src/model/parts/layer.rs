@@ -5,11 +5,11 @@ use candle_nn::VarBuilder;
 
 use crate::model::context::Context;
 use crate::model::kv_cache::KvCache;
-use crate::model::parts::dropout::{Site, dropped};
+use crate::model::parts::dropout::dropped;
 use crate::model::parts::linear::Linear;
 use crate::model::parts::mixer::Mixer;
 use crate::model::parts::norm::Norm;
-use crate::spec::{self, Leaf, Node, NormPosition, Part, Role, Scheme};
+use crate::spec::{self, Leaf, Node, NormPosition, Part, Role, Scheme, Wiring};
 
 /// Returns the first child that is such a part, and the builder below it.
 pub(in crate::model) fn child<'a, 'v>(
@@ -61,24 +61,30 @@ pub(in crate::model) fn norm_if_any(node: &Node, role: Role, vb: &VarBuilder) ->
     leaf_if_any(node, role, vb).map(|(leaf, vb)| Norm::load(leaf, &vb)).transpose()
 }
 
-/// The branches in order, each added to the residual stream.
+/// The branches, each added to the residual stream.
 #[derive(Clone, Debug)]
 pub(in crate::model) struct Layer {
     branches: Vec<Branch>,
+    wiring: Wiring,
 }
 
-/// A mixer f with its norm: r(x) · α + D(f(norm x)), or norm(r(x) · α + D(f x)), with dropouts r and D.
+/// A mixer f with its norms: r(x) · α + s · D(after(f(before x))), or before(r(x) · α + s · D(f x)) where the norm stands
+/// after the sum, with dropouts r and D.
 #[derive(Clone, Debug)]
 struct Branch {
-    norm: Norm,
+    /// The norm before the mixer, or after the sum.
+    norm: Option<Norm>,
+    /// The norm after the mixer.
+    after: Option<Norm>,
     mixer: Mixer,
     form: spec::Branch,
 }
 
 impl Layer {
     pub(in crate::model) fn load(node: &Node, vb: &VarBuilder) -> Result<Self> {
+        let Part::Layer(wiring) = node.part else { candle_core::bail!("`{}` is not a layer", node.name) };
         let branches = node.children.iter().map(|branch| Branch::load(branch, vb));
-        Ok(Self { branches: branches.collect::<Result<_>>()? })
+        Ok(Self { branches: branches.collect::<Result<_>>()?, wiring })
     }
 
     /// Rounds the linear layers that can be quantized in every forward pass from now on.
@@ -100,11 +106,25 @@ impl Layer {
         index: usize,
         mut cache: Option<&mut KvCache>,
     ) -> Result<Tensor> {
-        let mut x = x.clone();
-        for branch in &self.branches {
-            x = branch.forward(&x, context, index, cache.as_deref_mut())?;
+        match self.wiring {
+            Wiring::Sequential => {
+                let mut x = x.clone();
+                for branch in &self.branches {
+                    x = branch.forward(&x, context, index, cache.as_deref_mut())?;
+                }
+                Ok(x)
+            }
+            Wiring::Parallel => {
+                let Some(first) = self.branches.first() else { return Ok(x.clone()) };
+                let (shared, mut sum) = (first.normalized(x)?, first.kept(x, context, index)?);
+                for (number, branch) in self.branches.iter().enumerate() {
+                    let own = number > 0 && branch.form.norm != NormPosition::Shared;
+                    let input = if own { branch.normalized(x)? } else { shared.clone() };
+                    sum = (sum + branch.mixed(&input, context, index, cache.as_deref_mut())?)?;
+                }
+                Ok(sum)
+            }
         }
-        Ok(x)
     }
 }
 
@@ -113,20 +133,45 @@ impl Branch {
         let Part::Branch(form) = node.part else { candle_core::bail!("`{}` is not a branch of a layer", node.name) };
         let (mixer, inside) = child(node, |part| matches!(part, Part::Mixer(_)), vb)?;
         let mixer = Mixer::load(mixer, &inside)?;
-        Ok(Self { norm: norm(node, mixer.norm_role(), vb)?, mixer, form })
+        let (own, post) = mixer.norm_roles();
+        let (own, post) = match form.norm {
+            NormPosition::Input | NormPosition::Sum => (Some(own), None),
+            NormPosition::Output => (None, Some(own)),
+            NormPosition::Sandwich => (Some(own), Some(post)),
+            NormPosition::Shared => (None, None),
+        };
+        let load = |role: Option<Role>| role.map(|role| norm(node, role, vb)).transpose();
+        Ok(Self { norm: load(own)?, after: load(post)?, mixer, form })
     }
 
     fn forward(&self, x: &Tensor, context: &Context, layer: usize, cache: Option<&mut KvCache>) -> Result<Tensor> {
-        let dropped = |x: Tensor, p: f64, site: Site| dropped(context.dropout, x, p, layer, site);
-        let (output, residual) = self.mixer.sites();
-        let mut kept = dropped(x.clone(), self.form.residual_dropout, residual)?;
-        if self.form.residual_scale != 1.0 {
-            kept = (kept * self.form.residual_scale)?;
+        let kept = self.kept(x, context, layer)?;
+        match (self.form.norm, &self.norm) {
+            (NormPosition::Sum, Some(norm)) => norm.forward(&(&kept + self.mixed(x, context, layer, cache)?)?),
+            _ => &kept + self.mixed(&self.normalized(x)?, context, layer, cache)?,
         }
-        let mixed = |x: &Tensor| dropped(self.mixer.forward(x, context, layer, cache)?, self.form.dropout, output);
-        match self.form.norm {
-            NormPosition::Input => &kept + mixed(&self.norm.forward(x)?)?,
-            NormPosition::Sum => self.norm.forward(&(&kept + mixed(x)?)?),
+    }
+
+    /// Returns x as the mixer reads it, where its norm comes before it.
+    fn normalized(&self, x: &Tensor) -> Result<Tensor> {
+        self.norm.as_ref().map_or_else(|| Ok(x.clone()), |norm| norm.forward(x))
+    }
+
+    /// Returns what stays of the residual stream.
+    fn kept(&self, x: &Tensor, context: &Context, layer: usize) -> Result<Tensor> {
+        let (_, site) = self.mixer.sites();
+        let kept = dropped(context.dropout, x.clone(), self.form.residual_dropout, layer, site)?;
+        if self.form.residual_scale == 1.0 { Ok(kept) } else { kept * self.form.residual_scale }
+    }
+
+    /// Returns what the mixer adds to the residual stream.
+    fn mixed(&self, input: &Tensor, context: &Context, layer: usize, cache: Option<&mut KvCache>) -> Result<Tensor> {
+        let (site, _) = self.mixer.sites();
+        let mut mixed = self.mixer.forward(input, context, layer, cache)?;
+        if let Some(after) = &self.after {
+            mixed = after.forward(&mixed)?;
         }
+        let mixed = dropped(context.dropout, mixed, self.form.dropout, layer, site)?;
+        if self.form.scale == 1.0 { Ok(mixed) } else { mixed * self.form.scale }
     }
 }

@@ -53,8 +53,16 @@ impl Linear {
         Ok(Self { weight, bias })
     }
 
-    pub(in crate::model) fn from_weight(weight: Tensor) -> Self {
-        Self { weight: Weight::Floats(weight), bias: None }
+    pub(in crate::model) fn from_weight(weight: Tensor, bias: Option<Tensor>) -> Self {
+        Self { weight: Weight::Floats(weight), bias }
+    }
+
+    /// Returns the weight, if it is stored as floats of the type to compute in.
+    pub(in crate::model) fn floats(&self) -> Option<&Tensor> {
+        match &self.weight {
+            Weight::Floats(weight) => Some(weight),
+            Weight::Narrow(_) | Weight::Rounded(..) | Weight::LowBit(_) => None,
+        }
     }
 
     /// Makes one from a weight in any type of floats, to compute in float32.

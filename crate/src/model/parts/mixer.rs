@@ -43,11 +43,11 @@ impl Mixer {
         }
     }
 
-    /// Returns the role of the norm next to it.
-    pub(in crate::model) fn norm_role(&self) -> Role {
+    /// Returns the roles of its norm, and of a second one after it.
+    pub(in crate::model) fn norm_roles(&self) -> (Role, Role) {
         match self.mixer_kind() {
-            MixerKind::Attention => Role::AttentionNorm,
-            MixerKind::FeedForward => Role::FeedForwardNorm,
+            MixerKind::Attention => (Role::AttentionNorm, Role::AttentionPostNorm),
+            MixerKind::FeedForward => (Role::FeedForwardNorm, Role::FeedForwardPostNorm),
         }
     }
 

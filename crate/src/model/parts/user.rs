@@ -149,7 +149,7 @@ impl PartWeights<'_> {
     /// If there is none.
     pub fn rms_norm(&self, name: &str) -> Result<RmsNorm> {
         match self.leaf(name)? {
-            leaf @ Leaf::RmsNorm { .. } => Norm::load(leaf, &self.vb.pp(name)).map(RmsNorm),
+            leaf @ Leaf::Norm(_) => Norm::load(leaf, &self.vb.pp(name)).map(RmsNorm),
             _ => candle_core::bail!("the parameter `{name}` is not a norm"),
         }
     }
@@ -284,6 +284,8 @@ impl PartContext<'_> {
             mask: self.context.attention_mask(config.sliding_window)?,
             scale,
             slopes: None,
+            sinks: None,
+            softcap: None,
             dropout: self.context.dropout.map(|dropout| dropout.of_attention(config.dropout.attention, self.layer)),
         };
         Ok(ops::attention(query, key, value, &options)?)

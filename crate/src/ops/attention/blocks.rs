@@ -67,6 +67,10 @@ pub(super) struct Call<'a, T, R> {
     pub(super) scale: T,
     /// One for each head; slope · (key − query) is added to the scaled score.
     pub(super) slopes: Option<&'a [T]>,
+    /// One for each head: the score of a further key whose value is zero.
+    pub(super) sinks: Option<&'a [T]>,
+    /// Scaled scores saturate at ± this number.
+    pub(super) softcap: Option<T>,
     /// Queries and keys of one block; without a number of keys, all keys of a block of queries at once.
     pub(super) block: (usize, Option<usize>),
 }
@@ -76,8 +80,8 @@ pub(super) struct CallGradients<T> {
     pub(super) q: Vec<T>,
     pub(super) k: Vec<T>,
     pub(super) v: Vec<T>,
-    /// For each head.
-    pub(super) slopes: Vec<f64>,
+    /// Of the slopes for each head, then of the sinks for each head.
+    pub(super) per_head: Vec<f64>,
 }
 
 /// One query head's block of queries.
@@ -150,6 +154,9 @@ impl<T: Wide, R: Rule> Call<'_, T, R> {
         let mut scores: Vec<T> = product((tile.queries.len(), keys.len(), width), q, k)?;
         for (query, line) in tile.queries.clone().zip(scores.chunks_mut(keys.len())) {
             line.iter_mut().for_each(|score| *score *= self.scale);
+            if let Some(cap) = self.softcap {
+                line.iter_mut().for_each(|score| *score = cap * (*score / cap).tanh());
+            }
             if let Some(slopes) = self.slopes {
                 let at = query + self.sizes.keys - self.sizes.queries;
                 let (slope, first) = (slopes[tile.head], keys.start as f64 - at as f64);
@@ -167,8 +174,10 @@ impl<T: Wide, R: Rule> Call<'_, T, R> {
     fn attend(&self, tile: &Tile) -> Result<(Vec<T>, Vec<T>)> {
         let (lines, width) = (tile.queries.len(), self.sizes.width);
         let mut mixed = vec![T::ZERO; lines * width];
-        let mut highest = vec![T::LOWEST; lines];
-        let mut sums = vec![T::ZERO; lines];
+        // A sink is the first key that the running softmax meets: exp(sink − sink) = 1.
+        let (first, sum) = self.sinks.map_or((T::LOWEST, T::ZERO), |sinks| (sinks[tile.head], T::ONE));
+        let mut highest = vec![first; lines];
+        let mut sums = vec![sum; lines];
         for (keys, cover) in self.key_blocks(tile) {
             let mut weights = self.scores(tile, &keys, cover)?;
             for (line, weights) in weights.chunks_mut(keys.len()).enumerate() {
@@ -209,23 +218,27 @@ impl<T: Wide, R: Rule> Call<'_, T, R> {
         let mut of_v = of_k.clone();
         let tasks = of_q.par_chunks_mut(group * queries * width);
         let tasks = tasks.zip(of_k.par_chunks_mut(keys * width)).zip(of_v.par_chunks_mut(keys * width));
-        let of_slopes = tasks.enumerate().map(|(task, ((of_q, of_k), of_v))| {
-            let mut of_slopes = vec![0.0; group];
+        let per_head = tasks.enumerate().map(|(task, ((of_q, of_k), of_v))| {
+            let mut per_head = vec![(0.0, 0.0); group];
             for tile in self.tiles(task) {
                 let head = tile.head % group;
                 let at = head * queries + tile.queries.start;
                 let of_q = &mut of_q[at * width..][..tile.queries.len() * width];
-                of_slopes[head] += self.attend_backward(&tile, (out, normalizers, g), of_q, of_k, of_v)?;
+                let (slope, sink) = self.attend_backward(&tile, (out, normalizers, g), of_q, of_k, of_v)?;
+                per_head[head].0 += slope;
+                per_head[head].1 += sink;
             }
-            Ok::<_, candle_core::Error>(of_slopes)
+            Ok::<_, candle_core::Error>(per_head)
         });
-        let of_slopes = of_slopes.collect::<Result<Vec<_>>>()?.concat();
+        let per_head: Vec<(f64, f64)> = per_head.collect::<Result<Vec<_>>>()?.concat();
         // Tasks go by row, then by head.
-        let slopes = (0..heads).map(|head| of_slopes.iter().skip(head).step_by(heads).sum()).collect();
-        Ok(CallGradients { q: of_q, k: of_k, v: of_v, slopes })
+        let of_head = |head: usize| per_head.iter().skip(head).step_by(heads);
+        let slopes = (0..heads).map(|head| of_head(head).map(|found| found.0).sum());
+        let sinks = (0..heads).map(|head| of_head(head).map(|found| found.1).sum());
+        Ok(CallGradients { q: of_q, k: of_k, v: of_v, per_head: slopes.chain(sinks).collect() })
     }
 
-    /// Adds one block of queries' part of the gradients; gives that of the head's slope.
+    /// Adds one block of queries' part of the gradients; gives those of the head's slope and sink.
     fn attend_backward(
         &self,
         tile: &Tile,
@@ -233,7 +246,7 @@ impl<T: Wide, R: Rule> Call<'_, T, R> {
         of_q: &mut [T],
         of_k: &mut [T],
         of_v: &mut [T],
-    ) -> Result<f64> {
+    ) -> Result<(f64, f64)> {
         let (lines, width) = (tile.queries.len(), self.sizes.width);
         let first = self.query_line(tile);
         let normalizers = &normalizers[first / width * 2..][..lines * 2];
@@ -248,6 +261,7 @@ impl<T: Wide, R: Rule> Call<'_, T, R> {
             let count = keys.len();
             let line = self.key_line(tile, keys.start);
             let mut weights = self.scores(tile, &keys, cover)?;
+            let capped = self.softcap.map(|cap| (cap, weights.clone()));
             for (weights, normalizer) in weights.chunks_mut(count).zip(normalizers.chunks(2)) {
                 weights.iter_mut().for_each(|score| *score = (*score - normalizer[0]).exp() * normalizer[1]);
             }
@@ -261,6 +275,14 @@ impl<T: Wide, R: Rule> Call<'_, T, R> {
                     of_slopes[index].add(from, of_scores, weights);
                 }
                 of_scores.iter_mut().for_each(|d| *d *= self.scale);
+                if let Some((cap, capped)) = &capped {
+                    // The derivative of the cap; hidden keys, whose scores are not finite, have no share.
+                    let capped = &capped[index * count..][..count];
+                    for ((d, &score), &p) in of_scores.iter_mut().zip(capped).zip(weights) {
+                        let share = score / *cap;
+                        *d = if p == T::ZERO { T::ZERO } else { *d * (T::ONE - share * share) };
+                    }
+                }
             }
             let own = keys.start * width..keys.end * width;
             let (weights, of_scores) = (T::storage(weights), T::storage(of_scores));
@@ -270,7 +292,12 @@ impl<T: Wide, R: Rule> Call<'_, T, R> {
             let k = Window::new(self.k.storage, self.k.offset + line, (width, 1));
             add(of_q, product((lines, width, count), Window::new(&of_scores, 0, (count, 1)), k)?);
         }
-        Ok(of_slopes.iter().map(SlopeGradient::value).sum())
+        // The value of a sink's key is zero, so its dS is −P · D.
+        let of_sink = self.sinks.map_or(0.0, |sinks| {
+            let lines = normalizers.chunks(2).zip(&along);
+            lines.map(|(normal, &d)| -((sinks[tile.head] - normal[0]).exp() * normal[1] * d).to_f64()).sum()
+        });
+        Ok((of_slopes.iter().map(SlopeGradient::value).sum(), of_sink))
     }
 }
 

@@ -7,15 +7,26 @@ use rand_chacha::ChaCha8Rng;
 use super::Dropout;
 use crate::ops::element::inside;
 
+/// What happens to scores besides the mask.
+#[derive(Clone, Copy)]
+pub(super) struct Form<'a> {
+    pub(super) slopes: Option<&'a Tensor>,
+    pub(super) sinks: Option<&'a Tensor>,
+    pub(super) softcap: Option<f64>,
+    pub(super) scale: f64,
+    pub(super) dropout: Option<Dropout>,
+}
+
+impl Form<'_> {
+    pub(super) fn plain(scale: f64) -> Self {
+        Self { slopes: None, sinks: None, softcap: None, scale, dropout: None }
+    }
+}
+
 /// softmax(q kᵀ · scale + slope · (k − q) + mask) v, the softmax in float32 (float64 for float64 tensors).
 /// The query heads of a group are rows of one product with their shared keys: nothing is repeated in memory.
-pub(super) fn eager(
-    (q, k, v): (&Tensor, &Tensor, &Tensor),
-    mask: &Tensor,
-    slopes: Option<&Tensor>,
-    scale: f64,
-    dropout: Option<Dropout>,
-) -> Result<Tensor> {
+pub(super) fn eager((q, k, v): (&Tensor, &Tensor, &Tensor), mask: &Tensor, form: Form<'_>) -> Result<Tensor> {
+    let Form { slopes, sinks, softcap, scale, dropout } = form;
     let ((batch, heads, queries, width), (_, kv_heads, keys, _)) = (q.dims4()?, k.dims4()?);
     let inside = inside(q.dtype());
     let rows = (batch * kv_heads, heads / kv_heads * queries, width);
@@ -23,6 +34,9 @@ pub(super) fn eager(
     let q = (q.contiguous()? * scale)?.reshape(rows)?;
     let scores = q.matmul(&k.contiguous()?.reshape(columns)?.transpose(1, 2)?)?;
     let mut scores = scores.reshape((batch, heads, queries, keys))?.to_dtype(inside)?;
+    if let Some(cap) = softcap {
+        scores = ((scores / cap)?.tanh()? * cap)?;
+    }
     if let Some(slopes) = slopes {
         let places = |count: usize, from: usize| {
             let places: Vec<f64> = (0..count).map(|line| (line + from) as f64).collect();
@@ -33,7 +47,12 @@ pub(super) fn eager(
         let bias = slopes.to_dtype(inside)?.reshape((1, heads, 1, 1))?.broadcast_mul(&steps)?;
         scores = scores.broadcast_add(&bias)?;
     }
-    let weights = candle_nn::ops::softmax(&scores.broadcast_add(&mask.to_dtype(inside)?)?, D::Minus1)?;
+    let mut scores = scores.broadcast_add(&mask.to_dtype(inside)?)?;
+    if let Some(sinks) = sinks {
+        let sinks = sinks.to_dtype(inside)?.reshape((1, heads, 1, 1))?.broadcast_as((batch, heads, queries, 1))?;
+        scores = Tensor::cat(&[&scores, &sinks.contiguous()?], D::Minus1)?;
+    }
+    let weights = candle_nn::ops::softmax(&scores, D::Minus1)?.narrow(D::Minus1, 0, keys)?;
     let weights = match dropout {
         Some(dropout) => (weights * dropout.mask((batch, heads, queries, keys), inside, q.device())?)?,
         None => weights,

@@ -18,7 +18,7 @@ pub use attention_mask::AttentionMask;
 use blocks::Sizes;
 pub use flex::BlockMask;
 pub use implementation::{AttentionError, AttentionImplementation};
-use operation::{Attend, AttendWithSlopes, Blockwise, Pairs};
+use operation::{Attend, AttendPerHead, Blockwise, Pairs, PerHead};
 
 /// Attention weights set to 0 at random during training.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -40,8 +40,20 @@ pub struct AttentionOptions<'a> {
     pub scale: f64,
     /// ALiBi: `[heads]`; slope · (key − query) is added to the scaled score. Gradients flow to it.
     pub slopes: Option<&'a Tensor>,
+    /// Sinks: `[heads]`; one more score for each head, of a key whose value is zero (gpt-oss, 2025). Gradients flow to it.
+    pub sinks: Option<&'a Tensor>,
+    /// Scaled scores saturate at ± this number: cap · tanh(score / cap) (Gemma 2, 2024). Not together with slopes.
+    pub softcap: Option<f64>,
     /// Only [`AttentionImplementation::Eager`] can.
     pub dropout: Option<Dropout>,
+}
+
+impl<'a> AttentionOptions<'a> {
+    /// Plain attention under a mask.
+    pub fn new(mask: &'a AttentionMask, scale: f64) -> Self {
+        let implementation = AttentionImplementation::default();
+        Self { implementation, mask, scale, slopes: None, sinks: None, softcap: None, dropout: None }
+    }
 }
 
 /// softmax(q kᵀ · scale + bias) v over the keys that each query sees.
@@ -53,10 +65,10 @@ pub struct AttentionOptions<'a> {
 /// [`AttentionError::Dropout`] if the implementation cannot drop weights, [`AttentionError::Shape`] if sizes do not fit,
 /// or an error of the device.
 pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, options: &AttentionOptions<'_>) -> Result<Tensor, AttentionError> {
-    let AttentionOptions { implementation, mask, scale, slopes, dropout } = *options;
+    let AttentionOptions { implementation, mask, scale, slopes, sinks, softcap, dropout } = *options;
     let dropout = dropout.filter(|dropout| dropout.probability > 0.0);
     implementation.check_dropout(dropout.map_or(0.0, |dropout| dropout.probability))?;
-    let sizes = sizes(q, k, v, slopes)?;
+    let sizes = sizes(q, k, v, [slopes, sinks])?;
     if (mask.rows(), mask.queries(), mask.keys()) != (sizes.rows, sizes.queries, sizes.keys) {
         return Err(AttentionError::Shape {
             what: format!(
@@ -71,11 +83,14 @@ pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, options: &AttentionOptions<
             advice: "make the mask of the batch that is computed",
         });
     }
-    if implementation != AttentionImplementation::Eager && crate::ops::cuda::serves(q) {
+    // The kernels do not have sinks and soft caps.
+    let plain = sinks.is_none() && softcap.is_none();
+    if implementation != AttentionImplementation::Eager && plain && crate::ops::cuda::serves(q) {
         return Ok(gpu::attend((q, k, v), slopes, mask, scale)?);
     }
     if implementation == AttentionImplementation::Eager || !q.device().is_cpu() {
-        return Ok(eager::eager((q, k, v), &mask.matrix(q.device())?, slopes, scale, dropout)?);
+        let form = eager::Form { slopes, sinks, softcap, scale, dropout };
+        return Ok(eager::eager((q, k, v), &mask.matrix(q.device())?, form)?);
     }
     // Scores of one block of 64 queries and 512 keys take 128 KB: together with their operands, a core's cache.
     let (pairs, block) = match implementation {
@@ -85,7 +100,9 @@ pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, options: &AttentionOptions<
         AttentionImplementation::FlashAttention2 => (Pairs::Rule(mask.clone()), (128, Some(128))),
         _ => (Pairs::Rule(mask.clone()), (64, None)),
     };
-    blockwise(q, k, v, slopes, Blockwise { sizes, pairs, scale, block, normalizers: OnceLock::new() })
+    let per_head = PerHead { slopes: slopes.is_some(), sinks: sinks.is_some() };
+    let call = Blockwise { sizes, pairs, scale, softcap, per_head, block, normalizers: OnceLock::new() };
+    blockwise(q, k, v, (slopes, sinks), call)
 }
 
 /// As [`attention`] by [`AttentionImplementation::FlexAttention`], with any function as the mask, and one that adds to
@@ -100,7 +117,7 @@ pub fn flex_attention(
     mask: &BlockMask,
     scale: f64,
 ) -> Result<Tensor, AttentionError> {
-    let sizes = sizes(q, k, v, None)?;
+    let sizes = sizes(q, k, v, [None, None])?;
     if !mask.fits(sizes.rows, sizes.heads, sizes.queries, sizes.keys) {
         return Err(AttentionError::Shape {
             what: format!("the block mask does not fit {sizes:?}"),
@@ -108,13 +125,19 @@ pub fn flex_attention(
         });
     }
     if !q.device().is_cpu() {
-        return Ok(eager::eager((q, k, v), &mask.dense(sizes.rows, sizes.heads, q.device())?, None, scale, None)?);
+        return Ok(eager::eager(
+            (q, k, v),
+            &mask.dense(sizes.rows, sizes.heads, q.device())?,
+            eager::Form::plain(scale),
+        )?);
     }
     let (pairs, block) = (Pairs::Table(mask.clone()), (flex::BLOCK, Some(flex::BLOCK)));
-    blockwise(q, k, v, None, Blockwise { sizes, pairs, scale, block, normalizers: OnceLock::new() })
+    let per_head = PerHead::default();
+    let call = Blockwise { sizes, pairs, scale, softcap: None, per_head, block, normalizers: OnceLock::new() };
+    blockwise(q, k, v, (None, None), call)
 }
 
-fn sizes(q: &Tensor, k: &Tensor, v: &Tensor, slopes: Option<&Tensor>) -> Result<Sizes, AttentionError> {
+fn sizes(q: &Tensor, k: &Tensor, v: &Tensor, per_head: [Option<&Tensor>; 2]) -> Result<Sizes, AttentionError> {
     let (rows, heads, queries, width) = q.dims4()?;
     let (_, kv_heads, keys, _) = k.dims4()?;
     let fits = k.dims() == [rows, kv_heads, keys, width]
@@ -122,13 +145,17 @@ fn sizes(q: &Tensor, k: &Tensor, v: &Tensor, slopes: Option<&Tensor>) -> Result<
         && kv_heads > 0
         && heads % kv_heads == 0
         && queries <= keys
-        && slopes.is_none_or(|slopes| slopes.dims() == [heads]);
+        && per_head.into_iter().flatten().all(|values| values.dims() == [heads]);
     if fits {
         return Ok(Sizes { rows, heads, kv_heads, queries, keys, width });
     }
-    let of_slopes = slopes.map_or(String::new(), |slopes| format!(", slopes {:?}", slopes.dims()));
+    let [slopes, sinks] = per_head;
+    let said = |name: &str, values: Option<&Tensor>| {
+        values.map_or(String::new(), |values| format!(", {name} {:?}", values.dims()))
+    };
+    let (slopes, sinks) = (said("slopes", slopes), said("sinks", sinks));
     Err(AttentionError::Shape {
-        what: format!("q {:?}, k {:?}, v {:?}{of_slopes} do not belong together", q.dims(), k.dims(), v.dims()),
+        what: format!("q {:?}, k {:?}, v {:?}{slopes}{sinks} do not belong together", q.dims(), k.dims(), v.dims()),
         advice: "give q [b, heads, s, d], k and v [b, kv_heads, t, d] with t >= s and kv_heads dividing heads",
     })
 }
@@ -137,12 +164,15 @@ fn blockwise(
     q: &Tensor,
     k: &Tensor,
     v: &Tensor,
-    slopes: Option<&Tensor>,
+    (slopes, sinks): (Option<&Tensor>, Option<&Tensor>),
     call: Blockwise,
 ) -> Result<Tensor, AttentionError> {
     let (q, call) = (q.contiguous()?, Arc::new(call));
-    Ok(match slopes {
-        None => q.apply_op3(&k.contiguous()?, &v.contiguous()?, Attend(call))?,
-        Some(slopes) => q.apply_op3(&Tensor::stack(&[k, v], 0)?, &slopes.contiguous()?, AttendWithSlopes(call))?,
-    })
+    let Some(given) = slopes.or(sinks) else {
+        return Ok(q.apply_op3(&k.contiguous()?, &v.contiguous()?, Attend(call))?);
+    };
+    let nothing = given.zeros_like()?;
+    let of = |values: Option<&Tensor>| values.unwrap_or(&nothing).to_dtype(given.dtype());
+    let per_head = Tensor::stack(&[of(slopes)?, of(sinks)?], 0)?;
+    Ok(q.apply_op3(&Tensor::stack(&[k, v], 0)?, &per_head, AttendPerHead(call))?)
 }

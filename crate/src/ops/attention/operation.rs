@@ -15,10 +15,19 @@ pub(super) struct Blockwise {
     pub(super) sizes: Sizes,
     pub(super) pairs: Pairs,
     pub(super) scale: f64,
+    pub(super) softcap: Option<f64>,
+    pub(super) per_head: PerHead,
     /// Queries and keys of one block.
     pub(super) block: (usize, Option<usize>),
     /// Two numbers for each query in the wide type, which the forward leaves for the backward.
     pub(super) normalizers: OnceLock<CpuStorage>,
+}
+
+/// Which numbers of heads a call has. They are the rows of one tensor `[2, heads]`.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct PerHead {
+    pub(super) slopes: bool,
+    pub(super) sinks: bool,
 }
 
 /// The two kinds of rules.
@@ -34,24 +43,26 @@ impl Blockwise {
     fn call<T: Wide, O>(
         &self,
         (q, k, v): (Operand<'_>, Operand<'_>, Operand<'_>),
-        slopes: Option<&[T]>,
+        per_head: Option<&[T]>,
         by_rule: impl FnOnce(Call<'_, T, AttentionMask>) -> Result<O>,
         by_table: impl FnOnce(Call<'_, T, BlockMask>) -> Result<O>,
     ) -> Result<O> {
         let Self { sizes, block, .. } = *self;
-        let scale = T::of(self.scale);
+        let (scale, softcap) = (T::of(self.scale), self.softcap.map(T::of));
+        let (slopes, sinks) = per_head.map(|values| values.split_at(sizes.heads)).unzip();
+        let (slopes, sinks) = (slopes.filter(|_| self.per_head.slopes), sinks.filter(|_| self.per_head.sinks));
         match &self.pairs {
-            Pairs::Rule(rule) => by_rule(Call { sizes, q, k, v, rule, scale, slopes, block }),
-            Pairs::Table(rule) => by_table(Call { sizes, q, k, v, rule, scale, slopes, block }),
+            Pairs::Rule(rule) => by_rule(Call { sizes, q, k, v, rule, scale, slopes, sinks, softcap, block }),
+            Pairs::Table(rule) => by_table(Call { sizes, q, k, v, rule, scale, slopes, sinks, softcap, block }),
         }
     }
 
     fn forward<T: Element>(
         &self,
         operands: (Operand<'_>, Operand<'_>, Operand<'_>),
-        slopes: Option<&[T::Wide]>,
+        per_head: Option<&[T::Wide]>,
     ) -> Result<(CpuStorage, Shape)> {
-        let (out, normalizers) = self.call(operands, slopes, |call| call.forward(), |call| call.forward())?;
+        let (out, normalizers) = self.call(operands, per_head, |call| call.forward(), |call| call.forward())?;
         // A second forward of one operation would give the same numbers.
         let _ = self.normalizers.set(T::Wide::storage(normalizers));
         let Sizes { rows, heads, queries, width, .. } = self.sizes;
@@ -64,11 +75,11 @@ impl Blockwise {
     }
 }
 
-/// Returns the slopes as the wide type of the operands.
-fn wide_slopes<W: Wide>(storage: &CpuStorage, layout: &Layout) -> Result<Vec<W>> {
+/// Returns the numbers of heads as the wide type of the operands.
+fn wide_per_head<W: Wide>(storage: &CpuStorage, layout: &Layout) -> Result<Vec<W>> {
     by_element!(storage, NAME, T => {
-        let slopes = slice::<T>(storage, layout, NAME)?;
-        Ok(slopes.iter().map(|slope| W::of(slope.wide().to_f64())).collect())
+        let values = slice::<T>(storage, layout, NAME)?;
+        Ok(values.iter().map(|value| W::of(value.wide().to_f64())).collect())
     })
 }
 
@@ -116,12 +127,12 @@ impl CustomOp3 for Attend {
     }
 }
 
-/// (q, k and v stacked, slopes) → the output. Stacked, because a custom operation has at most three arguments.
-pub(super) struct AttendWithSlopes(pub(super) Arc<Blockwise>);
+/// (q, k and v stacked, numbers of heads `[2, heads]`) → the output. Stacked, because a custom operation has at most three arguments.
+pub(super) struct AttendPerHead(pub(super) Arc<Blockwise>);
 
-impl CustomOp3 for AttendWithSlopes {
+impl CustomOp3 for AttendPerHead {
     fn name(&self) -> &'static str {
-        "attention-with-slopes"
+        "attention-per-head"
     }
 
     fn cpu_fwd(
@@ -134,10 +145,10 @@ impl CustomOp3 for AttendWithSlopes {
         l3: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
         by_element!(s1, NAME, T => {
-            let slopes = wide_slopes::<<T as Element>::Wide>(s3, l3)?;
+            let per_head = wide_per_head::<<T as Element>::Wide>(s3, l3)?;
             let (q, kv) = (widened::<T>(s1, l1, NAME)?, widened::<T>(s2, l2, NAME)?);
             let count = self.0.shapes().1.elem_count();
-            self.0.forward::<T>((operand(&q, 0), operand(&kv, 0), operand(&kv, count)), Some(&slopes))
+            self.0.forward::<T>((operand(&q, 0), operand(&kv, 0), operand(&kv, count)), Some(&per_head))
         })
     }
 
@@ -145,35 +156,36 @@ impl CustomOp3 for AttendWithSlopes {
         &self,
         q: &Tensor,
         kv: &Tensor,
-        slopes: &Tensor,
+        per_head: &Tensor,
         out: &Tensor,
         g: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
         let backward = AttendBackward::new(self.0.clone(), out, g)?;
-        let all = q.apply_op3_no_bwd(kv, slopes, &backward)?;
+        let all = q.apply_op3_no_bwd(kv, per_head, &backward)?;
         let count = q.elem_count();
-        let of_slopes = backward.of_slopes.get().cloned().unwrap_or_default();
-        let of_slopes = Tensor::from_vec(of_slopes, slopes.shape(), slopes.device())?.to_dtype(slopes.dtype())?;
+        let found = backward.of_per_head.get().cloned().unwrap_or_default();
+        let found = Tensor::from_vec(found, per_head.shape(), per_head.device())?.to_dtype(per_head.dtype())?;
         Ok((
             accumulate_grad(q, all.narrow(0, 0, count)?.reshape(q.shape())?)?,
             accumulate_grad(kv, all.narrow(0, count, kv.elem_count())?.reshape(kv.shape())?)?,
-            accumulate_grad(slopes, of_slopes)?,
+            accumulate_grad(per_head, found)?,
         ))
     }
 }
 
-/// (q, k, v) or (q, k and v, slopes) → the gradients of q, k and v one after another; that of the slopes stays here.
+/// (q, k, v) or (q, k and v, numbers of heads) → the gradients of q, k and v one after another; that of the numbers of
+/// heads stays here.
 struct AttendBackward {
     forward: Arc<Blockwise>,
     out: Tensor,
     g: Tensor,
-    of_slopes: OnceLock<Vec<f64>>,
+    of_per_head: OnceLock<Vec<f64>>,
 }
 
 impl AttendBackward {
     fn new(forward: Arc<Blockwise>, out: &Tensor, g: &Tensor) -> Result<Self> {
         let (out, g) = (out.detach().contiguous()?, g.contiguous()?);
-        Ok(Self { forward, out, g, of_slopes: OnceLock::new() })
+        Ok(Self { forward, out, g, of_per_head: OnceLock::new() })
     }
 }
 
@@ -198,12 +210,12 @@ impl CustomOp3 for AttendBackward {
         let Some(normalizers) = self.forward.normalizers.get() else {
             candle_core::bail!("attention: backward before forward")
         };
-        // With slopes, the second argument holds keys and values, and the third the slopes.
+        // With numbers of heads, the second argument holds keys and values, and they are the third.
         let stacked = l2.dims().len() == 5;
         by_element!(s1, NAME, T => {
             type W = <T as Element>::Wide;
             let (q, k) = (widened::<T>(s1, l1, NAME)?, widened::<T>(s2, l2, NAME)?);
-            let (v, slopes) = if stacked { (None, Some(wide_slopes::<W>(s3, l3)?)) } else { (Some(widened::<T>(s3, l3, NAME)?), None) };
+            let (v, per_head) = if stacked { (None, Some(wide_per_head::<W>(s3, l3)?)) } else { (Some(widened::<T>(s3, l3, NAME)?), None) };
             let v = match &v {
                 Some(v) => operand(v, 0),
                 None => operand(&k, self.forward.shapes().1.elem_count()),
@@ -219,11 +231,11 @@ impl CustomOp3 for AttendBackward {
             let operands = (operand(&q, 0), operand(&k, 0), v);
             let made = self.forward.call(
                 operands,
-                slopes.as_deref(),
+                per_head.as_deref(),
                 |call| call.backward(out, normalizers, g),
                 |call| call.backward(out, normalizers, g),
             )?;
-            let _ = self.of_slopes.set(made.slopes);
+            let _ = self.of_per_head.set(made.per_head);
             let mut all = made.q;
             all.extend_from_slice(&made.k);
             all.extend_from_slice(&made.v);

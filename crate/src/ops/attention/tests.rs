@@ -14,11 +14,24 @@ struct Case {
     /// q, then k and v, `[b, heads, tokens, d]`.
     shapes: [[usize; 4]; 2],
     slopes: bool,
+    sinks: bool,
+    softcap: Option<f64>,
 }
 
 fn case(name: &'static str, mask: AttentionMask, heads: (usize, usize), slopes: bool) -> Case {
     let (rows, queries, keys) = (mask.rows(), mask.queries(), mask.keys());
-    Case { name, mask, shapes: [[rows, heads.0, queries, 8], [rows, heads.1, keys, 8]], slopes }
+    let shapes = [[rows, heads.0, queries, 8], [rows, heads.1, keys, 8]];
+    Case { name, mask, shapes, slopes, sinks: false, softcap: None }
+}
+
+impl Case {
+    fn with_sinks(self) -> Self {
+        Self { sinks: true, ..self }
+    }
+
+    fn with_softcap(self, cap: f64) -> Self {
+        Self { softcap: Some(cap), ..self }
+    }
 }
 
 fn documents(rows: usize, keys: usize) -> Vec<Vec<u32>> {
@@ -70,6 +83,25 @@ fn cases() -> Vec<Case> {
             (4, 4),
             true,
         ),
+        case("sinks", causal(2, LONG), (4, 2), false).with_sinks(),
+        case(
+            "sinks, window, after cached tokens",
+            AttentionMask::causal(2, 5, 140).with_window(Some(9)),
+            (2, 1),
+            false,
+        )
+        .with_sinks(),
+        case("sinks and slopes, packed", causal(2, 90).with_documents(documents(2, 90)).unwrap(), (2, 2), true)
+            .with_sinks(),
+        case("capped", causal(2, LONG), (4, 2), false).with_softcap(0.7),
+        case(
+            "capped, padded right, in a window",
+            causal(3, 70).with_padding(vec![(0..70).map(|key| key < 60).collect(); 3]).unwrap().with_window(Some(19)),
+            (2, 1),
+            false,
+        )
+        .with_softcap(0.7),
+        case("capped, with sinks", causal(1, LONG), (2, 1), false).with_softcap(0.7).with_sinks(),
     ]
 }
 
@@ -81,12 +113,22 @@ impl Case {
         if self.slopes {
             shapes.push(("slopes", &heads));
         }
+        if self.sinks {
+            shapes.push(("sinks", &heads));
+        }
         Inputs::new(&shapes)
     }
 
     fn run(&self, implementation: AttentionImplementation, v: &[Tensor]) -> Result<Tensor> {
-        let options =
-            AttentionOptions { implementation, mask: &self.mask, scale: 0.35, slopes: v.get(3), dropout: None };
+        let options = AttentionOptions {
+            implementation,
+            mask: &self.mask,
+            scale: 0.35,
+            slopes: self.slopes.then(|| &v[3]),
+            sinks: self.sinks.then(|| &v[v.len() - 1]),
+            softcap: self.softcap,
+            dropout: None,
+        };
         Ok(attention(&v[0], &v[1], &v[2], &options)?)
     }
 }
@@ -123,6 +165,13 @@ fn every_implementation_agrees_with_finite_differences_and_in_half_precision() {
             let reference = |v: &[Tensor]| case.run(AttentionImplementation::Eager, v);
             agree(&case.inputs(), |v| case.run(implementation, v), reference);
         }
+        for case in [
+            case("small", mask.clone(), (2, 1), false).with_sinks(),
+            case("small", mask.clone(), (2, 1), false).with_softcap(0.7).with_sinks(),
+        ] {
+            let reference = |v: &[Tensor]| case.run(AttentionImplementation::Eager, v);
+            agree(&case.inputs(), |v| case.run(implementation, v), reference);
+        }
     }
 }
 
@@ -135,8 +184,15 @@ fn the_reference_is_attention_as_it_is_written_down() {
     let slopes = Tensor::new(&[0.25f64], &Device::Cpu).unwrap();
     let weight = (2.0 * 0.5 * 0.5 - 0.25f64).exp() / ((2.0 * 0.5 * 0.5 - 0.25f64).exp() + (-2.0 * 0.5f64).exp());
     for implementation in AttentionImplementation::ALL {
-        let options =
-            AttentionOptions { implementation, mask: &mask, scale: 0.5, slopes: Some(&slopes), dropout: None };
+        let options = AttentionOptions {
+            implementation,
+            mask: &mask,
+            scale: 0.5,
+            slopes: Some(&slopes),
+            sinks: None,
+            softcap: None,
+            dropout: None,
+        };
         let found = values(&attention(&q, &k, &v, &options).unwrap());
         close(&found, &[3.0, weight * 3.0 + (1.0 - weight) * 7.0], 1e-12, implementation.name());
     }
@@ -198,7 +254,8 @@ fn only_eager_drops_weights_and_by_its_seed() {
     let run = |implementation, seed| {
         let dropout = Some(Dropout { probability: 0.5, seed });
         let mask = &case.mask;
-        let options = AttentionOptions { implementation, mask, scale: 1.0, slopes: None, dropout };
+        let options =
+            AttentionOptions { implementation, mask, scale: 1.0, slopes: None, sinks: None, softcap: None, dropout };
         attention(&v[0], &v[1], &v[2], &options)
     };
     for implementation in FUSED {
@@ -223,6 +280,8 @@ fn case_without_dropout(case: &Case, v: &[Tensor]) -> Tensor {
         mask: &case.mask,
         scale: 1.0,
         slopes: None,
+        sinks: None,
+        softcap: None,
         dropout: None,
     };
     attention(&v[0], &v[1], &v[2], &options).unwrap()
@@ -246,6 +305,8 @@ fn operands_that_do_not_fit_are_refused() {
             mask: &mask,
             scale: 1.0,
             slopes: None,
+            sinks: None,
+            softcap: None,
             dropout: None,
         };
         let error = attention(&tensor(q), &tensor(k), &tensor(k), &options).unwrap_err();

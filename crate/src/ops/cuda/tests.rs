@@ -150,6 +150,8 @@ fn attention_on_a_gpu() {
                             mask,
                             scale: 1.0 / (width as f64).sqrt(),
                             slopes: alibi.then_some(&slopes),
+                            sinks: None,
+                            softcap: None,
                             dropout: None,
                         };
                         let out = attention(&v[0], &v[1], &v[2], &options)?;

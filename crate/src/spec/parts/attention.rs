@@ -3,12 +3,14 @@
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::declare::words_or_parts;
+use super::declare::{words, words_or_parts};
 use super::field::{Field, FieldKind, Reading};
-use super::{linear, norm, user};
+use super::{NormKind, linear, norm, user};
 use crate::spec::config::{ConfigError, ModelConfig};
 use crate::spec::initialization::InitRules;
-use crate::spec::{Cost, CostScope, Leaf, Mixer, MixerKind, Node, Part, PositionEmbedding, Role, UserPart};
+use crate::spec::{
+    Cost, CostScope, Init, Leaf, Mixer, MixerKind, Node, NormForm, Part, PositionEmbedding, Role, ScoreForm, UserPart,
+};
 
 /// Shapes of self-attention.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -36,6 +38,33 @@ impl AttentionKind {
     }
 }
 
+/// What the norms of queries and keys run over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum QkNormScope {
+    /// Each head, with the same factors for all of them.
+    Head,
+    /// The whole projection.
+    Width,
+    /// Each head, with factors of its own.
+    EachHead,
+}
+
+words!(QkNormScope { Head = "head", Width = "width", EachHead = "each_head" });
+
+pub(super) fn is_multi_head(config: &ModelConfig) -> bool {
+    config.attention == AttentionKind::MultiHead
+}
+
+pub(super) fn has_qk_norm(config: &ModelConfig) -> bool {
+    config.qk_norm && is_multi_head(config)
+}
+
+pub(super) fn has_qk_norm_and_rope(config: &ModelConfig) -> bool {
+    has_qk_norm(config) && matches!(config.position, PositionEmbedding::Rope(_))
+}
+
 /// Declares the fields.
 macro_rules! attention_fields {
     ($next:ident $($rest:tt)*) => { $next! { $($rest)*
@@ -60,12 +89,46 @@ macro_rules! attention_fields {
             /// How many tokens a query sees, itself included; null for all earlier ones.
             sliding_window: Option<usize> = None
                 => [attention::SLIDING_WINDOW, attention::USE_SLIDING_WINDOW, attention::MAX_WINDOW_LAYERS];
-            /// Whether queries and keys are normalized per head (RMSNorm over `head_dim`) before rotation.
-            qk_norm: bool = false, {
-                .by_layer().needs("attention_type: multi_head", |config| config.attention == AttentionKind::MultiHead)
+            /// Whether queries and keys are normalized.
+            qk_norm: bool = false, { .by_layer().needs("attention_type: multi_head", attention::is_multi_head) };
+            /// What their norms run over: each head (one vector of factors, or one for each head), or the whole width.
+            qk_norm_scope: QkNormScope = QkNormScope::Head, { .by_layer().needs("qk_norm: true", attention::has_qk_norm) };
+            /// Whether they are normalized after the rotation by position.
+            qk_norm_after_rope: bool = false, {
+                .by_layer().needs("qk_norm: true and position_embedding: rope", attention::has_qk_norm_and_rope)
+            };
+            /// Whether the norms of queries and keys have biases (LayerNorm only); null for norm_bias.
+            qk_norm_bias: Option<bool> = None, {
+                .by_layer().needs(
+                    "qk_norm: true and norm_type: layer_norm",
+                    |config| attention::has_qk_norm(config) && config.norm.kind == NormKind::LayerNorm,
+                )
             };
             /// Whether the attention projections have biases.
             attention_bias: bool = false, { .by_layer().always_written() };
+            /// Whether the output projection has a bias; null for attention_bias.
+            attention_output_bias: Option<bool> = None, {
+                .by_layer().needs("attention_type: multi_head", attention::is_multi_head)
+            };
+            /// Factor on the products of queries and keys; null for head_dim^-0.5.
+            attention_scale: Option<f64> = None, {
+                .by_layer().positive().exported(|config| config.attention_scale.is_some())
+                .needs("attention_type: multi_head", attention::is_multi_head)
+            };
+            /// Scores saturate at ± this number: cap · tanh(score / cap); null for no cap.
+            attention_softcap: Option<f64> = None, {
+                .by_layer().positive().exported(|config| config.attention_softcap.is_some())
+                .needs("attention_type: multi_head", attention::is_multi_head)
+            };
+            /// Whether each head has one more logit, which takes attention from all tokens (gpt-oss).
+            attention_sinks: bool = false, { .by_layer().needs("attention_type: multi_head", attention::is_multi_head) };
+            /// Whether the result of each head is multiplied by the sigmoid of a projection of x (Qwen3-Next).
+            attention_gate: bool = false, { .by_layer().needs("attention_type: multi_head", attention::is_multi_head) };
+            /// Queries, keys and values are clamped to ± this number; null for no clamp.
+            qkv_clip: Option<f64> = None, {
+                .by_layer().positive().exported(|config| config.qkv_clip.is_some())
+                .needs("attention_type: multi_head", attention::is_multi_head)
+            };
         }
     } };
 }
@@ -163,6 +226,12 @@ pub(in crate::spec) fn validate(config: &ModelConfig, fault: super::Fault<'_>) -
         let expected = format!("a divisor of num_attention_heads ({})", config.num_attention_heads);
         return Err(fault("num_key_value_heads", config.num_key_value_heads.to_string(), &expected));
     }
+    if config.attention_softcap.is_some() && matches!(config.position, PositionEmbedding::Alibi(_)) {
+        return Err(fault("attention_softcap", "set".to_owned(), "null where position_embedding is alibi"));
+    }
+    if config.qk_norm_after_rope && config.qk_norm_scope == QkNormScope::Width {
+        return Err(fault("qk_norm_scope", "width".to_owned(), "head or each_head where qk_norm_after_rope is true"));
+    }
     match config.attention {
         AttentionKind::MultiHead => Ok(()),
         AttentionKind::SingleHead if (config.num_attention_heads, config.head_dim) != (1, config.hidden_size) => {
@@ -198,13 +267,20 @@ pub(super) fn node(config: &ModelConfig, rules: &InitRules) -> Node {
                 head_dim: config.head_dim,
                 position,
                 window,
+                scores: scores(config),
                 dropout,
             },
             vec![
                 linear("query_linear", Role::Query, (hidden, queries), bias, rules),
                 linear("key_linear", Role::Key, (hidden, keys), bias, rules),
                 linear("value_linear", Role::Value, (hidden, keys), bias, rules),
-                linear("output_linear", Role::Output, (queries, hidden), bias, rules),
+                linear(
+                    "output_linear",
+                    Role::Output,
+                    (queries, hidden),
+                    config.attention_output_bias.unwrap_or(bias),
+                    rules,
+                ),
             ],
         ),
         AttentionKind::SingleHead => (
@@ -215,11 +291,21 @@ pub(super) fn node(config: &ModelConfig, rules: &InitRules) -> Node {
             ],
         ),
     };
-    if config.qk_norm && config.attention == AttentionKind::MultiHead {
-        children.push(norm::node("q_norm", Role::QueryNorm, config, config.head_dim));
-        children.push(norm::node("k_norm", Role::KeyNorm, config, config.head_dim));
+    if config.attention_gate && is_multi_head(config) {
+        children.push(linear("gate_linear", Role::AttentionGate, (hidden, queries), bias, rules));
     }
-    if let PositionEmbedding::Alibi(alibi) = &config.position {
+    if has_qk_norm(config) {
+        let norm = |name, role, heads| Node::leaf(name, role, Leaf::Norm(qk_norm(config, heads)));
+        children.push(norm("q_norm", Role::QueryNorm, config.num_attention_heads));
+        children.push(norm("k_norm", Role::KeyNorm, config.num_key_value_heads));
+    }
+    if config.attention_sinks && is_multi_head(config) {
+        let sinks = Leaf::Tensor { name: "sinks", shape: vec![config.num_attention_heads], init: Init::Zeros };
+        children.push(Node::leaf("", Role::Sinks, sinks));
+    }
+    if let PositionEmbedding::Alibi(alibi) = &config.position
+        && alibi.slopes.is_stored()
+    {
         // Named by the attention part itself: the leaf adds no segment of its own.
         let slopes = Leaf::AlibiSlopes {
             name: config.attention.slopes_name(),
@@ -230,6 +316,29 @@ pub(super) fn node(config: &ModelConfig, rules: &InitRules) -> Node {
         children.push(Node::leaf("", Role::Slopes, slopes));
     }
     Node::new("attention", Part::Mixer(mixer), children)
+}
+
+/// What happens to queries, keys and scores besides norms and positions.
+fn scores(config: &ModelConfig) -> ScoreForm {
+    ScoreForm {
+        scale: config.attention_scale.unwrap_or_else(|| 1.0 / (config.head_dim as f64).sqrt()),
+        softcap: config.attention_softcap,
+        clip: config.qkv_clip,
+        norm_scope: config.qk_norm_scope,
+        norm_after_rope: config.qk_norm_after_rope,
+    }
+}
+
+/// The norm of queries or keys of this many heads.
+pub(crate) fn qk_norm(config: &ModelConfig, heads: usize) -> NormForm {
+    let (dim, heads) = match config.qk_norm_scope {
+        QkNormScope::Head => (config.head_dim, None),
+        QkNormScope::Width => (heads * config.head_dim, None),
+        QkNormScope::EachHead => (config.head_dim, Some(heads)),
+    };
+    let form = norm::form(config, dim);
+    let bias = config.qk_norm_bias.unwrap_or(form.bias) && form.kind == NormKind::LayerNorm && form.weight;
+    NormForm { heads, bias, ..form }
 }
 
 /// Adds the pairs of tokens, what a cache keeps, and what attention leaves for backward.

@@ -37,6 +37,7 @@ field_values! {
     f64, Number, |fields, name| fields.number(name);
     Option<f64>, OptionalNumber, |fields, name| Ok(fields.number(name)?.map(Some));
     bool, Flag, |fields, name| fields.truth(name);
+    Option<bool>, OptionalFlag, |fields, name| Ok(fields.truth(name)?.map(Some));
     Option<u32>, Id, |fields, name| Ok(fields.id(name)?.map(Some));
 }
 

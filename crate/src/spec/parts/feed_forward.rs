@@ -22,6 +22,8 @@ pub enum Activation {
     /// GELU with Φ approximated by tanh.
     #[serde(rename = "gelu_pytorch_tanh")]
     GeluTanh,
+    /// max(x, 0)² (So et al. 2021).
+    Relu2,
 }
 
 /// The kinds of feed-forward parts.
@@ -38,7 +40,7 @@ pub enum FeedForwardKind {
 
 words_or_parts!(FeedForwardKind in MixerKind::FeedForward { Mlp = "mlp" });
 
-words!(Activation { Silu = "silu", Relu = "relu", Gelu = "gelu", GeluTanh = "gelu_pytorch_tanh" });
+words!(Activation { Silu = "silu", Relu = "relu", Gelu = "gelu", GeluTanh = "gelu_pytorch_tanh", Relu2 = "relu2" });
 
 /// Declares the fields.
 macro_rules! feed_forward_fields {

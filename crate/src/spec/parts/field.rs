@@ -21,6 +21,8 @@ pub enum FieldKind {
     OptionalNumber,
     /// True or false.
     Flag,
+    /// True or false, or null.
+    OptionalFlag,
     /// One of these words.
     Word(&'static [&'static str]),
     /// One of these words, or the name of a user's part.
@@ -43,7 +45,7 @@ impl FieldKind {
         match self {
             FieldKind::Size | FieldKind::OptionalSize => "int",
             FieldKind::Number | FieldKind::OptionalNumber => "float",
-            FieldKind::Flag => "bool",
+            FieldKind::Flag | FieldKind::OptionalFlag => "bool",
             FieldKind::Word(_) => "choices",
             FieldKind::WordOrPart(_) => "choices or part",
             FieldKind::WordOrList(_) => "choices or list",
@@ -63,6 +65,7 @@ impl FieldKind {
             | FieldKind::Number
             | FieldKind::OptionalNumber
             | FieldKind::Flag
+            | FieldKind::OptionalFlag
             | FieldKind::Object
             | FieldKind::List
             | FieldKind::Id
@@ -79,6 +82,7 @@ impl std::fmt::Display for FieldKind {
             FieldKind::Number => f.write_str("number"),
             FieldKind::OptionalNumber => f.write_str("number or null"),
             FieldKind::Flag => f.write_str("true or false"),
+            FieldKind::OptionalFlag => f.write_str("true or false, or null"),
             FieldKind::Word(words) => f.write_str(&words.join(", ")),
             FieldKind::WordOrPart(words) => write!(f, "{}, or the name of a part of your own", words.join(", ")),
             FieldKind::WordOrList(words) => write!(f, "{}, or a list", words.join(", ")),

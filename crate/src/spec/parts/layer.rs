@@ -4,11 +4,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use super::field::{Field, FieldKind, Reading, dropped};
-use super::{attention, feed_forward, norm};
+use super::{NormPlacement, attention, feed_forward, norm};
 use crate::spec::config::{ConfigError, ModelConfig};
 use crate::spec::fields::Fields;
 use crate::spec::initialization::InitRules;
-use crate::spec::{Architecture, Branch, Cost, CostScope, Node, Part, Role, user_part};
+use crate::spec::{Architecture, Branch, Cost, CostScope, Node, NormPosition, Part, Role, Wiring, user_part};
 
 /// A run of equal layers in a stack whose layers are not all equal.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -29,6 +29,12 @@ macro_rules! layer_fields {
             num_hidden_layers: usize = 0, { .required().always_written().exported(|_| true) };
             /// Runs of layers that differ, in order, together `num_hidden_layers`; empty if all layers are alike.
             layers: Vec<LayerRun> = Vec::new() => [layer::LAYERS];
+            /// Whether attention and feed-forward part read the same residual stream and are added together.
+            parallel_layers: bool = false, { .by_layer().needs("feedforward: true", |config| config.feedforward) };
+            /// Whether parallel parts share one norm.
+            shared_norm: bool = false, { .by_layer().needs("parallel_layers: true", |config| config.parallel_layers) };
+            /// Factor on what each part of a layer adds to the residual stream.
+            residual_multiplier: f64 = 1.0, { .by_layer().positive().exported(|config| config.residual_multiplier != 1.0) };
         }
     } };
 }
@@ -132,23 +138,35 @@ pub(in crate::spec) fn complete(config: &mut ModelConfig) {
 
 /// One layer. Depth-dependent constants are those of the whole `model`, all else is the layer's own.
 pub(in crate::spec) fn node(model: &ModelConfig, config: &ModelConfig, rules: &InitRules) -> Node {
-    let branch = Branch {
-        norm: config.placement.position(),
-        residual_scale: config.placement.residual_scale(model.num_hidden_layers),
-        dropout: config.dropout.layer,
-        residual_dropout: config.dropout.residual,
+    let branch = |norms: [(&str, Role); 2], position: NormPosition, mixer: Node| {
+        let form = Branch {
+            norm: position,
+            residual_scale: config.placement.residual_scale(model.num_hidden_layers),
+            scale: config.residual_multiplier,
+            dropout: config.dropout.layer,
+            residual_dropout: config.dropout.residual,
+        };
+        let norms = match position {
+            NormPosition::Input | NormPosition::Sum | NormPosition::Output => &norms[..1],
+            NormPosition::Sandwich => &norms[..],
+            NormPosition::Shared => &[],
+        };
+        let norms = norms.iter().map(|(name, role)| norm::node(name, *role, config, config.hidden_size));
+        Node::new("", Part::Branch(form), norms.chain([mixer]).collect())
     };
-    let branch = |name, role, mixer| {
-        Node::new("", Part::Branch(branch), vec![norm::node(name, role, config, config.hidden_size), mixer])
-    };
-    let mut branches = vec![branch("norm1", Role::AttentionNorm, attention::node(config, rules))];
+    let position = config.placement.position();
+    let norms = [("norm1", Role::AttentionNorm), ("post_norm1", Role::AttentionPostNorm)];
+    let mut branches = vec![branch(norms, position, attention::node(config, rules))];
     if config.feedforward {
-        branches.push(branch("norm2", Role::FeedForwardNorm, feed_forward::node(config, rules)));
+        let norms = [("norm2", Role::FeedForwardNorm), ("post_norm2", Role::FeedForwardPostNorm)];
+        let position = if config.shared_norm { NormPosition::Shared } else { position };
+        branches.push(branch(norms, position, feed_forward::node(config, rules)));
     }
-    Node::new("", Part::Layer, branches)
+    let wiring = if config.parallel_layers { Wiring::Parallel } else { Wiring::Sequential };
+    Node::new("", Part::Layer(wiring), branches)
 }
 
-/// Checks how many layers there are.
+/// Checks how many layers there are, and how their parts are wired.
 pub(in crate::spec) fn validate(config: &ModelConfig, fault: super::Fault<'_>) -> Result<(), ConfigError> {
     if config.num_hidden_layers > 10_000 {
         return Err(fault("num_hidden_layers", config.num_hidden_layers.to_string(), "a number from 1 to 10000"));
@@ -157,6 +175,10 @@ pub(in crate::spec) fn validate(config: &ModelConfig, fault: super::Fault<'_>) -
     if !config.layers.is_empty() && runs != config.num_hidden_layers {
         let expected = format!("as many layers as num_hidden_layers ({})", config.num_hidden_layers);
         return Err(fault("layers", format!("{runs} layers"), &expected));
+    }
+    if config.parallel_layers && config.placement != NormPlacement::Pre {
+        let expected = "pre: the parts of parallel layers are normalized before them alone";
+        return Err(fault("norm_placement", config.placement.name().to_owned(), expected));
     }
     Ok(())
 }

@@ -2,7 +2,7 @@
 //! [`ModelConfig`], reading and writing of config.json, the arguments of projects and the printed reference are made of
 //! these declarations.
 
-pub(super) mod attention;
+pub(crate) mod attention;
 mod declare;
 mod dropout;
 pub(super) mod embedding;
@@ -12,20 +12,24 @@ mod frequencies;
 pub(super) mod head;
 pub(super) mod layer;
 mod model;
-pub(super) mod norm;
+pub(crate) mod norm;
 mod position;
 mod rope;
 pub(super) mod user;
 
-pub use attention::AttentionKind;
+pub use attention::{AttentionKind, QkNormScope};
 pub use dropout::Dropouts;
 pub use feed_forward::{Activation, FeedForwardKind};
 pub use field::{Field, FieldKind};
 pub(super) use field::{Reading, dropped};
+pub use frequencies::Frequencies;
 pub use layer::LayerRun;
 pub(super) use norm::deepnet_beta;
-pub use norm::{NormConfig, NormKind, NormPlacement};
-pub use position::{AlibiConfig, AlibiSlopes, PositionEmbedding, RopeConfig, RopeScaling};
+pub use norm::{NormConfig, NormForm, NormKind, NormPlacement};
+pub use position::{
+    AlibiConfig, AlibiSlopes, LongRopeScaling, PositionEmbedding, RopeConfig, RopeScaling, YarnScaling,
+};
+pub(crate) use rope::rope_fields;
 
 use attention::attention_fields;
 use declare::model_config;
@@ -99,6 +103,8 @@ pub(super) fn validate(config: &ModelConfig, fault: Fault<'_>) -> Result<(), Con
     }
     attention::validate(config, fault)?;
     position::validate(config, fault)?;
+    norm::validate(config, fault)?;
+    embedding::validate(config, fault)?;
     layer::validate(config, fault)?;
     user_part::validate(config, fault)?;
     for field in fields() {

@@ -51,19 +51,42 @@ impl PositionEmbedding {
 pub struct RopeConfig {
     /// Base θ of the geometric frequency series.
     pub theta: f64,
-    /// Stretching of low frequencies for long contexts.
+    /// The share of a head's dimensions that is rotated, from the first on; the others stay as they are.
+    pub partial: f64,
+    /// Stretching of frequencies for long contexts.
     pub scaling: Option<RopeScaling>,
+    /// β of Llama 4's attention temperature: queries are multiplied by 1 + β ln(1 + ⌊position / original⌋), `original`
+    /// being the context length of the original training.
+    pub query_scaling_beta: Option<f64>,
 }
 
 impl RopeConfig {
-    /// θ = 10,000, frequencies as they are.
-    pub const PLAIN: Self = Self { theta: 10_000.0, scaling: None };
+    /// θ = 10,000, whole heads, frequencies as they are.
+    pub const PLAIN: Self = Self { theta: 10_000.0, partial: 1.0, scaling: None, query_scaling_beta: None };
+
+    /// Returns how many of a head's dimensions are rotated.
+    pub fn rotated_dim(&self, head_dim: usize) -> usize {
+        (head_dim as f64 * self.partial) as usize
+    }
 }
 
-/// Ways to stretch rotary frequencies.
+/// Ways to stretch rotary frequencies, as transformers defines them. `max_positions` is the model's
+/// `max_position_embeddings`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum RopeScaling {
+    /// Every frequency is divided by `factor` (position interpolation, Chen et al. 2023).
+    Linear {
+        /// The division.
+        factor: f64,
+    },
+    /// Texts of more than `max_positions` tokens raise θ (dynamic NTK).
+    Dynamic {
+        /// Growth of θ.
+        factor: f64,
+        /// The length from which on it grows, in tokens.
+        max_positions: usize,
+    },
     /// Llama 3.1's rule: wavelengths beyond `original / low` are divided by `factor`, those within
     /// `original / high` stay, and those between are blended linearly in original/wavelength.
     Llama3 {
@@ -76,6 +99,50 @@ pub enum RopeScaling {
         /// Context length of the original training, in tokens.
         original_max_position_embeddings: usize,
     },
+    /// YaRN (Peng et al. 2023): low frequencies are divided by the factor, high ones stay, those between are blended.
+    Yarn(YarnScaling),
+    /// LongRoPE (Ding et al. 2024): a division for each frequency, one list for short texts and one for long ones.
+    LongRope(LongRopeScaling),
+}
+
+/// Parameters of [`RopeScaling::Yarn`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct YarnScaling {
+    /// Division of the low frequencies; `None` for max_positions / original.
+    pub factor: Option<f64>,
+    /// Context length of the original training, in tokens.
+    pub original_max_position_embeddings: usize,
+    /// Rotations within the original context above which a frequency stays; 32 unless given.
+    pub beta_fast: Option<f64>,
+    /// Rotations below which it is divided; 1 unless given.
+    pub beta_slow: Option<f64>,
+    /// Factor on cosines and sines; follows from the others unless given.
+    pub attention_factor: Option<f64>,
+    /// DeepSeek's numerator of that factor.
+    pub mscale: Option<f64>,
+    /// DeepSeek's denominator of that factor.
+    pub mscale_all_dim: Option<f64>,
+    /// Whether the bounds of the blend are whole numbers of dimensions; true unless given.
+    pub truncate: Option<bool>,
+    /// The model's longest sequence, in tokens.
+    pub max_positions: usize,
+}
+
+/// Parameters of [`RopeScaling::LongRope`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LongRopeScaling {
+    /// Divisions of the frequencies in texts up to the original context length.
+    pub short_factor: Vec<f64>,
+    /// Those of longer texts.
+    pub long_factor: Vec<f64>,
+    /// Context length of the original training, in tokens.
+    pub original_max_position_embeddings: usize,
+    /// Stretching of the context, from which the factor on cosines and sines follows; `None` for max_positions / original.
+    pub factor: Option<f64>,
+    /// Factor on cosines and sines; follows from `factor` unless given.
+    pub attention_factor: Option<f64>,
+    /// The model's longest sequence, in tokens.
+    pub max_positions: usize,
 }
 
 /// Attention with linear biases (Press et al. 2022): slope_h · (k − q) is added to the scaled score of query q and key k.
@@ -98,23 +165,47 @@ pub enum AlibiSlopes {
     Alternate,
     /// ½ for every head.
     Half,
+    /// 2^(−8(i+1)/H) where H is a power of 2, else the slopes of the next lower power of 2, and between them those of the
+    /// next higher one, as in BLOOM and MPT. They are constants: no parameter is stored.
+    Geometric,
 }
 
-words!(AlibiSlopes { Standard = "standard", Alternate = "alternate", Half = "half" });
+words!(AlibiSlopes { Standard = "standard", Alternate = "alternate", Half = "half", Geometric = "geometric" });
 
 impl AlibiSlopes {
     /// Returns the slopes of `heads` heads.
     pub fn values(self, heads: usize) -> Vec<f32> {
+        if self == AlibiSlopes::Geometric {
+            return geometric_slopes(heads);
+        }
         let exponent = |head: usize| if heads > 1 { 7.0 * head as f64 / (heads - 1) as f64 } else { 0.0 };
         (0..heads)
             .map(|head| match self {
                 AlibiSlopes::Standard => (-exponent(head)).exp2() as f32,
                 AlibiSlopes::Alternate if 2 * head >= heads && heads > 1 => 0.0,
                 AlibiSlopes::Alternate => (-1.0 - exponent(head)).exp2() as f32,
-                AlibiSlopes::Half => 0.5,
+                AlibiSlopes::Half | AlibiSlopes::Geometric => 0.5,
             })
             .collect()
     }
+
+    /// Returns whether a model stores them as a parameter.
+    pub fn is_stored(self) -> bool {
+        match self {
+            AlibiSlopes::Standard | AlibiSlopes::Alternate | AlibiSlopes::Half => true,
+            AlibiSlopes::Geometric => false,
+        }
+    }
+}
+
+/// The slopes of the paper (Press et al. 2022, section 3): for a power of 2, 2^(−8/H), 2^(−16/H), … For other numbers of
+/// heads, those of the next lower power of 2, then every second one of the next higher power.
+fn geometric_slopes(heads: usize) -> Vec<f32> {
+    let lower = if heads.is_power_of_two() { heads } else { heads.next_power_of_two() / 2 };
+    let slope = |step: usize, of: usize| (-8.0 * step as f64 / of as f64).exp2() as f32;
+    let own = (1..=lower).map(|step| slope(step, lower));
+    let more = (0..heads - lower).map(|index| slope(2 * index + 1, 2 * lower));
+    own.chain(more).collect()
 }
 
 /// Declares the fields.
@@ -167,12 +258,12 @@ pub(super) const POSITION_EMBEDDING: Field = Field::new(
 
 pub(super) const ROPE_PARAMETERS: Field = Field::new(
     "rope_parameters",
-    "Rotary parameters: rope_theta, and with rope_type llama3 factor, low_freq_factor, high_freq_factor and \
-     original_max_position_embeddings",
+    "Rotary parameters: rope_theta, rope_type (default, linear, dynamic, yarn, longrope or llama3) with the parameters of \
+     that type, and partial_rotary_factor",
     FieldKind::Object,
     |reading, config| {
         if let PositionEmbedding::Rope(rope) = &mut config.position {
-            *rope = rope_from(reading.fields)?;
+            *rope = rope_from(reading.fields, config.max_position_embeddings)?;
         }
         Ok(())
     },
@@ -242,19 +333,25 @@ fn has_alibi(config: &ModelConfig) -> bool {
 
 /// Checks rotary and added positions against the sizes that they need.
 pub(in crate::spec) fn validate(config: &ModelConfig, fault: super::Fault<'_>) -> Result<(), ConfigError> {
+    if let PositionEmbedding::Alibi(AlibiConfig { slopes: AlibiSlopes::Geometric, trainable: true }) = config.position {
+        let expected = "false where alibi_slopes is geometric: these slopes are constants, not parameters";
+        return Err(fault("alibi_trainable", "true".to_owned(), expected));
+    }
     match &config.position {
         PositionEmbedding::Rope(rope) => {
-            if !config.head_dim.is_multiple_of(2) {
+            let rotated = rope.rotated_dim(config.head_dim);
+            if rope.partial == 1.0 && !rotated.is_multiple_of(2) {
                 return Err(fault("head_dim", config.head_dim.to_string(), "an even number (rotary halves)"));
             }
-            if let Some(RopeScaling::Llama3 { factor, low_freq_factor, high_freq_factor, .. }) = &rope.scaling
-                && !(*factor >= 1.0 && *low_freq_factor > 0.0 && high_freq_factor > low_freq_factor)
-            {
-                let found =
-                    format!("factor {factor}, low_freq_factor {low_freq_factor}, high_freq_factor {high_freq_factor}");
-                let expected = "factor ≥ 1 and 0 < low_freq_factor < high_freq_factor";
-                return Err(fault("rope_parameters", found, expected));
+            if rotated == 0 || !rotated.is_multiple_of(2) || rotated > config.head_dim {
+                let found = format!("{}, which rotates {rotated} of {} dimensions", rope.partial, config.head_dim);
+                return Err(fault(
+                    "partial_rotary_factor",
+                    found,
+                    "a share above 0 and up to 1 that rotates an even number",
+                ));
             }
+            super::rope::validate(rope, rotated, fault)?;
             if !(rope.theta.is_finite() && rope.theta > 0.0) {
                 return Err(fault("rope_theta", rope.theta.to_string(), "a positive number"));
             }
@@ -300,5 +397,7 @@ mod tests {
         close(AlibiSlopes::Standard.values(8), &[1.0, 0.5, 0.25, 0.125, 0.0625, 0.03125, 0.015625, 0.0078125]);
         close(AlibiSlopes::Standard.values(1), &[1.0]);
         close(AlibiSlopes::Half.values(1), &[0.5]);
+        close(AlibiSlopes::Geometric.values(4), &[0.25, 0.0625, 0.015625, 0.00390625]);
+        close(AlibiSlopes::Geometric.values(6), &[0.25, 0.0625, 0.015625, 0.00390625, 0.5, 0.125]);
     }
 }

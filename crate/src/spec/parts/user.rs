@@ -3,7 +3,8 @@
 use super::{attention, linear};
 use crate::spec::initialization::InitRules;
 use crate::spec::{
-    Cost, CostScope, Leaf, Mixer, MixerKind, ModelConfig, Node, ParameterForm, Part, Role, UserMixer, UserPart,
+    Cost, CostScope, Leaf, Mixer, MixerKind, ModelConfig, Node, NormForm, ParameterForm, Part, Role, UserMixer,
+    UserPart,
 };
 
 /// Returns the part with its parameters. A configuration that the part does not take was refused by `validate`.
@@ -17,7 +18,7 @@ pub(super) fn node(name: &str, part: UserPart, config: &ModelConfig, rules: &Ini
             }
             node
         }
-        ParameterForm::RmsNorm { dim, eps } => Node::leaf(parameter.name, role, Leaf::RmsNorm { dim, eps }),
+        ParameterForm::RmsNorm { dim, eps } => Node::leaf(parameter.name, role, Leaf::Norm(NormForm::rms(dim, eps))),
         ParameterForm::Tensor { shape } => {
             let init = parameter.init.unwrap_or(crate::spec::Init::Zeros);
             // Named by the leaf itself: it adds no segment of its own.
