@@ -39,6 +39,7 @@ const MODELS: &[Model] = &[
     ("sinks", "mixes", "sinks", &[]),
     ("geometric", "mixes", "geometric", &[]),
     ("longrope", "mixes", "longrope", &[]),
+    ("delta_net", "mixes", "delta_net", &[]),
 ];
 
 const SMALL: &[(&str, i64)] =

@@ -47,7 +47,7 @@ MODELS = {
     # The parts of other families.
     **{
         name: (FIXTURES / "mixes", name, [])
-        for name in ("sandwich", "parallel", "two_norms", "output_norm", "sinks", "geometric", "longrope")
+        for name in ("sandwich", "parallel", "two_norms", "output_norm", "sinks", "geometric", "longrope", "delta_net")
     },
 }
 DROPPING = {"causal_lm_small", "deepnet_layer_norm", "learned_positions"}

@@ -63,7 +63,11 @@ pub(super) struct Any {
     pub(super) softcap: bool,
     pub(super) sinks: bool,
     pub(super) tempered: bool,
+    pub(super) delta_net: bool,
+    /// Attention proper, which reads keys and values.
+    pub(super) softmax: bool,
     pub(super) relu2: bool,
+    pub(super) xielu: bool,
     pub(super) rope: bool,
     pub(super) alibi: bool,
     pub(super) window: bool,
@@ -175,7 +179,7 @@ impl Blueprint {
             window: runs.iter().all(|(_, own)| own.sliding_window == config.sliding_window),
         };
         let any = Any {
-            rms_norm: has_norm("RMSNorm"),
+            rms_norm: has_norm("RMSNorm") || attentions.iter().any(|kind| kind.delta_net),
             layer_norm: norms.iter().any(|norm| norm.eps == NormKind::LayerNorm.eps_field()),
             offset_rms_norm: has_norm("OffsetRMSNorm"),
             offset_layer_norm: has_norm("OffsetLayerNorm"),
@@ -186,6 +190,9 @@ impl Blueprint {
             softcap: attentions.iter().any(|kind| kind.softcap),
             sinks: attentions.iter().any(|kind| kind.sinks),
             tempered: attentions.iter().any(|kind| kind.tempered),
+            delta_net: attentions.iter().any(|kind| kind.delta_net),
+            softmax: attentions.iter().any(|kind| !kind.delta_net) || own_attentions().next().is_some(),
+            xielu: feedforwards.iter().any(|part: &FeedForward| part.activation == Activation::Xielu),
             relu2: feedforwards.iter().any(|part: &FeedForward| part.activation == Activation::Relu2),
             rope: !rotations.is_empty(),
             alibi,
@@ -194,7 +201,7 @@ impl Blueprint {
             positions: !rotations.is_empty()
                 || matches!(config.position, PositionEmbedding::Sinusoidal | PositionEmbedding::Learned),
             distances: alibi || (window && !shared.window),
-            multi_head: attentions.iter().any(|kind| !kind.single_head) || own_attentions().next().is_some(),
+            multi_head: attentions.iter().any(|kind| !kind.single_head && !kind.delta_net) || own_attentions().next().is_some(),
         };
         let plain_causal = !alibi && !window && !attentions.iter().any(|kind| kind.softcap || kind.sinks);
         Self {
@@ -276,6 +283,7 @@ pub(super) fn parts_in_words(config: &ModelConfig) -> String {
                 Activation::Relu => "ReLU",
                 Activation::Gelu | Activation::GeluTanh => "GELU",
                 Activation::Relu2 => "squared ReLU",
+                Activation::Xielu => "xIELU",
             };
             if part.gated { format!("gated {function}") } else { function.to_owned() }
         });

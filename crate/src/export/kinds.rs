@@ -94,6 +94,8 @@ pub(super) struct Attention {
     pub(super) name: String,
     pub(super) doc: String,
     pub(super) single_head: bool,
+    /// Linear attention with a state, of which the rest says nothing.
+    pub(super) delta_net: bool,
     pub(super) grouped: bool,
     pub(super) bias: bool,
     pub(super) output_bias: bool,
@@ -115,6 +117,9 @@ pub(super) struct Attention {
 impl Attention {
     pub(super) fn of(config: &ModelConfig) -> Self {
         let single_head = config.attention == AttentionKind::SingleHead;
+        if config.attention == AttentionKind::GatedDeltaNet {
+            return Self::delta_net();
+        }
         let alibi = match &config.position {
             PositionEmbedding::Alibi(alibi) => Some(Alibi {
                 parameter: config.attention.slopes_name(),
@@ -132,6 +137,7 @@ impl Attention {
             name: String::new(),
             doc: String::new(),
             single_head,
+            delta_net: false,
             grouped: config.num_key_value_heads != config.num_attention_heads,
             bias: config.attention_bias,
             output_bias: config.attention_output_bias.unwrap_or(config.attention_bias),
@@ -157,7 +163,36 @@ impl Attention {
         kind
     }
 
+    fn delta_net() -> Self {
+        let doc = "The state S of each head forgets by α = exp(−exp(decay_log) softplus(decay x + decay_bias)) and is \
+                   corrected by β (v − Sᵀ k) (gated DeltaNet, arXiv:2412.06464); queries, keys and values pass a causal \
+                   convolution; norm(Sᵀ q / sqrt(d)) · silu(gate x) is projected.";
+        Self {
+            name: String::new(),
+            doc: doc.to_owned(),
+            single_head: false,
+            delta_net: true,
+            grouped: false,
+            bias: false,
+            output_bias: false,
+            qk_norm: None,
+            rope: false,
+            alibi: None,
+            window: false,
+            scale: false,
+            softcap: false,
+            sinks: false,
+            gate: false,
+            clip: false,
+            tempered: false,
+            dropout: false,
+        }
+    }
+
     pub(super) fn words(&self) -> Vec<&'static str> {
+        if self.delta_net {
+            return vec!["DeltaNet"];
+        }
         let mut words = Vec::new();
         let mut add = |holds: bool, word| words.extend(holds.then_some(word));
         add(self.single_head, "SingleHead");
@@ -237,7 +272,11 @@ impl FeedForward {
     pub(super) fn of(config: &ModelConfig) -> Self {
         let activation = config.activation;
         let short = match activation {
-            Activation::Silu | Activation::Relu | Activation::Gelu | Activation::Relu2 => activation.name(),
+            Activation::Silu
+            | Activation::Relu
+            | Activation::Gelu
+            | Activation::Relu2
+            | Activation::Xielu => activation.name(),
             Activation::GeluTanh => Activation::Gelu.name(),
         };
         let doc = if config.gated {
@@ -262,6 +301,7 @@ impl FeedForward {
             Activation::Gelu => "Gelu",
             Activation::GeluTanh => "TanhGelu",
             Activation::Relu2 => "Relu2",
+            Activation::Xielu => "Xielu",
         };
         vec![if self.gated { "Gated" } else { "Plain" }, activation]
     }
@@ -274,6 +314,8 @@ pub(super) struct Layer {
     pub(super) doc: String,
     pub(super) norm: Norm,
     pub(super) attention: String,
+    /// The name of attention in the layer.
+    pub(super) attention_name: &'static str,
     pub(super) feedforward: Option<String>,
     /// Whether they are users' parts, whose types are written with their paths.
     pub(super) own_attention: bool,
@@ -329,6 +371,10 @@ impl Layer {
             doc: doc + ".",
             norm: Norm::of_layer(config),
             attention,
+            attention_name: match config.attention {
+                AttentionKind::GatedDeltaNet => "linear_attention",
+                AttentionKind::MultiHead | AttentionKind::SingleHead | AttentionKind::User(_) => "attention",
+            },
             feedforward,
             own_attention: config.attention.user_part().is_some(),
             own_feedforward: config.feed_forward_kind.user_part().is_some(),

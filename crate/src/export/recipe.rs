@@ -35,6 +35,10 @@ fn usual_table(role: Option<Role>) -> Option<Distribution> {
         | Role::Output
         | Role::QueryKey
         | Role::AttentionGate
+        | Role::Beta
+        | Role::Decay
+        | Role::ShortConvolution
+        | Role::ValueNorm
         | Role::QueryNorm
         | Role::KeyNorm
         | Role::Slopes
@@ -42,6 +46,7 @@ fn usual_table(role: Option<Role>) -> Option<Distribution> {
         | Role::Gate
         | Role::Up
         | Role::Down
+        | Role::ActivationShape
         | Role::EmbeddingNorm
         | Role::AttentionNorm
         | Role::AttentionPostNorm

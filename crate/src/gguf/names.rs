@@ -26,7 +26,16 @@ pub(super) fn gguf_name(row: &TensorRow) -> Option<ParamPath> {
         Role::FeedForwardPostNorm => (true, "post_ffw_norm"),
         Role::Sinks => (true, "attn_sinks"),
         Role::EmbeddingNorm => (false, "token_embd_norm"),
-        Role::PositionEmbedding | Role::QueryKey | Role::AttentionGate | Role::Slopes | Role::User(_) => return None,
+        Role::PositionEmbedding
+        | Role::QueryKey
+        | Role::AttentionGate
+        | Role::Beta
+        | Role::Decay
+        | Role::ShortConvolution
+        | Role::ValueNorm
+        | Role::ActivationShape
+        | Role::Slopes
+        | Role::User(_) => return None,
     };
     let parameter = row.path.last();
     Some(match in_layer {

@@ -157,7 +157,7 @@ impl CausalLm {
     fn run(
         &self,
         batch: &Batch,
-        cache: Option<&mut KvCache>,
+        mut cache: Option<&mut KvCache>,
         dropout: Option<Dropout>,
         observe: &mut dyn FnMut(usize, &Tensor),
     ) -> Result<Tensor, ModelError> {
@@ -165,7 +165,10 @@ impl CausalLm {
         self.check(batch, past_len)?;
         let context = Context::new(&self.shared, batch, past_len, &self.device, self.attention, dropout)?;
         let x = self.encode(batch, past_len, &context)?;
-        let mut x = self.stack.forward(x, &context, cache, observe).map_err(interrupted_first)?;
+        let mut x = self.stack.forward(x, &context, cache.as_deref_mut(), observe).map_err(interrupted_first)?;
+        if let Some(cache) = cache {
+            cache.advance(batch.dims().1);
+        }
         if let Some(norm) = &self.final_norm {
             x = norm.forward(&x)?;
         }

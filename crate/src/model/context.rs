@@ -1,6 +1,6 @@
 //! What every layer of one forward pass shares.
 
-use candle_core::{Device, Result};
+use candle_core::{Device, Result, Tensor};
 
 use super::parts::dropout::Dropout;
 use super::parts::mask;
@@ -71,7 +71,7 @@ impl SharedInputs {
             | Part::Layers
             | Part::Layer(_)
             | Part::Branch(_)
-            | Part::Mixer(Mixer::GatedFeedForward { .. } | Mixer::FeedForward { .. })
+            | Part::Mixer(Mixer::GatedDeltaNet(_) | Mixer::GatedFeedForward { .. } | Mixer::FeedForward { .. })
             | Part::Leaf(_) => None,
         };
         if let Some((window, dropout)) = attention {
@@ -91,6 +91,36 @@ pub(super) struct Context {
     pub(super) attention: AttentionImplementation,
     /// Set during training of models with dropout.
     pub(super) dropout: Option<Dropout>,
+    /// What linear attention has to know of the batch.
+    pub(super) rows: RowForm,
+}
+
+/// Padding and documents of a batch, for parts that read tokens one after another.
+#[derive(Debug, Default)]
+pub(super) struct RowForm {
+    /// `[batch, seq, 1]`: 1 for real tokens and 0 for padding, in float32; `None` without padding.
+    pub(super) real: Option<Tensor>,
+    /// For each row, where its documents begin; empty if each row is one text.
+    pub(super) starts: Vec<Vec<usize>>,
+}
+
+impl RowForm {
+    fn of(batch: &Batch, past_len: usize, device: &Device) -> Result<Self> {
+        let (rows, seq) = batch.dims();
+        if let Some(mask) = &batch.attention_mask {
+            let real: Vec<f32> = mask.iter().flatten().map(|&bit| if bit == 0 { 0.0 } else { 1.0 }).collect();
+            let padded = real.contains(&0.0);
+            let real = padded.then(|| Tensor::from_vec(real, (rows, seq, 1), device)).transpose()?;
+            return Ok(Self { real, starts: Vec::new() });
+        }
+        let positions = batch.position_ids.as_deref().filter(|_| past_len == 0).unwrap_or_default();
+        let starts_of = |row: &Vec<u32>| -> Vec<usize> {
+            let begins = |at: &usize| *at == 0 || row[*at] != row[*at - 1].wrapping_add(1);
+            (0..row.len()).filter(begins).collect()
+        };
+        let starts: Vec<Vec<usize>> = positions.iter().map(starts_of).collect();
+        Ok(Self { real: None, starts: if starts.iter().any(|row| row.len() > 1) { starts } else { Vec::new() } })
+    }
 }
 
 impl Context {
@@ -116,6 +146,7 @@ impl Context {
             masks: shared.windows.iter().map(mask).collect(),
             attention,
             dropout,
+            rows: RowForm::of(batch, past_len, device)?,
         })
     }
 

@@ -1,11 +1,20 @@
-//! Keys and values of the tokens seen so far.
+//! What layers keep of the tokens seen so far.
 
 use candle_core::{Result, Tensor};
 
-/// One (keys, values) pair per layer, each `[batch, kv_heads, seen, head_dim]`, keys already rotated.
+/// For each layer, keys and values of all tokens, or a state that does not grow.
 #[derive(Clone, Debug, Default)]
 pub struct KvCache {
-    layers: Vec<Option<(Tensor, Tensor)>>,
+    past_len: usize,
+    layers: Vec<Option<Kept>>,
+}
+
+#[derive(Clone, Debug)]
+enum Kept {
+    /// Each `[batch, kv_heads, seen, head_dim]`, keys already rotated.
+    KeysAndValues(Tensor, Tensor),
+    /// What linear attention goes on from.
+    State(Vec<Tensor>),
 }
 
 impl KvCache {
@@ -16,21 +25,43 @@ impl KvCache {
 
     /// Tokens seen so far.
     pub fn past_len(&self) -> usize {
-        self.layers.first().and_then(Option::as_ref).and_then(|(keys, _)| keys.dim(2).ok()).unwrap_or(0)
+        self.past_len
+    }
+
+    /// Counts tokens that all layers have seen.
+    pub(super) fn advance(&mut self, tokens: usize) {
+        self.past_len += tokens;
     }
 
     /// Appends the new tokens' keys and values of a layer and returns all of them.
     pub(super) fn extend(&mut self, layer: usize, keys: Tensor, values: Tensor) -> Result<(Tensor, Tensor)> {
+        let all = match self.place(layer).take() {
+            Some(Kept::KeysAndValues(old_keys, old_values)) => {
+                (Tensor::cat(&[old_keys, keys], 2)?, Tensor::cat(&[old_values, values], 2)?)
+            }
+            Some(Kept::State(_)) | None => (keys, values),
+        };
+        *self.place(layer) = Some(Kept::KeysAndValues(all.0.clone(), all.1.clone()));
+        Ok(all)
+    }
+
+    /// Returns the state of a layer, if it has one.
+    pub(super) fn state(&mut self, layer: usize) -> Option<&[Tensor]> {
+        match self.place(layer) {
+            Some(Kept::State(state)) => Some(state),
+            Some(Kept::KeysAndValues(..)) | None => None,
+        }
+    }
+
+    /// Replaces the state of a layer.
+    pub(super) fn set_state(&mut self, layer: usize, state: Vec<Tensor>) {
+        *self.place(layer) = Some(Kept::State(state));
+    }
+
+    fn place(&mut self, layer: usize) -> &mut Option<Kept> {
         if self.layers.len() <= layer {
             self.layers.resize(layer + 1, None);
         }
-        let all = match self.layers[layer].take() {
-            None => (keys, values),
-            Some((old_keys, old_values)) => {
-                (Tensor::cat(&[old_keys, keys], 2)?, Tensor::cat(&[old_values, values], 2)?)
-            }
-        };
-        self.layers[layer] = Some(all.clone());
-        Ok(all)
+        &mut self.layers[layer]
     }
 }

@@ -120,6 +120,9 @@ impl<'a> StreamedLm<'a> {
             Ok::<_, ModelError>(())
         };
         read_ahead(self.layers, |index| self.layer(index), work)?;
+        if let Some(cache) = cache {
+            cache.advance(batch.dims().1);
+        }
         self.logits(&x)
     }
 

@@ -11,6 +11,7 @@ mod checkpoint;
 mod collect;
 mod cross_entropy;
 pub(crate) mod cuda;
+mod delta_rule;
 mod dots;
 mod element;
 mod embedding;
@@ -35,6 +36,7 @@ pub use attention::{
 pub use checkpoint::{backward_from, checkpointed};
 pub use collect::{Gradients, collected};
 pub use cross_entropy::{LossAndGradients, linear_cross_entropy, linear_cross_entropy_gradients};
+pub use delta_rule::{causal_convolution, gated_delta_rule, softplus, unit_triangular_inverse};
 pub use embedding::embedding;
 pub use gate::{GateActivation, gated};
 pub use gated_linear::{gated_linear, linear_heads};

@@ -33,6 +33,13 @@ pub enum Init {
         /// Largest absolute value.
         bound: f64,
     },
+    /// The logarithm of a number that is uniform between `low` and `high`.
+    LogUniform {
+        /// Smallest number.
+        low: f64,
+        /// Largest number.
+        high: f64,
+    },
     /// The slopes of ALiBi, one for each head.
     Slopes(AlibiSlopes),
 }
@@ -46,6 +53,7 @@ impl std::fmt::Display for Init {
             Init::Normal { std, .. } => write!(f, "normal σ={std:.4}"),
             Init::TruncatedNormal { std, bound } => write!(f, "truncated normal σ={std:.4} |x|≤{bound:.3}"),
             Init::Uniform { bound } => write!(f, "uniform |x|≤{bound:.4}"),
+            Init::LogUniform { low, high } => write!(f, "ln of uniform {low} to {high}"),
             Init::Slopes(slopes) => write!(f, "{} slopes", slopes.name()),
         }
     }

@@ -8,7 +8,7 @@ use super::{Init, ModelConfig, Role};
 
 /// How a new model's parameters are drawn.
 ///
-/// Rules see pseudo-names: `attn.query`, `attn.key`, `attn.value`, `attn.gate`, `attn.output`, `ff.up_proj`, `ff.gate_proj`,
+/// Rules see pseudo-names: `attn.query`, `attn.key`, `attn.value`, `attn.gate`, `attn.beta`, `attn.decay`, `attn.output`, `ff.up_proj`, `ff.gate_proj`,
 /// `ff.down_proj`, `embedding`, `positions` (a learned table of them) and `lm_head`, each followed by `.weight` or
 /// `.bias`. A parameter that no rule matches is drawn as PyTorch would: linear weights and biases U(±1/sqrt(inputs)),
 /// embeddings N(0, 1); learned positions as GPT-2's, N(0, 0.02²). Norms start at one (their biases at zero) and ALiBi
@@ -122,7 +122,7 @@ impl Initialization {
         match self {
             Initialization::Llama => vec![
                 rule(r"bias", Distribution::Zeros),
-                rule(r"ff\.up_proj|attn\.(query|key|value|gate)", truncated(range)),
+                rule(r"ff\.up_proj|attn\.(query|key|value|gate|beta|decay)", truncated(range)),
                 rule(r"ff\.(gate|down)_proj|attn\.output", truncated(range / (2.0 * layers as f64).sqrt())),
                 rule(r"lm_head", Distribution::TruncatedNormal { std: head_std, bound: 3.0 * head_std }),
                 rule(r"embedding", Distribution::Normal { std: embedding_std }),

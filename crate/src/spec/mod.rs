@@ -37,9 +37,9 @@ pub use initialization::{Distribution, InitRule, Initialization};
 pub use json::parse_json;
 pub use part::{Branch, Leaf, LocalParam, Mixer, NormPosition, ParamKind, Part, ScoreForm, UserMixer, Wiring};
 pub use parts::{
-    Activation, AlibiConfig, AlibiSlopes, AttentionKind, Dropouts, FeedForwardKind, Field, FieldKind, Frequencies,
-    LayerRun, LongRopeScaling, ModelConfig, NormConfig, NormForm, NormKind, NormPlacement, PositionEmbedding,
-    QkNormScope, RopeConfig, RopeScaling, YarnScaling,
+    Activation, AlibiConfig, AlibiSlopes, AttentionKind, DeltaNetSizes, Dropouts, FeedForwardKind, Field, FieldKind,
+    Frequencies, LayerRun, LongRopeScaling, ModelConfig, NormConfig, NormForm, NormKind, NormPlacement,
+    PositionEmbedding, QkNormScope, RopeConfig, RopeScaling, YarnScaling,
 };
 pub use path::ParamPath;
 pub use quantization::{Quantization, QuantizationGroup};

@@ -1,7 +1,8 @@
 //! The parts a model is made of. Each parameter's shape and initialization is written here, once.
 
 use super::{
-    Activation, AlibiSlopes, DType, Init, ModelConfig, NormForm, PositionEmbedding, QkNormScope, Scheme, UserPart,
+    Activation, AlibiSlopes, DType, DeltaNetSizes, Init, ModelConfig, NormForm, PositionEmbedding, QkNormScope, Scheme,
+    UserPart,
 };
 
 /// One kind of node in a model's tree. Containers carry hyper-parameters; only [`Leaf`] nodes own parameters.
@@ -109,6 +110,10 @@ pub enum Mixer {
         /// Dropout of the attention weights.
         dropout: f64,
     },
+    /// Gated DeltaNet (Yang et al. 2024). Queries, keys and values pass a causal convolution of each channel and SiLU; the
+    /// state S of a head becomes α S (I − β k kᵀ) + β v kᵀ with α = exp(−exp(decay_log) softplus(decay x + decay_bias)),
+    /// β = σ(beta x) and q, k of length 1; the result norm(S q / sqrt(key_dim)) · silu(gate x) is projected.
+    GatedDeltaNet(DeltaNetSizes),
     /// down(dropout(activation(gate x) · up x)) (Shazeer 2020).
     GatedFeedForward {
         /// The function on the gate.

@@ -21,6 +21,14 @@ pub enum Role {
     Output,
     /// The input of the sigmoid that gates the result of attention.
     AttentionGate,
+    /// Makes the strength of a correction of the state, of linear attention.
+    Beta,
+    /// Makes or shapes how fast the state is forgotten, of linear attention.
+    Decay,
+    /// A convolution over the last tokens, of each channel.
+    ShortConvolution,
+    /// Normalizes what each head reads.
+    ValueNorm,
     /// x W xᵀ: queries and keys of a single head in one. Used transposed.
     QueryKey,
     /// Normalizes queries.
@@ -35,6 +43,8 @@ pub enum Role {
     Up,
     /// The down projection, out of the width of the feed-forward part.
     Down,
+    /// Shapes the function inside the feed-forward part.
+    ActivationShape,
     /// One more logit for each head, which takes attention from all tokens.
     Sinks,
     /// The norm after the embeddings.
@@ -98,12 +108,18 @@ impl Role {
             | Role::Output
             | Role::QueryKey
             | Role::AttentionGate
+            | Role::Beta
+            | Role::Decay
+            | Role::ShortConvolution
             | Role::Slopes
             | Role::Sinks
             | Role::User(MixerKind::Attention) => RoleGroup::Attention,
-            Role::Gate | Role::Up | Role::Down | Role::User(MixerKind::FeedForward) => RoleGroup::FeedForward,
+            Role::Gate | Role::Up | Role::Down | Role::ActivationShape | Role::User(MixerKind::FeedForward) => {
+                RoleGroup::FeedForward
+            },
             Role::QueryNorm
             | Role::KeyNorm
+            | Role::ValueNorm
             | Role::EmbeddingNorm
             | Role::AttentionNorm
             | Role::AttentionPostNorm
@@ -125,6 +141,10 @@ impl Role {
             Role::Output => "attn.output",
             Role::QueryKey => "attn.query_key",
             Role::AttentionGate => "attn.gate",
+            Role::Beta => "attn.beta",
+            Role::Decay => "attn.decay",
+            // Its weight is drawn as PyTorch would.
+            Role::ShortConvolution => "convolution",
             Role::Gate => "ff.gate_proj",
             Role::Up | Role::User(MixerKind::FeedForward) => "ff.up_proj",
             Role::Down => "ff.down_proj",
@@ -132,12 +152,14 @@ impl Role {
             // Rules do not apply to them.
             Role::QueryNorm
             | Role::KeyNorm
+            | Role::ValueNorm
             | Role::EmbeddingNorm
             | Role::AttentionNorm
             | Role::AttentionPostNorm
             | Role::FeedForwardNorm
             | Role::FeedForwardPostNorm
             | Role::FinalNorm => "norm",
+            Role::ActivationShape => "activation",
             Role::Slopes => "slopes",
             Role::Sinks => "sinks",
         }

@@ -27,6 +27,7 @@ const MODELING: &[(&str, &str)] = &[
     ("alibi.py", include_str!("alibi.py.jinja")),
     ("mask.py", include_str!("mask.py.jinja")),
     ("attention.py", include_str!("attention.py.jinja")),
+    ("gated_delta_net.py", include_str!("gated_delta_net.py.jinja")),
     ("feed_forward.py", include_str!("feed_forward.py.jinja")),
     ("own_parts.py", include_str!("own_parts.py.jinja")),
     ("layer.py", include_str!("layer.py.jinja")),
@@ -53,6 +54,7 @@ pub fn python(config: &ModelConfig) -> Result<Vec<SourceFile>, ExportError> {
     let math = !["plain", "any"].contains(&blueprint.rope_kind)
         || blueprint.rope_types.iter().any(|kind| ["yarn", "longrope", "llama3"].contains(&kind.as_str()))
         || config.scale_embedding
+        || blueprint.any.xielu
         || sinusoidal
         || recipe.iter().flat_map(|group| &group.lines).any(|line| line.contains("math."));
     let mut encoded = "The embedding of the ids".to_owned();
@@ -110,6 +112,19 @@ pub fn python(config: &ModelConfig) -> Result<Vec<SourceFile>, ExportError> {
             let draw = format!("module.{0}.copy_({1}(len(module.{0})))", alibi.parameter, alibi.function);
             Some(json!({ "test": format!("isinstance(module, {})", kind.name), "lines": [draw] }))
         }))
+        .chain(blueprint.feedforwards.iter().filter(|part| part.activation == Activation::Xielu).map(|part| {
+            let lines = ["module.xielu_alpha_p.fill_(math.log(math.expm1(0.8)))", "module.xielu_alpha_n.fill_(math.log(math.expm1(0.3)))"];
+            json!({ "test": format!("isinstance(module, {})", part.name), "lines": lines })
+        }))
+        .chain(blueprint.attentions.iter().filter(|kind| kind.delta_net).map(|kind| {
+            let lines = [
+                "nn.init.ones_(module.decay_bias)",
+                "module.decay_log.uniform_(0.01, 16).log_()",
+                "for convolution in (module.query_conv, module.key_conv, module.value_conv):",
+                "    nn.init.uniform_(convolution.weight, -(module.kernel**-0.5), module.kernel**-0.5)",
+            ];
+            json!({ "test": format!("isinstance(module, {})", kind.name), "lines": lines })
+        }))
         .chain(blueprint.attentions.iter().filter(|kind| kind.sinks).map(|kind| {
             json!({ "test": format!("isinstance(module, {})", kind.name), "lines": ["nn.init.zeros_(module.sinks)"] })
         }))
@@ -124,8 +139,9 @@ pub fn python(config: &ModelConfig) -> Result<Vec<SourceFile>, ExportError> {
                 Activation::Gelu => ("F.gelu", ""),
                 Activation::GeluTanh => ("F.gelu", ", approximate=\"tanh\""),
                 Activation::Relu2 => ("relu2", ""),
+                Activation::Xielu => ("xielu", ", self.xielu_alpha_p, self.xielu_alpha_n"),
             };
-            with(part, json!({ "python": function, "python_more": more }))
+            with(part, json!({ "python": function, "python_more": more, "xielu": part.activation == Activation::Xielu }))
         })
         .collect();
     let layer_name = |kind: usize| blueprint.layers[kind].name.as_str();

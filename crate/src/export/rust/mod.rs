@@ -19,6 +19,7 @@ const FILES: &[(&str, &str)] = &[
     ("src/embedding.rs", include_str!("embedding.rs.jinja")),
     ("src/layer.rs", include_str!("layer.rs.jinja")),
     ("src/attention.rs", include_str!("attention.rs.jinja")),
+    ("src/gated_delta_net.rs", include_str!("gated_delta_net.rs.jinja")),
     ("src/feedforward.rs", include_str!("feed_forward.rs.jinja")),
     ("src/part.rs", include_str!("part.rs.jinja")),
     ("src/norm.rs", include_str!("norm.rs.jinja")),
@@ -52,8 +53,9 @@ pub fn rust(config: &ModelConfig, name: &str) -> Result<Vec<SourceFile>, ExportE
                 Activation::Gelu => "gelu_erf",
                 Activation::GeluTanh => "gelu",
                 Activation::Relu2 => "relu",
+                Activation::Xielu => "xielu",
             };
-            with(part, json!({ "method": method, "squared": part.activation == Activation::Relu2 }))
+            with(part, json!({ "method": method, "squared": part.activation == Activation::Relu2, "xielu": part.activation == Activation::Xielu }))
         })
         .collect();
     // What only training or generation asks for is not read.
@@ -91,7 +93,8 @@ pub fn rust(config: &ModelConfig, name: &str) -> Result<Vec<SourceFile>, ExportE
             blueprint.attentions.iter().any(|kind| kind.alibi.as_ref().is_some_and(|alibi| !alibi.stored))
         }
         "src/feedforward.rs" => !blueprint.feedforwards.is_empty(),
-        "src/attention.rs" => !blueprint.attentions.is_empty(),
+        "src/attention.rs" => blueprint.attentions.iter().any(|kind| !kind.delta_net),
+        "src/gated_delta_net.rs" => blueprint.any.delta_net,
         "src/part.rs" => !own_modules.is_empty(),
         _ => true,
     };

@@ -35,6 +35,9 @@ impl InitialWeights {
         if let Init::Uniform { bound } = init {
             return (0..elements).map(|_| (random.random_range(-1.0..1.0) * bound) as f32).collect();
         }
+        if let Init::LogUniform { low, high } = init {
+            return (0..elements).map(|_| random.random_range(low..high).ln() as f32).collect();
+        }
         let mut normal = move || -> f64 { StandardNormal.sample(&mut random) };
         match init {
             Init::Zeros => vec![0.0; elements],
@@ -60,7 +63,7 @@ impl InitialWeights {
                 .collect(),
             Init::Slopes(slopes) => slopes.values(elements),
             // Drawn above.
-            Init::Uniform { .. } => Vec::new(),
+            Init::Uniform { .. } | Init::LogUniform { .. } => Vec::new(),
         }
     }
 }

@@ -6,33 +6,48 @@ use candle_nn::VarBuilder;
 use crate::model::context::Context;
 use crate::model::parts::dropout::{Site, dropped};
 use crate::model::parts::linear::Linear;
-use crate::ops::{GateActivation, gated, gated_linear};
+use crate::ops::{GateActivation, gated, gated_linear, softplus};
 use crate::spec::{Activation, Mixer, Node, Role};
 
 /// The part of a layer that computes each token by itself.
 #[derive(Clone, Debug)]
 pub(in crate::model) enum FeedForward {
     /// down(dropout(activation(gate x) · up x)).
-    Gated { gate: Linear, up: Linear, down: Linear, activation: Activation, dropout: f64 },
+    Gated { gate: Linear, up: Linear, down: Linear, function: Function, dropout: f64 },
     /// second(activation(dropout(first x))).
-    Plain { first: Linear, second: Linear, activation: Activation, dropout: f64 },
+    Plain { first: Linear, second: Linear, function: Function, dropout: f64 },
+}
+
+/// The function inside, with the numbers that it trains.
+#[derive(Clone, Debug)]
+pub(in crate::model) struct Function {
+    activation: Activation,
+    /// xIELU's, `[1]` each.
+    alphas: Option<(Tensor, Tensor)>,
 }
 
 impl FeedForward {
     pub(in crate::model) fn load(node: &Node, mixer: &Mixer, vb: &VarBuilder) -> Result<Self> {
         let linear = |role| crate::model::parts::layer::linear(node, role, vb);
+        let function = |activation| -> Result<Function> {
+            let alphas = (activation == Activation::Xielu).then(|| {
+                Ok::<_, candle_core::Error>((vb.get(1, "xielu_alpha_p")?, vb.get(1, "xielu_alpha_n")?))
+            });
+            Ok(Function { activation, alphas: alphas.transpose()? })
+        };
         match *mixer {
             Mixer::GatedFeedForward { activation, dropout } => Ok(Self::Gated {
                 gate: linear(Role::Gate)?,
                 up: linear(Role::Up)?,
                 down: linear(Role::Down)?,
-                activation,
+                function: function(activation)?,
                 dropout,
             }),
             Mixer::FeedForward { activation, dropout } => {
-                Ok(Self::Plain { first: linear(Role::Up)?, second: linear(Role::Down)?, activation, dropout })
+                let (first, second) = (linear(Role::Up)?, linear(Role::Down)?);
+                Ok(Self::Plain { first, second, function: function(activation)?, dropout })
             }
-            Mixer::Attention { .. } | Mixer::SingleHeadAttention { .. } | Mixer::User(_) => {
+            Mixer::Attention { .. } | Mixer::SingleHeadAttention { .. } | Mixer::GatedDeltaNet(_) | Mixer::User(_) => {
                 candle_core::bail!("`{}` is not a feed-forward part", node.name)
             }
         }
@@ -42,16 +57,16 @@ impl FeedForward {
     pub(in crate::model) fn forward(&self, x: &Tensor, context: &Context, layer: usize) -> Result<Tensor> {
         let inside = |x: Tensor, p: f64| dropped(context.dropout, x, p, layer, Site::FeedForwardInside);
         match self {
-            FeedForward::Gated { gate, up, down, activation, dropout } => {
-                let product = match (gate_activation(*activation), gate.plain(), up.plain()) {
+            FeedForward::Gated { gate, up, down, function, dropout } => {
+                let product = match (gate_activation(function.activation), gate.plain(), up.plain()) {
                     (Some(activation), Some(gate), Some(up)) => gated_linear(x, gate, up, activation)?,
                     (Some(activation), ..) => gated(&gate.forward(x)?, &up.forward(x)?, activation)?,
-                    (None, ..) => (activate(&gate.forward(x)?, *activation)? * up.forward(x)?)?,
+                    (None, ..) => (function.apply(&gate.forward(x)?)? * up.forward(x)?)?,
                 };
                 down.forward(&inside(product, *dropout)?)
             }
-            FeedForward::Plain { first, second, activation, dropout } => {
-                second.forward(&activate(&inside(first.forward(x)?, *dropout)?, *activation)?)
+            FeedForward::Plain { first, second, function, dropout } => {
+                second.forward(&function.apply(&inside(first.forward(x)?, *dropout)?)?)
             }
         }
     }
@@ -74,16 +89,31 @@ fn gate_activation(activation: Activation) -> Option<GateActivation> {
         Activation::Relu => Some(GateActivation::Relu),
         Activation::Gelu => Some(GateActivation::Gelu),
         Activation::GeluTanh => Some(GateActivation::GeluTanh),
-        Activation::Relu2 => None,
+        Activation::Relu2 | Activation::Xielu => None,
     }
 }
 
-fn activate(x: &Tensor, activation: Activation) -> Result<Tensor> {
-    match activation {
-        Activation::Silu => x.silu(),
-        Activation::Relu => x.relu(),
-        Activation::Gelu => x.gelu_erf(),
-        Activation::GeluTanh => x.gelu(),
-        Activation::Relu2 => x.relu()?.sqr(),
+impl Function {
+    fn apply(&self, x: &Tensor) -> Result<Tensor> {
+        match (self.activation, &self.alphas) {
+            (Activation::Xielu, Some((positive, negative))) => xielu(x, positive, negative),
+            (Activation::Xielu, None) => candle_core::bail!("xIELU lacks its numbers"),
+            (Activation::Silu, _) => x.silu(),
+            (Activation::Relu, _) => x.relu(),
+            (Activation::Gelu, _) => x.gelu_erf(),
+            (Activation::GeluTanh, _) => x.gelu(),
+            (Activation::Relu2, _) => x.relu()?.sqr(),
+        }
     }
+}
+
+/// α_p x² + x / 2 above zero, α_n (e^min(x, −1e-6) − 1 − x) + x / 2 elsewhere: the bound is that of the published function.
+fn xielu(x: &Tensor, positive: &Tensor, negative: &Tensor) -> Result<Tensor> {
+    let positive = softplus(positive)?;
+    let negative = (softplus(negative)? + 0.5)?;
+    let above = x.gt(0.0)?.to_dtype(x.dtype())?;
+    let below = (1.0 - &above)?;
+    let grown = x.relu()?.sqr()?.broadcast_mul(&positive)?;
+    let sunk = ((x.minimum(-1e-6)?.exp()? - 1.0)? - x)?.broadcast_mul(&negative)?;
+    (grown * above)? + (sunk * below)? + (x * 0.5)?
 }

@@ -8,6 +8,7 @@ use crate::model::kv_cache::KvCache;
 use crate::model::parts::attention::Attention;
 use crate::model::parts::dropout::Site;
 use crate::model::parts::feed_forward::FeedForward;
+use crate::model::parts::gated_delta_net::GatedDeltaNet;
 use crate::model::parts::linear::Linear;
 use crate::model::parts::user::UserModule;
 use crate::spec::{self, MixerKind, Node, Part, Role, Scheme};
@@ -16,6 +17,7 @@ use crate::spec::{self, MixerKind, Node, Part, Role, Scheme};
 #[derive(Clone, Debug)]
 pub(in crate::model) enum Mixer {
     Attention(Attention),
+    GatedDeltaNet(GatedDeltaNet),
     FeedForward(FeedForward),
     User(UserModule),
 }
@@ -27,6 +29,7 @@ impl Mixer {
             spec::Mixer::Attention { .. } | spec::Mixer::SingleHeadAttention { .. } => {
                 Attention::load(node, mixer, vb).map(Self::Attention)
             }
+            spec::Mixer::GatedDeltaNet(sizes) => GatedDeltaNet::load(node, *sizes, vb).map(Self::GatedDeltaNet),
             spec::Mixer::GatedFeedForward { .. } | spec::Mixer::FeedForward { .. } => {
                 FeedForward::load(node, mixer, vb).map(Self::FeedForward)
             }
@@ -37,7 +40,7 @@ impl Mixer {
     /// What it replaces in its layer.
     fn mixer_kind(&self) -> MixerKind {
         match self {
-            Mixer::Attention(_) => MixerKind::Attention,
+            Mixer::Attention(_) | Mixer::GatedDeltaNet(_) => MixerKind::Attention,
             Mixer::FeedForward(_) => MixerKind::FeedForward,
             Mixer::User(module) => module.mixer_kind(),
         }
@@ -69,6 +72,7 @@ impl Mixer {
     ) -> Result<Tensor> {
         match self {
             Mixer::Attention(attention) => attention.forward(x, context, layer, cache),
+            Mixer::GatedDeltaNet(delta_net) => delta_net.forward(x, context, layer, cache),
             Mixer::FeedForward(feed_forward) => feed_forward.forward(x, context, layer),
             Mixer::User(module) => module.forward(x, context, layer, cache),
         }
@@ -78,6 +82,7 @@ impl Mixer {
     pub(in crate::model) fn round(&mut self, scheme: Scheme) {
         let linears = match self {
             Mixer::Attention(attention) => attention.linears_mut(),
+            Mixer::GatedDeltaNet(delta_net) => delta_net.linears_mut(),
             Mixer::FeedForward(feed_forward) => feed_forward.linears_mut(),
             Mixer::User(module) => return module.round(scheme),
         };
@@ -87,6 +92,7 @@ impl Mixer {
     pub(in crate::model) fn stream(&mut self) {
         let linears = match self {
             Mixer::Attention(attention) => attention.linears_mut(),
+            Mixer::GatedDeltaNet(delta_net) => delta_net.linears_mut(),
             Mixer::FeedForward(feed_forward) => feed_forward.linears_mut(),
             // Users' parts keep their own layers.
             Mixer::User(_) => Vec::new(),

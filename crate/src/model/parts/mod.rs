@@ -4,6 +4,7 @@ pub(super) mod attention;
 pub(super) mod dropout;
 pub(super) mod embedding;
 pub(super) mod feed_forward;
+pub(super) mod gated_delta_net;
 pub(super) mod head;
 pub(super) mod layer;
 pub(super) mod linear;

@@ -1,6 +1,7 @@
 //! Where the reference forward finds things: the tensors of each role by Hugging Face's names, and the fields of
 //! config.json. A family's YAML says it under `reference:`, independently of the renaming rules.
 
+mod linear_attention;
 mod positions;
 mod tensors;
 
@@ -12,6 +13,7 @@ use serde_json::{Map as Fields, Value};
 
 use super::expression::{evaluate, fields_of};
 use super::spanned::Spanned;
+pub(crate) use linear_attention::{LinearAttentionOutline, LinearPart, ProjectionOutline};
 pub(crate) use positions::{PositionOutline, RotaryOutline, RotatedOutline, WindowOutline};
 pub(crate) use tensors::{Map, Projection, Tensors};
 
@@ -78,6 +80,9 @@ pub(crate) struct Outline {
     /// Which layers look back over a window only; without it, none does.
     #[serde(default)]
     pub(crate) window: Option<WindowOutline>,
+    /// Layers that have linear attention in place of attention.
+    #[serde(default)]
+    pub(crate) linear_attention: Option<LinearAttentionOutline>,
     /// What the family's configuration class assumes for fields that config.json leaves out. A null is not left out.
     #[serde(default)]
     pub(crate) defaults: BTreeMap<String, Value>,
@@ -232,6 +237,15 @@ impl Outline {
             ("window.first_layer", window.and_then(|window| window.first_layer.as_ref())),
             ("window.kinds", window.and_then(|window| window.kinds.as_ref())),
         ];
+        let linear = self.linear_attention.iter().flat_map(|linear| {
+            [
+                ("linear_attention.kinds", linear.kinds.as_str()),
+                ("linear_attention.key_heads", linear.key_heads.as_str()),
+                ("linear_attention.value_heads", linear.value_heads.as_str()),
+                ("linear_attention.key_dim", linear.key_dim.as_str()),
+                ("linear_attention.value_dim", linear.value_dim.as_str()),
+            ]
+        });
         let rotated = self.rotated.as_ref();
         let rotated = [
             ("rotated.list", rotated.and_then(|rotated| rotated.list.as_ref())),
@@ -261,7 +275,7 @@ impl Outline {
         let optional = optional.into_iter().map(|(key, text)| (key, text.as_ref()));
         let optional = optional.chain(windows).chain(rotated).filter_map(|(key, text)| Some((key, text?.as_str())));
         let sizes = sizes.into_iter().chain(activation).map(|(key, text)| (key, text.as_str()));
-        sizes.chain(optional).chain(terms).collect()
+        sizes.chain(optional).chain(terms).chain(linear).collect()
     }
 
     /// Returns the value of a field, a path or an expression over `fields`; an error says why an expression has none.

@@ -5,7 +5,7 @@ use serde_json::json;
 
 use super::declare::{words, words_or_parts};
 use super::field::{Field, FieldKind, Reading};
-use super::{NormKind, linear, norm, user};
+use super::{NormKind, gated_delta_net, linear, norm, user};
 use crate::spec::config::{ConfigError, ModelConfig};
 use crate::spec::initialization::InitRules;
 use crate::spec::{
@@ -21,18 +21,24 @@ pub enum AttentionKind {
     MultiHead,
     /// One head over the whole width: scores x W xᵀ / sqrt(d), and values that are not projected again.
     SingleHead,
+    /// Linear attention with a state (`gated_delta_net`).
+    GatedDeltaNet,
     /// A part that a user wrote.
     #[serde(untagged)]
     User(UserPart),
 }
 
-words_or_parts!(AttentionKind in MixerKind::Attention { MultiHead = "multi_head", SingleHead = "single_head" });
+words_or_parts!(AttentionKind in MixerKind::Attention {
+    MultiHead = "multi_head",
+    SingleHead = "single_head",
+    GatedDeltaNet = "gated_delta_net",
+});
 
 impl AttentionKind {
     /// Returns the name of the parameter that holds ALiBi's slopes.
     pub fn slopes_name(self) -> &'static str {
         match self {
-            AttentionKind::MultiHead | AttentionKind::User(_) => "alibi_slopes",
+            AttentionKind::MultiHead | AttentionKind::GatedDeltaNet | AttentionKind::User(_) => "alibi_slopes",
             AttentionKind::SingleHead => "alibi_slope",
         }
     }
@@ -186,7 +192,9 @@ fn has_window(config: &ModelConfig) -> bool {
 
 pub(super) fn read_heads(reading: &Reading<'_>, config: &mut ModelConfig) -> Result<(), ConfigError> {
     config.num_attention_heads = match config.attention {
-        AttentionKind::MultiHead | AttentionKind::User(_) => reading.fields.required("num_attention_heads")?,
+        AttentionKind::MultiHead | AttentionKind::GatedDeltaNet | AttentionKind::User(_) => {
+            reading.fields.required("num_attention_heads")?
+        }
         AttentionKind::SingleHead => 1,
     };
     Ok(())
@@ -233,7 +241,7 @@ pub(in crate::spec) fn validate(config: &ModelConfig, fault: super::Fault<'_>) -
         return Err(fault("qk_norm_scope", "width".to_owned(), "head or each_head where qk_norm_after_rope is true"));
     }
     match config.attention {
-        AttentionKind::MultiHead => Ok(()),
+        AttentionKind::MultiHead | AttentionKind::GatedDeltaNet => Ok(()),
         AttentionKind::SingleHead if (config.num_attention_heads, config.head_dim) != (1, config.hidden_size) => {
             let found = format!("{} of width {}", config.num_attention_heads, config.head_dim);
             Err(fault("num_attention_heads", found, "1 of the model's width (attention_type single_head)"))
@@ -255,12 +263,15 @@ pub(super) fn node(config: &ModelConfig, rules: &InitRules) -> Node {
     if let AttentionKind::User(part) = config.attention {
         return user::node("attention", part, config, rules);
     }
+    if config.attention == AttentionKind::GatedDeltaNet {
+        return gated_delta_net::node(config, rules);
+    }
     let (hidden, bias) = (config.hidden_size, config.attention_bias);
     let (position, window, dropout) = (config.position.clone(), config.sliding_window, config.dropout.attention);
     let queries = config.num_attention_heads * config.head_dim;
     let keys = config.num_key_value_heads * config.head_dim;
     let (mixer, mut children) = match config.attention {
-        AttentionKind::MultiHead | AttentionKind::User(_) => (
+        AttentionKind::MultiHead | AttentionKind::GatedDeltaNet | AttentionKind::User(_) => (
             Mixer::Attention {
                 heads: config.num_attention_heads,
                 kv_heads: config.num_key_value_heads,
@@ -358,7 +369,7 @@ pub(in crate::spec) fn cost(node: &Node, mixer: &Mixer, scope: CostScope, cost: 
             // x W, values, and the result.
             cost.activations += 3 * *dim as u64;
         }
-        Mixer::GatedFeedForward { .. } | Mixer::FeedForward { .. } | Mixer::User(_) => {}
+        Mixer::GatedDeltaNet(_) | Mixer::GatedFeedForward { .. } | Mixer::FeedForward { .. } | Mixer::User(_) => {}
     }
 }
 

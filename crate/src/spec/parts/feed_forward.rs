@@ -6,7 +6,7 @@ use super::declare::{words, words_or_parts};
 use super::{linear, user};
 use crate::spec::config::ModelConfig;
 use crate::spec::initialization::InitRules;
-use crate::spec::{Cost, CostScope, Leaf, Mixer, MixerKind, Node, Part, Role, UserPart};
+use crate::spec::{Cost, CostScope, Init, Leaf, Mixer, MixerKind, Node, Part, Role, UserPart};
 
 /// The elementwise function inside a feed-forward part.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -24,6 +24,9 @@ pub enum Activation {
     GeluTanh,
     /// max(x, 0)² (So et al. 2021).
     Relu2,
+    /// α_p x² + x / 2 above zero, α_n (eˣ − 1 − x) + x / 2 below (Huang and Schlag 2024, arXiv:2411.13010), with the trained
+    /// numbers α_p = softplus(xielu_alpha_p) and α_n = ½ + softplus(xielu_alpha_n).
+    Xielu,
 }
 
 /// The kinds of feed-forward parts.
@@ -40,7 +43,7 @@ pub enum FeedForwardKind {
 
 words_or_parts!(FeedForwardKind in MixerKind::FeedForward { Mlp = "mlp" });
 
-words!(Activation { Silu = "silu", Relu = "relu", Gelu = "gelu", GeluTanh = "gelu_pytorch_tanh", Relu2 = "relu2" });
+words!(Activation { Silu = "silu", Relu = "relu", Gelu = "gelu", GeluTanh = "gelu_pytorch_tanh", Relu2 = "relu2", Xielu = "xielu" });
 
 /// Declares the fields.
 macro_rules! feed_forward_fields {
@@ -76,16 +79,27 @@ pub(super) fn node(config: &ModelConfig, rules: &InitRules) -> Node {
     let (hidden, inner, bias) = (config.hidden_size, config.intermediate_size, config.mlp_bias);
     let (activation, dropout) = (config.activation, config.dropout.activation);
     let (into, out) = ((hidden, inner), (inner, hidden));
+    // Both α begin at 0.8.
+    let alpha = |name, first: f64| {
+        let init = Init::Constant(first.exp_m1().ln());
+        Node::leaf("", Role::ActivationShape, Leaf::Tensor { name, shape: vec![1], init })
+    };
+    let shape = match activation {
+        Activation::Xielu => vec![alpha("xielu_alpha_p", 0.8), alpha("xielu_alpha_n", 0.3)],
+        Activation::Silu | Activation::Relu | Activation::Gelu | Activation::GeluTanh | Activation::Relu2 => Vec::new(),
+    };
     if config.gated {
-        let children = vec![
+        let mut children = vec![
             linear("gate_proj", Role::Gate, into, bias, rules),
             linear("up_proj", Role::Up, into, bias, rules),
             linear("down_proj", Role::Down, out, bias, rules),
         ];
+        children.extend(shape);
         Node::new("feedforward", Part::Mixer(Mixer::GatedFeedForward { activation, dropout }), children)
     } else {
-        let children =
+        let mut children =
             vec![linear("linear1", Role::Up, into, bias, rules), linear("linear2", Role::Down, out, bias, rules)];
+        children.extend(shape);
         Node::new("feedforward", Part::Mixer(Mixer::FeedForward { activation, dropout }), children)
     }
 }

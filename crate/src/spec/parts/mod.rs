@@ -9,6 +9,7 @@ pub(super) mod embedding;
 pub(super) mod feed_forward;
 mod field;
 mod frequencies;
+pub(crate) mod gated_delta_net;
 pub(super) mod head;
 pub(super) mod layer;
 mod model;
@@ -23,6 +24,7 @@ pub use feed_forward::{Activation, FeedForwardKind};
 pub use field::{Field, FieldKind};
 pub(super) use field::{Reading, dropped};
 pub use frequencies::Frequencies;
+pub use gated_delta_net::DeltaNetSizes;
 pub use layer::LayerRun;
 pub(super) use norm::deepnet_beta;
 pub use norm::{NormConfig, NormForm, NormKind, NormPlacement};
@@ -37,6 +39,7 @@ use dropout::dropout_fields;
 use embedding::embedding_fields;
 use feed_forward::feed_forward_fields;
 use field::Range;
+use gated_delta_net::gated_delta_net_fields;
 use head::head_fields;
 use layer::layer_fields;
 use model::model_fields;
@@ -67,7 +70,7 @@ impl PartFields {
     }
 }
 
-embedding_fields! { feed_forward_fields layer_fields attention_fields position_fields norm_fields dropout_fields head_fields model_fields model_config }
+embedding_fields! { feed_forward_fields layer_fields attention_fields gated_delta_net_fields position_fields norm_fields dropout_fields head_fields model_fields model_config }
 
 /// Returns every field of every part.
 pub fn fields() -> impl Iterator<Item = &'static Field> {
@@ -102,6 +105,7 @@ pub(super) fn validate(config: &ModelConfig, fault: Fault<'_>) -> Result<(), Con
         }
     }
     attention::validate(config, fault)?;
+    gated_delta_net::validate(config, fault)?;
     position::validate(config, fault)?;
     norm::validate(config, fault)?;
     embedding::validate(config, fault)?;

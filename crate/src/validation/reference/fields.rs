@@ -3,6 +3,7 @@
 use serde_json::{Map, Value};
 
 use super::ReferenceModel;
+use super::linear_attention::LinearAttention;
 use crate::naming::outline::{ActivationKind, ActivationOutline, Outline, Term};
 
 impl ReferenceModel<'_> {
@@ -133,13 +134,24 @@ impl ReferenceModel<'_> {
     fn first_missing(&self) -> Option<String> {
         let tensors = &self.outline.tensors;
         let gate = tensors.gate.iter().map(|gate| &gate.tensor);
-        let maps = [&tensors.query, &tensors.key, &tensors.value, &tensors.output, &tensors.up, &tensors.down];
+        let maps = [&tensors.up, &tensors.down];
+        // The first layer with attention need not be the first one.
+        let layers = 0..self.size(&self.outline.layers).unwrap_or(0);
+        let attending = layers.clone().find(|layer| LinearAttention::of(self, *layer).is_none());
+        let of_attention = [&tensors.query, &tensors.key, &tensors.value, &tensors.output];
+        let of_attention = attending.into_iter().flat_map(|layer| {
+            of_attention.map(|map| format!("{}.weight", map.tensor.replace("{layer}", &layer.to_string())))
+        });
+        let linear = layers.clone().find_map(|layer| LinearAttention::of(self, layer));
+        let linear = linear.map(|linear| linear.names()).unwrap_or_default();
+        let linear = linear.0.into_iter().map(|name| format!("{name}.weight")).chain(linear.1);
+        let mut of_mixers = of_attention.chain(linear);
         let norms = [&tensors.embedding_norm, &tensors.attention_output_norm, &tensors.feedforward_output_norm];
         let norms = norms.into_iter().flatten().chain([&tensors.final_norm]);
         let norms = norms.filter(|_| !self.outline.norm.without_weight);
         let names = std::iter::once(&tensors.embedding).chain(norms).chain(maps.map(|map| &map.tensor)).chain(gate);
         let mut names = names.map(|name| format!("{}.weight", name.replace("{layer}", "0")));
-        let missing = names.find(|name| !self.has(name));
+        let missing = names.find(|name| !self.has(name)).or_else(|| of_mixers.find(|name| !self.has(name)));
         let sinks = tensors.sinks.iter().map(|name| name.replace("{layer}", "0"));
         missing.or_else(|| sinks.into_iter().find(|name| !self.has(name)))
     }

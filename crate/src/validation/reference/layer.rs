@@ -2,6 +2,7 @@
 
 use super::arithmetic::{Activations, Affine, Real, activate, add, normalize};
 use super::attention::{Scores, attend, slopes};
+use super::linear_attention::LinearAttention;
 use super::rotary::Rotation;
 use super::weights::Loaded;
 use super::{ReferenceModel, Sizes};
@@ -26,6 +27,7 @@ pub(super) struct Layer<'m> {
     residual: f64,
     clip: Option<f64>,
     parallel: bool,
+    linear_attention: Option<LinearAttention<'m>>,
 }
 
 impl<'m> Layer<'m> {
@@ -59,6 +61,7 @@ impl<'m> Layer<'m> {
             alphas: (alpha(&outline.tensors.alpha_p), alpha(&outline.tensors.alpha_n)),
             residual: model.number_of(outline.factors.residual.as_ref()).unwrap_or(1.0),
             clip: model.number_of(outline.clip.as_ref()),
+            linear_attention: LinearAttention::of(model, number),
             parallel: outline.parallel.as_ref().is_some_and(|term| model.flag(&term.0) == Some(true)),
             loaded,
             model,
@@ -69,7 +72,10 @@ impl<'m> Layer<'m> {
     pub(super) fn forward<F: Real + Widened>(&self, x: &mut Activations<F>) -> Result<(), CheckpointError> {
         let tensors = &self.model.outline.tensors;
         let input = self.normed(x, self.one_of(&tensors.attention_norm.0, true).as_deref())?;
-        let mixed = self.attention(&input)?;
+        let mixed = match &self.linear_attention {
+            Some(linear) => linear.forward(&input, &self.loaded)?,
+            None => self.attention(&input)?,
+        };
         let mixed = self.normed(&mixed, tensors.attention_output_norm.as_deref())?;
         let norm = self.one_of(&tensors.feedforward_norm.0, !self.parallel);
         let input = match (self.parallel, norm) {
@@ -116,7 +122,15 @@ impl<'m> Layer<'m> {
                 row.iter_mut().for_each(|value| *value = F::nearest((*value).into() * growth));
             }
         }
-        self.linear(&attend(&q, &k, &v, &self.scores), &tensors.output, None)
+        let mut mixed = attend(&q, &k, &v, &self.scores);
+        if let Some(gate) = &tensors.attention_gate {
+            let gate = self.shared(input, gate, Map::AttentionGate)?;
+            for (mixed, gate) in mixed.data.iter_mut().zip(&gate.data) {
+                let gate: f64 = (*gate).into();
+                *mixed = F::nearest((*mixed).into() / (1.0 + (-gate).exp()));
+            }
+        }
+        self.linear(&mixed, &tensors.output, None)
     }
 
     fn feed_forward<F: Real + Widened>(&self, input: &Activations<F>) -> Result<Activations<F>, CheckpointError> {
@@ -165,16 +179,16 @@ impl<'m> Layer<'m> {
         role: Map,
     ) -> Result<Activations<F>, CheckpointError> {
         let outputs = |role: &Map| match role {
-            Map::Query => self.sizes.heads * self.sizes.head,
+            Map::Query | Map::AttentionGate => self.sizes.heads * self.sizes.head,
             Map::Key | Map::Value => self.sizes.groups * self.sizes.head,
             Map::Gate | Map::Up => self.inner,
         };
         let (first, count) = (map.after.iter().map(outputs).sum::<usize>(), outputs(&role));
-        if !map.by_key_head {
+        if !map.by_key_head && !map.by_head {
             return self.linear(x, map, Some((first, count)));
         }
-        // The parts of each key head lie together.
-        let groups = self.sizes.groups;
+        // The parts of each head lie together.
+        let groups = if map.by_head { self.sizes.heads } else { self.sizes.groups };
         let (first, count) = (first / groups, count / groups);
         let whole = self.linear(x, map, None)?;
         let each = whole.width / groups;
@@ -223,7 +237,9 @@ fn names(model: &ReferenceModel<'_>, number: usize) -> (Vec<String>, Vec<String>
     let named = |name: &String| name.replace("{layer}", &number.to_string());
     let both = |name: String| [format!("{name}.weight"), format!("{name}.bias")];
     let maps = [&tensors.query, &tensors.key, &tensors.value, &tensors.output, &tensors.up, &tensors.down];
-    let maps = maps.into_iter().chain(&tensors.gate).map(|map| named(&map.tensor)).flat_map(both).collect();
+    let maps = maps.into_iter().chain(&tensors.gate).map(|map| named(&map.tensor));
+    let (linear, rows) = LinearAttention::of(model, number).map(|linear| linear.names()).unwrap_or_default();
+    let maps = maps.chain(linear).flat_map(both).collect();
     let outputs = [&tensors.attention_output_norm, &tensors.feedforward_output_norm].into_iter().flatten();
     let norms = tensors.attention_norm.0.iter().chain(&tensors.feedforward_norm.0).chain(outputs).map(named);
     let each = |(name, heads): (&Option<String>, usize)| -> Vec<String> {
@@ -237,7 +253,7 @@ fn names(model: &ReferenceModel<'_>, number: usize) -> (Vec<String>, Vec<String>
     };
     let heads = [(&tensors.query_norm, sizes.heads), (&tensors.key_norm, sizes.groups)].into_iter().flat_map(each);
     let bare = [&tensors.sinks, &tensors.alpha_p, &tensors.alpha_n].into_iter().flatten().map(named);
-    (maps, norms.chain(heads).flat_map(both).chain(bare).collect())
+    (maps, norms.chain(heads).flat_map(both).chain(bare).chain(rows).collect())
 }
 
 impl ReferenceModel<'_> {

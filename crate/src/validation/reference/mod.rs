@@ -9,6 +9,7 @@ mod arithmetic;
 mod attention;
 mod fields;
 mod layer;
+mod linear_attention;
 mod rotary;
 mod weights;
 

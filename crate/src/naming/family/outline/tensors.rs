@@ -19,6 +19,9 @@ pub(crate) struct Tensors {
     pub(crate) query: Projection,
     pub(crate) key: Projection,
     pub(crate) value: Projection,
+    /// The input of the sigmoid that multiplies what attention gives.
+    #[serde(default)]
+    pub(crate) attention_gate: Option<Projection>,
     /// Norms of queries and keys, where the file has them. `{head}` stands for a head's number, where each has its own.
     #[serde(default)]
     pub(crate) query_norm: Option<String>,
@@ -92,6 +95,9 @@ pub(crate) struct Projection {
     /// Whether the tensor holds the queries, the key and the value of one key head after those of the other.
     #[serde(default)]
     pub(crate) by_key_head: bool,
+    /// The same for the query and what else is of one query head.
+    #[serde(default)]
+    pub(crate) by_head: bool,
 }
 
 /// The maps that may share a tensor.
@@ -101,6 +107,7 @@ pub(crate) enum Map {
     Query,
     Key,
     Value,
+    AttentionGate,
     Gate,
     Up,
 }

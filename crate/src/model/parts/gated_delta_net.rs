@@ -1,0 +1,157 @@
+//! Gated DeltaNet: linear attention with a state that forgets.
+
+use candle_core::{D, DType, Result, Tensor};
+use candle_nn::VarBuilder;
+use candle_nn::ops::sigmoid;
+
+use crate::model::context::Context;
+use crate::model::kv_cache::KvCache;
+use crate::model::parts::layer::{leaf, linear, norm};
+use crate::model::parts::linear::Linear;
+use crate::model::parts::norm::Norm;
+use crate::ops::{causal_convolution, gated_delta_rule, softplus};
+use crate::spec::{DeltaNetSizes, Leaf, Node, Part, Role};
+
+/// See [`Mixer::GatedDeltaNet`](crate::spec::Mixer::GatedDeltaNet).
+#[derive(Clone, Debug)]
+pub(in crate::model) struct GatedDeltaNet {
+    query: Linear,
+    key: Linear,
+    value: Linear,
+    gate: Linear,
+    beta: Linear,
+    decay: Linear,
+    output: Linear,
+    /// Of queries, keys and values one after another, `[channels, kernel]`.
+    convolution: Tensor,
+    decay_bias: Tensor,
+    decay_log: Tensor,
+    norm: Norm,
+    sizes: DeltaNetSizes,
+}
+
+/// What goes on from one text to its continuation: the last inputs of the convolution `[batch, kernel − 1, channels]`, and
+/// the states of the heads `[batch, value_heads, key_dim, value_dim]` in float32.
+#[derive(Clone)]
+struct State {
+    inputs: Tensor,
+    heads: Tensor,
+}
+
+impl GatedDeltaNet {
+    pub(in crate::model) fn load(node: &Node, sizes: DeltaNetSizes, vb: &VarBuilder) -> Result<Self> {
+        let linear = |role| linear(node, role, vb);
+        let named = |name: &str| {
+            let found = node.children.iter().find_map(|child| match &child.part {
+                Part::Leaf(leaf @ Leaf::Tensor { name: own, shape, .. }) if *own == name || child.name == name => {
+                    let inside = if child.name.is_empty() { vb.clone() } else { vb.pp(&child.name) };
+                    Some((leaf, shape.clone(), *own, inside))
+                }
+                _ => None,
+            });
+            match found {
+                Some((_, shape, own, inside)) => inside.get(shape, own),
+                None => candle_core::bail!("`{}` lacks `{name}`", node.name),
+            }
+        };
+        let convolution = |name: &str| named(name)?.squeeze(1);
+        let convolutions = [convolution("query_conv")?, convolution("key_conv")?, convolution("value_conv")?];
+        // Two linear layers are for the decay: the one with a matrix is the first.
+        let (decay, inside) = leaf(node, Role::Decay, vb)?;
+        Ok(Self {
+            query: linear(Role::Query)?,
+            key: linear(Role::Key)?,
+            value: linear(Role::Value)?,
+            gate: linear(Role::AttentionGate)?,
+            beta: linear(Role::Beta)?,
+            decay: Linear::load(decay, &inside)?,
+            output: linear(Role::Output)?,
+            convolution: Tensor::cat(&convolutions, 0)?,
+            decay_bias: named("decay_bias")?,
+            decay_log: named("decay_log")?,
+            norm: norm(node, Role::ValueNorm, vb)?,
+            sizes,
+        })
+    }
+
+    /// x `[batch, seq, hidden]` → the same shape; `layer` is the layer's number.
+    pub(in crate::model) fn forward(
+        &self,
+        x: &Tensor,
+        context: &Context,
+        layer: usize,
+        cache: Option<&mut KvCache>,
+    ) -> Result<Tensor> {
+        // Padding neither changes states nor enters convolutions.
+        let masked = match &context.rows.real {
+            Some(real) => x.broadcast_mul(&real.to_dtype(x.dtype())?)?,
+            None => x.clone(),
+        };
+        if context.rows.starts.is_empty() {
+            let known = cache.as_ref().is_some();
+            let mut cache = cache;
+            let before = cache.as_deref_mut().and_then(|cache| match cache.state(layer) {
+                Some([inputs, heads]) => Some(State { inputs: inputs.clone(), heads: heads.clone() }),
+                _ => None,
+            });
+            let (y, state) = self.text(&masked, before, known)?;
+            if let (Some(cache), Some(state)) = (cache, state) {
+                cache.set_state(layer, vec![state.inputs, state.heads]);
+            }
+            return Ok(y);
+        }
+        // Documents of a row do not see each other.
+        let seq = x.dim(1)?;
+        let rows = context.rows.starts.iter().enumerate().map(|(row, starts)| {
+            let row = masked.narrow(0, row, 1)?;
+            let ends = starts.iter().skip(1).copied().chain([seq]);
+            let documents = starts
+                .iter()
+                .zip(ends)
+                .map(|(&start, end)| Ok(self.text(&row.narrow(1, start, end - start)?, None, false)?.0));
+            Tensor::cat(&documents.collect::<Result<Vec<_>>>()?, 1)
+        });
+        Tensor::cat(&rows.collect::<Result<Vec<_>>>()?, 0)
+    }
+
+    /// Returns the linear layers that can be quantized.
+    pub(in crate::model) fn linears_mut(&mut self) -> Vec<&mut Linear> {
+        let Self { query, key, value, gate, beta, decay, output, .. } = self;
+        vec![query, key, value, gate, beta, decay, output]
+    }
+
+    /// One text in each row, after the state `before`; gives the state after it if it is `asked` for.
+    fn text(&self, x: &Tensor, before: Option<State>, asked: bool) -> Result<(Tensor, Option<State>)> {
+        let (batch, seq, _) = x.dims3()?;
+        let DeltaNetSizes { key_heads, value_heads, key_dim, value_dim, kernel } = self.sizes;
+        let (keys, values) = (self.sizes.keys(), self.sizes.values());
+        let projected = [self.query.forward(x)?, self.key.forward(x)?, self.value.forward(x)?];
+        let projected = Tensor::cat(&projected, D::Minus1)?;
+        let past = match &before {
+            Some(state) => state.inputs.clone(),
+            None => Tensor::zeros((batch, kernel - 1, 2 * keys + values), x.dtype(), x.device())?,
+        };
+        let inputs = Tensor::cat(&[&past, &projected], 1)?;
+        let mixed = causal_convolution(&inputs, &self.convolution)?.silu()?;
+        let heads = |from: usize, count: usize, width: usize| {
+            mixed.narrow(D::Minus1, from, count * width)?.reshape((batch, seq, count, width))
+        };
+        let (query, key) = (heads(0, key_heads, key_dim)?, heads(keys, key_heads, key_dim)?);
+        let value = heads(2 * keys, value_heads, value_dim)?;
+        let wide = if x.dtype() == DType::F64 { DType::F64 } else { DType::F32 };
+        let beta = sigmoid(&self.beta.forward(x)?)?.to_dtype(wide)?;
+        let step = self.decay.forward(x)?.to_dtype(wide)?.broadcast_add(&self.decay_bias.to_dtype(wide)?)?;
+        let decay = softplus(&step)?.broadcast_mul(&self.decay_log.to_dtype(wide)?.exp()?.neg()?)?;
+        let (read, states) =
+            gated_delta_rule((&query, &key, &value), &decay, &beta, before.as_ref().map(|state| &state.heads))?;
+        // Normalized, then gated, in the wide type.
+        let gate = self.gate.forward(x)?.reshape((batch, seq, value_heads, value_dim))?.to_dtype(wide)?.silu()?;
+        let normed = self.norm.forward(&read.to_dtype(x.dtype())?)?.to_dtype(wide)?;
+        let gated = (normed * gate)?.to_dtype(x.dtype())?.reshape((batch, seq, values))?;
+        let state = asked.then(|| {
+            let inputs = inputs.narrow(1, inputs.dim(1)? - (kernel - 1), kernel - 1)?.detach();
+            Ok::<_, candle_core::Error>(State { inputs, heads: states.detach() })
+        });
+        Ok((self.output.forward(&gated)?, state.transpose()?))
+    }
+}
