@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use chandlery::command::Failure;
-use chandlery::diagnostic::Diagnostic;
+use chandlery::diagnostic::{Diagnose, Diagnostic};
 use chandlery::project::own_parts;
 use chandlery_kernel::bench::Language;
 use chandlery_kernel::client::{Kernelspec, Peer};
@@ -47,13 +47,26 @@ fn main() -> ExitCode {
             ExitCode::SUCCESS
         }
         Some(link::COMMAND) => link::main(&std::env::args_os().skip(2).collect::<Vec<_>>()),
-        Some(word) if cli::WORDS.contains(&word) => match Cli::parse() {
-            Cli::Run(args) => run(*args),
-            Cli::Kernel { action } => kernel(action),
-            Cli::Bench { subject } => bench(subject),
+        Some(word) if cli::WORDS.contains(&word) => match Cli::try_parse() {
+            Ok(Cli::Run(args)) => run(*args),
+            Ok(Cli::Kernel { action }) => kernel(action),
+            Ok(Cli::Bench { subject }) => bench(subject),
+            Err(error) => misused(error, &words),
         },
         Some(_) => verb(&words),
     }
+}
+
+/// Ends with what clap says of words that do not parse, or with help.
+fn misused(error: clap::Error, words: &[String]) -> ExitCode {
+    let code = u8::try_from(error.exit_code()).unwrap_or(USAGE);
+    let _ = error.print();
+    if words.iter().any(|word| word == "--json")
+        && let Failure::Usage { help: false, diagnostic, .. } = Failure::from(error)
+    {
+        say_failure("UsageError", &diagnostic);
+    }
+    ExitCode::from(code)
 }
 
 /// Runs one of the toolkit's verbs. Nothing is started before it, because `chandlery inspect` takes milliseconds.
@@ -80,17 +93,20 @@ fn verb(words: &[String]) -> ExitCode {
                 _ => ExitCode::from(FAILED),
             }
         }
-        Err(Failure::Usage { text, help: true }) => {
+        Err(Failure::Usage { text, help: true, .. }) => {
             say(text.trim_end());
             ExitCode::SUCCESS
         }
-        Err(Failure::Usage { text, help: false }) => {
+        Err(Failure::Usage { text, help: false, diagnostic }) => {
+            if json {
+                say_failure("UsageError", &diagnostic);
+            }
             say_error(text.trim_end());
             ExitCode::from(USAGE)
         }
         Err(Failure::Failed { name, diagnostic }) => {
             if json {
-                say(&format!("{:#}", serde_json::json!({ "error": diagnostic.report(&name) })));
+                say_failure(&name, &diagnostic);
             }
             fail(diagnostic)
         }
@@ -134,9 +150,14 @@ fn run(args: RunArgs) -> ExitCode {
     };
     // Cells name files relative to the notebook's folder.
     let start = |notebook: &Path| start_engine(args.engine, notebook.parent(), notebook.file_name());
+    let mut report = Report { begun: false };
     let ran = runner::StopRequest::catch()
         .map_err(runner::RunError::from)
-        .and_then(|stop| runner::run(&options, &start, &mut std::io::stderr(), &mut std::io::stdout(), &stop));
+        .and_then(|stop| runner::run(&options, &start, &mut std::io::stderr(), &mut report, &stop));
+    if let (Err(error), true, false) = (&ran, options.json, report.begun) {
+        let usage = matches!(error, runner::RunError::Options(_));
+        say_failure(if usage { "UsageError" } else { "RunError" }, &error.diagnostic());
+    }
     match ran {
         Ok(()) => ExitCode::SUCCESS,
         Err(error @ runner::RunError::Options(_)) => {
@@ -148,6 +169,22 @@ fn run(args: RunArgs) -> ExitCode {
             ExitCode::from(signal.exit_code())
         }
         Err(error) => fail(error),
+    }
+}
+
+/// Standard output, and whether anything was written there.
+struct Report {
+    begun: bool,
+}
+
+impl Write for Report {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.begun = true;
+        std::io::stdout().write(bytes)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        std::io::stdout().flush()
     }
 }
 
@@ -221,9 +258,9 @@ fn scope(place: &InstallPlace) -> Scope {
 fn bench(subject: BenchSubject) -> ExitCode {
     let BenchSubject::Cells { notebook, runs, engine } = subject;
     let all = BenchTarget::value_variants().iter().filter(|one| engine.is_empty() || engine.contains(one));
-    let targets: Vec<_> = all.filter_map(|one| target(*one).map_err(|why| say_error(&why)).ok()).collect();
+    let targets: Vec<_> = all.filter_map(|one| target(*one).map_err(|why| say_error(&why.to_string())).ok()).collect();
     if targets.is_empty() {
-        return fail("nothing is left to measure");
+        return fail(bench::BenchError::NothingLeft);
     }
     let plan = bench::Plan { runs, pause: bench::PAUSE };
     let measured = match &notebook {
@@ -234,26 +271,17 @@ fn bench(subject: BenchSubject) -> ExitCode {
 }
 
 /// Returns how a target of the benchmark is started, or why it is left out.
-fn target(one: BenchTarget) -> Result<bench::Target, String> {
+fn target(one: BenchTarget) -> Result<bench::Target, bench::BenchError> {
     let named = |name, language, start| bench::Target { name, language, start };
-    let engine = |name| {
-        Box::new(move |within: Option<&Path>| start_engine(name, within, None).map_err(|error| error.to_string()))
-    };
+    let engine = |name| Box::new(move |within: Option<&Path>| start_engine(name, within, None));
     let kernel = |spec: Kernelspec| {
-        Box::new(move |within: Option<&Path>| {
-            let peer = Peer::start(&spec, within).map_err(|error| error.to_string())?;
-            Ok(Box::new(peer) as Box<dyn Engine>)
-        })
+        Box::new(move |within: Option<&Path>| Ok(Box::new(Peer::start(&spec, within)?) as Box<dyn Engine>))
     };
-    let installed = |spec: Option<Kernelspec>, name: &str| {
-        spec.ok_or_else(|| {
-            format!("{name} is left out: Jupyter does not have such a kernel (`jupyter kernelspec list`)")
-        })
-    };
+    let installed = |spec: Option<Kernelspec>, kernel| spec.ok_or(bench::BenchError::NoKernel { kernel });
     Ok(match one {
         BenchTarget::Direct => named("direct", Language::Toolkit, engine(EngineName::Direct)),
         BenchTarget::Kernel => {
-            let program = std::env::current_exe().map_err(|error| format!("the command's own file: {error}"))?;
+            let program = std::env::current_exe()?;
             named("direct, as a kernel", Language::Toolkit, kernel(Kernelspec::own(&program)))
         }
         BenchTarget::Evcxr => named("evcxr", Language::Rust, engine(EngineName::Evcxr)),
@@ -299,6 +327,11 @@ fn start_engine(
         }
         EngineName::Echo => Ok(Box::new(Echo::new())),
     }
+}
+
+/// Prints why a command failed before it had a report, for programs.
+fn say_failure(kind: &str, diagnostic: &Diagnostic) {
+    say(&format!("{:#}", serde_json::json!({ "error": diagnostic.report(kind) })));
 }
 
 fn fail(error: impl std::fmt::Display) -> ExitCode {

@@ -3,19 +3,21 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::fmt::Display;
 use std::fs::{DirEntry, File};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, ExitStatus, Output, Stdio};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
+use chandlery::diagnostic::{Diagnose, Diagnostic};
 use chandlery::part::PartError;
 use chandlery::project::own_parts::FOLDER;
 use libloading::os::unix::{Library, RTLD_LOCAL, RTLD_NOW};
 use quote::ToTokens;
 use sha2::{Digest, Sha256};
 
-use crate::toolkit::{BUILT_WITH, Toolkit, cache_folder};
+use crate::toolkit::{BUILT_WITH, Toolkit, ToolkitError, cache_folder};
 
 /// The function that a compiled file exports.
 const ENTRY: &str = "chandlery_parts";
@@ -33,7 +35,11 @@ static LOADED: Mutex<BTreeMap<(PathBuf, String), Register>> = Mutex::new(BTreeMa
 ///
 /// # Errors
 /// The compiler's errors, or why there is no compiler.
-pub fn register(file: &Path, text: &str) -> Result<(), String> {
+pub fn register(file: &Path, text: &str) -> Result<(), Diagnostic> {
+    registered(file, text).map_err(|error| error.diagnostic())
+}
+
+fn registered(file: &Path, text: &str) -> Result<(), SourceError> {
     let key = (file.to_owned(), text.to_owned());
     let known = LOADED.lock().unwrap_or_else(PoisonError::into_inner).get(&key).copied();
     let register = match known {
@@ -43,7 +49,53 @@ pub fn register(file: &Path, text: &str) -> Result<(), String> {
             *LOADED.lock().unwrap_or_else(PoisonError::into_inner).entry(key).or_insert(register)
         }
     };
-    register(&name_in_project(file).display().to_string(), text).map_err(|error| error.to_string())
+    Ok(register(&name_in_project(file).display().to_string(), text)?)
+}
+
+/// Why a file of parts cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[error("{}", self.diagnostic())]
+enum SourceError {
+    /// It does not implement the trait.
+    NoPart,
+    /// Nothing can compile it.
+    Toolkit(#[from] ToolkitError),
+    /// There is no place for compiled files.
+    NoCache,
+    /// A file or program that compiling needs, and what the system says.
+    System { what: String, source: std::io::Error },
+    /// The compiler's or the linker's messages.
+    Messages(String),
+    /// The compiler or the linker ended without messages.
+    Ended { program: &'static str, status: ExitStatus },
+    /// The compiled file cannot be loaded.
+    Load(#[from] libloading::Error),
+    /// Its parts cannot be registered.
+    Part(#[from] PartError),
+}
+
+impl SourceError {
+    fn system(what: impl Display) -> impl FnOnce(std::io::Error) -> Self {
+        let what = what.to_string();
+        move |source| Self::System { what, source }
+    }
+}
+
+impl Diagnose for SourceError {
+    fn diagnostic(&self) -> Diagnostic {
+        match self {
+            Self::NoPart => Diagnostic::new("it does not have an `impl Part for …` at its top level"),
+            Self::Toolkit(error) => error.diagnostic(),
+            Self::NoCache => {
+                Diagnostic::new("there is no cache folder for compiled parts").advise("set HOME or XDG_CACHE_HOME")
+            }
+            Self::System { what, source } => Diagnostic::new(format!("{what}: {source}")),
+            Self::Messages(text) => Diagnostic::new(text.as_str()),
+            Self::Ended { program, status } => Diagnostic::new(format!("{program} ended with {status}")),
+            Self::Load(error) => Diagnostic::new(format!("the compiled part cannot be loaded: {error}")),
+            Self::Part(error) => error.diagnostic(),
+        }
+    }
 }
 
 /// Returns the file's name in messages, relative to its project.
@@ -52,7 +104,7 @@ fn name_in_project(file: &Path) -> PathBuf {
 }
 
 /// Returns the types of a file that implement `Part`.
-fn parts_in(parsed: &syn::File) -> Result<Vec<String>, String> {
+fn parts_in(parsed: &syn::File) -> Result<Vec<String>, SourceError> {
     let types = parsed.items.iter().filter_map(|item| match item {
         syn::Item::Impl(item) => {
             let (_, path, _) = item.trait_.as_ref()?;
@@ -63,14 +115,15 @@ fn parts_in(parsed: &syn::File) -> Result<Vec<String>, String> {
     });
     let types: Vec<String> = types.collect();
     if types.is_empty() {
-        return Err("it does not have an `impl Part for …` at its top level".to_owned());
+        return Err(SourceError::NoPart);
     }
     Ok(types)
 }
 
 /// Returns a hash of everything that the result depends on.
-fn key(toolkit: &Toolkit, file: &Path, text: &str) -> Result<String, String> {
-    let library = std::fs::metadata(&toolkit.library).map_err(|error| error.to_string())?;
+fn key(toolkit: &Toolkit, file: &Path, text: &str) -> Result<String, SourceError> {
+    let library = std::fs::metadata(&toolkit.library);
+    let library = library.map_err(SourceError::system(toolkit.library.display()))?;
     let mut hash = Sha256::new();
     for part in [
         BUILT_WITH.to_owned(),
@@ -86,13 +139,12 @@ fn key(toolkit: &Toolkit, file: &Path, text: &str) -> Result<String, String> {
 }
 
 /// Returns the shared object of a file, from the cache or compiled into it.
-fn compiled(file: &Path, text: &str) -> Result<PathBuf, String> {
-    let toolkit = Toolkit::locate().map_err(|error| error.to_string())?;
+fn compiled(file: &Path, text: &str) -> Result<PathBuf, SourceError> {
+    let toolkit = Toolkit::locate()?;
     // A file that cannot be parsed does not have parts; rustc reports its errors better than the parser.
     let types = syn::parse_file(text).map_or(Ok(Vec::new()), |parsed| parts_in(&parsed))?;
     let key = key(&toolkit, file, text)?;
-    let failed = |what: &str, error: std::io::Error| format!("{what}: {error}");
-    let cache = cache_folder().ok_or("there is no cache folder: set HOME or XDG_CACHE_HOME")?.join("parts");
+    let cache = cache_folder().ok_or(SourceError::NoCache)?.join("parts");
     let library = cache.join(format!("{key}.so"));
     if let Ok(kept) = File::open(&library) {
         // Its modification time is that of its last use.
@@ -100,12 +152,12 @@ fn compiled(file: &Path, text: &str) -> Result<PathBuf, String> {
         return Ok(library);
     }
     tidy(&cache);
-    std::fs::create_dir_all(&cache).map_err(|error| failed(&cache.display().to_string(), error))?;
-    let folder = tempfile_in(&cache).map_err(|error| failed(&cache.display().to_string(), error))?;
+    std::fs::create_dir_all(&cache).map_err(SourceError::system(cache.display()))?;
+    let folder = tempfile_in(&cache).map_err(SourceError::system(cache.display()))?;
     let result = compile_in(&folder, &toolkit, file, text, &types, &key);
     let result = result.and_then(|object| {
         // Another process that compiled the same file meanwhile made the same library.
-        std::fs::rename(object, &library).map_err(|error| failed(&library.display().to_string(), error))?;
+        std::fs::rename(object, &library).map_err(SourceError::system(library.display()))?;
         Ok(library)
     });
     let _ = std::fs::remove_dir_all(&folder);
@@ -138,7 +190,7 @@ fn compile_in(
     text: &str,
     types: &[String],
     key: &str,
-) -> Result<PathBuf, String> {
+) -> Result<PathBuf, SourceError> {
     let name = name_in_project(file);
     let calls = types.iter().map(|part| format!("::chandlery::part::register_source::<{part}>(file, text)?; "));
     // Absolute paths, because the file may give these names another meaning.
@@ -150,7 +202,7 @@ fn compile_in(
     // Messages about a text that cannot be parsed must be about that text only.
     let source = if types.is_empty() { text.to_owned() } else { format!("{text}\n{entry}\n") };
     let written = std::fs::create_dir(folder.join(FOLDER)).and_then(|()| std::fs::write(folder.join(&name), source));
-    written.map_err(|error| format!("{}: {error}", folder.display()))?;
+    written.map_err(SourceError::system(folder.display()))?;
 
     let option = |option: &str, path: &Path| {
         let mut joined = OsString::from(option);
@@ -181,8 +233,8 @@ fn compile_in(
     Ok(folder.join("part.so"))
 }
 
-fn run(mut command: Command, name: &str) -> Result<(), String> {
-    let Output { status, stderr, .. } = command.output().map_err(|error| format!("{name}: {error}"))?;
+fn run(mut command: Command, program: &'static str) -> Result<(), SourceError> {
+    let Output { status, stderr, .. } = command.output().map_err(SourceError::system(program))?;
     let said = String::from_utf8_lossy(&stderr);
     // rustc's summary lines.
     let more =
@@ -190,18 +242,17 @@ fn run(mut command: Command, name: &str) -> Result<(), String> {
     let said = said.lines().filter(more).collect::<Vec<_>>().join("\n").trim().to_owned();
     match status.success() {
         true => Ok(()),
-        false if said.is_empty() => Err(format!("{name} ended with {status}")),
-        false => Err(said),
+        false if said.is_empty() => Err(SourceError::Ended { program, status }),
+        false => Err(SourceError::Messages(said)),
     }
 }
 
 /// Loads a compiled file for the rest of the process's life: models point into it.
-fn load(path: &Path) -> Result<Register, String> {
+fn load(path: &Path) -> Result<Register, SourceError> {
     // SAFETY: the compiler made this file of the project's own code, which the user asked for; it does not have initializers.
-    let library = unsafe { Library::open(Some(path), RTLD_NOW | RTLD_LOCAL) };
-    let library = library.map_err(|error| format!("the compiled part cannot be loaded: {error}"))?;
+    let library = unsafe { Library::open(Some(path), RTLD_NOW | RTLD_LOCAL) }?;
     // SAFETY: this function was written above with this signature, for this compiler.
     let entry = unsafe { library.get::<Register>(ENTRY.as_bytes()) }.map(|symbol| *symbol);
     std::mem::forget(library);
-    entry.map_err(|error| format!("the compiled part has no entry: {error}"))
+    Ok(entry?)
 }

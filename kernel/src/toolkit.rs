@@ -4,6 +4,8 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use chandlery::diagnostic::{Diagnose, Diagnostic};
+
 /// The output of `rustc --version` when the toolkit was built.
 pub const BUILT_WITH: &str = env!("CHANDLERY_RUSTC");
 
@@ -15,38 +17,59 @@ const BUILT_IN: &str = env!("CHANDLERY_SYSROOT");
 
 /// Why Rust cells cannot be compiled. Magics run anyway.
 #[derive(Clone, Debug, thiserror::Error)]
+#[error("{}", self.diagnostic())]
 #[non_exhaustive]
 pub enum ToolkitError {
     /// The library is not where it should be.
-    #[error(
-        "libchandlery.so was not found near {near}: build it with `cargo build --release`, or install the kernel again"
-    )]
     NoLibrary {
         /// The place in which it was looked for.
         near: PathBuf,
     },
     /// The metadata of the crates it was built from is missing.
-    #[error("{path} is missing: it holds the crate metadata that cells are compiled against")]
     NoMetadata {
         /// The folder.
         path: PathBuf,
     },
     /// No compiler.
-    #[error(
-        "no Rust compiler was found: Rust cells need {BUILT_WITH} (https://rustup.rs); lines that start with % run without it"
-    )]
     NoCompiler,
     /// Another compiler.
-    #[error(
-        "the toolkit was built with {BUILT_WITH}, but the compiler found is {found}: install that version, or build the toolkit again"
-    )]
     OtherCompiler {
         /// What `rustc --version` says.
         found: String,
     },
     /// No linker.
-    #[error("no linker was found: install binutils (`ld`) or a Rust toolchain with rust-lld")]
     NoLinker,
+}
+
+impl Diagnose for ToolkitError {
+    fn diagnostic(&self) -> Diagnostic {
+        const BUILD: &str =
+            "build it with `cargo build --release`, or install it again with `chandlery kernel install`";
+        let version = BUILT_WITH.split_whitespace().nth(1).unwrap_or("stable");
+        match self {
+            Self::NoLibrary { near } => {
+                Diagnostic::new("libchandlery.so was not found").at(near.display()).advise(BUILD)
+            }
+            Self::NoMetadata { path } => {
+                Diagnostic::new("the crate metadata that cells are compiled against is missing")
+                    .at(path.display())
+                    .advise(BUILD)
+            }
+            Self::NoCompiler => Diagnostic::new(format!("no Rust compiler was found; Rust cells need {BUILT_WITH}"))
+                .advise(format!(
+                    "`rustup toolchain install {version}` (https://rustup.rs); lines that start with % run without it"
+                )),
+            Self::OtherCompiler { found } => {
+                Diagnostic::new(format!("the toolkit was built with {BUILT_WITH}, but the compiler found is {found}"))
+                    .advise(format!(
+                        "`rustup toolchain install {version}`, then set `RUSTC` to what `rustup which --toolchain \
+                         {version} rustc` prints; or build Chandlery with your rustc"
+                    ))
+            }
+            Self::NoLinker => Diagnostic::new("no linker was found")
+                .advise("install binutils (Debian and Ubuntu: `apt install binutils`; Fedora: `dnf install binutils`)"),
+        }
+    }
 }
 
 /// Everything that compiling a cell needs.

@@ -68,8 +68,8 @@ fn each_cell_that_an_engine_can_run_has_a_row() {
     assert_eq!(magic.matches('|').count(), 8, "{magic}");
     assert_eq!(magic.matches('-').count(), 3, "medians with their range: {magic}");
 
-    let broken = Target { name: "broken", language: Language::Rust, start: Box::new(|_| Err("no luck".to_owned())) };
-    assert_eq!(bench::cells(&[broken], plan, &mut |_| {}).unwrap_err(), "broken: no luck");
+    let broken = Target { name: "broken", language: Language::Rust, start: Box::new(|_| Err("no luck".into())) };
+    assert_eq!(bench::cells(&[broken], plan, &mut |_| {}).unwrap_err().to_string(), "broken: no luck");
 }
 
 /// `chandlery bench cells`, with the kernels that Jupyter would find in this folder and in no home.

@@ -99,6 +99,29 @@ fn failed_commands_report_the_fault_as_json_fields() {
 }
 
 #[test]
+fn wrong_words_are_reported_as_json_as_well() {
+    let cases: [(&[&str], &str, &str); 4] = [
+        (&["convert", "a", "b", "--dtyp", "float32"], "--dtyp", "did you mean `--dtype`?"),
+        (&["finalize", "a", "b", "--gguf-type", "q8_0"], "--format gguf", "give both"),
+        (&["run", "a.ipynb", "--atol", "1"], "not provided", "--help"),
+        (&["run", "a.ipynb", "b.ipynb", "-o", "c.ipynb"], "", ""),
+    ];
+    for (words, part, advice) in cases {
+        let said = say(&[words, &["--json"]].concat());
+        assert_eq!(said.status.code(), Some(2), "{said:?}");
+        let report: Value = serde_json::from_slice(&said.stdout).unwrap();
+        let error = &report["error"];
+        assert_eq!(error["kind"], "UsageError", "{report:#}");
+        assert!(error["what"].as_str().unwrap().contains(part), "{report:#}");
+        assert!(error["advice"].as_str().unwrap_or_default().contains(advice), "{report:#}");
+        assert!(!said.stderr.is_empty() && say(words).stdout.is_empty());
+    }
+    let said = say(&["run", "no/such.ipynb", "--json"]);
+    let report: Value = serde_json::from_slice(&said.stdout).unwrap();
+    assert_eq!((said.status.code(), report["error"]["kind"].as_str()), (Some(1), Some("RunError")), "{report:#}");
+}
+
+#[test]
 fn reports_go_along_with_the_error() {
     let temp = tempdir().unwrap();
     let model = chandlery_tests::copy_of("llama-gqa", temp.path());

@@ -77,7 +77,7 @@ impl Run for CompareArgs {
             }
             (Some(right), None) => right,
             (None, None) => {
-                return Err(Failure::Usage { text: "compare needs B or --reference".to_owned(), help: false });
+                return Err(Failure::usage("compare needs a second model", "give B or --reference"));
             }
         };
         let batch = self.input_ids.as_deref().map(read_batch).transpose()?;
@@ -131,9 +131,8 @@ impl Run for LogitsArgs {
         let (model, output) = (&self.model, &self.output);
         let file = OutputFile::probe(output)?;
         if file.is_stdout() && (context.leading.json || crate::display::in_notebook()) {
-            let text =
-                "`-o -` writes the file to standard output, where a report is written, too: name a file".to_owned();
-            return Err(Failure::Usage { text, help: false });
+            let what = "`-o -` writes the file to standard output, where a report is written, too";
+            return Err(Failure::usage(what, "name a file"));
         }
         let batch = read_batch(&self.input_ids)?;
         let families = self.families.families()?;

@@ -76,10 +76,7 @@ impl FinalizeArgs {
     fn storage(&self) -> Result<(WeightsFormat, Option<GgufType>), Failure> {
         match (self.format, self.gguf_type) {
             (Some(Format::Gguf), kind) => Ok((WeightsFormat::default(), Some(kind.unwrap_or_default()))),
-            (_, Some(_)) => {
-                let text = "--gguf-type says how --format gguf stores the weights: give both".to_owned();
-                Err(Failure::Usage { text, help: false })
-            }
+            (_, Some(_)) => Err(Failure::usage("--gguf-type says how --format gguf stores the weights", "give both")),
             (Some(Format::Pytorch), None) => Ok((WeightsFormat::Pytorch, None)),
             (Some(Format::Safetensors) | None, None) => Ok((WeightsFormat::Safetensors, None)),
         }

@@ -80,6 +80,8 @@ pub enum Failure {
         text: String,
         /// True for `--help` and `--version`.
         help: bool,
+        /// What is wrong with the words, as fields.
+        diagnostic: Diagnostic,
     },
     /// The work failed (exit 1).
     Failed {
@@ -90,6 +92,17 @@ pub enum Failure {
     },
     /// The user interrupted it.
     Interrupted,
+}
+
+impl Failure {
+    /// Returns a failure of words that parse, and that do not fit together.
+    fn usage(what: &str, advice: &str) -> Self {
+        Self::Usage {
+            text: format!("error: {what}: {advice}"),
+            help: false,
+            diagnostic: Diagnostic::new(what).advise(advice),
+        }
+    }
 }
 
 /// Runs one verb. `words` are those after `chandlery` or `%`, such as `["inspect", "some/folder"]`.

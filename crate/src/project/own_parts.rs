@@ -4,12 +4,13 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use super::error::ProjectError;
+use crate::diagnostic::Diagnostic;
 
 /// The folder's name in a project.
 pub const FOLDER: &str = "parts";
 
 /// Compiles a file and registers its parts, or says why it cannot, in the compiler's words.
-pub type Compile = fn(&Path, &str) -> Result<(), String>;
+pub type Compile = fn(&Path, &str) -> Result<(), Diagnostic>;
 
 /// The function that compiles: this library does not contain a compiler.
 static COMPILE: OnceLock<Compile> = OnceLock::new();
@@ -51,11 +52,12 @@ pub(super) fn load(folder: &Path) -> Result<(), ProjectError> {
             ));
         };
         compile(&file, &text).map_err(|why| {
+            let said = why.what.trim_end();
             // The compiler's messages begin on a line of their own.
-            let between = if why.trim_end().contains('\n') { "\n" } else { ": " };
+            let between = if said.contains('\n') { "\n" } else { ": " };
             refuse(
-                format!("the part cannot be used{between}{}", why.trim_end()),
-                "correct the file, and run the command again",
+                format!("the part cannot be used{between}{said}"),
+                why.advice.as_deref().unwrap_or("correct the file, and run the command again"),
             )
         })?;
     }

@@ -1,6 +1,7 @@
 //! `chandlery bench cells`: the same cells through engines and kernels, as a table.
 
 mod cells;
+mod error;
 mod notebook;
 
 use std::fmt::Write;
@@ -9,13 +10,15 @@ use std::time::{Duration, Instant};
 
 use crate::engine::{Cell, Engine, Event, Outcome, Output};
 use crate::private_folder::PrivateFolder;
+use crate::runner::StartError;
 use cells::{CELLS, Measured, text};
 
 pub use cells::Language;
+pub use error::BenchError;
 pub use notebook::notebook;
 
 /// Starts an engine whose cells run in a folder, if one is given.
-pub type Start = Box<dyn Fn(Option<&Path>) -> Result<Box<dyn Engine>, String>>;
+pub type Start = Box<dyn Fn(Option<&Path>) -> Result<Box<dyn Engine>, StartError>>;
 
 /// An engine or a kernel under its name.
 pub struct Target {
@@ -49,26 +52,26 @@ impl Output for Quiet {
 }
 
 /// An engine that runs, and the cells it ran.
-struct RunningEngine<'a> {
-    name: &'a str,
+struct RunningEngine {
+    name: &'static str,
     engine: Box<dyn Engine>,
     count: u32,
     model: PathBuf,
 }
 
-impl<'a> RunningEngine<'a> {
-    fn start(target: &'a Target, within: Option<&Path>, model: &Path) -> Result<Self, String> {
-        let engine = (target.start)(within).map_err(|problem| format!("{}: {problem}", target.name))?;
+impl RunningEngine {
+    fn start(target: &Target, within: Option<&Path>, model: &Path) -> Result<Self, BenchError> {
+        let engine = (target.start)(within).map_err(|source| BenchError::Start { engine: target.name, source })?;
         Ok(Self { name: target.name, engine, count: 0, model: model.to_owned() })
     }
 
     /// Runs a built-in cell with the next number: those of variables go from 3 to 30.
-    fn run(&mut self, code: &str) -> Result<f64, String> {
+    fn run(&mut self, code: &str) -> Result<f64, BenchError> {
         self.execute(text(code, self.count + 2, &self.model))
     }
 
     /// Returns milliseconds, or the reason if it failed.
-    fn execute(&mut self, code: String) -> Result<f64, String> {
+    fn execute(&mut self, code: String) -> Result<f64, BenchError> {
         self.count += 1;
         let cell = Cell { code, number: self.count };
         let began = Instant::now();
@@ -76,11 +79,13 @@ impl<'a> RunningEngine<'a> {
         let took = began.elapsed().as_secs_f64() * 1e3;
         match outcome {
             Outcome::Ok => Ok(took),
-            Outcome::Error { name, value, .. } => Err(format!("{}: {name}: {value}: {}", self.name, cell.code)),
+            Outcome::Error { name, value, .. } => {
+                Err(BenchError::Cell { engine: self.name, name, value, code: cell.code })
+            }
         }
     }
 
-    fn warm(&mut self, code: &str, Plan { runs, pause }: Plan) -> Result<Vec<f64>, String> {
+    fn warm(&mut self, code: &str, Plan { runs, pause }: Plan) -> Result<Vec<f64>, BenchError> {
         let once = |_| {
             std::thread::sleep(pause);
             self.run(code)
@@ -89,7 +94,7 @@ impl<'a> RunningEngine<'a> {
     }
 }
 
-impl Drop for RunningEngine<'_> {
+impl Drop for RunningEngine {
     fn drop(&mut self) {
         self.engine.shutdown();
     }
@@ -98,11 +103,11 @@ impl Drop for RunningEngine<'_> {
 /// Measures the built-in cells and reports line by line: medians, with least and greatest in brackets, in milliseconds.
 ///
 /// # Errors
-/// An engine that does not start, or a cell that failed.
-pub fn cells(targets: &[Target], plan: Plan, say: &mut dyn FnMut(&str)) -> Result<(), String> {
-    let folder = PrivateFolder::fresh(&std::env::temp_dir()).map_err(|error| error.to_string())?;
+/// [`BenchError`]: an engine that does not start, or a cell that failed.
+pub fn cells(targets: &[Target], plan: Plan, say: &mut dyn FnMut(&str)) -> Result<(), BenchError> {
+    let folder = PrivateFolder::fresh(&std::env::temp_dir())?;
     let model = folder.path().join("model.safetensors");
-    std::fs::write(&model, cells::weights()).map_err(|error| error.to_string())?;
+    std::fs::write(&model, cells::weights())?;
     say(&format!("{} Milliseconds: median (least-greatest) of {} runs.\n", machine(), plan.runs));
     // Alternating, so that a busy moment of the machine affects all.
     let mut starts = vec![Vec::new(); targets.len()];
@@ -129,7 +134,7 @@ pub fn cells(targets: &[Target], plan: Plan, say: &mut dyn FnMut(&str)) -> Resul
 }
 
 /// Measures the rows of one engine.
-fn one(target: &Target, plan: Plan, model: &Path, say: &mut dyn FnMut(&str)) -> Result<(), String> {
+fn one(target: &Target, plan: Plan, model: &Path, say: &mut dyn FnMut(&str)) -> Result<(), BenchError> {
     let language = target.language;
     let wanted: Vec<(&Measured, &str)> = CELLS.iter().filter_map(|cell| Some((cell, cell.code(language)?))).collect();
     let mut running = RunningEngine::start(target, None, model)?;

@@ -2,16 +2,16 @@
 
 use std::path::Path;
 
-use super::{Language, Plan, RunningEngine, Target, machine, row, table};
+use super::{BenchError, Language, Plan, RunningEngine, Target, machine, row, table};
 use crate::runner;
 
 /// Measures the code cells of a notebook, in order, in its folder: the median of `plan.runs` fresh engines. A cell that
 /// an engine cannot run is marked, like those that fail because of it. Engines of another language than Rust are left out.
 ///
 /// # Errors
-/// A file that is not a notebook, or an engine that does not start.
-pub fn notebook(path: &Path, targets: &[Target], plan: Plan, say: &mut dyn FnMut(&str)) -> Result<(), String> {
-    let codes = runner::sources(path).map_err(|error| error.to_string())?;
+/// [`BenchError`]: a file that is not a notebook, or an engine that does not start.
+pub fn notebook(path: &Path, targets: &[Target], plan: Plan, say: &mut dyn FnMut(&str)) -> Result<(), BenchError> {
+    let codes = runner::sources(path)?;
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let rust: Vec<&Target> = targets.iter().filter(|target| target.language != Language::Python).collect();
     say(&format!("{} Milliseconds: median of {} runs.\n", machine(), plan.runs));

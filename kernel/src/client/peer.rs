@@ -166,7 +166,10 @@ fn error(content: &Value) -> Outcome {
     let text = |field: &str| content[field].as_str().unwrap_or_default().to_owned();
     let lines = content["traceback"].as_array().into_iter().flatten();
     let traceback = lines.filter_map(|line| Some(line.as_str()?.to_owned())).collect();
-    Outcome::Error { name: text("ename"), value: text("evalue"), traceback, diagnostic: None }
+    // The protocol has no other word for it: ipykernel says `KeyboardInterrupt`.
+    let name = text("ename");
+    let interrupted = ["Interrupted", "KeyboardInterrupt"].contains(&name.as_str());
+    Outcome::Error { name, value: text("evalue"), traceback, diagnostic: None, interrupted }
 }
 
 /// Returns the event in a message on iopub.
@@ -222,7 +225,13 @@ impl Engine for Peer {
             (Ok(reply), None) => error(&reply),
             (Err(problem), _) => {
                 let traceback = vec![format!("KernelLost: {problem}")];
-                Outcome::Error { name: "KernelLost".to_owned(), value: problem, traceback, diagnostic: None }
+                Outcome::Error {
+                    name: "KernelLost".to_owned(),
+                    value: problem,
+                    traceback,
+                    diagnostic: None,
+                    interrupted: false,
+                }
             }
         }
     }

@@ -3,6 +3,8 @@
 use std::path::Path;
 use std::process::Command;
 
+use chandlery::diagnostic::{Diagnose, Diagnostic};
+
 use super::{Check, Verdict, on_path};
 use crate::toolkit::{self, BUILT_FOR, BUILT_WITH, ToolkitError};
 
@@ -35,26 +37,17 @@ pub(super) fn checks() -> Vec<Check> {
 
 /// Returns what prevents cells from being compiled.
 fn obstacle(error: &ToolkitError) -> Check {
-    let version = BUILT_WITH.split_whitespace().nth(1).unwrap_or("stable");
-    let (subject, fix) = match error {
-        ToolkitError::NoLibrary { .. } | ToolkitError::NoMetadata { .. } => (
-            "toolkit",
-            "build it with `cargo build --release`, or install it again with `chandlery kernel install`".to_owned(),
-        ),
-        ToolkitError::NoCompiler => ("rustc", format!("`rustup toolchain install {version}` (https://rustup.rs)")),
-        ToolkitError::OtherCompiler { .. } => (
-            "rustc",
-            format!(
-                "`rustup toolchain install {version}`, then set `RUSTC` to what `rustup which --toolchain {version} rustc` \
-                 prints; or build Chandlery with your rustc"
-            ),
-        ),
-        ToolkitError::NoLinker => (
-            "linker",
-            "install binutils (Debian and Ubuntu: `apt install binutils`; Fedora: `dnf install binutils`)".to_owned(),
-        ),
+    let subject = match error {
+        ToolkitError::NoLibrary { .. } | ToolkitError::NoMetadata { .. } => "toolkit",
+        ToolkitError::NoCompiler | ToolkitError::OtherCompiler { .. } => "rustc",
+        ToolkitError::NoLinker => "linker",
     };
-    Check::bad(subject, Verdict::Missing, error.to_string(), fix)
+    let Diagnostic { what, origin, advice, .. } = error.diagnostic();
+    let found = match origin {
+        Some(origin) => format!("{what}: {origin}"),
+        None => what,
+    };
+    Check::bad(subject, Verdict::Missing, found, advice.unwrap_or_default())
 }
 
 /// The version fits, otherwise it would not have been chosen, but the same release exists for other systems.

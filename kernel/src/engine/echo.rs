@@ -101,7 +101,9 @@ impl Engine for Echo {
                     format!("  --> cell {}, line {}: {line}", cell.number, index + 1),
                 ];
                 let says = Diagnostic::new(value.as_str()).at(format_args!("cell {}, line {}", cell.number, index + 1));
-                return Outcome::Error { name: name.to_owned(), value, traceback, diagnostic: Some(Box::new(says)) };
+                let interrupted = self.interrupted.load(Ordering::SeqCst);
+                let (name, diagnostic) = (name.to_owned(), Some(Box::new(says)));
+                return Outcome::Error { name, value, traceback, diagnostic, interrupted };
             }
         }
         if let Some(last) = cell.code.lines().last().filter(|line| !line.trim().is_empty() && !is_command(line)) {

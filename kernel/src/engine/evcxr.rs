@@ -89,6 +89,7 @@ impl Engine for Evcxr {
             value: value.to_owned(),
             traceback: vec![format!("WorkerDied: {value}")],
             diagnostic: None,
+            interrupted: false,
         };
         let line = serde_json::to_string(&cell.code).unwrap_or_default() + "\n";
         if self.input.write_all(line.as_bytes()).is_err() {
@@ -111,9 +112,9 @@ impl Engine for Evcxr {
                         let value = "evcxr can only end its process; all variables were lost".to_owned();
                         let traceback = vec![format!("Interrupted: {value}")];
                         let name = "Interrupted".to_owned();
-                        return Outcome::Error { name, value, traceback, diagnostic: None };
+                        return Outcome::Error { name, value, traceback, diagnostic: None, interrupted: true };
                     }
-                    return Outcome::Error { name, value, traceback, diagnostic: None };
+                    return Outcome::Error { name, value, traceback, diagnostic: None, interrupted: false };
                 }
             }
         }

@@ -95,6 +95,8 @@ pub enum Outcome {
         traceback: Vec<String>,
         /// What the error of a `?` or of a magic says, as fields.
         diagnostic: Option<Box<Diagnostic>>,
+        /// Whether the user stopped the cell.
+        interrupted: bool,
     },
 }
 
@@ -108,10 +110,19 @@ impl Outcome {
         self
     }
 
+    /// Says that the user stopped the cell.
+    #[must_use]
+    pub(crate) fn as_interrupt(mut self) -> Self {
+        if let Self::Error { interrupted, .. } = &mut self {
+            *interrupted = true;
+        }
+        self
+    }
+
     /// Returns whether the user stopped the cell.
     #[must_use]
     pub fn is_interrupt(&self) -> bool {
-        matches!(self, Self::Error { name, .. } if name == "Interrupted")
+        matches!(self, Self::Error { interrupted: true, .. })
     }
 }
 
@@ -186,6 +197,7 @@ pub trait Engine: Send {
             value: value.into(),
             traceback: vec![value.into()],
             diagnostic: None,
+            interrupted: false,
         }
     }
     /// Shows output since the end of the last cell, such as from threads that it left running.

@@ -28,6 +28,7 @@ impl Engine for Unavailable {
                 "Run `chandlery kernel doctor` in a terminal; it says what is missing and how to get it.".to_owned(),
             ],
             diagnostic: None,
+            interrupted: false,
         }
     }
 

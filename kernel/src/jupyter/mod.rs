@@ -3,6 +3,7 @@
 mod cells;
 mod code;
 mod content;
+mod error;
 mod info;
 mod position;
 mod variables;
@@ -15,12 +16,13 @@ use tokio::sync::mpsc;
 
 use crate::engine::{Assist, Engine};
 use crate::server;
-use crate::server::{CellHandler, Kernel, Outside, ServeError};
+use crate::server::{CellHandler, Kernel, Outside};
 use crate::session::{History, Session};
 use cells::Cells;
 use code::Code;
 use variables::Variables;
 
+pub use error::KernelError;
 pub use info::language_info;
 
 /// Starts the engine, on the thread that will run its cells. An engine that cannot start still has to be one:
@@ -30,23 +32,23 @@ pub type StartEngine = Box<dyn FnOnce() -> Box<dyn Engine> + Send>;
 /// Runs a kernel process: reads the connection file, serves until it is told to stop.
 ///
 /// # Errors
-/// [`ServeError`] if the file or the sockets cannot be used.
-pub fn run(connection_file: &Path, engine: StartEngine) -> Result<(), ServeError> {
-    server::run(connection_file, || kernel(engine, History::of_this_user()))
+/// [`KernelError`] if the file or the sockets cannot be used.
+pub fn run(connection_file: &Path, engine: StartEngine) -> Result<(), KernelError> {
+    Ok(server::run(connection_file, || kernel(engine, History::of_this_user()))?)
 }
 
 /// Serves an engine on the current runtime until a shutdown request or [`Outside::Stop`]. Its sockets are closed when this
 /// returns; tasks of the runtime write the rest of the messages.
 ///
 /// # Errors
-/// [`ServeError::Bind`] or [`ServeError::System`].
+/// [`KernelError`] if a socket cannot be opened, or the system refuses a thread.
 pub async fn serve(
     info: ConnectionInfo,
     engine: StartEngine,
     history: History,
     outside: mpsc::UnboundedReceiver<Outside>,
-) -> Result<(), ServeError> {
-    server::serve(info, kernel(engine, history), outside).await
+) -> Result<(), KernelError> {
+    Ok(server::serve(info, kernel(engine, history), outside).await?)
 }
 
 /// The parts of the session that are used while it runs a cell; empty while the engine starts.

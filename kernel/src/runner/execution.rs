@@ -348,7 +348,7 @@ pub(super) fn over(outcome: Outcome, late: bool, limit: Option<Duration>) -> Out
         ("CellTimeout", format!("the cell was stopped after {seconds} s (--timeout)"))
     };
     traceback.push(format!("{name}: {value}"));
-    Outcome::Error { name: name.to_owned(), value, traceback, diagnostic: None }
+    Outcome::Error { name: name.to_owned(), value, traceback, diagnostic: None, interrupted: false }
 }
 
 fn title(path: &Path) -> String {

@@ -5,11 +5,11 @@ use std::path::{Path, PathBuf};
 use jupyter_protocol::ConnectionInfo;
 
 /// A connection file that cannot be used.
-#[derive(thiserror::Error)]
+#[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConnectionError {
     /// It cannot be read.
-    #[error("cannot read the connection file `{}`: {source}\nJupyter writes this file; start the kernel from Jupyter, or with `jupyter console --kernel chandlery`", path.display())]
+    #[error("cannot read the connection file: {source}")]
     Unreadable {
         /// The file.
         path: PathBuf,
@@ -17,7 +17,7 @@ pub enum ConnectionError {
         source: std::io::Error,
     },
     /// It is not a connection file.
-    #[error("`{}` is not a Jupyter connection file: {source}", path.display())]
+    #[error("this is not a Jupyter connection file: {source}")]
     Malformed {
         /// The file.
         path: PathBuf,
@@ -25,19 +25,13 @@ pub enum ConnectionError {
         source: serde_json::Error,
     },
     /// It asks for a signature other than HMAC-SHA256.
-    #[error("`{}` asks for the signature scheme `{found}`\nonly `hmac-sha256` is supported", path.display())]
+    #[error("unknown signature scheme `{found}`")]
     SignatureScheme {
         /// The file.
         path: PathBuf,
         /// The scheme.
         found: String,
     },
-}
-
-impl std::fmt::Debug for ConnectionError {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        std::fmt::Display::fmt(self, f)
-    }
 }
 
 /// Reads a connection file.

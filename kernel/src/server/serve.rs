@@ -37,9 +37,7 @@ pub enum ServeError {
     #[error(transparent)]
     Connection(#[from] ConnectionError),
     /// A socket could not be bound.
-    #[error(
-        "cannot open the {channel} socket at {address}: {source}\nanother process holds the address; start the kernel again"
-    )]
+    #[error("cannot open the {channel} socket at {address}: {source}")]
     Bind {
         /// The channel.
         channel: &'static str,

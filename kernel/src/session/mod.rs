@@ -128,7 +128,7 @@ impl Session {
         };
         let result = output.result;
 
-        if let (Outcome::Error { name, value, traceback, diagnostic }, false) = (&outcome, request.silent) {
+        if let (Outcome::Error { name, value, traceback, diagnostic, .. }, false) = (&outcome, request.silent) {
             front.publish(Publication::Failed {
                 name: name.clone(),
                 value: value.clone(),
@@ -251,6 +251,7 @@ fn guarded(engine: &mut dyn Engine, number: u32, work: impl FnOnce(&mut dyn Engi
                 "This is a bug in Chandlery, not in the cell. Restart the kernel before you continue.".to_owned(),
             ],
             diagnostic: None,
+            interrupted: false,
         }
     })
 }

@@ -54,7 +54,7 @@ fn nothing_to_keep(name: &str) -> String {
 fn refused(failure: Failure) -> Option<Ending> {
     Some(match failure {
         Failure::Usage { help: true, .. } => return None,
-        Failure::Usage { text, help: false } => failed("UsageError", text.trim_end().to_owned()),
+        Failure::Usage { text, help: false, .. } => failed("UsageError", text.trim_end().to_owned()),
         Failure::Failed { name, diagnostic } => failed(&name, diagnostic),
         Failure::Interrupted => Ending::Failed {
             type_name: "Interrupted".to_owned(),
@@ -91,7 +91,7 @@ fn verb(all: &[String], keep: Option<String>, store: &mut Store, channel: &Chann
                 (Some(name), None) => failed("UsageError", nothing_to_keep(&name)),
             }
         }
-        Err(Failure::Usage { text, help: true }) => show(channel, MimeBundle::text(text)),
+        Err(Failure::Usage { text, help: true, .. }) => show(channel, MimeBundle::text(text)),
         Err(failure) => refused(failure).unwrap_or(Ending::Done),
     }
 }

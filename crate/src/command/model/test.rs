@@ -58,10 +58,7 @@ impl TestArgs {
                 let project = dataset(project)?;
                 Ok(Some(project.config(name.as_deref().unwrap_or(project.default_config()))?))
             }
-            (None, Some(_)) => {
-                let text = "error: --dataset-config needs --dataset-project".to_owned();
-                Err(Failure::Usage { text, help: false })
-            }
+            (None, Some(_)) => Err(Failure::usage("--dataset-config needs --dataset-project", "give both")),
             (None, None) => Ok(None),
         }
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::directives::{self, Directive, Parsed, Step, UsageError, in_place};
 use crate::engine::direct::DirectEngine;
-use crate::engine::direct::explain::outcome::error;
+use crate::engine::direct::explain::outcome::misused;
 use crate::engine::direct::generate::codegen::Purpose;
 use crate::engine::direct::run::serving;
 use crate::engine::direct::session::items::Items;
@@ -37,9 +37,9 @@ impl DirectEngine {
         let before = self.unknown.clone();
         let Findings(outcome) = match directives::parse(&cell.code) {
             Ok(parsed) => self.check_parts(&parsed, cell, &mut defined, output),
-            Err(UsageError { line, message }) => {
+            Err(UsageError { line, problem }) => {
                 defined = unknown::defined(&cell.code);
-                Findings(error("UsageError", &message, self.sources.place_of(cell.number, line)))
+                Findings(misused(&problem, self.sources.place_of(cell.number, line)))
             }
         };
         if outcome == Outcome::Ok && self.blocked.is_empty() {

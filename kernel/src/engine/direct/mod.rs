@@ -18,6 +18,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
+use chandlery::diagnostic::{Diagnose, Diagnostic};
+
 use super::{Cell, Event, Outcome, Output, Stream};
 use crate::language::{BODY, Language};
 use crate::toolkit::{Toolkit, ToolkitError};
@@ -61,17 +63,33 @@ pub(crate) struct CompiledCell {
 
 /// Why Rust cells cannot be compiled.
 #[derive(Debug, thiserror::Error)]
+#[error("{}", self.diagnostic())]
 #[non_exhaustive]
 pub enum NoCompiler {
     /// Something that compiling needs is missing.
-    #[error(transparent)]
     Toolkit(#[from] ToolkitError),
     /// There is no folder to compile them in.
-    #[error("no folder to compile cells in: {0}")]
     Folder(std::io::Error),
     /// The engine has ended.
-    #[error("the engine was shut down")]
     ShutDown,
+}
+
+impl Diagnose for NoCompiler {
+    fn diagnostic(&self) -> Diagnostic {
+        match self {
+            Self::Toolkit(error) => error.diagnostic(),
+            Self::Folder(error) => Diagnostic::new(format!("there is no folder to compile cells in: {error}"))
+                .advise("set TMPDIR to a folder with free space"),
+            Self::ShutDown => Diagnostic::new("the engine was shut down").advise("restart the kernel"),
+        }
+    }
+}
+
+impl NoCompiler {
+    fn outcome(&self) -> Outcome {
+        let diagnostic = self.diagnostic();
+        error("NoCompiler", &diagnostic.to_string(), Vec::new()).with_diagnostic(diagnostic)
+    }
 }
 
 /// Runs Rust cells and magics.
@@ -205,7 +223,7 @@ impl DirectEngine {
     fn rust(&mut self, code: &str, number: u32, purpose: Purpose, output: &mut dyn Output) -> Outcome {
         let begun = Instant::now();
         if let Some(problem) = self.problem() {
-            return error("NoCompiler", &problem.to_string(), Vec::new());
+            return problem.outcome();
         }
         let apart = match read::attributes::apart(code) {
             Ok(apart) => apart,

@@ -136,8 +136,7 @@ impl DirectEngine {
             Purpose::Run(level) => level,
             Purpose::Check | Purpose::Type => None,
         };
-        let compiler =
-            self.compiler.as_mut().map_err(|problem| error("NoCompiler", &problem.to_string(), Vec::new()))?;
+        let compiler = self.compiler.as_mut().map_err(|problem| problem.outcome())?;
         self.spent.split += begun.elapsed();
         let compiled = compiler.compile(&text, level, &self.busy, &mut self.spent);
         let compiled = compiled.map_err(|problem| error("CompileError", &format!("rustc: {problem}"), Vec::new()))?;

@@ -1,8 +1,9 @@
 //! Parses the dependency of a `%dep` line, and writes the manifest of the package that has them all.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use chandlery::diagnostic::{Diagnose, Diagnostic};
 use toml::{Table, Value};
 
 /// Dependencies, by the name before the `=`.
@@ -34,45 +35,85 @@ const KEYS: &[&str] = &[
     "registry-index",
 ];
 
+/// A line that is not a dependency.
+#[derive(Debug, thiserror::Error)]
+#[error("{}", self.diagnostic())]
+pub(in crate::engine::direct) enum DependencyError {
+    /// It is not TOML; what the parser says.
+    Syntax(String),
+    /// It does not name one dependency.
+    NotOne,
+    /// Its value is neither a version nor a table.
+    NotAVersion,
+    /// A key that no dependency has, and the one that is nearest.
+    UnknownKey { key: String, near: Option<&'static str> },
+    /// Its path does not lead anywhere.
+    Path { path: PathBuf, source: std::io::Error },
+    /// It is the toolkit.
+    Toolkit,
+}
+
+impl Diagnose for DependencyError {
+    fn diagnostic(&self) -> Diagnostic {
+        let how = "write `:dep name = \"1\"` or `:dep name = { path = \"../name\", features = [\"a\"] }`";
+        match self {
+            Self::Syntax(message) => Diagnostic::new(message.as_str()).advise(how),
+            Self::NotOne => Diagnostic::new("this line does not name a dependency").advise(how),
+            Self::NotAVersion => Diagnostic::new("a dependency is a version or a table").advise(how),
+            Self::UnknownKey { key, near } => {
+                let advice = match near {
+                    Some(near) => format!("did you mean `{near}`?"),
+                    None => format!("use one of {}", KEYS.join(", ")),
+                };
+                Diagnostic::new(format!("`{key}` is not a key of a dependency")).advise(advice)
+            }
+            Self::Path { path, source } => Diagnostic::new(format!("{}: {source}", path.display()))
+                .advise("name the folder of the crate; paths are relative to the folder that cells are in"),
+            Self::Toolkit => {
+                Diagnostic::new("`chandlery` is in scope in every cell").advise("remove the line, and use `chandlery`")
+            }
+        }
+    }
+}
+
 /// Parses `name = "1"`, `name = { … }` or `name`. A path may be relative to `folder`.
 ///
 /// # Errors
-/// A description of what is wrong with it.
-pub(super) fn parse(line: &str, folder: &Path) -> Result<(String, Value), String> {
-    let how = "write `:dep name = \"1\"` or `:dep name = { path = \"../name\", features = [\"a\"] }`";
+/// [`DependencyError`], which says what is wrong with it.
+pub(super) fn parse(line: &str, folder: &Path) -> Result<(String, Value), DependencyError> {
     let line = line.trim();
     let is_name = |name: &str| !name.is_empty() && name.chars().all(|c| c.is_alphanumeric() || "_-".contains(c));
     let (name, mut value) = if is_name(line) {
         (line.to_owned(), Value::String("*".to_owned()))
     } else {
-        let table: Table = line.parse().map_err(|error: toml::de::Error| format!("{}; {how}", error.message()))?;
+        let syntax = |error: toml::de::Error| DependencyError::Syntax(error.message().to_owned());
+        let table: Table = line.parse().map_err(syntax)?;
         let mut entries = table.into_iter();
         match (entries.next(), entries.next()) {
             (Some(entry), None) if is_name(&entry.0) => entry,
-            _ => return Err(format!("this does not name a dependency; {how}")),
+            _ => return Err(DependencyError::NotOne),
         }
     };
     match &mut value {
         Value::String(_) => {}
         Value::Table(table) => {
             if let Some(unknown) = table.keys().find(|key| !KEYS.contains(&key.as_str())) {
-                let near = KEYS.iter().find(|known| strsim::damerau_levenshtein(known, unknown) <= 2);
-                let meant = near.map(|near| format!("; did you mean `{near}`?")).unwrap_or_default();
-                return Err(format!("`{unknown}` is not a key of a dependency{meant}"));
+                let near = KEYS.iter().find(|known| strsim::damerau_levenshtein(known, unknown) <= 2).copied();
+                return Err(DependencyError::UnknownKey { key: unknown.clone(), near });
             }
             if !["version", "path", "git"].iter().any(|key| table.contains_key(*key)) {
                 table.insert("version".to_owned(), Value::String("*".to_owned()));
             }
             if let Some(Value::String(path)) = table.get_mut("path") {
                 let full = folder.join(&*path);
-                let full = full.canonicalize().map_err(|error| format!("{}: {error}", full.display()))?;
+                let full = full.canonicalize().map_err(|source| DependencyError::Path { path: full, source })?;
                 *path = full.to_string_lossy().into_owned();
             }
         }
-        _ => return Err(format!("a dependency is a version or a table; {how}")),
+        _ => return Err(DependencyError::NotAVersion),
     }
     if name.replace('-', "_") == "chandlery" {
-        return Err("`chandlery` is in scope in every cell".to_owned());
+        return Err(DependencyError::Toolkit);
     }
     Ok((name, value))
 }
@@ -144,7 +185,7 @@ fn quoted(text: &str) -> String {
 mod tests {
     use super::*;
 
-    fn manifest(line: &str) -> Result<String, String> {
+    fn manifest(line: &str) -> Result<String, DependencyError> {
         let (name, value) = parse(line, Path::new("/"))?;
         Ok(format!("{name} = {}", inline(&value)))
     }
@@ -161,7 +202,7 @@ mod tests {
             manifest("r = { features = [\"bundled\"] }").unwrap(),
             "r = { features = [\"bundled\"], version = \"*\" }"
         );
-        assert!(manifest("x = { path = \"no/such/folder\" }").unwrap_err().contains("/no/such/folder"));
+        assert!(manifest("x = { path = \"no/such/folder\" }").unwrap_err().to_string().contains("/no/such/folder"));
         for wrong in ["", "x = 1", "x = ", "two words", "a.b = \"1\"", "chandlery = \"1\"", "x = { vresion = \"1\" }"] {
             assert!(manifest(wrong).is_err(), "{wrong}");
         }

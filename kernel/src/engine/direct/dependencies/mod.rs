@@ -24,14 +24,14 @@ use crate::toolkit::Toolkit;
 use cache::InUse;
 pub(super) use cache::{Built, Tokio};
 pub use kept::{Cleaned, DependencyCache, KeptSet};
-use manifest::Wanted;
+use manifest::{DependencyError, Wanted};
 
 /// Why dependencies could not be built.
 pub(super) enum Failure {
     /// The user stopped it.
     Stopped,
     /// The line of this number is not a dependency.
-    Usage(usize, String),
+    Usage(usize, DependencyError),
     /// Cargo failed; its messages.
     Cargo(String),
 }

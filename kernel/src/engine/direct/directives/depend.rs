@@ -9,7 +9,7 @@ use chandlery::display::{Align, Html, Mark, MimeBundle, TableView};
 use super::{Directive, Step};
 use crate::engine::direct::DirectEngine;
 use crate::engine::direct::dependencies::{BuildContext, Failure};
-use crate::engine::direct::explain::outcome::{error, interrupted};
+use crate::engine::direct::explain::outcome::{error, interrupted, misused};
 use crate::engine::direct::run::process::{Served, Watch};
 use crate::engine::{Event, Outcome, Output, Stream};
 use crate::worker::frame::WorkerRequest;
@@ -30,7 +30,7 @@ impl DirectEngine {
         let first = places.first().copied().unwrap_or(1);
         let toolkit = match &self.compiler {
             Ok(compiler) => compiler.toolkit().clone(),
-            Err(problem) => return error("NoCompiler", &problem.to_string(), Vec::new()),
+            Err(problem) => return problem.outcome(),
         };
         // Paths are relative to the folder that cells are in, which they may have changed.
         let folder =
@@ -56,7 +56,7 @@ impl DirectEngine {
             Err(Failure::Stopped) => Err(interrupted("while building dependencies; nothing was changed")),
             Err(Failure::Usage(line, problem)) => {
                 let line = places.get(line).copied().unwrap_or(first);
-                Err(error("UsageError", &problem, self.sources.place_of(number, line)))
+                Err(misused(&problem, self.sources.place_of(number, line)))
             }
             Err(Failure::Cargo(words)) => Err(failed(&words, self.sources.place_of(number, first))),
         };

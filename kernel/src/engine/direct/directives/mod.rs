@@ -3,6 +3,7 @@
 
 mod complete;
 mod depend;
+mod error;
 mod explain;
 mod hint;
 mod lines;
@@ -12,6 +13,8 @@ mod tables;
 mod timing;
 
 pub(super) use complete::{Completed, complete};
+use error::DirectiveError;
+pub(super) use error::UsageError;
 pub(super) use explain::explain;
 pub(super) use hint::advise;
 use lines::{LinePlace, Reader};
@@ -63,13 +66,6 @@ pub(super) struct Parsed {
     pub(super) rust: String,
 }
 
-/// A directive that cannot be run.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct UsageError {
-    pub(super) line: usize,
-    pub(super) message: String,
-}
-
 /// Splits a cell. The lines of directives are empty in the Rust code, so that line numbers stay the same.
 ///
 /// # Errors
@@ -95,7 +91,7 @@ pub(super) fn parse(code: &str) -> Result<Parsed, UsageError> {
         };
         parsed.rust.push_str(if line.ends_with('\n') { "\n" } else { "" });
         let line = index + 1;
-        let refuse = |message: String| UsageError { line, message };
+        let refuse = |problem: DirectiveError| UsageError { line, problem };
         let entry = list::find(written.name).map(|entry| entry.name);
         if entry == Some("dep") {
             let mut rest = written.rest.to_owned();
@@ -112,10 +108,7 @@ pub(super) fn parse(code: &str) -> Result<Parsed, UsageError> {
         }
         if reader.place() == LinePlace::Between {
             let DirectiveLine { sign, name, .. } = written;
-            return Err(refuse(format!(
-                "{sign}{name} stands after Rust code, and directives run before it: move this line to the start of the cell, \
-                 or to a cell of its own"
-            )));
+            return Err(refuse(DirectiveError::AfterCode { name: format!("{sign}{name}") }));
         }
         match (written.whole, entry) {
             (true, Some("time")) if written.rest.is_empty() => parsed.time = true,
@@ -126,7 +119,7 @@ pub(super) fn parse(code: &str) -> Result<Parsed, UsageError> {
                 return Ok(parsed);
             }
             (true, Some("time" | "release" | "bash")) => {
-                return Err(refuse(format!("%%{} must be alone on its line, with the cell below it", written.name)));
+                return Err(refuse(DirectiveError::NotAlone { name: format!("%%{}", written.name) }));
             }
             (false, Some("time")) if written.rest.is_empty() => parsed.time = true,
             _ => {
@@ -186,11 +179,18 @@ fn written(line: &str) -> Option<DirectiveLine<'_>> {
     Some(DirectiveLine { sign, whole, name, rest: if is_read_by_others { rest } else { without_comment(rest) } })
 }
 
-fn directive(written: &DirectiveLine<'_>) -> Result<Directive, String> {
+fn directive(written: &DirectiveLine<'_>) -> Result<Directive, DirectiveError> {
     let DirectiveLine { sign, name, rest, .. } = *written;
+    let full = || format!("{sign}{name}");
+    let missing = |what, example: &str| DirectiveError::Missing {
+        name: full(),
+        what,
+        example: format!("{sign}{name} {example}"),
+    };
+    let invalid = |takes| DirectiveError::Invalid { name: full(), takes, found: rest.to_owned() };
     let nothing = |directive| match rest {
         "" => Ok(directive),
-        _ => Err(format!("{sign}{name} takes nothing, found: {rest}")),
+        _ => Err(DirectiveError::Unexpected { name: full(), found: rest.to_owned() }),
     };
     match list::find(name).map(|entry| entry.name) {
         Some("help") => return nothing(Directive::Help),
@@ -199,11 +199,11 @@ fn directive(written: &DirectiveLine<'_>) -> Result<Directive, String> {
         Some("version") => return nothing(Directive::Version),
         Some("time") => return Ok(Directive::Time(rest.to_owned())),
         Some("test") => return Ok(Directive::Test(rest.to_owned())),
-        Some("type") if rest.is_empty() => return Err(format!("{sign}{name} needs a variable or an expression")),
+        Some("type") if rest.is_empty() => return Err(missing("a variable or an expression", "x + 1")),
         Some("type") => return Ok(Directive::Type(rest.trim_end_matches(';').to_owned())),
-        Some("bash") if rest.is_empty() => return Err(format!("{sign}{name} needs a command")),
+        Some("bash") if rest.is_empty() => return Err(missing("a command", "ls")),
         Some("bash") => return Ok(Directive::Shell(name.to_owned(), rest.to_owned())),
-        Some("dep") if rest.is_empty() => return Err(format!("{sign}dep needs a crate: {sign}dep name = \"1\"")),
+        Some("dep") if rest.is_empty() => return Err(missing("a crate", "name = \"1\"")),
         Some("dep") => return Ok(Directive::Dep(rest.to_owned())),
         Some("deps") => return nothing(Directive::Deps),
         Some(entry @ ("timing" | "offline")) => {
@@ -211,7 +211,7 @@ fn directive(written: &DirectiveLine<'_>) -> Result<Directive, String> {
                 "" => None,
                 "on" | "1" => Some(true),
                 "off" | "0" => Some(false),
-                other => return Err(format!("{sign}{entry} takes on or off, found: {other}")),
+                _ => return Err(invalid("on or off")),
             };
             return Ok(if entry == "timing" { Directive::Timing(on) } else { Directive::Offline(on) });
         }
@@ -220,12 +220,12 @@ fn directive(written: &DirectiveLine<'_>) -> Result<Directive, String> {
             return match (level.next(), level.next()) {
                 (None, _) => Ok(Directive::Opt(None)),
                 (Some(level @ ('0'..='3' | 's' | 'z')), None) => Ok(Directive::Opt(Some(level))),
-                _ => Err(format!("{sign}opt takes an opt-level (0, 1, 2, 3, s or z), found: {rest}")),
+                _ => Err(invalid("an opt-level: 0, 1, 2, 3, s or z")),
             };
         }
         Some("explain") => return Ok(Directive::Explain(rest.to_owned())),
         Some("release") => {
-            return Err(format!("{sign}release does not take arguments: it compiles its cell at opt-level 3"));
+            return Err(DirectiveError::Unexpected { name: full(), found: rest.to_owned() });
         }
         _ => {}
     }
@@ -240,8 +240,8 @@ fn directive(written: &DirectiveLine<'_>) -> Result<Directive, String> {
     if name.starts_with('-') || chandlery::command::definition(name).is_some() {
         return Ok(Directive::Verb(line.trim_end().to_owned()));
     }
-    let meant = list::nearest(name).map(|near| format!("; did you mean {sign}{near}?")).unwrap_or_default();
-    Err(format!("there is no directive {sign}{name}{meant} ({sign}help lists them)"))
+    let meant = list::nearest(name).map(|near| format!("{sign}{near}"));
+    Err(DirectiveError::Unknown { name: full(), meant, help: format!("{sign}help") })
 }
 
 #[cfg(test)]
@@ -253,7 +253,7 @@ mod tests {
     }
 
     fn refused(code: &str) -> String {
-        parse(code).unwrap_err().message
+        parse(code).unwrap_err().problem.to_string()
     }
 
     #[test]

@@ -4,7 +4,7 @@ use chandlery::display::MimeBundle;
 
 use super::{Directive, Parsed, Spent, Step, UsageError, tables};
 use crate::engine::direct::DirectEngine;
-use crate::engine::direct::explain::outcome::error;
+use crate::engine::direct::explain::outcome::{error, misused};
 use crate::engine::direct::generate::codegen::Purpose;
 use crate::engine::{Cell, Event, Outcome, Output};
 use crate::toolkit;
@@ -24,8 +24,8 @@ impl DirectEngine {
         self.spent = Spent::default();
         let Parsed { steps, time, release, rust } = match super::parse(&cell.code) {
             Ok(parsed) => parsed,
-            Err(UsageError { line, message }) => {
-                return error("UsageError", &message, self.sources.place_of(cell.number, line));
+            Err(UsageError { line, problem }) => {
+                return misused(&problem, self.sources.place_of(cell.number, line));
             }
         };
         let timing = self.settings.timing;
@@ -85,8 +85,7 @@ impl DirectEngine {
             Directive::Reset => {
                 let outcome = self.request(&WorkerRequest::Reset, None, at, output);
                 // Even if dropping one failed, the variables are gone.
-                let refused = matches!(&outcome, Outcome::Error { name, .. } if name == "Interrupted");
-                if !refused {
+                if !outcome.is_interrupt() {
                     self.forget_everything();
                 }
                 return outcome;
@@ -142,7 +141,7 @@ impl DirectEngine {
     fn explain(&mut self, code: &str, at: (u32, usize), output: &mut dyn Output) -> Outcome {
         let compiler = match &self.compiler {
             Ok(compiler) => compiler,
-            Err(problem) => return error("NoCompiler", &problem.to_string(), Vec::new()),
+            Err(problem) => return problem.outcome(),
         };
         let code = match (code, &self.last_error) {
             ("", Some(last)) => last.clone(),

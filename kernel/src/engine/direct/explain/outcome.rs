@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use chandlery::cell::{Ending, SourcePosition};
+use chandlery::diagnostic::Diagnose;
 use unicode_width::UnicodeWidthStr;
 
 use crate::engine::Outcome;
@@ -19,12 +20,18 @@ const PLAIN: &str = "\u{1b}[0m";
 /// Returns an error outcome.
 pub(crate) fn error(name: &str, value: &str, mut traceback: Vec<String>) -> Outcome {
     traceback.insert(0, format!("{BOLD}{name}{PLAIN}: {value}"));
-    Outcome::Error { name: name.to_owned(), value: value.to_owned(), traceback, diagnostic: None }
+    Outcome::Error { name: name.to_owned(), value: value.to_owned(), traceback, diagnostic: None, interrupted: false }
+}
+
+/// Returns the outcome of a line that cannot be run.
+pub(crate) fn misused(problem: &dyn Diagnose, place: Vec<String>) -> Outcome {
+    let diagnostic = problem.diagnostic();
+    error("UsageError", &diagnostic.to_string(), place).with_diagnostic(diagnostic)
 }
 
 /// Returns the outcome of a cell that the user stopped.
 pub(crate) fn interrupted(how: &str) -> Outcome {
-    error("Interrupted", &format!("interrupted {how}"), Vec::new())
+    error("Interrupted", &format!("interrupted {how}"), Vec::new()).as_interrupt()
 }
 
 /// The compiler's errors about a cell.
@@ -50,7 +57,7 @@ impl CompileReport {
             Some(code) => format!("CompileError[{code}]"),
             None => "CompileError".to_owned(),
         };
-        Outcome::Error { name, value: self.value, traceback: self.traceback, diagnostic: None }
+        Outcome::Error { name, value: self.value, traceback: self.traceback, diagnostic: None, interrupted: false }
     }
 }
 

@@ -1,6 +1,43 @@
 //! Selects the tests that `%test` runs, with the arguments of cargo's test harness.
 
+use chandlery::diagnostic::{Diagnose, Diagnostic};
+
 use super::found::Test;
+
+/// Why a `%test` line does not run tests.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{}", self.diagnostic())]
+pub(super) enum FilterError {
+    /// `--skip` without a name.
+    NothingToSkip,
+    /// A flag that does not exist.
+    UnknownFlag(String),
+    /// No cell defines a test.
+    NoTests,
+    /// No test fits.
+    NothingSelected {
+        /// The words of the line.
+        words: String,
+        /// The tests that are defined.
+        defined: Vec<String>,
+    },
+}
+
+impl Diagnose for FilterError {
+    fn diagnostic(&self) -> Diagnostic {
+        match self {
+            Self::NothingToSkip => Diagnostic::new("--skip needs part of a name").advise("write `%test --skip slow`"),
+            Self::UnknownFlag(flag) => Diagnostic::new(format!("%test does not have {flag}"))
+                .advise("give parts of names, --exact, --skip NAME, --ignored or --include-ignored"),
+            Self::NoTests => Diagnostic::new("no cell defines a test")
+                .advise("write `#[test]` before a function that takes no arguments"),
+            Self::NothingSelected { words, defined } => {
+                Diagnostic::new(format!("`%test {words}` does not select a test"))
+                    .advise(format!("name one of the defined tests: {}", defined.join(", ")))
+            }
+        }
+    }
+}
 
 /// The arguments of `%test`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -26,7 +63,7 @@ enum Ignored {
 
 impl Filter {
     /// Reads the words of a line.
-    pub(super) fn parse(words: &str) -> Result<Self, String> {
+    pub(super) fn parse(words: &str) -> Result<Self, FilterError> {
         let mut filter = Self::default();
         let mut words = words.split_whitespace();
         while let Some(word) = words.next() {
@@ -36,12 +73,10 @@ impl Filter {
                 "--include-ignored" => filter.ignored = Ignored::Include,
                 "--skip" => match words.next() {
                     Some(name) => filter.skipped.push(name.to_owned()),
-                    None => return Err("--skip needs part of a name".to_owned()),
+                    None => return Err(FilterError::NothingToSkip),
                 },
                 flag if flag.starts_with('-') => {
-                    return Err(format!(
-                        "%test does not have {flag}: it takes parts of names, --exact, --skip NAME, --ignored and --include-ignored"
-                    ));
+                    return Err(FilterError::UnknownFlag(flag.to_owned()));
                 }
                 name => filter.names.push(name.to_owned()),
             }

@@ -6,13 +6,13 @@ mod report;
 
 use super::directives::in_place;
 use crate::engine::direct::DirectEngine;
-use crate::engine::direct::explain::outcome::error;
+use crate::engine::direct::explain::outcome::misused;
 use crate::engine::direct::generate::codegen::Purpose;
 use crate::engine::direct::run::serving;
 use crate::engine::direct::session::items::Items;
 use crate::engine::{Cell, Event, Outcome, Output};
 use chandlery::display::MimeBundle;
-use filter::Filter;
+use filter::{Filter, FilterError};
 use found::Test;
 use report::{Results, TestOutput};
 
@@ -52,23 +52,19 @@ impl DirectEngine {
         purpose: Purpose,
         output: &mut dyn Output,
     ) -> Outcome {
-        let usage = |this: &Self, message: &str| error("UsageError", message, this.sources.place_of(cell.number, line));
+        let usage = |this: &Self, problem: FilterError| misused(&problem, this.sources.place_of(cell.number, line));
         let filter = match Filter::parse(words) {
             Ok(filter) => filter,
-            Err(message) => return usage(self, &message),
+            Err(problem) => return usage(self, problem),
         };
         let (all, callable) = all_tests(&self.items);
         let chosen: Vec<&Test> = all.iter().filter(|test| filter.chooses(test) && filter.lists(test)).collect();
         if all.is_empty() {
-            let message = "no cell defines a test: write `#[test]` before a function that takes no arguments";
-            return usage(self, message);
+            return usage(self, FilterError::NoTests);
         }
         if chosen.is_empty() {
-            let names: Vec<&str> = all.iter().map(|test| test.name.as_str()).collect();
-            return usage(
-                self,
-                &format!("`%test {words}` does not select a test; the defined tests are {}", names.join(", ")),
-            );
+            let (words, defined) = (words.to_owned(), all.iter().map(|test| test.name.clone()).collect());
+            return usage(self, FilterError::NothingSelected { words, defined });
         }
         let runs = |test: &Test| filter.runs(test) && test.problem.is_none();
         let run: Vec<(usize, &Test)> = chosen.iter().copied().enumerate().filter(|(_, test)| runs(test)).collect();

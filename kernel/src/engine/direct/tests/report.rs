@@ -164,9 +164,9 @@ impl Results {
             }
         }
         match outcome {
-            Outcome::Error { name, value, mut traceback, diagnostic } => {
+            Outcome::Error { name, value, mut traceback, diagnostic, interrupted } => {
                 traceback.extend(told);
-                Outcome::Error { name, value, traceback, diagnostic }
+                Outcome::Error { name, value, traceback, diagnostic, interrupted }
             }
             Outcome::Ok if failed.is_empty() => Outcome::Ok,
             Outcome::Ok => {
