@@ -13,12 +13,11 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
 use super::comm::Comms;
-use super::handler::{ControlHandler, ShellHandler};
+use super::handler::{ControlHandler, MonitorHandler, ShellHandler};
 use super::iopub::Iopub;
 use super::messages::{
     ConnectReply, ConnectRequest, CreateSubshellReply, CreateSubshellRequest, DeleteSubshellReply,
-    DeleteSubshellRequest, KernelInfoReply, ListSubshellReply, ListSubshellRequest, ShutdownRequest, UsageReply,
-    UsageRequest,
+    DeleteSubshellRequest, KernelInfoReply, ListSubshellReply, ListSubshellRequest, ShutdownRequest,
 };
 use super::queue::{Job, Queue, QueuedCell, Replies};
 use super::refusal::Refusal;
@@ -94,7 +93,17 @@ impl Dispatch {
             "comm_open" | "comm_msg" | "comm_close" => {
                 self.publish(&message, self.comms.handle(msg_type, message.content()));
             }
-            _ if <dyn ShellHandler>::answers(msg_type) => self.answer_aside(message, replies.clone()),
+            _ if <dyn ShellHandler>::answers(msg_type) => {
+                self.answer_aside(message, replies, |this, message| {
+                    this.shell.answer(&message.header.msg_type, message.content())
+                });
+            }
+            _ if <dyn MonitorHandler>::answers(msg_type) => {
+                self.answer_aside(message, replies, |this, message| {
+                    let monitor: &dyn MonitorHandler = &*this.usage;
+                    monitor.answer(&message.header.msg_type, message.content())
+                });
+            }
             _ if <dyn ControlHandler>::answers(msg_type) => self.reply(&message, replies, self.answer(&message)),
             _ if msg_type.ends_with("_request") => {
                 let refusal = Refusal::Unsupported(msg_type.to_owned());
@@ -122,11 +131,16 @@ impl Dispatch {
         handler.answer(&message.header.msg_type, message.content())
     }
 
-    /// Answers on a thread of its own, because the language service may take its time.
-    fn answer_aside(&self, message: Received, replies: Replies) {
-        let this = self.clone();
+    /// Answers on a thread of its own, because the language service, for example, may take its time.
+    fn answer_aside(
+        &self,
+        message: Received,
+        replies: &Replies,
+        answer: fn(&Self, &Received) -> Result<Value, Refusal>,
+    ) {
+        let (this, replies) = (self.clone(), replies.clone());
         tokio::task::spawn_blocking(move || {
-            let content = this.shell.answer(&message.header.msg_type, message.content());
+            let content = answer(&this, &message);
             this.reply(&message, &replies, content);
         });
     }
@@ -204,9 +218,5 @@ impl ControlHandler for Dispatch {
 
     fn comm_info(&self, request: CommInfoRequest) -> Result<CommInfoReply, Refusal> {
         Ok(self.comms.info(&request))
-    }
-
-    fn usage(&self, _request: UsageRequest) -> Result<UsageReply, Refusal> {
-        Ok(self.usage.read())
     }
 }

@@ -89,6 +89,12 @@ handler! {
         fn delete_subshell(&self, DeleteSubshellRequest) -> DeleteSubshellReply;
         /// Lists the open comms.
         fn comm_info(&self, CommInfoRequest) -> CommInfoReply;
+    }
+}
+
+handler! {
+    /// Measures the machine, on a thread of its own: that reads every process of the machine, and an interrupt must not wait for it.
+    pub(super) trait MonitorHandler {
         /// Measures what the kernel and the machine use.
         fn usage(&self, UsageRequest) -> UsageReply;
     }

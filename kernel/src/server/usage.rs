@@ -6,15 +6,23 @@ use std::sync::{Mutex, PoisonError};
 use jupyter_protocol::ReplyStatus;
 use sysinfo::{Pid, ProcessRefreshKind, ProcessesToUpdate, System};
 
-use super::messages::{HostMemory, UsageReply};
+use super::handler::MonitorHandler;
+use super::messages::{HostMemory, UsageReply, UsageRequest};
+use super::refusal::Refusal;
 
 /// Measures usage. Processor time is measured from one reading to the next, so the first reading has none.
 #[derive(Default)]
 pub(super) struct UsageMeter(Mutex<System>);
 
+impl MonitorHandler for UsageMeter {
+    fn usage(&self, _request: UsageRequest) -> Result<UsageReply, Refusal> {
+        Ok(self.read())
+    }
+}
+
 impl UsageMeter {
     /// Returns the usage of now.
-    pub(super) fn read(&self) -> UsageReply {
+    fn read(&self) -> UsageReply {
         let mut system = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         system.refresh_memory();
         system.refresh_cpu_usage();
