@@ -283,6 +283,7 @@ const UNSAFE: &[&str] = &[
     "kernel/src/parts.rs",
     "kernel/src/engine/direct/generate/fields.rs",
     "crate/src/cell/store.rs",
+    "crate/src/cell/store/slot.rs",
     "crate/src/cell/store/tests.rs",
     "crate/src/interrupt.rs",
     "crate/src/ops/cuda/driver.rs",

@@ -1,32 +1,18 @@
 //! The variables of a notebook, kept between cells.
 
+mod slot;
+
 use std::alloc::Layout;
-use std::any::{Any, TypeId, type_name};
+use std::any::{Any, type_name};
 use std::collections::BTreeMap;
 use std::marker::PhantomData;
 use std::mem::ManuallyDrop;
 
-use serde::{Deserialize, Serialize};
+pub use slot::Variable;
+use slot::{Kind, Rest, Slot, allocate};
 
 use super::ending::{Ending, catch};
 use super::{CellError, Like, short_type_name};
-
-/// What the kernel knows about a stored variable.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Variable {
-    /// Its name.
-    pub name: String,
-    /// Its type as [`std::any::type_name`] gives it.
-    pub type_name: String,
-    /// The path by which a cell can name its type, if it is known.
-    pub type_path: Option<String>,
-    /// A short summary of its value.
-    pub summary: String,
-    /// Identifies the value: no other stored value has this number.
-    pub serial: u64,
-    /// Fields that were moved away from it.
-    pub moved: Vec<String>,
-}
 
 /// The result of [`Store::key`]: whether the variable of this name has type `T`.
 pub struct Key<T>(Option<&'static str>, PhantomData<T>);
@@ -52,85 +38,6 @@ pub struct Store {
     /// Panics in the `drop` of variables, which are errors of the cell that dropped them.
     failed_drops: Vec<Ending>,
     serial: u64,
-}
-
-/// The memory of one variable.
-struct Slot {
-    value: *mut dyn Any,
-    /// The value was taken out; what `value` points to is memory without a value.
-    open: bool,
-    /// The type of the value. Another one than the box was made for only after [`Store::vouch`].
-    type_id: TypeId,
-    /// The kernel says that a type of the same name is the same type, though the compiler gave it another identity.
-    vouched: bool,
-    type_name: String,
-    type_path: Option<String>,
-    serial: u64,
-    /// Fields of the value were moved away.
-    rest: Option<Rest>,
-}
-
-/// The rest of a value after some of its fields were moved away.
-struct Rest {
-    moved: &'static [&'static str],
-    /// Drops the other fields of the value in this memory.
-    drop: Box<dyn Fn(*mut ())>,
-}
-
-/// A type, as far as the store compares it.
-struct Kind {
-    id: TypeId,
-    name: &'static str,
-    layout: Layout,
-}
-
-impl Kind {
-    fn of<T: 'static>() -> Self {
-        Self { id: const { TypeId::of::<T>() }, name: type_name::<T>(), layout: const { Layout::new::<T>() } }
-    }
-}
-
-impl Slot {
-    /// Whether the memory may be read and written as a type.
-    fn is(&self, kind: &Kind) -> bool {
-        // SAFETY: only the layout of the type is read, through the vtable.
-        let layout = unsafe { Layout::for_value(&*self.value) };
-        self.type_id == kind.id || (self.vouched && self.type_name == kind.name && layout == kind.layout)
-    }
-}
-
-/// Memory as `Box` allocates it.
-fn allocate(layout: Layout) -> *mut () {
-    if layout.size() == 0 {
-        return std::ptr::without_provenance_mut(layout.align());
-    }
-    // SAFETY: the layout has a size.
-    let memory = unsafe { std::alloc::alloc(layout) };
-    if memory.is_null() {
-        std::alloc::handle_alloc_error(layout);
-    }
-    memory.cast()
-}
-
-impl Drop for Slot {
-    fn drop(&mut self) {
-        if let Some(rest) = self.rest.take() {
-            // From here on the contents have an owner, even if a `drop` panics.
-            self.open = true;
-            (rest.drop)(self.value.cast());
-        }
-        if !self.open {
-            // SAFETY: it comes from `Box::into_raw`, holds a value, and is dropped once.
-            drop(unsafe { Box::from_raw(self.value) });
-            return;
-        }
-        // SAFETY: only the layout of the type is read, through the vtable.
-        let layout = unsafe { Layout::for_value(&*self.value) };
-        if layout.size() > 0 {
-            // SAFETY: `Box` allocated it with this layout, and the value in it was moved out.
-            unsafe { std::alloc::dealloc(self.value.cast(), layout) }
-        }
-    }
 }
 
 impl Store {

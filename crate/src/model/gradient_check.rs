@@ -5,7 +5,7 @@ use rand::Rng;
 
 use super::context::{Context, SharedInputs};
 use super::parameters::initial::{InitialWeights, stream};
-use super::parameters::weights::load_with;
+use super::parameters::recorder::load_with;
 use super::parts::user::UserModule;
 use super::{Batch, ModelError};
 use crate::ops::{AttentionImplementation, collected};

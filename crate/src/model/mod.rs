@@ -21,10 +21,9 @@ pub use loss::{IGNORED_LABEL, next_token_loss};
 pub use parameters::blocks::quantize_blocks;
 pub use parameters::initial::InitialWeights;
 pub(crate) use parameters::initial::stream as random_stream;
+pub use parameters::recorder::ParameterSet;
 pub(crate) use parameters::values::weight_dtype;
-pub use parameters::weights::{
-    LayeredWeights, ParameterSet, PieceWeights, Weights, ZeroWeights, candle_dtype, tensor_from,
-};
+pub use parameters::weights::{LayeredWeights, PieceWeights, Weights, ZeroWeights, candle_dtype, tensor_from};
 pub(crate) use parts::user;
 pub use streamed::{StreamedLm, streamed_memory};
 pub use training::{GradientSink, StepOptions};

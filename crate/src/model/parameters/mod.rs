@@ -2,5 +2,6 @@
 
 pub(super) mod blocks;
 pub(super) mod initial;
+pub(super) mod recorder;
 pub(super) mod values;
 pub(super) mod weights;

@@ -3,7 +3,7 @@
 use candle_core::{Result, Tensor};
 use candle_nn::VarBuilder;
 
-use crate::model::parameters::weights::MAY_BE_NARROW;
+use crate::model::parameters::recorder::MAY_BE_NARROW;
 use crate::ops::{
     QuantizedWeight, linear, linear_heads, mixed_linear, quantized_linear, rounded_activations, rounded_weight,
     transpose_heads,

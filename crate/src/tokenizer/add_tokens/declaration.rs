@@ -13,7 +13,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
-use super::plan::TokenKind;
+use super::change::TokenKind;
 use super::{ROLES, TokenPlan};
 use crate::tokenizer::error::meant;
 use crate::tokenizer::small_file::{self, MAX_BYTES};

@@ -1,12 +1,15 @@
 //! Tokens added to a tokenizer: a YAML file says which, a plan says what will happen to files and rows.
 
+mod change;
 mod declaration;
+mod draft;
 mod files;
 mod plan;
 mod splice;
 
+pub use change::{PlannedToken, RowEdit, RowInit, TokenChange, TokenKind};
 pub use declaration::AddTokens;
-pub use plan::{PlannedToken, RowEdit, RowInit, TokenChange, TokenKind, TokenPlan};
+pub use plan::TokenPlan;
 
 /// The roles a token can have, in the order in which they are added.
 pub const ROLES: [&str; 7] =

@@ -1,11 +1,10 @@
 //! The plan of adding tokens: the changes to the tokenizer's files, its roles, and the rows of the embedding.
 
-use std::collections::BTreeMap;
-
 use serde_json::{Value, json};
 
-use super::declaration::{Entry, Init};
-use super::files::{self, Edits};
+use super::change::{PlannedToken, RowEdit, TokenChange, TokenKind};
+use super::draft::Draft;
+use super::files;
 use super::{AddTokens, ROLES};
 use crate::sealed::Sealed;
 use crate::tokenizer::{TokenizerError, TokenizerFiles};
@@ -15,104 +14,6 @@ const MAX_MULTIPLE: usize = 8192;
 
 /// Rows that may be added at once; a tokenizer with larger ids belongs to another model, or is damaged.
 const MAX_GROWTH: usize = 1 << 17;
-
-/// What a token is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TokenKind {
-    /// A role of `tokenizer_config.json`, such as `eos_token`.
-    Role(&'static str),
-    /// Special, without a role: never split, left out of decoded text where that is asked for.
-    Special,
-    /// A word like others, never split.
-    Regular,
-}
-
-impl TokenKind {
-    /// `eos_token`, `special` or `regular`.
-    pub fn name(self) -> &'static str {
-        match self {
-            TokenKind::Role(role) => role,
-            TokenKind::Special => "special",
-            TokenKind::Regular => "regular",
-        }
-    }
-}
-
-/// How a row of the embedding and the head begins.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RowInit {
-    /// All zero. A token whose row of the head is zero has the logit 0, which is a high one for models whose logits are all
-    /// negative, as GPT-2's are: there, [`Mean`](Self::Mean) or a copy is the better choice.
-    Zero,
-    /// The mean of the rows that the tokenizer's tokens had.
-    Mean,
-    /// A copy of a row as it was before.
-    Copy(u32),
-}
-
-impl std::fmt::Display for RowInit {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            RowInit::Zero => f.write_str("zero"),
-            RowInit::Mean => f.write_str("mean"),
-            RowInit::Copy(id) => write!(f, "copy:{id}"),
-        }
-    }
-}
-
-/// A row to write.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct RowEdit {
-    /// Which row: the token's id.
-    pub id: u32,
-    /// What it becomes.
-    pub init: RowInit,
-}
-
-/// What happens to a token.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TokenChange {
-    /// It gets the next free id.
-    Added,
-    /// It was in the vocabulary and gets the role.
-    Moved,
-    /// It was in the vocabulary and becomes special.
-    MadeSpecial,
-    /// Nothing: it exists already as requested.
-    Kept,
-    /// Nothing: the tokenizer has another token of this role, and this one was for the case that it has none.
-    Skipped,
-}
-
-impl TokenChange {
-    /// Returns a short name.
-    pub fn name(self) -> &'static str {
-        match self {
-            TokenChange::Added => "added",
-            TokenChange::Moved => "role moved",
-            TokenChange::MadeSpecial => "made special",
-            TokenChange::Kept => "there already",
-            TokenChange::Skipped => "not needed",
-        }
-    }
-}
-
-/// One line of the plan.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PlannedToken {
-    /// Role or list.
-    pub kind: TokenKind,
-    /// Its text.
-    pub token: String,
-    /// Its id; `None` if it is not needed.
-    pub id: Option<u32>,
-    /// What happens to it.
-    pub change: TokenChange,
-    /// What its row becomes, if that is written.
-    pub init: Option<RowInit>,
-    /// The token that had the role.
-    pub before: Option<String>,
-}
 
 /// What adding tokens will do. Made by [`AddTokens::plan`]; nothing has been changed.
 #[derive(Clone, Debug)]
@@ -127,20 +28,6 @@ pub struct TokenPlan {
     notes: Vec<String>,
 }
 
-/// A plan under way.
-struct Draft<'a> {
-    tokens: &'a AddTokens,
-    tokenizer: &'a TokenizerFiles,
-    vocab_size: usize,
-    next: u32,
-    /// Tokens that the entries speak of and the tokenizer has.
-    there: BTreeMap<String, u32>,
-    /// Tokens that were added.
-    ids: BTreeMap<String, u32>,
-    edits: Edits,
-    rows: BTreeMap<u32, RowInit>,
-}
-
 impl TokenPlan {
     pub(super) fn make(
         tokens: &AddTokens,
@@ -149,16 +36,7 @@ impl TokenPlan {
         pad_to_multiple: Option<usize>,
     ) -> Result<Self, TokenizerError> {
         let next = tokenizer.outline()?.next;
-        let mut draft = Draft {
-            tokens,
-            tokenizer,
-            vocab_size,
-            next,
-            there: tokens.ids_in(tokenizer)?,
-            ids: BTreeMap::new(),
-            edits: Edits::default(),
-            rows: BTreeMap::new(),
-        };
+        let mut draft = Draft::new(tokens, tokenizer, vocab_size, next)?;
         let planned = tokens.entries().iter().map(|entry| draft.token(entry)).collect::<Result<Vec<_>, _>>()?;
         let added = draft.next - next;
         let adds = planned.iter().any(|token| token.change == TokenChange::Added);
@@ -312,104 +190,5 @@ impl TokenPlan {
             notes.push(format!("texts still begin with {before}: the post-processor of tokenizer.json says so"));
         }
         notes
-    }
-}
-
-impl Draft<'_> {
-    fn id_of(&self, token: &str) -> Option<u32> {
-        self.ids.get(token).or(self.there.get(token)).copied()
-    }
-
-    /// Returns the row that a written init means.
-    fn row(&self, entry: &Entry, init: &Init) -> Result<RowInit, TokenizerError> {
-        match init {
-            Init::Zero => Ok(RowInit::Zero),
-            Init::Mean => Ok(RowInit::Mean),
-            Init::CopyId(id) if (*id as usize) < self.vocab_size => Ok(RowInit::Copy(*id)),
-            Init::CopyId(id) => {
-                let what = format!("there is no row {id} to copy: the vocabulary has {}", self.vocab_size);
-                Err(self.tokens.fault(
-                    entry.line,
-                    what,
-                    format!("use an id from 0 to {}", self.vocab_size.saturating_sub(1)),
-                ))
-            }
-            Init::CopyToken(token) => match self.there.get(token).copied() {
-                Some(id) if (id as usize) < self.vocab_size => Ok(RowInit::Copy(id)),
-                _ => {
-                    let what = format!("there is no token `{token}` to copy");
-                    Err(self.tokens.fault(entry.line, what, "name a token of the vocabulary as it was, or copy:ID"))
-                }
-            },
-        }
-    }
-
-    fn token(&mut self, entry: &Entry) -> Result<PlannedToken, TokenizerError> {
-        let explicit = entry.init.as_ref().map(|init| self.row(entry, init)).transpose()?;
-        let there = self.id_of(&entry.token);
-        let mut planned = PlannedToken {
-            kind: entry.kind,
-            token: entry.token.clone(),
-            id: there,
-            change: TokenChange::Kept,
-            init: None,
-            before: None,
-        };
-        let mut default = RowInit::Mean;
-        if let TokenKind::Role(role) = entry.kind {
-            let before = self.tokenizer.role_text(role);
-            let id = before.as_ref().and_then(|_| self.tokenizer.role(role));
-            planned.before = before.clone();
-            if entry.if_missing && id.is_some() {
-                if before.as_ref() != Some(&entry.token) {
-                    planned.change = TokenChange::Skipped;
-                }
-                return Ok(planned);
-            }
-            if before.as_ref() != Some(&entry.token) || there.is_none() {
-                self.edits.roles.push((role, entry.token.clone()));
-                planned.change = TokenChange::Moved;
-            }
-            default = match id {
-                // The token that had the role is the best starting point.
-                Some(id) if (id as usize) < self.vocab_size => RowInit::Copy(id),
-                _ if role == "pad_token" => RowInit::Zero,
-                _ => RowInit::Mean,
-            };
-        }
-        let special = entry.kind != TokenKind::Regular;
-        let Some(id) = there else {
-            let id = self.next;
-            self.next = id.checked_add(1).unwrap_or(id);
-            self.ids.insert(entry.token.clone(), id);
-            self.edits.add(id, &entry.token, special);
-            self.list(entry);
-            let init = explicit.unwrap_or(default);
-            self.rows.insert(id, init);
-            return Ok(PlannedToken { id: Some(id), change: TokenChange::Added, init: Some(init), ..planned });
-        };
-        if special && !self.tokenizer.outline()?.is_special(&entry.token) && !self.ids.contains_key(&entry.token) {
-            self.edits.add(id, &entry.token, true);
-            if planned.change == TokenChange::Kept {
-                planned.change = TokenChange::MadeSpecial;
-            }
-        }
-        self.list(entry);
-        // An existing token keeps its trained row. Only an explicit init, for a role that moves, replaces
-        // it; the mean is only for new rows.
-        if planned.change == TokenChange::Moved
-            && let Some(init) = explicit.filter(|init| *init != RowInit::Mean)
-        {
-            self.rows.insert(id, init);
-            planned.init = Some(init);
-        }
-        Ok(planned)
-    }
-
-    /// Special tokens are remembered as such, behind those that the tokenizer names already.
-    fn list(&mut self, entry: &Entry) {
-        if entry.kind == TokenKind::Special && !self.edits.additional.contains(&entry.token) {
-            self.edits.additional.push(entry.token.clone());
-        }
     }
 }
