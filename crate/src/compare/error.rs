@@ -6,7 +6,7 @@ use crate::checkpoint::CheckpointError;
 use crate::device::{DeviceError, NotEnoughMemory};
 use crate::diagnostic::{Diagnose, Diagnostic};
 use crate::model::ModelError;
-use crate::model_folder::ModelFolderError;
+use crate::model_folder::{ModelFolderError, wrap_through_folder};
 use crate::naming::FamilyError;
 use crate::tokenizer::TokenizerError;
 
@@ -15,21 +15,9 @@ use crate::tokenizer::TokenizerError;
 #[error("{}", self.diagnostic())]
 #[non_exhaustive]
 pub enum CompareError {
-    /// A model's folder or file.
+    /// A model's folder or file: its weights, configuration, family and model; or the file that logits are written to.
     #[error(transparent)]
     Folder(#[from] ModelFolderError),
-    /// Weights, or the file that logits are written to.
-    #[error(transparent)]
-    Checkpoint(#[from] CheckpointError),
-    /// The families that folders may be of.
-    #[error(transparent)]
-    Family(#[from] FamilyError),
-    /// The model.
-    #[error(transparent)]
-    Model(#[from] ModelError),
-    /// A model that does not fit into memory.
-    #[error(transparent)]
-    Memory(#[from] NotEnoughMemory),
     /// The device to compute on.
     #[error(transparent)]
     Device(#[from] DeviceError),
@@ -47,14 +35,12 @@ pub enum CompareError {
     },
 }
 
+wrap_through_folder!(CompareError: CheckpointError, FamilyError, ModelError, NotEnoughMemory);
+
 impl Diagnose for CompareError {
     fn diagnostic(&self) -> Diagnostic {
         match self {
             Self::Folder(error) => error.diagnostic(),
-            Self::Checkpoint(error) => error.diagnostic(),
-            Self::Family(error) => error.diagnostic(),
-            Self::Model(error) => error.diagnostic(),
-            Self::Memory(error) => error.diagnostic(),
             Self::Device(error) => error.diagnostic(),
             Self::Tokenizer(error) => error.diagnostic(),
             Self::File { what, path, advice } => Diagnostic::new(what).at(path.display()).advise(advice),

@@ -5,7 +5,7 @@ use crate::device::{DeviceError, NotEnoughMemory};
 use crate::diagnostic::{Diagnose, Diagnostic};
 use crate::export::ExportError;
 use crate::model::ModelError;
-use crate::model_folder::ModelFolderError;
+use crate::model_folder::{ModelFolderError, wrap_through_folder};
 use crate::naming::{FamilyError, IncompleteError};
 use crate::spec::ConfigError;
 use crate::tokenizer::TokenizerError;
@@ -15,30 +15,12 @@ use crate::tokenizer::TokenizerError;
 #[error("{}", self.diagnostic())]
 #[non_exhaustive]
 pub enum ConvertError {
-    /// The source folder, or the one that was written.
+    /// The source folder or the one that was written: their weights, configurations, families and models.
     #[error(transparent)]
     Folder(#[from] ModelFolderError),
-    /// The weights.
-    #[error(transparent)]
-    Checkpoint(#[from] CheckpointError),
-    /// The configuration.
-    #[error(transparent)]
-    Config(#[from] ConfigError),
-    /// The family: its file, its rules, or a configuration that it does not cover.
-    #[error(transparent)]
-    Family(#[from] FamilyError),
-    /// Names or shapes that do not fit the configuration.
-    #[error(transparent)]
-    Incomplete(#[from] IncompleteError),
     /// The sources that go with it.
     #[error(transparent)]
     Export(#[from] ExportError),
-    /// The model.
-    #[error(transparent)]
-    Model(#[from] ModelError),
-    /// A model that does not fit into memory.
-    #[error(transparent)]
-    Memory(#[from] NotEnoughMemory),
     /// The device to validate on.
     #[error(transparent)]
     Device(#[from] DeviceError),
@@ -56,17 +38,13 @@ pub enum ConvertError {
     },
 }
 
+wrap_through_folder!(ConvertError: CheckpointError, ConfigError, FamilyError, IncompleteError, ModelError, NotEnoughMemory);
+
 impl Diagnose for ConvertError {
     fn diagnostic(&self) -> Diagnostic {
         match self {
             Self::Folder(error) => error.diagnostic(),
-            Self::Checkpoint(error) => error.diagnostic(),
-            Self::Config(error) => error.diagnostic(),
-            Self::Family(error) => error.diagnostic(),
-            Self::Incomplete(error) => error.diagnostic(),
             Self::Export(error) => error.diagnostic(),
-            Self::Model(error) => error.diagnostic(),
-            Self::Memory(error) => error.diagnostic(),
             Self::Device(error) => error.diagnostic(),
             Self::Tokenizer(error) => error.diagnostic(),
             Self::Options { what, origin, advice } => Diagnostic::new(what).at(origin).advise(advice),

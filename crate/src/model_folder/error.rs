@@ -9,6 +9,18 @@ use crate::model::ModelError;
 use crate::naming::{FamilyError, IncompleteError};
 use crate::spec::ConfigError;
 
+/// Makes what [`ModelFolderError`] wraps an error of another type as well, by the latter's variant `Folder`.
+macro_rules! wrap_through_folder {
+    ($error:ident: $($wrapped:ty),+ $(,)?) => {
+        $(impl From<$wrapped> for $error {
+            fn from(error: $wrapped) -> Self {
+                Self::Folder(error.into())
+            }
+        })+
+    };
+}
+pub(crate) use wrap_through_folder;
+
 /// Why a model folder could not be opened, or its model not be loaded.
 #[derive(Debug, thiserror::Error)]
 #[error("{}", self.diagnostic())]

@@ -9,5 +9,6 @@ mod streaming;
 
 pub(crate) use entries::{entries_of_a_model, read_config, read_json};
 pub use error::ModelFolderError;
+pub(crate) use error::wrap_through_folder;
 pub use folder::ModelFolder;
 pub(crate) use streaming::{require_streamed_memory, streamed_dtype};
