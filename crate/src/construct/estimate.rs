@@ -38,7 +38,7 @@ pub struct Estimate {
     pub batch_size: usize,
     /// Tokens of a row.
     pub sequence_length: usize,
-    /// Parameters by kind, those without any left out.
+    /// Parameters by kind; kinds without parameters are left out.
     pub groups: Vec<ParameterGroup>,
     /// Weights, in the model's element type.
     pub weights: u64,
@@ -173,7 +173,7 @@ impl Estimate {
     }
 }
 
-/// Returns the devices of this machine that tell their memory.
+/// Returns the devices of this machine that report their memory.
 pub(crate) fn present() -> Vec<(Device, DeviceMemory)> {
     Device::present().into_iter().filter_map(|device| Some((device, device.memory()?))).collect()
 }

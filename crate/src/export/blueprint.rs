@@ -1,4 +1,4 @@
-//! What a model's sources have to say: its kinds of parts, which layers are of which kind, and what layers share.
+//! The contents of a model's sources: its kinds of parts, which layers are of which kind, and what layers share.
 
 use serde::Serialize;
 
@@ -41,9 +41,9 @@ pub(super) struct Head {
 
 /// A part of a layer.
 enum Used {
-    /// The built-in one of this number.
+    /// The built-in part with this number.
     BuiltIn(usize),
-    /// A user's.
+    /// A user's part.
     Own(UserPart),
 }
 
@@ -79,7 +79,7 @@ pub(super) struct Any {
     pub(super) multi_head: bool,
 }
 
-/// What is the same in all layers, so that it is computed once.
+/// Inputs that are the same in all layers, which are computed once.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub(super) struct Shared {
     pub(super) rope: bool,
@@ -232,7 +232,7 @@ impl Blueprint {
     }
 }
 
-/// Returns what it is made of, in one line.
+/// Returns its parts in one line.
 pub(super) fn parts_in_words(config: &ModelConfig) -> String {
     let blueprint = Blueprint::new(config, |part| part.name().to_owned());
     let mut words = Vec::new();

@@ -25,8 +25,8 @@ pub struct CarriedSource {
 }
 
 /// Returns the sources of a model's folder as they should stand beside the configuration `new`, in order of their
-/// names: Python and Rust, with their subfolders. What this crate wrote for `old` and nobody edited is written again
-/// for `new`; everything else is copied. Folders that are links are left out.
+/// names: Python and Rust, with their subfolders. Files that this crate wrote for `old` and that nobody edited are
+/// written again for `new`; all others are copied. Folders that are links are left out.
 ///
 /// # Errors
 /// [`ExportError::Folder`] for a source that is a link out of the folder, or what the file system says.

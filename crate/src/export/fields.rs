@@ -12,12 +12,12 @@ pub(super) struct Field {
     pub(super) name: &'static str,
     pub(super) python: String,
     pub(super) rust: &'static str,
-    /// What Rust takes if config.json does not have the field; nothing if it always does.
+    /// Rust's default where config.json lacks the field; `None` if the field is always there.
     pub(super) otherwise: Option<String>,
 }
 
-/// Returns the fields that the parts of this model read, rotary parameters aside: those that their declarations say,
-/// sizes first.
+/// Returns the fields that the parts of this model read, except rotary parameters: those of their declarations, sizes
+/// first.
 pub(super) fn fields_of(config: &ModelConfig, blueprint: &Blueprint) -> Vec<Field> {
     let runs = runs_of(config);
     let final_eps = config.final_norm.then(|| config.norm.kind.eps_field());

@@ -1,5 +1,4 @@
-//! The kinds of parts that a source has one class for each of. Sizes are not among them: those are read from
-//! config.json.
+//! The kinds of parts, for each of which a source has a class. Sizes do not make kinds: they are read from config.json.
 
 use serde::Serialize;
 
@@ -334,7 +333,7 @@ pub(super) struct Layer {
 }
 
 impl Layer {
-    /// A layer of these parts, which are classes named already.
+    /// Makes a layer of these parts, whose classes already have names.
     pub(super) fn of(config: &ModelConfig, attention: String, feedforward: Option<String>) -> Self {
         let alpha = match config.placement {
             NormPlacement::DeepNet { alpha: Some(_) } => Some("given"),

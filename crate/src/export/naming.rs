@@ -1,10 +1,10 @@
-//! Names for the variants of a part: only as many words as tell them apart.
+//! Names for the variants of a part, with only as many words as distinguish them.
 
-/// Returns one name for each list of words: `base` alone if there is one variant, else `base` after as few of its first
-/// words as tell it from the others.
+/// Returns one name for each list of words: `base` alone if there is one variant, otherwise `base` after as few of the
+/// first words as distinguish it.
 ///
-/// `["Window", "Rotary"]` and `["Alibi"]` become `WindowAttention` and `AlibiAttention`; what words cannot tell apart
-/// is numbered.
+/// `["Window", "Rotary"]` and `["Alibi"]` become `WindowAttention` and `AlibiAttention`; variants with the same words
+/// are numbered.
 pub(super) fn distinct_names(base: &str, variants: &[Vec<&str>]) -> Vec<String> {
     let mut names: Vec<String> = Vec::with_capacity(variants.len());
     for (index, words) in variants.iter().enumerate() {

@@ -1,5 +1,5 @@
-//! How a new model's parameters are drawn, as statements of Python: the spec's own distributions, their numbers written
-//! as the formulas they come from.
+//! How a new model's parameters are initialized, as Python statements: the spec's own distributions, with numbers
+//! written as the formulas that they come from.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,7 @@ use crate::spec::{
     Distribution, Init, Initialization, Leaf, ModelConfig, ModelSpec, Node, NormForm, POSITIONS, Part, Role,
 };
 
-/// Parts that are drawn alike: the last words of their names, and the statements that draw a `module`.
+/// Parts that are initialized alike: the last words of their names, and the statements that initialize a `module`.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub(super) struct Group {
     pub(super) roles: Vec<String>,
@@ -24,7 +24,7 @@ type Members = Vec<Member>;
 /// Inputs and outputs (of a table: rows and columns), and how weight and bias are drawn.
 type Member = (usize, usize, Init, Option<Init>);
 
-/// How tables are drawn without a rule.
+/// How embeddings are initialized without a rule.
 fn usual_table(role: Option<Role>) -> Option<Distribution> {
     match role? {
         Role::TokenEmbedding => Some(Distribution::Normal { std: 1.0 }),
@@ -91,7 +91,7 @@ fn collect(node: &Node, found: &mut Vec<Alike>, norms: &mut Vec<(String, NormFor
     node.children.iter().for_each(|child| collect(child, found, norms));
 }
 
-/// Returns the statements for all parts that own weights, ALiBi's slopes aside.
+/// Returns the statements for all parts that have weights, except ALiBi's slopes.
 pub(super) fn groups_of(config: &ModelConfig) -> Vec<Group> {
     let (mut found, mut norms) = (Vec::new(), Vec::new());
     collect(&ModelSpec::resolve(config).root, &mut found, &mut norms);

@@ -11,9 +11,8 @@ use crate::spec::{ModelConfig, PositionEmbedding, RopeConfig};
 
 /// Returns what readers call the model's architecture: `gguf:` of its family's file.
 ///
-/// # Errors
-/// [`GgufError::Beyond`] for models of other families, and for those that a configuration of Hugging Face's class
-/// cannot say.
+/// # Errors [`GgufError::Beyond`] for models of other families, and for models that no configuration of Hugging Face's
+/// class describes.
 pub(super) fn architecture(config: &ModelConfig, origin: &Path) -> Result<String, GgufError> {
     let beyond = |what: String| GgufError::Beyond { what, origin: origin.to_owned() };
     if config.quantization.is_some() {

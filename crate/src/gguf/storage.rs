@@ -1,4 +1,4 @@
-//! How weights are stored, and which tensors are stored otherwise.
+//! How weights are stored, and which tensors are exceptions.
 
 use candle_core::Result;
 use half::{bf16, f16};
@@ -44,7 +44,7 @@ impl GgufType {
         }
     }
 
-    /// Reads a name, in capitals or not.
+    /// Parses a name, ignoring case.
     pub fn parse(name: &str) -> Option<Self> {
         Self::ALL.iter().copied().find(|kind| kind.name().eq_ignore_ascii_case(name))
     }

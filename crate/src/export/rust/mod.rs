@@ -58,7 +58,7 @@ pub fn rust(config: &ModelConfig, name: &str) -> Result<Vec<SourceFile>, ExportE
             with(part, json!({ "method": method, "squared": part.activation == Activation::Relu2, "xielu": part.activation == Activation::Xielu }))
         })
         .collect();
-    // What only training or generation asks for is not read.
+    // Fields that only training or generation needs are not read.
     let counted = blueprint.runs.is_empty() || blueprint.layers.iter().any(|layer| layer.alpha == Some("computed"));
     // The longest text shapes some rotary frequencies.
     let longest = learned || blueprint.rope_kind == "any";

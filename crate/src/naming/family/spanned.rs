@@ -1,4 +1,4 @@
-//! Texts of a family's YAML that remember where they stand, so that errors found much later can point there.
+//! Texts of a family's YAML with their positions, so that errors that are found much later can name them.
 
 use std::sync::Arc;
 
@@ -67,7 +67,7 @@ impl<'de> Deserialize<'de> for Spanned {
     }
 }
 
-/// A text. Numbers and truth values are texts that say them: `default: 4096`.
+/// A text. Numbers and truth values are read as their texts: `default: 4096`.
 struct Scalar(String);
 
 impl<'de> Deserialize<'de> for Scalar {

@@ -16,7 +16,8 @@ impl ConfigMap {
         self.fields.iter().filter(|field| field.each_layer.is_some())
     }
 
-    /// Adds to a native configuration what holds for each layer: as the model's own where all agree, else as `layers`.
+    /// Adds the fields of each layer to a native configuration: as the model's own where all layers agree, otherwise as
+    /// `layers`.
     pub(super) fn put_layers(
         &self,
         native: &mut Value,
@@ -69,8 +70,8 @@ impl ConfigMap {
         Ok(values)
     }
 
-    /// Returns what an entry says of each layer there. Where a list is left out, its default is computed for each; it
-    /// sees of the lists that come before it what they say of the same layer.
+    /// Returns an entry's value for each layer at Hugging Face. If a list is missing, its default is computed for each
+    /// layer, from the values that earlier lists have for that layer.
     fn stated_values(
         &self,
         field: &RawField,
@@ -135,11 +136,12 @@ impl ConfigMap {
         }
     }
 
-    /// The same model with its layers told apart as a configuration that is read tells them, if it differs in nothing
-    /// that no entry decides.
+    /// Returns the same model with its layers grouped as reading a configuration would group them, if layers differ
+    /// only in fields that entries decide.
     pub(in crate::naming::family) fn canonical(&self, config: &ModelConfig) -> ModelConfig {
         let mut config = config.clone().of_family(self.architecture);
-        // How a new model is drawn is not said there, and is of no concern to one that is.
+        // A Hugging Face configuration does not say how a new model is initialized, and an existing model does not need
+        // it.
         let usual = ModelConfig::usual(self.architecture);
         let forget = |one: &mut ModelConfig| {
             one.initialization.clone_from(&usual.initialization);
@@ -160,7 +162,7 @@ impl ConfigMap {
         ModelConfig::from_json(&native, "").unwrap_or(config)
     }
 
-    /// Returns the value there from which `to_native` makes `wanted`, found by trying: a number up to that of the
+    /// Finds by trial the value at Hugging Face that `to_native` turns into `wanted`: a number up to the number of
     /// layers, or a truth value.
     pub(super) fn tried(&self, field: &RawField, hf: &Map<String, Value>, wanted: &[Value]) -> Option<Value> {
         let numbers = (0..=wanted.len()).map(|number| json!(number));
@@ -182,7 +184,7 @@ fn named_by(expression: &Spanned, fields: &Map<String, Value>) -> Map<String, Va
     named.iter().filter_map(of).collect()
 }
 
-/// Puts what holds for most layers into the model's own fields, and runs of layers that differ into `layers`.
+/// Puts the values of most layers into the model's own fields, and runs of layers with other values into `layers`.
 fn put_runs(native: &mut Value, layers: &[Map<String, Value>]) {
     let mut kinds: Vec<(&Map<String, Value>, usize)> = Vec::new();
     for layer in layers {
@@ -191,7 +193,7 @@ fn put_runs(native: &mut Value, layers: &[Map<String, Value>]) {
             None => kinds.push((layer, 1)),
         }
     }
-    // Of several that are as frequent the first.
+    // Of several equally frequent values, the first.
     let Some(usual) = kinds.iter().rev().max_by_key(|(_, count)| *count).map(|(kind, _)| (*kind).clone()) else {
         return;
     };

@@ -1,4 +1,4 @@
-//! A Hugging Face configuration made of a native one, and the proof that it says the same.
+//! Makes a Hugging Face configuration of a native one, and checks that it means the same.
 
 use serde_json::{Map, Value, json};
 
@@ -8,8 +8,8 @@ use super::{ConfigMap, DTYPES, FamilyError, SHARED, get, object, same, says_some
 use crate::spec::ModelConfig;
 
 impl ConfigMap {
-    /// Writes a Hugging Face configuration. `source` is the one that the model was converted from, if it was, and what
-    /// it says: what did not change stays as it was there.
+    /// Writes a Hugging Face configuration. `source` is the configuration that the model was converted from, if there
+    /// is one, with the model that it describes: fields that did not change keep its values.
     pub(in crate::naming::family) fn write(
         &self,
         config: &ModelConfig,
@@ -58,7 +58,7 @@ impl ConfigMap {
             let wanted = wanted?;
             let mut whole = Value::Object(hf);
             for alias in &field.aliases {
-                // An alias that says something would win over the field.
+                // A non-empty alias would take precedence over the field.
                 if whole.get(alias).is_some_and(says_something) {
                     let own = native.get(alias.as_str()).unwrap_or(&wanted).clone();
                     set(&mut whole, alias, own);
@@ -72,7 +72,7 @@ impl ConfigMap {
         Ok(hf)
     }
 
-    /// Returns what expressions for Hugging Face's side see: every native field, and those of each layer.
+    /// Returns the fields that expressions for Hugging Face's side see: every native field, and those of each layer.
     fn seen_by_expressions(&self, config: &ModelConfig) -> Map<String, Value> {
         let mut native = config.to_all_fields();
         let layers = self.layers_of(config);
@@ -82,7 +82,7 @@ impl ConfigMap {
         native
     }
 
-    /// Returns the fields of a configuration that is not whole yet, with what is known of the rest.
+    /// Returns the fields of an incomplete configuration, completed with what is known.
     fn known(&self, stated: &Map<String, Value>) -> Map<String, Value> {
         let mut hf = stated.clone();
         for field in self.fields.iter().filter(|field| field.each_layer != Some(EachLayer::List)) {
@@ -105,7 +105,7 @@ impl ConfigMap {
         let target = field.target().unwrap_or(&field.hf);
         let wanted = get(native, &target.text).cloned().unwrap_or(Value::Null);
         let Some(values) = &field.values else { return Ok(wanted) };
-        // The first word that means it. Keys of YAML mappings are texts here: `true` and `1` are read as what they say.
+        // Takes the first key that has this value. Keys of YAML mappings are texts here: `true` and `1` are parsed.
         match values.iter().find(|(_, value)| same(value, &wanted)) {
             Some((word, _)) => Ok(serde_json::from_str(word).unwrap_or_else(|_| json!(word))),
             None => {
@@ -115,7 +115,7 @@ impl ConfigMap {
         }
     }
 
-    /// Writes a field that says something of each layer, unless what is there, or left out, says it.
+    /// Writes a field that differs by layer, unless the existing value, or its absence, means the same.
     fn write_layers(
         &self,
         hf: &mut Map<String, Value>,
@@ -166,10 +166,10 @@ impl ConfigMap {
         Ok(())
     }
 
-    /// The proof of the mapping: what was written must read as what was meant.
+    /// Checks the mapping: the written configuration must read back as the intended model.
     fn require_same(&self, config: &ModelConfig, hf: &Value, origin: &str) -> Result<(), FamilyError> {
         let mut read = self.read(hf, origin)?;
-        // What is not written is not among the fields that a configuration of that side has.
+        // Native fields that are not written do not exist in a Hugging Face configuration.
         read.quantization.clone_from(&config.quantization);
         if ModelConfig::leaves_dtype_open(hf) {
             read.dtype = config.dtype;
