@@ -116,7 +116,7 @@ fn wrong_words_are_reported_as_json_as_well() {
         assert!(error["advice"].as_str().unwrap_or_default().contains(advice), "{report:#}");
         assert!(!said.stderr.is_empty() && say(words).stdout.is_empty());
     }
-    let said = say(&["run", "no/such.ipynb", "--json"]);
+    let said = say(&["run", "no/such.ipynb", "-p", "a=1", "--json"]);
     let report: Value = serde_json::from_slice(&said.stdout).unwrap();
     assert_eq!((said.status.code(), report["error"]["kind"].as_str()), (Some(1), Some("RunError")), "{report:#}");
 }

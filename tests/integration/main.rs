@@ -42,6 +42,7 @@ mod hostile;
 mod install;
 mod kernel_process;
 mod layering;
+mod layouts;
 mod memory;
 mod output_files;
 mod output_folders;

@@ -141,6 +141,26 @@ impl Checkpoint {
         Ok(Self { path: path.to_owned(), shards, places, table, choice })
     }
 
+    /// The tensors that `rename` names, under these names.
+    ///
+    /// # Errors
+    /// [`CheckpointError::Index`] if two tensors get the same name.
+    pub(crate) fn renamed(
+        mut self,
+        mut rename: impl FnMut(&ParamPath) -> Option<ParamPath>,
+    ) -> Result<Self, CheckpointError> {
+        for shard in &mut self.shards {
+            shard.tensors.retain_mut(|extent| match rename(&ParamPath::from(extent.name.as_str())) {
+                Some(name) => {
+                    extent.name = name.to_string();
+                    true
+                }
+                None => false,
+            });
+        }
+        Ok(Self { choice: self.choice, ..Self::assemble(&self.path, self.shards)? })
+    }
+
     /// Returns the file or index that was opened.
     pub fn path(&self) -> &Path {
         &self.path

@@ -35,7 +35,7 @@ pub(super) struct FolderArgs {
 #[derive(Debug, Args)]
 pub(super) struct CheckpointArgs {
     /// Checkpoint to take (default: the newest complete one, else the folder's own)
-    #[arg(short, long, value_name = "PATH", value_parser = values::path)]
+    #[arg(short, long, alias = "checkpoint-path", value_name = "PATH", value_parser = values::path)]
     pub(super) checkpoint: Option<PathBuf>,
 }
 
@@ -113,7 +113,7 @@ pub(super) struct WriteArgs {
     shards: ShardArgs,
     /// Write into a DST that is not empty: overwrite files of the same names, and replace its model
     #[arg(long)]
-    force: bool,
+    pub(super) force: bool,
     /// Show what would be written, from headers only; write nothing
     #[arg(long)]
     dry_run: bool,

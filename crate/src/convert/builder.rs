@@ -21,6 +21,7 @@ pub struct Convert {
     pub(super) families: Sealed<Vec<Family>>,
     pub(super) converter_paths: Vec<PathBuf>,
     pub(super) allow_unknown_fields: bool,
+    pub(super) layout_only: bool,
     pub(super) require_agreement: bool,
     pub(super) tie: Option<bool>,
     pub(super) write: WriteOptions,
@@ -55,6 +56,7 @@ fn convert_paths(source: &Path, destination: &Path) -> Convert {
         families: Sealed::new(Vec::new()),
         converter_paths: Vec::new(),
         allow_unknown_fields: false,
+        layout_only: false,
         require_agreement: false,
         tie: None,
         write: WriteOptions::default(),
@@ -104,6 +106,14 @@ impl Convert {
         self
     }
 
+    /// Moves names and bits by the rules of a file alone (default: no), for a `model_type` that no family describes: the
+    /// file needs no `config:`, sizes are expressions of the fields of config.json, and the logits are not judged. The
+    /// same rules lead back.
+    pub fn layout_only(mut self, layout_only: bool) -> Self {
+        self.layout_only = layout_only;
+        self
+    }
+
     /// Makes it a failure if the logits cannot be judged (default: only if they differ).
     pub fn require_agreement(mut self, require: bool) -> Self {
         self.require_agreement = require;
@@ -119,7 +129,11 @@ impl Convert {
 
     /// Returns the families that the request knows.
     pub(super) fn known_families(&self) -> Result<Families, FamilyError> {
-        let families = Families::with_paths(&self.converter_paths)?.allow_unknown_fields(self.allow_unknown_fields);
+        let families = match self.layout_only {
+            true => Families::with_layouts(&self.converter_paths)?,
+            false => Families::with_paths(&self.converter_paths)?,
+        };
+        let families = families.allow_unknown_fields(self.allow_unknown_fields);
         let families = families.tie_word_embeddings(self.tie);
         Ok(self.families.iter().fold(families, |families, family| families.with(family.clone())))
     }

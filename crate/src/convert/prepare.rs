@@ -57,7 +57,7 @@ impl Convert {
             RemapPlan::new(source.checkpoint(), source.naming(), source.config(), &family, self.write.dtype)?;
         plan.require_complete()?;
 
-        let mut notes = Vec::new();
+        let mut notes: Vec<String> = source.left_behind().into_iter().collect();
         let source_tokenizer = TokenizerFiles::read(&self.source)?;
         let tokens = self.tokens(&source_tokenizer, source.config().vocab_size, to, &mut notes)?;
         let mut config = source.config().clone();

@@ -14,6 +14,9 @@ impl Convert {
     /// # Errors
     /// [`ConvertError`]; nothing is left behind.
     pub fn run(&self) -> Result<Conversion, ConvertError> {
+        if self.layout_only {
+            return self.run_layout();
+        }
         let prepared = self.prepare()?;
         let mut conversion = prepared.conversion(self);
         if self.write.dry_run {

@@ -201,7 +201,8 @@ impl Blueprint {
             positions: !rotations.is_empty()
                 || matches!(config.position, PositionEmbedding::Sinusoidal | PositionEmbedding::Learned),
             distances: alibi || (window && !shared.window),
-            multi_head: attentions.iter().any(|kind| !kind.single_head && !kind.delta_net) || own_attentions().next().is_some(),
+            multi_head: attentions.iter().any(|kind| !kind.single_head && !kind.delta_net)
+                || own_attentions().next().is_some(),
         };
         let plain_causal = !alibi && !window && !attentions.iter().any(|kind| kind.softcap || kind.sinks);
         Self {

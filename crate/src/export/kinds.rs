@@ -271,11 +271,9 @@ impl FeedForward {
     pub(super) fn of(config: &ModelConfig) -> Self {
         let activation = config.activation;
         let short = match activation {
-            Activation::Silu
-            | Activation::Relu
-            | Activation::Gelu
-            | Activation::Relu2
-            | Activation::Xielu => activation.name(),
+            Activation::Silu | Activation::Relu | Activation::Gelu | Activation::Relu2 | Activation::Xielu => {
+                activation.name()
+            }
             Activation::GeluTanh => Activation::Gelu.name(),
         };
         let doc = if config.gated {

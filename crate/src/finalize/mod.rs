@@ -5,6 +5,7 @@ mod builder;
 mod error;
 mod plan;
 mod run;
+mod tensors;
 mod tokens;
 mod weights;
 

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::tokens::Tokens;
 use super::weights::WeightsPlan;
 use super::{Finalize, FinalizeError};
-use crate::checkpoint::{CheckpointChoice, FolderChanges, Manifest, Placement, inside};
+use crate::checkpoint::{Checkpoint, CheckpointChoice, FolderChanges, Manifest, Placement, inside};
 use crate::export::{CarriedSource, carried_sources};
 use crate::gguf::GgufPlan;
 use crate::model_folder::{ModelFolder, entries_of_a_model};
@@ -86,10 +86,28 @@ pub struct Finalization {
     pub dry_run: bool,
 }
 
+/// The model that is finalized.
+pub(super) enum Model {
+    /// One that is described, as far as its logits.
+    Described(Box<ModelFolder>),
+    /// Tensors of a type that no family describes.
+    Tensors(Box<Checkpoint>),
+}
+
+impl Model {
+    /// Returns the weights.
+    pub(super) fn checkpoint(&self) -> &Checkpoint {
+        match self {
+            Self::Described(folder) => folder.checkpoint(),
+            Self::Tensors(checkpoint) => checkpoint,
+        }
+    }
+}
+
 /// A plan with everything that writing needs open.
 pub(super) struct Prepared {
     pub(super) plan: FinalizePlan,
-    pub(super) folder: ModelFolder,
+    pub(super) model: Model,
     pub(super) tokenizer: TokenizerFiles,
     pub(super) sources: Vec<CarriedSource>,
     pub(super) weights: WeightsPlan,
@@ -103,6 +121,9 @@ impl Prepared {
                 "--root-copy and --keep-optimizer",
                 "leave one of them out",
             ));
+        }
+        if let Some(config) = asked.undescribed()? {
+            return Self::of_tensors(asked, config);
         }
         let folder = asked.open(&asked.source, asked.checkpoint.as_deref())?;
         let choice = folder.checkpoint().choice().clone();
@@ -180,13 +201,13 @@ impl Prepared {
         let contradicted = entries_of_a_model(&asked.destination);
         plan.changes =
             FolderChanges::of_whole_folder(&asked.destination, files, &contradicted, &read, asked.write.force)?;
-        Ok(Self { plan, folder, tokenizer: tokens.files, sources, weights })
+        Ok(Self { plan, model: Model::Described(Box::new(folder)), tokenizer: tokens.files, sources, weights })
     }
 }
 
 impl FinalizePlan {
     /// Returns every path with its origin.
-    fn list(
+    pub(super) fn list(
         &self,
         asked: &Finalize,
         old: &Value,

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::plan::Prepared;
+use super::plan::{Model, Prepared};
 use super::{Finalize, FinalizeError};
 use crate::checkpoint::{CheckpointError, Component, Manifest, Placement};
 use crate::quantize::{Effect, QuantizationReport, QuantizePlan, TensorError, logit_effect};
@@ -33,7 +33,7 @@ impl Prepared {
         let optimizer_bytes = plan.optimizer.as_ref().map_or(0, |optimizer| optimizer.bytes);
         let meter = crate::progress::Progress::of_work("finalizing", self.weights.bytes() + optimizer_bytes);
         let advance = |bytes| meter.inc(bytes);
-        let (written, errors) = self.weights.write(&folder, self.folder.checkpoint(), &advance)?;
+        let (written, errors) = self.weights.write(&folder, self.model.checkpoint(), &advance)?;
         let mut components = vec![Component::model(&folder, written.files)?];
         if let Some(optimizer) = &plan.optimizer {
             let mut files = Vec::new();
@@ -72,15 +72,21 @@ impl Prepared {
         stage: &Path,
     ) -> Result<QuantizationReport, FinalizeError> {
         let mut notes = quantize.notes();
-        let logits = match asked.validate {
-            true => match logit_effect(&self.folder, &asked.open(stage, None)?, asked.prompt.as_deref())? {
-                Effect::Compared(diff) => Some(Sealed::new(diff)),
-                Effect::TooLarge(note) => {
-                    notes.push(note);
-                    None
+        let logits = match (&self.model, asked.validate) {
+            (Model::Described(folder), true) => {
+                match logit_effect(folder, &asked.open(stage, None)?, asked.prompt.as_deref())? {
+                    Effect::Compared(diff) => Some(Sealed::new(diff)),
+                    Effect::TooLarge(note) => {
+                        notes.push(note);
+                        None
+                    }
                 }
-            },
-            false => None,
+            }
+            (Model::Tensors(_), true) => {
+                notes.push("logits are not compared: no family describes what the model computes".to_owned());
+                None
+            }
+            (_, false) => None,
         };
         let sum = |pick: fn(&TensorError) -> u64| errors.iter().map(pick).sum::<u64>();
         let after = self.weights.bytes();

@@ -84,6 +84,36 @@ impl WeightsPlan {
         Ok(Self { shards, growing, tokens: tokens.cloned(), dtype: asked.write.dtype, quantize, gguf: None })
     }
 
+    /// As [`new`](Self::new) of a checkpoint whose model nothing describes: tensors stay as they are, are cast, or
+    /// quantized where their names say that they are linear layers.
+    pub(super) fn of_tensors(asked: &Finalize, config: &Value, weights: &Checkpoint) -> Result<Self, FinalizeError> {
+        if let Some((what, advice)) = asked.write.dtype_fault() {
+            return Err(FinalizeError::refused(what, "--dtype", advice));
+        }
+        let quantized = config.get("quantization_config").is_some_and(|block| !block.is_null());
+        if quantized && (asked.write.dtype.is_some() || asked.quantize.is_some()) {
+            let what = "the weights are quantized already";
+            return Err(FinalizeError::refused(what, "--dtype or --quantize", "leave it out"));
+        }
+        let rows = weights.stored_order().filter_map(|name| weights.table().get(&name).cloned());
+        let mut rows: Vec<TensorRow> = rows
+            .map(|row| TensorRow {
+                dtype: asked.write.dtype.filter(|_| row.dtype.is_float()).unwrap_or(row.dtype),
+                ..row
+            })
+            .collect();
+        let quantize = asked.quantize.map(|recipe| QuantizePlan::of_tensors(weights, recipe)).transpose()?;
+        if let Some(plan) = &quantize {
+            if asked.write.save.format != WeightsFormat::Safetensors {
+                let what = "quantized weights are stored in safetensors files, as compressed-tensors lays them out";
+                return Err(FinalizeError::refused(what, "--quantize and --format", "leave --format out"));
+            }
+            rows = plan.rows(rows);
+        }
+        let shards = ShardPlan::with_format(rows, asked.write.save.max_shard_size, asked.write.save.format);
+        Ok(Self { shards, growing: Vec::new(), tokens: None, dtype: asked.write.dtype, quantize, gguf: None })
+    }
+
     /// The same weights in a GGUF file, whose metadata hold configuration and tokenizer as they will be.
     pub(super) fn into_gguf(
         self,

@@ -49,6 +49,40 @@ pub(crate) fn entries_of_a_model(folder: &Path) -> Vec<String> {
     entries
 }
 
+/// Returns the small files of a folder beside config.json and the weights, with their names: those of the tokenizer, and
+/// texts of its top level such as preprocessor_config.json.
+///
+/// # Errors
+/// [`ModelFolderError`] if one cannot be read, or leads out of the folder.
+pub(crate) fn other_files(folder: &Path) -> Result<Vec<(String, Vec<u8>)>, ModelFolderError> {
+    const TEXTS: &[&str] = &["json", "jinja", "txt", "model", "py", "md"];
+    const LARGEST: u64 = 64 << 20;
+    let weights = weights_entries(folder);
+    let tokenizer: Vec<String> = TokenizerFiles::all_names();
+    let mut found = Vec::new();
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let mut names: Vec<String> = entries.filter_map(|entry| entry.file_name().into_string().ok()).collect();
+    names.sort();
+    for name in names {
+        let path = folder.join(&name);
+        let is_text = path.extension().and_then(|ending| ending.to_str()).is_some_and(|ending| TEXTS.contains(&ending));
+        let own = name == "config.json" || weights.contains(&name) || name.starts_with('.');
+        if own || !(is_text || tokenizer.contains(&name)) || !path.is_file() {
+            continue;
+        }
+        inside(folder, &path)?;
+        let fault = |error: std::io::Error| ModelFolderError::Folder {
+            what: format!("{name} cannot be read: {error}"),
+            path: path.clone(),
+            advice: "check its permissions".to_owned(),
+        };
+        if std::fs::metadata(&path).map_err(fault)?.len() <= LARGEST {
+            found.push((name.clone(), std::fs::read(&path).map_err(fault)?));
+        }
+    }
+    Ok(found)
+}
+
 /// Returns a small JSON file of a folder, its bytes and its content, if it is there.
 ///
 /// # Errors

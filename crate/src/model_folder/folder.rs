@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
+use super::text_model::{OtherTensors, narrowed, text_config};
 use super::{ModelFolderError, read_config};
 use crate::checkpoint::Checkpoint;
 use crate::naming::{Families, Family, FamilyError};
@@ -19,6 +20,8 @@ pub struct ModelFolder {
     /// The family whose names the weights have.
     pub(super) family: Family,
     pub(super) checkpoint: Checkpoint,
+    /// Tensors of other models than the text model.
+    others: OtherTensors,
 }
 
 impl ModelFolder {
@@ -52,6 +55,12 @@ impl ModelFolder {
         let mut json = read_config(path)?;
         let origin = path.join("config.json").display().to_string();
         let naming = ModelConfig::naming_of(&json);
+        let text = match naming {
+            Naming::HuggingFace => text_config(&json, families, model_type),
+            Naming::Native => None,
+        };
+        let is_part = text.is_some();
+        json = text.unwrap_or(json);
         let (mut config, family) = match naming {
             Naming::Native => (ModelConfig::from_json(&json, &origin)?, Family::native_names()?),
             Naming::HuggingFace => {
@@ -64,7 +73,11 @@ impl ModelFolder {
                 (config, family)
             }
         };
-        let checkpoint = Checkpoint::choose(path, checkpoint)?;
+        let mut checkpoint = Checkpoint::choose(path, checkpoint)?;
+        let mut others = OtherTensors::default();
+        if is_part {
+            (checkpoint, others) = narrowed(checkpoint, &family)?;
+        }
         // Old configurations do not say their element type: then it is that of the weights.
         if ModelConfig::leaves_dtype_open(&json) {
             let stored = checkpoint.table().rows().iter().map(|row| row.dtype).find(|dtype| dtype.is_weight_float());
@@ -90,7 +103,7 @@ impl ModelFolder {
                 }
             }
         }
-        Ok(Self { path: path.to_owned(), json, config, naming, family, checkpoint })
+        Ok(Self { path: path.to_owned(), json, config, naming, family, checkpoint, others })
     }
 
     /// Returns the folder.
@@ -119,6 +132,11 @@ impl ModelFolder {
     /// Whose names the weights have.
     pub fn naming(&self) -> Naming {
         self.naming
+    }
+
+    /// Says which tensors of the folder are not those of the text model, if it holds other models as well.
+    pub fn left_behind(&self) -> Option<String> {
+        self.others.note()
     }
 
     /// Returns the weights.

@@ -6,8 +6,9 @@ mod error;
 mod folder;
 mod load;
 mod streaming;
+mod text_model;
 
-pub(crate) use entries::{entries_of_a_model, read_config, read_json};
+pub(crate) use entries::{entries_of_a_model, other_files, read_config, read_json};
 pub use error::ModelFolderError;
 pub(crate) use error::wrap_through_folder;
 pub use folder::ModelFolder;

@@ -14,8 +14,9 @@ mod tensor_map;
 
 pub(crate) use aliases::{buffer, native as native_alias};
 pub(crate) use dropped::{Dropped, dropped};
+pub(crate) use family::draft_family;
 pub(crate) use family::outline;
-pub use family::{Families, Family, FamilyBuilder, FamilyError, FamilyField, FieldTreatment, Rule};
+pub use family::{AskedPart, Families, Family, FamilyBuilder, FamilyError, FamilyField, FieldTreatment, Rule};
 pub use remap::{Remap, Renamed};
 pub(crate) use remap_plan::{Direction, closest};
 pub use remap_plan::{IncompleteError, Mismatch, RemapPlan, RemapStep, TensorMisfit};

@@ -7,7 +7,15 @@ use serde_json::Value;
 use super::{QuantizeError, QuantizingSource};
 use crate::checkpoint::{Checkpoint, Piece, TensorSource};
 use crate::model_folder::ModelFolder;
-use crate::spec::{Granularity, ModelSpec, ParamKind, ParamPath, Quantization, Recipe, Scheme, TensorRow};
+use crate::spec::{
+    Granularity, ModelSpec, ParamKind, ParamPath, Quantization, QuantizationGroup, Recipe, Scheme, TensorRow,
+};
+
+/// Parts of the names of matrices that are not linear layers, or stay as they are.
+const KEPT: &[&str] = &["embed", "lm_head", "norm", "wte", "wpe", "position", "router", "relative_attention_bias"];
+
+/// The last words of the names of routers to experts.
+const ROUTERS: &[&str] = &["gate", "shared_expert_gate"];
 
 /// What a recipe makes of the tensors of a model folder.
 #[derive(Clone, Debug, PartialEq)]
@@ -58,6 +66,45 @@ impl QuantizePlan {
             return Err(QuantizeError::Refused {
                 what: "the model has no linear layers to quantize".to_owned(),
                 origin: origin(),
+                advice: "leave --quantize out".to_owned(),
+            });
+        }
+        Ok(Self { recipe, quantization, maps })
+    }
+
+    /// Plans for a checkpoint whose model nothing describes: every matrix `NAME.weight` of floats is taken for a linear
+    /// layer, except embeddings, heads, routers and norms, which are told by their names.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub(crate) fn of_tensors(checkpoint: &Checkpoint, recipe: Recipe) -> Result<Self, QuantizeError> {
+        let module = |row: &TensorRow| row.path.as_str().strip_suffix(".weight").map(ParamPath::from);
+        let matrices = checkpoint.table().rows().iter().filter(|row| row.shape.len() == 2 && row.dtype.is_float());
+        let matrices: Vec<(ParamPath, usize)> = matrices.filter_map(|row| Some((module(row)?, row.shape[1]))).collect();
+        let kept = |path: &ParamPath| {
+            let name = path.as_str().to_ascii_lowercase();
+            KEPT.iter().any(|part| name.contains(part)) || ROUTERS.contains(&path.last())
+        };
+        // Named one by one: a model may have linear layers that are not stored, such as a head that is tied.
+        let mut targets: Vec<String> = Vec::new();
+        for (path, _) in matrices.iter().filter(|(path, _)| !kept(path)) {
+            let pattern = pattern_of(path);
+            if !targets.contains(&pattern) {
+                targets.push(pattern);
+            }
+        }
+        let groups = vec![QuantizationGroup { targets, scheme: recipe.scheme() }];
+        let quantization = Quantization { groups, ignore: Vec::new(), recipe: Some(recipe.name().to_owned()) };
+        let quantization = recipe.for_layers(&matrices, quantization)?;
+        let maps = matrices.iter().filter_map(|(path, _)| {
+            let scheme = quantization.scheme_of(path.as_str())?;
+            Some((path.join("weight"), scheme))
+        });
+        let maps: HashMap<ParamPath, Scheme> = maps.collect();
+        if maps.is_empty() {
+            return Err(QuantizeError::Refused {
+                what: "the checkpoint has no linear layers to quantize".to_owned(),
+                origin: checkpoint.path().display().to_string(),
                 advice: "leave --quantize out".to_owned(),
             });
         }
@@ -141,6 +188,14 @@ impl QuantizePlan {
         let part = scheme.params(1, 1).into_iter().find(|part| part.name == path.last())?;
         Some((weight, scheme, part.kind))
     }
+}
+
+/// Returns the pattern of a module's name and of its fellows in other layers.
+fn pattern_of(module: &ParamPath) -> String {
+    let number = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
+    let parts = module.as_str().split('.');
+    let parts = parts.map(|part| if number(part) { r"\d+".to_owned() } else { regex::escape(part) });
+    format!("re:^{}$", parts.collect::<Vec<_>>().join(r"\."))
 }
 
 /// Returns the name of a part of a weight.

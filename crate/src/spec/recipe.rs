@@ -139,14 +139,28 @@ impl Recipe {
                 ignore.push(pattern);
             }
         }
-        let mut quantization = Quantization::of(self, self.scheme(), ignore);
-        let widths: Vec<_> = maps.iter().filter(|map| quantization.scheme_of(map.path.as_str()).is_some()).collect();
+        let layers: Vec<(ParamPath, usize)> = maps.iter().map(|map| (map.path.clone(), map.inputs)).collect();
+        self.for_layers(&layers, Quantization::of(self, self.scheme(), ignore))
+    }
+
+    /// As [`for_model`](Self::for_model) of linear layers by name and width of their rows, of which `quantization` names
+    /// those that are quantized.
+    ///
+    /// # Errors
+    /// As there.
+    pub(crate) fn for_layers(
+        self,
+        layers: &[(ParamPath, usize)],
+        mut quantization: Quantization,
+    ) -> Result<Quantization, RecipeMisfit> {
+        let widths: Vec<_> =
+            layers.iter().filter(|(path, _)| quantization.scheme_of(path.as_str()).is_some()).collect();
         for group in &mut quantization.groups {
             let Granularity::Group(size) = &mut group.scheme.granularity else { continue };
-            while let Some(map) = widths.iter().find(|map| !map.inputs.is_multiple_of(*size)) {
+            while let Some((path, inputs)) = widths.iter().find(|(_, inputs)| !inputs.is_multiple_of(*size)) {
                 *size /= 2;
                 if *size < SMALLEST_GROUP {
-                    return Err(RecipeMisfit { name: map.path.clone(), width: map.inputs, recipe: self.name() });
+                    return Err(RecipeMisfit { name: path.clone(), width: *inputs, recipe: self.name() });
                 }
             }
         }

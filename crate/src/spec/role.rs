@@ -116,7 +116,7 @@ impl Role {
             | Role::User(MixerKind::Attention) => RoleGroup::Attention,
             Role::Gate | Role::Up | Role::Down | Role::ActivationShape | Role::User(MixerKind::FeedForward) => {
                 RoleGroup::FeedForward
-            },
+            }
             Role::QueryNorm
             | Role::KeyNorm
             | Role::ValueNorm

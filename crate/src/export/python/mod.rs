@@ -141,7 +141,10 @@ pub fn python(config: &ModelConfig) -> Result<Vec<SourceFile>, ExportError> {
                 Activation::Relu2 => ("relu2", ""),
                 Activation::Xielu => ("xielu", ", self.xielu_alpha_p, self.xielu_alpha_n"),
             };
-            with(part, json!({ "python": function, "python_more": more, "xielu": part.activation == Activation::Xielu }))
+            with(
+                part,
+                json!({ "python": function, "python_more": more, "xielu": part.activation == Activation::Xielu }),
+            )
         })
         .collect();
     let layer_name = |kind: usize| blueprint.layers[kind].name.as_str();

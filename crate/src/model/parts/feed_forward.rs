@@ -30,9 +30,8 @@ impl FeedForward {
     pub(in crate::model) fn load(node: &Node, mixer: &Mixer, vb: &VarBuilder) -> Result<Self> {
         let linear = |role| crate::model::parts::layer::linear(node, role, vb);
         let function = |activation| -> Result<Function> {
-            let alphas = (activation == Activation::Xielu).then(|| {
-                Ok::<_, candle_core::Error>((vb.get(1, "xielu_alpha_p")?, vb.get(1, "xielu_alpha_n")?))
-            });
+            let alphas = (activation == Activation::Xielu)
+                .then(|| Ok::<_, candle_core::Error>((vb.get(1, "xielu_alpha_p")?, vb.get(1, "xielu_alpha_n")?)));
             Ok(Function { activation, alphas: alphas.transpose()? })
         };
         match *mixer {

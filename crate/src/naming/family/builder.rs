@@ -37,7 +37,7 @@ impl Rule {
         Self(Sealed::new(RawRule { patterns: OneOrMore(patterns), replace: OneOrMore(replace), ..RawRule::default() }))
     }
 
-    /// Marks matrices that are stored transposed at Hugging Face: inputs × outputs.
+    /// Marks matrices that Hugging Face stores transposed: inputs × outputs.
     pub fn transposed(mut self) -> Self {
         self.0.transpose = true;
         self
@@ -170,6 +170,6 @@ impl FamilyBuilder {
     /// # Errors
     /// [`FamilyError`] for patterns or rules that cannot be read or inverted.
     pub fn build(self) -> Result<Family, FamilyError> {
-        known::resolve((*self.0).clone(), &[])
+        known::resolve((*self.0).clone(), &[], false)
     }
 }

@@ -1,5 +1,6 @@
 //! What is wrong with a family: the file, the line, and what to do about it.
 
+use super::AskedPart;
 use crate::diagnostic::{Diagnose, Diagnostic};
 use crate::spec::ConfigError;
 
@@ -16,6 +17,17 @@ pub enum FamilyError {
         place: String,
         /// What to do.
         advice: String,
+    },
+    /// A `model_type` that no family has.
+    Unknown {
+        /// The type.
+        model_type: String,
+        /// The types that families have, for messages.
+        known: String,
+        /// The parts that its config.json asks for, if that is known.
+        parts: Vec<AskedPart>,
+        /// The file or option that names it.
+        place: String,
     },
     /// YAML that is not a valid family.
     Syntax {
@@ -75,6 +87,23 @@ impl Diagnose for FamilyError {
     fn diagnostic(&self) -> Diagnostic {
         match self {
             Self::File { what, place, advice } => Diagnostic::new(what).at(place).advise(advice),
+            Self::Unknown { model_type, known, parts, place } => {
+                let lines = |exists: bool| {
+                    let parts = parts.iter().filter(|part| part.family.is_some() == exists);
+                    parts.map(AskedPart::in_words).collect::<Vec<_>>()
+                };
+                let draft = match parts.as_slice() {
+                    [] => "",
+                    _ => "; `chandlery convert SRC --draft-family FILE` writes a first one",
+                };
+                Diagnostic::new(format!("model_type `{model_type}` is not supported; supported are {known}"))
+                    .list("it needs, and there is:", lines(true).into_iter())
+                    .list("it needs, and there is not:", lines(false).into_iter())
+                    .at(place)
+                    .advise(format!(
+                        "use one of these, or describe the family in a YAML file and name it with --converter-path{draft}"
+                    ))
+            }
             Self::Syntax { reason, place, advice } => {
                 Diagnostic::new(format!("the family cannot be read: {reason}")).at(place).advise(advice)
             }

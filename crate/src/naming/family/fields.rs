@@ -223,7 +223,7 @@ impl FamilyField {
 }
 
 /// Returns true for fields that are empty, or that do not matter in any family.
-fn is_harmless(name: &str, value: &Value) -> bool {
+pub(super) fn is_harmless(name: &str, value: &Value) -> bool {
     value.is_null() || HARMLESS.contains(&name) || OFF.contains(&name) && value == &Value::Bool(false)
 }
 

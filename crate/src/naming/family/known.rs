@@ -6,6 +6,7 @@ use std::sync::OnceLock;
 
 use serde_json::Value;
 
+use super::asked::asked_parts;
 use super::raw::{LARGEST, RawFamily};
 use super::{Family, FamilyError};
 use crate::spec::{Architecture, ModelConfig, Naming, family_file, family_names, parse_json};
@@ -35,10 +36,18 @@ impl Families {
     /// of one name.
     pub fn with_paths<P: AsRef<Path>>(paths: impl IntoIterator<Item = P>) -> Result<Self, FamilyError> {
         let paths: Vec<PathBuf> = paths.into_iter().map(|path| path.as_ref().to_owned()).collect();
-        Self::from_paths(&paths)
+        Self::from_paths(&paths, false)
     }
 
-    fn from_paths(paths: &[PathBuf]) -> Result<Self, FamilyError> {
+    /// As [`with_paths`](Self::with_paths), where a file may have rules of renaming alone, without `config:`.
+    ///
+    /// # Errors
+    /// As [`with_paths`](Self::with_paths).
+    pub(crate) fn with_layouts(paths: &[PathBuf]) -> Result<Self, FamilyError> {
+        Self::from_paths(paths, true)
+    }
+
+    fn from_paths(paths: &[PathBuf], layouts: bool) -> Result<Self, FamilyError> {
         let mut families = Self::built_in()?;
         let mut written: Vec<(RawFamily, String)> = Vec::new();
         for path in paths {
@@ -57,7 +66,7 @@ impl Families {
         }
         let all: Vec<RawFamily> = written.into_iter().map(|(family, _)| family).collect();
         for family in &all {
-            families.given.push(resolve(family.clone(), &all)?);
+            families.given.push(resolve(family.clone(), &all, layouts)?);
         }
         Ok(families)
     }
@@ -137,16 +146,21 @@ impl Families {
         };
         let place = if asked.is_some() { "--model-type" } else { origin };
         let name = asked.unwrap_or(own);
-        self.of_type(name).cloned().ok_or_else(|| self.unknown(name, place))
+        self.of_type(name).cloned().ok_or_else(|| match (asked, self.unknown(name, place)) {
+            (None, FamilyError::Unknown { model_type, known, place, .. }) => {
+                FamilyError::Unknown { model_type, known, parts: asked_parts(json, self), place }
+            }
+            (_, unknown) => unknown,
+        })
     }
 
     /// Returns the error for a `model_type` that no family has.
     pub(crate) fn unknown(&self, name: &str, place: &str) -> FamilyError {
-        FamilyError::File {
-            what: format!("model_type `{name}` is not supported; supported are {}", self.names()),
+        FamilyError::Unknown {
+            model_type: name.to_owned(),
+            known: self.names(),
+            parts: Vec::new(),
             place: place.to_owned(),
-            advice: "use one of these, or describe the family in a YAML file and name it with --converter-path"
-                .to_owned(),
         }
     }
 
@@ -172,8 +186,8 @@ impl Families {
     }
 }
 
-/// Follows what a family extends: among `others`, else a built-in one.
-pub(super) fn resolve(mut written: RawFamily, others: &[RawFamily]) -> Result<Family, FamilyError> {
+/// Follows what a family extends: among `others`, else a built-in one. With `layouts` it may say nothing of config.json.
+pub(super) fn resolve(mut written: RawFamily, others: &[RawFamily], layouts: bool) -> Result<Family, FamilyError> {
     let mut seen = vec![written.family.text.clone()];
     let same = written.same_reference_as.clone();
     let says_native = !written.native.is_empty();
@@ -222,7 +236,8 @@ pub(super) fn resolve(mut written: RawFamily, others: &[RawFamily]) -> Result<Fa
         };
         written.reference.get_or_insert(outline);
     }
-    Family::assemble(written, None)
+    let names_only = (layouts && written.config.is_empty()).then(Architecture::nameless);
+    Family::assemble(written, names_only)
 }
 
 /// A family may replace a built-in one of its name by extending it.
@@ -249,7 +264,7 @@ fn prepare(name: &str) -> Result<Option<Family>, FamilyError> {
     if written.config.is_empty() && written.extends.is_none() {
         return Ok(None);
     }
-    resolve(written, &[]).map(Some)
+    resolve(written, &[], false).map(Some)
 }
 
 /// Returns the files of a path that describe families, with their texts.

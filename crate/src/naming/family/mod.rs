@@ -1,8 +1,10 @@
 //! Families as data: names, operations on tensors, configuration and checks, in both directions.
 
+mod asked;
 mod builder;
 mod config;
 mod constants;
+mod draft;
 mod error;
 mod expression;
 mod fields;
@@ -15,7 +17,7 @@ mod spanned;
 use std::sync::{Arc, OnceLock};
 
 use regex::Regex;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::{Remap, remap};
 use crate::sealed::Sealed;
@@ -25,7 +27,9 @@ use fields::KnownFields;
 pub use fields::{FamilyField, FieldTreatment};
 use outline::Outline;
 
+pub use asked::AskedPart;
 pub use builder::{FamilyBuilder, Rule};
+pub(crate) use draft::draft_family;
 pub use error::FamilyError;
 pub(super) use expression::size;
 pub use known::Families;
@@ -112,7 +116,7 @@ impl Family {
     /// # Errors
     /// [`FamilyError`] with file and line for YAML, patterns or rules that cannot be read or inverted.
     pub fn from_yaml(yaml: &str, origin: &str) -> Result<Self, FamilyError> {
-        known::resolve(RawFamily::from_yaml(yaml, origin)?, &[])
+        known::resolve(RawFamily::from_yaml(yaml, origin)?, &[], false)
     }
 
     /// Starts a family in Rust.
@@ -211,21 +215,28 @@ impl Family {
 
     /// The family with the rules that apply to a model, for as many tensors as it has.
     pub(crate) fn of_model(&self, config: &ModelConfig) -> Result<Self, FamilyError> {
+        match self.0.by_model.is_empty() {
+            true => Ok(self.clone()),
+            false => self.of_fields(&config.to_all_fields()),
+        }
+    }
+
+    /// As [`of_model`](Self::of_model) of a model that only these fields describe.
+    pub(super) fn of_fields(&self, fields: &Map<String, Value>) -> Result<Self, FamilyError> {
         if self.0.by_model.is_empty() {
             return Ok(self.clone());
         }
-        let fields = config.to_all_fields();
         let fault = |what: String, text: &Spanned| FamilyError::Operation {
             what,
             place: text.at(),
             advice: "write a number, or an expression of native fields".to_owned(),
         };
         let count = |text: &Spanned| {
-            size(&text.text, &fields)
+            size(&text.text, fields)
                 .map_err(|reason| fault(format!("cannot tell how many tensors are stacked: {reason}"), text))
         };
         let holds = |text: &Spanned| {
-            expression::holds(&text.text, &fields)
+            expression::holds(&text.text, fields)
                 .map_err(|reason| fault(format!("cannot tell whether the rule applies: {reason}"), text))
         };
         self.counted(&count, &holds)

@@ -17,6 +17,13 @@ pub enum IncompleteError {
         /// What would be written, and everything that does not fit.
         plan: Sealed<RemapPlan>,
     },
+    /// Tensors that rules alone rename.
+    Layout {
+        /// What would be written, and everything that does not fit.
+        plan: Sealed<RemapPlan>,
+        /// The rules.
+        rules: String,
+    },
     /// Tensors of a GGUF file.
     Gguf {
         /// The tensors that are missing or of another shape.
@@ -29,7 +36,13 @@ pub enum IncompleteError {
 impl Diagnose for IncompleteError {
     fn diagnostic(&self) -> Diagnostic {
         match self {
-            Self::Plan { plan } => plan.misfit(),
+            Self::Plan { plan } => plan
+                .misfit("the tensors do not fit the configuration")
+                .at(&plan.origin)
+                .advise("check that config.json belongs to these weights"),
+            Self::Layout { plan, rules } => plan.misfit("the rules do not fit the tensors").at(rules).advise(
+                "add rules for what is unused: `{ match: 'visual\\.', replace: 'visual.' }` keeps names as they are",
+            ),
             Self::Gguf { tensors, path } => {
                 let count = tensors.len();
                 let what = format!("the tensors do not fit the configuration: {count} missing or of another shape");
@@ -76,10 +89,18 @@ impl RemapPlan {
         Err(IncompleteError::Plan { plan: Sealed::new(self.clone()) })
     }
 
+    /// As [`require_complete`](Self::require_complete) for a plan by rules alone.
+    pub(crate) fn require_covered(&self, rules: &str) -> Result<(), IncompleteError> {
+        if self.is_complete() {
+            return Ok(());
+        }
+        Err(IncompleteError::Layout { plan: Sealed::new(self.clone()), rules: rules.to_owned() })
+    }
+
     /// Lists everything that does not fit.
-    fn misfit(&self) -> Diagnostic {
+    fn misfit(&self, what: &str) -> Diagnostic {
         let what = format!(
-            "the tensors do not fit the configuration: {} missing, {} unused, {} of another shape",
+            "{what}: {} missing, {} unused, {} of another shape",
             self.missing.len(),
             self.unused.len(),
             self.mismatched.len()
@@ -95,8 +116,6 @@ impl RemapPlan {
             .list("unused:", self.unused.iter().map(|name| format!("`{name}`")))
             .list("shape:", shapes)
             .list("buffer:", self.contradicting.iter().map(|(name, what)| format!("`{name}` holds {what}")))
-            .at(&self.origin)
-            .advise("check that config.json belongs to these weights")
     }
 }
 

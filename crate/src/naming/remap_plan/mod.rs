@@ -4,6 +4,8 @@ mod incomplete;
 
 use std::collections::{HashMap, HashSet};
 
+use serde_json::{Map, Value};
+
 use super::tensor_map::{Link, TensorMap};
 use super::{Dropped, Family, FamilyError, aliases, dropped};
 use crate::checkpoint::{Checkpoint, Piece, read_floats};
@@ -109,6 +111,39 @@ impl RemapPlan {
             Direction { from: Naming::Native, to: Naming::Native } => TensorMap::native(config),
             _ => TensorMap::new(family, config)?,
         };
+        Self::of_map(source, way, Some(config), family, &map, dtype)
+    }
+
+    /// Plans what becomes of every tensor of `source` by the family's rules alone: nothing says which tensors the model
+    /// needs. `fields` are those of its config.json.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub(crate) fn by_layout(
+        source: &Checkpoint,
+        from: Naming,
+        fields: &Map<String, Value>,
+        family: &Family,
+        dtype: Option<DType>,
+    ) -> Result<Self, FamilyError> {
+        let to = match from {
+            Naming::HuggingFace => Naming::Native,
+            Naming::Native => Naming::HuggingFace,
+        };
+        let family = &family.of_fields(fields)?;
+        let map = TensorMap::of_layout(family, source.table(), from, fields)?;
+        Self::of_map(source, Direction { from, to }, None, family, &map, dtype)
+    }
+
+    /// Plans by what corresponds to what. `config` describes the model, where that is known.
+    fn of_map(
+        source: &Checkpoint,
+        way: Direction,
+        config: Option<&ModelConfig>,
+        family: &Family,
+        map: &TensorMap,
+        dtype: Option<DType>,
+    ) -> Result<Self, FamilyError> {
         let mut plan = Self {
             steps: Vec::new(),
             missing: Vec::new(),
@@ -121,7 +156,8 @@ impl RemapPlan {
             constants: Vec::new(),
             back: HashMap::new(),
         };
-        let constants: HashMap<ParamPath, f32> = family.constants(config)?.into_iter().collect();
+        let constants = config.map_or(Ok(Vec::new()), |config| family.constants(config))?;
+        let constants: HashMap<ParamPath, f32> = constants.into_iter().collect();
         let mut expected: HashMap<&ParamPath, usize> = HashMap::new();
         for (index, link) in map.links.iter().enumerate() {
             expected.extend(link.names(way.from).into_iter().map(|name| (name, index)));
@@ -141,7 +177,7 @@ impl RemapPlan {
             let ours = match way.from {
                 _ if !known(&name) => {
                     let alias = match way.from {
-                        Naming::Native => aliases::native(&name),
+                        Naming::Native => config.and_then(|_| aliases::native(&name)),
                         Naming::HuggingFace => family.canonical_name(&name),
                     };
                     alias.filter(known).filter(|ours| source.table().get(ours).is_none())
@@ -160,12 +196,15 @@ impl RemapPlan {
                         false => plan.contradicting.push((name, "another number than the model's constant")),
                     }
                 }
-                _ if way.from == Naming::HuggingFace && family.skips(&name) => match dropped(source, &name, config) {
-                    Ok(Dropped::Named(why)) => plan.skipped.push((name, why)),
-                    Ok(Dropped::Contradicts(what)) => plan.contradicting.push((name, what)),
-                    Err(_) => plan.contradicting.push((name, "values that cannot be read")),
-                },
-                _ => match aliases::buffer(&name, config) {
+                _ if way.from == Naming::HuggingFace && family.skips(&name) => {
+                    match config.map(|config| dropped(source, &name, config)) {
+                        None => plan.skipped.push((name, "the rules skip it")),
+                        Some(Ok(Dropped::Named(why))) => plan.skipped.push((name, why)),
+                        Some(Ok(Dropped::Contradicts(what))) => plan.contradicting.push((name, what)),
+                        Some(Err(_)) => plan.contradicting.push((name, "values that cannot be read")),
+                    }
+                }
+                _ => match config.and_then(|config| aliases::buffer(&name, config)) {
                     Some(why) => plan.skipped.push((name, why)),
                     None => plan.unused.push(name),
                 },
@@ -188,7 +227,7 @@ impl RemapPlan {
                 plan.add(&map.links[index], source, &places, way, family, dtype);
             }
         }
-        if (way.from, way.to) == (Naming::Native, Naming::HuggingFace) {
+        if let (Naming::Native, Naming::HuggingFace, Some(config)) = (way.from, way.to, config) {
             let dtype = dtype.unwrap_or(config.dtype);
             for (name, value) in constants {
                 plan.constants.push(TensorRow::stored(name.clone(), Vec::new(), dtype));

@@ -1,6 +1,7 @@
 //! Which tensors of a model correspond to each other under the two namings, checked in both directions.
 
 mod arrangement;
+mod layout;
 
 use std::collections::HashMap;
 
@@ -307,7 +308,13 @@ fn link(
     let mut hf = Vec::new();
     for ((name, renamed), rows) in names.iter().zip(forth).zip(parts) {
         let layout = Layout { rows, row, stacked: hf_stack, parts: inside };
-        let tensor = Arrangement::new(&layout, &renamed.changes, fields, &renamed.rule, name)?;
+        let mut tensor = Arrangement::new(&layout, &renamed.changes, fields, &renamed.rule, name)?;
+        if let ([_], [native]) = (names, natives)
+            && native.shape.is_empty()
+        {
+            // A single number has no dimensions.
+            tensor.shape.clear();
+        }
         let each = hf_stack.map_or(1, |count| rows / count);
         hf.push(Part { name: name.clone(), start, rows, each, tensor });
         start += rows;

@@ -173,8 +173,7 @@ impl<'m> LinearAttention<'m> {
             }
         }
         let affine = Affine { weight: norm, bias: Vec::new() };
-        let mut normed =
-            normalize(&Activations { data, width }, NormKind::RmsNorm, &affine, (self.value_dim, eps));
+        let mut normed = normalize(&Activations { data, width }, NormKind::RmsNorm, &affine, (self.value_dim, eps));
         for (value, gate) in normed.data.iter_mut().zip(&gate.data) {
             let gate: f64 = (*gate).into();
             *value = F::nearest((*value).into() * gate * sigmoid(gate));
