@@ -211,7 +211,7 @@ fn a_mask_is_any_function_and_scores_are_added_to() {
     let shape = [2, 2, tokens, d];
     let v = Inputs::new(&[("q", &shape), ("k", &shape), ("v", &shape)]).variables(DType::F64);
     let dense = mask.dense(2, 2, &Device::Cpu).unwrap();
-    let reference = |v: &[Tensor]| eager::eager((&v[0], &v[1], &v[2]), &dense, None, 0.5, None);
+    let reference = |v: &[Tensor]| eager::eager((&v[0], &v[1], &v[2]), &dense, eager::Form::plain(0.5));
     let (expected, of_expected) = gradients(&v, &reference, "eager");
     let flex = |v: &[Tensor]| Ok(flex_attention(&v[0], &v[1], &v[2], &mask, 0.5)?);
     let (found, of) = gradients(&v, &flex, "flex");
