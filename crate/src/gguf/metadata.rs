@@ -7,7 +7,7 @@ use super::storage::GgufType;
 use crate::checkpoint::{GgufMetadata, GgufValue};
 use crate::diagnostic::Diagnose;
 use crate::naming::Families;
-use crate::spec::{ModelConfig, PositionEmbedding, RopeConfig};
+use crate::spec::{ModelConfig, PositionEmbedding, RopeConfig, RopeScaling};
 
 /// Returns what readers call the model's architecture: `gguf:` of its family's file.
 ///
@@ -27,6 +27,18 @@ pub(super) fn architecture(config: &ModelConfig, origin: &Path) -> Result<String
     }
     if !config.layers.is_empty() {
         return Err(beyond("layers that differ".to_owned()));
+    }
+    if let PositionEmbedding::Rope(rope) = &config.position {
+        if rope.partial != 1.0 {
+            return Err(beyond("heads of which only a part is rotated".to_owned()));
+        }
+        match &rope.scaling {
+            // One factor for each frequency says all of these.
+            None | Some(RopeScaling::Linear { .. } | RopeScaling::Llama3 { .. }) => {}
+            Some(RopeScaling::Dynamic { .. } | RopeScaling::Yarn(_) | RopeScaling::LongRope(_)) => {
+                return Err(beyond("rotary positions of the types dynamic, yarn and longrope".to_owned()));
+            }
+        }
     }
     Ok(name)
 }
