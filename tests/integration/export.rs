@@ -40,6 +40,7 @@ const MODELS: &[Model] = &[
     ("geometric", "mixes", "geometric", &[]),
     ("longrope", "mixes", "longrope", &[]),
     ("delta_net", "mixes", "delta_net", &[]),
+    ("short_conv", "mixes", "short_conv", &[]),
 ];
 
 const SMALL: &[(&str, i64)] =

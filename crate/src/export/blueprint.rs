@@ -64,6 +64,9 @@ pub(super) struct Any {
     pub(super) sinks: bool,
     pub(super) tempered: bool,
     pub(super) delta_net: bool,
+    pub(super) short_conv: bool,
+    /// Parts that keep a state.
+    pub(super) stateful: bool,
     /// Attention proper, which reads keys and values.
     pub(super) softmax: bool,
     pub(super) relu2: bool,
@@ -191,7 +194,9 @@ impl Blueprint {
             sinks: attentions.iter().any(|kind| kind.sinks),
             tempered: attentions.iter().any(|kind| kind.tempered),
             delta_net: attentions.iter().any(|kind| kind.delta_net),
-            softmax: attentions.iter().any(|kind| !kind.delta_net) || own_attentions().next().is_some(),
+            short_conv: attentions.iter().any(|kind| kind.short_conv),
+            stateful: attentions.iter().any(|kind| !kind.is_softmax()),
+            softmax: attentions.iter().any(Attention::is_softmax) || own_attentions().next().is_some(),
             xielu: feedforwards.iter().any(|part: &FeedForward| part.activation == Activation::Xielu),
             relu2: feedforwards.iter().any(|part: &FeedForward| part.activation == Activation::Relu2),
             rope: !rotations.is_empty(),
@@ -201,7 +206,7 @@ impl Blueprint {
             positions: !rotations.is_empty()
                 || matches!(config.position, PositionEmbedding::Sinusoidal | PositionEmbedding::Learned),
             distances: alibi || (window && !shared.window),
-            multi_head: attentions.iter().any(|kind| !kind.single_head && !kind.delta_net)
+            multi_head: attentions.iter().any(|kind| !kind.single_head && kind.is_softmax())
                 || own_attentions().next().is_some(),
         };
         let plain_causal = !alibi && !window && !attentions.iter().any(|kind| kind.softcap || kind.sinks);

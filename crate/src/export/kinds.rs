@@ -95,6 +95,8 @@ pub(super) struct Attention {
     pub(super) single_head: bool,
     /// Linear attention with a state, of which the rest says nothing.
     pub(super) delta_net: bool,
+    /// A gated convolution, of which the rest says nothing but whether it has biases.
+    pub(super) short_conv: bool,
     pub(super) grouped: bool,
     pub(super) bias: bool,
     pub(super) output_bias: bool,
@@ -116,8 +118,10 @@ pub(super) struct Attention {
 impl Attention {
     pub(super) fn of(config: &ModelConfig) -> Self {
         let single_head = config.attention == AttentionKind::SingleHead;
-        if config.attention == AttentionKind::GatedDeltaNet {
-            return Self::delta_net();
+        match config.attention {
+            AttentionKind::GatedDeltaNet => return Self::delta_net(),
+            AttentionKind::ShortConv => return Self::short_conv(config.conv_bias),
+            AttentionKind::MultiHead | AttentionKind::SingleHead | AttentionKind::User(_) => {}
         }
         let alibi = match &config.position {
             PositionEmbedding::Alibi(alibi) => Some(Alibi {
@@ -137,6 +141,7 @@ impl Attention {
             doc: String::new(),
             single_head,
             delta_net: false,
+            short_conv: false,
             grouped: config.num_key_value_heads != config.num_attention_heads,
             bias: config.attention_bias,
             output_bias: config.attention_output_bias.unwrap_or(config.attention_bias),
@@ -171,6 +176,7 @@ impl Attention {
             doc: doc.to_owned(),
             single_head: false,
             delta_net: true,
+            short_conv: false,
             grouped: false,
             bias: false,
             output_bias: false,
@@ -188,9 +194,22 @@ impl Attention {
         }
     }
 
+    fn short_conv(bias: bool) -> Self {
+        let doc = "output(output_gate x · conv(input_gate x · value x)), with a causal convolution of each channel.";
+        Self { doc: doc.to_owned(), delta_net: false, short_conv: true, bias, ..Self::delta_net() }
+    }
+
+    /// Returns whether it is attention proper, with keys and values.
+    pub(super) fn is_softmax(&self) -> bool {
+        !self.delta_net && !self.short_conv
+    }
+
     pub(super) fn words(&self) -> Vec<&'static str> {
         if self.delta_net {
             return vec!["DeltaNet"];
+        }
+        if self.short_conv {
+            return vec![if self.bias { "BiasedShortConv" } else { "ShortConv" }];
         }
         let mut words = Vec::new();
         let mut add = |holds: bool, word| words.extend(holds.then_some(word));
@@ -370,6 +389,7 @@ impl Layer {
             attention,
             attention_name: match config.attention {
                 AttentionKind::GatedDeltaNet => "linear_attention",
+                AttentionKind::ShortConv => "short_conv",
                 AttentionKind::MultiHead | AttentionKind::SingleHead | AttentionKind::User(_) => "attention",
             },
             feedforward,

@@ -71,7 +71,12 @@ impl SharedInputs {
             | Part::Layers
             | Part::Layer(_)
             | Part::Branch(_)
-            | Part::Mixer(Mixer::GatedDeltaNet(_) | Mixer::GatedFeedForward { .. } | Mixer::FeedForward { .. })
+            | Part::Mixer(
+                Mixer::GatedDeltaNet(_)
+                | Mixer::ShortConv { .. }
+                | Mixer::GatedFeedForward { .. }
+                | Mixer::FeedForward { .. },
+            )
             | Part::Leaf(_) => None,
         };
         if let Some((window, dropout)) = attention {

@@ -84,6 +84,7 @@ fn of_node(node: &Node, scope: CostScope) -> Cost {
                 parts::feed_forward::cost(node, scope, &mut cost);
             }
             Mixer::GatedDeltaNet(sizes) => parts::gated_delta_net::cost(sizes, scope, &mut cost),
+            Mixer::ShortConv { kernel, .. } => parts::short_conv::cost(*kernel, scope, &mut cost),
             Mixer::User(_) => parts::user::cost(node, scope, &mut cost),
         },
         Part::Branch(_) => parts::layer::branch_cost(node, scope, &mut cost),

@@ -114,6 +114,13 @@ pub enum Mixer {
     /// state S of a head becomes α S (I − β k kᵀ) + β v kᵀ with α = exp(−exp(decay_log) softplus(decay x + decay_bias)),
     /// β = σ(beta x) and q, k of length 1; the result norm(S q / sqrt(key_dim)) · silu(gate x) is projected.
     GatedDeltaNet(DeltaNetSizes),
+    /// output(output_gate x · conv(input_gate x · value x)), with a causal convolution of each channel (LFM2, 2025).
+    ShortConv {
+        /// Width of x.
+        dim: usize,
+        /// Tokens that the convolution sees, the current one included.
+        kernel: usize,
+    },
     /// down(dropout(activation(gate x) · up x)) (Shazeer 2020).
     GatedFeedForward {
         /// The function on the gate.

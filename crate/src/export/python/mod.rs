@@ -27,6 +27,8 @@ const MODELING: &[(&str, &str)] = &[
     ("alibi.py", include_str!("alibi.py.jinja")),
     ("mask.py", include_str!("mask.py.jinja")),
     ("attention.py", include_str!("attention.py.jinja")),
+    ("recurrent.py", include_str!("recurrent.py.jinja")),
+    ("short_conv.py", include_str!("short_conv.py.jinja")),
     ("gated_delta_net.py", include_str!("gated_delta_net.py.jinja")),
     ("feed_forward.py", include_str!("feed_forward.py.jinja")),
     ("own_parts.py", include_str!("own_parts.py.jinja")),
@@ -123,6 +125,13 @@ pub fn python(config: &ModelConfig) -> Result<Vec<SourceFile>, ExportError> {
                 "for convolution in (module.query_conv, module.key_conv, module.value_conv):",
                 "    nn.init.uniform_(convolution.weight, -(module.kernel**-0.5), module.kernel**-0.5)",
             ];
+            json!({ "test": format!("isinstance(module, {})", kind.name), "lines": lines })
+        }))
+        .chain(blueprint.attentions.iter().filter(|kind| kind.short_conv).map(|kind| {
+            let drawn = |parameter: &str| {
+                format!("nn.init.uniform_(module.conv.{parameter}, -(module.kernel**-0.5), module.kernel**-0.5)")
+            };
+            let lines: Vec<String> = std::iter::once("weight").chain(kind.bias.then_some("bias")).map(drawn).collect();
             json!({ "test": format!("isinstance(module, {})", kind.name), "lines": lines })
         }))
         .chain(blueprint.attentions.iter().filter(|kind| kind.sinks).map(|kind| {

@@ -4,6 +4,7 @@ use serde_json::json;
 
 use super::blueprint::{Blueprint, parts_in_words};
 use super::fields::fields_of;
+use super::kinds::Attention;
 use super::naming::wrapped;
 use super::own::{rust_modules, rust_type, without_rust};
 use super::python::{render, with};
@@ -20,6 +21,7 @@ const FILES: &[(&str, &str)] = &[
     ("src/layer.rs", include_str!("layer.rs.jinja")),
     ("src/attention.rs", include_str!("attention.rs.jinja")),
     ("src/gated_delta_net.rs", include_str!("gated_delta_net.rs.jinja")),
+    ("src/short_conv.rs", include_str!("short_conv.rs.jinja")),
     ("src/feedforward.rs", include_str!("feed_forward.rs.jinja")),
     ("src/part.rs", include_str!("part.rs.jinja")),
     ("src/norm.rs", include_str!("norm.rs.jinja")),
@@ -93,8 +95,9 @@ pub fn rust(config: &ModelConfig, name: &str) -> Result<Vec<SourceFile>, ExportE
             blueprint.attentions.iter().any(|kind| kind.alibi.as_ref().is_some_and(|alibi| !alibi.stored))
         }
         "src/feedforward.rs" => !blueprint.feedforwards.is_empty(),
-        "src/attention.rs" => blueprint.attentions.iter().any(|kind| !kind.delta_net),
+        "src/attention.rs" => blueprint.attentions.iter().any(Attention::is_softmax),
         "src/gated_delta_net.rs" => blueprint.any.delta_net,
+        "src/short_conv.rs" => blueprint.any.short_conv,
         "src/part.rs" => !own_modules.is_empty(),
         _ => true,
     };

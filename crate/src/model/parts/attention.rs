@@ -100,7 +100,11 @@ impl Attention {
                 window: *window,
                 dropout: *dropout,
             }),
-            Mixer::GatedDeltaNet(_) | Mixer::GatedFeedForward { .. } | Mixer::FeedForward { .. } | Mixer::User(_) => {
+            Mixer::GatedDeltaNet(_)
+            | Mixer::ShortConv { .. }
+            | Mixer::GatedFeedForward { .. }
+            | Mixer::FeedForward { .. }
+            | Mixer::User(_) => {
                 candle_core::bail!("`{}` is not an attention part", node.name)
             }
         }

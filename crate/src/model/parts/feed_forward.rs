@@ -46,7 +46,11 @@ impl FeedForward {
                 let (first, second) = (linear(Role::Up)?, linear(Role::Down)?);
                 Ok(Self::Plain { first, second, function: function(activation)?, dropout })
             }
-            Mixer::Attention { .. } | Mixer::SingleHeadAttention { .. } | Mixer::GatedDeltaNet(_) | Mixer::User(_) => {
+            Mixer::Attention { .. }
+            | Mixer::SingleHeadAttention { .. }
+            | Mixer::GatedDeltaNet(_)
+            | Mixer::ShortConv { .. }
+            | Mixer::User(_) => {
                 candle_core::bail!("`{}` is not a feed-forward part", node.name)
             }
         }

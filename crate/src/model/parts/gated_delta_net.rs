@@ -9,6 +9,7 @@ use crate::model::kv_cache::KvCache;
 use crate::model::parts::layer::{leaf, linear, norm};
 use crate::model::parts::linear::Linear;
 use crate::model::parts::norm::Norm;
+use crate::model::parts::recurrent::{Text, after_past, last_inputs, over_texts};
 use crate::ops::{causal_convolution, gated_delta_rule, softplus};
 use crate::spec::{DeltaNetSizes, Leaf, Node, Part, Role};
 
@@ -28,14 +29,6 @@ pub(in crate::model) struct GatedDeltaNet {
     decay_log: Tensor,
     norm: Norm,
     sizes: DeltaNetSizes,
-}
-
-/// What goes on from one text to its continuation: the last inputs of the convolution `[batch, kernel − 1, channels]`, and
-/// the states of the heads `[batch, value_heads, key_dim, value_dim]` in float32.
-#[derive(Clone)]
-struct State {
-    inputs: Tensor,
-    heads: Tensor,
 }
 
 impl GatedDeltaNet {
@@ -82,36 +75,7 @@ impl GatedDeltaNet {
         layer: usize,
         cache: Option<&mut KvCache>,
     ) -> Result<Tensor> {
-        // Padding neither changes states nor enters convolutions.
-        let masked = match &context.rows.real {
-            Some(real) => x.broadcast_mul(&real.to_dtype(x.dtype())?)?,
-            None => x.clone(),
-        };
-        if context.rows.starts.is_empty() {
-            let known = cache.as_ref().is_some();
-            let mut cache = cache;
-            let before = cache.as_deref_mut().and_then(|cache| match cache.state(layer) {
-                Some([inputs, heads]) => Some(State { inputs: inputs.clone(), heads: heads.clone() }),
-                _ => None,
-            });
-            let (y, state) = self.text(&masked, before, known)?;
-            if let (Some(cache), Some(state)) = (cache, state) {
-                cache.set_state(layer, vec![state.inputs, state.heads]);
-            }
-            return Ok(y);
-        }
-        // Documents of a row do not see each other.
-        let seq = x.dim(1)?;
-        let rows = context.rows.starts.iter().enumerate().map(|(row, starts)| {
-            let row = masked.narrow(0, row, 1)?;
-            let ends = starts.iter().skip(1).copied().chain([seq]);
-            let documents = starts
-                .iter()
-                .zip(ends)
-                .map(|(&start, end)| Ok(self.text(&row.narrow(1, start, end - start)?, None, false)?.0));
-            Tensor::cat(&documents.collect::<Result<Vec<_>>>()?, 1)
-        });
-        Tensor::cat(&rows.collect::<Result<Vec<_>>>()?, 0)
+        over_texts(x, context, layer, cache, |x, before, asked| self.text(x, before, asked))
     }
 
     /// Returns the linear layers that can be quantized.
@@ -120,18 +84,15 @@ impl GatedDeltaNet {
         vec![query, key, value, gate, beta, decay, output]
     }
 
-    /// One text in each row, after the state `before`; gives the state after it if it is `asked` for.
-    fn text(&self, x: &Tensor, before: Option<State>, asked: bool) -> Result<(Tensor, Option<State>)> {
+    /// One text in each row. The state is the last inputs of the convolution `[batch, kernel − 1, channels]`, and those of the
+    /// heads `[batch, value_heads, key_dim, value_dim]` in float32.
+    fn text(&self, x: &Tensor, before: Option<&[Tensor]>, asked: bool) -> Result<Text> {
         let (batch, seq, _) = x.dims3()?;
         let DeltaNetSizes { key_heads, value_heads, key_dim, value_dim, kernel } = self.sizes;
         let (keys, values) = (self.sizes.keys(), self.sizes.values());
         let projected = [self.query.forward(x)?, self.key.forward(x)?, self.value.forward(x)?];
         let projected = Tensor::cat(&projected, D::Minus1)?;
-        let past = match &before {
-            Some(state) => state.inputs.clone(),
-            None => Tensor::zeros((batch, kernel - 1, 2 * keys + values), x.dtype(), x.device())?,
-        };
-        let inputs = Tensor::cat(&[&past, &projected], 1)?;
+        let inputs = after_past(&projected, before.and_then(|state| state.first()), kernel)?;
         let mixed = causal_convolution(&inputs, &self.convolution)?.silu()?;
         let heads = |from: usize, count: usize, width: usize| {
             mixed.narrow(D::Minus1, from, count * width)?.reshape((batch, seq, count, width))
@@ -143,15 +104,12 @@ impl GatedDeltaNet {
         let step = self.decay.forward(x)?.to_dtype(wide)?.broadcast_add(&self.decay_bias.to_dtype(wide)?)?;
         let decay = softplus(&step)?.broadcast_mul(&self.decay_log.to_dtype(wide)?.exp()?.neg()?)?;
         let (read, states) =
-            gated_delta_rule((&query, &key, &value), &decay, &beta, before.as_ref().map(|state| &state.heads))?;
+            gated_delta_rule((&query, &key, &value), &decay, &beta, before.and_then(|state| state.get(1)))?;
         // Normalized, then gated, in the wide type.
         let gate = self.gate.forward(x)?.reshape((batch, seq, value_heads, value_dim))?.to_dtype(wide)?.silu()?;
         let normed = self.norm.forward(&read.to_dtype(x.dtype())?)?.to_dtype(wide)?;
         let gated = (normed * gate)?.to_dtype(x.dtype())?.reshape((batch, seq, values))?;
-        let state = asked.then(|| {
-            let inputs = inputs.narrow(1, inputs.dim(1)? - (kernel - 1), kernel - 1)?.detach();
-            Ok::<_, candle_core::Error>(State { inputs, heads: states.detach() })
-        });
+        let state = asked.then(|| Ok::<_, candle_core::Error>(vec![last_inputs(&inputs, kernel)?, states.detach()]));
         Ok((self.output.forward(&gated)?, state.transpose()?))
     }
 }

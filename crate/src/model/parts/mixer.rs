@@ -10,6 +10,7 @@ use crate::model::parts::dropout::Site;
 use crate::model::parts::feed_forward::FeedForward;
 use crate::model::parts::gated_delta_net::GatedDeltaNet;
 use crate::model::parts::linear::Linear;
+use crate::model::parts::short_conv::ShortConv;
 use crate::model::parts::user::UserModule;
 use crate::spec::{self, MixerKind, Node, Part, Role, Scheme};
 
@@ -18,6 +19,7 @@ use crate::spec::{self, MixerKind, Node, Part, Role, Scheme};
 pub(in crate::model) enum Mixer {
     Attention(Attention),
     GatedDeltaNet(GatedDeltaNet),
+    ShortConv(ShortConv),
     FeedForward(FeedForward),
     User(UserModule),
 }
@@ -30,6 +32,7 @@ impl Mixer {
                 Attention::load(node, mixer, vb).map(Self::Attention)
             }
             spec::Mixer::GatedDeltaNet(sizes) => GatedDeltaNet::load(node, *sizes, vb).map(Self::GatedDeltaNet),
+            spec::Mixer::ShortConv { dim, kernel } => ShortConv::load(node, (*dim, *kernel), vb).map(Self::ShortConv),
             spec::Mixer::GatedFeedForward { .. } | spec::Mixer::FeedForward { .. } => {
                 FeedForward::load(node, mixer, vb).map(Self::FeedForward)
             }
@@ -40,7 +43,7 @@ impl Mixer {
     /// What it replaces in its layer.
     fn mixer_kind(&self) -> MixerKind {
         match self {
-            Mixer::Attention(_) | Mixer::GatedDeltaNet(_) => MixerKind::Attention,
+            Mixer::Attention(_) | Mixer::GatedDeltaNet(_) | Mixer::ShortConv(_) => MixerKind::Attention,
             Mixer::FeedForward(_) => MixerKind::FeedForward,
             Mixer::User(module) => module.mixer_kind(),
         }
@@ -73,6 +76,7 @@ impl Mixer {
         match self {
             Mixer::Attention(attention) => attention.forward(x, context, layer, cache),
             Mixer::GatedDeltaNet(delta_net) => delta_net.forward(x, context, layer, cache),
+            Mixer::ShortConv(short_conv) => short_conv.forward(x, context, layer, cache),
             Mixer::FeedForward(feed_forward) => feed_forward.forward(x, context, layer),
             Mixer::User(module) => module.forward(x, context, layer, cache),
         }
@@ -83,6 +87,7 @@ impl Mixer {
         let linears = match self {
             Mixer::Attention(attention) => attention.linears_mut(),
             Mixer::GatedDeltaNet(delta_net) => delta_net.linears_mut(),
+            Mixer::ShortConv(short_conv) => short_conv.linears_mut(),
             Mixer::FeedForward(feed_forward) => feed_forward.linears_mut(),
             Mixer::User(module) => return module.round(scheme),
         };
@@ -93,6 +98,7 @@ impl Mixer {
         let linears = match self {
             Mixer::Attention(attention) => attention.linears_mut(),
             Mixer::GatedDeltaNet(delta_net) => delta_net.linears_mut(),
+            Mixer::ShortConv(short_conv) => short_conv.linears_mut(),
             Mixer::FeedForward(feed_forward) => feed_forward.linears_mut(),
             // Users' parts keep their own layers.
             Mixer::User(_) => Vec::new(),

@@ -11,6 +11,8 @@ pub(super) mod linear;
 pub(super) mod mask;
 pub(super) mod mixer;
 pub(super) mod norm;
+pub(super) mod recurrent;
 pub(super) mod rope;
+pub(super) mod short_conv;
 pub(super) mod stack;
 pub(crate) mod user;

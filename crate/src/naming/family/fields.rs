@@ -92,6 +92,7 @@ const SHAPES_AND_TRAINING: &[&str] = &[
     "activation_dropout",
     "attention_bias",
     "attention_dropout",
+    "conv_bias",
     "embedding_dropout",
     "initialization",
     "intermediate_size",

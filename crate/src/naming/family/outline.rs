@@ -3,6 +3,7 @@
 
 mod linear_attention;
 mod positions;
+mod short_conv;
 mod tensors;
 
 use std::collections::BTreeMap;
@@ -15,6 +16,7 @@ use super::expression::{evaluate, fields_of};
 use super::spanned::Spanned;
 pub(crate) use linear_attention::{LinearAttentionOutline, LinearPart, ProjectionOutline};
 pub(crate) use positions::{PositionOutline, RotaryOutline, RotatedOutline, WindowOutline};
+pub(crate) use short_conv::ShortConvOutline;
 pub(crate) use tensors::{Map, Projection, Tensors};
 
 /// A model as the reference forward reads it: a decoder whose layers add attention and a feed-forward part.
@@ -83,6 +85,9 @@ pub(crate) struct Outline {
     /// Layers that have linear attention in place of attention.
     #[serde(default)]
     pub(crate) linear_attention: Option<LinearAttentionOutline>,
+    /// Layers that have a gated convolution in place of attention.
+    #[serde(default)]
+    pub(crate) short_conv: Option<ShortConvOutline>,
     /// What the family's configuration class assumes for fields that config.json leaves out. A null is not left out.
     #[serde(default)]
     pub(crate) defaults: BTreeMap<String, Value>,
@@ -238,13 +243,19 @@ impl Outline {
             ("window.kinds", window.and_then(|window| window.kinds.as_ref())),
         ];
         let linear = self.linear_attention.iter().flat_map(|linear| {
-            [
+            let every = linear.all_but_every.as_deref().map(|every| ("linear_attention.all_but_every", every));
+            let sizes = [
                 ("linear_attention.kinds", linear.kinds.as_str()),
                 ("linear_attention.key_heads", linear.key_heads.as_str()),
                 ("linear_attention.value_heads", linear.value_heads.as_str()),
                 ("linear_attention.key_dim", linear.key_dim.as_str()),
                 ("linear_attention.value_dim", linear.value_dim.as_str()),
-            ]
+                ("linear_attention.kernel", linear.kernel.as_str()),
+            ];
+            sizes.into_iter().chain(every)
+        });
+        let short_conv = self.short_conv.iter().flat_map(|outline| {
+            [("short_conv.kinds", outline.kinds.as_str()), ("short_conv.kernel", outline.kernel.as_str())]
         });
         let rotated = self.rotated.as_ref();
         let rotated = [
@@ -275,7 +286,7 @@ impl Outline {
         let optional = optional.into_iter().map(|(key, text)| (key, text.as_ref()));
         let optional = optional.chain(windows).chain(rotated).filter_map(|(key, text)| Some((key, text?.as_str())));
         let sizes = sizes.into_iter().chain(activation).map(|(key, text)| (key, text.as_str()));
-        sizes.chain(optional).chain(terms).chain(linear).collect()
+        sizes.chain(optional).chain(terms).chain(linear).chain(short_conv).collect()
     }
 
     /// Returns the value of a field, a path or an expression over `fields`; an error says why an expression has none.

@@ -5,7 +5,7 @@ use serde_json::json;
 
 use super::declare::{words, words_or_parts};
 use super::field::{Field, FieldKind, Reading};
-use super::{NormKind, gated_delta_net, linear, norm, user};
+use super::{NormKind, gated_delta_net, linear, norm, short_conv, user};
 use crate::spec::config::{ConfigError, ModelConfig};
 use crate::spec::initialization::InitRules;
 use crate::spec::{
@@ -23,6 +23,8 @@ pub enum AttentionKind {
     SingleHead,
     /// Linear attention with a state (`gated_delta_net`).
     GatedDeltaNet,
+    /// A gated convolution over the last tokens (`short_conv`).
+    ShortConv,
     /// A part that a user wrote.
     #[serde(untagged)]
     User(UserPart),
@@ -32,13 +34,17 @@ words_or_parts!(AttentionKind in MixerKind::Attention {
     MultiHead = "multi_head",
     SingleHead = "single_head",
     GatedDeltaNet = "gated_delta_net",
+    ShortConv = "short_conv",
 });
 
 impl AttentionKind {
     /// Returns the name of the parameter that holds ALiBi's slopes.
     pub fn slopes_name(self) -> &'static str {
         match self {
-            AttentionKind::MultiHead | AttentionKind::GatedDeltaNet | AttentionKind::User(_) => "alibi_slopes",
+            AttentionKind::MultiHead
+            | AttentionKind::GatedDeltaNet
+            | AttentionKind::ShortConv
+            | AttentionKind::User(_) => "alibi_slopes",
             AttentionKind::SingleHead => "alibi_slope",
         }
     }
@@ -192,7 +198,7 @@ fn has_window(config: &ModelConfig) -> bool {
 
 pub(super) fn read_heads(reading: &Reading<'_>, config: &mut ModelConfig) -> Result<(), ConfigError> {
     config.num_attention_heads = match config.attention {
-        AttentionKind::MultiHead | AttentionKind::GatedDeltaNet | AttentionKind::User(_) => {
+        AttentionKind::MultiHead | AttentionKind::GatedDeltaNet | AttentionKind::ShortConv | AttentionKind::User(_) => {
             reading.fields.required("num_attention_heads")?
         }
         AttentionKind::SingleHead => 1,
@@ -241,7 +247,7 @@ pub(in crate::spec) fn validate(config: &ModelConfig, fault: super::Fault<'_>) -
         return Err(fault("qk_norm_scope", "width".to_owned(), "head or each_head where qk_norm_after_rope is true"));
     }
     match config.attention {
-        AttentionKind::MultiHead | AttentionKind::GatedDeltaNet => Ok(()),
+        AttentionKind::MultiHead | AttentionKind::GatedDeltaNet | AttentionKind::ShortConv => Ok(()),
         AttentionKind::SingleHead if (config.num_attention_heads, config.head_dim) != (1, config.hidden_size) => {
             let found = format!("{} of width {}", config.num_attention_heads, config.head_dim);
             Err(fault("num_attention_heads", found, "1 of the model's width (attention_type single_head)"))
@@ -266,34 +272,39 @@ pub(super) fn node(config: &ModelConfig, rules: &InitRules) -> Node {
     if config.attention == AttentionKind::GatedDeltaNet {
         return gated_delta_net::node(config, rules);
     }
+    if config.attention == AttentionKind::ShortConv {
+        return short_conv::node(config, rules);
+    }
     let (hidden, bias) = (config.hidden_size, config.attention_bias);
     let (position, window, dropout) = (config.position.clone(), config.sliding_window, config.dropout.attention);
     let queries = config.num_attention_heads * config.head_dim;
     let keys = config.num_key_value_heads * config.head_dim;
     let (mixer, mut children) = match config.attention {
-        AttentionKind::MultiHead | AttentionKind::GatedDeltaNet | AttentionKind::User(_) => (
-            Mixer::Attention {
-                heads: config.num_attention_heads,
-                kv_heads: config.num_key_value_heads,
-                head_dim: config.head_dim,
-                position,
-                window,
-                scores: scores(config),
-                dropout,
-            },
-            vec![
-                linear("query_linear", Role::Query, (hidden, queries), bias, rules),
-                linear("key_linear", Role::Key, (hidden, keys), bias, rules),
-                linear("value_linear", Role::Value, (hidden, keys), bias, rules),
-                linear(
-                    "output_linear",
-                    Role::Output,
-                    (queries, hidden),
-                    config.attention_output_bias.unwrap_or(bias),
-                    rules,
-                ),
-            ],
-        ),
+        AttentionKind::MultiHead | AttentionKind::GatedDeltaNet | AttentionKind::ShortConv | AttentionKind::User(_) => {
+            (
+                Mixer::Attention {
+                    heads: config.num_attention_heads,
+                    kv_heads: config.num_key_value_heads,
+                    head_dim: config.head_dim,
+                    position,
+                    window,
+                    scores: scores(config),
+                    dropout,
+                },
+                vec![
+                    linear("query_linear", Role::Query, (hidden, queries), bias, rules),
+                    linear("key_linear", Role::Key, (hidden, keys), bias, rules),
+                    linear("value_linear", Role::Value, (hidden, keys), bias, rules),
+                    linear(
+                        "output_linear",
+                        Role::Output,
+                        (queries, hidden),
+                        config.attention_output_bias.unwrap_or(bias),
+                        rules,
+                    ),
+                ],
+            )
+        }
         AttentionKind::SingleHead => (
             Mixer::SingleHeadAttention { dim: hidden, position, window, dropout },
             vec![
@@ -369,7 +380,11 @@ pub(in crate::spec) fn cost(node: &Node, mixer: &Mixer, scope: CostScope, cost: 
             // x W, values, and the result.
             cost.activations += 3 * *dim as u64;
         }
-        Mixer::GatedDeltaNet(_) | Mixer::GatedFeedForward { .. } | Mixer::FeedForward { .. } | Mixer::User(_) => {}
+        Mixer::GatedDeltaNet(_)
+        | Mixer::ShortConv { .. }
+        | Mixer::GatedFeedForward { .. }
+        | Mixer::FeedForward { .. }
+        | Mixer::User(_) => {}
     }
 }
 

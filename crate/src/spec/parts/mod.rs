@@ -16,6 +16,7 @@ mod model;
 pub(crate) mod norm;
 mod position;
 mod rope;
+pub(crate) mod short_conv;
 pub(super) mod user;
 
 pub use attention::{AttentionKind, QkNormScope};
@@ -45,6 +46,7 @@ use layer::layer_fields;
 use model::model_fields;
 use norm::norm_fields;
 use position::position_fields;
+use short_conv::short_conv_fields;
 
 use super::config::ConfigError;
 use super::initialization::InitRules;
@@ -70,7 +72,7 @@ impl PartFields {
     }
 }
 
-embedding_fields! { feed_forward_fields layer_fields attention_fields gated_delta_net_fields position_fields norm_fields dropout_fields head_fields model_fields model_config }
+embedding_fields! { feed_forward_fields layer_fields attention_fields gated_delta_net_fields short_conv_fields position_fields norm_fields dropout_fields head_fields model_fields model_config }
 
 /// Returns every field of every part.
 pub fn fields() -> impl Iterator<Item = &'static Field> {

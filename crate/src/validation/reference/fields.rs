@@ -4,6 +4,7 @@ use serde_json::{Map, Value};
 
 use super::ReferenceModel;
 use super::linear_attention::LinearAttention;
+use super::short_conv::ShortConv;
 use crate::naming::outline::{ActivationKind, ActivationOutline, Outline, Term};
 
 impl ReferenceModel<'_> {
@@ -137,15 +138,20 @@ impl ReferenceModel<'_> {
         let maps = [&tensors.up, &tensors.down];
         // The first layer with attention need not be the first one.
         let layers = 0..self.size(&self.outline.layers).unwrap_or(0);
-        let attending = layers.clone().find(|layer| LinearAttention::of(self, *layer).is_none());
+        let attending = layers
+            .clone()
+            .find(|layer| LinearAttention::of(self, *layer).is_none() && ShortConv::of(self, *layer).is_none());
         let of_attention = [&tensors.query, &tensors.key, &tensors.value, &tensors.output];
         let of_attention = attending.into_iter().flat_map(|layer| {
             of_attention.map(|map| format!("{}.weight", map.tensor.replace("{layer}", &layer.to_string())))
         });
         let linear = layers.clone().find_map(|layer| LinearAttention::of(self, layer));
         let linear = linear.map(|linear| linear.names()).unwrap_or_default();
+        let convolution = layers.clone().find_map(|layer| ShortConv::of(self, layer));
+        let convolution = convolution.map(|convolution| convolution.names().0).unwrap_or_default();
+        let convolution = convolution.into_iter().map(|name| format!("{name}.weight"));
         let linear = linear.0.into_iter().map(|name| format!("{name}.weight")).chain(linear.1);
-        let mut of_mixers = of_attention.chain(linear);
+        let mut of_mixers = of_attention.chain(linear).chain(convolution);
         let norms = [&tensors.embedding_norm, &tensors.attention_output_norm, &tensors.feedforward_output_norm];
         let norms = norms.into_iter().flatten().chain([&tensors.final_norm]);
         let norms = norms.filter(|_| !self.outline.norm.without_weight);

@@ -4,6 +4,7 @@ use super::arithmetic::{Activations, Affine, Real, activate, add, normalize};
 use super::attention::{Scores, attend, slopes};
 use super::linear_attention::LinearAttention;
 use super::rotary::Rotation;
+use super::short_conv::ShortConv;
 use super::weights::Loaded;
 use super::{ReferenceModel, Sizes};
 use crate::checkpoint::CheckpointError;
@@ -28,6 +29,7 @@ pub(super) struct Layer<'m> {
     clip: Option<f64>,
     parallel: bool,
     linear_attention: Option<LinearAttention<'m>>,
+    short_conv: Option<ShortConv<'m>>,
 }
 
 impl<'m> Layer<'m> {
@@ -62,6 +64,7 @@ impl<'m> Layer<'m> {
             residual: model.number_of(outline.factors.residual.as_ref()).unwrap_or(1.0),
             clip: model.number_of(outline.clip.as_ref()),
             linear_attention: LinearAttention::of(model, number),
+            short_conv: ShortConv::of(model, number),
             parallel: outline.parallel.as_ref().is_some_and(|term| model.flag(&term.0) == Some(true)),
             loaded,
             model,
@@ -72,9 +75,10 @@ impl<'m> Layer<'m> {
     pub(super) fn forward<F: Real + Widened>(&self, x: &mut Activations<F>) -> Result<(), CheckpointError> {
         let tensors = &self.model.outline.tensors;
         let input = self.normed(x, self.one_of(&tensors.attention_norm.0, true).as_deref())?;
-        let mixed = match &self.linear_attention {
-            Some(linear) => linear.forward(&input, &self.loaded)?,
-            None => self.attention(&input)?,
+        let mixed = match (&self.linear_attention, &self.short_conv) {
+            (Some(linear), _) => linear.forward(&input, &self.loaded)?,
+            (None, Some(convolution)) => convolution.forward(&input, &self.loaded)?,
+            (None, None) => self.attention(&input)?,
         };
         let mixed = self.normed(&mixed, tensors.attention_output_norm.as_deref())?;
         let norm = self.one_of(&tensors.feedforward_norm.0, !self.parallel);
@@ -238,7 +242,8 @@ fn names(model: &ReferenceModel<'_>, number: usize) -> (Vec<String>, Vec<String>
     let both = |name: String| [format!("{name}.weight"), format!("{name}.bias")];
     let maps = [&tensors.query, &tensors.key, &tensors.value, &tensors.output, &tensors.up, &tensors.down];
     let maps = maps.into_iter().chain(&tensors.gate).map(|map| named(&map.tensor));
-    let (linear, rows) = LinearAttention::of(model, number).map(|linear| linear.names()).unwrap_or_default();
+    let linear = LinearAttention::of(model, number).map(|linear| linear.names());
+    let (linear, rows) = linear.or_else(|| Some(ShortConv::of(model, number)?.names())).unwrap_or_default();
     let maps = maps.chain(linear).flat_map(both).collect();
     let outputs = [&tensors.attention_output_norm, &tensors.feedforward_output_norm].into_iter().flatten();
     let norms = tensors.attention_norm.0.iter().chain(&tensors.feedforward_norm.0).chain(outputs).map(named);

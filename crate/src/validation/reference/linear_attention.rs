@@ -33,8 +33,11 @@ impl<'m> LinearAttention<'m> {
     /// Returns the linear attention of this layer, if it has that.
     pub(super) fn of(model: &'m ReferenceModel<'m>, number: usize) -> Option<Self> {
         let outline = model.outline.linear_attention.as_ref()?;
-        let kinds = model.field(&outline.kinds)?;
-        if kinds.get(number)?.as_str()? != outline.kind {
+        let has = match model.field(&outline.kinds) {
+            Some(kinds) => kinds.get(number)?.as_str()? == outline.kind,
+            None => !(number + 1).is_multiple_of(model.size(outline.all_but_every.as_deref()?)?.max(1)),
+        };
+        if !has {
             return None;
         }
         let size = |field: &str| model.size(field);
@@ -119,13 +122,18 @@ impl<'m> LinearAttention<'m> {
         };
         let weight = vector(self.convolution())?;
         let channels = self.width(LinearPart::Query) + self.width(LinearPart::Key) + self.width(LinearPart::Value);
-        let kernel = weight.len() / channels.max(1);
+        let kernel = self.model.size(&self.outline.kernel).unwrap_or(0);
+        if weight.len() != channels * kernel {
+            return Err(self.model.misfit(&self.convolution()));
+        }
         let mut offset = 0;
         let mut mixed = |wanted| -> Result<Activations<f64>, CheckpointError> {
             let x = part(wanted)?;
             let own = &weight[offset * kernel..(offset + x.width) * kernel];
             offset += x.width;
-            Ok(convolved(&x, own, kernel))
+            let mut mixed = convolved(&x, own, kernel);
+            mixed.data.iter_mut().for_each(|value| *value *= sigmoid(*value));
+            Ok(mixed)
         };
         let (query, key) = (mixed(LinearPart::Query)?, mixed(LinearPart::Key)?);
         let value = mixed(LinearPart::Value)?;
@@ -184,8 +192,8 @@ impl<'m> LinearAttention<'m> {
     }
 }
 
-/// SiLU of the convolution of each channel with its weights, of which the last one is the current token's.
-fn convolved<F: Real>(x: &Activations<F>, weight: &[f32], kernel: usize) -> Activations<f64> {
+/// The convolution of each channel with its weights, of which the last one is the current token's.
+pub(super) fn convolved<F: Real>(x: &Activations<F>, weight: &[f32], kernel: usize) -> Activations<f64> {
     let tokens = x.data.len() / x.width.max(1);
     let mut data = Vec::with_capacity(x.data.len());
     for token in 0..tokens {
@@ -197,7 +205,7 @@ fn convolved<F: Real>(x: &Activations<F>, weight: &[f32], kernel: usize) -> Acti
                     value * f64::from(weight[channel * kernel + tap])
                 })
                 .sum();
-            data.push(sum * sigmoid(sum));
+            data.push(sum);
         }
     }
     Activations { data, width: x.width }

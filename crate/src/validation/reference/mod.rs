@@ -11,6 +11,7 @@ mod fields;
 mod layer;
 mod linear_attention;
 mod rotary;
+mod short_conv;
 mod weights;
 
 use serde_json::{Map as Fields, Value};

@@ -10,6 +10,11 @@ pub(crate) struct LinearAttentionOutline {
     pub(crate) kinds: String,
     /// What it says of layers with linear attention.
     pub(crate) kind: String,
+    /// The field with the number k of which every k-th layer does not have it, where there is no list.
+    #[serde(default)]
+    pub(crate) all_but_every: Option<String>,
+    /// The field with the number of tokens that the convolution sees.
+    pub(crate) kernel: String,
     /// The fields with the number of heads of queries and keys, that of heads of values, and their widths.
     pub(crate) key_heads: String,
     pub(crate) value_heads: String,
