@@ -38,7 +38,7 @@ impl GgufModel {
     /// say.
     ///
     /// # Errors
-    /// [`ModelFolderError`] for files that cannot be read, models of other architectures than `llama` and `qwen3`, and
+    /// [`ModelFolderError`] for files that cannot be read, models of other architectures than `llama`, `qwen2` and `qwen3`, and
     /// what metadata cannot say.
     pub fn open(path: &Path) -> Result<Self, ModelFolderError> {
         let checkpoint = Checkpoint::open(path)?;
@@ -46,9 +46,9 @@ impl GgufModel {
             return Err(unfit("this is not a GGUF file", path, "name a file whose name ends in .gguf"));
         };
         let architecture = metadata.text("general.architecture").unwrap_or_default().to_owned();
-        if !["llama", "qwen3"].contains(&architecture.as_str()) {
+        if !["llama", "qwen2", "qwen3"].contains(&architecture.as_str()) {
             let what = format!("GGUF models of the architecture `{architecture}` cannot be computed");
-            return Err(unfit(&what, path, "use a file of the architecture llama or qwen3; inspect shows all"));
+            return Err(unfit(&what, path, "use a file of the architecture llama, qwen2 or qwen3; inspect shows all"));
         }
         let folder = folder_of(path);
         let config = if folder.join("config.json").exists() {

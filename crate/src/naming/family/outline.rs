@@ -131,9 +131,12 @@ pub(crate) enum NormKind {
 }
 
 /// The norms of queries and keys.
-#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct QkNormOutline {
+    /// The field that says whether there are any; without it, the file does.
+    #[serde(default)]
+    pub(crate) switch: Option<Term>,
     /// Whether a norm is over the whole projection instead of each head.
     #[serde(default)]
     pub(crate) whole_width: bool,
@@ -275,6 +278,7 @@ impl Outline {
             ("softcaps.logits", &self.softcaps.logits),
             ("clip", &self.clip),
             ("parallel", &self.parallel),
+            ("qk_norm.switch", &self.qk_norm.switch),
             ("rotary.theta", &self.rotary.theta),
             ("rotary.window_theta", &self.rotary.window_theta),
             ("rotary.part", &self.rotary.part),

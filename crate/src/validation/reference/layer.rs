@@ -219,7 +219,9 @@ impl<'m> Layer<'m> {
         name: Option<&str>,
         heads: usize,
     ) -> Result<(), CheckpointError> {
-        let Some(name) = name.map(|name| self.named(name)) else { return Ok(()) };
+        let switch = self.model.outline.qk_norm.switch.as_ref();
+        let off = switch.is_some_and(|switch| self.model.flag(&switch.0) != Some(true));
+        let Some(name) = name.filter(|_| !off).map(|name| self.named(name)) else { return Ok(()) };
         let numbers = |kind: &str| -> Option<Vec<f32>> {
             if !name.contains("{head}") {
                 return self.loaded.vector(&format!("{name}.{kind}")).map(<[f32]>::to_vec);
@@ -227,7 +229,9 @@ impl<'m> Layer<'m> {
             let of = |head: usize| self.loaded.vector(&format!("{}.{kind}", name.replace("{head}", &head.to_string())));
             (0..heads).map(of).collect::<Option<Vec<_>>>().map(|parts| parts.concat())
         };
-        let Some(weight) = numbers("weight") else { return Ok(()) };
+        let Some(weight) = numbers("weight") else {
+            return if switch.is_some() { Err(self.model.misfit(&format!("{name}.weight"))) } else { Ok(()) };
+        };
         let affine = Affine { weight, bias: numbers("bias").unwrap_or_default() };
         let whole = self.model.outline.qk_norm.whole_width;
         *x = self.model.normalized(x, affine, if whole { x.width } else { self.sizes.head });

@@ -98,9 +98,21 @@ impl Parameters<'_> {
         if let Some(width) = rotary.width.as_ref().and_then(|term| self.model.size(&term.0)) {
             return width;
         }
-        let term = rotary.part.as_ref().map_or("partial_rotary_factor", |term| &term.0);
-        let part = self.number("partial_rotary_factor").or_else(|| self.model.number(term)).unwrap_or(1.0);
-        (head as f64 * part) as usize
+        match &rotary.part {
+            Some(term) => {
+                let part = self.number("partial_rotary_factor").or_else(|| self.model.number(&term.0)).unwrap_or(1.0);
+                (head as f64 * part) as usize
+            }
+            None => head,
+        }
+    }
+
+    /// Returns the part of heads that would turn, although the section does not say that the class reads it.
+    fn unread_part(&self) -> Option<f64> {
+        let rotary = &self.model.outline.rotary;
+        let stated = || self.number("partial_rotary_factor").or_else(|| self.model.number("partial_rotary_factor"));
+        let unread = rotary.part.is_none() && rotary.width.is_none();
+        stated().filter(|part| unread && *part != 1.0)
     }
 
     /// Returns the context of the first training. A field beside the parameters wins over theirs.
@@ -208,6 +220,9 @@ impl Parameters<'_> {
 
     /// Returns why there is no formula for these parameters.
     fn not_covered(&self, head: usize) -> Option<String> {
+        if let Some(part) = self.unread_part() {
+            return Some(format!("`partial_rotary_factor` is {part}: the reference forward rotates whole heads"));
+        }
         let (kind, width) = (self.kind(), self.width(head));
         if width == 0 || width > head || !width.is_multiple_of(2) {
             return Some(format!("{width} of {head} elements of a head would turn"));

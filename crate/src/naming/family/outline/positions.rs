@@ -57,7 +57,7 @@ pub(crate) struct RotaryOutline {
     /// The same of layers with a window, in models whose kinds of layers have rotary parameters of their own.
     #[serde(default)]
     pub(crate) window_theta: Option<Term>,
-    /// The part of a head that turns; without it, `partial_rotary_factor`.
+    /// The part of a head that turns, where the rotary parameters do not say it; without it, whole heads do.
     #[serde(default)]
     pub(crate) part: Option<Term>,
     /// The number of elements of a head that turn, for classes that have a field for it.
