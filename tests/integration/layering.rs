@@ -22,7 +22,7 @@ const LAYERS: &[(&str, &str)] = &[
     ("naming", "diagnostic sealed yaml spec checkpoint"),
     ("tokenizer", "diagnostic sealed setting interrupt yaml progress checkpoint"),
     ("vocabulary", "spec checkpoint tokenizer"),
-    ("project", "diagnostic sealed spec checkpoint tokenizer"),
+    ("project", "diagnostic sealed spec checkpoint naming tokenizer"),
     ("ops", "diagnostic sealed interrupt spec"),
     ("device", "diagnostic memory ops"),
     ("model", "diagnostic sealed interrupt memory parallel spec checkpoint ops"),

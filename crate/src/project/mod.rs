@@ -11,6 +11,7 @@ mod open;
 mod origin;
 pub mod own_parts;
 mod render;
+mod shapes;
 mod source;
 mod statements;
 mod tokenizers;

@@ -8,10 +8,10 @@ use serde::Deserialize;
 
 use super::argument::Argument;
 use super::blame::line_of;
-use super::builtin::PROJECTS;
 use super::config::ProjectConfig;
 use super::error::{ProjectError, unknown};
 use super::own_parts;
+use super::shapes;
 use super::source::{PROJECT_FILE, Source};
 use crate::sealed::Sealed;
 use crate::spec::{UserPart, parts};
@@ -194,7 +194,7 @@ impl Project {
 
     /// Returns the names of all built-in projects.
     pub fn names() -> Vec<String> {
-        PROJECTS.iter().map(|project| project.name.to_owned()).collect()
+        shapes::names().map(str::to_owned).collect()
     }
 
     /// Returns its name.

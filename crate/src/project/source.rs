@@ -2,8 +2,9 @@
 
 use std::path::{Component, Path, PathBuf};
 
-use super::builtin::{Builtin, PROJECTS};
+use super::builtin::Builtin;
 use super::error::ProjectError;
+use super::shapes;
 
 /// The file that makes a folder a project.
 pub(super) const PROJECT_FILE: &str = "project.yaml";
@@ -25,7 +26,7 @@ pub(super) enum Source {
 
 impl Source {
     pub(super) fn builtin(name: &str) -> Option<Self> {
-        PROJECTS.iter().find(|project| project.name == name).map(Self::Builtin)
+        shapes::built_in(name).map(Self::Builtin)
     }
 
     /// Returns what stands before a file's name to make it a template's.
@@ -90,7 +91,7 @@ impl Source {
     /// is too large, not a file, or not text.
     pub(super) fn template(&self, name: &str) -> Result<Option<String>, ProjectError> {
         if let Some((project, file)) = name.strip_prefix(BUILTIN).and_then(|rest| rest.split_once('/')) {
-            let found = PROJECTS.iter().find(|builtin| builtin.name == project);
+            let found = shapes::built_in(project);
             let files = found.into_iter().flat_map(|builtin| builtin.files);
             return Ok(files.filter(|(known, _)| *known == file).map(|(_, text)| (*text).to_owned()).next());
         }
