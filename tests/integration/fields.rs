@@ -45,7 +45,7 @@ fn refused(yaml: &str) -> String {
 fn an_unknown_project_field_is_refused_with_a_suggestion() {
     for (yaml, expected) in [
         ("norm_placment: post\n", "field `norm_placment` is not supported; did you mean `norm_placement`?"),
-        ("num_experts: 8\n", "field `num_experts` is not supported"),
+        ("num_memory_slots: 8\n", "field `num_memory_slots` is not supported"),
         ("parallel_residual: true\n", "field `parallel_residual` is not supported"),
         ("slidingwindow: 4\n", "did you mean `sliding_window`?"),
         (
@@ -61,7 +61,7 @@ fn an_unknown_project_field_is_refused_with_a_suggestion() {
         let error = refused(yaml);
         assert!(error.contains(expected) && error.contains("where: ") && error.contains("do: "), "{error}");
     }
-    assert!(refused("num_experts: 8\n").contains("`num_experts` from configs/one.yaml:7"));
+    assert!(refused("num_memory_slots: 8\n").contains("`num_memory_slots` from configs/one.yaml:7"));
     let words = ["-p", "llama", "model", "construct", "--rope-parameters", "{rope_theta: 5.0, scaling: 2}"];
     let said = built().args(words).output().unwrap();
     assert_eq!(said.status.code(), Some(1), "{said:?}");
@@ -185,9 +185,18 @@ fn unusual(field: &Field) -> Option<Value> {
     match (field.name, field.kind) {
         // They follow from others, or depend on them in ways of their own.
         (
-            "num_attention_heads" | "num_key_value_heads" | "head_dim" | "use_sliding_window" | "max_window_layers",
+            "num_attention_heads"
+            | "num_key_value_heads"
+            | "head_dim"
+            | "use_sliding_window"
+            | "max_window_layers"
+            | "num_experts_per_tok"
+            | "router_groups"
+            | "router_topk_groups",
             _,
         ) => None,
+        // A multiple of the heads of keys.
+        ("linear_num_value_heads", _) => Some(json!(64)),
         (_, FieldKind::Size | FieldKind::OptionalSize) => Some(json!(32)),
         (_, FieldKind::Number | FieldKind::OptionalNumber) => Some(json!(0.125)),
         (_, FieldKind::Flag) => field
@@ -207,9 +216,11 @@ fn every_declared_field_is_read_kept_and_written() {
     for field in fields() {
         let Some(value) = unusual(field) else { continue };
         let mut own = config("llama", &json!({}));
-        if let Some((other, needed)) = field.condition().and_then(|condition| condition.split_once(": ")) {
-            let needed = if needed == "true" { json!(true) } else { json!(needed) };
-            own.insert(other.to_owned(), needed);
+        for condition in field.condition().into_iter().flat_map(|condition| condition.split(" and ")) {
+            let Some((other, needed)) = condition.split_once(": ") else { continue };
+            // Of several values the first one; true and numbers are what they say.
+            let needed = needed.split(" or ").next().unwrap();
+            own.insert(other.to_owned(), serde_json::from_str(needed).unwrap_or(json!(needed)));
         }
         if field.name == "attention_type" {
             own.insert("position_embedding".to_owned(), json!("none"));

@@ -42,6 +42,10 @@ MODELS = {
     "alibi_post_norm": (FIXTURES / "mixes", "alibi_post_norm", []),
     "deepnet_layer_norm": (FIXTURES / "mixes", "deepnet_layer_norm", []),
     "learned_positions": (FIXTURES / "mixes", "learned_positions", []),
+    "latent": (FIXTURES / "mixes", "latent", []),
+    "experts": (FIXTURES / "mixes", "experts", []),
+    "experts_clamped": (FIXTURES / "mixes", "experts_clamped", []),
+    "experts_by_layer": (FIXTURES / "mixes", "experts_by_layer", []),
     # A part defined by the project, with its own Python.
     "differential": (FIXTURES / "mixes", "differential", []),
     # The parts of other families.

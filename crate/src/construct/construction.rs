@@ -76,7 +76,11 @@ impl Construction {
             "title": self.title,
             "device": self.device.to_string(),
             "dtype": self.config.dtype.torch_name(),
-            "parameters": { "total": self.table.parameters(), "trainable": self.table.trainable() },
+            "parameters": {
+                "total": self.table.parameters(),
+                "trainable": self.table.trainable(),
+                "active": estimate.active_parameters,
+            },
             "bytes": self.table.bytes(),
             "tensors": self.table.stored().count(),
             "kv_cache_bytes_per_token": estimate.kv_cache_per_token,

@@ -40,6 +40,8 @@ pub struct Estimate {
     pub sequence_length: usize,
     /// Parameters by kind; kinds without parameters are left out.
     pub groups: Vec<ParameterGroup>,
+    /// Parameters that one token uses: no table of which it takes a row, and of a mixture the experts that its router chooses.
+    pub active_parameters: u64,
     /// Weights, in the model's element type.
     pub weights: u64,
     /// Gradients of what is trained, in the same type.
@@ -101,6 +103,7 @@ impl Estimate {
             batch_size,
             sequence_length,
             groups: groups(table),
+            active_parameters: spec.active_parameters(),
             weights: table.bytes(),
             gradients: trained * width,
             adamw: trained * MASTER * copies,
@@ -145,6 +148,7 @@ impl Estimate {
             "batch_size": self.batch_size,
             "sequence_length": self.sequence_length,
             "groups": self.groups.iter().map(group).collect::<Vec<_>>(),
+            "active_parameters": self.active_parameters,
             "weights_bytes": self.weights,
             "gradients_bytes": self.gradients,
             "optimizer_bytes": { "sgd": 0, "adamw": self.adamw },

@@ -2,10 +2,11 @@
 
 use serde::Serialize;
 
-use super::kinds::{Attention, FeedForward, Layer, Norm, rope_json};
+use super::kinds::{Attention, FeedForward, Latent, Layer, Mixture, Norm, rope_json};
 use super::naming::{distinct_names, position};
 use crate::spec::{
-    Activation, MixerKind, ModelConfig, NormKind, NormPlacement, PositionEmbedding, RopeConfig, UserPart,
+    Activation, FeedForwardKind, MixerKind, ModelConfig, NormKind, NormPlacement, PositionEmbedding, RopeConfig,
+    UserPart,
 };
 
 /// The kinds of parts of one model and how they are put together.
@@ -13,6 +14,10 @@ use crate::spec::{
 pub(super) struct Blueprint {
     pub(super) attentions: Vec<Attention>,
     pub(super) feedforwards: Vec<FeedForward>,
+    pub(super) latents: Vec<Latent>,
+    /// The classes of experts.
+    pub(super) experts: Vec<FeedForward>,
+    pub(super) mixtures: Vec<Mixture>,
     pub(super) layers: Vec<Layer>,
     /// (how many, which of `layers`); empty if all layers are alike.
     pub(super) runs: Vec<(usize, usize)>,
@@ -43,6 +48,10 @@ pub(super) struct Head {
 enum Used {
     /// The built-in part with this number.
     BuiltIn(usize),
+    /// The latent attention of this number.
+    Latent(usize),
+    /// The mixture of experts of this number.
+    Mixture(usize),
     /// A user's part.
     Own(UserPart),
 }
@@ -87,6 +96,7 @@ pub(super) struct Any {
 pub(super) struct Shared {
     pub(super) rope: bool,
     pub(super) window: bool,
+    pub(super) shared_expert: bool,
 }
 
 /// Returns the configuration of each run of layers, with their number.
@@ -110,16 +120,23 @@ impl Blueprint {
     pub(super) fn new(config: &ModelConfig, own_name: impl Fn(UserPart) -> String) -> Self {
         let runs = runs_of(config);
         let (mut attentions, mut feedforwards) = (Vec::new(), Vec::new());
+        let mut latents: Vec<Latent> = Vec::new();
+        let (mut experts, mut mixtures): (Vec<FeedForward>, Vec<(usize, Mixture)>) = (Vec::new(), Vec::new());
         let parts: Vec<_> = runs
             .iter()
             .map(|(_, own)| {
-                let attention = match own.attention.user_part() {
-                    Some(part) => Used::Own(part),
-                    None => Used::BuiltIn(position(&mut attentions, Attention::of(own))),
+                let attention = match (own.attention.user_part(), Latent::of(own)) {
+                    (Some(part), _) => Used::Own(part),
+                    (None, Some(latent)) => Used::Latent(position(&mut latents, latent)),
+                    (None, None) => Used::BuiltIn(position(&mut attentions, Attention::of(own))),
                 };
-                let feedforward = own.feedforward.then(|| match own.feed_forward_kind.user_part() {
-                    Some(part) => Used::Own(part),
-                    None => Used::BuiltIn(position(&mut feedforwards, FeedForward::of(own))),
+                let feedforward = own.feedforward.then(|| match own.feed_forward_kind {
+                    FeedForwardKind::User(part) => Used::Own(part),
+                    FeedForwardKind::Mlp => Used::BuiltIn(position(&mut feedforwards, FeedForward::of(own))),
+                    FeedForwardKind::Experts => {
+                        let expert = position(&mut experts, FeedForward::of(own));
+                        Used::Mixture(position(&mut mixtures, (expert, Mixture::of(own, String::new()))))
+                    }
                 });
                 (attention, feedforward)
             })
@@ -128,19 +145,40 @@ impl Blueprint {
         for (kind, name) in attentions.iter_mut().zip(distinct_names("Attention", &words)) {
             kind.name = name;
         }
+        let words: Vec<_> = latents.iter().map(Latent::words).collect();
+        for (kind, name) in latents.iter_mut().zip(distinct_names("LatentAttention", &words)) {
+            kind.name = name;
+        }
         let words: Vec<_> = feedforwards.iter().map(FeedForward::words).collect();
         for (kind, name) in feedforwards.iter_mut().zip(distinct_names("FeedForward", &words)) {
             kind.name = name;
         }
+        let words: Vec<_> = experts.iter().map(FeedForward::words).collect();
+        for (kind, name) in experts.iter_mut().zip(distinct_names("Expert", &words)) {
+            kind.name = name;
+        }
+        let words: Vec<_> = mixtures.iter().map(|(_, kind)| kind.words()).collect();
+        let names = distinct_names("Experts", &words);
+        let mixtures: Vec<Mixture> = mixtures
+            .into_iter()
+            .zip(names)
+            .map(|((expert, kind), name)| Mixture { name, expert: experts[expert].name.clone(), ..kind })
+            .collect();
 
         let (mut layers, mut words, mut kinds) = (Vec::new(), Vec::new(), Vec::new());
         for ((count, own), (attention, feedforward)) in runs.iter().zip(parts) {
             let (attention, mut parts) = match attention {
-                Used::BuiltIn(index) => (attentions[index].name.clone(), attentions[index].words()),
+                Used::BuiltIn(index) | Used::Mixture(index) => {
+                    (attentions[index].name.clone(), attentions[index].words())
+                }
+                Used::Latent(index) => (latents[index].name.clone(), latents[index].words()),
                 Used::Own(part) => (own_name(part), vec!["Own"]),
             };
             let feedforward = feedforward.map(|used| match used {
-                Used::BuiltIn(index) => (feedforwards[index].name.clone(), feedforwards[index].words()),
+                Used::BuiltIn(index) | Used::Latent(index) => {
+                    (feedforwards[index].name.clone(), feedforwards[index].words())
+                }
+                Used::Mixture(index) => (mixtures[index].name.clone(), mixtures[index].words()),
                 Used::Own(part) => (own_name(part), vec!["OwnFeedForward"]),
             });
             let feedforward = feedforward.map(|(name, words)| {
@@ -163,7 +201,9 @@ impl Blueprint {
         let embedding_norm = config.embedding_norm.then(|| Norm::of_layer(config));
         let of_layers = layers.iter().map(|layer: &Layer| &layer.norm);
         let of_heads = attentions.iter().filter_map(|kind: &Attention| kind.qk_norm.as_ref()).map(|own| &own.norm);
-        let norms: Vec<Norm> = of_layers.chain(of_heads).chain(&final_norm).chain(&embedding_norm).cloned().collect();
+        let of_latents = latents.iter().map(|kind| &kind.norm);
+        let norms: Vec<Norm> =
+            of_layers.chain(of_heads).chain(of_latents).chain(&final_norm).chain(&embedding_norm).cloned().collect();
         let has_norm = |class: &str| norms.iter().any(|norm| norm.class == class);
         let rotations: Vec<_> = runs.iter().filter_map(|(_, own)| rotation_of(own)).collect();
         let scaled = rotations.iter().filter(|(rope, _)| rope.scaling.is_some()).count();
@@ -176,10 +216,14 @@ impl Blueprint {
         let alibi = attentions.iter().any(|kind| kind.alibi.is_some());
         let own_attentions = || runs.iter().map(|(_, own)| own).filter(|own| own.attention.user_part().is_some());
         let window = attentions.iter().any(|kind: &Attention| kind.window)
+            || latents.iter().any(|kind| kind.window)
             || own_attentions().any(|own| own.sliding_window.is_some());
         let shared = Shared {
             rope: rotations.iter().all(|rotation| Some(*rotation) == rotation_of(config)),
             window: runs.iter().all(|(_, own)| own.sliding_window == config.sliding_window),
+            shared_expert: runs
+                .iter()
+                .all(|(_, own)| own.shared_expert_intermediate_size == config.shared_expert_intermediate_size),
         };
         let any = Any {
             rms_norm: has_norm("RMSNorm") || attentions.iter().any(|kind| kind.delta_net),
@@ -189,7 +233,7 @@ impl Blueprint {
             plain_rms_norm: has_norm("PlainRMSNorm"),
             head_norm: has_norm("HeadNorm"),
             own_norm: norms.iter().any(|norm| norm.rust == "Norm"),
-            scale: attentions.iter().any(|kind| kind.scale),
+            scale: attentions.iter().any(|kind| kind.scale) || !latents.is_empty(),
             softcap: attentions.iter().any(|kind| kind.softcap),
             sinks: attentions.iter().any(|kind| kind.sinks),
             tempered: attentions.iter().any(|kind| kind.tempered),
@@ -198,7 +242,7 @@ impl Blueprint {
             stateful: attentions.iter().any(|kind| !kind.is_softmax()),
             softmax: attentions.iter().any(Attention::is_softmax) || own_attentions().next().is_some(),
             xielu: feedforwards.iter().any(|part: &FeedForward| part.activation == Activation::Xielu),
-            relu2: feedforwards.iter().any(|part: &FeedForward| part.activation == Activation::Relu2),
+            relu2: feedforwards.iter().chain(&experts).any(|part: &FeedForward| part.activation == Activation::Relu2),
             rope: !rotations.is_empty(),
             alibi,
             window,
@@ -207,12 +251,16 @@ impl Blueprint {
                 || matches!(config.position, PositionEmbedding::Sinusoidal | PositionEmbedding::Learned),
             distances: alibi || (window && !shared.window),
             multi_head: attentions.iter().any(|kind| !kind.single_head && kind.is_softmax())
+                || !latents.is_empty()
                 || own_attentions().next().is_some(),
         };
         let plain_causal = !alibi && !window && !attentions.iter().any(|kind| kind.softcap || kind.sinks);
         Self {
             attentions,
+            latents,
             feedforwards,
+            experts,
+            mixtures,
             layers,
             runs: if config.layers.is_empty() { Vec::new() } else { kinds },
             final_norm,
@@ -266,6 +314,9 @@ pub(super) fn parts_in_words(config: &ModelConfig) -> String {
         if let Some(part) = own.attention.user_part() {
             return part.name();
         }
+        if Latent::of(own).is_some() {
+            return "latent attention";
+        }
         let kind = Attention::of(own);
         match (kind.single_head, kind.grouped, kind.window) {
             (true, ..) => "single-head attention",
@@ -282,8 +333,8 @@ pub(super) fn parts_in_words(config: &ModelConfig) -> String {
         PositionEmbedding::Learned => "learned positions",
         PositionEmbedding::None => "no positions",
     }));
-    if !blueprint.feedforwards.is_empty() {
-        let kinds = blueprint.feedforwards.iter().map(|part| {
+    let functions = |parts: &[FeedForward]| {
+        let kinds = parts.iter().map(|part| {
             let function = match part.activation {
                 Activation::Silu => "SiLU",
                 Activation::Relu => "ReLU",
@@ -293,7 +344,13 @@ pub(super) fn parts_in_words(config: &ModelConfig) -> String {
             };
             if part.gated { format!("gated {function}") } else { function.to_owned() }
         });
-        words.push(format!("{} feed-forward", kinds.collect::<Vec<_>>().join(" or ")));
+        kinds.collect::<Vec<_>>().join(" or ")
+    };
+    if !blueprint.feedforwards.is_empty() {
+        words.push(format!("{} feed-forward", functions(&blueprint.feedforwards)));
+    }
+    if !blueprint.mixtures.is_empty() {
+        words.push(format!("mixtures of {} experts", functions(&blueprint.experts)));
     }
     let own = config.all_user_parts().into_iter().filter(|part| part.mixer_kind() == MixerKind::FeedForward);
     words.extend(own.map(|part| part.name().to_owned()));

@@ -3,7 +3,7 @@
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::blueprint::{Blueprint, runs_of};
+use super::blueprint::runs_of;
 use crate::spec::{Field as Declared, FieldKind, ModelConfig, parts};
 
 /// One field: its name, its default in Python and its type in Rust.
@@ -18,7 +18,7 @@ pub(super) struct Field {
 
 /// Returns the fields that the parts of this model read, except rotary parameters: those of their declarations, sizes
 /// first.
-pub(super) fn fields_of(config: &ModelConfig, blueprint: &Blueprint) -> Vec<Field> {
+pub(super) fn fields_of(config: &ModelConfig) -> Vec<Field> {
     let runs = runs_of(config);
     let final_eps = config.final_norm.then(|| config.norm.kind.eps_field());
     let read = |field: &&Declared| {
@@ -33,9 +33,10 @@ pub(super) fn fields_of(config: &ModelConfig, blueprint: &Blueprint) -> Vec<Fiel
                 FieldKind::Size => Some((0, Field { name, python: own?.to_string(), rust: "usize", otherwise: None })),
                 FieldKind::OptionalSize => {
                     let python = python_literal(&own.unwrap_or_default());
-                    // Layers that have a window say so themselves, or all have the model's.
-                    let rust = if blueprint.shared.window { "usize" } else { "Option<usize>" };
-                    let otherwise = (!blueprint.shared.window).then(|| "None".to_owned());
+                    // Layers that have a size of their own say so themselves, or all have the model's.
+                    let shared = runs.iter().all(|(_, layer)| field.value(layer) == field.value(config));
+                    let rust = if shared { "usize" } else { "Option<usize>" };
+                    let otherwise = (!shared).then(|| "None".to_owned());
                     Some((1, Field { name, python, rust, otherwise }))
                 }
                 FieldKind::Number | FieldKind::OptionalNumber => {

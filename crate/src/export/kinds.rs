@@ -3,8 +3,8 @@
 use serde::Serialize;
 
 use crate::spec::{
-    Activation, AlibiSlopes, AttentionKind, ModelConfig, NormForm, NormKind, NormPlacement, PositionEmbedding,
-    RopeConfig,
+    Activation, AlibiSlopes, AttentionKind, FeedForwardKind, GroupScore, ModelConfig, NormForm, NormKind,
+    NormPlacement, PositionEmbedding, RopeConfig, RouterScore,
 };
 
 /// A norm: its class, and the field of config.json with its ε.
@@ -275,6 +275,59 @@ impl Attention {
     }
 }
 
+/// A kind of latent attention.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub(super) struct Latent {
+    pub(super) name: String,
+    pub(super) doc: String,
+    pub(super) norm: Norm,
+    /// Whether queries are made of a compressed vector.
+    pub(super) compressed_queries: bool,
+    pub(super) bias: bool,
+    pub(super) output_bias: bool,
+    pub(super) interleaved: bool,
+    pub(super) window: bool,
+    pub(super) dropout: bool,
+    /// Whether the factor on scores is of config.json.
+    pub(super) scale: bool,
+    /// Factor on scores besides the root of a head's width; nothing if it is 1.
+    pub(super) growth: Option<String>,
+}
+
+impl Latent {
+    /// The part of a configuration with latent attention.
+    pub(super) fn of(config: &ModelConfig) -> Option<Self> {
+        if config.attention != AttentionKind::Latent {
+            return None;
+        }
+        let width = (config.qk_nope_head_dim + config.qk_rope_head_dim) as f64;
+        let growth = crate::spec::parts::latent_attention::scale(config) * width.sqrt();
+        let form = crate::spec::parts::latent_attention::latent_norm(config, config.kv_lora_rank);
+        Some(Self {
+            name: String::new(),
+            doc: "softmax(scale · q kᵀ + mask) v, with keys and values of all heads made of one compressed vector for each token."
+                .to_owned(),
+            norm: Norm { eps: "latent_norm_eps", ..Norm::of(&form) },
+            compressed_queries: config.q_lora_rank.is_some(),
+            bias: config.attention_bias,
+            output_bias: config.attention_output_bias.unwrap_or(config.attention_bias),
+            interleaved: config.rope_interleaved,
+            window: config.sliding_window.is_some(),
+            dropout: config.dropout.attention > 0.0,
+            scale: config.attention_scale.is_some(),
+            growth: ((growth - 1.0).abs() > 1e-9).then(|| super::fields::literal(growth)),
+        })
+    }
+
+    pub(super) fn words(&self) -> Vec<&'static str> {
+        let mut words = vec!["Latent"];
+        words.extend(self.window.then_some("Window"));
+        words.extend(self.compressed_queries.then_some("Compressed"));
+        words.extend(self.bias.then_some("Biased"));
+        words
+    }
+}
+
 /// A kind of feed-forward part.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub(super) struct FeedForward {
@@ -283,19 +336,27 @@ pub(super) struct FeedForward {
     pub(super) gated: bool,
     pub(super) bias: bool,
     pub(super) activation: Activation,
+    /// Whether GPT-OSS's function of gate and up takes the place of the product.
+    pub(super) clamped: bool,
     pub(super) dropout: bool,
+    /// Whether the width inside is told by what makes it: experts have another one than dense layers.
+    pub(super) sized: bool,
 }
 
 impl FeedForward {
     pub(super) fn of(config: &ModelConfig) -> Self {
         let activation = config.activation;
+        let clamped = config.gated && activation == Activation::Silu && config.swiglu_limit.is_some();
         let short = match activation {
             Activation::Silu | Activation::Relu | Activation::Gelu | Activation::Relu2 | Activation::Xielu => {
                 activation.name()
             }
             Activation::GeluTanh => Activation::Gelu.name(),
         };
-        let doc = if config.gated {
+        let doc = if clamped {
+            "down(g · sigmoid(swiglu_alpha · g) · (u + 1)), where g is gate x of at most swiglu_limit, and u is up x within ± that."
+                .to_owned()
+        } else if config.gated {
             format!("down({short}(gate x) · up x).")
         } else {
             format!("linear2({short}(linear1 x)).")
@@ -306,7 +367,9 @@ impl FeedForward {
             gated: config.gated,
             bias: config.mlp_bias,
             activation,
+            clamped,
             dropout: config.dropout.activation > 0.0,
+            sized: config.feed_forward_kind == FeedForwardKind::Experts,
         }
     }
 
@@ -319,7 +382,77 @@ impl FeedForward {
             Activation::Relu2 => "Relu2",
             Activation::Xielu => "Xielu",
         };
-        vec![if self.gated { "Gated" } else { "Plain" }, activation]
+        vec![if self.gated { "Gated" } else { "Plain" }, if self.clamped { "Clamped" } else { activation }]
+    }
+}
+
+/// A kind of mixture of experts.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub(super) struct Mixture {
+    pub(super) name: String,
+    pub(super) doc: String,
+    /// The class of an expert.
+    pub(super) expert: String,
+    pub(super) score: &'static str,
+    pub(super) softmax_after: bool,
+    pub(super) norm: bool,
+    pub(super) scaling: bool,
+    pub(super) scales_input: bool,
+    pub(super) bias: bool,
+    pub(super) correction: bool,
+    pub(super) grouped: bool,
+    pub(super) group_score: &'static str,
+    pub(super) shared: bool,
+    pub(super) shared_gate: bool,
+}
+
+impl Mixture {
+    /// A mixture of experts of this class, which is named already.
+    pub(super) fn of(config: &ModelConfig, expert: String) -> Self {
+        let mut doc = "Each token uses the `num_experts_per_tok` experts with the highest scores".to_owned();
+        if config.router_groups > 1 && config.router_score != RouterScore::SparseMixer {
+            doc.push_str(" of the `router_topk_groups` best groups");
+        }
+        if config.shared_expert_intermediate_size.is_some() {
+            doc.push_str(", and one that all tokens use");
+        }
+        // SparseMixer's weights are what it makes of logits.
+        let weighs = config.router_score != RouterScore::SparseMixer;
+        Self {
+            name: String::new(),
+            doc: doc + ".",
+            expert,
+            score: match config.router_score {
+                RouterScore::Softmax => "softmax",
+                RouterScore::Sigmoid => "sigmoid",
+                RouterScore::SparseMixer => "sparse_mixer",
+            },
+            softmax_after: config.router_softmax_after_topk && config.router_score == RouterScore::Softmax,
+            norm: weighs && config.router_norm_topk,
+            scaling: weighs && config.router_scaling_factor != 1.0,
+            scales_input: config.router_scales_input,
+            bias: config.router_bias,
+            correction: weighs && config.router_correction,
+            grouped: weighs && config.router_groups > 1,
+            group_score: match config.router_group_score {
+                GroupScore::Max => "max",
+                GroupScore::TopTwo => "top_two",
+            },
+            shared: config.shared_expert_intermediate_size.is_some(),
+            shared_gate: config.shared_expert_intermediate_size.is_some() && config.shared_expert_gate,
+        }
+    }
+
+    pub(super) fn words(&self) -> Vec<&'static str> {
+        let score = match self.score {
+            "softmax" => "Softmax",
+            "sigmoid" => "Sigmoid",
+            _ => "SparseMixer",
+        };
+        let mut words = vec!["Routed", score];
+        words.extend(self.shared.then_some("Shared"));
+        words.extend(self.grouped.then_some("Grouped"));
+        words
     }
 }
 
@@ -336,6 +469,10 @@ pub(super) struct Layer {
     /// Whether they are users' parts, whose types are written with their paths.
     pub(super) own_attention: bool,
     pub(super) own_feedforward: bool,
+    /// Whether attention is latent attention.
+    pub(super) latent: bool,
+    /// Whether the feed-forward part is a mixture of experts.
+    pub(super) mixture: bool,
     pub(super) placement: &'static str,
     pub(super) parallel: bool,
     pub(super) shared_norm: bool,
@@ -390,11 +527,16 @@ impl Layer {
             attention_name: match config.attention {
                 AttentionKind::GatedDeltaNet => "linear_attention",
                 AttentionKind::ShortConv => "short_conv",
-                AttentionKind::MultiHead | AttentionKind::SingleHead | AttentionKind::User(_) => "attention",
+                AttentionKind::MultiHead
+                | AttentionKind::SingleHead
+                | AttentionKind::Latent
+                | AttentionKind::User(_) => "attention",
             },
             feedforward,
             own_attention: config.attention.user_part().is_some(),
             own_feedforward: config.feed_forward_kind.user_part().is_some(),
+            latent: config.attention == AttentionKind::Latent,
+            mixture: config.feedforward && config.feed_forward_kind == FeedForwardKind::Experts,
             placement: config.placement.name(),
             parallel,
             shared_norm: config.shared_norm && parallel,

@@ -46,6 +46,21 @@ fn usual_table(role: Option<Role>) -> Option<Distribution> {
         | Role::Gate
         | Role::Up
         | Role::Down
+        | Role::QueryDown
+        | Role::QueryLatentNorm
+        | Role::QueryUp
+        | Role::LatentDown
+        | Role::LatentNorm
+        | Role::LatentUp
+        | Role::Router
+        | Role::RouterCorrection
+        | Role::ExpertGate
+        | Role::ExpertUp
+        | Role::ExpertDown
+        | Role::SharedGate
+        | Role::SharedUp
+        | Role::SharedDown
+        | Role::SharedScale
         | Role::ActivationShape
         | Role::EmbeddingNorm
         | Role::AttentionNorm
@@ -72,7 +87,7 @@ fn collect(node: &Node, found: &mut Vec<Alike>, norms: &mut Vec<(String, NormFor
             }
             None
         }
-        Part::Leaf(Leaf::AlibiSlopes { .. } | Leaf::Tensor { .. })
+        Part::Leaf(Leaf::AlibiSlopes { .. } | Leaf::RouterCorrection { .. } | Leaf::Tensor { .. })
         | Part::CausalLm
         | Part::Decoder
         | Part::InputEncoder { .. }
@@ -80,6 +95,7 @@ fn collect(node: &Node, found: &mut Vec<Alike>, norms: &mut Vec<(String, NormFor
         | Part::Layers
         | Part::Layer(_)
         | Part::Branch(_)
+        | Part::Experts { .. }
         | Part::Mixer(_) => None,
     };
     if let Some(member) = member {

@@ -7,7 +7,7 @@ use super::storage::GgufType;
 use crate::checkpoint::{GgufMetadata, GgufValue};
 use crate::diagnostic::Diagnose;
 use crate::naming::Families;
-use crate::spec::{ModelConfig, PositionEmbedding, RopeConfig, RopeScaling};
+use crate::spec::{FeedForwardKind, ModelConfig, PositionEmbedding, RopeConfig, RopeScaling, RouterScore};
 
 /// Returns what readers call the model's architecture: `gguf:` of its family's file.
 ///
@@ -28,6 +28,10 @@ pub(super) fn architecture(config: &ModelConfig, origin: &Path) -> Result<String
     if !config.layers.is_empty() {
         return Err(beyond("layers that differ".to_owned()));
     }
+    // Readers of both architectures with experts take these for granted.
+    if has_experts(config) && !(config.router_norm_topk && config.router_score == RouterScore::Softmax) {
+        return Err(beyond("experts whose weights are not the shares of a softmax".to_owned()));
+    }
     if let PositionEmbedding::Rope(rope) = &config.position {
         if rope.partial != 1.0 {
             return Err(beyond("heads of which only a part is rotated".to_owned()));
@@ -41,6 +45,10 @@ pub(super) fn architecture(config: &ModelConfig, origin: &Path) -> Result<String
         }
     }
     Ok(name)
+}
+
+fn has_experts(config: &ModelConfig) -> bool {
+    config.feedforward && config.feed_forward_kind == FeedForwardKind::Experts
 }
 
 /// Returns the settings that shape the model, and how it is stored.
@@ -67,6 +75,18 @@ pub(super) fn metadata(config: &ModelConfig, architecture: &str, name: &str, kin
         ("vocab_size", config.vocab_size),
     ] {
         metadata.set(format!("{architecture}.{key}"), GgufValue::Unsigned(size as u64));
+    }
+    if has_experts(config) {
+        for (key, size) in [
+            ("expert_count", Some(config.num_experts)),
+            ("expert_used_count", Some(config.num_experts_per_tok)),
+            ("expert_feed_forward_length", Some(config.moe_intermediate_size)),
+            ("expert_shared_feed_forward_length", config.shared_expert_intermediate_size),
+        ] {
+            if let Some(size) = size {
+                metadata.set(format!("{architecture}.{key}"), GgufValue::Unsigned(size as u64));
+            }
+        }
     }
     if let Some(window) = config.sliding_window {
         metadata.set(format!("{architecture}.attention.sliding_window"), GgufValue::Unsigned(window as u64));

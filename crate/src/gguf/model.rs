@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use candle_core::{DType as CandleType, Device, Tensor};
 use serde_json::{Value, json};
 
-use super::names::{ROPE_FACTORS, gguf_name};
+use super::names::{ROPE_FACTORS, expert_of, gguf_name};
 use crate::checkpoint::{Checkpoint, GGUF_FILE, GgufMetadata, TensorData, WEIGHTS_NAMES, checkpoints_of};
 use crate::model::{CausalLm, ModelError, StreamedLm, Weights, candle_dtype, tensor_from};
 use crate::model_folder::{ModelFolderError, read_config};
@@ -103,15 +103,15 @@ impl GgufModel {
         let mut faults = Vec::new();
         for row in table.stored() {
             let found = gguf_name(row).and_then(|name| self.checkpoint.table().get(&name));
+            let expected = match expert_of(row) {
+                Some(_) => [&[self.config.num_experts], row.shape.as_slice()].concat(),
+                None => row.shape.clone(),
+            };
             match found {
-                None => {
-                    faults.push(TensorMisfit { tensor: row.path.clone(), expected: row.shape.clone(), found: None })
+                None => faults.push(TensorMisfit { tensor: row.path.clone(), expected, found: None }),
+                Some(found) if found.shape != expected => {
+                    faults.push(TensorMisfit { tensor: found.path.clone(), expected, found: Some(found.shape.clone()) })
                 }
-                Some(found) if found.shape != row.shape => faults.push(TensorMisfit {
-                    tensor: found.path.clone(),
-                    expected: row.shape.clone(),
-                    found: Some(found.shape.clone()),
-                }),
                 Some(_) => {}
             }
         }
@@ -145,7 +145,10 @@ impl Weights for GgufWeights<'_> {
         crate::interrupt::check()?;
         let row = self.table.get(path);
         let name = self.name(path);
-        let data = self.of.checkpoint.read(&name)?;
+        let data = match row.and_then(expert_of) {
+            Some(expert) => self.expert(&name, expert, shape)?,
+            None => self.of.checkpoint.read(&name)?,
+        };
         if data.shape != shape {
             return Err(ModelError::Shape {
                 path: name.to_string(),
@@ -196,6 +199,17 @@ impl Weights for GgufWeights<'_> {
 }
 
 impl GgufWeights<'_> {
+    /// Reads what a tensor of several experts holds of one.
+    fn expert(&self, name: &ParamPath, expert: usize, shape: &[usize]) -> Result<TensorData, ModelError> {
+        let stored = self.of.checkpoint.table().get(name).filter(|row| row.shape.get(1..) == Some(shape));
+        let Some(stored) = stored else { return Ok(self.of.checkpoint.read(name)?) };
+        let (elements, bytes) = stored.dtype.unit();
+        let size = shape.iter().product::<usize>() / elements * bytes;
+        let mut data = TensorData { dtype: stored.dtype, shape: shape.to_vec(), bytes: vec![0; size] };
+        self.of.checkpoint.read_at(name, (expert * size) as u64, &mut data.bytes)?;
+        Ok(data)
+    }
+
     /// Returns what the file calls a parameter.
     fn name(&self, path: &ParamPath) -> ParamPath {
         self.table.get(path).and_then(gguf_name).unwrap_or_else(|| path.clone())

@@ -22,6 +22,21 @@ pub(super) fn gguf_name(row: &TensorRow) -> Option<ParamPath> {
         Role::Gate => (true, "ffn_gate"),
         Role::Up => (true, "ffn_up"),
         Role::Down => (true, "ffn_down"),
+        Role::QueryDown => (true, "attn_q_a"),
+        Role::QueryLatentNorm => (true, "attn_q_a_norm"),
+        Role::QueryUp => (true, "attn_q_b"),
+        Role::LatentDown => (true, "attn_kv_a_mqa"),
+        Role::LatentNorm => (true, "attn_kv_a_norm"),
+        Role::LatentUp => (true, "attn_kv_b"),
+        Role::Router => (true, "ffn_gate_inp"),
+        Role::RouterCorrection => (true, "exp_probs_b"),
+        Role::ExpertGate => (true, "ffn_gate_exps"),
+        Role::ExpertUp => (true, "ffn_up_exps"),
+        Role::ExpertDown => (true, "ffn_down_exps"),
+        Role::SharedGate => (true, "ffn_gate_shexp"),
+        Role::SharedUp => (true, "ffn_up_shexp"),
+        Role::SharedDown => (true, "ffn_down_shexp"),
+        Role::SharedScale => (true, "ffn_gate_inp_shexp"),
         Role::AttentionPostNorm => (true, "post_attention_norm"),
         Role::FeedForwardPostNorm => (true, "post_ffw_norm"),
         Role::Sinks => (true, "attn_sinks"),
@@ -37,11 +52,19 @@ pub(super) fn gguf_name(row: &TensorRow) -> Option<ParamPath> {
         | Role::Slopes
         | Role::User(_) => return None,
     };
-    let parameter = row.path.last();
+    // Corrections are the biases of what chooses experts.
+    let parameter = if row.role == Some(Role::RouterCorrection) { "bias" } else { row.path.last() };
     Some(match in_layer {
         true => format!("blk.{}.{module}.{parameter}", row.path.layer()?).into(),
         false => format!("{module}.{parameter}").into(),
     })
+}
+
+/// Returns the number of the expert that a parameter belongs to: the second in its name. Files hold the experts of a layer
+/// in one tensor, whose first dimension counts them.
+pub(super) fn expert_of(row: &TensorRow) -> Option<usize> {
+    row.role.filter(|role| role.is_expert())?;
+    row.path.segments().filter_map(|segment| segment.parse().ok()).nth(1)
 }
 
 /// Puts the rows of one or more heads into the order that readers of the architecture `llama` expect: pairs that rotate

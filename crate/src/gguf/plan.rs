@@ -1,9 +1,11 @@
 //! What a GGUF file will hold, as a value that is made before anything is written.
 
+use std::collections::HashMap;
+
 use serde_json::{Value, json};
 
 use super::metadata::{architecture, metadata, rope_factors, warnings};
-use super::names::{ROPE_FACTORS, gguf_name};
+use super::names::{ROPE_FACTORS, expert_of, gguf_name};
 use super::vocabulary::vocabulary;
 use super::{GgufError, GgufType};
 use crate::checkpoint::{GGUF_FILE, GgufMetadata, Piece};
@@ -57,19 +59,39 @@ impl GgufPlan {
         remap.require_complete()?;
         let pieces = remap.pieces();
         let tied = config.tie_word_embeddings;
-        let mut tensors = Vec::new();
+        let mut tensors: Vec<GgufTensor> = Vec::new();
+        let mut stacks: HashMap<ParamPath, usize> = HashMap::new();
         for row in ModelSpec::resolve(config).table(DType::F32).stored() {
             let Some(name) = gguf_name(row) else {
                 let what = format!("the parameter `{}`", row.path);
                 return Err(GgufError::Beyond { what, origin: source.path().to_owned() });
             };
+            let origin = pieces.get(&row.path).map_or_else(|| vec![Piece::Tensor(row.path.clone())], Clone::clone);
+            let shape = match expert_of(row) {
+                None => row.shape.clone(),
+                Some(_) => match stacks.get(&name) {
+                    None => {
+                        stacks.insert(name.clone(), tensors.len());
+                        [&[1], row.shape.as_slice()].concat()
+                    }
+                    Some(&place) => {
+                        tensors[place].row.shape[0] += 1;
+                        tensors[place].origin.extend(origin);
+                        continue;
+                    }
+                },
+            };
             let head = row.role == Some(Role::Head) || (tied && row.role == Some(Role::TokenEmbedding));
-            let (dtype, why) = kind.of(&row.shape, head);
+            let (dtype, why) = match row.role.is_some_and(Role::is_routing) {
+                true => (DType::F32, (kind != GgufType::F32).then(|| "experts are chosen by it".to_owned())),
+                // Biases are vectors, also where those of several experts are one tensor.
+                false => kind.of(&row.shape, head),
+            };
             tensors.push(GgufTensor {
-                row: TensorRow::stored(name, row.shape.clone(), dtype),
+                row: TensorRow::stored(name, shape, dtype),
                 native: Some(row.path.clone()),
                 why,
-                origin: pieces.get(&row.path).map_or_else(|| vec![Piece::Tensor(row.path.clone())], Clone::clone),
+                origin,
                 heads: (architecture == "llama" && row.role.is_some_and(Role::is_rotated)).then_some(config.head_dim),
             });
         }

@@ -46,10 +46,11 @@ impl GgufPlan {
             let what = "an element type that GGUF files do not hold".to_owned();
             return Err(GgufError::Beyond { what, origin: from.path().to_owned() });
         };
-        let made_of = |tensor: &GgufTensor| match tensor.origin.as_slice() {
-            [Piece::Tensor(name)] => pieces.get(name).unwrap_or(&tensor.origin).clone(),
-            gathered => gathered.to_vec(),
+        let made_of_piece = |piece: &Piece| match piece {
+            Piece::Tensor(name) => pieces.get(name).cloned().unwrap_or_else(|| vec![piece.clone()]),
+            gathered => vec![gathered.clone()],
         };
+        let made_of = |tensor: &GgufTensor| tensor.origin.iter().flat_map(made_of_piece).collect();
         let pieces = self.tensors().iter().map(|tensor| (tensor.row.path.clone(), made_of(tensor))).collect();
         let pieces = Pieces::new(from, pieces);
         let open = File::options().write(true).create_new(true).open(path);

@@ -193,7 +193,7 @@ impl CausalLm {
     ) -> Result<Context, ModelError> {
         self.check(batch, 0)?;
         let dropout = dropout_seed.map(|seed| Dropout { seed });
-        Context::new(&self.shared, batch, 0, &self.device, attention, dropout)
+        Ok(Context::new(&self.shared, batch, 0, &self.device, attention, dropout)?.for_training())
     }
 
     /// Input vectors `[batch, seq, hidden]` of the tokens that follow `past_len` others.

@@ -3,11 +3,12 @@
 use candle_core::{Device, Result, Tensor};
 
 use super::parts::dropout::Dropout;
+use super::parts::load_balance::LoadBalance;
 use super::parts::mask;
 use super::parts::rope::Rotation;
 use super::{Batch, ModelError};
 use crate::ops::{AttentionImplementation, AttentionMask};
-use crate::spec::{Mixer, Node, Part, PositionEmbedding, RopeConfig, UserMixer};
+use crate::spec::{LatentForm, Mixer, Node, Part, PositionEmbedding, RopeConfig, UserMixer};
 
 /// What has to be prepared for the layers of a model, found once in its tree.
 #[derive(Clone, Debug, Default)]
@@ -57,6 +58,12 @@ impl SharedInputs {
                 Some((window, dropout))
             }
             Part::Mixer(Mixer::SingleHeadAttention { window, dropout, .. }) => Some((window, dropout)),
+            Part::Mixer(Mixer::LatentAttention(LatentForm { position, rope: width, window, dropout, .. })) => {
+                if let PositionEmbedding::Rope(rope) = position {
+                    self.rotate(rope, *width);
+                }
+                Some((window, dropout))
+            }
             Part::Mixer(Mixer::User(UserMixer { part, config })) => {
                 if let PositionEmbedding::Rope(rope) = &config.position {
                     self.rotate(rope, config.head_dim);
@@ -71,11 +78,13 @@ impl SharedInputs {
             | Part::Layers
             | Part::Layer(_)
             | Part::Branch(_)
+            | Part::Experts { .. }
             | Part::Mixer(
                 Mixer::GatedDeltaNet(_)
                 | Mixer::ShortConv { .. }
                 | Mixer::GatedFeedForward { .. }
-                | Mixer::FeedForward { .. },
+                | Mixer::FeedForward { .. }
+                | Mixer::Experts(_),
             )
             | Part::Leaf(_) => None,
         };
@@ -96,6 +105,8 @@ pub(super) struct Context {
     pub(super) attention: AttentionImplementation,
     /// Set during training of models with dropout.
     pub(super) dropout: Option<Dropout>,
+    /// Set during training: what routers are told of each other.
+    pub(super) balance: Option<LoadBalance>,
     /// What linear attention has to know of the batch.
     pub(super) rows: RowForm,
 }
@@ -151,8 +162,14 @@ impl Context {
             masks: shared.windows.iter().map(mask).collect(),
             attention,
             dropout,
+            balance: None,
             rows: RowForm::of(batch, past_len, device)?,
         })
+    }
+
+    /// The same for a training step.
+    pub(super) fn for_training(self) -> Self {
+        Self { balance: Some(LoadBalance::default()), ..self }
     }
 
     pub(super) fn rotation(&self, rope: &RopeConfig, head_dim: usize) -> Result<&Rotation> {

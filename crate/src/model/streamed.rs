@@ -271,7 +271,8 @@ fn bytes_of(node: &Node, dtype: DType) -> u64 {
         Part::Leaf(leaf) => leaf.params().iter().map(|param| bytes(&param.shape, param.dtype.unwrap_or(dtype))).sum(),
         _ => 0,
     };
-    own + node.children.iter().map(|child| bytes_of(child, dtype)).sum::<u64>()
+    let inside: u64 = node.children.iter().map(|child| bytes_of(child, dtype)).sum();
+    own + inside * node.repeat.unwrap_or(1) as u64
 }
 
 fn bytes(shape: &[usize], dtype: DType) -> u64 {

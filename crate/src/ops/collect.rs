@@ -58,6 +58,22 @@ pub(super) fn accumulate_grad(argument: &Tensor, gradient: Tensor) -> Result<Opt
     })
 }
 
+/// Gives what a backward pass inside another one collected, and what candle's own operations left for variables there, to the
+/// running collection.
+///
+/// # Errors
+/// candle's error, and one if nothing is collected: candle's own store cannot take gradients from inside an operation.
+pub(super) fn hand_over(gradients: Gradients, store: candle_core::backprop::GradStore) -> Result<()> {
+    let taken = COLLECTED.with(|collected| match collected.borrow_mut().as_mut() {
+        Some(outer) => gradients.0.into_iter().try_for_each(|(id, gradient)| outer.add(id, gradient)).map(|()| true),
+        None => Ok(false),
+    })?;
+    match (taken, offer_all(store)?) {
+        (true, None) => Ok(()),
+        _ => candle_core::bail!("this backward pass must run in `collected`"),
+    }
+}
+
 /// Adds the gradients that candle's own operations left for variables to the running collection.
 pub(super) fn offer_all(store: candle_core::backprop::GradStore) -> Result<Option<candle_core::backprop::GradStore>> {
     COLLECTED.with(|collected| match collected.borrow_mut().as_mut() {

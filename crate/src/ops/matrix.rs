@@ -35,6 +35,11 @@ impl Matrix {
         elements / self.inputs.max(1)
     }
 
+    /// Returns the same numbers in rows of `inputs` each.
+    pub(crate) fn with_inputs(self, inputs: usize) -> Self {
+        Self { inputs, ..self }
+    }
+
     /// Returns the transpose.
     pub(crate) fn transposed(self) -> Self {
         fn turned<T: Copy>(values: &[T], width: usize) -> Vec<T> {

@@ -31,6 +31,10 @@ pub(super) const PROJECTS: &[Builtin] = &[
         "qwen3": "project.yaml", "model.yaml", "configs/4M.yaml", "configs/medium.yaml", "configs/default.yaml",
         "configs/8B.yaml",
     ),
+    project_files!("mixtral": "project.yaml", "model.yaml", "configs/4M.yaml", "configs/8x7B.yaml"),
+    project_files!(
+        "qwen3_moe": "project.yaml", "model.yaml", "configs/4M.yaml", "configs/30B_A3B.yaml", "configs/235B_A22B.yaml",
+    ),
     project_files!(
         "causal_lm": "project.yaml", "model.yaml", "configs/4M.yaml", "configs/small.yaml", "configs/23M.yaml",
         "configs/117M.yaml", "configs/medium.yaml",

@@ -75,6 +75,8 @@ pub struct SmokeTestReport {
     pub gradients: Sealed<Vec<GradientRecord>>,
     /// Parameters that received no gradient in some step.
     pub without_gradient: Sealed<Vec<ParamPath>>,
+    /// Experts that received no token in any step.
+    pub dead_experts: Sealed<Vec<ParamPath>>,
     /// The first NaN or infinity.
     pub fault: Option<Fault>,
     /// Number of trained parameters' tensors.
@@ -127,6 +129,17 @@ impl SmokeTestReport {
             failures.push(format!("{} does not agree with {}", comparison.changes, comparison.first));
         }
         failures
+    }
+
+    /// Returns a line that names experts without a token, if there are any.
+    pub fn dead_experts_in_words(&self) -> Option<String> {
+        let (count, steps) = (self.dead_experts.len(), self.steps.len());
+        let names: Vec<String> = self.dead_experts.iter().take(5).map(ToString::to_string).collect();
+        let more = count.saturating_sub(names.len());
+        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+        let experts = if count == 1 { "expert" } else { "experts" };
+        let steps = if steps == 1 { "the step".to_owned() } else { format!("any of {steps} steps") };
+        (count > 0).then(|| format!("{count} {experts} received no token in {steps}: {}{more}", names.join(", ")))
     }
 
     /// Returns the losses in order.
@@ -206,6 +219,7 @@ impl SmokeTestReport {
             "tensors": self.tensors,
             "gradients": self.gradients.iter().map(|gradient| json!({ "path": gradient.path, "norm": gradient.norm })).collect::<Vec<_>>(),
             "without_gradient": *self.without_gradient,
+            "dead_experts": *self.dead_experts,
             "fault": self.fault,
             "checkpoint": self.checkpoint,
             "comparison": self.comparison.as_ref().map(|comparison| comparison.report()),
@@ -237,6 +251,7 @@ mod tests {
             steps: Sealed::new(steps),
             gradients: Sealed::default(),
             without_gradient: Sealed::default(),
+            dead_experts: Sealed::default(),
             fault: None,
             tensors: 3,
             peak_memory_bytes: None,

@@ -48,6 +48,7 @@ pub(super) fn run(test: &SmokeTest<'_>, model: &CausalLm) -> Result<SmokeTestRep
         steps: Sealed::default(),
         gradients: Sealed::default(),
         without_gradient: Sealed::default(),
+        dead_experts: Sealed::default(),
         fault: None,
         tensors: model.parameters().variables().len(),
         peak_memory_bytes: None,
@@ -139,10 +140,23 @@ fn batches(test: &SmokeTest<'_>) -> Result<Batches, SmokeTestError> {
 
 /// Adds what a step says about gradients.
 fn note(report: &mut SmokeTestReport, outcome: &StepOutcome, model: &CausalLm) {
-    for path in &outcome.without_gradient {
+    let is_expert =
+        |path: &ParamPath| model.table().get(path).and_then(|row| row.role).is_some_and(crate::spec::Role::is_expert);
+    let (unused, others): (Vec<&ParamPath>, Vec<&ParamPath>) =
+        outcome.without_gradient.iter().partition(|path| is_expert(path));
+    for path in others {
         if !report.without_gradient.contains(path) {
             report.without_gradient.push(path.clone());
         }
+    }
+    // An expert is dead if no step sent a token to it. Its parameters are two segments below it.
+    let mut unused: Vec<ParamPath> = unused.into_iter().map(|path| path.parent().parent()).collect();
+    unused.dedup();
+    if report.steps.len() == 1 {
+        report.dead_experts = Sealed::new(unused);
+    } else {
+        let unused: std::collections::HashSet<&ParamPath> = unused.iter().collect();
+        report.dead_experts.retain(|expert| unused.contains(expert));
     }
     if !outcome.norms.is_empty() {
         let places: HashMap<&ParamPath, usize> =

@@ -74,7 +74,11 @@ fn of_node(node: &Node, scope: CostScope) -> Cost {
         Part::Leaf(leaf) => match leaf {
             Leaf::Linear { inputs, outputs, .. } => cost.matmul_flops += 2 * (inputs * outputs) as u64,
             // Their results are counted where they are computed.
-            Leaf::Norm(_) | Leaf::Embedding { .. } | Leaf::AlibiSlopes { .. } | Leaf::Tensor { .. } => {}
+            Leaf::Norm(_)
+            | Leaf::Embedding { .. }
+            | Leaf::AlibiSlopes { .. }
+            | Leaf::RouterCorrection { .. }
+            | Leaf::Tensor { .. } => {}
         },
         Part::Mixer(mixer) => match mixer {
             Mixer::Attention { .. } | Mixer::SingleHeadAttention { .. } => {
@@ -83,12 +87,21 @@ fn of_node(node: &Node, scope: CostScope) -> Cost {
             Mixer::GatedFeedForward { .. } | Mixer::FeedForward { .. } => {
                 parts::feed_forward::cost(node, scope, &mut cost);
             }
+            Mixer::LatentAttention(form) => parts::latent_attention::cost(form, scope, &mut cost),
+            Mixer::Experts(form) => parts::experts::cost(form, scope, &mut cost),
             Mixer::GatedDeltaNet(sizes) => parts::gated_delta_net::cost(sizes, scope, &mut cost),
             Mixer::ShortConv { kernel, .. } => parts::short_conv::cost(*kernel, scope, &mut cost),
             Mixer::User(_) => parts::user::cost(node, scope, &mut cost),
         },
         Part::Branch(_) => parts::layer::branch_cost(node, scope, &mut cost),
         Part::Layer(_) => parts::layer::cost(scope, &mut cost),
+        Part::Experts { active } => {
+            // A token uses some of them, which are all alike.
+            let one = node.children.first().map(|expert| of_node(expert, scope)).unwrap_or_default();
+            let mut used = Cost::default();
+            used.add(one, *active as u64);
+            return used;
+        }
         Part::CausalLm | Part::Decoder | Part::InputEncoder { .. } | Part::LayerStack | Part::Layers => {}
     }
     match node.repeat {

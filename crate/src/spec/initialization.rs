@@ -8,8 +8,9 @@ use super::{Init, ModelConfig, Role};
 
 /// How a new model's parameters are drawn.
 ///
-/// Rules see pseudo-names: `attn.query`, `attn.key`, `attn.value`, `attn.gate`, `attn.beta`, `attn.decay`, `attn.output`, `ff.up_proj`, `ff.gate_proj`,
-/// `ff.down_proj`, `embedding`, `positions` (a learned table of them) and `lm_head`, each followed by `.weight` or
+/// Rules see pseudo-names: `attn.query`, `attn.key`, `attn.value`, `attn.gate`, `attn.beta`, `attn.decay`, `attn.output`,
+/// `ff.up_proj`, `ff.gate_proj`, `ff.down_proj` (of experts, too), `ff.router`, `ff.shared_expert_gate`, `embedding`,
+/// `positions` (a learned table of them) and `lm_head`, each followed by `.weight` or
 /// `.bias`. A parameter that no rule matches is drawn as PyTorch would: linear weights and biases U(±1/sqrt(inputs)),
 /// embeddings N(0, 1); learned positions as GPT-2's, N(0, 0.02²). Norms start at one (their biases at zero) and ALiBi
 /// slopes at their own values: no rule sees them. The embedding of the padding token is zero.
@@ -17,7 +18,7 @@ use super::{Init, ModelConfig, Role};
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Initialization {
-    /// Biases 0; up projection, query, key and value σ = `initializer_range` (0.02); gate, down and output projections that
+    /// Biases 0; up projection, query, key, value and routers σ = `initializer_range` (0.02); gate, down and output projections that
     /// over sqrt(2 L); head
     /// σ = d^−½ cut at 3 σ; embedding N(0, 1). A tied embedding serves as head too and is drawn N(0, d^−½).
     Llama,
@@ -122,7 +123,10 @@ impl Initialization {
         match self {
             Initialization::Llama => vec![
                 rule(r"bias", Distribution::Zeros),
-                rule(r"ff\.up_proj|attn\.(query|key|value|gate|beta|decay)", truncated(range)),
+                rule(
+                    r"ff\.(up_proj|router|shared_expert_gate)|attn\.(query|key|value|gate|beta|decay)",
+                    truncated(range),
+                ),
                 rule(r"ff\.(gate|down)_proj|attn\.output", truncated(range / (2.0 * layers as f64).sqrt())),
                 rule(r"lm_head", Distribution::TruncatedNormal { std: head_std, bound: 3.0 * head_std }),
                 rule(r"embedding", Distribution::Normal { std: embedding_std }),

@@ -35,11 +35,13 @@ pub use init::Init;
 pub(crate) use initialization::POSITIONS;
 pub use initialization::{Distribution, InitRule, Initialization};
 pub use json::parse_json;
-pub use part::{Branch, Leaf, LocalParam, Mixer, NormPosition, ParamKind, Part, ScoreForm, UserMixer, Wiring};
+pub use part::{
+    Branch, LatentForm, Leaf, LocalParam, Mixer, NormPosition, ParamKind, Part, ScoreForm, UserMixer, Wiring,
+};
 pub use parts::{
-    Activation, AlibiConfig, AlibiSlopes, AttentionKind, DeltaNetSizes, Dropouts, FeedForwardKind, Field, FieldKind,
-    Frequencies, LayerRun, LongRopeScaling, ModelConfig, NormConfig, NormForm, NormKind, NormPlacement,
-    PositionEmbedding, QkNormScope, RopeConfig, RopeScaling, YarnScaling,
+    Activation, AlibiConfig, AlibiSlopes, AttentionKind, ClampedSwiglu, DeltaNetSizes, Dropouts, FeedForwardKind,
+    Field, FieldKind, Frequencies, GroupScore, LayerRun, LongRopeScaling, ModelConfig, NormConfig, NormForm, NormKind,
+    NormPlacement, PositionEmbedding, QkNormScope, RopeConfig, RopeScaling, RouterForm, RouterScore, YarnScaling,
 };
 pub use path::ParamPath;
 pub use quantization::{Quantization, QuantizationGroup};

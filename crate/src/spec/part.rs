@@ -1,8 +1,8 @@
 //! The parts a model is made of. Each parameter's shape and initialization is written here, once.
 
 use super::{
-    Activation, AlibiSlopes, DType, DeltaNetSizes, Init, ModelConfig, NormForm, PositionEmbedding, QkNormScope, Scheme,
-    UserPart,
+    Activation, AlibiSlopes, ClampedSwiglu, DType, DeltaNetSizes, Init, ModelConfig, NormForm, PositionEmbedding,
+    QkNormScope, RouterForm, Scheme, UserPart,
 };
 
 /// One kind of node in a model's tree. Containers carry hyper-parameters; only [`Leaf`] nodes own parameters.
@@ -33,6 +33,11 @@ pub enum Part {
     Branch(Branch),
     /// The part that computes inside a branch.
     Mixer(Mixer),
+    /// The numbered experts of a mixture.
+    Experts {
+        /// How many of them a token uses.
+        active: usize,
+    },
     /// A part with parameters of its own.
     Leaf(Leaf),
 }
@@ -110,6 +115,8 @@ pub enum Mixer {
         /// Dropout of the attention weights.
         dropout: f64,
     },
+    /// Causal self-attention whose keys and values are made of one compressed vector for each token (DeepSeek-AI 2024).
+    LatentAttention(LatentForm),
     /// Gated DeltaNet (Yang et al. 2024). Queries, keys and values pass a causal convolution of each channel and SiLU; the
     /// state S of a head becomes α S (I − β k kᵀ) + β v kᵀ with α = exp(−exp(decay_log) softplus(decay x + decay_bias)),
     /// β = σ(beta x) and q, k of length 1; the result norm(S q / sqrt(key_dim)) · silu(gate x) is projected.
@@ -125,6 +132,8 @@ pub enum Mixer {
     GatedFeedForward {
         /// The function on the gate.
         activation: Activation,
+        /// The function of gate and up together that takes its place, if there is one.
+        clamped: Option<ClampedSwiglu>,
         /// Dropout of the product.
         dropout: f64,
     },
@@ -135,6 +144,9 @@ pub enum Mixer {
         /// Dropout before it.
         dropout: f64,
     },
+    /// Feed-forward parts of which a router chooses a few for each token, and sums their results with weights
+    /// (Shazeer et al. 2017).
+    Experts(RouterForm),
     /// A part that a user wrote.
     User(UserMixer),
 }
@@ -152,6 +164,31 @@ pub struct ScoreForm {
     pub norm_scope: QkNormScope,
     /// Whether these norms follow the rotation by position.
     pub norm_after_rope: bool,
+}
+
+/// The sizes of latent attention, and how scores are made.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LatentForm {
+    /// Heads.
+    pub heads: usize,
+    /// Width of the part of queries and keys that is not rotated.
+    pub nope: usize,
+    /// Width of the part that is rotated, which all heads share in keys.
+    pub rope: usize,
+    /// Width of a head's values.
+    pub value: usize,
+    /// Width of the compressed vector.
+    pub rank: usize,
+    /// Rotary positions.
+    pub position: PositionEmbedding,
+    /// Whether neighbors rotate together, instead of halves.
+    pub interleaved: bool,
+    /// Factor on the products of queries and keys.
+    pub scale: f64,
+    /// How many tokens a query sees, itself included.
+    pub window: Option<usize>,
+    /// Dropout of the attention weights.
+    pub dropout: f64,
 }
 
 /// A user's part in a layer of this configuration.
@@ -201,6 +238,12 @@ pub enum Leaf {
         slopes: AlibiSlopes,
         /// Whether they are trained.
         trainable: bool,
+    },
+    /// What is added to the score of each expert where experts are chosen, in float32 whatever the model's type. Gradients
+    /// do not reach it: DeepSeek-V3 moves it by how often an expert is chosen (DeepSeek-AI 2024).
+    RouterCorrection {
+        /// Experts.
+        experts: usize,
     },
     /// A tensor of a user's part, under a name of its own.
     Tensor {
@@ -279,6 +322,14 @@ impl Leaf {
                     .into_iter()
                     .chain(form.bias.then(|| param("bias", ParamKind::Bias, &shape, Init::Zeros)))
                     .collect()
+            }
+            Leaf::RouterCorrection { experts } => {
+                let name = "router_correction";
+                vec![LocalParam {
+                    dtype: Some(DType::F32),
+                    trainable: false,
+                    ..param(name, ParamKind::Weight, &[experts], Init::Zeros)
+                }]
             }
             Leaf::AlibiSlopes { name, heads, slopes, trainable } => {
                 vec![LocalParam {

@@ -121,9 +121,8 @@ impl Diagnose for RecipeMisfit {
 }
 
 impl Recipe {
-    /// Returns what it makes of a model: every linear layer is quantized, except the head, which stays as it is, and maps
-    /// that are
-    /// not used as such. Where the recipe's groups do not divide every width, the largest power of two that does is the
+    /// Returns what it makes of a model: every linear layer is quantized, except the head and routers, which stay as they
+    /// are, and maps that are not used as such. Where the recipe's groups do not divide every width, the largest power of two that does is the
     /// group of all.
     ///
     /// # Errors
@@ -133,7 +132,7 @@ impl Recipe {
         let spec = ModelSpec::resolve(&plain);
         let maps = spec.linear_layers();
         let mut ignore: Vec<String> = spec.modules(Role::Head).iter().map(ToString::to_string).collect();
-        for map in maps.iter().filter(|map| map.role.is_some_and(Role::is_transposed)) {
+        for map in maps.iter().filter(|map| map.role.is_some_and(|role| role.is_transposed() || role.is_routing())) {
             let pattern = format!(r"re:.*\.{}$", map.path.last());
             if !ignore.contains(&pattern) {
                 ignore.push(pattern);

@@ -43,6 +43,36 @@ pub enum Role {
     Up,
     /// The down projection, out of the width of the feed-forward part.
     Down,
+    /// Compresses a token for queries.
+    QueryDown,
+    /// Normalizes what queries are made of.
+    QueryLatentNorm,
+    /// Makes queries of latent attention.
+    QueryUp,
+    /// Compresses a token for keys and values.
+    LatentDown,
+    /// Normalizes what keys and values are made of.
+    LatentNorm,
+    /// Makes keys and values of a compressed vector.
+    LatentUp,
+    /// Makes the logits that experts are chosen by.
+    Router,
+    /// Corrections of experts' scores.
+    RouterCorrection,
+    /// The gate projection of an expert.
+    ExpertGate,
+    /// The up projection of an expert.
+    ExpertUp,
+    /// The down projection of an expert.
+    ExpertDown,
+    /// The gate projection of the expert that every token uses.
+    SharedGate,
+    /// The up projection of the expert that every token uses.
+    SharedUp,
+    /// The down projection of the expert that every token uses.
+    SharedDown,
+    /// Makes the factor on what the expert returns that every token uses.
+    SharedScale,
     /// Shapes the function inside the feed-forward part.
     ActivationShape,
     /// One more logit for each head, which takes attention from all tokens.
@@ -72,8 +102,12 @@ pub enum RoleGroup {
     Embedding,
     /// Attention, without norms.
     Attention,
-    /// Feed-forward, without norms.
+    /// Feed-forward, without norms and experts. The expert that every token uses belongs to it.
     FeedForward,
+    /// Experts of which a token uses a few.
+    Experts,
+    /// What chooses experts.
+    Router,
     /// Norms.
     Norms,
     /// The head.
@@ -82,8 +116,15 @@ pub enum RoleGroup {
 
 impl RoleGroup {
     /// Every group, in the order of reports.
-    pub const ALL: &'static [RoleGroup] =
-        &[RoleGroup::Embedding, RoleGroup::Attention, RoleGroup::FeedForward, RoleGroup::Norms, RoleGroup::Head];
+    pub const ALL: &'static [RoleGroup] = &[
+        RoleGroup::Embedding,
+        RoleGroup::Attention,
+        RoleGroup::FeedForward,
+        RoleGroup::Experts,
+        RoleGroup::Router,
+        RoleGroup::Norms,
+        RoleGroup::Head,
+    ];
 
     /// Returns the name in reports.
     pub fn name(self) -> &'static str {
@@ -91,6 +132,8 @@ impl RoleGroup {
             RoleGroup::Embedding => "embedding",
             RoleGroup::Attention => "attention",
             RoleGroup::FeedForward => "feed-forward",
+            RoleGroup::Experts => "experts",
+            RoleGroup::Router => "router",
             RoleGroup::Norms => "norms",
             RoleGroup::Head => "head",
         }
@@ -103,6 +146,10 @@ impl Role {
         match self {
             Role::TokenEmbedding | Role::PositionEmbedding => RoleGroup::Embedding,
             Role::Query
+            | Role::QueryDown
+            | Role::QueryUp
+            | Role::LatentDown
+            | Role::LatentUp
             | Role::Key
             | Role::Value
             | Role::Output
@@ -114,12 +161,22 @@ impl Role {
             | Role::Slopes
             | Role::Sinks
             | Role::User(MixerKind::Attention) => RoleGroup::Attention,
-            Role::Gate | Role::Up | Role::Down | Role::ActivationShape | Role::User(MixerKind::FeedForward) => {
-                RoleGroup::FeedForward
-            }
+            Role::Gate
+            | Role::Up
+            | Role::Down
+            | Role::ActivationShape
+            | Role::SharedGate
+            | Role::SharedUp
+            | Role::SharedDown
+            | Role::SharedScale
+            | Role::User(MixerKind::FeedForward) => RoleGroup::FeedForward,
+            Role::ExpertGate | Role::ExpertUp | Role::ExpertDown => RoleGroup::Experts,
+            Role::Router | Role::RouterCorrection => RoleGroup::Router,
             Role::QueryNorm
             | Role::KeyNorm
             | Role::ValueNorm
+            | Role::QueryLatentNorm
+            | Role::LatentNorm
             | Role::EmbeddingNorm
             | Role::AttentionNorm
             | Role::AttentionPostNorm
@@ -135,7 +192,8 @@ impl Role {
         match self {
             Role::TokenEmbedding => "embedding",
             Role::PositionEmbedding => "positions",
-            Role::Query => "attn.query",
+            Role::Query | Role::QueryDown | Role::QueryUp => "attn.query",
+            Role::LatentDown | Role::LatentUp => "attn.key",
             Role::Key => "attn.key",
             Role::Value | Role::User(MixerKind::Attention) => "attn.value",
             Role::Output => "attn.output",
@@ -145,14 +203,18 @@ impl Role {
             Role::Decay => "attn.decay",
             // Its weight is drawn as PyTorch would.
             Role::ShortConvolution => "convolution",
-            Role::Gate => "ff.gate_proj",
-            Role::Up | Role::User(MixerKind::FeedForward) => "ff.up_proj",
-            Role::Down => "ff.down_proj",
+            Role::Gate | Role::ExpertGate | Role::SharedGate => "ff.gate_proj",
+            Role::Up | Role::ExpertUp | Role::SharedUp | Role::User(MixerKind::FeedForward) => "ff.up_proj",
+            Role::Down | Role::ExpertDown | Role::SharedDown => "ff.down_proj",
+            Role::Router => "ff.router",
+            Role::SharedScale => "ff.shared_expert_gate",
             Role::Head => "lm_head",
             // Rules do not apply to them.
             Role::QueryNorm
             | Role::KeyNorm
             | Role::ValueNorm
+            | Role::QueryLatentNorm
+            | Role::LatentNorm
             | Role::EmbeddingNorm
             | Role::AttentionNorm
             | Role::AttentionPostNorm
@@ -161,6 +223,7 @@ impl Role {
             | Role::FinalNorm => "norm",
             Role::ActivationShape => "activation",
             Role::Slopes => "slopes",
+            Role::RouterCorrection => "router_correction",
             Role::Sinks => "sinks",
         }
     }
@@ -178,6 +241,17 @@ impl Role {
     /// True for linear layers that are used transposed, too, and so are not stored as low-bit weights.
     pub fn is_transposed(self) -> bool {
         matches!(self, Role::QueryKey)
+    }
+
+    /// True for parameters of experts of which a token uses a few: a batch may not reach all of them.
+    pub fn is_expert(self) -> bool {
+        self.group() == RoleGroup::Experts
+    }
+
+    /// True for linear layers that a rounding error would send tokens elsewhere, so that they are not stored as low-bit
+    /// weights.
+    pub fn is_routing(self) -> bool {
+        matches!(self, Role::Router | Role::SharedScale)
     }
 
     /// Returns the role of a native name outside of the layers; all models have the same names there.

@@ -111,6 +111,12 @@ impl ModelSpec {
         maps
     }
 
+    /// Returns the parameters that a token uses, as published models of experts count them: without the experts that its
+    /// router does not choose, and without tables of which it takes a row, unless they are the head as well.
+    pub fn active_parameters(&self) -> u64 {
+        active(&self.root)
+    }
+
     /// Returns the names of the leaves of this role, without those of their parameters.
     pub fn modules(&self, role: Role) -> Vec<ParamPath> {
         modules(&self.root, role)
@@ -135,6 +141,21 @@ impl ModelSpec {
             }
         });
         TensorTable::from_rows(rows)
+    }
+}
+
+/// Returns the parameters of a node that a token uses. A head that is tied to the embedding counts, the embedding does not.
+fn active(node: &Node) -> u64 {
+    let is_table = matches!(node.role, Some(Role::TokenEmbedding | Role::PositionEmbedding));
+    let own: u64 = match &node.part {
+        Part::Leaf(leaf) if !is_table => {
+            leaf.params().iter().map(|param| param.shape.iter().map(|&dim| dim as u64).product::<u64>()).sum()
+        }
+        _ => 0,
+    };
+    match (&node.part, node.repeat) {
+        (Part::Experts { active: count }, _) => node.children.first().map_or(0, active) * *count as u64,
+        (_, repeat) => own + node.children.iter().map(active).sum::<u64>() * repeat.unwrap_or(1) as u64,
     }
 }
 

@@ -8,6 +8,7 @@ use crate::display::models::parameter_table::with_typed_table;
 use crate::display::numbers::{binary_bytes, thousands};
 use crate::display::table::{Align, Cell, Mark, TableView};
 use crate::display::{Html, MimeBundle, View};
+use crate::spec::{Role, RoleGroup};
 
 impl View for Construction {
     fn view(&self) -> MimeBundle {
@@ -90,6 +91,11 @@ fn parameters(construction: &Construction) -> TableView {
     };
     let title = format!("{} ({}), {place}", construction.title, construction.config.dtype);
     let mut table = construction.table.folded_view(&title);
+    let (active, total) = (construction.estimate().active_parameters, construction.table.parameters());
+    if construction.table.rows().iter().any(|row| row.role.is_some_and(Role::is_expert)) {
+        let share = active as f64 / total.max(1) as f64 * 100.0;
+        table.note(format!("a token uses {} parameters ({share:.1} %)", thousands(active)));
+    }
     if construction.model.is_some() && !construction.initialized && construction.load.is_none() {
         table.note("! not initialized: every parameter is zero (--no-init-weights)");
     }
@@ -185,6 +191,9 @@ fn needs(estimate: &Estimate) -> TableView {
     }
     let total = estimate.groups.iter().map(|group| group.parameters).sum();
     view.row(Mark::Strong, ["weights".into(), Cell::count(total), Cell::bytes(estimate.weights)]);
+    if estimate.groups.iter().any(|group| group.name == RoleGroup::Experts.name()) {
+        view.row(Mark::None, ["for each token".into(), Cell::count(estimate.active_parameters)]);
+    }
     for (what, bytes) in [
         ("gradients", estimate.gradients),
         ("AdamW's state (SGD has none)", estimate.adamw),

@@ -136,7 +136,11 @@ fn steps(report: &SmokeTestReport) -> TableView {
         view.note("peak memory counts both of the compared models");
     }
     if report.without_gradient.is_empty() && !report.steps.is_empty() {
-        view.note(format!("all {} parameters received a gradient", report.tensors));
+        let others = if report.dead_experts.is_empty() { "" } else { " but those of experts without a token" };
+        view.note(format!("all {} parameters{others} received a gradient", report.tensors));
+    }
+    if let Some(dead) = report.dead_experts_in_words() {
+        view.note(format!("! {dead}"));
     }
     if let Some(folder) = &report.checkpoint {
         view.note(format!("the weights after these steps are in {}", folder.display()));

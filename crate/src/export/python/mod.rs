@@ -29,8 +29,10 @@ const MODELING: &[(&str, &str)] = &[
     ("attention.py", include_str!("attention.py.jinja")),
     ("recurrent.py", include_str!("recurrent.py.jinja")),
     ("short_conv.py", include_str!("short_conv.py.jinja")),
+    ("latent_attention.py", include_str!("latent_attention.py.jinja")),
     ("gated_delta_net.py", include_str!("gated_delta_net.py.jinja")),
     ("feed_forward.py", include_str!("feed_forward.py.jinja")),
+    ("experts.py", include_str!("experts.py.jinja")),
     ("own_parts.py", include_str!("own_parts.py.jinja")),
     ("layer.py", include_str!("layer.py.jinja")),
     ("stack.py", include_str!("stack.py.jinja")),
@@ -92,6 +94,9 @@ pub fn python(config: &ModelConfig) -> Result<Vec<SourceFile>, ExportError> {
     for alibi in blueprint.attentions.iter().filter_map(|kind| kind.alibi.as_ref()).filter(|alibi| alibi.stored) {
         position(&mut parameters, alibi.parameter);
     }
+    if blueprint.mixtures.iter().any(|kind| kind.correction) {
+        parameters.push("router_correction");
+    }
     let quoted =
         |names: &mut dyn Iterator<Item = &str>| names.map(|name| format!("\"{name}\"")).collect::<Vec<_>>().join(", ");
     let id = |id: Option<u32>| id.map_or("None".to_owned(), |id| id.to_string());
@@ -141,6 +146,7 @@ pub fn python(config: &ModelConfig) -> Result<Vec<SourceFile>, ExportError> {
     let feedforwards: Vec<_> = blueprint
         .feedforwards
         .iter()
+        .chain(&blueprint.experts)
         .map(|part| {
             let (function, more) = match part.activation {
                 Activation::Silu => ("F.silu", ""),
@@ -163,19 +169,19 @@ pub fn python(config: &ModelConfig) -> Result<Vec<SourceFile>, ExportError> {
         "parts": wrapped(&format!("{}.", parts_in_words(config)), 110),
         "model_type": format!("chandlery-{}", config.architecture.name()),
         "first_linear": ModelSpec::resolve(config).linear_layers().first().map(|map| map.path.clone()),
-        "fields": fields_of(config, &blueprint),
+        "fields": fields_of(config),
         "rope_parameters": rope,
         "runs_python": python_block(&runs_json(config), 8),
         "ids": { "bos": id(config.bos_token_id), "eos": eos, "pad": id(config.pad_token_id) },
         "math": math,
         "alibi_slopes": slopes,
-        "slopes_names": quoted(&mut parameters.iter().copied()),
+        "float32_names": quoted(&mut parameters.iter().copied()),
         "encoder": {
             "scale": scaled, "multiplier": config.embedding_multiplier.is_some(), "norm": config.embedding_norm,
             "sinusoidal": sinusoidal, "learned": learned, "dropout": config.dropout.embedding > 0.0,
             "doc": encoded + ".",
         },
-        "feedforwards": feedforwards,
+        "mlps": feedforwards,
         "own_parts": own_parts,
         "kinds": blueprint.runs.iter().map(|&(_, kind)| layer_name(kind)).collect::<Vec<_>>().join(", "),
         "stack_doc": blueprint.runs.iter().map(|&(count, kind)| format!("{count} × {}", layer_name(kind))).collect::<Vec<_>>(),

@@ -20,9 +20,11 @@ const FILES: &[(&str, &str)] = &[
     ("src/embedding.rs", include_str!("embedding.rs.jinja")),
     ("src/layer.rs", include_str!("layer.rs.jinja")),
     ("src/attention.rs", include_str!("attention.rs.jinja")),
+    ("src/latent_attention.rs", include_str!("latent_attention.rs.jinja")),
     ("src/gated_delta_net.rs", include_str!("gated_delta_net.rs.jinja")),
     ("src/short_conv.rs", include_str!("short_conv.rs.jinja")),
     ("src/feedforward.rs", include_str!("feed_forward.rs.jinja")),
+    ("src/experts.rs", include_str!("experts.rs.jinja")),
     ("src/part.rs", include_str!("part.rs.jinja")),
     ("src/norm.rs", include_str!("norm.rs.jinja")),
     ("src/alibi.rs", include_str!("alibi.rs.jinja")),
@@ -47,6 +49,7 @@ pub fn rust(config: &ModelConfig, name: &str) -> Result<Vec<SourceFile>, ExportE
     let feedforwards: Vec<_> = blueprint
         .feedforwards
         .iter()
+        .chain(&blueprint.experts)
         .map(|part| {
             // candle's `gelu` is the approximation by tanh.
             let method = match part.activation {
@@ -70,13 +73,13 @@ pub fn rust(config: &ModelConfig, name: &str) -> Result<Vec<SourceFile>, ExportE
             && (counted || name != "num_hidden_layers")
     };
     let fields: Vec<_> =
-        fields_of(config, &blueprint).iter().map(|field| with(field, json!({ "read": read(field.name) }))).collect();
+        fields_of(config).iter().map(|field| with(field, json!({ "read": read(field.name) }))).collect();
     let layer_name = |kind: usize| blueprint.layers[kind].name.as_str();
     let own = json!({
         "crate_name": name,
         "parts": wrapped(&format!("{}.", parts_in_words(config)), 110),
         "fields": fields,
-        "feedforwards": feedforwards,
+        "mlps": feedforwards,
         "own_modules": own_modules,
         "encoder": {
             "scale": config.scale_embedding || config.embedding_multiplier.is_some(),
@@ -94,10 +97,12 @@ pub fn rust(config: &ModelConfig, name: &str) -> Result<Vec<SourceFile>, ExportE
         "src/alibi.rs" => {
             blueprint.attentions.iter().any(|kind| kind.alibi.as_ref().is_some_and(|alibi| !alibi.stored))
         }
-        "src/feedforward.rs" => !blueprint.feedforwards.is_empty(),
+        "src/feedforward.rs" => !blueprint.feedforwards.is_empty() || !blueprint.experts.is_empty(),
+        "src/experts.rs" => !blueprint.mixtures.is_empty(),
         "src/attention.rs" => blueprint.attentions.iter().any(Attention::is_softmax),
         "src/gated_delta_net.rs" => blueprint.any.delta_net,
         "src/short_conv.rs" => blueprint.any.short_conv,
+        "src/latent_attention.rs" => !blueprint.latents.is_empty(),
         "src/part.rs" => !own_modules.is_empty(),
         _ => true,
     };

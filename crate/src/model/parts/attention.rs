@@ -100,10 +100,12 @@ impl Attention {
                 window: *window,
                 dropout: *dropout,
             }),
-            Mixer::GatedDeltaNet(_)
+            Mixer::LatentAttention(_)
+            | Mixer::GatedDeltaNet(_)
             | Mixer::ShortConv { .. }
             | Mixer::GatedFeedForward { .. }
             | Mixer::FeedForward { .. }
+            | Mixer::Experts(_)
             | Mixer::User(_) => {
                 candle_core::bail!("`{}` is not an attention part", node.name)
             }
@@ -172,17 +174,17 @@ impl Attention {
         }
     }
 
-    /// Returns `[batch, heads, seq, head_dim]` of a projection: clamped, and normalized if that comes before rotation.
+    /// Returns `[batch, heads, seq, head_dim]` of a projection: normalized if that comes before rotation, and clamped.
     fn heads_of(&self, linear: &Linear, norm: Option<&Norm>, x: &Tensor, heads: usize) -> Result<Tensor> {
         let norm = norm.filter(|_| !self.scores.norm_after_rope);
         let clamped = |y: Tensor| self.scores.clip.map_or(Ok(y.clone()), |clip| y.clamp(-clip, clip));
         match norm {
             Some(norm) if self.scores.norm_scope == QkNormScope::Width => {
                 let (batch, seq, _) = x.dims3()?;
-                let y = norm.forward(&clamped(linear.forward(x)?)?)?;
+                let y = clamped(norm.forward(&linear.forward(x)?)?)?;
                 transpose_heads(&y.reshape((batch, seq, heads, ()))?)
             }
-            Some(norm) => norm.forward(&clamped(linear.forward_heads(x, heads)?)?),
+            Some(norm) => clamped(norm.forward(&linear.forward_heads(x, heads)?)?),
             None => clamped(linear.forward_heads(x, heads)?),
         }
     }

@@ -7,13 +7,24 @@ use crate::model::context::Context;
 use crate::model::parts::dropout::{Site, dropped};
 use crate::model::parts::linear::Linear;
 use crate::ops::{GateActivation, gated, gated_linear, softplus};
-use crate::spec::{Activation, Mixer, Node, Role};
+use crate::spec::{Activation, ClampedSwiglu, Leaf, Mixer, Node, Part};
+
+/// The function of gate and up.
+#[derive(Clone, Debug)]
+pub(in crate::model) enum GateFunction {
+    /// activation(gate) · up, by the fused operator.
+    Fused(GateActivation),
+    /// The same, of a function that it does not have.
+    Product(Function),
+    /// GPT-OSS's.
+    Clamped(ClampedSwiglu),
+}
 
 /// The part of a layer that computes each token by itself.
 #[derive(Clone, Debug)]
 pub(in crate::model) enum FeedForward {
     /// down(dropout(activation(gate x) · up x)).
-    Gated { gate: Linear, up: Linear, down: Linear, function: Function, dropout: f64 },
+    Gated { gate: Linear, up: Linear, down: Linear, function: GateFunction, dropout: f64 },
     /// second(activation(dropout(first x))).
     Plain { first: Linear, second: Linear, function: Function, dropout: f64 },
 }
@@ -28,28 +39,41 @@ pub(in crate::model) struct Function {
 
 impl FeedForward {
     pub(in crate::model) fn load(node: &Node, mixer: &Mixer, vb: &VarBuilder) -> Result<Self> {
-        let linear = |role| crate::model::parts::layer::linear(node, role, vb);
+        // In the order of a forward pass: those of experts have roles of their own.
+        let mut linears = Vec::new();
+        for child in &node.children {
+            if let Part::Leaf(leaf @ Leaf::Linear { .. }) = &child.part {
+                linears.push(Linear::load(leaf, &vb.pp(&child.name))?);
+            }
+        }
+        let mut linears = linears.into_iter();
+        let mut next = || match linears.next() {
+            Some(linear) => Ok(linear),
+            None => candle_core::bail!("`{}` lacks a linear layer", node.name),
+        };
         let function = |activation| -> Result<Function> {
             let alphas = (activation == Activation::Xielu)
                 .then(|| Ok::<_, candle_core::Error>((vb.get(1, "xielu_alpha_p")?, vb.get(1, "xielu_alpha_n")?)));
             Ok(Function { activation, alphas: alphas.transpose()? })
         };
         match *mixer {
-            Mixer::GatedFeedForward { activation, dropout } => Ok(Self::Gated {
-                gate: linear(Role::Gate)?,
-                up: linear(Role::Up)?,
-                down: linear(Role::Down)?,
-                function: function(activation)?,
-                dropout,
-            }),
+            Mixer::GatedFeedForward { activation, clamped, dropout } => {
+                let function = match (clamped, gate_activation(activation)) {
+                    (Some(form), _) => GateFunction::Clamped(form),
+                    (None, Some(fused)) => GateFunction::Fused(fused),
+                    (None, None) => GateFunction::Product(function(activation)?),
+                };
+                Ok(Self::Gated { gate: next()?, up: next()?, down: next()?, function, dropout })
+            }
             Mixer::FeedForward { activation, dropout } => {
-                let (first, second) = (linear(Role::Up)?, linear(Role::Down)?);
-                Ok(Self::Plain { first, second, function: function(activation)?, dropout })
+                Ok(Self::Plain { first: next()?, second: next()?, function: function(activation)?, dropout })
             }
             Mixer::Attention { .. }
             | Mixer::SingleHeadAttention { .. }
+            | Mixer::LatentAttention(_)
             | Mixer::GatedDeltaNet(_)
             | Mixer::ShortConv { .. }
+            | Mixer::Experts(_)
             | Mixer::User(_) => {
                 candle_core::bail!("`{}` is not a feed-forward part", node.name)
             }
@@ -61,10 +85,11 @@ impl FeedForward {
         let inside = |x: Tensor, p: f64| dropped(context.dropout, x, p, layer, Site::FeedForwardInside);
         match self {
             FeedForward::Gated { gate, up, down, function, dropout } => {
-                let product = match (gate_activation(function.activation), gate.plain(), up.plain()) {
-                    (Some(activation), Some(gate), Some(up)) => gated_linear(x, gate, up, activation)?,
-                    (Some(activation), ..) => gated(&gate.forward(x)?, &up.forward(x)?, activation)?,
-                    (None, ..) => (function.apply(&gate.forward(x)?)? * up.forward(x)?)?,
+                let product = match (function, gate.plain(), up.plain()) {
+                    (GateFunction::Fused(activation), Some(gate), Some(up)) => gated_linear(x, gate, up, *activation)?,
+                    (GateFunction::Fused(activation), ..) => gated(&gate.forward(x)?, &up.forward(x)?, *activation)?,
+                    (GateFunction::Product(function), ..) => (function.apply(&gate.forward(x)?)? * up.forward(x)?)?,
+                    (GateFunction::Clamped(form), ..) => clamped(&gate.forward(x)?, &up.forward(x)?, *form)?,
                 };
                 down.forward(&inside(product, *dropout)?)
             }
@@ -83,6 +108,14 @@ impl FeedForward {
             FeedForward::Plain { first, second, .. } => vec![first, second],
         }
     }
+}
+
+/// g · sigmoid(α g) · (u + 1), where g is at most the limit and u within ± the limit.
+fn clamped(gate: &Tensor, up: &Tensor, form: ClampedSwiglu) -> Result<Tensor> {
+    let gate = gate.minimum(form.limit)?;
+    let up = up.maximum(-form.limit)?.minimum(form.limit)?;
+    let logistic = candle_nn::ops::sigmoid(&(&gate * form.alpha)?)?;
+    (gate * logistic)? * (up + 1.0)?
 }
 
 /// Returns the function of the fused operator, if it has it.

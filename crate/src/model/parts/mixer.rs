@@ -7,8 +7,10 @@ use crate::model::context::Context;
 use crate::model::kv_cache::KvCache;
 use crate::model::parts::attention::Attention;
 use crate::model::parts::dropout::Site;
+use crate::model::parts::experts::Experts;
 use crate::model::parts::feed_forward::FeedForward;
 use crate::model::parts::gated_delta_net::GatedDeltaNet;
+use crate::model::parts::latent_attention::LatentAttention;
 use crate::model::parts::linear::Linear;
 use crate::model::parts::short_conv::ShortConv;
 use crate::model::parts::user::UserModule;
@@ -18,9 +20,11 @@ use crate::spec::{self, MixerKind, Node, Part, Role, Scheme};
 #[derive(Clone, Debug)]
 pub(in crate::model) enum Mixer {
     Attention(Attention),
+    LatentAttention(LatentAttention),
     GatedDeltaNet(GatedDeltaNet),
     ShortConv(ShortConv),
     FeedForward(FeedForward),
+    Experts(Experts),
     User(UserModule),
 }
 
@@ -36,6 +40,8 @@ impl Mixer {
             spec::Mixer::GatedFeedForward { .. } | spec::Mixer::FeedForward { .. } => {
                 FeedForward::load(node, mixer, vb).map(Self::FeedForward)
             }
+            spec::Mixer::LatentAttention(form) => LatentAttention::load(node, form, vb).map(Self::LatentAttention),
+            spec::Mixer::Experts(form) => Experts::load(node, form, vb).map(Self::Experts),
             spec::Mixer::User(user) => UserModule::load(node, user, vb).map(Self::User),
         }
     }
@@ -43,8 +49,10 @@ impl Mixer {
     /// What it replaces in its layer.
     fn mixer_kind(&self) -> MixerKind {
         match self {
-            Mixer::Attention(_) | Mixer::GatedDeltaNet(_) | Mixer::ShortConv(_) => MixerKind::Attention,
-            Mixer::FeedForward(_) => MixerKind::FeedForward,
+            Mixer::Attention(_) | Mixer::LatentAttention(_) | Mixer::GatedDeltaNet(_) | Mixer::ShortConv(_) => {
+                MixerKind::Attention
+            }
+            Mixer::FeedForward(_) | Mixer::Experts(_) => MixerKind::FeedForward,
             Mixer::User(module) => module.mixer_kind(),
         }
     }
@@ -75,9 +83,11 @@ impl Mixer {
     ) -> Result<Tensor> {
         match self {
             Mixer::Attention(attention) => attention.forward(x, context, layer, cache),
+            Mixer::LatentAttention(attention) => attention.forward(x, context, layer, cache),
             Mixer::GatedDeltaNet(delta_net) => delta_net.forward(x, context, layer, cache),
             Mixer::ShortConv(short_conv) => short_conv.forward(x, context, layer, cache),
             Mixer::FeedForward(feed_forward) => feed_forward.forward(x, context, layer),
+            Mixer::Experts(experts) => experts.forward(x, context, layer),
             Mixer::User(module) => module.forward(x, context, layer, cache),
         }
     }
@@ -86,9 +96,11 @@ impl Mixer {
     pub(in crate::model) fn round(&mut self, scheme: Scheme) {
         let linears = match self {
             Mixer::Attention(attention) => attention.linears_mut(),
+            Mixer::LatentAttention(attention) => attention.linears_mut(),
             Mixer::GatedDeltaNet(delta_net) => delta_net.linears_mut(),
             Mixer::ShortConv(short_conv) => short_conv.linears_mut(),
             Mixer::FeedForward(feed_forward) => feed_forward.linears_mut(),
+            Mixer::Experts(experts) => experts.linears_mut(),
             Mixer::User(module) => return module.round(scheme),
         };
         linears.into_iter().for_each(|linear| linear.round(scheme));
@@ -97,9 +109,14 @@ impl Mixer {
     pub(in crate::model) fn stream(&mut self) {
         let linears = match self {
             Mixer::Attention(attention) => attention.linears_mut(),
+            Mixer::LatentAttention(attention) => attention.linears_mut(),
             Mixer::GatedDeltaNet(delta_net) => delta_net.linears_mut(),
             Mixer::ShortConv(short_conv) => short_conv.linears_mut(),
             Mixer::FeedForward(feed_forward) => feed_forward.linears_mut(),
+            Mixer::Experts(experts) => {
+                experts.routers_mut().into_iter().for_each(Linear::stream);
+                experts.linears_mut()
+            }
             // Users' parts keep their own layers.
             Mixer::User(_) => Vec::new(),
         };

@@ -3,11 +3,14 @@
 pub(super) mod attention;
 pub(super) mod dropout;
 pub(super) mod embedding;
+pub(super) mod experts;
 pub(super) mod feed_forward;
 pub(super) mod gated_delta_net;
 pub(super) mod head;
+pub(super) mod latent_attention;
 pub(super) mod layer;
 pub(super) mod linear;
+pub(super) mod load_balance;
 pub(super) mod mask;
 pub(super) mod mixer;
 pub(super) mod norm;

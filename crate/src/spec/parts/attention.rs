@@ -5,7 +5,7 @@ use serde_json::json;
 
 use super::declare::{words, words_or_parts};
 use super::field::{Field, FieldKind, Reading};
-use super::{NormKind, gated_delta_net, linear, norm, short_conv, user};
+use super::{NormKind, gated_delta_net, latent_attention, linear, norm, short_conv, user};
 use crate::spec::config::{ConfigError, ModelConfig};
 use crate::spec::initialization::InitRules;
 use crate::spec::{
@@ -21,6 +21,8 @@ pub enum AttentionKind {
     MultiHead,
     /// One head over the whole width: scores x W xᵀ / sqrt(d), and values that are not projected again.
     SingleHead,
+    /// Keys and values of all heads made of one compressed vector for each token.
+    Latent,
     /// Linear attention with a state (`gated_delta_net`).
     GatedDeltaNet,
     /// A gated convolution over the last tokens (`short_conv`).
@@ -33,6 +35,7 @@ pub enum AttentionKind {
 words_or_parts!(AttentionKind in MixerKind::Attention {
     MultiHead = "multi_head",
     SingleHead = "single_head",
+    Latent = "latent",
     GatedDeltaNet = "gated_delta_net",
     ShortConv = "short_conv",
 });
@@ -42,6 +45,7 @@ impl AttentionKind {
     pub fn slopes_name(self) -> &'static str {
         match self {
             AttentionKind::MultiHead
+            | AttentionKind::Latent
             | AttentionKind::GatedDeltaNet
             | AttentionKind::ShortConv
             | AttentionKind::User(_) => "alibi_slopes",
@@ -198,7 +202,11 @@ fn has_window(config: &ModelConfig) -> bool {
 
 pub(super) fn read_heads(reading: &Reading<'_>, config: &mut ModelConfig) -> Result<(), ConfigError> {
     config.num_attention_heads = match config.attention {
-        AttentionKind::MultiHead | AttentionKind::GatedDeltaNet | AttentionKind::ShortConv | AttentionKind::User(_) => {
+        AttentionKind::MultiHead
+        | AttentionKind::Latent
+        | AttentionKind::GatedDeltaNet
+        | AttentionKind::ShortConv
+        | AttentionKind::User(_) => {
             reading.fields.required("num_attention_heads")?
         }
         AttentionKind::SingleHead => 1,
@@ -215,6 +223,7 @@ pub(super) fn read_head_dim(reading: &Reading<'_>, config: &mut ModelConfig) -> 
     let (hidden, heads) = (config.hidden_size, config.num_attention_heads);
     config.head_dim = match reading.fields.size("head_dim")? {
         Some(head_dim) => head_dim,
+        None if config.attention == AttentionKind::Latent => config.qk_rope_head_dim,
         None if heads > 0 && hidden.is_multiple_of(heads) => hidden / heads,
         None => {
             let expected = format!("a divisor of hidden_size ({hidden}), or set head_dim");
@@ -247,7 +256,11 @@ pub(in crate::spec) fn validate(config: &ModelConfig, fault: super::Fault<'_>) -
         return Err(fault("qk_norm_scope", "width".to_owned(), "head or each_head where qk_norm_after_rope is true"));
     }
     match config.attention {
-        AttentionKind::MultiHead | AttentionKind::GatedDeltaNet | AttentionKind::ShortConv => Ok(()),
+        // What the others need is checked in their own files.
+        AttentionKind::MultiHead
+        | AttentionKind::Latent
+        | AttentionKind::GatedDeltaNet
+        | AttentionKind::ShortConv => Ok(()),
         AttentionKind::SingleHead if (config.num_attention_heads, config.head_dim) != (1, config.hidden_size) => {
             let found = format!("{} of width {}", config.num_attention_heads, config.head_dim);
             Err(fault("num_attention_heads", found, "1 of the model's width (attention_type single_head)"))
@@ -269,6 +282,9 @@ pub(super) fn node(config: &ModelConfig, rules: &InitRules) -> Node {
     if let AttentionKind::User(part) = config.attention {
         return user::node("attention", part, config, rules);
     }
+    if config.attention == AttentionKind::Latent {
+        return latent_attention::node(config, rules);
+    }
     if config.attention == AttentionKind::GatedDeltaNet {
         return gated_delta_net::node(config, rules);
     }
@@ -280,31 +296,29 @@ pub(super) fn node(config: &ModelConfig, rules: &InitRules) -> Node {
     let queries = config.num_attention_heads * config.head_dim;
     let keys = config.num_key_value_heads * config.head_dim;
     let (mixer, mut children) = match config.attention {
-        AttentionKind::MultiHead | AttentionKind::GatedDeltaNet | AttentionKind::ShortConv | AttentionKind::User(_) => {
-            (
-                Mixer::Attention {
-                    heads: config.num_attention_heads,
-                    kv_heads: config.num_key_value_heads,
-                    head_dim: config.head_dim,
-                    position,
-                    window,
-                    scores: scores(config),
-                    dropout,
-                },
-                vec![
-                    linear("query_linear", Role::Query, (hidden, queries), bias, rules),
-                    linear("key_linear", Role::Key, (hidden, keys), bias, rules),
-                    linear("value_linear", Role::Value, (hidden, keys), bias, rules),
-                    linear(
-                        "output_linear",
-                        Role::Output,
-                        (queries, hidden),
-                        config.attention_output_bias.unwrap_or(bias),
-                        rules,
-                    ),
-                ],
-            )
-        }
+        AttentionKind::MultiHead | AttentionKind::Latent | AttentionKind::GatedDeltaNet | AttentionKind::ShortConv | AttentionKind::User(_) => (
+            Mixer::Attention {
+                heads: config.num_attention_heads,
+                kv_heads: config.num_key_value_heads,
+                head_dim: config.head_dim,
+                position,
+                window,
+                scores: scores(config),
+                dropout,
+            },
+            vec![
+                linear("query_linear", Role::Query, (hidden, queries), bias, rules),
+                linear("key_linear", Role::Key, (hidden, keys), bias, rules),
+                linear("value_linear", Role::Value, (hidden, keys), bias, rules),
+                linear(
+                    "output_linear",
+                    Role::Output,
+                    (queries, hidden),
+                    config.attention_output_bias.unwrap_or(bias),
+                    rules,
+                ),
+            ],
+        ),
         AttentionKind::SingleHead => (
             Mixer::SingleHeadAttention { dim: hidden, position, window, dropout },
             vec![
@@ -380,10 +394,12 @@ pub(in crate::spec) fn cost(node: &Node, mixer: &Mixer, scope: CostScope, cost: 
             // x W, values, and the result.
             cost.activations += 3 * *dim as u64;
         }
-        Mixer::GatedDeltaNet(_)
+        Mixer::LatentAttention(_)
+        | Mixer::GatedDeltaNet(_)
         | Mixer::ShortConv { .. }
         | Mixer::GatedFeedForward { .. }
         | Mixer::FeedForward { .. }
+        | Mixer::Experts(_)
         | Mixer::User(_) => {}
     }
 }

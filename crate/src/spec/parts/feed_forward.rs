@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::declare::{words, words_or_parts};
-use super::{linear, user};
+use super::{experts, linear, user};
 use crate::spec::config::ModelConfig;
 use crate::spec::initialization::InitRules;
 use crate::spec::{Cost, CostScope, Init, Leaf, Mixer, MixerKind, Node, Part, Role, UserPart};
@@ -36,14 +36,26 @@ pub enum Activation {
 pub enum FeedForwardKind {
     /// Linear layers around an elementwise function, gated or not.
     Mlp,
+    /// Several of these, of which each token uses a few.
+    Experts,
     /// A part that a user wrote.
     #[serde(untagged)]
     User(UserPart),
 }
 
-words_or_parts!(FeedForwardKind in MixerKind::FeedForward { Mlp = "mlp" });
+words_or_parts!(FeedForwardKind in MixerKind::FeedForward { Mlp = "mlp", Experts = "experts" });
 
 words!(Activation { Silu = "silu", Relu = "relu", Gelu = "gelu", GeluTanh = "gelu_pytorch_tanh", Relu2 = "relu2", Xielu = "xielu" });
+
+/// GPT-OSS's function of gate and up: g · sigmoid(α g) · (u + 1), of a gate g of at most `limit` and an up u within
+/// ± `limit`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct ClampedSwiglu {
+    /// α.
+    pub alpha: f64,
+    /// The bound.
+    pub limit: f64,
+}
 
 /// Declares the fields.
 macro_rules! feed_forward_fields {
@@ -58,7 +70,10 @@ macro_rules! feed_forward_fields {
             /// Whether the feed-forward part is gated: down(f(gate x) · up x), else linear2(f(linear1 x)).
             gated as "gated_mlp": bool = true, { .by_layer().needs("feedforward: true", |config| config.feedforward) };
             /// Width inside the feed-forward part.
-            intermediate_size: usize = 0, { .required().by_layer().always_written().exported(|config| config.feedforward) };
+            intermediate_size: usize = 0, {
+                .required().by_layer().always_written()
+                .exported(|config| config.feedforward && config.feed_forward_kind != FeedForwardKind::Experts)
+            };
             /// The function inside the feed-forward part.
             activation as "hidden_act": Activation = Activation::Silu, {
                 .by_layer().always_written().needs("feedforward: true", |config| config.feedforward)
@@ -67,16 +82,46 @@ macro_rules! feed_forward_fields {
             mlp_bias: bool = false, {
                 .by_layer().always_written().needs("feedforward: true", |config| config.feedforward)
             };
+            /// Bound of gate and up in g · sigmoid(α g) · (u + 1), which takes the place of silu(g) · u; null without one.
+            swiglu_limit: Option<f64> = None, {
+                .by_layer().positive().needs("gated_mlp: true and hidden_act: silu", feed_forward::clamps)
+                .exported(|config| feed_forward::clamps(config) && config.swiglu_limit.is_some())
+            };
+            /// α of the clamped function.
+            swiglu_alpha: f64 = 1.702, {
+                .by_layer().positive()
+                .needs("swiglu_limit: 7.0 or another number", |config| feed_forward::clamps(config) && config.swiglu_limit.is_some())
+                .exported(|config| feed_forward::clamps(config) && config.swiglu_limit.is_some())
+            };
         }
     } };
 }
 pub(super) use feed_forward_fields;
 
+pub(super) fn clamps(config: &ModelConfig) -> bool {
+    config.feedforward && config.gated && config.activation == Activation::Silu
+}
+
 pub(super) fn node(config: &ModelConfig, rules: &InitRules) -> Node {
-    if let FeedForwardKind::User(part) = config.feed_forward_kind {
-        return user::node("feedforward", part, config, rules);
+    match config.feed_forward_kind {
+        FeedForwardKind::Mlp => {
+            let roles = [Role::Gate, Role::Up, Role::Down];
+            mlp("feedforward", config, config.intermediate_size, roles, rules)
+        }
+        FeedForwardKind::Experts => experts::node(config, rules),
+        FeedForwardKind::User(part) => user::node("feedforward", part, config, rules),
     }
-    let (hidden, inner, bias) = (config.hidden_size, config.intermediate_size, config.mlp_bias);
+}
+
+/// Linear layers around an elementwise function, `inner` wide inside, with the roles of gate, up and down.
+pub(super) fn mlp(
+    name: &str,
+    config: &ModelConfig,
+    inner: usize,
+    [gate, up, down]: [Role; 3],
+    rules: &InitRules,
+) -> Node {
+    let (hidden, bias) = (config.hidden_size, config.mlp_bias);
     let (activation, dropout) = (config.activation, config.dropout.activation);
     let (into, out) = ((hidden, inner), (inner, hidden));
     // Both α begin at 0.8.
@@ -90,25 +135,27 @@ pub(super) fn node(config: &ModelConfig, rules: &InitRules) -> Node {
     };
     if config.gated {
         let mut children = vec![
-            linear("gate_proj", Role::Gate, into, bias, rules),
-            linear("up_proj", Role::Up, into, bias, rules),
-            linear("down_proj", Role::Down, out, bias, rules),
+            linear("gate_proj", gate, into, bias, rules),
+            linear("up_proj", up, into, bias, rules),
+            linear("down_proj", down, out, bias, rules),
         ];
         children.extend(shape);
-        Node::new("feedforward", Part::Mixer(Mixer::GatedFeedForward { activation, dropout }), children)
+        let limit = config.swiglu_limit.filter(|_| clamps(config));
+        let clamped = limit.map(|limit| ClampedSwiglu { alpha: config.swiglu_alpha, limit });
+        Node::new(name, Part::Mixer(Mixer::GatedFeedForward { activation, clamped, dropout }), children)
     } else {
-        let mut children =
-            vec![linear("linear1", Role::Up, into, bias, rules), linear("linear2", Role::Down, out, bias, rules)];
+        let mut children = vec![linear("linear1", up, into, bias, rules), linear("linear2", down, out, bias, rules)];
         children.extend(shape);
-        Node::new("feedforward", Part::Mixer(Mixer::FeedForward { activation, dropout }), children)
+        Node::new(name, Part::Mixer(Mixer::FeedForward { activation, dropout }), children)
     }
 }
 
 /// Adds what the part leaves for backward: the results of its maps, and of the product of a gated one.
 pub(in crate::spec) fn cost(node: &Node, scope: CostScope, cost: &mut Cost) {
-    let results = if node.child(Role::Gate).is_some() { 3 } else { 2 };
+    // Gate and up, or up alone, before the last.
+    let Some((_, into)) = node.children.split_last() else { return };
     cost.activations += scope.hidden;
-    if let Some(Part::Leaf(Leaf::Linear { outputs, .. })) = node.child(Role::Up).map(|up| &up.part) {
-        cost.activations += results * *outputs as u64;
+    if let Some(Part::Leaf(Leaf::Linear { outputs, .. })) = into.last().map(|up| &up.part) {
+        cost.activations += (into.len() as u64 + 1) * *outputs as u64;
     }
 }

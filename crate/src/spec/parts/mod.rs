@@ -6,11 +6,13 @@ pub(crate) mod attention;
 mod declare;
 mod dropout;
 pub(super) mod embedding;
+pub(super) mod experts;
 pub(super) mod feed_forward;
 mod field;
 mod frequencies;
 pub(crate) mod gated_delta_net;
 pub(super) mod head;
+pub(crate) mod latent_attention;
 pub(super) mod layer;
 mod model;
 pub(crate) mod norm;
@@ -21,7 +23,8 @@ pub(super) mod user;
 
 pub use attention::{AttentionKind, QkNormScope};
 pub use dropout::Dropouts;
-pub use feed_forward::{Activation, FeedForwardKind};
+pub use experts::{GroupScore, RouterForm, RouterScore};
+pub use feed_forward::{Activation, ClampedSwiglu, FeedForwardKind};
 pub use field::{Field, FieldKind};
 pub(super) use field::{Reading, dropped};
 pub use frequencies::Frequencies;
@@ -38,10 +41,12 @@ use attention::attention_fields;
 use declare::model_config;
 use dropout::dropout_fields;
 use embedding::embedding_fields;
+use experts::experts_fields;
 use feed_forward::feed_forward_fields;
 use field::Range;
 use gated_delta_net::gated_delta_net_fields;
 use head::head_fields;
+use latent_attention::latent_attention_fields;
 use layer::layer_fields;
 use model::model_fields;
 use norm::norm_fields;
@@ -72,7 +77,7 @@ impl PartFields {
     }
 }
 
-embedding_fields! { feed_forward_fields layer_fields attention_fields gated_delta_net_fields short_conv_fields position_fields norm_fields dropout_fields head_fields model_fields model_config }
+embedding_fields! { feed_forward_fields experts_fields layer_fields latent_attention_fields attention_fields gated_delta_net_fields short_conv_fields position_fields norm_fields dropout_fields head_fields model_fields model_config }
 
 /// Returns every field of every part.
 pub fn fields() -> impl Iterator<Item = &'static Field> {
@@ -107,11 +112,13 @@ pub(super) fn validate(config: &ModelConfig, fault: Fault<'_>) -> Result<(), Con
         }
     }
     attention::validate(config, fault)?;
+    latent_attention::validate(config, fault)?;
     gated_delta_net::validate(config, fault)?;
     position::validate(config, fault)?;
     norm::validate(config, fault)?;
     embedding::validate(config, fault)?;
     layer::validate(config, fault)?;
+    experts::validate(config, fault)?;
     user_part::validate(config, fault)?;
     for field in fields() {
         let Some(number) = field.value(config).and_then(|value| value.as_f64()) else { continue };
