@@ -3,7 +3,7 @@
 use chandlery::convert;
 use chandlery::model_folder::ModelFolder;
 use chandlery::naming::{Families, Family};
-use chandlery::spec::{Architecture, ModelConfig, PositionEmbedding};
+use chandlery::spec::{Architecture, AttentionKind, ModelConfig, PositionEmbedding};
 use chandlery::validation::Verdict;
 use chandlery_tests::{copy_of, edit_config, fixture, json};
 use serde_json::{Value, json};
@@ -224,12 +224,16 @@ fn every_built_in_family_writes_what_it_reads() {
     let families = Families::built_in().unwrap();
     let mut tried = 0;
     for family in families.iter() {
-        let usual = json!({
+        let mut usual = json!({
             // Some classes have feed-forward parts of four times the width.
             "vocab_size": 64, "hidden_size": 32, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 4,
             "num_key_value_heads": 4, "head_dim": 8, "max_position_embeddings": 64,
             "model_type": format!("chandlery-{}", family.architecture().name()),
         });
+        if ModelConfig::usual(family.architecture()).attention == AttentionKind::Latent {
+            // The width of the rotated part, which the width of a head is.
+            usual["qk_rope_head_dim"] = json!(8);
+        }
         let config = ModelConfig::from_json(&usual, family.name()).unwrap();
         // A project names the family, and what it takes for granted follows.
         let mut project = usual.clone();

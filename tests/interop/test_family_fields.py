@@ -47,7 +47,23 @@ SIZES = {
     "bos_token_id": 1,
     "eos_token_id": 2,
     "pad_token_id": 0,
+    "num_experts": 4,
+    "num_local_experts": 4,
+    "n_routed_experts": 4,
+    "num_experts_per_tok": 2,
+    "moe_intermediate_size": 24,
+    "shared_expert_intermediate_size": 40,
+    "n_group": 2,
+    "topk_group": 1,
+    "first_k_dense_replace": 1,
+    "q_lora_rank": 24,
+    "kv_lora_rank": 16,
+    "qk_nope_head_dim": 16,
+    "qk_rope_head_dim": 8,
+    "v_head_dim": 8,
 }
+# Latent attention gives every head a key of its own.
+LATENT = {"deepseek_v2", "deepseek_v3"}
 
 
 def entries(name):
@@ -151,8 +167,19 @@ def settings(name, seed):
         "cwm": {"sliding_window": 7, "layer_types": kinds, "mlp_bias": draw.random() < 0.5},
         "ernie4_5": {"use_bias": draw.random() < 0.5},
         "starcoder2": {"use_bias": draw.random() < 0.5, "sliding_window": draw.choice([9, None])},
+        "mixtral": {"sliding_window": draw.choice([9, None]), "num_local_experts": draw.choice([3, 6])},
+        "qwen3_moe": {"mlp_only_layers": [draw.randrange(3)], "norm_topk_prob": draw.random() < 0.5, "num_experts": 6},
+        "olmoe": {"clip_qkv": draw.choice([0.5, None]), "norm_topk_prob": draw.random() < 0.5},
+        "qwen2_moe": {"decoder_sparse_step": 2, "qkv_bias": draw.random() < 0.5},
+        "glm4_moe": {"use_qk_norm": draw.random() < 0.5, "n_shared_experts": 2, "n_routed_experts": 6},
+        "deepseek_v2": {"q_lora_rank": draw.choice([None, 20]), "topk_method": draw.choice(["greedy", "group_limited_greedy"])},
+        "deepseek_v3": {"q_lora_rank": draw.choice([None, 20]), "attention_bias": draw.random() < 0.5},
     }
-    return sizes | more.get(name, {}) if seed else {}
+    latent = {"num_key_value_heads": SIZES["num_attention_heads"]} if name in LATENT else {}
+    if not seed:
+        return latent
+    latent = {"num_key_value_heads": heads} if name in LATENT else {}
+    return sizes | more.get(name, {}) | latent
 
 
 def tiny(name, folder, seed=0):
@@ -168,6 +195,9 @@ def tiny(name, folder, seed=0):
         for parameter in made.parameters():
             drawn = torch.randn_like(parameter)
             parameter.copy_(1 + 0.2 * drawn if parameter.dim() == 1 else 1.5 * drawn * parameter.shape[-1] ** -0.5)
+        for buffer_name, buffer in made.named_buffers():
+            if buffer_name.endswith("e_score_correction_bias"):
+                buffer.copy_(0.2 * torch.randn_like(buffer))
     made.save_pretrained(folder)
     return made
 

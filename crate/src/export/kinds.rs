@@ -121,7 +121,7 @@ impl Attention {
         match config.attention {
             AttentionKind::GatedDeltaNet => return Self::delta_net(),
             AttentionKind::ShortConv => return Self::short_conv(config.conv_bias),
-            AttentionKind::MultiHead | AttentionKind::SingleHead | AttentionKind::User(_) => {}
+            AttentionKind::MultiHead | AttentionKind::SingleHead | AttentionKind::Latent | AttentionKind::User(_) => {}
         }
         let alibi = match &config.position {
             PositionEmbedding::Alibi(alibi) => Some(Alibi {

@@ -35,7 +35,9 @@ pub(crate) fn dropped(source: &Checkpoint, name: &ParamPath, config: &ModelConfi
             ),
         },
         [] | [1] if values.iter().all(|value| *value <= -1e3) => Dropped::Named("the value of masked scores"),
-        [.., rows, columns] if rows == columns && *rows > 1 && values.len() == rows * columns => {
+        [.., rows, columns]
+            if rows == columns && *rows > 1 && values.len() == rows * columns && name.last() != "weight" =>
+        {
             verdict(is_causal(&values, *rows), "the causal mask, which the model computes", "a mask that is not causal")
         }
         [.., places]

@@ -101,7 +101,13 @@ const SHAPES_AND_TRAINING: &[&str] = &[
     "layer_dropout",
     "max_position_embeddings",
     "mlp_bias",
+    "moe_intermediate_size",
+    "q_lora_rank",
+    "qk_norm",
     "residual_dropout",
+    "router_bias",
+    "router_correction",
+    "shared_expert_intermediate_size",
 ];
 
 /// The fields that a family names.

@@ -1,6 +1,8 @@
 //! Where the reference forward finds things: the tensors of each role by Hugging Face's names, and the fields of
 //! config.json. A family's YAML says it under `reference:`, independently of the renaming rules.
 
+mod experts;
+mod latent;
 mod linear_attention;
 mod positions;
 mod short_conv;
@@ -14,6 +16,8 @@ use serde_json::{Map as Fields, Value};
 
 use super::expression::{evaluate, fields_of};
 use super::spanned::Spanned;
+pub(crate) use experts::{ExpertsOutline, GroupsOutline, ScoreOutline};
+use latent::LatentOutline;
 pub(crate) use linear_attention::{LinearAttentionOutline, LinearPart, ProjectionOutline};
 pub(crate) use positions::{PositionOutline, RotaryOutline, RotatedOutline, WindowOutline};
 pub(crate) use short_conv::ShortConvOutline;
@@ -94,6 +98,12 @@ pub(crate) struct Outline {
     /// Fields that may have these values only: for others the reference forward says nothing.
     #[serde(default)]
     pub(crate) must: BTreeMap<String, Vec<Value>>,
+    /// Latent attention, instead of query, key and value maps.
+    #[serde(default)]
+    pub(crate) latent: Option<LatentOutline>,
+    /// Mixtures of experts, in the layers that have some.
+    #[serde(default)]
+    pub(crate) experts: Option<ExpertsOutline>,
     /// The tensors, without `.weight` and `.bias`; `{layer}` stands for a layer's number.
     pub(crate) tensors: Tensors,
 }
@@ -228,7 +238,8 @@ impl Outline {
     pub(crate) fn reads(&self) -> impl Iterator<Item = String> {
         let rotary = if self.is_rotary() { ROTARY } else { &[] };
         let fixed = rotary.iter().copied().chain(["tie_word_embeddings"]).map(str::to_owned);
-        let named = self.terms().into_iter().flat_map(|(_, term)| fields_in(term));
+        let of_layers = self.experts.iter().filter_map(|experts| experts.layers.as_deref());
+        let named = self.terms().into_iter().map(|(_, term)| term).chain(of_layers).flat_map(fields_in);
         let named: Vec<String> = named.chain(self.must.keys().cloned()).chain(fixed).collect();
         named.into_iter()
     }
@@ -290,7 +301,9 @@ impl Outline {
         let optional = optional.into_iter().map(|(key, text)| (key, text.as_ref()));
         let optional = optional.chain(windows).chain(rotated).filter_map(|(key, text)| Some((key, text?.as_str())));
         let sizes = sizes.into_iter().chain(activation).map(|(key, text)| (key, text.as_str()));
-        sizes.chain(optional).chain(terms).chain(linear).chain(short_conv).collect()
+        let experts = self.experts.iter().flat_map(ExpertsOutline::terms);
+        let latent = self.latent.iter().flat_map(LatentOutline::terms);
+        sizes.chain(optional).chain(terms).chain(linear).chain(short_conv).chain(experts).chain(latent).collect()
     }
 
     /// Returns the value of a field, a path or an expression over `fields`; an error says why an expression has none.

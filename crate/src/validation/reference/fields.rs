@@ -40,6 +40,13 @@ impl ReferenceModel<'_> {
         self.field(term).and_then(|value| value.as_bool())
     }
 
+    /// Returns the truth of an expression that sees the number of a layer.
+    pub(super) fn flag_of_layer(&self, term: &str, layer: usize) -> Option<bool> {
+        let mut fields = self.fields.clone();
+        fields.insert("layer".to_owned(), Value::from(layer));
+        Outline::evaluate(term, &fields).ok()?.and_then(|value| value.as_bool())
+    }
+
     pub(super) fn number_of(&self, term: Option<&Term>) -> Option<f64> {
         term.and_then(|term| self.number(&term.0))
     }
@@ -135,12 +142,15 @@ impl ReferenceModel<'_> {
     fn first_missing(&self) -> Option<String> {
         let tensors = &self.outline.tensors;
         let gate = tensors.gate.iter().map(|gate| &gate.tensor);
-        let maps = [&tensors.up, &tensors.down];
+        let dense = self.outline.experts.is_none();
+        let maps = [&tensors.up, &tensors.down].into_iter().filter(|_| dense);
+        let gate = gate.filter(|_| dense);
         // The first layer with attention need not be the first one.
         let layers = 0..self.size(&self.outline.layers).unwrap_or(0);
         let attending = layers
             .clone()
             .find(|layer| LinearAttention::of(self, *layer).is_none() && ShortConv::of(self, *layer).is_none());
+        let attending = attending.filter(|_| self.outline.latent.is_none());
         let of_attention = [&tensors.query, &tensors.key, &tensors.value, &tensors.output];
         let of_attention = attending.into_iter().flat_map(|layer| {
             of_attention.map(|map| format!("{}.weight", map.tensor.replace("{layer}", &layer.to_string())))

@@ -2,6 +2,8 @@
 
 use super::arithmetic::{Activations, Affine, Real, activate, add, normalize};
 use super::attention::{Scores, attend, slopes};
+use super::experts::Experts;
+use super::latent::Latent;
 use super::linear_attention::LinearAttention;
 use super::rotary::Rotation;
 use super::short_conv::ShortConv;
@@ -19,6 +21,10 @@ pub(super) struct Layer<'m> {
     sizes: Sizes,
     /// The width inside the feed-forward part.
     inner: usize,
+    /// What takes the place of attention.
+    latent: Option<Latent<'m>>,
+    /// What takes the place of the feed-forward part.
+    experts: Option<Experts<'m>>,
     scores: Scores,
     rotation: Option<Rotation>,
     /// What the query at each position is multiplied by.
@@ -52,14 +58,18 @@ impl<'m> Layer<'m> {
             slopes: (outline.positions == PositionOutline::Alibi).then(|| slopes(sizes.heads)),
             sinks: outline.tensors.sinks.as_ref().and_then(|name| loaded.vector(&named(name)).map(<[f32]>::to_vec)),
         };
+        let activation = model.activation().unwrap_or_default();
+        let experts = Experts::load(model, number, activation)?;
         Ok(Self {
             number,
             sizes,
-            inner: model.inner(number)?,
+            inner: if experts.is_some() { 0 } else { model.inner(number)? },
+            latent: Latent::load(model, number, tokens)?,
+            experts,
             scores,
             rotation: model.rotation(number, sizes.head, tokens),
             growth: model.query_growth(number).map(|growth| (0..tokens).map(growth).collect()),
-            activation: model.activation().unwrap_or_default(),
+            activation,
             alphas: (alpha(&outline.tensors.alpha_p), alpha(&outline.tensors.alpha_n)),
             residual: model.number_of(outline.factors.residual.as_ref()).unwrap_or(1.0),
             clip: model.number_of(outline.clip.as_ref()),
@@ -100,20 +110,26 @@ impl<'m> Layer<'m> {
     }
 
     fn attention<F: Real + Widened>(&self, input: &Activations<F>) -> Result<Activations<F>, CheckpointError> {
+        if let Some(latent) = &self.latent {
+            return latent.forward(input);
+        }
         let tensors = &self.model.outline.tensors;
         let mut q = self.shared(input, &tensors.query, Map::Query)?;
         let mut k = self.shared(input, &tensors.key, Map::Key)?;
         let mut v = self.shared(input, &tensors.value, Map::Value)?;
-        if let Some(clip) = self.clip {
-            let clamp = |value: &mut F| *value = F::nearest((*value).into().clamp(-clip, clip));
-            [&mut q, &mut k, &mut v].into_iter().for_each(|x| x.data.iter_mut().for_each(clamp));
-        }
+        let clamped = |x: &mut Activations<F>| {
+            if let Some(clip) = self.clip {
+                x.data.iter_mut().for_each(|value| *value = F::nearest((*value).into().clamp(-clip, clip)));
+            }
+        };
+        clamped(&mut v);
         let late = self.model.outline.qk_norm.after_rotation;
         let heads = [self.sizes.heads, self.sizes.groups];
         for ((x, norm), heads) in [(&mut q, &tensors.query_norm), (&mut k, &tensors.key_norm)].into_iter().zip(heads) {
             if !late {
                 self.norm_heads(x, norm.as_deref(), heads)?;
             }
+            clamped(x);
             if let Some(rotation) = &self.rotation {
                 rotation.apply(x, self.sizes.head);
             }
@@ -138,6 +154,9 @@ impl<'m> Layer<'m> {
     }
 
     fn feed_forward<F: Real + Widened>(&self, input: &Activations<F>) -> Result<Activations<F>, CheckpointError> {
+        if let Some(experts) = &self.experts {
+            return experts.forward(input);
+        }
         let tensors = &self.model.outline.tensors;
         let mut inside = self.shared(input, &tensors.up, Map::Up)?;
         let active = |value: F| activate(value, self.activation, self.alphas);

@@ -7,7 +7,9 @@
 
 mod arithmetic;
 mod attention;
+mod experts;
 mod fields;
+mod latent;
 mod layer;
 mod linear_attention;
 mod rotary;

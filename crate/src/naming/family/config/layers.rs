@@ -163,11 +163,16 @@ impl ConfigMap {
     }
 
     /// Finds by trial the value at Hugging Face that `to_native` turns into `wanted`: a number up to the number of
-    /// layers, or a truth value.
+    /// layers, a truth value, or a list of the numbers of layers that are alike.
     pub(super) fn tried(&self, field: &RawField, hf: &Map<String, Value>, wanted: &[Value]) -> Option<Value> {
         let numbers = (0..=wanted.len()).map(|number| json!(number));
         let stated = hf.get(&field.hf.text).cloned();
-        let mut candidates = stated.into_iter().chain(numbers).chain([json!(true), json!(false), Value::Null]);
+        let alike = wanted.iter().map(|value| {
+            let places = wanted.iter().enumerate().filter(|(_, other)| same(other, value)).map(|(layer, _)| layer);
+            json!(places.collect::<Vec<usize>>())
+        });
+        let candidates = stated.into_iter().chain(numbers).chain([json!(true), json!(false), Value::Null]);
+        let mut candidates = candidates.chain(alike);
         candidates.find(|candidate| {
             let mut hf = hf.clone();
             hf.insert(field.hf.text.clone(), candidate.clone());

@@ -16,8 +16,12 @@ pub(crate) struct Tensors {
     /// The norm before attention; without it, attention reads the residual stream itself.
     #[serde(default)]
     pub(crate) attention_norm: Names,
+    /// Models with latent attention have none of these.
+    #[serde(default)]
     pub(crate) query: Projection,
+    #[serde(default)]
     pub(crate) key: Projection,
+    #[serde(default)]
     pub(crate) value: Projection,
     /// The input of the sigmoid that multiplies what attention gives.
     #[serde(default)]
@@ -30,6 +34,7 @@ pub(crate) struct Tensors {
     /// One more logit for each head, which takes a part of the weights and has no value.
     #[serde(default)]
     pub(crate) sinks: Option<String>,
+    #[serde(default)]
     pub(crate) output: Projection,
     /// The norm of what attention adds.
     #[serde(default)]
@@ -40,7 +45,10 @@ pub(crate) struct Tensors {
     pub(crate) feedforward_norm: Names,
     #[serde(default)]
     pub(crate) gate: Option<Projection>,
+    /// Layers with experts may be all that there are.
+    #[serde(default)]
     pub(crate) up: Projection,
+    #[serde(default)]
     pub(crate) down: Projection,
     /// The norm of what the feed-forward part adds.
     #[serde(default)]
