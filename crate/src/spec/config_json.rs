@@ -4,7 +4,7 @@ use serde_json::{Map, Value, json};
 
 use super::config::{ConfigError, ModelConfig};
 use super::fields::Fields;
-use super::parts::{self, PARTS, PartFields, Reading};
+use super::parts::{self, Field, PARTS, PartFields, Reading};
 use super::{Architecture, family_names, user_part};
 
 /// The parameter names that a model folder uses.
@@ -158,12 +158,18 @@ impl ModelConfig {
         fields
     }
 
-    /// Returns the choices of parts that are not what the family takes for granted, or all of them.
+    /// Returns the choices of parts that are not what the family takes for granted or that exported sources read, or all
+    /// of them.
     fn part_fields(&self, all: bool) -> Map<String, Value> {
         let usual = Self::usual(self.architecture);
         let outermost_first = PARTS.iter().rev().flat_map(PartFields::fields);
         let own = outermost_first.filter(|field| !field.is_always_written());
-        let differing = own.filter(|field| all || field.value(self) != field.value(&usual));
+        let runs: Vec<&Self> = match self.layers.as_slice() {
+            [] => vec![self],
+            runs => runs.iter().map(|run| &*run.config).collect(),
+        };
+        let exported = |field: &Field| field.condition().is_some() && runs.iter().any(|own| field.is_exported(own));
+        let differing = own.filter(|field| all || field.value(self) != field.value(&usual) || exported(field));
         let mut fields: Map<String, Value> =
             differing.filter_map(|field| Some((field.name.to_owned(), field.value(self)?))).collect();
         fields.extend(self.part_fields.clone());
