@@ -340,7 +340,7 @@ mod tests {
         let balance = crate::model::parts::load_balance::LoadBalance::default();
         let y = balance.watch(&variable, 0, &counts[0], coefficient).unwrap();
         balance.watch(&variable.detach(), 1, &counts[1], coefficient).unwrap();
-        let store = y.affine(0.0, 0.0).unwrap().sum_all().unwrap().backward().unwrap();
+        let store = y.sum_all().unwrap().backward().unwrap();
         let found = store.get(&variable).unwrap().flatten_all().unwrap().to_vec1::<f64>().unwrap();
         for place in 0..12 {
             let moved = |by: f64| {
@@ -348,7 +348,8 @@ mod tests {
                 logits[place] += by;
                 loss(&logits)
             };
-            let expected = (moved(1e-6) - moved(-1e-6)) / 2e-6;
+            // That of the sum is 1.
+            let expected = 1.0 + (moved(1e-6) - moved(-1e-6)) / 2e-6;
             assert!((found[place] - expected).abs() < 1e-8, "{place}: {} {expected}", found[place]);
         }
     }

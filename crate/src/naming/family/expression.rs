@@ -1,5 +1,6 @@
 //! Small expressions over the fields of a configuration: `4 * n_embd`, `activation_function == "gelu_new"`.
 
+use std::collections::BTreeSet;
 use std::sync::LazyLock;
 
 use minijinja::value::{Serde, ValueKind};
@@ -64,10 +65,13 @@ pub(super) fn evaluate(expression: &str, fields: &Map<String, Value>) -> Result<
     })
 }
 
-/// Returns the fields that an expression names; none if it cannot be read.
+/// Returns the fields that an expression names, sorted; none if it cannot be read.
 pub(super) fn fields_of(expression: &str) -> Vec<String> {
     let compiled = if expression.len() > LONGEST { None } else { environment().compile_expression(expression).ok() };
-    compiled.map(|compiled| compiled.undeclared_variables(false).into_iter().collect()).unwrap_or_default()
+    // The set has no order of its own.
+    let fields: BTreeSet<String> =
+        compiled.map(|compiled| compiled.undeclared_variables(false).into_iter().collect()).unwrap_or_default();
+    fields.into_iter().collect()
 }
 
 /// Evaluates an expression to a count.

@@ -293,16 +293,22 @@ impl<T: Wide, R: Rule> Call<'_, T, R> {
             add(of_q, product((lines, width, count), Window::new(&of_scores, 0, (count, 1)), k)?);
         }
         // The value of a sink's key is zero, so its dS is −P · D.
-        let of_sink = self.sinks.map_or(0.0, |sinks| {
+        let mut of_sink = 0.0;
+        if let Some(sinks) = self.sinks {
             let lines = normalizers.chunks(2).zip(&along);
-            lines.map(|(normal, &d)| -((sinks[tile.head] - normal[0]).exp() * normal[1] * d).to_f64()).sum()
-        });
+            for ((normal, &d), of_slope) in lines.zip(&mut of_slopes) {
+                let of_score = -((sinks[tile.head] - normal[0]).exp() * normal[1] * d).to_f64();
+                of_sink += of_score;
+                of_slope.excess += of_score;
+            }
+        }
         Ok((of_slopes.iter().map(SlopeGradient::value).sum(), of_sink))
     }
 }
 
 /// One query's part of its slope's gradient, Σ dS·(k − q). It is the difference of large numbers, in which the rounding error
-/// of D is weighted by the distance of the keys; but Σ dS is 0, so its computed value gives the error of D.
+/// of D is weighted by the distance of the keys; but Σ dS, with that of a sink, is 0, so its computed value gives the error
+/// of D.
 #[derive(Clone, Copy, Default)]
 struct SlopeGradient {
     found: f64,
