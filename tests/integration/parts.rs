@@ -507,7 +507,7 @@ fn recipes_draw_what_the_tables_say() {
 #[test]
 fn choices_that_cannot_be_built_are_refused_by_field() {
     for (fields, expected) in [
-        (json!({ "norm_placement": "sandwich" }), "norm_placement `sandwich` is not supported"),
+        (json!({ "norm_placement": "nowhere" }), "norm_placement `nowhere` is not supported"),
         (json!({ "position_embedding": "alibi", "alibi_slopes": "steep" }), "alibi_slopes `steep` is not supported"),
         (
             json!({ "layers": [{ "count": 1 }] }),
