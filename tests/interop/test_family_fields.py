@@ -29,6 +29,8 @@ FAMILIES = [name for name, family in DESCRIBED.items() if "config" in family]
 UNDECLARED = {kind: {"head_dim"} for kind in READ - {"mistral"}}
 UNDECLARED["cohere2"] |= {"sliding_window_pattern"}
 UNDECLARED |= {"gemma3_text": {"sliding_window_pattern"}, "bloom": {"n_embed"}, "falcon": {"n_embed"}}
+UNDECLARED["lfm2"] |= {"block_ff_dim", "tie_embedding"}
+UNDECLARED["qwen3_5_text"] = {"full_attention_interval"}
 # Fields of published models that the class does not read, and that stand for what it has no field for.
 UNDECLARED["bloom"] |= {"n_inner", "seq_length"}
 # Defaults that transformers 5 changed: the new ones are those of published models.

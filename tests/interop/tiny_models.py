@@ -98,6 +98,47 @@ def flag(draw):
     return draw.random() < 0.5
 
 
+def experts(draw, sizes):
+    """Numbers of experts by the names of all classes, of which each takes its own."""
+    count = draw.choice([4, 6])
+    return {
+        "num_experts": count,
+        "num_local_experts": count,
+        "n_routed_experts": count,
+        "num_experts_per_tok": 2,
+        "moe_intermediate_size": 32,
+        "shared_expert_intermediate_size": draw.choice([32, 64]),
+        "n_shared_experts": draw.choice([1, 2]),
+        "decoder_sparse_step": draw.choice([1, 2]),
+        "first_k_dense_replace": 1,
+        "n_group": 2,
+        "topk_group": 1,
+        "norm_topk_prob": flag(draw),
+    }
+
+
+def latent(draw, sizes):
+    """Attention whose keys and values are made of one compressed vector."""
+    sizes["num_key_value_heads"] = sizes["num_attention_heads"]
+    sizes["head_dim"] = 8
+    ranks = {"q_lora_rank": draw.choice([None, 32]), "kv_lora_rank": 32}
+    return experts(draw, sizes) | ranks | {"qk_rope_head_dim": 8, "qk_nope_head_dim": 16, "v_head_dim": 8}
+
+
+def mixed(draw, sizes, other):
+    """At least one layer of either kind."""
+    kinds = [draw.choice([other, "full_attention"]) for _ in range(sizes["num_hidden_layers"] - 2)]
+    kinds += [other, "full_attention"]
+    draw.shuffle(kinds)
+    return kinds
+
+
+def delta_net(draw, sizes):
+    heads = {"linear_num_key_heads": 2, "linear_num_value_heads": draw.choice([2, 4]), "linear_key_head_dim": 16}
+    more = {"linear_value_head_dim": 16, "linear_conv_kernel_dim": draw.choice([3, 4])}
+    return heads | more | {"layer_types": mixed(draw, sizes, "linear_attention"), "attention_bias": flag(draw)}
+
+
 # What is special in each type.
 MORE = {
     "llama": lambda d, s: llama_like(d, s) | {"attention_bias": flag(d), "mlp_bias": flag(d)},
@@ -149,9 +190,24 @@ MORE = {
     "mpt": mpt,
     "cwm": lambda d, s: windows(d, s) | {"mlp_bias": flag(d)},
     "ernie4_5": lambda d, s: {"use_bias": flag(d)},
+    "mixtral": lambda d, s: llama_like(d, s) | experts(d, s) | {"sliding_window": d.choice([9, None])},
+    "qwen2_moe": lambda d, s: experts(d, s) | {"qkv_bias": flag(d)},
+    "qwen3_moe": lambda d, s: llama_like(d, s) | experts(d, s) | {"attention_bias": flag(d)},
+    "olmoe": lambda d, s: experts(d, s) | {"clip_qkv": d.choice([None, 1.0])},
+    "gpt_oss": lambda d, s: experts(d, s)
+    | windows(d, s)
+    | {"rope_parameters": {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 16, "rope_theta": 1000.0, "truncate": flag(d)}},
+    "glm4_moe": lambda d, s: experts(d, s) | partial(d, s) | {"use_qk_norm": flag(d), "attention_bias": flag(d)},
+    "deepseek_v2": latent,
+    "deepseek_v3": latent,
+    "minimax_m2": lambda d, s: experts(d, s) | {"rotary_dim": d.choice([4, s["head_dim"]])},
+    "granitemoe": lambda d, s: experts(d, s) | {"embedding_multiplier": 3.0, "attention_multiplier": 0.2, "residual_multiplier": 0.5, "logits_scaling": 2.0},
+    "phimoe": lambda d, s: experts(d, s) | {"attention_bias": flag(d), "lm_head_bias": flag(d)},
+    "qwen3_5_text": delta_net,
+    "lfm2": lambda d, s: {"layer_types": mixed(d, s, "conv"), "conv_L_cache": d.choice([3, 4]), "conv_bias": flag(d), "block_auto_adjust_ff_dim": False},
 }
 # Types whose heads make up the width.
-WHOLE = {"gpt2", "gptj", "opt", "bloom", "mpt", "gpt_neox", "phi", "falcon", "stablelm", "biogpt", "cohere2", "phi3", "helium"}
+WHOLE = {"gpt2", "gptj", "opt", "bloom", "mpt", "gpt_neox", "phi", "falcon", "stablelm", "biogpt", "cohere2", "phi3", "helium", "olmoe", "phimoe", "granitemoe"}
 # Types that compute with as many key heads as heads.
 SINGLE = {"gpt2", "gptj", "opt", "bloom", "mpt", "gpt_neox", "biogpt"}
 
@@ -185,7 +241,7 @@ def settings(kind, seed, block=1, plain=False):
 
 
 # Read where present, although the classes do not declare it.
-READ = {"qwen2", "phi", "phi3", "smollm3", "olmo", "olmo2", "olmo3", "granite", "starcoder2", "cohere", "cohere2", "exaone4", "apertus", "mistral"}
+READ = {"qwen2", "phi", "phi3", "smollm3", "olmo", "olmo2", "olmo3", "granite", "starcoder2", "cohere", "cohere2", "exaone4", "apertus", "mistral", "lfm2"}
 
 
 def config_of(kind, given):
@@ -203,6 +259,9 @@ def model_of(kind, seed, block=1, plain=False):
     torch.manual_seed(random.Random(f"{kind}-{seed}").randrange(1 << 30))
     model = AutoModelForCausalLM.from_config(config, dtype=torch.float32).eval()
     with torch.no_grad():
+        for name, buffer in model.named_buffers():
+            if name.endswith("e_score_correction_bias"):
+                buffer.copy_(0.2 * torch.randn_like(buffer))
         for name, parameter in model.named_parameters():
             drawn = torch.randn_like(parameter)
             if parameter.dim() == 1 or "norm" in name:
