@@ -78,7 +78,9 @@ fn tests_pass_and_fail_as_with_cargo() {
     assert_eq!(of("deeper::here").1, "ok");
     nb.ok("%test halves deeper --skip other");
     assert!(nb.fails("%test --ignored").2.contains("it ran"));
-    assert!(nb.fails("%test nothing").1.contains("does not select a test; the defined tests are tests::halves, "));
+    let (_, value, text) = nb.fails("%test nothing");
+    assert!(value.contains("`%test nothing` does not select a test"), "{value}");
+    assert!(text.contains("name one of the defined tests: tests::halves, "), "{text}");
     assert!(Notebook::new().fails("%test").1.contains("no cell defines a test"));
 }
 

@@ -160,17 +160,13 @@ fn what_gguf_has_no_place_for_is_refused_by_name() {
 fn rotary_positions_that_readers_compute_differently_are_refused() {
     let temp = tempdir().unwrap();
     let yarn = r#"{"rope_type": "yarn", "rope_theta": 10000.0, "factor": 4.0, "original_max_position_embeddings": 32}"#;
-    let partial = r#"{"rope_type": "default", "rope_theta": 10000.0, "partial_rotary_factor": 0.5}"#;
+    let partial = r#"{"rope_theta": 10000.0, "partial_rotary_factor": 0.5}"#;
     for (name, rope, word) in [("yarn", yarn, "yarn"), ("partial", partial, "part")] {
-        let parent = temp.path().join(name);
-        std::fs::create_dir(&parent).unwrap();
-        let copy = copy_of("llama-gqa", &parent);
-        let path = copy.join("config.json");
-        let mut config: serde_json::Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
-        config.as_object_mut().unwrap().remove("rope_scaling");
-        config["rope_parameters"] = serde_json::from_str(rope).unwrap();
-        std::fs::write(&path, config.to_string()).unwrap();
-        let said = plan(&copy, GgufType::F16).unwrap_err();
+        let folder = temp.path().join(name);
+        let config = project("llama").unwrap().config("4M").unwrap().set("num_hidden_layers", 1).unwrap();
+        let config = config.set("rope_parameters", serde_json::from_str::<serde_json::Value>(rope).unwrap()).unwrap();
+        config.construct().device("cpu").unwrap().output_dir(&folder).save_checkpoint(true).build().unwrap();
+        let said = plan(&folder, GgufType::F16).unwrap_err();
         assert!(said.contains("GGUF cannot express") && said.contains(word), "{said}");
     }
 }

@@ -230,9 +230,14 @@ impl ProjectConfig {
         let located = |error| self.located(error, &rendering);
         let mut config = ModelConfig::from_project(&rendering.value, &self.place()).map_err(located)?;
         let tokenizer = self.tokenizer_of(&rendering.value)?;
-        config.bos_token_id = tokenizer.role("bos_token");
-        config.eos_token_id = tokenizer.role("eos_token").into_iter().collect();
-        config.pad_token_id = tokenizer.role("pad_token");
+        let ids = |config: &mut ModelConfig| {
+            config.bos_token_id = tokenizer.role("bos_token");
+            config.eos_token_id = tokenizer.role("eos_token").into_iter().collect();
+            config.pad_token_id = tokenizer.role("pad_token");
+        };
+        ids(&mut config);
+        // The configurations of layers repeat what is the model's.
+        config.layers.iter_mut().for_each(|run| ids(&mut run.config));
         config.validate(&self.place()).map_err(located)?;
         let dropped = config.dropped(&rendering.value, &self.place());
         if !dropped.is_empty() {

@@ -23,8 +23,8 @@ pub(in crate::model) struct GatedDeltaNet {
     beta: Linear,
     decay: Linear,
     output: Linear,
-    /// Of queries, keys and values one after another, `[channels, kernel]`.
-    convolution: Tensor,
+    /// Of queries, keys and values, `[channels, kernel]`.
+    convolutions: [Tensor; 3],
     decay_bias: Tensor,
     decay_log: Tensor,
     norm: Norm,
@@ -59,7 +59,7 @@ impl GatedDeltaNet {
             beta: linear(Role::Beta)?,
             decay: Linear::load(decay, &inside)?,
             output: linear(Role::Output)?,
-            convolution: Tensor::cat(&convolutions, 0)?,
+            convolutions,
             decay_bias: named("decay_bias")?,
             decay_log: named("decay_log")?,
             norm: norm(node, Role::ValueNorm, vb)?,
@@ -93,7 +93,7 @@ impl GatedDeltaNet {
         let projected = [self.query.forward(x)?, self.key.forward(x)?, self.value.forward(x)?];
         let projected = Tensor::cat(&projected, D::Minus1)?;
         let inputs = after_past(&projected, before.and_then(|state| state.first()), kernel)?;
-        let mixed = causal_convolution(&inputs, &self.convolution)?.silu()?;
+        let mixed = causal_convolution(&inputs, &Tensor::cat(&self.convolutions, 0)?)?.silu()?;
         let heads = |from: usize, count: usize, width: usize| {
             mixed.narrow(D::Minus1, from, count * width)?.reshape((batch, seq, count, width))
         };

@@ -11,7 +11,8 @@ use crate::model::parts::recurrent::{Text, after_past, last_inputs, over_texts};
 use crate::ops::causal_convolution;
 use crate::spec::{Node, Role};
 
-/// output(output_gate x · conv(input_gate x · value x)).
+/// output(output_gate x · conv(input_gate x · value x)). Padding is zeros for x, as in Lfm2 of transformers: where the projections
+/// have biases, padding before a text reaches its first tokens.
 #[derive(Clone, Debug)]
 pub(in crate::model) struct ShortConv {
     input_gate: Linear,
