@@ -386,7 +386,7 @@ fn sources_mention_no_part_that_the_model_lacks() {
             &["SimpleNamespace", "dyn Layered", "isinstance(module, nn.LayerNorm)"],
             &["layers", "differential", "experts", "experts_by_layer", "delta_net", "sandwich", "short_conv", "sinks"],
         ),
-        (&["attention_softcap"], &["sandwich"]),
+        (&["self.softcap"], &["sandwich"]),
         (&["sinks"], &["sinks"]),
         (&["conv"], &["delta_net", "short_conv"]),
         (&["router"], &["experts", "experts_by_layer", "experts_clamped"]),
