@@ -235,8 +235,9 @@ def settings(kind, seed, block=1, plain=False):
         "pad_token_id": 0,
     }
     if plain:
-        # The usual value of this type does not fit small heads.
-        return sizes | ({"rotary_dim": head_dim} if kind == "gptj" else {})
+        # Usual values that do not fit small heads, and one that GGUF files do not say.
+        more = {"gptj": {"rotary_dim": head_dim}, "qwen3_moe": {"norm_topk_prob": True}}
+        return sizes | (latent(draw, sizes) if MORE.get(kind) is latent else more.get(kind, {}))
     return sizes | MORE.get(kind, lambda *_: {})(draw, sizes)
 
 
