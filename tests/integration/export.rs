@@ -387,8 +387,8 @@ fn sources_mention_no_part_that_the_model_lacks() {
             &["layers", "differential", "experts", "experts_by_layer", "delta_net", "sandwich", "short_conv", "sinks"],
         ),
         (&["self.softcap"], &["sandwich"]),
-        (&["sinks"], &["sinks"]),
-        (&["conv"], &["delta_net", "short_conv"]),
+        (&["self.sinks"], &["sinks"]),
+        (&["self.conv", "_conv"], &["delta_net", "short_conv"]),
         (&["router"], &["experts", "experts_by_layer", "experts_clamped"]),
         (&["lambda_init"], &["differential"]),
     ];
