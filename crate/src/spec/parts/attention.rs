@@ -206,9 +206,7 @@ pub(super) fn read_heads(reading: &Reading<'_>, config: &mut ModelConfig) -> Res
         | AttentionKind::Latent
         | AttentionKind::GatedDeltaNet
         | AttentionKind::ShortConv
-        | AttentionKind::User(_) => {
-            reading.fields.required("num_attention_heads")?
-        }
+        | AttentionKind::User(_) => reading.fields.required("num_attention_heads")?,
         AttentionKind::SingleHead => 1,
     };
     Ok(())
@@ -257,10 +255,9 @@ pub(in crate::spec) fn validate(config: &ModelConfig, fault: super::Fault<'_>) -
     }
     match config.attention {
         // What the others need is checked in their own files.
-        AttentionKind::MultiHead
-        | AttentionKind::Latent
-        | AttentionKind::GatedDeltaNet
-        | AttentionKind::ShortConv => Ok(()),
+        AttentionKind::MultiHead | AttentionKind::Latent | AttentionKind::GatedDeltaNet | AttentionKind::ShortConv => {
+            Ok(())
+        }
         AttentionKind::SingleHead if (config.num_attention_heads, config.head_dim) != (1, config.hidden_size) => {
             let found = format!("{} of width {}", config.num_attention_heads, config.head_dim);
             Err(fault("num_attention_heads", found, "1 of the model's width (attention_type single_head)"))
@@ -296,7 +293,11 @@ pub(super) fn node(config: &ModelConfig, rules: &InitRules) -> Node {
     let queries = config.num_attention_heads * config.head_dim;
     let keys = config.num_key_value_heads * config.head_dim;
     let (mixer, mut children) = match config.attention {
-        AttentionKind::MultiHead | AttentionKind::Latent | AttentionKind::GatedDeltaNet | AttentionKind::ShortConv | AttentionKind::User(_) => (
+        AttentionKind::MultiHead
+        | AttentionKind::Latent
+        | AttentionKind::GatedDeltaNet
+        | AttentionKind::ShortConv
+        | AttentionKind::User(_) => (
             Mixer::Attention {
                 heads: config.num_attention_heads,
                 kv_heads: config.num_key_value_heads,
