@@ -234,6 +234,10 @@ fn every_built_in_family_writes_what_it_reads() {
             // The width of the rotated part, which the width of a head is.
             usual["qk_rope_head_dim"] = json!(8);
         }
+        if ModelConfig::usual(family.architecture()).shared_expert_gate {
+            // Models whose shared expert has a gate have a shared expert.
+            usual["shared_expert_intermediate_size"] = json!(64);
+        }
         let config = ModelConfig::from_json(&usual, family.name()).unwrap();
         // A project names the family, and what it takes for granted follows.
         let mut project = usual.clone();
