@@ -88,6 +88,11 @@ impl Fields<'_> {
         self.object.get(field).filter(|value| !value.is_null())
     }
 
+    /// Returns the value of a field that may be null, or `None` where the configuration leaves it to the family's default.
+    pub(super) fn said<T>(&self, field: &str, value: Option<T>) -> Option<Option<T>> {
+        self.object.contains_key(field).then_some(value)
+    }
+
     pub(super) fn size(&self, field: &str) -> Result<Option<usize>, ConfigError> {
         let Some(value) = self.get(field) else { return Ok(None) };
         let size = value.as_u64().and_then(|size| usize::try_from(size).ok());

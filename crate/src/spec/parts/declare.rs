@@ -33,12 +33,12 @@ macro_rules! field_values {
 
 field_values! {
     usize, Size, |fields, name| fields.size(name);
-    Option<usize>, OptionalSize, |fields, name| Ok(fields.size(name)?.map(Some));
+    Option<usize>, OptionalSize, |fields, name| Ok(fields.said(name, fields.size(name)?));
     f64, Number, |fields, name| fields.number(name);
-    Option<f64>, OptionalNumber, |fields, name| Ok(fields.number(name)?.map(Some));
+    Option<f64>, OptionalNumber, |fields, name| Ok(fields.said(name, fields.number(name)?));
     bool, Flag, |fields, name| fields.truth(name);
-    Option<bool>, OptionalFlag, |fields, name| Ok(fields.truth(name)?.map(Some));
-    Option<u32>, Id, |fields, name| Ok(fields.id(name)?.map(Some));
+    Option<bool>, OptionalFlag, |fields, name| Ok(fields.said(name, fields.truth(name)?));
+    Option<u32>, Id, |fields, name| Ok(fields.said(name, fields.id(name)?));
 }
 
 /// Gives the values of an enumeration their names in config.json.
