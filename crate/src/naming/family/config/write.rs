@@ -72,9 +72,13 @@ impl ConfigMap {
         Ok(hf)
     }
 
-    /// Returns the fields that expressions for Hugging Face's side see: every native field, and those of each layer.
+    /// Returns the fields that expressions for Hugging Face's side see: every native field, and those of each layer. A field that
+    /// has an effect in some layers alone is that of the first of them.
     fn seen_by_expressions(&self, config: &ModelConfig) -> Map<String, Value> {
         let mut native = config.to_all_fields();
+        for (field, value) in config.layers.iter().flat_map(|run| run.config.to_all_fields()) {
+            native.entry(field).or_insert(value);
+        }
         let layers = self.layers_of(config);
         if !layers.is_empty() {
             native.insert("layers".to_owned(), json!(layers));
