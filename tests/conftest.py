@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,9 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 COMMAND = os.environ.get("CHANDLERY") or str(
     Path(os.environ.get("CARGO_TARGET_DIR", REPOSITORY / "target"), "release", "chandlery")
 )
+# Where transformers keeps the sources of models that it imports: one place for the whole run, for it imports the package once.
+MODULES = tempfile.TemporaryDirectory()
+os.environ["HF_MODULES_CACHE"] = MODULES.name
 
 
 @pytest.fixture(scope="session")

@@ -66,8 +66,8 @@ MODELS = {
 }
 DROPPING = {"causal_lm_small", "deepnet_layer_norm", "learned_positions"}
 TIED = {"llama_small", "single_head", "deepnet_layer_norm", "learned_positions", "geometric", "short_conv"}
-# Those whose ALiBi slopes are not trained.
-FROZEN = {"layers", "alibi_post_norm"}
+# Those whose ALiBi slopes, or the corrections of whose routers, are not trained.
+FROZEN = {"layers", "alibi_post_norm", "experts"}
 # Those whose rotary frequencies depend on the length of the text, so that cached keys were turned by others.
 CHANGING = {"two_norms", "longrope"}
 TOLERANCE = 1e-4
@@ -162,7 +162,7 @@ def test_it_trains_and_saves(name, report, folders, chandlery, tmp_path):
     training, saving, types = report[name]["training"], report[name]["saving"], report[name]["bfloat16"]["types"]
     assert training["checkpointing"] <= 1e-5
     assert (training["dropout"] > 1e-4) == (name in DROPPING)
-    assert all("slope" in parameter for parameter in training["frozen"])
+    assert all("slope" in parameter or parameter.endswith("router_correction") for parameter in training["frozen"])
     assert bool(training["frozen"]) == (name in FROZEN)
     assert saving["difference"] <= TOLERANCE and saving["tied"] == (name in TIED)
     assert report[name]["bfloat16"]["finite"]
@@ -190,16 +190,19 @@ def test_a_new_model_is_drawn_by_the_recipe(name, report, folders):
         if spread == 0 or "slope" in parameter:
             bounds = [tensor.min().item(), tensor.max().item()]
             assert [least, largest] == pytest.approx(bounds, abs=1e-6), parameter
+        elif tensor.numel() < 8:
+            # Too few numbers to tell a distribution by.
+            assert abs(mean - tensor.mean().item()) <= 3 * max(spread, deviation), parameter
         else:
             # Two samples of one distribution: n values give its deviation to within a few times 1 / sqrt(2 n).
             assert deviation == pytest.approx(spread, rel=6 / tensor.numel() ** 0.5), parameter
             assert abs(mean - tensor.mean().item()) <= 6 * spread / tensor.numel() ** 0.5, parameter
-            assert max(-least, largest) == pytest.approx(reach, rel=0.5), parameter
+            assert max(-least, largest) == pytest.approx(reach, rel=0.5 if tensor.numel() >= 64 else 1.5), parameter
 
 
 @pytest.mark.parametrize("name", MODELS)
 def test_it_imports_torch_and_transformers_alone(name, folders):
-    allowed = {"dataclasses", "math", "types", "typing", "torch", "transformers"}
+    allowed = {"dataclasses", "functools", "math", "types", "typing", "torch", "transformers"}
     for file in ("configuration_chandlery.py", "modeling_chandlery.py"):
         for node in ast.walk(ast.parse((folders / name / file).read_text())):
             if isinstance(node, ast.Import):

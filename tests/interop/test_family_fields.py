@@ -31,10 +31,13 @@ UNDECLARED["cohere2"] |= {"sliding_window_pattern"}
 UNDECLARED |= {"gemma3_text": {"sliding_window_pattern"}, "bloom": {"n_embed"}, "falcon": {"n_embed"}}
 UNDECLARED["lfm2"] |= {"block_ff_dim", "tie_embedding"}
 UNDECLARED["qwen3_5_text"] = {"full_attention_interval"}
+UNDECLARED |= {kind: {"head_dim"} for kind in ("glm4_moe", "phimoe", "qwen2_moe", "qwen3_moe")}
+UNDECLARED["minimax_m2"] = {"rotary_dim"}
 # Fields of published models that the class does not read, and that stand for what it has no field for.
 UNDECLARED["bloom"] |= {"n_inner", "seq_length"}
 # Defaults that transformers 5 changed: the new ones are those of published models.
-CHANGED = {("cohere", "4.57", "rope_theta"), ("olmo3", "4.57", "rope_theta")}
+CHANGED = {("cohere", "4.57", "rope_theta"), ("olmo3", "4.57", "rope_theta"), ("deepseek_v2", "4.57", "vocab_size")}
+CHANGED |= {("gpt_oss", "4.57", "router_aux_loss_coef")}
 # Where both generations read rotary parameters, whether the class lists the older names or not.
 ROTARY = {"rope_theta", "rope_scaling", "partial_rotary_factor"}
 SIZES = {
@@ -188,6 +191,9 @@ def tiny(name, folder, seed=0):
     torch.manual_seed(5 + seed)
     kind = AutoConfig.for_model(name)
     sizes = {field: value for field, value in (SIZES | settings(name, seed)).items() if hasattr(kind, field)}
+    if name == "gptj":
+        # The usual number is more than these heads have.
+        sizes["rotary_dim"] = 4
     if name == "falcon":
         # A property of the class.
         sizes.pop("head_dim")

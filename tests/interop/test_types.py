@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
-import transformers.dynamic_module_utils
+import transformers
 import yaml
 from safetensors.torch import load_file
 from transformers import AutoConfig, AutoModelForCausalLM
@@ -61,7 +61,6 @@ def root(tmp_path_factory):
 @pytest.fixture(scope="module")
 def made(root, command):
     """A model of every type, converted, with gradients and text of the native one."""
-    transformers.dynamic_module_utils.HF_MODULES_CACHE = str(root / "modules")
     transformers.logging.disable_progress_bar()
     models, faults = {}, {}
     for kind in KINDS:
