@@ -30,7 +30,7 @@ UNDECLARED = {kind: {"head_dim"} for kind in READ - {"mistral"}}
 UNDECLARED["cohere2"] |= {"sliding_window_pattern"}
 UNDECLARED |= {"gemma3_text": {"sliding_window_pattern"}, "bloom": {"n_embed"}, "falcon": {"n_embed"}}
 UNDECLARED["lfm2"] |= {"block_ff_dim", "tie_embedding"}
-UNDECLARED["qwen3_5_text"] = {"full_attention_interval"}
+UNDECLARED |= {kind: {"full_attention_interval"} for kind in ("qwen3_5_text", "qwen3_5_moe_text", "qwen3_next")}
 UNDECLARED |= {kind: {"head_dim"} for kind in ("glm4_moe", "phimoe", "qwen2_moe", "qwen3_moe")}
 UNDECLARED["minimax_m2"] = {"rotary_dim"}
 # Fields of published models that the class does not read, and that stand for what it has no field for.
@@ -175,6 +175,7 @@ def settings(name, seed):
         "mixtral": {"sliding_window": draw.choice([9, None]), "num_local_experts": draw.choice([3, 6])},
         "qwen3_moe": {"mlp_only_layers": [draw.randrange(3)], "norm_topk_prob": draw.random() < 0.5, "num_experts": 6},
         "olmoe": {"clip_qkv": draw.choice([0.5, None]), "norm_topk_prob": draw.random() < 0.5},
+        "qwen3_next": {"mlp_only_layers": [draw.randrange(3)], "norm_topk_prob": draw.random() < 0.5},
         "qwen2_moe": {"decoder_sparse_step": 2, "qkv_bias": draw.random() < 0.5},
         "glm4_moe": {"use_qk_norm": draw.random() < 0.5, "n_shared_experts": 2, "n_routed_experts": 6},
         "deepseek_v2": {"q_lora_rank": draw.choice([None, 20]), "topk_method": draw.choice(["greedy", "group_limited_greedy"])},

@@ -204,6 +204,8 @@ MORE = {
     "granitemoe": lambda d, s: experts(d, s) | {"embedding_multiplier": 3.0, "attention_multiplier": 0.2, "residual_multiplier": 0.5, "logits_scaling": 2.0},
     "phimoe": lambda d, s: experts(d, s) | {"attention_bias": flag(d), "lm_head_bias": flag(d)},
     "qwen3_5_text": delta_net,
+    "qwen3_5_moe_text": lambda d, s: delta_net(d, s) | experts(d, s),
+    "qwen3_next": lambda d, s: delta_net(d, s) | experts(d, s) | {"mlp_only_layers": d.choice([[], [0]])},
     "lfm2": lambda d, s: {"layer_types": mixed(d, s, "conv"), "conv_L_cache": d.choice([3, 4]), "conv_bias": flag(d), "block_auto_adjust_ff_dim": False},
 }
 # Types whose heads make up the width.
