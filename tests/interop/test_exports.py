@@ -167,7 +167,8 @@ def test_it_trains_and_saves(name, report, folders, chandlery, tmp_path):
     assert saving["difference"] <= TOLERANCE and saving["tied"] == (name in TIED)
     assert report[name]["bfloat16"]["finite"]
     for parameter, dtype in types.items():
-        assert dtype == ("torch.float32" if "slope" in parameter else "torch.bfloat16"), parameter
+        kept = "slope" in parameter or parameter.endswith("router_correction")
+        assert dtype == ("torch.float32" if kept else "torch.bfloat16"), parameter
     # Chandlery reads what transformers saved.
     given = load_file(folders / f"{name}.safetensors")
     (tmp_path / "ids.json").write_text(json.dumps(given["ids"].tolist()))

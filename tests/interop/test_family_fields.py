@@ -181,6 +181,10 @@ def settings(name, seed):
         "deepseek_v2": {"q_lora_rank": draw.choice([None, 20]), "topk_method": draw.choice(["greedy", "group_limited_greedy"])},
         "deepseek_v3": {"q_lora_rank": draw.choice([None, 20]), "attention_bias": draw.random() < 0.5},
     }
+    # transformers has no cache for layers that all read tokens one after another.
+    linear = ["linear_attention"] * (len(kinds) - 1) + ["full_attention"]
+    more |= {kind: more.get(kind, {}) | {"layer_types": linear} for kind in ("qwen3_5_text", "qwen3_5_moe_text", "qwen3_next")}
+    more["lfm2"] = {"layer_types": ["conv"] * (len(kinds) - 1) + ["full_attention"], "conv_bias": draw.random() < 0.5}
     latent = {"num_key_value_heads": SIZES["num_attention_heads"]} if name in LATENT else {}
     if not seed:
         return latent

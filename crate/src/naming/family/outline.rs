@@ -269,7 +269,9 @@ impl Outline {
             sizes.into_iter().chain(every)
         });
         let short_conv = self.short_conv.iter().flat_map(|outline| {
-            [("short_conv.kinds", outline.kinds.as_str()), ("short_conv.kernel", outline.kernel.as_str())]
+            let attention_at = outline.attention_at.as_deref().map(|at| ("short_conv.attention_at", at));
+            let fields = [("short_conv.kinds", outline.kinds.as_str()), ("short_conv.kernel", outline.kernel.as_str())];
+            fields.into_iter().chain(attention_at)
         });
         let rotated = self.rotated.as_ref();
         let rotated = [

@@ -19,8 +19,14 @@ impl<'m> ShortConv<'m> {
     /// Returns the gated convolution of this layer, if it has one.
     pub(super) fn of(model: &'m ReferenceModel<'m>, number: usize) -> Option<Self> {
         let outline = model.outline.short_conv.as_ref()?;
-        let kinds = model.field(&outline.kinds)?;
-        (kinds.get(number)?.as_str()? == outline.kind).then_some(Self { model, outline, number })
+        let has = match model.field(&outline.kinds) {
+            Some(kinds) => kinds.get(number)?.as_str()? == outline.kind,
+            None => {
+                let attention = model.field(outline.attention_at.as_deref()?)?;
+                !attention.as_array()?.contains(&number.into())
+            }
+        };
+        has.then_some(Self { model, outline, number })
     }
 
     /// Returns the projections without `.weight`, and what is a row of numbers whatever its shape.

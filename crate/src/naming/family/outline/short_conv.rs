@@ -10,6 +10,10 @@ pub(crate) struct ShortConvOutline {
     pub(crate) kinds: String,
     /// What it says of layers with a convolution.
     pub(crate) kind: String,
+    /// The field with the numbers of the layers that have attention. It counts where `kinds` is missing; where it is missing, too,
+    /// all layers have attention.
+    #[serde(default)]
+    pub(crate) attention_at: Option<String>,
     /// The field with the number of tokens that the convolution sees.
     pub(crate) kernel: String,
     /// The tensor whose rows make the gate of the input, the gate of the output, and what is convolved.
