@@ -1,6 +1,6 @@
 """Every kernel against torch, and the time of the large ones next to torch's own.
 
-    nvcc -std=c++17 -O3 -ptx -arch=compute_80 crate/src/ops/cuda/kernels/rows.cu -o rows.ptx     (and flash.cu)
+    nvcc -std=c++17 -O3 -ptx -arch=compute_80 crate/src/ops/cuda/kernels/rows.cu -o rows.ptx     (and flash.cu, grouped.cu)
     python3 tests/gpu/kernels.py FOLDER_WITH_THE_PTX
 
 Needs a GPU, its driver and torch. Exits 1 if anything differs.
@@ -54,7 +54,7 @@ class Module:
 
 long = ctypes.c_long
 folder = sys.argv[1]
-rows, flash = Module(f"{folder}/rows.ptx"), Module(f"{folder}/flash.ptx")
+rows, flash, grouped = (Module(f"{folder}/{name}.ptx") for name in ("rows", "flash", "grouped"))
 
 
 def close(what, got, want, dtype, factor=1.0):
@@ -187,20 +187,23 @@ class Visible(ctypes.Structure):
 class Flash(ctypes.Structure):
     _fields_ = (
         [(f"{t}_{n}", ctypes.c_long) for t in "qkvg" for n in ("batch", "head", "row")]
-        + [(n, ctypes.c_uint64) for n in ("padded", "documents", "slopes")]
+        + [(n, ctypes.c_uint64) for n in ("padded", "documents", "slopes", "sinks")]
         + [(n, ctypes.c_int) for n in ("heads", "kv_heads", "queries", "keys", "seen", "window", "causal")]
-        + [("scale", ctypes.c_float)]
+        + [("scale", ctypes.c_float), ("cap", ctypes.c_float)]
     )
 
 
-def reference(q, k, v, g, seen, window, causal, padded, documents, slopes):
+def reference(q, k, v, g, seen, window, causal, padded, documents, slopes, sinks, cap):
     """In float64: output and gradients; rows that see nothing give `hidden` True."""
     b, h, s, d = q.shape
     t = k.shape[2]
     Q, K, V = (x.double().requires_grad_() for x in (q, k, v))
     A = slopes.double().requires_grad_() if slopes is not None else None
+    Z = sinks.double().requires_grad_() if sinks is not None else None
     group = h // k.shape[1]
     scores = Q @ K.repeat_interleave(group, 1).transpose(2, 3) / math.sqrt(d)
+    if cap:
+        scores = cap * torch.tanh(scores / cap)
     qi, ki = torch.arange(s, device=dev)[:, None] + seen, torch.arange(t, device=dev)[None]
     if A is not None:
         scores = scores + A[:, None, None] * (ki - qi)
@@ -213,24 +216,27 @@ def reference(q, k, v, g, seen, window, causal, padded, documents, slopes):
         see = see & ~padded.bool()[:, None, None, :]
     if documents is not None:
         see = see & (documents[:, None, seen : seen + s, None] == documents[:, None, None, :])
-    P = torch.softmax(scores.masked_fill(~see, -1e30), -1)
+    scores = scores.masked_fill(~see, -1e30)
+    if Z is not None:
+        scores = torch.cat((scores, Z[:, None, None].expand(b, h, s, 1)), -1)
+    P = torch.softmax(scores, -1)[..., :t]
     hidden = ~see.any(-1, keepdim=True)
     out = (P @ V.repeat_interleave(group, 1)).masked_fill(hidden, 0)
     out.backward(g.double())
-    return out, Q.grad, K.grad, V.grad, (A.grad if A is not None else None), P.detach(), see
+    return out, Q.grad, K.grad, V.grad, (A.grad if A is not None else None), (Z.grad if Z is not None else None), P.detach(), see
 
 
 SIZES = {64: dict(FM=2, FN=64, QM=2, QN=32, KM=1, KN=64), 128: dict(FM=1, FN=64, QM=1, QN=32, KM=1, KN=32)}
 
 
-def flash_arguments(q, k, v, g, seen, window, causal, padded, documents, slopes):
+def flash_arguments(q, k, v, g, seen, window, causal, padded, documents, slopes, sinks=None, cap=0.0):
     f = Flash()
     for name, x in zip("qkvg", (q, k, v, g)):
         for i, part in enumerate(("batch", "head", "row")):
             setattr(f, f"{name}_{part}", x.stride(i))
-    f.padded, f.documents, f.slopes = (0 if x is None else x.data_ptr() for x in (padded, documents, slopes))
+    f.padded, f.documents, f.slopes, f.sinks = (0 if x is None else x.data_ptr() for x in (padded, documents, slopes, sinks))
     f.heads, f.kv_heads, f.queries, f.keys = q.shape[1], k.shape[1], q.shape[2], k.shape[2]
-    f.seen, f.window, f.causal, f.scale = seen, window, int(causal), 1 / math.sqrt(q.shape[3])
+    f.seen, f.window, f.causal, f.scale, f.cap = seen, window, int(causal), 1 / math.sqrt(q.shape[3]), cap
     return f
 
 
@@ -250,7 +256,7 @@ def flash_backward(f, q, k, v, o, g, lse, delta, dq, dk, dv, of_slopes):
     flash.launch(f"flash_backward_keys_{d}_{name}", [(k.shape[2] + tile - 1) // tile, k.shape[1], b], [128], dk, dv, q, k, v, g, lse, delta, f, shared=2 * d * (2 * tile + 4 * z["KN"]) + 16 * z["KN"])
 
 
-def attention_case(what, dtype, b, h, kv, s, t, d, window=0, causal=True, padding=False, packed=False, alibi=False, swapped=True):
+def attention_case(what, dtype, b, h, kv, s, t, d, window=0, causal=True, padding=False, packed=False, alibi=False, sink=False, cap=0.0, swapped=True):
     make = (lambda n, l: rand(b, l, n, d, dtype=dtype).transpose(1, 2)) if swapped else (lambda n, l: rand(b, n, l, d, dtype=dtype))
     q, k, v, g = make(h, s), make(kv, t), make(kv, t), make(h, s)
     seen = t - s
@@ -260,14 +266,15 @@ def attention_case(what, dtype, b, h, kv, s, t, d, window=0, causal=True, paddin
         padded[-1, t - 5 :] = 1
     documents = torch.cumsum((torch.rand(b, t, device=dev) < 0.02).int(), 1).int() if packed else None
     slopes = torch.rand(h, device=dev) * 0.1 if alibi else None
-    out, dQ, dK, dV, dA, P, see = reference(q, k, v, g, seen, window, causal, padded, documents, slopes)
+    sinks = rand(h) if sink else None
+    out, dQ, dK, dV, dA, dZ, P, see = reference(q, k, v, g, seen, window, causal, padded, documents, slopes, sinks, cap)
     s_ = SUFFIX[dtype]
     if dtype != torch.float32 and d in SIZES:
         lse, delta = torch.empty(b, h, s, device=dev), torch.empty(b, h, s, device=dev)
         o, dq, dk, dv = (torch.full(x.shape, math.nan, device=dev, dtype=dtype) for x in (q, q, k, v))
         blocks = (s + 64 * SIZES[d]["QM"] - 1) // (64 * SIZES[d]["QM"])
         of_slopes = torch.empty(b, h, blocks, device=dev) if alibi else None
-        f = flash_arguments(q, k, v, g, seen, window, causal, padded, documents, slopes)
+        f = flash_arguments(q, k, v, g, seen, window, causal, padded, documents, slopes, sinks, cap)
         flash_forward(f, q, k, v, o, lse)
         flash_backward(f, q, k, v, o, g, lse, delta, dq, dk, dv, of_slopes)
         torch.cuda.synchronize()
@@ -275,20 +282,29 @@ def attention_case(what, dtype, b, h, kv, s, t, d, window=0, causal=True, paddin
             close(f"flash {name} {s_} {what}", got, want, dtype)
         if alibi:
             close(f"flash dslopes {s_} {what}", of_slopes.sum((0, 2)), dA, dtype)
+        if sink:
+            share = torch.exp2(sinks[:, None] * math.log2(math.e) - lse)
+            close(f"flash dsinks {s_} {what}", -(share * delta).sum((0, 2)), dZ, dtype)
     # whole rows of scores, in blocks of queries
     first, n = s // 3, s - s // 3
     scores = (q.float()[:, :, first:] @ k.float().repeat_interleave(h // kv, 1).transpose(2, 3)).to(dtype).contiguous()
     m = Visible(*(0 if x is None else x.data_ptr() for x in (padded, documents)), seen, window, int(causal))
-    rows.launch(f"masked_softmax_{s_}", [b * h * n], [threads(t)], scores, slopes, m, h, n, first, t, 1 / math.sqrt(d))
+    shares, factors = (torch.empty(b, h, n, device=dev) if sink else None), (torch.empty_like(scores) if cap else None)
+    slope = 1 - torch.tanh(scores.double() / math.sqrt(d) / cap) ** 2 if cap else 1
+    rows.launch(f"masked_softmax_{s_}", [b * h * n], [threads(t)], scores, slopes, sinks, shares, factors, m, h, n, first, t, 1 / math.sqrt(d), cap)
     P = P[:, :, first:]
     close(f"masked_softmax {s_} {what}", scores, P, dtype, 3)
     dp = rand(b, h, n, t, dtype=dtype)
     p = P.to(dtype).contiguous()
     want = p.double() * (dp.double() - (p.double() * dp.double()).sum(-1, keepdim=True))
     distance = torch.arange(t, device=dev)[None] - torch.arange(first, s, device=dev)[:, None] - seen
-    of_slopes = torch.empty(b, h, n, device=dev)
-    rows.launch(f"masked_softmax_backward_{s_}", [b * h * n], [threads(t)], dp, p, of_slopes, n, first + seen, t, 1 / math.sqrt(d))
-    close(f"masked_softmax backward {s_} {what}", dp, want / math.sqrt(d), dtype)
+    of_slopes, of_sinks = torch.empty(b, h, n, device=dev), (torch.empty(b, h, n, device=dev) if sink else None)
+    level = (p.double() * dp.double()).sum(-1)
+    rows.launch(f"masked_softmax_backward_{s_}", [b * h * n], [threads(t)], dp, p, factors, shares, of_slopes, of_sinks, n, first + seen, t, 1 / math.sqrt(d))
+    close(f"masked_softmax backward {s_} {what}", dp, want * slope / math.sqrt(d), dtype)
+    if sink:
+        close(f"masked_softmax shares {s_} {what}", shares, 1 - P.sum(-1), torch.float32, 30)
+        close(f"masked_softmax dsinks {s_} {what}", of_sinks, -shares * level, torch.float32, 30)
     close(f"masked_softmax dslopes {s_} {what}", of_slopes, (want * distance).sum(-1), torch.float32, 300)
 
 
@@ -303,6 +319,75 @@ def attention(dtype):
         attention_case(f"padding d{d}", dtype, 2, 4, 2, 150, 150, d, padding=True)
         attention_case(f"packed window d{d}", dtype, 2, 4, 2, 260, 260, d, packed=True, window=90)
         attention_case(f"alibi d{d}", dtype, 2, 4, 2, 190, 190, d, alibi=True)
+        attention_case(f"sinks d{d}", dtype, 2, 4, 2, 190, 220, d, sink=True)
+        attention_case(f"sinks window d{d}", dtype, 2, 4, 2, 300, 300, d, sink=True, window=70)
+        attention_case(f"cap d{d}", dtype, 2, 4, 2, 190, 220, d, cap=1.5)
+        attention_case(f"sinks cap padding d{d}", dtype, 2, 4, 2, 150, 150, d, sink=True, cap=5.0, padding=True)
+
+
+def groups_of(dtype, sizes, parts, outputs, inputs):
+    rows_ = sum(sizes)
+    x, g = rand(rows_, inputs, dtype=dtype), rand(parts, rows_, outputs, dtype=dtype)
+    matrices = [[rand(outputs, inputs, dtype=dtype, scale=inputs**-0.5) for _ in range(parts)] for _ in sizes]
+    gradients = [[torch.full((outputs, inputs), math.nan, device=dev, dtype=dtype) for _ in range(parts)] for _ in sizes]
+    address = lambda table: torch.tensor([m.data_ptr() for group in table for m in group], device=dev)
+    tiles, spans, first = [], [], 0
+    for i, size in enumerate(sizes):
+        spans.append([first, size])
+        tiles += [[i, first + start, min(128, size - start)] for start in range(0, size, 128)]
+        first += size
+    return x, g, matrices, gradients, address(matrices), address(gradients), torch.tensor(tiles, device=dev), torch.tensor(spans, device=dev)
+
+
+SHARED = 3 * 2 * 128 * 64 * 2
+
+
+def grouped_launches(dtype, data, y, dx):
+    x, g, matrices, gradients, table, to, tiles, spans = data
+    parts, n, outputs = g.shape
+    inputs, s = x.shape[1], SUFFIX[dtype]
+    wide, deep = (outputs + 127) // 128, (inputs + 127) // 128
+    return (
+        lambda: grouped.launch(f"grouped_{s}", [parts * wide, len(tiles)], [128], y, x, table, tiles, parts, long(n), outputs, inputs, shared=SHARED),
+        lambda: grouped.launch(f"grouped_backward_rows_{s}", [deep, len(tiles)], [128], dx, g, table, tiles, parts, long(n), outputs, inputs, shared=SHARED),
+        lambda: grouped.launch(f"grouped_backward_matrices_{s}", [deep, parts * wide, len(spans)], [128], to, g, x, spans, parts, long(n), outputs, inputs, shared=SHARED),
+    )
+
+
+def groups(dtype):
+    s = SUFFIX[dtype]
+    for sizes, parts, outputs, inputs in [([3], 1, 8, 16), ([1, 200, 64, 5], 2, 72, 136), ([130, 1, 257], 1, 256, 64), ([300, 500], 2, 1408, 1024)]:
+        data = groups_of(dtype, sizes, parts, outputs, inputs)
+        x, g, matrices, gradients = data[:4]
+        y, dx = torch.full_like(g, math.nan), torch.full_like(x, math.nan)
+        for launch in grouped_launches(dtype, data, y, dx):
+            launch()
+        what, first = f"{s} {sizes} {parts}x{outputs}x{inputs}", 0
+        wanted_y, wanted_dx = torch.zeros_like(y), torch.zeros_like(dx)
+        for i, size in enumerate(sizes):
+            at = slice(first, first + size)
+            first += size
+            wanted_y[:, at] = torch.stack([x[at].double() @ m.double().T for m in matrices[i]]).to(dtype)
+            wanted_dx[at] = sum(g[p, at].double() @ m.double() for p, m in enumerate(matrices[i])).to(dtype)
+            for p in range(parts):
+                close(f"grouped dW {what} {i} {p}", gradients[i][p], g[p, at].double().T @ x[at].double(), dtype)
+        close(f"grouped y {what}", y, wanted_y, dtype)
+        close(f"grouped dx {what}", dx, wanted_dx, dtype)
+
+
+def combined(dtype):
+    s = SUFFIX[dtype]
+    for tokens, active, width in [(5, 1, 7), (33, 2, 64), (300, 4, 1000)]:
+        x, w, g = rand(tokens * active, width, dtype=dtype), rand(tokens, active, dtype=dtype), rand(tokens, width, dtype=dtype)
+        slots = torch.randperm(tokens * active, device=dev).int()
+        y, dx, dw = torch.empty_like(g), torch.empty_like(x), torch.empty_like(w)
+        rows.launch(f"combine_{s}", [tokens], [threads(width)], y, x, slots, w, active, width)
+        rows.launch(f"combine_backward_{s}", [tokens], [threads(width)], dx, dw, x, slots, w, g, active, width)
+        X, W = x.double().requires_grad_(), w.double().requires_grad_()
+        want = (X[slots.long()].view(tokens, active, width) * W[..., None]).sum(1)
+        want.backward(g.double())
+        for name, got, wanted in [("y", y, want), ("dx", dx, X.grad), ("dw", dw, W.grad)]:
+            close(f"combine {name} {s} {tokens}x{active}x{width}", got, wanted, dtype)
 
 
 def milliseconds(work, repeat=20):
@@ -334,6 +419,22 @@ def times():
         backward = milliseconds(lambda: torch.autograd.grad(y, (Q, K, V), g, retain_graph=True))
         flop = 2 * b * h * s * s * d
         print(f"attention {b}x{h}/{kv}x{s}x{d}: forward {ours[0]:.3f} ({flop / ours[0] / 1e9:.0f} TFLOP/s) | {forward:.3f}, backward {ours[1]:.3f} ({2.5 * flop / ours[1] / 1e9:.0f} TFLOP/s) | {backward:.3f}")
+        for name, more in [("sinks", dict(sinks=rand(h))), ("cap", dict(cap=50.0))]:
+            f = flash_arguments(q, k, v, g, 0, 0, True, None, None, None, **more)
+            print(f"  with {name}: forward {milliseconds(lambda: flash_forward(f, q, k, v, o, lse)):.3f}, backward {milliseconds(lambda: flash_backward(f, q, k, v, o, g, lse, delta, dq, dk, dv, None)):.3f}")
+    for sizes, parts, outputs, inputs in [([512] * 16, 2, 1408, 1024), ([512] * 16, 1, 1024, 1408), ([1024] * 8, 2, 14336, 4096)]:
+        data = groups_of(dtype, sizes, parts, outputs, inputs)
+        x, g, matrices = data[:3]
+        y, dx = torch.empty_like(g), torch.empty_like(x)
+        ours = [milliseconds(launch) for launch in grouped_launches(dtype, data, y, dx)]
+        xs, gs = x.split(sizes), g.split(sizes, 1)
+        theirs = [
+            milliseconds(lambda: [xs[i] @ m.T for i, group in enumerate(matrices) for m in group]),
+            milliseconds(lambda: [gs[i][p] @ m for i, group in enumerate(matrices) for p, m in enumerate(group)]),
+            milliseconds(lambda: [gs[i][p].T @ xs[i] for i, group in enumerate(matrices) for p in range(parts)]),
+        ]
+        flop = 2 * sum(sizes) * parts * outputs * inputs
+        print(f"grouped {len(sizes)} of {sizes[0]} rows, {parts} x {outputs} x {inputs}: ours | a product each, y, dx, dW: " + ", ".join(f"{a:.3f} ({flop / a / 1e9:.0f} TFLOP/s) | {b:.3f}" for a, b in zip(ours, theirs)))
     n, h = 8192, 2048
     x, w, g = rand(n, h, dtype=dtype), rand(h, dtype=dtype), rand(n, h, dtype=dtype)
     y, dx, partial, dw = torch.empty_like(x), torch.empty_like(x), torch.empty(264, h, device=dev), torch.empty_like(w)
@@ -371,6 +472,9 @@ for dtype in (torch.float32, torch.bfloat16, torch.float16):
     elements(dtype)
     tables(dtype)
     attention(dtype)
+    combined(dtype)
+    if dtype != torch.float32:
+        groups(dtype)
 times()
 print(f"\n{len(failed)} failed" + "".join(f"\n  {name}" for name in failed))
 sys.exit(bool(failed))

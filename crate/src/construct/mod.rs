@@ -5,6 +5,8 @@ mod construction;
 mod error;
 mod estimate;
 mod load;
+#[cfg(test)]
+mod on_a_gpu;
 mod output;
 mod save;
 

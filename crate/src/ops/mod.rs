@@ -17,6 +17,7 @@ mod element;
 mod embedding;
 mod gate;
 mod gated_linear;
+mod grouped;
 mod layer_norm;
 mod linear;
 mod matrix;
@@ -42,6 +43,7 @@ pub use delta_rule::{causal_convolution, gated_delta_rule, softplus, unit_triang
 pub use embedding::embedding;
 pub use gate::{GateActivation, gated};
 pub use gated_linear::{gated_linear, linear_heads};
+pub use grouped::{GatedMatrices, combine_rows, grouped_gated};
 pub use layer_norm::layer_norm;
 pub use linear::linear;
 pub(crate) use matrix::{Matrix, Numbers};

@@ -7,7 +7,9 @@ use crate::model::context::Context;
 use crate::model::parts::feed_forward::FeedForward;
 use crate::model::parts::layer::{child, leaf_if_any, linear};
 use crate::model::parts::linear::Linear;
-use crate::ops::{Choice, Grouping, by_parts, choose, embedding, split_rows};
+use crate::ops::{
+    Choice, GatedMatrices, Grouping, by_parts, choose, combine_rows, embedding, grouped_gated, split_rows,
+};
 use crate::spec::{Mixer, Node, Part, Role, RouterForm, RouterScore};
 
 /// Keeps a sum of weights that are all zero from being divided by.
@@ -187,20 +189,37 @@ impl Experts {
             let factors = weights.reshape((tokens * active, 1))?;
             rows = rows.broadcast_mul(&embedding(&factors, &on_device(grouping.order.clone())?)?)?;
         }
-        let (used, sizes) = (grouping.used().collect::<Vec<_>>(), grouping.sizes());
-        let compute = |part: usize, rows: &Tensor| self.experts[used[part]].forward(rows, context, layer);
-        let results = match context.balance {
-            // A training step collects gradients.
-            Some(_) => by_parts(&rows, &sizes, compute)?,
-            None => {
-                let parts = split_rows(&rows, &sizes)?;
-                let results = parts.iter().enumerate().map(|(part, rows)| compute(part, rows));
-                Tensor::cat(&results.collect::<Result<Vec<_>>>()?, 0)?
-            }
-        };
-        let y = embedding(&results, &on_device(grouping.inverse())?)?.reshape((tokens, active, hidden))?;
-        let y = if self.form.scales_input { y } else { y.broadcast_mul(&weights.unsqueeze(2)?)? };
+        let results = self.of_groups(&rows, &grouping, context, layer)?;
+        let slots = on_device(grouping.inverse())?;
+        if !self.form.scales_input {
+            return combine_rows(&results, &slots, &weights);
+        }
+        let y = embedding(&results, &slots)?.reshape((tokens, active, hidden))?;
         if active == 1 { y.squeeze(1) } else { y.sum(1) }
+    }
+
+    /// What each expert makes of its rows.
+    fn of_groups(&self, rows: &Tensor, grouping: &Grouping, context: &Context, layer: usize) -> Result<Tensor> {
+        let (used, sizes) = (grouping.used().collect::<Vec<_>>(), grouping.sizes());
+        // A training step collects gradients.
+        let collects = context.balance.is_some();
+        let plain = used.iter().map(|&expert| self.experts[expert].plain(context.dropout.is_some()));
+        if let Some(plain) = plain.collect::<Option<Vec<_>>>().filter(|plain| !plain.is_empty()) {
+            let activation = plain[0].1;
+            let alike = plain.iter().all(|(_, function)| *function == activation);
+            let matrices: Vec<GatedMatrices> = plain.into_iter().map(|(matrices, _)| matrices).collect();
+            let tracked = |of: &GatedMatrices| [&of.gate, &of.up, &of.down].into_iter().any(Tensor::track_op);
+            if alike && (collects || !matrices.iter().any(tracked)) {
+                return grouped_gated(rows, &sizes, &matrices, activation);
+            }
+        }
+        let compute = |part: usize, rows: &Tensor| self.experts[used[part]].forward(rows, context, layer);
+        if collects {
+            return by_parts(rows, &sizes, compute);
+        }
+        let parts = split_rows(rows, &sizes)?;
+        let results = parts.iter().enumerate().map(|(part, rows)| compute(part, rows));
+        Tensor::cat(&results.collect::<Result<Vec<_>>>()?, 0)
     }
 
     /// Returns the linear layers that can be quantized.

@@ -6,7 +6,7 @@ use candle_nn::VarBuilder;
 use crate::model::context::Context;
 use crate::model::parts::dropout::{Site, dropped};
 use crate::model::parts::linear::Linear;
-use crate::ops::{GateActivation, gated, gated_linear, softplus};
+use crate::ops::{GateActivation, GatedMatrices, gated, gated_linear, softplus};
 use crate::spec::{Activation, ClampedSwiglu, Leaf, Mixer, Node, Part};
 
 /// The function of gate and up.
@@ -101,6 +101,19 @@ impl FeedForward {
 }
 
 impl FeedForward {
+    /// Returns the matrices and the function, if this is only products and a fused gate; `dropping` if dropouts are in effect.
+    pub(in crate::model) fn plain(&self, dropping: bool) -> Option<(GatedMatrices, GateActivation)> {
+        match self {
+            FeedForward::Gated { gate, up, down, function: GateFunction::Fused(activation), dropout }
+                if !dropping || *dropout == 0.0 =>
+            {
+                let (gate, up, down) = (gate.plain()?.clone(), up.plain()?.clone(), down.plain()?.clone());
+                Some((GatedMatrices { gate, up, down }, *activation))
+            }
+            FeedForward::Gated { .. } | FeedForward::Plain { .. } => None,
+        }
+    }
+
     /// Returns the linear layers that can be quantized.
     pub(in crate::model) fn linears_mut(&mut self) -> Vec<&mut Linear> {
         match self {

@@ -83,10 +83,8 @@ pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, options: &AttentionOptions<
             advice: "make the mask of the batch that is computed",
         });
     }
-    // The kernels do not have sinks and soft caps.
-    let plain = sinks.is_none() && softcap.is_none();
-    if implementation != AttentionImplementation::Eager && plain && crate::ops::cuda::serves(q) {
-        return Ok(gpu::attend((q, k, v), slopes, mask, scale)?);
+    if implementation != AttentionImplementation::Eager && crate::ops::cuda::serves(q) {
+        return Ok(gpu::attend((q, k, v), (slopes, sinks), mask, (scale, softcap))?);
     }
     if implementation == AttentionImplementation::Eager || !q.device().is_cpu() {
         let form = eager::Form { slopes, sinks, softcap, scale, dropout };

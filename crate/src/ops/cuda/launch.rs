@@ -14,6 +14,7 @@ use crate::diagnostic::Diagnostic;
 /// The kernels as text for the driver's compiler, made by nvcc when this crate is built.
 const ROWS: &str = include_str!(concat!(env!("OUT_DIR"), "/rows.ptx"));
 const FLASH: &str = include_str!(concat!(env!("OUT_DIR"), "/flash.ptx"));
+const GROUPED: &str = include_str!(concat!(env!("OUT_DIR"), "/grouped.ptx"));
 const QUANTIZED: &str = include_str!(concat!(env!("OUT_DIR"), "/quantized.ptx"));
 
 /// Bytes of shared memory that every kernel may have without asking, with room for what kernels declare themselves.
@@ -55,6 +56,8 @@ impl Pointer<'_> {
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Argument<'a> {
     At(Pointer<'a>),
+    /// An address of the kernel's device.
+    Address(u64),
     /// No address.
     Null,
     /// A size; kernels count in 32 bits.
@@ -88,6 +91,7 @@ pub(super) struct Flash {
     pub(super) padded: u64,
     pub(super) documents: u64,
     pub(super) slopes: u64,
+    pub(super) sinks: u64,
     pub(super) heads: i32,
     pub(super) kv_heads: i32,
     pub(super) queries: i32,
@@ -96,6 +100,7 @@ pub(super) struct Flash {
     pub(super) window: i32,
     pub(super) causal: i32,
     pub(super) scale: f32,
+    pub(super) cap: f32,
 }
 
 // SAFETY: plain numbers in C's layout, passed by value.
@@ -131,7 +136,7 @@ impl Extent {
     }
 }
 
-/// Starts `kernel` of `rows.cu`, or of `flash.cu` or `quantized.cu` if its name says so, on the device's stream.
+/// Starts `kernel` of `rows.cu`, or of `flash.cu`, `grouped.cu` or `quantized.cu` if its name says so, on the device's stream.
 ///
 /// The addresses among the arguments must be those of operands that live until the call returns: what frees them later
 /// does so behind the kernel, on the same stream.
@@ -144,6 +149,7 @@ pub(super) fn launch(device: &CudaDevice, kernel: &str, extent: Extent, argument
     }
     let (module, text) = match kernel {
         _ if kernel.starts_with("flash") => ("chandlery-flash", FLASH),
+        _ if kernel.starts_with("grouped") => ("chandlery-grouped", GROUPED),
         _ if kernel.starts_with("quantized") => ("chandlery-quantized", QUANTIZED),
         _ => ("chandlery-rows", ROWS),
     };
@@ -194,6 +200,7 @@ impl Passed {
     fn of(argument: &Argument<'_>, device: &CudaDevice, kernel: &str, all: &[Argument<'_>]) -> Result<Self> {
         Ok(match argument {
             Argument::At(pointer) => Passed::Address(pointer.on(device)?),
+            Argument::Address(address) => Passed::Address(*address),
             Argument::Null => Passed::Address(0),
             Argument::Int(value) => Passed::Int(narrow(*value, kernel, all)?),
             Argument::Long(value) => Passed::Long(narrow(*value, kernel, all)?),
@@ -282,6 +289,17 @@ pub(super) fn contiguous<'a>(operand: Operand<'a>, dtype: DType, op: &'static st
         return Err(Error::RequiresContiguous { op }.bt());
     }
     Ok(Argument::At(pointer(operand)))
+}
+
+/// Where a tensor that lives as long as the argument is; it may have any strides.
+pub(super) fn at<'a>(tensor: &'a Tensor, dtype: DType, op: &'static str) -> Result<Argument<'a>> {
+    let pointer = with(tensor, |operand| {
+        if operand.0.dtype() != dtype {
+            return Err(Error::DTypeMismatchBinaryOp { lhs: dtype, rhs: operand.0.dtype(), op }.bt());
+        }
+        Ok(pointer(operand).of_shape(None))
+    })?;
+    Ok(Argument::At(pointer.of_shape(Some(tensor.shape()))))
 }
 
 /// Returns the address of a whole new storage.

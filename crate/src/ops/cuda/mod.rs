@@ -11,6 +11,10 @@ pub(crate) mod driver;
 #[cfg(feature = "cuda")]
 mod elements;
 #[cfg(feature = "cuda")]
+mod flash;
+#[cfg(feature = "cuda")]
+mod grouped;
+#[cfg(feature = "cuda")]
 #[expect(unsafe_code, reason = "kernels are launched, and memory for their results allocated")]
 mod launch;
 #[cfg(feature = "cuda")]
@@ -35,6 +39,14 @@ pub(crate) fn serves(tensor: &Tensor) -> bool {
     cfg!(feature = "cuda") && known && tensor.device().is_cuda()
 }
 
+/// Returns whether the products of groups of rows take these matrices: of two bytes an element, in whole sixteen bytes.
+pub(crate) fn serves_groups<'a>(mut matrices: impl Iterator<Item = &'a Tensor>) -> bool {
+    matrices.all(|matrix| {
+        let whole = matrix.layout().start_offset() % 8 == 0 && matrix.dims().iter().rev().take(2).all(|n| n % 8 == 0);
+        whole && matrix.is_contiguous() && matrix.dtype() != DType::F32 && serves(matrix)
+    })
+}
+
 /// An operand of a kernel.
 pub(crate) type Operand<'a> = (&'a CudaStorage, &'a Layout);
 
@@ -52,8 +64,28 @@ pub(crate) struct DeviceMask {
     pub(crate) window: Option<usize>,
 }
 
-/// The gradients of q, k, v and, if there are slopes, of theirs.
-pub(crate) type AttentionGradients = (Tensor, Tensor, Tensor, Option<Tensor>);
+/// What scores of attention are made of besides queries and keys.
+#[derive(Clone, Debug)]
+#[cfg_attr(not(feature = "cuda"), allow(dead_code))]
+pub(crate) struct DeviceScores<'a> {
+    pub(crate) scale: f64,
+    pub(crate) softcap: Option<f64>,
+    /// `[heads]` in float32.
+    pub(crate) slopes: Option<&'a Tensor>,
+    /// `[heads]` in float32.
+    pub(crate) sinks: Option<&'a Tensor>,
+}
+
+/// The gradients of attention's operands, and of slopes and sinks if there are any.
+#[derive(Clone, Debug)]
+#[cfg_attr(not(feature = "cuda"), allow(dead_code))]
+pub(crate) struct AttentionGradients {
+    pub(crate) q: Tensor,
+    pub(crate) k: Tensor,
+    pub(crate) v: Tensor,
+    pub(crate) slopes: Option<Tensor>,
+    pub(crate) sinks: Option<Tensor>,
+}
 
 /// A low-bit weight: numbers and scales as [`Scheme`] lays them out, `[outputs, inputs]`.
 #[derive(Clone, Copy, Debug)]
@@ -99,6 +131,11 @@ kernels! {
     quantized::dequantize(&LowBit<'_>, DType) -> Tensor;
     quantized::rounded(Operand<'_>, crate::spec::QuantDType, usize, usize) -> CudaStorage;
     table::cross_entropy(&Tensor, &Tensor, f64) -> Tensor;
-    attention::attend((&Tensor, &Tensor, &Tensor), Option<&Tensor>, &DeviceMask, f64, bool) -> (Tensor, Tensor);
-    attention::attend_backward((&Tensor, &Tensor, &Tensor), Option<&Tensor>, &DeviceMask, f64, (&Tensor, &Tensor, &Tensor)) -> AttentionGradients;
+    rows::combine(Operand<'_>, &Tensor, Operand<'_>) -> (CudaStorage, candle_core::Shape);
+    rows::combine_backward(&Tensor, &Tensor, &Tensor, &Tensor) -> (Tensor, Tensor);
+    grouped::products(&Tensor, &[usize], &[Vec<&Tensor>]) -> Tensor;
+    grouped::products_backward_rows(&Tensor, &[usize], &[Vec<&Tensor>]) -> Tensor;
+    grouped::products_backward_matrices(&Tensor, &Tensor, &[usize]) -> Vec<Vec<Tensor>>;
+    attention::attend((&Tensor, &Tensor, &Tensor), &DeviceScores<'_>, &DeviceMask, bool) -> (Tensor, Tensor);
+    attention::attend_backward((&Tensor, &Tensor, &Tensor), &DeviceScores<'_>, &DeviceMask, (&Tensor, &Tensor, &Tensor)) -> AttentionGradients;
 }

@@ -1,10 +1,10 @@
 //! Normalization, and other passes row by row.
 
 use candle_core::backend::BackendStorage;
-use candle_core::{CudaStorage, DType, Error, Result, Shape};
+use candle_core::{CudaStorage, DType, Error, Result, Shape, Tensor};
 
 use super::Operand;
-use super::launch::{Argument, Extent, contiguous, empty, launch, suffix, whole};
+use super::launch::{Argument, Extent, at, contiguous, empty, launch, suffix, tensor, whole};
 
 /// Blocks of the backward passes: two for each multiprocessor of the largest GPUs. Each leaves one row of sums.
 const STRANDS: usize = 264;
@@ -130,4 +130,34 @@ fn elements(storage: &CudaStorage) -> usize {
         Slice::F16(slice) => slice.len(),
         _ => 0,
     }
+}
+
+/// x `[tokens · active, h]`, slots (u32) and weights `[tokens, active]` → `[tokens, h]`: of each token the rows in its slots,
+/// weighted and summed. Slots are below the number of rows.
+pub(crate) fn combine(x: Operand<'_>, slots: &Tensor, weights: Operand<'_>) -> Result<(CudaStorage, Shape)> {
+    const OP: &str = "combine";
+    let ((tokens, active), width) = (weights.1.shape().dims2()?, x.1.shape().dims2()?.1);
+    let (dtype, device) = (x.0.dtype(), x.0.device());
+    let y = empty(device, dtype, tokens * width)?;
+    let mut arguments = vec![whole(&y), contiguous(x, dtype, OP)?, at(slots, DType::U32, OP)?];
+    arguments.push(contiguous(weights, dtype, OP)?);
+    arguments.extend([active, width].map(Argument::Int));
+    launch(device, &format!("combine_{}", suffix(dtype, OP)?), Extent::rows(tokens, width), &arguments)?;
+    Ok((y, Shape::from((tokens, width))))
+}
+
+/// → the gradients of x and of the weights. The slots are a permutation of the rows.
+pub(crate) fn combine_backward(x: &Tensor, slots: &Tensor, weights: &Tensor, g: &Tensor) -> Result<(Tensor, Tensor)> {
+    const OP: &str = "combine-backward";
+    let ((tokens, active), (rows, width)) = (weights.dims2()?, x.dims2()?);
+    if rows != tokens * active || g.dims() != [tokens, width] {
+        return Err(Error::ShapeMismatchBinaryOp { lhs: x.shape().clone(), rhs: g.shape().clone(), op: OP }.bt());
+    }
+    let (dtype, device) = (x.dtype(), x.device().as_cuda_device()?);
+    let (of_x, of_weights) = (empty(device, dtype, rows * width)?, empty(device, dtype, rows)?);
+    let mut arguments = vec![whole(&of_x), whole(&of_weights), at(x, dtype, OP)?, at(slots, DType::U32, OP)?];
+    arguments.extend([at(weights, dtype, OP)?, at(g, dtype, OP)?]);
+    arguments.extend([active, width].map(Argument::Int));
+    launch(device, &format!("combine_backward_{}", suffix(dtype, OP)?), Extent::rows(tokens, width), &arguments)?;
+    Ok((tensor(of_x, (rows, width)), tensor(of_weights, (tokens, active))))
 }

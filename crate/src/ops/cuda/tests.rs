@@ -6,8 +6,9 @@ use candle_core::{DType, Device, Result, Shape, Tensor, Var};
 use crate::ops::check::{Inputs, close, gradients, values};
 use crate::ops::element::inside;
 use crate::ops::{
-    AttentionImplementation, AttentionMask, AttentionOptions, GateActivation, QuantizedWeight, attention, embedding,
-    gated, gated_linear, layer_norm, linear, linear_cross_entropy, linear_heads, quantized_linear, rms_norm, rotate,
+    AttentionImplementation, AttentionMask, AttentionOptions, GateActivation, GatedMatrices, QuantizedWeight,
+    attention, causal_convolution, collected, combine_rows, embedding, gated, gated_delta_rule, gated_linear,
+    grouped_gated, layer_norm, linear, linear_cross_entropy, linear_heads, quantized_linear, rms_norm, rotate,
     rounded_activations, rounded_weight, sgd_in_place, softcap, transpose_heads,
 };
 use crate::spec::{Granularity, QuantDType, Recipe, Scheme};
@@ -140,8 +141,14 @@ fn attention_on_a_gpu() {
                 ("padded left", causal.clone().with_padding(padded(keys, 25)).unwrap()),
             ];
             for (name, mask) in &cases {
-                for alibi in [false, true] {
-                    let what = format!("{implementation} {name} width {width} slopes {alibi}");
+                // (slopes, sinks, soft cap)
+                for form in [(false, false, None), (true, false, None), (false, true, None), (false, true, Some(1.5))] {
+                    let (alibi, sunk, softcap) = form;
+                    // A query that sees nothing sees the sink here and by eager attention; blocks on the CPU see all keys as well.
+                    if sunk && *name == "padded left" && implementation != AttentionImplementation::Eager {
+                        continue;
+                    }
+                    let what = format!("{implementation} {name} width {width} {form:?}");
                     agrees_on_a_gpu(&what, &inputs, |v| {
                         // Long rows of steep slopes would leave one key visible.
                         let slopes = (&v[3] * 0.02)?;
@@ -150,16 +157,102 @@ fn attention_on_a_gpu() {
                             mask,
                             scale: 1.0 / (width as f64).sqrt(),
                             slopes: alibi.then_some(&slopes),
-                            sinks: None,
-                            softcap: None,
+                            sinks: sunk.then_some(&v[3]),
+                            softcap,
                             dropout: None,
                         };
                         let out = attention(&v[0], &v[1], &v[2], &options)?;
-                        if alibi { Ok(out) } else { out.broadcast_add(&v[3].mean_all()?) }
+                        if alibi || sunk { Ok(out) } else { out.broadcast_add(&v[3].mean_all()?) }
                     });
                 }
             }
         }
+    }
+}
+
+#[test]
+#[ignore = "needs a GPU"]
+fn groups_of_rows_on_a_gpu() {
+    use GateActivation::Silu;
+    // A group of more than one tile, one of a row, and widths of less than a tile and of more.
+    for (hidden, inner) in [(16, 24), (136, 264), (20, 12)] {
+        let sizes = [130, 1, 7];
+        let rows = sizes.iter().sum();
+        let matrices: Vec<(String, [usize; 2])> = (0..3)
+            .flat_map(|group| {
+                [("gate", [inner, hidden]), ("up", [inner, hidden]), ("down", [hidden, inner])]
+                    .map(|(name, shape)| (format!("{name} {group}"), shape))
+            })
+            .collect();
+        let x = [rows, hidden];
+        let mut shapes: Vec<(&str, &[usize])> = vec![("x", &x)];
+        shapes.extend(matrices.iter().map(|(name, shape)| (name.as_str(), shape.as_slice())));
+        let inputs = Inputs::new(&shapes);
+        for (dtype, tolerance) in [(DType::F32, 1e-5), (DType::BF16, 2e-2), (DType::F16, 3e-3)] {
+            let rounded = inputs.variables(dtype);
+            let run = |dtype: DType, device: &Device| {
+                let v: Vec<Var> = rounded
+                    .iter()
+                    .map(|v| Var::from_tensor(&v.detach().to_dtype(dtype).unwrap().to_device(device).unwrap()).unwrap())
+                    .collect();
+                let of = |v: &Var| v.as_tensor().clone();
+                let groups: Vec<GatedMatrices> = v[1..]
+                    .chunks(3)
+                    .map(|m| GatedMatrices { gate: of(&m[0]), up: of(&m[1]), down: of(&m[2]) })
+                    .collect();
+                let ((y, store), mut found) = collected(|| {
+                    let x = (v[0].as_tensor() * 0.25)?;
+                    let y = grouped_gated(&x, &sizes, &groups, Silu)?;
+                    let store = (&y * &x)?.sum_all()?.backward()?;
+                    Ok::<_, candle_core::Error>((y, store))
+                })
+                .unwrap();
+                let of = v.iter().map(|v| {
+                    let gradient = found.remove(v.as_tensor()).or_else(|| store.get(v.as_tensor()).cloned());
+                    values(&gradient.unwrap().to_device(&Device::Cpu).unwrap())
+                });
+                (values(&y.to_device(&Device::Cpu).unwrap()), of.collect::<Vec<_>>())
+            };
+            let ((y, of), (expected, of_expected)) = (run(dtype, &gpu()), run(DType::F64, &Device::Cpu));
+            let what = format!("groups of {hidden} and {inner}, {dtype:?}");
+            close(&y, &expected, tolerance, &what);
+            for (index, (of, expected)) in of.iter().zip(&of_expected).enumerate() {
+                close(of, expected, tolerance, &format!("{what}, gradient of input {index}"));
+            }
+        }
+    }
+}
+
+#[test]
+#[ignore = "needs a GPU"]
+fn weighted_rows_on_a_gpu() {
+    for (active, width) in [(1, 5), (3, 40)] {
+        let inputs = Inputs::new(&[("x", &[7 * active, width]), ("weights", &[7, active])]);
+        let slots: Vec<u32> = (0..7 * active as u32).map(|place| place * 5 % (7 * active as u32)).collect();
+        agrees_on_a_gpu("combine_rows", &inputs, |v| {
+            let slots = Tensor::from_vec(slots.clone(), slots.len(), v[0].device())?;
+            combine_rows(&v[0], &slots, &v[1])
+        });
+    }
+}
+
+#[test]
+#[ignore = "needs a GPU"]
+fn linear_attention_on_a_gpu() {
+    let inputs = Inputs::new(&[("x", &[2, 9, 6]), ("weight", &[6, 4])]);
+    agrees_on_a_gpu("causal_convolution", &inputs, |v| causal_convolution(&v[0], &v[1]));
+    // Less than a chunk, and chunks with a part of one.
+    for seq in [7, 150] {
+        let (keys, values) = ([2, seq, 2, 16], [2, seq, 4, 8]);
+        let inputs =
+            Inputs::new(&[("q", &keys), ("k", &keys), ("v", &values), ("decay", &values[..3]), ("beta", &values[..3])]);
+        agrees_on_a_gpu(&format!("gated_delta_rule of {seq}"), &inputs, |v| {
+            let wide = inside(v[0].dtype());
+            let decay = (v[3].to_dtype(wide)?.sqr()? * -0.3)?;
+            let beta = ((v[4].to_dtype(wide)?.neg()?.exp()? + 1.0)?).recip()?;
+            let (y, states) = gated_delta_rule((&v[0], &v[1], &v[2]), &decay, &beta, None)?;
+            (y.broadcast_add(&states.mean_all()?)?).to_dtype(v[0].dtype())
+        });
     }
 }
 

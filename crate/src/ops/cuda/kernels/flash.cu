@@ -6,7 +6,7 @@
 // registers; tiles of the other side stream through shared memory as right operand B, two in flight. The forward and the
 // queries' gradient have queries as rows; the gradient of keys and values has keys as rows and works on transposed
 // scores, so that nothing is ever transposed in memory and nothing is added by atomics: results are the same every time.
-#include "element.cuh"
+#include "matrix.cuh"
 
 struct Flash {
     long q_batch, q_head, q_row;  // strides in elements; what the kernels write is contiguous
@@ -16,9 +16,11 @@ struct Flash {
     const unsigned char *padded;  // [batch, keys], 1 hides; or null
     const unsigned *documents;    // [batch, keys]; or null
     const float *slopes;          // [heads]; or null
+    const float *sinks;           // [heads], one more score of a key whose value is zero; or null
     int heads, kv_heads, queries, keys;
     int past_len, window, causal;     // query q sees keys up to q + past_len if causal, the last `window` of them if not 0
     float scale;
+    float cap;                        // scaled scores become cap tanh(score/cap) if not 0
 };
 
 constexpr float LOG2E = 1.4426950408889634f;
@@ -29,82 +31,6 @@ __device__ __forceinline__ float power_of_two(float x) {
     asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
     return y;
 }
-
-__device__ __forceinline__ uint32_t shared_address(const void *p) { return (uint32_t)__cvta_generic_to_shared(p); }
-
-__device__ __forceinline__ void copy16(void *to, const void *from, bool there) {
-    const int bytes = there ? 16 : 0;
-    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(shared_address(to)), "l"(from), "r"(bytes));
-}
-__device__ __forceinline__ void copy4(void *to, const void *from, bool there) {
-    const int bytes = there ? 4 : 0;
-    asm volatile("cp.async.ca.shared.global [%0], [%1], 4, %2;" ::"r"(shared_address(to)), "l"(from), "r"(bytes));
-}
-__device__ __forceinline__ void commit() { asm volatile("cp.async.commit_group;"); }
-template <int N> __device__ __forceinline__ void wait() { asm volatile("cp.async.wait_group %0;" ::"n"(N)); }
-
-__device__ __forceinline__ void load_matrices(uint32_t (&r)[4], uint32_t address) {
-    asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0,%1,%2,%3}, [%4];"
-                 : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3]) : "r"(address));
-}
-__device__ __forceinline__ void load_transposed(uint32_t (&r)[4], uint32_t address) {
-    asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0,%1,%2,%3}, [%4];"
-                 : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3]) : "r"(address));
-}
-
-// c += a b for a 16x16, b 16x8
-template <typename T> __device__ __forceinline__ void mma(float (&c)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1);
-template <> __device__ __forceinline__ void mma<bf16>(float (&c)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
-    asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
-                 : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
-                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
-}
-template <> __device__ __forceinline__ void mma<f16>(float (&c)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
-    asm("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
-                 : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
-                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
-}
-
-__device__ __forceinline__ uint32_t pair(float low, float high, bf16) {
-    __nv_bfloat162 two = __floats2bfloat162_rn(low, high);
-    return *reinterpret_cast<uint32_t *>(&two);
-}
-__device__ __forceinline__ uint32_t pair(float low, float high, f16) {
-    __half2 two = __floats2half2_rn(low, high);
-    return *reinterpret_cast<uint32_t *>(&two);
-}
-
-// A tile of rows of D elements in shared memory; sixteen-byte chunks are swizzled so that ldmatrix meets all banks.
-template <typename T, int D> struct Tile {
-    static __device__ __forceinline__ uint32_t at(const T *tile, int row, int chunk) {
-        return shared_address(tile) + (row * (D / 8) + (chunk ^ (row & 7))) * 16;
-    }
-    // Rows beyond `count` become zeros.
-    template <int ROWS, int THREADS>
-    static __device__ __forceinline__ void fetch(T *tile, const T *from, long stride, int count) {
-#pragma unroll
-        for (int i = threadIdx.x; i < ROWS * (D / 8); i += THREADS) {
-            const int row = i / (D / 8), chunk = i % (D / 8);
-            T *to = tile + (row * (D / 8) + (chunk ^ (row & 7))) * 8;
-            copy16(to, from + (row < count ? row * stride : 0) + chunk * 8, row < count);
-        }
-    }
-    // The 16x16 left operand at (row, 16 k)
-    static __device__ __forceinline__ void left(uint32_t (&a)[4], const T *tile, int row, int k) {
-        const int lane = threadIdx.x & 31;
-        load_matrices(a, at(tile, row + (lane & 15), 2 * k + (lane >> 4)));
-    }
-    // Right operands for the rows n..n+15 as columns, at 16 k: b[0..1] for the first eight, b[2..3] for the others
-    static __device__ __forceinline__ void right(uint32_t (&b)[4], const T *tile, int n, int k) {
-        const int lane = threadIdx.x & 31;
-        load_matrices(b, at(tile, n + (lane & 7) + (lane >> 4) * 8, 2 * k + ((lane >> 3) & 1)));
-    }
-    // Right operands for the columns n..n+15, with the rows 16 k.. as the summed side
-    static __device__ __forceinline__ void right_transposed(uint32_t (&b)[4], const T *tile, int k, int n) {
-        const int lane = threadIdx.x & 31;
-        load_transposed(b, at(tile, 16 * k + (lane & 15), n / 8 + (lane >> 4)));
-    }
-};
 
 // c [M tiles][N/8 tiles] = a times the transposed tile: c = A tile^T with A's fragments in registers
 template <typename T, int D, int M, int N>
@@ -153,6 +79,27 @@ __device__ __forceinline__ void add_times(float (&c)[M][D / 8][4], const float (
             }
         }
     }
+}
+
+// tanh, to float32's precision beside 1: the approximation of the hardware is not enough for a cap of 50.
+__device__ __forceinline__ float hyperbolic_tangent(float x) { return 1.0f - __fdividef(2.0f, power_of_two(2.0f * LOG2E * x) + 1.0f); }
+
+// Caps unscaled scores.
+template <int M, int N> __device__ __forceinline__ void cap_scores(float (&s)[M][N / 8][4], const Flash &f) {
+    if (f.cap == 0.0f) return;
+    const float inside = f.scale / f.cap, outside = f.cap / f.scale;
+#pragma unroll
+    for (int m = 0; m < M; m++)
+#pragma unroll
+        for (int n = 0; n < N / 8; n++)
+#pragma unroll
+            for (int i = 0; i < 4; i++) s[m][n][i] = outside * hyperbolic_tangent(inside * s[m][n][i]);
+}
+
+// The derivative of a capped score, from the score over the cap. What is hidden or not a number has none.
+__device__ __forceinline__ float cap_slope(float t) {
+    t = fminf(fmaxf(t, -1.0f), 1.0f);
+    return 1.0f - t * t;
 }
 
 // Scores [M][N/8] of 16-row tiles from `row` against columns from `column`: adds the slope's part, and sets to -infinity
@@ -296,6 +243,7 @@ __device__ void forward(T *o, float *lse, const T *q, const T *k, const T *v, co
         }
         float s[M][N / 8][4];
         times_transposed<T, D, M, N>(s, a, tile_k + buffer * N * D);
+        cap_scores<M, N>(s, f);
         hide<false, M, N>(s, f, batch, row, key, whole(f, row, 16 * M, key, N), slope);
 #pragma unroll
         for (int m = 0; m < M; m++)
@@ -332,10 +280,15 @@ __device__ void forward(T *o, float *lse, const T *q, const T *k, const T *v, co
             float sum = total[m][half];
             sum += __shfl_xor_sync(0xffffffffu, sum, 1);
             sum += __shfl_xor_sync(0xffffffffu, sum, 2);
-            inverse[half] = sum > 0.0f ? 1.0f / sum : 0.0f;
+            float base = top[m][half] * to_log2, kept = 1.0f;
+            if (f.sinks) {
+                const float sink = f.sinks[head] * LOG2E, highest = fmaxf(base, sink);
+                kept = power_of_two(base - highest), sum = sum * kept + power_of_two(sink - highest), base = highest;
+            }
+            inverse[half] = sum > 0.0f ? kept / sum : 0.0f;
             const int r = row + 16 * m + lane / 4 + 8 * half;
             // Infinity makes the probabilities of a row that sees nothing zero in the backward.
-            if ((lane & 3) == 0 && r < f.queries) lse[r] = sum > 0.0f ? top[m][half] * to_log2 + log2f(sum) : INFINITY;
+            if ((lane & 3) == 0 && r < f.queries) lse[r] = sum > 0.0f ? base + log2f(sum) : INFINITY;
         }
         put<T, D>(o, D, sums[m], row + 16 * m, f.queries, inverse[0], inverse[1]);
     }
@@ -428,6 +381,7 @@ __device__ void backward_queries(T *dq, float *of_slopes, const T *q, const T *k
         float s[M][N / 8][4], d[M][N / 8][4];
         times_transposed<T, D, M, N>(s, a, tile_k + buffer * N * D);
         times_transposed<T, D, M, N>(d, e, tile_v + buffer * N * D);
+        cap_scores<M, N>(s, f);
         hide<false, M, N>(s, f, batch, row, key, whole(f, row, 16 * M, key, N), slope);
 #pragma unroll
         for (int m = 0; m < M; m++)
@@ -436,6 +390,15 @@ __device__ void backward_queries(T *dq, float *of_slopes, const T *q, const T *k
 #pragma unroll
                 for (int i = 0; i < 4; i++)
                     d[m][n][i] = power_of_two(s[m][n][i] * to_log2 - base[m][i / 2]) * (d[m][n][i] - level[m][i / 2]);
+        if (f.cap != 0.0f) {
+            const float inside = f.scale / f.cap;
+#pragma unroll
+            for (int m = 0; m < M; m++)
+#pragma unroll
+                for (int n = 0; n < N / 8; n++)
+#pragma unroll
+                    for (int i = 0; i < 4; i++) d[m][n][i] *= cap_slope(inside * s[m][n][i]);
+        }
         if (of_slopes) {
 #pragma unroll
             for (int m = 0; m < M; m++)
@@ -536,6 +499,7 @@ __device__ void backward_keys(T *dk, T *dv, const T *q, const T *k, const T *v, 
         // Transposed: rows are keys, columns are queries.
         float s[M][N / 8][4];
         times_transposed<T, D, M, N>(s, a, tile_q + buffer * N * D);
+        cap_scores<M, N>(s, f);
         hide<true, M, N>(s, f, batch, row, query, whole(f, query, N, row, 16 * M), slope);
 #pragma unroll
         for (int n = 0; n < N / 8; n++) {
@@ -555,6 +519,18 @@ __device__ void backward_keys(T *dk, T *dv, const T *q, const T *k, const T *v, 
             for (int m = 0; m < M; m++)
 #pragma unroll
                 for (int i = 0; i < 4; i++) d[m][n][i] = s[m][n][i] * (d[m][n][i] - (i & 1 ? b.y : b.x));
+        }
+        if (f.cap != 0.0f) {
+            // The scores again, from their probabilities.
+            const float inside = 1.0f / (LOG2E * f.cap);
+#pragma unroll
+            for (int n = 0; n < N / 8; n++) {
+                const float2 b = *reinterpret_cast<const float2 *>(base + 8 * n + 2 * (lane & 3));
+#pragma unroll
+                for (int m = 0; m < M; m++)
+#pragma unroll
+                    for (int i = 0; i < 4; i++) d[m][n][i] *= cap_slope(inside * (__log2f(s[m][n][i]) + (i & 1 ? b.y : b.x)));
+            }
         }
         add_times<T, D, M, N>(of_k, d, tile_q + buffer * N * D);
         __syncthreads();

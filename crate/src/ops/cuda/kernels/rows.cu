@@ -417,32 +417,48 @@ __device__ __forceinline__ bool visible(const Visible &m, long row, int keys, in
 // Hidden scores are this, not -infinity: a row that sees nothing averages over all keys.
 constexpr float HIDDEN = -1e30f;
 
+// `sinks` [heads], if not null, are one more score of each row; its weights go to `shares` [rows]. Scaled scores become
+// cap tanh(score/cap) if `cap` is not 0, and its derivatives go to `cap_slopes`, of the shape of the scores, if that is
+// not null.
 template <typename T>
-__device__ void masked_softmax(T *scores, const float *slopes, Visible m, int heads, int queries, int first, int keys, float scale) {
+__device__ void masked_softmax(T *scores, const float *slopes, const float *sinks, float *shares, T *cap_slopes, Visible m, int heads,
+                               int queries, int first, int keys, float scale, float cap) {
     const long row = blockIdx.x;
     const int q = first + row % queries, head = row / queries % heads;
     const long batch = row / queries / heads;
-    const float slope = slopes ? slopes[head] : 0.0f;
+    const float slope = slopes ? slopes[head] : 0.0f, sink = sinks ? sinks[head] : -INFINITY;
     scores += row * keys;
+    auto capped = [&](int k) { return tanhf(wide(scores[k]) * scale / cap); };
+    auto score = [&](int k) {
+        if (!visible(m, batch, keys, q, k)) return HIDDEN;
+        return (cap == 0.0f ? wide(scores[k]) * scale : cap * capped(k)) + slope * (k - q - m.past_len);
+    };
     float highest = -INFINITY, sum = 0.0f;
     for (int k = threadIdx.x; k < keys; k += blockDim.x) {
-        const float s = visible(m, batch, keys, q, k) ? wide(scores[k]) * scale + slope * (k - q - m.past_len) : HIDDEN;
+        const float s = score(k);
         if (s > highest) sum *= __expf(highest - s), highest = s;
         sum += __expf(s - highest);
     }
-    const float top = block_max(highest);
-    sum = block_sum(highest == -INFINITY ? 0.0f : sum * __expf(highest - top));
+    const float top = fmaxf(block_max(highest), sink), share = __expf(sink - top);
+    sum = block_sum(highest == -INFINITY ? 0.0f : sum * __expf(highest - top)) + share;
+    if (shares && threadIdx.x == 0) shares[row] = share / sum;
     for (int k = threadIdx.x; k < keys; k += blockDim.x) {
-        const float s = visible(m, batch, keys, q, k) ? wide(scores[k]) * scale + slope * (k - q - m.past_len) : HIDDEN;
+        const float s = score(k);
+        if (cap_slopes) {
+            const float t = capped(k);
+            cap_slopes[row * keys + k] = narrow<T>(1.0f - t * t);
+        }
         scores[k] = narrow<T>(__expf(s - top) / sum);
     }
 }
 
 // From probabilities p and their gradients dp, in dp's place: the gradients of the unscaled scores,
-// p*(dp - sum p*dp)*scale, which are zero where p is. The row's share of the slopes' gradients, sum ds*(k - q)/scale,
-// goes to `of_slopes` [rows] if that is not null; the first query of the block comes after `before` keys.
+// p*(dp - sum p*dp)*scale, which are zero where p is, times `cap_slopes` if that is not null. The row's share of the slopes'
+// gradients, sum ds*(k - q)/scale, goes to `of_slopes` [rows] if that is not null, and of the sinks' to `of_sinks`; the first
+// query of the block comes after `before` keys.
 template <typename T>
-__device__ void masked_softmax_backward(T *dp, const T *p, float *of_slopes, int queries, int before, int keys, float scale) {
+__device__ void masked_softmax_backward(T *dp, const T *p, const T *cap_slopes, const float *shares, float *of_slopes, float *of_sinks,
+                                        int queries, int before, int keys, float scale) {
     const long row = blockIdx.x;
     const int at = before + row % queries;
     dp += row * keys, p += row * keys;
@@ -453,11 +469,51 @@ __device__ void masked_softmax_backward(T *dp, const T *p, float *of_slopes, int
     for (int k = threadIdx.x; k < keys; k += blockDim.x) {
         const float d = wide(p[k]) * (wide(dp[k]) - level);
         slope += d * (k - at);
-        dp[k] = narrow<T>(d * scale);
+        dp[k] = narrow<T>(d * scale * (cap_slopes ? wide(cap_slopes[row * keys + k]) : 1.0f));
     }
     if (of_slopes) {
         slope = block_sum(slope);
         if (threadIdx.x == 0) of_slopes[row] = slope;
+    }
+    if (of_sinks && threadIdx.x == 0) of_sinks[row] = -shares[row] * level;
+}
+
+// ---- Rows of x that belong to one token, weighted and summed: y [tokens, width] from x [tokens*active, width],
+// of which token t has the rows slots [t, 0..active] with weights [t, 0..active].
+template <typename T>
+__device__ void combine(T *y, const T *x, const unsigned *slots, const T *weights, int active, int width) {
+    y += (long)blockIdx.x * width, slots += (long)blockIdx.x * active, weights += (long)blockIdx.x * active;
+    const bool fast = aligned(y, width) && aligned(x, width);
+    for (int c = threadIdx.x * 8; c < width; c += blockDim.x * 8) {
+        float sum[8] = {};
+        for (int j = 0; j < active; j++) {
+            const float w = wide(weights[j]);
+            float a[8];
+            load8(a, x + (long)slots[j] * width + c, fast, width - c);
+            for (int i = 0; i < 8; i++) sum[i] += w * a[i];
+        }
+        store8(y + c, sum, fast, width - c);
+    }
+}
+
+// The gradients of x and of the weights.
+template <typename T>
+__device__ void combine_backward(T *dx, T *dw, const T *x, const unsigned *slots, const T *weights, const T *g, int active, int width) {
+    g += (long)blockIdx.x * width, slots += (long)blockIdx.x * active, weights += (long)blockIdx.x * active;
+    const bool fast = aligned(dx, width) && aligned(x, width) && aligned(g, width);
+    for (int j = 0; j < active; j++) {
+        const float w = wide(weights[j]);
+        const long row = (long)slots[j] * width;
+        float dot = 0.0f;
+        for (int c = threadIdx.x * 8; c < width; c += blockDim.x * 8) {
+            float a[8], b[8];
+            load8(a, x + row + c, fast, width - c);
+            load8(b, g + c, fast, width - c);
+            for (int i = 0; i < 8; i++) dot += a[i] * b[i], b[i] *= w;
+            store8(dx + row + c, b, fast, width - c);
+        }
+        dot = block_sum(dot);
+        if (threadIdx.x == 0) dw[(long)blockIdx.x * active + j] = narrow<T>(dot);
     }
 }
 
@@ -506,13 +562,21 @@ __device__ void masked_softmax_backward(T *dp, const T *p, float *of_slopes, int
     }                                                                                                                             \
     extern "C" __global__ void sgd_##S(T *w, const T *g, long n, float lr) { sgd(w, g, n, lr); }                                  \
     extern "C" __global__ void add_bias_##S(T *x, const T *b, int width) { add_bias(x, b, width); }                               \
-    extern "C" __global__ void masked_softmax_##S(T *scores, const float *slopes, Visible m, int heads, int queries, int first,   \
-                                                  int keys, float scale) {                                                        \
-        masked_softmax(scores, slopes, m, heads, queries, first, keys, scale);                                                    \
-    }                                                                                                                             \
-    extern "C" __global__ void masked_softmax_backward_##S(T *dp, const T *p, float *of_slopes, int queries, int before, int keys, \
-                                                           float scale) {                                                         \
-        masked_softmax_backward(dp, p, of_slopes, queries, before, keys, scale);                                                  \
+    extern "C" __global__ void masked_softmax_##S(T *scores, const float *slopes, const float *sinks, float *shares, T *cap_slopes,\
+                                                  Visible m, int heads, int queries, int first, int keys, float scale, float cap) {\
+        masked_softmax(scores, slopes, sinks, shares, cap_slopes, m, heads, queries, first, keys, scale, cap);                   \
+    }                                                                                                                            \
+    extern "C" __global__ void masked_softmax_backward_##S(T *dp, const T *p, const T *cap_slopes, const float *shares,          \
+                                                           float *of_slopes, float *of_sinks, int queries, int before, int keys, \
+                                                           float scale) {                                                        \
+        masked_softmax_backward(dp, p, cap_slopes, shares, of_slopes, of_sinks, queries, before, keys, scale);                   \
+    }                                                                                                                            \
+    extern "C" __global__ void combine_##S(T *y, const T *x, const unsigned *slots, const T *weights, int active, int width) {   \
+        combine(y, x, slots, weights, active, width);                                                                            \
+    }                                                                                                                            \
+    extern "C" __global__ void combine_backward_##S(T *dx, T *dw, const T *x, const unsigned *slots, const T *weights, const T *g,\
+                                                    int active, int width) {                                                     \
+        combine_backward(dx, dw, x, slots, weights, g, active, width);                                                           \
     }
 
 KERNELS(float, f32)
