@@ -303,7 +303,7 @@ def attention_case(what, dtype, b, h, kv, s, t, d, window=0, causal=True, paddin
     rows.launch(f"masked_softmax_backward_{s_}", [b * h * n], [threads(t)], dp, p, factors, shares, of_slopes, of_sinks, n, first + seen, t, 1 / math.sqrt(d))
     close(f"masked_softmax backward {s_} {what}", dp, want * slope / math.sqrt(d), dtype)
     if sink:
-        close(f"masked_softmax shares {s_} {what}", shares, 1 - P.sum(-1), torch.float32, 30)
+        close(f"masked_softmax shares {s_} {what}", shares, 1 - P.sum(-1), dtype)
         close(f"masked_softmax dsinks {s_} {what}", of_sinks, -shares * level, torch.float32, 30)
     close(f"masked_softmax dslopes {s_} {what}", of_slopes, (want * distance).sum(-1), torch.float32, 300)
 

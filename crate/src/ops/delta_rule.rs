@@ -1,12 +1,18 @@
 //! The gated delta rule (Yang et al. 2024, arXiv:2412.06464) by chunks, and the convolution that goes before it.
 
-use candle_core::{CpuStorage, CustomOp1, CustomOp2, D, DType, Layout, Result, Shape, Tensor};
+use candle_core::{CpuStorage, CudaStorage, CustomOp1, CustomOp2, D, DType, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
 
+use super::chunk_scan::{Chunks, chunk_scan};
+use super::collect::accumulate_grad;
+use super::cuda;
 use super::element::{Element, Wide, by_element, made, slice};
 
 /// Tokens of one chunk.
 const CHUNK: usize = 64;
+
+/// The longest convolution that has a kernel on GPUs.
+const KERNEL: usize = 8;
 
 /// Added to the sum of squares before its root is taken, as in the published kernels.
 const EPS: f64 = 1e-6;
@@ -18,6 +24,9 @@ const EPS: f64 = 1e-6;
 /// candle's error, if shapes, element types or devices do not match.
 pub fn causal_convolution(x: &Tensor, weight: &Tensor) -> Result<Tensor> {
     let (_, kernel) = weight.dims2()?;
+    if cuda::serves(x) && kernel <= KERNEL {
+        return x.contiguous()?.apply_op2(&weight.contiguous()?, Convolution);
+    }
     let seq = (x.dim(1)? + 1).saturating_sub(kernel);
     let taps = (0..kernel).map(|tap| x.narrow(1, tap, seq)?.broadcast_mul(&weight.narrow(1, tap, 1)?.flatten_all()?));
     let mut sum: Option<Tensor> = None;
@@ -51,12 +60,13 @@ pub fn gated_delta_rule(
     let size = CHUNK.min(seq.max(1));
     let chunks = seq.div_ceil(size);
     let (missing, all) = (chunks * size - seq, batch * heads);
-    // `[all, chunks, size, …]`, padded with tokens that change nothing: k, v, β and g are 0.
+    // `[chunks, all, size, …]`, padded with tokens that change nothing: k, v, β and g are 0.
     let chunked = |x: &Tensor| {
-        let x = x.to_dtype(wide)?.transpose(1, 2)?.contiguous()?;
+        let x = x.to_dtype(wide)?;
         let (_, _, _, last) = x.dims4()?;
-        let x = if missing == 0 { x } else { x.pad_with_zeros(2, 0, missing)? };
-        x.reshape((all, chunks, size, last))
+        let x = if missing == 0 { x } else { x.pad_with_zeros(1, 0, missing)? };
+        let x = x.reshape((batch, chunks, size, heads, last))?.permute((1, 0, 3, 2, 4))?;
+        x.contiguous()?.reshape((chunks, all, size, last))
     };
     let of_values = |x: &Tensor| {
         let (b, s, h, d) = x.dims4()?;
@@ -88,21 +98,15 @@ pub fn gated_delta_rule(
     let k = k.broadcast_mul(&last.broadcast_sub(&total)?.exp()?)?;
     let last = last.exp()?;
 
-    // From chunk to chunk.
-    let mut state = match states {
+    let state = match states {
         Some(states) => states.to_dtype(wide)?.reshape((all, width, value_width))?,
         None => Tensor::zeros((all, width, value_width), wide, q.device())?,
     };
-    let mut read = Vec::with_capacity(chunks);
-    for chunk in 0..chunks {
-        let of = |x: &Tensor| x.narrow(1, chunk, 1)?.squeeze(1)?.contiguous();
-        let corrected = (of(&new_values)? - of(&read_keys)?.matmul(&state)?)?;
-        read.push((of(&q)?.matmul(&state)? + of(&seen)?.matmul(&corrected)?)?);
-        let kept = state.broadcast_mul(&of(&last)?)?;
-        state = (kept + of(&k)?.transpose(1, 2)?.contiguous()?.matmul(&corrected)?)?;
-    }
-    let read = Tensor::cat(&read, 1)?.reshape((batch, heads, chunks * size, value_width))?.narrow(2, 0, seq)?;
-    Ok((read.transpose(1, 2)?.contiguous()?, state.reshape((batch, heads, width, value_width))?))
+    let brought = Chunks { new_values, read_keys, queries: q, keys: k, seen, kept: last };
+    let (read, state) = chunk_scan(&brought, &state)?;
+    let read = read.reshape((chunks, batch, heads, size, value_width))?.permute((1, 0, 3, 2, 4))?.contiguous()?;
+    let read = read.reshape((batch, chunks * size, heads, value_width))?.narrow(1, 0, seq)?;
+    Ok((read.contiguous()?, state.reshape((batch, heads, width, value_width))?))
 }
 
 /// ln(1 + eˣ), without overflow: max(x, 0) + ln(1 + e^−|x|).
@@ -124,11 +128,11 @@ fn lower(size: usize, above: f64, dtype: DType, device: &candle_core::Device) ->
 /// # Errors
 /// candle's error, for other shapes.
 pub fn unit_triangular_inverse(a: &Tensor) -> Result<Tensor> {
-    if a.device().is_cpu() {
+    let size = a.dim(D::Minus1)?;
+    if a.device().is_cpu() || (cuda::serves(a) && size <= CHUNK) {
         return a.contiguous()?.apply_op1(Inverse);
     }
     // Row by row: row i of the inverse is e_i − Σ_j L_ij row_j.
-    let size = a.dim(D::Minus1)?;
     let matrices = a.elem_count() / (size * size).max(1);
     let a3 = a.reshape((matrices, size, size))?;
     let eye = Tensor::eye(size, a.dtype(), a.device())?;
@@ -159,6 +163,10 @@ impl CustomOp1 for Inverse {
         })
     }
 
+    fn cuda_fwd(&self, storage: &CudaStorage, layout: &Layout) -> Result<(CudaStorage, Shape)> {
+        cuda::unit_triangular_inverse((storage, layout), square(layout, self.name())?)
+    }
+
     /// dA = −Yᵀ dY Yᵀ below the diagonal, for Y = (I + L)⁻¹.
     fn bwd(&self, a: &Tensor, y: &Tensor, g: &Tensor) -> Result<Option<Tensor>> {
         let turned = y.detach().transpose(D::Minus1, D::Minus2)?.contiguous()?;
@@ -185,6 +193,32 @@ impl CustomOp2 for NegatedBelow {
             }
             Ok(made(values, l1.shape()))
         })
+    }
+
+    fn cuda_fwd(&self, s1: &CudaStorage, l1: &Layout, _: &CudaStorage, _: &Layout) -> Result<(CudaStorage, Shape)> {
+        cuda::negated_below((s1, l1), square(l1, self.name())?)
+    }
+}
+
+/// The convolution on a GPU.
+struct Convolution;
+
+impl CustomOp2 for Convolution {
+    fn name(&self) -> &'static str {
+        "causal-convolution"
+    }
+
+    fn cpu_fwd(&self, _: &CpuStorage, _: &Layout, _: &CpuStorage, _: &Layout) -> Result<(CpuStorage, Shape)> {
+        candle_core::bail!("{}: the operands are on the CPU", self.name())
+    }
+
+    fn cuda_fwd(&self, s1: &CudaStorage, l1: &Layout, s2: &CudaStorage, l2: &Layout) -> Result<(CudaStorage, Shape)> {
+        cuda::convolution((s1, l1), (s2, l2))
+    }
+
+    fn bwd(&self, x: &Tensor, weight: &Tensor, _: &Tensor, g: &Tensor) -> Result<(Option<Tensor>, Option<Tensor>)> {
+        let (of_x, of_weight) = cuda::convolution_backward(&x.detach(), &weight.detach(), &g.contiguous()?)?;
+        Ok((accumulate_grad(x, of_x)?, accumulate_grad(weight, of_weight)?))
     }
 }
 

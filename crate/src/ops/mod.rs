@@ -8,6 +8,7 @@ mod attention;
 #[cfg(test)]
 mod check;
 mod checkpoint;
+mod chunk_scan;
 mod collect;
 mod cross_entropy;
 pub(crate) mod cuda;

@@ -1,8 +1,7 @@
 //! Which experts a token uses, and the tokens of each expert next to each other.
 
-use std::cmp::Ordering;
-
 use candle_core::{Result, Tensor};
+use rayon::prelude::*;
 
 use crate::spec::GroupScore;
 
@@ -19,47 +18,53 @@ pub struct Choice {
     pub group_by: GroupScore,
 }
 
-/// Returns the experts with the highest scores of each row, `active` each, the best first; of equal ones the first.
-pub fn choose(scores: &[Vec<f32>], choice: &Choice) -> Vec<u32> {
-    let mut chosen = Vec::with_capacity(scores.len() * choice.active);
-    for row in scores {
-        let size = (row.len() / choice.groups.max(1)).max(1);
-        let allowed: Vec<bool> = match choice.groups > 1 {
-            true => {
-                let of = |group: &[f32]| {
-                    let best = best_of(group.iter().copied().enumerate(), 2);
-                    match choice.group_by {
-                        GroupScore::Max => best.first().map_or(f32::NEG_INFINITY, |(_, score)| *score),
-                        GroupScore::TopTwo => best.iter().map(|(_, score)| score).sum(),
-                    }
-                };
-                let best = best_of(row.chunks(size).map(of).enumerate(), choice.active_groups);
-                (0..row.len()).map(|expert| best.iter().any(|(group, _)| *group == expert / size)).collect()
-            }
-            false => vec![true; row.len()],
-        };
-        let candidates = row.iter().copied().enumerate().filter(|(expert, _)| allowed[*expert]);
-        chosen.extend(best_of(candidates, choice.active).into_iter().map(|(expert, _)| expert as u32));
+/// Returns the experts with the highest scores of each row of scores `[tokens, experts]`, `active` each, the best first; of equal
+/// ones the first.
+pub fn choose(scores: &[f32], experts: usize, choice: &Choice) -> Vec<u32> {
+    let (experts, active) = (experts.max(1), choice.active.min(experts));
+    if active == 0 {
+        return Vec::new();
     }
+    let mut chosen = vec![0; scores.len() / experts * active];
+    let rows = chosen.par_chunks_mut(active).zip(scores.par_chunks(experts)).with_min_len(256);
+    rows.for_each_init(Vec::new, |best, (chosen, row)| {
+        if choice.groups > 1 {
+            let allowed = allowed(row, choice);
+            best_of(row.iter().copied().enumerate().filter(|(expert, _)| allowed[*expert]), active, best);
+        } else {
+            best_of(row.iter().copied().enumerate(), active, best);
+        }
+        chosen.iter_mut().zip(&*best).for_each(|(chosen, (expert, _))| *chosen = *expert as u32);
+    });
     chosen
 }
 
-/// Returns the largest of some numbers; NaN comes last, so that there are always as many.
-fn best_of(scores: impl Iterator<Item = (usize, f32)>, count: usize) -> Vec<(usize, f32)> {
-    let mut all: Vec<(usize, f32)> = scores.collect();
-    let better = |a: &(usize, f32), b: &(usize, f32)| {
-        let order = match (a.1.is_nan(), b.1.is_nan()) {
-            (false, false) => b.1.partial_cmp(&a.1).unwrap_or(Ordering::Equal),
-            (a, b) => a.cmp(&b),
-        };
-        order.then(a.0.cmp(&b.0))
+/// Returns which experts are of the best groups.
+fn allowed(row: &[f32], choice: &Choice) -> Vec<bool> {
+    let (size, mut best) = ((row.len() / choice.groups).max(1), Vec::new());
+    let mut of = |group: &[f32]| {
+        best_of(group.iter().copied().enumerate(), 2, &mut best);
+        match choice.group_by {
+            GroupScore::Max => best.first().map_or(f32::NEG_INFINITY, |(_, score)| *score),
+            GroupScore::TopTwo => best.iter().map(|(_, score)| score).sum(),
+        }
     };
-    if count < all.len() {
-        all.select_nth_unstable_by(count, better);
-        all.truncate(count);
+    let groups: Vec<f32> = row.chunks(size).map(&mut of).collect();
+    best_of(groups.into_iter().enumerate(), choice.active_groups, &mut best);
+    (0..row.len()).map(|expert| best.iter().any(|(group, _)| *group == expert / size)).collect()
+}
+
+/// Leaves the largest of some numbers in `best`, the first of equal ones first; NaN comes last, so that there are always as many.
+fn best_of(scores: impl Iterator<Item = (usize, f32)>, count: usize, best: &mut Vec<(usize, f32)>) {
+    best.clear();
+    let beats = |new: f32, old: f32| !new.is_nan() && (old.is_nan() || new > old);
+    for (index, score) in scores {
+        let place = best.iter().rposition(|(_, old)| !beats(score, *old)).map_or(0, |place| place + 1);
+        if place < count {
+            best.truncate(count - 1);
+            best.insert(place, (index, score));
+        }
     }
-    all.sort_unstable_by(better);
-    all
 }
 
 /// The uses of experts by tokens, use `i` being of token `i / active`, in the order of experts.
@@ -141,16 +146,16 @@ mod tests {
     #[test]
     fn the_best_experts_are_chosen_and_ties_go_to_the_first() {
         let choice = Choice { active: 2, groups: 1, active_groups: 1, group_by: GroupScore::Max };
-        assert_eq!(choose(&[vec![0.1, 0.4, 0.4, 0.1], vec![0.0, 1.0, 2.0, 3.0]], &choice), [1, 2, 3, 2]);
-        assert_eq!(choose(&[vec![f32::NAN, 1.0, f32::NAN]], &choice), [1, 0]);
+        assert_eq!(choose(&[0.1, 0.4, 0.4, 0.1, 0.0, 1.0, 2.0, 3.0], 4, &choice), [1, 2, 3, 2]);
+        assert_eq!(choose(&[f32::NAN, 1.0, f32::NAN], 3, &choice), [1, 0]);
     }
 
     #[test]
     fn experts_of_the_best_groups_are_chosen_only() {
-        let scores = [vec![0.9, 0.0, 0.5, 0.5, 0.1, 0.2]];
+        let scores = [0.9, 0.0, 0.5, 0.5, 0.1, 0.2];
         let choice = |group_by| Choice { active: 2, groups: 3, active_groups: 1, group_by };
-        assert_eq!(choose(&scores, &choice(GroupScore::Max)), [0, 1]);
-        assert_eq!(choose(&scores, &choice(GroupScore::TopTwo)), [2, 3]);
+        assert_eq!(choose(&scores, 6, &choice(GroupScore::Max)), [0, 1]);
+        assert_eq!(choose(&scores, 6, &choice(GroupScore::TopTwo)), [2, 3]);
     }
 
     #[test]

@@ -137,7 +137,8 @@ impl Experts {
             active_groups: form.groups.1,
             group_by: form.group_score,
         };
-        Ok(choose(&judged.to_dtype(DType::F32)?.to_vec2()?, &choice))
+        let experts = judged.dim(1)?;
+        Ok(choose(&judged.to_dtype(DType::F32)?.flatten_all()?.to_vec1()?, experts, &choice))
     }
 
     /// Chooses one expert after the other. The weight of each is its softmax over the logits, without those of experts

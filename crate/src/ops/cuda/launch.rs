@@ -14,6 +14,7 @@ use crate::diagnostic::Diagnostic;
 /// The kernels as text for the driver's compiler, made by nvcc when this crate is built.
 const ROWS: &str = include_str!(concat!(env!("OUT_DIR"), "/rows.ptx"));
 const FLASH: &str = include_str!(concat!(env!("OUT_DIR"), "/flash.ptx"));
+const DELTA: &str = include_str!(concat!(env!("OUT_DIR"), "/delta.ptx"));
 const GROUPED: &str = include_str!(concat!(env!("OUT_DIR"), "/grouped.ptx"));
 const QUANTIZED: &str = include_str!(concat!(env!("OUT_DIR"), "/quantized.ptx"));
 
@@ -136,7 +137,7 @@ impl Extent {
     }
 }
 
-/// Starts `kernel` of `rows.cu`, or of `flash.cu`, `grouped.cu` or `quantized.cu` if its name says so, on the device's stream.
+/// Starts `kernel` of `rows.cu`, or of `delta.cu`, `flash.cu`, `grouped.cu` or `quantized.cu` if its name says so, on the device's stream.
 ///
 /// The addresses among the arguments must be those of operands that live until the call returns: what frees them later
 /// does so behind the kernel, on the same stream.
@@ -149,6 +150,7 @@ pub(super) fn launch(device: &CudaDevice, kernel: &str, extent: Extent, argument
     }
     let (module, text) = match kernel {
         _ if kernel.starts_with("flash") => ("chandlery-flash", FLASH),
+        _ if kernel.starts_with("delta") => ("chandlery-delta", DELTA),
         _ if kernel.starts_with("grouped") => ("chandlery-grouped", GROUPED),
         _ if kernel.starts_with("quantized") => ("chandlery-quantized", QUANTIZED),
         _ => ("chandlery-rows", ROWS),

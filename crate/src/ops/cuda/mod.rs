@@ -6,6 +6,8 @@
 #[cfg(feature = "cuda")]
 mod attention;
 #[cfg(feature = "cuda")]
+mod delta;
+#[cfg(feature = "cuda")]
 #[expect(unsafe_code, reason = "attributes of the driver's memory pools")]
 pub(crate) mod driver;
 #[cfg(feature = "cuda")]
@@ -133,6 +135,10 @@ kernels! {
     table::cross_entropy(&Tensor, &Tensor, f64) -> Tensor;
     rows::combine(Operand<'_>, &Tensor, Operand<'_>) -> (CudaStorage, candle_core::Shape);
     rows::combine_backward(&Tensor, &Tensor, &Tensor, &Tensor) -> (Tensor, Tensor);
+    delta::unit_triangular_inverse(Operand<'_>, usize) -> (CudaStorage, candle_core::Shape);
+    delta::negated_below(Operand<'_>, usize) -> (CudaStorage, candle_core::Shape);
+    delta::convolution(Operand<'_>, Operand<'_>) -> (CudaStorage, candle_core::Shape);
+    delta::convolution_backward(&Tensor, &Tensor, &Tensor) -> (Tensor, Tensor);
     grouped::products(&Tensor, &[usize], &[Vec<&Tensor>]) -> Tensor;
     grouped::products_backward_rows(&Tensor, &[usize], &[Vec<&Tensor>]) -> Tensor;
     grouped::products_backward_matrices(&Tensor, &Tensor, &[usize]) -> Vec<Vec<Tensor>>;

@@ -11,16 +11,45 @@ constexpr int STAGE = (M + N) * K;
 // ROWS rows of D elements of a matrix; what is beyond its `rows` and `columns` becomes zeros.
 template <typename T, int ROWS, int D>
 __device__ __forceinline__ void fetch(T *tile, const T *from, long stride, int rows, int columns) {
+    constexpr int CHUNKS = D / 8, DOWN = THREADS / CHUNKS;
+    static_assert(DOWN % 8 == 0, "the swizzle of a thread's chunk is that of its first row");
+    const int row = threadIdx.x / CHUNKS, chunk = threadIdx.x % CHUNKS;
+    const bool inside = chunk * 8 < columns;
+    T *to = tile + (row * CHUNKS + (chunk ^ (row & 7))) * 8;
+    from += row * stride + chunk * 8;
 #pragma unroll
-    for (int i = threadIdx.x; i < ROWS * (D / 8); i += THREADS) {
-        const int row = i / (D / 8), chunk = i % (D / 8);
-        const bool there = row < rows && chunk * 8 < columns;
-        copy16(tile + (row * (D / 8) + (chunk ^ (row & 7))) * 8, from + (there ? row * stride + chunk * 8 : 0), there);
-    }
+    for (int i = 0; i < ROWS / DOWN; i++, to += DOWN * D, from += DOWN * stride) copy16(to, from, inside && row + i * DOWN < rows);
 }
 
-// c += A B over the steps that `get` fetches, A and B to a stage's two halves. A is [M, K], or [K, M] if A_TURNED; B is [N, K], or
-// [K, N] if B_TURNED. A warp has 64 x 64 of the results.
+// Operands of one product of 16 summed elements: 64 rows and 64 columns of a warp.
+template <typename T, bool A_TURNED, bool B_TURNED> struct Fragments {
+    uint32_t a[4][4], b[4][4];
+    __device__ __forceinline__ void load(const T *a_tile, const T *b_tile, int row, int column, int k) {
+#pragma unroll
+        for (int i = 0; i < 4; i++) {
+            if (A_TURNED)
+                Tile<T, M>::left_transposed(a[i], a_tile, k, row + 16 * i);
+            else
+                Tile<T, K>::left(a[i], a_tile, row + 16 * i, k);
+            if (B_TURNED)
+                Tile<T, N>::right_transposed(b[i], b_tile, k, column + 16 * i);
+            else
+                Tile<T, K>::right(b[i], b_tile, column + 16 * i, k);
+        }
+    }
+    __device__ __forceinline__ void multiply(float (&c)[4][8][4]) const {
+#pragma unroll
+        for (int m = 0; m < 4; m++)
+#pragma unroll
+            for (int n = 0; n < 4; n++) {
+                mma<T>(c[m][2 * n], a[m], b[n][0], b[n][1]);
+                mma<T>(c[m][2 * n + 1], a[m], b[n][2], b[n][3]);
+            }
+    }
+};
+
+// c = A B over the steps that `get` fetches, A and B to a stage's two halves. A is [M, K], or [K, M] if A_TURNED; B is [N, K], or
+// [K, N] if B_TURNED. A warp has 64 x 64 of the results; it loads the operands of one product while it computes another.
 template <typename T, bool A_TURNED, bool B_TURNED, typename Get>
 __device__ __forceinline__ void accumulate(float (&c)[4][8][4], T *memory, int steps, const Get &get) {
     const int warp = threadIdx.x >> 5, row = warp / 2 * 64, column = warp % 2 * 64;
@@ -35,39 +64,27 @@ __device__ __forceinline__ void accumulate(float (&c)[4][8][4], T *memory, int s
         if (step < steps) get(step, memory + step * STAGE, memory + step * STAGE + M * K);
         commit();
     }
-    int stage = 0;
+    Fragments<T, A_TURNED, B_TURNED> operands[2];
+    wait<STEPS - 2>();
+    __syncthreads();
+    operands[0].load(memory, memory + M * K, row, column, 0);
+    T *stage = memory, *const end = memory + STEPS * STAGE;
     for (int step = 0; step < steps; step++) {
-        wait<STEPS - 2>();
-        __syncthreads();
-        // The stage that the last step has read.
-        T *const last = memory + (stage == 0 ? STEPS - 1 : stage - 1) * STAGE;
-        if (step + STEPS - 1 < steps) get(step + STEPS - 1, last, last + M * K);
-        commit();
-        const T *const a_tile = memory + stage * STAGE, *const b_tile = a_tile + M * K;
-        stage = stage == STEPS - 1 ? 0 : stage + 1;
 #pragma unroll
         for (int k = 0; k < K / 16; k++) {
-            uint32_t a[4][4];
-#pragma unroll
-            for (int m = 0; m < 4; m++) {
-                if (A_TURNED)
-                    Tile<T, M>::left_transposed(a[m], a_tile, k, row + 16 * m);
-                else
-                    Tile<T, K>::left(a[m], a_tile, row + 16 * m, k);
+            if (k == 0) {
+                // Everyone has read what the step before this one used.
+                T *const free = stage == memory ? end - STAGE : stage - STAGE;
+                if (step + STEPS - 1 < steps) get(step + STEPS - 1, free, free + M * K);
+                commit();
             }
-#pragma unroll
-            for (int n = 0; n < 4; n++) {
-                uint32_t b[4];
-                if (B_TURNED)
-                    Tile<T, N>::right_transposed(b, b_tile, k, column + 16 * n);
-                else
-                    Tile<T, K>::right(b, b_tile, column + 16 * n, k);
-#pragma unroll
-                for (int m = 0; m < 4; m++) {
-                    mma<T>(c[m][2 * n], a[m], b[0], b[1]);
-                    mma<T>(c[m][2 * n + 1], a[m], b[2], b[3]);
-                }
+            if (k == K / 16 - 1) {
+                wait<STEPS - 2>();
+                __syncthreads();
+                stage = stage + STAGE == end ? memory : stage + STAGE;
             }
+            operands[(k + 1) & 1].load(stage, stage + M * K, row, column, (k + 1) % (K / 16));
+            operands[k & 1].multiply(c);
         }
     }
 }
