@@ -77,7 +77,7 @@ impl Toolkit {
     /// the chip that it finds, once, and keeps the result.
     fn compile_kernels(&self) {
         println!("cargo::rerun-if-changed=src/ops/cuda/kernels");
-        for name in ["rows", "flash", "grouped", "delta", "quantized"] {
+        for name in ["rows", "flash", "grouped", "delta", "router", "quantized"] {
             let source = format!("src/ops/cuda/kernels/{name}.cu");
             let to = self.out.join(format!("{name}.ptx"));
             let mut nvcc = Command::new(&self.nvcc);

@@ -3,7 +3,7 @@
     python3 tests/gpu/torch_steps.py --batch 2 --seq 512 [--compile] [--fused] [--config 1b|small|experts] [--grouped-mm] [--dtype bf16|f32]
 
 The model has the shape and the optimizer (plain SGD) of
-`chandlery -p llama -t llama3.2_1b --tie-word-embeddings=false model --dtype bfloat16 test`, or with `--config experts` of a
+`chandlery -p llama -t llama3.2_1b model --tie-word-embeddings=false --dtype bfloat16 test`, or with `--config experts` of a
 mixture of 0.52 B parameters (`-p mixtral` with the sizes below). Tokens are sorted by expert, and each expert has a product of
 its own, or with `--grouped-mm` all have one of torch's grouped ones. Prints one JSON line:
 median milliseconds of a step after the first three, and the peak of allocated memory.

@@ -65,6 +65,14 @@ fn every_mixer_trains_on_a_gpu_as_on_the_cpu() {
             "router_aux_loss_coef": 0.1, "shared_expert_intermediate_size": 24, "shared_expert_gate": true,
         }),
         json!({
+            "feed_forward_type": "experts", "num_experts": 40, "moe_intermediate_size": 16, "router_bias": true,
+            "router_softmax_after_topk": true, "num_experts_per_tok": 4, "router_scaling_factor": 1.7,
+        }),
+        json!({
+            "feed_forward_type": "experts", "num_experts": 6, "moe_intermediate_size": 16, "router_score": "sigmoid",
+            "router_correction": true, "router_norm_topk": true, "num_experts_per_tok": 3,
+        }),
+        json!({
             "feed_forward_type": "experts", "num_experts": 4, "moe_intermediate_size": 36, "router_score": "sigmoid",
             "router_scales_input": true, "mlp_bias": true, "swiglu_limit": 2.0, "num_experts_per_tok": 1,
         }),

@@ -8,7 +8,7 @@ use crate::model::parts::feed_forward::FeedForward;
 use crate::model::parts::layer::{child, leaf_if_any, linear};
 use crate::model::parts::linear::Linear;
 use crate::ops::{
-    Choice, GatedMatrices, Grouping, by_parts, choose, combine_rows, embedding, grouped_gated, split_rows,
+    Choice, GatedMatrices, Grouping, Routes, by_parts, choose, combine_rows, embedding, grouped_gated, split_rows,
 };
 use crate::spec::{Mixer, Node, Part, Role, RouterForm, RouterScore};
 
@@ -98,6 +98,10 @@ impl Experts {
             }
             _ => Ok(logits),
         };
+        if let Some(routes) = Routes::choose(&logits, self.correction.as_ref(), form)? {
+            let chosen = routes.experts()?;
+            return Ok((chosen.clone(), routes.weights(&balanced(logits, &chosen)?)?));
+        }
         if form.score == RouterScore::SparseMixer {
             let (chosen, _) = self.mixed(&logits.detach())?;
             return self.mixed(&balanced(logits, &chosen)?);

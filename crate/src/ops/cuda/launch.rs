@@ -16,6 +16,7 @@ const ROWS: &str = include_str!(concat!(env!("OUT_DIR"), "/rows.ptx"));
 const FLASH: &str = include_str!(concat!(env!("OUT_DIR"), "/flash.ptx"));
 const DELTA: &str = include_str!(concat!(env!("OUT_DIR"), "/delta.ptx"));
 const GROUPED: &str = include_str!(concat!(env!("OUT_DIR"), "/grouped.ptx"));
+const ROUTER: &str = include_str!(concat!(env!("OUT_DIR"), "/router.ptx"));
 const QUANTIZED: &str = include_str!(concat!(env!("OUT_DIR"), "/quantized.ptx"));
 
 /// Bytes of shared memory that every kernel may have without asking, with room for what kernels declare themselves.
@@ -137,7 +138,7 @@ impl Extent {
     }
 }
 
-/// Starts `kernel` of `rows.cu`, or of `delta.cu`, `flash.cu`, `grouped.cu` or `quantized.cu` if its name says so, on the device's stream.
+/// Starts `kernel` on the device's stream: one of `rows.cu`, or of the file that its name begins with.
 ///
 /// The addresses among the arguments must be those of operands that live until the call returns: what frees them later
 /// does so behind the kernel, on the same stream.
@@ -152,6 +153,7 @@ pub(super) fn launch(device: &CudaDevice, kernel: &str, extent: Extent, argument
         _ if kernel.starts_with("flash") => ("chandlery-flash", FLASH),
         _ if kernel.starts_with("delta") => ("chandlery-delta", DELTA),
         _ if kernel.starts_with("grouped") => ("chandlery-grouped", GROUPED),
+        _ if kernel.starts_with("router") => ("chandlery-router", ROUTER),
         _ if kernel.starts_with("quantized") => ("chandlery-quantized", QUANTIZED),
         _ => ("chandlery-rows", ROWS),
     };
@@ -323,6 +325,7 @@ pub(super) fn empty(device: &CudaDevice, dtype: DType, count: usize) -> Result<C
         DType::BF16 => of!(BF16, bf16),
         DType::F16 => of!(F16, f16),
         DType::I32 => of!(I32, i32),
+        DType::U32 => of!(U32, u32),
         DType::U8 => of!(U8, u8),
         other => return Err(Error::UnsupportedDTypeForOp(other, "allocation").bt()),
     };

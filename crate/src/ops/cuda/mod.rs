@@ -25,6 +25,8 @@ mod libraries;
 #[cfg(feature = "cuda")]
 mod quantized;
 #[cfg(feature = "cuda")]
+mod router;
+#[cfg(feature = "cuda")]
 mod rows;
 #[cfg(feature = "cuda")]
 mod table;
@@ -139,6 +141,8 @@ kernels! {
     delta::negated_below(Operand<'_>, usize) -> (CudaStorage, candle_core::Shape);
     delta::convolution(Operand<'_>, Operand<'_>) -> (CudaStorage, candle_core::Shape);
     delta::convolution_backward(&Tensor, &Tensor, &Tensor) -> (Tensor, Tensor);
+    router::choose_experts(&Tensor, Option<&Tensor>, &crate::spec::RouterForm) -> (Tensor, Tensor);
+    router::router_backward(&Tensor, &Tensor, &Tensor, &crate::spec::RouterForm) -> Tensor;
     grouped::products(&Tensor, &[usize], &[Vec<&Tensor>]) -> Tensor;
     grouped::products_backward_rows(&Tensor, &[usize], &[Vec<&Tensor>]) -> Tensor;
     grouped::products_backward_matrices(&Tensor, &Tensor, &[usize]) -> Vec<Vec<Tensor>>;
