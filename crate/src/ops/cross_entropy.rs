@@ -50,7 +50,7 @@ pub fn linear_cross_entropy_gradients(
     ignored: i64,
     wanted: bool,
 ) -> Result<LossAndGradients> {
-    let ((n, width), (vocab, _)) = (x.dims2()?, weight.dims2()?);
+    let ((n, _), (vocab, _)) = (x.dims2()?, weight.dims2()?);
     if targets.len() != n {
         candle_core::bail!("{} targets for {n} rows of linear cross entropy", targets.len())
     }
@@ -67,6 +67,8 @@ pub fn linear_cross_entropy_gradients(
     if counted.is_empty() {
         candle_core::bail!("no target counts: the mean loss would be 0/0")
     }
+    let mut places = vec![counted.len() as u32; n];
+    rows.iter().zip(0..).for_each(|(row, place)| places[*row as usize] = place);
     let rows = Tensor::from_vec(rows, counted.len(), x.device())?;
     let (x, weight) = (x.detach(), weight.detach().contiguous()?);
     let picked = if counted.len() == n { x.contiguous()? } else { x.contiguous()?.index_select(&rows, 0)? };
@@ -79,9 +81,13 @@ pub fn linear_cross_entropy_gradients(
         _ if cuda::serves(&picked) && picked.dtype() == weight.dtype() => on_gpu(&picked, &weight, &counted, wanted)?,
         _ => composed(&picked, &weight, &counted, wanted)?,
     };
-    let spread = |of_x: Tensor| match of_x.dim(0)? == n {
-        true => Ok(of_x),
-        false => Tensor::zeros((n, width), of_x.dtype(), of_x.device())?.index_add(&rows, &of_x, 0),
+    let spread = |of_x: Tensor| -> Result<Tensor> {
+        if counted.len() == n {
+            return Ok(of_x);
+        }
+        // Rows that do not count pick one of zeros: a GPU adds to rows by index many times slower than it picks them.
+        let padded = Tensor::cat(&[&of_x, &of_x.narrow(0, 0, 1)?.zeros_like()?], 0)?;
+        padded.index_select(&Tensor::from_vec(places.clone(), n, padded.device())?, 0)
     };
     let gradients = match gradients {
         Some((of_x, of_weight)) => Some((spread(of_x.to_dtype(x.dtype())?)?, of_weight.to_dtype(weight.dtype())?)),
