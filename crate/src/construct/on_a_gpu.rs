@@ -54,7 +54,7 @@ fn every_mixer_trains_on_a_gpu_as_on_the_cpu() {
         json!({ "attention_softcap": 2.0, "norm_placement": "sandwich", "norm_offset": 1.0, "qk_norm": true }),
         json!({ "position_embedding": "alibi", "alibi_slopes": "standard", "alibi_trainable": true, "qkv_clip": 0.8 }),
         json!({ "norm_type": "layer_norm", "head_dim": 16, "attention_softcap": 2.0, "attention_sinks": true }),
-        json!({ "attention_type": "latent", "num_key_value_heads": 4, "kv_lora_rank": 32, "qk_nope_head_dim": 16, "qk_rope_head_dim": 8, "v_head_dim": 16 }),
+        json!({ "attention_type": "latent", "num_key_value_heads": 4, "head_dim": 8, "kv_lora_rank": 32, "qk_nope_head_dim": 16, "qk_rope_head_dim": 8, "v_head_dim": 16 }),
         json!({
             "attention_type": "gated_delta_net", "linear_num_key_heads": 2, "linear_num_value_heads": 4,
             "linear_key_head_dim": 16, "linear_value_head_dim": 16,
