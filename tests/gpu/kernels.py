@@ -1,6 +1,6 @@
 """Every kernel against torch, and the time of the large ones next to torch's own.
 
-    nvcc -std=c++17 -O3 -ptx -arch=compute_80 crate/src/ops/cuda/kernels/rows.cu -o rows.ptx     (and flash.cu, grouped.cu)
+    nvcc -std=c++17 -O3 -ptx -arch=compute_80 crate/src/ops/cuda/kernels/rows.cu -o rows.ptx     (and flash.cu, grouped.cu, delta.cu, router.cu)
     python3 tests/gpu/kernels.py FOLDER_WITH_THE_PTX
 
 Needs a GPU, its driver and torch. Exits 1 if anything differs.
@@ -54,7 +54,7 @@ class Module:
 
 long = ctypes.c_long
 folder = sys.argv[1]
-rows, flash, grouped = (Module(f"{folder}/{name}.ptx") for name in ("rows", "flash", "grouped"))
+rows, flash, grouped, delta, router = (Module(f"{folder}/{name}.ptx") for name in ("rows", "flash", "grouped", "delta", "router"))
 
 
 def close(what, got, want, dtype, factor=1.0):
@@ -390,6 +390,56 @@ def combined(dtype):
             close(f"combine {name} {s} {tokens}x{active}x{width}", got, wanted, dtype)
 
 
+def linear_attention(dtype):
+    s = SUFFIX[dtype]
+    for count, n in [(3, 1), (5, 7), (20, 64)]:
+        a = rand(count, n, n, dtype=dtype, scale=0.2)
+        y = torch.empty_like(a)
+        delta.launch(f"delta_inverse_{s}", [count], [64], y, a, n, shared=8 * n * n)
+        eye = torch.eye(n, device=dev, dtype=torch.double)
+        close(f"inverse {s} {n}", y, torch.linalg.inv(eye + a.double().tril(-1)), dtype)
+        delta.launch(f"delta_negated_below_{s}", [64], [256], y, a, long(a.numel()), n)
+        close(f"negated_below {s} {n}", y, -a.double().tril(-1), dtype)
+    for b, t, c, taps in [(2, 9, 6, 4), (3, 70, 100, 3), (1, 5, 33, 8)]:
+        x, w, g = rand(b, t + taps - 1, c, dtype=dtype), rand(c, taps, dtype=dtype), rand(b, t, c, dtype=dtype)
+        y, dx, dw, partial = torch.empty_like(g), torch.empty_like(x), torch.empty_like(w), torch.empty(3, c * taps, device=dev)
+        X, W = x.double().requires_grad_(), w.double().requires_grad_()
+        want = F.conv1d(X.transpose(1, 2), W[:, None], groups=c).transpose(1, 2)
+        want.backward(g.double())
+        delta.launch(f"delta_convolution_{s}", [8], [256], y, x, w, long(y.numel()), t, c, taps)
+        delta.launch(f"delta_convolution_backward_{s}", [8], [256], dx, g, w, long(dx.numel()), t, c, taps)
+        delta.launch(f"delta_convolution_weights_{s}", [(c + 31) // 32, 3], [32, 8], partial, x, g, long(b * t), t, c, taps)
+        rows.launch(f"partial_sums_{s}", [(c * taps + 31) // 32], [32, 32], dw, partial, long(3), c * taps)
+        for name, got, wanted in [("y", y, want), ("dx", dx, X.grad), ("dw", dw, W.grad)]:
+            close(f"convolution {name} {s} {b}x{t}x{c}x{taps}", got, wanted, dtype)
+
+
+def routes():
+    for tokens, experts, active in [(5, 4, 2), (100, 40, 4), (33, 256, 8), (9, 3, 3)]:
+        for kind in (0, 1, 2):
+            for normalized in (0, 1):
+                logits, correction, g = rand(tokens, experts), rand(experts, scale=0.1), rand(tokens, active)
+                L = logits.double().requires_grad_()
+                score = [lambda: L.softmax(-1), lambda: L.sigmoid(), lambda: L][kind]()
+                want = (score + correction.double()).topk(active, -1).indices
+                weights = score.gather(1, want)
+                weights = weights.softmax(-1) if kind == 2 else weights
+                weights = 1.7 * (weights / weights.sum(-1, keepdim=True) if normalized else weights)
+                weights.backward(g.double())
+                chosen, w, d = torch.empty(tokens, active, device=dev, dtype=torch.int32), torch.empty_like(g), torch.empty_like(logits)
+                settings = (long(tokens), experts, active, kind, normalized, 1.7)
+                router.launch("router_choose", [(tokens + 7) // 8], [256], chosen, w, logits, correction, *settings)
+                router.launch("router_backward", [(tokens + 7) // 8], [256], d, logits, chosen, g, *settings)
+                what = f"{tokens}x{experts}/{active} kind {kind} normalized {normalized}"
+                close(f"router experts {what}", chosen, want, torch.float32, 0)
+                close(f"router weights {what}", w, weights, torch.float32)
+                close(f"router dlogits {what}", d, L.grad, torch.float32, 3)
+    nan = torch.tensor([[math.nan, 1.0, math.nan, 1.0]], device=dev)
+    chosen, w = torch.empty(1, 3, device=dev, dtype=torch.int32), torch.empty(1, 3, device=dev)
+    router.launch("router_choose", [1], [256], chosen, w, nan, None, long(1), 4, 3, 1, 0, 1.0)
+    close("router experts with NaN and ties", chosen, torch.tensor([[1, 3, 0]], device=dev), torch.float32, 0)
+
+
 def milliseconds(work, repeat=20):
     for _ in range(3):
         work()
@@ -473,8 +523,10 @@ for dtype in (torch.float32, torch.bfloat16, torch.float16):
     tables(dtype)
     attention(dtype)
     combined(dtype)
+    linear_attention(dtype)
     if dtype != torch.float32:
         groups(dtype)
+routes()
 times()
 print(f"\n{len(failed)} failed" + "".join(f"\n  {name}" for name in failed))
 sys.exit(bool(failed))
