@@ -159,8 +159,12 @@ fn release_cells_are_optimized() {
         let parts: Vec<String> = text.trim_matches(['(', ')']).split(", ").map(str::to_owned).collect();
         (parts[0].clone(), parts[1].parse::<f64>().unwrap(), parts[2].clone())
     };
-    let plain = parse(nb.ok("timed()"));
-    let release = parse(nb.ok("%%release\ntimed()"));
+    // The shortest of several: other processes delay some.
+    let mut shortest = |cell: &str| {
+        let found = (0..5).map(|_| parse(nb.ok(cell)));
+        found.reduce(|a, b| if b.1 < a.1 { b } else { a }).unwrap()
+    };
+    let (plain, release) = (shortest("timed()"), shortest("%%release\ntimed()"));
     assert_eq!((plain.0, plain.2.as_str(), release.2.as_str()), (release.0, "true", "false"));
     assert!(plain.1 > release.1 * 2.0, "{} µs without, {} µs with it", plain.1, release.1);
     // `%opt` is for the cells that follow.
