@@ -45,6 +45,9 @@ const MODELS: &[Model] = &[
     ("longrope", "mixes", "longrope", &[]),
     ("delta_net", "mixes", "delta_net", &[]),
     ("short_conv", "mixes", "short_conv", &[]),
+    ("mamba2", "mixes", "mamba2", &[]),
+    ("hybrid", "mixes", "hybrid", &[]),
+    ("mamba", "mixes", "mamba", &[]),
 ];
 
 const SMALL: &[(&str, i64)] =
@@ -264,6 +267,9 @@ fn sources_mention_no_part_that_the_model_lacks() {
                 "sandwich",
                 "short_conv",
                 "sinks",
+                "hybrid",
+                "mamba",
+                "mamba2",
             ],
         ),
         (
@@ -288,6 +294,7 @@ fn sources_mention_no_part_that_the_model_lacks() {
                 "sinks",
                 "parallel",
                 "two_norms",
+                "hybrid",
             ],
         ),
         // One file computes every frequency that is not plain.
@@ -316,6 +323,9 @@ fn sources_mention_no_part_that_the_model_lacks() {
                 "sandwich",
                 "short_conv",
                 "sinks",
+                "hybrid",
+                "mamba",
+                "mamba2",
             ],
         ),
         (
@@ -354,10 +364,14 @@ fn sources_mention_no_part_that_the_model_lacks() {
                 "sinks",
                 "two_norms",
                 "sandwich",
+                "hybrid",
+                "mamba",
+                "mamba2",
             ],
         ),
         (&["alpha"], &["deepone", "layers", "deepnet_layer_norm", "experts_clamped", "geometric"]),
-        (&["Dropout(", "_dropout"], &["causal_lm_small", "deepnet_layer_norm", "learned_positions"]),
+        // Layers with other parts than most say all fields of these.
+        (&["Dropout(", "_dropout"], &["causal_lm_small", "deepnet_layer_norm", "learned_positions", "mamba2"]),
         (
             &["_tied_weights_keys"],
             &[
@@ -380,17 +394,32 @@ fn sources_mention_no_part_that_the_model_lacks() {
                 "learned_positions",
                 "geometric",
                 "parallel",
+                "mamba2",
             ],
         ),
         (
             &["SimpleNamespace", "dyn Layered", "isinstance(module, nn.LayerNorm)"],
-            &["layers", "differential", "experts", "experts_by_layer", "delta_net", "sandwich", "short_conv", "sinks"],
+            &[
+                "layers",
+                "differential",
+                "experts",
+                "experts_by_layer",
+                "delta_net",
+                "sandwich",
+                "short_conv",
+                "sinks",
+                "mamba",
+                "mamba2",
+            ],
         ),
         (&["self.softcap"], &["sandwich"]),
         (&["self.sinks"], &["sinks"]),
-        (&["self.conv", "_conv"], &["delta_net", "short_conv"]),
+        (&["self.conv", "_conv"], &["delta_net", "short_conv", "hybrid", "mamba", "mamba2"]),
         (&["router"], &["experts", "experts_by_layer", "experts_clamped"]),
         (&["lambda_init"], &["differential"]),
+        (&["state_space_scan"], &["hybrid", "mamba2"]),
+        (&["selective_scan", "selection_linear"], &["mamba"]),
+        (&["config.key_multiplier"], &["hybrid"]),
     ];
     for model in MODELS {
         let text = text_of(model);

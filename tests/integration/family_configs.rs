@@ -238,6 +238,15 @@ fn every_built_in_family_writes_what_it_reads() {
             // Models whose shared expert has a gate have a shared expert.
             usual["shared_expert_intermediate_size"] = json!(64);
         }
+        let attention = ModelConfig::usual(family.architecture()).attention;
+        if matches!(attention, AttentionKind::Mamba | AttentionKind::Mamba2)
+            && !["nemotron_h", "granitemoehybrid", "jamba"].contains(&family.name())
+        {
+            // Models without attention and feed-forward parts.
+            for field in ["intermediate_size", "num_attention_heads", "num_key_value_heads", "head_dim"] {
+                usual.as_object_mut().unwrap().shift_remove(field);
+            }
+        }
         let config = ModelConfig::from_json(&usual, family.name()).unwrap();
         // A project names the family, and what it takes for granted follows.
         let mut project = usual.clone();

@@ -20,6 +20,9 @@ const MIXES: &[(&str, bool)] = &[
     ("longrope", true),
     ("delta_net", false),
     ("short_conv", false),
+    ("mamba2", false),
+    ("hybrid", false),
+    ("mamba", false),
 ];
 
 const IDS: &[u32] = &[5, 900, 17, 300, 44, 45, 1999, 2, 71, 8, 640, 33];
@@ -106,7 +109,9 @@ fn packed_documents_see_nothing_of_each_other() {
 fn padding_changes_nothing_for_real_tokens() {
     for (name, _) in MIXES {
         // Biases of the padding before a text reach a convolution, as in transformers.
-        let json = config(name).to_native_json(None).to_string().replace("\"conv_bias\":true", "\"conv_bias\":false");
+        let json = config(name).to_native_json(None).to_string();
+        let json = json.replace("\"conv_bias\":true", "\"conv_bias\":false");
+        let json = json.replace("\"mamba_proj_bias\":true", "\"mamba_proj_bias\":false");
         let config = ModelConfig::from_json(&serde_json::from_str(&json).unwrap(), name).unwrap();
         let model = model(&config);
         let whole = model.forward(&Batch::new(vec![IDS.to_vec()]).unwrap()).unwrap();

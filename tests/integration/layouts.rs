@@ -211,12 +211,12 @@ fn an_unknown_type_is_refused_with_the_parts_it_needs() {
     let temp = tempdir().unwrap();
     let source = stranger(&temp);
     edit_config(&source, |config| {
-        config.insert("mamba_d_state".to_owned(), json!(16));
+        config.insert("num_nextn_predict_layers".to_owned(), json!(2));
         config.insert("sliding_window".to_owned(), json!(8));
     });
     let said = convert(&source, temp.path().join("out")).run().unwrap_err().to_string();
     assert!(said.starts_with("model_type `stranger` is not supported"), "{said}");
-    assert!(said.contains("there is not: state-space layers (`mamba_d_state: 16`)"), "{said}");
+    assert!(said.contains("there is not: heads for several tokens (`num_nextn_predict_layers: 2`)"), "{said}");
     assert!(
         said.contains("there is: windows (`sliding_window: 8`; known from ") && said.contains("--draft-family"),
         "{said}"

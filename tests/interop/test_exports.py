@@ -61,6 +61,9 @@ MODELS = {
             "longrope",
             "delta_net",
             "short_conv",
+            "mamba2",
+            "hybrid",
+            "mamba",
         )
     },
 }

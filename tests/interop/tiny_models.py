@@ -139,6 +139,58 @@ def delta_net(draw, sizes):
     return heads | more | {"layer_types": mixed(draw, sizes, "linear_attention"), "attention_bias": flag(draw)}
 
 
+def states(draw, sizes):
+    """Mamba-2 by the names that most classes have."""
+    heads = draw.choice([4, 8])
+    width = 2 * sizes["hidden_size"]
+    if width % heads:
+        heads = 4
+    more = {"mamba_n_heads": heads, "mamba_d_head": width // heads, "mamba_d_state": draw.choice([6, 8]), "mamba_n_groups": draw.choice([1, 2])}
+    more |= {"mamba_chunk_size": draw.choice([16, 32]), "mamba_d_conv": draw.choice([3, 4]), "mamba_conv_bias": flag(draw)}
+    return more | {"mamba_proj_bias": flag(draw), "time_step_limit": draw.choice([[0.0, float("inf")], [0.01, 0.7]])}
+
+
+def mamba2(draw, sizes):
+    own = states(draw, sizes)
+    names = {"num_heads": "n_heads", "head_dim": "d_head", "state_size": "d_state", "n_groups": "n_groups", "conv_kernel": "d_conv"}
+    names |= {"use_conv_bias": "conv_bias", "use_bias": "proj_bias", "chunk_size": "chunk_size"}
+    return {field: own[f"mamba_{name}"] for field, name in names.items()} | {"time_step_limit": own["time_step_limit"]}
+
+
+def falcon_h1(draw, sizes):
+    own = states(draw, sizes)
+    factors = ["lm_head", "embedding", "key", "attention_out", "attention_in", "ssm_in", "ssm_out"]
+    more = {f"{name}_multiplier": draw.choice([0.5, 1.0, 1.5]) for name in factors}
+    more |= {"mlp_multipliers": [0.75, 1.25], "ssm_multipliers": [draw.choice([0.5, 1.0, 1.25]) for _ in range(5)]}
+    more |= {"mamba_rms_norm": flag(draw), "mamba_norm_before_gate": flag(draw), "projectors_bias": flag(draw), "mlp_bias": flag(draw)}
+    return llama_like(draw, sizes) | own | more | {"mamba_d_ssm": own["mamba_n_heads"] * own["mamba_d_head"]}
+
+
+def granitemoehybrid(draw, sizes):
+    more = experts(draw, sizes) | {"embedding_multiplier": 3.0, "attention_multiplier": 0.2, "residual_multiplier": 0.5, "logits_scaling": 2.0}
+    if flag(draw):
+        more["num_local_experts"] = 0
+    more |= {"layer_types": mixed(draw, sizes, "linear_attention"), "shared_intermediate_size": draw.choice([32, 64])}
+    return states(draw, sizes) | more | {"position_embedding_type": draw.choice([None, "rope"])}
+
+
+def nemotron_h(draw, sizes):
+    kinds = ["linear_attention", "full_attention", "moe", "mlp", draw.choice(["linear_attention", "moe"])]
+    draw.shuffle(kinds)
+    sizes["num_hidden_layers"] = len(kinds)
+    more = {"layers_block_type": kinds, "mamba_num_heads": 4, "mamba_head_dim": draw.choice([8, 16]), "ssm_state_size": draw.choice([6, 8])}
+    more |= {"n_groups": draw.choice([1, 2]), "use_conv_bias": flag(draw), "use_bias": flag(draw), "chunk_size": 16}
+    more |= {"attention_bias": flag(draw), "moe_shared_expert_intermediate_size": 64, "routed_scaling_factor": draw.choice([1.0, 2.5])}
+    return experts(draw, sizes) | more | {"time_step_min": draw.choice([0.001, 0.3])}
+
+
+def jamba(draw, sizes):
+    sizes["num_hidden_layers"] = 4
+    more = {"attn_layer_period": draw.choice([2, 3]), "attn_layer_offset": draw.choice([0, 1]), "mamba_d_state": draw.choice([6, 8])}
+    more |= {"expert_layer_period": draw.choice([2, 3]), "expert_layer_offset": 1, "mamba_dt_rank": draw.choice(["auto", 4])}
+    return experts(draw, sizes) | more | {"mamba_conv_bias": flag(draw), "mamba_proj_bias": flag(draw), "mamba_d_conv": draw.choice([3, 4])}
+
+
 # What is special in each type.
 MORE = {
     "llama": lambda d, s: llama_like(d, s) | {"attention_bias": flag(d), "mlp_bias": flag(d)},
@@ -206,6 +258,13 @@ MORE = {
     "qwen3_5_text": delta_net,
     "qwen3_5_moe_text": lambda d, s: delta_net(d, s) | experts(d, s),
     "qwen3_next": lambda d, s: delta_net(d, s) | experts(d, s) | {"mlp_only_layers": d.choice([[], [0]])},
+    "mamba": lambda d, s: {"state_size": d.choice([6, 8]), "expand": d.choice([1, 2]), "time_step_rank": d.choice(["auto", 5]), "use_bias": flag(d), "conv_kernel": d.choice([3, 4])},
+    "mamba2": mamba2,
+    "bamba": lambda d, s: states(d, s) | {"attn_layer_indices": [d.randrange(s["num_hidden_layers"])], "attention_bias": flag(d), "mlp_bias": flag(d)},
+    "falcon_h1": falcon_h1,
+    "granitemoehybrid": granitemoehybrid,
+    "nemotron_h": nemotron_h,
+    "jamba": jamba,
     "lfm2": lambda d, s: {"layer_types": mixed(d, s, "conv"), "conv_L_cache": d.choice([3, 4]), "conv_bias": flag(d), "block_auto_adjust_ff_dim": False},
 }
 # Types whose heads make up the width.
@@ -244,7 +303,7 @@ def settings(kind, seed, block=1, plain=False):
 
 
 # Read where present, although the classes do not declare it.
-READ = {"qwen2", "phi", "phi3", "smollm3", "olmo", "olmo2", "olmo3", "granite", "starcoder2", "cohere", "cohere2", "exaone4", "apertus", "mistral", "lfm2"}
+READ = {"qwen2", "phi", "phi3", "smollm3", "olmo", "olmo2", "olmo3", "granite", "starcoder2", "cohere", "cohere2", "exaone4", "apertus", "mistral", "lfm2", "falcon_h1"}
 
 
 def config_of(kind, given):

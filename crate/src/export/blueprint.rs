@@ -4,9 +4,10 @@ use serde::Serialize;
 
 use super::kinds::{Attention, FeedForward, Latent, Layer, Mixture, Norm, rope_json};
 use super::naming::{distinct_names, position};
+use crate::spec::parts::mamba;
 use crate::spec::{
-    Activation, FeedForwardKind, MixerKind, ModelConfig, NormKind, NormPlacement, PositionEmbedding, RopeConfig,
-    UserPart,
+    Activation, AttentionKind, FeedForwardKind, MixerKind, ModelConfig, NormKind, NormPlacement, PositionEmbedding,
+    RopeConfig, UserPart,
 };
 
 /// The kinds of parts of one model and how they are put together.
@@ -54,6 +55,8 @@ enum Used {
     Mixture(usize),
     /// A user's part.
     Own(UserPart),
+    /// None.
+    Nothing,
 }
 
 /// The kinds of things that occur in the model.
@@ -74,6 +77,8 @@ pub(super) struct Any {
     pub(super) tempered: bool,
     pub(super) delta_net: bool,
     pub(super) short_conv: bool,
+    pub(super) mamba: bool,
+    pub(super) mamba2: bool,
     /// Parts that keep a state.
     pub(super) stateful: bool,
     /// Attention proper, which reads keys and values.
@@ -126,10 +131,13 @@ impl Blueprint {
             .iter()
             .map(|(_, own)| {
                 let attention = match (own.attention.user_part(), Latent::of(own)) {
+                    _ if own.attention == AttentionKind::None => Used::Nothing,
                     (Some(part), _) => Used::Own(part),
                     (None, Some(latent)) => Used::Latent(position(&mut latents, latent)),
                     (None, None) => Used::BuiltIn(position(&mut attentions, Attention::of(own))),
                 };
+                let beside =
+                    mamba::beside_attention(own).then(|| position(&mut attentions, Attention::state_space(own)));
                 let feedforward = own.feedforward.then(|| match own.feed_forward_kind {
                     FeedForwardKind::User(part) => Used::Own(part),
                     FeedForwardKind::Mlp => Used::BuiltIn(position(&mut feedforwards, FeedForward::of(own))),
@@ -138,7 +146,7 @@ impl Blueprint {
                         Used::Mixture(position(&mut mixtures, (expert, Mixture::of(own, String::new()))))
                     }
                 });
-                (attention, feedforward)
+                (attention, beside, feedforward)
             })
             .collect();
         let words: Vec<_> = attentions.iter().map(Attention::words).collect();
@@ -166,26 +174,29 @@ impl Blueprint {
             .collect();
 
         let (mut layers, mut words, mut kinds) = (Vec::new(), Vec::new(), Vec::new());
-        for ((count, own), (attention, feedforward)) in runs.iter().zip(parts) {
+        for ((count, own), (attention, beside, feedforward)) in runs.iter().zip(parts) {
             let (attention, mut parts) = match attention {
                 Used::BuiltIn(index) | Used::Mixture(index) => {
                     (attentions[index].name.clone(), attentions[index].words())
                 }
                 Used::Latent(index) => (latents[index].name.clone(), latents[index].words()),
                 Used::Own(part) => (own_name(part), vec!["Own"]),
+                Used::Nothing => (String::new(), Vec::new()),
             };
+            let beside = beside.map(|index: usize| attentions[index].name.clone()).unwrap_or_default();
             let feedforward = feedforward.map(|used| match used {
                 Used::BuiltIn(index) | Used::Latent(index) => {
                     (feedforwards[index].name.clone(), feedforwards[index].words())
                 }
                 Used::Mixture(index) => (mixtures[index].name.clone(), mixtures[index].words()),
                 Used::Own(part) => (own_name(part), vec!["OwnFeedForward"]),
+                Used::Nothing => (String::new(), Vec::new()),
             });
             let feedforward = feedforward.map(|(name, words)| {
                 parts.extend(words);
                 name
             });
-            let layer = Layer::of(own, attention, feedforward);
+            let layer = Layer::of(own, attention, beside, feedforward);
             let layer_words = layer.words(parts);
             let kind = position(&mut layers, layer);
             if kind == words.len() {
@@ -226,7 +237,7 @@ impl Blueprint {
                 .all(|(_, own)| own.shared_expert_intermediate_size == config.shared_expert_intermediate_size),
         };
         let any = Any {
-            rms_norm: has_norm("RMSNorm") || attentions.iter().any(|kind| kind.delta_net),
+            rms_norm: has_norm("RMSNorm") || attentions.iter().any(Attention::has_rms_norm),
             layer_norm: norms.iter().any(|norm| norm.eps == NormKind::LayerNorm.eps_field()),
             offset_rms_norm: has_norm("OffsetRMSNorm"),
             offset_layer_norm: has_norm("OffsetLayerNorm"),
@@ -239,8 +250,10 @@ impl Blueprint {
             tempered: attentions.iter().any(|kind| kind.tempered),
             delta_net: attentions.iter().any(|kind| kind.delta_net),
             short_conv: attentions.iter().any(|kind| kind.short_conv),
-            stateful: attentions.iter().any(|kind| !kind.is_softmax()),
-            softmax: attentions.iter().any(Attention::is_softmax) || own_attentions().next().is_some(),
+            mamba: attentions.iter().any(|kind| kind.state_space.as_ref().is_some_and(|own| !own.two)),
+            mamba2: attentions.iter().any(|kind| kind.state_space.as_ref().is_some_and(|own| own.two)),
+            stateful: attentions.iter().any(|kind| !kind.softmax),
+            softmax: attentions.iter().any(|kind| kind.softmax) || own_attentions().next().is_some(),
             xielu: feedforwards.iter().any(|part: &FeedForward| part.activation == Activation::Xielu),
             relu2: feedforwards.iter().chain(&experts).any(|part: &FeedForward| part.activation == Activation::Relu2),
             rope: !rotations.is_empty(),
@@ -250,7 +263,7 @@ impl Blueprint {
             positions: !rotations.is_empty()
                 || matches!(config.position, PositionEmbedding::Sinusoidal | PositionEmbedding::Learned),
             distances: alibi || (window && !shared.window),
-            multi_head: attentions.iter().any(|kind| !kind.single_head && kind.is_softmax())
+            multi_head: attentions.iter().any(|kind| !kind.single_head && kind.softmax)
                 || !latents.is_empty()
                 || own_attentions().next().is_some(),
         };
@@ -318,6 +331,15 @@ pub(super) fn parts_in_words(config: &ModelConfig) -> String {
             return "latent attention";
         }
         let kind = Attention::of(own);
+        match own.attention {
+            AttentionKind::None => return "no attention",
+            AttentionKind::Mamba => return "Mamba",
+            AttentionKind::Mamba2 => return "Mamba-2",
+            AttentionKind::GatedDeltaNet => return "gated DeltaNet",
+            AttentionKind::ShortConv => return "gated convolutions",
+            AttentionKind::MultiHead if mamba::beside_attention(own) => return "attention beside Mamba-2",
+            AttentionKind::MultiHead | AttentionKind::SingleHead | AttentionKind::Latent | AttentionKind::User(_) => {}
+        }
         match (kind.single_head, kind.grouped, kind.window) {
             (true, ..) => "single-head attention",
             (_, true, true) => "grouped-query attention within a window",

@@ -6,6 +6,9 @@ use serde_json::{Value, json};
 use super::blueprint::runs_of;
 use crate::spec::{Field as Declared, FieldKind, ModelConfig, parts};
 
+/// The type in Rust of a number that only some layers have.
+pub(super) const OPTIONAL_NUMBER: &str = "Option<f64>";
+
 /// One field: its name, its default in Python and its type in Rust.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub(super) struct Field {
@@ -30,7 +33,13 @@ pub(super) fn fields_of(config: &ModelConfig) -> Vec<Field> {
             let own = field.value(config);
             let name = field.name;
             match field.kind {
-                FieldKind::Size => Some((0, Field { name, python: own?.to_string(), rust: "usize", otherwise: None })),
+                FieldKind::Size => {
+                    // A size that only some layers have is stored with them.
+                    let of_layers = || runs.iter().find_map(|(_, own)| field.value(own));
+                    let python = own.clone().or_else(of_layers)?.to_string();
+                    let otherwise = own.is_none().then(|| python.clone());
+                    Some((0, Field { name, python, rust: "usize", otherwise }))
+                }
                 FieldKind::OptionalSize => {
                     let python = python_literal(&own.unwrap_or_default());
                     // Layers that have a size of their own say so themselves, or all have the model's.
@@ -41,9 +50,15 @@ pub(super) fn fields_of(config: &ModelConfig) -> Vec<Field> {
                 }
                 FieldKind::Number | FieldKind::OptionalNumber => {
                     // A number that only some layers use is stored with them.
-                    let otherwise = || runs.iter().find_map(|(_, own)| field.value(own));
+                    let number = |config: &ModelConfig| field.value(config).filter(Value::is_number);
+                    let own = number(config);
+                    let otherwise = || runs.iter().find_map(|(_, own)| number(own));
                     let text = literal(own.clone().or_else(otherwise)?.as_f64()?);
-                    Some((2, Field { name, rust: "f64", otherwise: own.is_none().then(|| text.clone()), python: text }))
+                    // Layers without the number may say so.
+                    let some = runs.iter().any(|(_, layer)| field.value(layer).is_some_and(|value| value.is_null()));
+                    let rust = if some { OPTIONAL_NUMBER } else { "f64" };
+                    let otherwise = own.is_none().then(|| if some { "None".to_owned() } else { text.clone() });
+                    Some((2, Field { name, rust, otherwise, python: text }))
                 }
                 _ => None,
             }

@@ -37,6 +37,11 @@ fn usual_table(role: Option<Role>) -> Option<Distribution> {
         | Role::AttentionGate
         | Role::Beta
         | Role::Decay
+        | Role::StateSpaceInput
+        | Role::Selection
+        | Role::SelectionNorm
+        | Role::Step
+        | Role::Skip
         | Role::ShortConvolution
         | Role::ValueNorm
         | Role::QueryNorm

@@ -46,6 +46,11 @@ pub(super) fn gguf_name(row: &TensorRow) -> Option<ParamPath> {
         | Role::AttentionGate
         | Role::Beta
         | Role::Decay
+        | Role::StateSpaceInput
+        | Role::Selection
+        | Role::SelectionNorm
+        | Role::Step
+        | Role::Skip
         | Role::ShortConvolution
         | Role::ValueNorm
         | Role::ActivationShape

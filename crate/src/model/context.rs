@@ -81,6 +81,8 @@ impl SharedInputs {
             | Part::Experts { .. }
             | Part::Mixer(
                 Mixer::GatedDeltaNet(_)
+                | Mixer::Mamba2(_)
+                | Mixer::Mamba(_)
                 | Mixer::ShortConv { .. }
                 | Mixer::GatedFeedForward { .. }
                 | Mixer::FeedForward { .. }

@@ -2,19 +2,19 @@
 
 use candle_core::{Result, Tensor};
 
-/// For each layer, keys and values of all tokens, or a state that does not grow.
+/// For each layer, keys and values of all tokens, a state that does not grow, or both.
 #[derive(Clone, Debug, Default)]
 pub struct KvCache {
     past_len: usize,
-    layers: Vec<Option<Kept>>,
+    layers: Vec<Kept>,
 }
 
-#[derive(Clone, Debug)]
-enum Kept {
+#[derive(Clone, Debug, Default)]
+struct Kept {
     /// Each `[batch, kv_heads, seen, head_dim]`, keys already rotated.
-    KeysAndValues(Tensor, Tensor),
-    /// What linear attention goes on from.
-    State(Vec<Tensor>),
+    keys_and_values: Option<(Tensor, Tensor)>,
+    /// What a recurrent part goes on from.
+    state: Option<Vec<Tensor>>,
 }
 
 impl KvCache {
@@ -35,32 +35,30 @@ impl KvCache {
 
     /// Appends the new tokens' keys and values of a layer and returns all of them.
     pub(super) fn extend(&mut self, layer: usize, keys: Tensor, values: Tensor) -> Result<(Tensor, Tensor)> {
-        let all = match self.place(layer).take() {
-            Some(Kept::KeysAndValues(old_keys, old_values)) => {
+        let place = &mut self.place(layer).keys_and_values;
+        let all = match place.take() {
+            Some((old_keys, old_values)) => {
                 (Tensor::cat(&[old_keys, keys], 2)?, Tensor::cat(&[old_values, values], 2)?)
             }
-            Some(Kept::State(_)) | None => (keys, values),
+            None => (keys, values),
         };
-        *self.place(layer) = Some(Kept::KeysAndValues(all.0.clone(), all.1.clone()));
+        *place = Some(all.clone());
         Ok(all)
     }
 
     /// Returns the state of a layer, if it has one.
     pub(super) fn state(&mut self, layer: usize) -> Option<&[Tensor]> {
-        match self.place(layer) {
-            Some(Kept::State(state)) => Some(state),
-            Some(Kept::KeysAndValues(..)) | None => None,
-        }
+        self.place(layer).state.as_deref()
     }
 
     /// Replaces the state of a layer.
     pub(super) fn set_state(&mut self, layer: usize, state: Vec<Tensor>) {
-        *self.place(layer) = Some(Kept::State(state));
+        self.place(layer).state = Some(state);
     }
 
-    fn place(&mut self, layer: usize) -> &mut Option<Kept> {
+    fn place(&mut self, layer: usize) -> &mut Kept {
         if self.layers.len() <= layer {
-            self.layers.resize(layer + 1, None);
+            self.layers.resize_with(layer + 1, Kept::default);
         }
         &mut self.layers[layer]
     }

@@ -31,8 +31,10 @@ mod router;
 mod routing;
 mod row_parts;
 mod rows;
+mod selective_scan;
 mod sgd;
 mod softcap;
+mod state_space;
 
 pub use attention::{
     AttentionError, AttentionImplementation, AttentionMask, AttentionOptions, BlockMask, Dropout, attention,
@@ -58,5 +60,7 @@ pub use rotation::{rotate, transpose_heads};
 pub use router::Routes;
 pub use routing::{Choice, Grouping, choose, split_rows};
 pub use row_parts::by_parts;
+pub use selective_scan::selective_scan;
 pub use sgd::sgd_in_place;
 pub use softcap::softcap;
+pub use state_space::state_space_scan;

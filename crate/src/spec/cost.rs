@@ -90,6 +90,8 @@ fn of_node(node: &Node, scope: CostScope) -> Cost {
             Mixer::LatentAttention(form) => parts::latent_attention::cost(form, scope, &mut cost),
             Mixer::Experts(form) => parts::experts::cost(form, scope, &mut cost),
             Mixer::GatedDeltaNet(sizes) => parts::gated_delta_net::cost(sizes, scope, &mut cost),
+            Mixer::Mamba2(form) => parts::mamba::cost2(form, scope, &mut cost),
+            Mixer::Mamba(form) => parts::mamba::cost(form, scope, &mut cost),
             Mixer::ShortConv { kernel, .. } => parts::short_conv::cost(*kernel, scope, &mut cost),
             Mixer::User(_) => parts::user::cost(node, scope, &mut cost),
         },

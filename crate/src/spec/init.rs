@@ -40,6 +40,15 @@ pub enum Init {
         /// Largest number.
         high: f64,
     },
+    /// The number whose softplus is drawn between `low` and `high`, evenly in its logarithm.
+    InverseSoftplus {
+        /// Smallest softplus.
+        low: f64,
+        /// Largest softplus.
+        high: f64,
+    },
+    /// The logarithm of the column's number, from 1 (Gu et al. 2022).
+    LogOfColumn,
     /// The slopes of ALiBi, one for each head.
     Slopes(AlibiSlopes),
 }
@@ -54,6 +63,8 @@ impl std::fmt::Display for Init {
             Init::TruncatedNormal { std, bound } => write!(f, "truncated normal σ={std:.4} |x|≤{bound:.3}"),
             Init::Uniform { bound } => write!(f, "uniform |x|≤{bound:.4}"),
             Init::LogUniform { low, high } => write!(f, "ln of uniform {low} to {high}"),
+            Init::InverseSoftplus { low, high } => write!(f, "softplus⁻¹ of log-uniform {low} to {high}"),
+            Init::LogOfColumn => f.write_str("ln of the column"),
             Init::Slopes(slopes) => write!(f, "{} slopes", slopes.name()),
         }
     }

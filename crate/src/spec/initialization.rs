@@ -9,7 +9,7 @@ use super::{Init, ModelConfig, Role};
 /// How a new model's parameters are drawn.
 ///
 /// Rules see pseudo-names: `attn.query`, `attn.key`, `attn.value`, `attn.gate`, `attn.beta`, `attn.decay`, `attn.output`,
-/// `ff.up_proj`, `ff.gate_proj`, `ff.down_proj` (of experts, too), `ff.router`, `ff.shared_expert_gate`, `embedding`,
+/// `ssm.input`, `ssm.selection`, `ssm.step` (its bias begins at its own values), `ff.up_proj`, `ff.gate_proj`, `ff.down_proj` (of experts, too), `ff.router`, `ff.shared_expert_gate`, `embedding`,
 /// `positions` (a learned table of them) and `lm_head`, each followed by `.weight` or
 /// `.bias`. A parameter that no rule matches is drawn as PyTorch would: linear weights and biases U(±1/sqrt(inputs)),
 /// embeddings N(0, 1); learned positions as GPT-2's, N(0, 0.02²). Norms start at one (their biases at zero) and ALiBi
@@ -124,7 +124,7 @@ impl Initialization {
             Initialization::Llama => vec![
                 rule(r"bias", Distribution::Zeros),
                 rule(
-                    r"ff\.(up_proj|router|shared_expert_gate)|attn\.(query|key|value|gate|beta|decay)",
+                    r"ff\.(up_proj|router|shared_expert_gate)|attn\.(query|key|value|gate|beta|decay)|ssm\.(input|selection)",
                     truncated(range),
                 ),
                 rule(r"ff\.(gate|down)_proj|attn\.output", truncated(range / (2.0 * layers as f64).sqrt())),

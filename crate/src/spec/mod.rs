@@ -40,8 +40,9 @@ pub use part::{
 };
 pub use parts::{
     Activation, AlibiConfig, AlibiSlopes, AttentionKind, ClampedSwiglu, DeltaNetSizes, Dropouts, FeedForwardKind,
-    Field, FieldKind, Frequencies, GroupScore, LayerRun, LongRopeScaling, ModelConfig, NormConfig, NormForm, NormKind,
-    NormPlacement, PositionEmbedding, QkNormScope, RopeConfig, RopeScaling, RouterForm, RouterScore, YarnScaling,
+    Field, FieldKind, Frequencies, GroupScore, LayerRun, LongRopeScaling, Mamba2Factors, Mamba2Form, MambaForm,
+    MambaNorm, ModelConfig, NormConfig, NormForm, NormKind, NormPlacement, PositionEmbedding, QkNormScope, RopeConfig,
+    RopeScaling, RouterForm, RouterScore, YarnScaling,
 };
 pub use path::ParamPath;
 pub use quantization::{Quantization, QuantizationGroup};

@@ -1,8 +1,8 @@
 //! The parts a model is made of. Each parameter's shape and initialization is written here, once.
 
 use super::{
-    Activation, AlibiSlopes, ClampedSwiglu, DType, DeltaNetSizes, Init, ModelConfig, NormForm, PositionEmbedding,
-    QkNormScope, RouterForm, Scheme, UserPart,
+    Activation, AlibiSlopes, ClampedSwiglu, DType, DeltaNetSizes, Init, Mamba2Form, MambaForm, ModelConfig, NormForm,
+    PositionEmbedding, QkNormScope, RouterForm, Scheme, UserPart,
 };
 
 /// One kind of node in a model's tree. Containers carry hyper-parameters; only [`Leaf`] nodes own parameters.
@@ -29,7 +29,7 @@ pub enum Part {
     Layers,
     /// One decoder layer: its branches. Layer and branches add no segment to names.
     Layer(Wiring),
-    /// What a layer adds to the residual stream: a mixer and its norms.
+    /// What a layer adds to the residual stream: its norms, and mixers, whose results are added together.
     Branch(Branch),
     /// The part that computes inside a branch.
     Mixer(Mixer),
@@ -51,8 +51,8 @@ pub enum Wiring {
     Parallel,
 }
 
-/// How a branch adds its mixer's result to the residual stream x:
-/// `dropout_r(x) · residual_scale + scale · dropout(mixer(…))`.
+/// How a branch adds the sum of its mixers' results to the residual stream x:
+/// `dropout_r(x) · residual_scale + scale · dropout(mixers(…))`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Branch {
     /// Where its norms stand.
@@ -121,6 +121,14 @@ pub enum Mixer {
     /// state S of a head becomes α S (I − β k kᵀ) + β v kᵀ with α = exp(−exp(decay_log) softplus(decay x + decay_bias)),
     /// β = σ(beta x) and q, k of length 1; the result norm(S q / sqrt(key_dim)) · silu(gate x) is projected.
     GatedDeltaNet(DeltaNetSizes),
+    /// Mamba-2 (Dao and Gu 2024). The input projection makes gate z, values v, B, C and steps; v, B and C pass a causal
+    /// convolution of each channel and SiLU. With Δ = softplus(step + step_bias), the state S of a head becomes
+    /// exp(−Δ exp(decay_log)) S + Δ v Bᵀ, and y = S C + skip · v; norm(y · silu(z)) is projected.
+    Mamba2(Mamba2Form),
+    /// Mamba (Gu and Dao 2023). The input projection makes v and gate z; v passes a causal convolution of each channel and
+    /// SiLU, and makes B, C and steps. With Δ = softplus(step(…)), the state s of a channel becomes
+    /// exp(−Δ exp(decay_log)) s + Δ v B, and y = C · s + skip · v; y · silu(z) is projected.
+    Mamba(MambaForm),
     /// output(output_gate x · conv(input_gate x · value x)), with a causal convolution of each channel (LFM2, 2025).
     ShortConv {
         /// Width of x.
@@ -134,6 +142,8 @@ pub enum Mixer {
         activation: Activation,
         /// The function of gate and up together that takes its place, if there is one.
         clamped: Option<ClampedSwiglu>,
+        /// Factors on gate x and on the result.
+        factors: (f64, f64),
         /// Dropout of the product.
         dropout: f64,
     },
@@ -156,6 +166,8 @@ pub enum Mixer {
 pub struct ScoreForm {
     /// Factor on the products of queries and keys.
     pub scale: f64,
+    /// Factors on what enters attention and on what leaves it.
+    pub factors: (f64, f64),
     /// Scores saturate at ± this number: cap · tanh(score / cap).
     pub softcap: Option<f64>,
     /// Queries, keys and values are clamped to ± this number.

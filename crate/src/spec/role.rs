@@ -25,6 +25,16 @@ pub enum Role {
     Beta,
     /// Makes or shapes how fast the state is forgotten, of linear attention.
     Decay,
+    /// Makes all inputs of a state space together.
+    StateSpaceInput,
+    /// Makes the steps of a state space, what is written to it and what is read from it.
+    Selection,
+    /// Normalizes one of these.
+    SelectionNorm,
+    /// Makes the steps of a state space.
+    Step,
+    /// Factors on what passes a state space by.
+    Skip,
     /// A convolution over the last tokens, of each channel.
     ShortConvolution,
     /// Normalizes what each head reads.
@@ -157,6 +167,10 @@ impl Role {
             | Role::AttentionGate
             | Role::Beta
             | Role::Decay
+            | Role::StateSpaceInput
+            | Role::Selection
+            | Role::Step
+            | Role::Skip
             | Role::ShortConvolution
             | Role::Slopes
             | Role::Sinks
@@ -175,6 +189,7 @@ impl Role {
             Role::QueryNorm
             | Role::KeyNorm
             | Role::ValueNorm
+            | Role::SelectionNorm
             | Role::QueryLatentNorm
             | Role::LatentNorm
             | Role::EmbeddingNorm
@@ -201,6 +216,10 @@ impl Role {
             Role::AttentionGate => "attn.gate",
             Role::Beta => "attn.beta",
             Role::Decay => "attn.decay",
+            Role::StateSpaceInput => "ssm.input",
+            Role::Selection => "ssm.selection",
+            Role::Step => "ssm.step",
+            Role::Skip => "skip",
             // Its weight is drawn as PyTorch would.
             Role::ShortConvolution => "convolution",
             Role::Gate | Role::ExpertGate | Role::SharedGate => "ff.gate_proj",
@@ -213,6 +232,7 @@ impl Role {
             Role::QueryNorm
             | Role::KeyNorm
             | Role::ValueNorm
+            | Role::SelectionNorm
             | Role::QueryLatentNorm
             | Role::LatentNorm
             | Role::EmbeddingNorm

@@ -31,6 +31,7 @@ const MODELING: &[(&str, &str)] = &[
     ("short_conv.py", include_str!("short_conv.py.jinja")),
     ("latent_attention.py", include_str!("latent_attention.py.jinja")),
     ("gated_delta_net.py", include_str!("gated_delta_net.py.jinja")),
+    ("mamba.py", include_str!("mamba.py.jinja")),
     ("feed_forward.py", include_str!("feed_forward.py.jinja")),
     ("experts.py", include_str!("experts.py.jinja")),
     ("own_parts.py", include_str!("own_parts.py.jinja")),
@@ -59,6 +60,8 @@ pub fn python(config: &ModelConfig) -> Result<Vec<SourceFile>, ExportError> {
         || blueprint.rope_types.iter().any(|kind| ["yarn", "longrope", "llama3"].contains(&kind.as_str()))
         || config.scale_embedding
         || blueprint.any.xielu
+        || blueprint.any.mamba
+        || blueprint.any.mamba2
         || sinusoidal
         || recipe.iter().flat_map(|group| &group.lines).any(|line| line.contains("math."));
     let mut encoded = "The embedding of the ids".to_owned();
@@ -138,6 +141,29 @@ pub fn python(config: &ModelConfig) -> Result<Vec<SourceFile>, ExportError> {
             };
             let lines: Vec<String> = std::iter::once("weight").chain(kind.bias.then_some("bias")).map(drawn).collect();
             json!({ "test": format!("isinstance(module, {})", kind.name), "lines": lines })
+        }))
+        .chain(blueprint.attentions.iter().filter_map(|kind| {
+            let own = kind.state_space.as_ref()?;
+            let drawn = |parameter: &str| {
+                format!("nn.init.uniform_(module.conv.{parameter}, -(module.kernel**-0.5), module.kernel**-0.5)")
+            };
+            let bias = if own.two { "module.step_bias" } else { "module.step_linear.bias" };
+            let decay = match own.two {
+                true => "module.decay_log.uniform_(1, 16).log_()".to_owned(),
+                // ln 1, ln 2, …
+                false => "module.decay_log.fill_(1).cumsum_(1).log_()".to_owned(),
+            };
+            let lines: Vec<String> = std::iter::once("weight")
+                .chain(own.conv_bias.then_some("bias"))
+                .map(drawn)
+                .chain([
+                    format!("step = torch.empty_like({bias}).uniform_(math.log(0.001), math.log(0.1)).exp()"),
+                    format!("{bias}.copy_(step.expm1().log())"),
+                    decay,
+                    "nn.init.ones_(module.skip)".to_owned(),
+                ])
+                .collect();
+            Some(json!({ "test": format!("isinstance(module, {})", kind.name), "lines": lines }))
         }))
         .chain(blueprint.attentions.iter().filter(|kind| kind.sinks).map(|kind| {
             json!({ "test": format!("isinstance(module, {})", kind.name), "lines": ["nn.init.zeros_(module.sinks)"] })

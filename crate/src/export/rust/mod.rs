@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::blueprint::{Blueprint, parts_in_words};
-use super::fields::fields_of;
+use super::fields::{OPTIONAL_NUMBER, fields_of};
 use super::kinds::Attention;
 use super::naming::wrapped;
 use super::own::{rust_modules, rust_type, without_rust};
@@ -23,6 +23,7 @@ const FILES: &[(&str, &str)] = &[
     ("src/latent_attention.rs", include_str!("latent_attention.rs.jinja")),
     ("src/gated_delta_net.rs", include_str!("gated_delta_net.rs.jinja")),
     ("src/short_conv.rs", include_str!("short_conv.rs.jinja")),
+    ("src/mamba.rs", include_str!("mamba.rs.jinja")),
     ("src/feedforward.rs", include_str!("feed_forward.rs.jinja")),
     ("src/experts.rs", include_str!("experts.rs.jinja")),
     ("src/part.rs", include_str!("part.rs.jinja")),
@@ -99,14 +100,24 @@ pub fn rust(config: &ModelConfig, name: &str) -> Result<Vec<SourceFile>, ExportE
         }
         "src/feedforward.rs" => !blueprint.feedforwards.is_empty() || !blueprint.experts.is_empty(),
         "src/experts.rs" => !blueprint.mixtures.is_empty(),
-        "src/attention.rs" => blueprint.attentions.iter().any(Attention::is_softmax),
+        "src/attention.rs" => blueprint.attentions.iter().any(|kind: &Attention| kind.softmax),
         "src/gated_delta_net.rs" => blueprint.any.delta_net,
         "src/short_conv.rs" => blueprint.any.short_conv,
+        "src/mamba.rs" => blueprint.any.mamba || blueprint.any.mamba2,
         "src/latent_attention.rs" => !blueprint.latents.is_empty(),
         "src/part.rs" => !own_modules.is_empty(),
         _ => true,
     };
     let files = FILES.iter().filter(|(file, _)| present(file));
-    let rendered = files.map(|(file, template)| Ok(((*file).to_owned(), render(file, template, &context)?)));
+    // Only the layers that have such a number read it.
+    let optional: Vec<&str> =
+        fields_of(config).iter().filter(|field| field.rust == OPTIONAL_NUMBER).map(|field| field.name).collect();
+    let unwrapped = |text: String| {
+        let read = |text: String, name: &&str| {
+            text.replace(&format!("config.{name},"), &format!("config.{name}.unwrap_or_default(),"))
+        };
+        optional.iter().fold(text, read)
+    };
+    let rendered = files.map(|(file, template)| Ok(((*file).to_owned(), unwrapped(render(file, template, &context)?))));
     rendered.chain(own_files.into_iter().map(Ok)).collect()
 }

@@ -38,6 +38,10 @@ impl InitialWeights {
         if let Init::LogUniform { low, high } = init {
             return (0..elements).map(|_| random.random_range(low..high).ln() as f32).collect();
         }
+        if let Init::InverseSoftplus { low, high } = init {
+            let draw = |_| (random.random_range(low.ln()..high.ln()) as f64).exp().exp_m1().ln() as f32;
+            return (0..elements).map(draw).collect();
+        }
         let mut normal = move || -> f64 { StandardNormal.sample(&mut random) };
         match init {
             Init::Zeros => vec![0.0; elements],
@@ -61,9 +65,10 @@ impl InitialWeights {
                     }
                 })
                 .collect(),
+            Init::LogOfColumn => (0..elements).map(|place| ((place % width + 1) as f64).ln() as f32).collect(),
             Init::Slopes(slopes) => slopes.values(elements),
             // Drawn above.
-            Init::Uniform { .. } | Init::LogUniform { .. } => Vec::new(),
+            Init::Uniform { .. } | Init::LogUniform { .. } | Init::InverseSoftplus { .. } => Vec::new(),
         }
     }
 }

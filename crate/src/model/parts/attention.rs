@@ -6,7 +6,7 @@ use candle_nn::ops::sigmoid;
 
 use crate::model::context::Context;
 use crate::model::kv_cache::KvCache;
-use crate::model::parts::layer::{leaf_if_any, linear, norm_if_any};
+use crate::model::parts::layer::{leaf_if_any, linear, norm_if_any, scaled};
 use crate::model::parts::linear::Linear;
 use crate::model::parts::norm::Norm;
 use crate::ops::{self, AttentionOptions, transpose_heads};
@@ -92,6 +92,7 @@ impl Attention {
                 sinks,
                 scores: ScoreForm {
                     scale: 1.0 / (*dim as f64).sqrt(),
+                    factors: (1.0, 1.0),
                     softcap: None,
                     clip: None,
                     norm_scope: QkNormScope::Head,
@@ -102,6 +103,8 @@ impl Attention {
             }),
             Mixer::LatentAttention(_)
             | Mixer::GatedDeltaNet(_)
+            | Mixer::Mamba2(_)
+            | Mixer::Mamba(_)
             | Mixer::ShortConv { .. }
             | Mixer::GatedFeedForward { .. }
             | Mixer::FeedForward { .. }
@@ -120,6 +123,8 @@ impl Attention {
         layer: usize,
         cache: Option<&mut KvCache>,
     ) -> Result<Tensor> {
+        let (before, after) = self.scores.factors;
+        let x = &scaled(x, before)?;
         let (query, key, value) = self.project(x, context)?;
         let (key, value) = match cache {
             Some(cache) => cache.extend(layer, key, value)?,
@@ -128,13 +133,14 @@ impl Attention {
         let mixed = self.mix(&query, &key, &value, context, layer)?;
         let (batch, seq, _) = x.dims3()?;
         let mixed = transpose_heads(&mixed)?.reshape((batch, seq, self.heads * self.head_dim))?;
-        match &self.projections {
+        let output = match &self.projections {
             Projections::MultiHead { output, gate: None, .. } => output.forward(&mixed),
             Projections::MultiHead { output, gate: Some(gate), .. } => {
                 output.forward(&(mixed * sigmoid(&gate.forward(x)?)?)?)
             }
             Projections::SingleHead { .. } => Ok(mixed),
-        }
+        };
+        scaled(&output?, after)
     }
 
     /// Returns the linear layers that can be quantized: one that is used transposed cannot.

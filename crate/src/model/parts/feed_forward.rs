@@ -5,6 +5,7 @@ use candle_nn::VarBuilder;
 
 use crate::model::context::Context;
 use crate::model::parts::dropout::{Site, dropped};
+use crate::model::parts::layer::scaled;
 use crate::model::parts::linear::Linear;
 use crate::ops::{GateActivation, GatedMatrices, gated, gated_linear, softplus};
 use crate::spec::{Activation, ClampedSwiglu, Leaf, Mixer, Node, Part};
@@ -24,7 +25,7 @@ pub(in crate::model) enum GateFunction {
 #[derive(Clone, Debug)]
 pub(in crate::model) enum FeedForward {
     /// down(dropout(activation(gate x) · up x)).
-    Gated { gate: Linear, up: Linear, down: Linear, function: GateFunction, dropout: f64 },
+    Gated { gate: Linear, up: Linear, down: Linear, function: GateFunction, factors: (f64, f64), dropout: f64 },
     /// second(activation(dropout(first x))).
     Plain { first: Linear, second: Linear, function: Function, dropout: f64 },
 }
@@ -57,13 +58,13 @@ impl FeedForward {
             Ok(Function { activation, alphas: alphas.transpose()? })
         };
         match *mixer {
-            Mixer::GatedFeedForward { activation, clamped, dropout } => {
+            Mixer::GatedFeedForward { activation, clamped, factors, dropout } => {
                 let function = match (clamped, gate_activation(activation)) {
                     (Some(form), _) => GateFunction::Clamped(form),
                     (None, Some(fused)) => GateFunction::Fused(fused),
                     (None, None) => GateFunction::Product(function(activation)?),
                 };
-                Ok(Self::Gated { gate: next()?, up: next()?, down: next()?, function, dropout })
+                Ok(Self::Gated { gate: next()?, up: next()?, down: next()?, function, factors, dropout })
             }
             Mixer::FeedForward { activation, dropout } => {
                 Ok(Self::Plain { first: next()?, second: next()?, function: function(activation)?, dropout })
@@ -72,6 +73,8 @@ impl FeedForward {
             | Mixer::SingleHeadAttention { .. }
             | Mixer::LatentAttention(_)
             | Mixer::GatedDeltaNet(_)
+            | Mixer::Mamba2(_)
+            | Mixer::Mamba(_)
             | Mixer::ShortConv { .. }
             | Mixer::Experts(_)
             | Mixer::User(_) => {
@@ -84,14 +87,16 @@ impl FeedForward {
     pub(in crate::model) fn forward(&self, x: &Tensor, context: &Context, layer: usize) -> Result<Tensor> {
         let inside = |x: Tensor, p: f64| dropped(context.dropout, x, p, layer, Site::FeedForwardInside);
         match self {
-            FeedForward::Gated { gate, up, down, function, dropout } => {
-                let product = match (function, gate.plain(), up.plain()) {
-                    (GateFunction::Fused(activation), Some(gate), Some(up)) => gated_linear(x, gate, up, *activation)?,
-                    (GateFunction::Fused(activation), ..) => gated(&gate.forward(x)?, &up.forward(x)?, *activation)?,
-                    (GateFunction::Product(function), ..) => (function.apply(&gate.forward(x)?)? * up.forward(x)?)?,
-                    (GateFunction::Clamped(form), ..) => clamped(&gate.forward(x)?, &up.forward(x)?, *form)?,
+            FeedForward::Gated { gate, up, down, function, factors: (of_gate, of_result), dropout } => {
+                let fused = gate.plain().zip(up.plain()).filter(|_| *of_gate == 1.0);
+                let gate = || scaled(&gate.forward(x)?, *of_gate);
+                let product = match (function, fused) {
+                    (GateFunction::Fused(activation), Some((gate, up))) => gated_linear(x, gate, up, *activation)?,
+                    (GateFunction::Fused(activation), None) => gated(&gate()?, &up.forward(x)?, *activation)?,
+                    (GateFunction::Product(function), _) => (function.apply(&gate()?)? * up.forward(x)?)?,
+                    (GateFunction::Clamped(form), _) => clamped(&gate()?, &up.forward(x)?, *form)?,
                 };
-                down.forward(&inside(product, *dropout)?)
+                scaled(&down.forward(&inside(product, *dropout)?)?, *of_result)
             }
             FeedForward::Plain { first, second, function, dropout } => {
                 second.forward(&function.apply(&inside(first.forward(x)?, *dropout)?)?)
@@ -104,8 +109,8 @@ impl FeedForward {
     /// Returns the matrices and the function, if this is only products and a fused gate; `dropping` if dropouts are in effect.
     pub(in crate::model) fn plain(&self, dropping: bool) -> Option<(GatedMatrices, GateActivation)> {
         match self {
-            FeedForward::Gated { gate, up, down, function: GateFunction::Fused(activation), dropout }
-                if !dropping || *dropout == 0.0 =>
+            FeedForward::Gated { gate, up, down, function: GateFunction::Fused(activation), factors, dropout }
+                if *factors == (1.0, 1.0) && (!dropping || *dropout == 0.0) =>
             {
                 let (gate, up, down) = (gate.plain()?.clone(), up.plain()?.clone(), down.plain()?.clone());
                 Some((GatedMatrices { gate, up, down }, *activation))

@@ -6,12 +6,12 @@ use candle_nn::ops::sigmoid;
 
 use crate::model::context::Context;
 use crate::model::kv_cache::KvCache;
-use crate::model::parts::layer::{leaf, linear, norm};
+use crate::model::parts::layer::{leaf, linear, named, norm, tensors};
 use crate::model::parts::linear::Linear;
 use crate::model::parts::norm::Norm;
 use crate::model::parts::recurrent::{Text, after_past, last_inputs, over_texts};
 use crate::ops::{causal_convolution, gated_delta_rule, softplus};
-use crate::spec::{DeltaNetSizes, Leaf, Node, Part, Role};
+use crate::spec::{DeltaNetSizes, Node, Role};
 
 /// See [`Mixer::GatedDeltaNet`](crate::spec::Mixer::GatedDeltaNet).
 #[derive(Clone, Debug)]
@@ -34,21 +34,10 @@ pub(in crate::model) struct GatedDeltaNet {
 impl GatedDeltaNet {
     pub(in crate::model) fn load(node: &Node, sizes: DeltaNetSizes, vb: &VarBuilder) -> Result<Self> {
         let linear = |role| linear(node, role, vb);
-        let named = |name: &str| {
-            let found = node.children.iter().find_map(|child| match &child.part {
-                Part::Leaf(leaf @ Leaf::Tensor { name: own, shape, .. }) if *own == name || child.name == name => {
-                    let inside = if child.name.is_empty() { vb.clone() } else { vb.pp(&child.name) };
-                    Some((leaf, shape.clone(), *own, inside))
-                }
-                _ => None,
-            });
-            match found {
-                Some((_, shape, own, inside)) => inside.get(shape, own),
-                None => candle_core::bail!("`{}` lacks `{name}`", node.name),
-            }
+        let convolutions = tensors(node, Role::ShortConvolution, vb)?.into_iter().map(|weight| weight.squeeze(1));
+        let Ok(convolutions) = <[Tensor; 3]>::try_from(convolutions.collect::<Result<Vec<_>>>()?) else {
+            candle_core::bail!("`{}` does not have three convolutions", node.name)
         };
-        let convolution = |name: &str| named(name)?.squeeze(1);
-        let convolutions = [convolution("query_conv")?, convolution("key_conv")?, convolution("value_conv")?];
         // Two linear layers are for the decay: the one with a matrix is the first.
         let (decay, inside) = leaf(node, Role::Decay, vb)?;
         Ok(Self {
@@ -60,8 +49,8 @@ impl GatedDeltaNet {
             decay: Linear::load(decay, &inside)?,
             output: linear(Role::Output)?,
             convolutions,
-            decay_bias: named("decay_bias")?,
-            decay_log: named("decay_log")?,
+            decay_bias: named(node, "decay_bias", vb)?,
+            decay_log: named(node, "decay_log", vb)?,
             norm: norm(node, Role::ValueNorm, vb)?,
             sizes,
         })

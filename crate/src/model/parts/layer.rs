@@ -46,6 +46,37 @@ pub(in crate::model) fn leaf<'a, 'v>(
     }
 }
 
+/// Returns the leaves of this role in their order, each with the builder below it.
+pub(in crate::model) fn leaves<'a, 'v>(
+    node: &'a Node,
+    role: Role,
+    vb: &VarBuilder<'v>,
+) -> Vec<(&'a Leaf, VarBuilder<'v>)> {
+    let own = node.children.iter().filter(|child| child.role == Some(role));
+    let leaf = |child: &'a Node| match &child.part {
+        Part::Leaf(leaf) => Some((leaf, vb.pp(&child.name))),
+        _ => None,
+    };
+    own.filter_map(leaf).collect()
+}
+
+/// Returns the parameters of the leaves of this role in their order, such as the weight and the bias of a convolution.
+pub(in crate::model) fn tensors(node: &Node, role: Role, vb: &VarBuilder) -> Result<Vec<Tensor>> {
+    let params = leaves(node, role, vb)
+        .into_iter()
+        .flat_map(|(leaf, vb)| leaf.params().into_iter().map(move |param| vb.get(param.shape, param.name)));
+    params.collect()
+}
+
+/// Returns a tensor that the part itself names.
+pub(in crate::model) fn named(node: &Node, name: &str, vb: &VarBuilder) -> Result<Tensor> {
+    let own = node.children.iter().find_map(|child| match &child.part {
+        Part::Leaf(Leaf::Tensor { name: own, shape, .. }) if *own == name => Some(shape.clone()),
+        _ => None,
+    });
+    own.map_or_else(|| candle_core::bail!("`{}` lacks `{name}`", node.name), |shape| vb.get(shape, name))
+}
+
 pub(in crate::model) fn linear(node: &Node, role: Role, vb: &VarBuilder) -> Result<Linear> {
     let (leaf, vb) = leaf(node, role, vb)?;
     Linear::load(leaf, &vb)
@@ -61,6 +92,11 @@ pub(in crate::model) fn norm_if_any(node: &Node, role: Role, vb: &VarBuilder) ->
     leaf_if_any(node, role, vb).map(|(leaf, vb)| Norm::load(leaf, &vb)).transpose()
 }
 
+/// Returns x times a factor, which need not be multiplied if it is 1.
+pub(in crate::model) fn scaled(x: &Tensor, factor: f64) -> Result<Tensor> {
+    if factor == 1.0 { Ok(x.clone()) } else { x * factor }
+}
+
 /// The branches, each added to the residual stream.
 #[derive(Clone, Debug)]
 pub(in crate::model) struct Layer {
@@ -68,8 +104,8 @@ pub(in crate::model) struct Layer {
     wiring: Wiring,
 }
 
-/// A mixer f with its norms: r(x) · α + s · D(after(f(before x))), or before(r(x) · α + s · D(f x)) where the norm stands
-/// after the sum, with dropouts r and D.
+/// The sum f of mixers with its norms: r(x) · α + s · D(after(f(before x))), or before(r(x) · α + s · D(f x)) where the norm
+/// stands after the sum, with dropouts r and D.
 #[derive(Clone, Debug)]
 struct Branch {
     /// The norm before the mixer, or after the sum.
@@ -77,6 +113,8 @@ struct Branch {
     /// The norm after the mixer.
     after: Option<Norm>,
     mixer: Mixer,
+    /// Mixers that read the same input, and whose results are added to that of the first.
+    beside: Vec<Mixer>,
     form: spec::Branch,
 }
 
@@ -89,13 +127,13 @@ impl Layer {
 
     /// Rounds the linear layers that can be quantized in every forward pass from now on.
     pub(in crate::model) fn round(&mut self, scheme: Scheme) {
-        self.branches.iter_mut().for_each(|branch| branch.mixer.round(scheme));
+        self.branches.iter_mut().flat_map(Branch::mixers_mut).for_each(|mixer| mixer.round(scheme));
     }
 
     /// Multiplies linear layers as those with narrow weights from now on, so that a model gives the same numbers in every
     /// type that it is stored in.
     pub(in crate::model) fn stream(&mut self) {
-        self.branches.iter_mut().for_each(|branch| branch.mixer.stream());
+        self.branches.iter_mut().flat_map(Branch::mixers_mut).for_each(Mixer::stream);
     }
 
     /// x `[batch, seq, hidden]` → the same shape; `index` is the layer's number.
@@ -131,8 +169,10 @@ impl Layer {
 impl Branch {
     fn load(node: &Node, vb: &VarBuilder) -> Result<Self> {
         let Part::Branch(form) = node.part else { candle_core::bail!("`{}` is not a branch of a layer", node.name) };
-        let (mixer, inside) = child(node, |part| matches!(part, Part::Mixer(_)), vb)?;
-        let mixer = Mixer::load(mixer, &inside)?;
+        let mixers = node.children.iter().filter(|child| matches!(child.part, Part::Mixer(_)));
+        let mut mixers = mixers.map(|mixer| Mixer::load(mixer, &vb.pp(&mixer.name)));
+        let Some(mixer) = mixers.next().transpose()? else { candle_core::bail!("`{}` lacks a mixer", node.name) };
+        let beside = mixers.collect::<Result<_>>()?;
         let (own, post) = mixer.norm_roles();
         let (own, post) = match form.norm {
             NormPosition::Input | NormPosition::Sum => (Some(own), None),
@@ -141,7 +181,11 @@ impl Branch {
             NormPosition::Shared => (None, None),
         };
         let load = |role: Option<Role>| role.map(|role| norm(node, role, vb)).transpose();
-        Ok(Self { norm: load(own)?, after: load(post)?, mixer, form })
+        Ok(Self { norm: load(own)?, after: load(post)?, mixer, beside, form })
+    }
+
+    fn mixers_mut(&mut self) -> impl Iterator<Item = &mut Mixer> {
+        std::iter::once(&mut self.mixer).chain(&mut self.beside)
     }
 
     fn forward(&self, x: &Tensor, context: &Context, layer: usize, cache: Option<&mut KvCache>) -> Result<Tensor> {
@@ -161,17 +205,26 @@ impl Branch {
     fn kept(&self, x: &Tensor, context: &Context, layer: usize) -> Result<Tensor> {
         let (_, site) = self.mixer.sites();
         let kept = dropped(context.dropout, x.clone(), self.form.residual_dropout, layer, site)?;
-        if self.form.residual_scale == 1.0 { Ok(kept) } else { kept * self.form.residual_scale }
+        scaled(&kept, self.form.residual_scale)
     }
 
-    /// Returns what the mixer adds to the residual stream.
-    fn mixed(&self, input: &Tensor, context: &Context, layer: usize, cache: Option<&mut KvCache>) -> Result<Tensor> {
+    /// Returns what the mixers add to the residual stream.
+    fn mixed(
+        &self,
+        input: &Tensor,
+        context: &Context,
+        layer: usize,
+        mut cache: Option<&mut KvCache>,
+    ) -> Result<Tensor> {
         let (site, _) = self.mixer.sites();
-        let mut mixed = self.mixer.forward(input, context, layer, cache)?;
+        let mut mixed = self.mixer.forward(input, context, layer, cache.as_deref_mut())?;
+        for mixer in &self.beside {
+            mixed = (mixed + mixer.forward(input, context, layer, cache.as_deref_mut())?)?;
+        }
         if let Some(after) = &self.after {
             mixed = after.forward(&mixed)?;
         }
         let mixed = dropped(context.dropout, mixed, self.form.dropout, layer, site)?;
-        if self.form.scale == 1.0 { Ok(mixed) } else { mixed * self.form.scale }
+        scaled(&mixed, self.form.scale)
     }
 }

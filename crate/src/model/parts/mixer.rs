@@ -12,6 +12,7 @@ use crate::model::parts::feed_forward::FeedForward;
 use crate::model::parts::gated_delta_net::GatedDeltaNet;
 use crate::model::parts::latent_attention::LatentAttention;
 use crate::model::parts::linear::Linear;
+use crate::model::parts::mamba::{Mamba, Mamba2};
 use crate::model::parts::short_conv::ShortConv;
 use crate::model::parts::user::UserModule;
 use crate::spec::{self, MixerKind, Node, Part, Role, Scheme};
@@ -23,6 +24,8 @@ pub(in crate::model) enum Mixer {
     LatentAttention(LatentAttention),
     GatedDeltaNet(GatedDeltaNet),
     ShortConv(ShortConv),
+    Mamba2(Mamba2),
+    Mamba(Mamba),
     FeedForward(FeedForward),
     Experts(Experts),
     User(UserModule),
@@ -36,7 +39,9 @@ impl Mixer {
                 Attention::load(node, mixer, vb).map(Self::Attention)
             }
             spec::Mixer::GatedDeltaNet(sizes) => GatedDeltaNet::load(node, *sizes, vb).map(Self::GatedDeltaNet),
-            spec::Mixer::ShortConv { dim, kernel } => ShortConv::load(node, (*dim, *kernel), vb).map(Self::ShortConv),
+            spec::Mixer::Mamba2(form) => Mamba2::load(node, *form, vb).map(Self::Mamba2),
+            spec::Mixer::Mamba(form) => Mamba::load(node, *form, vb).map(Self::Mamba),
+            spec::Mixer::ShortConv { .. } => ShortConv::load(node, vb).map(Self::ShortConv),
             spec::Mixer::GatedFeedForward { .. } | spec::Mixer::FeedForward { .. } => {
                 FeedForward::load(node, mixer, vb).map(Self::FeedForward)
             }
@@ -49,9 +54,12 @@ impl Mixer {
     /// What it replaces in its layer.
     fn mixer_kind(&self) -> MixerKind {
         match self {
-            Mixer::Attention(_) | Mixer::LatentAttention(_) | Mixer::GatedDeltaNet(_) | Mixer::ShortConv(_) => {
-                MixerKind::Attention
-            }
+            Mixer::Attention(_)
+            | Mixer::LatentAttention(_)
+            | Mixer::GatedDeltaNet(_)
+            | Mixer::ShortConv(_)
+            | Mixer::Mamba2(_)
+            | Mixer::Mamba(_) => MixerKind::Attention,
             Mixer::FeedForward(_) | Mixer::Experts(_) => MixerKind::FeedForward,
             Mixer::User(module) => module.mixer_kind(),
         }
@@ -86,6 +94,8 @@ impl Mixer {
             Mixer::LatentAttention(attention) => attention.forward(x, context, layer, cache),
             Mixer::GatedDeltaNet(delta_net) => delta_net.forward(x, context, layer, cache),
             Mixer::ShortConv(short_conv) => short_conv.forward(x, context, layer, cache),
+            Mixer::Mamba2(mamba) => mamba.forward(x, context, layer, cache),
+            Mixer::Mamba(mamba) => mamba.forward(x, context, layer, cache),
             Mixer::FeedForward(feed_forward) => feed_forward.forward(x, context, layer),
             Mixer::Experts(experts) => experts.forward(x, context, layer),
             Mixer::User(module) => module.forward(x, context, layer, cache),
@@ -99,6 +109,8 @@ impl Mixer {
             Mixer::LatentAttention(attention) => attention.linears_mut(),
             Mixer::GatedDeltaNet(delta_net) => delta_net.linears_mut(),
             Mixer::ShortConv(short_conv) => short_conv.linears_mut(),
+            Mixer::Mamba2(mamba) => mamba.linears_mut(),
+            Mixer::Mamba(mamba) => mamba.linears_mut(),
             Mixer::FeedForward(feed_forward) => feed_forward.linears_mut(),
             Mixer::Experts(experts) => experts.linears_mut(),
             Mixer::User(module) => return module.round(scheme),
@@ -112,6 +124,8 @@ impl Mixer {
             Mixer::LatentAttention(attention) => attention.linears_mut(),
             Mixer::GatedDeltaNet(delta_net) => delta_net.linears_mut(),
             Mixer::ShortConv(short_conv) => short_conv.linears_mut(),
+            Mixer::Mamba2(mamba) => mamba.linears_mut(),
+            Mixer::Mamba(mamba) => mamba.linears_mut(),
             Mixer::FeedForward(feed_forward) => feed_forward.linears_mut(),
             Mixer::Experts(experts) => {
                 experts.routers_mut().into_iter().for_each(Linear::stream);

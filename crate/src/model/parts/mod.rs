@@ -11,6 +11,7 @@ pub(super) mod latent_attention;
 pub(super) mod layer;
 pub(super) mod linear;
 pub(super) mod load_balance;
+pub(super) mod mamba;
 pub(super) mod mask;
 pub(super) mod mixer;
 pub(super) mod norm;

@@ -5,7 +5,7 @@ use candle_nn::VarBuilder;
 
 use crate::model::context::Context;
 use crate::model::kv_cache::KvCache;
-use crate::model::parts::layer::linear;
+use crate::model::parts::layer::{linear, tensors};
 use crate::model::parts::linear::Linear;
 use crate::model::parts::recurrent::{Text, after_past, last_inputs, over_texts};
 use crate::ops::causal_convolution;
@@ -25,17 +25,17 @@ pub(in crate::model) struct ShortConv {
 }
 
 impl ShortConv {
-    pub(in crate::model) fn load(node: &Node, (dim, kernel): (usize, usize), vb: &VarBuilder) -> Result<Self> {
+    pub(in crate::model) fn load(node: &Node, vb: &VarBuilder) -> Result<Self> {
         let linear = |role| linear(node, role, vb);
-        let convolution = vb.pp("conv");
-        let biased = node.children.iter().filter(|child| child.role == Some(Role::ShortConvolution)).count() > 1;
+        let mut convolution = tensors(node, Role::ShortConvolution, vb)?.into_iter();
+        let Some(weight) = convolution.next() else { candle_core::bail!("`{}` lacks a convolution", node.name) };
         Ok(Self {
             input_gate: linear(Role::Key)?,
             output_gate: linear(Role::Query)?,
             value: linear(Role::Value)?,
             output: linear(Role::Output)?,
-            weight: convolution.get((dim, 1, kernel), "weight")?.squeeze(1)?,
-            bias: biased.then(|| convolution.get(dim, "bias")).transpose()?,
+            weight: weight.squeeze(1)?,
+            bias: convolution.next(),
         })
     }
 

@@ -26,7 +26,7 @@ fn environment() -> &'static Environment<'static> {
 }
 
 /// Returns a value that is written out, such as `4096`, `"silu"` or `none`, without an environment.
-fn literal(expression: &str) -> Option<Value> {
+pub(super) fn literal(expression: &str) -> Option<Value> {
     match expression {
         "none" => Some(Value::Null),
         _ => serde_json::from_str(expression).ok().filter(|value: &Value| !value.is_array() && !value.is_object()),

@@ -6,6 +6,7 @@ mod latent;
 mod linear_attention;
 mod positions;
 mod short_conv;
+mod state_space;
 mod tensors;
 
 use std::collections::BTreeMap;
@@ -21,6 +22,7 @@ use latent::LatentOutline;
 pub(crate) use linear_attention::{LinearAttentionOutline, LinearPart, ProjectionOutline};
 pub(crate) use positions::{PositionOutline, RotaryOutline, RotatedOutline, WindowOutline};
 pub(crate) use short_conv::ShortConvOutline;
+pub(crate) use state_space::StateSpaceOutline;
 pub(crate) use tensors::{Map, Projection, Tensors};
 
 /// A model as the reference forward reads it: a decoder whose layers add attention and a feed-forward part.
@@ -80,6 +82,9 @@ pub(crate) struct Outline {
     /// Whether the head is the embedding where config.json does not say it.
     #[serde(default)]
     pub(crate) tied: bool,
+    /// Whether the head is never the embedding, whatever config.json says.
+    #[serde(default)]
+    pub(crate) never_tied: bool,
     /// What files may leave out at the beginning of names.
     #[serde(default)]
     pub(crate) optional_prefix: Option<String>,
@@ -92,6 +97,15 @@ pub(crate) struct Outline {
     /// Layers that have a gated convolution in place of attention.
     #[serde(default)]
     pub(crate) short_conv: Option<ShortConvOutline>,
+    /// Selective state spaces in place of attention, or beside it.
+    #[serde(default)]
+    pub(crate) state_space: Option<StateSpaceOutline>,
+    /// The expressions that say whether the layer of number `layer` has attention or what takes its place, and whether it has
+    /// a feed-forward part; without them, every layer has.
+    #[serde(default)]
+    pub(crate) mixing_layers: Option<String>,
+    #[serde(default)]
+    pub(crate) feedforward_layers: Option<String>,
     /// What the family's configuration class assumes for fields that config.json leaves out. A null is not left out.
     #[serde(default)]
     pub(crate) defaults: BTreeMap<String, Value>,
@@ -169,6 +183,16 @@ pub(crate) struct FactorsOutline {
     pub(crate) residual: Option<Term>,
     #[serde(default)]
     pub(crate) logits: Option<Term>,
+    /// The factors on what enters attention, and on what leaves it.
+    #[serde(default)]
+    pub(crate) attention_input: Option<Term>,
+    #[serde(default)]
+    pub(crate) attention_output: Option<Term>,
+    /// The factors on the gate of the feed-forward part, and on what the part returns.
+    #[serde(default)]
+    pub(crate) gate: Option<Term>,
+    #[serde(default)]
+    pub(crate) feedforward_output: Option<Term>,
 }
 
 /// Fields with bounds.
@@ -239,6 +263,9 @@ impl Outline {
         let rotary = if self.is_rotary() { ROTARY } else { &[] };
         let fixed = rotary.iter().copied().chain(["tie_word_embeddings"]).map(str::to_owned);
         let of_layers = self.experts.iter().filter_map(|experts| experts.layers.as_deref());
+        let of_spaces = self.state_space.iter().filter_map(|space| space.layers.as_deref());
+        let of_layers = of_layers.chain(of_spaces).chain(self.mixing_layers.as_deref());
+        let of_layers = of_layers.chain(self.feedforward_layers.as_deref());
         let named = self.terms().into_iter().map(|(_, term)| term).chain(of_layers).flat_map(fields_in);
         let named: Vec<String> = named.chain(self.must.keys().cloned()).chain(fixed).collect();
         named.into_iter()
@@ -276,6 +303,7 @@ impl Outline {
         let rotated = self.rotated.as_ref();
         let rotated = [
             ("rotated.list", rotated.and_then(|rotated| rotated.list.as_ref())),
+            ("rotated.all_if", rotated.and_then(|rotated| rotated.all_if.as_ref())),
             ("rotated.all_but_every", rotated.and_then(|rotated| rotated.all_but_every.as_ref())),
         ];
         let activation = match &self.activation {
@@ -287,6 +315,10 @@ impl Outline {
             ("factors.scores", &self.factors.scores),
             ("factors.residual", &self.factors.residual),
             ("factors.logits", &self.factors.logits),
+            ("factors.attention_input", &self.factors.attention_input),
+            ("factors.attention_output", &self.factors.attention_output),
+            ("factors.gate", &self.factors.gate),
+            ("factors.feedforward_output", &self.factors.feedforward_output),
             ("softcaps.scores", &self.softcaps.scores),
             ("softcaps.logits", &self.softcaps.logits),
             ("clip", &self.clip),
@@ -305,7 +337,9 @@ impl Outline {
         let sizes = sizes.into_iter().chain(activation).map(|(key, text)| (key, text.as_str()));
         let experts = self.experts.iter().flat_map(ExpertsOutline::terms);
         let latent = self.latent.iter().flat_map(LatentOutline::terms);
-        sizes.chain(optional).chain(terms).chain(linear).chain(short_conv).chain(experts).chain(latent).collect()
+        let spaces = self.state_space.iter().flat_map(StateSpaceOutline::terms);
+        let mixers = linear.chain(short_conv).chain(spaces).chain(latent);
+        sizes.chain(optional).chain(terms).chain(mixers).chain(experts).collect()
     }
 
     /// Returns the value of a field, a path or an expression over `fields`; an error says why an expression has none.

@@ -5,7 +5,7 @@ use serde_json::json;
 
 use super::declare::{words, words_or_parts};
 use super::field::{Field, FieldKind, Reading};
-use super::{NormKind, gated_delta_net, latent_attention, linear, norm, short_conv, user};
+use super::{NormKind, gated_delta_net, latent_attention, linear, mamba, norm, short_conv, user};
 use crate::spec::config::{ConfigError, ModelConfig};
 use crate::spec::initialization::InitRules;
 use crate::spec::{
@@ -27,6 +27,12 @@ pub enum AttentionKind {
     GatedDeltaNet,
     /// A gated convolution over the last tokens (`short_conv`).
     ShortConv,
+    /// A selective state space of each channel (`mamba`).
+    Mamba,
+    /// A selective state space of each head (`mamba`).
+    Mamba2,
+    /// None: such layers have a feed-forward part only.
+    None,
     /// A part that a user wrote.
     #[serde(untagged)]
     User(UserPart),
@@ -38,6 +44,9 @@ words_or_parts!(AttentionKind in MixerKind::Attention {
     Latent = "latent",
     GatedDeltaNet = "gated_delta_net",
     ShortConv = "short_conv",
+    Mamba = "mamba",
+    Mamba2 = "mamba2",
+    None = "none",
 });
 
 impl AttentionKind {
@@ -48,6 +57,9 @@ impl AttentionKind {
             | AttentionKind::Latent
             | AttentionKind::GatedDeltaNet
             | AttentionKind::ShortConv
+            | AttentionKind::Mamba
+            | AttentionKind::Mamba2
+            | AttentionKind::None
             | AttentionKind::User(_) => "alibi_slopes",
             AttentionKind::SingleHead => "alibi_slope",
         }
@@ -89,7 +101,7 @@ macro_rules! attention_fields {
             attention as "attention_type": AttentionKind = AttentionKind::MultiHead, { .by_layer() };
             /// Query heads (and key and value heads, unless given).
             num_attention_heads: usize = 0, {
-                .by_layer().always_written().otherwise("1 where attention_type is single_head, else required")
+                .by_layer().always_written().otherwise("1 where attention_type is single_head, mamba, mamba2 or none, else required")
                 .read_by(attention::read_heads).exported(|config| config.attention != AttentionKind::SingleHead)
             };
             /// Key and value heads; a divisor of the query heads.
@@ -129,6 +141,21 @@ macro_rules! attention_fields {
             /// Factor on the products of queries and keys; null for head_dim^-0.5.
             attention_scale: Option<f64> = None, {
                 .by_layer().positive().exported(|config| config.attention_scale.is_some())
+                .needs("attention_type: multi_head", attention::is_multi_head)
+            };
+            /// Factor on keys, and so on scores.
+            key_multiplier: f64 = 1.0, {
+                .by_layer().positive().exported(|config| config.key_multiplier != 1.0)
+                .needs("attention_type: multi_head", attention::is_multi_head)
+            };
+            /// Factor on what enters attention.
+            attention_input_multiplier: f64 = 1.0, {
+                .by_layer().exported(|config| config.attention_input_multiplier != 1.0)
+                .needs("attention_type: multi_head", attention::is_multi_head)
+            };
+            /// Factor on what leaves attention.
+            attention_output_multiplier: f64 = 1.0, {
+                .by_layer().exported(|config| config.attention_output_multiplier != 1.0)
                 .needs("attention_type: multi_head", attention::is_multi_head)
             };
             /// Scores saturate at ± this number: cap · tanh(score / cap); null for no cap.
@@ -207,6 +234,10 @@ pub(super) fn read_heads(reading: &Reading<'_>, config: &mut ModelConfig) -> Res
         | AttentionKind::GatedDeltaNet
         | AttentionKind::ShortConv
         | AttentionKind::User(_) => reading.fields.required("num_attention_heads")?,
+        // Layers with attention say how many they have.
+        AttentionKind::Mamba | AttentionKind::Mamba2 | AttentionKind::None => {
+            reading.fields.size("num_attention_heads")?.unwrap_or(1)
+        }
         AttentionKind::SingleHead => 1,
     };
     Ok(())
@@ -255,9 +286,18 @@ pub(in crate::spec) fn validate(config: &ModelConfig, fault: super::Fault<'_>) -
     }
     match config.attention {
         // What the others need is checked in their own files.
-        AttentionKind::MultiHead | AttentionKind::Latent | AttentionKind::GatedDeltaNet | AttentionKind::ShortConv => {
-            Ok(())
-        }
+        AttentionKind::MultiHead
+        | AttentionKind::Latent
+        | AttentionKind::GatedDeltaNet
+        | AttentionKind::ShortConv
+        | AttentionKind::Mamba
+        | AttentionKind::Mamba2 => Ok(()),
+        AttentionKind::None if !config.feedforward => Err(fault(
+            "attention_type",
+            "none".to_owned(),
+            "another kind where feedforward is false: a layer adds something",
+        )),
+        AttentionKind::None => Ok(()),
         AttentionKind::SingleHead if (config.num_attention_heads, config.head_dim) != (1, config.hidden_size) => {
             let found = format!("{} of width {}", config.num_attention_heads, config.head_dim);
             Err(fault("num_attention_heads", found, "1 of the model's width (attention_type single_head)"))
@@ -288,6 +328,12 @@ pub(super) fn node(config: &ModelConfig, rules: &InitRules) -> Node {
     if config.attention == AttentionKind::ShortConv {
         return short_conv::node(config, rules);
     }
+    if config.attention == AttentionKind::Mamba {
+        return mamba::node(config, rules);
+    }
+    if config.attention == AttentionKind::Mamba2 {
+        return mamba::node2(config, rules);
+    }
     let (hidden, bias) = (config.hidden_size, config.attention_bias);
     let (position, window, dropout) = (config.position.clone(), config.sliding_window, config.dropout.attention);
     let queries = config.num_attention_heads * config.head_dim;
@@ -297,6 +343,9 @@ pub(super) fn node(config: &ModelConfig, rules: &InitRules) -> Node {
         | AttentionKind::Latent
         | AttentionKind::GatedDeltaNet
         | AttentionKind::ShortConv
+        | AttentionKind::Mamba
+        | AttentionKind::Mamba2
+        | AttentionKind::None
         | AttentionKind::User(_) => (
             Mixer::Attention {
                 heads: config.num_attention_heads,
@@ -358,7 +407,8 @@ pub(super) fn node(config: &ModelConfig, rules: &InitRules) -> Node {
 /// What happens to queries, keys and scores besides norms and positions.
 fn scores(config: &ModelConfig) -> ScoreForm {
     ScoreForm {
-        scale: config.attention_scale.unwrap_or_else(|| 1.0 / (config.head_dim as f64).sqrt()),
+        scale: config.key_multiplier * config.attention_scale.unwrap_or_else(|| 1.0 / (config.head_dim as f64).sqrt()),
+        factors: (config.attention_input_multiplier, config.attention_output_multiplier),
         softcap: config.attention_softcap,
         clip: config.qkv_clip,
         norm_scope: config.qk_norm_scope,
@@ -397,6 +447,8 @@ pub(in crate::spec) fn cost(node: &Node, mixer: &Mixer, scope: CostScope, cost: 
         }
         Mixer::LatentAttention(_)
         | Mixer::GatedDeltaNet(_)
+        | Mixer::Mamba2(_)
+        | Mixer::Mamba(_)
         | Mixer::ShortConv { .. }
         | Mixer::GatedFeedForward { .. }
         | Mixer::FeedForward { .. }

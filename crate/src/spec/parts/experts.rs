@@ -176,10 +176,7 @@ pub(super) const SHARED_WIDTH: Field = Field::new(
     "shared_expert_intermediate_size",
     "Width inside an expert that every token uses, too; null without one",
     FieldKind::OptionalSize,
-    |reading, config| {
-        config.shared_expert_intermediate_size = reading.fields.size("shared_expert_intermediate_size")?;
-        Ok(())
-    },
+    |reading, config| reading.take("shared_expert_intermediate_size", &mut config.shared_expert_intermediate_size),
     |config| Some(json!(config.shared_expert_intermediate_size)),
 )
 .by_layer()

@@ -1,8 +1,10 @@
 //! The feed-forward part of a layer.
 
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 
 use super::declare::{words, words_or_parts};
+use super::field::{Field, FieldKind};
 use super::{experts, linear, user};
 use crate::spec::config::ModelConfig;
 use crate::spec::initialization::InitRules;
@@ -70,10 +72,7 @@ macro_rules! feed_forward_fields {
             /// Whether the feed-forward part is gated: down(f(gate x) · up x), else linear2(f(linear1 x)).
             gated as "gated_mlp": bool = true, { .by_layer().needs("feedforward: true", |config| config.feedforward) };
             /// Width inside the feed-forward part.
-            intermediate_size: usize = 0, {
-                .required().by_layer().always_written()
-                .exported(|config| config.feedforward && config.feed_forward_kind != FeedForwardKind::Experts)
-            };
+            intermediate_size: usize = 0 => [feed_forward::WIDTH];
             /// The function inside the feed-forward part.
             activation as "hidden_act": Activation = Activation::Silu, {
                 .by_layer().always_written().needs("feedforward: true", |config| config.feedforward)
@@ -81,6 +80,16 @@ macro_rules! feed_forward_fields {
             /// Whether the feed-forward projections have biases.
             mlp_bias: bool = false, {
                 .by_layer().always_written().needs("feedforward: true", |config| config.feedforward)
+            };
+            /// Factor on what the gate projection makes.
+            feed_forward_gate_multiplier: f64 = 1.0, {
+                .by_layer().needs("gated_mlp: true and feed_forward_type: mlp", feed_forward::is_gated)
+                .exported(|config| feed_forward::is_gated(config) && config.feed_forward_gate_multiplier != 1.0)
+            };
+            /// Factor on what a gated feed-forward part returns.
+            feed_forward_output_multiplier: f64 = 1.0, {
+                .by_layer().needs("gated_mlp: true and feed_forward_type: mlp", feed_forward::is_gated)
+                .exported(|config| feed_forward::is_gated(config) && config.feed_forward_output_multiplier != 1.0)
             };
             /// Bound of gate and up in g · sigmoid(α g) · (u + 1), which takes the place of silu(g) · u; null without one.
             swiglu_limit: Option<f64> = None, {
@@ -97,6 +106,37 @@ macro_rules! feed_forward_fields {
     } };
 }
 pub(super) use feed_forward_fields;
+
+pub(super) const WIDTH: Field = Field::new(
+    "intermediate_size",
+    "Width inside the feed-forward part",
+    FieldKind::Size,
+    |reading, config| {
+        if config.feedforward && reading.fields.get("intermediate_size").is_none() {
+            return Err(reading.fields.missing("intermediate_size"));
+        }
+        reading.take("intermediate_size", &mut config.intermediate_size)
+    },
+    // A model without feed-forward parts need not say how wide they are.
+    |config| (config.feedforward || config.intermediate_size != 0).then(|| json!(config.intermediate_size)),
+)
+.by_layer()
+.always_written()
+.otherwise("required where feedforward is true")
+.exported(|config| config.feedforward && config.feed_forward_kind != FeedForwardKind::Experts);
+
+/// Returns whether layers have a gated part that is not a mixture.
+pub(super) fn is_gated(config: &ModelConfig) -> bool {
+    config.feedforward && config.gated && config.feed_forward_kind == FeedForwardKind::Mlp
+}
+
+/// Returns the factors on the gate and on the result.
+pub(crate) fn factors(config: &ModelConfig) -> (f64, f64) {
+    match is_gated(config) {
+        true => (config.feed_forward_gate_multiplier, config.feed_forward_output_multiplier),
+        false => (1.0, 1.0),
+    }
+}
 
 pub(super) fn clamps(config: &ModelConfig) -> bool {
     config.feedforward && config.gated && config.activation == Activation::Silu
@@ -142,7 +182,11 @@ pub(super) fn mlp(
         children.extend(shape);
         let limit = config.swiglu_limit.filter(|_| clamps(config));
         let clamped = limit.map(|limit| ClampedSwiglu { alpha: config.swiglu_alpha, limit });
-        Node::new(name, Part::Mixer(Mixer::GatedFeedForward { activation, clamped, dropout }), children)
+        Node::new(
+            name,
+            Part::Mixer(Mixer::GatedFeedForward { activation, clamped, factors: factors(config), dropout }),
+            children,
+        )
     } else {
         let mut children = vec![linear("linear1", up, into, bias, rules), linear("linear2", down, out, bias, rules)];
         children.extend(shape);

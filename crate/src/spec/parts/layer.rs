@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use super::field::{Field, FieldKind, Reading, dropped};
-use super::{NormPlacement, attention, feed_forward, norm};
+use super::{AttentionKind, NormPlacement, attention, feed_forward, mamba, norm};
 use crate::spec::config::{ConfigError, ModelConfig};
 use crate::spec::fields::Fields;
 use crate::spec::initialization::InitRules;
@@ -138,7 +138,7 @@ pub(in crate::spec) fn complete(config: &mut ModelConfig) {
 
 /// One layer. Depth-dependent constants are those of the whole `model`, all else is the layer's own.
 pub(in crate::spec) fn node(model: &ModelConfig, config: &ModelConfig, rules: &InitRules) -> Node {
-    let branch = |norms: [(&str, Role); 2], position: NormPosition, mixer: Node| {
+    let branch = |norms: [(&str, Role); 2], position: NormPosition, mixers: Vec<Node>| {
         let form = Branch {
             norm: position,
             residual_scale: config.placement.residual_scale(model.num_hidden_layers),
@@ -152,15 +152,23 @@ pub(in crate::spec) fn node(model: &ModelConfig, config: &ModelConfig, rules: &I
             NormPosition::Shared => &[],
         };
         let norms = norms.iter().map(|(name, role)| norm::node(name, *role, config, config.hidden_size));
-        Node::new("", Part::Branch(form), norms.chain([mixer]).collect())
+        Node::new("", Part::Branch(form), norms.chain(mixers).collect())
     };
     let position = config.placement.position();
-    let norms = [("norm1", Role::AttentionNorm), ("post_norm1", Role::AttentionPostNorm)];
-    let mut branches = vec![branch(norms, position, attention::node(config, rules))];
+    let mut branches = Vec::new();
+    let alone = config.attention == AttentionKind::None;
+    if !alone {
+        let norms = [("norm1", Role::AttentionNorm), ("post_norm1", Role::AttentionPostNorm)];
+        let mut mixers = vec![attention::node(config, rules)];
+        mixers.extend(mamba::beside_attention(config).then(|| mamba::node2(config, rules)));
+        branches.push(branch(norms, position, mixers));
+    }
     if config.feedforward {
-        let norms = [("norm2", Role::FeedForwardNorm), ("post_norm2", Role::FeedForwardPostNorm)];
+        // Norms are numbered by the parts that a layer has.
+        let names = if alone { ["norm1", "post_norm1"] } else { ["norm2", "post_norm2"] };
+        let norms = [(names[0], Role::FeedForwardNorm), (names[1], Role::FeedForwardPostNorm)];
         let position = if config.shared_norm { NormPosition::Shared } else { position };
-        branches.push(branch(norms, position, feed_forward::node(config, rules)));
+        branches.push(branch(norms, position, vec![feed_forward::node(config, rules)]));
     }
     let wiring = if config.parallel_layers { Wiring::Parallel } else { Wiring::Sequential };
     Node::new("", Part::Layer(wiring), branches)
@@ -175,6 +183,13 @@ pub(in crate::spec) fn validate(config: &ModelConfig, fault: super::Fault<'_>) -
     if !config.layers.is_empty() && runs != config.num_hidden_layers {
         let expected = format!("as many layers as num_hidden_layers ({})", config.num_hidden_layers);
         return Err(fault("layers", format!("{runs} layers"), &expected));
+    }
+    if config.parallel_layers && config.attention == AttentionKind::None {
+        return Err(fault(
+            "parallel_layers",
+            "true".to_owned(),
+            "false where attention_type is none: such a layer has one part",
+        ));
     }
     if config.parallel_layers && config.placement != NormPlacement::Pre {
         let expected = "pre: the parts of parallel layers are normalized before them alone";

@@ -7,13 +7,14 @@ mod declare;
 mod dropout;
 pub(super) mod embedding;
 pub(super) mod experts;
-pub(super) mod feed_forward;
+pub(crate) mod feed_forward;
 mod field;
 mod frequencies;
 pub(crate) mod gated_delta_net;
 pub(super) mod head;
 pub(crate) mod latent_attention;
 pub(super) mod layer;
+pub(crate) mod mamba;
 mod model;
 pub(crate) mod norm;
 mod position;
@@ -30,6 +31,7 @@ pub(super) use field::{Reading, dropped};
 pub use frequencies::Frequencies;
 pub use gated_delta_net::DeltaNetSizes;
 pub use layer::LayerRun;
+pub use mamba::{Mamba2Factors, Mamba2Form, MambaForm, MambaNorm};
 pub(super) use norm::deepnet_beta;
 pub use norm::{NormConfig, NormForm, NormKind, NormPlacement};
 pub use position::{
@@ -48,6 +50,7 @@ use gated_delta_net::gated_delta_net_fields;
 use head::head_fields;
 use latent_attention::latent_attention_fields;
 use layer::layer_fields;
+use mamba::mamba_fields;
 use model::model_fields;
 use norm::norm_fields;
 use position::position_fields;
@@ -77,7 +80,7 @@ impl PartFields {
     }
 }
 
-embedding_fields! { feed_forward_fields experts_fields layer_fields latent_attention_fields attention_fields gated_delta_net_fields short_conv_fields position_fields norm_fields dropout_fields head_fields model_fields model_config }
+embedding_fields! { feed_forward_fields experts_fields layer_fields latent_attention_fields attention_fields gated_delta_net_fields mamba_fields short_conv_fields position_fields norm_fields dropout_fields head_fields model_fields model_config }
 
 /// Returns every field of every part.
 pub fn fields() -> impl Iterator<Item = &'static Field> {
@@ -114,6 +117,7 @@ pub(super) fn validate(config: &ModelConfig, fault: Fault<'_>) -> Result<(), Con
     attention::validate(config, fault)?;
     latent_attention::validate(config, fault)?;
     gated_delta_net::validate(config, fault)?;
+    mamba::validate(config, fault)?;
     position::validate(config, fault)?;
     norm::validate(config, fault)?;
     embedding::validate(config, fault)?;

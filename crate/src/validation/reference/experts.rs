@@ -37,6 +37,7 @@ struct Expert {
 enum Inputs {
     Separate { gate: Linear, up: Linear },
     Together { both: Linear, alternating: bool },
+    Ungated { up: Linear },
 }
 
 impl Linear {
@@ -75,6 +76,14 @@ impl<'m> Experts<'m> {
             model.whole(&named(name).replace("{expert}", &expert.to_string()))
         };
         let expert = |index: usize| match &outline.stacked {
+            Some(stacked) if outline.ungated => Ok(Expert {
+                gate: Inputs::Ungated { up: model.slice(&named(&stacked.gate_up), index, stacked.inputs_first)? },
+                down: model.slice(&named(&stacked.down), index, stacked.inputs_first)?,
+            }),
+            None if outline.ungated => Ok(Expert {
+                gate: Inputs::Ungated { up: of_expert(&outline.up, index)? },
+                down: of_expert(&outline.down, index)?,
+            }),
             Some(stacked) => Ok(Expert {
                 gate: Inputs::Together {
                     both: model.slice(&named(&stacked.gate_up), index, stacked.inputs_first)?,
@@ -90,7 +99,11 @@ impl<'m> Experts<'m> {
         let shared = outline.shared.as_ref();
         let shared_expert = shared.map(|shared| {
             Ok::<_, CheckpointError>(Expert {
-                gate: Inputs::Separate { gate: linear(&shared.gate)?, up: linear(&shared.up)? },
+                gate: match &shared.gate {
+                    Some(gate) => Inputs::Separate { gate: linear(gate)?, up: linear(&shared.up)? },
+                    None if outline.ungated => Inputs::Ungated { up: linear(&shared.up)? },
+                    None => Inputs::Together { both: linear(&shared.up)?, alternating: false },
+                },
                 down: linear(&shared.down)?,
             })
         });
@@ -157,6 +170,11 @@ impl<'m> Experts<'m> {
     /// What one expert makes of each row.
     fn one<F: Real + Widened>(&self, expert: &Expert, x: &Activations<F>) -> Option<Activations<F>> {
         let (gates, ups): (Vec<F>, Vec<F>) = match &expert.gate {
+            Inputs::Ungated { up } => {
+                let up = up.apply(x)?;
+                let data = up.data.iter().map(|&up| activate(up, self.activation, (0.0, 0.0)));
+                return expert.down.apply(&Activations { data: data.collect(), width: up.width });
+            }
             Inputs::Separate { gate, up } => (gate.apply(x)?.data, up.apply(x)?.data),
             Inputs::Together { both, alternating } => {
                 let both = both.apply(x)?;

@@ -5,6 +5,7 @@ use serde_json::{Map, Value};
 use super::ReferenceModel;
 use super::linear_attention::LinearAttention;
 use super::short_conv::ShortConv;
+use super::state_space::StateSpace;
 use crate::naming::outline::{ActivationKind, ActivationOutline, Outline, Term};
 
 impl ReferenceModel<'_> {
@@ -47,6 +48,23 @@ impl ReferenceModel<'_> {
         Outline::evaluate(term, &fields).ok()?.and_then(|value| value.as_bool())
     }
 
+    /// Returns whether a layer has attention, or what takes its place.
+    pub(super) fn mixes(&self, layer: usize) -> bool {
+        self.outline.mixing_layers.as_deref().is_none_or(|term| self.flag_of_layer(term, layer) == Some(true))
+    }
+
+    /// Returns whether a layer has a feed-forward part.
+    pub(super) fn has_feedforward(&self, layer: usize) -> bool {
+        self.outline.feedforward_layers.as_deref().is_none_or(|term| self.flag_of_layer(term, layer) == Some(true))
+    }
+
+    /// Returns whether a layer has attention proper.
+    fn attends(&self, layer: usize) -> bool {
+        let alone = StateSpace::of(self, layer).is_none_or(|space| space.is_beside_attention());
+        let other = LinearAttention::of(self, layer).is_some() || ShortConv::of(self, layer).is_some();
+        self.mixes(layer) && alone && !other
+    }
+
     pub(super) fn number_of(&self, term: Option<&Term>) -> Option<f64> {
         term.and_then(|term| self.number(&term.0))
     }
@@ -78,6 +96,9 @@ impl ReferenceModel<'_> {
     /// Returns whether a layer rotates queries and keys.
     pub(super) fn is_rotated(&self, layer: usize) -> bool {
         let Some(rotated) = &self.outline.rotated else { return true };
+        if let Some(term) = &rotated.all_if {
+            return self.flag(term) == Some(true);
+        }
         if rotated.windowed {
             let size = self.outline.window.as_ref().and_then(|window| self.size(&window.size));
             return if size.is_none() { rotated.all_without_window } else { self.window(layer) != usize::MAX };
@@ -147,9 +168,7 @@ impl ReferenceModel<'_> {
         let gate = gate.filter(|_| dense);
         // The first layer with attention need not be the first one.
         let layers = 0..self.size(&self.outline.layers).unwrap_or(0);
-        let attending = layers
-            .clone()
-            .find(|layer| LinearAttention::of(self, *layer).is_none() && ShortConv::of(self, *layer).is_none());
+        let attending = layers.clone().find(|layer| self.attends(*layer));
         let attending = attending.filter(|_| self.outline.latent.is_none());
         let of_attention = [&tensors.query, &tensors.key, &tensors.value, &tensors.output];
         let of_attention = attending.into_iter().flat_map(|layer| {
@@ -158,15 +177,20 @@ impl ReferenceModel<'_> {
         let linear = layers.clone().find_map(|layer| LinearAttention::of(self, layer));
         let linear = linear.map(|linear| linear.names()).unwrap_or_default();
         let convolution = layers.clone().find_map(|layer| ShortConv::of(self, layer));
-        let convolution = convolution.map(|convolution| convolution.names().0).unwrap_or_default();
+        let convolution = convolution.map(|convolution| convolution.names().0);
+        let space = || layers.clone().find_map(|layer| StateSpace::of(self, layer)).map(|space| space.names().0);
+        let convolution = convolution.or_else(space).unwrap_or_default();
         let convolution = convolution.into_iter().map(|name| format!("{name}.weight"));
         let linear = linear.0.into_iter().map(|name| format!("{name}.weight")).chain(linear.1);
         let mut of_mixers = of_attention.chain(linear).chain(convolution);
         let norms = [&tensors.embedding_norm, &tensors.attention_output_norm, &tensors.feedforward_output_norm];
         let norms = norms.into_iter().flatten().chain([&tensors.final_norm]);
         let norms = norms.filter(|_| !self.outline.norm.without_weight);
-        let names = std::iter::once(&tensors.embedding).chain(norms).chain(maps.map(|map| &map.tensor)).chain(gate);
-        let mut names = names.map(|name| format!("{}.weight", name.replace("{layer}", "0")));
+        // Nor need the first one with a feed-forward part be.
+        let feeding = layers.clone().find(|layer| self.has_feedforward(*layer));
+        let maps = maps.map(|map| &map.tensor).chain(gate).filter_map(|name| Some((name, feeding?)));
+        let names = std::iter::once(&tensors.embedding).chain(norms).map(|name| (name, 0)).chain(maps);
+        let mut names = names.map(|(name, layer)| format!("{}.weight", name.replace("{layer}", &layer.to_string())));
         let missing = names.find(|name| !self.has(name)).or_else(|| of_mixers.find(|name| !self.has(name)));
         let sinks = tensors.sinks.iter().map(|name| name.replace("{layer}", "0"));
         missing.or_else(|| sinks.into_iter().find(|name| !self.has(name)))

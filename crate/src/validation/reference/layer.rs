@@ -7,10 +7,11 @@ use super::latent::Latent;
 use super::linear_attention::LinearAttention;
 use super::rotary::Rotation;
 use super::short_conv::ShortConv;
+use super::state_space::StateSpace;
 use super::weights::Loaded;
 use super::{ReferenceModel, Sizes};
 use crate::checkpoint::CheckpointError;
-use crate::naming::outline::{ActivationKind, Map, NormKind, PositionOutline, Projection};
+use crate::naming::outline::{ActivationKind, Map, NormKind, PositionOutline, Projection, Term};
 use crate::ops::Widened;
 
 /// A layer with its tensors, and what config.json says of it.
@@ -36,6 +37,9 @@ pub(super) struct Layer<'m> {
     parallel: bool,
     linear_attention: Option<LinearAttention<'m>>,
     short_conv: Option<ShortConv<'m>>,
+    state_space: Option<StateSpace<'m>>,
+    /// Whether it has attention or what takes its place, and a feed-forward part.
+    has: (bool, bool),
 }
 
 impl<'m> Layer<'m> {
@@ -59,11 +63,12 @@ impl<'m> Layer<'m> {
             sinks: outline.tensors.sinks.as_ref().and_then(|name| loaded.vector(&named(name)).map(<[f32]>::to_vec)),
         };
         let activation = model.activation().unwrap_or_default();
-        let experts = Experts::load(model, number, activation)?;
+        let has = (model.mixes(number), model.has_feedforward(number));
+        let experts = if has.1 { Experts::load(model, number, activation)? } else { None };
         Ok(Self {
             number,
             sizes,
-            inner: if experts.is_some() { 0 } else { model.inner(number)? },
+            inner: if experts.is_some() || !has.1 { 0 } else { model.inner(number)? },
             latent: Latent::load(model, number, tokens)?,
             experts,
             scores,
@@ -75,6 +80,8 @@ impl<'m> Layer<'m> {
             clip: model.number_of(outline.clip.as_ref()),
             linear_attention: LinearAttention::of(model, number),
             short_conv: ShortConv::of(model, number),
+            state_space: StateSpace::of(model, number),
+            has,
             parallel: outline.parallel.as_ref().is_some_and(|term| model.flag(&term.0) == Some(true)),
             loaded,
             model,
@@ -84,35 +91,53 @@ impl<'m> Layer<'m> {
     /// Adds to the residual stream what the layer adds.
     pub(super) fn forward<F: Real + Widened>(&self, x: &mut Activations<F>) -> Result<(), CheckpointError> {
         let tensors = &self.model.outline.tensors;
-        let input = self.normed(x, self.one_of(&tensors.attention_norm.0, true).as_deref())?;
-        let mixed = match (&self.linear_attention, &self.short_conv) {
-            (Some(linear), _) => linear.forward(&input, &self.loaded)?,
-            (None, Some(convolution)) => convolution.forward(&input, &self.loaded)?,
-            (None, None) => self.attention(&input)?,
-        };
-        let mixed = self.normed(&mixed, tensors.attention_output_norm.as_deref())?;
-        let norm = self.one_of(&tensors.feedforward_norm.0, !self.parallel);
-        let input = match (self.parallel, norm) {
-            (true, None) => input,
-            (true, Some(norm)) => self.normed(x, Some(&norm))?,
-            (false, norm) => {
-                add(x, &mixed, self.residual);
-                self.normed(x, norm.as_deref())?
-            }
-        };
-        let inside = self.feed_forward(&input)?;
-        let inside = self.normed(&inside, tensors.feedforward_output_norm.as_deref())?;
-        if self.parallel {
-            add(x, &mixed, self.residual);
+        let (mut read, mut mixed) = (None, None);
+        if self.has.0 {
+            let input = self.normed(x, self.one_of(&tensors.attention_norm.0, true).as_deref())?;
+            let own = self.normed(&self.mixed(&input)?, tensors.attention_output_norm.as_deref())?;
+            (read, mixed) = (Some(input), Some(own));
         }
-        add(x, &inside, self.residual);
+        if let Some(mixed) = mixed.as_ref().filter(|_| !self.parallel) {
+            add(x, mixed, self.residual);
+        }
+        if self.has.1 {
+            let norm = self.one_of(&tensors.feedforward_norm.0, !self.parallel);
+            let input = match (self.parallel, norm) {
+                (true, None) => read.map_or_else(|| self.normed(x, None), Ok)?,
+                (_, norm) => self.normed(x, norm.as_deref())?,
+            };
+            let inside = self.feed_forward(&input)?;
+            let inside = self.normed(&inside, tensors.feedforward_output_norm.as_deref())?;
+            if let Some(mixed) = mixed.as_ref().filter(|_| self.parallel) {
+                add(x, mixed, self.residual);
+            }
+            add(x, &inside, self.residual);
+        }
         Ok(())
+    }
+
+    /// What attention, or what takes its place or stands beside it, makes of its input.
+    fn mixed<F: Real + Widened>(&self, input: &Activations<F>) -> Result<Activations<F>, CheckpointError> {
+        if let Some(linear) = &self.linear_attention {
+            return linear.forward(input, &self.loaded);
+        }
+        if let Some(convolution) = &self.short_conv {
+            return convolution.forward(input, &self.loaded);
+        }
+        let Some(space) = &self.state_space else { return self.attention(input) };
+        let mut mixed = space.forward(input, &self.loaded)?;
+        if space.is_beside_attention() {
+            add(&mut mixed, &self.attention(input)?, 1.0);
+        }
+        Ok(mixed)
     }
 
     fn attention<F: Real + Widened>(&self, input: &Activations<F>) -> Result<Activations<F>, CheckpointError> {
         if let Some(latent) = &self.latent {
             return latent.forward(input);
         }
+        let factors = &self.model.outline.factors;
+        let input = &self.times(input, factors.attention_input.as_ref());
         let tensors = &self.model.outline.tensors;
         let mut q = self.shared(input, &tensors.query, Map::Query)?;
         let mut k = self.shared(input, &tensors.key, Map::Key)?;
@@ -150,7 +175,15 @@ impl<'m> Layer<'m> {
                 *mixed = F::nearest((*mixed).into() / (1.0 + (-gate).exp()));
             }
         }
-        self.linear(&mixed, &tensors.output, None)
+        let output = self.linear(&mixed, &tensors.output, None)?;
+        Ok(self.times(&output, factors.attention_output.as_ref()))
+    }
+
+    /// x times the number of a field, if there is one.
+    fn times<F: Real>(&self, x: &Activations<F>, factor: Option<&Term>) -> Activations<F> {
+        let factor = self.model.number_of(factor).unwrap_or(1.0);
+        let times = |value: &F| if factor == 1.0 { *value } else { F::nearest((*value).into() * factor) };
+        Activations { data: x.data.iter().map(times).collect(), width: x.width }
     }
 
     fn feed_forward<F: Real + Widened>(&self, input: &Activations<F>) -> Result<Activations<F>, CheckpointError> {
@@ -158,16 +191,17 @@ impl<'m> Layer<'m> {
             return experts.forward(input);
         }
         let tensors = &self.model.outline.tensors;
+        let factors = &self.model.outline.factors;
         let mut inside = self.shared(input, &tensors.up, Map::Up)?;
         let active = |value: F| activate(value, self.activation, self.alphas);
         match &tensors.gate {
             Some(gate) => {
-                let gate = self.shared(input, gate, Map::Gate)?;
+                let gate = self.times(&self.shared(input, gate, Map::Gate)?, factors.gate.as_ref());
                 inside.data.iter_mut().zip(&gate.data).for_each(|(up, gate)| *up = active(*gate) * *up);
             }
             None => inside.data.iter_mut().for_each(|value| *value = active(*value)),
         }
-        self.linear(&inside, &tensors.down, None)
+        Ok(self.times(&self.linear(&inside, &tensors.down, None)?, factors.feedforward_output.as_ref()))
     }
 
     fn named(&self, name: &str) -> String {
@@ -266,7 +300,8 @@ fn names(model: &ReferenceModel<'_>, number: usize) -> (Vec<String>, Vec<String>
     let maps = [&tensors.query, &tensors.key, &tensors.value, &tensors.output, &tensors.up, &tensors.down];
     let maps = maps.into_iter().chain(&tensors.gate).map(|map| named(&map.tensor));
     let linear = LinearAttention::of(model, number).map(|linear| linear.names());
-    let (linear, rows) = linear.or_else(|| Some(ShortConv::of(model, number)?.names())).unwrap_or_default();
+    let linear = linear.or_else(|| Some(ShortConv::of(model, number)?.names()));
+    let (linear, rows) = linear.or_else(|| Some(StateSpace::of(model, number)?.names())).unwrap_or_default();
     let maps = maps.chain(linear).flat_map(both).collect();
     let outputs = [&tensors.attention_output_norm, &tensors.feedforward_output_norm].into_iter().flatten();
     let norms = tensors.attention_norm.0.iter().chain(&tensors.feedforward_norm.0).chain(outputs).map(named);

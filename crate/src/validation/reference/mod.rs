@@ -14,6 +14,7 @@ mod layer;
 mod linear_attention;
 mod rotary;
 mod short_conv;
+mod state_space;
 mod weights;
 
 use serde_json::{Map as Fields, Value};
@@ -184,7 +185,8 @@ impl<'a> ReferenceModel<'a> {
         precise: &Activations<f64>,
     ) -> Result<(Vec<f32>, Vec<f64>), CheckpointError> {
         let tensors = &self.outline.tensors;
-        let tied = self.flag("tie_word_embeddings").unwrap_or(self.outline.tied);
+        let said = self.flag("tie_word_embeddings").unwrap_or(self.outline.tied);
+        let tied = said && !self.outline.never_tied;
         let name = format!("{}.weight", if tied { &tensors.embedding } else { &tensors.head });
         let row = self.checkpoint.table().get(&self.stored(&name).into());
         let vocab = row.and_then(|row| row.shape.first().copied()).unwrap_or(0);

@@ -79,7 +79,8 @@ impl ConfigMap {
         count: usize,
         origin: &str,
     ) -> Result<Vec<Value>, FamilyError> {
-        let stated = hf.get(&field.hf.text).filter(|value| !value.is_null());
+        let names = field.aliases.iter().map(String::as_str).chain([field.hf.text.as_str()]);
+        let stated = names.into_iter().find_map(|name| hf.get(name).filter(|value| !value.is_null()));
         match (field.each_layer, stated) {
             (Some(EachLayer::List), Some(Value::Array(list))) if list.len() == count => return Ok(list.clone()),
             (Some(EachLayer::List), Some(other)) => {

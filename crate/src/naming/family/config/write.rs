@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::super::expression::evaluate;
+use super::super::expression::{evaluate, literal};
 use super::super::raw::{EachLayer, RawField};
 use super::{ConfigMap, DTYPES, FamilyError, SHARED, get, object, same, says_something, set, word};
 use crate::spec::ModelConfig;
@@ -103,8 +103,11 @@ impl ConfigMap {
         if let Some(expression) = &field.to_hf {
             let what = |reason: String| format!("`{}` cannot be computed: {reason}", field.hf.text);
             let advice = "correct the expression: it sees the native fields";
-            return evaluate(&expression.text, native)
-                .map_err(|reason| self.fault(what(reason), origin, expression, advice));
+            let value = evaluate(&expression.text, native)
+                .map_err(|reason| self.fault(what(reason), origin, expression, advice))?;
+            // Some classes refuse 1 where they have 1.0.
+            let float = field.default.as_ref().and_then(|default| literal(&default.text)).is_some_and(|it| it.is_f64());
+            return Ok(value.as_u64().filter(|_| float).map_or(value, |whole| json!(whole as f64)));
         }
         let target = field.target().unwrap_or(&field.hf);
         let wanted = get(native, &target.text).cloned().unwrap_or(Value::Null);

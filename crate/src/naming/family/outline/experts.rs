@@ -58,6 +58,9 @@ pub(crate) struct ExpertsOutline {
     /// The modules of the expert that every token uses.
     #[serde(default)]
     pub(crate) shared: Option<SharedOutline>,
+    /// Whether experts are not gated.
+    #[serde(default)]
+    pub(crate) ungated: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -97,7 +100,7 @@ pub(crate) struct ClampedOutline {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct StackedOutline {
-    /// Gate and up.
+    /// Gate and up, or up alone where experts are not gated.
     pub(crate) gate_up: String,
     pub(crate) down: String,
     /// Whether the matrices have a row for each input.
@@ -111,7 +114,9 @@ pub(crate) struct StackedOutline {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct SharedOutline {
-    pub(crate) gate: String,
+    /// Without it, `up` makes gate and up one after the other, unless experts are not gated.
+    #[serde(default)]
+    pub(crate) gate: Option<String>,
     pub(crate) up: String,
     pub(crate) down: String,
     /// The module whose logistic function is a factor on what it returns.

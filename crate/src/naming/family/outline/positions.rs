@@ -45,6 +45,9 @@ pub(crate) struct RotatedOutline {
     /// Whether all layers rotate where the model has no window.
     #[serde(default)]
     pub(crate) all_without_window: bool,
+    /// The field that says whether all layers rotate, or none.
+    #[serde(default)]
+    pub(crate) all_if: Option<String>,
 }
 
 /// How much of a head turns, and how fast, where the rotary parameters do not say it.
