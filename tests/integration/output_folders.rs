@@ -289,3 +289,29 @@ fn nothing_is_written_that_was_not_planned() {
     assert_eq!(entries(&folder), ["model.txt"]);
     assert_eq!(std::fs::read_to_string(folder.join("model.txt")).unwrap(), "the user's");
 }
+
+#[test]
+fn overwrite_leaves_nothing_of_the_model_that_was_there() {
+    let temp = tempdir().unwrap();
+    let (source, folder) = (fixture("llama-gqa"), temp.path().join("out"));
+    let (from, to) = (source.to_str().unwrap(), folder.to_str().unwrap());
+    for words in [&["convert", from, to, "--no-validate"][..], &["finalize", from, to]] {
+        construct(&folder).build().unwrap();
+        put_own(&folder);
+        assert!(ran(words).is_err());
+        ran(&[words, &["--overwrite", "--dry-run"]].concat()).unwrap();
+        assert_own(&folder);
+        let done = ran(&[words, &["--overwrite"]].concat()).unwrap();
+        assert_eq!(done["changes"]["stays"].as_array().unwrap().len(), 0);
+        for (name, _) in OWN.iter().filter(|(name, _)| *name != "chat_template.jinja" && !name.starts_with("rust/")) {
+            assert!(!folder.join(name).exists(), "{name}");
+        }
+        assert_eq!(Checkpoint::open(&folder).unwrap().table().len(), Checkpoint::open(&source).unwrap().table().len());
+        std::fs::remove_dir_all(&folder).unwrap();
+    }
+    // What is not a model's folder is not replaced.
+    let other = temp.path().join("other");
+    put(&other, "thesis.tex", "ten years of work");
+    let refused = ran(&["convert", from, other.to_str().unwrap(), "--overwrite"]).unwrap_err();
+    assert!(refused.contains("thesis.tex") && other.join("thesis.tex").exists(), "{refused}");
+}

@@ -51,6 +51,8 @@ pub struct WriteOptions {
     pub save: SaveOptions,
     /// Writes also into a folder that holds something.
     pub force: bool,
+    /// Replaces a folder that holds a model: what is in it goes when the new folder is complete.
+    pub overwrite: bool,
     /// Plans from headers only, and writes nothing.
     pub dry_run: bool,
 }
@@ -94,6 +96,12 @@ macro_rules! write_setters {
         /// holds. Everything else there stays.
         pub fn force(mut self, force: bool) -> Self {
             self.write.force = force;
+            self
+        }
+
+        /// Replaces a folder that holds a model: what is in it goes when the new folder is complete.
+        pub fn overwrite(mut self, overwrite: bool) -> Self {
+            self.write.overwrite = overwrite;
             self
         }
 

@@ -114,6 +114,9 @@ pub(super) struct WriteArgs {
     /// Write into a DST that is not empty: overwrite files of the same names, and replace its model
     #[arg(long)]
     pub(super) force: bool,
+    /// Replace a DST that holds a model: what is in it goes when the new folder is complete
+    #[arg(long, conflicts_with = "force")]
+    overwrite: bool,
     /// Show what would be written, from headers only; write nothing
     #[arg(long)]
     dry_run: bool,
@@ -123,7 +126,7 @@ impl WriteArgs {
     /// The options, for weights in this format.
     pub(super) fn options(&self, format: Option<WeightsFormat>) -> WriteOptions {
         let save = self.shards.options(format);
-        WriteOptions { dtype: self.dtype, save, force: self.force, dry_run: self.dry_run }
+        WriteOptions { dtype: self.dtype, save, force: self.force, overwrite: self.overwrite, dry_run: self.dry_run }
     }
 }
 

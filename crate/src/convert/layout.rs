@@ -79,7 +79,7 @@ impl Convert {
         files.extend(carried.iter().map(|(name, _)| name.clone()));
         let read = [self.source.as_path(), checkpoint.path()];
         let contradicted = entries_of_a_model(&self.destination);
-        let changes = FolderChanges::of_whole_folder(&self.destination, files, &contradicted, &read, self.write.force)?;
+        let changes = FolderChanges::of_model_folder(&self.destination, files, &contradicted, &read, &self.write)?;
         Ok(PreparedLayout { checkpoint, from, plan, json, carried, shards, changes })
     }
 

@@ -115,13 +115,8 @@ impl Convert {
         prepared.shards = prepared.shards(self);
         let read = [self.source.as_path(), prepared.source.checkpoint().path()];
         let contradicted = entries_of_a_model(&self.destination);
-        prepared.changes = FolderChanges::of_whole_folder(
-            &self.destination,
-            prepared.files(),
-            &contradicted,
-            &read,
-            self.write.force,
-        )?;
+        prepared.changes =
+            FolderChanges::of_model_folder(&self.destination, prepared.files(), &contradicted, &read, &self.write)?;
         Ok(prepared)
     }
 

@@ -102,8 +102,7 @@ impl Prepared {
         let files = plan.files.iter().map(|file| file.path.clone());
         let read = [asked.source.as_path(), plan.checkpoint.as_path()];
         let contradicted = entries_of_a_model(&asked.destination);
-        plan.changes =
-            FolderChanges::of_whole_folder(&asked.destination, files, &contradicted, &read, asked.write.force)?;
+        plan.changes = FolderChanges::of_model_folder(&asked.destination, files, &contradicted, &read, &asked.write)?;
         Ok(Self { plan, model: Model::Tensors(Box::new(checkpoint)), tokenizer: tokens.files, sources, weights })
     }
 }

@@ -167,8 +167,7 @@ impl Prepared {
         files.extend((placement != Placement::Root).then(|| format!("{inside}{}", Manifest::FILE)));
         let read = [asked.source.as_path(), plan.checkpoint.as_path()];
         let contradicted = entries_of_a_model(&asked.destination);
-        plan.changes =
-            FolderChanges::of_whole_folder(&asked.destination, files, &contradicted, &read, asked.write.force)?;
+        plan.changes = FolderChanges::of_model_folder(&asked.destination, files, &contradicted, &read, &asked.write)?;
         Ok(Self { plan, weights, shards, tokenizer, sources, carried, record })
     }
 

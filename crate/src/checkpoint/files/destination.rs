@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 
 use crate::checkpoint::files::folder::is_stage;
+use crate::checkpoint::files::layout::weights_entries;
 use crate::checkpoint::files::replacing::{JOURNAL, settle};
-use crate::checkpoint::{AtomicFolder, CheckpointError};
+use crate::checkpoint::{AtomicFolder, CheckpointError, WriteOptions};
 
 /// What is at the path of a folder to be written. Links are followed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -125,6 +126,50 @@ impl FolderChanges {
             return exists(format!("name a new folder, or add --force: it {}", changes.in_words()));
         }
         Ok(changes)
+    }
+
+    /// The changes of a command whose result is a model's folder, by its options of writing. `contradicted` are the entries
+    /// that another model would contradict.
+    ///
+    /// # Errors
+    /// As [`of_whole_folder`](Self::of_whole_folder) and [`of_replaced_folder`](Self::of_replaced_folder).
+    pub fn of_model_folder(
+        folder: &Path,
+        writes: impl IntoIterator<Item = String>,
+        contradicted: &[String],
+        sources: &[&Path],
+        options: &WriteOptions,
+    ) -> Result<Self, CheckpointError> {
+        match options.overwrite {
+            true => Self::of_replaced_folder(folder, writes, sources),
+            false => Self::of_whole_folder(folder, writes, contradicted, sources, options.force),
+        }
+    }
+
+    /// The changes of a command whose result takes the place of a model folder: every entry that is there goes. What holds
+    /// anything else than a model is not replaced.
+    ///
+    /// # Errors
+    /// As [`of_whole_folder`](Self::of_whole_folder), and for a folder without a model.
+    pub fn of_replaced_folder(
+        folder: &Path,
+        writes: impl IntoIterator<Item = String>,
+        sources: &[&Path],
+    ) -> Result<Self, CheckpointError> {
+        let found = DestinationState::at(folder)?;
+        let holds_a_model = found.entries().is_empty()
+            || found.entries().iter().any(|name| name == "config.json")
+            || !weights_entries(folder).is_empty();
+        if !holds_a_model {
+            return Err(CheckpointError::DestinationExists {
+                path: folder.to_owned(),
+                advice: format!(
+                    "name another folder: this one is not a model's, and holds {}",
+                    listed(found.entries())
+                ),
+            });
+        }
+        Self::of_whole_folder(folder, writes, found.entries(), sources, true)
     }
 
     /// Starts writing into `folder`.
