@@ -194,20 +194,52 @@ fn the_last_of_equal_names_counts_as_in_python() {
     assert_eq!(numbers(&opened(pickle).unwrap(), "w")[0], 6.0);
 }
 
-/// A reader that skips unknown entries would read fewer tensors of each of these than it holds.
+#[test]
+fn views_that_are_not_row_by_row_are_read_in_order() {
+    for (strides, expected) in [
+        ([6, 1], [0.0, 1.0, 2.0, 6.0, 7.0, 8.0]), // columns of a wider matrix
+        ([1, 2], [0.0, 2.0, 4.0, 1.0, 3.0, 5.0]), // a transpose
+        ([0, 1], [0.0, 1.0, 2.0, 0.0, 1.0, 2.0]), // a row that is repeated
+    ] {
+        let checkpoint = opened(Pickle::dictionary(|inside| inside.tensor("w", "FloatStorage", 0, strides))).unwrap();
+        assert_eq!(numbers(&checkpoint, "w"), expected, "{strides:?}");
+        let mut blocks = checkpoint.blocks(&"w".into(), 8).unwrap();
+        let mut first = Vec::new();
+        while let Some(block) = blocks.next_block().unwrap() {
+            assert!(block.len() <= 8);
+            first.extend_from_slice(block);
+        }
+        assert_eq!(first, checkpoint.read(&"w".into()).unwrap().bytes);
+    }
+}
+
+#[test]
+fn entries_that_are_not_tensors_are_left_out_with_a_note() {
+    let tensor = |inside: Pickle| inside.tensor("good", "FloatStorage", 0, [3, 1]);
+    let pickle = Pickle::dictionary(|inside| {
+        tensor(inside).text("step").raw(b"K\x05").text("optimizer").raw(b"}").raw(b"K\x01K\x02")
+    });
+    let checkpoint = opened(pickle).unwrap();
+    assert_eq!(checkpoint.table().len(), 1);
+    let expected = "entries that are not tensors were left out: step, optimizer, a key that is not text";
+    assert_eq!(checkpoint.choice().warnings(), [expected]);
+}
+
+/// A reader that skips these entries would read fewer tensors of each of these than it holds.
 #[test]
 fn what_cannot_be_read_whole_is_an_error_that_names_it() {
     let tensor = |inside: Pickle| inside.tensor("good", "FloatStorage", 0, [3, 1]);
     let quantized = |inside: Pickle| inside.text("q").global("torch._utils", "_rebuild_qtensor").raw(b")R");
     let cases = [
-        ("a column slice", Pickle::dictionary(|inside| inside.tensor("w", "FloatStorage", 0, [6, 1]))),
-        ("a transposed tensor", Pickle::dictionary(|inside| inside.tensor("w", "FloatStorage", 0, [1, 2]))),
+        ("columns beyond the storage", Pickle::dictionary(|inside| inside.tensor("w", "FloatStorage", 4, [6, 1]))),
+        (
+            "a call of something else",
+            Pickle::dictionary(|inside| tensor(inside).text("x").global("os", "system").raw(b")R")),
+        ),
         ("a complex tensor", Pickle::dictionary(|inside| inside.tensor("w", "ComplexFloatStorage", 0, [3, 1]))),
         ("rows beyond the storage", Pickle::dictionary(|inside| inside.tensor("w", "FloatStorage", 7, [3, 1]))),
         ("a quantized tensor", Pickle::dictionary(|inside| quantized(tensor(inside)))),
-        ("a number among tensors", Pickle::dictionary(|inside| tensor(inside).text("step").raw(b"K\x05"))),
-        ("a dictionary among tensors", Pickle::dictionary(|inside| tensor(inside).text("optimizer").raw(b"}"))),
-        ("a name that is not text", Pickle::dictionary(|inside| inside.raw(b"K\x01K\x02"))),
+        ("a number alone", Pickle::dictionary(|inside| inside.text("step").raw(b"K\x05"))),
         ("nothing", Pickle::dictionary(|inside| inside)),
         ("a list", Pickle::default().raw(b"\x80\x02].")),
         ("a cut pickle", Pickle::default().raw(b"\x80\x02}(")),
@@ -218,7 +250,7 @@ fn what_cannot_be_read_whole_is_an_error_that_names_it() {
 }
 
 #[test]
-fn a_file_of_torch_before_1_6_is_named_as_that() {
+fn a_cut_file_of_torch_before_1_6_is_an_error() {
     let temp = tempdir().unwrap();
     let path = temp.path().join("old.bin");
     let begin = [0x80, 2, 0x8a, 10, 0x6c, 0xfc, 0x9c, 0x46, 0xf9, 0x20, 0x6a, 0xa8, 0x50, 0x19, 0x2e, 0x80, 2];

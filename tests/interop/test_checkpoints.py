@@ -145,12 +145,10 @@ def test_every_element_type_is_read(chandlery, tmp_path):
 
 
 REFUSED = {
-    "column slices": (lambda: {"w": torch.ones(4, 6)[:, :3]}, "contiguous"),
-    "transposed": (lambda: {"w": torch.ones(4, 6).T}, "contiguous"),
     "complex": (lambda: {"w": torch.ones(2, dtype=torch.complex64)}, "ComplexFloatStorage"),
     "quantized": (lambda: {"w": torch.quantize_per_tensor(torch.ones(2), 0.1, 0, torch.qint8)}, "_rebuild_qtensor"),
     "sparse": (lambda: {"w": torch.eye(2).to_sparse()}, "_rebuild_sparse_tensor"),
-    "a number": (lambda: {"w": torch.ones(2), "step": 3}, "`step` is not a tensor"),
+    "a number": (lambda: {"step": 3}, "no tensors"),
     "an unknown nesting": (lambda: {"weights": {"w": torch.ones(2)}}, "`weights` is a dictionary"),
     "a module": (lambda: torch.nn.Linear(2, 2), "not a dictionary of tensors"),
     "one tensor": (lambda: torch.ones(2), "not a dictionary of tensors"),
@@ -159,16 +157,24 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("case", REFUSED)
-def test_nothing_is_passed_over_in_silence(chandlery, tmp_path, case):
+def test_what_cannot_be_read_is_an_error(chandlery, tmp_path, case):
     make, word = REFUSED[case]
     torch.save(make(), tmp_path / "bad.bin")
     said = chandlery("inspect", tmp_path / "bad.bin", status=1).stderr
     assert word in said and "  do: " in said
 
 
-def test_the_format_before_torch_1_6_and_programs_are_named(chandlery, tmp_path):
+def test_nothing_is_passed_over_in_silence(chandlery, tmp_path):
+    torch.save({"w": torch.ones(4, 6)[:, ::2].T, "step": 3, "size": torch.Size([2])}, tmp_path / "mixed.bin")
+    report = json.loads(chandlery("inspect", tmp_path / "mixed.bin", "--json").stdout)
+    assert [one["shape"] for one in report["tensors"]] == [[3, 4]] and "step, size" in report["warnings"][0]
+
+
+def test_programs_and_cut_files_of_the_format_before_torch_1_6_are_named(chandlery, tmp_path):
     torch.save({"w": torch.ones(2)}, tmp_path / "old.bin", _use_new_zipfile_serialization=False)
-    assert "before 1.6" in chandlery("inspect", tmp_path / "old.bin", status=1).stderr
+    assert "`w`" not in chandlery("inspect", tmp_path / "old.bin").stderr
+    (tmp_path / "cut.bin").write_bytes((tmp_path / "old.bin").read_bytes()[:-4])
+    assert "ends early" in chandlery("inspect", tmp_path / "cut.bin", status=1).stderr
     torch.jit.save(torch.jit.script(torch.nn.Linear(2, 2)), tmp_path / "program.pt")
     assert "TorchScript" in chandlery("inspect", tmp_path / "program.pt", status=1).stderr
 

@@ -135,6 +135,24 @@ pub enum CheckpointError {
         /// The checkpoint.
         path: PathBuf,
     },
+    /// A quantized weight that cannot be read.
+    Quantized {
+        /// The tensor.
+        tensor: String,
+        /// What is wrong.
+        what: String,
+        /// The file.
+        path: PathBuf,
+    },
+    /// An adapter that cannot be merged.
+    Adapter {
+        /// What is wrong.
+        what: String,
+        /// Its description.
+        path: PathBuf,
+        /// What to do.
+        advice: String,
+    },
     /// An element type that the chosen format cannot store.
     Unwritable {
         /// The tensor.
@@ -248,6 +266,12 @@ impl Diagnose for CheckpointError {
                     .at(path.display())
                     .advise("train from an earlier checkpoint; `model test` finds the step that broke it")
             }
+            Self::Quantized { tensor, what, path } => {
+                Diagnostic::new(format!("the quantized weight `{tensor}` cannot be read: {what}"))
+                    .at(path.display())
+                    .advise("dequantize it with the tool that made it, and take what comes out of it")
+            }
+            Self::Adapter { what, path, advice } => Diagnostic::new(what).at(path.display()).advise(advice),
             Self::Unwritable { tensor, dtype, path, advice } => {
                 Diagnostic::new(format!("tensor `{tensor}` is {dtype}, which files of this kind do not hold"))
                     .at(path.display())

@@ -4,9 +4,11 @@ use std::collections::HashMap;
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use safetensors::tensor::Metadata;
 
+use super::derived::Compute;
 use super::{CheckpointError, GgufMetadata};
 use crate::spec::DType;
 
@@ -22,6 +24,8 @@ pub(super) struct Extent {
     /// Absolute position of the first byte in the file.
     pub(super) start: u64,
     pub(super) len: u64,
+    /// How its bytes are computed, if the file does not hold them as they are.
+    pub(super) derived: Option<Arc<dyn Compute>>,
 }
 
 impl Extent {
@@ -35,9 +39,11 @@ impl Extent {
 #[derive(Debug)]
 pub(super) struct WeightsFile {
     pub(super) path: PathBuf,
-    pub(super) file: File,
+    pub(super) file: Arc<File>,
     pub(super) tensors: Vec<Extent>,
     pub(super) metadata: HashMap<String, String>,
+    /// What a person should know: entries that are not tensors, for instance.
+    pub(super) notes: Vec<String>,
     /// The typed metadata of a GGUF file.
     pub(super) gguf: Option<GgufMetadata>,
 }
@@ -82,10 +88,17 @@ impl WeightsFile {
             })?;
             let (start, end) = info.data_offsets;
             let shape = info.shape.clone();
-            tensors.push(Extent { name, dtype, shape, start: 8 + length + start as u64, len: (end - start) as u64 });
+            tensors.push(Extent {
+                name,
+                dtype,
+                shape,
+                start: 8 + length + start as u64,
+                len: (end - start) as u64,
+                derived: None,
+            });
         }
         tensors.sort_by_key(|extent| extent.start);
         let metadata = parsed.metadata().clone().unwrap_or_default();
-        Ok(Self { path: path.to_owned(), file, tensors, metadata, gguf: None })
+        Ok(Self { path: path.to_owned(), file: Arc::new(file), tensors, metadata, notes: Vec::new(), gguf: None })
     }
 }

@@ -1,5 +1,8 @@
 //! Weights on disk: headers first, tensors on demand, writing as a stream, folders that appear whole or not at all.
 
+mod adapter;
+mod dequantize;
+mod derived;
 mod elements;
 mod error;
 mod files;
@@ -10,6 +13,7 @@ mod pytorch;
 mod write_options;
 mod writer;
 
+pub(crate) use adapter::ADAPTER_CONFIG;
 pub(crate) use elements::cast::{cast_floats, read_floats};
 pub use elements::copy::CheckpointCopy;
 pub use elements::gather::{IndexBox, Strides};

@@ -3,9 +3,11 @@
 use std::collections::HashMap;
 use std::os::unix::fs::FileExt;
 use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
 
 use serde::Deserialize;
 
+use super::derived::LastComputed;
 use super::elements::cast::read_floats;
 use super::files::choice::CheckpointChoice;
 use super::files::layout::{WEIGHTS_FILE, WEIGHTS_INDEX};
@@ -18,10 +20,11 @@ use crate::spec::{DType, ParamPath, TensorRow, TensorTable};
 #[derive(Debug)]
 pub struct Checkpoint {
     path: PathBuf,
-    shards: Vec<WeightsFile>,
+    pub(super) shards: Vec<WeightsFile>,
     places: HashMap<ParamPath, (usize, usize)>,
     table: TensorTable,
     choice: CheckpointChoice,
+    computed: LastComputed,
 }
 
 /// The bytes of one tensor, little endian, row-major.
@@ -67,8 +70,15 @@ impl Checkpoint {
 
     /// Sets how the weights were chosen.
     pub(super) fn chosen(mut self, choice: CheckpointChoice) -> Self {
+        let notes = std::mem::take(&mut self.choice.notes);
         self.choice = choice;
+        self.choice.notes.extend(notes);
         self
+    }
+
+    /// Adds what a person should know of the weights.
+    pub(crate) fn note(&mut self, note: String) {
+        self.choice.notes.push(note);
     }
 
     /// Returns which weights these are, and why they were chosen.
@@ -137,8 +147,10 @@ impl Checkpoint {
                 rows.push(TensorRow::stored(name, extent.shape.clone(), extent.dtype));
             }
         }
-        let (table, choice) = (TensorTable::from_rows(rows).sorted(), CheckpointChoice::named(path));
-        Ok(Self { path: path.to_owned(), shards, places, table, choice })
+        let table = TensorTable::from_rows(rows).sorted();
+        let mut choice = CheckpointChoice::named(path);
+        choice.notes.extend(shards.iter().flat_map(|shard| shard.notes.iter().cloned()));
+        Ok(Self { path: path.to_owned(), shards, places, table, choice, computed: LastComputed::default() })
     }
 
     /// The tensors that `rename` names, under these names.
@@ -211,6 +223,11 @@ impl Checkpoint {
         Ok((file, &file.tensors[at]))
     }
 
+    /// Returns the bytes of a tensor that is computed, if it is one.
+    pub(super) fn computed(&self, extent: &Extent) -> Result<Option<Arc<Vec<u8>>>, CheckpointError> {
+        self.computed.bytes(extent)
+    }
+
     /// Returns whether two tensors are one storage, or of equal type, shape and bytes.
     ///
     /// # Errors
@@ -220,7 +237,7 @@ impl Checkpoint {
         if (a.dtype, &a.shape) != (b.dtype, &b.shape) {
             return Ok(false);
         }
-        if std::ptr::eq(file, other) && a.start == b.start {
+        if std::ptr::eq(file, other) && a.start == b.start && a.derived.is_none() && b.derived.is_none() {
             return Ok(true);
         }
         const BLOCK: usize = 4 << 20;
@@ -259,6 +276,9 @@ impl Checkpoint {
     /// [`CheckpointError::NoTensor`], or [`CheckpointError::Io`] if the file changed or cannot be read.
     pub fn read(&self, path: &ParamPath) -> Result<TensorData, CheckpointError> {
         let (file, extent) = self.place(path)?;
+        if let Some(bytes) = self.computed.bytes(extent)? {
+            return Ok(TensorData { dtype: extent.dtype, shape: extent.shape.clone(), bytes: bytes.to_vec() });
+        }
         let mut bytes = vec![0u8; extent.len as usize];
         file.file
             .read_exact_at(&mut bytes, extent.start)
@@ -272,6 +292,12 @@ impl Checkpoint {
     /// As [`read`](Self::read), and [`CheckpointError::Io`] beyond the tensor's end.
     pub(crate) fn read_at(&self, path: &ParamPath, start: u64, bytes: &mut [u8]) -> Result<(), CheckpointError> {
         let (file, extent) = self.place(path)?;
+        if let Some(computed) = self.computed.bytes(extent)? {
+            let part = computed.get(start as usize..).and_then(|rest| rest.get(..bytes.len()));
+            let part = part.ok_or_else(|| std::io::ErrorKind::UnexpectedEof.into());
+            bytes.copy_from_slice(part.map_err(CheckpointError::io("reading a tensor", &file.path))?);
+            return Ok(());
+        }
         let reading = match start.checked_add(bytes.len() as u64) {
             Some(end) if end <= extent.len => file.file.read_exact_at(bytes, extent.start + start),
             _ => Err(std::io::ErrorKind::UnexpectedEof.into()),
@@ -299,7 +325,10 @@ impl Checkpoint {
     ) -> Result<Blocks<'_>, CheckpointError> {
         let (file, extent) = self.place(path)?;
         let len = len.min(extent.len.saturating_sub(start));
-        Ok(Blocks { file, start: extent.start + start, len, buffer: vec![0; block.min(len as usize)], done: 0 })
+        let computed = self.computed.bytes(extent)?;
+        let buffer = vec![0; if computed.is_some() { 0 } else { block.min(len as usize) }];
+        let start = if computed.is_some() { start } else { extent.start + start };
+        Ok(Blocks { file, computed, start, len, block: block.min(len as usize), buffer, done: 0 })
     }
 }
 
@@ -307,8 +336,11 @@ impl Checkpoint {
 #[derive(Debug)]
 pub struct Blocks<'a> {
     file: &'a WeightsFile,
+    /// The tensor itself, if it is not read from the file as it is.
+    computed: Option<Arc<Vec<u8>>>,
     start: u64,
     len: u64,
+    block: usize,
     buffer: Vec<u8>,
     done: u64,
 }
@@ -320,9 +352,14 @@ impl Blocks<'_> {
     /// [`CheckpointError::Io`] if the file changed or cannot be read, or an interrupt.
     pub fn next_block(&mut self) -> Result<Option<&[u8]>, CheckpointError> {
         crate::interrupt::check()?;
-        let size = (self.len - self.done).min(self.buffer.len() as u64) as usize;
+        let size = (self.len - self.done).min(self.block as u64) as usize;
         if size == 0 {
             return Ok(None);
+        }
+        if let Some(computed) = &self.computed {
+            let from = (self.start + self.done) as usize;
+            self.done += size as u64;
+            return Ok(Some(&computed[from..from + size]));
         }
         let block = &mut self.buffer[..size];
         self.file

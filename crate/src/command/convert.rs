@@ -32,7 +32,7 @@ pub(super) struct ConvertArgs {
     #[command(flatten)]
     families: FamilyArgs,
     /// Move names and bits by the rules of --converter-path alone, for a model_type that no family describes
-    #[arg(long, conflicts_with_all = ["allow_unknown_fields", "tie", "untie"])]
+    #[arg(long, conflicts_with_all = ["allow_unknown_fields", "tie", "untie", "dequantize", "adapter"])]
     layout_only: bool,
     /// Set the maximum sequence length, in config.json and for the tokenizer
     #[arg(long, value_name = "TOKENS")]
@@ -94,6 +94,8 @@ impl Run for ConvertArgs {
             .allow_unknown_fields(self.families.allow_unknown_fields)
             .layout_only(self.layout_only)
             .require_agreement(self.require_agreement)
+            .dequantize(self.families.dequantize)
+            .adapters(self.families.adapter.clone())
             .tie_word_embeddings(self.families.tie_word_embeddings());
         for path in &self.families.converters.converter_path {
             convert = convert.converter_path(path);

@@ -61,6 +61,12 @@ pub(super) struct FamilyArgs {
     /// If config.json ties the head to the embedding, keep a head that differs from it
     #[arg(long)]
     untie: bool,
+    /// Read quantized weights as the numbers that they stand for: FP8, MXFP4, GPTQ, AWQ, bitsandbytes, compressed-tensors
+    #[arg(long)]
+    pub(super) dequantize: bool,
+    /// Merge the LoRA adapter of this folder into the weights (repeatable)
+    #[arg(long, value_name = "PATH", value_parser = values::path)]
+    pub(super) adapter: Vec<PathBuf>,
 }
 
 impl FamilyArgs {
@@ -73,6 +79,7 @@ impl FamilyArgs {
     pub(super) fn families(&self) -> Result<Families, FamilyError> {
         let families = Families::with_paths(self.converters.converter_path.clone())?;
         let families = families.allow_unknown_fields(self.allow_unknown_fields);
+        let families = families.dequantize(self.dequantize).adapters(self.adapter.clone());
         Ok(families.tie_word_embeddings(self.tie_word_embeddings()))
     }
 }

@@ -18,6 +18,8 @@ pub struct Convert {
     pub(super) checkpoint: Option<PathBuf>,
     pub(super) reverse: bool,
     pub(super) model_type: Option<String>,
+    pub(super) dequantize: bool,
+    pub(super) adapters: Vec<PathBuf>,
     pub(super) families: Sealed<Vec<Family>>,
     pub(super) converter_paths: Vec<PathBuf>,
     pub(super) allow_unknown_fields: bool,
@@ -53,6 +55,8 @@ fn convert_paths(source: &Path, destination: &Path) -> Convert {
         checkpoint: None,
         reverse: false,
         model_type: None,
+        dequantize: false,
+        adapters: Vec::new(),
         families: Sealed::new(Vec::new()),
         converter_paths: Vec::new(),
         allow_unknown_fields: false,
@@ -114,6 +118,19 @@ impl Convert {
         self
     }
 
+    /// Reads quantized weights as the numbers that they stand for (default: as they are stored, or they are refused): FP8,
+    /// MXFP4, GPTQ, AWQ, bitsandbytes, compressed-tensors.
+    pub fn dequantize(mut self, dequantize: bool) -> Self {
+        self.dequantize = dequantize;
+        self
+    }
+
+    /// Merges the LoRA adapters of these folders into the weights, in this order.
+    pub fn adapters(mut self, folders: Vec<PathBuf>) -> Self {
+        self.adapters = folders;
+        self
+    }
+
     /// Makes it a failure if the logits cannot be judged (default: only if they differ).
     pub fn require_agreement(mut self, require: bool) -> Self {
         self.require_agreement = require;
@@ -135,6 +152,7 @@ impl Convert {
         };
         let families = families.allow_unknown_fields(self.allow_unknown_fields);
         let families = families.tie_word_embeddings(self.tie);
+        let families = families.dequantize(self.dequantize).adapters(self.adapters.clone());
         Ok(self.families.iter().fold(families, |families, family| families.with(family.clone())))
     }
 

@@ -5,7 +5,7 @@ use std::path::Path;
 use serde_json::Value;
 
 use super::ModelFolderError;
-use crate::checkpoint::{inside, settle, weights_entries};
+use crate::checkpoint::{ADAPTER_CONFIG, inside, settle, weights_entries};
 use crate::spec::parse_json;
 use crate::tokenizer::TokenizerFiles;
 
@@ -25,6 +25,15 @@ pub(crate) fn read_config(folder: &Path) -> Result<Value, ModelFolderError> {
     let path = folder.join("config.json");
     if path.exists() {
         inside(folder, &path)?;
+    }
+    if !path.exists() && folder.join(ADAPTER_CONFIG).is_file() {
+        let base = std::fs::read_to_string(folder.join(ADAPTER_CONFIG)).ok().and_then(|text| parse_json(&text).ok());
+        let base = base.as_ref().and_then(|json| json["base_model_name_or_path"].as_str()).unwrap_or("its base model");
+        return Err(ModelFolderError::Folder {
+            what: format!("the folder holds an adapter of {base}, not a model"),
+            path: folder.join(ADAPTER_CONFIG),
+            advice: format!("name the folder of {base}, and add --adapter {}", folder.display()),
+        });
     }
     let text = std::fs::read_to_string(&path).map_err(|error| ModelFolderError::Folder {
         what: match error.kind() {

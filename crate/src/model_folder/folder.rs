@@ -4,7 +4,9 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
+use super::foreign::{adapted, dequantized_type, quantization};
 use super::text_model::{OtherTensors, narrowed, text_config};
+use super::wrappers::unwrapped;
 use super::{ModelFolderError, read_config};
 use crate::checkpoint::Checkpoint;
 use crate::naming::{Families, Family, FamilyError};
@@ -60,7 +62,9 @@ impl ModelFolder {
             Naming::Native => None,
         };
         let is_part = text.is_some();
+        let outer = json.get("quantization_config").cloned();
         json = text.unwrap_or(json);
+        let quantized = quantization(path, &mut json, outer, families)?;
         let (mut config, family) = match naming {
             Naming::Native => (ModelConfig::from_json(&json, &origin)?, Family::native_names()?),
             Naming::HuggingFace => {
@@ -74,6 +78,12 @@ impl ModelFolder {
             }
         };
         let mut checkpoint = Checkpoint::choose(path, checkpoint)?;
+        if families.dequantizes() {
+            let settings = quantized.unwrap_or_default();
+            checkpoint = checkpoint.dequantized(&settings, dequantized_type(&json, &config))?;
+        }
+        checkpoint = unwrapped(checkpoint, naming, &family, is_part)?;
+        checkpoint = adapted(checkpoint, path, families)?;
         let mut others = OtherTensors::default();
         if is_part {
             (checkpoint, others) = narrowed(checkpoint, &family)?;

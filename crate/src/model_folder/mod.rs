@@ -4,9 +4,11 @@
 mod entries;
 mod error;
 mod folder;
+mod foreign;
 mod load;
 mod streaming;
 mod text_model;
+mod wrappers;
 
 pub(crate) use entries::{entries_of_a_model, other_files, read_config, read_json};
 pub use error::ModelFolderError;

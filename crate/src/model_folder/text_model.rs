@@ -8,6 +8,9 @@ use crate::checkpoint::{Checkpoint, CheckpointError};
 use crate::naming::{Families, Family};
 use crate::spec::{Naming, ParamPath};
 
+/// The native name of the embedding, which every model has.
+pub(super) const EMBEDDING: &str = "causal_lm.input_encoder.embedding.weight";
+
 /// Where the configuration of the text model stands.
 const TEXT_CONFIGS: &[&str] = &["text_config", "llm_config", "language_config"];
 
@@ -55,7 +58,7 @@ pub(super) fn text_config(json: &Value, families: &Families, model_type: Option<
 /// # Errors
 /// [`CheckpointError`] if two tensors get the same name.
 pub(super) fn narrowed(checkpoint: Checkpoint, family: &Family) -> Result<(Checkpoint, OtherTensors), CheckpointError> {
-    let embedding = family.name_on(Naming::HuggingFace, &"causal_lm.input_encoder.embedding.weight".into());
+    let embedding = family.name_on(Naming::HuggingFace, &EMBEDDING.into());
     let base = embedding.as_str().split('.').next().unwrap_or("model").to_owned();
     let mut others = OtherTensors::default();
     let checkpoint = checkpoint.renamed(|name| {

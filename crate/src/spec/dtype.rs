@@ -61,6 +61,11 @@ impl DType {
         NAMES.iter().find(|row| row.0 == self).map_or(("F32", "float32", 4), |row| (row.1, row.2, row.3))
     }
 
+    /// Returns whether it is a number of 8 bits, which quantized weights have.
+    pub fn is_low_bit(self) -> bool {
+        matches!(self, DType::I8 | DType::F8E4M3 | DType::F8E5M2)
+    }
+
     /// Returns the name in safetensors headers, such as `BF16`.
     pub fn safetensors_name(self) -> &'static str {
         self.row().0

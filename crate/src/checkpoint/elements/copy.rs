@@ -58,7 +58,7 @@ impl<'a> CheckpointCopy<'a> {
     }
 
     fn copy_run(&self, run: &Run<'_>, out: &mut &File, path: &Path) -> Result<(), CheckpointError> {
-        let (mut input, from) = (&run.file.file, &run.file.path);
+        let (mut input, from): (&File, _) = (&run.file.file, &run.file.path);
         input.seek(SeekFrom::Start(run.start)).map_err(CheckpointError::io("reading", from))?;
         out.seek(SeekFrom::Start(run.to)).map_err(CheckpointError::io("writing", path))?;
         let mut left = run.len;

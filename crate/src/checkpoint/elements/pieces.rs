@@ -162,6 +162,17 @@ impl<'a> Pieces<'a> {
         }
         let (offset, len) =
             part.map_or((0, extent.len), |(start, count)| (start * extent.row_bytes(), count * extent.row_bytes()));
+        if let Some(computed) = self.from.computed(extent)? {
+            let part = &computed[offset as usize..(offset + len) as usize];
+            let mut bytes = Vec::with_capacity(part.len() / extent.dtype.bytes() * row.dtype.bytes());
+            if extent.dtype == row.dtype {
+                bytes.extend_from_slice(part);
+            } else {
+                cast_floats(part, extent.dtype, row.dtype, &mut bytes)
+                    .map_err(|fault| fault.of(tensor, (extent.dtype, row.dtype), &file.path))?;
+            }
+            return Ok(Stretch::Made(bytes));
+        }
         Ok(Stretch::Stored { file, start: extent.start + offset, len, dtype: extent.dtype })
     }
 

@@ -21,6 +21,8 @@ pub struct CheckpointChoice {
     pub reason: ChoiceReason,
     /// Checkpoints that come before them and are damaged, newest first.
     pub passed_over: Vec<PassedOver>,
+    /// What else a person should know of the files, such as entries that are not tensors.
+    pub notes: Vec<String>,
 }
 
 /// Why weights were chosen.
@@ -48,7 +50,7 @@ pub struct PassedOver {
 impl CheckpointChoice {
     /// The choice of a path that was named.
     pub(in crate::checkpoint) fn named(path: &Path) -> Self {
-        Self { path: path.to_owned(), reason: ChoiceReason::Named, passed_over: Vec::new() }
+        Self { path: path.to_owned(), reason: ChoiceReason::Named, passed_over: Vec::new(), notes: Vec::new() }
     }
 
     /// Returns the training step, if the weights are those of a numbered checkpoint.
@@ -75,7 +77,7 @@ impl CheckpointChoice {
             let (path, taken) = (passed.path.display(), self.path.display());
             format!("the newer checkpoint {path} was passed over for {taken}: {}", passed.fault)
         };
-        self.passed_over.iter().map(warning).collect()
+        self.passed_over.iter().map(warning).chain(self.notes.iter().cloned()).collect()
     }
 
     /// Returns the JSON form.
@@ -91,6 +93,7 @@ impl CheckpointChoice {
             "path": self.path,
             "reason": reason,
             "step": self.step(),
+            "notes": self.notes,
             "passed_over": passed.map(|one| json!({ "path": one.path, "fault": one.fault })).collect::<Vec<_>>(),
         })
     }
@@ -132,7 +135,12 @@ impl Checkpoint {
         for path in checkpoints_of(model)?.into_iter().rev() {
             match Self::open_in(&path) {
                 Ok(weights) => {
-                    return Ok(weights.chosen(CheckpointChoice { path, reason: ChoiceReason::Newest, passed_over }));
+                    return Ok(weights.chosen(CheckpointChoice {
+                        path,
+                        reason: ChoiceReason::Newest,
+                        passed_over,
+                        notes: Vec::new(),
+                    }));
                 }
                 Err(fault) => {
                     passed_over.push(PassedOver::new(&path, &fault));
@@ -148,7 +156,7 @@ impl Checkpoint {
             Some(checkpoint) => (checkpoint, ChoiceReason::Linked),
             None => (model.to_owned(), ChoiceReason::Root),
         };
-        Ok(opened.chosen(CheckpointChoice { path, reason, passed_over }))
+        Ok(opened.chosen(CheckpointChoice { path, reason, passed_over, notes: Vec::new() }))
     }
 
     /// The weights that lie in this folder itself.

@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use std::fs::File;
 use std::io::{BufReader, Read};
 use std::path::Path;
+use std::sync::Arc;
 
 use super::super::CheckpointError;
 use super::super::header::{Extent, WeightsFile};
@@ -70,7 +71,7 @@ impl WeightsFile {
             };
             let shape = shape.into_iter().map(usize::try_from).collect::<Result<_, _>>();
             let shape = shape.map_err(|_| invalid(format!("tensor `{name}` is too large for this machine")))?;
-            tensors.push(Extent { name, dtype, shape, start, len });
+            tensors.push(Extent { name, dtype, shape, start, len, derived: None });
         }
         tensors.sort_by_key(|extent| extent.start);
         if let Some([one, other]) = tensors
@@ -81,7 +82,14 @@ impl WeightsFile {
             return Err(invalid(format!("tensors `{}` and `{}` overlap", one.name, other.name)));
         }
         drop(header);
-        Ok(Self { path: path.to_owned(), file, tensors, metadata: Default::default(), gguf: Some(metadata) })
+        Ok(Self {
+            path: path.to_owned(),
+            file: Arc::new(file),
+            tensors,
+            metadata: Default::default(),
+            notes: Vec::new(),
+            gguf: Some(metadata),
+        })
     }
 }
 

@@ -1,5 +1,6 @@
 //! PyTorch's `.bin` files: a zip of storages, and a pickle that says which tensors they hold.
 
+mod legacy;
 pub(super) mod pickle;
 pub(super) mod pickle_write;
 pub(super) mod unpickle;

@@ -1,25 +1,27 @@
 //! PyTorch `.bin` files: a zip of stored tensors and a pickle that says what they are.
 //!
-//! Nothing that the pickle names is called, and nothing in it is ignored: an entry that is not a plain tensor is an
-//! error.
+//! Nothing that the pickle names is called. An entry that is not a tensor is skipped with a note; a tensor of a kind that
+//! cannot be read is an error.
 //! The zip stores without compression, so every tensor is a run of bytes of the file, and is read and copied like those of
-//! safetensors.
+//! safetensors; views that are not stored row by row are put in order when they are read.
 
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::{BufReader, Read};
-use std::os::unix::fs::FileExt;
 use std::path::Path;
+use std::sync::Arc;
 
 use zip::{CompressionMethod, ZipArchive};
 
 use crate::checkpoint::CheckpointError;
+use crate::checkpoint::derived::{span, strided};
 use crate::checkpoint::header::{Extent, WeightsFile};
+use crate::checkpoint::pytorch::legacy;
 use crate::checkpoint::pytorch::unpickle::{Id, Node, Pickle};
 use crate::spec::DType;
 
 /// The description in a file of this format; a model of a million tensors stays far below.
-const MAX_PICKLE: u64 = 100_000_000;
+pub(super) const MAX_PICKLE: u64 = 100_000_000;
 
 /// torch's classes of storages and what they hold.
 pub(in crate::checkpoint) const STORAGES: &[(&str, DType)] = &[
@@ -41,11 +43,27 @@ const NESTED: &[&str] = &["state_dict", "model_state_dict", "model", "module"];
 /// The entry of [`WeightsFile::metadata`] that says under which name the tensors were found.
 pub(in crate::checkpoint) const NESTED_IN: &str = "chandlery.nested_in";
 
-/// The beginning of torch's format before 1.6: a pickled magic number.
-const LEGACY: [u8; 14] = [0x80, 2, 0x8a, 10, 0x6c, 0xfc, 0x9c, 0x46, 0xf9, 0x20, 0x6a, 0xa8, 0x50, 0x19];
+/// Views of more bytes than this must not be larger than their storage, or a few bytes could ask for all memory.
+const MAX_REPEATED: u64 = 1 << 30;
+
+/// Calls whose results are values beside the weights, not tensors of a kind that is not known.
+const VALUES: &[&str] = &[
+    "torch.Size",
+    "torch.device",
+    "_codecs.encode",
+    "argparse.Namespace",
+    "builtins.set",
+    "builtins.frozenset",
+    "builtins.complex",
+    "builtins.slice",
+    "numpy.core.multiarray.scalar",
+    "numpy._core.multiarray.scalar",
+    "datetime.datetime",
+    "pathlib.PosixPath",
+];
 
 /// One tensor as the pickle describes it.
-struct Described {
+pub(super) struct Described {
     name: String,
     dtype: DType,
     shape: Vec<usize>,
@@ -58,32 +76,59 @@ struct Described {
 
 type Zip = ZipArchive<BufReader<File>>;
 
+/// Where a file keeps its storages.
+pub(super) enum Storages {
+    /// In a zip, below this folder.
+    Zip(Box<Zip>, String),
+    /// At these places in the file itself: first byte and length.
+    Places(HashMap<String, (u64, u64)>),
+}
+
+impl Storages {
+    /// Returns the first byte and the length of a storage.
+    fn place(&mut self, key: &str) -> Result<(u64, u64), String> {
+        match self {
+            Self::Places(places) => places.get(key).copied().ok_or_else(|| format!("its storage {key} is missing")),
+            Self::Zip(zip, folder) => {
+                let path = format!("{folder}data/{key}");
+                let entry = zip.by_name(&path).map_err(|error| format!("{path}: {error}"))?;
+                if entry.compression() != CompressionMethod::Stored || entry.encrypted() {
+                    return Err("its bytes are compressed or encrypted".to_owned());
+                }
+                let start = entry.data_start().ok_or("the zip does not say where its bytes are")?;
+                Ok((start, entry.size()))
+            }
+        }
+    }
+}
+
 impl WeightsFile {
-    /// Opens a `.bin` file that torch 1.6 or later wrote from a state dict.
+    /// Opens a `.bin` file that torch wrote from a state dict.
     pub(in crate::checkpoint) fn open_pickle(path: &Path) -> Result<Self, CheckpointError> {
         let invalid = |reason: String| CheckpointError::Pickle { path: path.to_owned(), reason };
         let file = File::open(path).map_err(CheckpointError::io("opening", path))?;
         let size = file.metadata().map_err(CheckpointError::io("reading the size", path))?.len();
-        let mut begin = [0u8; LEGACY.len()];
-        if file.read_exact_at(&mut begin, 0).is_ok() && begin == LEGACY {
-            return Err(invalid(
-                "it is in torch's format from before 1.6; load and save it with a newer torch".to_owned(),
-            ));
-        }
-        let reader = file.try_clone().map_err(CheckpointError::io("opening", path))?;
-        let mut zip = ZipArchive::new(BufReader::new(reader)).map_err(|error| {
-            invalid(format!("it is not a zip of tensors as torch 1.6 and later write it ({error})"))
-        })?;
-        let (folder, pickle, root) = unpickled(&mut zip).map_err(invalid)?;
+        let (pickle, root, mut storages) = match legacy::unpickled(&file, size) {
+            Some(read) => read.map_err(invalid)?,
+            None => {
+                let reader = file.try_clone().map_err(CheckpointError::io("opening", path))?;
+                let mut zip = ZipArchive::new(BufReader::new(reader)).map_err(|error| {
+                    invalid(format!("it is not a zip of tensors as torch 1.6 and later write it ({error})"))
+                })?;
+                let (folder, pickle, root) = unpickled(&mut zip).map_err(invalid)?;
+                (pickle, root, Storages::Zip(Box::new(zip), folder))
+            }
+        };
         let mut metadata = HashMap::new();
-        let described = describe(&pickle, root, &mut metadata).map_err(invalid)?;
+        let (described, notes) = describe(&pickle, root, &mut metadata).map_err(invalid)?;
+        let file = Arc::new(file);
         let mut tensors = Vec::with_capacity(described.len());
         for one in described {
-            let extent = extent(&mut zip, &folder, &one, size);
+            let extent = extent(&mut storages, (&file, path), &one, size);
             tensors.push(extent.map_err(|reason| invalid(format!("tensor `{}`: {reason}", one.name)))?);
         }
         tensors.sort_by(|a, b| (a.start, &a.name).cmp(&(b.start, &b.name)));
-        Ok(Self { path: path.to_owned(), file, tensors, metadata, gguf: None })
+        Ok(Self { path: path.to_owned(), file, tensors, metadata, notes, gguf: None })
     }
 }
 
@@ -114,8 +159,12 @@ fn contents(zip: &mut Zip, name: &str) -> Result<Vec<u8>, String> {
     Ok(bytes)
 }
 
-/// Returns what the pickle says: every entry of the state dict has to be a tensor.
-fn describe(pickle: &Pickle, root: Id, metadata: &mut HashMap<String, String>) -> Result<Vec<Described>, String> {
+/// Returns the tensors of the state dict, and notes on what else it holds.
+fn describe(
+    pickle: &Pickle,
+    root: Id,
+    metadata: &mut HashMap<String, String>,
+) -> Result<(Vec<Described>, Vec<String>), String> {
     let Node::Dict(outer) = pickle.node(root) else {
         return Err("its pickle is not a dictionary of tensors; save the model's state_dict".to_owned());
     };
@@ -135,10 +184,16 @@ fn describe(pickle: &Pickle, root: Id, metadata: &mut HashMap<String, String>) -
     // As in Python, the last of equal names counts, in the position of the first.
     let mut places: HashMap<&str, usize> = HashMap::new();
     let mut found: Vec<Described> = Vec::with_capacity(entries.len());
+    let mut others: Vec<&str> = Vec::new();
     for (key, value) in entries {
         let Node::Text(name) = pickle.node(*key) else {
-            return Err("a key of its dictionary is not text; save the model's state_dict".to_owned());
+            others.push("a key that is not text");
+            continue;
         };
+        if !is_tensor(pickle, *value) {
+            others.push(name);
+            continue;
+        }
         let one = tensor(pickle, name, *value).map_err(|reason| format!("`{name}` {reason}"))?;
         match places.get(name.as_str()) {
             Some(&at) => found[at] = one,
@@ -148,7 +203,33 @@ fn describe(pickle: &Pickle, root: Id, metadata: &mut HashMap<String, String>) -
             }
         }
     }
-    Ok(found)
+    if found.is_empty() {
+        let nested = entries.iter().find(|(_, value)| matches!(pickle.node(*value), Node::Dict(_)));
+        if let Some(Node::Text(name)) = nested.map(|(key, _)| pickle.node(*key)) {
+            return Err(format!("`{name}` is a dictionary; save the model's state_dict alone"));
+        }
+        return Err("it holds no tensors; save the model's state_dict".to_owned());
+    }
+    let mut notes = Vec::new();
+    if !others.is_empty() {
+        let more = if others.len() > 5 { format!(" and {} more", others.len() - 5) } else { String::new() };
+        let names = others.iter().take(5).map(|name| name.chars().take(60).collect::<String>());
+        let names = names.collect::<Vec<_>>().join(", ");
+        notes.push(format!("entries that are not tensors were left out: {names}{more}"));
+    }
+    Ok((found, notes))
+}
+
+/// Returns whether an entry is a tensor, of whatever kind. What a file asks to be called and is not known is taken for one,
+/// so that it is an error.
+fn is_tensor(pickle: &Pickle, value: Id) -> bool {
+    match pickle.node(value) {
+        Node::Call { callable, .. } => {
+            !matches!(pickle.node(*callable), Node::Global(function) if VALUES.contains(&function.as_str()))
+        }
+        Node::Storage(_) => true,
+        _ => false,
+    }
 }
 
 /// Reads the call that would rebuild a tensor.
@@ -220,6 +301,15 @@ fn rebuilt(pickle: &Pickle, name: &str, args: &[Id], dtype: Option<DType>) -> Re
         Some(Node::Int(number)) => u64::try_from(*number).map_err(|_| malformed())?,
         _ => return Err(malformed()),
     };
+    // Before 1.6 a storage could be a view of another: (key, offset, size).
+    let within = match storage.get(5).map(|id| pickle.node(*id)) {
+        Some(Node::Sequence(view)) => match view.get(1).map(|id| pickle.node(*id)) {
+            Some(Node::Int(number)) => u64::try_from(*number).map_err(|_| malformed())?,
+            _ => return Err(malformed()),
+        },
+        _ => 0,
+    };
+    let offset = offset.checked_add(within).ok_or_else(malformed)?;
     let (Some(shape), Some(strides)) = (sizes(args.get(2)), sizes(args.get(3))) else { return Err(malformed()) };
     if shape.len() != strides.len() {
         return Err(malformed());
@@ -242,27 +332,40 @@ fn row_major(shape: &[usize], strides: &[usize]) -> bool {
     true
 }
 
-/// Returns where a tensor's bytes are.
-fn extent(zip: &mut Zip, folder: &str, tensor: &Described, file_size: u64) -> Result<Extent, String> {
-    if !row_major(&tensor.shape, &tensor.strides) {
-        return Err("it is not stored row by row; call .contiguous() before saving".to_owned());
-    }
-    let path = format!("{folder}data/{}", tensor.key);
-    let entry = zip.by_name(&path).map_err(|error| format!("{path}: {error}"))?;
-    if entry.compression() != CompressionMethod::Stored || entry.encrypted() {
-        return Err("its bytes are compressed or encrypted".to_owned());
-    }
+/// Returns where a tensor's bytes are, or how they are put in order.
+fn extent(
+    storages: &mut Storages,
+    (file, path): (&Arc<File>, &Path),
+    tensor: &Described,
+    file_size: u64,
+) -> Result<Extent, String> {
+    let (begin, size) = storages.place(&tensor.key)?;
     let width = tensor.dtype.bytes() as u64;
+    let in_order = row_major(&tensor.shape, &tensor.strides);
     let elements = tensor.shape.iter().try_fold(1u64, |all, &dim| all.checked_mul(dim as u64));
     let len = elements.and_then(|elements| elements.checked_mul(width)).ok_or("its shape overflows")?;
+    let needed = match in_order {
+        true => Some(len),
+        false => span(&tensor.shape, &tensor.strides).and_then(|span| span.checked_mul(width)),
+    };
+    let needed = needed.ok_or("its shape overflows")?;
     let offset = tensor.offset.checked_mul(width).ok_or("its offset overflows")?;
-    if offset.checked_add(len).is_none_or(|end| end > entry.size()) {
-        return Err(format!("it needs {len} bytes at {offset}, its storage has {}", entry.size()));
+    if offset.checked_add(needed).is_none_or(|end| end > size) {
+        return Err(format!("it needs {needed} bytes at {offset}, its storage has {size}"));
     }
-    let start = entry.data_start().ok_or("the zip does not say where its bytes are")?;
-    let start = start.checked_add(offset).ok_or("its offset overflows")?;
-    if start.checked_add(len).is_none_or(|end| end > file_size) {
+    if !in_order && len > MAX_REPEATED && len > size {
+        return Err(format!("it repeats the numbers of a storage of {size} bytes to {len} bytes"));
+    }
+    let start = begin.checked_add(offset).ok_or("its offset overflows")?;
+    if start.checked_add(needed).is_none_or(|end| end > file_size) {
         return Err(format!("it ends beyond the file's {file_size} bytes"));
     }
-    Ok(Extent { name: tensor.name.clone(), dtype: tensor.dtype, shape: tensor.shape.clone(), start, len })
+    let (name, dtype) = (tensor.name.clone(), tensor.dtype);
+    if in_order {
+        return Ok(Extent { name, dtype, shape: tensor.shape.clone(), start, len, derived: None });
+    }
+    let run = vec![(needed / width) as usize];
+    let run = Extent { name: name.clone(), dtype, shape: run, start, len: needed, derived: None };
+    let derived = Some(strided(file, path, run, tensor.shape.clone(), tensor.strides.clone()));
+    Ok(Extent { name, dtype, shape: tensor.shape.clone(), start, len, derived })
 }

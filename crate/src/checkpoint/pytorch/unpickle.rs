@@ -15,7 +15,7 @@ const MAX_NODES: usize = 20_000_000;
 pub(in crate::checkpoint) enum Node {
     /// `None`, bytes, floats and everything else that does not describe tensors.
     Other,
-    Bool,
+    Bool(bool),
     Int(i64),
     Text(String),
     /// Tuples, lists and sets.
@@ -73,16 +73,26 @@ impl<'a> Input<'a> {
 impl Pickle {
     /// Reads a pickle; gives all its values and the one it stands for.
     pub(in crate::checkpoint) fn read(bytes: &[u8]) -> Result<(Self, Id), String> {
+        let (pickle, root, _) = Self::read_first(bytes)?;
+        Ok((pickle, root))
+    }
+
+    /// As [`read`](Self::read), where more may follow: gives the pickle's length as well.
+    pub(in crate::checkpoint) fn read_first(bytes: &[u8]) -> Result<(Self, Id, usize), String> {
         let mut pickle = Self::default();
         let mut input = Input(bytes);
         loop {
             let [opcode] = *input.take(1)? else { return Err("its pickle ends early".to_owned()) };
             if opcode == b'.' {
                 let root = pickle.pop()?;
-                return Ok((pickle, root));
+                return Ok((pickle, root, bytes.len() - input.0.len()));
             }
             pickle.step(opcode, &mut input)?;
         }
+    }
+
+    pub(in crate::checkpoint) fn nodes(&self) -> impl Iterator<Item = &Node> {
+        self.nodes.iter()
     }
 
     pub(in crate::checkpoint) fn node(&self, id: Id) -> &Node {
@@ -98,7 +108,7 @@ impl Pickle {
                 input.take(8)?;
                 self.push(Node::Other)?;
             }
-            0x88 | 0x89 => self.push(Node::Bool)?,
+            0x88 | 0x89 => self.push(Node::Bool(opcode == 0x88))?,
             b'K' => self.integer(input, 1)?,
             b'M' => self.integer(input, 2)?,
             b'J' => {

@@ -17,6 +17,8 @@ pub struct Families {
     given: Vec<Family>,
     unknown_fields: bool,
     tie: Option<bool>,
+    dequantize: bool,
+    adapters: Vec<PathBuf>,
 }
 
 impl Families {
@@ -88,6 +90,28 @@ impl Families {
     pub fn tie_word_embeddings(mut self, tie: Option<bool>) -> Self {
         self.tie = tie;
         self
+    }
+
+    /// Whether quantized weights are read as the numbers that they stand for (default: as they are, or they are refused).
+    pub fn dequantize(mut self, dequantize: bool) -> Self {
+        self.dequantize = dequantize;
+        self
+    }
+
+    /// Adapters to merge into the weights of the folders that are read, in this order.
+    pub fn adapters(mut self, adapters: Vec<PathBuf>) -> Self {
+        self.adapters = adapters;
+        self
+    }
+
+    /// Returns whether quantized weights are read as the numbers that they stand for.
+    pub(crate) fn dequantizes(&self) -> bool {
+        self.dequantize
+    }
+
+    /// Returns the adapters to merge.
+    pub(crate) fn adapters_to_merge(&self) -> &[PathBuf] {
+        &self.adapters
     }
 
     /// Returns the decision about a differing head in a tied model.
