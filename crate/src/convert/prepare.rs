@@ -60,6 +60,13 @@ impl Convert {
         let mut notes: Vec<String> = source.left_behind().into_iter().collect();
         let source_tokenizer = TokenizerFiles::read(&self.source)?;
         let tokens = self.tokens(&source_tokenizer, source.config().vocab_size, to, &mut notes)?;
+        let rows = tokens.as_ref().map_or(source.config().vocab_size, TokenPlan::vocab_size);
+        if let Some(needed) = source_tokenizer.rows().ok().filter(|needed| *needed > rows) {
+            notes.push(format!(
+                "the tokenizer is larger than the model: it has ids up to {}, the model has {rows} rows",
+                needed - 1
+            ));
+        }
         let mut config = source.config().clone();
         config.dtype = self.write.dtype.unwrap_or(config.dtype);
         config.max_position_embeddings = self.max_length.unwrap_or(config.max_position_embeddings);

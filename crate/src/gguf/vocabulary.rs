@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::path::Path;
 
 use serde_json::Value;
+use tokenizers::Tokenizer;
 
 use super::GgufError;
 use crate::checkpoint::{GgufArray, GgufMetadata, GgufValue};
@@ -56,11 +57,9 @@ pub(super) fn vocabulary(
         metadata.set("tokenizer.ggml.model", GgufValue::Text("none".to_owned()));
         return Ok(());
     };
-    let written = RawTokenizer::read(&definition, vocab_size).map_err(|(what, advice)| GgufError::Tokenizer {
-        what,
-        advice,
-        origin: origin.to_owned(),
-    })?;
+    let built = tokenizer.tokenizer()?;
+    let written = RawTokenizer::read(&definition, built, vocab_size)
+        .map_err(|(what, advice)| GgufError::Tokenizer { what, advice, origin: origin.to_owned() })?;
     let text = |text: &str| GgufValue::Text(text.to_owned());
     metadata.set("tokenizer.ggml.model", text(if written.byte_level { "gpt2" } else { "llama" }));
     if written.byte_level {
@@ -100,12 +99,9 @@ pub(super) fn vocabulary(
     let sample = tokenizer.encode("a")?;
     metadata.set("tokenizer.ggml.add_bos_token", GgufValue::Bool(begin.is_some() && sample.first().copied() == begin));
     metadata.set("tokenizer.ggml.add_eos_token", GgufValue::Bool(end.is_some() && sample.last().copied() == end));
-    let template = match files.get("chat_template.jinja") {
-        Some(bytes) => Some(String::from_utf8_lossy(bytes).into_owned()),
-        None => json("tokenizer_config.json").and_then(|config| Some(config["chat_template"].as_str()?.to_owned())),
-    };
-    if let Some(template) = template {
-        metadata.set("tokenizer.chat_template", GgufValue::Text(template));
+    // Of several with names, the default one.
+    if let Some(template) = tokenizer.chat_template() {
+        metadata.set("tokenizer.chat_template", text(template.text()));
     }
     Ok(())
 }
@@ -123,13 +119,14 @@ struct RawTokenizer {
 }
 
 impl RawTokenizer {
-    fn read(definition: &Value, vocab_size: usize) -> Result<Self, Fault> {
+    /// The kinds are those of the file; the ids are the built tokenizer's.
+    fn read(definition: &Value, built: &Tokenizer, vocab_size: usize) -> Result<Self, Fault> {
         let model = &definition["model"];
         // Old files do not name the type of the one kind of model that has merges.
         let kind = model["type"].as_str().unwrap_or(if model["merges"].is_array() { "BPE" } else { "unknown" });
         let byte_level = mentions(&definition["pre_tokenizer"], "ByteLevel");
         let fallback = model["byte_fallback"].as_bool() == Some(true);
-        let (Some(vocabulary), Some(merges), "BPE", true) =
+        let (Some(_), Some(merges), "BPE", true) =
             (model["vocab"].as_object(), model["merges"].as_array(), kind, byte_level || fallback)
         else {
             let what = format!("its model is {kind}{}", if kind == "BPE" { ", of characters" } else { "" });
@@ -137,7 +134,7 @@ impl RawTokenizer {
         };
         let mut written = Self {
             byte_level,
-            tokens: (0..vocab_size).map(|id| format!("[PAD{id}]")).collect(),
+            tokens: vec![String::new(); vocab_size],
             kinds: vec![UNUSED; vocab_size],
             merges: merges.iter().map(merge).collect::<Option<_>>().ok_or_else(|| {
                 ("a merge is not a pair of tokens without spaces".to_owned(), "correct tokenizer.json")
@@ -145,29 +142,31 @@ impl RawTokenizer {
             ids: HashMap::new(),
         };
         let unknown = model["unk_token"].as_str();
+        let mut vocabulary: Vec<(String, u32)> = built.get_vocab(false).into_iter().collect();
+        vocabulary.sort();
         for (token, id) in vocabulary {
             let kind = match token.as_str() {
                 token if Some(token) == unknown => UNKNOWN,
                 token if !byte_level && is_byte(token) => BYTE,
                 _ => NORMAL,
             };
-            written.set(token, id, kind)?;
+            written.set(&token, id, kind)?;
         }
-        for added in definition["added_tokens"].as_array().into_iter().flatten() {
-            let token = added["content"].as_str().unwrap_or_default();
-            let kind = match added["special"].as_bool() {
-                _ if !byte_level && Some(token) == unknown => UNKNOWN,
-                Some(true) => CONTROL,
-                _ => USER_DEFINED,
+        for (id, added) in built.get_added_tokens_decoder() {
+            let kind = match added.special {
+                _ if !byte_level && Some(added.content.as_str()) == unknown => UNKNOWN,
+                true => CONTROL,
+                false => USER_DEFINED,
             };
-            written.set(token, &added["id"], kind)?;
+            written.set(&added.content, id, kind)?;
         }
+        written.fill();
         Ok(written)
     }
 
-    fn set(&mut self, token: &str, id: &Value, kind: i32) -> Result<(), Fault> {
+    fn set(&mut self, token: &str, id: u32, kind: i32) -> Result<(), Fault> {
         let size = self.tokens.len();
-        let place = id.as_u64().and_then(|id| usize::try_from(id).ok()).filter(|id| *id < size);
+        let place = usize::try_from(id).ok().filter(|id| *id < size);
         let place = place.ok_or_else(|| {
             let what = format!("token {token:?} has id {id}, but the embedding has {size} rows");
             (what, "use the tokenizer that belongs to this model")
@@ -176,6 +175,19 @@ impl RawTokenizer {
         self.kinds[place] = kind;
         self.ids.insert(token.to_owned(), place);
         Ok(())
+    }
+
+    /// Names the rows without a token. Readers refuse files in which two tokens have one text.
+    fn fill(&mut self) {
+        let unused = (0..self.tokens.len()).filter(|id| self.kinds[*id] == UNUSED).collect::<Vec<_>>();
+        for id in unused {
+            let mut name = format!("[PAD{id}]");
+            while self.ids.contains_key(&name) {
+                name.push('_');
+            }
+            self.tokens[id].clone_from(&name);
+            self.ids.insert(name, id);
+        }
     }
 
     /// Scores by which readers merge the best pair first: the earlier a merge, the higher its token's score.

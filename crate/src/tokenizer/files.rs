@@ -206,7 +206,10 @@ impl TokenizerFiles {
             return Ok(tokenizer);
         }
         let bytes = self.bytes("tokenizer.json").ok_or_else(|| self.without_definition())?;
-        let tokenizer = Tokenizer::from_bytes(bytes).map_err(|error| self.invalid_definition(&error))?;
+        let mut tokenizer = Tokenizer::from_bytes(bytes).map_err(|error| self.invalid_definition(&error))?;
+        // Settings of some trainer's last call, which transformers does not use either.
+        tokenizer.with_truncation(None).map_err(|error| self.failed(error))?;
+        tokenizer.with_padding(None);
         Ok(self.parsed.get_or_init(|| tokenizer))
     }
 
@@ -240,7 +243,7 @@ impl TokenizerFiles {
     /// # Errors
     /// [`TokenizerError`] if there is no tokenizer, or its file cannot be read.
     pub fn rows(&self) -> Result<usize, TokenizerError> {
-        Ok(self.outline()?.next as usize)
+        Ok(self.outline()?.rows as usize)
     }
 
     /// Returns the ids of tokens by their texts, `None` for unknown ones. The tokenizer is not built for it.
@@ -253,7 +256,7 @@ impl TokenizerFiles {
         let bytes = self.bytes("tokenizer.json").unwrap_or_default();
         let found = match unknown.is_empty() {
             true => HashMap::new(),
-            false => outline::vocabulary(bytes, unknown).map_err(|error| self.invalid_definition(&error))?.1,
+            false => outline::vocabulary(bytes, unknown).map_err(|error| self.invalid_definition(&error))?.ids,
         };
         Ok(tokens.iter().map(|token| outline.id(token).or(found.get(*token).copied())).collect())
     }
@@ -276,17 +279,52 @@ impl TokenizerFiles {
         Ok(encoding.get_ids().to_vec())
     }
 
-    /// Returns the token of each role, such as `bos_token`: tokenizer_config.json's, else that of special_tokens_map.json,
-    /// where older formats keep it. It may be missing from the vocabulary.
+    /// Returns the token of each role, such as `bos_token`: that of tokenizer_config.json or special_tokens_map.json, where
+    /// older formats keep it. It may be missing from the vocabulary.
+    ///
+    /// As in transformers, the older file comes first where the newer one does not list the added tokens.
     pub fn role_text(&self, role: &str) -> Option<String> {
-        ["tokenizer_config.json", "special_tokens_map.json"].iter().find_map(|name| {
-            let token = self.json(name)?.get(role)?.clone();
-            token.as_str().or_else(|| token.get("content").and_then(Value::as_str)).map(str::to_owned)
-        })
+        let mut files = [self.json("special_tokens_map.json"), self.json("tokenizer_config.json")];
+        if files[1].as_ref().is_some_and(|config| config.get("added_tokens_decoder").is_some()) {
+            files.swap(0, 1);
+        }
+        files.iter().flatten().find_map(|file| token_text(file.get(role)?).map(str::to_owned))
+    }
+
+    /// Returns the tokens that chat templates find by their names: those with a role, and others that the files name, such
+    /// as `image_token`.
+    pub(super) fn named_tokens(&self) -> Vec<(String, String)> {
+        let role = |role: &&str| Some(((*role).to_owned(), self.role_text(role)?));
+        let mut named: Vec<(String, String)> = ROLES.iter().filter_map(role).collect();
+        let config = self.json("tokenizer_config.json").unwrap_or_default();
+        let map = self.json("special_tokens_map.json").filter(|_| config.get("added_tokens_decoder").is_none());
+        let mut add = |name: &str, token: &Value| {
+            if let Some(text) = token_text(token) {
+                match named.iter_mut().find(|(known, _)| known == name) {
+                    Some((_, known)) if !ROLES.contains(&name) => text.clone_into(known),
+                    Some(_) => {}
+                    None => named.push((name.to_owned(), text.to_owned())),
+                }
+            }
+        };
+        for file in [Some(&config), map.as_ref()].into_iter().flatten() {
+            let fields = file.as_object().into_iter().flatten();
+            fields.filter(|(name, _)| name.ends_with("_token")).for_each(|(name, token)| add(name, token));
+            for field in ["extra_special_tokens", "model_specific_special_tokens"] {
+                let fields = file.get(field).and_then(Value::as_object).into_iter().flatten();
+                fields.for_each(|(name, token)| add(name, token));
+            }
+        }
+        named
     }
 
     /// Returns the id of a role's token: `bos_token`, `eos_token`, `pad_token`, `unk_token`, ...
     pub fn role(&self, role: &str) -> Option<u32> {
         self.outline().ok()?.id(&self.role_text(role)?)
     }
+}
+
+/// Returns the text of a token: written as such, or with its flags.
+fn token_text(token: &Value) -> Option<&str> {
+    token.as_str().or_else(|| token.get("content").and_then(Value::as_str))
 }

@@ -14,8 +14,11 @@ pub(super) struct Outline {
     pub(super) added: Vec<Map<String, Value>>,
     /// The post-processor, which puts tokens around a text.
     pub(super) post_processor: Value,
-    /// The id that a new token gets.
-    pub(super) next: u32,
+    /// One more than the largest id.
+    pub(super) rows: u32,
+    /// The id that the tokenizer gives the next added token. It numbers them by the size of its vocabulary, so where the
+    /// ids of the vocabulary have holes this one may be taken.
+    next: u32,
     /// Ids of the added tokens, and of those that were asked for.
     ids: HashMap<String, u32>,
     special: HashSet<String>,
@@ -34,7 +37,8 @@ impl Outline {
     pub(super) fn read(text: &[u8], asked: &[String]) -> Result<Self, serde_json::Error> {
         let head: Head = serde_json::from_slice(text)?;
         let contents: Vec<String> = head.added_tokens.iter().filter_map(content).map(str::to_owned).collect();
-        let (len, mut ids) = vocabulary(text, contents.iter().chain(asked).map(String::as_str).collect())?;
+        let Vocabulary { len, rows, mut ids } =
+            vocabulary(text, contents.iter().chain(asked).map(String::as_str).collect())?;
         // Added tokens that the vocabulary does not have are numbered behind it, in their order.
         let mut next = len;
         for content in &contents {
@@ -43,16 +47,20 @@ impl Outline {
                 next += 1;
             }
         }
-        let next = contents
-            .iter()
-            .filter_map(|content| ids.get(content))
-            .map(|id| id.saturating_add(1))
-            .max()
-            .unwrap_or(0)
-            .max(len);
+        let rows = rows.max(next);
         let special = head.added_tokens.iter().filter(|entry| entry.get("special") == Some(&Value::Bool(true)));
         let special = special.filter_map(content).map(str::to_owned).collect();
-        Ok(Self { special, added: head.added_tokens, post_processor: head.post_processor, next, ids })
+        Ok(Self { special, added: head.added_tokens, post_processor: head.post_processor, rows, next, ids })
+    }
+
+    /// Returns the id of the next new token: one that no token has.
+    pub(super) fn next_id(&self) -> u32 {
+        self.rows.max(self.next)
+    }
+
+    /// Returns whether the ids have holes, so that a new token must stand in the vocabulary itself to get an id of its own.
+    pub(super) fn has_holes(&self) -> bool {
+        self.rows > self.next
     }
 
     /// Returns the id of a token that was added or asked for.
@@ -70,18 +78,29 @@ fn content(entry: &Map<String, Value>) -> Option<&str> {
     entry.get("content")?.as_str().filter(|content| !content.is_empty())
 }
 
-/// Returns how many tokens the model's vocabulary has, and the ids of the wanted ones among them.
-pub(super) fn vocabulary(text: &[u8], wanted: HashSet<&str>) -> Result<(u32, HashMap<String, u32>), serde_json::Error> {
-    let mut search = Search { wanted, len: 0, ids: HashMap::new() };
+/// The vocabulary of a tokenizer's model.
+pub(super) struct Vocabulary {
+    /// How many tokens it has.
+    len: u32,
+    /// One more than the largest id.
+    rows: u32,
+    /// The ids of the wanted tokens.
+    pub(super) ids: HashMap<String, u32>,
+}
+
+/// Returns the size of the model's vocabulary, and the ids of the wanted tokens in it.
+pub(super) fn vocabulary(text: &[u8], wanted: HashSet<&str>) -> Result<Vocabulary, serde_json::Error> {
+    let mut search = Search { wanted, len: 0, rows: 0, ids: HashMap::new() };
     let mut json = serde_json::Deserializer::from_slice(text);
     Within { search: &mut search, path: &["model", "vocab"] }.deserialize(&mut json)?;
     json.end()?;
-    Ok((search.len, search.ids))
+    Ok(Vocabulary { len: search.len, rows: search.rows, ids: search.ids })
 }
 
 struct Search<'w> {
     wanted: HashSet<&'w str>,
     len: u32,
+    rows: u32,
     ids: HashMap<String, u32>,
 }
 
@@ -111,6 +130,7 @@ impl<'de> Visitor<'de> for Within<'_, '_> {
             while let Some(token) = entries.next_key_seed(Wanted(&self.search.wanted))? {
                 let id = entries.next_value::<u32>()?;
                 self.search.len += 1;
+                self.search.rows = self.search.rows.max(id.saturating_add(1));
                 self.search.ids.extend(token.map(|token| (token, id)));
             }
             return Ok(());
@@ -129,6 +149,7 @@ impl<'de> Visitor<'de> for Within<'_, '_> {
         while let Some(token) = items.next_element_seed(Scored(&self.search.wanted))? {
             let id = self.search.len;
             self.search.len += 1;
+            self.search.rows = self.search.len;
             self.search.ids.extend(token.map(|token| (token, id)));
         }
         Ok(())
@@ -202,8 +223,18 @@ mod tests {
             assert_eq!(outline.id(token), tokenizer.token_to_id(token), "{token}");
         }
         let added = tokenizer.get_added_tokens_decoder();
-        let next = added.keys().max().map_or(0, |id| id + 1).max(tokenizer.get_vocab_size(false) as u32);
-        assert_eq!(outline.next, next);
+        let rows = tokenizer.get_vocab(true).values().max().map_or(0, |id| id + 1);
+        assert_eq!(outline.rows, rows);
+        // What the tokenizer itself gives a new token, once more read from the file.
+        let mut more = json.clone();
+        let entry = serde_json::json!({
+            "id": 0, "content": "<new>", "special": true, "single_word": false, "lstrip": false, "rstrip": false,
+            "normalized": false,
+        });
+        more["added_tokens"].as_array_mut().unwrap().push(entry);
+        let given = Tokenizer::from_bytes(more.to_string()).unwrap().token_to_id("<new>").unwrap();
+        assert_eq!(outline.next, given);
+        assert!(tokenizer.id_to_token(outline.next_id()).is_none(), "{} is taken", outline.next_id());
         for token in added.values() {
             assert_eq!(outline.is_special(&token.content), token.special);
         }
@@ -229,6 +260,12 @@ mod tests {
         check(&words(vec![added(1, "b", true), added(3, "<x>", true), added(4, "<y>", false)]), &tokens);
         // A gap in the ids: the tokenizer numbers what follows without it.
         check(&words(vec![added(7, "<x>", true), added(9, "<y>", false)]), &tokens);
+        // Holes in the ids of the vocabulary: the next id by its size is the one of a token.
+        let mut holes = words(vec![added(3, "<x>", true)]);
+        holes["model"]["vocab"] = serde_json::json!({ "a": 0, "b": 1, "é\n": 4, "c": 3 });
+        check(&holes, &tokens);
+        holes["added_tokens"] = serde_json::json!([added(9, "<x>", true), added(9, "<x>", true), added(4, "c", false)]);
+        check(&holes, &tokens);
         let mut unigram = words(vec![added(3, "<x>", true)]);
         unigram["model"] =
             serde_json::json!({ "type": "Unigram", "unk_id": 0, "vocab": [["a", 0.0], ["b", -1.5], ["é\n", -2.0]] });

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
-use super::splice::replaced;
+use super::splice::{replaced, with_entries};
 use crate::tokenizer::{TokenizerError, TokenizerFiles};
 
 /// What changes.
@@ -36,8 +36,11 @@ pub(super) fn apply(files: &TokenizerFiles, edits: &Edits) -> Result<Option<Toke
     }
     let before = files.object("tokenizer_config.json")?;
     let mut config = before.clone().unwrap_or_default();
-    describe(&mut config, edits);
     let map = files.object("special_tokens_map.json")?;
+    let listed = ["additional_special_tokens", "extra_special_tokens"];
+    let listed =
+        map.as_ref().and_then(|map| listed.iter().find_map(|list| map.get(*list).filter(|list| list.is_array())));
+    describe(&mut config, edits, listed);
     if before.as_ref() != Some(&config) {
         loadable_everywhere(&mut config, before.is_none());
         changed.push(("tokenizer_config.json".to_owned(), pretty(config)));
@@ -80,8 +83,31 @@ fn definition(files: &TokenizerFiles, edits: &Edits) -> Result<String, Tokenizer
             }
         }
     }
+    // The tokenizer numbers them in the order of the file, whatever ids stand there.
+    for entry in &mut added {
+        let id = entry["content"].as_str().and_then(|content| files.outline().ok()?.id(content));
+        if let Some(id) = id {
+            entry["id"] = json!(id);
+        }
+    }
     added.sort_by_key(|entry| entry["id"].as_u64());
-    Ok(replaced(files.text("tokenizer.json")?, "added_tokens", &Value::Array(added)))
+    let text = files.text("tokenizer.json")?;
+    if !files.outline()?.has_holes() {
+        return Ok(replaced(text, "added_tokens", &Value::Array(added)));
+    }
+    // The tokenizer numbers added tokens by the size of its vocabulary. Where that has holes, every added token keeps its
+    // id, and new ones get theirs, by standing in the vocabulary itself.
+    let contents: Vec<&str> = added.iter().filter_map(|entry| entry["content"].as_str()).collect();
+    let ids = files.token_ids(&contents)?;
+    let own = |token: &str| edits.added.iter().find(|(_, (text, _))| text == token).map(|(id, _)| *id);
+    let entries: Vec<(String, u32)> = contents
+        .iter()
+        .zip(ids)
+        .filter_map(|(token, id)| Some(((*token).to_owned(), id.or_else(|| own(token))?)))
+        .collect();
+    let text = with_entries(text, &["model", "vocab"], &entries)
+        .ok_or_else(|| files.failed("its vocabulary has holes and is not a map of tokens to ids"))?;
+    Ok(replaced(&text, "added_tokens", &Value::Array(added)))
 }
 
 /// Returns what transformers gives a token that is added by its text: special ones are looked for in the text as it was
@@ -91,9 +117,18 @@ fn flags(special: bool) -> [(&'static str, bool); 5] {
 }
 
 /// tokenizer_config.json: roles, special tokens, and the list of added tokens where it has one.
-fn describe(config: &mut Map<String, Value>, edits: &Edits) {
+fn describe(config: &mut Map<String, Value>, edits: &Edits, listed: Option<&Value>) {
     name_roles(config, edits);
     // Version 5 lists them under a name that version 4 takes for something else, and reads the older name as well.
+    // What the older file lists is read only where the newer one lists nothing.
+    if !edits.additional.is_empty()
+        && !["additional_special_tokens", "extra_special_tokens"]
+            .iter()
+            .any(|list| config.get(*list).is_some_and(Value::is_array))
+        && let Some(listed) = listed
+    {
+        config.insert("additional_special_tokens".to_owned(), listed.clone());
+    }
     if !edits.additional.is_empty()
         && let Some(Value::Array(extra)) = config.get("extra_special_tokens")
     {

@@ -35,7 +35,8 @@ impl TokenPlan {
         vocab_size: usize,
         pad_to_multiple: Option<usize>,
     ) -> Result<Self, TokenizerError> {
-        let next = tokenizer.outline()?.next;
+        let outline = tokenizer.outline()?;
+        let next = outline.next_id();
         let mut draft = Draft::new(tokens, tokenizer, vocab_size, next)?;
         let planned = tokens.entries().iter().map(|entry| draft.token(entry)).collect::<Result<Vec<_>, _>>()?;
         let added = draft.next - next;
@@ -60,7 +61,7 @@ impl TokenPlan {
             edits: draft.rows.iter().map(|(&id, &init)| RowEdit { id, init }).collect(),
             files_change: files.is_some(),
             files: Sealed::new(files.unwrap_or_else(|| tokenizer.clone())),
-            known: (next as usize).min(vocab_size),
+            known: (outline.rows as usize).min(vocab_size),
             vocab_before: vocab_size,
             vocab_size: rows_after,
             notes: Vec::new(),

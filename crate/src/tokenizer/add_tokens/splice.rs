@@ -20,6 +20,25 @@ pub(super) fn replaced(text: &str, key: &str, value: &Value) -> String {
     }
 }
 
+/// `text`, a JSON object, with entries added to the object at `path` that it lacks; `None` if that is not an object.
+pub(super) fn with_entries(text: &str, path: &[&str], entries: &[(String, u32)]) -> Option<String> {
+    let mut range = 0..text.len();
+    for key in path {
+        let inner = value_of(&text[range.clone()], key)?;
+        range = range.start + inner.start..range.start + inner.end;
+    }
+    let object = &text[range.clone()];
+    let known: serde_json::Map<String, Value> = serde_json::from_str(object).ok()?;
+    let end = range.start + object.rfind('}')?;
+    let (before, after) = text.split_at(text[..end].trim_end().len());
+    let mut added = String::new();
+    for (token, id) in entries.iter().filter(|(token, _)| !known.contains_key(token)) {
+        let comma = if known.is_empty() && added.is_empty() { "" } else { "," };
+        added.push_str(&format!("{comma}{}:{id}", Value::from(token.as_str())));
+    }
+    Some(format!("{before}{added}{after}"))
+}
+
 /// Returns where the value of a key of the outermost object stands. The text is valid JSON, which the caller has checked.
 fn value_of(text: &str, key: &str) -> Option<Range<usize>> {
     let bytes = text.as_bytes();

@@ -109,6 +109,14 @@ impl Generation {
             GenerationMode::Carry => source.cloned().unwrap_or_default(),
             GenerationMode::Preset(name) => preset::open(name, &mut warnings)?,
         };
+        // What `generate` refuses; settings that it only does not read are carried.
+        let refused =
+            |key: &str, limit: f64| fields.get(key).and_then(Value::as_f64).is_some_and(|value| value < limit);
+        if refused("top_k", 0.0)
+            || (refused("temperature", f64::MIN_POSITIVE) && fields.get("do_sample") == Some(&json!(true)))
+        {
+            preset::plain_for_transformers(&mut fields, &mut warnings);
+        }
         for role in ["bos_token", "pad_token"] {
             let key = format!("{role}_id");
             let known = tokenizer.role(role).map(Value::from);

@@ -122,6 +122,7 @@ fn translate(
             _ => left_out.push(key.as_str()),
         }
     }
+    plain_for_transformers(&mut fields, warnings);
     if !fields.contains_key("do_sample") {
         if SAMPLING.iter().any(|key| fields.contains_key(*key)) {
             fields.insert("do_sample".to_owned(), json!(true));
@@ -133,6 +134,31 @@ fn translate(
         warnings.push(format!("the preset's {} mean nothing to transformers and were left out", left_out.join(", ")));
     }
     Ok(fields)
+}
+
+/// The settings of sampling, which a greedy choice does not read.
+const ONLY_SAMPLING: &[&str] = &["temperature", "top_p", "top_k", "min_p", "typical_p", "epsilon_cutoff", "eta_cutoff"];
+
+/// Brings settings that servers understand and transformers refuses into its form: a temperature of 0 is the greedy choice,
+/// and a `top_k` below 1 is none.
+pub(super) fn plain_for_transformers(fields: &mut Map<String, Value>, warnings: &mut Vec<String>) {
+    let number = |fields: &Map<String, Value>, key: &str| fields.get(key).and_then(Value::as_f64);
+    if number(fields, "temperature").is_some_and(|temperature| temperature <= 0.0) {
+        fields.insert("do_sample".to_owned(), json!(false));
+        warnings
+            .push("a temperature of 0 is the greedy choice, which transformers calls `do_sample: false`".to_owned());
+    }
+    if let Some(top_k) = number(fields, "top_k").filter(|top_k| *top_k < 0.0) {
+        fields.remove("top_k");
+        warnings.push(format!(
+            "`top_k` {top_k} was left out; transformers then considers 50 tokens, and all of them with `top_k` 0"
+        ));
+    }
+    if fields.get("do_sample") == Some(&Value::Bool(false)) {
+        for key in ONLY_SAMPLING {
+            fields.remove(*key);
+        }
+    }
 }
 
 #[cfg(test)]
@@ -152,7 +178,7 @@ mod tests {
         assert_eq!(fields, json!({ "max_new_tokens": 64, "temperature": 0.3, "do_sample": true }));
         assert_eq!(warnings, ["the preset's stop mean nothing to transformers and were left out"]);
         assert_eq!(translated(json!({ "num_beams": 4 })).0, json!({ "num_beams": 4, "do_sample": false }));
-        assert_eq!(translated(json!({ "do_sample": false, "top_p": 0.5 })).0["do_sample"], false);
+        assert_eq!(translated(json!({ "do_sample": false, "top_p": 0.5 })).0, json!({ "do_sample": false }));
         assert_eq!(translated(json!({ "repetition_penalty": 1.1 })).0, json!({ "repetition_penalty": 1.1 }));
         let error = translate(json!({ "max_tokens": "many" }).as_object().unwrap(), "p.json", &mut Vec::new());
         assert!(error.unwrap_err().to_string().contains("not a number of tokens\n  where: p.json"));
