@@ -89,6 +89,21 @@ impl Chat {
         self
     }
 
+    /// Returns who says each message.
+    pub(super) fn roles(&self) -> Vec<String> {
+        let messages = self.fields.get("messages").and_then(Value::as_array).into_iter().flatten();
+        messages.map(|message| message["role"].as_str().unwrap_or_default().to_owned()).collect()
+    }
+
+    /// The conversation up to its first `count` messages.
+    pub(super) fn first(&self, count: usize) -> Self {
+        let mut chat = self.clone();
+        if let Some(messages) = chat.fields.get_mut("messages").and_then(Value::as_array_mut) {
+            messages.truncate(count);
+        }
+        chat
+    }
+
     pub(super) fn has_tools(&self) -> bool {
         self.fields.get("tools").is_some_and(|tools| !tools.is_null())
     }

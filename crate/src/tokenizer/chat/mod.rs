@@ -2,8 +2,10 @@
 
 mod conversation;
 mod engine;
+mod jinja;
 mod python_json;
 mod template;
+mod training;
 
 pub use conversation::Chat;
 pub use template::ChatTemplate;
@@ -11,7 +13,7 @@ pub use template::ChatTemplate;
 use serde_json::Value;
 
 use super::files::NAMED_TEMPLATES;
-use super::{ROLES, TokenizerError, TokenizerFiles};
+use super::{TokenizerError, TokenizerFiles};
 
 const FILE: &str = "chat_template.jinja";
 
@@ -76,12 +78,16 @@ impl TokenizerFiles {
     /// # Errors
     /// [`TokenizerError::Refused`] without a template, or if it fails, does not end, or refuses the conversation.
     pub fn render_chat(&self, chat: &Chat) -> Result<String, TokenizerError> {
+        self.render_chat_by(&self.template_for(chat)?, chat)
+    }
+
+    /// Returns the template of a conversation: the one for tools, where there is one and the conversation has tools.
+    fn template_for(&self, chat: &Chat) -> Result<ChatTemplate, TokenizerError> {
         let wanted = if chat.has_tools() { "tool_use" } else { "default" };
-        let template = self.named_template(wanted).ok_or_else(|| {
+        self.named_template(wanted).ok_or_else(|| {
             let place = self.folder().display().to_string();
             TokenizerError::refused("the tokenizer has no chat template", place, "name one: -t chatml, or a file")
-        })?;
-        self.render_chat_by(&template, chat)
+        })
     }
 
     /// As [`render_chat`](Self::render_chat), by another template with this tokenizer's special tokens.
@@ -89,7 +95,8 @@ impl TokenizerFiles {
     /// # Errors
     /// [`TokenizerError::Refused`] if the template fails, does not end, or refuses the conversation.
     pub fn render_chat_by(&self, template: &ChatTemplate, chat: &Chat) -> Result<String, TokenizerError> {
-        let tokens = ROLES.iter().filter_map(|role| Some((*role, self.role_text(role)?)));
+        let tokens = self.named_tokens();
+        let tokens = tokens.iter().map(|(name, text)| (name.as_str(), text.clone()));
         template.render(chat, &tokens.collect::<Vec<_>>())
     }
 }

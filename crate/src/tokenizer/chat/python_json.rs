@@ -2,9 +2,9 @@
 
 use std::fmt::Write;
 
-use minijinja::value::Kwargs;
-use minijinja::{Error, ErrorKind, Value};
 use serde_json::Value as Json;
+
+use super::jinja::{Error, Outcome, Value, fail};
 
 struct Style {
     ascii: bool,
@@ -15,59 +15,87 @@ struct Style {
 }
 
 /// Implements the filter `tojson(ensure_ascii=false, indent=none, separators=none, sort_keys=false)`.
-pub(super) fn tojson(value: &Value, ensure_ascii: Option<bool>, options: Kwargs) -> Result<String, Error> {
-    let ascii = match ensure_ascii {
-        Some(ascii) => ascii,
-        None => options.get::<Option<bool>>("ensure_ascii")?.unwrap_or(false),
-    };
-    let indent = options.get::<Option<Value>>("indent")?.filter(|indent| !indent.is_none() && !indent.is_undefined());
+pub(super) fn tojson(
+    value: &Value,
+    ascii: bool,
+    indent: Option<Value>,
+    separators: Option<Value>,
+    sort: bool,
+) -> Outcome<String> {
     let indent = match indent {
-        None => None,
-        Some(text) if text.as_str().is_some() => text.as_str().map(str::to_owned),
-        Some(count) => Some(" ".repeat(usize::try_from(count)?.min(64))),
+        None | Some(Value::None) => None,
+        Some(indent) => Some(match (indent.text(), indent.int()) {
+            (Some(text), _) => text.to_owned(),
+            (_, Some(count)) => " ".repeat(usize::try_from(count).unwrap_or(0).min(64)),
+            _ => return fail("an indent is a text or a number"),
+        }),
     };
-    let separators = options.get::<Option<Vec<String>>>("separators")?;
-    let (comma, colon) = match separators.as_deref() {
-        Some([comma, colon]) => (comma.clone(), colon.clone()),
-        Some(_) => return Err(Error::new(ErrorKind::InvalidOperation, "separators are two texts")),
-        None if indent.is_some() => (",".to_owned(), ": ".to_owned()),
-        None => (", ".to_owned(), ": ".to_owned()),
+    let (comma, colon) = match separators {
+        None | Some(Value::None) if indent.is_some() => (",".to_owned(), ": ".to_owned()),
+        None | Some(Value::None) => (", ".to_owned(), ": ".to_owned()),
+        Some(pair) => {
+            let texts: Vec<String> = pair.items()?.iter().filter_map(|text| text.text().map(str::to_owned)).collect();
+            let [comma, colon] = texts.as_slice() else { return fail("separators are two texts") };
+            (comma.clone(), colon.clone())
+        }
     };
-    let sort = options.get::<Option<bool>>("sort_keys")?.unwrap_or(false);
-    options.assert_all_used()?;
-    if value.is_undefined() {
-        return Err(Error::new(ErrorKind::UndefinedError, "an undefined value has no JSON"));
-    }
-    let json = serde_json::to_value(value)
-        .map_err(|error| Error::new(ErrorKind::BadSerialization, format!("it has no JSON: {error}")))?;
     let mut out = String::new();
-    write_value(&json, &Style { ascii, indent, comma, colon, sort }, 0, &mut out);
+    write_value(value, &Style { ascii, indent, comma, colon, sort }, 0, &mut out)?;
     Ok(out)
 }
 
-fn write_value(value: &Json, style: &Style, depth: usize, out: &mut String) {
+fn write_value(value: &Value, style: &Style, depth: usize, out: &mut String) -> Outcome<()> {
+    if depth > 100 {
+        return fail("a value is nested too deeply");
+    }
     match value {
-        Json::Null => out.push_str("null"),
-        Json::Bool(flag) => out.push_str(if *flag { "true" } else { "false" }),
-        Json::Number(number) => match number.as_f64().filter(|_| number.is_f64()) {
-            Some(float) => out.push_str(&float_text(float)),
-            None => out.push_str(&number.to_string()),
-        },
-        Json::String(text) => write_text(text, style.ascii, out),
-        Json::Array(items) => write_list('[', ']', items.iter(), style, depth, out, |item, out| {
-            write_value(item, style, depth + 1, out);
-        }),
-        Json::Object(fields) => {
-            let mut fields: Vec<(&String, &Json)> = fields.iter().collect();
-            if style.sort {
-                fields.sort_by_key(|(name, _)| *name);
-            }
-            write_list('{', '}', fields.into_iter(), style, depth, out, |(name, value), out| {
-                write_text(name, style.ascii, out);
-                out.push_str(&style.colon);
-                write_value(value, style, depth + 1, out);
-            });
+        Value::None => out.push_str("null"),
+        Value::Bool(flag) => out.push_str(if *flag { "true" } else { "false" }),
+        Value::Int(number) => out.push_str(&number.to_string()),
+        Value::Float(number) => out.push_str(&json_float(*number)),
+        Value::Text(text) | Value::Markup(text) => write_text(text, style.ascii, out),
+        Value::List(items) | Value::Tuple(items) => {
+            write_list('[', ']', items.iter(), style, depth, out, |item, out| {
+                write_value(item, style, depth + 1, out)
+            })?;
         }
+        Value::Dict(dict) => {
+            let mut fields: Vec<&(Value, Value)> = dict.0.iter().collect();
+            if style.sort {
+                if fields.iter().any(|(key, _)| key.text().is_none()) {
+                    return fail("sorting keys that are not texts is not supported");
+                }
+                fields.sort_by_key(|(key, _)| key.text());
+            }
+            write_list('{', '}', fields.into_iter(), style, depth, out, |(key, value), out| {
+                let name = match key {
+                    Value::None => "null".to_owned(),
+                    Value::Bool(flag) => flag.to_string(),
+                    Value::Int(number) => number.to_string(),
+                    Value::Float(number) => json_float(*number),
+                    other => match other.text() {
+                        Some(text) => text.to_owned(),
+                        None => {
+                            return fail(format!("keys must be str, int, float, bool or None, not {}", other.kind()));
+                        }
+                    },
+                };
+                write_text(&name, style.ascii, out);
+                out.push_str(&style.colon);
+                write_value(value, style, depth + 1, out)
+            })?;
+        }
+        other => return Err(Error::new(format!("Object of type {} is not JSON serializable", other.kind()))),
+    }
+    Ok(())
+}
+
+fn json_float(number: f64) -> String {
+    match number {
+        number if number.is_nan() => "NaN".to_owned(),
+        f64::INFINITY => "Infinity".to_owned(),
+        f64::NEG_INFINITY => "-Infinity".to_owned(),
+        number => float_text(number),
     }
 }
 
@@ -78,8 +106,8 @@ fn write_list<T>(
     style: &Style,
     depth: usize,
     out: &mut String,
-    mut each: impl FnMut(T, &mut String),
-) {
+    mut each: impl FnMut(T, &mut String) -> Outcome<()>,
+) -> Outcome<()> {
     out.push(open);
     let empty = items.len() == 0;
     let line = |depth: usize, out: &mut String| {
@@ -93,10 +121,11 @@ fn write_list<T>(
             out.push_str(&style.comma);
         }
         line(depth + 1, out);
-        each(item, out);
+        each(item, out)?;
     }
     line(depth, out);
     out.push(close);
+    Ok(())
 }
 
 fn write_text(text: &str, ascii: bool, out: &mut String) {
@@ -152,7 +181,7 @@ mod tests {
         };
         let written = |style: &Style| {
             let mut out = String::new();
-            write_value(&value, style, 0, &mut out);
+            write_value(&Value::of_json(&value), style, 0, &mut out).unwrap();
             out
         };
         let plain = r#"{"b": [1, 2.0, 1e+16, 1e-05, -0.5], "a": {"é": "<'\"\n\u001f&>"}, "c": [], "d": {}, "e": null}"#;

@@ -1,5 +1,6 @@
 //! A chat template: text that was compiled and tried.
 
+use std::ops::Range;
 use std::path::Path;
 
 use super::Chat;
@@ -93,6 +94,23 @@ impl ChatTemplate {
     /// [`TokenizerError::Refused`] if it fails, does not end, or refuses the conversation.
     pub fn render(&self, chat: &Chat, tokens: &[(&str, String)]) -> Result<String, TokenizerError> {
         engine::render(&self.text, chat, tokens).map_err(|fault| self.refused(fault))
+    }
+
+    /// As [`render`](Self::render), with the places of what the template marks as the assistant's.
+    pub(super) fn render_marked(
+        &self,
+        chat: &Chat,
+        tokens: &[(&str, String)],
+    ) -> Result<(String, Vec<Range<usize>>), TokenizerError> {
+        engine::render_marked(&self.text, chat, tokens).map_err(|fault| self.refused(fault))
+    }
+
+    /// Returns whether the template marks what the assistant says.
+    pub(super) fn has_marks(&self) -> bool {
+        self.text
+            .split("{%")
+            .skip(1)
+            .any(|tag| tag.trim_start_matches(['-', '+']).trim_start().starts_with("generation"))
     }
 
     /// A template may refuse some conversations (one without a system message, say), but not all that are tried, and it
