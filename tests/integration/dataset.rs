@@ -7,7 +7,7 @@ use chandlery::dataset::{Dataset, DatasetError, Packing};
 use chandlery::polars::prelude::{DataFrame, IntoLazy, col, df};
 use chandlery::polars_io::prelude::{CsvWriter, JsonFormat, JsonWriter, ParquetWriter, SerWriter};
 use chandlery::project;
-use chandlery::tokenizer::TokenizerFiles;
+use chandlery::tokenizer::{ChatTemplate, TokenizerFiles};
 use tempfile::tempdir;
 
 fn tokenizer() -> TokenizerFiles {
@@ -75,6 +75,61 @@ fn every_format_gives_the_same_documents() {
     .unwrap();
     all.push(load(temp.path(), "files: t.txt\nseparator: '***'\npacking: greedy").unwrap().blocks().to_vec());
     assert!(all.windows(2).all(|pair| pair[0] == pair[1]), "{all:?}");
+}
+
+#[test]
+fn lists_of_json_and_tables_with_tabs_are_read() {
+    let temp = tempdir().unwrap();
+    let rows = r#"[{"text": "a wick", "n": 1}, {"text": "a\tflame", "n": 2}, {"text": null, "n": 3}]"#;
+    std::fs::write(temp.path().join("list.json"), rows).unwrap();
+    std::fs::write(temp.path().join("named.json"), format!("{{\"version\": 1, \"data\": {rows}}}")).unwrap();
+    std::fs::write(temp.path().join("table.tsv"), "text\tn\na wick\t1\n\"a\tflame\"\t2\n").unwrap();
+    for file in ["list.json", "named.json", "table.tsv"] {
+        assert_eq!(texts(&load(temp.path(), &format!("files: {file}")).unwrap()), ["a wick", "a\tflame"], "{file}");
+    }
+    std::fs::write(temp.path().join("object.json"), r#"{"text": "one"}"#).unwrap();
+    assert!(said(temp.path(), "files: object.json").starts_with("the file is not a list of objects"));
+}
+
+#[test]
+fn files_that_are_compressed_are_read_as_what_they_hold() {
+    let temp = tempdir().unwrap();
+    let text = b"{\"text\": \"a wick\"}\n";
+    // A frame of Zstandard with one block that is stored: RFC 8878.
+    let mut zstd = vec![0x28, 0xb5, 0x2f, 0xfd, 0x20, text.len() as u8];
+    zstd.extend_from_slice(&((text.len() as u32) << 3 | 1).to_le_bytes()[..3]);
+    zstd.extend_from_slice(text);
+    std::fs::write(temp.path().join("one.jsonl.zst"), &zstd).unwrap();
+    assert_eq!(texts(&load(temp.path(), "files: one.jsonl.zst").unwrap()), ["a wick"]);
+    std::fs::write(temp.path().join("one.jsonl.zst"), &zstd[..zstd.len() - 4]).unwrap();
+    assert!(said(temp.path(), "files: one.jsonl.zst").contains("one.jsonl.zst"));
+}
+
+#[test]
+fn only_what_the_assistant_says_in_a_chat_is_learned() {
+    let temp = tempdir().unwrap();
+    let turns = r#"[{"role": "user", "content": "Hot?"}, {"role": "assistant", "content": "Very."},
+        {"role": "user", "content": "And wax?"}, {"role": "assistant", "content": "It melts."}]"#;
+    let line = format!("{{\"messages\": {}}}\n{{\"messages\": null}}\n", turns.replace('\n', " "));
+    std::fs::write(temp.path().join("chats.jsonl"), line).unwrap();
+    declare(temp.path(), "files: chats.jsonl\nmessages: messages");
+    let marked = "{% for m in messages %}<{{ m.role }}>{% if m.role == 'assistant' %}{% generation %}{{ m.content }}!{% endgeneration %}\
+                  {% else %}{{ m.content }}{% endif %}{% endfor %}";
+    let marked = ChatTemplate::new(marked, "a test").unwrap();
+    let plain = ChatTemplate::open("chatml").unwrap();
+    for (template, expected) in [(plain, "Very.<|im_end|>\nIt melts.<|im_end|>\n"), (marked, "Very.!It melts.!")] {
+        let tokenizer = tokenizer().with_chat_template(&template);
+        let data = dataset(temp.path()).unwrap().config("only").unwrap().load(&tokenizer, 200).unwrap();
+        let [block] = data.blocks() else { panic!("{:?}", data.blocks()) };
+        let learned: Vec<u32> = (0..block.input_ids.len() as u32)
+            .filter(|at| !block.context.contains(at))
+            .map(|at| block.input_ids[at as usize])
+            .collect();
+        let engine = tokenizer.tokenizer().unwrap();
+        assert_eq!(engine.decode(&learned, false).unwrap(), expected);
+        let whole = engine.decode(&block.input_ids, false).unwrap();
+        assert!(whole.contains("Hot?") && whole.ends_with(expected.rsplit_once("It").unwrap().1), "{whole}");
+    }
 }
 
 #[test]

@@ -28,7 +28,7 @@ fn documents_in_a_packed_row_are_computed_as_if_alone() {
     let built = small();
     let model = built.model.as_ref().unwrap();
     let documents: [&[u32]; 3] = [&[5, 6, 7, 8, 9], &[10, 11], &[12, 13, 14, 15]];
-    let block = Block { input_ids: documents.concat(), document_starts: Some(vec![0, 5, 7]) };
+    let block = Block { input_ids: documents.concat(), document_starts: Some(vec![0, 5, 7]), context: Vec::new() };
     let collator = Collator { sequence_length: 16, packed: None, pad: 1, eos: Some(2) };
     let packed = collator.collate(std::slice::from_ref(&block)).unwrap();
     let logits = model.forward(&packed.batch).unwrap();

@@ -57,6 +57,9 @@ impl Collator {
             for &start in starts.iter().filter(|&&start| start > 0) {
                 labels[start] = IGNORED_LABEL;
             }
+            for &at in block.context.iter().filter(|&&at| (at as usize) < self.sequence_length) {
+                labels[at as usize] = IGNORED_LABEL;
+            }
             labels
         });
         Ok(LabeledBatch { labels: labels.collect(), batch })
@@ -100,7 +103,7 @@ mod tests {
     const COLLATOR: Collator = Collator { sequence_length: 6, packed: None, pad: 9, eos: Some(2) };
 
     fn block(ids: &[u32], starts: Option<&[u32]>) -> Block {
-        Block { input_ids: ids.to_vec(), document_starts: starts.map(<[u32]>::to_vec) }
+        Block { input_ids: ids.to_vec(), document_starts: starts.map(<[u32]>::to_vec), context: Vec::new() }
     }
 
     #[test]
@@ -110,6 +113,14 @@ mod tests {
         // The second 9 of row 0 is padding, the first is a token.
         assert_eq!(made.labels, [[5, 9, 7, -100, -100, -100], [1, 2, 3, 4, 5, 6]]);
         assert_eq!((made.batch.position_ids, made.batch.attention_mask), (None, None));
+    }
+
+    #[test]
+    fn context_is_seen_and_not_learned() {
+        let given = Block { context: vec![0, 1, 9], ..block(&[1, 2, 3], None) };
+        let made = COLLATOR.collate(&[given]).unwrap();
+        assert_eq!(made.batch.input_ids[0], [1, 2, 3, 9, 9, 9]);
+        assert_eq!(made.labels[0], [-100, -100, 3, -100, -100, -100]);
     }
 
     #[test]

@@ -25,6 +25,9 @@ pub(super) struct Settings {
     /// The column with the text, or a template of columns such as `{{ title }}: {{ body }}`.
     #[serde(default = "text_column")]
     pub(super) text: String,
+    /// The column with a chat, a list of messages: the tokenizer's chat template makes the text of it, and only what the
+    /// assistant says is learned. It takes the place of `text`.
+    pub(super) messages: Option<String>,
     /// Of plain text files: `file`, `line`, `blank_line`, or the text between two documents.
     #[serde(default = "blank_line")]
     pub(super) separator: String,
@@ -78,18 +81,41 @@ pub(super) struct TokenizerOptions {
 pub(super) enum Format {
     Text,
     JsonLines,
+    Json,
     Parquet,
     Csv,
+    Tsv,
+}
+
+/// How the bytes of a file are compressed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Compression {
+    Gzip,
+    Zstd,
+}
+
+impl Compression {
+    /// By the last ending of the file's name.
+    pub(super) fn of(name: &str) -> Option<Self> {
+        match name.rsplit_once('.')?.1.to_ascii_lowercase().as_str() {
+            "gz" | "gzip" => Some(Self::Gzip),
+            "zst" | "zstd" => Some(Self::Zstd),
+            _ => None,
+        }
+    }
 }
 
 impl Format {
-    /// By the ending of the file's name.
+    /// By the ending of the file's name, before that of its compression.
     pub(super) fn of(name: &str) -> Option<Self> {
+        let name = if Compression::of(name).is_some() { name.rsplit_once('.')?.0 } else { name };
         match name.rsplit_once('.')?.1.to_ascii_lowercase().as_str() {
             "txt" | "text" | "md" => Some(Self::Text),
             "jsonl" | "ndjson" | "jsonlines" => Some(Self::JsonLines),
+            "json" => Some(Self::Json),
             "parquet" => Some(Self::Parquet),
             "csv" => Some(Self::Csv),
+            "tsv" | "tab" => Some(Self::Tsv),
             _ => None,
         }
     }

@@ -4,6 +4,7 @@ use polars::prelude::{Column, DataFrame};
 use rand::seq::SliceRandom;
 use serde_json::{Value, json};
 
+use super::chats::{marked_tokens, unmark};
 use super::declaration::Packing;
 use super::pack::{Block, pack};
 use super::read::{documents, unreadable};
@@ -66,6 +67,14 @@ impl Dataset {
             interrupt::check()?;
             let until = (ids.len() + CHUNK).min(frame.height());
             let chunk: Vec<&str> = (ids.len()..until).map(|index| texts.get(index).unwrap_or_default()).collect();
+            if settings.messages.is_some() {
+                for chat in chunk {
+                    let marked = marked_tokens(tokenizer, chat, &config.place())?;
+                    tokens += marked.len() as u64;
+                    ids.push(marked);
+                }
+                continue;
+            }
             let encoded = engine
                 .encode_batch(chunk, false)
                 .map_err(|error| TokenizerError::Failed { folder: config.place().into(), reason: error.to_string() })?;
@@ -76,7 +85,10 @@ impl Dataset {
             }
         }
         let complete = ids.len() == frame.height();
-        let packed = pack(&ids, settings.packing, block_length);
+        let mut packed = pack(&ids, settings.packing, block_length);
+        if settings.messages.is_some() {
+            packed.blocks.iter_mut().for_each(|block| block.context = unmark(&mut block.input_ids));
+        }
         if packed.blocks.is_empty() {
             return Err(refuse("the files contain no tokens".to_owned(), "check `files` and `text`"));
         }

@@ -11,6 +11,7 @@
 //! ```
 
 mod builtin;
+mod chats;
 mod collate;
 mod declaration;
 mod error;
@@ -20,6 +21,7 @@ mod pack;
 mod project;
 mod read;
 mod rows;
+mod source;
 
 pub use collate::{Collator, LabeledBatch};
 pub use declaration::Packing;

@@ -12,6 +12,8 @@ pub struct Block {
     /// Where each document starts; the first at 0, also where it continues one from the block before. `None` if the
     /// block is one document.
     pub document_starts: Option<Vec<u32>>,
+    /// Places whose tokens are given and not learned, such as what a user says in a chat.
+    pub context: Vec<u32>,
 }
 
 /// The blocks of some documents.
@@ -41,7 +43,11 @@ pub fn pack(documents: &[Vec<u32>], packing: Packing, length: usize) -> Packed {
 }
 
 fn truncated(documents: &[Vec<u32>], length: usize) -> Packed {
-    let block = |ids: &Vec<u32>| Block { input_ids: ids[..ids.len().min(length)].to_vec(), document_starts: None };
+    let block = |ids: &Vec<u32>| Block {
+        input_ids: ids[..ids.len().min(length)].to_vec(),
+        document_starts: None,
+        context: Vec::new(),
+    };
     Packed {
         blocks: documents.iter().filter(|ids| !ids.is_empty()).map(block).collect(),
         cut: documents.iter().map(|ids| ids.len().saturating_sub(length)).sum(),
@@ -55,7 +61,11 @@ fn greedy(documents: &[Vec<u32>], length: usize) -> Vec<Block> {
         while !rest.is_empty() {
             let room = blocks.last().map_or(0, |block| length - block.input_ids.len());
             if room == 0 {
-                blocks.push(Block { input_ids: Vec::with_capacity(length), document_starts: Some(Vec::new()) });
+                blocks.push(Block {
+                    input_ids: Vec::with_capacity(length),
+                    document_starts: Some(Vec::new()),
+                    context: Vec::new(),
+                });
                 continue;
             }
             let (head, tail) = rest.split_at(room.min(rest.len()));
@@ -87,7 +97,7 @@ fn fitted(documents: &[Vec<u32>], length: usize, mut room: impl Room) -> Vec<Blo
     let mut blocks: Vec<Block> = Vec::new();
     for piece in documents.iter().flat_map(|document| document.chunks(length)) {
         let index = room.find(piece.len()).unwrap_or_else(|| {
-            blocks.push(Block { input_ids: Vec::new(), document_starts: Some(Vec::new()) });
+            blocks.push(Block { input_ids: Vec::new(), document_starts: Some(Vec::new()), context: Vec::new() });
             room.set(blocks.len() - 1, 0, length);
             blocks.len() - 1
         });

@@ -1,11 +1,11 @@
 //! Reads files into frames of two columns: the row in the file, and its text.
 
-use std::fs::File;
 use std::path::Path;
 
 use polars::prelude::{
     ArrowDataType, Column, DataFrame, DataType, IntoLazy, PlSmallStr, PolarsError, PolarsResult, Schema, col, lit,
 };
+use polars_io::mmap::MmapBytesReader;
 use polars_io::prelude::{CsvReadOptions, JsonFormat, JsonReader, ParquetReader, SerReader};
 
 use super::DatasetError;
@@ -13,6 +13,7 @@ use super::declaration::{Format, Settings};
 use super::error::closest;
 use super::project::{DatasetConfig, Home};
 use super::rows::TextColumns;
+use super::{chats, source};
 use crate::diagnostic::foreign;
 
 /// Returns the documents of one file: `row` (counted from 1) and `text`, rows without text left out.
@@ -28,10 +29,14 @@ pub(super) fn documents(config: &DatasetConfig, file: &Path, most: Option<usize>
             return Err(DatasetError::Content {
                 what: "the file's name does not say what it holds".to_owned(),
                 place,
-                advice: "add `format: text`, `jsonlines`, `parquet` or `csv` to the configuration".to_owned(),
+                advice: "add `format: text`, `jsonlines`, `json`, `parquet`, `csv` or `tsv` to the configuration"
+                    .to_owned(),
             });
         }
     };
+    if let (Some(column), Home::Folder(_)) = (&settings.messages, &config.home) {
+        return chats::documents(file, format, column, most);
+    }
     let frame = match (&config.home, format) {
         (Home::Builtin(builtin), _) => plain(builtin.text(file).unwrap_or_default(), settings, &place)?,
         (Home::Folder(_), Format::Text) => plain(&utf8(file)?, settings, &place)?,
@@ -44,7 +49,7 @@ pub(super) fn documents(config: &DatasetConfig, file: &Path, most: Option<usize>
 }
 
 fn utf8(file: &Path) -> Result<String, DatasetError> {
-    let bytes = std::fs::read(file).map_err(|error| DatasetError::io("reading", file, error))?;
+    let bytes = source::bytes(file)?;
     String::from_utf8(bytes).map_err(|error| {
         let good = &error.as_bytes()[..error.utf8_error().valid_up_to()];
         DatasetError::Content {
@@ -105,11 +110,12 @@ fn table(
     let rows = TextColumns::new(&settings.text, place)?;
     let fault = |error: polars::prelude::PolarsError| malformed(file, format, place, &error);
     // JSON tells its columns only when all of it was read.
-    let whole = if format == Format::JsonLines { Some(read(file, format, None, None).map_err(fault)?) } else { None };
+    let lines = matches!(format, Format::JsonLines | Format::Json);
+    let whole = if lines { Some(read(file, format, None, None)?.map_err(fault)?) } else { None };
     let kinds: Vec<(String, Kind)> = match (&whole, format) {
         (Some(frame), _) => Kind::all(frame.schema()),
-        (None, Format::Parquet) => parquet_columns(file).map_err(fault)?,
-        (None, _) => Kind::all(read(file, format, None, Some(0)).map_err(fault)?.schema()),
+        (None, Format::Parquet) => parquet_columns(source::table(file, format)?).map_err(fault)?,
+        (None, _) => Kind::all(read(file, format, None, Some(0))?.map_err(fault)?.schema()),
     };
     let known: Vec<String> = kinds.iter().map(|(name, _)| name.clone()).collect();
     for column in rows.columns() {
@@ -142,7 +148,7 @@ fn table(
     let frame = loop {
         let frame = match &whole {
             Some(frame) => frame.clone(),
-            None => read(file, format, Some(&columns), limit).map_err(fault)?,
+            None => read(file, format, Some(&columns), limit)?.map_err(fault)?,
         };
         let ended = whole.is_some() || limit.is_none_or(|limit| frame.height() < limit);
         let frame = chosen(frame, &rows, most).map_err(fault)?;
@@ -191,9 +197,9 @@ impl Kind {
 
 /// Returns the columns of a Parquet file by its metadata. polars panics when it is asked for the type of a column that it
 /// was built without, so only types that it has are turned into its own.
-fn parquet_columns(file: &Path) -> PolarsResult<Vec<(String, Kind)>> {
+fn parquet_columns(file: Box<dyn MmapBytesReader>) -> PolarsResult<Vec<(String, Kind)>> {
     use ArrowDataType as A;
-    let schema = ParquetReader::new(File::open(file)?).schema()?;
+    let schema = ParquetReader::new(file).schema()?;
     let kind = |dtype: &A| match dtype {
         A::Null | A::Utf8 | A::LargeUtf8 | A::Utf8View => Kind::Text,
         A::Boolean | A::Float32 | A::Float64 => Kind::of(&DataType::from_arrow_dtype(dtype)),
@@ -240,29 +246,36 @@ fn chosen(frame: DataFrame, rows: &TextColumns, most: Option<usize>) -> PolarsRe
 }
 
 /// Returns the first `most` rows of a file, of these columns only.
-fn read(file: &Path, format: Format, columns: Option<&[PlSmallStr]>, most: Option<usize>) -> PolarsResult<DataFrame> {
-    match format {
-        Format::Parquet => ParquetReader::new(File::open(file)?)
+fn read(
+    file: &Path,
+    format: Format,
+    columns: Option<&[PlSmallStr]>,
+    most: Option<usize>,
+) -> Result<PolarsResult<DataFrame>, DatasetError> {
+    let source = source::table(file, format)?;
+    Ok(match format {
+        Format::Parquet => ParquetReader::new(source)
             .with_columns(columns.map(|columns| columns.iter().map(ToString::to_string).collect()))
             .with_slice(most.map(|most| (0, most)))
             .finish(),
         // Everything is text here, so no types are guessed.
-        Format::Csv => CsvReadOptions::default()
+        Format::Csv | Format::Tsv => CsvReadOptions::default()
+            .map_parse_options(|options| options.with_separator(if format == Format::Tsv { b'\t' } else { b',' }))
             .with_infer_schema_length(Some(0))
             .with_columns(columns.map(Into::into))
             .with_n_rows(most)
-            .try_into_reader_with_file_path(Some(file.to_owned()))?
+            .into_reader_with_file_handle(source)
             .finish(),
-        Format::JsonLines | Format::Text => {
-            JsonReader::new(File::open(file)?).with_json_format(JsonFormat::JsonLines).infer_schema_len(None).finish()
+        Format::JsonLines | Format::Json | Format::Text => {
+            JsonReader::new(source).with_json_format(JsonFormat::JsonLines).infer_schema_len(None).finish()
         }
-    }
+    })
 }
 
 fn malformed(file: &Path, format: Format, place: &str, error: &PolarsError) -> DatasetError {
     // polars does not say which line of a JSON file is wrong.
     let line = match format {
-        Format::JsonLines => std::fs::read_to_string(file).ok().and_then(|text| {
+        Format::JsonLines => utf8(file).ok().and_then(|text| {
             let bad =
                 |line: &str| !line.trim().is_empty() && serde_json::from_str::<serde_json::Map<_, _>>(line).is_err();
             Some((1 + text.lines().position(bad)?).to_string())

@@ -50,7 +50,7 @@ impl Batches {
             Source::Random { random, vocabulary } => {
                 let input_ids = (0..length).map(|_| random.random_range(0..*vocabulary)).collect();
                 let document_starts = documents.then(|| random_starts(random, length));
-                Block { input_ids, document_starts }
+                Block { input_ids, document_starts, context: Vec::new() }
             }
             Source::Blocks { dataset, next } => {
                 let blocks = dataset.blocks();

@@ -299,7 +299,9 @@ mod tests {
         let built = config.construct().device("cpu").unwrap().build().unwrap();
         let model = built.model.as_ref().unwrap();
         let collator = Collator { sequence_length: 12, packed: None, pad: 0, eos: None };
-        let data = collator.collate(&[Block { input_ids: (3..15).collect(), document_starts: None }]).unwrap();
+        let data = collator
+            .collate(&[Block { input_ids: (3..15).collect(), document_starts: None, context: Vec::new() }])
+            .unwrap();
         let changes = CompareSettings { gradient_checkpointing: Some(true), ..CompareSettings::default() };
         let mut second = Second::new(&built, model, Settings::default(), changes).unwrap();
         let plan = StepPlan {

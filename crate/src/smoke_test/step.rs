@@ -158,7 +158,9 @@ mod tests {
         let built = config.construct().device("cpu").unwrap().build().unwrap();
         let model = built.model.as_ref().unwrap();
         let collator = Collator { sequence_length: 8, packed: None, pad: 0, eos: None };
-        let data = collator.collate(&[Block { input_ids: (3..11).collect(), document_starts: None }]).unwrap();
+        let data = collator
+            .collate(&[Block { input_ids: (3..11).collect(), document_starts: None, context: Vec::new() }])
+            .unwrap();
         let plan = StepPlan {
             settings: Settings::default(),
             lr: 0.5,
