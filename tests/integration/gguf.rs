@@ -150,8 +150,17 @@ fn what_gguf_has_no_place_for_is_refused_by_name() {
 
     let copy = copy_of("llama-gqa", temp.path());
     let path = copy.join("tokenizer.json");
-    let text = std::fs::read_to_string(&path).unwrap().replace(r#""type": "BPE""#, r#""type": "Unigram""#);
-    std::fs::write(&path, text).unwrap();
+    let mut definition = chandlery_tests::json(&path);
+    let mut tokens: Vec<(u64, String)> = definition["model"]["vocab"]
+        .as_object()
+        .unwrap()
+        .iter()
+        .map(|(token, id)| (id.as_u64().unwrap(), token.clone()))
+        .collect();
+    tokens.sort();
+    let vocabulary: Vec<(String, f64)> = tokens.into_iter().map(|(_, token)| (token, 0.0)).collect();
+    definition["model"] = serde_json::json!({ "type": "Unigram", "unk_id": 0, "vocab": vocabulary });
+    std::fs::write(&path, definition.to_string()).unwrap();
     let said = plan(&copy, GgufType::F16).unwrap_err().replace(temp.path().to_str().unwrap(), "[temp]");
     insta::assert_snapshot!("gguf_of_another_tokenizer", said);
 }

@@ -47,4 +47,4 @@ def test_generated_templates_render_as_jinja2_renders_them(command, tmp_path):
     # What is not supported is refused; nearly all of what Jinja2 renders is.
     rendered_there = [template for template, _, right in texts if right is not None]
     refused = [template for template, got, right in texts if right is not None and got is None]
-    assert len(rendered_there) > COUNT / 5 and len(refused) <= len(rendered_there) / 50, refused[:3]
+    assert len(rendered_there) > COUNT / 5 and len(refused) <= max(3, len(rendered_there) / 50), refused[:3]
