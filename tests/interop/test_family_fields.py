@@ -340,7 +340,8 @@ def test_a_changed_field_is_never_certified_while_it_is_off(name, models, chandl
                     assert theirs is None or torch.allclose(theirs, usual, rtol=1e-5, atol=1e-4), f"{field}: {value} is not harmless"
                 done = run(command, "logits", folder, "--input-ids", tmp_path / "ids.json", "-o", tmp_path / "ours.safetensors")
                 if done.returncode != 0:
-                    assert done.returncode == 1 and not entry.get("harmless"), f"{field}: {value}: {done.stderr}"
+                    # What transformers does not load either may be refused.
+                    assert done.returncode == 1 and not (entry.get("harmless") and theirs is not None), f"{field}: {value}: {done.stderr}"
                     continue
                 ours = load_file(tmp_path / "ours.safetensors")["logits"]
                 if theirs is not None and ours.shape == theirs.shape and (ours - theirs).abs().max() < 2e-3:

@@ -267,6 +267,8 @@ MORE = {
     "jamba": jamba,
     "lfm2": lambda d, s: {"layer_types": mixed(d, s, "conv"), "conv_L_cache": d.choice([3, 4]), "conv_bias": flag(d), "block_auto_adjust_ff_dim": False},
 }
+# Types whose sizes of states depend on other sizes.
+STATES = {"mamba", "mamba2", "bamba", "falcon_h1", "granitemoehybrid", "nemotron_h", "jamba"}
 # Types whose heads make up the width.
 WHOLE = {"gpt2", "gptj", "opt", "bloom", "mpt", "gpt_neox", "phi", "falcon", "stablelm", "biogpt", "cohere2", "phi3", "helium", "olmoe", "phimoe", "granitemoe"}
 # Types that compute with as many key heads as heads.
@@ -295,11 +297,15 @@ def settings(kind, seed, block=1, plain=False):
         "eos_token_id": 2,
         "pad_token_id": 0,
     }
-    if plain:
+    if plain and kind not in STATES:
         # Usual values that do not fit small heads, and one that GGUF files do not say.
         more = {"gptj": {"rotary_dim": head_dim}, "qwen3_moe": {"norm_topk_prob": True}}
         return sizes | (latent(draw, sizes) if MORE.get(kind) is latent else more.get(kind, {}))
-    return sizes | MORE.get(kind, lambda *_: {})(draw, sizes)
+    found = sizes | MORE.get(kind, lambda *_: {})(draw, sizes)
+    if block != 1:
+        # Models that also generate: there transformers forgets the limits of steps.
+        found |= {"time_step_limit": [0.0, float("inf")], "time_step_min": 0.001}
+    return found
 
 
 # Read where present, although the classes do not declare it.

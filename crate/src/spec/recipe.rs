@@ -132,7 +132,7 @@ impl Recipe {
         let spec = ModelSpec::resolve(&plain);
         let maps = spec.linear_layers();
         let mut ignore: Vec<String> = spec.modules(Role::Head).iter().map(ToString::to_string).collect();
-        for map in maps.iter().filter(|map| map.role.is_some_and(|role| role.is_transposed() || role.is_routing())) {
+        for map in maps.iter().filter(|map| map.role.is_some_and(|role| role.is_transposed() || role.is_sensitive())) {
             let pattern = format!(r"re:.*\.{}$", map.path.last());
             if !ignore.contains(&pattern) {
                 ignore.push(pattern);

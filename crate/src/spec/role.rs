@@ -268,10 +268,10 @@ impl Role {
         self.group() == RoleGroup::Experts
     }
 
-    /// True for linear layers that a rounding error would send tokens elsewhere, so that they are not stored as low-bit
-    /// weights.
-    pub fn is_routing(self) -> bool {
-        matches!(self, Role::Router | Role::SharedScale)
+    /// True for linear layers that are not stored as low-bit weights: rounding errors of routers send tokens elsewhere, and
+    /// those of what makes the steps of a state space grow from token to token.
+    pub fn is_sensitive(self) -> bool {
+        matches!(self, Role::Router | Role::SharedScale | Role::Selection | Role::Step)
     }
 
     /// Returns the role of a native name outside of the layers; all models have the same names there.
