@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from native_models import exercise
-from tiny_models import make
+from tiny_models import STATES, make
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 TABLE = REPOSITORY / "docs/families.md"
@@ -147,9 +147,9 @@ def quantized(one, chandlery, recipe, folder):
     with torch.no_grad():
         found = model.eval()(one.ids).logits
     ours = native_logits(chandlery, one, folder)
-    # An activation that lies between two steps of 8 bits may be rounded up here and down there.
-    difference = (found - ours).abs()
-    assert (difference.mean() if "dynamic-act" in recipe else difference.max()) <= 1e-2 * spread(ours)
+    # An activation that lies between two steps of 8 bits may be rounded up here and down there, and a state keeps the difference.
+    difference, most = (found - ours).abs(), 2e-2 if one.folder.name in STATES else 1e-2
+    assert (difference.mean() if "dynamic-act" in recipe else difference.max()) <= most * spread(ours)
     return True
 
 
