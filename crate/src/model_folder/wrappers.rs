@@ -3,6 +3,7 @@
 use super::text_model::EMBEDDING;
 use crate::checkpoint::{Checkpoint, CheckpointError};
 use crate::naming::Family;
+use crate::spec::parts::head::HEAD;
 use crate::spec::{Naming, ParamPath};
 
 /// Modules that `torch.compile`, FSDP and activation checkpointing put around others, wherever they stand in a name.
@@ -45,7 +46,7 @@ pub(super) fn unwrapped(
     if !outer.split('.').all(|module| module.is_empty() || AROUND.contains(&module)) {
         return Ok(checkpoint);
     }
-    let head = family.name_on(naming, &"lm_head.weight".into());
+    let head = family.name_on(naming, &HEAD.into());
     let head = head.as_str().split('.').next().unwrap_or_default().to_owned();
     let lacks_base = !around.ends_with(&inner);
     checkpoint = checkpoint.renamed(|name| {

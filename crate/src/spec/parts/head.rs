@@ -4,6 +4,9 @@ use super::linear;
 use crate::spec::initialization::InitRules;
 use crate::spec::{ModelConfig, Node, Role};
 
+/// The name of the head's weight, which all models have in common.
+pub(crate) const HEAD: &str = "lm_head.weight";
+
 /// Declares the fields.
 macro_rules! head_fields {
     ($next:ident $($rest:tt)*) => { $next! { $($rest)*

@@ -11,7 +11,7 @@ pub(crate) mod feed_forward;
 mod field;
 mod frequencies;
 pub(crate) mod gated_delta_net;
-pub(super) mod head;
+pub(crate) mod head;
 pub(crate) mod latent_attention;
 pub(super) mod layer;
 pub(crate) mod mamba;

@@ -102,7 +102,7 @@ fn run(
     Ok(if marks { without_marks(&text) } else { (text, Vec::new()) })
 }
 
-/// What stands around the assistant's text while it is rendered: two code points that are no characters.
+/// What stands around the assistant's text while it is rendered: two code points that are not characters.
 const MARKS: [char; 2] = ['\u{fdd0}', '\u{fdd1}'];
 
 /// Returns a text without the marks, and where they were.
