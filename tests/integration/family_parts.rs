@@ -23,6 +23,8 @@ const MIXES: &[(&str, bool)] = &[
     ("mamba2", false),
     ("hybrid", false),
     ("mamba", false),
+    ("shared_keys", false),
+    ("chunks", false),
 ];
 
 const IDS: &[u32] = &[5, 900, 17, 300, 44, 45, 1999, 2, 71, 8, 640, 33];

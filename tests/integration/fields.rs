@@ -192,7 +192,8 @@ fn unusual(field: &Field) -> Option<Value> {
             | "max_window_layers"
             | "num_experts_per_tok"
             | "router_groups"
-            | "router_topk_groups",
+            | "router_topk_groups"
+            | "kv_shared",
             _,
         ) => None,
         // What norms add to their factors is nothing or one.

@@ -64,6 +64,8 @@ MODELS = {
             "mamba2",
             "hybrid",
             "mamba",
+            "shared_keys",
+            "chunks",
         )
     },
 }
@@ -84,7 +86,7 @@ def enliven(folder):
     tensors = load_file(path)
     for name, tensor in tensors.items():
         if "slope" not in name:
-            around = 1.0 if "norm" in name and name.endswith("weight") else 0.0
+            around = 1.0 if "norm" in name and name.endswith("weight") or "scal" in name else 0.0
             tensor.uniform_(around - 0.5, around + 0.5)
     save_file(tensors, path, metadata={"format": "pt"})
 
@@ -148,8 +150,8 @@ def report(request, folders):
 def test_it_computes_what_the_candle_model_computes(name, report, folders):
     found = report[name]
     assert found["default"] == "sdpa"
-    # A state sums over all tokens before, so that rounding differs more.
-    tolerance = 10 * TOLERANCE if name == "delta_net" else TOLERANCE
+    # A state sums over all tokens before, and small factors on layers leave little of them, so that rounding differs more.
+    tolerance = 10 * TOLERANCE if name in ("delta_net", "shared_keys") else TOLERANCE
     for implementation, differences in found["logits"].items():
         assert max(differences.values()) <= tolerance, (implementation, differences)
     largest = load_file(folders / f"{name}.safetensors")["plain"].abs().max()

@@ -24,6 +24,8 @@ pub(super) struct Blueprint {
     pub(super) runs: Vec<(usize, usize)>,
     pub(super) final_norm: Option<Norm>,
     pub(super) embedding_norm: Option<Norm>,
+    /// The norm of what layers are given of each token.
+    pub(super) input_norm: Option<Norm>,
     pub(super) any: Any,
     pub(super) shared: Shared,
     /// Whether a token sees all tokens before it and scores have no biases: as fused kernels assume.
@@ -94,6 +96,10 @@ pub(super) struct Any {
     /// Distances between tokens.
     pub(super) distances: bool,
     pub(super) multi_head: bool,
+    pub(super) chunk: bool,
+    pub(super) temperature: bool,
+    /// Keys and values that several layers read.
+    pub(super) shared_keys: bool,
 }
 
 /// Inputs that are the same in all layers, which are computed once.
@@ -102,6 +108,8 @@ pub(super) struct Shared {
     pub(super) rope: bool,
     pub(super) window: bool,
     pub(super) shared_expert: bool,
+    pub(super) temperature: bool,
+    pub(super) chunk: bool,
 }
 
 /// Returns the configuration of each run of layers, with their number.
@@ -149,6 +157,10 @@ impl Blueprint {
                 (attention, beside, feedforward)
             })
             .collect();
+        let sharing = attentions.iter().any(|kind: &Attention| kind.shared);
+        for kind in attentions.iter_mut().filter(|kind| sharing && kind.softmax && !kind.single_head) {
+            (kind.special, kind.kept) = (true, !kind.shared);
+        }
         let words: Vec<_> = attentions.iter().map(Attention::words).collect();
         for (kind, name) in attentions.iter_mut().zip(distinct_names("Attention", &words)) {
             kind.name = name;
@@ -175,6 +187,8 @@ impl Blueprint {
 
         let (mut layers, mut words, mut kinds) = (Vec::new(), Vec::new(), Vec::new());
         for ((count, own), (attention, beside, feedforward)) in runs.iter().zip(parts) {
+            let kind = if let Used::BuiltIn(index) = attention { attentions.get(index) } else { None };
+            let (keeps, shares) = kind.map_or((false, false), |kind: &Attention| (kind.kept, kind.shared));
             let (attention, mut parts) = match attention {
                 Used::BuiltIn(index) | Used::Mixture(index) => {
                     (attentions[index].name.clone(), attentions[index].words())
@@ -196,7 +210,7 @@ impl Blueprint {
                 parts.extend(words);
                 name
             });
-            let layer = Layer::of(own, attention, beside, feedforward);
+            let layer = Layer { keeps, shares, ..Layer::of(own, attention, beside, feedforward) };
             let layer_words = layer.words(parts);
             let kind = position(&mut layers, layer);
             if kind == words.len() {
@@ -210,11 +224,22 @@ impl Blueprint {
 
         let final_norm = config.final_norm.then(|| Norm::of_layer(config));
         let embedding_norm = config.embedding_norm.then(|| Norm::of_layer(config));
+        let input_norm = config.hidden_size_per_layer_input.map(|_| Norm::of_layer(config));
+        let of_mixtures = mixtures.iter().flat_map(|kind: &Mixture| kind.router_norm.iter().chain(&kind.beside));
+        let of_values = attentions.iter().filter_map(|kind: &Attention| kind.value_norm.as_ref());
         let of_layers = layers.iter().map(|layer: &Layer| &layer.norm);
         let of_heads = attentions.iter().filter_map(|kind: &Attention| kind.qk_norm.as_ref()).map(|own| &own.norm);
         let of_latents = latents.iter().map(|kind| &kind.norm);
-        let norms: Vec<Norm> =
-            of_layers.chain(of_heads).chain(of_latents).chain(&final_norm).chain(&embedding_norm).cloned().collect();
+        let norms: Vec<Norm> = of_layers
+            .chain(of_heads)
+            .chain(of_latents)
+            .chain(of_mixtures)
+            .chain(of_values)
+            .chain(&final_norm)
+            .chain(&embedding_norm)
+            .chain(&input_norm)
+            .cloned()
+            .collect();
         let has_norm = |class: &str| norms.iter().any(|norm| norm.class == class);
         let rotations: Vec<_> = runs.iter().filter_map(|(_, own)| rotation_of(own)).collect();
         let scaled = rotations.iter().filter(|(rope, _)| rope.scaling.is_some()).count();
@@ -235,6 +260,8 @@ impl Blueprint {
             shared_expert: runs
                 .iter()
                 .all(|(_, own)| own.shared_expert_intermediate_size == config.shared_expert_intermediate_size),
+            temperature: config.attention_temperature.is_some(),
+            chunk: runs.iter().all(|(_, own)| own.attention_chunk_size == config.attention_chunk_size),
         };
         let any = Any {
             rms_norm: has_norm("RMSNorm") || attentions.iter().any(Attention::has_rms_norm),
@@ -261,13 +288,17 @@ impl Blueprint {
             window,
             grouped: attentions.iter().any(|kind| kind.grouped),
             positions: !rotations.is_empty()
+                || attentions.iter().any(|kind| kind.temperature)
                 || matches!(config.position, PositionEmbedding::Sinusoidal | PositionEmbedding::Learned),
             distances: alibi || (window && !shared.window),
             multi_head: attentions.iter().any(|kind| !kind.single_head && kind.softmax)
                 || !latents.is_empty()
                 || own_attentions().next().is_some(),
+            chunk: attentions.iter().any(|kind| kind.chunk),
+            temperature: attentions.iter().any(|kind| kind.temperature),
+            shared_keys: sharing,
         };
-        let plain_causal = !alibi && !window && !attentions.iter().any(|kind| kind.softcap || kind.sinks);
+        let plain_causal = !alibi && !window && !attentions.iter().any(|kind| kind.softcap || kind.sinks || kind.chunk);
         Self {
             attentions,
             latents,
@@ -278,6 +309,7 @@ impl Blueprint {
             runs: if config.layers.is_empty() { Vec::new() } else { kinds },
             final_norm,
             embedding_norm,
+            input_norm,
             any,
             shared,
             plain_causal,

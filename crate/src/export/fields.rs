@@ -37,7 +37,7 @@ pub(super) fn fields_of(config: &ModelConfig) -> Vec<Field> {
                     // A size that only some layers have is stored with them.
                     let of_layers = || runs.iter().find_map(|(_, own)| field.value(own));
                     let python = own.clone().or_else(of_layers)?.to_string();
-                    let otherwise = own.is_none().then(|| python.clone());
+                    let otherwise = (own.is_none() || !field.has_effect(config)).then(|| python.clone());
                     Some((0, Field { name, python, rust: "usize", otherwise }))
                 }
                 FieldKind::OptionalSize => {
@@ -49,6 +49,10 @@ pub(super) fn fields_of(config: &ModelConfig) -> Vec<Field> {
                     Some((1, Field { name, python, rust, otherwise }))
                 }
                 FieldKind::Number | FieldKind::OptionalNumber => {
+                    if own.as_ref().is_some_and(Value::is_null) {
+                        let (python, otherwise) = ("None".to_owned(), Some("None".to_owned()));
+                        return Some((2, Field { name, python, rust: "Option<f64>", otherwise }));
+                    }
                     // A number that only some layers use is stored with them.
                     let number = |config: &ModelConfig| field.value(config).filter(Value::is_number);
                     let own = number(config);

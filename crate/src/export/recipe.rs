@@ -28,6 +28,7 @@ type Member = (usize, usize, Init, Option<Init>);
 fn usual_table(role: Option<Role>) -> Option<Distribution> {
     match role? {
         Role::TokenEmbedding => Some(Distribution::Normal { std: 1.0 }),
+        Role::LayerInputEmbedding => Some(Distribution::Normal { std: 1.0 }),
         Role::PositionEmbedding => Some(POSITIONS),
         Role::Query
         | Role::Key
@@ -72,6 +73,17 @@ fn usual_table(role: Option<Role>) -> Option<Distribution> {
         | Role::AttentionPostNorm
         | Role::FeedForwardNorm
         | Role::FeedForwardPostNorm
+        | Role::LayerInputProjection
+        | Role::LayerInputProjectionNorm
+        | Role::LayerInputGate
+        | Role::LayerInputOutput
+        | Role::LayerInputNorm
+        | Role::LayerScalar
+        | Role::RouterNorm
+        | Role::RouterExpertScale
+        | Role::ExpertNorm
+        | Role::ExpertPostNorm
+        | Role::SharedPostNorm
         | Role::FinalNorm
         | Role::Head
         | Role::User(_) => None,
@@ -92,7 +104,9 @@ fn collect(node: &Node, found: &mut Vec<Alike>, norms: &mut Vec<(String, NormFor
             }
             None
         }
-        Part::Leaf(Leaf::AlibiSlopes { .. } | Leaf::RouterCorrection { .. } | Leaf::Tensor { .. })
+        Part::Leaf(
+            Leaf::AlibiSlopes { .. } | Leaf::RouterCorrection { .. } | Leaf::LayerScalar | Leaf::Tensor { .. },
+        )
         | Part::CausalLm
         | Part::Decoder
         | Part::InputEncoder { .. }

@@ -39,8 +39,15 @@ pub(super) fn architecture(config: &ModelConfig, origin: &Path) -> Result<String
         match &rope.scaling {
             // One factor for each frequency says all of these.
             None | Some(RopeScaling::Linear { .. } | RopeScaling::Llama3 { .. }) => {}
-            Some(RopeScaling::Dynamic { .. } | RopeScaling::Yarn(_) | RopeScaling::LongRope(_)) => {
-                return Err(beyond("rotary positions of the types dynamic, yarn and longrope".to_owned()));
+            Some(
+                RopeScaling::Dynamic { .. }
+                | RopeScaling::Yarn(_)
+                | RopeScaling::LongRope(_)
+                | RopeScaling::Proportional { .. },
+            ) => {
+                return Err(beyond(
+                    "rotary positions of the types dynamic, yarn, longrope and proportional".to_owned(),
+                ));
             }
         }
     }

@@ -54,6 +54,18 @@ pub(super) fn gguf_name(row: &TensorRow) -> Option<ParamPath> {
         | Role::ShortConvolution
         | Role::ValueNorm
         | Role::ActivationShape
+        | Role::LayerInputEmbedding
+        | Role::LayerInputProjection
+        | Role::LayerInputProjectionNorm
+        | Role::LayerInputGate
+        | Role::LayerInputOutput
+        | Role::LayerInputNorm
+        | Role::LayerScalar
+        | Role::RouterNorm
+        | Role::RouterExpertScale
+        | Role::ExpertNorm
+        | Role::ExpertPostNorm
+        | Role::SharedPostNorm
         | Role::Slopes
         | Role::User(_) => return None,
     };

@@ -80,9 +80,9 @@ impl CausalLm {
     /// [`RecipeMisfit`] if the recipe has no groups for one of the layers.
     pub fn with_fake_quant(mut self, recipe: Recipe) -> Result<Self, RecipeMisfit> {
         let quantization = recipe.for_model(&self.config)?;
-        for layer in self.stack.layers_mut() {
-            layer.round(quantization.groups[0].scheme);
-        }
+        let scheme = quantization.groups[0].scheme;
+        self.encoder.round(scheme);
+        self.stack.layers_mut().iter_mut().for_each(|layer| layer.round(scheme));
         Ok(self)
     }
 

@@ -8,14 +8,18 @@ use super::parts::mask;
 use super::parts::rope::Rotation;
 use super::{Batch, ModelError};
 use crate::ops::{AttentionImplementation, AttentionMask};
-use crate::spec::{LatentForm, Mixer, Node, Part, PositionEmbedding, RopeConfig, UserMixer};
+use crate::spec::{LatentForm, Mixer, Node, Part, PositionEmbedding, RopeConfig, Temperature, UserMixer};
+
+/// A window, and the tokens of a chunk.
+type View = (Option<usize>, Option<usize>);
 
 /// What has to be prepared for the layers of a model, found once in its tree.
 #[derive(Clone, Debug, Default)]
 pub(super) struct SharedInputs {
     /// Rotary parameters and head widths.
     rotations: Vec<(RopeConfig, usize)>,
-    windows: Vec<Option<usize>>,
+    /// Windows and chunks.
+    views: Vec<View>,
     /// The highest probability with which a layer drops attention weights.
     attention_dropout: f64,
     /// Whether all parts continue after the tokens of a cache.
@@ -51,25 +55,25 @@ impl SharedInputs {
 
     fn collect(&mut self, node: &Node) {
         let attention = match &node.part {
-            Part::Mixer(Mixer::Attention { position, head_dim, window, dropout, .. }) => {
+            Part::Mixer(Mixer::Attention { position, head_dim, window, chunk, dropout, .. }) => {
                 if let PositionEmbedding::Rope(rope) = position {
                     self.rotate(rope, *head_dim);
                 }
-                Some((window, dropout))
+                Some(((*window, *chunk), dropout))
             }
-            Part::Mixer(Mixer::SingleHeadAttention { window, dropout, .. }) => Some((window, dropout)),
+            Part::Mixer(Mixer::SingleHeadAttention { window, dropout, .. }) => Some(((*window, None), dropout)),
             Part::Mixer(Mixer::LatentAttention(LatentForm { position, rope: width, window, dropout, .. })) => {
                 if let PositionEmbedding::Rope(rope) = position {
                     self.rotate(rope, *width);
                 }
-                Some((window, dropout))
+                Some(((*window, None), dropout))
             }
             Part::Mixer(Mixer::User(UserMixer { part, config })) => {
                 if let PositionEmbedding::Rope(rope) = &config.position {
                     self.rotate(rope, config.head_dim);
                 }
                 self.caches &= part.caches();
-                Some((&config.sliding_window, &config.dropout.attention))
+                Some(((config.sliding_window, None), &config.dropout.attention))
             }
             Part::CausalLm
             | Part::Decoder
@@ -86,13 +90,14 @@ impl SharedInputs {
                 | Mixer::ShortConv { .. }
                 | Mixer::GatedFeedForward { .. }
                 | Mixer::FeedForward { .. }
-                | Mixer::Experts(_),
+                | Mixer::Experts(_)
+                | Mixer::LayerInput { .. },
             )
             | Part::Leaf(_) => None,
         };
-        if let Some((window, dropout)) = attention {
-            if !self.windows.contains(window) {
-                self.windows.push(*window);
+        if let Some((view, dropout)) = attention {
+            if !self.views.contains(&view) {
+                self.views.push(view);
             }
             self.attention_dropout = self.attention_dropout.max(*dropout);
         }
@@ -103,7 +108,9 @@ impl SharedInputs {
 /// Rotations and masks of one batch, and how the step is computed.
 pub(super) struct Context {
     rotations: Vec<(RopeConfig, usize, Rotation)>,
-    masks: Vec<(Option<usize>, AttentionMask)>,
+    masks: Vec<(View, AttentionMask)>,
+    /// The position of each token.
+    positions: Vec<Vec<u32>>,
     pub(super) attention: AttentionImplementation,
     /// Set during training of models with dropout.
     pub(super) dropout: Option<Dropout>,
@@ -158,10 +165,18 @@ impl Context {
             attention.check_dropout(shared.attention_dropout)?;
         }
         let visible = mask::attention_mask(batch, past_len)?;
-        let mask = |window: &Option<usize>| (*window, visible.clone().with_window(*window));
+        let mask = |view: &View| {
+            let (window, chunk) = *view;
+            let visible = match chunk {
+                Some(chunk) => mask::chunked(visible.clone(), batch, past_len, chunk)?,
+                None => visible.clone(),
+            };
+            Ok((*view, visible.with_window(window)))
+        };
         Ok(Self {
             rotations: shared.rotations.iter().map(rotation).collect::<Result<_>>()?,
-            masks: shared.windows.iter().map(mask).collect(),
+            masks: shared.views.iter().map(mask).collect::<std::result::Result<_, ModelError>>()?,
+            positions,
             attention,
             dropout,
             balance: None,
@@ -181,11 +196,20 @@ impl Context {
         }
     }
 
-    /// Returns which token sees which in layers with this window.
-    pub(super) fn attention_mask(&self, window: Option<usize>) -> Result<&AttentionMask> {
-        match self.masks.iter().find(|(known, _)| *known == window) {
+    /// Returns which token sees which in layers with this window and chunks of this many tokens.
+    pub(super) fn attention_mask(&self, window: Option<usize>, chunk: Option<usize>) -> Result<&AttentionMask> {
+        match self.masks.iter().find(|(known, _)| *known == (window, chunk)) {
             Some((_, mask)) => Ok(mask),
-            None => candle_core::bail!("no mask was prepared for the window {window:?}"),
+            None => candle_core::bail!("no mask was prepared for the window {window:?} and chunks of {chunk:?}"),
         }
+    }
+
+    /// Returns the factors on queries `[batch, 1, seq, 1]` in float32, or `None` where all are 1.
+    pub(super) fn temperature(&self, temperature: Temperature, device: &Device) -> Result<Option<Tensor>> {
+        let seq = self.positions.first().map_or(0, Vec::len);
+        let factors = self.positions.iter().flatten().map(|position| temperature.factor(*position) as f32);
+        let factors: Vec<f32> = factors.collect();
+        let grown = factors.iter().any(|factor| *factor != 1.0);
+        grown.then(|| Tensor::from_vec(factors, (self.positions.len(), 1, seq, 1), device)).transpose()
     }
 }

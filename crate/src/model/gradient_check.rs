@@ -9,7 +9,7 @@ use super::parameters::recorder::load_with;
 use super::parts::user::UserModule;
 use super::{Batch, ModelError};
 use crate::ops::{AttentionImplementation, collected};
-use crate::spec::{DType, Mixer, ModelConfig, ModelSpec, Node, ParamPath, Part, UserMixer, UserPart, Wiring};
+use crate::spec::{DType, LayerForm, Mixer, ModelConfig, ModelSpec, Node, ParamPath, Part, UserMixer, UserPart};
 
 /// Entries of a tensor that are moved.
 const ENTRIES: usize = 12;
@@ -73,7 +73,7 @@ pub(crate) fn gradient_check(config: &ModelConfig, part: UserPart, seed: u64) ->
     let alone = Node { name: PART.to_owned(), ..node.clone() };
     let root = Node {
         name: String::new(),
-        part: Part::Layer(Wiring::Sequential),
+        part: Part::Layer(LayerForm::default()),
         role: None,
         repeat: None,
         children: vec![alone.clone()],

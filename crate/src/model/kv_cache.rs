@@ -46,6 +46,11 @@ impl KvCache {
         Ok(all)
     }
 
+    /// Returns the keys and values that a layer has in the cache.
+    pub(super) fn kept(&mut self, layer: usize) -> Option<(Tensor, Tensor)> {
+        self.place(layer).keys_and_values.clone()
+    }
+
     /// Returns the state of a layer, if it has one.
     pub(super) fn state(&mut self, layer: usize) -> Option<&[Tensor]> {
         self.place(layer).state.as_deref()

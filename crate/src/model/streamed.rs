@@ -14,6 +14,7 @@ use super::parameters::weights::Weights;
 use super::parts::embedding::InputEncoder;
 use super::parts::head::LogitForm;
 use super::parts::layer::{Layer, child, linear, norm_if_any};
+use super::parts::layer_input::LayerInputs;
 use super::parts::linear::Linear;
 use super::parts::stack::{self, LayerStack};
 use super::{ModelError, candle_dtype};
@@ -117,7 +118,7 @@ impl<'a> StreamedLm<'a> {
         let work = |index: usize, layer: Layer| {
             interrupt::check()?;
             x = layer.forward(&x, &context, index, cache.as_deref_mut()).map_err(interrupted_first)?;
-            observe(index, &x);
+            observe(index, &layer.stream_of(&x)?);
             Ok::<_, ModelError>(())
         };
         read_ahead(self.layers, |index| self.layer(index), work)?;
@@ -191,7 +192,16 @@ impl<'a> StreamedLm<'a> {
             let (encoder, vb) = child(decoder, |part| matches!(part, Part::InputEncoder { .. }), &vb)?;
             norm_if_any(encoder, Role::EmbeddingNorm, &vb)
         })?;
-        Ok(InputEncoder::of_rows(encoder, weight, learned, norm)?.forward(&places, &positions, context)?)
+        let inputs = self.rows_of(Role::LayerInputEmbedding).map(|row| self.gathered(row, &wanted)).transpose()?;
+        let inputs = inputs.map(|rows| {
+            load_part(&*self.weights, &self.table, &self.device, |vb| {
+                let (decoder, vb) = child(&self.root, |part| matches!(part, Part::Decoder), vb)?;
+                let (encoder, vb) = child(decoder, |part| matches!(part, Part::InputEncoder { .. }), &vb)?;
+                LayerInputs::of_rows(encoder, rows.clone(), &vb)
+            })
+        });
+        let encoder = InputEncoder::of_rows(encoder, weight, learned, norm, inputs.transpose()?)?;
+        Ok(encoder.forward(&places, &positions, context)?)
     }
 
     /// Returns the logits of the residual stream after the last layer, some rows of the head at a time.

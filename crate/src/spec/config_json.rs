@@ -92,7 +92,13 @@ impl ModelConfig {
             let advice = "correct or remove it; `chandlery project fields` lists the fields";
             return Err(fields.unknown("field", unknown, &known, advice));
         }
-        Self::from_fields(&fields, architecture)
+        Self::whole(&fields, architecture)
+    }
+
+    /// Reads a whole model, as opposed to a run of its layers.
+    fn whole(fields: &Fields<'_>, architecture: Architecture) -> Result<Self, ConfigError> {
+        let config = Self::from_fields(fields, architecture)?;
+        parts::shared_keys::fault_of_whole(&config, fields.origin).map_or(Ok(config), Err)
     }
 
     /// Of the fields that a project gave and this configuration was read from, those whose value it does not hold, each as
@@ -114,7 +120,7 @@ impl ModelConfig {
         let fields =
             Fields { object: json.as_object().unwrap_or(&empty), origin, family: architecture.name(), strict: false };
         refuse_misspelt(&fields)?;
-        Self::from_fields(&fields, architecture)
+        Self::whole(&fields, architecture)
     }
 
     pub(super) fn from_fields(fields: &Fields<'_>, architecture: Architecture) -> Result<Self, ConfigError> {
@@ -181,12 +187,18 @@ impl ModelConfig {
     pub fn fill_legacy_keys(&self, json: &mut Value) {
         let model_type = json.get("model_type").and_then(Value::as_str).unwrap_or_default();
         // Other families' fields have other names.
-        if model_type != self.architecture.name() && !model_type.starts_with(NATIVE_PREFIX) {
+        let native = model_type.starts_with(NATIVE_PREFIX);
+        if model_type != self.architecture.name() && !native {
             return;
         }
         let Some(fields) = json.as_object_mut() else { return };
         let mut doubled = Map::new();
-        for field in parts::fields() {
+        // Where layers differ, what the model's own fields say is not what fields of Hugging Face would say.
+        let differs = |field: &&parts::Field| {
+            let other = |layer: &Self| field.has_effect(layer) && field.value(layer) != field.value(self);
+            !native && self.layers.iter().any(|run| other(&run.config))
+        };
+        for field in parts::fields().filter(|field| !differs(field)) {
             let beside = field.written_beside(self);
             if !beside.is_empty() {
                 doubled.extend(field.value(self).map(|value| (field.name.to_owned(), value)));

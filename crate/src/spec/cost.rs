@@ -78,6 +78,7 @@ fn of_node(node: &Node, scope: CostScope) -> Cost {
             | Leaf::Embedding { .. }
             | Leaf::AlibiSlopes { .. }
             | Leaf::RouterCorrection { .. }
+            | Leaf::LayerScalar
             | Leaf::Tensor { .. } => {}
         },
         Part::Mixer(mixer) => match mixer {
@@ -93,10 +94,11 @@ fn of_node(node: &Node, scope: CostScope) -> Cost {
             Mixer::Mamba2(form) => parts::mamba::cost2(form, scope, &mut cost),
             Mixer::Mamba(form) => parts::mamba::cost(form, scope, &mut cost),
             Mixer::ShortConv { kernel, .. } => parts::short_conv::cost(*kernel, scope, &mut cost),
+            Mixer::LayerInput { dim, .. } => parts::layer_input::cost(*dim, scope, &mut cost),
             Mixer::User(_) => parts::user::cost(node, scope, &mut cost),
         },
         Part::Branch(_) => parts::layer::branch_cost(node, scope, &mut cost),
-        Part::Layer(_) => parts::layer::cost(scope, &mut cost),
+        Part::Layer(form) => parts::layer::cost(form, scope, &mut cost),
         Part::Experts { active } => {
             // A token uses some of them, which are all alike.
             let one = node.children.first().map(|expert| of_node(expert, scope)).unwrap_or_default();

@@ -36,13 +36,14 @@ pub(crate) use initialization::POSITIONS;
 pub use initialization::{Distribution, InitRule, Initialization};
 pub use json::parse_json;
 pub use part::{
-    Branch, LatentForm, Leaf, LocalParam, Mixer, NormPosition, ParamKind, Part, ScoreForm, UserMixer, Wiring,
+    Branch, LatentForm, LayerForm, Leaf, LocalParam, Mixer, NormPosition, ParamKind, Part, ScoreForm, Temperature,
+    UserMixer, Wiring,
 };
 pub use parts::{
     Activation, AlibiConfig, AlibiSlopes, AttentionKind, ClampedSwiglu, DeltaNetSizes, Dropouts, FeedForwardKind,
-    Field, FieldKind, Frequencies, GroupScore, LayerRun, LongRopeScaling, Mamba2Factors, Mamba2Form, MambaForm,
-    MambaNorm, ModelConfig, NormConfig, NormForm, NormKind, NormPlacement, PositionEmbedding, QkNormScope, RopeConfig,
-    RopeScaling, RouterForm, RouterScore, YarnScaling,
+    Field, FieldKind, Frequencies, GroupScore, KeySharing, LayerRun, LongRopeScaling, Mamba2Factors, Mamba2Form,
+    MambaForm, MambaNorm, ModelConfig, NormConfig, NormForm, NormKind, NormPlacement, PositionEmbedding, QkNormScope,
+    RopeConfig, RopeScaling, RouterForm, RouterScore, YarnScaling,
 };
 pub use path::ParamPath;
 pub use quantization::{Quantization, QuantizationGroup};

@@ -1,8 +1,8 @@
 //! The parts a model is made of. Each parameter's shape and initialization is written here, once.
 
 use super::{
-    Activation, AlibiSlopes, ClampedSwiglu, DType, DeltaNetSizes, Init, Mamba2Form, MambaForm, ModelConfig, NormForm,
-    PositionEmbedding, QkNormScope, RouterForm, Scheme, UserPart,
+    Activation, AlibiSlopes, ClampedSwiglu, DType, DeltaNetSizes, Init, KeySharing, Mamba2Form, MambaForm, ModelConfig,
+    NormForm, PositionEmbedding, QkNormScope, RouterForm, Scheme, UserPart,
 };
 
 /// One kind of node in a model's tree. Containers carry hyper-parameters; only [`Leaf`] nodes own parameters.
@@ -28,7 +28,7 @@ pub enum Part {
     /// The numbered layers.
     Layers,
     /// One decoder layer: its branches. Layer and branches add no segment to names.
-    Layer(Wiring),
+    Layer(LayerForm),
     /// What a layer adds to the residual stream: its norms, and mixers, whose results are added together.
     Branch(Branch),
     /// The part that computes inside a branch.
@@ -43,12 +43,30 @@ pub enum Part {
 }
 
 /// What the branches of a layer read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Wiring {
     /// Each branch reads what the one before it leaves in the residual stream.
+    #[default]
     Sequential,
     /// All branches read what enters the layer, and their results are added together (Wang and Komatsuzaki 2021).
     Parallel,
+}
+
+/// How a layer's branches read, and what passes by them beside the residual stream.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LayerForm {
+    /// What the branches read.
+    pub wiring: Wiring,
+    /// Width of the residual stream.
+    pub hidden: usize,
+    /// Width of what each layer is given of each token, where tokens have more than an embedding.
+    pub input: Option<usize>,
+    /// Numbers of a token's keys and values that earlier layers pass on to later ones.
+    pub keys: usize,
+    /// Whether nothing is passed on after this layer.
+    pub last: bool,
+    /// Numbers of a token that enter the layer beside the residual stream, or their mean where layers are alike.
+    pub carried: usize,
 }
 
 /// How a branch adds the sum of its mixers' results to the residual stream x:
@@ -99,8 +117,12 @@ pub enum Mixer {
         position: PositionEmbedding,
         /// How many tokens a query sees, itself included.
         window: Option<usize>,
+        /// A query sees tokens of its own chunk only, which has this many.
+        chunk: Option<usize>,
         /// What happens to queries, keys and scores besides.
         scores: ScoreForm,
+        /// Where keys and values come from.
+        sharing: KeySharing,
         /// Dropout of the attention weights.
         dropout: f64,
     },
@@ -157,6 +179,13 @@ pub enum Mixer {
     /// Feed-forward parts of which a router chooses a few for each token, and sums their results with weights
     /// (Shazeer et al. 2017).
     Experts(RouterForm),
+    /// output(activation(gate x) · i), i being what the layer is given of each token (Gemma 3n, 2025).
+    LayerInput {
+        /// Width of i.
+        dim: usize,
+        /// The function on the gate.
+        activation: Activation,
+    },
     /// A part that a user wrote.
     User(UserMixer),
 }
@@ -176,6 +205,24 @@ pub struct ScoreForm {
     pub norm_scope: QkNormScope,
     /// Whether these norms follow the rotation by position.
     pub norm_after_rope: bool,
+    /// What queries are multiplied by, as their positions grow.
+    pub temperature: Option<Temperature>,
+}
+
+/// Factors on queries that grow with their positions p: 1 + scale · ln(1 + ⌊(p + 1) / floor⌋) (Llama 4, 2025).
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Temperature {
+    /// Factor on the logarithm.
+    pub scale: f64,
+    /// Tokens of a period in which the factor does not change.
+    pub floor: usize,
+}
+
+impl Temperature {
+    /// Returns the factor on the query at a position.
+    pub fn factor(self, position: u32) -> f64 {
+        1.0 + self.scale * ((f64::from(position) + 1.0) / self.floor as f64).floor().ln_1p()
+    }
 }
 
 /// The sizes of latent attention, and how scores are made.
@@ -257,6 +304,8 @@ pub enum Leaf {
         /// Experts.
         experts: usize,
     },
+    /// A factor on what a layer returns. Gradients do not reach it (Gemma 4, 2026).
+    LayerScalar,
     /// A tensor of a user's part, under a name of its own.
     Tensor {
         /// The parameter's name.
@@ -334,6 +383,9 @@ impl Leaf {
                     .into_iter()
                     .chain(form.bias.then(|| param("bias", ParamKind::Bias, &shape, Init::Zeros)))
                     .collect()
+            }
+            Leaf::LayerScalar => {
+                vec![LocalParam { trainable: false, ..param("layer_scalar", ParamKind::Weight, &[1], Init::Ones) }]
             }
             Leaf::RouterCorrection { experts } => {
                 let name = "router_correction";

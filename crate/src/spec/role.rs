@@ -101,6 +101,30 @@ pub enum Role {
     FinalNorm,
     /// The head: vectors to logits.
     Head,
+    /// One row for each token, with what each layer is given of it.
+    LayerInputEmbedding,
+    /// Makes what layers are given of the embedding.
+    LayerInputProjection,
+    /// Normalizes what it makes.
+    LayerInputProjectionNorm,
+    /// The gate of what a layer is given.
+    LayerInputGate,
+    /// Makes a vector of what a layer is given.
+    LayerInputOutput,
+    /// The norm of that vector.
+    LayerInputNorm,
+    /// The factor on what a layer returns.
+    LayerScalar,
+    /// Normalizes what the router reads.
+    RouterNorm,
+    /// Factors on the weight of each expert.
+    RouterExpertScale,
+    /// The norm before experts that have one of their own.
+    ExpertNorm,
+    /// The norm after them.
+    ExpertPostNorm,
+    /// The norm after the expert that every token uses.
+    SharedPostNorm,
     /// A parameter of a user's part in this place.
     User(MixerKind),
 }
@@ -154,7 +178,7 @@ impl Role {
     /// Returns what it is counted with.
     pub fn group(self) -> RoleGroup {
         match self {
-            Role::TokenEmbedding | Role::PositionEmbedding => RoleGroup::Embedding,
+            Role::TokenEmbedding | Role::PositionEmbedding | Role::LayerInputEmbedding => RoleGroup::Embedding,
             Role::Query
             | Role::QueryDown
             | Role::QueryUp
@@ -183,9 +207,13 @@ impl Role {
             | Role::SharedUp
             | Role::SharedDown
             | Role::SharedScale
+            | Role::LayerInputProjection
+            | Role::LayerInputGate
+            | Role::LayerInputOutput
+            | Role::LayerScalar
             | Role::User(MixerKind::FeedForward) => RoleGroup::FeedForward,
             Role::ExpertGate | Role::ExpertUp | Role::ExpertDown => RoleGroup::Experts,
-            Role::Router | Role::RouterCorrection => RoleGroup::Router,
+            Role::Router | Role::RouterCorrection | Role::RouterExpertScale => RoleGroup::Router,
             Role::QueryNorm
             | Role::KeyNorm
             | Role::ValueNorm
@@ -197,6 +225,12 @@ impl Role {
             | Role::AttentionPostNorm
             | Role::FeedForwardNorm
             | Role::FeedForwardPostNorm
+            | Role::LayerInputProjectionNorm
+            | Role::LayerInputNorm
+            | Role::RouterNorm
+            | Role::ExpertNorm
+            | Role::ExpertPostNorm
+            | Role::SharedPostNorm
             | Role::FinalNorm => RoleGroup::Norms,
             Role::Head => RoleGroup::Head,
         }
@@ -207,6 +241,11 @@ impl Role {
         match self {
             Role::TokenEmbedding => "embedding",
             Role::PositionEmbedding => "positions",
+            Role::LayerInputEmbedding => "layer_embedding",
+            Role::LayerInputProjection | Role::LayerInputGate => "ff.gate_proj",
+            Role::LayerInputOutput => "ff.down_proj",
+            Role::LayerScalar => "layer_scalar",
+            Role::RouterExpertScale => "router_expert_scale",
             Role::Query | Role::QueryDown | Role::QueryUp => "attn.query",
             Role::LatentDown | Role::LatentUp => "attn.key",
             Role::Key => "attn.key",
@@ -240,6 +279,12 @@ impl Role {
             | Role::AttentionPostNorm
             | Role::FeedForwardNorm
             | Role::FeedForwardPostNorm
+            | Role::LayerInputProjectionNorm
+            | Role::LayerInputNorm
+            | Role::RouterNorm
+            | Role::ExpertNorm
+            | Role::ExpertPostNorm
+            | Role::SharedPostNorm
             | Role::FinalNorm => "norm",
             Role::ActivationShape => "activation",
             Role::Slopes => "slopes",
@@ -250,7 +295,7 @@ impl Role {
 
     /// True for parameters that have one row for each token of the vocabulary.
     pub fn has_row_per_token(self) -> bool {
-        matches!(self, Role::TokenEmbedding | Role::Head)
+        matches!(self, Role::TokenEmbedding | Role::LayerInputEmbedding | Role::Head)
     }
 
     /// True for linear layers whose outputs are rotated by position, where positions rotate.
@@ -279,6 +324,7 @@ impl Role {
         let config = ModelConfig {
             final_norm: true,
             embedding_norm: true,
+            hidden_size_per_layer_input: Some(1),
             ..ModelConfig::usual(Architecture::from_name("llama").unwrap())
         };
         let module = |path: &ParamPath| path.parent();

@@ -77,11 +77,11 @@ impl ModelSpec {
     pub fn resolve(config: &ModelConfig) -> Self {
         let rules = InitRules::of(config);
         let layers = if config.layers.is_empty() {
-            let children = vec![layer::node(config, config, &rules)];
+            let children = vec![layer::node(config, config, None, &rules)];
             Node { repeat: Some(config.num_hidden_layers), ..Node::new("layers", Part::Layers, children) }
         } else {
             let all = (0..config.num_hidden_layers)
-                .map(|index| layer::node(config, config.layer(index), &rules).named(&index.to_string()));
+                .map(|index| layer::node(config, config.layer(index), Some(index), &rules).named(&index.to_string()));
             Node::new("layers", Part::Layers, all.collect())
         };
         let mut inside =
@@ -146,7 +146,8 @@ impl ModelSpec {
 
 /// Returns the parameters of a node that a token uses. A head that is tied to the embedding counts, the embedding does not.
 fn active(node: &Node) -> u64 {
-    let is_table = matches!(node.role, Some(Role::TokenEmbedding | Role::PositionEmbedding));
+    let is_table =
+        matches!(node.role, Some(Role::TokenEmbedding | Role::PositionEmbedding | Role::LayerInputEmbedding));
     let own: u64 = match &node.part {
         Part::Leaf(leaf) if !is_table => {
             leaf.params().iter().map(|param| param.shape.iter().map(|&dim| dim as u64).product::<u64>()).sum()

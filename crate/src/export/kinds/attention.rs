@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::norm::{Norm, QkNorm};
-use crate::spec::{AttentionKind, MambaNorm, ModelConfig, PositionEmbedding};
+use crate::spec::{AttentionKind, MambaNorm, ModelConfig, NormForm, PositionEmbedding};
 
 /// ALiBi's slopes.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -71,6 +71,18 @@ pub(in crate::export) struct Attention {
     /// Whether queries are multiplied by a factor of their position.
     pub(in crate::export) tempered: bool,
     pub(in crate::export) dropout: bool,
+    /// Whether tokens are divided into chunks.
+    pub(in crate::export) chunk: bool,
+    /// Whether queries grow with their position, by two fields.
+    pub(in crate::export) temperature: bool,
+    /// Whether keys and values are those of another layer.
+    pub(in crate::export) shared: bool,
+    /// Whether keys and values are kept for other layers.
+    pub(in crate::export) kept: bool,
+    pub(in crate::export) keys_as_values: bool,
+    pub(in crate::export) value_norm: Option<Norm>,
+    /// Whether keys and values are made in another way than by two projections.
+    pub(in crate::export) special: bool,
 }
 
 /// Writes the factor on scores, which is `usual` where config.json does not have one.
@@ -136,7 +148,18 @@ impl Attention {
             tempered: matches!(&config.position, PositionEmbedding::Rope(rope) if rope.query_scaling_beta.is_some())
                 && !single_head,
             dropout: config.dropout.attention > 0.0,
+            chunk: config.attention_chunk_size.is_some() && !single_head,
+            temperature: config.attention_temperature.is_some() && !single_head,
+            shared: config.kv_shared && !single_head,
+            kept: false,
+            keys_as_values: config.keys_as_values && !config.kv_shared && !single_head,
+            value_norm: (config.value_norm && !config.kv_shared && !single_head).then(|| {
+                let form = NormForm { weight: false, ..NormForm::rms(config.head_dim, config.norm.eps) };
+                Norm { eps: config.norm.kind.eps_field(), ..Norm::of(&form) }
+            }),
+            special: false,
         };
+        kind.special = kind.shared || kind.keys_as_values || kind.value_norm.is_some();
         kind.doc = kind.describe();
         kind
     }
@@ -170,6 +193,13 @@ impl Attention {
             clip: false,
             tempered: false,
             dropout: false,
+            chunk: false,
+            temperature: false,
+            shared: false,
+            kept: false,
+            keys_as_values: false,
+            value_norm: None,
+            special: false,
         }
     }
 
@@ -230,6 +260,9 @@ impl Attention {
         let mut add = |holds: bool, word| words.extend(holds.then_some(word));
         add(self.single_head, "SingleHead");
         add(self.window, "Window");
+        add(self.chunk, "Chunked");
+        add(self.shared, "Sharing");
+        add(self.keys_as_values, "KeyValue");
         add(self.grouped, "Grouped");
         add(self.qk_norm.is_some(), "Normed");
         add(self.rope, "Rotary");
@@ -282,6 +315,21 @@ impl Attention {
         }
         if self.clip {
             more.push("queries, keys and values are clamped".to_owned());
+        }
+        if self.keys_as_values {
+            more.push("values are keys, before their norm and rotation".to_owned());
+        }
+        if self.value_norm.is_some() {
+            more.push("values are normalized per head".to_owned());
+        }
+        if self.shared {
+            more.push("keys and values are those of the last layer that made some and sees tokens alike".to_owned());
+        }
+        if self.temperature {
+            more.push("queries grow with the logarithm of their position".to_owned());
+        }
+        if self.chunk {
+            more.push("a token sees its own chunk of `attention_chunk_size` tokens".to_owned());
         }
         if self.window {
             more.push("a token sees `sliding_window` tokens, itself included".to_owned());

@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use super::norm::Norm;
 use crate::spec::{Activation, FeedForwardKind, GroupScore, ModelConfig, RouterScore};
 
 /// A kind of feed-forward part.
@@ -85,6 +86,12 @@ pub(in crate::export) struct Mixture {
     pub(in crate::export) group_score: &'static str,
     pub(in crate::export) shared: bool,
     pub(in crate::export) shared_gate: bool,
+    /// The field with the width of the expert that every token uses.
+    pub(in crate::export) shared_width: &'static str,
+    pub(in crate::export) router_norm: Option<Norm>,
+    pub(in crate::export) expert_scale: bool,
+    /// The norms of experts beside a dense part.
+    pub(in crate::export) beside: Option<Norm>,
 }
 
 impl Mixture {
@@ -94,7 +101,8 @@ impl Mixture {
         if config.router_groups > 1 && config.router_score != RouterScore::SparseMixer {
             doc.push_str(" of the `router_topk_groups` best groups");
         }
-        if config.shared_expert_intermediate_size.is_some() {
+        let shared = crate::spec::parts::experts::shared_width(config).is_some();
+        if shared {
             doc.push_str(", and one that all tokens use");
         }
         // SparseMixer's weights are what it makes of logits.
@@ -119,8 +127,16 @@ impl Mixture {
                 GroupScore::Max => "max",
                 GroupScore::TopTwo => "top_two",
             },
-            shared: config.shared_expert_intermediate_size.is_some(),
+            shared,
             shared_gate: config.shared_expert_intermediate_size.is_some() && config.shared_expert_gate,
+            shared_width: if config.experts_beside_mlp {
+                "intermediate_size"
+            } else {
+                "shared_expert_intermediate_size"
+            },
+            router_norm: config.router_norm.then(|| Norm::of_layer(config)),
+            expert_scale: weighs && config.router_expert_scale,
+            beside: config.experts_beside_mlp.then(|| Norm::of_layer(config)),
         }
     }
 
@@ -132,6 +148,7 @@ impl Mixture {
         };
         let mut words = vec!["Routed", score];
         words.extend(self.shared.then_some("Shared"));
+        words.extend(self.beside.is_some().then_some("Beside"));
         words.extend(self.grouped.then_some("Grouped"));
         words
     }

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::norm::Norm;
-use crate::spec::{AttentionKind, FeedForwardKind, ModelConfig, NormKind, NormPlacement};
+use crate::spec::{Activation, AttentionKind, FeedForwardKind, ModelConfig, NormKind, NormPlacement};
 
 /// A kind of layer.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -35,6 +35,27 @@ pub(in crate::export) struct Layer {
     pub(in crate::export) alpha: Option<&'static str>,
     pub(in crate::export) dropout: bool,
     pub(in crate::export) residual_dropout: bool,
+    /// The function on the gate of what the layer is given of each token, in Python and in Rust.
+    pub(in crate::export) input: Option<[&'static str; 3]>,
+    pub(in crate::export) scalar: bool,
+    /// Whether experts read the residual stream itself.
+    pub(in crate::export) stream: bool,
+    /// Whether later layers read its keys and values, and whether it reads those of an earlier one.
+    pub(in crate::export) keeps: bool,
+    pub(in crate::export) shares: bool,
+}
+
+/// A function in Python (its name and what follows its argument) and in Rust.
+fn function(activation: Activation) -> [&'static str; 3] {
+    match activation {
+        Activation::Silu => ["F.silu", "", ".silu()?"],
+        Activation::Relu => ["F.relu", "", ".relu()?"],
+        Activation::Gelu => ["F.gelu", "", ".gelu_erf()?"],
+        Activation::GeluTanh => ["F.gelu", ", approximate=\"tanh\"", ".gelu()?"],
+        Activation::Relu2 => ["relu2", "", ".relu()?.sqr()?"],
+        // Refused where the configuration is checked.
+        Activation::Xielu => ["xielu", "", ".silu()?"],
+    }
 }
 
 impl Layer {
@@ -81,6 +102,12 @@ impl Layer {
         } else if feedforward.is_some() {
             doc = format!("{doc}, then {}", residual(2, "feedforward"));
         }
+        if config.hidden_size_per_layer_input.is_some() {
+            doc.push_str(", then x + norm3(down(act(gate x) · what the layer is given of the token))");
+        }
+        if config.layer_scalar {
+            doc.push_str(", times layer_scalar");
+        }
         if alpha == Some("computed") {
             doc.push_str(", with α = (2 · layers)^¼");
         }
@@ -120,6 +147,13 @@ impl Layer {
             alpha,
             dropout: config.dropout.layer > 0.0,
             residual_dropout: config.dropout.residual > 0.0,
+            input: config.hidden_size_per_layer_input.map(|_| function(config.activation)),
+            scalar: config.layer_scalar,
+            stream: config.feedforward
+                && config.feed_forward_kind == FeedForwardKind::Experts
+                && config.experts_beside_mlp,
+            keeps: false,
+            shares: false,
         }
     }
 

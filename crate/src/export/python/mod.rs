@@ -165,6 +165,14 @@ pub fn python(config: &ModelConfig) -> Result<Vec<SourceFile>, ExportError> {
                 .collect();
             Some(json!({ "test": format!("isinstance(module, {})", kind.name), "lines": lines }))
         }))
+        .chain(blueprint.mixtures.iter().filter(|kind| kind.expert_scale).map(|kind| {
+            let lines = ["nn.init.ones_(module.router_expert_scale)"];
+            json!({ "test": format!("isinstance(module, {})", kind.name), "lines": lines })
+        }))
+        .chain(blueprint.layers.iter().filter(|layer| layer.scalar).map(|layer| {
+            let lines = ["nn.init.ones_(module.layer_scalar)"];
+            json!({ "test": format!("isinstance(module, {})", layer.name), "lines": lines })
+        }))
         .chain(blueprint.attentions.iter().filter(|kind| kind.sinks).map(|kind| {
             json!({ "test": format!("isinstance(module, {})", kind.name), "lines": ["nn.init.zeros_(module.sinks)"] })
         }))
@@ -205,7 +213,7 @@ pub fn python(config: &ModelConfig) -> Result<Vec<SourceFile>, ExportError> {
         "encoder": {
             "scale": scaled, "multiplier": config.embedding_multiplier.is_some(), "norm": config.embedding_norm,
             "sinusoidal": sinusoidal, "learned": learned, "dropout": config.dropout.embedding > 0.0,
-            "doc": encoded + ".",
+            "doc": encoded + ".", "inputs": config.hidden_size_per_layer_input.is_some(),
         },
         "mlps": feedforwards,
         "own_parts": own_parts,

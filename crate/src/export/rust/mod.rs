@@ -65,7 +65,9 @@ pub fn rust(config: &ModelConfig, name: &str) -> Result<Vec<SourceFile>, ExportE
         })
         .collect();
     // Fields that only training or generation needs are not read.
-    let counted = blueprint.runs.is_empty() || blueprint.layers.iter().any(|layer| layer.alpha == Some("computed"));
+    let counted = config.hidden_size_per_layer_input.is_some()
+        || blueprint.runs.is_empty()
+        || blueprint.layers.iter().any(|layer| layer.alpha == Some("computed"));
     // The longest text shapes some rotary frequencies.
     let longest = learned || blueprint.rope_kind == "any";
     let read = |name: &str| {
@@ -88,6 +90,7 @@ pub fn rust(config: &ModelConfig, name: &str) -> Result<Vec<SourceFile>, ExportE
             "norm": config.embedding_norm,
             "sinusoidal": sinusoidal,
             "learned": learned,
+            "inputs": config.hidden_size_per_layer_input.is_some(),
         },
         "kinds": blueprint.runs.iter().map(|&(_, kind)| layer_name(kind)).collect::<Vec<_>>(),
     });

@@ -9,8 +9,9 @@ use crate::model::kv_cache::KvCache;
 use crate::model::parts::layer::{leaf_if_any, linear, norm_if_any, scaled};
 use crate::model::parts::linear::Linear;
 use crate::model::parts::norm::Norm;
+use crate::model::parts::side::Side;
 use crate::ops::{self, AttentionOptions, transpose_heads};
-use crate::spec::{Mixer, Node, PositionEmbedding, QkNormScope, Role, ScoreForm};
+use crate::spec::{KeySharing, Mixer, Node, PositionEmbedding, QkNormScope, Role, ScoreForm};
 
 /// softmax(scale · q kᵀ + slope · (k − q) + mask) v; query head h reads key and value head h / (heads / kv_heads).
 #[derive(Clone, Debug)]
@@ -26,6 +27,8 @@ pub(in crate::model) struct Attention {
     sinks: Option<Tensor>,
     scores: ScoreForm,
     window: Option<usize>,
+    chunk: Option<usize>,
+    sharing: KeySharing,
     dropout: f64,
 }
 
@@ -34,13 +37,15 @@ pub(in crate::model) struct Attention {
 enum Projections {
     MultiHead {
         query: Linear,
-        key: Linear,
-        value: Linear,
+        /// None where keys are those of another layer.
+        key: Option<Linear>,
+        /// None where values are keys.
+        value: Option<Linear>,
         output: Linear,
         /// Its sigmoid multiplies what the output projection reads.
         gate: Option<Linear>,
-        /// Of queries and keys.
-        norms: Option<(Norm, Norm)>,
+        /// Of queries, keys and values.
+        norms: [Option<Norm>; 3],
     },
     /// Queries are x W, keys are x itself, and values are not projected again.
     SingleHead { query_key: Linear, value: Linear },
@@ -60,25 +65,33 @@ impl Attention {
         let sinks = leaf_if_any(node, Role::Sinks, vb).and_then(|(leaf, _)| leaf.params().pop());
         let sinks = sinks.map(|param| vb.get(param.shape, param.name)).transpose()?;
         match mixer {
-            Mixer::Attention { heads, kv_heads, head_dim, position, window, scores, dropout } => Ok(Self {
-                projections: Projections::MultiHead {
-                    query: linear(Role::Query)?,
-                    key: linear(Role::Key)?,
-                    value: linear(Role::Value)?,
-                    output: linear(Role::Output)?,
-                    gate: node.child(Role::AttentionGate).map(|_| linear(Role::AttentionGate)).transpose()?,
-                    norms: norm_if_any(node, Role::QueryNorm, vb)?.zip(norm_if_any(node, Role::KeyNorm, vb)?),
-                },
-                heads: *heads,
-                kv_heads: *kv_heads,
-                head_dim: *head_dim,
-                position: position.clone(),
-                slopes: slopes.map_or_else(|| constant(position, *heads), |slopes| Ok(Some(slopes)))?,
-                sinks,
-                scores: *scores,
-                window: *window,
-                dropout: *dropout,
-            }),
+            Mixer::Attention { heads, kv_heads, head_dim, position, window, chunk, scores, sharing, dropout } => {
+                Ok(Self {
+                    projections: Projections::MultiHead {
+                        query: linear(Role::Query)?,
+                        key: node.child(Role::Key).map(|_| linear(Role::Key)).transpose()?,
+                        value: node.child(Role::Value).map(|_| linear(Role::Value)).transpose()?,
+                        output: linear(Role::Output)?,
+                        gate: node.child(Role::AttentionGate).map(|_| linear(Role::AttentionGate)).transpose()?,
+                        norms: [
+                            norm_if_any(node, Role::QueryNorm, vb)?,
+                            norm_if_any(node, Role::KeyNorm, vb)?,
+                            norm_if_any(node, Role::ValueNorm, vb)?,
+                        ],
+                    },
+                    heads: *heads,
+                    kv_heads: *kv_heads,
+                    head_dim: *head_dim,
+                    position: position.clone(),
+                    slopes: slopes.map_or_else(|| constant(position, *heads), |slopes| Ok(Some(slopes)))?,
+                    sinks,
+                    scores: *scores,
+                    window: *window,
+                    chunk: *chunk,
+                    sharing: *sharing,
+                    dropout: *dropout,
+                })
+            }
             Mixer::SingleHeadAttention { dim, position, window, dropout } => Ok(Self {
                 projections: Projections::SingleHead {
                     query_key: linear(Role::QueryKey)?,
@@ -97,8 +110,11 @@ impl Attention {
                     clip: None,
                     norm_scope: QkNormScope::Head,
                     norm_after_rope: false,
+                    temperature: None,
                 },
                 window: *window,
+                chunk: None,
+                sharing: KeySharing::Own,
                 dropout: *dropout,
             }),
             Mixer::LatentAttention(_)
@@ -109,6 +125,7 @@ impl Attention {
             | Mixer::GatedFeedForward { .. }
             | Mixer::FeedForward { .. }
             | Mixer::Experts(_)
+            | Mixer::LayerInput { .. }
             | Mixer::User(_) => {
                 candle_core::bail!("`{}` is not an attention part", node.name)
             }
@@ -122,13 +139,27 @@ impl Attention {
         context: &Context,
         layer: usize,
         cache: Option<&mut KvCache>,
+        side: &mut Side,
     ) -> Result<Tensor> {
         let (before, after) = self.scores.factors;
         let x = &scaled(x, before)?;
-        let (query, key, value) = self.project(x, context)?;
-        let (key, value) = match cache {
-            Some(cache) => cache.extend(layer, key, value)?,
-            None => (key, value),
+        let (query, own) = self.project(x, context)?;
+        let (key, value) = match (own, self.sharing, cache) {
+            (Some((key, value)), sharing, cache) => {
+                if sharing == KeySharing::Stored {
+                    side.store(&key, &value)?;
+                }
+                match cache {
+                    Some(cache) => cache.extend(layer, key, value)?,
+                    None => (key, value),
+                }
+            }
+            (None, KeySharing::Shared { layer, .. }, Some(cache)) => match cache.kept(layer) {
+                Some(kept) => kept,
+                None => candle_core::bail!("the cache has no keys and values of layer {layer}"),
+            },
+            (None, KeySharing::Shared { after, .. }, None) => side.shared(after, self.kv_heads, self.head_dim)?,
+            (None, KeySharing::Own | KeySharing::Stored, _) => candle_core::bail!("layer {layer} makes no keys"),
         };
         let mixed = self.mix(&query, &key, &value, context, layer)?;
         let (batch, seq, _) = x.dims3()?;
@@ -147,35 +178,44 @@ impl Attention {
     pub(in crate::model) fn linears_mut(&mut self) -> Vec<&mut Linear> {
         match &mut self.projections {
             Projections::MultiHead { query, key, value, output, gate, norms: _ } => {
-                [query, key, value, output].into_iter().chain(gate).collect()
+                [query, output].into_iter().chain(key).chain(value).chain(gate).collect()
             }
             Projections::SingleHead { value, .. } => vec![value],
         }
     }
 
-    /// Queries `[batch, heads, seq, head_dim]`, keys and values `[batch, kv_heads, seq, head_dim]`, normalized and
-    /// rotated.
-    fn project(&self, x: &Tensor, context: &Context) -> Result<(Tensor, Tensor, Tensor)> {
+    /// Queries `[batch, heads, seq, head_dim]`, and keys and values `[batch, kv_heads, seq, head_dim]` where the layer makes them,
+    /// normalized and rotated.
+    fn project(&self, x: &Tensor, context: &Context) -> Result<(Tensor, Option<(Tensor, Tensor)>)> {
         match &self.projections {
             Projections::MultiHead { query, key, value, norms, .. } => {
-                let (query_norm, key_norm) =
-                    norms.as_ref().map_or((None, None), |(query, key)| (Some(query), Some(key)));
-                let mut q = self.heads_of(query, query_norm, x, self.heads)?;
-                let mut k = self.heads_of(key, key_norm, x, self.kv_heads)?;
-                if let PositionEmbedding::Rope(rope) = &self.position {
-                    let rotation = context.rotation(rope, self.head_dim)?;
-                    (q, k) = (rotation.apply(&q)?, rotation.apply(&k)?);
-                    if self.scores.norm_after_rope {
-                        q = query_norm.map_or(Ok(q.clone()), |norm| norm.forward(&q))?;
-                        k = key_norm.map_or(Ok(k.clone()), |norm| norm.forward(&k))?;
-                    }
+                let [query_norm, key_norm, value_norm] = norms.each_ref().map(Option::as_ref);
+                let rotation = match &self.position {
+                    PositionEmbedding::Rope(rope) => Some(context.rotation(rope, self.head_dim)?),
+                    _ => None,
+                };
+                let turned = |y: Tensor, norm: Option<&Norm>| {
+                    let Some(rotation) = rotation else { return Ok(y) };
+                    let y = rotation.apply(&y)?;
+                    norm.filter(|_| self.scores.norm_after_rope).map_or(Ok(y.clone()), |norm| norm.forward(&y))
+                };
+                let mut q = turned(self.heads_of(query, query_norm, x, self.heads)?, query_norm)?;
+                if let Some(rotation) = rotation {
                     q = rotation.tempered(q)?;
                 }
-                Ok((q, k, self.heads_of(value, None, x, self.kv_heads)?))
+                if let Some(temperature) = self.scores.temperature
+                    && let Some(factors) = context.temperature(temperature, q.device())?
+                {
+                    q = q.broadcast_mul(&factors.to_dtype(q.dtype())?)?;
+                }
+                let Some(key) = key else { return Ok((q, None)) };
+                let k = turned(self.heads_of(key, key_norm, x, self.kv_heads)?, key_norm)?;
+                let v = self.heads_of(value.as_ref().unwrap_or(key), None, x, self.kv_heads)?;
+                Ok((q, Some((k, value_norm.map_or(Ok(v.clone()), |norm| norm.forward(&v))?))))
             }
             Projections::SingleHead { query_key, value } => {
                 let k = x.unsqueeze(1)?;
-                Ok((query_key.forward_transposed(x)?.unsqueeze(1)?, k, value.forward(x)?.unsqueeze(1)?))
+                Ok((query_key.forward_transposed(x)?.unsqueeze(1)?, Some((k, value.forward(x)?.unsqueeze(1)?))))
             }
         }
     }
@@ -199,7 +239,7 @@ impl Attention {
     fn mix(&self, query: &Tensor, key: &Tensor, value: &Tensor, context: &Context, layer: usize) -> Result<Tensor> {
         let options = AttentionOptions {
             implementation: context.attention,
-            mask: context.attention_mask(self.window)?,
+            mask: context.attention_mask(self.window, self.chunk)?,
             scale: self.scores.scale,
             slopes: self.slopes.as_ref(),
             sinks: self.sinks.as_ref(),

@@ -6,9 +6,10 @@ use candle_nn::VarBuilder;
 use crate::model::context::Context;
 use crate::model::parts::dropout::{Site, dropped};
 use crate::model::parts::layer::{leaf, leaf_if_any, norm_if_any};
+use crate::model::parts::layer_input::LayerInputs;
 use crate::model::parts::norm::Norm;
 use crate::ops::embedding;
-use crate::spec::{Leaf, Node, Part, Role};
+use crate::spec::{Leaf, Node, Part, Role, Scheme};
 
 /// dropout(norm(scale · embedding + positions)).
 #[derive(Clone, Debug)]
@@ -21,6 +22,8 @@ pub(in crate::model) struct InputEncoder {
     sinusoidal: bool,
     norm: Option<Norm>,
     dropout: f64,
+    /// What layers are given of each token.
+    layer_inputs: Option<LayerInputs>,
 }
 
 impl InputEncoder {
@@ -33,20 +36,28 @@ impl InputEncoder {
         let learned = leaf_if_any(node, Role::PositionEmbedding, vb);
         let positions = learned.map(|(leaf, inside)| table(leaf, &inside)).transpose()?;
         let norm = norm_if_any(node, Role::EmbeddingNorm, vb)?;
-        Ok(Self { weight, positions, scale, sinusoidal, norm, dropout })
+        let layer_inputs = LayerInputs::load(node, vb)?;
+        Ok(Self { weight, positions, scale, sinusoidal, norm, dropout, layer_inputs })
     }
 
-    /// Makes it from rows of the tables: `weight` are the rows of the ids. `norm` follows them.
+    /// Makes it from rows of the tables: `weight` are the rows of the ids. `norm` follows them, and `layer_inputs` has rows of the
+    /// same ids.
     pub(in crate::model) fn of_rows(
         node: &Node,
         weight: Tensor,
         positions: Option<Tensor>,
         norm: Option<Norm>,
+        layer_inputs: Option<LayerInputs>,
     ) -> Result<Self> {
         let Part::InputEncoder { scale, sinusoidal, dropout } = node.part else {
             candle_core::bail!("`{}` is not an input encoder", node.name)
         };
-        Ok(Self { weight, positions, scale, sinusoidal, norm, dropout })
+        Ok(Self { weight, positions, scale, sinusoidal, norm, dropout, layer_inputs })
+    }
+
+    /// Rounds the linear layers that can be quantized in every forward pass from now on.
+    pub(in crate::model) fn round(&mut self, scheme: Scheme) {
+        self.layer_inputs.iter_mut().for_each(|inputs| inputs.round(scheme));
     }
 
     /// Returns the number of positions, if they are rows of a table.
@@ -54,7 +65,7 @@ impl InputEncoder {
         self.positions.as_ref().and_then(|table| table.dim(0).ok())
     }
 
-    /// ids `[batch, seq]` → `[batch, seq, hidden]`; `positions` are the ids' places, below [`max_positions`](Self::max_positions).
+    /// ids `[batch, seq]` → `[batch, seq, hidden]`, behind which what layers are given stands; `positions` are the ids' places, below [`max_positions`](Self::max_positions).
     pub(in crate::model) fn forward(&self, ids: &Tensor, positions: &[Vec<u32>], context: &Context) -> Result<Tensor> {
         let mut x = embedding(&self.weight, ids)?;
         if self.scale != 1.0 {
@@ -70,7 +81,11 @@ impl InputEncoder {
         if let Some(norm) = &self.norm {
             x = norm.forward(&x)?;
         }
-        dropped(context.dropout, x, self.dropout, 0, Site::Embedding)
+        let dropped = dropped(context.dropout, x.clone(), self.dropout, 0, Site::Embedding)?;
+        match &self.layer_inputs {
+            Some(inputs) => inputs.beside(ids, &dropped),
+            None => Ok(dropped),
+        }
     }
 }
 

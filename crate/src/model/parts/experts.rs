@@ -5,8 +5,9 @@ use candle_nn::VarBuilder;
 
 use crate::model::context::Context;
 use crate::model::parts::feed_forward::FeedForward;
-use crate::model::parts::layer::{child, leaf_if_any, linear};
+use crate::model::parts::layer::{child, leaf_if_any, linear, norm_if_any};
 use crate::model::parts::linear::Linear;
+use crate::model::parts::norm::Norm;
 use crate::ops::{
     Choice, GatedMatrices, Grouping, Routes, by_parts, choose, combine_rows, embedding, grouped_gated, split_rows,
 };
@@ -24,6 +25,18 @@ pub(in crate::model) struct Experts {
     correction: Option<Tensor>,
     experts: Vec<FeedForward>,
     shared: Option<SharedExpert>,
+    norms: OwnNorms,
+    /// `[experts]`: factors on weights.
+    scales: Option<Tensor>,
+}
+
+/// Norms of a mixture that has its own.
+#[derive(Clone, Debug)]
+struct OwnNorms {
+    router: Option<Norm>,
+    before: Option<Norm>,
+    after: Option<Norm>,
+    after_shared: Option<Norm>,
 }
 
 /// The expert that every token uses.
@@ -61,15 +74,32 @@ impl Experts {
             }),
             _ => None,
         };
-        Ok(Self { form: *form, router, correction, experts, shared })
+        let scales = leaf_if_any(node, Role::RouterExpertScale, vb).and_then(|(leaf, _)| leaf.params().pop());
+        let scales = scales.map(|param| vb.get(param.shape, param.name)).transpose()?;
+        let norms = OwnNorms {
+            router: norm_if_any(node, Role::RouterNorm, vb)?,
+            before: norm_if_any(node, Role::ExpertNorm, vb)?,
+            after: norm_if_any(node, Role::ExpertPostNorm, vb)?,
+            after_shared: norm_if_any(node, Role::SharedPostNorm, vb)?,
+        };
+        Ok(Self { form: *form, router, correction, experts, shared, norms, scales })
     }
 
-    /// x `[batch, seq, hidden]` → the same shape; `layer` is the layer's number.
-    pub(in crate::model) fn forward(&self, x: &Tensor, context: &Context, layer: usize) -> Result<Tensor> {
+    /// x `[batch, seq, hidden]` → the same shape; `layer` is the layer's number. Experts that have norms of their own read `stream`
+    /// instead of x, and so does their router.
+    pub(in crate::model) fn forward(
+        &self,
+        (x, stream): (&Tensor, &Tensor),
+        context: &Context,
+        layer: usize,
+    ) -> Result<Tensor> {
         let (batch, seq, hidden) = x.dims3()?;
         let tokens = x.reshape((batch * seq, hidden))?;
-        let (chosen, weights) = self.route(&tokens, context, layer)?;
-        let routed = self.routed(&tokens, &chosen, &weights, context, layer)?;
+        let read = if self.form.own_norms { stream.reshape((batch * seq, hidden))? } else { tokens.clone() };
+        let normed = |norm: &Option<Norm>, x: Tensor| norm.as_ref().map_or(Ok(x.clone()), |norm| norm.forward(&x));
+        let (chosen, weights) = self.route(&normed(&self.norms.router, read.clone())?, context, layer)?;
+        let routed = self.routed(&normed(&self.norms.before, read)?, &chosen, &weights, context, layer)?;
+        let routed = normed(&self.norms.after, routed)?;
         let y = match &self.shared {
             None => routed,
             Some(shared) => {
@@ -78,7 +108,7 @@ impl Experts {
                     Some(gate) => always.broadcast_mul(&candle_nn::ops::sigmoid(&gate.forward(&tokens)?)?)?,
                     None => always,
                 };
-                (routed + always)?
+                (routed + normed(&self.norms.after_shared, always)?)?
             }
         };
         y.reshape((batch, seq, hidden))
@@ -89,6 +119,7 @@ impl Experts {
     fn route(&self, x: &Tensor, context: &Context, layer: usize) -> Result<(Vec<u32>, Tensor)> {
         let form = &self.form;
         let logits = self.router.forward(x)?;
+        let logits = if form.logits_scale == 1.0 { logits } else { (logits * form.logits_scale)? };
         let wide = if logits.dtype() == DType::F64 { DType::F64 } else { DType::F32 };
         let logits = logits.to_dtype(wide)?;
         let balanced = |logits: Tensor, chosen: &[u32]| match (&context.balance, form.aux_loss) {
@@ -100,7 +131,8 @@ impl Experts {
         };
         if let Some(routes) = Routes::choose(&logits, self.correction.as_ref(), form)? {
             let chosen = routes.experts()?;
-            return Ok((chosen.clone(), routes.weights(&balanced(logits, &chosen)?)?));
+            let weights = self.scaled(routes.weights(&balanced(logits, &chosen)?)?, &chosen)?;
+            return Ok((chosen, weights));
         }
         if form.score == RouterScore::SparseMixer {
             let (chosen, _) = self.mixed(&logits.detach())?;
@@ -115,7 +147,15 @@ impl Experts {
             true => weights.broadcast_div(&(weights.sum_keepdim(D::Minus1)? + TINY)?)?,
             false => weights,
         };
+        let weights = self.scaled(weights, &chosen)?;
         Ok((chosen, if form.scaling == 1.0 { weights } else { (weights * form.scaling)? }))
+    }
+
+    /// Multiplies the weights of the chosen experts by their own factors, if they have some.
+    fn scaled(&self, weights: Tensor, chosen: &[u32]) -> Result<Tensor> {
+        let Some(scales) = &self.scales else { return Ok(weights) };
+        let index = Tensor::from_vec(chosen.to_vec(), chosen.len(), weights.device())?;
+        &weights * scales.to_dtype(weights.dtype())?.index_select(&index, 0)?.reshape(weights.shape())?
     }
 
     /// Returns the scores that logits make.
@@ -296,7 +336,7 @@ mod tests {
         let shared = SharedInputs::of(&node);
         let context = Context::new(&shared, &batch, 0, &device, AttentionImplementation::default(), None).unwrap();
         let context = if training { context.for_training() } else { context };
-        let loss = || (module.forward(x.as_tensor(), &context, 0)? * &factors)?.sum_all();
+        let loss = || (module.forward((x.as_tensor(), x.as_tensor()), &context, 0)? * &factors)?.sum_all();
         let (mut store, mut gradients) = collected(|| loss()?.backward()).unwrap();
         let variables = [(ParamPath::from("x"), x.clone())].into_iter().chain(parameters.variables());
         for (path, variable) in variables {

@@ -52,22 +52,16 @@ impl FeedForward {
             Some(linear) => Ok(linear),
             None => candle_core::bail!("`{}` lacks a linear layer", node.name),
         };
-        let function = |activation| -> Result<Function> {
-            let alphas = (activation == Activation::Xielu)
-                .then(|| Ok::<_, candle_core::Error>((vb.get(1, "xielu_alpha_p")?, vb.get(1, "xielu_alpha_n")?)));
-            Ok(Function { activation, alphas: alphas.transpose()? })
-        };
         match *mixer {
             Mixer::GatedFeedForward { activation, clamped, factors, dropout } => {
-                let function = match (clamped, gate_activation(activation)) {
-                    (Some(form), _) => GateFunction::Clamped(form),
-                    (None, Some(fused)) => GateFunction::Fused(fused),
-                    (None, None) => GateFunction::Product(function(activation)?),
+                let function = match clamped {
+                    Some(form) => GateFunction::Clamped(form),
+                    None => gate_function(activation, vb)?,
                 };
                 Ok(Self::Gated { gate: next()?, up: next()?, down: next()?, function, factors, dropout })
             }
             Mixer::FeedForward { activation, dropout } => {
-                Ok(Self::Plain { first: next()?, second: next()?, function: function(activation)?, dropout })
+                Ok(Self::Plain { first: next()?, second: next()?, function: Function::load(activation, vb)?, dropout })
             }
             Mixer::Attention { .. }
             | Mixer::SingleHeadAttention { .. }
@@ -77,6 +71,7 @@ impl FeedForward {
             | Mixer::Mamba(_)
             | Mixer::ShortConv { .. }
             | Mixer::Experts(_)
+            | Mixer::LayerInput { .. }
             | Mixer::User(_) => {
                 candle_core::bail!("`{}` is not a feed-forward part", node.name)
             }
@@ -89,12 +84,9 @@ impl FeedForward {
         match self {
             FeedForward::Gated { gate, up, down, function, factors: (of_gate, of_result), dropout } => {
                 let fused = gate.plain().zip(up.plain()).filter(|_| *of_gate == 1.0);
-                let gate = || scaled(&gate.forward(x)?, *of_gate);
                 let product = match (function, fused) {
                     (GateFunction::Fused(activation), Some((gate, up))) => gated_linear(x, gate, up, *activation)?,
-                    (GateFunction::Fused(activation), None) => gated(&gate()?, &up.forward(x)?, *activation)?,
-                    (GateFunction::Product(function), _) => (function.apply(&gate()?)? * up.forward(x)?)?,
-                    (GateFunction::Clamped(form), _) => clamped(&gate()?, &up.forward(x)?, *form)?,
+                    _ => function.apply(&scaled(&gate.forward(x)?, *of_gate)?, &up.forward(x)?)?,
                 };
                 scaled(&down.forward(&inside(product, *dropout)?)?, *of_result)
             }
@@ -128,12 +120,31 @@ impl FeedForward {
     }
 }
 
+impl GateFunction {
+    /// Returns the function of gate and up.
+    pub(in crate::model) fn apply(&self, gate: &Tensor, up: &Tensor) -> Result<Tensor> {
+        match self {
+            GateFunction::Fused(activation) => Ok(gated(gate, up, *activation)?),
+            GateFunction::Product(function) => function.apply(gate)? * up,
+            GateFunction::Clamped(form) => clamped(gate, up, *form),
+        }
+    }
+}
+
 /// g · sigmoid(α g) · (u + 1), where g is at most the limit and u within ± the limit.
 fn clamped(gate: &Tensor, up: &Tensor, form: ClampedSwiglu) -> Result<Tensor> {
     let gate = gate.minimum(form.limit)?;
     let up = up.maximum(-form.limit)?.minimum(form.limit)?;
     let logistic = candle_nn::ops::sigmoid(&(&gate * form.alpha)?)?;
     (gate * logistic)? * (up + 1.0)?
+}
+
+/// Returns activation(gate) · up, with the numbers that the activation trains.
+pub(in crate::model) fn gate_function(activation: Activation, vb: &VarBuilder) -> Result<GateFunction> {
+    match gate_activation(activation) {
+        Some(fused) => Ok(GateFunction::Fused(fused)),
+        None => Function::load(activation, vb).map(GateFunction::Product),
+    }
 }
 
 /// Returns the function of the fused operator, if it has it.
@@ -148,6 +159,12 @@ fn gate_activation(activation: Activation) -> Option<GateActivation> {
 }
 
 impl Function {
+    fn load(activation: Activation, vb: &VarBuilder) -> Result<Self> {
+        let alphas = (activation == Activation::Xielu)
+            .then(|| Ok::<_, candle_core::Error>((vb.get(1, "xielu_alpha_p")?, vb.get(1, "xielu_alpha_n")?)));
+        Ok(Self { activation, alphas: alphas.transpose()? })
+    }
+
     fn apply(&self, x: &Tensor) -> Result<Tensor> {
         match (self.activation, &self.alphas) {
             (Activation::Xielu, Some((positive, negative))) => xielu(x, positive, negative),

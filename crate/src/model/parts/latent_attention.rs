@@ -80,7 +80,7 @@ impl LatentAttention {
         let (query, key) = (padded(&query, width)?, padded(&key, width)?);
         let options = AttentionOptions {
             implementation: context.attention,
-            mask: context.attention_mask(self.form.window)?,
+            mask: context.attention_mask(self.form.window, None)?,
             scale: self.form.scale,
             slopes: None,
             sinks: None,

@@ -1,6 +1,6 @@
 //! One decoder layer, and how a node's children become modules.
 
-use candle_core::{Result, Tensor};
+use candle_core::{D, Result, Tensor};
 use candle_nn::VarBuilder;
 
 use crate::model::context::Context;
@@ -9,7 +9,8 @@ use crate::model::parts::dropout::dropped;
 use crate::model::parts::linear::Linear;
 use crate::model::parts::mixer::Mixer;
 use crate::model::parts::norm::Norm;
-use crate::spec::{self, Leaf, Node, NormPosition, Part, Role, Scheme, Wiring};
+use crate::model::parts::side::Side;
+use crate::spec::{self, LayerForm, Leaf, Node, NormPosition, Part, Role, Scheme, Wiring};
 
 /// Returns the first child that is such a part, and the builder below it.
 pub(in crate::model) fn child<'a, 'v>(
@@ -101,7 +102,9 @@ pub(in crate::model) fn scaled(x: &Tensor, factor: f64) -> Result<Tensor> {
 #[derive(Clone, Debug)]
 pub(in crate::model) struct Layer {
     branches: Vec<Branch>,
-    wiring: Wiring,
+    /// `[1]`: the factor on what the layer returns.
+    scalar: Option<Tensor>,
+    form: LayerForm,
 }
 
 /// The sum f of mixers with its norms: r(x) · α + s · D(after(f(before x))), or before(r(x) · α + s · D(f x)) where the norm
@@ -120,9 +123,12 @@ struct Branch {
 
 impl Layer {
     pub(in crate::model) fn load(node: &Node, vb: &VarBuilder) -> Result<Self> {
-        let Part::Layer(wiring) = node.part else { candle_core::bail!("`{}` is not a layer", node.name) };
-        let branches = node.children.iter().map(|branch| Branch::load(branch, vb));
-        Ok(Self { branches: branches.collect::<Result<_>>()?, wiring })
+        let Part::Layer(form) = node.part else { candle_core::bail!("`{}` is not a layer", node.name) };
+        let is_branch = |child: &&Node| matches!(child.part, Part::Branch(_));
+        let branches = node.children.iter().filter(is_branch).map(|branch| Branch::load(branch, vb));
+        let scalar = leaf_if_any(node, Role::LayerScalar, vb).and_then(|(leaf, _)| leaf.params().pop());
+        let scalar = scalar.map(|param| vb.get(param.shape, param.name)).transpose()?;
+        Ok(Self { branches: branches.collect::<Result<_>>()?, scalar, form })
     }
 
     /// Rounds the linear layers that can be quantized in every forward pass from now on.
@@ -136,19 +142,46 @@ impl Layer {
         self.branches.iter_mut().flat_map(Branch::mixers_mut).for_each(Mixer::stream);
     }
 
-    /// x `[batch, seq, hidden]` → the same shape; `index` is the layer's number.
+    /// Returns the residual stream of what the layer returns.
+    pub(in crate::model) fn stream_of(&self, y: &Tensor) -> Result<Tensor> {
+        match y.dim(D::Minus1)? > self.form.hidden && self.form.hidden > 0 {
+            true => y.narrow(D::Minus1, 0, self.form.hidden)?.contiguous(),
+            false => Ok(y.clone()),
+        }
+    }
+
+    /// x `[batch, seq, hidden]` → the same shape, with what is beside the residual stream behind it; `index` is the layer's
+    /// number.
     pub(in crate::model) fn forward(
         &self,
         x: &Tensor,
         context: &Context,
         index: usize,
-        mut cache: Option<&mut KvCache>,
+        cache: Option<&mut KvCache>,
     ) -> Result<Tensor> {
-        match self.wiring {
+        let (x, mut side) = Side::split(x, &self.form)?;
+        let y = self.added(&x, context, index, cache, &mut side)?;
+        let y = match &self.scalar {
+            Some(scalar) => y.broadcast_mul(&scalar.detach())?,
+            None => y,
+        };
+        side.join(y, &self.form)
+    }
+
+    /// Returns the residual stream after all branches.
+    fn added(
+        &self,
+        x: &Tensor,
+        context: &Context,
+        index: usize,
+        mut cache: Option<&mut KvCache>,
+        side: &mut Side,
+    ) -> Result<Tensor> {
+        match self.form.wiring {
             Wiring::Sequential => {
                 let mut x = x.clone();
                 for branch in &self.branches {
-                    x = branch.forward(&x, context, index, cache.as_deref_mut())?;
+                    x = branch.forward(&x, context, index, cache.as_deref_mut(), side)?;
                 }
                 Ok(x)
             }
@@ -158,7 +191,7 @@ impl Layer {
                 for (number, branch) in self.branches.iter().enumerate() {
                     let own = number > 0 && branch.form.norm != NormPosition::Shared;
                     let input = if own { branch.normalized(x)? } else { shared.clone() };
-                    sum = (sum + branch.mixed(&input, context, index, cache.as_deref_mut())?)?;
+                    sum = (sum + branch.mixed((&input, x), context, index, cache.as_deref_mut(), side)?)?;
                 }
                 Ok(sum)
             }
@@ -188,11 +221,20 @@ impl Branch {
         std::iter::once(&mut self.mixer).chain(&mut self.beside)
     }
 
-    fn forward(&self, x: &Tensor, context: &Context, layer: usize, cache: Option<&mut KvCache>) -> Result<Tensor> {
+    fn forward(
+        &self,
+        x: &Tensor,
+        context: &Context,
+        layer: usize,
+        cache: Option<&mut KvCache>,
+        side: &mut Side,
+    ) -> Result<Tensor> {
         let kept = self.kept(x, context, layer)?;
         match (self.form.norm, &self.norm) {
-            (NormPosition::Sum, Some(norm)) => norm.forward(&(&kept + self.mixed(x, context, layer, cache)?)?),
-            _ => &kept + self.mixed(&self.normalized(x)?, context, layer, cache)?,
+            (NormPosition::Sum, Some(norm)) => {
+                norm.forward(&(&kept + self.mixed((x, x), context, layer, cache, side)?)?)
+            }
+            _ => &kept + self.mixed((&self.normalized(x)?, x), context, layer, cache, side)?,
         }
     }
 
@@ -208,18 +250,19 @@ impl Branch {
         scaled(&kept, self.form.residual_scale)
     }
 
-    /// Returns what the mixers add to the residual stream.
+    /// Returns what the mixers add to the residual stream, of their input and of the stream itself.
     fn mixed(
         &self,
-        input: &Tensor,
+        input: (&Tensor, &Tensor),
         context: &Context,
         layer: usize,
         mut cache: Option<&mut KvCache>,
+        side: &mut Side,
     ) -> Result<Tensor> {
         let (site, _) = self.mixer.sites();
-        let mut mixed = self.mixer.forward(input, context, layer, cache.as_deref_mut())?;
+        let mut mixed = self.mixer.forward(input, context, layer, cache.as_deref_mut(), side)?;
         for mixer in &self.beside {
-            mixed = (mixed + mixer.forward(input, context, layer, cache.as_deref_mut())?)?;
+            mixed = (mixed + mixer.forward(input, context, layer, cache.as_deref_mut(), side)?)?;
         }
         if let Some(after) = &self.after {
             mixed = after.forward(&mixed)?;

@@ -27,6 +27,38 @@ pub(in crate::model) fn attention_mask(batch: &Batch, seen: usize) -> Result<Att
     }
 }
 
+/// Returns the same rule without what is in other chunks of `chunk` tokens, counted by positions, so that padding before a
+/// text does not move them.
+pub(in crate::model) fn chunked(
+    mask: AttentionMask,
+    batch: &Batch,
+    seen: usize,
+    chunk: usize,
+) -> Result<AttentionMask, AttentionError> {
+    let mut rows = Vec::new();
+    for (row, positions) in batch.positions(seen).into_iter().enumerate() {
+        // Padding before the first token: positions count from it.
+        let padding = match (&batch.attention_mask, &batch.position_ids) {
+            (Some(mask), None) if seen == 0 => mask[row].iter().take_while(|&&bit| bit == 0).count(),
+            _ => 0,
+        };
+        let first = positions.first().copied().unwrap_or(0) as usize;
+        let before = (0..seen).map(|key| (first + key).saturating_sub(seen));
+        let own = positions.iter().map(|&position| (position as usize).saturating_sub(padding));
+        let own: Vec<usize> = before.chain(own).collect();
+        let mut number = 0;
+        let mut parts = vec![0; own.len()];
+        for token in 1..own.len() {
+            let follows = own[token] == own[token - 1] + 1;
+            number += u32::from(!follows || own[token] / chunk != own[token - 1] / chunk);
+            parts[token] = number;
+        }
+        rows.push(parts);
+    }
+    let one = rows.iter().all(|row| row.last().is_none_or(|last| *last == 0));
+    if one { Ok(mask) } else { mask.with_documents(rows) }
+}
+
 fn document_of(positions: &[u32]) -> Vec<u32> {
     let mut document = 0;
     let mut previous = None;

@@ -11,9 +11,11 @@ use crate::model::parts::experts::Experts;
 use crate::model::parts::feed_forward::FeedForward;
 use crate::model::parts::gated_delta_net::GatedDeltaNet;
 use crate::model::parts::latent_attention::LatentAttention;
+use crate::model::parts::layer_input::LayerInput;
 use crate::model::parts::linear::Linear;
 use crate::model::parts::mamba::{Mamba, Mamba2};
 use crate::model::parts::short_conv::ShortConv;
+use crate::model::parts::side::Side;
 use crate::model::parts::user::UserModule;
 use crate::spec::{self, MixerKind, Node, Part, Role, Scheme};
 
@@ -28,6 +30,7 @@ pub(in crate::model) enum Mixer {
     Mamba(Mamba),
     FeedForward(FeedForward),
     Experts(Experts),
+    LayerInput(LayerInput),
     User(UserModule),
 }
 
@@ -47,6 +50,7 @@ impl Mixer {
             }
             spec::Mixer::LatentAttention(form) => LatentAttention::load(node, form, vb).map(Self::LatentAttention),
             spec::Mixer::Experts(form) => Experts::load(node, form, vb).map(Self::Experts),
+            spec::Mixer::LayerInput { activation, .. } => LayerInput::load(node, *activation, vb).map(Self::LayerInput),
             spec::Mixer::User(user) => UserModule::load(node, user, vb).map(Self::User),
         }
     }
@@ -60,13 +64,16 @@ impl Mixer {
             | Mixer::ShortConv(_)
             | Mixer::Mamba2(_)
             | Mixer::Mamba(_) => MixerKind::Attention,
-            Mixer::FeedForward(_) | Mixer::Experts(_) => MixerKind::FeedForward,
+            Mixer::FeedForward(_) | Mixer::Experts(_) | Mixer::LayerInput(_) => MixerKind::FeedForward,
             Mixer::User(module) => module.mixer_kind(),
         }
     }
 
     /// Returns the roles of its norm, and of a second one after it.
     pub(in crate::model) fn norm_roles(&self) -> (Role, Role) {
+        if matches!(self, Mixer::LayerInput(_)) {
+            return (Role::LayerInputNorm, Role::LayerInputNorm);
+        }
         match self.mixer_kind() {
             MixerKind::Attention => (Role::AttentionNorm, Role::AttentionPostNorm),
             MixerKind::FeedForward => (Role::FeedForwardNorm, Role::FeedForwardPostNorm),
@@ -81,23 +88,26 @@ impl Mixer {
         }
     }
 
-    /// x `[batch, seq, hidden]` → the same shape; `layer` is the layer's number.
+    /// x `[batch, seq, hidden]` → the same shape; `layer` is the layer's number, and `stream` the residual stream that x was made
+    /// of.
     pub(in crate::model) fn forward(
         &self,
-        x: &Tensor,
+        (x, stream): (&Tensor, &Tensor),
         context: &Context,
         layer: usize,
         cache: Option<&mut KvCache>,
+        side: &mut Side,
     ) -> Result<Tensor> {
         match self {
-            Mixer::Attention(attention) => attention.forward(x, context, layer, cache),
+            Mixer::Attention(attention) => attention.forward(x, context, layer, cache, side),
             Mixer::LatentAttention(attention) => attention.forward(x, context, layer, cache),
             Mixer::GatedDeltaNet(delta_net) => delta_net.forward(x, context, layer, cache),
             Mixer::ShortConv(short_conv) => short_conv.forward(x, context, layer, cache),
             Mixer::Mamba2(mamba) => mamba.forward(x, context, layer, cache),
             Mixer::Mamba(mamba) => mamba.forward(x, context, layer, cache),
             Mixer::FeedForward(feed_forward) => feed_forward.forward(x, context, layer),
-            Mixer::Experts(experts) => experts.forward(x, context, layer),
+            Mixer::Experts(experts) => experts.forward((x, stream), context, layer),
+            Mixer::LayerInput(part) => part.forward(x, side),
             Mixer::User(module) => module.forward(x, context, layer, cache),
         }
     }
@@ -113,6 +123,7 @@ impl Mixer {
             Mixer::Mamba(mamba) => mamba.linears_mut(),
             Mixer::FeedForward(feed_forward) => feed_forward.linears_mut(),
             Mixer::Experts(experts) => experts.linears_mut(),
+            Mixer::LayerInput(part) => part.linears_mut(),
             Mixer::User(module) => return module.round(scheme),
         };
         linears.into_iter().for_each(|linear| linear.round(scheme));
@@ -131,6 +142,7 @@ impl Mixer {
                 experts.routers_mut().into_iter().for_each(Linear::stream);
                 experts.linears_mut()
             }
+            Mixer::LayerInput(part) => part.linears_mut(),
             // Users' parts keep their own layers.
             Mixer::User(_) => Vec::new(),
         };

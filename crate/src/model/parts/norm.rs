@@ -30,6 +30,11 @@ impl Norm {
         Ok(Self { form: *form, weight, bias, ones })
     }
 
+    /// Returns the width that it normalizes.
+    pub(in crate::model) fn dim(&self) -> usize {
+        self.form.dim
+    }
+
     /// x `[…, dim]` → the same shape. Where each head has factors of its own, x is `[batch, heads, seq, dim]`.
     pub(in crate::model) fn forward(&self, x: &Tensor) -> Result<Tensor> {
         let Some(ones) = &self.ones else {

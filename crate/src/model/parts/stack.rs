@@ -47,7 +47,7 @@ impl LayerStack {
         for (index, layer) in self.layers.iter().enumerate() {
             crate::interrupt::check().map_err(candle_core::Error::wrap)?;
             x = layer.forward(&x, context, index, cache.as_deref_mut())?;
-            observe(index, &x);
+            observe(index, &layer.stream_of(&x)?);
         }
         Ok(x)
     }

@@ -281,7 +281,7 @@ impl PartContext<'_> {
         let config = &self.user.config;
         let options = AttentionOptions {
             implementation: self.context.attention,
-            mask: self.context.attention_mask(config.sliding_window)?,
+            mask: self.context.attention_mask(config.sliding_window, None)?,
             scale,
             slopes: None,
             sinks: None,
@@ -297,7 +297,7 @@ impl PartContext<'_> {
     /// # Errors
     /// candle's error.
     pub fn mask(&self, x: &Tensor) -> Result<Tensor> {
-        self.context.attention_mask(self.user.config.sliding_window)?.dense(x.device())
+        self.context.attention_mask(self.user.config.sliding_window, None)?.dense(x.device())
     }
 
     /// Keys and values `[batch, kv_heads, seq, d]` of the new tokens after those of a cache, if there is one. Only for parts

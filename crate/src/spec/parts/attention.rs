@@ -4,12 +4,13 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::declare::{words, words_or_parts};
-use super::field::{Field, FieldKind, Reading};
+use super::field::Reading;
 use super::{NormKind, gated_delta_net, latent_attention, linear, mamba, norm, short_conv, user};
 use crate::spec::config::{ConfigError, ModelConfig};
 use crate::spec::initialization::InitRules;
 use crate::spec::{
-    Cost, CostScope, Init, Leaf, Mixer, MixerKind, Node, NormForm, Part, PositionEmbedding, Role, ScoreForm, UserPart,
+    Cost, CostScope, Init, KeySharing, Leaf, Mixer, MixerKind, Node, NormForm, Part, PositionEmbedding, Role,
+    ScoreForm, Temperature, UserPart,
 };
 
 /// Shapes of self-attention.
@@ -89,6 +90,11 @@ pub(super) fn has_qk_norm(config: &ModelConfig) -> bool {
     config.qk_norm && is_multi_head(config)
 }
 
+/// Returns whether the layer projects keys.
+pub(super) fn makes_keys(config: &ModelConfig) -> bool {
+    is_multi_head(config) && !config.kv_shared
+}
+
 pub(super) fn has_qk_norm_and_rope(config: &ModelConfig) -> bool {
     has_qk_norm(config) && matches!(config.position, PositionEmbedding::Rope(_))
 }
@@ -116,7 +122,18 @@ macro_rules! attention_fields {
             };
             /// How many tokens a query sees, itself included; null for all earlier ones.
             sliding_window: Option<usize> = None
-                => [attention::SLIDING_WINDOW, attention::USE_SLIDING_WINDOW, attention::MAX_WINDOW_LAYERS];
+                => [window::SLIDING_WINDOW, window::USE_SLIDING_WINDOW, window::MAX_WINDOW_LAYERS];
+            /// How many tokens a chunk has, beyond which a query does not see; null for no chunks.
+            attention_chunk_size: Option<usize> = None, {
+                .by_layer().exported(|config| config.attention_chunk_size.is_some())
+                .needs("attention_type: multi_head", attention::is_multi_head)
+            };
+            /// Whether keys and values are those of the last layer before that makes its own and has the same window.
+            kv_shared: bool = false, { .by_layer().needs("attention_type: multi_head", attention::is_multi_head) };
+            /// Whether values are the keys, before norm and rotation.
+            keys_as_values: bool = false, { .by_layer().needs("kv_shared: false", attention::makes_keys) };
+            /// Whether values are divided by the root of the mean square of each head.
+            value_norm: bool = false, { .by_layer().needs("kv_shared: false", attention::makes_keys) };
             /// Whether queries and keys are normalized.
             qk_norm: bool = false, { .by_layer().needs("attention_type: multi_head", attention::is_multi_head) };
             /// What their norms run over: each head (one vector of factors, or one for each head), or the whole width.
@@ -125,6 +142,8 @@ macro_rules! attention_fields {
             qk_norm_after_rope: bool = false, {
                 .by_layer().needs("qk_norm: true and position_embedding: rope", attention::has_qk_norm_and_rope)
             };
+            /// Whether the norms of queries and keys have trained factors, where norm_weight is true.
+            qk_norm_weight: bool = true, { .by_layer().needs("qk_norm: true", attention::has_qk_norm) };
             /// Whether the norms of queries and keys have biases (LayerNorm only); null for norm_bias.
             qk_norm_bias: Option<bool> = None, {
                 .by_layer().needs(
@@ -158,6 +177,17 @@ macro_rules! attention_fields {
                 .by_layer().exported(|config| config.attention_output_multiplier != 1.0)
                 .needs("attention_type: multi_head", attention::is_multi_head)
             };
+            /// Queries at position p are multiplied by 1 + this number · ln(1 + ⌊(p + 1) / attention_temperature_floor⌋); null for
+            /// no such factor.
+            attention_temperature: Option<f64> = None, {
+                .by_layer().positive().exported(|config| config.attention_temperature.is_some())
+                .needs("attention_type: multi_head", attention::is_multi_head)
+            };
+            /// Tokens of a period in which that factor does not change.
+            attention_temperature_floor: usize = 8192, {
+                .by_layer().exported(|config| config.attention_temperature.is_some())
+                .needs("attention_temperature: 0.1 or another number", |config| config.attention_temperature.is_some())
+            };
             /// Scores saturate at ± this number: cap · tanh(score / cap); null for no cap.
             attention_softcap: Option<f64> = None, {
                 .by_layer().positive().exported(|config| config.attention_softcap.is_some())
@@ -176,56 +206,6 @@ macro_rules! attention_fields {
     } };
 }
 pub(super) use attention_fields;
-
-/// A window is written where there is one, and by families that say something about it.
-pub(super) const SLIDING_WINDOW: Field = Field::new(
-    "sliding_window",
-    "Tokens a query sees, itself included; null for all earlier ones",
-    FieldKind::OptionalSize,
-    read_window,
-    |config| {
-        let said = config.sliding_window.is_some() || config.architecture.says("sliding_window");
-        said.then(|| json!(config.sliding_window))
-    },
-)
-.by_layer()
-.always_written()
-.exported(|config| config.sliding_window.is_some());
-
-/// Qwen3's configurations say apart from the window whether they use it.
-pub(super) const USE_SLIDING_WINDOW: Field = Field::new(
-    "use_sliding_window",
-    "Whether the window is used",
-    FieldKind::Flag,
-    |_, _| Ok(()),
-    |config| says_use(config).then(|| json!(has_window(config))),
-)
-.always_written()
-.needs("a family that says it, such as model_type: qwen3", says_use);
-
-/// Qwen3's configurations may give the window to layers from this one on.
-pub(super) const MAX_WINDOW_LAYERS: Field = Field::new(
-    "max_window_layers",
-    "Layers before the first one with a window; all have one",
-    FieldKind::OptionalSize,
-    |_, _| Ok(()),
-    |config| says_layers(config).then(|| json!(0)),
-)
-.always_written()
-.needs("a family that says it, such as model_type: qwen3", says_layers);
-
-fn says_use(config: &ModelConfig) -> bool {
-    config.architecture.says(USE_SLIDING_WINDOW.name)
-}
-
-fn says_layers(config: &ModelConfig) -> bool {
-    config.architecture.says(MAX_WINDOW_LAYERS.name)
-}
-
-/// Returns whether some layer has a window.
-fn has_window(config: &ModelConfig) -> bool {
-    config.sliding_window.is_some() || config.layers.iter().any(|run| run.config.sliding_window.is_some())
-}
 
 pub(super) fn read_heads(reading: &Reading<'_>, config: &mut ModelConfig) -> Result<(), ConfigError> {
     config.num_attention_heads = match config.attention {
@@ -262,17 +242,16 @@ pub(super) fn read_head_dim(reading: &Reading<'_>, config: &mut ModelConfig) -> 
     Ok(())
 }
 
-/// Returns the window, unless `use_sliding_window` disables it.
-fn read_window(reading: &Reading<'_>, config: &mut ModelConfig) -> Result<(), ConfigError> {
-    let used = reading.fields.flag(USE_SLIDING_WINDOW.name, true)?;
-    config.sliding_window = reading.fields.size("sliding_window")?.filter(|_| used);
-    Ok(())
-}
-
 /// Checks heads against each other.
 pub(in crate::spec) fn validate(config: &ModelConfig, fault: super::Fault<'_>) -> Result<(), ConfigError> {
     if config.sliding_window == Some(0) {
         return Err(fault("sliding_window", "0".to_owned(), "a number from 1, or null"));
+    }
+    if config.attention_chunk_size == Some(0) {
+        return Err(fault("attention_chunk_size", "0".to_owned(), "a number from 1, or null"));
+    }
+    if config.attention_chunk_size.is_some() && config.sliding_window.is_some() {
+        return Err(fault("attention_chunk_size", "set".to_owned(), "null where sliding_window is set"));
     }
     if !config.num_attention_heads.is_multiple_of(config.num_key_value_heads) {
         let expected = format!("a divisor of num_attention_heads ({})", config.num_attention_heads);
@@ -315,7 +294,7 @@ pub(in crate::spec) fn validate(config: &ModelConfig, fault: super::Fault<'_>) -
     }
 }
 
-pub(super) fn node(config: &ModelConfig, rules: &InitRules) -> Node {
+pub(super) fn node(config: &ModelConfig, sharing: KeySharing, rules: &InitRules) -> Node {
     if let AttentionKind::User(part) = config.attention {
         return user::node("attention", part, config, rules);
     }
@@ -337,7 +316,6 @@ pub(super) fn node(config: &ModelConfig, rules: &InitRules) -> Node {
     let (hidden, bias) = (config.hidden_size, config.attention_bias);
     let (position, window, dropout) = (config.position.clone(), config.sliding_window, config.dropout.attention);
     let queries = config.num_attention_heads * config.head_dim;
-    let keys = config.num_key_value_heads * config.head_dim;
     let (mixer, mut children) = match config.attention {
         AttentionKind::MultiHead
         | AttentionKind::Latent
@@ -353,21 +331,12 @@ pub(super) fn node(config: &ModelConfig, rules: &InitRules) -> Node {
                 head_dim: config.head_dim,
                 position,
                 window,
+                chunk: config.attention_chunk_size,
                 scores: scores(config),
+                sharing,
                 dropout,
             },
-            vec![
-                linear("query_linear", Role::Query, (hidden, queries), bias, rules),
-                linear("key_linear", Role::Key, (hidden, keys), bias, rules),
-                linear("value_linear", Role::Value, (hidden, keys), bias, rules),
-                linear(
-                    "output_linear",
-                    Role::Output,
-                    (queries, hidden),
-                    config.attention_output_bias.unwrap_or(bias),
-                    rules,
-                ),
-            ],
+            projections(config, rules),
         ),
         AttentionKind::SingleHead => (
             Mixer::SingleHeadAttention { dim: hidden, position, window, dropout },
@@ -383,7 +352,13 @@ pub(super) fn node(config: &ModelConfig, rules: &InitRules) -> Node {
     if has_qk_norm(config) {
         let norm = |name, role, heads| Node::leaf(name, role, Leaf::Norm(qk_norm(config, heads)));
         children.push(norm("q_norm", Role::QueryNorm, config.num_attention_heads));
-        children.push(norm("k_norm", Role::KeyNorm, config.num_key_value_heads));
+        if makes_keys(config) {
+            children.push(norm("k_norm", Role::KeyNorm, config.num_key_value_heads));
+        }
+    }
+    if config.value_norm && makes_keys(config) {
+        let form = NormForm { weight: false, bias: false, offset: 0.0, ..norm::form(config, config.head_dim) };
+        children.push(Node::leaf("v_norm", Role::ValueNorm, Leaf::Norm(NormForm { kind: NormKind::RmsNorm, ..form })));
     }
     if config.attention_sinks && is_multi_head(config) {
         let sinks = Leaf::Tensor { name: "sinks", shape: vec![config.num_attention_heads], init: Init::Zeros };
@@ -404,6 +379,23 @@ pub(super) fn node(config: &ModelConfig, rules: &InitRules) -> Node {
     Node::new("attention", Part::Mixer(mixer), children)
 }
 
+/// Queries, keys, values and output; keys and values where the layer makes its own.
+fn projections(config: &ModelConfig, rules: &InitRules) -> Vec<Node> {
+    let (hidden, bias) = (config.hidden_size, config.attention_bias);
+    let queries = config.num_attention_heads * config.head_dim;
+    let keys = config.num_key_value_heads * config.head_dim;
+    let mut children = vec![linear("query_linear", Role::Query, (hidden, queries), bias, rules)];
+    if makes_keys(config) {
+        children.push(linear("key_linear", Role::Key, (hidden, keys), bias, rules));
+        if !config.keys_as_values {
+            children.push(linear("value_linear", Role::Value, (hidden, keys), bias, rules));
+        }
+    }
+    let output_bias = config.attention_output_bias.unwrap_or(bias);
+    children.push(linear("output_linear", Role::Output, (queries, hidden), output_bias, rules));
+    children
+}
+
 /// What happens to queries, keys and scores besides norms and positions.
 fn scores(config: &ModelConfig) -> ScoreForm {
     ScoreForm {
@@ -413,6 +405,9 @@ fn scores(config: &ModelConfig) -> ScoreForm {
         clip: config.qkv_clip,
         norm_scope: config.qk_norm_scope,
         norm_after_rope: config.qk_norm_after_rope,
+        temperature: config
+            .attention_temperature
+            .map(|scale| Temperature { scale, floor: config.attention_temperature_floor }),
     }
 }
 
@@ -424,6 +419,9 @@ pub(crate) fn qk_norm(config: &ModelConfig, heads: usize) -> NormForm {
         QkNormScope::EachHead => (config.head_dim, Some(heads)),
     };
     let form = norm::form(config, dim);
+    if !config.qk_norm_weight {
+        return NormForm { weight: false, bias: false, offset: 0.0, heads: None, ..form };
+    }
     let bias = config.qk_norm_bias.unwrap_or(form.bias) && form.kind == NormKind::LayerNorm && form.weight;
     NormForm { heads, bias, ..form }
 }
@@ -431,8 +429,14 @@ pub(crate) fn qk_norm(config: &ModelConfig, heads: usize) -> NormForm {
 /// Adds the pairs of tokens, what a cache keeps, and what attention leaves for backward.
 pub(in crate::spec) fn cost(node: &Node, mixer: &Mixer, scope: CostScope, cost: &mut Cost) {
     match mixer {
-        Mixer::Attention { heads, kv_heads, head_dim, position, window, .. } => {
-            pairs([*heads, *kv_heads, *head_dim], *window, scope, cost);
+        Mixer::Attention { heads, kv_heads, head_dim, position, window, chunk, sharing, .. } => {
+            pairs([*heads, *kv_heads, *head_dim], window.or(*chunk), scope, cost);
+            if matches!(sharing, KeySharing::Shared { .. }) {
+                // The cache of the other layer holds them.
+                let keys = (kv_heads * head_dim) as u64;
+                cost.kv_elements -= 2 * keys;
+                cost.kv_full_context -= 2 * keys * CostScope::visible(window.or(*chunk), scope.context);
+            }
             let (queries, keys) = ((heads * head_dim) as u64, (kv_heads * head_dim) as u64);
             let normed = node.child(Role::QueryNorm).is_some();
             let rotated = matches!(position, PositionEmbedding::Rope(_));
@@ -453,6 +457,7 @@ pub(in crate::spec) fn cost(node: &Node, mixer: &Mixer, scope: CostScope, cost: 
         | Mixer::GatedFeedForward { .. }
         | Mixer::FeedForward { .. }
         | Mixer::Experts(_)
+        | Mixer::LayerInput { .. }
         | Mixer::User(_) => {}
     }
 }

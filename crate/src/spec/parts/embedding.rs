@@ -1,6 +1,6 @@
 //! Token ids to vectors.
 
-use super::norm;
+use super::{layer_input, norm};
 use crate::spec::config::ConfigError;
 use crate::spec::initialization::InitRules;
 use crate::spec::{Leaf, ModelConfig, Node, Part, PositionEmbedding, Role};
@@ -45,6 +45,7 @@ pub(in crate::spec) fn node(config: &ModelConfig, rules: &InitRules) -> Node {
     if config.embedding_norm {
         tables.push(norm::node("norm", Role::EmbeddingNorm, config, hidden));
     }
+    tables.extend(layer_input::tables(config, rules));
     Node::new("input_encoder", part, tables)
 }
 

@@ -6,10 +6,10 @@ use serde_json::json;
 use super::declare::words;
 use super::feed_forward::{self, FeedForwardKind};
 use super::field::{Field, FieldKind};
-use super::linear;
+use super::{linear, norm};
 use crate::spec::config::{ConfigError, ModelConfig};
 use crate::spec::initialization::InitRules;
-use crate::spec::{Activation, Cost, CostScope, Leaf, Mixer, Node, Part, Role};
+use crate::spec::{Activation, Cost, CostScope, Init, Leaf, Mixer, Node, NormPlacement, Part, Role};
 
 /// What makes scores of a router's logits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -65,6 +65,10 @@ pub struct RouterForm {
     pub threshold: f64,
     /// Factor on the auxiliary loss of training.
     pub aux_loss: f64,
+    /// Whether experts and router read the residual stream itself, and norms follow the experts and the shared one.
+    pub own_norms: bool,
+    /// Factor on the router's logits.
+    pub logits_scale: f64,
 }
 
 pub(super) fn used(config: &ModelConfig) -> bool {
@@ -139,6 +143,13 @@ macro_rules! experts_fields {
             router_threshold: f64 = 0.02, {
                 .by_layer().needs("feed_forward_type: experts and router_score: sparse_mixer", experts::mixes).exported(experts::mixes)
             };
+            /// Whether the router reads norm(x), and its logits are divided by sqrt(hidden_size).
+            router_norm: bool = false, { .by_layer().needs(experts::EXPERTS, experts::used) };
+            /// Whether the weight of each expert has a trained factor.
+            router_expert_scale: bool = false, { .by_layer().needs(experts::SCORES, experts::weighs) };
+            /// Whether experts stand beside a dense part of the width intermediate_size, with norms of their own: one before them,
+            /// which reads the residual stream as the router does, one after them, and one after the dense part.
+            experts_beside_mlp: bool = false, { .by_layer().needs(experts::EXPERTS, experts::used) };
             /// Factor on the loss that spreads tokens over experts, whose gradient training adds to that of routers.
             router_aux_loss_coef: f64 = 0.0, { .by_layer().needs(experts::EXPERTS, experts::used) };
             /// Width inside an expert that every token uses, too; null without one.
@@ -200,6 +211,15 @@ pub(super) fn validate(config: &ModelConfig, fault: super::Fault<'_>) -> Result<
             "a function without parameters (feed_forward_type experts)",
         ));
     }
+    let before = [NormPlacement::Pre, NormPlacement::Sandwich].contains(&config.placement);
+    if config.experts_beside_mlp && (!before || config.parallel_layers) {
+        let expected = "pre or sandwich, in layers that are not parallel, where experts_beside_mlp is true";
+        return Err(fault("norm_placement", config.placement.name().to_owned(), expected));
+    }
+    if let Some(width) = config.shared_expert_intermediate_size.filter(|_| config.experts_beside_mlp) {
+        let expected = "null where experts_beside_mlp is true: the dense part is the expert that all tokens use";
+        return Err(fault("shared_expert_intermediate_size", width.to_string(), expected));
+    }
     if experts > 1 << 16 {
         return Err(fault("num_experts", experts.to_string(), "a number from 1 to 65536"));
     }
@@ -228,6 +248,11 @@ pub(in crate::spec) const EXPERT: [Role; 3] = [Role::ExpertGate, Role::ExpertUp,
 /// As [`EXPERT`], for the expert that every token uses.
 pub(in crate::spec) const SHARED: [Role; 3] = [Role::SharedGate, Role::SharedUp, Role::SharedDown];
 
+/// Returns the width inside the expert that every token uses: that of the dense part, where experts stand beside one.
+pub(crate) fn shared_width(config: &ModelConfig) -> Option<usize> {
+    if config.experts_beside_mlp { Some(config.intermediate_size) } else { config.shared_expert_intermediate_size }
+}
+
 pub(super) fn node(config: &ModelConfig, rules: &InitRules) -> Node {
     let (hidden, experts) = (config.hidden_size, config.num_experts);
     let form = RouterForm {
@@ -242,16 +267,30 @@ pub(super) fn node(config: &ModelConfig, rules: &InitRules) -> Node {
         group_score: config.router_group_score,
         threshold: config.router_threshold,
         aux_loss: config.router_aux_loss_coef,
+        own_norms: config.experts_beside_mlp,
+        logits_scale: if config.router_norm { (hidden as f64).powf(-0.5) } else { 1.0 },
     };
     let mut children = vec![linear("router", Role::Router, (hidden, experts), config.router_bias, rules)];
     if config.router_correction && weighs(config) {
         // Named by the part itself: the leaf adds no segment of its own.
         children.push(Node::leaf("", Role::RouterCorrection, Leaf::RouterCorrection { experts }));
     }
+    if config.router_norm {
+        children.push(norm::node("router_norm", Role::RouterNorm, config, hidden));
+    }
+    if config.router_expert_scale && weighs(config) {
+        let scales = Leaf::Tensor { name: "router_expert_scale", shape: vec![experts], init: Init::Ones };
+        children.push(Node::leaf("", Role::RouterExpertScale, scales));
+    }
+    if config.experts_beside_mlp {
+        children.push(norm::node("expert_norm", Role::ExpertNorm, config, hidden));
+        children.push(norm::node("expert_post_norm", Role::ExpertPostNorm, config, hidden));
+        children.push(norm::node("shared_post_norm", Role::SharedPostNorm, config, hidden));
+    }
     let expert = feed_forward::mlp("", config, config.moe_intermediate_size, EXPERT, rules);
     let container = Part::Experts { active: form.active };
     children.push(Node { repeat: Some(experts), ..Node::new("experts", container, vec![expert]) });
-    if let Some(width) = config.shared_expert_intermediate_size {
+    if let Some(width) = shared_width(config) {
         children.push(feed_forward::mlp("shared_expert", config, width, SHARED, rules));
         if config.shared_expert_gate {
             children.push(linear("shared_expert_gate", Role::SharedScale, (hidden, 1), false, rules));

@@ -123,7 +123,9 @@ pub(super) const WIDTH: Field = Field::new(
 .by_layer()
 .always_written()
 .otherwise("required where feedforward is true")
-.exported(|config| config.feedforward && config.feed_forward_kind != FeedForwardKind::Experts);
+.exported(|config| {
+    config.feedforward && (config.feed_forward_kind != FeedForwardKind::Experts || config.experts_beside_mlp)
+});
 
 /// Returns whether layers have a gated part that is not a mixture.
 pub(super) fn is_gated(config: &ModelConfig) -> bool {

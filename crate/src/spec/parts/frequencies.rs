@@ -52,6 +52,11 @@ impl RopeConfig {
                 });
                 (stretched.collect(), yarn.attention_factor())
             }
+            Some(RopeScaling::Proportional { share, factor }) => {
+                let turning = ((head_dim as f64 * share) / 2.0).floor() as usize;
+                let stretched = series(self.theta).enumerate();
+                (stretched.map(|(pair, plain)| if pair < turning { plain / factor } else { 0.0 }).collect(), 1.0)
+            }
             Some(RopeScaling::LongRope(long)) => {
                 let stretched = series(self.theta).zip(long.factors(length)).map(|(plain, factor)| plain / factor);
                 (stretched.collect(), long.attention_factor())
@@ -76,6 +81,7 @@ impl RopeConfig {
                 RopeScaling::Linear { .. }
                 | RopeScaling::Dynamic { .. }
                 | RopeScaling::Llama3 { .. }
+                | RopeScaling::Proportional { .. }
                 | RopeScaling::Yarn(_),
             )
             | None => false,
@@ -88,7 +94,10 @@ impl RopeConfig {
             Some(RopeScaling::Yarn(yarn)) => yarn.original_max_position_embeddings,
             Some(RopeScaling::LongRope(long)) => long.original_max_position_embeddings,
             Some(RopeScaling::Llama3 { original_max_position_embeddings, .. }) => *original_max_position_embeddings,
-            Some(RopeScaling::Linear { .. } | RopeScaling::Dynamic { .. }) | None => return None,
+            Some(RopeScaling::Linear { .. } | RopeScaling::Dynamic { .. } | RopeScaling::Proportional { .. })
+            | None => {
+                return None;
+            }
         };
         let periods = (f64::from(position) / original as f64).floor();
         self.query_scaling_beta.map(|beta| 1.0 + beta * (1.0 + periods).ln())
@@ -177,6 +186,14 @@ mod tests {
     fn partial_rotation_has_the_frequencies_of_the_rotated_part() {
         let half = RopeConfig { partial: 0.5, ..RopeConfig::PLAIN };
         assert_eq!(half.frequencies(32, 1), RopeConfig::PLAIN.frequencies(16, 1));
+    }
+
+    #[test]
+    fn proportional_frequencies_are_those_of_whole_heads() {
+        let scaling = Some(RopeScaling::Proportional { share: 0.5, factor: 2.0 });
+        let rope = RopeConfig { scaling, ..RopeConfig::PLAIN };
+        // Of heads of eight, two pairs turn, half as fast.
+        assert_eq!(rope.frequencies(8, 1).inverse, [0.5, 0.05, 0.0, 0.0]);
     }
 
     #[test]

@@ -4,11 +4,13 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use super::field::{Field, FieldKind, Reading, dropped};
-use super::{AttentionKind, NormPlacement, attention, feed_forward, mamba, norm};
+use super::{AttentionKind, NormPlacement, attention, feed_forward, layer_input, mamba, norm, shared_keys};
 use crate::spec::config::{ConfigError, ModelConfig};
 use crate::spec::fields::Fields;
 use crate::spec::initialization::InitRules;
-use crate::spec::{Architecture, Branch, Cost, CostScope, Node, NormPosition, Part, Role, Wiring, user_part};
+use crate::spec::{
+    Architecture, Branch, Cost, CostScope, LayerForm, Leaf, Node, NormPosition, Part, Role, Wiring, user_part,
+};
 
 /// A run of equal layers in a stack whose layers are not all equal.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -33,6 +35,8 @@ macro_rules! layer_fields {
             parallel_layers: bool = false, { .by_layer().needs("feedforward: true", |config| config.feedforward) };
             /// Whether parallel parts share one norm.
             shared_norm: bool = false, { .by_layer().needs("parallel_layers: true", |config| config.parallel_layers) };
+            /// Whether what a layer returns is multiplied by a number that is stored and not trained.
+            layer_scalar: bool = false, { .by_layer() };
             /// Factor on what each part of a layer adds to the residual stream.
             residual_multiplier: f64 = 1.0, { .by_layer().positive().exported(|config| config.residual_multiplier != 1.0) };
         }
@@ -92,6 +96,11 @@ fn layers_from(reading: &Reading<'_>, architecture: Architecture) -> Result<Vec<
             object.remove("head_dim");
             object.remove("num_key_value_heads");
         }
+        if set.contains_key("rope_parameters") {
+            // What stands beside the model's own rotary parameters belongs to them.
+            object.remove("partial_rotary_factor");
+            object.remove("rope_scaling");
+        }
         object.extend(set.clone());
         let whole = Fields { object: &object, origin: &origin, ..*fields };
         let config = Box::new(ModelConfig::from_fields(&whole, architecture)?);
@@ -136,8 +145,14 @@ pub(in crate::spec) fn complete(config: &mut ModelConfig) {
     config.layers = runs;
 }
 
-/// One layer. Depth-dependent constants are those of the whole `model`, all else is the layer's own.
-pub(in crate::spec) fn node(model: &ModelConfig, config: &ModelConfig, rules: &InitRules) -> Node {
+/// One layer. Depth-dependent constants are those of the whole `model`, all else is the layer's own. Without its number, all
+/// layers are like it.
+pub(in crate::spec) fn node(
+    model: &ModelConfig,
+    config: &ModelConfig,
+    index: Option<usize>,
+    rules: &InitRules,
+) -> Node {
     let branch = |norms: [(&str, Role); 2], position: NormPosition, mixers: Vec<Node>| {
         let form = Branch {
             norm: position,
@@ -159,7 +174,7 @@ pub(in crate::spec) fn node(model: &ModelConfig, config: &ModelConfig, rules: &I
     let alone = config.attention == AttentionKind::None;
     if !alone {
         let norms = [("norm1", Role::AttentionNorm), ("post_norm1", Role::AttentionPostNorm)];
-        let mut mixers = vec![attention::node(config, rules)];
+        let mut mixers = vec![attention::node(config, shared_keys::of_layer(model, index), rules)];
         mixers.extend(mamba::beside_attention(config).then(|| mamba::node2(config, rules)));
         branches.push(branch(norms, position, mixers));
     }
@@ -170,8 +185,26 @@ pub(in crate::spec) fn node(model: &ModelConfig, config: &ModelConfig, rules: &I
         let position = if config.shared_norm { NormPosition::Shared } else { position };
         branches.push(branch(norms, position, vec![feed_forward::node(config, rules)]));
     }
-    let wiring = if config.parallel_layers { Wiring::Parallel } else { Wiring::Sequential };
-    Node::new("", Part::Layer(wiring), branches)
+    let form = LayerForm {
+        wiring: if config.parallel_layers { Wiring::Parallel } else { Wiring::Sequential },
+        hidden: config.hidden_size,
+        input: model.hidden_size_per_layer_input,
+        keys: shared_keys::entering(model, index),
+        last: index.is_some_and(|index| index + 1 == model.num_hidden_layers),
+        carried: 0,
+    };
+    let inputs = index.map_or(model.num_hidden_layers.div_ceil(2), |index| model.num_hidden_layers - index);
+    let form = LayerForm { carried: form.keys + form.input.unwrap_or(0) * inputs, ..form };
+    if let Some(width) = form.input {
+        let form =
+            Branch { norm: NormPosition::Output, residual_scale: 1.0, scale: 1.0, dropout: 0.0, residual_dropout: 0.0 };
+        let norm = norm::node("norm3", Role::LayerInputNorm, config, config.hidden_size);
+        branches.push(Node::new("", Part::Branch(form), vec![norm, layer_input::node(config, width, rules)]));
+    }
+    if config.layer_scalar {
+        branches.push(Node::leaf("", Role::LayerScalar, Leaf::LayerScalar));
+    }
+    Node::new("", Part::Layer(form), branches)
 }
 
 /// Checks how many layers there are, and how their parts are wired.
@@ -191,6 +224,10 @@ pub(in crate::spec) fn validate(config: &ModelConfig, fault: super::Fault<'_>) -
             "false where attention_type is none: such a layer has one part",
         ));
     }
+    if config.parallel_layers && config.hidden_size_per_layer_input.is_some() {
+        let expected = "null where parallel_layers is true";
+        return Err(fault("hidden_size_per_layer_input", "set".to_owned(), expected));
+    }
     if config.parallel_layers && config.placement != NormPlacement::Pre {
         let expected = "pre: the parts of parallel layers are normalized before them alone";
         return Err(fault("norm_placement", config.placement.name().to_owned(), expected));
@@ -205,8 +242,8 @@ pub(in crate::spec) fn branch_cost(node: &Node, scope: CostScope, cost: &mut Cos
 }
 
 /// Adds the layer's input, a leaf of its own graph.
-pub(in crate::spec) fn cost(scope: CostScope, cost: &mut Cost) {
-    cost.activations += scope.hidden;
-    cost.layer_inputs = scope.hidden;
+pub(in crate::spec) fn cost(form: &LayerForm, scope: CostScope, cost: &mut Cost) {
+    cost.activations += scope.hidden + form.carried as u64;
+    cost.layer_inputs = scope.hidden + form.carried as u64;
     cost.largest_layer = cost.activations;
 }

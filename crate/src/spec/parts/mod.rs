@@ -6,7 +6,7 @@ pub(crate) mod attention;
 mod declare;
 mod dropout;
 pub(super) mod embedding;
-pub(super) mod experts;
+pub(crate) mod experts;
 pub(crate) mod feed_forward;
 mod field;
 mod frequencies;
@@ -14,13 +14,16 @@ pub(crate) mod gated_delta_net;
 pub(crate) mod head;
 pub(crate) mod latent_attention;
 pub(super) mod layer;
+pub(super) mod layer_input;
 pub(crate) mod mamba;
 mod model;
 pub(crate) mod norm;
 mod position;
 mod rope;
+pub(super) mod shared_keys;
 pub(crate) mod short_conv;
 pub(super) mod user;
+mod window;
 
 pub use attention::{AttentionKind, QkNormScope};
 pub use dropout::Dropouts;
@@ -38,6 +41,7 @@ pub use position::{
     AlibiConfig, AlibiSlopes, LongRopeScaling, PositionEmbedding, RopeConfig, RopeScaling, YarnScaling,
 };
 pub(crate) use rope::rope_fields;
+pub use shared_keys::KeySharing;
 
 use attention::attention_fields;
 use declare::model_config;
@@ -50,6 +54,7 @@ use gated_delta_net::gated_delta_net_fields;
 use head::head_fields;
 use latent_attention::latent_attention_fields;
 use layer::layer_fields;
+use layer_input::layer_input_fields;
 use mamba::mamba_fields;
 use model::model_fields;
 use norm::norm_fields;
@@ -80,7 +85,7 @@ impl PartFields {
     }
 }
 
-embedding_fields! { feed_forward_fields experts_fields layer_fields latent_attention_fields attention_fields gated_delta_net_fields mamba_fields short_conv_fields position_fields norm_fields dropout_fields head_fields model_fields model_config }
+embedding_fields! { feed_forward_fields experts_fields layer_fields layer_input_fields latent_attention_fields attention_fields gated_delta_net_fields mamba_fields short_conv_fields position_fields norm_fields dropout_fields head_fields model_fields model_config }
 
 /// Returns every field of every part.
 pub fn fields() -> impl Iterator<Item = &'static Field> {
@@ -122,6 +127,8 @@ pub(super) fn validate(config: &ModelConfig, fault: Fault<'_>) -> Result<(), Con
     norm::validate(config, fault)?;
     embedding::validate(config, fault)?;
     layer::validate(config, fault)?;
+    layer_input::validate(config, fault)?;
+    shared_keys::validate(config, fault)?;
     experts::validate(config, fault)?;
     user_part::validate(config, fault)?;
     for field in fields() {

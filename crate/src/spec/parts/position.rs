@@ -101,6 +101,13 @@ pub enum RopeScaling {
     },
     /// YaRN (Peng et al. 2023): low frequencies are divided by the factor, high ones stay, those between are blended.
     Yarn(YarnScaling),
+    /// Gemma 4's rule: frequencies are those of whole heads, and pairs beyond a share of them do not turn.
+    Proportional {
+        /// The share of pairs that turn.
+        share: f64,
+        /// Division of the frequencies.
+        factor: f64,
+    },
     /// LongRoPE (Ding et al. 2024): a division for each frequency, one list for short texts and one for long ones.
     LongRope(LongRopeScaling),
 }
@@ -258,7 +265,7 @@ pub(super) const POSITION_EMBEDDING: Field = Field::new(
 
 pub(super) const ROPE_PARAMETERS: Field = Field::new(
     "rope_parameters",
-    "Rotary parameters: rope_theta, rope_type (default, linear, dynamic, yarn, longrope or llama3) with the parameters of \
+    "Rotary parameters: rope_theta, rope_type (default, linear, dynamic, yarn, longrope, llama3 or proportional) with the parameters of \
      that type, and partial_rotary_factor",
     FieldKind::Object,
     |reading, config| {

@@ -29,6 +29,7 @@ const TYPES: &[(&str, &[&str])] = &[
             "llama_4_scaling_beta",
         ],
     ),
+    ("proportional", &["factor"]),
     ("longrope", &["short_factor", "long_factor", "factor", "original_max_position_embeddings", "attention_factor"]),
     ("llama3", &["factor", "low_freq_factor", "high_freq_factor", "original_max_position_embeddings"]),
 ];
@@ -59,7 +60,13 @@ pub(super) fn rope_from(fields: &Fields<'_>, max_positions: usize) -> Result<Rop
     if fields.strict {
         refuse_unread(&rope, kind, own)?;
     }
-    let partial = rope.number("partial_rotary_factor")?.or(fields.number("partial_rotary_factor")?).unwrap_or(1.0);
+    let stated = rope.number("partial_rotary_factor")?.or(fields.number("partial_rotary_factor")?).unwrap_or(1.0);
+    if *kind == "proportional" {
+        let scaling = RopeScaling::Proportional { share: stated, factor: rope.number("factor")?.unwrap_or(1.0) };
+        let theta = rope.number("rope_theta")?.or(fields.number("rope_theta")?).unwrap_or(RopeConfig::PLAIN.theta);
+        return Ok(RopeConfig { theta, partial: 1.0, scaling: Some(scaling), query_scaling_beta: None });
+    }
+    let partial = stated;
     let (inner, outer) = (rope.number("rope_theta")?, fields.number("rope_theta")?);
     if fields.strict && inner.is_some() && outer.is_some() && inner != outer {
         return Err(fields.no_effect("rope_theta", &format!("remove it, or the rope_theta in {place}")));
@@ -147,11 +154,18 @@ pub(super) fn validate(rope: &RopeConfig, rotated: usize, fault: Fault<'_>) -> R
                 return wrong(format!("dynamic over {rotated} dimensions"), "at least 4 rotated dimensions");
             }
         }
+        Some(RopeScaling::Proportional { share, factor }) => {
+            positive("factor", *factor)?;
+            if !(*share > 0.0 && *share <= 1.0) {
+                return wrong(format!("partial_rotary_factor {share}"), "a share above 0 and up to 1");
+            }
+        }
         Some(RopeScaling::Llama3 { factor, low_freq_factor, high_freq_factor, .. }) => {
-            if !(*factor >= 1.0 && *low_freq_factor > 0.0 && high_freq_factor > low_freq_factor) {
+            // Llama 4 Scout has the same number twice: no frequency is between the two.
+            if !(*factor >= 1.0 && *low_freq_factor > 0.0 && high_freq_factor >= low_freq_factor) {
                 let found =
                     format!("factor {factor}, low_freq_factor {low_freq_factor}, high_freq_factor {high_freq_factor}");
-                return wrong(found, "factor ≥ 1 and 0 < low_freq_factor < high_freq_factor");
+                return wrong(found, "factor ≥ 1 and 0 < low_freq_factor ≤ high_freq_factor");
             }
         }
         Some(RopeScaling::Yarn(yarn)) => {
@@ -226,6 +240,11 @@ fn scaling_fields(rope: &RopeConfig) -> Option<Map<String, Value>> {
             "original_max_position_embeddings": yarn.original_max_position_embeddings,
             "rope_type": "yarn",
             "truncate": yarn.truncate,
+        }),
+        RopeScaling::Proportional { share, factor } => json!({
+            "factor": Some(factor).filter(|factor| **factor != 1.0),
+            "partial_rotary_factor": share,
+            "rope_type": "proportional",
         }),
         RopeScaling::LongRope(long) => json!({
             "attention_factor": long.attention_factor,
