@@ -3,6 +3,7 @@
 
 mod experts;
 mod latent;
+mod layer_input;
 mod linear_attention;
 mod positions;
 mod short_conv;
@@ -19,8 +20,9 @@ use super::expression::{evaluate, fields_of};
 use super::spanned::Spanned;
 pub(crate) use experts::{ExpertsOutline, GroupsOutline, ScoreOutline};
 use latent::LatentOutline;
+pub(crate) use layer_input::{EachLayerOutline, LayerInputOutline};
 pub(crate) use linear_attention::{LinearAttentionOutline, LinearPart, ProjectionOutline};
-pub(crate) use positions::{PositionOutline, RotaryOutline, RotatedOutline, WindowOutline};
+pub(crate) use positions::{PositionOutline, RotaryOutline, RotatedOutline, TemperatureOutline, WindowOutline};
 pub(crate) use short_conv::ShortConvOutline;
 pub(crate) use state_space::StateSpaceOutline;
 pub(crate) use tensors::{Map, Projection, Tensors};
@@ -106,6 +108,15 @@ pub(crate) struct Outline {
     pub(crate) mixing_layers: Option<String>,
     #[serde(default)]
     pub(crate) feedforward_layers: Option<String>,
+    /// What differs by layer besides.
+    #[serde(default)]
+    pub(crate) each_layer: EachLayerOutline,
+    /// What layers are given of each token beside the residual stream.
+    #[serde(default)]
+    pub(crate) layer_input: Option<LayerInputOutline>,
+    /// What queries are multiplied by as positions grow.
+    #[serde(default)]
+    pub(crate) temperature: Option<TemperatureOutline>,
     /// What the family's configuration class assumes for fields that config.json leaves out. A null is not left out.
     #[serde(default)]
     pub(crate) defaults: BTreeMap<String, Value>,
@@ -167,6 +178,15 @@ pub(crate) struct QkNormOutline {
     /// Whether it follows the rotation.
     #[serde(default)]
     pub(crate) after_rotation: bool,
+    /// Whether the norms have no weight, so that the file does not tell whether there are any.
+    #[serde(default)]
+    pub(crate) without_weight: bool,
+    /// Whether only layers that rotate have them.
+    #[serde(default)]
+    pub(crate) where_rotated: bool,
+    /// Whether values are normalized, too, without a weight.
+    #[serde(default)]
+    pub(crate) values: bool,
 }
 
 /// Fields with numbers that others are multiplied by.
@@ -266,6 +286,7 @@ impl Outline {
         let of_spaces = self.state_space.iter().filter_map(|space| space.layers.as_deref());
         let of_layers = of_layers.chain(of_spaces).chain(self.mixing_layers.as_deref());
         let of_layers = of_layers.chain(self.feedforward_layers.as_deref());
+        let of_layers = of_layers.chain(self.each_layer.terms());
         let named = self.terms().into_iter().map(|(_, term)| term).chain(of_layers).flat_map(fields_in);
         let named: Vec<String> = named.chain(self.must.keys().cloned()).chain(fixed).collect();
         named.into_iter()
@@ -282,6 +303,10 @@ impl Outline {
             ("window.switch", window.and_then(|window| window.switch.as_ref())),
             ("window.first_layer", window.and_then(|window| window.first_layer.as_ref())),
             ("window.kinds", window.and_then(|window| window.kinds.as_ref())),
+            ("layer_input.width", self.layer_input.as_ref().map(|input| &input.width)),
+            ("temperature.scale", self.temperature.as_ref().map(|temperature| &temperature.scale)),
+            ("temperature.floor", self.temperature.as_ref().map(|temperature| &temperature.floor)),
+            ("temperature.switch", self.temperature.as_ref().and_then(|temperature| temperature.switch.as_ref())),
         ];
         let linear = self.linear_attention.iter().flat_map(|linear| {
             let every = linear.all_but_every.as_deref().map(|every| ("linear_attention.all_but_every", every));

@@ -10,6 +10,7 @@ use crate::naming::outline::{ActivationKind, NormKind};
 use crate::spec::DType;
 
 /// Row-major `[rows, width]` activations.
+#[derive(Clone)]
 pub(super) struct Activations<F> {
     pub(super) data: Vec<F>,
     pub(super) width: usize,

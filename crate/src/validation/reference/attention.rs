@@ -11,6 +11,8 @@ pub(super) struct Scores {
     pub(super) heads: (usize, usize, usize),
     /// How many tokens a query sees, itself included.
     pub(super) window: usize,
+    /// Whether it sees tokens of its own part of this many instead.
+    pub(super) chunks: bool,
     pub(super) factor: f64,
     /// The bound of scores.
     pub(super) softcap: Option<f64>,
@@ -34,7 +36,10 @@ pub(super) fn attend<F: Real>(
         for (index, out) in out.chunks_exact_mut(head).enumerate() {
             let query = &q.data[token * q.width + index * head..][..head];
             let offset = index / (heads / groups) * head;
-            let first = (token + 1).saturating_sub(scores.window);
+            let first = match scores.chunks {
+                true => token - token % scores.window,
+                false => (token + 1).saturating_sub(scores.window),
+            };
             let logits: Vec<f64> = (first..=token)
                 .map(|past| {
                     let key = &k.data[past * k.width + offset..][..head];

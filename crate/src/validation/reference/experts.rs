@@ -18,6 +18,16 @@ pub(super) struct Experts<'m> {
     factor: Option<Linear>,
     activation: ActivationKind,
     clamped: Option<(f64, f64)>,
+    beside: Option<Beside>,
+}
+
+/// Norms and factors of experts that read the residual stream itself.
+struct Beside {
+    norm: Vec<f32>,
+    output_norm: Vec<f32>,
+    shared_norm: Vec<f32>,
+    router_scale: Vec<f32>,
+    expert_scale: Vec<f32>,
 }
 
 /// x Wᵀ + b.
@@ -112,6 +122,17 @@ impl<'m> Experts<'m> {
             Some(name) => model.vector(&named(name))?,
             None => Vec::new(),
         };
+        let beside = outline.beside.as_ref().map(|beside| {
+            let numbers = |name: &String| model.vector(&named(name));
+            let norm = |name: &String| model.vector(&format!("{}.weight", named(name)));
+            Ok::<_, CheckpointError>(Beside {
+                norm: norm(&beside.norm)?,
+                output_norm: norm(&beside.output_norm)?,
+                shared_norm: norm(&beside.shared_norm)?,
+                router_scale: numbers(&beside.router_scale)?,
+                expert_scale: numbers(&beside.expert_scale)?,
+            })
+        });
         let clamped = outline
             .clamped
             .as_ref()
@@ -125,15 +146,31 @@ impl<'m> Experts<'m> {
             factor,
             activation,
             clamped,
+            beside: beside.transpose()?,
             outline,
             model,
         }))
     }
 
-    /// What the experts make of each row.
-    pub(super) fn forward<F: Real + Widened>(&self, x: &Activations<F>) -> Result<Activations<F>, CheckpointError> {
+    /// What the experts make of each row x, which was made of the residual stream's.
+    pub(super) fn forward<F: Real + Widened>(
+        &self,
+        input: &Activations<F>,
+        stream: &Activations<F>,
+    ) -> Result<Activations<F>, CheckpointError> {
         let misfit = || self.model.misfit(&self.outline.router);
-        let logits = self.router.apply(x).ok_or_else(misfit)?;
+        let normed = |x: &Activations<F>, weight: &[f32]| self.model.scaled_norm(x, weight);
+        let (x, routed) = match &self.beside {
+            None => (input.clone(), input.clone()),
+            Some(beside) => {
+                let mut routed = normed(stream, &beside.router_scale);
+                let root = (routed.width as f64).sqrt();
+                routed.data.iter_mut().for_each(|value| *value = F::nearest((*value).into() / root));
+                (normed(stream, &beside.norm), routed)
+            }
+        };
+        let x = &x;
+        let logits = self.router.apply(&routed).ok_or_else(misfit)?;
         let mut uses: Vec<Vec<(usize, f64)>> = vec![Vec::new(); self.experts.len()];
         for (token, logits) in logits.data.chunks_exact(logits.width.max(1)).enumerate() {
             let logits: Vec<f64> = logits.iter().map(|&logit| logit.into()).collect();
@@ -154,10 +191,16 @@ impl<'m> Experts<'m> {
                 y[token * x.width..][..x.width].iter_mut().zip(made).for_each(|(y, made)| *y += times(*made, after));
             }
         }
+        if let Some(beside) = &self.beside {
+            y = normed(&Activations { data: y, width: x.width }, &beside.output_norm).data;
+        }
         if let Some(shared) = &self.shared {
-            let mut made = self.one(shared, x).ok_or_else(misfit)?;
+            let mut made = self.one(shared, input).ok_or_else(misfit)?;
+            if let Some(beside) = &self.beside {
+                made = normed(&made, &beside.shared_norm);
+            }
             if let Some(factor) = &self.factor {
-                let factors = factor.apply(x).ok_or_else(misfit)?;
+                let factors = factor.apply(input).ok_or_else(misfit)?;
                 for (row, &factor) in made.data.chunks_exact_mut(x.width).zip(&factors.data) {
                     row.iter_mut().for_each(|value| *value = times(*value, logistic(factor.into())));
                 }
@@ -239,7 +282,11 @@ impl<'m> Experts<'m> {
             weights.iter_mut().for_each(|weight| *weight /= sum);
         }
         let scaling = outline.scaling.as_deref().and_then(|term| self.model.number(term)).unwrap_or(1.0);
-        chosen.into_iter().zip(weights.into_iter().map(|weight| weight * scaling)).collect()
+        let own = |expert: usize| {
+            let scales = self.beside.as_ref().and_then(|beside| beside.expert_scale.get(expert));
+            scales.map_or(1.0, |scale| f64::from(*scale))
+        };
+        chosen.into_iter().zip(weights).map(|(expert, weight)| (expert, weight * scaling * own(expert))).collect()
     }
 
     fn uses(&self, groups: &GroupsOutline) -> bool {

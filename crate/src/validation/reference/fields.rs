@@ -43,9 +43,32 @@ impl ReferenceModel<'_> {
 
     /// Returns the truth of an expression that sees the number of a layer.
     pub(super) fn flag_of_layer(&self, term: &str, layer: usize) -> Option<bool> {
+        self.value_of_layer(term, layer).and_then(|value| value.as_bool())
+    }
+
+    /// Returns the value of an expression that sees the number of a layer, and whether it has a window.
+    pub(super) fn value_of_layer(&self, term: &str, layer: usize) -> Option<Value> {
         let mut fields = self.fields.clone();
         fields.insert("layer".to_owned(), Value::from(layer));
-        Outline::evaluate(term, &fields).ok()?.and_then(|value| value.as_bool())
+        fields.insert("windowed".to_owned(), Value::from(self.has_window_kind(layer)));
+        Outline::evaluate(term, &fields).ok()?
+    }
+
+    /// Returns whether a layer reads the keys and values of an earlier one.
+    pub(super) fn shares_keys(&self, layer: usize) -> bool {
+        let term = self.outline.each_layer.shares_keys.as_deref();
+        term.is_some_and(|term| self.flag_of_layer(term, layer) == Some(true))
+    }
+
+    /// Returns how much a layer multiplies the query at each position by.
+    pub(super) fn temperature(&self, layer: usize) -> Option<impl Fn(usize) -> f64> {
+        let outline = self.outline.temperature.as_ref()?;
+        let off = outline.switch.as_deref().is_some_and(|switch| self.flag(switch) != Some(true));
+        if off || outline.where_unrotated && self.is_rotated(layer) {
+            return None;
+        }
+        let (scale, floor) = (self.number(&outline.scale)?, self.number(&outline.floor)?);
+        Some(move |position: usize| 1.0 + scale * (1.0 + ((position as f64 + 1.0) / floor).floor()).ln())
     }
 
     /// Returns whether a layer has attention, or what takes its place.
@@ -82,13 +105,18 @@ impl ReferenceModel<'_> {
     /// Returns whether a layer is of the kind that has a window, if the model has any.
     pub(super) fn has_window_kind(&self, layer: usize) -> bool {
         let Some(window) = &self.outline.window else { return false };
+        if window.never_last && self.size(&self.outline.layers) == Some(layer + 1) {
+            return false;
+        }
+        let kind = window.kind.as_deref().unwrap_or("sliding_attention");
         let kinds = window.kinds.as_deref().and_then(|kinds| self.field(kinds));
         let kinds = kinds.as_ref().and_then(|kinds| kinds.as_array());
         let first = window.first_layer.as_deref().and_then(|first| self.size(first)).unwrap_or(0);
         let every = window.all_but_every.as_ref().and_then(|every| self.size(&every.0));
         match kinds {
-            Some(kinds) => kinds.get(layer).and_then(Value::as_str) == Some("sliding_attention"),
+            Some(kinds) => kinds.get(layer).and_then(Value::as_str) == Some(kind),
             None if window.unrotated => !self.is_rotated(layer),
+            None if window.rotated => self.is_rotated(layer),
             None => layer >= first && every.is_none_or(|every| !(layer + 1).is_multiple_of(every.max(1))),
         }
     }

@@ -70,6 +70,7 @@ impl<'m> Latent<'m> {
             eps: outline.eps,
             rotation: model.rotation(layer, sizes.head, tokens),
             scores: Scores {
+                chunks: false,
                 heads: (sizes.heads, sizes.heads, padded),
                 window: model.window(layer),
                 factor: (width as f64).powf(-0.5) * model.latent_growth().powi(2),

@@ -4,6 +4,7 @@ use super::arithmetic::{Activations, Affine, Real, activate, add, normalize};
 use super::attention::{Scores, attend, slopes};
 use super::experts::Experts;
 use super::latent::Latent;
+use super::layer_input::{Beside, Kept};
 use super::linear_attention::LinearAttention;
 use super::rotary::Rotation;
 use super::short_conv::ShortConv;
@@ -33,6 +34,8 @@ pub(super) struct Layer<'m> {
     activation: ActivationKind,
     alphas: (f64, f64),
     residual: f64,
+    /// What the layer's result is multiplied by.
+    scalar: Option<f32>,
     clip: Option<f64>,
     parallel: bool,
     linear_attention: Option<LinearAttention<'m>>,
@@ -45,7 +48,7 @@ pub(super) struct Layer<'m> {
 impl<'m> Layer<'m> {
     /// Reads a layer for a sequence of so many tokens.
     pub(super) fn load(model: &'m ReferenceModel<'m>, number: usize, tokens: usize) -> Result<Self, CheckpointError> {
-        let (outline, sizes) = (&model.outline, model.sizes());
+        let (outline, sizes) = (&model.outline, model.sizes_of(number));
         let (matrices, vectors) = names(model, number);
         let loaded = model.load(matrices, vectors)?;
         let named = |name: &str| name.replace("{layer}", &number.to_string());
@@ -57,6 +60,7 @@ impl<'m> Layer<'m> {
         let scores = Scores {
             heads: (sizes.heads, sizes.groups, sizes.head),
             window: model.window(number),
+            chunks: outline.window.as_ref().is_some_and(|window| window.chunks) && model.window(number) != usize::MAX,
             factor: factor.unwrap_or_else(|| (sizes.head as f64).powf(-0.5)),
             softcap: model.number_of(outline.softcaps.scores.as_ref()),
             slopes: (outline.positions == PositionOutline::Alibi).then(|| slopes(sizes.heads)),
@@ -73,7 +77,15 @@ impl<'m> Layer<'m> {
             experts,
             scores,
             rotation: model.rotation(number, sizes.head, tokens),
-            growth: model.query_growth(number).map(|growth| (0..tokens).map(growth).collect()),
+            growth: model
+                .query_growth(number)
+                .map(|growth| (0..tokens).map(growth).collect())
+                .or_else(|| model.temperature(number).map(|growth| (0..tokens).map(growth).collect())),
+            scalar: outline
+                .tensors
+                .layer_scalar
+                .as_ref()
+                .and_then(|name| loaded.vector(&named(name))?.first().copied()),
             activation,
             alphas: (alpha(&outline.tensors.alpha_p), alpha(&outline.tensors.alpha_n)),
             residual: model.number_of(outline.factors.residual.as_ref()).unwrap_or(1.0),
@@ -89,12 +101,16 @@ impl<'m> Layer<'m> {
     }
 
     /// Adds to the residual stream what the layer adds.
-    pub(super) fn forward<F: Real + Widened>(&self, x: &mut Activations<F>) -> Result<(), CheckpointError> {
+    pub(super) fn forward<F: Real + Widened>(
+        &self,
+        x: &mut Activations<F>,
+        beside: &mut Beside<F>,
+    ) -> Result<(), CheckpointError> {
         let tensors = &self.model.outline.tensors;
         let (mut read, mut mixed) = (None, None);
         if self.has.0 {
             let input = self.normed(x, self.one_of(&tensors.attention_norm.0, true).as_deref())?;
-            let own = self.normed(&self.mixed(&input)?, tensors.attention_output_norm.as_deref())?;
+            let own = self.normed(&self.mixed(&input, beside)?, tensors.attention_output_norm.as_deref())?;
             (read, mixed) = (Some(input), Some(own));
         }
         if let Some(mixed) = mixed.as_ref().filter(|_| !self.parallel) {
@@ -106,33 +122,47 @@ impl<'m> Layer<'m> {
                 (true, None) => read.map_or_else(|| self.normed(x, None), Ok)?,
                 (_, norm) => self.normed(x, norm.as_deref())?,
             };
-            let inside = self.feed_forward(&input)?;
+            let inside = self.feed_forward(&input, x)?;
             let inside = self.normed(&inside, tensors.feedforward_output_norm.as_deref())?;
             if let Some(mixed) = mixed.as_ref().filter(|_| self.parallel) {
                 add(x, mixed, self.residual);
             }
             add(x, &inside, self.residual);
         }
+        if let Some(given) = self.model.of_layer_input(x, beside, (self.number, &self.loaded, self.activation))? {
+            add(x, &given, 1.0);
+        }
+        if let Some(scalar) = self.scalar {
+            x.data.iter_mut().for_each(|value| *value = F::nearest((*value).into() * f64::from(scalar)));
+        }
         Ok(())
     }
 
     /// What attention, or what takes its place or stands beside it, makes of its input.
-    fn mixed<F: Real + Widened>(&self, input: &Activations<F>) -> Result<Activations<F>, CheckpointError> {
+    fn mixed<F: Real + Widened>(
+        &self,
+        input: &Activations<F>,
+        beside: &mut Beside<F>,
+    ) -> Result<Activations<F>, CheckpointError> {
         if let Some(linear) = &self.linear_attention {
             return linear.forward(input, &self.loaded);
         }
         if let Some(convolution) = &self.short_conv {
             return convolution.forward(input, &self.loaded);
         }
-        let Some(space) = &self.state_space else { return self.attention(input) };
+        let Some(space) = &self.state_space else { return self.attention(input, beside) };
         let mut mixed = space.forward(input, &self.loaded)?;
         if space.is_beside_attention() {
-            add(&mut mixed, &self.attention(input)?, 1.0);
+            add(&mut mixed, &self.attention(input, beside)?, 1.0);
         }
         Ok(mixed)
     }
 
-    fn attention<F: Real + Widened>(&self, input: &Activations<F>) -> Result<Activations<F>, CheckpointError> {
+    fn attention<F: Real + Widened>(
+        &self,
+        input: &Activations<F>,
+        beside: &mut Beside<F>,
+    ) -> Result<Activations<F>, CheckpointError> {
         if let Some(latent) = &self.latent {
             return latent.forward(input);
         }
@@ -140,17 +170,30 @@ impl<'m> Layer<'m> {
         let input = &self.times(input, factors.attention_input.as_ref());
         let tensors = &self.model.outline.tensors;
         let mut q = self.shared(input, &tensors.query, Map::Query)?;
-        let mut k = self.shared(input, &tensors.key, Map::Key)?;
-        let mut v = self.shared(input, &tensors.value, Map::Value)?;
+        let windowed = self.model.has_window_kind(self.number);
+        let (mut k, mut v) = match self.model.shares_keys(self.number) {
+            true => {
+                let name = self.named(&tensors.key.tensor);
+                beside.kept.get(&windowed).cloned().ok_or_else(|| self.model.misfit(&format!("{name}.weight")))?
+            }
+            false => self.keys_and_values(input)?,
+        };
+        let own = !self.model.shares_keys(self.number);
         let clamped = |x: &mut Activations<F>| {
             if let Some(clip) = self.clip {
                 x.data.iter_mut().for_each(|value| *value = F::nearest((*value).into().clamp(-clip, clip)));
             }
         };
-        clamped(&mut v);
+        if own {
+            clamped(&mut v);
+        }
         let late = self.model.outline.qk_norm.after_rotation;
         let heads = [self.sizes.heads, self.sizes.groups];
-        for ((x, norm), heads) in [(&mut q, &tensors.query_norm), (&mut k, &tensors.key_norm)].into_iter().zip(heads) {
+        for ((x, norm), heads) in [(&mut q, &tensors.query_norm), (&mut k, &tensors.key_norm)]
+            .into_iter()
+            .zip(heads)
+            .take(1 + usize::from(own))
+        {
             if !late {
                 self.norm_heads(x, norm.as_deref(), heads)?;
             }
@@ -161,6 +204,9 @@ impl<'m> Layer<'m> {
             if late {
                 self.norm_heads(x, norm.as_deref(), heads)?;
             }
+        }
+        if own && self.model.outline.each_layer.shares_keys.is_some() {
+            beside.kept.insert(windowed, (k.clone(), v.clone()));
         }
         if let Some(growth) = &self.growth {
             for (row, growth) in q.data.chunks_exact_mut(q.width).zip(growth) {
@@ -186,9 +232,28 @@ impl<'m> Layer<'m> {
         Activations { data: x.data.iter().map(times).collect(), width: x.width }
     }
 
-    fn feed_forward<F: Real + Widened>(&self, input: &Activations<F>) -> Result<Activations<F>, CheckpointError> {
+    /// The layer's own keys and values, before norm and rotation of keys.
+    fn keys_and_values<F: Real + Widened>(&self, input: &Activations<F>) -> Result<Kept<F>, CheckpointError> {
+        let tensors = &self.model.outline.tensors;
+        let k = self.shared(input, &tensors.key, Map::Key)?;
+        let term = self.model.outline.each_layer.keys_as_values.as_deref();
+        let mut v = match term.is_some_and(|term| self.model.flag_of_layer(term, self.number) == Some(true)) {
+            true => k.clone(),
+            false => self.shared(input, &tensors.value, Map::Value)?,
+        };
+        if self.model.outline.qk_norm.values {
+            v = self.model.bare_norm(&v, self.sizes.head);
+        }
+        Ok((k, v))
+    }
+
+    fn feed_forward<F: Real + Widened>(
+        &self,
+        input: &Activations<F>,
+        stream: &Activations<F>,
+    ) -> Result<Activations<F>, CheckpointError> {
         if let Some(experts) = &self.experts {
-            return experts.forward(input);
+            return experts.forward(input, stream);
         }
         let tensors = &self.model.outline.tensors;
         let factors = &self.model.outline.factors;
@@ -272,7 +337,17 @@ impl<'m> Layer<'m> {
         name: Option<&str>,
         heads: usize,
     ) -> Result<(), CheckpointError> {
-        let switch = self.model.outline.qk_norm.switch.as_ref();
+        let outline = &self.model.outline.qk_norm;
+        let switch = outline.switch.as_ref();
+        if outline.where_rotated && !self.model.is_rotated(self.number) {
+            return Ok(());
+        }
+        if outline.without_weight {
+            if switch.is_none_or(|switch| self.model.flag(&switch.0) == Some(true)) {
+                *x = self.model.bare_norm(x, self.sizes.head);
+            }
+            return Ok(());
+        }
         let off = switch.is_some_and(|switch| self.model.flag(&switch.0) != Some(true));
         let Some(name) = name.filter(|_| !off).map(|name| self.named(name)) else { return Ok(()) };
         let numbers = |kind: &str| -> Option<Vec<f32>> {
@@ -294,7 +369,7 @@ impl<'m> Layer<'m> {
 
 /// Returns the matrices of a layer by the outline, and what is a row of numbers whatever its shape.
 fn names(model: &ReferenceModel<'_>, number: usize) -> (Vec<String>, Vec<String>) {
-    let (tensors, sizes) = (&model.outline.tensors, model.sizes());
+    let (tensors, sizes) = (&model.outline.tensors, model.sizes_of(number));
     let named = |name: &String| name.replace("{layer}", &number.to_string());
     let both = |name: String| [format!("{name}.weight"), format!("{name}.bias")];
     let maps = [&tensors.query, &tensors.key, &tensors.value, &tensors.output, &tensors.up, &tensors.down];
@@ -302,7 +377,9 @@ fn names(model: &ReferenceModel<'_>, number: usize) -> (Vec<String>, Vec<String>
     let linear = LinearAttention::of(model, number).map(|linear| linear.names());
     let linear = linear.or_else(|| Some(ShortConv::of(model, number)?.names()));
     let (linear, rows) = linear.or_else(|| Some(StateSpace::of(model, number)?.names())).unwrap_or_default();
-    let maps = maps.chain(linear).flat_map(both).collect();
+    let input = model.layer_input_names(number);
+    let inputs = input.iter().flat_map(|[gate, output, _]| [gate.clone(), output.clone()]);
+    let maps = maps.chain(linear).chain(inputs).flat_map(both).collect();
     let outputs = [&tensors.attention_output_norm, &tensors.feedforward_output_norm].into_iter().flatten();
     let norms = tensors.attention_norm.0.iter().chain(&tensors.feedforward_norm.0).chain(outputs).map(named);
     let each = |(name, heads): (&Option<String>, usize)| -> Vec<String> {
@@ -315,8 +392,10 @@ fn names(model: &ReferenceModel<'_>, number: usize) -> (Vec<String>, Vec<String>
         }
     };
     let heads = [(&tensors.query_norm, sizes.heads), (&tensors.key_norm, sizes.groups)].into_iter().flat_map(each);
-    let bare = [&tensors.sinks, &tensors.alpha_p, &tensors.alpha_n].into_iter().flatten().map(named);
-    (maps, norms.chain(heads).flat_map(both).chain(bare).chain(rows).collect())
+    let bare = [&tensors.sinks, &tensors.alpha_p, &tensors.alpha_n, &tensors.layer_scalar];
+    let bare = bare.into_iter().flatten().map(named);
+    let of_input = input.iter().map(|[.., norm]| norm.clone());
+    (maps, norms.chain(heads).chain(of_input).flat_map(both).chain(bare).chain(rows).collect())
 }
 
 impl ReferenceModel<'_> {
@@ -335,6 +414,16 @@ impl ReferenceModel<'_> {
         let weight = loaded.vector(&weight).ok_or_else(missing)?.to_vec();
         let bias = loaded.vector(&format!("{name}.bias")).map(<[f32]>::to_vec).unwrap_or_default();
         Ok(self.normalized(x, Affine { weight, bias }, x.width))
+    }
+
+    /// The same over each row with these weights.
+    pub(super) fn scaled_norm<F: Real>(&self, x: &Activations<F>, weight: &[f32]) -> Activations<F> {
+        self.normalized(x, Affine { weight: weight.to_vec(), bias: Vec::new() }, x.width)
+    }
+
+    /// The same over each part of `over` elements, without weights.
+    pub(super) fn bare_norm<F: Real>(&self, x: &Activations<F>, over: usize) -> Activations<F> {
+        self.normalized(x, Affine::default(), over)
     }
 
     /// Normalizes each part of `over` elements of each row.

@@ -11,6 +11,7 @@ mod experts;
 mod fields;
 mod latent;
 mod layer;
+mod layer_input;
 mod linear_attention;
 mod rotary;
 mod short_conv;
@@ -99,6 +100,18 @@ impl<'a> ReferenceModel<'a> {
         self
     }
 
+    /// The sizes of a layer.
+    fn sizes_of(&self, layer: usize) -> Sizes {
+        let (sizes, own) = (self.sizes(), &self.outline.each_layer);
+        let of =
+            |term: &Option<String>| self.value_of_layer(term.as_deref()?, layer)?.as_u64().map(|size| size as usize);
+        Sizes {
+            groups: of(&own.kv_heads).unwrap_or(sizes.groups),
+            head: of(&own.head_dim).unwrap_or(sizes.head),
+            ..sizes
+        }
+    }
+
     fn sizes(&self) -> Sizes {
         let hidden = self.size(&self.outline.width).unwrap_or(0);
         let heads = self.size(&self.outline.heads).unwrap_or(1).max(1);
@@ -134,11 +147,12 @@ impl<'a> ReferenceModel<'a> {
             (Activations { data: embedded, width: hidden }, Activations { data: start, width: hidden });
         let mut streams = Vec::new();
         let layers = self.size(&self.outline.layers).unwrap_or(0);
+        let (mut beside, mut beside_precise) = (self.beside(ids, &x)?, self.beside(&ids[..exact], &precise)?);
         let read = |layer: usize| Layer::load(self, layer, ids.len());
         read_ahead(layers, read, |_, layer| {
-            layer.forward(&mut x)?;
+            layer.forward(&mut x, &mut beside)?;
             if exact > 0 {
-                layer.forward(&mut precise)?;
+                layer.forward(&mut precise, &mut beside_precise)?;
             }
             streams.push(x.data.clone());
             Ok::<_, CheckpointError>(())

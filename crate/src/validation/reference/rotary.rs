@@ -15,6 +15,7 @@ fn keys_of(kind: &str) -> Option<(&'static [&'static str], usize)> {
     Some(match kind {
         "default" => (&[], 0),
         "linear" | "dynamic" => (&["factor"], 1),
+        "proportional" => (&["factor"], 0),
         "llama3" => (&["factor", "low_freq_factor", "high_freq_factor", "original_max_position_embeddings"], 4),
         "yarn" => (
             &[
@@ -95,6 +96,9 @@ impl Parameters<'_> {
     /// Returns how many elements of a head turn.
     fn width(&self, head: usize) -> usize {
         let rotary = &self.model.outline.rotary;
+        if self.kind() == "proportional" {
+            return head;
+        }
         if let Some(width) = rotary.width.as_ref().and_then(|term| self.model.size(&term.0)) {
             return width;
         }
@@ -111,7 +115,7 @@ impl Parameters<'_> {
     fn unread_part(&self) -> Option<f64> {
         let rotary = &self.model.outline.rotary;
         let stated = || self.number("partial_rotary_factor").or_else(|| self.model.number("partial_rotary_factor"));
-        let unread = rotary.part.is_none() && rotary.width.is_none();
+        let unread = rotary.part.is_none() && rotary.width.is_none() && self.kind() != "proportional";
         stated().filter(|part| unread && *part != 1.0)
     }
 
@@ -134,6 +138,13 @@ impl Parameters<'_> {
         let plain = |theta: f64| (0..width / 2).map(move |pair| theta.powf(-2.0 * pair as f64 / width as f64));
         let exponent = width as f64 / (width as f64 - 2.0);
         match kind {
+            "proportional" => {
+                // Of whole heads, of which the pairs beyond a share stand still.
+                let turning = (self.number("partial_rotary_factor").unwrap_or(1.0) * width as f64 / 2.0).floor();
+                let factor = self.number("factor").unwrap_or(1.0);
+                let one = |(pair, frequency)| if (pair as f64) < turning { frequency / factor } else { 0.0 };
+                (plain(theta).enumerate().map(one).collect(), 1.0)
+            }
             "linear" => (plain(theta).map(|frequency| frequency / self.growth()).collect(), 1.0),
             "dynamic" if self.model.outline.rotary.alpha && self.number("alpha").unwrap_or(0.0) != 0.0 => {
                 let alpha = self.number("alpha").unwrap_or(1.0);
@@ -285,7 +296,11 @@ impl ReferenceModel<'_> {
     /// Returns why the rotary parameters of some layer are not covered.
     pub(super) fn rotary_not_covered(&self, layers: usize, head: usize) -> Option<String> {
         let rotated = (0..layers).filter(|layer| self.outline.is_rotary() && self.is_rotated(*layer));
-        rotated.map(|layer| self.rotary(layer)).find_map(|parameters| parameters.not_covered(head))
+        let mut heads = rotated.map(|layer| (self.rotary(layer), layer));
+        heads.find_map(|(parameters, layer)| {
+            let own = self.sizes_of(layer).head;
+            parameters.not_covered(if own == self.sizes().head { head } else { own })
+        })
     }
 
     /// Returns keys of the rotary parameters that nothing reads.

@@ -61,6 +61,24 @@ pub(crate) struct ExpertsOutline {
     /// Whether experts are not gated.
     #[serde(default)]
     pub(crate) ungated: bool,
+    /// Norms and factors of experts that read the residual stream itself.
+    #[serde(default)]
+    pub(crate) beside: Option<BesideOutline>,
+}
+
+/// Experts beside a dense part, each with norms of its own. The router reads what enters the layer's second half, divided by
+/// the root of its mean square, multiplied by factors and divided by the root of the width.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct BesideOutline {
+    /// The tensor of those factors.
+    pub(crate) router_scale: String,
+    /// The tensor of the factors on the weights of experts.
+    pub(crate) expert_scale: String,
+    /// The norm before the experts, that after them, and that after the dense part.
+    pub(crate) norm: String,
+    pub(crate) output_norm: String,
+    pub(crate) shared_norm: String,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]

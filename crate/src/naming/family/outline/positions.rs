@@ -27,6 +27,32 @@ pub(crate) struct WindowOutline {
     /// The number k of which, without that list, every k-th layer has no window.
     #[serde(default)]
     pub(crate) all_but_every: Option<Term>,
+    /// The kind of layers that the list names, where it is not `sliding_attention`.
+    #[serde(default)]
+    pub(crate) kind: Option<String>,
+    /// Whether tokens are divided into parts of this size, beyond which a query does not see.
+    #[serde(default)]
+    pub(crate) chunks: bool,
+    /// Whether the last layer never has a window, whatever the list says.
+    #[serde(default)]
+    pub(crate) never_last: bool,
+    /// Whether, without that list, the layers have it that rotate.
+    #[serde(default)]
+    pub(crate) rotated: bool,
+}
+
+/// Factors 1 + scale · ln(1 + ⌊(position + 1) / floor⌋) on queries.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct TemperatureOutline {
+    pub(crate) scale: String,
+    pub(crate) floor: String,
+    /// The field that turns them on.
+    #[serde(default)]
+    pub(crate) switch: Option<String>,
+    /// Whether only layers have them that do not rotate.
+    #[serde(default)]
+    pub(crate) where_unrotated: bool,
 }
 
 /// What says which layers rotate queries and keys.

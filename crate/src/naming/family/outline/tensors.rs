@@ -53,6 +53,9 @@ pub(crate) struct Tensors {
     /// The norm of what the feed-forward part adds.
     #[serde(default)]
     pub(crate) feedforward_output_norm: Option<String>,
+    /// A number that what a layer returns is multiplied by.
+    #[serde(default)]
+    pub(crate) layer_scalar: Option<String>,
     /// The trained numbers of the activation `xielu`, for positive and for negative inputs.
     #[serde(default)]
     pub(crate) alpha_p: Option<String>,
