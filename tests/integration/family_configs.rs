@@ -247,6 +247,10 @@ fn every_built_in_family_writes_what_it_reads() {
                 usual.as_object_mut().unwrap().shift_remove(field);
             }
         }
+        if ModelConfig::usual(family.architecture()).router_scales_input {
+            // Llama 4's shared expert is as wide as the others.
+            usual["shared_expert_intermediate_size"] = json!(128);
+        }
         let config = ModelConfig::from_json(&usual, family.name()).unwrap();
         // A project names the family, and what it takes for granted follows.
         let mut project = usual.clone();
@@ -323,4 +327,97 @@ fn gpt2_needs_no_file_and_its_other_names_are_read() {
     assert!(renamed.passed() && renamed.verdict().reason().unwrap().contains("hidden_size"), "{}", renamed.verdict());
     let gpt2 = Architecture::from_name("gpt2").unwrap();
     assert_eq!(ModelConfig::usual(gpt2).position, PositionEmbedding::Learned);
+}
+
+/// Gemma 4's sizes with these fields beside them.
+fn gemma4(more: Value) -> Result<ModelConfig, String> {
+    let mut config = json!({
+        "model_type": "gemma4_text", "vocab_size": 64, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 6,
+        "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 8, "sliding_window": 5,
+        "hidden_size_per_layer_input": 8, "vocab_size_per_layer_input": 64, "bos_token_id": 1, "eos_token_id": 2,
+        "layer_types": ["sliding_attention", "full_attention", "sliding_attention", "full_attention",
+            "sliding_attention", "sliding_attention"],
+    });
+    config.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    Families::built_in()
+        .unwrap()
+        .read_config(&config, "config.json")
+        .map(|read| read.0)
+        .map_err(|error| error.to_string())
+}
+
+#[test]
+fn layers_of_gemma_4_have_what_older_and_newer_files_say() {
+    let asked = json!({ "global_head_dim": 16, "num_global_key_value_heads": 1, "attention_k_eq_v": true,
+        "num_kv_shared_layers": 2, "use_double_wide_mlp": true });
+    let older = gemma4(asked.clone()).unwrap();
+    let of = |layer: usize| {
+        let own = older.layer(layer);
+        (
+            own.sliding_window,
+            own.head_dim,
+            own.num_key_value_heads,
+            own.keys_as_values,
+            own.kv_shared,
+            own.intermediate_size,
+        )
+    };
+    assert_eq!(of(0), (Some(5), 8, 2, false, false, 48));
+    assert_eq!(of(3), (None, 16, 1, true, false, 48));
+    assert_eq!(of(4), (Some(5), 8, 2, false, true, 96));
+    // The class makes the last layer a full one, whatever the list says.
+    assert_eq!(of(5), (None, 16, 1, false, true, 96));
+    let wide = json!({ "head_dim": 16, "num_key_value_heads": 1 });
+    let mut newer = asked;
+    newer["per_layer_config"] = json!({ "1": wide, "3": wide, "5": wide });
+    newer["global_head_dim"] = json!(32);
+    assert_eq!(gemma4(newer).unwrap(), older);
+    assert_eq!(gemma4(json!({ "per_layer_config": {} })).unwrap().layer(3).head_dim, 8);
+    // Without the field that says that values are keys, the number of heads is not read.
+    let plain = gemma4(json!({ "num_global_key_value_heads": 1 })).unwrap();
+    assert_eq!((plain.layer(3).head_dim, plain.layer(3).num_key_value_heads), (512, 2));
+}
+
+#[test]
+fn what_gemma_4_cannot_be_is_refused_by_name() {
+    for (more, said) in [
+        (json!({ "use_bidirectional_attention": "all" }), "use_bidirectional_attention"),
+        (json!({ "vocab_size_per_layer_input": 80 }), "vocab_size_per_layer_input"),
+        (json!({ "per_layer_config": { "1": { "sliding_window": 3 } } }), "per_layer_config"),
+        (json!({ "layer_types": ["chunked_attention", "x", "x", "x", "x", "x"] }), "layer_types"),
+        (json!({ "num_kv_shared_layers": 6 }), "kv_shared"),
+        (json!({ "num_kv_shared_layers": 5 }), "kv_shared"),
+        (json!({ "rope_parameters": { "rope_theta": 9.0, "rope_type": "default" } }), "rope_parameters"),
+        (json!({ "rope_parameters": { "full_attention": { "rope_theta": 9.0 } } }), "sliding_attention"),
+        (
+            json!({ "rope_parameters": {
+                "full_attention": { "rope_theta": 9.0, "partial_rotary_factor": 0.5 }, "sliding_attention": { "rope_theta": 9.0 },
+            } }),
+            "whole heads",
+        ),
+    ] {
+        let error = gemma4(more).unwrap_err();
+        assert!(error.contains(said), "{error}");
+    }
+}
+
+#[test]
+fn layers_of_llama_4_differ_as_published_files_say() {
+    let scout = json!({
+        "model_type": "llama4_text", "vocab_size": 202048, "hidden_size": 5120, "intermediate_size": 8192,
+        "intermediate_size_mlp": 16384, "num_hidden_layers": 48, "num_attention_heads": 40, "num_key_value_heads": 8,
+        "head_dim": 128, "num_local_experts": 16, "num_experts_per_tok": 1, "interleave_moe_layer_step": 1,
+        "attn_temperature_tuning": 4, "attn_scale": 0.1, "floor_scale": 8192, "attention_chunk_size": 8192,
+        "rope_theta": 500000.0, "rope_scaling": { "rope_type": "llama3", "factor": 16.0, "low_freq_factor": 1.0,
+            "high_freq_factor": 1.0, "original_max_position_embeddings": 8192 },
+    });
+    let (config, _) = Families::built_in().unwrap().read_config(&scout, "config.json").unwrap();
+    let of = |layer: usize| {
+        let own = config.layer(layer);
+        let rotates = matches!(own.position, PositionEmbedding::Rope(_));
+        (rotates, own.qk_norm, own.attention_chunk_size, own.attention_temperature)
+    };
+    assert_eq!(of(2), (true, true, Some(8192), None));
+    assert_eq!(of(3), (false, false, None, Some(0.1)));
+    assert_eq!(config.shared_expert_intermediate_size, Some(8192));
 }

@@ -38,6 +38,7 @@ UNDECLARED |= {kind: {"head_dim"} for kind in ("bamba", "falcon_h1", "granitemoe
 # What older files of it say.
 UNDECLARED["nemotron_h"] = {"hybrid_override_pattern", "mtp_hybrid_override_pattern", "num_hidden_layers"}
 UNDECLARED["nemotron_h"] |= {f"mamba_{word}" for word in ("n_groups", "d_conv", "expand", "dt_min", "dt_max", "dt_limit", "dt_init_floor", "conv_bias", "chunk_size")}
+UNDECLARED["gemma4_text"] = {"global_head_dim", "num_global_key_value_heads"}
 # Fields of published models that the class does not read, and that stand for what it has no field for.
 UNDECLARED["bloom"] |= {"n_inner", "seq_length"}
 # Defaults that transformers 5 changed: the new ones are those of published models.
@@ -141,8 +142,8 @@ def test_defaults_are_those_of_the_class(name, version):
     found = classes(version).get(name)
     if not found:
         pytest.skip(f"transformers {version} does not have it")
-    fields = {}
-    # Lists see all other fields.
+    fields, lists = {}, {}
+    # Lists see all other fields, and of earlier lists the layer's value.
     for entry in sorted(entries(name), key=lambda entry: entry.get("each_layer") == "list"):
         field = entry["hf"]
         if field in fields and "default" not in entry:
@@ -153,7 +154,8 @@ def test_defaults_are_those_of_the_class(name, version):
             continue
         if entry.get("each_layer") == "list":
             layers = range(found["made"].get("num_hidden_layers", 4))
-            ours = [evaluated(entry["default"], {**fields, "layer": layer}) for layer in layers]
+            seen = [{**fields, **{name: values[layer] for name, values in lists.items()}, "layer": layer} for layer in layers]
+            ours = lists[field] = [evaluated(entry["default"], one) for one in seen]
         else:
             ours = evaluated(entry["default"], fields)
         fields[field] = ours
@@ -227,6 +229,8 @@ def settings(name, seed):
     # transformers has no cache for layers that all read tokens one after another.
     linear = ["linear_attention"] * (len(kinds) - 1) + ["full_attention"]
     more |= {kind: more.get(kind, {}) | {"layer_types": linear} for kind in ("qwen3_5_text", "qwen3_5_moe_text", "qwen3_next")}
+    more["gemma4_text"] = {"layer_types": ["sliding_attention", *kinds[2:], "full_attention"]} | draw.choice([{}, {"enable_moe_block": True, "top_k_experts": 2}])
+    more["llama4_text"] = {"interleave_moe_layer_step": draw.choice([1, 2]), "attention_chunk_size": 8, "floor_scale": 8}
     more["lfm2"] = {"layer_types": ["conv"] * (len(kinds) - 1) + ["full_attention"], "conv_bias": draw.random() < 0.5}
     more |= {kind: more.get(kind, {}) | sizes_of_states(draw, sizes, kinds)[kind] for kind in STATES}
     latent = {"num_key_value_heads": SIZES["num_attention_heads"]} if name in LATENT else {}
@@ -239,7 +243,11 @@ def settings(name, seed):
 def tiny(name, folder, seed=0):
     torch.manual_seed(5 + seed)
     kind = AutoConfig.for_model(name)
-    sizes = {field: value for field, value in (SIZES | settings(name, seed)).items() if hasattr(kind, field)}
+    # A field that differs by layer is not an attribute of the whole.
+    written = kind.to_dict()
+    sizes = {field: value for field, value in (SIZES | settings(name, seed)).items() if field in written or hasattr(kind, field)}
+    if name == "gemma4_text":
+        sizes |= {"sliding_window": 9, "hidden_size_per_layer_input": 16, "vocab_size_per_layer_input": sizes["vocab_size"], "global_head_dim": 16}
     if name == "gptj":
         # The usual number is more than these heads have.
         sizes["rotary_dim"] = 4

@@ -133,6 +133,28 @@ def mixed(draw, sizes, other):
     return kinds
 
 
+def gemma4(draw, sizes):
+    """Layers that read the keys of others, heads of two widths, and parts that each published size has or does not have."""
+    kinds = ["sliding_attention", "full_attention"] * 2
+    sizes["num_hidden_layers"] = len(kinds)
+    more = {"layer_types": kinds, "sliding_window": 9, "global_head_dim": draw.choice([8, 16]), "final_logit_softcapping": draw.choice([3.0, None])}
+    # The class cannot have layers that share keys but are given nothing.
+    more |= draw.choice([{"hidden_size_per_layer_input": 0}, {"hidden_size_per_layer_input": 32, "num_kv_shared_layers": draw.choice([0, 2])}])
+    more |= {"vocab_size_per_layer_input": sizes["vocab_size"], "use_double_wide_mlp": flag(draw), "attention_bias": flag(draw)}
+    more |= {"attention_k_eq_v": flag(draw), "num_global_key_value_heads": draw.choice([1, None])}
+    return more | draw.choice([{}, {"enable_moe_block": True, "num_experts": 4, "top_k_experts": 2, "moe_intermediate_size": 32}])
+
+
+def llama4(draw, sizes):
+    sizes["num_hidden_layers"] = 4
+    rotary = {"rope_type": "llama3", "factor": 4.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 16}
+    more = {"rope_parameters": draw.choice([{"rope_type": "default"}, rotary]) | {"rope_theta": 1000.0}, "attention_chunk_size": draw.choice([8, 16])}
+    more |= {"no_rope_layer_interval": draw.choice([2, 4]), "floor_scale": draw.choice([8, 16]), "attn_scale": draw.choice([0.1, 0.5])}
+    more |= {"attn_temperature_tuning": flag(draw), "use_qk_norm": flag(draw), "attention_bias": flag(draw)}
+    more |= {"interleave_moe_layer_step": draw.choice([1, 2]), "intermediate_size_mlp": 64, "num_local_experts": 4}
+    return more | {"num_experts_per_tok": draw.choice([1, 2])}
+
+
 def delta_net(draw, sizes):
     heads = {"linear_num_key_heads": 2, "linear_num_value_heads": draw.choice([2, 4]), "linear_key_head_dim": 16}
     more = {"linear_value_head_dim": 16, "linear_conv_kernel_dim": draw.choice([3, 4])}
@@ -265,6 +287,8 @@ MORE = {
     "granitemoehybrid": granitemoehybrid,
     "nemotron_h": nemotron_h,
     "jamba": jamba,
+    "gemma4_text": gemma4,
+    "llama4_text": llama4,
     "lfm2": lambda d, s: {"layer_types": mixed(d, s, "conv"), "conv_L_cache": d.choice([3, 4]), "conv_bias": flag(d), "block_auto_adjust_ff_dim": False},
 }
 # Types whose sizes of states depend on other sizes.
@@ -314,7 +338,10 @@ READ = {"qwen2", "phi", "phi3", "smollm3", "olmo", "olmo2", "olmo3", "granite", 
 
 def config_of(kind, given):
     usual = AutoConfig.for_model(kind)
-    known = {key: value for key, value in given.items() if hasattr(usual, key) or key == "head_dim" and kind in READ}
+    written = usual.to_dict()
+    # A field that differs by layer is not an attribute of the whole.
+    has = lambda key: key in written or hasattr(usual, key) or kind == "gemma4_text" and "global" in key
+    known = {key: value for key, value in given.items() if has(key) or key == "head_dim" and kind in READ}
     if kind == "falcon":
         known.pop("head_dim", None)
     return AutoConfig.for_model(kind, **known)
@@ -330,6 +357,8 @@ def model_of(kind, seed, block=1, plain=False):
         for name, buffer in model.named_buffers():
             if name.endswith("e_score_correction_bias"):
                 buffer.copy_(0.2 * torch.randn_like(buffer))
+            if name.endswith("layer_scalar"):
+                buffer.copy_(1 + 0.2 * torch.randn_like(buffer))
         for name, parameter in model.named_parameters():
             drawn = torch.randn_like(parameter)
             if parameter.dim() == 1 or "norm" in name:
