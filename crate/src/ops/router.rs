@@ -61,6 +61,6 @@ impl Routes {
             let of_logits = cuda::router_backward(&logits.detach(), &self.chosen, &g.contiguous()?, &self.form)?;
             Ok(vec![Some(of_logits)])
         };
-        logits.apply_op1(PrecomputedOp::new("router", &value, Box::new(backward))?)
+        logits.apply_op1(PrecomputedOp::new("route-to-experts", &value, Box::new(backward))?)
     }
 }
