@@ -19,6 +19,7 @@ def test_sizes_have_the_parameters_that_they_say(name):
             model = AutoModelForCausalLM.from_config(AutoConfig.for_model(name, **fields))
         # Rows of positions that no token reads are not in native models.
         unread = FAMILIES[name]["reference"].get("first_position", 0) * model.config.hidden_size
-        # What corrects the scores of experts is a buffer there, and a parameter here.
-        corrections = sum(buffer.numel() for field, buffer in model.named_buffers() if field.endswith("e_score_correction_bias"))
+        # What corrects the scores of experts, and Gemma 4's factor on a layer, are buffers there, and parameters here.
+        kinds = ("e_score_correction_bias", "layer_scalar")
+        corrections = sum(buffer.numel() for field, buffer in model.named_buffers() if field.endswith(kinds))
         assert sum(parameter.numel() for parameter in model.parameters()) + corrections - unread == parameters, size

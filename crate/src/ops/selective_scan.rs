@@ -255,7 +255,7 @@ impl CustomOp3 for Scan {
         by_element!(s1, self.name(), T => {
             let inputs = [slice::<T>(s1, l1, self.name())?, slice(s2, l2, self.name())?, slice(s3, l3, self.name())?];
             let y = Inputs::new(sizes, inputs, self.states.as_deref()).forward();
-            Ok(made(y, &Shape::from((sizes.batch, sizes.seq + sizes.n, sizes.channels))))
+            Ok(made(y, (sizes.batch, sizes.seq + sizes.n, sizes.channels)))
         })
     }
 

@@ -51,10 +51,10 @@ pub(super) fn gptq_or_awq(source: &Source<'_>, module: &str, weights: &Stored) -
     };
     let method = source.setting("quant_method").and_then(Value::as_str).unwrap_or_default();
     let awq = method == "awq" || (method != "gptq" && wide != outputs);
-    if let Some(version) = source.setting("version").and_then(Value::as_str).filter(|_| awq) {
-        if !version.eq_ignore_ascii_case("gemm") {
-            return Err(fault(weights, format!("AWQ of the version `{version}` is not supported, only gemm")));
-        }
+    if let Some(version) = source.setting("version").and_then(Value::as_str).filter(|_| awq)
+        && !version.eq_ignore_ascii_case("gemm")
+    {
+        return Err(fault(weights, format!("AWQ of the version `{version}` is not supported, only gemm")));
     }
     let declared = ["bits", "w_bit"].iter().find_map(|name| source.setting(name)?.as_u64());
     let packed = if awq { wide * 32 / outputs.max(1) } else { 0 };

@@ -39,7 +39,7 @@ impl InitialWeights {
             return (0..elements).map(|_| random.random_range(low..high).ln() as f32).collect();
         }
         if let Init::InverseSoftplus { low, high } = init {
-            let draw = |_| (random.random_range(low.ln()..high.ln()) as f64).exp().exp_m1().ln() as f32;
+            let draw = |_| random.random_range(low.ln()..high.ln()).exp().exp_m1().ln() as f32;
             return (0..elements).map(draw).collect();
         }
         let mut normal = move || -> f64 { StandardNormal.sample(&mut random) };

@@ -87,9 +87,9 @@ fn refuse_unread(rope: &Fields<'_>, kind: &str, own: &[&str]) -> Result<(), Conf
             return Err(rope.unknown("rotary parameter", key, &known, &format!("use {}", distinct.join(", "))));
         }
         if !COMMON.contains(&key) && !own.contains(&key) && rope.get(key).is_some() {
-            let readers = TYPES.iter().filter(|(_, keys)| keys.contains(&key)).map(|(name, _)| *name);
+            let mut readers = TYPES.iter().filter(|(_, keys)| keys.contains(&key)).map(|(name, _)| *name);
             // The type that most configurations mean.
-            let reader = readers.last().unwrap_or(kind);
+            let reader = readers.next_back().unwrap_or(kind);
             return Err(rope.no_effect(key, &format!("add rope_type: {reader}, or remove it")));
         }
     }
@@ -162,7 +162,8 @@ pub(super) fn validate(rope: &RopeConfig, rotated: usize, fault: Fault<'_>) -> R
         }
         Some(RopeScaling::Llama3 { factor, low_freq_factor, high_freq_factor, .. }) => {
             // Llama 4 Scout has the same number twice: no frequency is between the two.
-            if !(*factor >= 1.0 && *low_freq_factor > 0.0 && high_freq_factor >= low_freq_factor) {
+            let fits = *factor >= 1.0 && *low_freq_factor > 0.0 && high_freq_factor >= low_freq_factor;
+            if !fits {
                 let found =
                     format!("factor {factor}, low_freq_factor {low_freq_factor}, high_freq_factor {high_freq_factor}");
                 return wrong(found, "factor ≥ 1 and 0 < low_freq_factor ≤ high_freq_factor");

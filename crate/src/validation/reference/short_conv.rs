@@ -52,7 +52,8 @@ impl<'m> ShortConv<'m> {
             found.ok_or_else(|| self.model.misfit(&format!("{name}.weight")))
         };
         let (mut gated, output, value) = (part(0)?, part(1)?, part(2)?);
-        gated.data.iter_mut().zip(&value.data).for_each(|(gate, value)| *gate = *gate * *value);
+        let products = gated.data.iter().zip(&value.data).map(|(gate, value)| *gate * *value);
+        gated.data = products.collect();
         let convolution = self.named(&self.outline.convolution);
         let missing = || self.model.misfit(&format!("{convolution}.weight"));
         let weight = loaded.vector(&format!("{convolution}.weight")).ok_or_else(missing)?;

@@ -260,7 +260,7 @@ impl<'a> Lexer<'a> {
         let len = self.rest[skip..].find(|c: char| c != '_' && !c.is_digit(radix)).unwrap_or(self.rest.len() - skip);
         let digits = self.rest[skip..skip + len].replace('_', "");
         // Digits behind a zero are another number, which the parser does not expect.
-        if radix == 10 && digits.len() > 1 && digits.starts_with('0') && digits.trim_matches('0') != "" {
+        if radix == 10 && digits.len() > 1 && digits.starts_with('0') && !digits.trim_matches('0').is_empty() {
             return self.fault("a number begins with a zero");
         }
         let Ok(value) = i128::from_str_radix(&digits, radix) else {

@@ -43,11 +43,14 @@ pub(super) fn split(text: &str, separator: Option<&str>, most: usize, from_right
             *last = &text[begin..];
         }
     }
-    if separator.is_none() && from_right && parts.len() > most && most > 0 {
-        if let Some(last) = parts.last_mut() {
-            let end = last.as_ptr() as usize - text.as_ptr() as usize + last.len();
-            *last = &text[..end];
-        }
+    if separator.is_none()
+        && from_right
+        && parts.len() > most
+        && most > 0
+        && let Some(last) = parts.last_mut()
+    {
+        let end = last.as_ptr() as usize - text.as_ptr() as usize + last.len();
+        *last = &text[..end];
     }
     if from_right {
         parts.reverse();

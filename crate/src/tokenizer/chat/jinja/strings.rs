@@ -212,7 +212,8 @@ pub(super) fn call(interpreter: &mut Interpreter, text: &str, name: &str, called
         "encode" => {
             let [encoding, _] = called.bind(["encoding", "errors"], 0)?;
             let encoding = text_of(&encoding)?.unwrap_or("utf-8").to_lowercase().replace('_', "-");
-            if !["utf-8", "utf8"].contains(&encoding.as_str()) && !(encoding == "ascii" && text.is_ascii()) {
+            let known = ["utf-8", "utf8"].contains(&encoding.as_str()) || encoding == "ascii" && text.is_ascii();
+            if !known {
                 return fail(format!("the encoding {encoding} is not supported"));
             }
             return Ok(Value::Bytes(Rc::new(text.as_bytes().to_vec())));
