@@ -153,7 +153,7 @@ pub(super) fn launch(device: &CudaDevice, kernel: &str, extent: Extent, argument
         _ if kernel.starts_with("flash") => ("chandlery-flash", FLASH),
         _ if kernel.starts_with("delta") => ("chandlery-delta", DELTA),
         _ if kernel.starts_with("grouped") => ("chandlery-grouped", GROUPED),
-        _ if kernel.starts_with("router") => ("chandlery-router", ROUTER),
+        _ if kernel.starts_with("router_") => ("chandlery-router", ROUTER),
         _ if kernel.starts_with("quantized") => ("chandlery-quantized", QUANTIZED),
         _ => ("chandlery-rows", ROWS),
     };

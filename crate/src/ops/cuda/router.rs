@@ -5,7 +5,7 @@ use candle_core::{DType, Result, Tensor};
 use super::launch::{Argument, Extent, at, empty, launch, tensor, whole};
 use crate::spec::{RouterForm, RouterScore};
 
-const OP: &str = "router";
+const OP: &str = "route-to-experts";
 
 /// What both kernels end with.
 fn settings(tokens: usize, form: &RouterForm) -> Vec<Argument<'static>> {
