@@ -112,7 +112,7 @@ impl Outcome {
 
     /// Says that the user stopped the cell.
     #[must_use]
-    pub(crate) fn as_interrupt(mut self) -> Self {
+    pub(crate) fn into_interrupt(mut self) -> Self {
         if let Self::Error { interrupted, .. } = &mut self {
             *interrupted = true;
         }

@@ -31,7 +31,7 @@ pub(crate) fn misused(problem: &dyn Diagnose, place: Vec<String>) -> Outcome {
 
 /// Returns the outcome of a cell that the user stopped.
 pub(crate) fn interrupted(how: &str) -> Outcome {
-    error("Interrupted", &format!("interrupted {how}"), Vec::new()).as_interrupt()
+    error("Interrupted", &format!("interrupted {how}"), Vec::new()).into_interrupt()
 }
 
 /// The compiler's errors about a cell.
