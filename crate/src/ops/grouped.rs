@@ -25,8 +25,8 @@ pub struct GatedMatrices {
 /// down(activation(gate x) · up x) of x `[rows, hidden]` with the matrices of each row's group. `sizes` are the groups' numbers
 /// of rows.
 ///
-/// On a GPU each product of all groups is one launch. Gradients of variables go to the running [`collected`]
-/// (super::collected); without one, backward is an error.
+/// On a GPU each product of all groups is one launch. Gradients of variables go to the running
+/// [`collected`](super::collected); without one, backward is an error.
 ///
 /// # Errors
 /// candle's error, if shapes, element types or devices do not match.
