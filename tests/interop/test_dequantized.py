@@ -178,7 +178,7 @@ SCHEMES = {
 
 @pytest.mark.parametrize("scheme", SCHEMES)
 def test_compressed_tensors_are_those_of_the_library(chandlery, tmp_path, scheme):
-    """Static activations, which are not computed with here, are no obstacle."""
+    """Static activations, which are not computed with here, do not stand in the way."""
     from compressed_tensors.compressors.pack_quantized.helpers import pack_to_int32
 
     format, arguments = SCHEMES[scheme]

@@ -83,7 +83,10 @@ impl GgufPlan {
             };
             let head = row.role == Some(Role::Head) || (tied && row.role == Some(Role::TokenEmbedding));
             let (dtype, why) = match row.role.is_some_and(Role::is_sensitive) {
-                true => (DType::F32, (kind != GgufType::F32).then(|| "rounding errors of it would grow".to_owned())),
+                true => (
+                    DType::F32,
+                    (kind != GgufType::F32).then(|| "rounding it would change more than itself".to_owned()),
+                ),
                 // Biases are vectors, also where those of several experts are one tensor.
                 false => kind.of(&row.shape, head),
             };

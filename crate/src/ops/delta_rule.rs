@@ -118,7 +118,7 @@ pub fn softplus(x: &Tensor) -> Result<Tensor> {
 }
 
 /// 0 on and below the diagonal, `above` elsewhere.
-fn lower(size: usize, above: f64, dtype: DType, device: &candle_core::Device) -> Result<Tensor> {
+pub(super) fn lower(size: usize, above: f64, dtype: DType, device: &candle_core::Device) -> Result<Tensor> {
     let cells = (0..size * size).map(|cell| if cell % size > cell / size { above } else { 0.0 }).collect::<Vec<f64>>();
     Tensor::from_vec(cells, (size, size), device)?.to_dtype(dtype)
 }

@@ -1,7 +1,9 @@
 //! The scan of Mamba-2 (Dao and Gu 2024, arXiv:2405.21060) by chunks: products of matrices inside a chunk, states from chunk to
 //! chunk.
 
-use candle_core::{DType, Device, Result, Tensor};
+use candle_core::{Result, Tensor};
+
+use super::delta_rule::lower;
 
 /// Tokens of one chunk.
 const CHUNK: usize = 64;
@@ -39,7 +41,7 @@ pub fn state_space_scan(
 
     // Within a chunk.
     let total = decay.squeeze(3)?.cumsum(2)?.unsqueeze(3)?;
-    let later = later_tokens(size, wide, v.device())?;
+    let later = lower(size, f64::NEG_INFINITY, wide, v.device())?;
     let between = total.broadcast_sub(&total.transpose(2, 3)?)?.broadcast_add(&later)?.exp()?;
     let scores = read.matmul(&write.transpose(2, 3)?.contiguous()?)?;
     let scores = scores.reshape((batch, groups, 1, chunks, size, size))?;
@@ -78,14 +80,10 @@ pub fn state_space_scan(
     Ok((y.transpose(1, 2)?.contiguous()?, state.reshape((batch, heads, n, p))?))
 }
 
-/// −∞ above the diagonal, 0 elsewhere.
-fn later_tokens(size: usize, dtype: DType, device: &Device) -> Result<Tensor> {
-    let cells = (0..size * size).map(|cell| if cell % size > cell / size { f64::NEG_INFINITY } else { 0.0 });
-    Tensor::from_vec(cells.collect::<Vec<f64>>(), (size, size), device)?.to_dtype(dtype)
-}
-
 #[cfg(test)]
 mod tests {
+    use candle_core::DType;
+
     use super::*;
     use crate::ops::check::{Inputs, close, gradients, values};
 

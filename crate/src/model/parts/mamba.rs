@@ -209,7 +209,12 @@ impl Mamba {
 
     /// Returns the linear layers that can be quantized.
     pub(in crate::model) fn linears_mut(&mut self) -> Vec<&mut Linear> {
-        vec![&mut self.input, &mut self.selection, &mut self.step, &mut self.output]
+        vec![&mut self.input, &mut self.output]
+    }
+
+    /// Returns those that are not: see [`Role::is_sensitive`].
+    pub(in crate::model) fn sensitive_mut(&mut self) -> Vec<&mut Linear> {
+        vec![&mut self.selection, &mut self.step]
     }
 
     /// One text in each row. The state is the last inputs of the convolution `[batch, kernel − 1, inner]`, and those of the

@@ -114,7 +114,25 @@ impl Mixer {
 
     /// Rounds the linear layers that can be quantized in every forward pass from now on.
     pub(in crate::model) fn round(&mut self, scheme: Scheme) {
-        let linears = match self {
+        match self {
+            Mixer::User(module) => module.round(scheme),
+            built_in => built_in.linears_mut().into_iter().for_each(|linear| linear.round(scheme)),
+        }
+    }
+
+    /// Multiplies linear layers as those with narrow weights from now on, whatever type theirs have.
+    pub(in crate::model) fn stream(&mut self) {
+        match self {
+            Mixer::Experts(experts) => experts.routers_mut().into_iter().for_each(Linear::stream),
+            Mixer::Mamba(mamba) => mamba.sensitive_mut().into_iter().for_each(Linear::stream),
+            _ => {}
+        }
+        self.linears_mut().into_iter().for_each(Linear::stream);
+    }
+
+    /// Returns the linear layers that can be quantized. Users' parts keep their own.
+    fn linears_mut(&mut self) -> Vec<&mut Linear> {
+        match self {
             Mixer::Attention(attention) => attention.linears_mut(),
             Mixer::LatentAttention(attention) => attention.linears_mut(),
             Mixer::GatedDeltaNet(delta_net) => delta_net.linears_mut(),
@@ -124,28 +142,7 @@ impl Mixer {
             Mixer::FeedForward(feed_forward) => feed_forward.linears_mut(),
             Mixer::Experts(experts) => experts.linears_mut(),
             Mixer::LayerInput(part) => part.linears_mut(),
-            Mixer::User(module) => return module.round(scheme),
-        };
-        linears.into_iter().for_each(|linear| linear.round(scheme));
-    }
-    /// Multiplies linear layers as those with narrow weights from now on, whatever type theirs have.
-    pub(in crate::model) fn stream(&mut self) {
-        let linears = match self {
-            Mixer::Attention(attention) => attention.linears_mut(),
-            Mixer::LatentAttention(attention) => attention.linears_mut(),
-            Mixer::GatedDeltaNet(delta_net) => delta_net.linears_mut(),
-            Mixer::ShortConv(short_conv) => short_conv.linears_mut(),
-            Mixer::Mamba2(mamba) => mamba.linears_mut(),
-            Mixer::Mamba(mamba) => mamba.linears_mut(),
-            Mixer::FeedForward(feed_forward) => feed_forward.linears_mut(),
-            Mixer::Experts(experts) => {
-                experts.routers_mut().into_iter().for_each(Linear::stream);
-                experts.linears_mut()
-            }
-            Mixer::LayerInput(part) => part.linears_mut(),
-            // Users' parts keep their own layers.
             Mixer::User(_) => Vec::new(),
-        };
-        linears.into_iter().for_each(Linear::stream);
+        }
     }
 }
